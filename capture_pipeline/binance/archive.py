@@ -1,0 +1,147 @@
+"""The archive's protocol without its transport: checksum files, listings, and what a digest proves.
+
+Sans-I/O: text and digests in, values out. Source: the exchange's public-data README; issues of binance/binance-public-data where
+a number is given.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from capture_pipeline.binance.periods import to_us
+from capture_pipeline.errors import MalformedData, ProtocolViolation
+
+_CHECKSUM = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(\S+)\s*")
+_CHECKSUM_CAP = 1000
+
+
+class Trust(StrEnum):
+    """What is known of one archive file."""
+
+    OK = "ok"
+    """Its SHA-256 is the published one."""
+    PINNED = "pinned"
+    """Its SHA-256 is the one pinned in the settings, for a published checksum known to be stale."""
+    CHECKSUM_MISSING = "checksum_missing"
+    """No usable checksum is published; used only where the settings allow it."""
+    MISMATCH = "mismatch"
+    """Its SHA-256 was not the published one, also when fetched afresh: quarantined."""
+    MALFORMED = "malformed"
+    """Its SHA-256 is right and its content is not a kline file: quarantined."""
+    NOT_PUBLISHED = "not_published"
+    """The archive does not have it (yet)."""
+    REPUBLISHED = "republished"
+    """A newer version has been published since; the older one is kept beside it."""
+
+
+class Next(StrEnum):
+    """What to do after a download was hashed."""
+
+    ACCEPT = "accept"
+    FETCH_AFRESH = "fetch_afresh"
+    QUARANTINE = "quarantine"
+
+
+def parse_checksum(text: str, name: str) -> str:
+    """The digest that a `.CHECKSUM` file states for `name`.
+
+    Args:
+        text: `<64 hex><two spaces><name>`, with or without the final newline (#43).
+        name: The zip it must be about.
+
+    Returns:
+        64 lower-case hex digits.
+
+    Raises:
+        MalformedData: It has another form or names another file.
+    """
+    found = _CHECKSUM.fullmatch(text) if len(text) <= _CHECKSUM_CAP else None
+    if not found or found[2] != name:
+        raise MalformedData(f"is no checksum of {name}: {text[:80]!r}", where=f"{name}.CHECKSUM")
+    return found[1].lower()
+
+
+def judge(own: str, published: str | None, pinned: str | None, *, fresh: bool) -> tuple[Trust, Next]:
+    """What the digest of a downloaded zip proves, and what to do.
+
+    Args:
+        own: SHA-256 of the bytes received.
+        published: SHA-256 of the `.CHECKSUM` file, None where there is none.
+        pinned: SHA-256 pinned in the settings for this name, if any; it overrides the published one.
+        fresh: Whether checksum and zip were both fetched anew after an earlier mismatch.
+    """
+    if pinned:
+        return (Trust.PINNED, Next.ACCEPT) if own == pinned else (Trust.MISMATCH, Next.QUARANTINE if fresh else Next.FETCH_AFRESH)
+    if published is None:
+        return Trust.CHECKSUM_MISSING, Next.ACCEPT
+    if own == published:
+        return Trust.OK, Next.ACCEPT
+    return Trust.MISMATCH, Next.QUARANTINE if fresh else Next.FETCH_AFRESH
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One key of a bucket listing.
+
+    Attributes:
+        key: Path below the archive's host.
+        size: Bytes.
+        etag: With its quotes removed.
+        modified_us: Last modification, microseconds UTC.
+    """
+
+    key: str
+    size: int
+    etag: str
+    modified_us: int
+
+
+@dataclass(frozen=True)
+class ListingPage:
+    """One page of a bucket listing.
+
+    Attributes:
+        files: Keys in order.
+        folders: Common prefixes.
+        next_marker: Where the next page starts; None on the last page.
+    """
+
+    files: list[Listed]
+    folders: list[str]
+    next_marker: str | None
+
+
+def parse_listing(body: bytes) -> ListingPage:
+    """Read one `ListBucketResult`.
+
+    Raises:
+        ProtocolViolation: It is not one.
+    """
+    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
+        raise ProtocolViolation("a listing with a document type is refused", where="archive listing")
+    try:
+        # A document type is refused above, so no entity can expand.
+        root = ET.fromstring(body)  # noqa: S314
+    except ET.ParseError:
+        raise ProtocolViolation(f"is no bucket listing: {body[:60]!r}", where="archive listing") from None
+    space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
+    if root.tag != f"{space}ListBucketResult":
+        raise ProtocolViolation(f"is no bucket listing: <{root.tag[:60]}>", where="archive listing")
+    files = [_listed(item, space) for item in root.iter(f"{space}Contents")]
+    folders = [item.findtext(f"{space}Prefix") or "" for item in root.iter(f"{space}CommonPrefixes")]
+    truncated = root.findtext(f"{space}IsTruncated") == "true"
+    last = max([file.key for file in files] + folders, default="")
+    return ListingPage(files, folders, (root.findtext(f"{space}NextMarker") or last) if truncated else None)
+
+
+def _listed(item: ET.Element, space: str) -> Listed:
+    try:
+        modified = datetime.fromisoformat(item.findtext(f"{space}LastModified") or "")
+        etag = (item.findtext(f"{space}ETag") or "").strip('"')
+        return Listed(item.findtext(f"{space}Key") or "", int(item.findtext(f"{space}Size") or ""), etag, to_us(modified))
+    except (ValueError, TypeError):
+        raise ProtocolViolation("holds an entry without size or date", where="archive listing") from None

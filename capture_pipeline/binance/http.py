@@ -1,0 +1,202 @@
+"""Requests to the exchange's hosts: verified TLS, no redirect off the host, caps on every body, each failure sorted.
+
+One `Http` serves many threads; each has its own connections. What to do about a failure is the caller's decision: only
+`retrying` repeats anything. The environment's proxies and certificate bundle are honoured.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import stamina
+import urllib3
+
+from capture_pipeline.config import Http as HttpSettings
+from capture_pipeline.errors import (
+    AccessDenied,
+    Banned,
+    NetworkError,
+    ProtocolViolation,
+    RateLimited,
+    RequestRefused,
+    ServerError,
+    Transient,
+    UntrustedPeer,
+)
+
+T = TypeVar("T")
+_CHUNK = 1 << 16
+_MAX_REDIRECTS = 3
+_ERROR_CAP = 10_000
+_DEFAULT_WAIT_S = {429: 60.0, 418: 120.0}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer.
+
+    Attributes:
+        status: 200, 206, 304, 404 or 416; anything else was raised.
+        headers: Case-insensitive.
+        body: Decoded, at most as long as was allowed.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Http:
+    """Requests under the deployment's time-outs and caps."""
+
+    def __init__(self, settings: HttpSettings, *, now_s: Callable[[], float] = time.time) -> None:
+        """Keep the settings; connections open when they are needed.
+
+        Args:
+            settings: Time-outs, tries and caps.
+            now_s: Wall clock in seconds, for the end of a ban.
+        """
+        self.settings = settings
+        self._now_s = now_s
+        self._local = threading.local()
+
+    def get(self, url: str, *, max_bytes: int, headers: Mapping[str, str] | None = None, params: Mapping[str, str | int] | None = None) -> Answer:
+        """One GET, read whole.
+
+        Raises:
+            CaptureError: Any failure, sorted as `errors.py` draws it; never anything of `requests`.
+        """
+        with self.stream(url, headers=headers, params=params) as (answer, chunks):
+            body = bytearray()
+            for chunk in chunks:
+                body += chunk
+                if len(body) > max_bytes:
+                    raise ProtocolViolation(f"answers with more than {max_bytes:,} bytes", where=url)
+            return Answer(answer.status, answer.headers, bytes(body))
+
+    @contextmanager
+    def stream(
+        self, url: str, *, headers: Mapping[str, str] | None = None, params: Mapping[str, str | int] | None = None
+    ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+        """One GET whose body comes in chunks; a body that ends early raises `NetworkError` where it ends."""
+        with _sorted_failures(url):
+            response = self._send(url, headers, params)
+            try:
+                self._refuse(response, url)
+                yield Answer(response.status_code, response.headers, b""), self._chunks(response, url)
+            finally:
+                response.close()
+
+    def _send(self, url: str, headers: Mapping[str, str] | None, params: Mapping[str, str | int] | None) -> requests.Response:
+        timeout = (self.settings.connect_timeout_s, self.settings.read_timeout_s)
+        target = url
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = self._session().get(
+                target, headers=dict(headers or {}), params=params, timeout=timeout, stream=True, allow_redirects=False
+            )
+            if not response.is_redirect:
+                return response
+            following = urljoin(target, response.headers["Location"])
+            response.close()
+            if urlsplit(following)[:2] != urlsplit(url)[:2]:
+                raise UntrustedPeer(f"redirects to {following[:120]}", where=url, remedy="check the endpoint; another host is never followed")
+            target, params = following, None
+        raise ProtocolViolation("redirects in a circle", where=url)
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.headers["User-Agent"] = "capture-pipeline"
+            self._local.session = session
+        return session
+
+    def _chunks(self, response: requests.Response, url: str) -> Iterator[bytes]:
+        deadline = time.monotonic() + self.settings.total_timeout_s
+        with _sorted_failures(url):
+            for chunk in response.iter_content(_CHUNK):
+                yield chunk
+                if time.monotonic() > deadline:
+                    raise NetworkError(f"took longer than {self.settings.total_timeout_s:g} s", where=url, remedy="raise http.total_timeout_s")
+
+    def _refuse(self, response: requests.Response, url: str) -> None:
+        """Raise what a status other than a usable one means."""
+        status = response.status_code
+        if status in {200, 206, 304, 404, 416}:
+            return
+        if status in _DEFAULT_WAIT_S:
+            wait = _retry_after(response.headers.get("Retry-After"), _DEFAULT_WAIT_S[status])
+            if status == 429:  # noqa: PLR2004
+                raise RateLimited(f"asks to wait {wait:g} s (429)", retry_after_s=wait, where=url)
+            until = int((self._now_s() + wait) * 1e6)
+            raise Banned(f"has banned this address for {wait:g} s (418)", retry_after_s=wait, until_us=until, where=url)
+        code, text = _error_body(response)
+        if status in {403, 451}:
+            remedy = "the firewall refuses this address" if status == 403 else "the exchange does not serve this country"  # noqa: PLR2004
+            raise AccessDenied(f"refuses access ({status}){text}", status=status, code=code, where=url, remedy=remedy)
+        if status >= 500:  # noqa: PLR2004
+            raise ServerError(f"fails with {status}{text}", where=url)
+        raise RequestRefused(f"refuses the request ({status}){text}", status=status, code=code, where=url)
+
+
+def retrying(settings: HttpSettings, operation: Callable[[], T]) -> T:
+    """Repeat `operation` against transient failures, with growing, jittered waits; rate limits are passed on at once."""
+
+    def is_worth_it(error: Exception) -> bool:
+        return isinstance(error, Transient) and not isinstance(error, RateLimited)
+
+    for attempt in stamina.retry_context(
+        on=is_worth_it,
+        attempts=settings.attempts,
+        timeout=settings.total_timeout_s,
+        wait_initial=settings.backoff_initial_s,
+        wait_max=settings.backoff_max_s,
+    ):
+        with attempt:
+            return operation()
+    raise AssertionError("stamina ends by returning or raising")
+
+
+@contextmanager
+def _sorted_failures(url: str) -> Iterator[None]:
+    try:
+        yield
+    except requests.exceptions.SSLError as error:
+        raise UntrustedPeer(f"TLS failed: {_brief(error)}", where=url, remedy="check the certificate and the clock") from None
+    except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
+        raise RequestRefused(f"is no usable address: {_brief(error)}", status=0, where=url) from None
+    except requests.exceptions.ContentDecodingError as error:
+        raise ProtocolViolation(f"sends a body that cannot be decoded: {_brief(error)}", where=url) from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        if isinstance(error, OSError) and not isinstance(error, (requests.RequestException, ConnectionError, TimeoutError)):
+            raise
+        raise NetworkError(f"cannot be reached or broke off: {_brief(error)}", where=url) from None
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160]
+
+
+def _retry_after(value: str | None, default: float) -> float:
+    try:
+        return max(0.0, float(value)) if value is not None else default
+    except ValueError:
+        return default
+
+
+def _error_body(response: requests.Response) -> tuple[int | None, str]:
+    """The exchange's code and a brief text, from at most a few kB of the body."""
+    try:
+        raw = next(response.iter_content(_ERROR_CAP), b"")
+        parsed = json.loads(raw)
+        return int(parsed["code"]), f": {parsed['code']} {str(parsed['msg'])[:120]!r}"
+    except (ValueError, KeyError, TypeError, requests.RequestException):
+        return None, ""

@@ -1,0 +1,181 @@
+"""Kline rows, from an archive's CSV or a REST answer, to one frame of exact columns.
+
+Unit (milliseconds or microseconds) and header are told from the bytes, never from a date or a name. What is not a kline is
+refused with its line; whether the numbers make sense is the gates' question, not asked here. Source: the exchange's REST
+documentation of `klines` and its public-data README.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from capture_pipeline.binance import kernel
+from capture_pipeline.errors import MalformedData
+
+PRICE = pl.Decimal(18, 8)
+VOLUME = pl.Decimal(38, 8)
+
+KLINE_SCHEMA = {
+    "open_time_us": pl.Int64(),
+    "open": PRICE,
+    "high": PRICE,
+    "low": PRICE,
+    "close": PRICE,
+    "volume": VOLUME,
+    "close_time_us": pl.Int64(),
+    "quote_volume": VOLUME,
+    "trades": pl.Int64(),
+    "taker_buy_volume": VOLUME,
+    "taker_buy_quote_volume": VOLUME,
+    "time_unit": pl.String(),
+}
+"""Columns of a parsed kline frame. `time_unit` is `ms` or `us`, the unit it was sent in; times are microseconds in any case."""
+
+_HEADER: tuple[frozenset[str], ...] = tuple(
+    map(
+        frozenset,
+        (
+            {"open_time"},
+            {"open"},
+            {"high"},
+            {"low"},
+            {"close"},
+            {"volume"},
+            {"close_time"},
+            {"quote_volume", "quote_asset_volume"},
+            {"count", "trades", "number_of_trades"},
+            {"taker_buy_volume", "taker_buy_base_volume", "taker_buy_base_asset_volume"},
+            {"taker_buy_quote_volume", "taker_buy_quote_asset_volume"},
+            {"ignore"},
+        ),
+    )
+)
+_MS_FROM, _US_FROM, _US_TO = 10**11, 10**14, 10**17
+_PRICE_LIMIT = 10**18
+_WHY = {
+    kernel.BAD_DIGIT: "a digit was expected",
+    kernel.TOO_LONG: "a number has more than 18 digits",
+    kernel.TOO_PRECISE: "a number has more than eight decimals",
+    kernel.BAD_SEPARATOR: "a comma or the end of the line was expected",
+    kernel.MISSING_FIELD: "a row has fewer than 12 columns",
+    kernel.EXTRA_FIELD: "a row has more than 12 columns",
+}
+_REMEDY = "the file is set aside and other sources are used; compare it with the exchange's"
+
+
+def parse_csv(content: bytes, where: str) -> pl.DataFrame:
+    """Parse the CSV of an archive file.
+
+    Args:
+        content: The file, with or without byte order mark, header and carriage returns.
+        where: Its name, for errors.
+
+    Returns:
+        A frame of `KLINE_SCHEMA`, rows in the file's order.
+
+    Raises:
+        MalformedData: It is empty, has other columns, mixes units, or holds something that is not a number.
+    """
+    offset = 3 if content.startswith(b"\xef\xbb\xbf") else 0
+    first_line = 1
+    if content[offset : offset + 1].isalpha():
+        _check_header(content[offset:].split(b"\n", 1)[0], where)
+        offset = content.find(b"\n", offset) + 1 or len(content)
+        first_line = 2
+    if offset >= len(content):
+        raise MalformedData("holds no rows", where=where, remedy=_REMEDY)
+    if not content.endswith(b"\n"):
+        content += b"\n"
+    text = np.frombuffer(content, np.uint8, offset=offset)
+    low, high, is_decimal = kernel.empty_columns(content.count(b"\n", offset))
+    rows, status, column, position = kernel.parse_rows(text, is_decimal, low, high)
+    if status != kernel.OK:
+        line = first_line + rows
+        shown = content[offset + position : offset + position + 20].split(b"\n", 1)[0]
+        raise MalformedData(f"{_WHY[status]}, found {shown!r}", where=f"{where}, line {line}, column {column + 1}", remedy=_REMEDY)
+    return _frame(low[:, :rows], high[:, :rows], where, first_line)
+
+
+def parse_rest(body: bytes, where: str) -> pl.DataFrame:
+    """Parse the body of a REST klines answer.
+
+    Args:
+        body: A JSON array of rows of twelve; prices and volumes are strings, times and counts integers.
+        where: The request, for errors.
+
+    Returns:
+        A frame of `KLINE_SCHEMA`; empty where the exchange had no candle.
+
+    Raises:
+        MalformedData: The body is something else.
+    """
+    try:
+        rows = json.loads(body)
+    except ValueError:
+        raise MalformedData(f"is not JSON: {body[:60]!r}", where=where, remedy="ask again; a proxy may have answered") from None
+    if not isinstance(rows, list):
+        raise MalformedData(f"is not an array of klines: {body[:60]!r}", where=where)
+    if not rows:
+        return pl.DataFrame(schema=KLINE_SCHEMA)
+    lines = [_rest_line(row, number, where) for number, row in enumerate(rows, 1)]
+    return parse_csv("\n".join(lines).encode(), where)
+
+
+def _rest_line(row: object, number: int, where: str) -> str:
+    place = f"{where}, row {number}"
+    if not isinstance(row, list) or len(row) != kernel.COLUMNS:
+        raise MalformedData(f"a row of {kernel.COLUMNS} was expected, found {str(row)[:80]}", where=place)
+    for column, value in enumerate(row[:-1]):
+        expected = str if column in kernel.DECIMAL_COLUMNS else int
+        if type(value) is not expected or (expected is str and not value.isascii()):
+            raise MalformedData(f"{expected.__name__} was expected, found {value!r}"[:120], where=f"{place}, column {column + 1}")
+    return ",".join(map(str, (*row[:-1], 0)))
+
+
+def _check_header(line: bytes, where: str) -> None:
+    names = line.decode("ascii", "replace").strip().lower().split(",")
+    if len(names) != len(_HEADER) or any(name not in known for name, known in zip(names, _HEADER, strict=False)):
+        raise MalformedData(f"has another header: {','.join(names)[:200]!r}", where=f"{where}, line 1", remedy=_REMEDY)
+
+
+def _frame(low: NDArray[np.int64], high: NDArray[np.int64], where: str, first_line: int) -> pl.DataFrame:
+    factor, unit = _unit(low[0], where, first_line)
+    columns: dict[str, pa.Array] = {}
+    for index, (name, kind) in enumerate(list(KLINE_SCHEMA.items())[:-1]):
+        if not isinstance(kind, pl.Decimal):
+            columns[name] = pa.array(low[index] * factor if name.endswith("_us") else low[index])
+            continue
+        if kind == PRICE:
+            _check_price(low[index], high[index], where, first_line)
+        bits = np.empty((low.shape[1], 2), np.int64)
+        bits[:, 0], bits[:, 1] = low[index], high[index]
+        columns[name] = pa.Array.from_buffers(pa.decimal128(kind.precision or 38, kind.scale), low.shape[1], [None, pa.py_buffer(bits)])
+    frame = pl.from_arrow(pa.table(columns))
+    if not isinstance(frame, pl.DataFrame):
+        raise TypeError(type(frame))
+    return frame.with_columns(pl.lit(unit).alias("time_unit"))
+
+
+def _unit(opens: NDArray[np.int64], where: str, first_line: int) -> tuple[int, str]:
+    """Factor to microseconds and the unit's name, the same for all rows."""
+    is_us = (opens >= _US_FROM) & (opens < _US_TO)
+    is_ms = (opens >= _MS_FROM) & (opens < _US_FROM)
+    if is_us.all():
+        return 1, "us"
+    if is_ms.all():
+        return 1000, "ms"
+    strange = ~(is_us | is_ms)
+    at = int(np.argmax(strange if strange.any() else is_us != is_us[0]))
+    what = "is no time in milliseconds or microseconds" if strange.any() else "changes the unit of the rows before it"
+    raise MalformedData(f"open time {opens[at]} {what}", where=f"{where}, line {first_line + at}", remedy=_REMEDY)
+
+
+def _check_price(low: NDArray[np.int64], high: NDArray[np.int64], where: str, first_line: int) -> None:
+    outside = (high != low >> 63) | (low >= _PRICE_LIMIT) | (low <= -_PRICE_LIMIT)
+    if outside.any():
+        raise MalformedData("a price has more than ten digits", where=f"{where}, line {first_line + int(np.argmax(outside))}", remedy=_REMEDY)

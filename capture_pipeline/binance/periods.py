@@ -1,0 +1,158 @@
+"""Intervals, months and days: the grid that klines stand on. All times are int64 microseconds UTC.
+
+Arithmetic only: nothing here knows of a file, a URL or a clock.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+
+from capture_pipeline.errors import ConfigError
+
+SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
+
+_UNIT_US = {"s": SECOND_US, "m": MINUTE_US, "h": HOUR_US, "d": DAY_US}
+_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+
+
+class Interval(StrEnum):
+    """The kline intervals that divide a day, so that every day and month holds whole candles.
+
+    The exchange also publishes 3d, 1w and 1mo; those straddle months and are not offered.
+    """
+
+    S1 = "1s"
+    M1 = "1m"
+    M3 = "3m"
+    M5 = "5m"
+    M15 = "15m"
+    M30 = "30m"
+    H1 = "1h"
+    H2 = "2h"
+    H4 = "4h"
+    H6 = "6h"
+    H8 = "8h"
+    H12 = "12h"
+    D1 = "1d"
+
+    @property
+    def us(self) -> int:
+        """Length in microseconds."""
+        return int(self.value[:-1]) * _UNIT_US[self.value[-1]]
+
+    def floor(self, time_us: int) -> int:
+        """The open time of the candle that holds `time_us`."""
+        return time_us - time_us % self.us
+
+    def ceil(self, time_us: int) -> int:
+        """The first open time at or after `time_us`."""
+        return -(-time_us // self.us) * self.us
+
+    def count(self, start_us: int, end_us: int) -> int:
+        """How many open times lie in `[start_us, end_us)`."""
+        return max(0, (self.ceil(end_us) - self.ceil(start_us)) // self.us)
+
+
+@dataclass(frozen=True, order=True)
+class Month:
+    """A calendar month, UTC.
+
+    Attributes:
+        year: Four digits.
+        month: 1 to 12.
+    """
+
+    year: int
+    month: int
+
+    @classmethod
+    def parse(cls, text: str) -> Month:
+        """Read `YYYY-MM`.
+
+        Raises:
+            ConfigError: `text` is something else.
+        """
+        found = _MONTH.fullmatch(text)
+        if not found:
+            raise ConfigError(f"{text!r} is not a month", remedy="write YYYY-MM, for instance 2024-12")
+        return cls(int(found[1]), int(found[2]))
+
+    @classmethod
+    def of(cls, time_us: int) -> Month:
+        """The month that holds `time_us`."""
+        moment = from_us(time_us)
+        return cls(moment.year, moment.month)
+
+    @classmethod
+    def range(cls, first: Month, last: Month) -> list[Month]:
+        """All months from `first` to `last`, both included."""
+        months, month = [], first
+        while month <= last:
+            months.append(month)
+            month = month.next()
+        return months
+
+    def next(self) -> Month:
+        """The month after this one."""
+        return Month(self.year + self.month // 12, self.month % 12 + 1)
+
+    @property
+    def start_us(self) -> int:
+        """Its first microsecond."""
+        return to_us(datetime(self.year, self.month, 1, tzinfo=UTC))
+
+    @property
+    def end_us(self) -> int:
+        """The first microsecond after it."""
+        return self.next().start_us
+
+    def days(self) -> Iterator[date]:
+        """Its days in order."""
+        for day in range(1, calendar.monthrange(self.year, self.month)[1] + 1):
+            yield date(self.year, self.month, day)
+
+    def __str__(self) -> str:
+        """`YYYY-MM`."""
+        return f"{self.year:04d}-{self.month:02d}"
+
+
+def to_us(moment: datetime) -> int:
+    """An aware datetime as microseconds since 1970, UTC, exactly."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def from_us(time_us: int) -> datetime:
+    """Microseconds since 1970 as an aware datetime, UTC, exactly."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
+
+
+def day_bounds(day: date) -> tuple[int, int]:
+    """`[start, end)` of a UTC day in microseconds."""
+    start = to_us(datetime(day.year, day.month, day.day, tzinfo=UTC))
+    return start, start + DAY_US
+
+
+def iso(time_us: int) -> str:
+    """`2024-12-31T23:59:00Z`; fractions only where there are any."""
+    return from_us(time_us).isoformat().replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> int:
+    """An ISO date or time as microseconds; without an offset it is UTC.
+
+    Raises:
+        ConfigError: `text` is no ISO date or time.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is not a date or time", remedy="write 2024-12-31 or 2024-12-31T23:59:00Z") from None
+    return to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))

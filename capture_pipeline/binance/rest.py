@@ -1,0 +1,176 @@
+"""Market data by REST: one method an endpoint with its weight, under a governor that reads the used-weight header.
+
+429 is waited out as it asks, within bounds; 418 opens the circuit breaker, and nothing is sent until the ban ends.
+Source: the exchange's REST documentation; weights stand in `urls.py` and below.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from capture_pipeline.binance.http import Answer, Http, retrying
+from capture_pipeline.binance.periods import Interval, iso
+from capture_pipeline.binance.urls import Market, klines_weight
+from capture_pipeline.config import RateLimits
+from capture_pipeline.errors import Banned, ProtocolViolation, RateLimited, RequestRefused
+
+PAGE_ROWS = 1000
+INVALID_SYMBOL = -1121
+_TIME_WEIGHT, _INFO_WEIGHT = 1, 20
+_BODY_CAP = 32 << 20
+_MAX_429 = 5
+_NOT_FOUND = 404
+
+
+class Breaker(Protocol):
+    """Remembers a ban across restarts."""
+
+    def banned_until_us(self) -> int:
+        """End of the ban, 0 if there is none."""
+
+    def open(self, until_us: int, reason: str) -> None:
+        """Remember a ban."""
+
+
+class WeightGovernor:
+    """Decides how long to wait before a request; holds no clock and no socket.
+
+    The exchange counts weight by calendar minute and says after each answer how much of the minute is used.
+    """
+
+    def __init__(self, limits: RateLimits) -> None:
+        """Start with an unused minute."""
+        self._budget = limits.weight_per_minute * limits.use_percent / 100
+        self._minute = -1
+        self._used = 0
+
+    def wait_s(self, weight: int, now_s: float) -> float:
+        """Seconds to wait before a request of `weight` at `now_s`; counts it if that is 0."""
+        minute = int(now_s // 60)
+        if minute != self._minute:
+            self._minute, self._used = minute, 0
+        if self._used and self._used + weight > self._budget:
+            return (minute + 1) * 60 - now_s
+        self._used += weight
+        return 0.0
+
+    def learn(self, used_weight: int, now_s: float) -> None:
+        """Take over what the exchange says is used; other programs of this address count too."""
+        if int(now_s // 60) == self._minute:
+            self._used = max(self._used, used_weight)
+
+
+class RestClient:
+    """The REST endpoints that bars need, for one market."""
+
+    def __init__(
+        self,
+        http: Http,
+        base_url: str,
+        market: Market,
+        limits: RateLimits,
+        breaker: Breaker,
+        *,
+        now_s: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Keep the host.
+
+        Args:
+            http: Transport.
+            base_url: Host.
+            market: Whose endpoints.
+            limits: Budget of weight and longest wait.
+            breaker: Memory of bans.
+            now_s: Wall clock, seconds.
+            sleep: How to wait.
+        """
+        self._http, self._base, self._market, self._limits, self._breaker = http, base_url.rstrip("/"), market, limits, breaker
+        self._now_s, self._sleep = now_s, sleep
+        self._governor = WeightGovernor(limits)
+        self._lock = threading.Lock()
+
+    def server_time_us(self) -> int:
+        """The exchange's clock."""
+        answer = self._get("time", {}, _TIME_WEIGHT)
+        try:
+            return int(json.loads(answer.body)["serverTime"]) * 1000
+        except (ValueError, KeyError, TypeError):
+            raise ProtocolViolation(f"does not tell the time: {answer.body[:80]!r}", where=f"{self._base} time") from None
+
+    def klines_url(self, symbol: str, interval: Interval, start_us: int, end_us: int) -> tuple[str, dict[str, str | int]]:
+        """Endpoint and parameters of one page of candles that open in `[start_us, end_us)`."""
+        params: dict[str, str | int] = {"symbol": symbol, "interval": str(interval), "startTime": start_us // 1000}
+        return "klines", {**params, "endTime": end_us // 1000 - 1, "limit": PAGE_ROWS}
+
+    def klines(self, symbol: str, interval: Interval, start_us: int, end_us: int) -> bytes:
+        """One page of at most 1000 candles that open in `[start_us, end_us)`, as sent.
+
+        Raises:
+            RequestRefused: For instance an invalid symbol, code -1121.
+        """
+        endpoint, params = self.klines_url(symbol, interval, start_us, end_us)
+        return self._get(endpoint, params, klines_weight(self._market, PAGE_ROWS)).body
+
+    def edge_klines(self, symbol: str, interval: Interval, *, first: bool) -> bytes:
+        """The first candle ever, or the newest, as sent."""
+        params: dict[str, str | int] = {"symbol": symbol, "interval": str(interval), "limit": 1}
+        return self._get("klines", {**params, "startTime": 0} if first else params, klines_weight(self._market, 1)).body
+
+    def symbol_status(self, symbol: str) -> str | None:
+        """The exchange's word for the state of a symbol, None if it no longer lists it."""
+        try:
+            answer = self._get("exchangeInfo", {"symbol": symbol} if self._market is Market.SPOT else {}, _INFO_WEIGHT)
+        except RequestRefused as error:
+            if error.code == INVALID_SYMBOL:
+                return None
+            raise
+        try:
+            listed: list[dict[str, Any]] = json.loads(answer.body)["symbols"]
+            return next((str(entry["status"]) for entry in listed if entry["symbol"] == symbol), None)
+        except (ValueError, KeyError, TypeError):
+            raise ProtocolViolation(f"is no exchangeInfo: {answer.body[:80]!r}", where=f"{self._base} exchangeInfo") from None
+
+    def _get(self, endpoint: str, params: Mapping[str, str | int], weight: int) -> Answer:
+        url = f"{self._base}{self._market.rest_root}/{endpoint}"
+        for _ in range(_MAX_429):
+            self._hold(weight, url)
+            try:
+                answer = retrying(self._http.settings, lambda: self._http.get(url, max_bytes=_BODY_CAP, params=params))
+            except Banned as error:
+                self._breaker.open(error.until_us, str(error))
+                raise
+            except RateLimited as error:
+                if error.retry_after_s > self._limits.max_wait_s:
+                    raise
+                self._sleep(error.retry_after_s)
+                continue
+            self._learn(answer)
+            if answer.status == _NOT_FOUND:
+                raise RequestRefused("does not exist (404)", status=_NOT_FOUND, where=url, remedy="check the endpoint's host")
+            return answer
+        raise RateLimited("still asks to wait", retry_after_s=60, where=url, remedy="lower rate_limits.use_percent; run again later")
+
+    def _hold(self, weight: int, url: str) -> None:
+        """Wait until the request may be sent."""
+        while True:
+            until = self._breaker.banned_until_us()
+            left = until / 1e6 - self._now_s()
+            if left > 0:
+                remedy = "wait until the ban ends; nothing is sent before"
+                raise Banned(f"is not asked: banned until {iso(until)}", retry_after_s=left, until_us=until, where=url, remedy=remedy)
+            with self._lock:
+                wait = self._governor.wait_s(weight, self._now_s())
+            if not wait:
+                return
+            self._sleep(wait)
+
+    def _learn(self, answer: Answer) -> None:
+        used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
+        if used.isdigit():
+            with self._lock:
+                self._governor.learn(int(used), self._now_s())

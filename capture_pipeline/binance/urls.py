@@ -1,0 +1,124 @@
+"""Where the exchange keeps what: names and paths of archive files, REST paths and their weights.
+
+Hosts are configuration and do not stand here. Source: the exchange's public-data README and its REST documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from capture_pipeline.binance.periods import Interval, Month, day_bounds
+from capture_pipeline.errors import ConfigError
+
+_SYMBOL = re.compile(r"[A-Z0-9]{2,30}")
+
+
+class Market(StrEnum):
+    """Which of the exchange's markets."""
+
+    SPOT = "spot"
+    UM = "um"
+
+    @property
+    def archive_root(self) -> str:
+        """The first folders of every archive path."""
+        return "data/spot" if self is Market.SPOT else "data/futures/um"
+
+    @property
+    def rest_root(self) -> str:
+        """What precedes an endpoint's name in a REST path."""
+        return "/api/v3" if self is Market.SPOT else "/fapi/v1"
+
+
+class Granularity(StrEnum):
+    """How much one archive file holds."""
+
+    MONTHLY = "monthly"
+    DAILY = "daily"
+
+
+def valid_symbol(text: str) -> str:
+    """`text` itself, if it can be a symbol (upper case letters and digits).
+
+    Raises:
+        ConfigError: It cannot; this also keeps `../` and its like out of paths and URLs.
+    """
+    if not _SYMBOL.fullmatch(text):
+        raise ConfigError(f"{text!r} is not a symbol", remedy="write it as the exchange does, for instance BTCUSDT")
+    return text
+
+
+@dataclass(frozen=True)
+class ArchiveFile:
+    """One kline file of the public archive.
+
+    Attributes:
+        market: Spot or USD-M futures.
+        symbol: For instance BTCUSDT.
+        interval: Length of its candles.
+        period: The month or the day it covers.
+    """
+
+    market: Market
+    symbol: str
+    interval: Interval
+    period: Month | date
+
+    @property
+    def granularity(self) -> Granularity:
+        """Monthly or daily."""
+        return Granularity.MONTHLY if isinstance(self.period, Month) else Granularity.DAILY
+
+    @property
+    def stem(self) -> str:
+        """`BTCUSDT-1m-2024-12` or `BTCUSDT-1m-2024-12-31`."""
+        return f"{self.symbol}-{self.interval}-{self.period}"
+
+    @property
+    def name(self) -> str:
+        """The zip's name."""
+        return f"{self.stem}.zip"
+
+    @property
+    def folder(self) -> str:
+        """The folder in the archive, with a slash at its end."""
+        return folder(self.market, self.granularity, self.symbol, self.interval)
+
+    @property
+    def path(self) -> str:
+        """The whole path below the archive's host."""
+        return self.folder + self.name
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """`[start, end)` of the period in microseconds UTC."""
+        if isinstance(self.period, Month):
+            return self.period.start_us, self.period.end_us
+        return day_bounds(self.period)
+
+
+def folder(market: Market, granularity: Granularity, symbol: str, interval: Interval) -> str:
+    """The archive's folder of one symbol and interval, with a slash at its end."""
+    return f"{market.archive_root}/{granularity}/klines/{symbol}/{interval}/"
+
+
+def parse_name(name: str, market: Market) -> ArchiveFile | None:
+    """The archive file that a zip's name stands for, or None if it is not a kline zip."""
+    found = re.fullmatch(r"([A-Z0-9]{2,30})-(\w+)-(\d{4}-\d{2})(-\d{2})?\.zip", name)
+    if not found or found[2] not in set(Interval):
+        return None
+    try:
+        period = date.fromisoformat(found[3] + found[4]) if found[4] else Month.parse(found[3])
+    except (ValueError, ConfigError):
+        return None
+    return ArchiveFile(market, found[1], Interval(found[2]), period)
+
+
+def klines_weight(market: Market, limit: int) -> int:
+    """The request weight of one klines call with this `limit`."""
+    if market is Market.SPOT:
+        return 2
+    return next(weight for bound, weight in ((99, 1), (499, 2), (1000, 5), (1500, 10)) if limit <= bound)

@@ -1,0 +1,80 @@
+"""One expected entry out of a zip that was downloaded: bounded, checked by CRC, never written to a path the zip chooses.
+
+A zip with two entries, another name, overlapping or encrypted entries, a size that lies or a broken stream is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+
+from isal import isal_zlib
+
+from capture_pipeline.errors import MalformedData
+
+_LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+_ENCRYPTED = 0x1
+_REMEDY = "the file is set aside and other sources are used"
+
+
+def only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> bytes:
+    """Inflate the one entry of a zip.
+
+    Args:
+        content: The zip.
+        expected: The name that the entry must have.
+        max_bytes: The most it may inflate to; checked against what the zip claims and against what comes out.
+        where: The zip's name, for errors.
+
+    Returns:
+        The entry's bytes; their CRC-32 and size are those the zip states.
+
+    Raises:
+        MalformedData: The zip is anything else.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
+        raise MalformedData(f"is not a readable zip: {error}", where=where, remedy=_REMEDY) from None
+    if len(entries) != 1 or entries[0].filename != expected:
+        names = ", ".join(entry.filename for entry in entries[:4])
+        raise MalformedData(f"one entry {expected!r} was expected, found {names!r}"[:300], where=where, remedy=_REMEDY)
+    entry = entries[0]
+    if entry.file_size > max_bytes:
+        raise MalformedData(f"would inflate to {entry.file_size:,} bytes, {max_bytes:,} are allowed", where=where, remedy="raise http.max_csv_mb")
+    inflated = _inflate(content, entry, where)
+    if len(inflated) != entry.file_size or zlib.crc32(inflated) != entry.CRC:
+        raise MalformedData("does not match its own CRC-32", where=where, remedy=_REMEDY)
+    return inflated
+
+
+def _inflate(content: bytes, entry: zipfile.ZipInfo, where: str) -> bytes:
+    data = _entry_data(content, entry, where)
+    if entry.compress_type == zipfile.ZIP_STORED:
+        return data
+    if entry.compress_type != zipfile.ZIP_DEFLATED:
+        raise MalformedData(f"uses compression method {entry.compress_type}", where=where, remedy=_REMEDY)
+    decompressor = isal_zlib.decompressobj(wbits=-15)
+    try:
+        inflated = decompressor.decompress(data, entry.file_size + 1)
+    except isal_zlib.error as error:
+        raise MalformedData(f"is broken inside: {error}", where=where, remedy=_REMEDY) from None
+    if not decompressor.eof or decompressor.unused_data:
+        raise MalformedData("does not end where it says", where=where, remedy=_REMEDY)
+    return bytes(inflated)
+
+
+def _entry_data(content: bytes, entry: zipfile.ZipInfo, where: str) -> bytes:
+    """The compressed bytes of the entry, by its local header; they must lie before the central directory."""
+    header = content[entry.header_offset : entry.header_offset + _LOCAL_HEADER.size]
+    if entry.flag_bits & _ENCRYPTED or len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
+        raise MalformedData("has a damaged or encrypted entry", where=where, remedy=_REMEDY)
+    fields = _LOCAL_HEADER.unpack(header)
+    start = entry.header_offset + _LOCAL_HEADER.size + fields[9] + fields[10]
+    end = start + entry.compress_size
+    if end > content.rfind(b"PK\x01\x02"):
+        raise MalformedData("has an entry that runs into its directory", where=where, remedy=_REMEDY)
+    return content[start:end]

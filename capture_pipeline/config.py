@@ -1,0 +1,183 @@
+"""The deployment's settings: what `pipeline.yaml` may say, typed and bounded. Every threshold of the gates stands here once.
+
+Reading the file and the environment is `settings.py`'s; nothing here opens a file.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from capture_pipeline.binance.periods import Interval
+from capture_pipeline.binance.urls import Market, valid_symbol
+from capture_pipeline.errors import ConfigError
+
+DEFAULT_SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "AVAXUSDT", "TRXUSDT", "DOTUSDT"]
+EXCHANGE_HOSTS = ("binance.com", "binance.vision", "s3-ap-northeast-1.amazonaws.com")
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def _symbol(text: str) -> str:
+    try:
+        return valid_symbol(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+Symbol = Annotated[str, AfterValidator(_symbol)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class Section(BaseModel):
+    """A part of the settings: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class History(Section):
+    """Which months are kept."""
+
+    start: date = Field(date(2021, 1, 1), description="First day of the archive; its month is the first partition.")
+    end: date | None = Field(None, description="Last day, inclusive; without it the archive grows to the present.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> History:
+        if self.end and self.end < self.start:
+            raise ValueError("end lies before start")
+        return self
+
+
+class Storage(Section):
+    """Where the pipeline writes."""
+
+    root: Path = Field(Path("data"), description="Root of everything written; a relative path starts at the folder of pipeline.yaml.")
+
+
+class Retention(Section):
+    """How long what can be made again is kept. Raw files and bars are never removed."""
+
+    run_history_days: int = Field(90, ge=1, description="Finished runs and their event logs older than this are removed.")
+    quarantine_days: int = Field(365, ge=1, description="Quarantined files older than this are removed.")
+
+
+class Endpoints(Section):
+    """The exchange's hosts. The defaults serve market data only and need no key."""
+
+    archive: str = Field("https://data.binance.vision", description="Root of the public archive.")
+    listing: str = Field("https://s3-ap-northeast-1.amazonaws.com/data.binance.vision", description="The archive's bucket, for listings.")
+    rest_spot: str = Field("https://data-api.binance.vision", description="REST host for spot.")
+    rest_um: str = Field("https://fapi.binance.com", description="REST host for USD-M futures.")
+    extra_hosts: list[str] = Field([], description="Further hosts that the endpoints may name, for instance a mirror.")
+
+
+class Http(Section):
+    """Time-outs, retries and caps of every request."""
+
+    connect_timeout_s: float = Field(10, gt=0, le=120)
+    read_timeout_s: float = Field(30, gt=0, le=600, description="Longest silence within an answer.")
+    total_timeout_s: float = Field(900, gt=0, le=86_400, description="Longest time for one whole answer.")
+    attempts: int = Field(5, ge=1, le=20, description="Tries of one request against transient failures.")
+    backoff_initial_s: float = Field(0.5, gt=0, le=60)
+    backoff_max_s: float = Field(30, gt=0, le=600)
+    parallel_downloads: int = Field(4, ge=1, le=16)
+    max_zip_mb: int = Field(256, ge=1, description="A larger zip is refused while it streams.")
+    max_csv_mb: int = Field(2048, ge=1, description="A zip that inflates to more is refused while it inflates.")
+
+
+class RateLimits(Section):
+    """What share of the exchange's budget this deployment uses."""
+
+    weight_per_minute: int = Field(6000, ge=1, description="The exchange's budget per address: 6000 for spot, 2400 for USD-M futures.")
+    use_percent: Percent = Field(80, description="Requests pause once this share of the budget is used in a minute.")
+    max_wait_s: float = Field(300, ge=0, description="A longer Retry-After ends the step instead of waiting.")
+
+
+class Archive(Section):
+    """How archive files are trusted."""
+
+    pinned_checksums: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        {}, description="SHA-256 by file name, for files whose published checksum is known to be stale."
+    )
+    accept_without_checksum: bool = Field(default=False, description="Use files for which no checksum is published.")
+    recheck_days: int = Field(7, ge=1, description="The published checksum of each ingested file is read again this often.")
+
+
+class Gaps(Section):
+    """When a hole is asked for again, and when it is given up."""
+
+    sightings: int = Field(2, ge=2, description="Answers without a candle that make a hole verified as non-existent.")
+    sighting_minutes: int = Field(30, ge=1, description="Least time between two such answers.")
+    outage_edge_minutes: int = Field(30, ge=0, description="A hole verified as non-existent this close to a listed outage is its edge.")
+    outage_calendar: Path | None = Field(None, description="A YAML file of further outages, in the form of the shipped one.")
+
+
+class Gates(Section):
+    """Every threshold of the gates."""
+
+    coverage_error_below_percent: Percent = Field(99.9, description="ERROR below this share of all expected bars.")
+    unexplained_error_percent: Percent = Field(0.01, description="ERROR at or above this share missing without a proven outage.")
+    coverage_warning_below_percent: Percent = Field(99.0, description="An alert is a warning below this.")
+    coverage_critical_below_percent: Percent = Field(95.0, description="An alert is critical below this.")
+    long_gap_hours: float = Field(24, gt=0, description="Any single gap longer than this alerts.")
+    freshness_hours: float = Field(30, gt=0, description="Oldest that the newest bar of the open month may be.")
+    failing_rows_shown: int = Field(20, ge=1, le=1000)
+
+
+class Settings(Section):
+    """All of `pipeline.yaml`."""
+
+    venue: Literal["binance", "sandbox"] = Field("binance", description="The real exchange, or the one on loopback.")
+    sandbox_url: str = Field("http://127.0.0.1:8650", description="Where the sandbox answers; used with venue: sandbox only.")
+    market: Market = Field(Market.SPOT, description="spot, or um for USD-M futures.")
+    interval: Interval = Interval.M1
+    symbols: list[Symbol] = Field(DEFAULT_SYMBOLS, min_length=1)
+    owners: list[str] = Field(["team:market-data"], description="Owners shown on every asset: an e-mail address or team:name.")
+    history: History = History()
+    storage: Storage = Storage()
+    retention: Retention = Retention()
+    endpoints: Endpoints = Endpoints()
+    http: Http = Http()
+    rate_limits: RateLimits = RateLimits()
+    archive: Archive = Archive()
+    gaps: Gaps = Gaps()
+    gates: Gates = Gates()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if len(set(self.symbols)) != len(self.symbols):
+            raise ValueError("symbols: one is listed twice")
+        if self.venue == "sandbox":
+            _check_url("sandbox_url", self.sandbox_url, _LOOPBACK, schemes=("http",))
+            return self
+        allowed = {*EXCHANGE_HOSTS, *self.endpoints.extra_hosts}
+        for name in ("archive", "listing", "rest_spot", "rest_um"):
+            _check_url(f"endpoints.{name}", getattr(self.endpoints, name), allowed, schemes=("https",))
+        return self
+
+    @property
+    def archive_url(self) -> str:
+        """Root of the archive for the chosen venue."""
+        return self.sandbox_url if self.venue == "sandbox" else self.endpoints.archive
+
+    @property
+    def listing_url(self) -> str:
+        """The archive's bucket for the chosen venue."""
+        return self.sandbox_url if self.venue == "sandbox" else self.endpoints.listing
+
+    @property
+    def rest_url(self) -> str:
+        """REST host for the chosen venue and market."""
+        if self.venue == "sandbox":
+            return self.sandbox_url
+        return self.endpoints.rest_spot if self.market is Market.SPOT else self.endpoints.rest_um
+
+
+def _check_url(key: str, url: str, allowed: set[str], schemes: tuple[str, ...]) -> None:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme not in schemes or parts.username or not any(host == name or host.endswith("." + name) for name in allowed):
+        raise ValueError(f"{key}: {url!r} must be {schemes[0]}:// on one of {', '.join(sorted(allowed))}")

@@ -1,0 +1,194 @@
+"""One archive file: download, judge, inflate, parse, publish; or quarantine it with its reason."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import polars as pl
+
+from capture_pipeline.binance.archive import Next, Trust, judge
+from capture_pipeline.binance.archive_client import Download
+from capture_pipeline.binance.klines import parse_csv
+from capture_pipeline.binance.urls import ArchiveFile, Granularity
+from capture_pipeline.binance.zips import only_entry
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import fsync, publish_bytes, sha256_file, storage_errors
+from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline.quality.ranges import missing
+
+_VERIFIED = {Trust.OK, Trust.PINNED}
+_MB = 1 << 20
+
+
+class Fetcher:
+    """Keeps one partition's manifest up to date, file by file; safe to use from several threads."""
+
+    def __init__(self, workspace: Workspace, partition: Partition, manifest: ArchivesManifest, now_us: int) -> None:
+        """Keep the manifest.
+
+        Args:
+            workspace: The deployment.
+            partition: Whose files.
+            manifest: What is recorded; updated in place.
+            now_us: The present.
+        """
+        self._workspace, self._partition, self._manifest, self._now_us = workspace, partition, manifest, now_us
+        self._lake = workspace.lake
+        self._pinned = workspace.settings.archive.pinned_checksums
+        self._mutex = threading.Lock()
+        self.fetched: list[str] = []
+
+    def ensure(self, file: ArchiveFile) -> ArchiveRecord:
+        """The file, verified: the one recorded if there is one, else fetched now.
+
+        Raises:
+            CaptureError: The exchange could not be asked, or the disk not written.
+        """
+        known = self._known(file)
+        if known and known.usable and known.path and self._lake.resolve(known.path).is_file():
+            return known
+        record = self.fetch(file)
+        with self._mutex:
+            self._replace(known, record)
+        return record
+
+    def fetch(self, file: ArchiveFile) -> ArchiveRecord:
+        """Download a file and judge it, whatever is recorded."""
+        attempts, seconds = 0, 0.0
+        for fresh in (False, True):
+            published, why = self._workspace.archive.checksum(file)
+            partial = self._partial(file)
+            download = self._download(file, partial)
+            if download is None:
+                return self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not have it")
+            attempts, seconds = attempts + download.attempts, seconds + download.seconds
+            own = sha256_file(partial)
+            trust, following = judge(own, published, self._pinned.get(file.name), fresh=fresh)
+            if following is Next.FETCH_AFRESH:
+                self._discard(partial)
+                continue
+            break
+        with self._mutex:
+            self.fetched.append(file.name)
+        record = self._record(file, trust, detail=why)
+        record.bytes, record.sha256_own, record.sha256_published = partial.stat().st_size, own, published
+        record.etag, record.last_modified = download.etag, download.last_modified
+        record.attempts, record.seconds = attempts, round(seconds, 3)
+        if trust is Trust.MISMATCH:
+            record.detail = f"SHA-256 {own} is not the published {published}, also when fetched afresh"
+        else:
+            self._read(file, partial, record)
+        self._place(file, partial, record)
+        return record
+
+    def _download(self, file: ArchiveFile, partial: Path) -> Download | None:
+        """Download into the partial file, going on with what an earlier try left; its version stands beside it."""
+        version = partial.with_suffix(".etag")
+        etag = version.read_text() if version.is_file() and partial.is_file() else None
+        with storage_errors(partial):
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("r+b" if partial.is_file() else "w+b") as sink:
+                state = Download(etag=etag or None)
+                try:
+                    found = self._workspace.archive.download(file, sink, state)
+                finally:
+                    sink.flush()
+                    version.write_text(state.etag or "")
+        if not found:
+            self._discard(partial)
+            return None
+        return state
+
+    def _read(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
+        """Look inside: a kline file of its period, or malformed."""
+        try:
+            frame = read_zip(partial.read_bytes(), file.stem, self._workspace.settings.http.max_csv_mb * _MB, file.bounds)
+        except MalformedData as error:
+            record.trust, record.detail = Trust.MALFORMED, str(error)
+            return
+        opens = frame["open_time_us"].to_numpy()
+        record.rows, record.first_open_us, record.last_open_us = frame.height, int(opens.min()), int(opens.max())
+        record.holes = missing(opens, self._partition.interval.us, file.bounds)
+        record.usable = record.trust in _VERIFIED or (
+            record.trust is Trust.CHECKSUM_MISSING and self._workspace.settings.archive.accept_without_checksum
+        )
+
+    def _place(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
+        """Move the download to where it stays: the raw folder, or the quarantine with its reason beside it."""
+        digest = record.sha256_own or ""
+        bad = record.trust in {Trust.MISMATCH, Trust.MALFORMED}
+        target = (
+            self._lake.quarantine(self._partition) / f"{file.stem}.{digest[:12]}.zip" if bad else self._lake.archive_file(self._partition, file.name, digest)
+        )
+        with storage_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fsync(partial)
+            partial.replace(target)
+            fsync(target.parent)
+        partial.with_suffix(".etag").unlink(missing_ok=True)
+        record.path = self._lake.relative(target)
+        if bad:
+            publish_bytes(target.with_suffix(".reason.txt"), f"{record.detail}\n".encode())
+
+    def _record(self, file: ArchiveFile, trust: Trust, detail: str | None) -> ArchiveRecord:
+        start, end = file.bounds
+        return ArchiveRecord(
+            name=file.name,
+            granularity=file.granularity,
+            start_us=start,
+            end_us=end,
+            trust=trust,
+            detail=detail,
+            url=self._workspace.archive.url(file),
+            fetched_at_us=self._now_us,
+            checked_at_us=self._now_us,
+        )
+
+    def _known(self, file: ArchiveFile) -> ArchiveRecord | None:
+        with self._mutex:
+            return next((record for record in self._manifest.files if record.name == file.name), None)
+
+    def _replace(self, known: ArchiveRecord | None, record: ArchiveRecord) -> None:
+        if known:
+            self._manifest.files.remove(known)
+            if known.path and known.sha256_own != record.sha256_own and known not in self._manifest.superseded:
+                self._manifest.superseded.append(known.model_copy(update={"usable": False}))
+        self._manifest.files.append(record)
+
+    def _partial(self, file: ArchiveFile) -> Path:
+        return self._lake.raw(self._partition) / "archives" / f".{file.stem}.partial"
+
+    @staticmethod
+    def _discard(partial: Path) -> None:
+        partial.unlink(missing_ok=True)
+        partial.with_suffix(".etag").unlink(missing_ok=True)
+
+
+def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) -> pl.DataFrame:
+    """The klines of a zip, all within its period.
+
+    Args:
+        content: The zip.
+        stem: Its name without `.zip`.
+        max_bytes: The most it may inflate to.
+        bounds: `[start, end)` of its period.
+
+    Raises:
+        MalformedData: It is no sound kline file of that period.
+    """
+    where = f"{stem}.zip"
+    frame = parse_csv(only_entry(content, f"{stem}.csv", max_bytes, where), f"{where}:{stem}.csv")
+    opens = frame["open_time_us"]
+    outside = (opens < bounds[0]) | (opens >= bounds[1])
+    if outside.any():
+        first = outside.arg_max()
+        raise MalformedData(f"row {(first or 0) + 1} opens outside the file's period", where=where, remedy="it is set aside and other sources are used")
+    return frame
+
+
+def granularity_name(record: ArchiveRecord) -> str:
+    """The `source` of its bars."""
+    return "monthly" if record.granularity is Granularity.MONTHLY else "daily"

@@ -1,0 +1,124 @@
+"""From raw files to `bars`: every file checked against its recorded digest, parsed, merged and published whole."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from capture_pipeline.binance.klines import parse_rest
+from capture_pipeline.binance.periods import Interval
+from capture_pipeline.errors import LakeError
+from capture_pipeline.klines.archive_fetch import granularity_name, read_zip
+from capture_pipeline.klines.topups import finished
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import publishing, read_model
+from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, TopupsManifest
+from capture_pipeline.lake.paths import Lake, Partition
+from capture_pipeline.tables.merge import Merged, Part, merge
+
+_MB = 1 << 20
+_ZSTD_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class BarsResult:
+    """What was published for one partition.
+
+    Attributes:
+        partition: Which one.
+        rows: Bars.
+        by_source: Bars by source.
+        duplicates: Rows that said what another said.
+        conflicts: Fields on which sources disagree.
+        bytes: Size of the file.
+        sha256: Of the file.
+    """
+
+    partition: Partition
+    rows: int
+    by_source: dict[str, int]
+    duplicates: int
+    conflicts: int
+    bytes: int
+    sha256: str
+
+
+def build(workspace: Workspace, partition: Partition) -> tuple[BarsResult, pl.DataFrame]:
+    """Merge one partition's raw files into its bars and conflicts.
+
+    Args:
+        workspace: The deployment.
+        partition: Which one.
+
+    Returns:
+        What was published, and the bars themselves.
+
+    Raises:
+        LakeError: A recorded file is gone or altered; the bars are as before.
+    """
+    lake = workspace.lake
+    merged = merge(_parts(workspace, partition))
+    write_table(merged.bars, lake.bars(partition))
+    write_table(merged.conflicts, lake.conflicts(partition))
+    return _result(lake, partition, merged), merged.bars
+
+
+def write_table(frame: pl.DataFrame, path: Path) -> None:
+    """Publish a frame as Parquet; the same rows give the same bytes."""
+    with publishing(path) as beside:
+        frame.write_parquet(beside, compression="zstd", compression_level=_ZSTD_LEVEL, statistics=True)
+
+
+def read_recorded(lake: Lake, recorded: str, sha256: str | None) -> bytes:
+    """A raw file that a manifest names.
+
+    Raises:
+        LakeError: It is gone, or its digest is not the recorded one.
+    """
+    path = lake.resolve(recorded)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise LakeError("is recorded but gone", where=recorded, remedy="materialize kline_archives of this partition again") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise LakeError(
+            "is not what was recorded: its SHA-256 differs", where=recorded, remedy="move it aside, then materialize kline_archives again"
+        )
+    return content
+
+
+def _parts(workspace: Workspace, partition: Partition) -> list[Part]:
+    lake = workspace.lake
+    archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
+    topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
+    limit = workspace.settings.http.max_csv_mb * _MB
+    parts = [_archive_part(lake, record, limit) for record in archives.usable()]
+    return parts + [_rest_part(lake, page, partition.interval) for page in topups.pages]
+
+
+def _archive_part(lake: Lake, record: ArchiveRecord, limit: int) -> Part:
+    content = read_recorded(lake, record.path or "", record.sha256_own)
+    rows = read_zip(content, record.name.removesuffix(".zip"), limit, (record.start_us, record.end_us))
+    return Part(granularity_name(record), record.name, rows)
+
+
+def _rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:
+    rows = parse_rest(read_recorded(lake, page.path, page.sha256), page.path)
+    return Part("rest", page.path.rsplit("/", 1)[-1], finished(rows, interval, page.server_time_us))
+
+
+def _result(lake: Lake, partition: Partition, merged: Merged) -> BarsResult:
+    content = lake.bars(partition).read_bytes()
+    counts = merged.bars.group_by("source").len().sort("source")
+    return BarsResult(
+        partition,
+        merged.bars.height,
+        dict(zip(counts["source"].to_list(), counts["len"].to_list(), strict=True)),
+        merged.duplicates,
+        merged.conflicts.height,
+        len(content),
+        hashlib.sha256(content).hexdigest(),
+    )

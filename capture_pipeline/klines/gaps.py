@@ -1,0 +1,101 @@
+"""From bars to `bar_gaps`: what is missing in a partition, why, and what filled what was missing before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from capture_pipeline.klines.bars import write_table
+from capture_pipeline.klines.life import known_life, trading_range
+from capture_pipeline.klines.topups import to_ask
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import read_model
+from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline.quality.gaps import Evidence, explain, filled
+from capture_pipeline.quality.ranges import Range, Ranges, length, present, subtract
+from capture_pipeline.tables.gaps import GAP_SCHEMA, NOT_EXPECTED, WINDOW_SCHEMA, Cause
+
+
+@dataclass(frozen=True)
+class GapsResult:
+    """The ledger of one partition.
+
+    Attributes:
+        partition: Which one.
+        gaps: A frame of `GAP_SCHEMA`.
+        expected: Candles that should be there.
+        fillable: Candles worth asking REST for now.
+    """
+
+    partition: Partition
+    gaps: pl.DataFrame
+    expected: int
+    fillable: int
+
+    @property
+    def open(self) -> pl.DataFrame:
+        """The gaps that are still there."""
+        return self.gaps.filter(pl.col("status") == "open")
+
+    @property
+    def missing(self) -> int:
+        """Candles that were expected and are not there."""
+        return int(self.open.filter(~pl.col("cause").is_in([str(cause) for cause in NOT_EXPECTED]))["bars"].sum())
+
+    @property
+    def unexplained(self) -> int:
+        """Candles whose absence nothing explains."""
+        return int(self.open.filter(~pl.col("explained"))["bars"].sum())
+
+
+def find(workspace: Workspace, partition: Partition, now_us: int) -> GapsResult:
+    """Compute and publish the ledger of one partition from its bars and manifests; asks nobody.
+
+    Args:
+        workspace: The deployment.
+        partition: Which one.
+        now_us: The present.
+    """
+    lake, step = workspace.lake, partition.interval.us
+    archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
+    topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
+    life = known_life(workspace, partition.symbol)
+    trading = trading_range(life, partition, archives)
+    whole = (partition.month.start_us, max(partition.month.start_us, min(partition.month.end_us, partition.interval.floor(now_us))))
+    outages = [outage for outage in workspace.outages if outage.holds_for(partition.market, partition.symbol)]
+    evidence = Evidence(step, trading, now_us, outages, topups.pages, archives.files, workspace.settings.gaps)
+    sources = _sources(workspace, partition, whole)
+    missing = subtract([whole], [each for ranges in sources.values() for each in ranges])
+    omitted = [(Cause.ARCHIVE_OMISSION, hole) for record in archives.files for hole in record.holes]
+    gaps = explain(missing, evidence) + filled([*omitted, *_known_before(workspace, partition)], sources, evidence)
+    rows = sorted((gap.row(step) for gap in gaps), key=lambda row: (row["start_us"], row["status"]))  # type: ignore[arg-type, return-value]
+    frame = pl.DataFrame(rows, schema=GAP_SCHEMA)
+    not_expected = sum(gap.end_us - gap.start_us for gap in gaps if gap.cause in NOT_EXPECTED and not gap.filled_by)
+    expected = (length([whole]) - not_expected) // step
+    window = {"start_us": whole[0], "end_us": whole[1], "as_of_us": now_us, "expected": expected}
+    write_table(frame, lake.gaps(partition))
+    write_table(pl.DataFrame([window], schema=WINDOW_SCHEMA), lake.window(partition))
+    fillable = length(to_ask(partition, archives, topups, life, workspace.settings.gaps, now_us)) // step if missing else 0
+    return GapsResult(partition, frame, expected, fillable)
+
+
+def _sources(workspace: Workspace, partition: Partition, whole: Range) -> dict[str, Ranges]:
+    path = workspace.lake.bars(partition)
+    if not path.is_file():
+        return {}
+    bars = pl.read_parquet(path, columns=["open_time_us", "source"])
+    return {
+        str(source): present(group["open_time_us"].to_numpy(), partition.interval.us, whole)
+        for (source,), group in bars.group_by("source", maintain_order=True)
+    }
+
+
+def _known_before(workspace: Workspace, partition: Partition) -> list[tuple[Cause, Range]]:
+    """What the ledger held before, but for ranges of which no candle was expected."""
+    path = workspace.lake.gaps(partition)
+    if not path.is_file():
+        return []
+    earlier = [(Cause(cause), (start, end)) for start, end, cause in pl.read_parquet(path).select("start_us", "end_us", "cause").iter_rows()]
+    return [(cause, span) for cause, span in earlier if cause not in NOT_EXPECTED]

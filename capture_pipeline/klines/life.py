@@ -1,0 +1,80 @@
+"""When a symbol began and ended to trade, asked of REST and remembered: what lies outside is no gap."""
+
+from __future__ import annotations
+
+from capture_pipeline.binance.klines import parse_rest
+from capture_pipeline.binance.periods import DAY_US, Interval
+from capture_pipeline.binance.rest import INVALID_SYMBOL
+from capture_pipeline.errors import RequestRefused
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import publish_model, read_model
+from capture_pipeline.lake.manifests import ArchivesManifest, SymbolLife
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline.quality.ranges import Range
+
+_TRADING = {"TRADING"}
+_UNKNOWN = "UNKNOWN"
+
+
+def ask_life(workspace: Workspace, symbol: str, now_us: int) -> SymbolLife:
+    """The life of a symbol; asked again once a day, since symbols end.
+
+    Args:
+        workspace: The deployment.
+        symbol: Which one.
+        now_us: The present.
+
+    Returns:
+        Its life; with status UNKNOWN and no first candle where REST does not know the symbol (any more).
+    """
+    path = workspace.lake.symbol_life(workspace.settings.market, symbol)
+    known = read_model(path, SymbolLife)
+    if known and abs(now_us - known.checked_at_us) < DAY_US:
+        return known
+    life = _ask(workspace, symbol, now_us, known)
+    publish_model(path, life)
+    return life
+
+
+def known_life(workspace: Workspace, symbol: str) -> SymbolLife | None:
+    """The life of a symbol as last asked, without asking."""
+    return read_model(workspace.lake.symbol_life(workspace.settings.market, symbol), SymbolLife)
+
+
+def trading_range(life: SymbolLife | None, partition: Partition, archives: ArchivesManifest) -> Range:
+    """The part of the month in which the symbol traded; empty where it did not.
+
+    What the archive holds beats what REST says: REST forgets symbols that were removed.
+    """
+    start, end = partition.month.start_us, partition.month.end_us
+    step = partition.interval.us
+    if life and life.first_open_us is not None:
+        start = max(start, life.first_open_us)
+        if life.last_open_us is not None:
+            end = min(end, partition.interval.floor(life.last_open_us) + step)
+    usable = archives.usable()
+    if usable:
+        start = min([start, *(record.first_open_us for record in usable if record.first_open_us is not None)])
+        end = max([end, *(record.last_open_us + step for record in usable if record.last_open_us is not None)])
+    start = partition.interval.floor(start)
+    return (start, max(start, end))
+
+
+def _ask(workspace: Workspace, symbol: str, now_us: int, known: SymbolLife | None) -> SymbolLife:
+    try:
+        status = workspace.rest.symbol_status(symbol)
+        first = parse_rest(workspace.rest.edge_klines(symbol, Interval.M1, first=True), f"first candle of {symbol}")
+        last = parse_rest(workspace.rest.edge_klines(symbol, Interval.M1, first=False), f"newest candle of {symbol}")
+    except RequestRefused as error:
+        if error.code != INVALID_SYMBOL:
+            raise
+        earlier = known or SymbolLife(first_open_us=None, last_open_us=None, status=_UNKNOWN, checked_at_us=now_us)
+        return earlier.model_copy(update={"status": _UNKNOWN, "checked_at_us": now_us})
+    first_us = int(first["open_time_us"][0]) if first.height else None
+    ended = status not in _TRADING and last.height and int(last["close_time_us"][-1]) < now_us - DAY_US
+    return SymbolLife(
+        first_open_us=first_us,
+        last_open_us=int(last["open_time_us"][-1]) if ended else None,
+        status=status or _UNKNOWN,
+        checked_at_us=now_us,
+    )

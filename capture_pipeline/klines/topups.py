@@ -1,0 +1,175 @@
+"""From REST to raw answers: what no archive file has yet, and the holes inside them.
+
+Every answer is kept as sent. An answer without a candle is a sighting of its absence; two of them, far enough apart, verify that
+the candle does not exist, and it is not asked for again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+import polars as pl
+
+from capture_pipeline.binance.klines import parse_rest
+from capture_pipeline.binance.periods import Interval, iso
+from capture_pipeline.binance.rest import INVALID_SYMBOL, PAGE_ROWS
+from capture_pipeline.config import Gaps
+from capture_pipeline.errors import ProtocolViolation, RequestRefused
+from capture_pipeline.klines.life import ask_life, trading_range
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import locked, publish_bytes, publish_model, read_model
+from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, SymbolLife, TopupsManifest
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline.quality.ranges import Range, Ranges, batched, intersect, length, present, subtract, union
+from capture_pipeline.quality.sightings import nonexistent, seen_recently
+
+
+@dataclass(frozen=True)
+class TopupResult:
+    """What was done for one partition.
+
+    Attributes:
+        partition: Which one.
+        manifest: All its answers now.
+        pages: Requests made this time.
+        rows: Finished candles they brought.
+        still_missing: Candles that neither archive nor REST has.
+    """
+
+    partition: Partition
+    manifest: TopupsManifest
+    pages: int
+    rows: int
+    still_missing: int
+
+
+def top_up(workspace: Workspace, partition: Partition, now_us: int, progress: Callable[[int], None] | None = None) -> TopupResult:
+    """Ask REST for what the archive lacks in one partition.
+
+    Args:
+        workspace: The deployment.
+        partition: Which one.
+        now_us: The exchange's time; candles that close after it are unfinished and left out.
+        progress: Told the rows of each page.
+
+    Raises:
+        Banned: The exchange has banned this address; nothing is sent until the ban ends.
+        ProtocolViolation: A page does not advance or is out of what was asked.
+        CaptureError: The exchange could not be asked; answers that came are kept.
+    """
+    lake = workspace.lake
+    with locked(lake.lock(partition)):
+        archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
+        manifest = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
+        life = _life(workspace, partition, archives, now_us)
+        missing = to_ask(partition, archives, manifest, life, workspace.settings.gaps, now_us)
+        before = len(manifest.pages)
+        try:
+            for span in batched(missing, PAGE_ROWS * partition.interval.us):
+                _ask_span(workspace, partition, manifest, span, now_us, progress or (lambda _: None))
+        finally:
+            if len(manifest.pages) != before:
+                publish_model(lake.topups_manifest(partition), manifest)
+    wanted = _wanted(partition, archives, life, now_us)
+    left = subtract(wanted, union(archive_present(archives), rest_present(manifest)))
+    rows = sum(page.rows for page in manifest.pages[before:])
+    return TopupResult(partition, manifest, len(manifest.pages) - before, rows, length(left) // partition.interval.us)
+
+
+def to_ask(
+    partition: Partition, archives: ArchivesManifest, manifest: TopupsManifest, life: SymbolLife | None, gaps: Gaps, now_us: int
+) -> Ranges:
+    """The ranges worth a request now: missing, not verified as non-existent, not seen missing a moment ago."""
+    missing = subtract(_wanted(partition, archives, life, now_us), union(archive_present(archives), rest_present(manifest)))
+    return subtract(missing, union(nonexistent(manifest.pages, gaps), seen_recently(manifest.pages, gaps, now_us)))
+
+
+def archive_present(archives: ArchivesManifest) -> Ranges:
+    """The candles that usable archive files hold."""
+    return union(*(subtract([(record.start_us, record.end_us)], record.holes) for record in archives.usable()))
+
+
+def rest_present(manifest: TopupsManifest) -> Ranges:
+    """The candles that REST answers hold."""
+    return union(*(page.present for page in manifest.pages))
+
+
+def finished(rows: pl.DataFrame, interval: Interval, server_time_us: int) -> pl.DataFrame:
+    """The candles that had closed when they were asked for; what was unfinished then is no bar, whatever a clock says now."""
+    return rows.filter(pl.col("open_time_us") + interval.us <= server_time_us)
+
+
+def _wanted(partition: Partition, archives: ArchivesManifest, life: SymbolLife | None, now_us: int) -> Ranges:
+    """Candles of the month that should exist by now, as far as is known."""
+    whole = (partition.month.start_us, min(partition.month.end_us, partition.interval.floor(now_us)))
+    if life is not None and life.first_open_us is None and not archives.usable():
+        return []
+    return intersect([whole], [trading_range(life, partition, archives)])
+
+
+def _life(workspace: Workspace, partition: Partition, archives: ArchivesManifest, now_us: int) -> SymbolLife | None:
+    """The life of the symbol, asked only where the archive leaves something open."""
+    whole = (partition.month.start_us, min(partition.month.end_us, partition.interval.floor(now_us)))
+    return ask_life(workspace, partition.symbol, now_us) if subtract([whole], archive_present(archives)) else None
+
+
+def _ask_span(
+    workspace: Workspace, partition: Partition, manifest: TopupsManifest, span: Range, now_us: int, progress: Callable[[int], None]
+) -> None:
+    """Page through one span until it is answered whole."""
+    at, end = span
+    while at < end:
+        page = _ask_page(workspace, partition, at, end, now_us)
+        if page is None:
+            return
+        manifest.pages.append(page)
+        progress(page.rows)
+        at = page.answered_end_us
+
+
+def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us: int, now_us: int) -> RestPage | None:
+    endpoint, params = workspace.rest.klines_url(partition.symbol, partition.interval, start_us, end_us)
+    where = f"{endpoint}?{urlencode(params)}"
+    try:
+        body = workspace.rest.klines(partition.symbol, partition.interval, start_us, end_us)
+    except RequestRefused as error:
+        if error.code == INVALID_SYMBOL:
+            return None
+        raise
+    sent = parse_rest(body, where)
+    _check_page(sent, start_us, end_us, where)
+    rows = finished(sent, partition.interval, now_us)
+    held = present(rows["open_time_us"].to_numpy(), partition.interval.us, (start_us, end_us))
+    digest = hashlib.sha256(body).hexdigest()
+    path = workspace.lake.rest_file(partition, start_us, end_us, digest)
+    publish_bytes(path, body)
+    # A page with rows is complete up to its last row only: it may be short. An empty one says that nothing follows.
+    answered = int(sent["open_time_us"][-1]) + partition.interval.us if sent.height else end_us
+    return RestPage(
+        asked_start_us=start_us,
+        asked_end_us=end_us,
+        server_time_us=now_us,
+        answered_end_us=answered,
+        url=where,
+        path=workspace.lake.relative(path),
+        sha256=digest,
+        rows=rows.height,
+        present=held,
+    )
+
+
+def _check_page(rows: pl.DataFrame, start_us: int, end_us: int, where: str) -> None:
+    if rows.height > PAGE_ROWS:
+        raise ProtocolViolation(f"answers with {rows.height} rows, {PAGE_ROWS} were asked for", where=where)
+    if not rows.height:
+        return
+    opens = rows["open_time_us"]
+    lowest, highest = int(opens.min()), int(opens.max())  # type: ignore[arg-type]
+    if lowest < start_us or highest >= end_us:
+        remedy = "the page does not advance; nothing of it is used"
+        raise ProtocolViolation(f"answers with candles from {iso(lowest)} to {iso(highest)}", where=where, remedy=remedy)
+    if not opens.is_sorted() or opens.n_unique() != rows.height:
+        raise ProtocolViolation("answers with candles out of order or twice", where=where, remedy="nothing of it is used")

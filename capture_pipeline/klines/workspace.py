@@ -1,0 +1,77 @@
+"""Settings, lake and exchange in one hand: what every operation takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import urlsplit
+
+from capture_pipeline.binance.archive_client import ArchiveClient
+from capture_pipeline.binance.http import Http
+from capture_pipeline.binance.periods import Month
+from capture_pipeline.binance.rest import RestClient
+from capture_pipeline.config import Settings
+from capture_pipeline.lake.breaker import FileBreaker
+from capture_pipeline.lake.paths import Lake, Partition
+from capture_pipeline.quality.outages import Outage, load_calendar
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One deployment.
+
+    Attributes:
+        settings: Its settings.
+    """
+
+    settings: Settings
+
+    @cached_property
+    def lake(self) -> Lake:
+        """Where it writes."""
+        return Lake(self.settings.storage.root)
+
+    @cached_property
+    def http(self) -> Http:
+        """Its transport."""
+        return Http(self.settings.http)
+
+    @cached_property
+    def archive(self) -> ArchiveClient:
+        """The exchange's archive."""
+        return ArchiveClient(self.http, self.settings.archive_url, self.settings.listing_url)
+
+    @cached_property
+    def rest(self) -> RestClient:
+        """The exchange's REST endpoints."""
+        host = urlsplit(self.settings.rest_url).netloc.replace(":", "-")
+        breaker = FileBreaker(self.lake.state(f"breaker-{host}.json"))
+        return RestClient(self.http, self.settings.rest_url, self.settings.market, self.settings.rate_limits, breaker)
+
+    @cached_property
+    def outages(self) -> list[Outage]:
+        """The shipped calendar and the deployment's own."""
+        return load_calendar(self.settings.gaps.outage_calendar)
+
+    def now_us(self) -> int:
+        """The time that "in the future" and "fresh" are measured against: the wall clock, or the sandbox's own."""
+        if self.settings.venue == "sandbox":
+            return self.rest.server_time_us()
+        return time.time_ns() // 1000
+
+    def partition(self, symbol: str, month: Month) -> Partition:
+        """One partition of this deployment's market and interval."""
+        return Partition(self.settings.market, self.settings.interval, symbol, month)
+
+    def months(self, now_us: int) -> list[Month]:
+        """The months of the configured history that have begun."""
+        start, end = self.settings.history.start, self.settings.history.end
+        last = min(Month.of(now_us), Month(end.year, end.month)) if end else Month.of(now_us)
+        return Month.range(Month(start.year, start.month), last)
+
+    def partitions(self, symbols: Iterable[str], months: Iterable[Month]) -> list[Partition]:
+        """The product, by symbol and then month."""
+        months = list(months)
+        return [self.partition(symbol, month) for symbol in symbols for month in months]

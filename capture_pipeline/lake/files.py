@@ -1,0 +1,129 @@
+"""Files published whole: written beside, fsynced, renamed, the directory fsynced. A reader never sees half a file.
+
+A disk that is full, read-only or broken becomes `StorageError`; what was there before stays as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from capture_pipeline.errors import Busy, LakeError, StorageError
+
+M = TypeVar("M", bound=BaseModel)
+_STORAGE_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENODEV}
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn what a disk can do to us into `StorageError`; anything else passes."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _STORAGE_ERRNO:
+            remedy = "free space or mend the disk, then run again; nothing published was changed"
+            raise StorageError(f"cannot be written: {os.strerror(error.errno or 0)}", where=str(path), remedy=remedy) from error
+        raise
+
+
+@contextlib.contextmanager
+def publishing(path: Path) -> Iterator[Path]:
+    """Yield a file beside `path` to write to; on a clean exit it becomes `path`, durably, otherwise it is removed.
+
+    Args:
+        path: Where the file is to appear; its folder is made.
+
+    Raises:
+        StorageError: The disk refused; `path` is as before.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield beside
+            fsync(beside)
+            beside.replace(path)
+            fsync(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def publish_bytes(path: Path, content: bytes) -> None:
+    """Publish `content` as `path`."""
+    with publishing(path) as beside, beside.open("wb") as file:
+        file.write(content)
+
+
+def publish_model(path: Path, model: BaseModel) -> None:
+    """Publish a manifest as indented JSON."""
+    publish_bytes(path, (model.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_model(path: Path, kind: type[M]) -> M | None:
+    """Read a manifest, or None where there is none.
+
+    Raises:
+        LakeError: The file is there and is not what was written.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise LakeError(what, where=str(path), remedy="move it aside; the next run verifies the raw files again") from None
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file as 64 hex digits, in constant memory.
+
+    Raises:
+        LakeError: It is not there.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise LakeError("is recorded but gone", where=str(path), remedy="materialize the partition again to fetch it") from None
+
+
+def fsync(path: Path) -> None:
+    """Flush a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `path` while inside; the kernel lets go of it when the process dies.
+
+    Raises:
+        Busy: Another process holds it.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
+            raise Busy(f"is held by {holder or 'another process'}", where=str(path), remedy="wait for it to end, or stop it") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"pid {os.getpid()}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,146 @@
+"""The layout of everything written below the storage root. Nothing else in the project joins such a path.
+
+    raw/spot/klines/1m/BTCUSDT/2024-12/
+        archives.json  topups.json              what was fetched, when, and whether it is to be trusted
+        archives/<name>.<sha>.zip               as sent, never changed
+        rest/<start>-<end>.<sha>.json           as sent, never changed
+    raw/spot/symbols/BTCUSDT.json               first and last candle, trading status
+    quarantine/spot/klines/1m/BTCUSDT/2024-12/  what failed its checksum or did not parse, with the reason
+    lake/bars/market=spot/interval=1m/symbol=BTCUSDT/month=2024-12/bars.parquet
+    lake/bar_conflicts/…/conflicts.parquet  lake/bar_gaps/…/gaps.parquet  lake/bar_windows/…/window.parquet
+    reports/                                    coverage.csv, coverage.html, reconciliations
+    state/                                      the circuit breaker, locks
+    catalog.duckdb                              views over the lake
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from capture_pipeline.binance.periods import Interval, Month
+from capture_pipeline.binance.urls import Market, valid_symbol
+from capture_pipeline.errors import LakeError
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One symbol-month of one market and interval.
+
+    Attributes:
+        market: Spot or USD-M futures.
+        interval: Length of its candles.
+        symbol: For instance BTCUSDT.
+        month: UTC.
+    """
+
+    market: Market
+    interval: Interval
+    symbol: str
+    month: Month
+
+    def __str__(self) -> str:
+        """`BTCUSDT 2024-12`."""
+        return f"{self.symbol} {self.month}"
+
+    @property
+    def expected(self) -> int:
+        """How many candles the whole month holds."""
+        return self.interval.count(self.month.start_us, self.month.end_us)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The storage root and the paths below it."""
+
+    root: Path
+
+    def raw(self, part: Partition) -> Path:
+        """Folder of the raw files of one partition."""
+        return self._inside("raw", part.market, "klines", part.interval, valid_symbol(part.symbol), str(part.month))
+
+    def archives_manifest(self, part: Partition) -> Path:
+        """What was fetched from the archive."""
+        return self.raw(part) / "archives.json"
+
+    def topups_manifest(self, part: Partition) -> Path:
+        """What was asked of REST."""
+        return self.raw(part) / "topups.json"
+
+    def archive_file(self, part: Partition, name: str, sha256: str) -> Path:
+        """A raw zip; the digest in its name keeps every published version."""
+        return self.raw(part) / "archives" / f"{name.removesuffix('.zip')}.{sha256[:12]}.zip"
+
+    def rest_file(self, part: Partition, start_us: int, end_us: int, sha256: str) -> Path:
+        """A raw REST answer."""
+        return self.raw(part) / "rest" / f"{start_us // 1000}-{end_us // 1000}.{sha256[:12]}.json"
+
+    def quarantine(self, part: Partition) -> Path:
+        """Folder of what is not to be trusted."""
+        return self._inside("quarantine", part.market, "klines", part.interval, valid_symbol(part.symbol), str(part.month))
+
+    def symbol_life(self, market: Market, symbol: str) -> Path:
+        """First and last candle of a symbol."""
+        return self._inside("raw", market, "symbols", f"{valid_symbol(symbol)}.json")
+
+    def bars(self, part: Partition) -> Path:
+        """The merged bars of one partition."""
+        return self._table("bars", part) / "bars.parquet"
+
+    def conflicts(self, part: Partition) -> Path:
+        """Rows on which two sources disagree."""
+        return self._table("bar_conflicts", part) / "conflicts.parquet"
+
+    def gaps(self, part: Partition) -> Path:
+        """The gap ledger of one partition."""
+        return self._table("bar_gaps", part) / "gaps.parquet"
+
+    def window(self, part: Partition) -> Path:
+        """What was expected of one partition."""
+        return self._table("bar_windows", part) / "window.parquet"
+
+    def table(self, name: str) -> Path:
+        """Root folder of a table, whether it is there or not."""
+        return self._inside("lake", name)
+
+    def table_glob(self, name: str) -> str:
+        """All files of a table, for DuckDB."""
+        return str(self.table(name) / "**" / "*.parquet")
+
+    def reports(self) -> Path:
+        """Folder of reports."""
+        return self._inside("reports")
+
+    def state(self, name: str) -> Path:
+        """A file of state that is not data."""
+        return self._inside("state", name)
+
+    def lock(self, part: Partition) -> Path:
+        """The lock that a writer of this partition's raw files holds."""
+        return self._inside("state", "locks", f"{part.market}-{part.interval}-{valid_symbol(part.symbol)}-{part.month}.lock")
+
+    def catalog(self) -> Path:
+        """The DuckDB catalogue."""
+        return self._inside("catalog.duckdb")
+
+    def relative(self, path: Path) -> str:
+        """`path` as written into manifests: below the root, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    def resolve(self, recorded: str) -> Path:
+        """The file that a manifest names, held under the root.
+
+        Raises:
+            LakeError: The name leads out of the root.
+        """
+        return self._inside(*recorded.split("/"))
+
+    def _table(self, name: str, part: Partition) -> Path:
+        keys = (f"market={part.market}", f"interval={part.interval}", f"symbol={valid_symbol(part.symbol)}", f"month={part.month}")
+        return self._inside("lake", name, *keys)
+
+    def _inside(self, *parts: str) -> Path:
+        path = self.root.joinpath(*parts)
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise LakeError("leads out of the storage root", where=str(path), remedy="remove the link or mend the name")
+        return path

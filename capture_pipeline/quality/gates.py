@@ -1,0 +1,174 @@
+"""The gates: one definition for the asset checks, the command line and the report.
+
+A gate judges data; a mistake in a gate is an error of the program and is raised as such, never reported as bad data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import pandera.polars as pa
+import polars as pl
+from pandera.config import ValidationDepth, config_context
+from pandera.errors import SchemaErrorReason, SchemaErrors
+
+from capture_pipeline.binance.periods import Interval
+from capture_pipeline.tables import bars as bar_table
+
+
+class Severity(StrEnum):
+    """What a failed gate does: an ERROR fails a run of `capture check`, a WARN is told."""
+
+    ERROR = "ERROR"
+    WARN = "WARN"
+
+
+class Level(StrEnum):
+    """How loud an alert is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True)
+class GateSpec:
+    """What a gate is, before it is evaluated.
+
+    Attributes:
+        name: Unique.
+        table: The table that it judges.
+        description: One sentence.
+        severity: What its failure does.
+        blocking: Whether what lies downstream must wait.
+    """
+
+    name: str
+    table: str
+    description: str
+    severity: Severity = Severity.ERROR
+    blocking: bool = False
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What a gate found in one partition, or in the whole lake.
+
+    Attributes:
+        spec: Which gate.
+        passed: Whether the data keep it.
+        symbol: The partition's; None for the whole lake.
+        month: The partition's; None for the whole lake.
+        level: How loud its alert is.
+        summary: One line.
+        values: Numbers and texts behind the verdict.
+        failing: Failing rows, capped.
+        failing_count: How many fail in all.
+    """
+
+    spec: GateSpec
+    passed: bool
+    symbol: str | None = None
+    month: str | None = None
+    level: Level = Level.INFO
+    summary: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+    failing: pl.DataFrame | None = None
+    failing_count: int = 0
+
+    @property
+    def fails_check(self) -> bool:
+        """Whether `capture check` must exit with 1."""
+        return not self.passed and self.spec.severity is Severity.ERROR
+
+
+SCHEMA_GATE = GateSpec("schema", "bars", "Columns and types are those of the table; nothing is null.", blocking=True)
+CHECKSUM_GATE = GateSpec("raw_checksums", "bars", "Every raw file has the SHA-256 that was recorded for it.", blocking=True)
+
+
+def row_gates() -> list[GateSpec]:
+    """The gates of single rows, in order."""
+    return [SCHEMA_GATE, *(GateSpec(rule.name, "bars", rule.description, blocking=True) for rule in bar_table.rules(Interval.M1, 0))]
+
+
+def judge_rows(bars: pl.DataFrame, interval: Interval, now_us: int, most_shown: int) -> list[GateResult]:
+    """Hold one partition's bars to every row gate.
+
+    Args:
+        bars: A frame that should be of `BAR_SCHEMA`.
+        interval: Its interval.
+        now_us: The present.
+        most_shown: Cap on failing rows.
+
+    Returns:
+        One result a gate, in the order of `row_gates`.
+    """
+    specs = row_gates()
+    if is_sound(bars, interval, now_us):
+        return [GateResult(spec, passed=True, values={"rows": bars.height}) for spec in specs]
+    wrong = _schema_failures(bars)
+    if wrong is not None:
+        first = GateResult(SCHEMA_GATE, passed=False, level=Level.CRITICAL, summary=_schema_summary(bars), failing=wrong.head(most_shown), failing_count=wrong.height)
+        untested = "not evaluated: the schema gate failed"
+        return [first, *(GateResult(spec, passed=False, level=Level.CRITICAL, summary=untested) for spec in specs[1:])]
+    results = [GateResult(SCHEMA_GATE, passed=True, values={"rows": bars.height})]
+    for spec, rule in zip(specs[1:], bar_table.rules(interval, now_us), strict=True):
+        results.append(_judge_rule(bars, spec, rule, most_shown))
+    return results
+
+
+def is_sound(bars: pl.DataFrame, interval: Interval, now_us: int) -> bool:
+    """Whether bars keep the schema and every rule; the quick path for data that are as they should be."""
+    return _validate(bar_table.model(interval, now_us), bars) is None
+
+
+def _judge_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, most_shown: int) -> GateResult:
+    if _validate(bar_table.rule_model(rule), bars) is None:
+        return GateResult(spec, passed=True, values={"rows": bars.height})
+    failing = bars.filter(~rule.holds.fill_null(value=False))
+    summary = f"{failing.height:,} of {bars.height:,} rows fail: {rule.description}"
+    return GateResult(
+        spec, passed=False, level=Level.CRITICAL, summary=summary, values={"rows": bars.height}, failing=failing.head(most_shown), failing_count=failing.height
+    )
+
+
+def _schema_failures(bars: pl.DataFrame) -> pl.DataFrame | None:
+    failures = _validate(bar_table.schema_model(), bars)
+    return None if failures is None else failures.select(pl.col("failure_case").cast(pl.String), "column", pl.col("check").cast(pl.String))
+
+
+def _schema_summary(bars: pl.DataFrame) -> str:
+    expected = bar_table.BAR_SCHEMA
+    differs = [name for name in expected if bars.schema.get(name) != expected[name]]
+    nulls = [name for name in bars.columns if bars[name].null_count()]
+    parts = [f"columns missing or of another type: {', '.join(differs)}"] if differs else []
+    parts += [f"unknown columns: {', '.join(set(bars.columns) - set(expected))}"] if set(bars.columns) - set(expected) else []
+    parts += [f"nulls in {', '.join(nulls)}"] if nulls else []
+    return "; ".join(parts) or "columns are in another order"
+
+
+def _validate(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame | None:
+    """Failure cases, None if there are none; always with data checks, whatever the environment says of Pandera.
+
+    Raises:
+        RuntimeError: A check itself broke.
+    """
+    try:
+        with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
+            schema.validate(frame, lazy=True)
+    except SchemaErrors as errors:
+        broken = [error for error in errors.schema_errors if error.reason_code is SchemaErrorReason.CHECK_ERROR]
+        if broken:
+            raise RuntimeError(f"a gate is broken: {broken[0]}") from errors
+        failures: pl.DataFrame = errors.failure_cases
+        return failures
+    return None
+
+
+def worst(results: Sequence[GateResult]) -> Level:
+    """The loudest level among failed gates."""
+    order = list(Level)
+    return max((result.level for result in results if not result.passed), key=order.index, default=Level.INFO)

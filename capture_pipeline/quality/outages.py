@@ -1,0 +1,101 @@
+"""The calendar of exchange outages: the shipped one, extended by the deployment's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from capture_pipeline.binance.periods import to_us
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A time during which the exchange made no candle.
+
+    Attributes:
+        start_us: Microseconds UTC.
+        end_us: Exclusive.
+        reason: In a few words.
+        symbols: Those it holds for; None for all.
+        markets: Those it holds for; None for all.
+    """
+
+    start_us: int
+    end_us: int
+    reason: str
+    symbols: frozenset[str] | None = None
+    markets: frozenset[Market] | None = None
+
+    def holds_for(self, market: Market, symbol: str) -> bool:
+        """Whether it concerns this symbol of this market."""
+        return (self.symbols is None or symbol in self.symbols) and (self.markets is None or market in self.markets)
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    start: datetime
+    end: datetime
+    reason: str = "outage"
+    symbols: list[str] | None = None
+    markets: list[Market] | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> _Entry:
+        if _utc(self.end) <= _utc(self.start):
+            raise ValueError("end must lie after start")
+        return self
+
+
+class _Calendar(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    outages: list[_Entry]
+
+
+def load_calendar(extra: Path | None = None) -> list[Outage]:
+    """All known outages, the deployment's own after the shipped ones.
+
+    Args:
+        extra: The deployment's file, in the shipped one's form.
+
+    Raises:
+        ConfigError: It cannot be read, or an entry is wrong.
+    """
+    shipped = _parse(files("capture_pipeline.quality").joinpath("outages.yaml").read_text(encoding="utf-8"), "outages.yaml")
+    if extra is None:
+        return shipped
+    try:
+        text = extra.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(extra), remedy="mend gaps.outage_calendar in pipeline.yaml") from None
+    return shipped + _parse(text, str(extra))
+
+
+def _parse(text: str, where: str) -> list[Outage]:
+    try:
+        calendar = _Calendar.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"is not YAML: {' '.join(str(error).split())}", where=where) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where=where) from None
+    return [
+        Outage(
+            to_us(_utc(entry.start)),
+            to_us(_utc(entry.end)),
+            entry.reason,
+            frozenset(entry.symbols) if entry.symbols else None,
+            frozenset(entry.markets) if entry.markets else None,
+        )
+        for entry in calendar.outages
+    ]
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,100 @@
+"""Sets of times as sorted, disjoint half-open ranges `[start, end)`, int64 microseconds UTC.
+
+Gaps, coverage and what is still to be asked for are all such sets; this is their whole algebra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Range = tuple[int, int]
+Ranges = list[Range]
+
+
+def union(*sets: Iterable[Sequence[int]]) -> Ranges:
+    """All that lies in any of the sets; touching ranges become one, empty ones vanish."""
+    merged: Ranges = []
+    for start, end in sorted((each[0], each[1]) for ranges in sets for each in ranges):
+        if end <= start:
+            continue
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def intersect(left: Iterable[Sequence[int]], right: Iterable[Sequence[int]]) -> Ranges:
+    """What lies in both."""
+    a, b, i, j = union(left), union(right), 0, 0
+    found: Ranges = []
+    while i < len(a) and j < len(b):
+        start, end = max(a[i][0], b[j][0]), min(a[i][1], b[j][1])
+        if start < end:
+            found.append((start, end))
+        if a[i][1] < b[j][1]:
+            i += 1
+        else:
+            j += 1
+    return found
+
+
+def subtract(left: Iterable[Sequence[int]], right: Iterable[Sequence[int]]) -> Ranges:
+    """What lies in `left` and not in `right`."""
+    rest: Ranges = []
+    removed = union(right)
+    at = 0
+    for start, end in union(left):
+        while at < len(removed) and removed[at][1] <= start:
+            at += 1
+        cursor, look = start, at
+        while look < len(removed) and removed[look][0] < end:
+            if removed[look][0] > cursor:
+                rest.append((cursor, removed[look][0]))
+            cursor = max(cursor, removed[look][1])
+            look += 1
+        if cursor < end:
+            rest.append((cursor, end))
+    return rest
+
+
+def length(ranges: Iterable[Sequence[int]]) -> int:
+    """Microseconds in all of them together."""
+    return sum(each[1] - each[0] for each in union(ranges))
+
+
+def missing(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
+    """The ranges of `within` whose candles are not among `opens_us`.
+
+    Args:
+        opens_us: Open times, in any order, possibly doubled or unaligned (those count for nothing).
+        step_us: Interval of the candles.
+        within: Start and end, both on the grid.
+    """
+    return subtract([within], present(opens_us, step_us, within))
+
+
+def present(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
+    """The ranges of `within` whose candles are among `opens_us`; see `missing`."""
+    chosen = opens_us[(opens_us >= within[0]) & (opens_us < within[1]) & ((opens_us - within[0]) % step_us == 0)]
+    if not chosen.size:
+        return []
+    ordered = chosen if (np.diff(chosen) > 0).all() else np.unique(chosen)
+    breaks = np.flatnonzero(np.diff(ordered) != step_us)
+    starts = ordered[np.concatenate(([0], breaks + 1))]
+    ends = ordered[np.concatenate((breaks, [ordered.size - 1]))] + step_us
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def batched(ranges: Ranges, most_us: int) -> Ranges:
+    """Ranges joined, in order, into spans no longer than `most_us`, so that one request can serve several; longer ones stay whole."""
+    spans: Ranges = []
+    for start, end in ranges:
+        if spans and end - spans[-1][0] <= most_us:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    return spans

@@ -1,0 +1,175 @@
+"""What a sandbox is made of: seed, symbols, outages, deliberate differences, clock and faults. Validated, without behaviour."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from capture_pipeline.binance.periods import Interval, parse_time
+from capture_pipeline.binance.urls import Granularity, Market
+from capture_pipeline.errors import ConfigError
+from capture_pipeline.sandbox.fault_script import FaultRule
+from capture_pipeline.sandbox.symbols import DEFAULT_SYMBOLS, LISTED_US, SymbolSpec, synthetic
+
+
+def _time_us(value: object) -> object:
+    """YAML makes dates of what looks like one; all forms become microseconds."""
+    return parse_time(value.isoformat() if isinstance(value, date | datetime) else value) if isinstance(value, date | str) else value
+
+
+TimeUs = Annotated[int, BeforeValidator(_time_us)]
+"""Microseconds UTC, written as an ISO date or time."""
+Model = TypeVar("Model", bound=BaseModel)
+_BOTH = (Granularity.MONTHLY, Granularity.DAILY)
+_VALUE_FIELDS = r"^(open|high|low|close|volume|quote_volume|count|taker_buy_volume|taker_buy_quote_volume)$"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Outage(_Strict):
+    """A time without trades and without candles.
+
+    Attributes:
+        start: First microsecond without trades.
+        end: First microsecond with trades again.
+        symbols: Whom it hits; None for all.
+    """
+
+    start: TimeUs
+    end: TimeUs
+    symbols: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Outage:
+        if self.end <= self.start:
+            raise ValueError("an outage must end after its start")
+        return self
+
+
+class Omission(_Strict):
+    """Rows left out of archive files although REST serves them: candles that open in `[start, end)`."""
+
+    symbol: str
+    start: TimeUs
+    end: TimeUs
+    granularities: tuple[Granularity, ...] = _BOTH
+    market: Market | None = None
+
+
+class Difference(_Strict):
+    """A value that differs in one kind of archive file from the other kind and from REST.
+
+    Attributes:
+        symbol: Whose candle.
+        open_time: Its open time.
+        field: Which value.
+        granularity: Which kind of file is wrong.
+        delta: Added to the value, in the value's own unit.
+        interval: Only in files of this interval; None for all.
+        market: Only in this market; None for both.
+    """
+
+    symbol: str
+    open_time: TimeUs
+    field: Annotated[str, Field(pattern=_VALUE_FIELDS)]
+    granularity: Granularity = Granularity.MONTHLY
+    delta: Decimal
+    interval: Interval | None = None
+    market: Market | None = None
+
+
+def _symbol(value: object) -> object:
+    return DEFAULT_SYMBOLS.get(value) or SymbolSpec(symbol=value) if isinstance(value, str) else value
+
+
+class SandboxConfig(_Strict):
+    """Everything that decides what the sandbox serves.
+
+    Attributes:
+        seed: Of the market; the same seed gives the same bytes.
+        symbols: Names of known symbols, or whole specifications.
+        extra_symbols: How many synthetic symbols (SYN00USDT …) are added.
+        listed: Listing time of the symbols that do not state their own.
+        outages: Times without candles.
+        archive_omissions: Holes that REST can fill.
+        archive_differences: Values in which archive files differ.
+        now: Sandbox time at the start; None for wall time, or for the time by which all recorded files are published.
+        speed: Sandbox seconds a real second.
+        frozen: Whether the clock stands.
+        monthly_delay_hours: Publication of monthly files after the month's end.
+        daily_delay_hours: Publication of daily files after the day's end.
+        weight_budget: REST weight a wall-clock minute on the spot host.
+        um_weight_budget: The same on the futures host.
+        requests_until_ban: Requests sent despite 429 that bring 418.
+        ban_s: Length of a ban, real seconds.
+        recorded: Serve real kline files below this directory in place of the market.
+        market: Market of recorded files whose path does not state it.
+        faults: Fault script.
+    """
+
+    seed: int = 1
+    symbols: tuple[Annotated[SymbolSpec, BeforeValidator(_symbol)], ...] = tuple(DEFAULT_SYMBOLS.values())
+    extra_symbols: int = Field(0, ge=0, le=5000)
+    listed: TimeUs = LISTED_US
+    outages: tuple[Outage, ...] = ()
+    archive_omissions: tuple[Omission, ...] = ()
+    archive_differences: tuple[Difference, ...] = ()
+    now: TimeUs | None = None
+    speed: float = Field(1.0, ge=0)
+    frozen: bool = False
+    monthly_delay_hours: float = Field(36.0, ge=0)
+    daily_delay_hours: float = Field(5.0, ge=0)
+    weight_budget: int = Field(6000, ge=1)
+    um_weight_budget: int = Field(2400, ge=1)
+    requests_until_ban: int = Field(10, ge=1)
+    ban_s: float = Field(120.0, gt=0)
+    recorded: Path | None = None
+    market: Market | None = None
+    faults: tuple[FaultRule, ...] = ()
+
+    def all_symbols(self) -> list[SymbolSpec]:
+        """Configured and synthetic symbols, each with its listing time."""
+        named = [spec if spec.listed is not None else spec.model_copy(update={"listed": self.listed}) for spec in self.symbols]
+        return named + [synthetic(number, self.listed) for number in range(self.extra_symbols)]
+
+
+def validated(model: type[Model], data: object, where: str) -> Model:
+    """`data` as `model`.
+
+    Raises:
+        ConfigError: It does not fit; one line says which key and why.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{key}: {first['msg']}" if key else str(first["msg"]), where=where) from None
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML or JSON file.
+
+    Raises:
+        ConfigError: It cannot be read or is no YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot be read: {' '.join(str(error).split())[:200]}", where=str(path)) from None
+
+
+def load_config(path: Path) -> SandboxConfig:
+    """A sandbox configuration from a YAML or JSON file.
+
+    Raises:
+        ConfigError: It cannot be read, or a key does not fit.
+    """
+    return validated(SandboxConfig, read_yaml(path) or {}, str(path))

@@ -1,0 +1,121 @@
+"""Symbols of the sandbox: tick, lot, price level, listing, and how busy they are."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from capture_pipeline.binance.periods import parse_time
+
+LISTED_US = parse_time("2024-01-01")
+_MAX_DECIMALS = 8
+_MEAN_NOTIONAL = 500
+
+
+def _time_us(value: object) -> object:
+    return parse_time(value.isoformat() if isinstance(value, date) else value) if isinstance(value, date | str) else value
+
+
+def decimals_of(step: Decimal) -> int:
+    """How many decimals a step has: 2 for 0.01."""
+    exponent = step.normalize().as_tuple().exponent
+    return max(0, -int(exponent))
+
+
+class SymbolSpec(BaseModel):
+    """One symbol.
+
+    Attributes:
+        symbol: For instance BTCUSDT.
+        base_price: Around which its price moves.
+        tick_size: Smallest price step.
+        lot_size: Smallest quantity step; tick and lot have at most eight decimals together, so that turnover is exact.
+        listed: First trade is within a minute of it, microseconds UTC.
+        delisted: No trade from then on.
+        trades_per_day: Constant, so that the ids of any day are known without counting.
+        quote: Quote asset, the end of the symbol.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    symbol: str = Field(pattern=r"^[A-Z0-9]{2,20}$")
+    base_price: Decimal = Field(Decimal(1), gt=0)
+    tick_size: Decimal = Field(Decimal("0.0001"), gt=0)
+    lot_size: Decimal = Field(Decimal("0.1"), gt=0)
+    listed: Annotated[int | None, BeforeValidator(_time_us)] = None
+    delisted: Annotated[int | None, BeforeValidator(_time_us)] = None
+    trades_per_day: int = Field(5760, ge=24, le=500_000)
+    quote: str = "USDT"
+
+    @model_validator(mode="after")
+    def _exact_turnover(self) -> SymbolSpec:
+        if self.price_decimals + self.lot_decimals > _MAX_DECIMALS:
+            raise ValueError("tick_size and lot_size have more than eight decimals together")
+        return self
+
+    @property
+    def price_decimals(self) -> int:
+        """Decimals of prices."""
+        return decimals_of(self.tick_size)
+
+    @property
+    def lot_decimals(self) -> int:
+        """Decimals of quantities."""
+        return decimals_of(self.lot_size)
+
+    @property
+    def tick_units(self) -> int:
+        """One tick, in units of its last decimal."""
+        return int(self.tick_size.scaleb(self.price_decimals))
+
+    @property
+    def lot_units(self) -> int:
+        """One lot, in units of its last decimal."""
+        return int(self.lot_size.scaleb(self.lot_decimals))
+
+    @property
+    def base_ticks(self) -> int:
+        """The base price in ticks."""
+        return max(1, int(self.base_price / self.tick_size))
+
+    @property
+    def largest_lots(self) -> int:
+        """Largest quantity of one trade, in lots."""
+        return max(1, int(3 * _MEAN_NOTIONAL / (self.base_price * self.lot_size)))
+
+    @property
+    def base(self) -> str:
+        """Base asset."""
+        return self.symbol.removesuffix(self.quote)
+
+
+def _known(symbol: str, price: str, tick: str, lot: str, trades: int = 5760) -> SymbolSpec:
+    return SymbolSpec(symbol=symbol, base_price=Decimal(price), tick_size=Decimal(tick), lot_size=Decimal(lot), trades_per_day=trades)
+
+
+DEFAULT_SYMBOLS = {
+    spec.symbol: spec
+    for spec in (
+        _known("BTCUSDT", "60000", "0.01", "0.00001", 11520),
+        _known("ETHUSDT", "3000", "0.01", "0.0001", 8640),
+        _known("BNBUSDT", "550", "0.01", "0.001"),
+        _known("SOLUSDT", "150", "0.01", "0.001"),
+        _known("XRPUSDT", "0.6", "0.0001", "0.1"),
+        _known("ADAUSDT", "0.5", "0.0001", "0.1"),
+        _known("DOGEUSDT", "0.15", "0.00001", "1"),
+        _known("AVAXUSDT", "35", "0.01", "0.01"),
+        _known("TRXUSDT", "0.13", "0.0001", "0.1"),
+        _known("DOTUSDT", "7", "0.001", "0.01"),
+    )
+}
+"""The ten symbols that are served unless others are configured."""
+
+
+def synthetic(number: int, listed_us: int) -> SymbolSpec:
+    """A further symbol, SYN00USDT and so on; quiet, so that a thousand of them stay cheap."""
+    price = Decimal(number % 90 + 10) / 10
+    tick, lot = Decimal("0.0001"), Decimal("0.1")
+    return SymbolSpec(symbol=f"SYN{number:02d}USDT", base_price=price, tick_size=tick, lot_size=lot, listed=listed_us, trades_per_day=1440)

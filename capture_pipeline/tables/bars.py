@@ -1,0 +1,107 @@
+"""The `bars` table: one row a candle, one file a symbol-month, and the rules that every row must keep.
+
+A rule is an element-wise expression that is true where a row is sound. The Pandera model is made of them, and asset checks, the
+command line and the report all use that model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandera.polars as pa
+import polars as pl
+from pandera.api.polars.types import PolarsData
+
+from capture_pipeline.binance.klines import KLINE_SCHEMA
+from capture_pipeline.binance.periods import Interval
+
+SOURCES = ("monthly", "daily", "rest")
+"""Where a bar can come from, the most trusted first."""
+
+BAR_SCHEMA: dict[str, pl.DataType] = {**KLINE_SCHEMA, "source": pl.String()}
+VALUE_COLUMNS = [name for name in KLINE_SCHEMA if not name.endswith("_us") and name != "time_unit"]
+
+COLUMN_DESCRIPTIONS = {
+    "open_time_us": "Open time, microseconds UTC",
+    "open": "First price, quote asset, exact",
+    "high": "Highest price, quote asset, exact",
+    "low": "Lowest price, quote asset, exact",
+    "close": "Last price, quote asset, exact",
+    "volume": "Base asset traded, exact",
+    "close_time_us": "Last instant of the candle in the unit it was sent in, microseconds UTC",
+    "quote_volume": "Quote asset traded, exact",
+    "trades": "Number of trades",
+    "taker_buy_volume": "Base asset bought by takers, exact",
+    "taker_buy_quote_volume": "Quote asset spent by buying takers, exact",
+    "time_unit": "Unit the exchange sent the times in: ms or us",
+    "source": "monthly, daily (archive files) or rest",
+}
+
+_PRICES = ("open", "high", "low", "close")
+_AMOUNTS = ("volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that is true of every sound row.
+
+    Attributes:
+        name: Also the name of the gate.
+        description: For people.
+        holds: Element-wise expression.
+    """
+
+    name: str
+    description: str
+    holds: pl.Expr
+
+
+def rules(interval: Interval, now_us: int) -> list[Rule]:
+    """The rules of bars of one interval, as of `now_us`."""
+    column = pl.col
+    opened, closed = column("open_time_us"), column("close_time_us")
+    unit = pl.when(column("time_unit") == "ms").then(1000).otherwise(1)
+    return [
+        Rule("open_times_increase", "Open times increase strictly.", opened.diff().fill_null(1) > 0),
+        Rule("open_times_unique", "No open time stands twice.", opened.is_unique()),
+        Rule("open_times_on_grid", "Open times stand on the interval's grid.", opened % interval.us == 0),
+        Rule("none_in_future", "No candle closes in the future.", closed < now_us),
+        Rule("high_is_highest", "high ≥ max(open, close, low).", column("high") >= pl.max_horizontal("open", "close", "low")),
+        Rule("low_is_lowest", "low ≤ min(open, close, high).", column("low") <= pl.min_horizontal("open", "close", "high")),
+        Rule("prices_positive", "Prices are positive.", pl.all_horizontal(column(name) > 0 for name in _PRICES)),
+        Rule("volumes_not_negative", "Volumes and counts are not negative.", pl.all_horizontal(column(name) >= 0 for name in _AMOUNTS)),
+        Rule(
+            "taker_within_total",
+            "What takers bought is at most what was traded.",
+            (column("taker_buy_volume") <= column("volume")) & (column("taker_buy_quote_volume") <= column("quote_volume")),
+        ),
+        Rule("close_time_fits", "close time = open time + interval − 1 unit.", closed == opened + interval.us - unit),
+    ]
+
+
+def model(interval: Interval, now_us: int) -> pa.DataFrameSchema:
+    """The Pandera model of bars: exact columns and types, no nulls, every rule.
+
+    The rules are evaluated in one pass; `failing` tells them apart once one has failed.
+    """
+    holds = [rule.holds.alias(rule.name) for rule in rules(interval, now_us)]
+    return pa.DataFrameSchema(_columns(), checks=[pa.Check(_select(holds), name="rules")], strict=True, ordered=True)
+
+
+def schema_model() -> pa.DataFrameSchema:
+    """The columns and types alone."""
+    return pa.DataFrameSchema(_columns(), strict=True, ordered=True)
+
+
+def rule_model(rule: Rule) -> pa.DataFrameSchema:
+    """One rule alone, for telling which one failed and where."""
+    return pa.DataFrameSchema(checks=[pa.Check(_select([rule.holds]), name=rule.name)])
+
+
+def _columns() -> dict[str, pa.Column]:
+    return {name: pa.Column(kind, nullable=False) for name, kind in BAR_SCHEMA.items()}
+
+
+def _select(expressions: list[pl.Expr]) -> Callable[[PolarsData], pl.LazyFrame]:
+    return lambda data: data.lazyframe.select(expressions)

@@ -1,0 +1,106 @@
+"""Bars of several sources to one table: monthly before daily before rest; what disagrees is kept with both sides.
+
+Pure: frames in, frames out; the same input gives the same rows in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from capture_pipeline.binance.klines import VOLUME
+from capture_pipeline.tables.bars import BAR_SCHEMA, SOURCES, VALUE_COLUMNS
+
+CONFLICT_SCHEMA: dict[str, pl.DataType] = {
+    "open_time_us": pl.Int64(),
+    "field": pl.String(),
+    "kept_source": pl.String(),
+    "kept_value": VOLUME,
+    "kept_file": pl.String(),
+    "other_source": pl.String(),
+    "other_value": VOLUME,
+    "other_file": pl.String(),
+}
+"""One row for each field of a bar on which two rows disagree."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one file.
+
+    Attributes:
+        source: monthly, daily or rest.
+        file: Its name, for the conflicts table.
+        rows: A kline frame.
+    """
+
+    source: str
+    file: str
+    rows: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What became of the parts.
+
+    Attributes:
+        bars: A frame of `BAR_SCHEMA`, sorted by open time, each once.
+        conflicts: A frame of `CONFLICT_SCHEMA`.
+        duplicates: Rows that said the same as a row that was kept.
+    """
+
+    bars: pl.DataFrame
+    conflicts: pl.DataFrame
+    duplicates: int
+
+
+def merge(parts: Sequence[Part]) -> Merged:
+    """Merge files into one table.
+
+    Args:
+        parts: In any order; within one source an earlier part wins over a later one.
+    """
+    ordered = sorted(parts, key=lambda part: SOURCES.index(part.source))
+    if len(ordered) == 1 and _strictly_increasing(ordered[0].rows):
+        return Merged(_with_source(ordered[0]).select(*BAR_SCHEMA), pl.DataFrame(schema=CONFLICT_SCHEMA), 0)
+    if not ordered:
+        return Merged(pl.DataFrame(schema=BAR_SCHEMA), pl.DataFrame(schema=CONFLICT_SCHEMA), 0)
+    rows = pl.concat(_with_source(part).with_columns(pl.lit(part.file).alias("file")) for part in ordered)
+    rows = rows.with_row_index("rank").sort("open_time_us", "rank")
+    first = rows["open_time_us"].is_first_distinct()
+    kept, others = rows.filter(first), rows.filter(~first)
+    conflicts, conflicting = _conflicts(kept, others)
+    return Merged(kept.select(*BAR_SCHEMA), conflicts, others.height - conflicting)
+
+
+def _strictly_increasing(rows: pl.DataFrame) -> bool:
+    return bool((rows["open_time_us"].diff().drop_nulls() > 0).all())
+
+
+def _with_source(part: Part) -> pl.DataFrame:
+    return part.rows.with_columns(pl.lit(part.source).alias("source"))
+
+
+def _conflicts(kept: pl.DataFrame, others: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """The conflicts of `others` with the kept rows of the same open time, and how many rows have any."""
+    both = others.join(kept, on="open_time_us", how="left", suffix="_kept").sort("open_time_us", "rank")
+    differs = pl.any_horizontal(pl.col(name) != pl.col(f"{name}_kept") for name in VALUE_COLUMNS)
+    bad = both.filter(differs)
+    fields = [
+        bad.filter(pl.col(name) != pl.col(f"{name}_kept")).select(
+            "rank",
+            "open_time_us",
+            pl.lit(name).alias("field"),
+            pl.col("source_kept").alias("kept_source"),
+            pl.col(f"{name}_kept").cast(VOLUME).alias("kept_value"),
+            pl.col("file_kept").alias("kept_file"),
+            pl.col("source").alias("other_source"),
+            pl.col(name).cast(VOLUME).alias("other_value"),
+            pl.col("file").alias("other_file"),
+        )
+        for name in VALUE_COLUMNS
+    ]
+    table = pl.concat(fields).sort("open_time_us", "rank", "field").select(*CONFLICT_SCHEMA)
+    return table, bad.height
