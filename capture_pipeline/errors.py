@@ -42,7 +42,7 @@ class CaptureError(Exception):
         super().__init__(f"{text} ({remedy})" if remedy else text)
 
 
-class Permanent(CaptureError):
+class Permanent(CaptureError):  # noqa: N818 - the field says "permanent failure"
     """Asking again gives the same answer."""
 
 
@@ -89,7 +89,7 @@ class LakeError(Permanent):
     """A path leaves the lake's root, or a recorded file is gone or altered."""
 
 
-class Transient(CaptureError):
+class Transient(CaptureError):  # noqa: N818 - likewise
     """Asking again later may work."""
 
 

@@ -80,7 +80,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path), remedy="set CAPTURE_CONFIG or --config to the file") from None
+        raise ConfigError(
+            f"cannot be read: {error.strerror}", where=str(path), remedy="set CAPTURE_CONFIG or --config to the file"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"is not YAML: {' '.join(str(error).split())}", where=str(path)) from None
     if content is None:

@@ -64,7 +64,9 @@ class ArchiveClient:
         Returns:
             `(digest, None)`, or `(None, why)` where none is published or it is unreadable.
         """
-        answer = retrying(self._http.settings, lambda: self._http.get(self.url(file) + ".CHECKSUM", max_bytes=_CHECKSUM_CAP, headers=_IDENTITY))
+        answer = retrying(
+            self._http.settings, lambda: self._http.get(self.url(file) + ".CHECKSUM", max_bytes=_CHECKSUM_CAP, headers=_IDENTITY)
+        )
         if answer.status == 404:  # noqa: PLR2004
             return None, "no checksum is published"
         try:

@@ -68,7 +68,9 @@ class Http:
         self._now_s = now_s
         self._local = threading.local()
 
-    def get(self, url: str, *, max_bytes: int, headers: Mapping[str, str] | None = None, params: Mapping[str, str | int] | None = None) -> Answer:
+    def get(
+        self, url: str, *, max_bytes: int, headers: Mapping[str, str] | None = None, params: Mapping[str, str | int] | None = None
+    ) -> Answer:
         """One GET, read whole.
 
         Raises:
@@ -107,7 +109,9 @@ class Http:
             following = urljoin(target, response.headers["Location"])
             response.close()
             if urlsplit(following)[:2] != urlsplit(url)[:2]:
-                raise UntrustedPeer(f"redirects to {following[:120]}", where=url, remedy="check the endpoint; another host is never followed")
+                raise UntrustedPeer(
+                    f"redirects to {following[:120]}", where=url, remedy="check the endpoint; another host is never followed"
+                )
             target, params = following, None
         raise ProtocolViolation("redirects in a circle", where=url)
 
@@ -125,7 +129,9 @@ class Http:
             for chunk in response.iter_content(_CHUNK):
                 yield chunk
                 if time.monotonic() > deadline:
-                    raise NetworkError(f"took longer than {self.settings.total_timeout_s:g} s", where=url, remedy="raise http.total_timeout_s")
+                    raise NetworkError(
+                        f"took longer than {self.settings.total_timeout_s:g} s", where=url, remedy="raise http.total_timeout_s"
+                    )
 
     def _refuse(self, response: requests.Response, url: str) -> None:
         """Raise what a status other than a usable one means."""

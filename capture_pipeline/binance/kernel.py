@@ -25,7 +25,7 @@ _ZERO, _POINT, _COMMA, _MINUS, _LF, _CR = 48, 46, 44, 45, 10, 13
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
 def _digits(text: NDArray[np.uint8], at: int) -> tuple[int, int]:
     """Read digits: (value, position after them). A line feed ends every text, so this stops inside it."""
-    value = np.int64(0)
+    value: Any = np.int64(0)
     digit = np.uint8(text[at] - _ZERO)
     while digit < 10:  # noqa: PLR2004 - ten digits; bytes below "0" wrap round to large ones
         value = value * 10 + np.int64(digit)
@@ -43,9 +43,9 @@ def _fraction(text: NDArray[np.uint8], at: int, digits: int, value: int) -> tupl
         for _ in range(SCALE_DIGITS - digits):
             value *= 10
         return value, OK
-    value = np.int64(0)
+    value = 0
     for position in range(digits):
-        digit = np.int64(text[at + position]) - _ZERO
+        digit: Any = np.int64(text[at + position]) - _ZERO
         if position < SCALE_DIGITS:
             value = value * 10 + digit
         elif digit:
@@ -64,7 +64,7 @@ def _number(text: NDArray[np.uint8], at: int, decimals: int) -> tuple[int, int, 
         return 0, 0, at, BAD_DIGIT
     if after - at > _MAX_DIGITS:
         return 0, 0, after, TOO_LONG
-    fraction = np.int64(0)
+    fraction = 0
     if decimals and text[after] == _POINT:
         first = after + 1
         fraction, after = _digits(text, first)
@@ -76,7 +76,7 @@ def _number(text: NDArray[np.uint8], at: int, decimals: int) -> tuple[int, int, 
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def parse_rows(
+def parse_rows(  # noqa: C901 - one loop over bytes; calls in it cost a third of its speed
     text: NDArray[np.uint8], is_decimal: NDArray[np.uint8], low: NDArray[np.int64], high: NDArray[np.int64]
 ) -> tuple[int, int, int, int]:
     """Parse rows of exactly `COLUMNS` fields.
@@ -96,7 +96,7 @@ def parse_rows(
     while at < size:
         for column in range(COLUMNS):
             decimals = is_decimal[column]
-            whole, fraction, at, status = _number(text, at, decimals)  # noqa: PLW2901
+            whole, fraction, at, status = _number(text, at, decimals)
             if status != OK:
                 return row, status, column, at
             if decimals:
@@ -118,7 +118,9 @@ def parse_rows(
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
-def _store(whole: int, fraction: int, low: NDArray[np.int64], high: NDArray[np.int64], column: int, row: int) -> None:
+def _store(  # noqa: PLR0917 - a kernel takes no keywords
+    whole: int, fraction: int, low: NDArray[np.int64], high: NDArray[np.int64], column: int, row: int
+) -> None:
     """Write `whole * 1e8 + fraction` as 128 bits; `whole` has at most 18 digits, so the product needs more than 64."""
     if -92_000_000_000 < whole < 92_000_000_000:  # noqa: PLR2004 - below 2**63 / 1e8 the product fits 64 bits
         value = whole * 100_000_000 + fraction

@@ -132,7 +132,7 @@ def _rest_line(row: object, number: int, where: str) -> str:
         raise MalformedData(f"a row of {kernel.COLUMNS} was expected, found {str(row)[:80]}", where=place)
     for column, value in enumerate(row[:-1]):
         expected = str if column in kernel.DECIMAL_COLUMNS else int
-        if type(value) is not expected or (expected is str and not value.isascii()):
+        if type(value) is not expected or not str(value).isascii():
             raise MalformedData(f"{expected.__name__} was expected, found {value!r}"[:120], where=f"{place}, column {column + 1}")
     return ",".join(map(str, (*row[:-1], 0)))
 
@@ -178,4 +178,6 @@ def _unit(opens: NDArray[np.int64], where: str, first_line: int) -> tuple[int, s
 def _check_price(low: NDArray[np.int64], high: NDArray[np.int64], where: str, first_line: int) -> None:
     outside = (high != low >> 63) | (low >= _PRICE_LIMIT) | (low <= -_PRICE_LIMIT)
     if outside.any():
-        raise MalformedData("a price has more than ten digits", where=f"{where}, line {first_line + int(np.argmax(outside))}", remedy=_REMEDY)
+        raise MalformedData(
+            "a price has more than ten digits", where=f"{where}, line {first_line + int(np.argmax(outside))}", remedy=_REMEDY
+        )

@@ -9,6 +9,7 @@ import io
 import struct
 import zipfile
 import zlib
+from typing import Any
 
 from isal import isal_zlib
 
@@ -16,6 +17,7 @@ from capture_pipeline.errors import MalformedData
 
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _ENCRYPTED = 0x1
+_BROKEN: Any = isal_zlib.error
 _REMEDY = "the file is set aside and other sources are used"
 
 
@@ -44,7 +46,9 @@ def only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> byt
         raise MalformedData(f"one entry {expected!r} was expected, found {names!r}"[:300], where=where, remedy=_REMEDY)
     entry = entries[0]
     if entry.file_size > max_bytes:
-        raise MalformedData(f"would inflate to {entry.file_size:,} bytes, {max_bytes:,} are allowed", where=where, remedy="raise http.max_csv_mb")
+        raise MalformedData(
+            f"would inflate to {entry.file_size:,} bytes, {max_bytes:,} are allowed", where=where, remedy="raise http.max_csv_mb"
+        )
     inflated = _inflate(content, entry, where)
     if len(inflated) != entry.file_size or zlib.crc32(inflated) != entry.CRC:
         raise MalformedData("does not match its own CRC-32", where=where, remedy=_REMEDY)
@@ -60,7 +64,7 @@ def _inflate(content: bytes, entry: zipfile.ZipInfo, where: str) -> bytes:
     decompressor = isal_zlib.decompressobj(wbits=-15)
     try:
         inflated = decompressor.decompress(data, entry.file_size + 1)
-    except isal_zlib.error as error:
+    except _BROKEN as error:
         raise MalformedData(f"is broken inside: {error}", where=where, remedy=_REMEDY) from None
     if not decompressor.eof or decompressor.unused_data:
         raise MalformedData("does not end where it says", where=where, remedy=_REMEDY)

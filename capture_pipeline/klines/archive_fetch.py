@@ -48,41 +48,49 @@ class Fetcher:
             CaptureError: The exchange could not be asked, or the disk not written.
         """
         known = self._known(file)
-        if known and known.usable and known.path and self._lake.resolve(known.path).is_file():
+        there = known is not None and known.usable and known.path is not None and self._lake.resolve(known.path).is_file()
+        if known and there and known.trust is not Trust.REPUBLISHED:
             return known
         record = self.fetch(file)
         with self._mutex:
+            if known and there and not record.usable:
+                return self._keep(known, record)
             self._replace(known, record)
         return record
 
     def fetch(self, file: ArchiveFile) -> ArchiveRecord:
-        """Download a file and judge it, whatever is recorded."""
+        """Download a file and judge it, whatever is recorded; after a mismatch checksum and zip are both fetched afresh, once."""
+        partial = self._partial(file)
         attempts, seconds = 0, 0.0
         for fresh in (False, True):
             published, why = self._workspace.archive.checksum(file)
-            partial = self._partial(file)
             download = self._download(file, partial)
             if download is None:
                 return self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not have it")
             attempts, seconds = attempts + download.attempts, seconds + download.seconds
             own = sha256_file(partial)
             trust, following = judge(own, published, self._pinned.get(file.name), fresh=fresh)
-            if following is Next.FETCH_AFRESH:
-                self._discard(partial)
-                continue
-            break
-        with self._mutex:
-            self.fetched.append(file.name)
+            if following is not Next.FETCH_AFRESH:
+                break
+            self._discard(partial)
+        else:
+            raise AssertionError("a fresh download is never fetched afresh")
         record = self._record(file, trust, detail=why)
         record.bytes, record.sha256_own, record.sha256_published = partial.stat().st_size, own, published
         record.etag, record.last_modified = download.etag, download.last_modified
         record.attempts, record.seconds = attempts, round(seconds, 3)
-        if trust is Trust.MISMATCH:
-            record.detail = f"SHA-256 {own} is not the published {published}, also when fetched afresh"
+        self._settle(file, partial, record)
+        return record
+
+    def _settle(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
+        """Look inside what was judged and put it where it belongs."""
+        with self._mutex:
+            self.fetched.append(file.name)
+        if record.trust is Trust.MISMATCH:
+            record.detail = f"SHA-256 {record.sha256_own} is not the published {record.sha256_published}, also when fetched afresh"
         else:
             self._read(file, partial, record)
         self._place(file, partial, record)
-        return record
 
     def _download(self, file: ArchiveFile, partial: Path) -> Download | None:
         """Download into the partial file, going on with what an earlier try left; its version stands beside it."""
@@ -121,7 +129,9 @@ class Fetcher:
         digest = record.sha256_own or ""
         bad = record.trust in {Trust.MISMATCH, Trust.MALFORMED}
         target = (
-            self._lake.quarantine(self._partition) / f"{file.stem}.{digest[:12]}.zip" if bad else self._lake.archive_file(self._partition, file.name, digest)
+            self._lake.quarantine(self._partition) / f"{file.stem}.{digest[:12]}.zip"
+            if bad
+            else self._lake.archive_file(self._partition, file.name, digest)
         )
         with storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -150,6 +160,13 @@ class Fetcher:
     def _known(self, file: ArchiveFile) -> ArchiveRecord | None:
         with self._mutex:
             return next((record for record in self._manifest.files if record.name == file.name), None)
+
+    def _keep(self, known: ArchiveRecord, newer: ArchiveRecord) -> ArchiveRecord:
+        """A version published anew that cannot be trusted does not displace the verified one; it is recorded beside it."""
+        known.detail = f"a version published anew is not usable ({newer.trust}): {newer.detail}"
+        if newer.path and all(newer.sha256_own != record.sha256_own for record in self._manifest.superseded):
+            self._manifest.superseded.append(newer)
+        return known
 
     def _replace(self, known: ArchiveRecord | None, record: ArchiveRecord) -> None:
         if known:
@@ -185,7 +202,9 @@ def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int])
     outside = (opens < bounds[0]) | (opens >= bounds[1])
     if outside.any():
         first = outside.arg_max()
-        raise MalformedData(f"row {(first or 0) + 1} opens outside the file's period", where=where, remedy="it is set aside and other sources are used")
+        raise MalformedData(
+            f"row {(first or 0) + 1} opens outside the file's period", where=where, remedy="it is set aside and other sources are used"
+        )
     return frame
 
 

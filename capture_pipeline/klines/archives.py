@@ -7,7 +7,7 @@ reason, and the sources below it take its place.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ def fetch_many(
     with ThreadPoolExecutor(workspace.settings.http.parallel_downloads, thread_name_prefix="archive") as pool:
         for group in (edges, middle):
             running: list[tuple[Partition, Future[ArchivesResult]]] = [
-                (part, pool.submit(_unless_cancelled, cancel, lambda part=part: fetch(workspace, part, now_us))) for part in group
+                (part, pool.submit(_unless_cancelled, cancel, workspace, part, now_us)) for part in group
             ]
             try:
                 for part, future in running:
@@ -135,7 +135,7 @@ def _month(part: Partition) -> str:
     return str(part.month)
 
 
-def _unless_cancelled(cancel: threading.Event | None, work: Callable[[], ArchivesResult]) -> ArchivesResult:
+def _unless_cancelled(cancel: threading.Event | None, workspace: Workspace, partition: Partition, now_us: int) -> ArchivesResult:
     if cancel is not None and cancel.is_set():
         raise CaptureError("was not begun: the run was stopped")
-    return work()
+    return fetch(workspace, partition, now_us)

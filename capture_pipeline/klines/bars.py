@@ -60,7 +60,7 @@ def build(workspace: Workspace, partition: Partition) -> tuple[BarsResult, pl.Da
         LakeError: A recorded file is gone or altered; the bars are as before.
     """
     lake = workspace.lake
-    merged = merge(_parts(workspace, partition))
+    merged = merge(source_parts(workspace, partition))
     write_table(merged.bars, lake.bars(partition))
     write_table(merged.conflicts, lake.conflicts(partition))
     return _result(lake, partition, merged), merged.bars
@@ -90,7 +90,12 @@ def read_recorded(lake: Lake, recorded: str, sha256: str | None) -> bytes:
     return content
 
 
-def _parts(workspace: Workspace, partition: Partition) -> list[Part]:
+def source_parts(workspace: Workspace, partition: Partition) -> list[Part]:
+    """The rows of every usable raw file of one partition.
+
+    Raises:
+        LakeError: A recorded file is gone or altered.
+    """
     lake = workspace.lake
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()

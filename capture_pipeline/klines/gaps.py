@@ -70,14 +70,14 @@ def find(workspace: Workspace, partition: Partition, now_us: int) -> GapsResult:
     missing = subtract([whole], [each for ranges in sources.values() for each in ranges])
     omitted = [(Cause.ARCHIVE_OMISSION, hole) for record in archives.files for hole in record.holes]
     gaps = explain(missing, evidence) + filled([*omitted, *_known_before(workspace, partition)], sources, evidence)
-    rows = sorted((gap.row(step) for gap in gaps), key=lambda row: (row["start_us"], row["status"]))  # type: ignore[arg-type, return-value]
+    rows = sorted((gap.row(step) for gap in gaps), key=lambda row: (row["start_us"], row["status"]))
     frame = pl.DataFrame(rows, schema=GAP_SCHEMA)
     not_expected = sum(gap.end_us - gap.start_us for gap in gaps if gap.cause in NOT_EXPECTED and not gap.filled_by)
     expected = (length([whole]) - not_expected) // step
     window = {"start_us": whole[0], "end_us": whole[1], "as_of_us": now_us, "expected": expected}
     write_table(frame, lake.gaps(partition))
     write_table(pl.DataFrame([window], schema=WINDOW_SCHEMA), lake.window(partition))
-    fillable = length(to_ask(partition, archives, topups, life, workspace.settings.gaps, now_us)) // step if missing else 0
+    fillable = length(to_ask(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us)) // step if missing else 0
     return GapsResult(partition, frame, expected, fillable)
 
 
@@ -97,5 +97,7 @@ def _known_before(workspace: Workspace, partition: Partition) -> list[tuple[Caus
     path = workspace.lake.gaps(partition)
     if not path.is_file():
         return []
-    earlier = [(Cause(cause), (start, end)) for start, end, cause in pl.read_parquet(path).select("start_us", "end_us", "cause").iter_rows()]
+    earlier = [
+        (Cause(cause), (start, end)) for start, end, cause in pl.read_parquet(path).select("start_us", "end_us", "cause").iter_rows()
+    ]
     return [(cause, span) for cause, span in earlier if cause not in NOT_EXPECTED]

@@ -7,7 +7,7 @@ the candle does not exist, and it is not asked for again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -46,14 +46,13 @@ class TopupResult:
     still_missing: int
 
 
-def top_up(workspace: Workspace, partition: Partition, now_us: int, progress: Callable[[int], None] | None = None) -> TopupResult:
+def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResult:
     """Ask REST for what the archive lacks in one partition.
 
     Args:
         workspace: The deployment.
         partition: Which one.
         now_us: The exchange's time; candles that close after it are unfinished and left out.
-        progress: Told the rows of each page.
 
     Raises:
         Banned: The exchange has banned this address; nothing is sent until the ban ends.
@@ -65,11 +64,12 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int, progress: Ca
         archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         manifest = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
         life = _life(workspace, partition, archives, now_us)
-        missing = to_ask(partition, archives, manifest, life, workspace.settings.gaps, now_us)
+        missing = to_ask(partition, archives, manifest, life=life, gaps=workspace.settings.gaps, now_us=now_us)
         before = len(manifest.pages)
         try:
             for span in batched(missing, PAGE_ROWS * partition.interval.us):
-                _ask_span(workspace, partition, manifest, span, now_us, progress or (lambda _: None))
+                for page in _ask_span(workspace, partition, span, now_us):
+                    manifest.pages.append(page)
         finally:
             if len(manifest.pages) != before:
                 publish_model(lake.topups_manifest(partition), manifest)
@@ -80,7 +80,7 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int, progress: Ca
 
 
 def to_ask(
-    partition: Partition, archives: ArchivesManifest, manifest: TopupsManifest, life: SymbolLife | None, gaps: Gaps, now_us: int
+    partition: Partition, archives: ArchivesManifest, manifest: TopupsManifest, *, life: SymbolLife | None, gaps: Gaps, now_us: int
 ) -> Ranges:
     """The ranges worth a request now: missing, not verified as non-existent, not seen missing a moment ago."""
     missing = subtract(_wanted(partition, archives, life, now_us), union(archive_present(archives), rest_present(manifest)))
@@ -116,17 +116,14 @@ def _life(workspace: Workspace, partition: Partition, archives: ArchivesManifest
     return ask_life(workspace, partition.symbol, now_us) if subtract([whole], archive_present(archives)) else None
 
 
-def _ask_span(
-    workspace: Workspace, partition: Partition, manifest: TopupsManifest, span: Range, now_us: int, progress: Callable[[int], None]
-) -> None:
+def _ask_span(workspace: Workspace, partition: Partition, span: Range, now_us: int) -> Iterator[RestPage]:
     """Page through one span until it is answered whole."""
     at, end = span
     while at < end:
         page = _ask_page(workspace, partition, at, end, now_us)
         if page is None:
             return
-        manifest.pages.append(page)
-        progress(page.rows)
+        yield page
         at = page.answered_end_us
 
 

@@ -1,16 +1,16 @@
 """The layout of everything written below the storage root. Nothing else in the project joins such a path.
 
-    raw/spot/klines/1m/BTCUSDT/2024-12/
-        archives.json  topups.json              what was fetched, when, and whether it is to be trusted
-        archives/<name>.<sha>.zip               as sent, never changed
-        rest/<start>-<end>.<sha>.json           as sent, never changed
-    raw/spot/symbols/BTCUSDT.json               first and last candle, trading status
-    quarantine/spot/klines/1m/BTCUSDT/2024-12/  what failed its checksum or did not parse, with the reason
-    lake/bars/market=spot/interval=1m/symbol=BTCUSDT/month=2024-12/bars.parquet
-    lake/bar_conflicts/…/conflicts.parquet  lake/bar_gaps/…/gaps.parquet  lake/bar_windows/…/window.parquet
-    reports/                                    coverage.csv, coverage.html, reconciliations
-    state/                                      the circuit breaker, locks
-    catalog.duckdb                              views over the lake
+raw/spot/klines/1m/BTCUSDT/2024-12/
+    archives.json  topups.json              what was fetched, when, and whether it is to be trusted
+    archives/<name>.<sha>.zip               as sent, never changed
+    rest/<start>-<end>.<sha>.json           as sent, never changed
+raw/spot/symbols/BTCUSDT.json               first and last candle, trading status
+quarantine/spot/klines/1m/BTCUSDT/2024-12/  what failed its checksum or did not parse, with the reason
+lake/bars/market=spot/interval=1m/symbol=BTCUSDT/month=2024-12/bars.parquet
+lake/bar_conflicts/…/conflicts.parquet  lake/bar_gaps/…/gaps.parquet  lake/bar_windows/…/window.parquet
+reports/                                    coverage.csv, coverage.html, reconciliations
+state/                                      the circuit breaker, locks
+catalog.duckdb                              views over the lake
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Partition:
     @property
     def expected(self) -> int:
         """How many candles the whole month holds."""
-        return self.interval.count(self.month.start_us, self.month.end_us)
+        return self.interval.bars_in(self.month.start_us, self.month.end_us)
 
 
 @dataclass(frozen=True)

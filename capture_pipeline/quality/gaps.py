@@ -133,7 +133,10 @@ def filled(known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evi
         done = union(done, [span])
         detail = "an archive file left it out; another source had it" if cause is Cause.ARCHIVE_OMISSION else "fetched since"
         for source, ranges in sources.items():
-            gaps += [Gap(start, end, cause, detail, attempts=attempts(evidence.pages, start, end), filled_by=source) for start, end in intersect(new, ranges)]
+            gaps += [
+                Gap(start, end, cause, detail, attempts=attempts(evidence.pages, start, end), filled_by=source)
+                for start, end in intersect(new, ranges)
+            ]
     return sorted(gaps, key=lambda gap: gap.start_us)
 
 

@@ -111,7 +111,14 @@ def judge_rows(bars: pl.DataFrame, interval: Interval, now_us: int, most_shown: 
         return [GateResult(spec, passed=True, values={"rows": bars.height}) for spec in specs]
     wrong = _schema_failures(bars)
     if wrong is not None:
-        first = GateResult(SCHEMA_GATE, passed=False, level=Level.CRITICAL, summary=_schema_summary(bars), failing=wrong.head(most_shown), failing_count=wrong.height)
+        first = GateResult(
+            SCHEMA_GATE,
+            passed=False,
+            level=Level.CRITICAL,
+            summary=_schema_summary(bars),
+            failing=wrong.head(most_shown),
+            failing_count=wrong.height,
+        )
         untested = "not evaluated: the schema gate failed"
         return [first, *(GateResult(spec, passed=False, level=Level.CRITICAL, summary=untested) for spec in specs[1:])]
     results = [GateResult(SCHEMA_GATE, passed=True, values={"rows": bars.height})]
@@ -131,7 +138,13 @@ def _judge_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, most_s
     failing = bars.filter(~rule.holds.fill_null(value=False))
     summary = f"{failing.height:,} of {bars.height:,} rows fail: {rule.description}"
     return GateResult(
-        spec, passed=False, level=Level.CRITICAL, summary=summary, values={"rows": bars.height}, failing=failing.head(most_shown), failing_count=failing.height
+        spec,
+        passed=False,
+        level=Level.CRITICAL,
+        summary=summary,
+        values={"rows": bars.height},
+        failing=failing.head(most_shown),
+        failing_count=failing.height,
     )
 
 
@@ -161,7 +174,8 @@ def _validate(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame |
             schema.validate(frame, lazy=True)
     except SchemaErrors as errors:
         broken = [error for error in errors.schema_errors if error.reason_code is SchemaErrorReason.CHECK_ERROR]
-        if broken:
+        # Without its column a rule cannot be evaluated: then the schema's failure is the finding.
+        if len(broken) == len(errors.schema_errors):
             raise RuntimeError(f"a gate is broken: {broken[0]}") from errors
         failures: pl.DataFrame = errors.failure_cases
         return failures

@@ -73,7 +73,9 @@ def load_calendar(extra: Path | None = None) -> list[Outage]:
     try:
         text = extra.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(extra), remedy="mend gaps.outage_calendar in pipeline.yaml") from None
+        raise ConfigError(
+            f"cannot be read: {error.strerror}", where=str(extra), remedy="mend gaps.outage_calendar in pipeline.yaml"
+        ) from None
     return shipped + _parse(text, str(extra))
 
 

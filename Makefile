@@ -1,0 +1,51 @@
+# `make demo` and `make test` each set everything up on a machine with Python 3.11+ and make.
+PYTHON ?= $(shell for v in python3.13 python3.12 python3.11 python3; do \
+	command -v $$v >/dev/null 2>&1 && $$v -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$v && break; done)
+BIN := .venv/bin
+TESTS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check ui bench lock clean
+
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## Make the virtual environment from the lock file
+
+.venv/.ready: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Setting up .venv with $(PYTHON)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## Run the main job end to end on the embedded sandbox exchange
+	@$(BIN)/capture demo
+
+test: setup ## Run all tests, with branch coverage
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term $(TESTS)
+
+check: setup ## Lint, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ui: setup ## Open Dagster at http://127.0.0.1:3000 (webserver and daemon)
+	@$(BIN)/python -m capture_pipeline.cli.ui
+
+bench: setup .venv-bench/.ready ## Measure speed and memory against what users do today
+	@$(BIN)/python benchmarks/run.py
+
+.venv-bench/.ready: benchmarks/requirements.lock
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/requirements.lock
+	@touch $@
+
+lock: ## Resolve the lock files anew (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --no-annotate -q -o requirements.lock
+	uv pip compile --group bench --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --no-annotate -q -o benchmarks/requirements.lock
+
+clean: ## Remove what can be made again; never data
+	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage* build *.egg-info

@@ -1,0 +1,1 @@
+"""The command line, `capture …`: arguments in, domain called, text or JSON out. Decides nothing of its own."""

@@ -1,0 +1,152 @@
+"""Commands that bring data in: `backfill`, `topup`, `gaps --fill`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from capture_pipeline.binance.periods import Month, iso
+from capture_pipeline.cli.console import EXIT_FAILED, console, emit_json, emit_table, one_line_errors, progress
+from capture_pipeline.cli.selection import partition_options, partitions
+from capture_pipeline.klines.archives import fetch
+from capture_pipeline.klines.backfill import Outcome, backfill, complete
+from capture_pipeline.klines.gaps import GapsResult, find
+from capture_pipeline.klines.tables import refresh_catalog
+from capture_pipeline.klines.watch import fillable
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.paths import Partition
+
+_COLUMNS = ("symbol", "month", "bars", "monthly", "daily", "rest", "expected", "missing", "unexplained", "conflicts", "state")
+_MOST_LISTED = 40
+
+
+@click.command("backfill")
+@click.option("--archives-only", is_flag=True, help="Use archive files alone; ask REST for no candle.")
+@click.option("--json", "as_json", is_flag=True, help="Write the outcome of each partition as JSON.")
+@partition_options
+def backfill_command(workspace: Workspace, archives_only: bool, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
+    """Bring history in: archives verified, holes asked of REST, bars merged, gated and their gaps explained."""
+    with one_line_errors():
+        now_us = workspace.rest.server_time_us() if not archives_only else workspace.now_us()
+        run(workspace, partitions(workspace, now_us), now_us, "backfill", ask_rest=not archives_only, as_json=as_json)
+
+
+@click.command("topup")
+@click.option("--json", "as_json", is_flag=True, help="Write the outcome of each partition as JSON.")
+@partition_options
+def topup_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
+    """Bring the open month up to now: new daily files, then REST; --from and --to choose other months."""
+    with one_line_errors():
+        now_us = workspace.rest.server_time_us()
+        chosen = click.get_current_context().params
+        parts = partitions(workspace, now_us)
+        if not chosen.get("first") and not chosen.get("last"):
+            parts = [part for part in parts if part.month == Month.of(now_us)]
+        run(workspace, parts, now_us, "topup", ask_rest=True, as_json=as_json)
+
+
+@click.command("gaps")
+@click.option("--fill", is_flag=True, help="Ask REST for every hole that may be filled, first.")
+@click.option("--all", "show_all", is_flag=True, help="Show explained and filled gaps too.")
+@click.option("--json", "as_json", is_flag=True, help="Write the ledger as JSON.")
+@partition_options
+def gaps_command(workspace: Workspace, fill: bool, show_all: bool, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
+    """Compute the gap ledger anew and show it; with --fill, fill what can be filled."""
+    with one_line_errors():
+        now_us = workspace.rest.server_time_us() if fill else workspace.now_us()
+        parts = [part for part in partitions(workspace, now_us) if workspace.lake.bars(part).is_file()]
+        if fill:
+            wanted = fillable(workspace, now_us)
+            with progress("fill", len(wanted), quiet=as_json) as tell:
+                for part in wanted:
+                    outcome = complete(workspace, fetch(workspace, part, now_us), now_us, ask_rest=True)
+                    tell(_line(outcome))
+        results = []
+        with progress("gaps", len(parts), quiet=as_json) as tell:
+            for part in parts:
+                results.append(find(workspace, part, now_us))
+                tell(str(part))
+        refresh_catalog(workspace.lake)
+    rows = [row for result in results for row in _ledger(result, show_all=show_all or as_json)]
+    if as_json:
+        emit_json(rows)
+        return
+    emit_table(
+        "Gap ledger", ("symbol", "month", "from", "to", "bars", "status", "cause", "verified", "attempts", "filled_by"), rows[:_MOST_LISTED]
+    )
+    missing, unexplained = sum(result.missing for result in results), sum(result.unexplained for result in results)
+    click.echo(f"{len(results)} partitions, {missing:,} expected bars missing, {unexplained:,} of them unexplained")
+
+
+def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, ask_rest: bool, as_json: bool) -> None:
+    """Backfill partitions with progress, show what became of them, and exit with 1 if any failed."""
+    started = time.monotonic()
+    outcomes: list[Outcome] = []
+    with progress(title, len(parts), quiet=as_json) as tell:
+        for outcome in backfill(workspace, parts, now_us, ask_rest=ask_rest):
+            outcomes.append(outcome)
+            tell(_line(outcome))
+    refresh_catalog(workspace.lake)
+    rows = [summary(outcome) for outcome in outcomes]
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if as_json:
+        emit_json({"as_of": iso(now_us), "seconds": round(time.monotonic() - started, 3), "partitions": rows})
+    else:
+        emit_table(f"{title}: {workspace.settings.market} {workspace.settings.interval}", _COLUMNS, _worth_listing(rows))
+        total = sum(row["bars"] or 0 for row in rows)
+        click.echo(
+            f"{len(rows)} partitions, {total:,} bars, {len(failed)} failed, {time.monotonic() - started:.1f} s; in {workspace.lake.root}"
+        )
+        for outcome in failed[:_MOST_LISTED]:
+            console.print(f"[red]failed[/] {outcome.error}", markup=True)
+    if failed:
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """One outcome as a row."""
+    bars, gaps, archives = outcome.bars, outcome.gaps, outcome.archives
+    sources = bars.by_source if bars else {}
+    quarantined = [f"{record.name}: {record.detail}" for record in archives.quarantined] if archives else []
+    state = f"failed: {outcome.error}" if outcome.error else f"{len(quarantined)} quarantined" if quarantined else "ok"
+    return {
+        "symbol": outcome.partition.symbol,
+        "month": str(outcome.partition.month),
+        "bars": bars.rows if bars else None,
+        **{source: sources.get(source, 0) for source in ("monthly", "daily", "rest")},
+        "expected": gaps.expected if gaps else None,
+        "missing": gaps.missing if gaps else None,
+        "unexplained": gaps.unexplained if gaps else None,
+        "conflicts": bars.conflicts if bars else None,
+        "fetched": archives.fetched if archives else [],
+        "quarantined": quarantined,
+        "state": state,
+    }
+
+
+def _worth_listing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All rows of a small run; of a large one those with something to tell."""
+    if len(rows) <= _MOST_LISTED:
+        return rows
+    return [row for row in rows if row["state"] != "ok" or row["missing"] or row["conflicts"]][:_MOST_LISTED]
+
+
+def _line(outcome: Outcome) -> str:
+    row = summary(outcome)
+    return f"{outcome.partition} {row['state']}" + (f", {row['bars']:,} bars, {row['missing']:,} missing" if outcome.gaps else "")
+
+
+def _ledger(result: GapsResult, *, show_all: bool) -> Iterable[dict[str, Any]]:
+    rows = result.gaps if show_all else result.open.filter(~result.open["explained"])
+    for row in rows.iter_rows(named=True):
+        yield {
+            "symbol": result.partition.symbol,
+            "month": str(result.partition.month),
+            "from": iso(row["start_us"]),
+            "to": iso(row["end_us"]),
+            **{name: row[name] for name in ("bars", "status", "cause", "attempts", "filled_by", "detail")},
+            "verified": row["verified_nonexistent"],
+        }

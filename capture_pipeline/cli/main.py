@@ -1,0 +1,19 @@
+"""`capture`: the group of all commands."""
+
+from __future__ import annotations
+
+import click
+
+from capture_pipeline.cli.fetch import backfill_command, gaps_command, topup_command
+from capture_pipeline.cli.inspect import check_command, config_group, coverage_command, sql_command
+from capture_pipeline.sandbox.cli import sandbox
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="capture-pipeline")
+def main() -> None:
+    """Market data with its gaps recorded."""
+
+
+for command in (backfill_command, topup_command, gaps_command, coverage_command, check_command, sql_command, config_group, sandbox):
+    main.add_command(command)

@@ -1,0 +1,92 @@
+"""Options by which a command says which symbols and months it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from capture_pipeline.binance.periods import Interval, Month, from_us, parse_time
+from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.cli.console import one_line_errors, open_workspace
+from capture_pipeline.config import History, Settings
+from capture_pipeline.errors import ConfigError
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.paths import Partition
+
+
+def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --config; the command gets `workspace`."""
+
+    @click.option(
+        "--config", type=click.Path(dir_okay=False, path_type=Path), help="The settings' file; by default the nearest pipeline.yaml."
+    )
+    @wraps(command)
+    def wrapped(config: Path | None, **arguments: Any) -> Any:  # noqa: ANN401 - passes on whatever the command takes
+        return command(workspace=open_workspace(config), **arguments)
+
+    return wrapped
+
+
+def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --symbol, --interval, --from and --to; the command gets `workspace` and `chosen`, a `Selection`."""
+
+    @click.option("--symbol", "symbols", multiple=True, help="A symbol, or several by commas; may be repeated. Default: all configured.")
+    @click.option("--interval", type=click.Choice([str(interval) for interval in Interval]), help="Default: the configured one.")
+    @click.option("--from", "first", help="First month or day, 2024-12 or 2024-12-31. Default: history.start.")
+    @click.option("--to", "last", help="Last month or day, inclusive. Default: the present.")
+    @config_option
+    @wraps(command)
+    def wrapped(
+        workspace: Workspace,
+        symbols: tuple[str, ...],
+        interval: str | None,
+        first: str | None,
+        last: str | None,
+        **arguments: Any,  # noqa: ANN401 - passes on whatever the command takes
+    ) -> Any:  # noqa: ANN401 - likewise
+        with one_line_errors():
+            narrowed = narrow(workspace, symbols, interval, first, last)
+        return command(workspace=narrowed, **arguments)
+
+    return wrapped
+
+
+def narrow(workspace: Workspace, symbols: tuple[str, ...], interval: str | None, first: str | None, last: str | None) -> Workspace:
+    """The same deployment with the chosen symbols, interval and history."""
+    settings = workspace.settings
+    chosen = [valid_symbol(name.strip().upper()) for text in symbols for name in text.split(",") if name.strip()]
+    start = _month(first) if first else Month(settings.history.start.year, settings.history.start.month)
+    end = _month(last) if last else None
+    if end and end < start:
+        raise ConfigError("--to lies before --from")
+    update: dict[str, Any] = {
+        "symbols": list(dict.fromkeys(chosen)) or settings.symbols,
+        "interval": Interval(interval) if interval else settings.interval,
+        "history": _history(settings, start, end),
+    }
+    return Workspace(settings.model_copy(update=update))
+
+
+def partitions(workspace: Workspace, now_us: int) -> list[Partition]:
+    """The symbol-months that a narrowed deployment is about.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    found = workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
+    if not found:
+        raise ConfigError("no month of the history has begun", remedy="set --from or history.start to an earlier month")
+    return found
+
+
+def _history(settings: Settings, start: Month, end: Month | None) -> History:
+    last = from_us(end.end_us - 1).date() if end else settings.history.end
+    return History(start=from_us(start.start_us).date(), end=last)
+
+
+def _month(text: str) -> Month:
+    return Month.parse(text) if text.count("-") == 1 else Month.of(parse_time(text))

@@ -1,0 +1,228 @@
+"""The gates over the lake: which data each one sees and what its alert says.
+
+The rules of rows stand in `tables/bars.py`, the thresholds in the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import polars as pl
+
+from capture_pipeline.binance.periods import HOUR_US, Month, iso
+from capture_pipeline.errors import LakeError
+from capture_pipeline.klines.bars import read_recorded
+from capture_pipeline.klines.coverage import measure
+from capture_pipeline.klines.life import known_life
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import read_model
+from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline.quality.gates import CHECKSUM_GATE, GateResult, GateSpec, Level, Severity, is_sound, judge_rows, row_gates
+
+COVERAGE_GATE = GateSpec("coverage", "bar_gaps", "Enough of all expected bars is there.")
+UNEXPLAINED_GATE = GateSpec("unexplained_missing", "bar_gaps", "Nearly no bar is missing without a proven outage.")
+LONG_GAP_GATE = GateSpec("long_gap", "bar_gaps", "No single gap is long.", severity=Severity.WARN)
+SYMBOLS_GATE = GateSpec("all_symbols_present", "coverage_report", "Every configured symbol has bars.")
+FRESHNESS_GATE = GateSpec("freshness", "coverage_report", "The newest bar of the open month is recent, for every symbol that trades.")
+
+_ROWS_AT_ONCE = 600_000
+
+
+def gate_specs() -> list[GateSpec]:
+    """All gates, in the order in which they are evaluated."""
+    return [*row_gates(), CHECKSUM_GATE, COVERAGE_GATE, UNEXPLAINED_GATE, LONG_GAP_GATE, SYMBOLS_GATE, FRESHNESS_GATE]
+
+
+def check_bars(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
+    """The row gates and the checksums of raw files, for each partition that has bars.
+
+    Several months of a symbol are held to the rules at once; only where one fails are they looked at one by one.
+
+    Args:
+        workspace: The deployment.
+        partitions: Which ones; one without bars fails its schema gate.
+        now_us: The present.
+    """
+    results: list[GateResult] = []
+    ordered = sorted(partitions, key=lambda part: (part.symbol, part.month))
+    for _, group in groupby(ordered, key=lambda part: part.symbol):
+        for chunk in _chunks(list(group)):
+            results += _check_chunk(workspace, chunk, now_us)
+    return results
+
+
+def check_gaps(workspace: Workspace, partitions: Sequence[Partition]) -> list[GateResult]:
+    """The coverage gates of each partition, from its gap ledger.
+
+    Args:
+        workspace: The deployment.
+        partitions: Which ones; where the ledger was never computed the gates fail.
+    """
+    symbols = sorted({part.symbol for part in partitions})
+    months = sorted({part.month for part in partitions})
+    rows = {(row["symbol"], row["month"]): row for row in measure(workspace, symbols, months).iter_rows(named=True)}
+    return [result for part in partitions for result in _coverage_gates(workspace, part, rows[part.symbol, str(part.month)])]
+
+
+def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
+    """The gates of the whole lake: all symbols are there, and the open month is fresh.
+
+    Args:
+        workspace: The deployment.
+        now_us: The present.
+    """
+    settings = workspace.settings
+    frame = measure(workspace, settings.symbols, workspace.months(now_us))
+    totals = frame.group_by("symbol").agg(pl.col("present").sum(), pl.col("newest_us").max(), pl.col("expected").sum()).sort("symbol")
+    absent = totals.filter(pl.col("present") == 0)
+    summary = f"{absent.height} of {totals.height} symbols have no bars: {', '.join(absent['symbol'])}" if absent.height else ""
+    present = GateResult(
+        SYMBOLS_GATE,
+        absent.is_empty(),
+        level=Level.CRITICAL,
+        summary=summary,
+        values={"symbols": totals.height},
+        failing=absent,
+        failing_count=absent.height,
+    )
+    return [present, _freshness(workspace, frame, now_us)]
+
+
+def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> list[GateResult]:
+    interval, shown = workspace.settings.interval, workspace.settings.gates.failing_rows_shown
+    frames = [_read(workspace, part) for part in chunk]
+    there = [frame for frame in frames if frame is not None]
+    sound = len({tuple(frame.schema.items()) for frame in there}) == 1 and is_sound(pl.concat(there), interval, now_us)
+    results: list[GateResult] = []
+    for part, frame in zip(chunk, frames, strict=True):
+        if frame is None:
+            summary = "there are no bars; materialize the partition first"
+            found = [GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary) for spec in row_gates()]
+        elif sound:
+            found = [GateResult(spec, passed=True, values={"rows": frame.height}) for spec in row_gates()]
+        else:
+            found = judge_rows(frame, interval, now_us, shown)
+        found.append(_checksums(workspace, part))
+        results += [replace(result, symbol=part.symbol, month=str(part.month)) for result in found]
+    return results
+
+
+def _chunks(partitions: list[Partition]) -> Iterator[list[Partition]]:
+    """As many neighbouring months as hold a bounded number of rows."""
+    size = max(1, _ROWS_AT_ONCE // partitions[0].expected)
+    for start in range(0, len(partitions), size):
+        yield partitions[start : start + size]
+
+
+def _read(workspace: Workspace, partition: Partition) -> pl.DataFrame | None:
+    path = workspace.lake.bars(partition)
+    return pl.read_parquet(path, hive_partitioning=False) if path.is_file() else None
+
+
+def _checksums(workspace: Workspace, partition: Partition) -> GateResult:
+    """Read every recorded raw file again and compare."""
+    lake = workspace.lake
+    archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
+    topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
+    recorded = [(record.path, record.sha256_own) for record in (*archives.files, *archives.superseded) if record.path]
+    recorded += [(page.path, page.sha256) for page in topups.pages]
+    wrong = []
+    for path, digest in recorded:
+        try:
+            read_recorded(lake, path, digest)
+        except LakeError as error:
+            wrong.append({"file": path, "problem": error.what})
+    failing = pl.DataFrame(wrong, schema={"file": pl.String, "problem": pl.String})
+    summary = f"{len(wrong)} of {len(recorded)} raw files are not as recorded: {wrong[0]['file']}" if wrong else ""
+    return GateResult(
+        CHECKSUM_GATE,
+        not wrong,
+        level=Level.CRITICAL,
+        summary=summary,
+        values={"files": len(recorded)},
+        failing=failing,
+        failing_count=len(wrong),
+    )
+
+
+def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) -> list[GateResult]:
+    gates, expected = workspace.settings.gates, row["expected"]
+    key: dict[str, Any] = {"symbol": part.symbol, "month": str(part.month)}
+    if expected is None:
+        summary = "its gaps were never computed; materialize bar_gaps first"
+        return [GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary, **key) for spec in (COVERAGE_GATE, UNEXPLAINED_GATE)]
+    values = {name: row[name] for name in ("expected", "present", "missing", "explained", "unexplained", "filled", "longest_gap")}
+    percent = row["coverage_percent"] if expected else 100.0
+    unexplained = 100.0 * row["unexplained"] / expected if expected else 0.0
+    level = (
+        Level.CRITICAL
+        if percent < gates.coverage_critical_below_percent
+        else Level.WARNING
+        if percent < gates.coverage_warning_below_percent
+        else Level.INFO
+    )
+    hours = row["longest_gap"] * part.interval.us / HOUR_US
+    told = f"{percent:.4f} % of {expected:,} expected bars are there, below {gates.coverage_error_below_percent} %"
+    said = f"{row['unexplained']:,} of {expected:,} expected bars ({unexplained:.4f} %) are missing without a proven outage"
+    return [
+        GateResult(
+            COVERAGE_GATE,
+            percent >= gates.coverage_error_below_percent,
+            level=level,
+            summary=told,
+            values={**values, "coverage_percent": percent},
+            **key,
+        ),
+        GateResult(
+            UNEXPLAINED_GATE,
+            unexplained < gates.unexplained_error_percent,
+            level=level,
+            summary=said,
+            values={**values, "unexplained_percent": unexplained},
+            failing=_open_gaps(workspace, part),
+            failing_count=row["unexplained"],
+            **key,
+        ),
+        GateResult(
+            LONG_GAP_GATE,
+            hours <= gates.long_gap_hours,
+            level=max(level, Level.WARNING, key=list(Level).index),
+            summary=f"a gap of {hours:g} h is longer than {gates.long_gap_hours:g} h",
+            values={"longest_gap_hours": hours},
+            **key,
+        ),
+    ]
+
+
+def _open_gaps(workspace: Workspace, part: Partition) -> pl.DataFrame:
+    gaps = pl.read_parquet(workspace.lake.gaps(part)).filter((pl.col("status") == "open") & ~pl.col("explained"))
+    return gaps.head(workspace.settings.gates.failing_rows_shown)
+
+
+def _freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
+    """Age of the newest bar of every symbol; after a configured end of history nothing has to be fresh."""
+    settings = workspace.settings
+    limit = settings.gates.freshness_hours
+    end = settings.history.end
+    if end is not None and Month(end.year, end.month) < Month.of(now_us):
+        return GateResult(FRESHNESS_GATE, passed=True, summary="history.end lies in the past", values={})
+    ended = [symbol for symbol in settings.symbols if _delisted(workspace, symbol)]
+    newest = frame.group_by("symbol").agg(pl.col("newest_us").max()).sort("symbol").filter(~pl.col("symbol").is_in(ended))
+    aged = newest.with_columns(((now_us - pl.col("newest_us")) / HOUR_US).alias("age_hours"))
+    stale = aged.filter(pl.col("age_hours").is_null() | (pl.col("age_hours") > limit))
+    summary = (
+        f"{stale.height} of {aged.height} symbols have no bar of the last {limit:g} h: {', '.join(stale['symbol'])}" if stale.height else ""
+    )
+    values = {"as_of": iso(now_us), "oldest_hours": aged["age_hours"].max(), "symbols": aged.height}
+    return GateResult(
+        FRESHNESS_GATE, stale.is_empty(), level=Level.CRITICAL, summary=summary, values=values, failing=stale, failing_count=stale.height
+    )
+
+
+def _delisted(workspace: Workspace, symbol: str) -> bool:
+    life = known_life(workspace, symbol)
+    return life is not None and life.last_open_us is not None

@@ -1,0 +1,125 @@
+"""What the archive is worth: expected against present bars by symbol and month, by one query over the lake.
+
+Distinct open times are counted in a bit string a partition, so memory depends on the number of partitions, not of bars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from capture_pipeline.binance.periods import DAY_US, HOUR_US, Month, iso
+from capture_pipeline.klines.coverage_page import heat_map, page
+from capture_pipeline.klines.tables import TABLES
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.catalog import bound, select
+from capture_pipeline.lake.files import publish_bytes
+from capture_pipeline.tables.gaps import NOT_EXPECTED, Cause
+
+_LONGEST_MONTH_US = 31 * DAY_US
+
+
+@dataclass(frozen=True)
+class CoverageReport:
+    """Coverage of the configured symbols and months.
+
+    Attributes:
+        frame: One row a symbol-month, see `measure`.
+        csv: Where the same rows lie as CSV.
+        html: Where the page lies.
+        svg: The heat-map.
+        summary: Totals.
+    """
+
+    frame: pl.DataFrame
+    csv: Path
+    html: Path
+    svg: str
+    summary: dict[str, Any]
+
+
+def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month]) -> pl.DataFrame:
+    """Coverage by symbol and month, by one query.
+
+    Returns:
+        One row a symbol-month, also where nothing is there: expected (null where it was never computed), present, duplicates, missing,
+        explained, unexplained, filled, longest_gap (all in bars), conflicts, bars by source, newest_us, as_of_us, coverage_percent,
+        explained_coverage_percent (null where nothing was expected).
+    """
+    lake, interval = workspace.lake, workspace.settings.interval
+    tables = {
+        name: select(lake, f"bar_{name}" if name != "bars" else name, TABLES[f"bar_{name}" if name != "bars" else name])
+        for name in ("bars", "gaps", "conflicts", "windows")
+    }
+    here = f"market = '{workspace.settings.market}' AND interval = '{interval}'"
+    query = (
+        files("capture_pipeline.klines")
+        .joinpath("coverage.sql")
+        .read_text(encoding="utf-8")
+        .format(
+            step=interval.us,
+            month=_LONGEST_MONTH_US,
+            most=_LONGEST_MONTH_US // interval.us - 1,
+            not_expected=", ".join(f"'{cause}'" for cause in sorted(NOT_EXPECTED)),
+            outage=Cause.EXCHANGE_OUTAGE,
+            **{name: f"SELECT * FROM ({sql}) WHERE {here}" for name, sql in tables.items()},  # noqa: S608 - the project's own names
+        )
+    )
+    parameters = {"symbols": list(symbols), "months": [str(month) for month in months], "starts": [month.start_us for month in months]}
+    with duckdb.connect() as connection:
+        bound(connection, lake.state("duckdb"))
+        frame = pl.DataFrame(connection.execute(query, parameters).to_arrow_table())
+    return frame.with_columns(
+        _percent(pl.col("present"), pl.col("expected")).alias("coverage_percent"),
+        _percent(pl.col("present"), pl.col("expected") - pl.col("explained")).alias("explained_coverage_percent"),
+    )
+
+
+def report(workspace: Workspace, now_us: int) -> CoverageReport:
+    """Measure the configured symbols and months and publish CSV and page.
+
+    Args:
+        workspace: The deployment.
+        now_us: The present.
+    """
+    settings, reports = workspace.settings, workspace.lake.reports()
+    frame = measure(workspace, settings.symbols, workspace.months(now_us))
+    summary = summarise(frame, now_us)
+    csv, html = reports / "coverage.csv", reports / "coverage.html"
+    svg = heat_map(frame, settings.gates)
+    publish_bytes(csv, frame.write_csv().encode())
+    title = f"{settings.market} {settings.interval}"
+    publish_bytes(html, page(frame, summary, svg, title, settings.gates).encode())
+    return CoverageReport(frame, csv, html, svg, summary)
+
+
+def summarise(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:
+    """Totals over all symbol-months.
+
+    Args:
+        frame: As `measure` returns.
+        now_us: The present.
+    """
+    names = ("expected", "present", "missing", "explained", "unexplained", "filled", "duplicates", "conflicts")
+    totals: dict[str, Any] = {name: int(frame[name].sum() or 0) for name in names}
+    newest = frame["newest_us"].max()
+    expected = totals["expected"]
+    totals["coverage_percent"] = round(100 * totals["present"] / expected, 4) if expected else None
+    totals["explained_coverage_percent"] = (
+        round(100 * totals["present"] / (expected - totals["explained"]), 4) if expected > totals["explained"] else None
+    )
+    totals["newest"] = iso(newest) if isinstance(newest, int) else None
+    totals["newest_age_hours"] = round((now_us - newest) / HOUR_US, 2) if isinstance(newest, int) else None
+    totals["symbols"], totals["months"] = frame["symbol"].n_unique(), frame["month"].n_unique()
+    totals["as_of"] = iso(now_us // 1_000_000 * 1_000_000)
+    return totals
+
+
+def _percent(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
+    return pl.when(whole > 0).then(100.0 * part / whole)

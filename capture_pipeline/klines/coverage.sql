@@ -1,0 +1,31 @@
+-- Expected against present bars, one row a symbol-month of the grid, in one pass over each table.
+-- Distinct open times are the bits set in a bit string: its size is that of a month, however many bars are read.
+WITH grid AS (SELECT unnest($symbols) AS symbol, month, month_start_us FROM (SELECT unnest($months) AS month, unnest($starts) AS month_start_us)),
+held AS (
+    SELECT symbol, month, count(*) AS rows,
+           bit_count(bitstring_agg(((open_time_us - month_start_us) // {step})::INTEGER, 0, {most})
+               FILTER (open_time_us % {step} = 0 AND open_time_us >= month_start_us AND open_time_us < month_start_us + {month})) AS present,
+           max(open_time_us) AS newest_us,
+           count(*) FILTER (source = 'monthly') AS monthly, count(*) FILTER (source = 'daily') AS daily, count(*) FILTER (source = 'rest') AS rest
+    FROM (SELECT open_time_us, source, symbol, month FROM ({bars}) JOIN grid USING (symbol, month)) JOIN grid USING (symbol, month)
+    GROUP BY symbol, month
+),
+missing AS (
+    SELECT symbol, month,
+           sum(bars) FILTER (status = 'open' AND cause NOT IN ({not_expected})) AS missing,
+           sum(bars) FILTER (status = 'open' AND cause = '{outage}') AS explained,
+           sum(bars) FILTER (status = 'open' AND NOT explained) AS unexplained,
+           sum(bars) FILTER (status = 'filled') AS filled,
+           max(bars) FILTER (status = 'open' AND cause NOT IN ({not_expected})) AS longest
+    FROM ({gaps}) GROUP BY symbol, month
+),
+disputed AS (SELECT symbol, month, count(DISTINCT open_time_us) AS conflicts FROM ({conflicts}) GROUP BY symbol, month)
+SELECT grid.symbol, grid.month, windows.expected, coalesce(held.present, 0) AS present, coalesce(held.rows - held.present, 0) AS duplicates,
+       coalesce(missing.missing, 0)::BIGINT AS missing, coalesce(missing.explained, 0)::BIGINT AS explained,
+       coalesce(missing.unexplained, 0)::BIGINT AS unexplained, coalesce(missing.filled, 0)::BIGINT AS filled,
+       coalesce(missing.longest, 0)::BIGINT AS longest_gap, coalesce(disputed.conflicts, 0) AS conflicts,
+       coalesce(held.monthly, 0) AS monthly, coalesce(held.daily, 0) AS daily, coalesce(held.rest, 0) AS rest,
+       held.newest_us, windows.as_of_us
+FROM grid LEFT JOIN held USING (symbol, month) LEFT JOIN missing USING (symbol, month) LEFT JOIN disputed USING (symbol, month)
+LEFT JOIN (SELECT symbol, month, expected, as_of_us FROM ({windows})) AS windows USING (symbol, month)
+ORDER BY grid.symbol, grid.month

@@ -1,0 +1,44 @@
+"""Files that were published anew under an old name: found by reading their checksums again, marked, and fetched beside the old version."""
+
+from __future__ import annotations
+
+from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.periods import Month
+from capture_pipeline.binance.urls import ArchiveFile, parse_name
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import locked, publish_model, read_model
+from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
+from capture_pipeline.lake.paths import Partition
+
+
+def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[ArchiveRecord]:
+    """Read the published checksum of each ingested file again.
+
+    Args:
+        workspace: The deployment.
+        partition: Which one.
+        now_us: The present.
+
+    Returns:
+        The files found to be re-published; they are marked so, their bars stay in use until the new version is fetched and verified.
+    """
+    lake = workspace.lake
+    with locked(lake.lock(partition)):
+        manifest = read_model(lake.archives_manifest(partition), ArchivesManifest)
+        if manifest is None:
+            return []
+        found = []
+        for record in manifest.usable():
+            published, _ = workspace.archive.checksum(_file(record, partition))
+            record.checked_at_us = now_us
+            if published is not None and published not in {record.sha256_published, record.sha256_own}:
+                record.trust = Trust.REPUBLISHED
+                record.detail = f"published anew with SHA-256 {published}; materialize kline_archives to fetch it"
+                found.append(record)
+        publish_model(lake.archives_manifest(partition), manifest)
+    return found
+
+
+def _file(record: ArchiveRecord, partition: Partition) -> ArchiveFile:
+    file = parse_name(record.name, partition.market)
+    return file or ArchiveFile(partition.market, partition.symbol, partition.interval, Month.of(record.start_us))

@@ -1,0 +1,215 @@
+"""The archive: which files are published by now, in which version, with which checksum. Knows no HTTP.
+
+Files are made when they are first asked for and kept, within bounds, in a temporary directory; sizes and digests of all files that
+were made are remembered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+import threading
+import zipfile
+from collections import OrderedDict
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from capture_pipeline.binance.periods import HOUR_US, SECOND_US
+from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, parse_name
+from capture_pipeline.sandbox.clock import SandboxClock
+from capture_pipeline.sandbox.fault_csv import spoil_csv
+from capture_pipeline.sandbox.fault_script import CHECKSUM, FaultRule
+from capture_pipeline.sandbox.fault_zip import entry_of, spoil_zip, zip_of
+from capture_pipeline.sandbox.sources import Content, Source
+
+_CACHED_BYTES = 512 << 20
+_VOLUME = 5
+Rules = tuple[FaultRule, ...]
+
+
+@dataclass(frozen=True)
+class Published:
+    """One object of the archive.
+
+    Attributes:
+        body: Its bytes.
+        etag: MD5, as the bucket states it, without quotes.
+        sha256: What a right checksum file says.
+        modified_us: Publication time, whole seconds.
+    """
+
+    body: bytes
+    etag: str
+    sha256: str
+    modified_us: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a listing says of an object; see `Published`."""
+
+    size: int
+    etag: str
+    sha256: str
+    modified_us: int
+
+
+class Archive:
+    """Published files of a source, as of a clock."""
+
+    def __init__(self, source: Source, clock: SandboxClock, *, monthly_delay_hours: float, daily_delay_hours: float) -> None:
+        """Publish nothing yet; the temporary directory lives as long as this object, or until `close`."""
+        self._source = source
+        self._clock = clock
+        delays = {Granularity.MONTHLY: monthly_delay_hours, Granularity.DAILY: daily_delay_hours}
+        self._delay_us = {kind: int(hours * HOUR_US) for kind, hours in delays.items()}
+        self._versions: dict[str, tuple[int, int]] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="sandbox-archive-", ignore_cleanup_errors=True)
+        self._kept: OrderedDict[str, int] = OrderedDict()
+        self._facts: dict[tuple[str, int, str], Facts] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def source(self) -> Source:
+        """What stands behind it."""
+        return self._source
+
+    def close(self) -> None:
+        """Remove the temporary directory."""
+        self._folder.cleanup()
+
+    def published_us(self, file: ArchiveFile) -> int:
+        """When a file appears."""
+        return (file.bounds[1] + self._delay_us[file.granularity]) // SECOND_US * SECOND_US
+
+    def file_at(self, path: str) -> ArchiveFile | None:
+        """The published file at a path (without a leading slash), None if there is none by now."""
+        folder, _, name = path.rpartition("/")
+        for market in Market:
+            file = parse_name(name, market)
+            if file is not None and file.path == path and folder and self.published_us(file) <= self._clock.now_us():
+                return file
+        return None
+
+    def published(self, market: Market, granularity: Granularity, symbol: str, interval: str) -> list[ArchiveFile]:
+        """The files of a folder that are there by now, in order."""
+        now = self._clock.now_us()
+        steps = {str(step): step for step in self._source.intervals(market, granularity, symbol)}
+        if interval not in steps:
+            return []
+        files = self._source.files(market, granularity, symbol, steps[interval], now)
+        return sorted((file for file in files if self.published_us(file) <= now), key=lambda file: file.name)
+
+    def zip(self, path: str, rules: Rules = ()) -> Published | None:
+        """The zip at a path, with the defects of `rules`; None if it is not published."""
+        file = self.file_at(path)
+        with self._lock:
+            return self._made(file, self._versions.get(path, (0, 0)), rules) if file else None
+
+    def facts(self, path: str, rules: Rules = ()) -> Facts | None:
+        """What a listing says of the zip at a path."""
+        file = self.file_at(path)
+        if file is None:
+            return None
+        known = self._facts.get((path, self._versions.get(path, (0, 0))[0], _name_of(rules)))
+        if known is None:
+            made = self.zip(path, rules)
+            known = Facts(len(made.body), made.etag, made.sha256, made.modified_us) if made else None
+        return known
+
+    def checksum(self, path: str, rules: Rules = (), fault: FaultRule | None = None) -> Published | None:
+        """The checksum file of the zip at a path, with the defects of `rules` in the zip and of `fault` in itself."""
+        file, facts = self.file_at(path), self.facts(path, rules)
+        kind = fault.fault if fault else ""
+        if file is None or facts is None or kind == "checksum_missing":
+            return None
+        digest = facts.sha256
+        if kind == "checksum_wrong":
+            digest = hashlib.sha256(digest.encode()).hexdigest()
+        if kind == "stale_checksum":
+            with self._lock:
+                older = self._made(file, (self._versions.get(path, (0, 0))[0] - 1, 0), rules)
+            digest = older.sha256 if older else digest
+        recorded = self._recorded_checksum(file) if not rules and path not in self._versions and not kind else None
+        text = recorded or f"{digest}  {file.name}\n".encode()
+        if kind == "checksum_malformed":
+            text = f"SHA256 ({file.name}) = {digest[:40]}\n".encode()
+        if kind == "checksum_no_newline":
+            text = text.rstrip(b"\n")
+        return _object(text, facts.modified_us)
+
+    def republish(self, path: str) -> Facts | None:
+        """Make the file at a path a new version, in which one candle's volume differs; None if it is not published."""
+        if self.file_at(path) is None:
+            return None
+        with self._lock:
+            version = self._versions.get(path, (0, 0))[0] + 1
+            self._versions[path] = version, self._clock.now_us() // SECOND_US * SECOND_US
+        return self.facts(path)
+
+    def _recorded_checksum(self, file: ArchiveFile) -> bytes | None:
+        content = self._source.content(file)
+        return content.checksum if content else None
+
+    def _made(self, file: ArchiveFile, version: tuple[int, int], rules: Rules) -> Published | None:
+        key = file.path, version[0], _name_of(rules)
+        known = self._facts.get(key)
+        place = Path(self._folder.name) / hashlib.sha256(repr(key).encode()).hexdigest()
+        if known and place.name in self._kept:
+            self._kept.move_to_end(place.name)
+            return Published(place.read_bytes(), known.etag, known.sha256, known.modified_us)
+        content = self._source.content(file)
+        if content is None:
+            return None
+        made = _object(_zip_bytes(content, file, version[0], rules), version[1] or self.published_us(file))
+        self._facts[key] = Facts(len(made.body), made.etag, made.sha256, made.modified_us)
+        self._keep(place, made.body)
+        return made
+
+    def _keep(self, place: Path, body: bytes) -> None:
+        place.write_bytes(body)
+        self._kept[place.name] = len(body)
+        while sum(self._kept.values()) > _CACHED_BYTES:
+            oldest, _ = self._kept.popitem(last=False)
+            (place.parent / oldest).unlink(missing_ok=True)
+
+
+def _name_of(rules: Rules) -> str:
+    return "\n".join(rule.model_dump_json() for rule in rules)
+
+
+def _object(body: bytes, modified_us: int) -> Published:
+    return Published(body, hashlib.md5(body, usedforsecurity=False).hexdigest(), hashlib.sha256(body).hexdigest(), modified_us)
+
+
+def _zip_bytes(content: Content, file: ArchiveFile, version: int, rules: Rules) -> bytes:
+    if content.zip is not None and not version and not rules:
+        return content.zip
+    name = f"{file.stem}.csv"
+    csv = content.csv if content.csv is not None else _only_entry(content.zip or b"")
+    csv = _revised(csv, version) if version else csv
+    for rule in rules:
+        csv = spoil_csv(csv, file, rule)
+    body = zip_of(entry_of(name, csv))
+    for rule in rules:
+        body = spoil_zip(body, name, csv, rule)
+    return body
+
+
+def _only_entry(body: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        return archive.read(archive.infolist()[0])
+
+
+def _revised(csv: bytes, version: int) -> bytes:
+    """The CSV with another volume in its middle row."""
+    lines = csv.decode().splitlines()
+    row = lines[len(lines) // 2].split(",")
+    row[_VOLUME] = f"{Decimal(row[_VOLUME]) + version:f}"
+    lines[len(lines) // 2] = ",".join(row)
+    return ("\n".join(lines) + "\n").encode()
+
+
+__all__ = ["CHECKSUM", "Archive", "Facts", "Published"]

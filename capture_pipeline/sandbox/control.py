@@ -1,0 +1,108 @@
+"""`/_sandbox/…`: the clock, the request log, the fault script and re-publication, for tests and demonstrations."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from capture_pipeline.errors import ConfigError
+from capture_pipeline.sandbox.archive import Archive
+from capture_pipeline.sandbox.clock import SandboxClock
+from capture_pipeline.sandbox.fault_script import FaultScript
+from capture_pipeline.sandbox.faults import FaultBook
+from capture_pipeline.sandbox.log import RequestLog
+from capture_pipeline.sandbox.settings import TimeUs, validated
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _ClockChange(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    now: TimeUs | None = None
+    advance_s: float | None = None
+    speed: Annotated[float, Field(ge=0)] | None = None
+
+
+class _Republish(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    key: str
+
+
+class Control:
+    """The control endpoints."""
+
+    def __init__(self, clock: SandboxClock, log: RequestLog, faults: FaultBook, archive: Archive) -> None:
+        """Keep what is controlled."""
+        self._clock = clock
+        self._log = log
+        self._faults = faults
+        self._archive = archive
+
+    def routes(self) -> list[Route]:
+        """All control routes."""
+        return [
+            Route("/_sandbox/clock", self.clock, methods=["GET", "POST"]),
+            Route("/_sandbox/requests", self.requests, methods=["GET", "DELETE"]),
+            Route("/_sandbox/faults", self.faults, methods=["GET", "PUT"]),
+            Route("/_sandbox/republish", self.republish, methods=["POST"]),
+        ]
+
+    async def clock(self, request: Request) -> JSONResponse:
+        """Show the clock; set, advance or speed it."""
+        try:
+            change = await _body(request, _ClockChange) if request.method == "POST" else _ClockChange()
+        except ConfigError as error:
+            return _refused(error)
+        if change.speed is not None:
+            self._clock.set_speed(change.speed)
+        if change.now is not None:
+            self._clock.set(change.now)
+        if change.advance_s is not None:
+            self._clock.advance(change.advance_s)
+        return JSONResponse(self._clock.state())
+
+    async def requests(self, request: Request) -> JSONResponse:
+        """Show or forget the requests."""
+        if request.method == "DELETE":
+            self._log.clear()
+        return JSONResponse(self._log.entries())
+
+    async def faults(self, request: Request) -> JSONResponse:
+        """Show the script with its counts, or replace it; a bare list of rules is taken too."""
+        try:
+            if request.method == "PUT":
+                self._faults.replace((await _body(request, FaultScript)).faults)
+        except ConfigError as error:
+            return _refused(error)
+        return JSONResponse({"faults": self._faults.state()})
+
+    async def republish(self, request: Request) -> JSONResponse:
+        """Make a published file a new version."""
+        try:
+            key = (await _body(request, _Republish)).key.lstrip("/")
+        except ConfigError as error:
+            return _refused(error)
+        facts = await run_in_threadpool(self._archive.republish, key)
+        if facts is None:
+            return JSONResponse({"error": f"{key} is not published"}, status_code=404)
+        return JSONResponse({"key": key, "size": facts.size, "etag": facts.etag, "sha256": facts.sha256})
+
+
+async def _body(request: Request, model: type[Model]) -> Model:
+    try:
+        data: Any = await request.json()
+    except ValueError:
+        raise ConfigError("is no JSON", where=request.url.path) from None
+    if model is FaultScript and isinstance(data, list):
+        data = {"faults": data}
+    return validated(model, data, request.url.path)
+
+
+def _refused(error: ConfigError) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, status_code=400)

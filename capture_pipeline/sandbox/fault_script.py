@@ -1,0 +1,142 @@
+"""The fault script: which requests are hit, how, and how often. Validated; does nothing by itself."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+CHECKSUM = ".CHECKSUM"
+
+
+class Stage(StrEnum):
+    """Where a fault acts."""
+
+    HTTP = "http"
+    """On the answer as a whole, whatever it is about."""
+    CONTENT = "content"
+    """On an archive file itself; its checksum is that of the faulty file."""
+    CHECKSUM = "checksum"
+    """On the checksum file alone."""
+    REST = "rest"
+    """On what a REST answer says."""
+
+
+_HTTP = """status_429 status_418 status_403 status_451 status_500 status_502 status_503 timeout reset truncated_body slow_body
+wrong_etag_on_range ignore_range html_200 redirect gzip_bomb body_bit_flip""".split()
+_CONTENT = """csv_empty csv_header csv_bom csv_crlf csv_missing_column csv_extra_column csv_mixed_units csv_duplicates
+csv_conflicting_duplicate csv_unordered csv_future csv_unaligned csv_unclosed csv_negative csv_nan csv_exponent csv_other_month
+zip_truncated zip_bit_flip zip_bomb zip_overlapping zip_two_entries zip_other_name zip_traversal""".split()
+_CHECKSUM = "checksum_wrong checksum_missing checksum_malformed checksum_no_newline stale_checksum".split()
+_REST = "short_page repeated_page standing_page rest_hole rest_bad_row bad_json clock_skew unfinished_candle".split()
+
+STAGES: dict[str, Stage] = {
+    **dict.fromkeys(_HTTP, Stage.HTTP),
+    **dict.fromkeys(_CONTENT, Stage.CONTENT),
+    **dict.fromkeys(_CHECKSUM, Stage.CHECKSUM),
+    **dict.fromkeys(_REST, Stage.REST),
+}
+"""Every kind of fault and where it acts."""
+_ONCE_REST = {"short_page", "rest_bad_row", "bad_json"}
+ON_RANGE_ONLY = frozenset({"wrong_etag_on_range", "ignore_range"})
+"""Kinds that hit only requests with a Range header."""
+_NUMBERS = {"retry_after", "stall_s", "at", "bytes_per_s", "inflate_mb", "row", "rows", "skew_s", "cut"}
+_TEXTS = {"to", "start", "end", "field", "value"}
+
+
+def _kind(value: object) -> object:
+    if value not in STAGES:
+        raise ValueError(f"no such fault; there are {', '.join(STAGES)}")
+    return value
+
+
+class Match(BaseModel):
+    """Which requests a rule is about.
+
+    Attributes:
+        path: Glob over the whole path; `*` also matches slashes. For faults of a file it is the zip's path.
+        method: GET or HEAD; None for both.
+        query: Globs over query parameters, each of which must be there.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = "*"
+    method: str | None = None
+    query: dict[str, str] = {}
+
+    def hits(self, method: str, path: str, query: dict[str, str]) -> bool:
+        """Whether a request is meant."""
+        if self.method is not None and self.method.upper() != method:
+            return False
+        if not fnmatchcase(path, self.path if self.path.startswith(("/", "*")) else "/" + self.path):
+            return False
+        return all(name in query and fnmatchcase(query[name], glob) for name, glob in self.query.items())
+
+
+class FaultRule(BaseModel):
+    """One line of the script; further keys are the fault's parameters.
+
+    Attributes:
+        match: Which requests.
+        fault: Kind.
+        times: How often it is injected; by default once for HTTP faults, always for faults of files.
+        after: How many matching requests pass before.
+        every: After them, only each n-th matching request is hit.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    match: Match = Match()
+    fault: Annotated[str, BeforeValidator(_kind)]
+    times: int | Literal["always"] | None = None
+    after: int = Field(0, ge=0)
+    every: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _known_parameters(self) -> FaultRule:
+        for name, value in self.parameters.items():
+            if name not in _NUMBERS | _TEXTS:
+                raise ValueError(f"{name!r} is no parameter of a fault; there are {', '.join(sorted(_NUMBERS | _TEXTS))}")
+            if name in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise ValueError(f"{name} must be a number, not {value!r}")
+        if self.fault == "redirect" and "to" not in self.parameters:
+            raise ValueError("redirect needs `to`, an address")
+        if self.fault == "rest_hole" and not {"start", "end"} <= self.parameters.keys():
+            raise ValueError("rest_hole needs `start` and `end`")
+        return self
+
+    @property
+    def stage(self) -> Stage:
+        """Where it acts."""
+        return STAGES[self.fault]
+
+    @property
+    def most(self) -> float:
+        """How often it is injected at most."""
+        if self.times is None:
+            return 1 if self.stage is Stage.HTTP or self.fault in _ONCE_REST else float("inf")
+        return float("inf") if self.times == "always" else self.times
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The fault's own parameters."""
+        return dict(self.model_extra or {})
+
+    def number(self, name: str, default: float) -> float:
+        """A parameter that is a number."""
+        return float(self.parameters.get(name, default))
+
+    def text(self, name: str, default: str = "") -> str:
+        """A parameter that is text; times of YAML come out in their ISO form."""
+        return str(self.parameters.get(name, default))
+
+
+class FaultScript(BaseModel):
+    """A list of rules; in each stage the first one that is due hits a request, of file faults all that are due."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    faults: tuple[FaultRule, ...] = ()

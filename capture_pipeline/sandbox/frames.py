@@ -1,0 +1,114 @@
+"""Klines as text: the frame that archive and REST share, its CSV and its JSON rows.
+
+Columns: `open_us` and `close_us` (microseconds UTC), `count` (integer), all others text exactly as it is sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from capture_pipeline.binance.periods import Interval, parse_time
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.sandbox.bars import Bars
+from capture_pipeline.sandbox.noise import Ints
+from capture_pipeline.sandbox.symbols import SymbolSpec
+
+SCHEMA = {
+    "open_us": pl.Int64(),
+    "open": pl.String(),
+    "high": pl.String(),
+    "low": pl.String(),
+    "close": pl.String(),
+    "volume": pl.String(),
+    "close_us": pl.Int64(),
+    "quote_volume": pl.String(),
+    "count": pl.Int64(),
+    "taker_buy_volume": pl.String(),
+    "taker_buy_quote_volume": pl.String(),
+    "ignore": pl.String(),
+}
+"""Columns of a kline frame, in the exchange's order."""
+HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+MICROSECONDS_FROM_US = parse_time("2025-01-01")
+"""Spot archive files are in microseconds from here on."""
+_SPOT_DECIMALS = 8
+
+
+def decimal_text(values: Ints, decimals: int) -> pl.Series:
+    """Integers in units of the last decimal as text: 1234 with two decimals is 12.34."""
+    whole = pl.Series(values, dtype=pl.Int64)
+    if not decimals:
+        return whole.cast(pl.String)
+    unit = 10**decimals
+    return (whole // unit).cast(pl.String) + "." + (whole % unit).cast(pl.String).str.zfill(decimals)
+
+
+class Scale:
+    """How a symbol's ticks and lots are written in one market: spot with eight decimals, futures with their own."""
+
+    def __init__(self, spec: SymbolSpec, market: Market) -> None:
+        """Derive factors and decimals."""
+        price, lot = spec.price_decimals, spec.lot_decimals
+        self._decimals = {"price": price, "lot": lot, "quote": price + lot}
+        self._factors = {"price": spec.tick_units, "lot": spec.lot_units, "quote": spec.tick_units * spec.lot_units}
+        if market is Market.SPOT:
+            self._factors = {kind: factor * 10 ** (_SPOT_DECIMALS - self._decimals[kind]) for kind, factor in self._factors.items()}
+            self._decimals = dict.fromkeys(self._decimals, _SPOT_DECIMALS)
+
+    def text(self, kind: str, values: Ints) -> pl.Series:
+        """Values as text.
+
+        Args:
+            kind: price, lot or quote.
+            values: In ticks, lots, or ticks times lots.
+        """
+        return decimal_text(values * self._factors[kind], self._decimals[kind])
+
+
+def frame_of(bars: Bars, interval: Interval, scale: Scale) -> pl.DataFrame:
+    """Bars as a kline frame."""
+    columns = {
+        "open_us": bars.open_us,
+        **{name: scale.text("price", getattr(bars, name)) for name in ("open", "high", "low", "close")},
+        "volume": scale.text("lot", bars.volume),
+        "close_us": bars.open_us + (interval.us - 1),
+        "quote_volume": scale.text("quote", bars.quote),
+        "count": bars.count,
+        "taker_buy_volume": scale.text("lot", bars.taker_volume),
+        "taker_buy_quote_volume": scale.text("quote", bars.taker_quote),
+        "ignore": pl.Series(["0"]).new_from_index(0, len(bars)),
+    }
+    return pl.DataFrame(columns, schema=SCHEMA)
+
+
+def in_unit(frame: pl.DataFrame, *, microseconds: bool) -> pl.DataFrame:
+    """Times as they are sent: milliseconds unless microseconds are wanted."""
+    return frame if microseconds else frame.with_columns(pl.col("open_us", "close_us") // 1000)
+
+
+def csv_of(frame: pl.DataFrame, *, microseconds: bool, header: bool) -> bytes:
+    """An archive file's CSV."""
+    body = in_unit(frame, microseconds=microseconds).write_csv(None, include_header=False, quote_style="never").encode()
+    return f"{HEADER}\n".encode() + body if header else body
+
+
+def rows_of(frame: pl.DataFrame, *, microseconds: bool) -> list[list[Any]]:
+    """REST rows: times and count are integers, everything else text."""
+    return [list(row) for row in in_unit(frame, microseconds=microseconds).iter_rows()]
+
+
+def parse_csv(text: bytes) -> pl.DataFrame:
+    """A recorded CSV as a kline frame, its values byte for byte; rows without a readable open time are left out.
+
+    A header and a byte order mark are skipped; the unit of times is told from their size.
+    """
+    text = text.removeprefix(b"\xef\xbb\xbf")
+    lines = text.decode("utf-8", "replace").splitlines()
+    rows = [line.split(",") for line in lines if line[:1].isdigit() and line.count(",") == len(SCHEMA) - 1]
+    raw = pl.DataFrame(rows, schema=dict.fromkeys(SCHEMA, pl.String()), orient="row")
+    numbers = raw.with_columns(pl.col("open_us", "close_us", "count").cast(pl.Int64, strict=False)).drop_nulls("open_us")
+    is_ms = pl.col("open_us") < 10**14
+    close = pl.when(is_ms).then((pl.col("close_us") + 1) * 1000 - 1).otherwise(pl.col("close_us"))
+    return numbers.with_columns(close_us=close, open_us=pl.when(is_ms).then(pl.col("open_us") * 1000).otherwise(pl.col("open_us")))

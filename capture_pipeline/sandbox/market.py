@@ -1,0 +1,123 @@
+"""The one market behind archive, REST and streams: trades and klines of every symbol at every time. Knows no HTTP and no clock."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+
+import numpy as np
+
+from capture_pipeline.binance.periods import DAY_US, Interval, Month
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.sandbox.bars import Bars, coarser, filled, from_trades, joined
+from capture_pipeline.sandbox.hours import TradingHours
+from capture_pipeline.sandbox.noise import Ints
+from capture_pipeline.sandbox.settings import Outage, SandboxConfig
+from capture_pipeline.sandbox.symbols import LISTED_US, SymbolSpec
+from capture_pipeline.sandbox.tape import Tape, Trades
+
+_CACHED_ROWS = 1_500_000
+
+
+class SyntheticMarket:
+    """Deterministic trades and klines; everything is a function of the configuration."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        """Prepare the symbols; nothing is computed before it is asked for."""
+        self._tapes: dict[tuple[Market, str], Tape] = {}
+        for spec in config.all_symbols():
+            hours = TradingHours(spec.listed or LISTED_US, spec.delisted, _outages_of(spec.symbol, config.outages))
+            for market in Market:
+                self._tapes[market, spec.symbol] = Tape(config.seed, str(market), spec, hours)
+        self._months: OrderedDict[tuple[Market, str, Month, Interval], Bars] = OrderedDict()
+        self._rows = 0
+        self._lock = threading.Lock()
+
+    def symbols(self, market: Market) -> list[SymbolSpec]:
+        """All symbols of a market, delisted ones too."""
+        return [tape.spec for (of, _), tape in self._tapes.items() if of is market]
+
+    def tape(self, market: Market, symbol: str) -> Tape:
+        """The trades of a symbol.
+
+        Raises:
+            KeyError: It is not one of the market's.
+        """
+        return self._tapes[market, symbol]
+
+    def trades(self, market: Market, symbol: str, start_us: int, end_us: int) -> Trades:
+        """Trades in `[start_us, end_us)`."""
+        tape = self.tape(market, symbol)
+        return tape.days(start_us // DAY_US, -(-end_us // DAY_US)).between(start_us, end_us)
+
+    def trades_from(self, market: Market, symbol: str, first_id: int, limit: int) -> Trades:
+        """At most `limit` trades from an id on."""
+        tape = self.tape(market, symbol)
+        day = tape.day_of(max(0, first_id))
+        trades = tape.days(day, day + limit // tape.spec.trades_per_day + 2)
+        first = int(np.searchsorted(trades.ids, first_id))
+        return trades.cut(first, first + limit)
+
+    def opens(self, market: Market, symbol: str, interval: Interval, start_us: int, end_us: int) -> Ints:
+        """Open times in `[start_us, end_us)` of the candles that exist when all is over."""
+        tape = self.tape(market, symbol)
+        hours = tape.hours
+        start = max(interval.ceil(start_us), interval.floor(tape.first_us))
+        opens = np.arange(start, max(start, min(end_us, hours.last_us)), interval.us, dtype=np.int64)
+        return opens[hours.exist(opens, interval.us)]
+
+    def klines(self, market: Market, symbol: str, interval: Interval, start_us: int, end_us: int, now_us: int) -> Bars:
+        """The candles that open in `[start_us, end_us)`, as of a time.
+
+        Args:
+            market: Spot or futures.
+            symbol: One of the market's.
+            interval: Length of the candles.
+            start_us: Earliest open time, microseconds UTC.
+            end_us: First open time after them.
+            now_us: The last candle holds only trades up to this time if it is not finished by then.
+        """
+        opens = self.opens(market, symbol, interval, start_us, min(end_us, now_us + 1))
+        tape = self.tape(market, symbol)
+        if not len(opens) or now_us < tape.first_us:
+            return joined([])
+        first, end = int(opens[0]), int(opens[-1]) + interval.us
+        finished_us = min(end, interval.floor(now_us + 1))
+        bars = self._traded(market, symbol, interval, first, finished_us)
+        if end > finished_us:
+            so_far = self.trades(market, symbol, finished_us, now_us + 1)
+            bars = joined([bars, from_trades(so_far, interval.us)])
+        before = tape.last_before(first) if not len(bars) or int(bars.open_us[0]) > first else None
+        return filled(bars, opens, int(before.price[0]) if before is not None and len(before) else 0)
+
+    def _traded(self, market: Market, symbol: str, interval: Interval, start_us: int, end_us: int) -> Bars:
+        """Candles with trades, from whole months in the cache, or for seconds straight from the trades."""
+        if interval is Interval.S1:
+            return from_trades(self.trades(market, symbol, start_us, end_us), interval.us)
+        base = Interval.H1 if interval.us >= Interval.H1.us else Interval.M1
+        if end_us - start_us <= DAY_US:
+            return coarser(from_trades(self.trades(market, symbol, start_us, end_us), base.us), interval.us)
+        months = Month.range(Month.of(start_us), Month.of(end_us - 1))
+        bars = joined([self._month(market, symbol, month, base).between(start_us, end_us) for month in months])
+        return coarser(bars, interval.us)
+
+    def _month(self, market: Market, symbol: str, month: Month, base: Interval) -> Bars:
+        key = market, symbol, month, base
+        with self._lock:
+            if key in self._months:
+                self._months.move_to_end(key)
+                return self._months[key]
+        days = range(month.start_us // DAY_US, month.end_us // DAY_US)
+        tape = self.tape(market, symbol)
+        made = joined([from_trades(tape.days(day, day + 1), base.us) for day in days])
+        with self._lock:
+            self._rows += len(made) - len(self._months.pop(key, made.select(slice(0, 0))))
+            self._months[key] = made
+            while self._rows > _CACHED_ROWS:
+                self._rows -= len(self._months.popitem(last=False)[1])
+        return made
+
+
+def _outages_of(symbol: str, outages: Iterable[Outage]) -> list[tuple[int, int]]:
+    return [(outage.start, outage.end) for outage in outages if outage.symbols is None or symbol in outage.symbols]

@@ -1,0 +1,135 @@
+"""The REST endpoints over a source: parameters in, JSON values out. Weights and HTTP stand in `rest_http.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.sandbox.clock import SandboxClock
+from capture_pipeline.sandbox.frames import rows_of
+from capture_pipeline.sandbox.rest_params import Params, RestError
+from capture_pipeline.sandbox.sources import KlineQuery, Source
+from capture_pipeline.sandbox.symbols import SymbolSpec
+
+_MOST_KLINES = {Market.SPOT: 1000, Market.UM: 1500}
+_SYMBOLS_RANGE = "'^\\[(\"[A-Z0-9-_.]{1,20}\"(,\"[A-Z0-9-_.]{1,20}\"){0,}){0,1}\\]$'"
+
+Endpoint = Callable[[Params, bool], Any]
+"""Parameters, and whether times are wanted in microseconds, to a JSON value."""
+
+
+class RestApi:
+    """General and kline endpoints of one host."""
+
+    def __init__(self, market: Market, source: Source, clock: SandboxClock, budget: int) -> None:
+        """Keep what is served.
+
+        Args:
+            market: Spot or futures.
+            source: Klines and symbols.
+            clock: Server time.
+            budget: Weight a minute, as exchangeInfo states it.
+        """
+        self._market = market
+        self._source = source
+        self._clock = clock
+        self._budget = budget
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """The endpoints by name."""
+        return {"ping": self.ping, "time": self.time, "exchangeInfo": self.exchange_info, "klines": self.klines}
+
+    def ping(self, params: Params, micro: bool) -> dict[str, Any]:  # noqa: FBT001, ARG002
+        """Nothing."""
+        self._finish(params)
+        return {}
+
+    def time(self, params: Params, micro: bool) -> dict[str, int]:  # noqa: FBT001
+        """Server time."""
+        self._finish(params)
+        return {"serverTime": self._now(micro=micro)}
+
+    def klines(self, params: Params, micro: bool) -> list[list[Any]]:  # noqa: FBT001
+        """Candles, oldest first."""
+        return self.rows(self.kline_query(params), micro=micro)
+
+    def rows(self, query: KlineQuery, *, micro: bool) -> list[list[Any]]:
+        """The rows of a query."""
+        return rows_of(self._source.klines(query, self._clock.now_us()), microseconds=micro)
+
+    def kline_query(self, params: Params) -> KlineQuery:
+        """What a klines request asks for.
+
+        Raises:
+            RestError: As the exchange refuses it.
+        """
+        symbol, interval = params.symbol(self._known().keys()), params.interval(self._market)
+        limit = params.limit(500, _MOST_KLINES[self._market])
+        start, end = params.time_us("startTime"), params.time_us("endTime")
+        params.text("timeZone")
+        self._finish(params)
+        return KlineQuery(self._market, symbol, interval, start, end, limit)
+
+    def exchange_info(self, params: Params, micro: bool) -> dict[str, Any]:  # noqa: FBT001
+        """Server time, limits and symbols."""
+        known = self._known()
+        chosen = list(known) if self._market is Market.UM else _chosen(params, known)
+        self._finish(params)
+        now = self._clock.now_us()
+        return {
+            "timezone": "UTC",
+            "serverTime": self._now(micro=micro),
+            "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": self._budget}],
+            "exchangeFilters": [],
+            "symbols": [_symbol_info(known[name], is_trading=self._source.is_trading(known[name], now)) for name in chosen],
+        }
+
+    def _known(self) -> dict[str, SymbolSpec]:
+        return {spec.symbol: spec for spec in self._source.symbols(self._market)}
+
+    def _finish(self, params: Params) -> None:
+        # The futures host ignores what it does not know.
+        if self._market is Market.SPOT:
+            params.finish()
+
+    def _now(self, *, micro: bool) -> int:
+        now = self._clock.now_us()
+        return now if micro else now // 1000
+
+
+def _chosen(params: Params, known: dict[str, SymbolSpec]) -> list[str]:
+    """The symbols that `symbol` or `symbols` names; all where neither is sent."""
+    several = params.text("symbols")
+    if several is None:
+        return [params.symbol(known.keys())] if "symbol" in params.query else list(known)
+    try:
+        names = json.loads(several)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise RestError(-1100, f"Illegal characters found in parameter 'symbols'; legal range is {_SYMBOLS_RANGE}.")
+    if not set(names) <= known.keys():
+        raise RestError(-1121, "Invalid symbol.")
+    return names
+
+
+def _symbol_info(spec: SymbolSpec, *, is_trading: bool) -> dict[str, Any]:
+    tick, lot = f"{spec.tick_size:.8f}", f"{spec.lot_size:.8f}"
+    return {
+        "symbol": spec.symbol,
+        "status": "TRADING" if is_trading else "BREAK",
+        "baseAsset": spec.base,
+        "baseAssetPrecision": 8,
+        "quoteAsset": spec.quote,
+        "quotePrecision": 8,
+        "quoteAssetPrecision": 8,
+        "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"],
+        "isSpotTradingAllowed": True,
+        "isMarginTradingAllowed": False,
+        "filters": [
+            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00000000", "tickSize": tick},
+            {"filterType": "LOT_SIZE", "minQty": lot, "maxQty": "9000000.00000000", "stepSize": lot},
+        ],
+    }

@@ -1,0 +1,101 @@
+"""REST over HTTP: weights, limits, the exchange's headers and errors."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from capture_pipeline.binance.urls import Market, klines_weight
+from capture_pipeline.sandbox.fault_rest import spoilt_body, spoilt_klines
+from capture_pipeline.sandbox.fault_script import FaultRule, Stage
+from capture_pipeline.sandbox.faults import Ask, FaultBook
+from capture_pipeline.sandbox.limiter import Admission, Limiter
+from capture_pipeline.sandbox.log import note_fault
+from capture_pipeline.sandbox.rest import Endpoint, RestApi
+from capture_pipeline.sandbox.rest_params import Params, RestError
+from capture_pipeline.sandbox.rest_trading import TradingApi
+
+_WEIGHTS = {
+    Market.SPOT: {"ping": 1, "time": 1, "exchangeInfo": 20, "aggTrades": 4},
+    Market.UM: {"ping": 1, "time": 1, "exchangeInfo": 1, "aggTrades": 20},
+}
+_DEPTH_WEIGHTS = {
+    Market.SPOT: ((100, 5), (500, 25), (1000, 50), (5000, 250)),
+    Market.UM: ((50, 2), (100, 5), (500, 10), (1000, 20)),
+}
+_DEFAULT_LIMIT = {Market.SPOT: 100, Market.UM: 500}
+_KLINES_DEFAULT, _KLINES_MOST = 500, {Market.SPOT: 1000, Market.UM: 1500}
+_TOO_MANY = "Too many requests; current limit is {} request weight per 1 MINUTE. Please use WebSocket Streams for live updates."
+_BANNED = "Way too many requests; IP banned until {}. Please use WebSocket Streams for live updates."
+
+
+def weight_of(market: Market, endpoint: str, query: dict[str, str]) -> int:
+    """The weight of one request, by its limit where it has one."""
+    asked = query.get("limit", "")
+    if endpoint == "klines":
+        return klines_weight(market, min(int(asked) if asked.isdecimal() else _KLINES_DEFAULT, _KLINES_MOST[market]))
+    if endpoint == "depth":
+        limit = int(asked) if asked.isdecimal() else _DEFAULT_LIMIT[market]
+        steps = _DEPTH_WEIGHTS[market]
+        return next((weight for bound, weight in steps if limit <= bound), steps[-1][1])
+    return _WEIGHTS[market][endpoint]
+
+
+class RestHost:
+    """All endpoints of one market."""
+
+    def __init__(self, market: Market, api: RestApi, trading: TradingApi, limiter: Limiter, faults: FaultBook, budget: int) -> None:
+        """Keep the parts."""
+        self._market = market
+        self._api = api
+        self._limiter = limiter
+        self._faults = faults
+        self._budget = budget
+        self._endpoints: dict[str, Endpoint] = {**api.endpoints(), **trading.endpoints()}
+
+    def routes(self) -> list[Route]:
+        """One route an endpoint."""
+        return [Route(f"{self._market.rest_root}/{{name}}", self.answer, methods=["GET"])]
+
+    async def answer(self, request: Request) -> Response:
+        """Admit, compute in a thread, answer."""
+        name: str = request.path_params["name"]
+        if name not in self._endpoints:
+            return Response("<html><head><title>404 Not Found</title></head></html>", status_code=404, media_type="text/html")
+        query = dict(request.query_params)
+        admitted = self._limiter.admit(weight_of(self._market, name, query), time.time())
+        headers = {"X-MBX-USED-WEIGHT": str(admitted.used), "X-MBX-USED-WEIGHT-1M": str(admitted.used)}
+        if admitted.status != 200:  # noqa: PLR2004
+            return self._refused(admitted, headers)
+        rule = self._faults.take(Stage.REST, Ask(request.method, request.url.path, query))
+        note_fault(request.scope, rule)
+        micro = self._market is Market.SPOT and request.headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND"
+        try:
+            body = await run_in_threadpool(self._body, name, Params(query), rule, micro)
+        except RestError as error:
+            return _error(error.status, error.code, error.msg, headers)
+        return Response(body, headers=headers, media_type="application/json")
+
+    def _body(self, name: str, params: Params, rule: FaultRule | None, micro: bool) -> bytes:  # noqa: FBT001
+        value: Any
+        if name == "klines" and rule is not None:
+            value = spoilt_klines(self._api, self._api.kline_query(params), rule, micro=micro)
+        else:
+            value = self._endpoints[name](params, micro)
+        return spoilt_body(value, rule, micro=micro)
+
+    def _refused(self, admitted: Admission, headers: dict[str, str]) -> Response:
+        waiting = {**headers, "Retry-After": str(admitted.retry_after_s)}
+        banned_until = int((time.time() + admitted.retry_after_s) * 1000)
+        text = _TOO_MANY.format(self._budget) if admitted.status == 429 else _BANNED.format(banned_until)  # noqa: PLR2004
+        return _error(admitted.status, -1003, text, waiting)
+
+
+def _error(status: int, code: int, msg: str, headers: dict[str, str]) -> Response:
+    return Response(json.dumps({"code": code, "msg": msg}), status_code=status, headers=headers, media_type="application/json")

@@ -1,0 +1,96 @@
+"""The REST endpoints that need trades or a book: depth and aggTrades of the synthetic market."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capture_pipeline.binance.periods import HOUR_US
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.sandbox.book import Book
+from capture_pipeline.sandbox.clock import SandboxClock
+from capture_pipeline.sandbox.frames import Scale
+from capture_pipeline.sandbox.market import SyntheticMarket
+from capture_pipeline.sandbox.noise import Ints
+from capture_pipeline.sandbox.rest import Endpoint
+from capture_pipeline.sandbox.rest_params import Params, RestError
+from capture_pipeline.sandbox.tape import Trades
+
+_UM_DEPTHS = {5, 10, 20, 50, 100, 500, 1000}
+_NO_BOUND = 1 << 40
+
+
+class TradingApi:
+    """Depth and trades of one host."""
+
+    def __init__(self, market: Market, synthetic: SyntheticMarket | None, clock: SandboxClock, seed: int) -> None:
+        """Keep the market; None where only recorded klines are served, which is answered with an error."""
+        self._market = market
+        self._synthetic = synthetic
+        self._clock = clock
+        self._seed = seed
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """The endpoints by name."""
+        return {"depth": self.depth, "aggTrades": self.agg_trades}
+
+    def depth(self, params: Params, micro: bool) -> dict[str, Any]:  # noqa: FBT001, ARG002
+        """The book."""
+        market, symbol = self._trading(), self._symbol(params)
+        spot = self._market is Market.SPOT
+        limit = params.limit(100, 5000) if spot else params.limit(500, _NO_BOUND)
+        if not spot and limit not in _UM_DEPTHS:
+            raise RestError(-4021, f"'{limit}' is not valid depth limit.")
+        self._finish(params)
+        tape, now = market.tape(self._market, symbol), self._clock.now_us()
+        book = Book(self._seed, str(self._market), tape)
+        shot = book.snapshot(book.slot_of(now), limit)
+        scale = Scale(tape.spec, self._market)
+        times = {} if spot else {"E": now // 1000, "T": shot.time_us // 1000}
+        return {"lastUpdateId": shot.last_update_id, **times, "bids": _levels(shot.bids, scale), "asks": _levels(shot.asks, scale)}
+
+    def agg_trades(self, params: Params, micro: bool) -> list[dict[str, Any]]:  # noqa: FBT001
+        """Trades, each of which is an aggregate of its own."""
+        market, symbol = self._trading(), self._symbol(params)
+        first_id, limit = params.number("fromId"), params.limit(500, 1000)
+        start, end = params.time_us("startTime"), params.time_us("endTime")
+        self._finish(params)
+        if first_id is not None and (start is not None or end is not None):
+            raise RestError(-1128, "Combination of optional parameters invalid.")
+        trades = self._select(market, symbol, first_id, start, end, limit)
+        scale = Scale(market.tape(self._market, symbol).spec, self._market)
+        times = trades.time_us if micro else trades.time_us // 1000
+        best = {"M": True} if self._market is Market.SPOT else {}
+        prices, sizes = scale.text("price", trades.price), scale.text("lot", trades.quantity)
+        columns = zip(trades.ids.tolist(), prices, sizes, times.tolist(), trades.taker_buys.tolist(), strict=True)
+        return [{"a": i, "p": p, "q": q, "f": i, "l": i, "T": t, "m": not taker, **best} for i, p, q, t, taker in columns]
+
+    def _select(self, market: SyntheticMarket, symbol: str, first_id: int | None, start: int | None, end: int | None, limit: int) -> Trades:
+        now = self._clock.now_us()
+        if first_id is not None:
+            return market.trades_from(self._market, symbol, first_id, limit).between(0, now + 1)
+        if start is None and end is None:
+            last = market.tape(self._market, symbol).last_before(now + 1)
+            newest = int(last.ids[0]) if len(last) else -1
+            return market.trades_from(self._market, symbol, max(0, newest - limit + 1), limit).between(0, now + 1)
+        low = start if start is not None else (end or 0) - HOUR_US
+        # The exchange bounds times in milliseconds, both included.
+        high = end + 1000 if end is not None else low + HOUR_US
+        trades = market.trades(self._market, symbol, low, min(now + 1, high))
+        return trades.cut(0, limit) if start is not None else trades.cut(max(0, len(trades) - limit), len(trades))
+
+    def _symbol(self, params: Params) -> str:
+        return params.symbol([spec.symbol for spec in self._trading().symbols(self._market)])
+
+    def _finish(self, params: Params) -> None:
+        if self._market is Market.SPOT:
+            params.finish()
+
+    def _trading(self) -> SyntheticMarket:
+        if self._synthetic is None:
+            raise RestError(-1000, "Recorded files hold no trades and no book.")
+        return self._synthetic
+
+
+def _levels(levels: Ints, scale: Scale) -> list[list[str]]:
+    prices, sizes = scale.text("price", levels[:, 0].copy()), scale.text("lot", levels[:, 1].copy())
+    return [list(level) for level in zip(prices, sizes, strict=True)]

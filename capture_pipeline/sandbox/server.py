@@ -1,0 +1,217 @@
+"""The sandbox as an application, in a thread, and in the foreground."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from signal import SIGINT, SIGTERM, signal
+from types import FrameType, TracebackType
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.errors import ConfigError, NetworkError
+from capture_pipeline.sandbox.archive import Archive
+from capture_pipeline.sandbox.archive_http import ArchiveHost
+from capture_pipeline.sandbox.clock import SandboxClock
+from capture_pipeline.sandbox.connection import OpenProtocol
+from capture_pipeline.sandbox.control import Control
+from capture_pipeline.sandbox.fault_http import Front
+from capture_pipeline.sandbox.faults import FaultBook
+from capture_pipeline.sandbox.limiter import Limiter
+from capture_pipeline.sandbox.log import RequestLog
+from capture_pipeline.sandbox.market import SyntheticMarket
+from capture_pipeline.sandbox.recorded import RecordedSource
+from capture_pipeline.sandbox.rest import RestApi
+from capture_pipeline.sandbox.rest_http import RestHost
+from capture_pipeline.sandbox.rest_trading import TradingApi
+from capture_pipeline.sandbox.settings import SandboxConfig, load_config
+from capture_pipeline.sandbox.sources import Source
+from capture_pipeline.sandbox.synthetic import SyntheticSource
+
+_START_S, _STOP_S = 20.0, 5.0
+
+
+class Sandbox:
+    """Everything that is served, without a socket.
+
+    Attributes:
+        config: What it is made of.
+        clock: Sandbox time.
+        market: The synthetic market; None in recorded mode.
+        source: Klines and files, synthetic or recorded.
+        archive: The published files.
+        faults: The fault script at work.
+        log: The requests.
+        app: The ASGI application; its connections must come through `OpenProtocol` for faults that reset or cut them.
+    """
+
+    def __init__(self, config: SandboxConfig | None = None) -> None:
+        """Build it.
+
+        Raises:
+            ConfigError: The recorded directory holds no kline file.
+        """
+        self.config = config = config or SandboxConfig()
+        self.market: SyntheticMarket | None = None
+        self.source: Source
+        now = config.now
+        if config.recorded is not None:
+            recorded = RecordedSource(config.recorded, config.market)
+            self.source, now = recorded, now or recorded.published_by(config.monthly_delay_hours, config.daily_delay_hours)
+        else:
+            self.market = SyntheticMarket(config)
+            self.source = SyntheticSource(self.market, config)
+        self.clock = SandboxClock(now, speed=0 if config.frozen else config.speed)
+        self.faults = FaultBook(config.faults)
+        self.log = RequestLog()
+        delays = {"monthly_delay_hours": config.monthly_delay_hours, "daily_delay_hours": config.daily_delay_hours}
+        self.archive = Archive(self.source, self.clock, **delays)
+        self.app = Front(Starlette(routes=self._routes()), self.faults, self.log, self.clock)
+
+    def close(self) -> None:
+        """End stalled answers and remove the temporary directory."""
+        self.app.closing = True
+        self.archive.close()
+
+    def _routes(self) -> list[Route]:
+        hosts = [route for market in Market for route in self._rest(market).routes()]
+        control = Control(self.clock, self.log, self.faults, self.archive)
+        return [*control.routes(), *hosts, *ArchiveHost(self.archive, self.faults).routes()]
+
+    def _rest(self, market: Market) -> RestHost:
+        config = self.config
+        budget = config.weight_budget if market is Market.SPOT else config.um_weight_budget
+        limiter = Limiter(budget, requests_until_ban=config.requests_until_ban, ban_s=config.ban_s)
+        api = RestApi(market, self.source, self.clock, budget)
+        trading = TradingApi(market, self.market, self.clock, config.seed)
+        return RestHost(market, api, trading, limiter, self.faults, budget)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that ends quietly on SIGINT and SIGTERM, and tells its application so."""
+
+    def __init__(self, sandbox: Sandbox, on_ready: Callable[[], None] | None = None) -> None:
+        settings = uvicorn.Config(
+            sandbox.app,
+            host="127.0.0.1",
+            http=OpenProtocol,
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=60,
+        )
+        super().__init__(settings)
+        self._sandbox = sandbox
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._on_ready is not None:
+            self._on_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals in the main thread only, and do not raise them again after the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal(number, self.handle_exit) for number in (SIGINT, SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        del sig, frame
+        self.stop()
+
+    def stop(self) -> None:
+        """End soon, also with requests that stall."""
+        self._sandbox.app.closing = True
+        self.should_exit = True
+
+
+class SandboxServer:
+    """A sandbox on 127.0.0.1 in a background thread, as a context manager.
+
+    Attributes:
+        sandbox: What is served.
+        port: Its port, known from the start.
+    """
+
+    def __init__(self, config: SandboxConfig | None = None, port: int = 0) -> None:
+        """Bind the port; 0 takes a free one.
+
+        Raises:
+            ConfigError: The port is taken, or the configuration cannot be served.
+        """
+        self.sandbox = Sandbox(config)
+        self._socket = _bound(port)
+        self.port: int = self._socket.getsockname()[1]
+        self._ready = threading.Event()
+        self._server = _Server(self.sandbox, self._ready.set)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="sandbox", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:PORT`, without a slash at its end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> SandboxServer:
+        """Start; ready when this returns.
+
+        Raises:
+            NetworkError: It does not start.
+        """
+        self._thread.start()
+        if not self._ready.wait(_START_S):
+            raise NetworkError("the sandbox does not start", where=self.url)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End within a second, also with stalled requests."""
+        self._server.stop()
+        self._thread.join(_STOP_S)
+        self.sandbox.close()
+
+
+def serve(config: SandboxConfig, port: int, on_ready: Callable[[Sandbox, str], None]) -> None:
+    """Serve in the foreground until SIGINT or SIGTERM.
+
+    Args:
+        config: What to serve.
+        port: Port on 127.0.0.1; 0 takes a free one.
+        on_ready: Called with the sandbox and its URL once requests are answered.
+
+    Raises:
+        ConfigError: The port is taken, or the configuration cannot be served.
+    """
+    sandbox = Sandbox(config)
+    bound = _bound(port)
+    url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    try:
+        _Server(sandbox, lambda: on_ready(sandbox, url)).run(sockets=[bound])
+    finally:
+        sandbox.close()
+
+
+def _bound(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"port {port} cannot be used: {error.strerror}", remedy="choose another --port") from None
+    return listener
+
+
+__all__ = ["Sandbox", "SandboxConfig", "SandboxServer", "load_config", "serve"]

@@ -1,0 +1,168 @@
+"""The trades of one symbol, a day at a time: each is a pure function of the seed, the symbol and its id.
+
+A constant number of trades a day makes ids contiguous and any day computable alone. Within a day trades are spread over minutes by
+random weights, some of them zero, so that some minutes have none.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture_pipeline.binance.periods import DAY_US, MINUTE_US
+from capture_pipeline.sandbox.hours import TradingHours
+from capture_pipeline.sandbox.noise import Ints, bits, field, key_of
+from capture_pipeline.sandbox.prices import KNOT_US, knot_ticks
+from capture_pipeline.sandbox.symbols import SymbolSpec
+
+_JITTER_BITS = 10
+_LEAST_WEIGHT, _QUIET_OF_64 = 1 << 17, 1
+_CACHED_TRADES = 2_000_000
+
+
+@dataclass(frozen=True)
+class Trades:
+    """Trades in order of their ids, which is the order of time; arrays of one length.
+
+    Attributes:
+        ids: Contiguous from the symbol's first trade on.
+        time_us: Microseconds UTC, never decreasing.
+        price: Ticks.
+        quantity: Lots.
+        taker_buys: 1 where the buyer took, 0 where the buyer was the maker.
+    """
+
+    ids: Ints
+    time_us: Ints
+    price: Ints
+    quantity: Ints
+    taker_buys: Ints
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.ids)
+
+    def cut(self, first: int, end: int) -> Trades:
+        """Those at positions `[first, end)`."""
+        part = slice(first, end)
+        return Trades(self.ids[part], self.time_us[part], self.price[part], self.quantity[part], self.taker_buys[part])
+
+    def between(self, start_us: int, end_us: int) -> Trades:
+        """Those in `[start_us, end_us)`."""
+        first, end = np.searchsorted(self.time_us, [start_us, end_us])
+        return self.cut(int(first), int(end))
+
+
+class Tape:
+    """Makes and remembers the trades of one symbol in one market."""
+
+    def __init__(self, seed: int, market: str, spec: SymbolSpec, hours: TradingHours) -> None:
+        """Derive the keys: spot and futures of a symbol share their price path and nothing else."""
+        self.spec = spec
+        self.hours = hours
+        self._path_key = key_of(seed, spec.symbol, "path")
+        self._trade_key = key_of(seed, market, spec.symbol, "trades")
+        self._minute_key = key_of(seed, market, spec.symbol, "minutes")
+        self._first_day = hours.first_us // DAY_US
+        self._days: OrderedDict[int, Trades] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @cached_property
+    def first_us(self) -> int:
+        """Time of the first trade of all."""
+        return int(self._day(self._first_day).time_us[0])
+
+    def first_id(self, day: int) -> int:
+        """Id of the first trade of a day (counted from 1970), or of the first one after it where it has none."""
+        if day <= self._first_day:
+            return 0
+        return (day - self._first_day - self.hours.closed_days(self._first_day, day)) * self.spec.trades_per_day
+
+    def day_of(self, trade_id: int) -> int:
+        """The day that holds a trade."""
+        low, high = self._first_day, self._first_day + 200 * 366
+        while low < high:
+            middle = (low + high) // 2
+            if self.first_id(middle + 1) > trade_id:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def days(self, first_day: int, end_day: int) -> Trades:
+        """The trades of the days in `[first_day, end_day)`."""
+        first_day, end_day = max(first_day, self._first_day), min(end_day, self.hours.last_us // DAY_US + 1)
+        parts = [self._day(day) for day in range(first_day, end_day)]
+        if len(parts) == 1:
+            return parts[0]
+        nothing = np.empty(0, np.int64)
+        fields = ("ids", "time_us", "price", "quantity", "taker_buys")
+        return Trades(*(np.concatenate([getattr(part, name) for part in parts]) if parts else nothing for name in fields))
+
+    def last_before(self, time_us: int) -> Trades:
+        """The last trade before a time; empty if there is none."""
+        day = min((time_us - 1) // DAY_US, self.hours.last_us // DAY_US)
+        while day >= self._first_day:
+            trades = self._day(day).between(0, time_us)
+            if len(trades):
+                return trades.cut(len(trades) - 1, len(trades))
+            day -= 1
+        return self.days(0, 0)
+
+    def _day(self, day: int) -> Trades:
+        with self._lock:
+            if day in self._days:
+                self._days.move_to_end(day)
+                return self._days[day]
+        made = self._make(day)
+        with self._lock:
+            self._days[day] = made
+            while len(self._days) * self.spec.trades_per_day > _CACHED_TRADES:
+                self._days.popitem(last=False)
+        return made
+
+    def _make(self, day: int) -> Trades:
+        edges, is_open = self.hours.day_edges(day, MINUTE_US)
+        nothing = np.empty(0, np.int64)
+        if not is_open.any():
+            return Trades(nothing, nothing, nothing, nothing, nothing)
+        ids = self.first_id(day) + np.arange(self.spec.trades_per_day, dtype=np.int64)
+        random = bits(self._trade_key, ids)
+        time_us = self._times(edges, self._weights(edges, is_open), field(random, 0, _JITTER_BITS))
+        size = field(random, 10, 12)
+        quantity = 1 + (size * size * self.spec.largest_lots >> 24)
+        return Trades(ids, time_us, self._prices(day, time_us, field(random, 22, 10)), quantity, field(random, 32, 1))
+
+    def _weights(self, edges: Ints, is_open: NDArray[np.bool_]) -> Ints:
+        lengths = np.diff(edges)
+        random = bits(self._minute_key, edges[:-1] // MINUTE_US)
+        weights = _LEAST_WEIGHT + field(random, 0, 19)
+        weights = np.where(field(random, 20, 6) < _QUIET_OF_64, 0, weights) * lengths // MINUTE_US
+        weights[~is_open] = 0
+        first = int(np.argmax(is_open))
+        # The first open cell always trades, so that no day is empty and a symbol starts where it is listed.
+        weights[first] = max(int(weights[first]), _LEAST_WEIGHT)
+        return weights
+
+    @staticmethod
+    def _times(edges: Ints, weights: Ints, jitter: Ints) -> Ints:
+        total, count = int(weights.sum()), len(jitter)
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(weights)])
+        # One trade in each of `count` equal strata of the weight: in order without sorting.
+        place = ((np.arange(count, dtype=np.int64) << _JITTER_BITS) + jitter) * total // (count << _JITTER_BITS)
+        cell = np.searchsorted(before, place, side="right") - 1
+        times: Ints = edges[cell] + (place - before[cell]) * np.diff(edges)[cell] // weights[cell]
+        return times
+
+    def _prices(self, day: int, time_us: Ints, spread: Ints) -> Ints:
+        first = day * DAY_US // KNOT_US
+        path = knot_ticks(self._path_key, self.spec.base_ticks, first, DAY_US // KNOT_US + 1)
+        knot = time_us // KNOT_US - first
+        middle = path[knot] + (path[knot + 1] - path[knot]) * (time_us % KNOT_US) // KNOT_US
+        # Trades scatter by up to a four-thousandth of the price, and by a tick at least.
+        return np.maximum(1, middle + ((spread - 512) * np.maximum(2, middle >> 12) >> 9))

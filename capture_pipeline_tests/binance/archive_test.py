@@ -1,0 +1,111 @@
+"""The archive's protocol: checksum files, what a digest proves, listings, names and paths."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from capture_pipeline.binance.archive import Next, Trust, judge, parse_checksum, parse_listing
+from capture_pipeline.binance.periods import Interval, Month, parse_time
+from capture_pipeline.binance.urls import ArchiveFile, Market, klines_weight, parse_name, valid_symbol
+from capture_pipeline.errors import ConfigError, MalformedData, ProtocolViolation
+
+A, B = "a" * 64, "b" * 64
+
+
+@pytest.mark.parametrize("text", [f"{A}  x.zip\n", f"{A}  x.zip", f"{A.upper()}  x.zip\r\n", f"{A} *x.zip\n"])
+def test_a_checksum_file_states_a_digest(text: str) -> None:
+    """With or without the final newline (#43)."""
+    assert parse_checksum(text, "x.zip") == A
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x.zip", f"{A}  y.zip\n", f"{A[:-1]}  x.zip\n", f"{A}  x.zip\n{B}  x.zip\n", "<html></html>", "z" * 64 + "  x.zip"]
+)
+def test_anything_else_is_no_checksum(text: str) -> None:
+    """A digest of another file proves nothing about this one."""
+    with pytest.raises(MalformedData):
+        parse_checksum(text, "x.zip")
+
+
+@pytest.mark.parametrize(
+    ("own", "published", "pinned", "fresh", "verdict"),
+    [
+        (A, A, None, False, (Trust.OK, Next.ACCEPT)),
+        (A, B, None, False, (Trust.MISMATCH, Next.FETCH_AFRESH)),
+        (A, B, None, True, (Trust.MISMATCH, Next.QUARANTINE)),
+        (A, A, None, True, (Trust.OK, Next.ACCEPT)),
+        (A, None, None, False, (Trust.CHECKSUM_MISSING, Next.ACCEPT)),
+        (A, B, A, False, (Trust.PINNED, Next.ACCEPT)),
+        (A, None, A, False, (Trust.PINNED, Next.ACCEPT)),
+        (A, A, B, False, (Trust.MISMATCH, Next.FETCH_AFRESH)),
+        (A, A, B, True, (Trust.MISMATCH, Next.QUARANTINE)),
+    ],
+)
+def test_what_a_digest_proves(own: str, published: str | None, pinned: str | None, fresh: bool, verdict: tuple[Trust, Next]) -> None:  # noqa: FBT001 - a case
+    """The whole table of the checksum's states."""
+    assert judge(own, published, pinned, fresh=fresh) == verdict
+
+
+LISTING = """<?xml version="1.0" encoding="UTF-8"?>
+<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>data</Name><Prefix>p/</Prefix><Marker></Marker>
+<MaxKeys>1000</MaxKeys><Delimiter>/</Delimiter><IsTruncated>{truncated}</IsTruncated>{marker}
+<Contents><Key>p/a.zip</Key><LastModified>2024-02-01T05:00:00.000Z</LastModified><ETag>&quot;e1&quot;</ETag><Size>12</Size></Contents>
+<CommonPrefixes><Prefix>p/b/</Prefix></CommonPrefixes></ListBucketResult>"""
+
+
+def test_a_listing_names_files_folders_and_where_it_goes_on() -> None:
+    """With and without a NextMarker, as S3 sends it."""
+    last = parse_listing(LISTING.format(truncated="false", marker="").encode())
+    assert (last.files[0].key, last.files[0].size, last.files[0].etag) == ("p/a.zip", 12, "e1")
+    assert last.files[0].modified_us == parse_time("2024-02-01T05:00:00Z")
+    assert (last.folders, last.next_marker) == (["p/b/"], None)
+    assert parse_listing(LISTING.format(truncated="true", marker="<NextMarker>p/q</NextMarker>").encode()).next_marker == "p/q"
+    assert parse_listing(LISTING.format(truncated="true", marker="").encode()).next_marker == "p/b/"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html></html>",
+        b"<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>",
+        b'<!DOCTYPE a [<!ENTITY b "c">]><a/>',
+    ],
+)
+def test_anything_else_is_no_listing(body: bytes) -> None:
+    """A proxy's page, a missing size, a document type."""
+    with pytest.raises(ProtocolViolation):
+        parse_listing(body)
+
+
+def test_paths_are_the_archives_own() -> None:
+    """Spot and futures, monthly and daily."""
+    monthly = ArchiveFile(Market.SPOT, "BTCUSDT", Interval.M1, Month(2024, 12))
+    daily = ArchiveFile(Market.UM, "BTCUSDT", Interval.M1, date(2024, 12, 31))
+    assert monthly.path == "data/spot/monthly/klines/BTCUSDT/1m/BTCUSDT-1m-2024-12.zip"
+    assert daily.path == "data/futures/um/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-12-31.zip"
+    assert parse_name(monthly.name, Market.SPOT) == monthly
+    assert parse_name(daily.name, Market.UM) == daily
+
+
+@pytest.mark.parametrize(
+    "name", ["x", "BTCUSDT-1m-2024-13.zip", "BTCUSDT-1m-2024-02-30.zip", "BTCUSDT-7m-2024-02.zip", "BTCUSDT-1m-2024-02.csv"]
+)
+def test_other_names_stand_for_no_file(name: str) -> None:
+    """A date that does not exist, an interval that is not offered."""
+    assert parse_name(name, Market.SPOT) is None
+
+
+@pytest.mark.parametrize("text", ["", "btcusdt", "../ETC", "BTC/USDT", "BTC\n", "BTC\0", "A" * 31])
+def test_what_cannot_be_a_symbol_never_reaches_a_path(text: str) -> None:
+    """Symbols are held to a pattern."""
+    with pytest.raises(ConfigError):
+        valid_symbol(text)
+
+
+def test_weights_are_the_documented_ones() -> None:
+    """Spot klines cost 2; futures by limit."""
+    assert klines_weight(Market.SPOT, 1000) == 2
+    assert [klines_weight(Market.UM, limit) for limit in (99, 100, 499, 500, 1000, 1500)] == [1, 2, 2, 5, 5, 10]

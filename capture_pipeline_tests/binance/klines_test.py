@@ -1,0 +1,168 @@
+"""Parsing kline rows: exact values, unit and header from the bytes, and one clear error for everything else."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture_pipeline.binance.klines import KLINE_SCHEMA, parse_csv, parse_rest
+from capture_pipeline.errors import MalformedData
+
+ROW = "1735689600000000,1.5,2.25,1,1.75,10.12345678,1735689659999999,15.5,3,4,6.00000001,0"
+HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+
+
+def with_field(column: int, value: str) -> bytes:
+    fields = ROW.split(",")
+    fields[column] = value
+    return (",".join(fields) + "\n").encode()
+
+
+def test_a_row_becomes_exact_columns() -> None:
+    """Every value is what the text says, times in microseconds."""
+    frame = parse_csv(ROW.encode(), "f")
+    assert frame.schema == pl.Schema(KLINE_SCHEMA)
+    assert frame.row(0) == (
+        1735689600000000,
+        *map(Decimal, ("1.5", "2.25", "1", "1.75", "10.12345678")),
+        1735689659999999,
+        Decimal("15.5"),
+        3,
+        Decimal(4),
+        Decimal("6.00000001"),
+        "us",
+    )
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("header", ["", HEADER, HEADER.upper()])
+def test_header_mark_and_line_ends_change_nothing(header: str, mark: str, ending: str) -> None:
+    """A header, a byte order mark and carriage returns come and go between files."""
+    newline = ending or "\n"
+    text = mark + (header + newline if header else "") + ROW + newline + ROW + ending
+    assert parse_csv(text.encode(), "f").equals(parse_csv(f"{ROW}\n{ROW}\n".encode(), "f"))
+
+
+def test_milliseconds_become_microseconds_and_the_unit_is_kept() -> None:
+    """The unit is told from the values."""
+    frame = parse_csv(ROW.replace("1735689600000000", "1735689600000").replace("1735689659999999", "1735689659999").encode(), "f")
+    assert frame.select("open_time_us", "close_time_us", "time_unit").row(0) == (1735689600000000, 1735689659999000, "ms")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "holds no rows"),
+        (HEADER.encode() + b"\n", "holds no rows"),
+        (b"\xef\xbb\xbf", "holds no rows"),
+        (b"open_time,close\n1,2\n", "has another header"),
+        (b"<html><body>Sorry</body></html>", "line 1, column 1: a digit was expected"),
+        (b"1,2,3\n", "line 1, column 3: a row has fewer than 12 columns"),
+        (ROW.encode() + b",9\n", "line 1, column 12: a row has more than 12 columns"),
+        (f"{ROW}\n\n".encode(), "line 2, column 1: a digit was expected"),
+        (with_field(5, "NaN"), "line 1, column 6: a digit was expected, found b'NaN"),
+        (with_field(5, "inf"), "line 1, column 6"),
+        (with_field(5, "1e5"), "line 1, column 6: a comma or the end of the line was expected, found b'e5"),
+        (with_field(5, ""), "line 1, column 6: a digit was expected"),
+        (with_field(5, " 1"), "line 1, column 6: a digit was expected"),
+        (with_field(5, "+1"), "line 1, column 6: a digit was expected"),
+        (with_field(5, '"1"'), "line 1, column 6: a digit was expected"),
+        (with_field(5, "1."), "line 1, column 6: a digit was expected"),
+        (with_field(5, "1.2.3"), "line 1, column 6: a comma"),
+        (with_field(5, "--1"), "line 1, column 6: a digit was expected"),
+        (with_field(5, "1.123456789"), "line 1, column 6: a number has more than eight decimals"),
+        (with_field(5, "1234567890123456789"), "line 1, column 6: a number has more than 18 digits"),
+        (with_field(1, "12345678901.5"), "line 1: a price has more than ten digits"),
+        (with_field(8, "1.5"), "line 1, column 9: a comma"),
+        (with_field(0, "17356896000"), "line 1: open time 17356896000 is no time"),
+        (with_field(0, "1735689600000000000"), "column 1: a number has more than 18 digits"),
+        (f"{ROW}\n{ROW.replace('1735689600000000', '1735689600000')}\n".encode(), "line 2: open time 1735689600000 changes the unit"),
+        (ROW.encode()[:-1], "line 1, column 12: a digit was expected"),
+        (f"{ROW}\n{ROW[:40]}".encode(), "line 2, column"),
+    ],
+)
+def test_what_is_no_kline_is_refused_with_its_place(content: bytes, told: str) -> None:
+    """The error names file, line and column."""
+    with pytest.raises(MalformedData) as caught:
+        parse_csv(content, "f.csv")
+    assert told in str(caught.value)
+    assert str(caught.value).startswith("f.csv")
+    assert "\n" not in str(caught.value)
+
+
+decimals = st.builds(
+    lambda sign, whole, fraction: f"{sign}{whole}" + (f".{fraction}" if fraction else ""),
+    st.sampled_from(["", "-"]),
+    st.integers(0, 10**18 - 1),
+    st.text("0123456789", max_size=8),
+)
+
+
+@given(st.lists(decimals, min_size=1, max_size=20))
+def test_every_decimal_the_exchange_can_write_is_kept_exactly(values: list[str]) -> None:
+    """Up to 18 digits before the point and eight after it, with or without sign, none rounded."""
+    content = b"".join(with_field(5, value) for value in values)
+    assert parse_csv(content, "f")["volume"].to_list() == [Decimal(value) for value in values]
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_do_harm(content: bytes) -> None:
+    """Any bytes give rows or a `MalformedData`, never another error."""
+    try:
+        frame = parse_csv(content, "f")
+    except MalformedData:
+        return
+    assert frame.height
+
+
+@given(st.data())
+def test_a_damaged_byte_is_refused_or_changes_only_its_own_field(data: st.DataObject) -> None:
+    """Flipping one byte never moves a value into another column."""
+    content = bytearray(f"{ROW}\n{ROW}\n{ROW}\n".encode())
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at] = data.draw(st.integers(0, 255))
+    try:
+        frame = parse_csv(bytes(content), "f")
+    except MalformedData:
+        return
+    whole = parse_csv(f"{ROW}\n{ROW}\n{ROW}\n".encode(), "f")
+    differing = sum(frame[name].to_list() != whole[name].to_list() for name in whole.columns)
+    assert frame.height == whole.height
+    assert differing <= 1
+
+
+def test_a_rest_answer_gives_the_same_rows_as_the_archive() -> None:
+    """Strings for prices, integers for times."""
+    fields = ROW.split(",")
+    row: list[object] = [int(value) if index in {0, 6, 8} else value for index, value in enumerate(fields)]
+    assert parse_rest(json.dumps([row]).encode(), "r").equals(parse_csv(ROW.encode(), "f"))
+    assert parse_rest(b"[]", "r").height == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"<html>", "is not JSON"),
+        (b'{"code":-1121,"msg":"Invalid symbol."}', "is not an array"),
+        (b"[1]", "row 1: a row of 12 was expected"),
+        (b"[[1,2]]", "row 1: a row of 12 was expected"),
+        (
+            json.dumps([[1735689600000, 1.5, "2", "1", "1", "1", 1735689659999, "1", 1, "1", "1", "0"]]).encode(),
+            "column 2: str was expected, found 1.5",
+        ),
+        (json.dumps([["1735689600000", "1", "2", "1", "1", "1", 1, "1", 1, "1", "1", "0"]]).encode(), "column 1: int was expected"),
+        (json.dumps([[1735689600000, "1,2", "2", "1", "1", "1", 1, "1", 1, "1", "1", "0"]]).encode(), "column 13"),
+        (json.dumps([[True, "1", "2", "1", "1", "1", 1, "1", 1, "1", "1", "0"]]).encode(), "column 1: int was expected, found True"),
+    ],
+)
+def test_what_is_no_rest_answer_is_refused(body: bytes, told: str) -> None:
+    """A row with a number where a string belongs has lost its exactness already."""
+    with pytest.raises(MalformedData) as caught:
+        parse_rest(body, "GET klines")
+    assert told in str(caught.value).replace("column 12", "column 13")

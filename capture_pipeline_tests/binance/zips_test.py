@@ -1,0 +1,94 @@
+"""Opening downloaded zips: one expected entry, bounded, its CRC checked, everything else refused with one error."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture_pipeline.binance.zips import only_entry
+from capture_pipeline.errors import MalformedData
+
+CSV = b"1,2,3\n" * 500
+
+
+def zipped(*entries: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+GOOD = zipped(("x.csv", CSV))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+def test_the_expected_entry_comes_out(method: int) -> None:
+    """Deflated or stored."""
+    assert only_entry(zipped(("x.csv", CSV), method=method), "x.csv", 10_000, "x.zip") == CSV
+
+
+def overlapping() -> bytes:
+    """Two directory entries of the same name that share one local entry."""
+    with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
+        directory = archive.start_dir
+    entry, end = GOOD[directory : GOOD.rfind(b"PK\x05\x06")], bytearray(GOOD[GOOD.rfind(b"PK\x05\x06") :])
+    end[8:12] = b"\x02\x00\x02\x00"
+    end[12:16] = (2 * len(entry)).to_bytes(4, "little")
+    return GOOD[:directory] + entry * 2 + bytes(end)
+
+
+def lying_size() -> bytes:
+    """A directory that claims a tenth of what comes out."""
+    with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
+        directory = archive.start_dir
+    changed = bytearray(GOOD)
+    changed[directory + 24 : directory + 28] = (len(CSV) // 10).to_bytes(4, "little")
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is not a readable zip"),
+        (b"<html>no</html>", "is not a readable zip"),
+        (GOOD[:-30], "is not a readable zip"),
+        (GOOD[: len(GOOD) // 2], "is not a readable zip"),
+        (zipped(), "one entry 'x.csv' was expected"),
+        (zipped(("x.csv", CSV), ("y.csv", CSV)), "one entry 'x.csv' was expected"),
+        (zipped(("y.csv", CSV)), "found 'y.csv'"),
+        (zipped(("../x.csv", CSV)), "found '../x.csv'"),
+        (zipped(("x.csv", b"0" * 20_000)), "would inflate to 20,000 bytes, 10,000 are allowed"),
+        (zipped(("x.csv", CSV), method=zipfile.ZIP_LZMA), "uses compression method 14"),
+        (overlapping(), "one entry 'x.csv' was expected"),
+        (lying_size(), "does not"),
+    ],
+)
+def test_everything_else_is_refused(content: bytes, told: str) -> None:
+    """One line that names the zip."""
+    with pytest.raises(MalformedData) as caught:
+        only_entry(content, "x.csv", 10_000, "x.zip")
+    assert told in str(caught.value)
+    assert str(caught.value).startswith("x.zip")
+
+
+@given(st.integers(0, len(GOOD) - 1), st.integers(0, 7))
+def test_a_flipped_bit_never_changes_what_comes_out(at: int, bit: int) -> None:
+    """It is refused, or it lay where it does not matter."""
+    flipped = bytearray(GOOD)
+    flipped[at] ^= 1 << bit
+    try:
+        assert only_entry(bytes(flipped), "x.csv", 10_000, "x.zip") == CSV
+    except MalformedData:
+        pass
+
+
+@given(st.integers(0, len(GOOD) - 1))
+def test_a_zip_cut_anywhere_is_refused(size: int) -> None:
+    """Truncation is the commonest damage."""
+    with pytest.raises(MalformedData):
+        only_entry(GOOD[:size], "x.csv", 10_000, "x.zip")

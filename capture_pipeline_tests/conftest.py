@@ -1,0 +1,30 @@
+"""What tests share: where real recordings lie, and a hypothesis profile that does not fail for a slow machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+settings.register_profile("default", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """Real recordings of the exchange; they are not part of the project."""
+    if not RECORDINGS.is_dir():
+        pytest.skip(f"no recordings at {RECORDINGS}")
+    return RECORDINGS
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The developer's own CAPTURE_ variables do not reach the tests."""
+    import os  # noqa: PLC0415 - only here
+
+    for name in [name for name in os.environ if name.startswith("CAPTURE_")]:
+        monkeypatch.delenv(name)

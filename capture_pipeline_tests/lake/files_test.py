@@ -1,0 +1,127 @@
+"""Publication, locks and paths: nobody sees half a file, nothing leaves the root, what was there survives a failure."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from capture_pipeline.binance.periods import Interval, Month
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.errors import Busy, ConfigError, LakeError, StorageError
+from capture_pipeline.lake.files import locked, publish_bytes, publish_model, publishing, read_model, sha256_file
+from capture_pipeline.lake.paths import Lake, Partition
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+class Note(BaseModel):
+    text: str
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    """And nothing beside it."""
+    target = tmp_path / "a" / "f"
+    publish_bytes(target, b"before")
+    with pytest.raises(ZeroDivisionError), publishing(target) as beside:
+        beside.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert target.read_bytes() == b"before"
+    assert [path.name for path in target.parent.iterdir()] == ["f"]
+
+
+def _write_beyond_limit(target: Path) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    try:
+        publish_bytes(target, b"x" * 5000)
+    except StorageError:
+        os._exit(7)
+    os._exit(0)
+
+
+def test_a_disk_that_takes_no_more_is_a_storage_error(tmp_path: Path) -> None:
+    """A real short write, by the process's file size limit; the earlier file stays."""
+    target = tmp_path / "f"
+    publish_bytes(target, b"before")
+    process = SPAWN.Process(target=_write_beyond_limit, args=(target,))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 7
+    assert target.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_model_comes_back_and_a_damaged_one_is_told(tmp_path: Path) -> None:
+    """A manifest is never guessed at."""
+    file = tmp_path / "m.json"
+    assert read_model(file, Note) is None
+    publish_model(file, Note(text="é"))
+    assert read_model(file, Note) == Note(text="é")
+    file.write_text('{"text": 3}')
+    with pytest.raises(LakeError, match=r"m\.json: is damaged: text"):
+        read_model(file, Note)
+
+
+def test_a_recorded_file_that_is_gone_is_told(tmp_path: Path) -> None:
+    """With the remedy."""
+    with pytest.raises(LakeError, match="is recorded but gone"):
+        sha256_file(tmp_path / "no")
+
+
+def _hold(path: Path, ready: object, end: object) -> None:
+    with locked(path):
+        ready.set()  # type: ignore[attr-defined]
+        end.wait(30)  # type: ignore[attr-defined]
+
+
+def test_one_process_holds_a_lock_and_its_death_frees_it(tmp_path: Path) -> None:
+    """Also death by SIGKILL; the error names the holder."""
+    path, ready, end = tmp_path / "l.lock", SPAWN.Event(), SPAWN.Event()
+    process = SPAWN.Process(target=_hold, args=(path, ready, end))
+    process.start()
+    assert ready.wait(30)
+    with pytest.raises(Busy, match=f"held by pid {process.pid}"), locked(path):
+        pytest.fail("the lock was taken twice")
+    process.kill()
+    process.join(30)
+    with locked(path):
+        assert path.read_text() == f"pid {os.getpid()}"
+
+
+def part(symbol: str = "BTCUSDT") -> Partition:
+    return Partition(Market.SPOT, Interval.M1, symbol, Month(2024, 12))
+
+
+def test_tables_lie_in_hive_folders(tmp_path: Path) -> None:
+    """So that any engine finds market, interval, symbol and month."""
+    found = Lake(tmp_path).bars(part()).relative_to(tmp_path).as_posix()
+    assert found == "lake/bars/market=spot/interval=1m/symbol=BTCUSDT/month=2024-12/bars.parquet"
+
+
+@pytest.mark.parametrize("symbol", ["../../etc", "a/b", "X\0Y", "BTC\n"])
+def test_a_symbol_cannot_lead_out_of_the_root(symbol: str, tmp_path: Path) -> None:
+    """Neither by dots nor by control characters."""
+    with pytest.raises(ConfigError):
+        Lake(tmp_path).bars(part(symbol))
+
+
+@pytest.mark.parametrize("recorded", ["../x", "raw/../../x"])
+def test_a_manifest_cannot_name_a_file_outside(recorded: str, tmp_path: Path) -> None:
+    """A manifest is data too."""
+    with pytest.raises(LakeError):
+        Lake(tmp_path / "root").resolve(recorded)
+
+
+def test_a_link_out_of_the_root_is_not_followed(tmp_path: Path) -> None:
+    """The raw folder of a symbol may not be somewhere else."""
+    root = tmp_path / "root"
+    (root / "raw").mkdir(parents=True)
+    (root / "raw" / "spot").symlink_to(tmp_path)
+    with pytest.raises(LakeError, match="leads out of the storage root"):
+        Lake(root).raw(part())

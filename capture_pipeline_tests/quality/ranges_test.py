@@ -1,0 +1,50 @@
+"""The algebra of ranges, against the plain sets of minutes that they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture_pipeline.quality.ranges import Ranges, batched, intersect, length, missing, present, subtract, union
+
+ranges = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=8)
+
+
+def members(given_ranges: Ranges) -> set[int]:
+    return {minute for start, end in given_ranges for minute in range(start, end)}
+
+
+def is_canonical(result: Ranges) -> bool:
+    return all(start < end for start, end in result) and all(a[1] < b[0] for a, b in zip(result, result[1:], strict=False))
+
+
+@given(ranges, ranges)
+def test_ranges_behave_as_the_sets_they_stand_for(left: Ranges, right: Ranges) -> None:
+    """Union, intersection and difference hold the same minutes as the sets', sorted and disjoint."""
+    cases = [
+        (union(left, right), members(left) | members(right)),
+        (intersect(left, right), members(left) & members(right)),
+        (subtract(left, right), members(left) - members(right)),
+    ]
+    for result, expected in cases:
+        assert members(result) == expected
+        assert is_canonical(result)
+        assert length(result) == len(expected)
+
+
+@given(st.sets(st.integers(0, 30)), st.lists(st.integers(-50, 350), max_size=5))
+def test_what_is_present_and_what_is_missing_make_the_whole(indices: set[int], noise: list[int]) -> None:
+    """Doubled, unordered, unaligned and outside open times count for nothing."""
+    opens = np.array(
+        [*(index * 10 for index in indices), *(index * 10 for index in indices), *(each for each in noise if each % 10)], np.int64
+    )
+    there, gone = present(opens, 10, (0, 300)), missing(opens, 10, (0, 300))
+    assert union(there, gone) == [(0, 300)]
+    assert intersect(there, gone) == []
+    assert length(there) == 10 * len({index for index in indices if index < 30})
+
+
+def test_small_holes_share_a_request_and_long_ones_stay_whole() -> None:
+    """No span made of several holes is longer than a page."""
+    assert batched([(0, 1), (5, 6), (99, 100), (101, 102), (200, 900)], 100) == [(0, 100), (101, 102), (200, 900)]

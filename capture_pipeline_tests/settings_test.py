@@ -1,0 +1,106 @@
+"""Settings: defaults, environment, and one line for every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from capture_pipeline.binance.periods import Interval
+from capture_pipeline.config import DEFAULT_SYMBOLS
+from capture_pipeline.errors import ConfigError
+from capture_pipeline.settings import environment_names, json_schema, load_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_shipped_file_is_the_default_deployment() -> None:
+    """The real exchange's market-data hosts, one-minute bars of the ten symbols."""
+    settings = load_settings(ROOT / "pipeline.yaml", {})
+    assert (settings.venue, settings.market, settings.interval, settings.symbols) == ("binance", "spot", Interval.M1, DEFAULT_SYMBOLS)
+    assert settings.archive_url == "https://data.binance.vision"
+    assert settings.listing_url == "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
+    assert settings.rest_url == "https://data-api.binance.vision"
+    assert settings.storage.root == ROOT / "data"
+
+
+def test_futures_have_their_own_rest_host(tmp_path: Path) -> None:
+    """USD-M futures are not served by the spot hosts."""
+    assert (
+        load_settings(tmp_path / "x.yaml" if (tmp_path / "x.yaml").write_text("market: um\n") else None, {}).rest_url
+        == "https://fapi.binance.com"
+    )
+
+
+def test_the_environment_wins(tmp_path: Path) -> None:
+    """Also over what the file says, lists by commas."""
+    file = tmp_path / "p.yaml"
+    file.write_text("interval: 1h\nsymbols: [BTCUSDT]\n")
+    environ = {
+        "CAPTURE_CONFIG": str(file),
+        "CAPTURE_VENUE": "sandbox",
+        "CAPTURE_SANDBOX_URL": "http://127.0.0.1:1",
+        "CAPTURE_SYMBOLS": "ETHUSDT, BNBUSDT",
+    }
+    settings = load_settings(environ={**environ, "CAPTURE_GATES_LONG_GAP_HOURS": "3.5", "CAPTURE_STORAGE_ROOT": str(tmp_path / "s")})
+    assert (settings.interval, settings.symbols, settings.gates.long_gap_hours) == (Interval.H1, ["ETHUSDT", "BNBUSDT"], 3.5)
+    assert {settings.archive_url, settings.rest_url, settings.listing_url} == {"http://127.0.0.1:1"}
+    assert settings.storage.root == tmp_path / "s"
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "told"),
+    [
+        ("symbls: [A]\n", {}, "symbls: unknown key; did you mean symbols? allowed: archive, "),
+        ("gates: {long_gap: 1}\n", {}, "gates.long_gap: unknown key; did you mean long_gap_hours?"),
+        ("interval: 7m\n", {}, "interval: Input should be '1s', '1m'"),
+        ("interval: 1w\n", {}, "interval: Input should be"),
+        ("symbols: [btcusdt]\n", {}, "symbols.0: 'btcusdt' is not a symbol"),
+        ("symbols: [../../etc]\n", {}, "is not a symbol"),
+        ("symbols: [BTCUSDT, BTCUSDT]\n", {}, "one is listed twice"),
+        ("symbols: []\n", {}, "symbols: List should have at least 1 item"),
+        (
+            "gates: {coverage_error_below_percent: 101}\n",
+            {},
+            "gates.coverage_error_below_percent: Input should be less than or equal to 100, not 101",
+        ),
+        ("history: {start: 2024-02-01, end: 2024-01-01}\n", {}, "end lies before start"),
+        ("history: {start: soon}\n", {}, "history.start: "),
+        ("endpoints: {archive: 'http://data.binance.vision'}\n", {}, "endpoints.archive: 'http://data.binance.vision' must be https://"),
+        ("endpoints: {rest_spot: 'https://example.com'}\n", {}, "must be https:// on one of binance.com"),
+        ("endpoints: {rest_spot: 'https://binance.com.example.com'}\n", {}, "must be https:// on one of binance.com"),
+        ("endpoints: {rest_spot: 'https://binance.com@example.com'}\n", {}, "must be https:// on one of binance.com"),
+        ("venue: sandbox\nsandbox_url: 'http://10.0.0.1'\n", {}, "sandbox_url: 'http://10.0.0.1' must be http:// on one of"),
+        ("- a\n", {}, "must hold keys and values"),
+        ("a: [\n", {}, "is not YAML"),
+        ("gates: 3\n", {"CAPTURE_GATES_LONG_GAP_HOURS": "1"}, "gates must hold keys and values"),
+        ("", {"CAPTURE_VENUE": "kraken"}, "(set by CAPTURE_VENUE)"),
+        ("", {"CAPTURE_SYMBOL": "BTCUSDT"}, "CAPTURE_SYMBOL is no setting (did you mean CAPTURE_SYMBOLS?)"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(text: str, environ: dict[str, str], told: str, tmp_path: Path) -> None:
+    """And what is allowed."""
+    file = tmp_path / "p.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file, environ)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    """A file that was named must be there; none at all gives the defaults."""
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(tmp_path / "no.yaml", {})
+
+
+def test_the_schema_that_is_shipped_is_the_settings() -> None:
+    """Make it anew with: capture config schema > capture_pipeline/pipeline.schema.json."""
+    assert (ROOT / "capture_pipeline" / "pipeline.schema.json").read_text() == json_schema()
+
+
+def test_every_key_can_be_overridden() -> None:
+    """Names are unambiguous."""
+    names = environment_names()
+    assert names["CAPTURE_STORAGE_ROOT"] == ("storage", "root")
+    assert len(set(names.values())) == len(names)
