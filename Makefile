@@ -32,8 +32,8 @@ check: setup ## Lint, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-ui: setup ## Open Dagster at http://127.0.0.1:3000 (webserver and daemon)
-	@$(BIN)/python -m capture_pipeline.cli.ui
+ui: setup ## Open Dagster at http://127.0.0.1:3000; DEMO=1 shows the demo's data
+	@$(BIN)/capture ui $(if $(DEMO),--demo)
 
 bench: setup .venv-bench/.ready ## Measure speed and memory against what users do today
 	@$(BIN)/python benchmarks/run.py

@@ -7,6 +7,7 @@ One `Http` serves many threads; each has its own connections. What to do about a
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,7 @@ from capture_pipeline.errors import (
 )
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 3
 _ERROR_CAP = 10_000
@@ -126,7 +128,8 @@ class Http:
     def _chunks(self, response: requests.Response, url: str) -> Iterator[bytes]:
         deadline = time.monotonic() + self.settings.total_timeout_s
         with _sorted_failures(url):
-            for chunk in response.iter_content(_CHUNK):
+            # Not iter_content: it drops what it has of a block when the connection ends inside it.
+            while chunk := response.raw.read1(_CHUNK, decode_content=True):
                 yield chunk
                 if time.monotonic() > deadline:
                     raise NetworkError(
@@ -153,6 +156,13 @@ class Http:
         raise RequestRefused(f"refuses the request ({status}){text}", status=status, code=code, where=url)
 
 
+def _tell(details: stamina.instrumentation.RetryDetails) -> None:
+    _log.info("asking again in %.1f s: %s", details.wait_for, details.caused_by)
+
+
+stamina.instrumentation.set_on_retry_hooks([_tell])
+
+
 def retrying(settings: HttpSettings, operation: Callable[[], T]) -> T:
     """Repeat `operation` against transient failures, with growing, jittered waits; rate limits are passed on at once."""
 
@@ -175,11 +185,11 @@ def retrying(settings: HttpSettings, operation: Callable[[], T]) -> T:
 def _sorted_failures(url: str) -> Iterator[None]:
     try:
         yield
-    except requests.exceptions.SSLError as error:
+    except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
         raise UntrustedPeer(f"TLS failed: {_brief(error)}", where=url, remedy="check the certificate and the clock") from None
     except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
         raise RequestRefused(f"is no usable address: {_brief(error)}", status=0, where=url) from None
-    except requests.exceptions.ContentDecodingError as error:
+    except (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError) as error:
         raise ProtocolViolation(f"sends a body that cannot be decoded: {_brief(error)}", where=url) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         if isinstance(error, OSError) and not isinstance(error, (requests.RequestException, ConnectionError, TimeoutError)):

@@ -74,7 +74,7 @@ def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month
     parameters = {"symbols": list(symbols), "months": [str(month) for month in months], "starts": [month.start_us for month in months]}
     with duckdb.connect() as connection:
         bound(connection, lake.state("duckdb"))
-        frame = pl.DataFrame(connection.execute(query, parameters).to_arrow_table())
+        frame = pl.DataFrame(connection.sql(query, params=parameters).to_arrow_table())
     return frame.with_columns(
         _percent(pl.col("present"), pl.col("expected")).alias("coverage_percent"),
         _percent(pl.col("present"), pl.col("expected") - pl.col("explained")).alias("explained_coverage_percent"),

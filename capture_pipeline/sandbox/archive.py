@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import tempfile
 import threading
+import weakref
 import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -66,7 +68,8 @@ class Archive:
         delays = {Granularity.MONTHLY: monthly_delay_hours, Granularity.DAILY: daily_delay_hours}
         self._delay_us = {kind: int(hours * HOUR_US) for kind, hours in delays.items()}
         self._versions: dict[str, tuple[int, int]] = {}
-        self._folder = tempfile.TemporaryDirectory(prefix="sandbox-archive-", ignore_cleanup_errors=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="sandbox-archive-"))
+        self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._kept: OrderedDict[str, int] = OrderedDict()
         self._facts: dict[tuple[str, int, str], Facts] = {}
         self._lock = threading.RLock()
@@ -78,7 +81,7 @@ class Archive:
 
     def close(self) -> None:
         """Remove the temporary directory."""
-        self._folder.cleanup()
+        self._remove()
 
     def published_us(self, file: ArchiveFile) -> int:
         """When a file appears."""
@@ -156,7 +159,7 @@ class Archive:
     def _made(self, file: ArchiveFile, version: tuple[int, int], rules: Rules) -> Published | None:
         key = file.path, version[0], _name_of(rules)
         known = self._facts.get(key)
-        place = Path(self._folder.name) / hashlib.sha256(repr(key).encode()).hexdigest()
+        place = self._folder / hashlib.sha256(repr(key).encode()).hexdigest()
         if known and place.name in self._kept:
             self._kept.move_to_end(place.name)
             return Published(place.read_bytes(), known.etag, known.sha256, known.modified_us)

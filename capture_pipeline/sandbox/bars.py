@@ -103,4 +103,5 @@ def filled(bars: Bars, opens: Ints, close_before: int) -> Bars:
     traded = (at >= 0) & (bars.open_us[at] == opens)
     prices = [np.where(traded, column[at], close) for column in (bars.open, bars.high, bars.low)]
     sums = [np.where(traded, column[at], 0) for column in (bars.volume, bars.quote, bars.count, bars.taker_volume, bars.taker_quote)]
-    return Bars(opens, *prices, close, *sums)
+    columns: list[Ints] = [opens, *prices, close, *sums]
+    return Bars(*columns)

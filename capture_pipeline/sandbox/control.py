@@ -18,7 +18,6 @@ from capture_pipeline.sandbox.faults import FaultBook
 from capture_pipeline.sandbox.log import RequestLog
 from capture_pipeline.sandbox.settings import TimeUs, validated
 
-
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -24,13 +24,67 @@ class Stage(StrEnum):
     """On what a REST answer says."""
 
 
-_HTTP = """status_429 status_418 status_403 status_451 status_500 status_502 status_503 timeout reset truncated_body slow_body
-wrong_etag_on_range ignore_range html_200 redirect gzip_bomb body_bit_flip""".split()
-_CONTENT = """csv_empty csv_header csv_bom csv_crlf csv_missing_column csv_extra_column csv_mixed_units csv_duplicates
-csv_conflicting_duplicate csv_unordered csv_future csv_unaligned csv_unclosed csv_negative csv_nan csv_exponent csv_other_month
-zip_truncated zip_bit_flip zip_bomb zip_overlapping zip_two_entries zip_other_name zip_traversal""".split()
-_CHECKSUM = "checksum_wrong checksum_missing checksum_malformed checksum_no_newline stale_checksum".split()
-_REST = "short_page repeated_page standing_page rest_hole rest_bad_row bad_json clock_skew unfinished_candle".split()
+_HTTP = (
+    "status_429",
+    "status_418",
+    "status_403",
+    "status_451",
+    "status_500",
+    "status_502",
+    "status_503",
+    "timeout",
+    "reset",
+    "truncated_body",
+    "slow_body",
+    "wrong_etag_on_range",
+    "ignore_range",
+    "html_200",
+    "redirect",
+    "gzip_bomb",
+    "body_bit_flip",
+)
+_CONTENT = (
+    "csv_empty",
+    "csv_header",
+    "csv_bom",
+    "csv_crlf",
+    "csv_missing_column",
+    "csv_extra_column",
+    "csv_mixed_units",
+    "csv_duplicates",
+    "csv_conflicting_duplicate",
+    "csv_unordered",
+    "csv_future",
+    "csv_unaligned",
+    "csv_unclosed",
+    "csv_negative",
+    "csv_nan",
+    "csv_exponent",
+    "csv_other_month",
+    "zip_truncated",
+    "zip_bit_flip",
+    "zip_bomb",
+    "zip_overlapping",
+    "zip_two_entries",
+    "zip_other_name",
+    "zip_traversal",
+)
+_CHECKSUM = (
+    "checksum_wrong",
+    "checksum_missing",
+    "checksum_malformed",
+    "checksum_no_newline",
+    "stale_checksum",
+)
+_REST = (
+    "short_page",
+    "repeated_page",
+    "standing_page",
+    "rest_hole",
+    "rest_bad_row",
+    "bad_json",
+    "clock_skew",
+)
 
 STAGES: dict[str, Stage] = {
     **dict.fromkeys(_HTTP, Stage.HTTP),

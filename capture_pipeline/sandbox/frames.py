@@ -42,7 +42,8 @@ def decimal_text(values: Ints, decimals: int) -> pl.Series:
     if not decimals:
         return whole.cast(pl.String)
     unit = 10**decimals
-    return (whole // unit).cast(pl.String) + "." + (whole % unit).cast(pl.String).str.zfill(decimals)
+    text: pl.Series = (whole // unit).cast(pl.String) + "." + (whole % unit).cast(pl.String).str.zfill(decimals)
+    return text
 
 
 class Scale:

@@ -102,7 +102,8 @@ class RecordedSource:
         """The files whose period is over by `until_us`."""
         wanted = market, granularity, symbol, interval
         files = [lying.file for lying in self._files.values()]
-        return [file for file in files if (file.market, file.granularity, file.symbol, file.interval) == wanted and file.bounds[1] <= until_us]
+        of_folder = [file for file in files if (file.market, file.granularity, file.symbol, file.interval) == wanted]
+        return [file for file in of_folder if file.bounds[1] <= until_us]
 
     def content(self, file: ArchiveFile) -> Content | None:
         """What a file holds, None if it does not exist."""
@@ -164,5 +165,3 @@ def _csv_of(path: Path) -> bytes:
         return path.read_bytes()
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
         return archive.read(archive.infolist()[0])
-
-

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from signal import SIGINT, SIGTERM, signal
 from types import FrameType, TracebackType
+from typing import Self
 
 import uvicorn
 from starlette.applications import Starlette
@@ -104,6 +105,7 @@ class _Server(uvicorn.Server):
             lifespan="off",
             log_config=None,
             access_log=False,
+            server_header=False,
             timeout_graceful_shutdown=1,
             timeout_keep_alive=60,
         )
@@ -165,7 +167,7 @@ class SandboxServer:
         """`http://127.0.0.1:PORT`, without a slash at its end."""
         return f"http://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> SandboxServer:
+    def __enter__(self) -> Self:
         """Start; ready when this returns.
 
         Raises:

@@ -165,4 +165,5 @@ class Tape:
         knot = time_us // KNOT_US - first
         middle = path[knot] + (path[knot + 1] - path[knot]) * (time_us % KNOT_US) // KNOT_US
         # Trades scatter by up to a four-thousandth of the price, and by a tick at least.
-        return np.maximum(1, middle + ((spread - 512) * np.maximum(2, middle >> 12) >> 9))
+        prices: Ints = np.maximum(1, middle + ((spread - 512) * np.maximum(2, middle >> 12) >> 9))
+        return prices

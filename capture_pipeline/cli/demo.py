@@ -1,0 +1,103 @@
+"""`capture demo`: the main job end to end on the embedded sandbox exchange, and what it made. Running it again changes nothing."""
+
+from __future__ import annotations
+
+import socket
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import click
+import polars as pl
+
+from capture_pipeline.binance.periods import iso
+from capture_pipeline.cli.console import EXIT_FAILED, emit_table, one_line_errors, progress
+from capture_pipeline.cli.fetch import summary
+from capture_pipeline.cli.inspect import evaluate
+from capture_pipeline.klines.backfill import Outcome, backfill
+from capture_pipeline.klines.coverage import report
+from capture_pipeline.klines.tables import refresh_catalog
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import publish_bytes
+from capture_pipeline.sandbox.server import SandboxServer
+from capture_pipeline.sandbox.settings import load_config
+from capture_pipeline.settings import load_settings
+
+SANDBOX_FILE, SETTINGS_FILE = "sandbox.yaml", "pipeline.yaml"
+_COLUMNS = ("symbol", "month", "expected", "bars", "monthly", "daily", "rest", "missing", "unexplained", "conflicts")
+
+
+@click.command("demo")
+@click.option(
+    "--dir", "folder", default="demo", show_default=True, type=click.Path(file_okay=False, path_type=Path), help="Where everything goes."
+)
+@click.option("--port", default=8650, show_default=True, help="Port of the sandbox exchange; another is taken if it is in use.")
+def demo_command(folder: Path, port: int) -> None:
+    """Backfill, top up, explain gaps, hold to the gates and report, on the embedded sandbox exchange."""
+    started = time.monotonic()
+    with one_line_errors():
+        workspace_file = prepare(folder)
+        with SandboxServer(load_config(folder / SANDBOX_FILE), free_port(port)) as server:
+            click.echo(f"Sandbox exchange at {server.url}, its clock at 2025-02-20T10:30Z")
+            workspace = Workspace(load_settings(workspace_file, {"CAPTURE_SANDBOX_URL": server.url}))
+            now_us = workspace.rest.server_time_us()
+            outcomes = _backfill(workspace, now_us)
+            click.echo("Holding the bars to the gates")
+            results = evaluate(workspace)
+            coverage = report(workspace, now_us)
+            refresh_catalog(workspace.lake)
+    failed = [result for result in results if result.fails_check]
+    emit_table("What the archive holds", _COLUMNS, [summary(outcome) for outcome in outcomes])
+    emit_table("Holes, and what became of them", ("symbol", "from", "to", "bars", "status", "cause", "filled_by"), _holes(outcomes))
+    fetched = sum(len(outcome.archives.fetched) for outcome in outcomes if outcome.archives)
+    pages = sum(outcome.topups.pages for outcome in outcomes if outcome.topups)
+    click.echo(f"Downloaded and verified {fetched} archive files, asked REST for {pages} pages (a second run downloads none).")
+    click.echo(f"{len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed.")
+    click.echo(f"Coverage {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} expected bars, ")
+    click.echo(
+        f"         {coverage.summary['explained_coverage_percent']} % without the listed outage. {time.monotonic() - started:.0f} s."
+    )
+    click.echo("\nMade:")
+    for what, path in (("bars", workspace.lake.table("bars")), ("coverage page", coverage.html), ("catalogue", workspace.lake.catalog())):
+        click.echo(f"  {what:14} {path}")
+    click.echo("\nOpen it in Dagster:  make ui DEMO=1")
+    click.echo(
+        f"Ask it:              .venv/bin/capture sql --config {workspace_file} 'SELECT symbol, month, count(*) FROM bars GROUP BY ALL ORDER BY ALL'"
+    )
+    if failed or any(outcome.error for outcome in outcomes):
+        for line in [str(outcome.error) for outcome in outcomes if outcome.error] + [result.summary for result in failed]:
+            click.echo(f"failed: {line}", err=True)
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+def prepare(folder: Path) -> Path:
+    """Lay the demo's files into its folder; returns the settings' file."""
+    for name in (SETTINGS_FILE, "outages.yaml", SANDBOX_FILE):
+        publish_bytes(folder.absolute() / name, files("capture_pipeline.cli.demo_files").joinpath(name).read_bytes())
+    return folder / SETTINGS_FILE
+
+
+def free_port(port: int) -> int:
+    """`port`, or 0 for any if it is in use."""
+    with socket.socket() as probe:
+        return 0 if probe.connect_ex(("127.0.0.1", port)) == 0 else port
+
+
+def _backfill(workspace: Workspace, now_us: int) -> list[Outcome]:
+    parts = workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
+    outcomes = []
+    with progress("backfill", len(parts)) as tell:
+        for outcome in backfill(workspace, parts, now_us):
+            outcomes.append(outcome)
+            tell(f"{outcome.partition}: {outcome.bars.rows if outcome.bars else 0:,} bars")
+    return sorted(outcomes, key=lambda outcome: (outcome.partition.symbol, outcome.partition.month))
+
+
+def _holes(outcomes: list[Outcome]) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    for outcome in outcomes:
+        gaps = outcome.gaps.gaps if outcome.gaps else pl.DataFrame()
+        for row in gaps.iter_rows(named=True):
+            place = {"symbol": outcome.partition.symbol, "from": iso(row["start_us"]), "to": iso(row["end_us"])}
+            found.append({**place, **{name: row[name] for name in ("bars", "status", "cause", "filled_by")}})
+    return found

@@ -1,0 +1,66 @@
+"""`capture sandbox serve`: the exchange on loopback, in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from capture_pipeline.binance.periods import iso
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.errors import CaptureError
+from capture_pipeline.sandbox.fault_script import FaultScript
+from capture_pipeline.sandbox.server import Sandbox, serve
+from capture_pipeline.sandbox.settings import SandboxConfig, read_yaml, validated
+
+_SHOWN = 6
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group()
+def sandbox() -> None:
+    """An exchange on loopback for trials, demonstrations and tests."""
+
+
+@sandbox.command("serve")
+@click.option("--port", default=8650, show_default=True, type=click.IntRange(0, 65535), help="Port on 127.0.0.1; 0 takes a free one.")
+@click.option("--recorded", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Serve the real kline files below DIR.")
+@click.option("--market", type=click.Choice([str(market) for market in Market]), help="Market of recorded files that do not state it.")
+@click.option("--config", "config_file", type=_FILE, help="YAML file with the sandbox's settings; options override it.")
+@click.option("--faults", "faults_file", type=_FILE, help="YAML or JSON file with a fault script.")
+@click.option("--now", help="Sandbox time at the start, ISO, UTC.")
+@click.option("--speed", type=click.FloatRange(min=0), help="Sandbox seconds a real second.")
+@click.option("--frozen", is_flag=True, default=None, help="Let the clock stand.")
+@click.option("--seed", type=int, help="Another seed is another market.")
+def serve_command(port: int, config_file: Path | None, faults_file: Path | None, **options: Any) -> None:
+    """Serve archive and REST on loopback until Ctrl-C."""
+    try:
+        serve(_config(config_file, faults_file, options), port, _announce)
+    except CaptureError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _config(config_file: Path | None, faults_file: Path | None, options: dict[str, Any]) -> SandboxConfig:
+    """The file's settings, overridden by options that were given."""
+    data = read_yaml(config_file) or {} if config_file else {}
+    if faults_file:
+        script = read_yaml(faults_file) or []
+        data["faults"] = validated(FaultScript, {"faults": script} if isinstance(script, list) else script, str(faults_file)).faults
+    given = {name: value for name, value in options.items() if value is not None}
+    return validated(SandboxConfig, {**data, **given}, str(config_file) if config_file else "sandbox")
+
+
+def _announce(served: Sandbox, url: str) -> None:
+    click.echo(f"The sandbox answers at {url} (Ctrl-C ends it)")
+    for market in Market:
+        names = [spec.symbol for spec in served.source.symbols(market)]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        if names:
+            click.echo(f"  {market}: {', '.join(names[:_SHOWN])}{more}")
+    origin = f"recorded files of {served.config.recorded}" if served.config.recorded else f"a synthetic market, seed {served.config.seed}"
+    click.echo(f"  from {origin}; it is {iso(served.clock.now_us())}, at {served.clock.speed:g} times real speed")
+    if served.config.faults:
+        click.echo(f"  with {len(served.config.faults)} fault rules")
+    click.echo("To use it, set:")
+    click.echo(f"  CAPTURE_VENUE=sandbox CAPTURE_SANDBOX_URL={url}")

@@ -1,0 +1,80 @@
+"""A whole deployment for tests: the sandbox exchange on loopback, a lake in a temporary folder, quick retries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.sandbox.server import SandboxServer
+from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline.settings import load_settings
+
+NOW = "2025-02-20T10:30:00Z"
+QUICK = {
+    "CAPTURE_VENUE": "sandbox",
+    "CAPTURE_INTERVAL": "1h",
+    "CAPTURE_SYMBOLS": "BTCUSDT",
+    "CAPTURE_HISTORY_START": "2025-01-01",
+    "CAPTURE_HTTP_BACKOFF_INITIAL_S": "0.01",
+    "CAPTURE_HTTP_BACKOFF_MAX_S": "0.05",
+    "CAPTURE_HTTP_READ_TIMEOUT_S": "0.5",
+    "CAPTURE_HTTP_ATTEMPTS": "4",
+}
+
+
+class Deployment:
+    """A workspace and the controls of its exchange."""
+
+    def __init__(self, url: str, root: Path, **environment: str) -> None:
+        """Point a workspace at the exchange."""
+        self.url = url
+        self.root = root
+        self._environment = environment
+        self.workspace = self.reopened()
+
+    def reopened(self, **environment: str) -> Workspace:
+        """A workspace as a new process would have it, with further settings."""
+        told = {**QUICK, "CAPTURE_SANDBOX_URL": self.url, "CAPTURE_STORAGE_ROOT": str(self.root), **self._environment, **environment}
+        settings = load_settings(environ=told, path=Path(__file__).with_name("empty.yaml"))
+        return Workspace(settings)
+
+    def faults(self, *rules: dict[str, Any]) -> None:
+        """Replace the fault script."""
+        self._send("PUT", "faults", list(rules))
+
+    def injected(self) -> int:
+        """How often faults were injected since the script was set."""
+        return sum(rule["injected"] for rule in self._send("GET", "faults")["faults"])
+
+    def requests(self) -> list[dict[str, Any]]:
+        """What was asked since they were forgotten."""
+        return list(self._send("GET", "requests"))
+
+    def forget_requests(self) -> None:
+        """Clear the log of requests."""
+        self._send("DELETE", "requests")
+
+    def clock(self, **change: object) -> None:
+        """Set, advance or speed the exchange's clock."""
+        self._send("POST", "clock", change)
+
+    def republish(self, key: str) -> None:
+        """Publish a file anew."""
+        self._send("POST", "republish", {"key": key})
+
+    def _send(self, method: str, what: str, document: object = None) -> Any:
+        answer = requests.request(method, f"{self.url}/_sandbox/{what}", json=document, timeout=10)
+        answer.raise_for_status()
+        return answer.json()
+
+
+@contextmanager
+def deployed(root: Path, config: dict[str, Any] | None = None, **environment: str) -> Iterator[Deployment]:
+    """An exchange of its own for one test."""
+    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True, **(config or {})})) as server:
+        yield Deployment(server.url, root, **environment)

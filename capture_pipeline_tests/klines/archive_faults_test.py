@@ -1,0 +1,359 @@
+"""Every fault of the archive, with its promised end: sound bars from the next source, or one clear error and nothing published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.periods import Month
+from capture_pipeline.errors import AccessDenied, CaptureError, NetworkError, ServerError, UntrustedPeer
+from capture_pipeline.klines.archives import ArchivesResult, fetch
+from capture_pipeline.klines.backfill import GateError, Outcome, backfill
+from capture_pipeline.lake.manifests import ArchiveRecord
+from capture_pipeline.tables.bars import VALUE_COLUMNS
+from capture_pipeline_tests.deployment import Deployment
+
+MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip"
+ZIP = {"match": {"path": MONTHLY}}
+CHECKSUM = {"match": {"path": MONTHLY + ".CHECKSUM"}}
+
+
+def run(deployment: Deployment, **environment: str) -> Outcome:
+    workspace = deployment.reopened(**environment)
+    part = workspace.partition("BTCUSDT", Month(2025, 1))
+    (outcome,) = backfill(workspace, [part], workspace.rest.server_time_us())
+    return outcome
+
+
+def monthly(outcome: Outcome) -> ArchiveRecord:
+    assert outcome.archives is not None
+    return next(record for record in outcome.archives.manifest.files if record.name == "BTCUSDT-1h-2025-01.zip")
+
+
+def bars(deployment: Deployment) -> pl.DataFrame:
+    workspace = deployment.workspace
+    return pl.read_parquet(workspace.lake.bars(workspace.partition("BTCUSDT", Month(2025, 1))), hive_partitioning=False)
+
+
+def same_values(left: pl.DataFrame, right: pl.DataFrame) -> bool:
+    names = ["open_time_us", *VALUE_COLUMNS]
+    return left.select(names).equals(right.select(names))
+
+
+BAD_CONTENT = [
+    "zip_truncated",
+    "zip_bit_flip",
+    "zip_bomb",
+    "zip_overlapping",
+    "zip_two_entries",
+    "zip_other_name",
+    "zip_traversal",
+    "csv_empty",
+    "csv_missing_column",
+    "csv_extra_column",
+    "csv_mixed_units",
+    "csv_nan",
+    "csv_exponent",
+    "csv_other_month",
+    "csv_future",
+]
+
+
+@pytest.mark.parametrize("fault", BAD_CONTENT)
+def test_a_broken_file_is_quarantined_and_the_daily_files_take_its_place(
+    fault: str, deployment: Deployment, sound_month: pl.DataFrame
+) -> None:
+    """Its checksum is right and its content is not: set aside with the reason, no bar lost."""
+    deployment.faults({**ZIP, "fault": fault})
+    outcome = run(deployment, CAPTURE_HTTP_MAX_CSV_MB="4")
+    assert deployment.injected()
+    assert outcome.error is None
+    record = monthly(outcome)
+    assert (record.trust, record.usable) == (Trust.MALFORMED, False)
+    aside = deployment.workspace.lake.resolve(record.path or "")
+    assert aside.is_relative_to(deployment.root / "quarantine")
+    assert aside.with_suffix(".reason.txt").read_text().strip() == record.detail
+    assert set(bars(deployment)["source"]) == {"daily"}
+    assert same_values(bars(deployment), sound_month)
+
+
+@pytest.mark.parametrize("fault", ["csv_header", "csv_bom", "csv_crlf", "csv_unordered", "csv_duplicates"])
+def test_a_sound_file_in_another_dress_gives_the_same_bars(fault: str, deployment: Deployment, sound_month: pl.DataFrame) -> None:
+    """Header, byte order mark, line ends, order and identical duplicates change nothing."""
+    deployment.faults({**ZIP, "fault": fault})
+    outcome = run(deployment)
+    assert deployment.injected()
+    assert outcome.error is None
+    assert monthly(outcome).trust is Trust.OK
+    assert bars(deployment).equals(sound_month)
+    assert outcome.bars is not None
+    assert (outcome.bars.duplicates > 0) == (fault == "csv_duplicates")
+
+
+def test_a_conflicting_duplicate_is_kept_beside_the_bars(deployment: Deployment) -> None:
+    """Two rows of one open time that disagree: one bar, both sides in bar_conflicts."""
+    deployment.faults({**ZIP, "fault": "csv_conflicting_duplicate"})
+    outcome = run(deployment)
+    assert outcome.bars is not None
+    assert outcome.bars.conflicts >= 1
+    workspace = deployment.workspace
+    table = pl.read_parquet(workspace.lake.conflicts(outcome.partition), hive_partitioning=False)
+    assert table.height == outcome.bars.conflicts
+    assert (table["kept_value"] != table["other_value"]).all()
+
+
+@pytest.mark.parametrize(
+    ("fault", "gate"), [("csv_unaligned", "open_times_on_grid"), ("csv_unclosed", "close_time_fits"), ("csv_negative", "")]
+)
+def test_rows_that_make_no_sense_fail_their_gate_and_stop_their_partition(fault: str, gate: str, deployment: Deployment) -> None:
+    """The gap ledger of the partition is not made."""
+    deployment.faults({**ZIP, "fault": fault})
+    outcome = run(deployment)
+    assert deployment.injected()
+    assert isinstance(outcome.error, GateError)
+    assert gate in str(outcome.error)
+    assert outcome.gaps is None
+    assert not deployment.workspace.lake.gaps(outcome.partition).exists()
+
+
+@pytest.mark.parametrize(
+    ("rule", "trust", "source"),
+    [
+        ({**CHECKSUM, "fault": "checksum_wrong"}, Trust.MISMATCH, "daily"),
+        ({**CHECKSUM, "fault": "checksum_wrong", "times": 1}, Trust.OK, "monthly"),
+        ({**CHECKSUM, "fault": "stale_checksum"}, Trust.MISMATCH, "daily"),
+        ({**CHECKSUM, "fault": "checksum_missing"}, Trust.CHECKSUM_MISSING, "daily"),
+        ({**CHECKSUM, "fault": "checksum_malformed"}, Trust.CHECKSUM_MISSING, "daily"),
+        ({**CHECKSUM, "fault": "checksum_no_newline"}, Trust.OK, "monthly"),
+        ({**ZIP, "fault": "body_bit_flip", "times": 1}, Trust.OK, "monthly"),
+        ({**ZIP, "fault": "body_bit_flip", "times": "always"}, Trust.MISMATCH, "daily"),
+        ({**ZIP, "fault": "html_200", "times": 1}, Trust.OK, "monthly"),
+        ({**ZIP, "fault": "html_200", "times": "always"}, Trust.MISMATCH, "daily"),
+    ],
+    ids=lambda value: value["fault"] if isinstance(value, dict) else str(value),
+)
+def test_the_checksum_is_a_state(
+    rule: dict[str, Any], trust: Trust, source: str, deployment: Deployment, sound_month: pl.DataFrame
+) -> None:
+    """A mismatch is fetched afresh once; what stays unproven is replaced by the next source."""
+    deployment.faults(_zip_path(rule))
+    outcome = run(deployment)
+    assert deployment.injected()
+    assert outcome.error is None
+    record = monthly(outcome)
+    assert record.trust is trust
+    assert set(bars(deployment)["source"]) == {source}
+    assert same_values(bars(deployment), sound_month)
+    if trust is Trust.MISMATCH:
+        assert record.path is not None
+        assert record.path.startswith("quarantine/")
+
+
+def test_a_pinned_digest_overrides_a_stale_checksum(deployment: Deployment) -> None:
+    """For files whose published checksum is known to be wrong."""
+    digest = monthly(run(deployment)).sha256_own or ""
+    other = Deployment(deployment.url, deployment.root.with_name("other"))
+    other.faults(_zip_path({**CHECKSUM, "fault": "stale_checksum"}))
+    outcome = run(other, CAPTURE_ARCHIVE_PINNED_CHECKSUMS=f"BTCUSDT-1h-2025-01.zip={digest}")
+    assert monthly(outcome).trust is Trust.PINNED
+    assert outcome.bars is not None
+    assert set(outcome.bars.by_source) == {"monthly"}
+
+
+def test_a_file_without_checksum_is_used_only_where_the_settings_allow_it(deployment: Deployment) -> None:
+    """It is marked as what it is."""
+    deployment.faults(_zip_path({**CHECKSUM, "fault": "checksum_missing"}))
+    outcome = run(deployment, CAPTURE_ARCHIVE_ACCEPT_WITHOUT_CHECKSUM="true")
+    assert (monthly(outcome).trust, monthly(outcome).usable) == (Trust.CHECKSUM_MISSING, True)
+    assert set(bars(deployment)["source"]) == {"monthly"}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"fault": "status_500", "times": 2},
+        {"fault": "status_502"},
+        {"fault": "status_503"},
+        {"fault": "reset", "times": 2},
+        {"fault": "timeout", "stall_s": 5},
+        {"fault": "truncated_body", "times": 2},
+    ],
+    ids=lambda rule: str(rule["fault"]),
+)
+def test_a_passing_failure_is_repeated(rule: dict[str, Any], deployment: Deployment, sound_month: pl.DataFrame) -> None:
+    """Server errors, resets, silence and bodies that end early cost a retry and nothing else."""
+    deployment.faults({**ZIP, **rule})
+    outcome = run(deployment)
+    assert deployment.injected()
+    assert outcome.error is None
+    assert monthly(outcome).attempts > 1
+    assert bars(deployment).equals(sound_month)
+
+
+def test_a_broken_download_goes_on_where_it_ended(deployment: Deployment) -> None:
+    """By Range, with the same ETag."""
+    deployment.faults({**ZIP, "fault": "truncated_body"})
+    outcome = run(deployment)
+    asked = [entry for entry in deployment.requests() if entry["path"] == MONTHLY]
+    assert [(entry["range"] is not None, entry["status"]) for entry in asked] == [(False, 200), (True, 206)]
+    assert monthly(outcome).trust is Trust.OK
+
+
+@pytest.mark.parametrize("fault", ["wrong_etag_on_range", "ignore_range"])
+def test_a_range_answered_with_another_version_is_thrown_away(fault: str, deployment: Deployment, sound_month: pl.DataFrame) -> None:
+    """Parts of two versions are never put together."""
+    deployment.faults({**ZIP, "fault": "truncated_body"}, {**ZIP, "fault": fault})
+    outcome = run(deployment)
+    assert deployment.injected() == 2
+    assert monthly(outcome).trust is Trust.OK
+    assert bars(deployment).equals(sound_month)
+
+
+def test_a_download_goes_on_in_a_new_process(deployment: Deployment) -> None:
+    """What an earlier run left is used, if it is still the same version."""
+    deployment.faults({**ZIP, "fault": "truncated_body", "times": "always"})
+    assert isinstance(run(deployment).error, NetworkError)
+    deployment.faults()
+    deployment.forget_requests()
+    assert run(deployment).error is None
+    asked = [entry for entry in deployment.requests() if entry["path"] == MONTHLY]
+    assert [(entry["range"] is not None, entry["status"]) for entry in asked] == [(True, 206)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind"),
+    [
+        ({"fault": "status_403", "times": "always"}, AccessDenied),
+        ({"fault": "status_451", "times": "always"}, AccessDenied),
+        ({"fault": "status_500", "times": "always"}, ServerError),
+        ({"fault": "reset", "times": "always"}, NetworkError),
+        ({"fault": "timeout", "stall_s": 5, "times": "always"}, NetworkError),
+        ({"fault": "redirect", "to": "http://127.0.0.2:1/x.zip", "times": "always"}, UntrustedPeer),
+    ],
+    ids=lambda value: value["fault"] if isinstance(value, dict) else "",
+)
+def test_a_lasting_failure_is_one_error_and_nothing_is_published(
+    rule: dict[str, Any], kind: type[CaptureError], deployment: Deployment
+) -> None:
+    """It names the address; the next run starts where this one ended."""
+    deployment.faults({**ZIP, **rule})
+    outcome = run(deployment)
+    assert isinstance(outcome.error, kind)
+    assert "BTCUSDT-1h-2025-01.zip" in str(outcome.error)
+    assert "\n" not in str(outcome.error)
+    assert not deployment.workspace.lake.bars(outcome.partition).exists()
+    deployment.faults()
+    assert run(deployment).error is None
+
+
+def test_a_zip_beyond_the_cap_is_refused_while_it_streams(deployment: Deployment) -> None:
+    """The cap holds whatever length was promised."""
+    deployment.faults({**ZIP, "fault": "gzip_bomb", "inflate_mb": 8, "times": "always"})
+    outcome = run(deployment, CAPTURE_HTTP_MAX_ZIP_MB="1")
+    assert deployment.injected()
+    assert outcome.error is not None or monthly(outcome).trust is Trust.MISMATCH
+    assert sum(file.stat().st_size for file in deployment.root.rglob("*.partial")) < 3 << 20
+
+
+def test_a_verified_file_is_never_asked_for_again(deployment: Deployment) -> None:
+    """The second run sends not one request to the archive, and its bars have the same bytes."""
+    first = run(deployment)
+    deployment.forget_requests()
+    second = run(deployment)
+    assert [entry for entry in deployment.requests() if entry["path"].startswith("/data/")] == []
+    assert first.bars is not None
+    assert second.bars is not None
+    assert first.bars.sha256 == second.bars.sha256
+    assert second.archives is not None
+    assert second.archives.fetched == []
+
+
+def test_daily_files_stand_in_until_the_monthly_one_appears(deployment: Deployment) -> None:
+    """Then it takes precedence, and the daily ones stay beside it."""
+    deployment.clock(now="2025-02-01T08:00:00Z")
+    assert run(deployment).bars.by_source == {"daily": 744}  # type: ignore[union-attr]
+    deployment.clock(now="2025-02-03T08:00:00Z")
+    outcome = run(deployment)
+    assert outcome.bars is not None
+    assert (outcome.bars.by_source, outcome.bars.duplicates, outcome.bars.conflicts) == ({"monthly": 744}, 744, 0)
+
+
+def test_a_file_published_anew_is_kept_beside_its_predecessor(deployment: Deployment) -> None:
+    """Found by its checksum, marked, fetched; both versions stay on disk and the newer one counts."""
+    from capture_pipeline.klines.revisions import recheck  # noqa: PLC0415 - the one test that needs it
+
+    before = monthly(run(deployment))
+    workspace = deployment.workspace
+    part = workspace.partition("BTCUSDT", Month(2025, 1))
+    assert recheck(workspace, part, workspace.rest.server_time_us()) == []
+    deployment.republish(MONTHLY)
+    (marked,) = recheck(workspace, part, workspace.rest.server_time_us())
+    assert (marked.trust, marked.usable) == (Trust.REPUBLISHED, True)
+    outcome = run(deployment)
+    after = monthly(outcome)
+    assert after.trust is Trust.OK
+    assert after.sha256_own != before.sha256_own
+    assert outcome.archives is not None
+    (kept,) = outcome.archives.manifest.superseded
+    assert (kept.sha256_own, kept.usable) == (before.sha256_own, False)
+    assert workspace.lake.resolve(kept.path or "").is_file()
+    assert workspace.lake.resolve(after.path or "").is_file()
+
+
+def test_a_new_version_that_cannot_be_trusted_does_not_displace_a_verified_one(deployment: Deployment) -> None:
+    """Whole families of stale checksums were published; the verified bytes stay in use."""
+    from capture_pipeline.klines.revisions import recheck  # noqa: PLC0415 - the one test that needs it
+
+    before = monthly(run(deployment))
+    workspace = deployment.workspace
+    part = workspace.partition("BTCUSDT", Month(2025, 1))
+    deployment.faults(_zip_path({**CHECKSUM, "fault": "checksum_wrong", "times": "always"}))
+    assert len(recheck(workspace, part, workspace.rest.server_time_us())) == 1
+    outcome = run(deployment)
+    after = monthly(outcome)
+    assert (after.sha256_own, after.usable) == (before.sha256_own, True)
+    assert "not usable" in (after.detail or "")
+    assert outcome.bars is not None
+    assert outcome.bars.by_source == {"monthly": 744}
+
+
+def test_first_and_last_month_go_before_the_rest(deployment: Deployment) -> None:
+    """A wrong request shows before the months between are asked for."""
+    workspace = deployment.reopened(CAPTURE_HISTORY_START="2024-09-01")
+    now_us = workspace.rest.server_time_us()
+    parts = workspace.partitions(["BTCUSDT"], Month.range(Month(2024, 9), Month(2025, 1)))
+    deployment.faults({"match": {"path": "*"}, "fault": "status_403", "times": "always"})
+    deployment.forget_requests()
+    from capture_pipeline.klines.archives import fetch_many  # noqa: PLC0415 - the one test that needs it
+
+    first = [next(results) for results in [fetch_many(workspace, parts, now_us)]]
+    assert not isinstance(first[0], ArchivesResult)
+    months = {entry["path"].removesuffix(".zip.CHECKSUM")[-7:] for entry in deployment.requests() if "CHECKSUM" in entry["path"]}
+    assert months <= {"2024-09", "2025-01"}
+
+
+def test_a_symbol_that_nobody_knows_is_one_clear_error(deployment: Deployment) -> None:
+    """In seconds, before its months are all asked for."""
+    workspace = deployment.reopened(CAPTURE_SYMBOLS="NOSUCHUSDT", CAPTURE_HISTORY_START="2024-01-01")
+    now_us = workspace.rest.server_time_us()
+    with pytest.raises(CaptureError, match="the exchange does not know NOSUCHUSDT"):
+        list(backfill(workspace, workspace.partitions(["NOSUCHUSDT"], workspace.months(now_us)), now_us))
+
+
+def test_two_writers_of_one_partition_do_not_meet(deployment: Deployment) -> None:
+    """The second is told who holds the lock."""
+    from capture_pipeline.errors import Busy  # noqa: PLC0415 - the one test that needs it
+    from capture_pipeline.lake.files import locked  # noqa: PLC0415 - likewise
+
+    workspace = deployment.workspace
+    part = workspace.partition("BTCUSDT", Month(2025, 1))
+    with locked(workspace.lake.lock(part)), pytest.raises(Busy):
+        fetch(workspace, part, 0)
+
+
+def _zip_path(rule: dict[str, Any]) -> dict[str, Any]:
+    """Checksum faults are written about the zip that they belong to."""
+    return {**rule, "match": {"path": MONTHLY}} if rule["fault"].startswith(("checksum", "stale")) else rule

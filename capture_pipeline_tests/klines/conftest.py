@@ -1,0 +1,43 @@
+"""One sandbox exchange for the folder; each test gets a lake of its own and an exchange without faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from capture_pipeline.binance.periods import Month
+from capture_pipeline.klines.backfill import backfill
+from capture_pipeline.sandbox.server import SandboxServer
+from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline_tests.deployment import NOW, Deployment
+
+
+@pytest.fixture(scope="session")
+def exchange() -> Iterator[str]:
+    """The address of a sandbox exchange whose clock stands."""
+    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
+        yield server.url
+
+
+@pytest.fixture
+def deployment(exchange: str, tmp_path: Path) -> Deployment:
+    """A fresh lake at an exchange without faults."""
+    fresh = Deployment(exchange, tmp_path / "data")
+    fresh.faults()
+    fresh.forget_requests()
+    fresh.clock(now=NOW)
+    return fresh
+
+
+@pytest.fixture(scope="session")
+def sound_month(exchange: str, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    """The bars of BTCUSDT 2025-01 as an undisturbed backfill makes them."""
+    calm = Deployment(exchange, tmp_path_factory.mktemp("sound"))
+    calm.faults()
+    part = calm.workspace.partition("BTCUSDT", Month(2025, 1))
+    (outcome,) = backfill(calm.workspace, [part], calm.workspace.rest.server_time_us())
+    assert outcome.error is None
+    return pl.read_parquet(calm.workspace.lake.bars(part), hive_partitioning=False)
