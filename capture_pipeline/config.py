@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from capture_pipeline.binance.limits import Http, Percent, RateLimits, Section
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.urls import Market, valid_symbol
 from capture_pipeline.errors import ConfigError
@@ -29,13 +30,6 @@ def _symbol(text: str) -> str:
 
 
 Symbol = Annotated[str, AfterValidator(_symbol)]
-Percent = Annotated[float, Field(ge=0, le=100)]
-
-
-class Section(BaseModel):
-    """A part of the settings: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class History(Section):
@@ -72,28 +66,6 @@ class Endpoints(Section):
     rest_spot: str = Field("https://data-api.binance.vision", description="REST host for spot.")
     rest_um: str = Field("https://fapi.binance.com", description="REST host for USD-M futures.")
     extra_hosts: list[str] = Field([], description="Further hosts that the endpoints may name, for instance a mirror.")
-
-
-class Http(Section):
-    """Time-outs, retries and caps of every request."""
-
-    connect_timeout_s: float = Field(10, gt=0, le=120)
-    read_timeout_s: float = Field(30, gt=0, le=600, description="Longest silence within an answer.")
-    total_timeout_s: float = Field(900, gt=0, le=86_400, description="Longest time for one whole answer.")
-    attempts: int = Field(5, ge=1, le=20, description="Tries of one request against transient failures.")
-    backoff_initial_s: float = Field(0.5, gt=0, le=60)
-    backoff_max_s: float = Field(30, gt=0, le=600)
-    parallel_downloads: int = Field(4, ge=1, le=16)
-    max_zip_mb: int = Field(256, ge=1, description="A larger zip is refused while it streams.")
-    max_csv_mb: int = Field(2048, ge=1, description="A zip that inflates to more is refused while it inflates.")
-
-
-class RateLimits(Section):
-    """What share of the exchange's budget this deployment uses."""
-
-    weight_per_minute: int = Field(6000, ge=1, description="The exchange's budget per address: 6000 for spot, 2400 for USD-M futures.")
-    use_percent: Percent = Field(80, description="Requests pause once this share of the budget is used in a minute.")
-    max_wait_s: float = Field(300, ge=0, description="A longer Retry-After ends the step instead of waiting.")
 
 
 class Archive(Section):

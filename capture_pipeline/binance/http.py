@@ -20,7 +20,7 @@ import requests
 import stamina
 import urllib3
 
-from capture_pipeline.config import Http as HttpSettings
+from capture_pipeline.binance.limits import Http as HttpSettings
 from capture_pipeline.errors import (
     AccessDenied,
     Banned,

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from capture_pipeline.binance.http import Answer, Http, retrying
+from capture_pipeline.binance.limits import RateLimits
 from capture_pipeline.binance.periods import Interval, iso
 from capture_pipeline.binance.urls import Market, klines_weight
-from capture_pipeline.config import RateLimits
 from capture_pipeline.errors import Banned, ProtocolViolation, RateLimited, RequestRefused
 
 PAGE_ROWS = 1000
@@ -42,9 +42,13 @@ class WeightGovernor:
     The exchange counts weight by calendar minute and says after each answer how much of the minute is used.
     """
 
-    def __init__(self, limits: RateLimits) -> None:
-        """Start with an unused minute."""
-        self._budget = limits.weight_per_minute * limits.use_percent / 100
+    def __init__(self, budget: float) -> None:
+        """Start with an unused minute.
+
+        Args:
+            budget: Weight that may be used in a minute.
+        """
+        self._budget = budget
         self._minute = -1
         self._used = 0
 
@@ -91,7 +95,7 @@ class RestClient:
         """
         self._http, self._base, self._market, self._limits, self._breaker = http, base_url.rstrip("/"), market, limits, breaker
         self._now_s, self._sleep = now_s, sleep
-        self._governor = WeightGovernor(limits)
+        self._governor = WeightGovernor((limits.weight_per_minute or market.weight_per_minute) * limits.use_percent / 100)
         self._lock = threading.Lock()
 
     def server_time_us(self) -> int:

@@ -24,6 +24,7 @@ from capture_pipeline.sandbox.settings import load_config
 from capture_pipeline.settings import load_settings
 
 SANDBOX_FILE, SETTINGS_FILE = "sandbox.yaml", "pipeline.yaml"
+_QUESTION = "SELECT symbol, month, count(*) FROM bars GROUP BY ALL ORDER BY ALL"
 _COLUMNS = ("symbol", "month", "expected", "bars", "monthly", "daily", "rest", "missing", "unexplained", "conflicts")
 
 
@@ -61,9 +62,7 @@ def demo_command(folder: Path, port: int) -> None:
     for what, path in (("bars", workspace.lake.table("bars")), ("coverage page", coverage.html), ("catalogue", workspace.lake.catalog())):
         click.echo(f"  {what:14} {path}")
     click.echo("\nOpen it in Dagster:  make ui DEMO=1")
-    click.echo(
-        f"Ask it:              .venv/bin/capture sql --config {workspace_file} 'SELECT symbol, month, count(*) FROM bars GROUP BY ALL ORDER BY ALL'"
-    )
+    click.echo(f"Ask it:              .venv/bin/capture sql --config {workspace_file} '{_QUESTION}'")
     if failed or any(outcome.error for outcome in outcomes):
         for line in [str(outcome.error) for outcome in outcomes if outcome.error] + [result.summary for result in failed]:
             click.echo(f"failed: {line}", err=True)

@@ -49,9 +49,9 @@ class Limiter:
             minute = int(now_s // _MINUTE_S)
             if minute != self._minute:
                 self._minute, self._used, self._ignored = minute, 0, 0
-            self._used += weight
             if now_s < self._banned_until:
                 return Admission(418, self._used, _whole(self._banned_until - now_s))
+            self._used += weight
             if self._used <= self._budget:
                 return Admission(200, self._used)
             self._ignored += 1

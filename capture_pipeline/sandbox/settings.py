@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,7 +19,12 @@ from capture_pipeline.sandbox.symbols import DEFAULT_SYMBOLS, LISTED_US, SymbolS
 
 def _time_us(value: object) -> object:
     """YAML makes dates of what looks like one; all forms become microseconds."""
-    return parse_time(value.isoformat() if isinstance(value, date | datetime) else value) if isinstance(value, date | str) else value
+    if not isinstance(value, date | str):
+        return value
+    try:
+        return parse_time(value if isinstance(value, str) else value.isoformat())
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
 
 
 TimeUs = Annotated[int, BeforeValidator(_time_us)]

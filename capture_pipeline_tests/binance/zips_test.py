@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 
@@ -81,10 +82,8 @@ def test_a_flipped_bit_never_changes_what_comes_out(at: int, bit: int) -> None:
     """It is refused, or it lay where it does not matter."""
     flipped = bytearray(GOOD)
     flipped[at] ^= 1 << bit
-    try:
+    with contextlib.suppress(MalformedData):
         assert only_entry(bytes(flipped), "x.csv", 10_000, "x.zip") == CSV
-    except MalformedData:
-        pass
 
 
 @given(st.integers(0, len(GOOD) - 1))

@@ -28,9 +28,14 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     """And nothing beside it."""
     target = tmp_path / "a" / "f"
     publish_bytes(target, b"before")
-    with pytest.raises(ZeroDivisionError), publishing(target) as beside:
-        beside.write_bytes(b"half")
-        raise ZeroDivisionError
+
+    def fail_halfway() -> None:
+        with publishing(target) as beside:
+            beside.write_bytes(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
     assert target.read_bytes() == b"before"
     assert [path.name for path in target.parent.iterdir()] == ["f"]
 

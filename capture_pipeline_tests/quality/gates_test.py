@@ -89,7 +89,7 @@ def test_the_environment_cannot_switch_the_gates_off(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PANDERA_VALIDATION_DEPTH", "SCHEMA_ONLY")
     from pandera import config  # noqa: PLC0415 - after the environment was set
 
-    monkeypatch.setattr(config, "CONFIG", config._config_from_env_vars())
+    monkeypatch.setattr(config, "CONFIG", config._config_from_env_vars())  # type: ignore[no-untyped-call]
     assert failed(changed(bars(9), 3, "low", pl.lit(0))) == {"prices_positive"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ def members(given_ranges: Ranges) -> set[int]:
 
 
 def is_canonical(result: Ranges) -> bool:
-    return all(start < end for start, end in result) and all(a[1] < b[0] for a, b in zip(result, result[1:], strict=False))
+    return all(start < end for start, end in result) and all(a[1] < b[0] for a, b in pairwise(result))
 
 
 @given(ranges, ranges)

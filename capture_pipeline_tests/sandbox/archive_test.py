@@ -139,7 +139,12 @@ def test_listing_shows_folders(url: str, prefix: str, folders: list[str]) -> Non
 
 def test_listing_without_delimiter_goes_deep(url: str) -> None:
     """Without a delimiter keys of all folders below come in order."""
-    keys = [file.key for file in page(url, prefix="data/spot/monthly/klines/DOTUSDT/1", marker="data/spot/monthly/klines/DOTUSDT/12h", **{"max-keys": 4}).files]
+    keys = [
+        file.key
+        for file in page(
+            url, prefix="data/spot/monthly/klines/DOTUSDT/1", marker="data/spot/monthly/klines/DOTUSDT/12h", **{"max-keys": 4}
+        ).files
+    ]
     assert keys[0] == "data/spot/monthly/klines/DOTUSDT/12h/DOTUSDT-12h-2024-01.zip"
     assert len(keys) == 4
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 import zipfile
+from datetime import date
 from itertools import pairwise
 
 import numpy as np
@@ -154,7 +155,7 @@ def test_spot_files_change_to_microseconds_in_2025(month: str, factor: int) -> N
 def test_archive_rows_are_rest_rows(market: Market) -> None:
     """Daily file, monthly file and REST hold the same values, field by field."""
     box = Sandbox(SandboxConfig())
-    daily = ArchiveFile(market, "BTCUSDT", Interval.M15, parse_day("2024-11-05"))
+    daily = ArchiveFile(market, "BTCUSDT", Interval.M15, date(2024, 11, 5))
     monthly = ArchiveFile(market, "BTCUSDT", Interval.M15, Month(2024, 11))
     start, end = daily.bounds
     frame = box.source.klines(KlineQuery(market, "BTCUSDT", Interval.M15, start, end - 1, 1000), NEVER)
@@ -164,19 +165,12 @@ def test_archive_rows_are_rest_rows(market: Market) -> None:
     assert rows == [row for row in csv_of(box, monthly) if row[0].isdigit() and start <= int(row[0]) * 1000 < end]
 
 
-def parse_day(text: str):  # noqa: ANN201
-    """A date."""
-    from datetime import date  # noqa: PLC0415
-
-    return date.fromisoformat(text)
-
-
 def test_omissions_and_differences_are_in_archive_files_only() -> None:
     """Rows can be left out of files, and values differ in one kind of file, while REST has all of them as they were."""
     hole = {"symbol": "BTCUSDT", "start": "2024-11-05T03:00", "end": "2024-11-05T05:00"}
     change = {"symbol": "BTCUSDT", "open_time": "2024-11-05T08:00", "field": "high", "delta": "1.5"}
     box = Sandbox(SandboxConfig.model_validate({"archive_omissions": [hole], "archive_differences": [change]}))
-    daily = ArchiveFile(Market.SPOT, "BTCUSDT", Interval.H1, parse_day("2024-11-05"))
+    daily = ArchiveFile(Market.SPOT, "BTCUSDT", Interval.H1, date(2024, 11, 5))
     of_month = csv_of(box, ArchiveFile(Market.SPOT, "BTCUSDT", Interval.H1, Month(2024, 11)))
     of_day = csv_of(box, daily)
     assert len(of_day) == 22

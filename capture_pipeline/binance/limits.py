@@ -1,0 +1,39 @@
+"""How this deployment treats the exchange: time-outs, retries, caps and the share of the request budget it uses."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class Section(BaseModel):
+    """A part of the settings: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Http(Section):
+    """Time-outs, retries and caps of every request."""
+
+    connect_timeout_s: float = Field(10, gt=0, le=120)
+    read_timeout_s: float = Field(30, gt=0, le=600, description="Longest silence within an answer.")
+    total_timeout_s: float = Field(900, gt=0, le=86_400, description="Longest time for one whole answer.")
+    attempts: int = Field(5, ge=1, le=20, description="Tries of one request against transient failures.")
+    backoff_initial_s: float = Field(0.5, gt=0, le=60)
+    backoff_max_s: float = Field(30, gt=0, le=600)
+    parallel_downloads: int = Field(4, ge=1, le=16)
+    max_zip_mb: int = Field(256, ge=1, description="A larger zip is refused while it streams.")
+    max_csv_mb: int = Field(2048, ge=1, description="A zip that inflates to more is refused while it inflates.")
+
+
+class RateLimits(Section):
+    """What share of the exchange's budget this deployment uses."""
+
+    weight_per_minute: int | None = Field(
+        None, ge=1, description="The exchange's budget per address; without it 6000 for spot and 2400 for USD-M futures."
+    )
+    use_percent: Percent = Field(80, description="Requests pause once this share of the budget is used in a minute.")
+    max_wait_s: float = Field(300, ge=0, description="A longer Retry-After ends the step instead of waiting.")

@@ -1,0 +1,318 @@
+"""Every fault of REST, with its promised end: sound rows, one clear error, or silence until a ban ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from capture_pipeline.binance.http import Http
+from capture_pipeline.binance.limits import RateLimits
+from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
+from capture_pipeline.binance.rest import RestClient, WeightGovernor
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.errors import (
+    AccessDenied,
+    Banned,
+    CaptureError,
+    MalformedData,
+    NetworkError,
+    ProtocolViolation,
+    RateLimited,
+    RequestRefused,
+    ServerError,
+)
+from capture_pipeline.klines.archives import fetch
+from capture_pipeline.klines.bars import build
+from capture_pipeline.klines.gaps import find
+from capture_pipeline.klines.topups import TopupResult, top_up
+from capture_pipeline.klines.watch import fillable
+from capture_pipeline.lake.breaker import FileBreaker
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline.tables.bars import VALUE_COLUMNS
+from capture_pipeline_tests.deployment import NOW, Deployment, deployed
+
+KLINES = {"match": {"path": "/api/v3/klines", "query": {"limit": "1000"}}}
+TAIL = 10
+"""Finished hours of 2025-02-20 that no archive file has at 10:30."""
+
+
+def february(deployment: Deployment) -> Partition:
+    return deployment.workspace.partition("BTCUSDT", Month(2025, 2))
+
+
+def fill(deployment: Deployment, **environment: str) -> TopupResult:
+    workspace = deployment.reopened(**environment)
+    now_us = workspace.rest.server_time_us()
+    fetch(workspace, february(deployment), now_us)
+    return top_up(workspace, february(deployment), now_us)
+
+
+def bars(deployment: Deployment) -> pl.DataFrame:
+    build(deployment.workspace, february(deployment))
+    return pl.read_parquet(deployment.workspace.lake.bars(february(deployment)), hive_partitioning=False)
+
+
+def test_the_open_month_is_filled_up_to_the_last_finished_candle(deployment: Deployment) -> None:
+    """Daily files to yesterday, REST since midnight, the unfinished candle of 10:00 left out, the answer kept as sent."""
+    result = fill(deployment)
+    assert (result.pages, result.rows, result.still_missing) == (1, TAIL, 0)
+    table = bars(deployment)
+    assert table["open_time_us"][-1] == parse_time("2025-02-20T09:00:00Z")
+    assert table.group_by("source").len().sort("source").rows() == [("daily", 19 * 24), ("rest", TAIL)]
+    assert all(deployment.workspace.lake.resolve(page.path).is_file() for page in result.manifest.pages)
+
+
+def test_a_second_top_up_asks_only_for_what_is_new(deployment: Deployment) -> None:
+    """An hour later one candle more is finished."""
+    fill(deployment)
+    deployment.clock(advance_s=3600)
+    deployment.forget_requests()
+    assert fill(deployment).rows == 1
+    asked = [entry["query"] for entry in deployment.requests() if entry["path"] == "/api/v3/klines" and "limit=1000" in entry["query"]]
+    assert f"startTime={parse_time('2025-02-20T10:00:00Z') // 1000}" in asked[0]
+
+
+def test_rows_of_rest_are_those_of_the_archive(deployment: Deployment) -> None:
+    """The same month by REST alone and by the archive alone: equal value for value."""
+    fill(deployment)
+    by_archive = bars(deployment).filter(pl.col("source") == "daily")
+    other = Deployment(deployment.url, deployment.root.with_name("rest"))
+    now_us = other.workspace.rest.server_time_us()
+    top_up(other.workspace, february(other), now_us)
+    by_rest = bars(other).head(by_archive.height)
+    assert by_rest.select("open_time_us", *VALUE_COLUMNS).equals(by_archive.select("open_time_us", *VALUE_COLUMNS))
+    assert set(by_rest["source"]) == {"rest"}
+
+
+def test_a_month_of_minutes_takes_several_pages(deployment: Deployment) -> None:
+    """A thousand rows a page, each starting where the last one ended."""
+    minutes = Deployment(deployment.url, deployment.root, CAPTURE_INTERVAL="1m")
+    now_us = minutes.workspace.rest.server_time_us()
+    part = minutes.workspace.partition("BTCUSDT", Month(2025, 2))
+    result = top_up(minutes.workspace, part, now_us)
+    assert result.rows == 19 * 1440 + 630
+    pages = result.manifest.pages
+    assert all(page.rows == 1000 for page in pages[:27])
+    assert [page.asked_start_us for page in pages[1:]] == [page.answered_end_us for page in pages[:-1]]
+
+
+def test_a_short_page_is_followed_by_the_rest_of_it(deployment: Deployment) -> None:
+    """Fewer rows than asked for prove nothing."""
+    deployment.faults({**KLINES, "fault": "short_page", "rows": 3})
+    result = fill(deployment)
+    assert deployment.injected()
+    assert (result.rows, result.still_missing) == (TAIL, 0)
+
+
+@pytest.mark.parametrize("fault", ["repeated_page", "standing_page"])
+def test_a_page_that_does_not_advance_is_an_error(fault: str, deployment: Deployment) -> None:
+    """Nothing of it is used, and it is not asked for in a circle."""
+    deployment.faults({**KLINES, "fault": fault, "times": "always"})
+    with pytest.raises(ProtocolViolation, match="does not advance"):
+        fill(deployment)
+    assert deployment.injected() == 1
+
+
+@pytest.mark.parametrize("value", ["missing", "nan", "number", "null", "string_time"])
+def test_a_row_that_is_no_kline_is_an_error_with_its_place(value: str, deployment: Deployment) -> None:
+    """The next run asks again."""
+    deployment.faults({**KLINES, "fault": "rest_bad_row", "value": value})
+    with pytest.raises(MalformedData, match="klines"):
+        fill(deployment)
+    assert fill(deployment).still_missing == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind"),
+    [
+        ({"fault": "bad_json"}, MalformedData),
+        ({"fault": "html_200"}, MalformedData),
+        ({"fault": "status_403"}, AccessDenied),
+        ({"fault": "status_451"}, AccessDenied),
+        ({"fault": "status_500", "times": "always"}, ServerError),
+        ({"fault": "reset", "times": "always"}, NetworkError),
+        ({"fault": "timeout", "stall_s": 5, "times": "always"}, NetworkError),
+        ({"fault": "truncated_body", "times": "always"}, NetworkError),
+    ],
+    ids=lambda value: value["fault"] if isinstance(value, dict) else "",
+)
+def test_a_lasting_failure_is_one_error(rule: dict[str, Any], kind: type[CaptureError], deployment: Deployment) -> None:
+    """Sorted, on one line, with the address."""
+    deployment.faults({**KLINES, **rule})
+    with pytest.raises(kind) as caught:
+        fill(deployment)
+    assert "klines" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", ["status_500", "reset", "truncated_body"])
+def test_a_passing_failure_is_repeated(fault: str, deployment: Deployment) -> None:
+    """It costs a retry and nothing else."""
+    deployment.faults({**KLINES, "fault": fault, "times": 2})
+    assert fill(deployment).still_missing == 0
+    assert deployment.injected() == 2
+
+
+def test_too_many_requests_are_waited_out(deployment: Deployment) -> None:
+    """As long as Retry-After says, where that is within bounds."""
+    deployment.faults({**KLINES, "fault": "status_429", "retry_after": 1})
+    assert fill(deployment).still_missing == 0
+    assert deployment.injected() == 1
+
+
+def test_a_wait_beyond_the_bound_ends_the_step(deployment: Deployment) -> None:
+    """The error says how long the exchange wants to be left alone."""
+    deployment.faults({**KLINES, "fault": "status_429", "retry_after": 30})
+    with pytest.raises(RateLimited) as caught:
+        fill(deployment, CAPTURE_RATE_LIMITS_MAX_WAIT_S="2")
+    assert caught.value.retry_after_s == 30
+
+
+def test_a_ban_silences_every_process_until_it_ends(deployment: Deployment) -> None:
+    """418 is remembered in the lake: a restart sends nothing before its end."""
+    deployment.faults({**KLINES, "fault": "status_418", "retry_after": 600})
+    with pytest.raises(Banned):
+        fill(deployment)
+    deployment.faults()
+    deployment.forget_requests()
+    with pytest.raises(Banned, match="nothing is sent before"):
+        deployment.reopened().rest.server_time_us()
+    assert deployment.requests() == []
+
+
+def test_after_the_ban_requests_are_sent_again(deployment: Deployment, tmp_path: Path) -> None:
+    """By the wall clock."""
+    breaker = FileBreaker(tmp_path / "breaker.json")
+    breaker.open(1_000_000_000, "told")
+    breaker.open(500_000_000, "a shorter one does not end it earlier")
+    http = Http(deployment.workspace.settings.http)
+    clock = [999.0]
+    client = RestClient(http, deployment.url, Market.SPOT, RateLimits(), breaker, now_s=lambda: clock[0])
+    with pytest.raises(Banned) as caught:
+        client.server_time_us()
+    assert caught.value.retry_after_s == pytest.approx(1)
+    clock[0] = 1000.5
+    assert client.server_time_us() == parse_time(NOW)
+
+
+def test_the_used_weight_header_holds_requests_back(tmp_path: Path) -> None:
+    """The exchange counts what other programs of this address use too; the next minute is waited for."""
+    with deployed(tmp_path / "d", {"weight_budget": 100}) as deployment:
+        waits: list[float] = []
+        clock = [60.0]
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            clock[0] += seconds
+
+        limits = RateLimits(weight_per_minute=50, use_percent=100)
+        http = Http(deployment.workspace.settings.http)
+        client = RestClient(http, deployment.url, Market.SPOT, limits, FileBreaker(tmp_path / "b"), now_s=lambda: clock[0], sleep=sleep)
+        for _ in range(50):
+            client.server_time_us()
+        assert waits == []
+        client.server_time_us()
+        assert waits == [60.0]
+
+
+@pytest.mark.parametrize(
+    ("budget", "used", "weight", "wait"), [(100, 0, 2, 0), (100, 98, 2, 0), (100, 99, 2, 45), (100, 5000, 1, 45), (1, 0, 2, 0)]
+)
+def test_the_governor_waits_for_the_next_minute(budget: int, used: int, weight: int, wait: float) -> None:
+    """Fifteen seconds into a minute; a single request heavier than the budget still goes out."""
+    governor = WeightGovernor(budget)
+    governor.wait_s(0, 15.0)
+    governor.learn(used, 15.0)
+    assert governor.wait_s(weight, 15.0) == wait
+    assert governor.wait_s(weight, 60.0) == 0
+
+
+def test_an_unknown_symbol_is_refused_by_code(deployment: Deployment) -> None:
+    """-1121, with the exchange's words."""
+    with pytest.raises(RequestRefused, match=r"-1121 'Invalid symbol\.'") as caught:
+        deployment.workspace.rest.klines("NOSUCHUSDT", deployment.workspace.settings.interval, 0, HOUR_US)
+    assert (caught.value.status, caught.value.code) == (400, -1121)
+
+
+HOLE = {"symbol": "BTCUSDT", "start": "2025-01-10T03:00:00Z", "end": "2025-01-10T06:00:00Z"}
+
+
+def january(deployment: Deployment) -> Partition:
+    return deployment.workspace.partition("BTCUSDT", Month(2025, 1))
+
+
+def complete(deployment: Deployment) -> Any:
+    workspace = deployment.reopened()
+    now_us = workspace.rest.server_time_us()
+    fetch(workspace, january(deployment), now_us)
+    top_up(workspace, january(deployment), now_us)
+    build(workspace, january(deployment))
+    return find(workspace, january(deployment), now_us)
+
+
+def test_a_hole_in_an_archive_file_is_filled_and_told(tmp_path: Path) -> None:
+    """The ledger keeps it with what filled it; the bars say where each came from."""
+    with deployed(tmp_path, {"archive_omissions": [HOLE]}) as deployment:
+        result = complete(deployment)
+        rows = result.gaps.select("bars", "status", "cause", "filled_by").rows()
+        assert rows == [(3, "filled", "archive_omission", "rest")]
+        assert (result.missing, result.unexplained, result.fillable) == (0, 0, 0)
+
+
+def test_a_hole_of_the_exchange_is_verified_and_then_left_alone(tmp_path: Path) -> None:
+    """Asked for twice, half an hour apart, and never again: the gap filler cannot loop on it."""
+    with deployed(tmp_path, {"outages": [{"start": HOLE["start"], "end": HOLE["end"]}]}) as deployment:
+        workspace = deployment.workspace
+
+        def state() -> tuple[int, bool, int, int]:
+            (row,) = complete(deployment).gaps.rows(named=True)
+            assert (row["cause"], row["status"], row["bars"]) == ("unknown", "open", 3)
+            return row["attempts"], row["verified_nonexistent"], row["bars"], len(fillable(workspace, workspace.rest.server_time_us()))
+
+        assert state() == (1, False, 3, 0)
+        assert state() == (1, False, 3, 0)
+        deployment.clock(advance_s=1800)
+        assert len(fillable(workspace, workspace.rest.server_time_us())) == 1
+        assert state() == (2, True, 3, 0)
+        deployment.clock(advance_s=86_400)
+        assert state() == (2, True, 3, 0)
+        assert workspace.lake.bars(january(deployment)).is_file()
+
+
+def test_a_hole_that_rest_served_late_is_filled_later(deployment: Deployment) -> None:
+    """A first answer without the candles is a sighting and no verdict."""
+    deployment.faults(
+        {"match": {"path": "*BTCUSDT-1h-2025-01.zip"}, "fault": "checksum_wrong"},
+        {"match": {"path": "*BTCUSDT-1h-2025-01-*.zip"}, "fault": "checksum_missing"},
+        {**KLINES, "fault": "rest_hole", "start": HOLE["start"], "end": HOLE["end"]},
+    )
+    first = complete(deployment)
+    assert (first.missing, first.unexplained) == (3, 3)
+    deployment.faults()
+    deployment.clock(advance_s=3600)
+    workspace = deployment.reopened()
+    top_up(workspace, january(deployment), workspace.rest.server_time_us())
+    build(workspace, january(deployment))
+    second = find(workspace, january(deployment), workspace.rest.server_time_us())
+    assert (second.missing, second.gaps.select("status", "filled_by").rows()) == (0, [("filled", "rest")])
+
+
+def test_months_before_listing_and_after_delisting_are_no_gaps(tmp_path: Path) -> None:
+    """A symbol that lived for ten days of January."""
+    symbol = {"symbol": "LIVEDUSDT", "listed": "2025-01-10T05:00:00Z", "delisted": "2025-01-20T00:00:00Z"}
+    with deployed(tmp_path, {"symbols": [symbol]}, CAPTURE_SYMBOLS="LIVEDUSDT") as deployment:
+        workspace = deployment.workspace
+        now_us = workspace.rest.server_time_us()
+        part = workspace.partition("LIVEDUSDT", Month(2025, 1))
+        fetch(workspace, part, now_us)
+        top_up(workspace, part, now_us)
+        build(workspace, part)
+        result = find(workspace, part, now_us)
+        assert [(row["cause"], row["bars"]) for row in result.gaps.rows(named=True)] == [
+            ("before_listing", 9 * 24 + 5),
+            ("after_delisting", 12 * 24),
+        ]
+        assert (result.expected, result.missing) == (10 * 24 - 5, 0)

@@ -1,0 +1,162 @@
+"""Clock, request log, configuration, command line, and how the server begins and ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import requests
+from click.testing import CliRunner
+
+from capture_pipeline.binance.periods import parse_time
+from capture_pipeline.errors import ConfigError
+from capture_pipeline.sandbox.cli import sandbox as command
+from capture_pipeline.sandbox.clock import SandboxClock
+from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer, load_config
+
+NOW = "2024-06-01T12:00:00Z"
+
+
+def test_clock_runs_stands_jumps_and_changes_speed() -> None:
+    """Sandbox time follows real time at its speed, and goes on from where it is when that changes."""
+    real = [100.0]
+    clock = SandboxClock(1_000_000, speed=2, real_s=lambda: real[0])
+    real[0] += 3
+    assert clock.now_us() == 7_000_000
+    clock.set_speed(0)
+    real[0] += 50
+    assert clock.now_us() == 7_000_000
+    clock.advance(1.5)
+    assert clock.now_us() == 8_500_000
+    clock.set(0)
+    assert clock.now_us() == 0
+
+
+def test_clock_is_controlled_over_http() -> None:
+    """The clock can be set, advanced and sped up; the REST time follows."""
+    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
+        url = f"{server.url}/_sandbox/clock"
+        assert requests.get(url, timeout=30).json() == {"now": NOW, "now_us": parse_time(NOW), "speed": 0}
+        assert requests.post(url, json={"advance_s": 3600}, timeout=30).json()["now"] == "2024-06-01T13:00:00Z"
+        assert requests.post(url, json={"now": "2024-07-01"}, timeout=30).json()["now"] == "2024-07-01T00:00:00Z"
+        assert requests.get(f"{server.url}/api/v3/time", timeout=30).json()["serverTime"] == parse_time("2024-07-01") // 1000
+        assert requests.post(url, json={"speed": 1000}, timeout=30).json()["speed"] == 1000
+        time.sleep(0.05)
+        assert requests.get(url, timeout=30).json()["now_us"] > parse_time("2024-07-01T00:00:40")
+        for wrong in ({"now": "yesterday"}, {"pace": 2}, {"speed": -1}):
+            assert requests.post(url, json=wrong, timeout=30).status_code == 400
+        assert requests.post(url, data="no json", timeout=30).status_code == 400
+
+
+def test_requests_are_logged_and_forgotten() -> None:
+    """The log holds method, path, query, range, status and bytes; control requests are not in it."""
+    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
+        url = f"{server.url}/_sandbox/requests"
+        requests.get(f"{server.url}/api/v3/klines?symbol=NOPE&interval=1h", timeout=30)
+        requests.get(f"{server.url}/data/nothing", headers={"Range": "bytes=5-"}, timeout=30)
+        first, second = requests.get(url, timeout=30).json()
+        assert (first["method"], first["path"], first["query"], first["status"]) == (
+            "GET",
+            "/api/v3/klines",
+            "symbol=NOPE&interval=1h",
+            400,
+        )
+        assert (second["range"], second["status"], second["fault"]) == ("bytes=5-", 404, None)
+        assert second["sent"] > 0
+        assert second["at_us"] == parse_time(NOW)
+        requests.delete(url, timeout=30)
+        assert requests.get(url, timeout=30).json() == []
+
+
+def test_server_ends_within_a_second_with_a_stalled_request() -> None:
+    """A request that stalls does not hold up the end."""
+    with SandboxServer(SandboxConfig.model_validate({"faults": [{"fault": "timeout"}]})) as server:
+
+        def ask() -> None:
+            with pytest.raises(requests.ConnectionError):
+                requests.get(server.url, timeout=30)
+
+        client = threading.Thread(target=ask)
+        client.start()
+        time.sleep(0.2)
+        start = time.perf_counter()
+    assert time.perf_counter() - start < 1
+    client.join(5)
+    assert not client.is_alive()
+
+
+def test_a_taken_port_is_a_clear_error() -> None:
+    """A second server on the same port says so."""
+    with SandboxServer() as server, pytest.raises(ConfigError, match="cannot be used"):
+        SandboxServer(port=server.port)
+
+
+def test_configuration_is_read_from_yaml(tmp_path: Path) -> None:
+    """A YAML file holds all settings, times in any ISO form."""
+    path = tmp_path / "sandbox.yaml"
+    path.write_text(
+        "seed: 5\nnow: 2025-03-01T00:00:00Z\nsymbols: [BTCUSDT, {symbol: AAUSDT, base_price: 2, listed: 2024-02-01}]\n"
+        "outages: [{start: 2024-03-01, end: 2024-03-01T02:00:00Z}]\nfaults:\n  - {match: {path: '*.zip'}, fault: status_503, times: 2}\n"
+    )
+    config = load_config(path)
+    assert config.now == parse_time("2025-03-01")
+    assert config.outages[0].start == parse_time("2024-03-01")
+    assert [spec.symbol for spec in config.all_symbols()] == ["BTCUSDT", "AAUSDT"]
+    assert config.faults[0].most == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sed: 5", "sed: Extra inputs"),
+        ("outages: [{start: 2024-03-02, end: 2024-03-01}]", "outages.0: Value error, an outage must end after its start"),
+        ("faults: [{fault: nonsense}]", "faults.0.fault: Value error, no such fault"),
+        ("faults: [{fault: status_429, retry: 5}]", "'retry' is no parameter"),
+        ("faults: [{fault: redirect}]", "redirect needs `to`"),
+        ("faults: [{fault: rest_hole}]", "rest_hole needs `start` and `end`"),
+        ("symbols: [{symbol: AUSDT, tick_size: 0.00001, lot_size: 0.00001}]", "more than eight decimals together"),
+        ("now: soon", "'soon' is not a date or time"),
+        ("[", "cannot be read"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    """What is wrong is said on one line, with the file and the key."""
+    path = tmp_path / "sandbox.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_command_refuses_on_one_line(tmp_path: Path) -> None:
+    """An empty recorded directory is one line on the terminal, and exit code 1."""
+    result = CliRunner().invoke(command, ["serve", "--port", "0", "--recorded", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "holds no kline file" in result.output
+    assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_command_serves_until_it_is_told_to_end(tmp_path: Path, number: signal.Signals) -> None:
+    """The command prints how to use it, answers, and ends with 0 on either signal."""
+    faults = tmp_path / "faults.yaml"
+    faults.write_text("- {match: {path: /api/v3/time}, fault: status_503}\n")
+    arguments = [sys.executable, "-c", "from capture_pipeline.sandbox.cli import sandbox; sandbox()", "serve", "--port", "0"]
+    with subprocess.Popen([*arguments, "--now", NOW, "--frozen", "--faults", str(faults)], stdout=subprocess.PIPE, text=True) as process:
+        lines = []
+        for line in process.stdout or ():
+            lines.append(line)
+            if "CAPTURE_SANDBOX_URL" in line:
+                break
+        url = lines[-1].strip().partition("CAPTURE_VENUE=sandbox CAPTURE_SANDBOX_URL=")[2]
+        assert [requests.get(f"{url}/api/v3/time", timeout=30).status_code for _ in range(2)] == [503, 200]
+        process.send_signal(number)
+        assert process.wait(5) == 0
+    assert "BTCUSDT" in "".join(lines)
