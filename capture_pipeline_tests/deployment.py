@@ -15,6 +15,7 @@ from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline.settings import load_settings
 
 NOW = "2025-02-20T10:30:00Z"
+NO_SETTINGS = Path(__file__).with_name("empty.yaml")
 QUICK = {
     "CAPTURE_VENUE": "sandbox",
     "CAPTURE_INTERVAL": "1h",
@@ -39,9 +40,12 @@ class Deployment:
 
     def reopened(self, **environment: str) -> Workspace:
         """A workspace as a new process would have it, with further settings."""
-        told = {**QUICK, "CAPTURE_SANDBOX_URL": self.url, "CAPTURE_STORAGE_ROOT": str(self.root), **self._environment, **environment}
-        settings = load_settings(environ=told, path=Path(__file__).with_name("empty.yaml"))
-        return Workspace(settings)
+        return Workspace(load_settings(environ=self.environment(**environment), path=NO_SETTINGS))
+
+    def environment(self, **environment: str) -> dict[str, str]:
+        """The variables by which another process finds this deployment."""
+        here = {"CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_SANDBOX_URL": self.url, "CAPTURE_STORAGE_ROOT": str(self.root)}
+        return {**QUICK, **here, **self._environment, **environment}
 
     def faults(self, *rules: dict[str, Any]) -> None:
         """Replace the fault script."""

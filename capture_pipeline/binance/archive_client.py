@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -26,6 +27,7 @@ class Download:
     Attributes:
         etag: The version that the bytes in the sink belong to; None if unknown.
         last_modified: As sent.
+        remember: Called with each new version before bytes of it are written, so that a program that is killed can go on.
         attempts: Requests made.
         resumed: Requests that went on where an earlier one broke off.
         seconds: Time spent.
@@ -33,6 +35,7 @@ class Download:
 
     etag: str | None = None
     last_modified: str | None = None
+    remember: Callable[[str | None], None] = lambda _: None
     attempts: int = 0
     resumed: int = 0
     seconds: float = 0.0
@@ -131,10 +134,12 @@ class ArchiveClient:
                 # Another version, another place, or nothing left: only the whole file can be trusted now.
                 state.etag = None
                 sink.truncate(0)
+                state.remember(None)
                 raise NetworkError("answers a range with another version or place", where=self.url(file))
             if total is None:
                 sink.seek(0)
                 sink.truncate(0)
+                state.remember(got)
                 length = answer.headers.get("Content-Length", "")
                 total = int(length) if length.isdigit() else None
             else:

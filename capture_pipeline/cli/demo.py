@@ -11,9 +11,9 @@ import click
 import polars as pl
 
 from capture_pipeline.binance.periods import iso
+from capture_pipeline.cli.check import evaluate
 from capture_pipeline.cli.console import EXIT_FAILED, emit_table, one_line_errors, progress
 from capture_pipeline.cli.fetch import summary
-from capture_pipeline.cli.inspect import evaluate
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.coverage import report
 from capture_pipeline.klines.tables import refresh_catalog

@@ -90,6 +90,7 @@ def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *
             outcomes.append(outcome)
             tell(_line(outcome))
     refresh_catalog(workspace.lake)
+    outcomes.sort(key=lambda outcome: (outcome.partition.symbol, outcome.partition.month))
     rows = [summary(outcome) for outcome in outcomes]
     failed = [outcome for outcome in outcomes if outcome.error]
     if as_json:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from capture_pipeline.cli.check import check_command
 from capture_pipeline.cli.demo import demo_command
 from capture_pipeline.cli.fetch import backfill_command, gaps_command, topup_command
-from capture_pipeline.cli.inspect import check_command, config_group, coverage_command, sql_command
+from capture_pipeline.cli.inspect import config_group, coverage_command, sql_command
 from capture_pipeline.cli.ui import ui_command
 from capture_pipeline.sandbox.cli import sandbox
 

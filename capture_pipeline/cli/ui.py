@@ -27,11 +27,11 @@ _GRACE_S = 15.0
 @click.option("--demo", is_flag=True, help="Show the demo's data, with the sandbox exchange running beside it.")
 @click.option("--read-only", is_flag=True, help="Let nobody launch or change anything.")
 def ui_command(port: int, demo: bool, read_only: bool) -> None:  # noqa: FBT001 - options are passed by name
-    """Open Dagster: webserver and daemon, bound to 127.0.0.1."""
+    """Open Dagster: webserver and daemon, bound to 127.0.0.1. DAGSTER_HOME is the project's own unless it is set."""
     root = _project_root()
     with one_line_errors(), _venue(root, demo=demo) as environment:
         load_settings(environ={**os.environ, **environment})
-        _run(root, port, {**os.environ, "DAGSTER_HOME": str(root / "dagster_home"), **environment}, read_only=read_only)
+        _run(root, port, {"DAGSTER_HOME": str(root / "dagster_home"), **os.environ, **environment}, read_only=read_only)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from capture_pipeline.binance.urls import ArchiveFile, Granularity
 from capture_pipeline.binance.zips import only_entry
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.lake.files import fsync, publish_bytes, sha256_file, storage_errors
+from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, sha256_file, storage_errors
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.ranges import missing
@@ -96,15 +96,14 @@ class Fetcher:
         """Download into the partial file, going on with what an earlier try left; its version stands beside it."""
         version = partial.with_suffix(".etag")
         etag = version.read_text() if version.is_file() and partial.is_file() else None
-        with storage_errors(partial):
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("r+b" if partial.is_file() else "w+b") as sink:
-                state = Download(etag=etag or None)
-                try:
-                    found = self._workspace.archive.download(file, sink, state)
-                finally:
-                    sink.flush()
-                    version.write_text(state.etag or "")
+
+        def remember(new: str | None) -> None:
+            version.write_text(new or "")
+
+        state = Download(etag=etag or None, remember=remember)
+        make_folder(partial.parent)
+        with storage_errors(partial), partial.open("r+b" if partial.is_file() else "w+b") as sink:
+            found = self._workspace.archive.download(file, sink, state)
         if not found:
             self._discard(partial)
             return None
@@ -133,8 +132,8 @@ class Fetcher:
             if bad
             else self._lake.archive_file(self._partition, file.name, digest)
         )
+        make_folder(target.parent)
         with storage_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
             fsync(partial)
             partial.replace(target)
             fsync(target.parent)

@@ -153,7 +153,8 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
     gates, expected = workspace.settings.gates, row["expected"]
     key: dict[str, Any] = {"symbol": part.symbol, "month": str(part.month)}
     if expected is None:
-        summary = "its gaps were never computed; materialize bar_gaps first"
+        begun = workspace.lake.raw(part).is_dir()
+        summary = "its gaps were never computed; materialize bar_gaps" if begun else "it was never backfilled; backfill or deselect it"
         return [GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary, **key) for spec in (COVERAGE_GATE, UNEXPLAINED_GATE)]
     values = {name: row[name] for name in ("expected", "present", "missing", "explained", "unexplained", "filled", "longest_gap")}
     percent = row["coverage_percent"] if expected else 100.0

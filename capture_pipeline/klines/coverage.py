@@ -116,6 +116,7 @@ def summarise(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:
     )
     totals["newest"] = iso(newest) if isinstance(newest, int) else None
     totals["newest_age_hours"] = round((now_us - newest) / HOUR_US, 2) if isinstance(newest, int) else None
+    totals["never_computed"] = frame["expected"].null_count()
     totals["symbols"], totals["months"] = frame["symbol"].n_unique(), frame["month"].n_unique()
     totals["as_of"] = iso(now_us // 1_000_000 * 1_000_000)
     return totals

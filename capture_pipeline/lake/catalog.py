@@ -13,7 +13,7 @@ import duckdb
 import polars as pl
 
 from capture_pipeline.errors import Busy
-from capture_pipeline.lake.files import storage_errors
+from capture_pipeline.lake.files import make_folder
 from capture_pipeline.lake.paths import Lake
 
 MEMORY_LIMIT = "512MB"
@@ -36,8 +36,7 @@ def refresh(lake: Lake, tables: Mapping[str, Mapping[str, pl.DataType]]) -> list
         Busy: Another program holds the catalogue open for writing.
     """
     path = lake.catalog()
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         with duckdb.connect(str(path)) as connection:
             for name, schema in tables.items():

@@ -35,6 +35,23 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, durably.
+
+    Raises:
+        StorageError: The disk refused.
+    """
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    try:
+        path.mkdir(exist_ok=True)
+        fsync(path.parent)
+    except OSError as error:
+        remedy = "mend storage.root, or the permissions of what is there"
+        raise StorageError(f"cannot be made: {os.strerror(error.errno or 0)}", where=str(path), remedy=remedy) from error
+
+
 @contextlib.contextmanager
 def publishing(path: Path) -> Iterator[Path]:
     """Yield a file beside `path` to write to; on a clean exit it becomes `path`, durably, otherwise it is removed.
@@ -47,8 +64,8 @@ def publishing(path: Path) -> Iterator[Path]:
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
+        make_folder(path.parent)
         with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             yield beside
             fsync(beside)
             beside.replace(path)
@@ -113,8 +130,8 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         Busy: Another process holds it.
     """
+    make_folder(path.parent)
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:

@@ -1,0 +1,156 @@
+"""`capture check`: the gates for the shell and for CI, as a table, JSON or a JUnit file."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import click
+
+from capture_pipeline.cli.console import EXIT_FAILED, CliError, emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.selection import partition_options, partitions
+from capture_pipeline.errors import CaptureError, ConfigError
+from capture_pipeline.klines.check import check_bars, check_gaps, check_lake, gate_specs
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import publish_bytes
+from capture_pipeline.quality.gates import GateResult, worst
+
+_MOST_DETAILED = 3
+_MOST_LISTED = 40
+
+
+@click.command("check")
+@click.option("--gate", "names", multiple=True, help="Evaluate only this gate; may be repeated. `capture check --list` names them.")
+@click.option("--list", "list_gates", is_flag=True, help="Name the gates and end.")
+@click.option("--json", "as_json", is_flag=True, help="Write every result as JSON.")
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write the results as a JUnit file too.")
+@partition_options
+def check_command(workspace: Workspace, names: tuple[str, ...], list_gates: bool, as_json: bool, junit: Path | None) -> None:  # noqa: FBT001 - by name
+    """Hold what is in the lake to its gates. Exit code 1: an ERROR gate failed. 2: it could not run."""
+    specs = gate_specs()
+    if list_gates:
+        emit_table("Gates", ("name", "table", "severity", "blocking", "description"), [vars(spec) for spec in specs])
+        return
+    with one_line_errors(), could_run(junit):
+        unknown = set(names) - {spec.name for spec in specs}
+        if unknown:
+            raise ConfigError(f"there is no gate {', '.join(sorted(unknown))}", remedy="see capture check --list")
+        results = [result for result in evaluate(workspace) if not names or result.spec.name in names]
+        if junit:
+            publish_bytes(junit.absolute(), to_junit(results))
+    if as_json:
+        emit_json(to_document(results))
+    else:
+        _show(results)
+    if any(result.fails_check for result in results):
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+def _show(results: list[GateResult]) -> None:
+    """Failed gates as a table, and the failing rows of the first few."""
+    failed = [result for result in results if not result.passed]
+    columns = ("symbol", "month", "gate", "severity", "level", "why")
+    rows = [
+        {**_place(result), "gate": result.spec.name, "severity": result.spec.severity, "level": result.level, "why": result.summary}
+        for result in failed
+    ]
+    if rows:
+        emit_table("Failed gates", columns, rows[:_MOST_LISTED])
+        if len(rows) > _MOST_LISTED:
+            click.echo(f"and {len(rows) - _MOST_LISTED:,} more; --json and --junit have them all")
+    for result in failed[:_MOST_DETAILED]:
+        if result.failing is not None and result.failing.height:
+            shown = [{name: str(value) for name, value in row.items()} for row in result.failing.to_dicts()]
+            emit_table(f"{result.spec.name}, {_where(result)}: {result.failing_count:,} failing", result.failing.columns, shown)
+    click.echo(f"{len(results) - len(failed)} of {len(results)} gates passed" + (f", level {worst(results)}" if failed else ""))
+
+
+def evaluate(workspace: Workspace) -> list[GateResult]:
+    """Every gate over the selected partitions; one that was never backfilled has nothing for the row gates and fails its coverage."""
+    now_us = workspace.now_us()
+    lake, parts = workspace.lake, partitions(workspace, now_us)
+    begun = [part for part in parts if lake.raw(part).is_dir() or lake.bars(part).is_file()]
+    if not begun:
+        raise ConfigError("there is nothing to check", where=str(lake.root), remedy="run capture backfill first, or mend storage.root")
+    with_bars = [part for part in begun if lake.bars(part).is_file() or lake.window(part).is_file()]
+    return [*check_bars(workspace, with_bars, now_us), *check_gaps(workspace, parts), *check_lake(workspace, now_us)]
+
+
+def to_document(results: list[GateResult]) -> dict[str, Any]:
+    """All results for JSON."""
+    failed = sum(not result.passed for result in results)
+    return {"passed": len(results) - failed, "failed": failed, "level": worst(results), "results": [to_dict(result) for result in results]}
+
+
+def to_dict(result: GateResult) -> dict[str, Any]:
+    """A result for JSON."""
+    failing = result.failing.to_dicts() if result.failing is not None else []
+    return {
+        "gate": result.spec.name,
+        "table": result.spec.table,
+        **_place(result),
+        "passed": result.passed,
+        "severity": result.spec.severity,
+        "blocking": result.spec.blocking,
+        "level": result.level if not result.passed else None,
+        "summary": result.summary if not result.passed else "",
+        "values": result.values,
+        "failing_count": result.failing_count,
+        "failing": failing,
+    }
+
+
+def to_junit(results: list[GateResult]) -> bytes:
+    """Results as a JUnit file: a test case a gate and partition, ERROR gates as failures, WARN gates as passed with output."""
+    suite = ET.Element(
+        "testsuite", name="capture check", tests=str(len(results)), failures=str(sum(result.fails_check for result in results)), errors="0"
+    )
+    for result in results:
+        case = ET.SubElement(suite, "testcase", classname=f"{result.spec.table}.{_where(result)}", name=result.spec.name)
+        if result.fails_check:
+            failure = ET.SubElement(case, "failure", message=result.summary, type=f"{result.spec.severity}:{result.level}")
+            failure.text = result.failing.write_csv() if result.failing is not None else ""
+        elif not result.passed:
+            ET.SubElement(case, "system-out").text = f"{result.spec.severity}: {result.summary}"
+    return _written(suite)
+
+
+@contextlib.contextmanager
+def could_run(junit: Path | None) -> Iterator[None]:
+    """Make whatever keeps the gates from being evaluated an error of the JUnit file, and of a bug exit code 2 after its traceback."""
+    try:
+        yield
+    except Exception as error:
+        if junit:
+            with contextlib.suppress(CaptureError):
+                publish_bytes(junit.absolute(), _junit_error(error))
+        if isinstance(error, CaptureError):
+            raise
+        traceback.print_exc()
+        raise CliError(f"a bug kept the gates from being evaluated: {type(error).__name__}: {error}") from None
+
+
+def _junit_error(error: Exception) -> bytes:
+    suite = ET.Element("testsuite", name="capture check", tests="1", failures="0", errors="1")
+    case = ET.SubElement(suite, "testcase", classname="check", name="could be evaluated")
+    ET.SubElement(case, "error", message=str(error), type=type(error).__name__)
+    return _written(suite)
+
+
+def _written(suite: ET.Element) -> bytes:
+    root = ET.Element("testsuites")
+    root.append(suite)
+    ET.indent(root)
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _place(result: GateResult) -> dict[str, str | None]:
+    return {"symbol": result.symbol, "month": result.month}
+
+
+def _where(result: GateResult) -> str:
+    return f"{result.symbol}|{result.month}" if result.symbol else "lake"

@@ -1,0 +1,93 @@
+"""`capture demo` and `capture ui` as the README starts them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+CAPTURE = str(Path(sys.executable).with_name("capture"))
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def demo(folder: Path) -> str:
+    """Run the demo; what it says."""
+    ended = subprocess.run([CAPTURE, "demo", "--dir", str(folder), "--port", "0"], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.slow
+def test_the_demo_makes_its_archive_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
+    """Three symbols, four months over the change of unit, a hole explained, a hole filled, all gates passed, nothing fetched twice."""
+    first = demo(tmp_path / "demo")
+    assert "182 of 182 gates passed" in first
+    assert "exchange_outage" in first
+    assert "filled" in first
+    assert (tmp_path / "demo" / "data" / "reports" / "coverage.html").is_file()
+    tables = {path: path.read_bytes() for path in (tmp_path / "demo" / "data" / "lake" / "bars").rglob("*.parquet")}
+    assert len(tables) == 12
+    second = demo(tmp_path / "demo")
+    assert "verified 0 archive files" in second
+    assert {path: path.read_bytes() for path in tables} == tables
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def ui(home: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Dagster as `make ui` starts it, with an instance of its own."""
+    home.mkdir()
+    shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
+    port = free_port()
+    environment = {**os.environ, "DAGSTER_HOME": str(home), "CAPTURE_STORAGE_ROOT": str(home / "data")}
+    command = [CAPTURE, "ui", "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+QUERY = """{
+  repositoriesOrError { ... on RepositoryConnection { nodes { name sensors { name } } } }
+  instance { daemonHealth { allDaemonStatuses { daemonType healthy required } } }
+}"""
+
+
+@pytest.mark.slow
+def test_the_ui_serves_the_project_and_its_daemon_runs(tmp_path: Path) -> None:
+    """Both processes come up on loopback and both end with Ctrl-C."""
+    with ui(tmp_path / "home") as (url, process):
+        deadline = time.monotonic() + 120
+        healthy: set[str] = set()
+        while not {"SENSOR", "SCHEDULER", "ASSET", "BACKFILL", "QUEUED_RUN_COORDINATOR"} <= healthy:
+            assert time.monotonic() < deadline, healthy
+            assert process.poll() is None
+            time.sleep(0.5)
+            try:
+                told = requests.post(f"{url}/graphql", json={"query": QUERY}, timeout=10).json()["data"]
+            except (requests.ConnectionError, requests.Timeout):
+                continue
+            healthy = {entry["daemonType"] for entry in told["instance"]["daemonHealth"]["allDaemonStatuses"] if entry["healthy"]}
+            (repository,) = told["repositoriesOrError"]["nodes"]
+            assert {"month_close_sensor", "gap_fill_sensor"} <= {sensor["name"] for sensor in repository["sensors"]}
+    assert process.returncode == 0
+    with pytest.raises(requests.ConnectionError):
+        requests.get(url, timeout=2)

@@ -1,0 +1,173 @@
+"""`capture backfill`, `topup` and `gaps` as a script sees them, and what a killed backfill leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from capture_pipeline.binance.periods import Month
+from capture_pipeline.cli.main import main
+from capture_pipeline_tests.cli.conftest import OMITTED, Run, told
+from capture_pipeline_tests.deployment import Deployment, deployed
+
+CAPTURE = str(Path(sys.executable).with_name("capture"))
+
+
+def started(deployment: Deployment, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Start the installed program."""
+    told = {**os.environ, **deployment.environment(**environment)}
+    return subprocess.Popen([CAPTURE, *arguments], env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_second_backfill_downloads_nothing_and_changes_no_byte(run: Run, deployment: Deployment) -> None:
+    """Only the unfinished month asks for its listing, its checksums and its tail."""
+    before = {path: path.read_bytes() for path in (deployment.root / "lake").rglob("*.parquet")}
+    deployment.forget_requests()
+    result = run("backfill", "--json")
+    assert [row["fetched"] for row in told(result)["partitions"]] == [[], []]
+    assert not [entry for entry in deployment.requests() if entry["path"].endswith(".zip")]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_backfill_tells_a_log_plain_lines_and_a_script_json(tmp_path: Path) -> None:
+    """One line a partition on stderr without a terminal; with --json nothing but the document on stdout."""
+    with deployed(tmp_path) as deployment:
+        plain = started(deployment, "backfill", "--from", "2025-01", "--to", "2025-01").communicate(timeout=60)
+        told_to_script = started(deployment, "backfill", "--from", "2025-01", "--to", "2025-01", "--json").communicate(timeout=60)
+    assert "backfill 1/1 BTCUSDT 2025-01" in plain[1]
+    assert "\x1b[" not in plain[0] + plain[1]
+    assert "744" in plain[0]
+    assert told_to_script[1] == ""
+    assert json.loads(told_to_script[0])["partitions"][0]["bars"] == 744
+
+
+def test_a_topup_touches_the_open_month_alone(run: Run) -> None:
+    """Without --from and --to."""
+    assert [row["month"] for row in told(run("topup", "--json"))["partitions"]] == ["2025-02"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "said"),
+    [
+        (("--symbol", "NOSUCHUSDT"), {}, 2, "NOSUCHUSDT"),
+        (("--interval", "7m"), {}, 2, "7m"),
+        (("--from", "2025-13"), {}, 2, "2025-13"),
+        (("--from", "2031-01"), {}, 2, "no month of the history has begun"),
+        ((), {"CAPTURE_SANDBOX_URL": "http://127.0.0.1:1"}, 2, "127.0.0.1:1"),
+        ((), {"CAPTURE_STORAGE_ROOT": "/proc/nowhere"}, 2, "/proc/nowhere"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(arguments: tuple[str, ...], environment: dict[str, str], code: int, said: str, run: Run) -> None:
+    """Exit 2 where it could not run, 1 where partitions failed."""
+    result = run("backfill", *arguments, **environment)
+    assert result.exit_code == code, result.output
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_the_ledger_names_what_was_filled_and_what_is_open(run: Run) -> None:
+    """The omission was filled from REST; the outage is seen once, so nothing is proven."""
+    rows = told(run("gaps", "--json"))
+    filled, hole = sorted((row for row in rows if row["month"] == "2025-01"), key=lambda row: row["from"])
+    assert (filled["from"], filled["status"], filled["filled_by"]) == (OMITTED["start"], "filled", "rest")
+    assert (hole["bars"], hole["status"], hole["cause"], hole["verified"]) == (4, "open", "unknown", False)
+
+
+def test_gaps_fill_asks_again_and_two_sightings_make_a_proof(tmp_path: Path) -> None:
+    """A hole is verified as non-existent by the second answer half an hour later, and is then never asked for again."""
+    outage = {"start": "2025-01-15T02:00:00Z", "end": "2025-01-15T06:00:00Z"}
+    with deployed(tmp_path, {"outages": [outage]}, CAPTURE_HISTORY_END="2025-01-31") as deployment:
+
+        def call(*arguments: str) -> list[dict[str, object]]:
+            result = CliRunner().invoke(main, [*arguments, "--json"], env=deployment.environment(), catch_exceptions=False)
+            rows = told(result)
+            return [row for row in rows if row["status"] == "open"] if isinstance(rows, list) else []
+
+        call("backfill")
+        assert [row["verified"] for row in call("gaps", "--fill")] == [False]
+        deployment.clock(advance_s=31 * 60)
+        assert [row["verified"] for row in call("gaps", "--fill")] == [True]
+        deployment.clock(advance_s=30 * 86_400)
+        deployment.forget_requests()
+        call("gaps", "--fill")
+        assert not [entry for entry in deployment.requests() if entry["path"].endswith("/klines")]
+
+
+def partials(deployment: Deployment) -> list[Path]:
+    """Downloads that were broken off after something of them was on disk."""
+    return [path for path in deployment.root.rglob("*.partial") if path.stat().st_size > 10_000]
+
+
+def manifests(deployment: Deployment) -> list[Path]:
+    """The records of what was fetched and verified."""
+    return list(deployment.root.rglob("raw/**/archives.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_killed_backfill_goes_on_where_it_was(after: int, tmp_path: Path) -> None:
+    """SIGKILL after some files; the next run fetches the rest, no verified file again, and ends with the same bytes as one undisturbed."""
+    months = ("--from", "2024-07", "--to", "2024-12")
+    slow = {"match": {"path": "*.zip"}, "fault": "slow_body", "bytes_per_s": 20_000, "times": 1000}
+    with deployed(tmp_path / "killed") as deployment:
+        deployment.faults(slow)
+        process = started(deployment, "backfill", *months)
+        deadline = time.monotonic() + 60
+        while len(manifests(deployment)) < after or not partials(deployment):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        deployment.faults()
+        kept = {Path(record["name"]).stem for path in manifests(deployment) for record in json.loads(path.read_text())["files"]}
+        deployment.forget_requests()
+        again = json.loads(started(deployment, "backfill", *months, "--json").communicate(timeout=60)[0])
+        zips = [entry for entry in deployment.requests() if entry["path"].endswith(".zip")]
+        assert process.returncode == -signal.SIGKILL
+        assert [row["missing"] for row in again["partitions"]] == [0] * 6
+        assert len(kept) >= after
+        assert not {Path(entry["path"]).stem for entry in zips} & kept
+        assert [entry for entry in zips if entry["range"]]
+        undisturbed = Deployment(deployment.url, tmp_path / "whole")
+        assert CliRunner().invoke(main, ["backfill", *months], env=undisturbed.environment()).exit_code == 0
+        for month in Month.range(Month(2024, 7), Month(2024, 12)):
+            one, two = (each.workspace.lake.bars(each.workspace.partition("BTCUSDT", month)) for each in (deployment, undisturbed))
+            assert one.read_bytes() == two.read_bytes()
+        assert not [path for path in deployment.root.rglob("*") if path.name.endswith(".part") and path.stat().st_size]
+
+
+def test_the_archives_alone_leave_the_tail_to_rest(tmp_path: Path) -> None:
+    """--archives-only asks REST for no candle; the hours of today are expected once they are published."""
+    with deployed(tmp_path) as deployment:
+        result = CliRunner().invoke(main, ["backfill", "--archives-only", "--json"], env=deployment.environment(), catch_exceptions=False)
+        assert not [entry for entry in deployment.requests() if entry["path"].endswith("/klines") and entry["query"].get("limit") == "1000"]
+    (february,) = [row for row in told(result)["partitions"] if row["month"] == "2025-02"]
+    assert (february["rest"], february["bars"], february["missing"]) == (0, 456, 0)
+
+
+def test_the_futures_market_has_its_own_archive_and_budget(tmp_path: Path) -> None:
+    """USD-M futures: header, milliseconds in 2025 too, the same gates."""
+    with deployed(tmp_path, CAPTURE_MARKET="um") as deployment:
+        env = deployment.environment(CAPTURE_HISTORY_START="2024-12-01")
+        result = CliRunner().invoke(main, ["backfill", "--json"], env=env, catch_exceptions=False)
+        assert [(row["month"], row["bars"], row["missing"]) for row in told(result)["partitions"]] == [
+            ("2024-12", 744, 0),
+            ("2025-01", 744, 0),
+            ("2025-02", 466, 0),
+        ]
+        assert CliRunner().invoke(main, ["check"], env=env, catch_exceptions=False).exit_code == 0
+        units = {
+            pl.read_parquet(path, hive_partitioning=False)["time_unit"].unique().item()
+            for path in deployment.root.rglob("bars/**/*.parquet")
+        }
+    assert units == {"ms"}

@@ -1,0 +1,74 @@
+"""`capture coverage`, `sql` and `config`."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import duckdb
+import pytest
+import yaml
+
+from capture_pipeline.settings import environment_names
+from capture_pipeline_tests.cli.conftest import Run, told
+from capture_pipeline_tests.deployment import Deployment
+
+
+def test_coverage_counts_what_is_there_and_what_is_not(run: Run, deployment: Deployment) -> None:
+    """The same figures as JSON, as CSV and on the page."""
+    document = told(run("coverage", "--json"))
+    january = document["partitions"][0]
+    figures = {name: january[name] for name in ("expected", "present", "missing", "explained", "unexplained", "filled", "conflicts")}
+    assert figures == {"expected": 744, "present": 740, "missing": 4, "explained": 0, "unexplained": 4, "filled": 3, "conflicts": 0}
+    assert january["coverage_percent"] == pytest.approx(100 * 740 / 744)
+    assert document["summary"]["never_computed"] == 0
+    with (deployment.root / "reports" / "coverage.csv").open() as file:
+        assert [int(row["present"]) for row in csv.DictReader(file)] == [740, 466]
+    html = (deployment.root / "reports" / "coverage.html").read_text()
+    assert "<svg" in html
+    assert "740" in html
+    assert "http://" not in html.replace("http://www.w3.org", "")
+    assert "https://" not in html
+
+
+def test_months_that_were_never_backfilled_are_named(run: Run) -> None:
+    """They are no part of the percentage, so the line below says how many there are."""
+    result = run("coverage", CAPTURE_HISTORY_START="2024-11-01")
+    assert result.exit_code == 0
+    assert "2 symbol-months were never backfilled" in result.stdout
+
+
+def test_sql_sees_every_table_with_its_keys(run: Run) -> None:
+    """Market, interval, symbol and month are columns; values are exact decimals."""
+    rows = told(
+        run("sql", "--json", "SELECT symbol, month, count(*) AS bars, typeof(any_value(close)) AS kind FROM bars GROUP BY ALL ORDER BY 2")
+    )
+    assert rows == [
+        {"symbol": "BTCUSDT", "month": "2025-01", "bars": 740, "kind": "DECIMAL(18,8)"},
+        {"symbol": "BTCUSDT", "month": "2025-02", "bars": 466, "kind": "DECIMAL(18,8)"},
+    ]
+    for table in ("bar_conflicts", "bar_gaps", "bar_windows"):
+        assert run("sql", f"SELECT count(*) FROM {table}").exit_code == 0  # noqa: S608 - names of this test
+
+
+def test_sql_changes_nothing(run: Run) -> None:
+    """The catalogue is open for reading only; an error is one line and exit 2."""
+    result = run("sql", "DROP VIEW bars")
+    assert (result.exit_code, "read-only" in result.stderr) == (2, True)
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_catalogue_opens_in_plain_duckdb(run: Run, deployment: Deployment) -> None:
+    """Without this project."""
+    assert run("sql", "SELECT 1").exit_code == 0
+    with duckdb.connect(str(deployment.root / "catalog.duckdb"), read_only=True) as connection:
+        assert connection.sql("SELECT count(*) FROM bars").fetchall() == [(1206,)]
+
+
+def test_the_settings_in_force_are_shown(run: Run) -> None:
+    """With what the environment overrides; the schema is JSON and every variable is named."""
+    shown = yaml.safe_load(run("config", "show", CAPTURE_GATES_FRESHNESS_HOURS="7").stdout)
+    assert (shown["symbols"], shown["gates"]["freshness_hours"]) == (["BTCUSDT"], 7.0)
+    assert "properties" in json.loads(run("config", "schema").stdout)
+    names = run("config", "env").stdout
+    assert all(name in names for name in environment_names())
