@@ -96,7 +96,9 @@ def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *
     if as_json:
         emit_json({"as_of": iso(now_us), "seconds": round(time.monotonic() - started, 3), "partitions": rows})
     else:
-        emit_table(f"{title}: {workspace.settings.market} {workspace.settings.interval}", _COLUMNS, _worth_listing(rows))
+        listed = _worth_listing(rows)
+        if listed:
+            emit_table(f"{title}: {workspace.settings.market} {workspace.settings.interval}", _COLUMNS, listed)
         total = sum(row["bars"] or 0 for row in rows)
         click.echo(
             f"{len(rows)} partitions, {total:,} bars, {len(failed)} failed, {time.monotonic() - started:.1f} s; in {workspace.lake.root}"
