@@ -1,0 +1,88 @@
+"""What a file goes through before it stands, seen in system calls: killed or refused at any of them, readers see the old file or the new."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+STRACE = shutil.which("strace")
+CALLS = "openat,write,fsync,rename,unlink,unlinkat"
+PROGRAM = """
+import sys
+from pathlib import Path
+from capture_pipeline.errors import StorageError
+from capture_pipeline.lake.files import publish_bytes
+try:
+    publish_bytes(Path(sys.argv[1]), b"new" * 1000)
+except StorageError as error:
+    print(error)
+    sys.exit(3)
+"""
+
+if STRACE is None and os.environ.get("TEST_TOOLS") == "required":
+    raise RuntimeError("strace is needed here; install it")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(STRACE is None, reason="strace is not installed")]
+
+
+def traced(target: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """Publish over `target` under strace; its end, and the calls on files in the target's folder."""
+    log = target.parent.parent / "strace.log"
+    command = [str(STRACE), "-f", "-y", "-o", str(log), "-e", f"trace={CALLS}", *options, sys.executable, "-c", PROGRAM, str(target)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return ended, [line for line in log.read_text().splitlines() if str(target.parent) in line]
+
+
+def old(folder: Path) -> Path:
+    """A file that stands already."""
+    target = folder / "published" / "f"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    return target
+
+
+def kinds(calls: list[str]) -> list[str]:
+    """Which call on what: the file beside, the folder, or the rename between them."""
+    found = []
+    for line in calls:
+        name = re.search(r"\b(openat|write|fsync|rename|unlink|unlinkat)\(", line)
+        if name and name[1] in {"write", "fsync", "rename"}:
+            found.append(f"{name[1]} {'file' if '.tmp' in line else 'folder'}")
+    return found
+
+
+def test_it_is_written_flushed_renamed_and_its_folder_flushed(tmp_path: Path) -> None:
+    """In this order; without either fsync a power cut may leave an empty file or none."""
+    target = old(tmp_path)
+    ended, calls = traced(target)
+    assert ended.returncode == 0
+    assert kinds(calls) == ["write file", "fsync file", "rename file", "fsync folder"]
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "rename"])
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EROFS"])
+def test_a_refusing_disk_leaves_the_old_file(call: str, error: str, tmp_path: Path) -> None:
+    """One line that says so, nothing left beside it."""
+    target = old(tmp_path)
+    # The interpreter writes nothing, flushes nothing and renames nothing before; with -B it caches no bytecode.
+    ended, calls = traced(target, "-E", "PYTHONDONTWRITEBYTECODE=1", "-e", f"inject={call}:error={error}:when=1")
+    assert ended.returncode == 3, ended.stderr
+    assert "INJECTED" in "".join(calls)
+    assert str(target) in ended.stdout
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in target.parent.iterdir()] == ["f"]
+
+
+@pytest.mark.parametrize("call", ["write:1", "fsync:1", "rename:1", "fsync:2"])
+def test_killed_at_any_call_the_file_is_the_old_one_or_the_new(call: str, tmp_path: Path) -> None:
+    """Never a part of either; the signal comes before the call takes effect."""
+    target = old(tmp_path)
+    name, _, when = call.partition(":")
+    ended, _ = traced(target, "-E", "PYTHONDONTWRITEBYTECODE=1", "-e", f"inject={name}:signal=SIGKILL:when={when}")
+    assert ended.returncode in {-9, 137}
+    assert target.read_bytes() == (b"new" * 1000 if call == "fsync:2" else b"old")
