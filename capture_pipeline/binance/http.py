@@ -194,11 +194,20 @@ def _sorted_failures(url: str) -> Iterator[None]:
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         if isinstance(error, OSError) and not isinstance(error, (requests.RequestException, ConnectionError, TimeoutError)):
             raise
-        raise NetworkError(f"cannot be reached or broke off: {_brief(error)}", where=url) from None
+        remedy = "start it with capture sandbox serve" if urlsplit(url).hostname == "127.0.0.1" else None
+        raise NetworkError(f"cannot be reached or broke off: {_brief(error)}", where=url, remedy=remedy) from None
 
 
 def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160]
+    """What went wrong at the bottom: the innermost cause in one short line."""
+    inner: BaseException = error
+    while (
+        deeper := next((part for part in (getattr(inner, "reason", None), *inner.args) if isinstance(part, BaseException)), None)
+    ) is not None:
+        inner = deeper
+    text = " ".join(str(inner).split())
+    # urllib3 begins with the connection's own description.
+    return text.rpartition("): ")[2][:160] or type(inner).__name__
 
 
 def _retry_after(value: str | None, default: float) -> float:

@@ -18,111 +18,118 @@ SCALE_DIGITS = 8
 
 OK, BAD_DIGIT, TOO_LONG, TOO_PRECISE, BAD_SEPARATOR, MISSING_FIELD, EXTRA_FIELD = range(7)
 
-_MAX_DIGITS = 18
-_ZERO, _POINT, _COMMA, _MINUS, _LF, _CR = 48, 46, 44, 45, 10, 13
+# Positions are unsigned, which spares every access the test for a negative index; mixed with signed integers they would become floats.
+_NONE, _ONE, _WORD, _NINE, _MAX_DIGITS, _LONGEST_ROW = (
+    np.uint64(0),
+    np.uint64(1),
+    np.uint64(8),
+    np.uint64(9),
+    np.uint64(18),
+    np.uint64(12 * 26),
+)
+_ZERO, _POINT, _COMMA, _MINUS, _LF, _CR, _TEN = (np.uint8(byte) for byte in (48, 46, 44, 45, 10, 13, 10))
+_POWERS = 10 ** np.arange(9, dtype=np.int64)
+_FITS = 92_000_000_000
+"""Below 2**63 / 1e8 a whole part times 1e8 fits 64 bits."""
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
-def _digits(text: NDArray[np.uint8], at: int) -> tuple[int, int]:
+def _eight(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64]:
+    """Read the digits at the start of eight bytes, without a branch on their number: (value, how many).
+
+    The compiler makes one load of the eight.
+    """
+    word = np.uint64(text[at]) | np.uint64(text[at + _ONE]) << _WORD
+    word |= np.uint64(text[at + np.uint64(2)]) << np.uint64(16) | np.uint64(text[at + np.uint64(3)]) << np.uint64(24)
+    word |= np.uint64(text[at + np.uint64(4)]) << np.uint64(32) | np.uint64(text[at + np.uint64(5)]) << np.uint64(40)
+    word |= np.uint64(text[at + np.uint64(6)]) << np.uint64(48) | np.uint64(text[at + np.uint64(7)]) << np.uint64(56)
+    word ^= np.uint64(0x3030303030303030)  # a digit's byte is now its value, any other byte is ten or more
+    others = (((word & np.uint64(0x7F7F7F7F7F7F7F7F)) + np.uint64(0x7676767676767676)) | word) & np.uint64(0x8080808080808080)
+    lowest = others & (~others + _ONE)
+    count = (((lowest - _ONE) & np.uint64(0x0101010101010101)) * np.uint64(0x0101010101010101)) >> np.uint64(56)
+    if others != _NONE:
+        count -= _ONE
+    # The digits move to the end, zeros before them; then neighbours are joined: pairs, fours, all eight.
+    word = word << ((_WORD - count) * _WORD) if count != _NONE else _NONE
+    word = (word * np.uint64(2561)) >> _WORD
+    word = ((word & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601)) >> np.uint64(16)
+    word = ((word & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001)) >> np.uint64(32)
+    return np.int64(word), count
+
+
+@numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
+def _usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
+    """Read one to seven digits, a point, eight digits, a comma: (value in units of 1e-8, position after it, whether it is that)."""
+    whole, digits = _eight(text, at)
+    point = at + digits
+    fraction, places = _eight(text, point + _ONE)
+    usual = (digits - _ONE < np.uint64(7)) & (text[point] == _POINT) & (places == _WORD) & (text[point + _NINE] == _COMMA)
+    return whole * np.int64(100_000_000) + fraction, point + _NINE + _ONE, usual
+
+
+@numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
+def _usual_integer(text: NDArray[np.uint8], at: np.uint64, end: np.uint8) -> tuple[np.int64, np.uint64, bool]:
+    """Read one to sixteen digits and what ends them: (value, position after it, whether it is that)."""
+    value, count = _eight(text, at)
+    after = at + count
+    if count == _WORD:
+        part, more = _eight(text, after)
+        value = value * _POWERS[more] + part
+        after += more
+    return value, after + _ONE, (count != _NONE) & (text[after] == end)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _any(text: NDArray[np.uint8], at: np.uint64, decimals: int) -> tuple[np.int64, np.int64, np.uint64, int]:
+    """Read a number of any length: (whole part, eight-decimal fraction, position after it, status)."""
+    negative = text[at] == _MINUS
+    if negative:
+        at += _ONE
+    whole, after = _digits(text, at)
+    fraction, status = np.int64(0), OK
+    if after == at:
+        status = BAD_DIGIT
+    elif after - at > _MAX_DIGITS:
+        status = TOO_LONG
+    elif decimals and text[after] == _POINT:
+        fraction, after, status = _fraction(text, after + _ONE)
+    return (-whole, -fraction, after, status) if negative else (whole, fraction, after, status)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64]:
     """Read digits: (value, position after them). A line feed ends every text, so this stops inside it."""
-    value: Any = np.int64(0)
+    value = np.int64(0)
     digit = np.uint8(text[at] - _ZERO)
-    while digit < 10:  # noqa: PLR2004 - ten digits; bytes below "0" wrap round to large ones
-        value = value * 10 + np.int64(digit)
-        at += 1
+    while digit < _TEN:  # bytes below "0" wrap round to large ones
+        value = value * np.int64(10) + np.int64(digit)
+        at += _ONE
         digit = np.uint8(text[at] - _ZERO)
     return value, at
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _fraction(text: NDArray[np.uint8], at: int, digits: int, value: int) -> tuple[int, int]:
-    """Scale a fraction of another length than eight digits: (value in units of 1e-8, status)."""
-    if digits == 0:
-        return 0, BAD_DIGIT
-    if digits < SCALE_DIGITS:
-        for _ in range(SCALE_DIGITS - digits):
-            value *= 10
-        return value, OK
-    value = 0
-    for position in range(digits):
-        digit: Any = np.int64(text[at + position]) - _ZERO
-        if position < SCALE_DIGITS:
-            value = value * 10 + digit
-        elif digit:
-            return 0, TOO_PRECISE
-    return value, OK
-
-
-@numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
-def _number(text: NDArray[np.uint8], at: int, decimals: int) -> tuple[int, int, int, int]:
-    """Read one number: (whole part, eight-decimal fraction, position after it, status)."""
-    negative = text[at] == _MINUS
-    if negative:
-        at += 1
-    whole, after = _digits(text, at)
-    if after == at:
-        return 0, 0, at, BAD_DIGIT
-    if after - at > _MAX_DIGITS:
-        return 0, 0, after, TOO_LONG
-    fraction = 0
-    if decimals and text[after] == _POINT:
-        first = after + 1
-        fraction, after = _digits(text, first)
-        if after - first != SCALE_DIGITS:
-            fraction, status = _fraction(text, first, after - first, fraction)
-            if status != OK:
-                return 0, 0, after, status
-    return (-whole, -fraction, after, OK) if negative else (whole, fraction, after, OK)
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def parse_rows(  # noqa: C901 - one loop over bytes; calls in it cost a third of its speed
-    text: NDArray[np.uint8], is_decimal: NDArray[np.uint8], low: NDArray[np.int64], high: NDArray[np.int64]
-) -> tuple[int, int, int, int]:
-    """Parse rows of exactly `COLUMNS` fields.
-
-    Args:
-        text: The CSV without a header; its last byte is a line feed, so that no number runs out of it.
-        is_decimal: Per column, 1 where a fraction may stand.
-        low: Out, `(COLUMNS, rows)`: the low 64 bits of the value, decimals in units of 1e-8.
-        high: Out, same shape: the high 64 bits of decimals (two's complement).
-
-    Returns:
-        `(rows, status, column, position)`; with a status other than `OK` the first three say where it stopped.
-    """
-    at, row, size = 0, 0, text.size
-    if size == 0 or text[size - 1] != _LF:
-        return 0, BAD_SEPARATOR, 0, 0
-    while at < size:
-        for column in range(COLUMNS):
-            decimals = is_decimal[column]
-            whole, fraction, at, status = _number(text, at, decimals)
-            if status != OK:
-                return row, status, column, at
-            if decimals:
-                _store(whole, fraction, low, high, column, row)
-            else:
-                low[column, row] = whole
-            after = text[at]
-            if after == _COMMA and column < COLUMNS - 1:
-                at += 1
-            elif column < COLUMNS - 1:
-                return row, MISSING_FIELD if after in (_LF, _CR) else BAD_SEPARATOR, column, at
-        if text[at] == _CR:
-            at += 1
-        if text[at] != _LF:
-            return row, EXTRA_FIELD if text[at] == _COMMA else BAD_SEPARATOR, COLUMNS - 1, at
-        at += 1
-        row += 1
-    return row, OK, 0, at
+def _fraction(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, int]:
+    """Read a fraction of any length: (value in units of 1e-8, position after it, status)."""
+    first = at
+    value = np.int64(0)
+    for place in range(SCALE_DIGITS):
+        digit = np.uint8(text[at] - _ZERO)
+        if digit >= _TEN:
+            return value * _POWERS[SCALE_DIGITS - place], at, OK if at != first else BAD_DIGIT
+        value = value * np.int64(10) + np.int64(digit)
+        at += _ONE
+    while text[at] == _ZERO:
+        at += _ONE
+    return value, at, OK if np.uint8(text[at] - _ZERO) >= _TEN else TOO_PRECISE
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
 def _store(  # noqa: PLR0917 - a kernel takes no keywords
-    whole: int, fraction: int, low: NDArray[np.int64], high: NDArray[np.int64], column: int, row: int
+    whole: np.int64, fraction: np.int64, low: NDArray[np.int64], high: NDArray[np.int64], column: int, row: int
 ) -> None:
     """Write `whole * 1e8 + fraction` as 128 bits; `whole` has at most 18 digits, so the product needs more than 64."""
-    if -92_000_000_000 < whole < 92_000_000_000:  # noqa: PLR2004 - below 2**63 / 1e8 the product fits 64 bits
+    if -_FITS < whole < _FITS:
         value = whole * 100_000_000 + fraction
         low[column, row] = value
         high[column, row] = value >> 63
@@ -147,7 +154,85 @@ def _store(  # noqa: PLR0917 - a kernel takes no keywords
     high[column, row] = np.int64(high_bits)
 
 
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _usual_rows(text: NDArray[np.uint8], at: np.uint64, row: int, low: NDArray[np.int64]) -> tuple[int, np.uint64]:
+    """Parse rows as the exchange nearly always writes them: (row, position) of the first that is not. Calls nothing."""
+    while at + _LONGEST_ROW <= np.uint64(text.size):
+        # Positions may run astray in an unusual row, by less than 26 bytes a field; whether it was one is asked once, at its end.
+        low[0, row], here, usual = _usual_integer(text, at, _COMMA)
+        for column in range(1, 6):
+            low[column, row], here, good = _usual_decimal(text, here)
+            usual &= good
+        low[6, row], here, good = _usual_integer(text, here, _COMMA)
+        usual &= good
+        low[7, row], here, good = _usual_decimal(text, here)
+        usual &= good
+        low[8, row], here, good = _usual_integer(text, here, _COMMA)
+        usual &= good
+        for column in range(9, 11):
+            low[column, row], here, good = _usual_decimal(text, here)
+            usual &= good
+        low[11, row], here, good = _usual_integer(text, here, _LF)
+        if not (usual & good):
+            break
+        at = here
+        row += 1
+    return row, at
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _any_row(  # noqa: PLR0917 - likewise
+    text: NDArray[np.uint8], at: np.uint64, row: int, is_decimal: NDArray[np.uint8], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> tuple[int, int, np.uint64]:
+    """Parse one row in any form: (status, column, position after it or of what is wrong)."""
+    for column in range(COLUMNS):
+        whole, fraction, at, status = _any(text, at, is_decimal[column])
+        if status != OK:
+            return status, column, at
+        if is_decimal[column]:
+            _store(whole, fraction, low, high, column, row)
+        else:
+            low[column, row] = whole
+        if column < COLUMNS - 1:
+            if text[at] != _COMMA:
+                return MISSING_FIELD if text[at] in (_LF, _CR) else BAD_SEPARATOR, column, at
+            at += _ONE
+    if text[at] == _CR:
+        at += _ONE
+    if text[at] != _LF:
+        return EXTRA_FIELD if text[at] == _COMMA else BAD_SEPARATOR, COLUMNS - 1, at
+    return OK, 0, at + _ONE
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def parse_rows(
+    text: NDArray[np.uint8], is_decimal: NDArray[np.uint8], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> tuple[int, int, int, int]:
+    """Parse rows of exactly `COLUMNS` fields.
+
+    Args:
+        text: The CSV without a header; its last byte is a line feed, so that no number runs out of it.
+        is_decimal: Per column, 1 where a fraction may stand.
+        low: Out, `(COLUMNS, rows)`: the low 64 bits of the value, decimals in units of 1e-8.
+        high: Out, same shape, all zero: the high 64 bits of decimals (two's complement).
+
+    Returns:
+        `(rows, status, column, position)`; with a status other than `OK` the first three say where it stopped.
+    """
+    at, row, size = _NONE, 0, np.uint64(text.size)
+    if size == _NONE or text[size - _ONE] != _LF:
+        return 0, BAD_SEPARATOR, 0, 0
+    while at < size:
+        row, at = _usual_rows(text, at, row, low)
+        if at < size:
+            status, column, at = _any_row(text, at, row, is_decimal, low, high)
+            if status != OK:
+                return row, status, column, int(np.int64(at))
+            row += 1
+    return row, OK, 0, int(np.int64(at))
+
+
 def empty_columns(rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
     """Arrays for `parse_rows`: low, high, is_decimal."""
     kinds: Any = [column in DECIMAL_COLUMNS for column in range(COLUMNS)]
-    return np.empty((COLUMNS, rows), np.int64), np.empty((COLUMNS, rows), np.int64), np.array(kinds, np.uint8)
+    return np.empty((COLUMNS, rows), np.int64), np.zeros((COLUMNS, rows), np.int64), np.array(kinds, np.uint8)

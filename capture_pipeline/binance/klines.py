@@ -8,6 +8,7 @@ documentation of `klines` and its public-data README.
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import polars as pl
@@ -57,6 +58,7 @@ _HEADER: tuple[frozenset[str], ...] = tuple(
 )
 _MS_FROM, _US_FROM, _US_TO = 10**11, 10**14, 10**17
 _PRICE_LIMIT = 10**18
+_LINE_FEED = 10
 _WHY = {
     kernel.BAD_DIGIT: "a digit was expected",
     kernel.TOO_LONG: "a number has more than 18 digits",
@@ -92,11 +94,12 @@ def parse_csv(content: bytes, where: str) -> pl.DataFrame:
     if not content.endswith(b"\n"):
         content += b"\n"
     text = np.frombuffer(content, np.uint8, offset=offset)
-    low, high, is_decimal = kernel.empty_columns(content.count(b"\n", offset))
+    low, high, is_decimal = kernel.empty_columns(int(np.count_nonzero(text == _LINE_FEED)))
     rows, status, column, position = kernel.parse_rows(text, is_decimal, low, high)
     if status != kernel.OK:
-        line = first_line + rows
-        shown = content[offset + position : offset + position + 20].split(b"\n", 1)[0]
+        line, at = first_line + rows, offset + position
+        field = max(content.rfind(b",", offset, at), content.rfind(b"\n", offset, at), offset - 1) + 1
+        shown = re.split(rb"[,\r\n]", content[field : at + 40], maxsplit=1)[0] or content[at : at + 20].split(b"\n", 1)[0]
         raise MalformedData(f"{_WHY[status]}, found {shown!r}", where=f"{where}, line {line}, column {column + 1}", remedy=_REMEDY)
     return _frame(low[:, :rows], high[:, :rows], where, first_line)
 

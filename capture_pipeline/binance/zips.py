@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-import zlib
 from typing import Any
 
 from isal import isal_zlib
@@ -50,7 +49,7 @@ def only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> byt
             f"would inflate to {entry.file_size:,} bytes, {max_bytes:,} are allowed", where=where, remedy="raise http.max_csv_mb"
         )
     inflated = _inflate(content, entry, where)
-    if len(inflated) != entry.file_size or zlib.crc32(inflated) != entry.CRC:
+    if len(inflated) != entry.file_size or isal_zlib.crc32(inflated) != entry.CRC:
         raise MalformedData("does not match its own CRC-32", where=where, remedy=_REMEDY)
     return inflated
 

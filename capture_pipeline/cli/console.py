@@ -40,7 +40,9 @@ def one_line_errors() -> Iterator[None]:
 def open_workspace(config: Path | None) -> Workspace:
     """The deployment that file and environment describe."""
     with one_line_errors():
-        return Workspace(load_settings(config))
+        workspace = Workspace(load_settings(config))
+        workspace.outages  # noqa: B018 - a calendar that cannot be read is told before anything is done
+        return workspace
 
 
 @contextlib.contextmanager
@@ -81,16 +83,17 @@ def emit_json(document: object) -> None:
     click.echo(json.dumps(document, indent=1, default=str))
 
 
-def emit_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a table to standard output; numbers with separators, to the right."""
+def emit_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, plain: bool = False) -> None:
+    """Write a table to standard output; numbers to the right, with separators unless they are to be copied."""
     table = Table(title=title, title_justify="left", title_style="bold")
     numeric = {name for name in columns if any(isinstance(row.get(name), int | float) for row in rows)}
     for name in columns:
-        table.add_column(name.replace("_", " "), justify="right" if name in numeric else "left", overflow="fold")
+        heading = name if plain else name.replace("_", " ")
+        table.add_column(heading, justify="right" if name in numeric else "left", overflow="fold", no_wrap=plain)
     for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in columns))
-    width = None if sys.stdout.isatty() else 160
-    Console(highlight=False, width=width).print(table)
+        table.add_row(*("" if row.get(name) is None else str(row[name]) if plain else _cell(row.get(name)) for name in columns))
+    width = None if sys.stdout.isatty() and not plain else max(160, 26 * len(columns) if plain else 0)
+    Console(highlight=False, width=width, soft_wrap=plain).print(table)
 
 
 def _cell(value: object) -> str:

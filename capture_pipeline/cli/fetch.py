@@ -1,4 +1,4 @@
-"""Commands that bring data in: `backfill`, `topup`, `gaps --fill`."""
+"""Commands that bring data in: `backfill`, `topup`, `gaps --fill`, `recheck`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.klines.archives import fetch
 from capture_pipeline.klines.backfill import Outcome, backfill, complete
 from capture_pipeline.klines.gaps import GapsResult, find
+from capture_pipeline.klines.revisions import recheck
 from capture_pipeline.klines.tables import refresh_catalog
-from capture_pipeline.klines.watch import fillable
+from capture_pipeline.klines.watch import due_for_recheck, fillable
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.paths import Partition
 
@@ -79,6 +80,32 @@ def gaps_command(workspace: Workspace, fill: bool, show_all: bool, as_json: bool
     )
     missing, unexplained = sum(result.missing for result in results), sum(result.unexplained for result in results)
     click.echo(f"{len(results)} partitions, {missing:,} expected bars missing, {unexplained:,} of them unexplained")
+
+
+@click.command("recheck")
+@click.option("--all", "every", is_flag=True, help="Read all published checksums again, not only those that are due.")
+@click.option("--json", "as_json", is_flag=True, help="Write what was found as JSON.")
+@partition_options
+def recheck_command(workspace: Workspace, every: bool, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
+    """Read published checksums again and mark files that were published anew; the next backfill fetches their new version."""
+    with one_line_errors():
+        now_us = workspace.rest.server_time_us()
+        parts = partitions(workspace, now_us)
+        due = [part for part in parts if workspace.lake.raw(part).is_dir()] if every else due_for_recheck(workspace, now_us, len(parts))
+        rows = []
+        with progress("recheck", len(due), quiet=as_json) as tell:
+            for part in due:
+                rows += [
+                    {"symbol": part.symbol, "month": str(part.month), "file": one.name, "detail": one.detail}
+                    for one in recheck(workspace, part, now_us)
+                ]
+                tell(str(part))
+    if as_json:
+        emit_json({"rechecked": len(due), "published_anew": rows})
+        return
+    if rows:
+        emit_table("Published anew", ("symbol", "month", "file", "detail"), rows)
+    click.echo(f"{len(due)} partitions read again, {len(rows)} files were published anew")
 
 
 def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, ask_rest: bool, as_json: bool) -> None:

@@ -21,9 +21,14 @@ from capture_pipeline.settings import environment_names, json_schema
 @click.option("--json", "as_json", is_flag=True, help="Write one object a symbol-month as JSON.")
 @partition_options
 def coverage_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
-    """Expected against present bars by symbol and month, as a table, a CSV and a page with a heat-map."""
+    """Expected against present bars by symbol and month, as a table, a CSV and a page with a heat-map.
+
+    With --symbol, --interval, --from or --to it only shows: the files on disk are the whole deployment's.
+    """
+    asked = click.get_current_context().params
+    whole = not any(asked.get(name) for name in ("symbols", "interval", "first", "last"))
     with one_line_errors():
-        found = report(workspace, workspace.now_us())
+        found = report(workspace, workspace.now_us(), publish=whole)
     rows = found.frame.to_dicts()
     if as_json:
         emit_json({"summary": found.summary, "partitions": rows})
@@ -42,7 +47,8 @@ def coverage_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT0
     )
     emit_table("Coverage", columns, [row for row in rows if row["expected"]])
     told = found.summary["coverage_percent"]
-    click.echo(f"{'nothing expected' if told is None else f'{told} % of expected bars'}; {found.html} and {found.csv}")
+    where = f"; {found.html} and {found.csv}" if whole else ""
+    click.echo(f"{'nothing expected' if told is None else f'{told} % of expected bars'}{where}")
     if found.summary["never_computed"]:
         click.echo(f"{found.summary['never_computed']:,} symbol-months were never backfilled and are not part of the figures")
 
@@ -66,7 +72,7 @@ def sql_command(workspace: Workspace, query: str, as_json: bool) -> None:  # noq
     if as_json:
         emit_json(rows)
     else:
-        emit_table(f"{len(rows)} rows", columns, rows)
+        emit_table(f"{len(rows)} rows", columns, rows, plain=True)
 
 
 @click.group("config")

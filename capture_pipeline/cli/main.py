@@ -6,7 +6,7 @@ import click
 
 from capture_pipeline.cli.check import check_command
 from capture_pipeline.cli.demo import demo_command
-from capture_pipeline.cli.fetch import backfill_command, gaps_command, topup_command
+from capture_pipeline.cli.fetch import backfill_command, gaps_command, recheck_command, topup_command
 from capture_pipeline.cli.inspect import config_group, coverage_command, sql_command
 from capture_pipeline.cli.ui import ui_command
 from capture_pipeline.sandbox.cli import sandbox
@@ -22,6 +22,7 @@ for command in (
     backfill_command,
     topup_command,
     gaps_command,
+    recheck_command,
     coverage_command,
     check_command,
     sql_command,

@@ -49,6 +49,7 @@ def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool)
     """Start both, and end both when either ends or a signal comes."""
     workspace = ["-w", str(root / "workspace.yaml")]
     dagster = Path(sys.executable).parent
+    _make_instance(dagster, root, environment)
     web = [str(dagster / "dagster-webserver"), "-h", "127.0.0.1", "-p", str(port), *workspace, *(["--read-only"] if read_only else [])]
     daemon = [str(dagster / "dagster-daemon"), "run", *workspace]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -61,6 +62,15 @@ def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool)
         pass
     finally:
         _end(running)
+
+
+def _make_instance(dagster: Path, root: Path, environment: dict[str, str]) -> None:
+    """Make the instance's own files before two processes look for them: on a first start both would, and spoil each other's."""
+    command = [str(dagster / "dagster"), "instance", "info"]
+    made = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
+    if made.returncode:
+        why = made.stderr.strip().splitlines()
+        raise CliError(f"Dagster's instance in {environment['DAGSTER_HOME']} cannot be loaded: {why[-1] if why else 'it says nothing'}")
 
 
 def _end(running: list[subprocess.Popen[bytes]]) -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import polars as pl
-
 from capture_pipeline.binance.archive import Next, Trust, judge
 from capture_pipeline.binance.archive_client import Download
-from capture_pipeline.binance.klines import parse_csv
 from capture_pipeline.binance.urls import ArchiveFile, Granularity
-from capture_pipeline.binance.zips import only_entry
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.zip_frames import read_zip
 from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, sha256_file, storage_errors
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
@@ -122,11 +119,13 @@ class Fetcher:
         record.usable = record.trust in _VERIFIED or (
             record.trust is Trust.CHECKSUM_MISSING and self._workspace.settings.archive.accept_without_checksum
         )
+        if record.usable:
+            self._workspace.parsed.keep(file.name, record.sha256_own, frame)
 
     def _place(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
         """Move the download to where it stays: the raw folder, or the quarantine with its reason beside it."""
         digest = record.sha256_own or ""
-        bad = record.trust in {Trust.MISMATCH, Trust.MALFORMED}
+        bad = record.quarantined
         target = (
             self._lake.quarantine(self._partition) / f"{file.stem}.{digest[:12]}.zip"
             if bad
@@ -181,30 +180,6 @@ class Fetcher:
     def _discard(partial: Path) -> None:
         partial.unlink(missing_ok=True)
         partial.with_suffix(".etag").unlink(missing_ok=True)
-
-
-def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) -> pl.DataFrame:
-    """The klines of a zip, all within its period.
-
-    Args:
-        content: The zip.
-        stem: Its name without `.zip`.
-        max_bytes: The most it may inflate to.
-        bounds: `[start, end)` of its period.
-
-    Raises:
-        MalformedData: It is no sound kline file of that period.
-    """
-    where = f"{stem}.zip"
-    frame = parse_csv(only_entry(content, f"{stem}.csv", max_bytes, where), f"{where}:{stem}.csv")
-    opens = frame["open_time_us"]
-    outside = (opens < bounds[0]) | (opens >= bounds[1])
-    if outside.any():
-        first = outside.arg_max()
-        raise MalformedData(
-            f"row {(first or 0) + 1} opens outside the file's period", where=where, remedy="it is set aside and other sources are used"
-        )
-    return frame
 
 
 def granularity_name(record: ArchiveRecord) -> str:

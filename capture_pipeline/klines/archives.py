@@ -7,7 +7,7 @@ reason, and the sources below it take its place.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,6 +20,8 @@ from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import locked, publish_model, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
+
+Ensure = Callable[[ArchiveFile], ArchiveRecord]
 
 
 @dataclass(frozen=True)
@@ -39,49 +41,49 @@ class ArchivesResult:
     @property
     def quarantined(self) -> list[ArchiveRecord]:
         """Files that failed."""
-        return [record for record in self.manifest.files if record.trust in {Trust.MISMATCH, Trust.MALFORMED}]
+        return [record for record in self.manifest.files if record.quarantined]
 
 
-def fetch_many(
-    workspace: Workspace, partitions: list[Partition], now_us: int, cancel: threading.Event | None = None
-) -> Iterator[ArchivesResult | tuple[Partition, CaptureError]]:
+def fetch_many(workspace: Workspace, partitions: list[Partition], now_us: int) -> Iterator[ArchivesResult | tuple[Partition, CaptureError]]:
     """Fetch many partitions side by side, each result as it comes.
 
-    The first and the last month of every symbol go before the rest, so that a wrong request shows in seconds.
+    The first and the last month of every symbol go before the rest, so that a wrong request shows in seconds. A caller that stops
+    listening is not kept: no further file is begun, and files under way are ended or given up by their own threads.
 
     Args:
         workspace: The deployment.
         partitions: Which ones.
         now_us: The present.
-        cancel: Set to begin no further partition.
 
     Yields:
         A result, or the partition with the error that ended it.
     """
     edges, middle = _edges_first(partitions)
-    with ThreadPoolExecutor(workspace.settings.http.parallel_downloads, thread_name_prefix="archive") as pool:
+    over = threading.Event()
+    pool = ThreadPoolExecutor(workspace.settings.http.parallel_downloads, thread_name_prefix="archive")
+    try:
         for group in (edges, middle):
             running: list[tuple[Partition, Future[ArchivesResult]]] = [
-                (part, pool.submit(_unless_cancelled, cancel, workspace, part, now_us)) for part in group
+                (part, pool.submit(fetch, workspace, part, now_us, over)) for part in group
             ]
-            try:
-                for part, future in running:
-                    try:
-                        yield future.result()
-                    except CaptureError as error:
-                        yield part, error
-            finally:
-                for _, future in running:
-                    future.cancel()
+            for part, future in running:
+                try:
+                    yield future.result()
+                except CaptureError as error:
+                    yield part, error
+    finally:
+        over.set()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-def fetch(workspace: Workspace, partition: Partition, now_us: int) -> ArchivesResult:
+def fetch(workspace: Workspace, partition: Partition, now_us: int, over: threading.Event | None = None) -> ArchivesResult:
     """Bring one partition's archive files up to what is published.
 
     Args:
         workspace: The deployment.
         partition: Which one.
         now_us: The present; no file is asked for before its period has ended.
+        over: Set to begin no further file.
 
     Raises:
         Busy: Another process is fetching this partition.
@@ -93,7 +95,7 @@ def fetch(workspace: Workspace, partition: Partition, now_us: int) -> ArchivesRe
         before = manifest.model_copy(deep=True)
         fetcher = Fetcher(workspace, partition, manifest, now_us)
         try:
-            _fetch_files(workspace, partition, fetcher, now_us)
+            _fetch_files(workspace, partition, _unless(over, fetcher.ensure), now_us)
         finally:
             manifest.files.sort(key=lambda record: (record.granularity != Granularity.MONTHLY, record.start_us))
             if manifest != before:
@@ -101,10 +103,10 @@ def fetch(workspace: Workspace, partition: Partition, now_us: int) -> ArchivesRe
     return ArchivesResult(partition, manifest, fetcher.fetched)
 
 
-def _fetch_files(workspace: Workspace, partition: Partition, fetcher: Fetcher, now_us: int) -> None:
+def _fetch_files(workspace: Workspace, partition: Partition, ensure: Ensure, now_us: int) -> None:
     month = partition.month
     if month.end_us <= now_us:
-        monthly = fetcher.ensure(ArchiveFile(partition.market, partition.symbol, partition.interval, month))
+        monthly = ensure(ArchiveFile(partition.market, partition.symbol, partition.interval, month))
         if monthly.usable:
             return
     days = [day for day in month.days() if _ends_by(ArchiveFile(partition.market, partition.symbol, partition.interval, day), now_us)]
@@ -112,11 +114,11 @@ def _fetch_files(workspace: Workspace, partition: Partition, fetcher: Fetcher, n
     if not files:
         return
     # The first and the last day settle whether there is anything to be had.
-    edges = [fetcher.ensure(file) for file in dict.fromkeys((files[0], files[-1]))]
+    edges = [ensure(file) for file in dict.fromkeys((files[0], files[-1]))]
     if all(record.trust is Trust.NOT_PUBLISHED for record in edges):
         return
     with ThreadPoolExecutor(workspace.settings.http.parallel_downloads, thread_name_prefix="daily") as pool:
-        list(pool.map(fetcher.ensure, files[1:-1]))
+        list(pool.map(ensure, files[1:-1]))
 
 
 def _ends_by(file: ArchiveFile, now_us: int) -> bool:
@@ -135,7 +137,10 @@ def _month(part: Partition) -> str:
     return str(part.month)
 
 
-def _unless_cancelled(cancel: threading.Event | None, workspace: Workspace, partition: Partition, now_us: int) -> ArchivesResult:
-    if cancel is not None and cancel.is_set():
-        raise CaptureError("was not begun: the run was stopped")
-    return fetch(workspace, partition, now_us)
+def _unless(over: threading.Event | None, ensure: Ensure) -> Ensure:
+    def guarded(file: ArchiveFile) -> ArchiveRecord:
+        if over is not None and over.is_set():
+            raise CaptureError("was not begun: the run was stopped", where=file.name)
+        return ensure(file)
+
+    return guarded

@@ -5,7 +5,6 @@ A partition that fails is told and does not hold up the others; a failed row gat
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -51,7 +50,6 @@ def backfill(
     now_us: int,
     *,
     ask_rest: bool = True,
-    cancel: threading.Event | None = None,
 ) -> Iterator[Outcome]:
     """Bring partitions up to what the exchange has, one outcome each as it is done.
 
@@ -60,13 +58,12 @@ def backfill(
         partitions: Which ones.
         now_us: The exchange's time.
         ask_rest: Whether REST may fill what the archive lacks.
-        cancel: Set to begin no further partition.
 
     Raises:
         ConfigError: A symbol is unknown to archive and REST alike.
     """
     unknown: dict[str, bool] = {}
-    for fetched in fetch_many(workspace, list(partitions), now_us, cancel):
+    for fetched in fetch_many(workspace, list(partitions), now_us):
         if not isinstance(fetched, ArchivesResult):
             yield Outcome(fetched[0], error=fetched[1])
             continue

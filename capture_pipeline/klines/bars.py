@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import polars as pl
 from capture_pipeline.binance.klines import parse_rest
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.archive_fetch import granularity_name, read_zip
+from capture_pipeline.klines.archive_fetch import granularity_name
 from capture_pipeline.klines.topups import finished
 from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.lake.files import publishing, read_model
+from capture_pipeline.klines.zip_frames import read_zip
+from capture_pipeline.lake.files import publish_bytes, read_model, withdraw
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, TopupsManifest
 from capture_pipeline.lake.paths import Lake, Partition
 from capture_pipeline.tables.merge import Merged, Part, merge
@@ -62,30 +64,37 @@ def build(workspace: Workspace, partition: Partition) -> tuple[BarsResult, pl.Da
     lake = workspace.lake
     merged = merge(source_parts(workspace, partition))
     write_table(merged.bars, lake.bars(partition))
-    write_table(merged.conflicts, lake.conflicts(partition))
+    if merged.conflicts.is_empty():
+        withdraw(lake.conflicts(partition))
+    else:
+        write_table(merged.conflicts, lake.conflicts(partition))
     return _result(lake, partition, merged), merged.bars
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:
-    """Publish a frame as Parquet; the same rows give the same bytes."""
-    with publishing(path) as beside:
-        frame.write_parquet(beside, compression="zstd", compression_level=_ZSTD_LEVEL, statistics=True)
+    """Publish a frame as Parquet; the same rows give the same bytes.
+
+    They are made in memory: polars hides from its caller that a disk is full.
+    """
+    content = io.BytesIO()
+    frame.write_parquet(content, compression="zstd", compression_level=_ZSTD_LEVEL, statistics=True)
+    publish_bytes(path, content.getbuffer())
 
 
 def read_recorded(lake: Lake, recorded: str, sha256: str | None) -> bytes:
     """A raw file that a manifest names.
 
     Raises:
-        LakeError: It is gone, or its digest is not the recorded one.
+        LakeError: It is gone, or its digest is not the recorded one; backfilling its partition asks for it again where it is gone.
     """
     path = lake.resolve(recorded)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise LakeError("is recorded but gone", where=recorded, remedy="materialize kline_archives of this partition again") from None
+        raise LakeError("is recorded but gone", where=recorded, remedy="backfill its partition again to fetch it") from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise LakeError(
-            "is not what was recorded: its SHA-256 differs", where=recorded, remedy="move it aside, then materialize kline_archives again"
+            "is not what was recorded: its SHA-256 differs", where=recorded, remedy="move it aside, then backfill its partition again"
         )
     return content
 
@@ -100,13 +109,15 @@ def source_parts(workspace: Workspace, partition: Partition) -> list[Part]:
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     limit = workspace.settings.http.max_csv_mb * _MB
-    parts = [_archive_part(lake, record, limit) for record in archives.usable()]
+    parts = [_archive_part(workspace, record, limit) for record in archives.usable()]
     return parts + [_rest_part(lake, page, partition.interval) for page in topups.pages]
 
 
-def _archive_part(lake: Lake, record: ArchiveRecord, limit: int) -> Part:
-    content = read_recorded(lake, record.path or "", record.sha256_own)
-    rows = read_zip(content, record.name.removesuffix(".zip"), limit, (record.start_us, record.end_us))
+def _archive_part(workspace: Workspace, record: ArchiveRecord, limit: int) -> Part:
+    content = read_recorded(workspace.lake, record.path or "", record.sha256_own)
+    rows = workspace.parsed.take(record.name, record.sha256_own)
+    if rows is None:
+        rows = read_zip(content, record.name.removesuffix(".zip"), limit, (record.start_us, record.end_us))
     return Part(granularity_name(record), record.name, rows)
 
 

@@ -124,11 +124,13 @@ def _read(workspace: Workspace, partition: Partition) -> pl.DataFrame | None:
 
 
 def _checksums(workspace: Workspace, partition: Partition) -> GateResult:
-    """Read every recorded raw file again and compare."""
+    """Read every recorded raw file again and compare; what lies in quarantine is evidence, not raw data, and may be cleaned away."""
     lake = workspace.lake
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    recorded = [(record.path, record.sha256_own) for record in (*archives.files, *archives.superseded) if record.path]
+    recorded = [
+        (record.path, record.sha256_own) for record in (*archives.files, *archives.superseded) if record.path and not record.quarantined
+    ]
     recorded += [(page.path, page.sha256) for page in topups.pages]
     wrong = []
     for path, digest in recorded:

@@ -31,17 +31,17 @@ class CoverageReport:
 
     Attributes:
         frame: One row a symbol-month, see `measure`.
-        csv: Where the same rows lie as CSV.
-        html: Where the page lies.
-        svg: The heat-map.
         summary: Totals.
+        svg: The heat-map.
+        csv: Where the same rows lie as CSV once published.
+        html: Where the page lies once published.
     """
 
     frame: pl.DataFrame
+    summary: dict[str, Any]
+    svg: str
     csv: Path
     html: Path
-    svg: str
-    summary: dict[str, Any]
 
 
 def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month]) -> pl.DataFrame:
@@ -81,22 +81,23 @@ def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month
     )
 
 
-def report(workspace: Workspace, now_us: int) -> CoverageReport:
+def report(workspace: Workspace, now_us: int, *, publish: bool = True) -> CoverageReport:
     """Measure the configured symbols and months and publish CSV and page.
 
     Args:
         workspace: The deployment.
         now_us: The present.
+        publish: Whether to; a look at a part of the deployment leaves the files of the whole alone.
     """
     settings, reports = workspace.settings, workspace.lake.reports()
     frame = measure(workspace, settings.symbols, workspace.months(now_us))
     summary = summarise(frame, now_us)
-    csv, html = reports / "coverage.csv", reports / "coverage.html"
-    svg = heat_map(frame, settings.gates)
-    publish_bytes(csv, frame.write_csv().encode())
-    title = f"{settings.market} {settings.interval}"
-    publish_bytes(html, page(frame, summary, svg, title, settings.gates).encode())
-    return CoverageReport(frame, csv, html, svg, summary)
+    found = CoverageReport(frame, summary, heat_map(frame, settings.gates), reports / "coverage.csv", reports / "coverage.html")
+    if publish:
+        title = f"{settings.market} {settings.interval}"
+        publish_bytes(found.csv, frame.write_csv().encode())
+        publish_bytes(found.html, page(frame, summary, found.svg, title, settings.gates).encode())
+    return found
 
 
 def summarise(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:

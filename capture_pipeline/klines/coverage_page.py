@@ -47,8 +47,8 @@ def heat_map(frame: pl.DataFrame, gates: Gates) -> str:
         gates: Where the colours change.
     """
     symbols, months = sorted(frame["symbol"].unique()), sorted(frame["month"].unique())
-    width, height = _LEFT + len(months) * _CELL + 12, _TOP + len(symbols) * _CELL + 40
-    size = f'viewBox="0 0 {max(width, 560)} {height}" width="{max(width, 560)}" height="{height}"'
+    width, height = max(560, _LEFT + len(months) * _CELL + 12), _TOP + len(symbols) * _CELL + 56
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     font = 'font-family="system-ui, sans-serif" font-size="11"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font} role="img" aria-label="Coverage by symbol and month">']
     column = {month: _LEFT + index * _CELL for index, month in enumerate(months)}
@@ -59,7 +59,7 @@ def heat_map(frame: pl.DataFrame, gates: Gates) -> str:
     ]
     parts += [f'<text x="{_LEFT - 8}" y="{y + 17}" text-anchor="end" fill="#57606a">{escape(symbol)}</text>' for symbol, y in line.items()]
     parts += [_cell(row, column[row["month"]], line[row["symbol"]], gates) for row in frame.iter_rows(named=True)]
-    parts += _legend(_TOP + len(symbols) * _CELL + 18)
+    parts += _legend(_TOP + len(symbols) * _CELL + 18, width)
     return "".join([*parts, "</svg>"])
 
 
@@ -89,9 +89,13 @@ def _cell(row: dict[str, Any], x: int, y: int, gates: Gates) -> str:
     )
 
 
-def _legend(y: int) -> Iterable[str]:
+def _legend(y: int, width: int) -> Iterable[str]:
+    """One entry a colour; on a narrow picture they go on below."""
     x = _LEFT - 86
     for name, colour in _COLOURS.items():
+        needed = 22 + 6 * len(_TITLES[name])
+        if x + needed > width:
+            x, y = _LEFT - 86, y + 18
         yield f'<rect x="{x}" y="{y}" width="10" height="10" rx="2" fill="{colour}"/>'
         yield f'<text x="{x + 14}" y="{y + 9}" fill="#57606a">{_TITLES[name]}</text>'
-        x += 22 + 6 * len(_TITLES[name])
+        x += needed

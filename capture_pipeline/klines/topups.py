@@ -63,6 +63,8 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResu
     with locked(lake.lock(partition)):
         archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         manifest = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
+        # An answer that is gone is asked for again.
+        manifest.pages = [page for page in manifest.pages if lake.resolve(page.path).is_file()]
         life = _life(workspace, partition, archives, now_us)
         missing = to_ask(partition, archives, manifest, life=life, gaps=workspace.settings.gaps, now_us=now_us)
         before = len(manifest.pages)

@@ -13,6 +13,7 @@ from capture_pipeline.binance.http import Http
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.binance.rest import RestClient
 from capture_pipeline.config import Settings
+from capture_pipeline.klines.zip_frames import ParsedFiles
 from capture_pipeline.lake.breaker import FileBreaker
 from capture_pipeline.lake.paths import Lake, Partition
 from capture_pipeline.quality.outages import Outage, load_calendar
@@ -49,6 +50,11 @@ class Workspace:
         host = urlsplit(self.settings.rest_url).netloc.replace(":", "-")
         breaker = FileBreaker(self.lake.state(f"breaker-{host}.json"))
         return RestClient(self.http, self.settings.rest_url, self.settings.market, self.settings.rate_limits, breaker)
+
+    @cached_property
+    def parsed(self) -> ParsedFiles:
+        """Frames of archive files between their verification and their bars."""
+        return ParsedFiles()
 
     @cached_property
     def outages(self) -> list[Outage]:

@@ -74,7 +74,15 @@ def publishing(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def publish_bytes(path: Path, content: bytes) -> None:
+def withdraw(path: Path) -> None:
+    """Remove what was published as `path`, durably, if anything was."""
+    with storage_errors(path):
+        if path.exists():
+            path.unlink()
+            fsync(path.parent)
+
+
+def publish_bytes(path: Path, content: bytes | memoryview) -> None:
     """Publish `content` as `path`."""
     with publishing(path) as beside, beside.open("wb") as file:
         file.write(content)
@@ -97,8 +105,8 @@ def read_model(path: Path, kind: type[M]) -> M | None:
         return None
     except ValidationError as error:
         first = error.errors()[0]
-        what = f"is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise LakeError(what, where=str(path), remedy="move it aside; the next run verifies the raw files again") from None
+        what = ": ".join(filter(None, ("is damaged", ".".join(map(str, first["loc"])), first["msg"])))
+        raise LakeError(what, where=str(path), remedy="move it aside; the next run fetches anew what it recorded") from None
 
 
 def sha256_file(path: Path) -> str:
@@ -111,7 +119,7 @@ def sha256_file(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise LakeError("is recorded but gone", where=str(path), remedy="materialize the partition again to fetch it") from None
+        raise LakeError("is recorded but gone", where=str(path), remedy="backfill its partition again to fetch it") from None
 
 
 def fsync(path: Path) -> None:

@@ -68,6 +68,11 @@ class ArchiveRecord(Record):
     last_open_us: int | None = None
     holes: list[tuple[int, int]] = []
 
+    @property
+    def quarantined(self) -> bool:
+        """Whether it was set aside as not to be trusted."""
+        return self.trust in {Trust.MISMATCH, Trust.MALFORMED}
+
 
 class ArchivesManifest(Record):
     """All archive files of one partition.

@@ -129,7 +129,7 @@ def judge_rows(bars: pl.DataFrame, interval: Interval, now_us: int, most_shown: 
 
 def is_sound(bars: pl.DataFrame, interval: Interval, now_us: int) -> bool:
     """Whether bars keep the schema and every rule; the quick path for data that are as they should be."""
-    return _validate(bar_table.model(interval, now_us), bars) is None
+    return bar_table.has_schema(bars) and _validate(bar_table.rules_model(interval, now_us), bars) is None
 
 
 def _judge_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, most_shown: int) -> GateResult:

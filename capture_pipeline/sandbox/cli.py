@@ -18,6 +18,10 @@ _SHOWN = 6
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
+class _CouldNotRunError(click.ClickException):
+    exit_code = 2
+
+
 @click.group()
 def sandbox() -> None:
     """An exchange on loopback for trials, demonstrations and tests."""
@@ -38,7 +42,7 @@ def serve_command(port: int, config_file: Path | None, faults_file: Path | None,
     try:
         serve(_config(config_file, faults_file, options), port, _announce)
     except CaptureError as error:
-        raise click.ClickException(str(error)) from None
+        raise _CouldNotRunError(str(error)) from None
 
 
 def _config(config_file: Path | None, faults_file: Path | None, options: dict[str, Any]) -> SandboxConfig:

@@ -80,17 +80,19 @@ def rules(interval: Interval, now_us: int) -> list[Rule]:
     ]
 
 
-def model(interval: Interval, now_us: int) -> pa.DataFrameSchema:
-    """The Pandera model of bars: exact columns and types, no nulls, every rule.
+def has_schema(bars: pl.DataFrame) -> bool:
+    """Whether columns, their order and types are the table's and nothing is null: what `schema_model` says, in a hundredth of its time."""
+    return bars.schema == pl.Schema(BAR_SCHEMA) and not any(column.null_count() for column in bars)
 
-    The rules are evaluated in one pass; `failing` tells them apart once one has failed.
-    """
-    holds = [rule.holds.alias(rule.name) for rule in rules(interval, now_us)]
-    return pa.DataFrameSchema(_columns(), checks=[pa.Check(_select(holds), name="rules")], strict=True, ordered=True)
+
+def rules_model(interval: Interval, now_us: int) -> pa.DataFrameSchema:
+    """All rules, in one pass; which of them fails, and where, `rule_model` tells once one has."""
+    holds = [rule.holds.all().alias(rule.name) for rule in rules(interval, now_us)]
+    return pa.DataFrameSchema(checks=[pa.Check(_select(holds), name="rules")])
 
 
 def schema_model() -> pa.DataFrameSchema:
-    """The columns and types alone."""
+    """The columns and types."""
     return pa.DataFrameSchema(_columns(), strict=True, ordered=True)
 
 

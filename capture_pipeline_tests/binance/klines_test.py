@@ -68,7 +68,7 @@ def test_milliseconds_become_microseconds_and_the_unit_is_kept() -> None:
         (f"{ROW}\n\n".encode(), "line 2, column 1: a digit was expected"),
         (with_field(5, "NaN"), "line 1, column 6: a digit was expected, found b'NaN"),
         (with_field(5, "inf"), "line 1, column 6"),
-        (with_field(5, "1e5"), "line 1, column 6: a comma or the end of the line was expected, found b'e5"),
+        (with_field(5, "1e5"), "line 1, column 6: a comma or the end of the line was expected, found b'1e5'"),
         (with_field(5, ""), "line 1, column 6: a digit was expected"),
         (with_field(5, " 1"), "line 1, column 6: a digit was expected"),
         (with_field(5, "+1"), "line 1, column 6: a digit was expected"),

@@ -171,3 +171,14 @@ def test_the_futures_market_has_its_own_archive_and_budget(tmp_path: Path) -> No
             for path in deployment.root.rglob("bars/**/*.parquet")
         }
     assert units == {"ms"}
+
+
+def test_recheck_marks_what_was_published_anew_and_the_next_backfill_fetches_it(run: Run, deployment: Deployment) -> None:
+    """Both versions are kept."""
+    assert told(run("recheck", "--json")) == {"rechecked": 0, "published_anew": []}
+    deployment.republish("data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip")
+    (found,) = told(run("recheck", "--all", "--json"))["published_anew"]
+    assert found["file"] == "BTCUSDT-1h-2025-01.zip"
+    january, _ = told(run("backfill", "--json"))["partitions"]
+    assert january["fetched"] == ["BTCUSDT-1h-2025-01.zip"]
+    assert len(list(deployment.root.rglob("raw/**/BTCUSDT-1h-2025-01.*.zip"))) == 2

@@ -72,3 +72,26 @@ def test_the_settings_in_force_are_shown(run: Run) -> None:
     assert "properties" in json.loads(run("config", "schema").stdout)
     names = run("config", "env").stdout
     assert all(name in names for name in environment_names())
+
+
+def test_a_look_at_a_part_leaves_the_report_of_the_whole(run: Run, deployment: Deployment) -> None:
+    """With --from only a table is shown."""
+    assert run("coverage").exit_code == 0
+    before = (deployment.root / "reports" / "coverage.csv").read_bytes()
+    result = run("coverage", "--from", "2025-02")
+    assert result.exit_code == 0
+    assert "coverage.csv" not in result.stdout
+    assert (deployment.root / "reports" / "coverage.csv").read_bytes() == before
+
+
+def test_numbers_of_a_query_can_be_copied(run: Run) -> None:
+    """No separators in them."""
+    assert "1735689600000000" in run("sql", "SELECT min(open_time_us) AS first FROM bars").stdout
+
+
+def test_a_calendar_that_cannot_be_read_is_told_before_anything_is_done(run: Run, deployment: Deployment) -> None:
+    """One line and exit 2, and nothing was asked."""
+    deployment.forget_requests()
+    result = run("backfill", CAPTURE_GAPS_OUTAGE_CALENDAR="/nowhere/outages.yaml")
+    assert (result.exit_code, "/nowhere/outages.yaml" in result.stderr) == (2, True)
+    assert deployment.requests() == []

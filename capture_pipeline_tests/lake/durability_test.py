@@ -1,4 +1,4 @@
-"""What a file goes through before it stands, seen in system calls: killed or refused at any of them, readers see the old file or the new."""
+"""What a file goes through before it stands, in system calls: killed or refused at any, readers see the old file or the new."""
 
 from __future__ import annotations
 

@@ -1,0 +1,61 @@
+"""The frame in a kline zip, and the frames of zips that were just verified, so that none is inflated and parsed twice."""
+
+from __future__ import annotations
+
+import threading
+
+import polars as pl
+
+from capture_pipeline.binance.klines import parse_csv
+from capture_pipeline.binance.zips import only_entry
+from capture_pipeline.errors import MalformedData
+
+_MOST_ROWS = 400_000
+"""About 70 MB: nine months of 1m bars, or a whole symbol-year of daily files of 1h bars."""
+
+
+class ParsedFiles:
+    """Frames by name and digest, from their verification until their bars are made; safe to use from several threads.
+
+    What finds no room is parsed again: the frames that came first are needed first.
+    """
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._frames: dict[tuple[str, str | None], pl.DataFrame] = {}
+        self._mutex = threading.Lock()
+
+    def keep(self, name: str, sha256: str | None, frame: pl.DataFrame) -> None:
+        """Keep a frame if there is room."""
+        with self._mutex:
+            if sum(kept.height for kept in self._frames.values()) + frame.height <= _MOST_ROWS:
+                self._frames[name, sha256] = frame
+
+    def take(self, name: str, sha256: str | None) -> pl.DataFrame | None:
+        """The frame of this file in this version, once."""
+        with self._mutex:
+            return self._frames.pop((name, sha256), None)
+
+
+def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) -> pl.DataFrame:
+    """The klines of a zip, all within its period.
+
+    Args:
+        content: The zip.
+        stem: Its name without `.zip`.
+        max_bytes: The most it may inflate to.
+        bounds: `[start, end)` of its period.
+
+    Raises:
+        MalformedData: It is no sound kline file of that period.
+    """
+    where = f"{stem}.zip"
+    frame = parse_csv(only_entry(content, f"{stem}.csv", max_bytes, where), f"{where}:{stem}.csv")
+    opens = frame["open_time_us"]
+    outside = (opens < bounds[0]) | (opens >= bounds[1])
+    if outside.any():
+        first = outside.arg_max()
+        raise MalformedData(
+            f"row {(first or 0) + 1} opens outside the file's period", where=where, remedy="it is set aside and other sources are used"
+        )
+    return frame

@@ -1,0 +1,85 @@
+"""The kernel against a plain reading of the same bytes: what it takes, what it refuses, and every value."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from capture_pipeline.binance import kernel
+
+ROWS = [
+    b"1735689600000000,93576.00000000,93610.93000000,93537.50000000,93610.93000000,8.21827000,1735689659999999,769044.20000000,2631,4.00000001,1.00000000,0\n",
+    b"1609459200000,0.53400000,0.53400000,0.53370000,0.53400000,4237.10000000,1609459259999,2262.24477000,12,0.00000000,9999999.99999999,0\n",
+    b"1609459200000,-0.5,12345678.00000000,1,1.123,99999999999.99999999,1609459259999,0.1,0,1,1,0\r\n",
+]
+WHOLE = re.compile(rb"-?\d{1,18}\Z")
+FRACTION = re.compile(rb"-?\d{1,18}(\.\d{1,8}0*)?\Z")
+
+
+def reference(text: bytes) -> list[list[int]] | None:
+    """The values in units of 1e-8 or 1, None where a row is refused."""
+    rows = []
+    for line in text.split(b"\n")[:-1]:
+        fields = line.removesuffix(b"\r").split(b",")
+        kinds = [FRACTION if column in kernel.DECIMAL_COLUMNS else WHOLE for column in range(len(fields))]
+        if len(fields) != kernel.COLUMNS or not all(kind.match(field) for kind, field in zip(kinds, fields, strict=True)):
+            return None
+        scales = [10**8 if kind is FRACTION else 1 for kind in kinds]
+        rows.append([int(Decimal(field.decode()) * scale) for field, scale in zip(fields, scales, strict=True)])
+    return rows
+
+
+def parsed(text: bytes) -> list[list[int]] | None:
+    """The same by the kernel."""
+    low, high, is_decimal = kernel.empty_columns(text.count(b"\n"))
+    rows, status, _, _ = kernel.parse_rows(np.frombuffer(text, np.uint8), is_decimal, low, high)
+    if status != kernel.OK:
+        return None
+    words = [(low[column], high[column] if is_decimal[column] else low[column] >> 63) for column in range(kernel.COLUMNS)]
+    return [[(int(upper[row]) << 64) + (int(lower[row]) & (2**64 - 1)) for lower, upper in words] for row in range(rows)]
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS[:2] * 9, ROWS * 5, ROWS[::-1] * 5, ROWS[2:] * 9])
+def test_usual_and_unusual_rows_in_any_order(rows: list[bytes]) -> None:
+    """Whichever of its two ways a row takes."""
+    text = b"".join(rows)
+    assert parsed(text) == reference(text)
+    assert len(parsed(text) or []) == len(rows)
+
+
+whole = st.integers(0, 10**19).map(str)
+fraction = st.text("0123456789", max_size=10).map(lambda digits: f".{digits}")
+number = st.builds("{}{}{}".format, st.sampled_from(["", "", "", "-", "+"]), whole, st.one_of(st.just(""), fraction))
+eight = st.builds("{}.{:08d}".format, st.integers(0, 10**8), st.integers(0, 10**8 - 1))
+
+
+@given(st.lists(st.tuples(st.integers(0, 11), st.one_of(eight, number, whole)), max_size=12))
+def test_any_number_in_any_column_is_taken_exactly_or_refused(changes: list[tuple[int, str]]) -> None:
+    """Each change goes into a row of its own, among usual ones."""
+    rows = []
+    for column, value in changes:
+        fields = ROWS[0].rstrip().split(b",")
+        fields[column] = value.encode()
+        rows += [b",".join(fields) + b"\n", ROWS[1]]
+    text = b"".join([*rows, *ROWS[:2] * 3])
+    assert parsed(text) == reference(text)
+
+
+@given(st.integers(0, 3 * len(ROWS[0]) - 1), st.binary(max_size=3), st.integers(0, 3))
+@example(0, b"", 1)
+def test_damaged_bytes_are_read_as_they_stand_or_refused(at: int, inserted: bytes, removed: int) -> None:
+    """Bytes replaced, removed and added anywhere in three usual rows that others follow."""
+    start = ROWS[0] * 3
+    text = start[:at] + inserted + start[at + removed :] + ROWS[1] * 4
+    assert parsed(text) == reference(text)
+
+
+def test_a_text_without_its_last_line_feed_is_not_begun() -> None:
+    """No number can run out of the buffer."""
+    assert parsed(ROWS[0] * 9 + ROWS[0][:-1]) is None
+    assert parsed(b"") is None

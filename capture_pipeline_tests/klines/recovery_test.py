@@ -1,0 +1,83 @@
+"""What the lake does when files in it are lost, cleaned away, or cannot be written."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import signal
+
+from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.periods import Month
+from capture_pipeline.errors import StorageError
+from capture_pipeline.klines.backfill import Outcome, backfill
+from capture_pipeline.klines.bars import build
+from capture_pipeline.klines.check import check_bars
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline_tests.deployment import Deployment
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def january(workspace: Workspace) -> Outcome:
+    """Backfill it."""
+    (outcome,) = backfill(workspace, [workspace.partition("BTCUSDT", Month(2025, 1))], workspace.rest.server_time_us())
+    return outcome
+
+
+def _build_on_a_full_disk(root: str, environment: dict[str, str], told: multiprocessing.SimpleQueue[str]) -> None:
+    """Rebuild the bars where no file may grow beyond some bytes."""
+    from pathlib import Path  # noqa: PLC0415 - in the spawned process
+
+    deployment = Deployment(environment["CAPTURE_SANDBOX_URL"], Path(root))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+    try:
+        build(deployment.workspace, deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
+    except StorageError as error:
+        told.put(str(error))
+    else:
+        told.put("no error")
+
+
+def test_a_disk_that_takes_no_more_leaves_the_table_as_it_was(deployment: Deployment) -> None:
+    """A transient error of one line, the published bars unchanged, nothing left beside them."""
+    january(deployment.workspace)
+    bars = deployment.workspace.lake.bars(deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
+    before = bars.read_bytes()
+    told: multiprocessing.SimpleQueue[str] = SPAWN.SimpleQueue()
+    process = SPAWN.Process(target=_build_on_a_full_disk, args=(str(deployment.root), deployment.environment(), told))
+    process.start()
+    process.join(60)
+    said = told.get()
+    assert str(bars) in said
+    assert "cannot be written" in said
+    assert bars.read_bytes() == before
+    assert [path.name for path in bars.parent.iterdir()] == [bars.name]
+
+
+def test_a_quarantined_file_may_be_cleaned_away(deployment: Deployment) -> None:
+    """It is evidence and no part of the bars: the checksums of what they are made of stay good."""
+    deployment.faults({"match": {"path": "*/monthly/*BTCUSDT-1h-2025-01.zip"}, "fault": "zip_truncated"})
+    outcome = january(deployment.workspace)
+    assert outcome.archives is not None
+    (bad,) = outcome.archives.quarantined
+    assert bad.trust is Trust.MALFORMED
+    deployment.workspace.lake.resolve(bad.path or "").unlink()
+    results = check_bars(deployment.workspace, [outcome.partition], deployment.workspace.now_us())
+    assert [result.spec.name for result in results if not result.passed] == []
+
+
+def test_a_lost_rest_answer_is_asked_for_again(deployment: Deployment) -> None:
+    """So is a lost zip; the bars come out the same."""
+    workspace = deployment.reopened(CAPTURE_HISTORY_START="2025-02-01")
+    (first,) = backfill(workspace, [workspace.partition("BTCUSDT", Month(2025, 2))], workspace.rest.server_time_us())
+    assert first.topups is not None
+    assert first.bars is not None
+    workspace.lake.resolve(first.topups.manifest.pages[0].path).unlink()
+    next(workspace.lake.raw(first.partition).rglob("*.zip")).unlink()
+    (second,) = backfill(deployment.reopened(), [first.partition], workspace.rest.server_time_us())
+    assert second.error is None
+    assert second.topups is not None
+    assert second.bars is not None
+    assert second.topups.pages == 1
+    assert second.bars.sha256 == first.bars.sha256
