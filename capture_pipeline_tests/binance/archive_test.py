@@ -43,7 +43,7 @@ def test_anything_else_is_no_checksum(text: str) -> None:
         (A, A, B, True, (Trust.MISMATCH, Next.QUARANTINE)),
     ],
 )
-def test_what_a_digest_proves(own: str, published: str | None, pinned: str | None, fresh: bool, verdict: tuple[Trust, Next]) -> None:  # noqa: FBT001 - a case
+def test_what_a_digest_proves(own: str, published: str | None, pinned: str | None, fresh: bool, verdict: tuple[Trust, Next]) -> None:
     """The whole table of the checksum's states."""
     assert judge(own, published, pinned, fresh=fresh) == verdict
 

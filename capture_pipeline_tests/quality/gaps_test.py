@@ -68,7 +68,7 @@ TWICE = [page(*HOLE, NOW - 2 * HOUR_US), page(*HOLE, NOW - HOUR_US)]
         (Cause.NOT_YET_PUBLISHED, False, {"now_us": HOLE[1] + HOUR_US}),
     ],
 )
-def test_a_hole_gets_the_cause_that_the_evidence_shows(cause: Cause, verified: bool, known: dict[str, object]) -> None:  # noqa: FBT001 - a case
+def test_a_hole_gets_the_cause_that_the_evidence_shows(cause: Cause, verified: bool, known: dict[str, object]) -> None:
     """The first cause that holds, in a fixed order."""
     gaps = explain([HOLE], evidence(**known))
     assert [(gap.start_us, gap.end_us, gap.cause, gap.verified_nonexistent) for gap in gaps] == [(*HOLE, cause, verified)]
@@ -108,7 +108,7 @@ def test_rows_make_up_exactly_what_is_missing(holes: list[tuple[int, int]], outa
     ("minutes", "verified"),
     [([0], False), ([0, 29], False), ([0, 30], True), ([0, 10, 20, 29], False), ([0, 10, 20, 30], True), ([0, 20, 40], True)],
 )
-def test_absence_is_verified_by_two_sightings_thirty_minutes_apart(minutes: list[int], verified: bool) -> None:  # noqa: FBT001 - a case
+def test_absence_is_verified_by_two_sightings_thirty_minutes_apart(minutes: list[int], verified: bool) -> None:
     """Asking often in a short time proves nothing."""
     pages = [page(*HOLE, NOW + minute * MINUTE_US) for minute in minutes]
     assert (nonexistent(pages, Gaps()) == [HOLE]) is verified
