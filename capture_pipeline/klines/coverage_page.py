@@ -13,13 +13,14 @@ import polars as pl
 from capture_pipeline.config import Gates
 
 _CELL, _LEFT, _TOP, _GAP = 26, 96, 64, 2
-_COLOURS = {"whole": "#1a7f4b", "good": "#7bc47f", "warning": "#f0c05a", "critical": "#d1495b", "nothing": "#e6e8eb"}
+_COLOURS = {"whole": "#1a7f4b", "good": "#7bc47f", "warning": "#f0c05a", "critical": "#d1495b", "unknown": "#8d7bb8", "nothing": "#e6e8eb"}
 _TITLES = {
     "whole": "nothing missing but explained gaps",
     "good": "within the gates",
     "warning": "an alert",
     "critical": "critical",
-    "nothing": "nothing expected or computed",
+    "unknown": "never backfilled",
+    "nothing": "nothing expected",
 }
 _MOST_ROWS = 5000
 
@@ -28,7 +29,7 @@ def grade(row: dict[str, Any], gates: Gates) -> str:
     """Which colour a symbol-month has."""
     coverage = row["coverage_percent"]
     if coverage is None:
-        return "nothing"
+        return "unknown" if row["expected"] is None else "nothing"
     if not row["unexplained"] and coverage >= gates.coverage_error_below_percent:
         return "whole"
     if coverage < gates.coverage_critical_below_percent:
@@ -47,7 +48,7 @@ def heat_map(frame: pl.DataFrame, gates: Gates) -> str:
         gates: Where the colours change.
     """
     symbols, months = sorted(frame["symbol"].unique()), sorted(frame["month"].unique())
-    width, height = max(560, _LEFT + len(months) * _CELL + 12), _TOP + len(symbols) * _CELL + 56
+    width, height = max(560, _LEFT + len(months) * _CELL + 12), _TOP + len(symbols) * _CELL + 74
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     font = 'font-family="system-ui, sans-serif" font-size="11"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font} role="img" aria-label="Coverage by symbol and month">']
@@ -69,7 +70,9 @@ def page(frame: pl.DataFrame, summary: dict[str, Any], svg: str, title: str, gat
     template = environment.from_string(files("capture_pipeline.klines").joinpath("coverage.html.j2").read_text(encoding="utf-8"))
     rows = [{**row, "grade": grade(row, gates)} for row in frame.iter_rows(named=True)]
     notable = [
-        row for row in rows if row["grade"] != "nothing" and (row["missing"] or row["filled"] or row["conflicts"] or row["duplicates"])
+        row
+        for row in rows
+        if row["coverage_percent"] is not None and (row["missing"] or row["filled"] or row["conflicts"] or row["duplicates"])
     ]
     return template.render(
         title=title, summary=summary, svg=svg, rows=notable[:_MOST_ROWS], colours=_COLOURS, left_out=max(0, len(notable) - _MOST_ROWS)
@@ -78,9 +81,7 @@ def page(frame: pl.DataFrame, summary: dict[str, Any], svg: str, title: str, gat
 
 def _cell(row: dict[str, Any], x: int, y: int, gates: Gates) -> str:
     name = grade(row, gates)
-    coverage = (
-        "nothing expected or computed" if row["coverage_percent"] is None else f"{row['coverage_percent']:.4f} % of {row['expected']:,}"
-    )
+    coverage = _TITLES[name] if row["coverage_percent"] is None else f"{row['coverage_percent']:.4f} % of {row['expected']:,}"
     told = f"{row['symbol']} {row['month']}: {coverage}, {row['missing']:,} missing, {row['explained']:,} of them in listed outages"
     size = _CELL - _GAP
     mark = f'<circle cx="{x + size / 2}" cy="{y + size / 2}" r="3" fill="#fff"/>' if row["missing"] and name in {"whole", "good"} else ""
@@ -93,9 +94,10 @@ def _legend(y: int, width: int) -> Iterable[str]:
     """One entry a colour; on a narrow picture they go on below."""
     x = _LEFT - 86
     for name, colour in _COLOURS.items():
-        needed = 22 + 6 * len(_TITLES[name])
+        needed = 26 + 7 * len(_TITLES[name])
         if x + needed > width:
             x, y = _LEFT - 86, y + 18
         yield f'<rect x="{x}" y="{y}" width="10" height="10" rx="2" fill="{colour}"/>'
         yield f'<text x="{x + 14}" y="{y + 9}" fill="#57606a">{_TITLES[name]}</text>'
         x += needed
+    yield f'<text x="{_LEFT - 86}" y="{y + 27}" fill="#57606a">A white dot: bars missing in a listed outage, or too few to matter.</text>'
