@@ -6,8 +6,6 @@ that is something else; `klines.py` then says in words what stands there. Speed 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +14,7 @@ COLUMNS = 12
 DECIMAL_COLUMNS = (1, 2, 3, 4, 5, 7, 9, 10)
 SCALE_DIGITS = 8
 
-OK, BAD_DIGIT, TOO_LONG, TOO_PRECISE, BAD_SEPARATOR, MISSING_FIELD, EXTRA_FIELD = range(7)
+OK, BAD_DIGIT, TOO_LONG, TOO_PRECISE, BAD_SEPARATOR, MISSING_FIELD, EXTRA_FIELD, TOO_WIDE = range(8)
 
 # Positions are unsigned, which spares every access the test for a negative index; mixed with signed integers they would become floats.
 _NONE, _ONE, _WORD, _NINE, _MAX_DIGITS, _LONGEST_ROW = (
@@ -127,13 +125,19 @@ def _fraction(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
 def _store(  # noqa: PLR0917 - a kernel takes no keywords
     whole: np.int64, fraction: np.int64, low: NDArray[np.int64], high: NDArray[np.int64], column: int, row: int
-) -> None:
-    """Write `whole * 1e8 + fraction` as 128 bits; `whole` has at most 18 digits, so the product needs more than 64."""
+) -> bool:
+    """Write `whole * 1e8 + fraction` as 128 bits; `whole` has at most 18 digits, so the product needs more than 64.
+
+    Without room for high bits it is only stored where it needs none; returns whether it was.
+    """
     if -_FITS < whole < _FITS:
         value = whole * 100_000_000 + fraction
         low[column, row] = value
-        high[column, row] = value >> 63
-        return
+        if high.shape[1]:
+            high[column, row] = value >> 63
+        return True
+    if not high.shape[1]:
+        return False
     negative = whole < 0
     magnitude = np.uint64(-whole if negative else whole)
     part = np.uint64(-fraction if negative else fraction)
@@ -152,6 +156,7 @@ def _store(  # noqa: PLR0917 - a kernel takes no keywords
         high_bits = ~high_bits + (np.uint64(1) if total == np.uint64(0) else np.uint64(0))
     low[column, row] = np.int64(total)
     high[column, row] = np.int64(high_bits)
+    return True
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -181,7 +186,7 @@ def _usual_rows(text: NDArray[np.uint8], at: np.uint64, row: int, low: NDArray[n
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _any_row(  # noqa: PLR0917 - likewise
+def _any_row(  # noqa: C901, PLR0917 - a field has this many ways to be wrong
     text: NDArray[np.uint8], at: np.uint64, row: int, is_decimal: NDArray[np.uint8], low: NDArray[np.int64], high: NDArray[np.int64]
 ) -> tuple[int, int, np.uint64]:
     """Parse one row in any form: (status, column, position after it or of what is wrong)."""
@@ -190,7 +195,8 @@ def _any_row(  # noqa: PLR0917 - likewise
         if status != OK:
             return status, column, at
         if is_decimal[column]:
-            _store(whole, fraction, low, high, column, row)
+            if not _store(whole, fraction, low, high, column, row):
+                return TOO_WIDE, column, at
         else:
             low[column, row] = whole
         if column < COLUMNS - 1:
@@ -214,10 +220,11 @@ def parse_rows(
         text: The CSV without a header; its last byte is a line feed, so that no number runs out of it.
         is_decimal: Per column, 1 where a fraction may stand.
         low: Out, `(COLUMNS, rows)`: the low 64 bits of the value, decimals in units of 1e-8.
-        high: Out, same shape, all zero: the high 64 bits of decimals (two's complement).
+        high: Out, same shape, all zero: the high 64 bits of decimals (two's complement); of shape `(COLUMNS, 0)` to go without them.
 
     Returns:
-        `(rows, status, column, position)`; with a status other than `OK` the first three say where it stopped.
+        `(rows, status, column, position)`; with a status other than `OK` the first three say where it stopped, for
+        `TOO_WIDE` at a decimal that needs high bits.
     """
     at, row, size = _NONE, 0, np.uint64(text.size)
     if size == _NONE or text[size - _ONE] != _LF:
@@ -232,7 +239,19 @@ def parse_rows(
     return row, OK, 0, int(np.int64(at))
 
 
-def empty_columns(rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Arrays for `parse_rows`: low, high, is_decimal."""
-    kinds: Any = [column in DECIMAL_COLUMNS for column in range(COLUMNS)]
-    return np.empty((COLUMNS, rows), np.int64), np.zeros((COLUMNS, rows), np.int64), np.array(kinds, np.uint8)
+def parse(text: NDArray[np.uint8], most_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, tuple[int, int, int, int]]:
+    """Parse with arrays as large as needed.
+
+    Args:
+        text: As for `parse_rows`.
+        most_rows: At least its number of rows.
+
+    Returns:
+        Low and high as of `parse_rows`, high None where every decimal fits 64 bits, and what `parse_rows` returns.
+    """
+    low, is_decimal = np.empty((COLUMNS, most_rows), np.int64), np.array([column in DECIMAL_COLUMNS for column in range(COLUMNS)], np.uint8)
+    found = parse_rows(text, is_decimal, low, np.empty((COLUMNS, 0), np.int64))
+    if found[1] != TOO_WIDE:
+        return low, None, found
+    high = np.zeros((COLUMNS, most_rows), np.int64)
+    return low, high, parse_rows(text, is_decimal, low, high)

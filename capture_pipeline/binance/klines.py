@@ -19,7 +19,8 @@ from capture_pipeline.binance import kernel
 from capture_pipeline.errors import MalformedData
 
 PRICE = pl.Decimal(18, 8)
-VOLUME = pl.Decimal(38, 8)
+VOLUME = pl.Decimal(26, 8)
+"""The 18 digits before the point and the eight after it that the parser takes."""
 
 KLINE_SCHEMA = {
     "open_time_us": pl.Int64(),
@@ -94,14 +95,13 @@ def parse_csv(content: bytes, where: str) -> pl.DataFrame:
     if not content.endswith(b"\n"):
         content += b"\n"
     text = np.frombuffer(content, np.uint8, offset=offset)
-    low, high, is_decimal = kernel.empty_columns(int(np.count_nonzero(text == _LINE_FEED)))
-    rows, status, column, position = kernel.parse_rows(text, is_decimal, low, high)
+    low, high, (rows, status, column, position) = kernel.parse(text, int(np.count_nonzero(text == _LINE_FEED)))
     if status != kernel.OK:
         line, at = first_line + rows, offset + position
         field = max(content.rfind(b",", offset, at), content.rfind(b"\n", offset, at), offset - 1) + 1
         shown = re.split(rb"[,\r\n]", content[field : at + 40], maxsplit=1)[0] or content[at : at + 20].split(b"\n", 1)[0]
         raise MalformedData(f"{_WHY[status]}, found {shown!r}", where=f"{where}, line {line}, column {column + 1}", remedy=_REMEDY)
-    return _frame(low[:, :rows], high[:, :rows], where, first_line)
+    return _frame(low[:, :rows], None if high is None else high[:, :rows], where, first_line)
 
 
 def parse_rest(body: bytes, where: str) -> pl.DataFrame:
@@ -146,7 +146,7 @@ def _check_header(line: bytes, where: str) -> None:
         raise MalformedData(f"has another header: {','.join(names)[:200]!r}", where=f"{where}, line 1", remedy=_REMEDY)
 
 
-def _frame(low: NDArray[np.int64], high: NDArray[np.int64], where: str, first_line: int) -> pl.DataFrame:
+def _frame(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int) -> pl.DataFrame:
     factor, unit = _unit(low[0], where, first_line)
     columns: dict[str, pa.Array] = {}
     for index, (name, kind) in enumerate(list(KLINE_SCHEMA.items())[:-1]):
@@ -154,9 +154,9 @@ def _frame(low: NDArray[np.int64], high: NDArray[np.int64], where: str, first_li
             columns[name] = pa.array(low[index] * factor if name.endswith("_us") else low[index])
             continue
         if kind == PRICE:
-            _check_price(low[index], high[index], where, first_line)
+            _check_price(low[index], high if high is None else high[index], where, first_line)
         bits = np.empty((low.shape[1], 2), np.int64)
-        bits[:, 0], bits[:, 1] = low[index], high[index]
+        bits[:, 0], bits[:, 1] = low[index], low[index] >> 63 if high is None else high[index]
         columns[name] = pa.Array.from_buffers(pa.decimal128(kind.precision or 38, kind.scale), low.shape[1], [None, pa.py_buffer(bits)])
     frame = pl.from_arrow(pa.table(columns))
     if not isinstance(frame, pl.DataFrame):
@@ -178,8 +178,10 @@ def _unit(opens: NDArray[np.int64], where: str, first_line: int) -> tuple[int, s
     raise MalformedData(f"open time {opens[at]} {what}", where=f"{where}, line {first_line + at}", remedy=_REMEDY)
 
 
-def _check_price(low: NDArray[np.int64], high: NDArray[np.int64], where: str, first_line: int) -> None:
-    outside = (high != low >> 63) | (low >= _PRICE_LIMIT) | (low <= -_PRICE_LIMIT)
+def _check_price(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int) -> None:
+    outside = (low >= _PRICE_LIMIT) | (low <= -_PRICE_LIMIT)
+    if high is not None:
+        outside |= high != low >> 63
     if outside.any():
         raise MalformedData(
             "a price has more than ten digits", where=f"{where}, line {first_line + int(np.argmax(outside))}", remedy=_REMEDY

@@ -69,8 +69,8 @@ def _make_instance(dagster: Path, root: Path, environment: dict[str, str]) -> No
     command = [str(dagster / "dagster"), "instance", "info"]
     made = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
     if made.returncode:
-        why = made.stderr.strip().splitlines()
-        raise CliError(f"Dagster's instance in {environment['DAGSTER_HOME']} cannot be loaded: {why[-1] if why else 'it says nothing'}")
+        why = made.stderr.strip().rpartition("\n")[2].strip()[:200]
+        raise CliError(f"Dagster's instance in {environment['DAGSTER_HOME']} cannot be loaded: {why}")
 
 
 def _end(running: list[subprocess.Popen[bytes]]) -> None:

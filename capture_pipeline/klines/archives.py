@@ -7,9 +7,11 @@ reason, and the sources below it take its place.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.periods import DAY_US
@@ -58,15 +60,19 @@ def fetch_many(workspace: Workspace, partitions: list[Partition], now_us: int) -
     Yields:
         A result, or the partition with the error that ended it.
     """
-    edges, middle = _edges_first(partitions)
+    at_once = workspace.settings.http.parallel_downloads
     over = threading.Event()
-    pool = ThreadPoolExecutor(workspace.settings.http.parallel_downloads, thread_name_prefix="archive")
+    pool = ThreadPoolExecutor(at_once, thread_name_prefix="archive")
     try:
-        for group in (edges, middle):
-            running: list[tuple[Partition, Future[ArchivesResult]]] = [
-                (part, pool.submit(fetch, workspace, part, now_us, over)) for part in group
-            ]
-            for part, future in running:
+        for group in _edges_first(partitions):
+            waiting, running = iter(group), deque[tuple[Partition, Future[ArchivesResult]]]()
+            while True:
+                # Downloads do not run far ahead of who uses them: what was parsed is still at hand then, and memory is bounded.
+                begun = islice(waiting, at_once + 1 - len(running))
+                running.extend((part, pool.submit(fetch, workspace, part, now_us, over)) for part in begun)
+                if not running:
+                    break
+                part, future = running.popleft()
                 try:
                     yield future.result()
                 except CaptureError as error:

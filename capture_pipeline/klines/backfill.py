@@ -5,8 +5,13 @@ A partition that fails is told and does not hold up the others; a failed row gat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.klines.archives import ArchivesResult, fetch_many
@@ -17,6 +22,8 @@ from capture_pipeline.klines.topups import TopupResult, top_up
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gates import judge_rows
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,31 +69,60 @@ def backfill(
     Raises:
         ConfigError: A symbol is unknown to archive and REST alike.
     """
+    return side_by_side(_tasks(workspace, partitions, now_us, ask_rest=ask_rest))
+
+
+def side_by_side(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """Do tasks in threads, a core each and at most four; outcomes come in the tasks' order, and no task is begun long before its turn."""
+    at_once = min(4, os.cpu_count() or 1)
+    begun: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(at_once, thread_name_prefix="bars") as pool:
+        for task in tasks:
+            begun.append(pool.submit(task))
+            if len(begun) > at_once:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+
+
+def _tasks(workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, ask_rest: bool) -> Iterator[Callable[[], Outcome]]:
+    """What is left of each partition once the exchange has been asked; all asking is done here, one partition after the other."""
     unknown: dict[str, bool] = {}
     for fetched in fetch_many(workspace, list(partitions), now_us):
         if not isinstance(fetched, ArchivesResult):
-            yield Outcome(fetched[0], error=fetched[1])
+            yield partial(Outcome, fetched[0], error=fetched[1])
             continue
         symbol = fetched.partition.symbol
         if not fetched.manifest.usable() and unknown.setdefault(symbol, _is_unknown(workspace, symbol, now_us, ask_rest=ask_rest)):
             raise ConfigError(f"the exchange does not know {symbol}", where="symbols", remedy="mend the symbol, or wait until it is listed")
-        yield complete(workspace, fetched, now_us, ask_rest=ask_rest)
+        yield _asked(workspace, fetched, now_us, ask_rest=ask_rest)
 
 
 def complete(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_rest: bool) -> Outcome:
     """From verified archives to the gap ledger of one partition."""
+    return _asked(workspace, fetched, now_us, ask_rest=ask_rest)()
+
+
+def _asked(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_rest: bool) -> Callable[[], Outcome]:
+    """Ask REST now; what then remains asks nobody and shares no file with another partition."""
+    try:
+        topups = top_up(workspace, fetched.partition, now_us) if ask_rest else None
+    except CaptureError as error:
+        return partial(Outcome, fetched.partition, fetched, error=error)
+    return partial(_made, workspace, fetched, topups, now_us)
+
+
+def _made(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int) -> Outcome:
+    """Bars, gates and gap ledger."""
     partition = fetched.partition
-    topups: TopupResult | None = None
     bars: BarsResult | None = None
     try:
-        if ask_rest:
-            topups = top_up(workspace, partition, now_us)
         bars, frame = build(workspace, partition)
         failed = [result for result in judge_rows(frame, partition.interval, now_us, 1) if not result.passed]
         if failed:
             names = ", ".join(result.spec.name for result in failed)
             raise GateError(f"fails {names}: {failed[0].summary}", where=str(partition), remedy="see `capture check`")
-        return Outcome(partition, fetched, topups, bars, find(workspace, partition, now_us))
+        return Outcome(partition, fetched, topups, bars, find(workspace, partition, now_us, frame))
     except CaptureError as error:
         return Outcome(partition, fetched, topups, bars, error=error)
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
@@ -16,13 +14,13 @@ from capture_pipeline.klines.archive_fetch import granularity_name
 from capture_pipeline.klines.topups import finished
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.klines.zip_frames import read_zip
-from capture_pipeline.lake.files import publish_bytes, read_model, withdraw
+from capture_pipeline.lake.files import read_model, withdraw
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, TopupsManifest
+from capture_pipeline.lake.parquet import PublishedTable, publish_table
 from capture_pipeline.lake.paths import Lake, Partition
 from capture_pipeline.tables.merge import Merged, Part, merge
 
 _MB = 1 << 20
-_ZSTD_LEVEL = 1
 
 
 @dataclass(frozen=True)
@@ -63,22 +61,12 @@ def build(workspace: Workspace, partition: Partition) -> tuple[BarsResult, pl.Da
     """
     lake = workspace.lake
     merged = merge(source_parts(workspace, partition))
-    write_table(merged.bars, lake.bars(partition))
+    published = publish_table(merged.bars, lake.bars(partition))
     if merged.conflicts.is_empty():
         withdraw(lake.conflicts(partition))
     else:
-        write_table(merged.conflicts, lake.conflicts(partition))
-    return _result(lake, partition, merged), merged.bars
-
-
-def write_table(frame: pl.DataFrame, path: Path) -> None:
-    """Publish a frame as Parquet; the same rows give the same bytes.
-
-    They are made in memory: polars hides from its caller that a disk is full.
-    """
-    content = io.BytesIO()
-    frame.write_parquet(content, compression="zstd", compression_level=_ZSTD_LEVEL, statistics=True)
-    publish_bytes(path, content.getbuffer())
+        publish_table(merged.conflicts, lake.conflicts(partition))
+    return _result(partition, merged, published), merged.bars
 
 
 def read_recorded(lake: Lake, recorded: str, sha256: str | None) -> bytes:
@@ -126,15 +114,9 @@ def _rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:
     return Part("rest", page.path.rsplit("/", 1)[-1], finished(rows, interval, page.server_time_us))
 
 
-def _result(lake: Lake, partition: Partition, merged: Merged) -> BarsResult:
-    content = lake.bars(partition).read_bytes()
+def _result(partition: Partition, merged: Merged, published: PublishedTable) -> BarsResult:
     counts = merged.bars.group_by("source").len().sort("source")
+    by_source = dict(zip(counts["source"].to_list(), counts["len"].to_list(), strict=True))
     return BarsResult(
-        partition,
-        merged.bars.height,
-        dict(zip(counts["source"].to_list(), counts["len"].to_list(), strict=True)),
-        merged.duplicates,
-        merged.conflicts.height,
-        len(content),
-        hashlib.sha256(content).hexdigest(),
+        partition, merged.bars.height, by_source, merged.duplicates, merged.conflicts.height, published.bytes, published.sha256
     )

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from capture_pipeline.klines.bars import write_table
 from capture_pipeline.klines.life import known_life, trading_range
 from capture_pipeline.klines.topups import to_ask
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
+from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gaps import Evidence, explain, filled
 from capture_pipeline.quality.ranges import Range, Ranges, length, present, subtract
@@ -50,13 +50,14 @@ class GapsResult:
         return int(self.open.filter(~pl.col("explained"))["bars"].sum())
 
 
-def find(workspace: Workspace, partition: Partition, now_us: int) -> GapsResult:
+def find(workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataFrame | None = None) -> GapsResult:
     """Compute and publish the ledger of one partition from its bars and manifests; asks nobody.
 
     Args:
         workspace: The deployment.
         partition: Which one.
         now_us: The present.
+        bars: Its bars as they were published, where they are at hand.
     """
     lake, step = workspace.lake, partition.interval.us
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
@@ -66,7 +67,7 @@ def find(workspace: Workspace, partition: Partition, now_us: int) -> GapsResult:
     whole = (partition.month.start_us, max(partition.month.start_us, min(partition.month.end_us, partition.interval.floor(now_us))))
     outages = [outage for outage in workspace.outages if outage.holds_for(partition.market, partition.symbol)]
     evidence = Evidence(step, trading, now_us, outages, topups.pages, archives.files, workspace.settings.gaps)
-    sources = _sources(workspace, partition, whole)
+    sources = _sources(workspace, partition, whole, bars)
     missing = subtract([whole], [each for ranges in sources.values() for each in ranges])
     omitted = [(Cause.ARCHIVE_OMISSION, hole) for record in archives.files for hole in record.holes]
     gaps = explain(missing, evidence) + filled([*omitted, *_known_before(workspace, partition)], sources, evidence)
@@ -75,17 +76,17 @@ def find(workspace: Workspace, partition: Partition, now_us: int) -> GapsResult:
     not_expected = sum(gap.end_us - gap.start_us for gap in gaps if gap.cause in NOT_EXPECTED and not gap.filled_by)
     expected = (length([whole]) - not_expected) // step
     window = {"start_us": whole[0], "end_us": whole[1], "as_of_us": now_us, "expected": expected}
-    write_table(frame, lake.gaps(partition))
-    write_table(pl.DataFrame([window], schema=WINDOW_SCHEMA), lake.window(partition))
+    publish_table(frame, lake.gaps(partition))
+    publish_table(pl.DataFrame([window], schema=WINDOW_SCHEMA), lake.window(partition))
     fillable = length(to_ask(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us)) // step if missing else 0
     return GapsResult(partition, frame, expected, fillable)
 
 
-def _sources(workspace: Workspace, partition: Partition, whole: Range) -> dict[str, Ranges]:
+def _sources(workspace: Workspace, partition: Partition, whole: Range, bars: pl.DataFrame | None) -> dict[str, Ranges]:
     path = workspace.lake.bars(partition)
-    if not path.is_file():
+    if bars is None and not path.is_file():
         return {}
-    bars = pl.read_parquet(path, columns=["open_time_us", "source"])
+    bars = pl.read_parquet(path, columns=["open_time_us", "source"]) if bars is None else bars.select("open_time_us", "source")
     return {
         str(source): present(group["open_time_us"].to_numpy(), partition.interval.us, whole)
         for (source,), group in bars.group_by("source", maintain_order=True)

@@ -36,11 +36,11 @@ def reference(text: bytes) -> list[list[int]] | None:
 
 def parsed(text: bytes) -> list[list[int]] | None:
     """The same by the kernel."""
-    low, high, is_decimal = kernel.empty_columns(text.count(b"\n"))
-    rows, status, _, _ = kernel.parse_rows(np.frombuffer(text, np.uint8), is_decimal, low, high)
+    low, high, (rows, status, _, _) = kernel.parse(np.frombuffer(text, np.uint8), text.count(b"\n"))
     if status != kernel.OK:
         return None
-    words = [(low[column], high[column] if is_decimal[column] else low[column] >> 63) for column in range(kernel.COLUMNS)]
+    wide = [] if high is None else kernel.DECIMAL_COLUMNS
+    words = [(low[column], high[column] if high is not None and column in wide else low[column] >> 63) for column in range(kernel.COLUMNS)]
     return [[(int(upper[row]) << 64) + (int(lower[row]) & (2**64 - 1)) for lower, upper in words] for row in range(rows)]
 
 

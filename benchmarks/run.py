@@ -1,0 +1,68 @@
+"""`make bench`: every benchmark, its targets, and what was measured. Exit code 1 if a target is missed, 2 if it could not run."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import bench_coverage
+import bench_gates
+import bench_memory
+import bench_parquet
+import bench_starts
+from facts import machine
+from inputs import OUT
+from processes import PEERS, Series
+from report import HEADINGS, MISSED, SERIES_HEADINGS, Finding, publish, series_rows, table
+
+Measure = Callable[[int], tuple[list[Finding], list[Series]]]
+_BENCHMARKS: dict[str, tuple[Measure, int]] = {
+    bench_parquet.NAME: (bench_parquet.measure, 5),
+    bench_memory.NAME: (bench_memory.measure, 2),
+    bench_gates.NAME: (bench_gates.measure, 3),
+    bench_starts.NAME: (bench_starts.measure, 1),
+    bench_coverage.NAME: (bench_coverage.measure, 3),
+}
+"""What is measured, and how often unless --repeats says otherwise."""
+
+
+def main() -> int:
+    """Measure, show, write."""
+    arguments = _arguments()
+    if not Path(PEERS).is_file():
+        sys.stderr.write("The peers are not installed: run `make bench`, which installs them into .venv-bench.\n")
+        return 2
+    facts = machine()
+    print("\n".join(f"{name}: {fact}" for name, fact in facts.items()))
+    findings: list[Finding] = []
+    timed: list[tuple[str, Series]] = []
+    for name in arguments.only or _BENCHMARKS:
+        measure, repeats = _BENCHMARKS[name]
+        started = time.monotonic()
+        print(f"{name} …", end=" ", flush=True)
+        found, series = measure(arguments.repeats or repeats)
+        print(f"{time.monotonic() - started:.0f} s", flush=True)
+        findings += found
+        timed += [(name, each) for each in series]
+    shutil.rmtree(OUT / "work", ignore_errors=True)
+    publish(OUT, facts, findings, timed)
+    print("\n" + table(SERIES_HEADINGS, series_rows(timed)))
+    print("\n" + table(HEADINGS, [finding.row() for finding in findings]))
+    missed = [finding for finding in findings if finding.verdict == MISSED]
+    print(f"\n{len(missed)} targets missed; {OUT / 'results.md'}, {OUT / 'results.json'}")
+    return int(bool(missed))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", choices=list(_BENCHMARKS), help="Run this benchmark; may be repeated. Default: all.")
+    parser.add_argument("--repeats", type=int, help="Rounds of each. Default: one to five, by benchmark.")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

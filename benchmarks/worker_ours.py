@@ -1,0 +1,84 @@
+"""Ours, from a zip to gated bars: what a backfill does with a file between its download and its gap ledger.
+
+The zip lies in the lake's raw folder, as the download leaves it. Timed are the verification against the published checksum, the
+manifest, the building of bars and conflicts (digest again, inflate, exact parse, merge, publish durably) and the blocking gates.
+Several symbol-months are under way side by side, as in a backfill.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+from inputs import workspace_of
+from offline import NOW_US, file_of, from_folder, partition_of
+from stopwatch import folders, serve
+
+from capture_pipeline.binance.archive import Trust, judge, parse_checksum
+from capture_pipeline.klines.backfill import side_by_side
+from capture_pipeline.klines.bars import build
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import publish_model, sha256_file
+from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
+from capture_pipeline.quality.gates import judge_rows
+
+
+def main() -> None:
+    """Serve."""
+    zips, into = folders()
+    workspace = workspace_of(into, from_folder(zips[0].parent))
+    placed = [(path, _placed(workspace, path)) for path in zips]
+
+    def work(number: int) -> int:
+        return sum(side_by_side(partial(_convert, workspace, path, raw) for path, raw in placed[:number]))
+
+    serve(work)
+
+
+def _placed(workspace: Workspace, path: Path) -> Path:
+    file = file_of(path)
+    raw = workspace.lake.archive_file(partition_of(file), file.name, sha256_file(path))
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    raw.unlink(missing_ok=True)
+    os.link(path, raw)
+    return raw
+
+
+def _convert(workspace: Workspace, path: Path, raw: Path) -> int:
+    """Verify, build and judge one symbol-month.
+
+    Raises:
+        ValueError: A digest or a gate fails.
+    """
+    file = file_of(path)
+    partition = partition_of(file)
+    published = parse_checksum(Path(f"{path}.CHECKSUM").read_text(encoding="ascii"), file.name)
+    own = sha256_file(raw)
+    trust, _ = judge(own, published, None, fresh=False)
+    if trust is not Trust.OK:
+        raise ValueError(f"{file.name}: {trust}")
+    record = ArchiveRecord(
+        name=file.name,
+        granularity=file.granularity,
+        start_us=file.bounds[0],
+        end_us=file.bounds[1],
+        trust=trust,
+        usable=True,
+        url=workspace.archive.url(file),
+        path=workspace.lake.relative(raw),
+        sha256_own=own,
+        sha256_published=published,
+        fetched_at_us=NOW_US,
+        checked_at_us=NOW_US,
+    )
+    publish_model(workspace.lake.archives_manifest(partition), ArchivesManifest(files=[record]))
+    result, bars = build(workspace, partition)
+    failed = [gate.spec.name for gate in judge_rows(bars, partition.interval, NOW_US, 1) if not gate.passed]
+    if failed:
+        raise ValueError(f"{file.name}: {failed}")
+    return result.rows
+
+
+if __name__ == "__main__":
+    main()
