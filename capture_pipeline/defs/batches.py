@@ -1,0 +1,101 @@
+"""The partitions of one step: each is worked on whatever becomes of the others, and each gets a materialization of its own.
+
+Dagster makes one materialization a partition of the run from the one result that a step returns; what was added for a partition beforehand
+is that one's metadata. A step that fails returns nothing, so only then are the good partitions recorded by hand.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, TypeVar
+
+import dagster as dg
+
+from capture_pipeline.defs.failures import give_up_or_retry, may_retry, told
+from capture_pipeline.defs.partitions import key_of, partitions_of
+from capture_pipeline.errors import CaptureError
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.paths import Partition
+
+Described = Mapping[str, Mapping[str, Any]]
+"""Metadata by asset name, for one partition."""
+T = TypeVar("T")
+Results = Generator[tuple[Partition, T | CaptureError], None, None]
+
+
+def work_through(
+    context: dg.AssetExecutionContext,
+    workspace: Workspace,
+    results: Callable[[Sequence[Partition]], Results[T]],
+    describe: Callable[[T], Described],
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Work through the partitions of this run and report each.
+
+    Args:
+        context: Of the step.
+        workspace: The deployment.
+        results: Does the work and yields what became of each partition.
+        describe: Metadata of one result, by asset.
+
+    Yields:
+        One result an asset, from which Dagster makes one materialization a partition.
+
+    Raises:
+        Failure: Some partitions failed and trying again will not help; the others are recorded.
+        RetryRequested: Trying again may help.
+    """
+    with told(context.op_execution_context):
+        partitions = partitions_of(workspace, context.partition_keys)
+    done: dict[Partition, Described] = {}
+    failed: dict[Partition, CaptureError] = {}
+    # Closed at once when the run is stopped, wherever it stands then: the work behind it ends with it.
+    with closing(results(partitions)) as each:
+        for partition, result in each:
+            if isinstance(result, CaptureError):
+                failed[partition] = result
+                context.log.warning(f"{partition}: {result}")
+            else:
+                done[partition] = describe(result)
+                context.log.info(f"{partition}: {len(done) + len(failed)} of {len(partitions)}: {_in_words(done[partition])}")
+    if failed:
+        _end(context, done, failed)
+    yield from _all(context, done)
+
+
+def one_by_one(work: Callable[[Partition], T]) -> Callable[[Sequence[Partition]], Results[T]]:
+    """Do the work for each partition in turn; an error of the domain becomes its result."""
+
+    def results(partitions: Sequence[Partition]) -> Results[T]:
+        for partition in partitions:
+            try:
+                yield partition, work(partition)
+            except CaptureError as error:
+                yield partition, error
+
+    return results
+
+
+def _all(context: dg.AssetExecutionContext, done: Mapping[Partition, Described]) -> Iterator[dg.MaterializeResult[Any]]:
+    for partition, described in done.items():
+        for asset, metadata in described.items():
+            context.add_asset_metadata(metadata, asset_key=asset, partition_key=key_of(partition))
+    for asset in dict.fromkeys(name for described in done.values() for name in described):
+        yield dg.MaterializeResult(asset_key=asset)
+
+
+def _end(context: dg.AssetExecutionContext, done: Mapping[Partition, Described], failed: Mapping[Partition, CaptureError]) -> None:
+    """Fail or ask for a retry; before failing, what is good is recorded, since a step that fails reports nothing."""
+    retries = context.op_execution_context.retry_number
+    if not may_retry(retries, *failed.values()):
+        for partition, described in done.items():
+            key = key_of(partition)
+            tags = {f"dagster/partition/{name}": value for name, value in key.keys_by_dimension.items()}
+            for asset, metadata in described.items():
+                context.log_event(dg.AssetMaterialization(asset, partition=key, metadata=metadata, tags=tags))
+    give_up_or_retry(retries, failed)
+
+
+def _in_words(described: Described) -> str:
+    """The numbers of the first asset's metadata, for the log."""
+    numbers = next(iter(described.values()), {})
+    words = {name.removeprefix("dagster/partition_"): value for name, value in numbers.items()}
+    return ", ".join(f"{name} {value:,}" for name, value in words.items() if isinstance(value, int | float) and value)

@@ -1,0 +1,31 @@
+"""When a derived asset is made without anybody asking: its input changed, and what guards that input holds.
+
+A partition whose run ended early goes on by itself from here: the others of its run are not held up by it. A step that failed is not
+asked for again until its input changes, so nothing loops.
+"""
+
+import dagster as dg
+
+_Condition = dg.AutomationCondition
+
+AFTER_INPUT = (
+    _Condition.any_deps_updated().since_last_handled()
+    & ~_Condition.any_deps_missing()
+    & ~_Condition.any_deps_in_progress()
+    & ~_Condition.in_progress()
+    & _Condition.all_deps_blocking_checks_passed()
+).with_label("after its input, once the blocking checks passed")
+"""For partitions of any month, not the latest alone."""
+
+AFTER_ALL_RESTS = (
+    _Condition.any_deps_updated().since_last_handled() & ~_Condition.any_deps_in_progress() & ~_Condition.in_progress()
+).with_label("after its input, once no partition is being made")
+"""For reports over the whole lake: once at the end of a backfill, and also where some partition is missing or bad, which it is to show."""
+
+automation = dg.AutomationConditionSensorDefinition(
+    "automation",
+    target=dg.AssetSelection.all(),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+    description="Makes derived assets once their input changed and its blocking checks passed.",
+)

@@ -1,0 +1,50 @@
+"""Typed assets: bars, and the fields on which their sources disagree."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from capture_pipeline.defs.batches import one_by_one, work_through
+from capture_pipeline.defs.klines import describe, schemas
+from capture_pipeline.defs.klines.automation import AFTER_INPUT
+from capture_pipeline.defs.klines.raw import kline_archives, kline_topups
+from capture_pipeline.defs.partitions import BACKFILL_POLICY, PARTITIONS
+from capture_pipeline.klines.bars import BarsResult, build
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.paths import Partition
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            "bars",
+            deps=[kline_archives, kline_topups],
+            group_name="klines",
+            kinds={"polars", "parquet"},
+            code_version="1",
+            automation_condition=AFTER_INPUT,
+            description="One row a candle, one Parquet file a symbol-month; monthly files before daily ones before REST.",
+            metadata={"dagster/column_schema": schemas.BARS, "dagster/table_name": "bars"},
+        ),
+        dg.AssetSpec(
+            "bar_conflicts",
+            deps=[kline_archives, kline_topups],
+            group_name="klines",
+            kinds={"polars", "parquet"},
+            code_version="1",
+            automation_condition=AFTER_INPUT,
+            description="Fields on which two sources of the same bar disagree, with both sides.",
+            metadata={"dagster/column_schema": schemas.CONFLICTS, "dagster/table_name": "bar_conflicts"},
+        ),
+    ],
+    partitions_def=PARTITIONS,
+    backfill_policy=BACKFILL_POLICY,
+)
+def bars(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
+    """Merge the raw files."""
+
+    def merged(partition: Partition) -> BarsResult:
+        return build(workspace, partition)[0]
+
+    yield from work_through(context, workspace, one_by_one(merged), lambda result: describe.bars(workspace, result))

@@ -1,0 +1,61 @@
+"""The report over the whole lake: a heat-map, a table, a page, and the catalogue's views."""
+
+import base64
+import re
+from typing import Any
+
+import dagster as dg
+
+from capture_pipeline.defs.failures import told
+from capture_pipeline.defs.klines import schemas
+from capture_pipeline.defs.klines.automation import AFTER_ALL_RESTS
+from capture_pipeline.defs.tables import table_of
+from capture_pipeline.klines.coverage import CoverageReport, report
+from capture_pipeline.klines.tables import refresh_catalog
+from capture_pipeline.klines.workspace import Workspace
+
+_LARGEST_PICTURE = 400_000
+_ROWS_SHOWN = 200
+_TOOL_TIP = re.compile(r"<title>[^<]*</title>")
+
+
+@dg.asset(
+    group_name="klines",
+    kinds={"duckdb", "html"},
+    deps=["bar_gaps"],
+    automation_condition=AFTER_ALL_RESTS,
+    code_version="1",
+    description="Expected against present bars by symbol and month, over the whole lake; also makes the DuckDB catalogue's views anew.",
+    metadata={"dagster/column_schema": schemas.COVERAGE},
+)
+def coverage_report(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
+    """Measure, publish, and show."""
+    with told(context.op_execution_context):
+        views = refresh_catalog(workspace.lake)
+        made = report(workspace, workspace.now_us())
+    return dg.MaterializeResult(
+        metadata={**_told(made), "catalog": dg.MetadataValue.path(str(workspace.lake.catalog())), "views": ", ".join(views)}
+    )
+
+
+def _told(made: CoverageReport) -> dict[str, Any]:
+    shown = {name: value for name, value in made.summary.items() if value is not None}
+    return {
+        "heat_map": dg.MetadataValue.md(picture(made)),
+        **shown,
+        "dagster/row_count": made.frame.height,
+        "coverage": table_of(made.frame, _ROWS_SHOWN),
+        "csv": dg.MetadataValue.path(str(made.csv)),
+        "page": dg.MetadataValue.path(str(made.html)),
+    }
+
+
+def picture(made: CoverageReport) -> str:
+    """The heat-map inside the text; one that would bloat the event log is only pointed at.
+
+    Tool-tips are left out: an image has none, and they are most of its size.
+    """
+    svg = _TOOL_TIP.sub("", made.svg)
+    if len(svg) > _LARGEST_PICTURE:
+        return f"The heat-map is too large to show here; open `{made.html}`."
+    return f"![Coverage by symbol and month](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"

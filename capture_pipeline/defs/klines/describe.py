@@ -1,0 +1,143 @@
+"""Results of the domain as metadata: what a person sees beside a materialization."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.periods import iso
+from capture_pipeline.defs.batches import Described
+from capture_pipeline.defs.tables import table_of
+from capture_pipeline.klines.archives import ArchivesResult
+from capture_pipeline.klines.bars import BarsResult
+from capture_pipeline.klines.gaps import GapsResult
+from capture_pipeline.klines.reconcile import Reconciliation
+from capture_pipeline.klines.topups import TopupResult
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
+
+_MB = 1_000_000
+ROWS = "dagster/partition_row_count"
+_PAGES_SHOWN = 50
+
+
+def archives(result: ArchivesResult) -> Described:
+    """Of `kline_archives`."""
+    there = [record for record in result.manifest.files if record.trust is not Trust.NOT_PUBLISHED]
+    fresh = [record for record in there if record.name in result.fetched]
+    seconds = sum(record.seconds for record in fresh)
+    size = sum(record.bytes for record in fresh)
+    return {
+        "kline_archives": {
+            ROWS: sum(record.rows for record in result.manifest.usable()),
+            "files": len(there),
+            "fetched_now": len(fresh),
+            "bytes": sum(record.bytes for record in there),
+            "mb_per_s": round(size / _MB / seconds, 2) if seconds else 0.0,
+            "attempts": sum(record.attempts for record in fresh),
+            "quarantined": len(result.quarantined),
+            "superseded": len(result.manifest.superseded),
+            "trust": dict(Counter(str(record.trust) for record in result.manifest.files)),
+            "archive_files": table_of([_file(record) for record in there] or [{"name": "none is published yet"}]),
+        }
+    }
+
+
+def topups(result: TopupResult) -> Described:
+    """Of `kline_topups`."""
+    pages = result.manifest.pages
+    return {
+        "kline_topups": {
+            ROWS: sum(page.rows for page in pages),
+            "requests_now": result.pages,
+            "rows_now": result.rows,
+            "still_missing": result.still_missing,
+            "answers": len(pages),
+            "newest_answers": table_of([_page(page) for page in pages[-_PAGES_SHOWN:]] or [{"asked": "nothing was missing"}]),
+        }
+    }
+
+
+def bars(workspace: Workspace, result: BarsResult) -> Described:
+    """Of `bars` and `bar_conflicts`."""
+    lake = workspace.lake
+    return {
+        "bars": {
+            ROWS: result.rows,
+            "dagster/uri": str(lake.bars(result.partition)),
+            "by_source": result.by_source,
+            "duplicates": result.duplicates,
+            "conflicts": result.conflicts,
+            "bytes": result.bytes,
+            "sha256": result.sha256,
+        },
+        "bar_conflicts": {ROWS: result.conflicts, "dagster/uri": str(lake.conflicts(result.partition))},
+    }
+
+
+def gaps(workspace: Workspace, result: GapsResult) -> Described:
+    """Of `bar_gaps`."""
+    present = result.expected - result.missing
+    readable: list[dict[str, Any]] = [
+        {
+            "from": iso(row["start_us"]),
+            "to": iso(row["end_us"]),
+            **{name: row[name] for name in ("bars", "status", "cause", "explained", "filled_by", "detail")},
+        }
+        for row in result.gaps.iter_rows(named=True)
+    ]
+    return {
+        "bar_gaps": {
+            ROWS: result.gaps.height,
+            "dagster/uri": str(workspace.lake.gaps(result.partition)),
+            "expected": result.expected,
+            "missing": result.missing,
+            "unexplained": result.unexplained,
+            "fillable": result.fillable,
+            "coverage_percent": round(100 * present / result.expected, 4) if result.expected else 100.0,
+            "gaps": table_of(readable or [{"from": "no gap"}]),
+        }
+    }
+
+
+def reconciliation(result: Reconciliation) -> Described:
+    """Of `month_reconciliation`."""
+    shown = result.differences if result.differences.height else [{"open_time_us": "no source disagrees with another"}]
+    return {"month_reconciliation": {**result.summary, "report": dg.MetadataValue.path(str(result.path)), "differences": table_of(shown)}}
+
+
+def revisions(records: Sequence[ArchiveRecord]) -> dict[str, Any]:
+    """Of files that were published anew."""
+    return {"republished": len(records), "files": table_of([_file(record) for record in records])}
+
+
+def _file(record: ArchiveRecord) -> dict[str, Any]:
+    speed = round(record.bytes / _MB / record.seconds, 2) if record.seconds else 0.0
+    return {
+        "name": record.name,
+        "trust": str(record.trust),
+        "used": record.usable,
+        "rows": record.rows,
+        "bytes": record.bytes,
+        "sha256_own": record.sha256_own,
+        "sha256_published": record.sha256_published,
+        "etag": record.etag,
+        "mb_per_s": speed,
+        "attempts": record.attempts,
+        "fetched_at": iso(record.fetched_at_us),
+        "url": record.url,
+        "detail": record.detail,
+    }
+
+
+def _page(page: RestPage) -> dict[str, Any]:
+    return {
+        "asked": iso(page.asked_start_us),
+        "until": iso(page.asked_end_us),
+        "rows": page.rows,
+        "at": iso(page.server_time_us),
+        "sha256": page.sha256,
+        "url": page.url,
+    }

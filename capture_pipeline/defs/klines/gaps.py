@@ -1,0 +1,30 @@
+"""The gap ledger as an asset."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from capture_pipeline.defs.batches import one_by_one, work_through
+from capture_pipeline.defs.klines import describe, schemas
+from capture_pipeline.defs.klines.automation import AFTER_INPUT
+from capture_pipeline.defs.partitions import BACKFILL_POLICY, PARTITIONS
+from capture_pipeline.klines.gaps import find
+from capture_pipeline.klines.workspace import Workspace
+
+
+@dg.asset(
+    group_name="klines",
+    kinds={"polars", "parquet"},
+    deps=["bars"],
+    partitions_def=PARTITIONS,
+    backfill_policy=BACKFILL_POLICY,
+    automation_condition=AFTER_INPUT,
+    code_version="1",
+    description="Every missing range of a symbol-month, with its cause and what became of it. Nothing is silently missing.",
+    metadata={"dagster/column_schema": schemas.GAPS, "dagster/table_name": "bar_gaps"},
+)
+def bar_gaps(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
+    """Compute the ledger; asks nobody."""
+    found = one_by_one(lambda partition: find(workspace, partition, workspace.now_us()))
+    yield from work_through(context, workspace, found, lambda result: describe.gaps(workspace, result))

@@ -1,0 +1,85 @@
+"""Jobs by the name of the workflow; each is a selection of assets with the checks on them, or one op. None takes configuration."""
+
+import dagster as dg
+
+from capture_pipeline.defs.failures import told
+from capture_pipeline.defs.klines import describe
+from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
+from capture_pipeline.defs.partitions import key_of
+from capture_pipeline.errors import Busy, CaptureError, Transient
+from capture_pipeline.klines.revisions import recheck
+from capture_pipeline.klines.watch import due_for_recheck
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.manifests import ArchiveRecord
+from capture_pipeline.lake.paths import Partition
+
+CHAIN = ("kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_gaps")
+PARTITIONS_RECHECKED_AT_ONCE = 100
+_OUT_OF_REACH = 3
+"""After so many partitions that could not be asked the exchange is taken to be out of reach; the rota goes on next time."""
+_SOONER = {"dagster/priority": "10"}
+"""What follows the present goes before a backfill that waits in the queue."""
+
+
+initial_backfill = dg.define_asset_job(
+    "initial_backfill",
+    dg.AssetSelection.assets(*CHAIN),
+    description="All history: choose months and symbols; twelve partitions share a run.",
+)
+daily_update = dg.define_asset_job(
+    "daily_update",
+    dg.AssetSelection.assets(*CHAIN),
+    description="The open month of every symbol, in one run.",
+    tags=_SOONER,
+)
+gap_fill = dg.define_asset_job(
+    "gap_fill",
+    dg.AssetSelection.assets(*CHAIN[1:]),
+    description="Asks REST for the holes of a month that may be filled.",
+)
+month_close = dg.define_asset_job(
+    "month_close",
+    dg.AssetSelection.assets(*CHAIN, "month_reconciliation"),
+    description="Replaces what stood in for a monthly file, and tells what it changed.",
+    tags=_SOONER,
+)
+coverage = dg.define_asset_job("coverage", dg.AssetSelection.assets("coverage_report"), description="The report over the whole lake.")
+
+
+@dg.op(
+    pool=ARCHIVE_POOL,
+    out=dg.Out(dagster_type=dg.Nothing),
+    description="Reads the published checksums of the longest unread partitions again.",
+)
+def recheck_checksums(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
+    """Recheck on a rota; what was published anew is observed on `kline_archives`."""
+    with told(context):
+        now_us = workspace.now_us()
+        due = due_for_recheck(workspace, now_us, PARTITIONS_RECHECKED_AT_ONCE)
+    failed: dict[Partition, CaptureError] = {}
+    for partition in due:
+        try:
+            found = recheck(workspace, partition, now_us)
+        except Busy as error:
+            context.log.info(f"{partition}: left for the next turn: {error}")
+            continue
+        except CaptureError as error:
+            failed[partition] = error
+            if sum(isinstance(each, Transient) for each in failed.values()) >= _OUT_OF_REACH:
+                break
+            continue
+        if found:
+            context.log_event(_observed(partition, found))
+    context.log.info(f"{len(due)} partitions were due, {len(failed)} could not be asked")
+    if failed:
+        raise dg.Failure("; ".join(f"{partition}: {error}" for partition, error in failed.items()), allow_retries=False)
+
+
+@dg.job(description="Looks for archive files that were published anew under an old name.")
+def revision_watch() -> None:
+    """One op."""
+    recheck_checksums()
+
+
+def _observed(partition: Partition, found: list[ArchiveRecord]) -> dg.AssetObservation:
+    return dg.AssetObservation("kline_archives", partition=key_of(partition), metadata=describe.revisions(found))

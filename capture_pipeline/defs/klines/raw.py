@@ -1,0 +1,59 @@
+"""Raw assets: what the exchange published, exactly as sent. Nothing here parses a price."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from capture_pipeline.defs.batches import Results, one_by_one, work_through
+from capture_pipeline.defs.klines import describe, schemas
+from capture_pipeline.defs.klines.automation import AFTER_INPUT
+from capture_pipeline.defs.partitions import BACKFILL_POLICY, PARTITIONS
+from capture_pipeline.klines.archives import ArchivesResult, fetch_many
+from capture_pipeline.klines.topups import top_up
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.paths import Partition
+
+ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
+
+
+@dg.asset(
+    group_name="klines",
+    kinds={"binance", "file"},
+    partitions_def=PARTITIONS,
+    backfill_policy=BACKFILL_POLICY,
+    pool=ARCHIVE_POOL,
+    code_version="1",
+    description="Monthly kline zips of the public archive, daily ones where the monthly is not out, with their SHA-256 verified. "
+    "A file once verified is never fetched again; one that fails goes to the quarantine.",
+    metadata={"dagster/column_schema": schemas.SENT},
+)
+def kline_archives(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
+    """Fetch what is published."""
+    yield from work_through(context, workspace, partial(_fetched, workspace), describe.archives)
+
+
+@dg.asset(
+    group_name="klines",
+    kinds={"binance", "json"},
+    deps=[kline_archives],
+    partitions_def=PARTITIONS,
+    backfill_policy=BACKFILL_POLICY,
+    automation_condition=AFTER_INPUT,
+    pool=REST_POOL,
+    code_version="1",
+    description="REST answers for the candles that the archive does not have (yet). "
+    "An answer without a candle is kept as proof of its absence.",
+    metadata={"dagster/column_schema": schemas.SENT},
+)
+def kline_topups(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
+    """Ask for what is missing, by the exchange's clock."""
+    topped_up = one_by_one(lambda partition: top_up(workspace, partition, workspace.rest.server_time_us()))
+    yield from work_through(context, workspace, topped_up, describe.topups)
+
+
+def _fetched(workspace: Workspace, partitions: Sequence[Partition]) -> Results[ArchivesResult]:
+    """Fetch side by side; when the run is stopped, no further file is begun."""
+    for result in fetch_many(workspace, list(partitions), workspace.now_us()):
+        yield (result.partition, result) if isinstance(result, ArchivesResult) else result

@@ -1,0 +1,28 @@
+"""What the monthly file changed: its bars against the daily files and REST answers that stood in for it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from capture_pipeline.defs.batches import one_by_one, work_through
+from capture_pipeline.defs.klines import describe, schemas
+from capture_pipeline.defs.partitions import BACKFILL_POLICY, PARTITIONS
+from capture_pipeline.klines.reconcile import reconcile
+from capture_pipeline.klines.workspace import Workspace
+
+
+@dg.asset(
+    group_name="klines",
+    kinds={"polars", "json"},
+    deps=["bars"],
+    partitions_def=PARTITIONS,
+    backfill_policy=BACKFILL_POLICY,
+    code_version="1",
+    description="Monthly against daily files and REST, bar by bar, once a month has closed; made by the month_close job.",
+    metadata={"dagster/column_schema": schemas.CONFLICTS},
+)
+def month_reconciliation(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
+    """Compare the sources."""
+    compared = one_by_one(lambda partition: reconcile(workspace, partition))
+    yield from work_through(context, workspace, compared, describe.reconciliation)

@@ -1,0 +1,44 @@
+"""What happens by the clock, in UTC. A schedule names the partitions; it asks the exchange for nothing but the sandbox's time."""
+
+import dagster as dg
+
+from capture_pipeline.binance.periods import DAY_US, Month
+from capture_pipeline.defs.klines.jobs import coverage, daily_update
+from capture_pipeline.defs.partitions import PARTITIONS, SETTINGS, block_tags
+from capture_pipeline.defs.resources import impatient
+from capture_pipeline.errors import CaptureError
+from capture_pipeline.klines.workspace import Workspace
+
+_LATE_DAYS = 2
+"""The last days of a month come out within this time after its end."""
+
+
+@dg.schedule(
+    job=daily_update,
+    cron_schedule="30 6 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="At 06:30 UTC, when yesterday's files are out: the open month of every symbol in one run; "
+    "at a month's start the month before too.",
+)
+def daily_update_schedule(context: dg.ScheduleEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipReason:
+    """One run for the open month, whatever the number of symbols."""
+    try:
+        now_us = impatient(workspace).now_us()
+    except CaptureError as error:
+        return dg.SkipReason(f"the present is not known: {error}")
+    wanted = [month for month in workspace.months(now_us) if month >= Month.of(now_us - _LATE_DAYS * DAY_US)]
+    months = [month for month in wanted if PARTITIONS.has_partition_key(f"{month}-01|{SETTINGS.symbols[0]}")]
+    if not months:
+        return dg.SkipReason("no month of the configured history is open")
+    return dg.RunRequest(run_key=f"daily-{context.scheduled_execution_time:%Y-%m-%d}", tags=block_tags(months[0], months[-1]))
+
+
+coverage_schedule = dg.ScheduleDefinition(
+    name="coverage_schedule",
+    job=coverage,
+    cron_schedule="0 8 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="At 08:00 UTC, even if nothing was updated: only then does the freshness check notice that nothing was.",
+)

@@ -1,0 +1,67 @@
+"""The columns of every asset, as its definition shows them; those of the lake's tables come from the tables themselves."""
+
+import polars as pl
+
+from capture_pipeline.defs.tables import schema_of
+from capture_pipeline.tables.bars import BAR_SCHEMA, COLUMN_DESCRIPTIONS
+from capture_pipeline.tables.gaps import GAP_DESCRIPTIONS, GAP_SCHEMA
+from capture_pipeline.tables.merge import CONFLICT_SCHEMA
+
+_TIME, _TEXT, _COUNT, _PERCENT = pl.Int64(), pl.String(), pl.Int64(), pl.Float64()
+
+_SENT: dict[str, tuple[pl.DataType, str]] = {
+    "open_time": (_TIME, "Open time, UTC, in milliseconds or microseconds"),
+    "open": (_TEXT, "First price, quote asset, as sent"),
+    "high": (_TEXT, "Highest price, quote asset, as sent"),
+    "low": (_TEXT, "Lowest price, quote asset, as sent"),
+    "close": (_TEXT, "Last price, quote asset, as sent"),
+    "volume": (_TEXT, "Base asset traded, as sent"),
+    "close_time": (_TIME, "Last instant of the candle, in the unit of open_time"),
+    "quote_volume": (_TEXT, "Quote asset traded, as sent"),
+    "count": (_COUNT, "Number of trades"),
+    "taker_buy_volume": (_TEXT, "Base asset bought by takers, as sent"),
+    "taker_buy_quote_volume": (_TEXT, "Quote asset spent by buying takers, as sent"),
+    "ignore": (_TEXT, "Unused by the exchange"),
+}
+_CONFLICTS = {
+    "open_time_us": "Open time of the bar, microseconds UTC",
+    "field": "The column on which the sources disagree",
+    "kept_source": "Source of the bar that was kept",
+    "kept_value": "Its value",
+    "kept_file": "Its file",
+    "other_source": "The source that says otherwise",
+    "other_value": "What it says",
+    "other_file": "Its file",
+}
+COVERAGE_COLUMNS: dict[str, tuple[pl.DataType, str]] = {
+    "symbol": (_TEXT, "For instance BTCUSDT"),
+    "month": (_TEXT, "YYYY-MM, UTC"),
+    "expected": (_COUNT, "Bars that should be there; empty where gaps were never computed"),
+    "present": (_COUNT, "Distinct open times that are there"),
+    "duplicates": (_COUNT, "Rows beyond them"),
+    "missing": (_COUNT, "Expected bars that are not there"),
+    "explained": (_COUNT, "Of them, in an outage of the exchange that the calendar lists"),
+    "unexplained": (_COUNT, "Of them, without a proven cause"),
+    "filled": (_COUNT, "Bars that were missing once and are there now"),
+    "longest_gap": (_COUNT, "Bars of the longest open gap"),
+    "conflicts": (_COUNT, "Bars on which sources disagree"),
+    "monthly": (_COUNT, "Bars from monthly files"),
+    "daily": (_COUNT, "Bars from daily files"),
+    "rest": (_COUNT, "Bars from REST"),
+    "newest_us": (_TIME, "Open time of the newest bar, microseconds UTC"),
+    "as_of_us": (_TIME, "When the gaps were computed, microseconds UTC"),
+    "coverage_percent": (_PERCENT, "Share of the expected bars that is there"),
+    "explained_coverage_percent": (_PERCENT, "The same without bars in listed outages"),
+}
+_MAY_BE_EMPTY = {"expected", "newest_us", "as_of_us", "coverage_percent", "explained_coverage_percent"}
+
+SENT = schema_of({name: kind for name, (kind, _) in _SENT.items()}, {name: text for name, (_, text) in _SENT.items()})
+"""The twelve columns of the exchange, in a zip's CSV as in a REST answer."""
+BARS = schema_of(BAR_SCHEMA, COLUMN_DESCRIPTIONS)
+CONFLICTS = schema_of(CONFLICT_SCHEMA, _CONFLICTS)
+GAPS = schema_of(GAP_SCHEMA, GAP_DESCRIPTIONS, nullable={"filled_by"})
+COVERAGE = schema_of(
+    {name: kind for name, (kind, _) in COVERAGE_COLUMNS.items()},
+    {name: text for name, (_, text) in COVERAGE_COLUMNS.items()},
+    nullable=_MAY_BE_EMPTY,
+)

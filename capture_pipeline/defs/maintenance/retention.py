@@ -1,0 +1,72 @@
+"""What may be forgotten: finished runs that no partition needs any more, and old files in quarantine.
+
+Raw files and bars are never removed.
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.storage.event_log import SqliteEventLogStorage
+
+from capture_pipeline.lake.files import storage_errors
+
+DAY_S = 86_400
+_PAGE = 500
+
+
+def runs_to_forget(instance: dg.DagsterInstance, days: int) -> list[str]:
+    """Finished runs older than `days`, but for those whose materialization is a partition's newest.
+
+    Deleting a run deletes its events, and with the newest one a partition would look as if it had never been made.
+    """
+    finished = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    before = dg.RunsFilter(statuses=finished, created_before=datetime.now(UTC) - timedelta(days=days))
+    needed = runs_still_needed(instance)
+    return [record.dagster_run.run_id for record in instance.get_run_records(before) if record.dagster_run.run_id not in needed]
+
+
+def runs_still_needed(instance: dg.DagsterInstance) -> set[str]:
+    """Runs that hold the newest materialization of an asset or of one of its partitions."""
+    needed: set[str] = set()
+    for asset in instance.get_asset_keys():
+        newest = instance.get_latest_materialization_event(asset)
+        needed |= {newest.run_id} if newest else set()
+        ids = set(instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION).values())
+        ordered = sorted(ids)
+        for start in range(0, len(ordered), _PAGE):
+            wanted = dg.AssetRecordsFilter(asset, storage_ids=ordered[start : start + _PAGE])
+            needed |= {record.run_id for record in instance.fetch_materializations(wanted, limit=_PAGE).records}
+    return needed
+
+
+def forget_run(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Remove a run with its events and what it printed.
+
+    Dagster empties the sqlite file that holds a run's events and leaves the file; it also leaves what its steps printed.
+    """
+    instance.delete_run(run_id)
+    instance.compute_log_manager.delete_logs(prefix=[run_id])
+    storage = instance.event_log_storage
+    if isinstance(storage, SqliteEventLogStorage):
+        shard = Path(storage.path_for_shard(run_id))
+        for path in (shard, *(shard.with_name(shard.name + ending) for ending in ("-wal", "-shm"))):
+            path.unlink(missing_ok=True)
+
+
+def forget_quarantined(root: Path, days: int) -> int:
+    """Remove quarantined files older than `days`; their reasons stay, and so does the record in the manifest.
+
+    Args:
+        root: The quarantine's root folder.
+        days: Age.
+
+    Returns:
+        How many were removed.
+    """
+    old = [path for path in root.rglob("*.zip") if path.is_file() and path.stat().st_mtime < time.time() - days * DAY_S]
+    for path in old:
+        with storage_errors(path):
+            path.unlink(missing_ok=True)
+    return len(old)

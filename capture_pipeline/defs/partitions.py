@@ -1,0 +1,67 @@
+"""Month × symbol: the one partitioning of the project, and the way between its keys and the domain's partitions.
+
+The settings are read here, once, because partitions are part of a definition. Nothing else in `defs` reads them from a file.
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from capture_pipeline.binance.periods import Month
+from capture_pipeline.config import History
+from capture_pipeline.errors import ConfigError
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline.settings import load_settings
+
+SETTINGS = load_settings()
+
+MONTH, SYMBOL = "month", "symbol"
+PARTITIONS_PER_RUN = 12
+"""A run per partition spends most of its time on starting; twelve are a year of one symbol."""
+
+
+def months(history: History) -> dg.TimeWindowPartitionsDefinition:
+    """The months of the configured history; the open one is a partition too."""
+    end = Month(history.end.year, history.end.month).next() if history.end else None
+    return dg.MonthlyPartitionsDefinition(
+        start_date=f"{history.start:%Y-%m}-01", end_date=f"{end}-01" if end else None, timezone="UTC", end_offset=1
+    )
+
+
+PARTITIONS = dg.MultiPartitionsDefinition({MONTH: months(SETTINGS.history), SYMBOL: dg.StaticPartitionsDefinition(SETTINGS.symbols)})
+BACKFILL_POLICY = dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN)
+
+
+def key_of(partition: Partition) -> dg.MultiPartitionKey:
+    """The key of a partition, for instance `2024-12-01|BTCUSDT`."""
+    return dg.MultiPartitionKey({MONTH: f"{partition.month}-01", SYMBOL: partition.symbol})
+
+
+def partition_of(workspace: Workspace, key: str) -> Partition:
+    """The partition that a key names.
+
+    Raises:
+        ConfigError: The key is not of this deployment.
+    """
+    if not PARTITIONS.has_partition_key(key):
+        raise ConfigError(f"{key!r} is no partition of this deployment", remedy="choose one that the launchpad offers")
+    month, symbol = key.split("|")
+    return workspace.partition(symbol, Month.parse(month[:7]))
+
+
+def partitions_of(workspace: Workspace, keys: Sequence[str]) -> list[Partition]:
+    """The partitions of a run."""
+    return [partition_of(workspace, key) for key in keys]
+
+
+def block_tags(first: Month, last: Month) -> dict[str, str]:
+    """Run tags that make one run hold all symbols of the months from `first` to `last`.
+
+    A range over two dimensions is the product of their ranges, so a block is all that can be said in this way.
+    """
+    symbols = SETTINGS.symbols
+    return {
+        "dagster/asset_partition_range_start": f"{first}-01|{symbols[0]}",
+        "dagster/asset_partition_range_end": f"{last}-01|{symbols[-1]}",
+    }

@@ -1,0 +1,52 @@
+"""Frames and schemas in Dagster's terms: column schemas on definitions, capped tables in metadata."""
+
+from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+MOST_ROWS = 100
+_TYPES = {pl.Int64(): "int", pl.String(): "string", pl.Boolean(): "bool", pl.Float64(): "float"}
+
+
+def schema_of(columns: Mapping[str, pl.DataType], descriptions: Mapping[str, str], nullable: Collection[str] = ()) -> dg.TableSchema:
+    """The column schema of a table, as a definition shows it.
+
+    Args:
+        columns: Types by name.
+        descriptions: What each column holds.
+        nullable: Columns that may be empty.
+    """
+    made = [
+        dg.TableColumn(name, _type(kind), descriptions[name], dg.TableColumnConstraints(nullable=name in nullable))
+        for name, kind in columns.items()
+    ]
+    return dg.TableSchema(made)
+
+
+def table_of(rows: pl.DataFrame | Sequence[Mapping[str, Any]], most: int = MOST_ROWS) -> dg.TableMetadataValue:
+    """A table for metadata, capped; remote text is cut.
+
+    Args:
+        rows: A frame, or records with the same keys each.
+        most: Cap on rows.
+    """
+    frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), infer_schema_length=None)
+    schema = dg.TableSchema([dg.TableColumn(name, _type(kind)) for name, kind in frame.schema.items()])
+    records = [dg.TableRecord({name: _plain(value) for name, value in row.items()}) for row in frame.head(most).iter_rows(named=True)]
+    return dg.MetadataValue.table(records, schema)
+
+
+def _type(kind: pl.DataType) -> str:
+    return _TYPES.get(kind, str(kind).lower())
+
+
+def _plain(value: object) -> str | int | float | bool:
+    """What a cell may hold."""
+    if value is None:
+        return ""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return value if isinstance(value, int | float | bool) else str(value)[:300]

@@ -1,0 +1,151 @@
+"""The gates as asset checks: what blocks, what is shown of failing rows, how loud an alert is, and what a bug in a gate does."""
+
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from capture_pipeline.klines import check
+from capture_pipeline.klines.check import gate_specs
+from capture_pipeline.quality.gates import Severity
+from capture_pipeline.tables import bars as bar_table
+from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
+from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
+from capture_pipeline_tests.deployment import deployed
+
+MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
+
+
+def evaluations(result: dg.ExecuteInProcessResult, partition: str) -> dict[str, dg.AssetCheckEvaluation]:
+    return {each.check_name: each for each in result.get_asset_check_evaluations() if each.partition == partition}
+
+
+def failing_rows(evaluation: dg.AssetCheckEvaluation) -> list[dict[str, object]]:
+    table = evaluation.metadata["failing_rows"]
+    assert isinstance(table, dg.TableMetadataValue)
+    return [dict(record.data) for record in table.records]
+
+
+def steps(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {event.step_key or "" for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_START}
+
+
+def test_there_is_one_check_a_gate(definitions: dg.Definitions) -> None:
+    """Gates and checks have the same names, tables and descriptions; the bars' gates block, the others do not."""
+    graph = definitions.resolve_asset_graph()
+    checks = {check_key: graph.get_check_spec(check_key) for check_key in graph.asset_check_keys}
+    gates = {dg.AssetCheckKey(dg.AssetKey(gate.table), gate.name): gate for gate in gate_specs()}
+    assert set(checks) == set(gates)
+    for check_key, spec in checks.items():
+        assert spec.description == gates[check_key].description
+        assert spec.blocking is (gates[check_key].table == "bars" and gates[check_key].severity is Severity.ERROR)
+        assert (spec.partitions_def is None) == (gates[check_key].table == "coverage_report")
+
+
+def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(stage: Stage) -> None:
+    """One candle off the grid: no gap ledger and no reconciliation in this run; the check names the row."""
+    stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
+    result = stage.run("month_close", tags=block(JANUARY, FEBRUARY))
+    assert stage.deployment.injected()
+    assert not result.success
+    assert "bars_checks" in steps(result)
+    assert not {"bar_gaps", "month_reconciliation"} & steps(result)
+    failed = evaluations(result, key(JANUARY, BTC))["open_times_on_grid"]
+    assert (failed.passed, failed.blocking, failed.severity) == (False, True, dg.AssetCheckSeverity.ERROR)
+    assert failed.metadata["level"].value == "critical"
+    rows = failing_rows(failed)
+    assert len(rows) == failed.metadata["failing"].value == 1
+    assert int(str(rows[0]["open_time_us"])) % 3_600_000_000
+    assert all(each.passed for each in evaluations(result, key(JANUARY, ETH)).values())
+    assert stage.made("bar_gaps") == {}
+
+
+def test_failing_rows_are_capped(stage: Stage) -> None:
+    """A file altered by hand fails in every row: all are counted, twenty shown."""
+    assert stage.run("initial_backfill", key(JANUARY, BTC)).success
+    path = next(Path(stage.deployment.root).glob("lake/bars/**/bars.parquet"))
+    pl.read_parquet(path, hive_partitioning=False).with_columns(-pl.col("low")).write_parquet(path)
+    result = stage.materialize(["bar_gaps"], key(JANUARY, BTC), checks="bars")
+    assert not result.success
+    failed = evaluations(result, key(JANUARY, BTC))["prices_positive"]
+    assert failed.metadata["failing"].value == 744
+    assert len(failing_rows(failed)) == stage.workspace.settings.gates.failing_rows_shown == 20
+    assert failing_rows(failed)[0]["low"].startswith("-")  # type: ignore[attr-defined]
+
+
+def test_what_lies_downstream_follows_in_the_run_in_which_the_checks_pass(stage: Stage) -> None:
+    """Also where the bars themselves are not made in it."""
+    assert stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts"], key(JANUARY, BTC), with_checks=False).success
+    result = stage.materialize(["bar_gaps"], key(JANUARY, BTC), checks="bars")
+    assert result.success
+    order = [event.step_key for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_SUCCESS]
+    assert order[:2] == ["bars_checks", "bar_gaps"]
+
+
+def test_a_raw_file_altered_later_fails_its_check(stage: Stage) -> None:
+    """The digest of each raw file is held against the recorded one, and the file is named."""
+    assert stage.run("initial_backfill", key(JANUARY, BTC)).success
+    path = next(Path(stage.deployment.root).glob("raw/**/*.zip"))
+    path.write_bytes(path.read_bytes() + b"\0")
+    result = stage.materialize(["bar_gaps"], key(JANUARY, BTC), checks="bars")
+    failed = evaluations(result, key(JANUARY, BTC))["raw_checksums"]
+    assert not failed.passed
+    assert str(failing_rows(failed)[0]["file"]).endswith(path.name)
+
+
+def test_a_bug_in_a_gate_is_an_error_and_no_verdict(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that names a column that is not there: the step fails with its own error, is not tried again, and judges nothing."""
+    broken = bar_table.Rule("prices_positive", "Prices are positive.", pl.col("no_such_column") > 0)
+    monkeypatch.setattr(bar_table, "rules", lambda _interval, _now_us: [broken])
+    monkeypatch.setattr(check, "row_gates", lambda: [gate for gate in gate_specs() if gate.name in {"schema", "prices_positive"}])
+    result = stage.run("initial_backfill", key(JANUARY, BTC))
+    assert not result.success
+    (event,) = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_FAILURE]
+    assert event.step_key == "bars_checks"
+    assert "a gate is broken" in event.step_failure_data.error_display_string
+    assert result.get_asset_check_evaluations() == []
+    assert "bar_gaps" not in steps(result)
+
+
+@pytest.mark.parametrize(("hours", "level"), [(30, "warning"), (60, "critical")])
+def test_a_check_that_does_not_block_tells_how_loud_it_is(hours: int, level: str, stage: Stage, tmp_path: Path) -> None:
+    """Candles that nobody has: the run succeeds, coverage fails as an error, the long gap as a warning, both with their level."""
+    end = f"2024-01-{10 + hours // 24}T{hours % 24:02}:00:00Z"
+    outage = {"outages": [{"start": "2024-01-10T00:00:00Z", "end": end}], "now": NOW}
+    with deployed(tmp_path / "other", outage, **SETTINGS) as other:
+        stage.deployment = other
+        result = stage.run("initial_backfill", key(JANUARY, BTC))
+    assert result.success
+    found = evaluations(result, key(JANUARY, BTC))
+    failed = {name: each for name, each in found.items() if not each.passed}
+    assert {name: each.severity.value for name, each in failed.items()} == {
+        "coverage": "ERROR",
+        "unexplained_missing": "ERROR",
+        "long_gap": "WARN",
+    }
+    assert {each.metadata["level"].value for each in failed.values()} == {level}
+    assert failed["unexplained_missing"].metadata["failing"].value == hours
+    assert failing_rows(failed["unexplained_missing"])[0]["bars"] == hours
+
+
+def test_checks_run_alone_judge_all_that_was_ever_made(stage: Stage) -> None:
+    """As from the button on an asset's page: no partition is chosen, each that there is gets its verdicts."""
+    assert stage.run("initial_backfill", tags=block(JANUARY, JANUARY)).success
+    result = stage.materialize([], checks="bars")
+    assert result.success
+    assert evaluations(result, key(JANUARY, BTC)).keys() == evaluations(result, key(JANUARY, ETH)).keys()
+    assert {each.partition for each in result.get_asset_check_evaluations()} == {key(JANUARY, BTC), key(JANUARY, ETH)}
+    assert all(each.passed for each in result.get_asset_check_evaluations())
+
+
+def test_the_lake_is_held_to_its_gates_as_a_whole(stage: Stage) -> None:
+    """A symbol without bars and stale bars fail the checks of the report, which has no partitions."""
+    assert stage.run("initial_backfill", key(JANUARY, BTC)).success
+    result = stage.run("coverage")
+    assert result.success
+    found = {each.check_name: each for each in result.get_asset_check_evaluations()}
+    assert set(found) == {"all_symbols_present", "freshness"}
+    assert not any(each.passed for each in found.values())
+    assert [row["symbol"] for row in failing_rows(found["all_symbols_present"])] == [ETH]
+    assert [row["symbol"] for row in failing_rows(found["freshness"])] == [BTC, ETH]

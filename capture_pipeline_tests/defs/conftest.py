@@ -1,0 +1,75 @@
+"""The definitions loaded with small settings, and a deployment on a sandbox exchange for each test."""
+
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import dagster as dg
+import pytest
+
+from capture_pipeline.sandbox.server import SandboxServer
+from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline_tests.defs.stage import Stage
+from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK, Deployment
+
+NOW = "2024-03-10T12:00:00Z"
+SETTINGS = {"CAPTURE_SYMBOLS": "BTCUSDT,ETHUSDT", "CAPTURE_HISTORY_START": "2024-01-01", "CAPTURE_HISTORY_END": "2024-03-31"}
+
+
+def import_definitions(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Import the definitions anew, with the settings of this environment."""
+    forget_definitions()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return importlib.import_module("capture_pipeline.definitions")
+
+
+def forget_definitions() -> None:
+    """Leave no module behind that was made of some test's settings."""
+    for name in [name for name in sys.modules if name == "capture_pipeline.definitions" or name.startswith("capture_pipeline.defs")]:
+        del sys.modules[name]
+    package = sys.modules["capture_pipeline"]
+    for name in ("defs", "definitions"):
+        if hasattr(package, name):
+            delattr(package, name)
+
+
+@pytest.fixture(scope="session")
+def definitions() -> Iterator[dg.Definitions]:
+    """The project's definitions: two symbols, three months."""
+    with pytest.MonkeyPatch.context() as patch:
+        module = import_definitions({**QUICK, **SETTINGS, "CAPTURE_CONFIG": str(NO_SETTINGS)}, patch)
+    yield module.defs
+    forget_definitions()
+
+
+@pytest.fixture(scope="session")
+def exchange() -> Iterator[str]:
+    """The address of a sandbox exchange whose clock stands."""
+    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
+        yield server.url
+
+
+@pytest.fixture
+def deployment(exchange: str, tmp_path: Path) -> Deployment:
+    """A fresh lake at an exchange without faults, on 10 March 2024."""
+    fresh = Deployment(exchange, tmp_path / "data", **SETTINGS)
+    fresh.faults()
+    fresh.forget_requests()
+    fresh.clock(now=NOW)
+    return fresh
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance in memory."""
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as made:
+        yield made
+
+
+@pytest.fixture
+def stage(definitions: dg.Definitions, deployment: Deployment, instance: dg.DagsterInstance) -> Stage:
+    """Definitions, deployment and instance in one hand."""
+    return Stage(definitions, deployment, instance)

@@ -1,0 +1,106 @@
+"""How a step ends when some of its partitions fail: what may pass is tried again, the rest is told, and what is good stays recorded."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from capture_pipeline.errors import ConfigError, MalformedData, NetworkError, RateLimited
+from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key, part
+
+MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
+OTHERS = {key(JANUARY, ETH), key(FEBRUARY, BTC), key(FEBRUARY, ETH)}
+
+
+@pytest.fixture
+def failures(definitions: dg.Definitions) -> Any:
+    """The module, as loaded for these tests."""
+    del definitions
+    return part("failures")
+
+
+@pytest.fixture
+def at_once(failures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries without a wait."""
+    monkeypatch.setattr(failures, "RETRIES", dg.RetryPolicy(max_retries=2, delay=0))
+
+
+def retried(result: dg.ExecuteInProcessResult) -> int:
+    return sum(event.event_type is dg.DagsterEventType.STEP_RESTARTED for event in result.all_events)
+
+
+def failure(result: dg.ExecuteInProcessResult, step: str) -> Any:
+    (event,) = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_FAILURE and event.step_key == step]
+    return event.step_failure_data
+
+
+def test_a_permanent_failure_of_one_partition_keeps_the_others_recorded(stage: Stage) -> None:
+    """It is not tried again, names its partition, and three of four have their materialization with metadata."""
+    stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "status_403", "times": "always"})
+    result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
+    assert stage.deployment.injected()
+    assert not result.success
+    assert retried(result) == 0
+    data = failure(result, "kline_archives")
+    assert "1 failed: BTCUSDT 2024-01: " in data.error_display_string
+    (row,) = data.user_failure_data.metadata["failed"].records
+    assert (row.data["partition"], row.data["kind"], row.data["may_pass"]) == ("BTCUSDT 2024-01", "AccessDenied", False)
+    made = stage.made("kline_archives")
+    assert set(made) == OTHERS
+    assert made[key(JANUARY, ETH)].metadata["fetched_now"].value == 1
+    assert (made[key(JANUARY, ETH)].tags or {})["dagster/partition/symbol"] == ETH
+    assert stage.made("bars") == {}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_transient_failure_is_tried_again_and_then_all_is_recorded_once(stage: Stage) -> None:
+    """As many 503 as one step endures bring a second try of the step, and no partition twice."""
+    stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "status_503", "times": 4})
+    result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
+    assert stage.deployment.injected() == 4
+    assert result.success
+    assert retried(result) == 1
+    records = stage.instance.fetch_materializations(dg.AssetKey("kline_archives"), limit=100).records
+    assert sorted(str(record.partition_key) for record in records) == sorted({*OTHERS, key(JANUARY, BTC)})
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_transient_failure_that_stays_ends_the_step_with_the_others_recorded(stage: Stage) -> None:
+    """After the last retry it fails like a permanent one."""
+    stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "reset", "times": "always"})
+    result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
+    assert retried(result) == 2
+    assert failure(result, "kline_archives").user_failure_data.metadata["failed"].records[0].data["may_pass"] is True
+    records = stage.instance.fetch_materializations(dg.AssetKey("kline_archives"), limit=100).records
+    assert sorted(str(record.partition_key) for record in records) == sorted(OTHERS)
+
+
+def test_a_ban_asks_for_a_retry_no_sooner_than_the_exchange_says(failures: Any) -> None:
+    """Retry-After beats the policy's own delay, up to a quarter of an hour."""
+    for asked, expected in ((77.0, 77.0), (9_999.0, 900.0)):
+        with pytest.raises(dg.RetryRequested) as raised:
+            failures.give_up_or_retry(0, {}, NetworkError("reset"), RateLimited("429", retry_after_s=asked))
+        assert raised.value.seconds_to_wait == expected
+    with pytest.raises(dg.RetryRequested) as raised:
+        failures.give_up_or_retry(1, {}, NetworkError("reset"))
+    assert raised.value.seconds_to_wait is not None
+    assert 10 <= raised.value.seconds_to_wait <= 20
+
+
+def test_what_no_retry_can_help_fails_at_once(failures: Any) -> None:
+    """Permanent errors, and any error once the retries are used up; one that may pass beside one that will not is tried again."""
+    for retries, errors in ((0, [MalformedData("x")]), (3, [NetworkError("x")]), (3, [NetworkError("x"), MalformedData("y")])):
+        with pytest.raises(dg.Failure) as raised:
+            failures.give_up_or_retry(retries, {}, *errors)
+        assert raised.value.allow_retries is False
+    with pytest.raises(dg.RetryRequested):
+        failures.give_up_or_retry(0, {}, NetworkError("x"), MalformedData("y"))
+
+
+@pytest.mark.parametrize(
+    "wrong", ["2023-12-01|BTCUSDT", "2024-01-01|DOGEUSDT", "BTCUSDT|2024-01-01", "2024-01-01|../x", "2024-01-01|BTCUSDT\n", ""]
+)
+def test_a_key_of_no_partition_never_reaches_the_domain(wrong: str, stage: Stage) -> None:
+    """Run tags are free text; what is not one of the deployment's partitions is refused."""
+    with pytest.raises(ConfigError, match="is no partition of this deployment"):
+        part("partitions").partition_of(stage.workspace, wrong)

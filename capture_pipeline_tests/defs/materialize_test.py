@@ -1,0 +1,99 @@
+"""Materializing in this process against the sandbox exchange: every asset, one partition or many in a run, and what is recorded."""
+
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key
+
+ALL = {key(month, symbol) for month in (JANUARY, FEBRUARY) for symbol in (BTC, ETH)}
+
+
+def records(metadata: object) -> list[dict[str, object]]:
+    assert isinstance(metadata, dg.TableMetadataValue)
+    return [dict(record.data) for record in metadata.records]
+
+
+def test_one_partition_goes_through_all_assets(stage: Stage) -> None:
+    """The job of a month's close makes every partitioned asset, and the bars are the month's."""
+    result = stage.run("month_close", key(JANUARY, BTC))
+    assert result.success
+    for asset in (*CHAIN, "month_reconciliation"):
+        assert set(stage.made(asset)) == {key(JANUARY, BTC)}
+    metadata = stage.made("bars")[key(JANUARY, BTC)].metadata
+    frame = pl.read_parquet(str(metadata["dagster/uri"].value))
+    assert frame.height == metadata["dagster/partition_row_count"].value == 31 * 24
+    assert metadata["by_source"].value == {"monthly": 31 * 24}
+
+
+def test_archives_are_shown_with_all_that_proves_them(stage: Stage) -> None:
+    """Bytes, both SHA-256, ETag, speed, attempts and address stand beside a materialization."""
+    stage.materialize(["kline_archives"], key(JANUARY, BTC))
+    metadata = stage.made("kline_archives")[key(JANUARY, BTC)].metadata
+    (file,) = records(metadata["archive_files"])
+    manifest = stage.workspace.lake.root.joinpath("raw/spot/klines/1h/BTCUSDT/2024-01/archives.json").read_text()
+    assert file["sha256_own"] == file["sha256_published"]
+    assert str(file["sha256_own"]) in manifest
+    assert file["url"] == f"{stage.deployment.url}/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
+    assert str(file["etag"]).startswith('"')
+    assert file["bytes"] == metadata["bytes"].value
+    assert (file["attempts"], metadata["attempts"].value, metadata["fetched_now"].value) == (1, 1, 1)
+    assert float(str(metadata["mb_per_s"].value)) > 0
+
+
+def test_a_block_of_partitions_in_one_run_gets_a_materialization_each(stage: Stage) -> None:
+    """Each with metadata of its own, all from one run."""
+    result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
+    assert result.success
+    for asset in CHAIN:
+        made = stage.made(asset)
+        assert set(made) == ALL
+        assert {(materialization.tags or {})["dagster/partition/symbol"] for materialization in made.values()} == {BTC, ETH}
+    bars = stage.made("bars")
+    hours = {partition: materialization.metadata["dagster/partition_row_count"].value for partition, materialization in bars.items()}
+    assert hours == {partition: (744 if JANUARY in partition else 696) for partition in ALL}
+    assert len({str(materialization.metadata["sha256"].value) for materialization in bars.values()}) == len(ALL)
+    evaluated = {(evaluation.check_name, evaluation.partition) for evaluation in result.get_asset_check_evaluations()}
+    names = {name for name, _ in evaluated}
+    assert len(evaluated) == len(result.get_asset_check_evaluations()) == len(names) * len(ALL)
+    assert {"schema", "raw_checksums", "coverage"} <= names
+
+
+def test_a_verdict_names_the_materialization_that_it_judged(stage: Stage) -> None:
+    """Each partition's own, not the newest of the asset."""
+    result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
+    newest = {
+        str(record.partition_key): record.storage_id
+        for record in stage.instance.fetch_materializations(dg.AssetKey("bars"), limit=100).records
+    }
+    judged = {
+        str(evaluation.partition): evaluation.target_materialization_data
+        for evaluation in result.get_asset_check_evaluations()
+        if evaluation.check_name == "schema"
+    }
+    assert {partition: data.storage_id for partition, data in judged.items() if data} == newest
+
+
+def test_the_open_month_is_a_partition_and_is_topped_up(stage: Stage) -> None:
+    """Yesterday's candles and today's up to the present come from daily files and REST."""
+    result = stage.run("daily_update", tags=block(MARCH, MARCH))
+    assert result.success
+    made = stage.made("bars")[key(MARCH, ETH)].metadata
+    assert made["by_source"].value == {"daily": 9 * 24, "rest": 12}
+    gaps = stage.made("bar_gaps")[key(MARCH, ETH)].metadata
+    assert (gaps["expected"].value, gaps["missing"].value) == (9 * 24 + 12, 0)
+    topups = stage.made("kline_topups")[key(MARCH, ETH)].metadata
+    assert topups["rows_now"].value == 12
+    assert str(records(topups["newest_answers"])[0]["url"]).startswith("klines?symbol=ETHUSDT&interval=1h&startTime=")
+
+
+def test_nothing_is_pickled(stage: Stage) -> None:
+    """What assets write is published by the domain; Dagster's own storage of outputs stays unused."""
+    result = stage.run("initial_backfill", key(JANUARY, BTC))
+    assert result.success
+    storage = Path(stage.instance.storage_directory())
+    assert [path for path in storage.rglob("*") if path.is_file() and "compute_logs" not in path.parts] == []
+    kinds = {event.event_type for event in result.all_events}
+    assert dg.DagsterEventType.ASSET_MATERIALIZATION in kinds
+    assert dg.DagsterEventType.HANDLED_OUTPUT not in kinds

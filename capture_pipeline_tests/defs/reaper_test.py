@@ -1,0 +1,129 @@
+"""The reaper, with real processes: a run whose process was killed is ended, one that lives or ended well is left alone."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from capture_pipeline_tests.defs.stage import BTC, ETH, JANUARY, Stage, key, part
+
+ROOT = Path(__file__).resolve().parents[2]
+DAGSTER = Path(sys.executable).with_name("dagster")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A Dagster home with the project's own instance settings."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    shutil.copy(ROOT / "dagster_home" / "dagster.yaml", folder)
+    return folder
+
+
+@pytest.fixture
+def instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    """The instance in that home, which other processes use too."""
+    with dg.DagsterInstance.from_config(str(home)) as made:
+        yield made
+
+
+def start(stage: Stage, home: Path, symbol: str) -> subprocess.Popen[bytes]:
+    """Materialize one partition in a process of its own."""
+    environment = {**os.environ, **stage.deployment.environment(CAPTURE_HTTP_READ_TIMEOUT_S="120"), "DAGSTER_HOME": str(home)}
+    command = [str(DAGSTER), "asset", "materialize", "-m", "capture_pipeline.definitions", "--select", "kline_archives"]
+    return subprocess.Popen([*command, "--partition", key(JANUARY, symbol)], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen within a minute"
+        time.sleep(0.05)
+
+
+def statuses(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRunStatus]:
+    """Status by partition."""
+    return {run.tags["dagster/partition"]: run.status for run in instance.get_runs()}
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_ended_and_a_live_one_left_alone(stage: Stage, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL leaves a run that is shown as running, and the reaper fails it; Ctrl-C ends the other at once, though its download stalls."""
+    stalled = {"match": {"path": "*.zip"}, "fault": "timeout", "stall_s": 100, "times": "always"}
+    stage.deployment.faults(stalled)
+    killed, live = start(stage, home, BTC), start(stage, home, ETH)
+    try:
+        until(lambda: stage.deployment.injected() >= 2)
+        killed.kill()
+        killed.wait()
+        assert set(statuses(stage.instance).values()) == {dg.DagsterRunStatus.STARTED}
+        assert stage.look("dead_run_reaper").reason == "2 runs are under way, 0 of them were dead and ended"
+        monkeypatch.setattr(part("maintenance.sensors"), "GRACE_S", 0.0)
+        assert stage.look("dead_run_reaper").reason == "2 runs are under way, 1 of them were dead and ended"
+        ended = {key(JANUARY, BTC): dg.DagsterRunStatus.FAILURE, key(JANUARY, ETH): dg.DagsterRunStatus.STARTED}
+        assert statuses(stage.instance) == ended
+        assert stage.look("dead_run_reaper").reason == "1 runs are under way, 0 of them were dead and ended"
+        live.send_signal(signal.SIGINT)
+        until(lambda: statuses(stage.instance)[key(JANUARY, ETH)] is not dg.DagsterRunStatus.STARTED)
+    finally:
+        for process in (killed, live):
+            process.kill()
+            process.wait()
+    assert statuses(stage.instance)[key(JANUARY, ETH)] is dg.DagsterRunStatus.FAILURE
+    assert list((stage.deployment.root / "state" / "runs").glob("*.lock")) == []
+
+
+def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process died before it could take its lock: nothing is known for a day, then it is taken for dead; never while it is locked."""
+    job = stage.definitions.resolve_job_def("clean_up")
+    run = stage.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    stage.instance.report_engine_event("its last words", run)
+    assert stage.look("dead_run_reaper").reason == "1 runs are under way, 0 of them were dead and ended"
+    monkeypatch.setattr(part("maintenance.sensors"), "SILENCE_S", -1.0)
+    with part("liveness").alive(part("resources").life_sign(stage.workspace, run.run_id)):
+        assert stage.look("dead_run_reaper").reason == "1 runs are under way, 0 of them were dead and ended"
+    assert stage.look("dead_run_reaper").reason == "1 runs are under way, 1 of them were dead and ended"
+    ended = stage.instance.get_run_by_id(run.run_id)
+    assert ended is not None
+    assert ended.status is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_lock_says_who_lives(stage: Stage, tmp_path: Path) -> None:
+    """Held: alive. Let go without being removed: dead. Never made, or removed by a clean end: not known to be dead."""
+    liveness = part("liveness")
+    del stage
+    path = tmp_path / "runs" / "a.lock"
+    assert liveness.is_dead(path) is False
+    with liveness.alive(path):
+        assert path.exists()
+        assert liveness.is_dead(path) is False
+    assert not path.exists()
+    assert liveness.is_dead(path) is False
+    path.touch()
+    assert liveness.is_dead(path) is True
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_not_dead(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file was opened before it ended, and the lock is free after: the file is gone by then, as only a clean end leaves it."""
+    liveness = part("liveness")
+    del stage
+    path = tmp_path / "a.lock"
+    holder = liveness.alive(path)
+    holder.__enter__()
+    flock = fcntl.flock
+
+    def ends_just_before(descriptor: int, operation: int) -> None:
+        holder.__exit__(None, None, None)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", ends_just_before)
+    assert liveness.is_dead(path) is False

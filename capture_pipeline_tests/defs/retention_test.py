@@ -1,0 +1,91 @@
+"""What the clean-up removes and what it must keep."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from capture_pipeline_tests.defs.stage import BTC, ETH, JANUARY, Stage, key
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance that keeps its state in sqlite files, as the project's own does."""
+    (tmp_path / "home").mkdir()
+    with dg.DagsterInstance.from_config(str(tmp_path / "home")) as made:
+        yield made
+
+
+def age(stage: Stage, run_id: str, days: int) -> None:
+    """Make a run so many days old."""
+    created = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)
+    with sqlite3.connect(Path(stage.instance.root_directory) / "history" / "runs.db") as connection:
+        changed = connection.execute("UPDATE runs SET create_timestamp = ? WHERE run_id = ?", (created.isoformat(" "), run_id))
+        assert changed.rowcount == 1
+    connection.close()
+
+
+def files_of(stage: Stage, run_id: str) -> list[Path]:
+    return [path for path in Path(stage.instance.root_directory).rglob("*") if run_id in str(path)]
+
+
+def test_old_runs_go_with_their_files_unless_they_hold_a_newest_materialization(stage: Stage) -> None:
+    """Of three old runs the superseded one goes; the newest of each partition stays, and so does what is young."""
+    superseded = stage.run("initial_backfill", key(JANUARY, BTC)).run_id
+    other = stage.run("initial_backfill", key(JANUARY, ETH)).run_id
+    newest = stage.run("initial_backfill", key(JANUARY, BTC)).run_id
+    report = stage.run("coverage").run_id
+    young = stage.run("coverage").run_id
+    for run_id in (superseded, other, newest):
+        age(stage, run_id, 91)
+    age(stage, report, 89)
+    before = stage.made("bars")
+    assert files_of(stage, superseded)
+    cleaning = stage.run("clean_up")
+    assert cleaning.success
+    assert {run.run_id for run in stage.instance.get_runs()} == {other, newest, report, young, cleaning.run_id}
+    assert files_of(stage, superseded) == []
+    assert stage.made("bars") == before
+    assert stage.instance.get_materialized_partitions(dg.AssetKey("bars")) == {key(JANUARY, BTC), key(JANUARY, ETH)}
+
+
+def test_verdicts_outlive_the_run_that_gave_them(stage: Stage) -> None:
+    """Checks run alone hold no materialization, so their run goes; automation still knows that the bars passed."""
+    seen = dg.evaluate_automation_conditions(stage.definitions, stage.instance)
+    stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts"], key(JANUARY, BTC), with_checks=False)
+    judged = stage.materialize([], checks="bars")
+    age(stage, judged.run_id, 200)
+    assert stage.run("clean_up").success
+    assert not stage.instance.has_run(judged.run_id)
+    asked = dg.evaluate_automation_conditions(stage.definitions, stage.instance, cursor=seen.cursor)
+    assert asked.get_num_requested(dg.AssetKey("bar_gaps")) == 1
+
+
+def test_runs_under_way_are_never_removed(stage: Stage) -> None:
+    """However old."""
+    run = stage.instance.create_run_for_job(stage.definitions.resolve_job_def("coverage"), status=dg.DagsterRunStatus.STARTED)
+    age(stage, run.run_id, 1000)
+    assert stage.run("clean_up").success
+    assert stage.instance.has_run(run.run_id)
+
+
+def test_old_quarantined_files_go_and_their_reasons_stay(stage: Stage) -> None:
+    """A file set aside a year ago has served; why it was is still worth knowing, and raw files are never touched."""
+    url = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
+    stage.deployment.faults({"match": {"path": url}, "fault": "csv_nan"})
+    assert stage.run("initial_backfill", key(JANUARY, BTC)).success
+    (aside,) = (stage.deployment.root / "quarantine").rglob("*.zip")
+    raw = sorted((stage.deployment.root / "raw").rglob("*.zip"))
+    assert len(raw) == 31
+    for days, stays in ((364, True), (366, False)):
+        for path in (aside, aside.with_suffix(".reason.txt"), *raw):
+            os.utime(path, (time.time() - days * 86_400,) * 2)
+        assert stage.run("clean_up").success
+        assert aside.exists() is stays
+    assert aside.with_suffix(".reason.txt").read_text().strip()
+    assert sorted((stage.deployment.root / "raw").rglob("*.zip")) == raw

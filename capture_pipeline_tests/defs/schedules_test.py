@@ -1,0 +1,85 @@
+"""What the schedules ask for, and that one run of it covers every symbol."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from capture_pipeline_tests.defs.conftest import SETTINGS
+from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key
+from capture_pipeline_tests.deployment import Deployment
+
+
+def tick(stage: Stage, now: str) -> dg.RunRequest | dg.SkipReason:
+    """The daily schedule's one answer at that time."""
+    stage.deployment.clock(now=now)
+    schedule = stage.definitions.resolve_schedule_def("daily_update_schedule")
+    context = dg.build_schedule_context(
+        instance=stage.instance,
+        scheduled_execution_time=datetime.fromisoformat(now).astimezone(UTC),
+        resources={"workspace": stage.workspace},
+    )
+    answer = schedule(context)
+    assert isinstance(answer, dg.RunRequest | dg.SkipReason)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("now", "first", "last"),
+    [
+        ("2024-03-10T06:30:00Z", MARCH, MARCH),
+        ("2024-03-03T06:30:00Z", MARCH, MARCH),
+        ("2024-03-02T06:30:00Z", FEBRUARY, MARCH),
+        ("2024-03-01T06:30:00Z", FEBRUARY, MARCH),
+        ("2024-01-01T06:30:00Z", JANUARY, JANUARY),
+        ("2024-04-01T06:30:00Z", MARCH, MARCH),
+    ],
+)
+def test_the_daily_update_asks_for_the_open_month_and_early_in_it_for_the_one_before(now: str, first: str, last: str, stage: Stage) -> None:
+    """One run for all symbols; the first month of the history has none before, and its end has none after."""
+    request = tick(stage, now)
+    assert isinstance(request, dg.RunRequest)
+    assert {name: request.tags[name] for name in block(first, last)} == block(first, last)
+    assert request.run_key == f"daily-{now[:10]}"
+
+
+def test_its_one_run_makes_every_symbol_of_those_months(stage: Stage) -> None:
+    """The tags that it asks with name four partitions, and each is made."""
+    request = tick(stage, "2024-03-02T06:30:00Z")
+    assert isinstance(request, dg.RunRequest)
+    assert stage.run("daily_update", tags=request.tags).success
+    wanted = {key(month, symbol) for month in (FEBRUARY, MARCH) for symbol in (BTC, ETH)}
+    assert set(stage.made("bar_gaps")) == wanted
+    assert stage.made("bar_gaps")[key(MARCH, ETH)].metadata["expected"].value == 24 + 6
+
+
+def test_after_the_end_of_the_history_it_says_why_it_does_nothing(stage: Stage) -> None:
+    """A finished archive needs no update."""
+    answer = tick(stage, "2024-04-10T06:30:00Z")
+    assert isinstance(answer, dg.SkipReason)
+    assert answer.skip_message == "no month of the configured history is open"
+
+
+def test_without_an_exchange_it_says_so(stage: Stage, tmp_path: Path) -> None:
+    """The sandbox's clock is not known then; a skipped tick is no failed one."""
+    stage.deployment = Deployment("http://127.0.0.1:9", tmp_path / "data", **SETTINGS)
+    schedule = stage.definitions.resolve_schedule_def("daily_update_schedule")
+    context = dg.build_schedule_context(
+        instance=stage.instance, scheduled_execution_time=datetime(2024, 3, 10, tzinfo=UTC), resources={"workspace": stage.workspace}
+    )
+    answer = schedule(context)
+    assert isinstance(answer, dg.SkipReason)
+    assert "the present is not known" in (answer.skip_message or "")
+
+
+def test_by_the_clock_the_clean_up_goes_before_the_update_and_the_report_after(definitions: dg.Definitions) -> None:
+    """All in UTC, all running from the start."""
+    schedules = {schedule.name: schedule for schedule in definitions.get_repository_def().schedule_defs}
+    assert {name: (schedule.cron_schedule, schedule.job_name) for name, schedule in schedules.items()} == {
+        "clean_up_schedule": ("15 3 * * *", "clean_up"),
+        "daily_update_schedule": ("30 6 * * *", "daily_update"),
+        "coverage_schedule": ("0 8 * * *", "coverage"),
+    }
+    assert {schedule.execution_timezone for schedule in schedules.values()} == {"UTC"}
+    assert {schedule.default_status for schedule in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}

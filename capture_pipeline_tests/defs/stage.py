@@ -1,0 +1,125 @@
+"""What a test of the Dagster layer works with: it runs jobs in this process and reads back what Dagster recorded."""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline_tests.deployment import Deployment
+
+JANUARY, FEBRUARY, MARCH = "2024-01-01", "2024-02-01", "2024-03-01"
+BTC, ETH = "BTCUSDT", "ETHUSDT"
+QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+CHAIN = ("kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_gaps")
+
+
+def key(month: str, symbol: str) -> str:
+    """A partition's key."""
+    return f"{month}|{symbol}"
+
+
+def block(first: str, last: str, last_symbol: str = ETH) -> dict[str, str]:
+    """Run tags: both symbols, or the first one alone, of the months from `first` to `last`."""
+    return {"dagster/asset_partition_range_start": key(first, BTC), "dagster/asset_partition_range_end": key(last, last_symbol)}
+
+
+def part(name: str) -> Any:
+    """A module of the definitions, as they were loaded for these tests."""
+    return importlib.import_module(f"capture_pipeline.defs.{name}")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a sensor decided.
+
+    Attributes:
+        runs: What it asks for.
+        reason: Why it asks for nothing.
+    """
+
+    runs: list[dg.RunRequest]
+    reason: str
+
+    @property
+    def keys(self) -> list[str]:
+        """The partitions it asks for, in order."""
+        return sorted(run.partition_key or "" for run in self.runs)
+
+
+@dataclass
+class Stage:
+    """Definitions, deployment and instance.
+
+    Attributes:
+        definitions: Of the project.
+        deployment: Its lake and the controls of its exchange.
+        instance: What Dagster remembers.
+        cursors: Of the sensors, by name.
+    """
+
+    definitions: dg.Definitions
+    deployment: Deployment
+    instance: dg.DagsterInstance
+    cursors: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def workspace(self) -> Workspace:
+        """The deployment's workspace."""
+        return self.deployment.workspace
+
+    def run(self, job: str, partition: str | None = None, tags: Mapping[str, str] | None = None) -> dg.ExecuteInProcessResult:
+        """Run a job on one partition, or on those that the tags name."""
+        made = self.definitions.resolve_job_def(job)
+        return made.execute_in_process(
+            run_config=QUIET,
+            instance=self.instance,
+            partition_key=partition,
+            tags=tags,
+            resources={"workspace": self.workspace},
+            raise_on_error=False,
+        )
+
+    def materialize(
+        self,
+        assets: Iterable[str],
+        partition: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        *,
+        with_checks: bool = True,
+        checks: str | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        """Materialize some assets with or without their checks, and run the checks of one more."""
+        wanted: dg.AssetSelection = dg.AssetSelection.assets(*assets)
+        wanted = wanted if with_checks else wanted.without_checks()
+        return dg.materialize(
+            [*(self.definitions.assets or []), *(self.definitions.asset_checks or [])],  # type: ignore[list-item]
+            selection=wanted | dg.AssetSelection.checks_for_assets(checks) if checks else wanted,
+            run_config=QUIET,
+            instance=self.instance,
+            partition_key=partition,
+            tags=tags,
+            resources={"workspace": self.workspace},
+            raise_on_error=False,
+        )
+
+    def look(self, sensor: str) -> Look:
+        """One tick of a sensor, going on from its last one."""
+        made = self.definitions.resolve_sensor_def(sensor)
+        resources = {"workspace": self.workspace} if made.required_resource_keys else None
+        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursors.get(sensor), resources=resources)
+        result = made(context)
+        if isinstance(result, dg.SkipReason):
+            return Look([], result.skip_message or "")
+        if isinstance(result, dg.RunRequest):
+            return Look([result], "")
+        assert isinstance(result, dg.SensorResult)
+        self.cursors[sensor] = result.cursor
+        return Look(list(result.run_requests or []), result.skip_reason.skip_message or "" if result.skip_reason else "")
+
+    def made(self, asset: str) -> dict[str | None, dg.AssetMaterialization]:
+        """The newest materialization of each partition of an asset."""
+        records = self.instance.fetch_materializations(dg.AssetKey(asset), limit=1000, ascending=True).records
+        return {record.partition_key: materialization for record in records if (materialization := record.asset_materialization)}

@@ -1,0 +1,161 @@
+"""workspace.yaml and the instance's settings, as Dagster's own programs load them; and `capture ui` with its two processes."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+from typing import Any
+
+import dagster as dg
+import pytest
+import requests
+import yaml
+
+from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(sys.executable).parent
+LOOPBACK = "0100007F"
+HEALTH = "{instance {daemonHealth {allDaemonStatuses {daemonType required healthy lastHeartbeatErrors {message}}}}}"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with what a deployment has besides the package."""
+    shutil.copy(ROOT / "workspace.yaml", tmp_path)
+    (tmp_path / "dagster_home").mkdir()
+    shutil.copy(ROOT / "dagster_home" / "dagster.yaml", tmp_path / "dagster_home")
+    return tmp_path
+
+
+def environment(project: Path, **more: str) -> dict[str, str]:
+    settings = {**QUICK, "CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_STORAGE_ROOT": str(project / "data")}
+    return {**os.environ, **settings, "DAGSTER_HOME": str(project / "dagster_home"), **more}
+
+
+def validate(project: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [str(PROGRAMS / "dagster"), "definitions", "validate", "-w", "workspace.yaml"]
+    return subprocess.run(command, cwd=project, env=environment(project, **more), stdout=PIPE, stderr=STDOUT, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_workspace_loads(project: Path) -> None:
+    """From a folder that is not the repository's."""
+    result = validate(project)
+    assert result.returncode == 0, result.stdout
+    assert "Validation successful for code location capture_pipeline" in result.stdout
+
+
+@pytest.mark.slow
+def test_loading_warns_of_nothing(project: Path) -> None:
+    """Preview and beta features are used knowingly, at a pinned version; a log that warns at each start hides what matters."""
+    program = "import capture_pipeline.definitions as loaded; loaded.defs.get_repository_def()"
+    command = [sys.executable, "-W", "always", "-c", program]
+    result = subprocess.run(command, cwd=project, env=environment(project), stdout=PIPE, stderr=STDOUT, text=True, check=True)
+    assert [line for line in result.stdout.splitlines() if "PreviewWarning" in line or "BetaWarning" in line] == []
+
+
+@pytest.mark.slow
+def test_a_wrong_setting_shows_as_its_one_line(project: Path) -> None:
+    """The file, the key, and what was meant."""
+    wrong = project / "pipeline.yaml"
+    wrong.write_text("symbls: [BTCUSDT]\n")
+    result = validate(project, CAPTURE_CONFIG=str(wrong))
+    assert result.returncode == 1
+    lines = [line for line in result.stdout.splitlines() if "symbls" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        f"capture_pipeline.errors.ConfigError: {wrong}: symbls: unknown key; did you mean symbols? allowed: archive, "
+    )
+
+
+def test_the_instance_is_as_it_should_be(project: Path) -> None:
+    """No telemetry and no nux; queue, pools, monitoring and retention are taken as they are written."""
+    with dg.DagsterInstance.from_config(str(project / "dagster_home")) as instance:
+        assert instance.telemetry_enabled is False
+        assert instance.nux_enabled is False
+        queue = instance.get_concurrency_config()
+        assert queue.run_queue_config is not None
+        assert queue.run_queue_config.max_concurrent_runs == 4
+        assert queue.pool_config.default_pool_limit == 2
+        assert instance.run_monitoring_enabled is True
+        assert instance.run_retries_enabled is True
+        assert instance.run_retries_max_retries == 1
+        assert instance.get_settings("run_retries")["retry_on_asset_or_op_failure"] is False
+
+
+def test_the_example_for_postgres_is_a_storage_key(project: Path) -> None:
+    """It is added to dagster.yaml as it stands, and names no secret."""
+    example = yaml.safe_load((ROOT / "dagster_home" / "postgres.example.yaml").read_text())
+    assert example == {"storage": {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}}
+    assert "storage" not in yaml.safe_load((project / "dagster_home" / "dagster.yaml").read_text())
+
+
+@contextlib.contextmanager
+def running(project: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+    """`capture ui`, ended at the end with all that it started."""
+    command = [str(PROGRAMS / "capture"), "ui", "--port", str(port)]
+    with (project / "ui.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=project, env=environment(project), stdout=log, stderr=log, text=True, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def daemons(port: int) -> list[dict[str, Any]]:
+    """Every daemon, once the webserver answers and all have a heart-beat."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(requests.ConnectionError):
+            answer = requests.post(f"http://127.0.0.1:{port}/graphql", json={"query": HEALTH}, timeout=10)
+            found: list[dict[str, Any]] = answer.json()["data"]["instance"]["daemonHealth"]["allDaemonStatuses"]
+            if all(daemon["healthy"] for daemon in found if daemon["required"]):
+                return found
+        time.sleep(0.2)
+    raise AssertionError("no healthy daemons within a minute")
+
+
+def addresses(port: int) -> set[str]:
+    """The addresses on which something listens at that port, as the kernel writes them."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return {line[1].split(":")[0] for line in lines if line[3] == "0A" and int(line[1].split(":")[1], 16) == port}
+
+
+@pytest.mark.slow
+def test_the_ui_is_a_webserver_and_a_daemon_on_loopback_alone(project: Path) -> None:
+    """All daemons beat without errors, nothing listens on another address, and one SIGTERM ends both processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with running(project, port) as process:
+        found = daemons(port)
+        assert {"SENSOR", "SCHEDULER", "ASSET", "QUEUED_RUN_COORDINATOR", "MONITORING"} <= {daemon["daemonType"] for daemon in found}
+        assert [daemon["lastHeartbeatErrors"] for daemon in found if daemon["lastHeartbeatErrors"]] == []
+        assert addresses(port) == {LOOPBACK}
+        process.terminate()
+        process.wait(30)
+        assert addresses(port) == set()
+    assert "Traceback" not in (project / "ui.log").read_text()
+
+
+@pytest.mark.slow
+def test_the_instance_is_made_before_the_two_processes_look_for_it(project: Path) -> None:
+    """On a first start both would make its files and spoil each other's; so one that cannot be made ends it with one line."""
+    (project / "dagster_home" / "dagster.yaml").write_text("telemetrie: {enabled: false}\n")
+    with running(project, 1) as process:
+        assert process.wait(60) == 2
+    (line,) = (project / "ui.log").read_text().splitlines()
+    assert line.startswith(f"Error: Dagster's instance in {project / 'dagster_home'} cannot be loaded: Error 1: ")
+    assert 'unexpected config entry "telemetrie"' in line
