@@ -40,7 +40,7 @@ def gates(workspace: Workspace, partitions: list[Partition]) -> int:
 
 def coverage(workspace: Workspace, partitions: list[Partition]) -> int:
     """The coverage query."""
-    frame = measure(workspace, sorted({part.symbol for part in partitions}), sorted({part.month for part in partitions}))
+    frame = measure(workspace, sorted({part.symbol for part in partitions}), sorted({part.month for part in partitions}), NOW_US)
     return int(frame["present"].sum())
 
 

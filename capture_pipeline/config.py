@@ -35,8 +35,8 @@ Symbol = Annotated[str, AfterValidator(_symbol)]
 class History(Section):
     """Which months are kept."""
 
-    start: date = Field(date(2021, 1, 1), description="First day of the archive; its month is the first partition.")
-    end: date | None = Field(None, description="Last day, inclusive; without it the archive grows to the present.")
+    start: date = Field(date(2021, 1, 1), description="A day of the first month; that whole month is kept.")
+    end: date | None = Field(None, description="A day of the last month; that whole month is kept. Default: the present.")
 
     @model_validator(mode="after")
     def _in_order(self) -> History:

@@ -83,8 +83,12 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"cannot be read: {error.strerror}", where=str(path), remedy="set CAPTURE_CONFIG or --config to the file"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise ConfigError(f"is not YAML: {' '.join(str(error).split())}", where=str(path)) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8: {error}", where=str(path)) from None
+    except ValueError as error:
+        raise ConfigError(f"holds a date or number that there is not: {error}", where=str(path)) from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -108,17 +112,25 @@ def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[
             section = section.setdefault(key, {})
             if not isinstance(section, dict):
                 raise ConfigError(f"{key} must hold keys and values", where="pipeline.yaml")
-        section[path[-1]] = _value(environ[name], path)
+        section[path[-1]] = _value(environ[name], path, name)
         origin[path] = name
     return origin
 
 
-def _value(text: str, path: tuple[str, ...]) -> object:
+def _value(text: str, path: tuple[str, ...], name: str) -> object:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
     if path[-1] in {"symbols", "owners", "extra_hosts"}:
-        return [part.strip() for part in text.split(",") if part.strip()]
+        return parts
     if path[-1] == "pinned_checksums":
-        return dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+        return dict(_pair(part, name) for part in parts)
     return text or None
+
+
+def _pair(text: str, name: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"{name}: {text!r} is not a pair", where="environment", remedy="write FILE=SHA256, several by commas")
+    return key.strip(), value.strip()
 
 
 def _explain(error: ValidationError, origin: Mapping[tuple[str, ...], str]) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance.periods import Interval
+from capture_pipeline.binance.periods import DAY_US, Interval, Month, parse_time
 from capture_pipeline.config import DEFAULT_SYMBOLS
 from capture_pipeline.errors import ConfigError
+from capture_pipeline.quality.outages import load_calendar
 from capture_pipeline.settings import environment_names, json_schema, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,8 +74,11 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         ("venue: sandbox\nsandbox_url: 'http://10.0.0.1'\n", {}, "sandbox_url: 'http://10.0.0.1' must be http:// on one of"),
         ("- a\n", {}, "must hold keys and values"),
         ("a: [\n", {}, "is not YAML"),
+        ("history: {start: 2025-02-30}\n", {}, "p.yaml: holds a date or number that there is not: day is out of range for month"),
         ("gates: 3\n", {"CAPTURE_GATES_LONG_GAP_HOURS": "1"}, "gates must hold keys and values"),
         ("", {"CAPTURE_VENUE": "kraken"}, "(set by CAPTURE_VENUE)"),
+        ("", {"CAPTURE_ARCHIVE_PINNED_CHECKSUMS": "abc"}, "CAPTURE_ARCHIVE_PINNED_CHECKSUMS: 'abc' is not a pair"),
+        ("", {"CAPTURE_ARCHIVE_PINNED_CHECKSUMS": "a.zip=abc"}, "(set by CAPTURE_ARCHIVE_PINNED_CHECKSUMS)"),
         ("", {"CAPTURE_SYMBOL": "BTCUSDT"}, "CAPTURE_SYMBOL is no setting (did you mean CAPTURE_SYMBOLS?)"),
     ],
 )
@@ -86,6 +90,44 @@ def test_a_mistake_is_one_line_that_names_the_key(text: str, environ: dict[str, 
         load_settings(file, environ)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
+    """Settings and outage calendar alike, on one line with the file's name."""
+    file = tmp_path / "latin.yaml"
+    file.write_bytes("venue: Zürich\n".encode("latin-1"))
+    for read in (load_settings, load_calendar):
+        with pytest.raises(ConfigError, match=r"latin\.yaml: is not UTF-8") as caught:
+            read(file)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("start: 2025-02-30, end: 2025-03-01", "holds a date or number that there is not"),
+        ("start: 2025-02-02, end: 2025-02-01", "outages.0: end must lie after start"),
+        ("start: 2025-02-01, end: 2025-02-02, symbols: [btcusdt]", "outages.0.symbols.0: 'btcusdt' is not a symbol"),
+    ],
+)
+def test_a_mistake_in_the_outage_calendar_is_one_line(entry: str, told: str, tmp_path: Path) -> None:
+    """An entry that would hold for nobody is a mistake too."""
+    file = tmp_path / "outages.yaml"
+    file.write_text(f"outages: [{{{entry}}}]\n")
+    with pytest.raises(ConfigError) as caught:
+        load_calendar(file)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_last_year_of_the_calendar_has_months() -> None:
+    """December 9999 ends; what lies outside the calendar is no month and no time."""
+    assert Month.parse("9999-12").end_us - Month.parse("9999-12").start_us == 31 * DAY_US
+    for text in ("0000-01", "10000-01"):
+        with pytest.raises(ConfigError, match="is not a month"):
+            Month.parse(text)
+    with pytest.raises(ConfigError, match="is not a date or time"):
+        parse_time("9999-12-31T23:00:00-05:00")
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from capture_pipeline.binance.archive import Listed, parse_checksum, parse_listing
-from capture_pipeline.binance.http import Http, retrying
+from capture_pipeline.binance.http import Http, go_on, retrying
 from capture_pipeline.binance.urls import ArchiveFile
 from capture_pipeline.errors import MalformedData, NetworkError, ProtocolViolation
 
@@ -61,14 +61,18 @@ class ArchiveClient:
         """Where a file lies."""
         return f"{self._archive_url}/{file.path}"
 
-    def checksum(self, file: ArchiveFile) -> tuple[str | None, str | None]:
+    def checksum(self, file: ArchiveFile, over: threading.Event | None = None) -> tuple[str | None, str | None]:
         """The published SHA-256 of a zip.
+
+        Args:
+            file: Which one.
+            over: Set to ask no further.
 
         Returns:
             `(digest, None)`, or `(None, why)` where none is published or it is unreadable.
         """
         answer = retrying(
-            self._http.settings, lambda: self._http.get(self.url(file) + ".CHECKSUM", max_bytes=_CHECKSUM_CAP, headers=_IDENTITY)
+            self._http.settings, lambda: self._http.get(self.url(file) + ".CHECKSUM", max_bytes=_CHECKSUM_CAP, headers=_IDENTITY), over
         )
         if answer.status == 404:  # noqa: PLR2004
             return None, "no checksum is published"
@@ -77,8 +81,12 @@ class ArchiveClient:
         except MalformedData as error:
             return None, str(error)
 
-    def listing(self, prefix: str) -> list[Listed]:
-        """All keys below `prefix`, page by page.
+    def listing(self, prefix: str, over: threading.Event | None = None) -> list[Listed]:
+        """All keys that begin with `prefix`, page by page.
+
+        Args:
+            prefix: A folder, or also the beginning of a name in it.
+            over: Set to ask no further.
 
         Raises:
             ProtocolViolation: A page is no listing, or does not advance.
@@ -91,7 +99,7 @@ class ArchiveClient:
             def ask(params: dict[str, str | int] = params) -> bytes:
                 return self._http.get(self._listing_url, max_bytes=_LISTING_CAP, params=params).body
 
-            page = parse_listing(retrying(self._http.settings, ask))
+            page = parse_listing(retrying(self._http.settings, ask, over))
             found += page.files
             if page.next_marker is None:
                 return found
@@ -99,13 +107,14 @@ class ArchiveClient:
                 raise ProtocolViolation("a listing does not advance", where=self._listing_url + prefix)
             marker = page.next_marker
 
-    def download(self, file: ArchiveFile, sink: BinaryIO, state: Download) -> bool:
+    def download(self, file: ArchiveFile, sink: BinaryIO, state: Download, over: threading.Event | None = None) -> bool:
         """Download a zip into `sink`, going on where it ends if it still is the same version.
 
         Args:
             file: Which one.
             sink: Opened for update; holds the beginning of the version `state.etag`, or something of no version.
             state: Updated as the download goes, also where it fails.
+            over: Set to end with what has come.
 
         Returns:
             Whether the archive has the file.
@@ -116,11 +125,11 @@ class ArchiveClient:
         start = time.monotonic()
         try:
             with self._slots:
-                return retrying(self._http.settings, lambda: self._attempt(file, sink, state))
+                return retrying(self._http.settings, lambda: self._attempt(file, sink, state, over), over)
         finally:
             state.seconds = time.monotonic() - start
 
-    def _attempt(self, file: ArchiveFile, sink: BinaryIO, state: Download) -> bool:
+    def _attempt(self, file: ArchiveFile, sink: BinaryIO, state: Download, over: threading.Event | None) -> bool:
         have = sink.seek(0, 2) if state.etag else 0
         headers = {**_IDENTITY, "Range": f"bytes={have}-", "If-Range": state.etag} if have and state.etag else dict(_IDENTITY)
         state.attempts += 1
@@ -149,6 +158,7 @@ class ArchiveClient:
                 sink.write(chunk)
                 if sink.tell() > limit:
                     raise ProtocolViolation(f"is larger than {limit:,} bytes", where=self.url(file), remedy="raise http.max_zip_mb")
+                go_on(over, self.url(file))
             sink.flush()
             if total is not None and sink.tell() != total:
                 raise NetworkError(f"broke off after {sink.tell():,} of {total:,} bytes", where=self.url(file))

@@ -119,13 +119,16 @@ def parse_rest(body: bytes, where: str) -> pl.DataFrame:
     """
     try:
         rows = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise MalformedData(f"is not JSON: {body[:60]!r}", where=where, remedy="ask again; a proxy may have answered") from None
     if not isinstance(rows, list):
         raise MalformedData(f"is not an array of klines: {body[:60]!r}", where=where)
     if not rows:
         return pl.DataFrame(schema=KLINE_SCHEMA)
-    lines = [_rest_line(row, number, where) for number, row in enumerate(rows, 1)]
+    try:
+        lines = [_rest_line(row, number, where) for number, row in enumerate(rows, 1)]
+    except RecursionError:
+        raise MalformedData(f"is nested too deep: {body[:60]!r}", where=where) from None
     return parse_csv("\n".join(lines).encode(), where)
 
 

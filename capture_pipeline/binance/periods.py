@@ -9,7 +9,7 @@ import calendar
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import MINYEAR, UTC, date, datetime, timedelta
 from enum import StrEnum
 
 from capture_pipeline.errors import ConfigError
@@ -81,7 +81,7 @@ class Month:
             ConfigError: `text` is something else.
         """
         found = _MONTH.fullmatch(text)
-        if not found:
+        if not found or int(found[1]) < MINYEAR:
             raise ConfigError(f"{text!r} is not a month", remedy="write YYYY-MM, for instance 2024-12")
         return cls(int(found[1]), int(found[2]))
 
@@ -112,7 +112,7 @@ class Month:
     @property
     def end_us(self) -> int:
         """The first microsecond after it."""
-        return self.next().start_us
+        return self.start_us + calendar.monthrange(self.year, self.month)[1] * DAY_US
 
     def days(self) -> Iterator[date]:
         """Its days in order."""
@@ -153,6 +153,6 @@ def parse_time(text: str) -> int:
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return to_us(moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
         raise ConfigError(f"{text!r} is not a date or time", remedy="write 2024-12-31 or 2024-12-31T23:59:00Z") from None
-    return to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))

@@ -77,7 +77,7 @@ def evaluate(workspace: Workspace) -> list[GateResult]:
     if not begun:
         raise ConfigError("there is nothing to check", where=str(lake.root), remedy="run capture backfill first, or mend storage.root")
     with_bars = [part for part in begun if lake.bars(part).is_file() or lake.window(part).is_file()]
-    return [*check_bars(workspace, with_bars, now_us), *check_gaps(workspace, parts), *check_lake(workspace, now_us)]
+    return [*check_bars(workspace, with_bars, now_us), *check_gaps(workspace, parts, now_us), *check_lake(workspace, now_us)]
 
 
 def to_document(results: list[GateResult]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,13 +14,16 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from capture_pipeline.errors import CaptureError
+from capture_pipeline.klines.tables import refresh_catalog
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.settings import load_settings
 
-console = Console(stderr=True, highlight=False)
-EXIT_FAILED, EXIT_COULD_NOT_RUN = 1, 2
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+EXIT_FAILED, EXIT_COULD_NOT_RUN, EXIT_INTERRUPTED = 1, 2, 130
+_MOST_FAILURES = 40
 
 
 class CliError(click.ClickException):
@@ -58,11 +62,11 @@ def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Callabl
         yield lambda _: None
     elif console.is_terminal:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[last]}"),
+            TextColumn("{task.fields[last]}", markup=False),
         )
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(title, total=total, last="")
@@ -79,8 +83,24 @@ def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Callabl
 
 
 def emit_json(document: object) -> None:
-    """Write one JSON document to standard output."""
-    click.echo(json.dumps(document, indent=1, default=str))
+    """Write one JSON document to standard output; what JSON has no number for is null."""
+    click.echo(json.dumps(_plain(document), indent=1, default=str, allow_nan=False))
+
+
+def emit_failures(errors: Sequence[CaptureError]) -> None:
+    """Write errors to standard error, one a line."""
+    for error in errors[:_MOST_FAILURES]:
+        console.print(Text.assemble(("failed", "red"), f" {error}"), soft_wrap=True)
+    if len(errors) > _MOST_FAILURES:
+        click.echo(f"and {len(errors) - _MOST_FAILURES:,} more failed", err=True)
+
+
+def renew_catalog(workspace: Workspace) -> None:
+    """Renew the catalogue's views; where that fails it is told, for the data are in the lake without them."""
+    try:
+        refresh_catalog(workspace.lake)
+    except CaptureError as error:
+        click.echo(f"Warning: the catalogue was not renewed: {error}", err=True)
 
 
 def emit_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, plain: bool = False) -> None:
@@ -93,7 +113,18 @@ def emit_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, A
     for row in rows:
         table.add_row(*("" if row.get(name) is None else str(row[name]) if plain else _cell(row.get(name)) for name in columns))
     width = None if sys.stdout.isatty() and not plain else max(160, 26 * len(columns) if plain else 0)
-    Console(highlight=False, width=width, soft_wrap=plain).print(table)
+    Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=plain).print(table)
+
+
+def _plain(value: object) -> object:
+    """The same with null for NaN and infinity, and with texts as keys."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value
 
 
 def _cell(value: object) -> str:

@@ -12,11 +12,11 @@ import polars as pl
 
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.check import evaluate
-from capture_pipeline.cli.console import EXIT_FAILED, emit_table, one_line_errors, progress
+from capture_pipeline.cli.console import EXIT_FAILED, emit_table, one_line_errors, progress, renew_catalog
 from capture_pipeline.cli.fetch import summary
+from capture_pipeline.errors import ConfigError
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.coverage import report
-from capture_pipeline.klines.tables import refresh_catalog
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.sandbox.server import SandboxServer
@@ -46,7 +46,7 @@ def demo_command(folder: Path, port: int) -> None:
             click.echo("Holding the bars to the gates")
             results = evaluate(workspace)
             coverage = report(workspace, now_us)
-            refresh_catalog(workspace.lake)
+            renew_catalog(workspace)
     failed = [result for result in results if result.fails_check]
     emit_table("What the archive holds", _COLUMNS, [summary(outcome) for outcome in outcomes])
     emit_table("Holes, and what became of them", ("symbol", "from", "to", "bars", "status", "cause", "filled_by"), _holes(outcomes))
@@ -70,10 +70,30 @@ def demo_command(folder: Path, port: int) -> None:
 
 
 def prepare(folder: Path) -> Path:
-    """Lay the demo's files into its folder; returns the settings' file."""
-    for name in (SETTINGS_FILE, "outages.yaml", SANDBOX_FILE):
-        publish_bytes(folder.absolute() / name, files("capture_pipeline.cli.demo_files").joinpath(name).read_bytes())
+    """Lay the demo's files into its folder; returns the settings' file.
+
+    Raises:
+        ConfigError: A file of the same name holds something else; nothing was written.
+    """
+    shipped = files("capture_pipeline.cli.demo_files")
+    contents = {folder.absolute() / name: shipped.joinpath(name).read_bytes() for name in (SETTINGS_FILE, "outages.yaml", SANDBOX_FILE)}
+    missing = [path for path, content in contents.items() if not _is_there(path, content)]
+    for path in missing:
+        publish_bytes(path, contents[path])
     return folder / SETTINGS_FILE
+
+
+def _is_there(path: Path, content: bytes) -> bool:
+    """Whether the file holds just this."""
+    try:
+        if path.read_bytes() == content:
+            return True
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path), remedy="use another --dir") from None
+    remedy = "use another --dir; if it is an earlier demo's, it may also be removed"
+    raise ConfigError("is there and is not this demo's own file", where=str(path), remedy=remedy)
 
 
 def free_port(port: int) -> int:

@@ -9,15 +9,16 @@ from typing import Any
 import click
 
 from capture_pipeline.binance.periods import Month, iso
-from capture_pipeline.cli.console import EXIT_FAILED, console, emit_json, emit_table, one_line_errors, progress
+from capture_pipeline.cli.console import EXIT_FAILED, emit_failures, emit_json, emit_table, one_line_errors, progress, renew_catalog
 from capture_pipeline.cli.selection import partition_options, partitions
+from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.archives import fetch
 from capture_pipeline.klines.backfill import Outcome, backfill, complete
 from capture_pipeline.klines.gaps import GapsResult, find
 from capture_pipeline.klines.revisions import recheck
-from capture_pipeline.klines.tables import refresh_catalog
-from capture_pipeline.klines.watch import due_for_recheck, fillable
+from capture_pipeline.klines.watch import due_for_recheck, fillable, unfinished
 from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import make_folder
 from capture_pipeline.lake.paths import Partition
 
 _COLUMNS = ("symbol", "month", "bars", "monthly", "daily", "rest", "expected", "missing", "unexplained", "conflicts", "state")
@@ -39,13 +40,14 @@ def backfill_command(workspace: Workspace, archives_only: bool, as_json: bool) -
 @click.option("--json", "as_json", is_flag=True, help="Write the outcome of each partition as JSON.")
 @partition_options
 def topup_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
-    """Bring the open month up to now: new daily files, then REST; --from and --to choose other months."""
+    """Bring the open month up to now, and earlier ones that were left unfinished; --from and --to choose other months."""
     with one_line_errors():
         now_us = workspace.rest.server_time_us()
         chosen = click.get_current_context().params
         parts = partitions(workspace, now_us)
         if not chosen.get("first") and not chosen.get("last"):
-            parts = [part for part in parts if part.month == Month.of(now_us)]
+            left = unfinished(workspace, now_us)
+            parts = [part for part in parts if part.month == Month.of(now_us) or part in left]
         run(workspace, parts, now_us, "topup", ask_rest=True, as_json=as_json)
 
 
@@ -58,26 +60,51 @@ def gaps_command(workspace: Workspace, fill: bool, show_all: bool, as_json: bool
     """Compute the gap ledger anew and show it; with --fill, fill what can be filled."""
     with one_line_errors():
         now_us = workspace.rest.server_time_us() if fill else workspace.now_us()
-        parts = [part for part in partitions(workspace, now_us) if workspace.lake.bars(part).is_file()]
-        if fill:
-            wanted = fillable(workspace, now_us)
-            with progress("fill", len(wanted), quiet=as_json) as tell:
-                for part in wanted:
-                    outcome = complete(workspace, fetch(workspace, part, now_us), now_us, ask_rest=True)
-                    tell(_line(outcome))
+        parts = [part for part in partitions(workspace, now_us) if _has_begun(workspace, part)]
+        failures = _fill(workspace, now_us, quiet=as_json) if fill else []
         results = []
         with progress("gaps", len(parts), quiet=as_json) as tell:
             for part in parts:
                 results.append(find(workspace, part, now_us))
                 tell(str(part))
-        refresh_catalog(workspace.lake)
     rows = [row for result in results for row in _ledger(result, show_all=show_all or as_json)]
     if as_json:
         emit_json(rows)
-        return
-    emit_table(
-        "Gap ledger", ("symbol", "month", "from", "to", "bars", "status", "cause", "verified", "attempts", "filled_by"), rows[:_MOST_LISTED]
-    )
+    else:
+        _show_ledger(rows, results)
+    renew_catalog(workspace)
+    emit_failures(failures)
+    if failures:
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+def _has_begun(workspace: Workspace, part: Partition) -> bool:
+    """Whether anything of it was fetched or made."""
+    return workspace.lake.raw(part).is_dir() or workspace.lake.bars(part).is_file()
+
+
+def _fill(workspace: Workspace, now_us: int, *, quiet: bool) -> list[CaptureError]:
+    """Ask for every hole that may be filled; the errors of partitions that failed."""
+    wanted = fillable(workspace, now_us)
+    failures: list[CaptureError] = []
+    with progress("fill", len(wanted), quiet=quiet) as tell:
+        for part in wanted:
+            try:
+                outcome = complete(workspace, fetch(workspace, part, now_us), now_us, ask_rest=True)
+            except CaptureError as error:
+                outcome = Outcome(part, error=error)
+            if outcome.error:
+                failures.append(outcome.error)
+            tell(_line(outcome))
+    return failures
+
+
+def _show_ledger(rows: list[dict[str, Any]], results: list[GapsResult]) -> None:
+    """The first rows as a table, and the totals."""
+    columns = ("symbol", "month", "from", "to", "bars", "status", "cause", "verified", "attempts", "filled_by")
+    emit_table("Gap ledger", columns, rows[:_MOST_LISTED])
+    if len(rows) > _MOST_LISTED:
+        click.echo(f"and {len(rows) - _MOST_LISTED:,} more; --json has them all")
     missing, unexplained = sum(result.missing for result in results), sum(result.unexplained for result in results)
     click.echo(f"{len(results)} partitions, {missing:,} expected bars missing, {unexplained:,} of them unexplained")
 
@@ -111,15 +138,15 @@ def recheck_command(workspace: Workspace, every: bool, as_json: bool) -> None:  
 def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, ask_rest: bool, as_json: bool) -> None:
     """Backfill partitions with progress, show what became of them, and exit with 1 if any failed."""
     started = time.monotonic()
+    make_folder(workspace.lake.root)
     outcomes: list[Outcome] = []
     with progress(title, len(parts), quiet=as_json) as tell:
         for outcome in backfill(workspace, parts, now_us, ask_rest=ask_rest):
             outcomes.append(outcome)
             tell(_line(outcome))
-    refresh_catalog(workspace.lake)
     outcomes.sort(key=lambda outcome: (outcome.partition.symbol, outcome.partition.month))
     rows = [summary(outcome) for outcome in outcomes]
-    failed = [outcome for outcome in outcomes if outcome.error]
+    failures = [outcome.error for outcome in outcomes if outcome.error]
     if as_json:
         emit_json({"as_of": iso(now_us), "seconds": round(time.monotonic() - started, 3), "partitions": rows})
     else:
@@ -128,11 +155,11 @@ def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *
             emit_table(f"{title}: {workspace.settings.market} {workspace.settings.interval}", _COLUMNS, listed)
         total = sum(row["bars"] or 0 for row in rows)
         click.echo(
-            f"{len(rows)} partitions, {total:,} bars, {len(failed)} failed, {time.monotonic() - started:.1f} s; in {workspace.lake.root}"
+            f"{len(rows)} partitions, {total:,} bars, {len(failures)} failed, {time.monotonic() - started:.1f} s; in {workspace.lake.root}"
         )
-        for outcome in failed[:_MOST_LISTED]:
-            console.print(f"[red]failed[/] {outcome.error}", markup=True)
-    if failed:
+        emit_failures(failures)
+    renew_catalog(workspace)
+    if failures:
         click.get_current_context().exit(EXIT_FAILED)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import click
 import duckdb
 import yaml
 
-from capture_pipeline.cli.console import CliError, emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.console import CliError, emit_json, emit_table, one_line_errors, renew_catalog
 from capture_pipeline.cli.selection import config_option, partition_options
 from capture_pipeline.klines.coverage import report
-from capture_pipeline.klines.tables import refresh_catalog
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.catalog import connect
 from capture_pipeline.settings import environment_names, json_schema
@@ -59,20 +59,37 @@ def coverage_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT0
 @config_option
 def sql_command(workspace: Workspace, query: str, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
     """Run one query over the lake's views (bars, bar_conflicts, bar_gaps, bar_windows), read-only."""
+    renew_catalog(workspace)
     with one_line_errors():
-        refresh_catalog(workspace.lake)
         connection = connect(workspace.lake)
     with connection:
-        try:
-            cursor = connection.execute(query)
-            columns = [str(entry[0]) for entry in cursor.description or []]
-            rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
-        except duckdb.Error as error:
-            raise CliError(" ".join(str(error).split())[:400]) from None
+        columns, found = _answer(connection, query)
+    rows = [dict(zip(columns, row, strict=True)) for row in found]
     if as_json:
         emit_json(rows)
     else:
         emit_table(f"{len(rows)} rows", columns, rows, plain=True)
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[str], list[tuple[object, ...]]]:
+    """The columns under names of their own, and the rows."""
+    try:
+        # Without a statement there is no cursor, whatever the library's types say.
+        cursor: duckdb.DuckDBPyConnection | None = connection.execute(query)
+        if cursor is None:
+            raise CliError("the query is empty")
+        return _unique([str(entry[0]) for entry in cursor.description or []]), cursor.fetchall()
+    except (duckdb.Error, ValueError, OverflowError) as error:
+        raise CliError(" ".join(str(error).split())[:400]) from None
+
+
+def _unique(names: list[str]) -> list[str]:
+    """The same names; one that was there before gets a number: a, a_1."""
+    unique: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{number}" for number in itertools.count(1))
+        unique.append(name if name not in unique else next(other for other in numbered if other not in {*unique, *names}))
+    return unique
 
 
 @click.group("config")

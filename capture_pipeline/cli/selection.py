@@ -36,8 +36,8 @@ def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--symbol", "symbols", multiple=True, help="A symbol, or several by commas; may be repeated. Default: all configured.")
     @click.option("--interval", type=click.Choice([str(interval) for interval in Interval]), help="Default: the configured one.")
-    @click.option("--from", "first", help="First month or day, 2024-12 or 2024-12-31. Default: history.start.")
-    @click.option("--to", "last", help="Last month or day, inclusive. Default: the present.")
+    @click.option("--from", "first", help="First month, or a day of it, 2024-12 or 2024-12-31; taken whole. Default: history.start.")
+    @click.option("--to", "last", help="Last month, or a day of it; taken whole. Default: history.end, or the present.")
     @config_option
     @wraps(command)
     def wrapped(
@@ -61,8 +61,8 @@ def narrow(workspace: Workspace, symbols: tuple[str, ...], interval: str | None,
     chosen = [valid_symbol(name.strip().upper()) for text in symbols for name in text.split(",") if name.strip()]
     start = _month(first) if first else Month(settings.history.start.year, settings.history.start.month)
     end = _month(last) if last else None
-    if end and end < start:
-        raise ConfigError("--to lies before --from")
+    if last and _last_us(last) < (_first_us(first) if first else start.start_us):
+        raise ConfigError(f"--to lies before {'--from' if first else 'history.start'}")
     update: dict[str, Any] = {
         "symbols": list(dict.fromkeys(chosen)) or settings.symbols,
         "interval": Interval(interval) if interval else settings.interval,
@@ -85,8 +85,23 @@ def partitions(workspace: Workspace, now_us: int) -> list[Partition]:
 
 def _history(settings: Settings, start: Month, end: Month | None) -> History:
     last = from_us(end.end_us - 1).date() if end else settings.history.end
-    return History(start=from_us(start.start_us).date(), end=last)
+    first = from_us(start.start_us).date()
+    if last and last < first:
+        raise ConfigError(f"--from lies after history.end, {last}", remedy="give --to as well, or an earlier --from")
+    return History(start=first, end=last)
+
+
+def _is_month(text: str) -> bool:
+    return text.count("-") == 1
 
 
 def _month(text: str) -> Month:
-    return Month.parse(text) if text.count("-") == 1 else Month.of(parse_time(text))
+    return Month.parse(text) if _is_month(text) else Month.of(parse_time(text))
+
+
+def _first_us(text: str) -> int:
+    return _month(text).start_us if _is_month(text) else parse_time(text)
+
+
+def _last_us(text: str) -> int:
+    return _month(text).end_us - 1 if _is_month(text) else parse_time(text)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from capture_pipeline.binance.archive import Next, Trust, judge
 from capture_pipeline.binance.archive_client import Download
+from capture_pipeline.binance.http import go_on
 from capture_pipeline.binance.urls import ArchiveFile, Granularity
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.klines.zip_frames import read_zip
-from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, sha256_file, storage_errors
+from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, publish_model, sha256_file, storage_errors
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.ranges import missing
@@ -23,17 +24,25 @@ _MB = 1 << 20
 class Fetcher:
     """Keeps one partition's manifest up to date, file by file; safe to use from several threads."""
 
-    def __init__(self, workspace: Workspace, partition: Partition, manifest: ArchivesManifest, now_us: int) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        partition: Partition,
+        manifest: ArchivesManifest,
+        now_us: int,
+        over: threading.Event | None = None,
+    ) -> None:
         """Keep the manifest.
 
         Args:
             workspace: The deployment.
             partition: Whose files.
-            manifest: What is recorded; updated in place.
+            manifest: What is recorded; updated in place, and published with each file that came.
             now_us: The present.
+            over: Set to begin no further file and no further try.
         """
         self._workspace, self._partition, self._manifest, self._now_us = workspace, partition, manifest, now_us
-        self._lake = workspace.lake
+        self._lake, self._over = workspace.lake, over
         self._pinned = workspace.settings.archive.pinned_checksums
         self._mutex = threading.Lock()
         self.fetched: list[str] = []
@@ -44,23 +53,33 @@ class Fetcher:
         Raises:
             CaptureError: The exchange could not be asked, or the disk not written.
         """
+        go_on(self._over, file.name)
         known = self._known(file)
-        there = known is not None and known.usable and known.path is not None and self._lake.resolve(known.path).is_file()
+        there = known is not None and known.usable and self._is_there(known)
         if known and there and known.trust is not Trust.REPUBLISHED:
             return known
         record = self.fetch(file)
         with self._mutex:
-            if known and there and not record.usable:
-                return self._keep(known, record)
-            self._replace(known, record)
-        return record
+            current = self._keep(known, record) if known and there and not record.usable else self._replace(known, record)
+            if record.path:
+                self.publish()
+        return current
+
+    def recorded(self) -> set[str]:
+        """Names of the files that bars are made of, and of those published anew since."""
+        return {record.name for record in self._manifest.files if record.usable or record.trust is Trust.REPUBLISHED}
+
+    def publish(self) -> None:
+        """Publish the manifest as it stands; what is in it is never downloaded again, however the program ends."""
+        self._manifest.files.sort(key=lambda record: (record.granularity != Granularity.MONTHLY, record.start_us))
+        publish_model(self._lake.archives_manifest(self._partition), self._manifest)
 
     def fetch(self, file: ArchiveFile) -> ArchiveRecord:
         """Download a file and judge it, whatever is recorded; after a mismatch checksum and zip are both fetched afresh, once."""
         partial = self._partial(file)
         attempts, seconds = 0, 0.0
         for fresh in (False, True):
-            published, why = self._workspace.archive.checksum(file)
+            published, why = self._workspace.archive.checksum(file, self._over)
             download = self._download(file, partial)
             if download is None:
                 return self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not have it")
@@ -100,7 +119,7 @@ class Fetcher:
         state = Download(etag=etag or None, remember=remember)
         make_folder(partial.parent)
         with storage_errors(partial), partial.open("r+b" if partial.is_file() else "w+b") as sink:
-            found = self._workspace.archive.download(file, sink, state)
+            found = self._workspace.archive.download(file, sink, state, self._over)
         if not found:
             self._discard(partial)
             return None
@@ -166,12 +185,17 @@ class Fetcher:
             self._manifest.superseded.append(newer)
         return known
 
-    def _replace(self, known: ArchiveRecord | None, record: ArchiveRecord) -> None:
+    def _replace(self, known: ArchiveRecord | None, record: ArchiveRecord) -> ArchiveRecord:
         if known:
             self._manifest.files.remove(known)
             if known.path and known.sha256_own != record.sha256_own and known not in self._manifest.superseded:
-                self._manifest.superseded.append(known.model_copy(update={"usable": False}))
+                path = known.path if self._is_there(known) else None
+                self._manifest.superseded.append(known.model_copy(update={"usable": False, "path": path}))
         self._manifest.files.append(record)
+        return record
+
+    def _is_there(self, record: ArchiveRecord) -> bool:
+        return record.path is not None and self._lake.resolve(record.path).is_file()
 
     def _partial(self, file: ArchiveFile) -> Path:
         return self._lake.raw(self._partition) / "archives" / f".{file.stem}.partial"

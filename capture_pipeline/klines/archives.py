@@ -7,23 +7,29 @@ reason, and the sources below it take its place.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.periods import DAY_US
-from capture_pipeline.binance.urls import ArchiveFile, Granularity
-from capture_pipeline.errors import CaptureError
+from capture_pipeline.binance.urls import ArchiveFile
+from capture_pipeline.errors import Busy, CaptureError
 from capture_pipeline.klines.archive_fetch import Fetcher
 from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.lake.files import locked, publish_model, read_model
+from capture_pipeline.lake.files import locked, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 
-Ensure = Callable[[ArchiveFile], ArchiveRecord]
+T = TypeVar("T")
+PATIENCE_S = 10.0
+_BETWEEN_TRIES_S = 0.1
+_BETWEEN_LOOKS_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,13 @@ class ArchivesResult:
         return [record for record in self.manifest.files if record.quarantined]
 
 
-def fetch_many(workspace: Workspace, partitions: list[Partition], now_us: int) -> Iterator[ArchivesResult | tuple[Partition, CaptureError]]:
+def fetch_many(
+    workspace: Workspace, partitions: list[Partition], now_us: int
+) -> Generator[ArchivesResult | tuple[Partition, CaptureError]]:
     """Fetch many partitions side by side, each result as it comes.
 
     The first and the last month of every symbol go before the rest, so that a wrong request shows in seconds. A caller that stops
-    listening is not kept: no further file is begun, and files under way are ended or given up by their own threads.
+    listening is not kept: no further file and no further try is begun; downloads under way end with what has come.
 
     Args:
         workspace: The deployment.
@@ -69,17 +77,59 @@ def fetch_many(workspace: Workspace, partitions: list[Partition], now_us: int) -
             while True:
                 # Downloads do not run far ahead of who uses them: what was parsed is still at hand then, and memory is bounded.
                 begun = islice(waiting, at_once + 1 - len(running))
-                running.extend((part, pool.submit(fetch, workspace, part, now_us, over)) for part in begun)
+                running.extend((part, pool.submit(patiently, partial(fetch, workspace, part, now_us, over), over)) for part in begun)
                 if not running:
                     break
                 part, future = running.popleft()
                 try:
-                    yield future.result()
+                    yield awaited(future)
                 except CaptureError as error:
                     yield part, error
     finally:
         over.set()
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def awaited(future: Future[T]) -> T:
+    """What a task in another thread returns or raises; waits in short steps, so that an interrupt is noticed wherever it arrives."""
+    while not wait([future], _BETWEEN_LOOKS_S).done:
+        pass
+    return future.result()
+
+
+def patiently(work: Callable[[], T], over: threading.Event | None = None) -> T:
+    """Do what needs the lock of a partition, and try again while another run holds it for a moment.
+
+    Args:
+        work: Raises `Busy` before it has done anything.
+        over: Set to try no further.
+
+    Raises:
+        Busy: The lock was held all the time.
+        CaptureError: As `work` raises.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return work()
+        except Busy:
+            if time.monotonic() > deadline or (over is not None and over.is_set()):
+                raise
+        time.sleep(_BETWEEN_TRIES_S)
+
+
+def alone(workspace: Workspace, partition: Partition, work: Callable[[], T]) -> T:
+    """Do work that takes no lock itself while nobody else changes the partition.
+
+    Raises:
+        Busy: Another run held it for long.
+    """
+
+    def with_lock() -> T:
+        with locked(workspace.lake.lock(partition)):
+            return work()
+
+    return patiently(with_lock)
 
 
 def fetch(workspace: Workspace, partition: Partition, now_us: int, over: threading.Event | None = None) -> ArchivesResult:
@@ -89,7 +139,7 @@ def fetch(workspace: Workspace, partition: Partition, now_us: int, over: threadi
         workspace: The deployment.
         partition: Which one.
         now_us: The present; no file is asked for before its period has ended.
-        over: Set to begin no further file.
+        over: Set to begin no further file and no further try.
 
     Raises:
         Busy: Another process is fetching this partition.
@@ -99,32 +149,38 @@ def fetch(workspace: Workspace, partition: Partition, now_us: int, over: threadi
     with locked(lake.lock(partition)):
         manifest = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         before = manifest.model_copy(deep=True)
-        fetcher = Fetcher(workspace, partition, manifest, now_us)
+        fetcher = Fetcher(workspace, partition, manifest, now_us, over)
         try:
-            _fetch_files(workspace, partition, _unless(over, fetcher.ensure), now_us)
+            _fetch_files(workspace, partition, fetcher, now_us, over)
         finally:
-            manifest.files.sort(key=lambda record: (record.granularity != Granularity.MONTHLY, record.start_us))
             if manifest != before:
-                publish_model(lake.archives_manifest(partition), manifest)
+                fetcher.publish()
     return ArchivesResult(partition, manifest, fetcher.fetched)
 
 
-def _fetch_files(workspace: Workspace, partition: Partition, ensure: Ensure, now_us: int) -> None:
+def _fetch_files(workspace: Workspace, partition: Partition, fetcher: Fetcher, now_us: int, over: threading.Event | None) -> None:
     month = partition.month
-    if month.end_us <= now_us:
-        monthly = ensure(ArchiveFile(partition.market, partition.symbol, partition.interval, month))
-        if monthly.usable:
-            return
-    days = [day for day in month.days() if _ends_by(ArchiveFile(partition.market, partition.symbol, partition.interval, day), now_us)]
-    files = [ArchiveFile(partition.market, partition.symbol, partition.interval, day) for day in days]
-    if not files:
-        return
-    # The first and the last day settle whether there is anything to be had.
-    edges = [ensure(file) for file in dict.fromkeys((files[0], files[-1]))]
-    if all(record.trust is Trust.NOT_PUBLISHED for record in edges):
-        return
+    has_monthly = (
+        month.end_us <= now_us and fetcher.ensure(ArchiveFile(partition.market, partition.symbol, partition.interval, month)).usable
+    )
+    # Recorded daily files are part of the bars beside a monthly one too: what is lost of them is fetched again.
+    recorded = fetcher.recorded()
+    days = [ArchiveFile(partition.market, partition.symbol, partition.interval, day) for day in month.days()]
+    wanted = [file for file in days if file.name in recorded]
+    if not has_monthly:
+        wanted += _published(workspace, fetcher, [file for file in days if file.name not in recorded and _ends_by(file, now_us)], over)
     with ThreadPoolExecutor(workspace.settings.http.parallel_downloads, thread_name_prefix="daily") as pool:
-        list(pool.map(ensure, files[1:-1]))
+        list(pool.map(fetcher.ensure, wanted))
+
+
+def _published(workspace: Workspace, fetcher: Fetcher, files: list[ArchiveFile], over: threading.Event | None) -> list[ArchiveFile]:
+    """The days worth asking for: all between two edges of which one is published, else those that the archive lists."""
+    edges = [fetcher.ensure(file) for file in dict.fromkeys((*files[:1], *files[-1:]))]
+    if any(record.trust is not Trust.NOT_PUBLISHED for record in edges) or len(files) == len(edges):
+        return files[1:-1]
+    prefix = f"{files[0].folder}{files[0].stem[:-2]}"
+    listed = {entry.key for entry in workspace.archive.listing(prefix, over)}
+    return [file for file in files if file.path in listed]
 
 
 def _ends_by(file: ArchiveFile, now_us: int) -> bool:
@@ -141,12 +197,3 @@ def _edges_first(partitions: list[Partition]) -> tuple[list[Partition], list[Par
 
 def _month(part: Partition) -> str:
     return str(part.month)
-
-
-def _unless(over: threading.Event | None, ensure: Ensure) -> Ensure:
-    def guarded(file: ArchiveFile) -> ArchiveRecord:
-        if over is not None and over.is_set():
-            raise CaptureError("was not begun: the run was stopped", where=file.name)
-        return ensure(file)
-
-    return guarded

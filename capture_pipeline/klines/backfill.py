@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from capture_pipeline.errors import CaptureError, ConfigError
-from capture_pipeline.klines.archives import ArchivesResult, fetch_many
+from capture_pipeline.errors import CaptureError, ConfigError, LakeError
+from capture_pipeline.klines.archives import ArchivesResult, alone, awaited, fetch_many, patiently
 from capture_pipeline.klines.bars import BarsResult, build
 from capture_pipeline.klines.gaps import GapsResult, find
 from capture_pipeline.klines.life import ask_life
 from capture_pipeline.klines.topups import TopupResult, top_up
 from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gates import judge_rows
 
@@ -67,9 +69,11 @@ def backfill(
         ask_rest: Whether REST may fill what the archive lacks.
 
     Raises:
-        ConfigError: A symbol is unknown to archive and REST alike.
+        ConfigError: Every symbol is unknown to archive and REST alike; where only some are, their outcomes tell it.
     """
-    return side_by_side(_tasks(workspace, partitions, now_us, ask_rest=ask_rest))
+    # Closed at once when the caller is interrupted: downloads end then, instead of holding the program until they are done.
+    with closing(_tasks(workspace, partitions, now_us, ask_rest=ask_rest)) as tasks:
+        yield from side_by_side(tasks)
 
 
 def side_by_side(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
@@ -80,22 +84,45 @@ def side_by_side(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
         for task in tasks:
             begun.append(pool.submit(task))
             if len(begun) > at_once:
-                yield begun.popleft().result()
+                yield awaited(begun.popleft())
         while begun:
-            yield begun.popleft().result()
+            yield awaited(begun.popleft())
 
 
-def _tasks(workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, ask_rest: bool) -> Iterator[Callable[[], Outcome]]:
+def _tasks(workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, ask_rest: bool) -> Generator[Callable[[], Outcome]]:
     """What is left of each partition once the exchange has been asked; all asking is done here, one partition after the other."""
-    unknown: dict[str, bool] = {}
-    for fetched in fetch_many(workspace, list(partitions), now_us):
-        if not isinstance(fetched, ArchivesResult):
-            yield partial(Outcome, fetched[0], error=fetched[1])
-            continue
-        symbol = fetched.partition.symbol
-        if not fetched.manifest.usable() and unknown.setdefault(symbol, _is_unknown(workspace, symbol, now_us, ask_rest=ask_rest)):
-            raise ConfigError(f"the exchange does not know {symbol}", where="symbols", remedy="mend the symbol, or wait until it is listed")
-        yield _asked(workspace, fetched, now_us, ask_rest=ask_rest)
+    unknown: dict[str, ConfigError] = {}
+    symbols = {partition.symbol for partition in partitions}
+    with closing(fetch_many(workspace, list(partitions), now_us)) as results:
+        for fetched in results:
+            if not isinstance(fetched, ArchivesResult):
+                yield partial(Outcome, fetched[0], error=fetched[1])
+                continue
+            error = _objection(workspace, fetched, now_us, unknown) if ask_rest else None
+            if symbols == unknown.keys():
+                raise _unknown(unknown)
+            if error:
+                yield partial(Outcome, fetched.partition, fetched, error=error)
+            else:
+                yield _asked(workspace, fetched, now_us, ask_rest=ask_rest)
+
+
+def _objection(workspace: Workspace, fetched: ArchivesResult, now_us: int, unknown: dict[str, ConfigError]) -> CaptureError | None:
+    """Why a partition without archive files goes no further: its symbol is unknown, which is remembered, or that could not be asked."""
+    symbol = fetched.partition.symbol
+    if symbol in unknown or fetched.manifest.usable():
+        return unknown.get(symbol)
+    try:
+        if ask_life(workspace, symbol, now_us).first_open_us is None:
+            unknown[symbol] = _unknown([symbol])
+    except CaptureError as error:
+        return error
+    return unknown.get(symbol)
+
+
+def _unknown(symbols: Iterable[str]) -> ConfigError:
+    names = ", ".join(symbols)
+    return ConfigError(f"the exchange does not know {names}", where="symbols", remedy="mend the symbol, or wait until it is listed")
 
 
 def complete(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_rest: bool) -> Outcome:
@@ -106,17 +133,25 @@ def complete(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_
 def _asked(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_rest: bool) -> Callable[[], Outcome]:
     """Ask REST now; what then remains asks nobody and shares no file with another partition."""
     try:
-        topups = top_up(workspace, fetched.partition, now_us) if ask_rest else None
+        topups = patiently(partial(top_up, workspace, fetched.partition, now_us)) if ask_rest else None
     except CaptureError as error:
         return partial(Outcome, fetched.partition, fetched, error=error)
     return partial(_made, workspace, fetched, topups, now_us)
 
 
 def _made(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int) -> Outcome:
-    """Bars, gates and gap ledger."""
+    """Bars, gates and gap ledger, from what is recorded by then: a run that was overtaken does not undo the newer one's work."""
+    try:
+        return alone(workspace, fetched.partition, partial(_built, workspace, fetched, topups, now_us))
+    except CaptureError as error:
+        return Outcome(fetched.partition, fetched, topups, error=error)
+
+
+def _built(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int) -> Outcome:
     partition = fetched.partition
     bars: BarsResult | None = None
     try:
+        now_us = _newest(workspace, partition, now_us)
         bars, frame = build(workspace, partition)
         failed = [result for result in judge_rows(frame, partition.interval, now_us, 1) if not result.passed]
         if failed:
@@ -138,5 +173,11 @@ def each(partitions: Sequence[Partition], work: Callable[[Partition], object]) -
             yield partition, None
 
 
-def _is_unknown(workspace: Workspace, symbol: str, now_us: int, *, ask_rest: bool) -> bool:
-    return ask_rest and ask_life(workspace, symbol, now_us).first_open_us is None
+def _newest(workspace: Workspace, partition: Partition, now_us: int) -> int:
+    """The present, or the later one of a newer run that has been here since; one in the future was a wrong clock's."""
+    path = workspace.lake.window(partition)
+    try:
+        recorded = max(read_table(path, ["as_of_us"])["as_of_us"].to_list(), default=now_us) if path.is_file() else now_us
+    except LakeError:
+        return now_us
+    return recorded if recorded > now_us and recorded <= workspace.now_us() else now_us

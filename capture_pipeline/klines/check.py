@@ -18,13 +18,15 @@ from capture_pipeline.klines.bars import read_recorded
 from capture_pipeline.klines.coverage import measure
 from capture_pipeline.klines.life import known_life
 from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.lake.files import read_model
+from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
+from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gates import CHECKSUM_GATE, GateResult, GateSpec, Level, Severity, is_sound, judge_rows, row_gates
 
 COVERAGE_GATE = GateSpec("coverage", "bar_gaps", "Enough of all expected bars is there.")
 UNEXPLAINED_GATE = GateSpec("unexplained_missing", "bar_gaps", "Nearly no bar is missing without a proven outage.")
+LEDGER_GATE = GateSpec("ledger_fits", "bar_gaps", "The gap ledger is that of these bars, and bars and gaps are all that was expected.")
 LONG_GAP_GATE = GateSpec("long_gap", "bar_gaps", "No single gap is long.", severity=Severity.WARN)
 SYMBOLS_GATE = GateSpec("all_symbols_present", "coverage_report", "Every configured symbol has bars.")
 FRESHNESS_GATE = GateSpec("freshness", "coverage_report", "The newest bar of the open month is recent, for every symbol that trades.")
@@ -34,7 +36,7 @@ _ROWS_AT_ONCE = 600_000
 
 def gate_specs() -> list[GateSpec]:
     """All gates, in the order in which they are evaluated."""
-    return [*row_gates(), CHECKSUM_GATE, COVERAGE_GATE, UNEXPLAINED_GATE, LONG_GAP_GATE, SYMBOLS_GATE, FRESHNESS_GATE]
+    return [*row_gates(), CHECKSUM_GATE, LEDGER_GATE, COVERAGE_GATE, UNEXPLAINED_GATE, LONG_GAP_GATE, SYMBOLS_GATE, FRESHNESS_GATE]
 
 
 def check_bars(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
@@ -55,16 +57,17 @@ def check_bars(workspace: Workspace, partitions: Sequence[Partition], now_us: in
     return results
 
 
-def check_gaps(workspace: Workspace, partitions: Sequence[Partition]) -> list[GateResult]:
+def check_gaps(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
     """The coverage gates of each partition, from its gap ledger.
 
     Args:
         workspace: The deployment.
         partitions: Which ones; where the ledger was never computed the gates fail.
+        now_us: The present.
     """
     symbols = sorted({part.symbol for part in partitions})
     months = sorted({part.month for part in partitions})
-    rows = {(row["symbol"], row["month"]): row for row in measure(workspace, symbols, months).iter_rows(named=True)}
+    rows = {(row["symbol"], row["month"]): row for row in measure(workspace, symbols, months, now_us).iter_rows(named=True)}
     return [result for part in partitions for result in _coverage_gates(workspace, part, rows[part.symbol, str(part.month)])]
 
 
@@ -76,7 +79,7 @@ def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
         now_us: The present.
     """
     settings = workspace.settings
-    frame = measure(workspace, settings.symbols, workspace.months(now_us))
+    frame = measure(workspace, settings.symbols, workspace.months(now_us), now_us)
     totals = frame.group_by("symbol").agg(pl.col("present").sum(), pl.col("newest_us").max(), pl.col("expected").sum()).sort("symbol")
     absent = totals.filter(pl.col("present") == 0)
     summary = f"{absent.height} of {totals.height} symbols have no bars: {', '.join(absent['symbol'])}" if absent.height else ""
@@ -106,7 +109,7 @@ def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> l
             found = [GateResult(spec, passed=True, values={"rows": frame.height}) for spec in row_gates()]
         else:
             found = judge_rows(frame, interval, now_us, shown)
-        found.append(_checksums(workspace, part))
+        found.append(_checksums(workspace, part, frame))
         results += [replace(result, symbol=part.symbol, month=str(part.month)) for result in found]
     return results
 
@@ -120,10 +123,14 @@ def _chunks(partitions: list[Partition]) -> Iterator[list[Partition]]:
 
 def _read(workspace: Workspace, partition: Partition) -> pl.DataFrame | None:
     path = workspace.lake.bars(partition)
-    return pl.read_parquet(path, hive_partitioning=False) if path.is_file() else None
+    try:
+        return read_table(path) if path.is_file() else None
+    except LakeError as error:
+        # A file that cannot be read has not the schema; what is wrong with it stands where the schema's failures do.
+        return pl.DataFrame({"unreadable": [str(error)]})
 
 
-def _checksums(workspace: Workspace, partition: Partition) -> GateResult:
+def _checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | None) -> GateResult:
     """Read every recorded raw file again and compare; what lies in quarantine is evidence, not raw data, and may be cleaned away."""
     lake = workspace.lake
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
@@ -139,6 +146,8 @@ def _checksums(workspace: Workspace, partition: Partition) -> GateResult:
         except LakeError as error:
             wrong.append({"file": path, "problem": error.what})
     failing = pl.DataFrame(wrong, schema={"file": pl.String, "problem": pl.String})
+    if not recorded and bars is not None and bars.height:
+        wrong.append({"file": lake.relative(lake.raw(partition)), "problem": "there are bars, and no raw file is recorded"})
     summary = f"{len(wrong)} of {len(recorded)} raw files are not as recorded: {wrong[0]['file']}" if wrong else ""
     return GateResult(
         CHECKSUM_GATE,
@@ -157,8 +166,10 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
     if expected is None:
         begun = workspace.lake.raw(part).is_dir()
         summary = "its gaps were never computed; materialize bar_gaps" if begun else "it was never backfilled; backfill or deselect it"
-        return [GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary, **key) for spec in (COVERAGE_GATE, UNEXPLAINED_GATE)]
-    values = {name: row[name] for name in ("expected", "present", "missing", "explained", "unexplained", "filled", "longest_gap")}
+        specs = (LEDGER_GATE, COVERAGE_GATE, UNEXPLAINED_GATE)
+        return [GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary, **key) for spec in specs]
+    names = ("expected", "present", "missing", "explained", "unexplained", "unjudged", "filled", "longest_gap")
+    values = {name: row[name] for name in names}
     percent = row["coverage_percent"] if expected else 100.0
     unexplained = 100.0 * row["unexplained"] / expected if expected else 0.0
     level = (
@@ -171,7 +182,11 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
     hours = row["longest_gap"] * part.interval.us / HOUR_US
     told = f"{percent:.4f} % of {expected:,} expected bars are there, below {gates.coverage_error_below_percent} %"
     said = f"{row['unexplained']:,} of {expected:,} expected bars ({unexplained:.4f} %) are missing without a proven outage"
+    if row["unjudged"]:
+        said += f"; {row['unjudged']:,} of them lie beyond the ledger, last computed at {iso(row['as_of_us'])}: top up or backfill"
+    misfit = _misfit(workspace, part, row)
     return [
+        GateResult(LEDGER_GATE, not misfit, level=Level.CRITICAL, summary=misfit, values={"as_of": iso(row["as_of_us"])}, **key),
         GateResult(
             COVERAGE_GATE,
             percent >= gates.coverage_error_below_percent,
@@ -201,8 +216,22 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
     ]
 
 
+def _misfit(workspace: Workspace, part: Partition, row: dict[str, Any]) -> str:
+    """Why bars and ledger do not belong together, nothing if they do."""
+    files = {"bars": (workspace.lake.bars(part), row["bars_sha256"]), "gaps": (workspace.lake.gaps(part), row["gaps_sha256"])}
+    for name, (path, recorded) in files.items():
+        if (sha256_file(path) if path.is_file() else "") != recorded:
+            return f"the {name} are not those that the ledger was computed with; backfill the partition again"
+    if row["present"] + row["missing"] != row["expected"]:
+        return f"{row['present']:,} bars and {row['missing']:,} missing ones are not the {row['expected']:,} expected ones"
+    return ""
+
+
 def _open_gaps(workspace: Workspace, part: Partition) -> pl.DataFrame:
-    gaps = pl.read_parquet(workspace.lake.gaps(part)).filter((pl.col("status") == "open") & ~pl.col("explained"))
+    path = workspace.lake.gaps(part)
+    if not path.is_file():
+        return pl.DataFrame()
+    gaps = read_table(path).filter((pl.col("status") == "open") & ~pl.col("explained"))
     return gaps.head(workspace.settings.gates.failing_rows_shown)
 
 

@@ -15,6 +15,7 @@ import duckdb
 import polars as pl
 
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, Month, iso
+from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.coverage_page import heat_map, page
 from capture_pipeline.klines.tables import TABLES
 from capture_pipeline.klines.workspace import Workspace
@@ -30,7 +31,7 @@ class CoverageReport:
     """Coverage of the configured symbols and months.
 
     Attributes:
-        frame: One row a symbol-month, see `measure`.
+        frame: One row a symbol-month, see `measure`, without digests.
         summary: Totals.
         svg: The heat-map.
         csv: Where the same rows lie as CSV once published.
@@ -44,13 +45,26 @@ class CoverageReport:
     html: Path
 
 
-def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month]) -> pl.DataFrame:
+def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month], now_us: int) -> pl.DataFrame:
     """Coverage by symbol and month, by one query.
+
+    What a ledger does not reach although it is older than `gates.freshness_hours` counts as expected, missing and unexplained: nobody
+    has looked there.
+
+    Args:
+        workspace: The deployment.
+        symbols: Which ones.
+        months: Which ones.
+        now_us: The present.
 
     Returns:
         One row a symbol-month, also where nothing is there: expected (null where it was never computed), present, duplicates, missing,
-        explained, unexplained, filled, longest_gap (all in bars), conflicts, bars by source, newest_us, as_of_us, coverage_percent,
+        explained, unexplained, unjudged (beyond the ledger), filled, longest_gap (all in bars; a gap that goes on in the next month is
+        counted whole in both), conflicts, bars by source, newest_us, as_of_us, bars_sha256, gaps_sha256, coverage_percent,
         explained_coverage_percent (null where nothing was expected).
+
+    Raises:
+        LakeError: A table cannot be read.
     """
     lake, interval = workspace.lake, workspace.settings.interval
     tables = {
@@ -71,10 +85,20 @@ def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month
             **{name: f"SELECT * FROM ({sql}) WHERE {here}" for name, sql in tables.items()},  # noqa: S608 - the project's own names
         )
     )
-    parameters = {"symbols": list(symbols), "months": [str(month) for month in months], "starts": [month.start_us for month in months]}
+    parameters = {
+        "symbols": list(symbols),
+        "months": [str(month) for month in months],
+        "starts": [month.start_us for month in months],
+        "ends": [month.end_us for month in months],
+        "known_by": interval.floor(now_us - round(workspace.settings.gates.freshness_hours * HOUR_US)),
+    }
     with duckdb.connect() as connection:
         bound(connection, lake.state("duckdb"))
-        frame = pl.DataFrame(connection.sql(query, params=parameters).to_arrow_table())
+        try:
+            frame = pl.DataFrame(connection.sql(query, params=parameters).to_arrow_table())
+        except duckdb.Error as error:
+            what = f"a table cannot be read: {' '.join(str(error).split())[:200]}"
+            raise LakeError(what, where=str(lake.root), remedy="move it aside, then backfill its partition again to make it anew") from None
     return frame.with_columns(
         _percent(pl.col("present"), pl.col("expected")).alias("coverage_percent"),
         _percent(pl.col("present"), pl.col("expected") - pl.col("explained")).alias("explained_coverage_percent"),
@@ -90,7 +114,7 @@ def report(workspace: Workspace, now_us: int, *, publish: bool = True) -> Covera
         publish: Whether to; a look at a part of the deployment leaves the files of the whole alone.
     """
     settings, reports = workspace.settings, workspace.lake.reports()
-    frame = measure(workspace, settings.symbols, workspace.months(now_us))
+    frame = measure(workspace, settings.symbols, workspace.months(now_us), now_us).drop("bars_sha256", "gaps_sha256")
     summary = summarise(frame, now_us)
     found = CoverageReport(frame, summary, heat_map(frame, settings.gates), reports / "coverage.csv", reports / "coverage.html")
     if publish:
@@ -107,7 +131,7 @@ def summarise(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:
         frame: As `measure` returns.
         now_us: The present.
     """
-    names = ("expected", "present", "missing", "explained", "unexplained", "filled", "duplicates", "conflicts")
+    names = ("expected", "present", "missing", "explained", "unexplained", "unjudged", "filled", "duplicates", "conflicts")
     totals: dict[str, Any] = {name: int(frame[name].sum() or 0) for name in names}
     newest = frame["newest_us"].max()
     expected = totals["expected"]

@@ -1,6 +1,9 @@
 -- Expected against present bars, one row a symbol-month of the grid, in one pass over each table.
 -- Distinct open times are the bits set in a bit string: its size is that of a month, however many bars are read.
-WITH grid AS (SELECT unnest($symbols) AS symbol, month, month_start_us FROM (SELECT unnest($months) AS month, unnest($starts) AS month_start_us)),
+WITH grid AS (
+    SELECT unnest($symbols) AS symbol, month, month_start_us, month_end_us
+    FROM (SELECT unnest($months) AS month, unnest($starts) AS month_start_us, unnest($ends) AS month_end_us)
+),
 held AS (
     SELECT symbol, month, count(*) AS rows,
            bit_count(bitstring_agg(((open_time_us - month_start_us) // {step})::INTEGER, 0, {most})
@@ -15,17 +18,32 @@ missing AS (
            sum(bars) FILTER (status = 'open' AND cause NOT IN ({not_expected})) AS missing,
            sum(bars) FILTER (status = 'open' AND cause = '{outage}') AS explained,
            sum(bars) FILTER (status = 'open' AND NOT explained) AS unexplained,
-           sum(bars) FILTER (status = 'filled') AS filled,
-           max(bars) FILTER (status = 'open' AND cause NOT IN ({not_expected})) AS longest
+           sum(bars) FILTER (status = 'filled') AS filled
     FROM ({gaps}) GROUP BY symbol, month
 ),
+-- Ranges that touch are one gap, whatever their causes and whichever month they lie in.
+touching AS (
+    SELECT symbol, month, bars, sum(begins) OVER (PARTITION BY symbol ORDER BY start_us) AS island
+    FROM (SELECT symbol, month, bars, start_us,
+                 coalesce(start_us > lag(end_us) OVER (PARTITION BY symbol ORDER BY start_us), true)::INTEGER AS begins
+          FROM ({gaps}) WHERE status = 'open' AND cause NOT IN ({not_expected}))
+),
+longest AS (
+    SELECT symbol, month, max(whole) AS longest
+    FROM (SELECT symbol, month, sum(bars) OVER (PARTITION BY symbol, island) AS whole FROM touching) GROUP BY symbol, month
+),
+known AS (
+    SELECT symbol, month, expected, as_of_us, bars_sha256, gaps_sha256,
+           greatest(0, least(month_end_us, $known_by) - greatest(end_us, month_start_us)) // {step} AS unjudged
+    FROM ({windows}) JOIN grid USING (symbol, month)
+),
 disputed AS (SELECT symbol, month, count(DISTINCT open_time_us) AS conflicts FROM ({conflicts}) GROUP BY symbol, month)
-SELECT grid.symbol, grid.month, windows.expected, coalesce(held.present, 0) AS present, coalesce(held.rows - held.present, 0) AS duplicates,
-       coalesce(missing.missing, 0)::BIGINT AS missing, coalesce(missing.explained, 0)::BIGINT AS explained,
-       coalesce(missing.unexplained, 0)::BIGINT AS unexplained, coalesce(missing.filled, 0)::BIGINT AS filled,
-       coalesce(missing.longest, 0)::BIGINT AS longest_gap, coalesce(disputed.conflicts, 0) AS conflicts,
+SELECT grid.symbol, grid.month, known.expected + known.unjudged AS expected, coalesce(held.present, 0) AS present, coalesce(held.rows - held.present, 0) AS duplicates,
+       (coalesce(missing.missing, 0) + coalesce(known.unjudged, 0))::BIGINT AS missing, coalesce(missing.explained, 0)::BIGINT AS explained,
+       (coalesce(missing.unexplained, 0) + coalesce(known.unjudged, 0))::BIGINT AS unexplained, coalesce(known.unjudged, 0) AS unjudged, coalesce(missing.filled, 0)::BIGINT AS filled,
+       greatest(coalesce(longest.longest, 0), coalesce(known.unjudged, 0))::BIGINT AS longest_gap, coalesce(disputed.conflicts, 0) AS conflicts,
        coalesce(held.monthly, 0) AS monthly, coalesce(held.daily, 0) AS daily, coalesce(held.rest, 0) AS rest,
-       held.newest_us, windows.as_of_us
+       held.newest_us, known.as_of_us, known.bars_sha256, known.gaps_sha256
 FROM grid LEFT JOIN held USING (symbol, month) LEFT JOIN missing USING (symbol, month) LEFT JOIN disputed USING (symbol, month)
-LEFT JOIN (SELECT symbol, month, expected, as_of_us FROM ({windows})) AS windows USING (symbol, month)
+LEFT JOIN known USING (symbol, month) LEFT JOIN longest USING (symbol, month)
 ORDER BY grid.symbol, grid.month

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import polars as pl
 
+from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.life import known_life, trading_range
 from capture_pipeline.klines.topups import to_ask
 from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.lake.files import read_model
+from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
-from capture_pipeline.lake.parquet import publish_table
+from capture_pipeline.lake.parquet import publish_table, read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gaps import Evidence, explain, filled
 from capture_pipeline.quality.ranges import Range, Ranges, length, present, subtract
 from capture_pipeline.tables.gaps import GAP_SCHEMA, NOT_EXPECTED, WINDOW_SCHEMA, Cause
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,9 @@ def find(workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataF
     not_expected = sum(gap.end_us - gap.start_us for gap in gaps if gap.cause in NOT_EXPECTED and not gap.filled_by)
     expected = (length([whole]) - not_expected) // step
     window = {"start_us": whole[0], "end_us": whole[1], "as_of_us": now_us, "expected": expected}
-    publish_table(frame, lake.gaps(partition))
-    publish_table(pl.DataFrame([window], schema=WINDOW_SCHEMA), lake.window(partition))
+    path = lake.bars(partition)
+    digests = {"bars_sha256": sha256_file(path) if path.is_file() else "", "gaps_sha256": publish_table(frame, lake.gaps(partition)).sha256}
+    publish_table(pl.DataFrame([{**window, **digests}], schema=WINDOW_SCHEMA), lake.window(partition))
     fillable = length(to_ask(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us)) // step if missing else 0
     return GapsResult(partition, frame, expected, fillable)
 
@@ -86,7 +91,7 @@ def _sources(workspace: Workspace, partition: Partition, whole: Range, bars: pl.
     path = workspace.lake.bars(partition)
     if bars is None and not path.is_file():
         return {}
-    bars = pl.read_parquet(path, columns=["open_time_us", "source"]) if bars is None else bars.select("open_time_us", "source")
+    bars = read_table(path, ["open_time_us", "source"]) if bars is None else bars.select("open_time_us", "source")
     return {
         str(source): present(group["open_time_us"].to_numpy(), partition.interval.us, whole)
         for (source,), group in bars.group_by("source", maintain_order=True)
@@ -98,7 +103,10 @@ def _known_before(workspace: Workspace, partition: Partition) -> list[tuple[Caus
     path = workspace.lake.gaps(partition)
     if not path.is_file():
         return []
-    earlier = [
-        (Cause(cause), (start, end)) for start, end, cause in pl.read_parquet(path).select("start_us", "end_us", "cause").iter_rows()
-    ]
+    try:
+        table = read_table(path, ["start_us", "end_us", "cause"])
+    except LakeError as error:
+        _log.warning("what was known before is lost: %s", error)
+        return []
+    earlier = [(Cause(cause), (start, end)) for start, end, cause in table.iter_rows()]
     return [(cause, span) for cause, span in earlier if cause not in NOT_EXPECTED]

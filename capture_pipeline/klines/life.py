@@ -5,12 +5,13 @@ from __future__ import annotations
 from capture_pipeline.binance.klines import parse_rest
 from capture_pipeline.binance.periods import DAY_US, Interval
 from capture_pipeline.binance.rest import INVALID_SYMBOL
+from capture_pipeline.binance.urls import Granularity, folder, parse_name
 from capture_pipeline.errors import RequestRefused
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import publish_model, read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, SymbolLife
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.quality.ranges import Range
+from capture_pipeline.quality.ranges import Range, Ranges
 
 _TRADING = {"TRADING"}
 _UNKNOWN = "UNKNOWN"
@@ -25,7 +26,8 @@ def ask_life(workspace: Workspace, symbol: str, now_us: int) -> SymbolLife:
         now_us: The present.
 
     Returns:
-        Its life; with status UNKNOWN and no first candle where REST does not know the symbol (any more).
+        Its life; with status UNKNOWN where REST does not know the symbol (any more). What the archive lists tells its life then; without
+        a first candle nobody knows it.
     """
     path = workspace.lake.symbol_life(workspace.settings.market, symbol)
     known = read_model(path, SymbolLife)
@@ -68,8 +70,7 @@ def _ask(workspace: Workspace, symbol: str, now_us: int, known: SymbolLife | Non
     except RequestRefused as error:
         if error.code != INVALID_SYMBOL:
             raise
-        earlier = known or SymbolLife(first_open_us=None, last_open_us=None, status=_UNKNOWN, checked_at_us=now_us)
-        return earlier.model_copy(update={"status": _UNKNOWN, "checked_at_us": now_us})
+        return _forgotten(workspace, symbol, now_us, known)
     first_us = int(first["open_time_us"][0]) if first.height else None
     ended = status not in _TRADING and last.height and int(last["close_time_us"][-1]) < now_us - DAY_US
     return SymbolLife(
@@ -78,3 +79,32 @@ def _ask(workspace: Workspace, symbol: str, now_us: int, known: SymbolLife | Non
         status=status or _UNKNOWN,
         checked_at_us=now_us,
     )
+
+
+def _forgotten(workspace: Workspace, symbol: str, now_us: int, known: SymbolLife | None) -> SymbolLife:
+    """The life of a symbol that REST does not know: what was known before, and what the archive lists."""
+    listed = _listed(workspace, symbol)
+    first = known.first_open_us if known else None
+    if first is None and listed:
+        first = listed[0]
+    ends = [end for end in (known.last_open_us if known else None, listed[1] - Interval.M1.us if listed else None) if end is not None]
+    return SymbolLife(first_open_us=first, last_open_us=max(ends, default=None), status=_UNKNOWN, checked_at_us=now_us)
+
+
+def _listed(workspace: Workspace, symbol: str) -> Range | None:
+    """From the first to the last period of which the archive has a file; days tell an edge better than months."""
+    months, days = (_periods(workspace, symbol, granularity) for granularity in (Granularity.MONTHLY, Granularity.DAILY))
+    if not months or not days:
+        either = months or days
+        return (either[0][0], either[-1][1]) if either else None
+    start = days[0][0] if days[0][0] < months[0][1] else months[0][0]
+    end = days[-1][1] if days[-1][1] > months[-1][0] else months[-1][1]
+    return (start, end)
+
+
+def _periods(workspace: Workspace, symbol: str, granularity: Granularity) -> Ranges:
+    """The periods of the listed files of one kind, in order."""
+    market = workspace.settings.market
+    entries = workspace.archive.listing(folder(market, granularity, symbol, workspace.settings.interval))
+    files = (parse_name(entry.key.rpartition("/")[2], market) for entry in entries)
+    return sorted(file.bounds for file in files if file)

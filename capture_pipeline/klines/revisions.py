@@ -12,7 +12,7 @@ from capture_pipeline.lake.paths import Partition
 
 
 def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[ArchiveRecord]:
-    """Read the published checksum of each ingested file again.
+    """Read the published checksum of each file again, of those too that were set aside or had none.
 
     Args:
         workspace: The deployment.
@@ -20,7 +20,8 @@ def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[Arc
         now_us: The present.
 
     Returns:
-        The files found to be re-published; they are marked so, their bars stay in use until the new version is fetched and verified.
+        The files found to be re-published; they are marked so. Bars in use stay so until the new version is fetched and verified; what
+        was set aside is fetched again, its old version stays in the quarantine.
     """
     lake = workspace.lake
     with locked(lake.lock(partition)):
@@ -28,15 +29,32 @@ def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[Arc
         if manifest is None:
             return []
         found = []
-        for record in manifest.usable():
+        for record in recheckable(manifest):
             published, _ = workspace.archive.checksum(_file(record, partition))
             record.checked_at_us = now_us
-            if published is not None and published not in {record.sha256_published, record.sha256_own}:
-                record.trust = Trust.REPUBLISHED
-                record.detail = f"published anew with SHA-256 {published}; materialize kline_archives to fetch it"
+            if published is not None and _is_new(record, published):
+                _mark(record, published)
                 found.append(record)
         publish_model(lake.archives_manifest(partition), manifest)
     return found
+
+
+def recheckable(manifest: ArchivesManifest) -> list[ArchiveRecord]:
+    """Files of which a version was fetched, whatever became of it."""
+    return [record for record in manifest.files if record.trust is not Trust.NOT_PUBLISHED]
+
+
+def _is_new(record: ArchiveRecord, published: str) -> bool:
+    """Whether the published digest is neither the one known nor that of bytes in use."""
+    return published != record.sha256_published and not (record.usable and published == record.sha256_own)
+
+
+def _mark(record: ArchiveRecord, published: str) -> None:
+    if record.quarantined:
+        # The quarantine is cleaned with time: nothing that is fetched again refers to it.
+        record.path = None
+    record.trust = Trust.REPUBLISHED
+    record.detail = f"published anew with SHA-256 {published}; materialize kline_archives to fetch it"
 
 
 def _file(record: ArchiveRecord, partition: Partition) -> ArchiveFile:

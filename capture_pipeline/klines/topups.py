@@ -24,7 +24,7 @@ from capture_pipeline.lake.files import locked, publish_bytes, publish_model, re
 from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, SymbolLife, TopupsManifest
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.ranges import Range, Ranges, batched, intersect, length, present, subtract, union
-from capture_pipeline.quality.sightings import nonexistent, seen_recently
+from capture_pipeline.quality.sightings import absent, nonexistent, seen_recently
 
 
 @dataclass(frozen=True)
@@ -57,23 +57,24 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResu
     Raises:
         Banned: The exchange has banned this address; nothing is sent until the ban ends.
         ProtocolViolation: A page does not advance or is out of what was asked.
-        CaptureError: The exchange could not be asked; answers that came are kept.
+        CaptureError: The exchange could not be asked; answers that came are kept, but for one with a hole that has no time.
     """
     lake = workspace.lake
     with locked(lake.lock(partition)):
         archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         manifest = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-        # An answer that is gone is asked for again.
-        manifest.pages = [page for page in manifest.pages if lake.resolve(page.path).is_file()]
-        life = _life(workspace, partition, archives, now_us)
-        missing = to_ask(partition, archives, manifest, life=life, gaps=workspace.settings.gaps, now_us=now_us)
+        recorded = manifest.pages
+        # An answer that is gone is asked for again, if it is still worth asking.
+        manifest.pages = [page for page in recorded if lake.resolve(page.path).is_file()]
         before = len(manifest.pages)
         try:
+            life = _life(workspace, partition, archives, now_us)
+            missing = to_ask(partition, archives, manifest, life=life, gaps=workspace.settings.gaps, now_us=now_us)
             for span in batched(missing, PAGE_ROWS * partition.interval.us):
                 for page in _ask_span(workspace, partition, span, now_us):
                     manifest.pages.append(page)
         finally:
-            if len(manifest.pages) != before:
+            if manifest.pages != recorded:
                 publish_model(lake.topups_manifest(partition), manifest)
     wanted = _wanted(partition, archives, life, now_us)
     left = subtract(wanted, union(archive_present(archives), rest_present(manifest)))
@@ -130,6 +131,12 @@ def _ask_span(workspace: Workspace, partition: Partition, span: Range, now_us: i
 
 
 def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us: int, now_us: int) -> RestPage | None:
+    """One answer, None where the exchange does not know the symbol.
+
+    Where a candle is absent, the exchange's clock is read again, right after the answer: `now_us` is of the start of a run that may
+    have waited for an hour, and a local clock need not run like the exchange's. A request waits for the weight budget and is repeated
+    before it is answered, so the time after it is nearer to the answer than the time before. Holes are few, and so are these requests.
+    """
     endpoint, params = workspace.rest.klines_url(partition.symbol, partition.interval, start_us, end_us)
     where = f"{endpoint}?{urlencode(params)}"
     try:
@@ -147,7 +154,7 @@ def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us:
     publish_bytes(path, body)
     # A page with rows is complete up to its last row only: it may be short. An empty one says that nothing follows.
     answered = int(sent["open_time_us"][-1]) + partition.interval.us if sent.height else end_us
-    return RestPage(
+    page = RestPage(
         asked_start_us=start_us,
         asked_end_us=end_us,
         server_time_us=now_us,
@@ -158,6 +165,7 @@ def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us:
         rows=rows.height,
         present=held,
     )
+    return page.model_copy(update={"asked_at_us": workspace.rest.server_time_us()}) if absent(page) else page
 
 
 def _check_page(rows: pl.DataFrame, start_us: int, end_us: int, where: str) -> None:

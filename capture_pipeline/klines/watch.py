@@ -6,10 +6,12 @@ from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.periods import DAY_US, Month
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder
 from capture_pipeline.klines.life import known_life
+from capture_pipeline.klines.revisions import recheckable
 from capture_pipeline.klines.topups import to_ask
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
+from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 
 _MONTHS_WATCHED = 3
@@ -46,6 +48,17 @@ def fillable(workspace: Workspace, now_us: int) -> list[Partition]:
     return [part for part in _partitions(workspace, now_us) if _is_fillable(workspace, part, now_us)]
 
 
+def unfinished(workspace: Workspace, now_us: int) -> list[Partition]:
+    """Begun partitions whose ledger was last computed before their month had ended, the open month's among them.
+
+    Args:
+        workspace: The deployment.
+        now_us: The present.
+    """
+    parts = [part for part in _partitions(workspace, now_us) if workspace.lake.window(part).is_file()]
+    return [part for part in parts if read_table(workspace.lake.window(part), ["end_us"])["end_us"].item() < part.month.end_us]
+
+
 def due_for_recheck(workspace: Workspace, now_us: int, limit: int) -> list[Partition]:
     """Partitions whose published checksums were read longest ago, and long enough.
 
@@ -58,8 +71,8 @@ def due_for_recheck(workspace: Workspace, now_us: int, limit: int) -> list[Parti
     due: list[tuple[int, Partition]] = []
     for part in _partitions(workspace, now_us):
         manifest = read_model(workspace.lake.archives_manifest(part), ArchivesManifest)
-        if manifest and manifest.usable():
-            oldest = min(record.checked_at_us for record in manifest.usable())
+        if manifest and recheckable(manifest):
+            oldest = min(record.checked_at_us for record in recheckable(manifest))
             if now_us - oldest >= age:
                 due.append((oldest, part))
     return [part for _, part in sorted(due, key=lambda entry: (entry[0], str(entry[1])))[:limit]]
@@ -74,10 +87,10 @@ def _ingested(workspace: Workspace, partition: Partition) -> bool:
 
 
 def _has_monthly(workspace: Workspace, partition: Partition) -> bool:
-    """Whether the monthly file is ingested, or was found to be bad: that one waits for its revision."""
+    """Whether the monthly file is ingested, or was found to be bad and has not been published anew since."""
     manifest = read_model(workspace.lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     monthly = [record for record in manifest.files if record.granularity is Granularity.MONTHLY]
-    return any(record.trust is not Trust.NOT_PUBLISHED for record in monthly)
+    return any(record.usable or record.trust not in {Trust.NOT_PUBLISHED, Trust.REPUBLISHED} for record in monthly)
 
 
 def _is_fillable(workspace: Workspace, partition: Partition, now_us: int) -> bool:

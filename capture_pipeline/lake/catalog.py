@@ -6,24 +6,28 @@ columns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
 import polars as pl
 
-from capture_pipeline.errors import Busy
-from capture_pipeline.lake.files import make_folder
+from capture_pipeline.errors import Busy, LakeError, StorageError
+from capture_pipeline.lake.files import publishing
 from capture_pipeline.lake.paths import Lake
 
 MEMORY_LIMIT = "512MB"
 
 _TYPES = {pl.Int64(): "BIGINT", pl.String(): "VARCHAR", pl.Boolean(): "BOOLEAN"}
+_GLOB = re.compile(r"([*?\[])")
 _KEYS = ("market", "interval", "symbol", "month")
 
 
 def refresh(lake: Lake, tables: Mapping[str, Mapping[str, pl.DataType]]) -> list[str]:
-    """Build the catalogue's views anew.
+    """Build the catalogue's views anew, where they are not what they should be.
+
+    The catalogue is built aside and renamed, so that nobody who has it open is in the way; he keeps the former one until he closes it.
 
     Args:
         lake: Whose.
@@ -33,19 +37,59 @@ def refresh(lake: Lake, tables: Mapping[str, Mapping[str, pl.DataType]]) -> list
         The views' names.
 
     Raises:
-        Busy: Another program holds the catalogue open for writing.
+        Busy: Another program is writing to the catalogue.
+        LakeError: A table cannot be read.
+        StorageError: The disk refused, or a file cannot be read.
     """
     path = lake.catalog()
-    make_folder(path.parent)
+    views = {name: select(lake, name, schema) for name, schema in tables.items()}
     try:
-        with duckdb.connect(str(path)) as connection:
-            for name, schema in tables.items():
-                connection.execute(f"CREATE OR REPLACE VIEW {name} AS {select(lake, name, schema)}")
+        if _made(Path(":memory:"), views) != _present(path):
+            _end_writing(path)
+            with publishing(path) as beside:
+                _made(beside, views)
     except duckdb.IOException as error:
-        raise Busy(
-            f"cannot be opened: {str(error).splitlines()[0][:160]}", where=str(path), remedy="close the program that has it open"
-        ) from None
-    return list(tables)
+        raise StorageError(f"cannot be made: {_first_line(error)}", where=str(path)) from None
+    except duckdb.Error as error:
+        raise LakeError(f"cannot be made: {_first_line(error)}", where=str(path), remedy="see `capture check`") from None
+    return list(views)
+
+
+def _made(path: Path, views: Mapping[str, str]) -> dict[str, str]:
+    """Make the views in a new catalogue; their definitions as DuckDB words them."""
+    with duckdb.connect(str(path)) as connection:
+        for name, query in views.items():
+            connection.execute(f"CREATE VIEW {name} AS {query}")
+        return _definitions(connection)
+
+
+def _present(path: Path) -> dict[str, str] | None:
+    """The definitions of the views that are there, or None where they cannot be read."""
+    if not path.is_file():
+        return None
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            return _definitions(connection)
+    except duckdb.Error:
+        return None
+
+
+def _definitions(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    return dict(connection.execute("SELECT view_name, sql FROM duckdb_views() WHERE NOT internal").fetchall())
+
+
+def _end_writing(path: Path) -> None:
+    """See to it that no journal of the former catalogue is left, which would be taken for the new one's.
+
+    Raises:
+        Busy: Another program is still writing it.
+    """
+    if not path.with_name(f"{path.name}.wal").exists():
+        return
+    try:
+        duckdb.connect(str(path)).close()
+    except duckdb.Error as error:
+        raise _busy(path, error) from None
 
 
 def select(lake: Lake, name: str, schema: Mapping[str, pl.DataType]) -> str:
@@ -55,15 +99,23 @@ def select(lake: Lake, name: str, schema: Mapping[str, pl.DataType]) -> str:
         empty = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {column}" for column, kind in schema.items())
         keys = ", ".join(f"CAST(NULL AS VARCHAR) AS {key}" for key in _KEYS)
         return f"SELECT {empty}, {keys} WHERE false"
-    pattern = lake.table_glob(name).replace("'", "''")
+    folder = str(lake.table(name))
+    pattern = (_GLOB.sub(r"[\1]", folder) + lake.table_glob(name).removeprefix(folder)).replace("'", "''")
     types = ", ".join(f"'{key}': VARCHAR" for key in _KEYS)
     source = f"read_parquet('{pattern}', hive_partitioning = true, hive_types = {{{types}}})"
     return f"SELECT {columns}, {', '.join(_KEYS)} FROM {source}"  # noqa: S608 - names are the project's own, the pattern is quoted
 
 
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to the catalogue, in bounded memory."""
-    connection = duckdb.connect(str(lake.catalog()), read_only=True)
+    """A read-only connection to the catalogue, in bounded memory.
+
+    Raises:
+        Busy: Another program holds it open for writing.
+    """
+    try:
+        connection = duckdb.connect(str(lake.catalog()), read_only=True)
+    except duckdb.Error as error:
+        raise _busy(lake.catalog(), error) from None
     bound(connection, lake.root / "state" / "duckdb")
     return connection
 
@@ -74,6 +126,14 @@ def bound(connection: duckdb.DuckDBPyConnection, spill: Path) -> None:
     connection.execute("SET temp_directory = '{}'".format(str(spill).replace("'", "''")))
     connection.execute("SET enable_progress_bar = false")
     connection.execute("SET TimeZone = 'UTC'")
+
+
+def _busy(path: Path, error: duckdb.Error) -> Busy:
+    return Busy(f"cannot be opened: {_first_line(error)}", where=str(path), remedy="close the program that has it open")
+
+
+def _first_line(error: duckdb.Error) -> str:
+    return str(error).splitlines()[0][:160]
 
 
 def _sql_type(kind: pl.DataType) -> str:

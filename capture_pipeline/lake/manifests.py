@@ -5,7 +5,7 @@ A manifest is the commit point: readers trust only what it lists. All times are 
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.urls import Granularity
@@ -96,7 +96,8 @@ class RestPage(Record):
     Attributes:
         asked_start_us: First open time asked for.
         asked_end_us: End of what was asked for, exclusive.
-        server_time_us: The exchange's time before the request; candles that close after it are unfinished.
+        server_time_us: The exchange's time when the run began; candles that close after it are unfinished.
+        asked_at_us: The exchange's time at this request, which may come long after; where it was not read, `server_time_us`.
         answered_end_us: Up to where the answer is complete, exclusive: a candle missing before it does not exist (yet).
         url: The request.
         path: The answer, as sent.
@@ -108,6 +109,7 @@ class RestPage(Record):
     asked_start_us: int
     asked_end_us: int
     server_time_us: int
+    asked_at_us: int = Field(default_factory=lambda data: int(data["server_time_us"]))
     answered_end_us: int
     url: str
     path: str

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 
+from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import publish_bytes
 
 _ZSTD_LEVEL = 1
@@ -57,6 +58,23 @@ def publish_table(frame: pl.DataFrame, path: Path) -> PublishedTable:
     )
     publish_bytes(path, content.getbuffer())
     return PublishedTable(len(content.getbuffer()), hashlib.sha256(content.getbuffer()).hexdigest())
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """A published table.
+
+    Args:
+        path: The file.
+        columns: Only these.
+
+    Raises:
+        LakeError: It is there and cannot be read.
+    """
+    try:
+        return pl.read_parquet(io.BytesIO(path.read_bytes()), columns=columns, hive_partitioning=False)
+    except pl.exceptions.PolarsError as error:
+        what = f"cannot be read: {' '.join(str(error).split())[:120]}"
+        raise LakeError(what, where=str(path), remedy="move it aside, then backfill its partition again to make it anew") from None
 
 
 def _encoding(kind: pl.DataType) -> str:

@@ -10,11 +10,12 @@ from capture_pipeline.binance.periods import DAY_US, MINUTE_US
 from capture_pipeline.config import Gaps
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.quality.outages import Outage
-from capture_pipeline.quality.ranges import Range, Ranges, intersect, subtract, union
+from capture_pipeline.quality.ranges import Range, Ranges, intersect, subtract, touched_steps, union, whole_steps
 from capture_pipeline.quality.sightings import absent, attempts, nonexistent
 from capture_pipeline.tables.gaps import EXPLAINED, Cause
 
 _DAYS_UNTIL_PUBLISHED = 3
+_EVER = 1 << 62
 _BAD = {Trust.MISMATCH, Trust.MALFORMED, Trust.CHECKSUM_MISSING}
 
 
@@ -80,31 +81,36 @@ class Gap:
 
 
 def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
-    """Give each missing range its cause; ranges are split where the cause changes.
+    """Give each missing range its cause; ranges are split where the cause changes, between two candles.
+
+    A listed outage explains the candles that lie in it whole. One that it touches, or that lies close by, is its edge, and only once
+    the exchange was seen without it often enough.
 
     Args:
         missing: Ranges on the grid, up to the present.
         evidence: What is known.
 
     Returns:
-        Gaps in order, together exactly `missing`.
+        Gaps in order, all on the grid, together exactly `missing`.
     """
-    seen = union(*(absent(page) for page in evidence.pages))
-    verified = nonexistent(evidence.pages, evidence.settings)
-    listed = [(_aligned(outage, evidence.step_us), outage) for outage in evidence.outages]
+    step = evidence.step_us
+    seen = whole_steps(union(*(absent(page) for page in evidence.pages)), step)
+    verified = whole_steps(nonexistent(evidence.pages, evidence.settings), step)
     edge = evidence.settings.outage_edge_minutes * MINUTE_US
-    near = [(start - edge, end + edge) for (start, end), _ in listed]
-    recent = [(evidence.now_us - _DAYS_UNTIL_PUBLISHED * DAY_US, evidence.now_us)]
+    near = touched_steps([(outage.start_us - edge, outage.end_us + edge) for outage in evidence.outages], step)
+    recent = touched_steps([(evidence.now_us - _DAYS_UNTIL_PUBLISHED * DAY_US, evidence.now_us)], step)
     bad = [(record.start_us, record.end_us) for record in evidence.archives if record.trust in _BAD and not record.usable]
-    whole: Ranges = [(-(1 << 62), 1 << 62)]
+    published = [(record.start_us, record.end_us) for record in evidence.archives if record.usable]
+    whole: Ranges = [(-_EVER, _EVER)]
     causes: list[tuple[Cause, Ranges, str]] = [
-        (Cause.BEFORE_LISTING, [(-(1 << 62), evidence.trading[0])], "the symbol did not trade yet"),
-        (Cause.AFTER_DELISTING, [(evidence.trading[1], 1 << 62)], "the symbol no longer traded"),
-        *((Cause.EXCHANGE_OUTAGE, [span], outage.reason) for span, outage in listed),
+        (Cause.BEFORE_LISTING, whole_steps([(-_EVER, evidence.trading[0])], step), "the symbol did not trade yet"),
+        (Cause.AFTER_DELISTING, whole_steps([(evidence.trading[1], _EVER)], step), "the symbol no longer traded"),
+        *((Cause.EXCHANGE_OUTAGE, ranges, reason) for ranges, reason in _listed(evidence.outages, step)),
         (Cause.EXCHANGE_OUTAGE, intersect(verified, near), "edge of a listed outage, verified as non-existent"),
         (Cause.UNKNOWN, verified, "the exchange has no candle, verified; list it in the outage calendar once its cause is known"),
         (Cause.UNKNOWN, seen, "the exchange has no candle, seen once; it is asked again"),
-        (Cause.OURS, bad, "its archive file is quarantined or unverified; run a top-up to ask REST"),
+        (Cause.OURS, touched_steps(bad, step), "its archive file is quarantined or unverified; run a top-up to ask REST"),
+        (Cause.OURS, touched_steps(published, step), "its archive file left it out; run a top-up to ask REST"),
         (Cause.NOT_YET_PUBLISHED, recent, "no archive file holds it yet and REST was not asked"),
         (Cause.OURS, whole, "it was never asked for; run a top-up"),
     ]
@@ -119,7 +125,7 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
 
 
 def filled(known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evidence: Evidence) -> list[Gap]:
-    """Rows for ranges that were missing once and are there now.
+    """Rows for ranges that were missing once and are there now, whole candles each.
 
     Args:
         known: Ranges missing from an archive file, or in the ledger before, with the cause they had; the first one counts.
@@ -129,8 +135,9 @@ def filled(known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evi
     gaps: list[Gap] = []
     done: Ranges = []
     for cause, span in known:
-        new = subtract([span], done)
-        done = union(done, [span])
+        candles = touched_steps([span], evidence.step_us)
+        new = subtract(candles, done)
+        done = union(done, candles)
         detail = "an archive file left it out; another source had it" if cause is Cause.ARCHIVE_OMISSION else "fetched since"
         for source, ranges in sources.items():
             gaps += [
@@ -140,6 +147,7 @@ def filled(known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evi
     return sorted(gaps, key=lambda gap: gap.start_us)
 
 
-def _aligned(outage: Outage, step_us: int) -> Range:
-    """The candles that an outage takes away: those it covers wholly or in part."""
-    return outage.start_us // step_us * step_us, -(-outage.end_us // step_us) * step_us
+def _listed(outages: list[Outage], step_us: int) -> list[tuple[Ranges, str]]:
+    """By outage, the candles that it takes away: those that listed outages, together, cover whole."""
+    covered = whole_steps([(outage.start_us, outage.end_us) for outage in outages], step_us)
+    return [(intersect(touched_steps([(outage.start_us, outage.end_us)], step_us), covered), outage.reason) for outage in outages]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from capture_pipeline.binance.periods import to_us
 from capture_pipeline.binance.urls import Market
+from capture_pipeline.config import Symbol
 from capture_pipeline.errors import ConfigError
 
 
@@ -43,7 +44,7 @@ class _Entry(BaseModel):
     start: datetime
     end: datetime
     reason: str = "outage"
-    symbols: list[str] | None = None
+    symbols: list[Symbol] | None = None
     markets: list[Market] | None = None
 
     @model_validator(mode="after")
@@ -76,6 +77,8 @@ def load_calendar(extra: Path | None = None) -> list[Outage]:
         raise ConfigError(
             f"cannot be read: {error.strerror}", where=str(extra), remedy="mend gaps.outage_calendar in pipeline.yaml"
         ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8: {error}", where=str(extra)) from None
     return shipped + _parse(text, str(extra))
 
 
@@ -86,7 +89,10 @@ def _parse(text: str, where: str) -> list[Outage]:
         raise ConfigError(f"is not YAML: {' '.join(str(error).split())}", where=where) from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where=where) from None
+        what = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))))
+        raise ConfigError(what, where=where) from None
+    except ValueError as error:
+        raise ConfigError(f"holds a date or number that there is not: {error}", where=where) from None
     return [
         Outage(
             to_us(_utc(entry.start)),

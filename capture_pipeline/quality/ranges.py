@@ -66,6 +66,16 @@ def length(ranges: Iterable[Sequence[int]]) -> int:
     return sum(each[1] - each[0] for each in union(ranges))
 
 
+def whole_steps(ranges: Iterable[Sequence[int]], step_us: int) -> Ranges:
+    """The steps of the grid that lie in the ranges whole."""
+    return union((-(-start // step_us) * step_us, end // step_us * step_us) for start, end in union(ranges))
+
+
+def touched_steps(ranges: Iterable[Sequence[int]], step_us: int) -> Ranges:
+    """The steps of the grid of which at least a part lies in the ranges."""
+    return union((start // step_us * step_us, -(-end // step_us) * step_us) for start, end in union(ranges))
+
+
 def missing(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
     """The ranges of `within` whose candles are not among `opens_us`.
 

@@ -19,28 +19,32 @@ def absent(page: RestPage) -> Ranges:
 def nonexistent(pages: Iterable[RestPage], gaps: Gaps) -> Ranges:
     """Ranges seen without a candle often enough and far enough apart.
 
-    The k-th sighting of a range counts only if it comes at least `sighting_minutes` after the one counted before.
+    The k-th sighting of a range counts only if it comes at least `sighting_minutes` after the one counted before, by the time each
+    request was made: a run reads the time once, and may ask much later.
     """
-    ordered = sorted(pages, key=lambda page: page.server_time_us)
+    ordered = sorted(pages, key=lambda page: page.asked_at_us)
     apart = gaps.sighting_minutes * MINUTE_US
     counted: list[tuple[int, Ranges, int]] = []
     verified: Ranges = []
     for page in ordered:
-        fresh: list[tuple[int, Ranges, int]] = [(1, absent(page), page.server_time_us)]
+        fresh: list[tuple[int, Ranges, int]] = [(1, absent(page), page.asked_at_us)]
         for count, ranges, at in counted:
-            if page.server_time_us - at >= apart:
+            if page.asked_at_us - at >= apart:
                 again = intersect(ranges, absent(page))
                 if again:
-                    fresh.append((count + 1, again, page.server_time_us))
+                    fresh.append((count + 1, again, page.asked_at_us))
         verified = union(verified, *(ranges for count, ranges, _ in fresh if count >= gaps.sightings))
         counted += [entry for entry in fresh if entry[1] and entry[0] < gaps.sightings]
     return verified
 
 
 def seen_recently(pages: Iterable[RestPage], gaps: Gaps, now_us: int) -> Ranges:
-    """Ranges seen without a candle so short a while ago that asking now would prove nothing."""
+    """Ranges seen without a candle so short a while ago that asking now would prove nothing.
+
+    Within a run the present is when the run began, so an answer may lie after it and still be of this run.
+    """
     apart = gaps.sighting_minutes * MINUTE_US
-    return union(*(absent(page) for page in pages if abs(now_us - page.server_time_us) < apart))
+    return union(*(absent(page) for page in pages if page.server_time_us - apart < now_us < page.asked_at_us + apart))
 
 
 def attempts(pages: Iterable[RestPage], start_us: int, end_us: int) -> int:

@@ -9,7 +9,7 @@ import click
 
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.binance.urls import Market
-from capture_pipeline.errors import CaptureError
+from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.sandbox.fault_script import FaultScript
 from capture_pipeline.sandbox.server import Sandbox, serve
 from capture_pipeline.sandbox.settings import SandboxConfig, read_yaml, validated
@@ -48,6 +48,8 @@ def serve_command(port: int, config_file: Path | None, faults_file: Path | None,
 def _config(config_file: Path | None, faults_file: Path | None, options: dict[str, Any]) -> SandboxConfig:
     """The file's settings, overridden by options that were given."""
     data = read_yaml(config_file) or {} if config_file else {}
+    if not isinstance(data, dict):
+        raise ConfigError("must hold keys and values", where=str(config_file))
     if faults_file:
         script = read_yaml(faults_file) or []
         data["faults"] = validated(FaultScript, {"faults": script} if isinstance(script, list) else script, str(faults_file)).faults

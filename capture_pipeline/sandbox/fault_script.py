@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from capture_pipeline.binance.periods import parse_time
+from capture_pipeline.errors import ConfigError
+from capture_pipeline.sandbox.frames import HEADER
 
 CHECKSUM = ".CHECKSUM"
 
@@ -97,6 +102,7 @@ _ONCE_REST = {"short_page", "rest_bad_row", "bad_json"}
 ON_RANGE_ONLY = frozenset({"wrong_etag_on_range", "ignore_range"})
 """Kinds that hit only requests with a Range header."""
 _NUMBERS = {"retry_after", "stall_s", "at", "bytes_per_s", "inflate_mb", "row", "rows", "skew_s", "cut"}
+_FIELDS = tuple(HEADER.split(","))
 _TEXTS = {"to", "start", "end", "field", "value"}
 
 
@@ -104,6 +110,25 @@ def _kind(value: object) -> object:
     if value not in STAGES:
         raise ValueError(f"no such fault; there are {', '.join(STAGES)}")
     return value
+
+
+def _check_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a number, not {value!r}")
+    if value < 0 and name != "skew_s":
+        raise ValueError(f"{name} must not be negative")
+
+
+def _check_text(name: str, value: object) -> None:
+    if name in {"start", "end"}:
+        try:
+            parse_time(str(value))
+        except ConfigError as error:
+            raise ValueError(f"{name}: {error}") from None
+    if name == "field" and value not in _FIELDS:
+        raise ValueError(f"field must be one of {', '.join(_FIELDS)}, not {value!r}")
+    if name == "to" and not (isinstance(value, str) and value.isascii() and value.isprintable()):
+        raise ValueError(f"to must be an address in ASCII, not {value!r}")
 
 
 class Match(BaseModel):
@@ -154,13 +179,18 @@ class FaultRule(BaseModel):
         for name, value in self.parameters.items():
             if name not in _NUMBERS | _TEXTS:
                 raise ValueError(f"{name!r} is no parameter of a fault; there are {', '.join(sorted(_NUMBERS | _TEXTS))}")
-            if name in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise ValueError(f"{name} must be a number, not {value!r}")
+            _check_number(name, value) if name in _NUMBERS else _check_text(name, value)
         if self.fault == "redirect" and "to" not in self.parameters:
             raise ValueError("redirect needs `to`, an address")
-        if self.fault == "rest_hole" and not {"start", "end"} <= self.parameters.keys():
-            raise ValueError("rest_hole needs `start` and `end`")
+        if self.fault == "rest_hole":
+            self._check_hole()
         return self
+
+    def _check_hole(self) -> None:
+        if not {"start", "end"} <= self.parameters.keys():
+            raise ValueError("rest_hole needs `start` and `end`")
+        if parse_time(self.text("end")) <= parse_time(self.text("start")):
+            raise ValueError("rest_hole must end after its start")
 
     @property
     def stage(self) -> Stage:

@@ -62,5 +62,8 @@ WINDOW_SCHEMA: dict[str, pl.DataType] = {
     "end_us": pl.Int64(),
     "as_of_us": pl.Int64(),
     "expected": pl.Int64(),
+    "bars_sha256": pl.String(),
+    "gaps_sha256": pl.String(),
 }
-"""What was expected of a partition when its gaps were last computed: `[start, end)`, as of when, and how many candles."""
+"""What was expected of a partition when its gaps were last computed: `[start, end)`, as of when, how many candles, and the files that
+were published with it. It is written last: what a reader finds else belongs together only if the digests are those."""

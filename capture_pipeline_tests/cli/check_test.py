@@ -105,7 +105,7 @@ def test_a_month_that_was_never_backfilled_is_a_failure_not_a_silence(run: Run) 
     """December belongs to the history but was never fetched."""
     result = run("check", "--json", CAPTURE_HISTORY_START="2024-12-01")
     december = [entry for entry in told(result)["results"] if entry["month"] == "2024-12"]
-    assert {entry["gate"]: entry["passed"] for entry in december} == {"coverage": False, "unexplained_missing": False}
+    assert {entry["gate"]: entry["passed"] for entry in december} == {"ledger_fits": False, "coverage": False, "unexplained_missing": False}
     assert "never backfilled" in december[0]["summary"]
 
 

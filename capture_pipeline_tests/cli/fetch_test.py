@@ -12,11 +12,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from capture_pipeline.binance.periods import Month
+from capture_pipeline.cli import inspect
 from capture_pipeline.cli.main import main
-from capture_pipeline_tests.cli.conftest import OMITTED, Run, told
+from capture_pipeline.lake.files import locked
+from capture_pipeline_tests.cli.conftest import OMITTED, OUTAGE, Run, told
 from capture_pipeline_tests.deployment import Deployment, deployed
 
 CAPTURE = str(Path(sys.executable).with_name("capture"))
@@ -51,7 +53,7 @@ def test_a_backfill_tells_a_log_plain_lines_and_a_script_json(tmp_path: Path) ->
 
 
 def test_a_topup_touches_the_open_month_alone(run: Run) -> None:
-    """Without --from and --to."""
+    """Without --from and --to, where no earlier month was left unfinished."""
     assert [row["month"] for row in told(run("topup", "--json"))["partitions"]] == ["2025-02"]
 
 
@@ -62,6 +64,11 @@ def test_a_topup_touches_the_open_month_alone(run: Run) -> None:
         (("--interval", "7m"), {}, 2, "7m"),
         (("--from", "2025-13"), {}, 2, "2025-13"),
         (("--from", "2031-01"), {}, 2, "no month of the history has begun"),
+        (("--from", "2025-03"), {"CAPTURE_HISTORY_END": "2025-02-10"}, 2, "--from lies after history.end, 2025-02-10"),
+        (("--from", "0000-01"), {}, 2, "'0000-01' is not a month"),
+        (("--from", "2025-02-20", "--to", "2025-02-10"), {}, 2, "--to lies before --from"),
+        (("--to", "2024-12"), {}, 2, "--to lies before history.start"),
+        (("--symbol", "NOSUCHUSDT", "--to", "9999-12"), {}, 2, "NOSUCHUSDT"),
         ((), {"CAPTURE_SANDBOX_URL": "http://127.0.0.1:1"}, 2, "127.0.0.1:1"),
         ((), {"CAPTURE_STORAGE_ROOT": "/proc/nowhere"}, 2, "/proc/nowhere"),
     ],
@@ -100,6 +107,71 @@ def test_gaps_fill_asks_again_and_two_sightings_make_a_proof(tmp_path: Path) -> 
         deployment.forget_requests()
         call("gaps", "--fill")
         assert not [entry for entry in deployment.requests() if entry["path"].endswith("/klines")]
+
+
+@pytest.mark.parametrize("quiet", [(), ("--json",)])
+def test_a_fill_that_fails_is_told_and_exits_1(quiet: tuple[str, ...], tmp_path: Path) -> None:
+    """REST refuses, or another process has the partition: the ledger is told all the same, the error goes to stderr."""
+    with deployed(tmp_path, {"outages": [OUTAGE]}, CAPTURE_HISTORY_END="2025-01-31") as deployment:
+
+        def call(*arguments: str) -> Result:
+            return CliRunner().invoke(main, [*arguments, *quiet], env=deployment.environment(), catch_exceptions=False)
+
+        call("backfill")
+        deployment.clock(advance_s=31 * 60)
+        deployment.faults({"match": {"path": "/api/v3/klines"}, "fault": "status_403", "times": "always"})
+        refused = call("gaps", "--fill")
+        deployment.faults()
+        lake, january = deployment.workspace.lake, deployment.workspace.partition("BTCUSDT", Month(2025, 1))
+        with locked(lake.lock(january)):
+            held = call("gaps", "--fill")
+        assert call("gaps", "--fill").exit_code == 0
+    for result, said in ((refused, "403"), (held, "is held by")):
+        assert result.exit_code == 1, result.output
+        assert any(line.startswith("failed ") and said in line for line in result.stderr.splitlines())
+        assert "2025-01-15T02:00:00Z" in result.stdout
+
+
+def test_a_partition_without_bars_is_in_the_ledger(run: Run, deployment: Deployment) -> None:
+    """Its raw files are there, so its month was begun."""
+    bars = deployment.workspace.lake.bars(deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
+    bars.unlink()
+    rows = [row for row in told(run("gaps", "--json")) if row["month"] == "2025-01" and row["status"] == "open"]
+    assert sum(row["bars"] for row in rows) == 744
+
+
+def test_a_ledger_cut_short_says_so(run: Run, deployment: Deployment) -> None:
+    """Forty rows are shown, the others counted."""
+    path = deployment.workspace.lake.bars(deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
+    pl.read_parquet(path, hive_partitioning=False).gather_every(2).write_parquet(path)
+    found = len(told(run("gaps", "--json", "--to", "2025-01")))
+    assert f"and {found - 40:,} more" in run("gaps", "--all", "--to", "2025-01").stdout
+
+
+def test_a_catalogue_in_use_keeps_nothing_from_being_told(run: Run, deployment: Deployment) -> None:
+    """Another program is writing to it: the summary comes, with a warning. The copy's views name another root and have to change."""
+    catalogue = deployment.root / "catalog.duckdb"
+    holder = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); c.execute('CREATE TABLE t (a INT)'); print(flush=True); input()"
+    command = [sys.executable, "-c", holder, str(catalogue)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        results = [run("gaps", "--json"), run("topup", "--json")]
+        process.communicate("\n")
+    for result in results:
+        assert (result.exit_code, "Warning: the catalogue was not renewed" in result.stderr) == (0, True), result.output
+        assert told(result)
+
+
+def test_an_interrupt_is_no_verdict(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C gives 130."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inspect, "report", interrupted)
+    result = run("coverage")
+    assert (result.exit_code, result.stderr.strip()) == (130, "Interrupted")
 
 
 def partials(deployment: Deployment) -> list[Path]:
@@ -182,3 +254,17 @@ def test_recheck_marks_what_was_published_anew_and_the_next_backfill_fetches_it(
     january, _ = told(run("backfill", "--json"))["partitions"]
     assert january["fetched"] == ["BTCUSDT-1h-2025-01.zip"]
     assert len(list(deployment.root.rglob("raw/**/BTCUSDT-1h-2025-01.*.zip"))) == 2
+
+
+def test_a_topup_finishes_the_month_before(tmp_path: Path) -> None:
+    """In March the rest of February comes too: nobody else would look there."""
+    with deployed(tmp_path, CAPTURE_HISTORY_START="2025-02-01") as deployment:
+
+        def topup() -> list[tuple[str, int]]:
+            result = CliRunner().invoke(main, ["topup", "--json"], env=deployment.environment(), catch_exceptions=False)
+            return [(row["month"], row["bars"]) for row in told(result)["partitions"]]
+
+        assert topup() == [("2025-02", 466)]
+        deployment.clock(now="2025-03-02T09:30:00Z")
+        assert topup() == [("2025-02", 672), ("2025-03", 33)]
+        assert topup() == [("2025-03", 33)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 
 import duckdb
 import pytest
@@ -87,6 +89,48 @@ def test_a_look_at_a_part_leaves_the_report_of_the_whole(run: Run, deployment: D
 def test_numbers_of_a_query_can_be_copied(run: Run) -> None:
     """No separators in them."""
     assert "1735689600000000" in run("sql", "SELECT min(open_time_us) AS first FROM bars").stdout
+
+
+def test_columns_of_one_name_are_all_told(run: Run) -> None:
+    """A later one gets a number, in the table and in JSON."""
+    query = "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a"
+    assert told(run("sql", "--json", query)) == [{"a": 1, "a_2": 2, "a_1": 3, "a_3": 4}]
+    assert "a_2" in run("sql", query).stdout
+
+
+def test_text_in_brackets_is_text(run: Run) -> None:
+    """It is no markup, nor is what looks like an emoji."""
+    result = run("sql", "SELECT '[/x]' AS \"[b]\", '[red]' AS c, ':smile:' AS d")
+    assert result.exit_code == 0
+    assert all(text in result.stdout for text in ("[/x]", "[b]", "[red]", ":smile:"))
+
+
+def test_what_json_has_no_number_for_is_null(run: Run) -> None:
+    """Also inside lists and structs."""
+    rows = told(run("sql", "--json", "SELECT 'nan'::DOUBLE AS a, ['inf'::DOUBLE, 1] AS b, {'c': '-inf'::DOUBLE} AS d"))
+    assert rows == [{"a": None, "b": [None, 1.0], "d": {"c": None}}]
+
+
+@pytest.mark.parametrize("query", ["", " ", "-- nothing"])
+def test_a_query_without_a_statement_is_one_line(query: str, run: Run) -> None:
+    """And exit 2."""
+    result = run("sql", "--", query)
+    assert (result.exit_code, result.stderr.strip()) == (2, "Error: the query is empty")
+
+
+@pytest.mark.parametrize("mode", ["True", "False"])
+def test_sql_works_while_another_process_has_the_catalogue_open(mode: str, run: Run, deployment: Deployment) -> None:
+    """Read-only always; for writing, where the views have to change."""
+    assert run("sql", "SELECT 1").exit_code == 0
+    holder = f"import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only={mode}); print(flush=True); input()"
+    command = [sys.executable, "-c", holder, str(deployment.root / "catalog.duckdb")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        result = run("sql", "SELECT count(*) AS bars FROM bars")
+        process.communicate("\n")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "1206" in result.stdout
 
 
 def test_a_calendar_that_cannot_be_read_is_told_before_anything_is_done(run: Run, deployment: Deployment) -> None:

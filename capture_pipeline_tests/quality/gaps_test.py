@@ -13,7 +13,7 @@ from capture_pipeline.config import Gaps
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.quality.gaps import Evidence, explain, filled
 from capture_pipeline.quality.outages import Outage, load_calendar
-from capture_pipeline.quality.ranges import Ranges, union
+from capture_pipeline.quality.ranges import Ranges, length, union
 from capture_pipeline.quality.sightings import nonexistent, seen_recently
 from capture_pipeline.tables.gaps import Cause
 
@@ -21,17 +21,33 @@ DAY = parse_time("2024-03-01")
 NOW = DAY + 20 * DAY_US
 
 
-def page(start: int, end: int, at: int, present: Ranges | None = None) -> RestPage:
+def page(start: int, end: int, at: int, present: Ranges | None = None, *, run_at: int | None = None) -> RestPage:
     return RestPage(
         asked_start_us=start,
         asked_end_us=end,
-        server_time_us=at,
+        server_time_us=at if run_at is None else run_at,
+        asked_at_us=at,
         answered_end_us=end,
         url="",
         path="",
         sha256="",
         rows=0,
         present=present or [],
+    )
+
+
+def archive_of(start: int, trust: Trust, *, usable: bool = False) -> ArchiveRecord:
+    """The daily file of one day."""
+    return ArchiveRecord(
+        name="x",
+        granularity=Granularity.DAILY,
+        start_us=start,
+        end_us=start + DAY_US,
+        trust=trust,
+        usable=usable,
+        url="",
+        fetched_at_us=0,
+        checked_at_us=0,
     )
 
 
@@ -59,7 +75,7 @@ TWICE = [page(*HOLE, NOW - 2 * HOUR_US), page(*HOLE, NOW - HOUR_US)]
         (Cause.BEFORE_LISTING, False, {"trading": (DAY + DAY_US, DAY + 31 * DAY_US)}),
         (Cause.AFTER_DELISTING, False, {"trading": (DAY, DAY + MINUTE_US)}),
         (Cause.EXCHANGE_OUTAGE, False, {"outages": [Outage(*HOLE, "outage")]}),
-        (Cause.EXCHANGE_OUTAGE, False, {"outages": [Outage(HOLE[0] + 30_000_000, HOLE[1] - 30_000_000, "parts of minutes count")]}),
+        (Cause.EXCHANGE_OUTAGE, False, {"outages": [Outage(HOLE[0] - 30_000_000, HOLE[1] + 30_000_000, "more than whole minutes")]}),
         (Cause.EXCHANGE_OUTAGE, True, {"outages": [Outage(HOLE[1], HOLE[1] + HOUR_US, "its edge")], "pages": TWICE}),
         (Cause.OURS, False, {"outages": [Outage(HOLE[1], HOLE[1] + HOUR_US, "an edge needs proof")]}),
         (Cause.UNKNOWN, False, {"pages": TWICE[:1]}),
@@ -76,19 +92,93 @@ def test_a_hole_gets_the_cause_that_the_evidence_shows(cause: Cause, verified: b
 
 def test_a_quarantined_file_makes_its_hole_ours() -> None:
     """Also where the hole is recent."""
-    record = ArchiveRecord(
-        name="x",
-        granularity=Granularity.DAILY,
-        start_us=DAY,
-        end_us=DAY + DAY_US,
-        trust=Trust.MISMATCH,
-        url="",
-        fetched_at_us=0,
-        checked_at_us=0,
-    )
-    (gap,) = explain([HOLE], evidence(archives=[record], now_us=HOLE[1] + HOUR_US))
+    (gap,) = explain([HOLE], evidence(archives=[archive_of(DAY, Trust.MISMATCH)], now_us=HOLE[1] + HOUR_US))
     assert gap.cause is Cause.OURS
     assert "quarantined" in gap.detail
+
+
+def test_a_recent_hole_inside_an_ingested_file_does_not_wait_for_publication() -> None:
+    """The file is out and leaves it out: expected and unexplained at once; the day after it still waits."""
+    known = evidence(archives=[archive_of(DAY, Trust.OK, usable=True)], now_us=DAY + DAY_US + 2 * HOUR_US)
+    inside, after = explain([(DAY + DAY_US - HOUR_US, DAY + DAY_US + HOUR_US)], known)
+    assert (inside.cause, inside.end_us, inside.row(MINUTE_US)["explained"]) == (Cause.OURS, DAY + DAY_US, False)
+    assert "left it out" in inside.detail
+    assert after.cause is Cause.NOT_YET_PUBLISHED
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1, 1), (59, 61), (1, 59)])
+def test_an_outage_that_touches_a_candle_does_not_explain_it(start: int, end: int) -> None:
+    """Candles of an hour of which it covers minutes are missing for a reason that is not known, until they are verified."""
+    hour = (DAY + HOUR_US, DAY + 2 * HOUR_US)
+    outage = Outage(hour[0] + start * MINUTE_US, hour[0] + end * MINUTE_US, "minutes")
+    (gap,) = explain([hour], evidence(step_us=HOUR_US, outages=[outage]))
+    assert (gap.cause, gap.start_us, gap.end_us) == (Cause.OURS, *hour)
+    (gap,) = explain([hour], evidence(step_us=HOUR_US, outages=[outage], pages=[page(*hour, NOW - HOUR_US), page(*hour, NOW)]))
+    assert (gap.cause, gap.verified_nonexistent) == (Cause.EXCHANGE_OUTAGE, True)
+    assert "edge" in gap.detail
+
+
+def test_outages_that_follow_each_other_explain_the_candle_between_them() -> None:
+    """Covered whole by both together, it is one row with one reason."""
+    half = DAY + HOUR_US + 30 * MINUTE_US
+    listed = [Outage(DAY + HOUR_US, half, "first"), Outage(half, DAY + 2 * HOUR_US, "second")]
+    (gap,) = explain([(DAY + HOUR_US, DAY + 2 * HOUR_US)], evidence(step_us=HOUR_US, outages=listed))
+    assert (gap.cause, gap.detail) == (Cause.EXCHANGE_OUTAGE, "first")
+
+
+def test_the_edge_of_an_outage_is_made_of_whole_candles() -> None:
+    """Half an hour before an outage lies in the candle of an hour before it."""
+    hole = (DAY + 9 * HOUR_US, DAY + 12 * HOUR_US)
+    outage = Outage(DAY + 10 * HOUR_US, DAY + 12 * HOUR_US, "outage")
+    pages = [page(*hole, NOW - HOUR_US), page(*hole, NOW)]
+    gaps = explain([hole], evidence(step_us=HOUR_US, outages=[outage], pages=pages))
+    assert [(gap.row(HOUR_US)["bars"], gap.cause) for gap in gaps] == [(1, Cause.EXCHANGE_OUTAGE), (2, Cause.EXCHANGE_OUTAGE)]
+
+
+_SECONDS = st.integers(0, 4 * 86_400)
+_SPANS = st.lists(st.tuples(_SECONDS, st.integers(1, 86_400)), max_size=3)
+
+
+def _spans_us(spans: list[tuple[int, int]], unit_us: int = 1_000_000) -> Ranges:
+    return [(DAY + start * unit_us, DAY + (start + length_) * unit_us) for start, length_ in spans]
+
+
+@given(
+    step=st.sampled_from([MINUTE_US, 5 * MINUTE_US, HOUR_US, 4 * HOUR_US, DAY_US]),
+    holes=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 30)), max_size=5),
+    outages=_SPANS,
+    pages=st.lists(st.tuples(_SECONDS, st.integers(1, 86_400), _SECONDS), max_size=4),
+    trading=st.tuples(_SECONDS, _SECONDS),
+    now=_SECONDS,
+    known=_SPANS,
+)
+def test_every_row_is_of_whole_candles_and_none_vanishes(
+    *,
+    step: int,
+    holes: list[tuple[int, int]],
+    outages: list[tuple[int, int]],
+    pages: list[tuple[int, int, int]],
+    trading: tuple[int, int],
+    now: int,
+    known: list[tuple[int, int]],
+) -> None:
+    """Whatever instants outages, answers, the listing and the present fall on, and whatever an earlier ledger held."""
+    missing = union(_spans_us(holes, step))
+    asked = [(*span, DAY + at * 1_000_000) for span, (_, _, at) in zip(_spans_us([each[:2] for each in pages]), pages, strict=True)]
+    seen = evidence(
+        step_us=step,
+        trading=(DAY + min(trading) * 1_000_000, DAY + max(trading) * 1_000_000),
+        now_us=DAY + now * 1_000_000,
+        outages=[Outage(*span, "made") for span in _spans_us(outages)],
+        pages=[page(start, end, at, run_at=NOW) for start, end, at in asked],
+        archives=[archive_of(DAY, Trust.OK, usable=True), archive_of(DAY + DAY_US, Trust.MISMATCH)],
+    )
+    gaps = explain(missing, seen)
+    assert all((gap.start_us - DAY) % step == 0 and (gap.end_us - gap.start_us) % step == 0 for gap in gaps)
+    assert sum(int(str(gap.row(step)["bars"])) for gap in gaps) == length(missing) // step
+    rows = filled([(Cause.OURS, span) for span in _spans_us(known)], {"rest": missing}, seen)
+    assert all((gap.start_us - DAY) % step == 0 and (gap.end_us - gap.start_us) % step == 0 for gap in rows)
+    assert length((gap.start_us, gap.end_us) for gap in rows) == sum(gap.end_us - gap.start_us for gap in rows)
 
 
 @given(
@@ -126,6 +216,27 @@ def test_what_was_seen_a_moment_ago_is_not_worth_asking() -> None:
     pages = [page(*HOLE, NOW)]
     assert seen_recently(pages, Gaps(), NOW + 29 * MINUTE_US) == [HOLE]
     assert seen_recently(pages, Gaps(), NOW + 30 * MINUTE_US) == []
+
+
+def test_two_requests_seconds_apart_are_one_sighting_however_long_ago_the_run_began() -> None:
+    """The time of the request counts: the first was made forty minutes into its run, the second right after it."""
+    late = [page(*HOLE, NOW, run_at=NOW - 40 * MINUTE_US), page(*HOLE, NOW + 1_000_000, run_at=NOW + 1_000_000)]
+    assert nonexistent(late, Gaps()) == []
+    assert nonexistent([*late, page(*HOLE, NOW + 30 * MINUTE_US, run_at=NOW)], Gaps()) == [HOLE]
+
+
+@pytest.mark.parametrize(("minutes", "recent"), [(-71, False), (-40, True), (0, True), (29, True), (30, False)])
+def test_an_answer_is_recent_from_its_run_until_half_an_hour_after_it(minutes: int, recent: bool) -> None:
+    """A run that asks late takes its own answers for recent; a clock that was far ahead once blocks nothing."""
+    late = page(*HOLE, NOW, run_at=NOW - 40 * MINUTE_US)
+    assert (seen_recently([late], Gaps(), NOW + minutes * MINUTE_US) == [HOLE]) is recent
+
+
+def test_an_answer_recorded_without_its_own_time_was_asked_when_its_run_began() -> None:
+    """Manifests of earlier versions load."""
+    document = page(*HOLE, NOW, run_at=NOW - HOUR_US).model_dump()
+    del document["asked_at_us"]
+    assert RestPage.model_validate(document).asked_at_us == NOW - HOUR_US
 
 
 def test_a_minute_after_the_answers_own_time_is_not_seen_missing() -> None:

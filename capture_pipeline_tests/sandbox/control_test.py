@@ -119,6 +119,14 @@ def test_configuration_is_read_from_yaml(tmp_path: Path) -> None:
         ("faults: [{fault: status_429, retry: 5}]", "'retry' is no parameter"),
         ("faults: [{fault: redirect}]", "redirect needs `to`"),
         ("faults: [{fault: rest_hole}]", "rest_hole needs `start` and `end`"),
+        ("faults: [{fault: rest_hole, start: yesterday, end: 2025-01-02}]", "start: 'yesterday' is not a date or time"),
+        ("faults: [{fault: rest_hole, start: 2025-01-03, end: 2025-01-02}]", "rest_hole must end after its start"),
+        ("faults: [{fault: csv_nan, field: nonsense}]", "field must be one of open_time, open,"),
+        ("faults: [{fault: status_429, retry_after: .nan}]", "retry_after must be a number"),
+        ("faults: [{fault: short_page, rows: -1}]", "rows must not be negative"),
+        ("faults: [{fault: redirect, to: 'http://ü'}]", "to must be an address in ASCII"),
+        ("now: 2025-02-30", "cannot be read: day is out of range"),
+        ("- a", "valid dictionary"),
         ("symbols: [{symbol: AUSDT, tick_size: 0.00001, lot_size: 0.00001}]", "more than eight decimals together"),
         ("now: soon", "'soon' is not a date or time"),
         ("[", "cannot be read"),
@@ -141,6 +149,17 @@ def test_command_refuses_on_one_line(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "holds no kline file" in result.output
     assert result.output.count("\n") == 1
+
+
+def test_command_wants_keys_and_values(tmp_path: Path) -> None:
+    """A list for its settings, with and without a fault script, is one line and exit code 2."""
+    settings, faults = tmp_path / "sandbox.yaml", tmp_path / "faults.yaml"
+    settings.write_text("- a\n")
+    faults.write_text("- {fault: reset}\n")
+    for more in ([], ["--faults", str(faults)]):
+        result = CliRunner().invoke(command, ["serve", "--port", "0", "--config", str(settings), *more])
+        assert (result.exit_code, "must hold keys and values" in result.output) == (2, True)
+        assert result.output.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

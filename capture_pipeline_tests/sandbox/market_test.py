@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 import zipfile
 from datetime import date
 from itertools import pairwise
@@ -193,14 +192,3 @@ def test_book_is_ordered_deterministic_and_its_ids_grow_by_slot() -> None:
     assert shot.bids[0, 0] < shot.asks[0, 0]
     assert book.last_id(slot + 1) - shot.last_update_id == IDS_PER_SLOT
     assert np.array_equal(book.snapshot(slot, 100).asks, shot.asks[:100])
-
-
-def test_market_is_fast() -> None:
-    """A month of minutes, and fifty symbol-months of hours, are made within seconds even on a loaded machine."""
-    start = time.perf_counter()
-    market = market_of(extra_symbols=50)
-    month = Month(2024, 3)
-    market.klines(Market.SPOT, "BTCUSDT", Interval.M1, month.start_us, month.end_us, NEVER)
-    for number in range(50):
-        market.klines(Market.SPOT, f"SYN{number:02d}USDT", Interval.H1, month.start_us, month.end_us, NEVER)
-    assert time.perf_counter() - start < 5

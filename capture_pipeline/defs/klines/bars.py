@@ -1,6 +1,7 @@
 """Typed assets: bars, and the fields on which their sources disagree."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -10,6 +11,7 @@ from capture_pipeline.defs.klines import describe, schemas
 from capture_pipeline.defs.klines.automation import AFTER_INPUT
 from capture_pipeline.defs.klines.raw import kline_archives, kline_topups
 from capture_pipeline.defs.partitions import BACKFILL_POLICY, PARTITIONS
+from capture_pipeline.klines.archives import alone
 from capture_pipeline.klines.bars import BarsResult, build
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.paths import Partition
@@ -45,6 +47,6 @@ def bars(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspac
     """Merge the raw files."""
 
     def merged(partition: Partition) -> BarsResult:
-        return build(workspace, partition)[0]
+        return alone(workspace, partition, partial(build, workspace, partition))[0]
 
     yield from work_through(context, workspace, one_by_one(merged), lambda result: describe.bars(workspace, result))

@@ -82,5 +82,5 @@ def _spec(gate: GateSpec, partitions_def: dg.PartitionsDefinition[Any] | None) -
 
 
 bars_checks = checks_of("bars", PARTITIONS, lambda workspace, partitions: check_bars(workspace, partitions, workspace.now_us()))
-gaps_checks = checks_of("bar_gaps", PARTITIONS, check_gaps)
+gaps_checks = checks_of("bar_gaps", PARTITIONS, lambda workspace, partitions: check_gaps(workspace, partitions, workspace.now_us()))
 coverage_checks = checks_of("coverage_report", None, lambda workspace, _: check_lake(workspace, workspace.now_us()))

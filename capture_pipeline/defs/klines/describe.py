@@ -137,7 +137,7 @@ def _page(page: RestPage) -> dict[str, Any]:
         "asked": iso(page.asked_start_us),
         "until": iso(page.asked_end_us),
         "rows": page.rows,
-        "at": iso(page.server_time_us),
+        "at": iso(page.asked_at_us),
         "sha256": page.sha256,
         "url": page.url,
     }

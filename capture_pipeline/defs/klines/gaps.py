@@ -1,6 +1,7 @@
 """The gap ledger as an asset."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -9,6 +10,7 @@ from capture_pipeline.defs.batches import one_by_one, work_through
 from capture_pipeline.defs.klines import describe, schemas
 from capture_pipeline.defs.klines.automation import AFTER_INPUT
 from capture_pipeline.defs.partitions import BACKFILL_POLICY, PARTITIONS
+from capture_pipeline.klines.archives import alone
 from capture_pipeline.klines.gaps import find
 from capture_pipeline.klines.workspace import Workspace
 
@@ -26,5 +28,5 @@ from capture_pipeline.klines.workspace import Workspace
 )
 def bar_gaps(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
     """Compute the ledger; asks nobody."""
-    found = one_by_one(lambda partition: find(workspace, partition, workspace.now_us()))
+    found = one_by_one(lambda partition: alone(workspace, partition, partial(find, workspace, partition, workspace.now_us())))
     yield from work_through(context, workspace, found, lambda result: describe.gaps(workspace, result))

@@ -42,6 +42,7 @@ COVERAGE_COLUMNS: dict[str, tuple[pl.DataType, str]] = {
     "missing": (_COUNT, "Expected bars that are not there"),
     "explained": (_COUNT, "Of them, in an outage of the exchange that the calendar lists"),
     "unexplained": (_COUNT, "Of them, without a proven cause"),
+    "unjudged": (_COUNT, "Of them, beyond a ledger that is too old: nobody has looked"),
     "filled": (_COUNT, "Bars that were missing once and are there now"),
     "longest_gap": (_COUNT, "Bars of the longest open gap"),
     "conflicts": (_COUNT, "Bars on which sources disagree"),

@@ -1,0 +1,164 @@
+"""Which archive files a partition takes, and what becomes of those that were lost, set aside, or half fetched."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.archive_client import ArchiveClient
+from capture_pipeline.binance.periods import DAY_US, Month
+from capture_pipeline.errors import CaptureError
+from capture_pipeline.klines.archives import fetch
+from capture_pipeline.klines.backfill import Outcome, backfill
+from capture_pipeline.klines.check import check_bars
+from capture_pipeline.klines.revisions import recheck
+from capture_pipeline.klines.watch import closable, due_for_recheck
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import read_model
+from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline_tests.deployment import Deployment, deployed
+
+MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip"
+
+
+def january(workspace: Workspace) -> Partition:
+    return workspace.partition("BTCUSDT", Month(2025, 1))
+
+
+def run(deployment: Deployment) -> Outcome:
+    workspace = deployment.reopened()
+    (outcome,) = backfill(workspace, [january(workspace)], workspace.rest.server_time_us())
+    return outcome
+
+
+def record(workspace: Workspace, name: str) -> ArchiveRecord:
+    manifest = read_model(workspace.lake.archives_manifest(january(workspace)), ArchivesManifest)
+    assert manifest is not None
+    return next(record for record in manifest.files if record.name == name)
+
+
+def closed_with_a_lost_day(deployment: Deployment) -> None:
+    """Daily files first, then the monthly one beside them; then one daily file is lost."""
+    deployment.clock(now="2025-02-01T08:00:00Z")
+    run(deployment)
+    deployment.clock(now="2025-02-03T08:00:00Z")
+    run(deployment)
+    next((deployment.root / "raw").rglob("BTCUSDT-1h-2025-01-07.*.zip")).unlink()
+
+
+def test_a_lost_daily_file_is_fetched_again_beside_the_monthly_one(deployment: Deployment) -> None:
+    """It is part of what the bars are made of."""
+    closed_with_a_lost_day(deployment)
+    outcome = run(deployment)
+    assert outcome.error is None
+    assert outcome.archives is not None
+    assert outcome.archives.fetched == ["BTCUSDT-1h-2025-01-07.zip"]
+
+
+def test_a_lost_daily_file_that_the_archive_dropped_is_no_longer_used(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monthly one has its bars; nothing refers to the lost file."""
+    closed_with_a_lost_day(deployment)
+    url = ArchiveClient.url
+    monkeypatch.setattr(ArchiveClient, "url", lambda client, file: url(client, file).replace("2025-01-07.zip", "2031-01-07.zip"))
+    outcome = run(deployment)
+    assert outcome.error is None
+    workspace = deployment.reopened()
+    lost = record(workspace, "BTCUSDT-1h-2025-01-07.zip")
+    assert (lost.trust, lost.usable) == (Trust.NOT_PUBLISHED, False)
+    results = check_bars(workspace, [january(workspace)], workspace.now_us())
+    assert [result.spec.name for result in results if not result.passed] == []
+
+
+@pytest.mark.parametrize("fault", ["checksum_wrong", "checksum_missing", "zip_truncated"])
+def test_a_bad_monthly_file_is_fetched_again_once_it_is_published_anew(fault: str, deployment: Deployment) -> None:
+    """Its checksum is read again like any other; when it has changed, the month is to be closed."""
+    deployment.clock(now="2025-02-03T10:00:00Z")
+    deployment.faults({"match": {"path": MONTHLY}, "fault": fault, "times": "always"})
+    assert run(deployment).bars.by_source == {"daily": 744}  # type: ignore[union-attr]
+    workspace = deployment.reopened()
+    assert recheck(workspace, january(workspace), workspace.now_us()) == []
+    assert closable(workspace, workspace.now_us()) == []
+    deployment.faults()
+    deployment.clock(now="2025-02-12T10:00:00Z")
+    assert due_for_recheck(workspace, workspace.now_us(), 10) == [january(workspace)]
+    (found,) = recheck(workspace, january(workspace), workspace.now_us())
+    assert (found.name, found.trust, found.usable) == (Path(MONTHLY).name, Trust.REPUBLISHED, False)
+    assert closable(workspace, workspace.now_us()) == [january(workspace)]
+    outcome = run(deployment)
+    assert outcome.error is None
+    assert record(workspace, Path(MONTHLY).name).trust is Trust.OK
+    assert closable(workspace, workspace.now_us()) == []
+
+
+def test_a_partition_whose_only_file_is_bad_is_due_for_a_recheck(deployment: Deployment) -> None:
+    """No bar of it is in use, and it is looked at all the same."""
+    deployment.faults({"match": {"path": "*BTCUSDT-1h-2025-01*"}, "fault": "checksum_wrong", "times": "always"})
+    run(deployment)
+    workspace = deployment.reopened()
+    later_us = workspace.now_us() + 8 * DAY_US
+    assert due_for_recheck(workspace, later_us, 10) == [january(workspace)]
+
+
+def test_each_verified_file_is_recorded_at_once(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that is killed has lost only the files under way."""
+    deployment.clock(now="2025-02-01T08:00:00Z")
+    workspace = deployment.reopened()
+    seen: list[int] = []
+    download = ArchiveClient.download
+
+    def counted(*arguments: Any) -> bool:
+        manifest = read_model(workspace.lake.archives_manifest(january(workspace)), ArchivesManifest)
+        seen.append(len(manifest.usable()) if manifest else 0)
+        return download(*arguments)
+
+    monkeypatch.setattr(ArchiveClient, "download", counted)
+    fetch(workspace, january(workspace), workspace.now_us())
+    assert max(seen) >= 31 - workspace.settings.http.parallel_downloads
+
+
+def test_daily_files_are_found_although_the_first_and_the_last_day_have_none(tmp_path: Path) -> None:
+    """A symbol listed within the month, in the hours before yesterday's file is out."""
+    config = {"symbols": [{"symbol": "NEWUSDT", "listed": "2025-02-05"}], "now": "2025-02-20T03:00:00Z"}
+    with deployed(tmp_path, config, CAPTURE_SYMBOLS="NEWUSDT") as deployment:
+        workspace = deployment.workspace
+        result = fetch(workspace, workspace.partition("NEWUSDT", Month(2025, 2)), workspace.now_us())
+    assert sorted(name[-6:-4] for name in result.fetched) == sorted(f"{day:02}" for day in range(5, 19))
+
+
+def test_a_month_without_files_costs_few_requests(deployment: Deployment) -> None:
+    """The first and the last day are asked for, and one listing."""
+    workspace = deployment.workspace
+    deployment.forget_requests()
+    fetch(workspace, workspace.partition("NOSUCHUSDT", Month(2025, 1)), workspace.rest.server_time_us())
+    assert len([entry for entry in deployment.requests() if not entry["path"].startswith("/api/")]) <= 7
+
+
+@pytest.mark.parametrize("rule", [{"fault": "timeout", "stall_s": 60}, {"fault": "slow_body", "bytes_per_s": 300}], ids=["hangs", "crawls"])
+def test_a_stopped_download_ends_with_the_try_under_way(rule: dict[str, Any], deployment: Deployment) -> None:
+    """Whether it hangs or comes slowly; no further try is made."""
+    deployment.faults({"match": {"path": MONTHLY}, "times": "always", **rule})
+    workspace = deployment.reopened(CAPTURE_HTTP_ATTEMPTS="20")
+    over, errors = threading.Event(), list[CaptureError]()
+
+    def work() -> None:
+        try:
+            fetch(workspace, january(workspace), workspace.rest.server_time_us(), over)
+        except CaptureError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not deployment.injected():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    over.set()
+    thread.join(2)
+    assert not thread.is_alive()
+    assert len(errors) == 1

@@ -1,0 +1,173 @@
+"""Many partitions, several runs at once, symbols that come and go, and a run that is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from capture_pipeline.binance.periods import Month
+from capture_pipeline.errors import Busy, ConfigError, ServerError
+from capture_pipeline.klines import archives, bars
+from capture_pipeline.klines.archives import fetch
+from capture_pipeline.klines.backfill import Outcome, backfill, complete
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import locked
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline.sandbox.rest import RestApi
+from capture_pipeline.tables.merge import Merged, Part, merge
+from capture_pipeline_tests.deployment import Deployment, deployed
+
+REST_FAILS = {"match": {"path": "/api/v3/*"}, "fault": "status_500", "times": "always"}
+
+
+def outcomes(workspace: Workspace, *symbols: str, now_us: int | None = None) -> dict[str, Outcome]:
+    """Backfill these symbols, by the names of their partitions."""
+    now_us = now_us or workspace.rest.server_time_us()
+    parts = workspace.partitions(symbols, workspace.months(now_us))
+    return {str(outcome.partition): outcome for outcome in backfill(workspace, parts, now_us)}
+
+
+def february(workspace: Workspace) -> Partition:
+    return workspace.partition("BTCUSDT", Month(2025, 2))
+
+
+def window(workspace: Workspace) -> dict[str, int]:
+    path = workspace.lake.window(february(workspace))
+    return pl.read_parquet(path, hive_partitioning=False).row(0, named=True)
+
+
+def test_a_slow_run_does_not_undo_a_newer_one(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newer one waits until the slow one is done, then makes the bars from all that is recorded."""
+    merging = threading.Event()
+
+    def slow_once(parts: list[Part]) -> Merged:
+        merged = merge(parts)
+        if not merging.is_set():
+            merging.set()
+            time.sleep(1.5)
+        return merged
+
+    monkeypatch.setattr(bars, "merge", slow_once)
+    first = deployment.workspace
+    now_us = first.rest.server_time_us()
+    older = threading.Thread(target=lambda: list(backfill(first, [february(first)], now_us)))
+    older.start()
+    assert merging.wait(10)
+    deployment.clock(advance_s=3 * 3600)
+    second = deployment.reopened()
+    later_us = second.rest.server_time_us()
+    (newer,) = backfill(second, [february(second)], later_us)
+    older.join(10)
+    assert newer.error is None
+    assert newer.bars is not None
+    assert pl.read_parquet(second.lake.bars(february(second))).height == newer.bars.rows
+    assert window(second)["as_of_us"] == later_us
+
+
+def test_an_overtaken_run_does_not_move_the_ledger_back(deployment: Deployment) -> None:
+    """It has the bars of the newer run, so it reports them as of the newer run's time."""
+    workspace = deployment.workspace
+    now_us = workspace.rest.server_time_us()
+    fetched = fetch(workspace, february(workspace), now_us)
+    deployment.clock(advance_s=3 * 3600)
+    (newer,) = backfill(deployment.reopened(), [february(workspace)], workspace.rest.server_time_us())
+    as_of = window(workspace)
+    overtaken = complete(workspace, fetched, now_us, ask_rest=False)
+    assert overtaken.error is None
+    assert newer.bars is not None
+    assert overtaken.bars == newer.bars
+    assert window(workspace) == as_of
+
+
+def test_a_window_in_the_future_is_not_kept(deployment: Deployment) -> None:
+    """It was made by a wrong clock."""
+    workspace = deployment.workspace
+    now_us = workspace.rest.server_time_us()
+    fetched = fetch(workspace, february(workspace), now_us)
+    complete(workspace, fetched, now_us + 86_400_000_000, ask_rest=False)
+    complete(workspace, fetched, now_us, ask_rest=False)
+    assert window(workspace)["as_of_us"] == now_us
+
+
+def test_a_partition_held_for_long_is_an_outcome(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names who holds it, after some patience; nothing is made without the lock."""
+    monkeypatch.setattr(archives, "PATIENCE_S", 0.2)
+    workspace = deployment.workspace
+    now_us = workspace.rest.server_time_us()
+    fetched = fetch(workspace, february(workspace), now_us)
+    with locked(workspace.lake.lock(february(workspace))):
+        outcome = complete(workspace, fetched, now_us, ask_rest=False)
+    assert isinstance(outcome.error, Busy)
+    assert not workspace.lake.bars(february(workspace)).exists()
+
+
+def test_an_unknown_symbol_does_not_hold_up_the_others(deployment: Deployment) -> None:
+    """Its partitions tell it; the others are made."""
+    found = outcomes(deployment.workspace, "NOSUCHUSDT", "BTCUSDT")
+    assert {name: type(outcome.error) for name, outcome in found.items()} == {
+        "NOSUCHUSDT 2025-01": ConfigError,
+        "NOSUCHUSDT 2025-02": ConfigError,
+        "BTCUSDT 2025-01": type(None),
+        "BTCUSDT 2025-02": type(None),
+    }
+
+
+def test_symbols_that_are_all_unknown_are_one_error(deployment: Deployment) -> None:
+    """It names them all."""
+    with pytest.raises(ConfigError, match="does not know NOSUCHUSDT, NORTHISUSDT"):
+        outcomes(deployment.workspace, "NOSUCHUSDT", "NORTHISUSDT")
+
+
+def test_a_symbol_that_rest_forgot_lives_on_in_the_archive(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Months with files have their bars; of those after its last file nothing is expected."""
+    known = RestApi._known
+    monkeypatch.setattr(RestApi, "_known", lambda api: {name: spec for name, spec in known(api).items() if name != "ETHUSDT"})
+    deployment.clock(now="2025-02-01T03:00:00Z")
+    found = outcomes(deployment.reopened(CAPTURE_HTTP_READ_TIMEOUT_S="20"), "ETHUSDT")
+    january, empty = found["ETHUSDT 2025-01"], found["ETHUSDT 2025-02"]
+    assert (january.error, empty.error) == (None, None)
+    assert january.bars is not None
+    assert january.bars.by_source == {"daily": 30 * 24}
+    assert january.gaps is not None
+    assert empty.gaps is not None
+    assert (january.gaps.missing, empty.gaps.missing) == (0, 0)
+
+
+def test_a_month_without_files_while_rest_fails_is_an_outcome(deployment: Deployment) -> None:
+    """The run goes on."""
+    deployment.clock(now="2025-02-01T03:00:00Z")
+    workspace = deployment.reopened(CAPTURE_HISTORY_START="2024-12-01")
+    now_us = workspace.rest.server_time_us()
+    deployment.faults(REST_FAILS)
+    found = outcomes(workspace, "BTCUSDT", now_us=now_us)
+    assert {name: type(outcome.error) for name, outcome in found.items()} == {
+        "BTCUSDT 2024-12": type(None),
+        "BTCUSDT 2025-01": ServerError,
+        "BTCUSDT 2025-02": ServerError,
+    }
+
+
+@pytest.mark.slow
+def test_an_interrupted_program_does_not_wait_for_downloads_that_hang(tmp_path: Path) -> None:
+    """It ends with the try under way, not after the last of them."""
+    with deployed(tmp_path) as deployment:
+        deployment.faults({"match": {"path": "*.zip"}, "fault": "timeout", "stall_s": 60, "times": "always"})
+        told = deployment.environment(CAPTURE_HTTP_ATTEMPTS="20", CAPTURE_HTTP_READ_TIMEOUT_S="1", CAPTURE_HISTORY_START="2024-01-01")
+        command = [str(Path(sys.executable).with_name("capture")), "backfill"]
+        process = subprocess.Popen(command, env={**os.environ, **told}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 30
+        while not deployment.injected():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        interrupted = time.monotonic()
+        process.communicate(timeout=60)
+        assert time.monotonic() - interrupted < 5

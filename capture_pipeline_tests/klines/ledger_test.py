@@ -1,0 +1,132 @@
+"""Bars, raw files and ledger belong together, and a ledger that is too old hides nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from capture_pipeline.binance.periods import Month, parse_time
+from capture_pipeline.klines.backfill import backfill
+from capture_pipeline.klines.check import check_bars, check_gaps
+from capture_pipeline.klines.coverage import measure
+from capture_pipeline.klines.gaps import find
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline_tests.deployment import Deployment, deployed
+
+FEBRUARY = Month(2025, 2)
+
+
+def filled(deployment: Deployment, *months: Month) -> list[Partition]:
+    """Backfill months of BTCUSDT."""
+    workspace = deployment.reopened()
+    parts = [workspace.partition("BTCUSDT", month) for month in months]
+    assert not [outcome.error for outcome in backfill(workspace, parts, workspace.rest.server_time_us()) if outcome.error]
+    return parts
+
+
+def failed(deployment: Deployment, parts: list[Partition]) -> dict[str, str]:
+    """The gates that fail, with their summaries."""
+    workspace = deployment.workspace
+    now_us = workspace.now_us()
+    results = [*check_bars(workspace, parts, now_us), *check_gaps(workspace, parts, now_us)]
+    return {result.spec.name: result.summary for result in results if not result.passed}
+
+
+def bars_of(deployment: Deployment, part: Partition) -> Path:
+    """Its bars."""
+    return deployment.workspace.lake.bars(part)
+
+
+def test_a_month_that_nobody_topped_up_after_its_end_fails(deployment: Deployment) -> None:
+    """On 5 March the ledger of February ends on the 20th: the rest is expected, missing and unexplained."""
+    parts = filled(deployment, FEBRUARY)
+    assert failed(deployment, parts) == {}
+    deployment.clock(now="2025-03-05T09:00:00Z")
+    found = failed(deployment, parts)
+    assert set(found) == {"coverage", "unexplained_missing", "long_gap"}
+    assert "206 of them lie beyond the ledger, last computed at 2025-02-20T10:30" in found["unexplained_missing"]
+    (row,) = measure(deployment.workspace, ["BTCUSDT"], [FEBRUARY], deployment.workspace.now_us()).iter_rows(named=True)
+    assert (row["expected"], row["present"], row["missing"], row["unjudged"]) == (672, 466, 206, 206)
+    filled(deployment, FEBRUARY)
+    assert failed(deployment, parts) == {}
+
+
+def test_a_day_without_an_update_is_freshness_and_no_hole(deployment: Deployment) -> None:
+    """The daily update may be a day old."""
+    parts = filled(deployment, FEBRUARY)
+    deployment.clock(advance_s=29 * 3600)
+    assert failed(deployment, parts) == {}
+
+
+def test_bars_that_were_cut_do_not_fit_the_ledger(deployment: Deployment) -> None:
+    """Forty rows taken out behind the project's back; every row that is left is sound."""
+    (part,) = filled(deployment, Month(2025, 1))
+    table = pl.read_parquet(bars_of(deployment, part), hive_partitioning=False)
+    pl.concat([table[:200], table[240:]]).write_parquet(bars_of(deployment, part))
+    assert "the bars are not those" in failed(deployment, [part])["ledger_fits"]
+
+
+def test_values_that_were_changed_do_not_fit_the_ledger(deployment: Deployment) -> None:
+    """All prices doubled: no rule of rows can tell."""
+    (part,) = filled(deployment, Month(2025, 1))
+    table = pl.read_parquet(bars_of(deployment, part), hive_partitioning=False)
+    doubled = table.with_columns((pl.col(name) * 2).cast(table.schema[name]) for name in ("open", "high", "low", "close"))
+    doubled.write_parquet(bars_of(deployment, part))
+    assert set(failed(deployment, [part])) == {"ledger_fits"}
+
+
+def test_a_ledger_that_was_changed_does_not_fit_itself(deployment: Deployment) -> None:
+    """So is one that was deleted."""
+    (part,) = filled(deployment, Month(2025, 1))
+    deployment.workspace.lake.gaps(part).unlink()
+    assert "the gaps are not those" in failed(deployment, [part])["ledger_fits"]
+
+
+def test_bars_without_any_raw_file_fail_their_checksums(deployment: Deployment) -> None:
+    """Nothing recorded is nothing verified."""
+    (part,) = filled(deployment, Month(2025, 1))
+    shutil.rmtree(deployment.workspace.lake.raw(part))
+    assert "raw_checksums" in failed(deployment, [part])
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", None])
+def test_a_damaged_table_fails_its_schema_and_holds_up_no_other(content: bytes | None, deployment: Deployment) -> None:
+    """Empty, cut to its first bytes, or cut in the middle; a backfill makes it anew."""
+    january, february = filled(deployment, Month(2025, 1), FEBRUARY)
+    path = bars_of(deployment, january)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    workspace = deployment.workspace
+    results = check_bars(workspace, [january, february], workspace.now_us())
+    bad = [(result.month, result.spec.name) for result in results if not result.passed]
+    assert ("2025-01", "schema") in bad
+    assert {month for month, _ in bad} == {"2025-01"}
+    filled(deployment, Month(2025, 1))
+    assert path.read_bytes() == whole
+    assert failed(deployment, [january]) == {}
+
+
+def test_a_damaged_ledger_is_made_anew(deployment: Deployment) -> None:
+    """What it knew is lost, and nothing else."""
+    (part,) = filled(deployment, Month(2025, 1))
+    deployment.workspace.lake.gaps(part).write_bytes(b"")
+    filled(deployment, Month(2025, 1))
+    assert failed(deployment, [part]) == {}
+
+
+def test_a_gap_is_one_whatever_its_causes_and_months(tmp_path: Path) -> None:
+    """Thirty hours over the end of January, two of them in a listed outage: longer than a day in both months."""
+    hole = {"start": "2025-01-31T12:00:00Z", "end": "2025-02-01T18:00:00Z"}
+    calendar = tmp_path / "outages.yaml"
+    calendar.write_text("outages:\n  - {start: 2025-01-31T20:00:00Z, end: 2025-01-31T22:00:00Z, reason: a test}\n")
+    with deployed(tmp_path / "d", {"outages": [hole]}, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar)) as deployment:
+        parts = filled(deployment, Month(2025, 1), FEBRUARY)
+        workspace = deployment.workspace
+        gaps = find(workspace, parts[0], workspace.now_us()).open
+        assert set(gaps["cause"]) == {"unknown", "exchange_outage"}
+        rows = measure(workspace, ["BTCUSDT"], [Month(2025, 1), FEBRUARY], parse_time("2025-02-20T10:30:00Z"))
+        assert rows["longest_gap"].to_list() == [30, 30]
+        assert "long_gap" in failed(deployment, parts)

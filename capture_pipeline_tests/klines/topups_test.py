@@ -1,0 +1,125 @@
+"""What a top-up records: when it asked, and only answers that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capture_pipeline.binance.klines import parse_rest
+from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, Month, parse_time
+from capture_pipeline.errors import CaptureError, MalformedData
+from capture_pipeline.klines.archives import fetch
+from capture_pipeline.klines.bars import build
+from capture_pipeline.klines.gaps import find
+from capture_pipeline.klines.topups import TopupResult, top_up
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import read_model
+from capture_pipeline.lake.manifests import TopupsManifest
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline_tests.deployment import Deployment, deployed
+
+HOLE = {"start": "2025-01-10T03:00:00Z", "end": "2025-01-10T06:00:00Z"}
+
+
+def january(workspace: Workspace) -> Partition:
+    return workspace.partition("BTCUSDT", Month(2025, 1))
+
+
+def fill(workspace: Workspace, now_us: int | None = None) -> TopupResult:
+    now_us = now_us or workspace.rest.server_time_us()
+    fetch(workspace, january(workspace), now_us)
+    return top_up(workspace, january(workspace), now_us)
+
+
+def recorded(workspace: Workspace) -> TopupsManifest | None:
+    return read_model(workspace.lake.topups_manifest(january(workspace)), TopupsManifest)
+
+
+def test_answers_that_came_seconds_apart_prove_nothing_however_long_a_run_took(tmp_path: Path) -> None:
+    """A run that began forty minutes before it asked, and a second one right after it: one sighting, none asked again."""
+    with deployed(tmp_path, {"outages": [HOLE]}) as deployment:
+        workspace = deployment.workspace
+        began = workspace.rest.server_time_us()
+        deployment.clock(advance_s=2400)
+        first = fill(workspace, began)
+        assert [page.asked_at_us - page.server_time_us for page in first.manifest.pages] == [40 * MINUTE_US]
+        assert fill(workspace).pages == 0
+        deployment.clock(advance_s=1799)
+        assert fill(workspace).pages == 0
+        deployment.clock(advance_s=1)
+        assert fill(workspace).pages == 1
+        build(workspace, january(workspace))
+        (row,) = find(workspace, january(workspace), workspace.rest.server_time_us()).gaps.rows(named=True)
+        assert (row["bars"], row["verified_nonexistent"], row["attempts"]) == (3, True, 2)
+
+
+def test_a_request_that_waited_long_counts_from_its_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is read after the answer, since what holds a request up comes before it."""
+    with deployed(tmp_path, {"outages": [HOLE]}) as deployment:
+        workspace = deployment.workspace
+        ask = workspace.rest.klines
+
+        def slow(*page: Any) -> bytes:
+            deployment.clock(advance_s=2400)
+            return ask(*page)
+
+        with monkeypatch.context() as slowed:
+            slowed.setattr(workspace.rest, "klines", slow)
+            fill(workspace)
+        assert fill(workspace).pages == 0
+
+
+def test_the_clock_is_read_for_holes_only(deployment: Deployment) -> None:
+    """A whole answer costs one request."""
+    workspace = deployment.workspace
+    part = workspace.partition("BTCUSDT", Month(2025, 2))
+    now_us = workspace.rest.server_time_us()
+    deployment.forget_requests()
+    assert top_up(workspace, part, now_us).pages == 1
+    assert not [entry for entry in deployment.requests() if entry["path"].endswith("/time")]
+
+
+def test_a_lost_answer_leaves_the_manifest_even_where_it_is_not_asked_for_again(tmp_path: Path) -> None:
+    """An archive file holds its candles by now, or its absence is proven: the bars can be built again."""
+    with deployed(tmp_path) as deployment:
+        workspace = deployment.workspace
+        top_up(workspace, january(workspace), workspace.rest.server_time_us())
+        (page,) = fill(workspace).manifest.pages
+        workspace.lake.resolve(page.path).unlink()
+        assert fill(workspace).pages == 0
+        assert recorded(workspace) == TopupsManifest()
+        assert build(workspace, january(workspace))[0].by_source == {"monthly": 744}
+
+
+def test_a_lost_answer_is_replaced_by_the_one_asked_for_instead(deployment: Deployment) -> None:
+    """One lost, one new: as many as before and not the same."""
+    workspace = deployment.workspace
+    (lost,) = top_up(workspace, january(workspace), parse_time("2025-01-31T00:00:00Z")).manifest.pages
+    workspace.lake.resolve(lost.path).unlink()
+    result = top_up(workspace, january(workspace), workspace.rest.server_time_us())
+    assert (result.pages, result.still_missing) == (1, 0)
+    assert recorded(workspace) == result.manifest
+
+
+def test_an_answer_with_a_hole_and_no_time_is_asked_for_again(tmp_path: Path) -> None:
+    """Without the time of the request it is no sighting; the run ends with an error."""
+    with deployed(tmp_path, {"outages": [HOLE]}) as deployment:
+        workspace = deployment.workspace
+        now_us = workspace.rest.server_time_us()
+        deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "status_500", "times": "always"})
+        with pytest.raises(CaptureError, match="time"):
+            fill(workspace, now_us)
+        deployment.faults()
+        assert recorded(workspace) is None
+        assert fill(workspace, now_us + HOUR_US).pages == 1
+
+
+@pytest.mark.parametrize("depth", [500, 900, 2_000, 100_000])
+@pytest.mark.parametrize("around", ["{}", "[{}]", "[[{}]]", "[[0,{},0,0,0,0,0,0,0,0,0,0]]"])
+def test_an_answer_nested_deep_is_malformed(depth: int, around: str) -> None:
+    """However deep, it is refused like any other answer that is no array of klines."""
+    body = around.replace("{}", "[" * depth + "]" * depth).encode()
+    with pytest.raises(MalformedData, match="klines"):
+        parse_rest(body, "klines")

@@ -1,0 +1,76 @@
+"""The catalogue's views: renewed aside, and over roots of any name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from capture_pipeline.errors import LakeError
+from capture_pipeline.lake.catalog import connect, refresh
+from capture_pipeline.lake.parquet import publish_table
+from capture_pipeline.lake.paths import Lake
+
+SCHEMA: dict[str, pl.DataType] = {"a": pl.Int64()}
+FOLDER = Path("market=spot", "interval=1h", "symbol=BTCUSDT", "month=2025-01")
+
+
+def filled(root: Path) -> Lake:
+    """A lake with one table of one row."""
+    lake = Lake(root)
+    publish_table(pl.DataFrame({"a": [7]}, schema=SCHEMA), lake.table("bars") / FOLDER / "bars.parquet")
+    return lake
+
+
+def answer(lake: Lake) -> list[tuple[object, ...]]:
+    """What is in the view."""
+    with connect(lake) as connection:
+        return connection.sql("SELECT a, symbol FROM bars").fetchall()
+
+
+@pytest.mark.parametrize("name", ["plain", "a[b]", "a*", "it's", "{a,b}", "[!x]"])
+def test_a_root_may_have_any_name(name: str, tmp_path: Path) -> None:
+    """What DuckDB would take for a pattern is a name."""
+    lake = filled(tmp_path / name)
+    assert refresh(lake, {"bars": SCHEMA}) == ["bars"]
+    assert answer(lake) == [(7, "BTCUSDT")]
+
+
+def test_a_catalogue_is_replaced_only_where_its_views_change(tmp_path: Path) -> None:
+    """The same views leave the file; others, or a file that is none, give a new one."""
+    lake = Lake(tmp_path)
+    refresh(lake, {"bars": SCHEMA})
+    assert answer(lake) == []
+    empty = lake.catalog().stat().st_ino
+    refresh(lake, {"bars": SCHEMA})
+    assert lake.catalog().stat().st_ino == empty
+    filled(tmp_path)
+    refresh(lake, {"bars": SCHEMA})
+    assert answer(lake) == [(7, "BTCUSDT")]
+    lake.catalog().write_bytes(b"no database")
+    refresh(lake, {"bars": SCHEMA})
+    assert answer(lake) == [(7, "BTCUSDT")]
+    assert [path.name for path in tmp_path.iterdir() if "catalog" in path.name] == ["catalog.duckdb"]
+
+
+def test_who_has_it_open_keeps_what_he_opened(tmp_path: Path) -> None:
+    """And does not hold up the renewal."""
+    lake = Lake(tmp_path)
+    refresh(lake, {"bars": SCHEMA})
+    with duckdb.connect(str(lake.catalog()), read_only=True) as reader:
+        filled(tmp_path)
+        refresh(lake, {"bars": SCHEMA})
+        assert reader.sql("SELECT a FROM bars").fetchall() == []
+    assert answer(lake) == [(7, "BTCUSDT")]
+
+
+def test_a_table_that_cannot_be_read_is_an_error_of_the_lake(tmp_path: Path) -> None:
+    """One line, and no catalogue is left half made."""
+    lake = filled(tmp_path)
+    (lake.table("bars") / FOLDER / "bars.parquet").write_bytes(b"no parquet")
+    with pytest.raises(LakeError, match="cannot be made") as caught:
+        refresh(lake, {"bars": SCHEMA})
+    assert "\n" not in str(caught.value)
+    assert not lake.catalog().exists()
