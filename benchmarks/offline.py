@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,12 +31,12 @@ class OfflineArchive(ArchiveClient):
         super().__init__(http, "http://127.0.0.1", "http://127.0.0.1")
         self._read = read
 
-    def checksum(self, file: ArchiveFile) -> tuple[str | None, str | None]:
+    def checksum(self, file: ArchiveFile, over: threading.Event | None = None) -> tuple[str | None, str | None]:
         """The published digest."""
         found = self._read(file)
         return (parse_checksum(found[1], file.name), None) if found else (None, "no checksum is published")
 
-    def download(self, file: ArchiveFile, sink: BinaryIO, state: Download) -> bool:
+    def download(self, file: ArchiveFile, sink: BinaryIO, state: Download, over: threading.Event | None = None) -> bool:
         """Write the zip into `sink`."""
         state.attempts += 1
         found = self._read(file)
