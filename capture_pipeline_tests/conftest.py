@@ -28,3 +28,8 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in [name for name in os.environ if name.startswith("CAPTURE_")]:
         monkeypatch.delenv(name)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are named for their argument: a name made of a zip's bytes differs from worker to worker, as its clock does."""
+    return argname if isinstance(val, bytes) else None
