@@ -32,7 +32,7 @@ _FITS = 92_000_000_000
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
-def _eight(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64]:
+def eight_digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64]:
     """Read the digits at the start of eight bytes, without a branch on their number: (value, how many).
 
     The compiler makes one load of the eight.
@@ -58,9 +58,9 @@ def _eight(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64]
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
 def _usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint64, bool]:
     """Read one to seven digits, a point, eight digits, a comma: (value in units of 1e-8, position after it, whether it is that)."""
-    whole, digits = _eight(text, at)
+    whole, digits = eight_digits(text, at)
     point = at + digits
-    fraction, places = _eight(text, point + _ONE)
+    fraction, places = eight_digits(text, point + _ONE)
     usual = (digits - _ONE < np.uint64(7)) & (text[point] == _POINT) & (places == _WORD) & (text[point + _NINE] == _COMMA)
     return whole * np.int64(100_000_000) + fraction, point + _NINE + _ONE, usual
 
@@ -68,10 +68,10 @@ def _usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
 def _usual_integer(text: NDArray[np.uint8], at: np.uint64, end: np.uint8) -> tuple[np.int64, np.uint64, bool]:
     """Read one to sixteen digits and what ends them: (value, position after it, whether it is that)."""
-    value, count = _eight(text, at)
+    value, count = eight_digits(text, at)
     after = at + count
     if count == _WORD:
-        part, more = _eight(text, after)
+        part, more = eight_digits(text, after)
         value = value * _POWERS[more] + part
         after += more
     return value, after + _ONE, (count != _NONE) & (text[after] == end)

@@ -14,7 +14,8 @@ import click
 from capture_pipeline.cli.console import EXIT_FAILED, CliError, emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.errors import CaptureError, ConfigError
-from capture_pipeline.klines.check import check_bars, check_gaps, check_lake, gate_specs
+from capture_pipeline.klines.check import check_bars, gate_specs
+from capture_pipeline.klines.coverage_gates import check_gaps, check_lake
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.quality.gates import GateResult, worst

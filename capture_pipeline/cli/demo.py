@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
@@ -105,8 +106,8 @@ def free_port(port: int) -> int:
 def _backfill(workspace: Workspace, now_us: int) -> list[Outcome]:
     parts = workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
     outcomes = []
-    with progress("backfill", len(parts)) as tell:
-        for outcome in backfill(workspace, parts, now_us):
+    with progress("backfill", len(parts)) as tell, closing(backfill(workspace, parts, now_us)) as done:
+        for outcome in done:
             outcomes.append(outcome)
             tell(f"{outcome.partition}: {outcome.bars.rows if outcome.bars else 0:,} bars")
     return sorted(outcomes, key=lambda outcome: (outcome.partition.symbol, outcome.partition.month))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 import click
@@ -12,17 +14,19 @@ from capture_pipeline.binance.periods import Month, iso
 from capture_pipeline.cli.console import EXIT_FAILED, emit_failures, emit_json, emit_table, one_line_errors, progress, renew_catalog
 from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.archives import fetch
+from capture_pipeline.klines.archives import alone, fetch
 from capture_pipeline.klines.backfill import Outcome, backfill, complete
 from capture_pipeline.klines.gaps import GapsResult, find
+from capture_pipeline.klines.origin import hold
 from capture_pipeline.klines.revisions import recheck
-from capture_pipeline.klines.watch import due_for_recheck, fillable, unfinished
+from capture_pipeline.klines.watch import Found, due_for_recheck, fillable, unfinished
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.lake.paths import Partition
 
 _COLUMNS = ("symbol", "month", "bars", "monthly", "daily", "rest", "expected", "missing", "unexplained", "conflicts", "state")
 _MOST_LISTED = 40
+Failures = dict[Partition, CaptureError]
 
 
 @click.command("backfill")
@@ -59,23 +63,35 @@ def topup_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT001 
 def gaps_command(workspace: Workspace, fill: bool, show_all: bool, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
     """Compute the gap ledger anew and show it; with --fill, fill what can be filled."""
     with one_line_errors():
+        hold(workspace)
         now_us = workspace.rest.server_time_us() if fill else workspace.now_us()
         parts = [part for part in partitions(workspace, now_us) if _has_begun(workspace, part)]
-        failures = _fill(workspace, now_us, quiet=as_json) if fill else []
-        results = []
-        with progress("gaps", len(parts), quiet=as_json) as tell:
-            for part in parts:
-                results.append(find(workspace, part, now_us))
-                tell(str(part))
+        failures = _fill(workspace, now_us, quiet=as_json) if fill else {}
+        results, not_computed = _compute(workspace, parts, now_us, quiet=as_json)
+        failures |= not_computed
     rows = [row for result in results for row in _ledger(result, show_all=show_all or as_json)]
     if as_json:
         emit_json(rows)
     else:
         _show_ledger(rows, results)
     renew_catalog(workspace)
-    emit_failures(failures)
+    emit_failures(list(failures.values()))
     if failures:
         click.get_current_context().exit(EXIT_FAILED)
+
+
+def _compute(workspace: Workspace, parts: list[Partition], now_us: int, *, quiet: bool) -> tuple[list[GapsResult], Failures]:
+    """The ledgers, each computed while nobody changes its partition; the error of each that could not be."""
+    results: list[GapsResult] = []
+    failures: Failures = {}
+    with progress("gaps", len(parts), quiet=quiet) as tell:
+        for part in parts:
+            try:
+                results.append(alone(workspace, part, partial(find, workspace, part, now_us)))
+            except CaptureError as error:
+                failures[part] = error
+            tell(str(part))
+    return results, failures
 
 
 def _has_begun(workspace: Workspace, part: Partition) -> bool:
@@ -83,18 +99,18 @@ def _has_begun(workspace: Workspace, part: Partition) -> bool:
     return workspace.lake.raw(part).is_dir() or workspace.lake.bars(part).is_file()
 
 
-def _fill(workspace: Workspace, now_us: int, *, quiet: bool) -> list[CaptureError]:
+def _fill(workspace: Workspace, now_us: int, *, quiet: bool) -> Failures:
     """Ask for every hole that may be filled; the errors of partitions that failed."""
     wanted = fillable(workspace, now_us)
-    failures: list[CaptureError] = []
-    with progress("fill", len(wanted), quiet=quiet) as tell:
-        for part in wanted:
+    failures: Failures = {**wanted.damaged}
+    with progress("fill", len(wanted.partitions), quiet=quiet) as tell:
+        for part in wanted.partitions:
             try:
                 outcome = complete(workspace, fetch(workspace, part, now_us), now_us, ask_rest=True)
             except CaptureError as error:
                 outcome = Outcome(part, error=error)
             if outcome.error:
-                failures.append(outcome.error)
+                failures[part] = outcome.error
             tell(_line(outcome))
     return failures
 
@@ -118,21 +134,25 @@ def recheck_command(workspace: Workspace, every: bool, as_json: bool) -> None:  
     with one_line_errors():
         now_us = workspace.rest.server_time_us()
         parts = partitions(workspace, now_us)
-        due = [part for part in parts if workspace.lake.raw(part).is_dir()] if every else due_for_recheck(workspace, now_us, len(parts))
+        begun = [part for part in parts if workspace.lake.raw(part).is_dir()]
+        due = Found(begun) if every else due_for_recheck(workspace, now_us, len(parts))
         rows = []
-        with progress("recheck", len(due), quiet=as_json) as tell:
-            for part in due:
+        with progress("recheck", len(due.partitions), quiet=as_json) as tell:
+            for part in due.partitions:
                 rows += [
                     {"symbol": part.symbol, "month": str(part.month), "file": one.name, "detail": one.detail}
                     for one in recheck(workspace, part, now_us)
                 ]
                 tell(str(part))
     if as_json:
-        emit_json({"rechecked": len(due), "published_anew": rows})
-        return
-    if rows:
-        emit_table("Published anew", ("symbol", "month", "file", "detail"), rows)
-    click.echo(f"{len(due)} partitions read again, {len(rows)} files were published anew")
+        emit_json({"rechecked": len(due.partitions), "published_anew": rows})
+    else:
+        if rows:
+            emit_table("Published anew", ("symbol", "month", "file", "detail"), rows)
+        click.echo(f"{len(due.partitions)} partitions read again, {len(rows)} files were published anew")
+    emit_failures(list(due.damaged.values()))
+    if due.damaged:
+        click.get_current_context().exit(EXIT_FAILED)
 
 
 def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, ask_rest: bool, as_json: bool) -> None:
@@ -140,8 +160,9 @@ def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *
     started = time.monotonic()
     make_folder(workspace.lake.root)
     outcomes: list[Outcome] = []
-    with progress(title, len(parts), quiet=as_json) as tell:
-        for outcome in backfill(workspace, parts, now_us, ask_rest=ask_rest):
+    # Closed at once when it is interrupted: the traceback would keep its downloads going until it was shown.
+    with progress(title, len(parts), quiet=as_json) as tell, closing(backfill(workspace, parts, now_us, ask_rest=ask_rest)) as done:
+        for outcome in done:
             outcomes.append(outcome)
             tell(_line(outcome))
     outcomes.sort(key=lambda outcome: (outcome.partition.symbol, outcome.partition.month))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import click
 import duckdb
@@ -11,10 +13,15 @@ import yaml
 
 from capture_pipeline.cli.console import CliError, emit_json, emit_table, one_line_errors, renew_catalog
 from capture_pipeline.cli.selection import config_option, partition_options
+from capture_pipeline.klines.archives import awaited
 from capture_pipeline.klines.coverage import report
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.catalog import connect
 from capture_pipeline.settings import environment_names, json_schema
+
+Answer = tuple[list[str], list[tuple[object, ...]]]
+_ROWS_AT_ONCE = 10_000
+_BETWEEN_INTERRUPTS_S = 0.05
 
 
 @click.command("coverage")
@@ -63,7 +70,7 @@ def sql_command(workspace: Workspace, query: str, as_json: bool) -> None:  # noq
     with one_line_errors():
         connection = connect(workspace.lake)
     with connection:
-        columns, found = _answer(connection, query)
+        columns, found = _interruptible(connection, query)
     rows = [dict(zip(columns, row, strict=True)) for row in found]
     if as_json:
         emit_json(rows)
@@ -71,16 +78,39 @@ def sql_command(workspace: Workspace, query: str, as_json: bool) -> None:  # noq
         emit_table(f"{len(rows)} rows", columns, rows, plain=True)
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[str], list[tuple[object, ...]]]:
-    """The columns under names of their own, and the rows."""
+def _interruptible(connection: duckdb.DuckDBPyConnection, query: str) -> Answer:
+    """What the query answers; asked in a thread, since DuckDB does not look for a Ctrl-C in every query of the main one."""
+    over = threading.Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="sql") as pool:
+        future: Future[Answer] = pool.submit(_answer, connection, query, over)
+        try:
+            return awaited(future)
+        except KeyboardInterrupt:
+            over.set()
+            # Again and again: an interrupt that comes before the query has begun is forgotten.
+            while not wait([future], _BETWEEN_INTERRUPTS_S).done:
+                connection.interrupt()
+            raise
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, query: str, over: threading.Event) -> Answer:
+    """The columns under names of their own, and the rows; no further ones once it is over."""
     try:
         # Without a statement there is no cursor, whatever the library's types say.
         cursor: duckdb.DuckDBPyConnection | None = connection.execute(query)
         if cursor is None:
             raise CliError("the query is empty")
-        return _unique([str(entry[0]) for entry in cursor.description or []]), cursor.fetchall()
+        return _unique([str(entry[0]) for entry in cursor.description or []]), _rows(cursor, over)
     except (duckdb.Error, ValueError, OverflowError) as error:
         raise CliError(" ".join(str(error).split())[:400]) from None
+
+
+def _rows(cursor: duckdb.DuckDBPyConnection, over: threading.Event) -> list[tuple[object, ...]]:
+    """All rows, some at a time: between them a Ctrl-C is noticed."""
+    rows: list[tuple[object, ...]] = []
+    while not over.is_set() and (more := cursor.fetchmany(_ROWS_AT_ONCE)):
+        rows += more
+    return rows
 
 
 def _unique(names: list[str]) -> list[str]:

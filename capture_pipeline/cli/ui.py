@@ -7,19 +7,28 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import click
 
-from capture_pipeline.cli.console import CliError, one_line_errors
+from capture_pipeline.cli.console import EXIT_FAILED, CliError, one_line_errors
 from capture_pipeline.cli.demo import SANDBOX_FILE, free_port, prepare
 from capture_pipeline.sandbox.server import SandboxServer
 from capture_pipeline.sandbox.settings import load_config
 from capture_pipeline.settings import load_settings
 
 _GRACE_S = 15.0
+_LAST_WORDS_S = 2.0
+
+
+class EndedByItselfError(CliError):
+    """One of the two processes ended without being told to."""
+
+    exit_code = EXIT_FAILED
 
 
 @click.command("ui")
@@ -46,22 +55,60 @@ def _venue(root: Path, *, demo: bool) -> Iterator[dict[str, str]]:
 
 
 def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool) -> None:
-    """Start both, and end both when either ends or a signal comes."""
+    """Start both, and end both when either ends or a signal comes.
+
+    Raises:
+        EndedByItselfError: One of them ended; the other one was ended too.
+    """
     workspace = ["-w", str(root / "workspace.yaml")]
     dagster = Path(sys.executable).parent
     _make_instance(dagster, root, environment)
     web = [str(dagster / "dagster-webserver"), "-h", "127.0.0.1", "-p", str(port), *workspace, *(["--read-only"] if read_only else [])]
     daemon = [str(dagster / "dagster-daemon"), "run", *workspace]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    running = [subprocess.Popen(command, cwd=root, env=environment) for command in (web, daemon)]  # noqa: S603 - our own programs
+    running = [_Process(command, root, environment) for command in (web, daemon)]
     click.echo(f"Dagster is at http://127.0.0.1:{port} in a moment; Ctrl-C ends it")
     try:
-        while all(process.poll() is None for process in running):
+        while all(process.is_running for process in running):
             time.sleep(0.2)
+        ended = next(process for process in running if not process.is_running)
     except KeyboardInterrupt:
-        pass
+        return
     finally:
-        _end(running)
+        _end([process.handle for process in running])
+    remedy = "mend that, or choose another port with --port" if ended is running[0] else "mend that, then start it again"
+    raise EndedByItselfError(f"{ended.name} ended by itself with exit code {ended.handle.returncode}: {ended.why} ({remedy})")
+
+
+class _Process:
+    """A program of ours that passes on what it writes to standard error and remembers why it ended."""
+
+    def __init__(self, command: list[str], root: Path, environment: dict[str, str]) -> None:
+        self.name = Path(command[0]).name
+        self.handle = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE)  # noqa: S603 - our own program
+        self._last = self._error = ""
+        self._listener = threading.Thread(target=self._listen, args=(self.handle.stderr,), daemon=True)
+        self._listener.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.handle.poll() is None
+
+    @property
+    def why(self) -> str:
+        """Its last error, else its last line."""
+        # What it started may hold the pipe open for longer than it lived itself.
+        self._listener.join(_LAST_WORDS_S)
+        return (self._error or self._last or "it did not say why")[:300]
+
+    def _listen(self, pipe: IO[bytes]) -> None:
+        for line in pipe:
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
+            text = line.decode(errors="replace").strip()
+            self._last = text or self._last
+            self._error = text if "error" in text.lower() else self._error
 
 
 def _make_instance(dagster: Path, root: Path, environment: dict[str, str]) -> None:

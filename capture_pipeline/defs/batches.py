@@ -48,7 +48,7 @@ def work_through(
     done: dict[Partition, Described] = {}
     failed: dict[Partition, CaptureError] = {}
     # Closed at once when the run is stopped, wherever it stands then: the work behind it ends with it.
-    with closing(results(partitions)) as each:
+    with told(context.op_execution_context), closing(results(partitions)) as each:
         for partition, result in each:
             if isinstance(result, CaptureError):
                 failed[partition] = result

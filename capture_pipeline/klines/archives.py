@@ -21,6 +21,7 @@ from capture_pipeline.binance.periods import DAY_US
 from capture_pipeline.binance.urls import ArchiveFile
 from capture_pipeline.errors import Busy, CaptureError
 from capture_pipeline.klines.archive_fetch import Fetcher
+from capture_pipeline.klines.origin import claim
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import locked, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
@@ -67,7 +68,12 @@ def fetch_many(
 
     Yields:
         A result, or the partition with the error that ended it.
+
+    Raises:
+        ConfigError: The lake is another exchange's; nothing was asked.
+        CaptureError: Whose it is cannot be read or recorded.
     """
+    patiently(partial(claim, workspace))
     at_once = workspace.settings.http.parallel_downloads
     over = threading.Event()
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="archive")
@@ -143,8 +149,10 @@ def fetch(workspace: Workspace, partition: Partition, now_us: int, over: threadi
 
     Raises:
         Busy: Another process is fetching this partition.
+        ConfigError: The lake is another exchange's.
         CaptureError: A file could not be had; what was fetched before stays recorded.
     """
+    claim(workspace)
     lake = workspace.lake
     with locked(lake.lock(partition)):
         manifest = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()

@@ -59,7 +59,7 @@ def backfill(
     now_us: int,
     *,
     ask_rest: bool = True,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Bring partitions up to what the exchange has, one outcome each as it is done.
 
     Args:
@@ -69,7 +69,8 @@ def backfill(
         ask_rest: Whether REST may fill what the archive lacks.
 
     Raises:
-        ConfigError: Every symbol is unknown to archive and REST alike; where only some are, their outcomes tell it.
+        ConfigError: Every symbol is unknown to archive and REST alike, or the lake is another exchange's. Where only some symbols are
+            unknown, their outcomes tell it.
     """
     # Closed at once when the caller is interrupted: downloads end then, instead of holding the program until they are done.
     with closing(_tasks(workspace, partitions, now_us, ask_rest=ask_rest)) as tasks:

@@ -1,6 +1,6 @@
-"""The gates over the lake: which data each one sees and what its alert says.
+"""The gates of rows over the lake: which data each one sees, and whether the raw files are still those that were recorded.
 
-The rules of rows stand in `tables/bars.py`, the thresholds in the settings.
+The rules of rows stand in `tables/bars.py`. How much is there is judged in `coverage_gates.py`.
 """
 
 from __future__ import annotations
@@ -8,35 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
 
 import polars as pl
 
-from capture_pipeline.binance.periods import HOUR_US, Month, iso
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.bars import read_recorded
-from capture_pipeline.klines.coverage import measure
-from capture_pipeline.klines.life import known_life
+from capture_pipeline.klines.coverage_gates import coverage_specs
 from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.lake.files import read_model, sha256_file
+from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.quality.gates import CHECKSUM_GATE, GateResult, GateSpec, Level, Severity, is_sound, judge_rows, row_gates
-
-COVERAGE_GATE = GateSpec("coverage", "bar_gaps", "Enough of all expected bars is there.")
-UNEXPLAINED_GATE = GateSpec("unexplained_missing", "bar_gaps", "Nearly no bar is missing without a proven outage.")
-LEDGER_GATE = GateSpec("ledger_fits", "bar_gaps", "The gap ledger is that of these bars, and bars and gaps are all that was expected.")
-LONG_GAP_GATE = GateSpec("long_gap", "bar_gaps", "No single gap is long.", severity=Severity.WARN)
-SYMBOLS_GATE = GateSpec("all_symbols_present", "coverage_report", "Every configured symbol has bars.")
-FRESHNESS_GATE = GateSpec("freshness", "coverage_report", "The newest bar of the open month is recent, for every symbol that trades.")
+from capture_pipeline.quality.gates import CHECKSUM_GATE, GateResult, GateSpec, Level, is_sound, judge_rows, row_gates
 
 _ROWS_AT_ONCE = 600_000
 
 
 def gate_specs() -> list[GateSpec]:
     """All gates, in the order in which they are evaluated."""
-    return [*row_gates(), CHECKSUM_GATE, LEDGER_GATE, COVERAGE_GATE, UNEXPLAINED_GATE, LONG_GAP_GATE, SYMBOLS_GATE, FRESHNESS_GATE]
+    return [*row_gates(), CHECKSUM_GATE, *coverage_specs()]
 
 
 def check_bars(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
@@ -55,44 +45,6 @@ def check_bars(workspace: Workspace, partitions: Sequence[Partition], now_us: in
         for chunk in _chunks(list(group)):
             results += _check_chunk(workspace, chunk, now_us)
     return results
-
-
-def check_gaps(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
-    """The coverage gates of each partition, from its gap ledger.
-
-    Args:
-        workspace: The deployment.
-        partitions: Which ones; where the ledger was never computed the gates fail.
-        now_us: The present.
-    """
-    symbols = sorted({part.symbol for part in partitions})
-    months = sorted({part.month for part in partitions})
-    rows = {(row["symbol"], row["month"]): row for row in measure(workspace, symbols, months, now_us).iter_rows(named=True)}
-    return [result for part in partitions for result in _coverage_gates(workspace, part, rows[part.symbol, str(part.month)])]
-
-
-def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
-    """The gates of the whole lake: all symbols are there, and the open month is fresh.
-
-    Args:
-        workspace: The deployment.
-        now_us: The present.
-    """
-    settings = workspace.settings
-    frame = measure(workspace, settings.symbols, workspace.months(now_us), now_us)
-    totals = frame.group_by("symbol").agg(pl.col("present").sum(), pl.col("newest_us").max(), pl.col("expected").sum()).sort("symbol")
-    absent = totals.filter(pl.col("present") == 0)
-    summary = f"{absent.height} of {totals.height} symbols have no bars: {', '.join(absent['symbol'])}" if absent.height else ""
-    present = GateResult(
-        SYMBOLS_GATE,
-        absent.is_empty(),
-        level=Level.CRITICAL,
-        summary=summary,
-        values={"symbols": totals.height},
-        failing=absent,
-        failing_count=absent.height,
-    )
-    return [present, _freshness(workspace, frame, now_us)]
 
 
 def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> list[GateResult]:
@@ -158,103 +110,3 @@ def _checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | 
         failing=failing,
         failing_count=len(wrong),
     )
-
-
-def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) -> list[GateResult]:
-    gates, expected = workspace.settings.gates, row["expected"]
-    key: dict[str, Any] = {"symbol": part.symbol, "month": str(part.month)}
-    if expected is None:
-        begun = workspace.lake.raw(part).is_dir()
-        summary = "its gaps were never computed; materialize bar_gaps" if begun else "it was never backfilled; backfill or deselect it"
-        specs = (LEDGER_GATE, COVERAGE_GATE, UNEXPLAINED_GATE)
-        return [GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary, **key) for spec in specs]
-    names = ("expected", "present", "missing", "explained", "unexplained", "unjudged", "filled", "longest_gap")
-    values = {name: row[name] for name in names}
-    percent = row["coverage_percent"] if expected else 100.0
-    unexplained = 100.0 * row["unexplained"] / expected if expected else 0.0
-    level = (
-        Level.CRITICAL
-        if percent < gates.coverage_critical_below_percent
-        else Level.WARNING
-        if percent < gates.coverage_warning_below_percent
-        else Level.INFO
-    )
-    hours = row["longest_gap"] * part.interval.us / HOUR_US
-    told = f"{percent:.4f} % of {expected:,} expected bars are there, below {gates.coverage_error_below_percent} %"
-    said = f"{row['unexplained']:,} of {expected:,} expected bars ({unexplained:.4f} %) are missing without a proven outage"
-    if row["unjudged"]:
-        said += f"; {row['unjudged']:,} of them lie beyond the ledger, last computed at {iso(row['as_of_us'])}: top up or backfill"
-    misfit = _misfit(workspace, part, row)
-    return [
-        GateResult(LEDGER_GATE, not misfit, level=Level.CRITICAL, summary=misfit, values={"as_of": iso(row["as_of_us"])}, **key),
-        GateResult(
-            COVERAGE_GATE,
-            percent >= gates.coverage_error_below_percent,
-            level=level,
-            summary=told,
-            values={**values, "coverage_percent": percent},
-            **key,
-        ),
-        GateResult(
-            UNEXPLAINED_GATE,
-            unexplained < gates.unexplained_error_percent,
-            level=level,
-            summary=said,
-            values={**values, "unexplained_percent": unexplained},
-            failing=_open_gaps(workspace, part),
-            failing_count=row["unexplained"],
-            **key,
-        ),
-        GateResult(
-            LONG_GAP_GATE,
-            hours <= gates.long_gap_hours,
-            level=max(level, Level.WARNING, key=list(Level).index),
-            summary=f"a gap of {hours:g} h is longer than {gates.long_gap_hours:g} h",
-            values={"longest_gap_hours": hours},
-            **key,
-        ),
-    ]
-
-
-def _misfit(workspace: Workspace, part: Partition, row: dict[str, Any]) -> str:
-    """Why bars and ledger do not belong together, nothing if they do."""
-    files = {"bars": (workspace.lake.bars(part), row["bars_sha256"]), "gaps": (workspace.lake.gaps(part), row["gaps_sha256"])}
-    for name, (path, recorded) in files.items():
-        if (sha256_file(path) if path.is_file() else "") != recorded:
-            return f"the {name} are not those that the ledger was computed with; backfill the partition again"
-    if row["present"] + row["missing"] != row["expected"]:
-        return f"{row['present']:,} bars and {row['missing']:,} missing ones are not the {row['expected']:,} expected ones"
-    return ""
-
-
-def _open_gaps(workspace: Workspace, part: Partition) -> pl.DataFrame:
-    path = workspace.lake.gaps(part)
-    if not path.is_file():
-        return pl.DataFrame()
-    gaps = read_table(path).filter((pl.col("status") == "open") & ~pl.col("explained"))
-    return gaps.head(workspace.settings.gates.failing_rows_shown)
-
-
-def _freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
-    """Age of the newest bar of every symbol; after a configured end of history nothing has to be fresh."""
-    settings = workspace.settings
-    limit = settings.gates.freshness_hours
-    end = settings.history.end
-    if end is not None and Month(end.year, end.month) < Month.of(now_us):
-        return GateResult(FRESHNESS_GATE, passed=True, summary="history.end lies in the past", values={})
-    ended = [symbol for symbol in settings.symbols if _delisted(workspace, symbol)]
-    newest = frame.group_by("symbol").agg(pl.col("newest_us").max()).sort("symbol").filter(~pl.col("symbol").is_in(ended))
-    aged = newest.with_columns(((now_us - pl.col("newest_us")) / HOUR_US).alias("age_hours"))
-    stale = aged.filter(pl.col("age_hours").is_null() | (pl.col("age_hours") > limit))
-    summary = (
-        f"{stale.height} of {aged.height} symbols have no bar of the last {limit:g} h: {', '.join(stale['symbol'])}" if stale.height else ""
-    )
-    values = {"as_of": iso(now_us), "oldest_hours": aged["age_hours"].max(), "symbols": aged.height}
-    return GateResult(
-        FRESHNESS_GATE, stale.is_empty(), level=Level.CRITICAL, summary=summary, values=values, failing=stale, failing_count=stale.height
-    )
-
-
-def _delisted(workspace: Workspace, symbol: str) -> bool:
-    life = known_life(workspace, symbol)
-    return life is not None and life.last_open_us is not None

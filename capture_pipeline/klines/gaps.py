@@ -9,6 +9,7 @@ import polars as pl
 
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.life import known_life, trading_range
+from capture_pipeline.klines.origin import hold
 from capture_pipeline.klines.topups import to_ask
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model, sha256_file
@@ -62,7 +63,12 @@ def find(workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataF
         partition: Which one.
         now_us: The present.
         bars: Its bars as they were published, where they are at hand.
+
+    Raises:
+        ConfigError: The lake is another exchange's, whose clock is not this one's.
+        CaptureError: A record is damaged, or the disk refused.
     """
+    hold(workspace)
     lake, step = workspace.lake, partition.interval.us
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()

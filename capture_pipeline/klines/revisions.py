@@ -5,6 +5,7 @@ from __future__ import annotations
 from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.binance.urls import ArchiveFile, parse_name
+from capture_pipeline.klines.origin import hold
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import locked, publish_model, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
@@ -22,7 +23,12 @@ def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[Arc
     Returns:
         The files found to be re-published; they are marked so. Bars in use stay so until the new version is fetched and verified; what
         was set aside is fetched again, its old version stays in the quarantine.
+
+    Raises:
+        ConfigError: The lake is another exchange's.
+        CaptureError: A checksum could not be read.
     """
+    hold(workspace)
     lake = workspace.lake
     with locked(lake.lock(partition)):
         manifest = read_model(lake.archives_manifest(partition), ArchivesManifest)

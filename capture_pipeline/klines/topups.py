@@ -19,6 +19,7 @@ from capture_pipeline.binance.rest import INVALID_SYMBOL, PAGE_ROWS
 from capture_pipeline.config import Gaps
 from capture_pipeline.errors import ProtocolViolation, RequestRefused
 from capture_pipeline.klines.life import ask_life, trading_range
+from capture_pipeline.klines.origin import claim
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import locked, publish_bytes, publish_model, read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, SymbolLife, TopupsManifest
@@ -56,9 +57,11 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResu
 
     Raises:
         Banned: The exchange has banned this address; nothing is sent until the ban ends.
+        ConfigError: The lake is another exchange's.
         ProtocolViolation: A page does not advance or is out of what was asked.
         CaptureError: The exchange could not be asked; answers that came are kept, but for one with a hole that has no time.
     """
+    claim(workspace)
     lake = workspace.lake
     with locked(lake.lock(partition)):
         archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()

@@ -1,10 +1,18 @@
-"""What there is to do: months to close, holes worth asking for, checksums due to be read again. Decides; does nothing."""
+"""What there is to do: months to close, holes worth asking for, checksums due to be read again. Decides; does nothing.
+
+A partition of which a record is damaged is told, and does not keep the others from being found.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.periods import DAY_US, Month
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder
+from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.life import known_life
 from capture_pipeline.klines.revisions import recheckable
 from capture_pipeline.klines.topups import to_ask
@@ -17,7 +25,28 @@ from capture_pipeline.lake.paths import Partition
 _MONTHS_WATCHED = 3
 
 
-def closable(workspace: Workspace, now_us: int) -> list[Partition]:
+@dataclass(frozen=True)
+class Found:
+    """What there is to do.
+
+    Attributes:
+        partitions: For which ones.
+        damaged: What kept others from being judged, one error a partition.
+    """
+
+    partitions: list[Partition] = field(default_factory=list)
+    damaged: dict[Partition, LakeError] = field(default_factory=dict)
+
+    @contextmanager
+    def judging(self, partition: Partition) -> Iterator[None]:
+        """Keep a record of this partition that is damaged from ending the search."""
+        try:
+            yield
+        except LakeError as error:
+            self.damaged[partition] = error
+
+
+def closable(workspace: Workspace, now_us: int) -> Found:
     """Closed months whose monthly file is published and not ingested; one listing a symbol with such a month is asked for.
 
     Args:
@@ -25,18 +54,22 @@ def closable(workspace: Workspace, now_us: int) -> list[Partition]:
         now_us: The present. Only the last months are watched: older ones are a backfill's.
     """
     closed = [month for month in workspace.months(now_us) if month.end_us <= now_us][-_MONTHS_WATCHED:]
-    found: list[Partition] = []
+    found = Found()
     for symbol in workspace.settings.symbols:
-        waiting = [workspace.partition(symbol, month) for month in closed]
-        waiting = [part for part in waiting if _ingested(workspace, part) and not _has_monthly(workspace, part)]
+        waiting: list[Partition] = []
+        for part in workspace.partitions([symbol], closed):
+            with found.judging(part):
+                if _ingested(workspace, part) and not _has_monthly(workspace, part):
+                    waiting.append(part)
         if waiting:
             prefix = folder(workspace.settings.market, Granularity.MONTHLY, symbol, workspace.settings.interval)
             published = {entry.key for entry in workspace.archive.listing(prefix)}
-            found += [part for part in waiting if ArchiveFile(part.market, symbol, part.interval, part.month).path in published]
+            files = {part: ArchiveFile(part.market, symbol, part.interval, part.month) for part in waiting}
+            found.partitions.extend(part for part, file in files.items() if file.path in published)
     return found
 
 
-def fillable(workspace: Workspace, now_us: int) -> list[Partition]:
+def fillable(workspace: Workspace, now_us: int) -> Found:
     """Closed or open months that were fetched once and have holes worth a request now; asks nobody.
 
     A hole that is verified as non-existent, or was seen a moment ago, is never among them, so asking again always ends.
@@ -45,21 +78,28 @@ def fillable(workspace: Workspace, now_us: int) -> list[Partition]:
         workspace: The deployment.
         now_us: The present.
     """
-    return [part for part in _partitions(workspace, now_us) if _is_fillable(workspace, part, now_us)]
+    found = Found()
+    for part in _partitions(workspace, now_us):
+        with found.judging(part):
+            if _is_fillable(workspace, part, now_us):
+                found.partitions.append(part)
+    return found
 
 
 def unfinished(workspace: Workspace, now_us: int) -> list[Partition]:
     """Begun partitions whose ledger was last computed before their month had ended, the open month's among them.
+
+    Where it cannot be read when it was computed, it is to be computed anew.
 
     Args:
         workspace: The deployment.
         now_us: The present.
     """
     parts = [part for part in _partitions(workspace, now_us) if workspace.lake.window(part).is_file()]
-    return [part for part in parts if read_table(workspace.lake.window(part), ["end_us"])["end_us"].item() < part.month.end_us]
+    return [part for part in parts if not _is_finished(workspace, part)]
 
 
-def due_for_recheck(workspace: Workspace, now_us: int, limit: int) -> list[Partition]:
+def due_for_recheck(workspace: Workspace, now_us: int, limit: int) -> Found:
     """Partitions whose published checksums were read longest ago, and long enough.
 
     Args:
@@ -69,17 +109,26 @@ def due_for_recheck(workspace: Workspace, now_us: int, limit: int) -> list[Parti
     """
     age = workspace.settings.archive.recheck_days * DAY_US
     due: list[tuple[int, Partition]] = []
+    found = Found()
     for part in _partitions(workspace, now_us):
-        manifest = read_model(workspace.lake.archives_manifest(part), ArchivesManifest)
-        if manifest and recheckable(manifest):
-            oldest = min(record.checked_at_us for record in recheckable(manifest))
+        with found.judging(part):
+            manifest = read_model(workspace.lake.archives_manifest(part), ArchivesManifest) or ArchivesManifest()
+            oldest = min((record.checked_at_us for record in recheckable(manifest)), default=now_us)
             if now_us - oldest >= age:
                 due.append((oldest, part))
-    return [part for _, part in sorted(due, key=lambda entry: (entry[0], str(entry[1])))[:limit]]
+    found.partitions.extend(part for _, part in sorted(due, key=lambda entry: (entry[0], str(entry[1])))[:limit])
+    return found
 
 
 def _partitions(workspace: Workspace, now_us: int) -> list[Partition]:
     return workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
+
+
+def _is_finished(workspace: Workspace, partition: Partition) -> bool:
+    try:
+        return bool(read_table(workspace.lake.window(partition), ["end_us"])["end_us"].item() >= partition.month.end_us)
+    except LakeError:
+        return False
 
 
 def _ingested(workspace: Workspace, partition: Partition) -> bool:

@@ -70,8 +70,10 @@ class ArchiveRecord(Record):
 
     @property
     def quarantined(self) -> bool:
-        """Whether it was set aside as not to be trusted."""
-        return self.trust in {Trust.MISMATCH, Trust.MALFORMED}
+        """Whether it was set aside as not to be trusted, and no version of it that may be used has come since."""
+        # Published anew, a file in quarantine is no longer referred to; one that only lacked its checksum lies with the raw files.
+        set_aside = self.trust is Trust.REPUBLISHED and not self.usable and self.path is None
+        return set_aside or self.trust in {Trust.MISMATCH, Trust.MALFORMED}
 
 
 class ArchivesManifest(Record):

@@ -9,7 +9,7 @@ quarantine/spot/klines/1m/BTCUSDT/2024-12/  what failed its checksum or did not 
 lake/bars/market=spot/interval=1m/symbol=BTCUSDT/month=2024-12/bars.parquet
 lake/bar_conflicts/…/conflicts.parquet  lake/bar_gaps/…/gaps.parquet  lake/bar_windows/…/window.parquet
 reports/                                    coverage.csv, coverage.html, reconciliations
-state/                                      the circuit breaker, locks
+state/                                      whose data these are (origin.json), the circuit breaker, locks
 catalog.duckdb                              views over the lake
 """
 
@@ -118,6 +118,14 @@ class Lake:
     def lock(self, part: Partition) -> Path:
         """The lock that a writer of this partition's raw files holds."""
         return self._inside("state", "locks", f"{part.market}-{part.interval}-{valid_symbol(part.symbol)}-{part.month}.lock")
+
+    def origin(self) -> Path:
+        """Which exchange all of this is from."""
+        return self.state("origin.json")
+
+    def origin_lock(self) -> Path:
+        """The lock of whoever records that."""
+        return self._inside("state", "locks", "origin.lock")
 
     def catalog(self) -> Path:
         """The DuckDB catalogue."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from capture_pipeline.binance.periods import parse_time
-from capture_pipeline.sandbox.fault_script import FaultRule
+from capture_pipeline.sandbox.fault_script import BAD_ROWS, FaultRule
 from capture_pipeline.sandbox.rest import RestApi
 from capture_pipeline.sandbox.sources import KlineQuery
 
@@ -45,7 +45,7 @@ def spoilt_klines(api: RestApi, query: KlineQuery, rule: FaultRule, *, micro: bo
         return [row for row in rows if not start <= _us(row[0]) < end]
     if rule.fault == "rest_bad_row" and rows:
         at = min(int(rule.number("row", len(rows) // 2)), len(rows) - 1)
-        rows[at] = _BAD_ROWS.get(rule.text("value", "missing"), _BAD_ROWS["missing"])(rows[at])
+        rows[at] = _BAD_ROWS[rule.text("value", BAD_ROWS[0])](rows[at])
     return rows
 
 

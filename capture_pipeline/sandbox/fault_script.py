@@ -104,6 +104,8 @@ ON_RANGE_ONLY = frozenset({"wrong_etag_on_range", "ignore_range"})
 _NUMBERS = {"retry_after", "stall_s", "at", "bytes_per_s", "inflate_mb", "row", "rows", "skew_s", "cut"}
 _FIELDS = tuple(HEADER.split(","))
 _TEXTS = {"to", "start", "end", "field", "value"}
+BAD_ROWS = ("missing", "nan", "number", "null", "string_time")
+"""What `value` of rest_bad_row may be; by default the first."""
 
 
 def _kind(value: object) -> object:
@@ -184,6 +186,8 @@ class FaultRule(BaseModel):
             raise ValueError("redirect needs `to`, an address")
         if self.fault == "rest_hole":
             self._check_hole()
+        if self.fault == "rest_bad_row" and self.parameters.get("value", BAD_ROWS[0]) not in BAD_ROWS:
+            raise ValueError(f"value of rest_bad_row must be one of {', '.join(BAD_ROWS)}, not {self.parameters['value']!r}")
         return self
 
     def _check_hole(self) -> None:

@@ -76,11 +76,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def ui(home: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def ui(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Dagster as `make ui` starts it, with an instance of its own."""
     home.mkdir()
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
-    port = free_port()
     environment = {**os.environ, "DAGSTER_HOME": str(home), "CAPTURE_STORAGE_ROOT": str(home / "data")}
     command = [CAPTURE, "ui", "--port", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -100,7 +99,7 @@ QUERY = """{
 @pytest.mark.slow
 def test_the_ui_serves_the_project_and_its_daemon_runs(tmp_path: Path) -> None:
     """Both processes come up on loopback and both end with Ctrl-C."""
-    with ui(tmp_path / "home") as (url, process):
+    with ui(tmp_path / "home", free_port()) as (url, process):
         deadline = time.monotonic() + 120
         healthy: set[str] = set()
         while not {"SENSOR", "SCHEDULER", "ASSET", "BACKFILL", "QUEUED_RUN_COORDINATOR"} <= healthy:
@@ -117,3 +116,32 @@ def test_the_ui_serves_the_project_and_its_daemon_runs(tmp_path: Path) -> None:
     assert process.returncode == 0
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=2)
+
+
+@pytest.mark.slow
+def test_a_webserver_that_ends_by_itself_ends_the_ui_with_1(tmp_path: Path) -> None:
+    """Its port is taken: the last line names it, its reason and the remedy, and the daemon is gone too."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        home = tmp_path / "home"
+        with ui(home, other.getsockname()[1]) as (_, process):
+            _, said = process.communicate(timeout=120)
+    last = said.strip().splitlines()[-1]
+    assert process.returncode == 1, said
+    assert last.startswith("Error: dagster-webserver ended by itself with exit code ")
+    assert "address already in use" in last
+    assert "--port" in last
+    assert "Traceback" not in said
+    # What they started ends with them, in its own time.
+    deadline = time.monotonic() + 60
+    while [each for each in Path("/proc").glob("[0-9]*/environ") if f"DAGSTER_HOME={home}".encode() in _read(each)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -7,7 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -15,11 +19,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from capture_pipeline.binance.periods import Month
-from capture_pipeline.cli import inspect
+from capture_pipeline.cli import demo, fetch, inspect
 from capture_pipeline.cli.main import main
+from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import locked
+from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.cli.conftest import OMITTED, OUTAGE, Run, told
-from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.deployment import NOW, Deployment, deployed
 
 CAPTURE = str(Path(sys.executable).with_name("capture"))
 
@@ -111,8 +117,9 @@ def test_gaps_fill_asks_again_and_two_sightings_make_a_proof(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("quiet", [(), ("--json",)])
 def test_a_fill_that_fails_is_told_and_exits_1(quiet: tuple[str, ...], tmp_path: Path) -> None:
-    """REST refuses, or another process has the partition: the ledger is told all the same, the error goes to stderr."""
-    with deployed(tmp_path, {"outages": [OUTAGE]}, CAPTURE_HISTORY_END="2025-01-31") as deployment:
+    """REST refuses, or another process has a partition: the ledger of the others is told all the same, the error goes to stderr."""
+    outages = {"outages": [OUTAGE, {"start": "2024-12-15T02:00:00Z", "end": "2024-12-15T06:00:00Z"}]}
+    with deployed(tmp_path, outages, CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2025-01-31") as deployment:
 
         def call(*arguments: str) -> Result:
             return CliRunner().invoke(main, [*arguments, *quiet], env=deployment.environment(), catch_exceptions=False)
@@ -123,13 +130,19 @@ def test_a_fill_that_fails_is_told_and_exits_1(quiet: tuple[str, ...], tmp_path:
         refused = call("gaps", "--fill")
         deployment.faults()
         lake, january = deployment.workspace.lake, deployment.workspace.partition("BTCUSDT", Month(2025, 1))
+        computed = lake.window(january).read_bytes()
         with locked(lake.lock(january)):
             held = call("gaps", "--fill")
+            # Whoever holds it may be changing the bars: no ledger of half of them is published.
+            assert lake.window(january).read_bytes() == computed
         assert call("gaps", "--fill").exit_code == 0
     for result, said in ((refused, "403"), (held, "is held by")):
         assert result.exit_code == 1, result.output
         assert any(line.startswith("failed ") and said in line for line in result.stderr.splitlines())
-        assert "2025-01-15T02:00:00Z" in result.stdout
+        assert "2024-12-15T02:00:00Z" in result.stdout
+    assert "2025-01-15T02:00:00Z" in refused.stdout
+    assert "2025-01-15T02:00:00Z" not in held.stdout
+    assert len([line for line in held.stderr.splitlines() if line.startswith("failed ")]) == 1
 
 
 def test_a_partition_without_bars_is_in_the_ledger(run: Run, deployment: Deployment) -> None:
@@ -268,3 +281,47 @@ def test_a_topup_finishes_the_month_before(tmp_path: Path) -> None:
         deployment.clock(now="2025-03-02T09:30:00Z")
         assert topup() == [("2025-02", 672), ("2025-03", 33)]
         assert topup() == [("2025-03", 33)]
+
+
+@contextmanager
+def interrupted(*_: object, **__: object) -> Iterator[Callable[[str], None]]:
+    """A progress bar during which Ctrl-C is pressed."""
+
+    def tell(_: str) -> None:
+        raise KeyboardInterrupt
+
+    yield tell
+
+
+@pytest.mark.parametrize("command", ["backfill", "demo"])
+def test_an_interrupted_loop_ends_its_work_before_it_is_told(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the traceback is still held no thread goes on for it."""
+    with deployed(tmp_path, CAPTURE_HISTORY_START="2024-06-01") as deployment:
+        workspace, now_us = deployment.workspace, deployment.workspace.rest.server_time_us()
+        parts = workspace.partitions(["BTCUSDT"], workspace.months(now_us))
+        monkeypatch.setattr(fetch if command == "backfill" else demo, "progress", interrupted)
+        loop = partial(fetch.run, title="backfill", ask_rest=True, as_json=True) if command == "backfill" else _of_the_demo
+        with pytest.raises(KeyboardInterrupt) as held:
+            loop(workspace, parts, now_us)
+        assert held.type is KeyboardInterrupt
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("bars")]
+
+
+def _of_the_demo(workspace: Workspace, _: list[Partition], now_us: int) -> None:
+    demo._backfill(workspace, now_us)
+
+
+def test_a_damaged_record_keeps_no_other_partition_from_being_looked_at(run: Run, deployment: Deployment) -> None:
+    """`recheck` reads the checksums of the others and exits with 1, `topup` makes the ledger of the damaged one anew."""
+    lake = deployment.workspace.lake
+    january, february = (deployment.workspace.partition("BTCUSDT", Month(2025, month)) for month in (1, 2))
+    lake.window(january).write_bytes(b"")
+    assert [row["month"] for row in told(run("topup", "--json"))["partitions"]] == ["2025-01", "2025-02"]
+    assert pl.read_parquet(lake.window(january))["expected"].to_list() == [744]
+    lake.archives_manifest(january).write_text("{")
+    deployment.clock(advance_s=8 * 86_400)
+    result = run("recheck", "--json")
+    deployment.clock(now=NOW)
+    assert (result.exit_code, told(result)["rechecked"]) == (1, 1)
+    assert str(lake.archives_manifest(january)) in result.stderr
+    assert str(lake.archives_manifest(february)) not in result.stderr

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -139,3 +143,39 @@ def test_a_calendar_that_cannot_be_read_is_told_before_anything_is_done(run: Run
     result = run("backfill", CAPTURE_GAPS_OUTAGE_CALENDAR="/nowhere/outages.yaml")
     assert (result.exit_code, "/nowhere/outages.yaml" in result.stderr) == (2, True)
     assert deployment.requests() == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT sum(a.range * b.range::DOUBLE) FROM range(1000000000) a, range(1000000000) b",
+        "SELECT count(*) FROM range(1000000000) a, range(1000000000) b",
+        "SELECT range FROM range(1000000000)",
+    ],
+    ids=["computes", "counts", "answers with many rows"],
+)
+def test_an_interrupt_ends_a_long_query_at_once(query: str, deployment: Deployment) -> None:
+    """Ctrl-C gives 130 and one line, whatever DuckDB is doing."""
+    command = [str(Path(sys.executable).with_name("capture")), "sql", query]
+    environment = {**os.environ, **deployment.environment()}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        _wait_until_busy(process.pid)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        interrupted = time.monotonic()
+        try:
+            said = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert time.monotonic() - interrupted < 3
+    assert (process.returncode, *said) == (130, "", "Interrupted\n")
+
+
+def _wait_until_busy(pid: int) -> None:
+    """Until the query has used a second of the processor beyond what a start takes: the program imports for less than three."""
+    deadline = time.monotonic() + 60
+    while sum(int(ticks) for ticks in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]) < 4 * os.sysconf(
+        "SC_CLK_TCK"
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

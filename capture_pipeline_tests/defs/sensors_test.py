@@ -127,6 +127,37 @@ def test_the_rota_waits_for_the_turn_under_way(stage: Stage) -> None:
     assert stage.look("revision_sensor").reason == "a turn of the rota is under way"
 
 
+DAMAGE = {
+    "month_close_sensor": (FEBRUARY, "archives.json", "2024-03-02T13:00:00Z"),
+    "gap_fill_sensor": (JANUARY, "topups.json", "2024-03-10T13:00:00Z"),
+    "revision_sensor": (JANUARY, "archives.json", "2024-03-19T12:00:00Z"),
+}
+
+
+@pytest.mark.parametrize("sensor", DAMAGE)
+def test_a_damaged_manifest_keeps_a_sensor_from_no_other_partition(
+    sensor: str, stage: Stage, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The other symbol is asked for; the damaged one is named in the log, and in the reason where nothing else is to be done."""
+    month, name, then = DAMAGE[sensor]
+    outage = {"outages": [{"start": "2024-01-10T00:00:00Z", "end": "2024-01-10T06:00:00Z"}], "now": NOW, "frozen": True}
+    with deployed(tmp_path / "other", outage, **SETTINGS) as stage.deployment:
+        stage.deployment.clock(now="2024-03-02T11:00:00Z" if month == FEBRUARY else NOW)
+        assert stage.run("daily_update", tags=block(month, month)).success
+        stage.deployment.clock(now=then)
+        damaged, other = (stage.deployment.root / "raw/spot/klines/1h" / symbol / month[:7] / name for symbol in (BTC, ETH))
+        damaged.write_text("{")
+        look = stage.look(sensor)
+        assert (len(look.runs), look.reason) == (1, "")
+        assert sensor == "revision_sensor" or look.keys == [key(month, ETH)]
+        assert f"{BTC} {month[:7]} is left out: {damaged}: is damaged" in capfd.readouterr().err
+        other.write_text("{")
+        stage.cursors.clear()
+        look = stage.look(sensor)
+    assert look.runs == []
+    assert f"; 2 left out, {BTC} {month[:7]}: {damaged}: is damaged" in look.reason
+
+
 @pytest.mark.parametrize("sensor", ["month_close_sensor", "gap_fill_sensor", "revision_sensor"])
 def test_an_exchange_out_of_reach_is_told_and_asked_again_next_time(sensor: str, stage: Stage, tmp_path: Path) -> None:
     """A sensor must answer within seconds: it tries once and keeps its memory."""

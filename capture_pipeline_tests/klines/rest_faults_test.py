@@ -270,12 +270,13 @@ def test_a_hole_of_the_exchange_is_verified_and_then_left_alone(tmp_path: Path) 
         def state() -> tuple[int, bool, int, int]:
             (row,) = complete(deployment).gaps.rows(named=True)
             assert (row["cause"], row["status"], row["bars"]) == ("unknown", "open", 3)
-            return row["attempts"], row["verified_nonexistent"], row["bars"], len(fillable(workspace, workspace.rest.server_time_us()))
+            wanted = fillable(workspace, workspace.rest.server_time_us()).partitions
+            return row["attempts"], row["verified_nonexistent"], row["bars"], len(wanted)
 
         assert state() == (1, False, 3, 0)
         assert state() == (1, False, 3, 0)
         deployment.clock(advance_s=1800)
-        assert len(fillable(workspace, workspace.rest.server_time_us())) == 1
+        assert len(fillable(workspace, workspace.rest.server_time_us()).partitions) == 1
         assert state() == (2, True, 3, 0)
         deployment.clock(advance_s=86_400)
         assert state() == (2, True, 3, 0)

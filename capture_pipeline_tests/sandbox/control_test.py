@@ -121,6 +121,11 @@ def test_configuration_is_read_from_yaml(tmp_path: Path) -> None:
         ("faults: [{fault: rest_hole}]", "rest_hole needs `start` and `end`"),
         ("faults: [{fault: rest_hole, start: yesterday, end: 2025-01-02}]", "start: 'yesterday' is not a date or time"),
         ("faults: [{fault: rest_hole, start: 2025-01-03, end: 2025-01-02}]", "rest_hole must end after its start"),
+        (
+            "faults: [{fault: rest_bad_row, value: nonsense}]",
+            "value of rest_bad_row must be one of missing, nan, number, null, string_time",
+        ),
+        ("faults: [{fault: rest_bad_row, value: [nan]}]", "value of rest_bad_row must be one of missing"),
         ("faults: [{fault: csv_nan, field: nonsense}]", "field must be one of open_time, open,"),
         ("faults: [{fault: status_429, retry_after: .nan}]", "retry_after must be a number"),
         ("faults: [{fault: short_page, rows: -1}]", "rows must not be negative"),

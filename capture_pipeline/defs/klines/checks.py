@@ -14,7 +14,8 @@ from capture_pipeline.binance.periods import Month
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.klines.evaluations import Judged, evaluation_of
 from capture_pipeline.defs.partitions import PARTITIONS, key_of, partitions_of
-from capture_pipeline.klines.check import check_bars, check_gaps, check_lake, gate_specs
+from capture_pipeline.klines.check import check_bars, gate_specs
+from capture_pipeline.klines.coverage_gates import check_gaps, check_lake
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gates import GateResult, GateSpec, Severity

@@ -56,8 +56,8 @@ def recheck_checksums(context: dg.OpExecutionContext, workspace: dg.ResourcePara
     with told(context):
         now_us = workspace.now_us()
         due = due_for_recheck(workspace, now_us, PARTITIONS_RECHECKED_AT_ONCE)
-    failed: dict[Partition, CaptureError] = {}
-    for partition in due:
+    failed: dict[Partition, CaptureError] = {**due.damaged}
+    for partition in due.partitions:
         try:
             found = recheck(workspace, partition, now_us)
         except Busy as error:
@@ -70,7 +70,7 @@ def recheck_checksums(context: dg.OpExecutionContext, workspace: dg.ResourcePara
             continue
         if found:
             context.log_event(_observed(partition, found))
-    context.log.info(f"{len(due)} partitions were due, {len(failed)} could not be asked")
+    context.log.info(f"{len(due.partitions)} partitions were due, {len(failed)} could not be asked")
     if failed:
         raise dg.Failure("; ".join(f"{partition}: {error}" for partition, error in failed.items()), allow_retries=False)
 

@@ -1,9 +1,10 @@
 """What happens when there is a reason: a month closes, a hole may be filled, checksums are due, a file was published anew.
 
 A sensor only decides, and within seconds; the work is a job's. Where the exchange cannot be asked it says so and asks again next time.
+A partition whose record is damaged is named in the sensor's log and does not keep it from the others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import dagster as dg
 
@@ -15,7 +16,6 @@ from capture_pipeline.defs.resources import impatient
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines import watch
 from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.lake.paths import Partition
 
 _RUNNING = dg.DefaultSensorStatus.RUNNING
 _MOST_RUNS = 50
@@ -59,7 +59,10 @@ def revision_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceP
         due = watch.due_for_recheck(workspace, now_us, 1)
     except CaptureError as error:
         return dg.SkipReason(f"cannot be decided now: {error}")
-    return dg.RunRequest(run_key=f"recheck-{iso(now_us)}") if due else dg.SkipReason("no published checksum is due to be read again")
+    left_out = _left_out(context, due)
+    if due.partitions:
+        return dg.RunRequest(run_key=f"recheck-{iso(now_us)}")
+    return dg.SkipReason(f"no published checksum is due to be read again{left_out}")
 
 
 @dg.sensor(
@@ -86,7 +89,7 @@ def republished_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult |
 def _run_requests(
     context: dg.SensorEvaluationContext,
     workspace: Workspace,
-    find: Callable[[Workspace, int], Sequence[Partition]],
+    find: Callable[[Workspace, int], watch.Found],
     name: str,
     nothing: str,
 ) -> dg.SensorResult | dg.SkipReason:
@@ -102,13 +105,23 @@ def _run_requests(
     try:
         hasty = impatient(workspace)
         now_us = hasty.now_us()
-        keys = [str(key_of(partition)) for partition in find(hasty, now_us)]
+        found = find(hasty, now_us)
     except CaptureError as error:
         return dg.SkipReason(f"cannot be decided now: {error}")
+    left_out = _left_out(context, found)
+    keys = [str(key_of(partition)) for partition in found.partitions]
     wanted = [key for key in keys if PARTITIONS.has_partition_key(key)]
     due, remembered = Attempts.load(context.cursor).next(wanted, now_us, _MOST_RUNS)
     if not due:
         reason = f"{len(wanted)} partitions were asked for a while ago; the next attempt waits" if wanted else nothing
-        return dg.SensorResult(skip_reason=reason, cursor=remembered.dump())
+        return dg.SensorResult(skip_reason=f"{reason}{left_out}", cursor=remembered.dump())
     runs = [dg.RunRequest(run_key=f"{name}-{key}-{number}-{iso(now_us)}", partition_key=key) for key, number in due.items()]
     return dg.SensorResult(run_requests=runs, cursor=remembered.dump())
+
+
+def _left_out(context: dg.SensorEvaluationContext, found: watch.Found) -> str:
+    """Log the partitions that could not be judged; for a reason to skip, how many they are and the first of them."""
+    for partition, error in found.damaged.items():
+        context.log.warning(f"{partition} is left out: {error}")
+    first = next(iter(found.damaged.items()), None)
+    return f"; {len(found.damaged)} left out, {first[0]}: {first[1]}" if first else ""

@@ -1,0 +1,122 @@
+"""Two exchanges are never mixed in one lake."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from capture_pipeline.cli.main import main
+from capture_pipeline.errors import Busy, ConfigError
+from capture_pipeline.klines.archives import fetch
+from capture_pipeline.klines.backfill import backfill
+from capture_pipeline.klines.gaps import find
+from capture_pipeline.klines.origin import claim
+from capture_pipeline.klines.revisions import recheck
+from capture_pipeline.klines.topups import top_up
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import locked
+from capture_pipeline_tests.cli.conftest import Run
+from capture_pipeline_tests.deployment import Deployment, deployed
+
+BINANCE = {"venue": "binance", "archive": "https://data.binance.vision"}
+
+
+def origin(deployment: Deployment) -> Path:
+    return deployment.root / "state" / "origin.json"
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_the_first_fetch_says_whose_the_lake_is(filled: Deployment, tmp_path: Path) -> None:
+    """The sandbox is an exchange of its own, without its port; for the real one the archive stands beside it."""
+    assert json.loads(origin(filled).read_text()) == {"venue": "sandbox", "archive": None}
+    real = Deployment(filled.url, tmp_path, CAPTURE_VENUE="binance")
+    claim(real.workspace)
+    assert json.loads(origin(real).read_text()) == BINANCE
+
+
+def test_another_port_of_the_sandbox_is_the_same_exchange(deployment: Deployment) -> None:
+    """It is another one at each start."""
+    with deployed(deployment.root) as again:
+        assert again.url != deployment.url
+        assert CliRunner().invoke(main, ["topup"], env=again.environment(), catch_exceptions=False).exit_code == 0
+
+
+@pytest.mark.parametrize("arguments", [("backfill",), ("topup",), ("gaps",), ("gaps", "--fill"), ("recheck", "--all")], ids=" ".join)
+def test_another_exchange_is_refused_on_one_line(arguments: tuple[str, ...], run: Run, deployment: Deployment) -> None:
+    """Exit 2, the file and the remedy, nothing downloaded, no byte of the lake changed."""
+    origin(deployment).write_text(json.dumps(BINANCE))
+    before = contents(deployment.root)
+    deployment.forget_requests()
+    result = run(*arguments)
+    assert (result.exit_code, len(result.stderr.strip().splitlines()), result.stdout) == (2, 1, "")
+    for said in (str(origin(deployment)), "venue binance", "venue sandbox", "CAPTURE_STORAGE_ROOT"):
+        assert said in result.stderr
+    assert {entry["path"] for entry in deployment.requests()} <= {"/api/v3/time"}
+    assert contents(deployment.root) == before
+
+
+@pytest.mark.parametrize("step", [fetch, top_up, recheck, find])
+def test_no_single_step_touches_the_lake_of_another_exchange(step: object, deployment: Deployment) -> None:
+    """Dagster runs them one by one."""
+    origin(deployment).write_text(json.dumps(BINANCE))
+    before = contents(deployment.root)
+    workspace = deployment.reopened()
+    (january,) = workspace.partitions(["BTCUSDT"], workspace.months(workspace.now_us())[:1])
+    with pytest.raises(ConfigError, match="venue binance"):
+        step(workspace, january, workspace.now_us())  # type: ignore[operator]
+    assert contents(deployment.root) == before
+
+
+def test_a_lake_of_before_gets_its_origin_with_the_next_fetch(run: Run, deployment: Deployment) -> None:
+    """What only computes does not say whose it is."""
+    origin(deployment).unlink()
+    assert run("gaps").exit_code == 0
+    assert not origin(deployment).exists()
+    assert run("topup").exit_code == 0
+    assert json.loads(origin(deployment).read_text())["venue"] == "sandbox"
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"venue": ""}', "[]"])
+def test_a_damaged_origin_is_one_line(content: str, run: Run, deployment: Deployment) -> None:
+    """With the file and how to mend it."""
+    origin(deployment).write_text(content)
+    result = run("topup")
+    assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
+    assert f"{origin(deployment)}: is damaged" in result.stderr
+    assert "whichever this lake was fetched from" in result.stderr
+
+
+def test_spot_and_futures_stand_beside_each_other(run: Run, deployment: Deployment) -> None:
+    """The same symbols, interval and months: no file of the one market changes when the other one is fetched."""
+    kept = {path: content for path, content in contents(deployment.root).items() if "spot" in str(path.relative_to(deployment.root))}
+    assert kept
+    assert run("backfill", CAPTURE_MARKET="um").exit_code == 0
+    after = contents(deployment.root)
+    assert {path: after[path] for path in kept} == kept
+    assert any("market=um" in str(path) for path in after)
+
+
+def test_of_two_exchanges_that_begin_at_once_one_is_refused(deployment: Deployment, tmp_path: Path) -> None:
+    """Whoever holds the lock writes; the other one waits and then reads it."""
+    root = tmp_path / "new"
+    first, second = (Deployment(deployment.url, root, CAPTURE_VENUE=venue).workspace for venue in ("sandbox", "binance"))
+    with locked(first.lake.origin_lock()), pytest.raises(Busy):
+        claim(first)
+    claim(first)
+    assert _refused(second)
+    shutil.rmtree(root)
+    claim(second)
+    assert _refused(first)
+
+
+def _refused(workspace: Workspace) -> bool:
+    with pytest.raises(ConfigError):
+        list(backfill(workspace, workspace.partitions(["BTCUSDT"], workspace.months(1_740_000_000_000_000)), 1_740_000_000_000_000))
+    return True
