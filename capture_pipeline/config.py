@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 from capture_pipeline.binance.limits import Http, Percent, RateLimits, Section
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.urls import Market, valid_symbol
+from capture_pipeline.config_sessions import DEFAULT_SESSIONS, PlannedSession, Recording, SessionGates
 from capture_pipeline.errors import ConfigError
 
 DEFAULT_SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "AVAXUSDT", "TRXUSDT", "DOTUSDT"]
@@ -65,6 +66,8 @@ class Endpoints(Section):
     listing: str = Field("https://s3-ap-northeast-1.amazonaws.com/data.binance.vision", description="The archive's bucket, for listings.")
     rest_spot: str = Field("https://data-api.binance.vision", description="REST host for spot.")
     rest_um: str = Field("https://fapi.binance.com", description="REST host for USD-M futures.")
+    stream_spot: str = Field("wss://data-stream.binance.vision", description="WebSocket host for spot.")
+    stream_um: str = Field("wss://fstream.binance.com", description="WebSocket host for USD-M futures.")
     extra_hosts: list[str] = Field([], description="Further hosts that the endpoints may name, for instance a mirror.")
 
 
@@ -117,6 +120,9 @@ class Settings(Section):
     archive: Archive = Archive()
     gaps: Gaps = Gaps()
     gates: Gates = Gates()
+    recording: Recording = Recording()
+    sessions: list[PlannedSession] = Field(DEFAULT_SESSIONS, description="Sessions that are recorded by plan.")
+    session_gates: SessionGates = SessionGates()
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -128,6 +134,8 @@ class Settings(Section):
         allowed = {*EXCHANGE_HOSTS, *self.endpoints.extra_hosts}
         for name in ("archive", "listing", "rest_spot", "rest_um"):
             _check_url(f"endpoints.{name}", getattr(self.endpoints, name), allowed, schemes=("https",))
+        for name in ("stream_spot", "stream_um"):
+            _check_url(f"endpoints.{name}", getattr(self.endpoints, name), allowed, schemes=("wss",))
         return self
 
     @property
@@ -146,6 +154,13 @@ class Settings(Section):
         if self.venue == "sandbox":
             return self.sandbox_url
         return self.endpoints.rest_spot if self.market is Market.SPOT else self.endpoints.rest_um
+
+    @property
+    def stream_url(self) -> str:
+        """WebSocket host for the chosen venue and market."""
+        if self.venue == "sandbox":
+            return "ws" + self.sandbox_url.removeprefix("http")
+        return self.endpoints.stream_spot if self.market is Market.SPOT else self.endpoints.stream_um
 
 
 def _check_url(key: str, url: str, allowed: set[str], schemes: tuple[str, ...]) -> None:

@@ -15,12 +15,13 @@ from typing import Any, Protocol
 from capture_pipeline.binance.http import Answer, Http, retrying
 from capture_pipeline.binance.limits import RateLimits
 from capture_pipeline.binance.periods import Interval, iso
-from capture_pipeline.binance.urls import Market, klines_weight
+from capture_pipeline.binance.urls import Market, depth_weight, klines_weight
 from capture_pipeline.errors import Banned, ProtocolViolation, RateLimited, RequestRefused
 
 PAGE_ROWS = 1000
 INVALID_SYMBOL = -1121
 _TIME_WEIGHT, _INFO_WEIGHT = 1, 20
+_AGG_TRADES_WEIGHT = {Market.SPOT: 4, Market.UM: 20}
 _BODY_CAP = 32 << 20
 _MAX_429 = 5
 _NOT_FOUND = 404
@@ -69,7 +70,7 @@ class WeightGovernor:
 
 
 class RestClient:
-    """The REST endpoints that bars need, for one market."""
+    """The REST endpoints of market data, for one market."""
 
     def __init__(
         self,
@@ -124,6 +125,20 @@ class RestClient:
         """The first candle ever, or the newest, as sent."""
         params: dict[str, str | int] = {"symbol": symbol, "interval": str(interval), "limit": 1}
         return self._get("klines", {**params, "startTime": 0} if first else params, klines_weight(self._market, 1)).body
+
+    def depth(self, symbol: str, limit: int) -> bytes:
+        """The best `limit` levels of either side of the book, as sent."""
+        return self._get("depth", {"symbol": symbol, "limit": limit}, depth_weight(self._market, limit)).body
+
+    def agg_trades(self, symbol: str, *, start_ms: int, end_ms: int) -> bytes:
+        """At most 1000 aggregate trades of `[start_ms, end_ms]`, as sent."""
+        params: dict[str, str | int] = {"symbol": symbol, "startTime": start_ms, "endTime": end_ms, "limit": PAGE_ROWS}
+        return self._get("aggTrades", params, _AGG_TRADES_WEIGHT[self._market]).body
+
+    def agg_trades_from(self, symbol: str, agg_id: int) -> bytes:
+        """At most 1000 aggregate trades from an aggregate's id on, as sent."""
+        params: dict[str, str | int] = {"symbol": symbol, "fromId": agg_id, "limit": PAGE_ROWS}
+        return self._get("aggTrades", params, _AGG_TRADES_WEIGHT[self._market]).body
 
     def symbol_status(self, symbol: str) -> str | None:
         """The exchange's word for the state of a symbol, None if it no longer lists it."""

@@ -127,3 +127,9 @@ def klines_weight(market: Market, limit: int) -> int:
     if market is Market.SPOT:
         return 2
     return next(weight for bound, weight in ((99, 1), (499, 2), (1000, 5), (1500, 10)) if limit <= bound)
+
+
+def depth_weight(market: Market, limit: int) -> int:
+    """The request weight of one depth call with this `limit`."""
+    steps = ((100, 5), (500, 25), (1000, 50), (5000, 250)) if market is Market.SPOT else ((50, 2), (100, 5), (500, 10), (1000, 20))
+    return next((weight for bound, weight in steps if limit <= bound), steps[-1][1])

@@ -9,6 +9,7 @@ from capture_pipeline.cli.console import EXIT_INTERRUPTED
 from capture_pipeline.cli.demo import demo_command
 from capture_pipeline.cli.fetch import backfill_command, gaps_command, recheck_command, topup_command
 from capture_pipeline.cli.inspect import config_group, coverage_command, sql_command
+from capture_pipeline.cli.session import preflight_command, session_group
 from capture_pipeline.cli.ui import ui_command
 from capture_pipeline.sandbox.cli import sandbox
 
@@ -39,6 +40,8 @@ for command in (
     coverage_command,
     check_command,
     sql_command,
+    session_group,
+    preflight_command,
     config_group,
     sandbox,
     demo_command,

@@ -1,0 +1,81 @@
+"""Stream names and addresses, the unit of event times, and the envelope of the combined stream.
+
+Source: the exchange's WebSocket documentation. Hosts are configuration and do not stand here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from capture_pipeline.binance.urls import valid_symbol
+
+SHUTDOWN_STREAM = "!serverShutdown"
+"""Name under which the exchange tells that it is about to close this connection."""
+CONNECTION_LIFE_S = 24 * 3600
+"""The exchange closes a connection at this age at the latest."""
+PING_EVERY_S, PONG_WITHIN_S = 20, 60
+MOST_STREAMS = 1024
+"""Streams that one connection may carry."""
+_FIRST_MICROSECOND = 10**14
+
+
+class StreamKind(StrEnum):
+    """What a stream carries, told from its name."""
+
+    TRADE = "trade"
+    AGG_TRADE = "aggTrade"
+    DEPTH = "depth"
+    BOOK_TICKER = "bookTicker"
+    SNAPSHOT = "depthSnapshot"
+    """Not a stream of the exchange: a REST answer of `depth`, recorded between its diffs."""
+    SHUTDOWN = "serverShutdown"
+    OTHER = "other"
+
+
+def trade_stream(symbol: str) -> str:
+    """`btcusdt@trade`."""
+    return f"{valid_symbol(symbol).lower()}@trade"
+
+
+def depth_stream(symbol: str) -> str:
+    """`btcusdt@depth@100ms`."""
+    return f"{valid_symbol(symbol).lower()}@depth@100ms"
+
+
+def snapshot_stream(symbol: str) -> str:
+    """`btcusdt@depthSnapshot`: the name under which recordings carry REST snapshots."""
+    return f"{valid_symbol(symbol).lower()}@{StreamKind.SNAPSHOT}"
+
+
+def streams_of(symbols: list[str]) -> list[str]:
+    """What a session records of its symbols."""
+    return [stream for symbol in symbols for stream in (trade_stream(symbol), depth_stream(symbol))]
+
+
+def combined_url(base: str, streams: list[str]) -> str:
+    """The address of a combined stream, for instance `wss://host/stream?streams=btcusdt@trade/btcusdt@depth@100ms`."""
+    return f"{base.rstrip('/')}/stream?streams={'/'.join(streams)}"
+
+
+def kind_of(stream: str) -> StreamKind:
+    """What a stream carries; a diff stream at any speed is DEPTH, a partial book (`@depth20`) is OTHER."""
+    if stream == SHUTDOWN_STREAM:
+        return StreamKind.SHUTDOWN
+    _, _, topic = stream.partition("@")
+    if topic == "depth" or topic.startswith("depth@"):
+        return StreamKind.DEPTH
+    return _BY_TOPIC.get(topic, StreamKind.OTHER)
+
+
+def symbol_of(stream: str) -> str:
+    """The symbol in capitals: BTCUSDT of `btcusdt@trade`; empty for streams of no symbol."""
+    symbol, at, _ = stream.partition("@")
+    return symbol.upper() if at else ""
+
+
+def event_us(value: int) -> int:
+    """An event time in microseconds, whichever unit it was sent in."""
+    return value if value >= _FIRST_MICROSECOND else value * 1000
+
+
+_BY_TOPIC = {str(kind): kind for kind in (StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.BOOK_TICKER, StreamKind.SNAPSHOT)}

@@ -1,0 +1,233 @@
+"""`capture session …` and `capture preflight`: plan, start, watch and stop live recordings."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.live import Live
+
+from capture_pipeline.binance.periods import iso
+from capture_pipeline.cli.console import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    console,
+    emit_json,
+    emit_table,
+    one_line_errors,
+)
+from capture_pipeline.cli.session_view import overview, session_row
+from capture_pipeline.config import Settings
+from capture_pipeline.errors import StorageError
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.planning import windows
+from capture_pipeline.recording.preflight import preflight
+from capture_pipeline.recording.session import (
+    Ended,
+    all_sessions,
+    find_session,
+    new_plan,
+    plan_of,
+    prepare,
+    record,
+    sessions_root,
+    state_of,
+    stop,
+)
+from capture_pipeline.recording.status import free_bytes
+from capture_pipeline.settings import load_settings
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DAY_US = 86_400_000_000
+_config = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
+_output = click.option("--output-dir", "output", type=click.Path(file_okay=False, path_type=Path), help="Where sessions lie.")
+_json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+
+
+class _Length(click.ParamType[float]):
+    """A length of time such as 90s, 15m, 24h or 2d."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
+        if not found or not float(found[1]):
+            self.fail(f"{value!r} is no length of time; write 90s, 15m, 24h or 2d", param, ctx)
+        return float(found[1]) * _UNITS[found[2]]
+
+
+@click.group("session")
+def session_group() -> None:
+    """Live recordings: golden samples."""
+
+
+@session_group.command("start")
+@click.option("--symbol", "symbols", multiple=True, help="For instance btcusdt; repeat it for several. Default: BTCUSDT.")
+@click.option("--duration", type=_Length(), default="24h", show_default=True, help="90s, 15m, 24h, 2d.")
+@click.option("--regime", default="custom", show_default=True, help="high_volume, low_volume, special_event or your own.")
+@click.option("--description", default="", help="Details of the event, conditions.")
+@click.option("--connections", type=click.IntRange(1, 4), help="Connections side by side.")
+@click.option("--no-resume", is_flag=True, help="Set an unfinished session of the same symbols and regime aside, and start anew.")
+@_output
+@_config
+def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | None, **options: Any) -> None:  # noqa: ANN401 - of many kinds
+    """Record in the foreground until the time is over; Ctrl-C interrupts, and the same command goes on in the same file."""
+    with one_line_errors():
+        settings = load_settings(config)
+        root = sessions_root(settings, output)
+        plan = new_plan(settings, _named(symbols), options["regime"], options["duration"], description=options["description"])
+        if options["connections"]:
+            plan = plan.model_copy(update={"connections": options["connections"]})
+        folder = prepare(root, plan, resume_open=not options["no_resume"])
+        _check_disk(settings, folder)
+        actual = plan_of(folder)
+        verb = "Resuming" if actual.session != plan.session else "Recording"
+        ends = iso(actual.start_us + round(actual.duration_s * 1e6))
+        click.echo(f"{verb} {', '.join(actual.streams)} until {ends}", err=True)
+        click.echo(f"  {folder.path}   (watch it: capture session status {folder.session} --watch)", err=True)
+        ended = record(settings, folder)
+    _tell(ended)
+
+
+def _named(symbols: tuple[str, ...]) -> list[str]:
+    return [name.upper() for name in symbols] or ["BTCUSDT"]
+
+
+def _check_disk(settings: Settings, folder: SessionFolder) -> None:
+    free, least = free_bytes(folder.path) / 1e9, settings.recording.free_disk_gb
+    if free < least:
+        remedy = "free the disk, or lower recording.free_disk_gb"
+        raise StorageError(
+            f"{free:.1f} GB are free and {least:g} are wanted before a session starts", where=str(folder.path), remedy=remedy
+        )
+
+
+def _tell(ended: Ended) -> None:
+    if ended.metadata is None:
+        session = ended.folder.session
+        click.echo(f"Interrupted; the same command resumes it, `capture session stop {session}` finishes it.", err=True)
+        click.get_current_context().exit(EXIT_INTERRUPTED)
+    statistics = ended.metadata.statistics
+    click.echo(f"{ended.metadata.state}: {statistics['messages']:,} messages, {statistics['gaps']} gaps, {statistics['ids_lost']} ids lost")
+    for file in ended.metadata.files:
+        click.echo(f"  {ended.folder.path / file.name}  {file.bytes:,} bytes")
+    click.echo(f"Validate it:  capture validate {ended.folder.path}")
+
+
+@session_group.command("status")
+@click.argument("session", required=False)
+@click.option("--watch", is_flag=True, help="Renew the view each second until Ctrl-C.")
+@_output
+@_json
+@_config
+def status_command(session: str | None, watch: bool, output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001
+    """Show one session, or all that are not finished."""
+    with one_line_errors():
+        root = sessions_root(load_settings(config), output)
+        if watch:
+            with Live(overview(_chosen(root, session)), console=console, refresh_per_second=4) as live:
+                while True:
+                    time.sleep(1)
+                    live.update(overview(_chosen(root, session)))
+        chosen = _chosen(root, session)
+        if as_json:
+            emit_json([_document(folder) for folder in chosen])
+        elif chosen:
+            console.print(overview(chosen))
+        else:
+            click.echo(f"No session is open in {root}.")
+
+
+def _chosen(root: Path, session: str | None) -> list[SessionFolder]:
+    return [find_session(root, session)] if session else [folder for folder in all_sessions(root) if not folder.metadata.exists()]
+
+
+def _document(folder: SessionFolder) -> dict[str, object]:
+    state, status = state_of(folder)
+    return {"session": folder.session, "folder": str(folder.path), "state": state, "status": status.model_dump() if status else None}
+
+
+@session_group.command("stop")
+@click.argument("session")
+@_output
+@_config
+def stop_command(session: str, output: Path | None, config: Path | None) -> None:
+    """End a session for good: its file is finished and its metadata written."""
+    with one_line_errors():
+        settings = load_settings(config)
+        folder = find_session(sessions_root(settings, output), session)
+        metadata = stop(folder, settings)
+        if metadata is None:
+            deadline = time.monotonic() + 60
+            while not folder.metadata.exists():
+                if time.monotonic() > deadline:
+                    raise StorageError("is not finished after 60 s", where=str(folder.path), remedy="see capture session status")
+                time.sleep(0.05)
+        click.echo(f"{session} is finished: {folder.metadata}")
+
+
+@session_group.command("list")
+@_output
+@_json
+@_config
+def list_command(output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001
+    """Show all sessions, newest first."""
+    with one_line_errors():
+        root = sessions_root(load_settings(config), output)
+        rows = [session_row(folder) for folder in all_sessions(root)]
+    if as_json:
+        emit_json(rows)
+    else:
+        emit_table(f"Sessions in {root}", ("session", "regime", "state", "started", "hours", "messages", "gaps", "ids_lost", "bytes"), rows)
+
+
+@session_group.command("plan")
+@click.option("--days", type=click.IntRange(1, 366), default=14, show_default=True, help="How far to look.")
+@_json
+@_config
+def plan_command(days: int, as_json: bool, config: Path | None) -> None:  # noqa: FBT001
+    """Show the calendar of planned sessions."""
+    with one_line_errors():
+        settings = load_settings(config)
+    now = time.time_ns() // 1000
+    rows = [
+        {
+            "session": window.session,
+            "regime": window.planned.regime,
+            "starts": iso(window.start_us),
+            "ends": iso(window.end_us),
+            "symbols": ", ".join(window.planned.symbols),
+            "description": window.planned.description,
+        }
+        for window in windows(settings.sessions, now, now + days * _DAY_US)
+    ]
+    if as_json:
+        emit_json(rows)
+    else:
+        emit_table(f"Sessions of the next {days} days", ("session", "regime", "starts", "ends", "symbols", "description"), rows)
+
+
+@click.command("preflight")
+@click.option("--symbol", "symbols", multiple=True, help="For instance btcusdt. Default: BTCUSDT.")
+@click.option("--seconds", type=click.FloatRange(1, 3600), default=60, show_default=True, help="Length of the test capture.")
+@_output
+@_json
+@_config
+def preflight_command(symbols: tuple[str, ...], seconds: float, output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001
+    """Check disk, clock, network and stream before a capture; exits 1 if a check fails."""
+    with one_line_errors():
+        settings = load_settings(config)
+        findings = []
+        for finding in preflight(settings, _named(symbols), seconds=seconds, output=output):
+            findings.append(finding)
+            if not as_json:
+                remedy = f"   → {finding.remedy}" if not finding.passed and finding.remedy else ""
+                click.echo(f"{'PASS' if finding.passed else 'FAIL'}  {finding.name:14} {finding.measured}{remedy}")
+    if as_json:
+        emit_json([vars(finding) for finding in findings])
+    if not all(finding.passed for finding in findings):
+        click.get_current_context().exit(EXIT_FAILED)

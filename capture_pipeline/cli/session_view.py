@@ -1,0 +1,63 @@
+"""How sessions look on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+from capture_pipeline.binance.periods import iso
+from capture_pipeline.lake.files import read_model
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.models import SessionMetadata
+from capture_pipeline.recording.session import plan_of, state_of
+
+
+def overview(folders: list[SessionFolder]) -> Group:
+    """The state of sessions: position, rate, gaps, disk, connections and books."""
+    return Group(*(_one(folder) for folder in folders))
+
+
+def _one(folder: SessionFolder) -> Table:
+    state, status = state_of(folder)
+    table = Table(title=f"{folder.session}  {state}", title_justify="left", show_header=False, title_style="bold")
+    if status is None:
+        return table
+    ends = f"{iso(status.started_us)} to {iso(status.ends_us)}"
+    lag = "" if status.lag_ms is None else f", {status.lag_ms:,.1f} ms behind the exchange's time"
+    table.add_row("time", ends)
+    table.add_row("messages", f"{status.messages:,}, {status.messages_per_s:,.0f}/s{lag}")
+    table.add_row("gaps", f"{status.gaps:,}, {status.ids_lost:,} ids lost; {status.held:,} messages held back")
+    free = f"{status.disk_free_bytes / 1e9:,.1f} GB free"
+    table.add_row("file", f"{status.file_bytes / 1e6:,.2f} MB, {status.waiting_bytes / 1e3:,.0f} kB waiting, {free}")
+    if status.trouble:
+        table.add_row("disk", status.trouble)
+    for one in status.connections:
+        told = f"open {one.age_s:,.0f} s, {one.messages:,} messages, last {one.silent_s:.1f} s ago"
+        table.add_row(f"connection {one.number}", told)
+    if status.reconnects:
+        table.add_row("reconnects", ", ".join(f"{count} × {cause}" for cause, count in sorted(status.reconnects.items())))
+    table.add_row("books", ", ".join(f"{symbol} {book}" for symbol, book in status.books.items()))
+    return table
+
+
+def session_row(folder: SessionFolder) -> dict[str, Any]:
+    """A session as a row of a list."""
+    state, status = state_of(folder)
+    plan = plan_of(folder)
+    metadata = read_model(folder.metadata, SessionMetadata)
+    row: dict[str, Any] = {
+        "session": folder.session,
+        "regime": plan.regime,
+        "state": state,
+        "started": iso(plan.start_us),
+        "hours": round(plan.duration_s / 3600, 3),
+    }
+    if metadata is not None:
+        figures = metadata.statistics
+        size = next((file.bytes for file in metadata.files if file.name == folder.recording.name), None)
+        return {**row, "messages": figures["messages"], "gaps": figures["gaps"], "ids_lost": figures["ids_lost"], "bytes": size}
+    if status is not None:
+        row |= {"messages": status.messages, "gaps": status.gaps, "ids_lost": status.ids_lost, "bytes": status.file_bytes}
+    return row

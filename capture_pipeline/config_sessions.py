@@ -1,0 +1,94 @@
+"""What `pipeline.yaml` may say of golden samples: how they are recorded, when, and what they are held to. Opens no file."""
+
+from __future__ import annotations
+
+import datetime as dt
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from capture_pipeline.binance.limits import Percent, Section
+from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.errors import ConfigError
+
+
+class Weekday(StrEnum):
+    """Days of the week, UTC."""
+
+    MON = "mon"
+    TUE = "tue"
+    WED = "wed"
+    THU = "thu"
+    FRI = "fri"
+    SAT = "sat"
+    SUN = "sun"
+
+
+def _symbol(text: str) -> str:
+    try:
+        return valid_symbol(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+Symbol = Annotated[str, AfterValidator(_symbol)]
+Regime = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+
+
+class Recording(Section):
+    """How a live session is recorded."""
+
+    connections: int = Field(2, ge=1, le=4, description="Connections side by side, merged into one stream.")
+    transport: str = Field("websockets", pattern="^(websockets|picows)$", description="picows needs the package of that name.")
+    silence_s: float = Field(8, gt=0, le=600, description="A connection without data for this long is replaced.")
+    renew_hours: float = Field(23.5, gt=0, le=24, description="A connection is replaced at this age, before the exchange ends it.")
+    flush_messages: int = Field(500, ge=1, le=100_000, description="Messages in one write at most.")
+    flush_s: float = Field(1, gt=0, le=10, description="Longest time that a message waits for its write.")
+    fsync_s: float = Field(1, gt=0, le=60, description="Longest time between two fsyncs.")
+    queue_mb: int = Field(64, ge=1, le=4096, description="What may wait for a slow disk; beyond it messages are lost, and listed.")
+    audit_minutes: float = Field(60, gt=0, description="The live book is compared with a REST snapshot this often.")
+    clock_minutes: float = Field(10, gt=0, description="The exchange's clock is asked this often.")
+    clock_step_ms: float = Field(50, gt=0, description="A larger step of the wall clock is put on record.")
+    snapshot_limit: int = Field(5000, ge=5, le=5000, description="Levels a side of a REST snapshot.")
+    free_disk_gb: float = Field(50, ge=0, description="Least free disk before a session starts.")
+    metrics_port: int | None = Field(None, ge=1, le=65535, description="Serve Prometheus metrics on this port of 127.0.0.1.")
+
+
+class PlannedSession(Section):
+    """One session of the plan: weekly by `weekday`, or once by `date`."""
+
+    regime: Regime
+    symbols: list[Symbol] = Field(["BTCUSDT"], min_length=1)
+    weekday: Weekday | None = None
+    date: dt.date | None = None
+    time: dt.time = Field(dt.time(0, 0), description="Start, UTC.")
+    duration_hours: float = Field(24, gt=0, le=168)
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _one_day(self) -> PlannedSession:
+        if (self.weekday is None) == (self.date is None):
+            raise ValueError("a session has either a weekday or a date")
+        return self
+
+
+class SessionGates(Section):
+    """Every threshold of a session's verdict."""
+
+    gap_percent: Percent = Field(0.01, description="Each gap ratio must be below this.")
+    uptime_percent: Percent = Field(99.9, description="Uptime must be above this.")
+    least_messages: int = Field(1_000_000, ge=0)
+    least_hours: float = Field(24, ge=0)
+    trades_per_s_least: float = Field(10, ge=0)
+    trades_per_s_most: float = Field(100, ge=0)
+    depth_per_s: float = Field(10, gt=0)
+    depth_tolerance_percent: Percent = Field(20, description="How far the rate of depth diffs may be off.")
+    quality_score_least: float = Field(70, ge=0, le=100, description="The quality score of a folder must be above this.")
+
+
+DEFAULT_SESSIONS = [
+    PlannedSession(regime="high_volume", weekday=Weekday.TUE, time=dt.time(14, 30), description="a day from the US open on"),
+    PlannedSession(regime="low_volume", weekday=Weekday.SAT, time=dt.time(2, 0), description="a day from the Asian night on"),
+    PlannedSession(regime="special_event", weekday=Weekday.FRI, time=dt.time(0, 0), description="weekly options expiry, 08:00 UTC"),
+]

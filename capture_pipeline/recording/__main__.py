@@ -1,0 +1,32 @@
+"""`python -m capture_pipeline.recording FOLDER`: record the session that was prepared in FOLDER, as a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from capture_pipeline.errors import CaptureError
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.session import record
+from capture_pipeline.settings import load_settings
+
+_EXIT_COULD_NOT_RUN, _EXIT_INTERRUPTED = 2, 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Record; 0 when the session is finished, 130 if it was interrupted, 2 if it could not go on."""
+    parser = argparse.ArgumentParser(prog="python -m capture_pipeline.recording", description="Record a prepared session.")
+    parser.add_argument("folder", type=Path, help="folder that holds its session.json")
+    parser.add_argument("--config", type=Path, help="pipeline.yaml, if not the nearest one")
+    given = parser.parse_args(arguments)
+    try:
+        ended = record(load_settings(given.config), SessionFolder(given.folder.absolute()))
+    except CaptureError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return _EXIT_COULD_NOT_RUN
+    return 0 if ended.metadata is not None else _EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""The end of a session: the recording read whole once more, hashed, renamed; then checksums and, last, `metadata.json`.
+
+Each step can be repeated: a crash in the middle leaves a session that is finished by the next one who looks at it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import sys
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from capture_pipeline.lake.files import fsync, publish_bytes, publish_model, publishing, sha256_file, storage_errors
+from capture_pipeline.quality.continuity import gap_ratios
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.merge import MergeCounts
+from capture_pipeline.recording.models import ENDED_BY, FileRecord, Gap, SessionMetadata, SessionPlan
+from capture_pipeline.recording.resume import Resumed, read_gaps, resume
+
+_STEP = 1 << 20
+_PACKAGES = ("capture-pipeline", "websockets", "isal", "msgspec", "pydantic")
+
+
+def finish(folder: SessionFolder, plan: SessionPlan, state: str, configuration: dict[str, Any]) -> SessionMetadata:
+    """Make a growing session a finished one.
+
+    Args:
+        folder: The session; nobody else writes to it.
+        plan: What was planned.
+        state: `complete` or `interrupted`.
+        configuration: Settings of the recorder.
+
+    Raises:
+        StorageError: The disk refuses; the session stays as it is and can be finished later.
+    """
+    read = resume(folder, whole=True) if folder.segments() else _read_finished(folder)
+    _join(folder)
+    metadata = SessionMetadata(
+        plan=plan,
+        state=state,
+        started_ns=read.first_ns or None,
+        ended_ns=read.last_ns or None,
+        files=_files(folder),
+        statistics=statistics(read, read_gaps(folder.gaps), plan),
+        audits=read.checkpoint.audits,
+        clock={"samples": read.checkpoint.clock, "offset_ms": _median([sample["offset_ms"] for sample in read.checkpoint.clock])},
+        host=host(),
+        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        configuration=configuration,
+    )
+    publish_bytes(folder.checksums, "".join(f"{file.sha256}  {file.name}\n" for file in metadata.files).encode())
+    publish_model(folder.metadata, metadata)
+    folder.checkpoint.unlink(missing_ok=True)
+    return metadata
+
+
+def _read_finished(folder: SessionFolder) -> Resumed:
+    """The counts of a recording that was renamed before a crash came in between."""
+    folder.recording.rename(folder.growing)
+    return resume(folder, whole=True)
+
+
+def _join(folder: SessionFolder) -> None:
+    """Give the recording its name; parts are joined first, for members simply follow each other."""
+    parts = folder.segments()
+    with storage_errors(folder.recording):
+        if len(parts) == 1:
+            fsync(parts[0])
+            parts[0].rename(folder.recording)
+            fsync(folder.path)
+            return
+        with publishing(folder.recording) as beside, beside.open("wb") as file:
+            for part in parts:
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, file, _STEP)
+        for part in parts:
+            part.unlink()
+
+
+def _files(folder: SessionFolder) -> list[FileRecord]:
+    """Everything that belongs to the session, with the recording first."""
+    quarantined = sorted(folder.quarantine.glob("*")) if folder.quarantine.is_dir() else []
+    candidates = [folder.recording, folder.plan, folder.gaps, folder.events, folder.refilled, *quarantined]
+    present = [path for path in candidates if path.is_file()]
+    return [FileRecord(name=_name(path, folder), bytes=path.stat().st_size, sha256=sha256_file(path)) for path in present]
+
+
+def _name(path: Path, folder: SessionFolder) -> str:
+    return path.relative_to(folder.path).as_posix()
+
+
+def statistics(read: Resumed, gaps: list[Gap], plan: SessionPlan) -> dict[str, Any]:
+    """What is known of a session from its data and its ledger."""
+    tracks = read.tracks
+    seconds = (read.last_ns - read.first_ns) / 1e9
+    ratios = gap_ratios(list(tracks.values()))
+    causes: dict[str, int] = {}
+    for gap in gaps:
+        causes[gap.cause] = causes.get(gap.cause, 0) + 1
+    return {
+        "messages": read.messages,
+        "messages_by_stream": {stream: track.messages for stream, track in sorted(tracks.items())},
+        "messages_per_s": {stream: round(track.messages / seconds, 3) if seconds > 0 else 0.0 for stream, track in sorted(tracks.items())},
+        "first_and_last_id": {stream: [track.first, track.last] for stream, track in sorted(tracks.items())},
+        "duration_s": round(seconds, 6),
+        "planned_s": plan.duration_s,
+        "uptime_percent": round(100 * uptime(gaps, read.first_ns, read.last_ns), 6),
+        "gap_ratio_ids": ratios.lost_ids,
+        "gap_ratio_events": ratios.lost_events,
+        "gap_ratio_discontinuities": ratios.discontinuities,
+        "gaps": len(gaps),
+        "gaps_by_cause": causes,
+        "ids_lost": sum(gap.ids_lost for gap in gaps),
+        "duplicates": sum(track.duplicates for track in tracks.values()),
+        **_told(read.checkpoint.counts),
+    }
+
+
+def _told(counts: dict[str, int]) -> dict[str, Any]:
+    """What the recorder counted: ends of connections by cause, the merge's figures, and the rest."""
+    merged = {field.name for field in fields(MergeCounts)}
+    ended = {name.removeprefix(ENDED_BY): count for name, count in counts.items() if name.startswith(ENDED_BY)}
+    merge = {name: count for name, count in counts.items() if name in merged}
+    others = {name: count for name, count in counts.items() if name not in merged and not name.startswith(ENDED_BY)}
+    return {"reconnects": sum(ended.values()), "reconnects_by_cause": ended, "merge": merge, **others}
+
+
+def uptime(gaps: list[Gap], start_ns: int, end_ns: int) -> float:
+    """Share of the time in which no stream was inside a gap; 0 where there is no time."""
+    down, covered_to = 0, start_ns
+    for gap in sorted(gaps, key=lambda gap: gap.start_ns):
+        start, end = max(gap.start_ns, covered_to), min(gap.end_ns, end_ns)
+        down += max(0, end - start)
+        covered_to = max(covered_to, end)
+    return 1 - down / (end_ns - start_ns) if end_ns > start_ns else 0.0
+
+
+def host() -> dict[str, Any]:
+    """Where this runs."""
+    return {
+        "name": socket.gethostname(),
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "python": sys.implementation.name,
+    }
+
+
+def _median(values: list[float]) -> float | None:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2] if ordered else None

@@ -1,0 +1,79 @@
+"""What happens beside the messages, put on record: connections that open and end, shutdowns announced, messages refused, clock steps.
+
+Each is an event for people, a count for the statistics, and, where ids may be lost, an outage that the ledger can name as cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from capture_pipeline.recording.capture import Capture
+from capture_pipeline.recording.connection import Connection
+from capture_pipeline.recording.events import EventLog
+from capture_pipeline.recording.ledger import Outage
+from capture_pipeline.recording.models import ENDED_BY, Cause
+
+
+class Incidents:
+    """Tells events, counts and outages of what it hears of."""
+
+    def __init__(self, capture: Capture, events: EventLog, live: Callable[[], int], is_ending: Callable[[], bool]) -> None:
+        """Keep whom to tell.
+
+        Args:
+            capture: Its merge, ledger and counts.
+            events: The event log.
+            live: How many connections are open.
+            is_ending: Whether the session ends, so that a closed connection is no incident.
+        """
+        self._capture, self._events, self._live, self._is_ending = capture, events, live, is_ending
+        self._down: Outage | None = None
+
+    def opened(self, connection: Connection) -> None:
+        """A connection is open."""
+        now = self._capture.clock.now_ns()
+        self._capture.merge.opened(connection.number)
+        if self._down is not None:
+            self._down.end_ns, self._down = now, None
+        self._events.write(now, "connection_opened", connection=connection.number, slot=connection.slot)
+
+    def ended(self, connection: Connection) -> None:
+        """A connection is gone, or never opened."""
+        now = self._capture.clock.now_ns()
+        self._capture.merge.closed(connection.number)
+        cause, detail = connection.cause or Cause.CLOSED, connection.detail
+        details = {"connection": connection.number, "cause": cause, "detail": detail, "messages": connection.messages}
+        if connection.opened_s is None:
+            self._events.write(now, "connection_refused", **details)
+            return
+        if not self._is_ending():
+            self._count(f"{ENDED_BY}{cause}")
+            is_total = not self._live()
+            outage = self._capture.ledger.begin(Outage(cause, detail, now, None if is_total else now, is_total))
+            self._down = outage if is_total else self._down
+        self._events.write(now, "connection_ended", **details)
+
+    def shutdown(self, number: int) -> None:
+        """The exchange announced that it closes a connection."""
+        self._events.write(self._capture.clock.now_ns(), "serverShutdown", connection=number)
+
+    def rejected(self, reason: str, raw_base64: str) -> None:
+        """A message could not become a line; it is kept here."""
+        self._count("rejected_messages")
+        self._events.write(self._capture.clock.now_ns(), "rejected_message", reason=reason, base64=raw_base64)
+
+    def look_at_clock(self, least_ns: int) -> None:
+        """Put a step of the wall clock on record."""
+        step = self._capture.clock.step_ns(least_ns)
+        if step:
+            self._count("clock_steps")
+            self._events.write(self._capture.clock.now_ns(), "clock_step", step_ms=step / 1e6)
+
+    @property
+    def reconnects(self) -> dict[str, int]:
+        """Ends of connections by cause, over all processes of the session."""
+        counts = self._capture.counts
+        return {name.removeprefix(ENDED_BY): count for name, count in counts.items() if name.startswith(ENDED_BY)}
+
+    def _count(self, name: str) -> None:
+        self._capture.counts[name] = self._capture.counts.get(name, 0) + 1

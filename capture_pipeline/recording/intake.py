@@ -1,0 +1,75 @@
+"""From a message as it came to its place in its stream; what cannot be a line of a recording is kept apart and counted."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+
+import msgspec
+
+from capture_pipeline.binance.messages import decode_depth_ids, decode_trade_ids
+from capture_pipeline.binance.streams import StreamKind, kind_of
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.recording.lines import split_envelope
+from capture_pipeline.recording.merge import Message
+
+_KEPT_BYTES = 64 << 10
+Reject = Callable[[str, str], None]
+
+
+class Intake:
+    """Places messages of the streams that were asked for.
+
+    Attributes:
+        kinds: What each stream carries.
+        rejected: Messages that could not be placed.
+    """
+
+    def __init__(self, streams: list[str], on_shutdown: Callable[[int], None], on_reject: Reject) -> None:
+        """Set what is expected.
+
+        Args:
+            streams: Names of the streams.
+            on_shutdown: Told the connection that the exchange is about to close.
+            on_reject: Told the reason and the message in base64, for each message that is no line.
+        """
+        self.kinds = {stream: kind_of(stream) for stream in streams}
+        self.rejected = 0
+        self._on_shutdown, self._on_reject = on_shutdown, on_reject
+
+    def place(self, connection: int, raw: bytes, now_ns: int) -> Message | None:
+        """A message with its ids, None if it is none of the streams' or was rejected."""
+        try:
+            stream, start = split_envelope(raw)
+            kind = self.kinds.get(stream)
+            data = memoryview(raw)[start:-1]
+            if kind is StreamKind.TRADE:
+                first = last = decode_trade_ids(data).trade_id
+            elif kind is StreamKind.DEPTH:
+                ids = decode_depth_ids(data)
+                first, last = ids.first_id, ids.last_id
+            else:
+                self._other(connection, stream, raw)
+                return None
+            if first > last or not raw.isascii():
+                _check(raw, first, last)
+        except (MalformedData, msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._reject(f"{error}", raw)
+            return None
+        return Message(first, last, stream, raw, now_ns, connection)
+
+    def _other(self, connection: int, stream: str, raw: bytes) -> None:
+        if kind_of(stream) is StreamKind.SHUTDOWN:
+            self._on_shutdown(connection)
+        else:
+            self._reject(f"of the stream {stream!r}, which was not asked for", raw)
+
+    def _reject(self, reason: str, raw: bytes) -> None:
+        self.rejected += 1
+        self._on_reject(reason[:300], base64.b64encode(raw[:_KEPT_BYTES]).decode())
+
+
+def _check(raw: bytes, first: int, last: int) -> None:
+    if first > last:
+        raise MalformedData(f"covers the ids {first}..{last}")
+    raw.decode()

@@ -1,0 +1,86 @@
+"""The growing recording on disk: batches appended as whole gzip members, never half of one left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Self
+
+from capture_pipeline.errors import StorageError
+from capture_pipeline.lake.files import fsync, storage_errors
+from capture_pipeline.recording.members import member_of
+
+
+class Journal:
+    """One file that only grows.
+
+    Attributes:
+        path: The file.
+        size: Bytes of whole members in it.
+        is_suspect: An fsync failed: what is on the disk is unknown, and this file takes nothing more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open it for appending; it is made if it is not there.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        self.path = path
+        self.is_suspect = False
+        with storage_errors(path):
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self.size = os.lseek(self._descriptor, 0, os.SEEK_END)
+            fsync(path.parent)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def append(self, lines: bytes, count: int) -> None:
+        """Write one batch; it is there whole, or not at all.
+
+        Args:
+            lines: Whole lines.
+            count: How many they are.
+
+        Raises:
+            StorageError: The disk refuses; the file is as before.
+        """
+        member = memoryview(member_of(lines, count))
+        with storage_errors(self.path):
+            try:
+                # One call can write less than it was given, on a disk that fills up for instance.
+                while member:
+                    member = member[os.write(self._descriptor, member) :]
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._descriptor, self.size)
+                    os.lseek(self._descriptor, self.size, os.SEEK_SET)
+                raise
+        self.size = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+
+    def sync(self) -> None:
+        """Make what was written survive a loss of power.
+
+        Raises:
+            StorageError: It failed; the kernel may have dropped the pages, so it is not tried again on this file.
+        """
+        if self.is_suspect:
+            raise StorageError("an earlier fsync failed", where=str(self.path))
+        try:
+            with storage_errors(self.path):
+                os.fsync(self._descriptor)
+        except (StorageError, OSError):
+            self.is_suspect = True
+            raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)

@@ -1,0 +1,156 @@
+"""Where a session's files lie, and what they are called. Nothing else in the project joins such a path.
+
+golden_samples/high_volume/20260803T143000Z_btcusdt/
+    session.json                                    the plan, written before the first message
+    btcusdt_capture_20260803T143000Z.jsonl.gz       the recording; `.part` behind its name while it grows
+    gaps.jsonl                                      the gap ledger, one line a gap
+    events.jsonl                                    connections, snapshots, audits, clock steps, disk faults
+    refilled_trades.jsonl                           trades that were lost live and asked for again; they have no capture time
+    status.json                                     renewed each second while it records
+    session.lock                                    held by the recorder
+    quarantine/                                     torn tails and damaged parts, as they were
+    metadata.json  checksums.txt                    written last: readers trust only what they list
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from capture_pipeline.errors import ConfigError
+
+FOLDER = "golden_samples"
+_REGIME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_SESSION = re.compile(r"\d{8}T\d{6}Z_[a-z0-9]{1,40}(-plus\d{1,4})?")
+_MOST_NAMED = 1
+
+
+def valid_regime(text: str) -> str:
+    """`text` itself, if it can name a regime.
+
+    Raises:
+        ConfigError: It cannot; this also keeps `../` and its like out of paths.
+    """
+    if not _REGIME.fullmatch(text):
+        raise ConfigError(f"{text!r} is no regime", remedy="small letters, digits, _ and -, for instance high_volume")
+    return text
+
+
+def valid_session(text: str) -> str:
+    """`text` itself, if it can be the id of a session.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if not _SESSION.fullmatch(text):
+        raise ConfigError(f"{text!r} is no session id", remedy="ids are listed by `capture session list`")
+    return text
+
+
+def label_of(symbols: list[str]) -> str:
+    """What stands for the symbols in names: `btcusdt`, or `btcusdt-plus9` for ten of them."""
+    more = len(symbols) - _MOST_NAMED
+    return symbols[0].lower() + (f"-plus{more}" if more else "")
+
+
+def stamp_of(start_us: int) -> str:
+    """A session's start as it stands in names: 20260803T143000Z."""
+    return datetime.fromtimestamp(start_us // 1_000_000, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def session_id(symbols: list[str], start_us: int) -> str:
+    """`20260803T143000Z_btcusdt`."""
+    return f"{stamp_of(start_us)}_{label_of(symbols)}"
+
+
+@dataclass(frozen=True)
+class SessionFolder:
+    """The folder of one session and the paths in it.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def under(cls, root: Path, regime: str, session: str) -> SessionFolder:
+        """The folder of a session below the root of all sessions (`…/golden_samples`)."""
+        return cls(root / valid_regime(regime) / valid_session(session))
+
+    @property
+    def session(self) -> str:
+        """Its id."""
+        return self.path.name
+
+    @property
+    def recording(self) -> Path:
+        """The finished recording."""
+        start, _, label = self.session.partition("_")
+        return self.path / f"{label}_capture_{start}.jsonl.gz"
+
+    @property
+    def growing(self) -> Path:
+        """The recording while it grows."""
+        return self.recording.with_name(self.recording.name + ".part")
+
+    def segment(self, number: int) -> Path:
+        """A part of the growing recording; there is more than one only after an fsync failed."""
+        return self.growing if number == 1 else self.growing.with_name(f"{self.growing.name}{number}")
+
+    def segments(self) -> list[Path]:
+        """The parts that are there, in order."""
+        numbers = range(1, len(list(self.path.glob(f"{self.growing.name}*"))) + 1)
+        return [self.segment(number) for number in numbers if self.segment(number).exists()]
+
+    @property
+    def plan(self) -> Path:
+        """What was planned."""
+        return self.path / "session.json"
+
+    @property
+    def gaps(self) -> Path:
+        """The gap ledger."""
+        return self.path / "gaps.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """What happened beside the messages."""
+        return self.path / "events.jsonl"
+
+    @property
+    def refilled(self) -> Path:
+        """Trades asked for again."""
+        return self.path / "refilled_trades.jsonl"
+
+    @property
+    def status(self) -> Path:
+        """What the recorder does now."""
+        return self.path / "status.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one writer."""
+        return self.path / "session.lock"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Up to where the growing file is known to be sound."""
+        return self.path / "checkpoint.json"
+
+    @property
+    def quarantine(self) -> Path:
+        """What was damaged."""
+        return self.path / "quarantine"
+
+    @property
+    def metadata(self) -> Path:
+        """The commit point."""
+        return self.path / "metadata.json"
+
+    @property
+    def checksums(self) -> Path:
+        """In the form of `sha256sum -c`."""
+        return self.path / "checksums.txt"

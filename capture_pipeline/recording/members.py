@@ -1,0 +1,183 @@
+"""Gzip members that know their own length, and the strict scan that tells sound bytes from torn ones.
+
+A recording is a chain of gzip members, each of whole lines. A member carries its length and its number of lines in an extra field
+(RFC 1952, subfield `CP`), which every gzip reader skips: so a reader of ours finds the next member without inflating this one, and a
+scan tells a torn tail from damage in the middle. Opens no file.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from isal import isal_zlib
+
+LEVEL = 2
+_HEAD = struct.Struct("<2sBBIBBH2sHII")
+_TAIL = struct.Struct("<II")
+_MAGIC, _DEFLATE, _EXTRA, _UNKNOWN_OS = b"\x1f\x8b", 8, 4, 255
+_SUBFIELD, _PAYLOAD = b"CP", 8
+_START = struct.pack("<2sBBIBB", _MAGIC, _DEFLATE, _EXTRA, 0, 0, _UNKNOWN_OS)
+MOST_MEMBER_BYTES = 256 << 20
+"""A member that claims more is not one of ours."""
+
+
+class Source(Protocol):
+    """Bytes at an offset, for instance a memory map or a file."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, part: slice) -> bytes:
+        """Some of them."""
+
+
+class Ending(StrEnum):
+    """How a chain of members ends."""
+
+    CLEAN = "clean"
+    TORN = "torn"
+    """In the middle of a member, as after a kill."""
+    ZEROS = "zeros"
+    """In zero bytes, as after a loss of power; Python's gzip would not notice."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Bytes in the middle that are no member, although members follow."""
+
+    start: int
+    end: int
+
+
+@dataclass
+class Scan:
+    """What a scan found.
+
+    Attributes:
+        good_end: Offset after the last sound member.
+        ending: What comes after it.
+        damage: What lies between sound members.
+        lines: Lines in sound members.
+        members: Sound members.
+        salvaged: Whole lines that could still be inflated from the torn tail.
+    """
+
+    good_end: int = 0
+    ending: Ending = Ending.CLEAN
+    damage: list[Damage] = field(default_factory=list)
+    lines: int = 0
+    members: int = 0
+    salvaged: bytes = b""
+
+
+def member_of(lines: bytes, count: int) -> bytes:
+    """One member; the same lines give the same bytes.
+
+    Args:
+        lines: Whole lines.
+        count: How many they are.
+    """
+    body = isal_zlib.compress(lines, LEVEL, wbits=-15)
+    size = _HEAD.size + len(body) + _TAIL.size
+    head = _HEAD.pack(_MAGIC, _DEFLATE, _EXTRA, 0, 0, _UNKNOWN_OS, 4 + _PAYLOAD, _SUBFIELD, _PAYLOAD, size, count)
+    return b"".join((head, body, _TAIL.pack(isal_zlib.crc32(lines), len(lines) & 0xFFFFFFFF)))
+
+
+def member_size(head: bytes) -> tuple[int, int] | None:
+    """Length and number of lines of the member that starts here, None if it is none of ours.
+
+    Args:
+        head: At least the first `HEAD_BYTES` bytes of it.
+    """
+    if len(head) < _HEAD.size or not head.startswith(_START):
+        return None
+    *_, subfield, payload, size, count = _HEAD.unpack_from(head)
+    is_ours = subfield == _SUBFIELD and payload == _PAYLOAD and _HEAD.size + _TAIL.size < size <= MOST_MEMBER_BYTES
+    return (size, count) if is_ours else None
+
+
+HEAD_BYTES = _HEAD.size
+"""What `member_size` needs of a member."""
+
+
+def inflated(member: bytes) -> bytes | None:
+    """The lines of a whole member, None if it is damaged in any way: cut, altered, or followed by more."""
+    inflater = zlib.decompressobj(31)
+    try:
+        lines = inflater.decompress(member)
+    except zlib.error:
+        return None
+    return lines if inflater.eof and not inflater.unused_data and lines.endswith(b"\n") else None
+
+
+def scan(source: Source, start: int, on_lines: Callable[[bytes], None]) -> Scan:
+    """Read members from an offset to the end, each of them inflated and checked.
+
+    Args:
+        source: The recording.
+        start: Where a member starts.
+        on_lines: Called with the lines of each sound member, in order.
+    """
+    found = Scan(good_end=start)
+    at, total = start, len(source)
+    while at < total:
+        lines = _sound(source, at)
+        if lines is None:
+            following = _next_sound(source, at + 1)
+            if following is None:
+                tail = source[at:total]
+                found.ending = Ending.ZEROS if not tail.strip(b"\0") else Ending.TORN
+                found.salvaged = _salvaged(tail)
+                break
+            found.damage.append(Damage(at, following))
+            at = following
+            continue
+        body, size = lines
+        on_lines(body)
+        found.lines += body.count(b"\n")
+        found.members += 1
+        at += size
+        found.good_end = at
+    return found
+
+
+def _sound(source: Source, at: int) -> tuple[bytes, int] | None:
+    known = member_size(source[at : at + _HEAD.size])
+    if known is None or at + known[0] > len(source):
+        return None
+    lines = inflated(source[at : at + known[0]])
+    return None if lines is None or lines.count(b"\n") != known[1] else (lines, known[0])
+
+
+def _next_sound(source: Source, at: int) -> int | None:
+    """Where the next sound member starts, searched for by its first bytes."""
+    step = 1 << 20
+    total = len(source)
+    while at < total:
+        window = source[at : at + step + len(_START) - 1]
+        found = window.find(_START)
+        if found < 0:
+            at += step
+            continue
+        at += found
+        if _sound(source, at) is not None:
+            return at
+        at += 1
+    return None
+
+
+def _salvaged(tail: bytes) -> bytes:
+    """The whole lines that can be inflated from a torn member."""
+    inflater = zlib.decompressobj(31)
+    out = bytearray()
+    try:
+        for at in range(0, len(tail), 4096):
+            out += inflater.decompress(tail[at : at + 4096])
+    except zlib.error:
+        pass
+    return bytes(out[: out.rfind(b"\n") + 1])

@@ -1,0 +1,150 @@
+"""What a session writes beside its messages: plan, gap ledger, metadata. Typed, without behaviour."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cause(StrEnum):
+    """Why ids are missing."""
+
+    LIFE = "connection life"
+    """A connection reached the age at which the exchange ends it."""
+    SHUTDOWN = "serverShutdown"
+    SILENCE = "silence"
+    CLOSED = "connection closed"
+    PROCESS = "process down"
+    DISK = "disk"
+    EXCHANGE = "exchange"
+    """Live connections went on without them."""
+    UNKNOWN = "unknown"
+    """Of recordings that kept no ledger."""
+
+
+ENDED_BY = "ended by "
+"""How the counts of a checkpoint name the ends of connections, by cause."""
+
+
+class Gap(_Record):
+    """One line of the gap ledger; a later line of the same stream and `last_good_id` supersedes an earlier one.
+
+    Attributes:
+        stream: The exchange's name of the stream.
+        last_good_id: Last id before the gap.
+        first_good_id: First id after it.
+        ids_lost: How many lie between.
+        start_ns: Capture time of the message before the gap, nanoseconds UTC.
+        end_ns: Capture time of the message after it.
+        cause: Why.
+        detail: The close code, the error.
+        recoverable: Whether the exchange still serves what is missing (trades yes, depth diffs no).
+        filled_by: What brought it, for instance `refilled_trades.jsonl`; None while it is open.
+    """
+
+    stream: str
+    last_good_id: int
+    first_good_id: int
+    ids_lost: int = Field(ge=1)
+    start_ns: int
+    end_ns: int
+    cause: Cause
+    detail: str = ""
+    recoverable: bool
+    filled_by: str | None = None
+
+
+class SessionPlan(_Record):
+    """What is to be recorded.
+
+    Attributes:
+        session: Its id.
+        venue: The exchange, or the sandbox.
+        market: Spot or USD-M futures.
+        symbols: In capitals.
+        streams: What is subscribed to.
+        regime: high_volume, low_volume, special_event or one's own.
+        description: Details of a special event, conditions.
+        start_us: Start, microseconds UTC.
+        duration_s: Planned length.
+        connections: How many run side by side.
+        planned: Whether it comes from the plan, so that a scheduler may start it again.
+    """
+
+    session: str
+    venue: str
+    market: str
+    symbols: list[str]
+    streams: list[str]
+    regime: str
+    description: str = ""
+    start_us: int
+    duration_s: float = Field(gt=0)
+    connections: int = Field(ge=1)
+    planned: bool = False
+
+
+class Checkpoint(_Record):
+    """Up to where a growing recording is known to be sound, and the counts up to there; spares a resume the whole scan.
+
+    Attributes:
+        segment: Which part of the recording.
+        offset: Bytes of it that were fsynced.
+        last_ns: Last capture time in it.
+        tracks: Ids and counts by stream: the fields of `quality.continuity.Track` and `last_ns`.
+        counts: What the recorder counts beside them, over all its processes.
+        audits: Audits so far.
+        clock: Samples of the exchange's clock so far.
+    """
+
+    segment: int = 1
+    offset: int = 0
+    last_ns: int = 0
+    tracks: dict[str, dict[str, int]] = {}
+    counts: dict[str, int] = {}
+    audits: list[dict[str, Any]] = []
+    clock: list[dict[str, Any]] = []
+
+
+class FileRecord(_Record):
+    """One file of a finished session."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class SessionMetadata(_Record):
+    """`metadata.json`, the commit point of a session: what it does not list is not part of it.
+
+    Attributes:
+        plan: What was planned.
+        state: `complete`, or `interrupted` where it was ended before its time.
+        started_ns: Capture time of the first message.
+        ended_ns: Capture time of the last one.
+        files: Every file but this and `checksums.txt`.
+        statistics: Messages by stream, rates, uptime, gap ratios, reconnects with causes, bytes, hold-backs.
+        audits: Comparisons of the live book with REST snapshots.
+        clock: Offsets and round trips to the exchange's clock, steps of the wall clock.
+        host: Where it was recorded.
+        versions: With what.
+        configuration: The settings of the recorder.
+    """
+
+    plan: SessionPlan
+    state: str
+    started_ns: int | None
+    ended_ns: int | None
+    files: list[FileRecord]
+    statistics: dict[str, Any]
+    audits: list[dict[str, Any]]
+    clock: dict[str, Any]
+    host: dict[str, Any]
+    versions: dict[str, str]
+    configuration: dict[str, Any]

@@ -1,0 +1,164 @@
+"""The checks before a capture: each passes or fails, with what was measured and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from capture_pipeline.binance.streams import combined_url, streams_of
+from capture_pipeline.config import Settings
+from capture_pipeline.errors import CaptureError
+from capture_pipeline.lake.files import make_folder
+from capture_pipeline.recording.connection import Connection
+from capture_pipeline.recording.intake import Intake
+from capture_pipeline.recording.lines import decode_line, spliced
+from capture_pipeline.recording.session import rest_of, sessions_root
+from capture_pipeline.recording.status import free_bytes
+
+_REQUESTS = 10
+_MOST_OFFSET_MS, _MOST_ROUND_TRIP_MS, _MOST_JITTER_MS = 1000.0, 2000.0, 500.0
+_LEAST_FILES = 256
+_FSYNCS, _MOST_FSYNC_MS = 20, 100.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check.
+
+    Attributes:
+        name: What was checked.
+        passed: Whether it is fit for a capture.
+        measured: What was found.
+        remedy: What to do where it is not.
+    """
+
+    name: str
+    passed: bool
+    measured: str
+    remedy: str = ""
+
+
+def preflight(settings: Settings, symbols: list[str], *, seconds: float, output: Path | None = None) -> Iterator[Finding]:
+    """Run all checks, one after the other.
+
+    Args:
+        settings: The deployment.
+        symbols: What is to be captured.
+        seconds: Length of the test capture.
+        output: Where sessions lie, if not below the storage root.
+    """
+    root = sessions_root(settings, output)
+    yield _guarded("free disk", lambda: _disk(root, settings.recording.free_disk_gb))
+    yield _guarded("fsync latency", lambda: _fsync(root))
+    yield _guarded("open files", _files)
+    yield from _rest(settings)
+    yield _guarded("test capture", lambda: _capture(settings, symbols, seconds))
+
+
+def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except CaptureError as error:
+        return Finding(name, passed=False, measured=str(error), remedy=error.remedy or "see the message")
+    except OSError as error:
+        return Finding(name, passed=False, measured=f"{error.filename}: {error.strerror}", remedy="mend the disk or its permissions")
+
+
+def _disk(root: Path, least_gb: float) -> Finding:
+    make_folder(root)
+    free = free_bytes(root) / 1e9
+    measured = f"{free:,.1f} GB free, {least_gb:g} wanted"
+    return Finding("free disk", free >= least_gb, measured, "free the disk, or lower recording.free_disk_gb")
+
+
+def _fsync(root: Path) -> Finding:
+    make_folder(root)
+    probe = root / f".preflight-{os.getpid()}"
+    times = []
+    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        for _ in range(_FSYNCS):
+            os.write(descriptor, b"x" * 65536)
+            before = time.perf_counter()
+            os.fsync(descriptor)
+            times.append((time.perf_counter() - before) * 1000)
+    finally:
+        os.close(descriptor)
+        probe.unlink(missing_ok=True)
+    worst, middle = max(times), statistics.median(times)
+    measured = f"median {middle:.1f} ms, longest {worst:.1f} ms of {_FSYNCS}"
+    return Finding("fsync latency", worst <= _MOST_FSYNC_MS, measured, f"record to a disk that syncs within {_MOST_FSYNC_MS:g} ms")
+
+
+def _files() -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Finding("open files", soft >= _LEAST_FILES, f"limit {soft:,}", f"ulimit -n {_LEAST_FILES} or more")
+
+
+def _rest(settings: Settings) -> Iterator[Finding]:
+    """Clock, round trip, loss and jitter over a run of requests."""
+    rest = rest_of(settings)
+    offsets, trips, lost = [], [], 0
+    failure = ""
+    for _ in range(_REQUESTS):
+        before = time.time_ns()
+        try:
+            server_us = rest.server_time_us()
+        except CaptureError as error:
+            lost, failure = lost + 1, str(error)
+            break
+        after = time.time_ns()
+        offsets.append((before + after) / 2e6 - server_us / 1e3)
+        trips.append((after - before) / 1e6)
+    told = f"{_REQUESTS - lost} of {_REQUESTS} requests answered" if not lost else f"not answered: {failure}"
+    yield Finding("requests", not lost, told, "check endpoints and network")
+    if not trips:
+        return
+    offset, trip, jitter = statistics.median(offsets), statistics.median(trips), max(trips) - min(trips)
+    is_sandbox = settings.venue == "sandbox"
+    told = f"{offset:+.1f} ms against the exchange" + (", which is a sandbox with a clock of its own" if is_sandbox else "")
+    yield Finding("clock offset", is_sandbox or abs(offset) <= _MOST_OFFSET_MS, told, "set the clock by NTP")
+    yield Finding("round trip", trip <= _MOST_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange")
+    yield Finding("jitter", jitter <= _MOST_JITTER_MS, f"{jitter:.1f} ms over {len(trips)} requests", "use a steadier network")
+
+
+def _capture(settings: Settings, symbols: list[str], seconds: float) -> Finding:
+    """Whether the stream delivers what a session records, in the right form."""
+    streams = streams_of(symbols)
+    url = combined_url(settings.stream_url, streams)
+    counts, refused = asyncio.run(_sampled(url, streams, seconds))
+    silent = [stream for stream in streams if not counts.get(stream)]
+    if refused:
+        return Finding("test capture", passed=False, measured=f"{url}: {refused}", remedy="check endpoints and network")
+    if silent:
+        return Finding(
+            "test capture", passed=False, measured=f"nothing came of {', '.join(silent)} in {seconds:g} s", remedy="check symbols"
+        )
+    rates = ", ".join(f"{stream} {count / seconds:.1f}/s" for stream, count in counts.items())
+    return Finding("test capture", passed=True, measured=f"{url.partition('?')[0]}: {rates}")
+
+
+async def _sampled(url: str, streams: list[str], seconds: float) -> tuple[dict[str, int], str]:
+    counts: dict[str, int] = {}
+    bad: list[str] = []
+
+    def take(number: int, raw: bytes) -> None:
+        placed = intake.place(number, raw, time.time_ns())
+        if placed is not None:
+            decode_line(spliced(time.time_ns(), raw))
+            counts[placed.stream] = counts.get(placed.stream, 0) + 1
+
+    intake = Intake(streams, lambda _: None, lambda reason, _: bad.append(reason))
+    connection = Connection(1, 0, take)
+    task = asyncio.create_task(connection.run(url, lambda _: None))
+    await asyncio.wait({task}, timeout=seconds)
+    refused = connection.detail if task.done() else ""
+    await connection.close()
+    await task
+    return counts, refused or (f"a message is not of the right form: {bad[0]}" if bad else "")

@@ -1,0 +1,72 @@
+"""Lost trades asked for again by REST `aggTrades`, into a file beside the recording: they have no capture time, so they are not of it.
+
+A line of that file: `{"stream":…,"first_lost":…,"last_lost":…,"agg":<the exchange's aggregate>}`. An aggregate names the trades it
+stands for (`f..l`); a gap is filled once every lost id lies in one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+
+from capture_pipeline.binance.messages import AggTrade
+from capture_pipeline.binance.rest import PAGE_ROWS, RestClient
+from capture_pipeline.errors import ProtocolViolation
+from capture_pipeline.recording.events import append_line
+from capture_pipeline.recording.models import Gap
+
+_SLACK_MS = 5_000
+_MOST_PAGES = 200
+_decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_one = msgspec.json.Decoder(AggTrade).decode
+
+
+def refill(rest: RestClient, symbol: str, gap: Gap, path: Path) -> bool:
+    """Fetch what a gap lost and append it.
+
+    Args:
+        rest: Whom to ask.
+        symbol: Whose trades.
+        gap: Of a trade stream.
+        path: File to append to.
+
+    Returns:
+        Whether every lost id came back.
+
+    Raises:
+        CaptureError: REST fails.
+        OSError: The disk refuses.
+    """
+    first, last = gap.last_good_id + 1, gap.first_good_id - 1
+    found: dict[int, tuple[AggTrade, bytes]] = {}
+    page = _page(rest.agg_trades(symbol, start_ms=gap.start_ns // 1_000_000 - _SLACK_MS, end_ms=gap.end_ns // 1_000_000 + _SLACK_MS))
+    for _ in range(_MOST_PAGES):
+        for trade, raw in page:
+            if trade.last_id >= first and trade.first_id <= last:
+                found[trade.agg_id] = trade, raw
+        if len(page) < PAGE_ROWS or page[-1][0].last_id >= last:
+            break
+        page = _page(rest.agg_trades_from(symbol, page[-1][0].agg_id + 1))
+    ordered = [found[agg_id] for agg_id in sorted(found)]
+    for _, raw in ordered:
+        head = json.dumps({"stream": gap.stream, "first_lost": first, "last_lost": last}, separators=(",", ":"))
+        append_line(path, f'{head[:-1]},"agg":{raw.decode()}}}\n')
+    return _covers([trade for trade, _ in ordered], first, last)
+
+
+def _page(body: bytes) -> list[tuple[AggTrade, bytes]]:
+    try:
+        return [(_decode_one(raw), bytes(raw)) for raw in _decode(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolViolation(f"is no page of aggTrades: {error}") from None
+
+
+def _covers(trades: list[AggTrade], first: int, last: int) -> bool:
+    following = first
+    for trade in trades:
+        if trade.first_id > following:
+            return False
+        following = max(following, trade.last_id + 1)
+    return following > last

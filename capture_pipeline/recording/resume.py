@@ -1,0 +1,257 @@
+"""Taking up a session that was left: the growing recording is scanned, a torn tail mended, damage set aside, the ledger reconciled.
+
+Appending behind a torn tail would make all later data unreadable, so nothing is appended before this is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from capture_pipeline.binance.streams import StreamKind, kind_of
+from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, publishing, read_model, storage_errors
+from capture_pipeline.quality.continuity import Track
+from capture_pipeline.recording.journal import Journal
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.ledger import Edge, gap_between
+from capture_pipeline.recording.lines import decode_line
+from capture_pipeline.recording.members import HEAD_BYTES, Ending, Scan, Source, member_size, scan
+from capture_pipeline.recording.models import Cause, Checkpoint, Gap
+
+
+class _Placed(msgspec.Struct, gc=False):
+    t: int = -1
+    U: int = -1
+    u: int = -1
+
+
+class _PlacedLine(msgspec.Struct, gc=False):
+    capture_ns: int
+    stream: str
+    data: _Placed
+
+
+_STEP = 1 << 20
+_decode = msgspec.json.Decoder(_PlacedLine).decode
+
+
+@dataclass
+class Resumed:
+    """Where a session stands.
+
+    Attributes:
+        segment: Which part of the recording goes on.
+        first_ns: First capture time that was scanned; 0 if none was.
+        last_ns: Last capture time; 0 if it is empty.
+        tracks: Ids and counts by stream.
+        last_of: Last capture time by stream.
+        checkpoint: What the recorder counted until its last checkpoint.
+        mended: What was found and mended, a line each, for the event log.
+        gaps: Gaps in the lines that were scanned.
+        messages: How many lines were scanned.
+    """
+
+    segment: int = 1
+    first_ns: int = 0
+    last_ns: int = 0
+    tracks: dict[str, Track] = field(default_factory=dict)
+    last_of: dict[str, int] = field(default_factory=dict)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    mended: list[str] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    messages: int = 0
+
+    def count(self, lines: bytes) -> None:
+        """Count sound lines."""
+        for line in lines.splitlines():
+            placed = _decode(line)
+            self.messages += 1
+            self.first_ns = self.first_ns or placed.capture_ns
+            self.last_ns = max(self.last_ns, placed.capture_ns)
+            ids = ids_of(placed.stream, placed.data)
+            if ids is not None:
+                self._place(placed.stream, ids, placed.capture_ns)
+
+    def _place(self, stream: str, ids: tuple[int, int], capture_ns: int) -> None:
+        track = self.tracks.setdefault(stream, Track())
+        before = track.last
+        if track.see(*ids):
+            edge = Edge(stream, before, ids[0], self.last_of.get(stream, capture_ns), capture_ns)
+            self.gaps.append(gap_between(edge, Cause.UNKNOWN, "found when the recording was read again"))
+        self.last_of[stream] = capture_ns
+
+
+def ids_of(stream: str, data: _Placed) -> tuple[int, int] | None:
+    """First and last id of a message, None where its stream has none."""
+    kind = kind_of(stream)
+    if kind is StreamKind.TRADE:
+        return data.t, data.t
+    if kind is StreamKind.DEPTH:
+        return data.U, data.u
+    return None
+
+
+def resume(folder: SessionFolder, *, whole: bool = False) -> Resumed:
+    """Make a session's recording fit to be appended to.
+
+    Args:
+        folder: The session.
+        whole: Read all of it, not only what follows the last checkpoint.
+
+    Raises:
+        StorageError: The disk refuses.
+        LakeError: A file beside the recording is damaged.
+    """
+    state = Resumed()
+    segments = folder.segments()
+    if not segments:
+        return state
+    checkpoint = _usable(folder, segments)
+    state.checkpoint = read_model(folder.checkpoint, Checkpoint) or Checkpoint()
+    if whole:
+        checkpoint = None
+    if checkpoint is not None:
+        _take(state, checkpoint)
+    first = checkpoint.segment if checkpoint else 1
+    for number, path in enumerate(segments, 1):
+        if number >= first:
+            _scan_segment(folder, path, state, checkpoint.offset if checkpoint and number == checkpoint.segment else 0)
+    state.segment = len(segments)
+    _reconcile(folder, state)
+    return state
+
+
+def _take(state: Resumed, checkpoint: Checkpoint) -> None:
+    state.last_ns = checkpoint.last_ns
+    for stream, counts in checkpoint.tracks.items():
+        kept = dict(counts)
+        state.last_of[stream] = kept.pop("last_ns")
+        state.tracks[stream] = Track(**kept)
+
+
+def _usable(folder: SessionFolder, segments: list[Path]) -> Checkpoint | None:
+    """The checkpoint if it fits the file: a member starts where it says, or the file ends there; else all is scanned."""
+    checkpoint = read_model(folder.checkpoint, Checkpoint)
+    if checkpoint is None or checkpoint.segment > len(segments):
+        return None
+    with folder.segment(checkpoint.segment).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(checkpoint.offset)
+        fits = size == checkpoint.offset or member_size(file.read(HEAD_BYTES)) is not None
+    return checkpoint if fits else None
+
+
+def _scan_segment(folder: SessionFolder, path: Path, state: Resumed, start: int) -> None:
+    with storage_errors(path), mapped(path) as content:
+        found = scan(content, start, state.count)
+        if found.damage:
+            _set_aside(folder, path, content, found, state)
+        if found.ending is not Ending.CLEAN:
+            _mend_tail(folder, path, content, found, state)
+
+
+@contextlib.contextmanager
+def mapped(path: Path) -> Iterator[Source]:
+    """A file as bytes that are read where they are looked at."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            yield content
+
+
+def _mend_tail(folder: SessionFolder, path: Path, content: Source, found: Scan, state: Resumed) -> None:
+    """Keep what is removed, cut the file behind its last sound member, and append the lines that could be saved."""
+    tail = content[found.good_end : len(content)]
+    kept = folder.quarantine / f"{path.name}.{found.ending}-{found.good_end}.bin"
+    make_folder(folder.quarantine)
+    publish_bytes(kept, tail)
+    good_end = path.stat().st_size - len(tail)
+    os.truncate(path, good_end)
+    fsync(path)
+    lines = [line for line in found.salvaged.splitlines(keepends=True) if _is_line(line)]
+    if lines:
+        with Journal(path) as journal:
+            journal.append(b"".join(lines), len(lines))
+            journal.sync()
+        state.count(b"".join(lines))
+    state.mended.append(f"{path.name}: {len(tail):,} bytes of a {found.ending} tail moved to {kept.name}, {len(lines):,} lines saved")
+
+
+def _set_aside(folder: SessionFolder, path: Path, content: Source, found: Scan, state: Resumed) -> None:
+    """Take damage out of the middle; the ids it held become a gap in the ledger."""
+    make_folder(folder.quarantine)
+    edges = [0]
+    for hole in found.damage:
+        publish_bytes(folder.quarantine / f"{path.name}.damaged-{hole.start}.bin", content[hole.start : hole.end])
+        edges += [hole.start, hole.end]
+        state.mended.append(f"{path.name}: {hole.end - hole.start:,} damaged bytes at {hole.start:,} moved to quarantine")
+    edges.append(len(content))
+    with publishing(path) as beside, beside.open("wb") as file:
+        for start, end in zip(edges[::2], edges[1::2], strict=True):
+            for at in range(start, end, _STEP):
+                file.write(content[at : min(at + _STEP, end)])
+
+
+def _is_line(line: bytes) -> bool:
+    try:
+        decode_line(line)
+        _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return line.endswith(b"\n")
+
+
+def read_gaps(path: Path) -> list[Gap]:
+    """The gap ledger; a later line of the same stream and `last_good_id` supersedes an earlier one, a torn last line is left out."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    gaps: dict[tuple[str, int], Gap] = {}
+    for line in lines:
+        try:
+            gap = Gap.model_validate_json(line)
+        except ValueError:
+            continue
+        gaps[gap.stream, gap.last_good_id] = gap
+    return sorted(gaps.values(), key=lambda gap: (gap.end_ns, gap.stream))
+
+
+def write_gaps(path: Path, gaps: list[Gap]) -> None:
+    """Publish the ledger anew."""
+    publish_bytes(path, "".join(gap.model_dump_json() + "\n" for gap in gaps).encode())
+
+
+def _reconcile(folder: SessionFolder, state: Resumed) -> None:
+    """Make ledger and data agree.
+
+    A gap whose later edge never reached the disk is removed, for the next message of that stream tells the true one; a gap that
+    the ledger does not know, behind damage for instance, is added.
+    """
+    gaps = read_gaps(folder.gaps)
+    kept = {(gap.stream, gap.last_good_id): gap for gap in gaps if _is_in_data(gap, state)}
+    cause = Cause.DISK if state.mended else Cause.UNKNOWN
+    for gap in state.gaps:
+        known = kept.get((gap.stream, gap.last_good_id))
+        if known is None or known.first_good_id != gap.first_good_id:
+            kept[gap.stream, gap.last_good_id] = gap.model_copy(update={"cause": cause})
+    result = sorted(kept.values(), key=lambda gap: (gap.end_ns, gap.stream))
+    if result != gaps or not folder.gaps.exists():
+        write_gaps(folder.gaps, result)
+
+
+def _is_in_data(gap: Gap, state: Resumed) -> bool:
+    return gap.stream in state.tracks and gap.first_good_id <= state.tracks[gap.stream].last
+
+
+def tracks_of(tracks: dict[str, Track], last_of: dict[str, int]) -> dict[str, dict[str, int]]:
+    """Tracks as a checkpoint holds them."""
+    return {stream: {**asdict(track), "last_ns": last_of.get(stream, 0)} for stream, track in tracks.items()}

@@ -1,0 +1,237 @@
+"""Starting, resuming and ending sessions: which folder, which plan, one writer, and the finish.
+
+Starting the same session again appends to its one file as long as its time is not over. A session whose time is over is finished by
+whoever looks at it next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from capture_pipeline.binance.http import Http
+from capture_pipeline.binance.rest import RestClient
+from capture_pipeline.binance.streams import streams_of
+from capture_pipeline.config import Settings
+from capture_pipeline.errors import ConfigError, LakeError
+from capture_pipeline.lake.breaker import FileBreaker
+from capture_pipeline.lake.files import make_folder, publish_model, read_model
+from capture_pipeline.recording.finish import finish
+from capture_pipeline.recording.layout import FOLDER, SessionFolder, label_of, session_id, valid_regime
+from capture_pipeline.recording.lock import holder_of, holding
+from capture_pipeline.recording.models import SessionMetadata, SessionPlan
+from capture_pipeline.recording.recorder import COMPLETE, INTERRUPTED, Recorder, Setup
+from capture_pipeline.recording.resume import resume
+from capture_pipeline.recording.status import Status, publish_status, read_status
+
+_OUTCOMES = {COMPLETE: "complete", "stopped": "interrupted"}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a recorder ended.
+
+    Attributes:
+        folder: The session's folder.
+        metadata: What was recorded; None if it was interrupted and can be resumed.
+    """
+
+    folder: SessionFolder
+    metadata: SessionMetadata | None
+
+
+def sessions_root(settings: Settings, output: Path | None = None) -> Path:
+    """Where sessions lie: below the storage root, or a folder of one's own."""
+    return output.absolute() if output else settings.storage.root / FOLDER
+
+
+def new_plan(
+    settings: Settings, symbols: list[str], regime: str, duration_s: float, *, description: str = "", start_us: int | None = None
+) -> SessionPlan:
+    """The plan of a session that starts now, or at a time.
+
+    Raises:
+        ConfigError: A name is not valid.
+    """
+    start_us = time.time_ns() // 1000 if start_us is None else start_us
+    return SessionPlan(
+        session=session_id(symbols, start_us),
+        venue=settings.venue,
+        market=str(settings.market),
+        symbols=symbols,
+        streams=streams_of(symbols),
+        regime=valid_regime(regime),
+        description=description,
+        start_us=start_us,
+        duration_s=duration_s,
+        connections=settings.recording.connections,
+    )
+
+
+def open_sessions(root: Path, regime: str, symbols: list[str]) -> list[SessionFolder]:
+    """Unfinished sessions of these symbols in a regime, oldest first."""
+    folders = [SessionFolder(path) for path in sorted((root / valid_regime(regime)).glob(f"*_{label_of(symbols)}"))]
+    return [folder for folder in folders if folder.plan.exists() and not folder.metadata.exists() and plan_of(folder).symbols == symbols]
+
+
+def plan_of(folder: SessionFolder) -> SessionPlan:
+    """The plan of a session.
+
+    Raises:
+        LakeError: There is none, or it is damaged.
+    """
+    plan = read_model(folder.plan, SessionPlan)
+    if plan is None:
+        raise LakeError("holds no session.json", where=str(folder.path), remedy="name the folder of a session")
+    return plan
+
+
+def is_over(plan: SessionPlan, now_us: int | None = None) -> bool:
+    """Whether a session's time is over."""
+    now_us = time.time_ns() // 1000 if now_us is None else now_us
+    return now_us >= plan.start_us + plan.duration_s * 1e6
+
+
+def prepare(root: Path, plan: SessionPlan, *, resume_open: bool = True) -> SessionFolder:
+    """The folder to record into: that of an unfinished session of the same symbols and regime, or a new one.
+
+    Args:
+        root: Where sessions lie.
+        plan: Of a new session.
+        resume_open: Otherwise an unfinished one is set aside under another name; nothing of it is lost.
+
+    Raises:
+        Busy: A recorder is at work on it.
+    """
+    for folder in open_sessions(root, plan.regime, plan.symbols):
+        if not resume_open:
+            set_aside(folder)
+        elif not is_over(plan_of(folder)):
+            return folder
+        else:
+            with holding(folder):
+                finish(folder, plan_of(folder), "interrupted", {})
+    folder = SessionFolder.under(root, plan.regime, plan.session)
+    make_folder(folder.path)
+    if folder.metadata.exists():
+        raise ConfigError("is finished", where=str(folder.path), remedy="start again in a second: its name holds the time")
+    publish_model(folder.plan, plan)
+    return folder
+
+
+def set_aside(folder: SessionFolder) -> Path:
+    """Rename an unfinished session's folder, so that it is neither resumed nor lost.
+
+    Raises:
+        Busy: A recorder is at work on it.
+    """
+    with holding(folder):
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside = folder.path.with_name(f".aside-{folder.session}-{stamp}")
+        folder.path.rename(aside)
+        return aside
+
+
+def record(settings: Settings, folder: SessionFolder) -> Ended:
+    """Record a prepared session until its time is over, or a signal comes; to be called in a process's main thread.
+
+    Raises:
+        Busy: Another recorder is at work on it.
+        StorageError: The disk refuses; the session can be resumed.
+    """
+    plan = plan_of(folder)
+    with holding(folder):
+        if folder.metadata.exists():
+            return Ended(folder, read_model(folder.metadata, SessionMetadata))
+        outcome = COMPLETE if is_over(plan) else asyncio.run(_recorded(settings, folder, plan))
+        if outcome == INTERRUPTED:
+            return Ended(folder, None)
+        metadata = finish(folder, plan, _OUTCOMES[outcome], configuration_of(settings))
+        _tell_end(folder, metadata)
+        return Ended(folder, metadata)
+
+
+async def _recorded(settings: Settings, folder: SessionFolder, plan: SessionPlan) -> str:
+    resumed = await asyncio.to_thread(resume, folder)
+    setup = Setup(folder, plan, settings.recording, settings.stream_url, rest_of(settings))
+    return await Recorder(setup, resumed).run()
+
+
+def rest_of(settings: Settings) -> RestClient:
+    """REST of the deployment's venue, under the same breaker as everything else."""
+    host = urlsplit(settings.rest_url).netloc.replace(":", "-")
+    breaker = FileBreaker(settings.storage.root / "state" / f"breaker-{host}.json")
+    return RestClient(Http(settings.http), settings.rest_url, settings.market, settings.rate_limits, breaker)
+
+
+def configuration_of(settings: Settings) -> dict[str, object]:
+    """What of the settings decides how a session is recorded."""
+    return {
+        "recording": settings.recording.model_dump(mode="json"),
+        "stream_url": settings.stream_url,
+        "rest_url": settings.rest_url,
+        "market": str(settings.market),
+    }
+
+
+def stop(folder: SessionFolder, settings: Settings) -> SessionMetadata | None:
+    """End a session for good: its recorder finishes it, or, where none runs, it is finished here.
+
+    Returns:
+        The metadata if it was finished here; None if its recorder was told.
+
+    Raises:
+        LakeError: It is no session.
+    """
+    plan = plan_of(folder)
+    holder = holder_of(folder)
+    if holder is not None:
+        os.kill(holder, signal.SIGUSR1)
+        return None
+    if folder.metadata.exists():
+        return read_model(folder.metadata, SessionMetadata)
+    with holding(folder):
+        metadata = finish(folder, plan, "complete" if is_over(plan) else "interrupted", configuration_of(settings))
+        _tell_end(folder, metadata)
+        return metadata
+
+
+def _tell_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
+    last = read_status(folder.status)
+    if last is not None:
+        ended = last.model_copy(update={"state": metadata.state, "connections": [], "updated_ns": time.time_ns(), "waiting_bytes": 0})
+        publish_status(folder.status, ended)
+
+
+def all_sessions(root: Path) -> list[SessionFolder]:
+    """Every session below a root, newest first."""
+    found = [SessionFolder(path.parent) for path in root.glob("*/*/session.json") if not path.parent.name.startswith(".")]
+    return sorted(found, key=lambda folder: folder.session, reverse=True)
+
+
+def find_session(root: Path, session: str) -> SessionFolder:
+    """A session by its id.
+
+    Raises:
+        ConfigError: There is none of that id.
+    """
+    found = [folder for folder in all_sessions(root) if folder.session == session]
+    if not found:
+        raise ConfigError(f"{session!r} is no session here", where=str(root), remedy="capture session list shows them")
+    return found[0]
+
+
+def state_of(folder: SessionFolder) -> tuple[str, Status | None]:
+    """A session's state as it is now, whatever its last status claims, and that status."""
+    status = read_status(folder.status)
+    if folder.metadata.exists():
+        metadata = read_model(folder.metadata, SessionMetadata)
+        return (metadata.state if metadata else "complete"), status
+    if holder_of(folder) is not None:
+        return (status.state if status else "starting"), status
+    return ("over, not finished" if is_over(plan_of(folder)) else "interrupted"), status

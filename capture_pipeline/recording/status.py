@@ -1,0 +1,154 @@
+"""`status.json`, renewed each second, and the same as Prometheus text. What it says is for people and sensors; data never depend on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+_METRICS = {
+    "messages": ("counter", "Messages recorded"),
+    "messages_per_s": ("gauge", "Messages a second, over the last second"),
+    "file_bytes": ("counter", "Bytes of the recording"),
+    "waiting_bytes": ("gauge", "Bytes that wait for the disk"),
+    "disk_free_bytes": ("gauge", "Free bytes where it records"),
+    "gaps": ("counter", "Gaps in the ledger"),
+    "ids_lost": ("counter", "Ids lost"),
+    "held": ("gauge", "Messages held back for a predecessor"),
+    "lag_ms": ("gauge", "Capture time less event time of the newest message"),
+    "rss_bytes": ("gauge", "Resident memory"),
+}
+
+
+class ConnectionStatus(BaseModel):
+    """One open connection: its number, slot, age, messages, and seconds since the last one."""
+
+    number: int
+    slot: int
+    age_s: float
+    messages: int
+    silent_s: float
+
+
+class Status(BaseModel):
+    """What a recorder does now.
+
+    Attributes:
+        session: Its id.
+        state: starting, recording, disk, finishing, interrupted, complete or failed.
+        pid: Of the recorder.
+        updated_ns: When this was written, nanoseconds UTC.
+        started_us: Start of the session.
+        ends_us: Its planned end.
+        messages: Recorded so far, over all processes.
+        messages_per_s: Over the last second.
+        last_ids: Last id by stream.
+        lag_ms: Capture time less event time of the newest message; None where there is none.
+        file_bytes: Size of the recording.
+        waiting_bytes: What waits for the disk.
+        disk_free_bytes: Free where it records.
+        rss_bytes: Resident memory.
+        held: Messages held back for a predecessor.
+        gaps: Gaps in the ledger.
+        ids_lost: Ids lost in them.
+        books: State of the local book by symbol.
+        connections: Those open.
+        reconnects: Ends of connections, by cause.
+        trouble: What the disk says while it refuses.
+    """
+
+    session: str
+    state: str
+    pid: int
+    updated_ns: int
+    started_us: int
+    ends_us: int
+    messages: int = 0
+    messages_per_s: float = 0.0
+    last_ids: dict[str, int] = {}
+    lag_ms: float | None = None
+    file_bytes: int = 0
+    waiting_bytes: int = 0
+    disk_free_bytes: int = 0
+    rss_bytes: int = 0
+    held: int = 0
+    gaps: int = 0
+    ids_lost: int = 0
+    books: dict[str, str] = {}
+    connections: list[ConnectionStatus] = []
+    reconnects: dict[str, int] = {}
+    trouble: str = ""
+
+
+def publish_status(path: Path, status: Status) -> None:
+    """Replace `status.json` whole; without fsync, and a disk that refuses is not worth an error here."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        beside.write_text(status.model_dump_json(indent=1) + "\n")
+        beside.replace(path)
+        return
+    with contextlib.suppress(OSError):
+        beside.unlink()
+
+
+def read_status(path: Path) -> Status | None:
+    """The status, None where there is none that can be read."""
+    try:
+        return Status.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def prometheus_text(status: Status) -> str:
+    """The numbers of a status in Prometheus' text format."""
+    label = f'session="{status.session}"'
+    values: dict[str, Any] = status.model_dump()
+    lines = []
+    for name, (kind, text) in _METRICS.items():
+        if values[name] is not None:
+            full = f"capture_{name}_total" if kind == "counter" else f"capture_{name}"
+            lines += [f"# HELP {full} {text}.", f"# TYPE {full} {kind}", f"{full}{{{label}}} {values[name]}"]
+    full = "capture_connections"
+    lines += [f"# HELP {full} Open connections.", f"# TYPE {full} gauge", f"{full}{{{label}}} {len(status.connections)}"]
+    return "\n".join(lines) + "\n"
+
+
+async def serve_metrics(port: int, text: Callable[[], str]) -> asyncio.Server:
+    """Answer every GET on a port of 127.0.0.1 with `text()`.
+
+    Raises:
+        OSError: The port is taken.
+    """
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            body = text().encode()
+            head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n"
+            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            await writer.drain()
+        writer.close()
+
+    return await asyncio.start_server(answer, "127.0.0.1", port)
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes of the disk that holds a folder; 0 where it cannot be told."""
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return 0
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

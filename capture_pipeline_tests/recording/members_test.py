@@ -1,0 +1,112 @@
+"""Gzip members: readable by every tool, and a scan that finds every cut, flip and zero."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture_pipeline.recording.members import HEAD_BYTES, Ending, inflated, member_of, member_size, scan
+
+BATCHES = [b"".join(b'{"n":%d}\n' % (batch * 10 + line) for line in range(10)) for batch in range(4)]
+MEMBERS = [member_of(lines, 10) for lines in BATCHES]
+FILE = b"".join(MEMBERS)
+
+
+def scanned(content: bytes, start: int = 0) -> tuple[bytes, object]:
+    out = bytearray()
+    found = scan(content, start, out.extend)
+    return bytes(out), found
+
+
+def test_any_gzip_reader_reads_them() -> None:
+    """The extra field is skipped by all."""
+    assert gzip.decompress(FILE) == b"".join(BATCHES)
+    assert zlib.decompressobj(31).decompress(MEMBERS[0]) == BATCHES[0]
+
+
+def test_a_member_knows_its_length_and_lines() -> None:
+    """So that the next one is found without inflating."""
+    assert member_size(FILE[:HEAD_BYTES]) == (len(MEMBERS[0]), 10)
+    assert member_size(gzip.compress(b"x" * 100)) is None
+    assert member_size(b"\x1f\x8b") is None
+
+
+def test_the_same_lines_give_the_same_bytes() -> None:
+    """No time of writing stands in them."""
+    assert member_of(BATCHES[1], 10) == MEMBERS[1]
+
+
+def test_a_sound_file_is_read_whole() -> None:
+    """Every line, and it ends clean."""
+    out, found = scanned(FILE)
+    assert out == b"".join(BATCHES)
+    assert (found.ending, found.good_end, found.lines, found.members, found.damage) == (Ending.CLEAN, len(FILE), 40, 4, [])
+
+
+@given(st.integers(1, len(FILE) - 1))
+def test_a_file_cut_anywhere_keeps_its_whole_members(size: int) -> None:
+    """And says where they end; of the torn one whole lines are saved."""
+    out, found = scanned(FILE[:size])
+    whole = sum(1 for number in range(1, 5) if len(b"".join(MEMBERS[:number])) <= size)
+    assert out == b"".join(BATCHES[:whole])
+    assert found.good_end == len(b"".join(MEMBERS[:whole]))
+    assert (found.ending is Ending.CLEAN) == (found.good_end == size)
+    assert b"".join(BATCHES).startswith(out + found.salvaged)
+    assert not found.salvaged or found.salvaged.endswith(b"\n")
+
+
+@given(st.integers(0, len(FILE) - 1), st.integers(0, 7))
+def test_a_flipped_bit_costs_one_member_and_is_told(at: int, bit: int) -> None:
+    """Whatever comes out was written; what is damaged in the middle does not hide what follows."""
+    flipped = bytearray(FILE)
+    flipped[at] ^= 1 << bit
+    out, found = scanned(bytes(flipped))
+    hit = next(number for number in range(4) if at < len(b"".join(MEMBERS[: number + 1])))
+    kept = [lines for number, lines in enumerate(BATCHES) if number != hit]
+    if out != b"".join(BATCHES):
+        assert out == b"".join(kept)
+        assert (found.ending is Ending.TORN) == (hit == 3)
+        assert len(found.damage) == (hit < 3)
+
+
+@pytest.mark.parametrize("zeros", [1, 10, 5000])
+def test_zeros_at_the_end_are_told(zeros: int) -> None:
+    """The shape of a loss of power, which Python's gzip takes for padding."""
+    assert gzip.decompress(FILE + b"\0" * zeros) == b"".join(BATCHES)
+    _, found = scanned(FILE + b"\0" * zeros)
+    assert (found.ending, found.good_end) == (Ending.ZEROS, len(FILE))
+
+
+def test_a_member_that_lies_about_its_lines_is_damage() -> None:
+    """The count is checked."""
+    out, found = scanned(MEMBERS[0] + member_of(BATCHES[1], 11) + MEMBERS[2])
+    assert out == BATCHES[0] + BATCHES[2]
+    assert len(found.damage) == 1
+
+
+def test_what_follows_a_member_in_its_length_is_no_member() -> None:
+    """Two members under one length, or lines without an end, are refused."""
+    assert inflated(MEMBERS[0] + MEMBERS[1]) is None
+    assert inflated(gzip.compress(b"no newline")) is None
+    assert inflated(MEMBERS[0][:-1]) is None
+
+
+def test_a_scan_can_start_at_any_member() -> None:
+    """A checkpoint spares the rest."""
+    out, found = scanned(FILE, len(MEMBERS[0]))
+    assert out == b"".join(BATCHES[1:])
+    assert found.members == 3
+
+
+def test_gzip_on_the_command_line_reads_them(tmp_path: Path) -> None:
+    """What users have at hand."""
+    import subprocess  # noqa: PLC0415
+
+    path = tmp_path / "x.gz"
+    path.write_bytes(FILE)
+    assert subprocess.run(["gzip", "-dc", path], capture_output=True, check=True).stdout == b"".join(BATCHES)

@@ -1,0 +1,241 @@
+"""Connections merged: each message once, in order, nothing given up that a live connection could still bring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture_pipeline.recording.merge import MILLISECOND, Merge, Message
+
+STREAM = "btcusdt@depth@100ms"
+
+
+@dataclass
+class Desk:
+    """A merge with a clock of its own."""
+
+    merge: Merge
+    now: int = 0
+
+    def offer(self, connection: int, first: int, last: int | None = None) -> list[tuple[int, int]]:
+        """Ids let through by a message."""
+        last = first if last is None else last
+        raw = f"{connection}:{first}-{last}".encode()
+        return [(one.first, one.last) for one in self.merge.offer(Message(first, last, STREAM, raw, self.now, connection))]
+
+    def wait(self, ms: int) -> list[tuple[int, int]]:
+        """Ids let through by time."""
+        self.now += ms * MILLISECOND
+        return [(one.first, one.last) for one in self.merge.tick(self.now)]
+
+
+def desk(*connections: int) -> Desk:
+    merge = Merge()
+    for connection in connections:
+        merge.opened(connection)
+    return Desk(merge)
+
+
+def test_each_message_goes_once_whoever_is_first() -> None:
+    """The second copy is a duplicate."""
+    one = desk(1, 2)
+    assert one.offer(1, 5, 7) == [(5, 7)]
+    assert one.offer(2, 5, 7) == []
+    assert one.offer(2, 8) == [(8, 8)]
+    assert one.offer(1, 8) == []
+    assert (one.merge.counts.passed, one.merge.counts.duplicates) == (2, 2)
+
+
+def test_a_message_behind_a_hole_waits_for_the_connection_that_can_fill_it() -> None:
+    """A reconnected connection is ahead; the old one is behind and delivers all."""
+    one = desk(1, 2)
+    one.offer(1, 1)
+    one.offer(2, 1)
+    one.merge.closed(1)
+    one.merge.opened(3)
+    assert one.offer(3, 5) == []
+    assert one.wait(5000) == []
+    assert one.offer(2, 2) == [(2, 2)]
+    assert one.offer(2, 3) == [(3, 3)]
+    assert one.offer(2, 4) == [(4, 4), (5, 5)]
+    assert one.merge.counts.held == 1
+    assert one.merge.counts.longest_ns == 5000 * MILLISECOND
+
+
+def test_a_hole_that_nobody_can_fill_is_given_up_after_the_grace() -> None:
+    """Both connections are past it."""
+    one = desk(1, 2)
+    one.offer(1, 1)
+    one.offer(2, 1)
+    assert one.offer(1, 3) == []
+    assert one.offer(2, 3) == []
+    assert one.wait(100) == []
+    assert one.wait(150) == [(3, 3)]
+
+
+def test_a_hole_is_given_up_when_the_last_one_who_could_fill_it_dies() -> None:
+    """What it held back goes with the next tick."""
+    one = desk(1, 2)
+    one.offer(1, 1)
+    one.offer(2, 1)
+    one.offer(1, 4)
+    assert one.wait(9000) == []
+    one.merge.closed(2)
+    assert one.wait(1) == [(4, 4)]
+
+
+def test_a_single_connection_is_not_waited_for() -> None:
+    """Only messages out of order get the grace."""
+    one = desk(1)
+    one.offer(1, 1)
+    assert one.offer(1, 3) == []
+    assert one.offer(1, 2) == [(2, 2), (3, 3)]
+    assert one.offer(1, 9) == []
+    assert one.wait(250) == [(9, 9)]
+    assert one.offer(1, 6) == []
+    assert one.merge.counts.late == 1
+
+
+def test_a_new_connection_that_brought_nothing_is_waited_for_a_little() -> None:
+    """It may have subscribed before the hole; it is not waited for ever."""
+    one = desk(1)
+    one.offer(1, 1)
+    one.merge.opened(2)
+    assert one.offer(1, 3) == []
+    assert one.wait(1900) == []
+    assert one.wait(200) == [(3, 3)]
+
+
+def test_an_exact_successor_is_preferred_to_one_that_overlaps() -> None:
+    """Connections may cut the same ids differently."""
+    one = desk(1, 2)
+    one.offer(1, 1, 5)
+    one.offer(2, 1, 5)
+    assert one.offer(1, 4, 9) == []
+    assert one.offer(2, 6, 9) == [(6, 9)]
+    assert one.wait(300) == []
+    assert one.merge.held == 0
+
+
+def test_an_overlap_goes_if_nothing_exact_comes() -> None:
+    """It brings ids that would be lost otherwise."""
+    one = desk(1)
+    one.offer(1, 1, 5)
+    assert one.offer(1, 4, 9) == []
+    assert one.wait(250) == [(4, 9)]
+    assert one.offer(1, 10) == [(10, 10)]
+
+
+def test_too_much_held_back_is_let_through() -> None:
+    """Memory is bounded, whatever a connection does."""
+    one = desk(1, 2)
+    one.merge = Merge(most_bytes=10)
+    one.merge.opened(1)
+    one.merge.opened(2)
+    one.offer(1, 1)
+    one.offer(2, 1)
+    assert one.offer(1, 100) == []
+    assert one.offer(1, 101) == [(100, 100), (101, 101)]
+    assert one.merge.counts.forced >= 1
+
+
+def test_nothing_is_held_longer_than_the_limit() -> None:
+    """A connection that is alive and stands still ends the patience."""
+    one = desk(1, 2)
+    one.offer(1, 1)
+    one.offer(2, 1)
+    one.offer(1, 3)
+    assert one.wait(29_000) == []
+    assert one.wait(2000) == [(3, 3)]
+
+
+def test_a_resumed_stream_takes_nothing_that_was_recorded() -> None:
+    """The first message of a new process can repeat what the last one wrote."""
+    one = desk(1)
+    one.merge.resume(STREAM, 10)
+    assert one.offer(1, 8, 10) == []
+    assert one.offer(1, 11, 12) == [(11, 12)]
+
+
+def test_the_end_lets_everything_through() -> None:
+    """Nothing more will come."""
+    one = desk(1, 2)
+    one.offer(1, 1)
+    one.offer(2, 1)
+    one.offer(1, 5)
+    assert [message.first for message in one.merge.finish(one.now)] == [5]
+
+
+@st.composite
+def journeys(draw: st.DrawFn) -> tuple[int, list[tuple[int, str]]]:
+    """Steps of two connections over ids 1..n: each delivers in order, and may be cut while the other is up."""
+    count = draw(st.integers(5, 60))
+    return count, draw(st.lists(st.tuples(st.sampled_from([0, 1]), st.sampled_from(["go", "go", "go", "cut"])), max_size=300))
+
+
+@given(journeys())
+def test_no_id_is_lost_while_one_connection_is_up(journey: tuple[int, list[tuple[int, str]]]) -> None:
+    """Whatever the interleaving, and however often one of them is cut and comes back at the exchange's present position.
+
+    The exchange stands where the faster connection has got to; one that comes back starts right behind that.
+    """
+    count, steps = journey
+    merge, numbers = Merge(), [1, 2]
+    at = [0, 0]
+    for number in numbers:
+        merge.opened(number)
+    out: list[int] = []
+    now, fresh = 0, 3
+
+    def deliver(who: int) -> None:
+        at[who] += 1
+        message = Message(at[who], at[who], STREAM, b"x", now, numbers[who])
+        out.extend(one.first for one in merge.offer(message))
+
+    for who, step in steps:
+        now += 50 * MILLISECOND
+        out.extend(one.first for one in merge.tick(now))
+        if step == "cut" and at[1 - who] > 0:
+            merge.closed(numbers[who])
+            numbers[who], fresh = fresh, fresh + 1
+            merge.opened(numbers[who])
+            at[who] = max(at)
+        elif at[who] < count:
+            deliver(who)
+    for who in (0, 1):
+        while at[who] < count:
+            deliver(who)
+    out.extend(one.first for one in merge.finish(now))
+    assert out == list(range(out[0], count + 1)) if out else count == 0
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=200), st.integers(1, 3))
+def test_what_is_let_through_never_goes_back(ids: list[int], connections: int) -> None:
+    """Any ids in any order on any connection: each comes out at most once, in order."""
+    merge = Merge()
+    for number in range(connections):
+        merge.opened(number)
+    out: list[int] = []
+    for place, one in enumerate(ids):
+        out.extend(m.first for m in merge.offer(Message(one, one, STREAM, b"", place * 30 * MILLISECOND, place % connections)))
+        out.extend(m.first for m in merge.tick(place * 30 * MILLISECOND))
+    out.extend(m.first for m in merge.finish(len(ids) * 30 * MILLISECOND))
+    assert out == sorted(set(out))
+    assert merge.held == 0
+
+
+@pytest.mark.parametrize("streams", [2, 5])
+def test_streams_do_not_wait_for_each_other(streams: int) -> None:
+    """A hole in one holds back nothing in another."""
+    merge = Merge()
+    merge.opened(1)
+    merge.opened(2)
+    for number in range(streams):
+        for connection in (1, 2):
+            merge.offer(Message(1, 1, str(number), b"", 0, connection))
+    assert not merge.offer(Message(3, 3, "0", b"", 0, 1))
+    for number in range(1, streams):
+        assert len(merge.offer(Message(2, 2, str(number), b"", 0, 1))) == 1
