@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import sys
 from dataclasses import fields
 from importlib.metadata import version
@@ -142,10 +141,11 @@ def uptime(gaps: list[Gap], start_ns: int, end_ns: int) -> float:
 
 def host() -> dict[str, Any]:
     """Where this runs."""
+    system = os.uname()
     return {
-        "name": socket.gethostname(),
-        "system": platform.platform(),
-        "machine": platform.machine(),
+        "name": system.nodename,
+        "system": f"{system.sysname} {system.release}",
+        "machine": system.machine,
         "cpus": os.cpu_count(),
         "python": sys.implementation.name,
     }

@@ -6,6 +6,7 @@ golden_samples/high_volume/20260803T143000Z_btcusdt/
     gaps.jsonl                                      the gap ledger, one line a gap
     events.jsonl                                    connections, snapshots, audits, clock steps, disk faults
     refilled_trades.jsonl                           trades that were lost live and asked for again; they have no capture time
+    recorder.log                                    what a recorder in the background says
     status.json                                     renewed each second while it records
     session.lock                                    held by the recorder
     quarantine/                                     torn tails and damaged parts, as they were
@@ -139,6 +140,11 @@ class SessionFolder:
     def checkpoint(self) -> Path:
         """Up to where the growing file is known to be sound."""
         return self.path / "checkpoint.json"
+
+    @property
+    def log(self) -> Path:
+        """What a recorder in the background says."""
+        return self.path / "recorder.log"
 
     @property
     def quarantine(self) -> Path:

@@ -104,6 +104,12 @@ class Writer(threading.Thread):
             self._waiting += len(batch.lines)
             self._wake.notify()
 
+    def end(self) -> None:
+        """Nothing more will be handed over: end once all is written."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+
     def finish(self, patience_s: float) -> bool:
         """Write what waits, fsync and end.
 
@@ -113,9 +119,7 @@ class Writer(threading.Thread):
         Returns:
             Whether everything is on the disk.
         """
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        self.end()
         self.join(patience_s)
         self._abandon.set()
         self.join()
@@ -124,7 +128,8 @@ class Writer(threading.Thread):
     def run(self) -> None:
         """The thread."""
         try:
-            while (batch := self._next()) is not None or not self._closing:
+            while not self._is_over():
+                batch = self._next()
                 if batch is not None:
                     self._write(batch)
                 if self._dirty_since is not None and time.monotonic() - self._dirty_since >= self._fsync_s:
@@ -135,6 +140,11 @@ class Writer(threading.Thread):
             self.failure = error
         finally:
             self._journal.close()
+
+    def _is_over(self) -> bool:
+        """Whether nothing more will come; looked at together with the queue, for a last batch can come just before the end."""
+        with self._wake:
+            return self._abandon.is_set() or (self._closing and not self._queue)
 
     def _next(self) -> Batch | None:
         """The next batch, or None when it is time for an fsync or for the end."""

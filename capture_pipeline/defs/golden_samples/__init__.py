@@ -1,0 +1,1 @@
+"""What Dagster sees of golden samples: sessions as partitions, recorded by processes that outlive it."""

@@ -1,0 +1,128 @@
+"""The asset that is recorded live. Its run starts a recorder or attaches to the one at work, and mirrors what it says.
+
+The recorder calls nothing of Dagster: what blocks or kills the run, the daemon or the database does not touch it. Only *Terminate* ends
+it, gracefully; a run that dies otherwise leaves it recording, and the sensor's next run attaches to it.
+"""
+
+import time
+from typing import Any
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+
+from capture_pipeline.defs.failures import told
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
+from capture_pipeline.defs.partitions import SETTINGS
+from capture_pipeline.errors import CaptureError, StorageError
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.recording.attach import finished, follow
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.models import SessionMetadata
+from capture_pipeline.recording.session import stop
+from capture_pipeline.recording.status import Status, free_bytes
+
+SESSION_TAG = "capture/session"
+_TOLD_EVERY_S = 300.0
+_FINISH_S = 60.0
+_SCHEMA = dg.TableSchema(
+    [
+        dg.TableColumn("capture_ns", "int", "when it was let through, nanoseconds UTC on the recorder's clock"),
+        dg.TableColumn("stream", "string", "the exchange's name of the stream, or <symbol>@depthSnapshot"),
+        dg.TableColumn("data", "string", "the exchange's bytes, unchanged"),
+    ]
+)
+
+
+@dg.asset(
+    group_name="golden_samples",
+    kinds={"binance", "file"},
+    partitions_def=SESSIONS,
+    code_version="1",
+    op_tags={"dagster/max_retries": "0"},
+    description="A live session of trades and order-book diffs, byte for byte, from two connections merged, with a ledger of every id "
+    "that is missing. Its recorder is a process of its own and outlives this run.",
+    metadata={"dagster/column_schema": _SCHEMA},
+)
+def golden_samples(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
+    """Record, or attach and wait."""
+    del workspace  # held for its sign of life
+    with told(context.op_execution_context):
+        folder = folder_of(context.partition_key)
+        _check_disk(folder)
+        try:
+            _mirror(context, folder)
+        except (DagsterExecutionInterruptedError, KeyboardInterrupt):
+            if _is_terminated(context):
+                _finish(context, folder)
+            raise
+        return dg.MaterializeResult(metadata=_described(folder, finished(folder)))
+
+
+def _check_disk(folder: SessionFolder) -> None:
+    free, least = free_bytes(folder.path) / 1e9, SETTINGS.recording.free_disk_gb
+    if not folder.growing.exists() and not folder.metadata.exists() and free < least:
+        remedy = "free the disk, or lower recording.free_disk_gb"
+        raise StorageError(
+            f"{free:.1f} GB are free and {least:g} are wanted before a session starts", where=str(folder.path), remedy=remedy
+        )
+
+
+def _mirror(context: dg.AssetExecutionContext, folder: SessionFolder) -> None:
+    """Tell sparsely what the recorder does: each event is a row in the event log."""
+    told_s, state = float("-inf"), ""
+    for status in follow(folder):
+        if status is not None and (status.state != state or time.monotonic() - told_s > _TOLD_EVERY_S):
+            told_s, state = time.monotonic(), status.state
+            context.log.info(progress(status))
+
+
+def progress(status: Status) -> str:
+    """A status as one line."""
+    connections = ", ".join(f"{one.number} for {one.age_s:.0f} s" for one in status.connections) or "none"
+    return (
+        f"{status.state}: {status.messages:,} messages, {status.messages_per_s:.0f}/s, {status.gaps} gaps, {status.ids_lost} ids lost, "
+        f"{status.file_bytes / 1e6:.1f} MB, {status.disk_free_bytes / 1e9:.0f} GB free, connections {connections}, recorder {status.pid}"
+        + (f", {status.trouble}" if status.trouble else "")
+    )
+
+
+def _is_terminated(context: dg.AssetExecutionContext) -> bool:
+    """Whether somebody asked for the end of this run; otherwise its process is being stopped, and the recorder goes on."""
+    run = context.instance.get_run_by_id(context.run_id)
+    return run is not None and run.status is dg.DagsterRunStatus.CANCELING
+
+
+def _finish(context: dg.AssetExecutionContext, folder: SessionFolder) -> None:
+    try:
+        stop(folder, SETTINGS)
+        deadline = time.monotonic() + _FINISH_S
+        while not folder.metadata.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+    except CaptureError as error:
+        context.log.warning(f"could not be finished: {error}")
+        return
+    context.log.info(f"The session was finished gracefully: {folder.metadata}" if folder.metadata.exists() else "It is still finishing")
+
+
+def _described(folder: SessionFolder, metadata: SessionMetadata) -> dict[str, Any]:
+    figures = metadata.statistics
+    numbers = {name: figures[name] for name in ("messages", "gaps", "ids_lost", "duplicates", "reconnects", "duration_s", "uptime_percent")}
+    ratios = {name: figures[name] for name in ("gap_ratio_ids", "gap_ratio_events", "gap_ratio_discontinuities")}
+    recording = next(file for file in metadata.files if file.name == folder.recording.name)
+    return {
+        "state": metadata.state,
+        "regime": metadata.plan.regime,
+        "symbols": ", ".join(metadata.plan.symbols),
+        "path": dg.MetadataValue.path(str(folder.recording)),
+        "bytes": recording.bytes,
+        "sha256": recording.sha256,
+        **numbers,
+        **ratios,
+        "reconnects_by_cause": dg.MetadataValue.json(figures["reconnects_by_cause"]),
+        "gaps_by_cause": dg.MetadataValue.json(figures["gaps_by_cause"]),
+        "messages_by_stream": dg.MetadataValue.json(figures["messages_by_stream"]),
+        "files": dg.MetadataValue.table(
+            [dg.TableRecord({"name": file.name, "bytes": file.bytes, "sha256": file.sha256}) for file in metadata.files],
+            dg.TableSchema([dg.TableColumn("name"), dg.TableColumn("bytes", "int"), dg.TableColumn("sha256")]),
+        ),
+    }

@@ -1,0 +1,25 @@
+"""Sessions as dynamic partitions: the key is the session's id, checked before it becomes part of a path."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from capture_pipeline.defs.partitions import SETTINGS
+from capture_pipeline.recording.layout import SessionFolder, valid_session
+from capture_pipeline.recording.session import find_session, sessions_root
+
+SESSIONS = dg.DynamicPartitionsDefinition(name="sessions")
+
+
+def root() -> Path:
+    """Where this deployment's sessions lie."""
+    return sessions_root(SETTINGS)
+
+
+def folder_of(key: str) -> SessionFolder:
+    """The folder of a partition's session.
+
+    Raises:
+        ConfigError: The key is no session id, or there is no such session.
+    """
+    return find_session(root(), valid_session(key))
