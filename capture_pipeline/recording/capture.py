@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
-from capture_pipeline.binance.messages import decode_depth_ids, decode_trade_ids
 from capture_pipeline.binance.streams import StreamKind, event_us
 from capture_pipeline.config_sessions import Recording
 from capture_pipeline.recording.clock import CaptureClock
 from capture_pipeline.recording.intake import Intake
-from capture_pipeline.recording.ledger import Ledger, Outage
+from capture_pipeline.recording.ledger import Ledger, Moment, Outage
 from capture_pipeline.recording.lines import composed, spliced
 from capture_pipeline.recording.merge import Merge, Message
 from capture_pipeline.recording.models import Cause, Checkpoint, Gap
@@ -31,6 +30,7 @@ class _Pending:
     last: int
     capture_ns: int
     line: bytes
+    event_time: int = 0
 
 
 @dataclass
@@ -142,17 +142,12 @@ class Capture:
     def lag_ms(self) -> float | None:
         """Capture time less event time of the newest message; negative where our clock is behind the exchange's."""
         newest = self.newest
-        if newest is None:
-            return None
-        data = memoryview(newest.line)[newest.line.index(b'"data":') + 7 : -2]
-        kind = self._intake.kinds[newest.stream]
-        placed = decode_trade_ids(data) if kind is StreamKind.TRADE else decode_depth_ids(data)
-        return newest.capture_ns / 1e6 - event_us(placed.event_time) / 1e3
+        return newest.capture_ns / 1e6 - event_us(newest.event_time) / 1e3 if newest is not None else None
 
     def _admit(self, messages: Iterable[Message]) -> None:
         for message in messages:
             stamp = self.clock.stamp()
-            pending = _Pending(message.stream, message.first, message.last, stamp, spliced(stamp, message.raw))
+            pending = _Pending(message.stream, message.first, message.last, stamp, spliced(stamp, message.raw), message.event_time)
             self.newest = pending
             self._append(pending)
             if self._intake.kinds[message.stream] is StreamKind.DEPTH:
@@ -168,7 +163,11 @@ class Capture:
 
     def _see(self, pending: list[_Pending]) -> list[Gap]:
         see = self.ledger.see
-        found = [see(one.stream, one.first, one.last, one.capture_ns) for one in pending if one.first != _NO_IDS]
+        found = [
+            see(one.stream, one.first, one.last, Moment(one.capture_ns, event_us(one.event_time)))
+            for one in pending
+            if one.first != _NO_IDS
+        ]
         return [gap for gap in found if gap is not None]
 
     def _lose(self, count: int) -> None:

@@ -44,10 +44,12 @@ class Intake:
             kind = self.kinds.get(stream)
             data = memoryview(raw)[start:-1]
             if kind is StreamKind.TRADE:
-                first = last = decode_trade_ids(data).trade_id
+                trade = decode_trade_ids(data)
+                first = last = trade.trade_id
+                event_time = trade.event_time
             elif kind is StreamKind.DEPTH:
                 ids = decode_depth_ids(data)
-                first, last = ids.first_id, ids.last_id
+                first, last, event_time = ids.first_id, ids.last_id, ids.event_time
             else:
                 self._other(connection, stream, raw)
                 return None
@@ -56,7 +58,7 @@ class Intake:
         except (MalformedData, msgspec.DecodeError, UnicodeDecodeError) as error:
             self._reject(f"{error}", raw)
             return None
-        return Message(first, last, stream, raw, now_ns, connection)
+        return Message(first, last, stream, raw, now_ns, connection, event_time)
 
     def _other(self, connection: int, stream: str, raw: bytes) -> None:
         if kind_of(stream) is StreamKind.SHUTDOWN:

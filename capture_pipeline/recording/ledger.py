@@ -7,6 +7,7 @@ connections, this process or the disk. Holds no file.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from capture_pipeline.binance.streams import StreamKind, kind_of
 from capture_pipeline.quality.continuity import Track
@@ -32,15 +33,22 @@ class Outage:
     total: bool = True
 
 
+class Moment(NamedTuple):
+    """When a message came: on the recorder's clock, and by the exchange's (None where that is unknown)."""
+
+    capture_ns: int
+    event_us: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """The two messages on either side of a gap: last good and first good id, and their capture times."""
+    """The two messages on either side of a gap: last good and first good id, and their capture and event times."""
 
     stream: str
     last_good_id: int
     first_good_id: int
-    start_ns: int
-    end_ns: int
+    start: Moment
+    end: Moment
 
 
 def gap_between(edge: Edge, cause: Cause, detail: str) -> Gap:
@@ -50,8 +58,10 @@ def gap_between(edge: Edge, cause: Cause, detail: str) -> Gap:
         last_good_id=edge.last_good_id,
         first_good_id=edge.first_good_id,
         ids_lost=edge.first_good_id - edge.last_good_id - 1,
-        start_ns=edge.start_ns,
-        end_ns=edge.end_ns,
+        start_ns=edge.start.capture_ns,
+        end_ns=edge.end.capture_ns,
+        start_event_us=edge.start.event_us,
+        end_event_us=edge.end.event_us,
         cause=cause,
         detail=detail,
         recoverable=kind_of(edge.stream) in {StreamKind.TRADE, StreamKind.AGG_TRADE},
@@ -63,18 +73,18 @@ class Ledger:
 
     Attributes:
         tracks: Ids and counts by stream.
-        last_of: Last capture time by stream.
+        last_of: When the last message of each stream came.
     """
 
     def __init__(self) -> None:
         """Start with nothing seen."""
         self.tracks: dict[str, Track] = {}
-        self.last_of: dict[str, int] = {}
+        self.last_of: dict[str, Moment] = {}
         self._outages: list[Outage] = []
 
-    def resume(self, stream: str, track: Track, last_ns: int) -> None:
+    def resume(self, stream: str, track: Track, last: Moment) -> None:
         """Go on after what an earlier process wrote."""
-        self.tracks[stream], self.last_of[stream] = track, last_ns
+        self.tracks[stream], self.last_of[stream] = track, last
 
     def begin(self, outage: Outage) -> Outage:
         """Note that something went wrong; `end_ns` is set on it when it is over."""
@@ -83,7 +93,7 @@ class Ledger:
             del self._outages[0]
         return outage
 
-    def see(self, stream: str, first: int, last: int, capture_ns: int) -> Gap | None:
+    def see(self, stream: str, first: int, last: int, moment: Moment) -> Gap | None:
         """Count a message that is about to be written.
 
         Returns:
@@ -92,12 +102,13 @@ class Ledger:
         track = self.tracks.get(stream)
         if track is None:
             track = self.tracks[stream] = Track()
-        before, before_ns = track.last, self.last_of.get(stream, capture_ns)
-        self.last_of[stream] = capture_ns
+        before, before_at = track.last, self.last_of.get(stream, moment)
+        self.last_of[stream] = moment
         lost = track.see(first, last)
         if not lost:
             return None
-        return gap_between(Edge(stream, before, first, before_ns, capture_ns), *self._cause(before_ns, capture_ns))
+        cause, detail = self._cause(before_at.capture_ns, moment.capture_ns)
+        return gap_between(Edge(stream, before, first, before_at, moment), cause, detail)
 
     def _cause(self, start_ns: int, end_ns: int) -> tuple[Cause, str]:
         """The outage in that time: a total one before one of a single connection, the latest of several."""

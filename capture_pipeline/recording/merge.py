@@ -27,6 +27,7 @@ class Message:
         raw: The whole message as it came.
         received_ns: When it came, on the recorder's clock.
         connection: Which connection brought it.
+        event_time: The exchange's time of it, as sent.
     """
 
     first: int
@@ -35,6 +36,7 @@ class Message:
     raw: bytes
     received_ns: int
     connection: int
+    event_time: int = 0
 
     def __lt__(self, other: Message) -> bool:
         """In the order of ids; of two that start together the shorter one first."""

@@ -42,6 +42,8 @@ class Gap(_Record):
         ids_lost: How many lie between.
         start_ns: Capture time of the message before the gap, nanoseconds UTC.
         end_ns: Capture time of the message after it.
+        start_event_us: Event time of the message before the gap, the exchange's clock, microseconds UTC; None where it is unknown.
+        end_event_us: Event time of the message after it.
         cause: Why.
         detail: The close code, the error.
         recoverable: Whether the exchange still serves what is missing (trades yes, depth diffs no).
@@ -54,6 +56,8 @@ class Gap(_Record):
     ids_lost: int = Field(ge=1)
     start_ns: int
     end_ns: int
+    start_event_us: int | None = None
+    end_event_us: int | None = None
     cause: Cause
     detail: str = ""
     recoverable: bool
@@ -97,7 +101,7 @@ class Checkpoint(_Record):
         segment: Which part of the recording.
         offset: Bytes of it that were fsynced.
         last_ns: Last capture time in it.
-        tracks: Ids and counts by stream: the fields of `quality.continuity.Track` and `last_ns`.
+        tracks: Ids and counts by stream: the fields of `quality.continuity.Track`, `last_ns` and `last_event_us`.
         counts: What the recorder counts beside them, over all its processes.
         audits: Audits so far.
         clock: Samples of the exchange's clock so far.

@@ -233,6 +233,7 @@ class Recorder:
             disk_free_bytes=free_bytes(self._setup.folder.path),
             rss_bytes=rss_bytes(),
             held=capture.merge.held,
+            dropped_messages=capture.counts["dropped_messages"],
             gaps=sum(track.gaps for track in tracks.values()),
             ids_lost=sum(track.lost for track in tracks.values()),
             books=self._follower.states(),

@@ -41,7 +41,9 @@ def refill(rest: RestClient, symbol: str, gap: Gap, path: Path) -> bool:
     """
     first, last = gap.last_good_id + 1, gap.first_good_id - 1
     found: dict[int, tuple[AggTrade, bytes]] = {}
-    page = _page(rest.agg_trades(symbol, start_ms=gap.start_ns // 1_000_000 - _SLACK_MS, end_ms=gap.end_ns // 1_000_000 + _SLACK_MS))
+    # By the exchange's clock where it is known: ours may differ.
+    start_us, end_us = gap.start_event_us or gap.start_ns // 1000, gap.end_event_us or gap.end_ns // 1000
+    page = _page(rest.agg_trades(symbol, start_ms=start_us // 1000 - _SLACK_MS, end_ms=end_us // 1000 + _SLACK_MS))
     for _ in range(_MOST_PAGES):
         for trade, raw in page:
             if trade.last_id >= first and trade.first_id <= last:

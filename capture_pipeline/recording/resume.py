@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from capture_pipeline.binance.streams import StreamKind, kind_of
+from capture_pipeline.binance.streams import StreamKind, event_us, kind_of
 from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, publishing, read_model, storage_errors
 from capture_pipeline.quality.continuity import Track
 from capture_pipeline.recording.journal import Journal
 from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.ledger import Edge, gap_between
+from capture_pipeline.recording.ledger import Edge, Moment, gap_between
 from capture_pipeline.recording.lines import decode_line
 from capture_pipeline.recording.members import HEAD_BYTES, Ending, Scan, Source, member_size, scan
 from capture_pipeline.recording.models import Cause, Checkpoint, Gap
@@ -27,6 +27,7 @@ from capture_pipeline.recording.models import Cause, Checkpoint, Gap
 
 class _Placed(msgspec.Struct, gc=False):
     t: int = -1
+    E: int = 0
     U: int = -1
     u: int = -1
 
@@ -50,7 +51,7 @@ class Resumed:
         first_ns: First capture time that was scanned; 0 if none was.
         last_ns: Last capture time; 0 if it is empty.
         tracks: Ids and counts by stream.
-        last_of: Last capture time by stream.
+        last_of: When the last message of each stream came.
         checkpoint: What the recorder counted until its last checkpoint.
         mended: What was found and mended, a line each, for the event log.
         gaps: Gaps in the lines that were scanned.
@@ -61,7 +62,7 @@ class Resumed:
     first_ns: int = 0
     last_ns: int = 0
     tracks: dict[str, Track] = field(default_factory=dict)
-    last_of: dict[str, int] = field(default_factory=dict)
+    last_of: dict[str, Moment] = field(default_factory=dict)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     mended: list[str] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
@@ -76,15 +77,15 @@ class Resumed:
             self.last_ns = max(self.last_ns, placed.capture_ns)
             ids = ids_of(placed.stream, placed.data)
             if ids is not None:
-                self._place(placed.stream, ids, placed.capture_ns)
+                self._place(placed.stream, ids, Moment(placed.capture_ns, event_us(placed.data.E) if placed.data.E else None))
 
-    def _place(self, stream: str, ids: tuple[int, int], capture_ns: int) -> None:
+    def _place(self, stream: str, ids: tuple[int, int], moment: Moment) -> None:
         track = self.tracks.setdefault(stream, Track())
         before = track.last
         if track.see(*ids):
-            edge = Edge(stream, before, ids[0], self.last_of.get(stream, capture_ns), capture_ns)
+            edge = Edge(stream, before, ids[0], self.last_of.get(stream, moment), moment)
             self.gaps.append(gap_between(edge, Cause.UNKNOWN, "found when the recording was read again"))
-        self.last_of[stream] = capture_ns
+        self.last_of[stream] = moment
 
 
 def ids_of(stream: str, data: _Placed) -> tuple[int, int] | None:
@@ -131,7 +132,7 @@ def _take(state: Resumed, checkpoint: Checkpoint) -> None:
     state.last_ns = checkpoint.last_ns
     for stream, counts in checkpoint.tracks.items():
         kept = dict(counts)
-        state.last_of[stream] = kept.pop("last_ns")
+        state.last_of[stream] = Moment(kept.pop("last_ns"), kept.pop("last_event_us") or None)
         state.tracks[stream] = Track(**kept)
 
 
@@ -252,6 +253,11 @@ def _is_in_data(gap: Gap, state: Resumed) -> bool:
     return gap.stream in state.tracks and gap.first_good_id <= state.tracks[gap.stream].last
 
 
-def tracks_of(tracks: dict[str, Track], last_of: dict[str, int]) -> dict[str, dict[str, int]]:
+def tracks_of(tracks: dict[str, Track], last_of: dict[str, Moment]) -> dict[str, dict[str, int]]:
     """Tracks as a checkpoint holds them."""
-    return {stream: {**asdict(track), "last_ns": last_of.get(stream, 0)} for stream, track in tracks.items()}
+    nothing = Moment(0)
+    times = {stream: last_of.get(stream, nothing) for stream in tracks}
+    return {
+        stream: {**asdict(track), "last_ns": times[stream].capture_ns, "last_event_us": times[stream].event_us or 0}
+        for stream, track in tracks.items()
+    }

@@ -18,6 +18,7 @@ _METRICS = {
     "file_bytes": ("counter", "Bytes of the recording"),
     "waiting_bytes": ("gauge", "Bytes that wait for the disk"),
     "disk_free_bytes": ("gauge", "Free bytes where it records"),
+    "dropped_messages": ("counter", "Messages that the disk had no room for"),
     "gaps": ("counter", "Gaps in the ledger"),
     "ids_lost": ("counter", "Ids lost"),
     "held": ("gauge", "Messages held back for a predecessor"),
@@ -55,6 +56,7 @@ class Status(BaseModel):
         disk_free_bytes: Free where it records.
         rss_bytes: Resident memory.
         held: Messages held back for a predecessor.
+        dropped_messages: Lost because the disk had no room for them.
         gaps: Gaps in the ledger.
         ids_lost: Ids lost in them.
         books: State of the local book by symbol.
@@ -78,6 +80,7 @@ class Status(BaseModel):
     disk_free_bytes: int = 0
     rss_bytes: int = 0
     held: int = 0
+    dropped_messages: int = 0
     gaps: int = 0
     ids_lost: int = 0
     books: dict[str, str] = {}

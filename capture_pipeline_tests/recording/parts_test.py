@@ -21,7 +21,7 @@ from capture_pipeline.recording.clock import CaptureClock
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.journal import Journal
 from capture_pipeline.recording.layout import SessionFolder, label_of, session_id, valid_regime, valid_session
-from capture_pipeline.recording.ledger import Ledger, Outage
+from capture_pipeline.recording.ledger import Ledger, Moment, Outage
 from capture_pipeline.recording.lines import composed, decode_line, spliced, split_envelope
 from capture_pipeline.recording.lock import holder_of, holding
 from capture_pipeline.recording.models import Cause
@@ -90,10 +90,10 @@ def test_stamps_increase_whatever_the_wall_clock_does(steps: list[tuple[int, int
 def test_a_gap_names_both_edges_and_the_outage_it_lies_in() -> None:
     """Of several outages a total one is the cause."""
     ledger = Ledger()
-    assert ledger.see(TRADES, 1, 1, 100) is None
+    assert ledger.see(TRADES, 1, 1, Moment(100)) is None
     ledger.begin(Outage(Cause.SHUTDOWN, "one of two", 150, 150, total=False))
     ledger.begin(Outage(Cause.SILENCE, "both", 120, 180))
-    gap = ledger.see(TRADES, 5, 5, 200)
+    gap = ledger.see(TRADES, 5, 5, Moment(200))
     assert gap is not None
     assert (gap.last_good_id, gap.first_good_id, gap.ids_lost, gap.start_ns, gap.end_ns) == (1, 5, 3, 100, 200)
     assert (gap.cause, gap.detail, gap.recoverable) == (Cause.SILENCE, "both", True)
@@ -103,9 +103,9 @@ def test_a_gap_without_an_outage_is_the_exchanges_own() -> None:
     """And of diffs nothing can be asked for again."""
     ledger = Ledger()
     ledger.begin(Outage(Cause.SILENCE, "long ago", 1, 2))
-    ledger.see(DEPTH, 1, 10, 100)
-    assert ledger.see(DEPTH, 11, 20, 150) is None
-    gap = ledger.see(DEPTH, 31, 40, 200)
+    ledger.see(DEPTH, 1, 10, Moment(100))
+    assert ledger.see(DEPTH, 11, 20, Moment(150)) is None
+    gap = ledger.see(DEPTH, 31, 40, Moment(200))
     assert gap is not None
     assert (gap.cause, gap.recoverable, gap.ids_lost) == (Cause.EXCHANGE, False, 10)
 
@@ -113,9 +113,9 @@ def test_a_gap_without_an_outage_is_the_exchanges_own() -> None:
 def test_an_outage_that_still_lasts_is_a_cause() -> None:
     """The first message after a loss can come before its end is noted."""
     ledger = Ledger()
-    ledger.see(TRADES, 1, 1, 100)
+    ledger.see(TRADES, 1, 1, Moment(100))
     ledger.begin(Outage(Cause.DISK, "full", 150))
-    gap = ledger.see(TRADES, 3, 3, 900)
+    gap = ledger.see(TRADES, 3, 3, Moment(900))
     assert gap is not None
     assert gap.cause is Cause.DISK
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.ledger import Edge, gap_between
+from capture_pipeline.recording.ledger import Edge, Moment, gap_between
 from capture_pipeline.recording.members import member_of
 from capture_pipeline.recording.models import Cause, Checkpoint
 from capture_pipeline.recording.resume import read_gaps, resume, tracks_of, write_gaps
@@ -140,9 +140,9 @@ def test_a_checkpoint_that_does_not_fit_the_file_is_not_believed(folder: Session
 def test_a_gap_whose_later_edge_is_not_in_the_data_leaves_the_ledger(folder: SessionFolder) -> None:
     """The ledger is written before the data, so that a crash in between leaves a line too many, never one too few."""
     folder.growing.write_bytes(batch(0)[1] + batch(20)[1])
-    there = gap_between(Edge(TRADES, 4, 10, 1008, 1020), Cause.SILENCE, "")
-    there_too = gap_between(Edge(DEPTH, 49, 100, 1009, 1021), Cause.SILENCE, "")
-    ahead = gap_between(Edge(TRADES, 14, 40, 1028, 2000), Cause.SILENCE, "")
+    there = gap_between(Edge(TRADES, 4, 10, Moment(1008), Moment(1020)), Cause.SILENCE, "")
+    there_too = gap_between(Edge(DEPTH, 49, 100, Moment(1009), Moment(1021)), Cause.SILENCE, "")
+    ahead = gap_between(Edge(TRADES, 14, 40, Moment(1028), Moment(2000)), Cause.SILENCE, "")
     write_gaps(folder.gaps, [there, there_too, ahead])
     resume(folder)
     assert read_gaps(folder.gaps) == [there, there_too]
@@ -150,7 +150,7 @@ def test_a_gap_whose_later_edge_is_not_in_the_data_leaves_the_ledger(folder: Ses
 
 def test_a_gap_that_was_filled_supersedes_its_first_line(folder: SessionFolder) -> None:
     """And a torn last line of the ledger is left out."""
-    gap = gap_between(Edge(TRADES, 4, 10, 1008, 1020), Cause.SILENCE, "")
+    gap = gap_between(Edge(TRADES, 4, 10, Moment(1008), Moment(1020)), Cause.SILENCE, "")
     filled = gap.model_copy(update={"filled_by": "refilled_trades.jsonl"})
     folder.gaps.write_text(gap.model_dump_json() + "\n" + filled.model_dump_json() + '\n{"stream":"x"')
     assert read_gaps(folder.gaps) == [filled]

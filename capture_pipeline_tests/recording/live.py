@@ -1,0 +1,161 @@
+"""A recorder as a real process against the sandbox's streams, for tests: start, watch, hit, kill, and count what is left."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.models import Gap, SessionMetadata
+from capture_pipeline.recording.resume import read_gaps
+from capture_pipeline.recording.session import new_plan, prepare, sessions_root
+from capture_pipeline.recording.status import Status, read_status
+from capture_pipeline_tests.deployment import Deployment, deployed
+
+BUSY = {"symbol": "BTCUSDT", "base_price": 60000, "tick_size": 0.01, "lot_size": 0.00001, "trades_per_day": 400_000}
+QUICK = {
+    "CAPTURE_RECORDING_FREE_DISK_GB": "0.01",
+    "CAPTURE_RECORDING_SILENCE_S": "1.5",
+    "CAPTURE_RECORDING_AUDIT_MINUTES": "0.05",
+    "CAPTURE_RECORDING_FLUSH_S": "0.2",
+}
+_WAIT_S = 40.0
+
+
+class Live:
+    """One session and its recorder."""
+
+    def __init__(self, deployment: Deployment, seconds: float, symbols: list[str], connections: int = 2) -> None:
+        """Prepare it; nothing runs yet."""
+        self.deployment = deployment
+        settings = deployment.workspace.settings
+        plan = new_plan(settings, symbols, "custom", seconds).model_copy(update={"connections": connections})
+        self.folder: SessionFolder = prepare(sessions_root(settings), plan)
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, **environment: str) -> None:
+        """Start its recorder."""
+        command = [sys.executable, "-m", "capture_pipeline.recording", str(self.folder.path)]
+        env = {**os.environ, **self.deployment.environment(**QUICK, **environment)}
+        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for its end: exit code and what it said."""
+        assert self.process is not None
+        _, told = self.process.communicate(timeout=60)
+        return self.process.returncode, told
+
+    def finish(self) -> dict[str, list[tuple[int, int]]]:
+        """End it for good, and check it; ids by stream as `exact` gives them."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR1)
+        assert self.ended() == (0, "")
+        return self.exact()
+
+    def kill(self) -> None:
+        """Kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.communicate()
+
+    def status(self) -> Status | None:
+        """What it says of itself."""
+        return read_status(self.folder.status)
+
+    def wait(self, condition: Callable[[Status], bool]) -> Status:
+        """Wait until its status says so."""
+        deadline = time.monotonic() + _WAIT_S
+        while time.monotonic() < deadline:
+            status = self.status()
+            is_own = status is not None and self.process is not None and status.pid == self.process.pid
+            if status is not None and is_own and condition(status):
+                return status
+            assert self.process is None or self.process.poll() is None, self.process.communicate()
+            time.sleep(0.02)
+        raise AssertionError(f"not in {_WAIT_S} s: {self.status()}")
+
+    def recording(self, connections: int = 2) -> Status:
+        """Wait until it records over so many connections."""
+        now = time.time_ns()
+
+        def is_recording(status: Status) -> bool:
+            awake = [one for one in status.connections if one.messages and one.silent_s < 1]
+            return status.updated_ns > now and status.state == "recording" and len(awake) == connections
+
+        return self.wait(is_recording)
+
+    def streams(self) -> dict[str, Any]:
+        """What the exchange says of its connections and of what it sent."""
+        answer: dict[str, Any] = requests.get(f"{self.deployment.url}/_sandbox/streams", timeout=10).json()
+        return answer
+
+    def hit(self, fault: str, connection: int | str, **parameters: object) -> None:
+        """Inject a fault into a connection, by the exchange's number of it."""
+        document = {"connection": connection, "fault": fault, **parameters}
+        requests.post(f"{self.deployment.url}/_sandbox/streams", json=document, timeout=10).raise_for_status()
+
+    def connections(self) -> list[int]:
+        """The exchange's numbers of the connections that are there, also of silent ones; oldest first."""
+        return sorted(one["number"] for one in self.streams()["connections"])
+
+    @property
+    def metadata(self) -> SessionMetadata:
+        """Of the finished session."""
+        return SessionMetadata.model_validate_json(self.folder.metadata.read_bytes())
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """Its ledger."""
+        return read_gaps(self.folder.gaps)
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """Events of a kind."""
+        events = [json.loads(line) for line in self.folder.events.read_text().splitlines()]
+        return [event for event in events if event["event"] == kind]
+
+    def exact(self) -> dict[str, list[tuple[int, int]]]:
+        """Ids of what was persisted by stream, after a check that they and the ledger make one whole: nothing twice, nothing missing."""
+        ranges: dict[str, list[tuple[int, int]]] = {}
+        stamps = []
+        for line in gzip.decompress(self.folder.recording.read_bytes()).splitlines():
+            parsed = json.loads(line)
+            stamps.append(parsed["capture_ns"])
+            data = parsed["data"]
+            if "t" in data:
+                ranges.setdefault(parsed["stream"], []).append((data["t"], data["t"]))
+            elif "U" in data:
+                ranges.setdefault(parsed["stream"], []).append((data["U"], data["u"]))
+        assert stamps == sorted(set(stamps))
+        for stream, found in ranges.items():
+            lost = [(gap.last_good_id + 1, gap.first_good_id - 1) for gap in self.gaps if gap.stream == stream]
+            whole = sorted([*found, *lost])
+            assert all(before[1] + 1 == after[0] for before, after in itertools.pairwise(whole)), stream
+        subprocess.run(["sha256sum", "-c", "--quiet", self.folder.checksums.name], cwd=self.folder.path, check=True)
+        return ranges
+
+
+@contextmanager
+def live(
+    root: Path, *, speed: float = 20, seconds: float = 600, connections: int = 2, config: dict[str, Any] | None = None
+) -> Iterator[Live]:
+    """A session against a market that runs `speed` times as fast as real time."""
+    settings = {"frozen": False, "speed": speed, "symbols": [BUSY], **(config or {})}
+    with deployed(root, settings) as deployment:
+        one = Live(deployment, seconds, ["BTCUSDT"], connections)
+        try:
+            yield one
+        finally:
+            if one.process is not None and one.process.poll() is None:
+                one.kill()
