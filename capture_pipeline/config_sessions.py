@@ -80,10 +80,10 @@ class SessionGates(Section):
     uptime_percent: Percent = Field(99.9, description="Uptime must be above this.")
     least_messages: int = Field(1_000_000, ge=0)
     least_hours: float = Field(24, ge=0)
-    trades_per_s_least: float = Field(10, ge=0)
+    trades_per_s_least: float = Field(10, ge=0, description="Rates are told and do not decide: how much is traded is the market's doing.")
     trades_per_s_most: float = Field(100, ge=0)
-    depth_per_s: float = Field(10, gt=0)
-    depth_tolerance_percent: Percent = Field(20, description="How far the rate of depth diffs may be off.")
+    depth_per_s_least: float = Field(8, ge=0)
+    depth_per_s_most: float = Field(10.5, ge=0)
     quality_score_least: float = Field(70, ge=0, le=100, description="The quality score of a folder must be above this.")
 
 

@@ -71,7 +71,8 @@ def publishing(path: Path) -> Iterator[Path]:
             beside.replace(path)
             fsync(path.parent)
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(NotADirectoryError):  # a file is in the way of its folder, which has been told
+            beside.unlink(missing_ok=True)
 
 
 def withdraw(path: Path) -> None:

@@ -99,6 +99,10 @@ class Lake:
         """What was expected of one partition."""
         return self._table("bar_windows", part) / "window.parquet"
 
+    def tables(self) -> Path:
+        """Root folder of all tables."""
+        return self._inside("lake")
+
     def table(self, name: str) -> Path:
         """Root folder of a table, whether it is there or not."""
         return self._inside("lake", name)

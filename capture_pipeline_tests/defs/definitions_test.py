@@ -24,7 +24,13 @@ UPSTREAM = {
     "bar_gaps": {"bars"},
     "month_reconciliation": {"bars"},
     "coverage_report": {"bar_gaps"},
+    "golden_samples": set(),
+    "golden_trades": {"golden_samples"},
+    "golden_depth": {"golden_samples"},
+    "golden_snapshots": {"golden_samples"},
+    "regime_comparison": {"golden_trades", "golden_depth", "golden_snapshots"},
 }
+GROUPS = {name: "golden_samples" if name.startswith("golden") or name == "regime_comparison" else "klines" for name in UPSTREAM}
 
 
 @pytest.fixture
@@ -34,14 +40,14 @@ def specs(definitions: dg.Definitions) -> dict[str, dg.AssetSpec]:
 
 
 def test_the_assets_hang_together_as_drawn(specs: dict[str, dg.AssetSpec]) -> None:
-    """Archives, top-ups, bars, gaps, report; nothing else."""
+    """Archives, top-ups, bars, gaps, report; sessions, their tables, their comparison; nothing else."""
     assert {name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in specs.items()} == UPSTREAM
 
 
 def test_every_asset_says_what_it_is(specs: dict[str, dg.AssetSpec]) -> None:
     """Group, kinds, owners, description, version, and columns with a type and a description each."""
     for name, spec in specs.items():
-        assert spec.group_name == "klines", name
+        assert spec.group_name == GROUPS[name], name
         assert spec.kinds, name
         assert spec.owners == ["team:market-data"], name
         assert len(spec.description or "") > 20, name
@@ -52,14 +58,15 @@ def test_every_asset_says_what_it_is(specs: dict[str, dg.AssetSpec]) -> None:
 
 
 def test_every_job_schedule_and_sensor_says_what_it_is_for_and_runs_from_the_start(definitions: dg.Definitions) -> None:
-    """Nobody has to switch anything on."""
+    """Nobody has to switch anything on, but for live recordings."""
     repository = definitions.get_repository_def()
     jobs = [job for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"]
     described = {entry.name: entry.description for group in (jobs, repository.schedule_defs, repository.sensor_defs) for entry in group}
-    assert len(described) == 7 + 3 + 6
+    assert len(described) == 8 + 3 + 7
     assert {name for name, description in described.items() if len(description or "") < 15} == set()
     assert {str(schedule.default_status.value) for schedule in repository.schedule_defs} == {"RUNNING"}
-    assert {str(sensor.default_status.value) for sensor in repository.sensor_defs} == {"RUNNING"}
+    stopped = {sensor.name for sensor in repository.sensor_defs if sensor.default_status is not dg.DefaultSensorStatus.RUNNING}
+    assert stopped == {"session_sensor"}, "a session takes disk and bandwidth for a day: it is started by choice"
 
 
 def test_partitions_are_months_by_symbol(definitions: dg.Definitions) -> None:
@@ -127,6 +134,12 @@ def test_definitions_are_as_committed(definitions: dg.Definitions) -> None:
     assert now == committed, "if this is meant, run with UPDATE_SNAPSHOTS=1:\n" + "\n".join(difference)
 
 
+def _partitions(definition: dg.PartitionsDefinition[Any] | None) -> list[str] | None:
+    if isinstance(definition, dg.DynamicPartitionsDefinition):
+        return [f"dynamic: {definition.name}"]
+    return sorted(part.name for part in definition.partitions_defs) if isinstance(definition, dg.MultiPartitionsDefinition) else None
+
+
 def snapshot(definitions: dg.Definitions) -> dict[str, Any]:
     """All definitions as plain values."""
     repository = definitions.get_repository_def()
@@ -165,7 +178,7 @@ def _asset(definitions: dg.Definitions, spec: dg.AssetSpec) -> dict[str, Any]:
         "code_version": spec.code_version,
         "upstream": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
         "columns": [f"{column.name}: {column.type}{'?' if column.constraints.nullable else ''}" for column in schema.columns],
-        "partitions": sorted(definition.name for definition in spec.partitions_def.partitions_defs) if spec.partitions_def else None,  # type: ignore[attr-defined]
+        "partitions": _partitions(spec.partitions_def),
         "partitions_a_run": policy.max_partitions_per_run if policy else None,
         "automation": spec.automation_condition.get_label() if spec.automation_condition else None,
         "pool": made.op.pool,

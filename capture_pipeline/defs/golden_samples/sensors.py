@@ -20,7 +20,6 @@ _UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.Da
 record_session = dg.define_asset_job(
     "record_session",
     dg.AssetSelection.assets("golden_samples"),
-    partitions_def=SESSIONS,
     description="Records one session, or attaches to the recorder that is at work on it.",
     tags={SESSION_TAG: "recording", "dagster/max_retries": "0", "dagster/priority": "20"},
 )

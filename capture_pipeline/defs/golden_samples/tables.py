@@ -1,0 +1,108 @@
+"""Typed tables of a session, and the sessions side by side."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from capture_pipeline.defs.failures import told
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, root
+from capture_pipeline.defs.klines.automation import AFTER_ALL_RESTS, AFTER_INPUT
+from capture_pipeline.golden.comparison import Compared, regime_comparison
+from capture_pipeline.golden.comparison_page import markdown, page
+from capture_pipeline.golden.convert import convert
+from capture_pipeline.golden.tables import GoldenManifest, GoldenTables
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import publish_bytes
+from capture_pipeline.recording.attach import finished
+from capture_pipeline.recording.session import all_sessions
+from capture_pipeline.tables.golden import COLUMN_DESCRIPTIONS, TABLES, GoldenTable
+
+_ABOUT = {
+    "golden_trades": "Trades of a session: ids, prices and quantities exact at the exchange's eight decimals, capture and event time.",
+    "golden_depth": "Order-book diffs of a session, a row a changed level, in the order of their lines.",
+    "golden_snapshots": "REST snapshots of a session, a row a level: where the books are seeded and audited.",
+}
+
+
+def _schema(table: GoldenTable) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(name, str(kind), COLUMN_DESCRIPTIONS[name]) for name, kind in table.columns.items()])
+
+
+@dg.multi_asset(
+    name="golden_tables",
+    partitions_def=SESSIONS,
+    specs=[
+        dg.AssetSpec(
+            table.name,
+            deps=["golden_samples"],
+            group_name="golden_samples",
+            kinds={"parquet", "pyarrow"},
+            description=_ABOUT[table.name],
+            code_version="1",
+            automation_condition=AFTER_INPUT,
+            metadata={"dagster/column_schema": _schema(table)},
+        )
+        for table in TABLES
+    ],
+    description="One reading of the recording makes all three tables.",
+)
+def golden_tables(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
+    """Convert a finished session."""
+    with told(context.op_execution_context):
+        folder = folder_of(context.partition_key)
+        finished(folder)
+        manifest = convert(folder.recording, folder.session, workspace.lake.tables())
+    for table in TABLES:
+        yield dg.MaterializeResult(asset_key=table.name, metadata=_described(table, manifest))
+
+
+def _described(table: GoldenTable, manifest: GoldenManifest) -> dict[str, Any]:
+    files = [file for file in manifest.files if file.table == table.name]
+    return {
+        "dagster/row_count": manifest.rows[table.name],
+        "bytes": sum(file.bytes for file in files),
+        "files": len(files),
+        "recording_sha256": manifest.recording_sha256,
+        "fallback_lines": manifest.fallback_lines,
+    }
+
+
+@dg.asset(
+    name="regime_comparison",
+    group_name="golden_samples",
+    kinds={"html", "polars"},
+    deps=[table.name for table in TABLES],
+    automation_condition=AFTER_ALL_RESTS,
+    code_version="1",
+    description="Sessions side by side: rates, latency by class, spread, depth, volatility, gaps and reconnects; a page with plots.",
+    metadata={
+        "dagster/column_schema": dg.TableSchema(
+            [dg.TableColumn("figure", "string", "what was measured"), dg.TableColumn("session", "string", "its value, a column a session")]
+        )
+    },
+)
+def regime_comparison_report(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
+    """Compare every session that has tables."""
+    with told(context.op_execution_context):
+        compared = _with_tables(workspace)
+        comparison = regime_comparison(compared)
+        path = workspace.lake.reports() / "regime_comparison.html"
+        publish_bytes(path, page(comparison).encode())
+    return dg.MaterializeResult(
+        metadata={
+            "comparison": dg.MetadataValue.md(markdown(comparison)),
+            "sessions": len(comparison.sessions),
+            "page": dg.MetadataValue.path(str(path)),
+        }
+    )
+
+
+def _with_tables(workspace: Workspace) -> list[Compared]:
+    found = []
+    for folder in reversed(all_sessions(root())):
+        tables = GoldenTables(workspace.lake.tables(), folder.session)
+        if tables.manifest_path.exists() and folder.metadata.exists():
+            metadata = finished(folder)
+            found += [Compared(tables, symbol, metadata) for symbol in tables.symbols()]
+    return found

@@ -1,0 +1,113 @@
+"""The book of a session, sampled: spread each second, depth at the best levels each ten seconds, out of its tables."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot, Level
+from capture_pipeline.book.sync import BookSync, State
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.tables.golden import ASK, BID, DEPTH, SNAPSHOTS, GoldenTable
+
+_SECOND_NS = 1_000_000_000
+_DEPTH_EVERY = 10
+Message = tuple[int, int, DepthDiff | DepthSnapshot]
+"""Line, capture time, what it says."""
+
+SAMPLE_SCHEMA: dict[str, pl.DataType] = {
+    "second": pl.Int64(),
+    "bid_e8": pl.Int64(),
+    "ask_e8": pl.Int64(),
+    "bid_depth_e8": pl.Int64(),
+    "ask_depth_e8": pl.Int64(),
+}
+"""`second` since 1970, of capture; depths are null between their samples."""
+
+
+@dataclass
+class _Sampler:
+    """Takes the book as it stood when each second ended."""
+
+    levels: int
+    rows: list[tuple[int, int, int, int | None, int | None]]
+    second: int = -1
+
+    def until(self, capture_ns: int, sync: BookSync) -> None:
+        """The seconds that ended before this message; of several without a message one is taken."""
+        second = capture_ns // _SECOND_NS
+        if second == self.second:
+            return
+        best = sync.book.best() if sync.state is State.SYNCED and self.second >= 0 else None
+        if best is not None:
+            book, deep = sync.book, self.second % _DEPTH_EVERY == 0
+            depths = [sum(quantity for _, quantity in side.top(self.levels)) if deep else None for side in (book.bids, book.asks)]
+            self.rows.append((self.second, best[0], best[2], depths[0], depths[1]))
+        self.second = second
+
+
+def sampled(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.DataFrame:
+    """The book of one symbol, each second in which it was valid.
+
+    Args:
+        tables: Of the session.
+        symbol: In capitals.
+        levels: How many of the best levels count as depth.
+
+    Returns:
+        A frame of `SAMPLE_SCHEMA`; empty where no snapshot seeded the book.
+    """
+    sync, sampler = BookSync(), _Sampler(levels, [])
+    diffs, snapshots = (_messages(tables.paths(table, symbol), table, symbol) for table in (DEPTH, SNAPSHOTS))
+    for _, capture_ns, message in heapq.merge(diffs, snapshots, key=lambda found: found[0]):
+        sampler.until(capture_ns, sync)
+        if isinstance(message, DepthDiff):
+            sync.diff(message)
+        else:
+            sync.snapshot(message)
+    return pl.DataFrame(sampler.rows, schema=SAMPLE_SCHEMA, orient="row")
+
+
+def _messages(paths: list[Path], table: GoldenTable, symbol: str) -> Iterator[Message]:
+    """The messages of a table, a row group at a time, so that an hour need not fit into memory."""
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                frame = pl.from_arrow(file.read_row_group(group))
+                if not isinstance(frame, pl.DataFrame):
+                    raise TypeError(type(frame))
+                yield from _of_rows(frame, table, symbol)
+
+
+def _of_rows(frame: pl.DataFrame, table: GoldenTable, symbol: str) -> Iterator[Message]:
+    line = pl.col("line")
+    lists = [pl.struct("price", "quantity").filter(pl.col("side") == side).alias(name) for side, name in ((BID, "bids"), (ASK, "asks"))]
+    rows = (
+        frame.lazy()
+        .with_columns(_text("price_e8").alias("price"), _text("quantity_e8").alias("quantity"))
+        .group_by(line, maintain_order=True)
+        .agg(pl.exclude("side", "price", "quantity").first(), *lists)
+        .collect()
+    )
+    for row in rows.iter_rows(named=True):
+        bids, asks = _pairs(row["bids"]), _pairs(row["asks"])
+        if table is SNAPSHOTS:
+            yield row["line"], row["capture_ns"], DepthSnapshot(row["last_id"], bids, asks)
+        else:
+            previous = None if row["previous_id"] < 0 else row["previous_id"]
+            yield row["line"], row["capture_ns"], DepthDiff(row["event_us"], symbol, row["first_id"], row["last_id"], bids, asks, previous)
+
+
+def _text(column: str) -> pl.Expr:
+    """As the exchange writes it, with eight decimals."""
+    whole, fraction = pl.col(column) // 10**8, pl.col(column) % 10**8
+    return whole.cast(pl.String) + "." + fraction.cast(pl.String).str.zfill(8)
+
+
+def _pairs(levels: list[dict[str, str]]) -> list[Level]:
+    return [(level["price"], level["quantity"]) for level in levels]
