@@ -69,6 +69,8 @@ def follow(folder: SessionFolder, config: Path | None = None, *, patience_s: flo
             process, started_s = launch(folder, config), time.monotonic()
         yield read_status(folder.status)
         time.sleep(LOOK_S)
+    if process is not None:
+        process.wait(_STEADY_S)
 
 
 def finished(folder: SessionFolder) -> SessionMetadata:

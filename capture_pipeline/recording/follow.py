@@ -12,7 +12,7 @@ import msgspec
 from capture_pipeline.binance.messages import DepthSnapshot, decode_depth, decode_snapshot
 from capture_pipeline.binance.streams import symbol_of
 from capture_pipeline.book.audit import AuditOutcome
-from capture_pipeline.book.sync import BookSync, State
+from capture_pipeline.book.sync import BookSync, State, Step
 from capture_pipeline.errors import MalformedData
 
 
@@ -26,6 +26,7 @@ class Follower:
     def __init__(self, symbols: list[str]) -> None:
         """Start with no snapshot of any; symbols are in capitals."""
         self._books = {symbol: BookSync() for symbol in symbols}
+        self._flowing: set[str] = set()
         self._audits: set[str] = set()
         self._ahead: dict[str, DepthSnapshot] = {}
         self._found: list[dict[str, Any]] = []
@@ -34,6 +35,7 @@ class Follower:
     def diff(self, stream: str, data: bytes | memoryview) -> None:
         """Apply a diff that is being recorded."""
         symbol = symbol_of(stream)
+        self._flowing.add(symbol)
         try:
             self._books[symbol].diff(decode_depth(data))
         except (msgspec.DecodeError, MalformedData):
@@ -47,10 +49,13 @@ class Follower:
         book = self._books[symbol_of(stream)]
         if book.state is State.SYNCED:
             book.invalidate()
+            self._flowing.discard(symbol_of(stream))
 
     def wanted(self) -> list[str]:
-        """Symbols whose book needs a snapshot, or is to be audited."""
-        return [symbol for symbol, book in self._books.items() if symbol in self._audits or book.snapshot_wanted]
+        """Symbols whose book needs a snapshot, or is to be audited; a snapshot from before the first diff would be of no use."""
+        return [
+            symbol for symbol, book in self._books.items() if symbol in self._audits or (book.snapshot_wanted and symbol in self._flowing)
+        ]
 
     def begin_audits(self) -> None:
         """Ask for a snapshot of each book that is synced."""
@@ -63,8 +68,11 @@ class Follower:
         """Whether the snapshot that is wanted is for an audit."""
         return symbol in self._audits
 
-    def snapshot(self, symbol: str, body: bytes) -> None:
+    def snapshot(self, symbol: str, body: bytes) -> bool:
         """Take a snapshot; what an audit finds comes with `found`.
+
+        Returns:
+            Whether it is of use; one that precedes what is buffered is not, and another one is wanted.
 
         Raises:
             MalformedData: The answer is no snapshot.
@@ -75,10 +83,9 @@ class Follower:
             raise MalformedData(f"is no depth snapshot: {error}", where=symbol) from None
         book = self._books[symbol]
         if symbol in self._audits and book.audit_wanted:
-            self._audit(symbol, snapshot)
-        else:
-            self._audits.discard(symbol)
-            book.snapshot(snapshot)
+            return self._audit(symbol, snapshot)
+        self._audits.discard(symbol)
+        return book.snapshot(snapshot) is not Step.TOO_OLD
 
     def found(self) -> list[dict[str, Any]]:
         """What audits found since this was last asked."""
@@ -89,7 +96,7 @@ class Follower:
         """State of each book."""
         return {symbol: str(book.state) for symbol, book in self._books.items()}
 
-    def _audit(self, symbol: str, snapshot: DepthSnapshot) -> None:
+    def _audit(self, symbol: str, snapshot: DepthSnapshot) -> bool:
         audit = self._books[symbol].audit(snapshot)
         if audit.outcome is AuditOutcome.AHEAD:
             # The snapshot is ahead of the diffs; they are on their way.
@@ -98,6 +105,7 @@ class Follower:
         elif audit.outcome is not AuditOutcome.TOO_OLD:
             self._audits.discard(symbol)
             self._found.append({"symbol": symbol, "clean": audit.clean, **audit.to_dict()})
+        return audit.outcome is not AuditOutcome.TOO_OLD
 
     def _compare_again(self, symbol: str) -> None:
         snapshot = self._ahead.get(symbol)

@@ -77,13 +77,13 @@ class Side:
         reason = "audit" if self._follower.is_audit(symbol) else "synchronisation"
         try:
             body = await self._ask(lambda: self._rest.depth(symbol, self._settings.snapshot_limit))
-            stamp = self._capture.bare(snapshot_stream(symbol), body)
-            self._follower.snapshot(symbol, body)
+            is_useful = self._follower.snapshot(symbol, body)
+            stamp = self._capture.bare(snapshot_stream(symbol), body) if is_useful else self._capture.clock.now_ns()
         except CaptureError as error:
             self._events.write(self._capture.clock.now_ns(), "snapshot_failed", symbol=symbol, reason=reason, error=str(error))
             self._put_off(symbol)
         else:
-            self._events.write(stamp, "snapshot", symbol=symbol, reason=reason)
+            self._events.write(stamp, "snapshot" if is_useful else "snapshot_too_old", symbol=symbol, reason=reason)
             self._settle(symbol)
         finally:
             self._fetching.discard(symbol)

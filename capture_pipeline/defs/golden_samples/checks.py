@@ -12,6 +12,7 @@ from capture_pipeline.defs.partitions import SETTINGS
 from capture_pipeline.golden.gates import BLOCKING, CHECKS, thresholds_of
 from capture_pipeline.golden.report import Check, Verdict
 from capture_pipeline.golden.validate import validate
+from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.quality.gates import Severity
 
 ASSET = "golden_samples"
@@ -48,10 +49,10 @@ SPECS = _specs()
     can_subset=True,
     description="Validates a session like `capture validate`.",
 )
-def golden_samples_checks(context: dg.AssetCheckExecutionContext) -> Iterator[Event]:
+def golden_samples_checks(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
     """Read the recording once, tell every check."""
     with told(context.op_execution_context):
-        report = validate(folder_of(context.partition_key).path, thresholds_of(SETTINGS.session_gates))
+        report = validate(folder_of(workspace, context.partition_key).path, thresholds_of(workspace.settings.session_gates))
     wanted = {key.name for key in context.selected_asset_check_keys}
     for check in report.checks:
         if check.name in wanted:

@@ -12,7 +12,6 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
-from capture_pipeline.defs.partitions import SETTINGS
 from capture_pipeline.errors import CaptureError, StorageError
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.recording.attach import finished, follow
@@ -45,21 +44,20 @@ _SCHEMA = dg.TableSchema(
 )
 def golden_samples(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
     """Record, or attach and wait."""
-    del workspace  # held for its sign of life
     with told(context.op_execution_context):
-        folder = folder_of(context.partition_key)
-        _check_disk(folder)
+        folder = folder_of(workspace, context.partition_key)
+        _check_disk(workspace, folder)
         try:
             _mirror(context, folder)
         except (DagsterExecutionInterruptedError, KeyboardInterrupt):
             if _is_terminated(context):
-                _finish(context, folder)
+                _finish(context, workspace, folder)
             raise
         return dg.MaterializeResult(metadata=_described(folder, finished(folder)))
 
 
-def _check_disk(folder: SessionFolder) -> None:
-    free, least = free_bytes(folder.path) / 1e9, SETTINGS.recording.free_disk_gb
+def _check_disk(workspace: Workspace, folder: SessionFolder) -> None:
+    free, least = free_bytes(folder.path) / 1e9, workspace.settings.recording.free_disk_gb
     if not folder.growing.exists() and not folder.metadata.exists() and free < least:
         remedy = "free the disk, or lower recording.free_disk_gb"
         raise StorageError(
@@ -92,9 +90,9 @@ def _is_terminated(context: dg.AssetExecutionContext) -> bool:
     return run is not None and run.status is dg.DagsterRunStatus.CANCELING
 
 
-def _finish(context: dg.AssetExecutionContext, folder: SessionFolder) -> None:
+def _finish(context: dg.AssetExecutionContext, workspace: Workspace, folder: SessionFolder) -> None:
     try:
-        stop(folder, SETTINGS)
+        stop(folder, workspace.settings)
         deadline = time.monotonic() + _FINISH_S
         while not folder.metadata.exists() and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -6,8 +6,8 @@ import dagster as dg
 
 from capture_pipeline.defs.golden_samples.recording import SESSION_TAG
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, root
-from capture_pipeline.defs.partitions import SETTINGS
 from capture_pipeline.errors import CaptureError
+from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import make_folder, publish_model
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.planning import Window, windows
@@ -32,19 +32,19 @@ record_session = dg.define_asset_job(
     description="Starts each session of the plan when its window opens, and attaches again to one whose run is gone. "
     "Stopped at first: a session takes disk and bandwidth for a day, so turning it on is a decision.",
 )
-def session_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+def session_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """One run a session that should be recorded and has none."""
     now_us = time.time_ns() // 1000
     try:
-        for window in windows(SETTINGS.sessions, now_us, now_us + 1):
-            _prepare(window)
-        wanted = [folder for folder in all_sessions(root()) if not folder.metadata.exists() and plan_of(folder).planned]
+        for window in windows(workspace.settings.sessions, now_us, now_us + 1):
+            _prepare(workspace, window)
+        wanted = [folder for folder in all_sessions(root(workspace)) if not folder.metadata.exists() and plan_of(folder).planned]
     except CaptureError as error:
         return dg.SkipReason(f"cannot be decided now: {error}")
     runs = [request for folder in wanted if (request := _request(context.instance, folder)) is not None]
     if not runs:
         open_ones = f"{len(wanted)} sessions are recorded" if wanted else "no window is open"
-        upcoming = windows(SETTINGS.sessions, now_us, now_us + 8 * 86_400_000_000)
+        upcoming = windows(workspace.settings.sessions, now_us, now_us + 8 * 86_400_000_000)
         following = next((f"; next: {window.session}" for window in upcoming if window.start_us > now_us), "")
         return dg.SkipReason(open_ones + following)
     return dg.SensorResult(
@@ -52,14 +52,14 @@ def session_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     )
 
 
-def _prepare(window: Window) -> None:
+def _prepare(workspace: Workspace, window: Window) -> None:
     """Write the plan of a window's session, once."""
     planned = window.planned
-    folder = SessionFolder.under(root(), planned.regime, window.session)
+    folder = SessionFolder.under(root(workspace), planned.regime, window.session)
     if folder.plan.exists():
         return
     plan = new_plan(
-        SETTINGS,
+        workspace.settings,
         list(planned.symbols),
         planned.regime,
         planned.duration_hours * 3600,

@@ -4,22 +4,22 @@ from pathlib import Path
 
 import dagster as dg
 
-from capture_pipeline.defs.partitions import SETTINGS
+from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.recording.layout import SessionFolder, valid_session
 from capture_pipeline.recording.session import find_session, sessions_root
 
 SESSIONS = dg.DynamicPartitionsDefinition(name="sessions")
 
 
-def root() -> Path:
-    """Where this deployment's sessions lie."""
-    return sessions_root(SETTINGS)
+def root(workspace: Workspace) -> Path:
+    """Where a deployment's sessions lie."""
+    return sessions_root(workspace.settings)
 
 
-def folder_of(key: str) -> SessionFolder:
+def folder_of(workspace: Workspace, key: str) -> SessionFolder:
     """The folder of a partition's session.
 
     Raises:
         ConfigError: The key is no session id, or there is no such session.
     """
-    return find_session(root(), valid_session(key))
+    return find_session(root(workspace), valid_session(key))

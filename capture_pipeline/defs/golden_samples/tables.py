@@ -50,7 +50,7 @@ def _schema(table: GoldenTable) -> dg.TableSchema:
 def golden_tables(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
     """Convert a finished session."""
     with told(context.op_execution_context):
-        folder = folder_of(context.partition_key)
+        folder = folder_of(workspace, context.partition_key)
         finished(folder)
         manifest = convert(folder.recording, folder.session, workspace.lake.tables())
     for table in TABLES:
@@ -100,7 +100,7 @@ def regime_comparison_report(context: dg.AssetExecutionContext, workspace: dg.Re
 
 def _with_tables(workspace: Workspace) -> list[Compared]:
     found = []
-    for folder in reversed(all_sessions(root())):
+    for folder in reversed(all_sessions(root(workspace))):
         tables = GoldenTables(workspace.lake.tables(), folder.session)
         if tables.manifest_path.exists() and folder.metadata.exists():
             metadata = finished(folder)

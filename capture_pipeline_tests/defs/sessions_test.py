@@ -1,0 +1,187 @@
+"""Sessions in Dagster: launched by the plan, attached to again, finished by Terminate, and never ended by what ends a run."""
+
+import datetime as dt
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from capture_pipeline.golden.gates import CHECKS
+from capture_pipeline.recording.attach import finished, launch
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.lock import holder_of
+from capture_pipeline.recording.session import all_sessions, find_session, sessions_root
+from capture_pipeline.recording.status import read_status
+from capture_pipeline.sandbox.server import SandboxServer
+from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline_tests.defs.stage import Stage, part
+from capture_pipeline_tests.deployment import Deployment
+
+ROOT = Path(__file__).resolve().parents[2]
+BUSY = {"symbol": "BTCUSDT", "base_price": 60000, "tick_size": 0.01, "lot_size": 0.00001, "trades_per_day": 400_000}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def market() -> Iterator[str]:
+    """An exchange whose clock runs."""
+    with SandboxServer(SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20, "symbols": [BUSY]})) as server:
+        yield server.url
+
+
+@pytest.fixture
+def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    """A deployment in the environment, where recorders find it too."""
+    quick = {"CAPTURE_RECORDING_FREE_DISK_GB": "0.01", "CAPTURE_RECORDING_FLUSH_S": "0.2", "CAPTURE_SESSION_GATES_LEAST_HOURS": "0"}
+    fresh = Deployment(market, tmp_path / "data", **quick, CAPTURE_SESSION_GATES_LEAST_MESSAGES="100")
+    for name, value in fresh.environment().items():
+        monkeypatch.setenv(name, value)
+    return fresh
+
+
+def planned(stage: Stage, seconds: float) -> Stage:
+    """The same stage with a session whose window has just opened."""
+    now = dt.datetime.now(dt.UTC)
+    entry = {"regime": "high_volume", "date": now.date(), "time": now.time().replace(microsecond=0), "duration_hours": seconds / 3600}
+    settings = stage.workspace.settings.model_validate({**stage.workspace.settings.model_dump(), "sessions": [entry]})
+    stage.deployment.workspace = type(stage.workspace)(settings)
+    return stage
+
+
+def session_of(stage: Stage) -> SessionFolder:
+    """The one session there is."""
+    return all_sessions(sessions_root(stage.workspace.settings))[0]
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen within a minute"
+        time.sleep(0.05)
+
+
+def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Stage) -> None:
+    """The sensor asks for a run when the window opens; the run ends with the finished session, and everything derived follows."""
+    look = planned(stage, 7).look("session_sensor")
+    folder = session_of(stage)
+    assert look.keys == [folder.session]
+    assert [run.run_key for run in look.runs] == [f"{folder.session}-1"]
+    stage.instance.add_dynamic_partitions("sessions", look.keys)
+    ran = stage.run("record_session", folder.session)
+    assert ran.success
+    made = stage.made("golden_samples")[folder.session]
+    assert made.metadata["state"].value == "complete"
+    assert made.metadata["gaps"].value == 0
+    verdicts = {each.check_name: each.passed for each in ran.get_asset_check_evaluations()}
+    assert verdicts == dict.fromkeys(CHECKS, True) | {"depth_rate": False}
+    tables = ("golden_trades", "golden_depth", "golden_snapshots")
+    assert stage.materialize(tables, folder.session).success
+    rows = {name: stage.made(name)[folder.session].metadata["dagster/row_count"].value for name in tables}
+    assert min(rows.values()) > 0
+    assert stage.materialize(["regime_comparison"]).success
+    page = Path(str(stage.made("regime_comparison")[None].metadata["page"].value))
+    assert folder.session in page.read_text()
+    assert stage.look("session_sensor").runs == []
+
+
+def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: Stage, tmp_path: Path) -> None:
+    """Kill -9 of the run's process: the same recorder goes on, the sensor asks again, and one file comes of it."""
+    planned(stage, 25).look("session_sensor")
+    folder = session_of(stage)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_bytes((ROOT / "dagster_home" / "dagster.yaml").read_bytes())
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.add_dynamic_partitions("sessions", [folder.session])
+        command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-m", "capture_pipeline.definitions"]
+        run = subprocess.Popen(
+            [*command, "--select", "golden_samples", "--partition", folder.session],
+            cwd=ROOT,
+            env={**os.environ, "DAGSTER_HOME": str(home)},
+            stderr=subprocess.DEVNULL,
+        )
+        until(lambda: holder_of(folder) is not None and (status := read_status(folder.status)) is not None and status.messages > 50)
+        recorder = holder_of(folder)
+        run.kill()
+        run.wait()
+        before = read_status(folder.status)
+        until(lambda: (now := read_status(folder.status)) is not None and before is not None and now.messages > before.messages)
+        assert holder_of(folder) == recorder
+    look = stage.look("session_sensor")
+    assert look.keys == [folder.session]
+    stage.instance.add_dynamic_partitions("sessions", look.keys)
+    assert stage.run("record_session", folder.session).success
+    starts = folder.events.read_text().count('"recorder_started"')
+    assert starts == 1
+    assert not folder.gaps.read_text()
+
+
+def test_a_recorder_that_dies_is_started_again_into_the_same_file(stage: Stage) -> None:
+    """Within seconds, by the run that follows it; what was lost in between is in the ledger."""
+    planned(stage, 14).look("session_sensor")
+    folder = session_of(stage)
+    stage.instance.add_dynamic_partitions("sessions", [folder.session])
+    killer = subprocess.Popen([sys.executable, "-c", _KILLER, str(folder.path)])
+    assert stage.run("record_session", folder.session).success
+    assert killer.wait() == 0
+    assert folder.events.read_text().count('"recorder_started"') == 2
+    assert "process down" in folder.gaps.read_text()
+    metadata = stage.made("golden_samples")[folder.session].metadata
+    assert metadata["gaps"].value == 2
+
+
+_KILLER = """
+import os, signal, sys, time
+from pathlib import Path
+from capture_pipeline.golden.gates import CHECKS
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.lock import holder_of
+from capture_pipeline.recording.status import read_status
+folder = SessionFolder(Path(sys.argv[1]))
+deadline = time.monotonic() + 60
+while time.monotonic() < deadline:
+    status, pid = read_status(folder.status), holder_of(folder)
+    if status and pid and status.messages > 100:
+        os.kill(pid, signal.SIGKILL)
+        sys.exit(0)
+    time.sleep(0.05)
+sys.exit(1)
+"""
+
+
+def test_terminate_finishes_the_session(stage: Stage) -> None:
+    """Its recorder writes the metadata and ends by itself."""
+    recording = part("golden_samples.recording")
+    planned(stage, 600).look("session_sensor")
+    folder = session_of(stage)
+    process = launch(folder)
+    try:
+        until(lambda: (status := read_status(folder.status)) is not None and status.messages > 50)
+
+        class Told:
+            """What `_finish` needs of a context."""
+
+            log = dg.get_dagster_logger()
+
+        recording._finish(Told(), stage.workspace, folder)
+        assert folder.metadata.exists()
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        process.wait()
+    found = find_session(sessions_root(stage.workspace.settings), folder.session)
+    assert finished(found).state == "interrupted"
+
+
+def test_a_key_that_is_no_session_is_refused(stage: Stage) -> None:
+    """Dynamic keys may hold anything; none of it reaches a path."""
+    for key in ("../../etc/passwd", "20260803T143000Z_btcusdt/../x", "x\n"):
+        stage.instance.add_dynamic_partitions("sessions", [key])
+        assert not stage.run("record_session", key).success
+    assert not sessions_root(stage.workspace.settings).exists()
