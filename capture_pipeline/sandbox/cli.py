@@ -30,6 +30,7 @@ def sandbox() -> None:
 @sandbox.command("serve")
 @click.option("--port", default=8650, show_default=True, type=click.IntRange(0, 65535), help="Port on 127.0.0.1; 0 takes a free one.")
 @click.option("--recorded", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Serve the real kline files below DIR.")
+@click.option("--replay", type=_FILE, help="Serve a recorded session, FILE.jsonl.gz, over the stream protocol.")
 @click.option("--market", type=click.Choice([str(market) for market in Market]), help="Market of recorded files that do not state it.")
 @click.option("--config", "config_file", type=_FILE, help="YAML file with the sandbox's settings; options override it.")
 @click.option("--faults", "faults_file", type=_FILE, help="YAML or JSON file with a fault script.")
@@ -38,7 +39,7 @@ def sandbox() -> None:
 @click.option("--frozen", is_flag=True, default=None, help="Let the clock stand.")
 @click.option("--seed", type=int, help="Another seed is another market.")
 def serve_command(port: int, config_file: Path | None, faults_file: Path | None, **options: Any) -> None:
-    """Serve archive and REST on loopback until Ctrl-C."""
+    """Serve archive, REST and streams on loopback until Ctrl-C."""
     try:
         serve(_config(config_file, faults_file, options), port, _announce)
     except CaptureError as error:
@@ -64,9 +65,17 @@ def _announce(served: Sandbox, url: str) -> None:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         if names:
             click.echo(f"  {market}: {', '.join(names[:_SHOWN])}{more}")
-    origin = f"recorded files of {served.config.recorded}" if served.config.recorded else f"a synthetic market, seed {served.config.seed}"
-    click.echo(f"  from {origin}; it is {iso(served.clock.now_us())}, at {served.clock.speed:g} times real speed")
+    now, speed = iso(served.clock.now_us()), served.clock.speed
+    if served.config.replay:
+        speed = 0 if served.config.frozen else served.config.speed
+        click.echo(f"  from {served.config.replay}; it is {now} until somebody listens, then {speed:g} times real speed")
+    else:
+        config = served.config
+        origin = f"recorded files of {config.recorded}" if config.recorded else f"a synthetic market, seed {config.seed}"
+        click.echo(f"  from {origin}; it is {now}, at {speed:g} times real speed")
     if served.config.faults:
         click.echo(f"  with {len(served.config.faults)} fault rules")
+    if not served.config.recorded:
+        click.echo(f"  with streams at {url.replace('http', 'ws', 1)}")
     click.echo("To use it, set:")
     click.echo(f"  CAPTURE_VENUE=sandbox CAPTURE_SANDBOX_URL={url}")

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 TRANSPORT = "sandbox.transport"
 """Key of the scope under which the transport stands."""
-_LINGER_0 = struct.pack("ii", 1, 0)
+LINGER_0 = struct.pack("ii", 1, 0)
 
 
 class OpenProtocol(H11Protocol):
@@ -33,7 +33,7 @@ class OpenProtocol(H11Protocol):
 async def reset(scope: Scope, receive: Receive) -> None:
     """Reset the connection: the client gets RST in place of an answer."""
     transport: asyncio.Transport = scope[TRANSPORT]
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
     transport.abort()
     await _gone(receive)
 

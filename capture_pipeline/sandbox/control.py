@@ -55,9 +55,9 @@ class Control:
     async def clock(self, request: Request) -> JSONResponse:
         """Show the clock; set, advance or speed it."""
         try:
-            change = await _body(request, _ClockChange) if request.method == "POST" else _ClockChange()
+            change = await body_of(request, _ClockChange) if request.method == "POST" else _ClockChange()
         except ConfigError as error:
-            return _refused(error)
+            return refused(error)
         if change.speed is not None:
             self._clock.set_speed(change.speed)
         if change.now is not None:
@@ -76,24 +76,29 @@ class Control:
         """Show the script with its counts, or replace it; a bare list of rules is taken too."""
         try:
             if request.method == "PUT":
-                self._faults.replace((await _body(request, FaultScript)).faults)
+                self._faults.replace((await body_of(request, FaultScript)).faults)
         except ConfigError as error:
-            return _refused(error)
+            return refused(error)
         return JSONResponse({"faults": self._faults.state()})
 
     async def republish(self, request: Request) -> JSONResponse:
         """Make a published file a new version."""
         try:
-            key = (await _body(request, _Republish)).key.lstrip("/")
+            key = (await body_of(request, _Republish)).key.lstrip("/")
         except ConfigError as error:
-            return _refused(error)
+            return refused(error)
         facts = await run_in_threadpool(self._archive.republish, key)
         if facts is None:
             return JSONResponse({"error": f"{key} is not published"}, status_code=404)
         return JSONResponse({"key": key, "size": facts.size, "etag": facts.etag, "sha256": facts.sha256})
 
 
-async def _body(request: Request, model: type[Model]) -> Model:
+async def body_of(request: Request, model: type[Model]) -> Model:
+    """The JSON of a control request.
+
+    Raises:
+        ConfigError: It is none, or does not fit.
+    """
     try:
         data: Any = await request.json()
     except ValueError:
@@ -103,5 +108,6 @@ async def _body(request: Request, model: type[Model]) -> Model:
     return validated(model, data, request.url.path)
 
 
-def _refused(error: ConfigError) -> JSONResponse:
+def refused(error: ConfigError) -> JSONResponse:
+    """A control request that makes no sense."""
     return JSONResponse({"error": str(error)}, status_code=400)

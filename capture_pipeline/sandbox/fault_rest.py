@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.sandbox.fault_script import BAD_ROWS, FaultRule
@@ -53,7 +54,7 @@ def spoilt_body(value: Any, rule: FaultRule | None, *, micro: bool) -> bytes:
     """The JSON text of an answer; `clock_skew` moves server times, `bad_json` ends in the middle."""
     if rule is not None and rule.fault == "clock_skew" and isinstance(value, dict) and "serverTime" in value:
         value["serverTime"] += round(rule.number("skew_s", 60) * (1e6 if micro else 1e3))
-    body = json.dumps(value, separators=(",", ":")).encode()
+    body = msgspec.json.encode(value)
     return body[: max(1, len(body) // 2)] if rule is not None and rule.fault == "bad_json" else body
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.errors import ConfigError
+from capture_pipeline.sandbox import fault_stream
 from capture_pipeline.sandbox.frames import HEADER
 
 CHECKSUM = ".CHECKSUM"
@@ -27,6 +28,10 @@ class Stage(StrEnum):
     """On the checksum file alone."""
     REST = "rest"
     """On what a REST answer says."""
+    UPGRADE = "upgrade"
+    """On the request that opens a stream connection."""
+    STREAM = "stream"
+    """On a stream connection and its messages."""
 
 
 _HTTP = (
@@ -96,12 +101,14 @@ STAGES: dict[str, Stage] = {
     **dict.fromkeys(_CONTENT, Stage.CONTENT),
     **dict.fromkeys(_CHECKSUM, Stage.CHECKSUM),
     **dict.fromkeys(_REST, Stage.REST),
+    **dict.fromkeys(fault_stream.UPGRADE_KINDS, Stage.UPGRADE),
+    **dict.fromkeys(fault_stream.CONNECTION_KINDS + fault_stream.MESSAGE_KINDS, Stage.STREAM),
 }
 """Every kind of fault and where it acts."""
 _ONCE_REST = {"short_page", "rest_bad_row", "bad_json"}
 ON_RANGE_ONLY = frozenset({"wrong_etag_on_range", "ignore_range"})
 """Kinds that hit only requests with a Range header."""
-_NUMBERS = {"retry_after", "stall_s", "at", "bytes_per_s", "inflate_mb", "row", "rows", "skew_s", "cut"}
+_NUMBERS = {"retry_after", "stall_s", "at", "bytes_per_s", "inflate_mb", "row", "rows", "skew_s", "cut"} | fault_stream.NUMBERS
 _FIELDS = tuple(HEADER.split(","))
 _TEXTS = {"to", "start", "end", "field", "value"}
 BAD_ROWS = ("missing", "nan", "number", "null", "string_time")
@@ -140,6 +147,8 @@ class Match(BaseModel):
         path: Glob over the whole path; `*` also matches slashes. For faults of a file it is the zip's path.
         method: GET or HEAD; None for both.
         query: Globs over query parameters, each of which must be there.
+        stream: Glob over the stream's name; None for all. Of stream faults only, as the next one.
+        connection: Numbers of stream connections, counted from 1; None for all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -147,6 +156,18 @@ class Match(BaseModel):
     path: str = "*"
     method: str | None = None
     query: dict[str, str] = {}
+    stream: str | None = None
+    connection: int | tuple[int, ...] | None = None
+
+    @property
+    def is_of_all_connections(self) -> bool:
+        """Whether it leaves open which connection is meant."""
+        return self.path == "*" and not self.query and self.connection is None
+
+    def hits_connection(self, number: int, path: str, query: dict[str, str]) -> bool:
+        """Whether a stream connection is meant."""
+        numbers = (self.connection,) if isinstance(self.connection, int) else self.connection
+        return (numbers is None or number in numbers) and self.hits(self.method or "GET", path, query)
 
     def hits(self, method: str, path: str, query: dict[str, str]) -> bool:
         """Whether a request is meant."""
@@ -163,9 +184,9 @@ class FaultRule(BaseModel):
     Attributes:
         match: Which requests.
         fault: Kind.
-        times: How often it is injected; by default once for HTTP faults, always for faults of files.
-        after: How many matching requests pass before.
-        every: After them, only each n-th matching request is hit.
+        times: How often it is injected; by default once for HTTP and stream faults, always for faults of files and those with `every_s`.
+        after: How many matching requests pass before; of stream faults messages, counted on each connection by itself.
+        every: After them, only each n-th matching request or message is hit.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -186,6 +207,9 @@ class FaultRule(BaseModel):
             raise ValueError("redirect needs `to`, an address")
         if self.fault == "rest_hole":
             self._check_hole()
+        if (self.match.stream, self.match.connection) != (None, None) and self.stage is not Stage.STREAM:
+            raise ValueError("match.stream and match.connection belong to faults of streams")
+        fault_stream.check(self.fault, self.parameters)
         if self.fault == "rest_bad_row" and self.parameters.get("value", BAD_ROWS[0]) not in BAD_ROWS:
             raise ValueError(f"value of rest_bad_row must be one of {', '.join(BAD_ROWS)}, not {self.parameters['value']!r}")
         return self
@@ -205,7 +229,8 @@ class FaultRule(BaseModel):
     def most(self) -> float:
         """How often it is injected at most."""
         if self.times is None:
-            return 1 if self.stage is Stage.HTTP or self.fault in _ONCE_REST else float("inf")
+            once = self.stage in {Stage.HTTP, Stage.UPGRADE, Stage.STREAM} or self.fault in _ONCE_REST
+            return 1 if once and "every_s" not in self.parameters else float("inf")
         return float("inf") if self.times == "always" else self.times
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from capture_pipeline.sandbox.fault_script import CHECKSUM, ON_RANGE_ONLY, FaultRule, Stage
@@ -28,14 +29,34 @@ class Ask:
 
 
 @dataclass
-class _Line:
+class Line:
+    """A rule and what became of it.
+
+    Attributes:
+        rule: The rule.
+        matched: Requests or messages it matched.
+        injected: How often it was injected.
+        seen: Of stream faults: matching messages by connection; 0 where all connections are meant.
+        due_us: Of periodic stream faults: market time of the next one.
+    """
+
     rule: FaultRule
     matched: int = 0
     injected: int = 0
+    seen: dict[int, int] = field(default_factory=dict)
+    due_us: int | None = None
 
     def is_due(self) -> bool:
         """Whether the next matching request is hit."""
         number = self.matched - self.rule.after
+        return number >= 0 and number % self.rule.every == 0 and self.injected < self.rule.most
+
+    def counts(self, connection: int) -> bool:
+        """Count a matching message of a connection; whether it is hit."""
+        number = self.seen.get(connection, 0)
+        self.seen[connection] = number + 1
+        self.matched += 1
+        number -= self.rule.after
         return number >= 0 and number % self.rule.every == 0 and self.injected < self.rule.most
 
 
@@ -45,12 +66,13 @@ class FaultBook:
     def __init__(self, rules: tuple[FaultRule, ...] = ()) -> None:
         """Start with a script, nothing counted."""
         self._lock = threading.Lock()
-        self._lines = [_Line(rule) for rule in rules]
+        self._lines = [Line(rule) for rule in rules]
+        self._asked: Counter[str] = Counter()
 
     def replace(self, rules: tuple[FaultRule, ...]) -> None:
         """Take another script; all counts start again."""
         with self._lock:
-            self._lines = [_Line(rule) for rule in rules]
+            self._lines = [Line(rule) for rule in rules]
 
     def state(self) -> list[dict[str, Any]]:
         """Each rule with how many requests it matched and how often it was injected."""
@@ -61,7 +83,23 @@ class FaultBook:
     def injected(self, kind: str) -> int:
         """How often a kind was injected."""
         with self._lock:
-            return sum(line.injected for line in self._lines if line.rule.fault == kind)
+            return sum(line.injected for line in self._lines if line.rule.fault == kind) + self._asked[kind]
+
+    def note(self, kind: str) -> None:
+        """Count a fault that was asked for by hand, without a rule."""
+        with self._lock:
+            self._asked[kind] += 1
+
+    @property
+    def by_hand(self) -> dict[str, int]:
+        """How often each kind was injected without a rule."""
+        with self._lock:
+            return dict(self._asked)
+
+    def stream_lines(self) -> list[Line]:
+        """The rules about streams that are not used up; they are counted by whoever applies them, in one thread."""
+        with self._lock:
+            return [line for line in self._lines if line.rule.stage is Stage.STREAM and line.injected < line.rule.most]
 
     def take(self, stage: Stage, ask: Ask) -> FaultRule | None:
         """The first rule of a stage that is due for a request; every rule that matches counts it."""
@@ -95,7 +133,7 @@ class FaultBook:
         with self._lock:
             return next((line.rule for line in self._matching(stage, ask, any_method=True) if line.is_due()), None)
 
-    def _matching(self, stage: Stage, ask: Ask, *, any_method: bool = False) -> list[_Line]:
+    def _matching(self, stage: Stage, ask: Ask, *, any_method: bool = False) -> list[Line]:
         found = []
         for line in self._lines:
             rule = line.rule

@@ -37,12 +37,12 @@ _SPOT_DECIMALS = 8
 
 
 def decimal_text(values: Ints, decimals: int) -> pl.Series:
-    """Integers in units of the last decimal as text: 1234 with two decimals is 12.34."""
+    """Integers from 0 on, in units of the last decimal, as text: 1234 with two decimals is 12.34."""
     whole = pl.Series(values, dtype=pl.Int64)
     if not decimals:
         return whole.cast(pl.String)
-    unit = 10**decimals
-    text: pl.Series = (whole // unit).cast(pl.String) + "." + (whole % unit).cast(pl.String).str.zfill(decimals)
+    digits = whole.cast(pl.String).str.zfill(decimals + 1)
+    text: pl.Series = digits.str.slice(0, digits.str.len_bytes() - decimals) + "." + digits.str.slice(-decimals)
     return text
 
 

@@ -42,6 +42,11 @@ class TradingHours:
         inside = (at >= 0) & (self._ends[at] >= opens + length_us)
         return ~inside
 
+    def closed_since(self, time_us: int) -> int | None:
+        """Start of the closed time that holds a time; None where it is open."""
+        at = int(np.searchsorted(self._starts, time_us, side="right")) - 1
+        return int(self._starts[at]) if at >= 0 and time_us < self._ends[at] else None
+
     def day_edges(self, day: int, step_us: int) -> tuple[Ints, NDArray[np.bool_]]:
         """A day cut into cells of at most `step_us`, none of them partly closed.
 

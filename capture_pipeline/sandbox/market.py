@@ -11,6 +11,7 @@ import numpy as np
 from capture_pipeline.binance.periods import DAY_US, Interval, Month
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.bars import Bars, coarser, filled, from_trades, joined
+from capture_pipeline.sandbox.book import Book
 from capture_pipeline.sandbox.hours import TradingHours
 from capture_pipeline.sandbox.noise import Ints
 from capture_pipeline.sandbox.settings import Outage, SandboxConfig
@@ -30,6 +31,7 @@ class SyntheticMarket:
             hours = TradingHours(spec.listed or LISTED_US, spec.delisted, _outages_of(spec.symbol, config.outages))
             for market in Market:
                 self._tapes[market, spec.symbol] = Tape(config.seed, str(market), spec, hours)
+        self._books = {of: Book(config.seed, str(of[0]), tape) for of, tape in self._tapes.items()}
         self._months: OrderedDict[tuple[Market, str, Month, Interval], Bars] = OrderedDict()
         self._rows = 0
         self._lock = threading.Lock()
@@ -45,6 +47,14 @@ class SyntheticMarket:
             KeyError: It is not one of the market's.
         """
         return self._tapes[market, symbol]
+
+    def book(self, market: Market, symbol: str) -> Book:
+        """The order book of a symbol.
+
+        Raises:
+            KeyError: It is not one of the market's.
+        """
+        return self._books[market, symbol]
 
     def trades(self, market: Market, symbol: str, start_us: int, end_us: int) -> Trades:
         """Trades in `[start_us, end_us)`."""

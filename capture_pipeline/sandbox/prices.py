@@ -37,6 +37,21 @@ def knot_ticks(key: np.uint64, base_ticks: int, first_knot: int, count: int) -> 
     return np.maximum(1, np.rint(base_ticks * factor)).astype(np.int64)
 
 
+def path_ticks(key: np.uint64, base_ticks: int, time_us: Ints) -> Ints:
+    """The path in ticks at some times.
+
+    Args:
+        key: Of the symbol's path.
+        base_ticks: As for `knot_ticks`.
+        time_us: Microseconds UTC, never decreasing, at least one.
+    """
+    first = int(time_us[0]) // KNOT_US
+    path = knot_ticks(key, base_ticks, first, int(time_us[-1]) // KNOT_US - first + 2)
+    knot = time_us // KNOT_US - first
+    ticks: Ints = path[knot] + (path[knot + 1] - path[knot]) * (time_us % KNOT_US) // KNOT_US
+    return ticks
+
+
 def _octave(key: np.uint64, octave: int, knots: Ints, period: int) -> NDArray[np.float64]:
     """Values in [-1, 1] that change their direction every `period` knots."""
     first = int(knots[0]) // period

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -19,7 +19,6 @@ from capture_pipeline.sandbox.limiter import Admission, Limiter
 from capture_pipeline.sandbox.log import note_fault
 from capture_pipeline.sandbox.rest import Endpoint, RestApi
 from capture_pipeline.sandbox.rest_params import Params, RestError
-from capture_pipeline.sandbox.rest_trading import TradingApi
 
 _WEIGHTS = {
     Market.SPOT: {"ping": 1, "time": 1, "exchangeInfo": 20, "aggTrades": 4},
@@ -33,6 +32,13 @@ _DEFAULT_LIMIT = {Market.SPOT: 100, Market.UM: 500}
 _KLINES_DEFAULT, _KLINES_MOST = 500, {Market.SPOT: 1000, Market.UM: 1500}
 _TOO_MANY = "Too many requests; current limit is {} request weight per 1 MINUTE. Please use WebSocket Streams for live updates."
 _BANNED = "Way too many requests; IP banned until {}. Please use WebSocket Streams for live updates."
+
+
+class Trading(Protocol):
+    """Depth and trades, of a market or of a recording."""
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """The endpoints by name."""
 
 
 def weight_of(market: Market, endpoint: str, query: dict[str, str]) -> int:
@@ -50,7 +56,7 @@ def weight_of(market: Market, endpoint: str, query: dict[str, str]) -> int:
 class RestHost:
     """All endpoints of one market."""
 
-    def __init__(self, market: Market, api: RestApi, trading: TradingApi, limiter: Limiter, faults: FaultBook, budget: int) -> None:
+    def __init__(self, market: Market, api: RestApi, trading: Trading, limiter: Limiter, faults: FaultBook, budget: int) -> None:
         """Keep the parts."""
         self._market = market
         self._api = api
@@ -64,7 +70,7 @@ class RestHost:
         return [Route(f"{self._market.rest_root}/{{name}}", self.answer, methods=["GET"])]
 
     async def answer(self, request: Request) -> Response:
-        """Admit, compute in a thread, answer."""
+        """Admit, compute, answer."""
         name: str = request.path_params["name"]
         if name not in self._endpoints:
             return Response("<html><head><title>404 Not Found</title></head></html>", status_code=404, media_type="text/html")
@@ -77,7 +83,9 @@ class RestHost:
         note_fault(request.scope, rule)
         micro = self._market is Market.SPOT and request.headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND"
         try:
-            body = await run_in_threadpool(self._body, name, Params(query), rule, micro)
+            # Klines of a year take long. All else is answered at once: a thread of its own would wait for the streams' many times.
+            asked = name, Params(query), rule, micro
+            body = await run_in_threadpool(self._body, *asked) if name == "klines" else self._body(*asked)
         except RestError as error:
             return _error(error.status, error.code, error.msg, headers)
         return Response(body, headers=headers, media_type="application/json")

@@ -6,7 +6,6 @@ from typing import Any
 
 from capture_pipeline.binance.periods import HOUR_US
 from capture_pipeline.binance.urls import Market
-from capture_pipeline.sandbox.book import Book
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.frames import Scale
 from capture_pipeline.sandbox.market import SyntheticMarket
@@ -22,12 +21,11 @@ _NO_BOUND = 1 << 40
 class TradingApi:
     """Depth and trades of one host."""
 
-    def __init__(self, market: Market, synthetic: SyntheticMarket | None, clock: SandboxClock, seed: int) -> None:
+    def __init__(self, market: Market, synthetic: SyntheticMarket | None, clock: SandboxClock) -> None:
         """Keep the market; None where only recorded klines are served, which is answered with an error."""
         self._market = market
         self._synthetic = synthetic
         self._clock = clock
-        self._seed = seed
 
     def endpoints(self) -> dict[str, Endpoint]:
         """The endpoints by name."""
@@ -41,10 +39,9 @@ class TradingApi:
         if not spot and limit not in _UM_DEPTHS:
             raise RestError(-4021, f"'{limit}' is not valid depth limit.")
         self._finish(params)
-        tape, now = market.tape(self._market, symbol), self._clock.now_us()
-        book = Book(self._seed, str(self._market), tape)
+        book, now = market.book(self._market, symbol), self._clock.now_us()
         shot = book.snapshot(book.slot_of(now), limit)
-        scale = Scale(tape.spec, self._market)
+        scale = Scale(book.spec, self._market)
         times = {} if spot else {"E": now // 1000, "T": shot.time_us // 1000}
         return {"lastUpdateId": shot.last_update_id, **times, "bids": _levels(shot.bids, scale), "asks": _levels(shot.asks, scale)}
 
@@ -91,6 +88,6 @@ class TradingApi:
         return self._synthetic
 
 
-def _levels(levels: Ints, scale: Scale) -> list[list[str]]:
+def _levels(levels: Ints, scale: Scale) -> list[tuple[str, str]]:
     prices, sizes = scale.text("price", levels[:, 0].copy()), scale.text("lot", levels[:, 1].copy())
-    return [list(level) for level in zip(prices, sizes, strict=True)]
+    return list(zip(prices.to_list(), sizes.to_list(), strict=True))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from signal import SIGINT, SIGTERM, signal
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Self, cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -27,11 +28,16 @@ from capture_pipeline.sandbox.limiter import Limiter
 from capture_pipeline.sandbox.log import RequestLog
 from capture_pipeline.sandbox.market import SyntheticMarket
 from capture_pipeline.sandbox.recorded import RecordedSource
+from capture_pipeline.sandbox.replay import ReplayFeed, ReplaySource, ReplayTrading
 from capture_pipeline.sandbox.rest import RestApi
 from capture_pipeline.sandbox.rest_http import RestHost
 from capture_pipeline.sandbox.rest_trading import TradingApi
 from capture_pipeline.sandbox.settings import SandboxConfig, load_config
 from capture_pipeline.sandbox.sources import Source
+from capture_pipeline.sandbox.stream_control import StreamControl
+from capture_pipeline.sandbox.stream_feed import MarketFeed
+from capture_pipeline.sandbox.stream_hub import StreamHub
+from capture_pipeline.sandbox.stream_messages import Feed
 from capture_pipeline.sandbox.synthetic import SyntheticSource
 
 _START_S, _STOP_S = 20.0, 5.0
@@ -48,6 +54,7 @@ class Sandbox:
         archive: The published files.
         faults: The fault script at work.
         log: The requests.
+        streams: The stream connections.
         app: The ASGI application; its connections must come through `OpenProtocol` for faults that reset or cut them.
     """
 
@@ -60,16 +67,25 @@ class Sandbox:
         self.config = config = config or SandboxConfig()
         self.market: SyntheticMarket | None = None
         self.source: Source
-        now = config.now
-        if config.recorded is not None:
+        self._replay: ReplayFeed | None = None
+        now, speed = config.now, 0 if config.frozen else config.speed
+        feed: Feed | None = None
+        if config.replay is not None:
+            feed = self._replay = ReplayFeed(config.replay)
+            self.source, now = ReplaySource(self._replay), self._replay.first_us
+        elif config.recorded is not None:
             recorded = RecordedSource(config.recorded, config.market)
             self.source, now = recorded, now or recorded.published_by(config.monthly_delay_hours, config.daily_delay_hours)
         else:
             self.market = SyntheticMarket(config)
-            self.source = SyntheticSource(self.market, config)
-        self.clock = SandboxClock(now, speed=0 if config.frozen else config.speed)
+            self.source, feed = SyntheticSource(self.market, config), MarketFeed(self.market)
+        # A replay's clock waits for the first listener, who would miss its beginning otherwise.
+        self.clock = SandboxClock(now, speed=0 if self._replay else speed)
         self.faults = FaultBook(config.faults)
         self.log = RequestLog()
+        self.streams = StreamHub(feed, self.clock, self.faults, self.log, config)
+        if self._replay is not None:
+            self.streams.on_first = lambda: self.clock.set_speed(speed)
         delays = {"monthly_delay_hours": config.monthly_delay_hours, "daily_delay_hours": config.daily_delay_hours}
         self.archive = Archive(self.source, self.clock, **delays)
         self.app = Front(Starlette(routes=self._routes()), self.faults, self.log, self.clock)
@@ -82,14 +98,15 @@ class Sandbox:
     def _routes(self) -> list[Route]:
         hosts = [route for market in Market for route in self._rest(market).routes()]
         control = Control(self.clock, self.log, self.faults, self.archive)
-        return [*control.routes(), *hosts, *ArchiveHost(self.archive, self.faults).routes()]
+        streams = StreamControl(self.streams)
+        return [*control.routes(), *streams.routes(), *hosts, *ArchiveHost(self.archive, self.faults).routes()]
 
     def _rest(self, market: Market) -> RestHost:
         config = self.config
         budget = config.weight_budget if market is Market.SPOT else config.um_weight_budget
         limiter = Limiter(budget, requests_until_ban=config.requests_until_ban, ban_s=config.ban_s)
         api = RestApi(market, self.source, self.clock, budget)
-        trading = TradingApi(market, self.market, self.clock, config.seed)
+        trading = ReplayTrading(self._replay) if self._replay else TradingApi(market, self.market, self.clock)
         return RestHost(market, api, trading, limiter, self.faults, budget)
 
 
@@ -101,6 +118,7 @@ class _Server(uvicorn.Server):
             sandbox.app,
             host="127.0.0.1",
             http=OpenProtocol,
+            ws=cast("type[asyncio.Protocol]", sandbox.streams.connection),
             loop="asyncio",
             lifespan="off",
             log_config=None,

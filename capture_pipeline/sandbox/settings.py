@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from capture_pipeline.binance.periods import Interval, parse_time
+from capture_pipeline.binance.streams import CONNECTION_LIFE_S, PING_EVERY_S, PONG_WITHIN_S
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.sandbox.fault_script import FaultRule
@@ -114,6 +115,11 @@ class SandboxConfig(_Strict):
         um_weight_budget: The same on the futures host.
         requests_until_ban: Requests sent despite 429 that bring 418.
         ban_s: Length of a ban, real seconds.
+        ping_every_s: Pings on stream connections, real seconds.
+        pong_within_s: How long a pong may take, real seconds.
+        connection_life_s: Age at which a stream connection is closed, sandbox seconds.
+        stream_buffer_bytes: A stream connection with more unsent bytes is closed as too slow.
+        replay: Serve this recorded session in place of the market.
         recorded: Serve real kline files below this directory in place of the market.
         market: Market of recorded files whose path does not state it.
         faults: Fault script.
@@ -135,9 +141,20 @@ class SandboxConfig(_Strict):
     um_weight_budget: int = Field(2400, ge=1)
     requests_until_ban: int = Field(10, ge=1)
     ban_s: float = Field(120.0, gt=0)
+    ping_every_s: float = Field(float(PING_EVERY_S), gt=0)
+    pong_within_s: float = Field(float(PONG_WITHIN_S), gt=0)
+    connection_life_s: float = Field(float(CONNECTION_LIFE_S), gt=0)
+    stream_buffer_bytes: int = Field(16 << 20, ge=1024)
+    replay: Path | None = None
     recorded: Path | None = None
     market: Market | None = None
     faults: tuple[FaultRule, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SandboxConfig:
+        if self.replay is not None and self.recorded is not None:
+            raise ValueError("replay and recorded exclude each other")
+        return self
 
     def all_symbols(self) -> list[SymbolSpec]:
         """Configured and synthetic symbols, each with its listing time."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from capture_pipeline.binance.periods import DAY_US, MINUTE_US
 from capture_pipeline.sandbox.hours import TradingHours
 from capture_pipeline.sandbox.noise import Ints, bits, field, key_of
-from capture_pipeline.sandbox.prices import KNOT_US, knot_ticks
+from capture_pipeline.sandbox.prices import path_ticks
 from capture_pipeline.sandbox.symbols import SymbolSpec
 
 _JITTER_BITS = 10
@@ -114,6 +114,10 @@ class Tape:
             day -= 1
         return self.days(0, 0)
 
+    def middle(self, time_us: Ints) -> Ints:
+        """The smooth price around which trades scatter, in ticks, at times that never decrease."""
+        return path_ticks(self._path_key, self.spec.base_ticks, time_us)
+
     def _day(self, day: int) -> Trades:
         with self._lock:
             if day in self._days:
@@ -136,7 +140,7 @@ class Tape:
         time_us = self._times(edges, self._weights(edges, is_open), field(random, 0, _JITTER_BITS))
         size = field(random, 10, 12)
         quantity = 1 + (size * size * self.spec.largest_lots >> 24)
-        return Trades(ids, time_us, self._prices(day, time_us, field(random, 22, 10)), quantity, field(random, 32, 1))
+        return Trades(ids, time_us, self._prices(time_us, field(random, 22, 10)), quantity, field(random, 32, 1))
 
     def _weights(self, edges: Ints, is_open: NDArray[np.bool_]) -> Ints:
         lengths = np.diff(edges)
@@ -159,11 +163,8 @@ class Tape:
         times: Ints = edges[cell] + (place - before[cell]) * np.diff(edges)[cell] // weights[cell]
         return times
 
-    def _prices(self, day: int, time_us: Ints, spread: Ints) -> Ints:
-        first = day * DAY_US // KNOT_US
-        path = knot_ticks(self._path_key, self.spec.base_ticks, first, DAY_US // KNOT_US + 1)
-        knot = time_us // KNOT_US - first
-        middle = path[knot] + (path[knot + 1] - path[knot]) * (time_us % KNOT_US) // KNOT_US
+    def _prices(self, time_us: Ints, spread: Ints) -> Ints:
+        middle = self.middle(time_us)
         # Trades scatter by up to a four-thousandth of the price, and by a tick at least.
         prices: Ints = np.maximum(1, middle + ((spread - 512) * np.maximum(2, middle >> 12) >> 9))
         return prices

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import zipfile
 from datetime import date
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ import pytest
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market
 from capture_pipeline.sandbox.bars import filled, from_trades
-from capture_pipeline.sandbox.book import IDS_PER_SLOT, Book
 from capture_pipeline.sandbox.market import SyntheticMarket
 from capture_pipeline.sandbox.server import Sandbox, SandboxConfig
 from capture_pipeline.sandbox.settings import Outage
@@ -178,17 +176,3 @@ def test_omissions_and_differences_are_in_archive_files_only() -> None:
     assert [float(b[2]) - float(a[2]) for a, b in differing] == [1.5]
     start, end = daily.bounds
     assert len(box.source.klines(KlineQuery(Market.SPOT, "BTCUSDT", Interval.H1, start, end - 1, 1000), NEVER)) == 24
-
-
-def test_book_is_ordered_deterministic_and_its_ids_grow_by_slot() -> None:
-    """Bids fall, asks rise, they do not cross, and each slot uses the same range of ids."""
-    tape = market_of().tape(Market.SPOT, "BTCUSDT")
-    book = Book(1, "spot", tape)
-    slot = book.slot_of(DAY)
-    shot, again = book.snapshot(slot, 5000), book.snapshot(slot, 5000)
-    assert np.array_equal(shot.bids, again.bids)
-    assert shot.bids.shape == shot.asks.shape == (5000, 2)
-    assert all(high > low for high, low in pairwise(shot.bids[:, 0].tolist()))
-    assert shot.bids[0, 0] < shot.asks[0, 0]
-    assert book.last_id(slot + 1) - shot.last_update_id == IDS_PER_SLOT
-    assert np.array_equal(book.snapshot(slot, 100).asks, shot.asks[:100])

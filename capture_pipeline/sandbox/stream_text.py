@@ -1,0 +1,84 @@
+"""Stream messages of the synthetic market, in the exchange's field order and number format: eight decimals, compact JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from capture_pipeline.sandbox.book import Best, Diffs, Side
+from capture_pipeline.sandbox.frames import Scale
+from capture_pipeline.sandbox.noise import Ints
+from capture_pipeline.sandbox.stream_messages import Key, Message
+from capture_pipeline.sandbox.tape import Trades
+
+
+def trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
+    """`@trade`."""
+    return [
+        Message(
+            at,
+            key,
+            f'{{"e":"trade","E":{t},"s":"{symbol}","t":{i},"p":"{p}","q":"{q}","T":{t},"m":{maker},"M":true}}'.encode(),
+            i,
+            i,
+        )
+        for at, t, i, p, q, maker in _trades(trades, key, scale)
+    ]
+
+
+def agg_trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
+    """`@aggTrade`: each trade is an aggregate of its own, as in REST."""
+    return [
+        Message(
+            at,
+            key,
+            f'{{"e":"aggTrade","E":{t},"s":"{symbol}","a":{i},"p":"{p}","q":"{q}","f":{i},"l":{i},"T":{t},"m":{maker},"M":true}}'.encode(),
+            i,
+            i,
+        )
+        for at, t, i, p, q, maker in _trades(trades, key, scale)
+    ]
+
+
+def depth_messages(diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Message]:
+    """`@depth`, at any speed."""
+    times, first, last = diffs.time_us.tolist(), diffs.first_id.tolist(), diffs.last_id.tolist()
+    bids, asks = _levels(diffs.bids, scale), _levels(diffs.asks, scale)
+    return [
+        Message(
+            at,
+            key,
+            f'{{"e":"depthUpdate","E":{t},"s":"{symbol}","U":{low},"u":{high},"b":[{b}],"a":[{a}]}}'.encode(),
+            low,
+            high,
+        )
+        for at, t, low, high, b, a in zip(times, _sent(diffs.time_us, key), first, last, bids, asks, strict=True)
+    ]
+
+
+def ticker_messages(best: Best, key: Key, symbol: str, scale: Scale) -> list[Message]:
+    """`@bookTicker`, which carries no time."""
+    columns = [scale.text(kind, best.rows[:, place].copy()) for place, kind in enumerate(("price", "lot", "price", "lot"))]
+    rows = zip(best.time_us.tolist(), best.last_id.tolist(), *columns, strict=True)
+    return [
+        Message(at, key, f'{{"u":{u},"s":"{symbol}","b":"{b}","B":"{bq}","a":"{a}","A":"{aq}"}}'.encode(), u, u)
+        for at, u, b, bq, a, aq in rows
+    ]
+
+
+def _trades(trades: Trades, key: Key, scale: Scale) -> Iterator[tuple[int, int, int, str, str, str]]:
+    texts = scale.text("price", trades.price), scale.text("lot", trades.quantity)
+    makers = ("false" if taker else "true" for taker in trades.taker_buys.tolist())
+    return zip(trades.time_us.tolist(), _sent(trades.time_us, key), trades.ids.tolist(), *texts, makers, strict=True)
+
+
+def _sent(time_us: Ints, key: Key) -> list[int]:
+    times: list[int] = (time_us if key.micro else time_us // 1000).tolist()
+    return times
+
+
+def _levels(side: Side, scale: Scale) -> list[str]:
+    """The levels of each diff, joined."""
+    texts = ('["' + scale.text("price", side.price) + '","' + scale.text("lot", side.quantity) + '"]').to_list()
+    bounds = side.bounds.tolist()
+    return [",".join(texts[first:end]) for first, end in pairwise(bounds)]

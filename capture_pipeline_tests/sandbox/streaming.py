@@ -1,0 +1,105 @@
+"""What the tests of streams share: a sandbox on loopback and clients of its streams."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from capture_pipeline.binance.periods import parse_time
+from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer
+
+NOW = "2025-02-20T10:30:00Z"
+NOW_US = parse_time(NOW)
+TRADE, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
+BOTH = f"/stream?streams={TRADE}/{DEPTH}"
+BUSY = {"symbol": "BTCUSDT", "base_price": 60000, "tick_size": "0.01", "lot_size": "0.00001", "trades_per_day": 200_000}
+
+
+class Exchange:
+    """A running sandbox."""
+
+    def __init__(self, server: SandboxServer) -> None:
+        self.server = server
+        self.url = server.url
+
+    def connect(self, path: str = BOTH) -> ClientConnection:
+        """A client whose messages are not limited and whose queue is long."""
+        address = self.url.replace("http", "ws", 1) + path
+        return connect(address, max_size=None, max_queue=None, compression=None, ping_interval=None)
+
+    def get(self, path: str, **params: Any) -> Any:
+        """A REST answer."""
+        answer = requests.get(self.url + path, params=params, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def control(self, what: str, document: Any = None, method: str = "POST") -> Any:
+        """A control request."""
+        answer = requests.request(method if document is not None else "GET", f"{self.url}/_sandbox/{what}", json=document, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def advance(self, seconds: float) -> None:
+        """Let market time go by."""
+        self.control("clock", {"advance_s": seconds})
+
+    def faults(self, *rules: dict[str, Any]) -> None:
+        """Replace the fault script."""
+        self.control("faults", list(rules), "PUT")
+
+    def injected(self) -> list[int]:
+        """How often each rule was injected."""
+        return [rule["injected"] for rule in self.control("faults")["faults"]]
+
+    def connections(self) -> list[dict[str, Any]]:
+        """All connections, those that are over first."""
+        state = self.control("streams")
+        return [*state["gone"], *state["connections"]]
+
+
+@contextmanager
+def exchange(**settings: Any) -> Iterator[Exchange]:
+    """A sandbox with one busy symbol and a clock that stands unless told otherwise."""
+    config = {"now": NOW, "frozen": True, "symbols": [BUSY], "weight_budget": 10**6, **settings}
+    with SandboxServer(SandboxConfig.model_validate(config)) as server:
+        yield Exchange(server)
+
+
+def until(condition: Callable[[], bool], within_s: float = 10) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.01)
+
+
+def take(client: ClientConnection, count: int) -> list[bytes]:
+    """The next messages, as bytes."""
+    return [client.recv(timeout=10, decode=False) for _ in range(count)]
+
+
+def parsed(client: ClientConnection, count: int) -> list[dict[str, Any]]:
+    """The data of the next messages of a combined stream."""
+    return [json.loads(message)["data"] for message in take(client, count)]
+
+
+def rest_of(client: ClientConnection) -> tuple[list[bytes], ConnectionClosed]:
+    """All messages until the connection is over, and how it ended."""
+    messages = []
+    while True:
+        try:
+            messages.append(client.recv(timeout=10, decode=False))
+        except ConnectionClosed as closed:
+            return messages, closed
+
+
+def code_of(closed: ConnectionClosed) -> int:
+    """The close code; 1006 where there was none."""
+    return closed.rcvd.code if closed.rcvd else 1006
