@@ -73,7 +73,8 @@ class Side:
         if not changes:
             return
         levels, prices, heap, sign = self.levels, _prices, self._heap, self.sign
-        usual = _USUAL.fullmatch(" ".join([quantity for _, quantity in changes]) + " ")
+        if not _USUAL.fullmatch(" ".join([quantity for _, quantity in changes]) + " "):
+            changes = [(price_text, decimal_text(units(quantity))) for price_text, quantity in changes]
         for price_text, quantity in changes:
             price = prices.get(price_text)
             if price is None:
@@ -81,11 +82,6 @@ class Side:
             if quantity == ZERO:
                 levels.pop(price, None)
                 continue
-            if not usual:
-                quantity = decimal_text(units(quantity))  # noqa: PLW2901 - the same quantity as the exchange usually writes it
-                if quantity == ZERO:
-                    levels.pop(price, None)
-                    continue
             if price not in levels:
                 heapq.heappush(heap, sign * price)
             levels[price] = quantity

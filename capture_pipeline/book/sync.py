@@ -19,9 +19,9 @@ from capture_pipeline.book.audit import Audit, AuditLog, AuditOutcome
 from capture_pipeline.book.levels import Book
 from capture_pipeline.errors import MalformedData
 
-MOST_BUFFERED = 10_000
-"""Diffs kept while no snapshot comes, a quarter of an hour; then the oldest are dropped, and an older snapshot is too old."""
-MOST_LOGGED = 6_000
+MOST_BUFFERED = 1_000
+"""Diffs kept while no snapshot comes, a hundred seconds and some ten MB; then the oldest are dropped, and an older snapshot is too old."""
+MOST_LOGGED = 1_000
 """Diffs kept while an audit is wanted; beyond them it has to be wanted anew."""
 _PRUNE_EVERY = 1_000
 

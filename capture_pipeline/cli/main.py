@@ -8,6 +8,7 @@ from capture_pipeline.cli.check import check_command
 from capture_pipeline.cli.console import EXIT_INTERRUPTED
 from capture_pipeline.cli.demo import demo_command
 from capture_pipeline.cli.fetch import backfill_command, gaps_command, recheck_command, topup_command
+from capture_pipeline.cli.golden import diagnose_command, import_command, validate_command
 from capture_pipeline.cli.inspect import config_group, coverage_command, sql_command
 from capture_pipeline.cli.session import preflight_command, session_group
 from capture_pipeline.cli.ui import ui_command
@@ -42,6 +43,9 @@ for command in (
     sql_command,
     session_group,
     preflight_command,
+    validate_command,
+    diagnose_command,
+    import_command,
     config_group,
     sandbox,
     demo_command,

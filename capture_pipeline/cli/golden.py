@@ -1,0 +1,123 @@
+"""`capture validate`, `diagnose` and `import`: what is done with recordings that are there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from capture_pipeline.cli.console import EXIT_FAILED, emit_json, emit_table, one_line_errors
+from capture_pipeline.golden.diagnose import PARTS, Diagnosis, diagnose
+from capture_pipeline.golden.gates import thresholds_of
+from capture_pipeline.golden.import_session import import_session
+from capture_pipeline.golden.importers import Origin
+from capture_pipeline.golden.report import Report, Verdict
+from capture_pipeline.golden.validate import validate
+from capture_pipeline.settings import load_settings
+
+_MOST_LISTED = 40
+_THERE = click.Path(exists=True, path_type=Path)
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The settings' file, for its thresholds; by default the nearest pipeline.yaml.",
+)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command("validate")
+@click.argument("path", type=_THERE)
+@click.option("--json", "as_json", is_flag=True, help="Write every check and figure as JSON.")
+@click.option("--book/--no-book", default=None, help="Replay the order books too; without either, for recordings up to 64 MB.")
+@_CONFIG
+def validate_command(path: Path, as_json: bool, book: bool | None, config: Path | None) -> None:  # noqa: FBT001 - by name
+    """Hold a recording, or the folder of a session, to the thresholds of a golden sample. Exit code 1: it fails. 2: unreadable."""
+    with one_line_errors():
+        report = validate(path, thresholds_of(load_settings(config).session_gates), book=book)
+    if as_json:
+        emit_json(report.to_dict())
+    else:
+        _show_report(report)
+    if report.verdict is Verdict.FAIL:
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+@click.command("diagnose")
+@click.argument("folder", type=_FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Write everything as JSON.")
+@_CONFIG
+def diagnose_command(folder: Path, as_json: bool, config: Path | None) -> None:  # noqa: FBT001 - by name
+    """Tell what a folder of captures is worth: fragments, gaps between files, a score. Exit code 1: the score is not above the gate."""
+    with one_line_errors():
+        diagnosis = diagnose(folder, load_settings(config).session_gates.quality_score_least)
+    if as_json:
+        emit_json(diagnosis.to_dict())
+    else:
+        _show_diagnosis(diagnosis)
+    if not diagnosis.passed:
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+@click.command("import")
+@click.argument("files", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True)
+@click.option("--from", "origin", type=click.Choice([str(origin) for origin in Origin]), required=True, help="The tool that wrote them.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The folder of all sessions.")
+@click.option("--regime", default="imported", show_default=True, help="The folder below it.")
+@click.option("--symbol", help="Whose the snapshots are that do not tell it.")
+def import_command(files: tuple[Path, ...], origin: str, out: Path, regime: str, symbol: str | None) -> None:
+    """Make one session of the files of one recording, in the order given. Nothing is overwritten."""
+    with one_line_errors():
+        folder = import_session(Origin(origin), list(files), out.absolute(), regime=regime, symbol=symbol)
+    click.echo(f"Imported as {folder.path}")
+
+
+def _show_report(report: Report) -> None:
+    rows = [
+        {
+            "check": check.name,
+            "verdict": f"{check.verdict}{' (advisory)' if check.verdict is Verdict.FAIL and not check.decides else ''}",
+            "reason": check.reason,
+        }
+        for check in report.checks
+    ]
+    emit_table(str(report.path), ("check", "verdict", "reason"), rows)
+    streams = [{"stream": name, **figures} for name, figures in report.statistics["streams"].items()]
+    columns = ("stream", "messages", "per_second", "first_id", "last_id", "gaps", "ids_lost", "duplicates", "overlaps")
+    emit_table("Streams", columns, streams[:_MOST_LISTED])
+    if len(streams) > _MOST_LISTED:
+        click.echo(f"and {len(streams) - _MOST_LISTED:,} more; --json has them all")
+    failed = ", ".join(check.name for check in report.failed)
+    click.echo(f"{report.verdict}: {failed}" if failed else str(report.verdict))
+
+
+def _show_diagnosis(diagnosis: Diagnosis) -> None:
+    files = [
+        {
+            "file": file.path,
+            "bytes": file.bytes,
+            "messages": file.messages,
+            "from": _time(file.started_ns),
+            "to": _time(file.ended_ns),
+            "gaps_inside": file.gaps,
+            "troubles": "; ".join(file.troubles),
+        }
+        for file in diagnosis.files
+    ]
+    emit_table(str(diagnosis.folder), ("file", "bytes", "messages", "from", "to", "gaps_inside", "troubles"), files[:_MOST_LISTED])
+    for series in diagnosis.series:
+        gaps = [{"from": _time(start), "to": _time(end), "seconds": (end - start) / 1e9} for start, end in series.between]
+        times = f"{series.continuous_s:,.1f} s continuous of {series.span_s:,.1f} s, {series.longest_s:,.1f} s at most"
+        click.echo(f"{' '.join(series.symbols)}: {times}")
+        if gaps:
+            emit_table("Gaps", ("from", "to", "seconds"), gaps[:_MOST_LISTED])
+    parts = [
+        {"part": part, "share": diagnosis.parts[part], "points": weight * diagnosis.parts[part], "of": weight}
+        for part, weight in PARTS.items()
+    ]
+    emit_table("Score", ("part", "share", "points", "of"), parts)
+    click.echo(f"{diagnosis.score:g} of 100; {'above' if diagnosis.passed else 'not above'} the gate of {diagnosis.gate:g}")
+
+
+def _time(stamp_ns: int | None) -> str:
+    return "" if stamp_ns is None else datetime.fromtimestamp(stamp_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,184 @@
+"""Other tools' recordings made into a session of ours: recording, plan, gap ledger, metadata, checksums, published as one folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from capture_pipeline.binance.streams import StreamKind, symbol_of
+from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.errors import ConfigError, MalformedData
+from capture_pipeline.golden.halves import scan
+from capture_pipeline.golden.importers import Captured, Origin, read
+from capture_pipeline.golden.scan import Scan
+from capture_pipeline.golden.validate import statistics
+from capture_pipeline.lake.files import fsync, make_folder, sha256_file, storage_errors
+from capture_pipeline.recording.layout import SessionFolder, session_id, valid_regime
+from capture_pipeline.recording.members import member_of
+from capture_pipeline.recording.models import Cause, FileRecord, Gap, SessionMetadata, SessionPlan
+
+MESSAGES_A_MEMBER = 500
+
+
+@dataclass(slots=True)
+class _Writing:
+    """What became of the messages.
+
+    Attributes:
+        last_ns: Stamp of the last line.
+        raised: Stamps that went back and were raised to their predecessor.
+        symbols: In the order in which they appear.
+        streams: Likewise.
+    """
+
+    last_ns: int = -1
+    raised: int = 0
+    symbols: dict[str, None] = field(default_factory=dict)
+    streams: dict[str, None] = field(default_factory=dict)
+
+    def members(self, messages: Iterator[Captured]) -> Iterator[bytes]:
+        """Gzip members of whole lines."""
+        lines: list[bytes] = []
+        for captured in messages:
+            if captured.stream not in self.streams:
+                self.streams[captured.stream] = None
+                self.symbols.update({symbol: None for symbol in [symbol_of(captured.stream)] if symbol})
+            self.raised += captured.capture_ns < self.last_ns
+            self.last_ns = max(self.last_ns, captured.capture_ns)
+            lines.append(captured.line(self.last_ns))
+            if len(lines) == MESSAGES_A_MEMBER:
+                yield member_of(b"".join(lines), len(lines))
+                lines = []
+        if lines:
+            yield member_of(b"".join(lines), len(lines))
+
+
+def import_session(origin: Origin, files: list[Path], out: Path, *, regime: str = "imported", symbol: str | None = None) -> SessionFolder:
+    """Make one session of the files of one recording.
+
+    Args:
+        origin: Who wrote them.
+        files: In the order in which they follow each other; cryptofeed's snapshots anywhere among them.
+        out: The root of all sessions (`…/golden_samples`).
+        regime: The folder below it.
+        symbol: Whose snapshots those without a stream are, where that is not plain.
+
+    Returns:
+        The session's folder, published whole.
+
+    Raises:
+        MalformedData: A file is not what that tool writes, or holds no message.
+        ConfigError: The session is there already, or an argument is wrong.
+        StorageError: The disk refused.
+    """
+    valid_regime(regime)
+    messages = read(origin, files, valid_symbol(symbol) if symbol else None)
+    make_folder(out / regime)
+    beside = SessionFolder(out / regime / f".importing-{uuid.uuid4().hex[:12]}")
+    make_folder(beside.path)
+    try:
+        with storage_errors(beside.path):
+            return _built(beside, origin, files, messages, regime)
+    finally:
+        shutil.rmtree(beside.path, ignore_errors=True)
+
+
+def _built(beside: SessionFolder, origin: Origin, files: list[Path], messages: Iterator[Captured], regime: str) -> SessionFolder:
+    writing, raw = _Writing(), beside.path / "recording"
+    with raw.open("wb") as file:
+        for member in writing.members(messages):
+            file.write(member)
+    if writing.last_ns < 0:
+        raise MalformedData("there is no message to import", where=", ".join(map(str, files)), remedy="name the recording's files")
+    found = scan(raw)
+    target = SessionFolder(beside.path.parent / session_id(list(writing.symbols) or ["NONE"], found.first_ns // 1000))
+    if target.path.exists():
+        raise ConfigError(
+            "the session is there already", where=str(target.path), remedy="nothing is overwritten; remove it or choose another --out"
+        )
+    raw.rename(beside.path / target.recording.name)
+    plan = _plan(target.session, found, writing, regime, origin)
+    _describe(beside, target.recording.name, plan, found, _provenance(origin, files, writing))
+    for path in (*beside.path.iterdir(), beside.path):
+        fsync(path)
+    try:
+        beside.path.rename(target.path)
+    except OSError as error:
+        if target.path.exists():
+            raise ConfigError("the session is there already", where=str(target.path), remedy="another import made it meanwhile") from error
+        raise
+    fsync(target.path.parent)
+    return target
+
+
+def _describe(beside: SessionFolder, recording: str, plan: SessionPlan, found: Scan, provenance: dict[str, object]) -> None:
+    """Everything but the recording; metadata last but for the checksums that cover it."""
+    beside.plan.write_bytes(_text(plan))
+    beside.gaps.write_bytes(b"".join(gap.model_dump_json().encode() + b"\n" for gap in gaps_of(found)))
+    listed = [beside.path / recording, beside.plan, beside.gaps]
+    metadata = SessionMetadata(
+        plan=plan,
+        state="complete",
+        started_ns=found.first_ns,
+        ended_ns=found.last_ns,
+        files=[FileRecord(name=path.name, bytes=path.stat().st_size, sha256=sha256_file(path)) for path in listed],
+        statistics=statistics(found, None),
+        audits=[],
+        clock={},
+        host={},
+        versions={"capture-pipeline": importlib.metadata.version("capture-pipeline"), "python": platform.python_version()},
+        configuration=provenance,
+    )
+    beside.metadata.write_bytes(_text(metadata))
+    sums = [f"{sha256_file(path)}  {path.name}\n" for path in (*listed, beside.metadata)]
+    beside.checksums.write_text("".join(sums), encoding="utf-8")
+
+
+def gaps_of(found: Scan) -> list[Gap]:
+    """A ledger of what is missing in a recording that kept none."""
+    return [
+        Gap(
+            stream=gap.stream,
+            last_good_id=gap.last_good_id,
+            first_good_id=gap.first_good_id,
+            ids_lost=gap.first_good_id - gap.last_good_id - 1,
+            start_ns=gap.start_ns,
+            end_ns=gap.end_ns,
+            cause=Cause.UNKNOWN,
+            detail="found at import",
+            recoverable=stream.kind is StreamKind.TRADE,
+        )
+        for stream in found.streams.values()
+        for gap in stream.breaks
+    ]
+
+
+def _plan(session: str, found: Scan, writing: _Writing, regime: str, origin: Origin) -> SessionPlan:
+    return SessionPlan(
+        session=session,
+        venue="binance",
+        market="spot",
+        symbols=list(writing.symbols),
+        streams=list(writing.streams),
+        regime=regime,
+        description=f"imported from a recording of {origin}",
+        start_us=found.first_ns // 1000,
+        duration_s=max(found.duration_s, 1e-9),
+        connections=1,
+    )
+
+
+def _provenance(origin: Origin, files: list[Path], writing: _Writing) -> dict[str, object]:
+    sources = [{"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in files]
+    return {"imported_from": str(origin), "sources": sources, "stamps_raised": writing.raised}
+
+
+def _text(model: BaseModel) -> bytes:
+    return (model.model_dump_json(indent=1) + "\n").encode()

@@ -1,0 +1,169 @@
+"""The bytes of a recording, inflated member by member, and what is wrong with the file as a file.
+
+Knows gzip and nothing of lines. A torn or zero-filled tail is what a crash or a power loss leaves; damage before it is told as such, and
+reading ends there, for nothing after it can be placed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from isal import isal_zlib
+
+from capture_pipeline.errors import MalformedData
+
+BROKEN: Any = isal_zlib.error
+"""What isal raises for data that are no gzip; its stubs declare it as an instance."""
+_READ_BYTES = 1 << 18
+_MOST_OUT = 2 << 20
+"""A piece never exceeds this, however well it was packed."""
+_MAGIC = b"\x1f\x8b"
+
+
+class FindingKind(StrEnum):
+    """What is wrong with a file."""
+
+    EMPTY = "empty"
+    TORN_MEMBER = "torn member"
+    ZERO_TAIL = "zero-filled tail"
+    DAMAGED_MEMBER = "damaged member"
+    FOREIGN_BYTES = "bytes that are no gzip"
+    OPEN_LINE = "open last line"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong.
+
+    Attributes:
+        kind: What it is.
+        offset: Byte of the file at which it begins; None where only the inflated place is known.
+        detail: The rest of the sentence.
+    """
+
+    kind: FindingKind
+    offset: int | None
+    detail: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.kind} at byte {self.offset:,}: {self.detail}" if self.offset is not None else f"{self.kind}: {self.detail}"
+
+
+@dataclass(slots=True)
+class Source:
+    """One pass over a file's inflated bytes.
+
+    Attributes:
+        path: The file.
+        file: It, open.
+        end: Byte at which to stop; None reads to the end.
+        findings: What is wrong with it, complete after the last piece.
+        members: Gzip members that ended well.
+        taken: Bytes of the file so far.
+    """
+
+    path: Path
+    file: BinaryIO
+    end: int | None = None
+    findings: list[Finding] = field(default_factory=list)
+    members: int = 0
+    taken: int = 0
+    _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    @classmethod
+    def opened(cls, path: Path, start: int = 0, end: int | None = None) -> Source:
+        """Open a file, or of it the bytes `start..end`.
+
+        Raises:
+            MalformedData: It cannot be opened.
+        """
+        try:
+            source = cls(path, path.open("rb", buffering=0), end=end, taken=start)
+            source.file.seek(start)
+        except OSError as error:
+            raise MalformedData(f"cannot be opened: {error.strerror}", where=str(path), remedy="name a recording") from None
+
+        return source
+
+    @property
+    def sha256(self) -> str:
+        """Digest of what was read."""
+        return self._digest.hexdigest()
+
+    def __enter__(self) -> Self:
+        """Nothing more than the file it holds."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Inflated pieces; a file that does not begin as gzip does is passed on as it is."""
+        first = self._read()
+        if not first:
+            self.findings.append(Finding(FindingKind.EMPTY, 0, "the file holds nothing"))
+        elif first.startswith(_MAGIC):
+            yield from self._members(first)
+            while self._read():  # the digest covers what damage kept from being inflated too
+                pass
+        elif first.strip(b"\0"):
+            while first:
+                yield first
+                first = self._read()
+        else:
+            self._foreign(first, self.taken - len(first))
+
+    def _members(self, data: bytes) -> Iterator[bytes]:
+        start = self.taken - len(data)
+        while data:
+            if not data.startswith(_MAGIC) and not _MAGIC.startswith(data[:2]):
+                self._foreign(data, start)
+                return
+            left = yield from self._member(data, start)
+            if left is None:
+                return
+            start = self.taken - len(left)
+            data = left or self._read()
+
+    def _member(self, data: bytes, start: int) -> Generator[bytes, None, bytes | None]:
+        """Inflate one member that begins at byte `start`; returns what follows it, or None where it did not end well."""
+        inflater = isal_zlib.decompressobj(wbits=31)
+        while data:
+            try:
+                piece = inflater.decompress(data, _MOST_OUT)
+            except BROKEN as error:
+                what = f"{error}; the rest of the file cannot be placed and was not read"
+                self.findings.append(Finding(FindingKind.DAMAGED_MEMBER, start, what))
+                return None
+            if piece:
+                yield piece
+            if inflater.eof:
+                self.members += 1
+                return bytes(inflater.unused_data)
+            data = inflater.unconsumed_tail or self._read()
+        what = f"the file ends inside it, after {self.taken - start:,} bytes; resume the session, or cut the file there"
+        self.findings.append(Finding(FindingKind.TORN_MEMBER, start, what))
+        return None
+
+    def _foreign(self, data: bytes, start: int) -> None:
+        """Tell what follows the last member: zeros, or something else."""
+        zeros = True
+        while data:
+            zeros = zeros and not data.strip(b"\0")
+            data = self._read()
+        what = f"{self.taken - start:,} bytes to the end of the file; resume the session, or cut the file there"
+        kind = FindingKind.ZERO_TAIL if zeros else FindingKind.FOREIGN_BYTES
+        self.findings.append(Finding(kind, start, what))
+
+    def _read(self) -> bytes:
+        data = self.file.read(_READ_BYTES if self.end is None else min(_READ_BYTES, self.end - self.taken))
+        self._digest.update(data)
+        self.taken += len(data)
+        return data

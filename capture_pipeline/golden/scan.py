@@ -1,0 +1,284 @@
+"""One fast pass over a recording: the form of its lines, the order of its stamps, and whether ids continue.
+
+What a message carries beside its ids is checked as JSON and skipped. Figures of two parts of one recording can be put together (`after`),
+so that two processes read a long one (`scan_halves`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from capture_pipeline.binance.streams import StreamKind, kind_of, symbol_of
+from capture_pipeline.golden.inflate import Finding
+from capture_pipeline.golden.lines import IdLine, Ids, exact_line, usual_lines
+from capture_pipeline.golden.reader import Recording
+from capture_pipeline.quality.continuity import Track
+
+MOST_SHOWN = 5
+MOST_BREAKS = 100_000
+"""Places of missing ids that are kept a stream; the counts go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """A place at which ids are missing.
+
+    Attributes:
+        stream: Whose.
+        last_good_id: Last id before it.
+        first_good_id: First id after it.
+        start_ns: Capture time of the stream's message before it.
+        end_ns: Capture time of the one after it.
+    """
+
+    stream: str
+    last_good_id: int
+    first_good_id: int
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(slots=True)
+class StreamScan:
+    """What was seen of one stream.
+
+    Attributes:
+        name: The stream.
+        kind: What it carries.
+        track: Its ids; of streams without contiguous ids only the messages count.
+        first_ns: Capture time of its first message.
+        last_ns: Capture time of its last one.
+        breaks: Where ids are missing.
+        runs: Ranges `first..last` of ids without a break, of depth streams, but for the last one.
+        run_first: First id of the last of them.
+        snapshots: `lastUpdateId` of each snapshot, of snapshot streams.
+    """
+
+    name: str
+    kind: StreamKind
+    track: Track = field(default_factory=Track)
+    first_ns: int = -1
+    last_ns: int = -1
+    breaks: list[Break] = field(default_factory=list)
+    runs: list[tuple[int, int]] = field(default_factory=list)
+    run_first: int = -1
+    snapshots: list[int] = field(default_factory=list)
+
+    @property
+    def symbol(self) -> str:
+        """Its symbol, in capitals."""
+        return symbol_of(self.name)
+
+    @property
+    def all_runs(self) -> list[tuple[int, int]]:
+        """Every range of ids without a break."""
+        return [*self.runs, (self.run_first, self.track.last)] if self.run_first >= 0 else []
+
+    def see(self, first: int, last: int, capture_ns: int) -> None:
+        """Count a message that does not simply continue."""
+        before = self.track.last
+        if self.track.see(first, last) and len(self.breaks) < MOST_BREAKS:
+            self.breaks.append(Break(self.name, before, first, self.last_ns, capture_ns))
+            self.runs.append((self.run_first, before))
+            self.run_first = first
+        elif self.run_first < 0:
+            self.run_first = first
+        if self.first_ns < 0:
+            self.first_ns = capture_ns
+        self.last_ns = capture_ns
+
+    def precedes(self, later: StreamScan) -> bool:
+        """Whether what was seen later begins behind what was seen here."""
+        return later.track.first > self.track.last or later.track.first < 0 or self.track.first < 0
+
+    def after(self, later: StreamScan) -> None:
+        """Add what was seen of the stream later; it begins behind what was seen here."""
+        ours, theirs = self.track, later.track
+        if ours.first < 0 or theirs.first < 0:
+            ours.first, ours.last = max(ours.first, theirs.first), max(ours.last, theirs.last)
+            self.run_first = max(self.run_first, later.run_first)
+        else:
+            missing = theirs.first - ours.last - 1
+            if missing:
+                self.breaks.append(Break(self.name, ours.last, theirs.first, self.last_ns, later.first_ns))
+                ours.gaps += 1
+                ours.lost += missing
+                self.runs.append((self.run_first, ours.last))
+            elif later.runs:
+                later.runs[0] = (self.run_first, later.runs[0][1])
+            if missing or later.runs:
+                self.run_first = later.run_first
+            ours.last = theirs.last
+        for name in ("messages", "gaps", "lost", "duplicates", "overlaps"):
+            setattr(ours, name, getattr(ours, name) + getattr(theirs, name))
+        self.breaks += later.breaks
+        self.runs += later.runs
+        self.snapshots += later.snapshots
+        self.first_ns = later.first_ns if self.first_ns < 0 else self.first_ns
+        self.last_ns = later.last_ns
+
+
+class Streams(dict[str, StreamScan]):
+    """Streams by name; one that was not seen yet begins."""
+
+    def __missing__(self, name: str) -> StreamScan:
+        """Begin a stream."""
+        stream = self[name] = StreamScan(name, kind_of(name))
+        return stream
+
+
+@dataclass(slots=True)
+class Scan:
+    """What one pass found.
+
+    Attributes:
+        path: The file.
+        streams: By name.
+        lines: How many lines it has.
+        bad: How many of them are not in the line form, and the first few with number and reason.
+        disorder: How many stamps precede the one before them, and the first few likewise.
+        first_ns: First stamp; -1 without any.
+        last_ns: Highest stamp.
+        findings: What is wrong with the file as a file.
+        size: Its bytes.
+        sha256: Its digest.
+    """
+
+    path: Path
+    streams: Streams = field(default_factory=Streams)
+    lines: int = 0
+    bad: int = 0
+    bad_shown: list[str] = field(default_factory=list)
+    disorder: int = 0
+    disorder_shown: list[str] = field(default_factory=list)
+    first_ns: int = -1
+    last_ns: int = -1
+    findings: list[Finding] = field(default_factory=list)
+    size: int = 0
+    sha256: str = ""
+
+    @property
+    def duration_s(self) -> float:
+        """From the first stamp to the last."""
+        return max(0, self.last_ns - self.first_ns) / 1e9
+
+    def of_kind(self, *kinds: StreamKind) -> list[StreamScan]:
+        """Streams of these kinds."""
+        return [stream for stream in self.streams.values() if stream.kind in kinds]
+
+    def block(self, block: bytes) -> None:
+        """Count the lines of a block."""
+        lines = usual_lines(block)
+        if lines is None:
+            self._one_by_one(block)
+        else:
+            self._count(lines)
+            self.lines += len(lines)
+
+    def after(self, later: Scan) -> bool:
+        """Add what was seen of the same recording behind this part.
+
+        Returns:
+            False, with nothing added, where the parts do not simply follow each other, so that only one pass over both is exact.
+        """
+        known = self.streams.keys() & later.streams.keys()
+        if self.findings or self.bad or later.bad or self.disorder or later.disorder or 0 <= later.first_ns < self.last_ns:
+            return False
+        if not all(self.streams[name].precedes(later.streams[name]) for name in known):
+            return False
+        for name, stream in later.streams.items():
+            if name in known:
+                self.streams[name].after(stream)
+            else:
+                self.streams[name] = stream
+        self.lines += later.lines
+        self.first_ns = later.first_ns if self.first_ns < 0 else self.first_ns
+        self.last_ns = max(self.last_ns, later.last_ns)
+        self.findings += later.findings
+        return True
+
+    def _count(self, lines: list[IdLine], number: int | None = None) -> None:
+        """The hot loop: what continues is counted here, everything else by `_unusual`."""
+        streams, before = self.streams, self.last_ns
+        trade, depth = StreamKind.TRADE, StreamKind.DEPTH
+        for index, line in enumerate(lines, self.lines + 1 if number is None else number):
+            stamp, data = line.capture_ns, line.data
+            stream = streams[line.stream]
+            if stamp < before:
+                self._disordered(index, stamp, before)
+            else:
+                before = stamp
+            if stream.kind is trade:
+                first = last = data.trade_id
+            elif stream.kind is depth:
+                last = data.last_id
+                first = data.first_id if data.previous_id < 0 else data.previous_id + 1
+            else:
+                self._unusual(stream, data, stamp, index)
+                continue
+            track = stream.track
+            if first == track.last + 1 and last >= first > 0:
+                track.last = last
+                track.messages += 1
+                stream.last_ns = stamp
+            else:
+                self._unusual(stream, data, stamp, index)
+        if lines and self.first_ns < 0:
+            self.first_ns = lines[0].capture_ns
+        self.last_ns = before
+
+    def _unusual(self, stream: StreamScan, data: Ids, stamp: int, number: int) -> None:
+        if stream.kind is StreamKind.TRADE:
+            first = last = data.trade_id
+        elif stream.kind is StreamKind.DEPTH:
+            first, last = (data.first_id if data.previous_id < 0 else data.previous_id + 1), data.last_id
+            if min(data.first_id, data.last_id) < 0 or last < first:
+                first = -1
+        else:
+            if stream.kind is StreamKind.SNAPSHOT and data.snapshot_id >= 0:
+                stream.snapshots.append(data.snapshot_id)
+            elif stream.kind is StreamKind.SNAPSHOT:
+                self._bad_line(number, f"{stream.name} without lastUpdateId")
+            stream.track.messages += 1
+            stream.first_ns = stamp if stream.first_ns < 0 else stream.first_ns
+            stream.last_ns = stamp
+            return
+        if first < 0:
+            self._bad_line(number, f"{stream.name} without sound ids")
+        else:
+            stream.see(first, last, stamp)
+
+    def _one_by_one(self, block: bytes) -> None:
+        for raw in block.split(b"\n")[:-1]:
+            self.lines += 1
+            try:
+                line = exact_line(raw)
+            except ValueError as error:
+                self._bad_line(self.lines, f"{error}: {raw[:80]!r}")
+            else:
+                self._count([line], self.lines)
+
+    def _bad_line(self, number: int, why: str) -> None:
+        self.bad += 1
+        if len(self.bad_shown) < MOST_SHOWN:
+            self.bad_shown.append(f"line {number:,}: {why}")
+
+    def _disordered(self, number: int, stamp: int, before: int) -> None:
+        self.disorder += 1
+        if len(self.disorder_shown) < MOST_SHOWN:
+            self.disorder_shown.append(f"line {number:,}: {stamp} after {before}")
+
+
+def scan_part(path: Path, start: int = 0, end: int | None = None) -> Scan:
+    """Pass over a recording's bytes `start..end`, between which whole members stand.
+
+    Raises:
+        MalformedData: It cannot be opened or read.
+    """
+    result = Scan(path)
+    with Recording(path, start=start, end=end) as recording:
+        for block in recording:
+            result.block(block)
+    result.findings, result.size, result.sha256 = recording.findings, recording.size, recording.sha256
+    return result

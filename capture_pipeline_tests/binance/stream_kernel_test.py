@@ -1,0 +1,247 @@
+"""The kernel against msgspec: the same numbers in any layout, and never one that msgspec does not give, whatever the bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from capture_pipeline.binance import stream_kernel as kernel
+from capture_pipeline.binance.stream_kernel_fallback import decimal_e8, read_any
+from capture_pipeline.binance.stream_kernel_parser import Columns, Parsed, StreamParser
+from capture_pipeline.errors import MalformedData
+
+MOST = 2**63 - 1
+TRADE = b'{"capture_ns":1723161254340863867,"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,"s":"ETHUSDT","t":1520538925,"p":"2683.80000000","q":"0.00200000","T":1723161255611,"m":true,"M":true}}\n'  # noqa: E501 - a line is a line
+DIFF = b'{"capture_ns":1723161254340863868,"stream":"ethusdt@depth@100ms","data":{"e":"depthUpdate","E":1723161255308,"s":"ETHUSDT","U":35,"u":39,"b":[["2683.80000000","3.02920000"],["12.5","0"]],"a":[["2733.70000000","0.00000000"]]}}\n'  # noqa: E501
+SNAPSHOT = (
+    b'{"capture_ns":1723161254340863869,"stream":"ethusdt@depthSnapshot","data":{"lastUpdateId":39,"bids":[["1.5","2.25"]],"asks":[]}}\n'
+)
+TICKER = b'{"capture_ns":1723161254340863870,"stream":"ethusdt@bookTicker","data":{"u":35346513501,"s":"ETHUSDT","b":"2683.8","B":"3.0"}}\n'
+KNOWN = TRADE + DIFF + SNAPSHOT + TICKER
+
+integers = st.one_of(st.integers(0, MOST), st.integers(10**12, 10**16), st.sampled_from([0, 9, 10**8, 10**15, 10**16, 10**18, MOST]))
+times = st.one_of(st.integers(10**12, 10**14 - 1), st.integers(10**14, 10**17))
+decimals = st.one_of(
+    st.from_regex(r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,8})?", fullmatch=True),
+    st.sampled_from(["92233720368.54775807", "0", "99999999.99999999", "100000000.0", "0.00000001"]),
+)
+levels = st.lists(st.tuples(decimals, decimals), max_size=6)
+trades = st.fixed_dictionaries(
+    {"e": st.just("trade"), "E": times, "s": st.just("ETHUSDT"), "t": integers, "p": decimals, "q": decimals, "T": times}
+    | {"m": st.booleans(), "M": st.booleans()}
+).map(lambda data: ("ethusdt@trade", data))
+diffs = st.fixed_dictionaries(
+    {"e": st.just("depthUpdate"), "E": times, "s": st.just("ETHUSDT"), "U": integers, "u": integers, "b": levels, "a": levels}
+).map(lambda data: ("ethusdt@depth@100ms", data))
+futures = st.fixed_dictionaries(
+    {"e": st.just("depthUpdate"), "E": times, "T": times, "s": st.just("ETHUSDT"), "U": integers, "u": integers, "pu": integers}
+    | {"b": levels, "a": levels}
+).map(lambda data: ("ethusdt@depth", data))
+snapshots = st.fixed_dictionaries({"lastUpdateId": integers, "bids": levels, "asks": levels}).map(
+    lambda data: ("ethusdt@depthSnapshot", data)
+)
+others = st.fixed_dictionaries({"u": integers, "x": st.text(max_size=5)}).map(lambda data: ("ethusdt@bookTicker", data))
+messages = st.one_of(trades, diffs, futures, snapshots, others)
+SENT_ORDER = {"trade": "eEstpqTmM", "depthUpdate": ("e", "E", "T", "s", "U", "u", "pu", "b", "a")}
+
+
+def as_sent(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields in the exchange's order."""
+    order = SENT_ORDER.get(data.get("e", ""), ("lastUpdateId", "bids", "asks", "u", "x"))
+    return {name: data[name] for name in order if name in data}
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> bytes:
+    """One line, compact or in an odd layout."""
+    stream, data = draw(messages)
+    data = as_sent(data)
+    line: dict[str, Any] = {"capture_ns": draw(integers), "stream": stream, "data": data}
+    how = draw(st.sampled_from(["compact"] * 4 + ["spaced", "shuffled", "more"]))
+    if how == "shuffled":
+        line = dict(draw(st.permutations(list(line.items()))))
+        line["data"] = dict(draw(st.permutations(list(data.items()))))
+    if how == "more":
+        line["data"] = {**data, "X": {"y": [1, "z"]}}
+    return json.dumps(line, separators=(", ", ": ") if how == "spaced" else (",", ":")).encode() + b"\n"
+
+
+def parse(content: bytes, parser: StreamParser | None = None, first_line: int = 1) -> Parsed:
+    """Parse with padding that would go on like the text, were it read as text."""
+    text = np.frombuffer(content + (TRADE * 8)[: kernel.PADDING], np.uint8)
+    return (parser or StreamParser("made.gz")).parse(text, len(content), Columns.of_size(len(content)), first_line)
+
+
+def learned() -> StreamParser:
+    """A parser that has seen each stream, so that the kernel itself meets what comes."""
+    parser = StreamParser("made.gz")
+    parse(KNOWN, parser)
+    return parser
+
+
+def said(parsed: Parsed, streams: list[str]) -> list[tuple[Any, ...]]:
+    """What a block says, in the order of its lines, without the lines that are passed over."""
+    columns = parsed.columns
+    found: list[tuple[Any, ...]] = [
+        (row[kernel.T_LINE], streams[row[kernel.T_STREAM]], row[: kernel.T_STREAM]) for row in columns.trades.T.tolist()
+    ]
+    for rows, values, tags in (
+        (columns.diffs, columns.levels, columns.tags),
+        (columns.snapshots, columns.snapshot_levels, columns.snapshot_tags),
+    ):
+        for row in rows.T.tolist():
+            bids, asks, end = row[kernel.D_BIDS], row[kernel.D_ASKS], row[kernel.D_END]
+            assert tags[0, bids:asks].tolist() == [0] * (asks - bids)
+            assert tags[0, asks:end].tolist() == [1] * (end - asks)
+            told = [list(zip(*values[:, a:b].tolist(), tags[1, a:b].tolist(), strict=True)) for a, b in ((bids, asks), (asks, end))]
+            found.append((row[kernel.D_LINE], streams[row[kernel.D_STREAM]], row[: kernel.D_BIDS], *told))
+    return sorted(found, key=lambda told: int(told[0]))
+
+
+def reference(content: bytes) -> list[tuple[Any, ...]] | None:
+    """The same by msgspec alone; None where it refuses a line."""
+    found: list[tuple[Any, ...]] = []
+    try:
+        for number, line in enumerate(content.split(b"\n")[:-1]):
+            told = read_any(line, "made.gz")
+            if told.kind == kernel.TRADE:
+                found.append((number, told.stream, told.row))
+            elif told.kind != kernel.SKIP:
+                found.append((number, told.stream, told.row, told.bids, told.asks))
+    except MalformedData:
+        return None
+    return found
+
+
+@given(st.lists(lines(), min_size=1, max_size=6).map(b"".join))
+def test_any_layout_gives_what_msgspec_gives(content: bytes) -> None:
+    """Compact or not, with futures' fields, unknown fields or another order: the numbers are those of the reference."""
+    parser = learned()
+    assert said(parse(content, parser), parser.streams) == reference(content)
+
+
+@given(st.lists(messages, min_size=1, max_size=6), integers)
+def test_the_compact_layout_needs_no_fallback(sent: list[tuple[str, Any]], capture_ns: int) -> None:
+    """Of streams that are known the kernel itself takes every compact line; else speed would be lost unseen."""
+    parser = learned()
+    parse(b'{"capture_ns":1,"stream":"ethusdt@depth","data":{"e":"depthUpdate","E":1,"s":"ETHUSDT","U":1,"u":1,"b":[],"a":[]}}\n', parser)
+    content = b"".join(
+        json.dumps({"capture_ns": capture_ns, "stream": stream, "data": as_sent(data)}, separators=(",", ":")).encode() + b"\n"
+        for stream, data in sent
+        if "\\" not in json.dumps(data)
+    )
+    assert parse(content, parser).by_fallback == 0
+
+
+def check_mutant(content: bytes) -> None:
+    """Whatever the bytes say, the kernel says no more than the reference, and what it takes is what the reference takes."""
+    content = content if content.endswith(b"\n") else content + b"\n"
+    parser = learned()
+    expected = reference(content)
+    try:
+        found = said(parse(content, parser), parser.streams)
+    except MalformedData:
+        assert expected is None, content
+        return
+    if expected is not None:
+        assert found == expected
+    else:  # only what stands inside passed-over data may be unsound
+        assert b"bookTicker" in content, content
+
+
+@pytest.mark.parametrize("line", [TRADE, DIFF, SNAPSHOT, TICKER])
+def test_every_byte_may_be_damaged(line: bytes) -> None:
+    """Each byte flipped, deleted, doubled, and the line cut there, alone and before a sound line."""
+    for at in range(len(line)):
+        for byte in (b"", b'"', b"0", b"9", b",", b"}", b"\n", b"\x00", b"\xff", bytes([line[at] ^ 1]), line[at : at + 1] * 2):
+            mutant = line[:at] + byte + line[at + 1 :]
+            check_mutant(mutant)
+            check_mutant(mutant + DIFF)
+        check_mutant(line[:at])
+        check_mutant(line[:at] + TRADE)
+
+
+@given(st.data())
+@settings(max_examples=300)
+def test_damage_of_any_kind(data: st.DataObject) -> None:
+    """Several changes at once, in several lines, never crash and never invent a value."""
+    content = bytearray(b"".join(data.draw(st.lists(st.sampled_from([TRADE, DIFF, SNAPSHOT]), min_size=1, max_size=4))))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content)))
+        content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    check_mutant(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "places"),
+    [("0", 0, 0), ("5", 5 * 10**8, 0), ("0.1", 10**7, 1), ("2683.80000000", 268380000000, 8), ("92233720368.54775807", MOST, 8)],
+)
+def test_decimals(text: str, value: int, places: int) -> None:
+    """Value and number of decimals as sent."""
+    assert decimal_e8(text) == (value, places)
+    line = TRADE.replace(b"2683.80000000", text.encode())
+    row = parse(line, learned()).columns.trades[:, 0]
+    assert (row[kernel.T_PRICE], row[kernel.T_PLACES] >> 4) == (value, places)
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".5", "5.", "-1", "+1", "1e5", "01.5", "1.123456789", "92233720368.54775808", "100000000000", "1,5", "1.5 ", "٣"]
+)
+@pytest.mark.parametrize("line", [TRADE, DIFF])
+def test_numbers_that_are_refused(text: str, line: bytes) -> None:
+    """A sign, an exponent, more than eight decimals, an overflow: one line that names file, line and remedy."""
+    with pytest.raises(MalformedData, match=r"made\.gz, line 8: .*\(the recording is damaged there") as raised:
+        parse(TRADE + line.replace(b"2683.80000000", text.encode()), learned(), first_line=7)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_message_in_the_wrong_stream_is_refused() -> None:
+    """A trade of another symbol than its stream's would count for the wrong one."""
+    with pytest.raises(MalformedData, match="'BTCUSDT' stands in a stream of ETHUSDT"):
+        parse(TRADE.replace(b"ETHUSDT", b"BTCUSDT"), learned())
+
+
+def test_other_streams_are_counted_and_two_lines_in_one_are_seen() -> None:
+    """A lost line feed would hide a trade behind data that are passed over."""
+    parser = StreamParser("made.gz")
+    parse(TICKER * 3 + TRADE, parser)
+    assert parser.messages == {"ethusdt@bookTicker": 3, "ethusdt@trade": 1}
+    with pytest.raises(MalformedData):
+        parse(TICKER[:-1] + TRADE, parser)
+
+
+def test_many_streams_keep_their_numbers() -> None:
+    """The table of streams grows; each line is still counted for its own, and by the kernel."""
+    content = b"".join(TRADE.replace(b"ethusdt", b"e%dusdt" % n).replace(b"ETHUSDT", b"E%dUSDT" % n) for n in range(300))
+    parser = StreamParser("made.gz")
+    parse(content, parser)
+    again = parse(content, parser)
+    assert again.by_fallback == 0
+    assert again.columns.trades[kernel.T_STREAM].tolist() == list(range(300))
+    assert set(parser.messages.values()) == {2}
+
+
+@example(0)
+@given(st.integers(0, 3))
+def test_columns_that_are_too_small_are_never_left(room: int) -> None:
+    """Capacities are checked: no write beyond them, an error instead."""
+    small = Columns(
+        *(np.empty((10, room), np.int64),) * 2, np.empty((2, room), np.int64), np.empty((2, room), np.uint8),
+        np.empty((10, room), np.int64), np.empty((2, room), np.int64), np.empty((2, room), np.uint8),
+    )  # fmt: skip
+    content = (TRADE + DIFF + SNAPSHOT) * 5
+    text = np.frombuffer(content + bytes(kernel.PADDING), np.uint8)
+    with pytest.raises(ValueError, match="too small"):
+        learned().parse(text, len(content), small)
+
+
+@pytest.mark.parametrize(("content", "size"), [(TRADE, len(TRADE)), (TRADE[:-1] + bytes(2000), len(TRADE) - 1), (TRADE + bytes(2000), -1)])
+def test_a_block_needs_padding_and_an_end(content: bytes, size: int) -> None:
+    """Without them the kernel is not even started."""
+    with pytest.raises(ValueError, match="needs a line feed"):
+        StreamParser("made.gz").parse(np.frombuffer(content, np.uint8), size, Columns.of_size(1000))

@@ -1,0 +1,123 @@
+"""Levels of one side: exact numbers, and the same best levels as a plain dictionary would give."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture_pipeline.book.levels import ZERO, Book, Side, decimal_text, units
+from capture_pipeline.errors import MalformedData
+
+CHANGE = st.tuples(st.integers(1, 40).map(lambda tick: f"{tick}.50000000"), st.sampled_from([ZERO, "1.00000000", "0.00000001", "2.5"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2683.80000000", 268380000000),
+        ("0.00000001", 1),
+        ("0.00000000", 0),
+        ("92233720368.54775807", 9223372036854775807),
+        ("123456789012.00000001", 12345678901200000001),
+        ("5", 500000000),
+        ("5.", 500000000),
+        ("0.1", 10000000),
+        ("0.1000000000", 10000000),
+    ],
+)
+def test_a_decimal_is_parsed_exactly(text: str, expected: int) -> None:
+    """Every decimal of up to eight decimals becomes units of 1e-8, zeros behind them do no harm."""
+    assert units(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        ".00000001",
+        "-1.00000000",
+        "+1.00000000",
+        "1_0.00000000",
+        " 1.00000000",
+        "1e5",
+        "NaN",
+        "1.000000001",
+        "1.2.00000000",
+        "١.00000000",
+    ],
+)
+def test_what_is_no_decimal_is_refused(text: str) -> None:
+    """Signs, exponents, blanks, underscores, foreign digits and a ninth decimal are malformed, in price and in quantity alike."""
+    with pytest.raises(MalformedData):
+        units(text)
+    with pytest.raises(MalformedData):
+        Side(1).apply([("1.00000000", "1.00000000"), (text, "1.00000000")])
+    with pytest.raises(MalformedData):
+        Side(1).apply([("1.00000000", "1.00000000"), ("2.00000000", text)])
+
+
+@given(st.integers(0, 10**20))
+def test_a_decimal_survives_being_written(value: int) -> None:
+    """Writing and parsing give the number back."""
+    assert units(decimal_text(value)) == value
+
+
+@given(st.lists(st.lists(CHANGE, max_size=12), max_size=30), st.sampled_from([-1, 1]))
+def test_a_side_is_what_its_changes_say(batches: list[list[tuple[str, str]]], sign: int) -> None:
+    """After any changes the levels, the best price and the top levels are those of a plain dictionary."""
+    side, plain = Side(sign), dict[int, int]()
+    for changes in batches:
+        side.apply(changes)
+        for price, quantity in changes:
+            plain[units(price)] = units(quantity)
+        plain = {price: quantity for price, quantity in plain.items() if quantity}
+        ranked = sorted(plain, reverse=sign < 0)
+        assert side.best() == (ranked[0] if ranked else None)
+        assert side.top(3) == [(price, plain[price]) for price in ranked[:3]]
+    assert {price: side.quantity(price) for price in side.levels} == plain
+
+
+def test_flicker_does_not_grow_a_side() -> None:
+    """Levels that come and go leave nothing behind, however often."""
+    side = Side(1)
+    for tick in range(20_000):
+        side.apply([(f"{tick % 7000}.00000000", "1.00000000")])
+        side.apply([(f"{tick % 7000}.00000000", ZERO)])
+    assert not side.levels
+    assert len(side._heap) <= 1025
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask", "crossed"), [("1.00000000", "2.00000000", False), ("2.00000000", "2.00000000", True), ("3.00000000", "2.00000000", True)]
+)
+def test_a_book_is_crossed_where_the_bid_reaches_the_ask(bid: str, ask: str, crossed: bool) -> None:
+    """Equal prices are crossed too; an empty side never is."""
+    book = Book()
+    book.bids.apply([(bid, "1.00000000")])
+    assert not book.crossed
+    assert book.best() is None
+    book.asks.apply([(ask, "2.00000000")])
+    assert book.crossed is crossed
+    assert book.best() == (units(bid), units("1"), units(ask), units("2"))
+
+
+def test_a_snapshot_replaces_what_it_reaches_and_keeps_what_lies_beyond() -> None:
+    """Levels beyond a snapshot's last one are not contradicted by it."""
+    side = Side(-1)
+    side.apply([("10.00000000", "1.00000000"), ("9.00000000", "1.00000000"), ("5.00000000", "1.00000000")])
+    side.load([("9.50000000", "2.00000000"), ("8.00000000", "2.00000000")])
+    assert side.top(9) == [(units("9.5"), units("2")), (units("8"), units("2")), (units("5"), units("1"))]
+    assert side.known == -units("8")
+
+
+def test_pruning_forgets_what_is_far_and_that_it_was_known() -> None:
+    """Levels further than the corridor are gone, and count as unknown from then on."""
+    book = Book()
+    book.bids.load([("100.00000000", "1.00000000"), ("91.00000000", "1.00000000"), ("80.00000000", "1.00000000")])
+    book.asks.load([("101.00000000", "1.00000000"), ("120.00000000", "1.00000000")])
+    book.prune(0.1)
+    assert [price for price, _ in book.bids.top(9)] == [units("100"), units("91")]
+    assert [price for price, _ in book.asks.top(9)] == [units("101")]
+    assert book.bids.known == -units("90")

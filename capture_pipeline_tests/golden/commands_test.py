@@ -1,0 +1,81 @@
+"""The commands: exit codes, tables, JSON, one line for an error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from capture_pipeline.cli.golden import diagnose_command, import_command, validate_command
+from capture_pipeline_tests.golden.made import recording, session, trade, written
+
+
+def run(command: click.Command, *arguments: object) -> Result:
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def test_validate_tells_what_fails_and_ends_with_one(tmp_path: Path) -> None:
+    """A short recording fails as a golden sample; the table names every check, the last line what failed."""
+    path = written(tmp_path / "x.jsonl.gz", recording())
+    result = run(validate_command, path)
+    assert result.exit_code == 1
+    assert "continuity" in result.stdout
+    assert result.stdout.splitlines()[-1] == "FAIL: messages, duration"
+
+
+def test_validate_as_json_is_one_document(tmp_path: Path) -> None:
+    """Verdict, reasons, checks and statistics, with the book left out where it was not wanted."""
+    document = json.loads(run(validate_command, session(tmp_path, recording()).path, "--json", "--no-book").stdout)
+    assert document["verdict"] == "FAIL"
+    assert {check["name"]: check["verdict"] for check in document["checks"]}["book_valid"] == "SKIPPED"
+    assert document["statistics"]["messages"] == 61
+
+
+@pytest.mark.parametrize("name", ["none.gz", "."])
+def test_validate_without_a_recording_ends_with_two(tmp_path: Path, name: str) -> None:
+    """What cannot be read is one line and no verdict."""
+    result = run(validate_command, tmp_path / name)
+    assert result.exit_code == 2
+    assert "Error: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_diagnose_holds_the_score_to_its_gate(tmp_path: Path) -> None:
+    """A sound file passes, one of nothing fails; both are told."""
+    written(tmp_path / "x.jsonl.gz", [trade(number, 1_754_224_200_000_000_000 + number) for number in range(1, 50)])
+    sound = run(diagnose_command, tmp_path)
+    assert sound.exit_code == 0
+    assert sound.stdout.splitlines()[-1] == "100 of 100; above the gate of 70"
+    for number in range(5):
+        (tmp_path / f"{number}.jsonl.gz.part").write_bytes(b"")
+    (tmp_path / "x.jsonl.gz").unlink()
+    assert run(diagnose_command, tmp_path).exit_code == 1
+    assert json.loads(run(diagnose_command, tmp_path, "--json").stdout)["score"] == 0
+
+
+def test_thresholds_are_those_of_the_settings(tmp_path: Path) -> None:
+    """What the settings ask for decides, as it does for the asset checks."""
+    path = written(tmp_path / "x.jsonl.gz", recording())
+    config = tmp_path / "c.yaml"
+    config.write_text("session_gates: {least_messages: 50, least_hours: 0, quality_score_least: 100}")
+    assert run(validate_command, path, "--config", config).exit_code == 0
+    assert run(diagnose_command, tmp_path, "--config", config).exit_code == 1
+    config.write_text("session_gates: {least_messages: -1}")
+    assert run(validate_command, path, "--config", config).exit_code == 2
+
+
+def test_import_says_where_the_session_is(tmp_path: Path) -> None:
+    """A session is made once; the second time it is one line and exit code 2, as is a wrong regime."""
+    session(tmp_path, recording())
+    source = tmp_path / "source.gz"
+    arguments = ("--from", "hftbacktest", "--out", tmp_path / "o", source)
+    first = run(import_command, *arguments)
+    assert first.exit_code == 0
+    assert Path(first.stdout.removeprefix("Imported as ").strip()).is_dir()
+    again = run(import_command, *arguments)
+    assert (again.exit_code, again.stderr.count("\n")) == (2, 1)
+    assert "is there already" in again.stderr
+    assert run(import_command, *arguments, "--regime", "../x").exit_code == 2

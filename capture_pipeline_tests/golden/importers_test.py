@@ -1,0 +1,124 @@
+"""Other tools' recordings become sessions: the exchange's bytes unchanged, stamps never going back, nothing overwritten."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from capture_pipeline.errors import CaptureError, ConfigError, MalformedData
+from capture_pipeline.golden.import_session import import_session
+from capture_pipeline.golden.importers import Origin
+from capture_pipeline.golden.reader import read_lines
+from capture_pipeline.recording.models import SessionMetadata
+
+DIFF = '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":[],"a":[ ]}}'  # blanks are kept
+BODY = '{"lastUpdateId":7,"bids":[],"asks":[]}'
+URL = "https://host/api/v3/depth?symbol=BTCUSDT&limit=1000"
+T = 1_723_161_254
+
+
+def hft(path: Path, lines: list[tuple[int, str]]) -> Path:
+    path.write_bytes(gzip.compress("".join(f"{stamp} {text}\n" for stamp, text in lines).encode()))
+    return path
+
+
+def lines_of(folder: Path, origin: Origin, files: list[Path], symbol: str | None = None) -> list[tuple[int, str, bytes]]:
+    session = import_session(origin, files, folder / "out", symbol=symbol)
+    return [(line.capture_ns, line.stream, bytes(line.data)) for _, line in read_lines(session.recording)]
+
+
+def test_hftbacktest_lines_keep_their_bytes(tmp_path: Path) -> None:
+    """Data stay byte for byte, a snapshot gets the stream of the only depth stream, answers to subscriptions are left out."""
+    first = hft(tmp_path / "a.gz", [(T * 10**9, BODY), (T * 10**9 + 5, '{"result":null,"id":1}'), (T * 10**9 + 9, DIFF % (7, 8))])
+    second = hft(tmp_path / "b.gz", [(T * 10**9 + 12, DIFF % (9, 9))])
+    data = [(DIFF % ids).split('"data":', 1)[1][:-1].encode() for ids in ((7, 8), (9, 9))]
+    assert lines_of(tmp_path, Origin.HFTBACKTEST, [first, second]) == [
+        (T * 10**9, "btcusdt@depthSnapshot", BODY.encode()),
+        (T * 10**9 + 9, "btcusdt@depth@100ms", data[0]),
+        (T * 10**9 + 12, "btcusdt@depth@100ms", data[1]),
+    ]
+
+
+def test_stamps_that_go_back_are_raised_and_counted(tmp_path: Path) -> None:
+    """The order of arrival stands; a stamp below the one before it becomes that one."""
+    path = hft(tmp_path / "a.gz", [(T * 10**9 + at, DIFF % (number, number)) for number, at in enumerate((5, 3, 4, 9), 1)])
+    session = import_session(Origin.HFTBACKTEST, [path], tmp_path / "out")
+    assert [line.capture_ns - T * 10**9 for _, line in read_lines(session.recording)] == [5, 5, 5, 9]
+    metadata = SessionMetadata.model_validate_json(session.metadata.read_bytes())
+    assert metadata.configuration["stamps_raised"] == 2
+
+
+def test_cryptofeed_snapshots_are_merged_by_time(tmp_path: Path) -> None:
+    """A snapshot of the REST file stands where its time says, fractions of seconds are exact, also where a stamp went back before it."""
+    frames, rest = tmp_path / "ws.txt", tmp_path / "rest.txt"
+    rows = [f"{T}.0633569: {DIFF % (1, 7)}", f"{T}.9: {DIFF % (8, 8)}", f"{T}.8: {DIFF % (9, 9)}"]
+    frames.write_text("wss://host/stream?streams=x\n" + "\n".join(rows))
+    rest.write_text(f"{URL} -> {T}.5: {BODY}\n\n{URL} -> {T}.85: {BODY}\n{URL.replace('depth', 'time')} -> {T}.6: {{}}\n")
+    ours = lines_of(tmp_path, Origin.CRYPTOFEED, [frames, rest])
+    assert [(stamp - T * 10**9, stream.split("@")[1]) for stamp, stream, _ in ours] == [
+        (63356900, "depth"),
+        (500000000, "depthSnapshot"),
+        (850000000, "depthSnapshot"),
+        (900000000, "depth"),
+        (900000000, "depth"),
+    ]
+
+
+def test_a_session_is_published_whole_and_never_overwritten(tmp_path: Path) -> None:
+    """Ledger and checksums are there and hold; a second import of the same changes nothing and leaves nothing behind."""
+    path = hft(tmp_path / "a.gz", [(T * 10**9 + at, DIFF % ids) for at, ids in ((1, (1, 2)), (2, (5, 6)))])
+    session = import_session(Origin.HFTBACKTEST, [path], tmp_path / "out", regime="test")
+    assert session.path == tmp_path / "out" / "test" / "20240808T235414Z_btcusdt"
+    gap = json.loads(session.gaps.read_bytes())
+    assert (gap["last_good_id"], gap["first_good_id"], gap["ids_lost"], gap["cause"], gap["recoverable"]) == (2, 5, 2, "unknown", False)
+    subprocess.run(["sha256sum", "-c", "checksums.txt"], cwd=session.path, check=True, capture_output=True)
+    before = {file: file.read_bytes() for file in session.path.iterdir()}
+    with pytest.raises(ConfigError, match="is there already"):
+        import_session(Origin.HFTBACKTEST, [path], tmp_path / "out", regime="test")
+    assert {file: file.read_bytes() for file in session.path.iterdir()} == before
+    assert [entry.name for entry in session.path.parent.iterdir()] == [session.session]
+
+
+@pytest.mark.parametrize(
+    ("origin", "text", "words"),
+    [
+        (Origin.HFTBACKTEST, "what is this\n", "line 1 is no line of hftbacktest"),
+        (Origin.HFTBACKTEST, f"{T * 10**9} {DIFF % (1, 2)}\n{T}.5: {DIFF % (3, 4)}\n", "line 2 is no line of hftbacktest"),
+        (Origin.HFTBACKTEST, f"{T * 10**9} {BODY}\n", "of which symbol is not told"),
+        (Origin.HFTBACKTEST, f"{T * 10**9} {DIFF % (1, 2)}\n{T * 10**9} {{}}\n", "line 2 is no message of the combined stream"),
+        (Origin.HFTBACKTEST, f"{T * 10**9} {(DIFF % (1, 2)).replace('[ ]', '[ }')}\n", "line 1 holds no JSON"),
+        (Origin.HFTBACKTEST, "", "file holds nothing"),
+        (Origin.CRYPTOFEED, f"{T * 10**9} {DIFF % (1, 2)}\n", "line 1 is no line of cryptofeed"),
+        (Origin.CRYPTOFEED, "wss://host/stream\n", "there is no message to import"),
+    ],
+)
+def test_what_is_no_recording_is_one_line(tmp_path: Path, origin: Origin, text: str, words: str) -> None:
+    """A line that the tool does not write is told by file and number; nothing is published."""
+    path = tmp_path / "a.txt"
+    path.write_text(text)
+    with pytest.raises(MalformedData, match=words) as caught:
+        import_session(origin, [path], tmp_path / "out")
+    assert "a.txt" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "out").glob("imported/*"))
+
+
+def test_snapshots_of_several_symbols_want_a_name(tmp_path: Path) -> None:
+    """Which of two symbols a bare snapshot belongs to is asked, not guessed."""
+    other = (DIFF % (1, 1)).replace("btcusdt", "ethusdt")
+    path = hft(tmp_path / "a.gz", [(T * 10**9, BODY), (T * 10**9, DIFF % (7, 8)), (T * 10**9, other)])
+    with pytest.raises(MalformedData, match="--symbol"):
+        import_session(Origin.HFTBACKTEST, [path], tmp_path / "out")
+    assert lines_of(tmp_path, Origin.HFTBACKTEST, [path], "ETHUSDT")[0][1] == "ethusdt@depthSnapshot"
+
+
+def test_a_torn_source_is_refused(tmp_path: Path) -> None:
+    """What cannot be read whole is not imported as if it were."""
+    path = hft(tmp_path / "a.gz", [(T * 10**9 + number, DIFF % (number, number)) for number in range(1, 400)])
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(CaptureError, match="torn member at byte 0"):
+        import_session(Origin.HFTBACKTEST, [path], tmp_path / "out")

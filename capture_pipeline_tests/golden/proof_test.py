@@ -1,0 +1,159 @@
+"""The next-day proof: equal where the capture is whole, and every fault named where it is not."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from datetime import date
+from decimal import Decimal
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture_pipeline.binance.periods import Interval
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.golden.bars import bars_of
+from capture_pipeline.golden.proof import TradesFile, prove_bars, prove_trades, published_trades
+from capture_pipeline.tables.bars import BAR_SCHEMA, rules
+from capture_pipeline.tables.golden import decimal_text
+
+STEM = "ETHUSDT-trades-2026-08-03"
+START = 1_785_715_200_000_000
+
+
+def some_trades(count: int = 600) -> pl.DataFrame:
+    """Ten minutes of trades, one a second."""
+    return pl.DataFrame(
+        {
+            "trade_id": list(range(1000, 1000 + count)),
+            "trade_us": [START + 30_000_000 + index * 1_000_000 for index in range(count)],
+            "price_e8": [268_000_000_000 + (index * 7919 % 101) * 1_000_000 for index in range(count)],
+            "quantity_e8": [(index * 31 % 97 + 1) * 10_000 for index in range(count)],
+            "buyer_maker": [index % 3 == 0 for index in range(count)],
+        }
+    )
+
+
+def zipped(trades: pl.DataFrame, *, unit: int = 1, header: bool = False, edit: tuple[str, str] | None = None) -> bytes:
+    lines = ["id,price,qty,quote_qty,time,is_buyer_maker"] if header else []
+    for number, time, price, quantity, maker in trades.select("trade_id", "trade_us", "price_e8", "quantity_e8", "buyer_maker").iter_rows():
+        flags = str(maker).lower() if header else f"{maker},True"
+        lines.append(f"{number},{decimal_text(price, 8)},{decimal_text(quantity, 8)},0.1,{time // unit},{flags}")
+    text = "\n".join(lines) + "\n"
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(f"{STEM}.csv", text.replace(*edit) if edit else text)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(("unit", "header"), [(1, False), (1000, False), (1000, True)])
+def test_published_trades_are_read_exactly_in_any_unit(unit: int, header: bool) -> None:
+    """Spot in microseconds without a header, older files and futures in milliseconds, with one."""
+    trades = some_trades()
+    read = published_trades(zipped(trades, unit=unit, header=header), STEM, 1 << 24)
+    assert read.equals(trades.select(read.columns))
+    proof = prove_trades(trades, read)
+    assert proof.holds
+    assert proof.trades_captured == proof.trades_published == 600
+    assert proof.volume_captured == proof.volume_published
+
+
+@pytest.mark.parametrize(
+    ("edit", "line"),
+    [
+        (("1003,2680", "1003,-2680"), 4),
+        (("1005,", "1004,"), 6),
+        (("1006,2680", "1006,1e3"), 7),
+        (("1007,", ","), 8),
+        ((",1785715233000000,", ",17,"), 4),
+        (("1008,2680.", "1008,2680.123456789"), 9),
+    ],
+)
+def test_a_file_that_is_none_is_refused_by_line(edit: tuple[str, str], line: int) -> None:
+    """Signs, repeated ids, exponents, empty fields, times out of range, too many decimals: file, line, remedy."""
+    with pytest.raises(MalformedData, match=rf"csv, line {line}: .*fetch the file again") as raised:
+        published_trades(zipped(some_trades(20), edit=edit), STEM, 1 << 24)
+    assert "\n" not in str(raised.value)
+
+
+@given(st.integers(1, 598), st.sampled_from(["missing", "unknown", "price_e8", "quantity_e8", "trade_us", "buyer_maker"]))
+def test_each_fault_is_named(at: int, fault: str) -> None:
+    """A trade that is lost, invented or altered is found with its id; a lost one at either end is outside the session."""
+    trades = some_trades()
+    captured = published = trades
+    if fault == "missing":
+        captured = trades.filter(pl.col("trade_id") != 1000 + at)
+    elif fault == "unknown":
+        published = trades.filter(pl.col("trade_id") != 1000 + at)
+    else:
+        other = ~pl.col(fault) if fault == "buyer_maker" else pl.col(fault) + 1
+        captured = trades.with_columns(pl.when(pl.col("trade_id") == 1000 + at).then(other).otherwise(pl.col(fault)).alias(fault))
+    proof = prove_trades(captured, published)
+    assert not proof.holds
+    assert proof.differences == 1
+    assert (proof.listed[0].where, proof.listed[0].field) == (f"trade {1000 + at}", fault)
+
+
+def test_only_what_the_session_covers_is_compared() -> None:
+    """Published trades before and after the session are no loss; a session without trades proves nothing."""
+    trades = some_trades()
+    assert prove_trades(trades[100:500], trades).holds
+    assert not prove_trades(trades[:0], trades).holds
+    bars = bars_of(trades, Interval.M1)
+    proof = prove_bars(trades[100:500], bars)
+    assert proof.holds
+    assert proof.minutes_compared == 5
+
+
+def test_bars_that_differ_are_listed_by_field() -> None:
+    """One trade that is lost shows in its minute; a quiet minute of the exchange is no loss."""
+    trades = some_trades()
+    official = bars_of(trades, Interval.M1)
+    quiet = official[5:6].with_columns(pl.lit(Decimal(0)).cast(BAR_SCHEMA["volume"]).alias("volume"), pl.lit(0, pl.Int64).alias("trades"))
+    minute = pl.col("trade_us").is_between(START + 5 * 60_000_000, START + 6 * 60_000_000 - 1)
+    assert prove_bars(trades.filter(~minute), pl.concat([official[:5], quiet, official[6:]])).holds
+    assert [found.field for found in prove_bars(trades.filter(~minute), official).listed] == ["missing"]
+    lost = prove_bars(trades.filter(pl.col("trade_id") != 1200), official)
+    assert {"volume", "trades"} <= {found.field for found in lost.listed}
+    assert {found.where for found in lost.listed} == {"bar 2026-08-03T00:03:00"}
+
+
+@given(st.sampled_from(list(Interval)))
+def test_bars_keep_the_rules_of_the_bars_table(interval: Interval) -> None:
+    """Bars of captured trades pass the gates that official ones pass."""
+    bars = bars_of(some_trades(), interval)
+    assert bars.schema == pl.Schema(BAR_SCHEMA)
+    for rule in rules(interval, 2 * START):
+        assert bars.select(rule.holds.all()).item(), rule.name
+    assert bars["trades"].sum() == 600
+
+
+def test_sums_beyond_64_bits_are_exact() -> None:
+    """Quote volumes are sums of products in units of 1e-16."""
+    trades = some_trades(3).with_columns(price_e8=pl.lit(9 * 10**17), quantity_e8=pl.lit(10**10), trade_us=pl.lit(START))
+    assert bars_of(trades, Interval.M1)["quote_volume"].to_list() == [Decimal("2700000000000.00000000")]
+
+
+def test_the_archives_path() -> None:
+    """Where the exchange keeps daily trades."""
+    file = TradesFile(Market.SPOT, "ETHUSDT", date(2026, 8, 3))
+    assert file.path == "data/spot/daily/trades/ETHUSDT/ETHUSDT-trades-2026-08-03.zip"
+
+
+def test_first_and_last_price_go_by_id() -> None:
+    """Trades in any order, several in one microsecond: open is the smallest id's price, close the largest's."""
+    trades = pl.DataFrame(
+        {
+            "trade_id": [12, 10, 11],
+            "trade_us": [START, START, START],
+            "price_e8": [3 * 10**8, 2 * 10**8, 5 * 10**8],
+            "quantity_e8": [10**8] * 3,
+            "buyer_maker": [False, True, False],
+        }
+    )
+    bar = bars_of(trades, Interval.M1).row(0, named=True)
+    assert [bar[name] for name in ("open", "high", "low", "close")] == [Decimal(2), Decimal(5), Decimal(2), Decimal(3)]
+    assert (bar["taker_buy_volume"], bar["taker_buy_quote_volume"]) == (Decimal(2), Decimal(8))

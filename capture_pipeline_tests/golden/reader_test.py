@@ -1,0 +1,138 @@
+"""Recordings as files: whole lines in any blocks, and findings for whatever a crash leaves."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.golden.inflate import FindingKind
+from capture_pipeline.golden.reader import Recording, read_lines
+from capture_pipeline_tests.golden.made import packed, recording, trade, written
+
+
+def read(path: Path, block_bytes: int = 2 << 20) -> tuple[list[bytes], Recording]:
+    with Recording(path, block_bytes) as opened:
+        return list(opened), opened
+
+
+@given(a_member=st.integers(1, 30), block_bytes=st.integers(1, 5000), plain=st.booleans())
+def test_blocks_are_whole_lines_and_nothing_is_lost(
+    tmp_path_factory: pytest.TempPathFactory, a_member: int, block_bytes: int, plain: bool
+) -> None:
+    """However lines are packed and blocks are cut, all lines come, in order; size and SHA-256 are the file's."""
+    lines = recording(80)
+    path = tmp_path_factory.mktemp("r") / "x.jsonl.gz"
+    path.write_bytes(b"".join(lines) if plain else packed(lines, a_member))
+    blocks, opened = read(path, block_bytes)
+    assert b"".join(blocks) == b"".join(lines)
+    assert all(block.endswith(b"\n") for block in blocks)
+    assert not opened.findings
+    assert (opened.size, opened.sha256) == (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+    assert opened.members == (0 if plain else -(-len(lines) // a_member))
+
+
+def test_members_that_end_inside_a_line_are_joined(tmp_path: Path) -> None:
+    """Other tools end a member wherever they stop."""
+    whole = b"".join(recording(40))
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(whole[:1234]) + gzip.compress(whole[1234:]))
+    blocks, opened = read(path, 700)
+    assert b"".join(blocks) == whole
+    assert not opened.findings
+
+
+def test_a_torn_tail_is_found_wherever_it_is_torn(tmp_path: Path) -> None:
+    """Cut at any byte of its last member, a recording gives all lines before and says at which byte that member begins."""
+    lines = recording(59)
+    sound, last = packed(lines[:40]), packed(lines[40:])
+    path = tmp_path / "x.jsonl.gz.part"
+    for cut in range(1, len(last), 7):
+        path.write_bytes(sound + last[:cut])
+        blocks, opened = read(path)
+        text = b"".join(blocks)
+        assert text.startswith(b"".join(lines[:40]))
+        assert b"".join(lines).startswith(text)
+        assert (opened.findings[0].kind, opened.findings[0].offset) == (FindingKind.TORN_MEMBER, len(sound))
+
+
+@pytest.mark.parametrize(
+    ("tail", "kind"),
+    [
+        (b"\0" * 4096, FindingKind.ZERO_TAIL),
+        (b"\0", FindingKind.ZERO_TAIL),
+        (b"\0\0x", FindingKind.FOREIGN_BYTES),
+        (b"{}\n", FindingKind.FOREIGN_BYTES),
+    ],
+)
+def test_what_follows_the_last_member_is_told(tmp_path: Path, tail: bytes, kind: FindingKind) -> None:
+    """A tail of zeros, which gzip itself passes over, and foreign bytes are findings with their place."""
+    lines = recording(40)
+    path = tmp_path / "x.jsonl.gz"
+    path.write_bytes(packed(lines) + tail)
+    blocks, opened = read(path)
+    assert b"".join(blocks) == b"".join(lines)
+    assert [(finding.kind, finding.offset) for finding in opened.findings] == [(kind, len(packed(lines)))]
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 5000])
+def test_a_file_of_nothing_is_told(tmp_path: Path, content: bytes) -> None:
+    """An empty file and one of zeros hold no line and are found."""
+    path = tmp_path / "x.jsonl.gz.part"
+    path.write_bytes(content)
+    blocks, opened = read(path)
+    assert not blocks
+    assert [finding.offset for finding in opened.findings] == [0]
+
+
+def test_a_flipped_bit_is_found_by_the_crc(tmp_path: Path) -> None:
+    """A member whose CRC does not fit is damaged, by its byte; those before it are read."""
+    lines = recording(60)
+    members = [packed(lines[:20]), packed(lines[20:40]), packed(lines[40:])]
+    spoiled = bytearray(members[1])
+    spoiled[-7] ^= 1
+    path = tmp_path / "x.jsonl.gz"
+    path.write_bytes(members[0] + bytes(spoiled) + members[2])
+    blocks, opened = read(path)
+    assert b"".join(blocks).startswith(b"".join(lines[:20]))
+    assert [(finding.kind, finding.offset) for finding in opened.findings] == [(FindingKind.DAMAGED_MEMBER, len(members[0]))]
+    assert opened.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_last_line_without_its_end_is_told(tmp_path: Path) -> None:
+    """Half a line is no line; it is a finding and can be looked at."""
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(trade(1, 1) + b'{"capture_ns":2')
+    blocks, opened = read(path)
+    assert b"".join(blocks) == trade(1, 1)
+    assert (opened.findings[0].kind, opened.open_line) == (FindingKind.OPEN_LINE, b'{"capture_ns":2')
+
+
+def test_reading_may_stop_anywhere(tmp_path: Path) -> None:
+    """A reader that leaves early leaves no thread behind."""
+    path = written(tmp_path / "x.jsonl.gz", recording(400))
+    before = threading.active_count()
+    with Recording(path, 100) as opened:
+        next(iter(opened))
+    assert threading.active_count() == before
+
+
+def test_what_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    """A missing file is an error with its name."""
+    with pytest.raises(MalformedData, match=r"none\.gz: cannot be opened"):
+        list(read_lines(tmp_path / "none.gz"))
+
+
+def test_lines_come_with_their_numbers_until_one_is_bad(tmp_path: Path) -> None:
+    """A line that is none ends the reading with its number."""
+    path = written(tmp_path / "x.jsonl.gz", [trade(1, 1), trade(2, 2), b"{}\n"])
+    lines = read_lines(path)
+    assert [next(lines)[0], next(lines)[0]] == [1, 2]
+    with pytest.raises(MalformedData, match="line 3"):
+        next(lines)

@@ -1,0 +1,146 @@
+"""What is known of real recordings of the exchange comes out of importing and validating them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from capture_pipeline.binance.messages import decode_depth, decode_snapshot, decode_trade
+from capture_pipeline.binance.streams import StreamKind, kind_of
+from capture_pipeline.book.levels import units
+from capture_pipeline.book.sync import BookSync, Step
+from capture_pipeline.golden.import_session import import_session
+from capture_pipeline.golden.importers import Origin
+from capture_pipeline.golden.reader import read_lines
+from capture_pipeline.golden.report import Thresholds, Verdict
+from capture_pipeline.golden.validate import validate
+from capture_pipeline.recording.layout import SessionFolder
+
+TEN_MINUTES = Thresholds(min_messages=79_000, duration_s=650)
+
+
+@dataclass
+class Bar:
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int = 0
+    quote: int = 0
+    trades: int = 0
+    taker_buy: int = 0
+
+
+@pytest.fixture(scope="module")
+def ether(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> SessionFolder:
+    files = [recordings / "binance_spot_stream" / f"ethusdt_2024080{day}.gz" for day in (8, 9)]
+    return import_session(Origin.HFTBACKTEST, files, tmp_path_factory.mktemp("ether"))
+
+
+def test_two_files_over_midnight_are_one_sound_session(ether: SessionFolder) -> None:
+    """No id is missing over both, the book follows from the one snapshot, and 1,056 of 1,056 best prices and quantities are equal."""
+    report = validate(ether.path, TEN_MINUTES)
+    assert report.verdict is Verdict.PASS
+    streams = report.statistics["streams"]
+    assert {name: figures["messages"] for name, figures in streams.items()} == {
+        "ethusdt@bookTicker": 58_758,
+        "ethusdt@depth@100ms": 6_470,
+        "ethusdt@depthSnapshot": 1,
+        "ethusdt@trade": 14_515,
+    }
+    assert all(not figures["gaps"] and not figures["duplicates"] and not figures["overlaps"] for figures in streams.values())
+    assert report.check("book_best").figures == {"compared": 1056, "differing": 0}
+    assert report.check("book_valid").figures["shares"] == {"ETHUSDT": 1.0}
+
+
+def test_the_exchange_s_bytes_are_unchanged(ether: SessionFolder, recordings: Path) -> None:
+    """Every line's data are the source's, byte for byte, and its stamp the source's."""
+    source = [
+        line.rstrip(b"\n").split(b" ", 1)
+        for day in (8, 9)
+        for line in gzip.decompress((recordings / "binance_spot_stream" / f"ethusdt_2024080{day}.gz").read_bytes()).splitlines(
+            keepends=True
+        )
+    ]
+    count = 0
+    for (_, line), (stamp, message) in zip(read_lines(ether.recording), source, strict=True):
+        data = bytes(line.data)
+        assert message in (data, b'{"stream":"%b","data":%b}' % (line.stream.encode(), data))
+        assert line.capture_ns == int(stamp)
+        count += 1
+    assert count == 79_744
+
+
+def test_minute_bars_follow_from_the_trades(ether: SessionFolder, recordings: Path) -> None:
+    """The ten complete minutes by exchange time have the known open, high, low, close, volumes and counts."""
+    bars: dict[int, Bar] = {}
+    for _, line in read_lines(ether.recording):
+        if kind_of(line.stream) is StreamKind.TRADE:
+            trade = decode_trade(line.data)
+            price, quantity = units(trade.price), units(trade.quantity)
+            bar = bars.setdefault(trade.trade_time // 60_000 * 60_000, Bar(price, price, price, price))
+            bar.high, bar.low, bar.close = max(bar.high, price), min(bar.low, price), price
+            bar.volume += quantity
+            bar.quote += price * quantity
+            bar.trades += 1
+            bar.taker_buy += 0 if trade.buyer_maker else quantity
+    with (recordings / "binance_spot_stream" / "ethusdt_minute_bars.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 10
+    for row in rows:
+        whole, fraction = row["quote_volume"].split(".")
+        known = {name: units(row[name]) for name in ("open", "high", "low", "close", "volume")}
+        expected = Bar(**known, quote=int(whole + fraction), trades=int(row["trades"]), taker_buy=units(row["taker_buy_volume"]))
+        assert bars[int(row["open_time_ms"])] == expected
+
+
+def test_the_second_file_alone_has_no_seed(recordings: Path, tmp_path: Path) -> None:
+    """Without a snapshot no book can be built, and that is said; its ids are sound all the same."""
+    file = recordings / "binance_spot_stream" / "ethusdt_20240809.gz"
+    report = validate(import_session(Origin.HFTBACKTEST, [file], tmp_path).path, TEN_MINUTES)
+    assert {"seed", "book_valid"} <= {check.name for check in report.failed}
+    assert "no seed: no usable snapshot of ETHUSDT" in report.check("seed").reason
+    assert report.check("continuity").verdict is Verdict.PASS
+
+
+def test_removed_lines_are_reported_with_exactly_their_ids(ether: SessionFolder, tmp_path: Path) -> None:
+    """Three trades and two diffs taken out are three gaps with the ids they had."""
+    lines = gzip.decompress(ether.recording.read_bytes()).splitlines(keepends=True)
+    numbered = list(read_lines(ether.recording))
+    trades = [number for number, line in numbered if kind_of(line.stream) is StreamKind.TRADE]
+    diffs = [number for number, line in numbered if kind_of(line.stream) is StreamKind.DEPTH]
+    gone = [trades[700], trades[701], trades[9000], diffs[300], diffs[301]]
+    copy = tmp_path / "x.jsonl.gz"
+    copy.write_bytes(gzip.compress(b"".join(line for number, line in enumerate(lines, 1) if number not in gone), 1))
+    report = validate(copy, TEN_MINUTES)
+    data = {number: bytes(line.data) for number, line in numbered if number in gone}
+    first, second, third = (decode_trade(data[number]).trade_id for number in gone[:3])
+    from_id, to_id = decode_depth(data[gone[3]]).first_id, decode_depth(data[gone[4]]).last_id
+    places = {
+        (place["stream"], place["last_good_id"] + 1, place["first_good_id"] - 1) for place in report.check("continuity").figures["places"]
+    }
+    assert places == {("ethusdt@trade", first, second), ("ethusdt@trade", third, third), ("ethusdt@depth@100ms", from_id, to_id)}
+    assert {"continuity", "book_valid"} <= {check.name for check in report.failed}
+
+
+def test_four_interleaved_symbols_have_their_books(recordings: Path, tmp_path: Path) -> None:
+    """All four snapshots bridge; the one whose id is the first diff's last one drops it and finds no gap."""
+    files = [recordings / "binance_combined_stream" / name for name in ("spot.ws.txt", "spot.depth_snapshots.txt")]
+    folder = import_session(Origin.CRYPTOFEED, files, tmp_path)
+    assert folder.session == "20211012T002832Z_nknusdt-plus3"
+    report = validate(folder.path, Thresholds(min_messages=269, duration_s=30, duration_tolerance_s=1))
+    assert report.verdict is Verdict.PASS
+    assert report.check("snapshots").figures == {"snapshots": 4}
+    assert report.check("book_valid").figures["shares"] == dict.fromkeys(("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR"), 1.0)
+    sync, steps = BookSync(), []
+    for _, line in read_lines(folder.recording):
+        if line.stream == "blzeth@depth@100ms":
+            steps.append(sync.diff(decode_depth(line.data)))
+        elif line.stream == "blzeth@depthSnapshot":
+            steps.append(sync.snapshot(decode_snapshot(line.data)))
+    assert steps[:3] == [Step.BUFFERED, Step.HELD, Step.BRIDGED]
+    assert set(steps[3:]) == {Step.APPLIED}

@@ -1,0 +1,219 @@
+"""What a validation says of recordings that are spoiled in one way each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture_pipeline.binance.streams import StreamKind
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.golden.report import Report, Thresholds, Verdict
+from capture_pipeline.golden.scan import StreamScan
+from capture_pipeline.golden.validate import validate
+from capture_pipeline.golden.validate_ids import bridges
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline_tests.golden.made import START_NS, STEP_NS, depth, recording, session, snapshot, trade, written
+
+SMALL = Thresholds(min_messages=50, duration_s=2.9, duration_tolerance_s=0.1, trades_per_s=(5, 15), depth_per_s=(5, 15))
+
+
+def failed(report: Report) -> set[str]:
+    return {check.name for check in report.checks if check.verdict is Verdict.FAIL}
+
+
+def test_a_sound_session_passes(tmp_path: Path) -> None:
+    """Every check passes or has nothing to look at."""
+    report = validate(session(tmp_path, recording()).path, SMALL)
+    assert not failed(report)
+    assert report.verdict is Verdict.PASS
+    assert {check.name for check in report.checks if check.verdict is Verdict.SKIPPED} == {"book_best", "book_audits"}
+
+
+def without(*numbers: int) -> Callable[[list[bytes]], list[bytes]]:
+    return lambda lines: [line for number, line in enumerate(lines, 1) if number not in numbers]
+
+
+RATIOS = {"continuity", "gap_ratio_ids", "gap_ratio_events", "gap_ratio_discontinuities", "uptime"}
+BARE = {"ledger", "checksums"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (without(21), RATIOS),
+        (without(20), RATIOS | {"book_valid"}),
+        (without(2), {"seed", "book_valid"}),
+        (lambda lines: [*lines[:30], *lines[29:]], {"duplicates"}),
+        (lambda lines: [*lines, depth(90, 95, START_NS + 60 * STEP_NS)], {"overlaps"}),
+        (lambda lines: [*lines[:30], lines[31], lines[30], *lines[32:]], {"capture_order"}),
+        (lambda lines: [*lines[:9], b"nonsense\n", *lines[9:]], {"line_form"}),
+        (lambda lines: [lines[0], snapshot(0, START_NS + 1), *lines[2:]], set()),
+        (lambda lines: [depth(2, 3, START_NS), snapshot(0, START_NS + 1), *lines[2:]], {"snapshots", "seed", "book_valid"}),
+        (lambda lines: [*lines, snapshot(88, START_NS + 59 * STEP_NS)], set()),
+        (lambda lines: [*lines, snapshot(500, START_NS + 59 * STEP_NS)], {"snapshots"}),
+        (lambda lines: lines[:40], {"messages", "duration"}),
+        (lambda lines: [line for line in lines if b"@trade" not in line], {"messages"}),
+        (lambda lines: [*lines, trade(61, START_NS + 900 * STEP_NS)], RATIOS | {"trade_rate", "depth_rate"}),
+    ],
+)
+def test_each_fault_fails_its_checks_and_no_other(tmp_path: Path, spoil: Callable[[list[bytes]], list[bytes]], expected: set[str]) -> None:
+    """A bare file that is spoiled in one way fails exactly the checks that are about it."""
+    assert failed(validate(written(tmp_path / "x.jsonl.gz", spoil(recording())), SMALL)) == expected
+
+
+def test_missing_messages_are_named_by_their_ids(tmp_path: Path) -> None:
+    """Continuity names stream and ids of each gap, with the capture times around it."""
+    check = validate(written(tmp_path / "x.gz", without(20, 21, 41)(recording())), SMALL).check("continuity")
+    places = [(place["stream"], place["last_good_id"], place["first_good_id"]) for place in check.figures["places"]]
+    assert places == [("btcusdt@depth@100ms", 27, 31), ("btcusdt@trade", 9, 11), ("btcusdt@trade", 19, 21)]
+
+
+def test_uptime_counts_overlapping_gaps_once(tmp_path: Path) -> None:
+    """Time inside gaps runs from the message before to the message after; what both streams miss together is one stretch."""
+    lines = [line for number, line in enumerate(recording(), 1) if not 20 <= number <= 29]
+    report = validate(written(tmp_path / "x.gz", lines), SMALL)
+    stamps = [int(line[14:33]) for line in lines]
+    widest = stamps[20] - stamps[17]
+    assert report.statistics["gap_seconds"] == pytest.approx(widest / 1e9)
+    assert report.check("uptime").verdict is Verdict.FAIL
+
+
+def test_a_listed_gap_is_judged_by_its_ratio(tmp_path: Path) -> None:
+    """Where the ledger accounts for every gap, and the ratios and the uptime allow it, the sample passes."""
+    folder = session(tmp_path, without(21)(recording()))
+    lenient = Thresholds(
+        min_messages=50,
+        duration_s=2.9,
+        duration_tolerance_s=0.1,
+        max_gap_ratio=0.1,
+        min_uptime=0.5,
+        trades_per_s=(5, 15),
+        depth_per_s=(5, 15),
+    )
+    report = validate(folder.path, lenient)
+    assert report.check("ledger").verdict is Verdict.PASS
+    assert report.check("continuity").verdict is Verdict.FAIL
+    assert report.verdict is Verdict.PASS
+    folder.gaps.write_bytes(b"")
+    assert {"ledger", "continuity", "checksums"} <= {check.name for check in validate(folder.path, lenient).failed}
+
+
+def test_a_later_line_of_the_ledger_supersedes_an_earlier_one(tmp_path: Path) -> None:
+    """The same stream and last good id again says what is true now."""
+    folder = session(tmp_path, without(21)(recording()))
+    gap = json.loads(folder.gaps.read_bytes())
+    folder.gaps.write_text(json.dumps(gap | {"first_good_id": gap["first_good_id"] + 5}) + "\n" + json.dumps(gap) + "\n")
+    assert validate(folder.path, SMALL).check("ledger").verdict is Verdict.PASS
+    folder.gaps.write_text(json.dumps(gap) + "\n" + json.dumps(gap | {"first_good_id": gap["first_good_id"] + 5}) + "\n")
+    assert validate(folder.path, SMALL).check("ledger").verdict is Verdict.FAIL
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda folder: _flip(folder.plan), "session.json has another SHA-256"),
+        (lambda folder: folder.plan.write_bytes(folder.plan.read_bytes() + b" "), "session.json has "),
+        (lambda folder: folder.gaps.unlink(), "gaps.jsonl is gone"),
+        (lambda folder: folder.checksums.unlink(), "checksums.txt is missing"),
+        (lambda folder: folder.checksums.write_text("what\n"), "checksums.txt line 1 is no checksum"),
+        (lambda folder: folder.checksums.write_text("0" * 64 + "  ../../x\n"), "leads out of the session's folder"),
+        (lambda folder: folder.metadata.write_text("{}"), "is damaged"),
+        (
+            lambda folder: folder.metadata.write_text(folder.metadata.read_text().replace(folder.recording.name, "x.jsonl.gz")),
+            "is not listed in",
+        ),
+    ],
+)
+def test_a_changed_session_fails_its_checksums(tmp_path: Path, harm: Callable[[SessionFolder], object], words: str) -> None:
+    """Whatever no longer is what was recorded is named."""
+    folder = session(tmp_path, recording())
+    harm(folder)
+    check = validate(folder.path, SMALL).check("checksums")
+    assert check.verdict is Verdict.FAIL
+    assert words in f"{check.reason} {check.figures.get('wrong')}"
+
+
+def test_a_recording_that_still_grows_is_read(tmp_path: Path) -> None:
+    """Without metadata a session is not finished: its checksums are skipped, its growing file is validated."""
+    folder = session(tmp_path, recording())
+    folder.metadata.unlink()
+    folder.recording.rename(folder.growing)
+    report = validate(folder.path, SMALL)
+    assert report.path.name == folder.growing.name
+    assert report.check("checksums").verdict is Verdict.SKIPPED
+
+
+@pytest.mark.parametrize(
+    ("price", "quantity", "late", "verdict"),
+    [
+        ("10.00000000", "1.00000000", True, Verdict.PASS),
+        ("10.00000000", "1.00000000", False, Verdict.PASS),
+        ("10.00000000", "1.00000001", True, Verdict.FAIL),
+        ("9.99000000", "1.00000000", False, Verdict.FAIL),
+    ],
+)
+def test_a_best_price_or_quantity_that_differs_fails(tmp_path: Path, price: str, quantity: str, late: bool, verdict: Verdict) -> None:
+    """Each bookTicker at a diff's update id is held against the book, whether it comes before the diff or after it."""
+    body = '{"u":93,"s":"BTCUSDT","b":"%s","B":"%s","a":"11.00000000","A":"1.00000000"}' % (price, quantity)  # noqa: UP031 - braces
+    end = START_NS + 60 * STEP_NS
+    ticker = b'{"capture_ns":%d,"stream":"btcusdt@bookTicker","data":%b}\n' % (end, body.encode())
+    lines = [depth(91, 93, end), ticker] if late else [ticker, depth(91, 93, end)]
+    check = validate(written(tmp_path / "x.gz", [*recording(), *lines]), SMALL).check("book_best")
+    assert (check.verdict, check.figures["compared"]) == (verdict, 1)
+
+
+def test_a_level_that_is_no_decimal_fails_the_book_by_its_line(tmp_path: Path) -> None:
+    """What the book cannot be built of is a failed check with the line's number, not an error."""
+    lines = [*recording(), depth(91, 92, START_NS + 60 * STEP_NS, '["1e5","1.00000000"]')]
+    check = validate(written(tmp_path / "x.gz", lines), SMALL).check("book_valid")
+    assert check.verdict is Verdict.FAIL
+    assert "line 62: '1e5' is no decimal" in check.reason
+
+
+def test_a_recording_in_parts_has_to_be_joined_first(tmp_path: Path) -> None:
+    """Of a session that grows in two parts half would be judged as the whole."""
+    folder = session(tmp_path, recording())
+    folder.recording.rename(folder.segment(1))
+    folder.segment(2).write_bytes(b"")
+    with pytest.raises(MalformedData, match="in 2 parts"):
+        validate(folder.path)
+
+
+def test_half_a_ledger_line_is_none(tmp_path: Path) -> None:
+    """What a kill leaves of the last line is not read; a whole line that is no gap is told by its number."""
+    folder = session(tmp_path, recording())
+    folder.gaps.write_bytes(b'{"stream":"btcusdt@tr')
+    assert validate(folder.path, SMALL).check("ledger").verdict is Verdict.PASS
+    folder.gaps.write_bytes(b"{}\n")
+    assert "line 1 is no gap" in validate(folder.path, SMALL).check("ledger").reason
+
+
+def test_a_folder_without_recording_is_one_line(tmp_path: Path) -> None:
+    """There is nothing to validate, and it is said where."""
+    with pytest.raises(MalformedData, match="holds no recording"):
+        validate(tmp_path)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=1, max_size=6), st.data())
+def test_a_snapshot_bridges_where_a_diff_covers_its_next_id(diffs: list[tuple[int, bool]], data: st.DataObject) -> None:
+    """`U <= lastUpdateId + 1 <= u` for some diff that stands, or the snapshot is at the end of one that nothing follows yet."""
+    stream, kept, at = StreamScan("x@depth", StreamKind.DEPTH), [], 10
+    for width, stands in diffs:
+        if stands:
+            stream.see(at, at + width - 1, 1)
+            kept.append((at, at + width - 1))
+        at += width
+    last = data.draw(st.integers(8, at + 1))
+    expected = any(first <= last + 1 <= end or last == end for first, end in kept)
+    assert bridges(stream, last) is expected
