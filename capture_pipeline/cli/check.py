@@ -11,7 +11,8 @@ from xml.etree import ElementTree as ET
 
 import click
 
-from capture_pipeline.cli.console import EXIT_FAILED, CliError, emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.console import CliError, emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.klines.check import check_bars, gate_specs

@@ -7,7 +7,6 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -16,13 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from capture_pipeline.cli.exits import EXIT_COULD_NOT_RUN
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.tables import refresh_catalog
-from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.settings import load_settings
 
 console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-EXIT_FAILED, EXIT_COULD_NOT_RUN, EXIT_INTERRUPTED = 1, 2, 130
 _MOST_FAILURES = 40
 
 
@@ -39,14 +35,6 @@ def one_line_errors() -> Iterator[None]:
         yield
     except CaptureError as error:
         raise CliError(str(error)) from None
-
-
-def open_workspace(config: Path | None) -> Workspace:
-    """The deployment that file and environment describe."""
-    with one_line_errors():
-        workspace = Workspace(load_settings(config))
-        workspace.outages  # noqa: B018 - a calendar that cannot be read is told before anything is done
-        return workspace
 
 
 @contextlib.contextmanager
@@ -93,14 +81,6 @@ def emit_failures(errors: Sequence[CaptureError]) -> None:
         console.print(Text.assemble(("failed", "red"), f" {error}"), soft_wrap=True)
     if len(errors) > _MOST_FAILURES:
         click.echo(f"and {len(errors) - _MOST_FAILURES:,} more failed", err=True)
-
-
-def renew_catalog(workspace: Workspace) -> None:
-    """Renew the catalogue's views; where that fails it is told, for the data are in the lake without them."""
-    try:
-        refresh_catalog(workspace.lake)
-    except CaptureError as error:
-        click.echo(f"Warning: the catalogue was not renewed: {error}", err=True)
 
 
 def emit_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, plain: bool = False) -> None:

@@ -13,7 +13,10 @@ import polars as pl
 
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.check import evaluate
-from capture_pipeline.cli.console import EXIT_FAILED, emit_table, one_line_errors, progress, renew_catalog
+from capture_pipeline.cli.console import emit_table, one_line_errors, progress
+from capture_pipeline.cli.demo_session import Recorded, recorded_session
+from capture_pipeline.cli.deployment import renew_catalog
+from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.fetch import summary
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.klines.backfill import Outcome, backfill
@@ -24,7 +27,7 @@ from capture_pipeline.sandbox.server import SandboxServer
 from capture_pipeline.sandbox.settings import load_config
 from capture_pipeline.settings import load_settings
 
-SANDBOX_FILE, SETTINGS_FILE = "sandbox.yaml", "pipeline.yaml"
+SANDBOX_FILE, SETTINGS_FILE, LIVE_FILE = "sandbox.yaml", "pipeline.yaml", "live.yaml"
 _QUESTION = "SELECT symbol, month, count(*) FROM bars GROUP BY ALL ORDER BY ALL"
 _COLUMNS = ("symbol", "month", "expected", "bars", "monthly", "daily", "rest", "missing", "unexplained", "conflicts")
 
@@ -35,7 +38,7 @@ _COLUMNS = ("symbol", "month", "expected", "bars", "monthly", "daily", "rest", "
 )
 @click.option("--port", default=8650, show_default=True, help="Port of the sandbox exchange; another is taken if it is in use.")
 def demo_command(folder: Path, port: int) -> None:
-    """Backfill, top up, explain gaps, hold to the gates and report, on the embedded sandbox exchange."""
+    """Backfill, top up, explain gaps, record a session, hold all to its gates, on the embedded sandbox exchange."""
     started = time.monotonic()
     with one_line_errors():
         workspace_file = prepare(folder)
@@ -47,7 +50,9 @@ def demo_command(folder: Path, port: int) -> None:
             click.echo("Holding the bars to the gates")
             results = evaluate(workspace)
             coverage = report(workspace, now_us)
-            renew_catalog(workspace)
+        click.echo("Recording a live session of seconds, one of its two connections cut on the way")
+        session = recorded_session(workspace_file, folder.absolute() / LIVE_FILE)
+        renew_catalog(workspace)
     failed = [result for result in results if result.fails_check]
     emit_table("What the archive holds", _COLUMNS, [summary(outcome) for outcome in outcomes])
     emit_table("Holes, and what became of them", ("symbol", "from", "to", "bars", "status", "cause", "filled_by"), _holes(outcomes))
@@ -59,15 +64,41 @@ def demo_command(folder: Path, port: int) -> None:
     click.echo(
         f"         {coverage.summary['explained_coverage_percent']} % without the listed outage. {time.monotonic() - started:.0f} s."
     )
+    _tell_session(session)
     click.echo("\nMade:")
-    for what, path in (("bars", workspace.lake.table("bars")), ("coverage page", coverage.html), ("catalogue", workspace.lake.catalog())):
+    made = {
+        "bars": workspace.lake.table("bars"),
+        "coverage page": coverage.html,
+        "session": session.folder.path,
+        "its tables": workspace.lake.table("golden_trades").parent,
+        "catalogue": workspace.lake.catalog(),
+    }
+    for what, path in made.items():
         click.echo(f"  {what:14} {path}")
     click.echo("\nOpen it in Dagster:  make ui DEMO=1")
     click.echo(f"Ask it:              .venv/bin/capture sql --config {workspace_file} '{_QUESTION}'")
-    if failed or any(outcome.error for outcome in outcomes):
-        for line in [str(outcome.error) for outcome in outcomes if outcome.error] + [result.summary for result in failed]:
+    lines = [str(outcome.error) for outcome in outcomes if outcome.error] + [result.summary for result in failed]
+    lines += [f"{check.name}: {check.reason}" for check in session.report.failed]
+    if lines:
+        for line in lines:
             click.echo(f"failed: {line}", err=True)
         click.get_current_context().exit(EXIT_FAILED)
+
+
+def _tell_session(session: Recorded) -> None:
+    figures = session.metadata.statistics
+    row = {
+        "session": session.folder.session,
+        "messages": figures["messages"],
+        "reconnects": figures["reconnects"],
+        "gaps": figures["gaps"],
+        "ids_lost": figures["ids_lost"],
+        "audits": len(session.metadata.audits),
+        "trades": session.tables.rows["golden_trades"],
+        "depth_rows": session.tables.rows["golden_depth"],
+        "verdict": str(session.report.verdict),
+    }
+    emit_table("A live session" if session.is_new else "The live session of an earlier run", tuple(row), [row])
 
 
 def prepare(folder: Path) -> Path:
@@ -77,7 +108,9 @@ def prepare(folder: Path) -> Path:
         ConfigError: A file of the same name holds something else; nothing was written.
     """
     shipped = files("capture_pipeline.cli.demo_files")
-    contents = {folder.absolute() / name: shipped.joinpath(name).read_bytes() for name in (SETTINGS_FILE, "outages.yaml", SANDBOX_FILE)}
+    contents = {
+        folder.absolute() / name: shipped.joinpath(name).read_bytes() for name in (SETTINGS_FILE, "outages.yaml", SANDBOX_FILE, LIVE_FILE)
+    }
     missing = [path for path, content in contents.items() if not _is_there(path, content)]
     for path in missing:
         publish_bytes(path, contents[path])

@@ -11,7 +11,9 @@ from typing import Any
 import click
 
 from capture_pipeline.binance.periods import Month, iso
-from capture_pipeline.cli.console import EXIT_FAILED, emit_failures, emit_json, emit_table, one_line_errors, progress, renew_catalog
+from capture_pipeline.cli.console import emit_failures, emit_json, emit_table, one_line_errors, progress
+from capture_pipeline.cli.deployment import renew_catalog
+from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.archives import alone, fetch

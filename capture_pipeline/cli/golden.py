@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from capture_pipeline.cli.console import EXIT_FAILED, emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.golden.diagnose import PARTS, Diagnosis, diagnose
 from capture_pipeline.golden.gates import thresholds_of
 from capture_pipeline.golden.import_session import import_session

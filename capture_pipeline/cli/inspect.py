@@ -11,7 +11,8 @@ import click
 import duckdb
 import yaml
 
-from capture_pipeline.cli.console import CliError, emit_json, emit_table, one_line_errors, renew_catalog
+from capture_pipeline.cli.console import CliError, emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.selection import config_option, partition_options
 from capture_pipeline.klines.archives import awaited
 from capture_pipeline.klines.coverage import report

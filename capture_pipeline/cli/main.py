@@ -1,22 +1,50 @@
-"""`capture`: the group of all commands."""
+"""`capture`: the group of all commands; each is imported when it is called, so that none carries what another needs."""
 
 from __future__ import annotations
 
+import importlib
+
 import click
 
-from capture_pipeline.cli.check import check_command
-from capture_pipeline.cli.console import EXIT_INTERRUPTED
-from capture_pipeline.cli.demo import demo_command
-from capture_pipeline.cli.fetch import backfill_command, gaps_command, recheck_command, topup_command
-from capture_pipeline.cli.golden import diagnose_command, import_command, validate_command
-from capture_pipeline.cli.inspect import config_group, coverage_command, sql_command
-from capture_pipeline.cli.session import preflight_command, session_group
-from capture_pipeline.cli.ui import ui_command
-from capture_pipeline.sandbox.cli import sandbox
+from capture_pipeline.cli.exits import EXIT_INTERRUPTED
+
+COMMANDS = {
+    "backfill": ("capture_pipeline.cli.fetch", "backfill_command"),
+    "topup": ("capture_pipeline.cli.fetch", "topup_command"),
+    "gaps": ("capture_pipeline.cli.fetch", "gaps_command"),
+    "recheck": ("capture_pipeline.cli.fetch", "recheck_command"),
+    "coverage": ("capture_pipeline.cli.inspect", "coverage_command"),
+    "check": ("capture_pipeline.cli.check", "check_command"),
+    "sql": ("capture_pipeline.cli.inspect", "sql_command"),
+    "session": ("capture_pipeline.cli.session", "session_group"),
+    "preflight": ("capture_pipeline.cli.session", "preflight_command"),
+    "validate": ("capture_pipeline.cli.golden", "validate_command"),
+    "diagnose": ("capture_pipeline.cli.golden", "diagnose_command"),
+    "import": ("capture_pipeline.cli.golden", "import_command"),
+    "config": ("capture_pipeline.cli.inspect", "config_group"),
+    "sandbox": ("capture_pipeline.sandbox.cli", "sandbox"),
+    "demo": ("capture_pipeline.cli.demo", "demo_command"),
+    "ui": ("capture_pipeline.cli.ui", "ui_command"),
+}
+"""Each command with the module and the name it is found under."""
 
 
 class _Commands(click.Group):
     """All commands; one that is interrupted ends with 130, as a shell expects, not with the 1 that is a verdict on the data."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every name."""
+        del ctx
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name]
+        found: click.Command = getattr(importlib.import_module(module), name)
+        return found
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the chosen command."""
@@ -31,24 +59,3 @@ class _Commands(click.Group):
 @click.version_option(package_name="capture-pipeline")
 def main() -> None:
     """Market data with its gaps recorded."""
-
-
-for command in (
-    backfill_command,
-    topup_command,
-    gaps_command,
-    recheck_command,
-    coverage_command,
-    check_command,
-    sql_command,
-    session_group,
-    preflight_command,
-    validate_command,
-    diagnose_command,
-    import_command,
-    config_group,
-    sandbox,
-    demo_command,
-    ui_command,
-):
-    main.add_command(command)

@@ -11,7 +11,8 @@ import click
 
 from capture_pipeline.binance.periods import Interval, Month, from_us, parse_time
 from capture_pipeline.binance.urls import valid_symbol
-from capture_pipeline.cli.console import one_line_errors, open_workspace
+from capture_pipeline.cli.console import one_line_errors
+from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.config import History, Settings
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.klines.workspace import Workspace

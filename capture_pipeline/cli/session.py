@@ -11,14 +11,8 @@ import click
 from rich.live import Live
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.cli.console import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    console,
-    emit_json,
-    emit_table,
-    one_line_errors,
-)
+from capture_pipeline.cli.console import console, emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from capture_pipeline.cli.session_view import overview, session_row
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import StorageError

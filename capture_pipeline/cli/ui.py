@@ -15,8 +15,9 @@ from typing import IO
 
 import click
 
-from capture_pipeline.cli.console import EXIT_FAILED, CliError, one_line_errors
+from capture_pipeline.cli.console import CliError, one_line_errors
 from capture_pipeline.cli.demo import SANDBOX_FILE, free_port, prepare
+from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.sandbox.server import SandboxServer
 from capture_pipeline.sandbox.settings import load_config
 from capture_pipeline.settings import load_settings

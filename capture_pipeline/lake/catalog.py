@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -19,19 +20,32 @@ from capture_pipeline.lake.paths import Lake
 
 MEMORY_LIMIT = "512MB"
 
-_TYPES = {pl.Int64(): "BIGINT", pl.String(): "VARCHAR", pl.Boolean(): "BOOLEAN"}
+_TYPES = {pl.Int64(): "BIGINT", pl.Int8(): "TINYINT", pl.String(): "VARCHAR", pl.Boolean(): "BOOLEAN"}
 _GLOB = re.compile(r"([*?\[])")
-_KEYS = ("market", "interval", "symbol", "month")
+BAR_KEYS = ("market", "interval", "symbol", "month")
 
 
-def refresh(lake: Lake, tables: Mapping[str, Mapping[str, pl.DataType]]) -> list[str]:
+@dataclass(frozen=True)
+class Table:
+    """A table of the lake.
+
+    Attributes:
+        schema: Its columns.
+        keys: The keys of its folders.
+    """
+
+    schema: Mapping[str, pl.DataType]
+    keys: tuple[str, ...] = BAR_KEYS
+
+
+def refresh(lake: Lake, tables: Mapping[str, Table]) -> list[str]:
     """Build the catalogue's views anew, where they are not what they should be.
 
     The catalogue is built aside and renamed, so that nobody who has it open is in the way; he keeps the former one until he closes it.
 
     Args:
         lake: Whose.
-        tables: Schema by table name.
+        tables: By name.
 
     Returns:
         The views' names.
@@ -42,7 +56,7 @@ def refresh(lake: Lake, tables: Mapping[str, Mapping[str, pl.DataType]]) -> list
         StorageError: The disk refused, or a file cannot be read.
     """
     path = lake.catalog()
-    views = {name: select(lake, name, schema) for name, schema in tables.items()}
+    views = {name: select(lake, name, table) for name, table in tables.items()}
     try:
         if _made(Path(":memory:"), views) != _present(path):
             _end_writing(path)
@@ -92,18 +106,18 @@ def _end_writing(path: Path) -> None:
         raise _busy(path, error) from None
 
 
-def select(lake: Lake, name: str, schema: Mapping[str, pl.DataType]) -> str:
+def select(lake: Lake, name: str, table: Table) -> str:
     """The SELECT over one table; its columns, then the keys of its folders."""
-    columns = ", ".join(schema)
+    columns = ", ".join(table.schema)
     if not any(lake.table(name).rglob("*.parquet")):
-        empty = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {column}" for column, kind in schema.items())
-        keys = ", ".join(f"CAST(NULL AS VARCHAR) AS {key}" for key in _KEYS)
+        empty = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {column}" for column, kind in table.schema.items())
+        keys = ", ".join(f"CAST(NULL AS VARCHAR) AS {key}" for key in table.keys)
         return f"SELECT {empty}, {keys} WHERE false"
     folder = str(lake.table(name))
     pattern = (_GLOB.sub(r"[\1]", folder) + lake.table_glob(name).removeprefix(folder)).replace("'", "''")
-    types = ", ".join(f"'{key}': VARCHAR" for key in _KEYS)
+    types = ", ".join(f"'{key}': VARCHAR" for key in table.keys)
     source = f"read_parquet('{pattern}', hive_partitioning = true, hive_types = {{{types}}})"
-    return f"SELECT {columns}, {', '.join(_KEYS)} FROM {source}"  # noqa: S608 - names are the project's own, the pattern is quoted
+    return f"SELECT {columns}, {', '.join(table.keys)} FROM {source}"  # noqa: S608 - names are the project's own, the pattern is quoted
 
 
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:

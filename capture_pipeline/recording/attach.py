@@ -5,10 +5,11 @@ Whoever follows may itself die at any time: the recorder is in a process group o
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from capture_pipeline.errors import StorageError, Transient
@@ -24,8 +25,13 @@ _STEADY_S = 60.0
 _STARTING_S = 60.0
 
 
-def launch(folder: SessionFolder, config: Path | None = None) -> subprocess.Popen[bytes]:
+def launch(folder: SessionFolder, config: Path | None = None, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Start a recorder for a prepared session; what it says goes to `recorder.log` beside the recording.
+
+    Args:
+        folder: The session.
+        config: The settings' file, if not the nearest one.
+        environment: Variables beside those of this process.
 
     Raises:
         StorageError: The disk refuses the log.
@@ -35,16 +41,25 @@ def launch(folder: SessionFolder, config: Path | None = None) -> subprocess.Pope
         command += ["--config", str(config)]
     with storage_errors(folder.log), folder.log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603 - this interpreter, and a folder of ours
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+            close_fds=True,
         )
 
 
-def follow(folder: SessionFolder, config: Path | None = None, *, patience_s: float = 900.0) -> Iterator[Status | None]:
+def follow(
+    folder: SessionFolder, config: Path | None = None, environment: Mapping[str, str] | None = None, *, patience_s: float = 900.0
+) -> Iterator[Status | None]:
     """Keep a session recorded until it is finished: yields its status each second, None while there is none.
 
     Args:
         folder: A prepared session.
         config: The settings' file for a recorder that has to be started.
+        environment: Further variables for it.
         patience_s: A recorder that dies again and again is given up after this long without progress.
 
     Raises:
@@ -66,7 +81,7 @@ def follow(folder: SessionFolder, config: Path | None = None, *, patience_s: flo
             if is_dead:
                 time.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-            process, started_s = launch(folder, config), time.monotonic()
+            process, started_s = launch(folder, config, environment), time.monotonic()
         yield read_status(folder.status)
         time.sleep(LOOK_S)
     if process is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import polars as pl
 import pyarrow as pa
 
 SCALE = 8
@@ -39,6 +40,12 @@ class GoldenTable:
     name: str
     columns: dict[str, pa.DataType]
     encodings: dict[str, str | None]
+
+    @property
+    def polars_schema(self) -> dict[str, pl.DataType]:
+        """The same in polars' types."""
+        kinds = {pa.int64(): pl.Int64(), pa.int8(): pl.Int8(), pa.bool_(): pl.Boolean()}
+        return {name: kinds[kind] for name, kind in self.columns.items()}
 
     @property
     def schema(self) -> pa.Schema:

@@ -15,7 +15,7 @@ from capture_pipeline.golden.gates import CHECKS
 from capture_pipeline.recording.attach import finished, launch
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.lock import holder_of
-from capture_pipeline.recording.session import all_sessions, find_session, sessions_root
+from capture_pipeline.recording.session import all_sessions, find_session, new_plan, prepare, sessions_root
 from capture_pipeline.recording.status import read_status
 from capture_pipeline.sandbox.server import SandboxServer
 from capture_pipeline.sandbox.settings import SandboxConfig
@@ -177,6 +177,19 @@ def test_terminate_finishes_the_session(stage: Stage) -> None:
         process.wait()
     found = find_session(sessions_root(stage.workspace.settings), folder.session)
     assert finished(found).state == "interrupted"
+
+
+def test_a_session_recorded_elsewhere_is_brought_in_once(stage: Stage) -> None:
+    """Its run records nothing, validates it, and is asked for once."""
+    settings = stage.workspace.settings
+    folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 3))
+    process = launch(folder)
+    assert process.wait(timeout=60) == 0
+    look = stage.look("session_arrivals")
+    assert look.keys == [folder.session]
+    stage.instance.add_dynamic_partitions("sessions", look.keys)
+    assert stage.run("record_session", folder.session).success
+    assert stage.look("session_arrivals").reason == "all 1 finished sessions are known"
 
 
 def test_a_key_that_is_no_session_is_refused(stage: Stage) -> None:

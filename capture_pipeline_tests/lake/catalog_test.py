@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from capture_pipeline.errors import LakeError
-from capture_pipeline.lake.catalog import connect, refresh
+from capture_pipeline.lake.catalog import Table, connect, refresh
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Lake
 
@@ -34,23 +34,23 @@ def answer(lake: Lake) -> list[tuple[object, ...]]:
 def test_a_root_may_have_any_name(name: str, tmp_path: Path) -> None:
     """What DuckDB would take for a pattern is a name."""
     lake = filled(tmp_path / name)
-    assert refresh(lake, {"bars": SCHEMA}) == ["bars"]
+    assert refresh(lake, {"bars": Table(SCHEMA)}) == ["bars"]
     assert answer(lake) == [(7, "BTCUSDT")]
 
 
 def test_a_catalogue_is_replaced_only_where_its_views_change(tmp_path: Path) -> None:
     """The same views leave the file; others, or a file that is none, give a new one."""
     lake = Lake(tmp_path)
-    refresh(lake, {"bars": SCHEMA})
+    refresh(lake, {"bars": Table(SCHEMA)})
     assert answer(lake) == []
     empty = lake.catalog().stat().st_ino
-    refresh(lake, {"bars": SCHEMA})
+    refresh(lake, {"bars": Table(SCHEMA)})
     assert lake.catalog().stat().st_ino == empty
     filled(tmp_path)
-    refresh(lake, {"bars": SCHEMA})
+    refresh(lake, {"bars": Table(SCHEMA)})
     assert answer(lake) == [(7, "BTCUSDT")]
     lake.catalog().write_bytes(b"no database")
-    refresh(lake, {"bars": SCHEMA})
+    refresh(lake, {"bars": Table(SCHEMA)})
     assert answer(lake) == [(7, "BTCUSDT")]
     assert [path.name for path in tmp_path.iterdir() if "catalog" in path.name] == ["catalog.duckdb"]
 
@@ -58,10 +58,10 @@ def test_a_catalogue_is_replaced_only_where_its_views_change(tmp_path: Path) -> 
 def test_who_has_it_open_keeps_what_he_opened(tmp_path: Path) -> None:
     """And does not hold up the renewal."""
     lake = Lake(tmp_path)
-    refresh(lake, {"bars": SCHEMA})
+    refresh(lake, {"bars": Table(SCHEMA)})
     with duckdb.connect(str(lake.catalog()), read_only=True) as reader:
         filled(tmp_path)
-        refresh(lake, {"bars": SCHEMA})
+        refresh(lake, {"bars": Table(SCHEMA)})
         assert reader.sql("SELECT a FROM bars").fetchall() == []
     assert answer(lake) == [(7, "BTCUSDT")]
 
@@ -71,6 +71,6 @@ def test_a_table_that_cannot_be_read_is_an_error_of_the_lake(tmp_path: Path) -> 
     lake = filled(tmp_path)
     (lake.table("bars") / FOLDER / "bars.parquet").write_bytes(b"no parquet")
     with pytest.raises(LakeError, match="cannot be made") as caught:
-        refresh(lake, {"bars": SCHEMA})
+        refresh(lake, {"bars": Table(SCHEMA)})
     assert "\n" not in str(caught.value)
     assert not lake.catalog().exists()

@@ -15,6 +15,7 @@ from capture_pipeline.recording.session import all_sessions, new_plan, plan_of
 
 ATTEMPTS = 200
 """Runs asked for one session; each attaches to what the last one left."""
+_MOST_ARRIVALS = 20
 _UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 record_session = dg.define_asset_job(
@@ -50,6 +51,23 @@ def session_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourcePa
     return dg.SensorResult(
         run_requests=runs, dynamic_partitions_requests=[SESSIONS.build_add_request([str(run.partition_key) for run in runs])]
     )
+
+
+@dg.sensor(
+    job=record_session,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Brings in sessions finished elsewhere, by `capture session start` or `capture import`: their run validates them.",
+)
+def session_arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
+    """One run a finished session that was never materialized."""
+    known = context.instance.get_materialized_partitions(dg.AssetKey("golden_samples"))
+    finished = [folder.session for folder in all_sessions(root(workspace)) if folder.metadata.exists()]
+    arrived = [session for session in reversed(finished) if session not in known][:_MOST_ARRIVALS]
+    if not arrived:
+        return dg.SkipReason(f"all {len(finished)} finished sessions are known")
+    runs = [dg.RunRequest(run_key=f"{session}-arrived", partition_key=session) for session in arrived]
+    return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[SESSIONS.build_add_request(arrived)])
 
 
 def _prepare(workspace: Workspace, window: Window) -> None:

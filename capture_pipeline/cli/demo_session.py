@@ -1,0 +1,83 @@
+"""The demo's live session: recorded by a real recorder from the sandbox's streams, one connection cut on the way, validated, converted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from capture_pipeline.cli.console import progress
+from capture_pipeline.golden.convert import convert
+from capture_pipeline.golden.gates import thresholds_of
+from capture_pipeline.golden.report import Report
+from capture_pipeline.golden.tables import GoldenManifest
+from capture_pipeline.golden.validate import validate
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.recording.attach import finished, follow
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.models import SessionMetadata
+from capture_pipeline.recording.session import all_sessions, new_plan, prepare, sessions_root
+from capture_pipeline.sandbox.server import SandboxServer
+from capture_pipeline.sandbox.settings import load_config
+from capture_pipeline.settings import load_settings
+
+SECONDS = 12
+_CUT_AT_S = 4
+_SYMBOL, _REGIME = "BTCUSDT", "demo"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What came of the session.
+
+    Attributes:
+        folder: Where it lies.
+        metadata: Its own account.
+        report: The verdict on it.
+        tables: What it was converted to.
+        is_new: Whether it was recorded now, or by an earlier demo.
+    """
+
+    folder: SessionFolder
+    metadata: SessionMetadata
+    report: Report
+    tables: GoldenManifest
+    is_new: bool
+
+
+def recorded_session(settings_file: Path, live_file: Path) -> Recorded:
+    """Record a session of seconds, or take that of an earlier demo; validate it and convert it.
+
+    Raises:
+        CaptureError: A step failed.
+    """
+    workspace = Workspace(load_settings(settings_file, {}))
+    found = [folder for folder in all_sessions(sessions_root(workspace.settings)) if folder.metadata.exists()]
+    folder = found[0] if found else _record(settings_file, live_file)
+    report = validate(folder.path, thresholds_of(workspace.settings.session_gates), book=True)
+    tables = convert(folder.recording, folder.session, workspace.lake.tables())
+    return Recorded(folder, finished(folder), report, tables, is_new=not found)
+
+
+def _record(settings_file: Path, live_file: Path) -> SessionFolder:
+    with SandboxServer(load_config(live_file)) as server:
+        environment = {"CAPTURE_SANDBOX_URL": server.url}
+        settings = load_settings(settings_file, environment)
+        folder = prepare(sessions_root(settings), new_plan(settings, [_SYMBOL], _REGIME, SECONDS, description="a demonstration"))
+        _follow(folder, settings_file, environment, server.url)
+        return folder
+
+
+def _follow(folder: SessionFolder, settings_file: Path, environment: Mapping[str, str], url: str) -> None:
+    """Show what the recorder says, and cut one of its two connections on the way."""
+    with progress("session", SECONDS) as tell:
+        is_cut = False
+        for second, status in enumerate(follow(folder, settings_file, environment)):
+            if status is None:
+                continue
+            if not is_cut and second >= _CUT_AT_S and len(status.connections) > 1:
+                is_cut = True
+                requests.post(f"{url}/_sandbox/streams", json={"connection": 1, "fault": "ws_reset"}, timeout=5)
+            tell(f"{status.messages:,} messages, {status.gaps} gaps, {len(status.connections)} connections")
