@@ -21,6 +21,8 @@ COMMANDS = {
     "validate": ("capture_pipeline.cli.golden", "validate_command"),
     "diagnose": ("capture_pipeline.cli.golden", "diagnose_command"),
     "import": ("capture_pipeline.cli.golden", "import_command"),
+    "convert": ("capture_pipeline.cli.proof", "convert_command"),
+    "prove": ("capture_pipeline.cli.proof", "prove_command"),
     "config": ("capture_pipeline.cli.inspect", "config_group"),
     "sandbox": ("capture_pipeline.sandbox.cli", "sandbox"),
     "demo": ("capture_pipeline.cli.demo", "demo_command"),

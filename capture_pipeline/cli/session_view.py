@@ -13,6 +13,8 @@ from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import SessionMetadata
 from capture_pipeline.recording.session import plan_of, state_of
 
+_LONGEST_LAG_MS = 86_400_000
+
 
 def overview(folders: list[SessionFolder]) -> Group:
     """The state of sessions: position, rate, gaps, disk, connections and books."""
@@ -25,7 +27,9 @@ def _one(folder: SessionFolder) -> Table:
     if status is None:
         return table
     ends = f"{iso(status.started_us)} to {iso(status.ends_us)}"
-    lag = "" if status.lag_ms is None else f", {status.lag_ms:,.1f} ms behind the exchange's time"
+    # A sandbox has a clock of its own, by which a lag says nothing.
+    is_known = status.lag_ms is not None and abs(status.lag_ms) < _LONGEST_LAG_MS
+    lag = f", {status.lag_ms:,.1f} ms after the exchange's time" if is_known else ""
     table.add_row("time", ends)
     table.add_row("messages", f"{status.messages:,}, {status.messages_per_s:,.0f}/s{lag}")
     table.add_row("gaps", f"{status.gaps:,}, {status.ids_lost:,} ids lost; {status.held:,} messages held back")

@@ -83,7 +83,7 @@ def test_the_instance_is_as_it_should_be(project: Path) -> None:
         assert instance.nux_enabled is False
         queue = instance.get_concurrency_config()
         assert queue.run_queue_config is not None
-        assert queue.run_queue_config.max_concurrent_runs == 4
+        assert queue.run_queue_config.max_concurrent_runs == 7
         assert queue.pool_config.default_pool_limit == 2
         assert instance.run_monitoring_enabled is True
         assert instance.run_retries_enabled is True
