@@ -73,6 +73,7 @@ def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Sta
     assert look.keys == [folder.session]
     assert [run.run_key for run in look.runs] == [f"{folder.session}-1"]
     stage.instance.add_dynamic_partitions("sessions", look.keys)
+    seen = dg.evaluate_automation_conditions(defs=stage.definitions, instance=stage.instance)
     ran = stage.run("record_session", folder.session)
     assert ran.success
     made = stage.made("golden_samples")[folder.session]
@@ -81,6 +82,8 @@ def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Sta
     verdicts = {each.check_name: each.passed for each in ran.get_asset_check_evaluations()}
     assert verdicts == dict.fromkeys(CHECKS, True) | {"depth_rate": False}
     tables = ("golden_trades", "golden_depth", "golden_snapshots")
+    asked = dg.evaluate_automation_conditions(defs=stage.definitions, instance=stage.instance, cursor=seen.cursor)
+    assert {name: asked.get_num_requested(dg.AssetKey(name)) for name in tables} == dict.fromkeys(tables, 1)
     assert stage.materialize(tables, folder.session).success
     rows = {name: stage.made(name)[folder.session].metadata["dagster/row_count"].value for name in tables}
     assert min(rows.values()) > 0

@@ -8,6 +8,7 @@ import dagster as dg
 
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
+from capture_pipeline.defs.klines.evaluations import Judged
 from capture_pipeline.defs.partitions import SETTINGS
 from capture_pipeline.golden.gates import BLOCKING, CHECKS, thresholds_of
 from capture_pipeline.golden.report import Check, Verdict
@@ -53,20 +54,22 @@ def golden_samples_checks(context: dg.AssetCheckExecutionContext, workspace: dg.
     """Read the recording once, tell every check."""
     with told(context.op_execution_context):
         report = validate(folder_of(workspace, context.partition_key).path, thresholds_of(workspace.settings.session_gates))
+    judged = Judged(context.instance)
     wanted = {key.name for key in context.selected_asset_check_keys}
     for check in report.checks:
         if check.name in wanted:
-            yield _evaluation(check, context.partition_key)
+            yield _evaluation(judged, check, context.partition_key)
     for name in wanted:
         yield dg.Output(None, output_name=SPECS[name].get_python_identifier())
 
 
-def _evaluation(check: Check, session: str) -> dg.AssetCheckEvaluation:
+def _evaluation(judged: Judged, check: Check, session: str) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
         check_name=check.name,
         asset_key=dg.AssetKey(ASSET),
         passed=check.verdict is not Verdict.FAIL,
         metadata={"verdict": str(check.verdict), "reason": check.reason, **_figures(check.figures)},
+        target_materialization_data=judged.newest(ASSET, session),
         severity=dg.AssetCheckSeverity.ERROR if check.decides else dg.AssetCheckSeverity.WARN,
         description=check.reason,
         blocking=check.name in BLOCKING,

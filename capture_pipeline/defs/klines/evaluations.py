@@ -20,7 +20,7 @@ class Judged:
         self._instance = instance
         self.newest = cache(self._newest)
 
-    def _newest(self, asset: str, key: dg.MultiPartitionKey | None) -> AssetCheckEvaluationTargetMaterializationData | None:
+    def _newest(self, asset: str, key: str | None) -> AssetCheckEvaluationTargetMaterializationData | None:
         wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[key] if key else None)
         records = self._instance.fetch_materializations(wanted, limit=1).records
         if not records:
