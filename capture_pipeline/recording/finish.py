@@ -19,7 +19,7 @@ from capture_pipeline.quality.continuity import gap_ratios
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.merge import MergeCounts
 from capture_pipeline.recording.models import ENDED_BY, FileRecord, Gap, SessionMetadata, SessionPlan
-from capture_pipeline.recording.resume import Resumed, read_gaps, resume
+from capture_pipeline.recording.resume import Resumed, read_gaps, resume, write_gaps
 
 _STEP = 1 << 20
 _PACKAGES = ("capture-pipeline", "websockets", "isal", "msgspec", "pydantic")
@@ -38,6 +38,8 @@ def finish(folder: SessionFolder, plan: SessionPlan, state: str, configuration: 
         StorageError: The disk refuses; the session stays as it is and can be finished later.
     """
     read = resume(folder, whole=True) if folder.segments() else _read_finished(folder)
+    # One line a gap: those that were superseded while it was recorded are left out.
+    write_gaps(folder.gaps, read_gaps(folder.gaps))
     _join(folder)
     metadata = SessionMetadata(
         plan=plan,
