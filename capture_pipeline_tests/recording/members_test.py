@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.recording.members import HEAD_BYTES, Ending, inflated, member_of, member_size, scan
+from capture_pipeline.recording.members import HEAD_BYTES, Ending, Scan, inflated, member_of, member_size, scan
 
 BATCHES = [b"".join(b'{"n":%d}\n' % (batch * 10 + line) for line in range(10)) for batch in range(4)]
 MEMBERS = [member_of(lines, 10) for lines in BATCHES]
 FILE = b"".join(MEMBERS)
 
 
-def scanned(content: bytes, start: int = 0) -> tuple[bytes, object]:
+def scanned(content: bytes, start: int = 0) -> tuple[bytes, Scan]:
+    """The lines of a file, and what the scan found."""
     out = bytearray()
     found = scan(content, start, out.extend)
     return bytes(out), found
