@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from capture_pipeline.binance.archive import Listed, parse_checksum, parse_listing
 from capture_pipeline.binance.http import Http, go_on, retrying
-from capture_pipeline.binance.urls import ArchiveFile
+from capture_pipeline.binance.urls import PublishedFile
 from capture_pipeline.errors import MalformedData, NetworkError, ProtocolViolation
 
 _CHECKSUM_CAP = 10_000
@@ -57,11 +57,11 @@ class ArchiveClient:
         self._listing_url = listing_url.rstrip("/") + "/"
         self._slots = threading.BoundedSemaphore(http.settings.parallel_downloads)
 
-    def url(self, file: ArchiveFile) -> str:
+    def url(self, file: PublishedFile) -> str:
         """Where a file lies."""
         return f"{self._archive_url}/{file.path}"
 
-    def checksum(self, file: ArchiveFile, over: threading.Event | None = None) -> tuple[str | None, str | None]:
+    def checksum(self, file: PublishedFile, over: threading.Event | None = None) -> tuple[str | None, str | None]:
         """The published SHA-256 of a zip.
 
         Args:
@@ -107,7 +107,7 @@ class ArchiveClient:
                 raise ProtocolViolation("a listing does not advance", where=self._listing_url + prefix)
             marker = page.next_marker
 
-    def download(self, file: ArchiveFile, sink: BinaryIO, state: Download, over: threading.Event | None = None) -> bool:
+    def download(self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None = None) -> bool:
         """Download a zip into `sink`, going on where it ends if it still is the same version.
 
         Args:
@@ -129,7 +129,7 @@ class ArchiveClient:
         finally:
             state.seconds = time.monotonic() - start
 
-    def _attempt(self, file: ArchiveFile, sink: BinaryIO, state: Download, over: threading.Event | None) -> bool:
+    def _attempt(self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None) -> bool:
         have = sink.seek(0, 2) if state.etag else 0
         headers = {**_IDENTITY, "Range": f"bytes={have}-", "If-Range": state.etag} if have and state.etag else dict(_IDENTITY)
         state.attempts += 1

@@ -78,10 +78,18 @@ class TradeIds(msgspec.Struct, frozen=True, gc=False):
 
 
 class DepthIds(msgspec.Struct, frozen=True, gc=False):
-    """Place of a diff."""
+    """Place of a diff; `previous_id` only of futures."""
 
     first_id: Id = msgspec.field(name="U")
     last_id: Id = msgspec.field(name="u")
+    event_time: int = msgspec.field(name="E")
+    previous_id: Id | None = msgspec.field(name="pu", default=None)
+
+
+class AggIds(msgspec.Struct, frozen=True, gc=False):
+    """Place of an aggregate trade."""
+
+    agg_id: Id = msgspec.field(name="a")
     event_time: int = msgspec.field(name="E")
 
 
@@ -92,5 +100,6 @@ decode_depth = msgspec.json.Decoder(DepthDiff).decode
 decode_snapshot = msgspec.json.Decoder(DepthSnapshot).decode
 decode_book_ticker = msgspec.json.Decoder(BookTicker).decode
 decode_trade_ids = msgspec.json.Decoder(TradeIds).decode
+decode_agg_ids = msgspec.json.Decoder(AggIds).decode
 decode_depth_ids = msgspec.json.Decoder(DepthIds).decode
 """Each raises `msgspec.DecodeError` (a ValueError) for what is not valid JSON of that shape."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.binance.urls import Market, valid_symbol
 
 SHUTDOWN_STREAM = "!serverShutdown"
 """Name under which the exchange tells that it is about to close this connection."""
@@ -47,9 +47,15 @@ def snapshot_stream(symbol: str) -> str:
     return f"{valid_symbol(symbol).lower()}@{StreamKind.SNAPSHOT}"
 
 
-def streams_of(symbols: list[str]) -> list[str]:
-    """What a session records of its symbols."""
-    return [stream for symbol in symbols for stream in (trade_stream(symbol), depth_stream(symbol))]
+def agg_trade_stream(symbol: str) -> str:
+    """`btcusdt@aggTrade`."""
+    return f"{valid_symbol(symbol).lower()}@aggTrade"
+
+
+def streams_of(symbols: list[str], market: Market = Market.SPOT) -> list[str]:
+    """What a session records of its symbols: diffs, and trades; futures document no stream of single trades but their aggregates."""
+    trades = trade_stream if market is Market.SPOT else agg_trade_stream
+    return [stream for symbol in symbols for stream in (trades(symbol), depth_stream(symbol))]
 
 
 def combined_url(base: str, streams: list[str]) -> str:

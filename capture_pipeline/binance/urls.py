@@ -9,11 +9,13 @@ import re
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import Protocol
 
 from capture_pipeline.binance.periods import Interval, Month, day_bounds
 from capture_pipeline.errors import ConfigError
 
 _SYMBOL = re.compile(r"[A-Z0-9]{2,30}")
+_TRADES = "trades"
 
 
 class Market(StrEnum):
@@ -56,6 +58,22 @@ def valid_symbol(text: str) -> str:
     return text
 
 
+class PublishedFile(Protocol):
+    """What downloading needs to know of a zip of the archive, whatever it holds."""
+
+    @property
+    def name(self) -> str:
+        """The zip's name."""
+
+    @property
+    def stem(self) -> str:
+        """The name without `.zip`."""
+
+    @property
+    def path(self) -> str:
+        """The whole path below the archive's host."""
+
+
 @dataclass(frozen=True)
 class ArchiveFile:
     """One kline file of the public archive.
@@ -75,7 +93,7 @@ class ArchiveFile:
     @property
     def granularity(self) -> Granularity:
         """Monthly or daily."""
-        return Granularity.MONTHLY if isinstance(self.period, Month) else Granularity.DAILY
+        return _granularity(self.period)
 
     @property
     def stem(self) -> str:
@@ -100,9 +118,47 @@ class ArchiveFile:
     @property
     def bounds(self) -> tuple[int, int]:
         """`[start, end)` of the period in microseconds UTC."""
-        if isinstance(self.period, Month):
-            return self.period.start_us, self.period.end_us
-        return day_bounds(self.period)
+        return _bounds(self.period)
+
+
+@dataclass(frozen=True)
+class TradesFile:
+    """One file of published trades.
+
+    Attributes:
+        market: Spot or USD-M futures.
+        symbol: For instance BTCUSDT.
+        period: The day or the month it covers, UTC.
+    """
+
+    market: Market
+    symbol: str
+    period: Month | date
+
+    @property
+    def granularity(self) -> Granularity:
+        """Monthly or daily."""
+        return _granularity(self.period)
+
+    @property
+    def stem(self) -> str:
+        """`BTCUSDT-trades-2026-08-03`."""
+        return f"{valid_symbol(self.symbol)}-{_TRADES}-{self.period}"
+
+    @property
+    def name(self) -> str:
+        """The zip's name."""
+        return f"{self.stem}.zip"
+
+    @property
+    def path(self) -> str:
+        """The whole path below the archive's host."""
+        return f"{self.market.archive_root}/{self.granularity}/{_TRADES}/{self.symbol}/{self.name}"
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """`[start, end)` of the period in microseconds UTC."""
+        return _bounds(self.period)
 
 
 def folder(market: Market, granularity: Granularity, symbol: str, interval: Interval) -> str:
@@ -112,14 +168,14 @@ def folder(market: Market, granularity: Granularity, symbol: str, interval: Inte
 
 def parse_name(name: str, market: Market) -> ArchiveFile | None:
     """The archive file that a zip's name stands for, or None if it is not a kline zip."""
-    found = re.fullmatch(r"([A-Z0-9]{2,30})-(\w+)-(\d{4}-\d{2})(-\d{2})?\.zip", name)
-    if not found or found[2] not in set(Interval):
-        return None
-    try:
-        period = date.fromisoformat(found[3] + found[4]) if found[4] else Month.parse(found[3])
-    except (ValueError, ConfigError):
-        return None
-    return ArchiveFile(market, found[1], Interval(found[2]), period)
+    found = _parts(name)
+    return ArchiveFile(market, found[0], Interval(found[1]), found[2]) if found and found[1] in set(Interval) else None
+
+
+def parse_trades_name(name: str, market: Market) -> TradesFile | None:
+    """The file of trades that a zip's name stands for, or None if it is not one."""
+    found = _parts(name)
+    return TradesFile(market, found[0], found[2]) if found and found[1] == _TRADES else None
 
 
 def klines_weight(market: Market, limit: int) -> int:
@@ -133,3 +189,22 @@ def depth_weight(market: Market, limit: int) -> int:
     """The request weight of one depth call with this `limit`."""
     steps = ((100, 5), (500, 25), (1000, 50), (5000, 250)) if market is Market.SPOT else ((50, 2), (100, 5), (500, 10), (1000, 20))
     return next((weight for bound, weight in steps if limit <= bound), steps[-1][1])
+
+
+def _parts(name: str) -> tuple[str, str, Month | date] | None:
+    """Symbol, kind or interval, and period of a zip's name."""
+    found = re.fullmatch(r"([A-Z0-9]{2,30})-(\w+)-(\d{4}-\d{2})(-\d{2})?\.zip", name)
+    if not found:
+        return None
+    try:
+        return found[1], found[2], date.fromisoformat(found[3] + found[4]) if found[4] else Month.parse(found[3])
+    except (ValueError, ConfigError):
+        return None
+
+
+def _granularity(period: Month | date) -> Granularity:
+    return Granularity.MONTHLY if isinstance(period, Month) else Granularity.DAILY
+
+
+def _bounds(period: Month | date) -> tuple[int, int]:
+    return (period.start_us, period.end_us) if isinstance(period, Month) else day_bounds(period)

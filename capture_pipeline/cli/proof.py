@@ -76,7 +76,6 @@ def _show(proof: SessionProof, path: Path) -> None:
             "minutes": day.bars.bars_compared if day.bars else None,
             "left_out": day.bars.bars_left_out if day.bars else None,
             "differences": sum(part.differences for part in (day.trades, day.bars) if part),
-            "waits_for": f"{day.waits_for}, due {iso(day.due_us)}" if day.waits_for else None,
         }
         for day in proof.days
     ]
@@ -86,6 +85,9 @@ def _show(proof: SessionProof, path: Path) -> None:
         emit_table("Differences", ("where", "field", "captured", "published"), listed[:_MOST_LISTED])
         if len(listed) > _MOST_LISTED:
             click.echo(f"and {len(listed) - _MOST_LISTED:,} more; --json has the first fifty of each day")
+    for day in proof.days:
+        if day.waits_for:
+            click.echo(f"{day.symbol} {day.day} waits for {day.waits_for}, due {iso(day.due_us)}")
     for symbol in proof.symbols_without_trades:
         click.echo(f"{symbol}: no trade was captured, so nothing was compared")
     click.echo(f"{proof.state}; from its {proof.captured_from}; {path}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from capture_pipeline.binance.archive import Next, Trust, judge
-from capture_pipeline.binance.archive_client import Download
+from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.http import go_on
 from capture_pipeline.binance.urls import ArchiveFile, Granularity
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.klines.download import fetch_judged, place
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.klines.zip_frames import read_zip
-from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, publish_model, sha256_file, storage_errors
+from capture_pipeline.lake.files import publish_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.ranges import missing
@@ -77,24 +77,13 @@ class Fetcher:
     def fetch(self, file: ArchiveFile) -> ArchiveRecord:
         """Download a file and judge it, whatever is recorded; after a mismatch checksum and zip are both fetched afresh, once."""
         partial = self._partial(file)
-        attempts, seconds = 0, 0.0
-        for fresh in (False, True):
-            published, why = self._workspace.archive.checksum(file, self._over)
-            download = self._download(file, partial)
-            if download is None:
-                return self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not have it")
-            attempts, seconds = attempts + download.attempts, seconds + download.seconds
-            own = sha256_file(partial)
-            trust, following = judge(own, published, self._pinned.get(file.name), fresh=fresh)
-            if following is not Next.FETCH_AFRESH:
-                break
-            self._discard(partial)
-        else:
-            raise AssertionError("a fresh download is never fetched afresh")
-        record = self._record(file, trust, detail=why)
-        record.bytes, record.sha256_own, record.sha256_published = partial.stat().st_size, own, published
-        record.etag, record.last_modified = download.etag, download.last_modified
-        record.attempts, record.seconds = attempts, round(seconds, 3)
+        got = fetch_judged(self._workspace.archive, file, partial, self._pinned.get(file.name), self._over)
+        if got is None:
+            return self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not have it")
+        record = self._record(file, got.trust, detail=got.detail)
+        record.bytes, record.sha256_own, record.sha256_published = partial.stat().st_size, got.sha256, got.published
+        record.etag, record.last_modified = got.download.etag, got.download.last_modified
+        record.attempts, record.seconds = got.attempts, round(got.seconds, 3)
         self._settle(file, partial, record)
         return record
 
@@ -102,28 +91,9 @@ class Fetcher:
         """Look inside what was judged and put it where it belongs."""
         with self._mutex:
             self.fetched.append(file.name)
-        if record.trust is Trust.MISMATCH:
-            record.detail = f"SHA-256 {record.sha256_own} is not the published {record.sha256_published}, also when fetched afresh"
-        else:
+        if record.trust is not Trust.MISMATCH:
             self._read(file, partial, record)
         self._place(file, partial, record)
-
-    def _download(self, file: ArchiveFile, partial: Path) -> Download | None:
-        """Download into the partial file, going on with what an earlier try left; its version stands beside it."""
-        version = partial.with_suffix(".etag")
-        etag = version.read_text() if version.is_file() and partial.is_file() else None
-
-        def remember(new: str | None) -> None:
-            version.write_text(new or "")
-
-        state = Download(etag=etag or None, remember=remember)
-        make_folder(partial.parent)
-        with storage_errors(partial), partial.open("r+b" if partial.is_file() else "w+b") as sink:
-            found = self._workspace.archive.download(file, sink, state, self._over)
-        if not found:
-            self._discard(partial)
-            return None
-        return state
 
     def _read(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
         """Look inside: a kline file of its period, or malformed."""
@@ -150,15 +120,8 @@ class Fetcher:
             if bad
             else self._lake.archive_file(self._partition, file.name, digest)
         )
-        make_folder(target.parent)
-        with storage_errors(target):
-            fsync(partial)
-            partial.replace(target)
-            fsync(target.parent)
-        partial.with_suffix(".etag").unlink(missing_ok=True)
+        place(partial, target, f"{record.detail}" if bad else None)
         record.path = self._lake.relative(target)
-        if bad:
-            publish_bytes(target.with_suffix(".reason.txt"), f"{record.detail}\n".encode())
 
     def _record(self, file: ArchiveFile, trust: Trust, detail: str | None) -> ArchiveRecord:
         start, end = file.bounds
@@ -199,11 +162,6 @@ class Fetcher:
 
     def _partial(self, file: ArchiveFile) -> Path:
         return self._lake.raw(self._partition) / "archives" / f".{file.stem}.partial"
-
-    @staticmethod
-    def _discard(partial: Path) -> None:
-        partial.unlink(missing_ok=True)
-        partial.with_suffix(".etag").unlink(missing_ok=True)
 
 
 def granularity_name(record: ArchiveRecord) -> str:

@@ -5,10 +5,13 @@ raw/spot/klines/1m/BTCUSDT/2024-12/
     archives/<name>.<sha>.zip               as sent, never changed
     rest/<start>-<end>.<sha>.json           as sent, never changed
 raw/spot/symbols/BTCUSDT.json               first and last candle, trading status
+raw/spot/trades/BTCUSDT/<name>.<sha>.zip    daily trades as sent, never changed; sessions are proved by them
+raw/spot/daily_klines/BTCUSDT/<name>.<sha>.zip  daily klines, likewise, of days of which the lake has no bars
 quarantine/spot/klines/1m/BTCUSDT/2024-12/  what failed its checksum or did not parse, with the reason
 lake/bars/market=spot/interval=1m/symbol=BTCUSDT/month=2024-12/bars.parquet
 lake/bar_conflicts/…/conflicts.parquet  lake/bar_gaps/…/gaps.parquet  lake/bar_windows/…/window.parquet
-reports/                                    coverage.csv, coverage.html, reconciliations
+quarantine/spot/trades/BTCUSDT/             likewise
+reports/                                    coverage.csv, coverage.html, reconciliations, proofs of sessions
 state/                                      whose data these are (origin.json), the circuit breaker, locks
 catalog.duckdb                              views over the lake
 """
@@ -79,6 +82,22 @@ class Lake:
         """Folder of what is not to be trusted."""
         return self._inside("quarantine", part.market, "klines", part.interval, valid_symbol(part.symbol), str(part.month))
 
+    def published_file(self, market: Market, kind: str, symbol: str, name: str, sha256: str) -> Path:
+        """A raw zip that sessions are proved by, of `trades` or `daily_klines`; the digest in its name keeps every published version."""
+        return self._published("raw", market, kind, symbol) / f"{name.removesuffix('.zip')}.{sha256[:12]}.zip"
+
+    def published_partial(self, market: Market, kind: str, symbol: str, name: str) -> Path:
+        """Such a zip while it is downloaded."""
+        return self._published("raw", market, kind, symbol) / f".{name.removesuffix('.zip')}.partial"
+
+    def published_quarantine(self, market: Market, kind: str, symbol: str, name: str, sha256: str) -> Path:
+        """Such a zip that is not to be trusted."""
+        return self._published("quarantine", market, kind, symbol) / f"{name.removesuffix('.zip')}.{sha256[:12]}.zip"
+
+    def published_lock(self, market: Market, kind: str, symbol: str) -> Path:
+        """The lock that whoever downloads such zips of a symbol holds."""
+        return self._inside("state", "locks", f"{market}-{kind}-{valid_symbol(symbol)}.lock")
+
     def symbol_life(self, market: Market, symbol: str) -> Path:
         """First and last candle of a symbol."""
         return self._inside("raw", market, "symbols", f"{valid_symbol(symbol)}.json")
@@ -115,6 +134,10 @@ class Lake:
         """Folder of reports."""
         return self._inside("reports")
 
+    def proof(self, session: str) -> Path:
+        """The next-day proof of a session."""
+        return self._inside("reports", "proofs", f"{session}.json")
+
     def state(self, name: str) -> Path:
         """A file of state that is not data."""
         return self._inside("state", name)
@@ -146,6 +169,9 @@ class Lake:
             LakeError: The name leads out of the root.
         """
         return self._inside(*recorded.split("/"))
+
+    def _published(self, root: str, market: Market, kind: str, symbol: str) -> Path:
+        return self._inside(root, market, kind, valid_symbol(symbol))
 
     def _table(self, name: str, part: Partition) -> Path:
         keys = (f"market={part.market}", f"interval={part.interval}", f"symbol={valid_symbol(part.symbol)}", f"month={part.month}")

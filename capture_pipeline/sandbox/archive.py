@@ -14,20 +14,22 @@ import threading
 import weakref
 import zipfile
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 from capture_pipeline.binance.periods import HOUR_US, SECOND_US
-from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, parse_name
+from capture_pipeline.binance.urls import Granularity, Market, TradesFile, parse_name, parse_trades_name
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.fault_csv import spoil_csv
 from capture_pipeline.sandbox.fault_script import CHECKSUM, FaultRule
 from capture_pipeline.sandbox.fault_zip import entry_of, spoil_zip, zip_of
-from capture_pipeline.sandbox.sources import Content, Source
+from capture_pipeline.sandbox.sources import AnyFile, Content, Source
 
 _CACHED_BYTES = 512 << 20
-_VOLUME = 5
+_VOLUME, _QUANTITY = 5, 2
+"""The column that a new version differs in: of klines, of trades."""
 Rules = tuple[FaultRule, ...]
 
 
@@ -83,27 +85,31 @@ class Archive:
         """Remove the temporary directory."""
         self._remove()
 
-    def published_us(self, file: ArchiveFile) -> int:
+    def published_us(self, file: AnyFile) -> int:
         """When a file appears."""
         return (file.bounds[1] + self._delay_us[file.granularity]) // SECOND_US * SECOND_US
 
-    def file_at(self, path: str) -> ArchiveFile | None:
+    def file_at(self, path: str) -> AnyFile | None:
         """The published file at a path (without a leading slash), None if there is none by now."""
         folder, _, name = path.rpartition("/")
         for market in Market:
-            file = parse_name(name, market)
+            file = parse_name(name, market) or parse_trades_name(name, market)
             if file is not None and file.path == path and folder and self.published_us(file) <= self._clock.now_us():
                 return file
         return None
 
-    def published(self, market: Market, granularity: Granularity, symbol: str, interval: str) -> list[ArchiveFile]:
-        """The files of a folder that are there by now, in order."""
+    def published(self, market: Market, granularity: Granularity, symbol: str, interval: str | None) -> list[AnyFile]:
+        """The files of a folder that are there by now, in order; without an interval those of trades."""
         now = self._clock.now_us()
+        if interval is None:
+            return self._by_now(self._source.trades_files(market, granularity, symbol, now), now)
         steps = {str(step): step for step in self._source.intervals(market, granularity, symbol)}
         if interval not in steps:
             return []
-        files = self._source.files(market, granularity, symbol, steps[interval], now)
-        return sorted((file for file in files if self.published_us(file) <= now), key=lambda file: file.name)
+        return self._by_now(self._source.files(market, granularity, symbol, steps[interval], now), now)
+
+    def _by_now(self, files: Sequence[AnyFile], now_us: int) -> list[AnyFile]:
+        return sorted((file for file in files if self.published_us(file) <= now_us), key=lambda file: file.name)
 
     def zip(self, path: str, rules: Rules = ()) -> Published | None:
         """The zip at a path, with the defects of `rules`; None if it is not published."""
@@ -144,7 +150,10 @@ class Archive:
         return _object(text, facts.modified_us)
 
     def republish(self, path: str) -> Facts | None:
-        """Make the file at a path a new version, in which one candle's volume differs; None if it is not published."""
+        """Make the file at a path a new version; None if it is not published.
+
+        In it the volume of one candle differs, or the quantity of one trade.
+        """
         if self.file_at(path) is None:
             return None
         with self._lock:
@@ -152,11 +161,11 @@ class Archive:
             self._versions[path] = version, self._clock.now_us() // SECOND_US * SECOND_US
         return self.facts(path)
 
-    def _recorded_checksum(self, file: ArchiveFile) -> bytes | None:
+    def _recorded_checksum(self, file: AnyFile) -> bytes | None:
         content = self._source.content(file)
         return content.checksum if content else None
 
-    def _made(self, file: ArchiveFile, version: tuple[int, int], rules: Rules) -> Published | None:
+    def _made(self, file: AnyFile, version: tuple[int, int], rules: Rules) -> Published | None:
         key = file.path, version[0], _name_of(rules)
         known = self._facts.get(key)
         place = self._folder / hashlib.sha256(repr(key).encode()).hexdigest()
@@ -187,12 +196,12 @@ def _object(body: bytes, modified_us: int) -> Published:
     return Published(body, hashlib.md5(body, usedforsecurity=False).hexdigest(), hashlib.sha256(body).hexdigest(), modified_us)
 
 
-def _zip_bytes(content: Content, file: ArchiveFile, version: int, rules: Rules) -> bytes:
+def _zip_bytes(content: Content, file: AnyFile, version: int, rules: Rules) -> bytes:
     if content.zip is not None and not version and not rules:
         return content.zip
     name = f"{file.stem}.csv"
     csv = content.csv if content.csv is not None else _only_entry(content.zip or b"")
-    csv = _revised(csv, version) if version else csv
+    csv = _revised(csv, version, _QUANTITY if isinstance(file, TradesFile) else _VOLUME) if version else csv
     for rule in rules:
         csv = spoil_csv(csv, file, rule)
     body = zip_of(entry_of(name, csv))
@@ -206,11 +215,11 @@ def _only_entry(body: bytes) -> bytes:
         return archive.read(archive.infolist()[0])
 
 
-def _revised(csv: bytes, version: int) -> bytes:
+def _revised(csv: bytes, version: int, column: int) -> bytes:
     """The CSV with another volume in its middle row."""
     lines = csv.decode().splitlines()
     row = lines[len(lines) // 2].split(",")
-    row[_VOLUME] = f"{Decimal(row[_VOLUME]) + version:f}"
+    row[column] = f"{Decimal(row[column]) + version:f}"
     lines[len(lines) // 2] = ",".join(row)
     return ("\n".join(lines) + "\n").encode()
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.sandbox import fault_stream
-from capture_pipeline.sandbox.frames import HEADER
+from capture_pipeline.sandbox.frames import HEADER, TRADES_HEADER
 
 CHECKSUM = ".CHECKSUM"
 
@@ -109,7 +109,7 @@ _ONCE_REST = {"short_page", "rest_bad_row", "bad_json"}
 ON_RANGE_ONLY = frozenset({"wrong_etag_on_range", "ignore_range"})
 """Kinds that hit only requests with a Range header."""
 _NUMBERS = {"retry_after", "stall_s", "at", "bytes_per_s", "inflate_mb", "row", "rows", "skew_s", "cut"} | fault_stream.NUMBERS
-_FIELDS = tuple(HEADER.split(","))
+_FIELDS = (*HEADER.split(","), *TRADES_HEADER.split(","))
 _TEXTS = {"to", "start", "end", "field", "value"}
 BAD_ROWS = ("missing", "nan", "number", "null", "string_time")
 """What `value` of rest_bad_row may be; by default the first."""

@@ -31,6 +31,8 @@ SCHEMA = {
 }
 """Columns of a kline frame, in the exchange's order."""
 HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+TRADES_HEADER = "id,price,qty,quote_qty,time,is_buyer_maker"
+"""Of files of trades; spot has one column more, and no header."""
 MICROSECONDS_FROM_US = parse_time("2025-01-01")
 """Spot archive files are in microseconds from here on."""
 _SPOT_DECIMALS = 8

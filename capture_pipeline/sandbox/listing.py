@@ -81,7 +81,7 @@ class Listing:
         if market is None:
             return []
         parts = folder.removeprefix(market.archive_root + "/").split("/")[:-1]
-        if len(parts) > _LAST_DEPTH or parts[:1] not in ([], ["daily"], ["monthly"]) or parts[1:2] not in ([], ["klines"]):
+        if len(parts) > _LAST_DEPTH or parts[:1] not in ([], ["daily"], ["monthly"]) or parts[1:2] not in ([], ["klines"], ["trades"]):
             return []
         return self._market_children(market, parts)
 
@@ -90,14 +90,24 @@ class Listing:
             return ["daily/", "monthly/"]
         granularity, symbols = Granularity(parts[0]), self._archive.source.symbols(market)
         if len(parts) == 1:
-            return ["klines/"]
+            return ["klines/", "trades/"]
         if len(parts) == 2:  # noqa: PLR2004
             return sorted(f"{spec.symbol}/" for spec in symbols)
         if parts[2] not in {spec.symbol for spec in symbols}:
             return []
-        if len(parts) < _LAST_DEPTH:
-            return sorted(f"{step}/" for step in self._archive.source.intervals(market, granularity, parts[2]))
-        files = self._archive.published(market, granularity, parts[2], parts[3])
+        return self._symbol_children(
+            market, granularity, parts[2], is_trades=parts[1] == "trades", interval=parts[3] if parts[3:] else None
+        )
+
+    def _symbol_children(
+        self, market: Market, granularity: Granularity, symbol: str, *, is_trades: bool, interval: str | None
+    ) -> list[str]:
+        """The intervals of klines, or files; trades have no folders of intervals."""
+        if not is_trades and interval is None:
+            return sorted(f"{step}/" for step in self._archive.source.intervals(market, granularity, symbol))
+        if is_trades and interval is not None:
+            return []
+        files = self._archive.published(market, granularity, symbol, interval)
         return [name for file in files for name in (file.name, file.name + CHECKSUM)]
 
     def _key_xml(self, key: str) -> str:

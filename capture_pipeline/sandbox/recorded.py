@@ -13,11 +13,11 @@ from pathlib import Path
 import polars as pl
 
 from capture_pipeline.binance.periods import HOUR_US, Interval, Month
-from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, parse_name
+from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile, parse_name
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.sandbox.fault_script import CHECKSUM
 from capture_pipeline.sandbox.frames import SCHEMA, parse_csv
-from capture_pipeline.sandbox.sources import Content, KlineQuery
+from capture_pipeline.sandbox.sources import AnyFile, Content, KlineQuery
 from capture_pipeline.sandbox.symbols import SymbolSpec
 
 _CACHED_MONTHS = 48
@@ -105,7 +105,12 @@ class RecordedSource:
         of_folder = [file for file in files if (file.market, file.granularity, file.symbol, file.interval) == wanted]
         return [file for file in of_folder if file.bounds[1] <= until_us]
 
-    def content(self, file: ArchiveFile) -> Content | None:
+    def trades_files(self, market: Market, granularity: Granularity, symbol: str, until_us: int) -> list[TradesFile]:
+        """None: of trades nothing is recorded."""
+        del market, granularity, symbol, until_us
+        return []
+
+    def content(self, file: AnyFile) -> Content | None:
         """What a file holds, None if it does not exist."""
         lying = self._files.get(file.path)
         if lying is None:

@@ -21,12 +21,12 @@ import polars as pl
 from capture_pipeline.binance.messages import decode_depth_ids, decode_trade_ids
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.streams import StreamKind, kind_of, symbol_of
-from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market
+from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.recording.lines import decode_line
 from capture_pipeline.sandbox.rest import Endpoint
 from capture_pipeline.sandbox.rest_params import Params, RestError
-from capture_pipeline.sandbox.sources import Content, KlineQuery
+from capture_pipeline.sandbox.sources import AnyFile, Content, KlineQuery
 from capture_pipeline.sandbox.stream_messages import Key, Message
 from capture_pipeline.sandbox.symbols import SymbolSpec
 
@@ -183,7 +183,12 @@ class ReplaySource:
         del market, granularity, symbol, interval, until_us
         return []
 
-    def content(self, file: ArchiveFile) -> Content | None:
+    def trades_files(self, market: Market, granularity: Granularity, symbol: str, until_us: int) -> list[TradesFile]:
+        """None."""
+        del market, granularity, symbol, until_us
+        return []
+
+    def content(self, file: AnyFile) -> Content | None:
         """None."""
         del file
         return None

@@ -8,8 +8,11 @@ from typing import Protocol
 import polars as pl
 
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market
+from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from capture_pipeline.sandbox.symbols import SymbolSpec
+
+AnyFile = ArchiveFile | TradesFile
+"""A file of klines or of trades."""
 
 
 @dataclass(frozen=True)
@@ -66,5 +69,8 @@ class Source(Protocol):
     def files(self, market: Market, granularity: Granularity, symbol: str, interval: Interval, until_us: int) -> list[ArchiveFile]:
         """The files whose period is over by `until_us`."""
 
-    def content(self, file: ArchiveFile) -> Content | None:
+    def trades_files(self, market: Market, granularity: Granularity, symbol: str, until_us: int) -> list[TradesFile]:
+        """The files of trades whose period is over by `until_us`."""
+
+    def content(self, file: AnyFile) -> Content | None:
         """What a file holds, None if it does not exist."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 
 import polars as pl
 
 from capture_pipeline.binance.periods import DAY_US, Interval, Month, from_us
-from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market
+from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
+from capture_pipeline.sandbox.archive_trades import trades_csv
 from capture_pipeline.sandbox.frames import MICROSECONDS_FROM_US, Scale, csv_of, frame_of
 from capture_pipeline.sandbox.market import SyntheticMarket
 from capture_pipeline.sandbox.settings import Difference, SandboxConfig
-from capture_pipeline.sandbox.sources import Content, KlineQuery
+from capture_pipeline.sandbox.sources import AnyFile, Content, KlineQuery
 from capture_pipeline.sandbox.symbols import LISTED_US, SymbolSpec
 
 _NEVER = 1 << 62
@@ -74,26 +76,41 @@ class SyntheticSource:
         """The files whose period is over by `until_us`."""
         if interval not in self.intervals(market, granularity, symbol):
             return []
+        files = [ArchiveFile(market, symbol, interval, period) for period in self._periods(market, granularity, symbol, until_us)]
+        return [file for file in files if file.bounds[1] <= until_us and self._any(file)]
+
+    def trades_files(self, market: Market, granularity: Granularity, symbol: str, until_us: int) -> list[TradesFile]:
+        """The files of trades whose period is over by `until_us`."""
+        if symbol not in self._specs:
+            return []
+        files = [TradesFile(market, symbol, period) for period in self._periods(market, granularity, symbol, until_us)]
+        return [file for file in files if file.bounds[1] <= until_us and self._any(file)]
+
+    def _periods(self, market: Market, granularity: Granularity, symbol: str, until_us: int) -> Sequence[Month | date]:
         hours = self._market.tape(market, symbol).hours
         last_us = min(hours.last_us, until_us) - 1
         if last_us < hours.first_us:
             return []
-        periods: list[Month] | list[date]
         if granularity is Granularity.MONTHLY:
-            periods = [month for month in Month.range(Month.of(hours.first_us), Month.of(last_us)) if month.end_us <= until_us]
-        else:
-            first, last = from_us(hours.first_us).date(), from_us(last_us).date()
-            periods = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-        files = [ArchiveFile(market, symbol, interval, period) for period in periods]
-        return [file for file in files if file.bounds[1] <= until_us and self._any(file)]
+            return [month for month in Month.range(Month.of(hours.first_us), Month.of(last_us)) if month.end_us <= until_us]
+        first, last = from_us(hours.first_us).date(), from_us(last_us).date()
+        return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
-    def _any(self, file: ArchiveFile) -> bool:
+    def _any(self, file: AnyFile) -> bool:
         start, end = file.bounds
         hours = self._market.tape(file.market, file.symbol).hours
         return (end - start) // DAY_US > hours.closed_days(start // DAY_US, end // DAY_US)
 
-    def content(self, file: ArchiveFile) -> Content | None:
+    def content(self, file: AnyFile) -> Content | None:
         """What a file holds, None if it does not exist."""
+        return self._trades(file) if isinstance(file, TradesFile) else self._klines(file)
+
+    def _trades(self, file: TradesFile) -> Content | None:
+        if file not in self.trades_files(file.market, file.granularity, file.symbol, file.bounds[1]):
+            return None
+        return Content(csv=trades_csv(self._market, file, Scale(self._specs[file.symbol], file.market)))
+
+    def _klines(self, file: ArchiveFile) -> Content | None:
         if file not in self.files(file.market, file.granularity, file.symbol, file.interval, file.bounds[1]):
             return None
         start, end = file.bounds

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.binance.urls import Market
+from capture_pipeline.binance.urls import Market, TradesFile
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.bars import bars_of
-from capture_pipeline.golden.proof import TradesFile, prove_bars, prove_trades, published_trades
+from capture_pipeline.golden.proof import prove_bars, prove_trades
+from capture_pipeline.golden.published_trades import published_trades
 from capture_pipeline.tables.bars import BAR_SCHEMA, rules
 from capture_pipeline.tables.golden import decimal_text
 
@@ -89,12 +90,56 @@ def test_each_fault_is_named(at: int, fault: str) -> None:
     elif fault == "unknown":
         published = trades.filter(pl.col("trade_id") != 1000 + at)
     else:
-        other = ~pl.col(fault) if fault == "buyer_maker" else pl.col(fault) + 1
+        # The trades are in milliseconds: within one nobody can tell.
+        other = ~pl.col(fault) if fault == "buyer_maker" else pl.col(fault) + 1000
         captured = trades.with_columns(pl.when(pl.col("trade_id") == 1000 + at).then(other).otherwise(pl.col(fault)).alias(fault))
     proof = prove_trades(captured, published)
     assert not proof.holds
     assert proof.differences == 1
     assert (proof.listed[0].where, proof.listed[0].field) == (f"trade {1000 + at}", fault)
+
+
+def test_times_are_compared_in_the_coarser_unit() -> None:
+    """Streams tell milliseconds where files tell microseconds; where both tell microseconds each one counts."""
+    fine = some_trades().with_columns(pl.col("trade_us") + pl.col("trade_id") % 997)
+    coarse = fine.with_columns(pl.col("trade_us") // 1000 * 1000)
+    assert (prove_trades(coarse, fine).holds, prove_trades(coarse, fine).time_unit) == (True, "ms")
+    moved = fine.with_columns(pl.when(pl.col("trade_id") == 1100).then(pl.col("trade_us") + 1).otherwise("trade_us").alias("trade_us"))
+    assert prove_trades(fine, moved).listed[0].where == "trade 1100"
+    late = coarse.with_columns(pl.when(pl.col("trade_id") == 1100).then(pl.col("trade_us") + 1000).otherwise("trade_us").alias("trade_us"))
+    assert [found.field for found in prove_trades(late, fine).listed] == ["trade_us"]
+
+
+def test_what_the_ledger_lists_is_a_known_loss_and_the_rest_is_not() -> None:
+    """Ranges of the ledger, one within another; a trade lost beside them is a difference, and so is its minute."""
+    trades = some_trades()
+    lost = [(1100, 1112), (1105, 1106), (1400, 1400)]
+    captured = trades.filter(~pl.any_horizontal(pl.col("trade_id").is_between(*each) for each in lost))
+    proof = prove_trades(captured, trades, lost=lost)
+    assert (proof.holds, proof.known_lost, proof.differences) == (True, 14, 0)
+    gone = trades.filter(pl.col("trade_id").is_between(1100, 1112) | (pl.col("trade_id") == 1400))
+    assert proof.volume_known_lost == decimal_text(int(gone["quantity_e8"].sum()), 8)
+    bars = prove_bars(captured, bars_of(trades, Interval.M1), lost_us=gone["trade_us"].to_list())
+    assert (bars.holds, bars.bars_left_out, bars.bars_compared) == (True, 2, 7)
+    worse = prove_trades(captured.filter(pl.col("trade_id") != 1113), trades, lost=lost)
+    assert (worse.holds, worse.known_lost, [found.where for found in worse.listed]) == (False, 14, ["trade 1113"])
+
+
+def test_a_part_of_a_session_is_held_to_all_the_session_covers() -> None:
+    """Trades lost at midnight lie between the last of one day and the first of the next: with the session's ids they are missed."""
+    trades = some_trades()
+    day = trades[:300]
+    assert prove_trades(day[:290], day).holds
+    proof = prove_trades(day[:290], day, (1000, 1599))
+    assert [found.where for found in proof.listed] == [f"trade {number}" for number in range(1290, 1300)]
+    assert prove_trades(day[:0], day, (1000, 1599)).differences == 300
+
+
+def test_a_trade_of_another_day_is_refused() -> None:
+    """A row of the next period in a file is told by its line."""
+    trades = some_trades(20)
+    with pytest.raises(MalformedData, match="csv, line 11: time is not"):
+        published_trades(zipped(trades), STEM, 1 << 24, (START, START + 40_000_000))
 
 
 def test_only_what_the_session_covers_is_compared() -> None:
@@ -105,7 +150,7 @@ def test_only_what_the_session_covers_is_compared() -> None:
     bars = bars_of(trades, Interval.M1)
     proof = prove_bars(trades[100:500], bars)
     assert proof.holds
-    assert proof.minutes_compared == 5
+    assert proof.bars_compared == 5
 
 
 def test_bars_that_differ_are_listed_by_field() -> None:
@@ -118,7 +163,7 @@ def test_bars_that_differ_are_listed_by_field() -> None:
     assert [found.field for found in prove_bars(trades.filter(~minute), official).listed] == ["missing"]
     lost = prove_bars(trades.filter(pl.col("trade_id") != 1200), official)
     assert {"volume", "trades"} <= {found.field for found in lost.listed}
-    assert {found.where for found in lost.listed} == {"bar 2026-08-03T00:03:00"}
+    assert {found.where for found in lost.listed} == {"bar 2026-08-03T00:03:00Z"}
 
 
 @given(st.sampled_from(list(Interval)))

@@ -1,0 +1,69 @@
+"""Which finished sessions should be proved now. Decides by the exchange's clock and asks the exchange for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from capture_pipeline.binance.periods import DAY_US, from_us
+from capture_pipeline.errors import CaptureError
+from capture_pipeline.golden.captured import last_trade_us
+from capture_pipeline.golden.proof_report import State, read_proof
+from capture_pipeline.golden.prove import due_us
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.lake.paths import Lake
+from capture_pipeline.recording.layout import SessionFolder
+
+LOOK_BACK_US = 14 * DAY_US
+"""Older sessions are proved by hand."""
+
+
+@dataclass
+class Due:
+    """What was found.
+
+    Attributes:
+        wanted: Sessions whose proof is missing or waits, and whose days should be published.
+        later: How many are proved once their days should be published.
+        damaged: Sessions that could not be judged, with the reason.
+    """
+
+    wanted: list[str] = field(default_factory=list)
+    later: int = 0
+    damaged: dict[str, CaptureError] = field(default_factory=dict)
+
+
+def due_sessions(lake: Lake, folders: Iterable[SessionFolder], now_us: int) -> Due:
+    """The finished sessions to prove; one without tables is left until it has them.
+
+    Args:
+        lake: With tables and proofs.
+        folders: Of all sessions.
+        now_us: By the exchange's clock.
+    """
+    found = Due()
+    for folder in folders:
+        if not folder.metadata.exists():
+            continue
+        try:
+            due = _due(lake, folder)
+        except CaptureError as error:
+            found.damaged[folder.session] = error
+            continue
+        if due is None or now_us - due > LOOK_BACK_US:
+            continue
+        if due <= now_us:
+            found.wanted.append(folder.session)
+        else:
+            found.later += 1
+    return found
+
+
+def _due(lake: Lake, folder: SessionFolder) -> int | None:
+    """When the last file that its proof wants should be out; None where there is nothing to prove, or it is proved."""
+    proof = read_proof(lake.proof(folder.session))
+    if proof is not None:
+        return proof.due_us if proof.state is State.WAITING else None
+    tables = GoldenTables(lake.tables(), folder.session)
+    last = last_trade_us(tables) if tables.manifest_path.exists() else None
+    return None if last is None else due_us(from_us(last).date())

@@ -1,0 +1,169 @@
+"""What the proof of a session says: day by day, published as JSON beside the reports, and as short Markdown. Compares nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from capture_pipeline.binance.periods import iso
+from capture_pipeline.golden.proof import Difference, Proof
+from capture_pipeline.lake.files import publish_model, read_model
+
+_MOST_SHOWN = 20
+
+
+class State(StrEnum):
+    """Of a day, or of a whole session."""
+
+    HOLDS = "holds"
+    DIFFERS = "differs"
+    WAITING = "waiting"
+    """Not published yet."""
+
+
+class DayProof(BaseModel):
+    """One UTC day of one symbol.
+
+    Attributes:
+        symbol: In capitals.
+        day: By the exchange's trade time.
+        due_us: When its files are expected by, microseconds UTC.
+        trades: Of the ids; None while its trades are not published.
+        bars: Of the minutes; None while its klines are not published, or where the session covers no minute of it whole.
+        bars_from: `lake`, `archive`, or empty.
+        waits_for: What is not published.
+        files: What it was proved by, below the storage root.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    symbol: str
+    day: date
+    due_us: int
+    trades: Proof | None = None
+    bars: Proof | None = None
+    bars_from: str = ""
+    waits_for: str = ""
+    files: list[str] = []
+
+    @property
+    def state(self) -> State:
+        """A difference is one, whatever is still to come."""
+        if any(proof.differences for proof in self._proofs()):
+            return State.DIFFERS
+        return State.WAITING if self.waits_for else State.HOLDS
+
+    def _proofs(self) -> list[Proof]:
+        return [proof for proof in (self.trades, self.bars) if proof is not None]
+
+    @property
+    def listed(self) -> list[Difference]:
+        """Of trades, then of bars."""
+        return [difference for proof in self._proofs() for difference in proof.listed]
+
+
+class SessionProof(BaseModel):
+    """A session against what the exchange published.
+
+    Attributes:
+        session: Its id.
+        recording_sha256: Of what was proved.
+        market: Spot or USD-M futures.
+        state: `differs` where any day does, else `waiting` where any does, else `holds`.
+        proved_us: When, by the exchange's clock.
+        captured_from: `tables`, or `recording` where there are none of it.
+        symbols_without_trades: Nothing could be compared of these.
+        days: By symbol and day.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    session: str
+    recording_sha256: str
+    market: str
+    state: State
+    proved_us: int
+    captured_from: str
+    symbols_without_trades: list[str] = []
+    days: list[DayProof]
+
+    def total(self, of: Callable[[DayProof], Proof | None], name: str) -> int:
+        """The sum of a count over all days."""
+        return sum(int(getattr(proof, name)) for day in self.days if (proof := of(day)) is not None)
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """The counts of all days together."""
+        trades = {name: self.total(lambda day: day.trades, name) for name in ("trades_captured", "trades_published", "known_lost")}
+        bars = {name: self.total(lambda day: day.bars, name) for name in ("bars_compared", "bars_left_out")}
+        differing = {
+            "trades_differing": self.total(lambda day: day.trades, "differences"),
+            "bars_differing": self.total(lambda day: day.bars, "differences"),
+        }
+        return {**trades, **bars, **differing, "days_waiting": sum(day.state is State.WAITING for day in self.days)}
+
+    @property
+    def due_us(self) -> int | None:
+        """When the last day that waits is expected to be published; None where none does."""
+        return max((day.due_us for day in self.days if day.state is State.WAITING), default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: the model, with what follows from it."""
+        document = self.model_dump(mode="json")
+        for day, proof in zip(document["days"], self.days, strict=True):
+            day["state"] = str(proof.state)
+        return {**document, "figures": self.figures}
+
+
+def state_of(days: list[DayProof]) -> State:
+    """The state of all days together."""
+    states = {day.state for day in days}
+    return next(state for state in (State.DIFFERS, State.WAITING, State.HOLDS) if state in states)
+
+
+def publish(path: Path, proof: SessionProof) -> None:
+    """Publish a proof in place of an earlier one."""
+    publish_model(path, proof)
+
+
+def read_proof(path: Path) -> SessionProof | None:
+    """The proof that was published, or None.
+
+    Raises:
+        LakeError: It is damaged.
+    """
+    return read_model(path, SessionProof)
+
+
+def markdown(proof: SessionProof) -> str:
+    """A table of days and, where there are any, of the first differences."""
+    lines = [
+        f"**{proof.state}** — {proof.session}, from {proof.captured_from}",
+        "",
+        "| symbol | day | state | trades captured | published | known losses | minutes | left out | differences |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
+        *(_row(day) for day in proof.days),
+    ]
+    listed = [difference for day in proof.days for difference in day.listed]
+    if listed:
+        lines += ["", "| where | field | captured | published |", "|---|---|---|---|"]
+        lines += [f"| {each.where} | {each.field} | {each.captured} | {each.published} |" for each in listed[:_MOST_SHOWN]]
+        count = proof.figures["trades_differing"] + proof.figures["bars_differing"]
+        lines += [f"\n{count:,} differences in all"] if count > _MOST_SHOWN else []
+    return "\n".join(lines)
+
+
+def _row(day: DayProof) -> str:
+    trades, bars = day.trades or Proof(holds=False, differences=0, listed=[]), day.bars or Proof(holds=False, differences=0, listed=[])
+    state = f"{day.state}: {day.waits_for}, due {iso(day.due_us)}" if day.waits_for else str(day.state)
+    cells = (
+        day.symbol,
+        str(day.day),
+        state,
+        *(f"{count:,}" for count in (trades.trades_captured, trades.trades_published, trades.known_lost)),
+        *(f"{count:,}" for count in (bars.bars_compared, bars.bars_left_out, trades.differences + bars.differences)),
+    )
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,164 @@
+"""The next-day proof of a session: each day of each symbol against the trades and klines that the exchange published of it.
+
+A day that is not published yet waits and is no failure. Prove again: what was fetched is fetched no more while it is what is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import polars as pl
+
+from capture_pipeline.binance.periods import DAY_US, HOUR_US, Interval, Month, day_bounds, from_us
+from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile
+from capture_pipeline.errors import ConfigError, MalformedData
+from capture_pipeline.golden import publications
+from capture_pipeline.golden.captured import Captured, captured
+from capture_pipeline.golden.proof import Proof, known_lost, prove_bars, prove_trades, span, whole_bars
+from capture_pipeline.golden.proof_report import DayProof, SessionProof, publish, state_of
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.klines.origin import claim
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline.recording.layout import SessionFolder
+
+PUBLISHED_AFTER_US = 5 * HOUR_US
+"""How long after the end of a day its files are expected by; they come four to six hours after midnight, sometimes days late."""
+_INTERVAL = Interval.M1
+_VENUES = {"binance", "sandbox"}
+
+
+def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
+    """Prove a finished session and publish the result below the lake's reports.
+
+    Args:
+        workspace: The deployment that is asked, and whose lake keeps what it answers.
+        folder: Of the session.
+
+    Returns:
+        The proof, as published.
+
+    Raises:
+        ConfigError: The session is not finished, or of another exchange.
+        ChecksumMismatch: A published file is not what its checksum is about.
+        MalformedData: A published file, or the recording, is none; or there is no trade to prove.
+        CaptureError: The exchange could not be asked, or the disk refused.
+    """
+    found = captured(folder, GoldenTables(workspace.lake.tables(), folder.session))
+    plan = found.metadata.plan
+    if plan.venue in _VENUES and plan.venue != workspace.settings.venue:
+        remedy = "prove it with the settings that it was recorded with"
+        raise ConfigError(
+            f"was recorded at venue {plan.venue}, the settings say {workspace.settings.venue}", where=str(folder.path), remedy=remedy
+        )
+    claim(workspace)
+    now_us = workspace.now_us()
+    days, without = _proved(workspace, found, now_us)
+    if not days:
+        raise MalformedData("holds no trade to prove", where=str(folder.path), remedy="record a session with trades")
+    proof = SessionProof(
+        session=folder.session,
+        recording_sha256=found.sha256,
+        market=plan.market,
+        state=state_of(days),
+        proved_us=now_us,
+        captured_from=found.source,
+        symbols_without_trades=without,
+        days=days,
+    )
+    publish(workspace.lake.proof(folder.session), proof)
+    return proof
+
+
+def _proved(workspace: Workspace, found: Captured, now_us: int) -> tuple[list[DayProof], list[str]]:
+    """All days, and the symbols of which there is none."""
+    days: list[DayProof] = []
+    without: list[str] = []
+    for symbol, frame in found.trades.items():
+        trades = frame.collect()
+        if trades.is_empty():
+            without.append(symbol)
+            continue
+        work = _Symbol(workspace, Market(found.metadata.plan.market), symbol, trades, found.lost.get(symbol, []), now_us)
+        days += list(work.days())
+    return days, without
+
+
+def due_us(day: date) -> int:
+    """When the files of a day are expected by."""
+    return day_bounds(day)[1] + PUBLISHED_AFTER_US
+
+
+@dataclass(frozen=True)
+class _Symbol:
+    """One symbol of a session.
+
+    Attributes:
+        workspace: The deployment.
+        market: Of the symbol.
+        symbol: In capitals.
+        trades: All that were captured of it.
+        lost: Ids that the ledger lists.
+        now_us: By the exchange's clock.
+    """
+
+    workspace: Workspace
+    market: Market
+    symbol: str
+    trades: pl.DataFrame
+    lost: list[tuple[int, int]]
+    now_us: int
+
+    def days(self) -> Iterator[DayProof]:
+        """Every day from the first trade to the last, also one of which nothing was captured."""
+        first, last = span(self.trades, "trade_us")
+        for number in range(first // DAY_US, last // DAY_US + 1):
+            yield self._day(from_us(number * DAY_US).date())
+
+    def _day(self, day: date) -> DayProof:
+        start, end = day_bounds(day)
+        head = DayProof(symbol=self.symbol, day=day, due_us=due_us(day))
+        file = TradesFile(self.market, self.symbol, day)
+        published = publications.trades_of(self.workspace, file) if end <= self.now_us else None
+        if published is None:
+            return head.model_copy(update={"waits_for": file.name})
+        ours = self.trades.filter(pl.col("trade_us").is_between(start, end, closed="left"))
+        trades = prove_trades(ours, published.frame, span(self.trades, "trade_id"), self.lost)
+        lost_us = known_lost(ours, published.frame, self.lost)["trade_us"].to_list()
+        bars = self._bars(day, ours, lost_us)
+        return bars.model_copy(update={"trades": trades, "files": [published.path, *bars.files]})
+
+    def _bars(self, day: date, ours: pl.DataFrame, lost_us: list[int]) -> DayProof:
+        """The day as far as its bars go; of a session shorter than a minute there are none."""
+        bounds, whole = day_bounds(day), whole_bars(self.trades, _INTERVAL)
+        covered = max(bounds[0], whole[0]), min(bounds[1], whole[1])
+        head = DayProof(symbol=self.symbol, day=day, due_us=due_us(day))
+        if covered[1] <= covered[0]:
+            return head
+        official = self._of_lake(day, covered)
+        if official is not None:
+            return head.model_copy(update={"bars": self._prove_bars(ours, official, covered, lost_us), "bars_from": "lake"})
+        file = ArchiveFile(self.market, self.symbol, _INTERVAL, day)
+        published = publications.klines_of(self.workspace, file)
+        if published is None:
+            return head.model_copy(update={"waits_for": file.name})
+        proof = self._prove_bars(ours, published.frame, covered, lost_us)
+        return head.model_copy(update={"bars": proof, "bars_from": "archive", "files": [published.path]})
+
+    @staticmethod
+    def _prove_bars(ours: pl.DataFrame, official: pl.DataFrame, covered: tuple[int, int], lost_us: list[int]) -> Proof:
+        return prove_bars(ours, official, _INTERVAL, covered, lost_us)
+
+    def _of_lake(self, day: date, covered: tuple[int, int]) -> pl.DataFrame | None:
+        """The lake's bars, if they reach over all that is covered of the day."""
+        month = Month(day.year, day.month)
+        path = self.workspace.lake.bars(Partition(self.market, _INTERVAL, self.symbol, month))
+        if not path.is_file():
+            return None
+        bars = pl.read_parquet(path, hive_partitioning=False)
+        if bars.is_empty():
+            return None
+        first, last = span(bars, "open_time_us")
+        return bars if first <= covered[0] and last >= covered[1] - _INTERVAL.us else None

@@ -1,0 +1,80 @@
+"""What stands in a zip of published trades: any unit of time, with or without a header, exact or refused with its line."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import polars as pl
+
+from capture_pipeline.binance.zips import only_entry
+from capture_pipeline.errors import MalformedData
+
+_COLUMNS = ("id", "price", "qty", "quote_qty", "time", "is_buyer_maker", "is_best_match")
+_FEWEST = 6
+"""Futures have no isBestMatch."""
+_NUMBER, _DECIMAL, _FLAG = r"^[0-9]{1,18}$", r"^[0-9]{1,10}(\.[0-9]{1,8})?$", r"^(?i:true|false)$"
+_MS_FROM, _US_FROM, _US_TO = 10**11, 10**14, 10**17
+_REMEDY = "fetch the file again; compare it with its checksum"
+
+
+def published_trades(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int] | None = None) -> pl.DataFrame:
+    """The trades of an archive zip; unit and header are told from the bytes.
+
+    Args:
+        content: The zip.
+        stem: Its name without `.zip`.
+        max_bytes: The most it may inflate to.
+        bounds: `[start, end)` of its period in microseconds; a trade outside is none of that file.
+
+    Returns:
+        `trade_id, price_e8, quantity_e8, trade_us, buyer_maker`, sorted by id.
+
+    Raises:
+        MalformedData: It is no sound trades file; file and line are named.
+    """
+    where = f"{stem}.zip:{stem}.csv"
+    text = only_entry(content, f"{stem}.csv", max_bytes, f"{stem}.zip")
+    has_header = text[:1].isalpha()
+    try:
+        rows = pl.read_csv(io.BytesIO(text), has_header=False, infer_schema=False, skip_rows=int(has_header), truncate_ragged_lines=False)
+    except pl.exceptions.PolarsError as error:
+        raise MalformedData(f"is no table: {' '.join(str(error).split())[:100]}", where=where, remedy=_REMEDY) from None
+    if not _FEWEST <= rows.width <= len(_COLUMNS):
+        raise MalformedData(f"has {rows.width} columns, 6 or 7 were expected", where=where, remedy=_REMEDY)
+    rows.columns = list(_COLUMNS[: rows.width])
+    _check(rows, where, 1 + has_header)
+    units = [pl.col(name).cast(pl.Decimal(20, 8)).to_physical().cast(pl.Int64) for name in ("price", "qty")]
+    time = pl.col("time").cast(pl.Int64)
+    trades = rows.select(
+        pl.col("id").cast(pl.Int64).alias("trade_id"),
+        units[0].alias("price_e8"),
+        units[1].alias("quantity_e8"),
+        pl.when(time >= _US_FROM).then(time).otherwise(time * 1000).alias("trade_us"),
+        (pl.col("is_buyer_maker").str.to_lowercase() == "true").alias("buyer_maker"),
+    )
+    outside = ~trades["trade_us"].is_between(*bounds, closed="left") if bounds else None
+    if outside is not None and outside.any():
+        _refuse(rows, "time", outside, where, 1 + has_header)
+    return trades.sort("trade_id")
+
+
+def _check(rows: pl.DataFrame, where: str, first_line: int) -> None:
+    patterns = {"id": _NUMBER, "price": _DECIMAL, "qty": _DECIMAL, "time": _NUMBER, "is_buyer_maker": _FLAG}
+    patterns |= {"is_best_match": _FLAG} if rows.width == len(_COLUMNS) else {}
+    for name, pattern in patterns.items():
+        bad = ~rows[name].str.contains(pattern).fill_null(value=False)
+        if bad.any():
+            _refuse(rows, name, bad, where, first_line)
+    time = rows["time"].cast(pl.Int64)
+    bad = ~(time.is_between(_MS_FROM, _US_TO, closed="left"))
+    if bad.any():
+        _refuse(rows, "time", bad, where, first_line)
+    if not rows["id"].is_unique().all():
+        _refuse(rows, "id", ~rows["id"].is_first_distinct(), where, first_line)
+
+
+def _refuse(rows: pl.DataFrame, name: str, bad: pl.Series, where: str, first_line: int) -> None:
+    at = int(bad.arg_max() or 0)
+    what = f"{name} is not what this trades file holds, or stands twice: {rows[name][at]!r}"
+    raise MalformedData(re.sub(r"\s+", " ", what)[:160], where=f"{where}, line {first_line + at}", remedy=_REMEDY)

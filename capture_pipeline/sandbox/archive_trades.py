@@ -1,0 +1,48 @@
+"""Trades as the archive publishes them: the rows of a file, in the exchange's columns. Knows no HTTP and no publication times.
+
+Spot has seven columns and no header, futures have six and one.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from capture_pipeline.binance.periods import DAY_US
+from capture_pipeline.binance.urls import Market, TradesFile
+from capture_pipeline.sandbox.frames import MICROSECONDS_FROM_US, TRADES_HEADER, Scale
+from capture_pipeline.sandbox.market import SyntheticMarket
+from capture_pipeline.sandbox.tape import Trades
+
+
+def trades_csv(market: SyntheticMarket, file: TradesFile, scale: Scale) -> bytes:
+    """The CSV of a file, made a day at a time; empty where nothing was traded.
+
+    Args:
+        market: Whose trades; the same as those of its streams and its REST.
+        file: Which period of which symbol.
+        scale: How the symbol's values are written.
+    """
+    start, end = file.bounds
+    is_spot = file.market is Market.SPOT
+    micro = is_spot and start >= MICROSECONDS_FROM_US
+    days = range(start, end, DAY_US)
+    body = b"".join(_rows(market.trades(file.market, file.symbol, day, day + DAY_US), scale, micro=micro, spot=is_spot) for day in days)
+    return body if is_spot or not body else f"{TRADES_HEADER}\n".encode() + body
+
+
+def _rows(trades: Trades, scale: Scale, *, micro: bool, spot: bool) -> bytes:
+    if not len(trades):
+        return b""
+    maker = pl.Series(trades.taker_buys) == 0
+    flags = ["True", "False"] if spot else ["true", "false"]
+    columns = {
+        "id": trades.ids,
+        "price": scale.text("price", trades.price),
+        "qty": scale.text("lot", trades.quantity),
+        "quote_qty": scale.text("quote", trades.price * trades.quantity),
+        "time": trades.time_us if micro else trades.time_us // 1000,
+        "is_buyer_maker": maker,
+    }
+    frame = pl.DataFrame(columns).with_columns(pl.when("is_buyer_maker").then(pl.lit(flags[0])).otherwise(pl.lit(flags[1])).alias("m"))
+    frame = frame.drop("is_buyer_maker").with_columns(pl.lit("True").alias("best")) if spot else frame.drop("is_buyer_maker")
+    return frame.write_csv(None, include_header=False, quote_style="never").encode()

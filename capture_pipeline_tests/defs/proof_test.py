@@ -1,0 +1,79 @@
+"""The next-day proof in Dagster: asked for when the last day should be out, waiting is no failure, a difference fails the check."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from capture_pipeline_tests.defs.stage import Stage
+from capture_pipeline_tests.golden.proved import BOTH_OUT, FIRST_OUT, MARKET, recorded
+from capture_pipeline_tests.recording.live import Live, live
+
+pytestmark = pytest.mark.slow
+HOUR = 3600
+
+
+@pytest.fixture
+def session(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A recorded session with its tables; the stage is its deployment."""
+    with live(tmp_path_factory.mktemp("proof"), speed=4, config=MARKET) as one:
+        recorded(one)
+        stage.deployment = one.deployment
+        stage.instance.add_dynamic_partitions("sessions", [one.folder.session])
+        assert stage.materialize(["golden_trades", "golden_depth", "golden_snapshots"], one.folder.session).success
+        yield one
+
+
+def checked(stage: Stage, key: str) -> tuple[bool, str]:
+    """Run the job; the check's verdict and what it says."""
+    ran = stage.run("prove_session", key)
+    assert ran.success
+    (evaluation,) = ran.get_asset_check_evaluations()
+    assert evaluation.partition == key
+    return evaluation.passed, evaluation.description or ""
+
+
+def test_a_session_is_proved_when_its_days_are_out(stage: Stage, session: Live) -> None:
+    """Asked for once all should be published; a late file is asked for ever more rarely; then it holds, and nothing is asked any more."""
+    key = session.folder.session
+    stage.deployment.clock(now=FIRST_OUT)
+    look = stage.look("proof_sensor")
+    assert (look.runs, look.reason) == ([], "no session is to be proved now; 1 once their days are published")
+    assert checked(stage, key) == (True, "waiting")
+    assert stage.made("next_day_proof")[key].metadata["days_waiting"].value == 1
+    stage.deployment.clock(now=BOTH_OUT)
+    asked = []
+    for _ in range(8):
+        asked.append(stage.look("proof_sensor").keys)
+        stage.deployment.clock(advance_s=HOUR // 2)
+    assert asked == [[key], [], [key], [], [], [], [key], []]
+    assert checked(stage, key) == (True, "holds")
+    metadata = stage.made("next_day_proof")[key].metadata
+    assert metadata["trades_captured"].value == metadata["trades_published"].value
+    assert metadata["trades_differing"].value == 0
+    assert key in str(metadata["proof"].value)
+    assert stage.look("proof_sensor").reason == "no session is to be proved now; 0 once their days are published"
+
+
+def test_a_difference_fails_the_check_and_a_broken_file_the_run(stage: Stage, session: Live) -> None:
+    """The check names the first thing that differs; a file that cannot be trusted is an error of the run, never a difference."""
+    key = session.folder.session
+    stage.deployment.clock(now=BOTH_OUT)
+    lines = session.folder.gaps.read_text()
+    assert not lines, "the session has no gap"
+    fault = {
+        "match": {"path": "*daily*BTCUSDT-1m-2025-02-20.zip"},
+        "fault": "csv_negative",
+        "field": "count",
+        "row": 1438,
+        "value": "12345",
+    }
+    stage.deployment.faults(fault)
+    passed, said = checked(stage, key)
+    assert not passed
+    assert said.startswith("differs; first: bar 2025-02-20T23:58:00Z, trades: captured ")
+    assert json.loads(stage.workspace.lake.proof(key).read_text())["state"] == "differs"
+    stage.deployment.faults({"match": {"path": "*-trades-*"}, "fault": "checksum_wrong"})
+    assert not stage.run("prove_session", key).success
+    stage.deployment.faults()
+    assert checked(stage, key) == (True, "holds")

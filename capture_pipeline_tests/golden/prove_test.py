@@ -1,0 +1,307 @@
+"""The next-day proof from end to end: a session recorded by a real recorder, over midnight, and what the exchange published of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from click.testing import CliRunner, Result
+
+from capture_pipeline.binance.periods import Interval, iso, parse_time
+from capture_pipeline.binance.urls import Market, TradesFile
+from capture_pipeline.cli.main import main
+from capture_pipeline.errors import ChecksumMismatch, ConfigError, LakeError, MalformedData
+from capture_pipeline.golden.captured import COLUMNS, _recorded
+from capture_pipeline.golden.convert import convert
+from capture_pipeline.golden.due import due_sessions
+from capture_pipeline.golden.proof_report import DayProof, SessionProof, State, markdown, read_proof
+from capture_pipeline.golden.prove import prove
+from capture_pipeline.golden.publications import trades_of
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.klines.backfill import backfill
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.settings import load_settings
+from capture_pipeline.tables.golden import TRADES
+from capture_pipeline_tests.deployment import NO_SETTINGS
+from capture_pipeline_tests.golden.proved import BOTH_OUT, FIRST_OUT, MARKET, OVER, PATIENT, recorded
+from capture_pipeline_tests.recording.live import Live, live
+
+THURSDAY, FRIDAY = date(2025, 2, 20), date(2025, 2, 21)
+ZIP, KLINES = "*BTCUSDT-trades-2025-02-20.zip", "*daily*BTCUSDT-1m-2025-02-20.zip"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A session without a gap."""
+    with live(tmp_path_factory.mktemp("whole"), speed=4, config=MARKET) as one:
+        yield recorded(one)
+
+
+@pytest.fixture
+def exchange(whole: Live) -> Iterator[Live]:
+    """The same with a lake without proofs and an exchange without faults, when everything is published."""
+    whole.deployment.clock(now=BOTH_OUT)
+    yield whole
+    whole.deployment.faults()
+    for name in ("raw", "lake", "reports", "quarantine", "state"):
+        shutil.rmtree(whole.deployment.root / name, ignore_errors=True)
+
+
+def proof_of(one: Live) -> SessionProof:
+    return prove(one.deployment.workspace, one.folder)
+
+
+def parts(day: DayProof) -> tuple[Any, Any]:
+    assert day.trades is not None
+    assert day.bars is not None
+    return day.trades, day.bars
+
+
+def trades(one: Live) -> pl.DataFrame:
+    """What was captured, from tables made now."""
+    root = one.deployment.workspace.lake.tables()
+    convert(one.folder.recording, one.folder.session, root)
+    return GoldenTables(root, one.folder.session).scan(TRADES, "BTCUSDT").collect()
+
+
+def run(one: Live, *arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), env=one.deployment.environment(**PATIENT))
+
+
+def test_a_whole_session_holds_over_midnight(exchange: Live) -> None:
+    """Every id between its first and its last trade, and each whole minute, on both days; from tables and from the recording alike."""
+    found = trades(exchange)
+    proof = proof_of(exchange)
+    assert (proof.state, proof.captured_from) == (State.HOLDS, "tables")
+    assert [day.day for day in proof.days] == [THURSDAY, FRIDAY]
+    assert proof.figures["trades_captured"] == proof.figures["trades_published"] == found.height > 150
+    first, last = parts(proof.days[0])
+    assert (first.first_id, first.last_id, first.time_unit) == (found["trade_id"].min(), found["trade_id"].max(), "ms")
+    start, end = int(found["trade_us"].min()), int(found["trade_us"].max())  # type: ignore[arg-type]
+    minutes = (Interval.M1.floor(end) - Interval.M1.ceil(start + 1)) // Interval.M1.us
+    assert proof.figures["bars_compared"] == minutes >= 2
+    assert last.bars_compared >= 1
+    shutil.rmtree(exchange.deployment.workspace.lake.tables())
+    again = proof_of(exchange)
+    assert again.captured_from == "recording"
+    assert again.days == proof.days
+    assert read_proof(exchange.deployment.workspace.lake.proof(again.session)) == again
+
+
+def test_a_day_that_is_not_published_waits(exchange: Live) -> None:
+    """Nothing, then the first day, then both; a day that is not over is not even asked for."""
+    states = []
+    for now in (OVER, FIRST_OUT, BOTH_OUT):
+        exchange.deployment.clock(now=now)
+        exchange.deployment.forget_requests()
+        proof = proof_of(exchange)
+        states.append((proof.state, [day.state for day in proof.days]))
+        asked = {entry["path"].rpartition("/")[2].partition(".")[0] for entry in exchange.deployment.requests()}
+        assert ("BTCUSDT-trades-2025-02-21" in asked) == (now == BOTH_OUT)
+    waiting, holds = State.WAITING, State.HOLDS
+    assert states == [(waiting, [waiting, waiting]), (waiting, [holds, waiting]), (holds, [holds, holds])]
+    assert proof.due_us is None
+
+
+def test_what_was_fetched_is_fetched_no_more(exchange: Live) -> None:
+    """The second proof asks for checksums alone; the zips lie in the lake under their digests, as they were sent."""
+    proof = proof_of(exchange)
+    lake = exchange.deployment.workspace.lake
+    assert sorted(path.rpartition("/")[0] for path in proof.days[0].files) == ["raw/spot/daily_klines/BTCUSDT", "raw/spot/trades/BTCUSDT"]
+    assert all(lake.resolve(path).is_file() for day in proof.days for path in day.files)
+    exchange.deployment.forget_requests()
+    assert proof_of(exchange).days == proof.days
+    assert {entry["path"].endswith((".CHECKSUM", "/time")) for entry in exchange.deployment.requests()} == {True}
+    lake.resolve(proof.days[0].files[0]).write_bytes(b"altered")
+    with pytest.raises(LakeError, match="is not what was fetched"):
+        proof_of(exchange)
+
+
+def test_one_trade_that_differs_is_told_with_its_id(exchange: Live) -> None:
+    """Another quantity in one published trade: that id, both values, and nothing else; the command ends with 1."""
+    found = trades(exchange).filter(pl.col("trade_us") < parse_time("2025-02-21"))
+    wanted = int(found["trade_id"][50])
+    of_day = trades_of(exchange.deployment.workspace, TradesFile(Market.SPOT, "BTCUSDT", THURSDAY))
+    assert of_day is not None
+    row = wanted - int(of_day.frame["trade_id"][0])
+    exchange.deployment.faults({"match": {"path": ZIP}, "fault": "csv_negative", "field": "qty", "row": row, "value": "7.00000000"})
+    result = run(exchange, "prove", exchange.folder.session, "--json")
+    assert result.exit_code == 1, result.output
+    document = json.loads(result.stdout)
+    assert document["state"] == "differs"
+    listed = document["days"][0]["trades"]["listed"]
+    captured = str(found["quantity_e8"][50])
+    assert listed == [{"where": f"trade {wanted}", "field": "quantity_e8", "captured": captured, "published": "700000000"}]
+    assert document["figures"]["trades_differing"] == 1
+    assert document["figures"]["bars_differing"] == 0
+
+
+def test_a_kline_that_differs_is_told_with_its_minute(exchange: Live) -> None:
+    """The trades agree and one candle does not: minute and field."""
+    fault = {"match": {"path": KLINES}, "fault": "csv_negative", "field": "count", "row": 1438, "value": "12345"}
+    exchange.deployment.faults(fault)
+    proof = proof_of(exchange)
+    assert proof.state is State.DIFFERS
+    _, bars = parts(proof.days[0])
+    assert [(found.where, found.field, found.published) for found in bars.listed] == [("bar 2025-02-20T23:58:00Z", "trades", "12345")]
+    assert proof.figures["trades_differing"] == 0
+    assert "differences" in markdown(proof)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "said"),
+    [
+        ({"fault": "checksum_wrong"}, ChecksumMismatch, "is not the published"),
+        ({"fault": "checksum_missing"}, ChecksumMismatch, "cannot be verified: no checksum is published"),
+        ({"fault": "zip_bit_flip"}, MalformedData, "zip"),
+        ({"fault": "zip_truncated"}, MalformedData, "is not a readable zip"),
+        ({"fault": "csv_empty"}, MalformedData, "is no table"),
+        ({"fault": "csv_duplicates"}, MalformedData, "stands twice"),
+        ({"fault": "csv_other_month"}, MalformedData, "time is not what this trades file holds"),
+        ({"fault": "csv_future"}, MalformedData, "time is not what this trades file holds"),
+        ({"fault": "csv_extra_column"}, MalformedData, "has 8 columns"),
+        ({"fault": "csv_nan"}, MalformedData, "price is not what this trades file holds"),
+    ],
+)
+def test_a_file_that_cannot_be_trusted_proves_nothing(exchange: Live, fault: dict[str, Any], error: type[Exception], said: str) -> None:
+    """It goes to the quarantine with its reason; the command ends with 2 and one line. Without the fault the next proof holds."""
+    exchange.deployment.faults({"match": {"path": ZIP}, **fault})
+    with pytest.raises(error, match=said):
+        proof_of(exchange)
+    root = exchange.deployment.root
+    assert not list((root / "raw/spot/trades/BTCUSDT").glob("*02-20*"))
+    reasons = list((root / "quarantine/spot/trades/BTCUSDT").glob("*.reason.txt"))
+    assert [said in reason.read_text() for reason in reasons] == [True]
+    result = run(exchange, "prove", exchange.folder.session)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    exchange.deployment.faults()
+    assert proof_of(exchange).state is State.HOLDS
+
+
+def test_a_download_that_breaks_off_goes_on(exchange: Live) -> None:
+    """A range for the rest, and the whole holds."""
+    exchange.deployment.faults({"match": {"path": ZIP}, "fault": "truncated_body"})
+    assert proof_of(exchange).state is State.HOLDS
+    assert exchange.deployment.injected() == 1
+    ranges = [entry for entry in exchange.deployment.requests() if entry["path"].endswith("02-20.zip") and entry["range"]]
+    assert ranges
+
+
+def test_bars_of_the_lake_are_preferred_where_they_reach(exchange: Live) -> None:
+    """With the month's 1m bars in the lake no daily klines are fetched."""
+    workspace = exchange.deployment.reopened(**PATIENT, CAPTURE_INTERVAL="1m")
+    partitions = workspace.partitions(["BTCUSDT"], [workspace.months(workspace.now_us())[1]])
+    list(backfill(workspace, partitions, workspace.now_us()))
+    exchange.deployment.forget_requests()
+    proof = prove(workspace, exchange.folder)
+    assert (proof.state, {day.bars_from for day in proof.days}) == (State.HOLDS, {"lake"})
+    assert not [entry for entry in exchange.deployment.requests() if "/klines/" in entry["path"]]
+
+
+def test_a_file_published_anew_is_fetched_beside_the_first(exchange: Live) -> None:
+    """Raw files are never changed: both versions are kept, and the proof is by the newer one."""
+    first = proof_of(exchange).days[0].files
+    exchange.deployment.republish(TradesFile(Market.SPOT, "BTCUSDT", THURSDAY).path)
+    second = proof_of(exchange).days[0].files
+    lake = exchange.deployment.workspace.lake
+    assert first[0] != second[0]
+    assert lake.resolve(first[0]).is_file()
+    assert lake.resolve(second[0]).is_file()
+
+
+def test_commands_convert_and_prove(exchange: Live) -> None:
+    """Files and rows, then counts by day; waiting is exit code 0 and told."""
+    session = exchange.folder.session
+    result = run(exchange, "convert", session)
+    assert result.exit_code == 0, result.output
+    assert "rows of golden_trades" in result.stdout
+    assert run(exchange, "convert", "20200101T000000Z_btcusdt").exit_code == 2
+    exchange.deployment.clock(now=OVER)
+    waiting = run(exchange, "prove", session)
+    assert waiting.exit_code == 0
+    assert "BTCUSDT 2025-02-20 waits for BTCUSDT-trades-2025-02-20.zip, due 2025-02-21T05:00:00Z" in waiting.stdout
+    exchange.deployment.clock(now=BOTH_OUT)
+    holds = run(exchange, "prove", session)
+    assert (holds.exit_code, holds.stdout.splitlines()[-1].startswith("holds; from its tables;")) == (0, True)
+
+
+def test_a_session_of_another_exchange_is_refused(exchange: Live) -> None:
+    """A recording of the sandbox is never held against the real exchange, and nothing is asked for."""
+    environment = {**exchange.deployment.environment(), "CAPTURE_VENUE": "binance"}
+    workspace = Workspace(load_settings(environ=environment, path=NO_SETTINGS))
+    with pytest.raises(ConfigError, match="was recorded at venue sandbox"):
+        prove(workspace, exchange.folder)
+
+
+def test_trades_lost_at_midnight_are_missed(exchange: Live) -> None:
+    """They lie after the last captured one of a day and before the first of the next; each is told with its day."""
+    trades(exchange)
+    tables, midnight = GoldenTables(exchange.deployment.workspace.lake.tables(), exchange.folder.session), parse_time("2025-02-21")
+    cut = 0
+    for path in tables.paths(TRADES, "BTCUSDT"):
+        whole = pl.read_parquet(path, hive_partitioning=False)
+        rest = whole.filter(~pl.col("trade_us").is_between(midnight - 20_000_000, midnight + 20_000_000))
+        rest.write_parquet(path)
+        cut += whole.height - rest.height
+    proof = proof_of(exchange)
+    differing = [parts(day)[0].differences for day in proof.days]
+    assert min(differing) > 0
+    assert sum(differing) == cut
+    assert {found.field for day in proof.days for found in parts(day)[0].listed} == {"missing"}
+    assert "bar 2025-02-21T00:00:00Z" in {found.where for found in parts(proof.days[1])[1].listed}
+
+
+def test_a_recording_is_read_in_blocks(exchange: Live) -> None:
+    """Trades of several blocks are those of the tables: no block writes over the one before."""
+    found = trades(exchange).select(COLUMNS)
+    assert _recorded(exchange.folder, ["BTCUSDT"], 1 << 19)["BTCUSDT"].collect().equals(found)
+
+
+def test_sessions_are_due_when_their_last_day_should_be_out(exchange: Live) -> None:
+    """Not without tables, not before, not once they are proved, not after two weeks; again while the proof waits."""
+    workspace, folder = exchange.deployment.workspace, exchange.folder
+
+    def due(now: str) -> tuple[list[str], int]:
+        exchange.deployment.clock(now=now)
+        found = due_sessions(workspace.lake, [folder], workspace.now_us())
+        return found.wanted, found.later
+
+    assert due(BOTH_OUT) == ([], 0)
+    trades(exchange)
+    assert due("2025-02-22T04:59:00Z") == ([], 1)
+    assert due(BOTH_OUT) == ([folder.session], 0)
+    assert due("2025-03-09T00:00:00Z") == ([], 0)
+    exchange.deployment.clock(now=FIRST_OUT)
+    assert iso(proof_of(exchange).due_us or 0) == "2025-02-22T05:00:00Z"
+    assert due(FIRST_OUT) == ([], 1)
+    assert due(BOTH_OUT) == ([folder.session], 0)
+    proof_of(exchange)
+    assert due(BOTH_OUT) == ([], 0)
+    workspace.lake.proof(folder.session).write_text("{}")
+    assert list(due_sessions(workspace.lake, [folder], workspace.now_us()).damaged) == [folder.session]
+
+
+def test_ids_of_the_ledger_are_known_losses(tmp_path: Path) -> None:
+    """Trades that no connection was sent are counted and the proof holds; without the ledger each of them is a difference."""
+    with live(tmp_path, speed=4, config=MARKET) as one:
+        one.deployment.faults({"fault": "ws_drop", "after": 100, "times": 7, "match": {"stream": "btcusdt@trade"}})
+        recorded(one)
+        one.deployment.clock(now=BOTH_OUT)
+        lost = sum(gap.ids_lost for gap in one.gaps if gap.stream == "btcusdt@trade")
+        assert lost == 7
+        proof = proof_of(one)
+        assert (proof.state, proof.figures["known_lost"], proof.figures["trades_differing"]) == (State.HOLDS, 7, 0)
+        assert proof.figures["trades_captured"] + 7 == proof.figures["trades_published"]
+        bare = SessionFolder(shutil.copytree(one.folder.path, tmp_path / "bare" / one.folder.session))
+        bare.gaps.write_text("")
+        without = prove(one.deployment.workspace, bare)
+        assert (without.state, without.figures["trades_differing"]) == (State.DIFFERS, 7)
+        assert {found.field for found in parts(without.days[0])[0].listed} == {"missing"}
