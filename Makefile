@@ -3,12 +3,13 @@ PYTHON ?= $(shell for v in python3.13 python3.12 python3.11 python3; do \
 	command -v $$v >/dev/null 2>&1 && $$v -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$v && break; done)
 BIN := .venv/bin
 TESTS ?=
+ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check ui bench lock clean
+.PHONY: help setup demo test check ui bench accelerated-day memory-over-time lock clean
 
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## Make the virtual environment from the lock file
 
@@ -37,6 +38,12 @@ ui: setup ## Open Dagster at http://127.0.0.1:3000; DEMO=1 shows the demo's data
 
 bench: setup .venv-bench/.ready ## Measure speed and memory against what users do today
 	@$(BIN)/python benchmarks/run.py
+
+accelerated-day: setup ## Record a day of the sandbox's market in minutes, twice, hit again and again; every id accounted for
+	@$(BIN)/python -m capture_pipeline_tests.recording.accelerated_day $(ARGS)
+
+memory-over-time: setup ## Look at a recorder's memory each second for 20 minutes
+	@$(BIN)/python -m capture_pipeline_tests.recording.memory_over_time $(ARGS)
 
 .venv-bench/.ready: benchmarks/requirements.lock
 	@$(PYTHON) -m venv .venv-bench

@@ -18,6 +18,7 @@ from isal import igzip
 _START_NS = 1_785_760_200_000_000_000
 _CHUNK = 20_000
 _LEVELS = 44
+_SYMBOL = b"BTCUSDT"
 
 
 def lines(messages: int) -> Iterator[list[bytes]]:
@@ -37,39 +38,45 @@ def lines(messages: int) -> Iterator[list[bytes]]:
             event, mid = capture // 1_000_000 - 4, int(walk[index])
             if is_trade[index]:
                 trade_id += 1
-                found.append(_trade(capture, event, trade_id, mid, random))
+                found.append(_line(capture, trade(_SYMBOL, event, trade_id, mid, random)))
             else:
                 first = update_id + 1
                 update_id += int(random.integers(1, 60))
-                found.append(_diff(capture, event, (first, update_id), mid, random))
+                found.append(_line(capture, diff(_SYMBOL, event, (first, update_id), mid, random)))
         made += count
         yield found
 
 
-def _trade(capture: int, event: int, number: int, mid: int, random: np.random.Generator) -> bytes:
+def trade(symbol: bytes, event: int, number: int, mid: int, random: np.random.Generator) -> bytes:
+    """A trade as the combined stream sends it."""
     quantity, maker = int(random.integers(1, 400_000)), b"true" if random.random() < 0.5 else b"false"
     return (
-        b'{"capture_ns":%d,"stream":"btcusdt@trade","data":{"e":"trade","E":%d,"s":"BTCUSDT","t":%d,"p":"%d.%02d000000",'
-        b'"q":"%d.%05d000","T":%d,"m":%b,"M":true}}\n'
-    ) % (capture, event, number, mid // 100, mid % 100, quantity // 100_000, quantity % 100_000, event - 1, maker)
+        b'{"stream":"%b@trade","data":{"e":"trade","E":%d,"s":"%b","t":%d,"p":"%d.%02d000000","q":"%d.%05d000","T":%d,"m":%b,"M":true}}'
+    ) % (symbol.lower(), event, symbol, number, mid // 100, mid % 100, quantity // 100_000, quantity % 100_000, event - 1, maker)
 
 
-def _diff(capture: int, event: int, ids: tuple[int, int], mid: int, random: np.random.Generator) -> bytes:
+def diff(symbol: bytes, event: int, ids: tuple[int, int], mid: int, random: np.random.Generator) -> bytes:
+    """A diff as the combined stream sends it."""
     away = random.exponential(3000, _LEVELS).astype(np.int64) + 1
     quantities = random.integers(0, 900_000, _LEVELS) * (random.random(_LEVELS) < 0.7)
+    half = _LEVELS // 2
+    prices = [mid - distance for distance in away[:half].tolist()] + [mid + distance for distance in away[half:].tolist()]
     levels = [
         b'["%d.%02d000000","%d.%05d000"]' % (price // 100, price % 100, quantity // 100_000, quantity % 100_000)
-        for price, quantity in zip(
-            [mid - distance for distance in away[: _LEVELS // 2].tolist()] + [mid + distance for distance in away[_LEVELS // 2 :].tolist()],
-            quantities.tolist(),
-            strict=True,
-        )
+        for price, quantity in zip(prices, quantities.tolist(), strict=True)
     ]
-    half = _LEVELS // 2
-    return (
-        b'{"capture_ns":%d,"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":%d,"s":"BTCUSDT","U":%d,"u":%d,"b":[%b],"a":[%b]}}\n'
-        % (capture, event, *ids, b",".join(levels[:half]), b",".join(levels[half:]))
+    return b'{"stream":"%b@depth@100ms","data":{"e":"depthUpdate","E":%d,"s":"%b","U":%d,"u":%d,"b":[%b],"a":[%b]}}' % (
+        symbol.lower(),
+        event,
+        symbol,
+        *ids,
+        b",".join(levels[:half]),
+        b",".join(levels[half:]),
     )
+
+
+def _line(capture: int, message: bytes) -> bytes:
+    return b'{"capture_ns":%d,%b\n' % (capture, message[1:])
 
 
 def write(path: Path, messages: int) -> int:

@@ -13,7 +13,7 @@ from capture_pipeline.binance.archive import parse_checksum
 from capture_pipeline.binance.archive_client import ArchiveClient, Download
 from capture_pipeline.binance.http import Http
 from capture_pipeline.binance.periods import Month, parse_time
-from capture_pipeline.binance.urls import ArchiveFile, Market, parse_name
+from capture_pipeline.binance.urls import ArchiveFile, Market, PublishedFile, parse_name
 from capture_pipeline.config import Settings
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.paths import Partition
@@ -31,15 +31,18 @@ class OfflineArchive(ArchiveClient):
         super().__init__(http, "http://127.0.0.1", "http://127.0.0.1")
         self._read = read
 
-    def checksum(self, file: ArchiveFile, over: threading.Event | None = None) -> tuple[str | None, str | None]:
+    def _found(self, file: PublishedFile) -> tuple[bytes, str] | None:
+        return self._read(file) if isinstance(file, ArchiveFile) else None
+
+    def checksum(self, file: PublishedFile, over: threading.Event | None = None) -> tuple[str | None, str | None]:
         """The published digest."""
-        found = self._read(file)
+        found = self._found(file)
         return (parse_checksum(found[1], file.name), None) if found else (None, "no checksum is published")
 
-    def download(self, file: ArchiveFile, sink: BinaryIO, state: Download, over: threading.Event | None = None) -> bool:
+    def download(self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None = None) -> bool:
         """Write the zip into `sink`."""
         state.attempts += 1
-        found = self._read(file)
+        found = self._found(file)
         if found is None:
             return False
         sink.truncate(0)

@@ -68,16 +68,15 @@ class Worker:
     It is started, and imports what it needs, before anything is timed.
     """
 
-    def __init__(self, python: str, script: str, *arguments: object) -> None:
+    def __init__(self, program: str, *arguments: object) -> None:
         """Start it.
 
         Args:
-            python: Which interpreter.
-            script: Name of a script beside this file.
-            arguments: Passed on.
+            program: An interpreter, for instance.
+            arguments: Its arguments.
         """
-        command = [python, str(HERE / script), *map(str, arguments)]
-        self._name = script
+        command = [program, *map(str, arguments)]
+        self._name = " ".join(command)
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, number: int) -> Run:
@@ -153,4 +152,4 @@ def whole(command: Sequence[str], environment: Mapping[str, str]) -> Run:
 
 def _worker(command: Command) -> Worker:
     python, script, *arguments = command
-    return Worker(str(python), str(script), *arguments)
+    return Worker(str(python), HERE / str(script), *arguments)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import bench_coverage
 import bench_gates
+import bench_golden
 import bench_memory
 import bench_parquet
+import bench_recording
 import bench_starts
 from facts import machine
 from inputs import OUT
@@ -26,6 +28,8 @@ _BENCHMARKS: dict[str, tuple[Measure, int]] = {
     bench_gates.NAME: (bench_gates.measure, 3),
     bench_starts.NAME: (bench_starts.measure, 1),
     bench_coverage.NAME: (bench_coverage.measure, 3),
+    bench_recording.NAME: (bench_recording.measure, 3),
+    bench_golden.NAME: (bench_golden.measure, 3),
 }
 """What is measured, and how often unless --repeats says otherwise."""
 

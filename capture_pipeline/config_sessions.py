@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from capture_pipeline.binance.limits import Percent, Section
 from capture_pipeline.binance.urls import valid_symbol
 from capture_pipeline.errors import ConfigError
+
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 
 
 class Weekday(StrEnum):
@@ -32,6 +35,15 @@ def _symbol(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _clock_time(value: object) -> object:
+    """YAML takes 14:30 without quotes for a number, which would be another time of day."""
+    if isinstance(value, dt.time) and value.tzinfo is None:
+        return value
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        raise ValueError('a time is written in quotes, as "14:30" or "14:30:00", and is UTC')
+    return value
+
+
 Symbol = Annotated[str, AfterValidator(_symbol)]
 Regime = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 
@@ -42,6 +54,7 @@ class Recording(Section):
     connections: int = Field(2, ge=1, le=4, description="Connections side by side, merged into one stream.")
     transport: str = Field("websockets", pattern="^(websockets|picows)$", description="picows needs the package of that name.")
     silence_s: float = Field(8, gt=0, le=600, description="A connection without data for this long is replaced.")
+    steady_s: float = Field(30, gt=0, le=3600, description="After a connection that lived this long the waits before new ones start anew.")
     renew_hours: float = Field(23.5, gt=0, le=24, description="A connection is replaced at this age, before the exchange ends it.")
     flush_messages: int = Field(500, ge=1, le=100_000, description="Messages in one write at most.")
     flush_s: float = Field(1, gt=0, le=10, description="Longest time that a message waits for its write.")
@@ -62,7 +75,7 @@ class PlannedSession(Section):
     symbols: list[Symbol] = Field(["BTCUSDT"], min_length=1)
     weekday: Weekday | None = None
     date: dt.date | None = None
-    time: dt.time = Field(dt.time(0, 0), description="Start, UTC.")
+    time: Annotated[dt.time, BeforeValidator(_clock_time)] = Field(dt.time(0, 0), description='Start, UTC, in quotes: "14:30".')
     duration_hours: float = Field(24, gt=0, le=168)
     description: str = ""
 
@@ -84,6 +97,7 @@ class SessionGates(Section):
     trades_per_s_most: float = Field(100, ge=0)
     depth_per_s_least: float = Field(8, ge=0)
     depth_per_s_most: float = Field(10.5, ge=0)
+    stream_silence_s: float = Field(600, ge=0, description="A planned stream begins and ends within this of the recording's start and end.")
     quality_score_least: float = Field(70, ge=0, le=100, description="The quality score of a folder must be above this.")
 
 

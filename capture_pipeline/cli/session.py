@@ -16,6 +16,7 @@ from capture_pipeline.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from capture_pipeline.cli.session_view import overview, session_row
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import StorageError
+from capture_pipeline.lake.files import make_folder
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.planning import windows
 from capture_pipeline.recording.preflight import preflight
@@ -36,6 +37,7 @@ from capture_pipeline.settings import load_settings
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DAY_US = 86_400_000_000
+_STOP_S = 120.0
 _config = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
 _output = click.option("--output-dir", "output", type=click.Path(file_okay=False, path_type=Path), help="Where sessions lie.")
 _json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
@@ -76,8 +78,8 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
         plan = new_plan(settings, _named(symbols), options["regime"], options["duration"], description=options["description"])
         if options["connections"]:
             plan = plan.model_copy(update={"connections": options["connections"]})
+        _check_disk(settings, root)
         folder = prepare(root, plan, resume_open=not options["no_resume"])
-        _check_disk(settings, folder)
         actual = plan_of(folder)
         verb = "Resuming" if actual.session != plan.session else "Recording"
         ends = iso(actual.start_us + round(actual.duration_s * 1e6))
@@ -91,13 +93,12 @@ def _named(symbols: tuple[str, ...]) -> list[str]:
     return [name.upper() for name in symbols] or ["BTCUSDT"]
 
 
-def _check_disk(settings: Settings, folder: SessionFolder) -> None:
-    free, least = free_bytes(folder.path) / 1e9, settings.recording.free_disk_gb
+def _check_disk(settings: Settings, root: Path) -> None:
+    make_folder(root)
+    free, least = free_bytes(root) / 1e9, settings.recording.free_disk_gb
     if free < least:
         remedy = "free the disk, or lower recording.free_disk_gb"
-        raise StorageError(
-            f"{free:.1f} GB are free and {least:g} are wanted before a session starts", where=str(folder.path), remedy=remedy
-        )
+        raise StorageError(f"{free:.1f} GB are free and {least:g} are wanted before a session starts", where=str(root), remedy=remedy)
 
 
 def _tell(ended: Ended) -> None:
@@ -154,13 +155,12 @@ def stop_command(session: str, output: Path | None, config: Path | None) -> None
     with one_line_errors():
         settings = load_settings(config)
         folder = find_session(sessions_root(settings, output), session)
-        metadata = stop(folder, settings)
-        if metadata is None:
-            deadline = time.monotonic() + 60
-            while not folder.metadata.exists():
-                if time.monotonic() > deadline:
-                    raise StorageError("is not finished after 60 s", where=str(folder.path), remedy="see capture session status")
-                time.sleep(0.05)
+        deadline = time.monotonic() + _STOP_S
+        # Asked again, for a recorder that dies while it finishes leaves the rest to us.
+        while stop(folder, settings) is None:
+            if time.monotonic() > deadline:
+                raise StorageError(f"is not finished after {_STOP_S:g} s", where=str(folder.path), remedy="see capture session status")
+            time.sleep(0.2)
         click.echo(f"{session} is finished: {folder.metadata}")
 
 

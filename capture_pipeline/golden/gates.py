@@ -19,6 +19,7 @@ CHECKS = {
     "gap_ratio_discontinuities": "Places at which ids are missing against messages",
     "snapshots": "Each snapshot bridges to the diffs that follow it",
     "seed": "Each depth stream has a snapshot that it can be built from",
+    "streams": "Every planned stream has messages, from the start of the recording to its end",
     "messages": "As many messages as a golden sample has",
     "duration": "As long as a golden sample is",
     "uptime": "Share of the time outside gaps",
@@ -26,6 +27,7 @@ CHECKS = {
     "depth_rate": "Depth diffs a second and symbol are as expected",
     "ledger": "Every gap of the data stands in the ledger, and every gap of the ledger in the data",
     "checksums": "Every file has the size and the SHA-256 that were recorded",
+    "disk": "The disk took every message: no fsync failed, nothing was set aside or dropped",
     "book_valid": "Share of diffs at which the replayed book is synced",
     "book_crossed": "The replayed book is never crossed",
     "book_best": "The replayed best prices equal those of the bookTicker stream, where it was recorded",
@@ -46,4 +48,5 @@ def thresholds_of(gates: SessionGates) -> Thresholds:
         min_uptime=gates.uptime_percent / 100,
         trades_per_s=(gates.trades_per_s_least, gates.trades_per_s_most),
         depth_per_s=(gates.depth_per_s_least, gates.depth_per_s_most),
+        stream_silence_s=gates.stream_silence_s,
     )

@@ -30,6 +30,7 @@ class Thresholds:
         min_uptime: Lower limit of the share of time outside gaps, exclusive.
         trades_per_s: Expected trades of a symbol, from and to.
         depth_per_s: Expected depth diffs of a symbol, from and to.
+        stream_silence_s: How long after the recording's start a planned stream may begin, and how long before its end it may end.
         min_book_valid: Share of depth diffs at which the replayed book is synced.
         max_crossed: Diffs after which the book may be crossed.
         min_audit_ratio: Match ratio of the best 1000 levels that each audit reaches.
@@ -43,6 +44,7 @@ class Thresholds:
     min_uptime: float = 0.999
     trades_per_s: tuple[float, float] = (10.0, 100.0)
     depth_per_s: tuple[float, float] = (8.0, 10.5)
+    stream_silence_s: float = 600.0
     min_book_valid: float = 0.999
     max_crossed: int = 0
     min_audit_ratio: float = 0.99

@@ -1,4 +1,4 @@
-"""Checks that only the folder of a session allows: ledger against data, and the checksums of a finished one."""
+"""Checks that only the folder of a session allows: plan and ledger against data; of a finished one its checksums and what its disk did."""
 
 from __future__ import annotations
 
@@ -9,22 +9,65 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from capture_pipeline.binance.streams import StreamKind
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.golden.report import Check, judged, skipped
+from capture_pipeline.golden.report import Check, Thresholds, judged, skipped
 from capture_pipeline.golden.scan import Scan
 from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import FileRecord, Gap, SessionMetadata
+from capture_pipeline.recording.models import FileRecord, Gap, SessionMetadata, SessionPlan
 
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _MOST_NAMED = 5
+_BARE = "a bare file, not the folder of a session"
+_UNFINISHED = "the session is not finished: it has no metadata.json"
+_NOT_STREAMED = frozenset({StreamKind.SNAPSHOT, StreamKind.SHUTDOWN})
+"""These come when they are asked for or when the exchange ends a connection; they may be silent for hours."""
+_DISK = {
+    "suspect_segments": "parts whose fsync failed",
+    "mended_damage": "damaged parts set aside",
+    "tail_dropped_messages": "messages dropped with a tail",
+}
+_SET_ASIDE = ".damaged-"
 
 
 def session_checks(found: Scan, folder: SessionFolder | None) -> list[Check]:
-    """Ledger and checksums; skipped for a bare file."""
+    """Ledger, checksums and disk; skipped for a bare file."""
     if folder is None:
-        return [skipped(name, "a bare file, not the folder of a session") for name in ("ledger", "checksums")]
-    return [_ledger(found, folder), _checksums(found, folder)]
+        return [skipped(name, _BARE) for name in ("ledger", "checksums", "disk")]
+    return [_ledger(found, folder), *_finished(found, folder)]
+
+
+def stream_check(found: Scan, folder: SessionFolder | None, thresholds: Thresholds) -> Check:
+    """Whether every planned stream came, soon after the recording's start and until shortly before its end."""
+    if folder is None:
+        return skipped("streams", _BARE)
+    try:
+        plan = read_model(folder.plan, SessionPlan)
+    except CaptureError as error:
+        return judged("streams", good=False, reason=str(error))
+    if plan is None:
+        return skipped("streams", "the session has no plan")
+    wrong = {name: why for name in plan.streams if (why := _silent(found, name, thresholds.stream_silence_s))}
+    named = ", ".join(f"{name} {why}" for name, why in list(wrong.items())[:_MOST_NAMED])
+    more = f" and {len(wrong) - _MOST_NAMED:,} more" if len(wrong) > _MOST_NAMED else ""
+    reason = f"{len(wrong)} of {len(plan.streams)}: {named}{more}" if wrong else f"{len(plan.streams)} planned streams from start to end"
+    return judged("streams", not wrong, reason, planned=len(plan.streams), wrong=wrong)
+
+
+def _silent(found: Scan, name: str, most_s: float) -> str:
+    """What is wrong with a planned stream; empty if nothing."""
+    stream = found.streams.get(name)
+    if stream is None or stream.first_ns < 0:
+        return "never came"
+    late, early = (stream.first_ns - found.first_ns) / 1e9, (found.last_ns - stream.last_ns) / 1e9
+    if stream.kind in _NOT_STREAMED or max(late, early) <= most_s:
+        return ""
+    told = (
+        f"began {late:,.0f} s after the start" if late > most_s else "",
+        f"ended {early:,.0f} s before the end" if early > most_s else "",
+    )
+    return f"{' and '.join(filter(None, told))}, of at most {most_s:,.0f} s"
 
 
 def read_gaps(path: Path) -> dict[tuple[str, int], Gap]:
@@ -72,13 +115,27 @@ def _told(what: str, gaps: list[tuple[str, int, int]]) -> str:
     return f"{len(gaps):,} {what}: {named}" if gaps else ""
 
 
-def _checksums(found: Scan, folder: SessionFolder) -> Check:
+def _finished(found: Scan, folder: SessionFolder) -> list[Check]:
+    names = ("checksums", "disk")
     try:
         metadata = read_model(folder.metadata, SessionMetadata)
     except CaptureError as error:
-        return judged("checksums", good=False, reason=str(error))
+        return [judged(name, good=False, reason=str(error)) for name in names]
     if metadata is None:
-        return skipped("checksums", "the session is not finished: it has no metadata.json")
+        return [skipped(name, _UNFINISHED) for name in names]
+    return [_checksums(found, folder, metadata), _disk(metadata)]
+
+
+def _disk(metadata: SessionMetadata) -> Check:
+    """A count that an older recorder did not write is none."""
+    counts = {name: metadata.statistics.get(name, 0) for name in _DISK}
+    aside = [record.name for record in metadata.files if _SET_ASIDE in Path(record.name).name]
+    wrong = [f"{count} {_DISK[name]}" for name, count in counts.items() if count]
+    wrong += [f"{len(aside)} quarantined: {', '.join(aside[:_MOST_NAMED])}"] if aside else []
+    return judged("disk", not wrong, "; ".join(wrong) or "no fsync failed, nothing set aside or dropped", **counts, quarantined=aside)
+
+
+def _checksums(found: Scan, folder: SessionFolder, metadata: SessionMetadata) -> Check:
     wrong = [f"{record.name} {why}" for record in metadata.files if (why := _wrong(found, folder.path, record))]
     if found.path.name not in {record.name for record in metadata.files}:
         wrong.append(f"{found.path.name} is not listed in metadata.json")

@@ -59,6 +59,10 @@ class Track:
         self.last = last
         return 0
 
+    def restart(self) -> None:
+        """Forget the ids, not the counts: they are counted anew from the next message on."""
+        self.first = self.last = -1
+
     @property
     def ids(self) -> int:
         """How many ids lie between first and last, missing ones included."""

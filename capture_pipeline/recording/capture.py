@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from capture_pipeline.binance.streams import StreamKind, event_us
 from capture_pipeline.config_sessions import Recording
 from capture_pipeline.recording.clock import CaptureClock
+from capture_pipeline.recording.echoes import Echoes
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.ledger import Ledger, Moment, Outage
 from capture_pipeline.recording.lines import composed, spliced
@@ -31,6 +32,7 @@ class _Pending:
     capture_ns: int
     line: bytes
     event_time: int = 0
+    is_reset: bool = False
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Capture:
         self.messages = 0
         self.newest: _Pending | None = None
         self._settings, self._intake, self._writer, self._hooks = settings, intake, writer, hooks
+        self._echoes = Echoes()
         self._pending: list[_Pending] = []
         self._pending_since = 0.0
         self._marked_s = time.monotonic()
@@ -76,7 +79,7 @@ class Capture:
         """Go on behind what an earlier process recorded; the time in between is an outage of this process."""
         for stream, track in resumed.tracks.items():
             self.ledger.resume(stream, track, resumed.last_of[stream])
-            self.merge.resume(stream, track.last)
+            self.merge.resume(stream, track.last, resumed.last_of[stream].event_us)
         self.messages = sum(track.messages for track in resumed.tracks.values())
         self.counts |= resumed.checkpoint.counts
         self._merged_before = dict(resumed.checkpoint.counts)
@@ -85,6 +88,10 @@ class Capture:
 
     def message(self, connection: int, raw: bytes) -> None:
         """Take one message of one connection."""
+        known = self._echoes.known(raw)
+        if known is not None:
+            self.merge.repeated(known, connection)
+            return
         placed = self._intake.place(connection, raw, self.clock.now_ns())
         if placed is not None:
             self._admit(self.merge.offer(placed))
@@ -132,6 +139,15 @@ class Capture:
         for gap in gaps:
             self._hooks.on_gap(gap)
 
+    def supersede(self, gap: Gap) -> None:
+        """Write a later line of a gap, that it was filled for instance; the writer alone writes to the ledger."""
+        self._writer.put(Batch(b"", 0, [gap]))
+
+    @property
+    def pending(self) -> int:
+        """Lines that were not handed over yet."""
+        return len(self._pending)
+
     def mark(self, last_ns: int) -> Checkpoint:
         """The state after everything handed over so far."""
         tracks = tracks_of(self.ledger.tracks, self.ledger.last_of)
@@ -147,7 +163,10 @@ class Capture:
     def _admit(self, messages: Iterable[Message]) -> None:
         for message in messages:
             stamp = self.clock.stamp()
-            pending = _Pending(message.stream, message.first, message.last, stamp, spliced(stamp, message.raw), message.event_time)
+            self._echoes.remember(message)
+            pending = _Pending(
+                message.stream, message.first, message.last, stamp, spliced(stamp, message.raw), message.event_time, message.is_reset
+            )
             self.newest = pending
             self._append(pending)
             if self._intake.kinds[message.stream] is StreamKind.DEPTH:
@@ -162,12 +181,13 @@ class Capture:
             self.flush()
 
     def _see(self, pending: list[_Pending]) -> list[Gap]:
-        see = self.ledger.see
-        found = [
-            see(one.stream, one.first, one.last, Moment(one.capture_ns, event_us(one.event_time)))
-            for one in pending
-            if one.first != _NO_IDS
-        ]
+        found = []
+        for one in pending:
+            if one.first == _NO_IDS:
+                continue
+            if one.is_reset:
+                self.ledger.restart(one.stream)
+            found.append(self.ledger.see(one.stream, one.first, one.last, Moment(one.capture_ns, event_us(one.event_time))))
         return [gap for gap in found if gap is not None]
 
     def _lose(self, count: int) -> None:

@@ -10,6 +10,9 @@ class CaptureClock:
     """`capture_ns = max(last + 1, anchor + monotonic)`, nanoseconds UTC.
 
     The anchor is the wall clock at the start of this process; a step of the wall clock afterwards moves no stamp and is told instead.
+
+    Attributes:
+        behind_ns: How far the wall clock was behind the last stamp of an earlier process when this one began; 0 if it was not.
     """
 
     def __init__(
@@ -23,8 +26,11 @@ class CaptureClock:
             monotonic: A clock that is never set, nanoseconds.
         """
         self._wall, self._monotonic = wall, monotonic
-        self._anchor = wall() - monotonic()
-        self._offset = 0
+        now = wall()
+        self.behind_ns = max(0, floor_ns + 1 - now)
+        # From behind the last stamp time goes on from there, at its own pace.
+        self._anchor = now + self.behind_ns - monotonic()
+        self._offset = -self.behind_ns
         self._last = floor_ns
 
     @property

@@ -1,4 +1,7 @@
-"""One WebSocket connection: what comes in is handed on at once, and its end is told with its cause. Decides nothing else."""
+"""One WebSocket connection: what comes in is handed on at once, and its end is told with its cause. Decides nothing else.
+
+Handshake, control frames and the close are those of websockets. Messages are cut out of the bytes before it, for a fraction of the time.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,20 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.protocol import State
 
+from capture_pipeline.recording.frames import FrameCutter
 from capture_pipeline.recording.models import Cause
 
-_OPEN_S, _CLOSE_S = 10.0, 1.0
-_MOST_FRAME = 16 << 20
-_QUEUE = 512
+OPEN_S, CLOSE_S = 10.0, 1.0
+MOST_FRAME = 16 << 20
+USER_AGENT = "capture-pipeline"
+_END_OF_HEAD = b"\r\n\r\n"
+_MOST_HEAD = 64 << 10
 OnMessage = Callable[[int, bytes], None]
 
 
@@ -33,6 +41,7 @@ class Connection:
         leaving: Set when it is to be replaced: its age, or the exchange is about to close it.
         cause: Why it ended, or is being ended.
         detail: Close code, error.
+        failure: A bug in what takes the messages; raised by `run`.
     """
 
     number: int
@@ -45,25 +54,29 @@ class Connection:
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
     cause: Cause | None = None
     detail: str = ""
-    _socket: ClientConnection | None = None
+    failure: Exception | None = None
+    _socket: _Socket | None = None
 
     async def run(self, url: str, on_open: Callable[[Connection], None]) -> None:
         """Receive until the end; `cause` and `detail` then say why. Raises nothing that a network can cause."""
         try:
             async with connect(
                 url,
+                create_connection=_Socket,
                 compression=None,
-                max_size=_MOST_FRAME,
-                max_queue=_QUEUE,
-                open_timeout=_OPEN_S,
-                close_timeout=_CLOSE_S,
+                max_size=MOST_FRAME,
+                open_timeout=OPEN_S,
+                close_timeout=CLOSE_S,
                 ping_interval=None,
-                user_agent_header="capture-pipeline",
+                user_agent_header=USER_AGENT,
             ) as socket:
+                if not isinstance(socket, _Socket):
+                    raise TypeError(type(socket))
                 self._socket = socket
-                self.opened_s = self.last_s = time.monotonic()
-                on_open(self)
-                await self._receive(socket)
+                self._opened(on_open)
+                socket.begin(self._take, self._guard)
+                await socket.wait_closed()
+                self._ended(_close_text(socket.protocol.close_exc))
         except ConnectionClosed as error:
             self._ended(_close_text(error))
         except InvalidStatus as error:
@@ -72,20 +85,36 @@ class Connection:
             self._ended(f"{type(error).__name__}: {error}"[:200])
         finally:
             self._socket = None
+        self._raise_failure()
 
-    async def _receive(self, socket: ClientConnection) -> None:
-        receive, on_message, number = socket.recv, self.on_message, self.number
-        first = await receive(decode=False)
-        self.alive.set()
-        while True:
-            self.messages += 1
+    def _opened(self, on_open: Callable[[Connection], None]) -> None:
+        self.opened_s = self.last_s = time.monotonic()
+        on_open(self)
+
+    def _guard(self, feed: Callable[[bytes], None], data: bytes) -> None:
+        """Let bytes be cut, and look once whether messages were among them."""
+        before = self.messages
+        try:
+            feed(data)
+        except Exception as error:  # noqa: BLE001 - raised again by `run`: an event loop would only log it
+            self.failure = error
+            self.abort(Cause.CLOSED, "a bug in the recorder")
+        if self.messages != before:
             self.last_s = time.monotonic()
-            on_message(number, first)
-            first = await receive(decode=False)
+            if not before:
+                self.alive.set()
+
+    def _take(self, message: bytes) -> None:
+        self.messages += 1
+        self.on_message(self.number, message)
 
     def _ended(self, detail: str) -> None:
         if self.cause is None:
             self.cause, self.detail = Cause.CLOSED, detail
+
+    def _raise_failure(self) -> None:
+        if self.failure is not None:
+            raise self.failure
 
     def retire(self, cause: Cause, detail: str) -> None:
         """Ask for a successor; this one goes on until that one delivers."""
@@ -105,6 +134,46 @@ class Connection:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 await self._socket.close()
+
+
+class _Socket(ClientConnection):
+    """A connection of websockets that is given its handshake and its control frames only; until `begin` messages wait."""
+
+    _head = _held = b""
+    _is_open = False
+    _feed: Callable[[bytes], None] | None = None
+
+    def begin(self, on_message: Callable[[bytes], None], guard: Callable[[Callable[[bytes], None], bytes], None]) -> None:
+        """Messages may go on their way from now on, those that waited first.
+
+        Args:
+            on_message: Takes each message.
+            guard: Is given the cutter and the bytes for it, whenever some came.
+        """
+        cutter = FrameCutter(on_message, super().data_received, MOST_FRAME)
+        self._feed = partial(guard, cutter.feed)
+        held, self._held = self._held, b""
+        self._feed(held)
+
+    def data_received(self, data: bytes) -> None:
+        """Part what comes: the answer to the handshake, then frames."""
+        if self._feed is not None:
+            self._feed(data)
+        elif self._is_open:
+            self._held += data
+        else:
+            self._receive_head(data)
+
+    def _receive_head(self, data: bytes) -> None:
+        self._head += data
+        end = self._head.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+        if end < len(_END_OF_HEAD) and len(self._head) <= _MOST_HEAD:
+            return
+        head, self._head = self._head, b""
+        super().data_received(head[:end])
+        self._is_open = self.protocol.state is State.OPEN
+        if head[end:]:
+            self.data_received(head[end:]) if self._is_open else super().data_received(head[end:])
 
 
 def _close_text(error: ConnectionClosed) -> str:

@@ -16,10 +16,11 @@ from typing import Any
 
 from capture_pipeline.lake.files import fsync, publish_bytes, publish_model, publishing, sha256_file, storage_errors
 from capture_pipeline.quality.continuity import gap_ratios
+from capture_pipeline.recording.events import EventLog
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.merge import MergeCounts
 from capture_pipeline.recording.models import ENDED_BY, FileRecord, Gap, SessionMetadata, SessionPlan
-from capture_pipeline.recording.resume import Resumed, read_gaps, resume, write_gaps
+from capture_pipeline.recording.resume import Resumed, parts_of, read_gaps, resume, write_gaps
 
 _STEP = 1 << 20
 _PACKAGES = ("capture-pipeline", "websockets", "isal", "msgspec", "pydantic")
@@ -31,19 +32,21 @@ def finish(folder: SessionFolder, plan: SessionPlan, state: str, configuration: 
     Args:
         folder: The session; nobody else writes to it.
         plan: What was planned.
-        state: `complete` or `interrupted`.
+        state: `complete` or `interrupted`; what holds no message becomes `empty`.
         configuration: Settings of the recorder.
 
     Raises:
         StorageError: The disk refuses; the session stays as it is and can be finished later.
     """
-    read = resume(folder, whole=True) if folder.segments() else _read_finished(folder)
+    read = resume(folder, whole=True)
+    for line in read.mended:
+        EventLog(folder.events).write(read.last_ns, "mended", what=line)
     # One line a gap: those that were superseded while it was recorded are left out.
     write_gaps(folder.gaps, read_gaps(folder.gaps))
     _join(folder)
     metadata = SessionMetadata(
         plan=plan,
-        state=state,
+        state=state if read.messages else "empty",
         started_ns=read.first_ns or None,
         ended_ns=read.last_ns or None,
         files=_files(folder),
@@ -57,19 +60,16 @@ def finish(folder: SessionFolder, plan: SessionPlan, state: str, configuration: 
     publish_bytes(folder.checksums, "".join(f"{file.sha256}  {file.name}\n" for file in metadata.files).encode())
     publish_model(folder.metadata, metadata)
     folder.checkpoint.unlink(missing_ok=True)
+    folder.ending.unlink(missing_ok=True)
     return metadata
-
-
-def _read_finished(folder: SessionFolder) -> Resumed:
-    """The counts of a recording that was renamed before a crash came in between."""
-    folder.recording.rename(folder.growing)
-    return resume(folder, whole=True)
 
 
 def _join(folder: SessionFolder) -> None:
     """Give the recording its name; parts are joined first, for members simply follow each other."""
-    parts = folder.segments()
+    parts = parts_of(folder)
     with storage_errors(folder.recording):
+        if not parts or parts == [folder.recording]:
+            return
         if len(parts) == 1:
             fsync(parts[0])
             parts[0].rename(folder.recording)
@@ -79,7 +79,7 @@ def _join(folder: SessionFolder) -> None:
             for part in parts:
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, file, _STEP)
-        for part in parts:
+        for part in reversed(parts):
             part.unlink()
 
 
@@ -118,7 +118,9 @@ def statistics(read: Resumed, gaps: list[Gap], plan: SessionPlan) -> dict[str, A
         "gaps_by_cause": causes,
         "ids_lost": sum(gap.ids_lost for gap in gaps),
         "duplicates": sum(track.duplicates for track in tracks.values()),
-        **_told(read.checkpoint.counts),
+        "bad_lines": read.bad,
+        "mended_damage": sum("damaged" in line for line in read.mended) + read.checkpoint.counts.get("mended_damage", 0),
+        **{name: count for name, count in _told(read.checkpoint.counts).items() if name != "mended_damage"},
     }
 
 

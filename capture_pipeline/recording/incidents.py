@@ -62,6 +62,20 @@ class Incidents:
         self._count("rejected_messages")
         self._events.write(self._capture.clock.now_ns(), "rejected_message", reason=reason, base64=raw_base64)
 
+    def begin(self) -> None:
+        """Put on record that the wall clock was behind what an earlier process had stamped."""
+        behind = self._capture.clock.behind_ns
+        if behind:
+            self._count("clock_steps")
+            self._events.write(self._capture.clock.now_ns(), "clock_step", step_ms=-behind / 1e6, since="the recorder before")
+
+    def suspects(self, segments: list[str]) -> None:
+        """Parts of the recording whose fsync failed."""
+        known = self._capture.counts.get("suspect_segments", 0)
+        for told in segments[known:]:
+            self._count("suspect_segments")
+            self._events.write(self._capture.clock.now_ns(), "fsync_failed", segment=told)
+
     def look_at_clock(self, least_ns: int) -> None:
         """Put a step of the wall clock on record."""
         step = self._capture.clock.step_ns(least_ns)

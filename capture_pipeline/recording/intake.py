@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from capture_pipeline.binance.messages import decode_depth_ids, decode_trade_ids
 from capture_pipeline.binance.streams import StreamKind, kind_of
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.recording.lines import split_envelope
 from capture_pipeline.recording.merge import Message
+from capture_pipeline.recording.placing import ids_of
 
 _KEPT_BYTES = 64 << 10
 Reject = Callable[[str, str], None]
@@ -43,16 +43,11 @@ class Intake:
             stream, start = split_envelope(raw)
             kind = self.kinds.get(stream)
             data = memoryview(raw)[start:-1]
-            if kind is StreamKind.TRADE:
-                trade = decode_trade_ids(data)
-                first = last = trade.trade_id
-                event_time = trade.event_time
-            elif kind is StreamKind.DEPTH:
-                ids = decode_depth_ids(data)
-                first, last, event_time = ids.first_id, ids.last_id, ids.event_time
-            else:
+            ids = ids_of(kind, data)
+            if ids is None:
                 self._other(connection, stream, raw)
                 return None
+            first, last, event_time = ids
             if first > last or not raw.isascii():
                 _check(raw, first, last)
         except (MalformedData, msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -31,8 +31,12 @@ class Journal:
         self.is_suspect = False
         with storage_errors(path):
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            self.size = os.lseek(self._descriptor, 0, os.SEEK_END)
-            fsync(path.parent)
+            try:
+                self.size = os.lseek(self._descriptor, 0, os.SEEK_END)
+                fsync(path.parent)
+            except OSError:
+                os.close(self._descriptor)
+                raise
 
     def __enter__(self) -> Self:
         """Itself."""

@@ -1,7 +1,8 @@
 """Where a session's files lie, and what they are called. Nothing else in the project joins such a path.
 
-golden_samples/high_volume/20260803T143000Z_btcusdt/
+golden_samples/high_volume/20260803T143000Z_high_volume_btcusdt/
     session.json                                    the plan, written before the first message
+    ending.json                                     that it is to end, or has ended and is being finished
     btcusdt_capture_20260803T143000Z.jsonl.gz       the recording; `.part` behind its name while it grows
     gaps.jsonl                                      the gap ledger, one line a gap
     events.jsonl                                    connections, snapshots, audits, clock steps, disk faults
@@ -15,6 +16,7 @@ golden_samples/high_volume/20260803T143000Z_btcusdt/
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,8 +26,7 @@ from capture_pipeline.errors import ConfigError
 
 FOLDER = "golden_samples"
 _REGIME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-_SESSION = re.compile(r"\d{8}T\d{6}Z_[a-z0-9]{1,40}(-plus\d{1,4})?")
-_MOST_NAMED = 1
+_SESSION = re.compile(r"\d{8}T\d{6}Z_([a-z0-9][a-z0-9_-]{0,39}_)?[a-z0-9]{1,40}(-plus\d{1,4}-[0-9a-f]{4})?")
 
 
 def valid_regime(text: str) -> str:
@@ -51,9 +52,10 @@ def valid_session(text: str) -> str:
 
 
 def label_of(symbols: list[str]) -> str:
-    """What stands for the symbols in names: `btcusdt`, or `btcusdt-plus9` for ten of them."""
-    more = len(symbols) - _MOST_NAMED
-    return symbols[0].lower() + (f"-plus{more}" if more else "")
+    """What stands for the symbols in names: `btcusdt`, or `btcusdt-plus9-1f3a` for ten of them, with four digits of a hash of all."""
+    if len(symbols) == 1:
+        return symbols[0].lower()
+    return f"{symbols[0].lower()}-plus{len(symbols) - 1}-{hashlib.sha256(','.join(symbols).encode()).hexdigest()[:4]}"
 
 
 def stamp_of(start_us: int) -> str:
@@ -61,9 +63,9 @@ def stamp_of(start_us: int) -> str:
     return datetime.fromtimestamp(start_us // 1_000_000, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
-def session_id(symbols: list[str], start_us: int) -> str:
-    """`20260803T143000Z_btcusdt`."""
-    return f"{stamp_of(start_us)}_{label_of(symbols)}"
+def session_id(symbols: list[str], start_us: int, regime: str = "") -> str:
+    """`20260803T143000Z_high_volume_btcusdt`; without a regime that part is left out."""
+    return "_".join(part for part in (stamp_of(start_us), regime, label_of(symbols)) if part)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class SessionFolder:
     @property
     def recording(self) -> Path:
         """The finished recording."""
-        start, _, label = self.session.partition("_")
+        start, label = self.session.split("_", 1)[0], self.session.rsplit("_", 1)[-1]
         return self.path / f"{label}_capture_{start}.jsonl.gz"
 
     @property
@@ -103,13 +105,20 @@ class SessionFolder:
 
     def segments(self) -> list[Path]:
         """The parts that are there, in order."""
-        numbers = range(1, len(list(self.path.glob(f"{self.growing.name}*"))) + 1)
-        return [self.segment(number) for number in numbers if self.segment(number).exists()]
+        start = len(self.growing.name)
+        found = {path.name[start:]: path for path in self.path.glob(f"{self.growing.name}*")}
+        numbered = {int(number or 1): path for number, path in found.items() if number == "" or number.isdigit()}
+        return [numbered[number] for number in sorted(numbered)]
 
     @property
     def plan(self) -> Path:
         """What was planned."""
         return self.path / "session.json"
+
+    @property
+    def ending(self) -> Path:
+        """That it is decided to end, and how: from then on nothing is recorded any more, only finished."""
+        return self.path / "ending.json"
 
     @property
     def gaps(self) -> Path:

@@ -86,6 +86,12 @@ class Ledger:
         """Go on after what an earlier process wrote."""
         self.tracks[stream], self.last_of[stream] = track, last
 
+    def restart(self, stream: str) -> None:
+        """The exchange counts this stream's ids anew: what came before is kept in the counts and says nothing of what follows."""
+        track = self.tracks.get(stream)
+        if track is not None:
+            track.restart()
+
     def begin(self, outage: Outage) -> Outage:
         """Note that something went wrong; `end_ns` is set on it when it is over."""
         self._outages.append(outage)

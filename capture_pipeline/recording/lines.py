@@ -40,7 +40,7 @@ def split_envelope(message: bytes) -> tuple[str, int]:
         MalformedData: It is not in the exchange's compact form, or holds a line break; it cannot become a line unchanged.
     """
     end = message.find(_DATA, 11, 200)
-    if end < 0 or not message.startswith(_STREAM) or not message.endswith(b"}") or b"\n" in message:
+    if end < 0 or not message.startswith(_STREAM) or not message.endswith(b"}") or b"\n" in message or b"\r" in message:
         raise MalformedData(f"is no message of the combined stream: {message[:120]!r}")
     return message[11:end].decode("ascii", "backslashreplace"), end + 9
 
@@ -56,6 +56,6 @@ def composed(capture_ns: int, stream: str, data: bytes) -> bytes:
     Raises:
         MalformedData: The data hold a line break.
     """
-    if b"\n" in data:
+    if b"\n" in data or b"\r" in data:
         raise MalformedData(f"holds a line break: {data[:120]!r}", where=stream)
     return b'%b%d,"stream":"%b","data":%b}\n' % (_HEAD, capture_ns, stream.encode(), data)

@@ -7,13 +7,19 @@ then it is let through, and whoever reads the ids behind this sees the gap.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from capture_pipeline.binance.streams import event_us
+
 _NONE: Final[Sequence[Message]] = ()
 MILLISECOND = 1_000_000
+_NEVER: Final = 1 << 62
+"""An event time after which none comes."""
+_ASTRAY: Final = 3
+_ASTRAY_US: Final = 1_000_000
 
 
 @dataclass(slots=True)
@@ -28,6 +34,7 @@ class Message:
         received_ns: When it came, on the recorder's clock.
         connection: Which connection brought it.
         event_time: The exchange's time of it, as sent.
+        is_reset: Whether with it the exchange began to count ids anew.
     """
 
     first: int
@@ -37,6 +44,7 @@ class Message:
     received_ns: int
     connection: int
     event_time: int = 0
+    is_reset: bool = False
 
     def __lt__(self, other: Message) -> bool:
         """In the order of ids; of two that start together the shorter one first."""
@@ -51,11 +59,15 @@ class Lane:
         next_id: Id after the last one let through; -1 before any.
         seen: Last id that each live connection has brought.
         held: Messages behind a hole, in order.
+        newest: Event time of the last message let through, as sent.
+        astray: Messages of lower ids and a later time: if more of them come, the exchange counts anew.
     """
 
     next_id: int = -1
     seen: dict[int, int] = field(default_factory=dict)
     held: list[Message] = field(default_factory=list)
+    newest: int = _NEVER
+    astray: list[Message] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -70,6 +82,7 @@ class MergeCounts:
         longest_ns: The longest of them.
         late: Messages that came after their place had been given up; they are lost, and stand in a gap.
         forced: Messages let through because too much was held.
+        resets: How often the exchange began to count ids anew.
     """
 
     passed: int = 0
@@ -79,6 +92,7 @@ class MergeCounts:
     longest_ns: int = 0
     late: int = 0
     forced: int = 0
+    resets: int = 0
 
 
 class Merge:
@@ -102,9 +116,10 @@ class Merge:
         self._held_bytes = 0
         self._given_up: dict[str, list[tuple[int, int]]] = {}
 
-    def resume(self, stream: str, last_id: int) -> None:
+    def resume(self, stream: str, last_id: int, newest_us: int | None = None) -> None:
         """Go on after what an earlier process recorded, so that nothing is recorded twice."""
-        self._lanes.setdefault(stream, Lane()).next_id = last_id + 1
+        lane = self._lanes.setdefault(stream, Lane())
+        lane.next_id, lane.newest = last_id + 1, newest_us or _NEVER
 
     def opened(self, connection: int) -> None:
         """A connection is open; it may bring anything from now on."""
@@ -135,9 +150,12 @@ class Merge:
             seen[message.connection] = message.last
         if message.first == lane.next_id or lane.next_id < 0:
             lane.next_id = message.last + 1
+            lane.newest = message.event_time
             self.counts.passed += 1
             return (message, *self._drain(message.stream, lane, message.received_ns)) if lane.held else (message,)
         if message.last < lane.next_id:
+            if event_us(message.event_time) > event_us(lane.newest) + _ASTRAY_US:
+                return self._astray(lane, message)
             if self._was_given_up(message):
                 self.counts.late += 1
             else:
@@ -145,6 +163,30 @@ class Merge:
             return _NONE
         self._hold(lane, message)
         return self._drain(message.stream, lane, message.received_ns)
+
+    def _astray(self, lane: Lane, message: Message) -> Sequence[Message]:
+        """Lower ids of a later time: after a few of them the exchange has begun to count anew, and so does the lane."""
+        if all(message.first != one.first for one in lane.astray):
+            insort(lane.astray, message)
+        if len(lane.astray) < _ASTRAY:
+            return _NONE
+        out, lane.astray = lane.astray, []
+        for held in lane.held:
+            self._held_bytes -= len(held.raw)
+        lane.held = []
+        lane.next_id, lane.newest = out[-1].last + 1, out[-1].event_time
+        lane.seen = dict.fromkeys(lane.seen, -1)
+        out[0].is_reset = True
+        self.counts.resets += 1
+        self.counts.passed += len(out)
+        return out
+
+    def repeated(self, message: Message, connection: int) -> None:
+        """A message that was let through came once more, byte for byte: what `offer` would do with it, without its parts taken again."""
+        seen = self._lanes[message.stream].seen
+        if message.last > seen.get(connection, -1):
+            seen[connection] = message.last
+        self.counts.duplicates += 1
 
     def tick(self, now_ns: int) -> Sequence[Message]:
         """Let through what has waited long enough; to be called several times a second."""
@@ -208,7 +250,7 @@ class Merge:
         counts.held_ns += waited
         counts.longest_ns = max(counts.longest_ns, waited)
         counts.passed += 1
-        lane.next_id = message.last + 1
+        lane.next_id, lane.newest = message.last + 1, message.event_time
         return message
 
     def _drop(self, lane: Lane) -> None:

@@ -116,6 +116,12 @@ class Checkpoint(_Record):
     clock: list[dict[str, Any]] = []
 
 
+class Ending(_Record):
+    """That a session is to end, and how: `complete` or `interrupted`. What is recorded is only finished from then on."""
+
+    state: str
+
+
 class FileRecord(_Record):
     """One file of a finished session."""
 
@@ -129,7 +135,7 @@ class SessionMetadata(_Record):
 
     Attributes:
         plan: What was planned.
-        state: `complete`, or `interrupted` where it was ended before its time.
+        state: `complete`, `interrupted` where it was ended before its time, or `empty` where nothing ever came.
         started_ns: Capture time of the first message.
         ended_ns: Capture time of the last one.
         files: Every file but this and `checksums.txt`.

@@ -29,7 +29,7 @@ class Window:
     @property
     def session(self) -> str:
         """The id of its session: the same whenever it is asked, so that a window is recorded once."""
-        return session_id(self.planned.symbols, self.start_us)
+        return session_id(self.planned.symbols, self.start_us, self.planned.regime)
 
 
 def windows(plan: Iterable[PlannedSession], from_us: int, to_us: int) -> list[Window]:

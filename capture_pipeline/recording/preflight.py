@@ -20,6 +20,7 @@ from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.lines import decode_line, spliced
 from capture_pipeline.recording.session import rest_of, sessions_root
 from capture_pipeline.recording.status import free_bytes
+from capture_pipeline.recording.transport import connection_of
 
 _REQUESTS = 10
 _MOST_OFFSET_MS, _MOST_ROUND_TRIP_MS, _MOST_JITTER_MS = 1000.0, 2000.0, 500.0
@@ -130,9 +131,9 @@ def _rest(settings: Settings) -> Iterator[Finding]:
 
 def _capture(settings: Settings, symbols: list[str], seconds: float) -> Finding:
     """Whether the stream delivers what a session records, in the right form."""
-    streams = streams_of(symbols)
+    streams = streams_of(symbols, settings.market)
     url = combined_url(settings.stream_url, streams)
-    counts, refused = asyncio.run(_sampled(url, streams, seconds))
+    counts, refused = asyncio.run(_sampled(connection_of(settings.recording.transport), url, streams, seconds))
     silent = [stream for stream in streams if not counts.get(stream)]
     if refused:
         return Finding("test capture", passed=False, measured=f"{url}: {refused}", remedy="check endpoints and network")
@@ -144,7 +145,7 @@ def _capture(settings: Settings, symbols: list[str], seconds: float) -> Finding:
     return Finding("test capture", passed=True, measured=f"{url.partition('?')[0]}: {rates}")
 
 
-async def _sampled(url: str, streams: list[str], seconds: float) -> tuple[dict[str, int], str]:
+async def _sampled(kind: type[Connection], url: str, streams: list[str], seconds: float) -> tuple[dict[str, int], str]:
     counts: dict[str, int] = {}
     bad: list[str] = []
 
@@ -155,7 +156,7 @@ async def _sampled(url: str, streams: list[str], seconds: float) -> tuple[dict[s
             counts[placed.stream] = counts.get(placed.stream, 0) + 1
 
     intake = Intake(streams, lambda _: None, lambda reason, _: bad.append(reason))
-    connection = Connection(1, 0, take)
+    connection = kind(1, 0, take)
     task = asyncio.create_task(connection.run(url, lambda _: None))
     await asyncio.wait({task}, timeout=seconds)
     refused = connection.detail if task.done() else ""

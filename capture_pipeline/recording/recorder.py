@@ -16,6 +16,7 @@ from capture_pipeline.binance.streams import combined_url
 from capture_pipeline.config_sessions import Recording
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import publish_model
+from capture_pipeline.recording.aside import aside
 from capture_pipeline.recording.capture import Capture, Hooks
 from capture_pipeline.recording.clock import CaptureClock
 from capture_pipeline.recording.events import EventLog
@@ -36,6 +37,7 @@ from capture_pipeline.recording.status import (
     serve_metrics,
 )
 from capture_pipeline.recording.supervisor import Supervisor
+from capture_pipeline.recording.transport import connection_of
 from capture_pipeline.recording.writer import Writer
 
 _BEAT_S = 0.05
@@ -63,7 +65,12 @@ class Setup:
 
 
 class Recorder:
-    """Records one session until its deadline or a signal."""
+    """Records one session until its deadline or a signal.
+
+    Attributes:
+        capture: The way of its messages.
+        follower: Its books.
+    """
 
     def __init__(self, setup: Setup, resumed: Resumed) -> None:
         """Put the parts together; the journal is opened.
@@ -76,14 +83,14 @@ class Recorder:
         self._events = EventLog(setup.folder.events)
         most_bytes = settings.queue_mb << 20
         self._writer = Writer(setup.folder, segment=resumed.segment, most_bytes=most_bytes, fsync_s=settings.fsync_s)
-        self._follower = Follower(setup.plan.symbols)
+        self.follower = Follower(setup.plan.symbols)
         intake = Intake(setup.plan.streams, self._shutdown, self._rejected)
-        hooks = Hooks(self._follower.diff, self._gap, self._completed)
-        self._capture = Capture(settings, intake, self._clock, self._writer, hooks)
-        self._capture.resume(resumed)
+        hooks = Hooks(self.follower.diff, self._gap, self._completed)
+        self.capture = Capture(settings, intake, self._clock, self._writer, hooks)
+        self.capture.resume(resumed)
         self._end = asyncio.Event()
-        self._incidents = Incidents(self._capture, self._events, lambda: len(self._supervisor.live), self._end.is_set)
-        self._side = Side(setup.rest, settings, self._capture, self._follower, self._events)
+        self._incidents = Incidents(self.capture, self._events, lambda: len(self._supervisor.live), self._end.is_set)
+        self._side = Side(setup.rest, settings, self.capture, self.follower, self._events)
         self._side.audits += resumed.checkpoint.audits
         self._side.clock_samples += resumed.checkpoint.clock
         self._supervisor = Supervisor(
@@ -91,7 +98,9 @@ class Recorder:
             slots=setup.plan.connections,
             silence_s=settings.silence_s,
             renew_s=settings.renew_hours * 3600,
-            on_message=self._capture.message,
+            steady_s=settings.steady_s,
+            kind=connection_of(settings.transport),
+            on_message=self.capture.message,
             on_open=self._incidents.opened,
             on_end=self._incidents.ended,
         )
@@ -113,12 +122,13 @@ class Recorder:
         plan = self._setup.plan
         self._listen()
         metrics_port = self._setup.settings.metrics_port
-        server = await serve_metrics(metrics_port, lambda: prometheus_text(self._status())) if metrics_port else None
+        server = await self._metrics(metrics_port) if metrics_port else None
+        self._incidents.begin()
         self._events.write(self._clock.now_ns(), "recorder_started", pid=os.getpid(), connections=plan.connections)
         folder = self._setup.folder
         tasks = [
             asyncio.create_task(self._supervisor.run()),
-            asyncio.create_task(self._side.run(folder.gaps, folder.refilled)),
+            asyncio.create_task(self._side.run(folder.refilled)),
             asyncio.create_task(self._beat()),
             asyncio.create_task(self._each_second()),
         ]
@@ -131,6 +141,14 @@ class Recorder:
             task.result()
         return self._outcome
 
+    async def _metrics(self, port: int) -> asyncio.Server | None:
+        """Serve metrics; a port that is taken is told, and no reason not to record."""
+        try:
+            return await serve_metrics(port, lambda: prometheus_text(self._status()))
+        except OSError as error:
+            self._events.write(self._clock.now_ns(), "metrics_failed", port=port, error=error.strerror)
+            return None
+
     async def _wind_down(self, tasks: list[asyncio.Task[None]], server: asyncio.Server | None) -> None:
         await self._supervisor.stop()
         for task in tasks:
@@ -138,8 +156,10 @@ class Recorder:
         await asyncio.gather(*tasks, return_exceptions=True)
         if server is not None:
             server.close()
-        self._capture.finish()
-        is_written = await asyncio.to_thread(self._writer.finish, _PATIENCE_S)
+        # Nothing comes after what is pending that would show its loss: it waits for room.
+        await aside(lambda: self._writer.drain(_PATIENCE_S))
+        self.capture.finish()
+        is_written = await aside(lambda: self._writer.finish(_PATIENCE_S))
         self._events.write(self._clock.now_ns(), "recorder_ended", outcome=self._outcome, written=is_written)
         if self._writer.failure is not None:
             raise self._writer.failure
@@ -166,7 +186,7 @@ class Recorder:
 
     async def _beat(self) -> None:
         while True:
-            self._capture.tick()
+            self.capture.tick()
             if self._writer.failure is not None:
                 raise self._writer.failure
             await asyncio.sleep(_BEAT_S)
@@ -176,6 +196,9 @@ class Recorder:
         deadline_ns = plan.start_us * 1000 + round(plan.duration_s * 1e9)
         following = time.monotonic()
         while True:
+            if self._setup.folder.ending.exists():
+                self.end(STOPPED)
+            self._incidents.suspects(self._writer.suspects)
             self._incidents.look_at_clock(round(self._setup.settings.clock_step_ms * 1e6))
             state = "disk" if self._writer.trouble else "recording" if self._supervisor.live else "connecting"
             self._publish(state)
@@ -200,17 +223,17 @@ class Recorder:
 
     def _checkpoint(self) -> None:
         """Publish the final counts; the place is the end of what was written."""
-        mark = self._completed(self._capture.mark(self._clock.last_ns))
+        mark = self._completed(self.capture.mark(self._clock.last_ns))
         mark = mark.model_copy(update={"segment": self._writer.segment, "offset": self._writer.offset})
         publish_model(self._setup.folder.checkpoint, mark)
 
     def _publish(self, state: str) -> None:
         self._state = state
         publish_status(self._setup.folder.status, self._status())
-        self._before = self._capture.messages
+        self._before = self.capture.messages
 
     def _status(self) -> Status:
-        plan, capture, now = self._setup.plan, self._capture, time.monotonic()
+        plan, capture, now = self._setup.plan, self.capture, time.monotonic()
         tracks = capture.ledger.tracks
         connections = [
             ConnectionStatus(number=one.number, slot=one.slot, age_s=now - one.opened_s, messages=one.messages, silent_s=now - one.last_s)
@@ -236,7 +259,7 @@ class Recorder:
             dropped_messages=capture.counts["dropped_messages"],
             gaps=sum(track.gaps for track in tracks.values()),
             ids_lost=sum(track.lost for track in tracks.values()),
-            books=self._follower.states(),
+            books=self.follower.states(),
             connections=connections,
             reconnects=self._incidents.reconnects,
             trouble=self._writer.trouble,

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from capture_pipeline.binance.streams import StreamKind, event_us, kind_of
+from capture_pipeline.binance.streams import event_us, kind_of
+from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, publishing, read_model, storage_errors
 from capture_pipeline.quality.continuity import Track
 from capture_pipeline.recording.journal import Journal
@@ -23,23 +24,10 @@ from capture_pipeline.recording.ledger import Edge, Moment, gap_between
 from capture_pipeline.recording.lines import decode_line
 from capture_pipeline.recording.members import HEAD_BYTES, Ending, Scan, Source, member_size, scan
 from capture_pipeline.recording.models import Cause, Checkpoint, Gap
-
-
-class _Placed(msgspec.Struct, gc=False):
-    t: int = -1
-    E: int = 0
-    U: int = -1
-    u: int = -1
-
-
-class _PlacedLine(msgspec.Struct, gc=False):
-    capture_ns: int
-    stream: str
-    data: _Placed
-
+from capture_pipeline.recording.placing import Ids, ids_of
 
 _STEP = 1 << 20
-_decode = msgspec.json.Decoder(_PlacedLine).decode
+_RESET_US, _NEVER_US = 1_000_000, 1 << 62
 
 
 @dataclass
@@ -56,6 +44,7 @@ class Resumed:
         mended: What was found and mended, a line each, for the event log.
         gaps: Gaps in the lines that were scanned.
         messages: How many lines were scanned.
+        bad: How many of them are no lines of a recording.
     """
 
     segment: int = 1
@@ -67,35 +56,34 @@ class Resumed:
     mended: list[str] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     messages: int = 0
+    bad: int = 0
 
     def count(self, lines: bytes) -> None:
-        """Count sound lines."""
-        for line in lines.splitlines():
-            placed = _decode(line)
+        """Count the lines of a sound member; a line that is none of ours is counted as bad, and validation shows it."""
+        for line in lines[:-1].split(b"\n"):
             self.messages += 1
+            try:
+                placed = decode_line(line)
+                ids = ids_of(kind_of(placed.stream), memoryview(placed.data))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                self.bad += 1
+                continue
             self.first_ns = self.first_ns or placed.capture_ns
             self.last_ns = max(self.last_ns, placed.capture_ns)
-            ids = ids_of(placed.stream, placed.data)
             if ids is not None:
-                self._place(placed.stream, ids, Moment(placed.capture_ns, event_us(placed.data.E) if placed.data.E else None))
+                self._place(placed.stream, ids, Moment(placed.capture_ns, event_us(ids.event_time)))
 
-    def _place(self, stream: str, ids: tuple[int, int], moment: Moment) -> None:
+    def _place(self, stream: str, ids: Ids, moment: Moment) -> None:
         track = self.tracks.setdefault(stream, Track())
+        known = self.last_of.get(stream)
+        if ids.last <= track.last and known is not None and (moment.event_us or 0) > (known.event_us or _NEVER_US) + _RESET_US:
+            # Lower ids of a later time: the exchange began to count anew.
+            track.restart()
         before = track.last
-        if track.see(*ids):
-            edge = Edge(stream, before, ids[0], self.last_of.get(stream, moment), moment)
+        if track.see(ids.first, ids.last):
+            edge = Edge(stream, before, ids.first, self.last_of.get(stream, moment), moment)
             self.gaps.append(gap_between(edge, Cause.UNKNOWN, "found when the recording was read again"))
         self.last_of[stream] = moment
-
-
-def ids_of(stream: str, data: _Placed) -> tuple[int, int] | None:
-    """First and last id of a message, None where its stream has none."""
-    kind = kind_of(stream)
-    if kind is StreamKind.TRADE:
-        return data.t, data.t
-    if kind is StreamKind.DEPTH:
-        return data.U, data.u
-    return None
 
 
 def resume(folder: SessionFolder, *, whole: bool = False) -> Resumed:
@@ -110,7 +98,7 @@ def resume(folder: SessionFolder, *, whole: bool = False) -> Resumed:
         LakeError: A file beside the recording is damaged.
     """
     state = Resumed()
-    segments = folder.segments()
+    segments = parts_of(folder)
     if not segments:
         return state
     checkpoint = _usable(folder, segments)
@@ -128,6 +116,35 @@ def resume(folder: SessionFolder, *, whole: bool = False) -> Resumed:
     return state
 
 
+def parts_of(folder: SessionFolder) -> list[Path]:
+    """What a session's recording consists of now: the whole one once it was joined, else its parts.
+
+    Raises:
+        LakeError: Both are there, and the parts are not what the recording begins with.
+    """
+    parts = folder.segments()
+    if not folder.recording.exists():
+        return parts
+    if parts:
+        _leave_out(folder, parts)
+    return [folder.recording]
+
+
+def _leave_out(folder: SessionFolder, parts: list[Path]) -> None:
+    """Remove parts that were joined before a crash; last ones first, so that what is left is always the beginning."""
+    with folder.recording.open("rb") as whole:
+        for part in parts:
+            with part.open("rb") as source:
+                while block := source.read(_STEP):
+                    if whole.read(len(block)) != block:
+                        remedy = "move one of them aside; neither was changed"
+                        raise LakeError(
+                            f"stands beside {part.name}, which is not its beginning", where=str(folder.recording), remedy=remedy
+                        )
+    for part in reversed(parts):
+        part.unlink()
+
+
 def _take(state: Resumed, checkpoint: Checkpoint) -> None:
     state.last_ns = checkpoint.last_ns
     for stream, counts in checkpoint.tracks.items():
@@ -141,7 +158,7 @@ def _usable(folder: SessionFolder, segments: list[Path]) -> Checkpoint | None:
     checkpoint = read_model(folder.checkpoint, Checkpoint)
     if checkpoint is None or checkpoint.segment > len(segments):
         return None
-    with folder.segment(checkpoint.segment).open("rb") as file:
+    with segments[checkpoint.segment - 1].open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(checkpoint.offset)
         fits = size == checkpoint.offset or member_size(file.read(HEAD_BYTES)) is not None
@@ -203,8 +220,8 @@ def _set_aside(folder: SessionFolder, path: Path, content: Source, found: Scan, 
 
 def _is_line(line: bytes) -> bool:
     try:
-        decode_line(line)
-        _decode(line)
+        placed = decode_line(line)
+        ids_of(kind_of(placed.stream), memoryview(placed.data))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     return line.endswith(b"\n")

@@ -7,16 +7,19 @@ whoever looks at it next.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from capture_pipeline.binance.http import Http
 from capture_pipeline.binance.rest import RestClient
-from capture_pipeline.binance.streams import streams_of
+from capture_pipeline.binance.streams import MOST_STREAMS, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import ConfigError, LakeError
 from capture_pipeline.lake.breaker import FileBreaker
@@ -24,11 +27,12 @@ from capture_pipeline.lake.files import make_folder, publish_model, read_model
 from capture_pipeline.recording.finish import finish
 from capture_pipeline.recording.layout import FOLDER, SessionFolder, label_of, session_id, valid_regime
 from capture_pipeline.recording.lock import holder_of, holding
-from capture_pipeline.recording.models import SessionMetadata, SessionPlan
+from capture_pipeline.recording.models import Ending, SessionMetadata, SessionPlan
 from capture_pipeline.recording.recorder import COMPLETE, INTERRUPTED, Recorder, Setup
 from capture_pipeline.recording.resume import resume
 from capture_pipeline.recording.status import Status, publish_status, read_status
 
+LONGEST_S = 31 * 86_400
 _OUTCOMES = {COMPLETE: "complete", "stopped": "interrupted"}
 
 
@@ -56,15 +60,21 @@ def new_plan(
     """The plan of a session that starts now, or at a time.
 
     Raises:
-        ConfigError: A name is not valid.
+        ConfigError: A name is not valid, or it would be too long or too wide.
     """
+    if not 0 < duration_s <= LONGEST_S:
+        raise ConfigError(f"{duration_s:g} s is no length of a session", where="duration", remedy=f"at most {LONGEST_S // 86_400} days")
+    streams = streams_of(symbols, settings.market)
+    if len(set(streams)) != len(streams) or len(streams) > MOST_STREAMS:
+        what = f"{len(symbols)} symbols are {len(streams)} streams"
+        raise ConfigError(what, where="symbols", remedy=f"each once, and at most {MOST_STREAMS // 2}; make several sessions of them")
     start_us = time.time_ns() // 1000 if start_us is None else start_us
     return SessionPlan(
-        session=session_id(symbols, start_us),
+        session=session_id(symbols, start_us, valid_regime(regime)),
         venue=settings.venue,
         market=str(settings.market),
         symbols=symbols,
-        streams=streams_of(symbols),
+        streams=streams,
         regime=valid_regime(regime),
         description=description,
         start_us=start_us,
@@ -111,15 +121,15 @@ def prepare(root: Path, plan: SessionPlan, *, resume_open: bool = True) -> Sessi
     for folder in open_sessions(root, plan.regime, plan.symbols):
         if not resume_open:
             set_aside(folder)
-        elif not is_over(plan_of(folder)):
+        elif not _is_ending(folder, plan_of(folder)):
             return folder
         else:
             with holding(folder):
-                finish(folder, plan_of(folder), "interrupted", {})
+                _finished(folder, plan_of(folder), settings=None)
     folder = SessionFolder.under(root, plan.regime, plan.session)
     make_folder(folder.path)
-    if folder.metadata.exists():
-        raise ConfigError("is finished", where=str(folder.path), remedy="start again in a second: its name holds the time")
+    if folder.plan.exists():
+        raise ConfigError("is there already", where=str(folder.path), remedy="start again in a second: its name holds the time")
     publish_model(folder.plan, plan)
     return folder
 
@@ -132,7 +142,7 @@ def set_aside(folder: SessionFolder) -> Path:
     """
     with holding(folder):
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        aside = folder.path.with_name(f".aside-{folder.session}-{stamp}")
+        aside = folder.path.with_name(f".aside-{folder.session}-{stamp}-{uuid.uuid4().hex[:4]}")
         folder.path.rename(aside)
         return aside
 
@@ -140,20 +150,48 @@ def set_aside(folder: SessionFolder) -> Path:
 def record(settings: Settings, folder: SessionFolder) -> Ended:
     """Record a prepared session until its time is over, or a signal comes; to be called in a process's main thread.
 
+    Once it is decided that a session ends, nothing records into it any more: who starts it again finishes it.
+
     Raises:
         Busy: Another recorder is at work on it.
         StorageError: The disk refuses; the session can be resumed.
     """
-    plan = plan_of(folder)
-    with holding(folder):
+    with _deaf_to_stop(), holding(folder):
+        plan = plan_of(folder)
         if folder.metadata.exists():
             return Ended(folder, read_model(folder.metadata, SessionMetadata))
-        outcome = COMPLETE if is_over(plan) else asyncio.run(_recorded(settings, folder, plan))
-        if outcome == INTERRUPTED:
-            return Ended(folder, None)
-        metadata = finish(folder, plan, _OUTCOMES[outcome], configuration_of(settings))
-        _tell_end(folder, metadata)
-        return Ended(folder, metadata)
+        if not _is_ending(folder, plan):
+            outcome = asyncio.run(_recorded(settings, folder, plan))
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the loop's end gave it back to the system
+            if outcome == INTERRUPTED and not folder.ending.exists():
+                return Ended(folder, None)
+            if not folder.ending.exists():
+                publish_model(folder.ending, Ending(state=_OUTCOMES[outcome]))
+        return Ended(folder, _finished(folder, plan, settings))
+
+
+def _is_ending(folder: SessionFolder, plan: SessionPlan) -> bool:
+    """Whether there is nothing to record any more: its end was decided, or begun, or its time is over."""
+    return folder.ending.exists() or folder.recording.exists() or is_over(plan)
+
+
+def _finished(folder: SessionFolder, plan: SessionPlan, settings: Settings | None) -> SessionMetadata:
+    """Finish a session that its caller holds."""
+    ending = read_model(folder.ending, Ending)
+    state = ending.state if ending else "complete" if is_over(plan) else "interrupted"
+    metadata = finish(folder, plan, state, configuration_of(settings) if settings else {})
+    _tell_end(folder, metadata)
+    return metadata
+
+
+@contextlib.contextmanager
+def _deaf_to_stop() -> Iterator[None]:
+    """While no event loop listens, the signal of `stop` must not kill: its request stands in a file as well."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 async def _recorded(settings: Settings, folder: SessionFolder, plan: SessionPlan) -> str:
@@ -189,16 +227,19 @@ def stop(folder: SessionFolder, settings: Settings) -> SessionMetadata | None:
         LakeError: It is no session.
     """
     plan = plan_of(folder)
-    holder = holder_of(folder)
-    if holder is not None:
-        os.kill(holder, signal.SIGUSR1)
-        return None
     if folder.metadata.exists():
         return read_model(folder.metadata, SessionMetadata)
+    if not folder.ending.exists():
+        publish_model(folder.ending, Ending(state="complete" if is_over(plan) else "interrupted"))
+    holder = holder_of(folder)
+    if holder is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(holder, signal.SIGUSR1)
+        return None
     with holding(folder):
-        metadata = finish(folder, plan, "complete" if is_over(plan) else "interrupted", configuration_of(settings))
-        _tell_end(folder, metadata)
-        return metadata
+        if folder.metadata.exists():
+            return read_model(folder.metadata, SessionMetadata)
+        return _finished(folder, plan, settings)
 
 
 def _tell_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
@@ -234,4 +275,4 @@ def state_of(folder: SessionFolder) -> tuple[str, Status | None]:
         return (metadata.state if metadata else "complete"), status
     if holder_of(folder) is not None:
         return (status.state if status else "starting"), status
-    return ("over, not finished" if is_over(plan_of(folder)) else "interrupted"), status
+    return ("ended, not finished" if _is_ending(folder, plan_of(folder)) else "interrupted"), status

@@ -15,8 +15,9 @@ from capture_pipeline.binance.rest import RestClient
 from capture_pipeline.binance.streams import snapshot_stream, symbol_of
 from capture_pipeline.config_sessions import Recording
 from capture_pipeline.errors import CaptureError
+from capture_pipeline.recording.aside import aside
 from capture_pipeline.recording.capture import Capture
-from capture_pipeline.recording.events import EventLog, append_line
+from capture_pipeline.recording.events import EventLog
 from capture_pipeline.recording.follow import Follower
 from capture_pipeline.recording.models import Gap
 from capture_pipeline.recording.refill import refill
@@ -45,13 +46,13 @@ class Side:
         self._fetching: set[str] = set()
         self._refills: list[Gap] = []
 
-    async def run(self, gaps_file: Path, refilled_file: Path) -> None:
+    async def run(self, refilled_file: Path) -> None:
         """Do all of it until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._snapshots(group))
             group.create_task(self._every(self._settings.audit_minutes * 60, self._begin_audits))
             group.create_task(self._clock_forever())
-            group.create_task(self._refill_forever(gaps_file, refilled_file))
+            group.create_task(self._refill_forever(refilled_file))
 
     def gap(self, gap: Gap) -> None:
         """A gap was written: an incomplete book wants another snapshot, lost trades are asked for again."""
@@ -125,18 +126,18 @@ class Side:
         self.clock_samples.append(sample)
         self._events.write(after, "clock_sample", **{key: sample[key] for key in ("offset_ms", "round_trip_ms")})
 
-    async def _refill_forever(self, gaps_file: Path, refilled_file: Path) -> None:
+    async def _refill_forever(self, refilled_file: Path) -> None:
         while True:
             await asyncio.sleep(_REFILL_AFTER_S)
             pending, self._refills = self._refills, []
             for gap in pending:
-                await self._refill(gap, gaps_file, refilled_file)
+                await self._refill(gap, refilled_file)
 
-    async def _refill(self, gap: Gap, gaps_file: Path, refilled_file: Path) -> None:
+    async def _refill(self, gap: Gap, refilled_file: Path) -> None:
         try:
             filled = await self._ask(lambda: refill(self._rest, symbol_of(gap.stream), gap, refilled_file))
             if filled:
-                append_line(gaps_file, gap.model_copy(update={"filled_by": refilled_file.name}).model_dump_json() + "\n")
+                self._capture.supersede(gap.model_copy(update={"filled_by": refilled_file.name}))
             self._events.write(self._capture.clock.now_ns(), "refill", stream=gap.stream, after=gap.last_good_id, filled=filled)
         except (CaptureError, OSError) as error:
             self._events.write(self._capture.clock.now_ns(), "refill_failed", stream=gap.stream, error=str(error))
@@ -150,4 +151,4 @@ class Side:
 
     @staticmethod
     async def _ask(question: Callable[[], T]) -> T:
-        return await asyncio.to_thread(question)
+        return await aside(question)

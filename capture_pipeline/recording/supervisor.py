@@ -1,7 +1,7 @@
 """Keeps the connections up: replaces one before it goes where that can be known, and at once where it cannot.
 
 Each slot holds one connection. A successor is opened while the old one still delivers (its age, `serverShutdown`), and the old one is
-closed once the new one does. First lives are of different lengths, so that slots never grow old together.
+closed once the new one does; so is a silent one. First lives are of different lengths, so that slots never grow old together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from capture_pipeline.recording.models import Cause
 
 _SUCCESSOR_S = 20.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 30.0
-_STEADY_S = 30.0
 
 
 class Supervisor:
@@ -33,6 +32,8 @@ class Supervisor:
         slots: int,
         silence_s: float,
         renew_s: float,
+        steady_s: float,
+        kind: type[Connection] = Connection,
         on_message: OnMessage,
         on_open: Callable[[Connection], None],
         on_end: Callable[[Connection], None],
@@ -44,13 +45,15 @@ class Supervisor:
             slots: How many connections side by side.
             silence_s: A connection without data for this long is ended.
             renew_s: Age at which a connection is replaced.
+            steady_s: After a connection that lived this long the waits before new ones start anew.
+            kind: By which library they are made.
             on_message: Takes the number of the connection and the message.
             on_open: Told of each connection that opened.
             on_end: Told of each that ended, also of one that never opened.
         """
         self.live: dict[int, Connection] = {}
-        self._url, self._slots = url, slots
-        self._silence_s, self._renew_s = silence_s, renew_s
+        self._url, self._slots, self._kind = url, slots, kind
+        self._silence_s, self._renew_s, self._steady_s = silence_s, renew_s, steady_s
         self._on_message, self._on_open, self._on_end = on_message, on_open, on_end
         self._numbers = iter(range(1, 1 << 62))
         self._stopping = False
@@ -86,7 +89,7 @@ class Supervisor:
             leaving.cancel()
             if task.done():
                 task.result()
-                if connection.opened_s is not None and time.monotonic() - connection.opened_s > _STEADY_S:
+                if connection.opened_s is not None and time.monotonic() - connection.opened_s > self._steady_s:
                     waits = _waits()
                 running = None
                 await asyncio.sleep(next(waits))
@@ -112,7 +115,7 @@ class Supervisor:
         return None
 
     def _start(self, slot: int, renew_s: float) -> tuple[Connection, asyncio.Task[None]]:
-        connection = Connection(next(self._numbers), slot, self._on_message)
+        connection = self._kind(next(self._numbers), slot, self._on_message)
         return connection, asyncio.create_task(self._live(connection, renew_s))
 
     async def _live(self, connection: Connection, renew_s: float) -> None:
@@ -133,13 +136,16 @@ class Supervisor:
             self._on_end(connection)
 
     async def _watch(self) -> None:
-        """End connections that are silent: a peer can answer pings and send no data for ever."""
+        """Replace connections that are silent: a peer can answer pings and send no data for ever.
+
+        A silent one is kept until its successor delivers, for in a quiet market all are silent and none must go.
+        """
         while True:
             await asyncio.sleep(min(1.0, self._silence_s / 4))
             now = time.monotonic()
             for connection in list(self.live.values()):
                 if now - connection.last_s > self._silence_s:
-                    connection.abort(Cause.SILENCE, f"no data for {self._silence_s:g} s")
+                    connection.retire(Cause.SILENCE, f"no data for {self._silence_s:g} s")
 
 
 def _waits() -> Iterator[float]:

@@ -26,7 +26,7 @@ class Batch:
     """What is written at once.
 
     Attributes:
-        lines: Whole lines.
+        lines: Whole lines; none where only the ledger is written to.
         count: How many.
         gaps: Gaps before messages of this batch; written to the ledger before it.
         mark: State of the recorder after this batch, for a checkpoint.
@@ -104,6 +104,11 @@ class Writer(threading.Thread):
             self._waiting += len(batch.lines)
             self._wake.notify()
 
+    def drain(self, patience_s: float) -> None:
+        """Wait until nothing waits for the disk, or patience is over."""
+        with self._wake:
+            self._wake.wait_for(lambda: not self._waiting or self.failure is not None, patience_s)
+
     def end(self) -> None:
         """Nothing more will be handed over: end once all is written."""
         with self._wake:
@@ -166,6 +171,7 @@ class Writer(threading.Thread):
         with self._wake:
             self._queue.popleft()
             self._waiting -= len(batch.lines)
+            self._wake.notify_all()
         self.written += batch.count
         if batch.mark is not None:
             # The place behind this batch, whatever else is written before the next fsync.
@@ -179,7 +185,8 @@ class Writer(threading.Thread):
         with storage_errors(self._folder.gaps):
             for gap in batch.gaps:
                 append_line(self._folder.gaps, gap.model_dump_json() + "\n")
-        self._journal.append(batch.lines, batch.count)
+        if batch.count:
+            self._journal.append(batch.lines, batch.count)
         self.bytes_written += self._journal.size - before
 
     def _sync(self) -> None:

@@ -80,6 +80,45 @@ def test_a_bad_line_is_told_by_its_number(bad: bytes) -> None:
     assert found.streams["btcusdt@trade"].track.last == 2
 
 
+BAD_BYTES = [b"\xff\xfe", b"\xc3", b"\xed\xa0\x80"]
+TWICE = [
+    b'"stream":"x@y","data":{"t":7},"stream":"btcusdt@trade","data":{"t":2}',
+    b'"stream":"btcusdt@trade","data":{"t":7},"data":{"t":2}',
+    b'"stream":"btcusdt@trade","data":{"t":7} \t,\r "data" :{"t":2}',
+    b'"stream":"btcusdt@trade","data":{"t":7},"\\u0064ata":{"t":2}',
+    b'"stream":"btcusdt@trade","data":{"t":7},"capture_ns":5,"data":{"t":2}',
+    b'"stream":"btcusdt@bookTicker","data":{"x":{"y":{}}},"stream":"btcusdt@bookTicker","data":{}',
+]
+
+
+@pytest.mark.parametrize("usual", [True, False])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *(SOUND[:-1].replace(b'"e":"trade"', b'"e":"tr' + text + b'ade"') for text in BAD_BYTES),
+        *(SOUND[:-1].replace(b'"p":', b'"p' + text + b'":') for text in BAD_BYTES),
+        *(b'{"capture_ns":%d,"stream":"btcusdt@x","data":{"x":"%b"}}' % (START_NS, text) for text in BAD_BYTES),
+        *(b'{"capture_ns":%d,%b}' % (START_NS, rest) for rest in TWICE),
+    ],
+)
+def test_what_the_decoder_skips_or_takes_the_last_of_is_a_bad_line(bad: bytes, usual: bool) -> None:
+    """Bytes that are no UTF-8 in a field that is not read, and a second key of the top level, whatever lines stand around."""
+    odd = b"" if usual else b'{"capture_ns":%d,"stream":"!all@arr","data":[]}\n' % START_NS
+    found = counted(SOUND + bad + b"\n" + trade(2, START_NS + 1) + odd.replace(b"%d" % START_NS, b"%d" % (START_NS + 1)))
+    assert (found.lines, found.bad) == (4 - usual, 1)
+    assert found.bad_shown[0].startswith("line 2: ")
+    assert found.streams["btcusdt@trade"].track == Track(1, 2, 2)
+
+
+def test_a_bad_line_of_the_second_half_is_found(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8 keep their line number where two processes would share the file."""
+    lines = recording(2000)
+    bad = lines[1500].replace(b'"e":"trade"', b'"e":"tr\xffade"')
+    path = written(tmp_path / "x.jsonl.gz", [*lines[:1500], bad, *lines[1501:]])
+    assert scan_halves(path, 0) is None
+    assert scan(path).bad_shown[0].startswith("line 1,501: ")
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -87,6 +126,8 @@ def test_a_bad_line_is_told_by_its_number(bad: bytes) -> None:
         b'{"capture_ns":1,"stream":"btcusdt@bookTicker","data":{"u":5,"s":"BTCUSDT","b":"1","B":"1","a":"1","A":"1"}}',
         b'{"capture_ns":1,"stream":"btcusdt@trade","data":{"t":1, "x": {"t": "y"}}}',
         b'{"capture_ns":1,"stream":"btcusdt@trade","data":{"x":"\\"data\\":{","t":1}}',
+        b'{"capture_ns":1,"stream":"btcusdt@trade","data":{"x":{"y":{}},"data":{"data":2},"stream":3,"capture_ns":4,"t":1}}',
+        '{"capture_ns":1,"stream":"btcusdt@trade","data":{"x":"é𝄞","t":1}}'.encode(),
     ],
 )
 def test_what_the_exchange_may_send_is_a_good_line(line: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.streams import StreamKind
+from capture_pipeline.config_sessions import SessionGates
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.golden.gates import CHECKS, thresholds_of
 from capture_pipeline.golden.report import Report, Thresholds, Verdict
 from capture_pipeline.golden.scan import StreamScan
 from capture_pipeline.golden.validate import validate
@@ -39,7 +42,7 @@ def without(*numbers: int) -> Callable[[list[bytes]], list[bytes]]:
 
 
 RATIOS = {"continuity", "gap_ratio_ids", "gap_ratio_events", "gap_ratio_discontinuities", "uptime"}
-BARE = {"ledger", "checksums"}
+BARE = {"ledger", "checksums", "disk", "streams"}
 
 
 @pytest.mark.parametrize(
@@ -144,6 +147,93 @@ def test_a_changed_session_fails_its_checksums(tmp_path: Path, harm: Callable[[S
     assert words in f"{check.reason} {check.figures.get('wrong')}"
 
 
+def replanned(folder: SessionFolder, streams: list[str]) -> None:
+    plan = json.loads(folder.plan.read_bytes())
+    folder.plan.write_text(json.dumps(plan | {"streams": streams}))
+
+
+TRADE, DEPTH, SNAPSHOT = "btcusdt@trade", "btcusdt@depth@100ms", "btcusdt@depthSnapshot"
+
+
+def between(first: int, last: int, name: str = "@trade") -> Callable[[list[bytes]], list[bytes]]:
+    """Of the stream, whose messages are at odd numbers, only those between."""
+    return lambda lines: [line for number, line in enumerate(lines) if name.encode() not in line or first <= number <= last]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "planned", "silence_s", "words"),
+    [
+        (without(), [TRADE, DEPTH, SNAPSHOT], 1.0, ""),
+        (without(), [TRADE, DEPTH, "ethusdt@trade"], 1.0, "1 of 3: ethusdt@trade never came"),
+        (without(), [f"x{number}@trade" for number in range(7)], 1.0, " and 2 more"),
+        (between(0, 12), [TRADE, DEPTH], 2.0, "1 of 2: btcusdt@trade ended 2 s before the end, of at most 2 s"),
+        (between(0, 12), [TRADE, DEPTH], 2.5, ""),
+        (between(0, 12), [DEPTH], 2.0, ""),
+        (between(45, 99), [TRADE, DEPTH], 2.0, "1 of 2: btcusdt@trade began 2 s after the start"),
+        (between(25, 35), [TRADE, DEPTH], 1.0, "btcusdt@trade began 1 s after the start and ended 1 s before the end"),
+        (between(0, 12, "@depth@"), [TRADE, DEPTH], 2.0, "btcusdt@depth@100ms ended 2 s before the end"),
+    ],
+)
+def test_a_planned_stream_that_is_silent_fails(
+    tmp_path: Path, spoil: Callable[[list[bytes]], list[bytes]], planned: list[str], silence_s: float, words: str
+) -> None:
+    """Each planned stream has messages from the start to the end; REST snapshots come when they are asked for."""
+    folder = session(tmp_path, spoil(recording()))
+    replanned(folder, planned)
+    check = validate(folder.path, replace(SMALL, stream_silence_s=silence_s)).check("streams")
+    assert (check.verdict, check.decides) == (Verdict.FAIL if words else Verdict.PASS, True)
+    assert words in check.reason
+
+
+def test_a_deployment_says_how_long_a_stream_may_be_silent() -> None:
+    """The setting reaches the thresholds; its default is theirs."""
+    assert thresholds_of(SessionGates(stream_silence_s=5)).stream_silence_s == 5
+    assert thresholds_of(SessionGates()).stream_silence_s == Thresholds().stream_silence_s == 600
+
+
+def test_a_plan_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
+    """Without a plan nothing is known of what should have come; a damaged one fails."""
+    folder = session(tmp_path, recording())
+    folder.plan.write_text("{}")
+    assert "is damaged" in validate(folder.path, SMALL).check("streams").reason
+    folder.plan.unlink()
+    assert validate(folder.path, SMALL).check("streams").verdict is Verdict.SKIPPED
+
+
+@pytest.mark.parametrize(
+    ("counts", "files", "words"),
+    [
+        ({}, [], ""),
+        ({"suspect_segments": 0, "mended_damage": 0, "tail_dropped_messages": 0}, ["quarantine/x.part.torn-7.bin"], ""),
+        ({"suspect_segments": 1}, [], "1 parts whose fsync failed"),
+        ({"mended_damage": 2}, [], "2 damaged parts set aside"),
+        ({"tail_dropped_messages": 41}, [], "41 messages dropped with a tail"),
+        ({"suspect_segments": 3, "tail_dropped_messages": 4}, [], "3 parts whose fsync failed; 4 messages dropped with a tail"),
+        ({}, ["quarantine/x.jsonl.gz.part.damaged-70.bin"], "1 quarantined: quarantine/x.jsonl.gz.part.damaged-70.bin"),
+    ],
+)
+def test_what_the_disk_lost_fails(tmp_path: Path, counts: dict[str, int], files: list[str], words: str) -> None:
+    """Counts of the recorder and files in quarantine are told with their figures; what an older recorder did not count is none."""
+    folder = session(tmp_path, recording())
+    metadata = json.loads(folder.metadata.read_bytes())
+    metadata["statistics"] |= counts
+    metadata["files"] += [{"name": name, "bytes": 1, "sha256": "0" * 64} for name in files]
+    folder.metadata.write_text(json.dumps(metadata))
+    check = validate(folder.path, SMALL).check("disk")
+    assert (check.verdict, check.decides) == (Verdict.FAIL if words else Verdict.PASS, True)
+    assert words in check.reason
+    assert {name: check.figures[name] for name in counts} == counts
+
+
+def test_a_report_has_the_checks_that_are_listed_in_their_order(tmp_path: Path) -> None:
+    """Of a session as of a bare file, which skips those of a folder."""
+    folder = session(tmp_path, recording())
+    assert [check.name for check in validate(folder.path, SMALL).checks] == list(CHECKS)
+    report = validate(folder.recording, SMALL)
+    assert [check.name for check in report.checks] == list(CHECKS)
+    assert {check.name for check in report.checks if check.verdict is Verdict.SKIPPED} == BARE | {"book_best", "book_audits"}
+
+
 def test_a_recording_that_still_grows_is_read(tmp_path: Path) -> None:
     """Without metadata a session is not finished: its checksums are skipped, its growing file is validated."""
     folder = session(tmp_path, recording())
@@ -151,7 +241,7 @@ def test_a_recording_that_still_grows_is_read(tmp_path: Path) -> None:
     folder.recording.rename(folder.growing)
     report = validate(folder.path, SMALL)
     assert report.path.name == folder.growing.name
-    assert report.check("checksums").verdict is Verdict.SKIPPED
+    assert {report.check(name).verdict for name in ("checksums", "disk")} == {Verdict.SKIPPED}
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class Live:
     def start(self, **environment: str) -> None:
         """Start its recorder."""
         command = [sys.executable, "-m", "capture_pipeline.recording", str(self.folder.path)]
-        env = {**os.environ, **self.deployment.environment(**QUICK, **environment)}
+        env = {**os.environ, **self.deployment.environment(**{**QUICK, **environment})}
         self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def ended(self) -> tuple[int, str]:
@@ -59,10 +59,14 @@ class Live:
 
     def finish(self) -> dict[str, list[tuple[int, int]]]:
         """End it for good, and check it; ids by stream as `exact` gives them."""
+        self.end()
+        return self.exact()
+
+    def end(self) -> None:
+        """End it for good."""
         assert self.process is not None
         self.process.send_signal(signal.SIGUSR1)
         assert self.ended() == (0, "")
-        return self.exact()
 
     def kill(self) -> None:
         """Kill -9."""

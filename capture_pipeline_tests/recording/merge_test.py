@@ -239,3 +239,36 @@ def test_streams_do_not_wait_for_each_other(streams: int) -> None:
     assert not merge.offer(Message(3, 3, "0", b"", 0, 1))
     for number in range(1, streams):
         assert len(merge.offer(Message(2, 2, str(number), b"", 0, 1))) == 1
+
+
+def at(merge: Merge, connection: int, number: int, second: int) -> list[int]:
+    """Ids let through by a message of an event time."""
+    message = Message(number, number, STREAM, b"%d" % number, second * 1000 * MILLISECOND, connection, 1_700_000_000_000 + second * 1000)
+    return [one.first for one in merge.offer(message)]
+
+
+def test_ids_that_the_exchange_counts_anew_go_on() -> None:
+    """Lower ids of a later time are let through once there are a few of them, and nothing of them is lost."""
+    merge = Merge()
+    merge.opened(1)
+    merge.opened(2)
+    assert at(merge, 1, 5000, 0) == [5000]
+    assert at(merge, 2, 5000, 0) == []
+    assert at(merge, 1, 1, 10) == []
+    assert at(merge, 2, 1, 10) == []
+    assert at(merge, 1, 2, 11) == []
+    assert at(merge, 1, 3, 12) == [1, 2, 3]
+    assert at(merge, 2, 2, 11) == []
+    assert at(merge, 2, 4, 13) == [4]
+    assert merge.counts.resets == 1
+
+
+def test_what_a_slow_connection_repeats_is_no_new_count() -> None:
+    """Its messages are of an earlier time."""
+    merge = Merge()
+    merge.opened(1)
+    merge.opened(2)
+    for number in range(1, 50):
+        at(merge, 1, number, number)
+    assert [at(merge, 2, number, number) for number in range(1, 50)] == [[]] * 49
+    assert merge.counts.resets == 0

@@ -6,6 +6,7 @@ import datetime as dt
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -230,7 +231,7 @@ def test_a_weekly_session_is_due_every_week_at_its_time() -> None:
     plan = [PlannedSession(regime="low_volume", weekday=Weekday.SAT, time=dt.time(2, 0), duration_hours=24)]
     found = windows(plan, parse_time("2026-08-08T12:00:00Z"), parse_time("2026-08-22T00:00:00Z"))
     assert [iso(window.start_us) for window in found] == ["2026-08-08T02:00:00Z", "2026-08-15T02:00:00Z"]
-    assert found[0].session == "20260808T020000Z_btcusdt"
+    assert found[0].session == "20260808T020000Z_low_volume_btcusdt"
 
 
 def test_a_dated_session_is_due_once() -> None:
@@ -270,10 +271,10 @@ def test_a_regime_cannot_lead_out_of_its_folder(name: str) -> None:
 def test_names_of_sessions() -> None:
     """As documented."""
     assert label_of(["BTCUSDT"]) == "btcusdt"
-    assert label_of([f"S{n}" for n in range(10)]) == "s0-plus9"
-    session = session_id(["BTCUSDT", "ETHUSDT"], parse_time("2026-08-03T14:30:00Z"))
+    assert re.fullmatch("s0-plus9-[0-9a-f]{4}", label_of([f"S{n}" for n in range(10)]))
+    session = session_id(["BTCUSDT"], parse_time("2026-08-03T14:30:00Z"), "high_volume")
     folder = SessionFolder.under(Path("/x"), "high_volume", session)
-    assert str(folder.recording) == ("/x/high_volume/20260803T143000Z_btcusdt-plus1/btcusdt-plus1_capture_20260803T143000Z.jsonl.gz")
+    assert str(folder.recording) == ("/x/high_volume/20260803T143000Z_high_volume_btcusdt/btcusdt_capture_20260803T143000Z.jsonl.gz")
 
 
 def test_the_recorder_loads_neither_dagster_nor_polars() -> None:

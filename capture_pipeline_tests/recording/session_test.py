@@ -32,10 +32,11 @@ ONE_CONNECTION = [
 ]
 
 
-def test_a_connection_may_end_in_any_way_without_the_loss_of_an_id(tmp_path: Path) -> None:
+@pytest.mark.parametrize("transport", ["websockets", "picows"])
+def test_a_connection_may_end_in_any_way_without_the_loss_of_an_id(transport: str, tmp_path: Path) -> None:
     """Each fault hits one of two connections while the other is up; in the end no id is missing and each cause is counted."""
     with live(tmp_path) as session:
-        session.start()
+        session.start(CAPTURE_RECORDING_TRANSPORT=transport)
         for fault, parameters in ONE_CONNECTION:
             session.recording()
             victim = session.connections()[0]
@@ -52,6 +53,8 @@ def test_a_connection_may_end_in_any_way_without_the_loss_of_an_id(tmp_path: Pat
         assert causes[Cause.CLOSED] >= 7
         assert causes[Cause.SILENCE] >= 2
         assert causes[Cause.SHUTDOWN] >= 1
+        codes = {event["detail"][:4] for event in session.events("connection_ended")}
+        assert codes >= {"1000", "1001", "1006", "1008", "1011", "1012"}
         assert [audit["clean"] for audit in session.metadata.audits].count(False) == 0
 
 
@@ -64,11 +67,12 @@ def test_a_connection_may_end_in_any_way_without_the_loss_of_an_id(tmp_path: Pat
     ],
     ids=lambda rule: rule["fault"],
 )
-def test_what_comes_twice_out_of_order_or_in_pieces_is_put_right(rule: dict[str, object], tmp_path: Path) -> None:
+@pytest.mark.parametrize("transport", ["websockets", "picows"])
+def test_what_comes_twice_out_of_order_or_in_pieces_is_put_right(transport: str, rule: dict[str, object], tmp_path: Path) -> None:
     """On both connections; nothing is lost and nothing is there twice."""
     with live(tmp_path) as session:
         session.deployment.faults({**rule, "times": "always"})
-        session.start()
+        session.start(CAPTURE_RECORDING_TRANSPORT=transport)
         session.wait(lambda status: status.messages > 300)
         session.finish()
         assert session.deployment.injected() > 3

@@ -92,10 +92,9 @@ def _is_terminated(context: dg.AssetExecutionContext) -> bool:
 
 def _finish(context: dg.AssetExecutionContext, workspace: Workspace, folder: SessionFolder) -> None:
     try:
-        stop(folder, workspace.settings)
         deadline = time.monotonic() + _FINISH_S
-        while not folder.metadata.exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        while stop(folder, workspace.settings) is None and time.monotonic() < deadline:
+            time.sleep(0.2)
     except CaptureError as error:
         context.log.warning(f"could not be finished: {error}")
         return
@@ -106,14 +105,14 @@ def _described(folder: SessionFolder, metadata: SessionMetadata) -> dict[str, An
     figures = metadata.statistics
     numbers = {name: figures[name] for name in ("messages", "gaps", "ids_lost", "duplicates", "reconnects", "duration_s", "uptime_percent")}
     ratios = {name: figures[name] for name in ("gap_ratio_ids", "gap_ratio_events", "gap_ratio_discontinuities")}
-    recording = next(file for file in metadata.files if file.name == folder.recording.name)
+    recording = next((file for file in metadata.files if file.name == folder.recording.name), None)
     return {
         "state": metadata.state,
         "regime": metadata.plan.regime,
         "symbols": ", ".join(metadata.plan.symbols),
         "path": dg.MetadataValue.path(str(folder.recording)),
-        "bytes": recording.bytes,
-        "sha256": recording.sha256,
+        "bytes": recording.bytes if recording else 0,
+        "sha256": recording.sha256 if recording else "there is no recording",
         **numbers,
         **ratios,
         "reconnects_by_cause": dg.MetadataValue.json(figures["reconnects_by_cause"]),

@@ -1,0 +1,94 @@
+"""Recording as fast as messages come: the whole recorder, two connections merged, against the loop that everybody writes first."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from frames_file import write
+from inputs import OUT
+from processes import HERE, OURS, PEERS, Command, Run, Series, Worker
+from report import Finding, ratio
+
+NAME = "recording"
+_MESSAGES = 100_000
+_AVERAGE_PER_S = 39
+_MANY = 500
+_OURS, _PICOWS, _OURS_MANY, _PICOWS_MANY = "ours, websockets", "ours, picows", f"ours, {_MANY} symbols", f"ours, picows, {_MANY} symbols"
+_CRYPTOFEED, _NAIVE = "cryptofeed raw files", "json + gzip.open"
+
+
+def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
+    """Measure, each process on one core, each with a server of its own on the other ones; all in turn.
+
+    Raises:
+        RuntimeError: A process did not record every message.
+    """
+    few, many = _ensure(100), _ensure(_MANY)
+    work = OUT / "work" / "recording"
+    work.mkdir(parents=True, exist_ok=True)
+    commands: dict[str, tuple[Command, str, int]] = {
+        _OURS: ((OURS, "worker_recording.py", 100, _MESSAGES, "websockets", work), few, 2),
+        _PICOWS: ((OURS, "worker_recording.py", 100, _MESSAGES, "picows", work), few, 2),
+        _CRYPTOFEED: ((PEERS, "peer_cryptofeed.py", _MESSAGES, work), few, 1),
+        _NAIVE: ((PEERS, "peer_naive_recorder.py", _MESSAGES, work), few, 1),
+        _OURS_MANY: ((OURS, "worker_recording.py", _MANY, _MESSAGES, "websockets", work), many, 2),
+        _PICOWS_MANY: ((OURS, "worker_recording.py", _MANY, _MESSAGES, "picows", work), many, 2),
+    }
+    series = _in_turn(commands, repeats)
+    if {run.rows for each in series.values() for run in each.runs} != {_MESSAGES}:
+        raise RuntimeError("a process did not record every message")
+    return _findings(series), list(series.values())
+
+
+def _findings(series: Mapping[str, Series]) -> list[Finding]:
+    ours, picows, naive, cryptofeed = (series[name] for name in (_OURS, _PICOWS, _NAIVE, _CRYPTOFEED))
+    told = [
+        ratio(NAME, "two connections merged, books followed: times as fast as json + gzip.open of one", naive, ours, least=10),
+        ratio(NAME, "… in CPU time", naive, ours, of="cpu_s"),
+        ratio(NAME, "… by picows", naive, picows),
+        ratio(NAME, "… against cryptofeed's raw files of one connection", cryptofeed, ours),
+        ratio(NAME, "… by picows", cryptofeed, picows),
+    ]
+    for name, each in series.items():
+        connections = 1 if name in {_NAIVE, _CRYPTOFEED} else 2
+        least = _MANY * _AVERAGE_PER_S / 1000 if name == _PICOWS_MANY else None
+        recorded, middle = (_MESSAGES / 1000 / seconds for seconds in (each.least("wall_s"), each.middle("wall_s")))
+        told.append(Finding(NAME, f"{name}: recorded, of {connections} times as many received", recorded, "k/s", least, median=middle))
+    for name, each in series.items():
+        least_cpu, middle = (seconds * 1e6 / _MESSAGES for seconds in (each.least("cpu_s"), each.middle("cpu_s")))
+        told.append(Finding(NAME, f"{name}: CPU for a million recorded", least_cpu, "s", median=middle))
+    return told
+
+
+def _ensure(symbols: int) -> str:
+    path = OUT / f"frames_{symbols}_{_MESSAGES}.bin"
+    if not path.is_file():
+        write(path, symbols, _MESSAGES)
+    return str(path)
+
+
+def _in_turn(commands: Mapping[str, tuple[Command, str, int]], repeats: int) -> dict[str, Series]:
+    """Ask each process in turn; each time it is told the port of a fresh server."""
+    series = {name: Series(name) for name in commands}
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(_pinned(command)) for name, (command, _, _) in commands.items()}
+        for _ in range(repeats):
+            for name, (_, frames, connections) in commands.items():
+                series[name].runs.append(_run(workers[name], frames, connections))
+    return series
+
+
+def _pinned(command: Command) -> Worker:
+    python, script, *arguments = command
+    return Worker("taskset", "-c", "0", str(python), HERE / str(script), *arguments)
+
+
+def _run(worker: Worker, frames: str, connections: int) -> Run:
+    server = [sys.executable, str(HERE / "frames_server.py"), frames, str(connections)]
+    with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdout is None:
+            raise TypeError(server)
+        return worker.ask(int(process.stdout.readline()))

@@ -1,0 +1,38 @@
+"""Peer: the recorder that everybody writes first. One connection, nothing merged, no ids looked at, no book, no fsync; gzip as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import sys
+import time
+from pathlib import Path
+
+import websockets
+from stopwatch import serve
+
+
+def main() -> None:
+    """Serve; each line of input is the port of a server that waits for one connection."""
+    messages, target = int(sys.argv[1]), Path(sys.argv[2]) / "naive.jsonl.gz"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    serve(lambda port: asyncio.run(_recorded(port, messages, target)))
+
+
+async def _recorded(port: int, messages: int, target: Path) -> int:
+    count = 0
+    async with websockets.connect(f"ws://127.0.0.1:{port}/stream?streams=all", compression=None, ping_interval=None) as socket:
+        with gzip.open(target, "wt") as file:
+            async for text in socket:
+                message = json.loads(text)
+                message["capture_ns"] = time.time_ns()
+                file.write(json.dumps(message) + "\n")
+                count += 1
+                if count == messages:
+                    break
+    return count
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Bytes that come twice: found without a second look, and counted as the merge would count them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture_pipeline.recording.echoes import _GENERATION, Echoes
+from capture_pipeline.recording.merge import Merge, Message
+
+
+def message(number: int, connection: int = 1) -> Message:
+    return Message(number, number, "a@trade", b"%d" % number, 0, connection)
+
+
+def test_an_echo_is_known_once() -> None:
+    """With two connections no third one comes; one that does takes the long way."""
+    echoes = Echoes()
+    one = message(7)
+    echoes.remember(one)
+    assert echoes.known(b"7") is one
+    assert echoes.known(b"7") is None
+    assert echoes.known(b"8") is None
+
+
+def test_what_lies_far_back_is_forgotten() -> None:
+    """A connection that is gone would otherwise leave everything behind."""
+    echoes = Echoes()
+    for number in range(10 * _GENERATION):
+        echoes.remember(message(number))
+    assert len(echoes._young) + len(echoes._old) <= 2 * _GENERATION
+    assert echoes.known(b"%d" % (9 * _GENERATION)) is not None
+    assert echoes.known(b"0") is None
+
+
+@given(st.lists(st.tuples(st.integers(1, 2), st.integers(0, 30)), max_size=80))
+def test_an_echo_does_what_the_whole_way_would_do(arrivals: list[tuple[int, int]]) -> None:
+    """The same messages pass, and every count is the same, in whatever order two connections bring them."""
+    plain, short, echoes = Merge(), Merge(), Echoes()
+    for merge in (plain, short):
+        merge.opened(1)
+        merge.opened(2)
+    for now, (connection, number) in enumerate(arrivals):
+        one = message(number, connection)
+        one.received_ns = now
+        passed = plain.offer(one)
+        known = echoes.known(one.raw)
+        if known is not None:
+            short.repeated(known, connection)
+            assert not passed
+            continue
+        found = short.offer(one)
+        assert list(found) == list(passed)
+        for each in found:
+            echoes.remember(each)
+    assert asdict(plain.counts) == asdict(short.counts)
+    assert list(plain.finish(10**12)) == list(short.finish(10**12))
+    assert asdict(plain.counts) == asdict(short.counts)

@@ -1,0 +1,38 @@
+"""The sandbox exchange as a process of its own, so that it competes with a recorder for nothing but the machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from capture_pipeline_tests.deployment import NOW, Deployment
+
+_ANSWERS = "The sandbox answers at "
+_START = "from capture_pipeline.cli.main import main; main()"
+
+
+@contextmanager
+def exchange(root: Path, config: dict[str, Any]) -> Iterator[Deployment]:
+    """Serve a market from a process, and point a deployment at it.
+
+    Args:
+        root: Where settings and the deployment's lake go.
+        config: Settings of the sandbox.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    settings = root / "sandbox.yaml"
+    settings.write_text(json.dumps({"now": NOW, **config}))  # JSON is YAML
+    command = [sys.executable, "-c", _START, "sandbox", "serve", "--port", "0", "--config", str(settings)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            told = process.stdout.readline()
+            assert told.startswith(_ANSWERS), told
+            yield Deployment(told.removeprefix(_ANSWERS).split()[0], root / "lake")
+        finally:
+            process.kill()

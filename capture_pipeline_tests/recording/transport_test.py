@@ -1,0 +1,148 @@
+"""What carries messages: frames cut out of bytes, the library that the settings name, and what the libraries say of an end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+
+from capture_pipeline.errors import ConfigError
+from capture_pipeline.recording.connection import Connection
+from capture_pipeline.recording.connection_picows import PicowsConnection
+from capture_pipeline.recording.frames import FrameCutter
+from capture_pipeline.recording.models import Cause
+from capture_pipeline.recording.transport import connection_of
+
+MOST = 70_000
+KINDS = [Connection, PicowsConnection]
+
+
+def framed(opcode: Opcode, payload: bytes, *, fin: bool = True, mask: bool = False) -> bytes:
+    return Frame(opcode, payload, fin=fin).serialize(mask=mask)
+
+
+def cut(data: bytes, sizes: list[int]) -> tuple[list[bytes], bytes, bool]:
+    """Messages, what was passed on, and whether it gave up, of bytes that come in pieces of these sizes, again and again."""
+    messages: list[bytes] = []
+    passed: list[bytes] = []
+    cutter = FrameCutter(messages.append, passed.append, MOST)
+    for wish in itertools.cycle(sizes):
+        size = max(wish, len(data) // 100)
+        cutter.feed(data[:size])
+        data = data[size:]
+        if not data:
+            break
+    return messages, b"".join(passed), cutter.gave_up
+
+
+payloads = st.one_of(st.binary(max_size=300), st.integers(65_500, 65_600).map(lambda size: b"x" * size))
+
+
+@given(
+    st.lists(st.tuples(payloads, st.integers(1, 4), st.booleans()), max_size=6), st.lists(st.integers(1, 70_000), min_size=1, max_size=5)
+)
+def test_messages_come_out_as_they_went_in_however_the_bytes_come(sent: list[tuple[bytes, int, bool]], sizes: list[int]) -> None:
+    """In one frame or several, with pings between the frames of one message; control frames are passed on whole."""
+    data, controls = b"", b""
+    for payload, pieces, pinged in sent:
+        step = max(1, -(-len(payload) // pieces))
+        parts = [payload[at : at + step] for at in range(0, len(payload), step)] or [b""]
+        for number, part in enumerate(parts):
+            data += framed(Opcode.CONT if number else Opcode.TEXT, part, fin=number == len(parts) - 1)
+            if pinged:
+                controls += framed(Opcode.PING, b"beat")
+                data += framed(Opcode.PING, b"beat")
+    assert cut(data, sizes) == ([payload for payload, _, _ in sent], controls, False)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        framed(Opcode.TEXT, b"masked", mask=True),
+        framed(Opcode.CONT, b"continues nothing"),
+        framed(Opcode.TEXT, b"x" * (MOST + 1)),
+        b"\xc1\x02ab",
+        b"\x83\x02ab",
+        b"\x81\xff" + b"\xff" * 8,
+        framed(Opcode.TEXT, b"begins", fin=False) + framed(Opcode.TEXT, b"begins again"),
+        framed(Opcode.TEXT, b"y" * MOST, fin=False) + framed(Opcode.CONT, b"more"),
+    ],
+    ids=["masked", "stray continuation", "too long", "extension bit", "unknown kind", "endless", "nested", "too long in pieces"],
+)
+def test_what_is_not_in_order_is_left_to_the_library(bad: bytes) -> None:
+    """It gets that frame and all that follows; messages before it came through."""
+    before, after = framed(Opcode.TEXT, b"good"), framed(Opcode.TEXT, b"never")
+    messages, passed, gave_up = cut(before + bad + after, [len(before + bad + after)])
+    assert (messages, gave_up) == ([b"good"], True)
+    assert passed.endswith(after)
+    assert bad.endswith(passed.removesuffix(after))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"HTTP/1.1 429 Too Many\r\nContent-Length: 0\r\n\r\n", "429"),
+        (b"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", ""),
+        (b"no HTTP at all\r\n\r\n", ""),
+        (b"", ""),
+    ],
+    ids=["429", "redirect", "no http", "nothing"],
+)
+def test_a_refusal_is_an_end_with_its_reason(kind: type[Connection], answer: bytes, told: str) -> None:
+    """Nothing is raised, and no connection was open."""
+
+    async def refused() -> Connection:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            await writer.drain()
+            writer.close()
+
+        connection = kind(1, 0, lambda *_: None)
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            await asyncio.wait_for(connection.run(f"ws://127.0.0.1:{port}/stream", lambda _: None), 20)
+        return connection
+
+    connection = asyncio.run(refused())
+    assert (connection.cause, connection.opened_s) == (Cause.CLOSED, None)
+    assert told in connection.detail
+    assert connection.detail
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bug_behind_a_connection_is_raised_and_not_swallowed(kind: type[Connection]) -> None:
+    """An event loop would log it and go on without the messages."""
+    from websockets.asyncio.server import ServerConnection, serve  # noqa: PLC0415
+
+    async def talk(socket: ServerConnection) -> None:
+        await socket.send("{}")
+        await socket.wait_closed()
+
+    def fail(_: int, message: bytes) -> None:
+        raise LookupError(message)
+
+    async def main() -> None:
+        async with serve(talk, "127.0.0.1", 0) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            await asyncio.wait_for(kind(1, 0, fail).run(f"ws://127.0.0.1:{port}/", lambda _: None), 20)
+
+    with pytest.raises(LookupError):
+        asyncio.run(main())
+
+
+def test_picows_is_asked_for_by_name_and_its_absence_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, before anything is recorded."""
+    assert connection_of("websockets") is Connection
+    assert connection_of("picows") is PicowsConnection
+    monkeypatch.delitem(sys.modules, "capture_pipeline.recording.connection_picows")
+    monkeypatch.setitem(sys.modules, "picows", None)
+    with pytest.raises(ConfigError, match="not installed") as refused:
+        connection_of("picows")
+    assert "capture-pipeline[fast]" in str(refused.value.remedy)
