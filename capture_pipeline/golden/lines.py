@@ -1,6 +1,7 @@
 """Lines of a recording of which only the ids are read: a block at once where all is usual, one by one and exactly where it is not.
 
-Usual is the line form, byte for byte, with an object as data. A regular expression sees to the form, the decoder to the JSON inside.
+Usual is the line form, byte for byte, with an object as data that holds no other object, so that nothing can follow it. A regular expression
+sees to the form, the decoder to the JSON inside.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import msgspec
 
 from capture_pipeline.binance.streams import StreamKind, kind_of
 
-_USUAL = re.compile(rb'(?:\{"capture_ns":[0-9]+,"stream":"[^"\\\n]+","data":\{.*\}\}\n)*+')
+_USUAL = re.compile(rb'(?:\{"capture_ns":[0-9]+,"stream":"[^"\\\n]+","data":\{[^}\n]*+\}\}\n)*+')
 _HEAD = re.compile(rb'\{"capture_ns":(0|[1-9][0-9]{0,18}),"stream":"([^"\\\n]+)","data":')
 _BLANK = b" \t\r"
 _WITH_IDS = frozenset({StreamKind.TRADE, StreamKind.DEPTH, StreamKind.SNAPSHOT})

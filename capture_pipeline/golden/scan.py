@@ -6,7 +6,6 @@ so that two processes read a long one (`scan_halves`).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from capture_pipeline.quality.continuity import Track
 MOST_SHOWN = 5
 MOST_BREAKS = 100_000
 """Places of missing ids that are kept a stream; the counts go on."""
-_AGAIN = re.compile(rb'\}[ \t\r]*,[ \t\r]*"(?:(?:capture_ns|stream|data)"|[a-z_]*\\)')
 """What a key of the top level that stands twice looks like, spelled out or escaped; data may hold it too."""
 
 
@@ -173,7 +171,7 @@ class Scan:
     def block(self, block: bytes) -> None:
         """Count the lines of a block."""
         lines = usual_lines(block)
-        if lines is None or _doubtful(block, len(lines)):
+        if lines is None or not _is_text(block):
             self._one_by_one(block)
         else:
             self._count(lines)
@@ -274,17 +272,15 @@ class Scan:
             self.disorder_shown.append(f"line {number:,}: {stamp} after {before}")
 
 
-def _doubtful(block: bytes, lines: int) -> bool:
-    """Whether usual lines may hold what their decoder skips or takes the last of: bytes that are no UTF-8, a key of theirs twice.
-
-    A usual line ends with two braces. One that has no other ends its data there, and nothing of the line can follow.
-    """
-    if not block.isascii():
-        try:
-            block.decode()
-        except UnicodeDecodeError:
-            return True
-    return block.count(b"}") != 2 * lines and _AGAIN.search(block) is not None
+def _is_text(block: bytes) -> bool:
+    """Whether a block is UTF-8 throughout, also where its decoder skips."""
+    if block.isascii():
+        return True
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def scan_part(path: Path, start: int = 0, end: int | None = None) -> Scan:

@@ -1,8 +1,8 @@
 """Where the tables of golden samples lie, what was made of which recording, and how they are read.
 
-lake/golden_trades/session=20260803T143000Z_btcusdt/symbol=BTCUSDT/hour=2026-08-03T14/trades.parquet
+lake/golden_trades/session=20260803T143000Z_high_volume_btcusdt/symbol=BTCUSDT/hour=2026-08-03T14/trades.parquet
 lake/golden_depth/…/depth.parquet  lake/golden_snapshots/…/snapshots.parquet
-lake/golden_manifests/session=20260803T143000Z_btcusdt/manifest.json      written last: readers trust only what it lists
+lake/golden_manifests/session=20260803T143000Z_high_volume_btcusdt/manifest.json      written last: readers trust only what it lists
 """
 
 from __future__ import annotations
