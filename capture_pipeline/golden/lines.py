@@ -1,7 +1,7 @@
 """Lines of a recording of which only the ids are read: a block at once where all is usual, one by one and exactly where it is not.
 
-Usual is the line form, byte for byte, with an object as data that holds no other object, so that nothing can follow it. A regular expression
-sees to the form, the decoder to the JSON inside.
+Usual is the line form, byte for byte, with an object as data that holds no other object, so that nothing can follow it. A regular
+expression sees to the form, the decoder to the JSON inside.
 """
 
 from __future__ import annotations
