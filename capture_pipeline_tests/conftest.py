@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,21 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in [name for name in os.environ if name.startswith("CAPTURE_")]:
         monkeypatch.delenv(name)
+
+
+_WARM_UP = {
+    "klines": "from capture_pipeline_tests.kernels import klines as warm_up; warm_up()",
+    "streams": "from capture_pipeline_tests.kernels import streams as warm_up; warm_up()",
+}
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the kernels before workers begin: otherwise each of them compiles, all at the same time. Afterwards they are cached."""
+    if hasattr(session.config, "workerinput") or not getattr(session.config.option, "numprocesses", None):
+        return
+    root = Path(__file__).resolve().parents[1]
+    for process in [subprocess.Popen([sys.executable, "-c", code], cwd=root) for code in _WARM_UP.values()]:
+        process.wait()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from capture_pipeline.golden.gates import BLOCKING, CHECKS
 from capture_pipeline.klines import check
 from capture_pipeline.klines.check import gate_specs
 from capture_pipeline.quality.gates import Severity
@@ -32,9 +33,12 @@ def steps(result: dg.ExecuteInProcessResult) -> set[str]:
 
 
 def test_there_is_one_check_a_gate(definitions: dg.Definitions) -> None:
-    """Gates and checks have the same names, tables and descriptions; the bars' gates block, the others do not."""
+    """Gates and checks have the same names, tables and descriptions; the bars' gates block, the others do not. Sessions have their own."""
     graph = definitions.resolve_asset_graph()
-    checks = {check_key: graph.get_check_spec(check_key) for check_key in graph.asset_check_keys}
+    every = {check_key: graph.get_check_spec(check_key) for check_key in graph.asset_check_keys}
+    assert {key.name: spec.description for key, spec in every.items() if key.asset_key.path == ["golden_samples"]} == CHECKS
+    assert {key.name for key, spec in every.items() if spec.blocking and key.asset_key.path == ["golden_samples"]} == BLOCKING
+    checks = {key: spec for key, spec in every.items() if key.asset_key.path[0] not in {"golden_samples", "next_day_proof"}}
     gates = {dg.AssetCheckKey(dg.AssetKey(gate.table), gate.name): gate for gate in gate_specs()}
     assert set(checks) == set(gates)
     for check_key, spec in checks.items():

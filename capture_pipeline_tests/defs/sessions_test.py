@@ -94,7 +94,7 @@ def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Sta
 
 def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: Stage, tmp_path: Path) -> None:
     """Kill -9 of the run's process: the same recorder goes on, the sensor asks again, and one file comes of it."""
-    planned(stage, 25).look("session_sensor")
+    planned(stage, 15).look("session_sensor")
     folder = session_of(stage)
     home = tmp_path / "home"
     home.mkdir()
@@ -126,7 +126,7 @@ def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: St
 
 def test_a_recorder_that_dies_is_started_again_into_the_same_file(stage: Stage) -> None:
     """Within seconds, by the run that follows it; what was lost in between is in the ledger."""
-    planned(stage, 14).look("session_sensor")
+    planned(stage, 10).look("session_sensor")
     folder = session_of(stage)
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
     killer = subprocess.Popen([sys.executable, "-c", _KILLER, str(folder.path)])

@@ -14,11 +14,11 @@ import requests
 from capture_pipeline.recording.lock import holder_of
 from capture_pipeline.recording.models import Cause
 from capture_pipeline.recording.session import open_sessions, prepare, sessions_root, stop
-from capture_pipeline_tests.recording.live import live
+from capture_pipeline_tests.recording.live import Live, live
 
 pytestmark = pytest.mark.slow
 
-ONE_CONNECTION = [
+ONE_CONNECTION: list[tuple[str, dict[str, int]]] = [
     ("ws_cut", {}),
     ("ws_reset", {}),
     ("ws_close", {"code": 1000}),
@@ -32,20 +32,11 @@ ONE_CONNECTION = [
 ]
 
 
-@pytest.mark.parametrize("transport", ["websockets", "picows"])
-def test_a_connection_may_end_in_any_way_without_the_loss_of_an_id(transport: str, tmp_path: Path) -> None:
+def test_a_connection_may_end_in_any_way_without_the_loss_of_an_id(tmp_path: Path) -> None:
     """Each fault hits one of two connections while the other is up; in the end no id is missing and each cause is counted."""
     with live(tmp_path) as session:
-        session.start(CAPTURE_RECORDING_TRANSPORT=transport)
-        for fault, parameters in ONE_CONNECTION:
-            session.recording()
-            victim = session.connections()[0]
-            session.hit(fault, victim, **parameters)
-            deadline = time.monotonic() + 20
-            while victim in session.connections():
-                assert time.monotonic() < deadline, fault
-                time.sleep(0.05)
-        session.recording()
+        session.start()
+        _hit_by_each(session, ONE_CONNECTION)
         ranges = session.finish()
         assert not session.gaps
         assert min(len(found) for found in ranges.values()) > 100
@@ -56,6 +47,30 @@ def test_a_connection_may_end_in_any_way_without_the_loss_of_an_id(transport: st
         codes = {event["detail"][:4] for event in session.events("connection_ended")}
         assert codes >= {"1000", "1001", "1006", "1008", "1011", "1012"}
         assert [audit["clean"] for audit in session.metadata.audits].count(False) == 0
+
+
+def test_the_other_transport_loses_no_id_either(tmp_path: Path) -> None:
+    """A cut, a close and silence on picows."""
+    with live(tmp_path) as session:
+        session.start(CAPTURE_RECORDING_TRANSPORT="picows")
+        _hit_by_each(session, [ONE_CONNECTION[0], ONE_CONNECTION[6], ONE_CONNECTION[8]])
+        session.finish()
+        assert not session.gaps
+        codes = {event["detail"][:4] for event in session.events("connection_ended")}
+        assert codes >= {"1006", "1012"}
+
+
+def _hit_by_each(session: Live, faults: list[tuple[str, dict[str, int]]]) -> None:
+    """Inject faults one after the other, each into the older connection once both deliver."""
+    for fault, parameters in faults:
+        session.recording()
+        victim = session.connections()[0]
+        session.hit(fault, victim, **parameters)
+        deadline = time.monotonic() + 20
+        while victim in session.connections():
+            assert time.monotonic() < deadline, fault
+            time.sleep(0.05)
+    session.recording()
 
 
 @pytest.mark.parametrize(
