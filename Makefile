@@ -6,7 +6,7 @@ TESTS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check ui bench accelerated-day memory-over-time lock clean
+.PHONY: help setup demo test check ui bench crash-matrix accelerated-day memory-over-time lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ ui: setup ## Open Dagster at http://127.0.0.1:3000; DEMO=1 shows the demo's data
 
 bench: setup .venv-bench/.ready ## Measure speed and memory against what users do today
 	@$(BIN)/python benchmarks/run.py
+
+crash-matrix: setup ## End a small session at each of its system calls, and take it up again each time
+	@CRASH_MATRIX=all $(BIN)/python -m pytest -q -s --no-cov capture_pipeline_tests/recording/crash_matrix_test.py
 
 accelerated-day: setup ## Record a day of the sandbox's market in minutes, twice, hit again and again; every id accounted for
 	@$(BIN)/python -m capture_pipeline_tests.recording.accelerated_day $(ARGS)

@@ -124,6 +124,24 @@ def test_what_is_lost_with_both_connections_stands_in_the_ledger(tmp_path: Path)
         assert session.metadata.statistics["ids_lost"] == sum(gap.ids_lost for gap in session.gaps)
 
 
+def test_a_quiet_market_costs_no_id(tmp_path: Path) -> None:
+    """All connections are silent: none is let go before its successor delivers, so that the first message after the quiet is there."""
+    with live(tmp_path) as session:
+        session.start()
+        session.recording()
+        session.deployment.clock(speed=0)
+        deadline = time.monotonic() + 30
+        while max(session.connections()) < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        before = session.status()
+        assert before is not None
+        session.deployment.clock(speed=20)
+        session.wait(lambda status: status.messages > before.messages + 200)
+        session.finish()
+        assert not session.gaps
+
+
 def test_killed_twice_and_resumed_it_is_one_file(tmp_path: Path) -> None:
     """Kill -9 and start again, as the same command does; the time between is in the ledger."""
     with live(tmp_path) as session:
