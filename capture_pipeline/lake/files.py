@@ -20,7 +20,20 @@ from pydantic import BaseModel, ValidationError
 from capture_pipeline.errors import Busy, LakeError, StorageError
 
 M = TypeVar("M", bound=BaseModel)
-_STORAGE_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENODEV}
+_STORAGE_ERRNO = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EROFS,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.ENODEV,
+    errno.ESTALE,
+    errno.EMFILE,
+    errno.ENFILE,
+}
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ class Connection:
     async def run(self, url: str, on_open: Callable[[Connection], None]) -> None:
         """Receive until the end; `cause` and `detail` then say why. Raises nothing that a network can cause."""
         try:
-            async with connect(
+            async with _Connect(
                 url,
                 create_connection=_Socket,
                 compression=None,
@@ -134,6 +134,14 @@ class Connection:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 await self._socket.close()
+
+
+class _Connect(connect):
+    """Follows no redirect: what is recorded comes from the configured host or not at all."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Raise what the host answered."""
+        return exc
 
 
 class _Socket(ClientConnection):

@@ -97,7 +97,12 @@ class Follower:
         return {symbol: str(book.state) for symbol, book in self._books.items()}
 
     def _audit(self, symbol: str, snapshot: DepthSnapshot) -> bool:
-        audit = self._books[symbol].audit(snapshot)
+        try:
+            audit = self._books[symbol].audit(snapshot)
+        except MalformedData:
+            self.malformed += 1
+            self._audits.discard(symbol)
+            return False
         if audit.outcome is AuditOutcome.AHEAD:
             # The snapshot is ahead of the diffs; they are on their way.
             self._ahead[symbol] = snapshot

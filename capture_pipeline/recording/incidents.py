@@ -13,6 +13,8 @@ from capture_pipeline.recording.events import EventLog
 from capture_pipeline.recording.ledger import Outage
 from capture_pipeline.recording.models import ENDED_BY, Cause
 
+_MOST_REJECTED = 1000
+
 
 class Incidents:
     """Tells events, counts and outages of what it hears of."""
@@ -58,8 +60,10 @@ class Incidents:
         self._events.write(self._capture.clock.now_ns(), "serverShutdown", connection=number)
 
     def rejected(self, reason: str, raw_base64: str) -> None:
-        """A message could not become a line; it is kept here."""
+        """A message could not become a line; the first of them are kept here, for a changed exchange would send millions."""
         self._count("rejected_messages")
+        if self._capture.counts["rejected_messages"] > _MOST_REJECTED:
+            return
         self._events.write(self._capture.clock.now_ns(), "rejected_message", reason=reason, base64=raw_base64)
 
     def begin(self) -> None:

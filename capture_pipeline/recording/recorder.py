@@ -25,7 +25,7 @@ from capture_pipeline.recording.incidents import Incidents
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import Checkpoint, Gap, SessionPlan
-from capture_pipeline.recording.resume import Resumed
+from capture_pipeline.recording.resume import Resumed, read_gaps
 from capture_pipeline.recording.side import Side
 from capture_pipeline.recording.status import (
     ConnectionStatus,
@@ -91,6 +91,7 @@ class Recorder:
         self._end = asyncio.Event()
         self._incidents = Incidents(self.capture, self._events, lambda: len(self._supervisor.live), self._end.is_set)
         self._side = Side(setup.rest, settings, self.capture, self.follower, self._events)
+        self._side.take_up(read_gaps(setup.folder.gaps))
         self._side.audits += resumed.checkpoint.audits
         self._side.clock_samples += resumed.checkpoint.clock
         self._supervisor = Supervisor(

@@ -86,7 +86,15 @@ def new_plan(
 def open_sessions(root: Path, regime: str, symbols: list[str]) -> list[SessionFolder]:
     """Unfinished sessions of these symbols in a regime, oldest first."""
     folders = [SessionFolder(path) for path in sorted((root / valid_regime(regime)).glob(f"*_{label_of(symbols)}"))]
-    return [folder for folder in folders if folder.plan.exists() and not folder.metadata.exists() and plan_of(folder).symbols == symbols]
+    return [folder for folder in folders if not folder.metadata.exists() and (plan := known_plan(folder)) and plan.symbols == symbols]
+
+
+def known_plan(folder: SessionFolder) -> SessionPlan | None:
+    """The plan of a session, None where there is none that can be read: such a folder is left alone and stops nobody else."""
+    try:
+        return read_model(folder.plan, SessionPlan)
+    except LakeError:
+        return None
 
 
 def plan_of(folder: SessionFolder) -> SessionPlan:

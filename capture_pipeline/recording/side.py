@@ -25,7 +25,7 @@ from capture_pipeline.recording.refill import refill
 T = TypeVar("T")
 _LOOK_S = 0.1
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
-_REFILL_AFTER_S = 3.0
+_REFILL_AFTER_S, _LONGEST_REFILL_S = 3.0, 300.0
 
 
 class Side:
@@ -61,6 +61,10 @@ class Side:
             self._refills.append(gap)
         else:
             self._follower.invalidate(gap.stream)
+
+    def take_up(self, gaps: list[Gap]) -> None:
+        """Ask for what an earlier process did not get to ask for."""
+        self._refills += [gap for gap in gaps if gap.recoverable and gap.filled_by is None]
 
     async def _snapshots(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -127,11 +131,14 @@ class Side:
         self._events.write(after, "clock_sample", **{key: sample[key] for key in ("offset_ms", "round_trip_ms")})
 
     async def _refill_forever(self, refilled_file: Path) -> None:
+        wait = _REFILL_AFTER_S
         while True:
-            await asyncio.sleep(_REFILL_AFTER_S)
+            await asyncio.sleep(wait)
             pending, self._refills = self._refills, []
             for gap in pending:
                 await self._refill(gap, refilled_file)
+            # What failed is asked for again, ever more rarely.
+            wait = min(2 * wait, _LONGEST_REFILL_S) if self._refills else _REFILL_AFTER_S
 
     async def _refill(self, gap: Gap, refilled_file: Path) -> None:
         try:

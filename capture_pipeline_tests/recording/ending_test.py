@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import signal
@@ -10,12 +11,14 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import ConfigError
+from capture_pipeline.recording.connection import Connection
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.lock import holder_of, holding
 from capture_pipeline.recording.members import member_of
@@ -200,3 +203,37 @@ def test_a_metrics_port_that_is_taken_is_told_and_the_session_recorded(tmp_path:
             session.recording()
             session.finish()
             assert session.events("metrics_failed")
+
+
+def test_a_plan_that_is_damaged_stops_no_other_session(folder: SessionFolder, settings: Settings) -> None:
+    """It is left alone."""
+    folder.plan.write_text("{")
+    again = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
+    assert again != folder
+    assert folder.plan.read_text() == "{"
+
+
+class _Elsewhere(BaseHTTPRequestHandler):
+    """Sends everybody to another host."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Redirect."""
+        self.send_response(302)
+        self.send_header("Location", "ws://localhost:1/stream")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Say nothing."""
+
+
+def test_a_redirect_of_a_stream_is_not_followed() -> None:
+    """What is recorded comes from the configured host or not at all."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        connection = Connection(1, 0, lambda *_: None)
+        asyncio.run(connection.run(f"ws://127.0.0.1:{server.server_address[1]}/stream", lambda _: None))
+        server.shutdown()
+    assert connection.detail == "refused with HTTP 302"

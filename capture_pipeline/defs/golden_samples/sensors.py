@@ -11,7 +11,7 @@ from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import make_folder, publish_model
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.planning import Window, windows
-from capture_pipeline.recording.session import all_sessions, new_plan, plan_of
+from capture_pipeline.recording.session import all_sessions, known_plan, new_plan
 
 ATTEMPTS = 200
 """Runs asked for one session; each attaches to what the last one left."""
@@ -39,7 +39,11 @@ def session_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourcePa
     try:
         for window in windows(workspace.settings.sessions, now_us, now_us + 1):
             _prepare(workspace, window)
-        wanted = [folder for folder in all_sessions(root(workspace)) if not folder.metadata.exists() and plan_of(folder).planned]
+        wanted = [
+            folder
+            for folder in all_sessions(root(workspace))
+            if not folder.metadata.exists() and (plan := known_plan(folder)) and plan.planned
+        ]
     except CaptureError as error:
         return dg.SkipReason(f"cannot be decided now: {error}")
     runs = [request for folder in wanted if (request := _request(context.instance, folder)) is not None]
