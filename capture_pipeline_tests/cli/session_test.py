@@ -1,0 +1,134 @@
+"""`capture session …` and `capture preflight`, in this process, against the sandbox's streams."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from click.testing import CliRunner, Result
+
+from capture_pipeline.cli.main import main
+from capture_pipeline.recording.models import SessionMetadata
+from capture_pipeline.recording.session import all_sessions, new_plan, prepare, sessions_root
+from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.recording.live import BUSY, QUICK
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def exchange(tmp_path: Path) -> Iterator[Deployment]:
+    """A deployment whose market runs twenty times as fast as real time."""
+    with deployed(tmp_path / "data", {"frozen": False, "speed": 20, "symbols": [BUSY]}) as deployment:
+        yield deployment
+
+
+def capture(deployment: Deployment, *arguments: str, **environment: str) -> Result:
+    """Run a command."""
+    return CliRunner().invoke(main, list(arguments), env=deployment.environment(**QUICK, **environment), catch_exceptions=False)
+
+
+def test_a_session_is_started_listed_shown_and_validated(exchange: Deployment) -> None:
+    """Ids are missing on the way: the book is synchronised again, lost trades come back, and the end says what there is."""
+    drop = {"fault": "ws_drop", "times": 2, "after": 60}
+    exchange.faults({**drop, "match": {"stream": "*@depth*"}}, {**drop, "match": {"stream": "*@trade"}})
+    started = capture(exchange, "session", "start", "--symbol", "btcusdt", "--duration", "9s", "--regime", "custom")
+    assert started.exit_code == 0, started.output
+    assert "complete:" in started.stdout
+    folder = all_sessions(sessions_root(exchange.workspace.settings))[0]
+    metadata = SessionMetadata.model_validate_json(folder.metadata.read_bytes())
+    assert metadata.statistics["gaps"] == 2
+    assert [audit["clean"] for audit in metadata.audits] == [True] * len(metadata.audits)
+    listed = json.loads(capture(exchange, "session", "list", "--json").stdout)
+    assert [(row["session"], row["state"], row["gaps"]) for row in listed] == [(folder.session, "complete", 2)]
+    assert folder.session in capture(exchange, "session", "list").stdout
+    shown = capture(exchange, "session", "status", folder.session)
+    assert shown.exit_code == 0
+    assert "BTCUSDT synced" in shown.output
+    report = capture(exchange, "validate", str(folder.path), "--json")
+    checks = {check["name"]: check["verdict"] for check in json.loads(report.stdout)["checks"]}
+    assert (report.exit_code, checks["ledger"], checks["streams"], checks["disk"]) == (1, "PASS", "PASS", "PASS")
+
+
+def test_a_session_at_work_is_stopped_from_elsewhere(exchange: Deployment) -> None:
+    """The request stands in a file, so that it is heard whatever becomes of a signal."""
+
+    def stop_soon() -> None:
+        root = sessions_root(exchange.workspace.settings)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            folders = [folder for folder in all_sessions(root) if folder.growing.exists() and folder.growing.stat().st_size > 20_000]
+            if folders:
+                folders[0].ending.write_text('{"state": "interrupted"}')
+                return
+            time.sleep(0.05)
+
+    stopper = threading.Thread(target=stop_soon)
+    stopper.start()
+    started = capture(exchange, "session", "start", "--duration", "10m")
+    stopper.join()
+    assert started.exit_code == 0, started.output
+    assert "interrupted:" in started.stdout
+
+
+def test_what_was_left_is_finished_by_stop(exchange: Deployment) -> None:
+    """Nothing was ever recorded of it: it ends as empty and is in nobody's way."""
+    settings = exchange.workspace.settings
+    folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 600))
+    open_ones = json.loads(capture(exchange, "session", "status", "--json").stdout)
+    assert [(one["session"], one["state"]) for one in open_ones] == [(folder.session, "interrupted")]
+    done = capture(exchange, "session", "stop", folder.session)
+    assert (done.exit_code, str(folder.metadata) in done.stdout) == (0, True)
+    assert "No session is open" in capture(exchange, "session", "status").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "told"),
+    [
+        (["session", "start", "--duration", "9x"], {}, "is no length of time"),
+        (["session", "start", "--symbol", "btc/usdt"], {}, "is not a symbol"),
+        (["session", "start", "--regime", "../x"], {}, "is no regime"),
+        (["session", "start", "--duration", "99999d"], {}, "is no length of a session"),
+        (["session", "start"], {"CAPTURE_RECORDING_FREE_DISK_GB": "999999"}, "are wanted before a session starts"),
+        (["session", "stop", "20260803T143000Z_btcusdt"], {}, "is no session here"),
+        (["session", "status", "nothing"], {}, "is no session here"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(arguments: list[str], environment: dict[str, str], told: str, exchange: Deployment) -> None:
+    """And nothing is left behind."""
+    env = exchange.environment(**{**QUICK, **environment})
+    result = CliRunner().invoke(main, arguments, env=env, catch_exceptions=False)
+    assert (result.exit_code, told in result.stderr) == (2, True), result.output
+    assert not all_sessions(sessions_root(exchange.workspace.settings))
+
+
+def test_the_plan_is_shown_as_a_calendar(exchange: Deployment) -> None:
+    """Three sessions a week without a plan of one's own."""
+    rows = json.loads(capture(exchange, "session", "plan", "--days", "7", "--json").stdout)
+    assert {row["regime"] for row in rows} == {"high_volume", "low_volume", "special_event"}
+    assert "options expiry" in capture(exchange, "session", "plan").stdout
+
+
+def test_a_preflight_passes_against_an_exchange_that_answers(exchange: Deployment) -> None:
+    """Each check with what it measured."""
+    result = capture(exchange, "preflight", "--seconds", "2")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert len(lines) == 8
+    assert all(line.startswith("PASS") for line in lines)
+
+
+def test_a_preflight_fails_with_a_remedy_where_nobody_answers(exchange: Deployment) -> None:
+    """Exit code 1; each failing check says what to do."""
+    dead = exchange.environment(**QUICK, CAPTURE_SANDBOX_URL="http://127.0.0.1:9", CAPTURE_HTTP_ATTEMPTS="1")
+    result = CliRunner().invoke(main, ["preflight", "--seconds", "1", "--json"], env=dead, catch_exceptions=False)
+    failed = {finding["name"]: finding["remedy"] for finding in json.loads(result.stdout) if not finding["passed"]}
+    assert result.exit_code == 1
+    assert failed.keys() == {"requests", "test capture"}
+    assert all(failed.values())
+    assert requests.get(f"{exchange.url}/api/v3/ping", timeout=5).status_code == 200
