@@ -25,7 +25,7 @@ demo: setup ## Run the main job end to end on the embedded sandbox exchange
 	@$(BIN)/capture demo
 
 test: setup ## Run all tests, with branch coverage
-	$(BIN)/python -m pytest -n 4 --cov --cov-report=term $(TESTS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal --cov --cov-report=term $(TESTS)
 
 check: setup ## Lint, types and import contracts
 	$(BIN)/ruff check .
