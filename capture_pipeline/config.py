@@ -10,27 +10,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from capture_pipeline.binance.limits import Http, Percent, RateLimits, Section
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.binance.urls import Market, valid_symbol
-from capture_pipeline.config_sessions import DEFAULT_SESSIONS, PlannedSession, Recording, SessionGates
-from capture_pipeline.errors import ConfigError
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.config_sessions import DEFAULT_SESSIONS, PlannedSession, Recording, SessionGates, Symbol
 
 DEFAULT_SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "AVAXUSDT", "TRXUSDT", "DOTUSDT"]
 EXCHANGE_HOSTS = ("binance.com", "binance.vision", "s3-ap-northeast-1.amazonaws.com")
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-
-
-def _symbol(text: str) -> str:
-    try:
-        return valid_symbol(text)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-
-
-Symbol = Annotated[str, AfterValidator(_symbol)]
 
 
 class History(Section):

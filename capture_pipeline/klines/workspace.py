@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from urllib.parse import urlsplit
 
 from capture_pipeline.binance.archive_client import ArchiveClient
 from capture_pipeline.binance.http import Http
@@ -14,8 +13,8 @@ from capture_pipeline.binance.periods import Month
 from capture_pipeline.binance.rest import RestClient
 from capture_pipeline.config import Settings
 from capture_pipeline.klines.zip_frames import ParsedFiles
-from capture_pipeline.lake.breaker import FileBreaker
 from capture_pipeline.lake.paths import Lake, Partition
+from capture_pipeline.lake.rest import rest_of
 from capture_pipeline.quality.outages import Outage, load_calendar
 
 
@@ -47,9 +46,7 @@ class Workspace:
     @cached_property
     def rest(self) -> RestClient:
         """The exchange's REST endpoints."""
-        host = urlsplit(self.settings.rest_url).netloc.replace(":", "-")
-        breaker = FileBreaker(self.lake.state(f"breaker-{host}.json"))
-        return RestClient(self.http, self.settings.rest_url, self.settings.market, self.settings.rate_limits, breaker)
+        return rest_of(self.settings, self.http)
 
     @cached_property
     def parsed(self) -> ParsedFiles:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from capture_pipeline.binance.periods import to_us
 from capture_pipeline.binance.urls import Market
-from capture_pipeline.config import Symbol
+from capture_pipeline.config_sessions import Symbol
 from capture_pipeline.errors import ConfigError
 
 

@@ -40,12 +40,12 @@ class Hooks:
     """Who is told of what passes by.
 
     Attributes:
-        on_depth: Stream and data of each diff that is recorded.
+        on_depth: Stream and data of each diff that is recorded; whether it is one.
         on_gap: Each gap, when its later edge is handed to the disk.
         complete: Adds to a checkpoint what others know.
     """
 
-    on_depth: Callable[[str, memoryview], None]
+    on_depth: Callable[[str, memoryview], bool]
     on_gap: Callable[[Gap], None]
     complete: Callable[[Checkpoint], Checkpoint]
 
@@ -119,7 +119,11 @@ class Capture:
         """Everything that is still on its way goes to the writer."""
         self._admit(self.merge.finish(self.clock.now_ns()))
         self._marked_s = float("-inf")
+        dropped = self.counts["dropped_messages"]
         self.flush()
+        if self.counts["dropped_messages"] > dropped:
+            # No later message will show this loss.
+            self.counts["tail_dropped_messages"] = self.counts["dropped_messages"] - dropped
 
     def flush(self) -> None:
         """Hand over a batch; where the writer has no room its messages are lost, and the next gap says so."""
@@ -142,11 +146,6 @@ class Capture:
     def supersede(self, gap: Gap) -> None:
         """Write a later line of a gap, that it was filled for instance; the writer alone writes to the ledger."""
         self._writer.put(Batch(b"", 0, [gap]))
-
-    @property
-    def pending(self) -> int:
-        """Lines that were not handed over yet."""
-        return len(self._pending)
 
     def mark(self, last_ns: int) -> Checkpoint:
         """The state after everything handed over so far."""
@@ -171,7 +170,8 @@ class Capture:
             self._append(pending)
             if self._intake.kinds[message.stream] is StreamKind.DEPTH:
                 raw = message.raw
-                self._hooks.on_depth(message.stream, memoryview(raw)[raw.index(b'"data":') + 7 : -1])
+                if not self._hooks.on_depth(message.stream, memoryview(raw)[raw.index(b'"data":') + 7 : -1]):
+                    self.counts["malformed_diffs"] = self.counts.get("malformed_diffs", 0) + 1
 
     def _append(self, pending: _Pending) -> None:
         if not self._pending:

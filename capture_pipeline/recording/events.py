@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 
 class EventLog:
@@ -48,18 +47,3 @@ def append_line(path: Path, line: str) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """All events; torn lines are left out."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    events = []
-    for line in lines:
-        try:
-            events.append(json.loads(line))
-        except ValueError:
-            continue
-    return [event for event in events if isinstance(event, dict)]

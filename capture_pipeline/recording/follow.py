@@ -17,11 +17,7 @@ from capture_pipeline.errors import MalformedData
 
 
 class Follower:
-    """One book a symbol.
-
-    Attributes:
-        malformed: Diffs that have ids and hold something that is no diff; they are recorded all the same.
-    """
+    """One book a symbol."""
 
     def __init__(self, symbols: list[str]) -> None:
         """Start with no snapshot of any; symbols are in capitals."""
@@ -30,19 +26,23 @@ class Follower:
         self._audits: set[str] = set()
         self._ahead: dict[str, DepthSnapshot] = {}
         self._found: list[dict[str, Any]] = []
-        self.malformed = 0
 
-    def diff(self, stream: str, data: bytes | memoryview) -> None:
-        """Apply a diff that is being recorded."""
+    def diff(self, stream: str, data: bytes | memoryview) -> bool:
+        """Apply a diff that is being recorded.
+
+        Returns:
+            False for one that has ids and holds something that is no diff: it is recorded all the same, and the book waits for a snapshot.
+        """
         symbol = symbol_of(stream)
         self._flowing.add(symbol)
         try:
             self._books[symbol].diff(decode_depth(data))
         except (msgspec.DecodeError, MalformedData):
-            self.malformed += 1
             self._books[symbol].invalidate()
+            return False
         if self._ahead:
             self._compare_again(symbol)
+        return True
 
     def invalidate(self, stream: str) -> None:
         """Diffs are missing in the recording: the book is unknown until another snapshot stands in it."""
@@ -100,7 +100,6 @@ class Follower:
         try:
             audit = self._books[symbol].audit(snapshot)
         except MalformedData:
-            self.malformed += 1
             self._audits.discard(symbol)
             return False
         if audit.outcome is AuditOutcome.AHEAD:

@@ -15,10 +15,11 @@ from capture_pipeline.binance.streams import combined_url, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import make_folder
+from capture_pipeline.lake.rest import rest_of
 from capture_pipeline.recording.connection import Connection
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.lines import decode_line, spliced
-from capture_pipeline.recording.session import rest_of, sessions_root
+from capture_pipeline.recording.session import sessions_root
 from capture_pipeline.recording.status import free_bytes
 from capture_pipeline.recording.transport import connection_of
 

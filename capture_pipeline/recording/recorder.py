@@ -162,6 +162,7 @@ class Recorder:
         self.capture.finish()
         is_written = await aside(lambda: self._writer.finish(_PATIENCE_S))
         self._events.write(self._clock.now_ns(), "recorder_ended", outcome=self._outcome, written=is_written)
+        self._incidents.suspects(self._writer.suspects)
         if self._writer.failure is not None:
             raise self._writer.failure
         if not is_written:

@@ -15,15 +15,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from capture_pipeline.binance.http import Http
-from capture_pipeline.binance.rest import RestClient
 from capture_pipeline.binance.streams import MOST_STREAMS, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import ConfigError, LakeError
-from capture_pipeline.lake.breaker import FileBreaker
 from capture_pipeline.lake.files import make_folder, publish_model, read_model
+from capture_pipeline.lake.rest import rest_of
 from capture_pipeline.recording.finish import finish
 from capture_pipeline.recording.layout import FOLDER, SessionFolder, label_of, session_id, valid_regime
 from capture_pipeline.recording.lock import holder_of, holding
@@ -206,13 +203,6 @@ async def _recorded(settings: Settings, folder: SessionFolder, plan: SessionPlan
     resumed = await asyncio.to_thread(resume, folder)
     setup = Setup(folder, plan, settings.recording, settings.stream_url, rest_of(settings))
     return await Recorder(setup, resumed).run()
-
-
-def rest_of(settings: Settings) -> RestClient:
-    """REST of the deployment's venue, under the same breaker as everything else."""
-    host = urlsplit(settings.rest_url).netloc.replace(":", "-")
-    breaker = FileBreaker(settings.storage.root / "state" / f"breaker-{host}.json")
-    return RestClient(Http(settings.http), settings.rest_url, settings.market, settings.rate_limits, breaker)
 
 
 def configuration_of(settings: Settings) -> dict[str, object]:

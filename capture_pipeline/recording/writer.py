@@ -44,7 +44,6 @@ class Writer(threading.Thread):
     Attributes:
         trouble: What the disk says while it refuses; empty while all is well.
         failure: A bug that ended the thread.
-        written: Messages written.
         bytes_written: Of the recording, compressed.
         suspects: Segments whose fsync failed.
     """
@@ -64,7 +63,6 @@ class Writer(threading.Thread):
         super().__init__(name="recording-writer", daemon=True)
         self.trouble = ""
         self.failure: BaseException | None = None
-        self.written = 0
         self.suspects: list[str] = []
         self._folder, self._segment = folder, segment
         self._most_bytes, self._fsync_s = most_bytes, fsync_s
@@ -172,7 +170,6 @@ class Writer(threading.Thread):
             self._queue.popleft()
             self._waiting -= len(batch.lines)
             self._wake.notify_all()
-        self.written += batch.count
         if batch.mark is not None:
             # The place behind this batch, whatever else is written before the next fsync.
             self._mark = batch.mark.model_copy(update={"segment": self._segment, "offset": self._journal.size})

@@ -2,10 +2,12 @@
 
 import datetime as dt
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -19,7 +21,7 @@ from capture_pipeline.recording.session import all_sessions, find_session, new_p
 from capture_pipeline.recording.status import read_status
 from capture_pipeline.sandbox.server import SandboxServer
 from capture_pipeline.sandbox.settings import SandboxConfig
-from capture_pipeline_tests.defs.stage import Stage, part
+from capture_pipeline_tests.defs.stage import Stage
 from capture_pipeline_tests.deployment import Deployment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,18 +98,9 @@ def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: St
     """Kill -9 of the run's process: the same recorder goes on, the sensor asks again, and one file comes of it."""
     planned(stage, 15).look("session_sensor")
     folder = session_of(stage)
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "dagster.yaml").write_bytes((ROOT / "dagster_home" / "dagster.yaml").read_bytes())
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with at_home(tmp_path) as (home, instance):
         instance.add_dynamic_partitions("sessions", [folder.session])
-        command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-m", "capture_pipeline.definitions"]
-        run = subprocess.Popen(
-            [*command, "--select", "golden_samples", "--partition", folder.session],
-            cwd=ROOT,
-            env={**os.environ, "DAGSTER_HOME": str(home)},
-            stderr=subprocess.DEVNULL,
-        )
+        run = materialized(home, folder)
         until(lambda: holder_of(folder) is not None and (status := read_status(folder.status)) is not None and status.messages > 50)
         recorder = holder_of(folder)
         run.kill()
@@ -157,28 +150,50 @@ sys.exit(1)
 """
 
 
-def test_terminate_finishes_the_session(stage: Stage) -> None:
-    """Its recorder writes the metadata and ends by itself."""
-    recording = part("golden_samples.recording")
+def test_terminate_finishes_the_session_and_another_interrupt_leaves_it(stage: Stage, tmp_path: Path) -> None:
+    """An interrupted run whose end nobody asked for leaves the recorder; asked for, the next run ends the session by the same interrupt."""
     planned(stage, 600).look("session_sensor")
     folder = session_of(stage)
-    process = launch(folder)
-    try:
+    with at_home(tmp_path) as (home, instance):
+        instance.add_dynamic_partitions("sessions", [folder.session])
+        interrupted = materialized(home, folder)
         until(lambda: (status := read_status(folder.status)) is not None and status.messages > 50)
-
-        class Told:
-            """What `_finish` needs of a context."""
-
-            log = dg.get_dagster_logger()
-
-        recording._finish(Told(), stage.workspace, folder)
+        recorder = holder_of(folder)
+        interrupted.send_signal(signal.SIGINT)
+        interrupted.wait(timeout=60)
+        assert recorder is not None
+        assert holder_of(folder) == recorder
+        terminated = materialized(home, folder)
+        until(lambda: any(run.status is dg.DagsterRunStatus.STARTED for run in instance.get_runs()))
+        run = next(run for run in instance.get_runs() if run.status is dg.DagsterRunStatus.STARTED)
+        until(lambda: any("recording:" in event.user_message for event in instance.all_logs(run.run_id)))
+        instance.report_run_canceling(run)
+        terminated.send_signal(signal.SIGINT)
+        terminated.wait(timeout=60)
         assert folder.metadata.exists()
-        assert process.wait(timeout=20) == 0
-    finally:
-        process.kill()
-        process.wait()
-    found = find_session(sessions_root(stage.workspace.settings), folder.session)
-    assert finished(found).state == "interrupted"
+    assert finished(find_session(sessions_root(stage.workspace.settings), folder.session)).state == "interrupted"
+    until(lambda: holder_of(folder) is None)
+
+
+@contextmanager
+def at_home(tmp_path: Path) -> Iterator[tuple[Path, dg.DagsterInstance]]:
+    """A Dagster home with the project's own instance settings, which other processes use too."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_bytes((ROOT / "dagster_home" / "dagster.yaml").read_bytes())
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield home, instance
+
+
+def materialized(home: Path, folder: SessionFolder) -> subprocess.Popen[bytes]:
+    """Materialize a session in a process of its own."""
+    command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-m", "capture_pipeline.definitions"]
+    return subprocess.Popen(
+        [*command, "--select", "golden_samples", "--partition", folder.session],
+        cwd=ROOT,
+        env={**os.environ, "DAGSTER_HOME": str(home)},
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def test_a_session_recorded_elsewhere_is_brought_in_once(stage: Stage) -> None:

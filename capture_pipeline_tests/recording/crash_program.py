@@ -53,7 +53,7 @@ def record(folder: SessionFolder, first: int, last: int) -> None:
         events.write(0, "mended", what=line)
     writer = Writer(folder, segment=resumed.segment, most_bytes=1 << 20, fsync_s=0.0)
     settings = Recording(flush_messages=4, connections=1)
-    hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
+    hooks = Hooks(lambda *_: True, lambda _: None, lambda mark: mark)
     capture = Capture(settings, Intake([TRADES, DEPTH], lambda _: None, lambda *_: None), _clock(resumed.last_ns), writer, hooks)
     capture.resume(resumed)
     capture.merge.opened(1)

@@ -16,9 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import iso, parse_time
-from capture_pipeline.config_sessions import PlannedSession, Weekday
+from capture_pipeline.config_sessions import PlannedSession, Recording, Weekday
 from capture_pipeline.errors import Busy, ConfigError, MalformedData, StorageError
+from capture_pipeline.recording.capture import Capture, Hooks
 from capture_pipeline.recording.clock import CaptureClock
+from capture_pipeline.recording.follow import Follower
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.journal import Journal
 from capture_pipeline.recording.layout import SessionFolder, label_of, session_id, valid_regime, valid_session
@@ -27,6 +29,7 @@ from capture_pipeline.recording.lines import composed, decode_line, spliced, spl
 from capture_pipeline.recording.lock import holder_of, holding
 from capture_pipeline.recording.models import Cause
 from capture_pipeline.recording.planning import windows
+from capture_pipeline.recording.writer import Writer
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 
@@ -281,3 +284,32 @@ def test_the_recorder_loads_neither_dagster_nor_polars() -> None:
     """It starts fast, stays small, and outlives both."""
     code = "import sys, capture_pipeline.recording.__main__; print([n for n in ('dagster','polars','pyarrow','numba') if n in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_what_is_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
+    """No later message would show it: the disk takes nothing more, and what is still pending has no room."""
+    folder = SessionFolder(tmp_path)
+    writer = Writer(folder, segment=1, most_bytes=10, fsync_s=1)
+    hooks = Hooks(lambda *_: True, lambda _: None, lambda mark: mark)
+    intake = Intake([TRADES], lambda _: None, lambda *_: None)
+    capture = Capture(Recording(flush_messages=2), intake, CaptureClock(), writer, hooks)
+    for number in range(3):
+        capture.message(1, b'{"stream":"btcusdt@trade","data":{"E":1,"t":%d}}' % number)
+    capture.finish()
+    assert (capture.counts["dropped_messages"], capture.counts["tail_dropped_messages"]) == (1, 1)
+
+
+def test_a_diff_that_is_none_is_recorded_and_counted(tmp_path: Path) -> None:
+    """It has ids and levels that are no decimals; the book waits for a snapshot, and the session says how many there were."""
+    follower = Follower(["BTCUSDT"])
+    hooks = Hooks(follower.diff, lambda _: None, lambda mark: mark)
+    intake = Intake([DEPTH], lambda _: None, lambda *_: None)
+    writer = Writer(SessionFolder(tmp_path), segment=1, most_bytes=1 << 20, fsync_s=1)
+    capture = Capture(Recording(), intake, CaptureClock(), writer, hooks)
+    form = b'{"stream":"btcusdt@depth@100ms","data":{"E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":%b,"a":[]}}'
+    for first, levels in ((1, b'[["1.0","2.0"]]'), (2, b'[["one","2.0"]]'), (3, b"{}")):
+        capture.message(1, form % (first, first, levels))
+        follower.snapshot("BTCUSDT", b'{"lastUpdateId":0,"bids":[],"asks":[]}')
+    capture.finish()
+    assert capture.counts["malformed_diffs"] == 2
+    assert capture.messages == 3
