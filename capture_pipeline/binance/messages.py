@@ -10,9 +10,12 @@ from typing import Annotated
 
 import msgspec
 
+from capture_pipeline.errors import MalformedData
+
 Id = Annotated[int, msgspec.Meta(ge=0)]
 Level = tuple[str, str]
 """Price and quantity as sent; a quantity of zero removes the level."""
+_NOTHING = msgspec.Raw(b"null")
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
@@ -77,13 +80,29 @@ class TradeIds(msgspec.Struct, frozen=True, gc=False):
     event_time: int = msgspec.field(name="E")
 
 
-class DepthIds(msgspec.Struct, frozen=True, gc=False):
-    """Place of a diff; `previous_id` only of futures."""
+class WireDiff(msgspec.Struct, frozen=True, gc=False):
+    """A diff whose levels are still text: its place, and levels for those who ask. `previous_id` only of futures."""
 
     first_id: Id = msgspec.field(name="U")
     last_id: Id = msgspec.field(name="u")
     event_time: int = msgspec.field(name="E")
     previous_id: Id | None = msgspec.field(name="pu", default=None)
+    bids_text: msgspec.Raw = msgspec.field(name="b", default=_NOTHING)
+    asks_text: msgspec.Raw = msgspec.field(name="a", default=_NOTHING)
+
+    @property
+    def bids(self) -> list[Level]:
+        """Decoded anew each time.
+
+        Raises:
+            MalformedData: They are missing, or no levels.
+        """
+        return _levels(self.bids_text)
+
+    @property
+    def asks(self) -> list[Level]:
+        """Likewise."""
+        return _levels(self.asks_text)
 
 
 class AggIds(msgspec.Struct, frozen=True, gc=False):
@@ -101,5 +120,15 @@ decode_snapshot = msgspec.json.Decoder(DepthSnapshot).decode
 decode_book_ticker = msgspec.json.Decoder(BookTicker).decode
 decode_trade_ids = msgspec.json.Decoder(TradeIds).decode
 decode_agg_ids = msgspec.json.Decoder(AggIds).decode
-decode_depth_ids = msgspec.json.Decoder(DepthIds).decode
+decode_wire_diff = msgspec.json.Decoder(WireDiff).decode
 """Each raises `msgspec.DecodeError` (a ValueError) for what is not valid JSON of that shape."""
+
+
+def _levels(text: msgspec.Raw) -> list[Level]:
+    try:
+        return _decode_levels(text)
+    except msgspec.DecodeError as error:
+        raise MalformedData(f"is no diff: {error}", remedy="the message is damaged; record it anew") from None
+
+
+_decode_levels = msgspec.json.Decoder(list[Level]).decode

@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot, Level
+from capture_pipeline.binance.messages import DepthSnapshot, Level
+from capture_pipeline.book.diffs import Diff
 from capture_pipeline.book.levels import Book, Side
+from capture_pipeline.book.texts import TextBook
+
+B = TypeVar("B", Book, TextBook)
+"""Levels in numbers, for books that are looked at after each diff, or in texts, for books that are followed."""
 
 DEPTHS = (10, 100, 1000)
 """How many of the snapshot's best levels a match ratio is taken over."""
@@ -96,7 +101,7 @@ class Audit:
 
 
 @dataclass(slots=True)
-class AuditLog:
+class AuditLog(Generic[B]):
     """What an audit needs: the book at its beginning and the diffs since.
 
     Attributes:
@@ -105,9 +110,9 @@ class AuditLog:
         diffs: Applied since, in order.
     """
 
-    base: Book
+    base: B
     base_id: int
-    diffs: list[DepthDiff] = field(default_factory=list)
+    diffs: list[Diff] = field(default_factory=list)
 
     def compare(self, snapshot: DepthSnapshot) -> Audit:
         """Hold the book at the snapshot's id against it; `base` stands at that id afterwards.
@@ -118,23 +123,21 @@ class AuditLog:
         touched: tuple[set[int], set[int]] = set(), set()
         for diff in self.diffs:
             if diff.last_id <= snapshot.last_id:
-                self.base.bids.apply(diff.bids)
-                self.base.asks.apply(diff.asks)
+                self.base.apply(diff)
             elif diff.first_id <= snapshot.last_id:
                 for prices, changes in zip(touched, (diff.bids, diff.asks), strict=True):
                     prices.update(_loaded(changes))
-        bids = compare_side(self.base.bids, snapshot.bids, touched[0])
-        asks = compare_side(self.base.asks, snapshot.asks, touched[1])
-        return Audit(AuditOutcome.COMPARED, snapshot.last_id, bids, asks, crossed=self.base.crossed)
+        ours = self.base.settled()
+        bids = compare_side(ours.bids, snapshot.bids, touched[0])
+        asks = compare_side(ours.asks, snapshot.asks, touched[1])
+        return Audit(AuditOutcome.COMPARED, snapshot.last_id, bids, asks, crossed=ours.crossed)
 
-    def adopted(self, snapshot: DepthSnapshot) -> Book:
+    def adopted(self, snapshot: DepthSnapshot) -> B:
         """After a comparison: the snapshot as the new base, with the diffs after it applied. The log is of no use afterwards."""
-        self.base.bids.load(snapshot.bids)
-        self.base.asks.load(snapshot.asks)
+        self.base.load(snapshot.bids, snapshot.asks)
         for diff in self.diffs:
             if diff.last_id > snapshot.last_id:
-                self.base.bids.apply(diff.bids)
-                self.base.asks.apply(diff.asks)
+                self.base.apply(diff)
         return self.base
 
 

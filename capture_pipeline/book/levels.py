@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from capture_pipeline.binance.messages import Level
+from capture_pipeline.book.diffs import Diff
 from capture_pipeline.errors import MalformedData
 
 DECIMALS = 8
@@ -135,12 +136,6 @@ class Side:
             return sorted(self.levels, reverse=self.sign < 0)
         return heapq.nsmallest(count, self.levels, key=lambda price: price * self.sign)
 
-    def prune(self, furthest: int) -> None:
-        """Forget the levels whose rank exceeds `furthest`; they are unknown from then on."""
-        self.levels = {price: quantity for price, quantity in self.levels.items() if price * self.sign <= furthest}
-        self.known = None if self.known is None else min(self.known, furthest)
-        self._sort()
-
     def copy(self) -> Side:
         """An independent copy."""
         other = Side(self.sign)
@@ -170,6 +165,20 @@ class Book:
         """Bids and asks."""
         return self.bids, self.asks
 
+    def apply(self, diff: Diff) -> None:
+        """Set the levels of a diff.
+
+        Raises:
+            MalformedData: It holds what is no decimal; the levels before that are set.
+        """
+        self.bids.apply(diff.bids)
+        self.asks.apply(diff.asks)
+
+    def load(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
+        """Take a snapshot; what lies beyond its reach stays."""
+        self.bids.load(bids)
+        self.asks.load(asks)
+
     @property
     def crossed(self) -> bool:
         """Whether the best bid reaches the best ask, which no sound book does."""
@@ -194,12 +203,9 @@ class Book:
         other.bids, other.asks = self.bids.copy(), self.asks.copy()
         return other
 
-    def prune(self, corridor: float) -> None:
-        """Forget what lies further from the best price than this share of it, for instance 0.1."""
-        for side in self.sides:
-            best = side.best()
-            if best is not None:
-                side.prune(best * side.sign + int(best * corridor))
+    def settled(self) -> Book:
+        """Itself: it is in numbers."""
+        return self
 
 
 def _learn(text: str) -> int:

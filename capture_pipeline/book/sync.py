@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from collections import deque
 from enum import StrEnum
+from typing import Generic
 
-from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot
-from capture_pipeline.book.audit import Audit, AuditLog, AuditOutcome
-from capture_pipeline.book.levels import Book
+from capture_pipeline.binance.messages import DepthSnapshot
+from capture_pipeline.book.audit import Audit, AuditLog, AuditOutcome, B
+from capture_pipeline.book.diffs import Diff
 from capture_pipeline.errors import MalformedData
 
 MOST_BUFFERED = 1_000
-"""Diffs kept while no snapshot comes, a hundred seconds and some ten MB; then the oldest are dropped, and an older snapshot is too old."""
+"""Diffs kept while no snapshot comes, a hundred seconds; then the oldest are dropped, and an older snapshot is too old."""
 MOST_LOGGED = 1_000
 """Diffs kept while an audit is wanted; beyond them it has to be wanted anew."""
-_PRUNE_EVERY = 1_000
 
 
 class State(StrEnum):
@@ -51,27 +51,25 @@ class Step(StrEnum):
     """The snapshot precedes what is buffered: fetch again."""
 
 
-class BookSync:
+class BookSync(Generic[B]):
     """One symbol's book.
 
     Attributes:
         book: The levels; to be relied on while `state` is SYNCED.
         state: See `State`.
         last_id: The update id at which the book stands; -1 before any snapshot.
-        corridor: Share of the best price beyond which levels are forgotten, for instance 0.1; None keeps all.
     """
 
-    __slots__ = ("_applied", "_buffer", "_holds", "_log", "book", "corridor", "last_id", "state")
+    __slots__ = ("_buffer", "_holds", "_log", "book", "last_id", "state")
 
-    def __init__(self, *, corridor: float | None = None) -> None:
-        self.book = Book()
+    def __init__(self, book: B) -> None:
+        """Start with an empty book, of either kind."""
+        self.book: B = book
         self.state = State.WAITING
         self.last_id = -1
-        self.corridor = corridor
-        self._buffer: deque[DepthDiff] = deque(maxlen=MOST_BUFFERED)
+        self._buffer: deque[Diff] = deque(maxlen=MOST_BUFFERED)
         self._holds = False
-        self._log: AuditLog | None = None
-        self._applied = 0
+        self._log: AuditLog[B] | None = None
 
     @property
     def snapshot_wanted(self) -> bool:
@@ -83,7 +81,7 @@ class BookSync:
         """Whether an audit is under way."""
         return self._log is not None
 
-    def diff(self, diff: DepthDiff) -> Step:
+    def diff(self, diff: Diff) -> Step:
         """Take the next diff of the stream.
 
         Raises:
@@ -114,8 +112,7 @@ class BookSync:
         if kept and not _follows(kept[0], snapshot.last_id):
             return Step.TOO_OLD
         self.book.clear()
-        self.book.bids.load(snapshot.bids)
-        self.book.asks.load(snapshot.asks)
+        self.book.load(snapshot.bids, snapshot.asks)
         self.last_id = snapshot.last_id
         self._buffer.clear()
         for diff in kept:
@@ -128,9 +125,17 @@ class BookSync:
         self._lose(None)
 
     def want_audit(self) -> None:
-        """Begin an audit: from now on the book can be told as it was at any id. Call it before the snapshot is asked for."""
+        """Begin an audit: from now on the book can be told as it was at any id. Call it before the snapshot is asked for.
+
+        Raises:
+            MalformedData: A diff that was taken holds what is no decimal; the book is INVALID from then on.
+        """
         if self.state is State.SYNCED and self._log is None:
-            self._log = AuditLog(self.book.copy(), self.last_id)
+            try:
+                self._log = AuditLog(self.book.copy(), self.last_id)
+            except MalformedData:
+                self._lose(None)
+                raise
 
     def audit(self, snapshot: DepthSnapshot) -> Audit:
         """Hold the book, as it was at the snapshot's id, against it; then the snapshot becomes the base and the audit ends.
@@ -152,10 +157,9 @@ class BookSync:
         self.book = log.adopted(snapshot)
         return result
 
-    def _apply(self, diff: DepthDiff) -> None:
+    def _apply(self, diff: Diff) -> None:
         try:
-            self.book.bids.apply(diff.bids)
-            self.book.asks.apply(diff.asks)
+            self.book.apply(diff)
         except MalformedData:
             self._lose(None)
             raise
@@ -164,11 +168,8 @@ class BookSync:
             self._log.diffs.append(diff)
             if len(self._log.diffs) > MOST_LOGGED:
                 self._log = None
-        self._applied += 1
-        if self.corridor is not None and self._applied % _PRUNE_EVERY == 0:
-            self.book.prune(self.corridor)
 
-    def _buffered(self, diff: DepthDiff) -> Step:
+    def _buffered(self, diff: Diff) -> Step:
         if self._buffer:
             if diff.last_id <= self._buffer[-1].last_id:
                 return Step.DROPPED
@@ -178,7 +179,7 @@ class BookSync:
         self._buffer.append(diff)
         return Step.BUFFERED
 
-    def _lose(self, first: DepthDiff | None) -> None:
+    def _lose(self, first: Diff | None) -> None:
         """Ids are missing: nothing before them is of use, neither the book nor what was buffered."""
         self.state = State.WAITING if self.state is State.WAITING else State.INVALID
         self._holds, self._log = False, None
@@ -187,6 +188,6 @@ class BookSync:
             self._buffer.append(first)
 
 
-def _follows(diff: DepthDiff, last_id: int) -> bool:
+def _follows(diff: Diff, last_id: int) -> bool:
     """Whether no id is missing between `last_id` and the diff."""
     return diff.first_id <= last_id + 1 if diff.previous_id is None else diff.previous_id <= last_id

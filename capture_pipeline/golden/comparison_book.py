@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot, Level
+from capture_pipeline.book.levels import Book
 from capture_pipeline.book.sync import BookSync, State
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.tables.golden import ASK, BID, DEPTH, SNAPSHOTS, GoldenTable
@@ -38,7 +39,7 @@ class _Sampler:
     rows: list[tuple[int, int, int, int | None, int | None]]
     second: int = -1
 
-    def until(self, capture_ns: int, sync: BookSync) -> None:
+    def until(self, capture_ns: int, sync: BookSync[Book]) -> None:
         """The seconds that ended before this message; of several without a message one is taken."""
         second = capture_ns // _SECOND_NS
         if second == self.second:
@@ -62,7 +63,7 @@ def sampled(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.DataFrame
     Returns:
         A frame of `SAMPLE_SCHEMA`; empty where no snapshot seeded the book.
     """
-    sync, sampler = BookSync(), _Sampler(levels, [])
+    sync, sampler = BookSync(Book()), _Sampler(levels, [])
     diffs, snapshots = (_messages(tables.paths(table, symbol), table, symbol) for table in (DEPTH, SNAPSHOTS))
     for _, capture_ns, message in heapq.merge(diffs, snapshots, key=lambda found: found[0]):
         sampler.until(capture_ns, sync)

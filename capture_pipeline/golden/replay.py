@@ -16,7 +16,7 @@ from typing import Any
 from capture_pipeline.binance.messages import BookTicker, DepthSnapshot, decode_book_ticker, decode_depth, decode_snapshot
 from capture_pipeline.binance.streams import StreamKind, kind_of, symbol_of
 from capture_pipeline.book.audit import Audit, AuditOutcome
-from capture_pipeline.book.levels import decimal_text, units
+from capture_pipeline.book.levels import Book, decimal_text, units
 from capture_pipeline.book.sync import BookSync, State, Step
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.reader import read_lines
@@ -45,7 +45,7 @@ class SymbolReplay:
     """
 
     symbol: str
-    sync: BookSync = field(default_factory=BookSync)
+    sync: BookSync[Book] = field(default_factory=lambda: BookSync(Book()))
     snapshot_ids: list[int] = field(default_factory=list)
     diffs: int = 0
     valid: int = 0

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
-from capture_pipeline.binance.streams import StreamKind, event_us
+from capture_pipeline.binance.messages import WireDiff
+from capture_pipeline.binance.streams import event_us
 from capture_pipeline.config_sessions import Recording
 from capture_pipeline.recording.clock import CaptureClock
 from capture_pipeline.recording.echoes import Echoes
 from capture_pipeline.recording.intake import Intake
-from capture_pipeline.recording.ledger import Ledger, Moment, Outage
+from capture_pipeline.recording.ledger import Ledger, Outage
 from capture_pipeline.recording.lines import composed, spliced
 from capture_pipeline.recording.merge import Merge, Message
 from capture_pipeline.recording.models import Cause, Checkpoint, Gap
@@ -19,20 +20,6 @@ from capture_pipeline.recording.resume import Resumed, tracks_of
 from capture_pipeline.recording.writer import Batch, Writer
 
 _MARK_EVERY_S = 5.0
-_NO_IDS = -1
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A line on its way to the disk; `first` is -1 for lines without ids."""
-
-    stream: str
-    first: int
-    last: int
-    capture_ns: int
-    line: bytes
-    event_time: int = 0
-    is_reset: bool = False
 
 
 @dataclass
@@ -40,12 +27,12 @@ class Hooks:
     """Who is told of what passes by.
 
     Attributes:
-        on_depth: Stream and data of each diff that is recorded; whether it is one.
+        on_diff: Stream and levels of each diff that is recorded.
         on_gap: Each gap, when its later edge is handed to the disk.
         complete: Adds to a checkpoint what others know.
     """
 
-    on_depth: Callable[[str, memoryview], bool]
+    on_diff: Callable[[str, WireDiff], None]
     on_gap: Callable[[Gap], None]
     complete: Callable[[Checkpoint], Checkpoint]
 
@@ -66,10 +53,12 @@ class Capture:
         self.clock, self.merge, self.ledger = clock, Merge(), Ledger()
         self.counts: dict[str, int] = {"dropped_messages": 0}
         self.messages = 0
-        self.newest: _Pending | None = None
+        self.newest: Message | None = None
         self._settings, self._intake, self._writer, self._hooks = settings, intake, writer, hooks
         self._echoes = Echoes()
-        self._pending: list[_Pending] = []
+        self._pending: list[Message] = []
+        self._lines: list[bytes] = []
+        self._first_ns = self._last_ns = 0
         self._pending_since = 0.0
         self._marked_s = time.monotonic()
         self._disk: Outage | None = None
@@ -92,9 +81,10 @@ class Capture:
         if known is not None:
             self.merge.repeated(known, connection)
             return
-        placed = self._intake.place(connection, raw, self.clock.now_ns())
+        now_ns = self.clock.now_ns()
+        placed = self._intake.place(connection, raw, now_ns)
         if placed is not None:
-            self._admit(self.merge.offer(placed))
+            self._admit(self.merge.offer(placed), now_ns)
 
     def bare(self, stream: str, data: bytes) -> int:
         """Record data that no connection sent, for instance a snapshot.
@@ -105,19 +95,21 @@ class Capture:
         Raises:
             MalformedData: The data hold a line break.
         """
-        stamp = self.clock.stamp()
-        self._append(_Pending(stream, _NO_IDS, _NO_IDS, stamp, composed(stamp, stream, data)))
+        stamp = self.clock.stamp(self.clock.now_ns())
+        self._append(stamp, composed(stamp, stream, data))
         return stamp
 
     def tick(self) -> None:
         """Let through what waited long enough, and write what has been pending for the flush time."""
-        self._admit(self.merge.tick(self.clock.now_ns()))
-        if self._pending and time.monotonic() - self._pending_since >= self._settings.flush_s:
+        now_ns = self.clock.now_ns()
+        self._admit(self.merge.tick(now_ns), now_ns)
+        if self._lines and time.monotonic() - self._pending_since >= self._settings.flush_s:
             self.flush()
 
     def finish(self) -> None:
         """Everything that is still on its way goes to the writer."""
-        self._admit(self.merge.finish(self.clock.now_ns()))
+        now_ns = self.clock.now_ns()
+        self._admit(self.merge.finish(now_ns), now_ns)
         self._marked_s = float("-inf")
         dropped = self.counts["dropped_messages"]
         self.flush()
@@ -128,18 +120,19 @@ class Capture:
     def flush(self) -> None:
         """Hand over a batch; where the writer has no room its messages are lost, and the next gap says so."""
         pending, self._pending = self._pending, []
-        if not pending:
+        lines, self._lines = self._lines, []
+        if not lines:
             return
-        lines = b"".join([one.line for one in pending])
-        if not self._writer.has_room(len(lines)):
-            self._lose(len(pending))
+        text = b"".join(lines)
+        if not self._writer.has_room(len(text)):
+            self._lose(len(lines))
             return
         if self._disk is not None:
-            self._disk.end_ns = pending[0].capture_ns
+            self._disk.end_ns = self._first_ns
             self._disk = None
-        gaps = self._see(pending)
-        self.messages += len(pending)
-        self._writer.put(Batch(lines, len(pending), gaps, self._mark(pending[-1].capture_ns)))
+        gaps = self.ledger.see_all(pending)
+        self.messages += len(lines)
+        self._writer.put(Batch(text, len(lines), gaps, self._mark(self._last_ns)))
         for gap in gaps:
             self._hooks.on_gap(gap)
 
@@ -159,36 +152,23 @@ class Capture:
         newest = self.newest
         return newest.capture_ns / 1e6 - event_us(newest.event_time) / 1e3 if newest is not None else None
 
-    def _admit(self, messages: Iterable[Message]) -> None:
+    def _admit(self, messages: Iterable[Message], now_ns: int) -> None:
         for message in messages:
-            stamp = self.clock.stamp()
+            message.capture_ns = stamp = self.clock.stamp(now_ns)
             self._echoes.remember(message)
-            pending = _Pending(
-                message.stream, message.first, message.last, stamp, spliced(stamp, message.raw), message.event_time, message.is_reset
-            )
-            self.newest = pending
-            self._append(pending)
-            if self._intake.kinds[message.stream] is StreamKind.DEPTH:
-                raw = message.raw
-                if not self._hooks.on_depth(message.stream, memoryview(raw)[raw.index(b'"data":') + 7 : -1]):
-                    self.counts["malformed_diffs"] = self.counts.get("malformed_diffs", 0) + 1
+            self.newest = message
+            self._pending.append(message)
+            self._append(stamp, spliced(stamp, message.raw))
+            if message.diff is not None:
+                self._hooks.on_diff(message.stream, message.diff)
 
-    def _append(self, pending: _Pending) -> None:
-        if not self._pending:
-            self._pending_since = time.monotonic()
-        self._pending.append(pending)
-        if len(self._pending) >= self._settings.flush_messages:
+    def _append(self, stamp: int, line: bytes) -> None:
+        if not self._lines:
+            self._pending_since, self._first_ns = time.monotonic(), stamp
+        self._lines.append(line)
+        self._last_ns = stamp
+        if len(self._lines) >= self._settings.flush_messages:
             self.flush()
-
-    def _see(self, pending: list[_Pending]) -> list[Gap]:
-        found = []
-        for one in pending:
-            if one.first == _NO_IDS:
-                continue
-            if one.is_reset:
-                self.ledger.restart(one.stream)
-            found.append(self.ledger.see(one.stream, one.first, one.last, Moment(one.capture_ns, event_us(one.event_time))))
-        return [gap for gap in found if gap is not None]
 
     def _lose(self, count: int) -> None:
         self.counts["dropped_messages"] += count

@@ -42,12 +42,11 @@ class CaptureClock:
         """The time, without giving a stamp."""
         return self._anchor + self._monotonic()
 
-    def stamp(self) -> int:
-        """The next stamp."""
-        now = self._anchor + self._monotonic()
+    def stamp(self, now_ns: int) -> int:
+        """The next stamp, at the time `now_ns` gave or just behind the last one."""
         last = self._last + 1
-        self._last = max(last, now)
-        return self._last
+        self._last = stamp = now_ns if now_ns > last else last  # noqa: FURB136 - a call of `max` takes thrice as long
+        return stamp
 
     def step_ns(self, least_ns: int) -> int:
         """How far the wall clock was stepped since this was last told, 0 if by less than `least_ns`; positive is forward."""

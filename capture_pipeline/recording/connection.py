@@ -74,7 +74,7 @@ class Connection:
                     raise TypeError(type(socket))
                 self._socket = socket
                 self._opened(on_open)
-                socket.begin(self._take, self._guard)
+                socket.begin(partial(self.on_message, self.number), self._guard)
                 await socket.wait_closed()
                 self._ended(_close_text(socket.protocol.close_exc))
         except ConnectionClosed as error:
@@ -91,22 +91,19 @@ class Connection:
         self.opened_s = self.last_s = time.monotonic()
         on_open(self)
 
-    def _guard(self, feed: Callable[[bytes], None], data: bytes) -> None:
-        """Let bytes be cut, and look once whether messages were among them."""
-        before = self.messages
+    def _guard(self, feed: Callable[[bytes], int], data: bytes) -> None:
+        """Let bytes be taken, and count the messages that were among them."""
         try:
-            feed(data)
+            count = feed(data)
         except Exception as error:  # noqa: BLE001 - raised again by `run`: an event loop would only log it
             self.failure = error
             self.abort(Cause.CLOSED, "a bug in the recorder")
-        if self.messages != before:
+            return
+        if count:
             self.last_s = time.monotonic()
-            if not before:
+            if not self.messages:
                 self.alive.set()
-
-    def _take(self, message: bytes) -> None:
-        self.messages += 1
-        self.on_message(self.number, message)
+            self.messages += count
 
     def _ended(self, detail: str) -> None:
         if self.cause is None:
@@ -151,7 +148,7 @@ class _Socket(ClientConnection):
     _is_open = False
     _feed: Callable[[bytes], None] | None = None
 
-    def begin(self, on_message: Callable[[bytes], None], guard: Callable[[Callable[[bytes], None], bytes], None]) -> None:
+    def begin(self, on_message: Callable[[bytes], None], guard: Callable[[Callable[[bytes], int], bytes], None]) -> None:
         """Messages may go on their way from now on, those that waited first.
 
         Args:

@@ -33,7 +33,7 @@ class PicowsConnection(Connection):
             self._transport = transport
             self._opened(on_open)
 
-        listener = _Listener(opened, self._take, self._guard)
+        listener = _Listener(opened, self._one, self._guard)
         try:
             transport, _ = await ws_connect(
                 lambda: listener,
@@ -56,6 +56,10 @@ class PicowsConnection(Connection):
         finally:
             self._transport = None
         self._raise_failure()
+
+    def _one(self, message: bytes) -> int:
+        self.on_message(self.number, message)
+        return 1
 
     def abort(self, cause: Cause, detail: str) -> None:
         """End it at once, without a farewell that a dead peer would not answer."""
@@ -81,8 +85,8 @@ class _Listener(WSListener):
     def __init__(
         self,
         on_open: Callable[[WSTransport], None],
-        on_message: Callable[[bytes], None],
-        guard: Callable[[Callable[[bytes], None], bytes], None],
+        on_message: Callable[[bytes], int],
+        guard: Callable[[Callable[[bytes], int], bytes], None],
     ) -> None:
         self._on_open, self._on_message, self._guard = on_open, on_message, guard
         self._pieces: list[bytes] = []

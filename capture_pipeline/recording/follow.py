@@ -5,44 +5,47 @@ Says which snapshots are wanted and what an audit found; fetches nothing itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from capture_pipeline.binance.messages import DepthSnapshot, decode_depth, decode_snapshot
+from capture_pipeline.binance.messages import DepthSnapshot, WireDiff, decode_snapshot
 from capture_pipeline.binance.streams import symbol_of
 from capture_pipeline.book.audit import AuditOutcome
 from capture_pipeline.book.sync import BookSync, State, Step
+from capture_pipeline.book.texts import TextBook
 from capture_pipeline.errors import MalformedData
 
 
 class Follower:
     """One book a symbol."""
 
-    def __init__(self, symbols: list[str]) -> None:
-        """Start with no snapshot of any; symbols are in capitals."""
-        self._books = {symbol: BookSync() for symbol in symbols}
+    def __init__(self, symbols: list[str], on_malformed: Callable[[str, str], None]) -> None:
+        """Start with no snapshot of any.
+
+        Args:
+            symbols: In capitals.
+            on_malformed: Told the symbol and what is wrong where a diff that has ids holds what is no level. It is recorded all the same;
+                the book waits for a snapshot. Levels are looked at some hundred diffs together, or when an audit begins.
+        """
+        self._on_malformed = on_malformed
+        self._books = {symbol: BookSync(TextBook()) for symbol in symbols}
         self._flowing: set[str] = set()
         self._audits: set[str] = set()
         self._ahead: dict[str, DepthSnapshot] = {}
         self._found: list[dict[str, Any]] = []
 
-    def diff(self, stream: str, data: bytes | memoryview) -> bool:
-        """Apply a diff that is being recorded.
-
-        Returns:
-            False for one that has ids and holds something that is no diff: it is recorded all the same, and the book waits for a snapshot.
-        """
+    def diff(self, stream: str, diff: WireDiff) -> None:
+        """Apply a diff that is being recorded."""
         symbol = symbol_of(stream)
         self._flowing.add(symbol)
         try:
-            self._books[symbol].diff(decode_depth(data))
-        except (msgspec.DecodeError, MalformedData):
-            self._books[symbol].invalidate()
-            return False
+            self._books[symbol].diff(diff)
+        except MalformedData as error:
+            self._on_malformed(symbol, str(error))
         if self._ahead:
             self._compare_again(symbol)
-        return True
 
     def invalidate(self, stream: str) -> None:
         """Diffs are missing in the recording: the book is unknown until another snapshot stands in it."""
@@ -60,9 +63,13 @@ class Follower:
     def begin_audits(self) -> None:
         """Ask for a snapshot of each book that is synced."""
         for symbol, book in self._books.items():
-            if book.state is State.SYNCED:
+            if book.state is not State.SYNCED:
+                continue
+            try:
                 book.want_audit()
                 self._audits.add(symbol)
+            except MalformedData as error:
+                self._on_malformed(symbol, str(error))
 
     def is_audit(self, symbol: str) -> bool:
         """Whether the snapshot that is wanted is for an audit."""

@@ -9,9 +9,9 @@ import msgspec
 
 from capture_pipeline.binance.streams import StreamKind, kind_of
 from capture_pipeline.errors import MalformedData
-from capture_pipeline.recording.lines import split_envelope
+from capture_pipeline.recording.lines import data_of, split_envelope
 from capture_pipeline.recording.merge import Message
-from capture_pipeline.recording.placing import ids_of
+from capture_pipeline.recording.placing import Placer, placer_of
 
 _KEPT_BYTES = 64 << 10
 Reject = Callable[[str, str], None]
@@ -21,7 +21,6 @@ class Intake:
     """Places messages of the streams that were asked for.
 
     Attributes:
-        kinds: What each stream carries.
         rejected: Messages that could not be placed.
     """
 
@@ -33,29 +32,30 @@ class Intake:
             on_shutdown: Told the connection that the exchange is about to close.
             on_reject: Told the reason and the message in base64, for each message that is no line.
         """
-        self.kinds = {stream: kind_of(stream) for stream in streams}
+        placers = {stream: placer_of(kind_of(stream)) for stream in streams}
+        self._placers: dict[bytes, tuple[str, Placer]] = {name.encode(): (name, place) for name, place in placers.items() if place}
         self.rejected = 0
         self._on_shutdown, self._on_reject = on_shutdown, on_reject
 
     def place(self, connection: int, raw: bytes, now_ns: int) -> Message | None:
         """A message with its ids, None if it is none of the streams' or was rejected."""
         try:
-            stream, start = split_envelope(raw)
-            kind = self.kinds.get(stream)
-            data = memoryview(raw)[start:-1]
-            ids = ids_of(kind, data)
-            if ids is None:
-                self._other(connection, stream, raw)
+            name, data = data_of(raw)
+            known = self._placers.get(name)
+            if known is None:
+                self._other(connection, raw)
                 return None
-            first, last, event_time = ids
+            stream, place = known
+            first, last, event_time, diff = place(data)
             if first > last or not raw.isascii():
                 _check(raw, first, last)
         except (MalformedData, msgspec.DecodeError, UnicodeDecodeError) as error:
             self._reject(f"{error}", raw)
             return None
-        return Message(first, last, stream, raw, now_ns, connection, event_time)
+        return Message(first, last, stream, raw, now_ns, connection, event_time, diff)
 
-    def _other(self, connection: int, stream: str, raw: bytes) -> None:
+    def _other(self, connection: int, raw: bytes) -> None:
+        stream, _ = split_envelope(raw)
         if kind_of(stream) is StreamKind.SHUTDOWN:
             self._on_shutdown(connection)
         else:

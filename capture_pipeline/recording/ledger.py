@@ -6,11 +6,13 @@ connections, this process or the disk. Holds no file.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from capture_pipeline.binance.streams import StreamKind, kind_of
+from capture_pipeline.binance.streams import StreamKind, event_us, kind_of
 from capture_pipeline.quality.continuity import Track
+from capture_pipeline.recording.merge import Message
 from capture_pipeline.recording.models import Cause, Gap
 
 
@@ -73,24 +75,23 @@ class Ledger:
 
     Attributes:
         tracks: Ids and counts by stream.
-        last_of: When the last message of each stream came.
     """
 
     def __init__(self) -> None:
         """Start with nothing seen."""
         self.tracks: dict[str, Track] = {}
-        self.last_of: dict[str, Moment] = {}
+        self._moments: dict[str, Moment] = {}
+        self._newest: dict[str, Message] = {}
         self._outages: list[Outage] = []
 
     def resume(self, stream: str, track: Track, last: Moment) -> None:
         """Go on after what an earlier process wrote."""
-        self.tracks[stream], self.last_of[stream] = track, last
+        self.tracks[stream], self._moments[stream] = track, last
 
-    def restart(self, stream: str) -> None:
-        """The exchange counts this stream's ids anew: what came before is kept in the counts and says nothing of what follows."""
-        track = self.tracks.get(stream)
-        if track is not None:
-            track.restart()
+    @property
+    def last_of(self) -> dict[str, Moment]:
+        """When the last message of each stream came."""
+        return self._moments | {stream: _moment(message) for stream, message in self._newest.items()}
 
     def begin(self, outage: Outage) -> Outage:
         """Note that something went wrong; `end_ns` is set on it when it is over."""
@@ -99,8 +100,30 @@ class Ledger:
             del self._outages[0]
         return outage
 
+    def see_all(self, messages: Iterable[Message]) -> list[Gap]:
+        """Count messages that are about to be written.
+
+        Returns:
+            The gaps before them.
+        """
+        gaps, tracks, newest = [], self.tracks, self._newest
+        for message in messages:
+            track = tracks.get(message.stream)
+            if track is not None and message.first == track.last + 1 and track.first >= 0 and not message.is_reset:
+                track.messages += 1
+                track.last = message.last
+                newest[message.stream] = message
+                continue
+            if track is not None and message.is_reset:
+                # What came before is kept in the counts and says nothing of what follows.
+                track.restart()
+            gap = self.see(message.stream, message.first, message.last, _moment(message))
+            if gap is not None:
+                gaps.append(gap)
+        return gaps
+
     def see(self, stream: str, first: int, last: int, moment: Moment) -> Gap | None:
-        """Count a message that is about to be written.
+        """Count one message.
 
         Returns:
             The gap before it, if there is one.
@@ -108,10 +131,10 @@ class Ledger:
         track = self.tracks.get(stream)
         if track is None:
             track = self.tracks[stream] = Track()
-        before, before_at = track.last, self.last_of.get(stream, moment)
-        self.last_of[stream] = moment
-        lost = track.see(first, last)
-        if not lost:
+        newest = self._newest.pop(stream, None)
+        before, before_at = track.last, self._moments.get(stream, moment) if newest is None else _moment(newest)
+        self._moments[stream] = moment
+        if not track.see(first, last):
             return None
         cause, detail = self._cause(before_at.capture_ns, moment.capture_ns)
         return gap_between(Edge(stream, before, first, before_at, moment), cause, detail)
@@ -126,3 +149,7 @@ class Ledger:
 
 
 _REMEMBERED = 1000
+
+
+def _moment(message: Message) -> Moment:
+    return Moment(message.capture_ns, event_us(message.event_time))

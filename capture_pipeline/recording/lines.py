@@ -33,8 +33,8 @@ decode_line = msgspec.json.Decoder(Line).decode
 """Raises `msgspec.DecodeError` for what is no such line; of `data` only that it is JSON is known then."""
 
 
-def split_envelope(message: bytes) -> tuple[str, int]:
-    """Stream name of a combined-stream message, and where its data start.
+def data_of(message: bytes) -> tuple[bytes, bytes]:
+    """Stream name and data of a combined-stream message.
 
     Raises:
         MalformedData: It is not in the exchange's compact form, or holds a line break; it cannot become a line unchanged.
@@ -42,7 +42,17 @@ def split_envelope(message: bytes) -> tuple[str, int]:
     end = message.find(_DATA, 11, 200)
     if end < 0 or not message.startswith(_STREAM) or not message.endswith(b"}") or b"\n" in message or b"\r" in message:
         raise MalformedData(f"is no message of the combined stream: {message[:120]!r}")
-    return message[11:end].decode("ascii", "backslashreplace"), end + 9
+    return message[11:end], message[end + 9 : -1]
+
+
+def split_envelope(message: bytes) -> tuple[str, int]:
+    """Stream name of a combined-stream message, and where its data start.
+
+    Raises:
+        MalformedData: See `data_of`.
+    """
+    name, _ = data_of(message)
+    return name.decode("ascii", "backslashreplace"), len(name) + 20
 
 
 def spliced(capture_ns: int, message: bytes) -> bytes:

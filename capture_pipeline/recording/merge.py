@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from capture_pipeline.binance.messages import WireDiff
 from capture_pipeline.binance.streams import event_us
 
 _NONE: Final[Sequence[Message]] = ()
@@ -34,7 +35,9 @@ class Message:
         received_ns: When it came, on the recorder's clock.
         connection: Which connection brought it.
         event_time: The exchange's time of it, as sent.
+        diff: Its levels, if it is a diff.
         is_reset: Whether with it the exchange began to count ids anew.
+        capture_ns: When it was let through; set by whoever stamps it.
     """
 
     first: int
@@ -44,7 +47,9 @@ class Message:
     received_ns: int
     connection: int
     event_time: int = 0
+    diff: WireDiff | None = None
     is_reset: bool = False
+    capture_ns: int = 0
 
     def __lt__(self, other: Message) -> bool:
         """In the order of ids; of two that start together the shorter one first."""

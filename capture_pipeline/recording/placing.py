@@ -6,34 +6,47 @@ a diff covers everything since its predecessor, `pu + 1 .. u`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
 
-from capture_pipeline.binance.messages import decode_agg_ids, decode_depth_ids, decode_trade_ids
+from capture_pipeline.binance.messages import WireDiff, decode_agg_ids, decode_trade_ids, decode_wire_diff
 from capture_pipeline.binance.streams import StreamKind
 
-
-class Ids(NamedTuple):
-    """First and last id that a message covers, and the exchange's time of it, as sent."""
-
-    first: int
-    last: int
-    event_time: int
+Ids = tuple[int, int, int, WireDiff | None]
+"""First and last id that a message covers, the exchange's time of it, as sent, and the diff, if it is one."""
+Placer = Callable[[bytes], Ids]
+"""Raises `msgspec.DecodeError` for what that stream does not send."""
 
 
-def ids_of(kind: StreamKind | None, data: bytes | memoryview) -> Ids | None:
-    """The ids of a message, None where its stream has none.
+def placer_of(kind: StreamKind) -> Placer | None:
+    """What finds the ids of a stream's messages; None where they have none."""
+    return _PLACERS.get(kind)
+
+
+def ids_of(kind: StreamKind, data: bytes) -> Ids | None:
+    """The ids of one message, None where its stream has none.
 
     Raises:
         msgspec.DecodeError: It is not what that stream sends.
     """
-    if kind is StreamKind.TRADE:
-        trade = decode_trade_ids(data)
-        return Ids(trade.trade_id, trade.trade_id, trade.event_time)
-    if kind is StreamKind.DEPTH:
-        diff = decode_depth_ids(data)
-        first = diff.first_id if diff.previous_id is None else diff.previous_id + 1
-        return Ids(first, diff.last_id, diff.event_time)
-    if kind is StreamKind.AGG_TRADE:
-        aggregate = decode_agg_ids(data)
-        return Ids(aggregate.agg_id, aggregate.agg_id, aggregate.event_time)
-    return None
+    place = placer_of(kind)
+    return None if place is None else place(data)
+
+
+def _trade(data: bytes) -> Ids:
+    trade = decode_trade_ids(data)
+    number = trade.trade_id
+    return number, number, trade.event_time, None
+
+
+def _aggregate(data: bytes) -> Ids:
+    aggregate = decode_agg_ids(data)
+    return aggregate.agg_id, aggregate.agg_id, aggregate.event_time, None
+
+
+def _diff(data: bytes) -> Ids:
+    diff = decode_wire_diff(data)
+    first = diff.first_id if diff.previous_id is None else diff.previous_id + 1
+    return first, diff.last_id, diff.event_time, diff
+
+
+_PLACERS: dict[StreamKind, Placer] = {StreamKind.TRADE: _trade, StreamKind.AGG_TRADE: _aggregate, StreamKind.DEPTH: _diff}

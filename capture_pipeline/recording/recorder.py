@@ -83,7 +83,7 @@ class Recorder:
         self._events = EventLog(setup.folder.events)
         most_bytes = settings.queue_mb << 20
         self._writer = Writer(setup.folder, segment=resumed.segment, most_bytes=most_bytes, fsync_s=settings.fsync_s)
-        self.follower = Follower(setup.plan.symbols)
+        self.follower = Follower(setup.plan.symbols, self._malformed)
         intake = Intake(setup.plan.streams, self._shutdown, self._rejected)
         hooks = Hooks(self.follower.diff, self._gap, self._completed)
         self.capture = Capture(settings, intake, self._clock, self._writer, hooks)
@@ -216,6 +216,10 @@ class Recorder:
 
     def _rejected(self, reason: str, raw_base64: str) -> None:
         self._incidents.rejected(reason, raw_base64)
+
+    def _malformed(self, symbol: str, what: str) -> None:
+        self.capture.counts["malformed_diffs"] = self.capture.counts.get("malformed_diffs", 0) + 1
+        self._events.write(self._clock.now_ns(), "malformed_diff", symbol=symbol, error=what)
 
     def _gap(self, gap: Gap) -> None:
         self._side.gap(gap)

@@ -110,14 +110,3 @@ def test_a_snapshot_replaces_what_it_reaches_and_keeps_what_lies_beyond() -> Non
     side.load([("9.50000000", "2.00000000"), ("8.00000000", "2.00000000")])
     assert side.top(9) == [(units("9.5"), units("2")), (units("8"), units("2")), (units("5"), units("1"))]
     assert side.known == -units("8")
-
-
-def test_pruning_forgets_what_is_far_and_that_it_was_known() -> None:
-    """Levels further than the corridor are gone, and count as unknown from then on."""
-    book = Book()
-    book.bids.load([("100.00000000", "1.00000000"), ("91.00000000", "1.00000000"), ("80.00000000", "1.00000000")])
-    book.asks.load([("101.00000000", "1.00000000"), ("120.00000000", "1.00000000")])
-    book.prune(0.1)
-    assert [price for price, _ in book.bids.top(9)] == [units("100"), units("91")]
-    assert [price for price, _ in book.asks.top(9)] == [units("101")]
-    assert book.bids.known == -units("90")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot, Level
 from capture_pipeline.book.audit import Audit, AuditOutcome, SideAudit
-from capture_pipeline.book.levels import ZERO, decimal_text, units
+from capture_pipeline.book.levels import ZERO, Book, decimal_text, units
 from capture_pipeline.book.sync import MOST_BUFFERED, BookSync, State, Step
 from capture_pipeline.errors import MalformedData
 
@@ -23,8 +23,8 @@ def snapshot(last: int, bids: list[Level] | None = None, asks: list[Level] | Non
     return DepthSnapshot(last, bids or [("10.00000000", ONE)], asks or [("11.00000000", ONE)])
 
 
-def synced(last: int = 100) -> BookSync:
-    sync = BookSync()
+def synced(last: int = 100) -> BookSync[Book]:
+    sync = BookSync(Book())
     sync.snapshot(snapshot(last, [("10.00000000", ONE), ("9.00000000", ONE)], [("11.00000000", ONE), ("12.00000000", ONE)]))
     sync.diff(diff(last + 1, last + 1))
     assert sync.state is State.SYNCED
@@ -45,7 +45,7 @@ def synced(last: int = 100) -> BookSync:
 )
 def test_a_spot_diff_bridges_a_snapshot(first: int, last: int, step: Step, state: State) -> None:
     """`U <= lastUpdateId + 1 <= u` bridges, `u <= lastUpdateId` is dropped and is no gap, anything later is a gap."""
-    sync = BookSync()
+    sync = BookSync(Book())
     assert sync.snapshot(snapshot(100)) is Step.HELD
     assert not sync.snapshot_wanted
     assert sync.diff(diff(first, last)) is step
@@ -64,14 +64,14 @@ def test_a_spot_diff_bridges_a_snapshot(first: int, last: int, step: Step, state
 )
 def test_a_futures_diff_bridges_by_its_predecessor(first: int, last: int, previous: int, step: Step) -> None:
     """Futures ids leave holes; `pu` tells whether a diff was missed."""
-    sync = BookSync()
+    sync = BookSync(Book())
     sync.snapshot(snapshot(100))
     assert sync.diff(diff(first, last, previous=previous)) is step
 
 
 def test_futures_continue_by_pu() -> None:
     """`U` may jump; a `pu` that is not what was reached is a gap."""
-    sync = BookSync()
+    sync = BookSync(Book())
     sync.snapshot(snapshot(100))
     steps = [sync.diff(diff(*ids[:2], previous=ids[2])) for ids in ((99, 105, 97), (140, 150, 105), (160, 170, 151))]
     assert steps == [Step.BRIDGED, Step.APPLIED, Step.GAP]
@@ -83,7 +83,7 @@ def test_futures_continue_by_pu() -> None:
 )
 def test_a_snapshot_meets_buffered_diffs(last: int, step: Step, wanted: bool) -> None:
     """Diffs that came first are buffered; a snapshot older than the first of them is too old."""
-    sync = BookSync()
+    sync = BookSync(Book())
     assert [sync.diff(diff(first, first + 9)) for first in (90, 100, 101)] == [Step.BUFFERED, Step.BUFFERED, Step.BUFFERED]
     assert sync.snapshot(snapshot(last)) is step
     assert sync.snapshot_wanted is wanted
@@ -105,7 +105,7 @@ def test_missing_ids_invalidate_the_book_until_a_snapshot_bridges() -> None:
 
 def test_a_gap_between_buffered_diffs_leaves_only_what_follows_it() -> None:
     """Diffs before a gap in the buffer cannot lead a book over it."""
-    sync = BookSync()
+    sync = BookSync(Book())
     assert [sync.diff(diff(1, 5)), sync.diff(diff(8, 9))] == [Step.BUFFERED, Step.GAP]
     assert sync.snapshot(snapshot(3)) is Step.TOO_OLD
     assert sync.snapshot(snapshot(7)) is Step.BRIDGED
@@ -129,7 +129,7 @@ def test_a_malformed_diff_invalidates_the_book() -> None:
     assert (sync.state, sync.snapshot_wanted) == (State.INVALID, True)
 
 
-def audited(sync: BookSync, taken: DepthSnapshot) -> tuple[Audit, SideAudit]:
+def audited(sync: BookSync[Book], taken: DepthSnapshot) -> tuple[Audit, SideAudit]:
     audit = sync.audit(taken)
     assert audit.bids is not None
     return audit, audit.bids
@@ -211,7 +211,7 @@ def test_any_snapshot_leads_to_the_true_book(moves: list[list[tuple[bool, int, i
         sides = [[(f"{price}.00000000", decimal_text(now[side, price])) for side, price in touched if side is bid] for bid in (True, False)]
         diffs.append(diff(first, reached, sides[0], sides[1]))
     taken, arrives = data.draw(st.integers(0, reached)), data.draw(st.integers(0, len(diffs)))
-    sync = BookSync()
+    sync = BookSync(Book())
     for number, one in enumerate(diffs):
         if number == arrives:
             assert sync.snapshot(_true(truth[taken], taken)) in {Step.BRIDGED, Step.HELD}
@@ -225,7 +225,7 @@ def test_any_snapshot_leads_to_the_true_book(moves: list[list[tuple[bool, int, i
 def test_an_audit_of_the_true_state_is_clean(moves: list[list[tuple[bool, int, int]]], data: st.DataObject) -> None:
     """Whichever id since the audit began the snapshot stands at, also inside a diff's range, nothing disagrees and the book stays true."""
     truth: list[dict[tuple[bool, int], int]] = [{}]
-    sync = BookSync()
+    sync = BookSync(Book())
     sync.snapshot(DepthSnapshot(0, [("1.00000000", ZERO)], []))
     reached = begin = 0
     begins_at = data.draw(st.integers(0, len(moves) - 1))
@@ -259,7 +259,7 @@ def _true(levels: dict[tuple[bool, int], int], last: int) -> DepthSnapshot:
     return DepthSnapshot(last, sides[0], sides[1])
 
 
-def _levels(sync: BookSync) -> dict[tuple[bool, int], int]:
+def _levels(sync: BookSync[Book]) -> dict[tuple[bool, int], int]:
     return {
         (bid, price // 10**8): units(quantity)
         for bid, side in ((True, sync.book.bids), (False, sync.book.asks))
@@ -269,7 +269,7 @@ def _levels(sync: BookSync) -> dict[tuple[bool, int], int]:
 
 def test_waiting_costs_a_bounded_number_of_diffs() -> None:
     """While no snapshot comes the oldest diffs are dropped, so that a snapshot from before them is too old, one among them bridges."""
-    sync = BookSync()
+    sync = BookSync(Book())
     for number in range(1, MOST_BUFFERED + 101):
         sync.diff(diff(number, number))
     assert sync.snapshot(snapshot(99)) is Step.TOO_OLD

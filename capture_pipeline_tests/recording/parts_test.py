@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import iso, parse_time
+from capture_pipeline.book.texts import MOST_GATHERED
 from capture_pipeline.config_sessions import PlannedSession, Recording, Weekday
 from capture_pipeline.errors import Busy, ConfigError, MalformedData, StorageError
 from capture_pipeline.recording.capture import Capture, Hooks
@@ -54,9 +55,9 @@ def test_stamps_follow_the_time_and_never_repeat() -> None:
     """Two in the same nanosecond are one apart."""
     clocks = Clocks()
     clock = clocks.clock()
-    assert [clock.stamp(), clock.stamp()] == [1_000_000, 1_000_001]
+    assert [clock.stamp(clock.now_ns()), clock.stamp(clock.now_ns())] == [1_000_000, 1_000_001]
     clocks.go(500)
-    assert clock.stamp() == 1_000_500
+    assert clock.stamp(clock.now_ns()) == 1_000_500
 
 
 def test_a_step_of_the_wall_clock_moves_no_stamp_and_is_told_once() -> None:
@@ -64,7 +65,7 @@ def test_a_step_of_the_wall_clock_moves_no_stamp_and_is_told_once() -> None:
     clocks = Clocks()
     clock = clocks.clock()
     clocks.wall -= 700_000
-    assert clock.stamp() == 1_000_000
+    assert clock.stamp(clock.now_ns()) == 1_000_000
     assert clock.step_ns(50_000) == -700_000
     assert clock.step_ns(50_000) == 0
     clocks.wall += 40_000
@@ -75,7 +76,8 @@ def test_a_step_of_the_wall_clock_moves_no_stamp_and_is_told_once() -> None:
 
 def test_a_new_process_stamps_behind_the_last_one() -> None:
     """Even where the wall clock was set back in between."""
-    assert Clocks().clock(floor=5_000_000).stamp() == 5_000_001
+    clock = Clocks().clock(floor=5_000_000)
+    assert clock.stamp(clock.now_ns()) == 5_000_001
 
 
 @given(st.lists(st.tuples(st.integers(-(10**9), 10**9), st.integers(0, 10**6)), max_size=50))
@@ -87,7 +89,7 @@ def test_stamps_increase_whatever_the_wall_clock_does(steps: list[tuple[int, int
     for step, passed in steps:
         clocks.wall += step
         clocks.go(passed)
-        stamps.append(clock.stamp())
+        stamps.append(clock.stamp(clock.now_ns()))
     assert stamps == sorted(set(stamps))
 
 
@@ -290,7 +292,7 @@ def test_what_is_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
     """No later message would show it: the disk takes nothing more, and what is still pending has no room."""
     folder = SessionFolder(tmp_path)
     writer = Writer(folder, segment=1, most_bytes=10, fsync_s=1)
-    hooks = Hooks(lambda *_: True, lambda _: None, lambda mark: mark)
+    hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
     intake = Intake([TRADES], lambda _: None, lambda *_: None)
     capture = Capture(Recording(flush_messages=2), intake, CaptureClock(), writer, hooks)
     for number in range(3):
@@ -299,17 +301,38 @@ def test_what_is_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
     assert (capture.counts["dropped_messages"], capture.counts["tail_dropped_messages"]) == (1, 1)
 
 
-def test_a_diff_that_is_none_is_recorded_and_counted(tmp_path: Path) -> None:
-    """It has ids and levels that are no decimals; the book waits for a snapshot, and the session says how many there were."""
-    follower = Follower(["BTCUSDT"])
-    hooks = Hooks(follower.diff, lambda _: None, lambda mark: mark)
-    intake = Intake([DEPTH], lambda _: None, lambda *_: None)
-    writer = Writer(SessionFolder(tmp_path), segment=1, most_bytes=1 << 20, fsync_s=1)
-    capture = Capture(Recording(), intake, CaptureClock(), writer, hooks)
+@pytest.mark.parametrize("levels", [b'[["one","2.0"]]', b'[["1.0","2,0"]]', b"{}", b"null", b'[["1.0"]]'])
+def test_a_diff_that_is_none_is_recorded_and_told(tmp_path: Path, levels: bytes) -> None:
+    """It has ids and no levels; it is a line of the recording all the same, it is told once, and the book waits for a snapshot."""
+    told: list[str] = []
+    follower = Follower(["BTCUSDT"], lambda symbol, _: told.append(symbol))
+    capture = capturing(tmp_path, follower)
     form = b'{"stream":"btcusdt@depth@100ms","data":{"E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":%b,"a":[]}}'
-    for first, levels in ((1, b'[["1.0","2.0"]]'), (2, b'[["one","2.0"]]'), (3, b"{}")):
-        capture.message(1, form % (first, first, levels))
-        follower.snapshot("BTCUSDT", b'{"lastUpdateId":0,"bids":[],"asks":[]}')
+    capture.message(1, form % (1, 1, b'[["1.0","2.0"]]'))
+    assert follower.snapshot("BTCUSDT", b'{"lastUpdateId":0,"bids":[],"asks":[]}')
+    assert follower.states() == {"BTCUSDT": "synced"}
+    capture.message(1, form % (2, 2, levels))
+    follower.begin_audits()
     capture.finish()
-    assert capture.counts["malformed_diffs"] == 2
-    assert capture.messages == 3
+    assert (told, follower.states(), follower.wanted()) == (["BTCUSDT"], {"BTCUSDT": "invalid"}, ["BTCUSDT"])
+    assert capture.messages == 2
+
+
+def test_a_diff_that_is_none_is_told_before_long(tmp_path: Path) -> None:
+    """Without an audit too: diffs are looked at some hundred together."""
+    told: list[str] = []
+    follower = Follower(["BTCUSDT"], lambda symbol, _: told.append(symbol))
+    capture = capturing(tmp_path, follower)
+    form = b'{"stream":"btcusdt@depth@100ms","data":{"E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":%b,"a":[]}}'
+    capture.message(1, form % (1, 1, b"{}"))
+    capture.message(1, form % (2, 2, b"[]"))
+    assert follower.snapshot("BTCUSDT", b'{"lastUpdateId":0,"bids":[],"asks":[]}')
+    for number in range(3, MOST_GATHERED + 1):
+        capture.message(1, form % (number, number, b"[]"))
+    assert (told, follower.states()) == (["BTCUSDT"], {"BTCUSDT": "invalid"})
+
+
+def capturing(folder: Path, follower: Follower) -> Capture:
+    hooks = Hooks(follower.diff, lambda _: None, lambda mark: mark)
+    writer = Writer(SessionFolder(folder), segment=1, most_bytes=1 << 20, fsync_s=1)
+    return Capture(Recording(), Intake([DEPTH], lambda _: None, lambda *_: None), CaptureClock(), writer, hooks)

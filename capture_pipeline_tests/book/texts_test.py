@@ -1,0 +1,94 @@
+"""Books kept as texts: the same levels as in numbers, whatever way the exchange writes them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot, Level
+from capture_pipeline.book.audit import AuditOutcome
+from capture_pipeline.book.levels import ZERO, Book, decimal_text, units
+from capture_pipeline.book.sync import BookSync, State, Step
+from capture_pipeline.book.texts import MOST_GATHERED, TextBook
+from capture_pipeline.errors import MalformedData
+
+PRICE = st.tuples(st.integers(1, 30), st.sampled_from(["", ".0", ".00000000", ".5", ".50", ".50000000"])).map(
+    lambda found: f"{found[0]}{found[1]}"
+)
+QUANTITY = st.sampled_from([ZERO, "0", "0.000", "1.00000000", "1", "0.00000001", "2.50"])
+LEVELS = st.lists(st.tuples(PRICE, QUANTITY), max_size=6)
+
+
+def diff(number: int, bids: list[Level], asks: list[Level]) -> DepthDiff:
+    return DepthDiff(0, "BTCUSDT", number, number, bids, asks)
+
+
+@given(st.lists(st.tuples(LEVELS, LEVELS), max_size=40), st.sets(st.integers(0, 39)))
+def test_a_book_of_texts_is_the_book_of_numbers(diffs: list[tuple[list[Level], list[Level]]], looked: set[int]) -> None:
+    """After any diffs, looked at whenever, prices and quantities are those of the plain book; a price is one, however it is written."""
+    texts, numbers = TextBook(), Book()
+    for number, (bids, asks) in enumerate(diffs):
+        texts.apply(diff(number, bids, asks))
+        numbers.apply(diff(number, bids, asks))
+        if number in looked:
+            assert same(texts.settled(), numbers)
+    assert same(texts.copy().settled(), numbers)
+
+
+def same(one: Book, other: Book) -> bool:
+    return all(
+        {price: ours.quantity(price) for price in ours.levels} == {price: theirs.quantity(price) for price in theirs.levels}
+        and ours.best() == theirs.best()
+        for ours, theirs in ((one.bids, other.bids), (one.asks, other.asks))
+    )
+
+
+def test_diffs_are_set_a_few_hundred_together() -> None:
+    """What is malformed is told with the last of them at the latest, and by whoever looks before."""
+    book = TextBook()
+    book.apply(diff(0, [("1.00000000", "x")], []))
+    for number in range(1, MOST_GATHERED - 1):
+        book.apply(diff(number, [], []))
+    with pytest.raises(MalformedData):
+        book.apply(diff(MOST_GATHERED, [], []))
+    book.apply(diff(0, [], [("1e5", "1.00000000")]))
+    with pytest.raises(MalformedData):
+        book.settled()
+
+
+def test_levels_that_come_and_go_leave_nothing_behind() -> None:
+    """Memory follows the levels that are there, not those that ever were."""
+    book = TextBook()
+    for number in range(1, 40 * MOST_GATHERED):
+        book.apply(diff(number, [(f"{number}.00000000", "1.00000000"), (f"{number - 1}.00000000", ZERO)], []))
+    assert len(book.settled().bids.levels) == 1
+    assert len(book._bids.quantities) < 5000
+
+
+def test_a_snapshot_replaces_everything() -> None:
+    """Also what lies beyond its reach, so that a book does not grow with the hours; what it reaches is known."""
+    book = TextBook()
+    book.apply(diff(0, [("5.00000000", "1.00000000")], []))
+    book.load([("9.50000000", "2.00000000"), ("8.0", "2")], [])
+    side = book.settled().bids
+    assert side.top(9) == [(units("9.5"), units("2")), (units("8"), units("2"))]
+    assert side.known == -units("8")
+
+
+def test_an_audit_of_texts_goes_on_from_the_snapshot() -> None:
+    """It compares as one of numbers does, and the diffs after the snapshot stand in the book that follows."""
+    sync = BookSync(TextBook())
+    assert sync.snapshot(DepthSnapshot(1, [("10.00000000", "1.00000000")], [("11.00000000", "1.00000000")])) is Step.HELD
+    sync.diff(diff(2, [("9.00000000", "1.00000000")], []))
+    sync.want_audit()
+    sync.diff(diff(3, [("10.00000000", "2.00000000")], []))
+    sync.diff(diff(4, [("8.00000000", "3.00000000")], []))
+    taken = DepthSnapshot(3, [("10.00000000", "2.00000000"), ("9.00000000", "1.00000000")], [("11.00000000", "1.00000000")])
+    audit = sync.audit(taken)
+    assert (audit.outcome, audit.clean, sync.state) == (AuditOutcome.COMPARED, True, State.SYNCED)
+    assert [(decimal_text(price), decimal_text(size)) for price, size in sync.book.settled().bids.top(9)] == [
+        ("10.00000000", "2.00000000"),
+        ("9.00000000", "1.00000000"),
+        ("8.00000000", "3.00000000"),
+    ]
