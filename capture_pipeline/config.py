@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from capture_pipeline.binance.limits import Http, Percent, RateLimits, Section
 from capture_pipeline.binance.periods import Interval
+from capture_pipeline.binance.streams import ROUTE
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.config_sessions import DEFAULT_SESSIONS, PlannedSession, Recording, SessionGates, Symbol
 
@@ -56,7 +57,10 @@ class Endpoints(Section):
     rest_spot: str = Field("https://data-api.binance.vision", description="REST host for spot.")
     rest_um: str = Field("https://fapi.binance.com", description="REST host for USD-M futures.")
     stream_spot: str = Field("wss://data-stream.binance.vision", description="WebSocket host for spot.")
-    stream_um: str = Field("wss://fstream.binance.com", description="WebSocket host for USD-M futures.")
+    stream_um: str = Field(
+        f"wss://fstream.binance.com/{ROUTE}",
+        description="WebSocket host for USD-M futures. {route} stands for the endpoint of a stream: public for books, market for trades.",
+    )
     extra_hosts: list[str] = Field([], description="Further hosts that the endpoints may name, for instance a mirror.")
 
 
@@ -148,7 +152,8 @@ class Settings(Section):
     def stream_url(self) -> str:
         """WebSocket host for the chosen venue and market."""
         if self.venue == "sandbox":
-            return "ws" + self.sandbox_url.removeprefix("http")
+            host = "ws" + self.sandbox_url.removeprefix("http").rstrip("/")
+            return host if self.market is Market.SPOT else f"{host}/fstream/{ROUTE}"
         return self.endpoints.stream_spot if self.market is Market.SPOT else self.endpoints.stream_um
 
 

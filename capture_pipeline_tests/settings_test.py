@@ -25,12 +25,15 @@ def test_the_shipped_file_is_the_default_deployment() -> None:
     assert settings.storage.root == ROOT / "data"
 
 
-def test_futures_have_their_own_rest_host(tmp_path: Path) -> None:
-    """USD-M futures are not served by the spot hosts."""
-    assert (
-        load_settings(tmp_path / "x.yaml" if (tmp_path / "x.yaml").write_text("market: um\n") else None, {}).rest_url
-        == "https://fapi.binance.com"
-    )
+def test_futures_have_their_own_hosts(tmp_path: Path) -> None:
+    """USD-M futures are not served by the spot hosts; the sandbox tells both by the path."""
+    file = tmp_path / "x.yaml"
+    file.write_text("market: um\n")
+    settings = load_settings(file, {})
+    assert (settings.rest_url, settings.stream_url) == ("https://fapi.binance.com", "wss://fstream.binance.com/{route}")
+    sandbox = {"CAPTURE_VENUE": "sandbox", "CAPTURE_SANDBOX_URL": "http://127.0.0.1:1"}
+    assert load_settings(file, sandbox).stream_url == "ws://127.0.0.1:1/fstream/{route}"
+    assert load_settings(file, {**sandbox, "CAPTURE_MARKET": "spot"}).stream_url == "ws://127.0.0.1:1"
 
 
 def test_the_environment_wins(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from capture_pipeline.binance.http import Answer, Http, retrying
 from capture_pipeline.binance.limits import RateLimits
 from capture_pipeline.binance.periods import Interval, iso
-from capture_pipeline.binance.urls import Market, depth_weight, klines_weight
+from capture_pipeline.binance.urls import Market, depth_limit, depth_weight, klines_weight
 from capture_pipeline.errors import Banned, ProtocolViolation, RateLimited, RequestRefused
 
 PAGE_ROWS = 1000
@@ -127,7 +127,8 @@ class RestClient:
         return self._get("klines", {**params, "startTime": 0} if first else params, klines_weight(self._market, 1)).body
 
     def depth(self, symbol: str, limit: int) -> bytes:
-        """The best `limit` levels of either side of the book, as sent."""
+        """The best `limit` levels of either side of the book, or as many as the market gives, as sent."""
+        limit = depth_limit(self._market, limit)
         return self._get("depth", {"symbol": symbol, "limit": limit}, depth_weight(self._market, limit)).body
 
     def agg_trades(self, symbol: str, *, start_ms: int, end_ms: int) -> bytes:

@@ -16,7 +16,10 @@ CONNECTION_LIFE_S = 24 * 3600
 PING_EVERY_S, PONG_WITHIN_S = 20, 60
 MOST_STREAMS = 1024
 """Streams that one connection may carry."""
+ROUTE = "{route}"
+"""Stands in an address for the endpoint by which a stream goes; see `Route`."""
 _FIRST_MICROSECOND = 10**14
+_STREAMS = "streams="
 
 
 class StreamKind(StrEnum):
@@ -30,6 +33,13 @@ class StreamKind(StrEnum):
     """Not a stream of the exchange: a REST answer of `depth`, recorded between its diffs."""
     SHUTDOWN = "serverShutdown"
     OTHER = "other"
+
+
+class Route(StrEnum):
+    """Endpoints among which the futures' host divides its streams; by another than its own a stream is subscribed to in vain."""
+
+    PUBLIC = "public"
+    MARKET = "market"
 
 
 def trade_stream(symbol: str) -> str:
@@ -61,6 +71,23 @@ def streams_of(symbols: list[str], market: Market = Market.SPOT) -> list[str]:
 def combined_url(base: str, streams: list[str]) -> str:
     """The address of a combined stream, for instance `wss://host/stream?streams=btcusdt@trade/btcusdt@depth@100ms`."""
     return f"{base.rstrip('/')}/stream?streams={'/'.join(streams)}"
+
+
+def route_of(stream: str) -> Route:
+    """The endpoint of a futures stream: books and best prices are `public`, all else is `market`."""
+    topic = stream.partition("@")[2]
+    return Route.PUBLIC if topic.startswith((StreamKind.DEPTH, StreamKind.BOOK_TICKER)) else Route.MARKET
+
+
+def routed(url: str) -> list[str]:
+    """The addresses that a combined stream is made of: itself, or, where it holds `{route}`, one for each endpoint with its streams."""
+    if ROUTE not in url:
+        return [url]
+    head, _, names = url.partition(_STREAMS)
+    streams: dict[Route, list[str]] = {}
+    for stream in names.split("/"):
+        streams.setdefault(route_of(stream), []).append(stream)
+    return [f"{head.replace(ROUTE, route)}{_STREAMS}{'/'.join(names)}" for route, names in sorted(streams.items())]
 
 
 def kind_of(stream: str) -> StreamKind:

@@ -16,6 +16,8 @@ from capture_pipeline.errors import ConfigError
 
 _SYMBOL = re.compile(r"[A-Z0-9]{2,30}")
 _TRADES = "trades"
+UM_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
+"""Levels a side that a depth call of futures may ask for."""
 
 
 class Market(StrEnum):
@@ -189,6 +191,11 @@ def depth_weight(market: Market, limit: int) -> int:
     """The request weight of one depth call with this `limit`."""
     steps = ((100, 5), (500, 25), (1000, 50), (5000, 250)) if market is Market.SPOT else ((50, 2), (100, 5), (500, 10), (1000, 20))
     return next((weight for bound, weight in steps if limit <= bound), steps[-1][1])
+
+
+def depth_limit(market: Market, limit: int) -> int:
+    """The levels to ask for to get `limit`, or as many as the exchange gives; futures take certain numbers only."""
+    return min(limit, 5000) if market is Market.SPOT else next((step for step in UM_DEPTHS if step >= limit), UM_DEPTHS[-1])
 
 
 def _parts(name: str) -> tuple[str, str, Month | date] | None:

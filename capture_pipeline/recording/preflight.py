@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from capture_pipeline.binance.streams import combined_url, streams_of
+from capture_pipeline.binance.streams import combined_url, routed, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import make_folder
@@ -133,20 +133,21 @@ def _rest(settings: Settings) -> Iterator[Finding]:
 def _capture(settings: Settings, symbols: list[str], seconds: float) -> Finding:
     """Whether the stream delivers what a session records, in the right form."""
     streams = streams_of(symbols, settings.market)
-    url = combined_url(settings.stream_url, streams)
-    counts, refused = asyncio.run(_sampled(connection_of(settings.recording.transport), url, streams, seconds))
+    urls = routed(combined_url(settings.stream_url, streams))
+    counts, refused = asyncio.run(_sampled(connection_of(settings.recording.transport), urls, streams, seconds))
     silent = [stream for stream in streams if not counts.get(stream)]
     if refused:
-        return Finding("test capture", passed=False, measured=f"{url}: {refused}", remedy="check endpoints and network")
+        return Finding("test capture", passed=False, measured=refused, remedy="check endpoints and network")
     if silent:
         return Finding(
             "test capture", passed=False, measured=f"nothing came of {', '.join(silent)} in {seconds:g} s", remedy="check symbols"
         )
     rates = ", ".join(f"{stream} {count / seconds:.1f}/s" for stream, count in counts.items())
-    return Finding("test capture", passed=True, measured=f"{url.partition('?')[0]}: {rates}")
+    where = ", ".join(url.partition("?")[0] for url in urls)
+    return Finding("test capture", passed=True, measured=f"{where}: {rates}")
 
 
-async def _sampled(kind: type[Connection], url: str, streams: list[str], seconds: float) -> tuple[dict[str, int], str]:
+async def _sampled(kind: type[Connection], urls: list[str], streams: list[str], seconds: float) -> tuple[dict[str, int], str]:
     counts: dict[str, int] = {}
     bad: list[str] = []
 
@@ -157,10 +158,11 @@ async def _sampled(kind: type[Connection], url: str, streams: list[str], seconds
             counts[placed.stream] = counts.get(placed.stream, 0) + 1
 
     intake = Intake(streams, lambda _: None, lambda reason, _: bad.append(reason))
-    connection = kind(1, 0, take)
-    task = asyncio.create_task(connection.run(url, lambda _: None))
-    await asyncio.wait({task}, timeout=seconds)
-    refused = connection.detail if task.done() else ""
-    await connection.close()
-    await task
-    return counts, refused or (f"a message is not of the right form: {bad[0]}" if bad else "")
+    connections = [kind(number, 0, take) for number in range(1, len(urls) + 1)]
+    tasks = [asyncio.create_task(one.run(url, lambda _: None)) for one, url in zip(connections, urls, strict=True)]
+    await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    ended = [f"{url}: {one.detail}" for url, one, task in zip(urls, connections, tasks, strict=True) if task.done()]
+    await asyncio.gather(*(one.close() for one in connections))
+    await asyncio.gather(*tasks)
+    wrong = [f"{urls[0]}: a message is not of the right form: {reason}" for reason in bad]
+    return counts, next(iter([*ended, *wrong]), "")

@@ -1,7 +1,8 @@
 """Lost trades asked for again by REST `aggTrades`, into a file beside the recording: they have no capture time, so they are not of it.
 
-A line of that file: `{"stream":…,"first_lost":…,"last_lost":…,"agg":<the exchange's aggregate>}`. An aggregate names the trades it
-stands for (`f..l`); a gap is filled once every lost id lies in one.
+A line of that file: `{"stream":…,"first_lost":…,"last_lost":…,"agg":<the exchange's aggregate>}`. What a stream of trades lost are trades,
+and an aggregate names those it stands for (`f..l`); what a stream of aggregates lost are aggregates (`a`). A gap is filled once every lost
+id came back.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 
 from capture_pipeline.binance.messages import AggTrade
 from capture_pipeline.binance.rest import PAGE_ROWS, RestClient
+from capture_pipeline.binance.streams import StreamKind, kind_of
 from capture_pipeline.errors import ProtocolViolation
 from capture_pipeline.recording.events import append_line
 from capture_pipeline.recording.models import Gap
@@ -29,7 +31,7 @@ def refill(rest: RestClient, symbol: str, gap: Gap, path: Path) -> bool:
     Args:
         rest: Whom to ask.
         symbol: Whose trades.
-        gap: Of a trade stream.
+        gap: Of a stream of trades or of aggregates.
         path: File to append to.
 
     Returns:
@@ -40,22 +42,24 @@ def refill(rest: RestClient, symbol: str, gap: Gap, path: Path) -> bool:
         OSError: The disk refuses.
     """
     first, last = gap.last_good_id + 1, gap.first_good_id - 1
+    is_of_aggregates = kind_of(gap.stream) is StreamKind.AGG_TRADE
     found: dict[int, tuple[AggTrade, bytes]] = {}
     # By the exchange's clock where it is known: ours may differ.
     start_us, end_us = gap.start_event_us or gap.start_ns // 1000, gap.end_event_us or gap.end_ns // 1000
     page = _page(rest.agg_trades(symbol, start_ms=start_us // 1000 - _SLACK_MS, end_ms=end_us // 1000 + _SLACK_MS))
     for _ in range(_MOST_PAGES):
         for trade, raw in page:
-            if trade.last_id >= first and trade.first_id <= last:
+            low, high = _range(trade, is_of_aggregates=is_of_aggregates)
+            if high >= first and low <= last:
                 found[trade.agg_id] = trade, raw
-        if len(page) < PAGE_ROWS or page[-1][0].last_id >= last:
+        if len(page) < PAGE_ROWS or _range(page[-1][0], is_of_aggregates=is_of_aggregates)[1] >= last:
             break
         page = _page(rest.agg_trades_from(symbol, page[-1][0].agg_id + 1))
     ordered = [found[agg_id] for agg_id in sorted(found)]
     for _, raw in ordered:
         head = json.dumps({"stream": gap.stream, "first_lost": first, "last_lost": last}, separators=(",", ":"))
         append_line(path, f'{head[:-1]},"agg":{raw.decode()}}}\n')
-    return _covers([trade for trade, _ in ordered], first, last)
+    return _covers([_range(trade, is_of_aggregates=is_of_aggregates) for trade, _ in ordered], first, last)
 
 
 def _page(body: bytes) -> list[tuple[AggTrade, bytes]]:
@@ -65,10 +69,15 @@ def _page(body: bytes) -> list[tuple[AggTrade, bytes]]:
         raise ProtocolViolation(f"is no page of aggTrades: {error}") from None
 
 
-def _covers(trades: list[AggTrade], first: int, last: int) -> bool:
+def _range(trade: AggTrade, *, is_of_aggregates: bool) -> tuple[int, int]:
+    """First and last id that an aggregate brings back, counted as the stream of the gap counts."""
+    return (trade.agg_id, trade.agg_id) if is_of_aggregates else (trade.first_id, trade.last_id)
+
+
+def _covers(ranges: list[tuple[int, int]], first: int, last: int) -> bool:
     following = first
-    for trade in trades:
-        if trade.first_id > following:
+    for low, high in ranges:
+        if low > following:
             return False
-        following = max(following, trade.last_id + 1)
+        following = max(following, high + 1)
     return following > last

@@ -1,7 +1,8 @@
 """Keeps the connections up: replaces one before it goes where that can be known, and at once where it cannot.
 
-Each slot holds one connection. A successor is opened while the old one still delivers (its age, `serverShutdown`), and the old one is
-closed once the new one does; so is a silent one. First lives are of different lengths, so that slots never grow old together.
+Each slot holds one connection, and where the exchange divides the streams among endpoints, each endpoint has slots of its own. A successor
+is opened while the old one still delivers (its age, `serverShutdown`), and the old one is closed once the new one does; so is a silent
+one. First lives are of different lengths, so that slots never grow old together.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
+from capture_pipeline.binance.streams import routed
 from capture_pipeline.recording.connection import Connection, OnMessage
 from capture_pipeline.recording.models import Cause
 
@@ -41,8 +43,8 @@ class Supervisor:
         """Set what is kept up.
 
         Args:
-            url: Address of the combined stream.
-            slots: How many connections side by side.
+            url: Address of the combined stream, perhaps of several endpoints (see `routed`).
+            slots: How many connections side by side, to each endpoint.
             silence_s: A connection without data for this long is ended.
             renew_s: Age at which a connection is replaced.
             steady_s: After a connection that lived this long the waits before new ones start anew.
@@ -52,7 +54,8 @@ class Supervisor:
             on_end: Told of each that ended, also of one that never opened.
         """
         self.live: dict[int, Connection] = {}
-        self._url, self._slots, self._kind = url, slots, kind
+        self._urls, self._kind = routed(url), kind
+        self._slots = slots * len(self._urls)
         self._silence_s, self._renew_s, self._steady_s = silence_s, renew_s, steady_s
         self._on_message, self._on_open, self._on_end = on_message, on_open, on_end
         self._numbers = iter(range(1, 1 << 62))
@@ -128,7 +131,7 @@ class Supervisor:
             self._on_open(one)
 
         try:
-            await connection.run(self._url, opened)
+            await connection.run(self._urls[connection.slot % len(self._urls)], opened)
         finally:
             if timer is not None:
                 timer.cancel()

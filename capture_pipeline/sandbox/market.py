@@ -18,6 +18,8 @@ from capture_pipeline.sandbox.settings import Outage, SandboxConfig
 from capture_pipeline.sandbox.symbols import LISTED_US, SymbolSpec
 from capture_pipeline.sandbox.tape import Tape, Trades
 
+AGGREGATES_FROM = {Market.SPOT: 0, Market.UM: 1_000_000_000}
+"""Id of the aggregate of trade 0. Futures count aggregates apart, so that their ids and those of trades are never taken for each other."""
 _CACHED_ROWS = 1_500_000
 
 

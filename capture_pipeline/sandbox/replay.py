@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn, cast
 import msgspec
 import polars as pl
 
-from capture_pipeline.binance.messages import decode_depth_ids, decode_trade_ids
+from capture_pipeline.binance.messages import decode_trade_ids, decode_wire_diff
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.streams import StreamKind, kind_of, symbol_of
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
@@ -143,7 +143,7 @@ def _ids(record: Record) -> tuple[int, int]:
     """First and last id of a message; zeros where it has none or is damaged."""
     with suppress(msgspec.DecodeError):
         if kind_of(record.stream) is StreamKind.DEPTH:
-            diff = decode_depth_ids(record.data)
+            diff = decode_wire_diff(record.data)
             return diff.first_id, diff.last_id
         if kind_of(record.stream) is StreamKind.TRADE:
             trade = decode_trade_ids(record.data).trade_id

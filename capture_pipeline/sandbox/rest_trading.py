@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from capture_pipeline.binance.periods import HOUR_US
-from capture_pipeline.binance.urls import Market
+from capture_pipeline.binance.urls import UM_DEPTHS, Market
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.frames import Scale
-from capture_pipeline.sandbox.market import SyntheticMarket
+from capture_pipeline.sandbox.market import AGGREGATES_FROM, SyntheticMarket
 from capture_pipeline.sandbox.noise import Ints
 from capture_pipeline.sandbox.rest import Endpoint
 from capture_pipeline.sandbox.rest_params import Params, RestError
 from capture_pipeline.sandbox.tape import Trades
 
-_UM_DEPTHS = {5, 10, 20, 50, 100, 500, 1000}
 _NO_BOUND = 1 << 40
 
 
@@ -36,7 +35,7 @@ class TradingApi:
         market, symbol = self._trading(), self._symbol(params)
         spot = self._market is Market.SPOT
         limit = params.limit(100, 5000) if spot else params.limit(500, _NO_BOUND)
-        if not spot and limit not in _UM_DEPTHS:
+        if not spot and limit not in UM_DEPTHS:
             raise RestError(-4021, f"'{limit}' is not valid depth limit.")
         self._finish(params)
         book, now = market.book(self._market, symbol), self._clock.now_us()
@@ -56,15 +55,16 @@ class TradingApi:
         trades = self._select(market, symbol, first_id, start, end, limit)
         scale = Scale(market.tape(self._market, symbol).spec, self._market)
         times = trades.time_us if micro else trades.time_us // 1000
-        best = {"M": True} if self._market is Market.SPOT else {}
+        best, since = {"M": True} if self._market is Market.SPOT else {}, AGGREGATES_FROM[self._market]
         prices, sizes = scale.text("price", trades.price), scale.text("lot", trades.quantity)
         columns = zip(trades.ids.tolist(), prices, sizes, times.tolist(), trades.taker_buys.tolist(), strict=True)
-        return [{"a": i, "p": p, "q": q, "f": i, "l": i, "T": t, "m": not taker, **best} for i, p, q, t, taker in columns]
+        return [{"a": since + i, "p": p, "q": q, "f": i, "l": i, "T": t, "m": not taker, **best} for i, p, q, t, taker in columns]
 
     def _select(self, market: SyntheticMarket, symbol: str, first_id: int | None, start: int | None, end: int | None, limit: int) -> Trades:
         now = self._clock.now_us()
         if first_id is not None:
-            return market.trades_from(self._market, symbol, first_id, limit).between(0, now + 1)
+            first = max(0, first_id - AGGREGATES_FROM[self._market])
+            return market.trades_from(self._market, symbol, first, limit).between(0, now + 1)
         if start is None and end is None:
             last = market.tape(self._market, symbol).last_before(now + 1)
             newest = int(last.ids[0]) if len(last) else -1

@@ -17,6 +17,8 @@ from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
+from capture_pipeline.binance.streams import Route, route_of
+from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.connection import LINGER_0
 from capture_pipeline.sandbox.stream_messages import Key, frame, shutdown_frame
 from capture_pipeline.sandbox.stream_requests import answer
@@ -50,7 +52,9 @@ class StreamConnection(asyncio.Protocol):
         path: As it was asked.
         query: Query parameters.
         streams: Subscribed names, in order.
-        keys: The same with their unit of time.
+        market: Whose streams its path serves.
+        route: Endpoint of futures that it was opened to; None where all streams come.
+        keys: The streams that come, with their unit of time.
         micro: Whether times are in microseconds.
         wrapped: Whether messages come in the envelope of the combined stream.
         opened_us: Sandbox time of its opening.
@@ -78,6 +82,8 @@ class StreamConnection(asyncio.Protocol):
         self.path = ""
         self.query: dict[str, str] = {}
         self.streams: dict[str, None] = {}
+        self.market = Market.SPOT
+        self.route: Route | None = None
         self.keys: frozenset[Key] = frozenset()
         self.micro = False
         self.wrapped = True
@@ -198,8 +204,8 @@ class StreamConnection(asyncio.Protocol):
     def _open(self, request: Request) -> None:
         split = urlsplit(self._target)
         self.path, self.query = unquote(split.path), dict(parse_qsl(split.query, keep_blank_values=True))
-        self.micro = self.query.get("timeUnit", "").upper() == "MICROSECOND"
         refusal = self._hub.admit(self, split.query)
+        self.micro = self.market is Market.SPOT and self.query.get("timeUnit", "").upper() == "MICROSECOND"
         if refusal is None:
             response = self._protocol.accept(request)
         else:
@@ -213,7 +219,8 @@ class StreamConnection(asyncio.Protocol):
             self._after("ping", self._hub.ping_every_s, self._ping)
 
     def _subscribed(self) -> None:
-        self.keys = frozenset(Key(name, self.micro) for name in self.streams)
+        come = [name for name in self.streams if self.route in {None, route_of(name)}]
+        self.keys = frozenset(Key(name, self.micro, self.market) for name in come)
         if self.keys:
             self._hub.heard()
 

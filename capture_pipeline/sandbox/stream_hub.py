@@ -9,7 +9,8 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.binance.streams import MOST_STREAMS
+from capture_pipeline.binance.streams import MOST_STREAMS, Route
+from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.fault_script import FaultRule, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
@@ -17,11 +18,13 @@ from capture_pipeline.sandbox.log import RequestLog, note_fault
 from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline.sandbox.stream_connection import State, StreamConnection
 from capture_pipeline.sandbox.stream_faults import StreamFaults
-from capture_pipeline.sandbox.stream_messages import Feed
+from capture_pipeline.sandbox.stream_messages import Feed, Key
 from capture_pipeline.sandbox.stream_pump import Pump
 from capture_pipeline.sandbox.stream_strike import strike
 
 _REMEMBERED = 500
+_FUTURES = "fstream"
+"""First folder of the futures' streams, which are a host of their own at the exchange."""
 Refusal = tuple[int, dict[str, str], dict[str, Any]]
 
 
@@ -82,7 +85,8 @@ class StreamHub:
             status = int(rule.number("status", 503))
             waiting = {"Retry-After": str(int(rule.number("retry_after", 1)))} if status in {418, 429} else {}
             return status, waiting, {"code": -1003 if waiting else 0, "msg": "Connection refused."}
-        head, _, names = connection.path.removeprefix("/").partition("/")
+        connection.market, connection.route, path = _endpoint(connection.path)
+        head, _, names = path.partition("/")
         if self._pump is None or head not in {"stream", "ws"} or (head == "stream" and names):
             return 404, {}, {"code": 0, "msg": "No such stream endpoint."}
         connection.wrapped = head == "stream"
@@ -121,12 +125,11 @@ class StreamHub:
     def state(self) -> dict[str, Any]:
         """What control shows: connections, living and past, and what was sent."""
         sent = self._pump.sent if self._pump else {}
-        units = {False: "", True: "?timeUnit=MICROSECOND"}
         return {
             "position": iso(self._pump.position_us) if self._pump else None,
             "connections": [self._shown(one) for one in self._connections.values()],
             "gone": list(self._gone),
-            "streams": {key.stream + units[key.micro]: asdict(what) for key, what in sorted(sent.items())},
+            "streams": {_name(key): asdict(what) for key, what in sorted(sent.items())},
             "by_hand": self._faults.by_hand,
         }
 
@@ -147,3 +150,18 @@ class StreamHub:
             "close_code": one.close_code,
             "faults": one.faults,
         }
+
+
+def _endpoint(path: str) -> tuple[Market, Route | None, str]:
+    """Market and route of an address, and what is left of its path; futures without a route get what is public, as of old."""
+    head, _, rest = path.removeprefix("/").partition("/")
+    if head != _FUTURES:
+        return Market.SPOT, None, path.removeprefix("/")
+    route, _, inner = rest.partition("/")
+    return (Market.UM, Route(route), inner) if route in set(Route) else (Market.UM, Route.PUBLIC, rest)
+
+
+def _name(key: Key) -> str:
+    """How control names a stream."""
+    unit = "?timeUnit=MICROSECOND" if key.micro else ""
+    return key.stream + unit if key.market is Market.SPOT else f"{_FUTURES}/{key.stream}"

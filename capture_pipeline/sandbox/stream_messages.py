@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
 from capture_pipeline.binance.streams import SHUTDOWN_STREAM
+from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.fault_script import FaultRule
 
 TEXT, CONTINUATION, CLOSE, PING = 1, 0, 8, 9
@@ -14,10 +15,11 @@ _SHORT, _MEDIUM = 126, 1 << 16
 
 
 class Key(NamedTuple):
-    """A stream in one unit of time: what a connection subscribes to."""
+    """A stream of a market in one unit of time: what a connection subscribes to."""
 
     stream: str
     micro: bool
+    market: Market = Market.SPOT
 
 
 class Message(NamedTuple):

@@ -1,4 +1,4 @@
-"""Stream messages of the synthetic market, in the exchange's field order and number format: eight decimals, compact JSON."""
+"""Spot's stream messages of the synthetic market, in the exchange's field order and number format: eight decimals, compact JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale) -> list[
             i,
             i,
         )
-        for at, t, i, p, q, maker in _trades(trades, key, scale)
+        for at, t, i, p, q, maker in trade_rows(trades, key, scale)
     ]
 
 
@@ -36,14 +36,14 @@ def agg_trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale) -> l
             i,
             i,
         )
-        for at, t, i, p, q, maker in _trades(trades, key, scale)
+        for at, t, i, p, q, maker in trade_rows(trades, key, scale)
     ]
 
 
 def depth_messages(diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Message]:
     """`@depth`, at any speed."""
     times, first, last = diffs.time_us.tolist(), diffs.first_id.tolist(), diffs.last_id.tolist()
-    bids, asks = _levels(diffs.bids, scale), _levels(diffs.asks, scale)
+    bids, asks = level_texts(diffs.bids, scale), level_texts(diffs.asks, scale)
     return [
         Message(
             at,
@@ -52,7 +52,7 @@ def depth_messages(diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Me
             low,
             high,
         )
-        for at, t, low, high, b, a in zip(times, _sent(diffs.time_us, key), first, last, bids, asks, strict=True)
+        for at, t, low, high, b, a in zip(times, sent_times(diffs.time_us, key), first, last, bids, asks, strict=True)
     ]
 
 
@@ -66,19 +66,21 @@ def ticker_messages(best: Best, key: Key, symbol: str, scale: Scale) -> list[Mes
     ]
 
 
-def _trades(trades: Trades, key: Key, scale: Scale) -> Iterator[tuple[int, int, int, str, str, str]]:
+def trade_rows(trades: Trades, key: Key, scale: Scale) -> Iterator[tuple[int, int, int, str, str, str]]:
+    """Of each trade its time, that time as sent, id, price, quantity, and whether the buyer was the maker."""
     texts = scale.text("price", trades.price), scale.text("lot", trades.quantity)
     makers = ("false" if taker else "true" for taker in trades.taker_buys.tolist())
-    return zip(trades.time_us.tolist(), _sent(trades.time_us, key), trades.ids.tolist(), *texts, makers, strict=True)
+    return zip(trades.time_us.tolist(), sent_times(trades.time_us, key), trades.ids.tolist(), *texts, makers, strict=True)
 
 
-def _sent(time_us: Ints, key: Key) -> list[int]:
+def sent_times(time_us: Ints, key: Key) -> list[int]:
+    """Times in the unit of a stream."""
     times: list[int] = (time_us if key.micro else time_us // 1000).tolist()
     return times
 
 
-def _levels(side: Side, scale: Scale) -> list[str]:
-    """The levels of each diff, joined."""
+def level_texts(side: Side, scale: Scale) -> list[str]:
+    """The levels of each diff of a side, joined."""
     texts = ('["' + scale.text("price", side.price) + '","' + scale.text("lot", side.quantity) + '"]').to_list()
     bounds = side.bounds.tolist()
     return [",".join(texts[first:end]) for first, end in pairwise(bounds)]

@@ -17,12 +17,13 @@ _START = "from capture_pipeline.cli.main import main; main()"
 
 
 @contextmanager
-def exchange(root: Path, config: dict[str, Any]) -> Iterator[Deployment]:
+def exchange(root: Path, config: dict[str, Any], **environment: str) -> Iterator[Deployment]:
     """Serve a market from a process, and point a deployment at it.
 
     Args:
         root: Where settings and the deployment's lake go.
         config: Settings of the sandbox.
+        environment: Settings of the deployment.
     """
     root.mkdir(parents=True, exist_ok=True)
     settings = root / "sandbox.yaml"
@@ -33,6 +34,6 @@ def exchange(root: Path, config: dict[str, Any]) -> Iterator[Deployment]:
             assert process.stdout is not None
             told = process.stdout.readline()
             assert told.startswith(_ANSWERS), told
-            yield Deployment(told.removeprefix(_ANSWERS).split()[0], root / "lake")
+            yield Deployment(told.removeprefix(_ANSWERS).split()[0], root / "lake", **environment)
         finally:
             process.kill()

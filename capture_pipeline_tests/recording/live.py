@@ -17,9 +17,9 @@ from typing import Any
 
 import requests
 
+from capture_pipeline.recording.gap_file import read_gaps
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import Gap, SessionMetadata
-from capture_pipeline.recording.resume import read_gaps
 from capture_pipeline.recording.session import new_plan, prepare, sessions_root
 from capture_pipeline.recording.status import Status, read_status
 from capture_pipeline_tests.deployment import Deployment, deployed
@@ -140,7 +140,9 @@ class Live:
             if "t" in data:
                 ranges.setdefault(parsed["stream"], []).append((data["t"], data["t"]))
             elif "U" in data:
-                ranges.setdefault(parsed["stream"], []).append((data["U"], data["u"]))
+                ranges.setdefault(parsed["stream"], []).append((data["pu"] + 1 if "pu" in data else data["U"], data["u"]))
+            elif data.get("e") == "aggTrade":
+                ranges.setdefault(parsed["stream"], []).append((data["a"], data["a"]))
         assert stamps == sorted(set(stamps))
         for stream, found in ranges.items():
             lost = [(gap.last_good_id + 1, gap.first_good_id - 1) for gap in self.gaps if gap.stream == stream]

@@ -98,8 +98,9 @@ def test_ids_that_the_exchange_never_sends_are_a_gap_of_its_own(tmp_path: Path) 
     """The ledger names them, the book is invalid until a snapshot bridges it, and lost trades are asked for again."""
     with live(tmp_path) as session:
         rule = {"fault": "ws_drop", "times": 2, "after": 40}
-        session.deployment.faults({**rule, "match": {"stream": "*@depth*"}}, {**rule, "match": {"stream": "*@trade"}})
         session.start()
+        session.wait(lambda status: status.books == {"BTCUSDT": "synced"})
+        session.deployment.faults({**rule, "match": {"stream": "*@depth*"}}, {**rule, "match": {"stream": "*@trade"}})
         session.wait(lambda status: status.gaps == 2 and status.books == {"BTCUSDT": "synced"} and session.folder.refilled.exists())
         session.finish()
         assert {gap.cause for gap in session.gaps} == {Cause.EXCHANGE}

@@ -18,6 +18,7 @@ from capture_pipeline.binance.periods import Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile, parse_name, parse_trades_name
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.published_trades import published_trades
+from capture_pipeline.sandbox.market import AGGREGATES_FROM
 from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer
 from capture_pipeline.sandbox.settings import Outage
 
@@ -87,10 +88,10 @@ def test_futures_rows_are_the_exchange_s(url: str) -> None:
 def test_a_file_holds_the_trades_of_rest(url: str, file: TradesFile, root: str) -> None:
     """Id by id: price, quantity, time, side; and what the project reads of it is what it says."""
     found = [row for row in rows(url, file) if row[0].isdigit()]
-    published = rest(url, int(found[0][0]), root)
+    published = rest(url, AGGREGATES_FROM[file.market] + int(found[0][0]), root)
     assert len(found) == len(published) == SMALL["trades_per_day"]
     for row, trade in zip(found, published, strict=True):
-        assert (int(row[0]), row[1], row[2]) == (trade["a"], trade["p"], trade["q"])
+        assert (int(row[0]), row[1], row[2]) == (trade["f"], trade["p"], trade["q"])
         assert (int(row[4]) // (1000 if len(row[4]) == 16 else 1), row[5].lower() == "true") == (trade["T"], trade["m"])
     frame = published_trades(got(url, file), file.stem, 1 << 24, file.bounds)
     assert frame["trade_id"].to_list() == [int(row[0]) for row in found]

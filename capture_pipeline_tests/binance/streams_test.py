@@ -1,0 +1,48 @@
+"""Addresses of streams: which endpoint of the futures' host a stream goes by."""
+
+from __future__ import annotations
+
+import pytest
+
+from capture_pipeline.binance.streams import combined_url, route_of, routed, streams_of
+from capture_pipeline.binance.urls import Market, depth_limit, depth_weight
+
+
+def test_one_address_carries_all_streams_of_spot() -> None:
+    """As it is."""
+    url = combined_url("wss://host/", streams_of(["BTCUSDT"]))
+    assert routed(url) == [url] == ["wss://host/stream?streams=btcusdt@trade/btcusdt@depth@100ms"]
+
+
+def test_futures_are_divided_among_endpoints() -> None:
+    """Each stream once, by its own endpoint; an endpoint without streams is not connected to."""
+    url = combined_url("wss://host/{route}", streams_of(["BTCUSDT", "ETHUSDT"], Market.UM))
+    assert routed(url) == [
+        "wss://host/market/stream?streams=btcusdt@aggTrade/ethusdt@aggTrade",
+        "wss://host/public/stream?streams=btcusdt@depth@100ms/ethusdt@depth@100ms",
+    ]
+    assert routed(combined_url("wss://host/{route}", ["btcusdt@depth@100ms"])) == ["wss://host/public/stream?streams=btcusdt@depth@100ms"]
+
+
+@pytest.mark.parametrize(
+    ("topic", "route"),
+    [
+        ("depth", "public"),
+        ("depth@100ms", "public"),
+        ("depth20@100ms", "public"),
+        ("bookTicker", "public"),
+        ("aggTrade", "market"),
+        ("markPrice@1s", "market"),
+        ("kline_1m", "market"),
+    ],
+)
+def test_books_are_public_and_all_else_is_market(topic: str, route: str) -> None:
+    """As the exchange's notice of the divided addresses lists them."""
+    assert route_of(f"btcusdt@{topic}") == route
+
+
+def test_a_depth_limit_is_one_that_the_market_takes() -> None:
+    """Futures take certain numbers and at most 1000; asked for another they refuse."""
+    assert [depth_limit(Market.SPOT, limit) for limit in (7, 5000, 6000)] == [7, 5000, 5000]
+    assert [depth_limit(Market.UM, limit) for limit in (1, 5, 21, 500, 501, 5000)] == [5, 5, 50, 500, 1000, 1000]
+    assert [depth_weight(Market.UM, limit) for limit in (50, 100, 500, 1000)] == [2, 5, 10, 20]
