@@ -9,7 +9,7 @@ import click
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
-from capture_pipeline.cli.exits import EXIT_FAILED
+from capture_pipeline.cli.exits import EXIT_COULD_NOT_RUN, EXIT_FAILED
 from capture_pipeline.golden.captured import finished_metadata
 from capture_pipeline.golden.convert import convert
 from capture_pipeline.golden.proof_report import SessionProof, State
@@ -18,6 +18,7 @@ from capture_pipeline.recording.session import find_session, sessions_root
 from capture_pipeline.tables.golden import TABLES
 
 _MOST_LISTED = 40
+_EXITS = {State.DIFFERS: EXIT_FAILED, State.UNPROVED: EXIT_COULD_NOT_RUN}
 _CONFIG = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
 _OUTPUT = click.option("--output-dir", "output", type=click.Path(file_okay=False, path_type=Path), help="Where sessions lie.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
@@ -51,7 +52,10 @@ def convert_command(session: str, output: Path | None, as_json: bool, config: Pa
 @_JSON
 @_CONFIG
 def prove_command(session: str, output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001 - by name
-    """Hold a session against the trades and klines that the exchange published. Exit code 1: it differs. 2: it could not be proved."""
+    """Hold a session against the trades and klines that the exchange published.
+
+    Exit code 1: it differs. 2: a file could not be compared, which is told while the others are, or nothing could be proved at all.
+    """
     workspace = open_workspace(config)
     with one_line_errors():
         folder = find_session(sessions_root(workspace.settings, output), session)
@@ -60,8 +64,8 @@ def prove_command(session: str, output: Path | None, as_json: bool, config: Path
         emit_json(proof.to_dict())
     else:
         _show(proof, workspace.lake.proof(folder.session))
-    if proof.state is State.DIFFERS:
-        click.get_current_context().exit(EXIT_FAILED)
+    if proof.state in _EXITS:
+        click.get_current_context().exit(_EXITS[proof.state])
 
 
 def _show(proof: SessionProof, path: Path) -> None:
@@ -88,6 +92,8 @@ def _show(proof: SessionProof, path: Path) -> None:
     for day in proof.days:
         if day.waits_for:
             click.echo(f"{day.symbol} {day.day} waits for {day.waits_for}, due {iso(day.due_us)}")
+    for each in proof.not_compared:
+        click.echo(each)
     for symbol in proof.symbols_without_trades:
         click.echo(f"{symbol}: no trade was captured, so nothing was compared")
     click.echo(f"{proof.state}; from its {proof.captured_from}; {path}")

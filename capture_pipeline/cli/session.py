@@ -13,7 +13,7 @@ from rich.live import Live
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.console import console, emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
-from capture_pipeline.cli.session_view import overview, session_row
+from capture_pipeline.cli.session_view import damaged, overview, session_document, session_row
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import make_folder
@@ -29,7 +29,6 @@ from capture_pipeline.recording.session import (
     prepare,
     record,
     sessions_root,
-    state_of,
     stop,
 )
 from capture_pipeline.recording.status import free_bytes
@@ -120,7 +119,7 @@ def _tell(ended: Ended) -> None:
 @_json
 @_config
 def status_command(session: str | None, watch: bool, output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001
-    """Show one session, or all that are not finished."""
+    """Show one session, or all that are not finished. Exit code 1: a file of one is damaged; the others are shown all the same."""
     with one_line_errors():
         root = sessions_root(load_settings(config), output)
         if watch:
@@ -129,21 +128,19 @@ def status_command(session: str | None, watch: bool, output: Path | None, as_jso
                     time.sleep(1)
                     live.update(overview(_chosen(root, session)))
         chosen = _chosen(root, session)
-        if as_json:
-            emit_json([_document(folder) for folder in chosen])
-        elif chosen:
-            console.print(overview(chosen))
-        else:
-            click.echo(f"No session is open in {root}.")
+        documents = [session_document(folder) for folder in chosen]
+    if as_json:
+        emit_json(documents)
+    elif chosen:
+        console.print(overview(chosen))
+    else:
+        click.echo(f"No session is open in {root}.")
+    if damaged(documents):
+        click.get_current_context().exit(EXIT_FAILED)
 
 
 def _chosen(root: Path, session: str | None) -> list[SessionFolder]:
     return [find_session(root, session)] if session else [folder for folder in all_sessions(root) if not folder.metadata.exists()]
-
-
-def _document(folder: SessionFolder) -> dict[str, object]:
-    state, status = state_of(folder)
-    return {"session": folder.session, "folder": str(folder.path), "state": state, "status": status.model_dump() if status else None}
 
 
 @session_group.command("stop")
@@ -169,7 +166,7 @@ def stop_command(session: str, output: Path | None, config: Path | None) -> None
 @_json
 @_config
 def list_command(output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001
-    """Show all sessions, newest first."""
+    """Show all sessions, newest first. Exit code 1: a file of one is damaged; it is named, and the others are listed all the same."""
     with one_line_errors():
         root = sessions_root(load_settings(config), output)
         rows = [session_row(folder) for folder in all_sessions(root)]
@@ -177,6 +174,10 @@ def list_command(output: Path | None, as_json: bool, config: Path | None) -> Non
         emit_json(rows)
     else:
         emit_table(f"Sessions in {root}", ("session", "regime", "state", "started", "hours", "messages", "gaps", "ids_lost", "bytes"), rows)
+    for line in damaged(rows):
+        click.echo(line, err=True)
+    if damaged(rows):
+        click.get_current_context().exit(EXIT_FAILED)
 
 
 @session_group.command("plan")

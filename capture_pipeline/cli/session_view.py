@@ -8,11 +8,15 @@ from rich.console import Group
 from rich.table import Table
 
 from capture_pipeline.binance.periods import iso
+from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import SessionMetadata
 from capture_pipeline.recording.session import plan_of, state_of
+from capture_pipeline.recording.status import read_status
 
+DAMAGED = "damaged"
+"""State of a session of which a file cannot be read."""
 _LONGEST_LAG_MS = 86_400_000
 
 
@@ -22,9 +26,12 @@ def overview(folders: list[SessionFolder]) -> Group:
 
 
 def _one(folder: SessionFolder) -> Table:
-    state, status = state_of(folder)
-    table = Table(title=f"{folder.session}  {state}", title_justify="left", show_header=False, title_style="bold")
-    if status is None:
+    document = session_document(folder)
+    table = Table(title=f"{folder.session}  {document['state']}", title_justify="left", show_header=False, title_style="bold")
+    status = read_status(folder.status)
+    if document["state"] == DAMAGED:
+        table.add_row("error", document["error"])
+    if document["state"] == DAMAGED or status is None:
         return table
     ends = f"{iso(status.started_us)} to {iso(status.ends_us)}"
     # A sandbox has a clock of its own, by which a lag says nothing.
@@ -46,8 +53,30 @@ def _one(folder: SessionFolder) -> Table:
     return table
 
 
+def session_document(folder: SessionFolder) -> dict[str, Any]:
+    """The state of a session for JSON; of one whose files are damaged, what is wrong with them."""
+    head: dict[str, Any] = {"session": folder.session, "folder": str(folder.path)}
+    try:
+        state, status = state_of(folder)
+    except LakeError as error:
+        return {**head, "state": DAMAGED, "status": None, "error": str(error)}
+    return {**head, "state": state, "status": status.model_dump() if status else None}
+
+
 def session_row(folder: SessionFolder) -> dict[str, Any]:
-    """A session as a row of a list."""
+    """A session as a row of a list; one whose files are damaged is a row that says so, and keeps no other from being shown."""
+    try:
+        return _sound_row(folder)
+    except LakeError as error:
+        return {"session": folder.session, "regime": folder.path.parent.name, "state": DAMAGED, "error": str(error)}
+
+
+def damaged(rows: list[dict[str, Any]]) -> list[str]:
+    """Which of them are damaged, a line each."""
+    return [f"{row['session']} is damaged: {row['error']}" for row in rows if row["state"] == DAMAGED]
+
+
+def _sound_row(folder: SessionFolder) -> dict[str, Any]:
     state, status = state_of(folder)
     plan = plan_of(folder)
     metadata = read_model(folder.metadata, SessionMetadata)

@@ -15,9 +15,9 @@ from capture_pipeline.golden.convert_blocks import BLOCK_BYTES, Blocks
 from capture_pipeline.golden.convert_rows import tables_of
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import read_model
+from capture_pipeline.recording.gap_file import read_gaps_strictly
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import SessionMetadata
-from capture_pipeline.recording.resume import read_gaps
 from capture_pipeline.tables.golden import TRADES
 
 COLUMNS = ("trade_id", "trade_us", "price_e8", "quantity_e8", "buyer_maker")
@@ -102,7 +102,7 @@ def _recorded(folder: SessionFolder, symbols: list[str], block_bytes: int = BLOC
 
 def _lost(folder: SessionFolder) -> dict[str, list[tuple[int, int]]]:
     found: dict[str, list[tuple[int, int]]] = {}
-    for gap in read_gaps(folder.gaps):
+    for gap in read_gaps_strictly(folder.gaps):
         if kind_of(gap.stream) is StreamKind.TRADE:
             found.setdefault(symbol_of(gap.stream), []).append((gap.last_good_id + 1, gap.first_good_id - 1))
     return found

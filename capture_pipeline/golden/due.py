@@ -23,7 +23,7 @@ class Due:
     """What was found.
 
     Attributes:
-        wanted: Sessions whose proof is missing or waits, and whose days should be published.
+        wanted: Sessions whose proof is missing, waits or could not be made of every file, and whose days should be published.
         later: How many are proved once their days should be published.
         damaged: Sessions that could not be judged, with the reason.
     """
@@ -63,7 +63,7 @@ def _due(lake: Lake, folder: SessionFolder) -> int | None:
     """When the last file that its proof wants should be out; None where there is nothing to prove, or it is proved."""
     proof = read_proof(lake.proof(folder.session))
     if proof is not None:
-        return proof.due_us if proof.state is State.WAITING else None
+        return proof.due_us if proof.state in {State.WAITING, State.UNPROVED} else None
     tables = GoldenTables(lake.tables(), folder.session)
     last = last_trade_us(tables) if tables.manifest_path.exists() else None
     return None if last is None else due_us(from_us(last).date())

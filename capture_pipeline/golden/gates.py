@@ -9,7 +9,7 @@ HOUR_S = 3600.0
 
 CHECKS = {
     "file": "Every gzip member is whole, and every line ended",
-    "line_form": "Every line is {capture_ns, stream, data}, in that order",
+    "line_form": "Every line is {capture_ns, stream, data}, in that order, and no key stands twice",
     "capture_order": "capture_ns never decreases",
     "continuity": "Update ids and trade ids continue; what is missing stands in the ledger",
     "duplicates": "No message stands twice",
@@ -27,7 +27,7 @@ CHECKS = {
     "depth_rate": "Depth diffs a second and symbol are as expected",
     "ledger": "Every gap of the data stands in the ledger, and every gap of the ledger in the data",
     "checksums": "Every file has the size and the SHA-256 that were recorded",
-    "disk": "The disk took every message: no fsync failed, nothing was set aside or dropped",
+    "disk": "The disk took every message: no fsync failed, nothing was set aside, dropped or lost at an end",
     "book_valid": "Share of diffs at which the replayed book is synced",
     "book_crossed": "The replayed book is never crossed",
     "book_best": "The replayed best prices equal those of the bookTicker stream, where it was recorded",

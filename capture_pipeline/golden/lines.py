@@ -1,21 +1,22 @@
-"""Lines of a recording of which only the ids are read: a block at once where all is usual, one by one and exactly where it is not.
+"""Lines of a recording of which only the ids are read: many at once where their layout is known, one by one and exactly where it is not.
 
-Usual is the line form, byte for byte, with an object as data that holds no other object, so that nothing can follow it. A regular
-expression sees to the form, the decoder to the JSON inside.
+A decoder takes the last of two keys of one name. In a known layout (`layouts.py`) no key stands twice; everywhere else it is looked for.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 import msgspec
 
 from capture_pipeline.binance.streams import StreamKind, kind_of
 
-_USUAL = re.compile(rb'(?:\{"capture_ns":[0-9]+,"stream":"[^"\\\n]+","data":\{[^}\n]*+\}\}\n)*+')
 _HEAD = re.compile(rb'\{"capture_ns":(0|[1-9][0-9]{0,18}),"stream":"([^"\\\n]+)","data":')
 _BLANK = b" \t\r"
-_WITH_IDS = frozenset({StreamKind.TRADE, StreamKind.DEPTH, StreamKind.SNAPSHOT})
+_WITH_IDS = frozenset({StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.DEPTH, StreamKind.SNAPSHOT})
+_NO_ID = msgspec.Raw(b"-1")
 
 
 class Ids(msgspec.Struct, gc=False):
@@ -26,6 +27,13 @@ class Ids(msgspec.Struct, gc=False):
     last_id: int = msgspec.field(name="u", default=-1)
     previous_id: int = msgspec.field(name="pu", default=-1)
     snapshot_id: int = msgspec.field(name="lastUpdateId", default=-1)
+    asks_or_id: msgspec.Raw = msgspec.field(name="a", default=_NO_ID)
+
+    @property
+    def aggregate_id(self) -> int:
+        """Of an aggregate, whose key `a` a diff has for its asks; -1 where it is no id."""
+        text = bytes(self.asks_or_id)
+        return int(text) if text.isdigit() else -1
 
 
 class IdLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -36,17 +44,15 @@ class IdLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     data: Ids
 
 
-_decode_block = msgspec.json.Decoder(IdLine).decode_lines
+_decode_lines = msgspec.json.Decoder(IdLine).decode_lines
 _decode_ids = msgspec.json.Decoder(Ids).decode
 _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-def usual_lines(block: bytes) -> list[IdLine] | None:
-    """The lines of a block, or None where one of them is not in the usual form."""
-    if not _USUAL.fullmatch(block):
-        return None
+def usual_lines(run: bytes) -> list[IdLine] | None:
+    """Lines in a known layout, or None where one of them holds what is no JSON or no id."""
     try:
-        return _decode_block(block)
+        return _decode_lines(run)
     except msgspec.DecodeError:
         return None
 
@@ -55,7 +61,7 @@ def exact_line(raw: bytes) -> IdLine:
     """The ids of one line in exactly the line form.
 
     Raises:
-        ValueError: It is not, or its data are no JSON or have ids of another type.
+        ValueError: It is not, or its data are no JSON, have ids of another type, or a key twice.
     """
     head = _HEAD.match(raw)
     if not head or not raw.endswith(b"}"):
@@ -65,6 +71,32 @@ def exact_line(raw: bytes) -> IdLine:
         raise ValueError("has blanks around its data")
     stream = head[2].decode()
     if kind_of(stream) in _WITH_IDS:
-        return IdLine(int(head[1]), stream, _decode_ids(data))
-    _decode_any(data)
-    return IdLine(int(head[1]), stream, Ids())
+        line = IdLine(int(head[1]), stream, _decode_ids(data))
+    else:
+        _decode_any(data)
+        line = IdLine(int(head[1]), stream, Ids())
+    _look_for_repeats(data)
+    return line
+
+
+def _look_for_repeats(data: bytes) -> None:
+    """Refuse data of which an object, at any depth, has a key twice, spelled out or escaped.
+
+    Raises:
+        ValueError: It has.
+    """
+    try:
+        _decode_pairs(data.decode())
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    keys = set()
+    for key, _ in pairs:
+        if key in keys:
+            raise ValueError(f"has the key {key[:40]!r} twice")
+        keys.add(key)
+
+
+_decode_pairs = json.JSONDecoder(object_pairs_hook=_distinct, parse_int=str, parse_float=str).decode

@@ -22,8 +22,23 @@ class State(StrEnum):
 
     HOLDS = "holds"
     DIFFERS = "differs"
+    UNPROVED = "unproved"
+    """A file could not be compared: it is damaged, or not what its checksum is about."""
     WAITING = "waiting"
     """Not published yet."""
+
+
+class Uncompared(BaseModel):
+    """A file that a day could not be held against.
+
+    Attributes:
+        file: Its name as published, or of the lake's bars their path.
+        reason: What is wrong with it, and what can be done.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    file: str
+    reason: str
 
 
 class DayProof(BaseModel):
@@ -33,10 +48,12 @@ class DayProof(BaseModel):
         symbol: In capitals.
         day: By the exchange's trade time.
         due_us: When its files are expected by, microseconds UTC.
-        trades: Of the ids; None while its trades are not published.
-        bars: Of the minutes; None while its klines are not published, or where the session covers no minute of it whole.
+        trades: Of the ids; None while its trades are not published, or where their file could not be compared.
+        bars: Of the minutes; None while its klines are not published, where they could not be compared, or where the session covers no
+            minute of it whole.
         bars_from: `lake`, `archive`, or empty.
         waits_for: What is not published.
+        uncompared: What could not be compared; the rest was.
         files: What it was proved by, below the storage root.
     """
 
@@ -48,6 +65,7 @@ class DayProof(BaseModel):
     bars: Proof | None = None
     bars_from: str = ""
     waits_for: str = ""
+    uncompared: list[Uncompared] = []
     files: list[str] = []
 
     @property
@@ -55,6 +73,8 @@ class DayProof(BaseModel):
         """A difference is one, whatever is still to come."""
         if any(proof.differences for proof in self._proofs()):
             return State.DIFFERS
+        if self.uncompared:
+            return State.UNPROVED
         return State.WAITING if self.waits_for else State.HOLDS
 
     def _proofs(self) -> list[Proof]:
@@ -73,7 +93,7 @@ class SessionProof(BaseModel):
         session: Its id.
         recording_sha256: Of what was proved.
         market: Spot or USD-M futures.
-        state: `differs` where any day does, else `waiting` where any does, else `holds`.
+        state: `differs` where any day does, else `unproved` where a file could not be compared, else `waiting`, else `holds`.
         proved_us: When, by the exchange's clock.
         captured_from: `tables`, or `recording` where there are none of it.
         symbols_without_trades: Nothing could be compared of these.
@@ -103,12 +123,22 @@ class SessionProof(BaseModel):
             "trades_differing": self.total(lambda day: day.trades, "differences"),
             "bars_differing": self.total(lambda day: day.bars, "differences"),
         }
-        return {**trades, **bars, **differing, "days_waiting": sum(day.state is State.WAITING for day in self.days)}
+        return {**trades, **bars, **differing, **self._days}
+
+    @property
+    def _days(self) -> dict[str, int]:
+        return {f"days_{state}": sum(day.state is state for day in self.days) for state in (State.WAITING, State.UNPROVED)}
 
     @property
     def due_us(self) -> int | None:
-        """When the last day that waits is expected to be published; None where none does."""
-        return max((day.due_us for day in self.days if day.state is State.WAITING), default=None)
+        """When the last day that can be proved again is expected to be published; None where none can."""
+        return max((day.due_us for day in self.days if day.waits_for or day.uncompared), default=None)
+
+    @property
+    def not_compared(self) -> list[str]:
+        """A sentence for each file that could not be compared."""
+        found = ((day, each) for day in self.days for each in day.uncompared)
+        return [f"{day.symbol} {day.day} could not be held against {each.file}: {each.reason}" for day, each in found]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: the model, with what follows from it."""
@@ -121,7 +151,7 @@ class SessionProof(BaseModel):
 def state_of(days: list[DayProof]) -> State:
     """The state of all days together."""
     states = {day.state for day in days}
-    return next(state for state in (State.DIFFERS, State.WAITING, State.HOLDS) if state in states)
+    return next(state for state in (State.DIFFERS, State.UNPROVED, State.WAITING, State.HOLDS) if state in states)
 
 
 def publish(path: Path, proof: SessionProof) -> None:
@@ -147,6 +177,7 @@ def markdown(proof: SessionProof) -> str:
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
         *(_row(day) for day in proof.days),
     ]
+    lines += [f"\n{each}" for each in proof.not_compared]
     listed = [difference for day in proof.days for difference in day.listed]
     if listed:
         lines += ["", "| where | field | captured | published |", "|---|---|---|---|"]

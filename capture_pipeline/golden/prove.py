@@ -1,6 +1,7 @@
 """The next-day proof of a session: each day of each symbol against the trades and klines that the exchange published of it.
 
-A day that is not published yet waits and is no failure. Prove again: what was fetched is fetched no more while it is what is published.
+A day that is not published yet waits and is no failure; of one whose file is damaged the rest is compared all the same. Prove again: what
+was fetched is fetched no more while it is what is published.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import polars as pl
 
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, Interval, Month, day_bounds, from_us
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile
-from capture_pipeline.errors import ConfigError, MalformedData
+from capture_pipeline.errors import CaptureError, ChecksumMismatch, ConfigError, LakeError, MalformedData, ProtocolViolation
 from capture_pipeline.golden import publications
 from capture_pipeline.golden.captured import Captured, captured
 from capture_pipeline.golden.proof import Proof, known_lost, prove_bars, prove_trades, span, whole_bars
-from capture_pipeline.golden.proof_report import DayProof, SessionProof, publish, state_of
+from capture_pipeline.golden.proof_report import DayProof, SessionProof, Uncompared, publish, state_of
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.klines.origin import claim
 from capture_pipeline.klines.workspace import Workspace
@@ -28,6 +29,8 @@ PUBLISHED_AFTER_US = 5 * HOUR_US
 """How long after the end of a day its files are expected by; they come four to six hours after midnight, sometimes days late."""
 _INTERVAL = Interval.M1
 _VENUES = {"binance", "sandbox"}
+_UNUSABLE = (ChecksumMismatch, MalformedData, LakeError, ProtocolViolation)
+"""What is wrong with one file and says nothing of another; that the exchange cannot be asked ends the proof."""
 
 
 def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
@@ -42,8 +45,8 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
 
     Raises:
         ConfigError: The session is not finished, or of another exchange.
-        ChecksumMismatch: A published file is not what its checksum is about.
-        MalformedData: A published file, or the recording, is none; or there is no trade to prove.
+        LakeError: A file of the session or its tables is damaged or gone.
+        MalformedData: The recording is none, or there is no trade to prove.
         CaptureError: The exchange could not be asked, or the disk refused.
     """
     found = captured(folder, GoldenTables(workspace.lake.tables(), folder.session))
@@ -86,6 +89,10 @@ def _proved(workspace: Workspace, found: Captured, now_us: int) -> tuple[list[Da
     return days, without
 
 
+def _uncompared(file: str, error: CaptureError) -> Uncompared:
+    return Uncompared(file=file, reason=str(error))
+
+
 def due_us(day: date) -> int:
     """When the files of a day are expected by."""
     return day_bounds(day)[1] + PUBLISHED_AFTER_US
@@ -121,14 +128,31 @@ class _Symbol:
         start, end = day_bounds(day)
         head = DayProof(symbol=self.symbol, day=day, due_us=due_us(day))
         file = TradesFile(self.market, self.symbol, day)
-        published = publications.trades_of(self.workspace, file) if end <= self.now_us else None
+        ours = self.trades.filter(pl.col("trade_us").is_between(start, end, closed="left"))
+        try:
+            published = publications.trades_of(self.workspace, file) if end <= self.now_us else None
+        except _UNUSABLE as error:
+            bars = self._without_minutes(day) if self._has_losses(ours) else self._bars(day, ours, [])
+            return bars.model_copy(update={"uncompared": [_uncompared(file.name, error), *bars.uncompared]})
         if published is None:
             return head.model_copy(update={"waits_for": file.name})
-        ours = self.trades.filter(pl.col("trade_us").is_between(start, end, closed="left"))
         trades = prove_trades(ours, published.frame, span(self.trades, "trade_id"), self.lost)
         lost_us = known_lost(ours, published.frame, self.lost)["trade_us"].to_list()
         bars = self._bars(day, ours, lost_us)
         return bars.model_copy(update={"trades": trades, "files": [published.path, *bars.files]})
+
+    def _without_minutes(self, day: date) -> DayProof:
+        """A day whose known losses lie in minutes that only its trades file tells."""
+        klines = ArchiveFile(self.market, self.symbol, _INTERVAL, day).name
+        why = Uncompared(file=klines, reason="the session lost trades of that day, and only the trades file tells in which minutes")
+        return DayProof(symbol=self.symbol, day=day, due_us=due_us(day), uncompared=[why])
+
+    def _has_losses(self, ours: pl.DataFrame) -> bool:
+        """Whether the ledger lists ids between or beside a day's trades."""
+        if ours.is_empty():
+            return bool(self.lost)
+        first, last = span(ours, "trade_id")
+        return any(low <= last + 1 and high >= first - 1 for low, high in self.lost)
 
     def _bars(self, day: date, ours: pl.DataFrame, lost_us: list[int]) -> DayProof:
         """The day as far as its bars go; of a session shorter than a minute there are none."""
@@ -141,7 +165,10 @@ class _Symbol:
         if official is not None:
             return head.model_copy(update={"bars": self._prove_bars(ours, official, covered, lost_us), "bars_from": "lake"})
         file = ArchiveFile(self.market, self.symbol, _INTERVAL, day)
-        published = publications.klines_of(self.workspace, file)
+        try:
+            published = publications.klines_of(self.workspace, file)
+        except _UNUSABLE as error:
+            return head.model_copy(update={"uncompared": [_uncompared(file.name, error)]})
         if published is None:
             return head.model_copy(update={"waits_for": file.name})
         proof = self._prove_bars(ours, published.frame, covered, lost_us)
@@ -152,12 +179,15 @@ class _Symbol:
         return prove_bars(ours, official, _INTERVAL, covered, lost_us)
 
     def _of_lake(self, day: date, covered: tuple[int, int]) -> pl.DataFrame | None:
-        """The lake's bars, if they reach over all that is covered of the day."""
+        """The lake's bars, if they can be read and reach over all that is covered of the day."""
         month = Month(day.year, day.month)
         path = self.workspace.lake.bars(Partition(self.market, _INTERVAL, self.symbol, month))
         if not path.is_file():
             return None
-        bars = pl.read_parquet(path, hive_partitioning=False)
+        try:
+            bars = pl.read_parquet(path, hive_partitioning=False)
+        except pl.exceptions.PolarsError:
+            return None
         if bars.is_empty():
             return None
         first, last = span(bars, "open_time_us")

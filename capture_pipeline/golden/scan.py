@@ -11,6 +11,7 @@ from pathlib import Path
 
 from capture_pipeline.binance.streams import StreamKind, kind_of, symbol_of
 from capture_pipeline.golden.inflate import Finding
+from capture_pipeline.golden.layouts import runs
 from capture_pipeline.golden.lines import IdLine, Ids, exact_line, usual_lines
 from capture_pipeline.golden.reader import Recording
 from capture_pipeline.quality.continuity import Track
@@ -18,7 +19,6 @@ from capture_pipeline.quality.continuity import Track
 MOST_SHOWN = 5
 MOST_BREAKS = 100_000
 """Places of missing ids that are kept a stream; the counts go on."""
-"""What a key of the top level that stands twice looks like, spelled out or escaped; data may hold it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +170,13 @@ class Scan:
 
     def block(self, block: bytes) -> None:
         """Count the lines of a block."""
-        lines = usual_lines(block)
-        if lines is None or not _is_text(block):
-            self._one_by_one(block)
-        else:
-            self._count(lines)
-            self.lines += len(lines)
+        for run, is_known in runs(block):
+            lines = usual_lines(run) if is_known and _is_text(run) else None
+            if lines is None:
+                self._one_by_one(run)
+            else:
+                self._count(lines)
+                self.lines += len(lines)
 
     def after(self, later: Scan) -> bool:
         """Add what was seen of the same recording behind this part.
@@ -232,6 +233,8 @@ class Scan:
     def _unusual(self, stream: StreamScan, data: Ids, stamp: int, number: int) -> None:
         if stream.kind is StreamKind.TRADE:
             first = last = data.trade_id
+        elif stream.kind is StreamKind.AGG_TRADE:
+            first = last = data.aggregate_id
         elif stream.kind is StreamKind.DEPTH:
             first, last = (data.first_id if data.previous_id < 0 else data.previous_id + 1), data.last_id
             if min(data.first_id, data.last_id) < 0 or last < first:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.binance.urls import valid_symbol
 from capture_pipeline.errors import LakeError
-from capture_pipeline.lake.files import read_model, sha256_file
+from capture_pipeline.lake.files import read_model
 from capture_pipeline.recording.layout import valid_session
 from capture_pipeline.tables.golden import TABLES, GoldenTable
 
@@ -142,13 +142,3 @@ class GoldenTables:
         if not paths:
             return pl.from_arrow(table.schema.empty_table()).lazy()  # type: ignore[union-attr]
         return pl.scan_parquet(paths, hive_partitioning=False)
-
-    def verify(self) -> None:
-        """Hold every file against its digest.
-
-        Raises:
-            LakeError: One is gone or altered.
-        """
-        for file in self.manifest().files:
-            if sha256_file(self.root / file.path) != file.sha256:
-                raise LakeError("is not what was published", where=str(self.root / file.path), remedy="convert the recording again")

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from capture_pipeline.binance.streams import StreamKind
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.report import Check, Thresholds, judged, skipped
 from capture_pipeline.golden.scan import Scan
 from capture_pipeline.lake.files import read_model, sha256_file
+from capture_pipeline.recording.gap_file import read_gaps, read_gaps_strictly
 from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.lost_ends import is_outside
 from capture_pipeline.recording.models import FileRecord, Gap, SessionMetadata, SessionPlan
 
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
@@ -27,8 +27,10 @@ _DISK = {
     "suspect_segments": "parts whose fsync failed",
     "mended_damage": "damaged parts set aside",
     "tail_dropped_messages": "messages dropped with a tail",
+    "torn_lines": "lines of a torn tail lost at the end",
 }
 _SET_ASIDE = ".damaged-"
+_AT_END = "behind the last message of a stream"
 
 
 def session_checks(found: Scan, folder: SessionFolder | None) -> list[Check]:
@@ -70,44 +72,34 @@ def _silent(found: Scan, name: str, most_s: float) -> str:
     return f"{' and '.join(filter(None, told))}, of at most {most_s:,.0f} s"
 
 
-def read_gaps(path: Path) -> dict[tuple[str, int], Gap]:
-    """The gap ledger: by stream and last good id the line that was written last; half a last line, of a kill, is none.
-
-    Raises:
-        CaptureError: A line is no gap.
-    """
-    gaps: dict[tuple[str, int], Gap] = {}
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-    except FileNotFoundError:
-        return gaps
-    for number, line in enumerate(lines, 1):
-        try:
-            gap = Gap.model_validate_json(line)
-        except ValidationError as error:
-            raise CaptureError(
-                f"line {number} is no gap: {error.errors()[0]['msg']}", where=str(path), remedy="restore the ledger"
-            ) from None
-        gaps[gap.stream, gap.last_good_id] = gap
-    return gaps
-
-
 def _ledger(found: Scan, folder: SessionFolder) -> Check:
     try:
-        gaps = read_gaps(folder.gaps)
+        gaps = read_gaps_strictly(folder.gaps)
     except CaptureError as error:
         return judged("ledger", good=False, reason=str(error))
-    listed = {(gap.stream, gap.last_good_id, gap.first_good_id) for gap in gaps.values()}
+    listed, ends = {_ids(gap) for gap in gaps}, {_ids(gap) for gap in gaps if gap.at_end and _is_beyond(gap, found)}
     data = {
         (gap.stream, gap.last_good_id, gap.first_good_id) for gap in chain.from_iterable(stream.breaks for stream in found.streams.values())
     }
-    unlisted, unseen = sorted(data - listed), sorted(listed - data)
+    unlisted, unseen = sorted(data - listed), sorted(listed - data - ends)
     if not unlisted and not unseen:
-        return judged("ledger", good=True, reason=f"{len(listed)} gaps in the ledger and the same in the data", gaps=len(listed))
+        same, behind = f"{len(listed - ends)} gaps in the ledger and the same in the data", _told(_AT_END, sorted(ends))
+        reason = f"{same}, and {behind}" if behind else same
+        return judged("ledger", good=True, reason=reason, gaps=len(listed), lost_at_end=sorted(ends))
     reason = "; ".join(
         filter(None, (_told("in the data and not in the ledger", unlisted), _told("in the ledger and not in the data", unseen)))
     )
     return judged("ledger", good=False, reason=reason, unlisted=unlisted, unseen=unseen)
+
+
+def _ids(gap: Gap) -> tuple[str, int, int]:
+    return gap.stream, gap.last_good_id, gap.first_good_id
+
+
+def _is_beyond(gap: Gap, found: Scan) -> bool:
+    """Whether the data, too, end before what the ledger says was lost at the end of a stream."""
+    stream = found.streams.get(gap.stream)
+    return stream is None or is_outside(gap, stream.track.first, stream.track.last)
 
 
 def _told(what: str, gaps: list[tuple[str, int, int]]) -> str:
@@ -123,16 +115,19 @@ def _finished(found: Scan, folder: SessionFolder) -> list[Check]:
         return [judged(name, good=False, reason=str(error)) for name in names]
     if metadata is None:
         return [skipped(name, _UNFINISHED) for name in names]
-    return [_checksums(found, folder, metadata), _disk(metadata)]
+    return [_checksums(found, folder, metadata), _disk(metadata, folder)]
 
 
-def _disk(metadata: SessionMetadata) -> Check:
-    """A count that an older recorder did not write is none."""
+def _disk(metadata: SessionMetadata, folder: SessionFolder) -> Check:
+    """A count that an older recorder did not write is none; what no ratio counts, a loss behind a stream's last message, is named."""
+    ends = [_ids(gap) for gap in read_gaps(folder.gaps) if gap.at_end]
     counts = {name: metadata.statistics.get(name, 0) for name in _DISK}
     aside = [record.name for record in metadata.files if _SET_ASIDE in Path(record.name).name]
     wrong = [f"{count} {_DISK[name]}" for name, count in counts.items() if count]
     wrong += [f"{len(aside)} quarantined: {', '.join(aside[:_MOST_NAMED])}"] if aside else []
-    return judged("disk", not wrong, "; ".join(wrong) or "no fsync failed, nothing set aside or dropped", **counts, quarantined=aside)
+    wrong += [f"recorded and gone, {told}"] if (told := _told(_AT_END, ends)) else []
+    reason = "; ".join(wrong) or "no fsync failed, nothing set aside or dropped"
+    return judged("disk", not wrong, reason, **counts, quarantined=aside, lost_at_end=ends)
 
 
 def _checksums(found: Scan, folder: SessionFolder, metadata: SessionMetadata) -> Check:

@@ -17,10 +17,11 @@ from typing import Any
 from capture_pipeline.lake.files import fsync, publish_bytes, publish_model, publishing, sha256_file, storage_errors
 from capture_pipeline.quality.continuity import gap_ratios
 from capture_pipeline.recording.events import EventLog
+from capture_pipeline.recording.gap_file import read_gaps, write_gaps
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.merge import MergeCounts
 from capture_pipeline.recording.models import ENDED_BY, FileRecord, Gap, SessionMetadata, SessionPlan
-from capture_pipeline.recording.resume import Resumed, parts_of, read_gaps, resume, write_gaps
+from capture_pipeline.recording.resume import Resumed, parts_of, resume
 
 _STEP = 1 << 20
 _PACKAGES = ("capture-pipeline", "websockets", "isal", "msgspec", "pydantic")
@@ -119,6 +120,7 @@ def statistics(read: Resumed, gaps: list[Gap], plan: SessionPlan) -> dict[str, A
         "ids_lost": sum(gap.ids_lost for gap in gaps),
         "duplicates": sum(track.duplicates for track in tracks.values()),
         "bad_lines": read.bad,
+        "torn_lines": read.torn_lines,
         "mended_damage": sum("damaged" in line for line in read.mended) + read.checkpoint.counts.get("mended_damage", 0),
         **{name: count for name, count in _told(read.checkpoint.counts).items() if name != "mended_damage"},
     }

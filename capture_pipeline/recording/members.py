@@ -101,6 +101,14 @@ def member_size(head: bytes) -> tuple[int, int] | None:
     return (size, count) if is_ours else None
 
 
+def claimed_lines(content: bytes) -> int:
+    """How many lines the members in damaged or torn bytes say they hold, as far as their heads can be followed."""
+    at = lines = 0
+    while (known := member_size(content[at : at + HEAD_BYTES])) is not None:
+        at, lines = at + known[0], lines + known[1]
+    return lines
+
+
 HEAD_BYTES = _HEAD.size
 """What `member_size` needs of a member."""
 

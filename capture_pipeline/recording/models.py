@@ -48,6 +48,8 @@ class Gap(_Record):
         detail: The close code, the error.
         recoverable: Whether the exchange still serves what is missing (trades yes, depth diffs no).
         filled_by: What brought it, for instance `refilled_trades.jsonl`; None while it is open.
+        at_end: Whether nothing of the stream came after it. `first_good_id` then follows the last id that is known to have been recorded,
+            `end_ns` is that one's capture time, and REST is not asked before a later message shows where the gap ends.
     """
 
     stream: str
@@ -62,6 +64,7 @@ class Gap(_Record):
     detail: str = ""
     recoverable: bool
     filled_by: str | None = None
+    at_end: bool = False
 
 
 class SessionPlan(_Record):

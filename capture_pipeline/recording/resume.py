@@ -18,11 +18,13 @@ from capture_pipeline.binance.streams import event_us, kind_of
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, publishing, read_model, storage_errors
 from capture_pipeline.quality.continuity import Track
+from capture_pipeline.recording.gap_file import is_whole, read_gaps, write_gaps
 from capture_pipeline.recording.journal import Journal
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.ledger import Edge, Moment, gap_between
 from capture_pipeline.recording.lines import decode_line
-from capture_pipeline.recording.members import HEAD_BYTES, Ending, Scan, Source, member_size, scan
+from capture_pipeline.recording.lost_ends import is_outside, lost_ends
+from capture_pipeline.recording.members import HEAD_BYTES, Ending, Scan, Source, claimed_lines, member_size, scan
 from capture_pipeline.recording.models import Cause, Checkpoint, Gap
 from capture_pipeline.recording.placing import Ids, ids_of
 
@@ -45,6 +47,7 @@ class Resumed:
         gaps: Gaps in the lines that were scanned.
         messages: How many lines were scanned.
         bad: How many of them are no lines of a recording.
+        torn_lines: How many lines a torn tail said to hold and could not be saved.
     """
 
     segment: int = 1
@@ -57,6 +60,7 @@ class Resumed:
     gaps: list[Gap] = field(default_factory=list)
     messages: int = 0
     bad: int = 0
+    torn_lines: int = 0
 
     def count(self, lines: bytes) -> None:
         """Count the lines of a sound member; a line that is none of ours is counted as bad, and validation shows it."""
@@ -64,24 +68,25 @@ class Resumed:
             self.messages += 1
             try:
                 placed = decode_line(line)
-                ids = ids_of(kind_of(placed.stream), memoryview(placed.data))
+                ids = ids_of(kind_of(placed.stream), bytes(placed.data))
             except (msgspec.DecodeError, UnicodeDecodeError):
                 self.bad += 1
                 continue
             self.first_ns = self.first_ns or placed.capture_ns
             self.last_ns = max(self.last_ns, placed.capture_ns)
             if ids is not None:
-                self._place(placed.stream, ids, Moment(placed.capture_ns, event_us(ids.event_time)))
+                self._place(placed.stream, ids, Moment(placed.capture_ns, event_us(ids[2])))
 
     def _place(self, stream: str, ids: Ids, moment: Moment) -> None:
+        first, last, _, _ = ids
         track = self.tracks.setdefault(stream, Track())
         known = self.last_of.get(stream)
-        if ids.last <= track.last and known is not None and (moment.event_us or 0) > (known.event_us or _NEVER_US) + _RESET_US:
+        if last <= track.last and known is not None and (moment.event_us or 0) > (known.event_us or _NEVER_US) + _RESET_US:
             # Lower ids of a later time: the exchange began to count anew.
             track.restart()
         before = track.last
-        if track.see(ids.first, ids.last):
-            edge = Edge(stream, before, ids.first, self.last_of.get(stream, moment), moment)
+        if track.see(first, last):
+            edge = Edge(stream, before, first, self.last_of.get(stream, moment), moment)
             self.gaps.append(gap_between(edge, Cause.UNKNOWN, "found when the recording was read again"))
         self.last_of[stream] = moment
 
@@ -99,19 +104,17 @@ def resume(folder: SessionFolder, *, whole: bool = False) -> Resumed:
     """
     state = Resumed()
     segments = parts_of(folder)
-    if not segments:
-        return state
-    checkpoint = _usable(folder, segments)
     state.checkpoint = read_model(folder.checkpoint, Checkpoint) or Checkpoint()
-    if whole:
-        checkpoint = None
+    if not segments and not state.checkpoint.tracks:
+        return state
+    checkpoint = None if whole else _usable(state.checkpoint, segments)
     if checkpoint is not None:
         _take(state, checkpoint)
     first = checkpoint.segment if checkpoint else 1
     for number, path in enumerate(segments, 1):
         if number >= first:
             _scan_segment(folder, path, state, checkpoint.offset if checkpoint and number == checkpoint.segment else 0)
-    state.segment = len(segments)
+    state.segment = max(1, len(segments))
     _reconcile(folder, state)
     return state
 
@@ -153,10 +156,9 @@ def _take(state: Resumed, checkpoint: Checkpoint) -> None:
         state.tracks[stream] = Track(**kept)
 
 
-def _usable(folder: SessionFolder, segments: list[Path]) -> Checkpoint | None:
+def _usable(checkpoint: Checkpoint, segments: list[Path]) -> Checkpoint | None:
     """The checkpoint if it fits the file: a member starts where it says, or the file ends there; else all is scanned."""
-    checkpoint = read_model(folder.checkpoint, Checkpoint)
-    if checkpoint is None or checkpoint.segment > len(segments):
+    if not checkpoint.tracks or checkpoint.segment > len(segments):
         return None
     with segments[checkpoint.segment - 1].open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -200,11 +202,14 @@ def _mend_tail(folder: SessionFolder, path: Path, content: Source, found: Scan, 
             journal.append(b"".join(lines), len(lines))
             journal.sync()
         state.count(b"".join(lines))
-    state.mended.append(f"{path.name}: {len(tail):,} bytes of a {found.ending} tail moved to {kept.name}, {len(lines):,} lines saved")
+    lost = max(0, claimed_lines(tail) - len(lines))
+    state.torn_lines += lost
+    told = f"{len(lines):,} lines saved, {lost:,} known to be lost"
+    state.mended.append(f"{path.name}: {len(tail):,} bytes of a {found.ending} tail moved to {kept.name}, {told}")
 
 
 def _set_aside(folder: SessionFolder, path: Path, content: Source, found: Scan, state: Resumed) -> None:
-    """Take damage out of the middle; the ids it held become a gap in the ledger."""
+    """Take damage out of the middle; the ids it held become gaps of the ledger, of what comes after them or of the last checkpoint."""
     make_folder(folder.quarantine)
     edges = [0]
     for hole in found.damage:
@@ -221,38 +226,18 @@ def _set_aside(folder: SessionFolder, path: Path, content: Source, found: Scan, 
 def _is_line(line: bytes) -> bool:
     try:
         placed = decode_line(line)
-        ids_of(kind_of(placed.stream), memoryview(placed.data))
+        ids_of(kind_of(placed.stream), bytes(placed.data))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     return line.endswith(b"\n")
-
-
-def read_gaps(path: Path) -> list[Gap]:
-    """The gap ledger; a later line of the same stream and `last_good_id` supersedes an earlier one, a torn last line is left out."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    gaps: dict[tuple[str, int], Gap] = {}
-    for line in lines:
-        try:
-            gap = Gap.model_validate_json(line)
-        except ValueError:
-            continue
-        gaps[gap.stream, gap.last_good_id] = gap
-    return sorted(gaps.values(), key=lambda gap: (gap.end_ns, gap.stream))
-
-
-def write_gaps(path: Path, gaps: list[Gap]) -> None:
-    """Publish the ledger anew."""
-    publish_bytes(path, "".join(gap.model_dump_json() + "\n" for gap in gaps).encode())
 
 
 def _reconcile(folder: SessionFolder, state: Resumed) -> None:
     """Make ledger and data agree.
 
     A gap whose later edge never reached the disk is removed, for the next message of that stream tells the true one; a gap that
-    the ledger does not know, behind damage for instance, is added.
+    the ledger does not know, behind damage for instance, is added; and what the last checkpoint knows of the end of a stream and the
+    data hold no more.
     """
     gaps = read_gaps(folder.gaps)
     kept = {(gap.stream, gap.last_good_id): gap for gap in gaps if _is_in_data(gap, state)}
@@ -261,13 +246,18 @@ def _reconcile(folder: SessionFolder, state: Resumed) -> None:
         known = kept.get((gap.stream, gap.last_good_id))
         if known is None or known.first_good_id != gap.first_good_id:
             kept[gap.stream, gap.last_good_id] = gap.model_copy(update={"cause": cause})
+    for gap in lost_ends(state.checkpoint, state.tracks, state.last_of):
+        known = kept.get((gap.stream, gap.last_good_id))
+        if known is None or known.first_good_id < gap.first_good_id:
+            kept[gap.stream, gap.last_good_id] = gap
     result = sorted(kept.values(), key=lambda gap: (gap.end_ns, gap.stream))
-    if result != gaps or not folder.gaps.exists():
+    if result != gaps or not is_whole(folder.gaps):
         write_gaps(folder.gaps, result)
 
 
 def _is_in_data(gap: Gap, state: Resumed) -> bool:
-    return gap.stream in state.tracks and gap.first_good_id <= state.tracks[gap.stream].last
+    track = state.tracks.get(gap.stream, Track())
+    return is_outside(gap, track.first, track.last) if gap.at_end else gap.first_good_id <= track.last
 
 
 def tracks_of(tracks: dict[str, Track], last_of: dict[str, Moment]) -> dict[str, dict[str, int]]:
@@ -278,3 +268,6 @@ def tracks_of(tracks: dict[str, Track], last_of: dict[str, Moment]) -> dict[str,
         stream: {**asdict(track), "last_ns": times[stream].capture_ns, "last_event_us": times[stream].event_us or 0}
         for stream, track in tracks.items()
     }
+
+
+__all__ = ["Resumed", "mapped", "parts_of", "read_gaps", "resume", "tracks_of"]

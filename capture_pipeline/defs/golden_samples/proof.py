@@ -70,7 +70,8 @@ def _spec() -> dg.AssetCheckSpec:
         return dg.AssetCheckSpec(
             CHECK,
             asset=ASSET,
-            description="Nothing differs from what the exchange published but what the gap ledger lists; a day that waits is no difference",
+            description="Nothing differs from what the exchange published but what the gap ledger lists; a day that waits is no "
+            "difference; a file that cannot be compared is told",
             partitions_def=SESSIONS,
             metadata={"severity": str(Severity.ERROR)},
         )
@@ -94,10 +95,11 @@ def next_day_proof_checks(context: dg.AssetCheckExecutionContext, workspace: dg.
 def _evaluation(judged: Judged, proof: SessionProof) -> dg.AssetCheckEvaluation:
     first = next((difference for day in proof.days for difference in day.listed), None)
     said = f"; first: {first.where}, {first.field}: captured {first.captured}, published {first.published}" if first else ""
+    said += "".join(f"; {each}" for each in proof.not_compared)
     return dg.AssetCheckEvaluation(
         check_name=CHECK,
         asset_key=dg.AssetKey(ASSET),
-        passed=proof.state is not State.DIFFERS,
+        passed=proof.state not in {State.DIFFERS, State.UNPROVED},
         metadata={"state": str(proof.state), **proof.figures},
         target_materialization_data=judged.newest(ASSET, proof.session),
         severity=dg.AssetCheckSeverity.ERROR,
@@ -122,7 +124,7 @@ prove_session = dg.define_asset_job(
     "where a file is late it asks again, ever more rarely.",
 )
 def proof_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
-    """One run a session whose proof is missing or waits."""
+    """One run a session whose proof is missing, waits or lacks a file."""
     try:
         now_us = impatient(workspace).now_us()
         found = due_sessions(workspace.lake, reversed(all_sessions(root(workspace))), now_us)
