@@ -16,7 +16,7 @@ from capture_pipeline.config import Settings
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.lake.rest import rest_of
-from capture_pipeline.recording.connection import Connection
+from capture_pipeline.recording.connection import CLOSE_S, Connection
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.lines import decode_line, spliced
 from capture_pipeline.recording.session import sessions_root
@@ -163,6 +163,10 @@ async def _sampled(kind: type[Connection], urls: list[str], streams: list[str], 
     await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     ended = [f"{url}: {one.detail}" for url, one, task in zip(urls, connections, tasks, strict=True) if task.done()]
     await asyncio.gather(*(one.close() for one in connections))
-    await asyncio.gather(*tasks)
+    # One that is still being opened has nothing to close.
+    _, opening = await asyncio.wait(tasks, timeout=CLOSE_S)
+    for task in opening:
+        task.cancel()
+    await asyncio.gather(*(task for task in tasks if task not in opening))
     wrong = [f"{urls[0]}: a message is not of the right form: {reason}" for reason in bad]
     return counts, next(iter([*ended, *wrong]), "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -77,11 +79,16 @@ def parse(content: bytes, parser: StreamParser | None = None, first_line: int = 
     return (parser or StreamParser("made.gz")).parse(text, len(content), Columns.of_size(len(content)), first_line)
 
 
-def learned() -> StreamParser:
-    """A parser that has seen each stream, so that the kernel itself meets what comes."""
+@cache
+def _learned_once() -> StreamParser:
     parser = StreamParser("made.gz")
     parse(KNOWN, parser)
     return parser
+
+
+def learned() -> StreamParser:
+    """A parser that has seen each stream, so that the kernel itself meets what comes."""
+    return copy.deepcopy(_learned_once())
 
 
 def said(parsed: Parsed, streams: list[str]) -> list[tuple[Any, ...]]:

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import requests
 from click.testing import CliRunner
 
 from capture_pipeline.cli.demo import prepare
@@ -68,15 +67,8 @@ def test_the_demo_takes_its_own_files_again(tmp_path: Path) -> None:
     assert (tmp_path / "outages.yaml").is_file()
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
-def ui(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def ui(home: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     """Dagster as `make ui` starts it, with an instance of its own."""
     home.mkdir()
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
@@ -84,38 +76,10 @@ def ui(home: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     command = [CAPTURE, "ui", "--port", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        yield f"http://127.0.0.1:{port}", process
+        yield process
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
-
-
-QUERY = """{
-  repositoriesOrError { ... on RepositoryConnection { nodes { name sensors { name } } } }
-  instance { daemonHealth { allDaemonStatuses { daemonType healthy required } } }
-}"""
-
-
-@pytest.mark.slow
-def test_the_ui_serves_the_project_and_its_daemon_runs(tmp_path: Path) -> None:
-    """Both processes come up on loopback and both end with Ctrl-C."""
-    with ui(tmp_path / "home", free_port()) as (url, process):
-        deadline = time.monotonic() + 120
-        healthy: set[str] = set()
-        while not {"SENSOR", "SCHEDULER", "ASSET", "BACKFILL", "QUEUED_RUN_COORDINATOR"} <= healthy:
-            assert time.monotonic() < deadline, healthy
-            assert process.poll() is None
-            time.sleep(0.5)
-            try:
-                told = requests.post(f"{url}/graphql", json={"query": QUERY}, timeout=10).json()["data"]
-            except (requests.ConnectionError, requests.Timeout):
-                continue
-            healthy = {entry["daemonType"] for entry in told["instance"]["daemonHealth"]["allDaemonStatuses"] if entry["healthy"]}
-            (repository,) = told["repositoriesOrError"]["nodes"]
-            assert {"month_close_sensor", "gap_fill_sensor"} <= {sensor["name"] for sensor in repository["sensors"]}
-    assert process.returncode == 0
-    with pytest.raises(requests.ConnectionError):
-        requests.get(url, timeout=2)
 
 
 @pytest.mark.slow
@@ -125,7 +89,7 @@ def test_a_webserver_that_ends_by_itself_ends_the_ui_with_1(tmp_path: Path) -> N
         other.bind(("127.0.0.1", 0))
         other.listen()
         home = tmp_path / "home"
-        with ui(home, other.getsockname()[1]) as (_, process):
+        with ui(home, other.getsockname()[1]) as process:
             _, said = process.communicate(timeout=120)
     last = said.strip().splitlines()[-1]
     assert process.returncode == 1, said

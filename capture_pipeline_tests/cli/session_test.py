@@ -87,6 +87,26 @@ def test_what_was_left_is_finished_by_stop(exchange: Deployment) -> None:
     assert "No session is open" in capture(exchange, "session", "status").stdout
 
 
+@pytest.mark.parametrize("name", ["session.json", "metadata.json"])
+def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange: Deployment) -> None:
+    """It is named with what is wrong, in the table, in JSON and for `status`; the exit code is 1, as of every list with a damaged part."""
+    settings = exchange.workspace.settings
+    broken, sound = (prepare(sessions_root(settings), new_plan(settings, [symbol], "custom", 600)) for symbol in ("ETHUSDT", "BTCUSDT"))
+    (broken.path / name).write_text("{")
+    listed = capture(exchange, "session", "list", "--json")
+    rows = {row["session"]: row for row in json.loads(listed.stdout)}
+    assert (listed.exit_code, rows[sound.session]["state"], rows[broken.session]["state"]) == (1, "interrupted", "damaged")
+    assert "is damaged" in rows[broken.session]["error"]
+    shown = capture(exchange, "session", "list")
+    assert (shown.exit_code, sound.session in shown.stdout, broken.session in shown.stdout) == (1, True, True)
+    assert f"{broken.session} is damaged: {broken.path / name}" in shown.stderr
+    status = capture(exchange, "session", "status", broken.session)
+    assert (status.exit_code, "is damaged" in status.output) == (1, True)
+    assert capture(exchange, "session", "status", sound.session).exit_code == 0
+    everyone = capture(exchange, "session", "status", "--json")
+    assert (everyone.exit_code, sound.session in everyone.stdout) == (int(name == "session.json"), True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "told"),
     [

@@ -1,6 +1,7 @@
 """The next-day proof in Dagster: asked for when the last day should be out, waiting is no failure, a difference fails the check."""
 
 import json
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -55,8 +56,8 @@ def test_a_session_is_proved_when_its_days_are_out(stage: Stage, session: Live) 
     assert stage.look("proof_sensor").reason == "no session is to be proved now; 0 once their days are published"
 
 
-def test_a_difference_fails_the_check_and_a_broken_file_the_run(stage: Stage, session: Live) -> None:
-    """The check names the first thing that differs; a file that cannot be trusted is an error of the run, never a difference."""
+def test_a_difference_and_a_broken_file_fail_the_check(stage: Stage, session: Live) -> None:
+    """The check names the first thing that differs, and a file that cannot be trusted, which is never a difference."""
     key = session.folder.session
     stage.deployment.clock(now=BOTH_OUT)
     lines = session.folder.gaps.read_text()
@@ -74,6 +75,10 @@ def test_a_difference_fails_the_check_and_a_broken_file_the_run(stage: Stage, se
     assert said.startswith("differs; first: bar 2025-02-20T23:58:00Z, trades: captured ")
     assert json.loads(stage.workspace.lake.proof(key).read_text())["state"] == "differs"
     stage.deployment.faults({"match": {"path": "*-trades-*"}, "fault": "checksum_wrong"})
-    assert not stage.run("prove_session", key).success
+    shutil.rmtree(stage.deployment.root / "raw" / "spot" / "trades")
+    passed, said = checked(stage, key)
+    assert not passed
+    assert said.startswith("unproved; BTCUSDT 2025-02-20 could not be held against BTCUSDT-trades-2025-02-20.zip: ")
+    assert stage.made("next_day_proof")[key].metadata["days_unproved"].value == 2
     stage.deployment.faults()
     assert checked(stage, key) == (True, "holds")

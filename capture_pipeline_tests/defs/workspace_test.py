@@ -24,6 +24,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
 LOOPBACK = "0100007F"
 HEALTH = "{instance {daemonHealth {allDaemonStatuses {daemonType required healthy lastHeartbeatErrors {message}}}}}"
+SENSORS = "{repositoriesOrError {... on RepositoryConnection {nodes {sensors {name}}}}}"
+STAND_IN = """#!/bin/sh
+trap 'touch "$0.ended"; exit 0' INT
+touch "$0.up"
+while :; do sleep 0.05; done
+"""
 
 
 @pytest.fixture
@@ -114,13 +120,17 @@ def running(project: Path, port: int) -> Iterator[subprocess.Popen[str]]:
             process.wait()
 
 
+def asked(port: int, query: str) -> Any:
+    """What the webserver answers."""
+    return requests.post(f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=10).json()["data"]
+
+
 def daemons(port: int) -> list[dict[str, Any]]:
     """Every daemon, once the webserver answers and all have a heart-beat."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        with contextlib.suppress(requests.ConnectionError):
-            answer = requests.post(f"http://127.0.0.1:{port}/graphql", json={"query": HEALTH}, timeout=10)
-            found: list[dict[str, Any]] = answer.json()["data"]["instance"]["daemonHealth"]["allDaemonStatuses"]
+        with contextlib.suppress(requests.ConnectionError, requests.Timeout):
+            found: list[dict[str, Any]] = asked(port, HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"]
             if all(daemon["healthy"] for daemon in found if daemon["required"]):
                 return found
         time.sleep(0.2)
@@ -135,17 +145,21 @@ def addresses(port: int) -> set[str]:
 
 @pytest.mark.slow
 def test_the_ui_is_a_webserver_and_a_daemon_on_loopback_alone(project: Path) -> None:
-    """All daemons beat without errors, nothing listens on another address, and one SIGTERM ends both processes."""
+    """It serves the project, all daemons beat without errors, nothing listens on another address, and Ctrl-C ends both processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with running(project, port) as process:
         found = daemons(port)
-        assert {"SENSOR", "SCHEDULER", "ASSET", "QUEUED_RUN_COORDINATOR", "MONITORING"} <= {daemon["daemonType"] for daemon in found}
+        assert {"SENSOR", "SCHEDULER", "ASSET", "BACKFILL", "QUEUED_RUN_COORDINATOR", "MONITORING"} <= {
+            daemon["daemonType"] for daemon in found
+        }
         assert [daemon["lastHeartbeatErrors"] for daemon in found if daemon["lastHeartbeatErrors"]] == []
+        (repository,) = asked(port, SENSORS)["repositoriesOrError"]["nodes"]
+        assert {"month_close_sensor", "gap_fill_sensor"} <= {sensor["name"] for sensor in repository["sensors"]}
         assert addresses(port) == {LOOPBACK}
-        process.terminate()
-        process.wait(30)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
         assert addresses(port) == set()
     assert "Traceback" not in (project / "ui.log").read_text()
 
@@ -159,3 +173,25 @@ def test_the_instance_is_made_before_the_two_processes_look_for_it(project: Path
     (line,) = (project / "ui.log").read_text().splitlines()
     assert line.startswith(f"Error: Dagster's instance in {project / 'dagster_home'} cannot be loaded: Error 1: ")
     assert 'unexpected config entry "telemetrie"' in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_both_processes_and_the_ui_with_0(number: signal.Signals, project: Path) -> None:
+    """Each is told, whatever the program was told by; shown with stand-ins for Dagster's two programs."""
+    programs = [project / name for name in ("dagster-webserver", "dagster-daemon")]
+    for path in (project / "dagster", *programs):
+        path.write_text("#!/bin/sh\n" if path.name == "dagster" else STAND_IN)
+        path.chmod(0o755)
+    code = f"import sys; sys.executable = {str(project / 'python')!r}; from capture_pipeline.cli.main import main; main()"
+    with subprocess.Popen([sys.executable, "-c", code, "ui"], cwd=project, env=environment(project), stdout=PIPE) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not all(path.with_name(f"{path.name}.up").exists() for path in programs):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(number)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+    assert all(path.with_name(f"{path.name}.ended").exists() for path in programs)

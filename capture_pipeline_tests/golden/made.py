@@ -7,6 +7,8 @@ from pathlib import Path
 
 from capture_pipeline.golden.import_session import import_session
 from capture_pipeline.golden.importers import Origin
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.recording.layout import SessionFolder
 
 START_NS = 1_754_224_200_000_000_000
@@ -57,6 +59,11 @@ def session(folder: Path, lines: list[bytes]) -> SessionFolder:
         raw.append(stamp + b" " + body + b"\n")
     source.write_bytes(gzip.compress(b"".join(raw)))
     return import_session(Origin.HFTBACKTEST, [source], folder / "golden_samples")
+
+
+def altered(tables: GoldenTables) -> list[str]:
+    """Files of the tables that are not what their manifest says."""
+    return [file.path for file in tables.manifest().files if sha256_file(tables.root / file.path) != file.sha256]
 
 
 def _line(stamp: int, stream: str, data: bytes) -> bytes:

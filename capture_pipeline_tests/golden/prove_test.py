@@ -16,11 +16,11 @@ from click.testing import CliRunner, Result
 from capture_pipeline.binance.periods import Interval, iso, parse_time
 from capture_pipeline.binance.urls import Market, TradesFile
 from capture_pipeline.cli.main import main
-from capture_pipeline.errors import ChecksumMismatch, ConfigError, LakeError, MalformedData
+from capture_pipeline.errors import ConfigError, Transient
 from capture_pipeline.golden.captured import COLUMNS, _recorded
 from capture_pipeline.golden.convert import convert
 from capture_pipeline.golden.due import due_sessions
-from capture_pipeline.golden.proof_report import DayProof, SessionProof, State, markdown, read_proof
+from capture_pipeline.golden.proof_report import DayProof, SessionProof, State, markdown, read_proof, state_of
 from capture_pipeline.golden.prove import prove
 from capture_pipeline.golden.publications import trades_of
 from capture_pipeline.golden.tables import GoldenTables
@@ -121,8 +121,10 @@ def test_what_was_fetched_is_fetched_no_more(exchange: Live) -> None:
     assert proof_of(exchange).days == proof.days
     assert {entry["path"].endswith((".CHECKSUM", "/time")) for entry in exchange.deployment.requests()} == {True}
     lake.resolve(proof.days[0].files[0]).write_bytes(b"altered")
-    with pytest.raises(LakeError, match="is not what was fetched"):
-        proof_of(exchange)
+    again = proof_of(exchange)
+    assert again.state is State.UNPROVED
+    assert "is not what was fetched" in again.days[0].uncompared[0].reason
+    assert again.days[1] == proof.days[1]
 
 
 def test_one_trade_that_differs_is_told_with_its_id(exchange: Live) -> None:
@@ -157,33 +159,58 @@ def test_a_kline_that_differs_is_told_with_its_minute(exchange: Live) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "said"),
+    ("fault", "said"),
     [
-        ({"fault": "checksum_wrong"}, ChecksumMismatch, "is not the published"),
-        ({"fault": "checksum_missing"}, ChecksumMismatch, "cannot be verified: no checksum is published"),
-        ({"fault": "zip_bit_flip"}, MalformedData, "zip"),
-        ({"fault": "zip_truncated"}, MalformedData, "is not a readable zip"),
-        ({"fault": "csv_empty"}, MalformedData, "is no table"),
-        ({"fault": "csv_duplicates"}, MalformedData, "stands twice"),
-        ({"fault": "csv_other_month"}, MalformedData, "time is not what this trades file holds"),
-        ({"fault": "csv_future"}, MalformedData, "time is not what this trades file holds"),
-        ({"fault": "csv_extra_column"}, MalformedData, "has 8 columns"),
-        ({"fault": "csv_nan"}, MalformedData, "price is not what this trades file holds"),
+        ({"fault": "checksum_wrong"}, "is not the published"),
+        ({"fault": "checksum_missing"}, "cannot be verified: no checksum is published"),
+        ({"fault": "zip_bit_flip"}, "zip"),
+        ({"fault": "zip_truncated"}, "is not a readable zip"),
+        ({"fault": "csv_empty"}, "is no table"),
+        ({"fault": "csv_duplicates"}, "stands twice"),
+        ({"fault": "csv_other_month"}, "time is not what this trades file holds"),
+        ({"fault": "csv_future"}, "time is not what this trades file holds"),
+        ({"fault": "csv_extra_column"}, "has 8 columns"),
+        ({"fault": "csv_nan"}, "price is not what this trades file holds"),
     ],
 )
-def test_a_file_that_cannot_be_trusted_proves_nothing(exchange: Live, fault: dict[str, Any], error: type[Exception], said: str) -> None:
-    """It goes to the quarantine with its reason; the command ends with 2 and one line. Without the fault the next proof holds."""
+def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(exchange: Live, fault: dict[str, Any], said: str) -> None:
+    """It goes to the quarantine with its reason, and the report has it; the command ends with 2. Without the fault the next proof holds."""
     exchange.deployment.faults({"match": {"path": ZIP}, **fault})
-    with pytest.raises(error, match=said):
-        proof_of(exchange)
+    proof = proof_of(exchange)
+    (told,) = proof.days[0].uncompared
+    assert (proof.state, told.file, said in told.reason) == (State.UNPROVED, "BTCUSDT-trades-2025-02-20.zip", True)
+    assert (proof.days[0].trades, [day.state for day in proof.days]) == (None, [State.UNPROVED, State.HOLDS])
+    assert [day.bars.holds for day in proof.days if day.bars] == [True, True]
+    assert f"could not be held against {told.file}" in markdown(proof)
     root = exchange.deployment.root
     assert not list((root / "raw/spot/trades/BTCUSDT").glob("*02-20*"))
     reasons = list((root / "quarantine/spot/trades/BTCUSDT").glob("*.reason.txt"))
     assert [said in reason.read_text() for reason in reasons] == [True]
     result = run(exchange, "prove", exchange.folder.session)
-    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert (result.exit_code, "2025-02-20 could not be held against BTCUSDT-trades-2025-02-20.zip: " in result.stdout) == (2, True)
     exchange.deployment.faults()
     assert proof_of(exchange).state is State.HOLDS
+
+
+def test_klines_that_cannot_be_trusted_leave_the_trades_proved(exchange: Live) -> None:
+    """And the other way round; a difference is one whatever else could not be compared."""
+    exchange.deployment.faults({"match": {"path": KLINES}, "fault": "zip_truncated"})
+    proof = proof_of(exchange)
+    day = proof.days[0]
+    assert day.trades is not None
+    assert (day.trades.holds, day.bars, day.state) == (True, None, State.UNPROVED)
+    assert [told.file for told in day.uncompared] == ["BTCUSDT-1m-2025-02-20.zip"]
+    differing = day.model_copy(update={"trades": day.trades.model_copy(update={"differences": 1})})
+    assert (differing.state, state_of([proof.days[1], differing, day])) == (State.DIFFERS, State.DIFFERS)
+    assert state_of([proof.days[1], day]) is State.UNPROVED
+
+
+def test_an_exchange_out_of_reach_is_no_verdict_on_a_file(exchange: Live) -> None:
+    """What may be otherwise in a minute ends the proof and publishes nothing."""
+    exchange.deployment.faults({"match": {"path": ZIP}, "fault": "status_500", "times": 99})
+    with pytest.raises(Transient):
+        proof_of(exchange)
+    assert not exchange.deployment.workspace.lake.proof(exchange.folder.session).exists()
 
 
 def test_a_download_that_breaks_off_goes_on(exchange: Live) -> None:
@@ -266,7 +293,7 @@ def test_a_recording_is_read_in_blocks(exchange: Live) -> None:
 
 
 def test_sessions_are_due_when_their_last_day_should_be_out(exchange: Live) -> None:
-    """Not without tables, not before, not once they are proved, not after two weeks; again while the proof waits."""
+    """Not without tables, not before, not once they are proved, not after two weeks; again while the proof waits or lacks a file."""
     workspace, folder = exchange.deployment.workspace, exchange.folder
 
     def due(now: str) -> tuple[list[str], int]:
@@ -283,6 +310,11 @@ def test_sessions_are_due_when_their_last_day_should_be_out(exchange: Live) -> N
     assert iso(proof_of(exchange).due_us or 0) == "2025-02-22T05:00:00Z"
     assert due(FIRST_OUT) == ([], 1)
     assert due(BOTH_OUT) == ([folder.session], 0)
+    exchange.deployment.faults({"match": {"path": ZIP}, "fault": "checksum_wrong"})
+    shutil.rmtree(exchange.deployment.root / "raw")
+    assert proof_of(exchange).state is State.UNPROVED
+    assert due(BOTH_OUT) == ([folder.session], 0)
+    exchange.deployment.faults()
     proof_of(exchange)
     assert due(BOTH_OUT) == ([], 0)
     workspace.lake.proof(folder.session).write_text("{}")
@@ -305,3 +337,8 @@ def test_ids_of_the_ledger_are_known_losses(tmp_path: Path) -> None:
         without = prove(one.deployment.workspace, bare)
         assert (without.state, without.figures["trades_differing"]) == (State.DIFFERS, 7)
         assert {found.field for found in parts(without.days[0])[0].listed} == {"missing"}
+        one.deployment.faults({"match": {"path": ZIP}, "fault": "checksum_wrong"})
+        shutil.rmtree(one.deployment.root / "raw")
+        blind = prove(one.deployment.workspace, one.folder)
+        assert [day.bars is None for day in blind.days] == [True, False]
+        assert "only the trades file tells in which minutes" in blind.days[0].uncompared[1].reason

@@ -11,7 +11,7 @@ import pytest
 
 from capture_pipeline.binance.messages import decode_depth, decode_snapshot, decode_trade
 from capture_pipeline.binance.streams import StreamKind, kind_of
-from capture_pipeline.book.levels import units
+from capture_pipeline.book.levels import Book, units
 from capture_pipeline.book.sync import BookSync, Step
 from capture_pipeline.golden.import_session import import_session
 from capture_pipeline.golden.importers import Origin
@@ -136,7 +136,7 @@ def test_four_interleaved_symbols_have_their_books(recordings: Path, tmp_path: P
     assert report.verdict is Verdict.PASS
     assert report.check("snapshots").figures == {"snapshots": 4}
     assert report.check("book_valid").figures["shares"] == dict.fromkeys(("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR"), 1.0)
-    sync, steps = BookSync(), []
+    sync, steps = BookSync(Book()), []
     for _, line in read_lines(folder.recording):
         if line.stream == "blzeth@depth@100ms":
             steps.append(sync.diff(decode_depth(line.data)))

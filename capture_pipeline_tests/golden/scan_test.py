@@ -241,3 +241,16 @@ def test_a_file_without_members_is_not_cut(tmp_path: Path) -> None:
     path.write_bytes(b"".join(recording(100)))
     assert cut_near(path, 100) is None
     assert scan_halves(path, 0) is None
+
+
+@pytest.mark.parametrize("extra", ["", ',"x":{"a":[1]}'], ids=["as the exchange writes it", "in another layout"])
+def test_aggregates_continue_by_their_own_ids(extra: str) -> None:
+    """Not by those of the trades in them; a diff has its asks under the same key."""
+    form = (
+        '{"capture_ns":%d,"stream":"btcusdt@aggTrade","data":'
+        '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":%d,"p":"1.0","q":"1.0","f":%d,"l":%d,"T":1,"m":true%s}}\n'
+    )
+    lines = [form % (number, number, 7 * number, 7 * number + 6, extra) for number in (1, 2, 5, 6)]
+    found = counted("".join(lines).encode()).streams["btcusdt@aggTrade"]
+    assert [(one.last_good_id, one.first_good_id) for one in found.breaks] == [(2, 5)]
+    assert found.track.lost == 2

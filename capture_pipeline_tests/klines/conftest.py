@@ -17,8 +17,8 @@ from capture_pipeline_tests.deployment import NOW, Deployment
 
 @pytest.fixture(scope="session")
 def exchange() -> Iterator[str]:
-    """The address of a sandbox exchange whose clock stands."""
-    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
+    """The address of a sandbox exchange whose clock stands; a young one, for a listing holds the size of each file there ever was."""
+    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True, "listed": "2024-11-01"})) as server:
         yield server.url
 
 

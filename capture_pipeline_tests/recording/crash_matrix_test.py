@@ -15,14 +15,14 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
 
+from capture_pipeline.errors import CaptureError
+from capture_pipeline.recording.gap_file import read_gaps
 from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.resume import read_gaps
-from capture_pipeline_tests.recording.crash_program import DEPTH, MISSING, TRADES
+from capture_pipeline_tests.recording.crash_program import DEPTH, MISSING, TRADES, main
 
 STRACE = shutil.which("strace")
 ALL = os.environ.get("CRASH_MATRIX") == "all"
@@ -50,30 +50,25 @@ class Crash:
         return f"inject={self.call}:{self.how}:when={self.number}"
 
 
-def run(path: Path, ids: tuple[int, int], crash: Crash | None = None, log: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the session, under strace where it is to be watched or ended."""
-    command = [sys.executable, "-B", str(PROGRAM), str(path), str(ids[0]), str(ids[1])]
-    if log is not None:
-        inject = ["-e", str(crash)] if crash else []
-        command = [str(STRACE), "-f", "-y", "-o", str(log), "-e", f"trace={','.join(CALLS)}", *inject, *command]
+def run(path: Path, log: Path, crash: Crash | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the session for the first time, under strace, which watches or ends it."""
+    inject = ["-e", str(crash)] if crash else []
+    watched = [str(STRACE), "-f", "-y", "-o", str(log), "-e", f"trace={','.join(CALLS)}", *inject]
+    command = [*watched, sys.executable, "-B", str(PROGRAM), str(path), *(str(each) for each in FIRST_RUN)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-@cache
-def calls() -> dict[str, int]:
-    """How many calls of each kind an undisturbed session makes."""
-    import tempfile  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
-        assert run(Path(folder) / "20260803T143000Z_btcusdt", FIRST_RUN, log=log).returncode == 0
-        text = log.read_text()
-    return {call: len(re.findall(rf"\b{call}\(", text)) for call in CALLS}
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The calls of a session that nothing happens to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert run(folder / "20260803T143000Z_btcusdt", folder / "log").returncode == 0
+    return (folder / "log").read_text()
 
 
-def matrix() -> list[Crash]:
+def matrix(undisturbed: str) -> list[Crash]:
     """All of it, or a sample spread evenly over it."""
-    counts = calls() if STRACE else {}
+    counts = {call: len(re.findall(rf"\b{call}\(", undisturbed)) for call in CALLS}
     cases = [
         Crash(call, number, how)
         for call, count in counts.items()
@@ -104,16 +99,16 @@ def checked(folder: SessionFolder, last_sent: int) -> None:
 
 
 @pytest.mark.timeout(7200)
-def test_a_session_survives_every_crash_and_every_refusal(tmp_path: Path) -> None:
+def test_a_session_survives_every_crash_and_every_refusal(undisturbed: str, tmp_path: Path) -> None:
     """Ended anywhere and started again; refused anywhere, it says so or goes on, and nothing is lost in silence."""
-    cases = matrix()
+    cases = matrix(undisturbed)
     assert len(cases) >= SAMPLE
     injected = 0
     for place, crash in enumerate(cases):
         folder = SessionFolder(tmp_path / str(place) / "20260803T143000Z_btcusdt")
         folder.path.parent.mkdir()
         log = folder.path.parent / "log"
-        first = run(folder.path, FIRST_RUN, crash, log)
+        first = run(folder.path, log, crash)
         text = log.read_text()
         injected += "INJECTED" in text or "SIGKILL" in text
         if crash.how == "signal=SIGKILL":
@@ -121,23 +116,19 @@ def test_a_session_survives_every_crash_and_every_refusal(tmp_path: Path) -> Non
         else:
             assert first.returncode in {0, 3}, (crash, first.stderr)
             assert "Traceback" not in first.stderr, (crash, first.stderr)
-        again = run(folder.path, SECOND_RUN)
-        assert again.returncode == 0, (crash, again.stderr)
         try:
+            main(folder.path, *SECOND_RUN)
             checked(folder, SECOND_RUN[1])
-        except (AssertionError, subprocess.CalledProcessError) as error:
+        except (AssertionError, CaptureError, subprocess.CalledProcessError) as error:
             raise AssertionError(f"{crash}: {error}") from error
         shutil.rmtree(folder.path.parent)
     assert injected == len(cases)
     print(f"\n{len(cases)} crashes and refusals: each ended in one sound session")  # noqa: T201 - the figure of `make crash-matrix`
 
 
-def test_a_batch_is_written_flushed_and_the_end_is_in_order(tmp_path: Path) -> None:
+def test_a_batch_is_written_flushed_and_the_end_is_in_order(undisturbed: str) -> None:
     """The recording is flushed before it is renamed, its folder after, and the metadata come last."""
-    log = tmp_path / "log"
-    folder = SessionFolder(tmp_path / "20260803T143000Z_btcusdt")
-    assert run(folder.path, FIRST_RUN, log=log).returncode == 0
-    lines = log.read_text().splitlines()
+    lines = undisturbed.splitlines()
     part = [found[1] for line in lines if ".jsonl.gz.part" in line and (found := re.search(r"\b(write|fsync)\(", line))]
     assert part[: 2 * part.count("write")] == ["write", "fsync"] * part.count("write")
     renamed = next(place for place, line in enumerate(lines) if "rename(" in line and ".part" in line)

@@ -1,7 +1,7 @@
 """A small session without a network, for tests that end it at any system call: `crash_program.py FOLDER FIRST LAST`.
 
-Messages with the ids FIRST..LAST of a trade and a depth stream go the whole way to the disk, then the session is finished. What was
-left before is taken up first, as every recorder does.
+`session.record` itself decides, locks and finishes. In the place of the network, messages with the ids FIRST..LAST of a trade and a depth
+stream go the whole way to the disk. What was left before is taken up first, as every recorder does.
 """
 
 from __future__ import annotations
@@ -9,26 +9,29 @@ from __future__ import annotations
 import itertools
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
+from capture_pipeline.config import Settings
 from capture_pipeline.config_sessions import Recording
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recording.capture import Capture, Hooks
 from capture_pipeline.recording.clock import CaptureClock
 from capture_pipeline.recording.events import EventLog
-from capture_pipeline.recording.finish import finish
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.lock import holding
 from capture_pipeline.recording.models import SessionPlan
+from capture_pipeline.recording.recorder import COMPLETE
 from capture_pipeline.recording.resume import resume
-from capture_pipeline.recording.session import plan_of
+from capture_pipeline.recording.session import record
 from capture_pipeline.recording.writer import Writer
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 MISSING = {17}
 """An id that the exchange never sent: the session has a gap of its own."""
 REFUSED = 3
+_NEVER_OVER_US = 4_000_000_000_000_000
+"""A session whose time is over would only be finished."""
 
 
 def main(path: Path, first: int, last: int) -> None:
@@ -37,23 +40,24 @@ def main(path: Path, first: int, last: int) -> None:
     path.mkdir(exist_ok=True)
     if not folder.plan.exists():
         publish_model(folder.plan, _plan(folder.session))
-    with holding(folder):
-        if folder.metadata.exists():
-            return
-        if folder.segments() or not folder.recording.exists():
-            record(folder, first, last)
-        finish(folder, plan_of(folder), "complete", {})
+
+    async def recorded(*_: object) -> str:
+        feed(folder, first, last)
+        return COMPLETE
+
+    with patch("capture_pipeline.recording.session._recorded", recorded):
+        record(Settings(), folder)
 
 
-def record(folder: SessionFolder, first: int, last: int) -> None:
-    """Feed the messages in batches of four, each of which is fsynced."""
+def feed(folder: SessionFolder, first: int, last: int) -> None:
+    """Take up what is there and feed the messages in batches of four, each of which is fsynced."""
     resumed = resume(folder)
     events = EventLog(folder.events)
     for line in resumed.mended:
         events.write(0, "mended", what=line)
     writer = Writer(folder, segment=resumed.segment, most_bytes=1 << 20, fsync_s=0.0)
     settings = Recording(flush_messages=4, connections=1)
-    hooks = Hooks(lambda *_: True, lambda _: None, lambda mark: mark)
+    hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
     capture = Capture(settings, Intake([TRADES, DEPTH], lambda _: None, lambda *_: None), _clock(resumed.last_ns), writer, hooks)
     capture.resume(resumed)
     capture.merge.opened(1)
@@ -78,7 +82,7 @@ def _clock(floor_ns: int) -> CaptureClock:
 
 def _plan(session: str) -> SessionPlan:
     names = {"session": session, "venue": "sandbox", "market": "spot", "symbols": ["BTCUSDT"], "streams": [TRADES, DEPTH]}
-    return SessionPlan.model_validate({**names, "regime": "custom", "start_us": 0, "duration_s": 1, "connections": 1})
+    return SessionPlan.model_validate({**names, "regime": "custom", "start_us": _NEVER_OVER_US, "duration_s": 1, "connections": 1})
 
 
 if __name__ == "__main__":

@@ -91,9 +91,10 @@ def test_what_is_lost_with_both_connections_stands_in_the_ledger(session: Live) 
     lines = [json.loads(line) for line in session.folder.refilled.read_text().splitlines()]
     assert [line["agg"]["a"] for line in lines] == list(lost)
     assert (gaps[AGG_TRADE].filled_by, gaps[DEPTH].filled_by) == ("refilled_trades.jsonl", None)
-    continuity = next(check for check in validate(session.folder.path).checks if check.name == "continuity")
-    places = {place["stream"]: (place["last_good_id"], place["first_good_id"]) for place in continuity.figures["places"]}
-    assert places[DEPTH] == (gaps[DEPTH].last_good_id, gaps[DEPTH].first_good_id)
+    checks = {check.name: check for check in validate(session.folder.path).checks}
+    places = {place["stream"]: (place["last_good_id"], place["first_good_id"]) for place in checks["continuity"].figures["places"]}
+    assert places == {stream: (gap.last_good_id, gap.first_good_id) for stream, gap in gaps.items()}
+    assert str(checks["ledger"].verdict) == "PASS"
 
 
 def _capture(deployment: Deployment, *arguments: str) -> subprocess.Popen[str]:

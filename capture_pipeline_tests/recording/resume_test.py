@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from capture_pipeline.errors import LakeError
+from capture_pipeline.recording.gap_file import read_gaps, read_gaps_strictly, write_gaps
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.ledger import Edge, Moment, gap_between
 from capture_pipeline.recording.members import member_of
 from capture_pipeline.recording.models import Cause, Checkpoint
-from capture_pipeline.recording.resume import read_gaps, resume, tracks_of, write_gaps
+from capture_pipeline.recording.resume import resume, tracks_of
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 
@@ -153,7 +155,24 @@ def test_a_gap_that_was_filled_supersedes_its_first_line(folder: SessionFolder) 
     gap = gap_between(Edge(TRADES, 4, 10, Moment(1008), Moment(1020)), Cause.SILENCE, "")
     filled = gap.model_copy(update={"filled_by": "refilled_trades.jsonl"})
     folder.gaps.write_text(gap.model_dump_json() + "\n" + filled.model_dump_json() + '\n{"stream":"x"')
-    assert read_gaps(folder.gaps) == [filled]
+    assert read_gaps(folder.gaps) == read_gaps_strictly(folder.gaps) == [filled]
+
+
+def test_half_a_line_of_the_ledger_is_cut_off_before_another_follows(folder: SessionFolder) -> None:
+    """Else it would stand in the middle as a line that is no gap."""
+    folder.growing.write_bytes(batch(0)[1])
+    folder.gaps.write_text('{"stream":"x"')
+    resume(folder)
+    assert folder.gaps.read_bytes() == b""
+
+
+def test_a_line_that_is_no_gap_is_left_out_or_told(folder: SessionFolder) -> None:
+    """A recorder goes on with what it can read; who relies on the ledger is told the line."""
+    gap = gap_between(Edge(TRADES, 4, 10, Moment(1008), Moment(1020)), Cause.SILENCE, "")
+    folder.gaps.write_text(gap.model_dump_json() + "\n{}\n")
+    assert read_gaps(folder.gaps) == [gap]
+    with pytest.raises(LakeError, match="line 2 is no gap"):
+        read_gaps_strictly(folder.gaps)
 
 
 def test_later_segments_go_on_behind_the_first(folder: SessionFolder) -> None:

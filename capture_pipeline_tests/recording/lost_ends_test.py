@@ -1,0 +1,165 @@
+"""Losses that no later message shows: the last messages of a stream were on the disk, and damage took them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from capture_pipeline.config import Settings
+from capture_pipeline.golden.report import Thresholds, Verdict
+from capture_pipeline.golden.validate import validate
+from capture_pipeline.lake.files import publish_model
+from capture_pipeline.quality.continuity import Track
+from capture_pipeline.recording.events import append_line
+from capture_pipeline.recording.gap_file import read_gaps
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.ledger import Ledger, Moment
+from capture_pipeline.recording.lost_ends import lost_ends
+from capture_pipeline.recording.members import member_of
+from capture_pipeline.recording.models import Cause, Checkpoint, Gap
+from capture_pipeline.recording.resume import resume, tracks_of
+from capture_pipeline.recording.session import new_plan, prepare, sessions_root, stop
+
+TRADES, OTHERS = "btcusdt@trade", "ethusdt@trade"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A deployment whose exchange nobody asks."""
+    return Settings.model_validate({"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}})
+
+
+@pytest.fixture
+def folder(settings: Settings) -> SessionFolder:
+    """A session of an hour that was just prepared."""
+    return prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
+
+
+def member(stream: str, first: int, count: int = 10) -> bytes:
+    """Trades in one member; the stamp is the id."""
+    form = b'{"capture_ns":%d,"stream":"%b","data":{"e":"trade","E":%d,"t":%d}}\n'
+    return member_of(b"".join(form % (number, stream.encode(), number, number) for number in range(first, first + count)), count)
+
+
+def broken(part: bytes) -> bytes:
+    """A member that does not inflate to what it was."""
+    return part[:40] + bytes([part[40] ^ 1]) + part[41:]
+
+
+def marked(folder: SessionFolder, parts: list[bytes]) -> None:
+    """A sound recording with its checkpoint, as a recorder leaves it."""
+    folder.checkpoint.unlink(missing_ok=True)
+    folder.growing.write_bytes(b"".join(parts))
+    state = resume(folder, whole=True)
+    tracks = tracks_of(state.tracks, state.last_of)
+    publish_model(folder.checkpoint, Checkpoint(offset=folder.growing.stat().st_size, last_ns=state.last_ns, tracks=tracks))
+
+
+def told(gap: Gap) -> tuple[str, int, int, bool]:
+    return gap.stream, gap.last_good_id, gap.first_good_id, gap.at_end
+
+
+def test_what_damage_took_of_the_end_of_a_stream_is_listed_and_fails_the_disk(folder: SessionFolder, settings: Settings) -> None:
+    """Its last messages lay in the middle of the file, and other streams go on behind them: no later id shows the loss."""
+    parts = [member(TRADES, 1), member(TRADES, 11), member(OTHERS, 21)]
+    marked(folder, parts)
+    folder.growing.write_bytes(parts[0] + broken(parts[1]) + parts[2])
+    assert stop(folder, settings) is not None
+    (gap,) = read_gaps(folder.gaps)
+    assert told(gap) == (TRADES, 10, 21, True)
+    assert (gap.ids_lost, gap.cause, gap.start_ns, gap.end_ns, gap.recoverable) == (10, Cause.DISK, 10, 20, False)
+    report = validate(folder.path, Thresholds(min_messages=1))
+    assert (report.check("ledger").verdict, report.check("disk").verdict) == (Verdict.PASS, Verdict.FAIL)
+    assert report.check("disk").decides
+    assert report.check("disk").figures["lost_at_end"] == [(TRADES, 10, 21)]
+    for name in ("ledger", "disk"):
+        assert "1 behind the last message of a stream: btcusdt@trade 10..21" in report.check(name).reason
+    statistics = json.loads(folder.metadata.read_bytes())["statistics"]
+    assert (statistics["ids_lost"], statistics["messages"]) == (10, 20)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_recording_that_ends_before_its_checkpoint_is_told(left: int, folder: SessionFolder, settings: Settings) -> None:
+    """What was fsynced and is gone, of each stream; also where the whole file is."""
+    parts = [member(TRADES, 1), member(TRADES, 11), member(OTHERS, 21)]
+    marked(folder, parts)
+    folder.growing.write_bytes(b"".join(parts[:left]))
+    if not left:
+        folder.growing.unlink()
+    resume(folder)
+    expected = [(TRADES, 10 * left, 21, True), (OTHERS, 20, 31, True)]
+    assert [told(gap) for gap in read_gaps(folder.gaps)] == expected
+    stop(folder, settings)
+    assert [told(gap) for gap in read_gaps(folder.gaps)] == expected
+
+
+def test_the_next_message_says_where_the_gap_ends(folder: SessionFolder, settings: Settings) -> None:
+    """Its line supersedes the one that was open, and it stays so when the session is finished: by the data, nothing is at an end."""
+    marked(folder, [member(TRADES, 1), member(TRADES, 11)])
+    folder.growing.write_bytes(member(TRADES, 1))
+    state = resume(folder)
+    assert [told(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
+    ledger = Ledger()
+    ledger.resume(TRADES, state.tracks[TRADES], state.last_of[TRADES])
+    gap = ledger.see(TRADES, 25, 25, Moment(25))
+    assert gap is not None
+    append_line(folder.gaps, gap.model_dump_json() + "\n")
+    folder.growing.write_bytes(member(TRADES, 1) + member(TRADES, 25))
+    stop(folder, settings)
+    assert [told(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 25, False)]
+    assert validate(folder.path).check("disk").verdict is Verdict.PASS
+
+
+def test_an_open_line_outlives_later_checkpoints(folder: SessionFolder, settings: Settings) -> None:
+    """They know of the stream only what is left of it."""
+    marked(folder, [member(TRADES, 1), member(TRADES, 11)])
+    folder.growing.write_bytes(member(TRADES, 1))
+    resume(folder)
+    marked(folder, [member(TRADES, 1), member(OTHERS, 40)])
+    resume(folder)
+    stop(folder, settings)
+    assert [told(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
+
+
+def test_an_open_line_goes_where_the_data_go_on(folder: SessionFolder) -> None:
+    """The stream's next message was the very next id: nothing had been lost that did not come again."""
+    marked(folder, [member(TRADES, 1), member(TRADES, 11)])
+    folder.growing.write_bytes(member(TRADES, 1))
+    resume(folder)
+    marked(folder, [member(TRADES, 1), member(TRADES, 11, 4)])
+    resume(folder)
+    assert not read_gaps(folder.gaps)
+
+
+@pytest.mark.parametrize(
+    ("scanned", "last_ns", "lost"),
+    [
+        (Track(first=1, last=20), 20, []),
+        (Track(first=1, last=19), 19, [(TRADES, 19, 21, True)]),
+        (Track(first=1, last=25), 25, []),
+        (Track(first=1, last=3), 30, []),
+    ],
+)
+def test_only_what_a_checkpoint_counted_is_lost(scanned: Track, last_ns: int, lost: list[tuple[str, int, int, bool]]) -> None:
+    """Nothing where the data reach as far or further, or where a later message of an exchange that counts anew has a lower id."""
+    mark = Checkpoint(tracks=tracks_of({TRADES: Track(first=1, last=20)}, {TRADES: Moment(20, 5)}))
+    assert [told(gap) for gap in lost_ends(mark, {TRADES: scanned}, {TRADES: Moment(last_ns)})] == lost
+
+
+def test_a_stream_without_ids_is_no_loss() -> None:
+    """A checkpoint counts its messages and knows no id of it."""
+    mark = Checkpoint(tracks=tracks_of({TRADES: Track(messages=3)}, {TRADES: Moment(20)}))
+    assert not lost_ends(mark, {}, {})
+
+
+def test_lines_of_a_torn_tail_that_nothing_follows_fail_the_disk(folder: SessionFolder, settings: Settings) -> None:
+    """A member says how many lines it holds; those that could not be saved are counted when the session is finished."""
+    folder.growing.write_bytes(member(TRADES, 1) + member(TRADES, 11)[:-30])
+    stop(folder, settings)
+    statistics = json.loads(folder.metadata.read_bytes())["statistics"]
+    assert 0 < statistics["torn_lines"] == 20 - statistics["messages"]
+    check = validate(folder.path).check("disk")
+    assert check.verdict is Verdict.FAIL
+    assert f"{statistics['torn_lines']} lines of a torn tail lost at the end" in check.reason
