@@ -24,8 +24,9 @@ setup: .venv/.ready ## Make the virtual environment from the lock file
 demo: setup ## Run the main job end to end on the embedded sandbox exchange
 	@$(BIN)/capture demo
 
+# Workers and the programs that tests start read the same modules: they are compiled once, also where the environment says otherwise.
 test: setup ## Run all tests, with branch coverage
-	$(BIN)/python -m pytest -n 4 --dist worksteal --cov --cov-report=term $(TESTS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal --cov --cov-report=term $(TESTS)
 
 check: setup ## Lint, types and import contracts
 	$(BIN)/ruff check .

@@ -32,13 +32,16 @@ class Follower:
         self._on_malformed = on_malformed
         self._books = {symbol: BookSync(TextBook()) for symbol in symbols}
         self._flowing: set[str] = set()
+        self._symbol_of: dict[str, str] = {}
         self._audits: set[str] = set()
         self._ahead: dict[str, DepthSnapshot] = {}
         self._found: list[dict[str, Any]] = []
 
     def diff(self, stream: str, diff: WireDiff) -> None:
         """Apply a diff that is being recorded."""
-        symbol = symbol_of(stream)
+        symbol = self._symbol_of.get(stream)
+        if symbol is None:
+            symbol = self._symbol_of[stream] = symbol_of(stream)
         self._flowing.add(symbol)
         try:
             self._books[symbol].diff(diff)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from capture_pipeline.binance.messages import WireDiff
 from capture_pipeline.binance.streams import event_us
 
@@ -23,8 +25,7 @@ _ASTRAY: Final = 3
 _ASTRAY_US: Final = 1_000_000
 
 
-@dataclass(slots=True)
-class Message:
+class Message(msgspec.Struct, gc=False):
     """One message on its way.
 
     Attributes:
