@@ -66,12 +66,13 @@ def scan_halves(path: Path, worth_bytes: int = WORTH_BYTES) -> Scan | None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other:  # noqa: S603 - ourselves
         try:
             first = scan_part(path, 0, cut)
+            digest = _digest(path, size)
             answer, _ = other.communicate()
         finally:
             other.kill()
     if other.returncode or not first.after(_received(path, answer)):
         return None
-    first.size, first.sha256 = size, _digest(path, size)
+    first.size, first.sha256 = size, digest
     return first
 
 
