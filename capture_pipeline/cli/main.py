@@ -23,6 +23,8 @@ COMMANDS = {
     "import": ("capture_pipeline.cli.golden", "import_command"),
     "convert": ("capture_pipeline.cli.proof", "convert_command"),
     "prove": ("capture_pipeline.cli.proof", "prove_command"),
+    "replay": ("capture_pipeline.cli.replay", "replay_command"),
+    "book": ("capture_pipeline.cli.replay", "book_command"),
     "config": ("capture_pipeline.cli.inspect", "config_group"),
     "sandbox": ("capture_pipeline.sandbox.cli", "sandbox"),
     "demo": ("capture_pipeline.cli.demo", "demo_command"),

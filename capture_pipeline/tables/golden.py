@@ -74,8 +74,7 @@ TRADES = GoldenTable(
     },
 )
 _BOOK_ENCODINGS = {
-    **dict.fromkeys(("line", "capture_ns", "event_us", "first_id", "last_id", "previous_id"), _SPLIT),
-    "price_e8": _DICTIONARY,
+    **dict.fromkeys(("line", "capture_ns", "event_us", "first_id", "last_id", "previous_id", "price_e8"), _DICTIONARY),
     "quantity_e8": _SPLIT,
     **dict.fromkeys(("side", "price_places", "quantity_places"), _PLAIN),
 }

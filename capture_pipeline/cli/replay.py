@@ -1,0 +1,187 @@
+"""`capture replay` and `capture book`: a book from its diffs, all the way or at one time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from capture_pipeline.cli.console import console, emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.deployment import open_workspace
+from capture_pipeline.cli.exits import EXIT_FAILED
+from capture_pipeline.errors import ConfigError
+from capture_pipeline.replay.checkpoints import Checkpoints
+from capture_pipeline.replay.engine import Replay, State
+from capture_pipeline.replay.form import Messages, Source
+from capture_pipeline.replay.samples import sampled, write_samples
+from capture_pipeline.replay.sources import of_session, source_of
+
+_CONFIG = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+_SYMBOL = click.option("--symbol", default="", help="Whose book; needed where there are several.")
+_MOST_LISTED = 20
+_UNITS = {"ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
+
+
+class _Step(click.ParamType):
+    """A time like `100ms`, `1s`, `5m`; in nanoseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401 - as click has it
+        """Read one."""
+        text = str(value)
+        unit = next((unit for unit in _UNITS if text.endswith(unit) and text.removesuffix(unit).isdigit()), None)
+        if unit is None or not int(text.removesuffix(unit)):
+            self.fail(f"{text!r} is no duration such as 100ms, 1s or 5m", param, ctx)
+        return int(text.removesuffix(unit)) * _UNITS[unit]
+
+
+@click.command("replay")
+@click.argument("target")
+@_SYMBOL
+@click.option("--every", "every_ns", type=_Step(), help="Keep the best levels at this step, for instance 1s; needs --out.")
+@click.option("--depth", type=click.IntRange(1, 5000), default=20, show_default=True, help="Levels of each side to keep.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The Parquet file for them.")
+@click.option("--long", "is_long", is_flag=True, help="A row a level instead of a row a time.")
+@_JSON
+@_CONFIG
+def replay_command(  # noqa: PLR0917 - one option each
+    target: str,
+    symbol: str,
+    every_ns: int | None,
+    depth: int,
+    out: Path | None,
+    is_long: bool,  # noqa: FBT001 - by name
+    as_json: bool,  # noqa: FBT001 - by name
+    config: Path | None,
+) -> None:
+    """Replay the book of a recording (FILE or folder), or of a session with tables (its id), and tell what came of it.
+
+    Discontinuities are told and are no failure: after one there is no book until the next snapshot. Exit code 2: unreadable.
+    """
+    if (every_ns is None) != (out is None):
+        raise click.UsageError("--every and --out go together: the step, and the file for the levels")
+    replay, started = Replay(), time.monotonic()
+    with one_line_errors():
+        source = source_of(target, symbol.upper(), open_workspace(config).lake.tables())
+        watched = _watched(source, replay, quiet=as_json)
+        if every_ns is not None and out is not None:
+            count = write_samples(sampled(replay, watched, every_ns, depth), out, source.symbol, depth, is_long=is_long)
+        else:
+            count = 0
+            for messages in watched:
+                replay.take(messages)
+    told = _told(source, replay, time.monotonic() - started)
+    if out is not None:
+        told |= {"samples": count, "out": str(out)}
+    if as_json:
+        emit_json(told)
+    else:
+        _show(told)
+
+
+@click.command("book")
+@click.argument("session")
+@_SYMBOL
+@click.option("--at", "at_text", required=True, help="The time, UTC: 2026-08-03T14:30:05.123Z.")
+@click.option("--depth", type=click.IntRange(1, 50_000), default=10, show_default=True, help="Levels of each side.")
+@_JSON
+@_CONFIG
+def book_command(session: str, symbol: str, at_text: str, depth: int, as_json: bool, config: Path | None) -> None:  # noqa: FBT001, PLR0917
+    """Tell the book of a session as it was after every message captured up to a time. Exit code 1: there was no valid one."""
+    with one_line_errors():
+        tables, name = of_session(session, symbol.upper(), open_workspace(config).lake.tables())
+        replay = Checkpoints(tables, name).replay_at(_time_ns(at_text))
+    told = {"symbol": name, "at": at_text, "state": str(replay.state), "last_id": replay.last_id, "captured_ns": replay.capture_ns}
+    (bids, asks) = replay.book.top(depth)
+    if replay.state is not State.SYNCED or replay.scale is None:
+        what = "no snapshot had come" if replay.state is State.WAITING else f"ids are missing after {replay.last_id}"
+        if as_json:
+            emit_json(told | {"bids": [], "asks": [], "reason": what})
+        else:
+            click.echo(f"No valid book of {name} at {at_text}: {what}", err=True)
+        click.get_current_context().exit(EXIT_FAILED)
+    price, quantity = replay.scale.price, replay.scale.quantity
+    levels = [[(f"{price(int(tick)):f}", f"{quantity(int(lots)):f}") for tick, lots in zip(*side, strict=True)] for side in (bids, asks)]
+    if as_json:
+        emit_json(told | {"bids": levels[0], "asks": levels[1]})
+        return
+    rows: list[dict[str, Any]] = [{} for _ in range(max(map(len, levels)))]
+    for side, found in zip(("bid", "ask"), levels, strict=True):
+        for row, (level_price, level_quantity) in zip(rows, found, strict=False):
+            row |= {f"{side}": level_price, f"{side}_quantity": level_quantity}
+    emit_table(f"{name} at {at_text}, update id {replay.last_id}", ("bid_quantity", "bid", "ask", "ask_quantity"), rows)
+    click.echo(f"{replay.book.levels[0]:,} bids and {replay.book.levels[1]:,} asks in all")
+
+
+def _time_ns(text: str) -> int:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no time", remedy="write it as 2026-08-03T14:30:05.123Z") from None
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    since = found.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
+
+
+def _watched(source: Source, replay: Replay, *, quiet: bool) -> Iterator[Messages]:
+    """The messages of a source, with what was done so far told each second."""
+    told = started = time.monotonic()
+    tell: Callable[[str], None] = (lambda _: None) if quiet else (lambda text: click.echo(text, err=True))
+    pieces: Iterable[Messages] = source
+    for messages in pieces:
+        yield messages
+        now = time.monotonic()
+        if now - told >= 1:
+            told, counts = now, replay.counts
+            rate = counts.events / (now - started) / 1e6
+            tell(f"{source.where}: {counts.messages:,} messages, {counts.events:,} level updates, {rate:.1f} M/s, {counts.gaps} gaps")
+
+
+def _told(source: Source, replay: Replay, seconds: float) -> dict[str, Any]:
+    counts, best = replay.counts, replay.best()
+    names = ("bid", "bid_quantity", "ask", "ask_quantity")
+    return {
+        "source": source.where,
+        "symbol": source.symbol,
+        "state": str(replay.state),
+        "last_id": replay.last_id,
+        "messages": counts.messages,
+        "events": counts.events,
+        "seconds": seconds,
+        "events_per_s": counts.events / seconds if seconds else None,
+        "snapshots": counts.snapshots,
+        "spare_snapshots": counts.spare,
+        "stale": counts.stale,
+        "unsynced": counts.unsynced,
+        "crossed": replay.book.crossed,
+        "gaps": counts.gaps,
+        "discontinuities": [vars(one) for one in counts.discontinuities],
+        "best": None if best is None else dict(zip(names, (f"{value:f}" for value in best), strict=True)),
+    }
+
+
+def _show(told: dict[str, Any]) -> None:
+    if told["discontinuities"]:
+        emit_table("Ids missing", ("last_good_id", "first_good_id", "capture_ns"), told["discontinuities"][:_MOST_LISTED])
+        if told["gaps"] > _MOST_LISTED:
+            click.echo(f"and {told['gaps'] - _MOST_LISTED:,} more; --json has the first thousand")
+    rate = told["events_per_s"] or 0
+    click.echo(
+        f"{told['symbol'] or told['source']}: {told['messages']:,} messages, {told['events']:,} level updates in {told['seconds']:.1f} s"
+        f" ({rate / 1e6:.2f} M/s); {told['gaps']} gaps, {told['snapshots']} snapshots taken, crossed {told['crossed']} times"
+    )
+    best = told["best"]
+    if best is None:
+        console.print(f"The book is {told['state']} at the end: it has no best prices")
+    else:
+        click.echo(
+            f"Best bid {best['bid']} × {best['bid_quantity']}, best ask {best['ask']} × {best['ask_quantity']}, update id {told['last_id']}"
+        )
+    if "out" in told:
+        click.echo(f"{told['samples']:,} samples in {told['out']}")

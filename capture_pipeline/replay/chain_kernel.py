@@ -1,0 +1,82 @@
+"""How far messages continue one another by their ids, where their levels lie, and prices as ticks; compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture_pipeline.replay.jit import kernel
+
+Ints = NDArray[np.int64]
+_KIND, _FIRST, _LAST, _PREVIOUS = 0, 3, 4, 5
+_DIFF = 0
+RAN, STALE, GAP, OTHER = range(4)
+"""Why a run ends: no more messages; one that says nothing new; ids are missing; no diff."""
+
+
+@kernel  # type: ignore[untyped-decorator, unused-ignore]
+def chained(rows: Ints, first: int, end: int, last_id: int) -> tuple[int, int]:
+    """How far diffs continue from `last_id` on: (message that does not, why)."""
+    reached = np.int64(last_id)
+    for message in range(first, end):
+        if rows[_KIND, message] != _DIFF:
+            return message, OTHER
+        if rows[_LAST, message] <= reached:
+            return message, STALE
+        previous = rows[_PREVIOUS, message]
+        if (rows[_FIRST, message] > reached + 1) if previous < 0 else (previous > reached):
+            return message, GAP
+        reached = rows[_LAST, message]
+    return end, RAN
+
+
+@kernel  # type: ignore[untyped-decorator, unused-ignore]
+def to_ticks(prices: Ints, bounds: Ints, tick: int, ticks: Ints) -> int:
+    """Divide the prices of some messages by a tick; returns the place of the first that is no multiple of it, -1 if all are."""
+    for message in range(bounds.shape[1]):
+        for level in range(bounds[0, message], bounds[2, message]):
+            found = prices[level] // tick
+            if found * tick != prices[level]:
+                return level
+            ticks[level] = found
+    return -1
+
+
+@kernel  # type: ignore[untyped-decorator, unused-ignore]
+def bounds_of(message_of: Ints, side: NDArray[np.int8], starts: Ints, bounds: Ints) -> int:
+    """Where messages begin in rows of levels, bids before asks; a row of side -1 is a message without a level.
+
+    Args:
+        message_of: Which message a row belongs to; equal ones stand together.
+        side: 0 bid, 1 ask, -1 none.
+        starts: Takes the first row of each message.
+        bounds: `(3, messages)`, takes first bid, first ask, end.
+
+    Returns:
+        How many messages there are.
+    """
+    count = 0
+    for row in range(message_of.size):
+        if row == 0 or message_of[row] != message_of[row - 1]:
+            if count:
+                bounds[2, count - 1] = row
+            starts[count] = bounds[0, count] = bounds[1, count] = row
+            count += 1
+        if side[row] == 0:
+            bounds[1, count - 1] = row + 1
+    if count:
+        bounds[2, count - 1] = message_of.size
+    for message in range(count):
+        if side[bounds[0, message]] < 0:
+            bounds[1, message] = bounds[2, message] = bounds[0, message]
+    return count
+
+
+@kernel  # type: ignore[untyped-decorator, unused-ignore]
+def folded(bests: Ints, first: int, end: int, seed: np.uint64) -> np.uint64:
+    """One number for the bests after each of some messages, for comparison: FNV-1a over 64-bit words."""
+    found = np.uint64(seed)
+    for message in range(first, end):
+        for row in range(4):
+            found = (found ^ np.uint64(bests[row, message])) * np.uint64(0x100000001B3)
+    return found

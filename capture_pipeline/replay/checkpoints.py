@@ -1,0 +1,137 @@
+"""The book of a session at any time: whole books kept every few minutes, and a replay from the one before.
+
+lake/golden_checkpoints/session=…/symbol=BTCUSDT/checkpoints.parquet: a row group a checkpoint, written by whoever asks first. They are of
+the tables they were made from: other tables (the recording converted again) have other checkpoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.lake.files import publishing, storage_errors
+from capture_pipeline.recording.layout import valid_session
+from capture_pipeline.replay.engine import Replay, State
+from capture_pipeline.replay.form import CAPTURE, PLACE, Messages, Scale, part
+from capture_pipeline.replay.from_golden import UNIT, GoldenSource
+
+EVERY_NS = 600_000_000_000
+"""Ten minutes: some 6,000 diffs lie between two."""
+_SCHEMA = [("side", pa.int8()), ("price_e8", pa.int64()), ("quantity_e8", pa.int64())]
+_HEAD = ("capture_ns", "line", "last_id")
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Those of one symbol of a session.
+
+    Attributes:
+        tables: Of the session.
+        symbol: In capitals.
+    """
+
+    tables: GoldenTables
+    symbol: str
+
+    @property
+    def path(self) -> Path:
+        """Where they lie, whether they are there or not."""
+        folder = self.tables.root / "golden_checkpoints" / f"session={valid_session(self.tables.session)}"
+        return folder / f"symbol={valid_symbol(self.symbol)}" / "checkpoints.parquet"
+
+    def ensure(self, every_ns: int = EVERY_NS) -> int:
+        """Make them, unless they are there for these very tables.
+
+        Returns:
+            How many there are.
+
+        Raises:
+            MalformedData: A table is damaged.
+            LakeError: The session has no tables.
+            StorageError: The disk refuses.
+        """
+        origin = self._origin()
+        if self.path.is_file():
+            with pq.ParquetFile(self.path) as file:
+                if (file.schema_arrow.metadata or {}).get(b"origin") == origin:
+                    return int(file.num_row_groups)
+        return self._make(every_ns, origin)
+
+    def replay_at(self, at_ns: int) -> Replay:
+        """The book after every message captured up to a time; valid or not, as it was then.
+
+        Raises:
+            MalformedData: See `ensure`.
+            LakeError: Likewise.
+            StorageError: Likewise.
+        """
+        self.ensure()
+        replay, after = Replay(), 0
+        with pq.ParquetFile(self.path) as file:
+            stamps = [_head(file, group) for group in range(file.num_row_groups)]
+            before = [group for group, (capture_ns, _, _) in enumerate(stamps) if capture_ns <= at_ns]
+            if before:
+                replay.capture_ns, after, last_id = stamps[before[-1]]
+                _seed(replay, file, before[-1], last_id)
+        for messages in GoldenSource(self.tables, self.symbol, after):
+            stop = int(np.searchsorted(np.maximum.accumulate(messages.rows[CAPTURE]), at_ns, side="right"))
+            replay.take(part(messages, 0, stop))
+            if stop < len(messages):
+                break
+        return replay
+
+    def _make(self, every_ns: int, origin: bytes) -> int:
+        schema = pa.schema([*((name, pa.int64()) for name in _HEAD), *_SCHEMA]).with_metadata({"origin": origin})
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        replay, due, count = Replay(), -1, 0
+        with storage_errors(self.path), publishing(self.path) as beside, pq.ParquetWriter(beside, schema, compression="zstd") as file:
+            for messages in GoldenSource(self.tables, self.symbol):
+                times, at = np.maximum.accumulate(messages.rows[CAPTURE]), 0
+                while at < len(messages):
+                    stop = len(messages) if due < 0 else max(at, int(np.searchsorted(times, due, side="left")))
+                    stop = min(max(stop, at + 1), len(messages))
+                    replay.take(part(messages, at, stop))
+                    at = stop
+                    if replay.state is State.SYNCED and replay.capture_ns >= due:
+                        file.write_table(_table(replay, messages, at - 1, schema))
+                        due, count = replay.capture_ns + every_ns, count + 1
+        return count
+
+    def _origin(self) -> bytes:
+        return self.tables.manifest().recording_sha256.encode()
+
+
+def _table(replay: Replay, messages: Messages, at: int, schema: pa.Schema) -> pa.Table:
+    if replay.scale is None or replay.scale.lot != UNIT:
+        raise MalformedData("is in lots that no table of a session has", where=schema.metadata[b"origin"].decode())
+    tick = int(replay.scale.tick / UNIT)
+    (bids, bid_lots), (asks, ask_lots) = replay.book.top()
+    sides = np.repeat(np.array([0, 1], np.int8), [bids.size, asks.size])
+    heads = (int(messages.rows[CAPTURE, at]), int(messages.rows[PLACE, at]), replay.last_id)
+    columns = [np.full(sides.size, head, np.int64) for head in heads]
+    return pa.Table.from_arrays(
+        [pa.array(column) for column in (*columns, sides, np.concatenate([bids, asks]) * tick, np.concatenate([bid_lots, ask_lots]))],
+        schema=schema,
+    )
+
+
+def _head(file: pq.ParquetFile, group: int) -> tuple[int, int, int]:
+    """Capture time, line and update id of a checkpoint, from the statistics of its row group."""
+    found = [file.metadata.row_group(group).column(column).statistics.max for column in range(len(_HEAD))]
+    return int(found[0]), int(found[1]), int(found[2])
+
+
+def _seed(replay: Replay, file: pq.ParquetFile, group: int, last_id: int) -> None:
+    table = file.read_row_group(group, columns=[name for name, _ in _SCHEMA])
+    side, price, quantity = (table[name].to_numpy() for name, _ in _SCHEMA)
+    tick = int(np.gcd.reduce(price)) or 1
+    bids, asks = ((price[side == number] // tick, quantity[side == number]) for number in (0, 1))
+    replay.seed(bids, asks, last_id, Scale(UNIT * Decimal(tick), UNIT))

@@ -1,0 +1,51 @@
+"""Which source a file or a session is: told from its name, opened only when it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from capture_pipeline.errors import LakeError, MalformedData
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.replay.form import Source
+from capture_pipeline.replay.from_golden import GoldenSource
+from capture_pipeline.replay.from_raw import RawSource
+
+
+def source_of(target: str, symbol: str, tables: Path) -> Source:
+    """The source that a command names.
+
+    Args:
+        target: A recording (`….jsonl.gz`), the folder of a session, or the id of a session that has tables.
+        symbol: In capitals; empty for the only one there is.
+        tables: Folder of the lake's tables.
+
+    Raises:
+        LakeError: There is no such thing.
+        MalformedData: It holds several symbols and none was named.
+    """
+    path = Path(target)
+    if path.is_dir():
+        recording = SessionFolder(path).recording
+        if not recording.is_file():
+            raise LakeError("holds no finished recording", where=str(path), remedy="finish the session, or name the file")
+        return RawSource(recording, symbol)
+    if path.is_file():
+        return RawSource(path, symbol)
+    return GoldenSource(*of_session(target, symbol, tables))
+
+
+def of_session(session: str, symbol: str, tables: Path) -> tuple[GoldenTables, str]:
+    """The tables of a session, and its symbol.
+
+    Raises:
+        LakeError: It has none, or none of this symbol.
+        MalformedData: It has several symbols and none was named.
+    """
+    found = GoldenTables(tables, session)
+    symbols = found.symbols()
+    if symbol and symbol not in symbols:
+        raise LakeError(f"has no {symbol}", where=session, remedy=f"name one of {', '.join(symbols)}")
+    if not symbol and len(symbols) != 1:
+        raise MalformedData("holds several symbols", where=session, remedy=f"name one of {', '.join(symbols)}")
+    return found, symbol or symbols[0]

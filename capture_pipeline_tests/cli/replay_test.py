@@ -1,0 +1,89 @@
+"""`capture replay` and `capture book` as their user calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import CliRunner, Result
+
+from capture_pipeline.cli.main import main
+from capture_pipeline.golden.convert import convert
+from capture_pipeline_tests.golden.made import START_NS, depth, snapshot, written
+
+SESSION = "20250803T143000Z_custom_btcusdt"
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ten seconds of a session that has tables, with ids missing in the sixth."""
+    monkeypatch.setenv("CAPTURE_STORAGE_ROOT", str(tmp_path / "root"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.yaml").write_text("{}\n")
+    lines = [depth(1, 3, START_NS), snapshot(2, START_NS + 1)]
+    for second in range(1, 10):
+        first = 3 * second + 1 + (2 if second > 5 else 0)
+        lines.append(depth(first, first + 2, START_NS + second * SECOND, f'["9.50000000","{second}.00000000"]'))
+    path = written(tmp_path / "btcusdt_capture_20250803T143000Z.jsonl.gz", lines)
+    convert(path, SESSION, tmp_path / "root" / "lake")
+    return path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+@pytest.mark.parametrize("kind", ["file", "session"])
+def test_a_replay_tells_what_came_of_it(recording: Path, kind: str) -> None:
+    """Messages, level updates, the ids that are missing, and no best prices where there is no book at the end."""
+    told = run("replay", str(recording) if kind == "file" else SESSION)
+    assert told.exit_code == 0, told.output
+    assert "11 messages, 5 level updates" in told.output
+    assert "1 gaps, 1 snapshots taken" in told.output
+    assert "The book is invalid at the end" in told.output
+    document = json.loads(run("replay", str(recording) if kind == "file" else SESSION, "--json").stdout)
+    assert [(one["last_good_id"], one["first_good_id"]) for one in document["discontinuities"]] == [(18, 21)]
+    assert (document["best"], document["state"], document["events"]) == (None, "invalid", 5)
+
+
+def test_levels_are_kept_at_a_step(recording: Path, tmp_path: Path) -> None:
+    """Each second with a valid book, as Parquet."""
+    out = tmp_path / "levels.parquet"
+    told = run("replay", str(recording), "--every", "1s", "--depth", "2", "--out", str(out))
+    assert told.exit_code == 0, told.output
+    assert f"5 samples in {out}" in told.output
+    assert pl.read_parquet(out)["bid_2_quantity_e8"].to_list() == [second * 10**8 for second in range(1, 6)]
+
+
+def test_the_book_at_a_time(recording: Path) -> None:
+    """Levels of both sides while it is valid; exit code 1 and the reason where it is not."""
+    del recording
+    told = run("book", SESSION, "--at", "2025-08-03T12:30:03.5Z", "--json")
+    assert told.exit_code == 0, told.output
+    document = json.loads(told.stdout)
+    assert (document["bids"], document["last_id"]) == ([["10.0", "1.00000000"], ["9.5", "3.00000000"]], 12)
+    assert "1 asks in all" in run("book", SESSION, "--at", "2025-08-03T12:30:03.5Z").output
+    later = run("book", SESSION, "--at", "2025-08-03T12:30:07Z")
+    assert (later.exit_code, "ids are missing after 18" in later.output) == (1, True)
+    before = run("book", SESSION, "--at", "2025-08-03T11:00:00Z", "--json")
+    assert (before.exit_code, json.loads(before.stdout)["reason"]) == (1, "no snapshot had come")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["replay", "20250803T143000Z_custom_ethusdt"], "convert its recording first"),
+        (["replay", SESSION, "--symbol", "ethusdt"], "has no ETHUSDT"),
+        (["replay", SESSION, "--every", "1s"], "--every and --out go together"),
+        (["replay", SESSION, "--every", "0s", "--out", "x.parquet"], "is no duration"),
+        (["book", SESSION, "--at", "yesterday"], "is no time"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(recording: Path, arguments: list[str], what: str) -> None:
+    """With what to do instead; never a traceback."""
+    del recording
+    told = run(*arguments)
+    assert (told.exit_code, what in told.output) == (2, True), told.output

@@ -1,0 +1,130 @@
+"""The compiled book against the plainest one there is: dictionaries, sorted anew each time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.replay.book_kernel import MOST_TICK
+from capture_pipeline.replay.side_kernel import EMPTY, SPAN, WINDOW
+from capture_pipeline.replay.tick_book import Run, TickBook
+
+Levels = list[tuple[int, int]]
+NEAR = st.integers(-60, 60)
+TICKS = st.one_of(
+    NEAR,
+    st.builds(
+        lambda base, off: base + off,
+        st.sampled_from([WINDOW // 4, WINDOW // 2, WINDOW, 3 * WINDOW, SPAN // 2, SPAN, 3 * SPAN, 1 << 55]),
+        NEAR,
+    ),
+    st.builds(lambda base, off: off - base, st.sampled_from([WINDOW // 2, WINDOW, SPAN // 2, SPAN, 1 << 55]), NEAR),
+)
+SIDE = st.lists(st.tuples(TICKS, st.sampled_from([0, 0, 1, 7, 2**62])), max_size=8)
+
+
+class Plain:
+    """Two dictionaries."""
+
+    def __init__(self) -> None:
+        self.sides: tuple[dict[int, int], dict[int, int]] = {}, {}
+
+    def set(self, side: int, levels: Levels) -> None:
+        """Set levels one after the other."""
+        for tick, lots in levels:
+            self.sides[side][tick] = lots
+            if not lots:
+                self.sides[side].pop(tick)
+
+    def best(self) -> tuple[int, int, int, int]:
+        """As `TickBook.apply` tells it."""
+        bids, asks = self.sides
+        bid, ask = max(bids, default=int(EMPTY)), min(asks, default=int(EMPTY))
+        return bid, bids.get(bid, 0), ask, asks.get(ask, 0)
+
+
+def run_of(messages: list[tuple[Levels, Levels]]) -> Run:
+    levels = [level for bids, asks in messages for level in bids + asks]
+    ends = np.cumsum([len(bids) + len(asks) for bids, asks in messages])
+    starts = ends - [len(bids) + len(asks) for bids, asks in messages]
+    middles = starts + [len(bids) for bids, _ in messages]
+    prices, lots = (np.array([level[part] for level in levels], np.int64) for part in (0, 1))
+    return Run(np.stack([starts, middles, ends]).astype(np.int64), prices, lots)
+
+
+def told(book: TickBook) -> tuple[Levels, Levels]:
+    bids, asks = book.top()
+    return list(zip(*map(np.ndarray.tolist, bids), strict=True)), list(zip(*map(np.ndarray.tolist, asks), strict=True))
+
+
+def same(book: TickBook, plain: Plain) -> bool:
+    bids, asks = plain.sides
+    return told(book) == (sorted(bids.items(), reverse=True), sorted(asks.items())) and book.levels == (len(bids), len(asks))
+
+
+@given(st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=30))
+@settings(max_examples=300)
+def test_bests_and_levels_are_those_of_the_plain_book(messages: list[tuple[Levels, Levels]]) -> None:
+    """After every message, wherever the prices lie: in the window, beyond it, beyond the bitmap, far apart; crossed and empty too."""
+    book, plain, crossed = TickBook(), Plain(), 0
+    bests = book.apply(run_of(messages))
+    for number, (bids, asks) in enumerate(messages):
+        plain.set(0, bids)
+        plain.set(1, asks)
+        assert tuple(bests[:, number].tolist()) == plain.best()
+        crossed += bool(plain.sides[0] and plain.sides[1]) and plain.best()[0] >= plain.best()[2]
+    assert same(book, plain)
+    assert book.crossed == crossed
+
+
+@given(SIDE, SIDE, st.lists(st.tuples(SIDE, SIDE), max_size=6), st.floats(0, 1))
+def test_a_snapshot_takes_the_place_of_everything(bids: Levels, asks: Levels, before: list[tuple[Levels, Levels]], corridor: float) -> None:
+    """And a corridor leaves what lies within it."""
+    book, plain = TickBook(), Plain()
+    if before:
+        book.apply(run_of(before))
+    columns = [(np.array([tick for tick, _ in side], np.int64), np.array([lots for _, lots in side], np.int64)) for side in (bids, asks)]
+    book.load(columns[0], columns[1])
+    plain.set(0, bids)
+    plain.set(1, asks)
+    assert same(book, plain)
+    best = plain.best()
+    book.prune(corridor)
+    furthest = best[0] - int(abs(best[0]) * corridor), best[2] + int(abs(best[2]) * corridor)
+    for side, sign in ((0, -1), (1, 1)):
+        kept = {tick: lots for tick, lots in plain.sides[side].items() if sign * tick <= sign * furthest[side]}
+        plain.sides[side].clear()
+        plain.sides[side].update(kept)
+    assert same(book, plain)
+
+
+def test_tables_grow_as_far_as_a_market_goes() -> None:
+    """A book of 45,000 far levels a side is held whole; prices beyond all reason are refused."""
+    far = np.arange(45_000, dtype=np.int64) * WINDOW
+    book = TickBook()
+    book.load((-far, far + 1), (far, far + 1))
+    assert book.levels == (45_000, 45_000)
+    assert book.lots(1, int(far[-1])) == int(far[-1]) + 1
+    for tick in (MOST_TICK + 1, -MOST_TICK - 1, 2**63 - 1, -(2**63)):
+        for side in (0, 1):
+            levels: tuple[Levels, Levels] = ([(tick, 1)], []) if side == 0 else ([], [(tick, 1)])
+            with pytest.raises(MalformedData, match="62 bits"):
+                book.apply(run_of([levels]))
+            with pytest.raises(MalformedData, match="62 bits"):
+                book.load((np.array([tick]), np.array([1])), (np.array([tick]), np.array([1])))
+
+
+def test_a_book_that_wanders_stays_whole() -> None:
+    """The window follows the best price over many times its width, and nothing is lost on the way."""
+    steps = np.arange(3000, dtype=np.int64) * (WINDOW // 3)
+    messages = [([(int(at) - 1, 5), (int(at) - WINDOW // 2, 6)], [(int(at) + 1, 7), (int(at), 0)]) for at in steps]
+    book, plain = TickBook(), Plain()
+    bests = book.apply(run_of(messages))
+    for number, (bids, asks) in enumerate(messages):
+        plain.set(0, bids)
+        plain.set(1, asks)
+        assert tuple(bests[:, number].tolist()) == plain.best()
+    assert same(book, plain)
