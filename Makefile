@@ -37,7 +37,7 @@ check: setup ## Lint, types and import contracts
 ui: setup ## Open Dagster at http://127.0.0.1:3000; DEMO=1 shows the demo's data
 	@$(BIN)/capture ui $(if $(DEMO),--demo)
 
-bench: setup .venv-bench/.ready ## Measure speed and memory against what users do today
+bench: setup .venv-bench/.ready .venv-bench-books/.ready ## Measure speed and memory against what users do today
 	@$(BIN)/python benchmarks/run.py
 
 crash-matrix: setup ## End a small session at each of its system calls, and take it up again each time
@@ -54,9 +54,15 @@ memory-over-time: setup ## Look at a recorder's memory each second for 20 minute
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/requirements.lock
 	@touch $@
 
+.venv-bench-books/.ready: benchmarks/books.lock
+	@$(PYTHON) -m venv .venv-bench-books
+	@.venv-bench-books/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/books.lock
+	@touch $@
+
 lock: ## Resolve the lock files anew (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --no-annotate -q -o requirements.lock
 	uv pip compile --group bench --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --no-annotate -q -o benchmarks/requirements.lock
+	uv pip compile --group bench-books --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --no-annotate -q -o benchmarks/books.lock
 
 clean: ## Remove what can be made again; never data
-	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .coverage* build *.egg-info
+	rm -rf .venv .venv-bench .venv-bench-books .mypy_cache .ruff_cache .pytest_cache .coverage* build *.egg-info

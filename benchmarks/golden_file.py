@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np
 from isal import igzip
 
+from capture_pipeline.feasibility.made_events import DISTANCES, SHARES
+
 _START_NS = 1_785_760_200_000_000_000
 _CHUNK = 20_000
 _LEVELS = 44
 _SYMBOL = b"BTCUSDT"
-_SHARES = [0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0]
-_DISTANCES = [0, 0, 8, 29, 59, 108, 190, 328, 466, 622, 763, 913, 22_121, 134_025, 460_663]
-"""Ticks from the touch that so large a share of 272,752 changed levels did not exceed."""
 
 
 def lines(messages: int) -> Iterator[list[bytes]]:
@@ -60,7 +59,7 @@ def trade(symbol: bytes, event: int, number: int, mid: int, random: np.random.Ge
 
 def diff(symbol: bytes, event: int, ids: tuple[int, int], mid: int, random: np.random.Generator) -> bytes:
     """A diff as the combined stream sends it."""
-    away = np.interp(random.random(_LEVELS), _SHARES, _DISTANCES).astype(np.int64) + 1
+    away = np.interp(random.random(_LEVELS), SHARES, DISTANCES).astype(np.int64) + 1
     quantities = random.integers(0, 900_000, _LEVELS) * (random.random(_LEVELS) < 0.72)
     half = _LEVELS // 2
     prices = [mid - distance for distance in away[:half].tolist()] + [mid + distance for distance in away[half:].tolist()]

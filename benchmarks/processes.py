@@ -18,6 +18,7 @@ from typing import Self
 HERE = Path(__file__).parent
 OURS = sys.executable
 PEERS = str(HERE.parent / ".venv-bench" / "bin" / "python")
+BOOK_PEERS = str(HERE.parent / ".venv-bench-books" / "bin" / "python")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import bench_books
 import bench_coverage
 import bench_gates
 import bench_golden
@@ -18,7 +19,7 @@ import bench_recording
 import bench_starts
 from facts import machine
 from inputs import OUT
-from processes import PEERS, Series
+from processes import BOOK_PEERS, PEERS, Series
 from report import HEADINGS, MISSED, SERIES_HEADINGS, Finding, publish, series_rows, table
 
 Measure = Callable[[int], tuple[list[Finding], list[Series]]]
@@ -30,6 +31,7 @@ _BENCHMARKS: dict[str, tuple[Measure, int]] = {
     bench_coverage.NAME: (bench_coverage.measure, 3),
     bench_recording.NAME: (bench_recording.measure, 3),
     bench_golden.NAME: (bench_golden.measure, 3),
+    bench_books.NAME: (bench_books.measure, 5),
 }
 """What is measured, and how often unless --repeats says otherwise."""
 
@@ -37,8 +39,8 @@ _BENCHMARKS: dict[str, tuple[Measure, int]] = {
 def main() -> int:
     """Measure, show, write."""
     arguments = _arguments()
-    if not Path(PEERS).is_file():
-        sys.stderr.write("The peers are not installed: run `make bench`, which installs them into .venv-bench.\n")
+    if not Path(PEERS).is_file() or not Path(BOOK_PEERS).is_file():
+        sys.stderr.write("The peers are not installed: run `make bench`, which installs them into environments of their own.\n")
         return 2
     facts = machine()
     print("\n".join(f"{name}: {fact}" for name, fact in facts.items()))

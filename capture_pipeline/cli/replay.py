@@ -27,7 +27,7 @@ _MOST_LISTED = 20
 _UNITS = {"ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
 
 
-class _Step(click.ParamType):
+class _Step(click.ParamType[int]):
     """A time like `100ms`, `1s`, `5m`; in nanoseconds."""
 
     name = "duration"

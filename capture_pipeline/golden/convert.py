@@ -158,5 +158,5 @@ def _options(table: GoldenTable) -> dict[str, Any]:
         "compression_level": _ZSTD_LEVEL,
         "use_dictionary": [name for name, how in table.encodings.items() if how is None],
         "column_encoding": {name: how for name, how in table.encodings.items() if how is not None},
-        "write_statistics": ["line", "capture_ns"],
+        "write_statistics": [name for name in ("line", "capture_ns", "previous_id") if name in table.columns],
     }

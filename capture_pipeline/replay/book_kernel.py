@@ -10,20 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.replay.jit import kernel
-from capture_pipeline.replay.side_kernel import BEST, EMPTY, SideArrays, quantity, set_level
+from capture_pipeline.replay.side_kernel import BEST, EMPTY, SideArrays, has_rank, quantity, set_levels
 from capture_pipeline.replay.side_kernel_moves import is_astray, recentre
 
 Ints = NDArray[np.int64]
 DONE, BIDS_LACK_ROOM, ASKS_LACK_ROOM, NO_RANK = range(4)
-MOST_TICK = 1 << 61
-"""Beyond it a price has no rank."""
-_MOST_SPAN = np.uint64(2 * MOST_TICK)
 AT, LEVEL, CROSSED, PLACES = range(4)
 """Of the progress: message to go on with, level to go on with, how many messages left the book crossed."""
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
-def apply_run(  # noqa: C901, PLR0917 - compiled: a call costs more than a level, and columns come one by one
+def apply_run(  # noqa: PLR0917 - compiled: a call costs more than a level, and columns come one by one
     bids: SideArrays, asks: SideArrays, bounds: Ints, prices: Ints, lots: Ints, end: int, progress: Ints, bests: Ints
 ) -> int:
     """Apply messages.
@@ -45,22 +42,16 @@ def apply_run(  # noqa: C901, PLR0917 - compiled: a call costs more than a level
     for message in range(progress[AT], end):
         middle, last = bounds[1, message], bounds[2, message]
         level = max(progress[LEVEL], bounds[0, message])
-        while level < middle:
-            if np.uint64(prices[level] + MOST_TICK) > _MOST_SPAN:
+        if level < middle:
+            level = set_levels(bids, np.int64(-1), prices, lots, level, middle)
+            if level < middle:
                 progress[AT], progress[LEVEL] = message, level
-                return NO_RANK
-            if not set_level(bids, -prices[level], lots[level]):
+                return BIDS_LACK_ROOM if has_rank(prices[level]) else NO_RANK
+        if level < last:
+            level = set_levels(asks, np.int64(1), prices, lots, level, last)
+            if level < last:
                 progress[AT], progress[LEVEL] = message, level
-                return BIDS_LACK_ROOM
-            level += 1
-        while level < last:
-            if np.uint64(prices[level] + MOST_TICK) > _MOST_SPAN:
-                progress[AT], progress[LEVEL] = message, level
-                return NO_RANK
-            if not set_level(asks, prices[level], lots[level]):
-                progress[AT], progress[LEVEL] = message, level
-                return ASKS_LACK_ROOM
-            level += 1
+                return ASKS_LACK_ROOM if has_rank(prices[level]) else NO_RANK
         if (is_astray(bids) and not recentre(bids)) or (is_astray(asks) and not recentre(asks)):
             progress[AT], progress[LEVEL] = message, level
             return BIDS_LACK_ROOM if is_astray(bids) else ASKS_LACK_ROOM

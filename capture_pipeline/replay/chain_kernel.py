@@ -33,11 +33,15 @@ def chained(rows: Ints, first: int, end: int, last_id: int) -> tuple[int, int]:
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
 def to_ticks(prices: Ints, bounds: Ints, tick: int, ticks: Ints) -> int:
     """Divide the prices of some messages by a tick; returns the place of the first that is no multiple of it, -1 if all are."""
+    part = 1.0 / tick
     for message in range(bounds.shape[1]):
         for level in range(bounds[0, message], bounds[2, message]):
-            found = prices[level] // tick
+            # Exact whatever the float says, for it is multiplied out again; a division takes four times as long.
+            found = np.int64(prices[level] * part + 0.5)
             if found * tick != prices[level]:
-                return level
+                found = prices[level] // tick
+                if found * tick != prices[level]:
+                    return level
             ticks[level] = found
     return -1
 
@@ -77,6 +81,6 @@ def folded(bests: Ints, first: int, end: int, seed: np.uint64) -> np.uint64:
     """One number for the bests after each of some messages, for comparison: FNV-1a over 64-bit words."""
     found = np.uint64(seed)
     for message in range(first, end):
-        for row in range(4):
+        for row in range(bests.shape[0]):
             found = (found ^ np.uint64(bests[row, message])) * np.uint64(0x100000001B3)
     return found

@@ -34,7 +34,7 @@ from capture_pipeline.replay.tick_book import TickBook
 
 _MOST_WAITING = 5_000
 """Messages kept while no snapshot comes."""
-_SEED = np.uint64(0xCBF29CE484222325)
+SEED = np.uint64(0xCBF29CE484222325)
 
 
 class State(StrEnum):
@@ -86,7 +86,7 @@ class Counts:
     too_old: int = 0
     discontinuities: list[Discontinuity] = field(default_factory=list)
     gaps: int = 0
-    fold: int = int(_SEED)
+    fold: int = int(SEED)
 
 
 OnRun = Callable[[Messages, int, int, Ints], None]

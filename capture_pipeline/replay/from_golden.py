@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.replay.chain_kernel import bounds_of, to_ticks
-from capture_pipeline.replay.form import DIFF, KIND, PLACE, ROWS, SNAPSHOT, Messages, Scale, part, rescaled, tick_of
+from capture_pipeline.replay.form import DIFF, EVENT, FIRST, KIND, LAST, PLACE, ROWS, SNAPSHOT, Messages, Scale, part, rescaled, tick_of
 from capture_pipeline.replay.tick_book import Run
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
 
@@ -35,12 +35,14 @@ class GoldenSource:
         tables: Of the session.
         symbol: In capitals.
         after: Only what stands behind this line of the recording.
+        has_events: Whether event times are read too; a book needs none.
         where: For errors.
     """
 
     tables: GoldenTables
     symbol: str
     after: int = 0
+    has_events: bool = False
     where: str = field(init=False)
     _tick: int = 0
 
@@ -76,17 +78,20 @@ class GoldenSource:
         """The messages of a table; snapshots one by one."""
         groups = [(path, group) for path in self.tables.paths(table, self.symbol) for group in _groups(path, self.after)]
         with ThreadPoolExecutor(1) as ahead:
-            coming = [ahead.submit(_read, *groups[0], table)] if groups else []
+            coming = [ahead.submit(_read, *groups[0], self._heads(table))] if groups else []
             for number in range(len(groups)):
                 read = coming.pop().result()
                 if number + 1 < len(groups):
-                    coming.append(ahead.submit(_read, *groups[number + 1], table))
+                    coming.append(ahead.submit(_read, *groups[number + 1], self._heads(table)))
                 messages = self._messages(read, table, groups[number][0])
                 first = int(np.searchsorted(messages.rows[PLACE], self.after, side="right"))
                 if table is SNAPSHOTS:
                     yield from (part(messages, at, at + 1) for at in range(first, len(messages)))
                 elif first < len(messages):
                     yield part(messages, first, len(messages))
+
+    def _heads(self, table: GoldenTable) -> list[str]:
+        return [name for name in table.columns if name in _HEADS and (self.has_events or name != "event_us")]
 
     def _messages(self, read: pa.Table, table: GoldenTable, path: Path) -> Messages:
         """A row group as messages."""
@@ -95,12 +100,12 @@ class GoldenSource:
         count = int(bounds_of(lines, _plain(read["side"]), starts, bounds))
         starts, bounds = starts[:count], bounds[:, :count]
         rows = np.full((ROWS, count), -1, np.int64)
-        rows[KIND] = DIFF if table is DEPTH else SNAPSHOT
+        rows[KIND], rows[EVENT] = (DIFF if table is DEPTH else SNAPSHOT), 0
         for name, row in _HEADS.items():
             if name in read.column_names:
                 rows[row] = _plain(read[name])[starts]
         if table is SNAPSHOTS:
-            rows[2], rows[3] = 0, rows[4]
+            rows[FIRST] = rows[LAST]
         if count and (np.diff(rows[PLACE]) <= 0).any():
             raise MalformedData("has lines out of order", where=str(path), remedy="convert the recording again")
         ticks = np.empty(prices.size, np.int64)
@@ -118,10 +123,17 @@ def _groups(path: Path, after: int) -> list[int]:
     return [group for group, found in enumerate(statistics) if found is None or not found.has_min_max or found.max > after]
 
 
-def _read(path: Path, group: int, table: GoldenTable) -> pa.Table:
-    heads = [name for name in table.columns if name in _HEADS]
+def _read(path: Path, group: int, heads: list[str]) -> pa.Table:
     with pq.ParquetFile(path, memory_map=True) as file:
-        return file.read_row_group(group, columns=[*heads, "side", "price_e8", "quantity_e8"], use_threads=True)
+        if "previous_id" in heads and _is_never(file, group, "previous_id"):
+            heads = [name for name in heads if name != "previous_id"]
+        return file.read_row_group(group, columns=[*heads, "side", "price_e8", "quantity_e8"], use_threads=False)
+
+
+def _is_never(file: pq.ParquetFile, group: int, name: str) -> bool:
+    """Whether a column is -1 throughout, as its statistics say."""
+    found = file.metadata.row_group(group).column(file.schema_arrow.get_field_index(name)).statistics
+    return found is not None and found.has_min_max and found.min == found.max == -1
 
 
 def _plain(column: pa.ChunkedArray) -> Any:  # noqa: ANN401 - an array of the column's type

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.errors import MalformedData
-from capture_pipeline.replay.book_kernel import ASKS_LACK_ROOM, CROSSED, DONE, LEVEL, MOST_TICK, NO_RANK, PLACES, apply_run
-from capture_pipeline.replay.side_kernel import BEST, EMPTY, TAKEN, new_side, quantity
+from capture_pipeline.replay.book_kernel import ASKS_LACK_ROOM, CROSSED, DONE, LEVEL, NO_RANK, PLACES, apply_run
+from capture_pipeline.replay.side_kernel import BEST, EMPTY, MOST_TICK, TAKEN, new_side, quantity
 from capture_pipeline.replay.side_kernel_moves import forget, listed, load, prune, widened
 
 Ints = NDArray[np.int64]

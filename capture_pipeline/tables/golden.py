@@ -74,9 +74,9 @@ TRADES = GoldenTable(
     },
 )
 _BOOK_ENCODINGS = {
-    **dict.fromkeys(("line", "capture_ns", "event_us", "first_id", "last_id", "previous_id", "price_e8"), _DICTIONARY),
+    **dict.fromkeys(("line", "capture_ns", "event_us", "first_id", "last_id", "previous_id", "price_e8", "side"), _DICTIONARY),
     "quantity_e8": _SPLIT,
-    **dict.fromkeys(("side", "price_places", "quantity_places"), _PLAIN),
+    **dict.fromkeys(("price_places", "quantity_places"), _PLAIN),
 }
 DEPTH = GoldenTable(
     "golden_depth",

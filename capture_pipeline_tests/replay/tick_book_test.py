@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capture_pipeline.errors import MalformedData
-from capture_pipeline.replay.book_kernel import MOST_TICK
-from capture_pipeline.replay.side_kernel import EMPTY, SPAN, WINDOW
+from capture_pipeline.replay.side_kernel import EMPTY, MOST_TICK, SPAN, WINDOW
 from capture_pipeline.replay.tick_book import Run, TickBook
 
 Levels = list[tuple[int, int]]

@@ -1,0 +1,103 @@
+"""Order books: level updates a second, in memory and from files, against hftbacktest's depths and nautilus_trader's book; a picture of it.
+
+hftbacktest also simulates latencies and orders, so that a ratio to it is not book against book. Best prices after each message are equal
+in all of them, or the benchmark does not run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import book_events_file
+from inputs import OUT
+from picture import bars
+from processes import BOOK_PEERS, OURS, Command, Run, Series, afresh, in_turn
+from report import Finding, ratio
+
+from capture_pipeline.feasibility.made_events import LEVELS
+from capture_pipeline.feasibility.made_session import make_session
+
+NAME = "books"
+_EVENTS, _EIGHTH, _FEW = 8_000_000, 1_000_000, 5_000
+_PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "replay.svg"
+_MEMORY, _SCAN, _PARQUET, _RAW = "ours, in memory", "a plain scan of the columns", "ours, from Parquet", "ours, from raw JSONL.gz"
+_ROI, _HASHMAP, _NAUTILUS = "hftbacktest, ROI vector", "hftbacktest, hash map", "nautilus_trader"
+_KNOWN = 10_000
+"""Levels of the snapshot."""
+_MOST_MB, _MOST_GROWTH, _MOST_SCANS, _LEAST_EVENTS_PER_S = 700.0, 1.2, 27.0, 100_000
+
+
+def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
+    """Measure in turn; memory of files in processes of their own, of an eighth of the data and of all of it.
+
+    Raises:
+        RuntimeError: Best prices differ.
+    """
+    events, session, eighth = _events(_EVENTS), _session(_EVENTS), _session(_EIGHTH)
+    commands: dict[str, Command] = {
+        _MEMORY: (OURS, "worker_book.py", "book", events),
+        _SCAN: (OURS, "worker_book.py", "scan", events),
+        _PARQUET: (OURS, "worker_replay.py", "parquet", session),
+        _RAW: (OURS, "worker_replay.py", "raw", session),
+        _ROI: (BOOK_PEERS, "peer_hftbacktest.py", "roi", events),
+        _HASHMAP: (BOOK_PEERS, "peer_hftbacktest.py", "hashmap", events),
+    }
+    series = in_turn(commands, 0, repeats)
+    few = in_turn({_NAUTILUS: (BOOK_PEERS, "peer_nautilus.py", events, _FEW), _MEMORY: commands[_MEMORY]}, _FEW, repeats)
+    _same({name: each for name, each in series.items() if name != _SCAN})
+    _same(few)
+    nautilus = few[_NAUTILUS]
+    peaks = {kind: [_peak(kind, folder) for folder in (eighth, session)] for kind in ("parquet", "raw")}
+    rates = {name: _EVENTS / each.least("wall_s") / 1e6 for name, each in series.items() if name != _SCAN}
+    rates[_NAUTILUS] = (_KNOWN + (_FEW - 1) * LEVELS) / nautilus.least("wall_s") / 1e6
+    bars(_PICTURE, "Level updates replayed a second, millions; best bid and ask read after each message", rates, ours="ours")
+    return _findings(series, rates, peaks), [*series.values(), nautilus]
+
+
+def _findings(series: dict[str, Series], rates: dict[str, float], peaks: dict[str, list[float]]) -> list[Finding]:
+    ours, roi = series[_MEMORY], series[_ROI]
+    found = [
+        ratio(NAME, "in memory: times as fast as hftbacktest's fastest depth", roi, ours, least=5),
+        Finding(NAME, "… as nautilus_trader's book", rates[_MEMORY] / rates[_NAUTILUS], "x", least=20),
+        ratio(NAME, "… times a plain scan of the same columns", ours, series[_SCAN], most=_MOST_SCANS),
+        ratio(NAME, "from Parquet: times as fast as hftbacktest in memory", roi, series[_PARQUET], least=2),
+        ratio(NAME, "from raw JSONL.gz: times as fast as hftbacktest in memory", roi, series[_RAW], least=0.7),
+        Finding(
+            NAME,
+            "from raw JSONL.gz: times the gate of 100,000 a second",
+            rates[_RAW] * 1e6 / _LEAST_EVENTS_PER_S,
+            "x",
+            least=1,
+        ),
+    ]
+    for kind, (small, large) in peaks.items():
+        found += [
+            Finding(NAME, f"from {kind}: peak memory", large, "MB", most=_MOST_MB),
+            Finding(NAME, "… of eight times as many: times the peak memory", large / small, "x", most=_MOST_GROWTH),
+        ]
+    return found + [Finding(NAME, f"{name}: level updates", rate, "M/s") for name, rate in rates.items()]
+
+
+def _same(series: dict[str, Series]) -> None:
+    """Hold the bests of all of them against one another."""
+    found = {name: {run.rows for run in each.runs} for name, each in series.items()}
+    if len(set.union(*found.values())) != 1:
+        raise RuntimeError(f"best prices differ: {found}")
+
+
+def _peak(kind: str, folder: Path) -> float:
+    run: Run = afresh((OURS, "worker_replay.py", kind, folder), 1)
+    return run.peak_mb
+
+
+def _events(count: int) -> Path:
+    path = OUT / f"book_{count}.npz"
+    if not path.is_file():
+        book_events_file.write(path, count)
+    return path
+
+
+def _session(count: int) -> Path:
+    path = OUT / f"book_session_{count}"
+    make_session(path, count)
+    return path

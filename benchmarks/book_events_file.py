@@ -1,0 +1,33 @@
+"""An hour of level updates for the book benchmarks, as plain arrays that every environment can read.
+
+    .venv/bin/python benchmarks/book_events_file.py benchmarks/out/book_8000000.npz 8000000
+
+The diffs are those of `capture_pipeline.feasibility.made_events`; the first message is the snapshot.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from capture_pipeline.feasibility.made_events import made_events
+
+
+def write(path: Path, events: int) -> None:
+    """Write `bounds` (3, messages), `prices` and `lots`; places of the levels count from the first one of all."""
+    parts = list(made_events(events))
+    offsets = np.cumsum([0, *(part.run.prices.size for part in parts)])
+    bounds = np.concatenate([part.run.bounds + offset for part, offset in zip(parts, offsets, strict=False)], axis=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path,
+        bounds=bounds,
+        prices=np.concatenate([part.run.prices for part in parts]),
+        lots=np.concatenate([part.run.lots for part in parts]),
+    )
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,47 @@
+"""Ours: the compiled book on level updates in memory, its best prices read after each message.
+
+.venv/bin/python benchmarks/worker_book.py book|scan benchmarks/out/book_8000000.npz
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from stopwatch import serve
+
+from capture_pipeline.replay.chain_kernel import folded
+from capture_pipeline.replay.engine import SEED
+from capture_pipeline.replay.form import Ints
+from capture_pipeline.replay.jit import making
+from capture_pipeline.replay.tick_book import Run, TickBook
+
+
+def main() -> None:
+    """Serve; the number of a line is how many messages, 0 for all."""
+    what, path = sys.argv[1:]
+    with np.load(path) as file:
+        run = Run(file["bounds"], file["prices"], file["lots"])
+
+    def work(messages: int) -> int:
+        if what == "scan":
+            return int(_scanned(run.bounds, run.prices, run.lots))
+        end = messages or len(run)
+        bests = TickBook().apply(run, 0, end)
+        return int(folded(bests[[0, 2]], 1, end, SEED)) >> 1
+
+    serve(work)
+
+
+@making  # type: ignore[untyped-decorator, unused-ignore]
+def _scanned(bounds: Ints, prices: Ints, lots: Ints) -> int:
+    """Look at every level once and do nothing with it: what any replay takes at least."""
+    found = 0
+    for message in range(bounds.shape[1]):
+        for level in range(bounds[0, message], bounds[2, message]):
+            found += prices[level] ^ lots[level]
+    return found & 0x7FFFFFFF
+
+
+if __name__ == "__main__":
+    main()

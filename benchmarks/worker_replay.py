@@ -1,0 +1,58 @@
+"""Ours end to end: a session replayed from its tables or from its raw recording, its best prices read after each message.
+
+.venv/bin/python benchmarks/worker_replay.py parquet|raw benchmarks/out/book_session_8000000
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from stopwatch import serve
+
+from capture_pipeline.feasibility.made_session import SYMBOL, recording_of, tables_of
+from capture_pipeline.replay.chain_kernel import folded
+from capture_pipeline.replay.engine import SEED, Replay
+from capture_pipeline.replay.form import Ints, Messages, Source
+from capture_pipeline.replay.from_golden import GoldenSource
+from capture_pipeline.replay.from_raw import RawSource
+
+
+class Folded:
+    """One number for all best prices."""
+
+    def __init__(self) -> None:
+        """Start."""
+        self.found = SEED
+
+    def __call__(self, messages: Messages, first: int, end: int, bests: Ints) -> None:
+        """Take a run."""
+        del messages
+        self.found = np.uint64(folded(bests[[0, 2], first:end], 0, end - first, self.found))
+
+
+def main() -> None:
+    """Serve; the number of a line is not used."""
+    kind, folder = sys.argv[1], Path(sys.argv[2])
+
+    def work(_: int) -> int:
+        found = Folded()
+        replay = Replay([found])
+        for messages in _source(kind, folder):
+            replay.take(messages)
+        if replay.counts.gaps or replay.book.crossed:
+            raise RuntimeError(f"{replay.counts}")
+        return int(found.found) >> 1
+
+    serve(work)
+
+
+def _source(kind: str, folder: Path) -> Source:
+    if kind == "parquet":
+        return GoldenSource(tables_of(folder), SYMBOL)
+    return RawSource(recording_of(folder))
+
+
+if __name__ == "__main__":
+    main()

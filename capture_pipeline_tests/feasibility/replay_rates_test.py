@@ -1,0 +1,84 @@
+"""The replay benchmark: what it measures is real, memory and throughput are held to their gates, and a limit of memory ends it in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT, Criterion, Verdict
+from capture_pipeline.feasibility.made_events import LEVELS, made_events
+from capture_pipeline.feasibility.made_session import recording_of, tables_of
+from capture_pipeline.feasibility.replay_child import main
+from capture_pipeline.feasibility.replay_rates import (
+    BenchmarkFailed,
+    Input,
+    ReplayBenchmark,
+    evidence_of,
+    made_input,
+    markdown,
+    measure,
+    session_input,
+)
+from capture_pipeline.replay.engine import Replay, State
+
+EVENTS = 42_000
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Input:
+    return made_input(tmp_path_factory.mktemp("made"), EVENTS)
+
+
+def test_made_level_updates_are_a_market(found: Input) -> None:
+    """Never crossed, without a gap, the same each time, another one by another seed; and the session made of them is the same market."""
+    replays = {}
+    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+        replay = replays[name] = Replay()
+        for messages in made_events(EVENTS, seed):
+            replay.take(messages)
+        assert (replay.state, replay.counts.gaps, replay.book.crossed) == (State.SYNCED, 0, 0)
+        assert replay.counts.events == EVENTS
+    assert replays["one"].counts.fold == replays["again"].counts.fold != replays["other"].counts.fold
+    assert found.tables.manifest().messages["btcusdt@depth@100ms"] == EVENTS // LEVELS
+
+
+def test_each_way_is_measured_and_held_to_its_gates(found: Input) -> None:
+    """Every level update is replayed each way; the slowest way and the largest memory decide."""
+    result = measure(found, 1, 4096)
+    assert {kind: run["events"] for kind, run in result.runs.items()} == dict.fromkeys(("memory", "parquet", "raw"), EVENTS)
+    assert all(run["peak_mb"] >= run["p95_mb"] > 20 and run["samples"] >= 1 for run in result.runs.values())
+    evidence = evidence_of(result)
+    rates = {kind: run["events"] / run["seconds"] for kind, run in result.runs.items()}
+    assert evidence.reading(THROUGHPUT).measured == min(rates.values())
+    assert evidence.reading(MEMORY).measured == max(run["p95_mb"] for run in result.runs.values()) / 1024
+    assert result.pressure_held
+    assert "from raw JSONL.gz" in markdown(result)
+    assert session_input(tables_of(found.recording.parent), found.symbol, recording_of(found.recording.parent), 1).inputs == {
+        found.recording.name: found.tables.manifest().recording_sha256
+    }
+
+
+@pytest.mark.parametrize(("events_s", "p95_mb", "failed"), [(99_999.0, 100.0, THROUGHPUT), (200_000.0, 24 * 1024.0, MEMORY)])
+def test_each_gate_can_fail(events_s: float, p95_mb: float, failed: Criterion) -> None:
+    """Too slow, or too large; the evidence names which."""
+    run = {"events": events_s, "messages": 1.0, "seconds": 1.0, "gaps": 0.0, "peak_mb": p95_mb, "p95_mb": p95_mb, "samples": 1.0}
+    evidence = evidence_of(ReplayBenchmark(runs=dict.fromkeys(("memory", "parquet", "raw"), run)))
+    verdicts = {criterion: criterion.verdict(evidence.reading(criterion).measured) for criterion in (THROUGHPUT, MEMORY)}
+    assert [criterion for criterion, verdict in verdicts.items() if verdict is Verdict.FAIL] == [failed]
+
+
+def test_a_replay_without_memory_ends_in_one_line(found: Input) -> None:
+    """Under a limit it succeeds or says so; it never ends without a word."""
+    result = measure(found, 1, 1)
+    assert result.pressure_held
+    assert result.pressure.startswith("not enough memory")
+
+
+def test_a_replay_that_cannot_run_is_told(found: Input, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what it said; the child says it in one line."""
+    gone = Input(found.tables, found.symbol, tmp_path / "gone.jsonl.gz", EVENTS, {})
+    with pytest.raises(BenchmarkFailed, match=r"gone\.jsonl\.gz"):
+        measure(gone, 1, 4096)
+    assert main(["raw", str(tmp_path / "gone.jsonl.gz"), ""]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
