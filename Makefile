@@ -6,7 +6,7 @@ TESTS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check ui bench crash-matrix accelerated-day memory-over-time lock clean
+.PHONY: help setup demo test check ui bench crash-matrix accelerated-day memory-over-time fuzz lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ accelerated-day: setup ## Record a day of the sandbox's market in minutes, twice
 
 memory-over-time: setup ## Look at a recorder's memory each second for 20 minutes
 	@$(BIN)/python -m capture_pipeline_tests.recording.memory_over_time $(ARGS)
+
+fuzz: setup ## Parse damaged recordings for ten minutes, and hold every value against another parser's
+	@$(BIN)/python -m capture_pipeline_tests.binance.stream_fuzz $(ARGS)
 
 .venv-bench/.ready: benchmarks/requirements.lock
 	@$(PYTHON) -m venv .venv-bench

@@ -19,7 +19,7 @@ from capture_pipeline.feasibility.made_session import make_session
 
 NAME = "books"
 _EVENTS, _EIGHTH, _FEW = 8_000_000, 1_000_000, 5_000
-_PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "replay.svg"
+_PICTURE = Path(__file__).parent.parent / "docs" / "images" / "replay.svg"
 _MEMORY, _SCAN, _PARQUET, _RAW = "ours, in memory", "a plain scan of the columns", "ours, from Parquet", "ours, from raw JSONL.gz"
 _ROI, _HASHMAP, _NAUTILUS = "hftbacktest, ROI vector", "hftbacktest, hash map", "nautilus_trader"
 _KNOWN = 10_000

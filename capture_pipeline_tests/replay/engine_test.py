@@ -174,3 +174,24 @@ def test_what_cannot_be_replayed_is_told(tmp_path: Path) -> None:
             list(RawSource(both, symbol))
     with pytest.raises(LakeError):
         list(RawSource(tmp_path / "none.jsonl.gz"))
+
+
+def test_a_recording_cut_at_any_byte_ends_in_a_defined_way(tmp_path: Path) -> None:
+    """Whole members are replayed as far as they go, then the damage is told; never a crash, never a level that was not sent."""
+    lines = [depth(1, 3, START_NS), snapshot(2, START_NS + 1)]
+    lines += [depth(3 * at + 1, 3 * at + 3, START_NS + at * STEP_NS, f'["{at}.50000000","1.00000000"]') for at in range(1, 13)]
+    whole = written(tmp_path / "whole.jsonl.gz", lines).read_bytes()
+    path, ended = tmp_path / "cut.jsonl.gz", {"told": 0, "replayed": 0}
+    for size in range(len(whole) + 1):
+        path.write_bytes(whole[:size])
+        replay = Replay()
+        try:
+            for messages in RawSource(path, block_bytes=1 << 12):
+                replay.take(messages)
+            ended["replayed"] += 1
+        except MalformedData as error:
+            assert "cut.jsonl.gz" in str(error)
+            ended["told"] += 1
+        assert set(replay.book.top()[0][0].tolist()) <= {20, *range(3, 26, 2)}
+    assert ended["replayed"] == 1
+    assert ended["told"] == len(whole)

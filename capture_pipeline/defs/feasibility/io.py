@@ -1,0 +1,62 @@
+"""The disk benchmark: whether the medium of the lake keeps up with what a month needs."""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from capture_pipeline.defs.failures import told
+from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
+from capture_pipeline.feasibility.criteria import DISK
+from capture_pipeline.feasibility.io_rates import measure
+from capture_pipeline.feasibility.io_report import MAIN_FIGURES, evidence_of, markdown
+from capture_pipeline.klines.workspace import Workspace
+
+_SCHEMA = dg.TableSchema(
+    [
+        dg.TableColumn("file", "string", "codec, row group, encoding; or lines of a recording"),
+        dg.TableColumn("way", "string", "whole, or streaming: batch after batch"),
+        dg.TableColumn("rows", "int", "of golden_depth, or lines"),
+        dg.TableColumn("plain_mb", "float", "values in memory, 1e6 bytes"),
+        dg.TableColumn("stored_mb", "float", "the file"),
+        dg.TableColumn("write_mb_s", "float", "stored, fsync included"),
+        dg.TableColumn("read_mb_s", "float", "stored, after the pages were dropped"),
+        dg.TableColumn("plain_write_mb_s", "float", "the same writing in values"),
+        dg.TableColumn("plain_read_mb_s", "float", "the same reading in values"),
+        dg.TableColumn("cached", "string", "share of the file that was in the page cache nevertheless"),
+    ]
+)
+_IN_THE_TABLE = ("write_mb_s_", "read_mb_s_")
+_MIB = 1 << 20
+
+
+class IoConfig(dg.Config):
+    """How much is written and read."""
+
+    rows: list[int] = Field(default=[500_000, 2_000_000, 8_000_000], description="Sizes of the tables; the largest is held in memory")
+    medium_mib: int = Field(
+        default=1024, ge=8, multiple_of=8, description="Size of the plain file that the medium's own limit is taken from"
+    )
+    seed: int = Field(default=7, ge=0, description="Of the made rows")
+    repeats: int = Field(default=3, ge=1, description="Attempts at the project's layout, of which the slowest counts")
+
+
+@dg.asset(
+    name=DISK.asset,
+    group_name=GROUP,
+    kinds={"parquet", "pyarrow"},
+    code_version="1",
+    description="Depth rows in Parquet by codec, row group and encoding, whole and streaming, and a recording's lines: written with fsync "
+    "and read, beside what the medium itself does and what 220 GB a month need.",
+    metadata={"dagster/column_schema": _SCHEMA},
+)
+def io_benchmark(context: dg.AssetExecutionContext, config: IoConfig, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
+    """Write, read, and publish what was measured."""
+    with told(context.op_execution_context), measuring(workspace) as store:
+        found = measure(workspace.lake.state("io_benchmark"), config.rows, config.medium_mib * _MIB, config.repeats, config.seed)
+        evidence = evidence_of(found)
+        store.publish(evidence)
+    return dg.MaterializeResult(metadata=described(store, evidence, markdown(found), _IN_THE_TABLE))
+
+
+io_checks = checks_of(DISK.asset, {"disk_rate": DISK}, MAIN_FIGURES)

@@ -1,0 +1,61 @@
+"""The replay benchmark: speed and memory of rebuilding a book, plotted run by run."""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from capture_pipeline.defs.failures import told
+from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
+from capture_pipeline.defs.golden_samples.sessions import folder_of
+from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT
+from capture_pipeline.feasibility.replay_rates import HOUR_EVENTS, MAIN_FIGURES, evidence_of, made_input, markdown, measure, session_input
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.replay.sources import of_session
+
+_SCHEMA = dg.TableSchema(
+    [
+        dg.TableColumn("from", "string", "memory, Parquet, raw JSONL.gz"),
+        dg.TableColumn("events", "float", "level updates a second"),
+        dg.TableColumn("messages", "float", "a second"),
+        dg.TableColumn("peak", "float", "MB resident at most"),
+        dg.TableColumn("p95", "float", "MB resident, 95th percentile of samples a hundredth of a second apart"),
+    ]
+)
+
+
+class ReplayConfig(dg.Config):
+    """What is replayed."""
+
+    session: str = Field(default="", description="A session with tables; empty: an hour of level updates is made")
+    symbol: str = Field(default="", description="Whose book, where the session has several")
+    events: int = Field(default=HOUR_EVENTS, ge=1, description="Level updates to make")
+    repeats: int = Field(default=3, ge=1, description="Runs of each kind, of which the fastest counts, and the largest memory")
+    cap_mb: int = Field(default=2048, ge=1, description="Memory that the run under pressure may take beside the program itself")
+
+
+@dg.asset(
+    name=THROUGHPUT.asset,
+    group_name=GROUP,
+    kinds={"numba", "parquet"},
+    code_version="1",
+    description="A book rebuilt in memory, from Parquet and from a raw recording: level updates a second, memory, and a run under a limit.",
+    metadata={"dagster/column_schema": _SCHEMA},
+)
+def replay_benchmark(
+    context: dg.AssetExecutionContext, config: ReplayConfig, workspace: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult[Any]:
+    """Replay, and publish what was measured."""
+    with told(context.op_execution_context), measuring(workspace) as store:
+        if config.session:
+            tables, symbol = of_session(config.session, config.symbol, workspace.lake.tables())
+            found = session_input(tables, symbol, folder_of(workspace, config.session).recording, config.events)
+        else:
+            found = made_input(workspace.lake.state("made_session"), config.events)
+        result = measure(found, config.repeats, config.cap_mb)
+        evidence = evidence_of(result)
+        store.publish(evidence)
+    return dg.MaterializeResult(metadata=described(store, evidence, markdown(result)))
+
+
+replay_checks = checks_of(THROUGHPUT.asset, {"throughput": THROUGHPUT, "memory": MEMORY}, MAIN_FIGURES)

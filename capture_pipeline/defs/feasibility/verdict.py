@@ -1,0 +1,86 @@
+"""The verdict on all criteria, as a page, as a text and as JSON."""
+
+from typing import Any
+
+import dagster as dg
+
+from capture_pipeline.defs.failures import told
+from capture_pipeline.defs.feasibility.measured import GROUP
+from capture_pipeline.defs.klines.automation import AFTER_ALL_RESTS
+from capture_pipeline.errors import LakeError
+from capture_pipeline.feasibility.criteria import CRITERIA
+from capture_pipeline.feasibility.evidence import EvidenceStore
+from capture_pipeline.feasibility.verdict import GoNoGo, Overall, judge, publish
+from capture_pipeline.feasibility.verdict_page import markdown, page
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import read_model
+from capture_pipeline.quality.gates import Severity
+
+ASSET, CHECK = "go_no_go", "go"
+MEASURED = list(dict.fromkeys(criterion.asset for criterion in CRITERIA))
+_SCHEMA = dg.TableSchema(
+    [
+        dg.TableColumn("criterion", "string", "what has to hold"),
+        dg.TableColumn("threshold", "string", "with its unit"),
+        dg.TableColumn("measured", "float", "the latest value, in that unit"),
+        dg.TableColumn("verdict", "string", "PASS, FAIL, or UNKNOWN where nothing was measured"),
+        dg.TableColumn("margin", "float", "by which factor it holds, above 1, or fails"),
+        dg.TableColumn("measured_us", "int", "when, microseconds UTC"),
+    ]
+)
+
+
+@dg.asset(
+    name=ASSET,
+    group_name=GROUP,
+    kinds={"html", "json"},
+    deps=[dg.AssetKey(name) for name in MEASURED],
+    automation_condition=AFTER_ALL_RESTS,
+    code_version="1",
+    description="Every criterion against the latest evidence: Go, Conditional with the mitigations named, or No-Go; with the digests of "
+    "the evidence.",
+    metadata={"dagster/column_schema": _SCHEMA},
+)
+def go_no_go(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
+    """Judge, publish, and show."""
+    with told(context.op_execution_context):
+        reports = workspace.lake.reports()
+        verdict = judge(EvidenceStore(reports))
+        text = markdown(verdict)
+        paths = publish(verdict, reports, page(verdict), text)
+    return dg.MaterializeResult(
+        metadata={
+            "overall": str(verdict.overall),
+            "verdict": dg.MetadataValue.md(text),
+            **_figures(verdict),
+            "page": dg.MetadataValue.path(str(paths["html"])),
+            "json": dg.MetadataValue.path(str(paths["json"])),
+        }
+    )
+
+
+@dg.asset_check(
+    name=CHECK,
+    asset=ASSET,
+    description="The verdict is Go; Conditional is a warning, No-Go an error",
+    metadata={"severity": str(Severity.ERROR)},
+)
+def go(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
+    """Tell the verdict that was published last."""
+    with told(context.op_execution_context):
+        path = workspace.lake.reports() / f"{ASSET}.json"
+        verdict = read_model(path, GoNoGo)
+        if verdict is None:
+            raise LakeError("there is no verdict", where=str(path), remedy=f"materialize {ASSET}")
+    warned = verdict.overall is Overall.CONDITIONAL
+    return dg.AssetCheckResult(
+        passed=verdict.overall is Overall.GO,
+        severity=dg.AssetCheckSeverity.WARN if warned else dg.AssetCheckSeverity.ERROR,
+        description="; ".join([str(verdict.overall), *verdict.reasons]),
+        metadata={"overall": str(verdict.overall), **_figures(verdict)},
+    )
+
+
+def _figures(verdict: GoNoGo) -> dict[str, float]:
+    measured = {one.criterion: one.measured for one in verdict.criteria if one.measured is not None}
+    return measured | {f"margin_{one.criterion}": one.margin for one in verdict.criteria if one.margin is not None}

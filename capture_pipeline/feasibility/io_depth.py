@@ -1,0 +1,87 @@
+"""Made order-book diffs as rows of `golden_depth` and as lines of a recording: the same for the same seed, whatever they are written to."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from capture_pipeline.tables.golden import DEPTH
+
+LEVELS_A_MESSAGE = 25
+_START_NS, _STEP_NS, _SPREAD_NS = 1_764_547_200_000_000_000, 100_000_000, 3_000_000
+_MIDDLE, _TICK_E8, _LOT_E8 = 6_400_000, 1_000_000, 1_000
+_MOST_LOTS, _REMOVED = 300_000, 0.3
+_DISTANCE = 400.0
+
+
+def depth_batches(rows: int, batch_rows: int, seed: int = 7) -> Iterator[pa.Table]:
+    """Rows of diffs as a recording gives them: times and ids repeat within a diff, most levels lie near the touch.
+
+    Args:
+        rows: In all.
+        batch_rows: In a table, the last one has what is left; memory depends on it alone.
+        seed: Of the generator.
+    """
+    for number, start in enumerate(range(0, rows, batch_rows)):
+        yield _batch(start, min(batch_rows, rows - start), np.random.default_rng((seed, number)))
+
+
+def depth_lines(table: pa.Table) -> bytes:
+    """The same rows as lines of a recording, a diff a line, in the exchange's compact layout.
+
+    Args:
+        table: Whole diffs, as `depth_batches` makes them.
+    """
+    columns = {name: table[name].to_numpy() for name in DEPTH.columns}
+    starts = np.flatnonzero(np.diff(columns["line"], prepend=-1))
+    bounds = [*starts.tolist(), table.num_rows]
+    return b"".join(_line(columns, start, end) for start, end in itertools.pairwise(bounds))
+
+
+def digest_of(tables: Iterable[pa.Table]) -> str:
+    """SHA-256 of the values of tables, one after the other."""
+    digest = hashlib.sha256()
+    for table in tables:
+        for name in DEPTH.columns:
+            digest.update(table[name].to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _batch(start: int, rows: int, random: np.random.Generator) -> pa.Table:
+    message = np.arange(start, start + rows, dtype=np.int64) // LEVELS_A_MESSAGE
+    event_ns = _START_NS + message * _STEP_NS
+    late = random.integers(0, _SPREAD_NS, rows // LEVELS_A_MESSAGE + 2)[message - message[0]]
+    side = random.integers(0, 2, rows, dtype=np.int8)
+    distance = (random.exponential(_DISTANCE, rows)).astype(np.int64)
+    lots = np.where(random.random(rows) < _REMOVED, 0, random.integers(1, _MOST_LOTS, rows))
+    middle = _MIDDLE + (np.sin(message / 5_000) * 3_000).astype(np.int64)
+    values: dict[str, NDArray[np.generic]] = {
+        "line": message + 1,
+        "capture_ns": event_ns + late,
+        "event_us": event_ns // 1000,
+        "first_id": message * 60 + 1,
+        "last_id": message * 60 + 60,
+        "previous_id": np.full(rows, -1, np.int64),
+        "side": side,
+        "price_e8": (middle + np.where(side == 0, -1 - distance, 1 + distance)) * _TICK_E8,
+        "quantity_e8": lots * _LOT_E8,
+        "price_places": np.full(rows, 8, np.int8),
+        "quantity_places": np.full(rows, 8, np.int8),
+    }
+    return pa.table({name: pa.array(values[name], kind) for name, kind in DEPTH.columns.items()}, schema=DEPTH.schema)
+
+
+def _line(columns: dict[str, NDArray[np.int64]], start: int, end: int) -> bytes:
+    sides: tuple[list[str], list[str]] = [], []
+    for row in range(start, end):
+        price, quantity = int(columns["price_e8"][row]), int(columns["quantity_e8"][row])
+        text = f'["{price // 10**8}.{price % 10**8:08d}","{quantity // 10**8}.{quantity % 10**8:08d}"]'
+        sides[columns["side"][row]].append(text)
+    event_ms, first, last = columns["event_us"][start] // 1000, columns["first_id"][start], columns["last_id"][start]
+    data = f'"e":"depthUpdate","E":{event_ms},"s":"BTCUSDT","U":{first},"u":{last},"b":[{",".join(sides[0])}],"a":[{",".join(sides[1])}]'
+    return f'{{"capture_ns":{columns["capture_ns"][start]},"stream":"btcusdt@depth@100ms","data":{{{data}}}}}\n'.encode()

@@ -1,0 +1,205 @@
+"""Benchmarks and the verdict in Dagster: figures as numbers, criteria as checks, a fall that warns, and a verdict that fails."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from capture_pipeline.errors import Busy
+from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, Bound, Criterion
+from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore, Reading, made
+from capture_pipeline_tests.defs.stage import QUIET, Stage, part
+
+DECIMALS = {"rows": 5_000, "block_rows": 1_000, "repeats": 1}
+DISKS = {"rows": [1_000, 2_000], "medium_mib": 8, "repeats": 1}
+
+
+def ran(stage: Stage, asset: str, config: dict[str, Any] | None = None, *, only_checks: bool = False) -> dg.ExecuteInProcessResult:
+    """An asset and its checks, or its checks alone."""
+    checks = dg.AssetSelection.checks_for_assets(asset)
+    return dg.materialize(
+        [*(stage.definitions.assets or []), *(stage.definitions.asset_checks or [])],  # type: ignore[list-item]
+        selection=checks if only_checks else dg.AssetSelection.assets(asset).without_checks() | checks,
+        run_config={**QUIET, "ops": {asset: {"config": config}}} if config else QUIET,
+        instance=stage.instance,
+        resources={"workspace": stage.workspace},
+        raise_on_error=False,
+    )
+
+
+def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
+    """Whether each check passed, and its severity."""
+    return {each.check_name: (each.passed, each.severity.value) for each in result.get_asset_check_evaluations()}
+
+
+def store_of(stage: Stage) -> EvidenceStore:
+    """Of the deployment."""
+    return EvidenceStore(stage.workspace.lake.reports())
+
+
+def latest(stage: Stage, asset: str) -> Evidence:
+    """What was published last."""
+    found = store_of(stage).latest(asset)
+    assert found
+    return found[0]
+
+
+def held(criterion: Criterion) -> float:
+    """A value that holds."""
+    return {Bound.AT_LEAST: 2 * criterion.threshold, Bound.BELOW: criterion.threshold / 2, Bound.EXACTLY: criterion.threshold}[
+        criterion.bound
+    ]
+
+
+def publish_all(stage: Stage, **readings: float) -> None:
+    """Evidence of every asset, of values that hold but for those given."""
+    for asset in {criterion.asset for criterion in CRITERIA}:
+        found = [Reading(criterion=one.name, measured=readings.get(one.name, held(one))) for one in CRITERIA if one.asset == asset]
+        store_of(stage).publish(made(asset, found, {}, {"input": "0" * 64}))
+
+
+def test_decimals_are_compared_and_held_exact(stage: Stage) -> None:
+    """A small run: evidence is published, figures are numbers, the criterion holds, and there is nothing to compare with yet."""
+    result = ran(stage, EXACT.asset, DECIMALS)
+    assert result.success
+    assert verdicts(result) == {"decimals_exact": (True, "ERROR"), "no_regression": (True, "WARN")}
+    (materialized,) = stage.made(EXACT.asset).values()
+    metadata = materialized.metadata
+    assert metadata["rows"].value == DECIMALS["rows"]
+    assert metadata["decimal_errors"].value == 0
+    assert isinstance(metadata["project_rows_per_s_sum"], dg.FloatMetadataValue)
+    assert "float64" in str(metadata["tables"].value)
+    assert Path(str(metadata["evidence"].value)) == store_of(stage).path(EXACT.asset)
+    assert latest(stage, EXACT.asset).figures["rows"] == DECIMALS["rows"]
+
+
+def test_the_disk_is_measured_where_the_lake_lies(stage: Stage) -> None:
+    """A small run; nothing is left but the evidence and its lock."""
+    result = ran(stage, DISK.asset, DISKS)
+    assert result.success
+    assert verdicts(result)["disk_rate"] == (latest(stage, DISK.asset).failed == [], "WARN")
+    (materialized,) = stage.made(DISK.asset).values()
+    margin = latest(stage, DISK.asset).reading(DISK).measured
+    assert materialized.metadata["disk_rate"].value == margin
+    assert not stage.workspace.lake.state("io_benchmark").exists()
+    table = str(materialized.metadata["tables"].value)
+    assert "zstd 1, 512k, by column" in table
+    assert "JSONL.gz" in table
+
+
+@pytest.mark.parametrize(
+    ("criterion", "check", "measured", "severity"), [(EXACT, "decimals_exact", 1.0, "ERROR"), (DISK, "disk_rate", 0.99, "WARN")]
+)
+def test_a_criterion_that_fails_fails_its_check(stage: Stage, criterion: Criterion, check: str, measured: float, severity: str) -> None:
+    """An error where nothing helps, a warning where something does; what helps is told."""
+    store_of(stage).publish(made(criterion.asset, [Reading(criterion=criterion.name, measured=measured, note="as made")], {}, {}))
+    result = ran(stage, criterion.asset, only_checks=True)
+    assert result.success
+    assert verdicts(result)[check] == (False, severity)
+    told = next(each for each in result.get_asset_check_evaluations() if each.check_name == check)
+    assert told.description == "FAIL: as made"
+    assert told.metadata["measured"].value == measured
+    assert told.metadata["mitigation"].value == (criterion.mitigation or "none")
+
+
+@pytest.mark.parametrize(("now", "holds"), [(69.0, False), (71.0, True), (1000.0, True)])
+def test_a_figure_that_falls_below_seven_tenths_of_the_runs_before_warns(now: float, holds: bool, stage: Stage) -> None:
+    """Of their median; the run at hand is not among them."""
+    name, store = "sustained_write_mb_s", store_of(stage)
+    for number, value in enumerate([100.0, 1.0, 100.0, now]):
+        evidence = made(DISK.asset, [Reading(criterion=DISK.name, measured=2)], {name: value, "needed_mb_s": value}, {})
+        store.publish(evidence.model_copy(update={"measured_us": 10**15 + number}))
+    result = ran(stage, DISK.asset, only_checks=True)
+    assert verdicts(result) == {"disk_rate": (True, "WARN"), "no_regression": (holds, "WARN")}
+    told = next(each for each in result.get_asset_check_evaluations() if each.check_name == "no_regression")
+    assert told.metadata[f"ratio_{name}"].value == pytest.approx(now / 100)
+    assert told.metadata["compared"].value == 1
+    assert ("0.69 of the median before" in (told.description or "")) is not holds
+
+
+def test_checks_without_evidence_say_what_to_do(stage: Stage) -> None:
+    """And so does the check of a verdict that was never made."""
+    for asset, remedy in ((EXACT.asset, f"materialize {EXACT.asset}"), ("go_no_go", "materialize go_no_go")):
+        result = ran(stage, asset, only_checks=True)
+        assert not result.success
+        assert any(remedy in str(event.event_specific_data) for event in result.all_events if event.is_step_failure)
+
+
+@pytest.mark.parametrize(
+    ("readings", "overall", "passed", "severity"),
+    [
+        ({}, "Go", True, "ERROR"),
+        ({GAPS.name: 5.0}, "Conditional", False, "WARN"),
+        ({EXACT.name: 2.0, GAPS.name: 5.0}, "No-Go", False, "ERROR"),
+    ],
+)
+def test_the_verdict_is_published_and_its_check_follows(
+    readings: dict[str, float], overall: str, passed: bool, severity: str, stage: Stage
+) -> None:
+    """Go passes, Conditional warns with the mitigation, No-Go fails; the run succeeds, for the page is what is wanted."""
+    publish_all(stage, **readings)
+    result = ran(stage, "go_no_go")
+    assert result.success
+    assert verdicts(result) == {"go": (passed, severity)}
+    (told,) = result.get_asset_check_evaluations()
+    assert (told.description or "").startswith(overall)
+    assert (GAPS.mitigation in (told.description or "")) is (GAPS.name in readings)
+    (materialized,) = stage.made("go_no_go").values()
+    metadata = materialized.metadata
+    assert metadata["overall"].value == overall
+    assert metadata[EXACT.name].value == readings.get(EXACT.name, 0)
+    assert metadata[f"margin_{DISK.name}"].value == 2
+    for name, ending in (("page", "html"), ("json", "json")):
+        path = Path(str(metadata[name].value))
+        assert path == stage.workspace.lake.reports() / f"go_no_go.{ending}"
+        assert overall in path.read_text()
+    assert (stage.workspace.lake.reports() / "go_no_go.md").read_text() == metadata["verdict"].value
+
+
+def test_without_any_evidence_the_verdict_is_no_go(stage: Stage) -> None:
+    """Every criterion is named."""
+    result = ran(stage, "go_no_go")
+    assert result.success
+    (told,) = result.get_asset_check_evaluations()
+    assert not told.passed
+    assert all(f"{criterion.title}: not measured" in (told.description or "") for criterion in CRITERIA)
+
+
+def test_damaged_evidence_fails_the_step_and_names_the_file(stage: Stage) -> None:
+    """No page is published of it."""
+    publish_all(stage)
+    store_of(stage).path(DISK.asset).write_text("{")
+    result = ran(stage, "go_no_go")
+    assert not result.success
+    assert any(f"{DISK.asset}.json" in str(event.event_specific_data) for event in result.all_events if event.is_step_failure)
+    assert not (stage.workspace.lake.reports() / "go_no_go.html").exists()
+
+
+def test_the_verdict_hangs_on_every_asset_that_measures(definitions: dg.Definitions) -> None:
+    """By name, whoever defines it."""
+    spec = next(spec for spec in definitions.resolve_all_asset_specs() if spec.key == dg.AssetKey("go_no_go"))
+    assert {dep.asset_key.to_user_string() for dep in spec.deps} == {criterion.asset for criterion in CRITERIA}
+
+
+@pytest.mark.parametrize(("asset", "config"), [(EXACT.asset, {"rows": 4}), (DISK.asset, {"medium_mib": 9}), (EXACT.asset, {"repeats": 0})])
+def test_configuration_that_measures_nothing_is_refused(asset: str, config: dict[str, Any], stage: Stage) -> None:
+    """Before anything is written."""
+    assert not ran(stage, asset, config).success
+    assert store_of(stage).latest(asset) is None
+
+
+def test_sizes_that_hold_no_message_are_told_in_one_line(stage: Stage) -> None:
+    """An error of the domain, not a traceback."""
+    result = ran(stage, DISK.asset, {"rows": [3]})
+    assert not result.success
+    assert any("measure nothing" in str(event.event_specific_data) for event in result.all_events if event.is_step_failure)
+
+
+def test_two_benchmarks_do_not_measure_each_other(stage: Stage) -> None:
+    """While one runs the other is asked to come again."""
+    measuring = part("feasibility.measured").measuring
+    with measuring(stage.workspace), pytest.raises(Busy, match=r"benchmark\.lock"), measuring(stage.workspace):
+        pass
+    with measuring(stage.workspace) as store:
+        assert store.folder == store_of(stage).folder

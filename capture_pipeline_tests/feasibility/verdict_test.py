@@ -1,0 +1,228 @@
+"""The verdict: what each failure comes to, what it says of it, and that the page holds everything by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from capture_pipeline.errors import LakeError
+from capture_pipeline.feasibility import verdict as verdict_module
+from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, Bound, Criterion, Verdict
+from capture_pipeline.feasibility.evidence import EvidenceStore, Reading, made
+from capture_pipeline.feasibility.verdict import GoNoGo, Overall, judge, publish
+from capture_pipeline.feasibility.verdict_page import margins, markdown, page
+from capture_pipeline.lake.files import read_model
+
+BY_NAME = {criterion.name: criterion for criterion in CRITERIA}
+INPUT = {"a <file> of | input": "ab" * 32}
+
+
+def held(criterion: Criterion) -> float:
+    """A value that holds."""
+    return {Bound.AT_LEAST: 2 * criterion.threshold, Bound.BELOW: criterion.threshold / 2, Bound.EXACTLY: criterion.threshold}[
+        criterion.bound
+    ]
+
+
+def failing(criterion: Criterion) -> float:
+    """A value that does not."""
+    return criterion.threshold / 2 if criterion.bound is Bound.AT_LEAST else 2 * criterion.threshold + 1
+
+
+def with_evidence(reports: Path, *but: str, **readings: float | None) -> EvidenceStore:
+    """Evidence of every asset, of values that hold, but for those given; none of the assets left out."""
+    store = EvidenceStore(reports)
+    for asset in {criterion.asset for criterion in CRITERIA} - set(but):
+        found = [
+            Reading(criterion=one.name, measured=readings.get(one.name, held(one)), note="as <made> | here")
+            for one in CRITERIA
+            if one.asset == asset
+        ]
+        store.publish(made(asset, found, {"figure": 1.0}, INPUT))
+    return store
+
+
+def test_all_criteria_held_is_go(tmp_path: Path) -> None:
+    """No reason is needed; every criterion has its value, and its margin where it has one."""
+    verdict = judge(with_evidence(tmp_path))
+    assert (verdict.overall, verdict.reasons) == (Overall.GO, [])
+    assert [one.criterion for one in verdict.criteria] == [criterion.name for criterion in CRITERIA]
+    for one in verdict.criteria:
+        assert one.verdict is Verdict.PASS
+        assert one.margin == (None if BY_NAME[one.criterion].bound is Bound.EXACTLY else pytest.approx(2))
+        assert one.measured_us
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_each_criterion_fails_by_its_evidence_and_is_named(name: str, tmp_path: Path) -> None:
+    """With its mitigation the whole is conditional; without one it is a No-Go."""
+    criterion = BY_NAME[name]
+    verdict = judge(with_evidence(tmp_path, **{name: failing(criterion)}))
+    (reason,) = verdict.reasons
+    assert reason.startswith(f"{criterion.title}: ")
+    failed = [one.criterion for one in verdict.criteria if one.verdict is Verdict.FAIL]
+    assert failed == [name]
+    if criterion.mitigation:
+        assert verdict.overall is Overall.CONDITIONAL
+        assert reason.endswith(f"mitigation: {criterion.mitigation}")
+    else:
+        assert verdict.overall is Overall.NO_GO
+        assert reason.endswith("nothing mitigates it")
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda each: each.name)
+def test_the_threshold_itself_is_judged_as_its_bound_says(criterion: Criterion, tmp_path: Path) -> None:
+    """At least and exactly hold at it, below does not."""
+    verdict = judge(with_evidence(tmp_path, **{criterion.name: criterion.threshold}))
+    assert verdict.overall is (Overall.CONDITIONAL if criterion.bound is Bound.BELOW else Overall.GO)
+
+
+def test_a_failure_that_nothing_helps_against_outweighs_those_with_a_mitigation(tmp_path: Path) -> None:
+    """And is named first."""
+    verdict = judge(with_evidence(tmp_path, **{GAPS.name: failing(GAPS), EXACT.name: 3, DISK.name: failing(DISK)}))
+    assert verdict.overall is Overall.NO_GO
+    assert [reason.split(":")[0] for reason in verdict.reasons] == [EXACT.title, GAPS.title, DISK.title]
+
+
+@pytest.mark.parametrize("asset", sorted({criterion.asset for criterion in CRITERIA}))
+def test_what_was_not_measured_is_a_no_go_that_says_so(asset: str, tmp_path: Path) -> None:
+    """Every criterion of the asset is named with what to do."""
+    verdict = judge(with_evidence(tmp_path, asset))
+    assert verdict.overall is Overall.NO_GO
+    titles = [criterion.title for criterion in CRITERIA if criterion.asset == asset]
+    assert verdict.reasons == [f"{title}: not measured (no evidence: materialize {asset})" for title in titles]
+    assert asset not in {piece.asset for piece in verdict.evidence}
+
+
+def test_nothing_measured_at_all_is_a_no_go(tmp_path: Path) -> None:
+    """With a reason a criterion, and a page all the same."""
+    verdict = judge(EvidenceStore(tmp_path))
+    assert (verdict.overall, len(verdict.reasons), verdict.evidence) == (Overall.NO_GO, len(CRITERIA), [])
+    assert page(verdict).count("no evidence: materialize") == 2 * len(CRITERIA)
+
+
+def test_evidence_that_could_not_measure_a_criterion_is_a_no_go_with_its_note(tmp_path: Path) -> None:
+    """Evidence alone is not enough; its own note is passed on."""
+    verdict = judge(with_evidence(tmp_path, **{GAPS.name: None}))
+    assert verdict.overall is Overall.NO_GO
+    assert verdict.reasons == [f"{GAPS.title}: not measured (as <made> | here)"]
+
+
+def test_damaged_evidence_is_told_and_no_verdict_rests_on_it(tmp_path: Path) -> None:
+    """The file is named."""
+    store = with_evidence(tmp_path)
+    path = store.path(DISK.asset)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(LakeError, match=f"{DISK.asset}.json.*damaged"):
+        judge(store)
+
+
+def test_every_piece_of_evidence_stands_with_its_digest(tmp_path: Path) -> None:
+    """That of its file as it lies there, and those of what it was measured on; a new measurement changes it."""
+    store = with_evidence(tmp_path)
+    verdict = judge(store)
+    assert {piece.asset for piece in verdict.evidence} == {criterion.asset for criterion in CRITERIA}
+    for piece in verdict.evidence:
+        assert piece.sha256 == hashlib.sha256((tmp_path / piece.file).read_bytes()).hexdigest()
+        assert piece.inputs == INPUT
+    store.publish(made(DISK.asset, [Reading(criterion=DISK.name, measured=9)], {}, {}))
+    again = {piece.asset: piece.sha256 for piece in judge(store).evidence}
+    assert {piece.asset for piece in verdict.evidence if again[piece.asset] != piece.sha256} == {DISK.asset}
+
+
+def test_it_is_published_in_three_forms_that_say_the_same(tmp_path: Path) -> None:
+    """JSON reads back as it was; Markdown and HTML hold every criterion, reason and digest."""
+    verdict = judge(with_evidence(tmp_path / "reports", **{GAPS.name: failing(GAPS)}))
+    paths = publish(verdict, tmp_path / "reports", page(verdict), markdown(verdict))
+    assert {path.relative_to(tmp_path).as_posix() for path in paths.values()} == {
+        f"reports/go_no_go.{each}" for each in ("html", "md", "json")
+    }
+    assert read_model(paths["json"], GoNoGo) == verdict
+    assert json.loads(paths["json"].read_text())["overall"] == "Conditional"
+    for path in (paths["html"], paths["md"]):
+        text = path.read_text()
+        assert "Conditional" in text
+        for criterion in CRITERIA:
+            assert criterion.title in text
+        assert GAPS.mitigation in text
+        for piece in verdict.evidence:
+            assert piece.sha256 in text
+            assert piece.file in text
+        assert text.count("ab" * 32) == len(verdict.evidence)
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep it."""
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_page_needs_no_other_file_and_escapes_what_it_tells(tmp_path: Path) -> None:
+    """No script, no link, no source; text of evidence is text."""
+    html = page(judge(with_evidence(tmp_path)))
+    parser = Tags()
+    parser.feed(html)
+    assert not {tag for tag, _ in parser.found} & {"script", "link", "img", "iframe", "object", "made", "file"}
+    assert [attributes for _, attributes in parser.found if {"src", "href", "xlink:href"} & attributes.keys()] == []
+    assert "url(" not in html
+    assert "@import" not in html
+    assert "as &lt;made&gt; | here" in html
+
+
+def test_a_table_of_markdown_keeps_its_columns_whatever_a_note_holds(tmp_path: Path) -> None:
+    """A bar in a note would begin a cell."""
+    lines = [line for line in markdown(judge(with_evidence(tmp_path))).splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in lines[: 2 + len(CRITERIA)]} == {8}
+    assert {line.count("|") for line in lines[2 + len(CRITERIA) :]} == {4}
+
+
+def test_bars_lie_right_of_one_where_a_criterion_holds_and_left_where_it_fails(tmp_path: Path) -> None:
+    """On one scale of decades; what has no factor has no bar, and every mark lies inside the picture."""
+    verdict = judge(with_evidence(tmp_path, **{GAPS.name: 100 * GAPS.threshold, DISK.name: 1e4}))
+    root = ET.fromstring(margins(verdict.criteria))
+    space = "{http://www.w3.org/2000/svg}"
+    axis = next(float(line.get("x1", "0")) for line in root.iter(space + "line") if line.get("stroke") == "#57606a")
+    bars = list(root.iter(space + "rect"))
+    assert len(bars) == sum(one.margin is not None for one in verdict.criteria)
+    left = [bar for bar in bars if float(bar.get("x", "0")) < axis]
+    assert [bar.get("fill") for bar in left] == ["#d1495b"]
+    assert float(left[0].get("x", "0")) + float(left[0].get("width", "0")) == pytest.approx(axis, abs=0.2)
+    longest = max(bars, key=lambda bar: float(bar.get("width", "0")))
+    assert float(longest.get("width", "0")) == pytest.approx(2 * float(left[0].get("width", "0")), rel=0.01)
+    width = float(root.get("width", "0"))
+    assert all(0 <= float(text.get("x", "-1")) <= width for text in root.iter(space + "text"))
+    assert re.search(r">10,000×<", margins(verdict.criteria))
+
+
+def test_numbers_are_told_without_exponents(tmp_path: Path) -> None:
+    """Large values and margins as well, on the page and in the text."""
+    verdict = judge(with_evidence(tmp_path, throughput=32_123_456.7))
+    for text in (page(verdict), markdown(verdict)):
+        assert "32,123,457 events/s" in text
+        assert "321×" in text
+        assert "e+0" not in text
+    slow = judge(with_evidence(tmp_path, throughput=1234.5)).reasons
+    assert slow == [
+        "Level updates replayed a second: 1,234 events/s, wanted at least 100,000 events/s; mitigation: replay in batches, not live"
+    ]
+
+
+def test_a_criterion_that_is_added_is_judged_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is listed twice: the verdict follows the one place of thresholds."""
+    added = replace(DISK, name="added", title="Added", asset="added_report", mitigation="")
+    monkeypatch.setattr(verdict_module, "CRITERIA", (*CRITERIA, added))
+    verdict = judge(with_evidence(tmp_path))
+    assert (verdict.overall, verdict.reasons) == (Overall.NO_GO, ["Added: not measured (no evidence: materialize added_report)"])
