@@ -11,6 +11,8 @@ quarantine/spot/klines/1m/BTCUSDT/2024-12/  what failed its checksum or did not 
 lake/bars/market=spot/interval=1m/symbol=BTCUSDT/month=2024-12/bars.parquet
 lake/bar_conflicts/…/conflicts.parquet  lake/bar_gaps/…/gaps.parquet  lake/bar_windows/…/window.parquet
 quarantine/spot/trades/BTCUSDT/             likewise
+lake/golden_checkpoints/session=…/symbol=BTCUSDT/checkpoints.parquet      whole books of a session, ten minutes apart
+reports/feasibility/                        what benchmarks measured: <asset>.json the latest, runs/ every one; go_no_go.* beside it
 reports/                                    coverage.csv, coverage.html, reconciliations, proofs of sessions
 state/                                      whose data these are (origin.json), the circuit breaker, locks
 catalog.duckdb                              views over the lake

@@ -8,16 +8,19 @@ from capture_pipeline.errors import LakeError, MalformedData
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.replay.form import Source
+from capture_pipeline.replay.from_crypto_lake import CryptoLakeSource
 from capture_pipeline.replay.from_golden import GoldenSource
 from capture_pipeline.replay.from_raw import RawSource
+from capture_pipeline.replay.from_tardis import TardisSource
 
 
 def source_of(target: str, symbol: str, tables: Path) -> Source:
     """The source that a command names.
 
     Args:
-        target: A recording (`….jsonl.gz`), the folder of a session, or the id of a session that has tables.
-        symbol: In capitals; empty for the only one there is.
+        target: A recording (`….jsonl.gz`), the folder of a session, the id of a session that has tables, Tardis'
+            `incremental_book_L2` (`….csv`, `….csv.gz`) or Crypto Lake's `book_delta_v2` (`….parquet`).
+        symbol: In capitals; empty for the only one there is. Files of others hold one.
         tables: Folder of the lake's tables.
 
     Raises:
@@ -31,8 +34,17 @@ def source_of(target: str, symbol: str, tables: Path) -> Source:
             raise LakeError("holds no finished recording", where=str(path), remedy="finish the session, or name the file")
         return RawSource(recording, symbol)
     if path.is_file():
-        return RawSource(path, symbol)
+        return _of_file(path, symbol)
     return GoldenSource(*of_session(target, symbol, tables))
+
+
+def _of_file(path: Path, symbol: str) -> Source:
+    """Told from its name: Tardis' CSV, Crypto Lake's Parquet, a recording otherwise."""
+    if path.name.endswith((".csv", ".csv.gz")):
+        return TardisSource(path)
+    if path.suffix == ".parquet":
+        return CryptoLakeSource(path)
+    return RawSource(path, symbol)
 
 
 def of_session(session: str, symbol: str, tables: Path) -> tuple[GoldenTables, str]:

@@ -30,9 +30,17 @@ UPSTREAM = {
     "golden_snapshots": {"golden_samples"},
     "next_day_proof": {"golden_trades"},
     "regime_comparison": {"golden_trades", "golden_depth", "golden_snapshots"},
+    "replay_benchmark": set(),
+    "decimal_benchmark": set(),
+    "io_benchmark": set(),
+    "origin_time_report": {"golden_trades", "golden_depth", "golden_snapshots"},
+    "delta_feed_report": {"golden_depth", "golden_snapshots"},
+    "go_no_go": {"replay_benchmark", "origin_time_report", "delta_feed_report", "decimal_benchmark", "io_benchmark"},
 }
+_FEASIBILITY = {"go_no_go", "replay_benchmark", "decimal_benchmark", "io_benchmark", "origin_time_report", "delta_feed_report"}
+_GOLDEN = {"regime_comparison", "next_day_proof"}
 GROUPS = {
-    name: "golden_samples" if name.startswith("golden") or name in {"regime_comparison", "next_day_proof"} else "klines"
+    name: "feasibility" if name in _FEASIBILITY else "golden_samples" if name.startswith("golden") or name in _GOLDEN else "klines"
     for name in UPSTREAM
 }
 
@@ -44,7 +52,7 @@ def specs(definitions: dg.Definitions) -> dict[str, dg.AssetSpec]:
 
 
 def test_the_assets_hang_together_as_drawn(specs: dict[str, dg.AssetSpec]) -> None:
-    """Archives, top-ups, bars, gaps, report; sessions, their tables, their comparison; nothing else."""
+    """Archives, top-ups, bars, gaps, report; sessions, their tables, their comparison; benchmarks and the verdict; nothing else."""
     assert {name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in specs.items()} == UPSTREAM
 
 

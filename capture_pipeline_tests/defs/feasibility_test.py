@@ -7,11 +7,12 @@ import dagster as dg
 import pytest
 
 from capture_pipeline.errors import Busy
-from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, Bound, Criterion
+from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, THROUGHPUT, Bound, Criterion
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore, Reading, made
 from capture_pipeline_tests.defs.stage import QUIET, Stage, part
 
 DECIMALS = {"rows": 5_000, "block_rows": 1_000, "repeats": 1}
+REPLAYS = {"events": 4_200, "repeats": 1, "cap_mb": 4096}
 DISKS = {"rows": [1_000, 2_000], "medium_mib": 8, "repeats": 1}
 
 
@@ -72,6 +73,19 @@ def test_decimals_are_compared_and_held_exact(stage: Stage) -> None:
     assert "float64" in str(metadata["tables"].value)
     assert Path(str(metadata["evidence"].value)) == store_of(stage).path(EXACT.asset)
     assert latest(stage, EXACT.asset).figures["rows"] == DECIMALS["rows"]
+
+
+def test_replays_are_measured_and_held_to_their_gates(stage: Stage) -> None:
+    """A small run of made level updates: rates and memory are numbers, both gates are checks, and what was replayed is named."""
+    result = ran(stage, THROUGHPUT.asset, REPLAYS)
+    assert result.success
+    checks = verdicts(result)
+    assert (checks["throughput"][1], checks["memory"], checks["no_regression"]) == ("WARN", (True, "WARN"), (True, "WARN"))
+    (materialized,) = stage.made(THROUGHPUT.asset).values()
+    rates = {kind: float(str(materialized.metadata[f"{kind}_events_s"].value)) for kind in ("memory", "parquet", "raw")}
+    assert latest(stage, THROUGHPUT.asset).reading(THROUGHPUT).measured == min(rates.values())
+    assert materialized.metadata["pressure_held"].value == 1.0
+    assert list(latest(stage, THROUGHPUT.asset).inputs) == ["4,200 made level updates"]
 
 
 def test_the_disk_is_measured_where_the_lake_lies(stage: Stage) -> None:

@@ -1,0 +1,46 @@
+"""Whether the diffs of a session are whole, as an asset with a check."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from capture_pipeline.defs.failures import told
+from capture_pipeline.defs.feasibility.measured import GROUP
+from capture_pipeline.defs.feasibility.session_reports import SCHEMA, checked, inputs_of, published, spec_of
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
+from capture_pipeline.defs.klines.automation import AFTER_INPUT
+from capture_pipeline.feasibility.criteria import GAPS
+from capture_pipeline.feasibility.delta_feed import delta_feed
+from capture_pipeline.feasibility.delta_feed_page import ASSET, TITLE, evidence, sections_of
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS
+
+_INPUTS = (DEPTH, SNAPSHOTS)
+
+
+@dg.asset(
+    name=ASSET,
+    group_name=GROUP,
+    kinds={"html", "pyarrow"},
+    deps=[table.name for table in _INPUTS],
+    partitions_def=SESSIONS,
+    automation_condition=AFTER_INPUT,
+    code_version="1",
+    check_specs=[spec_of(ASSET, GAPS)],
+    description="Update ids that are missing from a session's diffs, by three definitions of which lost ids against all ids decides; when "
+    "they are missing, and how long it took until a snapshot made the book valid again.",
+    metadata={"dagster/column_schema": SCHEMA},
+)
+def delta_feed_report(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """Follow the ids of every symbol; publish evidence and page."""
+    with told(context.op_execution_context):
+        tables = GoldenTables(workspace.lake.tables(), folder_of(workspace, context.partition_key).session)
+        feeds = [delta_feed(tables, symbol) for symbol in tables.symbols()]
+        found = evidence(feeds, inputs_of(tables, _INPUTS))
+        metadata = published(workspace, found, TITLE, tables.session, sections_of(feeds))
+    yield dg.MaterializeResult(metadata=metadata)
+    yield from checked(found, (GAPS,))

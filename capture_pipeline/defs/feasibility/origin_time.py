@@ -1,0 +1,52 @@
+"""What the origin times of a session are worth, as an asset with a check a criterion."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from capture_pipeline.defs.failures import told
+from capture_pipeline.defs.feasibility.measured import GROUP
+from capture_pipeline.defs.feasibility.session_reports import SCHEMA, checked, inputs_of, published, spec_of
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
+from capture_pipeline.defs.klines.automation import AFTER_INPUT
+from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW
+from capture_pipeline.feasibility.origin_report import ASSET, evidence, report_of
+from capture_pipeline.feasibility.origin_streams import golden_streams
+from capture_pipeline.feasibility.origin_times import measure
+from capture_pipeline.feasibility.origin_times_page import TITLE, sections_of
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.tables.golden import TABLES
+
+CRITERIA = (ORIGIN_TIME, SKEW)
+
+
+@dg.asset(
+    name=ASSET,
+    group_name=GROUP,
+    kinds={"html", "polars"},
+    deps=[table.name for table in TABLES],
+    partitions_def=SESSIONS,
+    automation_condition=AFTER_INPUT,
+    code_version="1",
+    check_specs=[spec_of(ASSET, criterion) for criterion in CRITERIA],
+    description="Origin times of a session's trades, diffs and snapshots: missing, invalid, filled in, rounded, in order; their skew to "
+    "the receipt with and without the offset of the clocks; and which time to order events by.",
+    metadata={"dagster/column_schema": SCHEMA},
+)
+def origin_time_report(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """Measure every stream of every symbol; publish evidence and page."""
+    with told(context.op_execution_context):
+        tables = GoldenTables(workspace.lake.tables(), folder_of(workspace, context.partition_key).session)
+        reports = [
+            report_of(f"{tables.session} {symbol}", [measure(stream) for stream in golden_streams(tables, symbol)])
+            for symbol in tables.symbols()
+        ]
+        found = evidence(reports, inputs_of(tables, TABLES))
+        metadata = published(workspace, found, TITLE, tables.session, sections_of(reports))
+    clocks = {f"clock {report.subject.rpartition(' ')[2]}": report.clock for report in reports}
+    yield dg.MaterializeResult(metadata={**metadata, **clocks})
+    yield from checked(found, CRITERIA)

@@ -1,0 +1,87 @@
+"""What reports on one session share: their inputs, what they publish, and a check a criterion."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS
+from capture_pipeline.feasibility.criteria import Criterion, Verdict
+from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
+from capture_pipeline.feasibility.time_plots import Section, markdown, page
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import publish_bytes
+from capture_pipeline.tables.golden import GoldenTable
+
+SCHEMA = dg.TableSchema(
+    [
+        dg.TableColumn("readings", "list", "a criterion, what was measured, how"),
+        dg.TableColumn("figures", "struct", "every number, by symbol"),
+        dg.TableColumn("inputs", "struct", "SHA-256 by file that it was measured on"),
+        dg.TableColumn("details", "struct", "what the page shows"),
+    ]
+)
+
+
+def inputs_of(tables: GoldenTables, used: Sequence[GoldenTable]) -> dict[str, str]:
+    """SHA-256 of the recording and of the files made of it.
+
+    Raises:
+        LakeError: The session has no tables.
+    """
+    manifest, names = tables.manifest(), {table.name for table in used}
+    files = {file.path: file.sha256 for file in manifest.files if file.table in names}
+    return {manifest.recording: manifest.recording_sha256, **files}
+
+
+def published(workspace: Workspace, found: Evidence, title: str, session: str, sections: Sequence[Section]) -> dict[str, Any]:
+    """Publish evidence and page; returns the metadata of the materialization.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    store = EvidenceStore(workspace.lake.reports())
+    path = store.folder / found.asset / f"{session}.html"
+    publish_bytes(path, page(title, sections).encode())
+    latest = store.publish(found)
+    measured: dict[str, Any] = {reading.criterion: reading.measured for reading in found.readings if reading.measured is not None}
+    return {
+        **measured,
+        **found.figures,
+        "report": dg.MetadataValue.md("\n".join(markdown(section) for section in sections)),
+        "page": dg.MetadataValue.path(str(path)),
+        "evidence": dg.MetadataValue.path(str(latest)),
+        "inputs": dg.MetadataValue.json(found.inputs),
+    }
+
+
+def spec_of(asset: str, criterion: Criterion) -> dg.AssetCheckSpec:
+    """The check of a criterion, one evaluation a session."""
+    with warnings.catch_warnings():
+        # Partitioned checks are a preview in this version; the project's tests guard what it relies on.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return dg.AssetCheckSpec(
+            criterion.name,
+            asset=asset,
+            description=f"{criterion.title}: {criterion.bound} {criterion.threshold:g} {criterion.unit}; otherwise {criterion.mitigation}",
+            partitions_def=SESSIONS,
+            metadata={"severity": "WARN"},
+        )
+
+
+def checked(found: Evidence, criteria: Sequence[Criterion]) -> Iterator[dg.AssetCheckResult]:
+    """A result a criterion. What was not measured does not hold either; nothing is stopped by it, for there is something to do instead."""
+    for criterion in criteria:
+        reading = found.reading(criterion)
+        verdict = criterion.verdict(reading.measured)
+        measured: dict[str, Any] = {} if reading.measured is None else {"measured": reading.measured, "unit": criterion.unit}
+        yield dg.AssetCheckResult(
+            check_name=criterion.name,
+            asset_key=found.asset,
+            passed=verdict is Verdict.PASS,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{verdict}: {reading.note}" + ("" if verdict is Verdict.PASS else f"; {criterion.mitigation}"),
+            metadata={"verdict": str(verdict), "threshold": criterion.threshold, **measured},
+        )
