@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -67,6 +67,11 @@ def pieces(made: list[tuple[int, int, int, int, list[tuple[int, int]], list[tupl
 
 def texts(levels: list[tuple[int, int]]) -> list[Level]:
     return [(f"{price}.00000000", decimal_text(lots)) for price, lots in levels]
+
+
+def all_of(replay: Replay, source: Iterable[Messages]) -> None:
+    for messages in source:
+        replay.take(messages)
 
 
 @given(streams(), st.lists(st.integers(1, 9), min_size=1, max_size=4))
@@ -186,10 +191,8 @@ def test_a_recording_cut_at_any_byte_ends_in_a_defined_way(tmp_path: Path) -> No
         path.write_bytes(whole[:size])
         replay = Replay()
         if size == len(whole):
-            for messages in RawSource(path, block_bytes=1 << 12):
-                replay.take(messages)
+            all_of(replay, RawSource(path, block_bytes=1 << 12))
         else:
             with pytest.raises(MalformedData, match=r"cut\.jsonl\.gz"):
-                for messages in RawSource(path, block_bytes=1 << 12):
-                    replay.take(messages)
+                all_of(replay, RawSource(path, block_bytes=1 << 12))
         assert set(replay.book.top()[0][0].tolist()) <= {20, *range(3, 26, 2)}
