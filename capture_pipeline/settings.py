@@ -121,9 +121,19 @@ def _value(text: str, path: tuple[str, ...], name: str) -> object:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if path[-1] in {"symbols", "owners", "extra_hosts"}:
         return parts
+    if path == ("sessions",):
+        return _sessions(text, name)
     if path[-1] == "pinned_checksums":
         return dict(_pair(part, name) for part in parts)
     return text or None
+
+
+def _sessions(text: str, name: str) -> object:
+    try:
+        return yaml.safe_load(text) or []
+    except yaml.YAMLError:
+        remedy = 'write it as in the file, for instance [{regime: custom, weekday: tue, time: "14:30"}]'
+        raise ConfigError(f"{name}: is not YAML", where="environment", remedy=remedy) from None
 
 
 def _pair(text: str, name: str) -> tuple[str, str]:

@@ -149,3 +149,14 @@ def test_every_key_can_be_overridden() -> None:
     names = environment_names()
     assert names["CAPTURE_STORAGE_ROOT"] == ("storage", "root")
     assert len(set(names.values())) == len(names)
+
+
+def test_planned_sessions_may_come_from_the_environment() -> None:
+    """As YAML; an empty list plans none."""
+    settings = load_settings(ROOT / "pipeline.yaml", {"CAPTURE_SESSIONS": '[{regime: custom, weekday: tue, time: "14:30"}]'})
+    assert [(each.regime, each.weekday, str(each.time)) for each in settings.sessions] == [("custom", "tue", "14:30:00")]
+    assert load_settings(ROOT / "pipeline.yaml", {"CAPTURE_SESSIONS": "[]"}).sessions == []
+    with pytest.raises(ConfigError, match="CAPTURE_SESSIONS: is not YAML"):
+        load_settings(ROOT / "pipeline.yaml", {"CAPTURE_SESSIONS": "[{"})
+    with pytest.raises(ConfigError, match="either a weekday or a date"):
+        load_settings(ROOT / "pipeline.yaml", {"CAPTURE_SESSIONS": "[{regime: custom}]"})

@@ -83,16 +83,28 @@ def emit_failures(errors: Sequence[CaptureError]) -> None:
         click.echo(f"and {len(errors) - _MOST_FAILURES:,} more failed", err=True)
 
 
-def emit_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, plain: bool = False) -> None:
-    """Write a table to standard output; numbers to the right, with separators unless they are to be copied."""
+def emit_table(
+    title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, plain: bool = False, names: str | None = None
+) -> None:
+    """Write a table to standard output; numbers to the right, with separators unless they are to be copied.
+
+    Args:
+        title: Above it.
+        columns: Keys of the rows.
+        rows: By column.
+        plain: For copying: nothing folded, no separators.
+        names: A column of names, which are not broken while they fit into half of the width.
+    """
     table = Table(title=title, title_justify="left", title_style="bold")
+    width = None if sys.stdout.isatty() and not plain else max(160, 26 * len(columns) if plain else 0)
     numeric = {name for name in columns if any(isinstance(row.get(name), int | float) for row in rows)}
     for name in columns:
         heading = name if plain else name.replace("_", " ")
-        table.add_column(heading, justify="right" if name in numeric else "left", overflow="fold", no_wrap=plain)
+        longest = max((len(str(row.get(name, ""))) for row in rows), default=0) if name == names else 0
+        least = min(longest, (width or console.width) // 2) or None
+        table.add_column(heading, justify="right" if name in numeric else "left", overflow="fold", no_wrap=plain, min_width=least)
     for row in rows:
         table.add_row(*("" if row.get(name) is None else str(row[name]) if plain else _cell(row.get(name)) for name in columns))
-    width = None if sys.stdout.isatty() and not plain else max(160, 26 * len(columns) if plain else 0)
     Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=plain).print(table)
 
 

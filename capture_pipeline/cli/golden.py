@@ -9,7 +9,7 @@ import click
 
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.exits import EXIT_FAILED
-from capture_pipeline.golden.diagnose import PARTS, Diagnosis, diagnose
+from capture_pipeline.golden.diagnose import MEANING, PARTS, Diagnosis, diagnose
 from capture_pipeline.golden.gates import thresholds_of
 from capture_pipeline.golden.import_session import import_session
 from capture_pipeline.golden.importers import Origin
@@ -105,18 +105,25 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
         }
         for file in diagnosis.files
     ]
-    emit_table(str(diagnosis.folder), ("file", "bytes", "messages", "from", "to", "gaps_inside", "troubles"), files[:_MOST_LISTED])
+    columns = ("file", "bytes", "messages", "from", "to", "gaps_inside", "troubles")
+    emit_table(str(diagnosis.folder), columns, files[:_MOST_LISTED], names="file")
     for series in diagnosis.series:
-        gaps = [{"from": _time(start), "to": _time(end), "seconds": (end - start) / 1e9} for start, end in series.between]
+        gaps = [{"from": _time(start), "to": _time(end), "seconds": f"{(end - start) / 1e9:,.1f}"} for start, end in series.between]
         times = f"{series.continuous_s:,.1f} s continuous of {series.span_s:,.1f} s, {series.longest_s:,.1f} s at most"
         click.echo(f"{' '.join(series.symbols)}: {times}")
         if gaps:
             emit_table("Gaps", ("from", "to", "seconds"), gaps[:_MOST_LISTED])
     parts = [
-        {"part": part, "share": diagnosis.parts[part], "points": weight * diagnosis.parts[part], "of": weight}
+        {
+            "part": part,
+            "share": diagnosis.parts[part],
+            "points": weight * diagnosis.parts[part],
+            "of": weight,
+            "share_of_what": MEANING[part],
+        }
         for part, weight in PARTS.items()
     ]
-    emit_table("Score", ("part", "share", "points", "of"), parts)
+    emit_table("Score", ("part", "share", "points", "of", "share_of_what"), parts)
     click.echo(f"{diagnosis.score:g} of 100; {'above' if diagnosis.passed else 'not above'} the gate of {diagnosis.gate:g}")
 
 

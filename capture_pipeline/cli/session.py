@@ -18,6 +18,7 @@ from capture_pipeline.config import Settings
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.models import EMPTY, SessionPlan
 from capture_pipeline.recording.planning import windows
 from capture_pipeline.recording.preflight import preflight
 from capture_pipeline.recording.session import (
@@ -25,12 +26,12 @@ from capture_pipeline.recording.session import (
     all_sessions,
     find_session,
     new_plan,
-    plan_of,
     prepare,
     record,
     sessions_root,
     stop,
 )
+from capture_pipeline.recording.standing import nothing_recorded
 from capture_pipeline.recording.status import free_bytes
 from capture_pipeline.settings import load_settings
 
@@ -70,7 +71,10 @@ def session_group() -> None:
 @_output
 @_config
 def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | None, **options: Any) -> None:  # noqa: ANN401 - of many kinds
-    """Record in the foreground until the time is over; Ctrl-C interrupts, and the same command goes on in the same file."""
+    """Record in the foreground until the time is over; Ctrl-C interrupts, and the same command goes on in the same file.
+
+    Exit code 1: the session ended and nothing was recorded. 130: interrupted.
+    """
     with one_line_errors():
         settings = load_settings(config)
         root = sessions_root(settings, output)
@@ -79,13 +83,14 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
             plan = plan.model_copy(update={"connections": options["connections"]})
         _check_disk(settings, root)
         folder = prepare(root, plan, resume_open=not options["no_resume"])
-        actual = plan_of(folder)
-        verb = "Resuming" if actual.session != plan.session else "Recording"
-        ends = iso(actual.start_us + round(actual.duration_s * 1e6))
-        click.echo(f"{verb} {', '.join(actual.streams)} until {ends}", err=True)
-        click.echo(f"  {folder.path}   (watch it: capture session status {folder.session} --watch)", err=True)
-        ended = record(settings, folder)
+        verb = "Resuming" if folder.session != plan.session else "Recording"
+        ended = record(settings, folder, lambda actual: _begin(verb, folder, actual))
     _tell(ended)
+
+
+def _begin(verb: str, folder: SessionFolder, plan: SessionPlan) -> None:
+    click.echo(f"{verb} {', '.join(plan.streams)} until {iso(plan.start_us + round(plan.duration_s * 1e6))}", err=True)
+    click.echo(f"  {folder.path}   (watch it: capture session status {folder.session} --watch)", err=True)
 
 
 def _named(symbols: tuple[str, ...]) -> list[str]:
@@ -105,6 +110,9 @@ def _tell(ended: Ended) -> None:
         session = ended.folder.session
         click.echo(f"Interrupted; the same command resumes it, `capture session stop {session}` finishes it.", err=True)
         click.get_current_context().exit(EXIT_INTERRUPTED)
+    if ended.metadata.state == EMPTY:
+        click.echo(f"Error: {nothing_recorded(ended.folder)}", err=True)
+        click.get_current_context().exit(EXIT_FAILED)
     statistics = ended.metadata.statistics
     click.echo(f"{ended.metadata.state}: {statistics['messages']:,} messages, {statistics['gaps']} gaps, {statistics['ids_lost']} ids lost")
     for file in ended.metadata.files:
@@ -172,6 +180,8 @@ def list_command(output: Path | None, as_json: bool, config: Path | None) -> Non
         rows = [session_row(folder) for folder in all_sessions(root)]
     if as_json:
         emit_json(rows)
+    elif not rows:
+        click.echo(f"There is no session in {root}.")
     else:
         emit_table(f"Sessions in {root}", ("session", "regime", "state", "started", "hours", "messages", "gaps", "ids_lost", "bytes"), rows)
     for line in damaged(rows):

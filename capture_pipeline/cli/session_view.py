@@ -12,12 +12,15 @@ from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import SessionMetadata
-from capture_pipeline.recording.session import plan_of, state_of
-from capture_pipeline.recording.status import read_status
+from capture_pipeline.recording.session import plan_of
+from capture_pipeline.recording.standing import state_of
+from capture_pipeline.recording.status import Status
 
 DAMAGED = "damaged"
 """State of a session of which a file cannot be read."""
 _LONGEST_LAG_MS = 86_400_000
+_LATE_S = 5.0
+"""A recorder that was started by hand takes a second or two to connect; only more is worth telling."""
 
 
 def overview(folders: list[SessionFolder]) -> Group:
@@ -28,20 +31,42 @@ def overview(folders: list[SessionFolder]) -> Group:
 def _one(folder: SessionFolder) -> Table:
     document = session_document(folder)
     table = Table(title=f"{folder.session}  {document['state']}", title_justify="left", show_header=False, title_style="bold")
-    status = read_status(folder.status)
     if document["state"] == DAMAGED:
         table.add_row("error", document["error"])
-    if document["state"] == DAMAGED or status is None:
-        return table
-    ends = f"{iso(status.started_us)} to {iso(status.ends_us)}"
+    elif document["status"] is not None:
+        _add_rows(table, Status.model_validate(document["status"]), document["state"])
+    return table
+
+
+def _add_rows(table: Table, status: Status, state: str) -> None:
+    late = f", began {status.late_s:,.0f} s late" if status.late_s >= _LATE_S else ""
+    table.add_row("time", f"{iso(status.started_us)} to {iso(status.ends_us)}{late}")
+    if status.dead_since_ns is not None:
+        # One that holds its session and tells nothing hangs, or its disk refuses; another state than its own says that it is gone.
+        what = f"told nothing since {_at(status)}" if state == status.state else f"dead since {_at(status)}"
+        table.add_row("recorder", f"pid {status.pid}, {'ended at ' + _at(status) if status.state == 'interrupted' else what}")
+        table.add_row("messages", f"{status.messages:,}")
+    else:
+        table.add_row("messages", f"{status.messages:,}, {status.messages_per_s:,.1f}/s{_lag(status)}")
+    _add_state(table, status)
+
+
+def _at(status: Status) -> str:
+    return iso((status.dead_since_ns or status.updated_ns) // 10**9 * 10**6)
+
+
+def _lag(status: Status) -> str:
     # A sandbox has a clock of its own, by which a lag says nothing.
     is_known = status.lag_ms is not None and abs(status.lag_ms) < _LONGEST_LAG_MS
-    lag = f", {status.lag_ms:,.1f} ms after the exchange's time" if is_known else ""
-    table.add_row("time", ends)
-    table.add_row("messages", f"{status.messages:,}, {status.messages_per_s:,.0f}/s{lag}")
+    return f", {status.lag_ms:,.1f} ms after the exchange's time" if is_known else ""
+
+
+def _add_state(table: Table, status: Status) -> None:
     table.add_row("gaps", f"{status.gaps:,}, {status.ids_lost:,} ids lost; {status.held:,} messages held back")
     free = f"{status.disk_free_bytes / 1e9:,.1f} GB free"
     table.add_row("file", f"{status.file_bytes / 1e6:,.2f} MB, {status.waiting_bytes / 1e3:,.0f} kB waiting, {free}")
+    if status.last_error:
+        table.add_row("error", status.last_error)
     if status.trouble:
         table.add_row("disk", status.trouble)
     for one in status.connections:
@@ -49,8 +74,8 @@ def _one(folder: SessionFolder) -> Table:
         table.add_row(f"connection {one.number}", told)
     if status.reconnects:
         table.add_row("reconnects", ", ".join(f"{count} × {cause}" for cause, count in sorted(status.reconnects.items())))
-    table.add_row("books", ", ".join(f"{symbol} {book}" for symbol, book in status.books.items()))
-    return table
+    if status.books:
+        table.add_row("books", ", ".join(f"{symbol} {book}" for symbol, book in status.books.items()))
 
 
 def session_document(folder: SessionFolder) -> dict[str, Any]:
@@ -90,7 +115,8 @@ def _sound_row(folder: SessionFolder) -> dict[str, Any]:
     if metadata is not None:
         figures = metadata.statistics
         size = next((file.bytes for file in metadata.files if file.name == folder.recording.name), None)
-        return {**row, "messages": figures["messages"], "gaps": figures["gaps"], "ids_lost": figures["ids_lost"], "bytes": size}
+        # Sessions imported by an earlier version count less.
+        return {**row, **{name: figures.get(name) for name in ("messages", "gaps", "ids_lost")}, "bytes": size}
     if status is not None:
         row |= {"messages": status.messages, "gaps": status.gaps, "ids_lost": status.ids_lost, "bytes": status.file_bytes}
     return row

@@ -78,6 +78,9 @@ def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool)
     finally:
         _end([process.handle for process in running])
     remedy = "mend that, or choose another port with --port" if ended is running[0] else "mend that, then start it again"
+    if ended.handle.returncode < 0:
+        # Its last line is of what it was doing, and says nothing of who killed it.
+        raise EndedByItselfError(f"{ended.name} was killed (signal {-ended.handle.returncode}); start it again")
     raise EndedByItselfError(f"{ended.name} ended by itself with exit code {ended.handle.returncode}: {ended.why} ({remedy})")
 
 

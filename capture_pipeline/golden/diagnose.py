@@ -26,6 +26,12 @@ from capture_pipeline.quality.continuity import Track, gap_ratios
 GATE = 70.0
 MOST_SILENT_S = 2.0
 PARTS = {"coverage": 40, "continuity": 20, "wholeness": 20, "completeness": 20}
+MEANING = {
+    "coverage": "time inside continuous stretches, of the time from first to last stamp",
+    "continuity": "the longest continuous stretch, of that time",
+    "wholeness": "files that are no fragment, torn, damaged or empty and hold no bad line, of all files",
+    "completeness": "1 − 100 × events lost inside files / events expected, at least 0",
+}
 _CAPTURE = re.compile(r".+\.jsonl(\.gz)?(\.part\d*)?")
 _GROWING = re.compile(r"\.part\d*$")
 _APART = {"gaps.jsonl", "events.jsonl", "refilled_trades.jsonl"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 import shutil
@@ -16,9 +17,10 @@ from capture_pipeline.binance.streams import StreamKind, symbol_of
 from capture_pipeline.binance.urls import valid_symbol
 from capture_pipeline.errors import ConfigError, MalformedData
 from capture_pipeline.golden.halves import scan
-from capture_pipeline.golden.importers import Captured, Origin, read
+from capture_pipeline.golden.importers import Captured, Origin, read, subscribed
 from capture_pipeline.golden.scan import Scan
 from capture_pipeline.golden.validate import statistics
+from capture_pipeline.golden.validate_size import gap_seconds
 from capture_pipeline.lake.files import fsync, make_folder, sha256_file, storage_errors
 from capture_pipeline.recording.layout import SessionFolder, session_id, valid_regime
 from capture_pipeline.recording.members import member_of
@@ -35,13 +37,17 @@ class _Writing:
         last_ns: Stamp of the last line.
         raised: Stamps that went back and were raised to their predecessor.
         symbols: In the order in which they appear.
-        streams: Likewise.
+        streams: Likewise, behind those that the recording says it subscribed to.
     """
 
     last_ns: int = -1
     raised: int = 0
     symbols: dict[str, None] = field(default_factory=dict)
     streams: dict[str, None] = field(default_factory=dict)
+
+    def planned(self, streams: list[str]) -> None:
+        """What was subscribed to belongs to the plan, whether it came or not; a stream that never came is found missing."""
+        self.streams = dict.fromkeys(streams) | self.streams
 
     def members(self, messages: Iterator[Captured]) -> Iterator[bytes]:
         """Gzip members of whole lines."""
@@ -80,6 +86,7 @@ def import_session(origin: Origin, files: list[Path], out: Path, *, regime: str 
     """
     valid_regime(regime)
     messages = read(origin, files, valid_symbol(symbol) if symbol else None)
+    made = [folder for folder in (out / regime, *(out / regime).parents) if not folder.exists()]
     make_folder(out / regime)
     beside = SessionFolder(out / regime / f".importing-{uuid.uuid4().hex[:12]}")
     make_folder(beside.path)
@@ -88,6 +95,14 @@ def import_session(origin: Origin, files: list[Path], out: Path, *, regime: str 
             return _built(beside, origin, files, messages, regime)
     finally:
         shutil.rmtree(beside.path, ignore_errors=True)
+        _remove_empty(made)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Leave no folder behind that was made for an import that was refused."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _built(beside: SessionFolder, origin: Origin, files: list[Path], messages: Iterator[Captured], regime: str) -> SessionFolder:
@@ -104,6 +119,7 @@ def _built(beside: SessionFolder, origin: Origin, files: list[Path], messages: I
             "the session is there already", where=str(target.path), remedy="nothing is overwritten; remove it or choose another --out"
         )
     raw.rename(beside.path / target.recording.name)
+    writing.planned(subscribed(origin, files))
     plan = _plan(target.session, found, writing, regime, origin)
     _describe(beside, target.recording.name, plan, found, _provenance(origin, files, writing))
     for path in (*beside.path.iterdir(), beside.path):
@@ -129,7 +145,7 @@ def _describe(beside: SessionFolder, recording: str, plan: SessionPlan, found: S
         started_ns=found.first_ns,
         ended_ns=found.last_ns,
         files=[FileRecord(name=path.name, bytes=path.stat().st_size, sha256=sha256_file(path)) for path in listed],
-        statistics=statistics(found, None),
+        statistics=statistics(found, None) | _as_recorded(found),
         audits=[],
         clock={},
         host={},
@@ -139,6 +155,23 @@ def _describe(beside: SessionFolder, recording: str, plan: SessionPlan, found: S
     beside.metadata.write_bytes(_text(metadata))
     sums = [f"{sha256_file(path)}  {path.name}\n" for path in (*listed, beside.metadata)]
     beside.checksums.write_text("".join(sums), encoding="utf-8")
+
+
+def _as_recorded(found: Scan) -> dict[str, object]:
+    """The figures that a session of a recorder has, so that both can be listed and compared."""
+    tracks = {name: stream.track for name, stream in sorted(found.streams.items())}
+    gaps = gaps_of(found)
+    return {
+        "messages_by_stream": {name: track.messages for name, track in tracks.items()},
+        "uptime_percent": round(100 * (1 - gap_seconds(found) / found.duration_s), 6) if found.duration_s else 0.0,
+        "gaps": len(gaps),
+        "gaps_by_cause": {str(Cause.UNKNOWN): len(gaps)} if gaps else {},
+        "ids_lost": sum(gap.ids_lost for gap in gaps),
+        "duplicates": sum(track.duplicates for track in tracks.values()),
+        "late_s": 0.0,
+        "reconnects": 0,
+        "reconnects_by_cause": {},
+    }
 
 
 def gaps_of(found: Scan) -> list[Gap]:

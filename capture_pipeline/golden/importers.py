@@ -27,6 +27,7 @@ _HFT = re.compile(rb"([0-9]{16,19}) (\{.*\})")
 _CRYPTOFEED = re.compile(rb"([0-9]{9,11})(?:\.([0-9]{1,9})[0-9]*)?: (\{.*\})")
 _CRYPTOFEED_REST = re.compile(rb"(https?://\S+) -> ([0-9]{9,11})(?:\.([0-9]{1,9})[0-9]*)?: (\{.*\})")
 _QUERY_SYMBOL = re.compile(rb"[?&]symbol=([A-Z0-9]{2,30})(?:&|$)")
+_SUBSCRIBED = re.compile(rb"wss?://\S*[?&]streams=([^&\s]+)")
 _ENVELOPE, _SNAPSHOT, _REPLY = b'{"stream":', b'{"lastUpdateId":', b'{"result":'
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -73,6 +74,19 @@ def read(origin: Origin, files: list[Path], symbol: str | None = None) -> Iterat
     if origin is Origin.HFTBACKTEST:
         return _hftbacktest(files, symbol or _only_symbol(files))
     return _cryptofeed(files)
+
+
+def subscribed(origin: Origin, files: list[Path]) -> list[str]:
+    """The streams that a recording says it subscribed to, each once; none of a tool that does not say it.
+
+    Raises:
+        MalformedData: A file is damaged.
+    """
+    if origin is not Origin.CRYPTOFEED:
+        return []
+    heads = [next(_lines(path), (0, b""))[1] for path in files]
+    found = [match[1].decode("ascii", "replace") for head in heads if (match := _SUBSCRIBED.match(head))]
+    return list(dict.fromkeys(name for streams in found for name in streams.split("/") if name))
 
 
 def _hftbacktest(files: list[Path], symbol: str | None) -> Iterator[Captured]:

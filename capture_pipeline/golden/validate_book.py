@@ -22,6 +22,9 @@ def book_checks(replayed: Replay, thresholds: Thresholds) -> list[Check]:
     books = [book for book in replayed.books.values() if book.diffs]
     if not books:
         return without_book("there is no depth stream")
+    if not any(book.valid for book in books):
+        others = (skipped(name, "there is no book: no snapshot stands before or at a diff that it bridges to") for name in BOOK_CHECKS[1:])
+        return [_valid(books, thresholds), *others]
     crossed = sum(book.crossed for book in books)
     return [
         _valid(books, thresholds),

@@ -40,6 +40,15 @@ def session_checks(found: Scan, folder: SessionFolder | None) -> list[Check]:
     return [_ledger(found, folder), *_finished(found, folder)]
 
 
+def late_s(found: Scan, folder: SessionFolder | None) -> float:
+    """How long after its planned start a session's recording began; 0 where nothing was planned, or the plan cannot be read."""
+    try:
+        plan = read_model(folder.plan, SessionPlan) if folder is not None else None
+    except CaptureError:
+        return 0.0
+    return plan.late_s(found.first_ns) if plan is not None and found.first_ns >= 0 else 0.0
+
+
 def stream_check(found: Scan, folder: SessionFolder | None, thresholds: Thresholds) -> Check:
     """Whether every planned stream came, soon after the recording's start and until shortly before its end."""
     if folder is None:

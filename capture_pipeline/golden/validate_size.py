@@ -8,6 +8,9 @@ from capture_pipeline.binance.streams import StreamKind
 from capture_pipeline.golden.report import Check, Thresholds, judged, skipped
 from capture_pipeline.golden.scan import Scan
 
+LATE_S = 5.0
+"""A recorder that was started by hand takes a second or two to connect; only more is worth telling."""
+
 
 def form_checks(found: Scan) -> list[Check]:
     """The file as a file, its lines, the order of their stamps."""
@@ -21,8 +24,15 @@ def form_checks(found: Scan) -> list[Check]:
     ]
 
 
-def size_checks(found: Scan, thresholds: Thresholds) -> list[Check]:
-    """Count, duration, uptime and rates."""
+def size_checks(found: Scan, thresholds: Thresholds, late_s: float = 0.0) -> list[Check]:
+    """Count, duration, uptime and rates.
+
+    Args:
+        found: The recording.
+        thresholds: What it has to keep.
+        late_s: How long after its planned start it began; told with the duration, which it shortens.
+    """
+    late = f"; it began {late_s:,.1f} s after its planned start" if late_s >= LATE_S else ""
     enough = found.lines >= thresholds.min_messages
     wanted_s = thresholds.duration_s - thresholds.duration_tolerance_s
     return [
@@ -30,8 +40,9 @@ def size_checks(found: Scan, thresholds: Thresholds) -> list[Check]:
         judged(
             "duration",
             found.duration_s >= wanted_s,
-            f"{found.duration_s:,.1f} s by capture_ns, of {thresholds.duration_s:,.0f} s less {thresholds.duration_tolerance_s:g} s",
+            f"{found.duration_s:,.1f} s by capture_ns, of {thresholds.duration_s:,.0f} s less {thresholds.duration_tolerance_s:g} s{late}",
             duration_s=found.duration_s,
+            late_s=round(late_s, 3),
         ),
         _uptime(found, thresholds),
         _rate("trade_rate", found, StreamKind.TRADE, thresholds.trades_per_s),

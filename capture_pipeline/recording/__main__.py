@@ -8,14 +8,16 @@ from pathlib import Path
 
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.models import EMPTY
 from capture_pipeline.recording.session import record
+from capture_pipeline.recording.standing import nothing_recorded
 from capture_pipeline.settings import load_settings
 
-_EXIT_COULD_NOT_RUN, _EXIT_INTERRUPTED = 2, 130
+_EXIT_EMPTY, _EXIT_COULD_NOT_RUN, _EXIT_INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Record; 0 when the session is finished, 130 if it was interrupted, 2 if it could not go on."""
+    """Record; 0 when the session is finished, 1 if nothing was recorded, 130 if it was interrupted, 2 if it could not go on."""
     parser = argparse.ArgumentParser(prog="python -m capture_pipeline.recording", description="Record a prepared session.")
     parser.add_argument("folder", type=Path, help="folder that holds its session.json")
     parser.add_argument("--config", type=Path, help="pipeline.yaml, if not the nearest one")
@@ -25,7 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     except CaptureError as error:
         sys.stderr.write(f"Error: {error}\n")
         return _EXIT_COULD_NOT_RUN
-    return 0 if ended.metadata is not None else _EXIT_INTERRUPTED
+    if ended.metadata is None:
+        return _EXIT_INTERRUPTED
+    if ended.metadata.state == EMPTY:
+        sys.stderr.write(f"Error: {nothing_recorded(ended.folder)}\n")
+        return _EXIT_EMPTY
+    return 0
 
 
 if __name__ == "__main__":

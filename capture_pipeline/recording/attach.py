@@ -17,7 +17,8 @@ from capture_pipeline.lake.files import read_model, storage_errors
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.lock import holder_of
 from capture_pipeline.recording.models import SessionMetadata
-from capture_pipeline.recording.status import Status, read_status
+from capture_pipeline.recording.standing import own_status
+from capture_pipeline.recording.status import Status
 
 LOOK_S = 1.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 8.0
@@ -54,7 +55,7 @@ def launch(folder: SessionFolder, config: Path | None = None, environment: Mappi
 def follow(
     folder: SessionFolder, config: Path | None = None, environment: Mapping[str, str] | None = None, *, patience_s: float = 900.0
 ) -> Iterator[Status | None]:
-    """Keep a session recorded until it is finished: yields its status each second, None while there is none.
+    """Keep a session recorded until it is finished: yields the status of the recorder at work each second, None while it has none.
 
     Args:
         folder: A prepared session.
@@ -82,7 +83,7 @@ def follow(
                 time.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             process, started_s = launch(folder, config, environment), time.monotonic()
-        yield read_status(folder.status)
+        yield own_status(folder)
         time.sleep(LOOK_S)
     if process is not None:
         process.wait(_STEADY_S)

@@ -45,14 +45,15 @@ class Capture:
         merge: Puts connections together.
         ledger: Counts what is written.
         counts: What happened, over all processes of the session.
-        messages: Lines recorded, over all processes.
+        messages: Lines recorded, over all processes; snapshots are lines too.
+        began_ns: Capture time of the first of them; 0 before any.
     """
 
     def __init__(self, settings: Recording, intake: Intake, clock: CaptureClock, writer: Writer, hooks: Hooks) -> None:
         """Start empty; `resume` takes up an earlier process."""
         self.clock, self.merge, self.ledger = clock, Merge(), Ledger()
         self.counts: dict[str, int] = {"dropped_messages": 0}
-        self.messages = 0
+        self.messages = self.began_ns = 0
         self.newest: Message | None = None
         self._settings, self._intake, self._writer, self._hooks = settings, intake, writer, hooks
         self._echoes = Echoes()
@@ -69,7 +70,7 @@ class Capture:
         for stream, track in resumed.tracks.items():
             self.ledger.resume(stream, track, resumed.last_of[stream])
             self.merge.resume(stream, track.last, resumed.last_of[stream].event_us)
-        self.messages = sum(track.messages for track in resumed.tracks.values())
+        self.messages, self.began_ns = resumed.messages, resumed.first_ns
         self.counts |= resumed.checkpoint.counts
         self._merged_before = dict(resumed.checkpoint.counts)
         if resumed.last_ns:
@@ -132,6 +133,7 @@ class Capture:
             self._disk = None
         gaps = self.ledger.see_all(pending)
         self.messages += len(lines)
+        self.began_ns = self.began_ns or self._first_ns
         self._writer.put(Batch(text, len(lines), gaps, self._mark(self._last_ns)))
         for gap in gaps:
             self._hooks.on_gap(gap)
@@ -144,7 +146,9 @@ class Capture:
         """The state after everything handed over so far."""
         tracks = tracks_of(self.ledger.tracks, self.ledger.last_of)
         merged = {name: count + self._merged_before.get(name, 0) for name, count in asdict(self.merge.counts).items()}
-        return self._hooks.complete(Checkpoint(last_ns=last_ns, tracks=tracks, counts={**self.counts, **merged}))
+        counts = {**self.counts, **merged}
+        mark = Checkpoint(first_ns=self.began_ns, last_ns=last_ns, lines=self.messages, tracks=tracks, counts=counts)
+        return self._hooks.complete(mark)
 
     @property
     def lag_ms(self) -> float | None:

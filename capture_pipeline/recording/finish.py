@@ -20,7 +20,7 @@ from capture_pipeline.recording.events import EventLog
 from capture_pipeline.recording.gap_file import read_gaps, write_gaps
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.merge import MergeCounts
-from capture_pipeline.recording.models import ENDED_BY, FileRecord, Gap, SessionMetadata, SessionPlan
+from capture_pipeline.recording.models import EMPTY, ENDED_BY, FileRecord, Gap, SessionMetadata, SessionPlan
 from capture_pipeline.recording.resume import Resumed, parts_of, resume
 
 _STEP = 1 << 20
@@ -47,7 +47,7 @@ def finish(folder: SessionFolder, plan: SessionPlan, state: str, configuration: 
     _join(folder)
     metadata = SessionMetadata(
         plan=plan,
-        state=state if read.messages else "empty",
+        state=state if read.messages else EMPTY,
         started_ns=read.first_ns or None,
         ended_ns=read.last_ns or None,
         files=_files(folder),
@@ -111,6 +111,7 @@ def statistics(read: Resumed, gaps: list[Gap], plan: SessionPlan) -> dict[str, A
         "first_and_last_id": {stream: [track.first, track.last] for stream, track in sorted(tracks.items())},
         "duration_s": round(seconds, 6),
         "planned_s": plan.duration_s,
+        "late_s": round(plan.late_s(read.first_ns), 3) if read.first_ns else None,
         "uptime_percent": round(100 * uptime(gaps, read.first_ns, read.last_ns), 6),
         "gap_ratio_ids": ratios.lost_ids,
         "gap_ratio_events": ratios.lost_events,

@@ -30,6 +30,8 @@ class Cause(StrEnum):
 
 ENDED_BY = "ended by "
 """How the counts of a checkpoint name the ends of connections, by cause."""
+EMPTY = "empty"
+"""State of a session of which nothing was ever recorded."""
 
 
 class Gap(_Record):
@@ -96,6 +98,10 @@ class SessionPlan(_Record):
     connections: int = Field(ge=1)
     planned: bool = False
 
+    def late_s(self, began_ns: int) -> float:
+        """How long after its start the recording began, by the capture time of its first line; 0 if it began before."""
+        return max(0.0, (began_ns - self.start_us * 1000) / 1e9)
+
 
 class Checkpoint(_Record):
     """Up to where a growing recording is known to be sound, and the counts up to there; spares a resume the whole scan.
@@ -103,7 +109,9 @@ class Checkpoint(_Record):
     Attributes:
         segment: Which part of the recording.
         offset: Bytes of it that were fsynced.
-        last_ns: Last capture time in it.
+        first_ns: First capture time of the recording.
+        last_ns: Last capture time up to there.
+        lines: Lines up to there, those of no stream too; None of a recorder that did not count them.
         tracks: Ids and counts by stream: the fields of `quality.continuity.Track`, `last_ns` and `last_event_us`.
         counts: What the recorder counts beside them, over all its processes.
         audits: Audits so far.
@@ -112,7 +120,9 @@ class Checkpoint(_Record):
 
     segment: int = 1
     offset: int = 0
+    first_ns: int = 0
     last_ns: int = 0
+    lines: int | None = None
     tracks: dict[str, dict[str, int]] = {}
     counts: dict[str, int] = {}
     audits: list[dict[str, Any]] = []
@@ -138,7 +148,7 @@ class SessionMetadata(_Record):
 
     Attributes:
         plan: What was planned.
-        state: `complete`, `interrupted` where it was ended before its time, or `empty` where nothing ever came.
+        state: `complete`, `interrupted` where it was ended before its time, or `empty` where nothing was ever recorded.
         started_ns: Capture time of the first message.
         ended_ns: Capture time of the last one.
         files: Every file but this and `checksums.txt`.

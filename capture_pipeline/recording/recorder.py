@@ -1,6 +1,8 @@
 """The recorder as a process: one event loop around `Capture`, ended by its deadline or by a signal. Imports neither Dagster nor polars.
 
 SIGTERM and SIGINT interrupt: what came is on the disk, and the session can be resumed until its time is over. SIGUSR1 ends it for good.
+A recorder that is started before a planned session waits, and records from `LEAD_S` before its start: the file begins in time, with books
+that are synced.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from capture_pipeline.binance.rest import RestClient
 from capture_pipeline.binance.streams import combined_url
@@ -19,6 +23,7 @@ from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recording.aside import aside
 from capture_pipeline.recording.capture import Capture, Hooks
 from capture_pipeline.recording.clock import CaptureClock
+from capture_pipeline.recording.connection import Connection
 from capture_pipeline.recording.events import EventLog
 from capture_pipeline.recording.follow import Follower
 from capture_pipeline.recording.incidents import Incidents
@@ -27,19 +32,15 @@ from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import Checkpoint, Gap, SessionPlan
 from capture_pipeline.recording.resume import Resumed, read_gaps
 from capture_pipeline.recording.side import Side
-from capture_pipeline.recording.status import (
-    ConnectionStatus,
-    Status,
-    free_bytes,
-    prometheus_text,
-    publish_status,
-    rss_bytes,
-    serve_metrics,
-)
+from capture_pipeline.recording.status import prometheus_text, serve_metrics
 from capture_pipeline.recording.supervisor import Supervisor
+from capture_pipeline.recording.teller import Teller
 from capture_pipeline.recording.transport import connection_of
+from capture_pipeline.recording.troubles import Troubles, to_stderr
 from capture_pipeline.recording.writer import Writer
 
+LEAD_S = 10.0
+"""How long before a planned start recording begins: time to connect and to sync books."""
 _BEAT_S = 0.05
 _PATIENCE_S = 20.0
 COMPLETE, STOPPED, INTERRUPTED = "complete", "stopped", "interrupted"
@@ -102,12 +103,13 @@ class Recorder:
             steady_s=settings.steady_s,
             kind=connection_of(settings.transport),
             on_message=self.capture.message,
-            on_open=self._incidents.opened,
-            on_end=self._incidents.ended,
+            on_open=self._opened,
+            on_end=self._ended,
         )
+        self._troubles = Troubles(setup.stream_url.removesuffix("/{route}"), to_stderr)
+        parts = (self.capture, self._writer, self.follower, self._incidents, self._troubles, self._supervisor)
+        self._teller = Teller(setup.folder, setup.plan, *parts)
         self._outcome = COMPLETE
-        self._state = "starting"
-        self._before = 0
         for line in resumed.mended:
             self._events.write(self._clock.now_ns(), "mended", what=line)
 
@@ -128,15 +130,15 @@ class Recorder:
         self._events.write(self._clock.now_ns(), "recorder_started", pid=os.getpid(), connections=plan.connections)
         folder = self._setup.folder
         tasks = [
-            asyncio.create_task(self._supervisor.run()),
-            asyncio.create_task(self._side.run(folder.refilled)),
+            asyncio.create_task(self._when_due(self._supervisor.run)),
+            asyncio.create_task(self._when_due(partial(self._side.run, folder.refilled))),
             asyncio.create_task(self._beat()),
             asyncio.create_task(self._each_second()),
         ]
         self._writer.start()
         ended = asyncio.create_task(self._until_the_end())
         done, _ = await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
-        self._state = "finishing"
+        self._teller.state = "finishing"
         await self._wind_down([*tasks, ended], server)
         for task in done:
             task.result()
@@ -145,7 +147,7 @@ class Recorder:
     async def _metrics(self, port: int) -> asyncio.Server | None:
         """Serve metrics; a port that is taken is told, and no reason not to record."""
         try:
-            return await serve_metrics(port, lambda: prometheus_text(self._status()))
+            return await serve_metrics(port, lambda: prometheus_text(self._teller.status()))
         except OSError as error:
             self._events.write(self._clock.now_ns(), "metrics_failed", port=port, error=error.strerror)
             return None
@@ -170,7 +172,17 @@ class Recorder:
             remedy = "free the disk and run the same command again to go on"
             raise StorageError(f"could not be written to the end: {trouble}", where=str(self._setup.folder.path), remedy=remedy)
         self._checkpoint()
-        self._publish("interrupted" if self._outcome == INTERRUPTED else "finishing")
+        self._teller.publish("interrupted" if self._outcome == INTERRUPTED else "finishing")
+
+    @property
+    def _due_in_s(self) -> float:
+        """Until recording begins; below 0 where it has begun."""
+        return (self._setup.plan.start_us * 1000 - self._clock.now_ns()) / 1e9 - LEAD_S
+
+    async def _when_due(self, work: Callable[[], Awaitable[None]]) -> None:
+        while (left := self._due_in_s) > 0:  # noqa: ASYNC110 - a wall clock that may be set meanwhile is no event
+            await asyncio.sleep(min(left, 1.0))
+        await work()
 
     async def _until_the_end(self) -> None:
         await self._end.wait()
@@ -202,13 +214,23 @@ class Recorder:
                 self.end(STOPPED)
             self._incidents.suspects(self._writer.suspects)
             self._incidents.look_at_clock(round(self._setup.settings.clock_step_ms * 1e6))
-            state = "disk" if self._writer.trouble else "recording" if self._supervisor.live else "connecting"
-            self._publish(state)
+            self._troubles.look(is_whole=self._supervisor.is_whole)
+            idle = "waiting" if self._due_in_s > 0 else "connecting"
+            self._teller.publish("disk" if self._writer.trouble else "recording" if self._supervisor.live else idle)
             left = (deadline_ns - self._clock.now_ns()) / 1e9
             if left <= 0:
                 self.end(COMPLETE)
             following += 1
             await asyncio.sleep(max(0.01, min(following - time.monotonic(), left)))
+
+    def _opened(self, connection: Connection) -> None:
+        self._teller.begin()
+        self._incidents.opened(connection)
+
+    def _ended(self, connection: Connection) -> None:
+        if not self._end.is_set():
+            self._troubles.ended(connection)
+        self._incidents.ended(connection)
 
     def _shutdown(self, number: int) -> None:
         self._incidents.shutdown(number)
@@ -232,41 +254,3 @@ class Recorder:
         mark = self._completed(self.capture.mark(self._clock.last_ns))
         mark = mark.model_copy(update={"segment": self._writer.segment, "offset": self._writer.offset})
         publish_model(self._setup.folder.checkpoint, mark)
-
-    def _publish(self, state: str) -> None:
-        self._state = state
-        publish_status(self._setup.folder.status, self._status())
-        self._before = self.capture.messages
-
-    def _status(self) -> Status:
-        plan, capture, now = self._setup.plan, self.capture, time.monotonic()
-        tracks = capture.ledger.tracks
-        connections = [
-            ConnectionStatus(number=one.number, slot=one.slot, age_s=now - one.opened_s, messages=one.messages, silent_s=now - one.last_s)
-            for one in self._supervisor.live.values()
-            if one.opened_s is not None
-        ]
-        return Status(
-            session=plan.session,
-            state=self._state,
-            pid=os.getpid(),
-            updated_ns=time.time_ns(),
-            started_us=plan.start_us,
-            ends_us=plan.start_us + round(plan.duration_s * 1e6),
-            messages=capture.messages,
-            messages_per_s=float(capture.messages - self._before),
-            last_ids={stream: track.last for stream, track in tracks.items()},
-            lag_ms=capture.lag_ms,
-            file_bytes=self._writer.bytes_written,
-            waiting_bytes=self._writer.waiting_bytes,
-            disk_free_bytes=free_bytes(self._setup.folder.path),
-            rss_bytes=rss_bytes(),
-            held=capture.merge.held,
-            dropped_messages=capture.counts["dropped_messages"],
-            gaps=sum(track.gaps for track in tracks.values()),
-            ids_lost=sum(track.lost for track in tracks.values()),
-            books=self.follower.states(),
-            connections=connections,
-            reconnects=self._incidents.reconnects,
-            trouble=self._writer.trouble,
-        )

@@ -38,15 +38,15 @@ class Resumed:
 
     Attributes:
         segment: Which part of the recording goes on.
-        first_ns: First capture time that was scanned; 0 if none was.
+        first_ns: First capture time of the recording; 0 if it is empty.
         last_ns: Last capture time; 0 if it is empty.
         tracks: Ids and counts by stream.
         last_of: When the last message of each stream came.
         checkpoint: What the recorder counted until its last checkpoint.
         mended: What was found and mended, a line each, for the event log.
         gaps: Gaps in the lines that were scanned.
-        messages: How many lines were scanned.
-        bad: How many of them are no lines of a recording.
+        messages: How many lines there are: those up to the checkpoint that was taken up, and those that were scanned.
+        bad: How many of the scanned ones are no lines of a recording.
         torn_lines: How many lines a torn tail said to hold and could not be saved.
     """
 
@@ -149,11 +149,13 @@ def _leave_out(folder: SessionFolder, parts: list[Path]) -> None:
 
 
 def _take(state: Resumed, checkpoint: Checkpoint) -> None:
-    state.last_ns = checkpoint.last_ns
+    state.first_ns, state.last_ns = checkpoint.first_ns, checkpoint.last_ns
     for stream, counts in checkpoint.tracks.items():
         kept = dict(counts)
         state.last_of[stream] = Moment(kept.pop("last_ns"), kept.pop("last_event_us") or None)
         state.tracks[stream] = Track(**kept)
+    known = sum(track.messages for track in state.tracks.values())
+    state.messages = known if checkpoint.lines is None else checkpoint.lines
 
 
 def _usable(checkpoint: Checkpoint, segments: list[Path]) -> Checkpoint | None:

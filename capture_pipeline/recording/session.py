@@ -12,7 +12,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from capture_pipeline.recording.lock import holder_of, holding
 from capture_pipeline.recording.models import Ending, SessionMetadata, SessionPlan
 from capture_pipeline.recording.recorder import COMPLETE, INTERRUPTED, Recorder, Setup
 from capture_pipeline.recording.resume import resume
-from capture_pipeline.recording.status import Status, publish_status, read_status
+from capture_pipeline.recording.status import publish_status, read_status
 
 LONGEST_S = 31 * 86_400
 _OUTCOMES = {COMPLETE: "complete", "stopped": "interrupted"}
@@ -126,7 +126,7 @@ def prepare(root: Path, plan: SessionPlan, *, resume_open: bool = True) -> Sessi
     for folder in open_sessions(root, plan.regime, plan.symbols):
         if not resume_open:
             set_aside(folder)
-        elif not _is_ending(folder, plan_of(folder)):
+        elif not is_ending(folder, plan_of(folder)):
             return folder
         else:
             with holding(folder):
@@ -152,10 +152,15 @@ def set_aside(folder: SessionFolder) -> Path:
         return aside
 
 
-def record(settings: Settings, folder: SessionFolder) -> Ended:
+def record(settings: Settings, folder: SessionFolder, on_begin: Callable[[SessionPlan], None] = lambda _: None) -> Ended:
     """Record a prepared session until its time is over, or a signal comes; to be called in a process's main thread.
 
     Once it is decided that a session ends, nothing records into it any more: who starts it again finishes it.
+
+    Args:
+        settings: Of the deployment.
+        folder: The session.
+        on_begin: Told the plan once this process is the session's one writer, and is about to record.
 
     Raises:
         Busy: Another recorder is at work on it.
@@ -165,7 +170,8 @@ def record(settings: Settings, folder: SessionFolder) -> Ended:
         plan = plan_of(folder)
         if folder.metadata.exists():
             return Ended(folder, read_model(folder.metadata, SessionMetadata))
-        if not _is_ending(folder, plan):
+        if not is_ending(folder, plan):
+            on_begin(plan)
             outcome = asyncio.run(_recorded(settings, folder, plan))
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the loop's end gave it back to the system
             if outcome == INTERRUPTED and not folder.ending.exists():
@@ -175,7 +181,7 @@ def record(settings: Settings, folder: SessionFolder) -> Ended:
         return Ended(folder, _finished(folder, plan, settings))
 
 
-def _is_ending(folder: SessionFolder, plan: SessionPlan) -> bool:
+def is_ending(folder: SessionFolder, plan: SessionPlan) -> bool:
     """Whether there is nothing to record any more: its end was decided, or begun, or its time is over."""
     return folder.ending.exists() or folder.recording.exists() or is_over(plan)
 
@@ -243,7 +249,9 @@ def stop(folder: SessionFolder, settings: Settings) -> SessionMetadata | None:
 def _tell_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
     last = read_status(folder.status)
     if last is not None:
-        ended = last.model_copy(update={"state": metadata.state, "connections": [], "updated_ns": time.time_ns(), "waiting_bytes": 0})
+        figures = {name: metadata.statistics[name] for name in ("messages", "gaps", "ids_lost")}
+        nothing = {"connections": [], "messages_per_s": 0.0, "waiting_bytes": 0, "held": 0}
+        ended = last.model_copy(update={**figures, **nothing, "state": metadata.state, "updated_ns": time.time_ns()})
         publish_status(folder.status, ended)
 
 
@@ -263,14 +271,3 @@ def find_session(root: Path, session: str) -> SessionFolder:
     if not found:
         raise ConfigError(f"{session!r} is no session here", where=str(root), remedy="capture session list shows them")
     return found[0]
-
-
-def state_of(folder: SessionFolder) -> tuple[str, Status | None]:
-    """A session's state as it is now, whatever its last status claims, and that status."""
-    status = read_status(folder.status)
-    if folder.metadata.exists():
-        metadata = read_model(folder.metadata, SessionMetadata)
-        return (metadata.state if metadata else "complete"), status
-    if holder_of(folder) is not None:
-        return (status.state if status else "starting"), status
-    return ("ended, not finished" if _is_ending(folder, plan_of(folder)) else "interrupted"), status

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 _METRICS = {
     "messages": ("counter", "Messages recorded"),
-    "messages_per_s": ("gauge", "Messages a second, over the last second"),
+    "messages_per_s": ("gauge", "Messages a second, over the last five seconds"),
+    "late_s": ("gauge", "Seconds from the planned start to the first message"),
     "file_bytes": ("counter", "Bytes of the recording"),
     "waiting_bytes": ("gauge", "Bytes that wait for the disk"),
     "disk_free_bytes": ("gauge", "Free bytes where it records"),
@@ -25,6 +26,8 @@ _METRICS = {
     "lag_ms": ("gauge", "Capture time less event time of the newest message"),
     "rss_bytes": ("gauge", "Resident memory"),
 }
+
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
 
 class ConnectionStatus(BaseModel):
@@ -42,13 +45,15 @@ class Status(BaseModel):
 
     Attributes:
         session: Its id.
-        state: starting, recording, disk, finishing, interrupted, complete or failed.
+        state: starting, waiting (for a planned start), connecting, recording, disk, finishing, interrupted, complete or empty.
         pid: Of the recorder.
         updated_ns: When this was written, nanoseconds UTC.
-        started_us: Start of the session.
+        dead_since_ns: When the recorder last told of itself, where it is gone or tells nothing any more; None of one at work.
+        started_us: Planned start of the session.
         ends_us: Its planned end.
-        messages: Recorded so far, over all processes.
-        messages_per_s: Over the last second.
+        late_s: Seconds from that start to the first message, or to now while there is none; 0 where it began in time.
+        messages: Lines recorded so far, over all processes.
+        messages_per_s: Messages let through a second, over the last five seconds.
         last_ids: Last id by stream.
         lag_ms: Capture time less event time of the newest message; None where there is none.
         file_bytes: Size of the recording.
@@ -62,6 +67,7 @@ class Status(BaseModel):
         books: State of the local book by symbol.
         connections: Those open.
         reconnects: Ends of connections, by cause.
+        last_error: The latest error of a connection, until all of them deliver again.
         trouble: What the disk says while it refuses.
     """
 
@@ -69,8 +75,10 @@ class Status(BaseModel):
     state: str
     pid: int
     updated_ns: int
+    dead_since_ns: int | None = None
     started_us: int
     ends_us: int
+    late_s: float = 0.0
     messages: int = 0
     messages_per_s: float = 0.0
     last_ids: dict[str, int] = {}
@@ -86,7 +94,13 @@ class Status(BaseModel):
     books: dict[str, str] = {}
     connections: list[ConnectionStatus] = []
     reconnects: dict[str, int] = {}
+    last_error: str = ""
     trouble: str = ""
+
+    def without_life(self) -> Status:
+        """The same of a recorder that is gone: what was recorded, and nothing of what it was doing."""
+        nothing: dict[str, Any] = {"connections": [], "books": {}, "messages_per_s": 0.0, "lag_ms": None, "held": 0, "waiting_bytes": 0}
+        return self.model_copy(update={**nothing, "rss_bytes": 0, "dead_since_ns": self.updated_ns})
 
 
 def publish_status(path: Path, status: Status) -> None:
@@ -119,6 +133,12 @@ def prometheus_text(status: Status) -> str:
             lines += [f"# HELP {full} {text}.", f"# TYPE {full} {kind}", f"{full}{{{label}}} {values[name]}"]
     full = "capture_connections"
     lines += [f"# HELP {full} Open connections.", f"# TYPE {full} gauge", f"{full}{{{label}}} {len(status.connections)}"]
+    error = status.last_error.translate(_ESCAPES)
+    lines += [
+        "# HELP capture_connection_error 1 while a connection does not deliver, with its error.",
+        "# TYPE capture_connection_error gauge",
+    ]
+    lines += [f'capture_connection_error{{{label},error="{error}"}} {int(bool(error))}']
     return "\n".join(lines) + "\n"
 
 

@@ -61,6 +61,12 @@ class Supervisor:
         self._numbers = iter(range(1, 1 << 62))
         self._stopping = False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every slot has a connection that delivers."""
+        delivering = {one.slot for one in self.live.values() if one.messages and one.cause is not Cause.SILENCE}
+        return len(delivering) == self._slots
+
     async def run(self) -> None:
         """Keep all slots up until cancelled."""
         async with asyncio.TaskGroup() as group:

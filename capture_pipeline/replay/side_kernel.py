@@ -260,7 +260,7 @@ def next_rank(side: SideArrays, rank: np.int64) -> np.int64:
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
-def set_levels(side: SideArrays, sign: np.int64, prices: Ints, lots: Ints, first: int, end: int) -> int:  # noqa: PLR0917 - columns
+def set_levels(side: SideArrays, sign: np.int64, prices: Ints, lots: Ints, first: int, end: int) -> int:  # noqa: C901, PLR0917 - as above
     """Set levels of which most lie in the window, without a branch for those: the same as `set_level` for each, several times as fast.
 
     Args:

@@ -99,9 +99,32 @@ def test_a_webserver_that_ends_by_itself_ends_the_ui_with_1(tmp_path: Path) -> N
     assert "Traceback" not in said
     # What they started ends with them, in its own time.
     deadline = time.monotonic() + 60
-    while [each for each in Path("/proc").glob("[0-9]*/environ") if f"DAGSTER_HOME={home}".encode() in _read(each)]:
+    while _processes_of(home):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_killed_daemon_is_said_to_be_killed(tmp_path: Path) -> None:
+    """Its last line is of what it was doing and is not quoted as the reason."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with ui(tmp_path / "home", port) as process:
+        deadline = time.monotonic() + 60
+        while not (daemons := [each for each in _processes_of(tmp_path / "home") if b"dagster-daemon" in _read(each / "cmdline")]):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        os.kill(int(daemons[0].name), signal.SIGKILL)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert said.strip().splitlines()[-1] == "Error: dagster-daemon was killed (signal 9); start it again"
+
+
+def _processes_of(home: Path) -> list[Path]:
+    """Processes of that instance, oldest first."""
+    folders = [each.parent for each in Path("/proc").glob("[0-9]*/environ") if f"DAGSTER_HOME={home}".encode() in _read(each)]
+    return sorted(folders, key=lambda folder: int(folder.name))
 
 
 def _read(path: Path) -> bytes:

@@ -13,8 +13,10 @@ import requests
 from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.main import main
+from capture_pipeline.recording.lock import holding
 from capture_pipeline.recording.models import SessionMetadata
 from capture_pipeline.recording.session import all_sessions, new_plan, prepare, sessions_root
+from capture_pipeline.recording.status import read_status
 from capture_pipeline_tests.deployment import Deployment, deployed
 from capture_pipeline_tests.recording.live import BUSY, QUICK
 
@@ -85,6 +87,37 @@ def test_what_was_left_is_finished_by_stop(exchange: Deployment) -> None:
     done = capture(exchange, "session", "stop", folder.session)
     assert (done.exit_code, str(folder.metadata) in done.stdout) == (0, True)
     assert "No session is open" in capture(exchange, "session", "status").stdout
+
+
+def test_a_session_of_which_nothing_came_says_why_and_ends_with_1(exchange: Deployment) -> None:
+    """Nobody answers: that is told once, while it lasts, and again at the end; the status names it as well."""
+    result = capture(exchange, "session", "start", "--duration", "5s", CAPTURE_SANDBOX_URL="http://127.0.0.1:9")
+    folder = all_sessions(sessions_root(exchange.workspace.settings))[0]
+    told = [line for line in result.stderr.splitlines() if "cannot connect to ws://127.0.0.1:9" in line]
+    assert result.exit_code == 1, result.output
+    assert len(told) == 2, result.stderr
+    assert told[-1].startswith(f"Error: {folder.session} ended without a message: cannot connect")
+    assert "Connect call failed" in told[-1]
+    assert "messages" not in result.stdout
+    status = read_status(folder.status)
+    assert status is not None
+    assert (status.state, "Connect call failed" in status.last_error) == ("empty", True)
+    assert "Connect call failed" in capture(exchange, "session", "status", folder.session).output
+
+
+def test_a_session_that_another_recorder_has_is_refused_and_nothing_else_is_told(exchange: Deployment) -> None:
+    """No line says that it is resumed."""
+    settings = exchange.workspace.settings
+    folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 600))
+    with holding(folder):
+        started = capture(exchange, "session", "start", "--duration", "5s")
+    assert (started.exit_code, started.stderr.count("\n"), "is being recorded by" in started.stderr) == (2, 1, True), started.output
+
+
+def test_without_sessions_the_list_says_so(exchange: Deployment) -> None:
+    """Instead of an empty table."""
+    assert capture(exchange, "session", "list").stdout.startswith("There is no session in ")
+    assert json.loads(capture(exchange, "session", "list", "--json").stdout) == []
 
 
 @pytest.mark.parametrize("name", ["session.json", "metadata.json"])

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import dagster as dg
@@ -17,11 +18,12 @@ from capture_pipeline.golden.gates import CHECKS
 from capture_pipeline.recording.attach import finished, launch
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.lock import holder_of
+from capture_pipeline.recording.recorder import LEAD_S
 from capture_pipeline.recording.session import all_sessions, find_session, new_plan, prepare, sessions_root
 from capture_pipeline.recording.status import read_status
 from capture_pipeline.sandbox.server import SandboxServer
 from capture_pipeline.sandbox.settings import SandboxConfig
-from capture_pipeline_tests.defs.stage import Stage
+from capture_pipeline_tests.defs.stage import Stage, part
 from capture_pipeline_tests.deployment import Deployment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,9 +48,9 @@ def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return fresh
 
 
-def planned(stage: Stage, seconds: float) -> Stage:
-    """The same stage with a session whose window has just opened."""
-    now = dt.datetime.now(dt.UTC)
+def planned(stage: Stage, seconds: float, ahead_s: float = 0) -> Stage:
+    """The same stage with a session whose window has just opened, or opens in a while."""
+    now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=ahead_s)
     entry = {"regime": "high_volume", "date": now.date(), "time": now.time().replace(microsecond=0), "duration_hours": seconds / 3600}
     settings = stage.workspace.settings.model_validate({**stage.workspace.settings.model_dump(), "sessions": [entry]})
     stage.deployment.workspace = type(stage.workspace)(settings)
@@ -94,9 +96,59 @@ def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Sta
     assert stage.look("session_sensor").runs == []
 
 
+def test_a_planned_session_is_asked_for_ahead_and_begins_in_time(stage: Stage) -> None:
+    """Two minutes before its window and no sooner; the file begins before the planned start, and the session is as long as planned."""
+    assert planned(stage, 5, ahead_s=600).look("session_sensor").reason.startswith("no window is open; next: ")
+    look = planned(stage, 5, ahead_s=LEAD_S + 5).look("session_sensor")
+    folder = session_of(stage)
+    assert look.keys == [folder.session]
+    stage.instance.add_dynamic_partitions("sessions", look.keys)
+    ran = stage.run("record_session", folder.session)
+    assert ran.success
+    metadata = finished(folder)
+    assert metadata.started_ns is not None
+    assert metadata.started_ns < metadata.plan.start_us * 1000
+    assert metadata.statistics["duration_s"] >= 5
+    assert stage.made("golden_samples")[folder.session].metadata["late_s"].value == 0
+    lines = [event.user_message for event in stage.instance.all_logs(ran.run_id)]
+    assert any(line.startswith("waiting: 0 messages") for line in lines)
+
+
+def test_a_check_that_was_skipped_says_so(stage: Stage) -> None:
+    """First of all, as a warning that holds nothing up; of a short session no snapshot came while a book was synced."""
+    folder = prepare(sessions_root(stage.workspace.settings), new_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 3))
+    stage.instance.add_dynamic_partitions("sessions", [folder.session])
+    ran = stage.run("record_session", folder.session)
+    evaluations = {each.check_name: each for each in ran.get_asset_check_evaluations()}
+    best, ledger = evaluations["book_best"], evaluations["ledger"]
+    assert (best.passed, best.severity, best.metadata["verdict"].value) == (True, dg.AssetCheckSeverity.WARN, "SKIPPED")
+    assert best.description == best.metadata["reason"].value == "skipped: no bookTicker stands at the update id of a diff"
+    assert (ledger.severity, ledger.metadata["verdict"].value) == (dg.AssetCheckSeverity.ERROR, "PASS")
+
+
+def test_a_session_of_which_nothing_came_fails_its_run_with_the_reason(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no materialization, and nobody brings it in as one that was recorded elsewhere."""
+    monkeypatch.setenv("CAPTURE_SANDBOX_URL", "http://127.0.0.1:9")
+    folder = prepare(sessions_root(stage.workspace.settings), new_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 5))
+    stage.instance.add_dynamic_partitions("sessions", [folder.session])
+    ran = stage.run("record_session", folder.session)
+    assert not ran.success
+    [failed] = [event for event in ran.get_step_failure_events() if event.node_name == "golden_samples"]
+    assert "ended without a message: cannot connect to ws://127.0.0.1:9" in str(failed.step_failure_data.error)
+    assert any(
+        "connecting" in event.user_message and "cannot connect" in event.user_message for event in stage.instance.all_logs(ran.run_id)
+    )
+    assert stage.look("session_arrivals").reason == "all 1 finished sessions are known or empty"
+
+
+def test_a_run_tells_more_often_at_first() -> None:
+    """Whoever opens the page of a run that has just begun sees that it goes on."""
+    assert list(islice(part("golden_samples.recording").told_at(), 7)) == [10, 30, 60, 120, 300, 600, 900]
+
+
 def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: Stage, tmp_path: Path) -> None:
     """Kill -9 of the run's process: the same recorder goes on, the sensor asks again, and one file comes of it."""
-    planned(stage, 15).look("session_sensor")
+    planned(stage, 20).look("session_sensor")
     folder = session_of(stage)
     with at_home(tmp_path) as (home, instance):
         instance.add_dynamic_partitions("sessions", [folder.session])
@@ -206,7 +258,7 @@ def test_a_session_recorded_elsewhere_is_brought_in_once(stage: Stage) -> None:
     assert look.keys == [folder.session]
     stage.instance.add_dynamic_partitions("sessions", look.keys)
     assert stage.run("record_session", folder.session).success
-    assert stage.look("session_arrivals").reason == "all 1 finished sessions are known"
+    assert stage.look("session_arrivals").reason == "all 1 finished sessions are known or empty"
 
 
 def test_a_key_that_is_no_session_is_refused(stage: Stage) -> None:

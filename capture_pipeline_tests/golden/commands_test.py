@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.golden import diagnose_command, import_command, validate_command
+from capture_pipeline.golden.diagnose import MEANING
 from capture_pipeline_tests.golden.made import recording, session, trade, written
 
 
@@ -54,6 +55,19 @@ def test_diagnose_holds_the_score_to_its_gate(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl.gz").unlink()
     assert run(diagnose_command, tmp_path).exit_code == 1
     assert json.loads(run(diagnose_command, tmp_path, "--json").stdout)["score"] == 0
+
+
+def test_a_diagnosis_is_readable_and_says_what_its_score_is_of(tmp_path: Path) -> None:
+    """A long name in one piece, the length of a gap as seconds with a tenth, each part of the score with its meaning."""
+    name = "btcusdt-plus3-47bb_capture_20260803T143000Z.jsonl.gz.part"
+    start = 1_754_224_200_000_000_000
+    written(tmp_path / name, [trade(number, start + number) for number in range(1, 50)])
+    written(tmp_path / "b.jsonl.gz", [trade(number, start + 15_144_700_000 + number) for number in range(50, 99)])
+    told = run(diagnose_command, tmp_path).stdout
+    assert name in told
+    assert " 15.1 " in told
+    assert "15.144" not in told
+    assert all(meaning in " ".join(told.split()) for meaning in MEANING.values())
 
 
 def test_thresholds_are_those_of_the_settings(tmp_path: Path) -> None:

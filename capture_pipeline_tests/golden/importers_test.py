@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from capture_pipeline.cli.session_view import session_row
 from capture_pipeline.errors import CaptureError, ConfigError, MalformedData
 from capture_pipeline.golden.import_session import import_session
 from capture_pipeline.golden.importers import Origin
 from capture_pipeline.golden.reader import read_lines
-from capture_pipeline.recording.models import SessionMetadata
+from capture_pipeline.golden.report import Verdict
+from capture_pipeline.golden.validate import validate
+from capture_pipeline.recording.models import SessionMetadata, SessionPlan
 
 DIFF = '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":[],"a":[ ]}}'  # blanks are kept
 BODY = '{"lastUpdateId":7,"bids":[],"asks":[]}'
@@ -68,6 +71,28 @@ def test_cryptofeed_snapshots_are_merged_by_time(tmp_path: Path) -> None:
     ]
 
 
+def test_a_stream_that_was_subscribed_to_and_never_came_is_noticed(tmp_path: Path) -> None:
+    """The URL in the first line is the plan; a stream that it does not name belongs to it once it came."""
+    frames = tmp_path / "ws.txt"
+    frames.write_text(f"wss://host/stream?streams=btcusdt@depth@100ms/btcusdt@trade <-> {T}.0\n{T}.5: {DIFF % (1, 7)}\n")
+    session = import_session(Origin.CRYPTOFEED, [frames], tmp_path / "out")
+    assert SessionPlan.model_validate_json(session.plan.read_bytes()).streams == ["btcusdt@depth@100ms", "btcusdt@trade"]
+    check = validate(session.path).check("streams")
+    assert (check.verdict, check.figures["wrong"]) == (Verdict.FAIL, {"btcusdt@trade": "never came"})
+
+
+def test_an_imported_session_is_listed_with_its_figures(tmp_path: Path) -> None:
+    """The same figures as of a recorded one."""
+    path = hft(tmp_path / "a.gz", [(T * 10**9 + at, DIFF % ids) for at, ids in ((1, (1, 2)), (2, (5, 6)))])
+    row = session_row(import_session(Origin.HFTBACKTEST, [path], tmp_path / "out"))
+    assert {name: row[name] for name in ("state", "messages", "gaps", "ids_lost")} == {
+        "state": "complete",
+        "messages": 2,
+        "gaps": 1,
+        "ids_lost": 2,
+    }
+
+
 def test_a_session_is_published_whole_and_never_overwritten(tmp_path: Path) -> None:
     """Ledger and checksums are there and hold; a second import of the same changes nothing and leaves nothing behind."""
     path = hft(tmp_path / "a.gz", [(T * 10**9 + at, DIFF % ids) for at, ids in ((1, (1, 2)), (2, (5, 6)))])
@@ -104,7 +129,7 @@ def test_what_is_no_recording_is_one_line(tmp_path: Path, origin: Origin, text: 
         import_session(origin, [path], tmp_path / "out")
     assert "a.txt" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not list((tmp_path / "out").glob("imported/*"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_snapshots_of_several_symbols_want_a_name(tmp_path: Path) -> None:

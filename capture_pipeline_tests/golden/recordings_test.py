@@ -104,6 +104,8 @@ def test_the_second_file_alone_has_no_seed(recordings: Path, tmp_path: Path) -> 
     report = validate(import_session(Origin.HFTBACKTEST, [file], tmp_path).path, TEN_MINUTES)
     assert {"seed", "book_valid"} <= {check.name for check in report.failed}
     assert "no seed: no usable snapshot of ETHUSDT" in report.check("seed").reason
+    book = [report.check(name) for name in ("book_crossed", "book_best", "book_audits")]
+    assert [(check.verdict, check.reason.partition(":")[0]) for check in book] == [(Verdict.SKIPPED, "there is no book")] * 3
     assert report.check("continuity").verdict is Verdict.PASS
 
 
@@ -128,12 +130,17 @@ def test_removed_lines_are_reported_with_exactly_their_ids(ether: SessionFolder,
 
 
 def test_four_interleaved_symbols_have_their_books(recordings: Path, tmp_path: Path) -> None:
-    """All four snapshots bridge; the one whose id is the first diff's last one drops it and finds no gap."""
+    """All four snapshots bridge; the one whose id is the first diff's last one drops it and finds no gap.
+
+    Of the twenty streams that the recording subscribed to five never came in its half minute, and that is all that it fails for.
+    """
     files = [recordings / "binance_combined_stream" / name for name in ("spot.ws.txt", "spot.depth_snapshots.txt")]
     folder = import_session(Origin.CRYPTOFEED, files, tmp_path)
     assert folder.session.startswith("20211012T002832Z_nknusdt-plus3-")
     report = validate(folder.path, Thresholds(min_messages=269, duration_s=30, duration_tolerance_s=1))
-    assert report.verdict is Verdict.PASS
+    assert [check.name for check in report.failed] == ["streams"]
+    silent = ("runeeur@bookTicker", "blzeth@kline_1m", "runeeur@kline_1m", "blzeth@aggTrade", "runeeur@aggTrade")
+    assert report.check("streams").figures == {"planned": 20, "wrong": dict.fromkeys(silent, "never came")}
     assert report.check("snapshots").figures == {"snapshots": 4}
     assert report.check("book_valid").figures["shares"] == dict.fromkeys(("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR"), 1.0)
     sync, steps = BookSync(Book()), []

@@ -23,7 +23,8 @@ from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.lock import holder_of, holding
 from capture_pipeline.recording.members import member_of
 from capture_pipeline.recording.models import SessionMetadata
-from capture_pipeline.recording.session import new_plan, prepare, record, sessions_root, state_of, stop
+from capture_pipeline.recording.session import new_plan, prepare, record, sessions_root, stop
+from capture_pipeline.recording.standing import state_of
 from capture_pipeline_tests.recording.live import live
 
 

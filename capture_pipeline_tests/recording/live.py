@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,10 +18,11 @@ from typing import Any
 
 import requests
 
+from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recording.gap_file import read_gaps
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import Gap, SessionMetadata
-from capture_pipeline.recording.session import new_plan, prepare, sessions_root
+from capture_pipeline.recording.session import new_plan, plan_of, prepare, sessions_root
 from capture_pipeline.recording.status import Status, read_status
 from capture_pipeline_tests.deployment import Deployment, deployed
 
@@ -45,6 +47,10 @@ class Live:
         self.folder: SessionFolder = prepare(sessions_root(settings), plan)
         self.process: subprocess.Popen[str] | None = None
 
+    def plan(self, **change: object) -> None:
+        """Change its plan before it is started."""
+        publish_model(self.folder.plan, plan_of(self.folder).model_copy(update=change))
+
     def start(self, **environment: str) -> None:
         """Start its recorder."""
         command = [sys.executable, "-m", "capture_pipeline.recording", str(self.folder.path)]
@@ -66,7 +72,10 @@ class Live:
         """End it for good."""
         assert self.process is not None
         self.process.send_signal(signal.SIGUSR1)
-        assert self.ended() == (0, "")
+        code, told = self.ended()
+        assert code == 0, told
+        # What connections went through is told; nothing else.
+        assert all(re.match(r"\S+Z  (cannot connect to |connection to |every connection )", line) for line in told.splitlines()), told
 
     def kill(self) -> None:
         """Kill -9."""

@@ -64,14 +64,17 @@ def golden_samples_checks(context: dg.AssetCheckExecutionContext, workspace: dg.
 
 
 def _evaluation(judged: Judged, check: Check, session: str) -> dg.AssetCheckEvaluation:
+    """A check that had nothing to look at holds nothing up; that it was skipped is told first, and its severity is a warning's."""
+    is_skipped = check.verdict is Verdict.SKIPPED
+    reason = f"skipped: {check.reason}" if is_skipped else check.reason
     return dg.AssetCheckEvaluation(
         check_name=check.name,
         asset_key=dg.AssetKey(ASSET),
         passed=check.verdict is not Verdict.FAIL,
-        metadata={"verdict": str(check.verdict), "reason": check.reason, **_figures(check.figures)},
+        metadata={"verdict": str(check.verdict), "reason": reason, **_figures(check.figures)},
         target_materialization_data=judged.newest(ASSET, session),
-        severity=dg.AssetCheckSeverity.ERROR if check.decides else dg.AssetCheckSeverity.WARN,
-        description=check.reason,
+        severity=dg.AssetCheckSeverity.ERROR if check.decides and not is_skipped else dg.AssetCheckSeverity.WARN,
+        description=reason,
         blocking=check.name in BLOCKING,
         partition=session,
     )

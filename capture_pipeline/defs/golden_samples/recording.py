@@ -5,6 +5,7 @@ it, gracefully; a run that dies otherwise leaves it recording, and the sensor's 
 """
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -12,16 +13,19 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
-from capture_pipeline.errors import CaptureError, StorageError
+from capture_pipeline.errors import CaptureError, MalformedData, StorageError
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.recording.attach import finished, follow
 from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import SessionMetadata
+from capture_pipeline.recording.models import EMPTY, SessionMetadata
 from capture_pipeline.recording.session import stop
+from capture_pipeline.recording.standing import nothing_recorded
 from capture_pipeline.recording.status import Status, free_bytes
 
 SESSION_TAG = "capture/session"
+_FIRST_TOLD_S = (10.0, 30.0, 60.0, 120.0)
 _TOLD_EVERY_S = 300.0
+_LATE_S = 5.0
 _FINISH_S = 60.0
 _SCHEMA = dg.TableSchema(
     [
@@ -53,7 +57,10 @@ def golden_samples(context: dg.AssetExecutionContext, workspace: dg.ResourcePara
             if _is_terminated(context):
                 _finish(context, workspace, folder)
             raise
-        return dg.MaterializeResult(metadata=_described(folder, finished(folder)))
+        metadata = finished(folder)
+        if metadata.state == EMPTY:
+            raise MalformedData(nothing_recorded(folder), where=str(folder.path), remedy="there is nothing to validate or convert")
+        return dg.MaterializeResult(metadata=_described(folder, metadata))
 
 
 def _check_disk(workspace: Workspace, folder: SessionFolder) -> None:
@@ -66,21 +73,37 @@ def _check_disk(workspace: Workspace, folder: SessionFolder) -> None:
 
 
 def _mirror(context: dg.AssetExecutionContext, folder: SessionFolder) -> None:
-    """Tell sparsely what the recorder does: each event is a row in the event log."""
-    told_s, state = float("-inf"), ""
+    """Tell sparsely what the recorder does, for each event is a row in the event log: what is new at once, and more often at first."""
+    begun_s, due, known = time.monotonic(), told_at(), ("", "")
+    following_s = next(due)
     for status in follow(folder):
-        if status is not None and (status.state != state or time.monotonic() - told_s > _TOLD_EVERY_S):
-            told_s, state = time.monotonic(), status.state
+        if status is None:
+            continue
+        after_s, is_due = time.monotonic() - begun_s, False
+        while after_s >= following_s:
+            following_s, is_due = next(due), True
+        if is_due or known != (status.state, status.last_error):
+            known = (status.state, status.last_error)
             context.log.info(progress(status))
+
+
+def told_at() -> Iterator[float]:
+    """Seconds after its beginning at which a run tells how it goes."""
+    yield from _FIRST_TOLD_S
+    after_s = _TOLD_EVERY_S
+    while True:
+        yield after_s
+        after_s += _TOLD_EVERY_S
 
 
 def progress(status: Status) -> str:
     """A status as one line."""
     connections = ", ".join(f"{one.number} for {one.age_s:.0f} s" for one in status.connections) or "none"
+    troubles = [status.last_error, status.trouble, f"began {status.late_s:.0f} s late" if status.late_s >= _LATE_S else ""]
     return (
-        f"{status.state}: {status.messages:,} messages, {status.messages_per_s:.0f}/s, {status.gaps} gaps, {status.ids_lost} ids lost, "
+        f"{status.state}: {status.messages:,} messages, {status.messages_per_s:.1f}/s, {status.gaps} gaps, {status.ids_lost} ids lost, "
         f"{status.file_bytes / 1e6:.1f} MB, {status.disk_free_bytes / 1e9:.0f} GB free, connections {connections}, recorder {status.pid}"
-        + (f", {status.trouble}" if status.trouble else "")
+        + "".join(f", {trouble}" for trouble in troubles if trouble)
     )
 
 
@@ -103,7 +126,9 @@ def _finish(context: dg.AssetExecutionContext, workspace: Workspace, folder: Ses
 
 def _described(folder: SessionFolder, metadata: SessionMetadata) -> dict[str, Any]:
     figures = metadata.statistics
-    numbers = {name: figures[name] for name in ("messages", "gaps", "ids_lost", "duplicates", "reconnects", "duration_s", "uptime_percent")}
+    names = ("messages", "gaps", "ids_lost", "duplicates", "reconnects", "duration_s", "uptime_percent", "late_s")
+    # Sessions of an earlier version count less.
+    numbers = {name: figures[name] for name in names if figures.get(name) is not None}
     ratios = {name: figures[name] for name in ("gap_ratio_ids", "gap_ratio_events", "gap_ratio_discontinuities")}
     recording = next((file for file in metadata.files if file.name == folder.recording.name), None)
     return {
@@ -115,9 +140,7 @@ def _described(folder: SessionFolder, metadata: SessionMetadata) -> dict[str, An
         "sha256": recording.sha256 if recording else "there is no recording",
         **numbers,
         **ratios,
-        "reconnects_by_cause": dg.MetadataValue.json(figures["reconnects_by_cause"]),
-        "gaps_by_cause": dg.MetadataValue.json(figures["gaps_by_cause"]),
-        "messages_by_stream": dg.MetadataValue.json(figures["messages_by_stream"]),
+        **{name: dg.MetadataValue.json(figures.get(name, {})) for name in ("reconnects_by_cause", "gaps_by_cause", "messages_by_stream")},
         "files": dg.MetadataValue.table(
             [dg.TableRecord({"name": file.name, "bytes": file.bytes, "sha256": file.sha256}) for file in metadata.files],
             dg.TableSchema([dg.TableColumn("name"), dg.TableColumn("bytes", "int"), dg.TableColumn("sha256")]),

@@ -1,6 +1,10 @@
-"""When a planned window opens its session is prepared and a run asked for; a session whose run is gone gets another, which attaches."""
+"""Before a planned window opens its session is prepared and a run asked for; a session whose run is gone gets another, which attaches.
+
+The run is asked for `AHEAD_S` before the window, for looking, queueing and starting take time: its recorder waits for the start.
+"""
 
 import time
+from itertools import islice
 
 import dagster as dg
 
@@ -8,11 +12,14 @@ from capture_pipeline.defs.golden_samples.recording import SESSION_TAG
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, root
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.lake.files import make_folder, publish_model
+from capture_pipeline.lake.files import make_folder, publish_model, read_model
 from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.models import EMPTY, SessionMetadata
 from capture_pipeline.recording.planning import Window, windows
 from capture_pipeline.recording.session import all_sessions, known_plan, new_plan
 
+AHEAD_S = 120.0
+"""How long before its window a session's run is asked for."""
 ATTEMPTS = 200
 """Runs asked for one session; each attaches to what the last one left."""
 _MOST_ARRIVALS = 20
@@ -30,14 +37,14 @@ record_session = dg.define_asset_job(
     job=record_session,
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Starts each session of the plan when its window opens, and attaches again to one whose run is gone. "
+    description="Starts the run of each session of the plan two minutes before its window, and attaches again to one whose run is gone. "
     "Stopped at first: a session takes disk and bandwidth for a day, so turning it on is a decision.",
 )
 def session_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """One run a session that should be recorded and has none."""
     now_us = time.time_ns() // 1000
     try:
-        for window in windows(workspace.settings.sessions, now_us, now_us + 1):
+        for window in windows(workspace.settings.sessions, now_us, now_us + round(AHEAD_S * 1e6)):
             _prepare(workspace, window)
         wanted = [
             folder
@@ -48,7 +55,7 @@ def session_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourcePa
         return dg.SkipReason(f"cannot be decided now: {error}")
     runs = [request for folder in wanted if (request := _request(context.instance, folder)) is not None]
     if not runs:
-        open_ones = f"{len(wanted)} sessions are recorded" if wanted else "no window is open"
+        open_ones = f"{len(wanted)} sessions are recorded or begin in a moment" if wanted else "no window is open"
         upcoming = windows(workspace.settings.sessions, now_us, now_us + 8 * 86_400_000_000)
         following = next((f"; next: {window.session}" for window in upcoming if window.start_us > now_us), "")
         return dg.SkipReason(open_ones + following)
@@ -66,12 +73,22 @@ def session_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourcePa
 def session_arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """One run a finished session that was never materialized."""
     known = context.instance.get_materialized_partitions(dg.AssetKey("golden_samples"))
-    finished = [folder.session for folder in all_sessions(root(workspace)) if folder.metadata.exists()]
-    arrived = [session for session in reversed(finished) if session not in known][:_MOST_ARRIVALS]
+    finished = [folder for folder in all_sessions(root(workspace)) if folder.metadata.exists()]
+    new = (folder for folder in reversed(finished) if folder.session not in known and not _is_empty(folder))
+    arrived = [folder.session for folder in islice(new, _MOST_ARRIVALS)]
     if not arrived:
-        return dg.SkipReason(f"all {len(finished)} finished sessions are known")
+        return dg.SkipReason(f"all {len(finished)} finished sessions are known or empty")
     runs = [dg.RunRequest(run_key=f"{session}-arrived", partition_key=session) for session in arrived]
     return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[SESSIONS.build_add_request(arrived)])
+
+
+def _is_empty(folder: SessionFolder) -> bool:
+    """Whether nothing was recorded, so that there is nothing to bring in; damaged metadata are for the run to name."""
+    try:
+        metadata = read_model(folder.metadata, SessionMetadata)
+    except CaptureError:
+        return False
+    return metadata is not None and metadata.state == EMPTY
 
 
 def _prepare(workspace: Workspace, window: Window) -> None:
