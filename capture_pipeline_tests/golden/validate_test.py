@@ -20,7 +20,6 @@ from capture_pipeline.golden.scan import StreamScan
 from capture_pipeline.golden.validate import validate
 from capture_pipeline.golden.validate_ids import bridges
 from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import SessionPlan
 from capture_pipeline_tests.golden.made import START_NS, STEP_NS, depth, recording, session, snapshot, trade, written
 
 SMALL = Thresholds(min_messages=50, duration_s=2.9, duration_tolerance_s=0.1, trades_per_s=(5, 15), depth_per_s=(5, 15))
@@ -233,17 +232,6 @@ def test_a_report_has_the_checks_that_are_listed_in_their_order(tmp_path: Path) 
     report = validate(folder.recording, SMALL)
     assert [check.name for check in report.checks] == list(CHECKS)
     assert {check.name for check in report.checks if check.verdict is Verdict.SKIPPED} == BARE | {"book_best", "book_audits"}
-
-
-def test_a_session_that_began_late_says_so_with_its_duration(tmp_path: Path) -> None:
-    """In words from some seconds on, and always as a figure."""
-    folder = session(tmp_path, recording())
-    plan = SessionPlan.model_validate_json(folder.plan.read_bytes())
-    for late_s, told in ((0.0, False), (2.5, False), (70.0, True)):
-        folder.plan.write_text(plan.model_copy(update={"start_us": START_NS // 1000 - round(late_s * 1e6)}).model_dump_json())
-        check = validate(folder.path, SMALL).check("duration")
-        assert check.figures["late_s"] == late_s
-        assert ("it began 70.0 s after its planned start" in check.reason) == told
 
 
 def test_a_recording_that_still_grows_is_read(tmp_path: Path) -> None:

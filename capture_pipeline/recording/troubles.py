@@ -1,0 +1,67 @@
+"""What keeps connections from delivering: kept for the status while it lasts, and told once when it begins and when it changes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from capture_pipeline.recording.connection import Connection
+from capture_pipeline.recording.models import Cause
+
+_BRIEF_S = 1.0
+"""What is over sooner is in the event log and worth no line to anybody."""
+_EXPECTED = {Cause.LIFE, Cause.SHUTDOWN}
+
+
+def to_stderr(text: str) -> None:
+    """Tell people, or the log of a recorder that runs by itself."""
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}  {text}\n")
+    sys.stderr.flush()
+
+
+class Troubles:
+    """The latest error of any connection, until all of them deliver again.
+
+    Attributes:
+        current: That error; empty while all is well.
+    """
+
+    def __init__(self, host: str, tell: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Keep whom to tell.
+
+        Args:
+            host: What is connected to, for the text.
+            tell: Takes a line.
+            monotonic: Seconds that never go back.
+        """
+        self.current = ""
+        self._host, self._tell, self._monotonic = host, tell, monotonic
+        self._told, self._since_s = "", 0.0
+
+    def ended(self, connection: Connection) -> None:
+        """A connection ended, or never opened; an end that was planned is no trouble."""
+        if connection.cause in _EXPECTED:
+            return
+        why = connection.detail or str(connection.cause or Cause.CLOSED)
+        if connection.opened_s is None:
+            text = f"cannot connect to {self._host}: {why}"
+        else:
+            text = f"connection to {self._host} lost: {connection.cause or Cause.CLOSED}, {why}"
+        if not self.current:
+            self._since_s = self._monotonic()
+        self.current = text
+
+    def look(self, *, is_whole: bool) -> None:
+        """Tell what is new; to be called about each second.
+
+        Args:
+            is_whole: Whether every connection delivers.
+        """
+        if is_whole:
+            if self._told:
+                self._tell("every connection delivers again")
+            self.current = self._told = ""
+        elif self.current != self._told and self._monotonic() - self._since_s >= _BRIEF_S:
+            self._told = self.current
+            self._tell(self.current)

@@ -1,0 +1,21 @@
+"""What a validation says of a session that did not begin when it was planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from capture_pipeline.golden.report import Thresholds
+from capture_pipeline.golden.validate import validate
+from capture_pipeline.recording.models import SessionPlan
+from capture_pipeline_tests.golden.made import START_NS, recording, session
+
+
+def test_a_session_that_began_late_says_so_with_its_duration(tmp_path: Path) -> None:
+    """In words from some seconds on, and always as a figure."""
+    folder = session(tmp_path, recording())
+    plan = SessionPlan.model_validate_json(folder.plan.read_bytes())
+    for late_s, told in ((0.0, False), (2.5, False), (70.0, True)):
+        folder.plan.write_text(plan.model_copy(update={"start_us": START_NS // 1000 - round(late_s * 1e6)}).model_dump_json())
+        check = validate(folder.path, Thresholds()).check("duration")
+        assert check.figures["late_s"] == late_s
+        assert ("it began 70.0 s after its planned start" in check.reason) == told
