@@ -21,7 +21,7 @@ from capture_pipeline_tests.recording.live import Live, live
 pytestmark = pytest.mark.slow
 CAPTURE = str(Path(sys.executable).with_name("capture"))
 CTRL_C = b"\x03"
-MESSAGES = re.compile(r"messages *│ ([\d,]+), ([\d,]+)/s")
+MESSAGES = re.compile(r"messages *│ ([\d,]+), ([\d,]+\.\d)/s")
 
 
 class Terminal:
@@ -73,7 +73,7 @@ def test_a_session_is_watched_until_ctrl_c_and_goes_on(tmp_path: Path) -> None:
         with terminal(one, "session", "status", "--watch") as view:
 
             def is_renewed(text: str) -> bool:
-                shown = {(count, rate) for count, rate in MESSAGES.findall(text) if rate != "0"}
+                shown = {(count, rate) for count, rate in MESSAGES.findall(text) if rate != "0.0"}
                 return len({count for count, _ in shown}) > 1
 
             text = view.until(lambda text: is_renewed(text) and re.search(r"gaps *│ 2, [\d,]+ ids lost", text) is not None)

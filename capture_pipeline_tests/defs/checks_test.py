@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.golden.gates import BLOCKING, CHECKS
 from capture_pipeline.klines import check
 from capture_pipeline.klines.check import gate_specs
@@ -32,13 +33,17 @@ def steps(result: dg.ExecuteInProcessResult) -> set[str]:
     return {event.step_key or "" for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_START}
 
 
+OTHERS = {"golden_samples", "next_day_proof", "go_no_go", *(criterion.asset for criterion in CRITERIA)}
+"""Assets whose checks are no gates of the archive."""
+
+
 def test_there_is_one_check_a_gate(definitions: dg.Definitions) -> None:
     """Gates and checks have the same names, tables and descriptions; the bars' gates block, the others do not. Sessions have their own."""
     graph = definitions.resolve_asset_graph()
     every = {check_key: graph.get_check_spec(check_key) for check_key in graph.asset_check_keys}
     assert {key.name: spec.description for key, spec in every.items() if key.asset_key.path == ["golden_samples"]} == CHECKS
     assert {key.name for key, spec in every.items() if spec.blocking and key.asset_key.path == ["golden_samples"]} == BLOCKING
-    checks = {key: spec for key, spec in every.items() if key.asset_key.path[0] not in {"golden_samples", "next_day_proof"}}
+    checks = {key: spec for key, spec in every.items() if key.asset_key.path[0] not in OTHERS}
     gates = {dg.AssetCheckKey(dg.AssetKey(gate.table), gate.name): gate for gate in gate_specs()}
     assert set(checks) == set(gates)
     for check_key, spec in checks.items():
