@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.console import console, emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.cli.exits import EXIT_FAILED
@@ -64,8 +65,8 @@ def replay_command(  # noqa: PLR0917 - one option each
 
     Discontinuities are told and are no failure: after one there is no book until the next snapshot. Exit code 2: unreadable.
     """
-    if (every_ns is None) != (out is None):
-        raise click.UsageError("--every and --out go together: the step, and the file for the levels")
+    if (every_ns is None) != (out is None) or (is_long and out is None):
+        raise click.UsageError("--every and --out go together, and --long with them: the step, and the file for the levels")
     replay, started = Replay(), time.monotonic()
     with one_line_errors():
         source = source_of(target, symbol.upper(), open_workspace(config).lake.tables())
@@ -96,8 +97,15 @@ def book_command(session: str, symbol: str, at_text: str, depth: int, as_json: b
     """Tell the book of a session as it was after every message captured up to a time. Exit code 1: there was no valid one."""
     with one_line_errors():
         tables, name = of_session(session, symbol.upper(), open_workspace(config).lake.tables())
-        replay = Checkpoints(tables, name).replay_at(_time_ns(at_text))
-    told = {"symbol": name, "at": at_text, "state": str(replay.state), "last_id": replay.last_id, "captured_ns": replay.capture_ns}
+        replay, goes_on = Checkpoints(tables, name).replay_at(_time_ns(at_text))
+    told = {
+        "symbol": name,
+        "at": at_text,
+        "state": str(replay.state),
+        "last_id": replay.last_id,
+        "captured_ns": replay.capture_ns,
+        "goes_on": goes_on,
+    }
     (bids, asks) = replay.book.top(depth)
     if replay.state is not State.SYNCED or replay.scale is None:
         what = "no snapshot had come" if replay.state is State.WAITING else f"ids are missing after {replay.last_id}"
@@ -116,7 +124,10 @@ def book_command(session: str, symbol: str, at_text: str, depth: int, as_json: b
         for row, (level_price, level_quantity) in zip(rows, found, strict=False):
             row |= {f"{side}": level_price, f"{side}_quantity": level_quantity}
     emit_table(f"{name} at {at_text}, update id {replay.last_id}", ("bid_quantity", "bid", "ask", "ask_quantity"), rows)
-    click.echo(f"{replay.book.levels[0]:,} bids and {replay.book.levels[1]:,} asks in all")
+    bid_count, ask_count = replay.book.levels
+    click.echo(f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at {iso(replay.capture_ns // 1000)}")
+    if not goes_on:
+        click.echo("The session holds no message after it: at the time asked for the book may have been another", err=True)
 
 
 def _time_ns(text: str) -> int:

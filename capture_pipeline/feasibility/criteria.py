@@ -35,6 +35,7 @@ class Criterion:
         threshold: In `unit`.
         unit: Of both.
         mitigation: What to do where it fails; empty where nothing helps, so that the whole is a No-Go.
+        rests_on: Name of a criterion that has to hold for this one to be measurable at all; where that one fails, its mitigation does.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Criterion:
     threshold: float
     unit: str
     mitigation: str = ""
+    rests_on: str = ""
 
     def verdict(self, measured: float | None) -> Verdict:
         """Whether a measured value holds."""
@@ -76,7 +78,7 @@ ORIGIN_TIME = Criterion(
 )
 SKEW = Criterion(
     "origin_time_skew", "Skew of origin time to receipt, 95th percentile, clock offset taken out", "origin_time_report", Bound.BELOW, 100,
-    "ms", "use the receipt time as the clock",
+    "ms", "use the receipt time as the clock", rests_on=ORIGIN_TIME.name,
 )  # fmt: skip
 GAPS = Criterion("sequence_gaps", "Updates lost in sequence gaps", "delta_feed_report", Bound.BELOW, 0.1, "%", "rebuild from snapshots")
 EXACT = Criterion("decimal_errors", "Results that differ from exact decimals", "decimal_benchmark", Bound.EXACTLY, 0, "results")

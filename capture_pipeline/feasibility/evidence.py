@@ -116,12 +116,13 @@ class EvidenceStore:
         return None if found is None else (found, sha256_file(path))
 
     def before(self, asset: str, figure: str, most: int = 10) -> float | None:
-        """The median of a figure over the last runs but the latest, None where there were none.
+        """The median of a figure over the runs before the latest on inputs of the same names, None where there were none.
 
         Raises:
             LakeError: One of them is damaged.
         """
-        paths = sorted((self.folder / "runs" / asset).glob("*.json"))[:-1][-most:]
+        paths = sorted((self.folder / "runs" / asset).glob("*.json"))
         runs = [found for path in paths if (found := read_model(path, Evidence)) is not None]
-        values = [found.figures[figure] for found in runs if figure in found.figures]
+        alike = [found for found in runs[:-1] if found.inputs.keys() == runs[-1].inputs.keys()] if runs else []
+        values = [found.figures[figure] for found in alike if figure in found.figures][-most:]
         return statistics.median(values) if values else None

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +63,11 @@ def main(arguments: list[str]) -> int:
     cap_mb = 0
     if arguments[0] == "--cap-mb":
         cap_mb, arguments = int(arguments[1]), arguments[2:]
-    for messages in made_events(1):
-        Replay().take(messages)
+    try:
+        _warm_up(arguments)
+    except CaptureError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     if cap_mb:
         limit = _statm()[0] * _PAGE + cap_mb * _MB
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -77,6 +81,14 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0
+
+
+def _warm_up(arguments: list[str]) -> None:
+    """Have every kernel compiled that the replay needs."""
+    for messages in made_events(1):
+        Replay().take(messages)
+    for messages in islice(_source(arguments), 1) if arguments[0] != "memory" else ():
+        Replay().take(messages)
 
 
 def _measured(arguments: list[str]) -> dict[str, float]:

@@ -131,8 +131,14 @@ def evidence_of(found: ReplayBenchmark) -> Evidence:
     slowest = min(found.runs, key=lambda kind: _rate(found.runs[kind]))
     largest = max(found.runs, key=lambda kind: found.runs[kind]["p95_mb"])
     readings = [
-        Reading(criterion=THROUGHPUT.name, measured=_rate(found.runs[slowest]), note=f"{_TITLES[slowest]}, the slowest of three"),
-        Reading(criterion=MEMORY.name, measured=found.runs[largest]["p95_mb"] / _MB_A_GB, note=f"{_TITLES[largest]}, the largest of three"),
+        Reading(
+            criterion=THROUGHPUT.name, measured=_rate(found.runs[slowest]), note=f"{_TITLES[slowest]}, the slowest of three; {_size(found)}"
+        ),
+        Reading(
+            criterion=MEMORY.name,
+            measured=found.runs[largest]["p95_mb"] / _MB_A_GB,
+            note=f"{_TITLES[largest]}, the largest of three; {_size(found)}",
+        ),
     ]
     figures = {"pressure_held": float(found.pressure_held), "pressure_cap_mb": float(found.cap_mb)}
     for kind, run in found.runs.items():
@@ -154,6 +160,10 @@ def markdown(found: ReplayBenchmark) -> str:
         lines.append(f"| {_TITLES[kind]} | {' | '.join(f'{cell:,.0f}' for cell in cells)} |")
     held = "as it should" if found.pressure_held else "**not as it should**"
     return "\n".join([*lines, "", f"With {found.cap_mb:,} MB beside the program itself it ended {held}: {found.pressure}", ""])
+
+
+def _size(found: ReplayBenchmark) -> str:
+    return f"{max(run['events'] for run in found.runs.values()):,.0f} level updates"
 
 
 def _rate(run: dict[str, float]) -> float:

@@ -38,6 +38,7 @@ class Judged(BaseModel):
         measured_us: When, microseconds UTC; None where there is no evidence.
         note: How it was measured, or why not.
         mitigation: What to do where it fails; empty where nothing helps.
+        is_covered: Whether it cannot be measured because another one fails, whose mitigation makes it needless.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +53,7 @@ class Judged(BaseModel):
     measured_us: int | None
     note: str
     mitigation: str
+    is_covered: bool = False
 
 
 class Piece(BaseModel):
@@ -100,7 +102,14 @@ def judge(store: EvidenceStore) -> GoNoGo:
         LakeError: A piece of evidence is damaged: no verdict rests on it.
     """
     found = {asset: store.latest(asset) for asset in dict.fromkeys(criterion.asset for criterion in CRITERIA)}
-    criteria = [_judged(criterion, None if (latest := found[criterion.asset]) is None else latest[0]) for criterion in CRITERIA]
+    judged = [_judged(criterion, None if (latest := found[criterion.asset]) is None else latest[0]) for criterion in CRITERIA]
+    failed = {one.criterion for one in judged if one.verdict is Verdict.FAIL and one.mitigation}
+    criteria = [
+        one.model_copy(
+            update={"is_covered": one.verdict is Verdict.UNKNOWN and one.measured_us is not None and criterion.rests_on in failed}
+        )
+        for one, criterion in zip(judged, CRITERIA, strict=True)
+    ]
     pieces = [
         Piece(asset=asset, file=store.path(asset).relative_to(store.folder.parent).as_posix(), sha256=latest[1], inputs=latest[0].inputs)
         for asset, latest in found.items()
@@ -162,18 +171,20 @@ def _judged(criterion: Criterion, evidence: Evidence | None) -> Judged:
 
 def _helpless(one: Judged) -> bool:
     """Whether it alone makes the whole a No-Go."""
-    return one.verdict is Verdict.UNKNOWN or (one.verdict is Verdict.FAIL and not one.mitigation)
+    return (one.verdict is Verdict.UNKNOWN and not one.is_covered) or (one.verdict is Verdict.FAIL and not one.mitigation)
 
 
 def _overall(criteria: list[Judged]) -> Overall:
     if any(map(_helpless, criteria)):
         return Overall.NO_GO
-    return Overall.CONDITIONAL if any(one.verdict is Verdict.FAIL for one in criteria) else Overall.GO
+    return Overall.CONDITIONAL if any(one.verdict is not Verdict.PASS for one in criteria) else Overall.GO
 
 
 def _reason(one: Judged) -> str:
     if one.verdict is Verdict.PASS:
         return ""
+    if one.is_covered:
+        return f"{one.title}: cannot be measured ({one.note}); mitigation: {one.mitigation}"
     if one.measured is None:
         return f"{one.title}: not measured ({one.note or 'no note'})"
     helps = f"mitigation: {one.mitigation}" if one.mitigation else "nothing mitigates it"

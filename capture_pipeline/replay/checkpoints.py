@@ -65,8 +65,8 @@ class Checkpoints:
                     return int(file.num_row_groups)
         return self._make(every_ns, origin)
 
-    def replay_at(self, at_ns: int) -> Replay:
-        """The book after every message captured up to a time; valid or not, as it was then.
+    def replay_at(self, at_ns: int) -> tuple[Replay, bool]:
+        """The book after every message captured up to a time, valid or not, as it was then; and whether messages follow.
 
         Raises:
             MalformedData: See `ensure`.
@@ -85,8 +85,8 @@ class Checkpoints:
             stop = int(np.searchsorted(np.maximum.accumulate(messages.rows[CAPTURE]), at_ns, side="right"))
             replay.take(part(messages, 0, stop))
             if stop < len(messages):
-                break
-        return replay
+                return replay, True
+        return replay, False
 
     def _make(self, every_ns: int, origin: bytes) -> int:
         schema = pa.schema([*((name, pa.int64()) for name in _HEAD), *_SCHEMA]).with_metadata({"origin": origin})

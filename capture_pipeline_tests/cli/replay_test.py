@@ -65,7 +65,9 @@ def test_the_book_at_a_time(recording: Path) -> None:
     assert told.exit_code == 0, told.output
     document = json.loads(told.stdout)
     assert (document["bids"], document["last_id"]) == ([["10.0", "1.00000000"], ["9.5", "3.00000000"]], 12)
-    assert "1 asks in all" in run("book", SESSION, "--at", "2025-08-03T12:30:03.5Z").output
+    shown = run("book", SESSION, "--at", "2025-08-03T12:30:03.5Z").output
+    assert "1 asks in all; last message captured at 2025-08-03T12:30:03" in shown
+    assert "no message after it" not in shown
     later = run("book", SESSION, "--at", "2025-08-03T12:30:07Z")
     assert (later.exit_code, "ids are missing after 18" in later.output) == (1, True)
     before = run("book", SESSION, "--at", "2025-08-03T11:00:00Z", "--json")
@@ -78,6 +80,7 @@ def test_the_book_at_a_time(recording: Path) -> None:
         (["replay", "20250803T143000Z_custom_ethusdt"], "convert its recording first"),
         (["replay", SESSION, "--symbol", "ethusdt"], "has no ETHUSDT"),
         (["replay", SESSION, "--every", "1s"], "--every and --out go together"),
+        (["replay", SESSION, "--long"], "--every and --out go together"),
         (["replay", SESSION, "--every", "0s", "--out", "x.parquet"], "is no duration"),
         (["book", SESSION, "--at", "yesterday"], "is no time"),
     ],

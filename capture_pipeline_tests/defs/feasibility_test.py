@@ -1,5 +1,6 @@
 """Benchmarks and the verdict in Dagster: figures as numbers, criteria as checks, a fall that warns, and a verdict that fails."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from capture_pipeline.errors import Busy
 from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, THROUGHPUT, Bound, Criterion
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore, Reading, made
+from capture_pipeline.lake.files import locked
 from capture_pipeline_tests.defs.stage import QUIET, Stage, part
 
 DECIMALS = {"rows": 5_000, "block_rows": 1_000, "repeats": 1}
@@ -211,9 +213,19 @@ def test_sizes_that_hold_no_message_are_told_in_one_line(stage: Stage) -> None:
 
 
 def test_two_benchmarks_do_not_measure_each_other(stage: Stage) -> None:
-    """While one runs the other is asked to come again."""
-    measuring = part("feasibility.measured").measuring
-    with measuring(stage.workspace), pytest.raises(Busy, match=r"benchmark\.lock"), measuring(stage.workspace):
-        pass
-    with measuring(stage.workspace) as store:
-        assert store.folder == store_of(stage).folder
+    """While one runs the other waits, and goes on as soon as it is over."""
+    measuring, order = part("feasibility.measured").measuring, list[str]()
+
+    def second() -> None:
+        with measuring(stage.workspace) as store:
+            order.append(f"second in {store.folder.name}")
+
+    thread = threading.Thread(target=second)
+    with measuring(stage.workspace):
+        thread.start()
+        with pytest.raises(Busy, match=r"benchmark\.lock"), locked(stage.workspace.lake.state("benchmark.lock")):
+            pass
+        thread.join(1)
+        order.append("first")
+    thread.join(60)
+    assert order == ["first", "second in feasibility"]

@@ -14,7 +14,7 @@ import pytest
 
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility import verdict as verdict_module
-from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, Bound, Criterion, Verdict
+from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, ORIGIN_TIME, SKEW, Bound, Criterion, Verdict
 from capture_pipeline.feasibility.evidence import EvidenceStore, Reading, made
 from capture_pipeline.feasibility.verdict import GoNoGo, Overall, judge, publish
 from capture_pipeline.feasibility.verdict_page import margins, markdown, page
@@ -226,3 +226,29 @@ def test_a_criterion_that_is_added_is_judged_too(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(verdict_module, "CRITERIA", (*CRITERIA, added))
     verdict = judge(with_evidence(tmp_path))
     assert (verdict.overall, verdict.reasons) == (Overall.NO_GO, ["Added: not measured (no evidence: materialize added_report)"])
+
+
+@pytest.mark.parametrize(("missing", "overall"), [(100.0, Overall.CONDITIONAL), (1.0, Overall.NO_GO)])
+def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(tmp_path: Path, missing: float, overall: Overall) -> None:
+    """Without origin times the receipt time is the clock, and their skew is of no use; with them it has to be measured."""
+    store = EvidenceStore(tmp_path)
+    for asset in {criterion.asset for criterion in CRITERIA}:
+        measured = {criterion.name: _held(criterion) for criterion in CRITERIA if criterion.asset == asset}
+        readings = [
+            Reading(criterion=name, measured=value) for name, value in (measured | {ORIGIN_TIME.name: missing}).items() if name in measured
+        ]
+        readings = [
+            one.model_copy(update={"measured": None, "note": "no stream has any"}) if one.criterion == SKEW.name else one
+            for one in readings
+        ]
+        store.publish(made(asset, readings, {}, {}))
+    found = judge(store)
+    assert found.overall is overall
+    skew = next(reason for reason in found.reasons if reason.startswith(SKEW.title))
+    assert ("cannot be measured (no stream has any); mitigation: use the receipt time" in skew) is (overall is Overall.CONDITIONAL)
+
+
+def _held(criterion: Criterion) -> float:
+    return {Bound.AT_LEAST: 2 * criterion.threshold, Bound.BELOW: criterion.threshold / 2, Bound.EXACTLY: criterion.threshold}[
+        criterion.bound
+    ]

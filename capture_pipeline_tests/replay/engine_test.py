@@ -159,7 +159,7 @@ def test_the_book_at_any_time_is_that_of_a_replay_up_to_it(tables: GoldenTables,
     checkpoints = Checkpoints(tables, "BTCUSDT")
     assert checkpoints.ensure(10 * STEP_NS) >= 5
     for second in range(-1, 61):
-        at, plain = checkpoints.replay_at(START_NS + second * STEP_NS), Replay()
+        (at, _), plain = checkpoints.replay_at(START_NS + second * STEP_NS), Replay()
         for messages in GoldenSource(tables, "BTCUSDT"):
             end = int(np.searchsorted(messages.rows[1], START_NS + second * STEP_NS, side="right"))
             plain.take(messages, end)

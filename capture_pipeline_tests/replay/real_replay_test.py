@@ -79,12 +79,14 @@ def test_the_book_is_carried_over_midnight(tables: GoldenTables) -> None:
     whole = Replay()
     for messages in GoldenSource(tables, "ETHUSDT"):
         whole.take(messages)
-    at = checkpoints.replay_at(1 << 62)
+    at, goes_on = checkpoints.replay_at(1 << 62)
+    assert not goes_on
     assert at.last_id == whole.last_id
     assert at.best() == whole.best()
-    midnight = checkpoints.replay_at(MIDNIGHT_NS)
+    midnight, goes_on = checkpoints.replay_at(MIDNIGHT_NS)
+    assert goes_on
     assert (midnight.state, midnight.capture_ns <= MIDNIGHT_NS) == (State.SYNCED, True)
-    assert checkpoints.replay_at(0).state is State.WAITING
+    assert checkpoints.replay_at(0)[0].state is State.WAITING
 
 
 def test_a_full_book_of_another_venue_is_loaded_and_queried(recordings: Path) -> None:

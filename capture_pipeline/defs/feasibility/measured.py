@@ -1,13 +1,14 @@
 """What assets that measure have in common: one at a time, evidence as metadata, criteria and a fall of figures as asset checks."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import dagster as dg
 
 from capture_pipeline.defs.failures import told
-from capture_pipeline.errors import LakeError
+from capture_pipeline.errors import Busy, LakeError
 from capture_pipeline.feasibility.criteria import Criterion, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
 from capture_pipeline.klines.workspace import Workspace
@@ -17,17 +18,27 @@ from capture_pipeline.quality.gates import Severity
 GROUP = "feasibility"
 REGRESSION = "no_regression"
 _WORST_RATIO = 0.7
+_PATIENCE_S, _LOOK_S = 3600.0, 0.5
 _SEVERITIES = {Severity.ERROR: dg.AssetCheckSeverity.ERROR, Severity.WARN: dg.AssetCheckSeverity.WARN}
 
 
 @contextmanager
 def measuring(workspace: Workspace) -> Iterator[EvidenceStore]:
-    """The store of evidence, while no other benchmark of this lake runs: they would measure each other.
+    """The store of evidence, while no other benchmark of this lake runs: they would measure each other. Waits for the one that does.
 
     Raises:
-        Busy: One does.
+        Busy: One has run for longer than an hour.
     """
-    with locked(workspace.lake.state("benchmark.lock")):
+    until = time.monotonic() + _PATIENCE_S
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(workspace.lake.state("benchmark.lock")))
+                break
+            except Busy:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_LOOK_S)
         yield EvidenceStore(workspace.lake.reports())
 
 
