@@ -25,6 +25,7 @@ COMMANDS = {
     "prove": ("capture_pipeline.cli.proof", "prove_command"),
     "replay": ("capture_pipeline.cli.replay", "replay_command"),
     "book": ("capture_pipeline.cli.replay", "book_command"),
+    "times": ("capture_pipeline.cli.times", "times_command"),
     "config": ("capture_pipeline.cli.inspect", "config_group"),
     "sandbox": ("capture_pipeline.sandbox.cli", "sandbox"),
     "demo": ("capture_pipeline.cli.demo", "demo_command"),

@@ -1,0 +1,87 @@
+"""`capture times`: what origin times are worth, of a session or of Crypto Lake's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.deployment import open_workspace
+from capture_pipeline.cli.exits import EXIT_FAILED
+from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
+from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
+from capture_pipeline.feasibility.origin_report import OriginReport, evidence, report_of
+from capture_pipeline.feasibility.origin_streams import TimedStream, crypto_lake_streams, golden_streams
+from capture_pipeline.feasibility.origin_times import measure
+from capture_pipeline.feasibility.origin_times_page import TITLE, sections_of
+from capture_pipeline.feasibility.time_plots import page
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.lake.files import publish_bytes, sha256_file
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_CRITERIA = (ORIGIN_TIME, SKEW)
+
+
+@click.command("times")
+@click.argument("session", required=False)
+@click.option("--trades", type=_FILE, help="Crypto Lake's trades, Parquet.")
+@click.option("--deltas", type=_FILE, help="Crypto Lake's book_delta_v2, Parquet.")
+@click.option("--books", type=_FILE, help="Crypto Lake's book, Parquet.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the page with plots, HTML.")
+@click.option("--publish", "is_published", is_flag=True, help="Keep it as the evidence that go_no_go reads.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
+def times_command(  # noqa: PLR0917 - one option each
+    session: str | None,
+    trades: Path | None,
+    deltas: Path | None,
+    books: Path | None,
+    out: Path | None,
+    is_published: bool,  # noqa: FBT001 - by name
+    as_json: bool,  # noqa: FBT001 - by name
+    config: Path | None,
+) -> None:
+    """Tell which time events are to be ordered by: of SESSION, which has tables, or of files of Crypto Lake.
+
+    Exit code 1: a criterion of origin times does not hold. 2: unreadable.
+    """
+    files = [path for path in (trades, deltas, books) if path is not None]
+    if (session is None) == (not files):
+        raise click.UsageError("name a session, or files by --trades, --deltas, --books")
+    with one_line_errors():
+        lake = open_workspace(config).lake
+        if session is not None:
+            tables = GoldenTables(lake.tables(), session)
+            inputs = {tables.manifest().recording: tables.manifest().recording_sha256}
+            reports = [_report(f"{session} {symbol}", golden_streams(tables, symbol)) for symbol in tables.symbols()]
+        else:
+            inputs = {path.name: sha256_file(path) for path in files}
+            reports = [_report("Crypto Lake", crypto_lake_streams(trades, deltas, books))]
+        found = evidence(reports, inputs)
+        if out is not None:
+            publish_bytes(out.absolute(), page(TITLE, sections_of(reports)).encode())
+        if is_published:
+            EvidenceStore(lake.reports()).publish(found)
+    if as_json:
+        emit_json(found.model_dump(mode="json"))
+    else:
+        _show(reports, found)
+    if found.failed:
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+def _report(subject: str, streams: list[TimedStream]) -> OriginReport:
+    return report_of(subject, [measure(stream) for stream in streams])
+
+
+def _show(reports: list[OriginReport], found: Evidence) -> None:
+    for section in sections_of(reports):
+        emit_table(section.title, section.head, [dict(zip(section.head, row, strict=True)) for row in section.rows], plain=True)
+        for line in section.lines:
+            click.echo(line)
+    for criterion in _CRITERIA:
+        reading = found.reading(criterion)
+        verdict = criterion.verdict(reading.measured)
+        helps = "" if verdict is Verdict.PASS else f"; {criterion.mitigation}"
+        click.echo(f"{verdict}: {criterion.title}: {reading.note}{helps}")
