@@ -39,6 +39,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 _WARM_UP = {
     "klines": "from capture_pipeline_tests.kernels import klines as warm_up; warm_up()",
+    "books": "from capture_pipeline_tests.kernels import books as warm_up; warm_up()",
     "streams": "from capture_pipeline_tests.kernels import streams as warm_up; warm_up()",
 }
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
 from capture_pipeline.binance.klines import parse_csv, parse_rest
 from capture_pipeline.binance.stream_kernel import PADDING
 from capture_pipeline.binance.stream_kernel_parser import Columns, StreamParser
+from capture_pipeline.feasibility.made_events import made_events
+from capture_pipeline.feasibility.made_session import SYMBOL, make_session, recording_of, tables_of
+from capture_pipeline.replay.engine import Replay
+from capture_pipeline.replay.from_golden import GoldenSource
+from capture_pipeline.replay.from_raw import RawSource
 
 _ROW = "1704067200000,1.0,2.0,0.5,1.5,10.0,1704067259999,15.0,3,5.0,7.5,0"
 _LINE = b'{"capture_ns":1,"stream":"btcusdt@%b","data":%b}\n'
@@ -31,3 +39,17 @@ def streams() -> None:
     text = np.frombuffer(lines + b"\0" * PADDING, np.uint8)
     for kind in (text, text.copy()):  # numba compiles for what is written to and for what is not
         StreamParser("warm-up").parse(kind, len(lines), Columns.of_size(len(lines)))
+
+
+def books() -> None:
+    """Those of replay: a book of made level updates, in memory, from lines and from tables."""
+    for messages in made_events(1):
+        Replay().take(messages)
+    with tempfile.TemporaryDirectory() as folder:
+        make_session(Path(folder), 100)
+        for source in (RawSource(recording_of(Path(folder))), GoldenSource(tables_of(Path(folder)), SYMBOL)):
+            replay = Replay()
+            for messages in source:
+                replay.take(messages)
+                replay.book.top(1)
+                replay.book.prune(1.0)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.replay.jit import kernel
-from capture_pipeline.replay.side_kernel import BEST, EMPTY, SideArrays, has_rank, quantity, set_levels
+from capture_pipeline.replay.side_kernel import BEST, EMPTY, SideArrays, has_rank, quantity
+from capture_pipeline.replay.side_kernel_levels import set_levels
 from capture_pipeline.replay.side_kernel_moves import is_astray, recentre
 
 Ints = NDArray[np.int64]

@@ -109,7 +109,7 @@ def after(side: SideArrays, place: np.uint64) -> np.uint64:  # noqa: C901, PLR09
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
-def _raise_floors(side: SideArrays, word: np.uint64) -> None:
+def raise_floors(side: SideArrays, word: np.uint64) -> None:
     """A word of the lowest floor is no longer empty."""
     at = word
     before = side.floor1[at >> _6]
@@ -126,7 +126,7 @@ def _raise_floors(side: SideArrays, word: np.uint64) -> None:
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
-def _lower_floors(side: SideArrays, word: np.uint64) -> None:
+def lower_floors(side: SideArrays, word: np.uint64) -> None:
     """A word of the lowest floor has become empty."""
     at = word
     side.floor1[at >> _6] &= ~(_1 << (at & _63))
@@ -146,7 +146,7 @@ def mark(side: SideArrays, place: np.uint64) -> None:
     word = side.floor0[place >> _6]
     side.floor0[place >> _6] = word | (_1 << (place & _63))
     if not word:
-        _raise_floors(side, place >> _6)
+        raise_floors(side, place >> _6)
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
@@ -155,7 +155,7 @@ def unmark(side: SideArrays, place: np.uint64) -> None:
     word = side.floor0[place >> _6] & ~(_1 << (place & _63))
     side.floor0[place >> _6] = word
     if not word:
-        _lower_floors(side, place >> _6)
+        lower_floors(side, place >> _6)
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
@@ -257,51 +257,3 @@ def next_rank(side: SideArrays, rank: np.int64) -> np.int64:
             if key != EMPTY and key >= rank and (best == EMPTY or key < best):
                 best = key
     return best
-
-
-@kernel  # type: ignore[untyped-decorator, unused-ignore]
-def set_levels(side: SideArrays, sign: np.int64, prices: Ints, lots: Ints, first: int, end: int) -> int:  # noqa: C901, PLR0917 - as above
-    """Set levels of which most lie in the window, without a branch for those: the same as `set_level` for each, several times as fast.
-
-    Args:
-        side: Whose levels.
-        sign: -1 of bids, +1 of asks.
-        prices: Ticks.
-        lots: Their quantities.
-        first: Level to begin with.
-        end: Level to stop before.
-
-    Returns:
-        The level that the table has no room for, or whose price has no rank; `end` if all are set.
-    """
-    facts, window, floor0 = side.facts, side.window, side.floor0
-    base, place, best, taken = facts[BASE], facts[PLACE], facts[BEST], facts[TAKEN]
-    for level in range(first, end):
-        rank, count = sign * prices[level], lots[level]
-        if np.uint64(rank - place) < _WINDOW and taken > 0:
-            window[np.uint64(rank) & _RING] = count
-            bit = np.uint64(rank - base)
-            word, shift = bit >> _6, bit & _63
-            before = floor0[word]
-            now = np.uint64(count != 0)
-            after_it = (before & ~(_1 << shift)) | (now << shift)
-            floor0[word] = after_it
-            taken += np.int64(now) - np.int64((before >> shift) & _1)
-            if (before == _0) != (after_it == _0):
-                if now:
-                    _raise_floors(side, word)
-                else:
-                    _lower_floors(side, word)
-            if rank <= best:
-                if now:
-                    best = rank
-                elif rank == best:
-                    facts[TAKEN] = taken
-                    best = next_rank(side, rank)
-            continue
-        facts[BEST], facts[TAKEN] = best, taken
-        if not has_rank(prices[level]) or not set_level(side, rank, count):
-            return level
-        base, place, best, taken = facts[BASE], facts[PLACE], facts[BEST], facts[TAKEN]
-    facts[BEST], facts[TAKEN] = best, taken
-    return end

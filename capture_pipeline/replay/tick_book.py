@@ -70,7 +70,7 @@ class TickBook:
         for number, (prices, lots) in enumerate((bids, asks)):
             _check(prices)
             done = 0
-            while (done := load(self._sides[number], prices * _SIGNS[number], lots, done)) < len(prices):
+            while (done := load(self._sides[number], _constant(prices * _SIGNS[number]), _constant(lots), done)) < len(prices):
                 self._widen(number)
 
     def apply(self, run: Run, first: int = 0, end: int | None = None) -> Ints:
@@ -90,11 +90,12 @@ class TickBook:
         """
         end = len(run) if end is None else end
         bests = np.empty((4, len(run)), np.int64)
+        bounds, prices, lots = _constant(run.bounds), _constant(run.prices), _constant(run.lots)
         progress = np.zeros(PLACES, np.int64)
         progress[0] = first
         while True:
             bids, asks = self._sides
-            status = apply_run(bids, asks, run.bounds, run.prices, run.lots, end, progress, bests)
+            status = apply_run(bids, asks, bounds, prices, lots, end, progress, bests)
             if status == DONE:
                 self.crossed += int(progress[CROSSED])
                 return bests
@@ -153,3 +154,10 @@ def _no_rank(price: int) -> MalformedData:
     return MalformedData(
         f"holds a price of {price:,} ticks, beyond what 62 bits can tell", remedy="look at it, or at the scale of its prices"
     )
+
+
+def _constant(values: Ints) -> Ints:
+    """The same values as kernels are compiled for: in one piece, and not to be written to."""
+    view = np.ascontiguousarray(values).view()
+    view.flags.writeable = False
+    return view

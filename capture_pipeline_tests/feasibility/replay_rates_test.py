@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT, Criterion, Verdict
 from capture_pipeline.feasibility.made_events import LEVELS, made_events
 from capture_pipeline.feasibility.made_session import recording_of, tables_of
-from capture_pipeline.feasibility.replay_child import main
+from capture_pipeline.feasibility.replay_child import OUT_OF_MEMORY, main
 from capture_pipeline.feasibility.replay_rates import (
     BenchmarkFailed,
     Input,
@@ -68,11 +70,12 @@ def test_each_gate_can_fail(events_s: float, p95_mb: float, failed: Criterion) -
     assert [criterion for criterion, verdict in verdicts.items() if verdict is Verdict.FAIL] == [failed]
 
 
-def test_a_replay_without_memory_ends_in_one_line(found: Input) -> None:
-    """Under a limit it succeeds or says so; it never ends without a word."""
-    result = measure(found, 1, 1)
-    assert result.pressure_held
-    assert result.pressure.startswith("not enough memory")
+def test_a_replay_without_memory_ends_in_one_line() -> None:
+    """Under a limit that two million level updates do not fit into; it never ends without a word, nor with a traceback."""
+    command = [sys.executable, "-m", "capture_pipeline.feasibility.replay_child", "--cap-mb", "1", "memory", "2000000"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (OUT_OF_MEMORY, "", 1)
+    assert done.stderr.startswith("not enough memory: 1 MB more than the program itself are allowed")
 
 
 def test_a_replay_that_cannot_run_is_told(found: Input, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
