@@ -63,9 +63,9 @@ fuzz: setup ## Parse damaged recordings for ten minutes, and hold every value ag
 	@touch $@
 
 lock: ## Resolve the lock files anew (needs uv)
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --no-annotate -q -o requirements.lock
-	uv pip compile --group bench --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --no-annotate -q -o benchmarks/requirements.lock
-	uv pip compile --group bench-books --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --no-annotate -q -o benchmarks/books.lock
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-annotate -q -o requirements.lock
+	uv pip compile --group bench --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-annotate -q -o benchmarks/requirements.lock
+	uv pip compile --group bench-books --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-annotate -q -o benchmarks/books.lock
 
 clean: ## Remove what can be made again; never data
 	rm -rf .venv .venv-bench .venv-bench-books .mypy_cache .ruff_cache .pytest_cache .coverage* build *.egg-info

@@ -76,8 +76,34 @@ class PublishedFile(Protocol):
         """The whole path below the archive's host."""
 
 
+class _Published:
+    """What files of the archive have in common: a zip of a month or a day."""
+
+    period: Month | date
+
+    @property
+    def stem(self) -> str:
+        """The zip's name without its ending."""
+        raise NotImplementedError
+
+    @property
+    def granularity(self) -> Granularity:
+        """Monthly or daily."""
+        return _granularity(self.period)
+
+    @property
+    def name(self) -> str:
+        """The zip's name."""
+        return f"{self.stem}.zip"
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """`[start, end)` of the period in microseconds UTC."""
+        return _bounds(self.period)
+
+
 @dataclass(frozen=True)
-class ArchiveFile:
+class ArchiveFile(_Published):
     """One kline file of the public archive.
 
     Attributes:
@@ -93,19 +119,9 @@ class ArchiveFile:
     period: Month | date
 
     @property
-    def granularity(self) -> Granularity:
-        """Monthly or daily."""
-        return _granularity(self.period)
-
-    @property
     def stem(self) -> str:
         """`BTCUSDT-1m-2024-12` or `BTCUSDT-1m-2024-12-31`."""
         return f"{self.symbol}-{self.interval}-{self.period}"
-
-    @property
-    def name(self) -> str:
-        """The zip's name."""
-        return f"{self.stem}.zip"
 
     @property
     def folder(self) -> str:
@@ -117,14 +133,9 @@ class ArchiveFile:
         """The whole path below the archive's host."""
         return self.folder + self.name
 
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """`[start, end)` of the period in microseconds UTC."""
-        return _bounds(self.period)
-
 
 @dataclass(frozen=True)
-class TradesFile:
+class TradesFile(_Published):
     """One file of published trades.
 
     Attributes:
@@ -138,29 +149,14 @@ class TradesFile:
     period: Month | date
 
     @property
-    def granularity(self) -> Granularity:
-        """Monthly or daily."""
-        return _granularity(self.period)
-
-    @property
     def stem(self) -> str:
         """`BTCUSDT-trades-2026-08-03`."""
         return f"{valid_symbol(self.symbol)}-{_TRADES}-{self.period}"
 
     @property
-    def name(self) -> str:
-        """The zip's name."""
-        return f"{self.stem}.zip"
-
-    @property
     def path(self) -> str:
         """The whole path below the archive's host."""
         return f"{self.market.archive_root}/{self.granularity}/{_TRADES}/{self.symbol}/{self.name}"
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """`[start, end)` of the period in microseconds UTC."""
-        return _bounds(self.period)
 
 
 def folder(market: Market, granularity: Granularity, symbol: str, interval: Interval) -> str:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from capture_pipeline.binance.periods import iso
+from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.cli.console import console, emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.cli.exits import EXIT_FAILED
-from capture_pipeline.errors import ConfigError
+from capture_pipeline.cli.lengths import Length
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.form import Messages, Source
@@ -25,27 +24,12 @@ _CONFIG = click.option("--config", type=click.Path(dir_okay=False, path_type=Pat
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 _SYMBOL = click.option("--symbol", default="", help="Whose book; needed where there are several.")
 _MOST_LISTED = 20
-_UNITS = {"ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
-
-
-class _Step(click.ParamType[int]):
-    """A time like `100ms`, `1s`, `5m`; in nanoseconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401 - as click has it
-        """Read one."""
-        text = str(value)
-        unit = next((unit for unit in _UNITS if text.endswith(unit) and text.removesuffix(unit).isdigit()), None)
-        if unit is None or not int(text.removesuffix(unit)):
-            self.fail(f"{text!r} is no duration such as 100ms, 1s or 5m", param, ctx)
-        return int(text.removesuffix(unit)) * _UNITS[unit]
 
 
 @click.command("replay")
 @click.argument("target")
 @_SYMBOL
-@click.option("--every", "every_ns", type=_Step(), help="Keep the best levels at this step, for instance 1s; needs --out.")
+@click.option("--every", "every_s", type=Length(), help="Keep the best levels at this step, for instance 1s; needs --out.")
 @click.option("--depth", type=click.IntRange(1, 5000), default=20, show_default=True, help="Levels of each side to keep.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The Parquet file for them.")
 @click.option("--long", "is_long", is_flag=True, help="A row a level instead of a row a time.")
@@ -54,7 +38,7 @@ class _Step(click.ParamType[int]):
 def replay_command(  # noqa: PLR0917 - one option each
     target: str,
     symbol: str,
-    every_ns: int | None,
+    every_s: float | None,
     depth: int,
     out: Path | None,
     is_long: bool,  # noqa: FBT001 - by name
@@ -65,14 +49,14 @@ def replay_command(  # noqa: PLR0917 - one option each
 
     Discontinuities are told and are no failure: after one there is no book until the next snapshot. Exit code 2: unreadable.
     """
-    if (every_ns is None) != (out is None) or (is_long and out is None):
+    if (every_s is None) != (out is None) or (is_long and out is None):
         raise click.UsageError("--every and --out go together, and --long with them: the step, and the file for the levels")
     replay, started = Replay(), time.monotonic()
     with one_line_errors():
         source = source_of(target, symbol.upper(), open_workspace(config).lake.tables())
         watched = _watched(source, replay, quiet=as_json)
-        if every_ns is not None and out is not None:
-            count = write_samples(sampled(replay, watched, every_ns, depth), out, source.symbol, depth, is_long=is_long)
+        if every_s is not None and out is not None:
+            count = write_samples(sampled(replay, watched, round(every_s * 1e9), depth), out, source.symbol, depth, is_long=is_long)
         else:
             count = 0
             for messages in watched:
@@ -97,7 +81,7 @@ def book_command(session: str, symbol: str, at_text: str, depth: int, as_json: b
     """Tell the book of a session as it was after every message captured up to a time. Exit code 1: there was no valid one."""
     with one_line_errors():
         tables, name = of_session(session, symbol.upper(), open_workspace(config).lake.tables())
-        replay, goes_on = Checkpoints(tables, name).replay_at(_time_ns(at_text))
+        replay, goes_on = Checkpoints(tables, name).replay_at(parse_time(at_text) * 1000)
     told = {
         "symbol": name,
         "at": at_text,
@@ -128,16 +112,6 @@ def book_command(session: str, symbol: str, at_text: str, depth: int, as_json: b
     click.echo(f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at {iso(replay.capture_ns // 1000)}")
     if not goes_on:
         click.echo("The session holds no message after it: at the time asked for the book may have been another", err=True)
-
-
-def _time_ns(text: str) -> int:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"{text!r} is no time", remedy="write it as 2026-08-03T14:30:05.123Z") from None
-    found = found if found.tzinfo else found.replace(tzinfo=UTC)
-    since = found.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
 
 
 def _watched(source: Source, replay: Replay, *, quiet: bool) -> Iterator[Messages]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rich.live import Live
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.console import console, emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
+from capture_pipeline.cli.lengths import Length
 from capture_pipeline.cli.session_view import damaged, overview, session_document, session_row
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import StorageError
@@ -35,25 +35,11 @@ from capture_pipeline.recording.standing import nothing_recorded
 from capture_pipeline.recording.status import free_bytes
 from capture_pipeline.settings import load_settings
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DAY_US = 86_400_000_000
 _STOP_S = 120.0
 _config = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
 _output = click.option("--output-dir", "output", type=click.Path(file_okay=False, path_type=Path), help="Where sessions lie.")
 _json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
-
-
-class _Length(click.ParamType[float]):
-    """A length of time such as 90s, 15m, 24h or 2d."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
-        if not found or not float(found[1]):
-            self.fail(f"{value!r} is no length of time; write 90s, 15m, 24h or 2d", param, ctx)
-        return float(found[1]) * _UNITS[found[2]]
 
 
 @click.group("session")
@@ -63,7 +49,7 @@ def session_group() -> None:
 
 @session_group.command("start")
 @click.option("--symbol", "symbols", multiple=True, help="For instance btcusdt; repeat it for several. Default: BTCUSDT.")
-@click.option("--duration", type=_Length(), default="24h", show_default=True, help="90s, 15m, 24h, 2d.")
+@click.option("--duration", type=Length(), default="24h", show_default=True, help="90s, 15m, 24h, 2d.")
 @click.option("--regime", default="custom", show_default=True, help="high_volume, low_volume, special_event or your own.")
 @click.option("--description", default="", help="Details of the event, conditions.")
 @click.option("--connections", type=click.IntRange(1, 4), help="Connections side by side.")

@@ -31,6 +31,8 @@ from capture_pipeline.replay.from_raw import RawSource
 OUT_OF_MEMORY = 3
 """Exit code."""
 _EVERY_S = 0.01
+_NO_STACK = "can't start new thread"
+"""What Python says, in a RuntimeError, of a thread that finds no room for its stack."""
 _MB = 1 << 20
 _PAGE = resource.getpagesize()
 
@@ -74,7 +76,8 @@ def main(arguments: list[str]) -> int:
     try:
         sys.stdout.write(json.dumps(_measured(arguments)) + "\n")
     except (MemoryError, RuntimeError) as error:
-        # A thread that finds no room for its stack is a RuntimeError.
+        if isinstance(error, RuntimeError) and _NO_STACK not in str(error):
+            raise
         sys.stderr.write(f"not enough memory: {cap_mb} MB more than the program itself are allowed ({str(error) or 'no room'})\n")
         return OUT_OF_MEMORY
     except CaptureError as error:

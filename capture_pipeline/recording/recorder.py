@@ -26,11 +26,12 @@ from capture_pipeline.recording.clock import CaptureClock
 from capture_pipeline.recording.connection import Connection
 from capture_pipeline.recording.events import EventLog
 from capture_pipeline.recording.follow import Follower
+from capture_pipeline.recording.gap_file import read_gaps
 from capture_pipeline.recording.incidents import Incidents
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import Checkpoint, Gap, SessionPlan
-from capture_pipeline.recording.resume import Resumed, read_gaps
+from capture_pipeline.recording.resume import Resumed
 from capture_pipeline.recording.side import Side
 from capture_pipeline.recording.status import prometheus_text, serve_metrics
 from capture_pipeline.recording.supervisor import Supervisor

@@ -270,6 +270,3 @@ def tracks_of(tracks: dict[str, Track], last_of: dict[str, Moment]) -> dict[str,
         stream: {**asdict(track), "last_ns": times[stream].capture_ns, "last_event_us": times[stream].event_us or 0}
         for stream, track in tracks.items()
     }
-
-
-__all__ = ["Resumed", "mapped", "parts_of", "read_gaps", "resume", "tracks_of"]

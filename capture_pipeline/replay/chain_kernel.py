@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from capture_pipeline.replay.form import DIFF, FIRST, KIND, LAST, PREVIOUS, Ints
 from capture_pipeline.replay.jit import kernel
 
-Ints = NDArray[np.int64]
-_KIND, _FIRST, _LAST, _PREVIOUS = 0, 3, 4, 5
-_DIFF = 0
 RAN, STALE, GAP, OTHER = range(4)
 """Why a run ends: no more messages; one that says nothing new; ids are missing; no diff."""
 
@@ -19,14 +17,14 @@ def chained(rows: Ints, first: int, end: int, last_id: int) -> tuple[int, int]:
     """How far diffs continue from `last_id` on: (message that does not, why)."""
     reached = np.int64(last_id)
     for message in range(first, end):
-        if rows[_KIND, message] != _DIFF:
+        if rows[KIND, message] != DIFF:
             return message, OTHER
-        if rows[_LAST, message] <= reached:
+        if rows[LAST, message] <= reached:
             return message, STALE
-        previous = rows[_PREVIOUS, message]
-        if (rows[_FIRST, message] > reached + 1) if previous < 0 else (previous > reached):
+        previous = rows[PREVIOUS, message]
+        if (rows[FIRST, message] > reached + 1) if previous < 0 else (previous > reached):
             return message, GAP
-        reached = rows[_LAST, message]
+        reached = rows[LAST, message]
     return end, RAN
 
 

@@ -7,7 +7,6 @@ the tables they were made from: other tables (the recording converted again) hav
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,8 @@ from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import publishing, storage_errors
 from capture_pipeline.recording.layout import valid_session
 from capture_pipeline.replay.engine import Replay, State
-from capture_pipeline.replay.form import CAPTURE, PLACE, Messages, Scale, part
-from capture_pipeline.replay.from_golden import UNIT, GoldenSource
+from capture_pipeline.replay.form import CAPTURE, E8, Scale, part
+from capture_pipeline.replay.from_golden import GoldenSource
 
 EVERY_NS = 600_000_000_000
 """Ten minutes: some 6,000 diffs lie between two."""
@@ -101,7 +100,7 @@ class Checkpoints:
                     replay.take(part(messages, at, stop))
                     at = stop
                     if replay.state is State.SYNCED and replay.capture_ns >= due:
-                        file.write_table(_table(replay, messages, at - 1, schema))
+                        file.write_table(_table(replay, schema))
                         due, count = replay.capture_ns + every_ns, count + 1
         return count
 
@@ -109,13 +108,13 @@ class Checkpoints:
         return self.tables.manifest().recording_sha256.encode()
 
 
-def _table(replay: Replay, messages: Messages, at: int, schema: pa.Schema) -> pa.Table:
-    if replay.scale is None or replay.scale.lot != UNIT:
+def _table(replay: Replay, schema: pa.Schema) -> pa.Table:
+    if replay.scale is None or replay.scale.lot != E8:
         raise MalformedData("is in lots that no table of a session has", where=schema.metadata[b"origin"].decode())
-    tick = int(replay.scale.tick / UNIT)
+    tick = int(replay.scale.tick / E8)
     (bids, bid_lots), (asks, ask_lots) = replay.book.top()
     sides = np.repeat(np.array([0, 1], np.int8), [bids.size, asks.size])
-    heads = (int(messages.rows[CAPTURE, at]), int(messages.rows[PLACE, at]), replay.last_id)
+    heads = (replay.capture_ns, replay.place, replay.last_id)
     columns = [np.full(sides.size, head, np.int64) for head in heads]
     return pa.Table.from_arrays(
         [pa.array(column) for column in (*columns, sides, np.concatenate([bids, asks]) * tick, np.concatenate([bid_lots, ask_lots]))],
@@ -134,4 +133,4 @@ def _seed(replay: Replay, file: pq.ParquetFile, group: int, last_id: int) -> Non
     side, price, quantity = (table[name].to_numpy() for name, _ in _SCHEMA)
     tick = int(np.gcd.reduce(price)) or 1
     bids, asks = ((price[side == number] // tick, quantity[side == number]) for number in (0, 1))
-    replay.seed(bids, asks, last_id, Scale(UNIT * Decimal(tick), UNIT))
+    replay.seed(bids, asks, last_id, Scale(E8 * tick, E8))

@@ -34,6 +34,7 @@ from capture_pipeline.replay.tick_book import TickBook
 
 _MOST_WAITING = 5_000
 """Messages kept while no snapshot comes."""
+_MOST_LISTED = 1_000
 SEED = np.uint64(0xCBF29CE484222325)
 
 
@@ -112,14 +113,13 @@ class Replay:
         Args:
             on_runs: Told of every run of messages that was applied.
         """
-        self.book, self.scale = TickBook(), None
+        self.book = TickBook()
+        self.scale: Scale | None = None
         self.state, self.last_id, self.capture_ns, self.place = State.WAITING, -1, 0, -1
         self.counts = Counts()
         self._on_runs = on_runs
         self._holds = False
         self._waiting: list[Messages] = []
-
-    scale: Scale | None
 
     def take(self, messages: Messages, end: int | None = None) -> None:
         """Take messages, up to `end` of them.
@@ -183,7 +183,7 @@ class Replay:
         rows = messages.rows[:, at]
         first_good = int(rows[FIRST] if rows[PREVIOUS] < 0 else rows[PREVIOUS] + 1)
         self.counts.gaps += 1
-        if len(self.counts.discontinuities) < 1000:  # noqa: PLR2004 - as documented
+        if len(self.counts.discontinuities) < _MOST_LISTED:
             self.counts.discontinuities.append(Discontinuity(self.last_id, first_good, int(rows[CAPTURE])))
         self.state, self._holds = State.WAITING if self.state is State.WAITING else State.INVALID, False
         self._waiting.clear()

@@ -15,6 +15,8 @@ from capture_pipeline.replay.tick_book import Run
 
 Ints = NDArray[np.int64]
 DIFF, SNAPSHOT = 0, 1
+E8 = Decimal("1e-8")
+"""The unit of the exchange's own prices and quantities."""
 KIND, CAPTURE, EVENT, FIRST, LAST, PREVIOUS, PLACE, ROWS = range(8)
 """Rows of `Messages.rows`: `DIFF` or `SNAPSHOT`; capture time, nanoseconds UTC; event time, microseconds UTC, 0 where there is none; first
 and last update id (of a snapshot its id, twice); the predecessor's last id, -1 where none is sent; place in the source, ascending."""
@@ -100,11 +102,10 @@ def kept(messages: Messages, first: int, end: int) -> Messages:
 
 
 def tick_of(prices: Iterable[Ints], known: int = 0) -> int:
-    """The greatest tick, in units, of which all prices are multiples; `known` is the one so far. 1 where there is no price."""
+    """The greatest tick, in units, of which all prices are multiples; `known` is the one so far. 1 where no price is above 0."""
     tick = known
-    for part in prices:
-        if part.size:
-            tick = int(np.gcd.reduce(np.abs(part), initial=tick))
+    for some in prices:
+        tick = int(np.gcd.reduce(np.abs(some), initial=tick))
     return tick or 1
 
 

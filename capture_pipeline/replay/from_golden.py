@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,28 @@ import pyarrow.parquet as pq
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.replay.chain_kernel import bounds_of, to_ticks
-from capture_pipeline.replay.form import DIFF, EVENT, FIRST, KIND, LAST, PLACE, ROWS, SNAPSHOT, Messages, Scale, part, rescaled, tick_of
+from capture_pipeline.replay.form import (
+    CAPTURE,
+    DIFF,
+    E8,
+    EVENT,
+    FIRST,
+    KIND,
+    LAST,
+    PLACE,
+    PREVIOUS,
+    ROWS,
+    SNAPSHOT,
+    Messages,
+    Scale,
+    part,
+    rescaled,
+    tick_of,
+)
 from capture_pipeline.replay.tick_book import Run
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
 
-UNIT = Decimal("1e-8")
-_HEADS = {"capture_ns": 1, "event_us": 2, "first_id": 3, "last_id": 4, "previous_id": 5, "line": PLACE}
+_HEADS = {"capture_ns": CAPTURE, "event_us": EVENT, "first_id": FIRST, "last_id": LAST, "previous_id": PREVIOUS, "line": PLACE}
 
 
 @dataclass
@@ -72,7 +87,7 @@ class GoldenSource:
             waiting = next(snapshots, None)
 
     def _scale(self) -> Scale:
-        return Scale(UNIT * (self._tick or 1), UNIT)
+        return Scale(E8 * (self._tick or 1), E8)
 
     def _pieces(self, table: GoldenTable) -> Iterator[Messages]:
         """The messages of a table; snapshots one by one."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,33 @@ from capture_pipeline.binance.stream_kernel_parser import Columns, StreamParser
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.convert_blocks import BLOCK_BYTES, Blocks
 from capture_pipeline.replay.chain_kernel import to_ticks
-from capture_pipeline.replay.form import DIFF, KIND, ROWS, SNAPSHOT, Ints, Messages, Scale, tick_of
+from capture_pipeline.replay.form import (
+    CAPTURE,
+    DIFF,
+    E8,
+    EVENT,
+    FIRST,
+    KIND,
+    LAST,
+    PLACE,
+    PREVIOUS,
+    ROWS,
+    SNAPSHOT,
+    Ints,
+    Messages,
+    Scale,
+    tick_of,
+)
 from capture_pipeline.replay.tick_book import Run
 
-UNIT = Decimal("1e-8")
-_ROWS_OF = (kernel.D_CAPTURE, kernel.D_EVENT, kernel.D_FIRST, kernel.D_LAST, kernel.D_PREVIOUS, kernel.D_LINE)
+_ROWS_OF = {
+    CAPTURE: kernel.D_CAPTURE,
+    EVENT: kernel.D_EVENT,
+    FIRST: kernel.D_FIRST,
+    LAST: kernel.D_LAST,
+    PREVIOUS: kernel.D_PREVIOUS,
+    PLACE: kernel.D_LINE,
+}
 
 
 @dataclass
@@ -77,7 +98,7 @@ class RawSource:
         snapshots = self._messages(columns.snapshots, columns.snapshot_levels, numbers, SNAPSHOT)
         start = 0
         for at in range(len(snapshots)):
-            stop = int(np.searchsorted(diffs.rows[-1], snapshots.rows[-1, at]))
+            stop = int(np.searchsorted(diffs.rows[PLACE], snapshots.rows[PLACE, at]))
             yield from self._part(diffs, start, stop)
             yield from self._part(snapshots, at, at + 1)
             start = stop
@@ -88,11 +109,11 @@ class RawSource:
         found = rows_of if chosen.all() else rows_of[:, chosen]
         rows = np.empty((ROWS, found.shape[1]), np.int64)
         rows[KIND] = kind
-        for row, source in enumerate(_ROWS_OF, 1):
+        for row, source in _ROWS_OF.items():
             rows[row] = found[source]
-        rows[-1] += self.lines + 1
+        rows[PLACE] += self.lines + 1
         if kind == SNAPSHOT:
-            rows[3] = rows[4]
+            rows[FIRST] = rows[LAST]
         bounds = np.stack([found[kernel.D_BIDS], found[kernel.D_ASKS], found[kernel.D_END]])
         return Messages(rows, Run(bounds, levels[0], levels[1]), self._scale())
 
@@ -109,7 +130,7 @@ class RawSource:
         yield Messages(messages.rows[:, first:end], Run(bounds, ticks, run.lots), self._scale())
 
     def _scale(self) -> Scale:
-        return Scale(UNIT * (self._tick or 1), UNIT)
+        return Scale(E8 * (self._tick or 1), E8)
 
 
 def _names(symbols: list[str]) -> str:

@@ -74,6 +74,25 @@ def test_the_book_at_a_time(recording: Path) -> None:
     assert (before.exit_code, json.loads(before.stdout)["reason"]) == (1, "no snapshot had come")
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_files_of_other_vendors_are_told_by_their_names(recording: Path, kind: str) -> None:
+    """Tardis' CSV and Crypto Lake's Parquet, with what they hold."""
+    path = recording.parent / f"book.{kind}"
+    if kind == "csv":
+        head = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
+        rows = [("true", "bid", 10.5), ("true", "ask", 11), ("false", "bid", 10.75)]
+        line = "binance,BTCUSDT,{0},{0},{1},{2},{3},2\n"
+        path.write_text(head + "".join(line.format(START_NS // 1000 + at, *row) for at, row in enumerate(rows)))
+    else:
+        times = {name: [START_NS, START_NS + 1] for name in ("timestamp", "receipt_timestamp")}
+        levels = {"side_is_bid": [True, False], "price": [10.75, 11.0], "size": [2.0, 2.0]}
+        pl.DataFrame({**times, "sequence_number": [1, 2], **levels}).write_parquet(path)
+    document = json.loads(run("replay", str(path), "--json").stdout)
+    assert document["source"] == str(path)
+    bests = {"csv": {"bid": "10.75", "bid_quantity": "2", "ask": "11.00", "ask_quantity": "2"}, "parquet": None}
+    assert (document["state"], document["best"]) == ({"csv": "synced", "parquet": "waiting"}[kind], bests[kind])
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
@@ -81,8 +100,8 @@ def test_the_book_at_a_time(recording: Path) -> None:
         (["replay", SESSION, "--symbol", "ethusdt"], "has no ETHUSDT"),
         (["replay", SESSION, "--every", "1s"], "--every and --out go together"),
         (["replay", SESSION, "--long"], "--every and --out go together"),
-        (["replay", SESSION, "--every", "0s", "--out", "x.parquet"], "is no duration"),
-        (["book", SESSION, "--at", "yesterday"], "is no time"),
+        (["replay", SESSION, "--every", "0s", "--out", "x.parquet"], "is no length of time"),
+        (["book", SESSION, "--at", "yesterday"], "is not a date or time"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(recording: Path, arguments: list[str], what: str) -> None:

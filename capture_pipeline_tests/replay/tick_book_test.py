@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.replay import tick_book
 from capture_pipeline.replay.side_kernel import EMPTY, MOST_TICK, SPAN, WINDOW
 from capture_pipeline.replay.tick_book import Run, TickBook
 
@@ -114,6 +115,16 @@ def test_tables_grow_as_far_as_a_market_goes() -> None:
                 book.apply(run_of([levels]))
             with pytest.raises(MalformedData, match="62 bits"):
                 book.load((np.array([tick]), np.array([1])), (np.array([tick]), np.array([1])))
+
+
+def test_a_book_beyond_all_markets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By diffs and by a snapshot alike, in words; the bound is lowered here, for the real one takes a gigabyte."""
+    monkeypatch.setattr(tick_book, "_MOST_SLOTS", 1 << 13)
+    far = np.arange(9_000, dtype=np.int64) * WINDOW
+    with pytest.raises(MalformedData, match="more than 2,048 levels a side"):
+        TickBook().load((far, far + 1), (far, far + 1))
+    with pytest.raises(MalformedData, match="more than 2,048 levels a side"):
+        TickBook().apply(run_of([([], [(int(tick), 1) for tick in far])]))
 
 
 def test_a_book_that_wanders_stays_whole() -> None:
