@@ -81,6 +81,7 @@ class Gaps(Section):
     sighting_minutes: int = Field(30, ge=1, description="Least time between two such answers.")
     outage_edge_minutes: int = Field(30, ge=0, description="A hole verified as non-existent this close to a listed outage is its edge.")
     outage_calendar: Path | None = Field(None, description="A YAML file of further outages, in the form of the shipped one.")
+    irregularity_calendar: Path | None = Field(None, description="A YAML file of known irregular rows, in the form of the shipped one.")
 
 
 class Gates(Section):

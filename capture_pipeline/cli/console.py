@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -104,7 +105,7 @@ def emit_table(
         least = min(longest, (width or console.width) // 2) or None
         table.add_column(heading, justify="right" if name in numeric else "left", overflow="fold", no_wrap=plain, min_width=least)
     for row in rows:
-        table.add_row(*("" if row.get(name) is None else str(row[name]) if plain else _cell(row.get(name)) for name in columns))
+        table.add_row(*(exact_text(row.get(name)) if plain else _cell(row.get(name)) for name in columns))
     Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=plain).print(table)
 
 
@@ -112,6 +113,8 @@ def _plain(value: object) -> object:
     """The same with null for NaN and infinity, and with texts as keys."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, Decimal):
+        return exact_text(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -119,13 +122,22 @@ def _plain(value: object) -> object:
     return value
 
 
+def exact_text(value: object) -> str:
+    """Write a value to be read and copied: decimals in full with zero as 0, integers without separators, nothing for none."""
+    if isinstance(value, Decimal):
+        text = f"{value:f}"
+        return (text.rstrip("0").rstrip(".") if "." in text else text) if value else "0"
+    return "" if value is None else str(value)
+
+
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
+    if value is None or isinstance(value, Decimal):
+        return exact_text(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.4f}".rstrip("0").rstrip(".")
+        text = f"{value:,.4f}".rstrip("0").rstrip(".")
+        return "0" if text == "-0" else text
     return str(value)

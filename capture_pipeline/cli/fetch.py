@@ -180,6 +180,8 @@ def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *
         click.echo(
             f"{len(rows)} partitions, {total:,} bars, {len(failures)} failed, {time.monotonic() - started:.1f} s; in {workspace.lake.root}"
         )
+        for note in _notes(outcomes):
+            click.echo(note)
         emit_failures(failures)
     renew_catalog(workspace)
     if failures:
@@ -201,10 +203,23 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "missing": gaps.missing if gaps else None,
         "unexplained": gaps.unexplained if gaps else None,
         "conflicts": bars.conflicts if bars else None,
+        "irregular": outcome.irregular,
+        "excluded": bars.excluded if bars else {},
         "fetched": archives.fetched if archives else [],
         "quarantined": quarantined,
         "state": state,
     }
+
+
+def _notes(outcomes: list[Outcome]) -> list[str]:
+    """Report rows of the exchange that are not as candles should be."""
+    excluded = sum(sum(outcome.bars.excluded.values()) for outcome in outcomes if outcome.bars)
+    counts = [count for outcome in outcomes for count in outcome.irregular.values()]
+    known, unknown = (sum(count[name] for count in counts) for name in ("known", "unknown"))
+    notes = [f"rows that are no bars, kept in the table bar_exclusions: {excluded:,}"] if excluded else []
+    if known or unknown:
+        notes.append(f"irregular rows, kept as sent: {known:,} known, {unknown:,} unknown; see capture check")
+    return notes
 
 
 def _worth_listing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ def coverage_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT0
 @click.option("--json", "as_json", is_flag=True, help="Write rows as JSON.")
 @config_option
 def sql_command(workspace: Workspace, query: str, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
-    """Run one query over the lake's views (bars, bar_conflicts, bar_gaps, bar_windows), read-only."""
+    """Run one query over the lake's views (bars, bar_conflicts, bar_exclusions, bar_gaps, bar_windows), read-only."""
     renew_catalog(workspace)
     with one_line_errors():
         connection = connect(workspace.lake)

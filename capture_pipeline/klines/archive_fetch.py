@@ -103,7 +103,8 @@ class Fetcher:
             record.trust, record.detail = Trust.MALFORMED, str(error)
             return
         opens = frame["open_time_us"].to_numpy()
-        record.rows, record.first_open_us, record.last_open_us = frame.height, int(opens.min()), int(opens.max())
+        inside = opens[(opens >= file.bounds[0]) & (opens < file.bounds[1])]
+        record.rows, record.first_open_us, record.last_open_us = frame.height, int(inside.min()), int(inside.max())
         record.holes = missing(opens, self._partition.interval.us, file.bounds)
         record.usable = record.trust in _VERIFIED or (
             record.trust is Trust.CHECKSUM_MISSING and self._workspace.settings.archive.accept_without_checksum

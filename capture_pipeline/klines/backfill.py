@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ from capture_pipeline.klines.topups import TopupResult, top_up
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.quality.gates import judge_rows
+from capture_pipeline.quality.gates import irregular_counts, judge_rows
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ class Outcome:
         bars: What was published; None if that failed.
         gaps: The ledger; None if that failed or a row gate did.
         error: Why it ended early.
+        irregular: Rows of irregular classes, known and unknown ones.
     """
 
     partition: Partition
@@ -47,6 +48,7 @@ class Outcome:
     bars: BarsResult | None = None
     gaps: GapsResult | None = None
     error: CaptureError | None = None
+    irregular: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class GateError(CaptureError):
@@ -154,11 +156,13 @@ def _built(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | 
     try:
         now_us = _newest(workspace, partition, now_us)
         bars, frame = build(workspace, partition)
-        failed = [result for result in judge_rows(frame, partition.interval, now_us, 1) if not result.passed]
+        results = judge_rows(frame, partition.interval, now_us, 1, workspace.known_irregularities(partition))
+        failed = [result for result in results if not result.passed and result.spec.blocking]
         if failed:
             names = ", ".join(result.spec.name for result in failed)
             raise GateError(f"fails {names}: {failed[0].summary}", where=str(partition), remedy="see `capture check`")
-        return Outcome(partition, fetched, topups, bars, find(workspace, partition, now_us, frame))
+        gaps = find(workspace, partition, now_us, frame)
+        return Outcome(partition, fetched, topups, bars, gaps, irregular=irregular_counts(results))
     except CaptureError as error:
         return Outcome(partition, fetched, topups, bars, error=error)
 

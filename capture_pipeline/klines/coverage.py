@@ -21,7 +21,7 @@ from capture_pipeline.klines.tables import TABLES
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.catalog import bound, select
 from capture_pipeline.lake.files import publish_bytes
-from capture_pipeline.tables.gaps import NOT_EXPECTED, Cause
+from capture_pipeline.tables.gaps import NOT_EXPECTED
 
 _LONGEST_MONTH_US = 31 * DAY_US
 
@@ -81,7 +81,6 @@ def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month
             month=_LONGEST_MONTH_US,
             most=_LONGEST_MONTH_US // interval.us - 1,
             not_expected=", ".join(f"'{cause}'" for cause in sorted(NOT_EXPECTED)),
-            outage=Cause.EXCHANGE_OUTAGE,
             **{name: f"SELECT * FROM ({sql}) WHERE {here}" for name, sql in tables.items()},  # noqa: S608 - the project's own names
         )
     )

@@ -16,7 +16,7 @@ held AS (
 missing AS (
     SELECT symbol, month,
            sum(bars) FILTER (status = 'open' AND cause NOT IN ({not_expected})) AS missing,
-           sum(bars) FILTER (status = 'open' AND cause = '{outage}') AS explained,
+           sum(bars) FILTER (status = 'open' AND explained AND cause NOT IN ({not_expected})) AS explained,
            sum(bars) FILTER (status = 'open' AND NOT explained) AS unexplained,
            sum(bars) FILTER (status = 'filled') AS filled
     FROM ({gaps}) GROUP BY symbol, month

@@ -19,7 +19,7 @@ from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gates import GateResult, GateSpec, Level, Severity
 
-COVERAGE_GATE = GateSpec("coverage", "bar_gaps", "Enough of all expected bars is there.")
+COVERAGE_GATE = GateSpec("coverage", "bar_gaps", "Enough is there of the expected bars that no explained cause took away.")
 UNEXPLAINED_GATE = GateSpec("unexplained_missing", "bar_gaps", "Nearly no bar is missing without a proven outage.")
 LEDGER_GATE = GateSpec("ledger_fits", "bar_gaps", "The gap ledger is that of these bars, and bars and gaps are all that was expected.")
 LONG_GAP_GATE = GateSpec("long_gap", "bar_gaps", "No single gap is long.", severity=Severity.WARN)
@@ -80,7 +80,9 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
         return [GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary, **key) for spec in specs]
     names = ("expected", "present", "missing", "explained", "unexplained", "unjudged", "filled", "longest_gap")
     values = {name: row[name] for name in names}
-    percent = row["coverage_percent"] if expected else 100.0
+    # What the exchange never had is no reason to fail: nobody can repair such a month.
+    had = expected - row["explained"]
+    percent = 100.0 * row["present"] / had if had else 100.0
     unexplained = 100.0 * row["unexplained"] / expected if expected else 0.0
     level = (
         Level.CRITICAL
@@ -90,7 +92,7 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
         else Level.INFO
     )
     hours = row["longest_gap"] * part.interval.us / HOUR_US
-    told = f"{percent:.4f} % of {expected:,} expected bars are there, below {gates.coverage_error_below_percent} %"
+    told = f"{percent:.4f} % of {had:,} expected bars without explained ones are there, below {gates.coverage_error_below_percent} %"
     said = f"{row['unexplained']:,} of {expected:,} expected bars ({unexplained:.4f} %) are missing without a proven outage"
     if row["unjudged"]:
         said += f"; {row['unjudged']:,} of them lie beyond the ledger, last computed at {iso(row['as_of_us'])}: top up or backfill"
@@ -102,7 +104,7 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             percent >= gates.coverage_error_below_percent,
             level=level,
             summary=told,
-            values={**values, "coverage_percent": percent},
+            values={**values, "coverage_percent": row["coverage_percent"], "explained_coverage_percent": percent},
             **key,
         ),
         GateResult(

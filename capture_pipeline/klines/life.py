@@ -57,7 +57,7 @@ def trading_range(life: SymbolLife | None, partition: Partition, archives: Archi
     usable = archives.usable()
     if usable:
         start = min([start, *(record.first_open_us for record in usable if record.first_open_us is not None)])
-        end = max([end, *(record.last_open_us + step for record in usable if record.last_open_us is not None)])
+        end = max([end, *(partition.interval.floor(record.last_open_us) + step for record in usable if record.last_open_us is not None)])
     start = partition.interval.floor(start)
     return (start, max(start, end))
 
@@ -72,7 +72,7 @@ def _ask(workspace: Workspace, symbol: str, now_us: int, known: SymbolLife | Non
             raise
         return _forgotten(workspace, symbol, now_us, known)
     first_us = int(first["open_time_us"][0]) if first.height else None
-    ended = status not in _TRADING and last.height and int(last["close_time_us"][-1]) < now_us - DAY_US
+    ended = status not in _TRADING and last.height and int(last["open_time_us"][-1]) + Interval.M1.us <= now_us - DAY_US
     return SymbolLife(
         first_open_us=first_us,
         last_open_us=int(last["open_time_us"][-1]) if ended else None,

@@ -15,6 +15,7 @@ from capture_pipeline.config import Settings
 from capture_pipeline.klines.zip_frames import ParsedFiles
 from capture_pipeline.lake.paths import Lake, Partition
 from capture_pipeline.lake.rest import rest_of
+from capture_pipeline.quality.irregularities import KnownIrregularity, load_irregularities
 from capture_pipeline.quality.outages import Outage, load_calendar
 
 
@@ -57,6 +58,15 @@ class Workspace:
     def outages(self) -> list[Outage]:
         """The shipped calendar and the deployment's own."""
         return load_calendar(self.settings.gaps.outage_calendar)
+
+    @cached_property
+    def irregularities(self) -> list[KnownIrregularity]:
+        """Known irregular rows: the shipped calendar and the deployment's own."""
+        return load_irregularities(self.settings.gaps.irregularity_calendar)
+
+    def known_irregularities(self, partition: Partition) -> list[KnownIrregularity]:
+        """Return the known irregularities that concern one partition."""
+        return [each for each in self.irregularities if each.holds_for(partition.market, partition.symbol, partition.interval)]
 
     def now_us(self) -> int:
         """The time that "in the future" and "fresh" are measured against: the wall clock, or the sandbox's own."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import polars as pl
 
-from capture_pipeline.binance.klines import parse_csv
+from capture_pipeline.binance.klines import parse_csv, refuse_other_interval
+from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.zips import only_entry
 from capture_pipeline.errors import MalformedData
 
@@ -38,7 +40,10 @@ class ParsedFiles:
 
 
 def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) -> pl.DataFrame:
-    """The klines of a zip, all within its period.
+    """Read the klines of a zip.
+
+    A verified file may hold single rows of other periods or lengths; they are classified later. One that holds mostly such rows is another
+    file.
 
     Args:
         content: The zip.
@@ -47,15 +52,21 @@ def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int])
         bounds: `[start, end)` of its period.
 
     Raises:
-        MalformedData: It is no sound kline file of that period.
+        MalformedData: It is no kline file of that period and interval.
     """
     where = f"{stem}.zip"
     frame = parse_csv(only_entry(content, f"{stem}.csv", max_bytes, where), f"{where}:{stem}.csv")
-    opens = frame["open_time_us"]
-    outside = (opens < bounds[0]) | (opens >= bounds[1])
-    if outside.any():
-        first = outside.arg_max()
-        raise MalformedData(
-            f"row {(first or 0) + 1} opens outside the file's period", where=where, remedy="it is set aside and other sources are used"
-        )
+    outside = ~frame["open_time_us"].is_between(*bounds, closed="left")
+    if outside.sum() * 2 > frame.height:
+        what = f"{outside.sum():,} of {frame.height:,} rows open outside the file's period, the first is row {(outside.arg_max() or 0) + 1}"
+        raise MalformedData(what, where=where, remedy="it is set aside and other sources are used")
+    interval = _interval_of(stem)
+    if interval is not None:
+        refuse_other_interval(frame, interval, where)
     return frame
+
+
+def _interval_of(stem: str) -> Interval | None:
+    """Read the interval that a file's name states, `BTCUSDT-1m-2025-01`."""
+    found = re.search(r"-(\d+[smhd])-\d{4}-\d{2}(-\d{2})?$", stem)
+    return Interval(found[1]) if found and found[1] in set(Interval) else None

@@ -10,6 +10,7 @@ raw/spot/daily_klines/BTCUSDT/<name>.<sha>.zip  daily klines, likewise, of days 
 quarantine/spot/klines/1m/BTCUSDT/2024-12/  what failed its checksum or did not parse, with the reason
 lake/bars/market=spot/interval=1m/symbol=BTCUSDT/month=2024-12/bars.parquet
 lake/bar_conflicts/…/conflicts.parquet  lake/bar_gaps/…/gaps.parquet  lake/bar_windows/…/window.parquet
+lake/bar_exclusions/…/exclusions.parquet    rows of raw files that are no bars
 quarantine/spot/trades/BTCUSDT/             likewise
 lake/golden_checkpoints/session=…/symbol=BTCUSDT/checkpoints.parquet      whole books of a session, ten minutes apart
 reports/feasibility/                        what benchmarks measured: <asset>.json the latest, runs/ every one; go_no_go.* beside it
@@ -111,6 +112,10 @@ class Lake:
     def conflicts(self, part: Partition) -> Path:
         """Rows on which two sources disagree."""
         return self._table("bar_conflicts", part) / "conflicts.parquet"
+
+    def exclusions(self, part: Partition) -> Path:
+        """Rows of raw files that are no bars."""
+        return self._table("bar_exclusions", part) / "exclusions.parquet"
 
     def gaps(self, part: Partition) -> Path:
         """The gap ledger of one partition."""

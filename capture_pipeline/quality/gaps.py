@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.periods import DAY_US, MINUTE_US
@@ -31,6 +31,9 @@ class Evidence:
         pages: REST answers.
         archives: Archive files, usable or not.
         settings: Thresholds.
+        off_grid: Times of the exchange's candles that open off the grid.
+        shift: How far those are shifted, in words.
+        asked_next: Ranges for which a top-up would send a request now.
     """
 
     step_us: int
@@ -40,6 +43,9 @@ class Evidence:
     pages: list[RestPage]
     archives: list[ArchiveRecord]
     settings: Gaps
+    off_grid: Ranges = field(default_factory=list)
+    shift: str = ""
+    asked_next: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
 
 
 @dataclass(frozen=True)
@@ -106,13 +112,18 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
         (Cause.BEFORE_LISTING, whole_steps([(-_EVER, evidence.trading[0])], step), "the symbol did not trade yet"),
         (Cause.AFTER_DELISTING, whole_steps([(evidence.trading[1], _EVER)], step), "the symbol no longer traded"),
         *((Cause.EXCHANGE_OUTAGE, ranges, reason) for ranges, reason in _listed(evidence.outages, step)),
+        (
+            Cause.OFF_GRID,
+            touched_steps(evidence.off_grid, step),
+            f"the exchange's candles of this time are shifted by {evidence.shift}; they are in the table bar_exclusions",
+        ),
         (Cause.EXCHANGE_OUTAGE, intersect(verified, near), "edge of a listed outage, verified as non-existent"),
         (Cause.UNKNOWN, verified, "the exchange has no candle, verified; list it in the outage calendar once its cause is known"),
-        (Cause.UNKNOWN, seen, "the exchange has no candle, seen once; it is asked again"),
-        (Cause.OURS, touched_steps(bad, step), "its archive file is quarantined or unverified; run a top-up to ask REST"),
-        (Cause.OURS, touched_steps(published, step), "its archive file left it out; run a top-up to ask REST"),
+        (Cause.UNKNOWN, seen, f"the exchange has no candle, seen once; a top-up {evidence.settings.sighting_minutes} min later asks again"),
+        *_ours(touched_steps(bad, step), "its archive file is quarantined or unverified", evidence),
+        *_ours(touched_steps(published, step), "its archive file left it out", evidence),
         (Cause.NOT_YET_PUBLISHED, recent, "no archive file holds it yet and REST was not asked"),
-        (Cause.OURS, whole, "it was never asked for; run a top-up"),
+        *_ours(whole, "it was never asked for", evidence),
     ]
     gaps: list[Gap] = []
     left = union(missing)
@@ -122,6 +133,14 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
             gaps.append(Gap(start, end, cause, detail, proven, attempts(evidence.pages, start, end)))
         left = subtract(left, ranges)
     return sorted(gaps, key=lambda gap: gap.start_us)
+
+
+def _ours(ranges: Ranges, what: str, evidence: Evidence) -> list[tuple[Cause, Ranges, str]]:
+    """Divide ranges that this pipeline owes by their remedy. A top-up is named only where it would send a request."""
+    return [
+        (Cause.OURS, intersect(ranges, evidence.asked_next), f"{what}; run a top-up of this month to ask REST"),
+        (Cause.OURS, ranges, f"{what}; REST is not asked for it: neither it nor a usable archive file shows that the symbol traded then"),
+    ]
 
 
 def filled(known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evidence: Evidence) -> list[Gap]:

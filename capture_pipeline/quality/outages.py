@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.resources import files
+from datetime import datetime
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from capture_pipeline.binance.periods import to_us
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.config_sessions import Symbol
-from capture_pipeline.errors import ConfigError
+from capture_pipeline.quality.calendars import load_entries, utc
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class _Entry(BaseModel):
 
     @model_validator(mode="after")
     def _in_order(self) -> _Entry:
-        if _utc(self.end) <= _utc(self.start):
+        if utc(self.end) <= utc(self.start):
             raise ValueError("end must lie after start")
         return self
 
@@ -68,42 +66,14 @@ def load_calendar(extra: Path | None = None) -> list[Outage]:
     Raises:
         ConfigError: It cannot be read, or an entry is wrong.
     """
-    shipped = _parse(files("capture_pipeline.quality").joinpath("outages.yaml").read_text(encoding="utf-8"), "outages.yaml")
-    if extra is None:
-        return shipped
-    try:
-        text = extra.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror}", where=str(extra), remedy="mend gaps.outage_calendar in pipeline.yaml"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"is not UTF-8: {error}", where=str(extra)) from None
-    return shipped + _parse(text, str(extra))
-
-
-def _parse(text: str, where: str) -> list[Outage]:
-    try:
-        calendar = _Calendar.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"is not YAML: {' '.join(str(error).split())}", where=where) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))))
-        raise ConfigError(what, where=where) from None
-    except ValueError as error:
-        raise ConfigError(f"holds a date or number that there is not: {error}", where=where) from None
     return [
         Outage(
-            to_us(_utc(entry.start)),
-            to_us(_utc(entry.end)),
+            to_us(utc(entry.start)),
+            to_us(utc(entry.end)),
             entry.reason,
             frozenset(entry.symbols) if entry.symbols else None,
             frozenset(entry.markets) if entry.markets else None,
         )
+        for calendar in load_entries(_Calendar, "outages.yaml", extra, "gaps.outage_calendar")
         for entry in calendar.outages
     ]
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -12,6 +12,8 @@ class Cause(StrEnum):
 
     EXCHANGE_OUTAGE = "exchange_outage"
     """The outage calendar lists it, or it adjoins a listed outage and is verified as non-existent."""
+    OFF_GRID = "off_grid"
+    """The exchange's candles of that time open between two open times of the grid; they are in `bar_exclusions`."""
     BEFORE_LISTING = "before_listing"
     """The symbol did not trade yet."""
     AFTER_DELISTING = "after_delisting"
@@ -26,7 +28,7 @@ class Cause(StrEnum):
     """The exchange was asked and has no candle, and nobody has said why."""
 
 
-EXPLAINED = frozenset({Cause.EXCHANGE_OUTAGE, Cause.BEFORE_LISTING, Cause.AFTER_DELISTING, Cause.NOT_YET_PUBLISHED})
+EXPLAINED = frozenset({Cause.EXCHANGE_OUTAGE, Cause.OFF_GRID, Cause.BEFORE_LISTING, Cause.AFTER_DELISTING, Cause.NOT_YET_PUBLISHED})
 """Causes that need no action."""
 NOT_EXPECTED = frozenset({Cause.BEFORE_LISTING, Cause.AFTER_DELISTING, Cause.NOT_YET_PUBLISHED})
 """Causes for which no candle was expected at all."""

@@ -34,11 +34,13 @@ class Part:
         source: monthly, daily or rest.
         file: Its name, for the conflicts table.
         rows: A kline frame.
+        bounds: Period of the file, `[start, end)`; None where it has none of its own.
     """
 
     source: str
     file: str
     rows: pl.DataFrame
+    bounds: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,9 @@ def automation(stage: Stage) -> Automation:
 def test_what_lies_downstream_follows_its_input(automation: Automation, stage: Stage) -> None:
     """Archives bring top-ups and bars, bars bring gaps, gaps bring the report; each once, and nothing for other partitions."""
     stage.materialize(["kline_archives"], JANUARY_BTC)
-    assert automation.tick() == {name: {JANUARY_BTC} for name in ("kline_topups", "bars", "bar_conflicts")}
+    assert automation.tick() == {name: {JANUARY_BTC} for name in ("kline_topups", "bars", "bar_conflicts", "bar_exclusions")}
     assert automation.tick() == NOTHING
-    stage.materialize(["kline_topups", "bars", "bar_conflicts"], JANUARY_BTC)
+    stage.materialize(["kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC)
     assert automation.tick() == {"bar_gaps": {JANUARY_BTC}}
     stage.materialize(["bar_gaps"], JANUARY_BTC)
     assert automation.tick() == {"coverage_report": {None}}
@@ -77,13 +77,13 @@ def test_a_failed_blocking_check_holds_back_its_own_partition_alone(automation: 
     stage.run("coverage")
     assert automation.tick() == NOTHING
     mend(stage)
-    assert stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts"], JANUARY_BTC).success
+    assert stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC).success
     assert automation.tick() == {"bar_gaps": {JANUARY_BTC}}
 
 
 def test_bars_that_were_never_checked_bring_nothing(automation: Automation, stage: Stage) -> None:
     """Not judged is not passed: gaps wait until the checks ran."""
-    stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts"], JANUARY_BTC, with_checks=False)
+    stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC, with_checks=False)
     assert automation.tick() == NOTHING
     stage.materialize([], tags=block(JANUARY, JANUARY, BTC), checks="bars")
     assert automation.tick() == {"bar_gaps": {JANUARY_BTC}}
@@ -99,7 +99,7 @@ def test_a_failed_download_is_not_asked_for_again_and_the_others_go_on(automatio
     """Retries are the step's own; the automation only goes on with what came."""
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "status_403", "times": "always"})
     assert not stage.run("initial_backfill", tags=block(JANUARY, JANUARY)).success
-    assert automation.tick() == {name: {key(JANUARY, ETH)} for name in ("kline_topups", "bars", "bar_conflicts")}
+    assert automation.tick() == {name: {key(JANUARY, ETH)} for name in ("kline_topups", "bars", "bar_conflicts", "bar_exclusions")}
 
 
 def mend(stage: Stage) -> None:

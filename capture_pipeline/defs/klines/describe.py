@@ -61,7 +61,7 @@ def topups(result: TopupResult) -> Described:
 
 
 def bars(workspace: Workspace, result: BarsResult) -> Described:
-    """Of `bars` and `bar_conflicts`."""
+    """Describe `bars`, `bar_conflicts` and `bar_exclusions`."""
     lake = workspace.lake
     return {
         "bars": {
@@ -70,10 +70,16 @@ def bars(workspace: Workspace, result: BarsResult) -> Described:
             "by_source": result.by_source,
             "duplicates": result.duplicates,
             "conflicts": result.conflicts,
+            "excluded": result.excluded,
             "bytes": result.bytes,
             "sha256": result.sha256,
         },
         "bar_conflicts": {ROWS: result.conflicts, "dagster/uri": str(lake.conflicts(result.partition))},
+        "bar_exclusions": {
+            ROWS: sum(result.excluded.values()),
+            "dagster/uri": str(lake.exclusions(result.partition)),
+            "causes": result.excluded,
+        },
     }
 
 

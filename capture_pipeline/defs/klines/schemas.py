@@ -4,6 +4,7 @@ import polars as pl
 
 from capture_pipeline.defs.tables import schema_of
 from capture_pipeline.tables.bars import BAR_SCHEMA, COLUMN_DESCRIPTIONS
+from capture_pipeline.tables.exclusions import EXCLUSION_DESCRIPTIONS, EXCLUSION_SCHEMA
 from capture_pipeline.tables.gaps import GAP_DESCRIPTIONS, GAP_SCHEMA
 from capture_pipeline.tables.merge import CONFLICT_SCHEMA
 
@@ -40,7 +41,7 @@ COVERAGE_COLUMNS: dict[str, tuple[pl.DataType, str]] = {
     "present": (_COUNT, "Distinct open times that are there"),
     "duplicates": (_COUNT, "Rows beyond them"),
     "missing": (_COUNT, "Expected bars that are not there"),
-    "explained": (_COUNT, "Of them, in an outage of the exchange that the calendar lists"),
+    "explained": (_COUNT, "Of them, with a cause that needs no action: a listed outage, or candles off the grid"),
     "unexplained": (_COUNT, "Of them, without a proven cause"),
     "unjudged": (_COUNT, "Of them, beyond a ledger that is too old: nobody has looked"),
     "filled": (_COUNT, "Bars that were missing once and are there now"),
@@ -60,6 +61,7 @@ SENT = schema_of({name: kind for name, (kind, _) in _SENT.items()}, {name: text 
 """The twelve columns of the exchange, in a zip's CSV as in a REST answer."""
 BARS = schema_of(BAR_SCHEMA, COLUMN_DESCRIPTIONS)
 CONFLICTS = schema_of(CONFLICT_SCHEMA, _CONFLICTS)
+EXCLUSIONS = schema_of(EXCLUSION_SCHEMA, EXCLUSION_DESCRIPTIONS)
 GAPS = schema_of(GAP_SCHEMA, GAP_DESCRIPTIONS, nullable={"filled_by"})
 COVERAGE = schema_of(
     {name: kind for name, (kind, _) in COVERAGE_COLUMNS.items()},
