@@ -189,7 +189,7 @@ def _usual_rows(text: NDArray[np.uint8], at: np.uint64, row: int, low: NDArray[n
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _any_row(  # noqa: C901, PLR0917 - a field has this many ways to be wrong
+def _any_row(  # noqa: PLR0917 - a field has this many ways to be wrong
     text: NDArray[np.uint8], at: np.uint64, row: int, is_decimal: NDArray[np.uint8], low: NDArray[np.int64], high: NDArray[np.int64]
 ) -> tuple[int, int, np.uint64]:
     """Parse one row in any form: (status, column, position after it or of what is wrong)."""

@@ -85,7 +85,9 @@ def test_failing_rows_are_capped(stage: Stage) -> None:
 
 def test_what_lies_downstream_follows_in_the_run_in_which_the_checks_pass(stage: Stage) -> None:
     """Also where the bars themselves are not made in it."""
-    assert stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], key(JANUARY, BTC), with_checks=False).success
+    assert stage.materialize(
+        ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], key(JANUARY, BTC), with_checks=False
+    ).success
     result = stage.materialize(["bar_gaps"], key(JANUARY, BTC), checks="bars")
     assert result.success
     order = [event.step_key for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_SUCCESS]
