@@ -42,6 +42,7 @@ COLUMN_DESCRIPTIONS = {
     "source": "monthly, daily (archive files) or rest",
 }
 
+
 class Irregularity(StrEnum):
     """Classes of irregular rows: what a verified file of the exchange may hold although no candle should be so."""
 

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
+from capture_pipeline.klines import bars as made_bars
+from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Separated
 from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
@@ -65,10 +68,14 @@ def test_a_run_over_the_whole_chain_leaves_only_the_report_to_do(automation: Aut
     assert automation.tick() == NOTHING
 
 
-def test_a_failed_blocking_check_holds_back_its_own_partition_alone(automation: Automation, stage: Stage) -> None:
+def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
+    automation: Automation, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run ended before the gap ledger; the three sound partitions go on, the bad one only once its bars are sound."""
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
-    assert not stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
+    with monkeypatch.context() as broken:
+        broken.setattr(made_bars, "separate", lambda parts, _step: Separated(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)))
+        assert not stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
     sound = {key(JANUARY, ETH), key(FEBRUARY, BTC), key(FEBRUARY, ETH)}
     assert automation.tick() == {"bar_gaps": sound}
     for partition in sorted(sound):
