@@ -41,7 +41,7 @@ def frame(opens: np.ndarray, schema: dict[str, pl.DataType]) -> pl.DataFrame:
         pl.Series(name, each) if isinstance(each, np.ndarray) else pl.lit(each).alias(name)
         for name, each in zip(schema, series, strict=True)
     ]
-    return pl.select(columns).cast(dict(schema)) if opens.size else pl.DataFrame(schema=schema)
+    return pl.select(columns).cast(pl.Schema(schema)) if opens.size else pl.DataFrame(schema=schema)
 
 
 def day(index: int, state: Trust, holes: Ranges) -> ArchiveRecord:
