@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from decimal import Decimal
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.klines import KLINE_SCHEMA, parse_csv, parse_rest
+from capture_pipeline.binance.klines import KLINE_SCHEMA, parse_csv, parse_rest, refuse_other_interval
+from capture_pipeline.binance.periods import Interval
 from capture_pipeline.errors import MalformedData
 
 ROW = "1735689600000000,1.5,2.25,1,1.75,10.12345678,1735689659999999,15.5,3,4,6.00000001,0"
@@ -167,3 +169,56 @@ def test_what_is_no_rest_answer_is_refused(body: bytes, told: str) -> None:
     with pytest.raises(MalformedData) as caught:
         parse_rest(body, "GET klines")
     assert told in str(caught.value).replace("column 12", "column 13")
+
+
+@pytest.mark.parametrize("ignored", [0, "0", "8733.91139481", None, "", [], "a text"])
+def test_the_last_value_of_a_rest_row_is_not_interpreted(ignored: object) -> None:
+    """The exchange says that it is to be ignored."""
+    row = [1735689600000, "1", "1", "1", "1", "1", 1735689659999, "1", 1, "1", "1"]
+    assert parse_rest(json.dumps([[*row, ignored]]).encode(), "r").equals(parse_rest(json.dumps([[*row, "0"]]).encode(), "r"))
+
+
+def test_the_name_of_the_last_column_counts_as_little_as_its_content() -> None:
+    """A header with another last name is a header."""
+    assert parse_csv(f"{HEADER.removesuffix('ignore')}unused\n{ROW}\n".encode(), "f").height == 1
+
+
+def test_each_row_has_the_unit_of_its_own_times() -> None:
+    """A file may change its unit, and a close time that is no time of its row's unit is kept as it is."""
+    milliseconds = ROW.replace("1735689600000000", "1735689660000").replace("1735689659999999", "1735689719999")
+    frame = parse_csv(f"{ROW}\n{milliseconds}\n".encode() + with_field(6, "0") + with_field(6, "1735689659999"), "f")
+    assert frame.select("open_time_us", "close_time_us", "time_unit").rows() == [
+        (1735689600000000, 1735689659999999, "us"),
+        (1735689660000000, 1735689719999000, "ms"),
+        (1735689600000000, 0, "us"),
+        (1735689600000000, 1735689659999000, "us"),
+    ]
+
+
+MINUTE, QUARTER, DAY = (Interval(name).us for name in ("1m", "15m", "1d"))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "refused"),
+    [
+        ([MINUTE] * 9, False),
+        ([MINUTE] * 5 + [QUARTER] * 4, False),
+        ([MINUTE] * 4 + [QUARTER] * 5, True),
+        ([QUARTER], True),
+        ([DAY, DAY], True),
+        ([MINUTE // 60], False),
+        ([MINUTE // 60] * 2, True),
+        ([MINUTE // 7] * 9, False),
+        ([MINUTE // 7] * 4 + [QUARTER] * 4, False),
+        ([], False),
+    ],
+    ids=str,
+)
+def test_a_table_is_of_another_interval_if_most_rows_have_its_length(lengths: list[int], refused: bool) -> None:
+    """A single short candle may have been cut by a halt to any length; odd lengths are irregular rows of this interval."""
+    start = 1735689600000000
+    opens = [start + sum(lengths[:index]) for index in range(len(lengths))]
+    times = {"open_time_us": opens, "close_time_us": [at + length - 1 for at, length in zip(opens, lengths, strict=True)]}
+    rows = pl.DataFrame({**times, "time_unit": ["us"] * len(lengths)}, schema={**dict.fromkeys(times, pl.Int64), "time_unit": pl.String})
+    with pytest.raises(MalformedData, match="not of 1m") if refused else contextlib.nullcontext():
+        refuse_other_interval(rows, Interval.M1, "f")
