@@ -20,6 +20,7 @@ from capture_pipeline.quality.ranges import missing
 
 _VERIFIED = {Trust.OK, Trust.PINNED}
 _MB = 1 << 20
+_REMEDY = "archive.pinned_checksums once it is verified by other means, or set archive.accept_without_checksum"
 
 
 class Fetcher:
@@ -118,6 +119,8 @@ class Fetcher:
         record.usable = record.trust in _VERIFIED or (
             record.trust is Trust.CHECKSUM_MISSING and self._workspace.settings.archive.accept_without_checksum
         )
+        if record.unverified:
+            record.detail = f"{record.detail}; not used: pin its SHA-256 {record.sha256_own} in {_REMEDY}"
         if record.usable:
             self._workspace.parsed.keep(file.name, record.sha256_own, frame)
 
