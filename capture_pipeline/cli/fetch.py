@@ -161,7 +161,7 @@ def recheck_command(workspace: Workspace, every: bool, as_json: bool) -> None:  
 def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, ask_rest: bool, as_json: bool) -> None:
     """Backfill partitions with progress and show what became of them.
 
-    Exits with 1 if one failed, if a file came and is not used because it is unverified, or if a quarantined file leaves an unexplained hole.
+    Exits with 1 if one failed, if an unverified file came and is not used, or if a quarantined file leaves an unexplained hole.
     """
     started = time.monotonic()
     make_folder(workspace.lake.root)
