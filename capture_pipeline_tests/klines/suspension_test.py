@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
+from capture_pipeline.cli.main import main
+from capture_pipeline.defs.klines import describe
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.coverage import measure, report
@@ -54,7 +59,8 @@ def suspended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 @pytest.mark.parametrize("form", ["symbols: [BTCUSDT]", "kind: suspension, symbols: [BTCUSDT, ETHUSDT], markets: [spot]"])
 def test_a_listed_suspension_is_not_expected_and_its_months_pass(form: str, suspended: Deployment, tmp_path: Path) -> None:
     """The month without any file has nothing to be missing, and all of it is explained."""
-    workspace = suspended.reopened(**listed(tmp_path, f"start: {SUSPENSION['start']}, end: {SUSPENSION['end']}, {form}"))
+    calendar = listed(tmp_path, f"start: {SUSPENSION['start']}, end: {SUSPENSION['end']}, {form}")
+    workspace = suspended.reopened(**calendar)
     outcomes = run(workspace)
     assert failed(workspace) == []
     rows = measure(workspace, ["BTCUSDT"], MONTHS, workspace.now_us()).to_dicts()
@@ -68,9 +74,15 @@ def test_a_listed_suspension_is_not_expected_and_its_months_pass(form: str, susp
     december = outcomes["2024-12"].gaps
     assert december is not None
     assert (december.expected, december.suspended, set(december.gaps["cause"])) == (0, 744, {"suspended"})
+    metadata = describe.gaps(workspace, december)["bar_gaps"]
+    assert (metadata["suspended"], metadata["explained_coverage_percent"]) == (744, 100.0)
+    shown = CliRunner().invoke(main, ["coverage"], env=suspended.environment(**calendar), catch_exceptions=False).stdout
+    assert re.search(r"2024-12 +│ +0 │ +0 │ +│ +100 │ +0 │ +0 │ +744 │", shown)
     made = report(workspace, workspace.now_us())
     assert (made.summary["suspended"], made.summary["explained_coverage_percent"]) == (1060, 100.0)
     assert "744 not expected while suspended" in made.svg
+    (row,) = [row for row in csv.DictReader(made.csv.read_text().splitlines()) if row["month"] == "2024-12"]
+    assert (row["expected"], row["suspended"], row["coverage_percent"], row["explained_coverage_percent"]) == ("0", "744", "", "100.0")
     assert "<td>2024-12</td><td>0</td><td>0</td><td>–</td><td>100.0000</td>" in made.html.read_text()
 
 
