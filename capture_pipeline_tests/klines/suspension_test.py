@@ -189,3 +189,17 @@ def test_the_life_of_one_interval_says_nothing_of_another(tmp_path: Path) -> Non
             run(deployment.reopened(CAPTURE_INTERVAL="1d"))
         outcomes = run(deployment.reopened())
     assert [outcome.error for outcome in outcomes.values()] == [None, None, None]
+
+
+CASE = Path(__file__).resolve().parents[3] / "shared" / "cases" / "klines" / "relisted"
+
+
+@pytest.mark.skipif(not CASE.is_dir(), reason="the folder of shared cases is not beside the repository")
+def test_the_recorded_case_of_a_relisted_symbol_passes(tmp_path: Path) -> None:
+    """Its calendar entry has no kind and names the symbol."""
+    environment = {"CAPTURE_SYMBOLS": "BTCUSDC", "CAPTURE_HISTORY_START": "2022-08-01", "CAPTURE_HISTORY_END": "2023-04-30"}
+    calendar = {"CAPTURE_GAPS_OUTAGE_CALENDAR": str(CASE / "outages.yaml")}
+    with deployed(tmp_path / "d", {"recorded": CASE, "now": None, "frozen": False}, **environment, **calendar) as deployment:
+        outcomes = run(deployment.workspace)
+        assert [outcome.error for outcome in outcomes.values()] == [None] * 9
+        assert failed(deployment.workspace) == []
