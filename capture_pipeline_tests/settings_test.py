@@ -111,6 +111,9 @@ def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
         ("start: 2025-02-30, end: 2025-03-01", "holds a date or number that there is not"),
         ("start: 2025-02-02, end: 2025-02-01", "outages.0: end must lie after start"),
         ("start: 2025-02-01, end: 2025-02-02, symbols: [btcusdt]", "outages.0.symbols.0: 'btcusdt' is not a symbol"),
+        ("start: 2025-02-01, end: 2025-02-02, kind: suspension", "outages.0: a suspension needs symbols"),
+        ("start: 2025-02-01, end: 2025-02-02, kind: holiday", "outages.0.kind: Input should be 'outage' or 'suspension'"),
+        ("start: 2025-02-01, end: 2025-02-02, edges: guessed", "outages.0.edges: Input should be"),
     ],
 )
 def test_a_mistake_in_the_outage_calendar_is_one_line(entry: str, told: str, tmp_path: Path) -> None:
@@ -121,6 +124,23 @@ def test_a_mistake_in_the_outage_calendar_is_one_line(entry: str, told: str, tmp
         load_calendar(file)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "reason"),
+    [
+        ("", "outage", "outage"),
+        (", symbols: [BTCUSDT]", "suspension", "suspension"),
+        (", symbols: [BTCUSDT], kind: outage, reason: its engine", "outage", "its engine"),
+        (", symbols: [BTCUSDT], kind: suspension, source: its notice, edges: derived", "suspension", "suspension"),
+    ],
+)
+def test_an_entry_that_names_symbols_is_a_suspension_unless_it_says_otherwise(more: str, kind: str, reason: str, tmp_path: Path) -> None:
+    """The default reason is the kind."""
+    file = tmp_path / "outages.yaml"
+    file.write_text(f"outages: [{{start: 2025-02-01, end: 2025-02-02{more}}}]\n")
+    entry = load_calendar(file)[-1]
+    assert (entry.kind, entry.reason) == (kind, reason)
 
 
 def test_the_last_year_of_the_calendar_has_months() -> None:

@@ -50,10 +50,11 @@ def coverage_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT0
         "explained_coverage_percent",
         "missing",
         "unexplained",
+        "suspended",
         "filled",
         "conflicts",
     )
-    emit_table("Coverage", columns, [row for row in rows if row["expected"]])
+    emit_table("Coverage", columns, [row for row in rows if row["expected"] or row["suspended"]])
     told = found.summary["coverage_percent"]
     where = f"; {found.html} and {found.csv}" if whole else ""
     click.echo(f"{'nothing expected' if told is None else f'{told} % of expected bars'}{where}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from capture_pipeline.binance.archive import Trust
@@ -19,6 +20,7 @@ from capture_pipeline.quality.ranges import missing
 
 _VERIFIED = {Trust.OK, Trust.PINNED}
 _MB = 1 << 20
+_REMEDY = "archive.pinned_checksums once it is verified by other means, or set archive.accept_without_checksum"
 
 
 class Fetcher:
@@ -69,6 +71,15 @@ class Fetcher:
         """Names of the files that bars are made of, and of those published anew since."""
         return {record.name for record in self._manifest.files if record.usable or record.trust is Trust.REPUBLISHED}
 
+    def not_published(self, since_us: int) -> set[str]:
+        """Names of the files that the archive did not have when it was asked, at `since_us` or later."""
+        return {record.name for record in self._manifest.files if record.trust is Trust.NOT_PUBLISHED and record.fetched_at_us >= since_us}
+
+    def note_not_published(self, files: Iterable[ArchiveFile]) -> None:
+        """Record files that a listing of the archive does not name."""
+        for file in files:
+            self._replace(self._known(file), self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not list it"))
+
     def publish(self) -> None:
         """Publish the manifest as it stands; what is in it is never downloaded again, however the program ends."""
         self._manifest.files.sort(key=lambda record: (record.granularity != Granularity.MONTHLY, record.start_us))
@@ -109,6 +120,8 @@ class Fetcher:
         record.usable = record.trust in _VERIFIED or (
             record.trust is Trust.CHECKSUM_MISSING and self._workspace.settings.archive.accept_without_checksum
         )
+        if record.unverified:
+            record.detail = f"{record.detail}; not used: pin its SHA-256 {record.sha256_own} in {_REMEDY}"
         if record.usable:
             self._workspace.parsed.keep(file.name, record.sha256_own, frame)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from capture_pipeline.binance.archive import Trust
 from capture_pipeline.errors import CaptureError, ConfigError, LakeError
 from capture_pipeline.klines.archives import ArchivesResult, alone, awaited, fetch_many, patiently
 from capture_pipeline.klines.bars import BarsResult, build
@@ -71,8 +72,8 @@ def backfill(
         ask_rest: Whether REST may fill what the archive lacks.
 
     Raises:
-        ConfigError: Every symbol is unknown to archive and REST alike, or the lake is another exchange's. Where only some symbols are
-            unknown, their outcomes tell it.
+        ConfigError: Archive and REST know none of the symbols, or the lake is another exchange's. Where they know some, the outcomes of
+            the others say so.
     """
     # Closed at once when the caller is interrupted: downloads end then, instead of holding the program until they are done.
     with closing(_tasks(workspace, partitions, now_us, ask_rest=ask_rest)) as tasks:
@@ -111,10 +112,15 @@ def _tasks(workspace: Workspace, partitions: Sequence[Partition], now_us: int, *
 
 
 def _objection(workspace: Workspace, fetched: ArchivesResult, now_us: int, unknown: dict[str, ConfigError]) -> CaptureError | None:
-    """Why a partition without archive files goes no further: its symbol is unknown, which is remembered, or that could not be asked."""
+    """Why a partition without archive files goes no further: its symbol is unknown, which is remembered, or that could not be asked.
+
+    A partition with archive files, used or not, is proof that the symbol exists.
+    """
     symbol = fetched.partition.symbol
-    if symbol in unknown or fetched.manifest.usable():
-        return unknown.get(symbol)
+    if any(record.trust is not Trust.NOT_PUBLISHED for record in fetched.manifest.files):
+        return None
+    if symbol in unknown:
+        return unknown[symbol]
     try:
         if ask_life(workspace, symbol, now_us).first_open_us is None:
             unknown[symbol] = _unknown([symbol])

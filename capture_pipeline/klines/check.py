@@ -106,7 +106,7 @@ def _checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | 
         not wrong,
         level=Level.CRITICAL,
         summary=summary,
-        values={"files": len(recorded)},
+        values={"files": len(recorded), "unverified": sum(record.unverified for record in archives.files)},
         failing=failing,
         failing_count=len(wrong),
     )

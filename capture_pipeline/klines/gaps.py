@@ -52,6 +52,19 @@ class GapsResult:
         return int(self.open.filter(~pl.col("cause").is_in([str(cause) for cause in NOT_EXPECTED]))["bars"].sum())
 
     @property
+    def suspended(self) -> int:
+        """Candles that were not expected because the symbol was suspended."""
+        return self._open_of(Cause.SUSPENDED)
+
+    @property
+    def attainable(self) -> int:
+        """Expected candles outside listed outages."""
+        return self.expected - self._open_of(Cause.EXCHANGE_OUTAGE)
+
+    def _open_of(self, cause: Cause) -> int:
+        return int(self.open.filter(pl.col("cause") == str(cause))["bars"].sum())
+
+    @property
     def unexplained(self) -> int:
         """Candles whose absence nothing explains."""
         return int(self.open.filter(~pl.col("explained"))["bars"].sum())

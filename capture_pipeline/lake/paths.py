@@ -101,9 +101,11 @@ class Lake:
         """The lock that whoever downloads such zips of a symbol holds."""
         return self._inside("state", "locks", f"{market}-{kind}-{valid_symbol(symbol)}.lock")
 
-    def symbol_life(self, market: Market, symbol: str) -> Path:
-        """First and last candle of a symbol."""
-        return self._inside("raw", market, "symbols", f"{valid_symbol(symbol)}.json")
+    def symbol_life(self, market: Market, symbol: str, interval: Interval) -> Path:
+        """First and last candle of a symbol in one interval."""
+        # Minutes keep the name that all intervals shared when minutes were asked for each of them.
+        suffix = "" if interval is Interval.M1 else f"-{interval}"
+        return self._inside("raw", market, "symbols", f"{valid_symbol(symbol)}{suffix}.json")
 
     def bars(self, part: Partition) -> Path:
         """The merged bars of one partition."""

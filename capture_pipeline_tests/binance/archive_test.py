@@ -30,6 +30,36 @@ def test_anything_else_is_no_checksum(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("", "is empty"),
+        ("\n", "is empty"),
+        (f"\ufeff{A}  x.zip\n", "begins with a byte order mark"),
+        (f"\ufffd\ufffd{A}  x.zip\n", "is not UTF-8"),
+        (f"{A}  ./x.zip\n", "names the file with a path"),
+        (f"{A}  /data/spot/x.zip\n", "names the file with a path"),
+        (f"{A}  y.zip\n", "names another file"),
+        (f"{A}  x.zip\n{A}  x.zip\n", "has several lines"),
+        (f"{A}  x.zip\n{B}  y.zip", "has several lines"),
+        (f"{A}\n", "holds a digest without a file name"),
+        (f"SHA256 (x.zip) = {A}\n", "is in the BSD form"),
+        (f"SHA256(x.zip)= {A}", "is in the BSD form"),
+        (f"{'a' * 32}  x.zip\n", "holds a digest that is not of SHA-256"),
+        ("<!DOCTYPE html>\n<html></html>", "is a page of HTML or XML"),
+        ("nothing here", "is in an unknown form"),
+        ("x" * 2000, "is longer than 1000 characters"),
+    ],
+)
+def test_a_checksum_file_that_cannot_be_read_says_its_form(text: str, form: str) -> None:
+    """With the beginning of what it holds, escaped, and its own name."""
+    with pytest.raises(MalformedData) as caught:
+        parse_checksum(text, "x.zip")
+    assert str(caught.value).startswith(f"x.zip.CHECKSUM: {form}")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
     ("own", "published", "pinned", "fresh", "verdict"),
     [
         (A, A, None, False, (Trust.OK, Next.ACCEPT)),

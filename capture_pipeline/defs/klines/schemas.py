@@ -43,6 +43,7 @@ COVERAGE_COLUMNS: dict[str, tuple[pl.DataType, str]] = {
     "missing": (_COUNT, "Expected bars that are not there"),
     "explained": (_COUNT, "Of them, with a cause that needs no action: a listed outage, or candles off the grid"),
     "unexplained": (_COUNT, "Of them, without a proven cause"),
+    "suspended": (_COUNT, "Bars that were not expected because the calendar lists a suspension of the symbol"),
     "unjudged": (_COUNT, "Of them, beyond a ledger that is too old: nobody has looked"),
     "filled": (_COUNT, "Bars that were missing once and are there now"),
     "longest_gap": (_COUNT, "Bars of the longest open gap"),
@@ -53,7 +54,7 @@ COVERAGE_COLUMNS: dict[str, tuple[pl.DataType, str]] = {
     "newest_us": (_TIME, "Open time of the newest bar, microseconds UTC"),
     "as_of_us": (_TIME, "When the gaps were computed, microseconds UTC"),
     "coverage_percent": (_PERCENT, "Share of the expected bars that is there"),
-    "explained_coverage_percent": (_PERCENT, "The same without bars in listed outages"),
+    "explained_coverage_percent": (_PERCENT, "The same without bars in listed outages; 100 where there are no others"),
 }
 _MAY_BE_EMPTY = {"expected", "newest_us", "as_of_us", "coverage_percent", "explained_coverage_percent"}
 
