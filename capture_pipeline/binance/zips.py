@@ -15,7 +15,7 @@ from isal import isal_zlib
 from capture_pipeline.errors import MalformedData
 
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
-_ENCRYPTED = 0x1
+_ENCRYPTED, _UTF8 = 0x1, 0x800
 _BROKEN: Any = isal_zlib.error
 _REMEDY = "the file is set aside and other sources are used"
 
@@ -40,8 +40,8 @@ def only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> byt
             entries = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
         raise MalformedData(f"is not a readable zip: {error}", where=where, remedy=_REMEDY) from None
-    if len(entries) != 1 or entries[0].filename != expected:
-        names = ", ".join(entry.filename for entry in entries[:4])
+    if len(entries) != 1 or _name_of(entries[0]) != expected:
+        names = ", ".join(_name_of(entry) for entry in entries[:4])
         raise MalformedData(f"one entry {expected!r} was expected, found {names!r}"[:300], where=where, remedy=_REMEDY)
     entry = entries[0]
     if entry.file_size > max_bytes:
@@ -52,6 +52,16 @@ def only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> byt
     if len(inflated) != entry.file_size or isal_zlib.crc32(inflated) != entry.CRC:
         raise MalformedData("does not match its own CRC-32", where=where, remedy=_REMEDY)
     return inflated
+
+
+def _name_of(entry: zipfile.ZipInfo) -> str:
+    """Return the name of an entry; tools that write UTF-8 without saying so are understood."""
+    if entry.flag_bits & _UTF8 or entry.filename.isascii():
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode()
+    except UnicodeError:
+        return entry.filename
 
 
 def _inflate(content: bytes, entry: zipfile.ZipInfo, where: str) -> bytes:

@@ -15,7 +15,7 @@ import polars as pl
 
 from capture_pipeline.binance.klines import parse_rest
 from capture_pipeline.binance.periods import Interval, iso
-from capture_pipeline.binance.rest import INVALID_SYMBOL, PAGE_ROWS
+from capture_pipeline.binance.rest import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.config import Gaps
 from capture_pipeline.errors import ProtocolViolation, RequestRefused
 from capture_pipeline.klines.life import ask_life, trading_range
@@ -145,7 +145,7 @@ def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us:
     try:
         body = workspace.rest.klines(partition.symbol, partition.interval, start_us, end_us)
     except RequestRefused as error:
-        if error.code == INVALID_SYMBOL:
+        if error.code in UNKNOWN_SYMBOL:
             return None
         raise
     sent = parse_rest(body, where)
