@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import polars as pl
@@ -84,6 +85,53 @@ def parse_csv(content: bytes, where: str) -> pl.DataFrame:
     Raises:
         MalformedData: It is empty, has other columns, mixes units, or holds something that is not a number.
     """
+    (frame,) = parse_blocks([content], where)
+    return frame
+
+
+def parse_blocks(blocks: Iterable[bytes], where: str) -> Iterator[pl.DataFrame]:
+    """Parse the CSV of an archive file that comes in blocks, each cut anywhere; the memory is that of one block.
+
+    Args:
+        blocks: The file; see `parse_csv`.
+        where: Its name, for errors.
+
+    Yields:
+        Frames of `KLINE_SCHEMA`, at least one, rows in the file's order.
+
+    Raises:
+        MalformedData: See `parse_csv`.
+    """
+    first_line, unit = 1, ""
+    for lines in _whole_lines(blocks):
+        start, offset = (first_line, 0) if unit else _head(lines, where)
+        frame = _parse(lines, offset, where, start)
+        if unit and frame["time_unit"][0] != unit:
+            factor = 1000 if unit == "us" else 1
+            what = f"open time {frame['open_time_us'][0] // factor} changes the unit of the rows before it"
+            raise MalformedData(what, where=f"{where}, line {start}", remedy=_REMEDY)
+        first_line, unit = start + frame.height, str(frame["time_unit"][0])
+        yield frame
+    if not unit:
+        raise MalformedData("holds no rows", where=where, remedy=_REMEDY)
+
+
+def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut blocks between lines; the first piece has a row beside a header, and the last one ends as the file does."""
+    held = b""
+    for block in blocks:
+        if held.count(b"\n") > 1:
+            end = held.rfind(b"\n") + 1
+            yield held[:end]
+            held = held[end:] + block
+        else:
+            held += block
+    if held:
+        yield held
+
+
+def _head(content: bytes, where: str) -> tuple[int, int]:
+    """Return the number of the first row's line, and where it begins."""
     offset = 3 if content.startswith(b"\xef\xbb\xbf") else 0
     first_line = 1
     if content[offset : offset + 1].isalpha():
@@ -92,6 +140,11 @@ def parse_csv(content: bytes, where: str) -> pl.DataFrame:
         first_line = 2
     if offset >= len(content):
         raise MalformedData("holds no rows", where=where, remedy=_REMEDY)
+    return first_line, offset
+
+
+def _parse(content: bytes, offset: int, where: str, first_line: int) -> pl.DataFrame:
+    """Parse whole lines from `offset` on; the last line feed may be missing."""
     if not content.endswith(b"\n"):
         content += b"\n"
     text = np.frombuffer(content, np.uint8, offset=offset)

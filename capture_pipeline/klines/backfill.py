@@ -167,7 +167,8 @@ def _asked(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_re
 def _made(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int) -> Outcome:
     """Bars, gates and gap ledger, from what is recorded by then: a run that was overtaken does not undo the newer one's work."""
     try:
-        return alone(workspace, fetched.partition, partial(_built, workspace, fetched, topups, now_us))
+        with workspace.budget.hold(fetched.partition.expected):
+            return alone(workspace, fetched.partition, partial(_built, workspace, fetched, topups, now_us))
     except CaptureError as error:
         return Outcome(fetched.partition, fetched, topups, error=error)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from capture_pipeline.binance.klines import parse_csv
-from capture_pipeline.binance.zips import only_entry
+from capture_pipeline.binance.klines import parse_blocks
+from capture_pipeline.binance.zips import entry_blocks
 from capture_pipeline.errors import MalformedData
 
 _MOST_ROWS = 400_000
@@ -38,7 +41,7 @@ class ParsedFiles:
 
 
 def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) -> pl.DataFrame:
-    """The klines of a zip, all within its period.
+    """Return the klines of a zip, all within its period.
 
     Args:
         content: The zip.
@@ -49,13 +52,52 @@ def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int])
     Raises:
         MalformedData: It is no sound kline file of that period.
     """
+    return pl.concat(_frames(content, stem, max_bytes, bounds), rechunk=False)
+
+
+def read_opens(
+    content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]
+) -> tuple[NDArray[np.int64], pl.DataFrame | None]:  # fmt: skip
+    """Verify a zip as `read_zip` does, without the memory of a large one.
+
+    Args:
+        content: The zip.
+        stem: Its name without `.zip`.
+        max_bytes: The most it may inflate to.
+        bounds: `[start, end)` of its period.
+
+    Returns:
+        The open times, and the klines where they are few enough to be kept.
+
+    Raises:
+        MalformedData: It is no sound kline file of that period.
+    """
+    opens: list[NDArray[np.int64]] = []
+    kept: list[pl.DataFrame] = []
+    for frame in _frames(content, stem, max_bytes, bounds):
+        opens.append(frame["open_time_us"].to_numpy())
+        kept.append(frame)
+        if sum(part.height for part in kept) > _MOST_ROWS:
+            kept = []
+    found = np.concatenate(opens)
+    return found, pl.concat(kept, rechunk=False) if sum(part.height for part in kept) == found.size else None
+
+
+def _frames(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) -> Iterator[pl.DataFrame]:
+    """Yield the klines of a zip block by block, each held to the zip's period.
+
+    Raises:
+        MalformedData: It is no sound kline file of that period.
+    """
     where = f"{stem}.zip"
-    frame = parse_csv(only_entry(content, f"{stem}.csv", max_bytes, where), f"{where}:{stem}.csv")
-    opens = frame["open_time_us"]
-    outside = (opens < bounds[0]) | (opens >= bounds[1])
-    if outside.any():
-        first = outside.arg_max()
-        raise MalformedData(
-            f"row {(first or 0) + 1} opens outside the file's period", where=where, remedy="it is set aside and other sources are used"
-        )
-    return frame
+    rows = 0
+    for frame in parse_blocks(entry_blocks(content, f"{stem}.csv", max_bytes, where), f"{where}:{stem}.csv"):
+        opens = frame["open_time_us"]
+        outside = (opens < bounds[0]) | (opens >= bounds[1])
+        if outside.any():
+            row = rows + (outside.arg_max() or 0) + 1
+            raise MalformedData(
+                f"row {row} opens outside the file's period", where=where, remedy="it is set aside and other sources are used"
+            )
+        rows += frame.height
+        yield frame

@@ -14,7 +14,7 @@ from capture_pipeline.sandbox.sources import KlineQuery, Source
 from capture_pipeline.sandbox.symbols import SymbolSpec
 
 _MOST_KLINES = {Market.SPOT: 1000, Market.UM: 1500}
-_SYMBOLS_RANGE = f"'^\\[(\"{LEGAL_SYMBOL}\"(,\"{LEGAL_SYMBOL}\"){{0,}}){{0,1}}\\]$'"
+_SYMBOLS_RANGE = f'\'^\\[("{LEGAL_SYMBOL}"(,"{LEGAL_SYMBOL}"){{0,}}){{0,1}}\\]$\''
 
 Endpoint = Callable[[Params, bool], Any]
 """Parameters, and whether times are wanted in microseconds, to a JSON value."""

@@ -157,7 +157,14 @@ def test_symbols_that_differ_have_labels_that_differ() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["20240329T000000Z_../x", "20240329T000000Z_a/b", "20240329T000000Z_BTCUSDT", "20240329T000000Z_币\u202eusdt", "x", "20240329T000000Z_"],
+    [
+        "20240329T000000Z_../x",
+        "20240329T000000Z_a/b",
+        "20240329T000000Z_BTCUSDT",
+        "20240329T000000Z_币\u202eusdt",
+        "x",
+        "20240329T000000Z_",
+    ],
 )
 def test_what_is_no_session_id_never_reaches_a_path(text: str) -> None:
     """Also where the part of the symbol holds what no symbol holds."""
