@@ -105,11 +105,7 @@ def parse_blocks(blocks: Iterable[bytes], where: str) -> Iterator[pl.DataFrame]:
     first_line, unit = 1, ""
     for lines in _whole_lines(blocks):
         start, offset = (first_line, 0) if unit else _head(lines, where)
-        frame = _parse(lines, offset, where, start)
-        if unit and frame["time_unit"][0] != unit:
-            factor = 1000 if unit == "us" else 1
-            what = f"open time {frame['open_time_us'][0] // factor} changes the unit of the rows before it"
-            raise MalformedData(what, where=f"{where}, line {start}", remedy=_REMEDY)
+        frame = _parse(lines, offset, where, start, unit)
         first_line, unit = start + frame.height, str(frame["time_unit"][0])
         yield frame
     if not unit:
@@ -143,8 +139,8 @@ def _head(content: bytes, where: str) -> tuple[int, int]:
     return first_line, offset
 
 
-def _parse(content: bytes, offset: int, where: str, first_line: int) -> pl.DataFrame:
-    """Parse whole lines from `offset` on; the last line feed may be missing."""
+def _parse(content: bytes, offset: int, where: str, first_line: int, unit: str) -> pl.DataFrame:
+    """Parse whole lines from `offset` on; the last line feed may be missing. `unit` is that of the rows before them, if there are any."""
     if not content.endswith(b"\n"):
         content += b"\n"
     text = np.frombuffer(content, np.uint8, offset=offset)
@@ -154,7 +150,7 @@ def _parse(content: bytes, offset: int, where: str, first_line: int) -> pl.DataF
         field = max(content.rfind(b",", offset, at), content.rfind(b"\n", offset, at), offset - 1) + 1
         shown = re.split(rb"[,\r\n]", content[field : at + 40], maxsplit=1)[0] or content[at : at + 20].split(b"\n", 1)[0]
         raise MalformedData(f"{_WHY[status]}, found {shown!r}", where=f"{where}, line {line}, column {column + 1}", remedy=_REMEDY)
-    return _frame(low[:, :rows], None if high is None else high[:, :rows], where, first_line)
+    return _frame(low[:, :rows], None if high is None else high[:, :rows], where, first_line, unit)
 
 
 def parse_rest(body: bytes, where: str) -> pl.DataFrame:
@@ -202,8 +198,8 @@ def _check_header(line: bytes, where: str) -> None:
         raise MalformedData(f"has another header: {','.join(names)[:200]!r}", where=f"{where}, line 1", remedy=_REMEDY)
 
 
-def _frame(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int) -> pl.DataFrame:
-    factor, unit = _unit(low[0], where, first_line)
+def _frame(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int, before: str) -> pl.DataFrame:
+    factor, unit = _unit(low[0], where, first_line, before)
     columns: dict[str, pa.Array] = {}
     for index, (name, kind) in enumerate(list(KLINE_SCHEMA.items())[:-1]):
         if not isinstance(kind, pl.Decimal):
@@ -220,16 +216,16 @@ def _frame(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, f
     return frame.with_columns(pl.lit(unit).alias("time_unit"))
 
 
-def _unit(opens: NDArray[np.int64], where: str, first_line: int) -> tuple[int, str]:
-    """Factor to microseconds and the unit's name, the same for all rows."""
+def _unit(opens: NDArray[np.int64], where: str, first_line: int, before: str) -> tuple[int, str]:
+    """Return the factor to microseconds and the unit's name, the same for all rows and for those before them."""
     is_us = (opens >= _US_FROM) & (opens < _US_TO)
     is_ms = (opens >= _MS_FROM) & (opens < _US_FROM)
-    if is_us.all():
+    if before != "ms" and is_us.all():
         return 1, "us"
-    if is_ms.all():
+    if before != "us" and is_ms.all():
         return 1000, "ms"
     strange = ~(is_us | is_ms)
-    at = int(np.argmax(strange if strange.any() else is_us != is_us[0]))
+    at = int(np.argmax(strange if strange.any() else is_us != (before == "us" if before else is_us[0])))
     what = "is no time in milliseconds or microseconds" if strange.any() else "changes the unit of the rows before it"
     raise MalformedData(f"open time {opens[at]} {what}", where=f"{where}, line {first_line + at}", remedy=_REMEDY)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable
 from decimal import Decimal
 
 import polars as pl
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.klines import KLINE_SCHEMA, parse_csv, parse_rest
+from capture_pipeline.binance.klines import KLINE_SCHEMA, parse_blocks, parse_csv, parse_rest
 from capture_pipeline.errors import MalformedData
 
 ROW = "1735689600000000,1.5,2.25,1,1.75,10.12345678,1735689659999999,15.5,3,4,6.00000001,0"
@@ -166,3 +168,28 @@ def test_what_is_no_rest_answer_is_refused(body: bytes, told: str) -> None:
     with pytest.raises(MalformedData) as caught:
         parse_rest(body, "GET klines")
     assert told in str(caught.value).replace("column 12", "column 13")
+
+
+def _told(parse: Callable[[], pl.DataFrame]) -> object:
+    """The rows, or the error in words."""
+    try:
+        return parse().rows()
+    except MalformedData as error:
+        return str(error)
+
+
+@given(
+    st.lists(st.sampled_from([ROW, ROW.replace("1735689600", "1735689660")]), max_size=5),
+    st.tuples(st.integers(0, 5), st.sampled_from(["", "", "x", "1,2", ROW.replace("1735689600000000", "1735689600000"), "1" + ROW])),
+    st.sampled_from(["", "\ufeff", HEADER + "\n", "\ufeff" + HEADER + "\r\n"]),
+    st.booleans(),
+    st.lists(st.integers(0, 700), max_size=6).map(sorted),
+)
+def test_blocks_are_parsed_as_the_whole_file_is(
+    rows: list[str], odd: tuple[int, str], head: str, ends: bool, cuts: list[int]
+) -> None:
+    """Wherever they are cut: the same rows, or the same error with the same line."""
+    rows = [*rows[: odd[0]], *filter(None, odd[1:]), *rows[odd[0] :]]
+    content = (head + "\n".join(rows) + ("\n" if ends and rows else "")).encode()
+    blocks = [content[start:end] for start, end in itertools.pairwise([0, *cuts, len(content)])]
+    assert _told(lambda: pl.concat(parse_blocks(blocks, "f"))) == _told(lambda: parse_csv(content, "f"))
