@@ -15,9 +15,9 @@ from isal import isal_zlib
 
 from capture_pipeline.errors import MalformedData
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 8 << 20
 """Larger than a month of 1m candles, which therefore comes whole."""
-_INPUT_BYTES = 4 << 20
+_INPUT_BYTES = 1 << 20
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _BROKEN: Any = isal_zlib.error

@@ -18,6 +18,7 @@ from capture_pipeline.lake.files import read_model, withdraw
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, TopupsManifest
 from capture_pipeline.lake.parquet import PublishedTable, publish_table
 from capture_pipeline.lake.paths import Lake, Partition
+from capture_pipeline.tables.bars import SOURCES
 from capture_pipeline.tables.merge import Merged, Part, merge
 
 _MB = 1 << 20
@@ -115,8 +116,9 @@ def _rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:
 
 
 def _result(partition: Partition, merged: Merged, published: PublishedTable) -> BarsResult:
-    counts = merged.bars.group_by("source").len().sort("source")
-    by_source = dict(zip(counts["source"].to_list(), counts["len"].to_list(), strict=True))
+    # Compared and not grouped: grouping by a text takes 150 bytes a row.
+    counts = {source: int((merged.bars["source"] == source).sum()) for source in sorted(SOURCES)}
+    by_source = {source: count for source, count in counts.items() if count}
     return BarsResult(
         partition, merged.bars.height, by_source, merged.duplicates, merged.conflicts.height, published.bytes, published.sha256
     )

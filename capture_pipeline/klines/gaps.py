@@ -18,6 +18,7 @@ from capture_pipeline.lake.parquet import publish_table, read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gaps import Evidence, explain, filled
 from capture_pipeline.quality.ranges import Range, Ranges, length, present, subtract
+from capture_pipeline.tables.bars import SOURCES
 from capture_pipeline.tables.gaps import GAP_SCHEMA, NOT_EXPECTED, WINDOW_SCHEMA, Cause
 
 _log = logging.getLogger(__name__)
@@ -98,10 +99,8 @@ def _sources(workspace: Workspace, partition: Partition, whole: Range, bars: pl.
     if bars is None and not path.is_file():
         return {}
     bars = read_table(path, ["open_time_us", "source"]) if bars is None else bars.select("open_time_us", "source")
-    return {
-        str(source): present(group["open_time_us"].to_numpy(), partition.interval.us, whole)
-        for (source,), group in bars.group_by("source", maintain_order=True)
-    }
+    opens = {source: bars["open_time_us"].filter(bars["source"] == source).to_numpy() for source in SOURCES}
+    return {source: present(found, partition.interval.us, whole) for source, found in opens.items() if found.size}
 
 
 def _known_before(workspace: Workspace, partition: Partition) -> list[tuple[Cause, Range]]:

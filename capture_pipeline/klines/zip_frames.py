@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from capture_pipeline.binance.klines import parse_blocks
 from capture_pipeline.binance.zips import entry_blocks
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.klines.memory import trim
 
 _MOST_ROWS = 400_000
 """About 70 MB: nine months of 1m bars, or a whole symbol-year of daily files of 1h bars."""
@@ -52,7 +53,10 @@ def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int])
     Raises:
         MalformedData: It is no sound kline file of that period.
     """
-    return pl.concat(_frames(content, stem, max_bytes, bounds), rechunk=False)
+    found = pl.concat(_frames(content, stem, max_bytes, bounds), rechunk=False)
+    if found.height > _MOST_ROWS:
+        trim()
+    return found
 
 
 def read_opens(

@@ -185,9 +185,7 @@ def _told(parse: Callable[[], pl.DataFrame]) -> object:
     st.booleans(),
     st.lists(st.integers(0, 700), max_size=6).map(sorted),
 )
-def test_blocks_are_parsed_as_the_whole_file_is(
-    rows: list[str], odd: tuple[int, str], head: str, ends: bool, cuts: list[int]
-) -> None:
+def test_blocks_are_parsed_as_the_whole_file_is(rows: list[str], odd: tuple[int, str], head: str, ends: bool, cuts: list[int]) -> None:
     """Wherever they are cut: the same rows, or the same error with the same line."""
     rows = [*rows[: odd[0]], *filter(None, odd[1:]), *rows[odd[0] :]]
     content = (head + "\n".join(rows) + ("\n" if ends and rows else "")).encode()
