@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from capture_pipeline.binance.limits import Http, Percent, RateLimits, Section
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.streams import ROUTE
-from capture_pipeline.binance.urls import Market
+from capture_pipeline.binance.urls import NO_UM_SECONDS, Market, has_interval
 from capture_pipeline.config_sessions import DEFAULT_SESSIONS, PlannedSession, Recording, SessionGates, Symbol
 
 DEFAULT_SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "AVAXUSDT", "TRXUSDT", "DOTUSDT"]
@@ -126,6 +126,8 @@ class Settings(Section):
     def _consistent(self) -> Settings:
         if len(set(self.symbols)) != len(self.symbols):
             raise ValueError("symbols: one is listed twice")
+        if not has_interval(self.market, self.interval):
+            raise ValueError(NO_UM_SECONDS)
         if self.venue == "sandbox":
             _check_url("sandbox_url", self.sandbox_url, _LOOPBACK, schemes=("http",))
             return self

@@ -13,7 +13,7 @@ import msgspec
 from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot, Level, decode_depth, decode_snapshot, decode_trade
 from capture_pipeline.binance.stream_kernel import DEPTH, SKIP, SNAPSHOT, TRADE
 from capture_pipeline.binance.streams import StreamKind, event_us, kind_of, symbol_of
-from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import ConfigError, MalformedData
 
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,10})(?:\.([0-9]{1,8}))?")

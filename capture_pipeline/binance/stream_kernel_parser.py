@@ -14,12 +14,14 @@ from capture_pipeline.binance import stream_kernel as kernel
 from capture_pipeline.binance.stream_kernel_fallback import AnyLine, kernel_kind, read_any
 from capture_pipeline.binance.stream_kernel_text import LONGEST_NAME, name_hash
 from capture_pipeline.binance.streams import symbol_of
+from capture_pipeline.binance.symbols import is_caseless
 from capture_pipeline.errors import MalformedData
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 _MOST_STREAMS = 8192
-_LF = 10
+_LF, _SPACE = 10, 32
+_NOT_PLAIN = b'"\\\x7f'
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,11 @@ class StreamParser:
         self.streams.append(stream)
         self.symbols.append(symbol_of(stream))
         self._kinds[number] = kernel_kind(stream)
-        if 0 < len(stream) <= LONGEST_NAME and all(" " < letter < "\x7f" and letter not in '"\\' for letter in stream):
-            self._names[number, : len(stream)] = np.frombuffer(stream.encode(), np.uint8)
-            self._enter(number, len(stream))
+        name = stream.encode("utf-8", "surrogatepass")
+        # The kernel changes the case of ASCII letters only; lines of other names stay with msgspec.
+        if 0 < len(name) <= LONGEST_NAME and is_caseless(stream) and all(byte > _SPACE and byte not in _NOT_PLAIN for byte in name):
+            self._names[number, : len(name)] = np.frombuffer(name, np.uint8)
+            self._enter(number, len(name))
         return number
 
     def _grow(self) -> None:
@@ -170,9 +174,9 @@ class StreamParser:
         self._names = np.concatenate([self._names, np.zeros((more, LONGEST_NAME + 1), np.uint8)])
         self._kinds, self._seen = (np.concatenate([old, np.zeros(more, np.int64)]) for old in (self._kinds, self._seen))
         self._slots = np.full(8 * more, -1, np.int64)
-        for number, name in enumerate(self.streams):
+        for number in range(len(self.streams)):
             if self._names[number, 0]:
-                self._enter(number, len(name))
+                self._enter(number, int(np.count_nonzero(self._names[number])))
 
     def _enter(self, number: int, length: int) -> None:
         quoted = np.append(self._names[number, :length], np.uint8(ord('"')))

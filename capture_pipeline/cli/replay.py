@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from capture_pipeline.binance.periods import iso, parse_time
+from capture_pipeline.binance.symbols import parse_symbol
 from capture_pipeline.cli.console import console, emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.cli.exits import EXIT_FAILED
@@ -53,7 +54,7 @@ def replay_command(  # noqa: PLR0917 - one option each
         raise click.UsageError("--every and --out go together, and --long with them: the step, and the file for the levels")
     replay, started = Replay(), time.monotonic()
     with one_line_errors():
-        source = source_of(target, symbol.upper(), open_workspace(config).lake.tables())
+        source = source_of(target, _parsed(symbol), open_workspace(config).lake.tables())
         watched = _watched(source, replay, quiet=as_json)
         if every_s is not None and out is not None:
             count = write_samples(sampled(replay, watched, round(every_s * 1e9), depth), out, source.symbol, depth, is_long=is_long)
@@ -80,7 +81,7 @@ def replay_command(  # noqa: PLR0917 - one option each
 def book_command(session: str, symbol: str, at_text: str, depth: int, as_json: bool, config: Path | None) -> None:  # noqa: FBT001, PLR0917
     """Tell the book of a session as it was after every message captured up to a time. Exit code 1: there was no valid one."""
     with one_line_errors():
-        tables, name = of_session(session, symbol.upper(), open_workspace(config).lake.tables())
+        tables, name = of_session(session, _parsed(symbol), open_workspace(config).lake.tables())
         replay, goes_on = Checkpoints(tables, name).replay_at(parse_time(at_text) * 1000)
     told = {
         "symbol": name,
@@ -112,6 +113,10 @@ def book_command(session: str, symbol: str, at_text: str, depth: int, as_json: b
     click.echo(f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at {iso(replay.capture_ns // 1000)}")
     if not goes_on:
         click.echo("The session holds no message after it: at the time asked for the book may have been another", err=True)
+
+
+def _parsed(symbol: str) -> str:
+    return parse_symbol(symbol) if symbol else ""
 
 
 def _watched(source: Source, replay: Replay, *, quiet: bool) -> Iterator[Messages]:

@@ -10,13 +10,15 @@ import click
 from rich.live import Live
 
 from capture_pipeline.binance.periods import iso
+from capture_pipeline.binance.symbols import parse_symbols
 from capture_pipeline.cli.console import console, emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from capture_pipeline.cli.lengths import Length
 from capture_pipeline.cli.session_view import damaged, overview, session_document, session_row
 from capture_pipeline.config import Settings
-from capture_pipeline.errors import StorageError
+from capture_pipeline.errors import CaptureError, StorageError
 from capture_pipeline.lake.files import make_folder
+from capture_pipeline.lake.rest import rest_of
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import EMPTY, SessionPlan
 from capture_pipeline.recording.planning import windows
@@ -26,6 +28,7 @@ from capture_pipeline.recording.session import (
     all_sessions,
     find_session,
     new_plan,
+    open_sessions,
     prepare,
     record,
     sessions_root,
@@ -48,7 +51,7 @@ def session_group() -> None:
 
 
 @session_group.command("start")
-@click.option("--symbol", "symbols", multiple=True, help="For instance btcusdt; repeat it for several. Default: BTCUSDT.")
+@click.option("--symbol", "symbols", multiple=True, help="A symbol, or several by commas; may be repeated. Default: BTCUSDT.")
 @click.option("--duration", type=Length(), default="24h", show_default=True, help="90s, 15m, 24h, 2d.")
 @click.option("--regime", default="custom", show_default=True, help="high_volume, low_volume, special_event or your own.")
 @click.option("--description", default="", help="Details of the event, conditions.")
@@ -68,6 +71,8 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
         if options["connections"]:
             plan = plan.model_copy(update={"connections": options["connections"]})
         _check_disk(settings, root)
+        if options["no_resume"] or not open_sessions(root, plan.regime, plan.symbols):
+            _check_symbols(settings, plan.symbols)
         folder = prepare(root, plan, resume_open=not options["no_resume"])
         verb = "Resuming" if folder.session != plan.session else "Recording"
         ended = record(settings, folder, lambda actual: _begin(verb, folder, actual))
@@ -80,7 +85,7 @@ def _begin(verb: str, folder: SessionFolder, plan: SessionPlan) -> None:
 
 
 def _named(symbols: tuple[str, ...]) -> list[str]:
-    return [name.upper() for name in symbols] or ["BTCUSDT"]
+    return parse_symbols(symbols) or ["BTCUSDT"]
 
 
 def _check_disk(settings: Settings, root: Path) -> None:
@@ -89,6 +94,18 @@ def _check_disk(settings: Settings, root: Path) -> None:
     if free < least:
         remedy = "free the disk, or lower recording.free_disk_gb"
         raise StorageError(f"{free:.1f} GB are free and {least:g} are wanted before a session starts", where=str(root), remedy=remedy)
+
+
+def _check_symbols(settings: Settings, symbols: list[str]) -> None:
+    """Refuse symbols that the exchange does not list; where it does not answer at once, the recording goes before the question."""
+    quick = settings.model_copy(update={"http": settings.http.model_copy(update={"attempts": 1})})
+    try:
+        error = rest_of(quick).unknown_symbols(symbols)
+    except CaptureError as failure:
+        click.echo(f"Whether the exchange lists {', '.join(symbols)} could not be checked: {failure}", err=True)
+        return
+    if error is not None:
+        raise error
 
 
 def _tell(ended: Ended) -> None:
@@ -203,7 +220,7 @@ def plan_command(days: int, as_json: bool, config: Path | None) -> None:  # noqa
 
 
 @click.command("preflight")
-@click.option("--symbol", "symbols", multiple=True, help="For instance btcusdt. Default: BTCUSDT.")
+@click.option("--symbol", "symbols", multiple=True, help="A symbol, or several by commas; may be repeated. Default: BTCUSDT.")
 @click.option("--seconds", type=click.FloatRange(1, 3600), default=60, show_default=True, help="Length of the test capture.")
 @_output
 @_json

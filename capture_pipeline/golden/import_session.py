@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from capture_pipeline.binance.streams import StreamKind, symbol_of
-from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.binance.symbols import parse_symbol
 from capture_pipeline.errors import ConfigError, MalformedData
 from capture_pipeline.golden.halves import scan
 from capture_pipeline.golden.importers import Captured, Origin, read, subscribed
@@ -85,7 +85,7 @@ def import_session(origin: Origin, files: list[Path], out: Path, *, regime: str 
         StorageError: The disk refused.
     """
     valid_regime(regime)
-    messages = read(origin, files, valid_symbol(symbol) if symbol else None)
+    messages = read(origin, files, parse_symbol(symbol) if symbol else None)
     made = [folder for folder in (out / regime, *(out / regime).parents) if not folder.exists()]
     make_folder(out / regime)
     beside = SessionFolder(out / regime / f".importing-{uuid.uuid4().hex[:12]}")

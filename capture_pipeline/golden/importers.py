@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
 from pathlib import Path
+from urllib.parse import unquote
 
 import msgspec
 
 from capture_pipeline.binance.streams import StreamKind, kind_of, snapshot_stream, symbol_of
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.binance.symbols import parse_symbol
+from capture_pipeline.errors import ConfigError, MalformedData
 from capture_pipeline.golden.inflate import FindingKind
 from capture_pipeline.golden.reader import Recording
 from capture_pipeline.recording.lines import composed, spliced, split_envelope
@@ -26,9 +28,10 @@ from capture_pipeline.recording.lines import composed, spliced, split_envelope
 _HFT = re.compile(rb"([0-9]{16,19}) (\{.*\})")
 _CRYPTOFEED = re.compile(rb"([0-9]{9,11})(?:\.([0-9]{1,9})[0-9]*)?: (\{.*\})")
 _CRYPTOFEED_REST = re.compile(rb"(https?://\S+) -> ([0-9]{9,11})(?:\.([0-9]{1,9})[0-9]*)?: (\{.*\})")
-_QUERY_SYMBOL = re.compile(rb"[?&]symbol=([A-Z0-9]{2,30})(?:&|$)")
+_QUERY_SYMBOL = re.compile(rb"[?&]symbol=([^&\s]+)")
 _SUBSCRIBED = re.compile(rb"wss?://\S*[?&]streams=([^&\s]+)")
 _ENVELOPE, _SNAPSHOT, _REPLY = b'{"stream":', b'{"lastUpdateId":', b'{"result":'
+_LONGEST_NAME = 200
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -85,7 +88,7 @@ def subscribed(origin: Origin, files: list[Path]) -> list[str]:
     if origin is not Origin.CRYPTOFEED:
         return []
     heads = [next(_lines(path), (0, b""))[1] for path in files]
-    found = [match[1].decode("ascii", "replace") for head in heads if (match := _SUBSCRIBED.match(head))]
+    found = [unquote(match[1].decode("utf-8", "replace")) for head in heads if (match := _SUBSCRIBED.match(head))]
     return list(dict.fromkeys(name for streams in found for name in streams.split("/") if name))
 
 
@@ -132,8 +135,17 @@ def _rest_bodies(path: Path) -> Iterator[Captured]:
             raise _malformed(path, number, line, Origin.CRYPTOFEED)
         symbol = _QUERY_SYMBOL.search(match[1])
         if symbol and match[4].startswith(_SNAPSHOT):
-            stream = snapshot_stream(symbol[1].decode())
+            stream = snapshot_stream(_symbol_of_query(path, number, symbol[1]))
             yield Captured(_ns(match[2], match[3]), stream, _sound(path, number, match[4]))
+
+
+def _symbol_of_query(path: Path, number: int, text: bytes) -> str:
+    """Return the symbol that a REST address names, percent-encoded or not."""
+    try:
+        return parse_symbol(unquote(text.decode("utf-8", "backslashreplace"), errors="strict"))
+    except (ConfigError, UnicodeError) as error:
+        what = f"line {number:,} names no symbol: {error}"
+        raise MalformedData(what, where=str(path), remedy="remove the line, then import again") from None
 
 
 def _is_rest(path: Path) -> bool:
@@ -147,7 +159,7 @@ def _only_symbol(files: list[Path]) -> str | None:
     for path in files:
         for _, line in _lines(path):
             start = line.find(b'{"stream":"', 0, 40)
-            name = line[start + 11 : start + 80].split(b'"', 1)[0].decode("ascii", "replace") if start >= 0 else ""
+            name = line[start + 11 : start + _LONGEST_NAME].split(b'"', 1)[0].decode("utf-8", "replace") if start >= 0 else ""
             if kind_of(name) is StreamKind.DEPTH:
                 symbols.add(symbol_of(name))
     return symbols.pop() if len(symbols) == 1 else None

@@ -12,7 +12,7 @@ from capture_pipeline.binance.urls import ArchiveFile, Granularity
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.klines.download import fetch_judged, place
 from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.klines.zip_frames import read_zip
+from capture_pipeline.klines.zip_frames import read_opens
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
@@ -103,26 +103,26 @@ class Fetcher:
         with self._mutex:
             self.fetched.append(file.name)
         if record.trust is not Trust.MISMATCH:
-            self._read(file, partial, record)
+            with self._workspace.budget.hold((file.bounds[1] - file.bounds[0]) // file.interval.us):
+                self._read(file, partial, record)
         self._place(file, partial, record)
 
     def _read(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
         """Look inside: a kline file of its period, or malformed."""
         try:
-            frame = read_zip(partial.read_bytes(), file.stem, self._workspace.settings.http.max_csv_mb * _MB, file.bounds)
+            opens, frame = read_opens(partial.read_bytes(), file.stem, self._workspace.settings.http.max_csv_mb * _MB, file.bounds)
         except MalformedData as error:
             record.trust, record.detail = Trust.MALFORMED, str(error)
             return
-        opens = frame["open_time_us"].to_numpy()
         inside = opens[(opens >= file.bounds[0]) & (opens < file.bounds[1])]
-        record.rows, record.first_open_us, record.last_open_us = frame.height, int(inside.min()), int(inside.max())
+        record.rows, record.first_open_us, record.last_open_us = opens.size, int(inside.min()), int(inside.max())
         record.holes = missing(opens, self._partition.interval.us, file.bounds)
         record.usable = record.trust in _VERIFIED or (
             record.trust is Trust.CHECKSUM_MISSING and self._workspace.settings.archive.accept_without_checksum
         )
         if record.unverified:
             record.detail = f"{record.detail}; not used: pin its SHA-256 {record.sha256_own} in {_REMEDY}"
-        if record.usable:
+        if record.usable and frame is not None:
             self._workspace.parsed.keep(file.name, record.sha256_own, frame)
 
     def _place(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from capture_pipeline.lake.files import read_model, withdraw
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, TopupsManifest
 from capture_pipeline.lake.parquet import PublishedTable, publish_table
 from capture_pipeline.lake.paths import Lake, Partition
-from capture_pipeline.tables.exclusions import Separated, separate
+from capture_pipeline.tables.bars import SOURCES
+from capture_pipeline.tables.exclusions import Exclusion, Separated, separate
 from capture_pipeline.tables.merge import Merged, Part, merge
 
 _MB = 1 << 20
@@ -130,16 +132,16 @@ def _result(partition: Partition, merged: Merged, exclusions: pl.DataFrame, publ
     return BarsResult(
         partition,
         merged.bars.height,
-        _counts(merged.bars, "source"),
+        _counts(merged.bars["source"], SOURCES),
         merged.duplicates,
         merged.conflicts.height,
-        _counts(exclusions, "cause"),
+        _counts(exclusions["cause"], tuple(Exclusion)),
         published.bytes,
         published.sha256,
     )
 
 
-def _counts(table: pl.DataFrame, column: str) -> dict[str, int]:
-    """Count rows by the value of a column."""
-    counts = table.group_by(column).len().sort(column)
-    return dict(zip(counts[column].to_list(), counts["len"].to_list(), strict=True))
+def _counts(column: pl.Series, values: Sequence[str]) -> dict[str, int]:
+    """Count the rows that have each value. Compared and not grouped: grouping by a text takes 150 bytes a row."""
+    counts = {str(value): int((column == str(value)).sum()) for value in sorted(values)}
+    return {value: count for value, count in counts.items() if count}

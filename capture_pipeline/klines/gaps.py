@@ -19,8 +19,9 @@ from capture_pipeline.lake.parquet import publish_table, read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gaps import Evidence, explain, filled
 from capture_pipeline.quality.ranges import Range, Ranges, length, present, subtract, union
+from capture_pipeline.tables.bars import SOURCES
 from capture_pipeline.tables.exclusions import Exclusion
-from capture_pipeline.tables.gaps import GAP_SCHEMA, NOT_EXPECTED, WINDOW_SCHEMA, Cause
+from capture_pipeline.tables.gaps import EXPLAINED, GAP_SCHEMA, NOT_EXPECTED, WINDOW_SCHEMA, Cause
 
 _log = logging.getLogger(__name__)
 
@@ -58,8 +59,8 @@ class GapsResult:
 
     @property
     def attainable(self) -> int:
-        """Expected candles outside listed outages."""
-        return self.expected - self._open_of(Cause.EXCHANGE_OUTAGE)
+        """Expected candles without those that an explained cause took away."""
+        return self.expected - sum(self._open_of(cause) for cause in EXPLAINED - NOT_EXPECTED)
 
     def _open_of(self, cause: Cause) -> int:
         return int(self.open.filter(pl.col("cause") == str(cause))["bars"].sum())
@@ -114,10 +115,8 @@ def _sources(workspace: Workspace, partition: Partition, whole: Range, bars: pl.
     if bars is None and not path.is_file():
         return {}
     bars = read_table(path, ["open_time_us", "source"]) if bars is None else bars.select("open_time_us", "source")
-    return {
-        str(source): present(group["open_time_us"].to_numpy(), partition.interval.us, whole)
-        for (source,), group in bars.group_by("source", maintain_order=True)
-    }
+    opens = {source: bars["open_time_us"].filter(bars["source"] == source).to_numpy() for source in SOURCES}
+    return {source: present(found, partition.interval.us, whole) for source, found in opens.items() if found.size}
 
 
 def _off_grid(workspace: Workspace, partition: Partition) -> tuple[Ranges, str]:

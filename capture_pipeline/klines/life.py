@@ -6,7 +6,7 @@ from pathlib import Path
 
 from capture_pipeline.binance.klines import parse_rest
 from capture_pipeline.binance.periods import DAY_US, Interval
-from capture_pipeline.binance.rest import INVALID_SYMBOL
+from capture_pipeline.binance.rest import UNKNOWN_SYMBOL
 from capture_pipeline.binance.urls import Granularity, folder, parse_name
 from capture_pipeline.errors import RequestRefused
 from capture_pipeline.klines.workspace import Workspace
@@ -76,7 +76,7 @@ def _ask(workspace: Workspace, symbol: str, now_us: int, known: SymbolLife | Non
         first = parse_rest(workspace.rest.edge_klines(symbol, interval, first=True), f"first candle of {symbol}")
         last = parse_rest(workspace.rest.edge_klines(symbol, interval, first=False), f"newest candle of {symbol}")
     except RequestRefused as error:
-        if error.code != INVALID_SYMBOL:
+        if error.code not in UNKNOWN_SYMBOL:
             raise
         return _listed_life(workspace, symbol, now_us, known, _UNKNOWN)
     if not first.height:

@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 
 import polars as pl
 
-from capture_pipeline.binance.klines import parse_rest, refuse_other_interval
+from capture_pipeline.binance.klines import count_lengths, parse_rest, refuse_other_interval
 from capture_pipeline.binance.periods import Interval, iso
-from capture_pipeline.binance.rest import INVALID_SYMBOL, PAGE_ROWS
+from capture_pipeline.binance.rest import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.config import Gaps
 from capture_pipeline.errors import ProtocolViolation, RequestRefused
 from capture_pipeline.klines.life import ask_life, trading_range
@@ -146,7 +146,7 @@ def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us:
     try:
         body = workspace.rest.klines(partition.symbol, partition.interval, start_us, end_us)
     except RequestRefused as error:
-        if error.code == INVALID_SYMBOL:
+        if error.code in UNKNOWN_SYMBOL:
             return None
         raise
     sent = parse_rest(body, where)
@@ -185,4 +185,4 @@ def _check_page(rows: pl.DataFrame, interval: Interval, asked: Range, where: str
         raise ProtocolViolation(f"answers with candles from {iso(lowest)} to {iso(highest)}", where=where, remedy=remedy)
     if not opens.is_sorted() or opens.n_unique() != rows.height:
         raise ProtocolViolation("answers with candles out of order or twice", where=where, remedy="nothing of it is used")
-    refuse_other_interval(rows, interval, where)
+    refuse_other_interval(count_lengths(rows, interval), interval, where)

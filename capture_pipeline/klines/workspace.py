@@ -12,6 +12,7 @@ from capture_pipeline.binance.http import Http
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.binance.rest import RestClient
 from capture_pipeline.config import Settings
+from capture_pipeline.klines.memory import RowBudget
 from capture_pipeline.klines.zip_frames import ParsedFiles
 from capture_pipeline.lake.paths import Lake, Partition
 from capture_pipeline.lake.rest import rest_of
@@ -53,6 +54,11 @@ class Workspace:
     def parsed(self) -> ParsedFiles:
         """Frames of archive files between their verification and their bars."""
         return ParsedFiles()
+
+    @cached_property
+    def budget(self) -> RowBudget:
+        """Rows that its threads work on at the same time."""
+        return RowBudget()
 
     @cached_property
     def outages(self) -> list[Outage]:

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capture_pipeline.binance.periods import Interval, Month
-from capture_pipeline.binance.urls import Market, valid_symbol
+from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import LakeError
 
 

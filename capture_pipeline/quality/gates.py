@@ -19,6 +19,8 @@ from capture_pipeline.binance.periods import Interval
 from capture_pipeline.quality.irregularities import KnownIrregularity, is_known
 from capture_pipeline.tables import bars as bar_table
 
+_ROWS_AT_ONCE = 500_000
+
 
 class Severity(StrEnum):
     """What a failed gate does: an ERROR fails a run of `capture check`, a WARN is reported."""
@@ -158,7 +160,12 @@ def irregular_counts(results: Sequence[GateResult]) -> dict[str, dict[str, int]]
 
 def is_sound(bars: pl.DataFrame, interval: Interval, now_us: int) -> bool:
     """Whether bars keep the schema and every rule; the quick path for data that are as they should be."""
-    return bar_table.has_schema(bars) and _validate(bar_table.rules_model(interval, now_us), bars) is None
+    if not bar_table.has_schema(bars):
+        return False
+    model = bar_table.rules_model(interval, now_us)
+    # Slices bound the memory; each begins with the last row of the one before, to which open times are compared.
+    starts = range(0, max(bars.height, 1), _ROWS_AT_ONCE)
+    return all(_validate(model, bars.slice(max(0, start - 1), _ROWS_AT_ONCE + 1)) is None for start in starts)
 
 
 def _judge_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, most_shown: int) -> GateResult:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from capture_pipeline.binance.rest import RestClient
 from capture_pipeline.binance.streams import combined_url, routed, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import CaptureError
@@ -59,7 +60,7 @@ def preflight(settings: Settings, symbols: list[str], *, seconds: float, output:
     yield _guarded("free disk", lambda: _disk(root, settings.recording.free_disk_gb))
     yield _guarded("fsync latency", lambda: _fsync(root))
     yield _guarded("open files", _files)
-    yield from _rest(settings)
+    yield from _rest(settings, symbols)
     yield _guarded("test capture", lambda: _capture(settings, symbols, seconds))
 
 
@@ -103,7 +104,7 @@ def _files() -> Finding:
     return Finding("open files", soft >= _LEAST_FILES, f"limit {soft:,}", f"ulimit -n {_LEAST_FILES} or more")
 
 
-def _rest(settings: Settings) -> Iterator[Finding]:
+def _rest(settings: Settings, symbols: list[str]) -> Iterator[Finding]:
     """Clock, round trip, loss and jitter over a run of requests."""
     rest = rest_of(settings)
     offsets, trips, lost = [], [], 0
@@ -127,7 +128,15 @@ def _rest(settings: Settings) -> Iterator[Finding]:
     told = f"{offset:+.1f} ms against the exchange" + (", which is a sandbox with a clock of its own" if is_sandbox else "")
     yield Finding("clock offset", is_sandbox or abs(offset) <= _MOST_OFFSET_MS, told, "set the clock by NTP")
     yield Finding("round trip", trip <= _MOST_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange")
+    yield _guarded("symbols", lambda: _listed(rest, symbols))
     yield Finding("jitter", jitter <= _MOST_JITTER_MS, f"{jitter:.1f} ms over {len(trips)} requests", "use a steadier network")
+
+
+def _listed(rest: RestClient, symbols: list[str]) -> Finding:
+    error = rest.unknown_symbols(symbols)
+    if error is not None:
+        return Finding("symbols", passed=False, measured=error.what, remedy=error.remedy or "check symbols")
+    return Finding("symbols", passed=True, measured=f"{', '.join(symbols)}: listed")
 
 
 def _capture(settings: Settings, symbols: list[str], seconds: float) -> Finding:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import publishing, storage_errors

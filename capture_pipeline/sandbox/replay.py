@@ -6,7 +6,6 @@ The file is read as the clock goes by, a line at a time, so that memory does not
 from __future__ import annotations
 
 import gzip
-import re
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -21,6 +20,7 @@ import polars as pl
 from capture_pipeline.binance.messages import decode_trade_ids, decode_wire_diff
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.streams import StreamKind, kind_of, symbol_of
+from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.recording.lines import decode_line
@@ -31,7 +31,6 @@ from capture_pipeline.sandbox.stream_messages import Key, Message
 from capture_pipeline.sandbox.symbols import SymbolSpec
 
 _GZIP = b"\x1f\x8b"
-_SYMBOL = re.compile(r"[A-Z0-9]{2,20}")
 _LONGEST_LINE = 64 << 20
 _A_WINDOW = 5000
 _LOOKED_AT = 5000
@@ -95,7 +94,7 @@ class ReplayFeed:
             raise ConfigError("holds no whole line", where=str(path), remedy="give a recording, .jsonl.gz or .jsonl")
         self.first_us = beginning[0].time_us
         names = {symbol_of(record.stream) for record in beginning}
-        self.symbols = sorted(name for name in names if _SYMBOL.fullmatch(name))
+        self.symbols = sorted(filter(_is_symbol, names))
         self.snapshots: dict[str, bytes] = {}
         self.failure = ""
         self._is_heard = False
@@ -137,6 +136,13 @@ class ReplayFeed:
             self._next = next(self._records, None)
         except ConfigError as error:
             self.failure, self._next = str(error), None
+
+
+def _is_symbol(name: str) -> bool:
+    try:
+        return bool(valid_symbol(name))
+    except ConfigError:
+        return False
 
 
 def _ids(record: Record) -> tuple[int, int]:

@@ -9,12 +9,12 @@ from typing import Any
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.frames import rows_of
-from capture_pipeline.sandbox.rest_params import Params, RestError
+from capture_pipeline.sandbox.rest_params import LEGAL_SYMBOL, Params, RestError
 from capture_pipeline.sandbox.sources import KlineQuery, Source
 from capture_pipeline.sandbox.symbols import SymbolSpec
 
 _MOST_KLINES = {Market.SPOT: 1000, Market.UM: 1500}
-_SYMBOLS_RANGE = '\'^\\[("[A-Z0-9-_.]{1,20}"(,"[A-Z0-9-_.]{1,20}"){0,}){0,1}\\]$\''
+_SYMBOLS_RANGE = f'\'^\\[("{LEGAL_SYMBOL}"(,"{LEGAL_SYMBOL}"){{0,}}){{0,1}}\\]$\''
 
 Endpoint = Callable[[Params, bool], Any]
 """Parameters, and whether times are wanted in microseconds, to a JSON value."""

@@ -8,8 +8,8 @@ import pytest
 
 from capture_pipeline.binance.archive import Next, Trust, judge, parse_checksum, parse_listing
 from capture_pipeline.binance.periods import Interval, Month, parse_time
-from capture_pipeline.binance.urls import ArchiveFile, Market, klines_weight, parse_name, valid_symbol
-from capture_pipeline.errors import ConfigError, MalformedData, ProtocolViolation
+from capture_pipeline.binance.urls import ArchiveFile, Market, klines_weight, parse_name
+from capture_pipeline.errors import MalformedData, ProtocolViolation
 
 A, B = "a" * 64, "b" * 64
 
@@ -126,13 +126,6 @@ def test_paths_are_the_archives_own() -> None:
 def test_other_names_stand_for_no_file(name: str) -> None:
     """A date that does not exist, an interval that is not offered."""
     assert parse_name(name, Market.SPOT) is None
-
-
-@pytest.mark.parametrize("text", ["", "btcusdt", "../ETC", "BTC/USDT", "BTC\n", "BTC\0", "A" * 31])
-def test_what_cannot_be_a_symbol_never_reaches_a_path(text: str) -> None:
-    """Symbols are held to a pattern."""
-    with pytest.raises(ConfigError):
-        valid_symbol(text)
 
 
 def test_weights_are_the_documented_ones() -> None:

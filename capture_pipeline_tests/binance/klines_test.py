@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+from collections.abc import Callable
 from decimal import Decimal
 
 import polars as pl
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.klines import KLINE_SCHEMA, parse_csv, parse_rest, refuse_other_interval
+from capture_pipeline.binance.klines import KLINE_SCHEMA, count_lengths, parse_blocks, parse_csv, parse_rest, refuse_other_interval
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.errors import MalformedData
 
@@ -221,4 +223,27 @@ def test_a_table_is_of_another_interval_if_most_rows_have_its_length(lengths: li
     times = {"open_time_us": opens, "close_time_us": [at + length - 1 for at, length in zip(opens, lengths, strict=True)]}
     rows = pl.DataFrame({**times, "time_unit": ["us"] * len(lengths)}, schema={**dict.fromkeys(times, pl.Int64), "time_unit": pl.String})
     with pytest.raises(MalformedData, match="not of 1m") if refused else contextlib.nullcontext():
-        refuse_other_interval(rows, Interval.M1, "f")
+        refuse_other_interval(count_lengths(rows, Interval.M1), Interval.M1, "f")
+
+
+def _told(parse: Callable[[], pl.DataFrame]) -> object:
+    """The rows, or the error in words."""
+    try:
+        return parse().rows()
+    except MalformedData as error:
+        return str(error)
+
+
+@given(
+    st.lists(st.sampled_from([ROW, ROW.replace("1735689600", "1735689660")]), max_size=5),
+    st.tuples(st.integers(0, 5), st.sampled_from(["", "", "x", "1,2", ROW.replace("1735689600000000", "1735689600000"), "1" + ROW])),
+    st.sampled_from(["", "\ufeff", HEADER + "\n", "\ufeff" + HEADER + "\r\n"]),
+    st.booleans(),
+    st.lists(st.integers(0, 700), max_size=6).map(sorted),
+)
+def test_blocks_are_parsed_as_the_whole_file_is(rows: list[str], odd: tuple[int, str], head: str, ends: bool, cuts: list[int]) -> None:
+    """Wherever they are cut: the same rows, or the same error with the same line."""
+    rows = [*rows[: odd[0]], *filter(None, odd[1:]), *rows[odd[0] :]]
+    content = (head + "\n".join(rows) + ("\n" if ends and rows else "")).encode()
+    blocks = [content[start:end] for start, end in itertools.pairwise([0, *cuts, len(content)])]
+    assert _told(lambda: pl.concat(parse_blocks(blocks, "f"))) == _told(lambda: parse_csv(content, "f"))

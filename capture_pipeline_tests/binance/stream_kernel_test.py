@@ -252,3 +252,37 @@ def test_a_block_needs_padding_and_an_end(content: bytes, size: int) -> None:
     """Without them the kernel is not even started."""
     with pytest.raises(ValueError, match="needs a line feed"):
         StreamParser("made.gz").parse(np.frombuffer(content, np.uint8), size, Columns.of_size(1000))
+
+
+NAMES = ["币安人生USDT", "BTCUSDT_260327", "ÅUSDT", "币" * 33]
+
+
+@pytest.mark.parametrize("symbol", NAMES)
+def test_symbols_of_any_script_are_read_as_msgspec_reads_them(symbol: str) -> None:
+    """By the kernel itself where only ASCII letters have two forms, and the name is not too long; also after the table has grown."""
+    content = KNOWN.replace(b"ethusdt", symbol.lower().encode()).replace(b"ETHUSDT", symbol.encode())
+    others = b"".join(TICKER.replace(b"ethusdt", f"s{number}usdt".encode()) for number in range(100))
+    parser = StreamParser("made.gz")
+    for block in (content, others):
+        parse(block, parser)
+    again = parse(content, parser)
+    expected = [read_any(line, "made.gz") for line in content.splitlines()]
+    found = said(again, parser.streams)
+    assert [stream for _, stream, *_ in found] == [line.stream for line in expected if line.kind != kernel.SKIP]
+    assert [tuple(row) for _, _, row, *_ in found] == [tuple(line.row) for line in expected if line.kind != kernel.SKIP]
+    assert set(parser.symbols[:4]) == {symbol}
+    assert again.by_fallback == (4 if symbol in NAMES[2:] else 0)
+
+
+@pytest.mark.parametrize(
+    ("stream", "symbol"), [("åusdt@trade", "åUSDT"), ("ßusdt@trade", "ßUSDT"), ("币usdt@trade", "币X"), ("币\u202eusdt@trade", "币")]
+)
+def test_a_message_of_another_symbol_is_refused_in_any_script(stream: str, symbol: str) -> None:
+    """Nothing passes the kernel that msgspec refuses."""
+    right = TRADE.replace(b"ethusdt@trade", stream.encode()).replace(b"ETHUSDT", stream.partition("@")[0].upper().encode())
+    wrong = TRADE.replace(b"ethusdt@trade", stream.encode()).replace(b"ETHUSDT", symbol.encode())
+    parser = learned()
+    if stream.startswith(("å", "币u")):
+        parse(right, parser)
+    with pytest.raises(MalformedData):
+        parse(wrong, parser)
