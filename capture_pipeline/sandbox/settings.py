@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -15,6 +16,7 @@ from capture_pipeline.binance.streams import CONNECTION_LIFE_S, PING_EVERY_S, PO
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.sandbox.fault_script import FaultRule
+from capture_pipeline.sandbox.profiles import profile_settings
 from capture_pipeline.sandbox.symbols import DEFAULT_SYMBOLS, LISTED_US, SymbolSpec, synthetic
 
 
@@ -39,34 +41,111 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Outage(_Strict):
-    """A time without trades and without candles.
-
-    Attributes:
-        start: First microsecond without trades.
-        end: First microsecond with trades again.
-        symbols: Whom it hits; None for all.
-    """
+class _Span(_Strict):
+    """The time `[start, end)`."""
 
     start: TimeUs
     end: TimeUs
-    symbols: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
-    def _in_order(self) -> Outage:
+    def _in_order(self) -> Self:
         if self.end <= self.start:
-            raise ValueError("an outage must end after its start")
+            raise ValueError("end must lie after start")
         return self
 
 
-class Omission(_Strict):
+class _MarketSpan(_Span):
+    """The time `[start, end)` of some symbols.
+
+    Attributes:
+        symbols: The symbols concerned; None for all.
+        market: The market concerned; None for both.
+    """
+
+    symbols: tuple[str, ...] | None = None
+    market: Market | None = None
+
+    def concerns(self, market: Market, symbol: str) -> bool:
+        """Whether a symbol of a market is among those concerned."""
+        return self.market in {None, market} and (self.symbols is None or symbol in self.symbols)
+
+
+class LastCandle(StrEnum):
+    """The close time of the last candle before an outage."""
+
+    WHOLE = "whole"
+    """Open time + interval − 1 unit, as always."""
+    EARLY = "early"
+    """Start of the outage − 1 unit."""
+    INVERTED = "inverted"
+    """As early; where a candle would open at the start of the outage it exists, is empty, and closes 1 unit before it opens."""
+
+
+class Outage(_MarketSpan):
+    """A time without trades and without candles.
+
+    Attributes:
+        last_candle: Close time of the last candle before it.
+    """
+
+    last_candle: LastCandle = LastCandle.WHOLE
+
+
+class Suspension(_Span):
+    """A time inside a symbol's life in which it does not trade.
+
+    Attributes:
+        symbol: The suspended symbol.
+        status: Its status in exchangeInfo during that time.
+        market: Only in this market; None for both.
+    """
+
+    symbol: str
+    status: Literal["BREAK", "HALT"] = "BREAK"
+    market: Market | None = None
+
+
+class OffGrid(_MarketSpan):
+    """Candles whose times are not on the interval's grid: those of the grid in `[start, end)`, each moved by the same shift.
+
+    Attributes:
+        shift_s: Seconds added to open and close time, modulo the interval.
+    """
+
+    shift_s: Annotated[Decimal, Field(gt=0, lt=86_400, decimal_places=6)]
+
+    @property
+    def shift_us(self) -> int:
+        """The shift in microseconds."""
+        return int(self.shift_s * 1_000_000)
+
+
+class IgnoreText(_MarketSpan):
+    """Another text than `0` in the column `ignore` of candles that open in `[start, end)`.
+
+    Attributes:
+        text: What the column contains; None for decimals that differ from row to row.
+    """
+
+    text: Annotated[str | None, Field(pattern=r"^[^,\"\r\n]*$")] = None
+
+
+class Omission(_Span):
     """Rows left out of archive files although REST serves them: candles that open in `[start, end)`."""
 
     symbol: str
-    start: TimeUs
-    end: TimeUs
     granularities: tuple[Granularity, ...] = _BOTH
     market: Market | None = None
+
+
+class Arrangement(Omission):
+    """Rows in `[start, end)` that archive files contain twice, or in reverse order.
+
+    Attributes:
+        data: Kinds of files that are concerned.
+    """
+
+    data: tuple[Literal["klines", "trades"], ...] = ("klines", "trades")
 
 
 class Difference(_Strict):
@@ -103,8 +182,14 @@ class SandboxConfig(_Strict):
         symbols: Names of known symbols, or whole specifications.
         extra_symbols: How many synthetic symbols (SYN00USDT …) are added.
         listed: Listing time of the symbols that do not state their own.
+        profile: Shipped settings beneath these ones.
         outages: Times without candles.
+        suspensions: Times in which one symbol does not trade.
+        off_grid: Candles that open beside the grid.
+        ignore_texts: Texts in the column that is not interpreted.
         archive_omissions: Holes that REST can fill.
+        archive_repeats: Rows that files contain twice.
+        archive_disorder: Rows that files contain in reverse order.
         archive_differences: Values in which archive files differ.
         now: Sandbox time at the start; None for wall time, or for the time by which all recorded files are published.
         speed: Sandbox seconds a real second.
@@ -129,8 +214,14 @@ class SandboxConfig(_Strict):
     symbols: tuple[Annotated[SymbolSpec, BeforeValidator(_symbol)], ...] = tuple(DEFAULT_SYMBOLS.values())
     extra_symbols: int = Field(0, ge=0, le=5000)
     listed: TimeUs = LISTED_US
+    profile: str | None = None
     outages: tuple[Outage, ...] = ()
+    suspensions: tuple[Suspension, ...] = ()
+    off_grid: tuple[OffGrid, ...] = ()
+    ignore_texts: tuple[IgnoreText, ...] = ()
     archive_omissions: tuple[Omission, ...] = ()
+    archive_repeats: tuple[Arrangement, ...] = ()
+    archive_disorder: tuple[Arrangement, ...] = ()
     archive_differences: tuple[Difference, ...] = ()
     now: TimeUs | None = None
     speed: float = Field(1.0, ge=0)
@@ -150,16 +241,38 @@ class SandboxConfig(_Strict):
     market: Market | None = None
     faults: tuple[FaultRule, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_profile(cls, data: Any) -> Any:
+        name = data.get("profile") if isinstance(data, dict) else None
+        return data if name is None else {**profile_settings(name), **data}
+
     @model_validator(mode="after")
     def _one_source(self) -> SandboxConfig:
         if self.replay is not None and self.recorded is not None:
             raise ValueError("replay and recorded exclude each other")
+        if self.profile is not None and (self.replay is not None or self.recorded is not None):
+            raise ValueError("profile is of the synthetic market; leave it out, or leave out recorded and replay")
+        return self
+
+    @model_validator(mode="after")
+    def _off_grid_while_trading(self) -> SandboxConfig:
+        for stretch in self.off_grid:
+            for outage in self.outages:
+                if stretch.start < outage.end and outage.start < stretch.end and _share_a_symbol(stretch, outage):
+                    raise ValueError("a stretch of off_grid must not overlap an outage; end it where the outage starts")
         return self
 
     def all_symbols(self) -> list[SymbolSpec]:
         """Configured and synthetic symbols, each with its listing time."""
         named = [spec if spec.listed is not None else spec.model_copy(update={"listed": self.listed}) for spec in self.symbols]
         return named + [synthetic(number, self.listed) for number in range(self.extra_symbols)]
+
+
+def _share_a_symbol(one: _MarketSpan, other: _MarketSpan) -> bool:
+    if None not in {one.market, other.market} and one.market is not other.market:
+        return False
+    return one.symbols is None or other.symbols is None or bool(set(one.symbols) & set(other.symbols))
 
 
 def validated(model: type[Model], data: object, where: str) -> Model:
