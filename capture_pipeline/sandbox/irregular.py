@@ -41,8 +41,11 @@ class Irregularities:
     def of(cls, config: SandboxConfig, market: Market, symbol: str) -> Irregularities:
         """Select what concerns a symbol of a market."""
         outages = [each for each in config.outages if each.concerns(market, symbol) and each.last_candle is not LastCandle.WHOLE]
+        # Before an outage that starts while the symbol does not trade there is no last candle.
+        closed = closed_times(config, market, symbol)
+        starting = [each for each in outages if not any(start < each.start <= end for start, end in closed)]
         return cls(
-            tuple(sorted(outages, key=lambda outage: outage.start, reverse=True)),
+            tuple(sorted(starting, key=lambda outage: outage.start, reverse=True)),
             tuple(each for each in config.off_grid if each.concerns(market, symbol)),
             tuple(each for each in config.ignore_texts if each.concerns(market, symbol)),
         )
