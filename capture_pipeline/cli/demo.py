@@ -28,6 +28,7 @@ from capture_pipeline.sandbox.settings import load_config
 from capture_pipeline.settings import load_settings
 
 SANDBOX_FILE, SETTINGS_FILE, LIVE_FILE = "sandbox.yaml", "pipeline.yaml", "live.yaml"
+_FILES = (SETTINGS_FILE, "outages.yaml", "irregularities.yaml", SANDBOX_FILE, LIVE_FILE)
 _QUESTION = "SELECT symbol, month, count(*) FROM bars GROUP BY ALL ORDER BY ALL"
 _COLUMNS = ("symbol", "month", "expected", "bars", "monthly", "daily", "rest", "missing", "unexplained", "conflicts")
 
@@ -108,9 +109,7 @@ def prepare(folder: Path) -> Path:
         ConfigError: A file of the same name holds something else; nothing was written.
     """
     shipped = files("capture_pipeline.cli.demo_files")
-    contents = {
-        folder.absolute() / name: shipped.joinpath(name).read_bytes() for name in (SETTINGS_FILE, "outages.yaml", SANDBOX_FILE, LIVE_FILE)
-    }
+    contents = {folder.absolute() / name: shipped.joinpath(name).read_bytes() for name in _FILES}
     missing = [path for path, content in contents.items() if not _is_there(path, content)]
     for path in missing:
         publish_bytes(path, contents[path])
