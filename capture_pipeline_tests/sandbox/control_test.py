@@ -114,7 +114,7 @@ def test_configuration_is_read_from_yaml(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("sed: 5", "sed: Extra inputs"),
-        ("outages: [{start: 2024-03-02, end: 2024-03-01}]", "outages.0: Value error, an outage must end after its start"),
+        ("outages: [{start: 2024-03-02, end: 2024-03-01}]", "outages.0: Value error, end must lie after start"),
         ("faults: [{fault: nonsense}]", "faults.0.fault: Value error, no such fault"),
         ("faults: [{fault: status_429, retry: 5}]", "'retry' is no parameter"),
         ("faults: [{fault: redirect}]", "redirect needs `to`"),
