@@ -62,9 +62,8 @@ def demo_command(folder: Path, port: int) -> None:
     click.echo(f"Downloaded and verified {fetched} archive files, asked REST for {pages} pages (a second run downloads none).")
     click.echo(f"{len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed.")
     click.echo(f"Coverage {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} expected bars, ")
-    click.echo(
-        f"         {coverage.summary['explained_coverage_percent']} % without the listed outage. {time.monotonic() - started:.0f} s."
-    )
+    explained = coverage.summary["explained_coverage_percent"]
+    click.echo(f"         {explained} % without bars of a listed outage or off the grid. {time.monotonic() - started:.0f} s.")
     _tell_session(session)
     click.echo("\nMade:")
     made = {

@@ -16,8 +16,9 @@ from capture_pipeline.binance.periods import SECOND_US, Interval
 from capture_pipeline.binance.urls import Market, TradesFile
 from capture_pipeline.sandbox.frames import decimal_text
 from capture_pipeline.sandbox.noise import Ints
-from capture_pipeline.sandbox.settings import Arrangement, IgnoreText, LastCandle, OffGrid, Outage, SandboxConfig
+from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline.sandbox.sources import AnyFile, KlineQuery
+from capture_pipeline.sandbox.spans import Arrangement, IgnoreText, LastCandle, OffGrid, Outage
 
 _OPEN = pl.col("open_us")
 _SPREAD, _MOST_IGNORE, _IGNORE_DECIMALS = 2_654_435_761, 10**15, 8

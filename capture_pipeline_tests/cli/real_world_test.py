@@ -25,6 +25,8 @@ from capture_pipeline_tests.defs.conftest import forget_definitions, import_defi
 from capture_pipeline_tests.defs.stage import Stage, key
 from capture_pipeline_tests.deployment import Deployment
 
+pytestmark = pytest.mark.slow
+
 # Names of the product's interface, in one place.
 OUTAGE, OFF_GRID, SUSPENDED, OMITTED = "exchange_outage", "off_grid", "suspended", "archive_omission"
 BARS, GAPS, EXCLUSIONS = "bars", "bar_gaps", "bar_exclusions"
@@ -221,7 +223,6 @@ def definitions(monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Definitions]:
             setattr(capture_pipeline, name, kept[f"capture_pipeline.{name}"])
 
 
-@pytest.mark.slow
 def test_dagster_materializes_every_partition_and_all_blocking_checks_pass(definitions: dg.Definitions, url: str, tmp_path: Path) -> None:
     """One run over all partitions succeeds; rows and causes are those of the command line."""
     deployment = Deployment(url, tmp_path / "data", **SETTINGS, **CALENDARS)
