@@ -169,10 +169,10 @@ class ReplaySource:
         smallest = {"tick_size": Decimal("0.00000001"), "lot_size": Decimal(1)}
         return [SymbolSpec(symbol=name, **smallest) for name in self._feed.symbols] if market is Market.SPOT else []
 
-    def is_trading(self, symbol: SymbolSpec, now_us: int) -> bool:
-        """Until the recording ends."""
-        del symbol, now_us
-        return not self._feed.ended
+    def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
+        """Return TRADING until the recording ends, then BREAK."""
+        del market, symbol, now_us
+        return "BREAK" if self._feed.ended else "TRADING"
 
     def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
         """Refused."""

@@ -83,7 +83,7 @@ class RestApi:
             "serverTime": self._now(micro=micro),
             "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": self._budget}],
             "exchangeFilters": [],
-            "symbols": [_symbol_info(known[name], is_trading=self._source.is_trading(known[name], now)) for name in chosen],
+            "symbols": [_symbol_info(known[name], self._source.status(self._market, known[name], now)) for name in chosen],
         }
 
     def _known(self) -> dict[str, SymbolSpec]:
@@ -115,11 +115,11 @@ def _chosen(params: Params, known: dict[str, SymbolSpec]) -> list[str]:
     return names
 
 
-def _symbol_info(spec: SymbolSpec, *, is_trading: bool) -> dict[str, Any]:
+def _symbol_info(spec: SymbolSpec, status: str) -> dict[str, Any]:
     tick, lot = f"{spec.tick_size:.8f}", f"{spec.lot_size:.8f}"
     return {
         "symbol": spec.symbol,
-        "status": "TRADING" if is_trading else "BREAK",
+        "status": status,
         "baseAsset": spec.base,
         "baseAssetPrecision": 8,
         "quoteAsset": spec.quote,
