@@ -31,7 +31,7 @@ class BookAt:
 
     Attributes:
         replay: The replay; its book is that of the time where `absence` is None, and is not to be used otherwise.
-        last_id: Update id of the last book up to the time; -1 without any.
+        last_id: Update id of the last applied diff or loaded snapshot up to the time; -1 without any.
         capture_ns: Capture time of the last message up to the time; 0 without any.
         state: State of the replay after the last message up to the time.
         goes_on: Whether the source contains a message after the time.
