@@ -16,7 +16,7 @@ TABLES = {
     "bar_conflicts": Table(CONFLICT_SCHEMA),
     "bar_gaps": Table(GAP_SCHEMA),
     "bar_windows": Table(WINDOW_SCHEMA),
-    **{table.name: Table(table.polars_schema, SESSION_KEYS) for table in GOLDEN},
+    **{table.name: Table(table.polars_schema, SESSION_KEYS, table.nullable) for table in GOLDEN},
 }
 
 
