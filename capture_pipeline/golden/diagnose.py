@@ -5,12 +5,12 @@ The score, 0 to 100, is the sum of four parts:
     20 × continuity    the longest continuous stretch / that time
     20 × wholeness     files that are neither a fragment, torn, damaged, empty nor hold a bad line / files
     20 × completeness  1 − 100 × the share of events lost inside files, at least 0
-A stretch ends where ids are missing, however short the time is, and where no file has a message for `MOST_SILENT_S`, inside files as between
-them. Ids that another file of the same symbols has are not missing. Files of the same symbols are one series; of several series the times
-are added up.
+A stretch ends where ids are missing, however short the time is, and where no file has a message for `MOST_SILENT_S`, inside files as
+between them. Ids that another file of the same symbols has are not missing. Files of the same symbols are one series; of several series the
+times are added up.
 
-Where a file is damaged the score is at most `MOST_DAMAGED`: what was lost in it is not known, and stamps and ids that cannot be read count in
-no other part. Damaged is a file that cannot be read, whose bytes are damaged, that has a bad line, or that ends inside a member or a line
+Where a file is damaged the score is at most `MOST_DAMAGED`: what was lost in it is not known, and stamps and ids that cannot be read count
+in no other part. Damaged is a file that cannot be read, whose bytes are damaged, that has a bad line, or that ends inside a gzip member
 although it was finished. The torn end of a growing file (`.part`) is what a crash leaves, and only makes it a fragment.
 """
 

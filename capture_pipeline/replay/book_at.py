@@ -83,7 +83,7 @@ def book_at(source: Iterable[Messages], at_ns: int, replay: Replay | None = None
     replay, pieces = replay or Replay(), iter(source)
     rest = replay_until(replay, pieces, at_ns)
     found = BookAt(replay, replay.last_id, replay.capture_ns, replay.state, rest is not None)
-    coming = chain([] if rest is None else [rest], pieces)
+    coming: Iterator[Messages] = chain([] if rest is None else [rest], pieces)
     if replay.state is State.SYNCED:
         relation, coming = (Next.CONTINUES, coming) if replay.is_known(at_ns, Next.NONE) else _until_broken(replay, coming)
         if relation is Next.CONTINUES:

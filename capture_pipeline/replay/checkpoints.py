@@ -120,6 +120,7 @@ class Checkpoints:
                     stop = len(messages) if due < 0 else max(at, int(np.searchsorted(times, due, side="left")))
                     stop = min(max(stop, at + 1), len(messages))
                     replay.take(part(messages, at, stop))
+                    replay.capture_ns = max(replay.capture_ns, int(times[stop - 1]))
                     at = stop
                     if replay.state is State.SYNCED and replay.capture_ns >= due:
                         file.write_table(_table(replay, schema))

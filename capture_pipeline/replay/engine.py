@@ -92,7 +92,7 @@ class Replay:
         scale: What its ticks and lots are worth; None before the first message.
         state: See `State`.
         last_id: Where it stands; -1 before any snapshot.
-        capture_ns: Highest capture time so far.
+        capture_ns: Capture time of the last message; it does not go back.
         reached_ns: Capture time of the last applied diff; None before any.
         first_valid_ns: Capture time of the message after which a book was valid for the first time; None before that.
         hole: The first missing ids of the last time without a book; None before any.
@@ -138,7 +138,7 @@ class Replay:
             else:
                 at = self._wait(messages, at, end)
         if end:
-            self.capture_ns = max(self.capture_ns, int(messages.rows[CAPTURE, :end].max()))
+            self.capture_ns = max(self.capture_ns, int(messages.rows[CAPTURE, end - 1]))
             self.place = int(messages.rows[PLACE, end - 1])
             self.counts.messages += end
 

@@ -3,8 +3,9 @@
     exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount
     binance,BTCUSDT,1769817600012000,1769817600034517,true,bid,84012.01,0.25
 
-Times are microseconds UTC, of the exchange and of arrival; an amount of 0 removes the level. Rows of one arrival are one message, also where
-their times of the exchange differ; its event time is that of its last row. Otherwise a book would be shown between two halves of an update.
+Times are microseconds UTC, of the exchange and of arrival; an amount of 0 removes the level. Rows of one arrival are one message, also
+where their times of the exchange differ; its event time is that of its last row. Otherwise a book would be shown between two halves of an
+update.
 Consecutive snapshot rows are one snapshot, in whose place all that was known before is to be forgotten. Source:
 docs.tardis.dev/downloadable-csv-files/data-types and docs.tardis.dev/faq/data.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from capture_pipeline.replay.chain_kernel import GAP, chained
+from capture_pipeline.replay.chain_kernel import GAP, OTHER, RAN, decided
 from capture_pipeline.replay.form import Messages
 
 
@@ -51,6 +51,9 @@ class Follower(NamedTuple):
     relation: Next
 
 
+_RELATIONS = {RAN: Next.CONTINUES, GAP: Next.BREAKS, OTHER: Next.NONE}
+
+
 def next_diff(messages: Messages, last_id: int, at: int = 0) -> Follower:
     """Find the diff that decides whether a book is still known; repeated diffs and snapshots decide nothing.
 
@@ -59,10 +62,5 @@ def next_diff(messages: Messages, last_id: int, at: int = 0) -> Follower:
         last_id: Update id of the book.
         at: The first message that follows the book.
     """
-    for number in range(at, len(messages)):
-        stop, why = chained(messages.rows, number, number + 1, last_id)
-        if stop > number:
-            return Follower(number, Next.CONTINUES)
-        if why == GAP:
-            return Follower(number, Next.BREAKS)
-    return Follower(len(messages), Next.NONE)
+    number, why = decided(messages.rows, at, messages.rows.shape[1], last_id)
+    return Follower(number, _RELATIONS[why])

@@ -60,8 +60,8 @@ class Sample:
 def sampled(replay: Replay, source: Iterable[Messages], every_ns: int, depth: int) -> Iterator[Sample]:
     """Replay a source, and yield the book at each time of the grid at which it is known.
 
-    A sample is yielded once the next diff continues the book, or where its time is that of the last diff. Times between the last diff before
-    missing ids and the next valid book have no sample, nor have times at or after the last message.
+    A sample is yielded once the next diff continues the book, or where its time is that of the last diff. Times
+    between the last diff before missing ids and the next valid book have no sample, nor have times at or after the last message.
 
     Args:
         replay: Takes the messages.
@@ -105,28 +105,29 @@ class _Grid:
                 self._replay.take(part(messages, at, stop))
             if stop == len(messages):
                 break
-            yield from self._before(messages, stop, int(times[stop]))
+            yield from self._samples(self._known(messages, stop, int(times[stop])))
             at = stop
 
-    def _before(self, messages: Messages, at: int, capture_ns: int) -> Iterator[Sample]:
-        """The samples of the times before the next message, at least one of which is due."""
+    def _known(self, messages: Messages, at: int, capture_ns: int) -> range:
+        """The due times before the next message at which the book is known to be known; those of which this is open wait."""
         times = range(self._due, capture_ns, self._every_ns)
         self._due = times[-1] + self._every_ns
         if self._replay.state is not State.SYNCED:
-            return
+            return times[:0]
         relation = next_diff(messages, self._replay.last_id, at).relation
         if relation is not Next.CONTINUES:
             known = int(self._replay.is_known(times[0], relation))
             self._waiting += [times[known:]] if relation is Next.NONE else []
             times = times[:known]
-        yield from self._samples(times)
+        return times
 
     def _samples(self, times: Iterable[int]) -> Iterator[Sample]:
         replay = self._replay
-        if replay.scale is not None:
-            bids, asks = replay.book.top(self._depth)
-            for sampled_ns in times:
-                yield Sample(sampled_ns, replay.last_id, bids, asks, replay.scale)
+        if not times or replay.scale is None:
+            return
+        bids, asks = replay.book.top(self._depth)
+        for sampled_ns in times:
+            yield Sample(sampled_ns, replay.last_id, bids, asks, replay.scale)
 
 
 def write_samples(samples: Iterable[Sample], path: Path, symbol: str, depth: int, *, is_long: bool) -> int:

@@ -33,7 +33,9 @@ decimals = st.one_of(
     st.sampled_from(["92233720368.54775807", "0", "99999999.99999999", "100000000.0", "0.00000001"]),
 )
 levels = st.lists(st.tuples(decimals, decimals), max_size=6)
-old_levels = st.lists(st.one_of(st.tuples(decimals, decimals), st.tuples(decimals, decimals, st.just([]))), max_size=6)
+old_levels: st.SearchStrategy[Any] = st.lists(
+    st.one_of(st.tuples(decimals, decimals), st.tuples(decimals, decimals, st.just([]))), max_size=6
+)
 trades = st.fixed_dictionaries(
     {"e": st.just("trade"), "E": times, "s": st.just("ETHUSDT"), "t": integers, "p": decimals, "q": decimals, "T": times}
     | {"m": st.booleans(), "M": st.booleans()}

@@ -51,10 +51,12 @@ class Message:
 
     @property
     def quantity(self) -> str:
+        """Of the best bid."""
         return f"{self.last}.00000000"
 
     @property
     def line(self) -> bytes:
+        """As a recording has it."""
         level = f'["10.00000000","{self.quantity}"]'
         data = f'{{"lastUpdateId":{self.last},"bids":[{level}],"asks":[["11.00000000","1.00000000"]]}}'
         if not self.is_snapshot:
@@ -71,13 +73,16 @@ class Recorded:
     kept: list[Message]
 
     def of(self, symbol: str) -> list[Message]:
+        """What was kept of a symbol."""
         return [message for message in self.kept if message.symbol == symbol]
 
     def true_id(self, symbol: str, at_ns: int) -> int:
+        """The last id that the exchange had sent."""
         return max(message.last for message in self.sent if message.symbol == symbol and message.capture_ns <= at_ns)
 
     @property
     def times(self) -> range:
+        """Of a grid, from the first message to a while after the last one."""
         first, last = self.kept[0].capture_ns, self.kept[-1].capture_ns
         return range(-(-first // EVERY_NS) * EVERY_NS, last + 3 * EVERY_NS, EVERY_NS)
 
@@ -139,7 +144,8 @@ def shown(found: BookAt, lots: int) -> int | None:
 
 def pieces(messages: list[Message], sizes: list[int]) -> list[Messages]:
     """Messages as a source hands them over, some at a time."""
-    made, at = [], 0
+    made: list[Messages] = []
+    at = 0
     while at < len(messages):
         some = messages[at : at + sizes[len(made) % len(sizes)]]
         rows = np.full((ROWS, len(some)), -1, np.int64)
@@ -222,7 +228,9 @@ def second(number: float) -> int:
         (9.95, Absence.END, 99, (second(9.9), None)),
     ],
 )
-def test_a_hole_is_named(tmp_path: Path, at_s: float, absence: Absence | None, last_id: int, between: tuple[int | None, int | None]) -> None:
+def test_a_hole_is_named(
+    tmp_path: Path, at_s: float, absence: Absence | None, last_id: int, between: tuple[int | None, int | None]
+) -> None:
     """From the last diff before the missing ids to the next valid book; the end of the recording is no book either."""
     path = written(tmp_path / "btcusdt_capture_20250812T120000Z.jsonl.gz", [message.line for message in hole(list(range(21, 41)))])
     found = book_at(RawSource(path, block_bytes=1 << 12), second(at_s))
