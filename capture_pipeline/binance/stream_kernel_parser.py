@@ -5,7 +5,7 @@ Knows no file and no thread; whoever reads the file hands over blocks of whole l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class Columns:
         snapshots: As diffs.
         snapshot_levels: As levels.
         snapshot_tags: As tags.
+        order_types: `X` of those trades that have one, by their line in the block (`T_LINE`).
     """
 
     trades: Ints
@@ -45,6 +46,7 @@ class Columns:
     snapshots: Ints
     snapshot_levels: Ints
     snapshot_tags: Bytes
+    order_types: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def of_size(cls, most_bytes: int) -> Columns:
@@ -114,6 +116,7 @@ class StreamParser:
         if size < 0 or size + kernel.PADDING > text.size or (size and text[size - 1] != _LF):
             raise ValueError(f"a block of {size} bytes needs a line feed at its end and {kernel.PADDING} bytes more")
         state, by_fallback = np.zeros(7, np.int64), 0
+        out.order_types.clear()
         while True:
             status = kernel.parse_lines(
                 text, size, (self._names, self._kinds, self._slots), state, self._seen,
@@ -134,6 +137,8 @@ class StreamParser:
         if found.kind == kernel.TRADE:
             row = int(state[kernel.TRADES])
             out.trades[:, row] = [*found.row, stream, number]
+            if found.order_type is not None:
+                out.order_types[number] = found.order_type
             state[kernel.TRADES] += 1
         elif found.kind == kernel.DEPTH:
             _store_book(found, [stream, number], out.diffs, int(state[kernel.DEPTHS]), (out.levels, out.tags), int(state[kernel.LEVELS]))
@@ -217,4 +222,5 @@ def _cut(out: Columns, state: Ints) -> Columns:
         out.snapshots[:, :snapshots],
         out.snapshot_levels[:, :snapshot_levels],
         out.snapshot_tags[:, :snapshot_levels],
+        out.order_types,
     )

@@ -18,7 +18,7 @@ TABLES = {
     "bar_exclusions": Table(EXCLUSION_SCHEMA),
     "bar_gaps": Table(GAP_SCHEMA),
     "bar_windows": Table(WINDOW_SCHEMA),
-    **{table.name: Table(table.polars_schema, SESSION_KEYS) for table in GOLDEN},
+    **{table.name: Table(table.polars_schema, SESSION_KEYS, table.nullable) for table in GOLDEN},
 }
 
 
