@@ -173,12 +173,13 @@ class Http:
 
     @contextmanager
     def _sorted_failures(self, url: str, proxy: Proxy | None) -> Iterator[None]:
+        way = f" through the proxy {proxy}" if proxy else ""
         try:
             yield
         except requests.exceptions.ProxyError as error:
             raise _proxy_failure(error, url, proxy) from None
         except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
-            raise UntrustedPeer(f"TLS failed: {_brief(error)}", where=url, remedy=_TLS_REMEDY) from None
+            raise UntrustedPeer(f"TLS failed{way}: {_brief(error)}", where=url, remedy=_TLS_REMEDY) from None
         except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
             raise RequestRefused(f"is no usable address: {_brief(error)}", status=0, where=url) from None
         except (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError) as error:
@@ -186,7 +187,8 @@ class Http:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             if isinstance(error, OSError) and not isinstance(error, (requests.RequestException, ConnectionError, TimeoutError)):
                 raise
-            raise NetworkError(f"cannot be reached or broke off: {_brief(error)}", where=url, remedy=self._remedy(url, error)) from None
+            remedy = "check the proxy" if proxy else self._remedy(url, error)
+            raise NetworkError(f"cannot be reached or broke off{way}: {_brief(error)}", where=url, remedy=remedy) from None
 
     def _remedy(self, url: str, error: BaseException) -> str | None:
         """Name the sandbox's command where nothing listens at the sandbox's address; another failure has another cause."""
@@ -253,7 +255,7 @@ def _proxy_refusal(proxy: Proxy, status: int, url: str) -> CaptureError:
 def _proxy_failure(error: BaseException, url: str, proxy: Proxy | None) -> CaptureError:
     if proxy is not None and (found := _TUNNEL_STATUS.search(str(error))):
         return _proxy_refusal(proxy, int(found[1]), url)
-    return NetworkError(f"the proxy {proxy} cannot be reached or broke off: {_brief(error)}", where=url, remedy="check the proxy")
+    return NetworkError(f"the proxy {proxy} cannot be reached: {_brief(error)}", where=url, remedy="check the proxy")
 
 
 def _brief(error: BaseException) -> str:

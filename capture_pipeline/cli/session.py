@@ -24,6 +24,7 @@ from capture_pipeline.recording.preflight import preflight
 from capture_pipeline.recording.session import (
     Ended,
     all_sessions,
+    check_network,
     find_session,
     new_plan,
     prepare,
@@ -67,6 +68,7 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
         plan = new_plan(settings, _named(symbols), options["regime"], options["duration"], description=options["description"])
         if options["connections"]:
             plan = plan.model_copy(update={"connections": options["connections"]})
+        check_network(settings, plan.streams)
         _check_disk(settings, root)
         folder = prepare(root, plan, resume_open=not options["no_resume"])
         verb = "Resuming" if folder.session != plan.session else "Recording"

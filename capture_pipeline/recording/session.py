@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from capture_pipeline.binance.streams import MOST_STREAMS, streams_of
+from capture_pipeline.binance.network import Egress, egress_of
+from capture_pipeline.binance.streams import MOST_STREAMS, combined_url, routed, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import ConfigError, LakeError
 from capture_pipeline.lake.files import make_folder, publish_model, read_model
@@ -28,6 +29,7 @@ from capture_pipeline.recording.models import Ending, SessionMetadata, SessionPl
 from capture_pipeline.recording.recorder import COMPLETE, INTERRUPTED, Recorder, Setup
 from capture_pipeline.recording.resume import resume
 from capture_pipeline.recording.status import publish_status, read_status
+from capture_pipeline.recording.transport import connection_of
 
 LONGEST_S = 31 * 86_400
 _OUTCOMES = {COMPLETE: "complete", "stopped": "interrupted"}
@@ -78,6 +80,20 @@ def new_plan(
         duration_s=duration_s,
         connections=settings.recording.connections,
     )
+
+
+def check_network(settings: Settings, streams: list[str]) -> dict[str, Egress]:
+    """Check what can be checked of proxies, certificates and the transport without sending anything.
+
+    Returns:
+        The way to the streams and to REST, by their names.
+
+    Raises:
+        ConfigError: An environment variable or `recording.transport` cannot be used.
+    """
+    connection_of(settings.recording.transport)
+    streams_egress, *_ = [egress_of(url) for url in routed(combined_url(settings.stream_url, streams))]
+    return {"streams": streams_egress, "REST": egress_of(settings.rest_url)}
 
 
 def open_sessions(root: Path, regime: str, symbols: list[str]) -> list[SessionFolder]:
@@ -164,6 +180,7 @@ def record(settings: Settings, folder: SessionFolder, on_begin: Callable[[Sessio
 
     Raises:
         Busy: Another recorder is at work on it.
+        ConfigError: The environment names a proxy or certificates that cannot be used; nothing of the session was changed.
         StorageError: The disk refuses; the session can be resumed.
     """
     with _deaf_to_stop(), holding(folder):
@@ -171,6 +188,7 @@ def record(settings: Settings, folder: SessionFolder, on_begin: Callable[[Sessio
         if folder.metadata.exists():
             return Ended(folder, read_model(folder.metadata, SessionMetadata))
         if not is_ending(folder, plan):
+            check_network(settings, plan.streams)
             on_begin(plan)
             outcome = asyncio.run(_recorded(settings, folder, plan))
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the loop's end gave it back to the system
