@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -58,7 +59,7 @@ class Authority:
         return context
 
 
-def make_authority(folder: Path, names: str = f"DNS:{HOST},DNS:*.binance.com,IP:127.0.0.1") -> Authority:
+def make_authority(folder: Path, names: str = f"DNS:{HOST},DNS:*.binance.vision,IP:127.0.0.1") -> Authority:
     """Create an authority that signed one certificate for names."""
     if OPENSSL is None:
         pytest.skip("openssl is not installed")
@@ -118,10 +119,18 @@ class Proxy:
     answer: int | bytes | None = None
     seen: list[str] = field(default_factory=list)
     port: int = 0
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    def close_tunnels(self) -> None:
+        """Break every connection that passes through."""
+        for writer in list(self._open):
+            writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await self._take(reader, writer)
+        self._open.discard(writer)
         with contextlib.suppress(OSError, RuntimeError):
             writer.close()
 
