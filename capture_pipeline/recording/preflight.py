@@ -19,9 +19,9 @@ from capture_pipeline.lake.rest import rest_of
 from capture_pipeline.recording.connection import CLOSE_S, Connection
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.lines import decode_line, spliced
-from capture_pipeline.recording.session import check_network, sessions_root
+from capture_pipeline.recording.session import sessions_root
 from capture_pipeline.recording.status import free_bytes
-from capture_pipeline.recording.transport import connection_of
+from capture_pipeline.recording.transport import check_network, connection_of
 
 _REQUESTS = 10
 _MOST_OFFSET_MS, _MOST_ROUND_TRIP_MS, _MOST_JITTER_MS = 1000.0, 2000.0, 500.0

@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from capture_pipeline.binance.network import Egress, egress_of
-from capture_pipeline.binance.streams import MOST_STREAMS, combined_url, routed, streams_of
+from capture_pipeline.binance.streams import MOST_STREAMS, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import ConfigError, LakeError
 from capture_pipeline.lake.files import make_folder, publish_model, read_model
@@ -29,8 +28,9 @@ from capture_pipeline.recording.models import Ending, SessionMetadata, SessionPl
 from capture_pipeline.recording.recorder import COMPLETE, INTERRUPTED, Recorder, Setup
 from capture_pipeline.recording.resume import resume
 from capture_pipeline.recording.status import publish_status, read_status
-from capture_pipeline.recording.transport import connection_of
+from capture_pipeline.recording.transport import check_network
 
+_ASIDE = ".aside-"
 LONGEST_S = 31 * 86_400
 _OUTCOMES = {COMPLETE: "complete", "stopped": "interrupted"}
 
@@ -82,20 +82,6 @@ def new_plan(
     )
 
 
-def check_network(settings: Settings, streams: list[str]) -> dict[str, Egress]:
-    """Check what can be checked of proxies, certificates and the transport without sending anything.
-
-    Returns:
-        The way to the streams and to REST, by their names.
-
-    Raises:
-        ConfigError: An environment variable or `recording.transport` cannot be used.
-    """
-    connection_of(settings.recording.transport)
-    streams_egress, *_ = [egress_of(url) for url in routed(combined_url(settings.stream_url, streams))]
-    return {"streams": streams_egress, "REST": egress_of(settings.rest_url)}
-
-
 def open_sessions(root: Path, regime: str, symbols: list[str]) -> list[SessionFolder]:
     """Unfinished sessions of these symbols in a regime, oldest first."""
     folders = [SessionFolder(path) for path in sorted((root / valid_regime(regime)).glob(f"*_{label_of(symbols)}"))]
@@ -128,20 +114,23 @@ def is_over(plan: SessionPlan, now_us: int | None = None) -> bool:
     return now_us >= plan.start_us + plan.duration_s * 1e6
 
 
-def prepare(root: Path, plan: SessionPlan, *, resume_open: bool = True) -> SessionFolder:
+def prepare(
+    root: Path, plan: SessionPlan, *, resume_open: bool = True, on_set_aside: Callable[[Path], None] = lambda _: None
+) -> SessionFolder:
     """The folder to record into: that of an unfinished session of the same symbols and regime, or a new one.
 
     Args:
         root: Where sessions lie.
         plan: Of a new session.
         resume_open: Otherwise an unfinished one is set aside under another name; nothing of it is lost.
+        on_set_aside: Called with the new folder of each session that was set aside.
 
     Raises:
         Busy: A recorder is at work on it.
     """
     for folder in open_sessions(root, plan.regime, plan.symbols):
         if not resume_open:
-            set_aside(folder)
+            on_set_aside(set_aside(folder))
         elif not is_ending(folder, plan_of(folder)):
             return folder
         else:
@@ -163,7 +152,7 @@ def set_aside(folder: SessionFolder) -> Path:
     """
     with holding(folder):
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        aside = folder.path.with_name(f".aside-{folder.session}-{stamp}-{uuid.uuid4().hex[:4]}")
+        aside = folder.path.with_name(f"{_ASIDE}{folder.session}-{stamp}-{uuid.uuid4().hex[:4]}")
         folder.path.rename(aside)
         return aside
 
@@ -276,6 +265,12 @@ def _tell_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
 def all_sessions(root: Path) -> list[SessionFolder]:
     """Every session below a root, newest first."""
     found = [SessionFolder(path.parent) for path in root.glob("*/*/session.json") if not path.parent.name.startswith(".")]
+    return sorted(found, key=lambda folder: folder.session, reverse=True)
+
+
+def sessions_set_aside(root: Path) -> list[SessionFolder]:
+    """List the sessions that `set_aside` renamed, newest first."""
+    found = [SessionFolder(path.parent) for path in root.glob(f"*/{_ASIDE}*/session.json")]
     return sorted(found, key=lambda folder: folder.session, reverse=True)
 
 
