@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import click
 from rich.cells import cell_len
@@ -106,20 +106,37 @@ def emit_table(
     cells = [["" if row.get(name) is None else str(row[name]) if plain else _cell(row[name]) for name in columns] for row in rows]
     headings = [name if plain else name.replace("_", " ") for name in columns]
     numeric = [any(isinstance(row.get(name), int | float) for row in rows) for name in columns]
+    room = output.width - _BORDER * len(columns) - 1
     least = [
         _least_width(column, heading, is_whole=is_number, most=output.width // 2 if name == names else _LONGEST_WORD)
         for column, heading, is_number, name in zip(_columns(cells, columns), headings, numeric, columns, strict=True)
     ]
-    if not plain and sum(least) + _BORDER * len(columns) + 1 > output.width:
+    if not plain and sum(least) > room:
         output.print(_blocks(title, headings, cells))
         return
+    natural = [max(map(cell_len, [heading, *column])) for column, heading in zip(_columns(cells, columns), headings, strict=True)]
+    widths = [None] * len(columns) if plain else _widths(least, natural, room)
     table = Table(title=title, title_justify="left", title_style="bold")
-    for heading, is_number, narrowest in zip(headings, numeric, least, strict=True):
-        justify: Literal["right", "left"] = "right" if is_number else "left"
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=plain, min_width=None if plain else narrowest)
-    for row in cells:
-        table.add_row(*row)
+    for heading, is_number, width_of in zip(headings, numeric, widths, strict=True):
+        table.add_column(heading, justify="right" if is_number else "left", overflow="fold", no_wrap=plain, width=width_of)
+    for row_cells in cells:
+        table.add_row(*row_cells)
     output.print(table)
+
+
+def _widths(least: list[int], natural: list[int], room: int) -> list[int | None]:
+    """Divide the room among columns: each gets what it needs at least, those that lack least of their natural width are served first.
+
+    rich's own division may give a column less than its least width, and the table's right end is then cut off.
+    """
+    widths: list[int | None] = [*least]
+    spare = room - sum(least)
+    by_need = sorted(range(len(least)), key=lambda at: natural[at] - least[at])
+    for served, at in enumerate(by_need):
+        more = max(0, min(natural[at] - least[at], spare // (len(least) - served)))
+        widths[at] = least[at] + more
+        spare -= more
+    return widths
 
 
 def output_console() -> Console:
