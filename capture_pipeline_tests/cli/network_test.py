@@ -99,7 +99,8 @@ def test_session_is_recorded_through_a_proxy_and_survives_its_failure(behind: Be
     root = tmp_path / "data" / "golden_samples"
     process = run(["session", "start", "--duration", "10m"], tmp_path / "data", **behind.environment)
     try:
-        wait(root, process, lambda status: status.books == {"BTCUSDT": "synced"} and len(status.connections) == 2)
+        status = wait(root, process, lambda status: status.books == {"BTCUSDT": "synced"} and len(status.connections) == 2)
+        assert status.lag_ms is not None
         assert any(line.startswith("CONNECT data-stream.binance.vision") for line in behind.proxy.seen)
         assert any(line.startswith("CONNECT data-api.binance.vision") for line in behind.proxy.seen)
         behind.proxy.answer = 407
