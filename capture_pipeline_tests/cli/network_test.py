@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from capture_pipeline.recording.session import all_sessions
+from capture_pipeline.recording.session import all_sessions, new_plan, prepare, sessions_root
 from capture_pipeline.recording.status import Status, read_status
+from capture_pipeline.settings import load_settings
 from capture_pipeline_tests.deployment import NO_SETTINGS, deployed
 from capture_pipeline_tests.network import VARIABLES, Proxy, make_authority, proxy_to, tls_front
 from capture_pipeline_tests.recording.live import BUSY, QUICK
@@ -25,12 +26,20 @@ from capture_pipeline_tests.recording.live import BUSY, QUICK
 LOGIN, WAIT_S = "user:hunter2", 30.0
 
 
-def run(arguments: list[str], root: Path, **environment: str) -> subprocess.Popen[str]:
+CAPTURE = [str(Path(sys.executable).with_name("capture"))]
+RECORDER = [sys.executable, "-m", "capture_pipeline.recording"]
+
+
+def start(command: list[str], root: Path, **environment: str) -> subprocess.Popen[str]:
     """Start a command against the real exchange's names, with no variable of the developer's own network."""
     own = {name: value for name, value in os.environ.items() if name.upper() not in VARIABLES}
     settings = {"CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_STORAGE_ROOT": str(root), "CAPTURE_HTTP_ATTEMPTS": "1", **QUICK}
-    command = [str(Path(sys.executable).with_name("capture")), *arguments]
     return subprocess.Popen(command, env={**own, **settings, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(arguments: list[str], root: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start `capture`."""
+    return start([*CAPTURE, *arguments], root, **environment)
 
 
 BAD = [
@@ -58,6 +67,17 @@ def test_variable_that_cannot_be_used_ends_before_a_session_begins(
         assert "test capture" not in out
     assert "hunter2" not in out + err
     assert not all_sessions(tmp_path / "data" / "golden_samples")
+
+
+def test_recorder_of_a_planned_session_leaves_it_as_it_was(tmp_path: Path) -> None:
+    """As Dagster starts it; with a usable variable the same session can be recorded."""
+    settings = load_settings(environ={"CAPTURE_STORAGE_ROOT": str(tmp_path)}, path=NO_SETTINGS)
+    folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 600))
+    process = start([*RECORDER, str(folder.path)], tmp_path, HTTPS_PROXY="socks5://proxy:1080")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("Error: HTTPS_PROXY: names a proxy of the kind socks5")
+    assert {path.name for path in folder.path.iterdir()} == {"session.json", "session.lock"}
 
 
 @dataclass
