@@ -106,16 +106,14 @@ def emit_table(
     cells = [["" if row.get(name) is None else str(row[name]) if plain else _cell(row[name]) for name in columns] for row in rows]
     headings = [name if plain else name.replace("_", " ") for name in columns]
     numeric = [any(isinstance(row.get(name), int | float) for row in rows) for name in columns]
-    room = output.width - _BORDER * len(columns) - 1
-    least = [
-        _least_width(column, heading, is_whole=is_number, most=output.width // 2 if name == names else _LONGEST_WORD)
-        for column, heading, is_number, name in zip(_columns(cells, columns), headings, numeric, columns, strict=True)
-    ]
-    if not plain and sum(least) > room:
+    widths: list[int | None] | None = [None] * len(columns)
+    if not plain:  # what is to be copied may have many rows and is not folded
+        widths = _widths(
+            cells, headings, numeric, [output.width // 2 if name == names else _LONGEST_WORD for name in columns], output.width
+        )
+    if widths is None:
         output.print(_blocks(title, headings, cells))
         return
-    natural = [max(map(cell_len, [heading, *column])) for column, heading in zip(_columns(cells, columns), headings, strict=True)]
-    widths = [None] * len(columns) if plain else _widths(least, natural, room)
     table = Table(title=title, title_justify="left", title_style="bold")
     for heading, is_number, width_of in zip(headings, numeric, widths, strict=True):
         table.add_column(heading, justify="right" if is_number else "left", overflow="fold", no_wrap=plain, width=width_of)
@@ -124,16 +122,25 @@ def emit_table(
     output.print(table)
 
 
-def _widths(least: list[int], natural: list[int], room: int) -> list[int | None]:
-    """Divide the room among columns: each gets what it needs at least, those that lack least of their natural width are served first.
+def _widths(cells: list[list[str]], headings: list[str], numeric: list[bool], most: list[int], total: int) -> list[int | None] | None:
+    """Divide the terminal among columns, or return None if it is too narrow.
 
-    rich's own division may give a column less than its least width, and the table's right end is then cut off.
+    Each column gets its least width, then those that lack least of their natural width are served first. rich's own division may give a
+    column less than its least width, and the table's right end is then cut off.
     """
+    columns = _columns(cells, headings)
+    least = [
+        _least_width(column, heading, is_whole=is_number, most=longest)
+        for column, heading, is_number, longest in zip(columns, headings, numeric, most, strict=True)
+    ]
+    spare = total - _BORDER * len(headings) - 1 - sum(least)
+    if spare < 0:
+        return None
+    lacking = [max(map(cell_len, [heading, *column])) - width for column, heading, width in zip(columns, headings, least, strict=True)]
     widths: list[int | None] = [*least]
-    spare = room - sum(least)
-    by_need = sorted(range(len(least)), key=lambda at: natural[at] - least[at])
+    by_need = sorted(range(len(least)), key=lambda at: lacking[at])
     for served, at in enumerate(by_need):
-        more = max(0, min(natural[at] - least[at], spare // (len(least) - served)))
+        more = max(0, min(lacking[at], spare // (len(least) - served)))
         widths[at] = least[at] + more
         spare -= more
     return widths
