@@ -29,7 +29,7 @@ from capture_pipeline.settings import load_settings
 
 SANDBOX_FILE, SETTINGS_FILE, LIVE_FILE = "sandbox.yaml", "pipeline.yaml", "live.yaml"
 _FILES = (SETTINGS_FILE, "outages.yaml", "irregularities.yaml", SANDBOX_FILE, LIVE_FILE)
-_QUESTION = "SELECT symbol, month, count(*) FROM bars GROUP BY ALL ORDER BY ALL"
+_QUESTION = "SELECT market, interval, symbol, month, count(*) AS bars FROM bars GROUP BY ALL ORDER BY ALL"
 _COLUMNS = ("symbol", "month", "expected", "bars", "monthly", "daily", "rest", "missing", "unexplained", "conflicts")
 
 

@@ -11,16 +11,16 @@ import click
 
 from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.binance.symbols import parse_symbol
-from capture_pipeline.cli.console import console, emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.lengths import Length
-from capture_pipeline.replay.book_at import Absence, BookAt
+from capture_pipeline.cli.replay_target import book_source, replay_source
+from capture_pipeline.replay.book_at import Absence, BookAt, book_at
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.form import Messages, Source
 from capture_pipeline.replay.samples import sampled, write_samples
-from capture_pipeline.replay.sources import of_session, source_of
 
 _CONFIG = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
@@ -47,7 +47,7 @@ def replay_command(  # noqa: PLR0917 - one option each
     as_json: bool,  # noqa: FBT001 - by name
     config: Path | None,
 ) -> None:
-    """Replay the book of a recording (FILE or folder), or of a session with tables (its id), and tell what came of it.
+    """Replay the book of TARGET: a recording, the folder of a session or its id. Report counts, missing ids and the last best prices.
 
     Discontinuities are told and are no failure: after one there is no book until the next snapshot. Exit code 2: unreadable.
     """
@@ -55,7 +55,7 @@ def replay_command(  # noqa: PLR0917 - one option each
         raise click.UsageError("--every and --out go together, and --long with them: the step, and the file for the levels")
     replay, started = Replay(), time.monotonic()
     with one_line_errors():
-        source = source_of(target, _parsed(symbol), open_workspace(config).lake.tables())
+        source = replay_source(target, _parsed(symbol), open_workspace(config))
         watched = _watched(source, replay, quiet=as_json)
         if every_s is not None and out is not None:
             count = write_samples(sampled(replay, watched, round(every_s * 1e9), depth), out, source.symbol, depth, is_long=is_long)
@@ -73,20 +73,23 @@ def replay_command(  # noqa: PLR0917 - one option each
 
 
 @click.command("book")
-@click.argument("session")
+@click.argument("target")
 @_SYMBOL
 @click.option("--at", "at_text", required=True, help="The time, UTC: 2026-08-03T14:30:05.123Z.")
 @click.option("--depth", type=click.IntRange(1, 50_000), default=10, show_default=True, help="Levels of each side.")
 @_JSON
 @_CONFIG
-def book_command(session: str, symbol: str, at_text: str, depth: int, as_json: bool, config: Path | None) -> None:  # noqa: FBT001, PLR0917
-    """Show the book of a session as it was after every message captured up to a time.
+def book_command(target: str, symbol: str, at_text: str, depth: int, as_json: bool, config: Path | None) -> None:  # noqa: FBT001, PLR0917
+    """Show the book of TARGET as it was after every message captured up to a time.
 
+    TARGET is a recording, the folder of a session or its id. With tables, the book is found without reading the recording from its start.
     Exit code 1: the book at that time is not known; the reason and the time without a book are named.
     """
     with one_line_errors():
-        tables, name = of_session(session, _parsed(symbol), open_workspace(config).lake.tables())
-        found = Checkpoints(tables, name).book_at(parse_time(at_text) * 1000)
+        at_ns = parse_time(at_text) * 1000
+        source = book_source(target, _parsed(symbol), open_workspace(config))
+        found = source.book_at(at_ns) if isinstance(source, Checkpoints) else book_at(source, at_ns)
+        name = source.symbol
     replay = found.replay
     told = {
         "symbol": name,
@@ -212,7 +215,7 @@ def _show(told: dict[str, Any]) -> None:
     )
     best = told["best"]
     if best is None:
-        console.print(f"The book is {told['state']} at the end: it has no best prices")
+        click.echo(f"The book is {told['state']} at the end: it has no best prices")
     else:
         click.echo(
             f"Best bid {best['bid']} × {best['bid_quantity']}, best ask {best['ask']} × {best['ask_quantity']}, update id {told['last_id']}"

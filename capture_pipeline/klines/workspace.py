@@ -15,7 +15,7 @@ from capture_pipeline.config import Settings
 from capture_pipeline.klines.memory import RowBudget
 from capture_pipeline.klines.zip_frames import ParsedFiles
 from capture_pipeline.lake.paths import Lake, Partition
-from capture_pipeline.lake.rest import rest_of
+from capture_pipeline.lake.rest import http_of, rest_of
 from capture_pipeline.quality.irregularities import KnownIrregularity, load_irregularities
 from capture_pipeline.quality.outages import Outage, load_calendar
 
@@ -38,7 +38,7 @@ class Workspace:
     @cached_property
     def http(self) -> Http:
         """Its transport."""
-        return Http(self.settings.http)
+        return http_of(self.settings)
 
     @cached_property
     def archive(self) -> ArchiveClient:
