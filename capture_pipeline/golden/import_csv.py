@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import ClassVar
 
 from capture_pipeline.binance.streams import StreamKind
 from capture_pipeline.errors import MalformedData
@@ -99,6 +100,7 @@ class ProcessorLines:
         is_survey: Whether faults are left unreported, because the file is read once more.
     """
 
+    origin: ClassVar[str] = "binance-data-processor"
     path: Path
     notes: Notes
     evidence: Evidence

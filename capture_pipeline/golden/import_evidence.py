@@ -1,7 +1,8 @@
 """Which market and venue a foreign recording is of: what its URLs, its messages and its files' names say, never a default.
 
-Sources: the exchange's documentation of its hosts and of the fields of its events. Only futures diffs carry `pu`, and of them only COIN-M's
-`ps`; only futures trades carry `X`, only spot's trades and aggregates `M`; only futures' best prices carry `e`, only futures' REST books `T`.
+Sources: the exchange's documentation of its hosts and of the fields of its events. Only futures diffs carry `pu`, and of them only those
+of COIN-M `ps`; only futures trades carry `X`, only spot's trades and aggregates `M`; only futures' best prices carry `e`, and only their
+REST books `T`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ _COIN_MARGINED = re.compile(r".+USD_(?:PERP|[0-9]{6})")
 _BINANCE_HOST = re.compile(r"(?:([a-z0-9-]+)\.)?(?:.+\.)?(?:binance\.(com|vision)|(binancefuture)\.com)")
 _OTHER_BINANCE_HOST = re.compile(r"(?:.+\.)?(binance\.[a-z]{2,3})")
 _HOST_MARKETS = {"fstream": UM, "fapi": UM, "dstream": CM, "dapi": CM, "stream": SPOT, "data-stream": SPOT, "data-api": SPOT, "api": SPOT}
+_HEAD_BYTES = 300
+_FUTURES_MARKS = ((StreamKind.DEPTH, b"pu"), (StreamKind.TRADE, b"X"), (StreamKind.BOOK_TICKER, b"e"), (StreamKind.SNAPSHOT, b"T"))
+_FUTURES_TOPICS = ("markPrice", "forceOrder", "depth@0ms")
 _CRYPTOFEED_NAME = re.compile(r"(BINANCE(?:_[A-Z]+)?)(?:\.(?:ws|http))?\.")
 _CRYPTOFEED_NAMES = {
     "BINANCE": (SPOT, BINANCE),
@@ -160,19 +164,13 @@ def _host(url: str) -> str | None:
 
 def _market_of(stream: str, data: bytes) -> tuple[str, str] | None:
     """The market that a message is of, and what says it; None where its form is the same in all."""
-    kind, symbol = kind_of(stream), symbol_of(stream)
-    futures = CM if _COIN_MARGINED.fullmatch(symbol) or b'"ps":' in data else UM
-    topic = stream.partition("@")[2]
+    kind, topic = kind_of(stream), stream.partition("@")[2]
+    mark = next((name for of, name in _FUTURES_MARKS if of is kind and b'"%b":' % name in data[:_HEAD_BYTES]), b"")
+    if mark or topic.startswith(_FUTURES_TOPICS):
+        is_coin = bool(_COIN_MARGINED.fullmatch(symbol_of(stream))) or b'"ps":' in data or b'"pair":' in data[:_HEAD_BYTES]
+        return (CM if is_coin else UM), f"{mark.decode()} in {stream}" if mark else stream
     if kind is StreamKind.DEPTH:
-        return (futures, f"pu in {stream}") if b'"pu":' in data else (SPOT, f"no pu in {stream}")
-    if kind is StreamKind.TRADE and b'"X":' in data:
-        return futures, f"X in {stream}"
+        return SPOT, f"no pu in {stream}"
     if kind in {StreamKind.TRADE, StreamKind.AGG_TRADE} and b'"M":' in data:
         return SPOT, f"M in {stream}"
-    if kind is StreamKind.AGG_TRADE:
-        return futures, f"no M in {stream}"
-    if kind is StreamKind.BOOK_TICKER and b'"e":' in data:
-        return futures, f"e in {stream}"
-    if kind is StreamKind.SNAPSHOT and b'"T":' in data[:200]:
-        return (CM if b'"pair":' in data[:300] else futures), f"T in {stream}"
-    return (futures, stream) if topic.startswith(("markPrice", "forceOrder")) else None
+    return (UM, f"no M in {stream}") if kind is StreamKind.AGG_TRADE else None

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -89,6 +89,8 @@ class _Lines:
 class HftbacktestLines(_Lines):
     """`<stamp> <JSON>`."""
 
+    origin: ClassVar[str] = "hftbacktest"
+
     def take(self, number: int, line: bytes) -> Iterable[Captured]:
         """The message of a line."""
         match = _HFT.fullmatch(line)
@@ -99,6 +101,8 @@ class HftbacktestLines(_Lines):
 
 class CaptureLines(_Lines):
     """`{"capture_ns":…,"stream":…,"data":…}`."""
+
+    origin: ClassVar[str] = "capture"
 
     def take(self, number: int, line: bytes) -> Iterable[Captured]:
         """The message of a line."""
@@ -115,6 +119,7 @@ class CaptureLines(_Lines):
 class CryptofeedLines(_Lines):
     """Messages and answers of REST; addresses, what was sent and configurations are skipped."""
 
+    origin: ClassVar[str] = "cryptofeed"
     _is_in_text: bool = field(default=False)
     """Whether the line before began a text, for instance a page of HTML, that may go on."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import msgspec
 
@@ -18,7 +18,7 @@ from capture_pipeline.golden.import_evidence import Evidence
 from capture_pipeline.golden.import_notes import Captured, LeftOut, Notes, Offsets
 from capture_pipeline.golden.inflate import Finding, FindingKind
 from capture_pipeline.golden.reader import Recording
-from capture_pipeline.golden.recognize import recognized, refuse_binary
+from capture_pipeline.golden.recognize import fits, recognized, refuse_binary
 from capture_pipeline.recording.lines import data_of
 
 _EVENT_TIME = re.compile(rb'"E":([0-9]{13})(?:[0-9]{3})?[,}]')
@@ -50,6 +50,7 @@ class Body(NamedTuple):
 class Parser(Protocol):
     """Reads the lines of one file."""
 
+    origin: ClassVar[str]
     notes: Notes
     evidence: Evidence
 
@@ -132,8 +133,9 @@ class _Reading:
     def refusal(self, error: MalformedData) -> MalformedData:
         """What is wrong with a line, and what the file is if nothing before it was taken."""
         known = None if self.taken else recognized(self.path)
-        what = f"{error.what}; the file is {known.what}" if known else error.what
-        return MalformedData(what, where=str(self.path), remedy=known.remedy if known else error.remedy)
+        if known is None or known.remedy == fits(self.parser.origin):
+            return MalformedData(error.what, where=str(self.path), remedy=error.remedy)
+        return MalformedData(f"{error.what}; the file is {known.what}", where=str(self.path), remedy=known.remedy)
 
 
 def messages_of(path: Path, parser: Parser) -> Iterator[Captured]:

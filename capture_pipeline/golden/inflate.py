@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +25,7 @@ _READ_BYTES = 1 << 18
 _MOST_OUT = 2 << 20
 """A piece never exceeds this, however well it was packed."""
 _MAGIC = b"\x1f\x8b"
-_SALVAGE_BYTES = 64
+_SALVAGE_BYTES = 4096
 """Packed bytes given to the decoder at once while it looks for the last byte before damage."""
 
 
@@ -175,15 +176,17 @@ class Source:
     def _salvaged(self, start: int, known: int) -> Iterator[bytes]:
         """What the damaged member that begins at byte `start` gives behind its first `known` bytes.
 
-        A decoder that fails drops what it decoded in that call, so the member is decoded again in small steps.
+        A decoder that fails drops what it decoded in that call, so the member is decoded again in small steps, the last one byte by byte.
         """
         inflater, seen = zlib.decompressobj(31), 0
         with self.path.open("rb") as file:
             file.seek(start)
             while data := file.read(_SALVAGE_BYTES):
+                before = inflater.copy()
                 try:
                     piece = inflater.decompress(data)
                 except zlib.error:
+                    yield _until_error(before, data)[max(0, known - seen) :]
                     return
                 yield piece[max(0, known - seen) :]
                 seen += len(piece)
@@ -203,3 +206,12 @@ class Source:
         self._digest.update(data)
         self.taken += len(data)
         return data
+
+
+def _until_error(inflater: zlib._Decompress, data: bytes) -> bytes:
+    """What a decoder gives of some bytes before one of them makes it fail."""
+    out = bytearray()
+    with suppress(zlib.error):
+        for at in range(len(data)):
+            out += inflater.decompress(data[at : at + 1])
+    return bytes(out)

@@ -24,6 +24,7 @@ from capture_pipeline.klines.origin import claim
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.models import SessionPlan
 
 PUBLISHED_AFTER_US = 5 * HOUR_US
 """How long after the end of a day its files are expected by; they come four to six hours after midnight, sometimes days late."""
@@ -44,14 +45,16 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
         The proof, as published.
 
     Raises:
-        ConfigError: The session is not finished, or of another exchange.
+        ConfigError: The session is not finished, or of a venue or market that nothing is published of.
         LakeError: A file of the session or its tables is damaged or gone.
         MalformedData: The recording is none, or there is no trade to prove.
         CaptureError: The exchange could not be asked, or the disk refused.
     """
     found = captured(folder, GoldenTables(workspace.lake.tables(), folder.session))
     plan = found.metadata.plan
-    if plan.venue in _VENUES and plan.venue != workspace.settings.venue:
+    if reason := unprovable(plan):
+        raise ConfigError(reason, where=str(folder.path), remedy="validate it instead; its ids and its ledger can be checked")
+    if plan.venue != workspace.settings.venue:
         remedy = "prove it with the settings that it was recorded with"
         raise ConfigError(
             f"was recorded at venue {plan.venue}, the settings say {workspace.settings.venue}", where=str(folder.path), remedy=remedy
@@ -73,6 +76,15 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
     )
     publish(workspace.lake.proof(folder.session), proof)
     return proof
+
+
+def unprovable(plan: SessionPlan) -> str:
+    """Why nothing is published that a session could be compared with; empty where something is."""
+    if plan.venue not in _VENUES:
+        return f"is of venue {plan.venue}, of which no files are published"
+    if plan.market not in set(Market):
+        return f"is of market {plan.market}, whose published trades count contracts; they cannot be compared"
+    return ""
 
 
 def _proved(workspace: Workspace, found: Captured, now_us: int) -> tuple[list[DayProof], list[str]]:

@@ -29,6 +29,11 @@ class Kind(NamedTuple):
     remedy: str
 
 
+def fits(origin: str) -> str:
+    """The remedy where another `--from` was meant."""
+    return f"--from {origin} fits it"
+
+
 _BINARY = (
     (b"PAR1", Kind("a Parquet file", _REPLAY)),
     (b"\x89PNG", Kind("a PNG image", _ONLY_RAW)),
@@ -51,9 +56,9 @@ _BINARY = (
 _FORMATS = (
     (rb'[0-9]{13,19} \{.*"topic":', Kind("a recording of hftbacktest's collector of Bybit", "only Binance can be imported")),
     (rb'[0-9]{13,19} \{.*"channel":', Kind("a recording of hftbacktest's collector of Hyperliquid", "only Binance can be imported")),
-    (rb"[0-9]+ \{", Kind("a recording of hftbacktest", "--from hftbacktest fits it")),
-    (rb'\{"capture_ns":', Kind("a recording in this product's own form", "--from capture fits it")),
-    (rb"TimestampOfReceive,", Kind("a CSV of Binance-Data-Processor", "--from binance-data-processor fits it")),
+    (rb"[0-9]+ \{", Kind("a recording of hftbacktest", fits("hftbacktest"))),
+    (rb'\{"capture_ns":', Kind("a recording in this product's own form", fits("capture"))),
+    (rb"TimestampOfReceive,", Kind("a CSV of Binance-Data-Processor", fits("binance-data-processor"))),
     (rb'\{"t":"header"', Kind("a capture of cryptofeed since 2026", "record with its raw data collection instead")),
     (rb'\{"stream":', Kind("messages without capture times", "record them with the time of each, as hftbacktest does")),
     (rb'\[\{"stream":.*"_E":', Kind("JSON of Binance-Data-Processor", "make CSV files of it with the tool's scraper")),
@@ -126,7 +131,7 @@ def _of_cryptofeed(head: bytes) -> Kind:
     others = [host for host in hosts if "binance" not in host.lower()]
     if others:
         return Kind(f"a recording of cryptofeed of {others[0]}", "only Binance can be imported")
-    return Kind("a recording of cryptofeed", "--from cryptofeed fits it")
+    return Kind("a recording of cryptofeed", fits("cryptofeed"))
 
 
 def _read(path: Path) -> bytes:
