@@ -112,8 +112,9 @@ class Source:
 
     def __iter__(self) -> Iterator[bytes]:
         """Inflated pieces with LF for CR LF; a file that does not begin as gzip does is passed on as it is."""
-        held = b""  # a CR at the end of a piece, until it is known what follows
+        held, is_empty = b"", True  # held: a CR at the end of a piece, until it is known what follows
         for piece in self._pieces():
+            is_empty = False
             if not held and b"\r" not in piece:
                 yield piece
                 continue
@@ -122,12 +123,12 @@ class Source:
             yield text[: len(text) - len(held)]
         if held:
             yield held
+        if is_empty and not self.findings:
+            self.findings.append(Finding(FindingKind.EMPTY, 0, "the file holds nothing"))
 
     def _pieces(self) -> Iterator[bytes]:
         first = self._read()
-        if not first:
-            self.findings.append(Finding(FindingKind.EMPTY, 0, "the file holds nothing"))
-        elif first.startswith(_MAGIC):
+        if first.startswith(_MAGIC):
             yield from self._members(first)
             while self._read():  # the digest covers what damage kept from being inflated too
                 pass

@@ -16,7 +16,7 @@ from capture_pipeline.binance.periods import DAY_US, HOUR_US, Interval, Month, d
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile
 from capture_pipeline.errors import CaptureError, ChecksumMismatch, ConfigError, LakeError, MalformedData, ProtocolViolation
 from capture_pipeline.golden import publications
-from capture_pipeline.golden.captured import Captured, captured
+from capture_pipeline.golden.captured import Captured, captured, finished_metadata
 from capture_pipeline.golden.proof import Proof, known_lost, prove_bars, prove_trades, span, whole_bars
 from capture_pipeline.golden.proof_report import DayProof, SessionProof, Uncompared, publish, state_of
 from capture_pipeline.golden.tables import GoldenTables
@@ -50,8 +50,7 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
         MalformedData: The recording is none, or there is no trade to prove.
         CaptureError: The exchange could not be asked, or the disk refused.
     """
-    found = captured(folder, GoldenTables(workspace.lake.tables(), folder.session))
-    plan = found.metadata.plan
+    plan = finished_metadata(folder).plan
     if reason := unprovable(plan):
         raise ConfigError(reason, where=str(folder.path), remedy="validate it instead; its ids and its ledger can be checked")
     if plan.venue != workspace.settings.venue:
@@ -59,6 +58,7 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
         raise ConfigError(
             f"was recorded at venue {plan.venue}, the settings say {workspace.settings.venue}", where=str(folder.path), remedy=remedy
         )
+    found = captured(folder, GoldenTables(workspace.lake.tables(), folder.session))
     claim(workspace)
     now_us = workspace.now_us()
     days, without = _proved(workspace, found, now_us)

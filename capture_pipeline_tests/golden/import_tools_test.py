@@ -123,9 +123,9 @@ def overwritten_and_killed(whole: bytes) -> bytes:
     ("damage", "kind"),
     [
         (torn, "torn member at byte 0"),
-        (zeros_behind, "damaged member at byte 0"),
+        (zeros_behind, "torn member at byte 0"),
         (overwritten, "bytes that are no gzip at byte"),
-        (overwritten_and_killed, "damaged member at byte 0"),
+        (overwritten_and_killed, "torn member at byte 0"),
     ],
 )
 def test_of_a_damaged_file_the_sound_part_is_taken(tmp_path: Path, damage: Callable[[bytes], bytes], kind: str) -> None:
