@@ -136,7 +136,7 @@ class Source:
             while first:
                 yield first
                 first = self._read()
-        else:
+        elif first:
             self._foreign(first, self.taken - len(first))
 
     def _members(self, data: bytes) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,8 +35,8 @@ def hft(path: Path, *messages: tuple[str, str]) -> Path:
     return path
 
 
-def plan_of(folder: Path, *files: Path, origin: Origin = Origin.HFTBACKTEST, **options: str | None) -> SessionPlan:
-    session = import_session(origin, list(files), folder / "out", **options)  # type: ignore[arg-type]
+def plan_of(folder: Path, *files: Path, origin: Origin = Origin.HFTBACKTEST, **options: Any) -> SessionPlan:
+    session = import_session(origin, list(files), folder / "out", **options)
     metadata = SessionMetadata.model_validate_json(session.metadata.read_bytes())
     assert metadata.plan == SessionPlan.model_validate_json(session.plan.read_bytes())
     return metadata.plan
@@ -153,7 +154,7 @@ def test_a_venue_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", [{"market": "margin"}, {"venue": "../x"}, {"venue": ""}, {"symbol": "a/b"}, {"symbol": ".."}])
-def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path, option: dict[str, str]) -> None:
+def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path, option: dict[str, Any]) -> None:
     """Nothing that could become a path is taken from them."""
     with pytest.raises(ConfigError):
         plan_of(tmp_path, hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE)), **option)
@@ -166,8 +167,8 @@ def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path, optio
 )
 def test_a_session_is_proved_by_its_own_market_or_not_at_all(market: str, venue: str, words: str) -> None:
     """Where nothing is published that it could be compared with, the reason is given."""
-    plan = {"session": "s", "symbols": [], "streams": [], "regime": "r", "start_us": 0, "duration_s": 1, "connections": 1}
-    reason = unprovable(SessionPlan(**plan, market=market, venue=venue))  # type: ignore[arg-type]
+    plan: dict[str, Any] = {"session": "s", "symbols": [], "streams": [], "regime": "r", "start_us": 0, "duration_s": 1, "connections": 1}
+    reason = unprovable(SessionPlan(**plan, market=market, venue=venue))
     assert words in reason
     assert bool(words) == bool(reason)
 
