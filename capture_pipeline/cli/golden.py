@@ -76,6 +76,7 @@ def import_command(  # noqa: PLR0917 - one option each
 ) -> None:
     """Make one session of the files of one recording, in any order. Nothing is overwritten.
 
+    Standard output names the session's folder, standard error what was done: market and venue, stamps, what was skipped or left out.
     Exit code 2: a file is of another kind, or a line is wrong that no damage of the file explains.
     """
     with one_line_errors():
@@ -83,7 +84,7 @@ def import_command(  # noqa: PLR0917 - one option each
         summary = import_summary(SessionMetadata.model_validate_json(folder.metadata.read_bytes()))
     click.echo(f"Imported as {folder.path}")
     for line in summary:
-        click.echo(f"  {line}")
+        click.echo(line, err=True)
 
 
 def _show_report(report: Report) -> None:

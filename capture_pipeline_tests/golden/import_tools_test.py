@@ -319,10 +319,11 @@ def test_the_command_says_what_was_done(tmp_path: Path) -> None:
     (tmp_path / "a.dat").write_text("".join([lines[0], error, *lines[1:], back, hft(1, first=6)[0][:40]]))
     result = CliRunner().invoke(import_command, ["--from", "hftbacktest", "--out", str(tmp_path / "out"), str(tmp_path / "a.dat")])
     assert result.exit_code == 0, result.output
-    assert [line.strip() for line in result.stdout.splitlines()[1:5]] == [
+    assert result.stdout.startswith("Imported as ")
+    assert result.stderr.splitlines()[:4] == [
         "market spot by a.dat (no pu in adausdt@depth@100ms); venue binance by hftbacktest (the tool records of no other)",
         "stamps in nanoseconds",
         "1 stamps went back and were raised to the one before, by 3.4 s at most",
         "skipped: 1 error objects",
     ]
-    assert "left out: a.dat: the last line is torn" in result.stdout
+    assert "left out: a.dat: the last line is torn" in result.stderr
