@@ -108,7 +108,8 @@ class Notes:
         """Count an error object."""
         self.skipped["error objects"] += 1
         if len(self.errors) < MOST_LISTED:
-            self.errors.append(text[:200].decode("utf-8", "backslashreplace"))
+            shown = text[:200].decode("utf-8", "backslashreplace")
+            self.errors.append("".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown))
 
     def fault(self, where: str) -> None:
         """Count a faulty row."""
