@@ -36,6 +36,14 @@ def valid_symbol(text: str) -> str:
     return text
 
 
+def is_symbol(text: str) -> bool:
+    """Return whether `text` is a valid symbol; see `valid_symbol`."""
+    try:
+        return bool(valid_symbol(text))
+    except ConfigError:
+        return False
+
+
 def parse_symbol(text: str) -> str:
     """Return the symbol that a user's text names; ASCII letters may be small, and other letters in either normal form.
 
