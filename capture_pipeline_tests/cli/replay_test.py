@@ -74,6 +74,18 @@ def test_the_book_at_a_time(recording: Path) -> None:
     assert (before.exit_code, json.loads(before.stdout)["reason"]) == (1, "no snapshot had come")
 
 
+def test_the_book_in_a_hole_is_not_shown(recording: Path) -> None:
+    """From the last diff before the missing ids on, though no message says yet that ids are missing; exit code 1 and the hole."""
+    del recording
+    assert run("book", SESSION, "--at", "2025-08-03T12:30:05Z").exit_code == 0
+    told = run("book", SESSION, "--at", "2025-08-03T12:30:05.5Z", "--json")
+    document = json.loads(told.stdout)
+    assert (told.exit_code, document["state"], document["bids"]) == (1, "invalid", [])
+    assert document["hole"] == {"from_ns": START_NS + 5 * SECOND, "to_ns": None, "last_good_id": 18, "first_good_id": 21}
+    shown = run("book", SESSION, "--at", "2025-08-03T12:30:05.5Z").output
+    assert "the next one recorded is 21 (2 ids); no book is known after 2025-08-03T12:30:05Z; no valid book follows" in shown
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_files_of_other_vendors_are_told_by_their_names(recording: Path, kind: str) -> None:
     """Tardis' CSV and Crypto Lake's Parquet, with what they hold."""
