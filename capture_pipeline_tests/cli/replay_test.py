@@ -103,8 +103,20 @@ def test_book_of_a_folder_uses_tables_of_its_own_recording_only(recording: Path,
     folder = tmp_path / "elsewhere" / SESSION
     folder.mkdir(parents=True)
     written(folder / recording.name, [depth(1, 3, START_NS), snapshot(2, START_NS + 1), depth(4, 40, START_NS + SECOND)])
-    told = run("book", str(folder), "--at", "2025-08-03T12:30:05Z", "--json")
+    told = run("book", str(folder), "--at", "2025-08-03T12:30:01Z", "--json")
     assert (told.exit_code, json.loads(told.stdout)["last_id"]) == (0, 40)
+
+
+def test_the_book_in_a_hole_is_not_shown(recording: Path) -> None:
+    """From the last diff before the missing ids on, though no message says yet that ids are missing; exit code 1 and the hole."""
+    del recording
+    assert run("book", SESSION, "--at", "2025-08-03T12:30:05Z").exit_code == 0
+    told = run("book", SESSION, "--at", "2025-08-03T12:30:05.5Z", "--json")
+    document = json.loads(told.stdout)
+    assert (told.exit_code, document["state"], document["bids"]) == (1, "invalid", [])
+    assert document["hole"] == {"from_ns": START_NS + 5 * SECOND, "to_ns": None, "last_good_id": 18, "first_good_id": 21}
+    shown = run("book", SESSION, "--at", "2025-08-03T12:30:05.5Z").output
+    assert "the next one recorded is 21 (2 ids); no book is known after 2025-08-03T12:30:05Z; no valid book follows" in shown
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -168,7 +168,7 @@ def expected(recorded: Recorded, symbol: str) -> dict[int, int]:
 
 
 @given(recordings(), st.lists(st.integers(1, 5), min_size=1, max_size=3), st.data())
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_what_is_shown_was_so(recorded: Recorded, sizes: list[int], data: st.DataObject) -> None:
     """Each sample and each book is the exchange's book at that time, wherever pieces end; every time that can be known has one."""
     for symbol in SYMBOLS:
