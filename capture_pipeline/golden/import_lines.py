@@ -73,6 +73,7 @@ class _Reading:
         refused: What is wrong with the first line that is none.
         behind: Lines from that one on.
         taken: Messages taken.
+        held: Messages of the last line, which are not passed on before the next line is known.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class _Reading:
     refused: MalformedData | None = None
     behind: int = 0
     taken: int = 0
+    held: list[Captured] = field(default_factory=list)
 
     def take(self, line: bytes) -> Iterator[Captured]:
         """The messages of a line; none behind a line that is none."""
@@ -94,7 +96,8 @@ class _Reading:
             except MalformedData as error:
                 self.refused, self.behind = error, 1
                 return
-            yield from map(self.seen, found)
+            yield from self.held
+            self.held = [self.seen(captured) for captured in found]
 
     def seen(self, captured: Captured) -> Captured:
         """Compare a message's stamp and look for its market."""
@@ -113,6 +116,10 @@ class _Reading:
         damage = [finding for finding in findings if finding.kind is not FindingKind.OPEN_LINE]
         if self.refused and not damage:
             raise self.refusal(self.refused)
+        if self.refused or any(finding.kind is FindingKind.DAMAGED_MEMBER for finding in damage):
+            # The damage may begin inside the last line that looks sound: a decoder fails only some bytes after it.
+            self.behind += bool(self.held)
+            self.held = []
         before = self.number
         if open_line and not self.refused:
             yield from self.take(open_line)
@@ -124,7 +131,7 @@ class _Reading:
             self.behind = 0
         for at, what in enumerate(left):
             self.parser.notes.left_out.append(LeftOut(self.path.name, what, 0 if at else self.behind))
-        yield from map(self.seen, self.parser.rest())
+        yield from (*self.held, *map(self.seen, self.parser.rest()))
         self.offsets.check(self.path)
         if self.offsets.far:
             told = f"{self.offsets.far:,} of {self.offsets.compared:,} stamps are far from their event time, {self.offsets.first_far}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 import zlib
 from collections.abc import Callable
@@ -135,6 +136,7 @@ def test_of_a_damaged_file_the_sound_part_is_taken(tmp_path: Path, damage: Calla
     path.write_bytes(damage(gzip.compress("".join(lines).encode(), mtime=0)))
     session, report = imported(tmp_path, path)
     whole = _whole_lines(torn(gzip.compress("".join(lines).encode(), mtime=0))) if damage is not overwritten else 400
+    whole -= damage is overwritten_and_killed  # its last line may hold bytes of the older file
     assert ids(session) == list(range(1, whole + 1))
     assert whole > 100
     assert report["left_out"][0].startswith(f"adausdt_20250303.gz: {kind}")
@@ -149,7 +151,7 @@ def _whole_lines(packed: bytes) -> int:
 @settings(max_examples=12, deadline=None)
 @given(cut=st.integers(30, 8000), seed=st.integers(0, 10**6))
 def test_wherever_a_file_is_overwritten_only_its_own_lines_are_taken(tmp_path_factory: pytest.TempPathFactory, cut: int, seed: int) -> None:
-    """A prefix of what the new recording holds, and nothing that the decoder made of the older file's bytes."""
+    """A prefix of the new recording without the line that the damage may have reached, and nothing made of the older file's bytes."""
     folder = tmp_path_factory.mktemp("o")
     lines = hft(400)
     whole = gzip.compress("".join(lines).encode(), mtime=0)
@@ -159,10 +161,13 @@ def test_wherever_a_file_is_overwritten_only_its_own_lines_are_taken(tmp_path_fa
         session, report = imported(folder, folder / "a.gz")
     except MalformedData as error:
         assert "there is no message to import" in str(error)  # noqa: PT017 - either outcome is right
-        assert _whole_lines(whole[:cut]) == 0
+        assert _whole_lines(whole[:cut]) <= 1
         return
-    assert ids(session) == list(range(1, len(ids(session)) + 1))
-    assert len(ids(session)) == _whole_lines(whole[:cut])
+    taken = ids(session)
+    assert taken == list(range(1, len(taken) + 1))
+    assert _whole_lines(whole[:cut]) - 1 <= len(taken) <= _whole_lines(whole[:cut])
+    sent = [json.loads(line.partition(" ")[2])["data"] for line in lines[: len(taken)]]
+    assert [json.loads(bytes(line.data)) for _, line in read_lines(session.recording)] == sent
     assert report["left_out"]
 
 
@@ -215,7 +220,7 @@ def test_an_envelope_in_another_form_is_a_message(tmp_path: Path) -> None:
     assert [bytes(line.data).decode() for _, line in read_lines(session.recording)] == [data, data]
 
 
-@pytest.mark.parametrize("name", ["../../x@trade", "a/b@trade", "..@depth", "@trade", 'a\\"b@trade', "a b@trade", "x" * 50 + "@trade"])
+@pytest.mark.parametrize("name", ["../../x@trade", "a/b@trade", "..@depth", "@trade", 'a\\"b@trade', "a b@trade", "x" * 51 + "@trade"])
 def test_a_stream_name_never_becomes_a_path(tmp_path: Path, name: str) -> None:
     """Nothing that could lead out of the folder, or break a line, is taken for a symbol."""
     (tmp_path / "a.dat").write_text(f'{START * SECOND} {{"stream":"{name}","data":{{"t":1}}}}\n')
