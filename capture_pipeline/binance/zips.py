@@ -107,11 +107,12 @@ def _inflated(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[by
         raise MalformedData(f"uses compression method {entry.compress_type}", where=where, remedy=_REMEDY)
     decompressor = isal_zlib.decompressobj(wbits=-15)
     most = min(BLOCK_BYTES, entry.file_size + 1)
+    step = len(data) if entry.file_size < BLOCK_BYTES else _INPUT_BYTES
     at, is_stuck = 0, False
     try:
         while not decompressor.eof and not is_stuck:
             tail = decompressor.unconsumed_tail
-            given = tail or data[at : at + _INPUT_BYTES]
+            given = tail or data[at : at + step]
             at += 0 if tail else len(given)
             block = bytes(decompressor.decompress(given, most))
             # Output may be left inside when all input was taken: the end is where neither goes in nor comes out.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -107,6 +109,52 @@ def test_a_hostile_symbol_is_one_line_in_every_command(text: str, command: tuple
     assert "is not a symbol" in told.output
     assert "\u202e" not in told.output
     assert not (tmp_path / "data").exists()
+
+
+def recording_of(symbol: str, path: Path) -> Path:
+    """A recording of made-up values: a snapshot, five diffs, a trade."""
+    name, start = symbol.lower(), 1_757_100_000_000
+    book = {"lastUpdateId": 70, "bids": [["9.50", "1.0"], ["9.00", "2.0"]], "asks": [["10.00", "1.5"]]}
+    lines: list[tuple[str, object]] = [(f"{name}@depthSnapshot", book)]
+    for number in range(71, 76):
+        diff = {"e": "depthUpdate", "E": start + number, "s": symbol, "U": number, "u": number, "b": [["9.50", f"{number}.0"]], "a": []}
+        lines.append((f"{name}@depth@100ms", diff))
+    trade = {"e": "trade", "E": start + 80, "s": symbol, "t": 5, "p": "9.50", "q": "1", "T": start + 80, "m": True, "M": True}
+    lines.append((f"{name}@trade", trade))
+    with gzip.open(path, "wb") as file:
+        for number, (stream, data) in enumerate(lines):
+            line = {"capture_ns": (start + 100 * number) * 1_000_000, "stream": stream, "data": data}
+            file.write(json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+    return path
+
+
+def replayed(path: Path, symbol: str) -> dict[str, Any]:
+    """What `replay` and `validate` say of a recording."""
+    runner = CliRunner()
+    report = json.loads(runner.invoke(main, ["validate", str(path), "--json"], catch_exceptions=False).stdout)
+    failed = {check["name"] for check in report["checks"] if check["verdict"] == "FAIL"}
+    told: dict[str, Any] = json.loads(
+        runner.invoke(main, ["replay", str(path), "--symbol", symbol, "--json"], catch_exceptions=False).stdout
+    )
+    assert not failed & {"line_form", "symbols", "continuity", "book_valid"}
+    return told
+
+
+@pytest.mark.parametrize("symbol", [CHINESE, QUARTERLY, "ÅUSDT"])
+def test_a_recording_of_any_symbol_is_validated_and_replayed(symbol: str, tmp_path: Path) -> None:
+    """By the symbol's own name."""
+    told = replayed(recording_of(symbol, tmp_path / "r.jsonl.gz"), symbol)
+    assert (told["symbol"], told["state"], told["last_id"], told["best"]["bid_quantity"]) == (symbol, "synced", 75, "75.00000000")
+
+
+@pytest.mark.parametrize(("name", "symbol"), [("c03_unicode.jsonl.gz", CHINESE), ("c04_quarterly.jsonl.gz", "BTCUSDT_260327")])
+def test_shared_recordings_are_validated_and_replayed(name: str, symbol: str) -> None:
+    """Where they lie beside the project."""
+    path = Path(__file__).resolve().parents[3] / "shared" / "cases" / "streams" / name
+    if not path.is_file():
+        pytest.skip(f"no recording at {path}")
+    told = replayed(path, symbol)
+    assert (told["symbol"], told["state"], told["gaps"]) == (symbol, "synced", 0)
 
 
 @pytest.mark.slow
