@@ -172,7 +172,7 @@ def test_a_preflight_passes_against_an_exchange_that_answers(exchange: Deploymen
     result = capture(exchange, "preflight", "--seconds", "2")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert len(lines) == 8
+    assert len(lines) == 9
     assert all(line.startswith("PASS") for line in lines)
 
 
