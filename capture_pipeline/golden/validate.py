@@ -13,7 +13,7 @@ from capture_pipeline.golden.report import Check, Report, Thresholds
 from capture_pipeline.golden.scan import Scan
 from capture_pipeline.golden.validate_book import BOOK_CHECKS, book_checks, without_book
 from capture_pipeline.golden.validate_ids import id_checks
-from capture_pipeline.golden.validate_session import late_s, session_checks, stream_check
+from capture_pipeline.golden.validate_session import planned_of, session_checks, stream_check
 from capture_pipeline.golden.validate_size import form_checks, gap_seconds, size_checks
 from capture_pipeline.quality.continuity import gap_ratios
 from capture_pipeline.recording.layout import SessionFolder
@@ -44,7 +44,7 @@ def validate(path: Path, thresholds: Thresholds = DEFAULTS, *, book: bool | None
     in_session = session_checks(found, folder)
     listed = folder is not None and any(check.name == "ledger" and check.verdict == "PASS" for check in in_session)
     checks = [*form_checks(found), *id_checks(found, thresholds, listed=listed), stream_check(found, folder, thresholds)]
-    checks += [*size_checks(found, thresholds, late_s(found, folder)), *in_session]
+    checks += [*size_checks(found, thresholds, planned_of(found, folder)), *in_session]
     checks += book_checks(replayed, thresholds) if replayed else without_book(trouble, broken=wanted and not found.bad)
     return Report(recording, [_advised(check, thresholds) for check in checks], statistics(found, replayed))
 
