@@ -17,6 +17,8 @@ from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.lost_ends import is_outside
 from capture_pipeline.recording.models import Gap, SessionMetadata, SessionPlan
 
+NEVER_CAME = "never came"
+"""What `streams` says of a planned stream without a message."""
 _MOST_NAMED = 5
 _AT_END = "behind the last message of a stream"
 _AT_START = "before the first message of a stream"
@@ -71,7 +73,7 @@ def _silent(found: Scan, name: str, most_s: float) -> str:
     """What is wrong with a planned stream; empty if nothing."""
     stream = found.streams.get(name)
     if stream is None or stream.first_ns < 0:
-        return "never came"
+        return NEVER_CAME
     late, early = (stream.first_ns - found.first_ns) / 1e9, (found.last_ns - stream.last_ns) / 1e9
     if stream.kind in _NOT_STREAMED or max(late, early) <= most_s:
         return ""

@@ -16,10 +16,11 @@ import pytest
 from capture_pipeline.cli.session_view import session_document
 from capture_pipeline.golden.report import Report, Thresholds, Verdict
 from capture_pipeline.golden.validate import validate
-from capture_pipeline.recording.account import LISTED, Account, AccountState, read_account
-from capture_pipeline.recording.models import Cause, SessionMetadata
+from capture_pipeline.recording.account import LISTED, Account, AccountFile, AccountState, read_account
+from capture_pipeline.recording.models import Cause, Checkpoint, SessionMetadata
 from capture_pipeline.recording.session import new_plan, open_sessions, prepare, sessions_root, stop
 from capture_pipeline_tests.recording.live import Live, live
+from capture_pipeline_tests.recording.mounts import mounted
 
 pytestmark = pytest.mark.slow
 
@@ -188,18 +189,19 @@ def test_a_recorder_killed_behind_its_deadline_completes_nothing(tmp_path: Path)
 
 def test_a_real_disk_without_room_can_still_report_the_loss(tmp_path: Path) -> None:
     """A tmpfs that is filled to the last byte: the account was allocated before, and is overwritten in place."""
-    from capture_pipeline.lake.files import storage_errors  # noqa: PLC0415
-    from capture_pipeline.recording.account import Account, AccountFile  # noqa: PLC0415
-    from capture_pipeline.recording.models import Checkpoint  # noqa: PLC0415
-    from capture_pipeline_tests.recording.mounts import mounted  # noqa: PLC0415
-
     with mounted(tmp_path / "small", "size=1m") as disk:
         file = AccountFile(disk / "account.json", 2)
         file.allocate()
         file.write(Account(state=AccountState.OPEN))
-        with pytest.raises(Exception, match="No space"), storage_errors(disk), (disk / "filler").open("wb", 0) as filler:
-            while True:
-                filler.write(os.urandom(4096))
+        filler = os.open(disk / "filler", os.O_WRONLY | os.O_CREAT)
+        with pytest.raises(OSError, match="No space"):
+            os.posix_fallocate(filler, 0, 2 << 20)
+        while True:
+            try:
+                os.write(filler, bytes(4096))
+            except OSError:
+                break
+        os.close(filler)
         file.write(Account(state=AccountState.UNWRITTEN, mark=Checkpoint(counts={"received": 7}), trouble="x" * 400))
         found = read_account(disk / "account.json")
         assert found is not None

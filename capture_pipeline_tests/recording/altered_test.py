@@ -1,0 +1,265 @@
+"""A recording that somebody removes, replaces, cuts or overwrites while it is written: noticed, reported, listed, and gone on with."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from capture_pipeline.cli.session_view import overview
+from capture_pipeline.config import Settings
+from capture_pipeline.config_sessions import Recording
+from capture_pipeline.golden.report import Thresholds, Verdict
+from capture_pipeline.golden.validate import validate
+from capture_pipeline.recording.account import LISTED
+from capture_pipeline.recording.accounting import Accounting
+from capture_pipeline.recording.capture import Capture, Hooks
+from capture_pipeline.recording.clock import CaptureClock
+from capture_pipeline.recording.gap_file import read_gaps
+from capture_pipeline.recording.intake import Intake
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.models import Cause, SessionPlan
+from capture_pipeline.recording.resume import resume
+from capture_pipeline.recording.session import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recording.writer import Writer
+from capture_pipeline_tests.recording.live import live
+
+TRADES, OTHERS = "btcusdt@trade", "ethusdt@trade"
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    """`mv`, and another file in its place."""
+    path.rename(path.with_name("moved"))
+    path.write_bytes(b"not of this session\n" * 50)
+
+
+def replace_by_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def cut(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def empty(path: Path) -> None:
+    with path.open("wb"):
+        pass
+
+
+def overwrite(path: Path) -> None:
+    """As an editor or `>` does: cut, then written."""
+    path.write_bytes(b"overwritten" * 3)
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"appended")
+
+
+HARMS: dict[str, tuple[Callable[[Path], None], Cause]] = {
+    "removed": (remove, Cause.FILE_REMOVED),
+    "replaced": (replace, Cause.FILE_REMOVED),
+    "a folder in its place": (replace_by_a_folder, Cause.FILE_REMOVED),
+    "cut": (cut, Cause.FILE_ALTERED),
+    "emptied": (empty, Cause.FILE_ALTERED),
+    "overwritten": (overwrite, Cause.FILE_ALTERED),
+}
+
+
+class Desk:
+    """Capture, writer and account of a session, without a network."""
+
+    def __init__(self, folder: SessionFolder, clock: int = 0) -> None:
+        resumed = resume(folder)
+        self.folder = folder
+        self.writer = Writer(folder, segment=resumed.segment, most_bytes=1 << 20, fsync_s=0.02)
+        self.intake = Intake([TRADES, OTHERS], lambda _: None, lambda *_: None)
+        ticks = itertools.count(clock + 1)
+        clock_ = CaptureClock(resumed.last_ns, wall=lambda: 0, monotonic=lambda: next(ticks) * 10_000_000)
+        hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
+        self.capture = Capture(Recording(flush_messages=5), self.intake, clock_, self.writer, hooks)
+        self.capture.resume(resumed)
+        self.capture.merge.opened(1)
+        self.accounting = Accounting(folder, 2, resumed, self.capture, self.writer)
+        self.accounting.begin()
+        self.writer.start()
+
+    def send(self, first: int, last: int, stream: str = TRADES) -> None:
+        """Trades first..last, in batches of five."""
+        for number in range(first, last + 1):
+            self.capture.message(1, b'{"stream":"%b","data":{"e":"trade","E":%d,"t":%d}}' % (stream.encode(), number, number))
+        self.writer.drain(10)
+
+    def notice(self) -> list[str]:
+        """What the writer finds within some of its fsync intervals."""
+        for _ in range(200):
+            if self.writer.alterations:
+                return self.accounting.take_alterations()
+            self.writer.join(0.02)
+        return []
+
+    def end(self) -> None:
+        """Write all, and close the account."""
+        self.capture.finish()
+        assert self.writer.finish(10)
+        self.accounting.take_alterations()
+        self.accounting.close(1, is_written=True)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A deployment whose exchange nobody asks."""
+    return Settings.model_validate({"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}})
+
+
+@pytest.fixture
+def folder(settings: Settings) -> SessionFolder:
+    return prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
+
+
+def left(folder: SessionFolder, stream: str = TRADES) -> set[int]:
+    """Ids that are in the finished recording."""
+    inflater, content, lines = zlib.decompressobj(31), folder.recording.read_bytes(), b""
+    while content:
+        lines += inflater.decompress(content)
+        content, inflater = inflater.unused_data, zlib.decompressobj(31)
+    return {line["data"]["t"] for line in map(json.loads, lines.splitlines()) if line["stream"] == stream}
+
+
+def lost(folder: SessionFolder, *causes: Cause, stream: str = TRADES) -> set[int]:
+    """Ids that the ledger lists with these causes."""
+    gaps = [gap for gap in read_gaps(folder.gaps) if gap.stream == stream and gap.cause in causes]
+    found = [number for gap in gaps for number in range(gap.last_good_id + 1, gap.first_good_id)]
+    assert len(found) == len(set(found))
+    return set(found)
+
+
+@pytest.mark.parametrize("name", HARMS)
+@pytest.mark.parametrize("resumed", [False, True], ids=["one recorder", "and another one"])
+def test_it_is_noticed_and_its_ids_are_listed(name: str, resumed: bool, folder: SessionFolder, settings: Settings) -> None:
+    """Within the fsync interval, without another message; recording goes on in a new part, and only what was taken away is lost."""
+    harm, cause = HARMS[name]
+    desk = Desk(folder)
+    desk.send(1, 40)
+    desk.send(1, 5, OTHERS)
+    harm(folder.growing)
+    told = desk.notice()
+    assert len(told) == 1
+    assert folder.growing.name in told[0]
+    assert desk.accounting.altered == told
+    desk.send(41, 60)
+    if resumed:
+        desk.end()
+        desk = Desk(folder, 1000)
+        desk.send(61, 80)
+    desk.end()
+    metadata = stop(folder, settings)
+    assert metadata is not None
+    last = 80 if resumed else 60
+    assert left(folder) == set(range(1, last + 1)) - lost(folder, cause)
+    assert left(folder) >= set(range(41, last + 1))
+    assert left(folder, OTHERS) | lost(folder, cause, stream=OTHERS) == set(range(1, 6))
+    assert {gap.cause for gap in read_gaps(folder.gaps)} <= {cause}
+    account = metadata.statistics["accounting"]
+    assert account["received"] == account["written"] + sum(account[part] for part in LISTED.values())
+    assert account["removed"] == 40 + 5 - len(left(folder) & set(range(1, 41))) - len(left(folder, OTHERS))
+    assert [one["cause"] for one in account["altered"]] == [cause]
+    report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
+    assert (report.check("ledger").verdict, report.check("accounting").verdict) == (Verdict.PASS, Verdict.PASS)
+    assert (report.check("disk").verdict, report.check("disk").decides) == (Verdict.FAIL, True)
+    assert folder.growing.name in report.check("disk").reason
+
+
+@pytest.mark.parametrize("harm", [cut, append, remove])
+def test_a_message_that_comes_before_it_is_noticed_goes_into_the_new_part(
+    harm: Callable[[Path], None], folder: SessionFolder, settings: Settings
+) -> None:
+    """Nothing is written behind a hole, and nothing over what somebody appended."""
+    desk = Desk(folder)
+    desk.send(1, 20)
+    harm(folder.growing)
+    desk.send(21, 25)
+    desk.notice()
+    desk.end()
+    stop(folder, settings)
+    assert left(folder) >= {21, 22, 23, 24, 25} or harm is remove
+    assert left(folder) | lost(folder, Cause.FILE_REMOVED, Cause.FILE_ALTERED) == set(range(1, 26))
+
+
+def test_gaps_of_a_part_that_was_removed_are_within_its_own(folder: SessionFolder, settings: Settings) -> None:
+    """The ledger lists no id twice: what was missing before is missing still."""
+    desk = Desk(folder)
+    desk.send(1, 10)
+    desk.send(16, 30)
+    desk.capture.tick()
+    remove(folder.growing)
+    desk.notice()
+    desk.send(31, 40)
+    desk.end()
+    stop(folder, settings)
+    assert lost(folder, Cause.FILE_REMOVED) == set(range(1, 41)) - left(folder)
+    assert len(read_gaps(folder.gaps)) == 1
+
+
+def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(folder: SessionFolder, settings: Settings) -> None:
+    """Parts are taken up by their number, not by their count."""
+    desk = Desk(folder)
+    desk.send(1, 10)
+    cut(folder.growing)
+    desk.notice()
+    desk.send(11, 20)
+    desk.end()
+    folder.segment(2).rename(folder.path / "away")
+    again = Desk(folder, 500)
+    assert again.writer.segment == 1
+    again.send(21, 30)
+    again.end()
+    stop(folder, settings)
+    assert left(folder) >= set(range(21, 31))
+    every = set(Cause)
+    assert left(folder) | lost(folder, *every) == set(range(1, 31))
+
+
+@pytest.mark.slow
+def test_a_live_recorder_goes_on_through_all_of_it(tmp_path: Path) -> None:
+    """A real process: removed, replaced, cut, overwritten, one after the other; said in status and on standard error."""
+    with live(tmp_path, speed=60) as session:
+        session.start(CAPTURE_RECORDING_FSYNC_S="0.1")
+        session.recording()
+        first: dict[str, int] = {}
+        for number, harm in enumerate((remove, replace, cut, overwrite), 1):
+            path = session.folder.segment(number)
+            session.wait(lambda _, path=path: path.exists() and path.stat().st_size > 4000)  # type: ignore[misc]
+            if not first:
+                status = session.status()
+                assert status is not None
+            harm(path)
+            session.wait(lambda status, number=number: len(status.altered) == number)  # type: ignore[misc]
+        status = session.status()
+        assert status is not None
+        assert [line.split()[0] for line in status.altered] == [session.folder.segment(number).name for number in range(1, 5)]
+        shown = "".join(str(cell) for table in overview([session.folder]).renderables for cell in table.columns[1]._cells)  # type: ignore[attr-defined]
+        assert shown.count("while it was written") == 2
+        session.wait(lambda status: status.file_bytes > 8000)
+        assert session.process is not None
+        session.process.send_signal(10)
+        code, told = session.ended()
+        assert code == 0, told
+        assert told.count("recording goes on in a new part") == 4
+        assert {gap.cause for gap in session.gaps} <= {Cause.FILE_REMOVED, Cause.FILE_ALTERED}
+        session.exact()
+        account = session.metadata.statistics["accounting"]
+        assert account["difference"] == 0
+        assert account["removed"] > 0
+        assert len(session.events("recording_altered")) == 4
+        assert SessionPlan.model_validate_json(session.folder.plan.read_bytes()).session == session.folder.session
