@@ -48,8 +48,8 @@ def validate(path: Path, thresholds: Thresholds = DEFAULTS, *, book: bool | None
     checks = [*form_checks(found), *id_checks(found, thresholds, listed=listed), stream_check(found, folder, thresholds)]
     checks += [*size_checks(found, thresholds, planned_of(found, folder)), *in_session]
     checks += book_checks(replayed, thresholds) if replayed else without_book(trouble, broken=wanted and not found.bad)
-    partial = _partial(found, checks)
-    return Report(recording, [_advised(_doubted(check, partial), thresholds) for check in checks], statistics(found, replayed))
+    doubted = [_doubted(check, _unread(found), _never_came(checks)) for check in checks]
+    return Report(recording, [_advised(check, thresholds) for check in doubted], statistics(found, replayed))
 
 
 def locate(path: Path) -> tuple[Path, SessionFolder | None]:
@@ -118,21 +118,22 @@ def _replayed(recording: Path, found: Scan, *, wanted: bool) -> tuple[Replay | N
         return None, error.what
 
 
-def _partial(found: Scan, checks: list[Check]) -> str:
-    """Why the lines that were read are not all that should be there; empty where they are."""
-    never = [
-        name for check in checks if check.name == "streams" for name, why in check.figures.get("wrong", {}).items() if why == NEVER_CAME
-    ]
-    told = (
-        f"{found.bad:,} lines could not be read" if found.bad else "",
-        "the file is not whole" if found.findings else "",
-        f"{len(never):,} planned streams never came" if never else "",
-    )
-    return ", ".join(filter(None, told))
+def _unread(found: Scan) -> str:
+    """Why not all of the recording could be read; empty where it was."""
+    bad = f"{found.bad:,} lines could not be read" if found.bad else ""
+    return ", ".join(filter(None, (bad, "the file is not whole" if found.findings else "")))
 
 
-def _doubted(check: Check, partial: str) -> Check:
+def _never_came(checks: list[Check]) -> str:
+    """How many planned streams never came; empty where all did."""
+    wrong: dict[str, str] = next((check.figures.get("wrong", {}) for check in checks if check.name == "streams"), {})
+    never = [name for name, why in wrong.items() if why == NEVER_CAME]
+    return f"{len(never):,} planned streams never came" if never else ""
+
+
+def _doubted(check: Check, unread: str, never_came: str) -> Check:
     """Of evidence that is not whole nothing passes but what more of it could not change."""
+    partial = ", ".join(filter(None, (unread, "" if check.name == "ledger" else never_came)))
     if not partial or check.verdict is not Verdict.PASS or check.name in _WHATEVER_IS_LACKING:
         return check
     return replace(check, verdict=Verdict.SKIPPED, reason=f"{partial}; of the rest: {check.reason}")

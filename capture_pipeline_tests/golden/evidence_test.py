@@ -132,7 +132,18 @@ def garbled(folder: SessionFolder) -> None:
 
 def only(*parts: bytes) -> Callable[[SessionFolder], None]:
     """A recording of these streams alone."""
-    return lambda folder: written(folder.recording, [line for line in evidence() if any(part in line for part in parts)]) and None
+
+    def harm(folder: SessionFolder) -> None:
+        written(folder.recording, [line for line in evidence() if any(part in line for part in parts)])
+
+    return harm
+
+
+def no_ledger_anywhere(folder: SessionFolder) -> None:
+    """Neither there nor listed."""
+    folder.gaps.unlink()
+    unlisted("gaps.jsonl")(folder)
+    without_line("gaps")(folder)
 
 
 def no_ledger_and_unfinished(folder: SessionFolder) -> None:
@@ -182,7 +193,7 @@ TABLE: list[tuple[str, str, Callable[[SessionFolder], object], Verdict]] = [
     ("checksums", MISSING, unfinished, SKIPPED),
     ("checksums", MISSING, lambda folder: folder.checksums.unlink(), FAIL),
     ("checksums", MISSING, lambda folder: folder.events.write_text("{}\n"), FAIL),
-    ("checksums", MISSING, lambda folder: (folder.gaps.unlink(), unlisted("gaps.jsonl")(folder), without_line("gaps")(folder)), FAIL),
+    ("checksums", MISSING, no_ledger_anywhere, FAIL),
     ("checksums", EMPTY, lambda folder: folder.checksums.write_bytes(b""), FAIL),
     ("checksums", EMPTY, unlisted(""), FAIL),
     ("checksums", PARTIAL, without_line(".jsonl.gz"), FAIL),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from capture_pipeline.cli.session_view import overview
 from capture_pipeline.config import Settings
@@ -248,8 +249,12 @@ def test_a_live_recorder_goes_on_through_all_of_it(tmp_path: Path) -> None:
         status = session.status()
         assert status is not None
         assert [line.split()[0] for line in status.altered] == [session.folder.segment(number).name for number in range(1, 5)]
-        shown = "".join(str(cell) for table in overview([session.folder]).renderables for cell in table.columns[1]._cells)  # type: ignore[attr-defined]
+        console = Console(width=200)
+        with console.capture() as captured:
+            console.print(overview([session.folder]))
+        shown = captured.get()
         assert shown.count("while it was written") == 2
+        assert " received = " in shown
         session.wait(lambda status: status.file_bytes > 8000)
         assert session.process is not None
         session.process.send_signal(10)
