@@ -84,6 +84,7 @@ class Writer(threading.Thread):
         self._dirty_since: float | None = None
         self._checked_s = time.monotonic()
         self._times = (0, 0)
+        self._has_new_file = False
 
     @property
     def segment(self) -> int:
@@ -197,6 +198,8 @@ class Writer(threading.Thread):
         """The ledger first: a line too many is superseded or removed on resume, a gap without a line would be silent."""
         before = self._journal.size
         with storage_errors(self._folder.gaps):
+            if batch.gaps and not self._folder.gaps.exists():
+                self._has_new_file = True
             for gap in batch.gaps:
                 append_line(self._folder.gaps, gap.model_dump_json() + "\n")
         if batch.count:
@@ -210,6 +213,9 @@ class Writer(threading.Thread):
             self._journal.sync()
             with contextlib.suppress(FileNotFoundError):
                 fsync(self._folder.gaps)
+            if self._has_new_file:
+                fsync(self._folder.path)
+                self._has_new_file = False
         except (StorageError, OSError) as error:
             self.suspects.append(f"{self._journal.path.name}: {error}")
             self._next_segment()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,23 +10,15 @@ from rich.console import Console
 
 from capture_pipeline.cli.session_view import overview
 from capture_pipeline.config import Settings
-from capture_pipeline.config_sessions import Recording
 from capture_pipeline.golden.report import Thresholds, Verdict
 from capture_pipeline.golden.validate import validate
 from capture_pipeline.recording.account import LISTED
-from capture_pipeline.recording.accounting import Accounting
-from capture_pipeline.recording.capture import Capture, Hooks
-from capture_pipeline.recording.clock import CaptureClock
 from capture_pipeline.recording.gap_file import read_gaps
-from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import Cause, SessionPlan
-from capture_pipeline.recording.resume import resume
 from capture_pipeline.recording.session import new_plan, prepare, sessions_root, stop
-from capture_pipeline.recording.writer import Writer
+from capture_pipeline_tests.recording.desk import OTHERS, Desk, left, lost
 from capture_pipeline_tests.recording.live import live
-
-TRADES, OTHERS = "btcusdt@trade", "ethusdt@trade"
 
 
 def remove(path: Path) -> None:
@@ -77,46 +66,6 @@ HARMS: dict[str, tuple[Callable[[Path], None], Cause]] = {
 }
 
 
-class Desk:
-    """Capture, writer and account of a session, without a network."""
-
-    def __init__(self, folder: SessionFolder, clock: int = 0) -> None:
-        resumed = resume(folder)
-        self.folder = folder
-        self.writer = Writer(folder, segment=resumed.segment, most_bytes=1 << 20, fsync_s=0.02)
-        self.intake = Intake([TRADES, OTHERS], lambda _: None, lambda *_: None)
-        ticks = itertools.count(clock + 1)
-        clock_ = CaptureClock(resumed.last_ns, wall=lambda: 0, monotonic=lambda: next(ticks) * 10_000_000)
-        hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
-        self.capture = Capture(Recording(flush_messages=5), self.intake, clock_, self.writer, hooks)
-        self.capture.resume(resumed)
-        self.capture.merge.opened(1)
-        self.accounting = Accounting(folder, 2, resumed, self.capture, self.writer)
-        self.accounting.begin()
-        self.writer.start()
-
-    def send(self, first: int, last: int, stream: str = TRADES) -> None:
-        """Trades first..last, in batches of five."""
-        for number in range(first, last + 1):
-            self.capture.message(1, b'{"stream":"%b","data":{"e":"trade","E":%d,"t":%d}}' % (stream.encode(), number, number))
-        self.writer.drain(10)
-
-    def notice(self) -> list[str]:
-        """What the writer finds within some of its fsync intervals."""
-        for _ in range(200):
-            if self.writer.alterations:
-                return self.accounting.take_alterations()
-            self.writer.join(0.02)
-        return []
-
-    def end(self) -> None:
-        """Write all, and close the account."""
-        self.capture.finish()
-        assert self.writer.finish(10)
-        self.accounting.take_alterations()
-        self.accounting.close(1, is_written=True)
-
-
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A deployment whose exchange nobody asks."""
@@ -128,29 +77,12 @@ def folder(settings: Settings) -> SessionFolder:
     return prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
 
 
-def left(folder: SessionFolder, stream: str = TRADES) -> set[int]:
-    """Ids that are in the finished recording."""
-    inflater, content, lines = zlib.decompressobj(31), folder.recording.read_bytes(), b""
-    while content:
-        lines += inflater.decompress(content)
-        content, inflater = inflater.unused_data, zlib.decompressobj(31)
-    return {line["data"]["t"] for line in map(json.loads, lines.splitlines()) if line["stream"] == stream}
-
-
-def lost(folder: SessionFolder, *causes: Cause, stream: str = TRADES) -> set[int]:
-    """Ids that the ledger lists with these causes."""
-    gaps = [gap for gap in read_gaps(folder.gaps) if gap.stream == stream and gap.cause in causes]
-    found = [number for gap in gaps for number in range(gap.last_good_id + 1, gap.first_good_id)]
-    assert len(found) == len(set(found))
-    return set(found)
-
-
 @pytest.mark.parametrize("name", HARMS)
 @pytest.mark.parametrize("resumed", [False, True], ids=["one recorder", "and another one"])
 def test_it_is_noticed_and_its_ids_are_listed(name: str, resumed: bool, folder: SessionFolder, settings: Settings) -> None:
     """Within the fsync interval, without another message; recording goes on in a new part, and only what was taken away is lost."""
     harm, cause = HARMS[name]
-    desk = Desk(folder)
+    desk = Desk(folder).start()
     desk.send(1, 40)
     desk.send(1, 5, OTHERS)
     harm(folder.growing)
@@ -161,7 +93,7 @@ def test_it_is_noticed_and_its_ids_are_listed(name: str, resumed: bool, folder: 
     desk.send(41, 60)
     if resumed:
         desk.end()
-        desk = Desk(folder, 1000)
+        desk = Desk(folder, 1000).start()
         desk.send(61, 80)
     desk.end()
     metadata = stop(folder, settings)
@@ -186,7 +118,7 @@ def test_a_message_that_comes_before_it_is_noticed_goes_into_the_new_part(
     harm: Callable[[Path], None], folder: SessionFolder, settings: Settings
 ) -> None:
     """Nothing is written behind a hole, and nothing over what somebody appended."""
-    desk = Desk(folder)
+    desk = Desk(folder).start()
     desk.send(1, 20)
     harm(folder.growing)
     desk.send(21, 25)
@@ -199,7 +131,7 @@ def test_a_message_that_comes_before_it_is_noticed_goes_into_the_new_part(
 
 def test_gaps_of_a_part_that_was_removed_are_within_its_own(folder: SessionFolder, settings: Settings) -> None:
     """The ledger lists no id twice: what was missing before is missing still."""
-    desk = Desk(folder)
+    desk = Desk(folder).start()
     desk.send(1, 10)
     desk.send(16, 30)
     desk.capture.tick()
@@ -214,14 +146,14 @@ def test_gaps_of_a_part_that_was_removed_are_within_its_own(folder: SessionFolde
 
 def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(folder: SessionFolder, settings: Settings) -> None:
     """Parts are taken up by their number, not by their count."""
-    desk = Desk(folder)
+    desk = Desk(folder).start()
     desk.send(1, 10)
     cut(folder.growing)
     desk.notice()
     desk.send(11, 20)
     desk.end()
     folder.segment(2).rename(folder.path / "away")
-    again = Desk(folder, 500)
+    again = Desk(folder, 500).start()
     assert again.writer.segment == 1
     again.send(21, 30)
     again.end()
@@ -229,6 +161,19 @@ def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(folder: Sessi
     assert left(folder) >= set(range(21, 31))
     every = set(Cause)
     assert left(folder) | lost(folder, *every) == set(range(1, 31))
+
+
+def test_parts_go_on_behind_the_last_number(folder: SessionFolder) -> None:
+    """The first of two parts is gone: what comes next belongs behind the second one."""
+    desk = Desk(folder).start()
+    desk.send(1, 10)
+    remove(folder.growing)
+    desk.notice()
+    desk.send(11, 20)
+    desk.end()
+    again = Desk(folder, 500).start()
+    assert again.writer.segment == 2
+    again.end()
 
 
 @pytest.mark.slow

@@ -71,6 +71,7 @@ def test_data_are_flushed_before_the_checkpoint_that_counts_them(folder: Session
         f"write {PART}",
         f"fsync {PART}",
         "fsync gaps.jsonl",
+        f"fsync {folder.session}",
         "fsync checkpoint.json.tmp",
         "rename checkpoint.json.tmp checkpoint.json",
         f"fsync {folder.session}",
