@@ -31,11 +31,11 @@ def add(doubted: list[Message], message: Message) -> bool:
 
 
 def is_new_count(doubted: Sequence[Message]) -> bool:
-    """Whether three of the messages follow each other by id, within `WINDOW_US`."""
+    """Whether three of the messages follow each other by id; `outdated` leaves none that are further apart than `WINDOW_US`."""
     run = 1
     for before, after in pairwise(doubted):
         run = run + 1 if after.first == before.last + 1 else 1
-        if run >= _RUN and _span_us(doubted) <= WINDOW_US:
+        if run >= _RUN:
             return True
     return False
 
@@ -62,8 +62,3 @@ def disproved(doubted: list[Message], event_time: int) -> list[Message]:
     gone = [one for one in doubted if event_us(event_time) > event_us(one.event_time) + LATER_US]
     doubted[:] = [one for one in doubted if one not in gone]
     return gone
-
-
-def _span_us(messages: Sequence[Message]) -> int:
-    times = [event_us(one.event_time) for one in messages]
-    return max(times) - min(times)
