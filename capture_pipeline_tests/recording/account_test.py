@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import errno
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -132,15 +133,23 @@ def test_what_was_never_written_is_listed_by_whoever_comes_next(resumed: bool, f
 
 
 def test_a_ledger_that_could_not_be_written_is_not_written(folder: SessionFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but a line of the ledger waits for the disk: it is no less lost than a message."""
-    calls = Calls(monkeypatch)
-    desk = Desk(folder, most_bytes=10).start()
+    """Nothing but a line of the ledger waits for a disk that is too slow: it is no less lost than a message."""
+    calls, syncing = Calls(monkeypatch), threading.Event()
+
+    def slow(line: str) -> None:
+        if line == f"fsync {folder.growing.name}":
+            syncing.set()
+            time.sleep(0.5)
+
+    calls.refuse = slow
+    desk = Desk(folder).start()
     desk.send(1, 5)
-    calls.refuse = lambda line: OSError(errno.ENOSPC, "planted") if line == "write gaps.jsonl" else None
+    assert syncing.wait(10)
     gap = desk.capture.ledger.see(TRADES, 9, 9, desk.capture.ledger.last_of[TRADES])
     assert gap is not None
     desk.capture.supersede(gap)
-    assert not desk.writer.finish(0.2)
+    assert not desk.writer.finish(0.05)
+    assert not desk.writer.trouble
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -161,6 +162,19 @@ def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(folder: Sessi
     assert left(folder) >= set(range(21, 31))
     every = set(Cause)
     assert left(folder) | lost(folder, *every) == set(range(1, 31))
+
+
+def test_it_is_noticed_while_nothing_is_written(folder: SessionFolder) -> None:
+    """In a quiet market too: everything had been flushed before."""
+    desk = Desk(folder).start()
+    desk.send(1, 10)
+    deadline = time.monotonic() + 10
+    while desk.writer._dirty_since is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    remove(folder.growing)
+    assert len(desk.notice()) == 1
+    desk.end()
 
 
 def test_parts_go_on_behind_the_last_number(folder: SessionFolder) -> None:
