@@ -18,6 +18,7 @@ from capture_pipeline.recording.gap_file import read_gaps
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import Cause, SessionPlan
 from capture_pipeline.recording.session import new_plan, prepare, sessions_root, stop
+from capture_pipeline_tests.recording.calls import Calls
 from capture_pipeline_tests.recording.desk import OTHERS, Desk, left, lost
 from capture_pipeline_tests.recording.live import live
 
@@ -164,14 +165,19 @@ def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(folder: Sessi
     assert left(folder) | lost(folder, *every) == set(range(1, 31))
 
 
-def test_it_is_noticed_while_nothing_is_written(folder: SessionFolder) -> None:
-    """In a quiet market too: everything had been flushed before."""
-    desk = Desk(folder).start()
+def test_it_is_noticed_while_nothing_is_written(folder: SessionFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a quiet market too: everything had been flushed, and looked at, before."""
+    calls = Calls(monkeypatch)
+    desk = Desk(folder)
     desk.send(1, 10)
-    deadline = time.monotonic() + 10
-    while desk.writer._dirty_since is not None:
+    begun_s = time.monotonic()
+    desk.start()
+    deadline = begun_s + 10
+    name = folder.growing.name
+    while calls.of(name)[-1] != f"fsync {name}" or calls.count(f"write {name}") != 2 or desk.writer._checked_s < begun_s:
         assert time.monotonic() < deadline
         time.sleep(0.005)
+    time.sleep(0.2)
     remove(folder.growing)
     assert len(desk.notice()) == 1
     desk.end()
