@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from capture_pipeline.errors import StorageError
-from capture_pipeline.recording.account import LISTED, Account, AccountFile, AccountState, listed
+from capture_pipeline.recording.account import LISTED, Account, AccountFile, AccountState, Unknown, listed
 from capture_pipeline.recording.capture import Capture
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.resume import Resumed
@@ -29,6 +31,10 @@ class Accounting:
         """
         self._file, self._capture, self._writer = AccountFile(folder.account, streams), capture, writer
         before = resumed.account
+        if before is None and resumed.messages:
+            # An earlier version recorded, or somebody removed the account: as little is known as of a recorder that was killed.
+            unknown = Unknown(from_ns=resumed.last_ns, to_ns=time.time_ns())
+            before = Account(state=AccountState.OPEN, killed=1, unknown=[unknown])
         mark = resumed.checkpoint.model_copy(update={"lines": resumed.messages, "audits": [], "clock": []})
         self._account = Account(
             state=AccountState.OPEN,

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from capture_pipeline.binance.messages import WireDiff
 from capture_pipeline.binance.streams import event_us
 from capture_pipeline.config_sessions import Recording
-from capture_pipeline.recording.account import AccountState
+from capture_pipeline.recording.account import AccountState, listed
 from capture_pipeline.recording.clock import CaptureClock
 from capture_pipeline.recording.echoes import Echoes
 from capture_pipeline.recording.intake import Intake
@@ -79,7 +79,8 @@ class Capture:
         self.messages, self.began_ns = resumed.messages, resumed.first_ns
         self.counts |= resumed.checkpoint.counts
         self._before = dict(resumed.checkpoint.counts)
-        self.received = self.counts.get("received", 0)
+        # Of a recorder that kept no account only the messages are known whose fate is.
+        self.received = self.counts.get("received", 0) if resumed.account else resumed.messages + listed(self.counts)
         if resumed.last_ns:
             cause, detail = Cause.PROCESS, "no recorder ran"
             if resumed.account is not None and resumed.account.state is AccountState.UNWRITTEN:

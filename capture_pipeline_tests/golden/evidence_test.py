@@ -212,6 +212,7 @@ TABLE: list[tuple[str, str, Callable[[SessionFolder], object], Verdict]] = [
     ("accounting", EMPTY, statistics(accounting=[]), FAIL),
     *(("accounting", PARTIAL, account(**{name: None}), FAIL) for name in ("received", "written", "end", "killed", *LISTED.values())),
     ("accounting", PARTIAL, account(duplicates=0), FAIL),
+    ("accounting", PARTIAL, account(written=64, duplicates=66), FAIL),
     ("accounting", PARTIAL, account(end="open", killed=1), FAIL),
     ("accounting", PARTIAL, account(killed=1), SKIPPED),
     ("accounting", PARTIAL, account(received=-1), FAIL),

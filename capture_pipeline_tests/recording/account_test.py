@@ -209,6 +209,23 @@ def test_a_killed_recorder_leaves_what_is_unknown(folder: SessionFolder, setting
     assert lost(folder, Cause.PROCESS) == set(range(11, 21))
 
 
+def test_a_recording_without_an_account_is_as_unknown_as_after_a_kill(folder: SessionFolder, settings: Settings) -> None:
+    """An earlier version recorded it, or somebody removed the account: the next recorder does not claim to know."""
+    desk = Desk(folder).start()
+    desk.send(1, 10)
+    desk.end()
+    folder.account.unlink()
+    folder.checkpoint.unlink(missing_ok=True)
+    again = Desk(folder, 1000).start()
+    again.send(11, 20)
+    again.end()
+    metadata = stop(folder, settings)
+    assert metadata is not None
+    account = metadata.statistics["accounting"]
+    assert (account["received"], account["written"], account["difference"], account["killed"]) == (20, 20, 0, 1)
+    assert validate(folder.path).check("accounting").verdict is Verdict.SKIPPED
+
+
 def test_a_torn_account_is_an_open_one(folder: SessionFolder) -> None:
     """A loss of power in the middle of a write in place."""
     desk = Desk(folder).start()
