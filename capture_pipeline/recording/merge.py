@@ -228,6 +228,7 @@ class Merge:
         counts.longest_ns = max(counts.longest_ns, waited)
         counts.passed += 1
         lane.next_id, lane.newest = message.last + 1, message.event_time
+        lane.first_id = min(lane.first_id, message.first)
         if lane.doubted:
             self._drop_strays(recount.disproved(lane.doubted, message.event_time))
         return message

@@ -378,6 +378,16 @@ def test_what_precedes_the_first_message_is_counted_apart() -> None:
     assert (one.merge.counts.early, one.merge.counts.duplicates) == (1, 1)
 
 
+def test_an_overlap_that_reaches_before_the_first_message_brings_its_ids() -> None:
+    """They are in the recording then, and what repeats them is a duplicate."""
+    one = desk(1)
+    one.offer(1, 5, 6)
+    one.offer(1, 4, 9)
+    assert one.wait(250) == [(4, 9)]
+    one.offer(1, 4)
+    assert (one.merge.counts.early, one.merge.counts.duplicates) == (0, 1)
+
+
 @st.composite
 def offers(draw: st.DrawFn) -> list[tuple[int, int, int, int]]:
     """Connection, first id, width and event second of messages: in order, doubled, ahead, behind, counted anew, far behind."""
