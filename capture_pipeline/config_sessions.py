@@ -60,6 +60,7 @@ class Recording(Section):
     flush_s: float = Field(1, gt=0, le=10, description="Longest time that a message waits for its write.")
     fsync_s: float = Field(1, gt=0, le=60, description="Longest time between two fsyncs.")
     queue_mb: int = Field(64, ge=1, le=4096, description="What may wait for a slow disk; beyond it messages are lost, and listed.")
+    patience_s: float = Field(20, ge=0, le=3600, description="At the end of a session a disk that refuses is tried twice this long.")
     audit_minutes: float = Field(60, gt=0, description="The live book is compared with a REST snapshot this often.")
     clock_minutes: float = Field(10, gt=0, description="The exchange's clock is asked this often.")
     clock_step_ms: float = Field(50, gt=0, description="A larger step of the wall clock is put on record.")
@@ -98,6 +99,7 @@ class SessionGates(Section):
     depth_per_s_least: float = Field(8, ge=0)
     depth_per_s_most: float = Field(10.5, ge=0)
     stream_silence_s: float = Field(600, ge=0, description="A planned stream begins and ends within this of the recording's start and end.")
+    end_tolerance_s: float = Field(10, ge=0, description="A session's last message comes at most this long before its planned end.")
     quality_score_least: float = Field(70, ge=0, le=100, description="The quality score of a folder must be above this.")
 
 

@@ -20,6 +20,8 @@ DAMAGED = "damaged"
 """State of a session of which a file cannot be read."""
 SET_ASIDE = "set aside"
 """State of an unfinished session that `--no-resume` renamed; it is never resumed."""
+_NO_PARTS = {"received", "written", "killed", "processes"}
+_IN_WORDS = {"in_memory": "in memory", "difference": "not accounted for"}
 _LATE_S = 5.0
 """A recorder that was started by hand takes a second or two to connect; only more is worth telling."""
 
@@ -60,10 +62,22 @@ def _lag(status: Status) -> str:
     return f", {status.lag_ms:,.1f} ms after the exchange's time" if status.lag_ms is not None else ""
 
 
+def _account(account: dict[str, int]) -> str:
+    """What became of the messages received; what is 0 is left out."""
+    parts = [f"{account.get('written', 0):,} written"]
+    parts += [f"{count:,} {_IN_WORDS.get(name, name)}" for name, count in account.items() if count and name not in _NO_PARTS]
+    killed = f"; {account['killed']} recorders were killed, with what they had not written" if account.get("killed") else ""
+    return f"{account['received']:,} received = {' + '.join(parts)}{killed}"
+
+
 def _add_state(table: Table, status: Status) -> None:
     table.add_row("gaps", f"{status.gaps:,}, {status.ids_lost:,} ids lost; {status.held:,} messages held back")
     free = f"{status.disk_free_bytes / 1e9:,.1f} GB free"
     table.add_row("file", f"{status.file_bytes / 1e6:,.2f} MB, {status.waiting_bytes / 1e3:,.0f} kB waiting, {free}")
+    if status.account:
+        table.add_row("account", _account(status.account))
+    for altered in status.altered:
+        table.add_row("altered", altered)
     if status.last_error:
         table.add_row("error", status.last_error)
     if status.trouble:

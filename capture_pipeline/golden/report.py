@@ -26,6 +26,7 @@ class Thresholds:
         min_messages: Lines it has at least.
         duration_s: How long it lasts at least, by its own stamps.
         duration_tolerance_s: How much of that may lie before the first and after the last message.
+        end_tolerance_s: How long before the planned end of a session its last message may have come.
         max_gap_ratio: Upper limit of each of the three gap ratios, exclusive.
         min_uptime: Lower limit of the share of time outside gaps, exclusive.
         trades_per_s: Expected trades of a symbol, from and to.
@@ -40,6 +41,7 @@ class Thresholds:
     min_messages: int = 1_000_000
     duration_s: float = DAY_S
     duration_tolerance_s: float = 60.0
+    end_tolerance_s: float = 10.0
     max_gap_ratio: float = 1e-4
     min_uptime: float = 0.999
     trades_per_s: tuple[float, float] = (10.0, 100.0)

@@ -9,11 +9,11 @@ from typing import Any
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.halves import scan
 from capture_pipeline.golden.replay import Replay, replay
-from capture_pipeline.golden.report import Check, Report, Thresholds
+from capture_pipeline.golden.report import Check, Report, Thresholds, Verdict
 from capture_pipeline.golden.scan import Scan
 from capture_pipeline.golden.validate_book import BOOK_CHECKS, book_checks, without_book
 from capture_pipeline.golden.validate_ids import id_checks
-from capture_pipeline.golden.validate_session import late_s, session_checks, stream_check
+from capture_pipeline.golden.validate_session import NEVER_CAME, planned_of, session_checks, stream_check
 from capture_pipeline.golden.validate_size import form_checks, gap_seconds, size_checks
 from capture_pipeline.quality.continuity import gap_ratios
 from capture_pipeline.recording.layout import SessionFolder
@@ -21,6 +21,8 @@ from capture_pipeline.recording.layout import SessionFolder
 BOOK_UP_TO_BYTES = 64 << 20
 """Recordings up to this size have their book replayed without being asked for it."""
 DEFAULTS = Thresholds()
+_WHATEVER_IS_LACKING = frozenset({"file", "messages", "duration", "checksums", "disk", "accounting"})
+"""Checks of files and counts, and those that are judged by the least that is there."""
 
 
 def validate(path: Path, thresholds: Thresholds = DEFAULTS, *, book: bool | None = None) -> Report:
@@ -42,11 +44,12 @@ def validate(path: Path, thresholds: Thresholds = DEFAULTS, *, book: bool | None
     wanted = found.size <= BOOK_UP_TO_BYTES if book is None else book
     replayed, trouble = _replayed(recording, found, wanted=wanted)
     in_session = session_checks(found, folder)
-    listed = folder is not None and any(check.name == "ledger" and check.verdict == "PASS" for check in in_session)
+    listed = folder is not None and any(check.name == "ledger" and check.verdict is Verdict.PASS for check in in_session)
     checks = [*form_checks(found), *id_checks(found, thresholds, listed=listed), stream_check(found, folder, thresholds)]
-    checks += [*size_checks(found, thresholds, late_s(found, folder)), *in_session]
+    checks += [*size_checks(found, thresholds, planned_of(found, folder)), *in_session]
     checks += book_checks(replayed, thresholds) if replayed else without_book(trouble, broken=wanted and not found.bad)
-    return Report(recording, [_advised(check, thresholds) for check in checks], statistics(found, replayed))
+    doubted = [_doubted(check, _unread(found), _never_came(checks)) for check in checks]
+    return Report(recording, [_advised(check, thresholds) for check in doubted], statistics(found, replayed))
 
 
 def locate(path: Path) -> tuple[Path, SessionFolder | None]:
@@ -114,6 +117,27 @@ def _replayed(recording: Path, found: Scan, *, wanted: bool) -> tuple[Replay | N
         return replay(recording, found), ""
     except MalformedData as error:
         return None, error.what
+
+
+def _unread(found: Scan) -> str:
+    """Why not all of the recording could be read; empty where it was."""
+    bad = f"{found.bad:,} lines could not be read" if found.bad else ""
+    return ", ".join(filter(None, (bad, "the file is not whole" if found.findings else "")))
+
+
+def _never_came(checks: list[Check]) -> str:
+    """How many planned streams never came; empty where all did."""
+    wrong: dict[str, str] = next((check.figures.get("wrong", {}) for check in checks if check.name == "streams"), {})
+    never = [name for name, why in wrong.items() if why == NEVER_CAME]
+    return f"{len(never):,} planned streams never came" if never else ""
+
+
+def _doubted(check: Check, unread: str, never_came: str) -> Check:
+    """Of evidence that is not whole nothing passes but what more of it could not change."""
+    partial = ", ".join(filter(None, (unread, "" if check.name == "ledger" else never_came)))
+    if not partial or check.verdict is not Verdict.PASS or check.name in _WHATEVER_IS_LACKING:
+        return check
+    return replace(check, verdict=Verdict.SKIPPED, reason=f"{partial}; of the rest: {check.reason}")
 
 
 def _advised(check: Check, thresholds: Thresholds) -> Check:

@@ -59,4 +59,7 @@ def _audits(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
     low = [f"{symbol} at {last} {ratio:.3%}" for symbol, last, ratio in ratios if ratio < thresholds.min_audit_ratio]
     clean = sum(audit.clean for _, audit in audits)
     reason = f"{clean} of {len(audits)} agree wholly; lowest match ratio {min(ratio for *_, ratio in ratios):.3%}"
+    without = sorted({book.symbol for book in books} - {symbol for symbol, _ in audits})
+    if without and not low:
+        return skipped("book_audits", f"{reason}; no snapshot came while the book was synced of {', '.join(without[:_MOST_NAMED])}")
     return judged("book_audits", not low, f"{reason}: {', '.join(low[:_MOST_NAMED])}" if low else reason, audits=len(audits), clean=clean)

@@ -1,52 +1,53 @@
-"""Checks that only the folder of a session allows: plan and ledger against data; of a finished one its checksums and what its disk did."""
+"""Checks that only the folder of a session allows: plan and ledger against data; of a finished one its files, its disk and its account."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 
 from capture_pipeline.binance.streams import StreamKind
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.report import Check, Thresholds, judged, skipped
 from capture_pipeline.golden.scan import Scan
-from capture_pipeline.lake.files import read_model, sha256_file
-from capture_pipeline.recording.gap_file import read_gaps, read_gaps_strictly
+from capture_pipeline.golden.validate_account import accounting_check, disk_check, ids_of_gap, named
+from capture_pipeline.golden.validate_files import checksums_check
+from capture_pipeline.golden.validate_size import Planned
+from capture_pipeline.lake.files import read_model
+from capture_pipeline.recording.gap_file import is_whole, read_gaps_strictly
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.lost_ends import is_outside
-from capture_pipeline.recording.models import FileRecord, Gap, SessionMetadata, SessionPlan
+from capture_pipeline.recording.models import Gap, SessionMetadata, SessionPlan
 
-_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+NEVER_CAME = "never came"
+"""What `streams` says of a planned stream without a message."""
 _MOST_NAMED = 5
+_AT_END = "behind the last message of a stream"
+_AT_START = "before the first message of a stream"
 _BARE = "a bare file, not the folder of a session"
 _UNFINISHED = "the session is not finished: it has no metadata.json"
 _NOT_STREAMED = frozenset({StreamKind.SNAPSHOT, StreamKind.SHUTDOWN})
 """These come when they are asked for or when the exchange ends a connection; they may be silent for hours."""
-_DISK = {
-    "suspect_segments": "parts whose fsync failed",
-    "mended_damage": "damaged parts set aside",
-    "tail_dropped_messages": "messages dropped with a tail",
-    "torn_lines": "lines of a torn tail lost at the end",
-}
-_SET_ASIDE = ".damaged-"
-_AT_END = "behind the last message of a stream"
 
 
 def session_checks(found: Scan, folder: SessionFolder | None) -> list[Check]:
-    """Ledger, checksums and disk; skipped for a bare file."""
+    """Ledger, checksums, disk and accounting; skipped for a bare file."""
     if folder is None:
-        return [skipped(name, _BARE) for name in ("ledger", "checksums", "disk")]
+        return [skipped(name, _BARE) for name in ("ledger", "checksums", "disk", "accounting")]
     return [_ledger(found, folder), *_finished(found, folder)]
 
 
-def late_s(found: Scan, folder: SessionFolder | None) -> float:
-    """How long after its planned start a session's recording began; 0 where nothing was planned, or the plan cannot be read."""
+def planned_of(found: Scan, folder: SessionFolder | None) -> Planned | None:
+    """How the times of a session's recording compare with its plan; None for a bare file, which has none."""
+    if folder is None:
+        return None
     try:
-        plan = read_model(folder.plan, SessionPlan) if folder is not None else None
-    except CaptureError:
-        return 0.0
-    return plan.late_s(found.first_ns) if plan is not None and found.first_ns >= 0 else 0.0
+        plan = read_model(folder.plan, SessionPlan)
+    except CaptureError as error:
+        return Planned(trouble=str(error), is_damaged=True)
+    if plan is None:
+        return Planned(trouble="the session has no plan")
+    if found.first_ns < 0:
+        return Planned(early_s=plan.duration_s)
+    return Planned(late_s=plan.late_s(found.first_ns), early_s=(plan.end_ns - found.last_ns) / 1e9)
 
 
 def stream_check(found: Scan, folder: SessionFolder | None, thresholds: Thresholds) -> Check:
@@ -59,6 +60,8 @@ def stream_check(found: Scan, folder: SessionFolder | None, thresholds: Threshol
         return judged("streams", good=False, reason=str(error))
     if plan is None:
         return skipped("streams", "the session has no plan")
+    if not plan.streams:
+        return skipped("streams", "the plan of the session names no stream")
     wrong = {name: why for name in plan.streams if (why := _silent(found, name, thresholds.stream_silence_s))}
     named = ", ".join(f"{name} {why}" for name, why in list(wrong.items())[:_MOST_NAMED])
     more = f" and {len(wrong) - _MOST_NAMED:,} more" if len(wrong) > _MOST_NAMED else ""
@@ -70,7 +73,7 @@ def _silent(found: Scan, name: str, most_s: float) -> str:
     """What is wrong with a planned stream; empty if nothing."""
     stream = found.streams.get(name)
     if stream is None or stream.first_ns < 0:
-        return "never came"
+        return NEVER_CAME
     late, early = (stream.first_ns - found.first_ns) / 1e9, (found.last_ns - stream.last_ns) / 1e9
     if stream.kind in _NOT_STREAMED or max(late, early) <= most_s:
         return ""
@@ -86,23 +89,36 @@ def _ledger(found: Scan, folder: SessionFolder) -> Check:
         gaps = read_gaps_strictly(folder.gaps)
     except CaptureError as error:
         return judged("ledger", good=False, reason=str(error))
-    listed, ends = {_ids(gap) for gap in gaps}, {_ids(gap) for gap in gaps if gap.at_end and _is_beyond(gap, found)}
+    listed = {ids_of_gap(gap) for gap in gaps}
+    outside = {ids_of_gap(gap) for gap in gaps if gap.is_outside and _is_beyond(gap, found)}
     data = {
         (gap.stream, gap.last_good_id, gap.first_good_id) for gap in chain.from_iterable(stream.breaks for stream in found.streams.values())
     }
-    unlisted, unseen = sorted(data - listed), sorted(listed - data - ends)
-    if not unlisted and not unseen:
-        same, behind = f"{len(listed - ends)} gaps in the ledger and the same in the data", _told(_AT_END, sorted(ends))
-        reason = f"{same}, and {behind}" if behind else same
-        return judged("ledger", good=True, reason=reason, gaps=len(listed), lost_at_end=sorted(ends))
-    reason = "; ".join(
-        filter(None, (_told("in the data and not in the ledger", unlisted), _told("in the ledger and not in the data", unseen)))
-    )
-    return judged("ledger", good=False, reason=reason, unlisted=unlisted, unseen=unseen)
+    unlisted, unseen = sorted(data - listed), sorted(listed - data - outside)
+    wrong = [
+        *filter(None, (named("in the data and not in the ledger", unlisted), named("in the ledger and not in the data", unseen))),
+        *_broken(found, folder),
+    ]
+    if wrong:
+        return judged("ledger", good=False, reason="; ".join(wrong), unlisted=unlisted, unseen=unseen)
+    if not is_whole(folder.gaps):
+        return skipped("ledger", "the session is not finished, and its ledger is not there yet or ends in half a line")
+    same = f"{len(listed - outside)} gaps in the ledger and the same in the data"
+    ends = sorted(ids_of_gap(gap) for gap in gaps if gap.at_end and ids_of_gap(gap) in outside)
+    starts = sorted(ids_of_gap(gap) for gap in gaps if gap.at_start and ids_of_gap(gap) in outside)
+    told = [text for what, lost in ((_AT_END, ends), (_AT_START, starts)) if (text := named(what, lost))]
+    return judged("ledger", good=True, reason=", and ".join([same, *told]), gaps=len(listed), lost_at_end=ends, lost_at_start=starts)
 
 
-def _ids(gap: Gap) -> tuple[str, int, int]:
-    return gap.stream, gap.last_good_id, gap.first_good_id
+def _broken(found: Scan, folder: SessionFolder) -> list[str]:
+    """What keeps data and ledger from being compared whole: the ledger of a finished session is a whole file."""
+    wrong = []
+    if folder.metadata.exists() and not folder.gaps.exists():
+        wrong.append("gaps.jsonl is missing")
+    elif folder.metadata.exists() and not is_whole(folder.gaps):
+        wrong.append("gaps.jsonl ends in half a line")
+    uncounted = [stream.name for stream in found.streams.values() if stream.track.gaps > len(stream.breaks)]
+    return wrong + ([f"too many gaps to be compared in {', '.join(uncounted[:_MOST_NAMED])}"] if uncounted else [])
 
 
 def _is_beyond(gap: Gap, found: Scan) -> bool:
@@ -111,71 +127,12 @@ def _is_beyond(gap: Gap, found: Scan) -> bool:
     return stream is None or is_outside(gap, stream.track.first, stream.track.last)
 
 
-def _told(what: str, gaps: list[tuple[str, int, int]]) -> str:
-    named = ", ".join(f"{stream} {last}..{first}" for stream, last, first in gaps[:_MOST_NAMED])
-    return f"{len(gaps):,} {what}: {named}" if gaps else ""
-
-
 def _finished(found: Scan, folder: SessionFolder) -> list[Check]:
-    names = ("checksums", "disk")
+    names = ("checksums", "disk", "accounting")
     try:
         metadata = read_model(folder.metadata, SessionMetadata)
     except CaptureError as error:
         return [judged(name, good=False, reason=str(error)) for name in names]
     if metadata is None:
         return [skipped(name, _UNFINISHED) for name in names]
-    return [_checksums(found, folder, metadata), _disk(metadata, folder)]
-
-
-def _disk(metadata: SessionMetadata, folder: SessionFolder) -> Check:
-    """A count that an older recorder did not write is none; what no ratio counts, a loss behind a stream's last message, is named.
-
-    What an import could not read of its files is a loss of the same kind.
-    """
-    ends = [_ids(gap) for gap in read_gaps(folder.gaps) if gap.at_end]
-    counts = {name: metadata.statistics.get(name, 0) for name in _DISK}
-    aside = [record.name for record in metadata.files if _SET_ASIDE in Path(record.name).name]
-    wrong = [f"{count} {_DISK[name]}" for name, count in counts.items() if count]
-    wrong += [f"{len(aside)} quarantined: {', '.join(aside[:_MOST_NAMED])}"] if aside else []
-    left_out = metadata.configuration.get("left_out", [])
-    wrong += [f"{len(left_out)} parts left out at import: {'; '.join(left_out[:_MOST_NAMED])}"] if left_out else []
-    wrong += [f"recorded and gone, {told}"] if (told := _told(_AT_END, ends)) else []
-    reason = "; ".join(wrong) or "no fsync failed, nothing set aside or dropped"
-    return judged("disk", not wrong, reason, **counts, quarantined=aside, lost_at_end=ends, left_out=left_out)
-
-
-def _checksums(found: Scan, folder: SessionFolder, metadata: SessionMetadata) -> Check:
-    wrong = [f"{record.name} {why}" for record in metadata.files if (why := _wrong(found, folder.path, record))]
-    if found.path.name not in {record.name for record in metadata.files}:
-        wrong.append(f"{found.path.name} is not listed in metadata.json")
-    wrong += list(_wrong_lines(found, folder))
-    reason = "; ".join(wrong[:_MOST_NAMED]) or f"{len(metadata.files)} files have the size and SHA-256 that were recorded"
-    return judged("checksums", not wrong, reason, files=len(metadata.files), wrong=wrong)
-
-
-def _wrong_lines(found: Scan, folder: SessionFolder) -> Iterator[str]:
-    try:
-        lines = folder.checksums.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        yield "checksums.txt is missing"
-        return
-    for number, line in enumerate(lines, 1):
-        match = _LINE.fullmatch(line)
-        if not match:
-            yield f"checksums.txt line {number} is no checksum"
-        elif why := _wrong(found, folder.path, FileRecord(name=match[2], bytes=-1, sha256=match[1])):
-            yield f"{match[2]} {why} (checksums.txt)"
-
-
-def _wrong(found: Scan, folder: Path, record: FileRecord) -> str:
-    """What is wrong with a listed file; empty if nothing. A name that leads out of the folder is wrong in itself."""
-    path = folder / record.name
-    if Path(record.name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
-        return "leads out of the session's folder"
-    if not path.is_file():
-        return "is gone"
-    size = path.stat().st_size
-    if record.bytes >= 0 and size != record.bytes:
-        return f"has {size:,} bytes instead of {record.bytes:,}"
-    digest = found.sha256 if path.name == found.path.name and path.parent == folder else sha256_file(path)
-    return "" if digest == record.sha256 else "has another SHA-256 than was recorded"
+    return [checksums_check(found, folder, metadata), disk_check(metadata, folder), accounting_check(found, metadata)]

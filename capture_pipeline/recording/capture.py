@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from capture_pipeline.binance.messages import WireDiff
 from capture_pipeline.binance.streams import event_us
 from capture_pipeline.config_sessions import Recording
+from capture_pipeline.recording.account import AccountState, listed
 from capture_pipeline.recording.clock import CaptureClock
 from capture_pipeline.recording.echoes import Echoes
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.ledger import Ledger, Outage
 from capture_pipeline.recording.lines import composed, spliced
+from capture_pipeline.recording.lost_ends import LostEnds
 from capture_pipeline.recording.merge import Merge, Message
 from capture_pipeline.recording.models import Cause, Checkpoint, Gap
 from capture_pipeline.recording.resume import Resumed, tracks_of
@@ -30,11 +32,13 @@ class Hooks:
         on_diff: Stream and levels of each diff that is recorded.
         on_gap: Each gap, when its later edge is handed to the disk.
         complete: Adds to a checkpoint what others know.
+        on_stray: Each message that has no place in its stream.
     """
 
     on_diff: Callable[[str, WireDiff], None]
     on_gap: Callable[[Gap], None]
     complete: Callable[[Checkpoint], Checkpoint]
+    on_stray: Callable[[Message], None] = lambda _: None
 
 
 class Capture:
@@ -45,15 +49,16 @@ class Capture:
         merge: Puts connections together.
         ledger: Counts what is written.
         counts: What happened, over all processes of the session.
+        received: Messages that came in, over all processes, with snapshots.
         messages: Lines recorded, over all processes; snapshots are lines too.
         began_ns: Capture time of the first of them; 0 before any.
     """
 
     def __init__(self, settings: Recording, intake: Intake, clock: CaptureClock, writer: Writer, hooks: Hooks) -> None:
         """Start empty; `resume` takes up an earlier process."""
-        self.clock, self.merge, self.ledger = clock, Merge(), Ledger()
+        self.clock, self.merge, self.ledger = clock, Merge(on_stray=hooks.on_stray), Ledger()
         self.counts: dict[str, int] = {"dropped_messages": 0}
-        self.messages = self.began_ns = 0
+        self.messages = self.began_ns = self.received = 0
         self.newest: Message | None = None
         self._settings, self._intake, self._writer, self._hooks = settings, intake, writer, hooks
         self._echoes = Echoes()
@@ -63,21 +68,28 @@ class Capture:
         self._pending_since = 0.0
         self._marked_s = time.monotonic()
         self._disk: Outage | None = None
-        self._merged_before: dict[str, int] = {}
+        self._before: dict[str, int] = {}
+        self._lost = LostEnds()
 
     def resume(self, resumed: Resumed) -> None:
         """Go on behind what an earlier process recorded; the time in between is an outage of this process."""
         for stream, track in resumed.tracks.items():
             self.ledger.resume(stream, track, resumed.last_of[stream])
-            self.merge.resume(stream, track.last, resumed.last_of[stream].event_us)
+            self.merge.resume(stream, track.last, resumed.last_of[stream].event_us, track.first)
         self.messages, self.began_ns = resumed.messages, resumed.first_ns
         self.counts |= resumed.checkpoint.counts
-        self._merged_before = dict(resumed.checkpoint.counts)
+        self._before = dict(resumed.checkpoint.counts)
+        # Of a recorder that kept no account only the messages are known whose fate is.
+        self.received = self.counts.get("received", 0) if resumed.account else resumed.messages + listed(self.counts)
         if resumed.last_ns:
-            self.ledger.begin(Outage(Cause.PROCESS, "no recorder ran", resumed.last_ns, self.clock.now_ns()))
+            cause, detail = Cause.PROCESS, "no recorder ran"
+            if resumed.account is not None and resumed.account.state is AccountState.UNWRITTEN:
+                cause, detail = Cause.DISK, f"the disk refused the last messages of the recorder before: {resumed.account.trouble}"
+            self.ledger.begin(Outage(cause, detail, resumed.last_ns, self.clock.now_ns()))
 
     def message(self, connection: int, raw: bytes) -> None:
         """Take one message of one connection."""
+        self.received += 1
         known = self._echoes.known(raw)
         if known is not None:
             self.merge.repeated(known, connection)
@@ -97,7 +109,9 @@ class Capture:
             MalformedData: The data hold a line break.
         """
         stamp = self.clock.stamp(self.clock.now_ns())
-        self._append(stamp, composed(stamp, stream, data))
+        line = composed(stamp, stream, data)
+        self.received += 1
+        self._append(stamp, line)
         return stamp
 
     def tick(self) -> None:
@@ -108,7 +122,7 @@ class Capture:
             self.flush()
 
     def finish(self) -> None:
-        """Everything that is still on its way goes to the writer."""
+        """Everything that is still on its way goes to the writer; what it has no room for goes into the ledger with its ids."""
         now_ns = self.clock.now_ns()
         self._admit(self.merge.finish(now_ns), now_ns)
         self._marked_s = float("-inf")
@@ -117,6 +131,9 @@ class Capture:
         if self.counts["dropped_messages"] > dropped:
             # No later message will show this loss.
             self.counts["tail_dropped_messages"] = self.counts["dropped_messages"] - dropped
+        gaps = self._lost.gaps(self.ledger.tracks, self.ledger.last_of)
+        if gaps:
+            self._writer.put(Batch(b"", 0, gaps))
 
     def flush(self) -> None:
         """Hand over a batch; where the writer has no room its messages are lost, and the next gap says so."""
@@ -126,15 +143,16 @@ class Capture:
             return
         text = b"".join(lines)
         if not self._writer.has_room(len(text)):
-            self._lose(len(lines))
+            self._lose(pending, len(lines))
             return
         if self._disk is not None:
             self._disk.end_ns = self._first_ns
             self._disk = None
-        gaps = self.ledger.see_all(pending)
+        gaps = self._lost.recover(pending, self.ledger.tracks)
+        gaps += self.ledger.see_all(pending)
         self.messages += len(lines)
         self.began_ns = self.began_ns or self._first_ns
-        self._writer.put(Batch(text, len(lines), gaps, self._mark(self._last_ns)))
+        self._writer.put(Batch(text, len(lines), gaps, self._mark(self._last_ns), (self._first_ns, self._last_ns)))
         for gap in gaps:
             self._hooks.on_gap(gap)
 
@@ -145,10 +163,21 @@ class Capture:
     def mark(self, last_ns: int) -> Checkpoint:
         """The state after everything handed over so far."""
         tracks = tracks_of(self.ledger.tracks, self.ledger.last_of)
-        merged = {name: count + self._merged_before.get(name, 0) for name, count in asdict(self.merge.counts).items()}
-        counts = {**self.counts, **merged}
-        mark = Checkpoint(first_ns=self.began_ns, last_ns=last_ns, lines=self.messages, tracks=tracks, counts=counts)
+        mark = Checkpoint(first_ns=self.began_ns, last_ns=last_ns, lines=self.messages, tracks=tracks, counts=self.all_counts())
         return self._hooks.complete(mark)
+
+    def all_counts(self) -> dict[str, int]:
+        """What happened, with what merge and intake count, over all processes of the session."""
+        ours = asdict(self.merge.counts)
+        ours |= {"rejected_messages": self._intake.rejected, "control_messages": self._intake.control}
+        total = {name: count + self._before.get(name, 0) for name, count in ours.items()}
+        return {**self.counts, **total, "received": self.received}
+
+    def taken(self) -> Checkpoint:
+        """Counts and ids of all that was received and is to be in the recording, whether or not it was handed over."""
+        return self.mark(self._last_ns).model_copy(
+            update={"tracks": self._lost.extended(tracks_of(self.ledger.tracks, self.ledger.last_of)), "audits": [], "clock": []}
+        )
 
     @property
     def lag_ms(self) -> float | None:
@@ -174,8 +203,9 @@ class Capture:
         if len(self._lines) >= self._settings.flush_messages:
             self.flush()
 
-    def _lose(self, count: int) -> None:
+    def _lose(self, pending: list[Message], count: int) -> None:
         self.counts["dropped_messages"] += count
+        self._lost.add(pending)
         if self._disk is None:
             detail = self._writer.trouble or "the disk is slower than the stream"
             self._disk = self.ledger.begin(Outage(Cause.DISK, detail, self.clock.now_ns()))

@@ -16,6 +16,7 @@ from typing import Any
 
 from capture_pipeline.lake.files import fsync, publish_bytes, publish_model, publishing, sha256_file, storage_errors
 from capture_pipeline.quality.continuity import gap_ratios
+from capture_pipeline.recording.account import figures as account_figures
 from capture_pipeline.recording.events import EventLog
 from capture_pipeline.recording.gap_file import read_gaps, write_gaps
 from capture_pipeline.recording.layout import SessionFolder
@@ -61,6 +62,7 @@ def finish(folder: SessionFolder, plan: SessionPlan, state: str, configuration: 
     publish_bytes(folder.checksums, "".join(f"{file.sha256}  {file.name}\n" for file in metadata.files).encode())
     publish_model(folder.metadata, metadata)
     folder.checkpoint.unlink(missing_ok=True)
+    folder.account.unlink(missing_ok=True)
     folder.ending.unlink(missing_ok=True)
     return metadata
 
@@ -85,11 +87,14 @@ def _join(folder: SessionFolder) -> None:
 
 
 def _files(folder: SessionFolder) -> list[FileRecord]:
-    """Everything that belongs to the session, with the recording first."""
+    return [FileRecord(name=_name(path, folder), bytes=path.stat().st_size, sha256=sha256_file(path)) for path in files_of(folder)]
+
+
+def files_of(folder: SessionFolder) -> list[Path]:
+    """Everything in the folder that belongs to a finished session, with the recording first."""
     quarantined = sorted(folder.quarantine.glob("*")) if folder.quarantine.is_dir() else []
     candidates = [folder.recording, folder.plan, folder.gaps, folder.events, folder.refilled, *quarantined]
-    present = [path for path in candidates if path.is_file()]
-    return [FileRecord(name=_name(path, folder), bytes=path.stat().st_size, sha256=sha256_file(path)) for path in present]
+    return [path for path in candidates if path.is_file()]
 
 
 def _name(path: Path, folder: SessionFolder) -> str:
@@ -112,7 +117,7 @@ def statistics(read: Resumed, gaps: list[Gap], plan: SessionPlan) -> dict[str, A
         "duration_s": round(seconds, 6),
         "planned_s": plan.duration_s,
         "late_s": round(plan.late_s(read.first_ns), 3) if read.first_ns else None,
-        "uptime_percent": round(100 * uptime(gaps, read.first_ns, read.last_ns), 6),
+        "uptime_percent": round(100 * uptime(gaps, read.first_ns, max([read.last_ns, *(gap.end_ns for gap in gaps if gap.at_end)])), 6),
         "gap_ratio_ids": ratios.lost_ids,
         "gap_ratio_events": ratios.lost_events,
         "gap_ratio_discontinuities": ratios.discontinuities,
@@ -121,8 +126,11 @@ def statistics(read: Resumed, gaps: list[Gap], plan: SessionPlan) -> dict[str, A
         "ids_lost": sum(gap.ids_lost for gap in gaps),
         "duplicates": sum(track.duplicates for track in tracks.values()),
         "bad_lines": read.bad,
+        "suspect_segments": 0,
+        "tail_dropped_messages": 0,
         "torn_lines": read.torn_lines,
         "mended_damage": sum("damaged" in line for line in read.mended) + read.checkpoint.counts.get("mended_damage", 0),
+        "accounting": account_figures(read.account, read.messages) if read.account else None,
         **{name: count for name, count in _told(read.checkpoint.counts).items() if name != "mended_damage"},
     }
 

@@ -5,15 +5,18 @@ Each is an event for people, a count for the statistics, and, where ids may be l
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 
 from capture_pipeline.recording.capture import Capture
 from capture_pipeline.recording.connection import Connection
 from capture_pipeline.recording.events import EventLog
 from capture_pipeline.recording.ledger import Outage
+from capture_pipeline.recording.merge import Message
 from capture_pipeline.recording.models import ENDED_BY, Cause
 
-_MOST_REJECTED = 1000
+_MOST_KEPT = 1000
+_KEPT_BYTES = 64 << 10
 
 
 class Incidents:
@@ -30,6 +33,7 @@ class Incidents:
         """
         self._capture, self._events, self._live, self._is_ending = capture, events, live, is_ending
         self._down: Outage | None = None
+        self._kept: dict[str, int] = {}
 
     def opened(self, connection: Connection) -> None:
         """A connection is open."""
@@ -61,10 +65,17 @@ class Incidents:
 
     def rejected(self, reason: str, raw_base64: str) -> None:
         """A message could not become a line; the first of them are kept here, for a changed exchange would send millions."""
-        self._count("rejected_messages")
-        if self._capture.counts["rejected_messages"] > _MOST_REJECTED:
-            return
-        self._events.write(self._capture.clock.now_ns(), "rejected_message", reason=reason, base64=raw_base64)
+        self._keep("rejected_message", reason=reason, base64=raw_base64)
+
+    def stray(self, message: Message) -> None:
+        """A message has no place in its stream: lower ids of a later time that began no new count."""
+        ids = {"stream": message.stream, "first": message.first, "last": message.last}
+        self._keep("stray_message", **ids, base64=base64.b64encode(message.raw[:_KEPT_BYTES]).decode())
+
+    def _keep(self, kind: str, **details: object) -> None:
+        self._kept[kind] = self._kept.get(kind, 0) + 1
+        if self._kept[kind] <= _MOST_KEPT:
+            self._events.write(self._capture.clock.now_ns(), kind, **details)
 
     def begin(self) -> None:
         """Put on record that the wall clock was behind what an earlier process had stamped."""

@@ -22,6 +22,7 @@ class Intake:
 
     Attributes:
         rejected: Messages that could not be placed.
+        control: Messages about the connection itself, such as `serverShutdown`.
     """
 
     def __init__(self, streams: list[str], on_shutdown: Callable[[int], None], on_reject: Reject) -> None:
@@ -34,7 +35,7 @@ class Intake:
         """
         placers = {stream: placer_of(kind_of(stream)) for stream in streams}
         self._placers: dict[bytes, tuple[str, Placer]] = {name.encode(): (name, place) for name, place in placers.items() if place}
-        self.rejected = 0
+        self.rejected = self.control = 0
         self._on_shutdown, self._on_reject = on_shutdown, on_reject
 
     def place(self, connection: int, raw: bytes, now_ns: int) -> Message | None:
@@ -57,6 +58,7 @@ class Intake:
     def _other(self, connection: int, raw: bytes) -> None:
         stream, _ = split_envelope(raw)
         if kind_of(stream) is StreamKind.SHUTDOWN:
+            self.control += 1
             self._on_shutdown(connection)
         else:
             self._reject(f"of the stream {stream!r}, which was not asked for", raw)

@@ -10,6 +10,21 @@ from typing import Self
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import fsync, storage_errors
 from capture_pipeline.recording.members import member_of
+from capture_pipeline.recording.models import Cause
+
+
+class SegmentAltered(Exception):  # noqa: N818 - what was found, not a failure of ours
+    """Somebody removed, replaced or altered the file while it was written.
+
+    Attributes:
+        cause: `file removed` or `file altered`.
+        detail: What was found.
+    """
+
+    def __init__(self, cause: Cause, detail: str) -> None:
+        """Keep both."""
+        super().__init__(detail)
+        self.cause, self.detail = cause, detail
 
 
 class Journal:
@@ -55,7 +70,9 @@ class Journal:
 
         Raises:
             StorageError: The disk refuses; the file is as before.
+            SegmentAltered: Somebody else changed its size; nothing was written.
         """
+        self._check_size()
         member = memoryview(member_of(lines, count))
         with storage_errors(self.path):
             try:
@@ -68,6 +85,30 @@ class Journal:
                     os.lseek(self._descriptor, self.size, os.SEEK_SET)
                 raise
         self.size = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+
+    def check(self) -> None:
+        """Make sure that the path still names the file that is written, and that its size is what was written.
+
+        Raises:
+            SegmentAltered: It does not.
+        """
+        with contextlib.suppress(PermissionError):
+            try:
+                named = self.path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                raise SegmentAltered(Cause.FILE_REMOVED, "was removed while it was written") from None
+            written = os.fstat(self._descriptor)
+            if (named.st_dev, named.st_ino) != (written.st_dev, written.st_ino):
+                raise SegmentAltered(Cause.FILE_REMOVED, "was replaced by another file while it was written")
+        self._check_size()
+
+    def _check_size(self) -> None:
+        try:
+            size = os.fstat(self._descriptor).st_size
+        except OSError:
+            return
+        if size != self.size:
+            raise SegmentAltered(Cause.FILE_ALTERED, f"had {size:,} bytes and {self.size:,} were written")
 
     def sync(self) -> None:
         """Make what was written survive a loss of power.

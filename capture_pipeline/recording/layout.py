@@ -10,6 +10,7 @@ golden_samples/high_volume/20260803T143000Z_high_volume_btcusdt/
     recorder.log                                    what a recorder in the background says
     status.json                                     renewed each second while it records
     session.lock                                    held by the recorder
+    account.json  checkpoint.json                   counts of a session that is not finished
     quarantine/                                     torn tails and damaged parts, as they were
     metadata.json  checksums.txt                    written last: readers trust only what they list
 """
@@ -116,15 +117,19 @@ class SessionFolder:
         return self.recording.with_name(self.recording.name + ".part")
 
     def segment(self, number: int) -> Path:
-        """A part of the growing recording; there is more than one only after an fsync failed."""
+        """A part of the growing recording; there is more than one only after an fsync failed or a part was removed or altered."""
         return self.growing if number == 1 else self.growing.with_name(f"{self.growing.name}{number}")
 
-    def segments(self) -> list[Path]:
-        """The parts that are there, in order."""
+    def numbered_segments(self) -> dict[int, Path]:
+        """The parts that are there by number, in order; one may be missing that somebody removed."""
         start = len(self.growing.name)
         found = {path.name[start:]: path for path in self.path.glob(f"{self.growing.name}*")}
         numbered = {int(number or 1): path for number, path in found.items() if number == "" or number.isdigit()}
-        return [numbered[number] for number in sorted(numbered)]
+        return {number: numbered[number] for number in sorted(numbered)}
+
+    def segments(self) -> list[Path]:
+        """The parts that are there, in order."""
+        return list(self.numbered_segments().values())
 
     @property
     def plan(self) -> Path:
@@ -165,6 +170,11 @@ class SessionFolder:
     def checkpoint(self) -> Path:
         """Up to where the growing file is known to be sound."""
         return self.path / "checkpoint.json"
+
+    @property
+    def account(self) -> Path:
+        """What became of each message received; overwritten in place while a recorder works."""
+        return self.path / "account.json"
 
     @property
     def log(self) -> Path:

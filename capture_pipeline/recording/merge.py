@@ -7,104 +7,30 @@ then it is let through, and whoever reads the ids behind this sees the gap.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from typing import Final
 
-import msgspec
-
-from capture_pipeline.binance.messages import WireDiff
 from capture_pipeline.binance.streams import event_us
+from capture_pipeline.recording import recount
+from capture_pipeline.recording.lane import NEVER, Lane, MergeCounts, Message
 
 _NONE: Final[Sequence[Message]] = ()
 MILLISECOND = 1_000_000
-_NEVER: Final = 1 << 62
-"""An event time after which none comes."""
-_ASTRAY: Final = 3
-_ASTRAY_US: Final = 1_000_000
-
-
-class Message(msgspec.Struct, gc=False):
-    """One message on its way.
-
-    Attributes:
-        first: First id it covers: `U` of a diff, `t` of a trade.
-        last: Last id it covers.
-        stream: The exchange's name.
-        raw: The whole message as it came.
-        received_ns: When it came, on the recorder's clock.
-        connection: Which connection brought it.
-        event_time: The exchange's time of it, as sent.
-        diff: Its levels, if it is a diff.
-        is_reset: Whether with it the exchange began to count ids anew.
-        capture_ns: When it was let through; set by whoever stamps it.
-    """
-
-    first: int
-    last: int
-    stream: str
-    raw: bytes
-    received_ns: int
-    connection: int
-    event_time: int = 0
-    diff: WireDiff | None = None
-    is_reset: bool = False
-    capture_ns: int = 0
-
-    def __lt__(self, other: Message) -> bool:
-        """In the order of ids; of two that start together the shorter one first."""
-        return (self.first, self.last) < (other.first, other.last)
-
-
-@dataclass(slots=True)
-class Lane:
-    """One stream.
-
-    Attributes:
-        next_id: Id after the last one let through; -1 before any.
-        seen: Last id that each live connection has brought.
-        held: Messages behind a hole, in order.
-        newest: Event time of the last message let through, as sent.
-        astray: Messages of lower ids and a later time: if more of them come, the exchange counts anew.
-    """
-
-    next_id: int = -1
-    seen: dict[int, int] = field(default_factory=dict)
-    held: list[Message] = field(default_factory=list)
-    newest: int = _NEVER
-    astray: list[Message] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class MergeCounts:
-    """What the merge had to do.
-
-    Attributes:
-        passed: Messages let through.
-        duplicates: Messages that another connection had brought before.
-        held: Messages that were held back.
-        held_ns: For how long in all, nanoseconds.
-        longest_ns: The longest of them.
-        late: Messages that came after their place had been given up; they are lost, and stand in a gap.
-        forced: Messages let through because too much was held.
-        resets: How often the exchange began to count ids anew.
-    """
-
-    passed: int = 0
-    duplicates: int = 0
-    held: int = 0
-    held_ns: int = 0
-    longest_ns: int = 0
-    late: int = 0
-    forced: int = 0
-    resets: int = 0
 
 
 class Merge:
     """The core; all times are given from outside."""
 
-    def __init__(self, *, grace_ms: int = 200, unseen_ms: int = 2000, most_ms: int = 30_000, most_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        *,
+        grace_ms: int = 200,
+        unseen_ms: int = 2000,
+        most_ms: int = 30_000,
+        most_bytes: int = 64 << 20,
+        on_stray: Callable[[Message], None] = lambda _: None,
+    ) -> None:
         """Set the bounds of patience.
 
         Args:
@@ -112,6 +38,7 @@ class Merge:
             unseen_ms: A connection that has not brought a stream yet is waited for this long.
             most_ms: No message is held back longer.
             most_bytes: Nor more than this in all.
+            on_stray: Takes each message that cannot be placed in its stream.
         """
         self.counts = MergeCounts()
         self._grace, self._unseen, self._most = grace_ms * MILLISECOND, unseen_ms * MILLISECOND, most_ms * MILLISECOND
@@ -119,13 +46,15 @@ class Merge:
         self._lanes: dict[str, Lane] = {}
         self._live: set[int] = set()
         self._holding: set[str] = set()
+        self._doubting: set[str] = set()
+        self._on_stray = on_stray
         self._held_bytes = 0
         self._given_up: dict[str, list[tuple[int, int]]] = {}
 
-    def resume(self, stream: str, last_id: int, newest_us: int | None = None) -> None:
+    def resume(self, stream: str, last_id: int, newest_us: int | None = None, first_id: int = -1) -> None:
         """Go on after what an earlier process recorded, so that nothing is recorded twice."""
         lane = self._lanes.setdefault(stream, Lane())
-        lane.next_id, lane.newest = last_id + 1, newest_us or _NEVER
+        lane.next_id, lane.newest, lane.first_id = last_id + 1, newest_us or NEVER, first_id
 
     def opened(self, connection: int) -> None:
         """A connection is open; it may bring anything from now on."""
@@ -140,7 +69,8 @@ class Merge:
     @property
     def held(self) -> int:
         """How many messages are held back now."""
-        return sum(len(self._lanes[stream].held) for stream in self._holding)
+        held = sum(len(self._lanes[stream].held) for stream in self._holding)
+        return held + sum(len(self._lanes[stream].doubted) for stream in self._doubting)
 
     def offer(self, message: Message) -> Sequence[Message]:
         """Take a message.
@@ -155,37 +85,70 @@ class Merge:
         if message.last > seen.get(message.connection, -1):
             seen[message.connection] = message.last
         if message.first == lane.next_id or lane.next_id < 0:
+            if lane.next_id < 0:
+                lane.first_id = message.first
             lane.next_id = message.last + 1
             lane.newest = message.event_time
             self.counts.passed += 1
+            if lane.doubted:
+                self._drop_strays(recount.disproved(lane.doubted, message.event_time))
             return (message, *self._drain(message.stream, lane, message.received_ns)) if lane.held else (message,)
         if message.last < lane.next_id:
-            if event_us(message.event_time) > event_us(lane.newest) + _ASTRAY_US:
-                return self._astray(lane, message)
-            if self._was_given_up(message):
-                self.counts.late += 1
-            else:
-                self.counts.duplicates += 1
+            return self._look_back(lane, message)
+        if lane.before is not None and event_us(message.event_time) < lane.before[1]:
+            self._count_straggler(lane.before[0], message)
             return _NONE
         self._hold(lane, message)
         return self._drain(message.stream, lane, message.received_ns)
 
-    def _astray(self, lane: Lane, message: Message) -> Sequence[Message]:
-        """Lower ids of a later time: after a few of them the exchange has begun to count anew, and so does the lane."""
-        if all(message.first != one.first for one in lane.astray):
-            insort(lane.astray, message)
-        if len(lane.astray) < _ASTRAY:
+    def _look_back(self, lane: Lane, message: Message) -> Sequence[Message]:
+        """Judge a message of lower ids: of a later time it may begin a new count; else it was recorded, was lost, or came too early."""
+        if event_us(message.event_time) > event_us(lane.newest) + recount.LATER_US:
+            return self._doubt(lane, message)
+        if message.first < lane.first_id:
+            self.counts.early += 1
+        elif self._was_given_up(message):
+            self.counts.late += 1
+        else:
+            self.counts.duplicates += 1
+        return _NONE
+
+    def _count_straggler(self, old_next_id: int, message: Message) -> None:
+        """Count a message of the count before: a slow connection brings it after the exchange began anew."""
+        if message.last < old_next_id:
+            self.counts.duplicates += 1
+        else:
+            self._drop_strays([message])
+
+    def _doubt(self, lane: Lane, message: Message) -> Sequence[Message]:
+        """Lower ids of a later time: once some of them follow each other the exchange counts anew, and so does the lane."""
+        if not recount.add(lane.doubted, message):
+            self.counts.duplicates += 1
             return _NONE
-        out, lane.astray = lane.astray, []
-        for held in lane.held:
-            self._held_bytes -= len(held.raw)
-        lane.held = []
-        lane.next_id, lane.newest = out[-1].last + 1, out[-1].event_time
+        self._doubting.add(message.stream)
+        self._drop_strays(recount.outdated(lane.doubted, event_us(message.event_time)))
+        return self._restart(message.stream, lane, message.received_ns) if recount.is_new_count(lane.doubted) else _NONE
+
+    def _restart(self, stream: str, lane: Lane, now_ns: int) -> Sequence[Message]:
+        """Let through what is held of the old count, then the beginning of the new one."""
+        out = self._drain(stream, lane, now_ns, force=True)
+        new, lane.doubted = lane.doubted, []
+        self._doubting.discard(stream)
+        self._given_up.pop(stream, None)
+        lane.before = (lane.next_id, min(event_us(one.event_time) for one in new))
+        lane.first_id, lane.next_id, lane.newest = new[0].first, new[-1].last + 1, new[-1].event_time
         lane.seen = dict.fromkeys(lane.seen, -1)
-        out[0].is_reset = True
+        new[0].is_reset = True
         self.counts.resets += 1
-        self.counts.passed += len(out)
-        return out
+        self.counts.passed += len(new)
+        return [*out, *new]
+
+    def _drop_strays(self, strays: Sequence[Message]) -> None:
+        for message in strays:
+            self.counts.stray += 1
+            self._on_stray(message)
+            if not self._lanes[message.stream].doubted:
+                self._doubting.discard(message.stream)
 
     def repeated(self, message: Message, connection: int) -> None:
         """A message that was let through came once more, byte for byte: what `offer` would do with it, without its parts taken again."""
@@ -196,14 +159,22 @@ class Merge:
 
     def tick(self, now_ns: int) -> Sequence[Message]:
         """Let through what has waited long enough; to be called several times a second."""
+        for stream in list(self._doubting):
+            doubted = self._lanes[stream].doubted
+            waited_us = (now_ns - min(one.received_ns for one in doubted)) // 1000
+            self._drop_strays(recount.outdated(doubted, min(event_us(one.event_time) for one in doubted) + waited_us))
         if not self._holding:
             return _NONE
         return [message for stream in list(self._holding) for message in self._drain(stream, self._lanes[stream], now_ns)]
 
     def finish(self, now_ns: int) -> Sequence[Message]:
-        """Let everything through that is still held: nothing more will come."""
+        """Let everything through that is still held, the beginning of a new count too: nothing more will come."""
         self._live.clear()
-        return self.tick(now_ns + self._most)
+        out = list(self.tick(now_ns))
+        out += [message for stream in list(self._holding) for message in self._drain(stream, self._lanes[stream], now_ns, force=True)]
+        for stream in list(self._doubting):
+            out += self._restart(stream, self._lanes[stream], now_ns)
+        return out
 
     def _hold(self, lane: Lane, message: Message) -> None:
         place = bisect_left(lane.held, message)
@@ -215,8 +186,8 @@ class Merge:
         self._holding.add(message.stream)
         self.counts.held += 1
 
-    def _drain(self, stream: str, lane: Lane, now_ns: int) -> list[Message]:
-        """Everything of a lane that may go now."""
+    def _drain(self, stream: str, lane: Lane, now_ns: int, *, force: bool = False) -> list[Message]:
+        """Everything of a lane that may go now, or all of it (`force`)."""
         out: list[Message] = []
         while lane.held:
             place = _exact(lane)
@@ -224,7 +195,7 @@ class Merge:
                 if lane.held[0].last < lane.next_id:
                     self._drop(lane)
                     continue
-                if not self._is_hopeless(lane, lane.held[0], now_ns):
+                if not force and not self._is_hopeless(lane, lane.held[0], now_ns):
                     break
                 place = 0
                 if lane.held[0].first > lane.next_id:
@@ -257,6 +228,9 @@ class Merge:
         counts.longest_ns = max(counts.longest_ns, waited)
         counts.passed += 1
         lane.next_id, lane.newest = message.last + 1, message.event_time
+        lane.first_id = min(lane.first_id, message.first)
+        if lane.doubted:
+            self._drop_strays(recount.disproved(lane.doubted, message.event_time))
         return message
 
     def _drop(self, lane: Lane) -> None:
@@ -267,7 +241,7 @@ class Merge:
         holes = self._given_up.get(message.stream)
         if not holes:
             return False
-        place = bisect_right(holes, (message.first, 1 << 62)) - 1
+        place = bisect_right(holes, (message.last, 1 << 62)) - 1
         return place >= 0 and message.first <= holes[place][1]
 
 
@@ -277,3 +251,6 @@ def _exact(lane: Lane) -> int | None:
         if message.first >= lane.next_id:
             return place if message.first == lane.next_id else None
     return None
+
+
+__all__ = ["MILLISECOND", "Merge", "MergeCounts", "Message"]

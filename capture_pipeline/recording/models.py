@@ -22,6 +22,10 @@ class Cause(StrEnum):
     CLOSED = "connection closed"
     PROCESS = "process down"
     DISK = "disk"
+    FILE_REMOVED = "file removed"
+    """Somebody removed or replaced a part of the recording while it was written."""
+    FILE_ALTERED = "file altered"
+    """Somebody cut or overwrote it."""
     EXCHANGE = "exchange"
     """Live connections went on without them."""
     UNKNOWN = "unknown"
@@ -52,6 +56,8 @@ class Gap(_Record):
         filled_by: What brought it, for instance `refilled_trades.jsonl`; None while it is open.
         at_end: Whether nothing of the stream came after it. `first_good_id` then follows the last id that is known to have been recorded,
             `end_ns` is that one's capture time, and REST is not asked before a later message shows where the gap ends.
+        at_start: Whether nothing of the stream came before it: what had been recorded first is gone. `last_good_id` then precedes the first
+            id that is known to have been recorded.
     """
 
     stream: str
@@ -67,6 +73,12 @@ class Gap(_Record):
     recoverable: bool
     filled_by: str | None = None
     at_end: bool = False
+    at_start: bool = False
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether the data on its two sides do not show it."""
+        return self.at_end or self.at_start
 
 
 class SessionPlan(_Record):
@@ -98,6 +110,11 @@ class SessionPlan(_Record):
     connections: int = Field(ge=1)
     planned: bool = False
 
+    @property
+    def end_ns(self) -> int:
+        """Its planned end, nanoseconds UTC."""
+        return self.start_us * 1000 + round(self.duration_s * 1e9)
+
     def late_s(self, began_ns: int) -> float:
         """How long after its start the recording began, by the capture time of its first line; 0 if it began before."""
         return max(0.0, (began_ns - self.start_us * 1000) / 1e9)
@@ -116,6 +133,7 @@ class Checkpoint(_Record):
         counts: What the recorder counts beside them, over all its processes.
         audits: Audits so far.
         clock: Samples of the exchange's clock so far.
+        process: Which recorder of the session wrote it, counted from 1; 0 of one that did not count.
     """
 
     segment: int = 1
@@ -127,6 +145,7 @@ class Checkpoint(_Record):
     counts: dict[str, int] = {}
     audits: list[dict[str, Any]] = []
     clock: list[dict[str, Any]] = []
+    process: int = 0
 
 
 class Ending(_Record):

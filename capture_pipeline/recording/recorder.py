@@ -8,6 +8,7 @@ that are synced.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -20,6 +21,7 @@ from capture_pipeline.binance.streams import combined_url
 from capture_pipeline.config_sessions import Recording
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import publish_model
+from capture_pipeline.recording.accounting import Accounting
 from capture_pipeline.recording.aside import aside
 from capture_pipeline.recording.capture import Capture, Hooks
 from capture_pipeline.recording.clock import CaptureClock
@@ -30,6 +32,7 @@ from capture_pipeline.recording.gap_file import read_gaps
 from capture_pipeline.recording.incidents import Incidents
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.merge import Message
 from capture_pipeline.recording.models import Checkpoint, Gap, SessionPlan
 from capture_pipeline.recording.resume import Resumed
 from capture_pipeline.recording.side import Side
@@ -43,7 +46,6 @@ from capture_pipeline.recording.writer import Writer
 LEAD_S = 10.0
 """How long before a planned start recording begins: time to connect and to sync books."""
 _BEAT_S = 0.05
-_PATIENCE_S = 20.0
 COMPLETE, STOPPED, INTERRUPTED = "complete", "stopped", "interrupted"
 
 
@@ -87,9 +89,10 @@ class Recorder:
         self._writer = Writer(setup.folder, segment=resumed.segment, most_bytes=most_bytes, fsync_s=settings.fsync_s)
         self.follower = Follower(setup.plan.symbols, self._malformed)
         intake = Intake(setup.plan.streams, self._shutdown, self._rejected)
-        hooks = Hooks(self.follower.diff, self._gap, self._completed)
+        hooks = Hooks(self.follower.diff, self._gap, self._completed, self._stray)
         self.capture = Capture(settings, intake, self._clock, self._writer, hooks)
         self.capture.resume(resumed)
+        self._accounting = Accounting(setup.folder, len(setup.plan.streams), resumed, self.capture, self._writer)
         self._end = asyncio.Event()
         self._incidents = Incidents(self.capture, self._events, lambda: len(self._supervisor.live), self._end.is_set)
         self._side = Side(setup.rest, settings, self.capture, self.follower, self._events)
@@ -108,7 +111,7 @@ class Recorder:
             on_end=self._ended,
         )
         self._troubles = Troubles(setup.stream_url.removesuffix("/{route}"), to_stderr)
-        parts = (self.capture, self._writer, self.follower, self._incidents, self._troubles, self._supervisor)
+        parts = (self.capture, self._writer, self.follower, self._incidents, self._troubles, self._supervisor, self._accounting)
         self._teller = Teller(setup.folder, setup.plan, *parts)
         self._outcome = COMPLETE
         for line in resumed.mended:
@@ -121,9 +124,10 @@ class Recorder:
             `complete`, `stopped` or `interrupted`.
 
         Raises:
-            StorageError: At the end the disk still refuses what was recorded last.
+            StorageError: The disk has no room to begin, or at the end it still refuses what was recorded last.
         """
         plan = self._setup.plan
+        self._accounting.begin()
         self._listen()
         metrics_port = self._setup.settings.metrics_port
         server = await self._metrics(metrics_port) if metrics_port else None
@@ -155,25 +159,52 @@ class Recorder:
 
     async def _wind_down(self, tasks: list[asyncio.Task[None]], server: asyncio.Server | None) -> None:
         await self._supervisor.stop()
+        until_ns = self._clock.now_ns()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if server is not None:
             server.close()
         # Nothing comes after what is pending that would show its loss: it waits for room.
-        await aside(lambda: self._writer.drain(_PATIENCE_S))
+        patience_s = self._setup.settings.patience_s
+        await aside(lambda: self._writer.drain(patience_s))
         self.capture.finish()
-        is_written = await aside(lambda: self._writer.finish(_PATIENCE_S))
+        is_written = await aside(lambda: self._writer.finish(patience_s))
         self._events.write(self._clock.now_ns(), "recorder_ended", outcome=self._outcome, written=is_written)
-        self._incidents.suspects(self._writer.suspects)
+        self._look_at_files()
         if self._writer.failure is not None:
             raise self._writer.failure
-        if not is_written:
-            trouble = self._writer.trouble or "the disk is too slow"
-            remedy = "free the disk and run the same command again to go on"
-            raise StorageError(f"could not be written to the end: {trouble}", where=str(self._setup.folder.path), remedy=remedy)
-        self._checkpoint()
+        if difference := self._accounting.difference:
+            self._report("account_differs", f"{difference:,} messages were received that are neither recorded nor accounted for")
+        if is_written:
+            with contextlib.suppress(StorageError):  # it only spares a scan; what counts is the account
+                self._checkpoint()
+        self._close_account(until_ns, is_written=is_written)
         self._teller.publish("interrupted" if self._outcome == INTERRUPTED else "finishing")
+
+    def _close_account(self, until_ns: int, *, is_written: bool) -> None:
+        refused = ""
+        try:
+            self._accounting.close(until_ns, is_written=is_written)
+        except StorageError as error:
+            refused = str(error)
+        if is_written and not refused:
+            return
+        lost, trouble = self._writer.waiting_messages, self._writer.trouble or refused or "the disk is too slow"
+        remedy = "free the disk and run the same command again: it goes on, or finishes the session, and lists in gaps.jsonl what is lost"
+        self._teller.publish("interrupted")
+        what = f"ended with {lost:,} messages that could not be written: {trouble}"
+        raise StorageError(what, where=str(self._setup.folder.path), remedy=remedy)
+
+    def _look_at_files(self) -> None:
+        """Report parts of the recording whose fsync failed, or that somebody removed or altered."""
+        self._incidents.suspects(self._writer.suspects)
+        for told in self._accounting.take_alterations():
+            self._report("recording_altered", f"{told}; recording goes on in a new part, and what is lost will be in gaps.jsonl")
+
+    def _report(self, kind: str, what: str) -> None:
+        self._events.write(self._clock.now_ns(), kind, what=what)
+        to_stderr(what)
 
     @property
     def _due_in_s(self) -> float:
@@ -207,13 +238,12 @@ class Recorder:
             await asyncio.sleep(_BEAT_S)
 
     async def _each_second(self) -> None:
-        plan = self._setup.plan
-        deadline_ns = plan.start_us * 1000 + round(plan.duration_s * 1e9)
+        deadline_ns = self._setup.plan.end_ns
         following = time.monotonic()
         while True:
             if self._setup.folder.ending.exists():
                 self.end(STOPPED)
-            self._incidents.suspects(self._writer.suspects)
+            self._look_at_files()
             self._incidents.look_at_clock(round(self._setup.settings.clock_step_ms * 1e6))
             self._troubles.look(is_whole=self._supervisor.is_whole)
             idle = "waiting" if self._due_in_s > 0 else "connecting"
@@ -240,6 +270,9 @@ class Recorder:
     def _rejected(self, reason: str, raw_base64: str) -> None:
         self._incidents.rejected(reason, raw_base64)
 
+    def _stray(self, message: Message) -> None:
+        self._incidents.stray(message)
+
     def _malformed(self, symbol: str, what: str) -> None:
         self.capture.counts["malformed_diffs"] = self.capture.counts.get("malformed_diffs", 0) + 1
         self._events.write(self._clock.now_ns(), "malformed_diff", symbol=symbol, error=what)
@@ -248,7 +281,8 @@ class Recorder:
         self._side.gap(gap)
 
     def _completed(self, mark: Checkpoint) -> Checkpoint:
-        return mark.model_copy(update={"audits": self._side.audits, "clock": self._side.clock_samples})
+        others = {"audits": self._side.audits, "clock": self._side.clock_samples, "process": self._accounting.process}
+        return mark.model_copy(update=others)
 
     def _checkpoint(self) -> None:
         """Publish the final counts; the place is the end of what was written."""

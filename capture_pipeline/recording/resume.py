@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,15 +19,16 @@ from capture_pipeline.binance.streams import event_us, kind_of
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, publishing, read_model, storage_errors
 from capture_pipeline.quality.continuity import Track
+from capture_pipeline.recording.account import Account, read_account, settle
 from capture_pipeline.recording.gap_file import is_whole, read_gaps, write_gaps
 from capture_pipeline.recording.journal import Journal
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.ledger import Edge, Moment, gap_between
 from capture_pipeline.recording.lines import decode_line
-from capture_pipeline.recording.lost_ends import is_outside, lost_ends
 from capture_pipeline.recording.members import HEAD_BYTES, Ending, Scan, Source, claimed_lines, member_size, scan
 from capture_pipeline.recording.models import Cause, Checkpoint, Gap
 from capture_pipeline.recording.placing import Ids, ids_of
+from capture_pipeline.recording.reconcile import Evidence, reconciled
 
 _STEP = 1 << 20
 _RESET_US, _NEVER_US = 1_000_000, 1 << 62
@@ -42,7 +44,8 @@ class Resumed:
         last_ns: Last capture time; 0 if it is empty.
         tracks: Ids and counts by stream.
         last_of: When the last message of each stream came.
-        checkpoint: What the recorder counted until its last checkpoint.
+        checkpoint: What the recorder counted until its last checkpoint; its counts are those of the account, where there is one.
+        account: What became of each message received, brought in line with what was found; None where no recorder kept one.
         mended: What was found and mended, a line each, for the event log.
         gaps: Gaps in the lines that were scanned.
         messages: How many lines there are: those up to the checkpoint that was taken up, and those that were scanned.
@@ -56,6 +59,7 @@ class Resumed:
     tracks: dict[str, Track] = field(default_factory=dict)
     last_of: dict[str, Moment] = field(default_factory=dict)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    account: Account | None = None
     mended: list[str] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     messages: int = 0
@@ -102,20 +106,24 @@ def resume(folder: SessionFolder, *, whole: bool = False) -> Resumed:
         StorageError: The disk refuses.
         LakeError: A file beside the recording is damaged.
     """
-    state = Resumed()
-    segments = parts_of(folder)
+    state = Resumed(account=read_account(folder.account))
+    segments = _numbered_parts(folder)
     state.checkpoint = read_model(folder.checkpoint, Checkpoint) or Checkpoint()
-    if not segments and not state.checkpoint.tracks:
+    if not segments and not state.checkpoint.tracks and state.account is None:
         return state
-    checkpoint = None if whole else _usable(state.checkpoint, segments)
+    is_trusted = not whole and not (state.account and state.account.altered)
+    checkpoint = _usable(state.checkpoint, segments) if is_trusted else None
     if checkpoint is not None:
         _take(state, checkpoint)
     first = checkpoint.segment if checkpoint else 1
-    for number, path in enumerate(segments, 1):
+    for number, path in segments.items():
         if number >= first:
             _scan_segment(folder, path, state, checkpoint.offset if checkpoint and number == checkpoint.segment else 0)
-    state.segment = max(1, len(segments))
+    state.segment = max(segments, default=1)
     _reconcile(folder, state)
+    if state.account is not None:
+        state.account = settle(state.account, state.checkpoint, state.messages, state.last_ns, time.time_ns())
+        state.checkpoint = state.checkpoint.model_copy(update={"counts": state.account.mark.counts})
     return state
 
 
@@ -125,12 +133,21 @@ def parts_of(folder: SessionFolder) -> list[Path]:
     Raises:
         LakeError: Both are there, and the parts are not what the recording begins with.
     """
-    parts = folder.segments()
+    return list(_numbered_parts(folder).values())
+
+
+def _numbered_parts(folder: SessionFolder) -> dict[int, Path]:
+    """The same, by number.
+
+    Raises:
+        LakeError: Both are there, and the parts are not what the recording begins with.
+    """
+    parts = folder.numbered_segments()
     if not folder.recording.exists():
         return parts
     if parts:
-        _leave_out(folder, parts)
-    return [folder.recording]
+        _leave_out(folder, list(parts.values()))
+    return {1: folder.recording}
 
 
 def _leave_out(folder: SessionFolder, parts: list[Path]) -> None:
@@ -158,11 +175,11 @@ def _take(state: Resumed, checkpoint: Checkpoint) -> None:
     state.messages = known if checkpoint.lines is None else checkpoint.lines
 
 
-def _usable(checkpoint: Checkpoint, segments: list[Path]) -> Checkpoint | None:
+def _usable(checkpoint: Checkpoint, segments: dict[int, Path]) -> Checkpoint | None:
     """The checkpoint if it fits the file: a member starts where it says, or the file ends there; else all is scanned."""
-    if not checkpoint.tracks or checkpoint.segment > len(segments):
+    if not checkpoint.tracks or checkpoint.segment not in segments:
         return None
-    with segments[checkpoint.segment - 1].open("rb") as file:
+    with segments[checkpoint.segment].open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(checkpoint.offset)
         fits = size == checkpoint.offset or member_size(file.read(HEAD_BYTES)) is not None
@@ -236,31 +253,14 @@ def _is_line(line: bytes) -> bool:
 
 
 def _reconcile(folder: SessionFolder, state: Resumed) -> None:
-    """Make ledger and data agree.
-
-    A gap whose later edge never reached the disk is removed, for the next message of that stream tells the true one; a gap that
-    the ledger does not know, behind damage for instance, is added; and what the last checkpoint knows of the end of a stream and the
-    data hold no more.
-    """
+    """Make ledger and data agree."""
     gaps = read_gaps(folder.gaps)
-    kept = {(gap.stream, gap.last_good_id): gap for gap in gaps if _is_in_data(gap, state)}
-    cause = Cause.DISK if state.mended else Cause.UNKNOWN
-    for gap in state.gaps:
-        known = kept.get((gap.stream, gap.last_good_id))
-        if known is None or known.first_good_id != gap.first_good_id:
-            kept[gap.stream, gap.last_good_id] = gap.model_copy(update={"cause": cause})
-    for gap in lost_ends(state.checkpoint, state.tracks, state.last_of):
-        known = kept.get((gap.stream, gap.last_good_id))
-        if known is None or known.first_good_id < gap.first_good_id:
-            kept[gap.stream, gap.last_good_id] = gap
-    result = sorted(kept.values(), key=lambda gap: (gap.end_ns, gap.stream))
+    marks = [state.checkpoint, *([state.account.mark] if state.account else [])]
+    altered = state.account.altered if state.account else []
+    evidence = Evidence(state.tracks, state.last_of, state.gaps, state.first_ns, marks, altered, bool(state.mended))
+    result = reconciled(gaps, evidence)
     if result != gaps or not is_whole(folder.gaps):
         write_gaps(folder.gaps, result)
-
-
-def _is_in_data(gap: Gap, state: Resumed) -> bool:
-    track = state.tracks.get(gap.stream, Track())
-    return is_outside(gap, track.first, track.last) if gap.at_end else gap.first_good_id <= track.last
 
 
 def tracks_of(tracks: dict[str, Track], last_of: dict[str, Moment]) -> dict[str, dict[str, int]]:

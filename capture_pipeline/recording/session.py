@@ -21,6 +21,7 @@ from capture_pipeline.config import Settings
 from capture_pipeline.errors import ConfigError, LakeError
 from capture_pipeline.lake.files import make_folder, publish_model, read_model
 from capture_pipeline.lake.rest import rest_of
+from capture_pipeline.recording.account import AccountState, read_account
 from capture_pipeline.recording.finish import finish
 from capture_pipeline.recording.layout import FOLDER, SessionFolder, label_of, session_id, valid_regime
 from capture_pipeline.recording.lock import holder_of, holding
@@ -29,6 +30,7 @@ from capture_pipeline.recording.recorder import COMPLETE, INTERRUPTED, Recorder,
 from capture_pipeline.recording.resume import resume
 from capture_pipeline.recording.status import publish_status, read_status
 from capture_pipeline.recording.transport import check_network
+from capture_pipeline.recording.troubles import to_stderr
 
 _ASIDE = ".aside-"
 LONGEST_S = 31 * 86_400
@@ -111,7 +113,7 @@ def plan_of(folder: SessionFolder) -> SessionPlan:
 def is_over(plan: SessionPlan, now_us: int | None = None) -> bool:
     """Whether a session's time is over."""
     now_us = time.time_ns() // 1000 if now_us is None else now_us
-    return now_us >= plan.start_us + plan.duration_s * 1e6
+    return now_us * 1000 >= plan.end_ns
 
 
 def prepare(
@@ -135,7 +137,11 @@ def prepare(
             return folder
         else:
             with holding(folder):
-                _finished(folder, plan_of(folder), settings=None)
+                metadata = _finished(folder, plan_of(folder), settings=None)
+            figures = metadata.statistics
+            to_stderr(
+                f"{folder.session} is finished as {metadata.state}: {figures['messages']:,} messages, {figures['ids_lost']:,} ids lost"
+            )
     folder = SessionFolder.under(root, plan.regime, plan.session)
     make_folder(folder.path)
     if folder.plan.exists():
@@ -195,11 +201,18 @@ def is_ending(folder: SessionFolder, plan: SessionPlan) -> bool:
 
 def _finished(folder: SessionFolder, plan: SessionPlan, settings: Settings | None) -> SessionMetadata:
     """Finish a session that its caller holds."""
-    ending = read_model(folder.ending, Ending)
-    state = ending.state if ending else "complete" if is_over(plan) else "interrupted"
-    metadata = finish(folder, plan, state, configuration_of(settings) if settings else {})
+    metadata = finish(folder, plan, _final_state(folder, plan), configuration_of(settings) if settings else {})
     _tell_end(folder, metadata)
     return metadata
+
+
+def _final_state(folder: SessionFolder, plan: SessionPlan) -> str:
+    """`complete` where a recorder received until the planned end and wrote all that it took; otherwise `interrupted`."""
+    account, ending = read_account(folder.account), read_model(folder.ending, Ending)
+    if account is None:
+        return ending.state if ending else "interrupted"
+    is_whole = account.state is AccountState.CLOSED and account.until_ns >= plan.end_ns
+    return "complete" if is_whole else "interrupted"
 
 
 @contextlib.contextmanager
@@ -258,6 +271,8 @@ def _tell_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
     if last is not None:
         figures = {name: metadata.statistics[name] for name in ("messages", "gaps", "ids_lost")}
         nothing = {"connections": [], "messages_per_s": 0.0, "waiting_bytes": 0, "held": 0}
+        account = metadata.statistics.get("accounting") or {}
+        nothing["account"] = {name: count for name, count in account.items() if isinstance(count, int)}
         ended = last.model_copy(update={**figures, **nothing, "state": metadata.state, "updated_ns": time.time_ns()})
         publish_status(folder.status, ended)
 

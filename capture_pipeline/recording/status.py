@@ -69,6 +69,8 @@ class Status(BaseModel):
         reconnects: Ends of connections, by cause.
         last_error: The latest error of a connection, until all of them deliver again.
         trouble: What the disk says while it refuses.
+        account: What became of the messages received: written, duplicates, and so on; of a finished session as in `metadata.json`.
+        altered: Parts of the recording that somebody removed or altered while it was written, a line each.
     """
 
     session: str
@@ -96,6 +98,8 @@ class Status(BaseModel):
     reconnects: dict[str, int] = {}
     last_error: str = ""
     trouble: str = ""
+    account: dict[str, int] = {}
+    altered: list[str] = []
 
     def without_life(self) -> Status:
         """The same of a recorder that is gone: what was recorded, and nothing of what it was doing."""

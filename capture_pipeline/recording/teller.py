@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
+from capture_pipeline.recording.accounting import Accounting
 from capture_pipeline.recording.capture import Capture
 from capture_pipeline.recording.follow import Follower
 from capture_pipeline.recording.incidents import Incidents
@@ -35,6 +36,7 @@ class Teller:
     incidents: Incidents
     troubles: Troubles
     supervisor: Supervisor
+    accounting: Accounting
     state: str = "starting"
     rate: Rate = field(default_factory=Rate)
 
@@ -77,6 +79,8 @@ class Teller:
             reconnects=self.incidents.reconnects,
             last_error=self.troubles.current,
             trouble=self.writer.trouble,
+            account=self.accounting.figures(),
+            altered=self.accounting.altered,
         )
 
     def _connections(self, now_s: float) -> list[ConnectionStatus]:

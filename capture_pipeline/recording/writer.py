@@ -12,11 +12,12 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from capture_pipeline.errors import StorageError
-from capture_pipeline.lake.files import fsync, publish_model, storage_errors
+from capture_pipeline.lake.files import fsync, make_folder, publish_model, storage_errors
+from capture_pipeline.recording.account import Alteration
 from capture_pipeline.recording.events import append_line
-from capture_pipeline.recording.journal import Journal
+from capture_pipeline.recording.journal import Journal, SegmentAltered
 from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import Checkpoint, Gap
+from capture_pipeline.recording.models import Cause, Checkpoint, Gap
 
 _RETRY_S = 1.0
 
@@ -30,12 +31,14 @@ class Batch:
         count: How many.
         gaps: Gaps before messages of this batch; written to the ledger before it.
         mark: State of the recorder after this batch, for a checkpoint.
+        times: Capture times of the first and the last line.
     """
 
     lines: bytes
     count: int
     gaps: list[Gap] = field(default_factory=list)
     mark: Checkpoint | None = None
+    times: tuple[int, int] = (0, 0)
 
 
 class Writer(threading.Thread):
@@ -46,6 +49,8 @@ class Writer(threading.Thread):
         failure: A bug that ended the thread.
         bytes_written: Of the recording, compressed.
         suspects: Segments whose fsync failed.
+        alterations: Segments that somebody removed or altered.
+        waiting_messages: Lines that wait for the disk.
     """
 
     def __init__(self, folder: SessionFolder, *, segment: int, most_bytes: int, fsync_s: float) -> None:
@@ -64,6 +69,8 @@ class Writer(threading.Thread):
         self.trouble = ""
         self.failure: BaseException | None = None
         self.suspects: list[str] = []
+        self.alterations: list[Alteration] = []
+        self.waiting_messages = 0
         self._folder, self._segment = folder, segment
         self._most_bytes, self._fsync_s = most_bytes, fsync_s
         self._journal = Journal(folder.segment(segment))
@@ -75,6 +82,9 @@ class Writer(threading.Thread):
         self._abandon = threading.Event()
         self._mark: Checkpoint | None = None
         self._dirty_since: float | None = None
+        self._checked_s = time.monotonic()
+        self._times = (0, 0)
+        self._has_new_file = False
 
     @property
     def segment(self) -> int:
@@ -100,6 +110,7 @@ class Writer(threading.Thread):
         with self._wake:
             self._queue.append(batch)
             self._waiting += len(batch.lines)
+            self.waiting_messages += batch.count
             self._wake.notify()
 
     def drain(self, patience_s: float) -> None:
@@ -126,7 +137,7 @@ class Writer(threading.Thread):
         self.join(patience_s)
         self._abandon.set()
         self.join()
-        return not self._waiting and not self.trouble and self.failure is None
+        return not self._queue and not self.trouble and self.failure is None
 
     def run(self) -> None:
         """The thread."""
@@ -135,6 +146,8 @@ class Writer(threading.Thread):
                 batch = self._next()
                 if batch is not None:
                     self._write(batch)
+                if time.monotonic() - self._checked_s >= self._fsync_s:
+                    self._check()
                 if self._dirty_since is not None and time.monotonic() - self._dirty_since >= self._fsync_s:
                     self._sync()
             if self._dirty_since is not None:
@@ -161,6 +174,10 @@ class Writer(threading.Thread):
             try:
                 self._append(batch)
                 break
+            except SegmentAltered as altered:
+                self._leave(altered)
+                if self._abandon.is_set():
+                    return
             except StorageError as error:
                 self.trouble = str(error)
                 if self._abandon.wait(_RETRY_S):
@@ -169,6 +186,7 @@ class Writer(threading.Thread):
         with self._wake:
             self._queue.popleft()
             self._waiting -= len(batch.lines)
+            self.waiting_messages -= batch.count
             self._wake.notify_all()
         if batch.mark is not None:
             # The place behind this batch, whatever else is written before the next fsync.
@@ -180,10 +198,13 @@ class Writer(threading.Thread):
         """The ledger first: a line too many is superseded or removed on resume, a gap without a line would be silent."""
         before = self._journal.size
         with storage_errors(self._folder.gaps):
+            if batch.gaps and not self._folder.gaps.exists():
+                self._has_new_file = True
             for gap in batch.gaps:
                 append_line(self._folder.gaps, gap.model_dump_json() + "\n")
         if batch.count:
             self._journal.append(batch.lines, batch.count)
+            self._times = (self._times[0], batch.times[1])
         self.bytes_written += self._journal.size - before
 
     def _sync(self) -> None:
@@ -192,25 +213,54 @@ class Writer(threading.Thread):
             self._journal.sync()
             with contextlib.suppress(FileNotFoundError):
                 fsync(self._folder.gaps)
+            if self._has_new_file:
+                fsync(self._folder.path)
+                self._has_new_file = False
         except (StorageError, OSError) as error:
-            self._next_segment(error)
+            self.suspects.append(f"{self._journal.path.name}: {error}")
+            self._next_segment()
+            return
+        if not self._check():
             return
         if self._mark is not None:
             mark, self._mark = self._mark, None
             with contextlib.suppress(StorageError, OSError):
                 publish_model(self._folder.checkpoint, mark)
 
-    def _next_segment(self, error: Exception) -> None:
+    def _check(self) -> bool:
+        """Whether the file is still what was written; if it is not, go on in a new one."""
+        self._checked_s = time.monotonic()
+        try:
+            self._journal.check()
+        except SegmentAltered as altered:
+            self._leave(altered)
+            return False
+        return True
+
+    def _leave(self, altered: SegmentAltered) -> None:
+        """Go on in a new file, and set aside what was put in the place of the old one: it is not of this session."""
+        path = self._journal.path
+        start, end = self._times
+        self.alterations.append(
+            Alteration(cause=altered.cause, segment=path.name, detail=altered.detail, from_ns=start, to_ns=end or time.time_ns())
+        )
+        if altered.cause is Cause.FILE_REMOVED:
+            with contextlib.suppress(OSError, StorageError):
+                make_folder(self._folder.quarantine)
+                path.rename(self._folder.quarantine / f"{path.name}.replaced-{time.time_ns()}.bin")
+        self._next_segment()
+
+    def _next_segment(self) -> None:
         """Go on in a new file: after a failed fsync nobody knows what of the old one is on the disk."""
-        self.suspects.append(f"{self._journal.path.name}: {error}")
         self._journal.close()
         while True:
             try:
                 self._journal = Journal(self._folder.segment(self._segment + 1))
                 break
-            except StorageError as refused:
+            except (StorageError, FileNotFoundError) as refused:
                 self.trouble = str(refused)
                 if self._abandon.wait(_RETRY_S):
                     return
         self._segment += 1
+        self._times = (self._times[1], 0)
         self.trouble = ""

@@ -95,6 +95,8 @@ def checked(folder: SessionFolder, last_sent: int) -> None:
     assert set(lost) >= MISSING & set(range(trades[0], trades[-1]))
     ranges = [(line["data"]["U"], line["data"]["u"]) for line in lines if line["stream"] == DEPTH]
     holes = {(low[1], high[0]) for low, high in itertools.pairwise(ranges) if high[0] != low[1] + 1}
+    account = json.loads(folder.metadata.read_bytes())["statistics"]["accounting"]
+    assert (account["difference"], account["written"], account["end"]) == (0, len(lines), "closed")
     assert holes == {(gap.last_good_id, gap.first_good_id) for gap in gaps if gap.stream == DEPTH}
 
 
@@ -132,7 +134,11 @@ def test_a_batch_is_written_flushed_and_the_end_is_in_order(undisturbed: str) ->
     part = [found[1] for line in lines if ".jsonl.gz.part" in line and (found := re.search(r"\b(write|fsync)\(", line))]
     assert part[: 2 * part.count("write")] == ["write", "fsync"] * part.count("write")
     renamed = next(place for place, line in enumerate(lines) if "rename(" in line and ".part" in line)
-    assert any("fsync(" in line and ".part" in line for line in lines[:renamed])
+    # Once more than after each batch, and its folder before anything else is renamed.
+    assert part.count("fsync") == part.count("write") + 1
+    following = next(place for place, line in enumerate(lines) if "rename(" in line and place > renamed)
+    assert any(re.search(r"fsync\(\d+<[^>]*/20260803T143000Z_btcusdt>\)", line) for line in lines[renamed : renamed + 2])
+    assert renamed + 1 < following
     metadata = next(place for place, line in enumerate(lines) if "rename(" in line and "/metadata.json" in line)
     assert renamed < metadata
     assert any("fsync(" in line and ".metadata.json" in line for line in lines[renamed:metadata])

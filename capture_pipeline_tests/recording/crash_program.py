@@ -15,6 +15,7 @@ from capture_pipeline.config import Settings
 from capture_pipeline.config_sessions import Recording
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import publish_model
+from capture_pipeline.recording.accounting import Accounting
 from capture_pipeline.recording.capture import Capture, Hooks
 from capture_pipeline.recording.clock import CaptureClock
 from capture_pipeline.recording.events import EventLog
@@ -60,6 +61,8 @@ def feed(folder: SessionFolder, first: int, last: int) -> None:
     hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
     capture = Capture(settings, Intake([TRADES, DEPTH], lambda _: None, lambda *_: None), _clock(resumed.last_ns), writer, hooks)
     capture.resume(resumed)
+    accounting = Accounting(folder, 2, resumed, capture, writer)
+    accounting.begin()
     capture.merge.opened(1)
     for number in range(first, last + 1):
         if number not in MISSING:
@@ -72,6 +75,7 @@ def feed(folder: SessionFolder, first: int, last: int) -> None:
     writer.run()
     if writer.failure is not None:
         raise writer.failure
+    accounting.close(_NEVER_OVER_US * 1000, is_written=not writer.waiting_messages and not writer.trouble)
 
 
 def _clock(floor_ns: int) -> CaptureClock:

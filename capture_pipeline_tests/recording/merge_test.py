@@ -272,3 +272,196 @@ def test_what_a_slow_connection_repeats_is_no_new_count() -> None:
         at(merge, 1, number, number)
     assert [at(merge, 2, number, number) for number in range(1, 50)] == [[]] * 49
     assert merge.counts.resets == 0
+
+
+HOUR_S = 3600
+
+
+def test_a_new_count_that_the_end_cuts_short_is_written() -> None:
+    """One or two messages of it were held back for a third one that never comes."""
+    merge = Merge()
+    merge.opened(1)
+    at(merge, 1, 5000, 0)
+    assert at(merge, 1, 1, 10) == []
+    assert at(merge, 1, 2, 11) == []
+    assert (merge.held, merge.counts.passed) == (2, 1)
+    out = merge.finish(12_000 * MILLISECOND)
+    assert [(one.first, one.is_reset) for one in out] == [(1, True), (2, False)]
+    assert (merge.held, merge.counts.passed, merge.counts.resets) == (0, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("strays", "old"),
+    [
+        ([(1, HOUR_S), (2, 2 * HOUR_S), (3, 3 * HOUR_S)], []),
+        ([(1, HOUR_S), (2, 2 * HOUR_S), (3, 3 * HOUR_S)], [HOUR_S + 60, 2 * HOUR_S + 60]),
+        ([(7, 10), (900, 11), (40, 12), (2000, 13)], [20]),
+        ([(1, 10), (2, 11), (3, 20)], [15]),
+    ],
+    ids=["hours apart", "hours apart in a living stream", "no sequence", "the old count goes on in between"],
+)
+def test_strays_are_no_new_count(strays: list[tuple[int, int]], old: list[int]) -> None:
+    """They are handed to whoever keeps them, and the stream goes on with its ids."""
+    kept: list[Message] = []
+    merge = Merge(on_stray=kept.append)
+    merge.opened(1)
+    at(merge, 1, 5000, 0)
+    number = 5001
+    for second, stray in sorted([(second, first) for first, second in strays] + [(second, -1) for second in old]):
+        if stray < 0:
+            assert at(merge, 1, number, second) == [number]
+            number += 1
+        else:
+            assert at(merge, 1, stray, second) == []
+    merge.tick(10 * HOUR_S * 1000 * MILLISECOND)
+    assert at(merge, 1, number, 9 * HOUR_S) == [number]
+    assert sorted(one.first for one in kept) == sorted(first for first, _ in strays)
+    assert (merge.counts.stray, merge.counts.resets) == (len(strays), 0)
+    assert not merge.finish(10 * HOUR_S * 1000 * MILLISECOND)
+
+
+def test_what_was_held_of_the_old_count_goes_before_the_new_one() -> None:
+    """It waits behind a hole when the exchange begins to count anew."""
+    merge = Merge()
+    merge.opened(1)
+    merge.opened(2)
+    at(merge, 1, 5000, 0)
+    at(merge, 2, 5000, 0)
+    assert at(merge, 1, 5002, 9) == []
+    assert at(merge, 1, 1, 10) == []
+    assert at(merge, 1, 2, 10) == []
+    assert at(merge, 1, 3, 10) == [5002, 1, 2, 3]
+
+
+def test_a_straggler_of_the_old_count_does_not_end_the_new_one() -> None:
+    """The slower connection still brings it; what was recorded is a duplicate, what was not is a stray."""
+    kept: list[Message] = []
+    merge = Merge(on_stray=kept.append)
+    merge.opened(1)
+    merge.opened(2)
+    at(merge, 1, 5000, 0)
+    for number in (1, 2, 3):
+        at(merge, 1, number, 10)
+    assert at(merge, 2, 5000, 0) == []
+    assert at(merge, 2, 5001, 1) == []
+    assert at(merge, 1, 4, 11) == [4]
+    assert (merge.held, merge.counts.duplicates, [one.first for one in kept]) == (0, 1, [5001])
+
+
+def test_a_closed_connection_delays_no_hole() -> None:
+    """Only the grace is waited for, not the patience with a connection that has brought nothing yet."""
+    one = desk(1, 2)
+    for connection in (1, 2):
+        one.offer(connection, 1)
+    one.merge.closed(2)
+    assert one.offer(1, 3) == []
+    assert one.wait(199) == []
+    assert one.wait(1) == [(3, 3)]
+
+
+def test_a_diff_that_reaches_into_a_lost_hole_is_late() -> None:
+    """It is no duplicate: some of its ids were never let through."""
+    one = desk(1)
+    one.offer(1, 1, 5)
+    one.offer(1, 9, 10)
+    assert one.wait(250) == [(9, 10)]
+    one.offer(1, 4, 7)
+    assert (one.merge.counts.late, one.merge.counts.duplicates) == (1, 0)
+
+
+def test_what_precedes_the_first_message_is_counted_apart() -> None:
+    """A second connection that is behind brings ids from before the recording: neither twice there nor in a gap."""
+    one = desk(1, 2)
+    one.offer(1, 5)
+    one.offer(2, 3)
+    one.offer(2, 5)
+    assert (one.merge.counts.early, one.merge.counts.duplicates) == (1, 1)
+
+
+def test_an_overlap_that_reaches_before_the_first_message_brings_its_ids() -> None:
+    """They are in the recording then, and what repeats them is a duplicate."""
+    one = desk(1)
+    one.offer(1, 5, 6)
+    one.offer(1, 4, 9)
+    assert one.wait(250) == [(4, 9)]
+    one.offer(1, 4)
+    assert (one.merge.counts.early, one.merge.counts.duplicates) == (0, 1)
+
+
+@st.composite
+def offers(draw: st.DrawFn) -> list[tuple[int, int, int, int]]:
+    """Connection, first id, width and event second of messages: in order, doubled, ahead, behind, counted anew, far behind."""
+    steps = draw(st.lists(st.tuples(st.integers(1, 3), st.sampled_from("nnnnnndaslr"), st.integers(0, 30)), min_size=1, max_size=120))
+    found, number, second = [], 1000, 1
+    for connection, kind, step in steps:
+        second += draw(st.sampled_from([0, 1, 3]))
+        if kind == "r":
+            number = draw(st.integers(1, 20))
+            second += 5
+        first = {
+            "n": number,
+            "d": number - 1 - step % 5,
+            "a": number + step,
+            "s": draw(st.integers(1, 900)),
+            "l": number - step,
+            "r": number,
+        }[kind]
+        width = draw(st.sampled_from([1, 1, 3]))
+        found.append((connection, max(1, first), width, second - 20 * (kind == "l")))
+        if kind in "na":
+            number = first + width
+    return found
+
+
+@given(offers(), st.data())
+def test_every_message_is_passed_once_or_counted(steps: list[tuple[int, int, int, int]], data: st.DataObject) -> None:
+    """Of any offers: let through once, or counted as duplicate, late, early or stray; nothing is left at the end."""
+    kept: list[Message] = []
+    merge = Merge(on_stray=kept.append)
+    for connection in (1, 2, 3):
+        merge.opened(connection)
+    out: list[Message] = []
+    offered = []
+    for place, (connection, first, width, second) in enumerate(steps):
+        now = place * data.draw(st.sampled_from([10, 100, 700])) * MILLISECOND
+        message = Message(
+            first, first + width - 1, STREAM, b"%d" % place, place * 10 * MILLISECOND, connection, 1_700_000_000_000 + second * 1000
+        )
+        offered.append(message)
+        out.extend(merge.offer(message))
+        if data.draw(st.booleans()):
+            out.extend(merge.tick(now))
+        assert merge.held + merge.counts.settled == len(offered)
+    out.extend(merge.finish(len(steps) * 700 * MILLISECOND))
+    counts = merge.counts
+    assert merge.held == 0
+    assert counts.settled == len(offered)
+    assert (len(out), len(kept)) == (counts.passed, counts.stray)
+    came = [one.raw for one in (*out, *kept)]
+    assert len(set(came)) == len(came)
+    assert {one.raw for one in out if one.is_reset} == {one.raw for one in out if one.is_reset and one.first > 0}
+    assert sum(one.is_reset for one in out) == counts.resets
+
+
+@given(st.lists(st.tuples(st.integers(1, 2), st.integers(1, 60), st.sampled_from([1, 2, 4])), min_size=1, max_size=150))
+def test_each_class_of_a_message_is_what_it_says(steps: list[tuple[int, int, int]]) -> None:
+    """Without a new count: all ids of a duplicate were let through, a late one reaches into a gap, an early one precedes the first."""
+    merge = Merge()
+    merge.opened(1)
+    merge.opened(2)
+    out: list[Message] = []
+    classes: dict[str, list[Message]] = {"duplicates": [], "late": [], "early": []}
+    for place, (connection, first, width) in enumerate(steps):
+        message = Message(first, first + width - 1, STREAM, b"%d" % place, place * 60 * MILLISECOND, connection)
+        before = {name: getattr(merge.counts, name) for name in classes}
+        passed = merge.offer(message)
+        out.extend(passed)
+        now = {name: getattr(merge.counts, name) for name in classes}
+        if message not in passed and not merge.held and now != before:
+            name = next(name for name in classes if now[name] > before[name])
+            classes[name].append(message)
+            covered = {number for one in out for number in range(one.first, one.last + 1)}
+            ids = set(range(message.first, message.last + 1))
+            expected = "duplicates" if ids <= covered else "early" if min(ids) < out[0].first else "late"
+            assert name == expected
+        out.extend(merge.tick(place * 60 * MILLISECOND))
