@@ -63,9 +63,7 @@ class Control:
         """Show the clock; set, advance or speed it."""
         try:
             change = await body_of(request, _ClockChange) if request.method == "POST" else _ClockChange()
-            target_us = (self._clock.now_us() if change.now is None else change.now) + round((change.advance_s or 0) * 1e6)
-            if not _FIRST_US <= target_us <= _LAST_US:
-                raise ConfigError(f"the clock would leave {iso(_FIRST_US)} to {iso(_LAST_US)}", where=request.url.path)
+            _check_target(change.now or self._clock.now_us(), change.advance_s or 0)
         except ConfigError as error:
             return refused(error)
         if change.speed is not None:
@@ -118,6 +116,12 @@ async def body_of(request: Request, model: type[Model]) -> Model:
     if model is FaultScript and isinstance(data, list):
         data = {"faults": data}
     return validated(model, data, request.url.path)
+
+
+def _check_target(now_us: int, advance_s: float) -> None:
+    """Refuse a change that would take the clock out of its range."""
+    if not _FIRST_US <= now_us + round(advance_s * 1e6) <= _LAST_US:
+        raise ConfigError(f"the clock would leave {iso(_FIRST_US)} to {iso(_LAST_US)}", where="/_sandbox/clock")
 
 
 def _is_plain(value: object) -> bool:
