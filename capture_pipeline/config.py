@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from capture_pipeline.binance.limits import Http, Percent, RateLimits, Section
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.streams import ROUTE
-from capture_pipeline.binance.urls import Market
+from capture_pipeline.binance.urls import NO_UM_SECONDS, Market, has_interval
 from capture_pipeline.config_sessions import DEFAULT_SESSIONS, PlannedSession, Recording, SessionGates, Symbol
 
 DEFAULT_SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "AVAXUSDT", "TRXUSDT", "DOTUSDT"]
@@ -79,16 +79,21 @@ class Gaps(Section):
 
     sightings: int = Field(2, ge=2, description="Answers without a candle that make a hole verified as non-existent.")
     sighting_minutes: int = Field(30, ge=1, description="Least time between two such answers.")
-    outage_edge_minutes: int = Field(30, ge=0, description="A hole verified as non-existent this close to a listed outage is its edge.")
-    outage_calendar: Path | None = Field(None, description="A YAML file of further outages, in the form of the shipped one.")
+    outage_edge_minutes: int = Field(
+        30, ge=0, description="A hole verified as non-existent this close to a listed outage or suspension is its edge."
+    )
+    outage_calendar: Path | None = Field(
+        None, description="A YAML file of further outages and suspensions, in the form of the shipped one."
+    )
+    irregularity_calendar: Path | None = Field(None, description="A YAML file of known irregular rows, in the form of the shipped one.")
 
 
 class Gates(Section):
     """Every threshold of the gates."""
 
-    coverage_error_below_percent: Percent = Field(99.9, description="ERROR below this share of all expected bars.")
+    coverage_error_below_percent: Percent = Field(99.9, description="ERROR below this share of the expected bars outside listed outages.")
     unexplained_error_percent: Percent = Field(0.01, description="ERROR at or above this share missing without a proven outage.")
-    coverage_warning_below_percent: Percent = Field(99.0, description="An alert is a warning below this.")
+    coverage_warning_below_percent: Percent = Field(99.0, description="An alert is a warning below this; coverage_with_outages fails.")
     coverage_critical_below_percent: Percent = Field(95.0, description="An alert is critical below this.")
     long_gap_hours: float = Field(24, gt=0, description="Any single gap longer than this alerts.")
     freshness_hours: float = Field(30, gt=0, description="Oldest that the newest bar of the open month may be.")
@@ -121,6 +126,8 @@ class Settings(Section):
     def _consistent(self) -> Settings:
         if len(set(self.symbols)) != len(self.symbols):
             raise ValueError("symbols: one is listed twice")
+        if not has_interval(self.market, self.interval):
+            raise ValueError(NO_UM_SECONDS)
         if self.venue == "sandbox":
             _check_url("sandbox_url", self.sandbox_url, _LOOPBACK, schemes=("http",))
             return self

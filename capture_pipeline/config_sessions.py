@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from capture_pipeline.binance.limits import Percent, Section
-from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.binance.symbols import parse_symbol
 from capture_pipeline.errors import ConfigError
 
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
@@ -30,7 +30,7 @@ class Weekday(StrEnum):
 
 def _symbol(text: str) -> str:
     try:
-        return valid_symbol(text)
+        return parse_symbol(text)
     except ConfigError as error:
         raise ValueError(str(error)) from None
 

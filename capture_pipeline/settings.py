@@ -48,8 +48,8 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
         raise ConfigError(_explain(error, origin), where=str(source) if source else "settings") from None
     base = source.resolve().parent if source else Path.cwd()
     root = base / settings.storage.root.expanduser()
-    calendar = settings.gaps.outage_calendar
-    gaps = settings.gaps.model_copy(update={"outage_calendar": base / calendar if calendar else None})
+    calendars = {name: getattr(settings.gaps, name) for name in ("outage_calendar", "irregularity_calendar")}
+    gaps = settings.gaps.model_copy(update={name: base / file if file else None for name, file in calendars.items()})
     return settings.model_copy(update={"storage": settings.storage.model_copy(update={"root": root}), "gaps": gaps})
 
 

@@ -30,11 +30,14 @@ def recordings() -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The developer's own CAPTURE_ variables do not reach the tests."""
+    """The developer's own CAPTURE_ variables, proxies and certificates do not reach the tests."""
     import os  # noqa: PLC0415 - only here
+
+    from capture_pipeline_tests.network import clear_environment  # noqa: PLC0415
 
     for name in [name for name in os.environ if name.startswith("CAPTURE_")]:
         monkeypatch.delenv(name)
+    clear_environment(monkeypatch)
 
 
 _WARM_UP = {

@@ -59,7 +59,10 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         ("gates: {long_gap: 1}\n", {}, "gates.long_gap: unknown key; did you mean long_gap_hours?"),
         ("interval: 7m\n", {}, "interval: Input should be '1s', '1m'"),
         ("interval: 1w\n", {}, "interval: Input should be"),
-        ("symbols: [btcusdt]\n", {}, "symbols.0: 'btcusdt' is not a symbol"),
+        ("symbols: [btc/usdt]\n", {}, "symbols.0: 'BTC/USDT' is not a symbol: '/' is none of letters, digits and _"),
+        ("symbols: [BTCUSDT, btcusdt]\n", {}, "one is listed twice"),
+        ("market: um\ninterval: 1s\n", {}, "interval: USD-M futures have no candles of 1s; set interval to 1m or longer"),
+        ("market: um\n", {"CAPTURE_INTERVAL": "1s"}, "interval: USD-M futures have no candles of 1s"),
         ("symbols: [../../etc]\n", {}, "is not a symbol"),
         ("symbols: [BTCUSDT, BTCUSDT]\n", {}, "one is listed twice"),
         ("symbols: []\n", {}, "symbols: List should have at least 1 item"),
@@ -110,7 +113,10 @@ def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
     [
         ("start: 2025-02-30, end: 2025-03-01", "holds a date or number that there is not"),
         ("start: 2025-02-02, end: 2025-02-01", "outages.0: end must lie after start"),
-        ("start: 2025-02-01, end: 2025-02-02, symbols: [btcusdt]", "outages.0.symbols.0: 'btcusdt' is not a symbol"),
+        ("start: 2025-02-01, end: 2025-02-02, symbols: [btc-usdt]", "outages.0.symbols.0: 'BTC-USDT' is not a symbol"),
+        ("start: 2025-02-01, end: 2025-02-02, kind: suspension", "outages.0: a suspension needs symbols"),
+        ("start: 2025-02-01, end: 2025-02-02, kind: holiday", "outages.0.kind: Input should be 'outage' or 'suspension'"),
+        ("start: 2025-02-01, end: 2025-02-02, edges: guessed", "outages.0.edges: Input should be"),
     ],
 )
 def test_a_mistake_in_the_outage_calendar_is_one_line(entry: str, told: str, tmp_path: Path) -> None:
@@ -121,6 +127,23 @@ def test_a_mistake_in_the_outage_calendar_is_one_line(entry: str, told: str, tmp
         load_calendar(file)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "reason"),
+    [
+        ("", "outage", "outage"),
+        (", symbols: [BTCUSDT]", "suspension", "suspension"),
+        (", symbols: [BTCUSDT], kind: outage, reason: its engine", "outage", "its engine"),
+        (", symbols: [BTCUSDT], kind: suspension, source: its notice, edges: derived", "suspension", "suspension"),
+    ],
+)
+def test_an_entry_that_names_symbols_is_a_suspension_unless_it_says_otherwise(more: str, kind: str, reason: str, tmp_path: Path) -> None:
+    """The default reason is the kind."""
+    file = tmp_path / "outages.yaml"
+    file.write_text(f"outages: [{{start: 2025-02-01, end: 2025-02-02{more}}}]\n")
+    entry = load_calendar(file)[-1]
+    assert (entry.kind, entry.reason) == (kind, reason)
 
 
 def test_the_last_year_of_the_calendar_has_months() -> None:
@@ -160,3 +183,12 @@ def test_planned_sessions_may_come_from_the_environment() -> None:
         load_settings(ROOT / "pipeline.yaml", {"CAPTURE_SESSIONS": "[{"})
     with pytest.raises(ConfigError, match="either a weekday or a date"):
         load_settings(ROOT / "pipeline.yaml", {"CAPTURE_SESSIONS": "[{regime: custom}]"})
+
+
+def test_symbols_are_normalised_wherever_they_are_set(tmp_path: Path) -> None:
+    """In the file, in the environment and in planned sessions: small ASCII letters become capitals."""
+    file = tmp_path / "p.yaml"
+    file.write_text("symbols: [btcusdt_240329]\nsessions: [{regime: x, weekday: tue, symbols: [币安人生usdt]}]\n", encoding="utf-8")
+    settings = load_settings(file, {})
+    assert (settings.symbols, settings.sessions[0].symbols) == (["BTCUSDT_240329"], ["币安人生USDT"])
+    assert load_settings(file, {"CAPTURE_SYMBOLS": "ethusdt, 币安人生usdt"}).symbols == ["ETHUSDT", "币安人生USDT"]

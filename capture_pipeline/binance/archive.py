@@ -17,6 +17,18 @@ from capture_pipeline.errors import MalformedData, ProtocolViolation
 
 _CHECKSUM = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(\S+)\s*")
 _CHECKSUM_CAP = 1000
+_SHOWN = 80
+_OTHER_FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("is empty", re.compile(r"\s*")),
+    ("begins with a byte order mark", re.compile(r"(?s)\ufeff.*")),
+    ("is not UTF-8", re.compile(r"(?s).*\ufffd.*")),
+    ("is a page of HTML or XML", re.compile(r"(?s)\s*<.*")),
+    ("has several lines", re.compile(r"(?s)\s*\S[^\n]*\n\s*\S.*")),
+    ("is in the BSD form, SHA256 (name) = digest", re.compile(r"(?i)\s*sha-?256 ?\(.*\) ?= ?[0-9a-f]*\s*")),
+    ("holds a digest without a file name", re.compile(r"\s*[0-9a-fA-F]{64}\s*")),
+    ("holds a digest that is not of SHA-256", re.compile(r"\s*[0-9a-fA-F]{8,}\s+\S+\s*")),
+)
+"""Forms of a checksum file that are not the exchange's, in the order in which they are looked for."""
 
 
 class Trust(StrEnum):
@@ -61,8 +73,17 @@ def parse_checksum(text: str, name: str) -> str:
     """
     found = _CHECKSUM.fullmatch(text) if len(text) <= _CHECKSUM_CAP else None
     if not found or found[2] != name:
-        raise MalformedData(f"is no checksum of {name}: {text[:80]!r}", where=f"{name}.CHECKSUM")
+        raise MalformedData(f"{_form(text, found, name)}: {text[:_SHOWN]!r}", where=f"{name}.CHECKSUM")
     return found[1].lower()
+
+
+def _form(text: str, found: re.Match[str] | None, name: str) -> str:
+    """What keeps a checksum file from being one of `name`."""
+    if found:
+        return "names the file with a path" if found[2].endswith(f"/{name}") else "names another file"
+    if len(text) > _CHECKSUM_CAP:
+        return f"is longer than {_CHECKSUM_CAP} characters"
+    return next((form for form, pattern in _OTHER_FORMS if pattern.fullmatch(text)), "is in an unknown form")
 
 
 def judge(own: str, published: str | None, pinned: str | None, *, fresh: bool) -> tuple[Trust, Next]:

@@ -1,13 +1,15 @@
 """Requests to the exchange's hosts: verified TLS, no redirect off the host, caps on every body, each failure sorted.
 
 One `Http` serves many threads; each has its own connections. What to do about a failure is the caller's decision: only
-`retrying` repeats anything. The environment's proxies and certificate bundle are honoured.
+`retrying` repeats anything. Proxies and trusted certificates are those of `network`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +22,14 @@ import requests
 import stamina
 import urllib3
 
+from capture_pipeline.binance.http_session import new_session
 from capture_pipeline.binance.limits import Http as HttpSettings
+from capture_pipeline.binance.network import Egress, Proxy, egress_of
 from capture_pipeline.errors import (
     AccessDenied,
     Banned,
     CaptureError,
+    ConfigError,
     NetworkError,
     ProtocolViolation,
     RateLimited,
@@ -40,6 +45,9 @@ _CHUNK = 1 << 16
 _MAX_REDIRECTS = 3
 _ERROR_CAP = 10_000
 _DEFAULT_WAIT_S = {429: 60.0, 418: 120.0}
+_PROXY_LOGIN, _FIRST_SERVER_ERROR = 407, 500
+_TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
+_TLS_REMEDY = "check the certificate and the clock; if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
 
 
 @dataclass(frozen=True)
@@ -60,14 +68,16 @@ class Answer:
 class Http:
     """Requests under the deployment's time-outs and caps."""
 
-    def __init__(self, settings: HttpSettings, *, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: HttpSettings, *, sandbox_url: str | None = None, now_s: Callable[[], float] = time.time) -> None:
         """Keep the settings; connections open when they are needed.
 
         Args:
             settings: Time-outs, tries and caps.
+            sandbox_url: Address of the sandbox exchange where the deployment uses it, for the remedy if nothing listens there.
             now_s: Wall clock in seconds, for the end of a ban.
         """
         self.settings = settings
+        self._sandbox_url = sandbox_url
         self._now_s = now_s
         self._local = threading.local()
 
@@ -92,20 +102,24 @@ class Http:
         self, url: str, *, headers: Mapping[str, str] | None = None, params: Mapping[str, str | int] | None = None
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         """One GET whose body comes in chunks; a body that ends early raises `NetworkError` where it ends."""
-        with _sorted_failures(url):
-            response = self._send(url, headers, params)
+        egress = egress_of(url)
+        with self._sorted_failures(url, egress.proxy):
+            response = self._send(url, egress, headers, params)
             try:
-                self._refuse(response, url)
-                yield Answer(response.status_code, response.headers, b""), self._chunks(response, url)
+                self._refuse(response, url, egress.proxy)
+                yield Answer(response.status_code, response.headers, b""), self._chunks(response, url, egress.proxy)
             finally:
                 response.close()
 
-    def _send(self, url: str, headers: Mapping[str, str] | None, params: Mapping[str, str | int] | None) -> requests.Response:
+    def _send(
+        self, url: str, egress: Egress, headers: Mapping[str, str] | None, params: Mapping[str, str | int] | None
+    ) -> requests.Response:
         timeout = (self.settings.connect_timeout_s, self.settings.read_timeout_s)
+        proxies = {urlsplit(url).scheme: egress.proxy.url} if egress.proxy else None
         target = url
         for _ in range(_MAX_REDIRECTS + 1):
-            response = self._session().get(
-                target, headers=dict(headers or {}), params=params, timeout=timeout, stream=True, allow_redirects=False
+            response = self._session(egress.tls).get(
+                target, headers=dict(headers or {}), params=params, timeout=timeout, stream=True, allow_redirects=False, proxies=proxies
             )
             if not response.is_redirect:
                 return response
@@ -118,17 +132,16 @@ class Http:
             target, params = following, None
         raise ProtocolViolation("redirects in a circle", where=url)
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.headers["User-Agent"] = "capture-pipeline"
-            self._local.session = session
-        return session
+    def _session(self, tls: ssl.SSLContext | None) -> requests.Session:
+        """Return this thread's session for certificates; a session keeps the ones it began with."""
+        sessions: dict[ssl.SSLContext | None, requests.Session] = self._local.__dict__.setdefault("sessions", {})
+        if tls not in sessions:
+            sessions[tls] = new_session(tls)
+        return sessions[tls]
 
-    def _chunks(self, response: requests.Response, url: str) -> Iterator[bytes]:
+    def _chunks(self, response: requests.Response, url: str, proxy: Proxy | None) -> Iterator[bytes]:
         deadline = time.monotonic() + self.settings.total_timeout_s
-        with _sorted_failures(url):
+        with self._sorted_failures(url, proxy):
             # Not iter_content: it drops what it has of a block when the connection ends inside it.
             while chunk := response.raw.read1(_CHUNK, decode_content=True):
                 yield chunk
@@ -137,11 +150,13 @@ class Http:
                         f"took longer than {self.settings.total_timeout_s:g} s", where=url, remedy="raise http.total_timeout_s"
                     )
 
-    def _refuse(self, response: requests.Response, url: str) -> None:
+    def _refuse(self, response: requests.Response, url: str, proxy: Proxy | None) -> None:
         """Raise what a status other than a usable one means."""
         status = response.status_code
         if status in {200, 206, 304, 404, 416}:
             return
+        if status == _PROXY_LOGIN and proxy is not None:
+            raise _proxy_refusal(proxy, status, url)
         if status in _DEFAULT_WAIT_S:
             wait = _retry_after(response.headers.get("Retry-After"), _DEFAULT_WAIT_S[status])
             if status == 429:  # noqa: PLR2004
@@ -155,6 +170,30 @@ class Http:
         if status >= 500:  # noqa: PLR2004
             raise ServerError(f"fails with {status}{text}", where=url)
         raise RequestRefused(f"refuses the request ({status}){text}", status=status, code=code, where=url)
+
+    @contextmanager
+    def _sorted_failures(self, url: str, proxy: Proxy | None) -> Iterator[None]:
+        way = f" through the proxy {proxy}" if proxy else ""
+        try:
+            yield
+        except requests.exceptions.ProxyError as error:
+            raise _proxy_failure(error, url, proxy) from None
+        except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
+            raise UntrustedPeer(f"TLS failed{way}: {_brief(error)}", where=url, remedy=_TLS_REMEDY) from None
+        except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
+            raise RequestRefused(f"is no usable address: {_brief(error)}", status=0, where=url) from None
+        except (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError) as error:
+            raise ProtocolViolation(f"sends a body that cannot be decoded: {_brief(error)}", where=url) from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            if isinstance(error, OSError) and not isinstance(error, (requests.RequestException, ConnectionError, TimeoutError)):
+                raise
+            remedy = "check the proxy" if proxy else self._remedy(url, error)
+            raise NetworkError(f"cannot be reached or broke off{way}: {_brief(error)}", where=url, remedy=remedy) from None
+
+    def _remedy(self, url: str, error: BaseException) -> str | None:
+        """Name the sandbox's command where nothing listens at the sandbox's address; another failure has another cause."""
+        is_sandbox = self._sandbox_url is not None and urlsplit(url)[:2] == urlsplit(self._sandbox_url)[:2]
+        return "start it with capture sandbox serve" if is_sandbox and _is_refused(error) else None
 
 
 def _tell(details: stamina.instrumentation.RetryDetails) -> None:
@@ -203,33 +242,43 @@ def go_on(over: threading.Event | None, where: str | None = None) -> None:
         raise CaptureError("was not finished: the run was stopped", where=where)
 
 
-@contextmanager
-def _sorted_failures(url: str) -> Iterator[None]:
-    try:
-        yield
-    except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
-        raise UntrustedPeer(f"TLS failed: {_brief(error)}", where=url, remedy="check the certificate and the clock") from None
-    except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
-        raise RequestRefused(f"is no usable address: {_brief(error)}", status=0, where=url) from None
-    except (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError) as error:
-        raise ProtocolViolation(f"sends a body that cannot be decoded: {_brief(error)}", where=url) from None
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, (requests.RequestException, ConnectionError, TimeoutError)):
-            raise
-        remedy = "start it with capture sandbox serve" if urlsplit(url).hostname == "127.0.0.1" else None
-        raise NetworkError(f"cannot be reached or broke off: {_brief(error)}", where=url, remedy=remedy) from None
+def _proxy_refusal(proxy: Proxy, status: int, url: str) -> CaptureError:
+    """Sort a status with which a proxy refused a connection."""
+    what = proxy.refusal(status)
+    if status == _PROXY_LOGIN:
+        return ConfigError(what, where=url, remedy=proxy.login_remedy)
+    if status in _DEFAULT_WAIT_S or status >= _FIRST_SERVER_ERROR:
+        return NetworkError(what, where=url, remedy="check that the proxy reaches this host")
+    return AccessDenied(what, status=status, where=url, remedy="have the proxy's rules allow this host")
+
+
+def _proxy_failure(error: BaseException, url: str, proxy: Proxy | None) -> CaptureError:
+    if proxy is not None and (found := _TUNNEL_STATUS.search(str(error))):
+        return _proxy_refusal(proxy, int(found[1]), url)
+    return NetworkError(f"the proxy {proxy} cannot be reached: {_brief(error)}", where=url, remedy="check the proxy")
 
 
 def _brief(error: BaseException) -> str:
-    """What went wrong at the bottom: the innermost cause in one short line."""
-    inner: BaseException = error
-    while (
-        deeper := next((part for part in (getattr(inner, "reason", None), *inner.args) if isinstance(part, BaseException)), None)
-    ) is not None:
+    """Describe the innermost failure in one short line."""
+    inner = error
+    while (deeper := _wrapped(inner)) is not None:
         inner = deeper
     text = " ".join(str(inner).split())
     # urllib3 begins with the connection's own description.
     return text.rpartition("): ")[2][:160] or type(inner).__name__
+
+
+def _wrapped(error: BaseException) -> BaseException | None:
+    """Return the failure that requests or urllib3 put into another one."""
+    return next((part for part in (getattr(error, "reason", None), *error.args) if isinstance(part, BaseException)), None)
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Report whether nothing listens at the address."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, ConnectionRefusedError):
+        inner = _wrapped(inner) or inner.__cause__
+    return inner is not None
 
 
 def _retry_after(value: str | None, default: float) -> float:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 COLUMNS = 12
+VALUES = COLUMNS - 1
+"""The last column, `ignore`, is skipped: it holds anything, in 2017 decimals."""
 DECIMAL_COLUMNS = (1, 2, 3, 4, 5, 7, 9, 10)
 SCALE_DIGITS = 8
 
@@ -177,20 +179,21 @@ def _usual_rows(text: NDArray[np.uint8], at: np.uint64, row: int, low: NDArray[n
         for column in range(9, 11):
             low[column, row], here, good = _usual_decimal(text, here)
             usual &= good
-        low[11, row], here, good = _usual_integer(text, here, _LF)
-        if not (usual & good):
+        while (text[here] != _LF) & (text[here] != _COMMA):
+            here += _ONE
+        if not usual or text[here] != _LF:
             break
-        at = here
+        at = here + _ONE
         row += 1
     return row, at
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _any_row(  # noqa: C901, PLR0917 - a field has this many ways to be wrong
+def _any_row(  # noqa: PLR0917 - a field has this many ways to be wrong
     text: NDArray[np.uint8], at: np.uint64, row: int, is_decimal: NDArray[np.uint8], low: NDArray[np.int64], high: NDArray[np.int64]
 ) -> tuple[int, int, np.uint64]:
     """Parse one row in any form: (status, column, position after it or of what is wrong)."""
-    for column in range(COLUMNS):
+    for column in range(VALUES):
         whole, fraction, at, status = _any(text, at, is_decimal[column])
         if status != OK:
             return status, column, at
@@ -199,14 +202,13 @@ def _any_row(  # noqa: C901, PLR0917 - a field has this many ways to be wrong
                 return TOO_WIDE, column, at
         else:
             low[column, row] = whole
-        if column < COLUMNS - 1:
-            if text[at] != _COMMA:
-                return MISSING_FIELD if text[at] in (_LF, _CR) else BAD_SEPARATOR, column, at
-            at += _ONE
-    if text[at] == _CR:
+        if text[at] != _COMMA:
+            return MISSING_FIELD if text[at] in (_LF, _CR) else BAD_SEPARATOR, column, at
         at += _ONE
-    if text[at] != _LF:
-        return EXTRA_FIELD if text[at] == _COMMA else BAD_SEPARATOR, COLUMNS - 1, at
+    while text[at] != _LF:
+        if text[at] == _COMMA:
+            return EXTRA_FIELD, COLUMNS - 1, at
+        at += _ONE
     return OK, 0, at + _ONE
 
 
@@ -214,13 +216,13 @@ def _any_row(  # noqa: C901, PLR0917 - a field has this many ways to be wrong
 def parse_rows(
     text: NDArray[np.uint8], is_decimal: NDArray[np.uint8], low: NDArray[np.int64], high: NDArray[np.int64]
 ) -> tuple[int, int, int, int]:
-    """Parse rows of exactly `COLUMNS` fields.
+    """Parse rows of exactly `COLUMNS` fields, of which the last is not read.
 
     Args:
         text: The CSV without a header; its last byte is a line feed, so that no number runs out of it.
         is_decimal: Per column, 1 where a fraction may stand.
-        low: Out, `(COLUMNS, rows)`: the low 64 bits of the value, decimals in units of 1e-8.
-        high: Out, same shape, all zero: the high 64 bits of decimals (two's complement); of shape `(COLUMNS, 0)` to go without them.
+        low: Out, `(VALUES, rows)`: the low 64 bits of the value, decimals in units of 1e-8.
+        high: Out, same shape, all zero: the high 64 bits of decimals (two's complement); of shape `(VALUES, 0)` to go without them.
 
     Returns:
         `(rows, status, column, position)`; with a status other than `OK` the first three say where it stopped, for
@@ -249,9 +251,9 @@ def parse(text: NDArray[np.uint8], most_rows: int) -> tuple[NDArray[np.int64], N
     Returns:
         Low and high as of `parse_rows`, high None where every decimal fits 64 bits, and what `parse_rows` returns.
     """
-    low, is_decimal = np.empty((COLUMNS, most_rows), np.int64), np.array([column in DECIMAL_COLUMNS for column in range(COLUMNS)], np.uint8)
-    found = parse_rows(text, is_decimal, low, np.empty((COLUMNS, 0), np.int64))
+    low, is_decimal = np.empty((VALUES, most_rows), np.int64), np.array([column in DECIMAL_COLUMNS for column in range(VALUES)], np.uint8)
+    found = parse_rows(text, is_decimal, low, np.empty((VALUES, 0), np.int64))
     if found[1] != TOO_WIDE:
         return low, None, found
-    high = np.zeros((COLUMNS, most_rows), np.int64)
+    high = np.zeros((VALUES, most_rows), np.int64)
     return low, high, parse_rows(text, is_decimal, low, high)

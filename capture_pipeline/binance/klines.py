@@ -1,14 +1,16 @@
 """Kline rows, from an archive's CSV or a REST answer, to one frame of exact columns.
 
 Unit (milliseconds or microseconds) and header are told from the bytes, never from a date or a name. What is not a kline is
-refused with its line; whether the numbers make sense is the gates' question, not asked here. Source: the exchange's REST
-documentation of `klines` and its public-data README.
+refused with its line. Rows are facts of the exchange: no rule about their times or values refuses them here. Only a table whose rows are
+mostly those of another interval is refused. Source: the exchange's REST documentation of `klines` and its public-data README.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import polars as pl
@@ -16,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from capture_pipeline.binance import kernel
+from capture_pipeline.binance.periods import DAY_US, Interval
 from capture_pipeline.errors import MalformedData
 
 PRICE = pl.Decimal(18, 8)
@@ -53,10 +56,10 @@ _HEADER: tuple[frozenset[str], ...] = tuple(
             {"count", "trades", "number_of_trades"},
             {"taker_buy_volume", "taker_buy_base_volume", "taker_buy_base_asset_volume"},
             {"taker_buy_quote_volume", "taker_buy_quote_asset_volume"},
-            {"ignore"},
         ),
     )
 )
+"""Known names of each column but the last, whose name counts as little as its content."""
 _MS_FROM, _US_FROM, _US_TO = 10**11, 10**14, 10**17
 _PRICE_LIMIT = 10**18
 _LINE_FEED = 10
@@ -69,6 +72,9 @@ _WHY = {
     kernel.EXTRA_FIELD: "a row has more than 12 columns",
 }
 _REMEDY = "the file is set aside and other sources are used; compare it with the exchange's"
+_LENGTHS = {length: name for name, length in (*((str(each), each.us) for each in Interval), ("3d", 3 * DAY_US), ("1w", 7 * DAY_US))}
+_SHORTER_ROWS = 2
+"""Rows of a shorter interval that make a file one of it: a single candle may have been cut to any length by a halt."""
 
 
 def parse_csv(content: bytes, where: str) -> pl.DataFrame:
@@ -82,8 +88,51 @@ def parse_csv(content: bytes, where: str) -> pl.DataFrame:
         A frame of `KLINE_SCHEMA`, rows in the file's order.
 
     Raises:
-        MalformedData: It is empty, has other columns, mixes units, or holds something that is not a number.
+        MalformedData: It is empty, has other columns, or holds something that is not a number or not a time.
     """
+    (frame,) = parse_blocks([content], where)
+    return frame
+
+
+def parse_blocks(blocks: Iterable[bytes], where: str) -> Iterator[pl.DataFrame]:
+    """Parse the CSV of an archive file that comes in blocks, each cut anywhere; the memory is that of one block.
+
+    Args:
+        blocks: The file; see `parse_csv`.
+        where: Its name, for errors.
+
+    Yields:
+        Frames of `KLINE_SCHEMA`, at least one, rows in the file's order.
+
+    Raises:
+        MalformedData: See `parse_csv`.
+    """
+    first_line = 0
+    for lines in _whole_lines(blocks):
+        start, offset = (first_line, 0) if first_line else _head(lines, where)
+        frame = _parse(lines, offset, where, start)
+        first_line = start + frame.height
+        yield frame
+    if not first_line:
+        raise MalformedData("holds no rows", where=where, remedy=_REMEDY)
+
+
+def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut blocks between lines; the first piece has a row beside a header, and the last one ends as the file does."""
+    held = b""
+    for block in blocks:
+        if held.count(b"\n") > 1:
+            end = held.rfind(b"\n") + 1
+            yield held[:end]
+            held = held[end:] + block
+        else:
+            held += block
+    if held:
+        yield held
+
+
+def _head(content: bytes, where: str) -> tuple[int, int]:
+    """Return the number of the first row's line, and where it begins."""
     offset = 3 if content.startswith(b"\xef\xbb\xbf") else 0
     first_line = 1
     if content[offset : offset + 1].isalpha():
@@ -92,6 +141,11 @@ def parse_csv(content: bytes, where: str) -> pl.DataFrame:
         first_line = 2
     if offset >= len(content):
         raise MalformedData("holds no rows", where=where, remedy=_REMEDY)
+    return first_line, offset
+
+
+def _parse(content: bytes, offset: int, where: str, first_line: int) -> pl.DataFrame:
+    """Parse whole lines from `offset` on; the last line feed may be missing."""
     if not content.endswith(b"\n"):
         content += b"\n"
     text = np.frombuffer(content, np.uint8, offset=offset)
@@ -108,7 +162,7 @@ def parse_rest(body: bytes, where: str) -> pl.DataFrame:
     """Parse the body of a REST klines answer.
 
     Args:
-        body: A JSON array of rows of twelve; prices and volumes are strings, times and counts integers.
+        body: A JSON array of rows of twelve; prices and volumes are strings, times and counts integers, the last value is anything.
         where: The request, for errors.
 
     Returns:
@@ -132,6 +186,44 @@ def parse_rest(body: bytes, where: str) -> pl.DataFrame:
     return parse_csv("\n".join(lines).encode(), where)
 
 
+def count_lengths(rows: pl.DataFrame, interval: Interval) -> Counter[int]:
+    """Count candles by their length in microseconds.
+
+    Args:
+        rows: A kline frame.
+        interval: The length that most of them have.
+    """
+    length = pl.col("close_time_us") - pl.col("open_time_us") + pl.when(pl.col("time_unit") == "ms").then(1000).otherwise(1)
+    lengths = rows.select(length.alias("length"))["length"]
+    if (lengths == interval.us).all():  # a hundredth of the time that counting takes
+        return Counter({interval.us: rows.height})
+    return Counter(dict(lengths.value_counts().iter_rows()))
+
+
+def refuse_other_interval(lengths: Counter[int], interval: Interval, where: str) -> None:
+    """Refuse a table that contains candles of another interval than it should.
+
+    A candle may have any length: a halt of the exchange ends it early. A table is of another interval where more than half of its rows
+    have the length of one interval that is not its own. For a shorter one it takes two rows, since a halt may cut one candle to any length.
+
+    Args:
+        lengths: Its candles, counted by `count_lengths`.
+        interval: What it should be.
+        where: Its name, for errors.
+
+    Raises:
+        MalformedData: It is of another interval.
+    """
+    total = lengths.total()
+    if not total or lengths[interval.us] * 2 >= total:
+        return
+    ((usual, count),) = lengths.most_common(1)
+    enough = usual > interval.us or count >= _SHORTER_ROWS
+    if usual in _LENGTHS and usual != interval.us and count * 2 > total and enough:
+        what = f"contains candles of {_LENGTHS[usual]}, not of {interval}: {count:,} of {total:,} rows"
+        raise MalformedData(what, where=where, remedy=_REMEDY)
+
+
 def _rest_line(row: object, number: int, where: str) -> str:
     place = f"{where}, row {number}"
     if not isinstance(row, list) or len(row) != kernel.COLUMNS:
@@ -145,16 +237,19 @@ def _rest_line(row: object, number: int, where: str) -> str:
 
 def _check_header(line: bytes, where: str) -> None:
     names = line.decode("ascii", "replace").strip().lower().split(",")
-    if len(names) != len(_HEADER) or any(name not in known for name, known in zip(names, _HEADER, strict=False)):
+    if len(names) != kernel.COLUMNS or any(name not in known for name, known in zip(names, _HEADER, strict=False)):
         raise MalformedData(f"has another header: {','.join(names)[:200]!r}", where=f"{where}, line 1", remedy=_REMEDY)
 
 
 def _frame(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int) -> pl.DataFrame:
     factor, unit = _unit(low[0], where, first_line)
+    closes = _close_times(low[6], factor, where, first_line)
+    # Each is an array of its own: a view would keep all of `low` in memory, 96 bytes a row.
+    integers = {0: low[0] * factor, 6: closes, 8: low[8].copy()}
     columns: dict[str, pa.Array] = {}
     for index, (name, kind) in enumerate(list(KLINE_SCHEMA.items())[:-1]):
         if not isinstance(kind, pl.Decimal):
-            columns[name] = pa.array(low[index] * factor if name.endswith("_us") else low[index])
+            columns[name] = pa.array(integers[index])
             continue
         if kind == PRICE:
             _check_price(low[index], high if high is None else high[index], where, first_line)
@@ -164,21 +259,34 @@ def _frame(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, f
     frame = pl.from_arrow(pa.table(columns))
     if not isinstance(frame, pl.DataFrame):
         raise TypeError(type(frame))
-    return frame.with_columns(pl.lit(unit).alias("time_unit"))
+    return frame.with_columns(unit.alias("time_unit"))
 
 
-def _unit(opens: NDArray[np.int64], where: str, first_line: int) -> tuple[int, str]:
-    """Factor to microseconds and the unit's name, the same for all rows."""
+def _unit(opens: NDArray[np.int64], where: str, first_line: int) -> tuple[NDArray[np.int64] | int, pl.Expr]:
+    """Return the factor to microseconds and the unit's name: one for all rows, or one a row where a file changes its unit."""
     is_us = (opens >= _US_FROM) & (opens < _US_TO)
     is_ms = (opens >= _MS_FROM) & (opens < _US_FROM)
     if is_us.all():
-        return 1, "us"
+        return 1, pl.lit("us")
     if is_ms.all():
-        return 1000, "ms"
-    strange = ~(is_us | is_ms)
-    at = int(np.argmax(strange if strange.any() else is_us != is_us[0]))
-    what = "is no time in milliseconds or microseconds" if strange.any() else "changes the unit of the rows before it"
-    raise MalformedData(f"open time {opens[at]} {what}", where=f"{where}, line {first_line + at}", remedy=_REMEDY)
+        return 1000, pl.lit("ms")
+    _refuse_times("open", opens, ~(is_us | is_ms), where, first_line)
+    return np.where(is_us, 1, 1000), pl.lit(pl.Series(np.where(is_us, "us", "ms")))
+
+
+def _close_times(closes: NDArray[np.int64], factor: NDArray[np.int64] | int, where: str, first_line: int) -> NDArray[np.int64]:
+    """Return close times in microseconds. Each has the unit that it looks like, and its row's unit where it looks like none."""
+    _refuse_times("close", closes, (closes >= _US_TO) | (closes <= -_US_FROM), where, first_line)
+    own = np.where(closes >= _US_FROM, 1, np.where(closes >= _MS_FROM, 1000, factor))
+    scaled: NDArray[np.int64] = closes * own
+    return scaled
+
+
+def _refuse_times(name: str, times: NDArray[np.int64], strange: NDArray[np.bool_], where: str, first_line: int) -> None:
+    if strange.any():
+        at = int(np.argmax(strange))
+        what = f"{name} time {times[at]} is no time in milliseconds or microseconds"
+        raise MalformedData(what, where=f"{where}, line {first_line + at}", remedy=_REMEDY)
 
 
 def _check_price(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int) -> None:

@@ -6,20 +6,28 @@ Source: the exchange's WebSocket and REST documentation; futures diffs carry `pu
 
 from __future__ import annotations
 
-from typing import Annotated
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from capture_pipeline.errors import MalformedData
 
+T = TypeVar("T")
 Id = Annotated[int, msgspec.Meta(ge=0)]
 Level = tuple[str, str]
 """Price and quantity as sent; a quantity of zero removes the level."""
+_LooseLevel = Annotated[list[str | Annotated[list[Any], msgspec.Meta(max_length=0)]], msgspec.Meta(min_length=2, max_length=3)]
+"""A level that may have an empty list as its third element: the exchange sent one until 2019-03, without a meaning."""
 _NOTHING = msgspec.Raw(b"null")
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
-    """One trade. `buyer_maker` is true where the seller took."""
+    """One trade. `buyer_maker` is true where the seller took.
+
+    `order_type` is `X` of futures: `MARKET`, or for instance `NA`, `INSURANCE_FUND` or `ADL` for what was no trade of the market.
+    """
 
     trade_id: Id = msgspec.field(name="t")
     event_time: int = msgspec.field(name="E")
@@ -28,6 +36,7 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     price: str = msgspec.field(name="p")
     quantity: str = msgspec.field(name="q")
     buyer_maker: bool = msgspec.field(name="m")
+    order_type: Any = msgspec.field(name="X", default=None)
 
 
 class AggTrade(msgspec.Struct, frozen=True, gc=False):
@@ -115,8 +124,6 @@ class AggIds(msgspec.Struct, frozen=True, gc=False):
 decode_trade = msgspec.json.Decoder(Trade).decode
 decode_agg_trade = msgspec.json.Decoder(AggTrade).decode
 decode_agg_trades = msgspec.json.Decoder(list[AggTrade]).decode
-decode_depth = msgspec.json.Decoder(DepthDiff).decode
-decode_snapshot = msgspec.json.Decoder(DepthSnapshot).decode
 decode_book_ticker = msgspec.json.Decoder(BookTicker).decode
 decode_trade_ids = msgspec.json.Decoder(TradeIds).decode
 decode_agg_ids = msgspec.json.Decoder(AggIds).decode
@@ -124,11 +131,72 @@ decode_wire_diff = msgspec.json.Decoder(WireDiff).decode
 """Each raises `msgspec.DecodeError` (a ValueError) for what is not valid JSON of that shape."""
 
 
+class _LooseDiff(DepthDiff, frozen=True, gc=False):
+    bids: list[_LooseLevel] = msgspec.field(name="b")  # type: ignore[assignment]
+    asks: list[_LooseLevel] = msgspec.field(name="a")  # type: ignore[assignment]
+
+
+class _LooseSnapshot(DepthSnapshot, frozen=True, gc=False):
+    bids: list[_LooseLevel]  # type: ignore[assignment]
+    asks: list[_LooseLevel]  # type: ignore[assignment]
+
+
+_decode_depth = msgspec.json.Decoder(DepthDiff).decode
+_decode_snapshot = msgspec.json.Decoder(DepthSnapshot).decode
+_decode_levels = msgspec.json.Decoder(list[Level]).decode
+_decode_loose_depth = msgspec.json.Decoder(_LooseDiff).decode
+_decode_loose_snapshot = msgspec.json.Decoder(_LooseSnapshot).decode
+_decode_loose_levels = msgspec.json.Decoder(list[_LooseLevel]).decode
+
+
+def decode_depth(data: bytes | msgspec.Raw) -> DepthDiff:
+    """Decode a diff; an empty third element of a level is left out.
+
+    Raises:
+        msgspec.DecodeError: The message is not valid JSON of that shape.
+    """
+    try:
+        return _decode_depth(data)
+    except msgspec.ValidationError as error:
+        loose = _loosely(_decode_loose_depth, data, error)
+        bids, asks = _pairs(loose.bids, error), _pairs(loose.asks, error)
+        return DepthDiff(loose.event_time, loose.symbol, loose.first_id, loose.last_id, bids, asks, loose.previous_id)
+
+
+def decode_snapshot(data: bytes | msgspec.Raw) -> DepthSnapshot:
+    """Decode a snapshot; an empty third element of a level is left out.
+
+    Raises:
+        msgspec.DecodeError: The message is not valid JSON of that shape.
+    """
+    try:
+        return _decode_snapshot(data)
+    except msgspec.ValidationError as error:
+        loose = _loosely(_decode_loose_snapshot, data, error)
+        return DepthSnapshot(loose.last_id, _pairs(loose.bids, error), _pairs(loose.asks, error))
+
+
 def _levels(text: msgspec.Raw) -> list[Level]:
     try:
         return _decode_levels(text)
     except msgspec.DecodeError as error:
+        with contextlib.suppress(msgspec.DecodeError):
+            return _pairs(_decode_loose_levels(text), msgspec.ValidationError(str(error)))
         raise MalformedData(f"is no diff: {error}", remedy="the message is damaged; record it anew") from None
 
 
-_decode_levels = msgspec.json.Decoder(list[Level]).decode
+def _loosely(decode: Callable[[bytes | msgspec.Raw], T], data: bytes | msgspec.Raw, error: msgspec.ValidationError) -> T:
+    """Decode with an optional third element of levels; the error of the strict decoder is raised where that fails too."""
+    try:
+        return decode(data)
+    except msgspec.DecodeError:
+        raise error from None
+
+
+def _pairs(levels: Sequence[Sequence[Any]], error: msgspec.ValidationError) -> list[Level]:
+    """Price and quantity of levels whose third element, if there is one, is an empty list."""
+    for level in levels:
+        price, quantity, *rest = level
+        if not isinstance(price, str) or not isinstance(quantity, str) or any(isinstance(each, str) for each in rest):
+            raise error from None
+    return [(level[0], level[1]) for level in levels]

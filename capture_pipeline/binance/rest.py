@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from capture_pipeline.binance.http import Answer, Http, retrying
 from capture_pipeline.binance.limits import RateLimits
 from capture_pipeline.binance.periods import Interval, iso
+from capture_pipeline.binance.symbols import unknown_symbols_error
 from capture_pipeline.binance.urls import Market, depth_limit, depth_weight, klines_weight
-from capture_pipeline.errors import Banned, ProtocolViolation, RateLimited, RequestRefused
+from capture_pipeline.errors import Banned, ConfigError, ProtocolViolation, RateLimited, RequestRefused
 
 PAGE_ROWS = 1000
-INVALID_SYMBOL = -1121
+INVALID_SYMBOL, INVALID_SYMBOL_STATUS = -1121, -1122
+UNKNOWN_SYMBOL = frozenset({INVALID_SYMBOL, INVALID_SYMBOL_STATUS})
+"""Codes about a symbol that is not listed, or not any more: futures answer the second one about expired contracts."""
 _TIME_WEIGHT, _INFO_WEIGHT = 1, 20
 _AGG_TRADES_WEIGHT = {Market.SPOT: 4, Market.UM: 20}
 _BODY_CAP = 32 << 20
@@ -146,12 +149,40 @@ class RestClient:
         try:
             answer = self._get("exchangeInfo", {"symbol": symbol} if self._market is Market.SPOT else {}, _INFO_WEIGHT)
         except RequestRefused as error:
-            if error.code == INVALID_SYMBOL:
+            if error.code in UNKNOWN_SYMBOL:
                 return None
             raise
+        return self._statuses(answer).get(symbol)
+
+    def listed_symbols(self) -> list[str]:
+        """Return every symbol that the exchange lists; the answer has several megabytes."""
+        return list(self._statuses(self._get("exchangeInfo", {}, _INFO_WEIGHT)))
+
+    def unknown_symbols(self, symbols: Sequence[str]) -> ConfigError | None:
+        """Return the error about those of `symbols` that the exchange does not list, None if it lists all.
+
+        One request, and a second one only where a symbol is unknown.
+        """
+        if self._market is Market.SPOT:
+            try:
+                named = json.dumps(list(symbols), separators=(",", ":"), ensure_ascii=False)
+                self._get("exchangeInfo", {"symbols": named}, _INFO_WEIGHT)
+            except RequestRefused as error:
+                if error.code not in UNKNOWN_SYMBOL:
+                    raise
+            else:
+                return None
+        listed = self.listed_symbols()
+        known = set(listed)
+        unknown = [symbol for symbol in symbols if symbol not in known]
+        # A venue that lists nothing, as a replayed recording of futures, says nothing about a symbol.
+        return unknown_symbols_error(unknown, listed) if unknown and listed else None
+
+    def _statuses(self, answer: Answer) -> dict[str, str]:
+        """Return the state of each symbol of an exchangeInfo, by symbol."""
         try:
             listed: list[dict[str, Any]] = json.loads(answer.body)["symbols"]
-            return next((str(entry["status"]) for entry in listed if entry["symbol"] == symbol), None)
+            return {str(entry["symbol"]): str(entry["status"]) for entry in listed}
         except (ValueError, KeyError, TypeError):
             raise ProtocolViolation(f"is no exchangeInfo: {answer.body[:80]!r}", where=f"{self._base} exchangeInfo") from None
 

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot, Level, decode_depth, decode_snapshot, decode_trade
 from capture_pipeline.binance.stream_kernel import DEPTH, SKIP, SNAPSHOT, TRADE
 from capture_pipeline.binance.streams import StreamKind, event_us, kind_of, symbol_of
-from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import ConfigError, MalformedData
 
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,10})(?:\.([0-9]{1,8}))?")
 _SCALE = 10**8
 _MOST = 2**63 - 1
+_LONGEST_ORDER_TYPE = 64
 _KINDS = {StreamKind.TRADE: TRADE, StreamKind.DEPTH: DEPTH, StreamKind.SNAPSHOT: SNAPSHOT}
 _REMEDY = "the recording is damaged there; set the line aside, or record again"
 
@@ -39,6 +41,7 @@ class AnyLine:
         row: The first values of the kernel's row: of a trade up to its places, of a book up to `D_PREVIOUS`.
         bids: Price, quantity, places of each.
         asks: Likewise.
+        order_type: `X` of a trade, as sent; None where there is none. The kernel takes no line that has one.
     """
 
     stream: str
@@ -46,6 +49,7 @@ class AnyLine:
     row: list[int] = field(default_factory=list)
     bids: list[tuple[int, int, int]] = field(default_factory=list)
     asks: list[tuple[int, int, int]] = field(default_factory=list)
+    order_type: str | None = None
 
 
 def decimal_e8(text: str) -> tuple[int, int]:
@@ -98,6 +102,7 @@ def _read(line: bytes) -> AnyLine:
         (price, price_places), (quantity, quantity_places) = decimal_e8(trade.price), decimal_e8(trade.quantity)
         found.row += [_int64(event_us(trade.event_time)), _int64(event_us(trade.trade_time)), _int64(trade.trade_id)]
         found.row += [price, quantity, int(trade.buyer_maker), price_places * 16 + quantity_places]
+        found.order_type = _order_type(trade.order_type)
         _check_symbol(trade.symbol, symbol)
         return found
     book: DepthDiff | DepthSnapshot
@@ -116,6 +121,20 @@ def _read(line: bytes) -> AnyLine:
 def _level(level: Level) -> tuple[int, int, int]:
     (price, price_places), (quantity, quantity_places) = decimal_e8(level[0]), decimal_e8(level[1])
     return price, quantity, price_places * 16 + quantity_places
+
+
+def _order_type(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    """`X` as text: a string as it is, anything else as JSON.
+
+    Raises:
+        ValueError: The text is longer than any that the exchange sends.
+    """
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if len(text) > _LONGEST_ORDER_TYPE:
+        raise ValueError(f"X has {len(text):,} characters, {_LONGEST_ORDER_TYPE} at most are read")
+    return text
 
 
 def _int64(value: int) -> int:

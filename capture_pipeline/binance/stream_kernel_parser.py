@@ -5,7 +5,7 @@ Knows no file and no thread; whoever reads the file hands over blocks of whole l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,14 @@ from capture_pipeline.binance import stream_kernel as kernel
 from capture_pipeline.binance.stream_kernel_fallback import AnyLine, kernel_kind, read_any
 from capture_pipeline.binance.stream_kernel_text import LONGEST_NAME, name_hash
 from capture_pipeline.binance.streams import symbol_of
+from capture_pipeline.binance.symbols import is_caseless
 from capture_pipeline.errors import MalformedData
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 _MOST_STREAMS = 8192
-_LF = 10
+_LF, _SPACE = 10, 32
+_NOT_PLAIN = b'"\\\x7f'
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Columns:
         snapshots: As diffs.
         snapshot_levels: As levels.
         snapshot_tags: As tags.
+        order_types: `X` of those trades that have one, by their line in the block (`T_LINE`).
     """
 
     trades: Ints
@@ -43,6 +46,7 @@ class Columns:
     snapshots: Ints
     snapshot_levels: Ints
     snapshot_tags: Bytes
+    order_types: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def of_size(cls, most_bytes: int) -> Columns:
@@ -112,6 +116,7 @@ class StreamParser:
         if size < 0 or size + kernel.PADDING > text.size or (size and text[size - 1] != _LF):
             raise ValueError(f"a block of {size} bytes needs a line feed at its end and {kernel.PADDING} bytes more")
         state, by_fallback = np.zeros(7, np.int64), 0
+        out.order_types.clear()
         while True:
             status = kernel.parse_lines(
                 text, size, (self._names, self._kinds, self._slots), state, self._seen,
@@ -132,6 +137,8 @@ class StreamParser:
         if found.kind == kernel.TRADE:
             row = int(state[kernel.TRADES])
             out.trades[:, row] = [*found.row, stream, number]
+            if found.order_type is not None:
+                out.order_types[number] = found.order_type
             state[kernel.TRADES] += 1
         elif found.kind == kernel.DEPTH:
             _store_book(found, [stream, number], out.diffs, int(state[kernel.DEPTHS]), (out.levels, out.tags), int(state[kernel.LEVELS]))
@@ -159,9 +166,11 @@ class StreamParser:
         self.streams.append(stream)
         self.symbols.append(symbol_of(stream))
         self._kinds[number] = kernel_kind(stream)
-        if 0 < len(stream) <= LONGEST_NAME and all(" " < letter < "\x7f" and letter not in '"\\' for letter in stream):
-            self._names[number, : len(stream)] = np.frombuffer(stream.encode(), np.uint8)
-            self._enter(number, len(stream))
+        name = stream.encode("utf-8", "surrogatepass")
+        # The kernel changes the case of ASCII letters only; lines of other names stay with msgspec.
+        if 0 < len(name) <= LONGEST_NAME and is_caseless(stream) and all(byte > _SPACE and byte not in _NOT_PLAIN for byte in name):
+            self._names[number, : len(name)] = np.frombuffer(name, np.uint8)
+            self._enter(number, len(name))
         return number
 
     def _grow(self) -> None:
@@ -170,9 +179,9 @@ class StreamParser:
         self._names = np.concatenate([self._names, np.zeros((more, LONGEST_NAME + 1), np.uint8)])
         self._kinds, self._seen = (np.concatenate([old, np.zeros(more, np.int64)]) for old in (self._kinds, self._seen))
         self._slots = np.full(8 * more, -1, np.int64)
-        for number, name in enumerate(self.streams):
+        for number in range(len(self.streams)):
             if self._names[number, 0]:
-                self._enter(number, len(name))
+                self._enter(number, int(np.count_nonzero(self._names[number])))
 
     def _enter(self, number: int, length: int) -> None:
         quoted = np.append(self._names[number, :length], np.uint8(ord('"')))
@@ -213,4 +222,5 @@ def _cut(out: Columns, state: Ints) -> Columns:
         out.snapshots[:, :snapshots],
         out.snapshot_levels[:, :snapshot_levels],
         out.snapshot_tags[:, :snapshot_levels],
+        out.order_types,
     )

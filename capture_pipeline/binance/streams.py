@@ -6,8 +6,10 @@ Source: the exchange's WebSocket documentation. Hosts are configuration and do n
 from __future__ import annotations
 
 from enum import StrEnum
+from urllib.parse import quote
 
-from capture_pipeline.binance.urls import Market, valid_symbol
+from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.urls import Market
 
 SHUTDOWN_STREAM = "!serverShutdown"
 """Name under which the exchange tells that it is about to close this connection."""
@@ -20,6 +22,7 @@ ROUTE = "{route}"
 """Stands in an address for the endpoint by which a stream goes; see `Route`."""
 _FIRST_MICROSECOND = 10**14
 _STREAMS = "streams="
+_UNQUOTED = "@!"
 
 
 class StreamKind(StrEnum):
@@ -69,8 +72,11 @@ def streams_of(symbols: list[str], market: Market = Market.SPOT) -> list[str]:
 
 
 def combined_url(base: str, streams: list[str]) -> str:
-    """The address of a combined stream, for instance `wss://host/stream?streams=btcusdt@trade/btcusdt@depth@100ms`."""
-    return f"{base.rstrip('/')}/stream?streams={'/'.join(streams)}"
+    """Return the address of a combined stream, for instance `wss://host/stream?streams=btcusdt@trade/btcusdt@depth@100ms`.
+
+    Names are percent-encoded, as the exchange demands of those that are not ASCII.
+    """
+    return f"{base.rstrip('/')}/stream?streams={'/'.join(quote(stream, safe=_UNQUOTED) for stream in streams)}"
 
 
 def route_of(stream: str) -> Route:

@@ -12,12 +12,14 @@ from enum import StrEnum
 from typing import Protocol
 
 from capture_pipeline.binance.periods import Interval, Month, day_bounds
+from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import ConfigError
 
-_SYMBOL = re.compile(r"[A-Z0-9]{2,30}")
 _TRADES = "trades"
+_NAME = re.compile(r"([^-]+)-(\w+)-(\d{4}-\d{2})(-\d{2})?\.zip", re.ASCII)
 UM_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 """Levels a side that a depth call of futures may ask for."""
+NO_UM_SECONDS = "interval: USD-M futures have no candles of 1s; set interval to 1m or longer, or market to spot"
 
 
 class Market(StrEnum):
@@ -42,22 +44,16 @@ class Market(StrEnum):
         return 6000 if self is Market.SPOT else 2400
 
 
+def has_interval(market: Market, interval: Interval) -> bool:
+    """Return whether a market has candles of an interval; for `1s` of futures the exchange answers -1120."""
+    return market is Market.SPOT or interval is not Interval.S1
+
+
 class Granularity(StrEnum):
     """How much one archive file holds."""
 
     MONTHLY = "monthly"
     DAILY = "daily"
-
-
-def valid_symbol(text: str) -> str:
-    """`text` itself, if it can be a symbol (upper case letters and digits).
-
-    Raises:
-        ConfigError: It cannot; this also keeps `../` and its like out of paths and URLs.
-    """
-    if not _SYMBOL.fullmatch(text):
-        raise ConfigError(f"{text!r} is not a symbol", remedy="write it as the exchange does, for instance BTCUSDT")
-    return text
 
 
 class PublishedFile(Protocol):
@@ -196,11 +192,11 @@ def depth_limit(market: Market, limit: int) -> int:
 
 def _parts(name: str) -> tuple[str, str, Month | date] | None:
     """Symbol, kind or interval, and period of a zip's name."""
-    found = re.fullmatch(r"([A-Z0-9]{2,30})-(\w+)-(\d{4}-\d{2})(-\d{2})?\.zip", name)
+    found = _NAME.fullmatch(name)
     if not found:
         return None
     try:
-        return found[1], found[2], date.fromisoformat(found[3] + found[4]) if found[4] else Month.parse(found[3])
+        return valid_symbol(found[1]), found[2], date.fromisoformat(found[3] + found[4]) if found[4] else Month.parse(found[3])
     except (ValueError, ConfigError):
         return None
 

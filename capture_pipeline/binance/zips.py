@@ -8,14 +8,18 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 from isal import isal_zlib
 
 from capture_pipeline.errors import MalformedData
 
+BLOCK_BYTES = 8 << 20
+"""Larger than a month of 1m candles, which therefore comes whole."""
+_INPUT_BYTES = 1 << 20
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
-_ENCRYPTED = 0x1
+_ENCRYPTED, _UTF8 = 0x1, 0x800
 _BROKEN: Any = isal_zlib.error
 _REMEDY = "the file is set aside and other sources are used"
 
@@ -35,42 +39,92 @@ def only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> byt
     Raises:
         MalformedData: The zip is anything else.
     """
+    return b"".join(entry_blocks(content, expected, max_bytes, where))
+
+
+def entry_blocks(content: bytes, expected: str, max_bytes: int, where: str) -> Iterator[bytes]:
+    """Inflate the one entry of a zip block by block, in the memory of one block.
+
+    What `only_entry` checks before it returns is checked here before the last block is yielded: a small entry is one block.
+
+    Args:
+        content: The zip.
+        expected: The name that the entry must have.
+        max_bytes: The most it may inflate to.
+        where: The zip's name, for errors.
+
+    Raises:
+        MalformedData: See `only_entry`; blocks that were yielded before are worthless then.
+    """
+    entry = _only_entry(content, expected, max_bytes, where)
+    held, size, checksum = b"", 0, 0
+    for block in filter(None, _inflated(content, entry, where)):
+        if held:
+            yield held
+        held, size, checksum = block, size + len(block), isal_zlib.crc32(block, checksum)
+        if size > entry.file_size:
+            break
+    if size != entry.file_size or checksum != entry.CRC:
+        raise MalformedData("does not match its own CRC-32", where=where, remedy=_REMEDY)
+    yield held
+
+
+def _only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> zipfile.ZipInfo:
+    """Return the one entry of a zip, without looking inside."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
         raise MalformedData(f"is not a readable zip: {error}", where=where, remedy=_REMEDY) from None
-    if len(entries) != 1 or entries[0].filename != expected:
-        names = ", ".join(entry.filename for entry in entries[:4])
+    if len(entries) != 1 or _name_of(entries[0]) != expected:
+        names = ", ".join(_name_of(entry) for entry in entries[:4])
         raise MalformedData(f"one entry {expected!r} was expected, found {names!r}"[:300], where=where, remedy=_REMEDY)
     entry = entries[0]
     if entry.file_size > max_bytes:
         raise MalformedData(
             f"would inflate to {entry.file_size:,} bytes, {max_bytes:,} are allowed", where=where, remedy="raise http.max_csv_mb"
         )
-    inflated = _inflate(content, entry, where)
-    if len(inflated) != entry.file_size or isal_zlib.crc32(inflated) != entry.CRC:
-        raise MalformedData("does not match its own CRC-32", where=where, remedy=_REMEDY)
-    return inflated
+    return entry
 
 
-def _inflate(content: bytes, entry: zipfile.ZipInfo, where: str) -> bytes:
+def _name_of(entry: zipfile.ZipInfo) -> str:
+    """Return the name of an entry; tools that write UTF-8 without saying so are understood."""
+    if entry.flag_bits & _UTF8 or entry.filename.isascii():
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode()
+    except UnicodeError:
+        return entry.filename
+
+
+def _inflated(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[bytes]:
+    """Yield the content of an entry in blocks of at most `BLOCK_BYTES`; a byte too many shows that the stated size is wrong."""
     data = _entry_data(content, entry, where)
     if entry.compress_type == zipfile.ZIP_STORED:
-        return data
+        yield from (bytes(data[at : at + BLOCK_BYTES]) for at in range(0, len(data), BLOCK_BYTES))
+        return
     if entry.compress_type != zipfile.ZIP_DEFLATED:
         raise MalformedData(f"uses compression method {entry.compress_type}", where=where, remedy=_REMEDY)
     decompressor = isal_zlib.decompressobj(wbits=-15)
+    most = min(BLOCK_BYTES, entry.file_size + 1)
+    step = len(data) if entry.file_size < BLOCK_BYTES else _INPUT_BYTES
+    at, is_stuck = 0, False
     try:
-        inflated = decompressor.decompress(data, entry.file_size + 1)
+        while not decompressor.eof and not is_stuck:
+            tail = decompressor.unconsumed_tail
+            given = tail or data[at : at + step]
+            at += 0 if tail else len(given)
+            block = bytes(decompressor.decompress(given, most))
+            # Output may be left inside when all input was taken: the end is where neither goes in nor comes out.
+            is_stuck = not block and not len(given)
+            yield block
     except _BROKEN as error:
         raise MalformedData(f"is broken inside: {error}", where=where, remedy=_REMEDY) from None
-    if not decompressor.eof or decompressor.unused_data:
+    if not decompressor.eof or decompressor.unused_data or at < len(data):
         raise MalformedData("does not end where it says", where=where, remedy=_REMEDY)
-    return bytes(inflated)
 
 
-def _entry_data(content: bytes, entry: zipfile.ZipInfo, where: str) -> bytes:
+def _entry_data(content: bytes, entry: zipfile.ZipInfo, where: str) -> memoryview:
     """The compressed bytes of the entry, by its local header; they must lie before the central directory."""
     header = content[entry.header_offset : entry.header_offset + _LOCAL_HEADER.size]
     if entry.flag_bits & _ENCRYPTED or len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
@@ -80,4 +134,4 @@ def _entry_data(content: bytes, entry: zipfile.ZipInfo, where: str) -> bytes:
     end = start + entry.compress_size
     if end > content.rfind(b"PK\x01\x02"):
         raise MalformedData("has an entry that runs into its directory", where=where, remedy=_REMEDY)
-    return content[start:end]
+    return memoryview(content)[start:end]

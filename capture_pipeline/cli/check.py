@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import click
 
-from capture_pipeline.cli.console import CliError, emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.console import CliError, emit_json, emit_table, exact_text, one_line_errors
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.errors import CaptureError, ConfigError
@@ -66,7 +66,7 @@ def _show(results: list[GateResult]) -> None:
             click.echo(f"and {len(rows) - _MOST_LISTED:,} more; --json and --junit have them all")
     for result in failed[:_MOST_DETAILED]:
         if result.failing is not None and result.failing.height:
-            shown = [{name: str(value) for name, value in row.items()} for row in result.failing.to_dicts()]
+            shown = [{name: exact_text(value) for name, value in row.items()} for row in result.failing.to_dicts()]
             emit_table(f"{result.spec.name}, {_where(result)}: {result.failing_count:,} failing", result.failing.columns, shown)
     click.echo(f"{len(results) - len(failed)} of {len(results)} gates passed" + (f", level {worst(results)}" if failed else ""))
 

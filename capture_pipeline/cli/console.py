@@ -7,10 +7,12 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +22,9 @@ from capture_pipeline.errors import CaptureError
 
 console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 _MOST_FAILURES = 40
+WIDE = 160
+"""Columns of what is written where there is no terminal."""
+_LONGEST_WORD, _BORDER = 20, 3
 
 
 class CliError(click.ClickException):
@@ -88,6 +93,8 @@ def emit_table(
 ) -> None:
     """Write a table to standard output; numbers to the right, with separators unless they are to be copied.
 
+    Columns fold at words. On a terminal that is too narrow for that, each row is a block of lines, so that no column is cut off.
+
     Args:
         title: Above it.
         columns: Keys of the rows.
@@ -95,23 +102,87 @@ def emit_table(
         plain: For copying: nothing folded, no separators.
         names: A column of names, which are not broken while they fit into half of the width.
     """
+    width = None if sys.stdout.isatty() and not plain else max(WIDE, 26 * len(columns) if plain else 0)
+    output = Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=plain)
+    cells = [[exact_text(row.get(name)) if plain else _cell(row.get(name)) for name in columns] for row in rows]
+    headings = [name if plain else name.replace("_", " ") for name in columns]
+    numeric = [any(isinstance(row.get(name), int | float) for row in rows) for name in columns]
+    widths: list[int | None] | None = [None] * len(columns)
+    if not plain:  # what is to be copied may have many rows and is not folded
+        widths = _widths(
+            cells, headings, numeric, [output.width // 2 if name == names else _LONGEST_WORD for name in columns], output.width
+        )
+    if widths is None:
+        output.print(_blocks(title, headings, cells))
+        return
     table = Table(title=title, title_justify="left", title_style="bold")
-    width = None if sys.stdout.isatty() and not plain else max(160, 26 * len(columns) if plain else 0)
-    numeric = {name for name in columns if any(isinstance(row.get(name), int | float) for row in rows)}
-    for name in columns:
-        heading = name if plain else name.replace("_", " ")
-        longest = max((len(str(row.get(name, ""))) for row in rows), default=0) if name == names else 0
-        least = min(longest, (width or console.width) // 2) or None
-        table.add_column(heading, justify="right" if name in numeric else "left", overflow="fold", no_wrap=plain, min_width=least)
-    for row in rows:
-        table.add_row(*("" if row.get(name) is None else str(row[name]) if plain else _cell(row.get(name)) for name in columns))
-    Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=plain).print(table)
+    for heading, is_number, width_of in zip(headings, numeric, widths, strict=True):
+        table.add_column(heading, justify="right" if is_number else "left", overflow="fold", no_wrap=plain, width=width_of)
+    for row_cells in cells:
+        table.add_row(*row_cells)
+    output.print(table)
+
+
+def _widths(cells: list[list[str]], headings: list[str], numeric: list[bool], most: list[int], total: int) -> list[int | None] | None:
+    """Divide the terminal among columns, or return None if it is too narrow.
+
+    Each column gets its least width, then those that lack least of their natural width are served first. rich's own division may give a
+    column less than its least width, and the table's right end is then cut off.
+    """
+    columns = _columns(cells, headings)
+    least = [
+        _least_width(column, heading, is_whole=is_number, most=longest)
+        for column, heading, is_number, longest in zip(columns, headings, numeric, most, strict=True)
+    ]
+    spare = total - _BORDER * len(headings) - 1 - sum(least)
+    if spare < 0:
+        return None
+    lacking = [max(map(cell_len, [heading, *column])) - width for column, heading, width in zip(columns, headings, least, strict=True)]
+    widths: list[int | None] = [*least]
+    by_need = sorted(range(len(least)), key=lambda at: lacking[at])
+    for served, at in enumerate(by_need):
+        more = max(0, min(lacking[at], spare // (len(least) - served)))
+        widths[at] = least[at] + more
+        spare -= more
+    return widths
+
+
+def output_console() -> Console:
+    """Open a console on standard output: as wide as the terminal, wide where there is none."""
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else WIDE)
+
+
+def _columns(cells: list[list[str]], columns: Sequence[str]) -> list[list[str]]:
+    return [[row[at] for row in cells] for at in range(len(columns))]
+
+
+def _least_width(column: list[str], heading: str, *, is_whole: bool, most: int) -> int:
+    """Find the width at which a column can still be read: numbers and headings stay whole, other words up to a length."""
+    words = [word for text in column for word in text.split()]
+    longest = max(map(cell_len, words), default=0)
+    return max(longest if is_whole else min(longest, most), *map(cell_len, heading.split()), 1)
+
+
+def _blocks(title: str, headings: list[str], cells: list[list[str]]) -> Group:
+    """Lay out each row as lines of heading and value, for a terminal that is too narrow for the table."""
+    parts: list[RenderableType] = [Text(title, style="bold")]
+    for row in cells:
+        block = Table.grid(padding=(0, 2))
+        block.add_column(no_wrap=True)
+        block.add_column(overflow="fold")
+        for heading, text in zip(headings, row, strict=True):
+            if text:
+                block.add_row(heading, text)
+        parts += [block, Text()]
+    return Group(*parts)
 
 
 def _plain(value: object) -> object:
     """The same with null for NaN and infinity, and with texts as keys."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, Decimal):
+        return exact_text(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -119,13 +190,22 @@ def _plain(value: object) -> object:
     return value
 
 
+def exact_text(value: object) -> str:
+    """Write a value to be read and copied: decimals in full with zero as 0, integers without separators, nothing for none."""
+    if isinstance(value, Decimal):
+        text = f"{value:f}"
+        return (text.rstrip("0").rstrip(".") if "." in text else text) if value else "0"
+    return "" if value is None else str(value)
+
+
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
+    if value is None or isinstance(value, Decimal):
+        return exact_text(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.4f}".rstrip("0").rstrip(".")
+        text = f"{value:,.4f}".rstrip("0").rstrip(".")
+        return "0" if text == "-0" else text
     return str(value)

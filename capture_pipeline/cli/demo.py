@@ -28,7 +28,8 @@ from capture_pipeline.sandbox.settings import load_config
 from capture_pipeline.settings import load_settings
 
 SANDBOX_FILE, SETTINGS_FILE, LIVE_FILE = "sandbox.yaml", "pipeline.yaml", "live.yaml"
-_QUESTION = "SELECT symbol, month, count(*) FROM bars GROUP BY ALL ORDER BY ALL"
+_FILES = (SETTINGS_FILE, "outages.yaml", "irregularities.yaml", SANDBOX_FILE, LIVE_FILE)
+_QUESTION = "SELECT market, interval, symbol, month, count(*) AS bars FROM bars GROUP BY ALL ORDER BY ALL"
 _COLUMNS = ("symbol", "month", "expected", "bars", "monthly", "daily", "rest", "missing", "unexplained", "conflicts")
 
 
@@ -61,9 +62,8 @@ def demo_command(folder: Path, port: int) -> None:
     click.echo(f"Downloaded and verified {fetched} archive files, asked REST for {pages} pages (a second run downloads none).")
     click.echo(f"{len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed.")
     click.echo(f"Coverage {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} expected bars, ")
-    click.echo(
-        f"         {coverage.summary['explained_coverage_percent']} % without the listed outage. {time.monotonic() - started:.0f} s."
-    )
+    explained = coverage.summary["explained_coverage_percent"]
+    click.echo(f"         {explained} % without bars of a listed outage or off the grid. {time.monotonic() - started:.0f} s.")
     _tell_session(session)
     click.echo("\nMade:")
     made = {
@@ -108,9 +108,7 @@ def prepare(folder: Path) -> Path:
         ConfigError: A file of the same name holds something else; nothing was written.
     """
     shipped = files("capture_pipeline.cli.demo_files")
-    contents = {
-        folder.absolute() / name: shipped.joinpath(name).read_bytes() for name in (SETTINGS_FILE, "outages.yaml", SANDBOX_FILE, LIVE_FILE)
-    }
+    contents = {folder.absolute() / name: shipped.joinpath(name).read_bytes() for name in _FILES}
     missing = [path for path, content in contents.items() if not _is_there(path, content)]
     for path in missing:
         publish_bytes(path, contents[path])

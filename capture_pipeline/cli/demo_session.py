@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
-
+from capture_pipeline.binance.http_session import new_session
 from capture_pipeline.cli.console import progress
 from capture_pipeline.golden.convert import convert
 from capture_pipeline.golden.gates import thresholds_of
@@ -79,5 +78,6 @@ def _follow(folder: SessionFolder, settings_file: Path, environment: Mapping[str
                 continue
             if not is_cut and second >= _CUT_AT_S and len(status.connections) > 1:
                 is_cut = True
-                requests.post(f"{url}/_sandbox/streams", json={"connection": 1, "fault": "ws_reset"}, timeout=5)
+                with new_session(None) as session:
+                    session.post(f"{url}/_sandbox/streams", json={"connection": 1, "fault": "ws_reset"}, timeout=5)
             tell(f"{status.messages:,} messages, {status.gaps} gaps, {len(status.connections)} connections")

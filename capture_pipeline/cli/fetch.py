@@ -15,7 +15,7 @@ from capture_pipeline.cli.console import emit_failures, emit_json, emit_table, o
 from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.selection import partition_options, partitions
-from capture_pipeline.errors import CaptureError
+from capture_pipeline.errors import CaptureError, MalformedData
 from capture_pipeline.klines.archives import alone, fetch
 from capture_pipeline.klines.backfill import Outcome, backfill, complete
 from capture_pipeline.klines.gaps import GapsResult, find
@@ -111,8 +111,9 @@ def _fill(workspace: Workspace, now_us: int, *, quiet: bool) -> Failures:
                 outcome = complete(workspace, fetch(workspace, part, now_us), now_us, ask_rest=True)
             except CaptureError as error:
                 outcome = Outcome(part, error=error)
-            if outcome.error:
-                failures[part] = outcome.error
+            unverified = summary(outcome)["unverified"]
+            if outcome.error or unverified:
+                failures[part] = outcome.error or MalformedData(f"{len(unverified)} files are not used: {unverified[0]}", where=str(part))
             tell(_line(outcome))
     return failures
 
@@ -158,7 +159,10 @@ def recheck_command(workspace: Workspace, every: bool, as_json: bool) -> None:  
 
 
 def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, ask_rest: bool, as_json: bool) -> None:
-    """Backfill partitions with progress, show what became of them, and exit with 1 if any failed."""
+    """Backfill partitions with progress and show what became of them.
+
+    Exits with 1 if one failed, if an unverified file came and is not used, or if a quarantined file leaves an unexplained hole.
+    """
     started = time.monotonic()
     make_folder(workspace.lake.root)
     outcomes: list[Outcome] = []
@@ -180,10 +184,27 @@ def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *
         click.echo(
             f"{len(rows)} partitions, {total:,} bars, {len(failures)} failed, {time.monotonic() - started:.1f} s; in {workspace.lake.root}"
         )
+        for note in _notes(outcomes):
+            click.echo(note)
         emit_failures(failures)
+        _show_unused(rows)
     renew_catalog(workspace)
-    if failures:
+    if failures or any(_lacks_a_file(row) for row in rows):
         click.get_current_context().exit(EXIT_FAILED)
+
+
+def _lacks_a_file(row: dict[str, Any]) -> bool:
+    """Whether a file came and is not used, and somebody has to act on it."""
+    return bool(row["unverified"] or (row["quarantined"] and row["unexplained"]))
+
+
+def _show_unused(rows: list[dict[str, Any]]) -> None:
+    """Write each file that came and is not used to standard error, with the reason."""
+    unused = [f"{name} {told}" for row in rows for name in ("unverified", "quarantined") for told in row[name]]
+    for line in unused[:_MOST_LISTED]:
+        click.echo(line, err=True)
+    if len(unused) > _MOST_LISTED:
+        click.echo(f"and {len(unused) - _MOST_LISTED:,} more files that are not used; --json has them all", err=True)
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
@@ -191,7 +212,9 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     bars, gaps, archives = outcome.bars, outcome.gaps, outcome.archives
     sources = bars.by_source if bars else {}
     quarantined = [f"{record.name}: {record.detail}" for record in archives.quarantined] if archives else []
-    state = f"failed: {outcome.error}" if outcome.error else f"{len(quarantined)} quarantined" if quarantined else "ok"
+    unverified = [f"{record.name}: {record.detail}" for record in archives.unverified] if archives else []
+    unused = {"quarantined": len(quarantined), "unverified": len(unverified)}
+    state = ", ".join(f"{count} {name}" for name, count in unused.items() if count) or "ok"
     return {
         "symbol": outcome.partition.symbol,
         "month": str(outcome.partition.month),
@@ -201,10 +224,24 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "missing": gaps.missing if gaps else None,
         "unexplained": gaps.unexplained if gaps else None,
         "conflicts": bars.conflicts if bars else None,
+        "irregular": outcome.irregular,
+        "excluded": bars.excluded if bars else {},
         "fetched": archives.fetched if archives else [],
         "quarantined": quarantined,
-        "state": state,
+        "unverified": unverified,
+        "state": f"failed: {outcome.error}" if outcome.error else state,
     }
+
+
+def _notes(outcomes: list[Outcome]) -> list[str]:
+    """Report rows of the exchange that are not as candles should be."""
+    excluded = sum(sum(outcome.bars.excluded.values()) for outcome in outcomes if outcome.bars)
+    counts = [count for outcome in outcomes for count in outcome.irregular.values()]
+    known, unknown = (sum(count[name] for count in counts) for name in ("known", "unknown"))
+    notes = [f"rows that are no bars, kept in the table bar_exclusions: {excluded:,}"] if excluded else []
+    if known or unknown:
+        notes.append(f"irregular rows, kept as sent: {known:,} known, {unknown:,} unknown; see capture check")
+    return notes
 
 
 def _worth_listing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,12 +9,15 @@ import click
 
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.exits import EXIT_FAILED
-from capture_pipeline.golden.diagnose import MEANING, PARTS, Diagnosis, diagnose
+from capture_pipeline.golden.diagnose import MEANING, MOST_DAMAGED, PARTS, Diagnosis, diagnose
 from capture_pipeline.golden.gates import thresholds_of
+from capture_pipeline.golden.import_evidence import MARKETS
+from capture_pipeline.golden.import_report import import_summary
 from capture_pipeline.golden.import_session import import_session
 from capture_pipeline.golden.importers import Origin
 from capture_pipeline.golden.report import Report, Verdict
 from capture_pipeline.golden.validate import validate
+from capture_pipeline.recording.models import SessionMetadata
 from capture_pipeline.settings import load_settings
 
 _MOST_LISTED = 40
@@ -61,16 +64,27 @@ def diagnose_command(folder: Path, as_json: bool, config: Path | None) -> None: 
 
 
 @click.command("import")
-@click.argument("files", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True)
+@click.argument("files", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
 @click.option("--from", "origin", type=click.Choice([str(origin) for origin in Origin]), required=True, help="The tool that wrote them.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The folder of all sessions.")
 @click.option("--regime", default="imported", show_default=True, help="The folder below it.")
 @click.option("--symbol", help="Whose the snapshots are that do not tell it.")
-def import_command(files: tuple[Path, ...], origin: str, out: Path, regime: str, symbol: str | None) -> None:
-    """Make one session of the files of one recording, in the order given. Nothing is overwritten."""
+@click.option("--market", type=click.Choice(MARKETS), help="Spot, USD-M or COIN-M futures, where the data do not tell it.")
+@click.option("--venue", help="For instance binance or binance.us, where the data do not tell it.")
+def import_command(  # noqa: PLR0917 - one option each
+    files: tuple[Path, ...], origin: str, out: Path, regime: str, symbol: str | None, market: str | None, venue: str | None
+) -> None:
+    """Make one session of the files of one recording, in any order. Nothing is overwritten.
+
+    Standard output names the session's folder, standard error what was done: market and venue, stamps, what was skipped or left out.
+    Exit code 2: a file is of another kind, or a line is wrong that no damage of the file explains.
+    """
     with one_line_errors():
-        folder = import_session(Origin(origin), list(files), out.absolute(), regime=regime, symbol=symbol)
+        folder = import_session(Origin(origin), list(files), out.absolute(), regime=regime, symbol=symbol, market=market, venue=venue)
+        summary = import_summary(SessionMetadata.model_validate_json(folder.metadata.read_bytes()))
     click.echo(f"Imported as {folder.path}")
+    for line in summary:
+        click.echo(line, err=True)
 
 
 def _show_report(report: Report) -> None:
@@ -124,6 +138,9 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
         for part, weight in PARTS.items()
     ]
     emit_table("Score", ("part", "share", "points", "of", "share_of_what"), parts)
+    if diagnosis.is_damaged:
+        names = [file.path for file in diagnosis.files if file.is_damaged]
+        click.echo(f"Damaged: {', '.join(names[:_MOST_LISTED])}. With a damaged file the score is at most {MOST_DAMAGED:g}")
     click.echo(f"{diagnosis.score:g} of 100; {'above' if diagnosis.passed else 'not above'} the gate of {diagnosis.gate:g}")
 
 

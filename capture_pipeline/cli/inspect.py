@@ -50,10 +50,11 @@ def coverage_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT0
         "explained_coverage_percent",
         "missing",
         "unexplained",
+        "suspended",
         "filled",
         "conflicts",
     )
-    emit_table("Coverage", columns, [row for row in rows if row["expected"]])
+    emit_table("Coverage", columns, [row for row in rows if row["expected"] or row["suspended"]])
     told = found.summary["coverage_percent"]
     where = f"; {found.html} and {found.csv}" if whole else ""
     click.echo(f"{'nothing expected' if told is None else f'{told} % of expected bars'}{where}")
@@ -66,7 +67,7 @@ def coverage_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT0
 @click.option("--json", "as_json", is_flag=True, help="Write rows as JSON.")
 @config_option
 def sql_command(workspace: Workspace, query: str, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
-    """Run one query over the lake's views (bars, bar_conflicts, bar_gaps, bar_windows), read-only."""
+    """Run one query over the lake's views (bars, bar_conflicts, bar_exclusions, bar_gaps, bar_windows), read-only."""
     renew_catalog(workspace)
     with one_line_errors():
         connection = connect(workspace.lake)

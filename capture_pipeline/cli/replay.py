@@ -10,15 +10,17 @@ from typing import Any
 import click
 
 from capture_pipeline.binance.periods import iso, parse_time
-from capture_pipeline.cli.console import console, emit_json, emit_table, one_line_errors
+from capture_pipeline.binance.symbols import parse_symbol
+from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.lengths import Length
+from capture_pipeline.cli.replay_target import book_source, replay_source
+from capture_pipeline.replay.book_at import Absence, BookAt, book_at
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.form import Messages, Source
 from capture_pipeline.replay.samples import sampled, write_samples
-from capture_pipeline.replay.sources import of_session, source_of
 
 _CONFIG = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
@@ -45,7 +47,7 @@ def replay_command(  # noqa: PLR0917 - one option each
     as_json: bool,  # noqa: FBT001 - by name
     config: Path | None,
 ) -> None:
-    """Replay the book of a recording (FILE or folder), or of a session with tables (its id), and tell what came of it.
+    """Replay the book of TARGET: a recording, the folder of a session or its id. Report counts, missing ids and the last best prices.
 
     Discontinuities are told and are no failure: after one there is no book until the next snapshot. Exit code 2: unreadable.
     """
@@ -53,7 +55,7 @@ def replay_command(  # noqa: PLR0917 - one option each
         raise click.UsageError("--every and --out go together, and --long with them: the step, and the file for the levels")
     replay, started = Replay(), time.monotonic()
     with one_line_errors():
-        source = source_of(target, symbol.upper(), open_workspace(config).lake.tables())
+        source = replay_source(target, _parsed(symbol), open_workspace(config))
         watched = _watched(source, replay, quiet=as_json)
         if every_s is not None and out is not None:
             count = write_samples(sampled(replay, watched, round(every_s * 1e9), depth), out, source.symbol, depth, is_long=is_long)
@@ -71,47 +73,90 @@ def replay_command(  # noqa: PLR0917 - one option each
 
 
 @click.command("book")
-@click.argument("session")
+@click.argument("target")
 @_SYMBOL
 @click.option("--at", "at_text", required=True, help="The time, UTC: 2026-08-03T14:30:05.123Z.")
 @click.option("--depth", type=click.IntRange(1, 50_000), default=10, show_default=True, help="Levels of each side.")
 @_JSON
 @_CONFIG
-def book_command(session: str, symbol: str, at_text: str, depth: int, as_json: bool, config: Path | None) -> None:  # noqa: FBT001, PLR0917
-    """Tell the book of a session as it was after every message captured up to a time. Exit code 1: there was no valid one."""
+def book_command(target: str, symbol: str, at_text: str, depth: int, as_json: bool, config: Path | None) -> None:  # noqa: FBT001, PLR0917
+    """Show the book of TARGET as it was after every message captured up to a time.
+
+    TARGET is a recording, the folder of a session or its id. With tables, the book is found without reading the recording from its start.
+    Exit code 1: the book at that time is not known; the reason and the time without a book are named.
+    """
     with one_line_errors():
-        tables, name = of_session(session, symbol.upper(), open_workspace(config).lake.tables())
-        replay, goes_on = Checkpoints(tables, name).replay_at(parse_time(at_text) * 1000)
+        at_ns = parse_time(at_text) * 1000
+        source = book_source(target, _parsed(symbol), open_workspace(config))
+        found = source.book_at(at_ns) if isinstance(source, Checkpoints) else book_at(source, at_ns)
+        name = source.symbol
+    replay = found.replay
     told = {
         "symbol": name,
         "at": at_text,
-        "state": str(replay.state),
-        "last_id": replay.last_id,
-        "captured_ns": replay.capture_ns,
-        "goes_on": goes_on,
+        "state": _state_of(found),
+        "last_id": found.last_id,
+        "captured_ns": found.capture_ns,
+        "goes_on": found.goes_on,
     }
-    (bids, asks) = replay.book.top(depth)
-    if replay.state is not State.SYNCED or replay.scale is None:
-        what = "no snapshot had come" if replay.state is State.WAITING else f"ids are missing after {replay.last_id}"
+    if found.absence is not None or replay.scale is None:
+        what = _reason_of(found)
         if as_json:
-            emit_json(told | {"bids": [], "asks": [], "reason": what})
+            emit_json(told | {"bids": [], "asks": [], "reason": what, "hole": _hole_of(found)})
         else:
-            click.echo(f"No valid book of {name} at {at_text}: {what}", err=True)
+            until = f"the next valid book is that of {_time_of(found.to_ns)}" if found.to_ns else "no valid book follows"
+            click.echo(f"No valid book of {name} at {at_text}: {what}; {until}", err=True)
         click.get_current_context().exit(EXIT_FAILED)
+    (bids, asks) = replay.book.top(depth)
     price, quantity = replay.scale.price, replay.scale.quantity
     levels = [[(f"{price(int(tick)):f}", f"{quantity(int(lots)):f}") for tick, lots in zip(*side, strict=True)] for side in (bids, asks)]
     if as_json:
         emit_json(told | {"bids": levels[0], "asks": levels[1]})
         return
     rows: list[dict[str, Any]] = [{} for _ in range(max(map(len, levels)))]
-    for side, found in zip(("bid", "ask"), levels, strict=True):
-        for row, (level_price, level_quantity) in zip(rows, found, strict=False):
+    for side, side_levels in zip(("bid", "ask"), levels, strict=True):
+        for row, (level_price, level_quantity) in zip(rows, side_levels, strict=False):
             row |= {f"{side}": level_price, f"{side}_quantity": level_quantity}
-    emit_table(f"{name} at {at_text}, update id {replay.last_id}", ("bid_quantity", "bid", "ask", "ask_quantity"), rows)
+    emit_table(f"{name} at {at_text}, update id {found.last_id}", ("bid_quantity", "bid", "ask", "ask_quantity"), rows)
     bid_count, ask_count = replay.book.levels
-    click.echo(f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at {iso(replay.capture_ns // 1000)}")
-    if not goes_on:
-        click.echo("The session holds no message after it: at the time asked for the book may have been another", err=True)
+    click.echo(f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at {_time_of(found.capture_ns)}")
+
+
+def _state_of(found: BookAt) -> str:
+    """The state to show: after the last diff before missing ids the replay alone would still be synced."""
+    if found.state is State.SYNCED and found.absence is not None:
+        return "unknown" if found.absence is Absence.END else str(State.INVALID)
+    return str(found.state)
+
+
+def _reason_of(found: BookAt) -> str:
+    """Why no book is known."""
+    missing = found.missing
+    if missing is not None:
+        since = f"no book is known after {_time_of(found.from_ns)}" if found.from_ns else "no book was valid before"
+        lost = f"ids are missing after {missing.last_good_id}, the next one recorded is {missing.first_good_id}"
+        return f"{lost} ({missing.first_good_id - missing.last_good_id - 1:,} ids); {since}"
+    if found.absence is Absence.END:
+        return f"the recording has no diff after {_time_of(found.from_ns)}" if found.from_ns else "the recording has no further diff"
+    return "no snapshot had come"
+
+
+def _hole_of(found: BookAt) -> dict[str, int | None]:
+    missing = found.missing
+    return {
+        "from_ns": found.from_ns,
+        "to_ns": found.to_ns,
+        "last_good_id": missing.last_good_id if missing else None,
+        "first_good_id": missing.first_good_id if missing else None,
+    }
+
+
+def _time_of(capture_ns: int) -> str:
+    return iso(capture_ns // 1000)
+
+
+def _parsed(symbol: str) -> str:
+    return parse_symbol(symbol) if symbol else ""
 
 
 def _watched(source: Source, replay: Replay, *, quiet: bool) -> Iterator[Messages]:
@@ -151,9 +196,16 @@ def _told(source: Source, replay: Replay, seconds: float) -> dict[str, Any]:
     }
 
 
+def _shown(discontinuity: dict[str, Any]) -> dict[str, Any]:
+    until_ns, again_ns = discontinuity["valid_until_ns"], discontinuity["valid_again_ns"]
+    times = {"no_book_after": _time_of(until_ns) if until_ns else "the start", "valid_again": _time_of(again_ns) if again_ns else "never"}
+    return discontinuity | times
+
+
 def _show(told: dict[str, Any]) -> None:
     if told["discontinuities"]:
-        emit_table("Ids missing", ("last_good_id", "first_good_id", "capture_ns"), told["discontinuities"][:_MOST_LISTED])
+        rows = [_shown(one) for one in told["discontinuities"][:_MOST_LISTED]]
+        emit_table("Ids missing", ("last_good_id", "first_good_id", "no_book_after", "valid_again"), rows)
         if told["gaps"] > _MOST_LISTED:
             click.echo(f"and {told['gaps'] - _MOST_LISTED:,} more; --json has the first thousand")
     rate = told["events_per_s"] or 0
@@ -163,7 +215,7 @@ def _show(told: dict[str, Any]) -> None:
     )
     best = told["best"]
     if best is None:
-        console.print(f"The book is {told['state']} at the end: it has no best prices")
+        click.echo(f"The book is {told['state']} at the end: it has no best prices")
     else:
         click.echo(
             f"Best bid {best['bid']} × {best['bid_quantity']}, best ask {best['ask']} × {best['ask_quantity']}, update id {told['last_id']}"

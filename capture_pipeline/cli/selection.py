@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from capture_pipeline.binance.periods import Interval, Month, from_us, parse_time
-from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.binance.symbols import parse_symbols
+from capture_pipeline.binance.urls import NO_UM_SECONDS, has_interval
 from capture_pipeline.cli.console import one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.config import History, Settings
@@ -59,14 +60,17 @@ def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def narrow(workspace: Workspace, symbols: tuple[str, ...], interval: str | None, first: str | None, last: str | None) -> Workspace:
     """The same deployment with the chosen symbols, interval and history."""
     settings = workspace.settings
-    chosen = [valid_symbol(name.strip().upper()) for text in symbols for name in text.split(",") if name.strip()]
+    chosen = parse_symbols(symbols)
     start = _month(first) if first else Month(settings.history.start.year, settings.history.start.month)
     end = _month(last) if last else None
     if last and _last_us(last) < (_first_us(first) if first else start.start_us):
         raise ConfigError(f"--to lies before {'--from' if first else 'history.start'}")
+    step = Interval(interval) if interval else settings.interval
+    if not has_interval(settings.market, step):
+        raise ConfigError(NO_UM_SECONDS)
     update: dict[str, Any] = {
         "symbols": list(dict.fromkeys(chosen)) or settings.symbols,
-        "interval": Interval(interval) if interval else settings.interval,
+        "interval": step,
         "history": _history(settings, start, end),
     }
     return Workspace(settings.model_copy(update=update))

@@ -10,13 +10,15 @@ import click
 from rich.live import Live
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.cli.console import console, emit_json, emit_table, one_line_errors
+from capture_pipeline.binance.symbols import parse_symbols
+from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors, output_console
 from capture_pipeline.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from capture_pipeline.cli.lengths import Length
-from capture_pipeline.cli.session_view import damaged, overview, session_document, session_row
+from capture_pipeline.cli.session_view import damaged, overview, session_document, session_row, set_aside_row, state_lines
 from capture_pipeline.config import Settings
-from capture_pipeline.errors import StorageError
+from capture_pipeline.errors import CaptureError, StorageError
 from capture_pipeline.lake.files import make_folder
+from capture_pipeline.lake.rest import rest_of
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import EMPTY, SessionPlan
 from capture_pipeline.recording.planning import windows
@@ -26,13 +28,16 @@ from capture_pipeline.recording.session import (
     all_sessions,
     find_session,
     new_plan,
+    open_sessions,
     prepare,
     record,
     sessions_root,
+    sessions_set_aside,
     stop,
 )
 from capture_pipeline.recording.standing import nothing_recorded
 from capture_pipeline.recording.status import free_bytes
+from capture_pipeline.recording.transport import check_network
 from capture_pipeline.settings import load_settings
 
 _DAY_US = 86_400_000_000
@@ -48,7 +53,7 @@ def session_group() -> None:
 
 
 @session_group.command("start")
-@click.option("--symbol", "symbols", multiple=True, help="For instance btcusdt; repeat it for several. Default: BTCUSDT.")
+@click.option("--symbol", "symbols", multiple=True, help="A symbol, or several by commas; may be repeated. Default: BTCUSDT.")
 @click.option("--duration", type=Length(), default="24h", show_default=True, help="90s, 15m, 24h, 2d.")
 @click.option("--regime", default="custom", show_default=True, help="high_volume, low_volume, special_event or your own.")
 @click.option("--description", default="", help="Details of the event, conditions.")
@@ -67,11 +72,18 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
         plan = new_plan(settings, _named(symbols), options["regime"], options["duration"], description=options["description"])
         if options["connections"]:
             plan = plan.model_copy(update={"connections": options["connections"]})
+        check_network(settings, plan.streams)
         _check_disk(settings, root)
-        folder = prepare(root, plan, resume_open=not options["no_resume"])
+        if options["no_resume"] or not open_sessions(root, plan.regime, plan.symbols):
+            _check_symbols(settings, plan.symbols)
+        folder = prepare(root, plan, resume_open=not options["no_resume"], on_set_aside=_report_set_aside)
         verb = "Resuming" if folder.session != plan.session else "Recording"
         ended = record(settings, folder, lambda actual: _begin(verb, folder, actual))
     _tell(ended)
+
+
+def _report_set_aside(path: Path) -> None:
+    click.echo(f"Set the unfinished session aside: {path}   (capture session list --all shows it)", err=True)
 
 
 def _begin(verb: str, folder: SessionFolder, plan: SessionPlan) -> None:
@@ -80,7 +92,7 @@ def _begin(verb: str, folder: SessionFolder, plan: SessionPlan) -> None:
 
 
 def _named(symbols: tuple[str, ...]) -> list[str]:
-    return [name.upper() for name in symbols] or ["BTCUSDT"]
+    return parse_symbols(symbols) or ["BTCUSDT"]
 
 
 def _check_disk(settings: Settings, root: Path) -> None:
@@ -89,6 +101,18 @@ def _check_disk(settings: Settings, root: Path) -> None:
     if free < least:
         remedy = "free the disk, or lower recording.free_disk_gb"
         raise StorageError(f"{free:.1f} GB are free and {least:g} are wanted before a session starts", where=str(root), remedy=remedy)
+
+
+def _check_symbols(settings: Settings, symbols: list[str]) -> None:
+    """Refuse symbols that the exchange does not list; where it does not answer at once, the recording goes before the question."""
+    quick = settings.model_copy(update={"http": settings.http.model_copy(update={"attempts": 1})})
+    try:
+        error = rest_of(quick).unknown_symbols(symbols)
+    except CaptureError as failure:
+        click.echo(f"Whether the exchange lists {', '.join(symbols)} could not be checked: {failure}", err=True)
+        return
+    if error is not None:
+        raise error
 
 
 def _tell(ended: Ended) -> None:
@@ -108,7 +132,7 @@ def _tell(ended: Ended) -> None:
 
 @session_group.command("status")
 @click.argument("session", required=False)
-@click.option("--watch", is_flag=True, help="Renew the view each second until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Renew the view each second until the session is finished, or Ctrl-C.")
 @_output
 @_json
 @_config
@@ -117,20 +141,41 @@ def status_command(session: str | None, watch: bool, output: Path | None, as_jso
     with one_line_errors():
         root = sessions_root(load_settings(config), output)
         if watch:
-            with Live(overview(_chosen(root, session)), console=console, refresh_per_second=4) as live:
-                while True:
-                    time.sleep(1)
-                    live.update(overview(_chosen(root, session)))
+            _watch(root, session)
+            return
         chosen = _chosen(root, session)
         documents = [session_document(folder) for folder in chosen]
     if as_json:
         emit_json(documents)
     elif chosen:
-        console.print(overview(chosen))
+        output_console().print(overview(chosen))
+        _report_states(chosen)
     else:
         click.echo(f"No session is open in {root}.")
     if damaged(documents):
         click.get_current_context().exit(EXIT_FAILED)
+
+
+def _watch(root: Path, session: str | None) -> None:
+    """Show the chosen sessions until all of them are finished, or until Ctrl-C; the last lines are their states."""
+    seen = chosen = _chosen(root, session)
+    if not chosen:
+        click.echo(f"No session is open in {root}.")
+        return
+    try:
+        with Live(overview(chosen), console=output_console(), refresh_per_second=4) as live:
+            while any(not folder.metadata.exists() for folder in chosen):
+                time.sleep(1)
+                chosen = _chosen(root, session)
+                seen = [*seen, *(folder for folder in chosen if folder not in seen)]
+                live.update(overview(chosen or seen))
+    finally:
+        _report_states(seen)
+
+
+def _report_states(folders: list[SessionFolder]) -> None:
+    for line in state_lines(folders):
+        click.echo(line)
 
 
 def _chosen(root: Path, session: str | None) -> list[SessionFolder]:
@@ -156,20 +201,25 @@ def stop_command(session: str, output: Path | None, config: Path | None) -> None
 
 
 @session_group.command("list")
+@click.option("--all", "with_set_aside", is_flag=True, help="Show sessions that --no-resume set aside too, with their folders.")
 @_output
 @_json
 @_config
-def list_command(output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001
+def list_command(with_set_aside: bool, output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001
     """Show all sessions, newest first. Exit code 1: a file of one is damaged; it is named, and the others are listed all the same."""
     with one_line_errors():
         root = sessions_root(load_settings(config), output)
         rows = [session_row(folder) for folder in all_sessions(root)]
+        aside = [set_aside_row(folder) for folder in sessions_set_aside(root)] if with_set_aside else []
+        rows += aside
     if as_json:
         emit_json(rows)
     elif not rows:
         click.echo(f"There is no session in {root}.")
     else:
         emit_table(f"Sessions in {root}", ("session", "regime", "state", "started", "hours", "messages", "gaps", "ids_lost", "bytes"), rows)
+        for row in aside:
+            click.echo(f"{row['session']} is set aside in {row['folder']}")
     for line in damaged(rows):
         click.echo(line, err=True)
     if damaged(rows):
@@ -203,7 +253,7 @@ def plan_command(days: int, as_json: bool, config: Path | None) -> None:  # noqa
 
 
 @click.command("preflight")
-@click.option("--symbol", "symbols", multiple=True, help="For instance btcusdt. Default: BTCUSDT.")
+@click.option("--symbol", "symbols", multiple=True, help="A symbol, or several by commas; may be repeated. Default: BTCUSDT.")
 @click.option("--seconds", type=click.FloatRange(1, 3600), default=60, show_default=True, help="Length of the test capture.")
 @_output
 @_json

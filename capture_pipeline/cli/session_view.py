@@ -12,13 +12,14 @@ from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import SessionMetadata
-from capture_pipeline.recording.session import plan_of
+from capture_pipeline.recording.session import known_plan, plan_of
 from capture_pipeline.recording.standing import state_of
 from capture_pipeline.recording.status import Status
 
 DAMAGED = "damaged"
 """State of a session of which a file cannot be read."""
-_LONGEST_LAG_MS = 86_400_000
+SET_ASIDE = "set aside"
+"""State of an unfinished session that `--no-resume` renamed; it is never resumed."""
 _LATE_S = 5.0
 """A recorder that was started by hand takes a second or two to connect; only more is worth telling."""
 
@@ -56,9 +57,7 @@ def _at(status: Status) -> str:
 
 
 def _lag(status: Status) -> str:
-    # A sandbox has a clock of its own, by which a lag says nothing.
-    is_known = status.lag_ms is not None and abs(status.lag_ms) < _LONGEST_LAG_MS
-    return f", {status.lag_ms:,.1f} ms after the exchange's time" if is_known else ""
+    return f", {status.lag_ms:,.1f} ms after the exchange's time" if status.lag_ms is not None else ""
 
 
 def _add_state(table: Table, status: Status) -> None:
@@ -78,6 +77,11 @@ def _add_state(table: Table, status: Status) -> None:
         table.add_row("books", ", ".join(f"{symbol} {book}" for symbol, book in status.books.items()))
 
 
+def state_lines(folders: list[SessionFolder]) -> list[str]:
+    """Describe each session by its id and its state, a line each."""
+    return [f"{folder.session}: {session_document(folder)['state']}" for folder in folders]
+
+
 def session_document(folder: SessionFolder) -> dict[str, Any]:
     """The state of a session for JSON; of one whose files are damaged, what is wrong with them."""
     head: dict[str, Any] = {"session": folder.session, "folder": str(folder.path)}
@@ -94,6 +98,13 @@ def session_row(folder: SessionFolder) -> dict[str, Any]:
         return _sound_row(folder)
     except LakeError as error:
         return {"session": folder.session, "regime": folder.path.parent.name, "state": DAMAGED, "error": str(error)}
+
+
+def set_aside_row(folder: SessionFolder) -> dict[str, Any]:
+    """Describe a session that was set aside, by the id that it had, with its folder."""
+    row = session_row(folder)
+    session = str(plan.session) if (plan := known_plan(folder)) is not None else folder.session
+    return {**row, "session": session, "state": SET_ASIDE if row["state"] != DAMAGED else DAMAGED, "folder": str(folder.path)}
 
 
 def damaged(rows: list[dict[str, Any]]) -> list[str]:

@@ -11,6 +11,7 @@ from capture_pipeline.binance.periods import Interval
 from capture_pipeline.tables.bars import BAR_SCHEMA
 
 SOURCE = "trades"
+MARKET_ORDER = "MARKET"
 _E8, _E16 = -8, 10**8
 
 
@@ -20,8 +21,10 @@ def bars_of(trades: pl.DataFrame, interval: Interval) -> pl.DataFrame:
     First and last price are those of the smallest and the largest trade id of a candle. An interval without a trade has no bar here,
     where the exchange publishes one of volume zero. Quote volumes are cut after the eighth decimal, once, as a sum.
 
+    Only trades of the market count: see `is_market_trade`.
+
     Args:
-        trades: `trade_id, trade_us, price_e8, quantity_e8, buyer_maker`, in any order, each id once.
+        trades: `trade_id, trade_us, price_e8, quantity_e8, buyer_maker`, in any order, each id once; `order_type` where it is known.
         interval: Length of the bars.
 
     Returns:
@@ -31,6 +34,7 @@ def bars_of(trades: pl.DataFrame, interval: Interval) -> pl.DataFrame:
     quote = price.cast(pl.Int128) * quantity
     rows = (
         trades.lazy()
+        .filter(is_market_trade(trades))
         .sort("trade_id")
         .group_by((pl.col("trade_us") - pl.col("trade_us") % interval.us).alias("open_time_us"))
         .agg(
@@ -59,6 +63,16 @@ def bars_of(trades: pl.DataFrame, interval: Interval) -> pl.DataFrame:
         pl.lit("us").alias("time_unit"),
         pl.lit(SOURCE).alias("source"),
     ).select(*BAR_SCHEMA)
+
+
+def is_market_trade(trades: pl.DataFrame) -> pl.Expr:
+    """Select the trades that bars are made of: with a price, and of the order type `MARKET` where one was sent.
+
+    The trade stream of futures also reports, under ids of their own, orders that the insurance fund or auto-deleveraging filled, and ids
+    without a trade (`NA`, price 0).
+    """
+    is_priced = pl.col("price_e8") > 0
+    return is_priced & (pl.col("order_type").fill_null(MARKET_ORDER) == MARKET_ORDER) if "order_type" in trades.columns else is_priced
 
 
 def _exact(values: pl.Series, kind: pl.Decimal, divisor: int = 1) -> pl.Series:

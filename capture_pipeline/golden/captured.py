@@ -20,7 +20,7 @@ from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import SessionMetadata
 from capture_pipeline.tables.golden import TRADES
 
-COLUMNS = ("trade_id", "trade_us", "price_e8", "quantity_e8", "buyer_maker")
+COLUMNS = ("trade_id", "trade_us", "price_e8", "quantity_e8", "buyer_maker", "order_type")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
-"""The book of a session, sampled: spread each second, depth at the best levels each ten seconds, out of its tables."""
+"""The book of a session, sampled: spread each second, depth at the best levels each ten seconds, out of its tables.
+
+No sample lies in a hole: the second in which ids go missing has none, nor has the last one.
+"""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +15,7 @@ import pyarrow.parquet as pq
 
 from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot, Level
 from capture_pipeline.book.levels import Book
-from capture_pipeline.book.sync import BookSync, State
+from capture_pipeline.book.sync import BookSync, State, Step
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.tables.golden import ASK, BID, DEPTH, SNAPSHOTS, GoldenTable
 
@@ -31,13 +34,20 @@ SAMPLE_SCHEMA: dict[str, pl.DataType] = {
 """`second` since 1970, of capture; depths are null between their samples."""
 
 
+Row = tuple[int, int, int, int | None, int | None]
+
+
 @dataclass
 class _Sampler:
-    """Takes the book as it stood when each second ended."""
+    """Takes the book as it was when each second ended.
+
+    A row waits until the next diff continues the book: where ids are missing instead, the book at the end of the second is not known.
+    """
 
     levels: int
-    rows: list[tuple[int, int, int, int | None, int | None]]
+    rows: list[Row] = field(default_factory=list)
     second: int = -1
+    _waiting: list[Row] = field(default_factory=list)
 
     def until(self, capture_ns: int, sync: BookSync[Book]) -> None:
         """The seconds that ended before this message; of several without a message one is taken."""
@@ -48,12 +58,19 @@ class _Sampler:
         if best is not None:
             book, deep = sync.book, self.second % _DEPTH_EVERY == 0
             depths = [sum(quantity for _, quantity in side.top(self.levels)) if deep else None for side in (book.bids, book.asks)]
-            self.rows.append((self.second, best[0], best[2], depths[0], depths[1]))
+            self._waiting.append((self.second, best[0], best[2], depths[0], depths[1]))
         self.second = second
+
+    def decide(self, step: Step) -> None:
+        """Keep the waiting rows where a diff continued the book, and drop them where ids are missing."""
+        if step in {Step.APPLIED, Step.BRIDGED}:
+            self.rows += self._waiting
+        if step in {Step.APPLIED, Step.BRIDGED, Step.GAP}:
+            self._waiting.clear()
 
 
 def sampled(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.DataFrame:
-    """The book of one symbol, each second in which it was valid.
+    """The book of one symbol, each second at whose end it is known.
 
     Args:
         tables: Of the session.
@@ -63,12 +80,12 @@ def sampled(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.DataFrame
     Returns:
         A frame of `SAMPLE_SCHEMA`; empty where no snapshot seeded the book.
     """
-    sync, sampler = BookSync(Book()), _Sampler(levels, [])
+    sync, sampler = BookSync(Book()), _Sampler(levels)
     diffs, snapshots = (_messages(tables.paths(table, symbol), table, symbol) for table in (DEPTH, SNAPSHOTS))
     for _, capture_ns, message in heapq.merge(diffs, snapshots, key=lambda found: found[0]):
         sampler.until(capture_ns, sync)
         if isinstance(message, DepthDiff):
-            sync.diff(message)
+            sampler.decide(sync.diff(message))
         else:
             sync.snapshot(message)
     return pl.DataFrame(sampler.rows, schema=SAMPLE_SCHEMA, orient="row")

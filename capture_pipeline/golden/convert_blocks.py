@@ -1,30 +1,25 @@
-"""A recording in blocks of whole lines, inflated by isal in a thread of its own while the block before is worked on.
+"""A recording in blocks of whole lines, read by `inflate.Source` in a thread of its own while the block before is worked on.
 
 Memory is three blocks, whatever the length of the recording; blocks end at the same bytes in every run.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import queue
 import threading
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
-from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from capture_pipeline.binance.stream_kernel import PADDING
 from capture_pipeline.errors import LakeError, MalformedData
+from capture_pipeline.golden.inflate import FindingKind, Source
 
 BLOCK_BYTES = 16 << 20
 _AHEAD = 3
-_BROKEN: Any = (EOFError, zlib.error, isal_zlib.error, igzip.BadGzipFile)
 
 
 @dataclass
@@ -40,21 +35,6 @@ class Block:
     size: int
 
 
-class _Hashing(io.RawIOBase):
-    """A file whose bytes are hashed as they are read."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self.digest = file, hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - a buffer of any kind
-        count = self._file.readinto(buffer)  # type: ignore[attr-defined]
-        self.digest.update(memoryview(buffer)[:count])
-        return int(count)
-
-
 class Blocks:
     """The blocks of one recording; iterate once.
 
@@ -66,7 +46,7 @@ class Blocks:
         """Open nothing yet.
 
         Args:
-            path: A gzip of any number of members.
+            path: A gzip of any number of members, or plain lines.
             block_bytes: Size of a block; no line may be longer.
         """
         self._path, self._size = path, block_bytes
@@ -99,29 +79,37 @@ class Blocks:
     def _inflate(self) -> None:
         try:
             self._read_all()
-        except FileNotFoundError:
-            self._full.put(LakeError("is not there", where=str(self._path), remedy="name a finished recording"))
-        except _BROKEN as error:
-            what = f"the gzip is damaged after about {self._lines:,} lines: {error}"
-            self._full.put(MalformedData(what, where=self._path.name, remedy="repair the recording, or record again"))
         except BaseException as error:  # noqa: BLE001 - it is raised where the blocks are taken
             self._full.put(error)
         else:
             self._full.put(None)
 
     def _read_all(self) -> None:
+        if not self._path.is_file():
+            raise LakeError("is not there", where=str(self._path), remedy="name a finished recording")
         carried = np.empty(0, np.uint8)
-        with self._path.open("rb", buffering=0) as raw:
-            hashing = _Hashing(raw)
-            with igzip.IGzipFile(fileobj=io.BufferedReader(hashing, 1 << 20)) as file:  # type: ignore[no-untyped-call, unused-ignore]
-                while (text := self._free.get()) is not None:
-                    text[: carried.size] = carried
-                    size = _fill(file, text, carried.size, self._size)
-                    if size < self._size:
-                        self._last(text, size)
-                        break
-                    carried = self._hand_over(text, size)
-            self.sha256 = hashing.digest.hexdigest()
+        with Source.opened(self._path) as source:
+            pieces = _Pieces(iter(source))
+            while (text := self._free.get()) is not None:
+                text[: carried.size] = carried
+                size = pieces.fill(text, carried.size, self._size)
+                if size < self._size:
+                    self._check(source)
+                    self._last(text, size)
+                    break
+                carried = self._hand_over(text, size)
+            self.sha256 = source.sha256
+
+    def _check(self, source: Source) -> None:
+        """Refuse a file that was not read whole.
+
+        Raises:
+            MalformedData: It is damaged or torn.
+        """
+        for finding in source.findings:
+            if finding.kind is not FindingKind.EMPTY:
+                what = f"the file is damaged after about {self._lines:,} lines: {finding}"
+                raise MalformedData(what, where=self._path.name, remedy="repair the recording, or record again")
 
     def _hand_over(self, text: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         end = size - _last_line_feed(text, size)
@@ -142,14 +130,25 @@ class Blocks:
             self._full.put(Block(text, size))
 
 
-def _fill(file: Any, text: NDArray[np.uint8], start: int, end: int) -> int:  # noqa: ANN401 - isal has no types
-    view = text.data
-    while start < end:
-        count = file.readinto(view[start:end])
-        if not count:
-            break
-        start += count
-    return start
+class _Pieces:
+    """Pieces of bytes, copied into blocks of another size."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._piece, self._at = pieces, b"", 0
+
+    def fill(self, text: NDArray[np.uint8], start: int, end: int) -> int:
+        """Fill `text[start:end]`; returns where the bytes end, which is `end` unless there are no more."""
+        while start < end:
+            if self._at == len(self._piece):
+                piece = next(self._pieces, None)
+                if piece is None:
+                    break
+                self._piece, self._at = piece, 0
+                continue
+            count = min(end - start, len(self._piece) - self._at)
+            text[start : start + count] = np.frombuffer(self._piece, np.uint8, count, self._at)
+            start, self._at = start + count, self._at + count
+        return start
 
 
 def _last_line_feed(text: NDArray[np.uint8], size: int) -> int:

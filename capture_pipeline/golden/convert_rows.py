@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ def tables_of(columns: Columns, symbols: Sequence[str], first_line: int) -> Iter
         first_line: Number of the block's first line.
     """
     for symbol, hour, rows in _groups(columns.trades, kernel.T_CAPTURE, kernel.T_STREAM, symbols):
-        yield (TRADES, symbol, hour), _trades(rows, first_line)
+        yield (TRADES, symbol, hour), _trades(rows, first_line, columns.order_types)
     for table, rows_of, levels, tags in (
         (DEPTH, columns.diffs, columns.levels, columns.tags),
         (SNAPSHOTS, columns.snapshots, columns.snapshot_levels, columns.snapshot_tags),
@@ -49,8 +49,9 @@ def _groups(rows: Ints, capture: int, stream: int, symbols: Sequence[str]) -> It
             yield names[of_symbol], hour, rows if chosen.all() else rows[:, chosen]
 
 
-def _trades(rows: Ints, first_line: int) -> pa.Table:
+def _trades(rows: Ints, first_line: int, order_types: Mapping[int, str]) -> pa.Table:
     places = rows[kernel.T_PLACES]
+    kinds = [order_types.get(line) for line in rows[kernel.T_LINE].tolist()] if order_types else [None] * rows.shape[1]
     return pa.Table.from_arrays(
         [
             pa.array(rows[kernel.T_LINE] + first_line),
@@ -58,6 +59,7 @@ def _trades(rows: Ints, first_line: int) -> pa.Table:
             pa.array((places >> 4).astype(np.int8)),
             pa.array((places & 15).astype(np.int8)),
             pa.array(rows[kernel.T_MAKER] == 1),
+            pa.array(kinds, pa.string()),
         ],
         schema=TRADES.schema,
     )

@@ -5,26 +5,36 @@ The score, 0 to 100, is the sum of four parts:
     20 × continuity    the longest continuous stretch / that time
     20 × wholeness     files that are neither a fragment, torn, damaged, empty nor hold a bad line / files
     20 × completeness  1 − 100 × the share of events lost inside files, at least 0
-A stretch ends where ids are missing, and where no file has a message for `MOST_SILENT_S`. Files of the same symbols are one series; of
-several series the times are added up.
+A stretch ends where ids are missing, however short the time is, and where no file has a message for `MOST_SILENT_S`, inside files as
+between them. Ids that another file of the same symbols has are not missing. Files of the same symbols are one series; of several series the
+times are added up.
+
+Where a file is damaged the score is at most `MOST_DAMAGED`: what was lost in it is not known, and stamps and ids that cannot be read count
+in no other part. Damaged is a file that cannot be read, whose bytes are damaged, that has a bad line, or that ends inside a gzip member
+although it was finished. The torn end of a growing file (`.part`) is what a crash leaves, and only makes it a fragment.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.golden.halves import scan
-from capture_pipeline.golden.scan import Scan
+from capture_pipeline.golden.inflate import FindingKind
+from capture_pipeline.golden.scan import MOST_SILENT_NS, Scan
+from capture_pipeline.golden.stretches import Span, joined, stretches
 from capture_pipeline.quality.continuity import Track, gap_ratios
 
+__all__ = ["Diagnosis", "diagnose", "joined"]
+
 GATE = 70.0
-MOST_SILENT_S = 2.0
+MOST_SILENT_S = MOST_SILENT_NS / 1e9
+MOST_DAMAGED = 50.0
+"""Points that a folder with a damaged file has at most."""
 PARTS = {"coverage": 40, "continuity": 20, "wholeness": 20, "completeness": 20}
 MEANING = {
     "coverage": "time inside continuous stretches, of the time from first to last stamp",
@@ -36,7 +46,9 @@ _CAPTURE = re.compile(r".+\.jsonl(\.gz)?(\.part\d*)?")
 _GROWING = re.compile(r"\.part\d*$")
 _APART = {"gaps.jsonl", "events.jsonl", "refilled_trades.jsonl"}
 _HIDDEN = "quarantine"
-Span = tuple[int, int]
+_DAMAGE = {FindingKind.DAMAGED_MEMBER, FindingKind.FOREIGN_BYTES}
+_TORN = {FindingKind.TORN_MEMBER, FindingKind.ZERO_TAIL}
+"""Damage of a file that was finished; of a growing file it is the end that a crash leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,7 @@ class CaptureFile:
         ended_ns: Last stamp.
         gaps: Places at which ids are missing inside it.
         troubles: Why it is not whole; empty if it is.
+        is_damaged: Whether an unknown part of it is lost.
     """
 
     path: str
@@ -60,6 +73,7 @@ class CaptureFile:
     ended_ns: int | None
     gaps: int
     troubles: list[str]
+    is_damaged: bool = False
 
 
 @dataclass(slots=True)
@@ -115,8 +129,14 @@ class Diagnosis:
 
     @property
     def score(self) -> float:
-        """0 to 100."""
-        return round(sum(weight * self.parts[part] for part, weight in PARTS.items()), 2)
+        """0 to 100; at most `MOST_DAMAGED` where a file is damaged."""
+        found = sum(weight * self.parts[part] for part, weight in PARTS.items())
+        return round(min(found, MOST_DAMAGED) if self.is_damaged else found, 2)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a file is damaged."""
+        return any(file.is_damaged for file in self.files)
 
     @property
     def passed(self) -> bool:
@@ -130,6 +150,7 @@ class Diagnosis:
             "score": self.score,
             "gate": self.gate,
             "passed": self.passed,
+            "damaged": self.is_damaged,
             "parts": self.parts,
             "weights": PARTS,
             "files": [{name: getattr(file, name) for name in CaptureFile.__slots__} for file in self.files],
@@ -161,39 +182,17 @@ def diagnose(folder: Path, gate: float = GATE) -> Diagnosis:
             "holds no capture", where=str(folder), remedy="captures end in .jsonl or .jsonl.gz, with .part behind it while they grow"
         )
     files: list[CaptureFile] = []
-    spans: dict[tuple[str, ...], list[Span]] = defaultdict(list)
+    scans: dict[tuple[str, ...], list[Scan]] = defaultdict(list)
     tracks: list[Track] = []
     for path in paths:
         found, file = _examined(path, folder)
         files.append(file)
         if found is not None and found.first_ns >= 0:
             symbols = tuple(sorted({stream.symbol for stream in found.streams.values()} - {""}))
-            spans[symbols] += unbroken(found)
+            scans[symbols].append(found)
             tracks += [stream.track for stream in found.streams.values() if stream.track.first >= 0]
-    series = [Series(symbols, joined(parts)) for symbols, parts in sorted(spans.items())]
+    series = [Series(symbols, stretches(parts)) for symbols, parts in sorted(scans.items())]
     return Diagnosis(folder, files, series, _parts(files, series, tracks), gate)
-
-
-def unbroken(found: Scan) -> list[Span]:
-    """The stretches of one file without a break, of any of its streams."""
-    breaks = sorted((gap.start_ns, gap.end_ns) for stream in found.streams.values() for gap in stream.breaks)
-    start, spans = found.first_ns, []
-    for begin, end in breaks:
-        if begin >= start:
-            spans.append((start, begin))
-        start = max(start, end)
-    return [*spans, (start, found.last_ns)]
-
-
-def joined(spans: Iterable[Span], silent_s: float = MOST_SILENT_S) -> list[Span]:
-    """Stretches of several files as one ascending list; those no further apart than `silent_s` and those that overlap are one."""
-    result: list[Span] = []
-    for start, end in sorted(spans):
-        if result and start - result[-1][1] <= silent_s * 1e9:
-            result[-1] = (result[-1][0], max(result[-1][1], end))
-        else:
-            result.append((start, end))
-    return result
 
 
 def _examined(path: Path, folder: Path) -> tuple[Scan | None, CaptureFile]:
@@ -201,13 +200,19 @@ def _examined(path: Path, folder: Path) -> tuple[Scan | None, CaptureFile]:
     try:
         found = scan(path)
     except CaptureError as error:
-        return None, CaptureFile(name, path.stat().st_size, 0, None, None, 0, [error.what])
-    troubles = ["a fragment: it was never finished"] if _GROWING.search(path.name) else []
+        return None, CaptureFile(name, path.stat().st_size, 0, None, None, 0, [error.what], is_damaged=True)
+    is_growing = _GROWING.search(path.name) is not None
+    troubles = ["a fragment: it was never finished"] if is_growing else []
     troubles += [str(finding) for finding in found.findings]
     troubles += [f"{found.bad:,} lines are not in the line form"] if found.bad else []
     gaps = sum(stream.track.gaps for stream in found.streams.values())
     started, ended = (found.first_ns, found.last_ns) if found.first_ns >= 0 else (None, None)
-    return found, CaptureFile(name, found.size, found.lines, started, ended, gaps, troubles)
+    return found, CaptureFile(name, found.size, found.lines, started, ended, gaps, troubles, _is_damaged(found, is_growing=is_growing))
+
+
+def _is_damaged(found: Scan, *, is_growing: bool) -> bool:
+    kinds = {finding.kind for finding in found.findings}
+    return found.bad > 0 or bool(kinds & (_DAMAGE if is_growing else _DAMAGE | _TORN))
 
 
 def _parts(files: list[CaptureFile], series: list[Series], tracks: list[Track]) -> dict[str, float]:

@@ -9,10 +9,12 @@ from capture_pipeline.binance.periods import DAY_US, from_us
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.captured import last_trade_us
 from capture_pipeline.golden.proof_report import State, read_proof
-from capture_pipeline.golden.prove import due_us
+from capture_pipeline.golden.prove import due_us, unprovable
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.paths import Lake
 from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.models import SessionPlan
 
 LOOK_BACK_US = 14 * DAY_US
 """Older sessions are proved by hand."""
@@ -60,7 +62,10 @@ def due_sessions(lake: Lake, folders: Iterable[SessionFolder], now_us: int) -> D
 
 
 def _due(lake: Lake, folder: SessionFolder) -> int | None:
-    """When the last file that its proof wants should be out; None where there is nothing to prove, or it is proved."""
+    """When the last file that its proof wants should be out; None where there is nothing to prove, nothing to prove it with, or a proof."""
+    plan = read_model(folder.plan, SessionPlan)
+    if plan is not None and unprovable(plan):
+        return None
     proof = read_proof(lake.proof(folder.session))
     if proof is not None:
         return proof.due_us if proof.state in {State.WAITING, State.UNPROVED} else None

@@ -36,6 +36,7 @@ class Part(msgspec.Struct):
     disorder: int
     first_ns: int
     last_ns: int
+    silences: list[tuple[int, int]]
     findings: list[Finding]
     size: int
 
@@ -112,7 +113,7 @@ def _received(path: Path, answer: bytes) -> Scan:
     part = msgspec.json.decode(answer, type=Part)
     result = Scan(path, lines=part.lines, bad=part.bad, disorder=part.disorder, first_ns=part.first_ns, last_ns=part.last_ns)
     result.streams = Streams({stream.name: stream for stream in part.streams})
-    result.findings = part.findings
+    result.silences, result.findings = part.silences, part.findings
     return result
 
 
@@ -124,7 +125,9 @@ def main() -> int:
     except CaptureError:
         return 1
     streams = list(found.streams.values())
-    part = Part(streams, found.lines, found.bad, found.disorder, found.first_ns, found.last_ns, found.findings, found.size)
+    part = Part(
+        streams, found.lines, found.bad, found.disorder, found.first_ns, found.last_ns, found.silences, found.findings, found.size
+    )  # fmt: skip
     sys.stdout.buffer.write(msgspec.json.encode(part))
     return 0
 

@@ -13,16 +13,20 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from capture_pipeline.binance.streams import StreamKind, symbol_of
-from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.binance.streams import StreamKind
+from capture_pipeline.binance.symbols import parse_symbol
 from capture_pipeline.errors import ConfigError, MalformedData
 from capture_pipeline.golden.halves import scan
-from capture_pipeline.golden.importers import Captured, Origin, read, subscribed
+from capture_pipeline.golden.import_evidence import MARKETS, valid_venue
+from capture_pipeline.golden.import_lines import import_symbol
+from capture_pipeline.golden.import_report import provenance
+from capture_pipeline.golden.importers import Captured, Origin, Source
 from capture_pipeline.golden.scan import Scan
 from capture_pipeline.golden.validate import statistics
 from capture_pipeline.golden.validate_size import gap_seconds
 from capture_pipeline.lake.files import fsync, make_folder, sha256_file, storage_errors
 from capture_pipeline.recording.layout import SessionFolder, session_id, valid_regime
+from capture_pipeline.recording.lines import composed
 from capture_pipeline.recording.members import member_of
 from capture_pipeline.recording.models import Cause, FileRecord, Gap, SessionMetadata, SessionPlan
 
@@ -36,12 +40,14 @@ class _Writing:
     Attributes:
         last_ns: Stamp of the last line.
         raised: Stamps that went back and were raised to their predecessor.
+        raised_most_ns: The most that one was raised by.
         symbols: In the order in which they appear.
         streams: Likewise, behind those that the recording says it subscribed to.
     """
 
     last_ns: int = -1
     raised: int = 0
+    raised_most_ns: int = 0
     symbols: dict[str, None] = field(default_factory=dict)
     streams: dict[str, None] = field(default_factory=dict)
 
@@ -55,10 +61,12 @@ class _Writing:
         for captured in messages:
             if captured.stream not in self.streams:
                 self.streams[captured.stream] = None
-                self.symbols.update({symbol: None for symbol in [symbol_of(captured.stream)] if symbol})
-            self.raised += captured.capture_ns < self.last_ns
+                self.symbols.update({symbol: None for symbol in [import_symbol(captured.stream)] if symbol})
+            if captured.capture_ns < self.last_ns:
+                self.raised += 1
+                self.raised_most_ns = max(self.raised_most_ns, self.last_ns - captured.capture_ns)
             self.last_ns = max(self.last_ns, captured.capture_ns)
-            lines.append(captured.line(self.last_ns))
+            lines.append(composed(self.last_ns, captured.stream, captured.data))
             if len(lines) == MESSAGES_A_MEMBER:
                 yield member_of(b"".join(lines), len(lines))
                 lines = []
@@ -66,36 +74,55 @@ class _Writing:
             yield member_of(b"".join(lines), len(lines))
 
 
-def import_session(origin: Origin, files: list[Path], out: Path, *, regime: str = "imported", symbol: str | None = None) -> SessionFolder:
+def import_session(
+    origin: Origin,
+    files: list[Path],
+    out: Path,
+    *,
+    regime: str = "imported",
+    symbol: str | None = None,
+    market: str | None = None,
+    venue: str | None = None,
+) -> SessionFolder:
     """Make one session of the files of one recording.
 
     Args:
-        origin: Who wrote them.
-        files: In the order in which they follow each other; cryptofeed's snapshots anywhere among them.
+        origin: Which tool wrote them.
+        files: In any order.
         out: The root of all sessions (`…/golden_samples`).
         regime: The folder below it.
         symbol: Whose snapshots those without a stream are, where that is not plain.
+        market: `spot`, `um` or `cm`, where the data do not tell it.
+        venue: For instance `binance` or `binance.us`, likewise.
 
     Returns:
         The session's folder, published whole.
 
     Raises:
-        MalformedData: A file is not what that tool writes, or holds no message.
-        ConfigError: The session is there already, or an argument is wrong.
+        MalformedData: A file is not what that tool writes, or holds no message, or market and venue are contradictory.
+        ConfigError: The session is there already, or an argument is wrong or missing.
         StorageError: The disk refused.
     """
     valid_regime(regime)
-    messages = read(origin, files, valid_symbol(symbol) if symbol else None)
+    _check_arguments(market, venue)
+    source = Source(origin, files, parse_symbol(symbol) if symbol else None)
     made = [folder for folder in (out / regime, *(out / regime).parents) if not folder.exists()]
     make_folder(out / regime)
     beside = SessionFolder(out / regime / f".importing-{uuid.uuid4().hex[:12]}")
     make_folder(beside.path)
     try:
         with storage_errors(beside.path):
-            return _built(beside, origin, files, messages, regime)
+            return _built(beside, source, regime, market, venue)
     finally:
         shutil.rmtree(beside.path, ignore_errors=True)
         _remove_empty(made)
+
+
+def _check_arguments(market: str | None, venue: str | None) -> None:
+    if market is not None and market not in MARKETS:
+        raise ConfigError(f"{market!r} is no market", remedy=f"name one of {', '.join(MARKETS)}")
+    if venue is not None:
+        valid_venue(venue)
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -105,13 +132,16 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _built(beside: SessionFolder, origin: Origin, files: list[Path], messages: Iterator[Captured], regime: str) -> SessionFolder:
+def _built(beside: SessionFolder, source: Source, regime: str, market: str | None, venue: str | None) -> SessionFolder:
     writing, raw = _Writing(), beside.path / "recording"
     with raw.open("wb") as file:
-        for member in writing.members(messages):
+        for member in writing.members(source.messages()):
             file.write(member)
     if writing.last_ns < 0:
-        raise MalformedData("there is no message to import", where=", ".join(map(str, files)), remedy="name the recording's files")
+        left = "; ".join(map(str, source.notes.left_out))
+        what = f"there is no message to import: {left}" if left else "there is no message to import"
+        raise MalformedData(what, where=", ".join(map(str, source.files)), remedy="name the recording's files")
+    source.decide(market, venue)
     found = scan(raw)
     target = SessionFolder(beside.path.parent / session_id(list(writing.symbols) or ["NONE"], found.first_ns // 1000))
     if target.path.exists():
@@ -119,9 +149,9 @@ def _built(beside: SessionFolder, origin: Origin, files: list[Path], messages: I
             "the session is there already", where=str(target.path), remedy="nothing is overwritten; remove it or choose another --out"
         )
     raw.rename(beside.path / target.recording.name)
-    writing.planned(subscribed(origin, files))
-    plan = _plan(target.session, found, writing, regime, origin)
-    _describe(beside, target.recording.name, plan, found, _provenance(origin, files, writing))
+    writing.planned(list(source.notes.subscribed))
+    plan = _plan(target.session, found, writing, regime, source)
+    _describe(beside, target.recording.name, plan, found, provenance(source, writing.raised, writing.raised_most_ns))
     for path in (*beside.path.iterdir(), beside.path):
         fsync(path)
     try:
@@ -193,24 +223,19 @@ def gaps_of(found: Scan) -> list[Gap]:
     ]
 
 
-def _plan(session: str, found: Scan, writing: _Writing, regime: str, origin: Origin) -> SessionPlan:
+def _plan(session: str, found: Scan, writing: _Writing, regime: str, source: Source) -> SessionPlan:
     return SessionPlan(
         session=session,
-        venue="binance",
-        market="spot",
+        venue=source.evidence.only_venue,
+        market=source.evidence.only_market,
         symbols=list(writing.symbols),
         streams=list(writing.streams),
         regime=regime,
-        description=f"imported from a recording of {origin}",
+        description=f"imported from a recording of {source.origin}",
         start_us=found.first_ns // 1000,
         duration_s=max(found.duration_s, 1e-9),
         connections=1,
     )
-
-
-def _provenance(origin: Origin, files: list[Path], writing: _Writing) -> dict[str, object]:
-    sources = [{"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in files]
-    return {"imported_from": str(origin), "sources": sources, "stamps_raised": writing.raised}
 
 
 def _text(model: BaseModel) -> bytes:

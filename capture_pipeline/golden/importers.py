@@ -1,195 +1,152 @@
-"""Recordings of other tools, read as what they hold: capture time, stream and the exchange's own bytes. Writes nothing.
+"""Recordings of other tools as one sequence of messages. Which file follows which is told from ids and stamps, not by the caller.
 
-hftbacktest: `<capture_ns> <raw JSON>`, gzip or plain; a REST snapshot stands between the messages without a stream.
-cryptofeed: a first line with the URL, then `<unix seconds>: <JSON>`; snapshots in a file of their own, `<url> -> <unix seconds>: <JSON>`.
-Sources: the raw captures of nkaz001/hftbacktest and of bmoscon/cryptofeed (`AsyncFileCallback`).
+Files that have a stream with ids in common are parts of one chain, in the order of those ids; chains are merged by their stamps. Within a
+file the order of arrival is kept, also where a stamp goes back. Writes nothing.
 """
 
 from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cmp_to_key
+from itertools import chain, islice
 from operator import attrgetter
 from pathlib import Path
 
-import msgspec
+from capture_pipeline.binance.streams import StreamKind, kind_of
+from capture_pipeline.golden.import_csv import ProcessorLines
+from capture_pipeline.golden.import_evidence import BINANCE, Evidence
+from capture_pipeline.golden.import_formats import CaptureLines, CryptofeedLines, HftbacktestLines
+from capture_pipeline.golden.import_lines import Parser, import_symbol, messages_of
+from capture_pipeline.golden.import_notes import Captured, Notes
 
-from capture_pipeline.binance.streams import StreamKind, kind_of, snapshot_stream, symbol_of
-from capture_pipeline.errors import MalformedData
-from capture_pipeline.golden.inflate import FindingKind
-from capture_pipeline.golden.reader import Recording
-from capture_pipeline.recording.lines import composed, spliced, split_envelope
-
-_HFT = re.compile(rb"([0-9]{16,19}) (\{.*\})")
-_CRYPTOFEED = re.compile(rb"([0-9]{9,11})(?:\.([0-9]{1,9})[0-9]*)?: (\{.*\})")
-_CRYPTOFEED_REST = re.compile(rb"(https?://\S+) -> ([0-9]{9,11})(?:\.([0-9]{1,9})[0-9]*)?: (\{.*\})")
-_QUERY_SYMBOL = re.compile(rb"[?&]symbol=([A-Z0-9]{2,30})(?:&|$)")
-_SUBSCRIBED = re.compile(rb"wss?://\S*[?&]streams=([^&\s]+)")
-_ENVELOPE, _SNAPSHOT, _REPLY = b'{"stream":', b'{"lastUpdateId":', b'{"result":'
-_check_json = msgspec.json.Decoder(msgspec.Raw).decode
+_SURVEYED = 2000
+"""Messages at the beginning of a file by which its place is told."""
+_IDS = {StreamKind.TRADE: re.compile(rb'"t":([0-9]+)'), StreamKind.DEPTH: re.compile(rb'"U":([0-9]+)')}
+_IDS |= {StreamKind.AGG_TRADE: re.compile(rb'"a":([0-9]+)')}
 
 
 class Origin(StrEnum):
-    """Whose recording it is."""
+    """Which tool wrote a recording."""
 
     HFTBACKTEST = "hftbacktest"
     CRYPTOFEED = "cryptofeed"
+    PROCESSOR = "binance-data-processor"
+    CAPTURE = "capture"
+    """This product's own line form, for instance a file that was copied out of a session."""
 
 
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """One message.
+_PARSERS: dict[Origin, Callable[[Path, Notes, Evidence, str | None, bool], Parser]] = {
+    Origin.HFTBACKTEST: HftbacktestLines,
+    Origin.CRYPTOFEED: CryptofeedLines,
+    Origin.PROCESSOR: ProcessorLines,
+    Origin.CAPTURE: CaptureLines,
+}
+_ONLY_BINANCE = frozenset({Origin.HFTBACKTEST, Origin.PROCESSOR})
+"""Tools whose recordings of Binance can only be of binance.com: no other host stands in them."""
+
+
+@dataclass(slots=True)
+class Source:
+    """What is to be read.
 
     Attributes:
-        capture_ns: When it was captured, nanoseconds UTC, by the recorder's clock.
-        stream: The exchange's name of the stream, or `<symbol>@depthSnapshot`.
-        message: The exchange's bytes: the whole envelope of a stream's message, or the bare body of a REST answer.
+        origin: Which tool wrote it.
+        files: The files of one recording, in any order.
+        symbol: Whose snapshots those without a stream are, where the user says it.
+        notes: What is reported, complete once all was read.
+        evidence: What tells market and venue, likewise.
     """
 
-    capture_ns: int
-    stream: str
-    message: bytes
+    origin: Origin
+    files: list[Path]
+    symbol: str | None = None
+    notes: Notes = field(default_factory=Notes)
+    evidence: Evidence = field(default_factory=Evidence)
 
-    def line(self, capture_ns: int) -> bytes:
-        """The message as a line of a recording."""
-        if kind_of(self.stream) is StreamKind.SNAPSHOT:
-            return composed(capture_ns, self.stream, self.message)
-        return spliced(capture_ns, self.message)
+    def messages(self) -> Iterator[Captured]:
+        """All messages in order.
+
+        Raises:
+            MalformedData: A file is not what that tool writes, or a snapshot's symbol is not known; file and line are named.
+        """
+        heads = [self._survey(path) for path in self.files]
+        chains = [chain.from_iterable(self._file(head, heads) for head in part) for part in _chains(heads)]
+        return heapq.merge(*chains, key=attrgetter("capture_ns"))
+
+    def decide(self, market: str | None, venue: str | None) -> None:
+        """Settle market and venue, once all was read; see `Evidence.decide`."""
+        for path in self.files if self.origin is Origin.CRYPTOFEED else ():
+            self.evidence.file_name(path.name)
+        if self.origin in _ONLY_BINANCE and not venue:
+            self.evidence.venue(BINANCE, str(self.origin), "the tool records of no other")
+        self.evidence.decide(", ".join(map(str, self.files)), market, venue)
+
+    def _file(self, head: _Head, heads: list[_Head]) -> Iterator[Captured]:
+        symbols = head.depth_symbols or set().union(*(other.depth_symbols for other in heads))
+        symbol = self.symbol or (next(iter(symbols)) if len(symbols) == 1 else None)
+        return messages_of(head.path, self._parser(head.path, self.notes, self.evidence, symbol))
+
+    def _survey(self, path: Path) -> _Head:
+        """The beginning of a file; of hftbacktest's all of it, for any of its lines may name the second symbol of a bare snapshot."""
+        head = _Head(path)
+        parser = self._parser(path, Notes(), Evidence(), self.symbol, is_survey=True)
+        most = None if self.origin is Origin.HFTBACKTEST and not self.symbol else _SURVEYED
+        for captured in islice(messages_of(path, parser), most):
+            head.see(captured)
+        return head
+
+    def _parser(self, path: Path, notes: Notes, evidence: Evidence, symbol: str | None, *, is_survey: bool = False) -> Parser:
+        return _PARSERS[self.origin](path, notes, evidence, symbol, is_survey)
 
 
-def read(origin: Origin, files: list[Path], symbol: str | None = None) -> Iterator[Captured]:
-    """All messages of some files that together are one recording, in order; what only answers a subscription is left out.
+@dataclass(slots=True)
+class _Head:
+    """What the beginning of a file tells of its place.
 
-    Args:
-        origin: Who wrote them.
-        files: In the order in which they follow each other.
-        symbol: Whose snapshots those without a stream are; needed only where several symbols have a depth stream.
-
-    Raises:
-        MalformedData: A line is not what that tool writes, with file and number, or a file is damaged.
+    Attributes:
+        path: The file.
+        first_ns: Its first stamp; -1 without a message.
+        first_ids: First id of each stream that has ids.
+        depth_symbols: Symbols that it has diffs of.
     """
-    if origin is Origin.HFTBACKTEST:
-        return _hftbacktest(files, symbol or _only_symbol(files))
-    return _cryptofeed(files)
+
+    path: Path
+    first_ns: int = -1
+    first_ids: dict[str, int] = field(default_factory=dict)
+    depth_symbols: set[str] = field(default_factory=set)
+
+    def see(self, captured: Captured) -> None:
+        """Take a message into account."""
+        if self.first_ns < 0:
+            self.first_ns = captured.capture_ns
+        if captured.stream in self.first_ids:
+            return
+        kind = kind_of(captured.stream)
+        if kind is StreamKind.DEPTH:
+            self.depth_symbols.add(import_symbol(captured.stream))
+        if kind in _IDS and (found := _IDS[kind].search(captured.data)):
+            self.first_ids[captured.stream] = int(found[1])
+
+    def precedes(self, other: _Head) -> int:
+        """Below 0 where this file comes before the other: by the ids of a stream of both, else by stamps."""
+        for stream, first in self.first_ids.items():
+            if (theirs := other.first_ids.get(stream, first)) != first:
+                return first - theirs
+        return self.first_ns - other.first_ns
 
 
-def subscribed(origin: Origin, files: list[Path]) -> list[str]:
-    """The streams that a recording says it subscribed to, each once; none of a tool that does not say it.
-
-    Raises:
-        MalformedData: A file is damaged.
-    """
-    if origin is not Origin.CRYPTOFEED:
-        return []
-    heads = [next(_lines(path), (0, b""))[1] for path in files]
-    found = [match[1].decode("ascii", "replace") for head in heads if (match := _SUBSCRIBED.match(head))]
-    return list(dict.fromkeys(name for streams in found for name in streams.split("/") if name))
+def _chains(heads: list[_Head]) -> list[list[_Head]]:
+    """Files that have streams in common, each group in its order."""
+    chains: list[list[_Head]] = []
+    for head in heads:
+        mine = [part for part in chains if any(head.first_ids.keys() & other.first_ids.keys() for other in part)]
+        chains = [part for part in chains if part not in mine]
+        chains.append([*chain.from_iterable(mine), head])
+    return [sorted(part, key=cmp_to_key(_Head.precedes)) for part in chains]
 
 
-def _hftbacktest(files: list[Path], symbol: str | None) -> Iterator[Captured]:
-    for path in files:
-        for number, line in _lines(path):
-            match = _HFT.fullmatch(line)
-            if not match:
-                raise _malformed(path, number, line, Origin.HFTBACKTEST)
-            message = match[2]
-            if message.startswith(_SNAPSHOT):
-                if symbol is None:
-                    remedy = "name it with --symbol"
-                    raise MalformedData(f"line {number:,} is a snapshot, and of which symbol is not told", where=str(path), remedy=remedy)
-                yield Captured(int(match[1]), snapshot_stream(symbol), _sound(path, number, message))
-            elif not message.startswith(_REPLY):
-                yield _enveloped(path, number, int(match[1]), message)
-
-
-def _cryptofeed(files: list[Path]) -> Iterator[Captured]:
-    kinds = {path: _is_rest(path) for path in files}
-    bodies = [captured for path in files if kinds[path] for captured in _rest_bodies(path)]
-    bodies.sort(key=attrgetter("capture_ns"))
-    messages = (captured for path in files if not kinds[path] for captured in _frames(path))
-    # a stamp that goes back stays where it stands: merging looks at the heads only
-    return heapq.merge(bodies, messages, key=attrgetter("capture_ns"))
-
-
-def _frames(path: Path) -> Iterator[Captured]:
-    for number, line in _lines(path):
-        match = _CRYPTOFEED.fullmatch(line)
-        if not match:
-            if number == 1 and line.startswith((b"wss://", b"ws://")):
-                continue
-            raise _malformed(path, number, line, Origin.CRYPTOFEED)
-        if not match[3].startswith(_REPLY):
-            yield _enveloped(path, number, _ns(match[1], match[2]), match[3])
-
-
-def _rest_bodies(path: Path) -> Iterator[Captured]:
-    for number, line in _lines(path):
-        match = _CRYPTOFEED_REST.fullmatch(line)
-        if not match:
-            raise _malformed(path, number, line, Origin.CRYPTOFEED)
-        symbol = _QUERY_SYMBOL.search(match[1])
-        if symbol and match[4].startswith(_SNAPSHOT):
-            stream = snapshot_stream(symbol[1].decode())
-            yield Captured(_ns(match[2], match[3]), stream, _sound(path, number, match[4]))
-
-
-def _is_rest(path: Path) -> bool:
-    first = next(_lines(path), None)
-    return first is not None and _CRYPTOFEED_REST.fullmatch(first[1]) is not None
-
-
-def _only_symbol(files: list[Path]) -> str | None:
-    """The symbol of the only depth stream; None where there is none or several."""
-    symbols: set[str] = set()
-    for path in files:
-        for _, line in _lines(path):
-            start = line.find(b'{"stream":"', 0, 40)
-            name = line[start + 11 : start + 80].split(b'"', 1)[0].decode("ascii", "replace") if start >= 0 else ""
-            if kind_of(name) is StreamKind.DEPTH:
-                symbols.add(symbol_of(name))
-    return symbols.pop() if len(symbols) == 1 else None
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    with Recording(path) as recording:
-        for block in recording:
-            for line in block.split(b"\n")[:-1]:
-                number += 1
-                if line:
-                    yield number, line
-    for finding in recording.findings:
-        if finding.kind is not FindingKind.OPEN_LINE:
-            raise MalformedData(str(finding), where=str(path), remedy="mend or cut the file, then import it")
-    if recording.open_line:
-        yield number + 1, recording.open_line
-
-
-def _enveloped(path: Path, number: int, capture_ns: int, message: bytes) -> Captured:
-    try:
-        stream, _ = split_envelope(message)
-    except MalformedData as error:
-        raise MalformedData(f"line {number:,} {error.what}", where=str(path), remedy="only combined streams can be imported") from None
-    return Captured(capture_ns, stream, _sound(path, number, message))
-
-
-def _sound(path: Path, number: int, message: bytes) -> bytes:
-    try:
-        _check_json(message)
-    except ValueError as error:
-        raise MalformedData(
-            f"line {number:,} holds no JSON: {error}", where=str(path), remedy="cut the line, the gap will be told"
-        ) from None
-    return message
-
-
-def _ns(seconds: bytes, fraction: bytes | None) -> int:
-    """Nanoseconds of decimal seconds, exactly."""
-    return int(seconds) * 1_000_000_000 + int((fraction or b"0").ljust(9, b"0"))
-
-
-def _malformed(path: Path, number: int, line: bytes, origin: Origin) -> MalformedData:
-    return MalformedData(f"line {number:,} is no line of {origin}: {line[:80]!r}", where=str(path), remedy="is --from right?")
+__all__ = ["Captured", "Origin", "Source"]

@@ -1,13 +1,15 @@
 """The bytes of a recording, inflated member by member, and what is wrong with the file as a file.
 
-Knows gzip and nothing of lines. A torn or zero-filled tail is what a crash or a power loss leaves; damage before it is told as such, and
-reading ends there, for nothing after it can be placed.
+Knows gzip, and of lines only that one may end in CR LF: the CR is removed, so that every reader gets the same lines. A torn or zero-filled
+tail is what a crash or a power loss leaves; damage before it is told as such, and reading ends there, for nothing after it can be placed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +25,8 @@ _READ_BYTES = 1 << 18
 _MOST_OUT = 2 << 20
 """A piece never exceeds this, however well it was packed."""
 _MAGIC = b"\x1f\x8b"
+_SALVAGE_BYTES = 4096
+"""Packed bytes given to the decoder at once while it looks for the last byte before damage."""
 
 
 class FindingKind(StrEnum):
@@ -66,6 +70,7 @@ class Source:
         findings: What is wrong with it, complete after the last piece.
         members: Gzip members that ended well.
         taken: Bytes of the file so far.
+        salvage: Yield what a damaged member gives before its damage too. No CRC covers it: the caller has to check every line.
     """
 
     path: Path
@@ -74,17 +79,18 @@ class Source:
     findings: list[Finding] = field(default_factory=list)
     members: int = 0
     taken: int = 0
+    salvage: bool = False
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     @classmethod
-    def opened(cls, path: Path, start: int = 0, end: int | None = None) -> Source:
+    def opened(cls, path: Path, start: int = 0, end: int | None = None, *, salvage: bool = False) -> Source:
         """Open a file, or of it the bytes `start..end`.
 
         Raises:
             MalformedData: It cannot be opened.
         """
         try:
-            source = cls(path, path.open("rb", buffering=0), end=end, taken=start)
+            source = cls(path, path.open("rb", buffering=0), end=end, taken=start, salvage=salvage)
             source.file.seek(start)
         except OSError as error:
             raise MalformedData(f"cannot be opened: {error.strerror}", where=str(path), remedy="name a recording") from None
@@ -105,11 +111,24 @@ class Source:
         self.file.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Inflated pieces; a file that does not begin as gzip does is passed on as it is."""
-        first = self._read()
-        if not first:
+        """Inflated pieces with LF for CR LF; a file that does not begin as gzip does is passed on as it is."""
+        held, is_empty = b"", True  # held: a CR at the end of a piece, until it is known what follows
+        for piece in self._pieces():
+            is_empty = False
+            if not held and b"\r" not in piece:
+                yield piece
+                continue
+            text = (held + piece).replace(b"\r\n", b"\n")
+            held = b"\r" if text.endswith(b"\r") else b""
+            yield text[: len(text) - len(held)]
+        if held:
+            yield held
+        if is_empty and not self.findings:
             self.findings.append(Finding(FindingKind.EMPTY, 0, "the file holds nothing"))
-        elif first.startswith(_MAGIC):
+
+    def _pieces(self) -> Iterator[bytes]:
+        first = self._read()
+        if first.startswith(_MAGIC):
             yield from self._members(first)
             while self._read():  # the digest covers what damage kept from being inflated too
                 pass
@@ -117,7 +136,7 @@ class Source:
             while first:
                 yield first
                 first = self._read()
-        else:
+        elif first:
             self._foreign(first, self.taken - len(first))
 
     def _members(self, data: bytes) -> Iterator[bytes]:
@@ -134,15 +153,18 @@ class Source:
 
     def _member(self, data: bytes, start: int) -> Generator[bytes, None, bytes | None]:
         """Inflate one member that begins at byte `start`; returns what follows it, or None where it did not end well."""
-        inflater = isal_zlib.decompressobj(wbits=31)
+        inflater, inflated = isal_zlib.decompressobj(wbits=31), 0
         while data:
             try:
                 piece = inflater.decompress(data, _MOST_OUT)
             except BROKEN as error:
+                if self.salvage:
+                    yield from self._salvaged(start, inflated)
                 what = f"{error}; the rest of the file cannot be placed and was not read"
                 self.findings.append(Finding(FindingKind.DAMAGED_MEMBER, start, what))
                 return None
             if piece:
+                inflated += len(piece)
                 yield piece
             if inflater.eof:
                 self.members += 1
@@ -151,6 +173,24 @@ class Source:
         what = f"the file ends inside it, after {self.taken - start:,} bytes; resume the session, or cut the file there"
         self.findings.append(Finding(FindingKind.TORN_MEMBER, start, what))
         return None
+
+    def _salvaged(self, start: int, known: int) -> Iterator[bytes]:
+        """What the damaged member that begins at byte `start` gives behind its first `known` bytes.
+
+        A decoder that fails drops what it decoded in that call, so the member is decoded again in small steps, the last one byte by byte.
+        """
+        inflater, seen = zlib.decompressobj(31), 0
+        with self.path.open("rb") as file:
+            file.seek(start)
+            while data := file.read(_SALVAGE_BYTES):
+                before = inflater.copy()
+                try:
+                    piece = inflater.decompress(data)
+                except zlib.error:
+                    yield _until_error(before, data)[max(0, known - seen) :]
+                    return
+                yield piece[max(0, known - seen) :]
+                seen += len(piece)
 
     def _foreign(self, data: bytes, start: int) -> None:
         """Tell what follows the last member: zeros, or something else."""
@@ -167,3 +207,12 @@ class Source:
         self._digest.update(data)
         self.taken += len(data)
         return data
+
+
+def _until_error(inflater: zlib._Decompress, data: bytes) -> bytes:
+    """What a decoder gives of some bytes before one of them makes it fail."""
+    out = bytearray()
+    with suppress(zlib.error):
+        for at in range(len(data)):
+            out += inflater.decompress(data[at : at + 1])
+    return bytes(out)

@@ -13,7 +13,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.binance.periods import Interval, iso
-from capture_pipeline.golden.bars import bars_of
+from capture_pipeline.golden.bars import bars_of, is_market_trade
 
 _MOST_LISTED = 50
 _MS = 1000
@@ -80,6 +80,8 @@ class Proof(BaseModel):
 def prove_trades(captured: pl.DataFrame, published: pl.DataFrame, ids: tuple[int, int] | None = None, lost: Ranges = ()) -> Proof:
     """Captured trades against published ones, by id.
 
+    Ids that are no trades of the market (see `is_market_trade`) are compared where they are published, and left out where they are not.
+
     Args:
         captured: A frame of `golden_trades`.
         published: As `published_trades` returns, of one day or several joined.
@@ -90,6 +92,7 @@ def prove_trades(captured: pl.DataFrame, published: pl.DataFrame, ids: tuple[int
         return Proof(holds=False, differences=0, listed=[])
     first, last = ids or span(captured, "trade_id")
     published = published.filter(pl.col("trade_id").is_between(first, last))
+    captured = _comparable(captured, published)
     known = known_lost(captured, published, lost)
     both = captured.join(published, on="trade_id", how="full", suffix="_published", coalesce=True)
     both = both.join(known, on="trade_id", how="anti").sort("trade_id")
@@ -145,6 +148,12 @@ def prove_bars(
         differences=len(found),
         listed=found[:_MOST_LISTED],
     )
+
+
+def _comparable(captured: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
+    """Trades of the market, and whatever else is published."""
+    others = captured.filter(~is_market_trade(captured))
+    return captured if others.is_empty() else captured.join(others.join(published, on="trade_id", how="anti"), on="trade_id", how="anti")
 
 
 def whole_bars(captured: pl.DataFrame, interval: Interval) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from capture_pipeline.binance.periods import DAY_US, HOUR_US, Interval, Month, d
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile
 from capture_pipeline.errors import CaptureError, ChecksumMismatch, ConfigError, LakeError, MalformedData, ProtocolViolation
 from capture_pipeline.golden import publications
-from capture_pipeline.golden.captured import Captured, captured
+from capture_pipeline.golden.captured import Captured, captured, finished_metadata
 from capture_pipeline.golden.proof import Proof, known_lost, prove_bars, prove_trades, span, whole_bars
 from capture_pipeline.golden.proof_report import DayProof, SessionProof, Uncompared, publish, state_of
 from capture_pipeline.golden.tables import GoldenTables
@@ -24,6 +24,7 @@ from capture_pipeline.klines.origin import claim
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.models import SessionPlan
 
 PUBLISHED_AFTER_US = 5 * HOUR_US
 """How long after the end of a day its files are expected by; they come four to six hours after midnight, sometimes days late."""
@@ -44,18 +45,20 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
         The proof, as published.
 
     Raises:
-        ConfigError: The session is not finished, or of another exchange.
+        ConfigError: The session is not finished, or of a venue or market that nothing is published of.
         LakeError: A file of the session or its tables is damaged or gone.
         MalformedData: The recording is none, or there is no trade to prove.
         CaptureError: The exchange could not be asked, or the disk refused.
     """
-    found = captured(folder, GoldenTables(workspace.lake.tables(), folder.session))
-    plan = found.metadata.plan
-    if plan.venue in _VENUES and plan.venue != workspace.settings.venue:
+    plan = finished_metadata(folder).plan
+    if reason := unprovable(plan):
+        raise ConfigError(reason, where=str(folder.path), remedy="validate it instead; its ids and its ledger can be checked")
+    if plan.venue != workspace.settings.venue:
         remedy = "prove it with the settings that it was recorded with"
         raise ConfigError(
             f"was recorded at venue {plan.venue}, the settings say {workspace.settings.venue}", where=str(folder.path), remedy=remedy
         )
+    found = captured(folder, GoldenTables(workspace.lake.tables(), folder.session))
     claim(workspace)
     now_us = workspace.now_us()
     days, without = _proved(workspace, found, now_us)
@@ -73,6 +76,15 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
     )
     publish(workspace.lake.proof(folder.session), proof)
     return proof
+
+
+def unprovable(plan: SessionPlan) -> str:
+    """Why nothing is published that a session could be compared with; empty where something is."""
+    if plan.venue not in _VENUES:
+        return f"is of venue {plan.venue}, of which no files are published"
+    if plan.market not in set(Market):
+        return f"is of market {plan.market}, whose published trades count contracts; they cannot be compared"
+    return ""
 
 
 def _proved(workspace: Workspace, found: Captured, now_us: int) -> tuple[list[DayProof], list[str]]:

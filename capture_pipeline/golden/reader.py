@@ -1,8 +1,8 @@
 """Recordings read in blocks of whole lines, in bounded memory, with a thread that inflates ahead.
 
 A recording is gzip members of whole lines (`.jsonl.gz`, `.part` behind it while it grows) or plain lines. Each member's CRC is checked.
-What a crash leaves (a torn member, a tail of zeros, a last line without its end) is no error here but a finding with its place: what stands
-before it is read. The file's SHA-256 is computed on the way.
+What a crash leaves (a torn member, a tail of zeros, a torn last line) is no error here but a finding with its place: what stands before it
+is read. A last line that is whole and only lacks its line feed is a line like any other. The file's SHA-256 is computed on the way.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Recording:
         members: Gzip members read whole.
         size: Bytes of the file.
         sha256: Its digest, 64 hex digits.
-        open_line: What stands behind the last line end; a finding tells of it too.
+        open_line: A torn line behind the last line end; a finding tells of it too.
+        salvage: Read what a damaged gzip member gives before its damage too; see `Source`.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Recording:
     size: int = 0
     sha256: str = ""
     open_line: bytes = b""
+    salvage: bool = False
     _queue: queue.Queue[bytes | BaseException | None] = field(default_factory=lambda: queue.Queue(BLOCKS_AHEAD))
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -59,7 +61,7 @@ class Recording:
         Raises:
             MalformedData: The file cannot be opened.
         """
-        source = Source.opened(self.path, self.start, self.end)
+        source = Source.opened(self.path, self.start, self.end, salvage=self.salvage)
         self._thread = threading.Thread(target=self._read_ahead, args=(source,), name=f"inflate {self.path.name}", daemon=True)
         self._thread.start()
         return self
@@ -86,7 +88,7 @@ class Recording:
         last: BaseException | None = None
         try:
             with source:
-                rest = self._cut(source)
+                rest = self._take_last(self._cut(source))
             self.members, self.size, self.sha256 = source.members, source.taken, source.sha256
             self.findings.extend(source.findings)
             self.open_line = rest
@@ -119,6 +121,18 @@ class Recording:
         if block:
             self._put(block)
         return rest
+
+    def _take_last(self, rest: bytes) -> bytes:
+        """Hand over a last line that only lacks its line feed; return what is torn.
+
+        No beginning of a line is a line itself, for its last byte closes the object: what can be decoded is whole.
+        """
+        try:
+            decode_line(rest)
+        except ValueError:
+            return rest
+        self._put(rest.rstrip(b"\r") + b"\n")
+        return b""
 
     def _put(self, item: bytes | BaseException | None) -> None:
         """Wait for room, but not for a reader that is gone."""

@@ -19,6 +19,8 @@ from capture_pipeline.quality.continuity import Track
 MOST_SHOWN = 5
 MOST_BREAKS = 100_000
 """Places of missing ids that are kept a stream; the counts go on."""
+MOST_SILENT_NS = 2_000_000_000
+"""A longer time without a message of any stream is a silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ class Scan:
         disorder: How many stamps precede the one before them, and the first few likewise.
         first_ns: First stamp; -1 without any.
         last_ns: Highest stamp.
+        silences: Times longer than `MOST_SILENT_NS` without a message, from the stamp before to the stamp after; the first 100,000.
         findings: What is wrong with the file as a file.
         size: Its bytes.
         sha256: Its digest.
@@ -155,6 +158,7 @@ class Scan:
     disorder_shown: list[str] = field(default_factory=list)
     first_ns: int = -1
     last_ns: int = -1
+    silences: list[tuple[int, int]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     size: int = 0
     sha256: str = ""
@@ -195,6 +199,9 @@ class Scan:
             else:
                 self.streams[name] = stream
         self.lines += later.lines
+        if later.first_ns >= 0:
+            self._see_silence(self.last_ns, later.first_ns)
+        self.silences += later.silences
         self.first_ns = later.first_ns if self.first_ns < 0 else self.first_ns
         self.last_ns = max(self.last_ns, later.last_ns)
         self.findings += later.findings
@@ -204,11 +211,16 @@ class Scan:
         """The hot loop: what continues is counted here, everything else by `_unusual`."""
         streams, before = self.streams, self.last_ns
         trade, depth = StreamKind.TRADE, StreamKind.DEPTH
+        silent_from = before + MOST_SILENT_NS
         for index, line in enumerate(lines, self.lines + 1 if number is None else number):
             stamp, data = line.capture_ns, line.data
             stream = streams[line.stream]
             if stamp < before:
                 self._disordered(index, stamp, before)
+            elif stamp > silent_from:
+                # Once in two seconds of stamps: the limit is that of an earlier stamp, so that a line costs one comparison.
+                self._see_silence(before, stamp)
+                before, silent_from = stamp, stamp + MOST_SILENT_NS
             else:
                 before = stamp
             if stream.kind is trade:
@@ -229,6 +241,10 @@ class Scan:
         if lines and self.first_ns < 0:
             self.first_ns = lines[0].capture_ns
         self.last_ns = before
+
+    def _see_silence(self, before: int, stamp: int) -> None:
+        if 0 <= before < stamp - MOST_SILENT_NS and len(self.silences) < MOST_BREAKS:
+            self.silences.append((before, stamp))
 
     def _unusual(self, stream: StreamScan, data: Ids, stamp: int, number: int) -> None:
         if stream.kind is StreamKind.TRADE:

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.recording.layout import valid_session
@@ -141,4 +142,8 @@ class GoldenTables:
         paths = self.paths(table, symbol)
         if not paths:
             return pl.from_arrow(table.schema.empty_table()).lazy()  # type: ignore[union-attr]
-        return pl.scan_parquet(paths, hive_partitioning=False)
+        rows = pl.scan_parquet(paths, hive_partitioning=False)
+        if table.nullable <= set(pq.read_schema(paths[0]).names):
+            return rows
+        # Made before the table had these columns.
+        return rows.with_columns(pl.lit(None, table.polars_schema[name]).alias(name) for name in table.nullable).select(*table.columns)

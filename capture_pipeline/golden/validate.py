@@ -62,7 +62,8 @@ def locate(path: Path) -> tuple[Path, SessionFolder | None]:
         raise MalformedData(
             f"the recording still grows and is in {parts} parts", where=str(path), remedy="let the session finish, or resume it"
         )
-    candidates = [folder.recording, folder.growing, *sorted(path.glob("*.jsonl.gz")), *sorted(path.glob("*.jsonl.gz.part"))]
+    plain = [file for file in sorted(path.glob("*.jsonl")) if file not in {folder.gaps, folder.events, folder.refilled}]
+    candidates = [folder.recording, folder.growing, *sorted(path.glob("*.jsonl.gz")), *sorted(path.glob("*.jsonl.gz.part")), *plain]
     for candidate in candidates:
         if candidate.is_file():
             return candidate, folder

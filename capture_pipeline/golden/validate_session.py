@@ -128,15 +128,20 @@ def _finished(found: Scan, folder: SessionFolder) -> list[Check]:
 
 
 def _disk(metadata: SessionMetadata, folder: SessionFolder) -> Check:
-    """A count that an older recorder did not write is none; what no ratio counts, a loss behind a stream's last message, is named."""
+    """A count that an older recorder did not write is none; what no ratio counts, a loss behind a stream's last message, is named.
+
+    What an import could not read of its files is a loss of the same kind.
+    """
     ends = [_ids(gap) for gap in read_gaps(folder.gaps) if gap.at_end]
     counts = {name: metadata.statistics.get(name, 0) for name in _DISK}
     aside = [record.name for record in metadata.files if _SET_ASIDE in Path(record.name).name]
     wrong = [f"{count} {_DISK[name]}" for name, count in counts.items() if count]
     wrong += [f"{len(aside)} quarantined: {', '.join(aside[:_MOST_NAMED])}"] if aside else []
+    left_out = metadata.configuration.get("left_out", [])
+    wrong += [f"{len(left_out)} parts left out at import: {'; '.join(left_out[:_MOST_NAMED])}"] if left_out else []
     wrong += [f"recorded and gone, {told}"] if (told := _told(_AT_END, ends)) else []
     reason = "; ".join(wrong) or "no fsync failed, nothing set aside or dropped"
-    return judged("disk", not wrong, reason, **counts, quarantined=aside, lost_at_end=ends)
+    return judged("disk", not wrong, reason, **counts, quarantined=aside, lost_at_end=ends, left_out=left_out)
 
 
 def _checksums(found: Scan, folder: SessionFolder, metadata: SessionMetadata) -> Check:

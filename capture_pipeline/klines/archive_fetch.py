@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from capture_pipeline.binance.archive import Trust
@@ -11,7 +12,7 @@ from capture_pipeline.binance.urls import ArchiveFile, Granularity
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.klines.download import fetch_judged, place
 from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.klines.zip_frames import read_zip
+from capture_pipeline.klines.zip_frames import read_opens
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
@@ -19,6 +20,7 @@ from capture_pipeline.quality.ranges import missing
 
 _VERIFIED = {Trust.OK, Trust.PINNED}
 _MB = 1 << 20
+_REMEDY = "archive.pinned_checksums once it is verified by other means, or set archive.accept_without_checksum"
 
 
 class Fetcher:
@@ -69,6 +71,15 @@ class Fetcher:
         """Names of the files that bars are made of, and of those published anew since."""
         return {record.name for record in self._manifest.files if record.usable or record.trust is Trust.REPUBLISHED}
 
+    def not_published(self, since_us: int) -> set[str]:
+        """Names of the files that the archive did not have when it was asked, at `since_us` or later."""
+        return {record.name for record in self._manifest.files if record.trust is Trust.NOT_PUBLISHED and record.fetched_at_us >= since_us}
+
+    def note_not_published(self, files: Iterable[ArchiveFile]) -> None:
+        """Record files that a listing of the archive does not name."""
+        for file in files:
+            self._replace(self._known(file), self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not list it"))
+
     def publish(self) -> None:
         """Publish the manifest as it stands; what is in it is never downloaded again, however the program ends."""
         self._manifest.files.sort(key=lambda record: (record.granularity != Granularity.MONTHLY, record.start_us))
@@ -92,23 +103,26 @@ class Fetcher:
         with self._mutex:
             self.fetched.append(file.name)
         if record.trust is not Trust.MISMATCH:
-            self._read(file, partial, record)
+            with self._workspace.budget.hold((file.bounds[1] - file.bounds[0]) // file.interval.us):
+                self._read(file, partial, record)
         self._place(file, partial, record)
 
     def _read(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
         """Look inside: a kline file of its period, or malformed."""
         try:
-            frame = read_zip(partial.read_bytes(), file.stem, self._workspace.settings.http.max_csv_mb * _MB, file.bounds)
+            opens, frame = read_opens(partial.read_bytes(), file.stem, self._workspace.settings.http.max_csv_mb * _MB, file.bounds)
         except MalformedData as error:
             record.trust, record.detail = Trust.MALFORMED, str(error)
             return
-        opens = frame["open_time_us"].to_numpy()
-        record.rows, record.first_open_us, record.last_open_us = frame.height, int(opens.min()), int(opens.max())
+        inside = opens[(opens >= file.bounds[0]) & (opens < file.bounds[1])]
+        record.rows, record.first_open_us, record.last_open_us = opens.size, int(inside.min()), int(inside.max())
         record.holes = missing(opens, self._partition.interval.us, file.bounds)
         record.usable = record.trust in _VERIFIED or (
             record.trust is Trust.CHECKSUM_MISSING and self._workspace.settings.archive.accept_without_checksum
         )
-        if record.usable:
+        if record.unverified:
+            record.detail = f"{record.detail}; not used: pin its SHA-256 {record.sha256_own} in {_REMEDY}"
+        if record.usable and frame is not None:
             self._workspace.parsed.keep(file.name, record.sha256_own, frame)
 
     def _place(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:

@@ -1,4 +1,4 @@
-"""From the public archive to verified raw files: the monthly zip where it is published and sound, else the daily ones.
+"""From the public archive to verified raw files: the monthly zip where it is published and sound, and the daily ones for what it lacks.
 
 A verified file is never fetched again. One that fails its checksum twice, or is no kline file, goes to the quarantine with its
 reason, and the sources below it take its place.
@@ -26,11 +26,13 @@ from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import locked, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
+from capture_pipeline.quality.ranges import intersect, subtract, whole_steps
 
 T = TypeVar("T")
 PATIENCE_S = 10.0
 _BETWEEN_TRIES_S = 0.1
 _BETWEEN_LOOKS_S = 0.2
+_ASKED_SINGLY = 2
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class ArchivesResult:
     def quarantined(self) -> list[ArchiveRecord]:
         """Files that failed."""
         return [record for record in self.manifest.files if record.quarantined]
+
+    @property
+    def unverified(self) -> list[ArchiveRecord]:
+        """Files that came and are not used because their checksum is missing or unreadable."""
+        return [record for record in self.manifest.files if record.unverified]
 
 
 def fetch_many(
@@ -168,17 +175,42 @@ def fetch(workspace: Workspace, partition: Partition, now_us: int, over: threadi
 
 def _fetch_files(workspace: Workspace, partition: Partition, fetcher: Fetcher, now_us: int, over: threading.Event | None) -> None:
     month = partition.month
-    has_monthly = (
-        month.end_us <= now_us and fetcher.ensure(ArchiveFile(partition.market, partition.symbol, partition.interval, month)).usable
-    )
+    monthly = ArchiveFile(partition.market, partition.symbol, partition.interval, month)
+    whole = fetcher.ensure(monthly) if month.end_us <= now_us else None
     # Recorded daily files are part of the bars beside a monthly one too: what is lost of them is fetched again.
     recorded = fetcher.recorded()
     days = [ArchiveFile(partition.market, partition.symbol, partition.interval, day) for day in month.days()]
     wanted = [file for file in days if file.name in recorded]
-    if not has_monthly:
-        wanted += _published(workspace, fetcher, [file for file in days if file.name not in recorded and _ends_by(file, now_us)], over)
+    others = [file for file in days if file.name not in recorded and _ends_by(file, now_us)]
+    if whole is None or not whole.usable:
+        wanted += _published(workspace, fetcher, others, over)
+    else:
+        wanted += _for_holes(workspace, fetcher, whole, others, over)
     with ThreadPoolExecutor(workspace.settings.http.parallel_downloads, thread_name_prefix="daily") as pool:
         list(pool.map(fetcher.ensure, wanted))
+
+
+def _for_holes(
+    workspace: Workspace, fetcher: Fetcher, monthly: ArchiveRecord, files: list[ArchiveFile], over: threading.Event | None
+) -> list[ArchiveFile]:
+    """Choose the daily files that may fill holes of a usable monthly file.
+
+    Holes that listed outages and suspensions cover need no request. A day of which the archive had no file when the monthly one was out is
+    not asked for again: files of days are published before that of their month.
+    """
+    missing = fetcher.not_published(since_us=monthly.fetched_at_us)
+    left = [file for file in files if file.name not in missing]
+    if not left or not monthly.holes:
+        return []
+    listed = [each for each in workspace.outages if each.holds_for(left[0].market, left[0].symbol)]
+    covered = whole_steps([(each.start_us, each.end_us) for each in listed], left[0].interval.us)
+    open_holes = subtract(monthly.holes, covered)
+    wanted = [file for file in left if intersect(open_holes, [file.bounds])]
+    if len(wanted) <= _ASKED_SINGLY:
+        return wanted
+    found = _listed(workspace, wanted, over)
+    fetcher.note_not_published(file for file in wanted if file not in found)
+    return found
 
 
 def _published(workspace: Workspace, fetcher: Fetcher, files: list[ArchiveFile], over: threading.Event | None) -> list[ArchiveFile]:
@@ -186,6 +218,11 @@ def _published(workspace: Workspace, fetcher: Fetcher, files: list[ArchiveFile],
     edges = [fetcher.ensure(file) for file in dict.fromkeys((*files[:1], *files[-1:]))]
     if any(record.trust is not Trust.NOT_PUBLISHED for record in edges) or len(files) == len(edges):
         return files[1:-1]
+    return _listed(workspace, files, over)
+
+
+def _listed(workspace: Workspace, files: list[ArchiveFile], over: threading.Event | None) -> list[ArchiveFile]:
+    """Those of the daily files of one month that the archive lists; one request."""
     prefix = f"{files[0].folder}{files[0].stem[:-2]}"
     listed = {entry.key for entry in workspace.archive.listing(prefix, over)}
     return [file for file in files if file.path in listed]

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TypeVar
 
+from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.symbols import unknown_symbols_error
 from capture_pipeline.errors import CaptureError, ConfigError, LakeError
 from capture_pipeline.klines.archives import ArchivesResult, alone, awaited, fetch_many, patiently
 from capture_pipeline.klines.bars import BarsResult, build
@@ -23,7 +25,7 @@ from capture_pipeline.klines.topups import TopupResult, top_up
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.quality.gates import judge_rows
+from capture_pipeline.quality.gates import irregular_counts, judge_rows
 
 T = TypeVar("T")
 
@@ -39,6 +41,7 @@ class Outcome:
         bars: What was published; None if that failed.
         gaps: The ledger; None if that failed or a row gate did.
         error: Why it ended early.
+        irregular: Rows of irregular classes, known and unknown ones.
     """
 
     partition: Partition
@@ -47,6 +50,7 @@ class Outcome:
     bars: BarsResult | None = None
     gaps: GapsResult | None = None
     error: CaptureError | None = None
+    irregular: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class GateError(CaptureError):
@@ -69,8 +73,8 @@ def backfill(
         ask_rest: Whether REST may fill what the archive lacks.
 
     Raises:
-        ConfigError: Every symbol is unknown to archive and REST alike, or the lake is another exchange's. Where only some symbols are
-            unknown, their outcomes tell it.
+        ConfigError: Archive and REST know none of the symbols, or the lake is another exchange's. Where they know some, the outcomes of
+            the others say so.
     """
     # Closed at once when the caller is interrupted: downloads end then, instead of holding the program until they are done.
     with closing(_tasks(workspace, partitions, now_us, ask_rest=ask_rest)) as tasks:
@@ -92,7 +96,7 @@ def side_by_side(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
 
 def _tasks(workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, ask_rest: bool) -> Generator[Callable[[], Outcome]]:
     """What is left of each partition once the exchange has been asked; all asking is done here, one partition after the other."""
-    unknown: dict[str, ConfigError] = {}
+    unknown = _Unknown(workspace)
     symbols = {partition.symbol for partition in partitions}
     with closing(fetch_many(workspace, list(partitions), now_us)) as results:
         for fetched in results:
@@ -100,30 +104,58 @@ def _tasks(workspace: Workspace, partitions: Sequence[Partition], now_us: int, *
                 yield partial(Outcome, fetched[0], error=fetched[1])
                 continue
             error = _objection(workspace, fetched, now_us, unknown) if ask_rest else None
-            if symbols == unknown.keys():
-                raise _unknown(unknown)
+            if symbols == unknown.errors.keys():
+                raise unknown.error_of(unknown.errors)
             if error:
                 yield partial(Outcome, fetched.partition, fetched, error=error)
             else:
                 yield _asked(workspace, fetched, now_us, ask_rest=ask_rest)
 
 
-def _objection(workspace: Workspace, fetched: ArchivesResult, now_us: int, unknown: dict[str, ConfigError]) -> CaptureError | None:
-    """Why a partition without archive files goes no further: its symbol is unknown, which is remembered, or that could not be asked."""
+class _Unknown:
+    """Symbols that neither the archive nor REST knows.
+
+    Attributes:
+        errors: By symbol.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self.errors: dict[str, ConfigError] = {}
+
+    def add(self, symbol: str) -> None:
+        """Remember a symbol."""
+        self.errors[symbol] = self.error_of([symbol])
+
+    def error_of(self, symbols: Collection[str]) -> ConfigError:
+        """Return the error about some symbols, with the names of similar ones."""
+        return unknown_symbols_error(symbols, self._listed)
+
+    @cached_property
+    def _listed(self) -> list[str]:
+        """Every listed symbol: asked once a run, and only where a symbol is unknown; it improves a message, so its failure is none."""
+        try:
+            return self._workspace.rest.listed_symbols()
+        except CaptureError:
+            return []
+
+
+def _objection(workspace: Workspace, fetched: ArchivesResult, now_us: int, unknown: _Unknown) -> CaptureError | None:
+    """Why a partition without archive files goes no further: its symbol is unknown, which is remembered, or that could not be asked.
+
+    A partition with archive files, used or not, is proof that the symbol exists.
+    """
     symbol = fetched.partition.symbol
-    if symbol in unknown or fetched.manifest.usable():
-        return unknown.get(symbol)
+    if any(record.trust is not Trust.NOT_PUBLISHED for record in fetched.manifest.files):
+        return None
+    if symbol in unknown.errors:
+        return unknown.errors[symbol]
     try:
         if ask_life(workspace, symbol, now_us).first_open_us is None:
-            unknown[symbol] = _unknown([symbol])
+            unknown.add(symbol)
     except CaptureError as error:
         return error
-    return unknown.get(symbol)
-
-
-def _unknown(symbols: Iterable[str]) -> ConfigError:
-    names = ", ".join(symbols)
-    return ConfigError(f"the exchange does not know {names}", where="symbols", remedy="mend the symbol, or wait until it is listed")
+    return unknown.errors.get(symbol)
 
 
 def complete(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_rest: bool) -> Outcome:
@@ -143,7 +175,8 @@ def _asked(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_re
 def _made(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int) -> Outcome:
     """Bars, gates and gap ledger, from what is recorded by then: a run that was overtaken does not undo the newer one's work."""
     try:
-        return alone(workspace, fetched.partition, partial(_built, workspace, fetched, topups, now_us))
+        with workspace.budget.hold(fetched.partition.expected):
+            return alone(workspace, fetched.partition, partial(_built, workspace, fetched, topups, now_us))
     except CaptureError as error:
         return Outcome(fetched.partition, fetched, topups, error=error)
 
@@ -154,11 +187,13 @@ def _built(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | 
     try:
         now_us = _newest(workspace, partition, now_us)
         bars, frame = build(workspace, partition)
-        failed = [result for result in judge_rows(frame, partition.interval, now_us, 1) if not result.passed]
+        results = judge_rows(frame, partition.interval, now_us, 1, workspace.known_irregularities(partition))
+        failed = [result for result in results if not result.passed and result.spec.blocking]
         if failed:
             names = ", ".join(result.spec.name for result in failed)
             raise GateError(f"fails {names}: {failed[0].summary}", where=str(partition), remedy="see `capture check`")
-        return Outcome(partition, fetched, topups, bars, find(workspace, partition, now_us, frame))
+        gaps = find(workspace, partition, now_us, frame)
+        return Outcome(partition, fetched, topups, bars, gaps, irregular=irregular_counts(results))
     except CaptureError as error:
         return Outcome(partition, fetched, topups, bars, error=error)
 

@@ -60,7 +60,7 @@ def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> l
         elif sound:
             found = [GateResult(spec, passed=True, values={"rows": frame.height}) for spec in row_gates()]
         else:
-            found = judge_rows(frame, interval, now_us, shown)
+            found = judge_rows(frame, interval, now_us, shown, workspace.known_irregularities(part))
         found.append(_checksums(workspace, part, frame))
         results += [replace(result, symbol=part.symbol, month=str(part.month)) for result in found]
     return results
@@ -106,7 +106,7 @@ def _checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | 
         not wrong,
         level=Level.CRITICAL,
         summary=summary,
-        values={"files": len(recorded)},
+        values={"files": len(recorded), "unverified": sum(record.unverified for record in archives.files)},
         failing=failing,
         failing_count=len(wrong),
     )

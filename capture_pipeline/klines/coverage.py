@@ -59,9 +59,9 @@ def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month
 
     Returns:
         One row a symbol-month, also where nothing is there: expected (null where it was never computed), present, duplicates, missing,
-        explained, unexplained, unjudged (beyond the ledger), filled, longest_gap (all in bars; a gap that goes on in the next month is
-        counted whole in both), conflicts, bars by source, newest_us, as_of_us, bars_sha256, gaps_sha256, coverage_percent,
-        explained_coverage_percent (null where nothing was expected).
+        explained, unexplained, suspended (not expected), unjudged (beyond the ledger), filled, longest_gap (all in bars; a gap that
+        goes on in the next month is counted whole in both), conflicts, bars by source, newest_us, as_of_us, bars_sha256, gaps_sha256,
+        coverage_percent (null where nothing was expected), explained_coverage_percent (null where gaps were never computed).
 
     Raises:
         LakeError: A table cannot be read.
@@ -81,7 +81,7 @@ def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month
             month=_LONGEST_MONTH_US,
             most=_LONGEST_MONTH_US // interval.us - 1,
             not_expected=", ".join(f"'{cause}'" for cause in sorted(NOT_EXPECTED)),
-            outage=Cause.EXCHANGE_OUTAGE,
+            suspended=Cause.SUSPENDED,
             **{name: f"SELECT * FROM ({sql}) WHERE {here}" for name, sql in tables.items()},  # noqa: S608 - the project's own names
         )
     )
@@ -101,7 +101,7 @@ def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month
             raise LakeError(what, where=str(lake.root), remedy="move it aside, then backfill its partition again to make it anew") from None
     return frame.with_columns(
         _percent(pl.col("present"), pl.col("expected")).alias("coverage_percent"),
-        _percent(pl.col("present"), pl.col("expected") - pl.col("explained")).alias("explained_coverage_percent"),
+        _explained_percent(pl.col("present"), pl.col("expected") - pl.col("explained")).alias("explained_coverage_percent"),
     )
 
 
@@ -131,20 +131,25 @@ def summarise(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:
         frame: As `measure` returns.
         now_us: The present.
     """
-    names = ("expected", "present", "missing", "explained", "unexplained", "unjudged", "filled", "duplicates", "conflicts")
+    names = ("expected", "present", "missing", "explained", "unexplained", "suspended", "unjudged", "filled", "duplicates", "conflicts")
     totals: dict[str, Any] = {name: int(frame[name].sum() or 0) for name in names}
     newest = frame["newest_us"].max()
     expected = totals["expected"]
     totals["coverage_percent"] = round(100 * totals["present"] / expected, 4) if expected else None
-    totals["explained_coverage_percent"] = (
-        round(100 * totals["present"] / (expected - totals["explained"]), 4) if expected > totals["explained"] else None
-    )
+    attainable = expected - totals["explained"]
+    computed = frame["expected"].null_count() < frame.height
+    totals["explained_coverage_percent"] = round(100 * totals["present"] / attainable, 4) if attainable else 100.0 if computed else None
     totals["newest"] = iso(newest) if isinstance(newest, int) else None
     totals["newest_age_hours"] = round((now_us - newest) / HOUR_US, 2) if isinstance(newest, int) else None
     totals["never_computed"] = frame["expected"].null_count()
     totals["symbols"], totals["months"] = frame["symbol"].n_unique(), frame["month"].n_unique()
     totals["as_of"] = iso(now_us // 1_000_000 * 1_000_000)
     return totals
+
+
+def _explained_percent(present: pl.Expr, attainable: pl.Expr) -> pl.Expr:
+    """Share of the bars that the exchange had, as far as is known; all of them where it had none."""
+    return pl.when(attainable > 0).then(100.0 * present / attainable).when(attainable <= 0).then(100.0)
 
 
 def _percent(part: pl.Expr, whole: pl.Expr) -> pl.Expr:

@@ -16,9 +16,10 @@ held AS (
 missing AS (
     SELECT symbol, month,
            sum(bars) FILTER (status = 'open' AND cause NOT IN ({not_expected})) AS missing,
-           sum(bars) FILTER (status = 'open' AND cause = '{outage}') AS explained,
+           sum(bars) FILTER (status = 'open' AND explained AND cause NOT IN ({not_expected})) AS explained,
            sum(bars) FILTER (status = 'open' AND NOT explained) AS unexplained,
-           sum(bars) FILTER (status = 'filled') AS filled
+           sum(bars) FILTER (status = 'filled') AS filled,
+           sum(bars) FILTER (status = 'open' AND cause = '{suspended}') AS suspended
     FROM ({gaps}) GROUP BY symbol, month
 ),
 -- Ranges that touch are one gap, whatever their causes and whichever month they lie in.
@@ -40,7 +41,8 @@ known AS (
 disputed AS (SELECT symbol, month, count(DISTINCT open_time_us) AS conflicts FROM ({conflicts}) GROUP BY symbol, month)
 SELECT grid.symbol, grid.month, known.expected + known.unjudged AS expected, coalesce(held.present, 0) AS present, coalesce(held.rows - held.present, 0) AS duplicates,
        (coalesce(missing.missing, 0) + coalesce(known.unjudged, 0))::BIGINT AS missing, coalesce(missing.explained, 0)::BIGINT AS explained,
-       (coalesce(missing.unexplained, 0) + coalesce(known.unjudged, 0))::BIGINT AS unexplained, coalesce(known.unjudged, 0) AS unjudged, coalesce(missing.filled, 0)::BIGINT AS filled,
+       (coalesce(missing.unexplained, 0) + coalesce(known.unjudged, 0))::BIGINT AS unexplained, coalesce(missing.suspended, 0)::BIGINT AS suspended,
+       coalesce(known.unjudged, 0) AS unjudged, coalesce(missing.filled, 0)::BIGINT AS filled,
        greatest(coalesce(longest.longest, 0), coalesce(known.unjudged, 0))::BIGINT AS longest_gap, coalesce(disputed.conflicts, 0) AS conflicts,
        coalesce(held.monthly, 0) AS monthly, coalesce(held.daily, 0) AS daily, coalesce(held.rest, 0) AS rest,
        held.newest_us, known.as_of_us, known.bars_sha256, known.gaps_sha256

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from capture_pipeline.binance.periods import HOUR_US, Month, iso
+from capture_pipeline.config import Gates
 from capture_pipeline.klines.coverage import measure
 from capture_pipeline.klines.life import known_life
 from capture_pipeline.klines.workspace import Workspace
@@ -18,8 +19,12 @@ from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gates import GateResult, GateSpec, Level, Severity
+from capture_pipeline.quality.outages import Kind
 
-COVERAGE_GATE = GateSpec("coverage", "bar_gaps", "Enough of all expected bars is there.")
+COVERAGE_GATE = GateSpec("coverage", "bar_gaps", "Enough is there of the expected bars that no explained cause took away.")
+OUTAGE_GATE = GateSpec(
+    "coverage_with_outages", "bar_gaps", "Explained causes take a small part of the expected bars.", severity=Severity.WARN
+)
 UNEXPLAINED_GATE = GateSpec("unexplained_missing", "bar_gaps", "Nearly no bar is missing without a proven outage.")
 LEDGER_GATE = GateSpec("ledger_fits", "bar_gaps", "The gap ledger is that of these bars, and bars and gaps are all that was expected.")
 LONG_GAP_GATE = GateSpec("long_gap", "bar_gaps", "No single gap is long.", severity=Severity.WARN)
@@ -29,7 +34,7 @@ FRESHNESS_GATE = GateSpec("freshness", "coverage_report", "The newest bar of the
 
 def coverage_specs() -> list[GateSpec]:
     """The gates of this file, in the order in which they are evaluated."""
-    return [LEDGER_GATE, COVERAGE_GATE, UNEXPLAINED_GATE, LONG_GAP_GATE, SYMBOLS_GATE, FRESHNESS_GATE]
+    return [LEDGER_GATE, COVERAGE_GATE, OUTAGE_GATE, UNEXPLAINED_GATE, LONG_GAP_GATE, SYMBOLS_GATE, FRESHNESS_GATE]
 
 
 def check_gaps(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
@@ -55,8 +60,10 @@ def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
     """
     settings = workspace.settings
     frame = measure(workspace, settings.symbols, workspace.months(now_us), now_us)
-    totals = frame.group_by("symbol").agg(pl.col("present").sum(), pl.col("newest_us").max(), pl.col("expected").sum()).sort("symbol")
-    absent = totals.filter(pl.col("present") == 0)
+    sums = (pl.col(name).sum() for name in ("present", "expected", "suspended"))
+    totals = frame.group_by("symbol").agg(*sums, pl.col("newest_us").max()).sort("symbol")
+    # A history that lies in a suspension whole has no bars at the exchange either.
+    absent = totals.filter((pl.col("present") == 0) & ~((pl.col("expected") == 0) & (pl.col("suspended") > 0)))
     summary = f"{absent.height} of {totals.height} symbols have no bars: {', '.join(absent['symbol'])}" if absent.height else ""
     present = GateResult(
         SYMBOLS_GATE,
@@ -78,19 +85,15 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
         summary = "its gaps were never computed; materialize bar_gaps" if begun else "it was never backfilled; backfill or deselect it"
         specs = (LEDGER_GATE, COVERAGE_GATE, UNEXPLAINED_GATE)
         return [GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary, **key) for spec in specs]
-    names = ("expected", "present", "missing", "explained", "unexplained", "unjudged", "filled", "longest_gap")
+    names = ("expected", "present", "missing", "explained", "unexplained", "suspended", "unjudged", "filled", "longest_gap")
     values = {name: row[name] for name in names}
-    percent = row["coverage_percent"] if expected else 100.0
+    percent, raw = row["explained_coverage_percent"], row["coverage_percent"] if expected else 100.0
     unexplained = 100.0 * row["unexplained"] / expected if expected else 0.0
-    level = (
-        Level.CRITICAL
-        if percent < gates.coverage_critical_below_percent
-        else Level.WARNING
-        if percent < gates.coverage_warning_below_percent
-        else Level.INFO
-    )
+    level = _level(percent, gates)
     hours = row["longest_gap"] * part.interval.us / HOUR_US
-    told = f"{percent:.4f} % of {expected:,} expected bars are there, below {gates.coverage_error_below_percent} %"
+    attainable, listed = expected - row["explained"], " without explained ones" if row["explained"] else ""
+    told = f"{percent:.4f} % of {attainable:,} expected bars{listed} are there, below {gates.coverage_error_below_percent} %"
+    values |= {"coverage_percent": raw, "explained_coverage_percent": percent}
     said = f"{row['unexplained']:,} of {expected:,} expected bars ({unexplained:.4f} %) are missing without a proven outage"
     if row["unjudged"]:
         said += f"; {row['unjudged']:,} of them lie beyond the ledger, last computed at {iso(row['as_of_us'])}: top up or backfill"
@@ -102,7 +105,15 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             percent >= gates.coverage_error_below_percent,
             level=level,
             summary=told,
-            values={**values, "coverage_percent": percent},
+            values=values,
+            **key,
+        ),
+        GateResult(
+            OUTAGE_GATE,
+            not row["explained"] or raw >= gates.coverage_warning_below_percent,
+            level=_level(raw, gates),
+            summary=f"{raw:.4f} % of {expected:,} expected bars are there; {row['explained']:,} have an explained cause",
+            values=values,
             **key,
         ),
         GateResult(
@@ -124,6 +135,13 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             **key,
         ),
     ]
+
+
+def _level(percent: float, gates: Gates) -> Level:
+    """How loud an alert of a partition with this coverage is."""
+    if percent < gates.coverage_critical_below_percent:
+        return Level.CRITICAL
+    return Level.WARNING if percent < gates.coverage_warning_below_percent else Level.INFO
 
 
 def _misfit(workspace: Workspace, part: Partition, row: dict[str, Any]) -> str:
@@ -152,7 +170,8 @@ def _freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateRe
     end = settings.history.end
     if end is not None and Month(end.year, end.month) < Month.of(now_us):
         return GateResult(FRESHNESS_GATE, passed=True, summary="history.end lies in the past", values={})
-    ended = [symbol for symbol in settings.symbols if _delisted(workspace, symbol)]
+    since_us = now_us - round(limit * HOUR_US)
+    ended = [symbol for symbol in settings.symbols if _delisted(workspace, symbol) or _suspended(workspace, symbol, since_us, now_us)]
     newest = frame.group_by("symbol").agg(pl.col("newest_us").max()).sort("symbol").filter(~pl.col("symbol").is_in(ended))
     aged = newest.with_columns(((now_us - pl.col("newest_us")) / HOUR_US).alias("age_hours"))
     stale = aged.filter(pl.col("age_hours").is_null() | (pl.col("age_hours") > limit))
@@ -163,6 +182,12 @@ def _freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateRe
     return GateResult(
         FRESHNESS_GATE, stale.is_empty(), level=Level.CRITICAL, summary=summary, values=values, failing=stale, failing_count=stale.height
     )
+
+
+def _suspended(workspace: Workspace, symbol: str, start_us: int, end_us: int) -> bool:
+    """Whether the calendar lists a suspension of the symbol that covers all of this time."""
+    known = (each for each in workspace.outages if each.kind is Kind.SUSPENSION and each.holds_for(workspace.settings.market, symbol))
+    return any(each.start_us <= start_us and each.end_us >= end_us for each in known)
 
 
 def _delisted(workspace: Workspace, symbol: str) -> bool:

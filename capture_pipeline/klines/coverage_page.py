@@ -27,9 +27,9 @@ _MOST_ROWS = 5000
 
 def grade(row: dict[str, Any], gates: Gates) -> str:
     """Which colour a symbol-month has."""
-    coverage = row["coverage_percent"]
-    if coverage is None:
+    if not row["expected"]:
         return "unknown" if row["expected"] is None else "nothing"
+    coverage = row["explained_coverage_percent"]
     if not row["unexplained"] and coverage >= gates.coverage_error_below_percent:
         return "whole"
     if coverage < gates.coverage_critical_below_percent:
@@ -72,7 +72,7 @@ def page(frame: pl.DataFrame, summary: dict[str, Any], svg: str, title: str, gat
     notable = [
         row
         for row in rows
-        if row["coverage_percent"] is not None and (row["missing"] or row["filled"] or row["conflicts"] or row["duplicates"])
+        if row["expected"] is not None and any(row[name] for name in ("missing", "filled", "conflicts", "duplicates", "suspended"))
     ]
     return template.render(
         title=title, summary=summary, svg=svg, rows=notable[:_MOST_ROWS], colours=_COLOURS, left_out=max(0, len(notable) - _MOST_ROWS)
@@ -83,6 +83,7 @@ def _cell(row: dict[str, Any], x: int, y: int, gates: Gates) -> str:
     name = grade(row, gates)
     coverage = _TITLES[name] if row["coverage_percent"] is None else f"{row['coverage_percent']:.4f} % of {row['expected']:,}"
     told = f"{row['symbol']} {row['month']}: {coverage}, {row['missing']:,} missing, {row['explained']:,} of them in listed outages"
+    told += f", {row['suspended']:,} not expected while suspended" if row["suspended"] else ""
     size = _CELL - _GAP
     mark = f'<circle cx="{x + size / 2}" cy="{y + size / 2}" r="3" fill="#fff"/>' if row["missing"] and name in {"whole", "good"} else ""
     return (

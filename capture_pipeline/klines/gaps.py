@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, SECOND_US
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.life import known_life, trading_range
 from capture_pipeline.klines.origin import hold
@@ -17,8 +18,10 @@ from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import publish_table, read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gaps import Evidence, explain, filled
-from capture_pipeline.quality.ranges import Range, Ranges, length, present, subtract
-from capture_pipeline.tables.gaps import GAP_SCHEMA, NOT_EXPECTED, WINDOW_SCHEMA, Cause
+from capture_pipeline.quality.ranges import Range, Ranges, length, present, subtract, union
+from capture_pipeline.tables.bars import SOURCES
+from capture_pipeline.tables.exclusions import Exclusion
+from capture_pipeline.tables.gaps import EXPLAINED, GAP_SCHEMA, NOT_EXPECTED, WINDOW_SCHEMA, Cause
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +53,19 @@ class GapsResult:
         return int(self.open.filter(~pl.col("cause").is_in([str(cause) for cause in NOT_EXPECTED]))["bars"].sum())
 
     @property
+    def suspended(self) -> int:
+        """Candles that were not expected because the symbol was suspended."""
+        return self._open_of(Cause.SUSPENDED)
+
+    @property
+    def attainable(self) -> int:
+        """Expected candles without those that an explained cause took away."""
+        return self.expected - sum(self._open_of(cause) for cause in EXPLAINED - NOT_EXPECTED)
+
+    def _open_of(self, cause: Cause) -> int:
+        return int(self.open.filter(pl.col("cause") == str(cause))["bars"].sum())
+
+    @property
     def unexplained(self) -> int:
         """Candles whose absence nothing explains."""
         return int(self.open.filter(~pl.col("explained"))["bars"].sum())
@@ -76,7 +92,9 @@ def find(workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataF
     trading = trading_range(life, partition, archives)
     whole = (partition.month.start_us, max(partition.month.start_us, min(partition.month.end_us, partition.interval.floor(now_us))))
     outages = [outage for outage in workspace.outages if outage.holds_for(partition.market, partition.symbol)]
-    evidence = Evidence(step, trading, now_us, outages, topups.pages, archives.files, workspace.settings.gaps)
+    asked = to_ask(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us)
+    off_grid, shift = _off_grid(workspace, partition)
+    evidence = Evidence(step, trading, now_us, outages, topups.pages, archives.files, workspace.settings.gaps, off_grid, shift, asked)
     sources = _sources(workspace, partition, whole, bars)
     missing = subtract([whole], [each for ranges in sources.values() for each in ranges])
     omitted = [(Cause.ARCHIVE_OMISSION, hole) for record in archives.files for hole in record.holes]
@@ -89,8 +107,7 @@ def find(workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataF
     path = lake.bars(partition)
     digests = {"bars_sha256": sha256_file(path) if path.is_file() else "", "gaps_sha256": publish_table(frame, lake.gaps(partition)).sha256}
     publish_table(pl.DataFrame([{**window, **digests}], schema=WINDOW_SCHEMA), lake.window(partition))
-    fillable = length(to_ask(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us)) // step if missing else 0
-    return GapsResult(partition, frame, expected, fillable)
+    return GapsResult(partition, frame, expected, length(asked) // step if missing else 0)
 
 
 def _sources(workspace: Workspace, partition: Partition, whole: Range, bars: pl.DataFrame | None) -> dict[str, Ranges]:
@@ -98,10 +115,30 @@ def _sources(workspace: Workspace, partition: Partition, whole: Range, bars: pl.
     if bars is None and not path.is_file():
         return {}
     bars = read_table(path, ["open_time_us", "source"]) if bars is None else bars.select("open_time_us", "source")
-    return {
-        str(source): present(group["open_time_us"].to_numpy(), partition.interval.us, whole)
-        for (source,), group in bars.group_by("source", maintain_order=True)
-    }
+    opens = {source: bars["open_time_us"].filter(bars["source"] == source).to_numpy() for source in SOURCES}
+    return {source: present(found, partition.interval.us, whole) for source, found in opens.items() if found.size}
+
+
+def _off_grid(workspace: Workspace, partition: Partition) -> tuple[Ranges, str]:
+    """Return the times of candles that open off the grid, and how far these are shifted, in words."""
+    path = workspace.lake.exclusions(partition)
+    if not path.is_file():
+        return [], ""
+    table = read_table(path, ["open_time_us", "close_time_us", "cause", "shift_us"]).filter(pl.col("cause") == str(Exclusion.OFF_GRID))
+    opened, step = pl.col("open_time_us"), partition.interval.us
+    times = table.select(opened, (pl.col("close_time_us") + 1).clip(opened + 1, opened + step))
+    least, most = table["shift_us"].min(), table["shift_us"].max()
+    shifts = [_length_text(each) for each in (least, most) if isinstance(each, int)]
+    return union(times.iter_rows()), " to ".join(dict.fromkeys(shifts))
+
+
+def _length_text(length_us: int) -> str:
+    """Write a length of time, for instance `28 min 14.789 s`."""
+    hours, rest = divmod(length_us, HOUR_US)
+    minutes, rest = divmod(rest, MINUTE_US)
+    seconds = f"{rest / SECOND_US:.6f}".rstrip("0").rstrip(".")
+    parts = ((f"{hours} h", hours), (f"{minutes} min", minutes), (f"{seconds} s", rest))
+    return " ".join(text for text, amount in parts if amount)
 
 
 def _known_before(workspace: Workspace, partition: Partition) -> list[tuple[Cause, Range]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from capture_pipeline.binance.klines import parse_rest
 from capture_pipeline.binance.periods import DAY_US, Interval
-from capture_pipeline.binance.rest import INVALID_SYMBOL
+from capture_pipeline.binance.rest import UNKNOWN_SYMBOL
 from capture_pipeline.binance.urls import Granularity, folder, parse_name
 from capture_pipeline.errors import RequestRefused
 from capture_pipeline.klines.workspace import Workspace
@@ -26,21 +28,22 @@ def ask_life(workspace: Workspace, symbol: str, now_us: int) -> SymbolLife:
         now_us: The present.
 
     Returns:
-        Its life; with status UNKNOWN where REST does not know the symbol (any more). What the archive lists tells its life then; without
-        a first candle nobody knows it.
+        Its life by candles of the configured interval; with status UNKNOWN where REST does not know the symbol (any more). Where REST has
+        no candle of it, its life is that of the files that the archive lists; without a first candle neither of them knows the symbol.
     """
-    path = workspace.lake.symbol_life(workspace.settings.market, symbol)
+    path = _path(workspace, symbol)
     known = read_model(path, SymbolLife)
     if known and abs(now_us - known.checked_at_us) < DAY_US:
         return known
-    life = _ask(workspace, symbol, now_us, known)
+    life = _ask(workspace, symbol, now_us, known_life(workspace, symbol))
     publish_model(path, life)
     return life
 
 
 def known_life(workspace: Workspace, symbol: str) -> SymbolLife | None:
-    """The life of a symbol as last asked, without asking."""
-    return read_model(workspace.lake.symbol_life(workspace.settings.market, symbol), SymbolLife)
+    """The life of a symbol as last asked, without asking; by minutes where it was not asked in the configured interval yet."""
+    known = read_model(_path(workspace, symbol), SymbolLife)
+    return known or read_model(workspace.lake.symbol_life(workspace.settings.market, symbol, Interval.M1), SymbolLife)
 
 
 def trading_range(life: SymbolLife | None, partition: Partition, archives: ArchivesManifest) -> Range:
@@ -57,38 +60,48 @@ def trading_range(life: SymbolLife | None, partition: Partition, archives: Archi
     usable = archives.usable()
     if usable:
         start = min([start, *(record.first_open_us for record in usable if record.first_open_us is not None)])
-        end = max([end, *(record.last_open_us + step for record in usable if record.last_open_us is not None)])
+        end = max([end, *(partition.interval.floor(record.last_open_us) + step for record in usable if record.last_open_us is not None)])
     start = partition.interval.floor(start)
     return (start, max(start, end))
 
 
+def _path(workspace: Workspace, symbol: str) -> Path:
+    return workspace.lake.symbol_life(workspace.settings.market, symbol, workspace.settings.interval)
+
+
 def _ask(workspace: Workspace, symbol: str, now_us: int, known: SymbolLife | None) -> SymbolLife:
+    interval = workspace.settings.interval
     try:
         status = workspace.rest.symbol_status(symbol)
-        first = parse_rest(workspace.rest.edge_klines(symbol, Interval.M1, first=True), f"first candle of {symbol}")
-        last = parse_rest(workspace.rest.edge_klines(symbol, Interval.M1, first=False), f"newest candle of {symbol}")
+        first = parse_rest(workspace.rest.edge_klines(symbol, interval, first=True), f"first candle of {symbol}")
+        last = parse_rest(workspace.rest.edge_klines(symbol, interval, first=False), f"newest candle of {symbol}")
     except RequestRefused as error:
-        if error.code != INVALID_SYMBOL:
+        if error.code not in UNKNOWN_SYMBOL:
             raise
-        return _forgotten(workspace, symbol, now_us, known)
-    first_us = int(first["open_time_us"][0]) if first.height else None
-    ended = status not in _TRADING and last.height and int(last["close_time_us"][-1]) < now_us - DAY_US
+        return _listed_life(workspace, symbol, now_us, known, _UNKNOWN)
+    if not first.height:
+        return _listed_life(workspace, symbol, now_us, known, status or _UNKNOWN)
+    ended = status not in _TRADING and last.height and int(last["open_time_us"][-1]) + interval.us <= now_us - DAY_US
     return SymbolLife(
-        first_open_us=first_us,
+        first_open_us=int(first["open_time_us"][0]),
         last_open_us=int(last["open_time_us"][-1]) if ended else None,
         status=status or _UNKNOWN,
         checked_at_us=now_us,
     )
 
 
-def _forgotten(workspace: Workspace, symbol: str, now_us: int, known: SymbolLife | None) -> SymbolLife:
-    """The life of a symbol that REST does not know: what was known before, and what the archive lists."""
+def _listed_life(workspace: Workspace, symbol: str, now_us: int, known: SymbolLife | None, status: str) -> SymbolLife:
+    """The life of a symbol of which REST has no candle: what was known before, and what the archive lists.
+
+    While it trades it has no end: it may have been listed minutes ago, and its first files come tomorrow.
+    """
     listed = _listed(workspace, symbol)
     first = known.first_open_us if known else None
     if first is None and listed:
         first = listed[0]
-    ends = [end for end in (known.last_open_us if known else None, listed[1] - Interval.M1.us if listed else None) if end is not None]
-    return SymbolLife(first_open_us=first, last_open_us=max(ends, default=None), status=_UNKNOWN, checked_at_us=now_us)
+    last = listed[1] - workspace.settings.interval.us if listed and status not in _TRADING else None
+    ends = [end for end in (known.last_open_us if known else None, last) if end is not None]
+    return SymbolLife(first_open_us=first, last_open_us=max(ends, default=None), status=status, checked_at_us=now_us)
 
 
 def _listed(workspace: Workspace, symbol: str) -> Range | None:

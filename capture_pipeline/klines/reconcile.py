@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.klines.bars import source_parts
+from capture_pipeline.klines.bars import separated_parts
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.lake.paths import Partition
@@ -46,7 +46,7 @@ def reconcile(workspace: Workspace, partition: Partition) -> Reconciliation:
     Raises:
         LakeError: A recorded file is gone or altered.
     """
-    parts = source_parts(workspace, partition)
+    parts = separated_parts(workspace, partition).parts
     opens = {source: _opens([part for part in parts if part.source == source]) for source in ("monthly", "daily", "rest")}
     others = opens["daily"] | opens["rest"]
     differences = merge(parts).conflicts if parts else pl.DataFrame(schema=CONFLICT_SCHEMA)

@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 
 import polars as pl
 
-from capture_pipeline.binance.klines import parse_rest
+from capture_pipeline.binance.klines import count_lengths, parse_rest, refuse_other_interval
 from capture_pipeline.binance.periods import Interval, iso
-from capture_pipeline.binance.rest import INVALID_SYMBOL, PAGE_ROWS
+from capture_pipeline.binance.rest import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.config import Gaps
 from capture_pipeline.errors import ProtocolViolation, RequestRefused
 from capture_pipeline.klines.life import ask_life, trading_range
@@ -67,8 +67,9 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResu
         archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         manifest = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
         recorded = manifest.pages
-        # An answer that is gone is asked for again, if it is still worth asking.
-        manifest.pages = [page for page in recorded if lake.resolve(page.path).is_file()]
+        # An answer that is gone is asked for again, if it is still worth asking; so is one that an earlier version asked off the grid.
+        on_grid = [page for page in recorded if page.asked_start_us % partition.interval.us == 0]
+        manifest.pages = [page for page in on_grid if lake.resolve(page.path).is_file()]
         before = len(manifest.pages)
         try:
             life = _life(workspace, partition, archives, now_us)
@@ -145,18 +146,18 @@ def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us:
     try:
         body = workspace.rest.klines(partition.symbol, partition.interval, start_us, end_us)
     except RequestRefused as error:
-        if error.code == INVALID_SYMBOL:
+        if error.code in UNKNOWN_SYMBOL:
             return None
         raise
     sent = parse_rest(body, where)
-    _check_page(sent, start_us, end_us, where)
+    _check_page(sent, partition.interval, (start_us, end_us), where)
     rows = finished(sent, partition.interval, now_us)
     held = present(rows["open_time_us"].to_numpy(), partition.interval.us, (start_us, end_us))
     digest = hashlib.sha256(body).hexdigest()
     path = workspace.lake.rest_file(partition, start_us, end_us, digest)
     publish_bytes(path, body)
     # A page with rows is complete up to its last row only: it may be short. An empty one says that nothing follows.
-    answered = int(sent["open_time_us"][-1]) + partition.interval.us if sent.height else end_us
+    answered = partition.interval.floor(int(sent["open_time_us"][-1])) + partition.interval.us if sent.height else end_us
     page = RestPage(
         asked_start_us=start_us,
         asked_end_us=end_us,
@@ -171,7 +172,8 @@ def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us:
     return page.model_copy(update={"asked_at_us": workspace.rest.server_time_us()}) if absent(page) else page
 
 
-def _check_page(rows: pl.DataFrame, start_us: int, end_us: int, where: str) -> None:
+def _check_page(rows: pl.DataFrame, interval: Interval, asked: Range, where: str) -> None:
+    start_us, end_us = asked
     if rows.height > PAGE_ROWS:
         raise ProtocolViolation(f"answers with {rows.height} rows, {PAGE_ROWS} were asked for", where=where)
     if not rows.height:
@@ -183,3 +185,4 @@ def _check_page(rows: pl.DataFrame, start_us: int, end_us: int, where: str) -> N
         raise ProtocolViolation(f"answers with candles from {iso(lowest)} to {iso(highest)}", where=where, remedy=remedy)
     if not opens.is_sorted() or opens.n_unique() != rows.height:
         raise ProtocolViolation("answers with candles out of order or twice", where=where, remedy="nothing of it is used")
+    refuse_other_interval(count_lengths(rows, interval), interval, where)

@@ -12,9 +12,11 @@ from capture_pipeline.binance.http import Http
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.binance.rest import RestClient
 from capture_pipeline.config import Settings
+from capture_pipeline.klines.memory import RowBudget
 from capture_pipeline.klines.zip_frames import ParsedFiles
 from capture_pipeline.lake.paths import Lake, Partition
-from capture_pipeline.lake.rest import rest_of
+from capture_pipeline.lake.rest import http_of, rest_of
+from capture_pipeline.quality.irregularities import KnownIrregularity, load_irregularities
 from capture_pipeline.quality.outages import Outage, load_calendar
 
 
@@ -36,7 +38,7 @@ class Workspace:
     @cached_property
     def http(self) -> Http:
         """Its transport."""
-        return Http(self.settings.http)
+        return http_of(self.settings)
 
     @cached_property
     def archive(self) -> ArchiveClient:
@@ -54,9 +56,23 @@ class Workspace:
         return ParsedFiles()
 
     @cached_property
+    def budget(self) -> RowBudget:
+        """Rows that its threads work on at the same time."""
+        return RowBudget()
+
+    @cached_property
     def outages(self) -> list[Outage]:
         """The shipped calendar and the deployment's own."""
         return load_calendar(self.settings.gaps.outage_calendar)
+
+    @cached_property
+    def irregularities(self) -> list[KnownIrregularity]:
+        """Known irregular rows: the shipped calendar and the deployment's own."""
+        return load_irregularities(self.settings.gaps.irregularity_calendar)
+
+    def known_irregularities(self, partition: Partition) -> list[KnownIrregularity]:
+        """Return the known irregularities that concern one partition."""
+        return [each for each in self.irregularities if each.holds_for(partition.market, partition.symbol, partition.interval)]
 
     def now_us(self) -> int:
         """The time that "in the future" and "fresh" are measured against: the wall clock, or the sandbox's own."""

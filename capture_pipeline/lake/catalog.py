@@ -33,10 +33,12 @@ class Table:
     Attributes:
         schema: Its columns.
         keys: The keys of its folders.
+        optional: Columns that older files do not have; they are null there.
     """
 
     schema: Mapping[str, pl.DataType]
     keys: tuple[str, ...] = BAR_KEYS
+    optional: frozenset[str] = frozenset()
 
 
 def refresh(lake: Lake, tables: Mapping[str, Table]) -> list[str]:
@@ -110,14 +112,18 @@ def _end_writing(path: Path) -> None:
 def select(lake: Lake, name: str, table: Table) -> str:
     """The SELECT over one table; its columns, then the keys of its folders."""
     columns = ", ".join(table.schema)
+    empty = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {column}" for column, kind in table.schema.items())
+    keys = ", ".join(f"CAST(NULL AS VARCHAR) AS {key}" for key in table.keys)
     if not any(lake.table(name).rglob("*.parquet")):
-        empty = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {column}" for column, kind in table.schema.items())
-        keys = ", ".join(f"CAST(NULL AS VARCHAR) AS {key}" for key in table.keys)
         return f"SELECT {empty}, {keys} WHERE false"
     folder = str(lake.table(name))
     pattern = (_GLOB.sub(r"[\1]", folder) + lake.table_glob(name).removeprefix(folder)).replace("'", "''")
     types = ", ".join(f"'{key}': VARCHAR" for key in table.keys)
-    source = f"read_parquet('{pattern}', hive_partitioning = true, hive_types = {{{types}}})"
+    by_name = ", union_by_name = true" if table.optional else ""
+    source = f"read_parquet('{pattern}', hive_partitioning = true, hive_types = {{{types}}}{by_name})"
+    if table.optional:
+        # The empty SELECT has the columns that no file may have.
+        source = f"(SELECT {empty}, {keys} WHERE false UNION ALL BY NAME SELECT * FROM {source})"  # noqa: S608 - as below
     return f"SELECT {columns}, {', '.join(table.keys)} FROM {source}"  # noqa: S608 - names are the project's own, the pattern is quoted
 
 

@@ -75,6 +75,11 @@ class ArchiveRecord(Record):
         set_aside = self.trust is Trust.REPUBLISHED and not self.usable and self.path is None
         return set_aside or self.trust in {Trust.MISMATCH, Trust.MALFORMED}
 
+    @property
+    def unverified(self) -> bool:
+        """Whether the file came and is not used because its checksum is missing or unreadable."""
+        return self.trust is Trust.CHECKSUM_MISSING and not self.usable
+
 
 class ArchivesManifest(Record):
     """All archive files of one partition.

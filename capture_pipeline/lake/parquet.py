@@ -14,6 +14,7 @@ from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import publish_bytes
 
 _ZSTD_LEVEL = 1
+_ROWS_IN_GROUP = 1 << 18
 _LONGEST_INTEGER = 18
 """Decimals of up to so many digits are stored as 64-bit integers."""
 
@@ -46,9 +47,9 @@ def publish_table(frame: pl.DataFrame, path: Path) -> PublishedTable:
     """
     kinds = frame.schema
     content = io.BytesIO()
-    pq.write_table(
-        frame.rechunk().to_arrow().combine_chunks(),
+    writer = pq.ParquetWriter(
         content,
+        frame.head(0).to_arrow().schema,
         compression="zstd",
         compression_level=_ZSTD_LEVEL,
         use_dictionary=[name for name, kind in kinds.items() if isinstance(kind, pl.String)],
@@ -56,6 +57,10 @@ def publish_table(frame: pl.DataFrame, path: Path) -> PublishedTable:
         store_decimal_as_integer=True,
         write_statistics=frame.columns[:1],
     )
+    # Slices, so that a long frame is not copied as a whole.
+    with writer:
+        for start in range(0, max(frame.height, 1), _ROWS_IN_GROUP):
+            writer.write_table(frame.slice(start, _ROWS_IN_GROUP).rechunk().to_arrow().combine_chunks(), row_group_size=_ROWS_IN_GROUP)
     publish_bytes(path, content.getbuffer())
     return PublishedTable(len(content.getbuffer()), hashlib.sha256(content.getbuffer()).hexdigest())
 

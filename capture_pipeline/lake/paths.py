@@ -10,6 +10,7 @@ raw/spot/daily_klines/BTCUSDT/<name>.<sha>.zip  daily klines, likewise, of days 
 quarantine/spot/klines/1m/BTCUSDT/2024-12/  what failed its checksum or did not parse, with the reason
 lake/bars/market=spot/interval=1m/symbol=BTCUSDT/month=2024-12/bars.parquet
 lake/bar_conflicts/…/conflicts.parquet  lake/bar_gaps/…/gaps.parquet  lake/bar_windows/…/window.parquet
+lake/bar_exclusions/…/exclusions.parquet    rows of raw files that are no bars
 quarantine/spot/trades/BTCUSDT/             likewise
 lake/golden_checkpoints/session=…/symbol=BTCUSDT/checkpoints.parquet      whole books of a session, ten minutes apart
 reports/feasibility/                        what benchmarks measured: <asset>.json the latest, runs/ every one; go_no_go.* beside it
@@ -24,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capture_pipeline.binance.periods import Interval, Month
-from capture_pipeline.binance.urls import Market, valid_symbol
+from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import LakeError
 
 
@@ -100,9 +102,11 @@ class Lake:
         """The lock that whoever downloads such zips of a symbol holds."""
         return self._inside("state", "locks", f"{market}-{kind}-{valid_symbol(symbol)}.lock")
 
-    def symbol_life(self, market: Market, symbol: str) -> Path:
-        """First and last candle of a symbol."""
-        return self._inside("raw", market, "symbols", f"{valid_symbol(symbol)}.json")
+    def symbol_life(self, market: Market, symbol: str, interval: Interval) -> Path:
+        """First and last candle of a symbol in one interval."""
+        # Minutes keep the name that all intervals shared when minutes were asked for each of them.
+        suffix = "" if interval is Interval.M1 else f"-{interval}"
+        return self._inside("raw", market, "symbols", f"{valid_symbol(symbol)}{suffix}.json")
 
     def bars(self, part: Partition) -> Path:
         """The merged bars of one partition."""
@@ -111,6 +115,10 @@ class Lake:
     def conflicts(self, part: Partition) -> Path:
         """Rows on which two sources disagree."""
         return self._table("bar_conflicts", part) / "conflicts.parquet"
+
+    def exclusions(self, part: Partition) -> Path:
+        """Rows of raw files that are no bars."""
+        return self._table("bar_exclusions", part) / "exclusions.parquet"
 
     def gaps(self, part: Partition) -> Path:
         """The gap ledger of one partition."""

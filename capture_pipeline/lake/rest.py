@@ -11,6 +11,11 @@ from capture_pipeline.lake.breaker import FileBreaker
 from capture_pipeline.lake.paths import Lake
 
 
+def http_of(settings: Settings) -> Http:
+    """Transport of the deployment."""
+    return Http(settings.http, sandbox_url=settings.sandbox_url if settings.venue == "sandbox" else None)
+
+
 def rest_of(settings: Settings, http: Http | None = None) -> RestClient:
     """REST of the deployment's venue and market.
 
@@ -20,4 +25,4 @@ def rest_of(settings: Settings, http: Http | None = None) -> RestClient:
     """
     host = urlsplit(settings.rest_url).netloc.replace(":", "-")
     breaker = FileBreaker(Lake(settings.storage.root).state(f"breaker-{host}.json"))
-    return RestClient(http or Http(settings.http), settings.rest_url, settings.market, settings.rate_limits, breaker)
+    return RestClient(http or http_of(settings), settings.rest_url, settings.market, settings.rate_limits, breaker)

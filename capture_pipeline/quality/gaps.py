@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.periods import DAY_US, MINUTE_US
 from capture_pipeline.config import Gaps
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
-from capture_pipeline.quality.outages import Outage
+from capture_pipeline.quality.outages import Kind, Outage
 from capture_pipeline.quality.ranges import Range, Ranges, intersect, subtract, touched_steps, union, whole_steps
 from capture_pipeline.quality.sightings import absent, attempts, nonexistent
 from capture_pipeline.tables.gaps import EXPLAINED, Cause
 
 _DAYS_UNTIL_PUBLISHED = 3
 _EVER = 1 << 62
-_BAD = {Trust.MISMATCH, Trust.MALFORMED, Trust.CHECKSUM_MISSING}
+_QUARANTINED = {Trust.MISMATCH, Trust.MALFORMED}
+_SUSPECTED = "the exchange has no candle for a day or longer, verified; list it with its symbols in the outage calendar if it was suspended"
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,13 @@ class Evidence:
         step_us: Interval of the candles.
         trading: When the symbol traded, within the month.
         now_us: The present.
-        outages: Those that hold for this symbol.
+        outages: Outages and suspensions of this symbol.
         pages: REST answers.
         archives: Archive files, usable or not.
         settings: Thresholds.
+        off_grid: Times of the exchange's candles that open off the grid.
+        shift: How far those are shifted, in words.
+        asked_next: Ranges for which a top-up would send a request now.
     """
 
     step_us: int
@@ -40,6 +44,9 @@ class Evidence:
     pages: list[RestPage]
     archives: list[ArchiveRecord]
     settings: Gaps
+    off_grid: Ranges = field(default_factory=list)
+    shift: str = ""
+    asked_next: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
 
 
 @dataclass(frozen=True)
@@ -83,8 +90,8 @@ class Gap:
 def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
     """Give each missing range its cause; ranges are split where the cause changes, between two candles.
 
-    A listed outage explains the candles that lie in it whole. One that it touches, or that lies close by, is its edge, and only once
-    the exchange was seen without it often enough.
+    A listed outage or suspension explains the candles that lie in it whole. One that it touches, or that lies close by, is its edge, and
+    only once the exchange was seen without it often enough.
 
     Args:
         missing: Ranges on the grid, up to the present.
@@ -96,23 +103,35 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
     step = evidence.step_us
     seen = whole_steps(union(*(absent(page) for page in evidence.pages)), step)
     verified = whole_steps(nonexistent(evidence.pages, evidence.settings), step)
+    suspensions = [outage for outage in evidence.outages if outage.kind is Kind.SUSPENSION]
+    halts = [outage for outage in evidence.outages if outage.kind is Kind.OUTAGE]
     edge = evidence.settings.outage_edge_minutes * MINUTE_US
-    near = touched_steps([(outage.start_us - edge, outage.end_us + edge) for outage in evidence.outages], step)
     recent = touched_steps([(evidence.now_us - _DAYS_UNTIL_PUBLISHED * DAY_US, evidence.now_us)], step)
-    bad = [(record.start_us, record.end_us) for record in evidence.archives if record.trust in _BAD and not record.usable]
+    unused = [record for record in evidence.archives if not record.usable]
+    bad = [(record.start_us, record.end_us) for record in unused if record.trust in _QUARANTINED]
+    unverified = [(record.start_us, record.end_us) for record in unused if record.unverified]
     published = [(record.start_us, record.end_us) for record in evidence.archives if record.usable]
     whole: Ranges = [(-_EVER, _EVER)]
     causes: list[tuple[Cause, Ranges, str]] = [
         (Cause.BEFORE_LISTING, whole_steps([(-_EVER, evidence.trading[0])], step), "the symbol did not trade yet"),
         (Cause.AFTER_DELISTING, whole_steps([(evidence.trading[1], _EVER)], step), "the symbol no longer traded"),
-        *((Cause.EXCHANGE_OUTAGE, ranges, reason) for ranges, reason in _listed(evidence.outages, step)),
-        (Cause.EXCHANGE_OUTAGE, intersect(verified, near), "edge of a listed outage, verified as non-existent"),
+        *((Cause.SUSPENDED, ranges, reason) for ranges, reason in _listed(suspensions, step)),
+        *((Cause.EXCHANGE_OUTAGE, ranges, reason) for ranges, reason in _listed(halts, step)),
+        (
+            Cause.OFF_GRID,
+            touched_steps(evidence.off_grid, step),
+            f"the exchange's candles of this time are shifted by {evidence.shift}; they are in the table bar_exclusions",
+        ),
+        (Cause.EXCHANGE_OUTAGE, intersect(verified, _near(halts, edge, step)), "edge of a listed outage, verified as non-existent"),
+        (Cause.SUSPENDED, intersect(verified, _near(suspensions, edge, step)), "edge of a listed suspension, verified as non-existent"),
+        (Cause.UNKNOWN, _long(verified, missing), _SUSPECTED),
         (Cause.UNKNOWN, verified, "the exchange has no candle, verified; list it in the outage calendar once its cause is known"),
-        (Cause.UNKNOWN, seen, "the exchange has no candle, seen once; it is asked again"),
-        (Cause.OURS, touched_steps(bad, step), "its archive file is quarantined or unverified; run a top-up to ask REST"),
-        (Cause.OURS, touched_steps(published, step), "its archive file left it out; run a top-up to ask REST"),
+        (Cause.UNKNOWN, seen, f"the exchange has no candle, seen once; a top-up {evidence.settings.sighting_minutes} min later asks again"),
+        *_ours(touched_steps(bad, step), "its archive file is quarantined", evidence),
+        *_ours(touched_steps(unverified, step), "its archive file is unverified and not used", evidence),
+        *_ours(touched_steps(published, step), "its archive file left it out", evidence),
         (Cause.NOT_YET_PUBLISHED, recent, "no archive file holds it yet and REST was not asked"),
-        (Cause.OURS, whole, "it was never asked for; run a top-up"),
+        *_ours(whole, "it was never asked for", evidence),
     ]
     gaps: list[Gap] = []
     left = union(missing)
@@ -122,6 +141,14 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
             gaps.append(Gap(start, end, cause, detail, proven, attempts(evidence.pages, start, end)))
         left = subtract(left, ranges)
     return sorted(gaps, key=lambda gap: gap.start_us)
+
+
+def _ours(ranges: Ranges, what: str, evidence: Evidence) -> list[tuple[Cause, Ranges, str]]:
+    """Divide ranges that this pipeline owes by their remedy. A top-up is named only where it would send a request."""
+    return [
+        (Cause.OURS, intersect(ranges, evidence.asked_next), f"{what}; run a top-up of this month to ask REST"),
+        (Cause.OURS, ranges, f"{what}; REST is not asked for it: neither it nor a usable archive file shows that the symbol traded then"),
+    ]
 
 
 def filled(known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evidence: Evidence) -> list[Gap]:
@@ -147,7 +174,17 @@ def filled(known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evi
     return sorted(gaps, key=lambda gap: gap.start_us)
 
 
+def _near(outages: list[Outage], edge_us: int, step_us: int) -> Ranges:
+    """The candles that an entry touches or that lie close to it."""
+    return touched_steps([(outage.start_us - edge_us, outage.end_us + edge_us) for outage in outages], step_us)
+
+
+def _long(verified: Ranges, missing: Ranges) -> Ranges:
+    """Verified ranges of a day or longer: too long for an outage of a liquid symbol to go unlisted."""
+    return [(start, end) for start, end in intersect(verified, union(missing)) if end - start >= DAY_US]
+
+
 def _listed(outages: list[Outage], step_us: int) -> list[tuple[Ranges, str]]:
-    """By outage, the candles that it takes away: those that listed outages, together, cover whole."""
+    """By entry, the candles that it takes away: those that all entries together cover whole."""
     covered = whole_steps([(outage.start_us, outage.end_us) for outage in outages], step_us)
     return [(intersect(touched_steps([(outage.start_us, outage.end_us)], step_us), covered), outage.reason) for outage in outages]

@@ -16,11 +16,14 @@ from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrorReason, SchemaErrors
 
 from capture_pipeline.binance.periods import Interval
+from capture_pipeline.quality.irregularities import KnownIrregularity, is_known
 from capture_pipeline.tables import bars as bar_table
+
+_ROWS_AT_ONCE = 500_000
 
 
 class Severity(StrEnum):
-    """What a failed gate does: an ERROR fails a run of `capture check`, a WARN is told."""
+    """What a failed gate does: an ERROR fails a run of `capture check`, a WARN is reported."""
 
     ERROR = "ERROR"
     WARN = "WARN"
@@ -91,10 +94,19 @@ CHECKSUM_GATE = GateSpec("raw_checksums", "bars", "Every raw file has the SHA-25
 
 def row_gates() -> list[GateSpec]:
     """The gates of single rows, in order."""
-    return [SCHEMA_GATE, *(GateSpec(rule.name, "bars", rule.description, blocking=True) for rule in bar_table.rules(Interval.M1, 0))]
+    return [SCHEMA_GATE, *(_gate_of(rule) for rule in bar_table.rules(Interval.M1, 0))]
 
 
-def judge_rows(bars: pl.DataFrame, interval: Interval, now_us: int, most_shown: int) -> list[GateResult]:
+def _gate_of(rule: bar_table.Rule) -> GateSpec:
+    """Build the gate of a rule. One that a verified file of the exchange can break warns and blocks nothing."""
+    if rule.irregularity is None:
+        return GateSpec(rule.name, "bars", rule.description, blocking=True)
+    return GateSpec(rule.name, "bars", f"{rule.description} Rows that the calendar lists may differ.", severity=Severity.WARN)
+
+
+def judge_rows(
+    bars: pl.DataFrame, interval: Interval, now_us: int, most_shown: int, known: Sequence[KnownIrregularity] = ()
+) -> list[GateResult]:
     """Hold one partition's bars to every row gate.
 
     Args:
@@ -102,6 +114,7 @@ def judge_rows(bars: pl.DataFrame, interval: Interval, now_us: int, most_shown: 
         interval: Its interval.
         now_us: The present.
         most_shown: Cap on failing rows.
+        known: Irregularities that the calendar lists for this market, symbol and interval.
 
     Returns:
         One result a gate, in the order of `row_gates`.
@@ -123,18 +136,39 @@ def judge_rows(bars: pl.DataFrame, interval: Interval, now_us: int, most_shown: 
         return [first, *(GateResult(spec, passed=False, level=Level.CRITICAL, summary=untested) for spec in specs[1:])]
     results = [GateResult(SCHEMA_GATE, passed=True, values={"rows": bars.height})]
     for spec, rule in zip(specs[1:], bar_table.rules(interval, now_us), strict=True):
-        results.append(_judge_rule(bars, spec, rule, most_shown))
+        kind = rule.irregularity
+        broken = _validate(bar_table.rule_model(rule), bars) is not None
+        if not broken:
+            results.append(GateResult(spec, passed=True, values={"rows": bars.height}))
+        elif kind is None:
+            results.append(_judge_rule(bars, spec, rule, most_shown))
+        else:
+            results.append(_judge_irregular(bars, rule, spec, (kind, is_known(known, interval, kind)), most_shown))
     return results
+
+
+def irregular_counts(results: Sequence[GateResult]) -> dict[str, dict[str, int]]:
+    """Add up irregular rows over gates: by class, how many are known and unknown."""
+    found: dict[str, dict[str, int]] = {}
+    for result in results:
+        for kind, counts in result.values.get("irregular", {}).items():
+            sums = found.setdefault(kind, {"known": 0, "unknown": 0})
+            for name, count in counts.items():
+                sums[name] += count
+    return found
 
 
 def is_sound(bars: pl.DataFrame, interval: Interval, now_us: int) -> bool:
     """Whether bars keep the schema and every rule; the quick path for data that are as they should be."""
-    return bar_table.has_schema(bars) and _validate(bar_table.rules_model(interval, now_us), bars) is None
+    if not bar_table.has_schema(bars):
+        return False
+    model = bar_table.rules_model(interval, now_us)
+    # Slices bound the memory; each begins with the last row of the one before, to which open times are compared.
+    starts = range(0, max(bars.height, 1), _ROWS_AT_ONCE)
+    return all(_validate(model, bars.slice(max(0, start - 1), _ROWS_AT_ONCE + 1)) is None for start in starts)
 
 
 def _judge_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, most_shown: int) -> GateResult:
-    if _validate(bar_table.rule_model(rule), bars) is None:
-        return GateResult(spec, passed=True, values={"rows": bars.height})
     failing = bars.filter(~rule.holds.fill_null(value=False))
     summary = f"{failing.height:,} of {bars.height:,} rows fail: {rule.description}"
     return GateResult(
@@ -145,6 +179,30 @@ def _judge_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, most_s
         values={"rows": bars.height},
         failing=failing.head(most_shown),
         failing_count=failing.height,
+    )
+
+
+def _judge_irregular(
+    bars: pl.DataFrame, rule: bar_table.Rule, spec: GateSpec, kind_and_known: tuple[pl.Expr, pl.Expr], most_shown: int
+) -> GateResult:
+    """Classify the rows that break a rule; the gate fails where the calendar does not list one of them."""
+    kind, known = kind_and_known
+    irregular = bars.filter(~rule.holds.fill_null(value=False)).with_columns(kind=kind, known=known)
+    counts: dict[str, dict[str, int]] = {
+        str(name): {"known": int(group["known"].sum()), "unknown": int((~group["known"]).sum())}
+        for (name,), group in irregular.group_by("kind", maintain_order=True)
+    }
+    unknown = irregular.filter(~pl.col("known")).drop("known")
+    told = ", ".join(f"{count['unknown']:,} {name}" for name, count in counts.items() if count["unknown"])
+    remedy = "the rows are kept as sent; list them in gaps.irregularity_calendar once they are explained"
+    return GateResult(
+        spec,
+        passed=unknown.is_empty(),
+        level=Level.WARNING,
+        summary=f"{unknown.height:,} of {bars.height:,} rows are irregular ({told}): {rule.description} {remedy}",
+        values={"rows": bars.height, "irregular": counts},
+        failing=unknown.head(most_shown),
+        failing_count=unknown.height,
     )
 
 

@@ -1,19 +1,38 @@
-"""The calendar of exchange outages: the shipped one, extended by the deployment's own."""
+"""The calendar of outages and suspensions: the shipped one, extended by the deployment's own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.resources import files
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from capture_pipeline.binance.periods import to_us
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.config_sessions import Symbol
-from capture_pipeline.errors import ConfigError
+from capture_pipeline.quality.calendars import load_entries, utc
+
+
+class Kind(StrEnum):
+    """What an entry of the calendar is about."""
+
+    OUTAGE = "outage"
+    """The exchange stood still. Its candles are expected, and their absence is explained."""
+    SUSPENSION = "suspension"
+    """Single symbols did not trade. No candle of theirs is expected."""
+
+
+class Edges(StrEnum):
+    """Where the start and the end of an entry come from."""
+
+    REPORTED = "reported"
+    """The source states these times."""
+    DERIVED = "derived"
+    """Taken from the last candle before and the first one after it, rounded down to whole minutes."""
+    APPROXIMATE = "approximate"
+    """The source states the day, or sources differ. A candle beside it is explained once REST has been seen without it."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +45,9 @@ class Outage:
         reason: In a few words.
         symbols: Those it holds for; None for all.
         markets: Those it holds for; None for all.
+        kind: Outage of the exchange, or suspension of single symbols.
+        source: Who states it; None where the entry does not say.
+        edges: Where start and end come from.
     """
 
     start_us: int
@@ -33,6 +55,9 @@ class Outage:
     reason: str
     symbols: frozenset[str] | None = None
     markets: frozenset[Market] | None = None
+    kind: Kind = Kind.OUTAGE
+    source: str | None = None
+    edges: Edges = Edges.REPORTED
 
     def holds_for(self, market: Market, symbol: str) -> bool:
         """Whether it concerns this symbol of this market."""
@@ -43,15 +68,34 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
     start: datetime
     end: datetime
-    reason: str = "outage"
+    reason: str | None = None
     symbols: list[Symbol] | None = None
     markets: list[Market] | None = None
+    kind: Kind | None = None
+    source: str | None = None
+    edges: Edges = Edges.REPORTED
 
     @model_validator(mode="after")
-    def _in_order(self) -> _Entry:
-        if _utc(self.end) <= _utc(self.start):
+    def _consistent(self) -> _Entry:
+        if utc(self.end) <= utc(self.start):
             raise ValueError("end must lie after start")
+        if self.kind is Kind.SUSPENSION and not self.symbols:
+            raise ValueError("a suspension needs symbols; without them write kind: outage")
         return self
+
+    def entry(self) -> Outage:
+        """The entry in microseconds. Without `kind` one that names symbols is a suspension, any other an outage."""
+        kind = self.kind or (Kind.SUSPENSION if self.symbols else Kind.OUTAGE)
+        return Outage(
+            to_us(utc(self.start)),
+            to_us(utc(self.end)),
+            self.reason or str(kind),
+            frozenset(self.symbols) if self.symbols else None,
+            frozenset(self.markets) if self.markets else None,
+            kind,
+            self.source,
+            self.edges,
+        )
 
 
 class _Calendar(BaseModel):
@@ -68,42 +112,6 @@ def load_calendar(extra: Path | None = None) -> list[Outage]:
     Raises:
         ConfigError: It cannot be read, or an entry is wrong.
     """
-    shipped = _parse(files("capture_pipeline.quality").joinpath("outages.yaml").read_text(encoding="utf-8"), "outages.yaml")
-    if extra is None:
-        return shipped
-    try:
-        text = extra.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror}", where=str(extra), remedy="mend gaps.outage_calendar in pipeline.yaml"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"is not UTF-8: {error}", where=str(extra)) from None
-    return shipped + _parse(text, str(extra))
-
-
-def _parse(text: str, where: str) -> list[Outage]:
-    try:
-        calendar = _Calendar.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"is not YAML: {' '.join(str(error).split())}", where=where) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))))
-        raise ConfigError(what, where=where) from None
-    except ValueError as error:
-        raise ConfigError(f"holds a date or number that there is not: {error}", where=where) from None
     return [
-        Outage(
-            to_us(_utc(entry.start)),
-            to_us(_utc(entry.end)),
-            entry.reason,
-            frozenset(entry.symbols) if entry.symbols else None,
-            frozenset(entry.markets) if entry.markets else None,
-        )
-        for entry in calendar.outages
+        entry.entry() for calendar in load_entries(_Calendar, "outages.yaml", extra, "gaps.outage_calendar") for entry in calendar.outages
     ]
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

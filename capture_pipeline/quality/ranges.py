@@ -82,14 +82,17 @@ def missing(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
     Args:
         opens_us: Open times, in any order, possibly doubled or unaligned (those count for nothing).
         step_us: Interval of the candles.
-        within: Start and end, both on the grid.
+        within: Start and end.
     """
     return subtract([within], present(opens_us, step_us, within))
 
 
 def present(opens_us: NDArray[np.int64], step_us: int, within: Range) -> Ranges:
-    """The ranges of `within` whose candles are among `opens_us`; see `missing`."""
-    chosen = opens_us[(opens_us >= within[0]) & (opens_us < within[1]) & ((opens_us - within[0]) % step_us == 0)]
+    """The ranges of `within` whose candles are among `opens_us`; see `missing`.
+
+    This is the one measure of presence: a candle is there if its open time on the grid is. Asked ranges, ledger and coverage use it.
+    """
+    chosen = opens_us[(opens_us >= within[0]) & (opens_us < within[1]) & (opens_us % step_us == 0)]
     if not chosen.size:
         return []
     ordered = chosen if (np.diff(chosen) > 0).all() else np.unique(chosen)

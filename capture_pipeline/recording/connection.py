@@ -1,5 +1,7 @@
 """One WebSocket connection: what comes in is handed on at once, and its end is told with its cause. Decides nothing else.
 
+Proxy and trusted certificates are those of `binance.network`, as for REST.
+
 Handshake, control frames and the close are those of websockets. Messages are cut out of the bytes before it, for a fraction of the time.
 """
 
@@ -11,11 +13,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidProxyStatus, InvalidStatus, WebSocketException
 from websockets.protocol import State
 
+from capture_pipeline.binance.network import Egress, Proxy, egress_of
+from capture_pipeline.errors import CaptureError
 from capture_pipeline.recording.frames import FrameCutter
 from capture_pipeline.recording.models import Cause
 
@@ -24,6 +30,8 @@ MOST_FRAME = 16 << 20
 USER_AGENT = "capture-pipeline"
 _END_OF_HEAD = b"\r\n\r\n"
 _MOST_HEAD = 64 << 10
+# A host name that cannot be encoded is a UnicodeError.
+_FAILURES = (OSError, TimeoutError, WebSocketException, EOFError, UnicodeError)
 OnMessage = Callable[[int, bytes], None]
 
 
@@ -58,7 +66,26 @@ class Connection:
     _socket: _Socket | None = None
 
     async def run(self, url: str, on_open: Callable[[Connection], None]) -> None:
-        """Receive until the end; `cause` and `detail` then say why. Raises nothing that a network can cause."""
+        """Receive until the end; `cause` and `detail` then say why. Raises nothing that a network or its settings can cause."""
+        proxy: Proxy | None = None
+        try:
+            egress = egress_of(url)
+            proxy = egress.proxy
+            await self._receive(url, egress, on_open)
+        except InvalidStatus as error:
+            self._ended(f"refused with HTTP {error.response.status_code}")
+        except InvalidProxyStatus as error:
+            self._ended(proxy.refusal(error.response.status_code) if proxy else str(error))
+        except CaptureError as error:
+            self._ended(str(error))
+        except _FAILURES as error:
+            self._ended(self._failure_text(error, proxy))
+        finally:
+            self._let_go()
+        self._raise_failure()
+
+    async def _receive(self, url: str, egress: Egress, on_open: Callable[[Connection], None]) -> None:
+        """Open the connection and receive until it ends."""
         try:
             async with _Connect(
                 url,
@@ -69,6 +96,7 @@ class Connection:
                 close_timeout=CLOSE_S,
                 ping_interval=None,
                 user_agent_header=USER_AGENT,
+                **_egress_arguments(url, egress),
             ) as socket:
                 if not isinstance(socket, _Socket):
                     raise TypeError(type(socket))
@@ -79,13 +107,14 @@ class Connection:
                 self._ended(_close_text(socket.protocol.close_exc))
         except ConnectionClosed as error:
             self._ended(_close_text(error))
-        except InvalidStatus as error:
-            self._ended(f"refused with HTTP {error.response.status_code}")
-        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, EOFError) as error:
-            self._ended(f"{type(error).__name__}: {error}"[:200])
-        finally:
-            self._socket = None
-        self._raise_failure()
+
+    def _failure_text(self, error: Exception, proxy: Proxy | None) -> str:
+        """Describe why the connection failed, with the proxy if it failed on the way through one."""
+        text = f"{type(error).__name__}: {error}"[:200]
+        return f"through the proxy {proxy}: {text}" if proxy is not None and self.opened_s is None else text
+
+    def _let_go(self) -> None:
+        self._socket = None
 
     def _opened(self, on_open: Callable[[Connection], None]) -> None:
         self.opened_s = self.last_s = time.monotonic()
@@ -179,6 +208,16 @@ class _Socket(ClientConnection):
         self._is_open = self.protocol.state is State.OPEN
         if head[end:]:
             self.data_received(head[end:]) if self._is_open else super().data_received(head[end:])
+
+
+def _egress_arguments(url: str, egress: Egress) -> dict[str, Any]:
+    """Translate for websockets, which otherwise reads the environment by rules of its own."""
+    arguments: dict[str, Any] = {"proxy": egress.proxy.url if egress.proxy else None}
+    if urlsplit(url).scheme == "wss":
+        arguments["ssl"] = egress.tls
+    if egress.proxy is not None and egress.proxy.is_tls:
+        arguments["proxy_ssl"] = egress.tls
+    return arguments
 
 
 def _close_text(error: ConnectionClosed) -> str:

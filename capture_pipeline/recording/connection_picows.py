@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from picows import WSCloseCode, WSError, WSFrame, WSHandshakeError, WSInvalidStatusError, WSListener, WSMsgType, WSTransport, ws_connect
+from python_socks import ProxyError
 
+from capture_pipeline.binance.network import Egress
 from capture_pipeline.recording.connection import CLOSE_S, MOST_FRAME, OPEN_S, USER_AGENT, Connection
 from capture_pipeline.recording.models import Cause
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("capture_pipeline.picows")
 _LOG.setLevel(logging.CRITICAL)
+_PROXY_STATUS = re.compile(r"status (\d{3})$")
 _TEXT, _CLOSE = WSMsgType.TEXT, WSMsgType.CLOSE
 _DATA = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION})
 
@@ -26,24 +30,29 @@ class PicowsConnection(Connection):
 
     _transport: WSTransport | None = None
 
-    async def run(self, url: str, on_open: Callable[[Connection], None]) -> None:
-        """Receive until the end; `cause` and `detail` then say why. Raises nothing that a network can cause."""
+    async def _receive(self, url: str, egress: Egress, on_open: Callable[[Connection], None]) -> None:
+        """Open the connection and receive until it ends."""
 
         def opened(transport: WSTransport) -> None:
             self._transport = transport
             self._opened(on_open)
 
         listener = _Listener(opened, self._one, self._guard)
+        proxy = egress.proxy
         try:
-            transport, _ = await ws_connect(
-                lambda: listener,
-                url,
-                websocket_handshake_timeout=OPEN_S,
-                max_frame_size=MOST_FRAME,
-                max_redirects=0,
-                extra_headers={"User-Agent": USER_AGENT},
-                logger_name=_LOG,
-            )
+            async with asyncio.timeout(OPEN_S):  # its own time-out begins after the TCP connection and the proxy's answer
+                transport, _ = await ws_connect(
+                    lambda: listener,
+                    url,
+                    ssl_context=egress.tls,
+                    proxy=proxy.url if proxy else None,
+                    proxy_ssl_context=egress.tls if proxy and proxy.is_tls else None,
+                    websocket_handshake_timeout=OPEN_S,
+                    max_frame_size=MOST_FRAME,
+                    max_redirects=0,
+                    extra_headers={"User-Agent": USER_AGENT},
+                    logger_name=_LOG,
+                )
             try:
                 await transport.wait_disconnected()
             finally:
@@ -51,11 +60,13 @@ class PicowsConnection(Connection):
             self._ended(_close_text(transport))
         except WSInvalidStatusError as error:
             self._ended(f"refused with HTTP {error.response.status if error.response else '?'}")
-        except (OSError, TimeoutError, WSHandshakeError, WSError, EOFError, ValueError) as error:
-            self._ended(f"{type(error).__name__}: {error}"[:200])
-        finally:
-            self._transport = None
-        self._raise_failure()
+        except (WSHandshakeError, WSError, ProxyError, ValueError) as error:
+            status = _PROXY_STATUS.search(str(error))
+            refused = proxy.refusal(int(status[1])) if proxy and isinstance(error, ProxyError) and status else None
+            self._ended(refused or self._failure_text(error, proxy))
+
+    def _let_go(self) -> None:
+        self._transport = None
 
     def _one(self, message: bytes) -> int:
         self.on_message(self.number, message)

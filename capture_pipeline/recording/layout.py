@@ -22,11 +22,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import ConfigError
 
 FOLDER = "golden_samples"
+_MOST_SHOWN = 80
 _REGIME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-_SESSION = re.compile(r"\d{8}T\d{6}Z_([a-z0-9][a-z0-9_-]{0,39}_)?[a-z0-9]{1,40}(-plus\d{1,4}-[0-9a-f]{4})?")
+_SESSION = re.compile(r"[0-9]{8}T[0-9]{6}Z_(?:[a-z0-9][a-z0-9_-]{0,39}_)?([^_]+?)(?:-plus[0-9]{1,4}-[0-9a-f]{4})?")
 
 
 def valid_regime(text: str) -> str:
@@ -46,16 +48,21 @@ def valid_session(text: str) -> str:
     Raises:
         ConfigError: It cannot.
     """
-    if not _SESSION.fullmatch(text):
-        raise ConfigError(f"{text!r} is no session id", remedy="ids are listed by `capture session list`")
+    found = _SESSION.fullmatch(text)
+    if not found or not _is_label(found[1]):
+        raise ConfigError(f"{text[:_MOST_SHOWN]!r} is no session id", remedy="ids are listed by `capture session list`")
     return text
 
 
 def label_of(symbols: list[str]) -> str:
-    """What stands for the symbols in names: `btcusdt`, or `btcusdt-plus9-1f3a` for ten of them, with four digits of a hash of all."""
+    """Return what stands for the symbols in names: `btcusdt`, or `btcusdt-plus9-1f3a` for ten, with four digits of a hash of all.
+
+    `_` of a symbol becomes `-`: in names `_` separates the label from what precedes it.
+    """
+    label = symbols[0].lower().replace("_", "-")
     if len(symbols) == 1:
-        return symbols[0].lower()
-    return f"{symbols[0].lower()}-plus{len(symbols) - 1}-{hashlib.sha256(','.join(symbols).encode()).hexdigest()[:4]}"
+        return label
+    return f"{label}-plus{len(symbols) - 1}-{hashlib.sha256(','.join(symbols).encode()).hexdigest()[:4]}"
 
 
 def stamp_of(start_us: int) -> str:
@@ -66,6 +73,15 @@ def stamp_of(start_us: int) -> str:
 def session_id(symbols: list[str], start_us: int, regime: str = "") -> str:
     """`20260803T143000Z_high_volume_btcusdt`; without a regime that part is left out."""
     return "_".join(part for part in (stamp_of(start_us), regime, label_of(symbols)) if part)
+
+
+def _is_label(label: str) -> bool:
+    """Return whether `label` is what `label_of` makes of a symbol."""
+    symbol = label.upper().replace("-", "_")
+    try:
+        return label_of([valid_symbol(symbol)]) == label
+    except ConfigError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def split_envelope(message: bytes) -> tuple[str, int]:
         MalformedData: See `data_of`.
     """
     name, _ = data_of(message)
-    return name.decode("ascii", "backslashreplace"), len(name) + 20
+    return name.decode("utf-8", "backslashreplace"), len(name) + 20
 
 
 def spliced(capture_ns: int, message: bytes) -> bytes:

@@ -65,6 +65,7 @@ class Scan:
         lines: Lines in sound members.
         members: Sound members.
         salvaged: Whole lines that could still be inflated from the torn tail.
+        open_line: What follows them there: a line that is torn, or only lacks its line feed.
     """
 
     good_end: int = 0
@@ -73,6 +74,7 @@ class Scan:
     lines: int = 0
     members: int = 0
     salvaged: bytes = b""
+    open_line: bytes = b""
 
 
 def member_of(lines: bytes, count: int) -> bytes:
@@ -140,7 +142,7 @@ def scan(source: Source, start: int, on_lines: Callable[[bytes], None]) -> Scan:
             if following is None:
                 tail = source[at:total]
                 found.ending = Ending.ZEROS if not tail.strip(b"\0") else Ending.TORN
-                found.salvaged = _salvaged(tail)
+                found.salvaged, found.open_line = _salvaged(tail)
                 break
             found.damage.append(Damage(at, following))
             at = following
@@ -179,8 +181,8 @@ def _next_sound(source: Source, at: int) -> int | None:
     return None
 
 
-def _salvaged(tail: bytes) -> bytes:
-    """The whole lines that can be inflated from a torn member."""
+def _salvaged(tail: bytes) -> tuple[bytes, bytes]:
+    """The whole lines that can be inflated from a torn member, and what follows them."""
     inflater = zlib.decompressobj(31)
     out = bytearray()
     try:
@@ -188,4 +190,5 @@ def _salvaged(tail: bytes) -> bytes:
             out += inflater.decompress(tail[at : at + 4096])
     except zlib.error:
         pass
-    return bytes(out[: out.rfind(b"\n") + 1])
+    end = out.rfind(b"\n") + 1
+    return bytes(out[:end]), bytes(out[end:])

@@ -74,8 +74,8 @@ class SessionPlan(_Record):
 
     Attributes:
         session: Its id.
-        venue: The exchange, or the sandbox.
-        market: Spot or USD-M futures.
+        venue: The exchange, or the sandbox; of an imported session for instance `binance.us`. Sessions of before are of `binance`.
+        market: `spot`, `um` (USD-M futures), or of an imported session `cm` (COIN-M futures). Sessions of before are of `spot`.
         symbols: In capitals.
         streams: What is subscribed to.
         regime: high_volume, low_volume, special_event or one's own.
@@ -87,8 +87,8 @@ class SessionPlan(_Record):
     """
 
     session: str
-    venue: str
-    market: str
+    venue: str = "binance"
+    market: str = "spot"
     symbols: list[str]
     streams: list[str]
     regime: str

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from capture_pipeline.binance.rest import RestClient
 from capture_pipeline.binance.streams import combined_url, routed, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import CaptureError
@@ -21,7 +22,7 @@ from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.lines import decode_line, spliced
 from capture_pipeline.recording.session import sessions_root
 from capture_pipeline.recording.status import free_bytes
-from capture_pipeline.recording.transport import connection_of
+from capture_pipeline.recording.transport import check_network, connection_of
 
 _REQUESTS = 10
 _MOST_OFFSET_MS, _MOST_ROUND_TRIP_MS, _MOST_JITTER_MS = 1000.0, 2000.0, 500.0
@@ -59,7 +60,11 @@ def preflight(settings: Settings, symbols: list[str], *, seconds: float, output:
     yield _guarded("free disk", lambda: _disk(root, settings.recording.free_disk_gb))
     yield _guarded("fsync latency", lambda: _fsync(root))
     yield _guarded("open files", _files)
-    yield from _rest(settings)
+    network = _guarded("network", lambda: _network(settings, symbols))
+    yield network
+    if not network.passed:  # the checks behind it would each repeat its message
+        return
+    yield from _rest(settings, symbols)
     yield _guarded("test capture", lambda: _capture(settings, symbols, seconds))
 
 
@@ -67,9 +72,14 @@ def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except CaptureError as error:
-        return Finding(name, passed=False, measured=str(error), remedy=error.remedy or "see the message")
+        return Finding(name, passed=False, measured=_problem(error), remedy=error.remedy or "see the message")
     except OSError as error:
         return Finding(name, passed=False, measured=f"{error.filename}: {error.strerror}", remedy="mend the disk or its permissions")
+
+
+def _problem(error: CaptureError) -> str:
+    """Return the text of an error without its remedy, which has a place of its own."""
+    return f"{error.where}: {error.what}" if error.where else error.what
 
 
 def _disk(root: Path, least_gb: float) -> Finding:
@@ -103,23 +113,28 @@ def _files() -> Finding:
     return Finding("open files", soft >= _LEAST_FILES, f"limit {soft:,}", f"ulimit -n {_LEAST_FILES} or more")
 
 
-def _rest(settings: Settings) -> Iterator[Finding]:
+def _network(settings: Settings, symbols: list[str]) -> Finding:
+    ways = check_network(settings, streams_of(symbols, settings.market))
+    return Finding("network", passed=True, measured="; ".join(f"{name}: {egress}" for name, egress in ways.items()))
+
+
+def _rest(settings: Settings, symbols: list[str]) -> Iterator[Finding]:
     """Clock, round trip, loss and jitter over a run of requests."""
     rest = rest_of(settings)
     offsets, trips, lost = [], [], 0
-    failure = ""
+    failure, remedy = "", ""
     for _ in range(_REQUESTS):
         before = time.time_ns()
         try:
             server_us = rest.server_time_us()
         except CaptureError as error:
-            lost, failure = lost + 1, str(error)
+            lost, failure, remedy = lost + 1, _problem(error), error.remedy or "check endpoints and network"
             break
         after = time.time_ns()
         offsets.append((before + after) / 2e6 - server_us / 1e3)
         trips.append((after - before) / 1e6)
     told = f"{_REQUESTS - lost} of {_REQUESTS} requests answered" if not lost else f"not answered: {failure}"
-    yield Finding("requests", not lost, told, "check endpoints and network")
+    yield Finding("requests", not lost, told, remedy)
     if not trips:
         return
     offset, trip, jitter = statistics.median(offsets), statistics.median(trips), max(trips) - min(trips)
@@ -127,7 +142,15 @@ def _rest(settings: Settings) -> Iterator[Finding]:
     told = f"{offset:+.1f} ms against the exchange" + (", which is a sandbox with a clock of its own" if is_sandbox else "")
     yield Finding("clock offset", is_sandbox or abs(offset) <= _MOST_OFFSET_MS, told, "set the clock by NTP")
     yield Finding("round trip", trip <= _MOST_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange")
+    yield _guarded("symbols", lambda: _listed(rest, symbols))
     yield Finding("jitter", jitter <= _MOST_JITTER_MS, f"{jitter:.1f} ms over {len(trips)} requests", "use a steadier network")
+
+
+def _listed(rest: RestClient, symbols: list[str]) -> Finding:
+    error = rest.unknown_symbols(symbols)
+    if error is not None:
+        return Finding("symbols", passed=False, measured=error.what, remedy=error.remedy or "check symbols")
+    return Finding("symbols", passed=True, measured=f"{', '.join(symbols)}: listed")
 
 
 def _capture(settings: Settings, symbols: list[str], seconds: float) -> Finding:

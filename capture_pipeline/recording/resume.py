@@ -198,7 +198,7 @@ def _mend_tail(folder: SessionFolder, path: Path, content: Source, found: Scan, 
     good_end = path.stat().st_size - len(tail)
     os.truncate(path, good_end)
     fsync(path)
-    lines = [line for line in found.salvaged.splitlines(keepends=True) if _is_line(line)]
+    lines = [line + b"\n" for line in (*found.salvaged.splitlines(), found.open_line) if _is_line(line)]
     if lines:
         with Journal(path) as journal:
             journal.append(b"".join(lines), len(lines))
@@ -226,12 +226,13 @@ def _set_aside(folder: SessionFolder, path: Path, content: Source, found: Scan, 
 
 
 def _is_line(line: bytes) -> bool:
+    """Whether it is a whole line; one that only lacks its line feed is, for its last byte closes the object."""
     try:
         placed = decode_line(line)
         ids_of(kind_of(placed.stream), bytes(placed.data))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
-    return line.endswith(b"\n")
+    return True
 
 
 def _reconcile(folder: SessionFolder, state: Resumed) -> None:

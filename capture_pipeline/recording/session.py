@@ -28,7 +28,9 @@ from capture_pipeline.recording.models import Ending, SessionMetadata, SessionPl
 from capture_pipeline.recording.recorder import COMPLETE, INTERRUPTED, Recorder, Setup
 from capture_pipeline.recording.resume import resume
 from capture_pipeline.recording.status import publish_status, read_status
+from capture_pipeline.recording.transport import check_network
 
+_ASIDE = ".aside-"
 LONGEST_S = 31 * 86_400
 _OUTCOMES = {COMPLETE: "complete", "stopped": "interrupted"}
 
@@ -112,20 +114,23 @@ def is_over(plan: SessionPlan, now_us: int | None = None) -> bool:
     return now_us >= plan.start_us + plan.duration_s * 1e6
 
 
-def prepare(root: Path, plan: SessionPlan, *, resume_open: bool = True) -> SessionFolder:
+def prepare(
+    root: Path, plan: SessionPlan, *, resume_open: bool = True, on_set_aside: Callable[[Path], None] = lambda _: None
+) -> SessionFolder:
     """The folder to record into: that of an unfinished session of the same symbols and regime, or a new one.
 
     Args:
         root: Where sessions lie.
         plan: Of a new session.
         resume_open: Otherwise an unfinished one is set aside under another name; nothing of it is lost.
+        on_set_aside: Called with the new folder of each session that was set aside.
 
     Raises:
         Busy: A recorder is at work on it.
     """
     for folder in open_sessions(root, plan.regime, plan.symbols):
         if not resume_open:
-            set_aside(folder)
+            on_set_aside(set_aside(folder))
         elif not is_ending(folder, plan_of(folder)):
             return folder
         else:
@@ -147,7 +152,7 @@ def set_aside(folder: SessionFolder) -> Path:
     """
     with holding(folder):
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        aside = folder.path.with_name(f".aside-{folder.session}-{stamp}-{uuid.uuid4().hex[:4]}")
+        aside = folder.path.with_name(f"{_ASIDE}{folder.session}-{stamp}-{uuid.uuid4().hex[:4]}")
         folder.path.rename(aside)
         return aside
 
@@ -164,6 +169,7 @@ def record(settings: Settings, folder: SessionFolder, on_begin: Callable[[Sessio
 
     Raises:
         Busy: Another recorder is at work on it.
+        ConfigError: The environment names a proxy or certificates that cannot be used; nothing of the session was changed.
         StorageError: The disk refuses; the session can be resumed.
     """
     with _deaf_to_stop(), holding(folder):
@@ -171,6 +177,7 @@ def record(settings: Settings, folder: SessionFolder, on_begin: Callable[[Sessio
         if folder.metadata.exists():
             return Ended(folder, read_model(folder.metadata, SessionMetadata))
         if not is_ending(folder, plan):
+            check_network(settings, plan.streams)
             on_begin(plan)
             outcome = asyncio.run(_recorded(settings, folder, plan))
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the loop's end gave it back to the system
@@ -258,6 +265,12 @@ def _tell_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
 def all_sessions(root: Path) -> list[SessionFolder]:
     """Every session below a root, newest first."""
     found = [SessionFolder(path.parent) for path in root.glob("*/*/session.json") if not path.parent.name.startswith(".")]
+    return sorted(found, key=lambda folder: folder.session, reverse=True)
+
+
+def sessions_set_aside(root: Path) -> list[SessionFolder]:
+    """List the sessions that `set_aside` renamed, newest first."""
+    found = [SessionFolder(path.parent) for path in root.glob(f"*/{_ASIDE}*/session.json")]
     return sorted(found, key=lambda folder: folder.session, reverse=True)
 
 

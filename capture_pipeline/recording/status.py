@@ -55,7 +55,7 @@ class Status(BaseModel):
         messages: Lines recorded so far, over all processes.
         messages_per_s: Messages let through a second, over the last five seconds.
         last_ids: Last id by stream.
-        lag_ms: Capture time less event time of the newest message; None where there is none.
+        lag_ms: Capture time less event time of the newest message; None before one came, and where the venue has a clock of its own.
         file_bytes: Size of the recording.
         waiting_bytes: What waits for the disk.
         disk_free_bytes: Free where it records.

@@ -63,7 +63,7 @@ class Teller:
             messages=capture.messages,
             messages_per_s=self.rate.per_s(now_s, capture.merge.counts.passed),
             last_ids={stream: track.last for stream, track in tracks.items()},
-            lag_ms=capture.lag_ms,
+            lag_ms=None if plan.venue == "sandbox" else capture.lag_ms,
             file_bytes=self.writer.bytes_written,
             waiting_bytes=self.writer.waiting_bytes,
             disk_free_bytes=free_bytes(self.folder.path),

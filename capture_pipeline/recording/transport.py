@@ -1,7 +1,10 @@
-"""Which library carries the connections: websockets, or picows where its package is installed and the settings ask for it."""
+"""The library of the connections (websockets, or picows where the settings name it) and the way to the exchange, checked before use."""
 
 from __future__ import annotations
 
+from capture_pipeline.binance.network import Egress, egress_of
+from capture_pipeline.binance.streams import combined_url, routed
+from capture_pipeline.config import Settings
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.recording.connection import Connection
 
@@ -22,3 +25,17 @@ def connection_of(transport: str) -> type[Connection]:
         remedy = "pip install 'capture-pipeline[fast]', or set recording.transport to websockets"
         raise ConfigError("recording.transport is picows, and that package is not installed", remedy=remedy) from None
     return PicowsConnection
+
+
+def check_network(settings: Settings, streams: list[str]) -> dict[str, Egress]:
+    """Check what can be checked of proxies, certificates and the transport without sending anything.
+
+    Returns:
+        The way to the streams and to REST, by their names.
+
+    Raises:
+        ConfigError: An environment variable or `recording.transport` cannot be used.
+    """
+    connection_of(settings.recording.transport)
+    streams_egress, *_ = [egress_of(url) for url in routed(combined_url(settings.stream_url, streams))]
+    return {"streams": streams_egress, "REST": egress_of(settings.rest_url)}

@@ -29,6 +29,17 @@ def chained(rows: Ints, first: int, end: int, last_id: int) -> tuple[int, int]:
 
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
+def decided(rows: Ints, first: int, end: int, last_id: int) -> tuple[int, int]:
+    """The first diff with ids after `last_id`: (message, `RAN` if it continues or `GAP`); (end, `OTHER`) where there is none."""
+    for message in range(first, end):
+        if rows[KIND, message] == DIFF and rows[LAST, message] > last_id:
+            previous = rows[PREVIOUS, message]
+            is_gap = (rows[FIRST, message] > last_id + 1) if previous < 0 else (previous > last_id)
+            return message, GAP if is_gap else RAN
+    return end, OTHER
+
+
+@kernel  # type: ignore[untyped-decorator, unused-ignore]
 def to_ticks(prices: Ints, bounds: Ints, tick: int, ticks: Ints) -> int:
     """Divide the prices of some messages by a tick; returns the place of the first that is no multiple of it, -1 if all are."""
     part = 1.0 / tick

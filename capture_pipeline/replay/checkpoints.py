@@ -2,6 +2,9 @@
 
 lake/golden_checkpoints/session=…/symbol=BTCUSDT/checkpoints.parquet: a row group a checkpoint, written by whoever asks first. They are of
 the tables they were made from: other tables (the recording converted again) have other checkpoints.
+
+A checkpoint may lie between the last diff before missing ids and the first diff after them. `reached_ns` says up to when its book is known
+by itself; the messages after it decide the rest.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from capture_pipeline.binance.urls import valid_symbol
+from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import publishing, storage_errors
 from capture_pipeline.recording.layout import valid_session
+from capture_pipeline.replay.book_at import BookAt, book_at, replay_until
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.form import CAPTURE, E8, Scale, part
 from capture_pipeline.replay.from_golden import GoldenSource
@@ -25,7 +29,9 @@ from capture_pipeline.replay.from_golden import GoldenSource
 EVERY_NS = 600_000_000_000
 """Ten minutes: some 6,000 diffs lie between two."""
 _SCHEMA = [("side", pa.int8()), ("price_e8", pa.int64()), ("quantity_e8", pa.int64())]
-_HEAD = ("capture_ns", "line", "last_id")
+_HEAD = ("capture_ns", "line", "last_id", "reached_ns")
+_LAYOUT = 2
+"""Goes up where the files change; checkpoints of an earlier layout are written again."""
 
 
 @dataclass(frozen=True)
@@ -65,27 +71,43 @@ class Checkpoints:
         return self._make(every_ns, origin)
 
     def replay_at(self, at_ns: int) -> tuple[Replay, bool]:
-        """The book after every message captured up to a time, valid or not, as it was then; and whether messages follow.
+        """Replay up to a time, from the checkpoint before it.
+
+        Whether the book is known at that time depends on the messages after it too: see `book_at`.
+
+        Returns:
+            The replay after every message captured up to the time, and whether messages follow.
 
         Raises:
             MalformedData: See `ensure`.
-            LakeError: Likewise.
-            StorageError: Likewise.
+            LakeError: See `ensure`.
+            StorageError: See `ensure`.
         """
+        replay, source = self._before(at_ns)
+        return replay, replay_until(replay, iter(source), at_ns) is not None
+
+    def book_at(self, at_ns: int) -> BookAt:
+        """Find the book at a time, from the checkpoint before it.
+
+        Raises:
+            MalformedData: See `ensure`.
+            LakeError: See `ensure`.
+            StorageError: See `ensure`.
+        """
+        replay, source = self._before(at_ns)
+        return book_at(source, at_ns, replay)
+
+    def _before(self, at_ns: int) -> tuple[Replay, GoldenSource]:
+        """The last checkpoint up to a time, and the messages after it."""
         self.ensure()
         replay, after = Replay(), 0
         with pq.ParquetFile(self.path) as file:
-            stamps = [_head(file, group) for group in range(file.num_row_groups)]
-            before = [group for group, (capture_ns, _, _) in enumerate(stamps) if capture_ns <= at_ns]
+            heads = [_head(file, group) for group in range(file.num_row_groups)]
+            before = [group for group, (capture_ns, *_) in enumerate(heads) if capture_ns <= at_ns]
             if before:
-                replay.capture_ns, after, last_id = stamps[before[-1]]
-                _seed(replay, file, before[-1], last_id)
-        for messages in GoldenSource(self.tables, self.symbol, after):
-            stop = int(np.searchsorted(np.maximum.accumulate(messages.rows[CAPTURE]), at_ns, side="right"))
-            replay.take(part(messages, 0, stop))
-            if stop < len(messages):
-                return replay, True
-        return replay, False
+                replay.capture_ns, after, last_id, reached_ns = heads[before[-1]]
+                _seed(replay, file, before[-1], last_id, reached_ns)
+        return replay, GoldenSource(self.tables, self.symbol, after)
 
     def _make(self, every_ns: int, origin: bytes) -> int:
         schema = pa.schema([*((name, pa.int64()) for name in _HEAD), *_SCHEMA]).with_metadata({"origin": origin})
@@ -98,6 +120,7 @@ class Checkpoints:
                     stop = len(messages) if due < 0 else max(at, int(np.searchsorted(times, due, side="left")))
                     stop = min(max(stop, at + 1), len(messages))
                     replay.take(part(messages, at, stop))
+                    replay.capture_ns = max(replay.capture_ns, int(times[stop - 1]))
                     at = stop
                     if replay.state is State.SYNCED and replay.capture_ns >= due:
                         file.write_table(_table(replay, schema))
@@ -105,16 +128,16 @@ class Checkpoints:
         return count
 
     def _origin(self) -> bytes:
-        return self.tables.manifest().recording_sha256.encode()
+        return f"{self.tables.manifest().recording_sha256} {_LAYOUT}".encode()
 
 
 def _table(replay: Replay, schema: pa.Schema) -> pa.Table:
-    if replay.scale is None or replay.scale.lot != E8:
+    if replay.scale is None or replay.reached_ns is None or replay.scale.lot != E8:
         raise MalformedData("is in lots that no table of a session has", where=schema.metadata[b"origin"].decode())
     tick = int(replay.scale.tick / E8)
     (bids, bid_lots), (asks, ask_lots) = replay.book.top()
     sides = np.repeat(np.array([0, 1], np.int8), [bids.size, asks.size])
-    heads = (replay.capture_ns, replay.place, replay.last_id)
+    heads = (replay.capture_ns, replay.place, replay.last_id, replay.reached_ns)
     columns = [np.full(sides.size, head, np.int64) for head in heads]
     return pa.Table.from_arrays(
         [pa.array(column) for column in (*columns, sides, np.concatenate([bids, asks]) * tick, np.concatenate([bid_lots, ask_lots]))],
@@ -122,15 +145,14 @@ def _table(replay: Replay, schema: pa.Schema) -> pa.Table:
     )
 
 
-def _head(file: pq.ParquetFile, group: int) -> tuple[int, int, int]:
-    """Capture time, line and update id of a checkpoint, from the statistics of its row group."""
-    found = [file.metadata.row_group(group).column(column).statistics.max for column in range(len(_HEAD))]
-    return int(found[0]), int(found[1]), int(found[2])
+def _head(file: pq.ParquetFile, group: int) -> list[int]:
+    """The values of `_HEAD` of a checkpoint, from the statistics of its row group."""
+    return [int(file.metadata.row_group(group).column(column).statistics.max) for column in range(len(_HEAD))]
 
 
-def _seed(replay: Replay, file: pq.ParquetFile, group: int, last_id: int) -> None:
+def _seed(replay: Replay, file: pq.ParquetFile, group: int, last_id: int, reached_ns: int) -> None:
     table = file.read_row_group(group, columns=[name for name, _ in _SCHEMA])
     side, price, quantity = (table[name].to_numpy() for name, _ in _SCHEMA)
     tick = int(np.gcd.reduce(price)) or 1
     bids, asks = ((price[side == number] // tick, quantity[side == number]) for number in (0, 1))
-    replay.seed(bids, asks, last_id, Scale(E8 * tick, E8))
+    replay.seed(bids, asks, last_id, Scale(E8 * tick, E8), reached_ns)

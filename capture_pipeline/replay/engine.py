@@ -3,6 +3,10 @@
     WAITING ── snapshot, bridged ──> SYNCED ── ids are missing ──> INVALID ── the next snapshot, bridged ──> SYNCED
 
 Nothing is interpolated: after a gap there is no book until a snapshot that the diffs continue.
+
+A book is known at a time when it was valid after the last message up to that time (`State.SYNCED`) and either that time is the capture
+time of the last applied diff (`reached_ns`), or the next diff continues the book (`holes.next_diff`). Between the last diff before missing
+ids and the first diff after them the state is still SYNCED, but the book is not known: its changes are among the missing messages.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from capture_pipeline.replay.form import (
     kept,
     rescaled,
 )
+from capture_pipeline.replay.holes import Discontinuity, Next
 from capture_pipeline.replay.tick_book import TickBook
 
 _MOST_WAITING = 5_000
@@ -44,21 +49,6 @@ class State(StrEnum):
     WAITING = "waiting"
     SYNCED = "synced"
     INVALID = "invalid"
-
-
-@dataclass(frozen=True)
-class Discontinuity:
-    """Ids that are missing.
-
-    Attributes:
-        last_good_id: Last id before them.
-        first_good_id: First id after them.
-        capture_ns: When the message after them came.
-    """
-
-    last_good_id: int
-    first_good_id: int
-    capture_ns: int
 
 
 @dataclass
@@ -102,8 +92,11 @@ class Replay:
         scale: What its ticks and lots are worth; None before the first message.
         state: See `State`.
         last_id: Where it stands; -1 before any snapshot.
-        capture_ns: Capture time of the last message.
-        place: Place of it in the source.
+        capture_ns: Capture time of the last message; it does not go back.
+        reached_ns: Capture time of the last applied diff; None before any.
+        first_valid_ns: Capture time of the message after which a book was valid for the first time; None before that.
+        hole: The first missing ids of the last time without a book; None before any.
+        place: Place of the last message in the source.
         counts: What was replayed.
     """
 
@@ -116,9 +109,13 @@ class Replay:
         self.book = TickBook()
         self.scale: Scale | None = None
         self.state, self.last_id, self.capture_ns, self.place = State.WAITING, -1, 0, -1
+        self.reached_ns: int | None = None
+        self.first_valid_ns: int | None = None
+        self.hole: Discontinuity | None = None
         self.counts = Counts()
         self._on_runs = on_runs
-        self._holds = False
+        self._holds, self._loaded_ns = False, 0
+        self._open: list[Discontinuity] = []
         self._waiting: list[Messages] = []
 
     def take(self, messages: Messages, end: int | None = None) -> None:
@@ -141,13 +138,29 @@ class Replay:
             else:
                 at = self._wait(messages, at, end)
         if end:
-            self.capture_ns, self.place = int(messages.rows[CAPTURE, end - 1]), int(messages.rows[PLACE, end - 1])
+            self.capture_ns = max(self.capture_ns, int(messages.rows[CAPTURE, end - 1]))
+            self.place = int(messages.rows[PLACE, end - 1])
             self.counts.messages += end
 
-    def seed(self, bids: tuple[Ints, Ints], asks: tuple[Ints, Ints], last_id: int, scale: Scale) -> None:
-        """Begin with a book that is known, of a checkpoint for instance."""
+    def seed(self, bids: tuple[Ints, Ints], asks: tuple[Ints, Ints], last_id: int, scale: Scale, reached_ns: int | None = None) -> None:
+        """Begin with a book that is known, of a checkpoint for instance.
+
+        Args:
+            bids: Ticks and lots.
+            asks: Ticks and lots.
+            last_id: Update id of the book.
+            scale: What ticks and lots are worth.
+            reached_ns: Capture time of the diff that ended with `last_id`; None if unknown, then only the next diff makes the book known.
+        """
         self.book.load(bids, asks)
         self.scale, self.last_id, self.state, self._holds = scale, last_id, State.SYNCED, False
+        self.reached_ns = self.first_valid_ns = reached_ns
+
+    def is_known(self, at_ns: int, relation: Next) -> bool:
+        """Whether the book is known at a time up to which every message was taken, given the relation of the next diff to it."""
+        if self.state is not State.SYNCED:
+            return False
+        return relation is Next.CONTINUES or (self.reached_ns is not None and at_ns <= self.reached_ns)
 
     def best(self) -> tuple[Decimal, Decimal, Decimal, Decimal] | None:
         """Bid, its quantity, ask, its quantity; None where the book is not valid or a side is empty."""
@@ -175,16 +188,29 @@ class Replay:
         self.counts.events += int((bounds[2, first:end] - bounds[0, first:end]).sum())
         self.counts.fold = int(folded(bests, first, end, np.uint64(self.counts.fold)))
         self.last_id = int(messages.rows[LAST, end - 1])
+        if self.state is not State.SYNCED:
+            self._validate(max(self._loaded_ns, int(messages.rows[CAPTURE, first])))
         self.state, self._holds = State.SYNCED, False
+        self.reached_ns = max(self.reached_ns or 0, int(messages.rows[CAPTURE, end - 1]))
         for told in self._on_runs:
             told(messages, first, end, bests)
+
+    def _validate(self, capture_ns: int) -> None:
+        """Note when the book became valid, for the first time or after missing ids."""
+        self.first_valid_ns = capture_ns if self.first_valid_ns is None else self.first_valid_ns
+        for discontinuity in self._open:
+            discontinuity.valid_again_ns = capture_ns
+        self._open.clear()
 
     def _lose(self, messages: Messages, at: int) -> None:
         rows = messages.rows[:, at]
         first_good = int(rows[FIRST] if rows[PREVIOUS] < 0 else rows[PREVIOUS] + 1)
         self.counts.gaps += 1
+        lost = Discontinuity(self.last_id, first_good, int(rows[CAPTURE]), self.reached_ns)
+        self.hole = self.hole if self._open else lost
+        self._open.append(lost)
         if len(self.counts.discontinuities) < _MOST_LISTED:
-            self.counts.discontinuities.append(Discontinuity(self.last_id, first_good, int(rows[CAPTURE])))
+            self.counts.discontinuities.append(lost)
         self.state, self._holds = State.WAITING if self.state is State.WAITING else State.INVALID, False
         self._waiting.clear()
 
@@ -218,6 +244,7 @@ class Replay:
         prices, lots = messages.run.prices, messages.run.lots
         self.book.load((prices[start:middle], lots[start:middle]), (prices[middle:end], lots[middle:end]))
         self.last_id, self._holds, self._waiting = snapshot_id, True, []
+        self._loaded_ns = int(messages.rows[CAPTURE, at])
         self.counts.snapshots += 1
         for part in waiting:
             at = 0

@@ -3,8 +3,10 @@
     exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount
     binance,BTCUSDT,1769817600012000,1769817600034517,true,bid,84012.01,0.25
 
-Times are microseconds UTC, of the exchange and of arrival; an amount of 0 removes the level. Rows of one arrival are one message;
-consecutive snapshot rows are one snapshot, in whose place all that was known before is to be forgotten. Source:
+Times are microseconds UTC, of the exchange and of arrival; an amount of 0 removes the level. Rows of one arrival are one message, also
+where their times of the exchange differ; its event time is that of its last row. Otherwise a book would be shown between two halves of an
+update.
+Consecutive snapshot rows are one snapshot, in whose place all that was known before is to be forgotten. Source:
 docs.tardis.dev/downloadable-csv-files/data-types and docs.tardis.dev/faq/data.
 
 **Continuity cannot be judged from these files: they carry no ids.** Ids are numbers of messages, made here, so that diffs continue one
@@ -87,10 +89,10 @@ class TardisSource:
         lots = self._lots.ticks(frame["amount"].to_numpy(), int(frame["amount_places"][0]))
         if order is not None:
             prices, lots = prices[order], lots[order]
-        heads = frame[starts]
+        heads, lasts = frame[starts], frame[np.append(starts[1:], frame.height) - 1]
         rows = np.full((ROWS, starts.size), -1, np.int64)
         rows[KIND] = np.where(heads["is_snapshot"].to_numpy(), SNAPSHOT, DIFF)
-        rows[CAPTURE], rows[EVENT] = heads["local_timestamp"].to_numpy() * 1000, np.maximum(heads["timestamp"].to_numpy(), 0)
+        rows[CAPTURE], rows[EVENT] = heads["local_timestamp"].to_numpy() * 1000, np.maximum(lasts["timestamp"].to_numpy(), 0)
         return self._numbered(Messages(rows, Run(bounds, prices, lots), Scale(self._prices.worth, self._lots.worth)))
 
     def _numbered(self, messages: Messages) -> Messages:
@@ -112,7 +114,6 @@ class TardisSource:
 
 
 def _starts(rows: pl.DataFrame) -> Ints:
-    """First rows of messages: of diffs where a time differs, of snapshots where the row before was none."""
+    """First rows of messages: of diffs where the arrival differs, of snapshots where the row before was none."""
     snapshot = rows["is_snapshot"].to_numpy()
-    times = [np.where(snapshot, -1, rows[name].to_numpy()) for name in ("local_timestamp", "timestamp")]
-    return runs_of(snapshot, *times)
+    return runs_of(snapshot, np.where(snapshot, -1, rows["local_timestamp"].to_numpy()))

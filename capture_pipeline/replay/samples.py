@@ -1,6 +1,7 @@
 """The best levels of a book at the times of a grid, as they were then: wide, a row a time, or long, a row a level.
 
-A sample is the book after every message captured up to that time. Where the book was not valid there is none: nothing is interpolated.
+A sample is the book after every message captured up to that time, by the recorder's clock. Where the book is not known there is no sample:
+nothing is interpolated, and no sample lies between the last diff before missing ids and the next valid book.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from capture_pipeline.errors import MalformedData
 from capture_pipeline.lake.files import publishing, storage_errors
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.form import CAPTURE, Ints, Messages, Scale, part
+from capture_pipeline.replay.holes import Next, next_diff
 
 _AT_ONCE = 4096
 _UNITS = Decimal(10**8)
@@ -55,36 +58,76 @@ class Sample:
 
 
 def sampled(replay: Replay, source: Iterable[Messages], every_ns: int, depth: int) -> Iterator[Sample]:
-    """Replay a source, and tell the book at each time of the grid.
+    """Replay a source, and yield the book at each time of the grid at which it is known.
+
+    A sample is yielded once the next diff continues the book, or where its time is that of the last diff. Times
+    between the last diff before missing ids and the next valid book have no sample, nor have times at or after the last message.
 
     Args:
         replay: Takes the messages.
-        source: Whose.
+        source: Messages of one symbol.
         every_ns: Step of the grid, which goes through 1970.
         depth: Levels of each side.
 
     Raises:
         MalformedData: See the source and `Replay.take`.
     """
-    due = -1
+    grid = _Grid(replay, every_ns, depth)
     for messages in source:
-        times = np.maximum.accumulate(messages.rows[CAPTURE])
-        at = 0
+        yield from grid.taken(messages)
+
+
+class _Grid:
+    """The times of a grid that are still to come, and those whose samples wait for the next diff.
+
+    The book does not change until the next diff, so that the waiting samples have one book.
+    """
+
+    def __init__(self, replay: Replay, every_ns: int, depth: int) -> None:
+        self._replay, self._every_ns, self._depth = replay, every_ns, depth
+        self._due = -1
+        self._waiting: list[range] = []
+
+    def taken(self, messages: Messages) -> Iterator[Sample]:
+        """Take messages, and yield the samples that they decide."""
+        times, at = np.maximum.accumulate(messages.rows[CAPTURE]), 0
+        if self._waiting:
+            relation = next_diff(messages, self._replay.last_id).relation
+            if relation is Next.CONTINUES:
+                yield from self._samples(chain.from_iterable(self._waiting))
+            if relation is not Next.NONE:
+                self._waiting.clear()
+        if self._due < 0 and times.size:
+            self._due = -(-int(times[0]) // self._every_ns) * self._every_ns
         while at < len(messages):
-            if due < 0:
-                due = -(-int(times[0]) // every_ns) * every_ns
-            stop = int(np.searchsorted(times, due, side="right"))
+            stop = int(np.searchsorted(times, self._due, side="right"))
             if stop > at:
-                replay.take(part(messages, at, stop))
+                self._replay.take(part(messages, at, stop))
             if stop == len(messages):
                 break
-            if replay.state is State.SYNCED and replay.scale is not None:
-                bids, asks = replay.book.top(depth)
-                yield Sample(due, replay.last_id, bids, asks, replay.scale)
-            else:
-                # What is not valid is passed over at once: the next time that can be is behind the next message.
-                due = max(due, (int(times[stop]) - 1) // every_ns * every_ns)
-            at, due = stop, due + every_ns
+            yield from self._samples(self._known(messages, stop, int(times[stop])))
+            at = stop
+
+    def _known(self, messages: Messages, at: int, capture_ns: int) -> range:
+        """The due times before the next message at which the book is known to be known; those of which this is open wait."""
+        times = range(self._due, capture_ns, self._every_ns)
+        self._due = times[-1] + self._every_ns
+        if self._replay.state is not State.SYNCED:
+            return times[:0]
+        relation = next_diff(messages, self._replay.last_id, at).relation
+        if relation is not Next.CONTINUES:
+            known = int(self._replay.is_known(times[0], relation))
+            self._waiting += [times[known:]] if relation is Next.NONE else []
+            times = times[:known]
+        return times
+
+    def _samples(self, times: Iterable[int]) -> Iterator[Sample]:
+        replay = self._replay
+        if not times or replay.scale is None:
+            return
+        bids, asks = replay.book.top(self._depth)
+        for sampled_ns in times:
+            yield Sample(sampled_ns, replay.last_id, bids, asks, replay.scale)
 
 
 def write_samples(samples: Iterable[Sample], path: Path, symbol: str, depth: int, *, is_long: bool) -> int:

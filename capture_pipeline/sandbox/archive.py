@@ -14,7 +14,7 @@ import threading
 import weakref
 import zipfile
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -31,6 +31,16 @@ _CACHED_BYTES = 512 << 20
 _VOLUME, _QUANTITY = 5, 2
 """The column that a new version differs in: of klines, of trades."""
 Rules = tuple[FaultRule, ...]
+_CHECKSUM_FORMS: dict[str, Callable[[bytes, str, str], bytes]] = {
+    "checksum_malformed": lambda _, digest, name: f"SHA256 ({name}) = {digest[:40]}\n".encode(),
+    "checksum_no_newline": lambda text, _, __: text.rstrip(b"\n"),
+    "checksum_bom": lambda text, _, __: b"\xef\xbb\xbf" + text,
+    "checksum_path": lambda _, digest, name: f"{digest}  ./{name}\n".encode(),
+    "checksum_two_lines": lambda text, _, __: text + text,
+    "checksum_digest_alone": lambda _, digest, __: f"{digest}\n".encode(),
+    "checksum_bsd": lambda _, digest, name: f"SHA256 ({name}) = {digest}\n".encode(),
+}
+"""What a fault makes of a checksum file, from its text, the digest and the zip's name."""
 
 
 @dataclass(frozen=True)
@@ -143,11 +153,7 @@ class Archive:
             digest = older.sha256 if older else digest
         recorded = self._recorded_checksum(file) if not rules and path not in self._versions and not kind else None
         text = recorded or f"{digest}  {file.name}\n".encode()
-        if kind == "checksum_malformed":
-            text = f"SHA256 ({file.name}) = {digest[:40]}\n".encode()
-        if kind == "checksum_no_newline":
-            text = text.rstrip(b"\n")
-        return _object(text, facts.modified_us)
+        return _object(_CHECKSUM_FORMS[kind](text, digest, file.name) if kind in _CHECKSUM_FORMS else text, facts.modified_us)
 
     def republish(self, path: str) -> Facts | None:
         """Make the file at a path a new version; None if it is not published.

@@ -5,6 +5,8 @@ Spot has seven columns and no header, futures have six and one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import polars as pl
 
 from capture_pipeline.binance.periods import DAY_US
@@ -13,24 +15,29 @@ from capture_pipeline.sandbox.frames import MICROSECONDS_FROM_US, TRADES_HEADER,
 from capture_pipeline.sandbox.market import SyntheticMarket
 from capture_pipeline.sandbox.tape import Trades
 
+Arrange = Callable[[pl.DataFrame, pl.Expr], pl.DataFrame]
+"""Rows and the expression of their time in microseconds, to the rows of the file."""
 
-def trades_csv(market: SyntheticMarket, file: TradesFile, scale: Scale) -> bytes:
+
+def trades_csv(market: SyntheticMarket, file: TradesFile, scale: Scale, arrange: Arrange) -> bytes:
     """The CSV of a file, made a day at a time; empty where nothing was traded.
 
     Args:
         market: Whose trades; the same as those of its streams and its REST.
         file: Which period of which symbol.
         scale: How the symbol's values are written.
+        arrange: Repeats rows, or changes their order.
     """
     start, end = file.bounds
     is_spot = file.market is Market.SPOT
     micro = is_spot and start >= MICROSECONDS_FROM_US
     days = range(start, end, DAY_US)
-    body = b"".join(_rows(market.trades(file.market, file.symbol, day, day + DAY_US), scale, micro=micro, spot=is_spot) for day in days)
+    parts = (market.trades(file.market, file.symbol, day, day + DAY_US) for day in days)
+    body = b"".join(_rows(part, scale, arrange, micro=micro, spot=is_spot) for part in parts)
     return body if is_spot or not body else f"{TRADES_HEADER}\n".encode() + body
 
 
-def _rows(trades: Trades, scale: Scale, *, micro: bool, spot: bool) -> bytes:
+def _rows(trades: Trades, scale: Scale, arrange: Arrange, *, micro: bool, spot: bool) -> bytes:
     if not len(trades):
         return b""
     maker = pl.Series(trades.taker_buys) == 0
@@ -45,4 +52,5 @@ def _rows(trades: Trades, scale: Scale, *, micro: bool, spot: bool) -> bytes:
     }
     frame = pl.DataFrame(columns).with_columns(pl.when("is_buyer_maker").then(pl.lit(flags[0])).otherwise(pl.lit(flags[1])).alias("m"))
     frame = frame.drop("is_buyer_maker").with_columns(pl.lit("True").alias("best")) if spot else frame.drop("is_buyer_maker")
+    frame = arrange(frame, pl.col("time") * (1 if micro else 1000))
     return frame.write_csv(None, include_header=False, quote_style="never").encode()

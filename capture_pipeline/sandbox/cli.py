@@ -11,6 +11,7 @@ from capture_pipeline.binance.periods import iso
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.sandbox.fault_script import FaultScript
+from capture_pipeline.sandbox.profiles import profile_names
 from capture_pipeline.sandbox.server import Sandbox, serve
 from capture_pipeline.sandbox.settings import SandboxConfig, read_yaml, validated
 
@@ -32,6 +33,9 @@ def sandbox() -> None:
 @click.option("--recorded", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Serve the real kline files below DIR.")
 @click.option("--replay", type=_FILE, help="Serve a recorded session, FILE.jsonl.gz, over the stream protocol.")
 @click.option("--market", type=click.Choice([str(market) for market in Market]), help="Market of recorded files that do not state it.")
+@click.option(
+    "--profile", type=click.Choice(profile_names()), help="Shipped settings of the market; those of --config and other options win."
+)
 @click.option("--config", "config_file", type=_FILE, help="YAML file with the sandbox's settings; options override it.")
 @click.option("--faults", "faults_file", type=_FILE, help="YAML or JSON file with a fault script.")
 @click.option("--now", help="Sandbox time at the start, ISO, UTC.")
@@ -58,6 +62,10 @@ def _config(config_file: Path | None, faults_file: Path | None, options: dict[st
     return validated(SandboxConfig, {**data, **given}, str(config_file) if config_file else "sandbox")
 
 
+def _synthetic(config: SandboxConfig) -> str:
+    return f"a synthetic market, seed {config.seed}" + (f", profile {config.profile}" if config.profile else "")
+
+
 def _announce(served: Sandbox, url: str) -> None:
     click.echo(f"The sandbox answers at {url} (Ctrl-C ends it)")
     for market in Market:
@@ -71,7 +79,7 @@ def _announce(served: Sandbox, url: str) -> None:
         click.echo(f"  from {served.config.replay}; it is {now} until somebody listens, then {speed:g} times real speed")
     else:
         config = served.config
-        origin = f"recorded files of {config.recorded}" if config.recorded else f"a synthetic market, seed {config.seed}"
+        origin = f"recorded files of {config.recorded}" if config.recorded else _synthetic(config)
         click.echo(f"  from {origin}; it is {now}, at {speed:g} times real speed")
     if served.config.faults:
         click.echo(f"  with {len(served.config.faults)} fault rules")

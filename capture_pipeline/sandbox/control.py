@@ -17,7 +17,8 @@ from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.fault_script import FaultScript
 from capture_pipeline.sandbox.faults import FaultBook
 from capture_pipeline.sandbox.log import RequestLog
-from capture_pipeline.sandbox.settings import TimeUs, validated
+from capture_pipeline.sandbox.settings import validated
+from capture_pipeline.sandbox.spans import TimeUs
 
 Model = TypeVar("Model", bound=BaseModel)
 

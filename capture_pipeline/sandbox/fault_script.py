@@ -84,6 +84,11 @@ _CHECKSUM = (
     "checksum_missing",
     "checksum_malformed",
     "checksum_no_newline",
+    "checksum_bom",
+    "checksum_path",
+    "checksum_two_lines",
+    "checksum_digest_alone",
+    "checksum_bsd",
     "stale_checksum",
 )
 _REST = (

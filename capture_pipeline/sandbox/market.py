@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -13,8 +12,9 @@ from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.bars import Bars, coarser, filled, from_trades, joined
 from capture_pipeline.sandbox.book import Book
 from capture_pipeline.sandbox.hours import TradingHours
+from capture_pipeline.sandbox.irregular import Irregularities, closed_times
 from capture_pipeline.sandbox.noise import Ints
-from capture_pipeline.sandbox.settings import Outage, SandboxConfig
+from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline.sandbox.symbols import LISTED_US, SymbolSpec
 from capture_pipeline.sandbox.tape import Tape, Trades
 
@@ -29,10 +29,12 @@ class SyntheticMarket:
     def __init__(self, config: SandboxConfig) -> None:
         """Prepare the symbols; nothing is computed before it is asked for."""
         self._tapes: dict[tuple[Market, str], Tape] = {}
+        self._irregular: dict[tuple[Market, str], Irregularities] = {}
         for spec in config.all_symbols():
-            hours = TradingHours(spec.listed or LISTED_US, spec.delisted, _outages_of(spec.symbol, config.outages))
             for market in Market:
+                hours = TradingHours(spec.listed or LISTED_US, spec.delisted, closed_times(config, market, spec.symbol))
                 self._tapes[market, spec.symbol] = Tape(config.seed, str(market), spec, hours)
+                self._irregular[market, spec.symbol] = Irregularities.of(config, market, spec.symbol)
         self._books = {of: Book(config.seed, str(of[0]), tape) for of, tape in self._tapes.items()}
         self._months: OrderedDict[tuple[Market, str, Month, Interval], Bars] = OrderedDict()
         self._rows = 0
@@ -49,6 +51,14 @@ class SyntheticMarket:
             KeyError: It is not one of the market's.
         """
         return self._tapes[market, symbol]
+
+    def irregular(self, market: Market, symbol: str) -> Irregularities:
+        """The irregularities of a symbol's klines.
+
+        Raises:
+            KeyError: It is not one of the market's.
+        """
+        return self._irregular[market, symbol]
 
     def book(self, market: Market, symbol: str) -> Book:
         """The order book of a symbol.
@@ -77,7 +87,7 @@ class SyntheticMarket:
         hours = tape.hours
         start = max(interval.ceil(start_us), interval.floor(tape.first_us))
         opens = np.arange(start, max(start, min(end_us, hours.last_us)), interval.us, dtype=np.int64)
-        return opens[hours.exist(opens, interval.us)]
+        return self.irregular(market, symbol).add_opens(opens[hours.exist(opens, interval.us)], interval, start, min(end_us, hours.last_us))
 
     def klines(self, market: Market, symbol: str, interval: Interval, start_us: int, end_us: int, now_us: int) -> Bars:
         """The candles that open in `[start_us, end_us)`, as of a time.
@@ -129,7 +139,3 @@ class SyntheticMarket:
             while self._rows > _CACHED_ROWS:
                 self._rows -= len(self._months.popitem(last=False)[1])
         return made
-
-
-def _outages_of(symbol: str, outages: Iterable[Outage]) -> list[tuple[int, int]]:
-    return [(outage.start, outage.end) for outage in outages if outage.symbols is None or symbol in outage.symbols]

@@ -71,10 +71,10 @@ class RecordedSource:
         names = sorted({symbol for of, symbol, _ in self._series if of is market})
         return [SymbolSpec(symbol=name, tick_size=Decimal("0.00000001"), lot_size=Decimal(1)) for name in names]
 
-    def is_trading(self, symbol: SymbolSpec, now_us: int) -> bool:
-        """Always, as far as files can tell."""
-        del symbol, now_us
-        return True
+    def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
+        """Return TRADING, as files contain no status."""
+        del market, symbol, now_us
+        return "TRADING"
 
     def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
         """The candles a request asks for that are over by then; of an unfinished one nothing is recorded."""

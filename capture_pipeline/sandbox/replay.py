@@ -1,19 +1,16 @@
 """A recorded session in place of the market: its messages byte for byte at their recorded pace, its snapshots as REST answers.
 
-The file is read as the clock goes by, a line at a time, so that memory does not grow with it.
+The file is read as the clock goes by, a block at a time, so that memory does not grow with it.
 """
 
 from __future__ import annotations
 
-import gzip
-import re
-import zlib
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 import polars as pl
@@ -21,8 +18,10 @@ import polars as pl
 from capture_pipeline.binance.messages import decode_trade_ids, decode_wire_diff
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.streams import StreamKind, kind_of, symbol_of
+from capture_pipeline.binance.symbols import is_symbol
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
-from capture_pipeline.errors import ConfigError
+from capture_pipeline.errors import ConfigError, MalformedData
+from capture_pipeline.golden.reader import Recording
 from capture_pipeline.recording.lines import decode_line
 from capture_pipeline.sandbox.rest import Endpoint
 from capture_pipeline.sandbox.rest_params import Params, RestError
@@ -30,9 +29,7 @@ from capture_pipeline.sandbox.sources import AnyFile, Content, KlineQuery
 from capture_pipeline.sandbox.stream_messages import Key, Message
 from capture_pipeline.sandbox.symbols import SymbolSpec
 
-_GZIP = b"\x1f\x8b"
-_SYMBOL = re.compile(r"[A-Z0-9]{2,20}")
-_LONGEST_LINE = 64 << 20
+_BLOCK_BYTES = 1 << 18
 _A_WINDOW = 5000
 _LOOKED_AT = 5000
 
@@ -46,23 +43,20 @@ class Record(NamedTuple):
 
 
 def records(path: Path) -> Iterator[Record]:
-    """The lines of a recording, `.jsonl` or gzip of any number of members; a torn end is the end.
+    """The lines of a recording, plain or gzip of any number of members; a torn end is the end.
 
     Raises:
         ConfigError: The file cannot be read, or a line is none of a recording.
     """
+    number = 0
     try:
-        with path.open("rb") as raw:
-            is_gzip = raw.read(len(_GZIP)) == _GZIP
-            raw.seek(0)
-            lines = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if is_gzip else raw
-            number = 0
-            with suppress(EOFError, zlib.error, gzip.BadGzipFile):
-                while (line := lines.readline(_LONGEST_LINE)).endswith(b"\n"):
+        with Recording(path, _BLOCK_BYTES) as recording:
+            for block in recording:
+                for line in block.split(b"\n")[:-1]:
                     number += 1
                     yield _record(line, path, number)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
+    except MalformedData as error:
+        raise ConfigError(error.what, where=error.where, remedy=error.remedy) from None
 
 
 def _record(line: bytes, path: Path, number: int) -> Record:
@@ -95,7 +89,7 @@ class ReplayFeed:
             raise ConfigError("holds no whole line", where=str(path), remedy="give a recording, .jsonl.gz or .jsonl")
         self.first_us = beginning[0].time_us
         names = {symbol_of(record.stream) for record in beginning}
-        self.symbols = sorted(name for name in names if _SYMBOL.fullmatch(name))
+        self.symbols = sorted(filter(is_symbol, names))
         self.snapshots: dict[str, bytes] = {}
         self.failure = ""
         self._is_heard = False
@@ -163,10 +157,10 @@ class ReplaySource:
         smallest = {"tick_size": Decimal("0.00000001"), "lot_size": Decimal(1)}
         return [SymbolSpec(symbol=name, **smallest) for name in self._feed.symbols] if market is Market.SPOT else []
 
-    def is_trading(self, symbol: SymbolSpec, now_us: int) -> bool:
-        """Until the recording ends."""
-        del symbol, now_us
-        return not self._feed.ended
+    def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
+        """Return TRADING until the recording ends, then BREAK."""
+        del market, symbol, now_us
+        return "BREAK" if self._feed.ended else "TRADING"
 
     def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
         """Refused."""

@@ -9,12 +9,12 @@ from typing import Any
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.frames import rows_of
-from capture_pipeline.sandbox.rest_params import Params, RestError
+from capture_pipeline.sandbox.rest_params import LEGAL_SYMBOL, Params, RestError
 from capture_pipeline.sandbox.sources import KlineQuery, Source
 from capture_pipeline.sandbox.symbols import SymbolSpec
 
 _MOST_KLINES = {Market.SPOT: 1000, Market.UM: 1500}
-_SYMBOLS_RANGE = '\'^\\[("[A-Z0-9-_.]{1,20}"(,"[A-Z0-9-_.]{1,20}"){0,}){0,1}\\]$\''
+_SYMBOLS_RANGE = f'\'^\\[("{LEGAL_SYMBOL}"(,"{LEGAL_SYMBOL}"){{0,}}){{0,1}}\\]$\''
 
 Endpoint = Callable[[Params, bool], Any]
 """Parameters, and whether times are wanted in microseconds, to a JSON value."""
@@ -83,7 +83,7 @@ class RestApi:
             "serverTime": self._now(micro=micro),
             "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": self._budget}],
             "exchangeFilters": [],
-            "symbols": [_symbol_info(known[name], is_trading=self._source.is_trading(known[name], now)) for name in chosen],
+            "symbols": [_symbol_info(known[name], self._source.status(self._market, known[name], now)) for name in chosen],
         }
 
     def _known(self) -> dict[str, SymbolSpec]:
@@ -115,11 +115,11 @@ def _chosen(params: Params, known: dict[str, SymbolSpec]) -> list[str]:
     return names
 
 
-def _symbol_info(spec: SymbolSpec, *, is_trading: bool) -> dict[str, Any]:
+def _symbol_info(spec: SymbolSpec, status: str) -> dict[str, Any]:
     tick, lot = f"{spec.tick_size:.8f}", f"{spec.lot_size:.8f}"
     return {
         "symbol": spec.symbol,
-        "status": "TRADING" if is_trading else "BREAK",
+        "status": status,
         "baseAsset": spec.base,
         "baseAssetPrecision": 8,
         "quoteAsset": spec.quote,

@@ -7,9 +7,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.binance.urls import Market
+from capture_pipeline.binance.urls import Market, has_interval
 
-_SYMBOL = re.compile(r"[A-Z0-9\-_.]{1,20}")
+LEGAL_SYMBOL = r"[\w\-._&&[^a-z]]{1,50}"
+"""The characters of a symbol in the exchange's notation."""
+_LEGAL = re.compile(r"(?:[^\Wa-z]|[-.]){1,50}")
 _NUMBER = re.compile(r"[0-9]{1,20}")
 _US_FROM = 10**14
 
@@ -46,8 +48,8 @@ class Params:
         value = self.text("symbol")
         if not value:
             raise missing("symbol")
-        if not _SYMBOL.fullmatch(value):
-            raise RestError(-1100, "Illegal characters found in parameter 'symbol'; legal range is '^[A-Z0-9-_.]{1,20}$'.")
+        if not _LEGAL.fullmatch(value):
+            raise RestError(-1100, f"Illegal characters found in parameter 'symbol'; legal range is '^{LEGAL_SYMBOL}$'.")
         if value not in known:
             raise RestError(-1121, "Invalid symbol.")
         return value
@@ -61,7 +63,7 @@ class Params:
         value = self.text("interval")
         if not value:
             raise missing("interval")
-        if value not in set(Interval) or (market is Market.UM and value == Interval.S1):
+        if value not in set(Interval) or not has_interval(market, Interval(value)):
             raise RestError(-1120, "Invalid interval.")
         return Interval(value)
 

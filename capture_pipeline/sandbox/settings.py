@@ -2,74 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from capture_pipeline.binance.periods import Interval, parse_time
+from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.streams import CONNECTION_LIFE_S, PING_EVERY_S, PONG_WITHIN_S
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.sandbox.fault_script import FaultRule
+from capture_pipeline.sandbox.profiles import profile_settings
+from capture_pipeline.sandbox.spans import Arrangement, IgnoreText, MarketSpan, OffGrid, Omission, Outage, Strict, Suspension, TimeUs
 from capture_pipeline.sandbox.symbols import DEFAULT_SYMBOLS, LISTED_US, SymbolSpec, synthetic
 
-
-def _time_us(value: object) -> object:
-    """YAML makes dates of what looks like one; all forms become microseconds."""
-    if not isinstance(value, date | str):
-        return value
-    try:
-        return parse_time(value if isinstance(value, str) else value.isoformat())
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-
-
-TimeUs = Annotated[int, BeforeValidator(_time_us)]
-"""Microseconds UTC, written as an ISO date or time."""
 Model = TypeVar("Model", bound=BaseModel)
-_BOTH = (Granularity.MONTHLY, Granularity.DAILY)
 _VALUE_FIELDS = r"^(open|high|low|close|volume|quote_volume|count|taker_buy_volume|taker_buy_quote_volume)$"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Outage(_Strict):
-    """A time without trades and without candles.
-
-    Attributes:
-        start: First microsecond without trades.
-        end: First microsecond with trades again.
-        symbols: Whom it hits; None for all.
-    """
-
-    start: TimeUs
-    end: TimeUs
-    symbols: tuple[str, ...] | None = None
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Outage:
-        if self.end <= self.start:
-            raise ValueError("an outage must end after its start")
-        return self
-
-
-class Omission(_Strict):
-    """Rows left out of archive files although REST serves them: candles that open in `[start, end)`."""
-
-    symbol: str
-    start: TimeUs
-    end: TimeUs
-    granularities: tuple[Granularity, ...] = _BOTH
-    market: Market | None = None
-
-
-class Difference(_Strict):
+class Difference(Strict):
     """A value that differs in one kind of archive file from the other kind and from REST.
 
     Attributes:
@@ -95,7 +48,7 @@ def _symbol(value: object) -> object:
     return DEFAULT_SYMBOLS.get(value) or SymbolSpec(symbol=value) if isinstance(value, str) else value
 
 
-class SandboxConfig(_Strict):
+class SandboxConfig(Strict):
     """Everything that decides what the sandbox serves.
 
     Attributes:
@@ -103,8 +56,14 @@ class SandboxConfig(_Strict):
         symbols: Names of known symbols, or whole specifications.
         extra_symbols: How many synthetic symbols (SYN00USDT …) are added.
         listed: Listing time of the symbols that do not state their own.
+        profile: Shipped settings beneath these ones.
         outages: Times without candles.
+        suspensions: Times in which one symbol does not trade.
+        off_grid: Candles that open beside the grid.
+        ignore_texts: Texts in the column that is not interpreted.
         archive_omissions: Holes that REST can fill.
+        archive_repeats: Rows that files contain twice.
+        archive_disorder: Rows that files contain in reverse order.
         archive_differences: Values in which archive files differ.
         now: Sandbox time at the start; None for wall time, or for the time by which all recorded files are published.
         speed: Sandbox seconds a real second.
@@ -129,8 +88,14 @@ class SandboxConfig(_Strict):
     symbols: tuple[Annotated[SymbolSpec, BeforeValidator(_symbol)], ...] = tuple(DEFAULT_SYMBOLS.values())
     extra_symbols: int = Field(0, ge=0, le=5000)
     listed: TimeUs = LISTED_US
+    profile: str | None = None
     outages: tuple[Outage, ...] = ()
+    suspensions: tuple[Suspension, ...] = ()
+    off_grid: tuple[OffGrid, ...] = ()
+    ignore_texts: tuple[IgnoreText, ...] = ()
     archive_omissions: tuple[Omission, ...] = ()
+    archive_repeats: tuple[Arrangement, ...] = ()
+    archive_disorder: tuple[Arrangement, ...] = ()
     archive_differences: tuple[Difference, ...] = ()
     now: TimeUs | None = None
     speed: float = Field(1.0, ge=0)
@@ -150,16 +115,38 @@ class SandboxConfig(_Strict):
     market: Market | None = None
     faults: tuple[FaultRule, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_profile(cls, data: Any) -> Any:
+        name = data.get("profile") if isinstance(data, dict) else None
+        return data if name is None else {**profile_settings(name), **data}
+
     @model_validator(mode="after")
     def _one_source(self) -> SandboxConfig:
         if self.replay is not None and self.recorded is not None:
             raise ValueError("replay and recorded exclude each other")
+        if self.profile is not None and (self.replay is not None or self.recorded is not None):
+            raise ValueError("profile is of the synthetic market; leave it out, or leave out recorded and replay")
+        return self
+
+    @model_validator(mode="after")
+    def _off_grid_while_trading(self) -> SandboxConfig:
+        for stretch in self.off_grid:
+            for outage in self.outages:
+                if stretch.start < outage.end and outage.start < stretch.end and _share_a_symbol(stretch, outage):
+                    raise ValueError("a stretch of off_grid must not overlap an outage; end it where the outage starts")
         return self
 
     def all_symbols(self) -> list[SymbolSpec]:
         """Configured and synthetic symbols, each with its listing time."""
         named = [spec if spec.listed is not None else spec.model_copy(update={"listed": self.listed}) for spec in self.symbols]
         return named + [synthetic(number, self.listed) for number in range(self.extra_symbols)]
+
+
+def _share_a_symbol(one: MarketSpan, other: MarketSpan) -> bool:
+    if None not in {one.market, other.market} and one.market is not other.market:
+        return False
+    return one.symbols is None or other.symbols is None or bool(set(one.symbols) & set(other.symbols))
 
 
 def validated(model: type[Model], data: object, where: str) -> Model:

@@ -57,8 +57,8 @@ class Source(Protocol):
     def symbols(self, market: Market) -> list[SymbolSpec]:
         """The symbols of a market."""
 
-    def is_trading(self, symbol: SymbolSpec, now_us: int) -> bool:
-        """Whether its status is TRADING."""
+    def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
+        """The status that exchangeInfo states: TRADING, BREAK or HALT."""
 
     def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
         """The candles a request asks for, as of a time, oldest first."""

@@ -11,6 +11,10 @@ from capture_pipeline.sandbox.fault_script import FaultRule
 
 TEXT, CONTINUATION, CLOSE, PING = 1, 0, 8, 9
 _FIN = 0x80
+_ANSWERS = {
+    "ws_answer": b'{"result":null,"id":1}',
+    "ws_error": b'{"error":{"code":2,"msg":"Invalid request: method name must be a string"},"id":1}',
+}
 _SHORT, _MEDIUM = 126, 1 << 16
 
 
@@ -80,6 +84,8 @@ def frames_of(item: Item, *, wrapped: bool) -> bytes:
 
 
 def _spoilt(payload: bytes, rule: FaultRule) -> bytes:
+    if rule.fault in _ANSWERS:
+        return frame(_ANSWERS[rule.fault]) + frame(payload)
     if rule.fault == "ws_bad_json":
         return frame(payload[: len(payload) // 2])
     if rule.fault == "ws_bad_utf8":

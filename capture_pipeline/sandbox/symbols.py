@@ -6,9 +6,11 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from capture_pipeline.binance.periods import parse_time
+from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.errors import ConfigError
 
 LISTED_US = parse_time("2024-01-01")
 _MAX_DECIMALS = 8
@@ -17,6 +19,13 @@ _MEAN_NOTIONAL = 500
 
 def _time_us(value: object) -> object:
     return parse_time(value.isoformat() if isinstance(value, date) else value) if isinstance(value, date | str) else value
+
+
+def _symbol(text: str) -> str:
+    try:
+        return valid_symbol(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
 
 
 def decimals_of(step: Decimal) -> int:
@@ -41,7 +50,7 @@ class SymbolSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    symbol: str = Field(pattern=r"^[A-Z0-9]{2,20}$")
+    symbol: Annotated[str, AfterValidator(_symbol)]
     base_price: Decimal = Field(Decimal(1), gt=0)
     tick_size: Decimal = Field(Decimal("0.0001"), gt=0)
     lot_size: Decimal = Field(Decimal("0.1"), gt=0)

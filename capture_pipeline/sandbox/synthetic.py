@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 
 import polars as pl
 
@@ -12,6 +13,7 @@ from capture_pipeline.binance.periods import DAY_US, Interval, Month, from_us
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from capture_pipeline.sandbox.archive_trades import trades_csv
 from capture_pipeline.sandbox.frames import MICROSECONDS_FROM_US, Scale, csv_of, frame_of
+from capture_pipeline.sandbox.irregular import arranged, suspended_status
 from capture_pipeline.sandbox.market import SyntheticMarket
 from capture_pipeline.sandbox.settings import Difference, SandboxConfig
 from capture_pipeline.sandbox.sources import AnyFile, Content, KlineQuery
@@ -33,16 +35,20 @@ class SyntheticSource:
         """The symbols of a market."""
         return self._market.symbols(market)
 
-    def is_trading(self, symbol: SymbolSpec, now_us: int) -> bool:
-        """Whether it is listed, not delisted, and there is no outage."""
-        hours = self._market.tape(Market.SPOT, symbol.symbol).hours
-        return hours.first_us <= now_us < hours.last_us
+    def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
+        """The status of a suspension, BREAK before the listing and after the delisting, else TRADING; outages do not change it."""
+        hours = self._market.tape(market, symbol.symbol).hours
+        if not hours.first_us <= now_us < hours.last_us:
+            return "BREAK"
+        return suspended_status(self._config, market, symbol.symbol, now_us) or "TRADING"
 
     def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
         """The candles a request asks for, as of a time, oldest first."""
-        start, end = self._window(query, now_us)
+        irregular = self._market.irregular(query.market, query.symbol)
+        start, end = self._window(irregular.widen(query), now_us)
         bars = self._market.klines(query.market, query.symbol, query.interval, start, end, now_us)
-        return frame_of(bars, query.interval, Scale(self._specs[query.symbol], query.market))
+        frame = frame_of(bars, query.interval, Scale(self._specs[query.symbol], query.market))
+        return irregular.page(irregular.apply(frame, query.interval, now_us), query, now_us)
 
     def _window(self, query: KlineQuery, now_us: int) -> tuple[int, int]:
         """Bounds of open times that hold exactly the candles asked for, reaching over outages."""
@@ -108,14 +114,17 @@ class SyntheticSource:
     def _trades(self, file: TradesFile) -> Content | None:
         if file not in self.trades_files(file.market, file.granularity, file.symbol, file.bounds[1]):
             return None
-        return Content(csv=trades_csv(self._market, file, Scale(self._specs[file.symbol], file.market)))
+        arrange = partial(arranged, config=self._config, file=file)
+        return Content(csv=trades_csv(self._market, file, Scale(self._specs[file.symbol], file.market), arrange))
 
     def _klines(self, file: ArchiveFile) -> Content | None:
         if file not in self.files(file.market, file.granularity, file.symbol, file.interval, file.bounds[1]):
             return None
         start, end = file.bounds
         bars = self._market.klines(file.market, file.symbol, file.interval, start, end, _NEVER)
-        frame = self._altered(frame_of(bars, file.interval, Scale(self._specs[file.symbol], file.market)), file)
+        frame = frame_of(bars, file.interval, Scale(self._specs[file.symbol], file.market))
+        frame = self._market.irregular(file.market, file.symbol).apply(frame, file.interval, _NEVER)
+        frame = arranged(self._altered(frame, file), pl.col("open_us"), self._config, file)
         if frame.is_empty():
             return None
         spot = file.market is Market.SPOT

@@ -2,12 +2,16 @@
 
 A rule is an element-wise expression that is true where a row is sound. The Pandera model is made of them, and asset checks, the
 command line and the report all use that model.
+
+Two kinds of rules: those that only damage of our own can break (order, uniqueness, grid, unfinished candles), and those that a
+verified file of the exchange can break. A row that breaks one of the second kind is *irregular*: it is kept as sent and classified.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import pandera.polars as pa
 import polars as pl
@@ -29,7 +33,7 @@ COLUMN_DESCRIPTIONS = {
     "low": "Lowest price, quote asset, exact",
     "close": "Last price, quote asset, exact",
     "volume": "Base asset traded, exact",
-    "close_time_us": "Last instant of the candle in the unit it was sent in, microseconds UTC",
+    "close_time_us": "Close time as sent, microseconds UTC; in irregular rows not the end of the interval",
     "quote_volume": "Quote asset traded, exact",
     "trades": "Number of trades",
     "taker_buy_volume": "Base asset bought by takers, exact",
@@ -37,6 +41,23 @@ COLUMN_DESCRIPTIONS = {
     "time_unit": "Unit the exchange sent the times in: ms or us",
     "source": "monthly, daily (archive files) or rest",
 }
+
+
+class Irregularity(StrEnum):
+    """Classes of irregular rows: what a verified file of the exchange may hold although no candle should be so."""
+
+    EARLY_CLOSE = "early_close"
+    """It closes before the end of its interval: the exchange halted."""
+    NEGATIVE_LENGTH = "negative_length"
+    """It closes before it opens."""
+    LATE_CLOSE = "late_close"
+    """It closes after the end of its interval."""
+    HIGH_NOT_HIGHEST = "high_not_highest"
+    LOW_NOT_LOWEST = "low_not_lowest"
+    PRICE_NOT_POSITIVE = "price_not_positive"
+    NEGATIVE_AMOUNT = "negative_amount"
+    TAKER_ABOVE_TOTAL = "taker_above_total"
+
 
 _PRICES = ("open", "high", "low", "close")
 _AMOUNTS = ("volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
@@ -51,12 +72,15 @@ class Rule:
         description: For people.
         holds: Element-wise expression.
         implied: Whether the other rules together imply it, so that it need not be evaluated where they hold.
+        irregularity: The class of a row that breaks it, as an expression; None where no file of the exchange can break it, because
+            parser and merge guarantee it.
     """
 
     name: str
     description: str
     holds: pl.Expr
     implied: bool = False
+    irregularity: pl.Expr | None = None
 
 
 def rules(interval: Interval, now_us: int) -> list[Rule]:
@@ -64,22 +88,55 @@ def rules(interval: Interval, now_us: int) -> list[Rule]:
     column = pl.col
     opened, closed = column("open_time_us"), column("close_time_us")
     unit = pl.when(column("time_unit") == "ms").then(1000).otherwise(1)
+    last = opened + interval.us - unit
+    length = (
+        pl.when(closed < opened)
+        .then(pl.lit(str(Irregularity.NEGATIVE_LENGTH)))
+        .when(closed < last)
+        .then(pl.lit(str(Irregularity.EARLY_CLOSE)))
+        .otherwise(pl.lit(str(Irregularity.LATE_CLOSE)))
+    )
     return [
         Rule("open_times_increase", "Open times increase strictly.", opened.diff().fill_null(1) > 0),
         Rule("open_times_unique", "No open time stands twice.", opened.is_unique(), implied=True),
         Rule("open_times_on_grid", "Open times stand on the interval's grid.", opened % interval.us == 0),
-        Rule("none_in_future", "No candle closes in the future.", closed < now_us),
-        Rule("high_is_highest", "high ≥ max(open, close, low).", column("high") >= pl.max_horizontal("open", "close", "low")),
-        Rule("low_is_lowest", "low ≤ min(open, close, high).", column("low") <= pl.min_horizontal("open", "close", "high")),
-        Rule("prices_positive", "Prices are positive.", pl.all_horizontal(column(name) > 0 for name in _PRICES)),
-        Rule("volumes_not_negative", "Volumes and counts are not negative.", pl.all_horizontal(column(name) >= 0 for name in _AMOUNTS)),
+        Rule("none_in_future", "No candle's interval ends in the future.", last < now_us),
+        Rule(
+            "high_is_highest",
+            "high ≥ max(open, close, low).",
+            column("high") >= pl.max_horizontal("open", "close", "low"),
+            irregularity=_always(Irregularity.HIGH_NOT_HIGHEST),
+        ),
+        Rule(
+            "low_is_lowest",
+            "low ≤ min(open, close, high).",
+            column("low") <= pl.min_horizontal("open", "close", "high"),
+            irregularity=_always(Irregularity.LOW_NOT_LOWEST),
+        ),
+        Rule(
+            "prices_positive",
+            "Prices are positive.",
+            pl.all_horizontal(column(name) > 0 for name in _PRICES),
+            irregularity=_always(Irregularity.PRICE_NOT_POSITIVE),
+        ),
+        Rule(
+            "volumes_not_negative",
+            "Volumes and counts are not negative.",
+            pl.all_horizontal(column(name) >= 0 for name in _AMOUNTS),
+            irregularity=_always(Irregularity.NEGATIVE_AMOUNT),
+        ),
         Rule(
             "taker_within_total",
             "What takers bought is at most what was traded.",
             (column("taker_buy_volume") <= column("volume")) & (column("taker_buy_quote_volume") <= column("quote_volume")),
+            irregularity=_always(Irregularity.TAKER_ABOVE_TOTAL),
         ),
-        Rule("close_time_fits", "close time = open time + interval − 1 unit.", closed == opened + interval.us - unit),
+        Rule("close_time_fits", "close time = open time + interval − 1 unit.", closed == last, irregularity=length),
     ]
+
+
+def _always(irregularity: Irregularity) -> pl.Expr:
+    return pl.lit(str(irregularity))
 
 
 def has_schema(bars: pl.DataFrame) -> bool:

@@ -12,10 +12,14 @@ class Cause(StrEnum):
 
     EXCHANGE_OUTAGE = "exchange_outage"
     """The outage calendar lists it, or it adjoins a listed outage and is verified as non-existent."""
+    OFF_GRID = "off_grid"
+    """The exchange's candles of that time open between two open times of the grid; they are in `bar_exclusions`."""
     BEFORE_LISTING = "before_listing"
     """The symbol did not trade yet."""
     AFTER_DELISTING = "after_delisting"
     """The symbol no longer traded."""
+    SUSPENDED = "suspended"
+    """The symbol did not trade for a while within its life: the outage calendar lists a suspension of it."""
     NOT_YET_PUBLISHED = "not_yet_published"
     """Too recent: no archive file holds it yet and REST has not been asked."""
     ARCHIVE_OMISSION = "archive_omission"
@@ -26,10 +30,10 @@ class Cause(StrEnum):
     """The exchange was asked and has no candle, and nobody has said why."""
 
 
-EXPLAINED = frozenset({Cause.EXCHANGE_OUTAGE, Cause.BEFORE_LISTING, Cause.AFTER_DELISTING, Cause.NOT_YET_PUBLISHED})
-"""Causes that need no action."""
-NOT_EXPECTED = frozenset({Cause.BEFORE_LISTING, Cause.AFTER_DELISTING, Cause.NOT_YET_PUBLISHED})
+NOT_EXPECTED = frozenset({Cause.BEFORE_LISTING, Cause.AFTER_DELISTING, Cause.SUSPENDED, Cause.NOT_YET_PUBLISHED})
 """Causes for which no candle was expected at all."""
+EXPLAINED = NOT_EXPECTED | {Cause.EXCHANGE_OUTAGE, Cause.OFF_GRID}
+"""Causes that need no action."""
 
 GAP_SCHEMA: dict[str, pl.DataType] = {
     "start_us": pl.Int64(),

@@ -33,24 +33,26 @@ class GoldenTable:
 
     Attributes:
         name: Its folder in the lake.
-        columns: Names and Arrow types, none nullable.
+        columns: Names and Arrow types, nullable only those in `nullable`.
         encodings: How each is encoded in Parquet; None is a dictionary. Measured: see docs/decisions/0007.
     """
 
     name: str
     columns: dict[str, pa.DataType]
     encodings: dict[str, str | None]
+    nullable: frozenset[str] = frozenset()
+    """Columns that came later than the table too: files without them are read as null."""
 
     @property
     def polars_schema(self) -> dict[str, pl.DataType]:
         """The same in polars' types."""
-        kinds = {pa.int64(): pl.Int64(), pa.int8(): pl.Int8(), pa.bool_(): pl.Boolean()}
+        kinds = {pa.int64(): pl.Int64(), pa.int8(): pl.Int8(), pa.bool_(): pl.Boolean(), pa.string(): pl.String()}
         return {name: kinds[kind] for name, kind in self.columns.items()}
 
     @property
     def schema(self) -> pa.Schema:
         """The Arrow schema."""
-        return pa.schema([pa.field(name, kind, nullable=False) for name, kind in self.columns.items()])
+        return pa.schema([pa.field(name, kind, nullable=name in self.nullable) for name, kind in self.columns.items()])
 
 
 TRADES = GoldenTable(
@@ -65,13 +67,16 @@ TRADES = GoldenTable(
         "price_places": pa.int8(),
         "quantity_places": pa.int8(),
         "buyer_maker": pa.bool_(),
+        "order_type": pa.string(),
     },
     {
         **dict.fromkeys(("line", "capture_ns", "event_us", "trade_us", "trade_id"), _DELTA),
         "price_e8": _DICTIONARY,
         "quantity_e8": _SPLIT,
         **dict.fromkeys(("price_places", "quantity_places", "buyer_maker"), _PLAIN),
+        "order_type": _DICTIONARY,
     },
+    frozenset({"order_type"}),
 )
 _BOOK_ENCODINGS = {
     **dict.fromkeys(("line", "capture_ns", "event_us", "first_id", "last_id", "previous_id", "price_e8", "side"), _DICTIONARY),
@@ -105,6 +110,7 @@ COLUMN_DESCRIPTIONS = {
     "price_places": "Decimals of the price as sent",
     "quantity_places": "Decimals of the quantity as sent",
     "buyer_maker": "Whether the seller took",
+    "order_type": "`X` of futures trades as sent: MARKET, or NA, INSURANCE_FUND, ADL, … for what no bar contains; null on spot",
 }
 
 

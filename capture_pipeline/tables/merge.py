@@ -5,14 +5,15 @@ Pure: frames in, frames out; the same input gives the same rows in the same orde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from capture_pipeline.binance.klines import VOLUME
 from capture_pipeline.tables.bars import BAR_SCHEMA, SOURCES, VALUE_COLUMNS
 
+_ROWS_AT_ONCE = 500_000
 CONFLICT_SCHEMA: dict[str, pl.DataType] = {
     "open_time_us": pl.Int64(),
     "field": pl.String(),
@@ -34,11 +35,13 @@ class Part:
         source: monthly, daily or rest.
         file: Its name, for the conflicts table.
         rows: A kline frame.
+        bounds: Period of the file, `[start, end)`; None where it has none of its own.
     """
 
     source: str
     file: str
     rows: pl.DataFrame
+    bounds: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,30 @@ def merge(parts: Sequence[Part]) -> Merged:
     Args:
         parts: In any order; within one source an earlier part wins over a later one.
     """
+    if len(parts) < 2 or sum(part.rows.height for part in parts) <= _ROWS_AT_ONCE:  # noqa: PLR2004
+        return _merge(parts)
+    # Rows of one open time are of one window, so that windows are merged by themselves: a sort takes two copies of its rows.
+    windows = [_merge(window) for window in _windows(parts)]
+    return Merged(
+        pl.concat((window.bars for window in windows), rechunk=False),
+        pl.concat(window.conflicts for window in windows),
+        sum(window.duplicates for window in windows),
+    )
+
+
+def _windows(parts: Sequence[Part]) -> Iterator[list[Part]]:
+    """Yield the rows of each window of open times, in order of time."""
+    opens = [part.rows["open_time_us"] for part in parts if part.rows.height]
+    edges = [int(edge) for each in opens for edge in (each.min(), each.max())]  # type: ignore[arg-type]
+    first, last = min(edges), max(edges)
+    count = sum(each.len() for each in opens) // _ROWS_AT_ONCE + 1
+    step = (last - first) // count + 1
+    for start in range(first, last + 1, step):
+        is_inside = pl.col("open_time_us").is_between(start, start + step, closed="left")
+        yield [replace(part, rows=rows) for part in parts if (rows := part.rows.filter(is_inside)).height]
+
+
+def _merge(parts: Sequence[Part]) -> Merged:
     ordered = sorted(parts, key=lambda part: SOURCES.index(part.source))
     if len(ordered) == 1 and _strictly_increasing(ordered[0].rows):
         return Merged(_with_source(ordered[0]).select(*BAR_SCHEMA), pl.DataFrame(schema=CONFLICT_SCHEMA), 0)

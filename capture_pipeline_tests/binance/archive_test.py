@@ -8,8 +8,8 @@ import pytest
 
 from capture_pipeline.binance.archive import Next, Trust, judge, parse_checksum, parse_listing
 from capture_pipeline.binance.periods import Interval, Month, parse_time
-from capture_pipeline.binance.urls import ArchiveFile, Market, klines_weight, parse_name, valid_symbol
-from capture_pipeline.errors import ConfigError, MalformedData, ProtocolViolation
+from capture_pipeline.binance.urls import ArchiveFile, Market, klines_weight, parse_name
+from capture_pipeline.errors import MalformedData, ProtocolViolation
 
 A, B = "a" * 64, "b" * 64
 
@@ -27,6 +27,36 @@ def test_anything_else_is_no_checksum(text: str) -> None:
     """A digest of another file proves nothing about this one."""
     with pytest.raises(MalformedData):
         parse_checksum(text, "x.zip")
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("", "is empty"),
+        ("\n", "is empty"),
+        (f"\ufeff{A}  x.zip\n", "begins with a byte order mark"),
+        (f"\ufffd\ufffd{A}  x.zip\n", "is not UTF-8"),
+        (f"{A}  ./x.zip\n", "names the file with a path"),
+        (f"{A}  /data/spot/x.zip\n", "names the file with a path"),
+        (f"{A}  y.zip\n", "names another file"),
+        (f"{A}  x.zip\n{A}  x.zip\n", "has several lines"),
+        (f"{A}  x.zip\n{B}  y.zip", "has several lines"),
+        (f"{A}\n", "holds a digest without a file name"),
+        (f"SHA256 (x.zip) = {A}\n", "is in the BSD form"),
+        (f"SHA256(x.zip)= {A}", "is in the BSD form"),
+        (f"{'a' * 32}  x.zip\n", "holds a digest that is not of SHA-256"),
+        ("<!DOCTYPE html>\n<html></html>", "is a page of HTML or XML"),
+        ("nothing here", "is in an unknown form"),
+        ("x" * 2000, "is longer than 1000 characters"),
+    ],
+)
+def test_a_checksum_file_that_cannot_be_read_says_its_form(text: str, form: str) -> None:
+    """With the beginning of what it holds, escaped, and its own name."""
+    with pytest.raises(MalformedData) as caught:
+        parse_checksum(text, "x.zip")
+    assert str(caught.value).startswith(f"x.zip.CHECKSUM: {form}")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 250
 
 
 @pytest.mark.parametrize(
@@ -96,13 +126,6 @@ def test_paths_are_the_archives_own() -> None:
 def test_other_names_stand_for_no_file(name: str) -> None:
     """A date that does not exist, an interval that is not offered."""
     assert parse_name(name, Market.SPOT) is None
-
-
-@pytest.mark.parametrize("text", ["", "btcusdt", "../ETC", "BTC/USDT", "BTC\n", "BTC\0", "A" * 31])
-def test_what_cannot_be_a_symbol_never_reaches_a_path(text: str) -> None:
-    """Symbols are held to a pattern."""
-    with pytest.raises(ConfigError):
-        valid_symbol(text)
 
 
 def test_weights_are_the_documented_ones() -> None:

@@ -22,15 +22,15 @@ FRACTION = re.compile(rb"-?\d{1,18}(\.\d{1,8}0*)?\Z")
 
 
 def reference(text: bytes) -> list[list[int]] | None:
-    """The values in units of 1e-8 or 1, None where a row is refused."""
+    """The values in units of 1e-8 or 1, None where a row is refused. The last column is anything up to the end of the line."""
     rows = []
     for line in text.split(b"\n")[:-1]:
-        fields = line.removesuffix(b"\r").split(b",")
-        kinds = [FRACTION if column in kernel.DECIMAL_COLUMNS else WHOLE for column in range(len(fields))]
-        if len(fields) != kernel.COLUMNS or not all(kind.match(field) for kind, field in zip(kinds, fields, strict=True)):
+        fields = line.split(b",")
+        kinds = [FRACTION if column in kernel.DECIMAL_COLUMNS else WHOLE for column in range(kernel.VALUES)]
+        if len(fields) != kernel.COLUMNS or not all(kind.match(field) for kind, field in zip(kinds, fields[:-1], strict=True)):
             return None
         scales = [10**8 if kind is FRACTION else 1 for kind in kinds]
-        rows.append([int(Decimal(field.decode()) * scale) for field, scale in zip(fields, scales, strict=True)])
+        rows.append([int(Decimal(field.decode()) * scale) for field, scale in zip(fields[:-1], scales, strict=True)])
     return rows
 
 
@@ -40,7 +40,7 @@ def parsed(text: bytes) -> list[list[int]] | None:
     if status != kernel.OK:
         return None
     wide = [] if high is None else kernel.DECIMAL_COLUMNS
-    words = [(low[column], high[column] if high is not None and column in wide else low[column] >> 63) for column in range(kernel.COLUMNS)]
+    words = [(low[column], high[column] if high is not None and column in wide else low[column] >> 63) for column in range(kernel.VALUES)]
     return [[(int(upper[row]) << 64) + (int(lower[row]) & (2**64 - 1)) for lower, upper in words] for row in range(rows)]
 
 
@@ -77,6 +77,16 @@ def test_damaged_bytes_are_read_as_they_stand_or_refused(at: int, inserted: byte
     start = ROWS[0] * 3
     text = start[:at] + inserted + start[at + removed :] + ROWS[1] * 4
     assert parsed(text) == reference(text)
+
+
+@given(st.lists(st.binary(max_size=24).filter(lambda value: not set(value) & {0x2C, 0x0A}), min_size=1, max_size=8))
+@example([b"8733.91139481", b"", b"no number", b"0\r", b"\xff"])
+def test_the_ignore_column_holds_anything(values: list[bytes]) -> None:
+    """Rows give the same values whatever follows the eleventh comma; a twelfth comma is one column too many."""
+    usual = [ROWS[index % 2].rsplit(b",", 1)[0] for index in range(len(values))]
+    plain = b"".join(row + b",0\n" for row in usual)
+    assert parsed(b"".join(row + b"," + value + b"\n" for row, value in zip(usual, values, strict=True))) == parsed(plain)
+    assert parsed(b"".join(row + b"," + value + b",\n" for row, value in zip(usual, values, strict=True))) is None
 
 
 def test_a_text_without_its_last_line_feed_is_not_begun() -> None:

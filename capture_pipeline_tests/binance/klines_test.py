@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+from collections.abc import Callable
 from decimal import Decimal
 
 import polars as pl
@@ -10,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.klines import KLINE_SCHEMA, parse_csv, parse_rest
+from capture_pipeline.binance.klines import KLINE_SCHEMA, count_lengths, parse_blocks, parse_csv, parse_rest, refuse_other_interval
+from capture_pipeline.binance.periods import Interval
 from capture_pipeline.errors import MalformedData
 
 ROW = "1735689600000000,1.5,2.25,1,1.75,10.12345678,1735689659999999,15.5,3,4,6.00000001,0"
@@ -82,8 +86,9 @@ def test_milliseconds_become_microseconds_and_the_unit_is_kept() -> None:
         (with_field(8, "1.5"), "line 1, column 9: a comma"),
         (with_field(0, "17356896000"), "line 1: open time 17356896000 is no time"),
         (with_field(0, "1735689600000000000"), "column 1: a number has more than 18 digits"),
-        (f"{ROW}\n{ROW.replace('1735689600000000', '1735689600000')}\n".encode(), "line 2: open time 1735689600000 changes the unit"),
-        (ROW.encode()[:-1], "line 1, column 12: a digit was expected"),
+        (with_field(6, "100000000000000000"), "line 1: close time 100000000000000000 is no time"),
+        (with_field(6, "-100000000000000"), "line 1: close time -100000000000000 is no time"),
+        (ROW.encode()[:-2], "line 1, column 11: a row has fewer than 12 columns"),
         (f"{ROW}\n{ROW[:40]}".encode(), "line 2, column"),
     ],
 )
@@ -166,3 +171,79 @@ def test_what_is_no_rest_answer_is_refused(body: bytes, told: str) -> None:
     with pytest.raises(MalformedData) as caught:
         parse_rest(body, "GET klines")
     assert told in str(caught.value).replace("column 12", "column 13")
+
+
+@pytest.mark.parametrize("ignored", [0, "0", "8733.91139481", None, "", [], "a text"])
+def test_the_last_value_of_a_rest_row_is_not_interpreted(ignored: object) -> None:
+    """The exchange says that it is to be ignored."""
+    row = [1735689600000, "1", "1", "1", "1", "1", 1735689659999, "1", 1, "1", "1"]
+    assert parse_rest(json.dumps([[*row, ignored]]).encode(), "r").equals(parse_rest(json.dumps([[*row, "0"]]).encode(), "r"))
+
+
+def test_the_name_of_the_last_column_counts_as_little_as_its_content() -> None:
+    """A header with another last name is a header."""
+    assert parse_csv(f"{HEADER.removesuffix('ignore')}unused\n{ROW}\n".encode(), "f").height == 1
+
+
+def test_each_row_has_the_unit_of_its_own_times() -> None:
+    """A file may change its unit, and a close time that is no time of its row's unit is kept as it is."""
+    milliseconds = ROW.replace("1735689600000000", "1735689660000").replace("1735689659999999", "1735689719999")
+    frame = parse_csv(f"{ROW}\n{milliseconds}\n".encode() + with_field(6, "0") + with_field(6, "1735689659999"), "f")
+    assert frame.select("open_time_us", "close_time_us", "time_unit").rows() == [
+        (1735689600000000, 1735689659999999, "us"),
+        (1735689660000000, 1735689719999000, "ms"),
+        (1735689600000000, 0, "us"),
+        (1735689600000000, 1735689659999000, "us"),
+    ]
+
+
+MINUTE, QUARTER, DAY = (Interval(name).us for name in ("1m", "15m", "1d"))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "refused"),
+    [
+        ([MINUTE] * 9, False),
+        ([MINUTE] * 5 + [QUARTER] * 4, False),
+        ([MINUTE] * 4 + [QUARTER] * 5, True),
+        ([QUARTER], True),
+        ([DAY, DAY], True),
+        ([MINUTE // 60], False),
+        ([MINUTE // 60] * 2, True),
+        ([MINUTE // 7] * 9, False),
+        ([MINUTE // 7] * 4 + [QUARTER] * 4, False),
+        ([], False),
+    ],
+    ids=str,
+)
+def test_a_table_is_of_another_interval_if_most_rows_have_its_length(lengths: list[int], refused: bool) -> None:
+    """A single short candle may have been cut by a halt to any length; odd lengths are irregular rows of this interval."""
+    start = 1735689600000000
+    opens = [start + sum(lengths[:index]) for index in range(len(lengths))]
+    times = {"open_time_us": opens, "close_time_us": [at + length - 1 for at, length in zip(opens, lengths, strict=True)]}
+    rows = pl.DataFrame({**times, "time_unit": ["us"] * len(lengths)}, schema={**dict.fromkeys(times, pl.Int64), "time_unit": pl.String})
+    with pytest.raises(MalformedData, match="not of 1m") if refused else contextlib.nullcontext():
+        refuse_other_interval(count_lengths(rows, Interval.M1), Interval.M1, "f")
+
+
+def _told(parse: Callable[[], pl.DataFrame]) -> object:
+    """The rows, or the error in words."""
+    try:
+        return parse().rows()
+    except MalformedData as error:
+        return str(error)
+
+
+@given(
+    st.lists(st.sampled_from([ROW, ROW.replace("1735689600", "1735689660")]), max_size=5),
+    st.tuples(st.integers(0, 5), st.sampled_from(["", "", "x", "1,2", ROW.replace("1735689600000000", "1735689600000"), "1" + ROW])),
+    st.sampled_from(["", "\ufeff", HEADER + "\n", "\ufeff" + HEADER + "\r\n"]),
+    st.booleans(),
+    st.lists(st.integers(0, 700), max_size=6).map(sorted),
+)
+def test_blocks_are_parsed_as_the_whole_file_is(rows: list[str], odd: tuple[int, str], head: str, ends: bool, cuts: list[int]) -> None:
+    """Wherever they are cut: the same rows, or the same error with the same line."""
+    rows = [*rows[: odd[0]], *filter(None, odd[1:]), *rows[odd[0] :]]
+    content = (head + "\n".join(rows) + ("\n" if ends and rows else "")).encode()
+    blocks = [content[start:end] for start, end in itertools.pairwise([0, *cuts, len(content)])]
+    assert _told(lambda: pl.concat(parse_blocks(blocks, "f"))) == _told(lambda: parse_csv(content, "f"))

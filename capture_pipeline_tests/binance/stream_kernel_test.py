@@ -33,6 +33,9 @@ decimals = st.one_of(
     st.sampled_from(["92233720368.54775807", "0", "99999999.99999999", "100000000.0", "0.00000001"]),
 )
 levels = st.lists(st.tuples(decimals, decimals), max_size=6)
+old_levels: st.SearchStrategy[Any] = st.lists(
+    st.one_of(st.tuples(decimals, decimals), st.tuples(decimals, decimals, st.just([]))), max_size=6
+)
 trades = st.fixed_dictionaries(
     {"e": st.just("trade"), "E": times, "s": st.just("ETHUSDT"), "t": integers, "p": decimals, "q": decimals, "T": times}
     | {"m": st.booleans(), "M": st.booleans()}
@@ -47,9 +50,21 @@ futures = st.fixed_dictionaries(
 snapshots = st.fixed_dictionaries({"lastUpdateId": integers, "bids": levels, "asks": levels}).map(
     lambda data: ("ethusdt@depthSnapshot", data)
 )
+futures_trades = st.fixed_dictionaries(
+    {"e": st.just("trade"), "E": times, "T": times, "s": st.just("ETHUSDT"), "t": integers, "p": decimals, "q": decimals}
+    | {"X": st.sampled_from(["MARKET", "NA", "INSURANCE_FUND", "ADL", "", "é", None, 7]), "m": st.booleans()}
+).map(lambda data: ("ethusdt@trade", data))
+old_books = st.one_of(
+    st.fixed_dictionaries(
+        {"e": st.just("depthUpdate"), "E": times, "s": st.just("ETHUSDT"), "U": integers, "u": integers, "b": old_levels, "a": old_levels}
+    ).map(lambda data: ("ethusdt@depth", data)),
+    st.fixed_dictionaries({"lastUpdateId": integers, "bids": old_levels, "asks": old_levels}).map(
+        lambda data: ("ethusdt@depthSnapshot", data)
+    ),
+)
 others = st.fixed_dictionaries({"u": integers, "x": st.text(max_size=5)}).map(lambda data: ("ethusdt@bookTicker", data))
 messages = st.one_of(trades, diffs, futures, snapshots, others)
-SENT_ORDER = {"trade": "eEstpqTmM", "depthUpdate": ("e", "E", "T", "s", "U", "u", "pu", "b", "a")}
+SENT_ORDER = {"trade": "eEstpqTXmM", "depthUpdate": ("e", "E", "T", "s", "U", "u", "pu", "b", "a")}
 
 
 def as_sent(data: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +76,7 @@ def as_sent(data: dict[str, Any]) -> dict[str, Any]:
 @st.composite
 def lines(draw: st.DrawFn) -> bytes:
     """One line, compact or in an odd layout."""
-    stream, data = draw(messages)
+    stream, data = draw(st.one_of(messages, futures_trades, old_books))
     data = as_sent(data)
     line: dict[str, Any] = {"capture_ns": draw(integers), "stream": stream, "data": data}
     how = draw(st.sampled_from(["compact"] * 4 + ["spaced", "shuffled", "more"]))
@@ -130,6 +145,27 @@ def test_any_layout_gives_what_msgspec_gives(content: bytes) -> None:
     """Compact or not, with futures' fields, unknown fields or another order: the numbers are those of the reference."""
     parser = learned()
     assert said(parse(content, parser), parser.streams) == reference(content)
+
+
+def test_the_order_type_of_a_trade_is_kept() -> None:
+    """`X` of futures trades, by line; of a block that has none, none is left over from the block before."""
+    odd = [TRADE.replace(b',"m"', b',"X":%b,"m"' % kind) for kind in (b'"NA"', b'"MARKET"', b"null", b'{"y":1}')]
+    columns = Columns.of_size(2000)
+    parser = learned()
+    for content, expected in ((TRADE + b"".join(odd), {1: "NA", 2: "MARKET", 4: '{"y":1}'}), (TRADE, {})):
+        text = np.frombuffer(content + b"\0" * kernel.PADDING, np.uint8)
+        assert parser.parse(text, len(content), columns).columns.order_types == expected
+    with pytest.raises(MalformedData, match="X has 65 characters"):
+        parse(TRADE.replace(b',"m"', b',"X":"%b","m"' % (b"Y" * 65)))
+
+
+@pytest.mark.parametrize("level", ['["1","2","3"]', '["1","2",[3]]', '["1","2",[],[]]', '["1",[]]', '["1","2",{}]'])
+def test_only_an_empty_third_element_is_left_out(level: str) -> None:
+    """Whatever else stands in a level is refused with its line, by both readers."""
+    line = DIFF.replace(b'["12.5","0"]', level.encode())
+    assert reference(line) is None
+    with pytest.raises(MalformedData, match=r"made\.gz, line 1"):
+        parse(line)
 
 
 @given(st.lists(messages, min_size=1, max_size=6), integers)
@@ -252,3 +288,37 @@ def test_a_block_needs_padding_and_an_end(content: bytes, size: int) -> None:
     """Without them the kernel is not even started."""
     with pytest.raises(ValueError, match="needs a line feed"):
         StreamParser("made.gz").parse(np.frombuffer(content, np.uint8), size, Columns.of_size(1000))
+
+
+NAMES = ["币安人生USDT", "BTCUSDT_260327", "ÅUSDT", "币" * 33]
+
+
+@pytest.mark.parametrize("symbol", NAMES)
+def test_symbols_of_any_script_are_read_as_msgspec_reads_them(symbol: str) -> None:
+    """By the kernel itself where only ASCII letters have two forms, and the name is not too long; also after the table has grown."""
+    content = KNOWN.replace(b"ethusdt", symbol.lower().encode()).replace(b"ETHUSDT", symbol.encode())
+    others = b"".join(TICKER.replace(b"ethusdt", f"s{number}usdt".encode()) for number in range(100))
+    parser = StreamParser("made.gz")
+    for block in (content, others):
+        parse(block, parser)
+    again = parse(content, parser)
+    expected = [read_any(line, "made.gz") for line in content.splitlines()]
+    found = said(again, parser.streams)
+    assert [stream for _, stream, *_ in found] == [line.stream for line in expected if line.kind != kernel.SKIP]
+    assert [tuple(row) for _, _, row, *_ in found] == [tuple(line.row) for line in expected if line.kind != kernel.SKIP]
+    assert set(parser.symbols[:4]) == {symbol}
+    assert again.by_fallback == (4 if symbol in NAMES[2:] else 0)
+
+
+@pytest.mark.parametrize(
+    ("stream", "symbol"), [("åusdt@trade", "åUSDT"), ("ßusdt@trade", "ßUSDT"), ("币usdt@trade", "币X"), ("币\u202eusdt@trade", "币")]
+)
+def test_a_message_of_another_symbol_is_refused_in_any_script(stream: str, symbol: str) -> None:
+    """Nothing passes the kernel that msgspec refuses."""
+    right = TRADE.replace(b"ethusdt@trade", stream.encode()).replace(b"ETHUSDT", stream.partition("@")[0].upper().encode())
+    wrong = TRADE.replace(b"ethusdt@trade", stream.encode()).replace(b"ETHUSDT", symbol.encode())
+    parser = learned()
+    if stream.startswith(("å", "币u")):
+        parse(right, parser)
+    with pytest.raises(MalformedData):
+        parse(wrong, parser)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import zipfile
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.zips import only_entry
+from capture_pipeline.binance import zips
+from capture_pipeline.binance.zips import entry_blocks, only_entry
 from capture_pipeline.errors import MalformedData
 
 CSV = b"1,2,3\n" * 500
@@ -91,3 +93,35 @@ def test_a_zip_cut_anywhere_is_refused(size: int) -> None:
     """Truncation is the commonest damage."""
     with pytest.raises(MalformedData):
         only_entry(GOOD[:size], "x.csv", 10_000, "x.zip")
+
+
+def test_the_name_of_an_entry_may_be_utf8_that_does_not_say_so() -> None:
+    """Some tools write the bytes of the name without the flag that tells its encoding."""
+    name = "币安人生USDT-1h-2024-03.csv"
+    assert only_entry(zipped((name, CSV)), name, 10_000, "x.zip") == CSV
+    unmarked = zipped(("x" * len(name.encode()), CSV)).replace(b"x" * len(name.encode()), name.encode())
+    assert only_entry(unmarked, name, 10_000, "x.zip") == CSV
+    with pytest.raises(MalformedData, match="was expected"):
+        only_entry(unmarked, "币-1h-2024-03.csv", 10_000, "x.zip")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+@pytest.mark.parametrize(
+    "content",
+    [b"0" * 3_000_000, b"".join(hashlib.sha256(bytes([number % 256, number // 256])).digest() for number in range(10_000))],
+    ids=["compressible", "random"],
+)
+def test_a_large_entry_comes_in_bounded_blocks(content: bytes, method: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However well it is compressed; together they are the entry, and a wrong CRC is refused before the last one."""
+    monkeypatch.setattr(zips, "BLOCK_BYTES", 100_000)
+    monkeypatch.setattr(zips, "_INPUT_BYTES", 40_000)
+    zipped_content = zipped(("x.csv", content), method=method)
+    blocks = list(entry_blocks(zipped_content, "x.csv", 10**7, "x.zip"))
+    assert b"".join(blocks) == content
+    assert max(map(len, blocks)) <= 100_000
+    at = zipped_content.rfind(b"PK\x01\x02") + 16
+    broken = zipped_content[:at] + bytes(byte ^ 255 for byte in zipped_content[at : at + 4]) + zipped_content[at + 4 :]
+    got: list[bytes] = []
+    with pytest.raises(MalformedData, match="CRC-32"):
+        got.extend(entry_blocks(broken, "x.csv", 10**7, "x.zip"))
+    assert sum(map(len, got)) < len(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -38,15 +39,18 @@ def at_row(column: str, value: pl.Expr, row: int = 100) -> Spoil:
 
 FAULTS: list[tuple[str, Spoil]] = [
     ("schema", lambda frame: frame.with_columns(pl.col("close").cast(pl.Float64))),
+    ("open_times_increase", lambda frame: frame.reverse()),
+    ("open_times_unique", lambda frame: pl.concat([frame.head(5), frame.slice(4)])),
+    ("open_times_on_grid", at_row("open_time_us", pl.col("open_time_us") + 1)),
+    ("none_in_future", at_row("open_time_us", pl.lit(parse_time("2025-02-20T11:00:00Z")), row=739)),
+]
+IRREGULAR: list[tuple[str, Spoil]] = [
     ("high_is_highest", at_row("high", pl.col("low") / 2)),
     ("low_is_lowest", at_row("low", pl.col("high") * 2)),
     ("prices_positive", at_row("low", pl.lit(0))),
     ("volumes_not_negative", at_row("volume", pl.lit(-1))),
     ("taker_within_total", at_row("taker_buy_volume", pl.col("volume") + 1)),
     ("close_time_fits", at_row("close_time_us", pl.col("close_time_us") + 1)),
-    ("open_times_increase", lambda frame: frame.reverse()),
-    ("open_times_unique", lambda frame: pl.concat([frame.head(5), frame.slice(4)])),
-    ("none_in_future", at_row("close_time_us", pl.lit(parse_time("2025-02-20T11:00:00Z")), row=739)),
 ]
 
 
@@ -86,6 +90,31 @@ def test_a_planted_fault_exits_1_and_the_junit_file_names_it(
     failed = [case for case in suite if case.find("failure") is not None]
     assert [(case.get("name"), case.get("classname")) for case in failed] == [(gate, "bars.BTCUSDT|2025-01")]
     assert (suite.get("failures"), suite.get("errors")) == ("1", "0")
+
+
+@pytest.mark.parametrize(("gate", "how"), IRREGULAR, ids=[gate for gate, _ in IRREGULAR])
+def test_an_irregular_row_is_shown_and_exits_0(gate: str, how: Spoil, deployment: Deployment, run: Run, tmp_path: Path) -> None:
+    """A verified file can hold such a row: the gate warns, and the JUnit case passes with its text."""
+    spoil(deployment, how)
+    junit = tmp_path / "junit.xml"
+    result = run("check", "--gate", gate, "--from", "2025-01", "--to", "2025-01", "--junit", str(junit))
+    assert result.exit_code == 0, result.output
+    assert gate in result.stdout
+    suite = ET.parse(junit).getroot()[0]
+    told_of = [(case.get("name"), out.text or "") for case in suite if (out := case.find("system-out")) is not None]
+    assert [(name, "1 of 740 rows are irregular" in text) for name, text in told_of] == [(gate, True)]
+
+
+def test_a_price_of_zero_is_shown_as_0(deployment: Deployment, run: Run) -> None:
+    """In the table and in JSON; other decimals are shown in full."""
+    spoil(deployment, at_row("low", pl.lit(0)))
+    arguments = ("check", "--gate", "prices_positive", "--from", "2025-01", "--to", "2025-01")
+    shown = run(*arguments).stdout
+    assert "0E-8" not in shown
+    assert re.search(r"│ 0 +│", shown)
+    (row,) = next(entry for entry in told(run(*arguments, "--json"))["results"] if not entry["passed"])["failing"]
+    assert row["low"] == "0"
+    assert "E" not in "".join(str(value) for name, value in row.items() if name not in {"kind", "source", "time_unit"})
 
 
 def test_an_altered_raw_file_fails_its_checksum(deployment: Deployment, run: Run) -> None:

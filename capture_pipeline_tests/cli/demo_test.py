@@ -33,11 +33,13 @@ def demo(folder: Path) -> str:
 
 @pytest.mark.slow
 def test_the_demo_makes_its_archive_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
-    """Three symbols, four months over the change of unit, a hole explained, a hole filled, all gates passed, nothing fetched twice."""
+    """Three symbols and four months of the real-world profile: each cause appears, all gates pass, and nothing is fetched twice."""
     first = demo(tmp_path / "demo")
     assert re.search(r"\b(\d+) of \1 gates passed", first)
-    assert "exchange_outage" in first
-    assert "filled" in first
+    for cause in ("exchange_outage", "off_grid", "suspended", "archive_omission"):
+        assert cause in first
+    for source in ("rest", "daily"):
+        assert re.search(rf"filled +│ archive_omission +│ {source}", first)
     assert (tmp_path / "demo" / "data" / "reports" / "coverage.html").is_file()
     tables = {path: path.read_bytes() for path in (tmp_path / "demo" / "data" / "lake" / "bars").rglob("*.parquet")}
     assert len(tables) == 12
@@ -46,7 +48,7 @@ def test_the_demo_makes_its_archive_and_a_second_run_changes_nothing(tmp_path: P
     assert {path: path.read_bytes() for path in tables} == tables
 
 
-@pytest.mark.parametrize("name", ["pipeline.yaml", "outages.yaml", "sandbox.yaml"])
+@pytest.mark.parametrize("name", ["pipeline.yaml", "outages.yaml", "irregularities.yaml", "sandbox.yaml"])
 def test_the_demo_leaves_files_of_others_alone(name: str, tmp_path: Path) -> None:
     """One line and exit 2, and nothing is written."""
     (tmp_path / name).write_text("symbols: [BTCUSDT]\n")

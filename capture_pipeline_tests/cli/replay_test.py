@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -43,7 +44,7 @@ def test_a_replay_tells_what_came_of_it(recording: Path, kind: str) -> None:
     assert told.exit_code == 0, told.output
     assert "11 messages, 5 level updates" in told.output
     assert "1 gaps, 1 snapshots taken" in told.output
-    assert "The book is invalid at the end" in told.output
+    assert "The book is invalid at the end" in told.stdout
     document = json.loads(run("replay", str(recording) if kind == "file" else SESSION, "--json").stdout)
     assert [(one["last_good_id"], one["first_good_id"]) for one in document["discontinuities"]] == [(18, 21)]
     assert (document["best"], document["state"], document["events"]) == (None, "invalid", 5)
@@ -72,6 +73,50 @@ def test_the_book_at_a_time(recording: Path) -> None:
     assert (later.exit_code, "ids are missing after 18" in later.output) == (1, True)
     before = run("book", SESSION, "--at", "2025-08-03T11:00:00Z", "--json")
     assert (before.exit_code, json.loads(before.stdout)["reason"]) == (1, "no snapshot had come")
+
+
+@pytest.mark.parametrize("kind", ["id", "folder", "file", "id without tables", "folder without tables"])
+@pytest.mark.parametrize("command", ["book", "replay"])
+def test_book_and_replay_take_the_same_targets(command: str, kind: str, recording: Path, tmp_path: Path) -> None:
+    """An id, a folder or a file, with or without tables, gives the same book."""
+    folder = tmp_path / "root" / "golden_samples" / "custom" / SESSION
+    folder.mkdir(parents=True)
+    (folder / "session.json").touch()
+    sound = shutil.copy(recording, folder)
+    if "without" in kind:
+        shutil.rmtree(tmp_path / "root" / "lake")
+    target = {"id": SESSION, "folder": str(folder), "file": str(sound)}[kind.partition(" ")[0]]
+    arguments = ["--at", "2025-08-03T12:30:03.5Z"] if command == "book" else []
+    told = run(command, target, *arguments, "--symbol", "btcusdt", "--json")
+    assert told.exit_code == 0, told.output
+    document = json.loads(told.stdout)
+    if command == "book":
+        assert (document["bids"][0], document["last_id"], document["symbol"]) == (["10.0", "1.00000000"], 12, "BTCUSDT")
+        absent = run("book", target, "--at", "2025-08-03T12:30:07Z")
+        assert (absent.exit_code, "ids are missing after 18" in absent.stderr) == (1, True)
+    else:
+        assert (document["events"], document["gaps"]) == (5, 1)
+
+
+def test_book_of_a_folder_uses_tables_of_its_own_recording_only(recording: Path, tmp_path: Path) -> None:
+    """Tables of another recording under the same id have other contents."""
+    folder = tmp_path / "elsewhere" / SESSION
+    folder.mkdir(parents=True)
+    written(folder / recording.name, [depth(1, 3, START_NS), snapshot(2, START_NS + 1), depth(4, 40, START_NS + SECOND)])
+    told = run("book", str(folder), "--at", "2025-08-03T12:30:01Z", "--json")
+    assert (told.exit_code, json.loads(told.stdout)["last_id"]) == (0, 40)
+
+
+def test_the_book_in_a_hole_is_not_shown(recording: Path) -> None:
+    """From the last diff before the missing ids on, though no message says yet that ids are missing; exit code 1 and the hole."""
+    del recording
+    assert run("book", SESSION, "--at", "2025-08-03T12:30:05Z").exit_code == 0
+    told = run("book", SESSION, "--at", "2025-08-03T12:30:05.5Z", "--json")
+    document = json.loads(told.stdout)
+    assert (told.exit_code, document["state"], document["bids"]) == (1, "invalid", [])
+    assert document["hole"] == {"from_ns": START_NS + 5 * SECOND, "to_ns": None, "last_good_id": 18, "first_good_id": 21}
+    shown = run("book", SESSION, "--at", "2025-08-03T12:30:05.5Z").output
+    assert "the next one recorded is 21 (2 ids); no book is known after 2025-08-03T12:30:05Z; no valid book follows" in shown
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

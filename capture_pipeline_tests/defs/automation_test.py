@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
+from capture_pipeline.klines import bars as made_bars
+from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Separated
 from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
@@ -48,9 +51,9 @@ def automation(stage: Stage) -> Automation:
 def test_what_lies_downstream_follows_its_input(automation: Automation, stage: Stage) -> None:
     """Archives bring top-ups and bars, bars bring gaps, gaps bring the report; each once, and nothing for other partitions."""
     stage.materialize(["kline_archives"], JANUARY_BTC)
-    assert automation.tick() == {name: {JANUARY_BTC} for name in ("kline_topups", "bars", "bar_conflicts")}
+    assert automation.tick() == {name: {JANUARY_BTC} for name in ("kline_topups", "bars", "bar_conflicts", "bar_exclusions")}
     assert automation.tick() == NOTHING
-    stage.materialize(["kline_topups", "bars", "bar_conflicts"], JANUARY_BTC)
+    stage.materialize(["kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC)
     assert automation.tick() == {"bar_gaps": {JANUARY_BTC}}
     stage.materialize(["bar_gaps"], JANUARY_BTC)
     assert automation.tick() == {"coverage_report": {None}}
@@ -65,10 +68,14 @@ def test_a_run_over_the_whole_chain_leaves_only_the_report_to_do(automation: Aut
     assert automation.tick() == NOTHING
 
 
-def test_a_failed_blocking_check_holds_back_its_own_partition_alone(automation: Automation, stage: Stage) -> None:
+def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
+    automation: Automation, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run ended before the gap ledger; the three sound partitions go on, the bad one only once its bars are sound."""
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
-    assert not stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
+    with monkeypatch.context() as broken:
+        broken.setattr(made_bars, "separate", lambda parts, _step: Separated(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)))
+        assert not stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
     sound = {key(JANUARY, ETH), key(FEBRUARY, BTC), key(FEBRUARY, ETH)}
     assert automation.tick() == {"bar_gaps": sound}
     for partition in sorted(sound):
@@ -77,13 +84,13 @@ def test_a_failed_blocking_check_holds_back_its_own_partition_alone(automation: 
     stage.run("coverage")
     assert automation.tick() == NOTHING
     mend(stage)
-    assert stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts"], JANUARY_BTC).success
+    assert stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC).success
     assert automation.tick() == {"bar_gaps": {JANUARY_BTC}}
 
 
 def test_bars_that_were_never_checked_bring_nothing(automation: Automation, stage: Stage) -> None:
     """Not judged is not passed: gaps wait until the checks ran."""
-    stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts"], JANUARY_BTC, with_checks=False)
+    stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC, with_checks=False)
     assert automation.tick() == NOTHING
     stage.materialize([], tags=block(JANUARY, JANUARY, BTC), checks="bars")
     assert automation.tick() == {"bar_gaps": {JANUARY_BTC}}
@@ -99,7 +106,7 @@ def test_a_failed_download_is_not_asked_for_again_and_the_others_go_on(automatio
     """Retries are the step's own; the automation only goes on with what came."""
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "status_403", "times": "always"})
     assert not stage.run("initial_backfill", tags=block(JANUARY, JANUARY)).success
-    assert automation.tick() == {name: {key(JANUARY, ETH)} for name in ("kline_topups", "bars", "bar_conflicts")}
+    assert automation.tick() == {name: {key(JANUARY, ETH)} for name in ("kline_topups", "bars", "bar_conflicts", "bar_exclusions")}
 
 
 def mend(stage: Stage) -> None:

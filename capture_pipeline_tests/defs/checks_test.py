@@ -8,10 +8,12 @@ import pytest
 
 from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.golden.gates import BLOCKING, CHECKS
+from capture_pipeline.klines import bars as made_bars
 from capture_pipeline.klines import check
 from capture_pipeline.klines.check import gate_specs
 from capture_pipeline.quality.gates import Severity
 from capture_pipeline.tables import bars as bar_table
+from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Separated
 from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
 from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key
 from capture_pipeline_tests.deployment import deployed
@@ -52,8 +54,9 @@ def test_there_is_one_check_a_gate(definitions: dg.Definitions) -> None:
         assert (spec.partitions_def is None) == (gates[check_key].table == "coverage_report")
 
 
-def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(stage: Stage) -> None:
-    """One candle off the grid: no gap ledger and no reconciliation in this run; the check names the row."""
+def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One candle off the grid that was not excluded: no gap ledger and no reconciliation in this run; the check names the row."""
+    monkeypatch.setattr(made_bars, "separate", lambda parts, _step: Separated(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)))
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
     result = stage.run("month_close", tags=block(JANUARY, FEBRUARY))
     assert stage.deployment.injected()
@@ -71,13 +74,15 @@ def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(s
 
 
 def test_failing_rows_are_capped(stage: Stage) -> None:
-    """A file altered by hand fails in every row: all are counted, twenty shown."""
+    """A file altered by hand is irregular in every row: all are counted, twenty shown, and nothing waits for it."""
     assert stage.run("initial_backfill", key(JANUARY, BTC)).success
     path = next(Path(stage.deployment.root).glob("lake/bars/**/bars.parquet"))
     pl.read_parquet(path, hive_partitioning=False).with_columns(-pl.col("low")).write_parquet(path)
     result = stage.materialize(["bar_gaps"], key(JANUARY, BTC), checks="bars")
-    assert not result.success
+    assert result.success
     failed = evaluations(result, key(JANUARY, BTC))["prices_positive"]
+    assert (failed.passed, failed.blocking, failed.severity) == (False, False, dg.AssetCheckSeverity.WARN)
+    assert failed.metadata["irregular"].value == {"price_not_positive": {"known": 0, "unknown": 744}}
     assert failed.metadata["failing"].value == 744
     assert len(failing_rows(failed)) == stage.workspace.settings.gates.failing_rows_shown == 20
     assert failing_rows(failed)[0]["low"].startswith("-")  # type: ignore[attr-defined]
@@ -85,7 +90,9 @@ def test_failing_rows_are_capped(stage: Stage) -> None:
 
 def test_what_lies_downstream_follows_in_the_run_in_which_the_checks_pass(stage: Stage) -> None:
     """Also where the bars themselves are not made in it."""
-    assert stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts"], key(JANUARY, BTC), with_checks=False).success
+    assert stage.materialize(
+        ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], key(JANUARY, BTC), with_checks=False
+    ).success
     result = stage.materialize(["bar_gaps"], key(JANUARY, BTC), checks="bars")
     assert result.success
     order = [event.step_key for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_SUCCESS]

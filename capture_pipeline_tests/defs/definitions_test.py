@@ -21,6 +21,7 @@ UPSTREAM = {
     "kline_topups": {"kline_archives"},
     "bars": {"kline_archives", "kline_topups"},
     "bar_conflicts": {"kline_archives", "kline_topups"},
+    "bar_exclusions": {"kline_archives", "kline_topups"},
     "bar_gaps": {"bars"},
     "month_reconciliation": {"bars"},
     "coverage_report": {"bar_gaps"},

@@ -57,7 +57,7 @@ def test_old_runs_go_with_their_files_unless_they_hold_a_newest_materialization(
 def test_verdicts_outlive_the_run_that_gave_them(stage: Stage) -> None:
     """Checks run alone hold no materialization, so their run goes; automation still knows that the bars passed."""
     seen = dg.evaluate_automation_conditions(stage.definitions, stage.instance)
-    stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts"], key(JANUARY, BTC), with_checks=False)
+    stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], key(JANUARY, BTC), with_checks=False)
     judged = stage.materialize([], checks="bars")
     age(stage, judged.run_id, 200)
     assert stage.run("clean_up").success

@@ -13,7 +13,7 @@ from capture_pipeline_tests.deployment import Deployment
 JANUARY, FEBRUARY, MARCH = "2024-01-01", "2024-02-01", "2024-03-01"
 BTC, ETH = "BTCUSDT", "ETHUSDT"
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
-CHAIN = ("kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_gaps")
+CHAIN = ("kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions", "bar_gaps")
 
 
 def key(month: str, symbol: str) -> str:

@@ -7,11 +7,16 @@ import gzip
 import hashlib
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from capture_pipeline.errors import LakeError, MalformedData, StorageError
 from capture_pipeline.golden.convert import convert
+from capture_pipeline.golden.halves import scan
+from capture_pipeline.golden.replay import replay as replayed
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.replay.engine import Replay
+from capture_pipeline.replay.from_raw import RawSource
 from capture_pipeline.tables.golden import COLUMN_DESCRIPTIONS, DEPTH, SNAPSHOTS, TABLES, TRADES, decimal_text
 from capture_pipeline_tests.golden.made import altered
 
@@ -204,3 +209,42 @@ def test_every_column_is_described_and_encoded() -> None:
     for table in TABLES:
         assert set(table.columns) == set(table.encodings)
         assert set(table.columns) <= set(COLUMN_DESCRIPTIONS)
+
+
+def test_the_order_type_of_futures_trades_is_kept(tmp_path: Path) -> None:
+    """As sent, null where none was; a table made before the column reads as null."""
+    kinds = ["MARKET", "NA", None, "INSURANCE_FUND"]
+    lines = [
+        trade(START_NS, number) if kind is None else trade(START_NS, number).replace(b'"m"', b'"X":"%b","m"' % kind.encode())
+        for number, kind in enumerate(kinds)
+    ]
+    convert(recording(tmp_path, lines), SESSION, tmp_path / "lake")
+    tables = GoldenTables(tmp_path / "lake", SESSION)
+    assert tables.scan(TRADES, "BTCUSDT").collect()["order_type"].to_list() == kinds
+    (path,) = tables.paths(TRADES, "BTCUSDT")
+    pq.write_table(pq.read_table(path).drop_columns("order_type"), path)
+    found = tables.scan(TRADES, "BTCUSDT").collect()
+    assert found.columns == list(TRADES.columns)
+    assert found["order_type"].to_list() == [None] * 4
+
+
+def test_levels_of_before_2019_are_converted_and_replayed(tmp_path: Path) -> None:
+    """An empty third element changes nothing, neither in the tables nor in the book."""
+    book = (
+        b'{"capture_ns":%d,"stream":"btcusdt@depthSnapshot","data":{"lastUpdateId":9,"bids":[["1.5","1"]],"asks":[["3","1"]]}}\n' % START_NS
+    )
+    plain = [book, *(diff(START_NS + number, number) for number in range(10, 20))]
+    old = [line.replace(b'"]', b'",[]]') for line in plain]
+    found = []
+    for name, lines in (("plain", plain), ("old", old)):
+        path = recording(tmp_path / name, lines)
+        convert(path, SESSION, tmp_path / name / "lake")
+        tables = GoldenTables(tmp_path / name / "lake", SESSION)
+        replay = Replay()
+        for messages in RawSource(path, block_bytes=1 << 12):
+            replay.take(messages)
+        validated = replayed(path, scan(path)).books["BTCUSDT"]
+        rows = [tables.scan(table, "BTCUSDT").collect().to_dicts() for table in (DEPTH, SNAPSHOTS)]
+        found.append((rows, replay.best(), validated.diffs, validated.valid, validated.sync.book.best()))
+    assert found[0] == found[1]
+    assert found[0][1] is not None

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.golden.diagnose import diagnose, joined
+from capture_pipeline.golden.scan import Scan
+from capture_pipeline.golden.stretches import stretches
 from capture_pipeline_tests.golden.made import START_NS, packed, recording, session, trade, written
 
 
@@ -56,6 +60,77 @@ def test_missing_ids_end_a_stretch_and_lower_the_score(tmp_path: Path) -> None:
     assert result.series[0].between == [(START_NS + 9_900_000_000, START_NS + 25_000_000_000)]
     assert result.parts["completeness"] == 0.0
     assert not result.passed
+
+
+@pytest.mark.parametrize("is_one_file", [True, False])
+def test_missing_ids_end_a_stretch_however_short_they_take(tmp_path: Path, is_one_file: bool) -> None:
+    """Two ids within 0.3 s, inside a file and between two."""
+    lines = trades(1, 41, 0)
+    if is_one_file:
+        written(tmp_path / "a.jsonl.gz", lines[:20] + lines[22:])
+    else:
+        written(tmp_path / "a.jsonl.gz", lines[:20])
+        written(tmp_path / "b.jsonl.gz", lines[22:])
+    (series,) = diagnose(tmp_path).series
+    assert series.between == [(START_NS + 1_900_000_000, START_NS + 2_200_000_000)]
+    assert (series.span_s, series.continuous_s, series.longest_s) == pytest.approx((4.0, 3.7, 1.9))
+
+
+def test_ids_of_another_file_are_not_missing(tmp_path: Path) -> None:
+    """Two recorders side by side: only what neither has is a hole, and ids that meet without overlap are one stretch."""
+    lines = trades(1, 101, 0)
+    written(tmp_path / "a.jsonl.gz", lines[:30] + lines[40:70])
+    written(tmp_path / "b.jsonl.gz", lines[20:50] + lines[60:65] + lines[80:])
+    (series,) = diagnose(tmp_path).series
+    assert series.between == [(START_NS + 6_900_000_000, START_NS + 8_000_000_000)]
+
+
+@pytest.mark.parametrize(("silent_s", "holes"), [(1.9, 0), (2.0, 0), (2.5, 1)])
+def test_silence_ends_a_stretch_within_a_file_too(tmp_path: Path, silent_s: float, holes: int) -> None:
+    """More than two seconds without a message, though no id is missing; not where another file has messages meanwhile."""
+    written(tmp_path / "a.jsonl.gz", trades(1, 50, 0) + trades(51, 50, 4.9 + silent_s))
+    (series,) = diagnose(tmp_path).series
+    assert len(series.between) == holes
+    written(tmp_path / "b.jsonl.gz", trades(41, 60, 4.5))
+    assert diagnose(tmp_path).series[0].between == []
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 20)), min_size=1, max_size=6))
+def test_stretches_are_the_times_whose_ids_are_there(parts: list[tuple[int, int]]) -> None:
+    """Whatever the files overlap or lack, against a search of every tenth of a second."""
+    kept = [range(first, first + count) for first, count in parts]
+    scans = []
+    for ids in kept:
+        found = Scan(Path("x"))
+        found.block(b"".join(trade(number, START_NS + number * 10**8) for number in ids))
+        scans.append(found)
+    there = {number for ids in kept for number in ids}
+    expected: list[tuple[int, int]] = []
+    for number in sorted(there):
+        start = expected.pop()[0] if number - 1 in there else number
+        expected.append((start, number))
+    assert stretches(scans) == [(START_NS + start * 10**8, START_NS + end * 10**8) for start, end in expected]
+
+
+@pytest.mark.parametrize("damage", ["member", "cut", "line", "unreadable"])
+def test_a_folder_with_a_damaged_file_cannot_pass(tmp_path: Path, damage: str) -> None:
+    """However many sound files are beside it; the torn end of a growing file is no such damage."""
+    for number in range(30):
+        written(tmp_path / f"{number:02}.jsonl.gz", trades(number * 20 + 1, 20, number * 2))
+    assert diagnose(tmp_path).score == 100
+    path = tmp_path / "29.jsonl.gz"
+    content = path.read_bytes()
+    if damage == "line":
+        written(path, [*trades(581, 20, 58), b"no line\n"])
+    elif damage == "unreadable":
+        (tmp_path / "30.jsonl.gz").write_bytes(b"\x1f\x8b" + b"x" * 50)
+    else:
+        path.write_bytes(content[:-9] if damage == "cut" else content[:40] + bytes([content[40] ^ 255]) + content[41:])
+    result = diagnose(tmp_path)
+    assert (result.score, result.passed, result.is_damaged) == (50, False, True)
+    if damage == "cut":
+        path.rename(tmp_path / "29.jsonl.gz.part")
+        assert diagnose(tmp_path).score > 90
 
 
 def test_fragments_every_minute_fail_the_gate(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.cli.session_view import session_row
-from capture_pipeline.errors import CaptureError, ConfigError, MalformedData
+from capture_pipeline.errors import ConfigError, MalformedData
 from capture_pipeline.golden.import_session import import_session
 from capture_pipeline.golden.importers import Origin
 from capture_pipeline.golden.reader import read_lines
@@ -20,7 +20,7 @@ from capture_pipeline.recording.models import SessionMetadata, SessionPlan
 
 DIFF = '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":[],"a":[ ]}}'  # blanks are kept
 BODY = '{"lastUpdateId":7,"bids":[],"asks":[]}'
-URL = "https://host/api/v3/depth?symbol=BTCUSDT&limit=1000"
+URL = "https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=1000"
 T = 1_723_161_254
 
 
@@ -59,7 +59,7 @@ def test_cryptofeed_snapshots_are_merged_by_time(tmp_path: Path) -> None:
     """A snapshot of the REST file stands where its time says, fractions of seconds are exact, also where a stamp went back before it."""
     frames, rest = tmp_path / "ws.txt", tmp_path / "rest.txt"
     rows = [f"{T}.0633569: {DIFF % (1, 7)}", f"{T}.9: {DIFF % (8, 8)}", f"{T}.8: {DIFF % (9, 9)}"]
-    frames.write_text("wss://host/stream?streams=x\n" + "\n".join(rows))
+    frames.write_text("wss://stream.binance.com:9443/stream?streams=x\n" + "\n".join(rows))
     rest.write_text(f"{URL} -> {T}.5: {BODY}\n\n{URL} -> {T}.85: {BODY}\n{URL.replace('depth', 'time')} -> {T}.6: {{}}\n")
     ours = lines_of(tmp_path, Origin.CRYPTOFEED, [frames, rest])
     assert [(stamp - T * 10**9, stream.split("@")[1]) for stamp, stream, _ in ours] == [
@@ -74,7 +74,7 @@ def test_cryptofeed_snapshots_are_merged_by_time(tmp_path: Path) -> None:
 def test_a_stream_that_was_subscribed_to_and_never_came_is_noticed(tmp_path: Path) -> None:
     """The URL in the first line is the plan; a stream that it does not name belongs to it once it came."""
     frames = tmp_path / "ws.txt"
-    frames.write_text(f"wss://host/stream?streams=btcusdt@depth@100ms/btcusdt@trade <-> {T}.0\n{T}.5: {DIFF % (1, 7)}\n")
+    frames.write_text(f"wss://stream.binance.com:9443/stream?streams=btcusdt@depth@100ms/btcusdt@trade <-> {T}.0\n{T}.5: {DIFF % (1, 7)}\n")
     session = import_session(Origin.CRYPTOFEED, [frames], tmp_path / "out")
     assert SessionPlan.model_validate_json(session.plan.read_bytes()).streams == ["btcusdt@depth@100ms", "btcusdt@trade"]
     check = validate(session.path).check("streams")
@@ -111,7 +111,7 @@ def test_a_session_is_published_whole_and_never_overwritten(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("origin", "text", "words"),
     [
-        (Origin.HFTBACKTEST, "what is this\n", "line 1 is no line of hftbacktest"),
+        (Origin.HFTBACKTEST, "what is this\n", "line 1 is no line of hftbacktest.*text that begins with 'what is this'"),
         (Origin.HFTBACKTEST, f"{T * 10**9} {DIFF % (1, 2)}\n{T}.5: {DIFF % (3, 4)}\n", "line 2 is no line of hftbacktest"),
         (Origin.HFTBACKTEST, f"{T * 10**9} {BODY}\n", "of which symbol is not told"),
         (Origin.HFTBACKTEST, f"{T * 10**9} {DIFF % (1, 2)}\n{T * 10**9} {{}}\n", "line 2 is no message of the combined stream"),
@@ -139,11 +139,3 @@ def test_snapshots_of_several_symbols_want_a_name(tmp_path: Path) -> None:
     with pytest.raises(MalformedData, match="--symbol"):
         import_session(Origin.HFTBACKTEST, [path], tmp_path / "out")
     assert lines_of(tmp_path, Origin.HFTBACKTEST, [path], "ETHUSDT")[0][1] == "ethusdt@depthSnapshot"
-
-
-def test_a_torn_source_is_refused(tmp_path: Path) -> None:
-    """What cannot be read whole is not imported as if it were."""
-    path = hft(tmp_path / "a.gz", [(T * 10**9 + number, DIFF % (number, number)) for number in range(1, 400)])
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(CaptureError, match="torn member at byte 0"):
-        import_session(Origin.HFTBACKTEST, [path], tmp_path / "out")

@@ -202,3 +202,24 @@ def test_first_and_last_price_go_by_id() -> None:
     bar = bars_of(trades, Interval.M1).row(0, named=True)
     assert [bar[name] for name in ("open", "high", "low", "close")] == [Decimal(2), Decimal(5), Decimal(2), Decimal(3)]
     assert (bar["taker_buy_volume"], bar["taker_buy_quote_volume"]) == (Decimal(2), Decimal(8))
+
+
+def test_what_is_no_trade_of_the_market_is_in_no_bar() -> None:
+    """An id without a trade, and orders that the insurance fund or auto-deleveraging filled, change no bar and differ from nothing."""
+    trades = some_trades(120)
+    kinds = {3: ("NA", 0), 50: ("INSURANCE_FUND", 1), 51: ("ADL", 9 * 10**15), 119: ("NA", 0)}
+    odd = trades.with_columns(
+        pl.Series("order_type", [kinds[index][0] if index in kinds else "MARKET" for index in range(120)], pl.String),
+        pl.Series("price_e8", [kinds[index][1] if index in kinds else price for index, price in enumerate(trades["price_e8"])]),
+    )
+    market = trades.with_row_index().filter(~pl.col("index").is_in(list(kinds))).drop("index")
+    bars = bars_of(odd, Interval.M1)
+    assert bars.equals(bars_of(market, Interval.M1))
+    assert prove_bars(odd, bars, covered=(START, START + 180_000_000)).holds
+    proof = prove_trades(odd, market)
+    assert (proof.holds, proof.trades_captured) == (True, 116)
+    assert not prove_trades(odd, market.filter(pl.col("trade_id") != 1010)).holds
+    published = pl.concat([market, trades[50:51]])
+    assert {one.where for one in prove_trades(odd, published).listed} == {"trade 1050"}
+    old = trades.with_columns(pl.Series("price_e8", [0, *trades["price_e8"][1:]]))
+    assert bars_of(old, Interval.M1).equals(bars_of(trades[1:], Interval.M1))

@@ -74,3 +74,17 @@ def test_a_table_that_cannot_be_read_is_an_error_of_the_lake(tmp_path: Path) -> 
         refresh(lake, {"bars": Table(SCHEMA)})
     assert "\n" not in str(caught.value)
     assert not lake.catalog().exists()
+
+
+@pytest.mark.parametrize("has_newer", [False, True])
+def test_files_from_before_a_column_are_read_as_null(has_newer: bool, tmp_path: Path) -> None:
+    """With and without a newer file beside them."""
+    lake = filled(tmp_path)
+    newer: dict[str, pl.DataType] = {**SCHEMA, "kind": pl.String()}
+    if has_newer:
+        path = lake.table("bars") / FOLDER.with_name("month=2025-02") / "bars.parquet"
+        publish_table(pl.DataFrame({"a": [8], "kind": ["x"]}, schema=newer), path)
+    refresh(lake, {"bars": Table(newer, optional=frozenset({"kind"}))})
+    with connect(lake) as connection:
+        found = connection.sql("SELECT a, kind, month FROM bars ORDER BY a").fetchall()
+    assert found == [(7, None, "2025-01"), (8, "x", "2025-02")][: 1 + has_newer]

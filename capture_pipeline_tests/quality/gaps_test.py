@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.archive import Trust
-from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, parse_time
+from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, iso, parse_time
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.config import Gaps
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.quality.gaps import Evidence, explain, filled
-from capture_pipeline.quality.outages import Outage, load_calendar
-from capture_pipeline.quality.ranges import Ranges, length, union
+from capture_pipeline.quality.outages import Edges, Kind, Outage, load_calendar
+from capture_pipeline.quality.ranges import Ranges, length, subtract, union
 from capture_pipeline.quality.sightings import nonexistent, seen_recently
 from capture_pipeline.tables.gaps import Cause
 
 DAY = parse_time("2024-03-01")
 NOW = DAY + 20 * DAY_US
+# fmt: off
+KNOWN_DAYS = [
+    "2017-09-06", "2017-12-04", "2017-12-18", "2017-12-18", "2018-01-04", "2018-02-08", "2018-02-10", "2018-02-11",
+    "2018-06-26", "2018-06-27", "2018-07-04", "2018-10-19", "2018-11-14", "2019-03-12", "2019-05-15", "2019-06-07",
+    "2019-08-15", "2019-11-13", "2019-11-13", "2019-11-25", "2020-02-09", "2020-02-19", "2020-03-04", "2020-04-25",
+    "2020-06-28", "2020-11-30", "2020-12-21", "2020-12-25", "2021-02-11", "2021-03-06", "2021-04-20", "2021-04-25",
+    "2021-08-13", "2021-09-29", "2021-12-24", "2023-03-24",
+]
+# fmt: on
 
 
 def page(start: int, end: int, at: int, present: Ranges | None = None, *, run_at: int | None = None) -> RestPage:
@@ -78,6 +89,10 @@ TWICE = [page(*HOLE, NOW - 2 * HOUR_US), page(*HOLE, NOW - HOUR_US)]
         (Cause.EXCHANGE_OUTAGE, False, {"outages": [Outage(HOLE[0] - 30_000_000, HOLE[1] + 30_000_000, "more than whole minutes")]}),
         (Cause.EXCHANGE_OUTAGE, True, {"outages": [Outage(HOLE[1], HOLE[1] + HOUR_US, "its edge")], "pages": TWICE}),
         (Cause.OURS, False, {"outages": [Outage(HOLE[1], HOLE[1] + HOUR_US, "an edge needs proof")]}),
+        (Cause.SUSPENDED, False, {"outages": [Outage(*HOLE, "removed for a while", kind=Kind.SUSPENSION)]}),
+        (Cause.SUSPENDED, False, {"outages": [Outage(*HOLE, "both"), Outage(*HOLE, "both", kind=Kind.SUSPENSION)]}),
+        (Cause.SUSPENDED, True, {"outages": [Outage(HOLE[1], HOLE[1] + HOUR_US, "its edge", kind=Kind.SUSPENSION)], "pages": TWICE}),
+        (Cause.BEFORE_LISTING, False, {"trading": (HOLE[1], NOW), "outages": [Outage(*HOLE, "earlier", kind=Kind.SUSPENSION)]}),
         (Cause.UNKNOWN, False, {"pages": TWICE[:1]}),
         (Cause.UNKNOWN, True, {"pages": TWICE}),
         (Cause.OURS, False, {}),
@@ -90,11 +105,20 @@ def test_a_hole_gets_the_cause_that_the_evidence_shows(cause: Cause, verified: b
     assert [(gap.start_us, gap.end_us, gap.cause, gap.verified_nonexistent) for gap in gaps] == [(*HOLE, cause, verified)]
 
 
-def test_a_quarantined_file_makes_its_hole_ours() -> None:
+@pytest.mark.parametrize(("trust", "said"), [(Trust.MISMATCH, "quarantined"), (Trust.CHECKSUM_MISSING, "unverified")])
+def test_a_file_that_is_not_used_makes_its_hole_ours(trust: Trust, said: str) -> None:
     """Also where the hole is recent."""
-    (gap,) = explain([HOLE], evidence(archives=[archive_of(DAY, Trust.MISMATCH)], now_us=HOLE[1] + HOUR_US))
+    (gap,) = explain([HOLE], evidence(archives=[archive_of(DAY, trust)], now_us=HOLE[1] + HOUR_US))
     assert gap.cause is Cause.OURS
-    assert "quarantined" in gap.detail
+    assert said in gap.detail
+
+
+@pytest.mark.parametrize(("hours", "suspected"), [(23, False), (24, True)])
+def test_a_verified_hole_of_a_day_may_be_a_suspension(hours: int, suspected: bool) -> None:
+    """It stays unknown until somebody lists it; its detail says how."""
+    hole = (DAY + HOUR_US, DAY + (1 + hours) * HOUR_US)
+    (gap,) = explain([hole], evidence(pages=[page(*hole, NOW - 2 * HOUR_US), page(*hole, NOW - HOUR_US)]))
+    assert (gap.cause, "suspended" in gap.detail) == (Cause.UNKNOWN, suspected)
 
 
 def test_a_recent_hole_inside_an_ingested_file_does_not_wait_for_publication() -> None:
@@ -257,8 +281,55 @@ def test_a_filled_hole_stays_in_the_ledger_with_what_filled_it() -> None:
 
 
 def test_the_shipped_calendar_lists_the_known_outages_of_spot() -> None:
-    """Twenty of them; futures have none listed."""
-    calendar = load_calendar()
-    assert len(calendar) == 20
-    assert all(outage.holds_for(Market.SPOT, "BTCUSDT") and not outage.holds_for(Market.UM, "BTCUSDT") for outage in calendar)
-    assert parse_time("2021-04-25T08:44") in range(calendar[16].start_us, calendar[16].end_us)
+    """Each with its source, in order, none inside another; futures have none listed."""
+    outages = [entry for entry in load_calendar() if entry.kind is Kind.OUTAGE]
+    assert [iso(entry.start_us)[:10] for entry in outages] == KNOWN_DAYS
+    assert all(entry.holds_for(Market.SPOT, "BTCUSDT") and not entry.holds_for(Market.UM, "BTCUSDT") for entry in outages)
+    assert all(entry.source for entry in load_calendar())
+    assert all(before.end_us < after.start_us for before, after in pairwise(outages))
+    assert not any(entry.edges is Edges.APPROXIMATE for entry in outages if entry.start_us > parse_time("2018-03-01"))
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("2017-12-04T06:01", "2017-12-04T06:49"),
+        ("2017-12-18T10:01", "2017-12-18T10:14"),
+        ("2017-12-18T12:30", "2017-12-18T13:34"),
+        ("2018-02-08T00:29", "2018-02-09T09:59"),
+        ("2018-06-26T02:00", "2018-06-26T12:00"),
+        ("2018-06-27T13:00", "2018-06-27T14:45"),
+        ("2018-07-04T00:23", "2018-07-04T08:00"),
+        ("2018-10-19T06:00", "2018-10-19T09:30"),
+        ("2018-11-14T02:00", "2018-11-14T09:00"),
+        ("2019-05-15T03:00", "2019-05-15T13:00"),
+        ("2019-06-07T21:14", "2019-06-07T22:15"),
+        ("2019-11-13T02:00", "2019-11-13T04:20"),
+        ("2019-11-13T05:30", "2019-11-13T05:33"),
+        ("2019-11-25T02:00", "2019-11-25T04:00"),
+        ("2021-04-25T04:01", "2021-04-25T08:45"),
+        ("2021-08-13T02:00", "2021-08-13T06:30"),
+    ],
+)
+def test_minutes_missing_at_the_exchange_are_explained_without_asking(start: str, end: str) -> None:
+    """The minutes that public lists of missing candles name, whole and on the grid; the minutes around them are not."""
+    hole = (parse_time(start), parse_time(end))
+    outages = [entry for entry in load_calendar() if entry.holds_for(Market.SPOT, "BTCUSDT")]
+    around = (hole[0] - HOUR_US, hole[1] + HOUR_US)
+    gaps = explain([around], evidence(trading=(0, NOW), outages=outages))
+    explained = union([(gap.start_us, gap.end_us) for gap in gaps if gap.cause is Cause.EXCHANGE_OUTAGE])
+    assert subtract([hole], explained) == []
+    assert length(subtract(explained, [hole])) <= 15 * MINUTE_US
+
+
+def test_pairs_that_were_removed_and_listed_again_are_suspended() -> None:
+    """For these symbols alone, and only on the spot market."""
+    month = (parse_time("2022-12-01"), parse_time("2023-01-01"))
+    for market, symbol, cause in (
+        (Market.SPOT, "BTCUSDC", Cause.SUSPENDED),
+        (Market.SPOT, "BTCUSDT", Cause.OURS),
+        (Market.UM, "BTCUSDC", Cause.OURS),
+    ):
+        outages = [entry for entry in load_calendar() if entry.holds_for(market, symbol)]
+        (gap,) = explain([month], evidence(trading=(0, NOW), outages=outages))
+        assert gap.cause is cause

@@ -72,7 +72,7 @@ def test_failing_rows_are_shown_capped_and_counted() -> None:
     result = next(result for result in judge_rows(frame, Interval.M1, NOW_US, 5) if result.spec.name == "high_is_highest")
     assert result.failing is not None
     assert (result.failing.height, result.failing_count) == (5, 50)
-    assert "50 of 50 rows fail" in result.summary
+    assert "50 of 50 rows are irregular (50 high_not_highest)" in result.summary
 
 
 def test_a_broken_gate_is_an_error_and_not_bad_data(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from capture_pipeline.errors import LakeError, MalformedData
+from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.form import CAPTURE, EVENT, KIND, LAST, SNAPSHOT
 from capture_pipeline.replay.from_tardis import TardisSource
 from capture_pipeline_tests.replay.foreign_made import START_NS, Update, book_of, levels_of, market, replayed
@@ -71,6 +72,32 @@ def test_a_snapshot_is_one_message_though_its_rows_came_apart(tmp_path: Path) ->
     (piece,) = [piece for piece in TardisSource(written(tmp_path / "x.csv", rows)) if len(piece) > 1]
     assert piece.rows[KIND].tolist() == [SNAPSHOT, 0, 0]
     assert piece.run.bounds.tolist() == [[0, 3, 4], [3, 4, 5], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("block_bytes", [90, 1 << 20])
+def test_rows_of_one_arrival_are_one_message(tmp_path: Path, block_bytes: int) -> None:
+    """Also where their exchange times differ: no book is seen between the two halves, and the later row of a price counts."""
+    head, arrival = "binance,BTCUSDT", 1_769_817_600_100_000
+    rows = [f"{head},{arrival},{arrival},true,{side},{price},1" for side, price in (("bid", 100), ("ask", 101))]
+    rows += [
+        f"{head},{arrival + 10},{arrival + 50},false,ask,101,0",
+        f"{head},{arrival + 10},{arrival + 50},false,ask,103,1",
+        f"{head},{arrival + 20},{arrival + 50},false,bid,102,2",
+        f"{head},{arrival + 20},{arrival + 50},false,ask,103,5",
+        f"{head},{arrival + 20},{arrival + 60},false,bid,99,1",
+    ]
+    bests: list[tuple[int, ...]] = []
+    replay = Replay([lambda _, first, end, found: bests.extend(tuple(found[:, at].tolist()) for at in range(first, end))])
+    pieces = []
+    for piece in TardisSource(written(tmp_path / "x.csv", rows), tick=Decimal(1), lot=Decimal(1), block_bytes=block_bytes):
+        replay.take(piece)
+        pieces.append(piece.rows.copy())
+    found = np.concatenate(pieces, axis=1)
+    assert found[KIND].tolist() == [SNAPSHOT, 0, 0]
+    assert (found[CAPTURE] // 1000 - arrival).tolist() == [0, 50, 60]
+    assert (found[EVENT] - arrival).tolist() == [0, 20, 20]
+    assert bests == [(102, 2, 103, 5)] * 2
+    assert replay.book.crossed == 0
 
 
 def test_a_lost_connection_begins_anew_and_is_counted(tmp_path: Path) -> None:

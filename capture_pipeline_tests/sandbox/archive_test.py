@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from capture_pipeline.binance.archive import ListingPage, parse_checksum, parse_listing
+from capture_pipeline.errors import MalformedData
 from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer
 
 FOLDER = "/data/spot/monthly/klines/BTCUSDT/1h/"
@@ -40,6 +41,29 @@ def test_file_has_the_buckets_headers_and_its_checksum(url: str) -> None:
     assert parse_checksum(text, "BTCUSDT-1h-2024-03.zip") == hashlib.sha256(answer.content).hexdigest()
     head = requests.head(url + FILE, timeout=30)
     assert (head.headers["ETag"], head.headers["Content-Length"], head.content) == (answer.headers["ETag"], str(len(answer.content)), b"")
+
+
+@pytest.mark.parametrize(
+    ("fault", "form"),
+    [
+        ("checksum_bom", "begins with a byte order mark"),
+        ("checksum_path", "names the file with a path"),
+        ("checksum_two_lines", "has several lines"),
+        ("checksum_digest_alone", "holds a digest without a file name"),
+        ("checksum_bsd", "is in the BSD form"),
+    ],
+)
+def test_a_checksum_file_comes_in_other_forms(fault: str, form: str, url: str) -> None:
+    """The digest in it is right, and it is not what the exchange publishes."""
+    digest = hashlib.sha256(requests.get(url + FILE, timeout=30).content).hexdigest()
+    requests.put(f"{url}/_sandbox/faults", json=[{"match": {"path": FILE}, "fault": fault}], timeout=30).raise_for_status()
+    try:
+        text = requests.get(url + FILE + ".CHECKSUM", timeout=30).content.decode()
+    finally:
+        requests.put(f"{url}/_sandbox/faults", json=[], timeout=30).raise_for_status()
+    assert digest in text
+    with pytest.raises(MalformedData, match=form):
+        parse_checksum(text, FILE.rpartition("/")[2])
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.published_trades import published_trades
 from capture_pipeline.sandbox.market import AGGREGATES_FROM
 from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer
-from capture_pipeline.sandbox.settings import Outage
+from capture_pipeline.sandbox.spans import Outage
 
 SMALL = {"symbol": "BTCUSDT", "base_price": 60000, "tick_size": 0.01, "lot_size": 0.00001, "trades_per_day": 2000, "listed": "2024-12-30"}
 MARKET = {"now": "2025-02-10T12:00:00Z", "frozen": True, "symbols": [SMALL]}

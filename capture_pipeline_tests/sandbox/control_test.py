@@ -114,7 +114,7 @@ def test_configuration_is_read_from_yaml(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("sed: 5", "sed: Extra inputs"),
-        ("outages: [{start: 2024-03-02, end: 2024-03-01}]", "outages.0: Value error, an outage must end after its start"),
+        ("outages: [{start: 2024-03-02, end: 2024-03-01}]", "outages.0: Value error, end must lie after start"),
         ("faults: [{fault: nonsense}]", "faults.0.fault: Value error, no such fault"),
         ("faults: [{fault: status_429, retry: 5}]", "'retry' is no parameter"),
         ("faults: [{fault: redirect}]", "redirect needs `to`"),
@@ -165,6 +165,36 @@ def test_command_wants_keys_and_values(tmp_path: Path) -> None:
         result = CliRunner().invoke(command, ["serve", "--port", "0", "--config", str(settings), *more])
         assert (result.exit_code, "must hold keys and values" in result.output) == (2, True)
         assert result.output.count("\n") == 1
+
+
+def test_command_serves_a_profile(tmp_path: Path) -> None:
+    """Its market and its clock; a key of --config wins over it, and an option over both."""
+    settings = tmp_path / "sandbox.yaml"
+    settings.write_text("symbols: [BTCUSDT]\n")
+    options = ["--profile", "real-world", "--config", str(settings), "--frozen"]
+    arguments = [sys.executable, "-c", "from capture_pipeline.sandbox.cli import sandbox; sandbox()", "serve", "--port", "0"]
+    with subprocess.Popen([*arguments, *options], stdout=subprocess.PIPE, text=True) as process:
+        lines = []
+        for line in process.stdout or ():
+            lines.append(line)
+            if "CAPTURE_SANDBOX_URL" in line:
+                break
+        url = lines[-1].strip().partition("CAPTURE_VENUE=sandbox CAPTURE_SANDBOX_URL=")[2]
+        assert requests.get(f"{url}/_sandbox/clock", timeout=30).json()["now"] == "2025-02-20T10:30:00Z"
+        known = requests.get(f"{url}/api/v3/exchangeInfo", timeout=30).json()["symbols"]
+        start = parse_time("2024-12-18T10:00") // 1000
+        asked: dict[str, str | int] = {"symbol": "BTCUSDT", "interval": "1h", "startTime": start, "limit": 1}
+        candle = requests.get(f"{url}/api/v3/klines", params=asked, timeout=30).json()[0]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 0
+    assert ([entry["symbol"] for entry in known], candle[0] - start) == (["BTCUSDT"], 1_694_789)
+    assert "profile real-world" in "".join(lines)
+
+
+def test_an_unknown_profile_is_refused() -> None:
+    """The option names those that exist."""
+    result = CliRunner().invoke(command, ["serve", "--profile", "tidy"])
+    assert (result.exit_code, "'real-world'" in result.output) == (2, True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -14,8 +14,8 @@ from capture_pipeline.binance.urls import ArchiveFile, Market
 from capture_pipeline.sandbox.bars import filled, from_trades
 from capture_pipeline.sandbox.market import SyntheticMarket
 from capture_pipeline.sandbox.server import Sandbox, SandboxConfig
-from capture_pipeline.sandbox.settings import Outage
 from capture_pipeline.sandbox.sources import KlineQuery
+from capture_pipeline.sandbox.spans import Outage
 
 DAY = parse_time("2024-12-31")
 NEVER = 1 << 62

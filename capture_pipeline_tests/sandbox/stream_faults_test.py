@@ -173,6 +173,18 @@ def test_messages_are_spoilt(box: Exchange, fault: str) -> None:
             json.loads(mine.decode())
 
 
+@pytest.mark.parametrize(("fault", "key"), [("ws_answer", "result"), ("ws_error", "error")])
+def test_answers_come_between_messages(box: Exchange, fault: str, key: str) -> None:
+    """An answer or an error object precedes the third diff, without an envelope; no diff is lost."""
+    with box.connect(DIFFS) as client:
+        box.faults({"fault": fault, "after": 2, "match": {"stream": "*@depth*"}})
+        expected = expected_ids(box, 10)
+        box.advance(1)
+        messages = [json.loads(message) for message in take(client, 11)]
+        assert (key in messages[2], messages[2]["id"]) == (True, 1)
+        assert [message["data"]["U"] for number, message in enumerate(messages) if number != 2] == expected
+
+
 def test_a_rule_can_wait_for_a_market_time_and_a_stream(box: Exchange) -> None:
     """Nothing is hit before `start` and after `end`."""
     with box.connect(DIFFS) as client:

@@ -6,9 +6,11 @@ import random
 from decimal import Decimal
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capture_pipeline.tables import merge as merging
 from capture_pipeline.tables.bars import BAR_SCHEMA
 from capture_pipeline.tables.merge import CONFLICT_SCHEMA, Part, merge
 from capture_pipeline_tests.frames import changed, klines
@@ -75,3 +77,21 @@ def test_merging_is_idempotent_complete_and_blind_to_order(spans: list[tuple[str
     assert merge(shuffled).bars.equals(merged.bars)
     assert merge([*parts, *parts]).bars.equals(merged.bars)
     assert merged.duplicates == sum(part.rows.height for part in parts) - len(expected)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["monthly", "daily", "rest"]), st.lists(st.integers(0, 39), min_size=1, max_size=40)), max_size=4),
+    st.integers(1, 30),
+)
+def test_windows_are_merged_as_the_whole_is(drawn: list[tuple[str, list[int]]], at_once: int) -> None:
+    """However long the windows are: rows doubled, out of order, and with other values in one source."""
+    rows = klines(40)
+    odd = changed(rows, 7, "high", pl.lit("999.5"))
+    parts = [Part(source, f"{source}{number}", (odd if number else rows)[chosen]) for number, (source, chosen) in enumerate(drawn)]
+    whole = merge(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "_ROWS_AT_ONCE", at_once)
+        found = merge(parts)
+    assert found.bars.equals(whole.bars)
+    assert found.conflicts.equals(whole.conflicts)
+    assert found.duplicates == whole.duplicates

@@ -1,4 +1,4 @@
-"""Typed assets: bars, and the fields on which their sources disagree."""
+"""Typed assets: bars, the fields on which their sources disagree, and rows that are no bars."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -38,6 +38,16 @@ from capture_pipeline.lake.paths import Partition
             automation_condition=AFTER_INPUT,
             description="Fields on which two sources of the same bar disagree, with both sides.",
             metadata={"dagster/column_schema": schemas.CONFLICTS, "dagster/table_name": "bar_conflicts"},
+        ),
+        dg.AssetSpec(
+            "bar_exclusions",
+            deps=[kline_archives, kline_topups],
+            group_name="klines",
+            kinds={"polars", "parquet"},
+            code_version="1",
+            automation_condition=AFTER_INPUT,
+            description="Rows of raw files that are no bars, as sent: those that open off the grid or outside their file's period.",
+            metadata={"dagster/column_schema": schemas.EXCLUSIONS, "dagster/table_name": "bar_exclusions"},
         ),
     ],
     partitions_def=PARTITIONS,

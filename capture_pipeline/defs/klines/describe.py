@@ -38,6 +38,7 @@ def archives(result: ArchivesResult) -> Described:
             "mb_per_s": round(size / _MB / seconds, 2) if seconds else 0.0,
             "attempts": sum(record.attempts for record in fresh),
             "quarantined": len(result.quarantined),
+            "unverified": len(result.unverified),
             "superseded": len(result.manifest.superseded),
             "trust": dict(Counter(str(record.trust) for record in result.manifest.files)),
             "archive_files": table_of([_file(record) for record in there] or [{"name": "none is published yet"}]),
@@ -61,7 +62,7 @@ def topups(result: TopupResult) -> Described:
 
 
 def bars(workspace: Workspace, result: BarsResult) -> Described:
-    """Of `bars` and `bar_conflicts`."""
+    """Describe `bars`, `bar_conflicts` and `bar_exclusions`."""
     lake = workspace.lake
     return {
         "bars": {
@@ -70,10 +71,16 @@ def bars(workspace: Workspace, result: BarsResult) -> Described:
             "by_source": result.by_source,
             "duplicates": result.duplicates,
             "conflicts": result.conflicts,
+            "excluded": result.excluded,
             "bytes": result.bytes,
             "sha256": result.sha256,
         },
         "bar_conflicts": {ROWS: result.conflicts, "dagster/uri": str(lake.conflicts(result.partition))},
+        "bar_exclusions": {
+            ROWS: sum(result.excluded.values()),
+            "dagster/uri": str(lake.exclusions(result.partition)),
+            "causes": result.excluded,
+        },
     }
 
 
@@ -95,8 +102,10 @@ def gaps(workspace: Workspace, result: GapsResult) -> Described:
             "expected": result.expected,
             "missing": result.missing,
             "unexplained": result.unexplained,
+            "suspended": result.suspended,
             "fillable": result.fillable,
             "coverage_percent": round(100 * present / result.expected, 4) if result.expected else 100.0,
+            "explained_coverage_percent": round(100 * present / result.attainable, 4) if result.attainable else 100.0,
             "gaps": table_of(readable or [{"from": "no gap"}]),
         }
     }

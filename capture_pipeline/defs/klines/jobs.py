@@ -13,7 +13,7 @@ from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.manifests import ArchiveRecord
 from capture_pipeline.lake.paths import Partition
 
-CHAIN = ("kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_gaps")
+CHAIN = ("kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions", "bar_gaps")
 PARTITIONS_RECHECKED_AT_ONCE = 100
 _OUT_OF_REACH = 3
 """After so many partitions that could not be asked the exchange is taken to be out of reach; the rota goes on next time."""

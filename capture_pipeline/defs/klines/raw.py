@@ -25,8 +25,8 @@ ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
     backfill_policy=BACKFILL_POLICY,
     pool=ARCHIVE_POOL,
     code_version="1",
-    description="Monthly kline zips of the public archive, daily ones where the monthly is not out, with their SHA-256 verified. "
-    "A file once verified is never fetched again; one that fails goes to the quarantine.",
+    description="Monthly kline zips of the public archive, daily ones where the monthly is not out or lacks candles, with their SHA-256 "
+    "verified. A file once verified is never fetched again; one that fails goes to the quarantine.",
     metadata={"dagster/column_schema": schemas.SENT},
 )
 def kline_archives(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:

@@ -4,6 +4,7 @@ import polars as pl
 
 from capture_pipeline.defs.tables import schema_of
 from capture_pipeline.tables.bars import BAR_SCHEMA, COLUMN_DESCRIPTIONS
+from capture_pipeline.tables.exclusions import EXCLUSION_DESCRIPTIONS, EXCLUSION_SCHEMA
 from capture_pipeline.tables.gaps import GAP_DESCRIPTIONS, GAP_SCHEMA
 from capture_pipeline.tables.merge import CONFLICT_SCHEMA
 
@@ -40,8 +41,9 @@ COVERAGE_COLUMNS: dict[str, tuple[pl.DataType, str]] = {
     "present": (_COUNT, "Distinct open times that are there"),
     "duplicates": (_COUNT, "Rows beyond them"),
     "missing": (_COUNT, "Expected bars that are not there"),
-    "explained": (_COUNT, "Of them, in an outage of the exchange that the calendar lists"),
+    "explained": (_COUNT, "Of them, with a cause that needs no action: a listed outage, or candles off the grid"),
     "unexplained": (_COUNT, "Of them, without a proven cause"),
+    "suspended": (_COUNT, "Bars that were not expected because the calendar lists a suspension of the symbol"),
     "unjudged": (_COUNT, "Of them, beyond a ledger that is too old: nobody has looked"),
     "filled": (_COUNT, "Bars that were missing once and are there now"),
     "longest_gap": (_COUNT, "Bars of the longest open gap"),
@@ -52,7 +54,7 @@ COVERAGE_COLUMNS: dict[str, tuple[pl.DataType, str]] = {
     "newest_us": (_TIME, "Open time of the newest bar, microseconds UTC"),
     "as_of_us": (_TIME, "When the gaps were computed, microseconds UTC"),
     "coverage_percent": (_PERCENT, "Share of the expected bars that is there"),
-    "explained_coverage_percent": (_PERCENT, "The same without bars in listed outages"),
+    "explained_coverage_percent": (_PERCENT, "The same without bars in listed outages; 100 where there are no others"),
 }
 _MAY_BE_EMPTY = {"expected", "newest_us", "as_of_us", "coverage_percent", "explained_coverage_percent"}
 
@@ -60,6 +62,7 @@ SENT = schema_of({name: kind for name, (kind, _) in _SENT.items()}, {name: text 
 """The twelve columns of the exchange, in a zip's CSV as in a REST answer."""
 BARS = schema_of(BAR_SCHEMA, COLUMN_DESCRIPTIONS)
 CONFLICTS = schema_of(CONFLICT_SCHEMA, _CONFLICTS)
+EXCLUSIONS = schema_of(EXCLUSION_SCHEMA, EXCLUSION_DESCRIPTIONS)
 GAPS = schema_of(GAP_SCHEMA, GAP_DESCRIPTIONS, nullable={"filled_by"})
 COVERAGE = schema_of(
     {name: kind for name, (kind, _) in COVERAGE_COLUMNS.items()},

@@ -1,0 +1,232 @@
+"""Rules for the network environment: the proxy and the trusted certificates of an address, for REST and streams alike.
+
+The variables are those of requests and OpenSSL. A variable that cannot be used raises `ConfigError`; no text in this module's errors
+contains a proxy's login.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import ssl
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.request import getproxies
+
+from requests.adapters import DEFAULT_CA_BUNDLE_PATH
+from requests.utils import should_bypass_proxies
+
+from capture_pipeline.errors import ConfigError
+
+_SCHEMES = {"http": 80, "https": 443}
+_PROXY_FORM = "http://host:port or http://user:password@host:port, with special characters in the login percent-encoded"
+_HOST = re.compile(r"[a-z0-9._:-]+")
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_HASH_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
+_PROXY_LOGIN = 407
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """An HTTP proxy.
+
+    Attributes:
+        url: Address with the login, percent-encoded; always has a scheme and a port. Never show it.
+        address: Address without the login.
+        variable: Environment variable that names the proxy.
+        authorization: Value of the `Proxy-Authorization` header; None without a login.
+    """
+
+    url: str = field(repr=False)
+    address: str
+    variable: str
+    authorization: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        """Return the address without the login."""
+        return self.address
+
+    @property
+    def is_tls(self) -> bool:
+        """Report whether the connection to the proxy itself uses TLS."""
+        return self.url.startswith("https:")
+
+    def refusal(self, status: int) -> str:
+        """Describe an HTTP status with which the proxy refused a connection."""
+        if status == _PROXY_LOGIN:
+            problem = "rejects the login" if self.authorization else "requires a login"
+            return f"the proxy {self} {problem} ({status})"
+        return f"the proxy {self} refuses the connection ({status})"
+
+    @property
+    def login_remedy(self) -> str:
+        """Describe how the login is set."""
+        return f"set {self.variable} to http://user:password@host:port"
+
+
+@dataclass(frozen=True)
+class Egress:
+    """Way out to one address.
+
+    Attributes:
+        proxy: None for a direct connection.
+        tls: Trusted certificates; None where neither the address nor the proxy uses TLS.
+    """
+
+    proxy: Proxy | None
+    tls: ssl.SSLContext | None
+
+    def __str__(self) -> str:
+        """Describe the proxy and the source of the certificates."""
+        certificates = "" if self.tls is None else f", certificates from {certificate_source()}"
+        return f"{'proxy ' + str(self.proxy) if self.proxy else 'no proxy'}{certificates}"
+
+
+def egress_of(url: str) -> Egress:
+    """Apply the environment's variables to an address.
+
+    Args:
+        url: An http, https, ws or wss address.
+
+    Raises:
+        ConfigError: The proxy's variable is malformed, or names a kind of proxy that is not supported; or a variable for certificates names
+            a file or folder that is missing, unreadable or holds no certificate.
+    """
+    proxy = _proxy_of(url)
+    needs_tls = urlsplit(url).scheme in {"https", "wss"} or (proxy is not None and proxy.is_tls)
+    return Egress(proxy, trusted_certificates() if needs_tls else None)
+
+
+def _proxy_of(url: str) -> Proxy | None:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if _is_loopback(host) or should_bypass_proxies(url, no_proxy=None):
+        return None
+    proxies = getproxies()
+    scheme = "https" if parts.scheme in {"https", "wss"} else "http"
+    for name in (scheme, "all"):
+        if text := proxies.get(name, "").strip():
+            return parse_proxy(text, _variable(f"{name}_proxy"))
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _variable(name: str) -> str:
+    """Return the variable's name as the environment spells it; lower case wins, as in `getproxies`."""
+    spellings = [name, name.upper(), *os.environ]
+    return next((spelling for spelling in spellings if spelling.lower() == name and os.environ.get(spelling)), name.upper())
+
+
+def parse_proxy(text: str, variable: str) -> Proxy:
+    """Parse a proxy's address; without a scheme it is an http proxy.
+
+    Args:
+        text: Value of the variable.
+        variable: Name of the variable, for errors.
+
+    Raises:
+        ConfigError: It is malformed, or neither an http nor an https proxy.
+    """
+    # The value is not quoted in an error: it may contain a password.
+    malformed = ConfigError("is not the address of a proxy", where=variable, remedy=f"write {_PROXY_FORM}")
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        port = parts.port
+        host = (parts.hostname or "").encode("idna").decode() if ":" not in (parts.hostname or "") else parts.hostname or ""
+        login = _login(parts)
+    except ValueError:  # a bad port, bracket, label or percent-encoding
+        raise malformed from None
+    if parts.scheme not in _SCHEMES:
+        kind = parts.scheme if re.fullmatch(r"[a-z0-9+.-]{1,20}", parts.scheme) else "another"
+        raise ConfigError(f"names a proxy of the kind {kind}, which is not supported", where=variable, remedy="use an http proxy")
+    if not _HOST.fullmatch(host) or port == 0 or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise malformed
+    address = f"{f'[{host}]' if ':' in host else host}:{port or _SCHEMES[parts.scheme]}"
+    if login is None:
+        return Proxy(f"{parts.scheme}://{address}", f"{parts.scheme}://{address}", variable)
+    user, password = login
+    encoded = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return Proxy(f"{parts.scheme}://{encoded}@{address}", f"{parts.scheme}://{address}", variable, f"Basic {token}")
+
+
+def _login(parts: SplitResult) -> tuple[str, str] | None:
+    if parts.username is None:
+        return None
+    return unquote(parts.username, errors="strict"), unquote(parts.password or "", errors="strict")
+
+
+def certificate_source() -> str:
+    """Name what `trusted_certificates` reads: variables with their paths, or the defaults."""
+    return " and ".join(f"{name}={path}" for name, path in _named_paths()) or "the system and certifi"
+
+
+def trusted_certificates() -> ssl.SSLContext:
+    """Load the trusted certificates: those that a variable names and no others, or else those of the system and of certifi.
+
+    REQUESTS_CA_BUNDLE wins over CURL_CA_BUNDLE, and both win over SSL_CERT_FILE and SSL_CERT_DIR. Files that changed are read again.
+
+    Raises:
+        ConfigError: A variable names something that is missing, unreadable or holds no certificate.
+    """
+    return _context(tuple((variable, path, _modified_ns(variable, path)) for variable, path in _named_paths()))
+
+
+def _named_paths() -> list[tuple[str, Path]]:
+    for name in _BUNDLES:
+        if value := os.environ.get(name):
+            return [(name, Path(value))]
+    file = [("SSL_CERT_FILE", Path(value))] if (value := os.environ.get("SSL_CERT_FILE")) else []
+    folders = [("SSL_CERT_DIR", Path(part)) for part in os.environ.get("SSL_CERT_DIR", "").split(os.pathsep) if part]
+    return [*file, *folders]
+
+
+def _unusable(variable: str, path: Path, problem: str) -> ConfigError:
+    return ConfigError(problem, where=f"{variable}={path}", remedy=f"set {variable} to a file of PEM certificates, or unset it")
+
+
+def _modified_ns(variable: str, path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except (OSError, ValueError) as error:
+        raise _unusable(variable, path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+@lru_cache(maxsize=8)
+def _context(named: tuple[tuple[str, Path, int], ...]) -> ssl.SSLContext:
+    """Build the context of paths at their modification times; without any, of the defaults."""
+    if not named:
+        context = ssl.create_default_context()
+        context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+        return context
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for variable, path, _ in named:
+        _load(context, variable, path)
+    return context
+
+
+def _load(context: ssl.SSLContext, variable: str, path: Path) -> None:
+    """Add the certificates of a path; OpenSSL itself ignores a folder without any, and does not name a file that it refuses."""
+    try:
+        if path.is_dir() and variable != "SSL_CERT_FILE":
+            if not any(_HASH_NAME.fullmatch(entry.name) for entry in path.iterdir()):
+                raise _unusable(variable, path, f"holds no certificate under its hash; openssl rehash {path} makes these names")
+            context.load_verify_locations(capath=str(path))
+        else:
+            context.load_verify_locations(cafile=str(path))
+    except ssl.SSLError:
+        raise _unusable(variable, path, "holds no PEM certificate") from None
+    except OSError as error:
+        raise _unusable(variable, path, f"cannot be read: {error.strerror}") from None

@@ -1,0 +1,66 @@
+"""Resolution of the TARGET of `capture replay` and `capture book`: a file, a session's folder, or the id of a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from capture_pipeline.errors import ConfigError
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.files import read_model
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.models import SessionMetadata
+from capture_pipeline.recording.session import find_session, sessions_root
+from capture_pipeline.replay.checkpoints import Checkpoints
+from capture_pipeline.replay.form import Source
+from capture_pipeline.replay.sources import of_session, source_of
+
+
+def replay_source(target: str, symbol: str, workspace: Workspace) -> Source:
+    """Open what `capture replay` names; a session without tables is read from its recording.
+
+    Raises:
+        CaptureError: See `source_of`.
+    """
+    return source_of(_located(target, workspace), symbol, workspace.lake.tables())
+
+
+def book_source(target: str, symbol: str, workspace: Workspace) -> Checkpoints | Source:
+    """Open what `capture book` names: the checkpoints of a session whose tables were made of its recording, or else the recording.
+
+    Raises:
+        CaptureError: See `source_of`.
+    """
+    located, tables = _located(target, workspace), workspace.lake.tables()
+    path = Path(located)
+    session = path.resolve().name if path.is_dir() else located
+    if (path.is_dir() and _has_tables_of(path.resolve(), tables)) or not path.exists():
+        return Checkpoints(*of_session(session, symbol, tables))
+    return source_of(located, symbol, tables)
+
+
+def _located(target: str, workspace: Workspace) -> str:
+    """Return the folder of a session that is named by its id and has no tables, otherwise the target itself."""
+    if Path(target).exists() or _has_manifest(target, workspace.lake.tables()):
+        return target
+    try:
+        return str(find_session(sessions_root(workspace.settings), target).path)
+    except ConfigError:
+        return target
+
+
+def _has_manifest(session: str, tables: Path) -> bool:
+    try:
+        return GoldenTables(tables, session).manifest_path.is_file()
+    except ConfigError:  # not an id
+        return False
+
+
+def _has_tables_of(folder: Path, tables: Path) -> bool:
+    """Report whether the lake's tables of a session were made of the recording in a folder, by the SHA-256 in its metadata."""
+    session = SessionFolder(folder)
+    if not _has_manifest(session.session, tables):
+        return False
+    metadata = read_model(session.metadata, SessionMetadata)
+    digests = {file.sha256 for file in metadata.files if file.name == session.recording.name} if metadata else set()
+    return GoldenTables(tables, session.session).manifest().recording_sha256 in digests

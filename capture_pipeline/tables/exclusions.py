@@ -1,0 +1,82 @@
+"""The `bar_exclusions` table: rows of raw files that are no bars, as sent, with the cause.
+
+Rows are facts of the exchange and none is lost. A row that opens between two open times of the interval's grid is no candle of that grid;
+`bars`, the gap ledger and coverage count candles on the grid alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import polars as pl
+
+from capture_pipeline.tables.bars import BAR_SCHEMA, COLUMN_DESCRIPTIONS, SOURCES, VALUE_COLUMNS
+from capture_pipeline.tables.merge import Part
+
+
+class Exclusion(StrEnum):
+    """Why a row is no bar."""
+
+    OFF_GRID = "off_grid"
+    """It opens between two open times of the grid."""
+    OUTSIDE_PERIOD = "outside_period"
+    """It opens outside the period of its file; the file of that period has it, or should."""
+
+
+EXCLUSION_SCHEMA: dict[str, pl.DataType] = {
+    **BAR_SCHEMA,
+    "cause": pl.String(),
+    "shift_us": pl.Int64(),
+    "file": pl.String(),
+}
+EXCLUSION_DESCRIPTIONS = {
+    **COLUMN_DESCRIPTIONS,
+    "cause": ", ".join(Exclusion),
+    "shift_us": "Time between the last open time of the grid and this one, microseconds",
+    "file": "Raw file that holds the row",
+}
+
+
+@dataclass(frozen=True)
+class Separated:
+    """Rows of some files, divided.
+
+    Attributes:
+        parts: The files with the rows that may be bars.
+        exclusions: A frame of `EXCLUSION_SCHEMA` with all others, each once.
+    """
+
+    parts: list[Part]
+    exclusions: pl.DataFrame
+
+
+def separate(parts: Sequence[Part], step_us: int) -> Separated:
+    """Divide the rows of files into those that may be bars and those that may not.
+
+    Args:
+        parts: In any order.
+        step_us: Interval of the candles.
+    """
+    kept: list[Part] = []
+    excluded: list[pl.DataFrame] = []
+    for part in sorted(parts, key=lambda part: SOURCES.index(part.source)):
+        opened = part.rows["open_time_us"]
+        off_grid = opened % step_us != 0
+        outside = ~opened.is_between(*part.bounds, closed="left") if part.bounds else pl.repeat(value=False, n=opened.len(), eager=True)
+        unfit = off_grid | outside
+        if not unfit.any():
+            kept.append(part)
+            continue
+        kept.append(replace(part, rows=part.rows.filter(~unfit)))
+        cause = pl.when(off_grid).then(pl.lit(str(Exclusion.OFF_GRID))).otherwise(pl.lit(str(Exclusion.OUTSIDE_PERIOD)))
+        rows = part.rows.with_columns(
+            source=pl.lit(part.source), cause=cause, shift_us=pl.col("open_time_us") % step_us, file=pl.lit(part.file)
+        )
+        excluded.append(rows.filter(unfit).select(*EXCLUSION_SCHEMA))
+    if not excluded:
+        return Separated(kept, pl.DataFrame(schema=EXCLUSION_SCHEMA))
+    same = ["cause", "open_time_us", "close_time_us", *VALUE_COLUMNS]
+    table = pl.concat(excluded).unique(same, keep="first", maintain_order=True)
+    return Separated(kept, table.sort("open_time_us", maintain_order=True))

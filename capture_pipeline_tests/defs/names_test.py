@@ -1,0 +1,49 @@
+"""Partitions of symbols whose names hold more than ASCII capitals, materialized and checked by Dagster in a process with such settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from capture_pipeline_tests.deployment import deployed
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = """
+import json, sys
+import dagster as dg
+from capture_pipeline.definitions import defs
+
+with dg.DagsterInstance.ephemeral() as instance:
+    result = defs.resolve_job_def("month_close").execute_in_process(
+        instance=instance, partition_key=sys.argv[1], run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+    )
+    made = instance.fetch_materializations(dg.AssetKey("bars"), limit=10).records
+    checks = {check.check_name: [check.passed, check.partition] for check in result.get_asset_check_evaluations()}
+    print(json.dumps({"success": result.success, "made": [record.partition_key for record in made], "checks": checks}))
+"""
+
+
+@pytest.mark.parametrize(("market", "symbol"), [("spot", "币安人生USDT"), ("um", "BTCUSDT_240329")])
+def test_a_partition_of_any_symbol_is_materialized_and_checked(market: str, symbol: str, tmp_path: Path) -> None:
+    """The key holds the symbol itself, and the bars lie in its folder."""
+    config = {"symbols": [{"symbol": symbol, "trades_per_day": 1440}], "listed": "2024-12-20", "now": "2025-02-03T12:00:00Z"}
+    limits = {"CAPTURE_HISTORY_END": "2025-01-31", "CAPTURE_HTTP_READ_TIMEOUT_S": "20"}
+    key = f"2025-01-01|{symbol}"
+    with deployed(tmp_path / "data", config, CAPTURE_MARKET=market, CAPTURE_SYMBOLS=symbol, **limits) as deployment:
+        environment = {**os.environ, **deployment.environment()}
+        done = subprocess.run([sys.executable, "-c", PROGRAM, key], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout.splitlines()[-1])
+        assert (told["success"], told["made"]) == (True, [key])
+        assert [name for name, (passed, _) in told["checks"].items() if not passed] == []
+        assert {partition for _, partition in told["checks"].values()} == {key}
+        workspace = deployment.workspace
+        (part,) = workspace.partitions([symbol], workspace.months(workspace.now_us()))
+        assert pl.read_parquet(workspace.lake.bars(part), hive_partitioning=True)["symbol"].unique().to_list() == [symbol]

@@ -1,0 +1,195 @@
+"""CSV files of Binance-Data-Processor become sessions; what is wrong with their rows is found by validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.golden.import_session import import_session
+from capture_pipeline.golden.importers import Origin
+from capture_pipeline.golden.reader import read_lines
+from capture_pipeline.golden.validate import validate
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.models import SessionMetadata
+
+MS = 1_741_000_000_000
+TRADE = "TimestampOfReceive,Stream,EventType,EventTime,TransactionTime,Symbol,TradeId,Price,Quantity,IsBuyerMarketMaker,"
+DIFF = "TimestampOfReceive,Stream,EventType,EventTime,{t}Symbol,FirstUpdateId,FinalUpdateId,{pu}IsAsk,Price,Quantity{ps}"
+SPOT_TRADE, FUTURES_TRADE = f"{TRADE}MUnknownParameter", f"{TRADE}XUnknownParameter"
+SPOT_DIFF = DIFF.format(t="", pu="", ps="")
+UM_DIFF = DIFF.format(t="TransactionTime,", pu="FinalUpdateIdInLastStream,", ps="")
+CM_DIFF = DIFF.format(t="TransactionTime,", pu="FinalUpdateIdInLastStream,", ps=",PSUnknownField")
+SPOT_BOOK = "TimestampOfReceive,TimestampOfRequest,LastUpdateId,IsAsk,Price,Quantity"
+CM_BOOK = "TimestampOfReceive,TimestampOfRequest,MessageOutputTime,TransactionTime,LastUpdateId,Symbol,Pair,IsAsk,Price,Quantity"
+REPORT = "####\n# Data Quality Report Status: POSITIVE\n####\n"
+
+
+def written(folder: Path, kind: str, market: str, symbol: str, header: str, rows: list[str]) -> Path:
+    path = folder / f"binance_{kind}_{market}_{symbol}_03-03-2025.csv"
+    path.write_text(REPORT + "\n".join([header, *rows]) + "\n")
+    return path
+
+
+def imported(folder: Path, *files: Path) -> tuple[SessionFolder, dict[str, Any]]:
+    session = import_session(Origin.PROCESSOR, list(files), folder / "out")
+    metadata = SessionMetadata.model_validate_json(session.metadata.read_bytes())
+    return session, metadata.configuration | {"market": metadata.plan.market}
+
+
+def messages(session: SessionFolder) -> list[tuple[int, str, Any]]:
+    return [(line.capture_ns // 1000 - MS * 1000, line.stream, msgspec.json.decode(line.data)) for _, line in read_lines(session.recording)]
+
+
+def trades(*numbers: int, stamp: int = MS * 1000, symbol: str = "adausdt", last: str = "True") -> list[str]:
+    rows = ((n, stamp + n * 1000) for n in numbers)
+    return [f"{at + 70},{symbol}@trade,trade,{at + 50},{at},{symbol.upper()},{n},0.7{n},12.5,{n % 2},{last}" for n, at in rows]
+
+
+def diffs(*numbers: int) -> list[str]:
+    rows = ((n, (MS + n * 100) * 1000) for n in numbers)
+    return [f"{at + 9},adausdt@depth@100ms,depthUpdate,{at},ADAUSDT,{n},{n},{side},0.7,{n}.0" for n, at in rows for side in (0, 1)]
+
+
+def test_spot_files_of_a_day_are_one_session(tmp_path: Path) -> None:
+    """Trades, diffs and snapshots of three files in order of their stamps; rows of one diff are one message, in the exchange's form."""
+    files = [
+        written(tmp_path, "difference_depth_stream", "spot", "adausdt", SPOT_DIFF, diffs(1, 2, 3)),
+        written(tmp_path, "trade_stream", "spot", "adausdt", SPOT_TRADE, trades(4, 5)),
+        written(
+            tmp_path,
+            "depth_snapshot",
+            "spot",
+            "adausdt",
+            SPOT_BOOK,
+            [f"{MS + 150},{MS + 140},1,0,0.70,5.0", f"{MS + 150},{MS + 140},1,1,0.80,1e-05"],
+        ),
+    ]
+    session, report = imported(tmp_path, *files)
+    found = messages(session)
+    assert [(stamp, stream.partition("@")[2]) for stamp, stream, _ in found] == [
+        (4070, "trade"),
+        (5070, "trade"),
+        (100_009, "depth@100ms"),
+        (150_000, "depthSnapshot"),
+        (200_009, "depth@100ms"),
+        (300_009, "depth@100ms"),
+    ]
+    event = MS * 1000 + 4000
+    assert found[0][2] == {
+        "e": "trade",
+        "E": event + 50,
+        "s": "ADAUSDT",
+        "t": 4,
+        "p": "0.74",
+        "q": "12.5",
+        "T": event,
+        "m": False,
+        "M": True,
+    }
+    assert found[2][2] | {"E": 0} == {
+        "e": "depthUpdate",
+        "E": 0,
+        "s": "ADAUSDT",
+        "U": 1,
+        "u": 1,
+        "b": [["0.7", "1.0"]],
+        "a": [["0.7", "1.0"]],
+    }
+    assert found[3][2] == {"lastUpdateId": 1, "bids": [["0.70", "5.0"]], "asks": [["0.80", "0.00001"]]}
+    assert (report["market"], report["stamp_units"], report["faulty_rows"]) == ("spot", ["microseconds", "milliseconds"], 0)
+    validated = validate(session.path)
+    assert {name: validated.check(name).verdict for name in ("line_form", "continuity", "duplicates", "disk")} == dict.fromkeys(
+        ("line_form", "continuity", "duplicates", "disk"), "PASS"
+    )
+
+
+def test_futures_files_keep_what_is_theirs(tmp_path: Path) -> None:
+    """The previous id, the kind of a trade, the pair; COIN-M is told from them, and a snapshot of it names its symbol."""
+    row = f"{MS + 109},adausd_perp@depth@100ms,depthUpdate,{MS + 100},{MS + 90},ADAUSD_PERP,7,9,5,0,0.7,1,ADAUSD"
+    files = [
+        written(tmp_path, "difference_depth_stream", "coin_m_futures", "adausd_perp", CM_DIFF, [row]),
+        written(
+            tmp_path, "trade_stream", "coin_m_futures", "adausd_perp", FUTURES_TRADE, trades(1, stamp=MS, symbol="adausd_perp", last="NA")
+        ),
+        written(
+            tmp_path, "depth_snapshot", "coin_m_futures", "adausd_perp", CM_BOOK, [f"{MS},{MS},{MS},{MS},5,ADAUSD_PERP,ADAUSD,0,0.7,1"]
+        ),
+    ]
+    session, report = imported(tmp_path, *files)
+    book, diff, trade = (data for _, _, data in messages(session))
+    assert (diff["pu"], diff["ps"], diff["U"], diff["u"], diff["T"]) == (5, "ADAUSD", 7, 9, MS + 90)
+    assert (trade["X"], book["symbol"], book["pair"]) == ("NA", "ADAUSD_PERP", "ADAUSD")
+    assert report["market"] == "cm"
+
+
+def test_usd_margined_is_told_apart(tmp_path: Path) -> None:
+    """By its symbol and its columns."""
+    row = f"{MS + 109},adausdt@depth@100ms,depthUpdate,{MS + 100},{MS + 90},ADAUSDT,7,9,5,1,0.7,1"
+    path = written(tmp_path, "difference_depth_stream", "usd_m_futures", "adausdt", UM_DIFF, [row])
+    assert imported(tmp_path, path)[1]["market"] == "um"
+    wrong = path.rename(path.with_name(path.name.replace("usd_m_futures", "spot")))
+    with pytest.raises(MalformedData, match=r"the market is contradictory: spot by .*its name.*um by .*pu in"):
+        imported(tmp_path / "b", wrong)
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("x,adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,1,True", "TimestampOfReceive is no number: 'x'"),
+        ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,-2,0.7,1.0,1,True", "TradeId is no number: '-2'"),
+        ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,nan,1.0,1,True", "Price is no number of 0 or more: 'nan'"),
+        ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,-0.7,1.0,1,True", "Price is no number of 0 or more: '-0.7'"),
+        ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,,1,True", "Quantity is no number of 0 or more: ''"),
+        ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,2,True", "IsBuyerMarketMaker is '2'"),
+        ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,1", "has 10 cells instead of 11"),
+        ("{r},adausdt@trade,depthUpdate,{e},{e},ADAUSDT,2,0.7,1.0,1,True", "EventType is 'depthUpdate' and not trade"),
+        ("{r},adausdt@trade,trade,{e},{e},XRPUSDT,2,0.7,1.0,1,True", "Symbol 'XRPUSDT' is not that of its stream"),
+        ("{r},../x@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,1,True", "name is none of the exchange"),
+    ],
+)
+def test_a_faulty_row_is_kept_as_a_line_that_validation_fails(tmp_path: Path, row: str, why: str) -> None:
+    """It is neither dropped nor mended: the row stands in the recording as text, is listed with its reason, and fails `line_form`."""
+    faulty = row.format(r=MS * 1000 + 2070, e=MS * 1000 + 2050)
+    path = written(tmp_path, "trade_stream", "spot", "adausdt", SPOT_TRADE, [*trades(1), faulty, *trades(3)])
+    session, report = imported(tmp_path, path)
+    assert report["faulty_rows"] == 1
+    assert why in report["faulty"][0]
+    assert report["faulty"][0].startswith(f"{path.name} line 6: ")
+    assert [data for _, _, data in messages(session)][1] == faulty
+    check = validate(session.path).check("line_form")
+    assert (check.verdict, check.reason.startswith("1 of 3 lines: line 2: ")) == ("FAIL", True)
+
+
+def test_what_the_rows_lack_is_found_by_validation(tmp_path: Path) -> None:
+    """A trade that is missing is a gap, one that stands twice a duplicate, a diff that is missing a gap."""
+    files = [
+        written(tmp_path, "trade_stream", "spot", "adausdt", SPOT_TRADE, trades(1, 2, 2, 5)),
+        written(tmp_path, "difference_depth_stream", "spot", "adausdt", SPOT_DIFF, diffs(1, 2, 4)),
+    ]
+    session, _ = imported(tmp_path, *files)
+    streams = validate(session.path).statistics["streams"]
+    assert [streams["adausdt@trade"][name] for name in ("gaps", "ids_lost", "duplicates")] == [1, 2, 1]
+    assert [streams["adausdt@depth@100ms"][name] for name in ("gaps", "ids_lost", "duplicates")] == [1, 1, 0]
+
+
+def test_a_faulty_level_does_not_break_its_diff_apart(tmp_path: Path) -> None:
+    """The diff's other levels are one message."""
+    rows = diffs(1)
+    path = written(tmp_path, "difference_depth_stream", "spot", "adausdt", SPOT_DIFF, [rows[0], rows[0].replace("0.7", "x"), rows[1]])
+    session, report = imported(tmp_path, path)
+    assert (len(messages(session)), report["faulty_rows"]) == (2, 1)
+    assert validate(session.path).statistics["streams"]["adausdt@depth@100ms"]["duplicates"] == 0
+
+
+@pytest.mark.parametrize(
+    "header", ["TimestampOfReceive,StreamType,Market", "EventTime,IsAsk,Price,Quantity,TimestampOfReceive,FirstUpdate,FinalUpdate"]
+)
+def test_a_layout_that_is_not_known_is_refused(tmp_path: Path, header: str) -> None:
+    """Merged files and those of early versions, which name no symbol."""
+    path = written(tmp_path, "trade_stream", "spot", "adausdt", header, ["1,2,3"])
+    with pytest.raises(MalformedData, match="line 4 is no header of Binance-Data-Processor"):
+        imported(tmp_path, path)

@@ -1,0 +1,221 @@
+"""REST and both transports of streams through a real proxy to a real TLS host: the same rules, and every failure one text."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from capture_pipeline.binance.http import Http
+from capture_pipeline.binance.limits import Http as HttpSettings
+from capture_pipeline.binance.network import trusted_certificates
+from capture_pipeline.errors import CaptureError, ConfigError, NetworkError, Permanent, Transient
+from capture_pipeline.recording.connection import Connection
+from capture_pipeline.recording.connection_picows import PicowsConnection
+from capture_pipeline.recording.models import Cause
+from capture_pipeline_tests.network import BODY, HOST, Authority, Proxy, clear_environment, exchange, make_authority, proxy_to
+
+SECRET = "hunter2"  # noqa: S105 - nobody's
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("authority"))
+
+
+class World:
+    """An exchange with and without TLS, and proxies that know the way to it under a name that nobody else knows."""
+
+    def __init__(self, stack: ExitStack, authority: Authority) -> None:
+        tls = authority.context()
+        secure, plain = stack.enter_context(exchange(tls)), stack.enter_context(exchange(None))
+        self.direct = {"https": secure, "http": plain}
+        targets = {f"{HOST}:443": secure, f"{HOST}:80": plain, HOST: plain}
+        self.proxy: Proxy = stack.enter_context(proxy_to(targets))
+        self.tls_proxy: Proxy = stack.enter_context(proxy_to(targets, tls=tls))
+
+
+@pytest.fixture(scope="module")
+def shared(authority: Authority) -> Iterator[World]:
+    with ExitStack() as stack:
+        yield World(stack, authority)
+
+
+@pytest.fixture
+def world(shared: World, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The servers as if nothing had been asked, and their authority trusted; OpenSSL would know SSL_CERT_FILE by itself."""
+    clear_environment(monkeypatch)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.bundle))
+    for proxy in (shared.proxy, shared.tls_proxy):
+        proxy.login = proxy.answer = None
+        proxy.seen.clear()
+    return shared
+
+
+def rest(url: str) -> str:
+    """Ask once; the failure's text, empty if it was answered."""
+    try:
+        body = Http(HttpSettings(attempts=1, connect_timeout_s=5, read_timeout_s=5)).get(url, max_bytes=100).body
+    except CaptureError as error:
+        return str(error)
+    return "" if body == BODY else f"another body: {body!r}"
+
+
+def stream_by(kind: type[Connection]) -> Callable[[str], str]:
+    def stream(url: str) -> str:
+        """Wait for one message; the failure's text, empty if it came."""
+
+        async def received() -> str:
+            messages: list[bytes] = []
+            connection = kind(1, 0, lambda _, message: messages.append(bytes(message)))
+            task = asyncio.create_task(connection.run(url.replace("http", "ws", 1), lambda _: None))
+            alive = asyncio.create_task(connection.alive.wait())
+            await asyncio.wait({task, alive}, timeout=15, return_when=asyncio.FIRST_COMPLETED)
+            alive.cancel()
+            if not task.done():
+                assert messages == [BODY]
+                connection.abort(Cause.LIFE, "enough")
+                await asyncio.wait_for(task, 5)
+                return ""
+            task.result()
+            assert (connection.cause, connection.opened_s) == (Cause.CLOSED, None)
+            return connection.detail
+
+        return asyncio.run(received())
+
+    return stream
+
+
+ASKED = pytest.mark.parametrize("ask", [rest, stream_by(Connection), stream_by(PicowsConnection)], ids=["REST", "websockets", "picows"])
+
+
+@ASKED
+@pytest.mark.parametrize(
+    ("variable", "value", "scheme"),
+    [
+        ("HTTPS_PROXY", "http://127.0.0.1:{plain}", "https"),
+        ("https_proxy", "127.0.0.1:{plain}", "https"),
+        ("ALL_PROXY", "127.0.0.1:{plain}", "https"),
+        ("HTTP_PROXY", "127.0.0.1:{plain}", "http"),
+        ("HTTPS_PROXY", "http://us%C3%A9r:p%E2%82%ACs%3As@127.0.0.1:{plain}", "https"),
+        ("HTTPS_PROXY", "us%C3%A9r:p%E2%82%ACs%3As@127.0.0.1:{plain}", "https"),
+        ("HTTP_PROXY", "us%C3%A9r:p%E2%82%ACs%3As@127.0.0.1:{plain}", "http"),
+        ("HTTPS_PROXY", "https://127.0.0.1:{tls}", "https"),
+        ("HTTP_PROXY", "https://127.0.0.1:{tls}", "http"),
+    ],
+)
+def test_address_is_reached_through_the_proxy(
+    variable: str, value: str, scheme: str, ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the proxy can resolve its name, so an answer came through it; with a login where the address holds one."""
+    world.proxy.login = "usér:p€s:s" if "@" in value else None
+    monkeypatch.setenv(variable, value.format(plain=world.proxy.port, tls=world.tls_proxy.port))
+    assert not ask(f"{scheme}://{HOST}/api")
+    assert len(world.proxy.seen + world.tls_proxy.seen) == 1
+
+
+@ASKED
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_loopback_never_goes_through_a_proxy(scheme: str, ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be the proxy's own loopback."""
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{world.proxy.port}")
+    assert not ask(f"{scheme}://127.0.0.1:{world.direct[scheme]}/api")
+    assert not world.proxy.seen
+
+
+@ASKED
+def test_excepted_host_is_asked_directly(ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So nobody resolves its name, and the proxy hears nothing."""
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{world.proxy.port}")
+    monkeypatch.setenv("NO_PROXY", "exchange.test")
+    failure = ask(f"https://{HOST}/api")
+    assert failure
+    assert "proxy" not in failure
+    assert not world.proxy.seen
+
+
+@ASKED
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR", ""])
+def test_authority_is_trusted_where_a_variable_names_it(
+    variable: str, ask: Callable[[str], str], world: World, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And by no other means; nothing else is trusted then."""
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    if variable == "SSL_CERT_DIR":
+        (tmp_path / "ca.pem").write_bytes(authority.bundle.read_bytes())
+        subprocess.run(["openssl", "rehash", str(tmp_path)], check=True)
+        monkeypatch.setenv(variable, str(tmp_path))
+    elif variable:
+        monkeypatch.setenv(variable, str(authority.bundle))
+    failure = ask(f"https://127.0.0.1:{world.direct['https']}/api")
+    assert not failure if variable else "certificate verify failed" in failure.lower().replace("_", " ")
+    assert (len(trusted_certificates().get_ca_certs()) == 1) is bool(variable)
+
+
+@ASKED
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (407, "the proxy http://127.0.0.1:{port} rejects the login (407)"),
+        (403, "the proxy http://127.0.0.1:{port} refuses the connection (403)"),
+        (502, "the proxy http://127.0.0.1:{port} refuses the connection (502)"),
+        (b"no HTTP at all\r\n\r\n", "the proxy http://127.0.0.1:{port}"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", ""),
+        (b"HTTP/1.1 200 OK\r\n\r\nno TLS at all", ""),
+        (b"", "the proxy http://127.0.0.1:{port}"),
+        (None, "the proxy http://127.0.0.1:{port}"),
+    ],
+    ids=["407", "403", "502", "no http", "closes", "garbage", "nothing", "dead"],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_proxy_that_fails_is_one_text_that_names_it(
+    answer: int | bytes | None, told: str, scheme: str, ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else is raised; no text contains the password."""
+    world.proxy.answer = answer
+    port = world.proxy.port if answer is not None else 9
+    monkeypatch.setenv("ALL_PROXY", f"http://user:{SECRET}@127.0.0.1:{port}")
+    failure = ask(f"{scheme}://{HOST}/api")
+    assert failure
+    if scheme == "https" or ask is not rest or answer == 407:  # a proxy's answer to an absolute address may be the exchange's own
+        assert told.format(port=port) in failure
+    assert SECRET not in failure
+    assert "\n" not in failure
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"), [(407, ConfigError), (403, Permanent), (502, NetworkError), (b"", Transient), (b"no HTTP\r\n\r\n", Transient)]
+)
+def test_only_a_proxy_that_may_recover_is_asked_again(
+    answer: int | bytes, kind: type[CaptureError], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login or a rule has to be changed by a person."""
+    world.proxy.answer = answer
+    monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{world.proxy.port}")
+    with pytest.raises(kind) as failed:
+        Http(HttpSettings(attempts=1)).get(f"https://{HOST}/", max_bytes=10)
+    assert failed.value.remedy
+
+
+@ASKED
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("HTTPS_PROXY", f"http://user:{SECRET}@p:port", "HTTPS_PROXY: is not the address of a proxy"),
+        ("HTTPS_PROXY", f"socks5://user:{SECRET}@p:1", "HTTPS_PROXY: names a proxy of the kind socks5"),
+        ("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem", "REQUESTS_CA_BUNDLE=/nowhere/ca.pem: cannot be read"),
+    ],
+)
+def test_variable_that_cannot_be_used_is_one_text(
+    variable: str, value: str, told: str, ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while a recorder runs, whose bundle may be removed."""
+    del world
+    monkeypatch.setenv(variable, value)
+    failure = ask(f"https://{HOST}/api")
+    assert failure.startswith(told)
+    assert SECRET not in failure

@@ -1,0 +1,270 @@
+"""No sample and no book inside a hole, whatever is lost, repeated or restarted, from lines, from tables and from checkpoints."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner
+from hypothesis import Phase, assume, given, settings
+from hypothesis import strategies as st
+
+from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot
+from capture_pipeline.book.levels import Book
+from capture_pipeline.book.sync import BookSync, State
+from capture_pipeline.cli.main import main
+from capture_pipeline.golden.comparison_book import sampled as sampled_seconds
+from capture_pipeline.golden.convert import convert
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.replay.book_at import Absence, BookAt, book_at
+from capture_pipeline.replay.checkpoints import Checkpoints
+from capture_pipeline.replay.engine import Replay
+from capture_pipeline.replay.form import ROWS, Messages, Scale
+from capture_pipeline.replay.from_golden import GoldenSource
+from capture_pipeline.replay.from_raw import RawSource
+from capture_pipeline.replay.samples import sampled
+from capture_pipeline.replay.tick_book import Run
+from capture_pipeline_tests.golden.made import written
+
+START_NS = 1_755_000_000_000_000_000
+STEP_NS = 100_000_000
+EVERY_NS = 2 * STEP_NS
+SESSION = "20250812T120000Z_custom_btcusdt_ethusdt"
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases" / "streams"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A diff that sets the best bid's quantity to its last id, or a snapshot of the book at an id."""
+
+    capture_ns: int
+    symbol: str
+    first: int
+    last: int
+    is_snapshot: bool = False
+
+    @property
+    def quantity(self) -> str:
+        """Of the best bid."""
+        return f"{self.last}.00000000"
+
+    @property
+    def line(self) -> bytes:
+        """As a recording has it."""
+        level = f'["10.00000000","{self.quantity}"]'
+        data = f'{{"lastUpdateId":{self.last},"bids":[{level}],"asks":[["11.00000000","1.00000000"]]}}'
+        if not self.is_snapshot:
+            data = f'{{"e":"depthUpdate","E":1,"s":"{self.symbol}","U":{self.first},"u":{self.last},"b":[{level}],"a":[]}}'
+        stream = f"{self.symbol.lower()}@{'depthSnapshot' if self.is_snapshot else 'depth@100ms'}"
+        return f'{{"capture_ns":{self.capture_ns},"stream":"{stream}","data":{data}}}\n'.encode()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Every diff of the exchange, and what a recorder with outages kept."""
+
+    sent: list[Message]
+    kept: list[Message]
+
+    def of(self, symbol: str) -> list[Message]:
+        """What was kept of a symbol."""
+        return [message for message in self.kept if message.symbol == symbol]
+
+    def true_id(self, symbol: str, at_ns: int) -> int:
+        """The last id that the exchange had sent."""
+        return max(message.last for message in self.sent if message.symbol == symbol and message.capture_ns <= at_ns)
+
+    @property
+    def times(self) -> range:
+        """Of a grid, from the first message to a while after the last one."""
+        first, last = self.kept[0].capture_ns, self.kept[-1].capture_ns
+        return range(-(-first // EVERY_NS) * EVERY_NS, last + 3 * EVERY_NS, EVERY_NS)
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> Recorded:
+    """Two symbols in turn; messages are lost one by one and in outages, snapshots come late, early or never, diffs come twice."""
+    sent: list[Message] = []
+    kept: list[Message] = []
+    reached = dict.fromkeys(SYMBOLS, 0)
+    capture_ns, down = START_NS, 0
+    for _ in range(draw(st.integers(2, 30))):
+        capture_ns += draw(st.sampled_from([1, STEP_NS, STEP_NS, 2 * STEP_NS, 9 * STEP_NS]))
+        symbol = draw(st.sampled_from(SYMBOLS))
+        event = draw(st.sampled_from(["diff"] * 8 + ["snapshot", "snapshot", "repeat", "outage"]))
+        if event == "outage":
+            down = draw(st.integers(1, 6))
+        elif event == "snapshot" and not down:
+            at = max(1, reached[symbol] - draw(st.integers(0, 2)))
+            kept.append(Message(capture_ns, symbol, at, at, is_snapshot=True))
+        elif event == "repeat" and not down and (before := [one for one in kept if one.symbol == symbol and not one.is_snapshot]):
+            kept.append(Message(capture_ns, symbol, before[-1].first, before[-1].last))
+        elif event == "diff":
+            first = reached[symbol] + 1
+            reached[symbol] = first + draw(st.integers(0, 2))
+            sent.append(Message(capture_ns, symbol, first, reached[symbol]))
+            kept += [] if down else [sent[-1]]
+            down = max(0, down - 1)
+    assume(kept)
+    return Recorded(sent, kept)
+
+
+def oracle(messages: list[Message], at_ns: int) -> int | None:
+    """The update id of the book that is known at a time, by the exchange's procedure in plain Python; None where none is."""
+    sync, reached_ns = BookSync(Book()), -1
+    for message in messages:
+        if message.capture_ns > at_ns and (sync.state is not State.SYNCED or at_ns == reached_ns):
+            break
+        if message.capture_ns > at_ns:
+            if message.is_snapshot or message.last <= sync.last_id:
+                continue
+            return sync.last_id if message.first <= sync.last_id + 1 else None
+        before = sync.last_id
+        if message.is_snapshot:
+            sync.snapshot(DepthSnapshot(message.last, [("10", message.quantity)], [("11", "1")]))
+        else:
+            sync.diff(DepthDiff(0, message.symbol, message.first, message.last, [("10", message.quantity)], []))
+            reached_ns = message.capture_ns if sync.last_id > before else reached_ns
+    return sync.last_id if sync.state is State.SYNCED and at_ns == reached_ns else None
+
+
+def shown(found: BookAt, lots: int) -> int | None:
+    """The update id of a book, which is the quantity of its best bid too."""
+    if found.absence is not None:
+        return None
+    assert int(found.replay.book.top()[0][1][0]) == found.last_id * lots
+    return found.last_id
+
+
+def pieces(messages: list[Message], sizes: list[int]) -> list[Messages]:
+    """Messages as a source hands them over, some at a time."""
+    made: list[Messages] = []
+    at = 0
+    while at < len(messages):
+        some = messages[at : at + sizes[len(made) % len(sizes)]]
+        rows = np.full((ROWS, len(some)), -1, np.int64)
+        for number, message in enumerate(some):
+            rows[:, number] = [message.is_snapshot, message.capture_ns, 0, message.first, message.last, -1, at + number]
+        counts = np.array([2 if message.is_snapshot else 1 for message in some])
+        starts = np.cumsum(counts) - counts
+        levels = [level for message in some for level in [(10, message.last), (11, 1)][: 1 + message.is_snapshot]]
+        prices, lots = (np.array([level[part] for level in levels], np.int64) for part in (0, 1))
+        run = Run(np.stack([starts, starts + 1, starts + counts]), prices, lots)
+        made.append(Messages(rows, run, Scale(Decimal(1), Decimal(1))))
+        at += len(some)
+    return made
+
+
+def expected(recorded: Recorded, symbol: str) -> dict[int, int]:
+    """The known books at the times of the grid."""
+    messages = recorded.of(symbol)
+    return {at_ns: found for at_ns in recorded.times if (found := oracle(messages, at_ns)) is not None}
+
+
+@given(recordings(), st.lists(st.integers(1, 5), min_size=1, max_size=3), st.data())
+@settings(max_examples=60)
+def test_what_is_shown_was_so(recorded: Recorded, sizes: list[int], data: st.DataObject) -> None:
+    """Each sample and each book is the exchange's book at that time, wherever pieces end; every time that can be known has one."""
+    for symbol in SYMBOLS:
+        messages, known = recorded.of(symbol), expected(recorded, symbol)
+        if not messages:
+            continue
+        found = {sample.sampled_ns: sample.last_id for sample in sampled(Replay(), pieces(messages, sizes), EVERY_NS, 1)}
+        assert found == {at_ns: number for at_ns, number in known.items() if at_ns < messages[-1].capture_ns}
+        assert all(number == recorded.true_id(symbol, at_ns) for at_ns, number in known.items())
+        for at_ns in data.draw(st.lists(st.sampled_from(recorded.times), max_size=4)):
+            assert shown(book_at(pieces(messages, sizes), at_ns), 1) == known.get(at_ns)
+
+
+@given(recordings())
+@settings(max_examples=4, phases=[Phase.generate])
+def test_lines_tables_and_checkpoints_show_the_same(recorded: Recorded) -> None:
+    """Two symbols in one recording, read from its lines, from tables and from checkpoints; the seconds of a comparison too."""
+    with tempfile.TemporaryDirectory() as name:
+        path = written(Path(name) / "both_capture_20250812T120000Z.jsonl.gz", [message.line for message in recorded.kept])
+        convert(path, SESSION, Path(name) / "lake", block_bytes=1 << 10)
+        tables = GoldenTables(Path(name) / "lake", SESSION)
+        for symbol in tables.symbols():
+            messages, known = recorded.of(symbol), expected(recorded, symbol)
+            for source in (RawSource(path, symbol, block_bytes=1 << 10), GoldenSource(tables, symbol)):
+                found = {sample.sampled_ns: sample.last_id for sample in sampled(Replay(), source, EVERY_NS, 1)}
+                assert found == {at_ns: number for at_ns, number in known.items() if at_ns < messages[-1].capture_ns}
+            checkpoints = Checkpoints(tables, symbol)
+            checkpoints.ensure(2 * STEP_NS)
+            for at_ns in recorded.times[::5]:
+                assert shown(checkpoints.book_at(at_ns), 10**8) == known.get(at_ns)
+            for number in sampled_seconds(tables, symbol)["second"]:
+                assert oracle(messages, (number + 1) * 10**9 - 1) is not None
+
+
+def hole(numbers: list[int]) -> list[Message]:
+    """A diff each tenth of a second, of which those with these numbers are lost; a snapshot at 1 and at 60."""
+    diffs = [Message(START_NS + number * STEP_NS, "BTCUSDT", number, number) for number in range(1, 100) if number not in numbers]
+    snapshots = [Message(START_NS + number * STEP_NS + 1, "BTCUSDT", number, number, is_snapshot=True) for number in (1, 60)]
+    return sorted([*diffs, *snapshots], key=lambda message: message.capture_ns)
+
+
+def second(number: float) -> int:
+    return START_NS + round(number * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("at_s", "absence", "last_id", "between"),
+    [
+        (0.05, Absence.NO_SNAPSHOT, -1, (None, second(0.2))),
+        (2.0, None, 20, (None, None)),
+        (2.000000001, Absence.MISSING_IDS, 20, (second(2), second(6.1))),
+        (3.5, Absence.MISSING_IDS, 20, (second(2), second(6.1))),
+        (4.05, Absence.MISSING_IDS, 20, (second(2), second(6.1))),
+        (6.05, Absence.MISSING_IDS, 60, (second(2), second(6.1))),
+        (6.1, None, 61, (None, None)),
+        (9.9, None, 99, (None, None)),
+        (9.95, Absence.END, 99, (second(9.9), None)),
+    ],
+)
+def test_a_hole_is_named(
+    tmp_path: Path, at_s: float, absence: Absence | None, last_id: int, between: tuple[int | None, int | None]
+) -> None:
+    """From the last diff before the missing ids to the next valid book; the end of the recording is no book either."""
+    path = written(tmp_path / "btcusdt_capture_20250812T120000Z.jsonl.gz", [message.line for message in hole(list(range(21, 41)))])
+    found = book_at(RawSource(path, block_bytes=1 << 12), second(at_s))
+    assert found.absence is absence
+    assert (found.from_ns, found.to_ns) == between
+    assert absence is Absence.NO_SNAPSHOT or found.last_id == last_id
+    if absence is Absence.MISSING_IDS:
+        assert found.missing is not None
+        assert (found.missing.last_good_id, found.missing.first_good_id) == (20, 41)
+
+
+def test_a_second_hole_before_the_snapshot_belongs_to_the_first(tmp_path: Path) -> None:
+    """There is one time without a book; both places of missing ids that a snapshot met are listed with it."""
+    path = written(tmp_path / "x.jsonl.gz", [message.line for message in hole([*range(21, 41), 45])])
+    found = book_at(RawSource(path, block_bytes=1 << 12), second(5))
+    assert (found.from_ns, found.to_ns) == (second(2), second(6.1))
+
+
+def test_seconds_of_a_comparison_lie_in_no_hole(tmp_path: Path) -> None:
+    """The second in which ids go missing has no spread, for the book at its end is not known."""
+    path = written(tmp_path / "x.jsonl.gz", [message.line for message in hole(list(range(25, 41)))])
+    convert(path, SESSION, tmp_path / "lake")
+    seconds = sampled_seconds(GoldenTables(tmp_path / "lake", SESSION), "BTCUSDT")["second"] - START_NS // 10**9
+    assert seconds.to_list() == [0, 1, 6, 7, 8]
+
+
+def test_the_recorded_hole_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recording with ten seconds missing: samples on both sides and none between."""
+    if not CASES.is_dir():
+        pytest.skip(f"no cases at {CASES}")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.yaml").write_text("{}\n")
+    out = tmp_path / "levels.parquet"
+    asked = ["replay", str(CASES / "c20_hole.jsonl.gz"), "--every", "1s", "--depth", "1", "--out", str(out)]
+    assert CliRunner().invoke(main, asked).exit_code == 0
+    seconds = (pl.read_parquet(out)["sampled_ns"] - 1_757_000_000_000_000_000) // 10**9
+    assert seconds.to_list() == [1, 2, 13, 14]
