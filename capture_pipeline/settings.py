@@ -20,7 +20,7 @@ from capture_pipeline.config import Settings
 from capture_pipeline.errors import ConfigError
 
 PREFIX = "CAPTURE_"
-NOT_SETTINGS = {"CAPTURE_CONFIG"}
+NOT_SETTINGS = {"CAPTURE_CONFIG", "CAPTURE_UI_HOSTS"}
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:

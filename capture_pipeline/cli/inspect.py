@@ -17,7 +17,7 @@ from capture_pipeline.cli.selection import config_option, partition_options
 from capture_pipeline.klines.archives import awaited
 from capture_pipeline.klines.coverage import report
 from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.lake.catalog import connect
+from capture_pipeline.lake.catalog import check_reads_only, connect
 from capture_pipeline.settings import environment_names, json_schema
 
 Answer = tuple[list[str], list[tuple[object, ...]]]
@@ -98,6 +98,7 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, query: str) -> Answer:
 def _answer(connection: duckdb.DuckDBPyConnection, query: str, over: threading.Event) -> Answer:
     """The columns under names of their own, and the rows; no further ones once it is over."""
     try:
+        check_reads_only(query)
         # Without a statement there is no cursor, whatever the library's types say.
         cursor: duckdb.DuckDBPyConnection | None = connection.execute(query)
         if cursor is None:

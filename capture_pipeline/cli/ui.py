@@ -64,10 +64,11 @@ def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool)
     workspace = ["-w", str(root / "workspace.yaml")]
     dagster = Path(sys.executable).parent
     _make_instance(dagster, root, environment)
-    web = [str(dagster / "dagster-webserver"), "-h", "127.0.0.1", "-p", str(port), *workspace, *(["--read-only"] if read_only else [])]
+    web = [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port), *workspace]
     daemon = [str(dagster / "dagster-daemon"), "run", *workspace]
+    commands = {"dagster-webserver": [*web, *(["--read-only"] if read_only else [])], "dagster-daemon": daemon}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    running = [_Process(command, root, environment) for command in (web, daemon)]
+    running = [_Process(name, command, root, environment) for name, command in commands.items()]
     click.echo(f"Dagster is at http://127.0.0.1:{port} in a moment; Ctrl-C ends it")
     try:
         while all(process.is_running for process in running):
@@ -87,8 +88,8 @@ def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool)
 class _Process:
     """A program of ours that passes on what it writes to standard error and remembers why it ended."""
 
-    def __init__(self, command: list[str], root: Path, environment: dict[str, str]) -> None:
-        self.name = Path(command[0]).name
+    def __init__(self, name: str, command: list[str], root: Path, environment: dict[str, str]) -> None:
+        self.name = name
         self.handle = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE)  # noqa: S603 - our own program
         self._last = self._error = ""
         self._listener = threading.Thread(target=self._listen, args=(self.handle.stderr,), daemon=True)

@@ -22,6 +22,7 @@ MEMORY_LIMIT = "512MB"
 
 _TYPES = {pl.Int64(): "BIGINT", pl.Int8(): "TINYINT", pl.String(): "VARCHAR", pl.Boolean(): "BOOLEAN"}
 _GLOB = re.compile(r"([*?\[])")
+_EXPLAIN = re.compile(r"\s*explain(\s+analyze)?\s*(\([^)]*\))?", re.IGNORECASE)
 BAR_KEYS = ("market", "interval", "symbol", "month")
 
 
@@ -136,8 +137,41 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(str(lake.catalog()), read_only=True)
     except duckdb.Error as error:
         raise _busy(lake.catalog(), error) from None
-    bound(connection, lake.root / "state" / "duckdb")
+    spill = lake.root / "state" / "duckdb"
+    bound(connection, spill)
+    _restrict(connection, [lake.root / "lake", spill])
     return connection
+
+
+def check_reads_only(query: str) -> None:
+    """Refuse statements that can write a file, attach a database or change a setting.
+
+    DuckDB's list of allowed folders is for reading and writing alike, so that `COPY … TO` could overwrite published bars.
+
+    Args:
+        query: One or more statements.
+
+    Raises:
+        ValueError: A statement is not a SELECT (DESCRIBE, SHOW and SUMMARIZE are) and not EXPLAIN of one.
+        duckdb.Error: The query is not SQL.
+    """
+    for statement in duckdb.extract_statements(query):
+        kind = statement.type
+        if kind is duckdb.StatementType.EXPLAIN:
+            explained = duckdb.extract_statements(_EXPLAIN.sub("", statement.query, count=1))
+            kind = explained[0].type if len(explained) == 1 else kind
+        if kind is not duckdb.StatementType.SELECT:
+            raise ValueError(
+                f"{statement.type.name} is not allowed; a query may SELECT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN, and cannot write"
+            )
+
+
+def _restrict(connection: duckdb.DuckDBPyConnection, folders: list[Path]) -> None:
+    """Let a connection open files in these folders only, for good."""
+    quoted = ", ".join("'{}/'".format(str(folder).replace("'", "''")) for folder in folders)
+    connection.execute(f"SET allowed_directories = [{quoted}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
 
 
 def bound(connection: duckdb.DuckDBPyConnection, spill: Path) -> None:

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from capture_pipeline.errors import Busy, LakeError, StorageError
 
 M = TypeVar("M", bound=BaseModel)
+_TRY_EVERY_S = 0.02
 _STORAGE_ERRNO = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -146,19 +148,24 @@ def fsync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path` while inside; the kernel lets go of it when the process dies.
+def locked(path: Path, patience_s: float = 0.0) -> Iterator[None]:
+    """Hold an exclusive lock on `path` while inside; the kernel releases it when the process dies.
+
+    Args:
+        path: The lock's file, which is made if it is not there.
+        patience_s: How long to wait for another process that holds it.
 
     Raises:
-        Busy: Another process holds it.
+        Busy: Another process holds it, and still does after `patience_s`.
     """
     make_folder(path.parent)
     with storage_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        deadline = time.monotonic() + patience_s
+        while not (is_ours := _try_lock(descriptor)) and time.monotonic() < deadline:
+            time.sleep(_TRY_EVERY_S)
+        if not is_ours:
             holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
             raise Busy(f"is held by {holder or 'another process'}", where=str(path), remedy="wait for it to end, or stop it") from None
         os.ftruncate(descriptor, 0)
@@ -166,3 +173,11 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -19,7 +19,7 @@ from pathlib import Path
 from capture_pipeline.binance.streams import MOST_STREAMS, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import ConfigError, LakeError
-from capture_pipeline.lake.files import make_folder, publish_model, read_model
+from capture_pipeline.lake.files import locked, make_folder, publish_model, read_model
 from capture_pipeline.lake.rest import rest_of
 from capture_pipeline.recording.account import AccountState, read_account
 from capture_pipeline.recording.finish import finish
@@ -34,6 +34,7 @@ from capture_pipeline.recording.troubles import to_stderr
 
 _ASIDE = ".aside-"
 LONGEST_S = 31 * 86_400
+_CHOICE_LOCK, _CHOICE_PATIENCE_S = ".choice.lock", 60.0
 _OUTCOMES = {COMPLETE: "complete", "stopped": "interrupted"}
 
 
@@ -128,8 +129,14 @@ def prepare(
         on_set_aside: Called with the new folder of each session that was set aside.
 
     Raises:
-        Busy: A recorder is at work on it.
+        Busy: A recorder is at work on it, or another process has been choosing a session for long.
     """
+    # Without the lock, two starts at once would each see no open session and record twice.
+    with locked(root / _CHOICE_LOCK, _CHOICE_PATIENCE_S):
+        return _chosen(root, plan, on_set_aside, resume_open=resume_open)
+
+
+def _chosen(root: Path, plan: SessionPlan, on_set_aside: Callable[[Path], None], *, resume_open: bool) -> SessionFolder:
     for folder in open_sessions(root, plan.regime, plan.symbols):
         if not resume_open:
             on_set_aside(set_aside(folder))

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.sandbox.archive import Archive
 from capture_pipeline.sandbox.clock import SandboxClock
@@ -22,11 +23,17 @@ from capture_pipeline.sandbox.spans import TimeUs
 Model = TypeVar("Model", bound=BaseModel)
 
 
+_FIRST_US, _LAST_US = parse_time("2000-01-01"), parse_time("2200-01-01")
+"""The clock's range: archive periods and listings are defined for any time in it."""
+_LONGEST_S = (_LAST_US - _FIRST_US) / 1e6
+_FASTEST = 1e9
+
+
 class _ClockChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    now: TimeUs | None = None
-    advance_s: float | None = None
-    speed: Annotated[float, Field(ge=0)] | None = None
+    now: Annotated[TimeUs, Field(ge=_FIRST_US, le=_LAST_US)] | None = None
+    advance_s: Annotated[float, Field(ge=-_LONGEST_S, le=_LONGEST_S, allow_inf_nan=False)] | None = None
+    speed: Annotated[float, Field(ge=0, le=_FASTEST, allow_inf_nan=False)] | None = None
 
 
 class _Republish(BaseModel):
@@ -57,6 +64,7 @@ class Control:
         """Show the clock; set, advance or speed it."""
         try:
             change = await body_of(request, _ClockChange) if request.method == "POST" else _ClockChange()
+            _check_target(change.now or self._clock.now_us(), change.advance_s or 0)
         except ConfigError as error:
             return refused(error)
         if change.speed is not None:
@@ -102,11 +110,30 @@ async def body_of(request: Request, model: type[Model]) -> Model:
     """
     try:
         data: Any = await request.json()
-    except ValueError:
-        raise ConfigError("is no JSON", where=request.url.path) from None
+    except (ValueError, RecursionError):
+        raise ConfigError("the body is not JSON", where=request.url.path) from None
+    if not _is_plain(data):
+        raise ConfigError("the body has a number beyond 64 bits or text that is not Unicode", where=request.url.path)
     if model is FaultScript and isinstance(data, list):
         data = {"faults": data}
     return validated(model, data, request.url.path)
+
+
+def _check_target(now_us: int, advance_s: float) -> None:
+    """Refuse a change that would take the clock out of its range."""
+    if not _FIRST_US <= now_us + round(advance_s * 1e6) <= _LAST_US:
+        raise ConfigError(f"the clock would leave {iso(_FIRST_US)} to {iso(_LAST_US)}", where="/_sandbox/clock")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether every number fits 64 bits and every text can be encoded, so that no answer that shows them can fail."""
+    if isinstance(value, dict):
+        return all(_is_plain(part) for pair in value.items() for part in pair)
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, str):
+        return not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return not isinstance(value, int | float) or abs(value) < 1 << 63
 
 
 def refused(error: ConfigError) -> JSONResponse:

@@ -13,6 +13,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from capture_pipeline.request_guard import RequestGuard
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.connection import cut, reset
 from capture_pipeline.sandbox.fault_script import FaultRule, Stage
@@ -38,6 +39,7 @@ class Front:
     def __init__(self, app: ASGIApp, faults: FaultBook, log: RequestLog, clock: SandboxClock) -> None:
         """Wrap `app`."""
         self._app = app
+        self._control = RequestGuard(app)
         self._faults = faults
         self._log = log
         self._clock = clock
@@ -45,8 +47,11 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http" or scope["path"].startswith(CONTROL):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if scope["path"].startswith(CONTROL):
+            await self._control(scope, receive, send)
             return
         entry = self._log.add(scope, self._clock.now_us())
         send = _noting(send, entry)

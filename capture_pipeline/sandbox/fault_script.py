@@ -121,7 +121,7 @@ BAD_ROWS = ("missing", "nan", "number", "null", "string_time")
 
 
 def _kind(value: object) -> object:
-    if value not in STAGES:
+    if not isinstance(value, str) or value not in STAGES:
         raise ValueError(f"no such fault; there are {', '.join(STAGES)}")
     return value
 

@@ -1,4 +1,4 @@
-"""The shipped proxy configuration in front of the real webserver: a login, this host alone, own pages alone, JSON or a WebSocket."""
+"""The webserver as `capture ui` runs it, directly and behind the shipped proxy configuration: requests of other sites are refused."""
 
 import base64
 import contextlib
@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import requests
@@ -113,8 +114,8 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     (folder / "nginx.conf").write_text(WRAPPER.format(user="user root;" if os.geteuid() == 0 else ""))
     (folder / "home").mkdir()
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", folder / "home")
-    settings = {**QUICK, "CAPTURE_CONFIG": str(NO_SETTINGS), "DAGSTER_HOME": str(folder / "home")}
-    web = [str(Path(sys.executable).with_name("dagster-webserver")), "-h", "127.0.0.1", "-p", str(made.upstream)]
+    settings = {**QUICK, "CAPTURE_CONFIG": str(NO_SETTINGS), "DAGSTER_HOME": str(folder / "home"), "CAPTURE_UI_HOSTS": HOST}
+    web = [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(made.upstream)]
     with (
         started([*web, "-w", str(ROOT / "workspace.yaml")], made.upstream, folder, **settings),
         started([nginx, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"], made.port, folder),
@@ -144,8 +145,35 @@ def test_graphql_is_json_by_post_from_own_pages(proxy: Proxy) -> None:
     assert proxy.ask("POST", "/graphql", {**LOGIN, "Content-Type": "text/plain"}, QUERY)[0] == 405
     assert proxy.ask("POST", "/graphql", {**LOGIN, "Content-Type": "application/x-www-form-urlencoded"}, "query=%7Bversion%7D")[0] == 405
     assert proxy.ask("GET", "/graphql?query=%7Bversion%7D", LOGIN)[0] == 405
-    unguarded = requests.get(f"http://127.0.0.1:{proxy.upstream}/graphql?query=%7Bversion%7D", headers={"Origin": "null"}, timeout=20)
-    assert unguarded.status_code == 200
+
+
+RESUME = "mutation { setAutoMaterializePaused(paused: false) }"
+PAUSED = json.dumps({"query": "{ instance { autoMaterializePaused } }"})
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("GET", {}),
+        ("GET", {"Origin": "https://evil.example"}),
+        ("POST", {"Content-Type": "text/plain", "Origin": "https://evil.example"}),
+        ("POST", {"Content-Type": "application/x-www-form-urlencoded", "Origin": "null"}),
+        ("POST", {"Content-Type": "application/json", "Origin": "https://evil.example"}),
+        ("POST", {"Content-Type": "application/json", "Host": "evil.example"}),
+    ],
+)
+def test_a_page_of_another_site_changes_nothing_without_a_proxy(proxy: Proxy, method: str, headers: dict[str, str]) -> None:
+    """The ways in which a page in a browser on this machine could send a mutation to the webserver on loopback."""
+    url = f"http://127.0.0.1:{proxy.upstream}/graphql"
+    if method == "GET":
+        answer = requests.get(url, params={"query": RESUME}, headers=headers, timeout=20)
+    else:
+        body = json.dumps({"query": RESUME}) if "urlencoded" not in headers["Content-Type"] else urlencode({"query": RESUME})
+        answer = requests.post(url, data=body, headers=headers, timeout=20)
+    assert answer.status_code == 403
+    state = requests.post(url, data=PAUSED, headers={**JSON, "Origin": f"http://127.0.0.1:{proxy.upstream}"}, timeout=20)
+    assert state.json()["data"]["instance"]["autoMaterializePaused"] is True
+    assert requests.get(f"http://127.0.0.1:{proxy.upstream}/overview", timeout=20).status_code == 200
 
 
 def test_nothing_else_can_be_posted(proxy: Proxy) -> None:

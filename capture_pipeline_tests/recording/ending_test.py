@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from capture_pipeline.recording.connection import Connection
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.lock import holder_of, holding
 from capture_pipeline.recording.members import member_of
-from capture_pipeline.recording.models import SessionMetadata
+from capture_pipeline.recording.models import SessionMetadata, SessionPlan
 from capture_pipeline.recording.session import new_plan, prepare, record, sessions_root, stop
 from capture_pipeline.recording.standing import state_of
 from capture_pipeline_tests.recording.live import live
@@ -177,6 +178,23 @@ def test_sessions_that_start_together_do_not_meet(settings: Settings) -> None:
     prepare(sessions_root(settings), plans[0])
     with pytest.raises(ConfigError, match="is there already"):
         prepare(sessions_root(settings), plans[0])
+
+
+def test_starts_at_the_same_time_choose_one_session(settings: Settings) -> None:
+    """Also where the second turns between them, so that their names differ: all but one would record the same data twice."""
+    second = 1_000_000
+    for turn in range(5):
+        names = [new_plan(settings, [f"S{turn}USDT"], "custom", 3600, start_us=time.time_ns() // 1000 + at * second) for at in range(8)]
+        together = threading.Barrier(len(names))
+
+        def start(plan: SessionPlan, together: threading.Barrier = together) -> Path:
+            together.wait(10)
+            return prepare(sessions_root(settings), plan).path
+
+        with ThreadPoolExecutor(len(names)) as pool:
+            chosen = set(pool.map(start, names))
+        assert len(chosen) == 1
+        assert len(list((sessions_root(settings) / "custom").glob(f"*s{turn}usdt"))) == 1
 
 
 @pytest.mark.slow

@@ -214,3 +214,39 @@ def test_command_serves_until_it_is_told_to_end(tmp_path: Path, number: signal.S
         process.send_signal(number)
         assert process.wait(5) == 0
     assert "BTCUSDT" in "".join(lines)
+
+
+VALUES = ["NaN", "-1e999", "1e308", "-1", "9" * 400, '"x"', "null", "true", "[]", "{}", "[" * 3000, '"\\ud800"', '"\\u0000"']
+KEYS = {
+    ("POST", "clock"): ('{"now": %s}', '{"advance_s": %s}', '{"speed": %s}'),
+    ("PUT", "faults"): ('{"faults": %s}', '[{"fault": %s}]', '[{"fault": "status_429", "times": %s}]', '[{"fault": "reset", "match": %s}]'),
+    ("POST", "republish"): ('{"key": %s}',),
+    ("POST", "streams"): ('{"connection": %s, "fault": "ws_close"}', '{"connection": "all", "fault": "ws_close", "code": %s}'),
+}
+
+
+@pytest.mark.parametrize(("method", "what"), KEYS)
+def test_control_answers_malformed_requests_with_400_or_404_and_goes_on(method: str, what: str) -> None:
+    """Whatever the body is, the answer is no server error, and neither is the next one."""
+    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server, requests.Session() as session:
+        url = f"{server.url}/_sandbox/{what}"
+        for body in [*VALUES, b"\xff\xfe", b"", *(form % value for form in KEYS[method, what] for value in VALUES)]:
+            answer = session.request(method, url, data=body, timeout=30)
+            assert answer.status_code in {200, 400, 404}, (body, answer.text)
+            assert session.get(f"{server.url}/_sandbox/faults", timeout=30).status_code == 200, body
+            assert session.get(f"{server.url}/_sandbox/clock", timeout=30).status_code == 200, body
+            if what == "clock":
+                assert session.get(f"{server.url}/?prefix=data/spot/monthly/klines/BTCUSDT/1d/", timeout=30).status_code == 200, body
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Host": "["}],
+)
+def test_control_refuses_pages_of_other_sites(headers: dict[str, str]) -> None:
+    """A web page in a browser on the same machine cannot set the clock, neither by its own name nor by one that resolves to loopback."""
+    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
+        answer = requests.post(f"{server.url}/_sandbox/clock", json={"advance_s": 60}, headers=headers, timeout=30)
+        assert answer.status_code == 403
+        assert requests.get(f"{server.url}/_sandbox/clock", timeout=30).json()["now"] == NOW
+        assert requests.post(f"{server.url}/_sandbox/clock", json={}, headers={"Origin": server.url}, timeout=30).status_code == 200

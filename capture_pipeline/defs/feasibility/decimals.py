@@ -29,10 +29,10 @@ _IN_THE_TABLE = ("seconds_", "wrong_", "refused_")
 class DecimalConfig(dg.Config):
     """How much is compared."""
 
-    rows: int = Field(default=8_000_000, ge=5, description="Rows that every form works on")
-    block_rows: int = Field(default=1_000_000, ge=1, description="Rows worked on at once; memory depends on it alone")
-    seed: int = Field(default=7, ge=0, description="Of the made rows")
-    repeats: int = Field(default=3, ge=1, description="Attempts at each block, of which the fastest counts")
+    rows: int = Field(default=8_000_000, ge=5, le=100_000_000, description="Rows that every form works on")
+    block_rows: int = Field(default=1_000_000, ge=1, le=10_000_000, description="Rows worked on at once; memory depends on it alone")
+    seed: int = Field(default=7, ge=0, lt=1 << 63, description="Of the made rows")
+    repeats: int = Field(default=3, ge=1, le=100, description="Attempts at each block, of which the fastest counts")
 
 
 @dg.asset(

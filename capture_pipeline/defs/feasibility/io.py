@@ -3,7 +3,7 @@
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
@@ -28,17 +28,30 @@ _SCHEMA = dg.TableSchema(
 )
 _IN_THE_TABLE = ("write_mb_s_", "read_mb_s_")
 _MIB = 1 << 20
+_MOST_ROWS = 100_000_000
 
 
 class IoConfig(dg.Config):
     """How much is written and read."""
 
-    rows: list[int] = Field(default=[500_000, 2_000_000, 8_000_000], description="Sizes of the tables; the largest is held in memory")
-    medium_mib: int = Field(
-        default=1024, ge=8, multiple_of=8, description="Size of the plain file that the medium's own limit is taken from"
+    rows: list[int] = Field(
+        default=[500_000, 2_000_000, 8_000_000],
+        min_length=1,
+        max_length=10,
+        description="Sizes of the tables; the largest is held in memory",
     )
-    seed: int = Field(default=7, ge=0, description="Of the made rows")
-    repeats: int = Field(default=3, ge=1, description="Attempts at the project's layout, of which the slowest counts")
+    medium_mib: int = Field(
+        default=1024, ge=8, le=65_536, multiple_of=8, description="Size of the plain file that the medium's own limit is taken from"
+    )
+    seed: int = Field(default=7, ge=0, lt=1 << 63, description="Of the made rows")
+    repeats: int = Field(default=3, ge=1, le=100, description="Attempts at the project's layout, of which the slowest counts")
+
+    @field_validator("rows")
+    @classmethod
+    def _bounded(cls, rows: list[int]) -> list[int]:
+        if not all(1 <= count <= _MOST_ROWS for count in rows):
+            raise ValueError(f"each must lie between 1 and {_MOST_ROWS:,}")
+        return rows
 
 
 @dg.asset(

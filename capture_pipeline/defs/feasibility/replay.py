@@ -29,9 +29,9 @@ class ReplayConfig(dg.Config):
 
     session: str = Field(default="", description="A session with tables; empty: an hour of level updates is made")
     symbol: str = Field(default="", description="Whose book, where the session has several")
-    events: int = Field(default=HOUR_EVENTS, ge=1, description="Level updates to make")
-    repeats: int = Field(default=3, ge=1, description="Runs of each kind, of which the fastest counts, and the largest memory")
-    cap_mb: int = Field(default=2048, ge=1, description="Memory that the run under pressure may take beside the program itself")
+    events: int = Field(default=HOUR_EVENTS, ge=1, le=100_000_000, description="Level updates to make")
+    repeats: int = Field(default=3, ge=1, le=100, description="Runs of each kind, of which the fastest counts, and the largest memory")
+    cap_mb: int = Field(default=2048, ge=1, le=1 << 20, description="Memory that the run under pressure may take beside the program itself")
 
 
 @dg.asset(
