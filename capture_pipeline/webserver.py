@@ -17,6 +17,8 @@ from starlette.types import Scope
 from capture_pipeline.request_guard import LOOPBACK_NAMES, RequestGuard
 
 HOSTS_VARIABLE = "CAPTURE_UI_HOSTS"
+_BUILD = "create_app_from_workspace_process_context"
+"""The name by which Dagster's command line builds its application."""
 _JSON = "application/json"
 
 
@@ -44,16 +46,16 @@ def check_request(scope: Scope, headers: Headers) -> str:
 
 def main() -> None:
     """Run `dagster-webserver` with the guard."""
-    build = cli.create_app_from_workspace_process_context
+    build = getattr(cli, _BUILD)
     hosts = accepted_hosts(os.environ.get(HOSTS_VARIABLE, ""))
 
     def build_guarded(*args: Any, **options: Any) -> Starlette:  # noqa: ANN401 - passed on as they are
-        app = build(*args, **options)
+        app: Starlette = build(*args, **options)
         app.add_middleware(RequestGuard, hosts=hosts, check=check_request)
         return app
 
-    # The command line builds its application by this name; where a release does not, this line raises AttributeError above.
-    cli.create_app_from_workspace_process_context = build_guarded
+    # Where a release of Dagster builds its application by another name, `getattr` above fails: nothing is served without the guard.
+    setattr(cli, _BUILD, build_guarded)
     cli.cli(auto_envvar_prefix="DAGSTER_WEBSERVER")
 
 

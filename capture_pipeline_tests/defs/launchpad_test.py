@@ -37,4 +37,4 @@ def test_sizes_of_tables_have_bounds(rows: list[int]) -> None:
 def test_defaults_are_within_the_bounds() -> None:
     """Materializing without a configuration works."""
     for model in (DecimalConfig, IoConfig, ReplayConfig):
-        assert model()
+        assert model.model_validate(model().model_dump()) == model()
