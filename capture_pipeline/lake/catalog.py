@@ -168,7 +168,9 @@ def check_reads_only(query: str) -> None:
 
 def _restrict(connection: duckdb.DuckDBPyConnection, folders: list[Path]) -> None:
     """Let a connection open files in these folders only, for good."""
-    quoted = ", ".join("'{}/'".format(str(folder).replace("'", "''")) for folder in folders)
+    # DuckDB compares with the pattern that a view reads, in which letters of a glob are escaped.
+    names = {name for folder in folders for name in (str(folder), _GLOB.sub(r"[\1]", str(folder)))}
+    quoted = ", ".join("'{}/'".format(name.replace("'", "''")) for name in sorted(names))
     connection.execute(f"SET allowed_directories = [{quoted}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

@@ -265,7 +265,7 @@ def test_a_row_of_another_month_is_excluded_and_the_file_is_used(exchange: str, 
 
 
 @pytest.mark.parametrize(
-    ("symbol", "told"), [("LONGUSDT", "holds candles of 1d, not of 1h"), ("SHORTUSDT", "holds candles of 15m, not of 1h")]
+    ("symbol", "told"), [("LONGUSDT", "contains candles of 1d, not of 1h"), ("SHORTUSDT", "contains candles of 15m, not of 1h")]
 )
 def test_a_file_of_another_interval_is_quarantined(symbol: str, told: str, exchange: str, tmp_path: Path) -> None:
     """Its checksum is right; the daily file takes its place and none of its rows is a bar."""
