@@ -10,10 +10,12 @@ import base64
 import os
 import re
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
+from socket import inet_aton
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 from urllib.request import getproxies
 
@@ -28,6 +30,7 @@ _HOST = re.compile(r"[a-z0-9._:-]+")
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _HASH_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
 _PROXY_LOGIN = 407
+_LOOPBACK_NET = 127
 
 
 @dataclass(frozen=True)
@@ -115,12 +118,16 @@ def _proxy_of(url: str) -> Proxy | None:
 
 
 def _is_loopback(host: str) -> bool:
+    host = host.rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    with suppress(ValueError):
+        address = ip_address(host)
+        address = getattr(address, "ipv4_mapped", None) or address
+        return address.is_loopback or address.is_unspecified  # connecting to 0.0.0.0 reaches this machine
+    with suppress(OSError, UnicodeError):
+        return inet_aton(host)[0] == _LOOPBACK_NET  # short forms, 127.1
+    return False
 
 
 def _variable(name: str) -> str:

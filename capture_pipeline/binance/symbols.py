@@ -60,9 +60,15 @@ def parse_symbols(texts: Iterable[str]) -> list[str]:
     """Return the symbols of options or parameters that hold one symbol each, or several separated by commas.
 
     Raises:
-        ConfigError: One of them is not a valid symbol.
+        ConfigError: One of them is not a valid symbol, or a text names none, for instance that of an unset shell variable.
     """
-    return [parse_symbol(name.strip()) for text in texts for name in text.split(",") if name.strip()]
+    found: list[str] = []
+    for text in texts:
+        names = [name.strip() for name in text.split(",") if name.strip()]
+        if not names:
+            raise ConfigError(f"{text[:_MOST_SHOWN]!r} names no symbol", where="symbols", remedy=_REMEDY)
+        found += map(parse_symbol, names)
+    return found
 
 
 def near_symbols(symbol: str, listed: Collection[str]) -> list[str]:

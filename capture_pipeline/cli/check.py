@@ -68,7 +68,9 @@ def _show(results: list[GateResult]) -> None:
         if result.failing is not None and result.failing.height:
             shown = [{name: exact_text(value) for name, value in row.items()} for row in result.failing.to_dicts()]
             emit_table(f"{result.spec.name}, {_where(result)}: {result.failing_count:,} failing", result.failing.columns, shown)
-    click.echo(f"{len(results) - len(failed)} of {len(results)} gates passed" + (f", level {worst(results)}" if failed else ""))
+    errors = sum(result.fails_check for result in results)
+    told = f"; {errors} ERROR and {len(failed) - errors} WARN failed, level {worst(results)}" if failed else ""
+    click.echo(f"{len(results) - len(failed)} of {len(results)} gates passed{told}")
 
 
 def evaluate(workspace: Workspace) -> list[GateResult]:

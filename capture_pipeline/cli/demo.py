@@ -63,7 +63,7 @@ def demo_command(folder: Path, port: int) -> None:
     click.echo(f"{len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed.")
     click.echo(f"Coverage {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} expected bars, ")
     explained = coverage.summary["explained_coverage_percent"]
-    click.echo(f"         {explained} % without bars of a listed outage or off the grid. {time.monotonic() - started:.0f} s.")
+    click.echo(f"         {explained} % if bars with an explained cause are left out. {time.monotonic() - started:.0f} s.")
     _tell_session(session)
     click.echo("\nMade:")
     made = {

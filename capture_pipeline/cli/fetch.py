@@ -223,6 +223,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "expected": gaps.expected if gaps else None,
         "missing": gaps.missing if gaps else None,
         "unexplained": gaps.unexplained if gaps else None,
+        "suspended": gaps.suspended if gaps else None,
         "conflicts": bars.conflicts if bars else None,
         "irregular": outcome.irregular,
         "excluded": bars.excluded if bars else {},
@@ -234,11 +235,14 @@ def summary(outcome: Outcome) -> dict[str, Any]:
 
 
 def _notes(outcomes: list[Outcome]) -> list[str]:
-    """Report rows of the exchange that are not as candles should be."""
+    """Report rows of the exchange that are no regular candles, and bars that the calendar takes out of the expected ones."""
     excluded = sum(sum(outcome.bars.excluded.values()) for outcome in outcomes if outcome.bars)
     counts = [count for outcome in outcomes for count in outcome.irregular.values()]
     known, unknown = (sum(count[name] for count in counts) for name in ("known", "unknown"))
-    notes = [f"rows that are no bars, kept in the table bar_exclusions: {excluded:,}"] if excluded else []
+    suspended = sum(outcome.gaps.suspended for outcome in outcomes if outcome.gaps)
+    notes = [f"rows off the grid or outside their file's period, not in bars but in bar_exclusions: {excluded:,}"] if excluded else []
+    if suspended:
+        notes.append(f"bars not expected, because the outage calendar lists a suspension: {suspended:,}")
     if known or unknown:
         notes.append(f"irregular rows, kept as sent: {known:,} known, {unknown:,} unknown; see capture check")
     return notes

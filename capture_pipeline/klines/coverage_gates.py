@@ -21,11 +21,11 @@ from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gates import GateResult, GateSpec, Level, Severity
 from capture_pipeline.quality.outages import Kind
 
-COVERAGE_GATE = GateSpec("coverage", "bar_gaps", "Enough is there of the expected bars that no explained cause took away.")
+COVERAGE_GATE = GateSpec("coverage", "bar_gaps", "Of the expected bars that have no explained cause, nearly all are present.")
 OUTAGE_GATE = GateSpec(
-    "coverage_with_outages", "bar_gaps", "Explained causes take a small part of the expected bars.", severity=Severity.WARN
+    "coverage_with_outages", "bar_gaps", "Of all expected bars, few are missing with an explained cause.", severity=Severity.WARN
 )
-UNEXPLAINED_GATE = GateSpec("unexplained_missing", "bar_gaps", "Nearly no bar is missing without a proven outage.")
+UNEXPLAINED_GATE = GateSpec("unexplained_missing", "bar_gaps", "Few expected bars are missing without an explained cause.")
 LEDGER_GATE = GateSpec("ledger_fits", "bar_gaps", "The gap ledger is that of these bars, and bars and gaps are all that was expected.")
 LONG_GAP_GATE = GateSpec("long_gap", "bar_gaps", "No single gap is long.", severity=Severity.WARN)
 SYMBOLS_GATE = GateSpec("all_symbols_present", "coverage_report", "Every configured symbol has bars.")
@@ -91,8 +91,8 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
     unexplained = 100.0 * row["unexplained"] / expected if expected else 0.0
     level = _level(percent, gates)
     hours = row["longest_gap"] * part.interval.us / HOUR_US
-    attainable, listed = expected - row["explained"], " without explained ones" if row["explained"] else ""
-    told = f"{percent:.4f} % of {attainable:,} expected bars{listed} are there, below {gates.coverage_error_below_percent} %"
+    attainable, listed = expected - row["explained"], f" ({row['explained']:,} explained ones are left out)" if row["explained"] else ""
+    told = f"{percent:.4f} % of {attainable:,} expected bars are present, below {gates.coverage_error_below_percent} %{listed}"
     values |= {"coverage_percent": raw, "explained_coverage_percent": percent}
     said = f"{row['unexplained']:,} of {expected:,} expected bars ({unexplained:.4f} %) are missing without a proven outage"
     if row["unjudged"]:

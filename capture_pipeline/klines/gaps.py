@@ -19,7 +19,7 @@ from capture_pipeline.lake.parquet import publish_table, read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gaps import Evidence, explain, filled
 from capture_pipeline.quality.ranges import Range, Ranges, length, present, subtract, union
-from capture_pipeline.tables.bars import SOURCES
+from capture_pipeline.tables.bars import SOURCES, Irregularity
 from capture_pipeline.tables.exclusions import Exclusion
 from capture_pipeline.tables.gaps import EXPLAINED, GAP_SCHEMA, NOT_EXPECTED, WINDOW_SCHEMA, Cause
 
@@ -94,7 +94,9 @@ def find(workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataF
     outages = [outage for outage in workspace.outages if outage.holds_for(partition.market, partition.symbol)]
     asked = to_ask(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us)
     off_grid, shift = _off_grid(workspace, partition)
-    evidence = Evidence(step, trading, now_us, outages, topups.pages, archives.files, workspace.settings.gaps, off_grid, shift, asked)
+    listed = [(each.start_us, each.end_us) for each in workspace.known_irregularities(partition) if Irregularity.OFF_GRID in each.kinds]
+    settings = workspace.settings.gaps
+    evidence = Evidence(step, trading, now_us, outages, topups.pages, archives.files, settings, off_grid, listed, shift, asked)
     sources = _sources(workspace, partition, whole, bars)
     missing = subtract([whole], [each for ranges in sources.values() for each in ranges])
     omitted = [(Cause.ARCHIVE_OMISSION, hole) for record in archives.files for hole in record.holes]

@@ -33,6 +33,7 @@ class Evidence:
         archives: Archive files, usable or not.
         settings: Thresholds.
         off_grid: Times of the exchange's candles that open off the grid.
+        off_grid_listed: Times of which the calendar of irregular rows lists such candles.
         shift: How far those are shifted, in words.
         asked_next: Ranges for which a top-up would send a request now.
     """
@@ -45,6 +46,7 @@ class Evidence:
     archives: list[ArchiveRecord]
     settings: Gaps
     off_grid: Ranges = field(default_factory=list)
+    off_grid_listed: Ranges = field(default_factory=list)
     shift: str = ""
     asked_next: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
 
@@ -91,7 +93,8 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
     """Give each missing range its cause; ranges are split where the cause changes, between two candles.
 
     A listed outage or suspension explains the candles that lie in it whole. One that it touches, or that lies close by, is its edge, and
-    only once the exchange was seen without it often enough.
+    only once the exchange was seen without it often enough. Candles off the grid explain those of the grid once REST was seen without them,
+    or where the calendar of irregular rows lists the time: a shifted file alone does not show that REST lacks them too.
 
     Args:
         missing: Ranges on the grid, up to the present.
@@ -111,6 +114,7 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
     bad = [(record.start_us, record.end_us) for record in unused if record.trust in _QUARANTINED]
     unverified = [(record.start_us, record.end_us) for record in unused if record.unverified]
     published = [(record.start_us, record.end_us) for record in evidence.archives if record.usable]
+    off_grid = touched_steps(evidence.off_grid, step)
     whole: Ranges = [(-_EVER, _EVER)]
     causes: list[tuple[Cause, Ranges, str]] = [
         (Cause.BEFORE_LISTING, whole_steps([(-_EVER, evidence.trading[0])], step), "the symbol did not trade yet"),
@@ -119,7 +123,7 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
         *((Cause.EXCHANGE_OUTAGE, ranges, reason) for ranges, reason in _listed(halts, step)),
         (
             Cause.OFF_GRID,
-            touched_steps(evidence.off_grid, step),
+            intersect(off_grid, union(seen, touched_steps(evidence.off_grid_listed, step))),
             f"the exchange's candles of this time are shifted by {evidence.shift}; they are in the table bar_exclusions",
         ),
         (Cause.EXCHANGE_OUTAGE, intersect(verified, _near(halts, edge, step)), "edge of a listed outage, verified as non-existent"),
@@ -129,6 +133,7 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
         (Cause.UNKNOWN, seen, f"the exchange has no candle, seen once; a top-up {evidence.settings.sighting_minutes} min later asks again"),
         *_ours(touched_steps(bad, step), "its archive file is quarantined", evidence),
         *_ours(touched_steps(unverified, step), "its archive file is unverified and not used", evidence),
+        *_ours(off_grid, "its archive file has candles shifted off the grid instead, see bar_exclusions", evidence),
         *_ours(touched_steps(published, step), "its archive file left it out", evidence),
         (Cause.NOT_YET_PUBLISHED, recent, "no archive file holds it yet and REST was not asked"),
         *_ours(whole, "it was never asked for", evidence),

@@ -57,6 +57,8 @@ class Irregularity(StrEnum):
     PRICE_NOT_POSITIVE = "price_not_positive"
     NEGATIVE_AMOUNT = "negative_amount"
     TAKER_ABOVE_TOTAL = "taker_above_total"
+    OFF_GRID = "off_grid"
+    """It opens between two open times of the grid. No bar has this class: such rows are in `bar_exclusions`."""
 
 
 _PRICES = ("open", "high", "low", "close")

@@ -67,7 +67,21 @@ def test_streams_get_the_same_proxy_as_rest(variables: str, scheme: str, expecte
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1:1", "127.9.9.9", "localhost:8650", "sandbox.localhost", "[::1]:5", "LOCALHOST", "10.1.2.3", "192.0.2.7"]
+    "host",
+    [
+        "127.0.0.1:1",
+        "127.9.9.9",
+        "localhost:8650",
+        "sandbox.localhost",
+        "[::1]:5",
+        "LOCALHOST",
+        "10.1.2.3",
+        "192.0.2.7",
+        "localhost.",
+        "127.1",
+        "[::ffff:127.0.0.1]:2",
+        "0.0.0.0:3",
+    ],
 )
 def test_loopback_and_excepted_networks_get_no_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loopback always, other addresses by NO_PROXY."""

@@ -103,6 +103,14 @@ def test_symbols_may_be_separated_by_commas() -> None:
     assert parse_symbols(["btcusdt, 币安人生usdt", "ETHUSDT,"]) == ["BTCUSDT", CHINESE, "ETHUSDT"]
 
 
+@pytest.mark.parametrize("text", ["", " ", ",", " , "])
+def test_an_option_without_a_symbol_is_refused(text: str) -> None:
+    """An empty shell variable must not select the default symbols."""
+    with pytest.raises(ConfigError, match="names no symbol"):
+        parse_symbols(["BTCUSDT", text])
+    assert parse_symbols([]) == []
+
+
 SYMBOLS = st.text(st.characters(categories=["Lu", "Lo", "Nd"], include_characters="_"), min_size=1, max_size=50)
 
 

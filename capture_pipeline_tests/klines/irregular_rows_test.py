@@ -24,6 +24,7 @@ from capture_pipeline.lake.manifests import TopupsManifest
 from capture_pipeline.quality.gates import GateResult, Severity
 from capture_pipeline.sandbox.server import SandboxServer
 from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline.tables.bars import Irregularity
 from capture_pipeline_tests.deployment import Deployment
 
 MONTH = Month(2023, 3)
@@ -231,6 +232,22 @@ def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path:
     assert all(page.present == [] for page in pages)
 
 
+def test_off_grid_rows_alone_explain_nothing_before_rest_was_asked(exchange: str, tmp_path: Path) -> None:
+    """With archives only the gap stays unexplained and names a top-up, unless the calendar lists the time."""
+    deployment = Deployment(exchange, tmp_path, CAPTURE_SYMBOLS="OFFUSDT", CAPTURE_HISTORY_START="2023-03-01")
+    part = deployment.workspace.partition("OFFUSDT", MONTH)
+    (outcome,) = backfill(deployment.workspace, [part], deployment.workspace.now_us(), ask_rest=False)
+    assert outcome.gaps is not None
+    (gap,) = outcome.gaps.open.iter_rows(named=True)
+    assert (gap["cause"], gap["explained"]) == ("ours", False)
+    assert "run a top-up" in gap["detail"]
+    calendar = tmp_path / "known.yaml"
+    calendar.write_text("irregularities:\n  - {start: 2023-03-06, end: 2023-03-09, kinds: [off_grid]}\n")
+    listed = deployment.reopened(CAPTURE_GAPS_IRREGULARITY_CALENDAR=str(calendar))
+    (gap,) = find(listed, part, listed.now_us()).open.iter_rows(named=True)
+    assert (gap["cause"], gap["explained"]) == ("off_grid", True)
+
+
 def test_a_verified_off_grid_range_is_not_asked_for_again(exchange: str, tmp_path: Path) -> None:
     """Two sightings far enough apart end the requests; the second answer adds no row to the table."""
     found = made(exchange, tmp_path, "OFFUSDT")
@@ -287,7 +304,7 @@ def test_a_file_with_some_rows_of_another_interval_is_kept_and_warned_of(exchang
 def test_the_shipped_calendar_lists_the_halts_of_candles_up_to_12h() -> None:
     """Dates on which candles of the public archive end early."""
     workspace = Workspace(Deployment("http://127.0.0.1:1", Path("unused")).workspace.settings)
-    days = {entry.start_us // DAY_US * DAY_US for entry in workspace.irregularities}
+    days = {entry.start_us // DAY_US * DAY_US for entry in workspace.irregularities if Irregularity.OFF_GRID not in entry.kinds}
     dates = "2017-12-04 2017-12-18 2018-01-04 2018-02-08 2018-07-04 2019-06-07 2020-02-19"
     dates += " 2020-03-04 2021-02-11 2021-04-25 2021-08-13 2021-12-24 2023-03-24"
     assert days == {parse_time(date) for date in dates.split()}

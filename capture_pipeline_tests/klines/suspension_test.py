@@ -78,6 +78,8 @@ def test_a_listed_suspension_is_not_expected_and_its_months_pass(form: str, susp
     assert (metadata["suspended"], metadata["explained_coverage_percent"]) == (744, 100.0)
     shown = CliRunner().invoke(main, ["coverage"], env=suspended.environment(**calendar), catch_exceptions=False).stdout
     assert re.search(r"2024-12 +│ +0 │ +0 │ +│ +100 │ +0 │ +0 │ +744 │", shown)
+    told = CliRunner().invoke(main, ["backfill"], env=suspended.environment(**calendar), catch_exceptions=False).stdout
+    assert "bars not expected, because the outage calendar lists a suspension: 1,060" in told
     made = report(workspace, workspace.now_us())
     assert (made.summary["suspended"], made.summary["explained_coverage_percent"]) == (1060, 100.0)
     assert "744 not expected while suspended" in made.svg

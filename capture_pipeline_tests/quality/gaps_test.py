@@ -105,6 +105,25 @@ def test_a_hole_gets_the_cause_that_the_evidence_shows(cause: Cause, verified: b
     assert [(gap.start_us, gap.end_us, gap.cause, gap.verified_nonexistent) for gap in gaps] == [(*HOLE, cause, verified)]
 
 
+@pytest.mark.parametrize(
+    ("known", "explained"),
+    [
+        ({"pages": TWICE[:1]}, True),
+        ({"off_grid_listed": [(DAY, DAY + DAY_US)]}, True),
+        ({"off_grid_listed": [(DAY + DAY_US, DAY + 2 * DAY_US)]}, False),
+        ({}, False),
+        ({"asked_next": []}, False),
+    ],
+)
+def test_rows_off_the_grid_explain_a_hole_once_rest_was_asked_or_they_are_listed(known: dict[str, object], explained: bool) -> None:
+    """A shifted file alone proves nothing: REST or a daily file may have the candles of the grid."""
+    archives = [archive_of(DAY, Trust.OK, usable=True)]
+    (gap,) = explain([HOLE], evidence(archives=archives, off_grid=[HOLE], shift="1 s", **known))
+    assert (gap.cause, gap.row(MINUTE_US)["explained"]) == (Cause.OFF_GRID if explained else Cause.OURS, explained)
+    assert "bar_exclusions" in gap.detail
+    assert ("run a top-up" in gap.detail) is (not explained and known.get("asked_next") != [])
+
+
 @pytest.mark.parametrize(("trust", "said"), [(Trust.MISMATCH, "quarantined"), (Trust.CHECKSUM_MISSING, "unverified")])
 def test_a_file_that_is_not_used_makes_its_hole_ours(trust: Trust, said: str) -> None:
     """Also where the hole is recent."""
