@@ -138,12 +138,21 @@ def test_a_mistake_in_the_outage_calendar_is_one_line(entry: str, told: str, tmp
         (", symbols: [BTCUSDT], kind: suspension, source: its notice, edges: derived", "suspension", "suspension"),
     ],
 )
-def test_an_entry_that_names_symbols_is_a_suspension_unless_it_says_otherwise(more: str, kind: str, reason: str, tmp_path: Path) -> None:
-    """The default reason is the kind."""
+def test_a_long_entry_that_names_symbols_is_a_suspension_unless_it_says_otherwise(
+    more: str, kind: str, reason: str, tmp_path: Path
+) -> None:
+    """A halt of hours stays an outage, whose candles are expected. The default reason is the kind."""
     file = tmp_path / "outages.yaml"
     file.write_text(f"outages: [{{start: 2025-02-01, end: 2025-02-02{more}}}]\n")
     entry = load_calendar(file)[-1]
     assert (entry.kind, entry.reason) == (kind, reason)
+
+
+def test_an_entry_of_hours_that_names_symbols_is_an_outage(tmp_path: Path) -> None:
+    """Calendars of earlier versions list halts of single symbols so."""
+    file = tmp_path / "outages.yaml"
+    file.write_text("outages: [{start: 2025-02-01T00:00:01Z, end: 2025-02-02, symbols: [BTCUSDT]}]\n")
+    assert load_calendar(file)[-1].kind == "outage"
 
 
 def test_the_last_year_of_the_calendar_has_months() -> None:

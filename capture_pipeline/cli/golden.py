@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors, output_console
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.golden.diagnose import MEANING, MOST_DAMAGED, PARTS, Diagnosis, diagnose
 from capture_pipeline.golden.gates import thresholds_of
@@ -140,7 +140,7 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
     emit_table("Score", ("part", "share", "points", "of", "share_of_what"), parts)
     if diagnosis.is_damaged:
         names = [file.path for file in diagnosis.files if file.is_damaged]
-        click.echo(f"Damaged: {', '.join(names[:_MOST_LISTED])}. With a damaged file the score is at most {MOST_DAMAGED:g}")
+        output_console().print(f"Damaged: {', '.join(names[:_MOST_LISTED])}. With a damaged file the score is at most {MOST_DAMAGED:g}")
     click.echo(f"{diagnosis.score:g} of 100; {'above' if diagnosis.passed else 'not above'} the gate of {diagnosis.gate:g}")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from capture_pipeline.binance.periods import to_us
+from capture_pipeline.binance.periods import DAY_US, to_us
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.config_sessions import Symbol
 from capture_pipeline.quality.calendars import load_entries, utc
@@ -84,11 +84,16 @@ class _Entry(BaseModel):
         return self
 
     def entry(self) -> Outage:
-        """The entry in microseconds. Without `kind` one that names symbols is a suspension, any other an outage."""
-        kind = self.kind or (Kind.SUSPENSION if self.symbols else Kind.OUTAGE)
+        """Return the entry in microseconds.
+
+        Without `kind` one that names symbols and lasts a day or longer is a suspension, any other an outage: a halt of hours is no
+        suspension, and its candles stay expected.
+        """
+        start_us, end_us = to_us(utc(self.start)), to_us(utc(self.end))
+        kind = self.kind or (Kind.SUSPENSION if self.symbols and end_us - start_us >= DAY_US else Kind.OUTAGE)
         return Outage(
-            to_us(utc(self.start)),
-            to_us(utc(self.end)),
+            start_us,
+            end_us,
             self.reason or str(kind),
             frozenset(self.symbols) if self.symbols else None,
             frozenset(self.markets) if self.markets else None,

@@ -153,7 +153,7 @@ def test_bars_missing_beside_a_listed_outage_fail_coverage(tmp_path: Path) -> No
         run(deployment.workspace, ask_rest=False)
         found = {result.spec.name: result for result in failed(deployment.workspace)}
     assert {"coverage", "unexplained_missing"} <= found.keys()
-    assert "of 736 expected bars without explained ones" in found["coverage"].summary
+    assert "of 736 expected bars are present" in found["coverage"].summary
 
 
 def recorded(folder: Path, symbol: str, interval: str, *periods: tuple[str, str]) -> None:
