@@ -6,7 +6,7 @@ TESTS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check ui bench crash-matrix accelerated-day memory-over-time fuzz mutations lock clean
+.PHONY: help setup demo test check ui bench crash-matrix accelerated-day memory-over-time fuzz mutations killtest lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ fuzz: setup ## Parse damaged recordings for ten minutes, and hold every value ag
 
 mutations: setup ## Put faults into a copy of the project and see that the tests named for them fail
 	@$(BIN)/python -m capture_pipeline_tests.mutations.run $(ARGS)
+
+killtest: setup ## Kill recorders and backfills at 200 random instants each, and account for every message and file
+	@$(BIN)/python -m capture_pipeline_tests.soak.killtest $(ARGS)
 
 .venv-bench/.ready: benchmarks/requirements.lock
 	@$(PYTHON) -m venv .venv-bench

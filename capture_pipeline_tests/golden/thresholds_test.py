@@ -80,12 +80,15 @@ def test_silence_of_a_stream_at_its_threshold(first_s: float, last_s: float, sil
     assert bool(_silent(scan_of(1, 3600 * SECOND_NS, stream), TRADES, 600.0)) is silent
 
 
-@pytest.mark.parametrize(("valid", "crossed", "ratio", "failed"), [
-    (999, 0, 0.99, set()),
-    (998, 0, 0.99, {"book_valid"}),
-    (999, 1, 0.99, {"book_crossed"}),
-    (999, 0, 0.9899, {"book_audits"}),
-])
+@pytest.mark.parametrize(
+    ("valid", "crossed", "ratio", "failed"),
+    [
+        (999, 0, 0.99, set()),
+        (998, 0, 0.99, {"book_valid"}),
+        (999, 1, 0.99, {"book_crossed"}),
+        (999, 0, 0.9899, {"book_audits"}),
+    ],
+)
 def test_book_at_its_thresholds(valid: int, crossed: int, ratio: float, failed: set[str]) -> None:
     """Share of valid diffs and match ratio may be exactly the limit, and no diff may cross the book."""
     side = SideAudit(matched=99, differing=0, missing=1, ghosts=0, unknown=0, straddled=0, ratios={1000: ratio})

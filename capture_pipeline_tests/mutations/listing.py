@@ -49,7 +49,7 @@ class Mutation:
         """
         count = text.count(self.find)
         if count != 1:
-            raise ValueError(f"{self.id}: the text to find occurs {count} times in {self.file}, once is needed; update the entry")
+            raise ValueError(f"the text to find occurs {count} times in {self.file}, once is needed; update the entry")
         return text.replace(self.find, self.replace)
 
 

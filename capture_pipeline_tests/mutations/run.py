@@ -26,7 +26,18 @@ from capture_pipeline_tests.mutations.listing import ROOT, Mutation, load, probl
 from capture_pipeline_tests.mutations.table import update
 
 _PACKAGES = ("capture_pipeline", "capture_pipeline_tests")
-_NOT_COPIED = {".git", ".venv", ".venv-bench", ".venv-bench-books", "data", "benchmarks", "build", "dagster_home", ".mypy_cache", ".ruff_cache"}
+_NOT_COPIED = {
+    ".git",
+    ".venv",
+    ".venv-bench",
+    ".venv-bench-books",
+    "data",
+    "benchmarks",
+    "build",
+    "dagster_home",
+    ".mypy_cache",
+    ".ruff_cache",
+}
 _COMPILED = (".nbi", ".nbc")
 _KERNELS = ("@kernel", "@making", "@numba.njit", "@_njit", "@_inlined")
 _FAILED = 1
@@ -211,7 +222,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     listed = load()
     mutations = [each for each in listed if chosen.file in each.file and (not chosen.only or each.id in chosen.only)]
-    unusable = problems(mutations) + [f"{name}: there is no such mutation" for name in chosen.only if name not in {each.id for each in listed}]
+    unusable = problems(mutations) + [
+        f"{name}: there is no such mutation" for name in chosen.only if name not in {each.id for each in listed}
+    ]
     if unusable:
         print("\n".join(unusable), file=sys.stderr)
         return 1

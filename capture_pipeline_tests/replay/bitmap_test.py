@@ -16,7 +16,11 @@ GUARD = 64
 ALL_BITS = np.uint64(2**64 - 1)
 FLOORS = ("floor0", "floor1", "floor2", "floor3")
 EDGES = [SPAN >> shift for shift in (0, 1, 2)] + [1 << bits for bits in (6, 12, 18, 24)]
-PLACES = st.builds(lambda edge, off: min(SPAN - 1, max(0, edge + off)), st.sampled_from([0, *EDGES, *(SPAN - edge for edge in EDGES)]), st.integers(-70, 70))
+PLACES = st.builds(
+    lambda edge, off: min(SPAN - 1, max(0, edge + off)),
+    st.sampled_from([0, *EDGES, *(SPAN - edge for edge in EDGES)]),
+    st.integers(-70, 70),
+)
 
 
 class GuardedSide:
