@@ -230,6 +230,14 @@ def test_the_governor_waits_for_the_next_minute(budget: int, used: int, weight: 
     assert governor.wait_s(weight, 60.0) == 0
 
 
+def test_answer_beyond_the_cap_is_refused(deployment: Deployment) -> None:
+    """Also where it is small until it is decompressed."""
+    deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "gzip_bomb", "inflate_mb": 40, "times": "always"})
+    with pytest.raises(ProtocolViolation, match="answers with more than 33,554,432 bytes"):
+        deployment.workspace.rest.server_time_us()
+    assert deployment.injected() == 1
+
+
 def test_an_unknown_symbol_is_refused_by_code(deployment: Deployment) -> None:
     """-1121, with the exchange's words."""
     with pytest.raises(RequestRefused, match=r"-1121 'Invalid symbol\.'") as caught:

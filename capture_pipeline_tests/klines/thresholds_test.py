@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from capture_pipeline.binance.periods import HOUR_US, Month
+from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
 from capture_pipeline.config import Gates
+from capture_pipeline.klines.coverage import measure
 from capture_pipeline.klines.coverage_gates import _coverage_gates, _freshness, _level
 from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.quality.gates import GateResult, Level
 from capture_pipeline.settings import load_settings
 from capture_pipeline_tests.deployment import NO_SETTINGS, NOW, QUICK
-from capture_pipeline.binance.periods import parse_time
+from capture_pipeline_tests.frames import START_US, bars, changed
 
 NOW_US = parse_time(NOW)
 
@@ -82,4 +85,14 @@ def test_suspension_that_begins_at_the_limit_excuses_a_symbol(late_us: int, ende
 
 
 def _time(us: int) -> str:
-    return pl.Series([us]).cast(pl.Datetime("us")).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")[0]
+    return datetime.fromtimestamp(us / 1e6, UTC).isoformat()
+
+
+def test_presence_counts_bars_on_the_grid_alone(tmp_path: Path) -> None:
+    """A bar that opens between two minutes does not stand for the minute that is missing, and a doubled one is a duplicate."""
+    workspace = workspace_of(tmp_path, CAPTURE_INTERVAL="1m")
+    month = Month.of(START_US)
+    shifted = changed(bars(9), 4, "open_time_us", pl.col("open_time_us") + 1_000_000)
+    publish_table(pl.concat([shifted, shifted.tail(1)]), workspace.lake.bars(workspace.partition("BTCUSDT", month)))
+    (row,) = measure(workspace, ["BTCUSDT"], [month], NOW_US).to_dicts()
+    assert (row["present"], row["duplicates"]) == (8, 2)

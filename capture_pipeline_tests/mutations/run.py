@@ -104,11 +104,17 @@ class Runner:
         """Run all named tests on the unchanged copy; note which pass and how long each takes. Compiled kernels stay in the copy."""
         nodes = sorted({node for mutation in mutations for node in mutation.nodes})
         self._check_path()
+        self._note(nodes)
+        failed = [node for node in self._seconds if node not in self._passed]
+        if failed:  # a machine that is busy with something else may have been too slow for one of them
+            self._note(failed)
+
+    def _note(self, nodes: list[str]) -> None:
         report = self._work / "report.xml"
         ended = self._pytest(self._base, [*nodes, f"--junit-xml={report}", "-o", "junit_family=xunit1"], None)
         if not report.is_file():
             raise RuntimeError(f"the tests could not be run:\n{ended}")
-        for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314 - written by pytest
+        for case in ET.parse(report).getroot().iter("testcase"):
             node = f"{case.get('file')}::{case.get('name')}"
             self._seconds[node] = float(case.get("time") or 0)
             if not len(case):
@@ -201,13 +207,13 @@ def run(mutations: list[Mutation], root: Path, jobs: int, least_s: float = 120.0
     results: dict[str, Result] = {}
     with tempfile.TemporaryDirectory(prefix="mutations-", ignore_cleanup_errors=True) as folder:
         runner = Runner(root, Path(folder).resolve(), least_s)
-        print(f"{len(mutations)} mutations; first their tests without a fault")
+        _say(f"{len(mutations)} mutations; first their tests without a fault")
         runner.run_without_faults(mutations)
         with ThreadPoolExecutor(jobs) as pool:
             for done in as_completed([pool.submit(runner.try_mutation, mutation) for mutation in mutations]):
                 result = done.result()
                 results[result.mutation.id] = result
-                print(f"{result.outcome:9} {result.mutation.id}  {result.seconds:.0f} s  {result.detail}", flush=True)
+                _say(f"{result.outcome:9} {result.mutation.id}  {result.seconds:.0f} s  {result.detail}")
     return [results[mutation.id] for mutation in mutations]
 
 
@@ -226,17 +232,23 @@ def main(arguments: list[str] | None = None) -> int:
         f"{name}: there is no such mutation" for name in chosen.only if name not in {each.id for each in listed}
     ]
     if unusable:
-        print("\n".join(unusable), file=sys.stderr)
+        sys.stderr.write("\n".join([*unusable, ""]))
         return 1
     if chosen.list:
-        print("\n".join(f"{each.id}  {each.file}  {each.why}" for each in mutations))
+        _say(*(f"{each.id}  {each.file}  {each.why}" for each in mutations))
         return 0
     results = run(mutations, ROOT, chosen.jobs)
     if chosen.write:
         update(ROOT / "docs" / "reliability.md", listed, {each.mutation.id: (each.outcome, each.detail) for each in results})
     counts = Counter(result.outcome for result in results)
-    print(", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
+    _say(", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
     return 1 if FAULTY & counts.keys() else 0
+
+
+def _say(*lines: object) -> None:
+    """Write lines to standard output at once."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class GuardedSide:
         floors: list[NDArray[np.uint64]] = [whole[:-GUARD] for whole in self.wholes]
         for floor in floors:
             floor[:] = 0
-        self.arrays: SideArrays = side._replace(**dict(zip(FLOORS, floors, strict=True)))
+        self.arrays: SideArrays = side._replace(floor0=floors[0], floor1=floors[1], floor2=floors[2], floor3=floors[3])
 
     def first(self, place: int) -> int:
         """The first taken place at or after one."""

@@ -29,19 +29,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=("recorder", "backfill"))
     given = parser.parse_args(arguments)
     seed = secrets.randbelow(1 << 32) if given.seed is None else given.seed
-    print(f"seed {seed}", flush=True)
+    _say(f"seed {seed}")
     wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="killtest-", ignore_cleanup_errors=True) as folder:
         if given.only != "backfill":
             recorder = kill_recorder(Path(folder) / "recorder", kills=given.kills, seed=seed, speed=given.speed, longest_s=given.longest_s)
-            print(recorder, flush=True)
+            _say(recorder)
             wrong += recorder.wrong
         if given.only != "recorder":
             backfill = kill_backfill(Path(folder) / "backfill", kills=given.kills, seed=seed)
-            print(backfill, flush=True)
+            _say(backfill)
             wrong += backfill.wrong
-    print("\n".join(wrong[:_MOST_SHOWN]), end="\n" if wrong else "")
+    _say(*wrong[:_MOST_SHOWN])
     return 1 if wrong else 0
+
+
+def _say(*lines: object) -> None:
+    """Write lines to standard output at once."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
