@@ -166,6 +166,16 @@ def test_wherever_a_file_is_overwritten_only_its_own_lines_are_taken(tmp_path_fa
     assert report["left_out"]
 
 
+def test_nothing_behind_a_wrong_line_of_a_damaged_file_is_taken(tmp_path: Path) -> None:
+    """Also where lines in order follow it: what the damage made of the bytes between is not known."""
+    lines = hft(400)
+    lines[50] = "nonsense\n"
+    (tmp_path / "a.gz").write_bytes(torn(gzip.compress("".join(lines).encode(), mtime=0)))
+    session, report = imported(tmp_path, tmp_path / "a.gz")
+    assert ids(session) == list(range(1, 51))
+    assert report["left_out"][0].startswith("a.gz: torn member at byte 0")
+
+
 def test_a_torn_last_line_is_left_out_and_reported(tmp_path: Path) -> None:
     """Of a plain file too; one that only lacks its line feed is whole."""
     text = "".join(hft(5))
@@ -215,7 +225,7 @@ def test_an_envelope_in_another_form_is_a_message(tmp_path: Path) -> None:
     assert [bytes(line.data).decode() for _, line in read_lines(session.recording)] == [data, data]
 
 
-@pytest.mark.parametrize("name", ["../../x@trade", "a/b@trade", "..@depth", "@trade", 'a\\"b@trade', "a b@trade", "x" * 50 + "@trade"])
+@pytest.mark.parametrize("name", ["../../x@trade", "a/b@trade", "..@depth", "@trade", 'a\\"b@trade', "a b@trade", "x" * 51 + "@trade"])
 def test_a_stream_name_never_becomes_a_path(tmp_path: Path, name: str) -> None:
     """Nothing that could lead out of the folder, or break a line, is taken for a symbol."""
     (tmp_path / "a.dat").write_text(f'{START * SECOND} {{"stream":"{name}","data":{{"t":1}}}}\n')
