@@ -21,6 +21,8 @@ _STREAMS = ["btcusdt@trade", "btcusdt@depth@100ms"]
 _CONNECTIONS = 2
 _DURATION_S = 86_400.0
 _PATIENCE_S = 60.0
+_SHARE_RECORDING = 0.75
+"""Share of the kills that wait until the recorder records; the others may hit its start."""
 _COMMAND = [sys.executable, "-c", "from capture_pipeline.cli.main import main; main()"]
 
 
@@ -88,7 +90,7 @@ def kill_recorder(root: Path, *, kills: int, seed: int, speed: float = 20.0, lon
         kills: How often to kill.
         seed: Of the instants.
         speed: Seconds of the market a second.
-        longest_s: The instant of a kill lies between the start of the process and so many seconds behind it.
+        longest_s: A kill comes at most so many seconds after the start of the process, or after it began to record.
     """
     began, instants, while_recording = time.monotonic(), random.Random(seed), 0  # noqa: S311 - instants, no secret
     with exchange(root, {"frozen": True, "symbols": [BUSY]}) as deployment:
@@ -100,6 +102,8 @@ def kill_recorder(root: Path, *, kills: int, seed: int, speed: float = 20.0, lon
                 deployment.clock(speed=speed)
                 session.recording()
                 for _ in range(kills):
+                    if instants.random() < _SHARE_RECORDING:
+                        _wait(lambda: "" if session.is_recording() else "the recorder does not record", session)
                     time.sleep(instants.uniform(0, longest_s))
                     assert session.process is not None
                     assert session.process.poll() is None, session.process.communicate()

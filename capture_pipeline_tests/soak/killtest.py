@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=200, help="of each")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--speed", type=float, default=20.0, help="seconds of the market a second")
-    parser.add_argument("--longest-s", type=float, default=4.0, help="a recorder lives at most so long")
+    parser.add_argument("--longest-s", type=float, default=4.0, help="a recorder records at most so long")
     parser.add_argument("--only", choices=("recorder", "backfill"))
     given = parser.parse_args(arguments)
     seed = secrets.randbelow(1 << 32) if given.seed is None else given.seed
