@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +160,10 @@ def test_a_passing_failure_is_repeated(fault: str, deployment: Deployment) -> No
 def test_too_many_requests_are_waited_out(deployment: Deployment) -> None:
     """As long as Retry-After says, where that is within bounds."""
     deployment.faults({**KLINES, "fault": "status_429", "retry_after": 1})
+    began = time.monotonic()
     assert fill(deployment).still_missing == 0
     assert deployment.injected() == 1
+    assert time.monotonic() - began >= 1
 
 
 def test_a_wait_beyond_the_bound_ends_the_step(deployment: Deployment) -> None:
@@ -216,6 +219,30 @@ def test_the_used_weight_header_holds_requests_back(tmp_path: Path) -> None:
         assert waits == []
         client.server_time_us()
         assert waits == [60.0]
+
+
+def test_weight_used_by_another_program_counts(deployment: Deployment, tmp_path: Path) -> None:
+    """The header of the first answer says what others have used in this minute; little is left of the budget then."""
+    if time.time() % 60 > 55:  # the exchange counts by minutes of the wall clock
+        time.sleep(60 - time.time() % 60)
+    waits: list[float] = []
+    clock = [60.0]
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        clock[0] += seconds
+
+    http, breaker = Http(deployment.workspace.settings.http), FileBreaker(tmp_path / "b")
+    other = RestClient(http, deployment.url, Market.SPOT, RateLimits(), breaker)
+    for _ in range(40):
+        other.server_time_us()
+    limits = RateLimits(weight_per_minute=50, use_percent=100)
+    client = RestClient(http, deployment.url, Market.SPOT, limits, breaker, now_s=lambda: clock[0], sleep=sleep)
+    sent = 0
+    while not waits:
+        client.server_time_us()
+        sent += 1
+    assert (sent, waits) == (11, [60.0])
 
 
 @pytest.mark.parametrize(
