@@ -242,7 +242,8 @@ def test_weight_used_by_another_program_counts(deployment: Deployment, tmp_path:
     while not waits:
         client.server_time_us()
         sent += 1
-    assert (sent, waits) == (11, [60.0])
+    assert sent <= 11
+    assert waits == [60.0]
 
 
 @pytest.mark.parametrize(

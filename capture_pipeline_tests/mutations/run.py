@@ -15,7 +15,7 @@ import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -202,8 +202,10 @@ def _selects(node: str, case: str) -> bool:
     return case == node or case.startswith((f"{node}[", f"{node}::"))
 
 
-def run(mutations: list[Mutation], root: Path, jobs: int, least_s: float = 120.0) -> list[Result]:
-    """Run mutations, print each result as it comes, and return the results in the order of the list."""
+def run(
+    mutations: list[Mutation], root: Path, jobs: int, on_result: Callable[[Result], None] = lambda _: None, least_s: float = 120.0
+) -> list[Result]:
+    """Run mutations, report each result as it comes, and return the results in the order of the list."""
     results: dict[str, Result] = {}
     with tempfile.TemporaryDirectory(prefix="mutations-", ignore_cleanup_errors=True) as folder:
         runner = Runner(root, Path(folder).resolve(), least_s)
@@ -213,6 +215,7 @@ def run(mutations: list[Mutation], root: Path, jobs: int, least_s: float = 120.0
             for done in as_completed([pool.submit(runner.try_mutation, mutation) for mutation in mutations]):
                 result = done.result()
                 results[result.mutation.id] = result
+                on_result(result)
                 _say(f"{result.outcome:9} {result.mutation.id}  {result.seconds:.0f} s  {result.detail}")
     return [results[mutation.id] for mutation in mutations]
 
@@ -237,9 +240,12 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.list:
         _say(*(f"{each.id}  {each.file}  {each.why}" for each in mutations))
         return 0
-    results = run(mutations, ROOT, chosen.jobs)
-    if chosen.write:
-        update(ROOT / "docs" / "reliability.md", listed, {each.mutation.id: (each.outcome, each.detail) for each in results})
+
+    def write(result: Result) -> None:
+        if chosen.write:
+            update(ROOT / "docs" / "reliability.md", listed, {result.mutation.id: (result.outcome, result.detail)})
+
+    results = run(mutations, ROOT, chosen.jobs, write)
     counts = Counter(result.outcome for result in results)
     _say(", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
     return 1 if FAULTY & counts.keys() else 0
