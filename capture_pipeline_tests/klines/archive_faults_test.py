@@ -250,6 +250,8 @@ def test_a_range_answered_with_another_version_is_thrown_away(
     assert monthly(outcome).trust is Trust.OK
     assert bars(deployment).equals(sound_month)
     assert [bool(entry["range"]) for entry in deployment.requests() if entry["path"].endswith("/BTCUSDT-1h-2025-01.zip")] == asked
+    # It is seen by the version, before a digest of the whole file could tell.
+    assert len([entry for entry in deployment.requests() if entry["path"].endswith("/BTCUSDT-1h-2025-01.zip.CHECKSUM")]) == 1
 
 
 def test_a_download_goes_on_in_a_new_process(deployment: Deployment) -> None:

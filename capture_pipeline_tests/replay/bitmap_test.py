@@ -59,7 +59,7 @@ def test_next_place_is_that_of_a_sorted_list(guarded: GuardedSide, changes: list
             mark(guarded.arrays, np.uint64(place))
             taken.add(place)
         else:
-            nearest = min(taken, key=lambda one, place=place: abs(one - place))
+            nearest = min((abs(one - place), one) for one in taken)[1]
             unmark(guarded.arrays, np.uint64(nearest))
             taken.remove(nearest)
     ordered = sorted(taken)
