@@ -156,8 +156,8 @@ class Runner:
             path.unlink()
             path.write_text(mutation.apply(text))
             if any(mark in text for mark in _KERNELS):
-                # A kernel that calls the changed one is compiled with it and does not notice the change.
-                for compiled in [each for each in copy.rglob("*") if each.suffix in _COMPILED]:
+                # A kernel that calls the changed one is compiled with it and does not notice the change; both are in one folder.
+                for compiled in [each for each in path.parent.rglob("*") if each.suffix in _COMPILED]:
                     compiled.unlink()
             yield copy
         finally:
