@@ -6,7 +6,7 @@ TESTS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check ui bench crash-matrix accelerated-day memory-over-time fuzz lock clean
+.PHONY: help setup demo test check ui bench crash-matrix accelerated-day memory-over-time fuzz mutations killtest lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,12 @@ memory-over-time: setup ## Look at a recorder's memory each second for 20 minute
 
 fuzz: setup ## Parse damaged recordings for ten minutes, and hold every value against another parser's
 	@$(BIN)/python -m capture_pipeline_tests.binance.stream_fuzz $(ARGS)
+
+mutations: setup ## Put faults into a copy of the project and see that the tests named for them fail
+	@$(BIN)/python -m capture_pipeline_tests.mutations.run $(ARGS)
+
+killtest: setup ## Kill recorders and backfills at 200 random instants each, and account for every message and file
+	@$(BIN)/python -m capture_pipeline_tests.soak.killtest $(ARGS)
 
 .venv-bench/.ready: benchmarks/requirements.lock
 	@$(PYTHON) -m venv .venv-bench

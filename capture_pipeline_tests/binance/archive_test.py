@@ -48,6 +48,7 @@ def test_anything_else_is_no_checksum(text: str) -> None:
         ("<!DOCTYPE html>\n<html></html>", "is a page of HTML or XML"),
         ("nothing here", "is in an unknown form"),
         ("x" * 2000, "is longer than 1000 characters"),
+        (f"{A}  x.zip{' ' * 1000}", "is longer than 1000 characters"),
     ],
 )
 def test_a_checksum_file_that_cannot_be_read_says_its_form(text: str, form: str) -> None:
@@ -102,6 +103,7 @@ def test_a_listing_names_files_folders_and_where_it_goes_on() -> None:
         b"<html></html>",
         b"<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>",
         b'<!DOCTYPE a [<!ENTITY b "c">]><a/>',
+        b"<!DOCTYPE ListBucketResult>" + LISTING.format(truncated="false", marker="").partition("?>")[2].encode(),
     ],
 )
 def test_anything_else_is_no_listing(body: bytes) -> None:

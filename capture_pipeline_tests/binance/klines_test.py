@@ -83,6 +83,11 @@ def test_milliseconds_become_microseconds_and_the_unit_is_kept() -> None:
         (with_field(5, "1.123456789"), "line 1, column 6: a number has more than eight decimals"),
         (with_field(5, "1234567890123456789"), "line 1, column 6: a number has more than 18 digits"),
         (with_field(1, "12345678901.5"), "line 1: a price has more than ten digits"),
+        (with_field(2, "10000000000"), "line 1: a price has more than ten digits"),
+        (with_field(3, "-10000000000"), "line 1: a price has more than ten digits"),
+        # The low 64 bits of these are those of a small price.
+        (with_field(4, "184467440737.09551617"), "line 1: a price has more than ten digits"),
+        (with_field(1, "-184467440738"), "line 1: a price has more than ten digits"),
         (with_field(8, "1.5"), "line 1, column 9: a comma"),
         (with_field(0, "17356896000"), "line 1: open time 17356896000 is no time"),
         (with_field(0, "1735689600000000000"), "column 1: a number has more than 18 digits"),
@@ -99,6 +104,22 @@ def test_what_is_no_kline_is_refused_with_its_place(content: bytes, told: str) -
     assert told in str(caught.value)
     assert str(caught.value).startswith("f.csv")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("price", ["9999999999.99999999", "-9999999999.99999999"])
+def test_price_of_ten_digits_is_kept(price: str) -> None:
+    """The largest price that the column takes, next to the least that it refuses."""
+    for column, name in enumerate(("open", "high", "low", "close"), 1):
+        assert parse_csv(with_field(column, price), "f")[name].to_list() == [Decimal(price)]
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("whole", [91_999_999_999, 92_000_000_000, 92_233_720_368, 92_500_000_000, 184_467_440_737, 10**18 - 1])
+def test_wide_decimal_is_exact_around_64_bits(whole: int, sign: str) -> None:
+    """In units of 1e-8 the largest 64-bit number is 92,233,720,368.54775807."""
+    for fraction in ("54775807", "54775808", "00000000", "99999999"):
+        value = f"{sign}{whole}.{fraction}"
+        assert parse_csv(with_field(5, value) + with_field(5, "1"), "f")["volume"].to_list() == [Decimal(value), Decimal(1)]
 
 
 decimals = st.builds(

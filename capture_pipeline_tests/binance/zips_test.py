@@ -45,13 +45,24 @@ def overlapping() -> bytes:
     return GOOD[:directory] + entry * 2 + bytes(end)
 
 
-def lying_size() -> bytes:
-    """A directory that claims a tenth of what comes out."""
+STORED = zipped(("x.csv", CSV), method=zipfile.ZIP_STORED)
+SIZE, PACKED_SIZE, FLAGS = 24, 20, 8
+"""Places of fields in an entry of the directory."""
+
+
+def altered(content: bytes, place: int, value: int, size: int = 4) -> bytes:
+    """A zip whose directory has another value at a place."""
+    at = content.rfind(b"PK\x01\x02") + place
+    return content[:at] + value.to_bytes(size, "little") + content[at + size :]
+
+
+def with_bytes_behind(extra: bytes) -> bytes:
+    """A zip whose entry has further bytes behind its compressed data, which the directory counts."""
+    directory, end = GOOD.rfind(b"PK\x01\x02"), GOOD.rfind(b"PK\x05\x06")
     with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
-        directory = archive.start_dir
-    changed = bytearray(GOOD)
-    changed[directory + 24 : directory + 28] = (len(CSV) // 10).to_bytes(4, "little")
-    return bytes(changed)
+        packed = archive.infolist()[0].compress_size
+    moved = GOOD[:directory] + extra + GOOD[directory : end + 16] + (directory + len(extra)).to_bytes(4, "little") + GOOD[end + 20 :]
+    return altered(moved, PACKED_SIZE, packed + len(extra))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +79,12 @@ def lying_size() -> bytes:
         (zipped(("x.csv", b"0" * 20_000)), "would inflate to 20,000 bytes, 10,000 are allowed"),
         (zipped(("x.csv", CSV), method=zipfile.ZIP_LZMA), "uses compression method 14"),
         (overlapping(), "one entry 'x.csv' was expected"),
-        (lying_size(), "does not"),
+        (altered(GOOD, SIZE, len(CSV) // 10), "does not match its own CRC-32"),
+        (altered(GOOD, SIZE, len(CSV) + 1), "does not match its own CRC-32"),
+        (altered(STORED, PACKED_SIZE, len(CSV) + 10), "has an entry that runs into its directory"),
+        (altered(GOOD, FLAGS, 1, 2), "has a damaged or encrypted entry"),
+        (STORED.replace(b"1,2,3", b"1,2,4", 1), "does not match its own CRC-32"),
+        (with_bytes_behind(b"more"), "does not end where it says"),
     ],
 )
 def test_everything_else_is_refused(content: bytes, told: str) -> None:

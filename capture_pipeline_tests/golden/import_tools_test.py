@@ -171,6 +171,16 @@ def test_wherever_a_file_is_overwritten_only_its_own_lines_are_taken(tmp_path_fa
     assert report["left_out"]
 
 
+def test_nothing_behind_a_wrong_line_of_a_damaged_file_is_taken(tmp_path: Path) -> None:
+    """Also where lines in order follow it: what the damage made of the bytes between is not known."""
+    lines = hft(400)
+    lines[50] = "nonsense\n"
+    (tmp_path / "a.gz").write_bytes(torn(gzip.compress("".join(lines).encode(), mtime=0)))
+    session, report = imported(tmp_path, tmp_path / "a.gz")
+    assert ids(session) == list(range(1, 51))
+    assert report["left_out"][0].startswith("a.gz: torn member at byte 0")
+
+
 def test_a_torn_last_line_is_left_out_and_reported(tmp_path: Path) -> None:
     """Of a plain file too; one that only lacks its line feed is whole."""
     text = "".join(hft(5))

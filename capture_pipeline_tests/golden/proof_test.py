@@ -71,6 +71,8 @@ def test_published_trades_are_read_exactly_in_any_unit(unit: int, header: bool) 
         (("1007,", ","), 8),
         ((",1785715233000000,", ",17,"), 4),
         (("1008,2680.", "1008,2680.123456789"), 9),
+        (("1009,2680.", "1009,10000000000."), 10),
+        (("1010,2680.", "1010,10000000000000000."), 11),
     ],
 )
 def test_a_file_that_is_none_is_refused_by_line(edit: tuple[str, str], line: int) -> None:

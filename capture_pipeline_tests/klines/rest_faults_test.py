@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -156,11 +157,17 @@ def test_a_passing_failure_is_repeated(fault: str, deployment: Deployment) -> No
     assert deployment.injected() == 2
 
 
-def test_too_many_requests_are_waited_out(deployment: Deployment) -> None:
+def test_too_many_requests_are_waited_out(deployment: Deployment, tmp_path: Path) -> None:
     """As long as Retry-After says, where that is within bounds."""
     deployment.faults({**KLINES, "fault": "status_429", "retry_after": 1})
     assert fill(deployment).still_missing == 0
     assert deployment.injected() == 1
+    deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "status_429", "retry_after": 7, "times": 2})
+    waits: list[float] = []
+    http, breaker = Http(deployment.workspace.settings.http), FileBreaker(tmp_path / "b")
+    client = RestClient(http, deployment.url, Market.SPOT, RateLimits(), breaker, sleep=waits.append)
+    assert client.server_time_us() == parse_time(NOW)
+    assert waits == [7.0, 7.0]
 
 
 def test_a_wait_beyond_the_bound_ends_the_step(deployment: Deployment) -> None:
@@ -218,6 +225,31 @@ def test_the_used_weight_header_holds_requests_back(tmp_path: Path) -> None:
         assert waits == [60.0]
 
 
+def test_weight_used_by_another_program_counts(deployment: Deployment, tmp_path: Path) -> None:
+    """The header of the first answer says what others have used in this minute; little is left of the budget then."""
+    if time.time() % 60 > 55:  # the exchange counts by minutes of the wall clock
+        time.sleep(60 - time.time() % 60)
+    waits: list[float] = []
+    clock = [60.0]
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        clock[0] += seconds
+
+    http, breaker = Http(deployment.workspace.settings.http), FileBreaker(tmp_path / "b")
+    other = RestClient(http, deployment.url, Market.SPOT, RateLimits(), breaker)
+    for _ in range(40):
+        other.server_time_us()
+    limits = RateLimits(weight_per_minute=50, use_percent=100)
+    client = RestClient(http, deployment.url, Market.SPOT, limits, breaker, now_s=lambda: clock[0], sleep=sleep)
+    sent = 0
+    while not waits:
+        client.server_time_us()
+        sent += 1
+    assert sent <= 11
+    assert waits == [60.0]
+
+
 @pytest.mark.parametrize(
     ("budget", "used", "weight", "wait"), [(100, 0, 2, 0), (100, 98, 2, 0), (100, 99, 2, 45), (100, 5000, 1, 45), (1, 0, 2, 0)]
 )
@@ -228,6 +260,14 @@ def test_the_governor_waits_for_the_next_minute(budget: int, used: int, weight: 
     governor.learn(used, 15.0)
     assert governor.wait_s(weight, 15.0) == wait
     assert governor.wait_s(weight, 60.0) == 0
+
+
+def test_answer_beyond_the_cap_is_refused(deployment: Deployment) -> None:
+    """Also where it is small until it is decompressed."""
+    deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "gzip_bomb", "inflate_mb": 40, "times": "always"})
+    with pytest.raises(ProtocolViolation, match="answers with more than 33,554,432 bytes"):
+        deployment.workspace.rest.server_time_us()
+    assert deployment.injected() == 1
 
 
 def test_an_unknown_symbol_is_refused_by_code(deployment: Deployment) -> None:

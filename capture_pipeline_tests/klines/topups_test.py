@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 
 from capture_pipeline.binance.klines import parse_rest
-from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, Month, parse_time
+from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, Interval, Month, parse_time
 from capture_pipeline.errors import CaptureError, MalformedData
 from capture_pipeline.klines.archives import fetch
 from capture_pipeline.klines.bars import build
 from capture_pipeline.klines.gaps import find
-from capture_pipeline.klines.topups import TopupResult, top_up
+from capture_pipeline.klines.topups import TopupResult, finished, top_up
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.frames import START_US, klines
 
 HOLE = {"start": "2025-01-10T03:00:00Z", "end": "2025-01-10T06:00:00Z"}
 
@@ -123,3 +124,10 @@ def test_an_answer_nested_deep_is_malformed(depth: int, around: str) -> None:
     body = around.replace("{}", "[" * depth + "]" * depth).encode()
     with pytest.raises(MalformedData, match="klines"):
         parse_rest(body, "klines")
+
+
+@pytest.mark.parametrize(("late_us", "count"), [(-1, 8), (0, 9), (1, 9)])
+def test_candle_is_finished_once_its_interval_is_over(late_us: int, count: int) -> None:
+    """By the time of the answer: a candle that was still open then is no bar, whatever a later clock says."""
+    rows = finished(klines(12), Interval.M1, START_US + 9 * MINUTE_US + late_us)
+    assert rows["open_time_us"].to_list() == [START_US + minute * MINUTE_US for minute in range(count)]

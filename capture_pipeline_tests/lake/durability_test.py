@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 STRACE = shutil.which("strace")
-CALLS = "openat,write,fsync,rename,unlink,unlinkat"
+CALLS = "openat,write,fsync,mkdir,rename,unlink,unlinkat"
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -24,16 +24,27 @@ except StorageError as error:
     print(error)
     sys.exit(3)
 """
+LIFE_OF_A_DOWNLOAD = """
+import sys
+from pathlib import Path
+from capture_pipeline.klines.download import place
+from capture_pipeline.lake.files import withdraw
+folder = Path(sys.argv[1]).parent
+partial = folder / "f.partial"
+partial.write_bytes(b"zip")
+place(partial, folder / "archives" / "f.zip")
+withdraw(folder / "archives" / "f.zip")
+"""
 
 if STRACE is None and os.environ.get("TEST_TOOLS") == "required":
     raise RuntimeError("strace is needed here; install it")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(STRACE is None, reason="strace is not installed")]
 
 
-def traced(target: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+def traced(target: Path, *options: str, program: str = PROGRAM) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """Publish over `target` under strace; its end, and the calls on files in the target's folder."""
     log = target.parent.parent / "strace.log"
-    command = [str(STRACE), "-f", "-y", "-o", str(log), "-e", f"trace={CALLS}", *options, sys.executable, "-c", PROGRAM, str(target)]
+    command = [str(STRACE), "-f", "-y", "-o", str(log), "-e", f"trace={CALLS}", *options, sys.executable, "-c", program, str(target)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return ended, [line for line in log.read_text().splitlines() if str(target.parent) in line]
 
@@ -62,6 +73,28 @@ def test_it_is_written_flushed_renamed_and_its_folder_flushed(tmp_path: Path) ->
     ended, calls = traced(target)
     assert ended.returncode == 0
     assert kinds(calls) == ["write file", "fsync file", "rename file", "fsync folder"]
+
+
+def test_a_download_is_flushed_with_each_folder_that_names_it(tmp_path: Path) -> None:
+    """The file before the rename, the folder after a mkdir, a rename and a removal in it."""
+    target = old(tmp_path)
+    ended, calls = traced(target, program=LIFE_OF_A_DOWNLOAD)
+    assert ended.returncode == 0, ended.stderr
+    folder, steps = str(target.parent), []
+    for line in calls:
+        call = re.search(r"\b(fsync|mkdir|rename|unlink)\(", line)
+        if call and not (call[1] == "unlink" and "ENOENT" in line):
+            paths = re.findall(rf"{re.escape(folder)}[\w./]*", line)
+            steps.append((call[1], paths[-1].removeprefix(folder) or "/"))
+    assert steps == [
+        ("mkdir", "/archives"),
+        ("fsync", "/"),
+        ("fsync", "/f.partial"),
+        ("rename", "/archives/f.zip"),
+        ("fsync", "/archives"),
+        ("unlink", "/archives/f.zip"),
+        ("fsync", "/archives"),
+    ]
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "rename"])

@@ -57,6 +57,8 @@ def test_sound_bars_pass_every_gate() -> None:
     assert failed(bars(50).clear()) == set()
     milliseconds = bars(5).with_columns(pl.lit("ms").alias("time_unit"), pl.col("close_time_us") - 999)
     assert failed(milliseconds) == set()
+    flat = bars(5).with_columns(high=pl.max_horizontal("open", "close"), low=pl.min_horizontal("open", "close"), taker_buy_volume="volume")
+    assert failed(flat) == set()
 
 
 def test_a_candle_that_has_not_closed_is_in_the_future() -> None:

@@ -75,9 +75,12 @@ def test_a_step_of_the_wall_clock_moves_no_stamp_and_is_told_once() -> None:
 
 
 def test_a_new_process_stamps_behind_the_last_one() -> None:
-    """Even where the wall clock was set back in between."""
-    clock = Clocks().clock(floor=5_000_000)
+    """Even where the wall clock was set back in between; from there time goes on at its own pace."""
+    clocks = Clocks()
+    clock = clocks.clock(floor=5_000_000)
     assert clock.stamp(clock.now_ns()) == 5_000_001
+    clocks.go(700)
+    assert clock.stamp(clock.now_ns()) == 5_000_701
 
 
 @given(st.lists(st.tuples(st.integers(-(10**9), 10**9), st.integers(0, 10**6)), max_size=50))
@@ -152,6 +155,7 @@ try:
     journal.append(os.urandom(3000).hex().encode() + b"\\n", 1)
 except StorageError as error:
     print(error)
+print("bytes left:", path.stat().st_size - journal.size)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 journal.append(b"after\\n", 1)
 """
@@ -162,6 +166,7 @@ def test_a_batch_that_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None
     path = tmp_path / "x.gz"
     done = subprocess.run([sys.executable, "-c", _FULL, path], capture_output=True, text=True, check=True)
     assert "cannot be written" in done.stdout
+    assert done.stdout.endswith("bytes left: 0\n")
     assert gzip.decompress(path.read_bytes()) == b"kept\nafter\n"
 
 

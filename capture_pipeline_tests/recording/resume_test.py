@@ -132,8 +132,9 @@ def resume_of(content: bytes, folder: SessionFolder) -> dict[str, dict[str, int]
 def test_a_checkpoint_that_does_not_fit_the_file_is_not_believed(folder: SessionFolder, offset: int) -> None:
     """All is scanned instead, and nothing is cut off."""
     content = batch(0)[1] + batch(10)[1]
+    tracks = resume_of(batch(0)[1], folder)
     folder.growing.write_bytes(content)
-    folder.checkpoint.write_text(Checkpoint(offset=offset, last_ns=1).model_dump_json())
+    folder.checkpoint.write_text(Checkpoint(offset=offset, last_ns=1009, tracks=tracks).model_dump_json())
     state = resume(folder)
     assert folder.growing.read_bytes() == content
     assert state.tracks[TRADES].last == 9

@@ -1,0 +1,98 @@
+"""The coverage gates at, just above and just below each threshold of the settings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
+from capture_pipeline.config import Gates
+from capture_pipeline.klines.coverage import measure
+from capture_pipeline.klines.coverage_gates import _coverage_gates, _freshness, _level
+from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.parquet import publish_table
+from capture_pipeline.quality.gates import GateResult, Level
+from capture_pipeline.settings import load_settings
+from capture_pipeline_tests.deployment import NO_SETTINGS, NOW, QUICK
+from capture_pipeline_tests.frames import START_US, bars, changed
+
+NOW_US = parse_time(NOW)
+
+
+def workspace_of(root: Path, **environment: str) -> Workspace:
+    return Workspace(load_settings(environ={**QUICK, "CAPTURE_STORAGE_ROOT": str(root), **environment}, path=NO_SETTINGS))
+
+
+def judged(root: Path, **row: float) -> dict[str, GateResult]:
+    """The gates of a month of 100,000 expected hours, of which the row says what is there."""
+    workspace = workspace_of(root)
+    counts: dict[str, Any] = dict.fromkeys(("missing", "explained", "unexplained", "suspended", "unjudged", "filled", "longest_gap"), 0)
+    known = {"expected": 100_000, "present": 100_000, "coverage_percent": 100.0, "explained_coverage_percent": 100.0, "as_of_us": NOW_US}
+    part = workspace.partition("BTCUSDT", Month(2025, 1))
+    results = _coverage_gates(workspace, part, {**counts, **known, "bars_sha256": "", "gaps_sha256": "", **row})
+    return {result.spec.name: result for result in results}
+
+
+@pytest.mark.parametrize(
+    ("gate", "row", "passed"),
+    [
+        ("coverage", {"explained_coverage_percent": 99.9}, True),
+        ("coverage", {"explained_coverage_percent": 99.8999}, False),
+        ("coverage_with_outages", {"explained": 1000, "coverage_percent": 99.0}, True),
+        ("coverage_with_outages", {"explained": 1001, "coverage_percent": 98.999}, False),
+        ("coverage_with_outages", {"explained": 0, "coverage_percent": 98.999}, True),
+        ("unexplained_missing", {"unexplained": 9}, True),
+        ("unexplained_missing", {"unexplained": 10}, False),
+        ("long_gap", {"longest_gap": 24}, True),
+        ("long_gap", {"longest_gap": 25}, False),
+    ],
+)
+def test_coverage_gate_at_its_threshold(gate: str, row: dict[str, float], passed: bool, tmp_path: Path) -> None:
+    """As docs/gates.md words it: coverage is an ERROR below, unexplained at or above, a gap is long when longer."""
+    assert judged(tmp_path, **row)[gate].passed is passed
+
+
+@pytest.mark.parametrize(
+    ("percent", "level"), [(99.0, Level.INFO), (98.9999, Level.WARNING), (95.0, Level.WARNING), (94.9999, Level.CRITICAL)]
+)
+def test_alert_level_at_its_threshold(percent: float, level: Level) -> None:
+    """A partition alerts as a warning below 99 % and as critical below 95 %."""
+    assert _level(percent, Gates()) is level
+
+
+@pytest.mark.parametrize(("late_us", "passed"), [(0, True), (1, False)])
+def test_freshness_at_its_threshold(late_us: int, passed: bool, tmp_path: Path) -> None:
+    """A bar that opened exactly the allowed time ago is fresh."""
+    newest = NOW_US - 30 * HOUR_US - late_us
+    frame = pl.DataFrame({"symbol": ["BTCUSDT"], "newest_us": [newest]})
+    assert _freshness(workspace_of(tmp_path), frame, NOW_US).passed is passed
+
+
+@pytest.mark.parametrize(("late_us", "ended"), [(0, True), (1, False)])
+def test_suspension_that_begins_at_the_limit_excuses_a_symbol(late_us: int, ended: bool, tmp_path: Path) -> None:
+    """It has to cover the whole time for which no bar is there."""
+    start = NOW_US - 30 * HOUR_US + late_us
+    calendar = tmp_path / "outages.yaml"
+    times = f"start: {_time(start)}, end: {_time(NOW_US)}"
+    calendar.write_text(f"outages:\n  - {{{times}, symbols: [BTCUSDT]}}\n")
+    frame = pl.DataFrame({"symbol": ["BTCUSDT"], "newest_us": [NOW_US - 40 * HOUR_US]})
+    workspace = workspace_of(tmp_path, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar))
+    assert _freshness(workspace, frame, NOW_US).passed is ended
+
+
+def _time(us: int) -> str:
+    return datetime.fromtimestamp(us / 1e6, UTC).isoformat()
+
+
+def test_presence_counts_bars_on_the_grid_alone(tmp_path: Path) -> None:
+    """A bar that opens between two minutes does not stand for the minute that is missing, and a doubled one is a duplicate."""
+    workspace = workspace_of(tmp_path, CAPTURE_INTERVAL="1m")
+    month = Month.of(START_US)
+    shifted = changed(bars(9), 4, "open_time_us", pl.col("open_time_us") + 1_000_000)
+    publish_table(pl.concat([shifted, shifted.tail(1)]), workspace.lake.bars(workspace.partition("BTCUSDT", month)))
+    (row,) = measure(workspace, ["BTCUSDT"], [month], NOW_US).to_dicts()
+    assert (row["present"], row["duplicates"]) == (8, 2)

@@ -1,0 +1,83 @@
+"""The bitmap of a side against a sorted list, in arrays behind which no bit may be read and no word written."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from capture_pipeline.replay.side_kernel import SPAN, SideArrays, after, mark, new_side, unmark
+
+GUARD = 1 << 13
+GUARD_WORD = np.uint64(2)
+"""Its bit is the second one: the first place behind a floor is `SPAN`, which is the right answer where there is no level."""
+FLOORS = ("floor0", "floor1", "floor2", "floor3")
+EDGES = [SPAN >> shift for shift in (0, 1, 2)] + [1 << bits for bits in (6, 12, 18, 24)]
+PLACES = st.builds(
+    lambda edge, off: min(SPAN - 1, max(0, edge + off)),
+    st.sampled_from([0, *EDGES, *(SPAN - edge for edge in EDGES)]),
+    st.integers(-70, 70),
+)
+
+
+class GuardedSide:
+    """A side whose floors are followed by words with a bit set: what reads past a floor finds a level that is not there."""
+
+    def __init__(self) -> None:
+        side = new_side(4)
+        self.wholes = [np.full(getattr(side, name).size + GUARD, GUARD_WORD) for name in FLOORS]
+        floors: list[NDArray[np.uint64]] = [whole[:-GUARD] for whole in self.wholes]
+        for floor in floors:
+            floor[:] = 0
+        self.arrays: SideArrays = side._replace(floor0=floors[0], floor1=floors[1], floor2=floors[2], floor3=floors[3])
+
+    def first(self, place: int) -> int:
+        """The first taken place at or after one."""
+        return int(after(self.arrays, np.uint64(place)))
+
+    def is_unharmed(self) -> bool:
+        """Whether nothing was written behind a floor."""
+        return all((whole[-GUARD:] == GUARD_WORD).all() for whole in self.wholes)
+
+
+@pytest.fixture(scope="module")
+def guarded() -> GuardedSide:
+    return GuardedSide()
+
+
+@given(st.lists(st.tuples(st.booleans(), PLACES), max_size=40), st.lists(PLACES, min_size=1, max_size=40))
+@settings(max_examples=200)
+def test_next_place_is_that_of_a_sorted_list(guarded: GuardedSide, changes: list[tuple[bool, int]], asked: list[int]) -> None:
+    """At every edge of every floor, from an empty bitmap to one that is taken at both ends."""
+    taken: set[int] = set()
+    for is_taken, place in changes:
+        if is_taken or not taken:
+            mark(guarded.arrays, np.uint64(place))
+            taken.add(place)
+        else:
+            nearest = min((abs(one - place), one) for one in taken)[1]
+            unmark(guarded.arrays, np.uint64(nearest))
+            taken.remove(nearest)
+    ordered = sorted(taken)
+    try:
+        for place in [*asked, 0, SPAN - 1]:
+            at = bisect_left(ordered, place)
+            assert guarded.first(place) == (ordered[at] if at < len(ordered) else SPAN)
+        assert guarded.is_unharmed()
+    finally:
+        for place in taken:
+            unmark(guarded.arrays, np.uint64(place))
+
+
+@pytest.mark.parametrize("floor", range(5))
+def test_nothing_is_found_behind_the_last_place(floor: int, guarded: GuardedSide) -> None:
+    """Asked in the last word of each floor, in the last word but one, and at the end itself."""
+    words = 1 << 6 * floor
+    for place in (SPAN - words, SPAN - words + 1, SPAN - 1, SPAN, SPAN + 1):
+        assert guarded.first(max(0, place)) == SPAN
+    for place in range(0, SPAN, SPAN // 4):  # the four words of the top floor
+        assert guarded.first(place) == SPAN

@@ -1,0 +1,91 @@
+"""A few kills of `make killtest`, and what its comparisons find."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from capture_pipeline.recording.ledger import Edge, Moment, gap_between
+from capture_pipeline.recording.models import Cause, Gap
+from capture_pipeline_tests.soak.kill_backfill import _visible_parts, kill_backfill
+from capture_pipeline_tests.soak.kill_recorder import kill_recorder
+from capture_pipeline_tests.soak.observer import compare
+
+TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
+MESSAGES = [
+    *(b'{"stream":"%b","data":{"e":"trade","t":%d,"p":"1.5"}}' % (TRADES.encode(), number) for number in range(5, 15)),
+    *(b'{"stream":"%b","data":{"U":%d,"u":%d,"b":[]}}' % (DEPTH.encode(), first, first + 2) for first in range(1, 31, 3)),
+]
+SNAPSHOT = b'{"stream":"btcusdt@depthSnapshot","data":{"lastUpdateId":4}}'
+
+
+@pytest.mark.slow
+def test_killed_recorder_accounts_for_every_message(tmp_path: Path) -> None:
+    """Killed three times at random instants: what was sent is recorded byte for byte or in the ledger."""
+    found = kill_recorder(tmp_path, kills=3, seed=9, longest_s=3.0)
+    assert not found.wrong
+    assert found.compared.observed == found.compared.recorded + found.compared.listed
+    assert found.compared.recorded > 100
+
+
+@pytest.mark.slow
+def test_killed_backfill_ends_with_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
+    """Killed up to three times at random instants: no partial file is visible and no verified file is fetched again."""
+    found = kill_backfill(tmp_path, kills=3, seed=9)
+    assert not found.wrong
+    assert found.kills == 3
+
+
+def recorded(folder: Path, messages: list[bytes]) -> Path:
+    path = folder / "x.jsonl.gz"
+    path.write_bytes(gzip.compress(b"".join(b'{"capture_ns":%d,%b\n' % (at, message[1:]) for at, message in enumerate(messages, 1))))
+    return path
+
+
+def gap(stream: str, last_good: int, first_good: int) -> Gap:
+    return gap_between(Edge(stream, last_good, first_good, Moment(1), Moment(2)), Cause.SILENCE, "")
+
+
+LOST = [gap(TRADES, 6, 9), gap(DEPTH, 3, 10)]
+LEFT = [*MESSAGES[:2], *MESSAGES[4:11], *MESSAGES[13:]]
+
+
+@pytest.mark.parametrize(
+    ("messages", "gaps", "wrong"),
+    [
+        ([*MESSAGES, SNAPSHOT], [], []),
+        (LEFT, LOST, []),
+        (LEFT, LOST[:1], [f"('{DEPTH}', 4, 9) is missing and not in the ledger"]),
+        (LEFT, [gap(TRADES, 6, 8), LOST[1]], [f"('{TRADES}', 7, 8) is missing", f"('{TRADES}', 7, 7) is in the ledger"]),
+        (MESSAGES, LOST[:1], [f"('{TRADES}', 7, 8) is in the ledger and not missing"]),
+        ([*MESSAGES, MESSAGES[3]], [], [f"('{TRADES}', 8, 8) is recorded twice"]),
+        ([*MESSAGES, MESSAGES[0].replace(b'"t":5', b'"t":99')], [], [f"('{TRADES}', 99, 99) is recorded and was never sent"]),
+        ([MESSAGES[0].replace(b"1.5", b"1.50"), *MESSAGES[1:]], [], [f"('{TRADES}', 5, 5) is recorded with other bytes"]),
+        (MESSAGES[1:], [], [f"('{TRADES}', 5, 5) is missing and not in the ledger"]),
+    ],
+)
+def test_comparison_names_each_message_that_is_not_accounted_for(
+    messages: list[bytes], gaps: list[Gap], wrong: list[str], tmp_path: Path
+) -> None:
+    """Nothing else is wrong."""
+    found = compare(MESSAGES, recorded(tmp_path, messages), gaps).wrong
+    assert len(found) == len(wrong), found
+    assert all(any(each.startswith(one) for each in found) for one in wrong), found
+
+
+def test_partial_files_are_found_unless_their_names_are_hidden(tmp_path: Path) -> None:
+    """Half a table, half a manifest, a raw file with another digest than its name says."""
+    raw = tmp_path / "raw" / "spot"
+    (raw / "archives").mkdir(parents=True)
+    (tmp_path / "lake").mkdir()
+    for folder, name in ((tmp_path / "lake", "bars.parquet"), (raw, "archives.json"), (raw / "archives", "BTCUSDT-1h.0123456789ab.zip")):
+        (folder / f".{name}.7-0.tmp").write_bytes(b"PAR1")
+        assert list(_visible_parts(tmp_path)) == []
+        (folder / name).write_bytes(b"{PAR1")
+        assert [what.split()[0] for what in _visible_parts(tmp_path)] == [name]
+        (folder / name).unlink()
+    (raw / "archives.json").write_text(json.dumps({"files": []}))
+    assert list(_visible_parts(tmp_path)) == []
