@@ -138,7 +138,7 @@ def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange:
     assert (shown.exit_code, sound.session in shown.stdout, broken.session in shown.stdout) == (1, True, True)
     assert f"{broken.session} is damaged: {broken.path / name}" in shown.stderr
     status = capture(exchange, "session", "status", broken.session)
-    assert (status.exit_code, "is damaged" in " ".join(status.output.split())) == (1, True)
+    assert (status.exit_code, "is damaged" in " ".join(status.output.replace("│", " ").split())) == (1, True)
     assert capture(exchange, "session", "status", sound.session).exit_code == 0
     everyone = capture(exchange, "session", "status", "--json")
     assert (everyone.exit_code, sound.session in everyone.stdout) == (int(name == "session.json"), True)
