@@ -48,7 +48,7 @@ def test_duration_at_its_threshold(duration_ns: int, passed: bool) -> None:
 @pytest.mark.parametrize(("gap_ns", "passed"), [(249_999_999, True), (250_000_000, False)])
 def test_uptime_at_its_threshold(gap_ns: int, passed: bool) -> None:
     """Exactly the limit fails: uptime has to be above it."""
-    stream = StreamScan(TRADES, StreamKind.TRADE, breaks=[Break(TRADES, 1, 3, 0, gap_ns)])
+    stream = StreamScan(TRADES, StreamKind.TRADE, Track(gaps=1), breaks=[Break(TRADES, 1, 3, 0, gap_ns)])
     assert passes(size_checks(scan_of(1, SECOND_NS, stream), Thresholds(min_uptime=0.75)), "uptime") is passed
 
 
