@@ -72,7 +72,7 @@ def until(happened: Callable[[], bool]) -> None:
 
 def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Stage) -> None:
     """The sensor asks for a run when the window opens; the run ends with the finished session, and everything derived follows."""
-    look = planned(stage, 7).look("session_sensor")
+    look = planned(stage, 15).look("session_sensor")  # long enough for a busy machine to start the recorder in it
     folder = session_of(stage)
     assert look.keys == [folder.session]
     assert [run.run_key for run in look.runs] == [f"{folder.session}-1"]
