@@ -7,7 +7,6 @@ One `Http` serves many threads; each has its own connections. What to do about a
 from __future__ import annotations
 
 import json
-import logging
 import re
 import ssl
 import threading
@@ -38,9 +37,10 @@ from capture_pipeline.errors import (
     Transient,
     UntrustedPeer,
 )
+from capture_pipeline.terminal import logger
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 3
 _ERROR_CAP = 10_000

@@ -22,6 +22,7 @@ from websockets.protocol import State
 
 from capture_pipeline.binance.network import Egress, Proxy, egress_of
 from capture_pipeline.errors import CaptureError
+from capture_pipeline.printable import printable
 from capture_pipeline.recording.frames import FrameCutter
 from capture_pipeline.recording.models import Cause
 
@@ -136,7 +137,7 @@ class Connection:
 
     def _ended(self, detail: str) -> None:
         if self.cause is None:
-            self.cause, self.detail = Cause.CLOSED, detail
+            self.cause, self.detail = Cause.CLOSED, printable(detail)
 
     def _raise_failure(self) -> None:
         if self.failure is not None:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
+from capture_pipeline.printable import printable
 from capture_pipeline.recording.connection import Connection
 from capture_pipeline.recording.models import Cause
 
 _BRIEF_S = 1.0
 """What is over sooner is in the event log and worth no line to anybody."""
 _EXPECTED = {Cause.LIFE, Cause.SHUTDOWN}
-
-
-def to_stderr(text: str) -> None:
-    """Tell people, or the log of a recorder that runs by itself."""
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}  {text}\n")
-    sys.stderr.flush()
 
 
 class Troubles:
@@ -50,7 +44,7 @@ class Troubles:
             text = f"connection to {self._host} lost: {connection.cause or Cause.CLOSED}, {why}"
         if not self.current:
             self._since_s = self._monotonic()
-        self.current = text
+        self.current = printable(text)
 
     def look(self, *, is_whole: bool) -> None:
         """Tell what is new; to be called about each second.
