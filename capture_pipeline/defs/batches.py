@@ -78,7 +78,7 @@ def one_by_one(work: Callable[[Partition], T]) -> Callable[[Sequence[Partition]]
 def _all(context: dg.AssetExecutionContext, done: Mapping[Partition, Described]) -> Iterator[dg.MaterializeResult[Any]]:
     for partition, described in done.items():
         for asset, metadata in described.items():
-            context.add_asset_metadata(outputs.metadata(metadata), asset_key=asset, partition_key=key_of(partition))
+            outputs.add_metadata(context, metadata, asset, key_of(partition))
     for asset in dict.fromkeys(name for described in done.values() for name in described):
         yield outputs.materialization(asset=asset)
 

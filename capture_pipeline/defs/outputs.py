@@ -65,6 +65,11 @@ def partition_materialization(asset: str, partition: str, values: Mapping[str, o
     return dg.AssetMaterialization(asset, partition=partition, metadata=metadata(values), tags=tags)
 
 
+def add_metadata(context: dg.AssetExecutionContext, values: Mapping[str, object], asset: str, partition: str) -> None:
+    """Add to the materialization of one partition that the running step makes."""
+    context.add_asset_metadata(metadata(values), asset_key=asset, partition_key=partition)
+
+
 def observation(asset: str, partition: str, values: Mapping[str, object]) -> dg.AssetObservation:
     """Return an observation of one partition."""
     return dg.AssetObservation(asset, partition=partition, metadata=metadata(values))
