@@ -35,6 +35,7 @@ class Deadline:
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._watched: list[socket.socket] = []
+        self._released: list[socket.socket] = []
 
     def renew(self) -> None:
         """Begin to count again."""
@@ -47,6 +48,11 @@ class Deadline:
             if self.is_over:
                 _shut_down(connection)
 
+    def release(self, connection: socket.socket) -> None:
+        """Close a connection once the request is done: its answer may still be read."""
+        with self._lock:
+            self._released.append(connection)
+
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Watch the connections that this thread opens or uses again."""
@@ -56,9 +62,11 @@ class Deadline:
             yield
         finally:
             _current.deadline = None
+            self._done.set()
             with self._lock:
                 self._watched = []
-            self._done.set()
+                for connection in self._released:
+                    connection.close()
 
     def _wait(self) -> None:
         while (left := self._until - time.monotonic()) > 0:
@@ -75,6 +83,15 @@ def watch(connection: socket.socket) -> None:
     deadline: Deadline | None = getattr(_current, "deadline", None)
     if deadline is not None:
         deadline.watch(connection)
+
+
+def release(connection: socket.socket) -> None:
+    """Close a connection, at once or when this thread's request is done."""
+    deadline: Deadline | None = getattr(_current, "deadline", None)
+    if deadline is None:
+        connection.close()
+    else:
+        deadline.release(connection)
 
 
 def _shut_down(connection: socket.socket) -> None:

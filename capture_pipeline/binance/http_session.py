@@ -11,7 +11,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from capture_pipeline.binance.deadline import watch
+from capture_pipeline.binance.deadline import release, watch
 from capture_pipeline.binance.network import parse_proxy
 
 
@@ -49,7 +49,7 @@ class _WatchedConnection(HTTPConnection):
     def close(self) -> None:
         super().close()
         if self._watched is not None:
-            self._watched.close()
+            release(self._watched)
             self._watched = None
 
 
