@@ -22,7 +22,6 @@ from websockets.protocol import State
 
 from capture_pipeline.binance.network import Egress, Proxy, egress_of
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.printable import printable
 from capture_pipeline.recording.frames import FrameCutter
 from capture_pipeline.recording.models import Cause
 
@@ -137,7 +136,7 @@ class Connection:
 
     def _ended(self, detail: str) -> None:
         if self.cause is None:
-            self.cause, self.detail = Cause.CLOSED, printable(detail)
+            self.cause, self.detail = Cause.CLOSED, detail
 
     def _raise_failure(self) -> None:
         if self.failure is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from capture_pipeline.printable import printable
 from capture_pipeline.recording.connection import Connection
 from capture_pipeline.recording.models import Cause
 
@@ -44,7 +43,7 @@ class Troubles:
             text = f"connection to {self._host} lost: {connection.cause or Cause.CLOSED}, {why}"
         if not self.current:
             self._since_s = self._monotonic()
-        self.current = printable(text)
+        self.current = text
 
     def look(self, *, is_whole: bool) -> None:
         """Tell what is new; to be called about each second.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from websockets.datastructures import Headers
+from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
@@ -280,7 +281,15 @@ class StreamConnection(asyncio.Protocol):
                 self._transport.write(data)
             else:
                 self.state = State.CLOSING
-                self._transport.close()
+                self._end()
+
+    def _end(self) -> None:
+        """End the connection; after an error of the protocol the client still sends, and a reset would take the close code from it."""
+        if isinstance(self._protocol.parser_exc, ProtocolError | PayloadTooBig):
+            self._transport.write_eof()
+            self._after("close", _CLOSE_WITHIN_S, self._transport.abort)
+        else:
+            self._transport.close()
 
 
 def _answer_of(status: int, headers: dict[str, str], body: Any) -> Response:

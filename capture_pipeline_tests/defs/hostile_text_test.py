@@ -83,5 +83,10 @@ def test_a_table_of_metadata_has_printable_cells(stage: Stage) -> None:
     check_shown(str(record.data["name"]))
     assert len(str(record.data["name"])) == 300
     values = outputs.metadata({"text": LONG, "json": {"a": ATTACK}})
-    check_shown(values["text"].value)
+    assert isinstance(values["text"], dg.TextMetadataValue)
+    check_shown(values["text"].value or "")
+    for text in (outputs.failure(LONG).description, outputs.skip(LONG).skip_message):
+        check_shown(text or "")
+    for made_of in (outputs.check_result({}, LONG, passed=True), outputs.check_result({"a": LONG}, "", passed=True).metadata["a"]):
+        check_shown(str(made_of.description if isinstance(made_of, dg.AssetCheckResult) else made_of.value))
     assert values["json"].value == {"a": ATTACK}
