@@ -166,7 +166,15 @@ def test_a_file_of_another_tool_with_a_hostile_stream(tmp_path: Path) -> None:
 
 def test_names_that_the_command_line_itself_refuses(tmp_path: Path) -> None:
     """What click quotes: a missing file, an unknown option, an unknown command."""
-    for arguments in (("validate", str(tmp_path / NAME)), ("validate", f"--{NAME}"), (f"{NAME}",), (f"--{NAME}",), ("replay", NAME)):
+    for arguments in (
+        ("validate", str(tmp_path / NAME)),
+        ("validate", f"--{NAME}"),
+        (f"{NAME}",),
+        (f"--{LONG}",),
+        (LONG,),
+        ("validate", f"--{LONG}"),
+        ("replay", NAME),
+    ):
         result = run(*arguments)
         assert result.exit_code == 2
         check_shown(result.output)
