@@ -7,10 +7,6 @@ Every module through which text leaves uses this one. Files for machines keep th
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import AfterValidator
-
 LONGEST = 500
 """Characters of one text, unless the caller states another number."""
 LONGEST_LINE = 4000
@@ -61,7 +57,3 @@ def _escaped(letter: str) -> str:
     if letter.isprintable() and letter not in _BLANKS:
         return letter
     return ascii(letter)[1:-1]
-
-
-PrintableText = Annotated[str, AfterValidator(printable)]
-"""A field of a model that holds a text for people."""

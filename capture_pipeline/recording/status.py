@@ -8,11 +8,11 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
-from capture_pipeline.printable import PrintableText, printable
+from capture_pipeline.printable import printable
 
 _METRICS = {
     "messages": ("counter", "Messages recorded"),
@@ -30,6 +30,10 @@ _METRICS = {
 }
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"'})
+
+
+PrintableText = Annotated[str, AfterValidator(printable)]
+"""A text for people."""
 
 
 class ConnectionStatus(BaseModel):
