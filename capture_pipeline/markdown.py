@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from capture_pipeline.printable import printable
+from capture_pipeline.printable import LONGEST, printable
 
 # A backslash before punctuation makes it a letter (CommonMark 0.31, section 2.4). An underscore inside a word is one already.
 _SPECIAL = re.compile(r"[\\`*\[\]<|~&]|^[#>+-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
@@ -20,11 +20,16 @@ class Markdown(str):
     __slots__ = ()
 
 
-def text(value: object) -> Markdown:
-    """Escape a value that is no Markdown: one line that is shown as it is."""
+def text(value: object, most: int = LONGEST) -> Markdown:
+    """Escape a value that is no Markdown: one line that is shown as it is.
+
+    Args:
+        value: Anything; a `Markdown` is returned as it is.
+        most: Characters before they are escaped.
+    """
     if isinstance(value, Markdown):
         return value
-    return Markdown(_SPECIAL.sub(lambda found: "\\" + found[0], printable(value)))
+    return Markdown(_SPECIAL.sub(lambda found: "\\" + found[0], printable(value, most)))
 
 
 def bold(value: object) -> Markdown:
@@ -52,7 +57,7 @@ def heading(value: object) -> Markdown:
 
 def sentence(*parts: object) -> Markdown:
     """Return parts one behind the other; those that are no Markdown are escaped."""
-    return Markdown("".join(map(text, parts)))
+    return Markdown("".join(text(part) for part in parts))
 
 
 def image(title: str, content: str) -> Markdown:
@@ -85,4 +90,4 @@ def document(*parts: Markdown) -> Markdown:
 
 
 def _row(cells: Iterable[object]) -> str:
-    return f"| {' | '.join(map(text, cells))} |"
+    return f"| {' | '.join(text(cell) for cell in cells)} |"

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import dagster as dg
 
-from capture_pipeline.markdown import Markdown
+from capture_pipeline.markdown import Markdown, text
 from capture_pipeline.printable import LONGEST_LINE, printable
 
 LONGEST_TEXT = 2000
@@ -83,12 +83,17 @@ def check_evaluation(values: Mapping[str, object], description: str, **fields: A
         description: What was found.
         fields: Others of `AssetCheckEvaluation`.
     """
-    return dg.AssetCheckEvaluation(metadata=metadata(values), description=printable(description, LONGEST_TEXT), **fields)
+    return dg.AssetCheckEvaluation(metadata=metadata(values), description=_described(description), **fields)
 
 
 def check_result(values: Mapping[str, object], description: str, **fields: Any) -> dg.AssetCheckResult:  # noqa: ANN401 - likewise
     """Return the result of a check of a whole asset; see `check_evaluation`."""
-    return dg.AssetCheckResult(metadata=metadata(values), description=printable(description, LONGEST_TEXT), **fields)
+    return dg.AssetCheckResult(metadata=metadata(values), description=_described(description), **fields)
+
+
+def _described(description: str) -> str:
+    # Dagster's pages show the description of a check as Markdown.
+    return str(text(description, LONGEST_TEXT))
 
 
 def failure(description: str, values: Mapping[str, object] | None = None) -> dg.Failure:

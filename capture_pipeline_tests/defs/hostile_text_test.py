@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.feasibility.evidence import Reading, made
 from capture_pipeline_tests.defs.feasibility_test import held, ran, store_of
-from capture_pipeline_tests.defs.stage import Stage, key
+from capture_pipeline_tests.defs.stage import Stage, key, part
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.hostile import ATTACK, LONG, MARK, answer, check_printable, check_shown, server
 
@@ -50,6 +50,9 @@ def test_markdown_and_checks_of_a_verdict_on_hostile_evidence(stage: Stage) -> N
     assert "<script" not in page
     (check,) = result.get_asset_check_evaluations()
     check_printable(check.description or "")
+    description = part("outputs").check_result({}, INJECTION, passed=True).description or ""
+    check_shown(description)
+    assert kinds_of(description) == {"paragraph_open", "inline", "text"}
 
 
 @pytest.mark.parametrize("asset", ["kline_archives", "kline_topups"])
@@ -75,11 +78,9 @@ def _cells(value: dg.MetadataValue) -> str:
 
 def test_a_table_of_metadata_has_printable_cells(stage: Stage) -> None:
     """Through the module of the definitions under test."""
-    from capture_pipeline.defs import outputs  # noqa: PLC0415 - importable once the definitions are
-    from capture_pipeline.defs.tables import table_of  # noqa: PLC0415 - likewise
-
     del stage
-    (record,) = table_of([{"name": LONG, "rows": 1}]).records
+    outputs = part("outputs")
+    (record,) = part("tables").table_of([{"name": LONG, "rows": 1}]).records
     check_shown(str(record.data["name"]))
     assert len(str(record.data["name"])) == 300
     values = outputs.metadata({"text": LONG, "json": {"a": ATTACK}})
