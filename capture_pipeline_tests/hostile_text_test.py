@@ -111,21 +111,22 @@ def test_the_reason_of_a_closed_connection(transport: str, tmp_path: Path) -> No
     with server(handle) as url:
         told = deployment_at(url, tmp_path) | {"CAPTURE_RECORDING_TRANSPORT": transport}
         command = [CAPTURE, "session", "start", "--symbol", "BTCUSDT", "--duration", "5m"]
-        with subprocess.Popen(command, env={**os.environ, **told}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        said = tmp_path / "said"
+        with said.open("wb") as log, subprocess.Popen(command, env={**os.environ, **told}, stderr=log) as process:
             try:
                 deadline = time.monotonic() + 60
-                while not (status := read_status(tmp_path)) and time.monotonic() < deadline and process.poll() is None:
+                while not ((status := read_status(tmp_path)) and MARK in said.read_text()) and time.monotonic() < deadline:
+                    assert process.poll() is None, said.read_text()
                     time.sleep(0.05)
                 shown = run("session", "status", **told)
                 document = run("session", "status", "--json", **told)
-                time.sleep(1.5)  # what lasts for less than a second is not told on standard error
             finally:
                 process.send_signal(signal.SIGINT)
-                _, said = process.communicate(timeout=60)
+                process.wait(60)
     check_shown(status)
     check_shown(shown.stdout)
     check_printable(document.stdout)
-    check_shown(said)
+    check_shown(said.read_text())
     check_printable(next(tmp_path.rglob("events.jsonl")).read_text())
 
 
