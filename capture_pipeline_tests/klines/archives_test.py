@@ -22,7 +22,7 @@ from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.deployment import SHORT_READ_TIMEOUT, Deployment, deployed
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip"
 
@@ -147,7 +147,7 @@ def test_a_month_without_files_costs_few_requests(deployment: Deployment) -> Non
 def test_a_stopped_download_ends_with_the_try_under_way(rule: dict[str, Any], deployment: Deployment) -> None:
     """Whether it hangs or comes slowly; no further try is made."""
     deployment.faults({"match": {"path": MONTHLY}, "times": "always", **rule})
-    workspace = deployment.reopened(CAPTURE_HTTP_ATTEMPTS="20")
+    workspace = deployment.reopened(CAPTURE_HTTP_ATTEMPTS="20", **SHORT_READ_TIMEOUT)
     over, errors = threading.Event(), list[CaptureError]()
 
     def work() -> None:

@@ -16,7 +16,7 @@ from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline_tests.deployment import Deployment, deployed
 
 MONTHLY = {"symbol": "BTCUSDT", "granularities": ["monthly"]}
-JANUARY = {"CAPTURE_HISTORY_START": "2025-01-01", "CAPTURE_HISTORY_END": "2025-01-31", "CAPTURE_HTTP_READ_TIMEOUT_S": "20"}
+JANUARY = {"CAPTURE_HISTORY_START": "2025-01-01", "CAPTURE_HISTORY_END": "2025-01-31"}
 """The first listing makes every file of the month, which a busy machine does not do within the usual time of tests."""
 
 
