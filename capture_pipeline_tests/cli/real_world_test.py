@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 # Names of the product's interface, in one place.
 OUTAGE, OFF_GRID, SUSPENDED, OMITTED = "exchange_outage", "off_grid", "suspended", "archive_omission"
 BARS, GAPS, EXCLUSIONS = "bars", "bar_gaps", "bar_exclusions"
-CLOSE_GATE, IRREGULAR = "close_time_fits", "irregular"
+CLOSE_GATE, OFF_GRID_GATE, IRREGULAR = "close_time_fits", "off_grid_rows_known", "irregular"
 JOB = "initial_backfill"
 DEMO_FILES = Path(capture_pipeline.__file__).parent / "cli" / "demo_files"
 CALENDARS = {
@@ -138,12 +138,15 @@ def test_irregular_close_times_are_in_the_bars_as_sent(world: World, filled: tup
 
 
 def test_check_passes_and_counts_irregular_rows(world: World, filled: tuple[Deployment, Result]) -> None:
-    """With the demo's calendars every gate of severity ERROR passes, and the irregular rows are known."""
+    """With the demo's calendars every gate of severity ERROR passes, and all irregular rows but futures' rows off the grid are known."""
     deployment, _ = filled
     result = run(deployment, "check", "--json")
     document = told(result)
     failed = [(each["gate"], each["symbol"], each["month"]) for each in document["results"] if not each["passed"] and _is_error(each)]
     assert (result.exit_code, failed) == (0, [])
+    warned = {(each["gate"], each["symbol"], each["month"]) for each in document["results"] if not each["passed"]}
+    off_grid = {(OFF_GRID_GATE, symbol, "2024-12") for symbol in world.off_grid} if world.market == "um" else set()
+    assert warned == off_grid
     assert irregular(document, "known") == world.irregular
     assert irregular(document, "unknown") == {}
 
@@ -151,7 +154,7 @@ def test_check_passes_and_counts_irregular_rows(world: World, filled: tuple[Depl
 def test_irregular_rows_that_no_calendar_lists_are_a_warning(world: World, filled: tuple[Deployment, Result]) -> None:
     """The month is kept, the exit code is 0, and they are counted as unknown."""
     deployment, _ = filled
-    shipped_alone = {"CAPTURE_GAPS_IRREGULARITY_CALENDAR": ""}
+    shipped_alone = dict.fromkeys(CALENDARS, "")
     result = run(deployment, "check", "--json", "--gate", CLOSE_GATE, **shipped_alone)
     assert result.exit_code == 0, result.output
     assert irregular(told(result), "unknown") == world.irregular
