@@ -34,6 +34,8 @@ BARS, GAPS, EXCLUSIONS = "bars", "bar_gaps", "bar_exclusions"
 CLOSE_GATE, OFF_GRID_GATE, IRREGULAR = "close_time_fits", "off_grid_rows_known", "irregular"
 JOB = "initial_backfill"
 DEMO_FILES = Path(capture_pipeline.__file__).parent / "cli" / "demo_files"
+PATIENT = {"CAPTURE_HTTP_READ_TIMEOUT_S": "20"}
+"""A listing makes the files of its month, which a busy machine does not do within the usual time of tests."""
 CALENDARS = {
     "CAPTURE_GAPS_OUTAGE_CALENDAR": str(DEMO_FILES / "outages.yaml"),
     "CAPTURE_GAPS_IRREGULARITY_CALENDAR": str(DEMO_FILES / "irregularities.yaml"),
@@ -57,7 +59,7 @@ def world(request: pytest.FixtureRequest) -> World:
 @pytest.fixture(scope="module")
 def filled(world: World, url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Deployment, Result]:
     """A lake that was backfilled, and how that ended."""
-    deployment = Deployment(url, tmp_path_factory.mktemp("real-world") / "data", **world.settings, **CALENDARS)
+    deployment = Deployment(url, tmp_path_factory.mktemp("real-world") / "data", **world.settings, **CALENDARS, **PATIENT)
     return deployment, run(deployment, "backfill", "--json")
 
 
@@ -219,7 +221,7 @@ def test_dagster_materializes_every_partition_and_all_blocking_checks_pass(
     world: World, definitions: dg.Definitions, url: str, tmp_path: Path
 ) -> None:
     """One run over all partitions succeeds; rows and causes are those of the command line."""
-    deployment = Deployment(url, tmp_path / "data", **world.settings, **CALENDARS)
+    deployment = Deployment(url, tmp_path / "data", **world.settings, **CALENDARS, **PATIENT)
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
         stage = Stage(definitions, deployment, instance)
         ends = {"start": key("2024-11-01", min(world.bars)), "end": key("2025-02-01", max(world.bars))}
