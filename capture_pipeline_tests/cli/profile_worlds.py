@@ -20,7 +20,8 @@ class World:
         off_grid: Hours off the grid, by symbol.
         suspended: Hours of suspensions, by symbol.
         before_listing: Hours of the history before the listing, by symbol.
-        filled: Hours that a monthly file lacks, by symbol, month and the source that has them.
+        filled: Hours that archive files lack, by symbol, month and the source that has them.
+        conflicts: Bars on which sources disagree, by symbol and month.
         irregular: Rows with irregular close times, by symbol and month.
     """
 
@@ -31,6 +32,7 @@ class World:
     irregular: dict[Part, dict[str, int]]
     before_listing: dict[str, int]
     suspended: dict[str, int] = field(default_factory=dict)
+    conflicts: dict[Part, int] = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -54,7 +56,13 @@ WORLDS = {
         off_grid={"BTCUSDT": 3, "ETHUSDT": 3},
         before_listing={"币安人生USDT": 720 + 744 + 152},
         suspended={"SOLUSDT": 306 + 744 + 296},
-        filled={("BTCUSDT", "2024-11", "rest"): 2, ("ETHUSDT", "2024-12", "daily"): 3, ("SOLUSDT", "2025-01", "daily"): 24},
+        filled={
+            ("BTCUSDT", "2024-11", "rest"): 2,
+            ("ETHUSDT", "2024-12", "daily"): 3,
+            ("ETHUSDT", "2025-02", "rest"): 4,
+            ("SOLUSDT", "2025-01", "daily"): 24,
+        },
+        conflicts={("ETHUSDT", "2024-12"): 1},
         irregular={
             ("BTCUSDT", "2024-12"): {EARLY: 1, INVERTED: 1},
             ("BTCUSDT", "2025-01"): {EARLY: 1},

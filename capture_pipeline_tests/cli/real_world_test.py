@@ -99,6 +99,7 @@ def test_backfill_takes_every_month(world: World, filled: tuple[Deployment, Resu
     assert found == world.bars
     assert {(row["symbol"], row["month"]): row["quarantined"] for row in rows if row["quarantined"]} == {}
     assert {(row["symbol"], row["month"]): row["unexplained"] for row in rows if row["unexplained"]} == {}
+    assert {(row["symbol"], row["month"]): row["conflicts"] for row in rows if row["conflicts"]} == world.conflicts
     assert {(row["symbol"], row["month"]): row["unverified"] for row in rows if row["unverified"]} == {}
     assert table(deployment, BARS).height == sum(map(sum, world.bars.values()))
 
