@@ -1,4 +1,4 @@
-"""What stands in a zip of published trades: any unit of time, with or without a header, exact or refused with its line."""
+"""What stands in a zip of published trades: any unit of time, with or without header and byte order mark, exact or refused by line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _COLUMNS = ("id", "price", "qty", "quote_qty", "time", "is_buyer_maker", "is_bes
 _FEWEST = 6
 """Futures have no isBestMatch."""
 _NUMBER, _DECIMAL, _FLAG = r"^[0-9]{1,18}$", r"^[0-9]{1,10}(\.[0-9]{1,8})?$", r"^(?i:true|false)$"
+_BOM = b"\xef\xbb\xbf"
 _MS_FROM, _US_FROM, _US_TO = 10**11, 10**14, 10**17
 _REMEDY = "fetch the file again; compare it with its checksum"
 
@@ -34,7 +35,7 @@ def published_trades(content: bytes, stem: str, max_bytes: int, bounds: tuple[in
         MalformedData: It is no sound trades file, or two rows of one id differ; file and line are named. Identical rows count once.
     """
     where = f"{stem}.zip:{stem}.csv"
-    text = only_entry(content, f"{stem}.csv", max_bytes, f"{stem}.zip")
+    text = only_entry(content, f"{stem}.csv", max_bytes, f"{stem}.zip").removeprefix(_BOM)
     has_header = text[:1].isalpha()
     try:
         rows = pl.read_csv(io.BytesIO(text), has_header=False, infer_schema=False, skip_rows=int(has_header), truncate_ragged_lines=False)
