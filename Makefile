@@ -6,7 +6,7 @@ TESTS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check ui bench crash-matrix accelerated-day memory-over-time fuzz mutations killtest lock clean
+.PHONY: help setup demo test coverage check ui bench crash-matrix accelerated-day memory-over-time fuzz mutations killtest lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,10 @@ demo: setup ## Run the main job end to end on the embedded sandbox exchange
 	@$(BIN)/capture demo
 
 # Workers and the programs that tests start read the same modules: they are compiled once, also where the environment says otherwise.
-test: setup ## Run all tests, with branch coverage
+test: setup ## Run all tests
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
+
+coverage: setup ## Run all tests and measure branch coverage, in about twice the time
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal --cov --cov-report=term $(TESTS)
 
 check: setup ## Lint, types and import contracts

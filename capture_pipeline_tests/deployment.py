@@ -23,9 +23,11 @@ QUICK = {
     "CAPTURE_HISTORY_START": "2025-01-01",
     "CAPTURE_HTTP_BACKOFF_INITIAL_S": "0.01",
     "CAPTURE_HTTP_BACKOFF_MAX_S": "0.05",
-    "CAPTURE_HTTP_READ_TIMEOUT_S": "1.5",
+    "CAPTURE_HTTP_READ_TIMEOUT_S": "30",
     "CAPTURE_HTTP_ATTEMPTS": "4",
 }
+# For an exchange that does not answer. Elsewhere a busy machine must not look like one.
+SHORT_READ_TIMEOUT = {"CAPTURE_HTTP_READ_TIMEOUT_S": "1.5"}
 
 
 class Deployment:

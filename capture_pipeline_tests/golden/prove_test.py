@@ -30,7 +30,7 @@ from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.settings import load_settings
 from capture_pipeline.tables.golden import TRADES
 from capture_pipeline_tests.deployment import NO_SETTINGS
-from capture_pipeline_tests.golden.proved import BOTH_OUT, FIRST_OUT, MARKET, OVER, PATIENT, recorded
+from capture_pipeline_tests.golden.proved import BOTH_OUT, FIRST_OUT, MARKET, OVER, recorded
 from capture_pipeline_tests.recording.live import Live, live
 
 THURSDAY, FRIDAY = date(2025, 2, 20), date(2025, 2, 21)
@@ -73,7 +73,7 @@ def trades(one: Live) -> pl.DataFrame:
 
 
 def run(one: Live, *arguments: str) -> Result:
-    return CliRunner().invoke(main, list(arguments), env=one.deployment.environment(**PATIENT))
+    return CliRunner().invoke(main, list(arguments), env=one.deployment.environment())
 
 
 def test_a_whole_session_holds_over_midnight(exchange: Live) -> None:
@@ -166,7 +166,7 @@ def test_a_kline_that_differs_is_told_with_its_minute(exchange: Live) -> None:
         ({"fault": "zip_bit_flip"}, "zip"),
         ({"fault": "zip_truncated"}, "is not a readable zip"),
         ({"fault": "csv_empty"}, "is no table"),
-        ({"fault": "csv_duplicates"}, "stands twice"),
+        ({"fault": "csv_conflicting_duplicate"}, "stands twice"),
         ({"fault": "csv_other_month"}, "time is not what this trades file holds"),
         ({"fault": "csv_future"}, "time is not what this trades file holds"),
         ({"fault": "csv_extra_column"}, "has 8 columns"),
@@ -224,7 +224,7 @@ def test_a_download_that_breaks_off_goes_on(exchange: Live) -> None:
 
 def test_bars_of_the_lake_are_preferred_where_they_reach(exchange: Live) -> None:
     """With the month's 1m bars in the lake no daily klines are fetched."""
-    workspace = exchange.deployment.reopened(**PATIENT, CAPTURE_INTERVAL="1m")
+    workspace = exchange.deployment.reopened(CAPTURE_INTERVAL="1m")
     partitions = workspace.partitions(["BTCUSDT"], [workspace.months(workspace.now_us())[1]])
     list(backfill(workspace, partitions, workspace.now_us()))
     exchange.deployment.forget_requests()

@@ -7,13 +7,11 @@ from capture_pipeline_tests.recording.live import BUSY, Live
 
 MARKET = {"now": "2025-02-20T23:56:00Z", "symbols": [{**BUSY, "trades_per_day": 60_000}]}
 AFTER_MIDNIGHT = "2025-02-21T00:02:20Z"
-PATIENT = {"CAPTURE_HTTP_READ_TIMEOUT_S": "20"}
 OVER, FIRST_OUT, BOTH_OUT = "2025-02-21T00:10:00Z", "2025-02-21T05:10:00Z", "2025-02-22T05:10:00Z"
 
 
 def recorded(one: Live) -> Live:
     """A session from before midnight to after it, finished; the market's clock then stands."""
-    one.deployment.workspace = one.deployment.reopened(**PATIENT)
     one.start()
     one.recording()
     before, left_s = one.status(), (parse_time(AFTER_MIDNIGHT) - one.deployment.workspace.now_us()) / 1e6

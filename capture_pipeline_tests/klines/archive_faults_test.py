@@ -16,7 +16,7 @@ from capture_pipeline.klines.backfill import GateError, Outcome, backfill
 from capture_pipeline.lake.manifests import ArchiveRecord
 from capture_pipeline.tables.bars import VALUE_COLUMNS
 from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Separated
-from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.deployment import SHORT_READ_TIMEOUT, Deployment
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip"
 ZIP = {"match": {"path": MONTHLY}}
@@ -222,7 +222,7 @@ def test_a_file_without_checksum_is_used_only_where_the_settings_allow_it(deploy
 def test_a_passing_failure_is_repeated(rule: dict[str, Any], deployment: Deployment, sound_month: pl.DataFrame) -> None:
     """Server errors, resets, silence and bodies that end early cost a retry and nothing else."""
     deployment.faults({**ZIP, **rule})
-    outcome = run(deployment)
+    outcome = run(deployment, **(SHORT_READ_TIMEOUT if rule["fault"] == "timeout" else {}))
     assert deployment.injected()
     assert outcome.error is None
     assert monthly(outcome).attempts > 1
@@ -282,7 +282,7 @@ def test_a_lasting_failure_is_one_error_and_nothing_is_published(
 ) -> None:
     """It names the address; the next run starts where this one ended."""
     deployment.faults({**ZIP, **rule})
-    outcome = run(deployment)
+    outcome = run(deployment, **(SHORT_READ_TIMEOUT if rule["fault"] == "timeout" else {}))
     assert isinstance(outcome.error, kind)
     assert "BTCUSDT-1h-2025-01.zip" in str(outcome.error)
     assert "\n" not in str(outcome.error)

@@ -22,7 +22,7 @@ from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.deployment import SHORT_READ_TIMEOUT, Deployment, deployed
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip"
 
@@ -136,18 +136,20 @@ def test_daily_files_are_found_although_the_first_and_the_last_day_have_none(tmp
 
 
 def test_a_month_without_files_costs_few_requests(deployment: Deployment) -> None:
-    """The first and the last day are asked for, and one listing."""
+    """Zip and checksum of the month, and one listing of its days."""
     workspace = deployment.workspace
     deployment.forget_requests()
     fetch(workspace, workspace.partition("NOSUCHUSDT", Month(2025, 1)), workspace.rest.server_time_us())
-    assert len([entry for entry in deployment.requests() if not entry["path"].startswith("/api/")]) <= 7
+    paths = [entry["path"] for entry in deployment.requests() if not entry["path"].startswith("/api/")]
+    month = "/data/spot/monthly/klines/NOSUCHUSDT/1h/NOSUCHUSDT-1h-2025-01.zip"
+    assert sorted(paths) == ["/", month, f"{month}.CHECKSUM"]
 
 
 @pytest.mark.parametrize("rule", [{"fault": "timeout", "stall_s": 60}, {"fault": "slow_body", "bytes_per_s": 300}], ids=["hangs", "crawls"])
 def test_a_stopped_download_ends_with_the_try_under_way(rule: dict[str, Any], deployment: Deployment) -> None:
     """Whether it hangs or comes slowly; no further try is made."""
     deployment.faults({"match": {"path": MONTHLY}, "times": "always", **rule})
-    workspace = deployment.reopened(CAPTURE_HTTP_ATTEMPTS="20")
+    workspace = deployment.reopened(CAPTURE_HTTP_ATTEMPTS="20", **SHORT_READ_TIMEOUT)
     over, errors = threading.Event(), list[CaptureError]()
 
     def work() -> None:

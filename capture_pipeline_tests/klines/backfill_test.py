@@ -131,7 +131,7 @@ def test_a_symbol_that_rest_forgot_lives_on_in_the_archive(deployment: Deploymen
     known = RestApi._known
     monkeypatch.setattr(RestApi, "_known", lambda api: {name: spec for name, spec in known(api).items() if name != "ETHUSDT"})
     deployment.clock(now="2025-02-01T03:00:00Z")
-    found = outcomes(deployment.reopened(CAPTURE_HTTP_READ_TIMEOUT_S="20"), "ETHUSDT")
+    found = outcomes(deployment.workspace, "ETHUSDT")
     january, empty = found["ETHUSDT 2025-01"], found["ETHUSDT 2025-02"]
     assert (january.error, empty.error) == (None, None)
     assert january.bars is not None

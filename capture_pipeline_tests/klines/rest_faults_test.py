@@ -33,7 +33,7 @@ from capture_pipeline.klines.watch import fillable
 from capture_pipeline.lake.breaker import FileBreaker
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.bars import VALUE_COLUMNS
-from capture_pipeline_tests.deployment import NOW, Deployment, deployed
+from capture_pipeline_tests.deployment import NOW, SHORT_READ_TIMEOUT, Deployment, deployed
 
 KLINES = {"match": {"path": "/api/v3/klines", "query": {"limit": "1000"}}}
 TAIL = 10
@@ -144,7 +144,7 @@ def test_a_lasting_failure_is_one_error(rule: dict[str, Any], kind: type[Capture
     """Sorted, on one line, with the address."""
     deployment.faults({**KLINES, **rule})
     with pytest.raises(kind) as caught:
-        fill(deployment)
+        fill(deployment, **(SHORT_READ_TIMEOUT if rule["fault"] == "timeout" else {}))
     assert "klines" in str(caught.value)
     assert "\n" not in str(caught.value)
 
