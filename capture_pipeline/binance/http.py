@@ -6,8 +6,8 @@ One `Http` serves many threads; each has its own connections. What to do about a
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import re
 import ssl
 import threading
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
+import msgspec
 import requests
 import stamina
 import urllib3
@@ -38,13 +39,16 @@ from capture_pipeline.errors import (
     Transient,
     UntrustedPeer,
 )
+from capture_pipeline.parsing import PARSE_ERRORS
 
+_FAILURES: tuple[type[Exception], ...] = (requests.RequestException, *PARSE_ERRORS)
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 3
 _ERROR_CAP = 10_000
 _DEFAULT_WAIT_S = {429: 60.0, 418: 120.0}
+_LONGEST_WAIT_S = 7 * 86_400.0
 _PROXY_LOGIN, _FIRST_SERVER_ERROR = 407, 500
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 _TLS_REMEDY = "check the certificate and the clock; if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
@@ -283,16 +287,24 @@ def _is_refused(error: BaseException) -> bool:
 
 def _retry_after(value: str | None, default: float) -> float:
     try:
-        return max(0.0, float(value)) if value is not None else default
+        wait = float(value) if value is not None else default
     except ValueError:
         return default
+    return min(max(0.0, wait), _LONGEST_WAIT_S) if math.isfinite(wait) else default
 
 
 def _error_body(response: requests.Response) -> tuple[int | None, str]:
     """The exchange's code and a brief text, from at most a few kB of the body."""
     try:
-        raw = next(response.iter_content(_ERROR_CAP), b"")
-        parsed = json.loads(raw)
-        return int(parsed["code"]), f": {parsed['code']} {str(parsed['msg'])[:120]!r}"
-    except (ValueError, KeyError, TypeError, requests.RequestException):
+        parsed = _decode_error(next(response.iter_content(_ERROR_CAP), b""))
+    except _FAILURES:
         return None, ""
+    return parsed.code, f": {parsed.code} {parsed.msg[:120]!r}"
+
+
+class _ErrorBody(msgspec.Struct):
+    code: int
+    msg: str
+
+
+_decode_error = msgspec.json.Decoder(_ErrorBody).decode

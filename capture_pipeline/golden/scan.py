@@ -14,6 +14,7 @@ from capture_pipeline.golden.inflate import Finding
 from capture_pipeline.golden.layouts import runs
 from capture_pipeline.golden.lines import IdLine, Ids, exact_line, usual_lines
 from capture_pipeline.golden.reader import Recording
+from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.quality.continuity import Track
 
 MOST_SHOWN = 5
@@ -275,8 +276,8 @@ class Scan:
             try:
                 raw.decode()
                 line = exact_line(raw)
-            except ValueError as error:
-                self._bad_line(self.lines, f"{error}: {raw[:80]!r}")
+            except PARSE_ERRORS as error:
+                self._bad_line(self.lines, f"{explain(error)}: {raw[:80]!r}")
             else:
                 self._count([line], self.lines)
 

@@ -12,10 +12,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import fsync, storage_errors
+from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.recording.models import Cause, Checkpoint
 
 LISTED = {
@@ -229,5 +230,5 @@ def read_account(path: Path) -> Account | None:
         return None
     try:
         return Account.model_validate_json(content)
-    except ValidationError:
+    except PARSE_ERRORS:
         return Account(state=AccountState.OPEN, processes=0)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 
-import msgspec
-
 from capture_pipeline.binance.streams import StreamKind, kind_of
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.recording.lines import data_of, split_envelope
 from capture_pipeline.recording.merge import Message
 from capture_pipeline.recording.placing import Placer, placer_of
 
+_FAILURES: tuple[type[Exception], ...] = (MalformedData, *PARSE_ERRORS)
 _KEPT_BYTES = 64 << 10
 Reject = Callable[[str, str], None]
 
@@ -50,8 +50,8 @@ class Intake:
             first, last, event_time, diff = place(data)
             if first > last or not raw.isascii():
                 _check(raw, first, last)
-        except (MalformedData, msgspec.DecodeError, UnicodeDecodeError) as error:
-            self._reject(f"{error}", raw)
+        except _FAILURES as error:
+            self._reject(explain(error), raw)
             return None
         return Message(first, last, stream, raw, now_ns, connection, event_time, diff)
 

@@ -10,8 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from capture_pipeline.parsing import PARSE_ERRORS
+
+_FAILURES: tuple[type[Exception], ...] = (OSError, *PARSE_ERRORS)
 _METRICS = {
     "messages": ("counter", "Messages recorded"),
     "messages_per_s": ("gauge", "Messages a second, over the last five seconds"),
@@ -122,7 +125,7 @@ def read_status(path: Path) -> Status | None:
     """The status, None where there is none that can be read."""
     try:
         return Status.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+    except _FAILURES:
         return None
 
 
@@ -177,5 +180,5 @@ def rss_bytes() -> int:
     """Resident memory of this process; 0 where the system does not say."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
+    except _FAILURES:
         return 0

@@ -9,6 +9,7 @@ by itself; the messages after it decide the rest.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import publishing, storage_errors
+from capture_pipeline.lake.parquet import guard_parquet
 from capture_pipeline.recording.layout import valid_session
 from capture_pipeline.replay.book_at import BookAt, book_at, replay_until
 from capture_pipeline.replay.engine import Replay, State
@@ -65,7 +67,7 @@ class Checkpoints:
         """
         origin = self._origin()
         if self.path.is_file():
-            with pq.ParquetFile(self.path) as file:
+            with self._guard(), pq.ParquetFile(self.path) as file:
                 if (file.schema_arrow.metadata or {}).get(b"origin") == origin:
                     return int(file.num_row_groups)
         return self._make(every_ns, origin)
@@ -101,13 +103,16 @@ class Checkpoints:
         """The last checkpoint up to a time, and the messages after it."""
         self.ensure()
         replay, after = Replay(), 0
-        with pq.ParquetFile(self.path) as file:
+        with self._guard(), pq.ParquetFile(self.path) as file:
             heads = [_head(file, group) for group in range(file.num_row_groups)]
             before = [group for group, (capture_ns, *_) in enumerate(heads) if capture_ns <= at_ns]
             if before:
                 replay.capture_ns, after, last_id, reached_ns = heads[before[-1]]
                 _seed(replay, file, before[-1], last_id, reached_ns)
         return replay, GoldenSource(self.tables, self.symbol, after)
+
+    def _guard(self) -> AbstractContextManager[None]:
+        return guard_parquet(self.path, remedy="remove the file; it is made again")
 
     def _make(self, every_ns: int, origin: bytes) -> int:
         schema = pa.schema([*((name, pa.int64()) for name in _HEAD), *_SCHEMA]).with_metadata({"origin": origin})

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from capture_pipeline.binance.urls import Market
+from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.frames import rows_of
 from capture_pipeline.sandbox.rest_params import LEGAL_SYMBOL, Params, RestError
@@ -106,7 +107,7 @@ def _chosen(params: Params, known: dict[str, SymbolSpec]) -> list[str]:
         return [params.symbol(known.keys())] if "symbol" in params.query else list(known)
     try:
         names = json.loads(several)
-    except ValueError:
+    except PARSE_ERRORS:
         names = None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise RestError(-1100, f"Illegal characters found in parameter 'symbols'; legal range is {_SYMBOLS_RANGE}.")
