@@ -87,6 +87,9 @@ def explain(error: BaseException) -> str:
         first = error.errors(include_url=False)[0]
         place, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         return f"{place}: {message}"[:_LONGEST_TEXT] if place else message[:_LONGEST_TEXT]
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        what = ", ".join(filter(None, (error.context, error.problem)))
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {what}"[:_LONGEST_TEXT]
     if isinstance(error, KeyError):
         return f"{error} is missing"[:_LONGEST_TEXT]
     return " ".join(str(error).split())[:_LONGEST_TEXT] or type(error).__name__
@@ -175,6 +178,13 @@ class _Loader(yaml.SafeLoader):
                     raise _refusal(f"the key {key.value[:40]!r} is given twice", key)
                 seen.add((key.tag, key.value))
         return mapping
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - PyYAML's signature
+        """Make the value; one that does not exist, for instance a date, is named with its place."""
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise _refusal(f"a value that does not exist: {explain(error)}", node) from None
 
 
 def _refusal(what: str, at: Any) -> yaml.MarkedYAMLError:  # noqa: ANN401 - an event or a node of PyYAML

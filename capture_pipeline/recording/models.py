@@ -20,6 +20,8 @@ class Cause(StrEnum):
     SHUTDOWN = "serverShutdown"
     SILENCE = "silence"
     CLOSED = "connection closed"
+    PROTOCOL = "protocol error"
+    """A connection was ended because the peer violated the WebSocket protocol."""
     PROCESS = "process down"
     DISK = "disk"
     FILE_REMOVED = "file removed"
