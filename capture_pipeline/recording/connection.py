@@ -26,7 +26,8 @@ from capture_pipeline.recording.frames import PING, FrameCutter, FrameError
 from capture_pipeline.recording.models import Cause
 
 OPEN_S, CLOSE_S = 10.0, 1.0
-MOST_FRAME = 16 << 20
+MOST_FRAME = 2 << 20
+"""Bytes of a message; 5000 levels a side, the most that the exchange sends in one, are 0.3 MB."""
 USER_AGENT = "capture-pipeline"
 _END_OF_HEAD = b"\r\n\r\n"
 _MOST_HEAD = 64 << 10
@@ -167,6 +168,7 @@ class Connection:
         if self.cause is None:
             self.cause, self.detail = cause, detail
         if self._socket is not None:
+            self._socket.end()
             self._socket.transport.abort()
 
     async def close(self) -> None:

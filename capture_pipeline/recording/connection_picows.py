@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("capture_pipeline.picows")
 _LOG.setLevel(logging.CRITICAL)
 _PROXY_STATUS = re.compile(r"status (\d{3})$")
-_TEXT, _CLOSE = WSMsgType.TEXT, WSMsgType.CLOSE
+_TEXT, _CLOSE, _PING = WSMsgType.TEXT, WSMsgType.CLOSE, WSMsgType.PING
 _DATA = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION})
 
 
@@ -95,8 +95,6 @@ class PicowsConnection(Connection):
 
     def _fail(self, error: FrameError) -> None:
         """End it at once for a violation of the protocol; the peer is sent the close code, and no answer is waited for."""
-        if self._listener is not None:
-            self._listener.end()
         if self._transport is not None:
             self._transport.send_close(WSCloseCode(error.code), error.reason)
         self.abort(Cause.PROTOCOL, str(error))
@@ -104,6 +102,8 @@ class PicowsConnection(Connection):
     def abort(self, cause: Cause, detail: str) -> None:
         """End it at once, without a farewell that a dead peer would not answer."""
         super().abort(cause, detail)
+        if self._listener is not None:
+            self._listener.end()
         if self._transport is not None:
             self._transport.underlying_transport.abort()
 
@@ -148,10 +148,12 @@ class _Listener(WSListener):
         """A frame came."""
         if self._is_over:
             return
-        is_plain = frame.msg_type is _TEXT and frame.fin and not self._fragments.is_open
-        if is_plain and self._left > 0 and not self._waiting and not (frame.rsv1 or frame.rsv2 or frame.rsv3):
+        kind, is_sound = frame.msg_type, not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+        if kind is _TEXT and is_sound and frame.fin and self._left > 0 and not self._waiting and not self._fragments.is_open:
             self._left -= 1
             self._guard(self._text, frame.get_payload_as_bytes())
+        elif kind is _PING and is_sound:
+            self._ping = frame.get_payload_as_bytes()
         else:
             self._guard(partial(self._other, transport), frame)
         if frame.last_in_buffer:
@@ -183,8 +185,6 @@ class _Listener(WSListener):
             message = self._fragments.add((0x80 if frame.fin else 0) | kind.value, frame.get_payload_as_bytes())
             if message is not None:
                 return self._take(transport, message)
-        elif kind is WSMsgType.PING:
-            self._ping = frame.get_payload_as_bytes()
         elif kind is _CLOSE:
             transport.send_close(frame.get_close_code(), frame.get_close_message())
             transport.disconnect()

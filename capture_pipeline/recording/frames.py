@@ -12,7 +12,7 @@ from typing import Final
 MAX_FRAMES: Final = 4096
 """Frames that are taken in one call; a read of 256 KiB that holds messages of the exchange has fewer."""
 MAX_FRAGMENTS: Final = 4096
-"""Fragments of one message. The exchange sends none; a proxy that cuts a message of 16 MiB into 4 KiB needs as many."""
+"""Fragments of one message. The exchange sends none; a proxy that cuts a message of 2 MiB into 512 bytes needs as many."""
 PROTOCOL_ERROR, INVALID_TEXT, TOO_BIG = 1002, 1007, 1009
 _FIN_TEXT, _FIN_BINARY, _TEXT, _BINARY = 0x81, 0x82, 0x01, 0x02
 _CONTINUED, _FIN_CONTINUED = 0x00, 0x80

@@ -64,9 +64,11 @@ class HostileServer(socketserver.ThreadingTCPServer):
 
     @property
     def url(self) -> str:
+        """Address of its root."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def next_behaviour(self) -> Behaviour:
+        """Count a connection, and choose what it does."""
         with self.lock:
             self.opened += 1
             return self.behaviours[min(self.opened, len(self.behaviours)) - 1]
