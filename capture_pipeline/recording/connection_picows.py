@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import socket
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -30,12 +31,15 @@ from capture_pipeline.recording.frames import MAX_FRAMES, PROTOCOL_ERROR, Fragme
 from capture_pipeline.recording.models import Cause
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
     from picows.picows import WSCloseHandshake
+    from picows.url import WSParsedURL
 
 _LOG = logging.getLogger("capture_pipeline.picows")
 _LOG.setLevel(logging.CRITICAL)
 _PROXY_STATUS = re.compile(r"status (\d{3})$")
 _TEXT, _CLOSE, _PING = WSMsgType.TEXT, WSMsgType.CLOSE, WSMsgType.PING
+_MAX_READ = 64 << 10
 _DATA = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION})
 
 
@@ -66,6 +70,8 @@ class PicowsConnection(Connection):
                     enable_auto_pong=False,
                     max_frame_size=MOST_FRAME,
                     max_redirects=0,
+                    socket_factory=_connected_socket,
+                    use_aiofastnet=False,  # it reads as much as the buffer of picows takes, without end
                     extra_headers={"User-Agent": USER_AGENT},
                     logger_name=_LOG,
                 )
@@ -215,6 +221,41 @@ class _Listener(WSListener):
         """Answer the last ping of a read, as RFC 6455, 5.5.3, allows; none of a peer that does not read the answers."""
         if not transport.underlying_transport.get_write_buffer_size():
             transport.send_pong(payload)
+
+
+class _Socket(socket.socket):
+    """A socket of which one read has a limited size.
+
+    picows takes all frames of a read before the event loop goes on, and its buffer doubles with each read that fills it.
+    """
+
+    def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
+        """Read at most `_MAX_READ` bytes."""
+        return super().recv_into(buffer, min(nbytes or memoryview(buffer).nbytes, _MAX_READ), flags)
+
+
+async def _connected_socket(url: WSParsedURL) -> socket.socket:
+    """Connect to the first address of a host that answers.
+
+    Raises:
+        OSError: None does.
+    """
+    loop = asyncio.get_running_loop()
+    failure = OSError(f"{url.host} has no address")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM):
+        one = _Socket(family, kind, protocol)
+        try:
+            one.setblocking(False)  # noqa: FBT003 - the name of the parameter is not public
+            await loop.sock_connect(one, address)
+        except OSError as error:
+            one.close()
+            failure = error
+        except BaseException:
+            one.close()
+            raise
+        else:
+            return one
+    raise failure
 
 
 async def _wait_disconnected(transport: WSTransport) -> None:
