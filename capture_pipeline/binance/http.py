@@ -41,7 +41,6 @@ from capture_pipeline.errors import (
 )
 from capture_pipeline.parsing import PARSE_ERRORS
 
-_FAILURES: tuple[type[Exception], ...] = (requests.RequestException, *PARSE_ERRORS)
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _CHUNK = 1 << 16
@@ -296,15 +295,23 @@ def _retry_after(value: str | None, default: float) -> float:
 def _error_body(response: requests.Response) -> tuple[int | None, str]:
     """The exchange's code and a brief text, from at most a few kB of the body."""
     try:
-        parsed = _decode_error(next(response.iter_content(_ERROR_CAP), b""))
-    except _FAILURES:
+        return parse_error(next(response.iter_content(_ERROR_CAP), b""))
+    except requests.RequestException:
         return None, ""
-    return parsed.code, f": {parsed.code} {parsed.msg[:120]!r}"
 
 
-class _ErrorBody(msgspec.Struct):
+class _Error(msgspec.Struct):
     code: int
     msg: str
 
 
-_decode_error = msgspec.json.Decoder(_ErrorBody).decode
+_decode_error = msgspec.json.Decoder(_Error).decode
+
+
+def parse_error(body: bytes) -> tuple[int | None, str]:
+    """Parse the body of an error: its code and a brief text; None and nothing where it is not the exchange's."""
+    try:
+        found = _decode_error(body)
+    except PARSE_ERRORS:
+        return None, ""
+    return found.code, f": {found.code} {found.msg[:120]!r}"

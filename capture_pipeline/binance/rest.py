@@ -52,6 +52,29 @@ _decode_time = msgspec.json.Decoder(_Time).decode
 _decode_info = msgspec.json.Decoder(_Info).decode
 
 
+def parse_time(body: bytes, where: str) -> int:
+    """Parse the answer of `time`.
+
+    Returns:
+        Microseconds UTC.
+
+    Raises:
+        ProtocolViolation: It is something else.
+    """
+    with guard_parser(where, f"does not tell the time: {body[:80]!r}", kind=ProtocolViolation):
+        return _decode_time(body).serverTime * 1000
+
+
+def parse_statuses(body: bytes, where: str) -> dict[str, str]:
+    """Parse the answer of `exchangeInfo`: the state of each symbol, by symbol.
+
+    Raises:
+        ProtocolViolation: It is something else.
+    """
+    with guard_parser(where, f"is no exchangeInfo: {body[:80]!r}", kind=ProtocolViolation):
+        return {entry.symbol: entry.status for entry in _decode_info(body).symbols}
+
+
 class Breaker(Protocol):
     """Remembers a ban across restarts."""
 
@@ -127,8 +150,7 @@ class RestClient:
     def server_time_us(self) -> int:
         """The exchange's clock."""
         answer = self._get("time", {}, _TIME_WEIGHT)
-        with guard_parser(f"{self._base} time", f"is no time: {answer.body[:80]!r}", kind=ProtocolViolation):
-            return _decode_time(answer.body).serverTime * 1000
+        return parse_time(answer.body, f"{self._base} time")
 
     def klines_url(self, symbol: str, interval: Interval, start_us: int, end_us: int) -> tuple[str, dict[str, str | int]]:
         """Endpoint and parameters of one page of candles that open in `[start_us, end_us)`."""
@@ -200,8 +222,7 @@ class RestClient:
 
     def _statuses(self, answer: Answer) -> dict[str, str]:
         """Return the state of each symbol of an exchangeInfo, by symbol."""
-        with guard_parser(f"{self._base} exchangeInfo", f"is no exchangeInfo: {answer.body[:80]!r}", kind=ProtocolViolation):
-            return {entry.symbol: entry.status for entry in _decode_info(answer.body).symbols}
+        return parse_statuses(answer.body, f"{self._base} exchangeInfo")
 
     def _get(self, endpoint: str, params: Mapping[str, str | int], weight: int) -> Answer:
         url = f"{self._base}{self._market.rest_root}/{endpoint}"
