@@ -106,7 +106,7 @@ def _chosen(params: Params, known: dict[str, SymbolSpec]) -> list[str]:
     if several is None:
         return [params.symbol(known.keys())] if "symbol" in params.query else list(known)
     try:
-        names = json.loads(several)
+        names = json.loads(several)  # noqa: TID251 - guarded
     except PARSE_ERRORS:
         names = None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):

@@ -12,7 +12,8 @@ from pathlib import Path
 import polars as pl
 from pydantic import BaseModel
 
-from capture_pipeline.cli.session_view import overview, session_row, state_lines
+from capture_pipeline.cli.console import emit_json
+from capture_pipeline.cli.session_view import overview, session_document, session_row, state_lines
 from capture_pipeline.golden.convert import convert
 from capture_pipeline.golden.diagnose import diagnose
 from capture_pipeline.golden.import_session import import_session
@@ -54,19 +55,19 @@ sessions:
 _OUTAGES = b"outages:\n  - {start: 2024-12-05T06:00:00Z, end: 2024-12-05T07:00:00Z, reason: halt, symbols: [BTCUSDT]}\n"
 _IRREGULAR = b"irregularities:\n  - {start: 2024-12-05T06:00:00Z, end: 2024-12-05T07:00:00Z, kinds: [early_close], reason: planned}\n"
 _SANDBOX = b"seed: 7\nsymbols:\n  - {symbol: BTCUSDT, base_price: 60000, tick_size: 0.01}\nnow: 2025-02-20T10:30:00Z\nfaults: []\n"
-_MANIFEST = b'{"files":[{"name":"a.zip","granularity":"daily","start_us":1,"end_us":2,"trust":"ok","url":"u","fetched_at_us":3,"checked_at_us":4}]}'
+_MANIFEST = (
+    b'{"files":[{"name":"a.zip","granularity":"daily","start_us":1,"end_us":2,"trust":"ok","url":"u","fetched_at_us":3,"checked_at_us":4}]}'
+)
 _TARDIS = (
     b"exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
     b"binance,BTCUSDT,1722470400000000,1722470400000001,true,bid,64000.5,1.5\n"
     b"binance,BTCUSDT,1722470400100000,1722470400100001,false,ask,64001.5,1e-7\n"
 )
-_HFT = (
-    b'1723161254340863867 {"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,"s":"ETHUSDT","t":7,"p":"1","q":"2","T":1,"m":true,"M":true}}\n'
-    b'1723161254340863868 {"lastUpdateId":39,"bids":[["1.5","2.25"]],"asks":[]}\n'
-)
+_TRADE = b'{"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,"s":"ETHUSDT","t":7,"p":"1","q":"2","T":1,"m":true,"M":true}}'
+_HFT = b"1723161254340863867 " + _TRADE + b'\n1723161254340863868 {"lastUpdateId":39,"bids":[["1.5","2.25"]],"asks":[]}\n'
 _CRYPTOFEED = (
     b"wss://stream.binance.com:9443/stream?streams=ethusdt@trade <-> 1723161254.34\n"
-    b'1723161254.340863: {"stream":"ethusdt@trade","data":{"e":"trade","E":1,"s":"ETHUSDT","t":7,"p":"1","q":"2","T":1,"m":true,"M":true}}\n'
+    b"1723161254.340863: " + _TRADE + b"\n"
     b'https://api.binance.com/api/v3/depth?symbol=ETHUSDT -> 1723161255.1: {"lastUpdateId":39,"bids":[["1.5","2.25"]],"asks":[]}\n'
 )
 _PROCESSOR = (
@@ -161,7 +162,7 @@ def _session(files: dict[str, bytes], look: Callable[[SessionFolder], object]) -
 
 
 def _look_at_finished(folder: SessionFolder) -> None:
-    session_row(folder)
+    emit_json([session_row(folder), session_document(folder)])
     state_lines([folder])
     overview([folder])
     diagnose(folder.path)
@@ -170,7 +171,7 @@ def _look_at_finished(folder: SessionFolder) -> None:
 
 
 def _look_at_growing(folder: SessionFolder) -> None:
-    session_row(folder)
+    emit_json([session_row(folder), session_document(folder)])
     state_lines([folder])
     overview([folder])
     read_gaps(folder.gaps)

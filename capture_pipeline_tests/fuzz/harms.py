@@ -23,7 +23,19 @@ _NUMBERS = (
     b"0x10",
     "\u0661\u0662".encode(),
 )
-_TEXTS = (b"\x00", b"\xff\xfe", b"\xc3(", b"\xed\xa0\x80", b"\\ud800", b"\\u0000", "\u202e".encode(), b"\x1b[2J", b"\r", b"\n\n", b"\xef\xbb\xbf")
+_TEXTS = (
+    b"\x00",
+    b"\xff\xfe",
+    b"\xc3(",
+    b"\xed\xa0\x80",
+    b"\\ud800",
+    b"\\u0000",
+    "\u202e".encode(),
+    b"\x1b[2J",
+    b"\r",
+    b"\n\n",
+    b"\xef\xbb\xbf",
+)
 _VALUES = (b"null", b"true", b"[]", b"{}", b'""', b"[[]]", b'{"a":1}', b'"x"', b"0")
 _DEPTHS = (50, 900, 2000, 100_000)
 Harm = Callable[[random.Random, bytearray, Sequence[bytes]], None]

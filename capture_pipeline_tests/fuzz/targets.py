@@ -36,9 +36,7 @@ from capture_pipeline_tests.recording.hostile import CONT, FIN, PING, TEXT, fram
 DATA = {name: line.split(b'"data":')[1][:-2] for name, line in (("trade", TRADE), ("diff", DIFF), ("snapshot", SNAPSHOT))}
 AGGREGATE = b'{"a":7,"p":"1.5","q":"2.0","f":11,"l":12,"T":1723161255612,"m":true,"M":true}'
 KLINE = b"1735689600000,93576.00,93702.15,93489.03,93656.18,52.46,1735689659999,4910000.0,9000,26.1,2440000.0,0"
-_KLINE_HEADER = (
-    b"open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
-)
+_KLINE_HEADER = b"open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
 PUBLISHED_TRADE = b"4359204385,93576.00,0.001,93.576,1735689600000123,True,True"
 LISTED = b"""<?xml version="1.0" encoding="UTF-8"?>
 <ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>data</Name><Prefix>p/</Prefix><IsTruncated>true</IsTruncated>
@@ -118,7 +116,7 @@ class _Subscriber:
 
 
 def _control(data: bytes, _: Path) -> None:
-    async def receive() -> dict[str, object]:  # noqa: RUF029 - ASGI
+    async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": data, "more_body": False}
 
     scope = {"type": "http", "method": "PUT", "path": "/_sandbox/faults", "headers": [], "query_string": b"", "server": ("x", 1)}
@@ -137,7 +135,13 @@ TARGETS: dict[str, Target] = {
     "recorder messages": Target(_message, (_envelope("ethusdt@trade", DATA["trade"]), _envelope("ethusdt@depth@100ms", DATA["diff"]))),
     "websocket frames": Target(
         _frames,
-        (frame(FIN | TEXT, b"{}" * 90) + frame(TEXT, b"a") + frame(FIN | PING, b"p") + frame(FIN | CONT, b"b") + frame(FIN | TEXT, b"c" * 700),),
+        (
+            frame(FIN | TEXT, b"{}" * 90)
+            + frame(TEXT, b"a")
+            + frame(FIN | PING, b"p")
+            + frame(FIN | CONT, b"b")
+            + frame(FIN | TEXT, b"c" * 700),
+        ),
         1000,
     ),
     "recording lines": Target(lambda data, _: check_mutant(data), (TRADE, DIFF, SNAPSHOT, TICKER, TRADE + DIFF + SNAPSHOT), 200),
@@ -165,6 +169,8 @@ TARGETS: dict[str, Target] = {
     "sandbox stream requests": Target(
         lambda data, _: answer(_Subscriber(), data), (b'{"method":"SUBSCRIBE","params":["btcusdt@trade","x@depth"],"id":7}',)
     ),
-    "sandbox control": Target(_control, (b'[{"match":{"path":"/api"},"fault":"status_503","times":2}]', b'{"faults":[{"match":{},"fault":"slow_body"}]}')),
+    "sandbox control": Target(
+        _control, (b'[{"match":{"path":"/api"},"fault":"status_503","times":2}]', b'{"faults":[{"match":{},"fault":"slow_body"}]}')
+    ),
 }
 """Parsers that need no file, by name."""
