@@ -115,9 +115,9 @@ def read_yaml(path: Path, remedy: str | None = None) -> Any:  # noqa: ANN401 - a
             content = file.read(MAX_YAML_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path), remedy=remedy) from None
+    _check_length(len(content), str(path))
     with guard_parser(str(path), "is not UTF-8", kind=ConfigError):
-        # The limit of the size is checked on the text; a character cut at the limit is no fault of the file.
-        text = content.decode(errors="strict" if len(content) <= MAX_YAML_BYTES else "replace")
+        text = content.decode()
     return parse_yaml(text, str(path))
 
 
@@ -131,14 +131,18 @@ def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - any YAML value
     Raises:
         ConfigError: The text is not YAML, exceeds a limit, gives a key twice, or holds a date or number that does not exist.
     """
-    if len(text) > MAX_YAML_BYTES:
-        raise ConfigError(f"is longer than {MAX_YAML_BYTES:,} bytes", where=where, remedy="is it the right file?")
+    _check_length(len(text), where)
     with guard_parser(where, "is not YAML", kind=ConfigError):
         loader = _Loader(text)
         try:
             return loader.get_single_data()
         finally:
             loader.dispose()
+
+
+def _check_length(length: int, where: str) -> None:
+    if length > MAX_YAML_BYTES:
+        raise ConfigError(f"is longer than {MAX_YAML_BYTES:,} bytes", where=where, remedy="is it the right file?")
 
 
 class _Loader(yaml.SafeLoader):

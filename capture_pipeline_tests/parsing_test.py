@@ -94,7 +94,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[" * 900, "line 1, column 41: nested deeper than 40 levels"),
+        ("[" * 900, "line 1, column 40: nested deeper than 40 levels"),
         ("[" * 100_000, "nested deeper than 40 levels"),
         ("- " * 100, "nested deeper than 40 levels"),
         (LAUGHS, "more than 50,000 values"),

@@ -19,6 +19,7 @@ from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.parquet import guard_parquet
+from capture_pipeline.parsing import guard_parser
 from capture_pipeline.recording.layout import valid_session
 from capture_pipeline.tables.golden import TABLES, GoldenTable
 
@@ -130,7 +131,9 @@ class GoldenTables:
         """
         chosen = [self.root / file.path for file in self.manifest().files if file.table == table.name and file.symbol == symbol]
         for path in chosen:
-            if not path.is_file():
+            with guard_parser(str(self.manifest_path), "names a file that there cannot be", kind=LakeError, also=(OSError,)):
+                is_there = path.resolve().is_relative_to(self.root.resolve()) and path.is_file()
+            if not is_there:
                 raise LakeError("is recorded but gone", where=str(path), remedy="convert the recording again")
         return sorted(chosen)
 

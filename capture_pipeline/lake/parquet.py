@@ -110,6 +110,19 @@ def row_groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Tabl
             yield read
 
 
+def column_statistics(file: pq.ParquetFile, group: int, name: str) -> pq.Statistics | None:
+    """Statistics of a column in a row group, None where there are none.
+
+    Raises:
+        ValueError: The file has no such column, or contradicts itself about its type; Arrow 26 ends the process if it is asked then.
+    """
+    place = file.schema_arrow.names.index(name)
+    chunk = file.metadata.row_group(group).column(place)
+    if chunk.physical_type != file.schema.column(place).physical_type:
+        raise ValueError(f"the column {name} has two types")
+    return chunk.statistics
+
+
 def guard_parquet(
     where: Path | str, *, remedy: str, kind: type[Permanent] = LakeError, what: str = "cannot be read"
 ) -> AbstractContextManager[None]:

@@ -21,7 +21,7 @@ from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import publishing, storage_errors
-from capture_pipeline.lake.parquet import guard_parquet
+from capture_pipeline.lake.parquet import column_statistics, guard_parquet
 from capture_pipeline.recording.layout import valid_session
 from capture_pipeline.replay.book_at import BookAt, book_at, replay_until
 from capture_pipeline.replay.engine import Replay, State
@@ -152,7 +152,8 @@ def _table(replay: Replay, schema: pa.Schema) -> pa.Table:
 
 def _head(file: pq.ParquetFile, group: int) -> list[int]:
     """The values of `_HEAD` of a checkpoint, from the statistics of its row group."""
-    return [int(file.metadata.row_group(group).column(column).statistics.max) for column in range(len(_HEAD))]
+    found = [column_statistics(file, group, name) for name in _HEAD]
+    return [int(each.max) for each in found if each is not None]
 
 
 def _seed(replay: Replay, file: pq.ParquetFile, group: int, last_id: int, reached_ns: int) -> None:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.lake.parquet import guard_parquet
+from capture_pipeline.lake.parquet import column_statistics, guard_parquet
 from capture_pipeline.replay.chain_kernel import bounds_of, to_ticks
 from capture_pipeline.replay.form import (
     CAPTURE,
@@ -135,8 +135,7 @@ class GoldenSource:
 def _groups(path: Path, after: int) -> list[int]:
     """The row groups of a file that hold lines behind `after`."""
     with guard_parquet(path, remedy=_REMEDY), pq.ParquetFile(path) as file:
-        place = file.schema_arrow.get_field_index("line")
-        statistics = [file.metadata.row_group(group).column(place).statistics for group in range(file.num_row_groups)]
+        statistics = [column_statistics(file, group, "line") for group in range(file.num_row_groups)]
     return [group for group, found in enumerate(statistics) if found is None or not found.has_min_max or found.max > after]
 
 
@@ -144,12 +143,13 @@ def _read(path: Path, group: int, heads: list[str]) -> pa.Table:
     with guard_parquet(path, remedy=_REMEDY), pq.ParquetFile(path, memory_map=True) as file:
         if "previous_id" in heads and _is_never(file, group, "previous_id"):
             heads = [name for name in heads if name != "previous_id"]
-        return file.read_row_group(group, columns=[*heads, "side", "price_e8", "quantity_e8"], use_threads=False)
+        columns = [*heads, "side", "price_e8", "quantity_e8"]
+        return file.read_row_group(group, columns=columns, use_threads=False).select(columns)
 
 
 def _is_never(file: pq.ParquetFile, group: int, name: str) -> bool:
     """Whether a column is -1 throughout, as its statistics say."""
-    found = file.metadata.row_group(group).column(file.schema_arrow.get_field_index(name)).statistics
+    found = column_statistics(file, group, name)
     return found is not None and found.has_min_max and found.min == found.max == -1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import BaseModel
 
-from capture_pipeline.cli.console import emit_json
+from capture_pipeline.cli.console import _plain
 from capture_pipeline.cli.session_view import overview, session_document, session_row, state_lines
 from capture_pipeline.golden.convert import convert
 from capture_pipeline.golden.diagnose import diagnose
@@ -162,7 +163,7 @@ def _session(files: dict[str, bytes], look: Callable[[SessionFolder], object]) -
 
 
 def _look_at_finished(folder: SessionFolder) -> None:
-    emit_json([session_row(folder), session_document(folder)])
+    json.dumps(_plain([session_row(folder), session_document(folder)]), allow_nan=False, default=str)
     state_lines([folder])
     overview([folder])
     diagnose(folder.path)
@@ -171,7 +172,7 @@ def _look_at_finished(folder: SessionFolder) -> None:
 
 
 def _look_at_growing(folder: SessionFolder) -> None:
-    emit_json([session_row(folder), session_document(folder)])
+    json.dumps(_plain([session_row(folder), session_document(folder)]), allow_nan=False, default=str)
     state_lines([folder])
     overview([folder])
     read_gaps(folder.gaps)
@@ -219,7 +220,7 @@ def _tables(files: dict[str, bytes]) -> Callable[[bytes, Path], None]:
     return run
 
 
-_FINISHED, _GROWING, _GOLDEN = _finished(), _growing(), _golden()
+FINISHED, GROWING, GOLDEN = _finished(), _growing(), _golden()
 _LINES = b"".join(made.recording(8))
 FILE_TARGETS: dict[str, Target] = {
     "settings": Target(_file("pipeline.yaml", lambda path: load_settings(path, {})), (_SETTINGS,), 60),
@@ -248,8 +249,8 @@ FILE_TARGETS: dict[str, Target] = {
     "Tardis, packed": Target(_file("t.csv.gz", lambda path: _consumed(TardisSource(path))), (gzip.compress(_TARDIS, mtime=0),), 40),
     "Crypto Lake": Target(_file("c.parquet", lambda path: _consumed(CryptoLakeSource(path))), (_crypto_lake(),), 100),
     "published tables": Target(_file("p.parquet", read_table), (_crypto_lake(),), 100),
-    "tables of a session": Target(_tables(_GOLDEN), _seeds(_GOLDEN), 60),
-    "session, finished": Target(_session(_FINISHED, _look_at_finished), _seeds(_FINISHED), 50),
-    "session, growing": Target(_session(_GROWING, _look_at_growing), _seeds(_GROWING), 50),
+    "tables of a session": Target(_tables(GOLDEN), _seeds(GOLDEN), 60),
+    "session, finished": Target(_session(FINISHED, _look_at_finished), _seeds(FINISHED), 50),
+    "session, growing": Target(_session(GROWING, _look_at_growing), _seeds(GROWING), 50),
 }
 """Parsers of files, by name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import sys
 
 import pytest
@@ -13,7 +14,7 @@ from websockets.frames import Frame, Opcode
 
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.recording.connection import Connection
-from capture_pipeline.recording.connection_picows import PicowsConnection
+from capture_pipeline.recording.connection_picows import _MAX_READ, PicowsConnection, _Socket
 from capture_pipeline.recording.frames import MAX_FRAGMENTS, MAX_FRAMES, FrameCutter, FrameError
 from capture_pipeline.recording.models import Cause
 from capture_pipeline.recording.transport import connection_of
@@ -103,6 +104,15 @@ def test_a_character_may_be_cut_by_a_fragment() -> None:
     euro = "€".encode()
     data = framed(Opcode.TEXT, euro[:1], fin=False) + framed(Opcode.CONT, euro[1:])
     assert cut(data, [1]) == ([euro], [], None)
+
+
+def test_a_read_of_picows_is_limited() -> None:
+    """Picows takes all frames of a read at once, so that a flood would keep the event loop from signals."""
+    ours, theirs = socket.socketpair()
+    with _Socket(fileno=ours.detach()) as limited, theirs:
+        theirs.sendall(bytes(2 * _MAX_READ))
+        assert limited.recv_into(bytearray(4 * _MAX_READ)) == _MAX_READ
+        assert limited.recv_into(bytearray(10)) == 10
 
 
 def test_a_call_takes_a_limited_number_of_frames() -> None:
