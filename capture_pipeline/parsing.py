@@ -46,7 +46,7 @@ PARSE_ERRORS: Final[tuple[type[Exception], ...]] = (
 )
 """Errors of parsers for bytes that they cannot read: of the standard library, msgspec, pydantic, PyYAML and isal."""
 MAX_YAML_BYTES: Final = 512 << 10
-_MAX_YAML_DEPTH, _MAX_YAML_VALUES = 40, 50_000
+_MAX_YAML_DEPTH, _MAX_YAML_VALUES = 40, 20_000
 _LONGEST_TEXT, _MAX_DIGITS = 200, 18
 
 

@@ -32,6 +32,7 @@ AGGREGATE = b'{"capture_ns":1723161254340863867,"stream":"ethusdt@aggTrade","dat
 TRACK = b'{"messages":1,"gaps":0,"lost":0,"duplicates":0,"overlaps":0,"last_ns":5,"last_event_us":5}'
 FOUND = [
     ("import of hftbacktest", ALL["import of hftbacktest"].seeds[0].replace(b'"t":7', b'"t":' + LONG)),
+    ("import of capture", ALL["import of capture"].seeds[0].replace(b":17", b":91")),
     ("recording, plain", AGGREGATE),
     ("bucket listings", b"\xff\xfe" + ALL["bucket listings"].seeds[0].decode().encode("utf-16-le")),
     ("HTTP headers", b"\xb2"),
