@@ -7,7 +7,6 @@ One `Http` serves many threads; each has its own connections. What to do about a
 from __future__ import annotations
 
 import logging
-import math
 import re
 import ssl
 import threading
@@ -18,7 +17,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
-import msgspec
 import requests
 import stamina
 import urllib3
@@ -26,6 +24,7 @@ import urllib3
 from capture_pipeline.binance.http_session import new_session
 from capture_pipeline.binance.limits import Http as HttpSettings
 from capture_pipeline.binance.network import Egress, Proxy, egress_of
+from capture_pipeline.binance.refusals import parse_error, parse_retry_after
 from capture_pipeline.errors import (
     AccessDenied,
     Banned,
@@ -39,7 +38,6 @@ from capture_pipeline.errors import (
     Transient,
     UntrustedPeer,
 )
-from capture_pipeline.parsing import PARSE_ERRORS
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -47,7 +45,6 @@ _CHUNK = 1 << 16
 _MAX_REDIRECTS = 3
 _ERROR_CAP = 10_000
 _DEFAULT_WAIT_S = {429: 60.0, 418: 120.0}
-_LONGEST_WAIT_S = 7 * 86_400.0
 _PROXY_LOGIN, _FIRST_SERVER_ERROR = 407, 500
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 _TLS_REMEDY = "check the certificate and the clock; if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
@@ -161,7 +158,7 @@ class Http:
         if status == _PROXY_LOGIN and proxy is not None:
             raise _proxy_refusal(proxy, status, url)
         if status in _DEFAULT_WAIT_S:
-            wait = _retry_after(response.headers.get("Retry-After"), _DEFAULT_WAIT_S[status])
+            wait = parse_retry_after(response.headers.get("Retry-After"), _DEFAULT_WAIT_S[status])
             if status == 429:  # noqa: PLR2004
                 raise RateLimited(f"asks to wait {wait:g} s (429)", retry_after_s=wait, where=url)
             until = int((self._now_s() + wait) * 1e6)
@@ -284,34 +281,9 @@ def _is_refused(error: BaseException) -> bool:
     return inner is not None
 
 
-def _retry_after(value: str | None, default: float) -> float:
-    try:
-        wait = float(value) if value is not None else default
-    except ValueError:
-        return default
-    return min(max(0.0, wait), _LONGEST_WAIT_S) if math.isfinite(wait) else default
-
-
 def _error_body(response: requests.Response) -> tuple[int | None, str]:
     """The exchange's code and a brief text, from at most a few kB of the body."""
     try:
         return parse_error(next(response.iter_content(_ERROR_CAP), b""))
     except requests.RequestException:
         return None, ""
-
-
-class _Error(msgspec.Struct):
-    code: int
-    msg: str
-
-
-_decode_error = msgspec.json.Decoder(_Error).decode
-
-
-def parse_error(body: bytes) -> tuple[int | None, str]:
-    """Parse the body of an error: its code and a brief text; None and nothing where it is not the exchange's."""
-    try:
-        found = _decode_error(body)
-    except PARSE_ERRORS:
-        return None, ""
-    return found.code, f": {found.code} {found.msg[:120]!r}"
