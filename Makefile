@@ -52,8 +52,8 @@ accelerated-day: setup ## Record a day of the sandbox's market in minutes, twice
 memory-over-time: setup ## Look at a recorder's memory each second for 20 minutes
 	@$(BIN)/python -m capture_pipeline_tests.recording.memory_over_time $(ARGS)
 
-fuzz: setup ## Parse damaged recordings for ten minutes, and hold every value against another parser's
-	@$(BIN)/python -m capture_pipeline_tests.binance.stream_fuzz $(ARGS)
+fuzz: setup ## Give damaged input to every parser of bytes from outside, for ten minutes; ARGS="--minutes N"
+	@$(BIN)/python -m capture_pipeline_tests.fuzz.run $(ARGS)
 
 mutations: setup ## Put faults into a copy of the project and see that the tests named for them fail
 	@$(BIN)/python -m capture_pipeline_tests.mutations.run $(ARGS)

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import ConfigError
+from capture_pipeline.parsing import parse_yaml, read_yaml
 
 PREFIX = "CAPTURE_"
 NOT_SETTINGS = {"CAPTURE_CONFIG", "CAPTURE_UI_HOSTS"}
@@ -77,18 +77,7 @@ def _find(folder: Path) -> Path | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror}", where=str(path), remedy="set CAPTURE_CONFIG or --config to the file"
-        ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"is not YAML: {' '.join(str(error).split())}", where=str(path)) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"is not UTF-8: {error}", where=str(path)) from None
-    except ValueError as error:
-        raise ConfigError(f"holds a date or number that there is not: {error}", where=str(path)) from None
+    content = read_yaml(path, "set CAPTURE_CONFIG or --config to the file")
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -130,8 +119,8 @@ def _value(text: str, path: tuple[str, ...], name: str) -> object:
 
 def _sessions(text: str, name: str) -> object:
     try:
-        return yaml.safe_load(text) or []
-    except yaml.YAMLError:
+        return parse_yaml(text, "environment") or []
+    except ConfigError:
         remedy = 'write it as in the file, for instance [{regime: custom, weekday: tue, time: "14:30"}]'
         raise ConfigError(f"{name}: is not YAML", where="environment", remedy=remedy) from None
 

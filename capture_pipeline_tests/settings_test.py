@@ -83,7 +83,11 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         ("venue: sandbox\nsandbox_url: 'http://10.0.0.1'\n", {}, "sandbox_url: 'http://10.0.0.1' must be http:// on one of"),
         ("- a\n", {}, "must hold keys and values"),
         ("a: [\n", {}, "is not YAML"),
-        ("history: {start: 2025-02-30}\n", {}, "p.yaml: holds a date or number that there is not: day is out of range for month"),
+        (
+            "history: {start: 2025-02-30}\n",
+            {},
+            "p.yaml: is not YAML: line 1, column 18: a value that does not exist: day is out of range for month",
+        ),
         ("gates: 3\n", {"CAPTURE_GATES_LONG_GAP_HOURS": "1"}, "gates must hold keys and values"),
         ("", {"CAPTURE_VENUE": "kraken"}, "(set by CAPTURE_VENUE)"),
         ("", {"CAPTURE_ARCHIVE_PINNED_CHECKSUMS": "abc"}, "CAPTURE_ARCHIVE_PINNED_CHECKSUMS: 'abc' is not a pair"),
@@ -114,7 +118,7 @@ def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
-        ("start: 2025-02-30, end: 2025-03-01", "holds a date or number that there is not"),
+        ("start: 2025-02-30, end: 2025-03-01", "a value that does not exist: day is out of range for month"),
         ("start: 2025-02-02, end: 2025-02-01", "outages.0: end must lie after start"),
         ("start: 2025-02-01, end: 2025-02-02, symbols: [btc-usdt]", "outages.0.symbols.0: 'BTC-USDT' is not a symbol"),
         ("start: 2025-02-01, end: 2025-02-02, kind: suspension", "outages.0: a suspension needs symbols"),

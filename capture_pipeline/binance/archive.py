@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from capture_pipeline.binance.periods import to_us
 from capture_pipeline.errors import MalformedData, ProtocolViolation
+from capture_pipeline.parsing import guard_parser
 
 _CHECKSUM = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(\S+)\s*")
 _CHECKSUM_CAP = 1000
@@ -142,13 +143,12 @@ def parse_listing(body: bytes) -> ListingPage:
     Raises:
         ProtocolViolation: It is not one.
     """
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-        raise ProtocolViolation("a listing with a document type is refused", where="archive listing")
-    try:
-        # A document type is refused above, so no entity can expand.
-        root = ET.fromstring(body)  # noqa: S314
-    except ET.ParseError:
-        raise ProtocolViolation(f"is no bucket listing: {body[:60]!r}", where="archive listing") from None
+    with guard_parser("archive listing", f"is no bucket listing: {body[:60]!r}", kind=ProtocolViolation):
+        # As text, so that no other encoding hides a document type, whose entities could expand.
+        text = body.decode()
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise ProtocolViolation("a listing with a document type is refused", where="archive listing")
+        root = ET.fromstring(text)  # noqa: S314, TID251 - guarded
     space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
     if root.tag != f"{space}ListBucketResult":
         raise ProtocolViolation(f"is no bucket listing: <{root.tag[:60]}>", where="archive listing")
@@ -160,9 +160,7 @@ def parse_listing(body: bytes) -> ListingPage:
 
 
 def _listed(item: ET.Element, space: str) -> Listed:
-    try:
+    with guard_parser("archive listing", "holds an entry without size or date", kind=ProtocolViolation):
         modified = datetime.fromisoformat(item.findtext(f"{space}LastModified") or "")
         etag = (item.findtext(f"{space}ETag") or "").strip('"')
         return Listed(item.findtext(f"{space}Key") or "", int(item.findtext(f"{space}Size") or ""), etag, to_us(modified))
-    except (ValueError, TypeError):
-        raise ProtocolViolation("holds an entry without size or date", where="archive listing") from None

@@ -13,6 +13,7 @@ from capture_pipeline.binance.archive import Listed, parse_checksum, parse_listi
 from capture_pipeline.binance.http import Http, go_on, retrying
 from capture_pipeline.binance.urls import PublishedFile
 from capture_pipeline.errors import MalformedData, NetworkError, ProtocolViolation
+from capture_pipeline.parsing import parse_count
 
 _CHECKSUM_CAP = 10_000
 _LISTING_CAP = 8 << 20
@@ -150,7 +151,7 @@ class ArchiveClient:
                 sink.truncate(0)
                 state.remember(got)
                 length = answer.headers.get("Content-Length", "")
-                total = int(length) if length.isdigit() else None
+                total = parse_count(length)
             else:
                 state.resumed += 1
             state.etag, state.last_modified = got, answer.headers.get("Last-Modified")
@@ -168,5 +169,5 @@ class ArchiveClient:
 def _continues(headers: object, have: int) -> int | None:
     """Total size, if a 206 starts exactly at `have`."""
     value = getattr(headers, "get", dict[str, str]().get)("Content-Range", "")
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", value or "")
+    found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", value or "")
     return int(found[3]) if found and int(found[1]) == have else None

@@ -29,11 +29,11 @@ from capture_pipeline.binance.http_failures import (
     is_refused,
     proxy_failure,
     proxy_refusal,
-    retry_after,
 )
 from capture_pipeline.binance.http_session import new_session
 from capture_pipeline.binance.limits import Http as HttpSettings
 from capture_pipeline.binance.network import Egress, Proxy, egress_of
+from capture_pipeline.binance.refusals import parse_retry_after
 from capture_pipeline.errors import (
     AccessDenied,
     Banned,
@@ -187,7 +187,7 @@ class Http:
         if status == PROXY_LOGIN and proxy is not None:
             raise proxy_refusal(proxy, status, url)
         if status in DEFAULT_WAIT_S:
-            wait = retry_after(response.headers.get("Retry-After"), DEFAULT_WAIT_S[status])
+            wait = parse_retry_after(response.headers.get("Retry-After"), DEFAULT_WAIT_S[status])
             if status == 429:  # noqa: PLR2004
                 raise RateLimited(f"asks to wait {wait:g} s (429)", retry_after_s=wait, where=url)
             until = int((self._now_s() + wait) * 1e6)

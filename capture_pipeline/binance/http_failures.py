@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import ssl
 
 import requests
 
 from capture_pipeline.binance.network import Proxy
+from capture_pipeline.binance.refusals import parse_error
 from capture_pipeline.errors import AccessDenied, CaptureError, ConfigError, NetworkError
 
 DEFAULT_WAIT_S = {429: 60.0, 418: 120.0}
 PROXY_LOGIN = 407
 _FIRST_SERVER_ERROR = 500
 _ERROR_CAP = 10_000
-_LONGEST_WAIT_S = 7 * 86_400.0
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
@@ -66,20 +64,9 @@ def is_of_network(error: BaseException) -> bool:
     return not isinstance(error, OSError) or isinstance(error, network)
 
 
-def retry_after(value: str | None, default: float) -> float:
-    """Seconds that a `Retry-After` header asks for, at most a week; the default where it says nothing usable."""
-    try:
-        asked = float(value) if value is not None else default
-    except ValueError:
-        return default
-    return min(max(0.0, asked), _LONGEST_WAIT_S) if math.isfinite(asked) else default
-
-
 def error_body(response: requests.Response) -> tuple[int | None, str]:
     """The exchange's code and a brief text, from at most a few kB of the body."""
     try:
-        raw = next(response.iter_content(_ERROR_CAP), b"")
-        parsed = json.loads(raw)
-        return int(parsed["code"]), f": {parsed['code']} {str(parsed['msg'])[:120]!r}"
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, requests.RequestException):
+        return parse_error(next(response.iter_content(_ERROR_CAP), b""))
+    except requests.RequestException:
         return None, ""

@@ -7,11 +7,11 @@ mostly those of another interval is refused. Source: the exchange's REST documen
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from capture_pipeline.binance import kernel
 from capture_pipeline.binance.periods import DAY_US, Interval
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.parsing import guard_parser
 
 PRICE = pl.Decimal(18, 8)
 VOLUME = pl.Decimal(26, 8)
@@ -73,6 +74,7 @@ _WHY = {
 }
 _REMEDY = "the file is set aside and other sources are used; compare it with the exchange's"
 _LENGTHS = {length: name for name, length in (*((str(each), each.us) for each in Interval), ("3d", 3 * DAY_US), ("1w", 7 * DAY_US))}
+_decode_any = msgspec.json.Decoder().decode
 _SHORTER_ROWS = 2
 """Rows of a shorter interval that make a file one of it: a single candle may have been cut to any length by a halt."""
 
@@ -171,18 +173,14 @@ def parse_rest(body: bytes, where: str) -> pl.DataFrame:
     Raises:
         MalformedData: The body is something else.
     """
-    try:
-        rows = json.loads(body)
-    except (ValueError, RecursionError):
-        raise MalformedData(f"is not JSON: {body[:60]!r}", where=where, remedy="ask again; a proxy may have answered") from None
+    with guard_parser(where, f"is not JSON: {body[:60]!r}", remedy="ask again; a proxy may have answered"):
+        rows = _decode_any(body)
     if not isinstance(rows, list):
         raise MalformedData(f"is not an array of klines: {body[:60]!r}", where=where)
     if not rows:
         return pl.DataFrame(schema=KLINE_SCHEMA)
-    try:
+    with guard_parser(where, f"is not an array of klines: {body[:60]!r}"):
         lines = [_rest_line(row, number, where) for number, row in enumerate(rows, 1)]
-    except RecursionError:
-        raise MalformedData(f"is nested too deep: {body[:60]!r}", where=where) from None
     return parse_csv("\n".join(lines).encode(), where)
 
 

@@ -13,9 +13,13 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.parsing import PARSE_ERRORS, explain
 
 T = TypeVar("T")
-Id = Annotated[int, msgspec.Meta(ge=0)]
+Id = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+EventTime = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
+"""Milliseconds or microseconds UTC, up to the year 9999."""
 Level = tuple[str, str]
 """Price and quantity as sent; a quantity of zero removes the level."""
 _LooseLevel = Annotated[list[str | Annotated[list[Any], msgspec.Meta(max_length=0)]], msgspec.Meta(min_length=2, max_length=3)]
@@ -30,8 +34,8 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     """
 
     trade_id: Id = msgspec.field(name="t")
-    event_time: int = msgspec.field(name="E")
-    trade_time: int = msgspec.field(name="T")
+    event_time: Int64 = msgspec.field(name="E")
+    trade_time: Int64 = msgspec.field(name="T")
     symbol: str = msgspec.field(name="s")
     price: str = msgspec.field(name="p")
     quantity: str = msgspec.field(name="q")
@@ -45,7 +49,7 @@ class AggTrade(msgspec.Struct, frozen=True, gc=False):
     agg_id: Id = msgspec.field(name="a")
     first_id: Id = msgspec.field(name="f")
     last_id: Id = msgspec.field(name="l")
-    trade_time: int = msgspec.field(name="T")
+    trade_time: Int64 = msgspec.field(name="T")
     price: str = msgspec.field(name="p")
     quantity: str = msgspec.field(name="q")
     buyer_maker: bool = msgspec.field(name="m")
@@ -54,7 +58,7 @@ class AggTrade(msgspec.Struct, frozen=True, gc=False):
 class DepthDiff(msgspec.Struct, frozen=True, gc=False):
     """Changed levels; it covers the update ids `first_id..last_id`, quantities are absolute."""
 
-    event_time: int = msgspec.field(name="E")
+    event_time: Int64 = msgspec.field(name="E")
     symbol: str = msgspec.field(name="s")
     first_id: Id = msgspec.field(name="U")
     last_id: Id = msgspec.field(name="u")
@@ -86,7 +90,7 @@ class TradeIds(msgspec.Struct, frozen=True, gc=False):
     """Place of a trade."""
 
     trade_id: Id = msgspec.field(name="t")
-    event_time: int = msgspec.field(name="E")
+    event_time: EventTime = msgspec.field(name="E")
 
 
 class WireDiff(msgspec.Struct, frozen=True, gc=False):
@@ -94,7 +98,7 @@ class WireDiff(msgspec.Struct, frozen=True, gc=False):
 
     first_id: Id = msgspec.field(name="U")
     last_id: Id = msgspec.field(name="u")
-    event_time: int = msgspec.field(name="E")
+    event_time: EventTime = msgspec.field(name="E")
     previous_id: Id | None = msgspec.field(name="pu", default=None)
     bids_text: msgspec.Raw = msgspec.field(name="b", default=_NOTHING)
     asks_text: msgspec.Raw = msgspec.field(name="a", default=_NOTHING)
@@ -118,7 +122,7 @@ class AggIds(msgspec.Struct, frozen=True, gc=False):
     """Place of an aggregate trade."""
 
     agg_id: Id = msgspec.field(name="a")
-    event_time: int = msgspec.field(name="E")
+    event_time: EventTime = msgspec.field(name="E")
 
 
 decode_trade = msgspec.json.Decoder(Trade).decode
@@ -128,7 +132,7 @@ decode_book_ticker = msgspec.json.Decoder(BookTicker).decode
 decode_trade_ids = msgspec.json.Decoder(TradeIds).decode
 decode_agg_ids = msgspec.json.Decoder(AggIds).decode
 decode_wire_diff = msgspec.json.Decoder(WireDiff).decode
-"""Each raises `msgspec.DecodeError` (a ValueError) for what is not valid JSON of that shape."""
+"""Each raises one of `parsing.PARSE_ERRORS` for what is not valid JSON of that shape."""
 
 
 class _LooseDiff(DepthDiff, frozen=True, gc=False):
@@ -153,7 +157,8 @@ def decode_depth(data: bytes | msgspec.Raw) -> DepthDiff:
     """Decode a diff; an empty third element of a level is left out.
 
     Raises:
-        msgspec.DecodeError: The message is not valid JSON of that shape.
+        ValueError: The message is not valid JSON of that shape.
+        RecursionError: The message is nested too deeply.
     """
     try:
         return _decode_depth(data)
@@ -167,7 +172,8 @@ def decode_snapshot(data: bytes | msgspec.Raw) -> DepthSnapshot:
     """Decode a snapshot; an empty third element of a level is left out.
 
     Raises:
-        msgspec.DecodeError: The message is not valid JSON of that shape.
+        ValueError: The message is not valid JSON of that shape.
+        RecursionError: The message is nested too deeply.
     """
     try:
         return _decode_snapshot(data)
@@ -179,17 +185,17 @@ def decode_snapshot(data: bytes | msgspec.Raw) -> DepthSnapshot:
 def _levels(text: msgspec.Raw) -> list[Level]:
     try:
         return _decode_levels(text)
-    except msgspec.DecodeError as error:
-        with contextlib.suppress(msgspec.DecodeError):
+    except PARSE_ERRORS as error:
+        with contextlib.suppress(*PARSE_ERRORS):
             return _pairs(_decode_loose_levels(text), msgspec.ValidationError(str(error)))
-        raise MalformedData(f"is no diff: {error}", remedy="the message is damaged; record it anew") from None
+        raise MalformedData(f"is no diff: {explain(error)}", remedy="the message is damaged; record it again") from None
 
 
 def _loosely(decode: Callable[[bytes | msgspec.Raw], T], data: bytes | msgspec.Raw, error: msgspec.ValidationError) -> T:
     """Decode with an optional third element of levels; the error of the strict decoder is raised where that fails too."""
     try:
         return decode(data)
-    except msgspec.DecodeError:
+    except PARSE_ERRORS:
         raise error from None
 
 

@@ -10,7 +10,9 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Annotated, Protocol
+
+import msgspec
 
 from capture_pipeline.binance.http import Answer, Http, retrying
 from capture_pipeline.binance.limits import RateLimits
@@ -18,6 +20,7 @@ from capture_pipeline.binance.periods import Interval, iso
 from capture_pipeline.binance.symbols import unknown_symbols_error
 from capture_pipeline.binance.urls import Market, depth_limit, depth_weight, klines_weight
 from capture_pipeline.errors import Banned, ConfigError, ProtocolViolation, RateLimited, RequestRefused
+from capture_pipeline.parsing import guard_parser, parse_count
 
 PAGE_ROWS = 1000
 INVALID_SYMBOL, INVALID_SYMBOL_STATUS = -1121, -1122
@@ -28,6 +31,48 @@ _AGG_TRADES_WEIGHT = {Market.SPOT: 4, Market.UM: 20}
 _BODY_CAP = 32 << 20
 _MAX_429 = 5
 _NOT_FOUND = 404
+_LAST_MS = 253_402_300_799_999
+"""The end of the year 9999, milliseconds UTC."""
+
+
+class _Time(msgspec.Struct):
+    serverTime: Annotated[int, msgspec.Meta(ge=0, le=_LAST_MS)]  # noqa: N815 - the exchange's name
+
+
+class _Symbol(msgspec.Struct):
+    symbol: str
+    status: str
+
+
+class _Info(msgspec.Struct):
+    symbols: list[_Symbol]
+
+
+_decode_time = msgspec.json.Decoder(_Time).decode
+_decode_info = msgspec.json.Decoder(_Info).decode
+
+
+def parse_time(body: bytes, where: str) -> int:
+    """Parse the answer of `time`.
+
+    Returns:
+        Microseconds UTC.
+
+    Raises:
+        ProtocolViolation: It is something else.
+    """
+    with guard_parser(where, f"does not tell the time: {body[:80]!r}", kind=ProtocolViolation):
+        return _decode_time(body).serverTime * 1000
+
+
+def parse_statuses(body: bytes, where: str) -> dict[str, str]:
+    """Parse the answer of `exchangeInfo`: the state of each symbol, by symbol.
+
+    Raises:
+        ProtocolViolation: It is something else.
+    """
+    with guard_parser(where, f"is no exchangeInfo: {body[:80]!r}", kind=ProtocolViolation):
+        return {entry.symbol: entry.status for entry in _decode_info(body).symbols}
 
 
 class Breaker(Protocol):
@@ -105,10 +150,7 @@ class RestClient:
     def server_time_us(self) -> int:
         """The exchange's clock."""
         answer = self._get("time", {}, _TIME_WEIGHT)
-        try:
-            return int(json.loads(answer.body)["serverTime"]) * 1000
-        except (ValueError, KeyError, TypeError):
-            raise ProtocolViolation(f"does not tell the time: {answer.body[:80]!r}", where=f"{self._base} time") from None
+        return parse_time(answer.body, f"{self._base} time")
 
     def klines_url(self, symbol: str, interval: Interval, start_us: int, end_us: int) -> tuple[str, dict[str, str | int]]:
         """Endpoint and parameters of one page of candles that open in `[start_us, end_us)`."""
@@ -180,11 +222,7 @@ class RestClient:
 
     def _statuses(self, answer: Answer) -> dict[str, str]:
         """Return the state of each symbol of an exchangeInfo, by symbol."""
-        try:
-            listed: list[dict[str, Any]] = json.loads(answer.body)["symbols"]
-            return {str(entry["symbol"]): str(entry["status"]) for entry in listed}
-        except (ValueError, KeyError, TypeError):
-            raise ProtocolViolation(f"is no exchangeInfo: {answer.body[:80]!r}", where=f"{self._base} exchangeInfo") from None
+        return parse_statuses(answer.body, f"{self._base} exchangeInfo")
 
     def _get(self, endpoint: str, params: Mapping[str, str | int], weight: int) -> Answer:
         url = f"{self._base}{self._market.rest_root}/{endpoint}"
@@ -221,7 +259,7 @@ class RestClient:
             self._sleep(wait)
 
     def _learn(self, answer: Answer) -> None:
-        used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
-        if used.isdigit():
+        used = parse_count(answer.headers.get("X-MBX-USED-WEIGHT-1M", ""))
+        if used is not None:
             with self._lock:
-                self._governor.learn(int(used), self._now_s())
+                self._governor.learn(used, self._now_s())

@@ -16,7 +16,9 @@ from capture_pipeline.binance.stream_kernel import DEPTH, SKIP, SNAPSHOT, TRADE
 from capture_pipeline.binance.streams import StreamKind, event_us, kind_of, symbol_of
 from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import ConfigError, MalformedData
+from capture_pipeline.parsing import PARSE_ERRORS, explain
 
+_FAILURES: tuple[type[Exception], ...] = (ConfigError, *PARSE_ERRORS)
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,10})(?:\.([0-9]{1,8}))?")
 _SCALE = 10**8
 _MOST = 2**63 - 1
@@ -85,8 +87,8 @@ def read_any(line: bytes, where: str) -> AnyLine:
     """
     try:
         return _read(line)
-    except (ValueError, RecursionError, ConfigError) as error:
-        what = f"{' '.join(str(error).split())[:160]}, found {line[:100]!r}"
+    except _FAILURES as error:
+        what = f"{explain(error)}, found {line[:100]!r}"
         raise MalformedData(what, where=where, remedy=_REMEDY) from None
 
 

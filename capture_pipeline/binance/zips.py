@@ -14,6 +14,7 @@ from typing import Any
 from isal import isal_zlib
 
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.parsing import guard_parser
 
 BLOCK_BYTES = 8 << 20
 """Larger than a month of 1m candles, which therefore comes whole."""
@@ -76,11 +77,8 @@ def _only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> zi
     """Return the one entry of a zip, without looking inside."""
     if content.count(_DIRECTORY_ENTRY) > _MOST_ENTRIES:
         raise MalformedData(f"has more than {_MOST_ENTRIES:,} entries", where=where, remedy=_REMEDY)
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
-        raise MalformedData(f"is not a readable zip: {error}", where=where, remedy=_REMEDY) from None
+    with guard_parser(where, "is not a readable zip", remedy=_REMEDY), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = archive.infolist()
     if len(entries) != 1 or _name_of(entries[0]) != expected:
         names = ", ".join(_name_of(entry) for entry in entries[:4])
         raise MalformedData(f"one entry {expected!r} was expected, found {names!r}"[:300], where=where, remedy=_REMEDY)
@@ -114,7 +112,7 @@ def _inflated(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[by
     most = min(BLOCK_BYTES, entry.file_size + 1)
     step = len(data) if entry.file_size < BLOCK_BYTES else _INPUT_BYTES
     at, is_stuck = 0, False
-    try:
+    with guard_parser(where, "is broken inside", remedy=_REMEDY):
         while not decompressor.eof and not is_stuck:
             tail = decompressor.unconsumed_tail
             given = tail or data[at : at + step]
@@ -123,8 +121,6 @@ def _inflated(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[by
             # Output may be left inside when all input was taken: the end is where neither goes in nor comes out.
             is_stuck = not block and not len(given)
             yield block
-    except _BROKEN as error:
-        raise MalformedData(f"is broken inside: {error}", where=where, remedy=_REMEDY) from None
     if not decompressor.eof or decompressor.unused_data or at < len(data):
         raise MalformedData("does not end where it says", where=where, remedy=_REMEDY)
 

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot
 from capture_pipeline.book.levels import Book
 from capture_pipeline.book.sync import BookSync, State, Step
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.lake.parquet import row_groups
 from capture_pipeline.quality.continuity import Track, gap_ratios
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
 
@@ -201,9 +201,7 @@ def _messages(tables: GoldenTables, table: GoldenTable, symbol: str) -> Iterator
     """The heads of messages, a row group at a time; each holds whole messages."""
     names = _HEADS[table.name]
     for path in tables.paths(table, symbol):
-        with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                read = file.read_row_group(group, columns=list(names))
-                columns = [read[name].to_numpy() for name in names]
-                heads = np.diff(columns[0], prepend=-1) != 0
-                yield from zip(*(column[heads].tolist() for column in columns), strict=True)
+        for read in row_groups(path, list(names)):
+            columns = [read[name].to_numpy() for name in names]
+            heads = np.diff(columns[0], prepend=-1) != 0
+            yield from zip(*(column[heads].tolist() for column in columns), strict=True)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.feasibility.origin_streams import TimedStream
 from capture_pipeline.feasibility.skew_counts import US_A_MS, Counted, Histogram, histogram
+from capture_pipeline.lake.parquet import guard_parquet
 
 PERCENTILES = {"min": 0.0, "p1": 0.01, "p5": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 UNITS = {"1 s": 10**9, "1 ms": 10**6, "1 µs": 10**3, "1 ns": 1}
@@ -127,7 +128,7 @@ def measure(stream: TimedStream) -> StreamTimes:
         regressions=steps["regressions"],
         largest_regression_ms=max(0, -int(steps["least"] or 0)) / 1e6,
         largest_step_ms=max(0, int(steps["most"] or 0)) / 1e6,
-        **_skews(grouped.agg(pl.len().cast(pl.Int64).alias("count")).sort("skew_us").collect(engine="streaming")),
+        **_skews(_collect(grouped.agg(pl.len().cast(pl.Int64).alias("count")).sort("skew_us"))),
     )
 
 
@@ -156,7 +157,12 @@ def _skews(grouped: pl.DataFrame) -> dict[str, object]:
 
 
 def _row(frame: pl.LazyFrame) -> dict[str, int]:
-    return frame.collect(engine="streaming").row(0, named=True)
+    return _collect(frame).row(0, named=True)
+
+
+def _collect(frame: pl.LazyFrame) -> pl.DataFrame:
+    with guard_parquet("a table of the stream", remedy="fetch the file again, or convert the recording again"):
+        return frame.collect(engine="streaming")
 
 
 def _coarsest(counts: dict[str, int], what: str) -> str:

@@ -182,8 +182,8 @@ def volatility_bp(trades: pl.DataFrame) -> float | None:
 
 def _figures(compared: Compared) -> SessionFigures:
     tables, symbol, metadata = compared.tables, compared.symbol, compared.metadata
-    trades = tables.scan(TRADES, symbol).collect()
-    diffs = tables.scan(DEPTH, symbol).select("line", "capture_ns", "event_us").unique("line", maintain_order=True).collect()
+    trades = tables.collect(tables.scan(TRADES, symbol))
+    diffs = tables.collect(tables.scan(DEPTH, symbol).select("line", "capture_ns", "event_us").unique("line", maintain_order=True))
     stamps = pl.concat([trades["capture_ns"], diffs["capture_ns"]])
     first, last = (int(stamps.min()), int(stamps.max())) if stamps.len() else (0, 0)  # type: ignore[arg-type]
     seconds = (last - first) / 1e9

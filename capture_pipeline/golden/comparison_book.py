@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot, Level
 from capture_pipeline.book.levels import Book
 from capture_pipeline.book.sync import BookSync, State, Step
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.lake.parquet import row_groups
 from capture_pipeline.tables.golden import ASK, BID, DEPTH, SNAPSHOTS, GoldenTable
 
 _SECOND_NS = 1_000_000_000
@@ -94,12 +94,11 @@ def sampled(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.DataFrame
 def _messages(paths: list[Path], table: GoldenTable, symbol: str) -> Iterator[Message]:
     """The messages of a table, a row group at a time, so that an hour need not fit into memory."""
     for path in paths:
-        with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                frame = pl.from_arrow(file.read_row_group(group))
-                if not isinstance(frame, pl.DataFrame):
-                    raise TypeError(type(frame))
-                yield from _of_rows(frame, table, symbol)
+        for read in row_groups(path):
+            frame = pl.from_arrow(read)
+            if not isinstance(frame, pl.DataFrame):
+                raise TypeError(type(frame))
+            yield from _of_rows(frame, table, symbol)
 
 
 def _of_rows(frame: pl.DataFrame, table: GoldenTable, symbol: str) -> Iterator[Message]:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from capture_pipeline.binance.streams import StreamKind, kind_of, symbol_of
 from capture_pipeline.errors import ConfigError, MalformedData
+from capture_pipeline.parsing import PARSE_ERRORS
 
 SPOT, UM, CM = "spot", "um", "cm"
 MARKETS = (SPOT, UM, CM)
@@ -158,7 +159,7 @@ def _check_single(what: str, said: dict[str, _Said], where: str, remedy: str, hi
 def _host(url: str) -> str | None:
     try:
         return urlsplit(url).hostname
-    except ValueError:
+    except PARSE_ERRORS:
         return None
 
 

@@ -22,6 +22,7 @@ from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.import_evidence import Evidence
 from capture_pipeline.golden.import_lines import BodyKind, body_of, checked_stream, stamp_ns
 from capture_pipeline.golden.import_notes import Captured, Notes
+from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.recording.lines import decode_line
 
 _HFT = re.compile(rb"([0-9]+) (\{.*\})")
@@ -109,8 +110,8 @@ class CaptureLines(_Lines):
         """The message of a line."""
         try:
             found = decode_line(line)
-        except (ValueError, RecursionError) as error:
-            what = f"line {number:,} is no line of a recording: {error}: {line[:80]!r}"
+        except PARSE_ERRORS as error:
+            what = f"line {number:,} is no line of a recording: {explain(error)}: {line[:80]!r}"
             raise MalformedData(what, remedy="is --from right?") from None
         stamp = stamp_ns(number, b"%d" % found.capture_ns, self.notes)
         return (Captured(stamp, checked_stream(number, found.stream), bytes(found.data).strip()),)
@@ -175,7 +176,7 @@ class CryptofeedLines(_Lines):
         """The streams of a request to subscribe."""
         try:
             request = _Strings(sent)
-        except (ValueError, RecursionError):
+        except PARSE_ERRORS:
             return
         names = request.get("params")
         if request.get("method") == "SUBSCRIBE" and isinstance(names, list):
@@ -185,7 +186,7 @@ class CryptofeedLines(_Lines):
 def _is_json(text: bytes) -> bool:
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
-    except (ValueError, RecursionError):
+    except PARSE_ERRORS:
         return False
     return True
 

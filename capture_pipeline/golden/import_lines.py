@@ -20,6 +20,7 @@ from capture_pipeline.golden.import_notes import Captured, LeftOut, Notes, Offse
 from capture_pipeline.golden.inflate import Finding, FindingKind
 from capture_pipeline.golden.reader import Recording
 from capture_pipeline.golden.recognize import fits, recognized, refuse_binary
+from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.recording.lines import data_of
 
 _EVENT_TIME = re.compile(rb'"E":([0-9]{13})(?:[0-9]{3})?[,}]')
@@ -183,8 +184,8 @@ def body_of(number: int, message: bytes) -> Body:
 def _by_keys(number: int, message: bytes) -> Body:
     try:
         parts = _decode_object(message)
-    except (ValueError, RecursionError) as error:
-        raise MalformedData(f"line {number:,} holds no JSON: {error}", remedy="cut the line, the gap will be reported") from None
+    except PARSE_ERRORS as error:
+        raise MalformedData(f"line {number:,} holds no JSON: {explain(error)}", remedy="cut the line, the gap will be reported") from None
     if {"stream", "data"} <= parts.keys():
         return Body(BodyKind.MESSAGE, _text(number, parts["stream"]), bytes(parts["data"]).strip())
     if "lastUpdateId" in parts:
@@ -229,14 +230,14 @@ def import_symbol(stream: str) -> str:
 def _check_json(number: int, data: bytes) -> None:
     try:
         _decode_any(data)
-    except (ValueError, RecursionError) as error:
-        raise MalformedData(f"line {number:,} holds no JSON: {error}", remedy="cut the line, the gap will be reported") from None
+    except PARSE_ERRORS as error:
+        raise MalformedData(f"line {number:,} holds no JSON: {explain(error)}", remedy="cut the line, the gap will be reported") from None
 
 
 def _text(number: int, raw: msgspec.Raw) -> str:
     try:
         return checked_stream(number, msgspec.json.decode(raw, type=str))
-    except ValueError:
+    except PARSE_ERRORS:
         return _checked(number, "", bytes(raw))
 
 

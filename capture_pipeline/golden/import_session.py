@@ -25,6 +25,7 @@ from capture_pipeline.golden.scan import Scan
 from capture_pipeline.golden.validate import statistics
 from capture_pipeline.golden.validate_size import gap_seconds
 from capture_pipeline.lake.files import fsync, make_folder, sha256_file, storage_errors
+from capture_pipeline.parsing import guard_parser
 from capture_pipeline.recording.layout import SessionFolder, session_id, valid_regime
 from capture_pipeline.recording.lines import composed
 from capture_pipeline.recording.members import FULL_BYTES, member_of
@@ -152,7 +153,8 @@ def _built(beside: SessionFolder, source: Source, regime: str, market: str | Non
         )
     raw.rename(beside.path / target.recording.name)
     writing.planned(list(source.notes.subscribed))
-    plan = _plan(target.session, found, writing, regime, source)
+    with guard_parser(", ".join(map(str, source.files)), "no session can be made of its messages and their times"):
+        plan = _plan(target.session, found, writing, regime, source)
     _describe(beside, target.recording.name, plan, found, provenance(source, writing.raised, writing.raised_most_ns))
     for path in (*beside.path.iterdir(), beside.path):
         fsync(path)

@@ -25,8 +25,8 @@ from capture_pipeline.golden.import_notes import Captured, Notes
 
 _SURVEYED = 2000
 """Messages at the beginning of a file by which its place is told."""
-_IDS = {StreamKind.TRADE: re.compile(rb'"t":([0-9]+)'), StreamKind.DEPTH: re.compile(rb'"U":([0-9]+)')}
-_IDS |= {StreamKind.AGG_TRADE: re.compile(rb'"a":([0-9]+)')}
+_IDS = {StreamKind.TRADE: re.compile(rb'"t":([0-9]{1,19})(?![0-9])'), StreamKind.DEPTH: re.compile(rb'"U":([0-9]{1,19})(?![0-9])')}
+_IDS |= {StreamKind.AGG_TRADE: re.compile(rb'"a":([0-9]{1,19})(?![0-9])')}
 
 
 class Origin(StrEnum):

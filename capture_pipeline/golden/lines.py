@@ -11,35 +11,38 @@ from typing import Any
 
 import msgspec
 
+from capture_pipeline.binance.messages import Int64
 from capture_pipeline.binance.streams import StreamKind, kind_of
+from capture_pipeline.parsing import PARSE_ERRORS
 
 _HEAD = re.compile(rb'\{"capture_ns":(0|[1-9][0-9]{0,18}),"stream":"([^"\\\n]+)","data":')
 _BLANK = b" \t\r"
 _WITH_IDS = frozenset({StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.DEPTH, StreamKind.SNAPSHOT})
 _NO_ID = msgspec.Raw(b"-1")
+_MOST_DIGITS = 19
 
 
 class Ids(msgspec.Struct, gc=False):
     """What puts a message in its place; -1 where it carries no such id."""
 
-    trade_id: int = msgspec.field(name="t", default=-1)
-    first_id: int = msgspec.field(name="U", default=-1)
-    last_id: int = msgspec.field(name="u", default=-1)
-    previous_id: int = msgspec.field(name="pu", default=-1)
-    snapshot_id: int = msgspec.field(name="lastUpdateId", default=-1)
+    trade_id: Int64 = msgspec.field(name="t", default=-1)
+    first_id: Int64 = msgspec.field(name="U", default=-1)
+    last_id: Int64 = msgspec.field(name="u", default=-1)
+    previous_id: Int64 = msgspec.field(name="pu", default=-1)
+    snapshot_id: Int64 = msgspec.field(name="lastUpdateId", default=-1)
     asks_or_id: msgspec.Raw = msgspec.field(name="a", default=_NO_ID)
 
     @property
     def aggregate_id(self) -> int:
         """Of an aggregate, whose key `a` a diff has for its asks; -1 where it is no id."""
         text = bytes(self.asks_or_id)
-        return int(text) if text.isdigit() else -1
+        return int(text) if text.isdigit() and len(text) < _MOST_DIGITS else -1
 
 
 class IdLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A line of which only the ids are read."""
 
-    capture_ns: int
+    capture_ns: Int64
     stream: str
     data: Ids
 
@@ -53,7 +56,7 @@ def usual_lines(run: bytes) -> list[IdLine] | None:
     """Lines in a known layout, or None where one of them holds what is no JSON or no id."""
     try:
         return _decode_lines(run)
-    except msgspec.DecodeError:
+    except PARSE_ERRORS:
         return None
 
 
@@ -85,10 +88,7 @@ def _look_for_repeats(data: bytes) -> None:
     Raises:
         ValueError: It has.
     """
-    try:
-        _decode_pairs(data.decode())
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
+    _decode_pairs(data.decode())
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from capture_pipeline.golden.proof_report import DayProof, SessionProof, Uncompa
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.klines.origin import claim
 from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.lake.parquet import guard_parquet, read_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import SessionPlan
@@ -92,7 +93,8 @@ def _proved(workspace: Workspace, found: Captured, now_us: int) -> tuple[list[Da
     days: list[DayProof] = []
     without: list[str] = []
     for symbol, frame in found.trades.items():
-        trades = frame.collect()
+        with guard_parquet("tables of the session", remedy="convert the recording again"):
+            trades = frame.collect()
         if trades.is_empty():
             without.append(symbol)
             continue
@@ -197,8 +199,8 @@ class _Symbol:
         if not path.is_file():
             return None
         try:
-            bars = pl.read_parquet(path, hive_partitioning=False)
-        except pl.exceptions.PolarsError:
+            bars = read_table(path)
+        except LakeError:
             return None
         if bars.is_empty():
             return None

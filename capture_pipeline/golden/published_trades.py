@@ -9,6 +9,7 @@ import polars as pl
 
 from capture_pipeline.binance.zips import only_entry
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.parsing import guard_parser
 
 _COLUMNS = ("id", "price", "qty", "quote_qty", "time", "is_buyer_maker", "is_best_match")
 _FEWEST = 6
@@ -37,10 +38,8 @@ def published_trades(content: bytes, stem: str, max_bytes: int, bounds: tuple[in
     where = f"{stem}.zip:{stem}.csv"
     text = only_entry(content, f"{stem}.csv", max_bytes, f"{stem}.zip").removeprefix(_BOM)
     has_header = text[:1].isalpha()
-    try:
+    with guard_parser(where, "is no table", remedy=_REMEDY, also=(pl.exceptions.PolarsError, pl.exceptions.PanicException)):
         rows = pl.read_csv(io.BytesIO(text), has_header=False, infer_schema=False, skip_rows=int(has_header), truncate_ragged_lines=False)
-    except pl.exceptions.PolarsError as error:
-        raise MalformedData(f"is no table: {' '.join(str(error).split())[:100]}", where=where, remedy=_REMEDY) from None
     if not _FEWEST <= rows.width <= len(_COLUMNS):
         raise MalformedData(f"has {rows.width} columns, 6 or 7 were expected", where=where, remedy=_REMEDY)
     rows.columns = list(_COLUMNS[: rows.width])

@@ -16,6 +16,7 @@ from typing import Self
 
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.inflate import Finding, FindingKind, Source
+from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.recording.lines import Line, decode_line
 
 BLOCK_BYTES = 2 << 20
@@ -129,7 +130,7 @@ class Recording:
         """
         try:
             decode_line(rest)
-        except ValueError:
+        except PARSE_ERRORS:
             return rest
         self._put(rest.rstrip(b"\r") + b"\n")
         return b""
@@ -161,10 +162,9 @@ def read_lines(path: Path, *, tolerant: bool = False) -> Iterator[tuple[int, Lin
                 number += 1
                 try:
                     line = decode_line(raw)
-                except ValueError as error:
-                    raise MalformedData(
-                        f"line {number} is no line of a recording: {error}", where=str(path), remedy="validate it"
-                    ) from None
+                except PARSE_ERRORS as error:
+                    what = f"line {number} is no line of a recording: {explain(error)}"
+                    raise MalformedData(what, where=str(path), remedy="validate it") from None
                 yield number, line
     if recording.findings and not tolerant:
         raise MalformedData(str(recording.findings[0]), where=str(path), remedy="validate it; what stands before was read")

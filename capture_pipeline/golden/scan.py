@@ -15,6 +15,7 @@ from capture_pipeline.golden.layouts import runs
 from capture_pipeline.golden.lines import IdLine, Ids, exact_line, usual_lines
 from capture_pipeline.golden.reader import Recording
 from capture_pipeline.golden.scan_streams import MOST_BREAKS, Streams, StreamScan
+from capture_pipeline.parsing import PARSE_ERRORS, explain
 
 MOST_SHOWN = 5
 MOST_SILENT_NS = 2_000_000_000
@@ -165,8 +166,8 @@ class Scan:
             try:
                 raw.decode()
                 line = exact_line(raw)
-            except ValueError as error:
-                self._bad_line(self.lines, f"{error}: {raw[:80]!r}")
+            except PARSE_ERRORS as error:
+                self._bad_line(self.lines, f"{explain(error)}: {raw[:80]!r}")
             else:
                 self._count([line], self.lines)
 

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import read_model
+from capture_pipeline.lake.parquet import guard_parquet
+from capture_pipeline.parsing import guard_parser
 from capture_pipeline.recording.layout import valid_session
 from capture_pipeline.tables.golden import TABLES, GoldenTable
 
@@ -129,9 +131,20 @@ class GoldenTables:
         """
         chosen = [self.root / file.path for file in self.manifest().files if file.table == table.name and file.symbol == symbol]
         for path in chosen:
-            if not path.is_file():
+            with guard_parser(str(self.manifest_path), "names a file that there cannot be", kind=LakeError, also=(OSError,)):
+                is_there = path.resolve().is_relative_to(self.root.resolve()) and path.is_file()
+            if not is_there:
                 raise LakeError("is recorded but gone", where=str(path), remedy="convert the recording again")
         return sorted(chosen)
+
+    def collect(self, rows: pl.LazyFrame) -> pl.DataFrame:
+        """Read what `scan` returned, or a query on it.
+
+        Raises:
+            LakeError: A file is damaged.
+        """
+        with guard_parquet(self.root, remedy="convert the recording again"):
+            return rows.collect()
 
     def scan(self, table: GoldenTable, symbol: str) -> pl.LazyFrame:
         """A table of one symbol, rows in the order of the recording.
@@ -143,7 +156,9 @@ class GoldenTables:
         if not paths:
             return pl.from_arrow(table.schema.empty_table()).lazy()  # type: ignore[union-attr]
         rows = pl.scan_parquet(paths, hive_partitioning=False)
-        if table.nullable <= set(pq.read_schema(paths[0]).names):
+        with guard_parquet(paths[0], remedy="convert the recording again"):
+            names = set(pq.read_schema(paths[0]).names)
+        if table.nullable <= names:
             return rows
         # Made before the table had these columns.
         return rows.with_columns(pl.lit(None, table.polars_schema[name]).alias(name) for name in table.nullable).select(*table.columns)

@@ -55,9 +55,14 @@ def _wrong_lines(found: Scan, folder: SessionFolder, listed: set[str]) -> Iterat
 def _wrong(found: Scan, folder: Path, record: FileRecord) -> str:
     """What is wrong with a listed file; empty if nothing. A name that leads out of the folder is wrong in itself."""
     path = folder / record.name
-    if Path(record.name).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        is_inside = path.resolve().is_relative_to(folder.resolve())
+        is_file = path.is_file()
+    except (OSError, ValueError):
+        return "is no name that a file can have"
+    if Path(record.name).is_absolute() or not is_inside:
         return "leads out of the session's folder"
-    if not path.is_file():
+    if not is_file:
         return "is gone"
     size = path.stat().st_size
     if record.bytes >= 0 and size != record.bytes:

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from capture_pipeline.errors import Busy, LakeError, StorageError
+from capture_pipeline.parsing import guard_parser
 
 M = TypeVar("M", bound=BaseModel)
 _TRY_EVERY_S = 0.02
@@ -116,13 +117,13 @@ def read_model(path: Path, kind: type[M]) -> M | None:
         LakeError: The file is there and is not what was written.
     """
     try:
-        return kind.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = ": ".join(filter(None, ("is damaged", ".".join(map(str, first["loc"])), first["msg"])))
-        raise LakeError(what, where=str(path), remedy="move it aside; the next run fetches anew what it recorded") from None
+    except IsADirectoryError:
+        raise LakeError("is a folder", where=str(path), remedy="move it aside") from None
+    with guard_parser(str(path), "is damaged", kind=LakeError, remedy="move it aside; the next run fetches anew what it recorded"):
+        return kind.model_validate_json(content)
 
 
 def sha256_file(path: Path) -> str:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from capture_pipeline.errors import LakeError
+from capture_pipeline.errors import LakeError, Permanent
 from capture_pipeline.lake.files import publish_bytes
+from capture_pipeline.parsing import guard_parser
 
 _ZSTD_LEVEL = 1
 _ROWS_IN_GROUP = 1 << 18
 _LONGEST_INTEGER = 18
 """Decimals of up to so many digits are stored as 64-bit integers."""
+_PARQUET_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError)
+"""Arrow reports damage as `OSError`, and as `ArrowMemoryError` where a damaged file claims a huge size. Polars can panic."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +83,58 @@ def read_table(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     Raises:
         LakeError: It is there and cannot be read.
     """
-    try:
-        return pl.read_parquet(io.BytesIO(path.read_bytes()), columns=columns, hive_partitioning=False)
-    except pl.exceptions.PolarsError as error:
-        what = f"cannot be read: {' '.join(str(error).split())[:120]}"
-        raise LakeError(what, where=str(path), remedy="move it aside, then backfill its partition again to make it anew") from None
+    content = io.BytesIO(path.read_bytes())
+    with guard_parquet(path, remedy="move it aside, then backfill its partition again to make a new one"):
+        return pl.read_parquet(content, columns=columns, hive_partitioning=False)
+
+
+def row_groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of a table of a session.
+
+    Args:
+        path: The file.
+        columns: Only these.
+
+    Raises:
+        LakeError: The file is not there or cannot be read, or lacks a column.
+    """
+    guard = partial(guard_parquet, path, remedy="convert the recording again")
+    with contextlib.ExitStack() as stack:
+        with guard():
+            file = stack.enter_context(pq.ParquetFile(path))
+        for group in range(file.num_row_groups):
+            with guard():
+                read = file.read_row_group(group, columns=columns)
+                if columns is not None:
+                    read = read.select(columns)
+            yield read
+
+
+def column_statistics(file: pq.ParquetFile, group: int, name: str) -> pq.Statistics | None:
+    """Statistics of a column in a row group, None where there are none.
+
+    Raises:
+        ValueError: The file has no such column, or contradicts itself about its type; Arrow 26 ends the process if it is asked then.
+    """
+    place = file.schema_arrow.names.index(name)
+    chunk = file.metadata.row_group(group).column(place)
+    if chunk.physical_type != file.schema.column(place).physical_type:
+        raise ValueError(f"the column {name} has two types")
+    return chunk.statistics
+
+
+def guard_parquet(
+    where: Path | str, *, remedy: str, kind: type[Permanent] = LakeError, what: str = "cannot be read"
+) -> AbstractContextManager[None]:
+    """Turn errors of Polars and Arrow for a file that they cannot read into one error; see `guard_parser`.
+
+    Args:
+        where: The file or files.
+        remedy: What the user can do.
+        kind: Type of the error.
+        what: What is wrong.
+    """
+    return guard_parser(str(where), what, remedy=remedy, kind=kind, also=_PARQUET_ERRORS)
 
 
 def _encoding(kind: pl.DataType) -> str:

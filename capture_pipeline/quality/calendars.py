@@ -7,10 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from capture_pipeline.errors import ConfigError
+from capture_pipeline.parsing import guard_parser, parse_yaml, read_yaml
 
 Calendar = TypeVar("Calendar", bound=BaseModel)
 
@@ -27,16 +27,11 @@ def load_entries(model: type[Calendar], shipped: str, extra: Path | None, key: s
     Raises:
         ConfigError: The file cannot be read, or an entry is wrong.
     """
-    first = _parse(model, files("capture_pipeline.quality").joinpath(shipped).read_text(encoding="utf-8"), shipped)
+    text = files("capture_pipeline.quality").joinpath(shipped).read_text(encoding="utf-8")
+    first = _validate(model, parse_yaml(text, shipped), shipped)
     if extra is None:
         return [first]
-    try:
-        text = extra.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(extra), remedy=f"mend {key} in pipeline.yaml") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"is not UTF-8: {error}", where=str(extra)) from None
-    return [first, _parse(model, text, str(extra))]
+    return [first, _validate(model, read_yaml(extra, f"correct {key} in pipeline.yaml"), str(extra))]
 
 
 def utc(moment: datetime) -> datetime:
@@ -44,14 +39,6 @@ def utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _parse(model: type[Calendar], text: str, where: str) -> Calendar:
-    try:
-        return model.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"is not YAML: {' '.join(str(error).split())}", where=where) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))))
-        raise ConfigError(what, where=where) from None
-    except ValueError as error:
-        raise ConfigError(f"holds a date or number that there is not: {error}", where=where) from None
+def _validate(model: type[Calendar], content: object, where: str) -> Calendar:
+    with guard_parser(where, "is no calendar", kind=ConfigError):
+        return model.model_validate(content)

@@ -12,11 +12,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import fsync, storage_errors
-from capture_pipeline.recording.models import Cause, Checkpoint
+from capture_pipeline.parsing import PARSE_ERRORS
+from capture_pipeline.recording.models import Cause, Checkpoint, Int64
 
 LISTED = {
     "duplicates": "duplicates",
@@ -46,14 +47,14 @@ class AccountState(StrEnum):
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Unknown(_Record):
     """The time in which a recorder was killed: from its last line until somebody noticed. Nobody knows what it received then."""
 
-    from_ns: int
-    to_ns: int
+    from_ns: Int64
+    to_ns: Int64
 
 
 class Alteration(_Record):
@@ -70,8 +71,8 @@ class Alteration(_Record):
     cause: Cause
     segment: str
     detail: str
-    from_ns: int
-    to_ns: int
+    from_ns: Int64
+    to_ns: Int64
 
 
 class Account(_Record):
@@ -89,12 +90,12 @@ class Account(_Record):
     """
 
     state: AccountState
-    processes: int = 1
-    killed: int = 0
+    processes: Int64 = 1
+    killed: Int64 = 0
     unknown: list[Unknown] = []
     altered: list[Alteration] = []
     mark: Checkpoint = Checkpoint()
-    until_ns: int = 0
+    until_ns: Int64 = 0
     trouble: str = ""
 
 
@@ -229,5 +230,5 @@ def read_account(path: Path) -> Account | None:
         return None
     try:
         return Account.model_validate_json(content)
-    except ValidationError:
+    except PARSE_ERRORS:
         return Account(state=AccountState.OPEN, processes=0)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -22,17 +22,19 @@ from websockets.protocol import State
 
 from capture_pipeline.binance.network import Egress, Proxy, egress_of
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.recording.frames import FrameCutter
+from capture_pipeline.recording.frames import PING, FrameCutter, FrameError
 from capture_pipeline.recording.models import Cause
 
 OPEN_S, CLOSE_S = 10.0, 1.0
-MOST_FRAME = 16 << 20
+MOST_FRAME = 2 << 20
+"""Bytes of a message; 5000 levels a side, the most that the exchange sends in one, are 0.3 MB."""
 USER_AGENT = "capture-pipeline"
 _END_OF_HEAD = b"\r\n\r\n"
 _MOST_HEAD = 64 << 10
 # A host name that cannot be encoded is a UnicodeError.
 _FAILURES = (OSError, TimeoutError, WebSocketException, EOFError, UnicodeError)
 OnMessage = Callable[[int, bytes], None]
+T = TypeVar("T")
 
 
 @dataclass
@@ -104,6 +106,7 @@ class Connection:
                 self._opened(on_open)
                 socket.begin(partial(self.on_message, self.number), self._guard)
                 await socket.wait_closed()
+                await socket.wait_cut()
                 self._ended(_close_text(socket.protocol.close_exc))
         except ConnectionClosed as error:
             self._ended(_close_text(error))
@@ -114,16 +117,21 @@ class Connection:
         return f"through the proxy {proxy}: {text}" if proxy is not None and self.opened_s is None else text
 
     def _let_go(self) -> None:
+        if self._socket is not None:
+            self._socket.end()
         self._socket = None
 
     def _opened(self, on_open: Callable[[Connection], None]) -> None:
         self.opened_s = self.last_s = time.monotonic()
         on_open(self)
 
-    def _guard(self, feed: Callable[[bytes], int], data: bytes) -> None:
+    def _guard(self, feed: Callable[[T], int], data: T) -> None:
         """Let bytes be taken, and count the messages that were among them."""
         try:
             count = feed(data)
+        except FrameError as error:
+            self._fail(error)
+            return
         except Exception as error:  # noqa: BLE001 - raised again by `run`: an event loop would only log it
             self.failure = error
             self.abort(Cause.CLOSED, "a bug in the recorder")
@@ -134,9 +142,16 @@ class Connection:
                 self.alive.set()
             self.messages += count
 
-    def _ended(self, detail: str) -> None:
+    def _fail(self, error: FrameError) -> None:
+        """End it at once for a violation of the protocol; the peer is sent the close code, and no answer is waited for."""
+        if self._socket is not None:
+            self._socket.protocol.fail(error.code, error.reason)
+            self._socket.send_data()
+        self.abort(Cause.PROTOCOL, str(error))
+
+    def _ended(self, detail: str, cause: Cause = Cause.CLOSED) -> None:
         if self.cause is None:
-            self.cause, self.detail = Cause.CLOSED, detail
+            self.cause, self.detail = cause, detail
 
     def _raise_failure(self) -> None:
         if self.failure is not None:
@@ -153,6 +168,7 @@ class Connection:
         if self.cause is None:
             self.cause, self.detail = cause, detail
         if self._socket is not None:
+            self._socket.end()
             self._socket.transport.abort()
 
     async def close(self) -> None:
@@ -175,7 +191,8 @@ class _Socket(ClientConnection):
 
     _head = _held = b""
     _is_open = False
-    _feed: Callable[[bytes], None] | None = None
+    _cutter: FrameCutter | None = None
+    _guard: Callable[[Callable[[bytes], int], bytes], None]
 
     def begin(self, on_message: Callable[[bytes], None], guard: Callable[[Callable[[bytes], int], bytes], None]) -> None:
         """Messages may go on their way from now on, those that waited first.
@@ -184,15 +201,47 @@ class _Socket(ClientConnection):
             on_message: Takes each message.
             guard: Is given the cutter and the bytes for it, whenever some came.
         """
-        cutter = FrameCutter(on_message, super().data_received, MOST_FRAME)
-        self._feed = partial(guard, cutter.feed)
+        self._cutter, self._guard = FrameCutter(on_message, self._control, MOST_FRAME), guard
         held, self._held = self._held, b""
-        self._feed(held)
+        self._cut(held)
+
+    async def wait_cut(self) -> None:
+        """Wait until the frames that came before the end are taken."""
+        while self._cutter is not None and self._cutter.is_behind:  # noqa: ASYNC110 - the frames are taken by callbacks of the loop
+            await asyncio.sleep(0)
+
+    def end(self) -> None:
+        """Take no more frames."""
+        self._cutter = None
+
+    def _cut(self, data: bytes = b"") -> None:
+        """Take frames; where many are left, the event loop serves signals and timers before the rest, and nothing more is read."""
+        cutter = self._cutter
+        if cutter is None:
+            return
+        self._guard(cutter.feed, data)
+        if cutter.is_behind:
+            self.transport.pause_reading()
+            self.loop.call_soon(self._cut)
+        else:
+            self.transport.resume_reading()
+
+    def _control(self, frame: bytes) -> None:
+        """Have the library answer a close or a ping.
+
+        Raises:
+            FrameError: The close violates the protocol.
+        """
+        if frame[0] == PING and self.transport.get_write_buffer_size():
+            return  # the peer does not read the answers to its earlier pings
+        super().data_received(frame)
+        if self.protocol.parser_exc is not None and (sent := self.protocol.close_sent) is not None:
+            raise FrameError(sent.code, sent.reason)
 
     def data_received(self, data: bytes) -> None:
         """Part what comes: the answer to the handshake, then frames."""
-        if self._feed is not None:
-            self._feed(data)
+        if self._cutter is not None:
+            self._cut(data)
         elif self._is_open:
             self._held += data
         else:

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from capture_pipeline.binance.messages import DepthSnapshot, WireDiff, decode_snapshot
 from capture_pipeline.binance.streams import symbol_of
 from capture_pipeline.book.audit import AuditOutcome
 from capture_pipeline.book.sync import BookSync, State, Step
 from capture_pipeline.book.texts import TextBook
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.parsing import guard_parser
 
 
 class Follower:
@@ -87,10 +86,8 @@ class Follower:
         Raises:
             MalformedData: The answer is no snapshot.
         """
-        try:
+        with guard_parser(symbol, "is no depth snapshot"):
             snapshot = decode_snapshot(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise MalformedData(f"is no depth snapshot: {error}", where=symbol) from None
         book = self._books[symbol]
         if symbol in self._audits and book.audit_wanted:
             return self._audit(symbol, snapshot)

@@ -1,7 +1,7 @@
-"""Messages cut out of the bytes of a WebSocket. Sans-I/O; does the one thing that has to be fast, and leaves all else to a library.
+"""Messages cut out of the bytes of a WebSocket (RFC 6455). Sans-I/O; it takes what has to be fast and leaves the rest to a library.
 
-Data frames of a server are taken apart here: unmasked, no extension, whole or in pieces. Control frames are passed on, and so is
-everything from the first frame on that is not in order, so that the library judges it and ends the connection.
+Data frames of a server are taken apart here: unmasked, no extension, whole or in fragments. Frames of a close and pings go to the library.
+The work is linear in the bytes received, and limited in one call: a peer that sends the smallest frames cannot occupy the event loop.
 """
 
 from __future__ import annotations
@@ -9,112 +9,215 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+MAX_FRAMES: Final = 4096
+"""Frames that are taken in one call; a read of 256 KiB that holds messages of the exchange has fewer."""
+MAX_FRAGMENTS: Final = 4096
+"""Fragments of one message. The exchange sends none; a proxy that cuts a message of 2 MiB into 512 bytes needs as many."""
+PROTOCOL_ERROR, INVALID_TEXT, TOO_BIG = 1002, 1007, 1009
 _FIN_TEXT, _FIN_BINARY, _TEXT, _BINARY = 0x81, 0x82, 0x01, 0x02
 _CONTINUED, _FIN_CONTINUED = 0x00, 0x80
+_CLOSE, PING, _PONG = 0x88, 0x89, 0x8A
+_FIN, _OPCODE, _RESERVED = 0x80, 0x0F, 0x70
 _WHOLE: Final = frozenset({_FIN_TEXT, _FIN_BINARY})
-_PIECES: Final = frozenset({_TEXT, _BINARY, _CONTINUED, _FIN_CONTINUED})
+_DATA: Final = frozenset({_FIN_TEXT, _FIN_BINARY, _TEXT, _BINARY, _CONTINUED, _FIN_CONTINUED})
 _ENDS: Final = frozenset({_FIN_TEXT, _FIN_BINARY, _FIN_CONTINUED})
-_CONTROL: Final = frozenset({0x88, 0x89, 0x8A})
+_CONTROL: Final = frozenset({_CLOSE, PING, _PONG})
 _TWO_BYTES, _EIGHT_BYTES = 126, 127
-_SHORTEST, _GAVE_UP = 2, -1
+_SHORTEST, _MASKED = 2, 128
+
+
+class FrameError(Exception):
+    """The peer violates the protocol; the connection has to end.
+
+    Attributes:
+        code: Close code for the peer.
+        reason: The violation.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        """Keep both."""
+        super().__init__(f"{code} {reason}")
+        self.code, self.reason = code, reason
+
+
+class Fragments:
+    """The fragments of one message, whose number and total size are limited."""
+
+    def __init__(self, max_bytes: int) -> None:
+        """Start without a fragment.
+
+        Args:
+            max_bytes: Most bytes of a message.
+        """
+        self._max_bytes = max_bytes
+        self._is_text = False
+        self._count = 0
+        self._content = bytearray()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return self._count > 0
+
+    def add(self, kind: int, payload: bytes) -> bytes | None:
+        """Add a fragment.
+
+        Args:
+            kind: First byte of its frame.
+            payload: Its content.
+
+        Returns:
+            The message, if the fragment is its last one.
+
+        Raises:
+            FrameError: The fragment does not follow the one before, or the message has too many bytes or fragments, or is not UTF-8.
+        """
+        is_first = bool(kind & _OPCODE)
+        if is_first == self.is_open:
+            what = "a message begins inside another one" if is_first else "a fragment continues no message"
+            raise FrameError(PROTOCOL_ERROR, what)
+        if is_first:
+            self._is_text = kind & _OPCODE == _TEXT
+        self._count += 1
+        if len(self._content) + len(payload) > self._max_bytes:
+            raise FrameError(TOO_BIG, f"a message has more than {self._max_bytes:,} bytes")
+        if self._count > MAX_FRAGMENTS:
+            raise FrameError(TOO_BIG, f"a message has more than {MAX_FRAGMENTS:,} fragments")
+        self._content += payload
+        if not kind & _FIN:
+            return None
+        message, self._content, self._count = bytes(self._content), bytearray(), 0
+        if self._is_text:
+            check_text(message)
+        return message
+
+
+def check_text(message: bytes) -> None:
+    """Check the encoding of a text message.
+
+    Raises:
+        FrameError: It is not UTF-8.
+    """
+    if not message.isascii():
+        try:
+            message.decode()
+        except UnicodeDecodeError as error:
+            raise FrameError(INVALID_TEXT, f"a text message is not UTF-8 at byte {error.start:,}") from None
 
 
 class FrameCutter:
     """Cuts messages out of what comes in.
 
     Attributes:
-        gave_up: Whether something was not in order; from then on everything is passed on.
+        is_behind: Whether whole frames are left because `feed` took as many as one call may; the next call goes on with them.
     """
 
-    def __init__(self, on_message: Callable[[bytes], None], pass_on: Callable[[bytes], None], most_bytes: int) -> None:
+    def __init__(self, on_message: Callable[[bytes], None], pass_on: Callable[[bytes], None], max_bytes: int) -> None:
         """Start at the border of a frame.
 
         Args:
             on_message: Takes each whole message.
-            pass_on: Takes bytes of control frames, whole, and of everything that is not in order.
-            most_bytes: A longer message is not in order; at least 65,535.
+            pass_on: Takes the frame of a close, and the last ping of each call: RFC 6455, 5.5.3, requires an answer to that one only.
+            max_bytes: Most bytes of a message; at least 65,535.
         """
-        self.gave_up = False
-        self._on_message, self._pass_on, self._most_bytes = on_message, pass_on, most_bytes
-        self._rest = b""
-        self._pieces: list[bytes] = []
+        self.is_behind = False
+        self._on_message, self._pass_on, self._max_bytes = on_message, pass_on, max_bytes
+        self._rest = bytearray()
+        self._needed = 0
+        self._fragments = Fragments(max_bytes)
+        self._ping = b""
 
-    def feed(self, data: bytes) -> int:
+    def feed(self, data: bytes = b"") -> int:
         """Take bytes as they came.
 
         Returns:
             How many messages were in them.
+
+        Raises:
+            FrameError: A frame violates the protocol; messages before it were taken.
         """
-        if self.gave_up:
-            self._pass_on(data)
-            return 0
-        data = self._rest + data if self._rest else data
-        at, count = self._usual(data, 0)
-        while (after := self._any(data, at)) is not None:
-            if after == _GAVE_UP:
-                return count
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._needed:
+                return 0
+            data = bytes(self._rest)
+        at, count, left = 0, 0, MAX_FRAMES
+        while left > 0:
+            at, more = self._usual(data, at, left)
+            count, left = count + more, left - more - 1
+            after = self._any(data, at)
+            if after is None:
+                break
             count += data[at] in _ENDS
-            at, more = self._usual(data, after)
-            count += more
-        self._rest = data[at:]
+            at = after
+        self.is_behind = left <= 0
+        self._rest = bytearray(memoryview(data)[at:])
+        if self._ping:
+            ping, self._ping = self._ping, b""
+            self._pass_on(ping)
         return count
 
-    def _usual(self, data: bytes, at: int) -> tuple[int, int]:
+    def _usual(self, data: bytes, at: int, most: int) -> tuple[int, int]:
         """Take whole messages in frames of 126 to 65,535 bytes, which most are: (position after them, how many)."""
         count, end, on_message = 0, len(data), self._on_message
-        if self._pieces:
+        if self._fragments.is_open:
             return at, 0
-        while at + 4 <= end and data[at] == _FIN_TEXT and data[at + 1] == _TWO_BYTES:
+        while at + 4 <= end and data[at] == _FIN_TEXT and data[at + 1] == _TWO_BYTES and count < most:
             after = at + 4 + (data[at + 2] << 8 | data[at + 3])
             if after > end:
                 break
-            on_message(data[at + 4 : after])
+            message = data[at + 4 : after]
+            if not message.isascii():
+                check_text(message)
+            on_message(message)
             count += 1
             at = after
         return at, count
 
     def _any(self, data: bytes, at: int) -> int | None:
-        """Take one frame of any kind: the position after it, None if it is not here as a whole, -1 if it is not in order."""
-        end = len(data)
-        if end - at < _SHORTEST:
+        """Take one frame of any kind: the position after it, None if it is not here as a whole."""
+        here = len(data) - at
+        if here < _SHORTEST:
+            self._needed = _SHORTEST
             return None
-        kind, size, body = data[at], data[at + 1], at + 2
+        kind, size = data[at], data[at + 1]
+        self._check_head(kind, size)
+        head = _SHORTEST + (0 if size < _TWO_BYTES else 2 if size == _TWO_BYTES else 8)
+        if here < head:
+            self._needed = head
+            return None
         if size >= _TWO_BYTES:
-            size, body = _long(data, size, body)
-        after = body + size
-        if body > end or (after > end and 0 <= size <= self._most_bytes):
+            size = int.from_bytes(data[at + _SHORTEST : at + head], "big")
+        if size > self._max_bytes:
+            raise FrameError(TOO_BIG, f"a frame has {size:,} bytes, {self._max_bytes:,} are the most")
+        if here < head + size:
+            self._needed = head + size
             return None
-        if kind in _WHOLE and 0 <= size <= self._most_bytes and not self._pieces:
-            self._on_message(data[body:after])
-        elif not self._is_taken(kind, size, data[at:after], body - at):
-            self._give_up(data[at:])
-            return _GAVE_UP
-        return after
+        self._take(kind, data[at : at + head + size], head)
+        return at + head + size
 
-    def _is_taken(self, kind: int, size: int, frame: bytes, head: int) -> bool:
-        """Take what is no message in one frame; whether it is in order."""
-        if size < 0 or size > self._most_bytes:
-            return False
-        if kind in _CONTROL:
+    @staticmethod
+    def _check_head(kind: int, size: int) -> None:
+        """Refuse what the first two bytes of a frame show; the masks of kinds are those of RFC 6455, 5.2."""
+        if kind & _RESERVED:
+            raise FrameError(PROTOCOL_ERROR, "a frame has a reserved bit, and no extension was agreed")
+        if size >= _MASKED:
+            raise FrameError(PROTOCOL_ERROR, "a server's frame is masked")
+        if kind not in _DATA and (kind not in _CONTROL or size >= _TWO_BYTES):
+            what = "is long or in fragments" if kind | _FIN in _CONTROL else "has a kind that there is not"
+            raise FrameError(PROTOCOL_ERROR, f"a frame of the kind 0x{kind & _OPCODE:x} {what}")
+
+    def _take(self, kind: int, frame: bytes, head: int) -> None:
+        if kind in _DATA:
+            if kind in _WHOLE and not self._fragments.is_open:
+                message: bytes | None = frame[head:]
+                if kind == _FIN_TEXT:
+                    check_text(frame[head:])
+            else:
+                message = self._fragments.add(kind, frame[head:])
+            if message is not None:
+                self._on_message(message)
+        elif kind == PING:
+            self._ping = frame
+        elif kind == _CLOSE:
             self._pass_on(frame)
-            return True
-        is_first = kind in {_TEXT, _BINARY}
-        if kind not in _PIECES or is_first == bool(self._pieces) or sum(map(len, self._pieces)) + size > self._most_bytes:
-            return False
-        self._pieces.append(frame[head:])
-        if kind == _FIN_CONTINUED:
-            whole, self._pieces = b"".join(self._pieces), []
-            self._on_message(whole)
-        return True
-
-    def _give_up(self, data: bytes) -> None:
-        self.gave_up, self._rest, self._pieces = True, b"", []
-        self._pass_on(data)
-
-
-def _long(data: bytes, size: int, at: int) -> tuple[int, int]:
-    """The size that follows the first two bytes, and where it ends; -1 for a masked frame, which no server sends."""
-    if size > _EIGHT_BYTES:
-        return -1, at
-    end = at + (2 if size == _TWO_BYTES else 8)
-    return int.from_bytes(data[at:end], "big"), end

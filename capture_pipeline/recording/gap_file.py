@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import publish_bytes
+from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.recording.models import Gap
 
 
@@ -48,8 +47,8 @@ def _lines(path: Path) -> Iterator[tuple[int, Gap | str]]:
     for number, line in enumerate(lines, 1):
         try:
             yield number, Gap.model_validate_json(line)
-        except ValidationError as error:
-            yield number, str(error.errors()[0]["msg"])
+        except PARSE_ERRORS as error:
+            yield number, explain(error)
 
 
 def _sound(path: Path, number: int, gap: Gap | str) -> Gap:

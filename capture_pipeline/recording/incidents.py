@@ -63,19 +63,20 @@ class Incidents:
         """The exchange announced that it closes a connection."""
         self._events.write(self._capture.clock.now_ns(), "serverShutdown", connection=number)
 
-    def rejected(self, reason: str, raw_base64: str) -> None:
+    def rejected(self, reason: str, raw: bytes) -> None:
         """A message could not become a line; the first of them are kept here, for a changed exchange would send millions."""
-        self._keep("rejected_message", reason=reason, base64=raw_base64)
+        self._keep("rejected_message", raw, reason=reason)
 
     def stray(self, message: Message) -> None:
         """A message has no place in its stream: lower ids of a later time that began no new count."""
         ids = {"stream": message.stream, "first": message.first, "last": message.last}
-        self._keep("stray_message", **ids, base64=base64.b64encode(message.raw[:_KEPT_BYTES]).decode())
+        self._keep("stray_message", message.raw, **ids)
 
-    def _keep(self, kind: str, **details: object) -> None:
+    def _keep(self, kind: str, raw: bytes, **details: object) -> None:
         self._kept[kind] = self._kept.get(kind, 0) + 1
         if self._kept[kind] <= _MOST_KEPT:
-            self._events.write(self._capture.clock.now_ns(), kind, **details)
+            kept = base64.b64encode(raw[:_KEPT_BYTES]).decode()
+            self._events.write(self._capture.clock.now_ns(), kind, **details, base64=kept)
 
     def begin(self) -> None:
         """Put on record that the wall clock was behind what an earlier process had stamped."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
-
-import msgspec
 
 from capture_pipeline.binance.streams import StreamKind, kind_of
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.recording.lines import data_of, split_envelope
 from capture_pipeline.recording.merge import Message
 from capture_pipeline.recording.placing import Placer, placer_of
 
-_KEPT_BYTES = 64 << 10
-Reject = Callable[[str, str], None]
+_FAILURES: tuple[type[Exception], ...] = (MalformedData, *PARSE_ERRORS)
+Reject = Callable[[str, bytes], None]
 
 
 class Intake:
@@ -31,7 +29,7 @@ class Intake:
         Args:
             streams: Names of the streams.
             on_shutdown: Told the connection that the exchange is about to close.
-            on_reject: Told the reason and the message in base64, for each message that is no line.
+            on_reject: Takes the reason and the message, for each message that is no line.
         """
         placers = {stream: placer_of(kind_of(stream)) for stream in streams}
         self._placers: dict[bytes, tuple[str, Placer]] = {name.encode(): (name, place) for name, place in placers.items() if place}
@@ -50,8 +48,8 @@ class Intake:
             first, last, event_time, diff = place(data)
             if first > last or not raw.isascii():
                 _check(raw, first, last)
-        except (MalformedData, msgspec.DecodeError, UnicodeDecodeError) as error:
-            self._reject(f"{error}", raw)
+        except _FAILURES as error:
+            self._reject(explain(error), raw)
             return None
         return Message(first, last, stream, raw, now_ns, connection, event_time, diff)
 
@@ -65,7 +63,7 @@ class Intake:
 
     def _reject(self, reason: str, raw: bytes) -> None:
         self.rejected += 1
-        self._on_reject(reason[:300], base64.b64encode(raw[:_KEPT_BYTES]).decode())
+        self._on_reject(reason[:300], raw)
 
 
 def _check(raw: bytes, first: int, last: int) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import ConfigError
+from capture_pipeline.parsing import parse_count
 
 FOLDER = "golden_samples"
 _MOST_SHOWN = 80
@@ -123,8 +124,8 @@ class SessionFolder:
     def numbered_segments(self) -> dict[int, Path]:
         """The parts that are there by number, in order; one may be missing that somebody removed."""
         start = len(self.growing.name)
-        found = {path.name[start:]: path for path in self.path.glob(f"{self.growing.name}*")}
-        numbered = {int(number or 1): path for number, path in found.items() if number == "" or number.isdigit()}
+        found = {parse_count(path.name[start:] or "1"): path for path in self.path.glob(f"{self.growing.name}*")}
+        numbered = {number: path for number, path in found.items() if number is not None}
         return {number: numbered[number] for number in sorted(numbered)}
 
     def segments(self) -> list[Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from capture_pipeline.binance.messages import Int64
 from capture_pipeline.errors import MalformedData
 
 _HEAD = b'{"capture_ns":'
@@ -24,13 +25,13 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
         data: The exchange's bytes.
     """
 
-    capture_ns: int
+    capture_ns: Int64
     stream: str
     data: msgspec.Raw
 
 
 decode_line = msgspec.json.Decoder(Line).decode
-"""Raises `msgspec.DecodeError` for what is no such line; of `data` only that it is JSON is known then."""
+"""Raises one of `parsing.PARSE_ERRORS` for what is no such line; of `data` only that it is JSON is known then."""
 
 
 def data_of(message: bytes) -> tuple[bytes, bytes]:

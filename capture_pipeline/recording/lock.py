@@ -12,10 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from capture_pipeline.errors import Busy
 from capture_pipeline.lake.files import make_folder, storage_errors
+from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.recording.layout import SessionFolder
 
 _PATIENCE_S, _TRY_EVERY_S = 2.0, 0.02
@@ -101,7 +102,7 @@ def _take(descriptor: int, folder: SessionFolder) -> None:
 def _owner_in(descriptor: int) -> Owner | None:
     try:
         return Owner.model_validate_json(os.pread(descriptor, _MOST_BYTES, 0))
-    except ValidationError:
+    except PARSE_ERRORS:
         return None
 
 

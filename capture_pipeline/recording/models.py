@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Int64 = Annotated[int, Field(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""Ids, counts and nanoseconds."""
+TimeUs = Annotated[int, Field(ge=0, le=7_258_118_400_000_000)]
+"""Microseconds UTC, up to the year 2200."""
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
+_TRACK = {"first", "last", "messages", "gaps", "lost", "duplicates", "overlaps", "last_ns", "last_event_us"}
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Cause(StrEnum):
@@ -20,6 +27,8 @@ class Cause(StrEnum):
     SHUTDOWN = "serverShutdown"
     SILENCE = "silence"
     CLOSED = "connection closed"
+    PROTOCOL = "protocol error"
+    """A connection was ended because the peer violated the WebSocket protocol."""
     PROCESS = "process down"
     DISK = "disk"
     FILE_REMOVED = "file removed"
@@ -61,13 +70,13 @@ class Gap(_Record):
     """
 
     stream: str
-    last_good_id: int
-    first_good_id: int
-    ids_lost: int = Field(ge=1)
-    start_ns: int
-    end_ns: int
-    start_event_us: int | None = None
-    end_event_us: int | None = None
+    last_good_id: Int64
+    first_good_id: Int64
+    ids_lost: Int64 = Field(ge=1)
+    start_ns: Int64
+    end_ns: Int64
+    start_event_us: Int64 | None = None
+    end_event_us: Int64 | None = None
     cause: Cause
     detail: str = ""
     recoverable: bool
@@ -105,9 +114,9 @@ class SessionPlan(_Record):
     streams: list[str]
     regime: str
     description: str = ""
-    start_us: int
-    duration_s: float = Field(gt=0)
-    connections: int = Field(ge=1)
+    start_us: TimeUs
+    duration_s: Seconds
+    connections: int = Field(ge=1, le=1000)
     planned: bool = False
 
     @property
@@ -136,16 +145,23 @@ class Checkpoint(_Record):
         process: Which recorder of the session wrote it, counted from 1; 0 of one that did not count.
     """
 
-    segment: int = 1
-    offset: int = 0
-    first_ns: int = 0
-    last_ns: int = 0
-    lines: int | None = None
-    tracks: dict[str, dict[str, int]] = {}
-    counts: dict[str, int] = {}
+    segment: int = Field(1, ge=1)
+    offset: Int64 = Field(0, ge=0)
+    first_ns: Int64 = 0
+    last_ns: Int64 = 0
+    lines: Int64 | None = None
+    tracks: dict[str, dict[str, Int64]] = {}
+    counts: dict[str, Int64] = {}
     audits: list[dict[str, Any]] = []
     clock: list[dict[str, Any]] = []
-    process: int = 0
+    process: Int64 = 0
+
+    @field_validator("tracks")
+    @classmethod
+    def _check_tracks(cls, tracks: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+        if any(track.keys() != _TRACK for track in tracks.values()):
+            raise ValueError(f"a track has the fields {', '.join(sorted(_TRACK))}")
+        return tracks
 
 
 class Ending(_Record):
@@ -158,7 +174,7 @@ class FileRecord(_Record):
     """One file of a finished session."""
 
     name: str
-    bytes: int
+    bytes: Int64
     sha256: str
 
 
@@ -181,8 +197,8 @@ class SessionMetadata(_Record):
 
     plan: SessionPlan
     state: str
-    started_ns: int | None
-    ended_ns: int | None
+    started_ns: Int64 | None
+    ended_ns: Int64 | None
     files: list[FileRecord]
     statistics: dict[str, Any]
     audits: list[dict[str, Any]]

@@ -14,7 +14,7 @@ from capture_pipeline.binance.streams import StreamKind
 Ids = tuple[int, int, int, WireDiff | None]
 """First and last id that a message covers, the exchange's time of it, as sent, and the diff, if it is one."""
 Placer = Callable[[bytes], Ids]
-"""Raises `msgspec.DecodeError` for what that stream does not send."""
+"""Raises one of `parsing.PARSE_ERRORS` for what that stream does not send."""
 
 
 def placer_of(kind: StreamKind) -> Placer | None:
@@ -26,7 +26,7 @@ def ids_of(kind: StreamKind, data: bytes) -> Ids | None:
     """The ids of one message, None where its stream has none.
 
     Raises:
-        msgspec.DecodeError: It is not what that stream sends.
+        ValueError: It is not what that stream sends; any other of `parsing.PARSE_ERRORS` likewise.
     """
     place = placer_of(kind)
     return None if place is None else place(data)

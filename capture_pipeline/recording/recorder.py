@@ -268,8 +268,8 @@ class Recorder:
         self._incidents.shutdown(number)
         self._supervisor.shutdown_announced(number)
 
-    def _rejected(self, reason: str, raw_base64: str) -> None:
-        self._incidents.rejected(reason, raw_base64)
+    def _rejected(self, reason: str, raw: bytes) -> None:
+        self._incidents.rejected(reason, raw)
 
     def _stray(self, message: Message) -> None:
         self._incidents.stray(message)

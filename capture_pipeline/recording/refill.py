@@ -16,6 +16,7 @@ from capture_pipeline.binance.messages import AggTrade
 from capture_pipeline.binance.rest import PAGE_ROWS, RestClient
 from capture_pipeline.binance.streams import StreamKind, kind_of
 from capture_pipeline.errors import ProtocolViolation
+from capture_pipeline.parsing import guard_parser
 from capture_pipeline.recording.events import append_line
 from capture_pipeline.recording.models import Gap
 
@@ -63,10 +64,9 @@ def refill(rest: RestClient, symbol: str, gap: Gap, path: Path) -> bool:
 
 
 def _page(body: bytes) -> list[tuple[AggTrade, bytes]]:
-    try:
+    with guard_parser("REST", "is no page of aggTrades", kind=ProtocolViolation):
+        body.decode()
         return [(_decode_one(raw), bytes(raw)) for raw in _decode(body)]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ProtocolViolation(f"is no page of aggTrades: {error}") from None
 
 
 def _range(trade: AggTrade, *, is_of_aggregates: bool) -> tuple[int, int]:

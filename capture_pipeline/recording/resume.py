@@ -14,11 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
 from capture_pipeline.binance.streams import event_us, kind_of
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import fsync, publishing, read_model, storage_errors
+from capture_pipeline.parsing import PARSE_ERRORS, guard_parser
 from capture_pipeline.quality.continuity import Track
 from capture_pipeline.recording.account import Account, read_account, settle
 from capture_pipeline.recording.gap_file import is_whole, read_gaps, write_gaps
@@ -74,7 +73,7 @@ class Resumed:
             try:
                 placed = decode_line(line)
                 ids = ids_of(kind_of(placed.stream), bytes(placed.data))
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except PARSE_ERRORS:
                 self.bad += 1
                 continue
             self.first_ns = self.first_ns or placed.capture_ns
@@ -115,7 +114,8 @@ def resume(folder: SessionFolder, *, whole: bool = False) -> Resumed:
     is_trusted = not whole and not (state.account and state.account.altered)
     checkpoint = _usable(state.checkpoint, segments) if is_trusted else None
     if checkpoint is not None:
-        _take(state, checkpoint)
+        with guard_parser(str(folder.checkpoint), "is damaged", kind=LakeError, remedy="move it aside; the recording is then read whole"):
+            _take(state, checkpoint)
     first = checkpoint.segment if checkpoint else 1
     for number, path in segments.items():
         if number >= first:
@@ -255,7 +255,7 @@ def _is_line(line: bytes) -> bool:
     try:
         placed = decode_line(line)
         ids_of(kind_of(placed.stream), bytes(placed.data))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except PARSE_ERRORS:
         return False
     return True
 

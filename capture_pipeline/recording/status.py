@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.printable import printable
+from capture_pipeline.recording.models import Int64, TimeUs
 
+_FAILURES: tuple[type[Exception], ...] = (OSError, *PARSE_ERRORS)
 _METRICS = {
     "messages": ("counter", "Messages recorded"),
     "messages_per_s": ("gauge", "Messages a second, over the last five seconds"),
@@ -36,17 +39,21 @@ PrintableText = Annotated[str, AfterValidator(printable)]
 """A text for people."""
 
 
-class ConnectionStatus(BaseModel):
+class _Figures(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class ConnectionStatus(_Figures):
     """One open connection: its number, slot, age, messages, and seconds since the last one."""
 
-    number: int
-    slot: int
+    number: Int64
+    slot: Int64
     age_s: float
-    messages: int
+    messages: Int64
     silent_s: float
 
 
-class Status(BaseModel):
+class Status(_Figures):
     """What a recorder does now.
 
     Attributes:
@@ -81,30 +88,30 @@ class Status(BaseModel):
 
     session: str
     state: str
-    pid: int
-    updated_ns: int
-    dead_since_ns: int | None = None
-    started_us: int
-    ends_us: int
+    pid: Int64
+    updated_ns: Int64
+    dead_since_ns: Int64 | None = None
+    started_us: TimeUs
+    ends_us: TimeUs
     late_s: float = 0.0
-    messages: int = 0
+    messages: Int64 = 0
     messages_per_s: float = 0.0
-    last_ids: dict[str, int] = {}
+    last_ids: dict[str, Int64] = {}
     lag_ms: float | None = None
-    file_bytes: int = 0
-    waiting_bytes: int = 0
-    disk_free_bytes: int = 0
-    rss_bytes: int = 0
-    held: int = 0
-    dropped_messages: int = 0
-    gaps: int = 0
-    ids_lost: int = 0
+    file_bytes: Int64 = 0
+    waiting_bytes: Int64 = 0
+    disk_free_bytes: Int64 = 0
+    rss_bytes: Int64 = 0
+    held: Int64 = 0
+    dropped_messages: Int64 = 0
+    gaps: Int64 = 0
+    ids_lost: Int64 = 0
     books: dict[str, str] = {}
     connections: list[ConnectionStatus] = []
-    reconnects: dict[str, int] = {}
+    reconnects: dict[str, Int64] = {}
     last_error: PrintableText = ""
     trouble: PrintableText = ""
-    account: dict[str, int] = {}
+    account: dict[str, Int64] = {}
     altered: list[PrintableText] = []
 
     def without_life(self) -> Status:
@@ -128,7 +135,7 @@ def read_status(path: Path) -> Status | None:
     """The status, None where there is none that can be read."""
     try:
         return Status.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+    except _FAILURES:
         return None
 
 
@@ -188,5 +195,5 @@ def rss_bytes() -> int:
     """Resident memory of this process; 0 where the system does not say."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
+    except _FAILURES:
         return 0

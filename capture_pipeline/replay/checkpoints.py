@@ -9,6 +9,7 @@ by itself; the messages after it decide the rest.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import publishing, storage_errors
+from capture_pipeline.lake.parquet import column_statistics, guard_parquet
 from capture_pipeline.recording.layout import valid_session
 from capture_pipeline.replay.book_at import BookAt, book_at
 from capture_pipeline.replay.engine import Replay, State
@@ -65,7 +67,7 @@ class Checkpoints:
         """
         origin = self._origin()
         if self.path.is_file():
-            with pq.ParquetFile(self.path) as file:
+            with self._guard(), pq.ParquetFile(self.path) as file:
                 if (file.schema_arrow.metadata or {}).get(b"origin") == origin:
                     return int(file.num_row_groups)
         return self._make(every_ns, origin)
@@ -85,13 +87,16 @@ class Checkpoints:
         """The last checkpoint up to a time, and the messages after it."""
         self.ensure()
         replay, after = Replay(), 0
-        with pq.ParquetFile(self.path) as file:
+        with self._guard(), pq.ParquetFile(self.path) as file:
             heads = [_head(file, group) for group in range(file.num_row_groups)]
             before = [group for group, (capture_ns, *_) in enumerate(heads) if capture_ns <= at_ns]
             if before:
                 replay.capture_ns, after, last_id, reached_ns = heads[before[-1]]
                 _seed(replay, file, before[-1], last_id, reached_ns)
         return replay, GoldenSource(self.tables, self.symbol, after)
+
+    def _guard(self) -> AbstractContextManager[None]:
+        return guard_parquet(self.path, remedy="remove the file; it is made again")
 
     def _make(self, every_ns: int, origin: bytes) -> int:
         schema = pa.schema([*((name, pa.int64()) for name in _HEAD), *_SCHEMA]).with_metadata({"origin": origin})
@@ -131,7 +136,8 @@ def _table(replay: Replay, schema: pa.Schema) -> pa.Table:
 
 def _head(file: pq.ParquetFile, group: int) -> list[int]:
     """The values of `_HEAD` of a checkpoint, from the statistics of its row group."""
-    return [int(file.metadata.row_group(group).column(column).statistics.max) for column in range(len(_HEAD))]
+    found = [column_statistics(file, group, name) for name in _HEAD]
+    return [int(each.max) for each in found if each is not None]
 
 
 def _seed(replay: Replay, file: pq.ParquetFile, group: int, last_id: int, reached_ns: int) -> None:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.lake.parquet import column_statistics, guard_parquet
 from capture_pipeline.replay.chain_kernel import bounds_of, to_ticks
 from capture_pipeline.replay.form import (
     CAPTURE,
@@ -39,6 +40,7 @@ from capture_pipeline.replay.form import (
 from capture_pipeline.replay.tick_book import Run
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
 
+_REMEDY = "convert the recording again"
 _HEADS = {"capture_ns": CAPTURE, "event_us": EVENT, "first_id": FIRST, "last_id": LAST, "previous_id": PREVIOUS, "line": PLACE}
 
 
@@ -122,7 +124,7 @@ class GoldenSource:
         if table is SNAPSHOTS:
             rows[FIRST] = rows[LAST]
         if count and (np.diff(rows[PLACE]) <= 0).any():
-            raise MalformedData("has lines out of order", where=str(path), remedy="convert the recording again")
+            raise MalformedData("has lines out of order", where=str(path), remedy=_REMEDY)
         ticks = np.empty(prices.size, np.int64)
         has_levels = bool((bounds[2] > bounds[0]).any())
         while has_levels and (not self._tick or int(to_ticks(prices, bounds, self._tick, ticks)) >= 0):
@@ -132,22 +134,22 @@ class GoldenSource:
 
 def _groups(path: Path, after: int) -> list[int]:
     """The row groups of a file that hold lines behind `after`."""
-    with pq.ParquetFile(path) as file:
-        place = file.schema_arrow.get_field_index("line")
-        statistics = [file.metadata.row_group(group).column(place).statistics for group in range(file.num_row_groups)]
+    with guard_parquet(path, remedy=_REMEDY), pq.ParquetFile(path) as file:
+        statistics = [column_statistics(file, group, "line") for group in range(file.num_row_groups)]
     return [group for group, found in enumerate(statistics) if found is None or not found.has_min_max or found.max > after]
 
 
 def _read(path: Path, group: int, heads: list[str]) -> pa.Table:
-    with pq.ParquetFile(path, memory_map=True) as file:
+    with guard_parquet(path, remedy=_REMEDY), pq.ParquetFile(path, memory_map=True) as file:
         if "previous_id" in heads and _is_never(file, group, "previous_id"):
             heads = [name for name in heads if name != "previous_id"]
-        return file.read_row_group(group, columns=[*heads, "side", "price_e8", "quantity_e8"], use_threads=False)
+        columns = [*heads, "side", "price_e8", "quantity_e8"]
+        return file.read_row_group(group, columns=columns, use_threads=False).select(columns)
 
 
 def _is_never(file: pq.ParquetFile, group: int, name: str) -> bool:
     """Whether a column is -1 throughout, as its statistics say."""
-    found = file.metadata.row_group(group).column(file.schema_arrow.get_field_index(name)).statistics
+    found = column_statistics(file, group, name)
     return found is not None and found.has_min_max and found.min == found.max == -1
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from capture_pipeline.errors import LakeError, MalformedData
+from capture_pipeline.lake.parquet import guard_parquet
 
 BLOCK_ROWS = 1 << 17
 NAMES = {
@@ -62,12 +63,10 @@ def opened(path: Path) -> pq.ParquetFile:
         LakeError: It is not there.
         MalformedData: It is no Parquet.
     """
-    try:
+    if not path.exists():
+        raise LakeError("is not there", where=str(path), remedy=_LAYOUT)
+    with guard_parquet(path, what="is no Parquet file", kind=MalformedData, remedy="fetch it again"):
         return pq.ParquetFile(path)
-    except FileNotFoundError:
-        raise LakeError("is not there", where=str(path), remedy=_LAYOUT) from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise MalformedData(f"is no Parquet file: {str(error).splitlines()[0]}", where=str(path), remedy="fetch it again") from None
 
 
 def resolved(there: Sequence[str], name: str, where: str) -> str:
@@ -109,16 +108,17 @@ def blocks(path: Path, wanted: Sequence[str], rows: int) -> Iterator[Columns]:
         there = file.schema_arrow.names
         names = {name: resolved(there, name, str(path)) for name in ("receipt", "origin", *wanted)}
         row = 0
-        try:
-            for batch in file.iter_batches(batch_size=rows, columns=list(names.values())):
-                if batch.num_rows:
-                    found = {name: _plain(batch.column(column), name, path, row) for name, column in names.items()}
-                    _in_time(found["receipt"], path, row)
-                    yield Columns(row, found)
-                row += batch.num_rows
-        except (pa.ArrowInvalid, OSError) as error:
-            what = f"is damaged behind row {row}: {str(error).splitlines()[0]}"
-            raise MalformedData(what, where=str(path), remedy="fetch it again") from None
+        batches = file.iter_batches(batch_size=rows, columns=list(names.values()))
+        while True:
+            with guard_parquet(path, what=f"is damaged behind row {row}", kind=MalformedData, remedy="fetch it again"):
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                found = {name: _plain(batch.column(column), name, path, row) for name, column in names.items()}
+            if batch.num_rows:
+                _in_time(found["receipt"], path, row)
+                yield Columns(row, found)
+            row += batch.num_rows
 
 
 def _plain(column: pa.Array, name: str, path: Path, row: int) -> NDArray[Any]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from isal import igzip, isal_zlib
+from isal import igzip
 
 from capture_pipeline.errors import LakeError, MalformedData
+from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.replay.foreign import MOST_PLACES
 
 COLUMNS = ("exchange", "symbol", "timestamp", "local_timestamp", "is_snapshot", "side", "price", "amount")
 BLOCK_BYTES = 8 << 20
 _LAYOUT = "give a file of Tardis' incremental_book_L2"
-_BROKEN: Any = (EOFError, zlib.error, isal_zlib.error, igzip.BadGzipFile)
 _WITH_EXPONENT = r"^\d+(\.\d+)?e[+-]?\d{1,2}$"
 _LARGEST = 9.2e18
 _MOST_LINE = 1 << 20
@@ -72,8 +71,9 @@ def _blocks(path: Path, size: int) -> Iterator[bytes]:
                         raise MalformedData(what, where=str(path), remedy="it is no CSV, or it is damaged there")
     except FileNotFoundError:
         raise LakeError("is not there", where=str(path), remedy=_LAYOUT) from None
-    except _BROKEN as error:
-        raise MalformedData(f"the gzip is damaged behind byte {read:,}: {error}", where=str(path), remedy="fetch it again") from None
+    except PARSE_ERRORS as error:
+        what = f"the gzip is damaged behind byte {read:,}: {explain(error)}"
+        raise MalformedData(what, where=str(path), remedy="fetch it again") from None
     if carried:
         yield carried + b"\n"
 
@@ -82,7 +82,7 @@ def _read(text: bytes, path: Path, line: int) -> pl.DataFrame:
     try:
         schema = dict.fromkeys(COLUMNS, pl.String)
         rows = pl.read_csv(text, has_header=False, schema=schema, quote_char=None).fill_null("")
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         rows = pl.DataFrame()
     if rows.height == text.count(b"\n"):
         return rows

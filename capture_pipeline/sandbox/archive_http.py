@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from capture_pipeline.parsing import parse_count
 from capture_pipeline.sandbox.archive import Archive, Published
 from capture_pipeline.sandbox.fault_script import CHECKSUM, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
@@ -35,10 +36,10 @@ class ArchiveHost:
     async def list_keys(self, request: Request) -> Response:
         """One page of the listing."""
         query = request.query_params
-        most = query.get("max-keys", "1000")
-        if not most.isdecimal():
+        most = parse_count(query.get("max-keys", "1000"))
+        if most is None:
             return _xml_error(400, "InvalidArgument", "Provided max-keys not an integer or within integer range", "")
-        asked = ListQuery(query.get("prefix", ""), query.get("delimiter", ""), query.get("marker", ""), int(most))
+        asked = ListQuery(query.get("prefix", ""), query.get("delimiter", ""), query.get("marker", ""), most)
         return Response(await run_in_threadpool(self._listing.page, asked), media_type="application/xml")
 
     async def file(self, request: Request) -> Response:

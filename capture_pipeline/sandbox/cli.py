@@ -10,10 +10,11 @@ import click
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import CaptureError, ConfigError
+from capture_pipeline.parsing import read_yaml
 from capture_pipeline.sandbox.fault_script import FaultScript
 from capture_pipeline.sandbox.profiles import profile_names
 from capture_pipeline.sandbox.server import Sandbox, serve
-from capture_pipeline.sandbox.settings import SandboxConfig, read_yaml, validated
+from capture_pipeline.sandbox.settings import SandboxConfig, validated
 from capture_pipeline.terminal import write_line
 
 _SHOWN = 6

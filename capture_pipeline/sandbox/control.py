@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.errors import ConfigError
+from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.sandbox.archive import Archive
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.fault_script import FaultScript
@@ -111,8 +112,8 @@ async def body_of(request: Request, model: type[Model]) -> Model:
         ConfigError: It is none, or does not fit.
     """
     try:
-        data: Any = json.loads(await _bytes_of(request))
-    except (ValueError, RecursionError):
+        data: Any = json.loads(await _bytes_of(request))  # noqa: TID251 - guarded
+    except PARSE_ERRORS:
         raise ConfigError("the body is not JSON", where=request.url.path) from None
     if not _is_plain(data):
         raise ConfigError("the body has a number beyond 64 bits or text that is not Unicode", where=request.url.path)

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import yaml
+from capture_pipeline.parsing import parse_yaml
 
 _PREFIX, _SUFFIX = "profile_", ".yaml"
 
@@ -36,5 +36,5 @@ def profile_settings(name: object) -> dict[str, Any]:
 @cache
 def _read(name: str) -> dict[str, Any]:
     text = files("capture_pipeline.sandbox").joinpath(f"{_PREFIX}{name}{_SUFFIX}").read_text(encoding="utf-8")
-    content: dict[str, Any] = yaml.safe_load(text)
+    content: dict[str, Any] = parse_yaml(text, name)
     return content

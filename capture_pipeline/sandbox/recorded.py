@@ -14,12 +14,14 @@ import polars as pl
 from capture_pipeline.binance.periods import HOUR_US, Interval, Month
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile, parse_name
 from capture_pipeline.errors import ConfigError
+from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.sandbox.fault_script import CHECKSUM
 from capture_pipeline.sandbox.fault_zip import first_entry
 from capture_pipeline.sandbox.frames import SCHEMA, parse_csv
 from capture_pipeline.sandbox.sources import AnyFile, Content, KlineQuery
 from capture_pipeline.sandbox.symbols import SymbolSpec
 
+_FAILURES: tuple[type[Exception], ...] = (OSError, *PARSE_ERRORS)
 _CACHED_MONTHS = 48
 _FIRST_BYTES = 64
 Series = tuple[Market, str, Interval]
@@ -155,7 +157,7 @@ def _market_of_header(path: Path) -> Market:
     try:
         with path.open("rb") as plain:
             head = plain.read(_FIRST_BYTES) if path.suffix == ".csv" else _csv_head(path)
-    except (OSError, zipfile.BadZipFile):
+    except _FAILURES:
         return Market.SPOT
     return Market.UM if head.removeprefix(b"\xef\xbb\xbf")[:1].isalpha() else Market.SPOT
 

@@ -22,6 +22,7 @@ from capture_pipeline.binance.symbols import is_symbol
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from capture_pipeline.errors import ConfigError, MalformedData
 from capture_pipeline.golden.reader import Recording
+from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.recording.lines import decode_line
 from capture_pipeline.sandbox.rest import Endpoint
 from capture_pipeline.sandbox.rest_params import Params, RestError
@@ -62,9 +63,9 @@ def records(path: Path) -> Iterator[Record]:
 def _record(line: bytes, path: Path, number: int) -> Record:
     try:
         read = decode_line(line)
-    except msgspec.DecodeError as error:
+    except PARSE_ERRORS as error:
         remedy = 'lines have the form {"capture_ns":…,"stream":"…","data":…}'
-        raise ConfigError(f"line {number} is none of a recording: {error}", where=str(path), remedy=remedy) from None
+        raise ConfigError(f"line {number} is none of a recording: {explain(error)}", where=str(path), remedy=remedy) from None
     return Record(read.capture_ns // 1000, read.stream, bytes(read.data))
 
 
@@ -135,7 +136,7 @@ class ReplayFeed:
 
 def _ids(record: Record) -> tuple[int, int]:
     """First and last id of a message; zeros where it has none or is damaged."""
-    with suppress(msgspec.DecodeError):
+    with suppress(*PARSE_ERRORS):
         if kind_of(record.stream) is StreamKind.DEPTH:
             diff = decode_wire_diff(record.data)
             return diff.first_id, diff.last_id
@@ -206,8 +207,11 @@ class ReplayTrading:
         recorded = self._feed.snapshots.get(symbol)
         if recorded is None:
             raise RestError(-1001, "No snapshot of this symbol was recorded up to now.", status=503)
-        book: dict[str, Any] = msgspec.json.decode(recorded)
-        return {**book, "bids": book["bids"][:limit], "asks": book["asks"][:limit]}
+        try:
+            book: dict[str, Any] = msgspec.json.decode(recorded)
+            return {**book, "bids": book["bids"][:limit], "asks": book["asks"][:limit]}
+        except PARSE_ERRORS:
+            raise RestError(-1001, "The recorded snapshot of this symbol is damaged.", status=503) from None
 
     def agg_trades(self, params: Params, micro: bool) -> NoReturn:  # noqa: FBT001, ARG002
         """Refused."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import Market
+from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.frames import rows_of
 from capture_pipeline.sandbox.rest_params import LEGAL_SYMBOL, Params, RestError
@@ -113,8 +114,8 @@ def _chosen(params: Params, known: dict[str, SymbolSpec]) -> list[str]:
     if several is None:
         return [params.symbol(known.keys())] if "symbol" in params.query else list(known)
     try:
-        names = json.loads(several)
-    except ValueError:
+        names = json.loads(several)  # noqa: TID251 - guarded
+    except PARSE_ERRORS:
         names = None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise RestError(-1100, f"Illegal characters found in parameter 'symbols'; legal range is {_SYMBOLS_RANGE}.")

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from capture_pipeline.binance.urls import Market, klines_weight
+from capture_pipeline.parsing import parse_count
 from capture_pipeline.sandbox.fault_rest import spoilt_body, spoilt_klines
 from capture_pipeline.sandbox.fault_script import FaultRule, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
@@ -43,11 +44,11 @@ class Trading(Protocol):
 
 def weight_of(market: Market, endpoint: str, query: dict[str, str]) -> int:
     """The weight of one request, by its limit where it has one."""
-    asked = query.get("limit", "")
+    limit = parse_count(query.get("limit", ""))
     if endpoint == "klines":
-        return klines_weight(market, min(int(asked) if asked.isdecimal() else _KLINES_DEFAULT, _KLINES_MOST[market]))
+        return klines_weight(market, min(_KLINES_DEFAULT if limit is None else limit, _KLINES_MOST[market]))
     if endpoint == "depth":
-        limit = int(asked) if asked.isdecimal() else _DEFAULT_LIMIT[market]
+        limit = _DEFAULT_LIMIT[market] if limit is None else limit
         steps = _DEPTH_WEIGHTS[market]
         return next((weight for bound, weight in steps if limit <= bound), steps[-1][1])
     return _WEIGHTS[market][endpoint]

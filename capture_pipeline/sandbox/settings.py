@@ -6,13 +6,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.streams import CONNECTION_LIFE_S, PING_EVERY_S, PONG_WITHIN_S
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.errors import ConfigError
+from capture_pipeline.parsing import PARSE_ERRORS, explain, read_yaml
 from capture_pipeline.sandbox.fault_script import FaultRule
 from capture_pipeline.sandbox.profiles import profile_settings
 from capture_pipeline.sandbox.spans import (
@@ -173,22 +173,8 @@ def validated(model: type[Model], data: object, where: str) -> Model:
     """
     try:
         return model.model_validate(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{key}: {first['msg']}" if key else str(first["msg"]), where=where) from None
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML or JSON file.
-
-    Raises:
-        ConfigError: It cannot be read or is no YAML.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot be read: {' '.join(str(error).split())[:200]}", where=str(path)) from None
+    except PARSE_ERRORS as error:
+        raise ConfigError(explain(error), where=where) from None
 
 
 def load_config(path: Path) -> SandboxConfig:

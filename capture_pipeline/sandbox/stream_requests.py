@@ -6,6 +6,7 @@ import json
 from typing import Any, Protocol
 
 from capture_pipeline.binance.streams import MOST_STREAMS
+from capture_pipeline.parsing import PARSE_ERRORS
 
 _METHODS = {"SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY"}
 
@@ -42,8 +43,8 @@ def answer(subscriber: Subscriber, text: bytes) -> bytes:
 
 def _read(text: bytes) -> dict[str, Any]:
     try:
-        request = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        request = json.loads(text)  # noqa: TID251 - guarded
+    except PARSE_ERRORS as error:
         raise _RefusedError(3, f"Invalid JSON: expected value at line 1 column {getattr(error, 'colno', 1)}") from None
     if not isinstance(request, dict):
         raise _RefusedError(2, "Invalid request: request must be an object")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import sys
 
 import pytest
@@ -13,8 +14,8 @@ from websockets.frames import Frame, Opcode
 
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.recording.connection import Connection
-from capture_pipeline.recording.connection_picows import PicowsConnection
-from capture_pipeline.recording.frames import FrameCutter
+from capture_pipeline.recording.connection_picows import _MAX_READ, PicowsConnection, _Socket
+from capture_pipeline.recording.frames import MAX_FRAGMENTS, MAX_FRAMES, FrameCutter, FrameError
 from capture_pipeline.recording.models import Cause
 from capture_pipeline.recording.transport import connection_of
 
@@ -26,61 +27,106 @@ def framed(opcode: Opcode, payload: bytes, *, fin: bool = True, mask: bool = Fal
     return Frame(opcode, payload, fin=fin).serialize(mask=mask)
 
 
-def cut(data: bytes, sizes: list[int]) -> tuple[list[bytes], bytes, bool]:
-    """Messages, what was passed on, and whether it gave up, of bytes that come in pieces of these sizes, again and again."""
+def cut(data: bytes, sizes: list[int]) -> tuple[list[bytes], list[bytes], FrameError | None]:
+    """Messages, frames that were passed on, and the violation, of bytes that come in pieces of these sizes, again and again."""
     messages: list[bytes] = []
     passed: list[bytes] = []
     cutter = FrameCutter(messages.append, passed.append, MOST)
-    for wish in itertools.cycle(sizes):
-        size = max(wish, len(data) // 100)
-        cutter.feed(data[:size])
-        data = data[size:]
-        if not data:
-            break
-    return messages, b"".join(passed), cutter.gave_up
+    try:
+        for wish in itertools.cycle(sizes):
+            size = max(wish, len(data) // 100)
+            before = len(messages)
+            count = cutter.feed(data[:size])
+            while cutter.is_behind:
+                count += cutter.feed()
+            assert count == len(messages) - before
+            data = data[size:]
+            if not data:
+                break
+    except FrameError as error:
+        return messages, passed, error
+    return messages, passed, None
 
 
-payloads = st.one_of(st.binary(max_size=300), st.integers(65_500, 65_600).map(lambda size: b"x" * size))
+payloads = st.one_of(st.text(max_size=300).map(str.encode), st.integers(65_500, 65_600).map(lambda size: b"x" * size))
 
 
 @given(
     st.lists(st.tuples(payloads, st.integers(1, 4), st.booleans()), max_size=6), st.lists(st.integers(1, 70_000), min_size=1, max_size=5)
 )
 def test_messages_come_out_as_they_went_in_however_the_bytes_come(sent: list[tuple[bytes, int, bool]], sizes: list[int]) -> None:
-    """In one frame or several, with pings between the frames of one message; control frames are passed on whole."""
-    data, controls = b"", b""
+    """In one frame or several, with pings between the frames of one message; of pings the last one is passed on, whole."""
+    data, pings = b"", 0
     for payload, pieces, pinged in sent:
         step = max(1, -(-len(payload) // pieces))
         parts = [payload[at : at + step] for at in range(0, len(payload), step)] or [b""]
         for number, part in enumerate(parts):
             data += framed(Opcode.CONT if number else Opcode.TEXT, part, fin=number == len(parts) - 1)
             if pinged:
-                controls += framed(Opcode.PING, b"beat")
-                data += framed(Opcode.PING, b"beat")
-    assert cut(data, sizes) == ([payload for payload, _, _ in sent], controls, False)
+                pings += 1
+                data += framed(Opcode.PING, b"beat %d" % pings) + framed(Opcode.PONG, b"")
+    messages, passed, violation = cut(data, sizes)
+    assert (messages, violation) == ([payload for payload, _, _ in sent], None)
+    assert passed[-1:] == ([framed(Opcode.PING, b"beat %d" % pings)] if pings else [])
+    assert len(passed) <= pings
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "code"),
     [
-        framed(Opcode.TEXT, b"masked", mask=True),
-        framed(Opcode.CONT, b"continues nothing"),
-        framed(Opcode.TEXT, b"x" * (MOST + 1)),
-        b"\xc1\x02ab",
-        b"\x83\x02ab",
-        b"\x81\xff" + b"\xff" * 8,
-        framed(Opcode.TEXT, b"begins", fin=False) + framed(Opcode.TEXT, b"begins again"),
-        framed(Opcode.TEXT, b"y" * MOST, fin=False) + framed(Opcode.CONT, b"more"),
+        (framed(Opcode.TEXT, b"masked", mask=True), 1002),
+        (framed(Opcode.CONT, b"continues nothing"), 1002),
+        (framed(Opcode.TEXT, b"x" * (MOST + 1)), 1009),
+        (b"\xc1\x02ab", 1002),
+        (b"\x83\x02ab", 1002),
+        (b"\x81\xff" + b"\xff" * 8, 1002),
+        (b"\x81\x7f" + b"\xff" * 8, 1009),
+        (b"\x09\x00", 1002),
+        (framed(Opcode.TEXT, b"begins", fin=False) + framed(Opcode.TEXT, b"begins again"), 1002),
+        (framed(Opcode.TEXT, b"y" * MOST, fin=False) + framed(Opcode.CONT, b"more"), 1009),
+        (framed(Opcode.TEXT, b"", fin=False) + framed(Opcode.CONT, b"", fin=False) * MAX_FRAGMENTS, 1009),
+        (framed(Opcode.TEXT, b"\xff"), 1007),
+        (framed(Opcode.TEXT, b"\xff" * 200), 1007),
+        (framed(Opcode.TEXT, b"\xc3", fin=False) + framed(Opcode.CONT, b"("), 1007),
     ],
-    ids=["masked", "stray continuation", "too long", "extension bit", "unknown kind", "endless", "nested", "too long in pieces"],
 )
-def test_what_is_not_in_order_is_left_to_the_library(bad: bytes) -> None:
-    """It gets that frame and all that follows; messages before it came through."""
+def test_a_violation_of_the_protocol_is_named(bad: bytes, code: int) -> None:
+    """Messages before it came through, none behind it."""
     before, after = framed(Opcode.TEXT, b"good"), framed(Opcode.TEXT, b"never")
-    messages, passed, gave_up = cut(before + bad + after, [len(before + bad + after)])
-    assert (messages, gave_up) == ([b"good"], True)
-    assert passed.endswith(after)
-    assert bad.endswith(passed.removesuffix(after))
+    messages, _, violation = cut(before + bad + after, [len(before + bad + after)])
+    assert messages == [b"good"]
+    assert violation is not None
+    assert violation.code == code
+
+
+def test_a_character_may_be_cut_by_a_fragment() -> None:
+    """Only the whole message has to be UTF-8."""
+    euro = "€".encode()
+    data = framed(Opcode.TEXT, euro[:1], fin=False) + framed(Opcode.CONT, euro[1:])
+    assert cut(data, [1]) == ([euro], [], None)
+
+
+def test_a_read_of_picows_is_limited() -> None:
+    """Picows takes all frames of a read at once, so that a flood would keep the event loop from signals."""
+    ours, theirs = socket.socketpair()
+    with _Socket(fileno=ours.detach()) as limited, theirs:
+        theirs.sendall(bytes(2 * _MAX_READ))
+        assert limited.recv_into(bytearray(4 * _MAX_READ)) == _MAX_READ
+        assert limited.recv_into(bytearray(10)) == 10
+
+
+def test_a_call_takes_a_limited_number_of_frames() -> None:
+    """What is left waits for the next call, in order."""
+    messages: list[bytes] = []
+    cutter = FrameCutter(messages.append, lambda _: None, MOST)
+    sent = [b"%d" % number for number in range(3 * MAX_FRAMES)]
+    data = b"".join(framed(Opcode.TEXT, each) for each in sent)
+    counts = [cutter.feed(data)]
+    while cutter.is_behind:
+        counts.append(cutter.feed())
+    assert messages == sent
+    assert max(counts) <= MAX_FRAMES
+    assert sum(counts) == len(sent)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from capture_pipeline.binance.periods import DAY_US, HOUR_US
+from capture_pipeline.parsing import PARSE_ERRORS
 
 _FIRST_WAIT_US = HOUR_US
 
@@ -23,9 +24,9 @@ class Attempts:
     def load(cls, cursor: str | None) -> "Attempts":
         """From a sensor's cursor; one of another kind counts as none."""
         try:
-            content = json.loads(cursor or "{}")
+            content = json.loads(cursor or "{}")  # noqa: TID251 - guarded
             return cls({str(key): (int(number), int(at)) for key, (number, at) in content.items()})
-        except (ValueError, TypeError, AttributeError):
+        except PARSE_ERRORS:
             return cls({})
 
     def dump(self) -> str:
