@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from capture_pipeline.binance.periods import iso, parse_time
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.parsing import PARSE_ERRORS
+from capture_pipeline.parsing import guard_parser
 from capture_pipeline.sandbox.archive import Archive
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.fault_script import FaultScript
@@ -111,11 +111,10 @@ async def body_of(request: Request, model: type[Model]) -> Model:
     Raises:
         ConfigError: It is none, or does not fit.
     """
-    try:
+    with guard_parser(request.url.path, "the body is not JSON", kind=ConfigError):
         data: Any = json.loads(await _bytes_of(request))  # noqa: TID251 - guarded
-    except PARSE_ERRORS:
-        raise ConfigError("the body is not JSON", where=request.url.path) from None
-    if not _is_plain(data):
+        is_plain = _is_plain(data)
+    if not is_plain:
         raise ConfigError("the body has a number beyond 64 bits or text that is not Unicode", where=request.url.path)
     if model is FaultScript and isinstance(data, list):
         data = {"faults": data}

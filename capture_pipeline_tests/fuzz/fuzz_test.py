@@ -35,6 +35,7 @@ FOUND = [
     ("import of capture", ALL["import of capture"].seeds[0].replace(b":17", b":91")),
     ("recording, plain", AGGREGATE),
     ("bucket listings", b"\xff\xfe" + ALL["bucket listings"].seeds[0].decode().encode("utf-16-le")),
+    ("sandbox control", b"[" * 900 + b"]" * 900),
     ("HTTP headers", b"\xb2"),
     ("HTTP headers", b"bytes 5-9/" + LONG),
     ("HTTP headers", b"inf"),

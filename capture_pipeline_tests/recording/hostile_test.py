@@ -150,7 +150,7 @@ def test_a_signal_is_obeyed_whatever_arrives(tmp_path: Path, flood: str, transpo
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_the_planned_end_is_obeyed_in_a_flood(tmp_path: Path, transport: str) -> None:
     """The session is complete."""
-    with recorder(tmp_path, transport, ENDLESS["empty messages"], seconds=4) as live:
+    with recorder(tmp_path, transport, ENDLESS["empty messages"], seconds=15) as live:
         live.start()
         code, told = live.ended()
         assert code == 0, told
