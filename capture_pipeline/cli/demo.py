@@ -59,7 +59,8 @@ def demo_command(folder: Path, port: int) -> None:
     emit_table("Holes, and what became of them", ("symbol", "from", "to", "bars", "status", "cause", "filled_by"), _holes(outcomes))
     fetched = sum(len(outcome.archives.fetched) for outcome in outcomes if outcome.archives)
     pages = sum(outcome.topups.pages for outcome in outcomes if outcome.topups)
-    click.echo(f"Downloaded and verified {fetched} archive files, asked REST for {pages} pages (a second run downloads none).")
+    again = "a second run downloads none" if fetched or pages else "all bars are those of an earlier run"
+    click.echo(f"Downloaded and verified {fetched} archive files, asked REST for {pages} pages ({again}).")
     click.echo(f"{len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed.")
     click.echo(f"Coverage {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} expected bars, ")
     explained = coverage.summary["explained_coverage_percent"]

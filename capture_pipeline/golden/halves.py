@@ -17,7 +17,8 @@ from isal import isal_zlib
 
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.inflate import BROKEN, Finding
-from capture_pipeline.golden.scan import Scan, Streams, StreamScan, scan_part
+from capture_pipeline.golden.scan import Scan, scan_part
+from capture_pipeline.golden.scan_streams import Streams, StreamScan
 
 WORTH_BYTES = 24 << 20
 """Below this a second process takes longer to start than it saves."""

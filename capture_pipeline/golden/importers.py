@@ -45,8 +45,8 @@ _PARSERS: dict[Origin, Callable[[Path, Notes, Evidence, str | None, bool], Parse
     Origin.PROCESSOR: ProcessorLines,
     Origin.CAPTURE: CaptureLines,
 }
-_ONLY_BINANCE = frozenset({Origin.HFTBACKTEST, Origin.PROCESSOR})
-"""Tools whose recordings of Binance can only be of binance.com: no other host stands in them."""
+_WITHOUT_HOST = frozenset({Origin.HFTBACKTEST, Origin.PROCESSOR})
+"""Tools that write no host into their files and connect to binance.com as released; the user may name another venue."""
 
 
 @dataclass(slots=True)
@@ -81,8 +81,8 @@ class Source:
         """Settle market and venue, once all was read; see `Evidence.decide`."""
         for path in self.files if self.origin is Origin.CRYPTOFEED else ():
             self.evidence.file_name(path.name)
-        if self.origin in _ONLY_BINANCE and not venue:
-            self.evidence.venue(BINANCE, str(self.origin), "the tool records of no other")
+        if self.origin in _WITHOUT_HOST and not venue:
+            self.evidence.venue(BINANCE, str(self.origin), "the host of the tool as released; --venue names another")
         self.evidence.decide(", ".join(map(str, self.files)), market, venue)
 
     def _file(self, head: _Head, heads: list[_Head]) -> Iterator[Captured]:

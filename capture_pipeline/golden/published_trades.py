@@ -1,4 +1,4 @@
-"""What stands in a zip of published trades: any unit of time, with or without a header, exact or refused with its line."""
+"""What stands in a zip of published trades: any unit of time, with or without header and byte order mark, exact or refused by line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _COLUMNS = ("id", "price", "qty", "quote_qty", "time", "is_buyer_maker", "is_bes
 _FEWEST = 6
 """Futures have no isBestMatch."""
 _NUMBER, _DECIMAL, _FLAG = r"^[0-9]{1,18}$", r"^[0-9]{1,10}(\.[0-9]{1,8})?$", r"^(?i:true|false)$"
+_BOM = b"\xef\xbb\xbf"
 _MS_FROM, _US_FROM, _US_TO = 10**11, 10**14, 10**17
 _REMEDY = "fetch the file again; compare it with its checksum"
 
@@ -31,10 +32,10 @@ def published_trades(content: bytes, stem: str, max_bytes: int, bounds: tuple[in
         `trade_id, price_e8, quantity_e8, trade_us, buyer_maker`, sorted by id.
 
     Raises:
-        MalformedData: It is no sound trades file; file and line are named.
+        MalformedData: It is no sound trades file, or two rows of one id differ; file and line are named. Identical rows count once.
     """
     where = f"{stem}.zip:{stem}.csv"
-    text = only_entry(content, f"{stem}.csv", max_bytes, f"{stem}.zip")
+    text = only_entry(content, f"{stem}.csv", max_bytes, f"{stem}.zip").removeprefix(_BOM)
     has_header = text[:1].isalpha()
     try:
         rows = pl.read_csv(io.BytesIO(text), has_header=False, infer_schema=False, skip_rows=int(has_header), truncate_ragged_lines=False)
@@ -44,6 +45,8 @@ def published_trades(content: bytes, stem: str, max_bytes: int, bounds: tuple[in
         raise MalformedData(f"has {rows.width} columns, 6 or 7 were expected", where=where, remedy=_REMEDY)
     rows.columns = list(_COLUMNS[: rows.width])
     _check(rows, where, 1 + has_header)
+    if not rows["id"].is_unique().all():
+        rows = _once_each(rows, where, 1 + has_header)
     units = [pl.col(name).cast(pl.Decimal(20, 8)).to_physical().cast(pl.Int64) for name in ("price", "qty")]
     time = pl.col("time").cast(pl.Int64)
     trades = rows.select(
@@ -70,8 +73,19 @@ def _check(rows: pl.DataFrame, where: str, first_line: int) -> None:
     bad = ~(time.is_between(_MS_FROM, _US_TO, closed="left"))
     if bad.any():
         _refuse(rows, "time", bad, where, first_line)
-    if not rows["id"].is_unique().all():
-        _refuse(rows, "id", ~rows["id"].is_first_distinct(), where, first_line)
+
+
+def _once_each(rows: pl.DataFrame, where: str, first_line: int) -> pl.DataFrame:
+    """Keep each trade once, for the exchange has published files with blocks of rows that stand twice (binance/binance-public-data #203).
+
+    Raises:
+        MalformedData: Two rows of one id differ.
+    """
+    kept = rows.with_row_index("line").unique(rows.columns, keep="first", maintain_order=True)
+    again = kept.filter(~pl.col("id").is_first_distinct())["line"]
+    if again.len():
+        _refuse(rows, "id", pl.int_range(rows.height, eager=True) == again[0], where, first_line)
+    return kept.drop("line")
 
 
 def _refuse(rows: pl.DataFrame, name: str, bad: pl.Series, where: str, first_line: int) -> None:

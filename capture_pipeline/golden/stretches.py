@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from capture_pipeline.golden.scan import MOST_SILENT_NS, Scan, StreamScan
+from capture_pipeline.golden.scan import MOST_SILENT_NS, Scan
+from capture_pipeline.golden.scan_streams import StreamScan
 
 Span = tuple[int, int]
 """From and to, nanoseconds UTC."""

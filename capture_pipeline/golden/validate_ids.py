@@ -7,7 +7,8 @@ from itertools import chain
 
 from capture_pipeline.binance.streams import StreamKind
 from capture_pipeline.golden.report import Check, Thresholds, judged, skipped
-from capture_pipeline.golden.scan import Scan, StreamScan
+from capture_pipeline.golden.scan import Scan
+from capture_pipeline.golden.scan_streams import StreamScan
 from capture_pipeline.quality.continuity import gap_ratios
 
 _MOST_NAMED = 5

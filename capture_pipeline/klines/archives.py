@@ -182,10 +182,13 @@ def _fetch_files(workspace: Workspace, partition: Partition, fetcher: Fetcher, n
     days = [ArchiveFile(partition.market, partition.symbol, partition.interval, day) for day in month.days()]
     wanted = [file for file in days if file.name in recorded]
     others = [file for file in days if file.name not in recorded and _ends_by(file, now_us)]
-    if whole is None or not whole.usable:
-        wanted += _published(workspace, fetcher, others, over)
-    else:
+    if whole is not None and whole.usable:
         wanted += _for_holes(workspace, fetcher, whole, others, over)
+    elif whole is not None and whole.trust is Trust.NOT_PUBLISHED:
+        # Before the listing of a symbol and after its delisting there is no daily file either.
+        wanted += _few_or_listed(workspace, others, over)
+    else:
+        wanted += _published(workspace, fetcher, others, over)
     with ThreadPoolExecutor(workspace.settings.http.parallel_downloads, thread_name_prefix="daily") as pool:
         list(pool.map(fetcher.ensure, wanted))
 
@@ -206,11 +209,14 @@ def _for_holes(
     covered = whole_steps([(each.start_us, each.end_us) for each in listed], left[0].interval.us)
     open_holes = subtract(monthly.holes, covered)
     wanted = [file for file in left if intersect(open_holes, [file.bounds])]
-    if len(wanted) <= _ASKED_SINGLY:
-        return wanted
-    found = _listed(workspace, wanted, over)
+    found = _few_or_listed(workspace, wanted, over)
     fetcher.note_not_published(file for file in wanted if file not in found)
     return found
+
+
+def _few_or_listed(workspace: Workspace, files: list[ArchiveFile], over: threading.Event | None) -> list[ArchiveFile]:
+    """Choose the daily files of one month that are worth a request: few are requested directly, of more one listing is requested."""
+    return files if len(files) <= _ASKED_SINGLY else _listed(workspace, files, over)
 
 
 def _published(workspace: Workspace, fetcher: Fetcher, files: list[ArchiveFile], over: threading.Event | None) -> list[ArchiveFile]:

@@ -19,18 +19,20 @@ from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.quality.gates import CHECKSUM_GATE, GateResult, GateSpec, Level, is_sound, judge_rows, row_gates
+from capture_pipeline.quality.gates import CHECKSUM_GATE, OFF_GRID_GATE, GateResult, GateSpec, Level, is_sound, judge_rows, row_gates
+from capture_pipeline.quality.irregularities import is_known
+from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Exclusion
 
 _ROWS_AT_ONCE = 600_000
 
 
 def gate_specs() -> list[GateSpec]:
     """All gates, in the order in which they are evaluated."""
-    return [*row_gates(), CHECKSUM_GATE, *coverage_specs()]
+    return [*row_gates(), OFF_GRID_GATE, CHECKSUM_GATE, *coverage_specs()]
 
 
 def check_bars(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
-    """The row gates and the checksums of raw files, for each partition that has bars.
+    """The row gates, the rows off the grid and the checksums of raw files, for each partition that has bars.
 
     Several months of a symbol are held to the rules at once; only where one fails are they looked at one by one.
 
@@ -61,6 +63,7 @@ def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> l
             found = [GateResult(spec, passed=True, values={"rows": frame.height}) for spec in row_gates()]
         else:
             found = judge_rows(frame, interval, now_us, shown, workspace.known_irregularities(part))
+        found.append(_off_grid(workspace, part))
         found.append(_checksums(workspace, part, frame))
         results += [replace(result, symbol=part.symbol, month=str(part.month)) for result in found]
     return results
@@ -80,6 +83,31 @@ def _read(workspace: Workspace, partition: Partition) -> pl.DataFrame | None:
     except LakeError as error:
         # A file that cannot be read has not the schema; what is wrong with it stands where the schema's failures do.
         return pl.DataFrame({"unreadable": [str(error)]})
+
+
+def _off_grid(workspace: Workspace, partition: Partition) -> GateResult:
+    """Compare the rows off the grid with the calendar; a table that cannot be read fails the gate."""
+    path = workspace.lake.exclusions(partition)
+    try:
+        rows = read_table(path) if path.is_file() else pl.DataFrame(schema=EXCLUSION_SCHEMA)
+    except LakeError as error:
+        return GateResult(OFF_GRID_GATE, passed=False, level=Level.WARNING, summary=str(error))
+    known = is_known(workspace.known_irregularities(partition), partition.interval, pl.col("cause"))
+    rows = rows.filter(pl.col("cause") == str(Exclusion.OFF_GRID))
+    unknown = rows.filter(~known)
+    counts = {"known": rows.height - unknown.height, "unknown": unknown.height}
+    remedy = "they are kept in bar_exclusions; list them as off_grid in gaps.irregularity_calendar once they are explained"
+    return GateResult(
+        OFF_GRID_GATE,
+        passed=unknown.is_empty(),
+        level=Level.WARNING,
+        summary=f"{unknown.height:,} of {rows.height:,} rows off the grid are not listed; {remedy}" if unknown.height else "",
+        values={"off_grid": counts},
+        failing=unknown.select("open_time_us", "close_time_us", "shift_us", "source", "file").head(
+            workspace.settings.gates.failing_rows_shown
+        ),
+        failing_count=unknown.height,
+    )
 
 
 def _checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | None) -> GateResult:

@@ -9,14 +9,14 @@ from functools import cached_property
 
 from capture_pipeline.binance.archive_client import ArchiveClient
 from capture_pipeline.binance.http import Http
-from capture_pipeline.binance.periods import Month
+from capture_pipeline.binance.periods import MINUTE_US, Month
 from capture_pipeline.binance.rest import RestClient
 from capture_pipeline.config import Settings
 from capture_pipeline.klines.memory import RowBudget
 from capture_pipeline.klines.zip_frames import ParsedFiles
 from capture_pipeline.lake.paths import Lake, Partition
 from capture_pipeline.lake.rest import http_of, rest_of
-from capture_pipeline.quality.irregularities import KnownIrregularity, load_irregularities
+from capture_pipeline.quality.irregularities import KnownIrregularity, known_from_outages, load_irregularities
 from capture_pipeline.quality.outages import Outage, load_calendar
 
 
@@ -67,8 +67,10 @@ class Workspace:
 
     @cached_property
     def irregularities(self) -> list[KnownIrregularity]:
-        """Known irregular rows: the shipped calendar and the deployment's own."""
-        return load_irregularities(self.settings.gaps.irregularity_calendar)
+        """Known irregular rows: the shipped calendar, the deployment's own, and the candles that listed outages cut."""
+        gaps = self.settings.gaps
+        cut = known_from_outages(self.outages, gaps.outage_edge_minutes * MINUTE_US)
+        return load_irregularities(gaps.irregularity_calendar) + cut
 
     def known_irregularities(self, partition: Partition) -> list[KnownIrregularity]:
         """Return the known irregularities that concern one partition."""

@@ -91,6 +91,10 @@ class GateResult:
 SCHEMA_GATE = GateSpec("schema", "bars", "Columns and types are those of the table; nothing is null.", blocking=True)
 CHECKSUM_GATE = GateSpec("raw_checksums", "bars", "Every raw file has the SHA-256 that was recorded for it.", blocking=True)
 
+OFF_GRID_GATE = GateSpec(
+    "off_grid_rows_known", "bars", "The calendar lists the rows that open off the grid and are no bars.", severity=Severity.WARN
+)
+
 
 def row_gates() -> list[GateSpec]:
     """The gates of single rows, in order."""

@@ -1,6 +1,6 @@
-"""The calendar of irregular rows: the shipped one, extended by the deployment's own.
+"""Known irregular rows: the shipped calendar, extended by the deployment's own, and the candles that listed outages cut.
 
-A row of a verified file is a fact, however odd it is. Its class follows from the row itself; the calendar says which rows are known.
+A row of a verified file is a fact, however odd it is. Its class follows from the row itself; the calendars say which rows are known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from capture_pipeline.binance.periods import Interval, to_us
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.config_sessions import Symbol
 from capture_pipeline.quality.calendars import load_entries, utc
+from capture_pipeline.quality.outages import Kind, Outage
 from capture_pipeline.tables.bars import Irregularity
+
+_CUT_KINDS = frozenset({Irregularity.EARLY_CLOSE, Irregularity.NEGATIVE_LENGTH})
+_CUT_INTERVALS = (Interval.S1, Interval.H12)
+"""Intervals of which the public archive has candles that a halt cut; those of a day were whole."""
+_OUTAGES = "outage calendar"
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,29 @@ def load_irregularities(extra: Path | None = None) -> list[KnownIrregularity]:
         )
         for calendar in calendars
         for entry in calendar.irregularities
+    ]
+
+
+def known_from_outages(outages: Sequence[Outage], edge_us: int) -> list[KnownIrregularity]:
+    """Return the candles that outages cut: those that end early before a halt, and those that close before they open.
+
+    Args:
+        outages: Listed outages; suspensions of single symbols cut no candle.
+        edge_us: Symbols stop up to this long before the listed start, microseconds.
+    """
+    return [
+        KnownIrregularity(
+            each.start_us - edge_us,
+            each.end_us,
+            _CUT_KINDS,
+            each.reason,
+            each.source or _OUTAGES,
+            _CUT_INTERVALS,
+            each.symbols,
+            each.markets,
+        )
+        for each in outages
+        if each.kind is Kind.OUTAGE
     ]
 
 

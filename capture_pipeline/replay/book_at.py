@@ -52,23 +52,6 @@ class BookAt:
     missing: Discontinuity | None = None
 
 
-def replay_until(replay: Replay, pieces: Iterator[Messages], at_ns: int) -> Messages | None:
-    """Replay every message captured up to a time.
-
-    Returns:
-        The messages after the time that belong to the last piece taken; None where the source ended before.
-
-    Raises:
-        MalformedData: See the source and `Replay.take`.
-    """
-    for messages in pieces:
-        stop = int(np.searchsorted(np.maximum.accumulate(messages.rows[CAPTURE]), at_ns, side="right"))
-        replay.take(part(messages, 0, stop))
-        if stop < len(messages):
-            return part(messages, stop, len(messages))
-    return None
-
-
 def book_at(source: Iterable[Messages], at_ns: int, replay: Replay | None = None) -> BookAt:
     """Find the book at a time, or the time without a book around it.
 
@@ -81,7 +64,7 @@ def book_at(source: Iterable[Messages], at_ns: int, replay: Replay | None = None
         MalformedData: See the source and `Replay.take`.
     """
     replay, pieces = replay or Replay(), iter(source)
-    rest = replay_until(replay, pieces, at_ns)
+    rest = _replay_until(replay, pieces, at_ns)
     found = BookAt(replay, replay.last_id, replay.capture_ns, replay.state, rest is not None)
     coming: Iterator[Messages] = chain([] if rest is None else [rest], pieces)
     if replay.state is State.SYNCED:
@@ -96,6 +79,20 @@ def book_at(source: Iterable[Messages], at_ns: int, replay: Replay | None = None
         return replace(found, absence=Absence.NO_SNAPSHOT, to_ns=replay.first_valid_ns)
     _replay_while(replay, coming, lambda: hole.valid_again_ns is None)
     return replace(found, absence=Absence.MISSING_IDS, from_ns=hole.valid_until_ns, to_ns=hole.valid_again_ns, missing=hole)
+
+
+def _replay_until(replay: Replay, pieces: Iterator[Messages], at_ns: int) -> Messages | None:
+    """Replay every message captured up to a time.
+
+    Returns:
+        The messages after the time that belong to the last piece taken; None where the source ended before.
+    """
+    for messages in pieces:
+        stop = int(np.searchsorted(np.maximum.accumulate(messages.rows[CAPTURE]), at_ns, side="right"))
+        replay.take(part(messages, 0, stop))
+        if stop < len(messages):
+            return part(messages, stop, len(messages))
+    return None
 
 
 def _until_broken(replay: Replay, pieces: Iterator[Messages]) -> tuple[Next, Iterator[Messages]]:

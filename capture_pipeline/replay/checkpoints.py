@@ -21,7 +21,7 @@ from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import publishing, storage_errors
 from capture_pipeline.recording.layout import valid_session
-from capture_pipeline.replay.book_at import BookAt, book_at, replay_until
+from capture_pipeline.replay.book_at import BookAt, book_at
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.form import CAPTURE, E8, Scale, part
 from capture_pipeline.replay.from_golden import GoldenSource
@@ -69,22 +69,6 @@ class Checkpoints:
                 if (file.schema_arrow.metadata or {}).get(b"origin") == origin:
                     return int(file.num_row_groups)
         return self._make(every_ns, origin)
-
-    def replay_at(self, at_ns: int) -> tuple[Replay, bool]:
-        """Replay up to a time, from the checkpoint before it.
-
-        Whether the book is known at that time depends on the messages after it too: see `book_at`.
-
-        Returns:
-            The replay after every message captured up to the time, and whether messages follow.
-
-        Raises:
-            MalformedData: See `ensure`.
-            LakeError: See `ensure`.
-            StorageError: See `ensure`.
-        """
-        replay, source = self._before(at_ns)
-        return replay, replay_until(replay, iter(source), at_ns) is not None
 
     def book_at(self, at_ns: int) -> BookAt:
         """Find the book at a time, from the checkpoint before it.

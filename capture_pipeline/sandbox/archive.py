@@ -23,7 +23,7 @@ from capture_pipeline.binance.periods import HOUR_US, SECOND_US
 from capture_pipeline.binance.urls import Granularity, Market, TradesFile, parse_name, parse_trades_name
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.fault_csv import spoil_csv
-from capture_pipeline.sandbox.fault_script import CHECKSUM, FaultRule
+from capture_pipeline.sandbox.fault_script import CHECKSUM, ChecksumForm, FaultRule
 from capture_pipeline.sandbox.fault_zip import entry_of, spoil_zip, zip_of
 from capture_pipeline.sandbox.sources import AnyFile, Content, Source
 
@@ -34,6 +34,9 @@ Rules = tuple[FaultRule, ...]
 _CHECKSUM_FORMS: dict[str, Callable[[bytes, str, str], bytes]] = {
     "checksum_malformed": lambda _, digest, name: f"SHA256 ({name}) = {digest[:40]}\n".encode(),
     "checksum_no_newline": lambda text, _, __: text.rstrip(b"\n"),
+    "checksum_crlf": lambda text, _, __: text.replace(b"\n", b"\r\n"),
+    "checksum_binary": lambda _, digest, name: f"{digest} *{name}\n".encode(),
+    "checksum_upper_case": lambda _, digest, name: f"{digest.upper()}  {name}\n".encode(),
     "checksum_bom": lambda text, _, __: b"\xef\xbb\xbf" + text,
     "checksum_path": lambda _, digest, name: f"{digest}  ./{name}\n".encode(),
     "checksum_two_lines": lambda text, _, __: text + text,
@@ -73,10 +76,19 @@ class Facts:
 class Archive:
     """Published files of a source, as of a clock."""
 
-    def __init__(self, source: Source, clock: SandboxClock, *, monthly_delay_hours: float, daily_delay_hours: float) -> None:
+    def __init__(
+        self,
+        source: Source,
+        clock: SandboxClock,
+        *,
+        monthly_delay_hours: float,
+        daily_delay_hours: float,
+        form_of: Callable[[AnyFile], ChecksumForm | None] = lambda _: None,
+    ) -> None:
         """Publish nothing yet; the temporary directory lives as long as this object, or until `close`."""
         self._source = source
         self._clock = clock
+        self._form_of = form_of
         delays = {Granularity.MONTHLY: monthly_delay_hours, Granularity.DAILY: daily_delay_hours}
         self._delay_us = {kind: int(hours * HOUR_US) for kind, hours in delays.items()}
         self._versions: dict[str, tuple[int, int]] = {}
@@ -153,6 +165,7 @@ class Archive:
             digest = older.sha256 if older else digest
         recorded = self._recorded_checksum(file) if not rules and path not in self._versions and not kind else None
         text = recorded or f"{digest}  {file.name}\n".encode()
+        kind = kind or f"checksum_{self._form_of(file)}"
         return _object(_CHECKSUM_FORMS[kind](text, digest, file.name) if kind in _CHECKSUM_FORMS else text, facts.modified_us)
 
     def republish(self, path: str) -> Facts | None:

@@ -6,6 +6,7 @@ Spot has seven columns and no header, futures have six and one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import polars as pl
 
@@ -33,7 +34,8 @@ def trades_csv(market: SyntheticMarket, file: TradesFile, scale: Scale, arrange:
     micro = is_spot and start >= MICROSECONDS_FROM_US
     days = range(start, end, DAY_US)
     parts = (market.trades(file.market, file.symbol, day, day + DAY_US) for day in days)
-    body = b"".join(_rows(part, scale, arrange, micro=micro, spot=is_spot) for part in parts)
+    sent = (replace(part, ids=market.trade_ids.sent(file.market, part.ids)) for part in parts)
+    body = b"".join(_rows(part, scale, arrange, micro=micro, spot=is_spot) for part in sent)
     return body if is_spot or not body else f"{TRADES_HEADER}\n".encode() + body
 
 

@@ -34,6 +34,20 @@ class Stage(StrEnum):
     """On a stream connection and its messages."""
 
 
+class ChecksumForm(StrEnum):
+    """Forms of a checksum file with the right digest. `parse_checksum` reads the first four and refuses the others."""
+
+    NO_NEWLINE = "no_newline"
+    CRLF = "crlf"
+    BINARY = "binary"
+    UPPER_CASE = "upper_case"
+    BOM = "bom"
+    PATH = "path"
+    TWO_LINES = "two_lines"
+    DIGEST_ALONE = "digest_alone"
+    BSD = "bsd"
+
+
 _HTTP = (
     "status_429",
     "status_418",
@@ -83,12 +97,7 @@ _CHECKSUM = (
     "checksum_wrong",
     "checksum_missing",
     "checksum_malformed",
-    "checksum_no_newline",
-    "checksum_bom",
-    "checksum_path",
-    "checksum_two_lines",
-    "checksum_digest_alone",
-    "checksum_bsd",
+    *(f"checksum_{form}" for form in ChecksumForm),
     "stale_checksum",
 )
 _REST = (

@@ -11,7 +11,17 @@ CONNECTION_KINDS = ("ws_cut", "ws_reset", "ws_close", "ws_silent", "ws_half_open
 """Of one connection; also on request, without a rule."""
 ANSWER_KINDS = ("ws_answer", "ws_error")
 """Of single messages: an answer to a request, or an error object, is sent before the message."""
-MESSAGE_KINDS = ("ws_drop", "ws_duplicate", "ws_reorder", "ws_bad_utf8", "ws_bad_json", "ws_oversized", "ws_split", *ANSWER_KINDS)
+MESSAGE_KINDS = (
+    "ws_drop",
+    "ws_duplicate",
+    "ws_reorder",
+    "ws_bad_utf8",
+    "ws_bad_json",
+    "ws_oversized",
+    "ws_split",
+    "ws_third_element",
+    *ANSWER_KINDS,
+)
 """Of single messages: on every connection alike, or on some if the rule names a connection, a path or a query."""
 NUMBERS = frozenset({"code", "status", "lag_s", "every_s", "least", "bytes", "pieces"})
 _CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})

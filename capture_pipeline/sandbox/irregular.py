@@ -14,6 +14,7 @@ import polars as pl
 
 from capture_pipeline.binance.periods import SECOND_US, Interval
 from capture_pipeline.binance.urls import Market, TradesFile
+from capture_pipeline.sandbox.fault_script import ChecksumForm
 from capture_pipeline.sandbox.frames import decimal_text
 from capture_pipeline.sandbox.noise import Ints
 from capture_pipeline.sandbox.settings import SandboxConfig
@@ -152,6 +153,12 @@ def arranged(frame: pl.DataFrame, time: pl.Expr, config: SandboxConfig, file: An
     return frame
 
 
+def checksum_form(config: SandboxConfig, file: AnyFile) -> ChecksumForm | None:
+    """Return the form of a file's checksum file, None for the usual one."""
+    spans = config.checksum_forms
+    return next((each.form for each in spans if _applies(each, file) and each.start <= file.bounds[0] < each.end), None)
+
+
 def _applies(span: Arrangement, file: AnyFile) -> bool:
     kind = "trades" if isinstance(file, TradesFile) else "klines"
     is_of_file = span.symbol == file.symbol and file.granularity in span.granularities and span.market in {None, file.market}
@@ -174,4 +181,13 @@ def _inside(span: OffGrid | IgnoreText) -> pl.Expr:
     return _OPEN.is_between(span.start, span.end, closed="left")
 
 
-__all__ = ["Irregularities", "arranged", "close_early", "closed_times", "replace_ignore", "shift_times", "suspended_status"]
+__all__ = [
+    "Irregularities",
+    "arranged",
+    "checksum_form",
+    "close_early",
+    "closed_times",
+    "replace_ignore",
+    "shift_times",
+    "suspended_status",
+]

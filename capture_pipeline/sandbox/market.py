@@ -15,6 +15,7 @@ from capture_pipeline.sandbox.hours import TradingHours
 from capture_pipeline.sandbox.irregular import Irregularities, closed_times
 from capture_pipeline.sandbox.noise import Ints
 from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline.sandbox.spans import OrderTypes
 from capture_pipeline.sandbox.symbols import LISTED_US, SymbolSpec
 from capture_pipeline.sandbox.tape import Tape, Trades
 
@@ -23,18 +24,42 @@ AGGREGATES_FROM = {Market.SPOT: 0, Market.UM: 1_000_000_000}
 _CACHED_ROWS = 1_500_000
 
 
+class TradeIds:
+    """Ids of the futures' trades as they are sent: some between those of the market belong to no trade of it."""
+
+    def __init__(self, kinds: OrderTypes | None) -> None:
+        """Keep how often such an id comes, and its values of `X`."""
+        self._kinds = kinds
+
+    def sent(self, market: Market, ids: Ints) -> Ints:
+        """The ids that are sent of trades of the tape."""
+        return ids if self._kinds is None or market is Market.SPOT else ids + ids // self._kinds.every
+
+    def kind_after(self, trade_id: int) -> str | None:
+        """`X` of the id that follows the one of a trade of the tape, None where the next trade follows."""
+        kinds = self._kinds
+        if kinds is None or (trade_id + 1) % kinds.every:
+            return None
+        return kinds.kinds[trade_id // kinds.every % len(kinds.kinds)]
+
+
 class SyntheticMarket:
-    """Deterministic trades and klines; everything is a function of the configuration."""
+    """Deterministic trades and klines; everything is a function of the configuration.
+
+    Attributes:
+        trade_ids: Ids under which trades are sent.
+    """
 
     def __init__(self, config: SandboxConfig) -> None:
         """Prepare the symbols; nothing is computed before it is asked for."""
         self._tapes: dict[tuple[Market, str], Tape] = {}
         self._irregular: dict[tuple[Market, str], Irregularities] = {}
         for spec in config.all_symbols():
-            for market in Market:
+            for market in spec.markets:
                 hours = TradingHours(spec.listed or LISTED_US, spec.delisted, closed_times(config, market, spec.symbol))
                 self._tapes[market, spec.symbol] = Tape(config.seed, str(market), spec, hours)
                 self._irregular[market, spec.symbol] = Irregularities.of(config, market, spec.symbol)
+        self.trade_ids = TradeIds(config.order_types)
         self._books = {of: Book(config.seed, str(of[0]), tape) for of, tape in self._tapes.items()}
         self._months: OrderedDict[tuple[Market, str, Month, Interval], Bars] = OrderedDict()
         self._rows = 0

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.frames import rows_of
@@ -14,6 +15,7 @@ from capture_pipeline.sandbox.sources import KlineQuery, Source
 from capture_pipeline.sandbox.symbols import SymbolSpec
 
 _MOST_KLINES = {Market.SPOT: 1000, Market.UM: 1500}
+_PERPETUAL_US = parse_time("2100-12-25T08:00")
 _SYMBOLS_RANGE = f'\'^\\[("{LEGAL_SYMBOL}"(,"{LEGAL_SYMBOL}"){{0,}}){{0,1}}\\]$\''
 
 Endpoint = Callable[[Params, bool], Any]
@@ -83,7 +85,13 @@ class RestApi:
             "serverTime": self._now(micro=micro),
             "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": self._budget}],
             "exchangeFilters": [],
-            "symbols": [_symbol_info(known[name], self._source.status(self._market, known[name], now)) for name in chosen],
+            "symbols": [
+                {
+                    **_symbol_info(known[name], self._source.status(self._market, known[name], now)),
+                    **(_contract_info(known[name]) if self._market is Market.UM else {}),
+                }
+                for name in chosen
+            ],
         }
 
     def _known(self) -> dict[str, SymbolSpec]:
@@ -133,3 +141,10 @@ def _symbol_info(spec: SymbolSpec, status: str) -> dict[str, Any]:
             {"filterType": "LOT_SIZE", "minQty": lot, "maxQty": "9000000.00000000", "stepSize": lot},
         ],
     }
+
+
+def _contract_info(spec: SymbolSpec) -> dict[str, Any]:
+    """The fields of a futures contract; a perpetual one is delivered in 2100."""
+    kind = "CURRENT_QUARTER" if spec.is_delivery else "PERPETUAL"
+    delivery = spec.delisted if spec.is_delivery and spec.delisted is not None else _PERPETUAL_US
+    return {"pair": spec.pair, "contractType": kind, "deliveryDate": delivery // 1000, "marginAsset": spec.quote}

@@ -57,8 +57,9 @@ class TradingApi:
         times = trades.time_us if micro else trades.time_us // 1000
         best, since = {"M": True} if self._market is Market.SPOT else {}, AGGREGATES_FROM[self._market]
         prices, sizes = scale.text("price", trades.price), scale.text("lot", trades.quantity)
-        columns = zip(trades.ids.tolist(), prices, sizes, times.tolist(), trades.taker_buys.tolist(), strict=True)
-        return [{"a": since + i, "p": p, "q": q, "f": i, "l": i, "T": t, "m": not taker, **best} for i, p, q, t, taker in columns]
+        sent = market.trade_ids.sent(self._market, trades.ids).tolist()
+        columns = zip(trades.ids.tolist(), sent, prices, sizes, times.tolist(), trades.taker_buys.tolist(), strict=True)
+        return [{"a": since + a, "p": p, "q": q, "f": i, "l": i, "T": t, "m": not taker, **best} for a, i, p, q, t, taker in columns]
 
     def _select(self, market: SyntheticMarket, symbol: str, first_id: int | None, start: int | None, end: int | None, limit: int) -> Trades:
         now = self._clock.now_us()

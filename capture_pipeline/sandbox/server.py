@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from signal import SIGINT, SIGTERM, signal
 from types import FrameType, TracebackType
 from typing import Self, cast
@@ -24,6 +25,7 @@ from capture_pipeline.sandbox.connection import OpenProtocol
 from capture_pipeline.sandbox.control import Control
 from capture_pipeline.sandbox.fault_http import Front
 from capture_pipeline.sandbox.faults import FaultBook
+from capture_pipeline.sandbox.irregular import checksum_form
 from capture_pipeline.sandbox.limiter import Limiter
 from capture_pipeline.sandbox.log import RequestLog
 from capture_pipeline.sandbox.market import SyntheticMarket
@@ -87,7 +89,7 @@ class Sandbox:
         if self._replay is not None:
             self.streams.on_first = lambda: self.clock.set_speed(speed)
         delays = {"monthly_delay_hours": config.monthly_delay_hours, "daily_delay_hours": config.daily_delay_hours}
-        self.archive = Archive(self.source, self.clock, **delays)
+        self.archive = Archive(self.source, self.clock, **delays, form_of=partial(checksum_form, config))
         self.app = Front(Starlette(routes=self._routes()), self.faults, self.log, self.clock)
 
     def close(self) -> None:

@@ -15,7 +15,19 @@ from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.sandbox.fault_script import FaultRule
 from capture_pipeline.sandbox.profiles import profile_settings
-from capture_pipeline.sandbox.spans import Arrangement, IgnoreText, MarketSpan, OffGrid, Omission, Outage, Strict, Suspension, TimeUs
+from capture_pipeline.sandbox.spans import (
+    Arrangement,
+    ChecksumFiles,
+    IgnoreText,
+    MarketSpan,
+    OffGrid,
+    Omission,
+    OrderTypes,
+    Outage,
+    Strict,
+    Suspension,
+    TimeUs,
+)
 from capture_pipeline.sandbox.symbols import DEFAULT_SYMBOLS, LISTED_US, SymbolSpec, synthetic
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -65,6 +77,8 @@ class SandboxConfig(Strict):
         archive_repeats: Rows that files contain twice.
         archive_disorder: Rows that files contain in reverse order.
         archive_differences: Values in which archive files differ.
+        checksum_forms: Checksum files in another form.
+        order_types: Ids of the futures' trades that are no trades of the market.
         now: Sandbox time at the start; None for wall time, or for the time by which all recorded files are published.
         speed: Sandbox seconds a real second.
         frozen: Whether the clock stands.
@@ -97,6 +111,8 @@ class SandboxConfig(Strict):
     archive_repeats: tuple[Arrangement, ...] = ()
     archive_disorder: tuple[Arrangement, ...] = ()
     archive_differences: tuple[Difference, ...] = ()
+    checksum_forms: tuple[ChecksumFiles, ...] = ()
+    order_types: OrderTypes | None = None
     now: TimeUs | None = None
     speed: float = Field(1.0, ge=0)
     frozen: bool = False

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.errors import ConfigError
+from capture_pipeline.sandbox.fault_script import ChecksumForm
 
 
 def _time_us(value: object) -> object:
@@ -140,3 +141,25 @@ class Arrangement(Omission):
     """
 
     data: tuple[Literal["klines", "trades"], ...] = ("klines", "trades")
+
+
+class ChecksumFiles(Arrangement):
+    """Another form of the checksum files of archive files whose period begins in `[start, end)`; the digest is right.
+
+    Attributes:
+        form: Kind of a checksum fault, without `checksum_`.
+    """
+
+    form: ChecksumForm
+
+
+class OrderTypes(Strict):
+    """Ids of the futures' stream `@trade` that are no trades of the market, and so are in no aggregate, file or candle.
+
+    Attributes:
+        every: Trades of the market between two such ids.
+        kinds: Values of `X`, in turn; the row of `NA` has price and quantity 0.
+    """
+
+    every: Annotated[int, Field(ge=1)]
+    kinds: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z_]+$")], ...], Field(min_length=1)] = ("INSURANCE_FUND", "NA", "ADL")

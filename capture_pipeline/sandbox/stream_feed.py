@@ -14,7 +14,7 @@ from capture_pipeline.sandbox.frames import Scale
 from capture_pipeline.sandbox.market import SyntheticMarket
 from capture_pipeline.sandbox.stream_messages import Key, Message
 from capture_pipeline.sandbox.stream_text import agg_trade_messages, depth_messages, ticker_messages, trade_messages
-from capture_pipeline.sandbox.stream_text_um import um_agg_trade_messages, um_depth_messages
+from capture_pipeline.sandbox.stream_text_um import um_agg_trade_messages, um_depth_messages, um_trade_messages
 
 _BLOCK_SLOTS = 250
 _BLOCK_US = _BLOCK_SLOTS * SLOT_US
@@ -27,13 +27,10 @@ _DEPTH_STEPS = {
 }
 _KINDS = {
     Market.SPOT: {StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.BOOK_TICKER},
-    Market.UM: {StreamKind.AGG_TRADE},
+    Market.UM: {StreamKind.TRADE, StreamKind.AGG_TRADE},
 }
-_TRADE_TEXTS = {
-    (Market.SPOT, StreamKind.TRADE): trade_messages,
-    (Market.SPOT, StreamKind.AGG_TRADE): agg_trade_messages,
-    (Market.UM, StreamKind.AGG_TRADE): um_agg_trade_messages,
-}
+_SPOT_TEXTS = {StreamKind.TRADE: trade_messages, StreamKind.AGG_TRADE: agg_trade_messages}
+_UM_TEXTS = {StreamKind.TRADE: um_trade_messages, StreamKind.AGG_TRADE: um_agg_trade_messages}
 
 
 class MarketFeed:
@@ -83,4 +80,7 @@ class MarketFeed:
         if kind is StreamKind.BOOK_TICKER:
             return ticker_messages(self._market.book(market, symbol).best(first, first + _BLOCK_SLOTS), key, symbol, scale)
         start = self._market.tape(market, symbol).hours.first_us + block * _BLOCK_US
-        return _TRADE_TEXTS[market, kind](self._market.trades(market, symbol, start, start + _BLOCK_US), key, symbol, scale)
+        trades = self._market.trades(market, symbol, start, start + _BLOCK_US)
+        if market is Market.SPOT:
+            return _SPOT_TEXTS[kind](trades, key, symbol, scale)
+        return _UM_TEXTS[kind](trades, key, symbol, scale, self._market.trade_ids)

@@ -88,6 +88,8 @@ def _spoilt(payload: bytes, rule: FaultRule) -> bytes:
         return frame(_ANSWERS[rule.fault]) + frame(payload)
     if rule.fault == "ws_bad_json":
         return frame(payload[: len(payload) // 2])
+    if rule.fault == "ws_third_element":
+        return frame(payload.replace(b'"]', b'",[]]'))
     if rule.fault == "ws_bad_utf8":
         return frame(payload[:-2] + b"\xff" + payload[-1:])
     if rule.fault == "ws_oversized":

@@ -5,13 +5,38 @@ from __future__ import annotations
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.book import Diffs
 from capture_pipeline.sandbox.frames import Scale
-from capture_pipeline.sandbox.market import AGGREGATES_FROM
+from capture_pipeline.sandbox.market import AGGREGATES_FROM, TradeIds
 from capture_pipeline.sandbox.stream_messages import Key, Message
 from capture_pipeline.sandbox.stream_text import level_texts, sent_times, trade_rows
 from capture_pipeline.sandbox.tape import Trades
 
+MARKET_ORDER, NO_TRADE = "MARKET", "NA"
+"""Values of `X`: a trade of the market, and an id without any trade."""
 
-def um_agg_trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
+
+def um_trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale, ids: TradeIds) -> list[Message]:
+    """`@trade`: the trades of the market, and between them the ids that are no trades of it."""
+    messages = []
+    for sent, (at, t, i, p, q, maker) in zip(_sent(trades, ids), trade_rows(trades, key, scale), strict=True):
+        rows, kind = [(sent, p, q, MARKET_ORDER)], ids.kind_after(i)
+        if kind is not None:
+            rows.append((sent + 1, *(("0", "0") if kind == NO_TRADE else (p, q)), kind))
+        messages += [
+            Message(
+                at,
+                key,
+                (
+                    f'{{"e":"trade","E":{t},"T":{t},"s":"{symbol}","t":{number},"p":"{price}","q":"{quantity}","X":"{kind}","m":{maker}}}'
+                ).encode(),
+                number,
+                number,
+            )
+            for number, price, quantity, kind in rows
+        ]
+    return messages
+
+
+def um_agg_trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale, ids: TradeIds) -> list[Message]:
     """`@aggTrade`: each trade is an aggregate of its own, with an id that is not the trade's."""
     since = AGGREGATES_FROM[Market.UM]
     return [
@@ -19,14 +44,19 @@ def um_agg_trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale) -
             at,
             key,
             (
-                f'{{"e":"aggTrade","E":{t},"s":"{symbol}","a":{since + i},"p":"{p}","q":"{q}","nq":"{q}",'
+                f'{{"e":"aggTrade","E":{t},"s":"{symbol}","a":{since + a},"p":"{p}","q":"{q}","nq":"{q}",'
                 f'"f":{i},"l":{i},"T":{t},"m":{maker}}}'
             ).encode(),
-            since + i,
-            since + i,
+            since + a,
+            since + a,
         )
-        for at, t, i, p, q, maker in trade_rows(trades, key, scale)
+        for i, (at, t, a, p, q, maker) in zip(_sent(trades, ids), trade_rows(trades, key, scale), strict=True)
     ]
+
+
+def _sent(trades: Trades, ids: TradeIds) -> list[int]:
+    sent: list[int] = ids.sent(Market.UM, trades.ids).tolist()
+    return sent
 
 
 def um_depth_messages(diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Message]:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.symbols import valid_symbol
+from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import ConfigError
 
 LISTED_US = parse_time("2024-01-01")
@@ -45,7 +46,8 @@ class SymbolSpec(BaseModel):
         listed: First trade is within a minute of it, microseconds UTC.
         delisted: No trade from then on.
         trades_per_day: Constant, so that the ids of any day are known without counting.
-        quote: Quote asset, the end of the symbol.
+        quote: Quote asset, the end of the symbol; of a delivery contract (BTCUSDT_250328) what precedes the date ends with it.
+        markets: Markets that list the symbol.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,6 +60,7 @@ class SymbolSpec(BaseModel):
     delisted: Annotated[int | None, BeforeValidator(_time_us)] = None
     trades_per_day: int = Field(5760, ge=24, le=500_000)
     quote: str = "USDT"
+    markets: tuple[Market, ...] = Field(tuple(Market), min_length=1)
 
     @model_validator(mode="after")
     def _exact_turnover(self) -> SymbolSpec:
@@ -98,7 +101,17 @@ class SymbolSpec(BaseModel):
     @property
     def base(self) -> str:
         """Base asset."""
-        return self.symbol.removesuffix(self.quote)
+        return self.pair.removesuffix(self.quote)
+
+    @property
+    def pair(self) -> str:
+        """The symbol without the delivery date of a contract."""
+        return self.symbol.partition("_")[0]
+
+    @property
+    def is_delivery(self) -> bool:
+        """Whether the symbol is a contract with a delivery date, which is the time of its delisting."""
+        return self.pair != self.symbol
 
 
 def _known(symbol: str, price: str, tick: str, lot: str, trades: int = 5760) -> SymbolSpec:

@@ -29,7 +29,7 @@ class SyntheticSource:
         """Keep the market and what its files differ in."""
         self._market = market
         self._config = config
-        self._specs = {spec.symbol: spec for spec in config.all_symbols()}
+        self._specs = {(of, spec.symbol): spec for spec in config.all_symbols() for of in spec.markets}
 
     def symbols(self, market: Market) -> list[SymbolSpec]:
         """The symbols of a market."""
@@ -47,7 +47,7 @@ class SyntheticSource:
         irregular = self._market.irregular(query.market, query.symbol)
         start, end = self._window(irregular.widen(query), now_us)
         bars = self._market.klines(query.market, query.symbol, query.interval, start, end, now_us)
-        frame = frame_of(bars, query.interval, Scale(self._specs[query.symbol], query.market))
+        frame = frame_of(bars, query.interval, Scale(self._specs[query.market, query.symbol], query.market))
         return irregular.page(irregular.apply(frame, query.interval, now_us), query, now_us)
 
     def _window(self, query: KlineQuery, now_us: int) -> tuple[int, int]:
@@ -73,7 +73,7 @@ class SyntheticSource:
     def intervals(self, market: Market, granularity: Granularity, symbol: str) -> list[Interval]:
         """The intervals of which files exist: futures have none of a second, daily ones are not longer than half a day."""
         longest = DAY_US if granularity is Granularity.MONTHLY else DAY_US // 2
-        has_files = symbol in self._specs
+        has_files = (market, symbol) in self._specs
         return [
             step for step in Interval if has_files and step.us <= max(longest, DAY_US) and not (market is Market.UM and step is Interval.S1)
         ]
@@ -87,7 +87,7 @@ class SyntheticSource:
 
     def trades_files(self, market: Market, granularity: Granularity, symbol: str, until_us: int) -> list[TradesFile]:
         """The files of trades whose period is over by `until_us`."""
-        if symbol not in self._specs:
+        if (market, symbol) not in self._specs:
             return []
         files = [TradesFile(market, symbol, period) for period in self._periods(market, granularity, symbol, until_us)]
         return [file for file in files if file.bounds[1] <= until_us and self._any(file)]
@@ -115,14 +115,14 @@ class SyntheticSource:
         if file not in self.trades_files(file.market, file.granularity, file.symbol, file.bounds[1]):
             return None
         arrange = partial(arranged, config=self._config, file=file)
-        return Content(csv=trades_csv(self._market, file, Scale(self._specs[file.symbol], file.market), arrange))
+        return Content(csv=trades_csv(self._market, file, Scale(self._specs[file.market, file.symbol], file.market), arrange))
 
     def _klines(self, file: ArchiveFile) -> Content | None:
         if file not in self.files(file.market, file.granularity, file.symbol, file.interval, file.bounds[1]):
             return None
         start, end = file.bounds
         bars = self._market.klines(file.market, file.symbol, file.interval, start, end, _NEVER)
-        frame = frame_of(bars, file.interval, Scale(self._specs[file.symbol], file.market))
+        frame = frame_of(bars, file.interval, Scale(self._specs[file.market, file.symbol], file.market))
         frame = self._market.irregular(file.market, file.symbol).apply(frame, file.interval, _NEVER)
         frame = arranged(self._altered(frame, file), pl.col("open_us"), self._config, file)
         if frame.is_empty():

@@ -33,18 +33,20 @@ def demo(folder: Path) -> str:
 
 @pytest.mark.slow
 def test_the_demo_makes_its_archive_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
-    """Three symbols and four months of the real-world profile: each cause appears, all gates pass, and nothing is fetched twice."""
+    """Four symbols and four months of the real-world profile: each cause appears, all gates pass, and nothing is fetched twice."""
     first = demo(tmp_path / "demo")
     assert re.search(r"\b(\d+) of \1 gates passed", first)
     for cause in ("exchange_outage", "off_grid", "suspended", "archive_omission"):
         assert cause in first
+    assert "币安人生USDT" in first
     for source in ("rest", "daily"):
         assert re.search(rf"filled +│ archive_omission +│ {source}", first)
     assert (tmp_path / "demo" / "data" / "reports" / "coverage.html").is_file()
     tables = {path: path.read_bytes() for path in (tmp_path / "demo" / "data" / "lake" / "bars").rglob("*.parquet")}
-    assert len(tables) == 12
+    assert len(tables) == 16
     second = demo(tmp_path / "demo")
-    assert "verified 0 archive files" in second
+    assert "verified 0 archive files, asked REST for 0 pages (all bars are those of an earlier run)" in second
+    assert "The live session of an earlier run" in second
     assert {path: path.read_bytes() for path in tables} == tables
 
 

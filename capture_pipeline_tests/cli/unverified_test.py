@@ -19,7 +19,11 @@ from capture_pipeline_tests.cli.conftest import told
 from capture_pipeline_tests.deployment import Deployment
 
 NAME = "BTCUSDT-1h-2024-12.zip"
-FORMS = {"checksum_bom": "begins with a byte order mark", "checksum_missing": "no checksum is published"}
+FORMS = {
+    "checksum_bom": "begins with a byte order mark",
+    "checksum_digest_alone": "holds a digest without a file name",
+    "checksum_missing": "no checksum is published",
+}
 Backfill = Callable[..., Result]
 
 

@@ -337,7 +337,10 @@ def test_the_command_says_what_was_done(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("Imported as ")
     assert result.stderr.splitlines()[:4] == [
-        "market spot by a.dat (no pu in adausdt@depth@100ms); venue binance by hftbacktest (the tool records of no other)",
+        (
+            "market spot by a.dat (no pu in adausdt@depth@100ms); venue binance by hftbacktest "
+            "(the host of the tool as released; --venue names another)"
+        ),
         "stamps in nanoseconds",
         "1 stamps went back and were raised to the one before, by 3.4 s at most",
         "skipped: 1 error objects",

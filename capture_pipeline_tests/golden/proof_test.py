@@ -137,6 +137,16 @@ def test_a_part_of_a_session_is_held_to_all_the_session_covers() -> None:
     assert prove_trades(day[:0], day, (1000, 1599)).differences == 300
 
 
+def test_rows_that_stand_twice_count_once() -> None:
+    """The exchange has published blocks of trades twice; a verified file of that kind proves its day."""
+    trades = some_trades(20)
+    twice = pl.concat([trades[:12], trades[5:12], trades[12:]])
+    read = published_trades(zipped(twice), STEM, 1 << 24)
+    assert read.equals(trades.select(read.columns))
+    with pytest.raises(MalformedData, match=r"csv, line 13: id is not .* stands twice: '1005'"):
+        published_trades(zipped(twice.with_columns(pl.col("quantity_e8") + pl.int_range(pl.len()).eq(12).cast(pl.Int64))), STEM, 1 << 24)
+
+
 def test_a_trade_of_another_day_is_refused() -> None:
     """A row of the next period in a file is told by its line."""
     trades = some_trades(20)

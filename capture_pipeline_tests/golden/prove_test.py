@@ -166,7 +166,7 @@ def test_a_kline_that_differs_is_told_with_its_minute(exchange: Live) -> None:
         ({"fault": "zip_bit_flip"}, "zip"),
         ({"fault": "zip_truncated"}, "is not a readable zip"),
         ({"fault": "csv_empty"}, "is no table"),
-        ({"fault": "csv_duplicates"}, "stands twice"),
+        ({"fault": "csv_conflicting_duplicate"}, "stands twice"),
         ({"fault": "csv_other_month"}, "time is not what this trades file holds"),
         ({"fault": "csv_future"}, "time is not what this trades file holds"),
         ({"fault": "csv_extra_column"}, "has 8 columns"),

@@ -11,7 +11,8 @@ from capture_pipeline.book.audit import Audit, AuditOutcome, SideAudit
 from capture_pipeline.golden.diagnose import Diagnosis
 from capture_pipeline.golden.replay import Replay, SymbolReplay
 from capture_pipeline.golden.report import Check, Thresholds, Verdict
-from capture_pipeline.golden.scan import Break, Scan, StreamScan
+from capture_pipeline.golden.scan import Scan
+from capture_pipeline.golden.scan_streams import Break, StreamScan
 from capture_pipeline.golden.validate_book import book_checks
 from capture_pipeline.golden.validate_ids import id_checks
 from capture_pipeline.golden.validate_session import _silent

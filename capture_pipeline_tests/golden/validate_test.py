@@ -16,7 +16,7 @@ from capture_pipeline.config_sessions import SessionGates
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.gates import CHECKS, thresholds_of
 from capture_pipeline.golden.report import Report, Thresholds, Verdict
-from capture_pipeline.golden.scan import StreamScan
+from capture_pipeline.golden.scan_streams import StreamScan
 from capture_pipeline.golden.validate import validate
 from capture_pipeline.golden.validate_ids import bridges
 from capture_pipeline.recording.layout import SessionFolder

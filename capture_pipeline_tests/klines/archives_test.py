@@ -136,11 +136,13 @@ def test_daily_files_are_found_although_the_first_and_the_last_day_have_none(tmp
 
 
 def test_a_month_without_files_costs_few_requests(deployment: Deployment) -> None:
-    """The first and the last day are asked for, and one listing."""
+    """Zip and checksum of the month, and one listing of its days."""
     workspace = deployment.workspace
     deployment.forget_requests()
     fetch(workspace, workspace.partition("NOSUCHUSDT", Month(2025, 1)), workspace.rest.server_time_us())
-    assert len([entry for entry in deployment.requests() if not entry["path"].startswith("/api/")]) <= 7
+    paths = [entry["path"] for entry in deployment.requests() if not entry["path"].startswith("/api/")]
+    month = "/data/spot/monthly/klines/NOSUCHUSDT/1h/NOSUCHUSDT-1h-2025-01.zip"
+    assert sorted(paths) == ["/", month, f"{month}.CHECKSUM"]
 
 
 @pytest.mark.parametrize("rule", [{"fault": "timeout", "stall_s": 60}, {"fault": "slow_body", "bytes_per_s": 300}], ids=["hangs", "crawls"])

@@ -22,6 +22,7 @@ from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
 from capture_pipeline.quality.gates import GateResult, Severity
+from capture_pipeline.quality.outages import Kind
 from capture_pipeline.sandbox.server import SandboxServer
 from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline.tables.bars import Irregularity
@@ -226,6 +227,14 @@ def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path:
     assert (row["present"], row["missing"], row["explained"], row["unexplained"]) == (744 - missing, missing, missing, 0)
     assert row["explained_coverage_percent"] == 100.0
     assert [name for name, result in found.results.items() if result.fails_check] == []
+    gate = found.results["off_grid_rows_known"]
+    assert (gate.passed, gate.spec.severity, gate.spec.blocking) == (False, Severity.WARN, False)
+    assert (gate.values["off_grid"], gate.failing_count) == ({"known": 0, "unknown": missing}, missing)
+    calendar = tmp_path / "known.yaml"
+    calendar.write_text("irregularities:\n  - {start: 2023-03-06, end: 2023-03-09, kinds: [off_grid]}\n")
+    found.workspace = found.deployment.reopened(CAPTURE_GAPS_IRREGULARITY_CALENDAR=str(calendar))
+    assert found.results["off_grid_rows_known"].values["off_grid"] == {"known": missing, "unknown": 0}
+    assert "off_grid_rows_known" not in found.failed
     pages = (read_model(lake.topups_manifest(part), TopupsManifest) or TopupsManifest()).pages
     assert pages
     assert all(time % HOUR_US == 0 for page in pages for time in (page.asked_start_us, page.answered_end_us))
@@ -301,13 +310,16 @@ def test_a_file_with_some_rows_of_another_interval_is_kept_and_warned_of(exchang
     assert found.results["close_time_fits"].values["irregular"] == {"late_close": {"known": 0, "unknown": 248}}
 
 
-def test_the_shipped_calendar_lists_the_halts_of_candles_up_to_12h() -> None:
-    """Dates on which candles of the public archive end early."""
+def test_listed_halts_make_their_cut_candles_known_up_to_12h() -> None:
+    """Dates on which candles of the public archive end early; the halt is listed once, and a suspension cuts nothing."""
     workspace = Workspace(Deployment("http://127.0.0.1:1", Path("unused")).workspace.settings)
-    days = {entry.start_us // DAY_US * DAY_US for entry in workspace.irregularities if Irregularity.OFF_GRID not in entry.kinds}
+    edge_us = workspace.settings.gaps.outage_edge_minutes * MINUTE_US
+    halts = [entry.start_us + edge_us for entry in workspace.irregularities if Irregularity.EARLY_CLOSE in entry.kinds]
+    days = {start_us // DAY_US * DAY_US for start_us in halts}
     dates = "2017-12-04 2017-12-18 2018-01-04 2018-02-08 2018-07-04 2019-06-07 2020-02-19"
     dates += " 2020-03-04 2021-02-11 2021-04-25 2021-08-13 2021-12-24 2023-03-24"
-    assert days == {parse_time(date) for date in dates.split()}
+    assert days >= {parse_time(date) for date in dates.split()}
+    assert halts == [outage.start_us for outage in workspace.outages if outage.kind is Kind.OUTAGE]
     assert all(entry.reason and entry.source for entry in workspace.irregularities)
     part = workspace.partition("BTCUSDT", MONTH)
     assert len(workspace.known_irregularities(part)) == len(workspace.irregularities)

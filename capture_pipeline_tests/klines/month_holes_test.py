@@ -113,12 +113,14 @@ def test_a_day_whose_file_was_not_out_yet_is_asked_for_again_once_the_monthly_fi
     """Half an hour after midnight the last day has no file; that says nothing two days later."""
     config = {
         "listed": "2024-12-01",
-        "now": "2025-02-01T00:30:00Z",
+        "now": "2025-01-31T12:00:00Z",
         "archive_omissions": [{**MONTHLY, "start": "2025-01-31T03:00:00Z", "end": "2025-01-31T06:00:00Z"}],
     }
     with deployed(tmp_path, config, **JANUARY) as deployment:
         workspace = deployment.workspace
         part = workspace.partition("BTCUSDT", Month(2025, 1))
+        fetch(workspace, part, workspace.rest.server_time_us())
+        deployment.clock(now="2025-02-01T00:30:00Z")
         fetch(workspace, part, workspace.rest.server_time_us())
         manifest = read_model(workspace.lake.archives_manifest(part), ArchivesManifest)
         assert manifest is not None

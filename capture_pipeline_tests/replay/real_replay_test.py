@@ -14,6 +14,7 @@ from capture_pipeline.book.levels import units
 from capture_pipeline.golden.convert import convert
 from capture_pipeline.golden.reader import read_lines
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.replay.book_at import Absence
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.form import LAST, Ints, Messages
@@ -79,14 +80,13 @@ def test_the_book_is_carried_over_midnight(tables: GoldenTables) -> None:
     whole = Replay()
     for messages in GoldenSource(tables, "ETHUSDT"):
         whole.take(messages)
-    at, goes_on = checkpoints.replay_at(1 << 62)
-    assert not goes_on
-    assert at.last_id == whole.last_id
-    assert at.best() == whole.best()
-    midnight, goes_on = checkpoints.replay_at(MIDNIGHT_NS)
-    assert goes_on
-    assert (midnight.state, midnight.capture_ns <= MIDNIGHT_NS) == (State.SYNCED, True)
-    assert checkpoints.replay_at(0)[0].state is State.WAITING
+    last = checkpoints.book_at(whole.reached_ns or 0)
+    assert (last.absence, last.last_id, last.replay.best()) == (None, whole.last_id, whole.best())
+    after = checkpoints.book_at(1 << 62)
+    assert (after.absence, after.goes_on, after.last_id) == (Absence.END, False, whole.last_id)
+    midnight = checkpoints.book_at(MIDNIGHT_NS)
+    assert (midnight.absence, midnight.goes_on, midnight.state, midnight.capture_ns <= MIDNIGHT_NS) == (None, True, State.SYNCED, True)
+    assert checkpoints.book_at(0).absence is Absence.NO_SNAPSHOT
 
 
 def test_a_full_book_of_another_venue_is_loaded_and_queried(recordings: Path) -> None:

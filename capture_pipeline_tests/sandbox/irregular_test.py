@@ -22,6 +22,7 @@ from capture_pipeline.errors import ConfigError
 from capture_pipeline.sandbox.server import Sandbox, SandboxConfig, SandboxServer
 from capture_pipeline.sandbox.settings import validated
 from capture_pipeline.sandbox.sources import AnyFile, KlineQuery
+from capture_pipeline.sandbox.synthetic import changed
 
 DAY = date(2024, 12, 18)
 START = parse_time("2024-12-18")
@@ -67,12 +68,12 @@ def real_world() -> Sandbox:
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT", "SOLUSDT"])
 @pytest.mark.parametrize(("market", "interval"), [(Market.SPOT, Interval.M15), (Market.UM, Interval.H1)])
 def test_profile_files_and_rest_agree_row_by_row(real_world: Sandbox, market: Market, interval: Interval, symbol: str) -> None:
-    """A file holds the rows of REST, but for those that the profile omits; repeats and disorder change no value."""
+    """A file holds the rows of REST, but for those that the profile omits or changes; repeats and disorder change no value."""
     box = real_world
     for month in Month.range(Month(2024, 11), Month(2025, 1)):
         candles = rest(box, interval, month.start_us, month.end_us, market=market, symbol=symbol)
         micro = market is Market.SPOT and month.year == 2025
-        expected = texts(_without_omissions(box, candles, symbol, Granularity.MONTHLY), micro=micro)
+        expected = texts(_as_in_files(box, candles, symbol, Granularity.MONTHLY), micro=micro)
         file = ArchiveFile(market, symbol, interval, month)
         if not expected:
             assert box.archive.zip(file.path) is None
@@ -86,15 +87,17 @@ def test_daily_files_of_irregular_days_are_the_rows_of_rest(real_world: Sandbox,
     """Each minute, hour and half day, and of one day each second."""
     start = parse_time(day)
     for interval in (Interval.M1, Interval.H1, Interval.H12, *([Interval.S1] if day == "2024-12-18" else [])):
-        candles = _without_omissions(real_world, rest(real_world, interval, start, start + DAY_US), "BTCUSDT", Granularity.DAILY)
+        candles = _as_in_files(real_world, rest(real_world, interval, start, start + DAY_US), "BTCUSDT", Granularity.DAILY)
         found = rows_of(real_world, ArchiveFile(Market.SPOT, "BTCUSDT", interval, date.fromisoformat(day)))
         assert found == texts(candles, micro=start >= parse_time("2025-01-01")), interval
 
 
-def _without_omissions(box: Sandbox, candles: pl.DataFrame, symbol: str, granularity: Granularity) -> pl.DataFrame:
+def _as_in_files(box: Sandbox, candles: pl.DataFrame, symbol: str, granularity: Granularity) -> pl.DataFrame:
     for hole in box.config.archive_omissions:
         if hole.symbol == symbol and granularity in hole.granularities:
             candles = candles.filter(~pl.col("open_us").is_between(hole.start, hole.end, closed="left"))
+    for change in box.config.archive_differences:
+        candles = changed(candles, change) if (change.symbol, change.granularity) == (symbol, granularity) else candles
     return candles
 
 
