@@ -41,7 +41,7 @@ class AnyLine:
         row: The first values of the kernel's row: of a trade up to its places, of a book up to `D_PREVIOUS`.
         bids: Price, quantity, places of each.
         asks: Likewise.
-        order_type: `X` of a trade, as sent; None where there is none. The kernel takes no line that has one.
+        order_type: `X` of a trade, as sent; None where there is none. The kernel takes no line that has another one than `MARKET`.
     """
 
     stream: str

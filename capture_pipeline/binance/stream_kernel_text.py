@@ -151,6 +151,21 @@ def same_symbol(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8])
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
+def same_pair(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8]) -> tuple[np.uint64, bool]:
+    """Whether the pair here, in capitals, is the symbol of a stream's name without a contract's date: (position after it, whether)."""
+    for index in range(LONGEST_NAME):
+        letter = name[index]
+        if index > 0 and (letter == np.uint8(64) or letter == np.uint8(95)):
+            return at + np.uint64(index), True
+        if letter == 0:
+            break
+        capital = letter - np.uint8(32) if np.uint8(97) <= letter <= np.uint8(122) else letter
+        if text[at + np.uint64(index)] != capital:
+            break
+    return at, False
+
+
+@_njit  # type: ignore[untyped-decorator, unused-ignore]
 def skip(text: NDArray[np.uint8], at: np.uint64, end: np.uint64) -> tuple[np.uint64, bool]:
     """Pass over data of no interest, two braces deep, to the end of the line: (position, whether every brace was closed just there)."""
     depth, in_string = 2, True  # `data` is known to be an object; its first quote was read

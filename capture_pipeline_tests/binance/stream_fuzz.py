@@ -14,11 +14,11 @@ import sys
 import time
 
 from capture_pipeline.errors import MalformedData
-from capture_pipeline_tests.binance.stream_kernel_test import DIFF, SNAPSHOT, TICKER, TRADE, check_mutant, reference
+from capture_pipeline_tests.binance.stream_kernel_test import DIFF, SNAPSHOT, TICKER, TRADE, UM_LINES, check_mutant, reference
 
 _DIGITS = b"0123456789"
 _LIKELY = b'0123456789.,:"{}[]\\-+eE \n\x00\xff'
-_SOUND = (TRADE, DIFF, SNAPSHOT, TICKER)
+_SOUND = (TRADE, DIFF, SNAPSHOT, TICKER, *UM_LINES)
 
 
 def mutated(chance: random.Random, lines: list[bytes]) -> bytes:  # noqa: C901 - one case a kind of harm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
@@ -16,18 +17,27 @@ AGG_TRADE = "btcusdt@aggTrade"
 MARKET, PUBLIC = f"/fstream/market/stream?streams={AGG_TRADE}", f"/fstream/public/stream?streams={DEPTH}"
 
 
-def test_messages_have_the_exchanges_form() -> None:
+@pytest.mark.parametrize("is_older", [False, True])
+def test_messages_have_the_exchanges_form(is_older: bool) -> None:  # noqa: FBT001 - a parameter
     """Fields in order, numbers with the decimals of their symbol, times in milliseconds also where others are asked for."""
-    with exchange() as box, box.connect(MARKET + "&timeUnit=MICROSECOND") as market, box.connect(f"/fstream/public/ws/{DEPTH}") as public:
+    paths = MARKET + "&timeUnit=MICROSECOND", f"/fstream/public/ws/{DEPTH}", "/fstream/market/ws/btcusdt@trade"
+    with exchange(older_um_frames=is_older) as box, ExitStack() as stack:
+        market, public, trades = (stack.enter_context(box.connect(path)) for path in paths)
         box.advance(5)
         price, quantity = r'"\d+\.\d{2}"', r'"\d+\.\d{5}"'
-        ids = rf'"a":\d+,"p":{price},"q":{quantity},"nq":{quantity},"f":\d+,"l":\d+'
-        trade = rf'{{"e":"aggTrade","E":\d{{13}},"s":"BTCUSDT",{ids},"T":\d{{13}},"m":(true|false)}}'
+        end = "}" if is_older else ',"st":1}'
+        names = r'"s":"BTCUSDT","a":\d+' if is_older else r'"a":\d+,"s":"BTCUSDT"'
+        values = rf'"p":{price},"q":{quantity},"nq":{quantity},"f":\d+,"l":\d+'
+        aggregate = rf'{{"e":"aggTrade","E":\d{{13}},{names},{values},"T":\d{{13}},"m":(true|false){end}'
+        assert re.fullmatch(rf'{{"stream":"{AGG_TRADE}","data":{aggregate}}}', take(market, 1)[0].decode())
         level = rf"\[{price},{quantity}\]"
         levels = rf"\[({level}(,{level})*)?\]"
-        depth = rf'{{"e":"depthUpdate","E":\d{{13}},"T":\d{{13}},"s":"BTCUSDT","U":\d+,"u":\d+,"pu":\d+,"b":{levels},"a":{levels}}}'
-        assert re.fullmatch(rf'{{"stream":"{AGG_TRADE}","data":{trade}}}', take(market, 1)[0].decode())
+        ids = rf'"s":"BTCUSDT",{"" if is_older else '"ps":"BTCUSDT",'}"U":\d+,"u":\d+,"pu":\d+'
+        depth = rf'{{"e":"depthUpdate","E":\d{{13}},"T":\d{{13}},{ids},"b":{levels},"a":{levels}{end}'
         assert re.fullmatch(depth, take(public, 1)[0].decode())
+        head = r'"e":"trade","E":\d{13},"T":\d{13},"s":"BTCUSDT","t":\d+'
+        trade = rf'{{{head},"p":{price},"q":{quantity},"X":"MARKET","m":(true|false){end}'
+        assert re.fullmatch(trade, take(trades, 1)[0].decode())
 
 
 def _streams_that_come(box: Exchange, path: str) -> set[str]:
