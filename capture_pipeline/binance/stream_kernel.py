@@ -4,7 +4,7 @@ The kernel takes only the layouts that the exchange writes: no spaces, its order
 stops, `stream_kernel_parser.py` has msgspec read that line, and the kernel goes on after it: it stores nothing that msgspec would not give.
 
 Fields of USD-M futures are optional, because recordings of several years are read: `T` after `E`, `X` of trades, `pu`, and since the middle
-of 2026 `ps` (the pair) and `st` (1: USD-M). An `X` other than `MARKET`, and a pair that the symbol does not begin with, are left to msgspec.
+of 2026 `ps` (the pair) and `st` (1: USD-M). An `X` other than `MARKET` and a `ps` other than the symbol's pair are left to msgspec.
 
 No access leaves the arrays: a line starts before `end`, `PADDING` readable bytes follow `end`, no fixed part of a line is longer than
 that, each level begins before `end`, and outputs are written only below their capacity.

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from capture_pipeline.binance.decimals import MOST_UNITS, PLACES, UNIT, WHOLE_DIGITS
 from capture_pipeline.binance.kernel import eight_digits
 
 LONGEST_NAME = 64
@@ -18,9 +19,9 @@ _njit = numba.njit(cache=True, nogil=True)
 _inlined = numba.njit(cache=True, nogil=True, inline="always")
 _0, _1, _8 = np.uint64(0), np.uint64(1), np.uint64(8)
 _ZERO, _TEN, _POINT, _QUOTE, _LF, _SLASH, _BRACE, _UNBRACE = (np.uint8(byte) for byte in (48, 10, 46, 34, 10, 92, 123, 125))
-_POWERS = 10 ** np.arange(9, dtype=np.int64)
-_MOST_WHOLE, _MOST_FRACTION = 92_233_720_368, 54_775_807
-"""2**63 − 1 in units of 1e-8, also the largest quantity of the exchange."""
+_POWERS = 10 ** np.arange(PLACES + 1, dtype=np.int64)
+_WHOLE_DIGITS = np.uint64(WHOLE_DIGITS)
+_MOST_WHOLE, _MOST_FRACTION = divmod(MOST_UNITS, UNIT)
 _MICROSECONDS_FROM = 10**14
 
 
@@ -55,7 +56,7 @@ def _any_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.i
     """Read a number of up to eleven digits and eight decimals, and its quote: (value, decimals, position, whether it is that)."""
     whole, places, first = np.int64(0), np.int64(0), at
     digit = np.uint8(text[at] - _ZERO)
-    while digit < _TEN and at - first < np.uint64(11):
+    while digit < _TEN and at - first < _WHOLE_DIGITS:
         whole = whole * 10 + np.int64(digit)
         at += _1
         digit = np.uint8(text[at] - _ZERO)
@@ -64,14 +65,14 @@ def _any_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.i
     if text[at] == _POINT:
         at += _1
         digit = np.uint8(text[at] - _ZERO)
-        while digit < _TEN and places < 8:  # noqa: PLR2004
+        while digit < _TEN and places < PLACES:
             fraction, places = fraction * 10 + np.int64(digit), places + 1
             at += _1
             digit = np.uint8(text[at] - _ZERO)
         good &= places > 0
-    fraction *= _POWERS[8 - places]
+    fraction *= _POWERS[PLACES - places]
     good &= text[at] == _QUOTE and (whole < _MOST_WHOLE or (whole == _MOST_WHOLE and fraction <= _MOST_FRACTION))
-    return (whole * 100_000_000 + fraction if good else np.int64(0)), places, at + _1, good
+    return (whole * UNIT + fraction if good else np.int64(0)), places, at + _1, good
 
 
 @_inlined  # type: ignore[untyped-decorator, unused-ignore]
@@ -97,7 +98,7 @@ def usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.
     fraction, good = _eight_decimals(text, point + _1)
     after = point + np.uint64(9)
     good &= (digits - _1 < _8) & (text[point] == _POINT) & (text[after] == _QUOTE) & ((digits == _1) | (text[at] != _ZERO))
-    return whole * np.int64(100_000_000) + fraction, after + _1, good
+    return whole * np.int64(UNIT) + fraction, after + _1, good
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
