@@ -61,20 +61,25 @@ _SNAPSHOT, _EVENT, _BIDS, _ASKS, _TYPE, _END = map(_bytes, ('lastUpdateId":', ',
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _levels(  # noqa: PLR0917 - a kernel takes no keywords
+def _levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
     text: NDArray[np.uint8], at: np.uint64, end: np.uint64, side: int, row: int, values: NDArray[np.int64], tags: NDArray[np.uint8]
 ) -> tuple[int, np.uint64, int]:
     """Read levels up to the bracket that ends the list: (row after them, position after the bracket, status)."""
     capacity = min(values.shape[1], tags.shape[1])
     if text[at] == _CLOSE:
         return row, at + _1, DONE
+    # Spot sends eight decimals, futures those of the symbol: the first level that has others decides how the rest is read first.
+    is_usual = True
     while at < end:
         if row >= capacity:
             return row, at, FULL
-        price, here, good = usual_decimal(text, at + np.uint64(2))
-        quantity, after, more = usual_decimal(text, here + np.uint64(2))
+        price, quantity, here, after, good, more = np.int64(0), np.int64(0), at, at, False, False
         places = np.int64(0x88)
-        if not (good & more):
+        if is_usual:
+            price, here, good = usual_decimal(text, at + np.uint64(2))
+            quantity, after, more = usual_decimal(text, here + np.uint64(2))
+            is_usual = good & more
+        if not is_usual:
             price, price_places, here, good = decimal(text, at + np.uint64(2))
             quantity, quantity_places, after, more = decimal(text, here + np.uint64(2))
             places = price_places * 16 + quantity_places

@@ -101,11 +101,23 @@ def usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.
     return whole * np.int64(UNIT) + fraction, after + _1, good
 
 
+@_inlined  # type: ignore[untyped-decorator, unused-ignore]
+def _short_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
+    """Read one to eight digits, a point, one to eight decimals and a quote: (value, decimals, position after it, whether it is that)."""
+    whole, digits = eight_digits(text, at)
+    point = at + digits
+    fraction, places = eight_digits(text, point + _1)
+    after = point + _1 + places
+    good = (digits - _1 < _8) & (places - _1 < _8) & (text[point] == _POINT) & (text[after] == _QUOTE)
+    good &= (digits == _1) | (text[at] != _ZERO)
+    return whole * np.int64(UNIT) + fraction * _POWERS[_8 - places], np.int64(places), after + _1, good
+
+
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
 def decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
     """Read a number and its quote: (value in units of 1e-8, decimals, position after the quote, whether it is that)."""
-    value, after, usual = usual_decimal(text, at)
-    return (value, np.int64(8), after, True) if usual else _any_decimal(text, at)
+    value, places, after, good = _short_decimal(text, at)
+    return (value, places, after, True) if good else _any_decimal(text, at)
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
