@@ -21,9 +21,9 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
         raise RuntimeError("the processes read different numbers of rows")
     spot, um, older = (series[form] for form in _FORMS)
     findings = [
-        ratio(NAME, "USD-M frames since the middle of 2026: times as fast as spot's", spot, um, least=0.6),
+        ratio(NAME, "USD-M frames since the middle of 2026: times as fast as spot's", spot, um, least=0.5),
         ratio(NAME, "… in CPU time", spot, um, of="cpu_s"),
-        ratio(NAME, "USD-M frames before: times as fast as spot's", spot, older, least=0.6),
+        ratio(NAME, "USD-M frames before: times as fast as spot's", spot, older, least=0.5),
         ratio(NAME, "… in CPU time", spot, older, of="cpu_s"),
     ]
     for form, each in series.items():

@@ -101,6 +101,21 @@ def test_a_file_holds_the_trades_of_rest(url: str, file: TradesFile, root: str) 
     assert frame["trade_id"].to_list() == [int(row[0]) for row in found]
 
 
+@pytest.mark.parametrize(("market", "root"), [(Market.SPOT, "/api/v3"), (Market.UM, "/fapi/v1")])
+def test_a_cheap_coin_has_quantities_of_eleven_digits(market: Market, root: str) -> None:
+    """Its file is read exactly; the volume of its daily candle, which no 64 bits hold in units of 1e-8, is their sum."""
+    cheap = SMALL | {"symbol": "PEPEUSDT", "base_price": 0.00000012, "tick_size": 0.00000001, "lot_size": 1}
+    with SandboxServer(SandboxConfig.model_validate(MARKET | {"symbols": [cheap]})) as server:
+        file = TradesFile(market, "PEPEUSDT", date(2025, 1, 1))
+        frame = published_trades(got(server.url, file), file.stem, 1 << 24, file.bounds)
+        params: dict[str, str | int] = {"symbol": "PEPEUSDT", "interval": "1d", "startTime": file.bounds[0] // 1000, "limit": 1}
+        candle = requests.get(f"{server.url}{root}/klines", params=params, timeout=60).json()[0]
+    quantities = frame["quantity_e8"].to_list()
+    assert max(quantities) > 10**18
+    assert sum(quantities) > 2**63
+    assert Decimal(candle[5]) == Decimal(sum(quantities)).scaleb(-8)
+
+
 def test_a_file_has_checksum_etag_and_ranges(url: str) -> None:
     """As the files of klines."""
     body = got(url, NEW)
