@@ -57,7 +57,7 @@ def rows(url: str, file: TradesFile) -> list[list[str]]:
 
 def rest(url: str, bounds: tuple[int, int], root: str = "/api/v3") -> list[dict[str, Any]]:
     """The aggregates of a period; pages have a size that ends them between two aggregates of one millisecond too."""
-    asked: dict[str, str | int] = {"symbol": "BTCUSDT", "limit": 20}
+    asked: dict[str, str | int] = {"symbol": "BTCUSDT", "limit": 21}
     start, end = (bound // 1000 for bound in bounds)
     found: list[dict[str, Any]] = requests.get(f"{url}{root}/aggTrades", params=asked | {"startTime": start}, timeout=30).json()
     inside = 0
