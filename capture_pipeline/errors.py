@@ -23,9 +23,14 @@ Nothing else belongs here: no handling, no retry policy, no text for one particu
 
 from __future__ import annotations
 
+from capture_pipeline.printable import printable
+
+_MOST_WHAT, _MOST_PART = 1000, 500
+"""Characters of what is wrong, and of each other part of an error."""
+
 
 class CaptureError(Exception):
-    """Base of all errors; its text names what failed, where, and the remedy, on one line."""
+    """Base of all errors; its text names what failed, where, and the remedy, on one line that is printable and cut."""
 
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
         """Compose the one line that a user reads.
@@ -35,11 +40,11 @@ class CaptureError(Exception):
             where: The file, key, URL or row it is about.
             remedy: What the user can do about it.
         """
-        self.what = what
-        self.where = where
-        self.remedy = remedy
-        text = f"{where}: {what}" if where else what
-        super().__init__(f"{text} ({remedy})" if remedy else text)
+        self.what = printable(what, _MOST_WHAT)
+        self.where = printable(where, _MOST_PART) if where else where
+        self.remedy = printable(remedy, _MOST_PART) if remedy else remedy
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        super().__init__(f"{text} ({self.remedy})" if self.remedy else text)
 
 
 class Permanent(CaptureError):  # noqa: N818 - the field says "permanent failure"

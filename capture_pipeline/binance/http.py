@@ -6,9 +6,6 @@ One `Http` serves many threads; each has its own connections. What to do about a
 
 from __future__ import annotations
 
-import json
-import logging
-import re
 import ssl
 import threading
 import time
@@ -22,6 +19,18 @@ import requests
 import stamina
 import urllib3
 
+from capture_pipeline.binance.deadline import Deadline
+from capture_pipeline.binance.http_failures import (
+    DEFAULT_WAIT_S,
+    PROXY_LOGIN,
+    brief,
+    error_body,
+    is_of_network,
+    is_refused,
+    proxy_failure,
+    proxy_refusal,
+    retry_after,
+)
 from capture_pipeline.binance.http_session import new_session
 from capture_pipeline.binance.limits import Http as HttpSettings
 from capture_pipeline.binance.network import Egress, Proxy, egress_of
@@ -29,7 +38,6 @@ from capture_pipeline.errors import (
     AccessDenied,
     Banned,
     CaptureError,
-    ConfigError,
     NetworkError,
     ProtocolViolation,
     RateLimited,
@@ -38,15 +46,12 @@ from capture_pipeline.errors import (
     Transient,
     UntrustedPeer,
 )
+from capture_pipeline.terminal import logger
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 3
-_ERROR_CAP = 10_000
-_DEFAULT_WAIT_S = {429: 60.0, 418: 120.0}
-_PROXY_LOGIN, _FIRST_SERVER_ERROR = 407, 500
-_TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
 _TLS_REMEDY = "check the certificate and the clock; if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
 
 
@@ -84,12 +89,12 @@ class Http:
     def get(
         self, url: str, *, max_bytes: int, headers: Mapping[str, str] | None = None, params: Mapping[str, str | int] | None = None
     ) -> Answer:
-        """One GET, read whole.
+        """One GET, read whole within `http.answer_timeout_s`.
 
         Raises:
             CaptureError: Any failure, sorted as `errors.py` draws it; never anything of `requests`.
         """
-        with self.stream(url, headers=headers, params=params) as (answer, chunks):
+        with self._answered(url, headers, params, None) as (answer, chunks):
             body = bytearray()
             for chunk in chunks:
                 body += chunk
@@ -101,13 +106,33 @@ class Http:
     def stream(
         self, url: str, *, headers: Mapping[str, str] | None = None, params: Mapping[str, str | int] | None = None
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
-        """One GET whose body comes in chunks; a body that ends early raises `NetworkError` where it ends."""
+        """One GET whose body comes in chunks, for as long as it brings enough: see `http.least_download_kb_s`.
+
+        A body that ends early, or is too slow, raises `NetworkError` where it ends.
+        """
+        least = self.settings.least_download_kb_s * 1000 * self.settings.answer_timeout_s
+        with self._answered(url, headers, params, least) as answered:
+            yield answered
+
+    @contextmanager
+    def _answered(
+        self, url: str, headers: Mapping[str, str] | None, params: Mapping[str, str | int] | None, least: float | None
+    ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+        """Send a request under a deadline.
+
+        Args:
+            url: Address.
+            headers: Of the request.
+            params: Of its query.
+            least: Bytes that renew the deadline; None for a deadline for the whole answer.
+        """
         egress = egress_of(url)
-        with self._sorted_failures(url, egress.proxy):
+        deadline = Deadline(self.settings.answer_timeout_s)
+        with self._sorted_failures(url, egress.proxy, deadline), deadline.counting():
             response = self._send(url, egress, headers, params)
             try:
                 self._refuse(response, url, egress.proxy)
-                yield Answer(response.status_code, response.headers, b""), self._chunks(response, url, egress.proxy)
+                yield Answer(response.status_code, response.headers, b""), self._chunks(response, url, egress.proxy, deadline, least)
             finally:
                 response.close()
 
@@ -139,31 +164,35 @@ class Http:
             sessions[tls] = new_session(tls)
         return sessions[tls]
 
-    def _chunks(self, response: requests.Response, url: str, proxy: Proxy | None) -> Iterator[bytes]:
-        deadline = time.monotonic() + self.settings.total_timeout_s
-        with self._sorted_failures(url, proxy):
+    def _chunks(
+        self, response: requests.Response, url: str, proxy: Proxy | None, deadline: Deadline, least: float | None
+    ) -> Iterator[bytes]:
+        came = 0
+        with self._sorted_failures(url, proxy, deadline):
             # Not iter_content: it drops what it has of a block when the connection ends inside it.
             while chunk := response.raw.read1(_CHUNK, decode_content=True):
                 yield chunk
-                if time.monotonic() > deadline:
-                    raise NetworkError(
-                        f"took longer than {self.settings.total_timeout_s:g} s", where=url, remedy="raise http.total_timeout_s"
-                    )
+                came += len(chunk)
+                if least is not None and came >= least:
+                    deadline.renew()
+                    came = 0
+            if deadline.is_over:  # without a length the end that the deadline made looks like the body's own
+                raise TimeoutError
 
     def _refuse(self, response: requests.Response, url: str, proxy: Proxy | None) -> None:
         """Raise what a status other than a usable one means."""
         status = response.status_code
         if status in {200, 206, 304, 404, 416}:
             return
-        if status == _PROXY_LOGIN and proxy is not None:
-            raise _proxy_refusal(proxy, status, url)
-        if status in _DEFAULT_WAIT_S:
-            wait = _retry_after(response.headers.get("Retry-After"), _DEFAULT_WAIT_S[status])
+        if status == PROXY_LOGIN and proxy is not None:
+            raise proxy_refusal(proxy, status, url)
+        if status in DEFAULT_WAIT_S:
+            wait = retry_after(response.headers.get("Retry-After"), DEFAULT_WAIT_S[status])
             if status == 429:  # noqa: PLR2004
                 raise RateLimited(f"asks to wait {wait:g} s (429)", retry_after_s=wait, where=url)
             until = int((self._now_s() + wait) * 1e6)
             raise Banned(f"has banned this address for {wait:g} s (418)", retry_after_s=wait, until_us=until, where=url)
-        code, text = _error_body(response)
+        code, text = error_body(response)
         if status in {403, 451}:
             remedy = "the firewall refuses this address" if status == 403 else "the exchange does not serve this country"  # noqa: PLR2004
             raise AccessDenied(f"refuses access ({status}){text}", status=status, code=code, where=url, remedy=remedy)
@@ -172,28 +201,41 @@ class Http:
         raise RequestRefused(f"refuses the request ({status}){text}", status=status, code=code, where=url)
 
     @contextmanager
-    def _sorted_failures(self, url: str, proxy: Proxy | None) -> Iterator[None]:
+    def _sorted_failures(self, url: str, proxy: Proxy | None, deadline: Deadline) -> Iterator[None]:
         way = f" through the proxy {proxy}" if proxy else ""
         try:
-            yield
+            with _in_time(deadline, url):
+                yield
         except requests.exceptions.ProxyError as error:
-            raise _proxy_failure(error, url, proxy) from None
+            raise proxy_failure(error, url, proxy) from None
         except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
-            raise UntrustedPeer(f"TLS failed{way}: {_brief(error)}", where=url, remedy=_TLS_REMEDY) from None
+            raise UntrustedPeer(f"TLS failed{way}: {brief(error)}", where=url, remedy=_TLS_REMEDY) from None
         except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
-            raise RequestRefused(f"is no usable address: {_brief(error)}", status=0, where=url) from None
+            raise RequestRefused(f"is no usable address: {brief(error)}", status=0, where=url) from None
         except (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError) as error:
-            raise ProtocolViolation(f"sends a body that cannot be decoded: {_brief(error)}", where=url) from None
+            raise ProtocolViolation(f"sends a body that cannot be decoded: {brief(error)}", where=url) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            if isinstance(error, OSError) and not isinstance(error, (requests.RequestException, ConnectionError, TimeoutError)):
+            if not is_of_network(error):
                 raise
             remedy = "check the proxy" if proxy else self._remedy(url, error)
-            raise NetworkError(f"cannot be reached or broke off{way}: {_brief(error)}", where=url, remedy=remedy) from None
+            raise NetworkError(f"cannot be reached or broke off{way}: {brief(error)}", where=url, remedy=remedy) from None
 
     def _remedy(self, url: str, error: BaseException) -> str | None:
         """Name the sandbox's command where nothing listens at the sandbox's address; another failure has another cause."""
         is_sandbox = self._sandbox_url is not None and urlsplit(url)[:2] == urlsplit(self._sandbox_url)[:2]
-        return "start it with capture sandbox serve" if is_sandbox and _is_refused(error) else None
+        return "start it with capture sandbox serve" if is_sandbox and is_refused(error) else None
+
+
+@contextmanager
+def _in_time(deadline: Deadline, url: str) -> Iterator[None]:
+    """Turn what a connection that was shut down raises into its cause."""
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        if not deadline.is_over or not is_of_network(error):
+            raise
+        what = f"sent too little within {deadline.seconds:g} s"
+        raise NetworkError(what, where=url, remedy="if the line is slow, raise http.answer_timeout_s") from error
 
 
 def _tell(details: stamina.instrumentation.RetryDetails) -> None:
@@ -240,59 +282,3 @@ def go_on(over: threading.Event | None, where: str | None = None) -> None:
     """
     if over is not None and over.is_set():
         raise CaptureError("was not finished: the run was stopped", where=where)
-
-
-def _proxy_refusal(proxy: Proxy, status: int, url: str) -> CaptureError:
-    """Sort a status with which a proxy refused a connection."""
-    what = proxy.refusal(status)
-    if status == _PROXY_LOGIN:
-        return ConfigError(what, where=url, remedy=proxy.login_remedy)
-    if status in _DEFAULT_WAIT_S or status >= _FIRST_SERVER_ERROR:
-        return NetworkError(what, where=url, remedy="check that the proxy reaches this host")
-    return AccessDenied(what, status=status, where=url, remedy="have the proxy's rules allow this host")
-
-
-def _proxy_failure(error: BaseException, url: str, proxy: Proxy | None) -> CaptureError:
-    if proxy is not None and (found := _TUNNEL_STATUS.search(str(error))):
-        return _proxy_refusal(proxy, int(found[1]), url)
-    return NetworkError(f"the proxy {proxy} cannot be reached: {_brief(error)}", where=url, remedy="check the proxy")
-
-
-def _brief(error: BaseException) -> str:
-    """Describe the innermost failure in one short line."""
-    inner = error
-    while (deeper := _wrapped(inner)) is not None:
-        inner = deeper
-    text = " ".join(str(inner).split())
-    # urllib3 begins with the connection's own description.
-    return text.rpartition("): ")[2][:160] or type(inner).__name__
-
-
-def _wrapped(error: BaseException) -> BaseException | None:
-    """Return the failure that requests or urllib3 put into another one."""
-    return next((part for part in (getattr(error, "reason", None), *error.args) if isinstance(part, BaseException)), None)
-
-
-def _is_refused(error: BaseException) -> bool:
-    """Report whether nothing listens at the address."""
-    inner: BaseException | None = error
-    while inner is not None and not isinstance(inner, ConnectionRefusedError):
-        inner = _wrapped(inner) or inner.__cause__
-    return inner is not None
-
-
-def _retry_after(value: str | None, default: float) -> float:
-    try:
-        return max(0.0, float(value)) if value is not None else default
-    except ValueError:
-        return default
-
-
-def _error_body(response: requests.Response) -> tuple[int | None, str]:
-    """The exchange's code and a brief text, from at most a few kB of the body."""
-    try:
-        raw = next(response.iter_content(_ERROR_CAP), b"")
-        parsed = json.loads(raw)
-        return int(parsed["code"]), f": {parsed['code']} {str(parsed['msg'])[:120]!r}"
-    except (ValueError, KeyError, TypeError, requests.RequestException):
-        return None, ""

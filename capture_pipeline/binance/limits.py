@@ -20,7 +20,9 @@ class Http(Section):
 
     connect_timeout_s: float = Field(10, gt=0, le=120)
     read_timeout_s: float = Field(30, gt=0, le=600, description="Longest silence within an answer.")
-    total_timeout_s: float = Field(900, gt=0, le=86_400, description="Longest time for one whole answer.")
+    answer_timeout_s: float = Field(120, gt=0, le=3600, description="Longest time for a whole answer of REST, listing or checksum.")
+    least_download_kb_s: float = Field(4, ge=0, description="A download that brings less over answer_timeout_s is ended, and resumed.")
+    total_timeout_s: float = Field(900, gt=0, le=86_400, description="A request that failed is not tried again after this time.")
     attempts: int = Field(5, ge=1, le=20, description="Tries of one request against transient failures.")
     backoff_initial_s: float = Field(0.5, gt=0, le=60)
     backoff_max_s: float = Field(30, gt=0, le=600)

@@ -19,6 +19,9 @@ BLOCK_BYTES = 8 << 20
 """Larger than a month of 1m candles, which therefore comes whole."""
 _INPUT_BYTES = 1 << 20
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+_DIRECTORY_ENTRY = b"PK\x01\x02"
+_MOST_ENTRIES = 1000
+"""Far more than one: the four bytes of a directory entry may occur by chance inside packed data."""
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _BROKEN: Any = isal_zlib.error
 _REMEDY = "the file is set aside and other sources are used"
@@ -71,6 +74,8 @@ def entry_blocks(content: bytes, expected: str, max_bytes: int, where: str) -> I
 
 def _only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> zipfile.ZipInfo:
     """Return the one entry of a zip, without looking inside."""
+    if content.count(_DIRECTORY_ENTRY) > _MOST_ENTRIES:
+        raise MalformedData(f"has more than {_MOST_ENTRIES:,} entries", where=where, remedy=_REMEDY)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
@@ -132,6 +137,6 @@ def _entry_data(content: bytes, entry: zipfile.ZipInfo, where: str) -> memoryvie
     fields = _LOCAL_HEADER.unpack(header)
     start = entry.header_offset + _LOCAL_HEADER.size + fields[9] + fields[10]
     end = start + entry.compress_size
-    if end > content.rfind(b"PK\x01\x02"):
+    if end > content.rfind(_DIRECTORY_ENTRY):
         raise MalformedData("has an entry that runs into its directory", where=where, remedy=_REMEDY)
     return memoryview(content)[start:end]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,14 @@ from capture_pipeline.klines.check import check_bars, gate_specs
 from capture_pipeline.klines.coverage_gates import check_gaps, check_lake
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import publish_bytes
+from capture_pipeline.printable import printable, printable_lines
 from capture_pipeline.quality.gates import GateResult, worst
+from capture_pipeline.terminal import show_traceback, write_line
 
 _MOST_DETAILED = 3
 _MOST_LISTED = 40
+_MOST_TEXT = 2000
+"""Characters of a text of the JUnit file."""
 
 
 @click.command("check")
@@ -63,14 +66,14 @@ def _show(results: list[GateResult]) -> None:
     if rows:
         emit_table("Failed gates", columns, rows[:_MOST_LISTED])
         if len(rows) > _MOST_LISTED:
-            click.echo(f"and {len(rows) - _MOST_LISTED:,} more; --json and --junit have them all")
+            write_line(f"and {len(rows) - _MOST_LISTED:,} more; --json and --junit have them all")
     for result in failed[:_MOST_DETAILED]:
         if result.failing is not None and result.failing.height:
             shown = [{name: exact_text(value) for name, value in row.items()} for row in result.failing.to_dicts()]
             emit_table(f"{result.spec.name}, {_where(result)}: {result.failing_count:,} failing", result.failing.columns, shown)
     errors = sum(result.fails_check for result in results)
     told = f"; {errors} ERROR and {len(failed) - errors} WARN failed, level {worst(results)}" if failed else ""
-    click.echo(f"{len(results) - len(failed)} of {len(results)} gates passed{told}")
+    write_line(f"{len(results) - len(failed)} of {len(results)} gates passed{told}")
 
 
 def evaluate(workspace: Workspace) -> list[GateResult]:
@@ -114,12 +117,13 @@ def to_junit(results: list[GateResult]) -> bytes:
         "testsuite", name="capture check", tests=str(len(results)), failures=str(sum(result.fails_check for result in results)), errors="0"
     )
     for result in results:
-        case = ET.SubElement(suite, "testcase", classname=f"{result.spec.table}.{_where(result)}", name=result.spec.name)
+        case = ET.SubElement(suite, "testcase", classname=printable(f"{result.spec.table}.{_where(result)}"), name=result.spec.name)
         if result.fails_check:
-            failure = ET.SubElement(case, "failure", message=result.summary, type=f"{result.spec.severity}:{result.level}")
-            failure.text = result.failing.write_csv() if result.failing is not None else ""
+            message = printable(result.summary, _MOST_TEXT)
+            failure = ET.SubElement(case, "failure", message=message, type=f"{result.spec.severity}:{result.level}")
+            failure.text = printable_lines(result.failing.write_csv()) if result.failing is not None else ""
         elif not result.passed:
-            ET.SubElement(case, "system-out").text = f"{result.spec.severity}: {result.summary}"
+            ET.SubElement(case, "system-out").text = printable(f"{result.spec.severity}: {result.summary}", _MOST_TEXT)
     return _written(suite)
 
 
@@ -134,14 +138,14 @@ def could_run(junit: Path | None) -> Iterator[None]:
                 publish_bytes(junit.absolute(), _junit_error(error))
         if isinstance(error, CaptureError):
             raise
-        traceback.print_exc()
+        show_traceback(type(error), error, error.__traceback__)
         raise CliError(f"a bug kept the gates from being evaluated: {type(error).__name__}: {error}") from None
 
 
 def _junit_error(error: Exception) -> bytes:
     suite = ET.Element("testsuite", name="capture check", tests="1", failures="0", errors="1")
     case = ET.SubElement(suite, "testcase", classname="check", name="could be evaluated")
-    ET.SubElement(case, "error", message=str(error), type=type(error).__name__)
+    ET.SubElement(case, "error", message=printable(error, _MOST_TEXT), type=type(error).__name__)
     return _written(suite)
 
 

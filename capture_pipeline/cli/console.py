@@ -19,8 +19,9 @@ from rich.text import Text
 
 from capture_pipeline.cli.exits import EXIT_COULD_NOT_RUN
 from capture_pipeline.errors import CaptureError
+from capture_pipeline.printable import LONGEST_LINE, printable
+from capture_pipeline.terminal import write_json, write_line
 
-console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 _MOST_FAILURES = 40
 WIDE = 160
 """Columns of what is written where there is no terminal."""
@@ -31,6 +32,24 @@ class CliError(click.ClickException):
     """An error of ours as the one line a user reads; exit code 2."""
 
     exit_code = EXIT_COULD_NOT_RUN
+
+    def __init__(self, message: str) -> None:
+        """Keep the line."""
+        super().__init__(printable(message, LONGEST_LINE))
+
+
+class _Console(Console):
+    """A console on which every string is one printable line without markup, also in a table."""
+
+    def __init__(self, *, width: int | None = None, soft_wrap: bool = False, stderr: bool = False) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, width=width, soft_wrap=soft_wrap, stderr=stderr)
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 - passed on
+        """Render a string."""
+        return super().render_str(printable(text, LONGEST_LINE), **options)
+
+
+console = _Console(stderr=True)
 
 
 @contextlib.contextmanager
@@ -63,29 +82,29 @@ def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Callabl
         )
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(title, total=total, last="")
-            yield lambda text: bar.update(task, advance=1, last=text)
+            yield lambda text: bar.update(task, advance=1, last=printable(text))
     else:
         done = 0
 
         def tell(text: str) -> None:
             nonlocal done
             done += 1
-            click.echo(f"{title} {done}/{total} {text}", err=True)
+            write_line(f"{title} {done}/{total} {text}", err=True)
 
         yield tell
 
 
 def emit_json(document: object) -> None:
     """Write one JSON document to standard output; what JSON has no number for is null."""
-    click.echo(json.dumps(_plain(document), indent=1, default=str, allow_nan=False))
+    write_json(json.dumps(_plain(document), indent=1, default=str, allow_nan=False))
 
 
 def emit_failures(errors: Sequence[CaptureError]) -> None:
     """Write errors to standard error, one a line."""
     for error in errors[:_MOST_FAILURES]:
-        console.print(Text.assemble(("failed", "red"), f" {error}"), soft_wrap=True)
+        console.print(Text.assemble(("failed", "red"), printable(f" {error}", LONGEST_LINE)), soft_wrap=True)
     if len(errors) > _MOST_FAILURES:
-        click.echo(f"and {len(errors) - _MOST_FAILURES:,} more failed", err=True)
+        write_line(f"and {len(errors) - _MOST_FAILURES:,} more failed", err=True)
 
 
 def emit_table(
@@ -103,9 +122,9 @@ def emit_table(
         names: A column of names, which are not broken while they fit into half of the width.
     """
     width = None if sys.stdout.isatty() and not plain else max(WIDE, 26 * len(columns) if plain else 0)
-    output = Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=plain)
-    cells = [[exact_text(row.get(name)) if plain else _cell(row.get(name)) for name in columns] for row in rows]
-    headings = [name if plain else name.replace("_", " ") for name in columns]
+    output = _Console(width=width, soft_wrap=plain)
+    cells = [[printable(exact_text(row.get(name)), LONGEST_LINE) if plain else _cell(row.get(name)) for name in columns] for row in rows]
+    headings = [printable(name if plain else name.replace("_", " ")) for name in columns]
     numeric = [any(isinstance(row.get(name), int | float) for row in rows) for name in columns]
     widths: list[int | None] | None = [None] * len(columns)
     if not plain:  # what is to be copied may have many rows and is not folded
@@ -149,7 +168,7 @@ def _widths(cells: list[list[str]], headings: list[str], numeric: list[bool], mo
 
 def output_console() -> Console:
     """Open a console on standard output: as wide as the terminal, wide where there is none."""
-    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else WIDE)
+    return _Console(width=None if sys.stdout.isatty() else WIDE)
 
 
 def _columns(cells: list[list[str]], columns: Sequence[str]) -> list[list[str]]:
@@ -165,7 +184,7 @@ def _least_width(column: list[str], heading: str, *, is_whole: bool, most: int) 
 
 def _blocks(title: str, headings: list[str], cells: list[list[str]]) -> Group:
     """Lay out each row as lines of heading and value, for a terminal that is too narrow for the table."""
-    parts: list[RenderableType] = [Text(title, style="bold")]
+    parts: list[RenderableType] = [Text(printable(title), style="bold")]
     for row in cells:
         block = Table.grid(padding=(0, 2))
         block.add_column(no_wrap=True)
@@ -208,4 +227,4 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         text = f"{value:,.4f}".rstrip("0").rstrip(".")
         return "0" if text == "-0" else text
-    return str(value)
+    return printable(value)

@@ -26,6 +26,7 @@ from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.sandbox.server import SandboxServer
 from capture_pipeline.sandbox.settings import load_config
 from capture_pipeline.settings import load_settings
+from capture_pipeline.terminal import write_line, write_lines
 
 SANDBOX_FILE, SETTINGS_FILE, LIVE_FILE = "sandbox.yaml", "pipeline.yaml", "live.yaml"
 _FILES = (SETTINGS_FILE, "outages.yaml", "irregularities.yaml", SANDBOX_FILE, LIVE_FILE)
@@ -44,14 +45,14 @@ def demo_command(folder: Path, port: int) -> None:
     with one_line_errors():
         workspace_file = prepare(folder)
         with SandboxServer(load_config(folder / SANDBOX_FILE), free_port(port)) as server:
-            click.echo(f"Sandbox exchange at {server.url}, its clock at 2025-02-20T10:30Z")
+            write_line(f"Sandbox exchange at {server.url}, its clock at 2025-02-20T10:30Z")
             workspace = Workspace(load_settings(workspace_file, {"CAPTURE_SANDBOX_URL": server.url}))
             now_us = workspace.rest.server_time_us()
             outcomes = _backfill(workspace, now_us)
-            click.echo("Holding the bars to the gates")
+            write_line("Holding the bars to the gates")
             results = evaluate(workspace)
             coverage = report(workspace, now_us)
-        click.echo("Recording a live session of seconds, one of its two connections cut on the way")
+        write_line("Recording a live session of seconds, one of its two connections cut on the way")
         session = recorded_session(workspace_file, folder.absolute() / LIVE_FILE)
         renew_catalog(workspace)
     failed = [result for result in results if result.fails_check]
@@ -60,13 +61,13 @@ def demo_command(folder: Path, port: int) -> None:
     fetched = sum(len(outcome.archives.fetched) for outcome in outcomes if outcome.archives)
     pages = sum(outcome.topups.pages for outcome in outcomes if outcome.topups)
     again = "a second run downloads none" if fetched or pages else "all bars are those of an earlier run"
-    click.echo(f"Downloaded and verified {fetched} archive files, asked REST for {pages} pages ({again}).")
-    click.echo(f"{len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed.")
-    click.echo(f"Coverage {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} expected bars, ")
+    write_line(f"Downloaded and verified {fetched} archive files, asked REST for {pages} pages ({again}).")
+    write_line(f"{len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed.")
+    write_line(f"Coverage {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} expected bars, ")
     explained = coverage.summary["explained_coverage_percent"]
-    click.echo(f"         {explained} % if bars with an explained cause are left out. {time.monotonic() - started:.0f} s.")
+    write_line(f"         {explained} % if bars with an explained cause are left out. {time.monotonic() - started:.0f} s.")
     _tell_session(session)
-    click.echo("\nMade:")
+    write_lines("\nMade:")
     made = {
         "bars": workspace.lake.table("bars"),
         "coverage page": coverage.html,
@@ -75,14 +76,14 @@ def demo_command(folder: Path, port: int) -> None:
         "catalogue": workspace.lake.catalog(),
     }
     for what, path in made.items():
-        click.echo(f"  {what:14} {path}")
-    click.echo("\nOpen it in Dagster:  make ui DEMO=1")
-    click.echo(f"Ask it:              .venv/bin/capture sql --config {workspace_file} '{_QUESTION}'")
+        write_line(f"  {what:14} {path}")
+    write_lines("\nOpen it in Dagster:  make ui DEMO=1")
+    write_line(f"Ask it:              .venv/bin/capture sql --config {workspace_file} '{_QUESTION}'")
     lines = [str(outcome.error) for outcome in outcomes if outcome.error] + [result.summary for result in failed]
     lines += [f"{check.name}: {check.reason}" for check in session.report.failed]
     if lines:
         for line in lines:
-            click.echo(f"failed: {line}", err=True)
+            write_line(f"failed: {line}", err=True)
         click.get_current_context().exit(EXIT_FAILED)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from capture_pipeline.cli.console import one_line_errors
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.tables import refresh_catalog
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.settings import load_settings
+from capture_pipeline.terminal import write_line
 
 
 def open_workspace(config: Path | None) -> Workspace:
@@ -26,4 +25,4 @@ def renew_catalog(workspace: Workspace) -> None:
     try:
         refresh_catalog(workspace.lake)
     except CaptureError as error:
-        click.echo(f"Warning: the catalogue was not renewed: {error}", err=True)
+        write_line(f"Warning: the catalogue was not renewed: {error}", err=True)

@@ -25,6 +25,7 @@ from capture_pipeline.klines.watch import Found, due_for_recheck, fillable, unfi
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.lake.paths import Partition
+from capture_pipeline.terminal import write_line
 
 _COLUMNS = ("symbol", "month", "bars", "monthly", "daily", "rest", "expected", "missing", "unexplained", "conflicts", "state")
 _MOST_LISTED = 40
@@ -123,9 +124,9 @@ def _show_ledger(rows: list[dict[str, Any]], results: list[GapsResult]) -> None:
     columns = ("symbol", "month", "from", "to", "bars", "status", "cause", "verified", "attempts", "filled_by")
     emit_table("Gap ledger", columns, rows[:_MOST_LISTED])
     if len(rows) > _MOST_LISTED:
-        click.echo(f"and {len(rows) - _MOST_LISTED:,} more; --json has them all")
+        write_line(f"and {len(rows) - _MOST_LISTED:,} more; --json has them all")
     missing, unexplained = sum(result.missing for result in results), sum(result.unexplained for result in results)
-    click.echo(f"{len(results)} partitions, {missing:,} expected bars missing, {unexplained:,} of them unexplained")
+    write_line(f"{len(results)} partitions, {missing:,} expected bars missing, {unexplained:,} of them unexplained")
 
 
 @click.command("recheck")
@@ -152,7 +153,7 @@ def recheck_command(workspace: Workspace, every: bool, as_json: bool) -> None:  
     else:
         if rows:
             emit_table("Published anew", ("symbol", "month", "file", "detail"), rows)
-        click.echo(f"{len(due.partitions)} partitions read again, {len(rows)} files were published anew")
+        write_line(f"{len(due.partitions)} partitions read again, {len(rows)} files were published anew")
     emit_failures(list(due.damaged.values()))
     if due.damaged:
         click.get_current_context().exit(EXIT_FAILED)
@@ -181,11 +182,11 @@ def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *
         if listed:
             emit_table(f"{title}: {workspace.settings.market} {workspace.settings.interval}", _COLUMNS, listed)
         total = sum(row["bars"] or 0 for row in rows)
-        click.echo(
+        write_line(
             f"{len(rows)} partitions, {total:,} bars, {len(failures)} failed, {time.monotonic() - started:.1f} s; in {workspace.lake.root}"
         )
         for note in _notes(outcomes):
-            click.echo(note)
+            write_line(note)
         emit_failures(failures)
         _show_unused(rows)
     renew_catalog(workspace)
@@ -202,9 +203,9 @@ def _show_unused(rows: list[dict[str, Any]]) -> None:
     """Write each file that came and is not used to standard error, with the reason."""
     unused = [f"{name} {told}" for row in rows for name in ("unverified", "quarantined") for told in row[name]]
     for line in unused[:_MOST_LISTED]:
-        click.echo(line, err=True)
+        write_line(line, err=True)
     if len(unused) > _MOST_LISTED:
-        click.echo(f"and {len(unused) - _MOST_LISTED:,} more files that are not used; --json has them all", err=True)
+        write_line(f"and {len(unused) - _MOST_LISTED:,} more files that are not used; --json has them all", err=True)
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from capture_pipeline.golden.report import Report, Verdict
 from capture_pipeline.golden.validate import validate
 from capture_pipeline.recording.models import SessionMetadata
 from capture_pipeline.settings import load_settings
+from capture_pipeline.terminal import write_line
 
 _MOST_LISTED = 40
 _THERE = click.Path(exists=True, path_type=Path)
@@ -82,9 +83,9 @@ def import_command(  # noqa: PLR0917 - one option each
     with one_line_errors():
         folder = import_session(Origin(origin), list(files), out.absolute(), regime=regime, symbol=symbol, market=market, venue=venue)
         summary = import_summary(SessionMetadata.model_validate_json(folder.metadata.read_bytes()))
-    click.echo(f"Imported as {folder.path}")
+    write_line(f"Imported as {folder.path}")
     for line in summary:
-        click.echo(line, err=True)
+        write_line(line, err=True)
 
 
 def _show_report(report: Report) -> None:
@@ -101,9 +102,9 @@ def _show_report(report: Report) -> None:
     columns = ("stream", "messages", "per_second", "first_id", "last_id", "gaps", "ids_lost", "duplicates", "overlaps")
     emit_table("Streams", columns, streams[:_MOST_LISTED])
     if len(streams) > _MOST_LISTED:
-        click.echo(f"and {len(streams) - _MOST_LISTED:,} more; --json has them all")
+        write_line(f"and {len(streams) - _MOST_LISTED:,} more; --json has them all")
     failed = ", ".join(check.name for check in report.failed)
-    click.echo(f"{report.verdict}: {failed}" if failed else str(report.verdict))
+    write_line(f"{report.verdict}: {failed}" if failed else str(report.verdict))
 
 
 def _show_diagnosis(diagnosis: Diagnosis) -> None:
@@ -124,7 +125,7 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
     for series in diagnosis.series:
         gaps = [{"from": _time(start), "to": _time(end), "seconds": f"{(end - start) / 1e9:,.1f}"} for start, end in series.between]
         times = f"{series.continuous_s:,.1f} s continuous of {series.span_s:,.1f} s, {series.longest_s:,.1f} s at most"
-        click.echo(f"{' '.join(series.symbols)}: {times}")
+        write_line(f"{' '.join(series.symbols)}: {times}")
         if gaps:
             emit_table("Gaps", ("from", "to", "seconds"), gaps[:_MOST_LISTED])
     parts = [
@@ -141,7 +142,7 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
     if diagnosis.is_damaged:
         names = [file.path for file in diagnosis.files if file.is_damaged]
         output_console().print(f"Damaged: {', '.join(names[:_MOST_LISTED])}. With a damaged file the score is at most {MOST_DAMAGED:g}")
-    click.echo(f"{diagnosis.score:g} of 100; {'above' if diagnosis.passed else 'not above'} the gate of {diagnosis.gate:g}")
+    write_line(f"{diagnosis.score:g} of 100; {'above' if diagnosis.passed else 'not above'} the gate of {diagnosis.gate:g}")
 
 
 def _time(stamp_ns: int | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -19,6 +18,7 @@ from capture_pipeline.klines.coverage import report
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.catalog import check_reads_only, connect
 from capture_pipeline.settings import environment_names, json_schema
+from capture_pipeline.terminal import write_json, write_line, write_lines
 
 Answer = tuple[list[str], list[tuple[object, ...]]]
 _ROWS_AT_ONCE = 10_000
@@ -57,9 +57,9 @@ def coverage_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT0
     emit_table("Coverage", columns, [row for row in rows if row["expected"] or row["suspended"]])
     told = found.summary["coverage_percent"]
     where = f"; {found.html} and {found.csv}" if whole else ""
-    click.echo(f"{'nothing expected' if told is None else f'{told} % of expected bars'}{where}")
+    write_line(f"{'nothing expected' if told is None else f'{told} % of expected bars'}{where}")
     if found.summary["never_computed"]:
-        click.echo(f"{found.summary['never_computed']:,} symbol-months were never backfilled and are not part of the figures")
+        write_line(f"{found.summary['never_computed']:,} symbol-months were never backfilled and are not part of the figures")
 
 
 @click.command("sql")
@@ -134,13 +134,13 @@ def config_group() -> None:
 @config_option
 def show_command(workspace: Workspace) -> None:
     """Every setting in force as YAML."""
-    click.echo(yaml.safe_dump(workspace.settings.model_dump(mode="json"), sort_keys=False).rstrip())
+    write_lines(yaml.safe_dump(workspace.settings.model_dump(mode="json"), sort_keys=False).rstrip())
 
 
 @config_group.command("schema")
 def schema_command() -> None:
     """The JSON schema of pipeline.yaml, for editors."""
-    sys.stdout.write(json_schema())
+    write_json(json_schema().rstrip())
 
 
 @config_group.command("env")

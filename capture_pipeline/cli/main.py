@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
 from capture_pipeline.cli.exits import EXIT_INTERRUPTED
+from capture_pipeline.printable import LONGEST_LINE, printable
+from capture_pipeline.terminal import show_traceback, write_line
 
 COMMANDS = {
     "backfill": ("capture_pipeline.cli.fetch", "backfill_command"),
@@ -51,16 +57,34 @@ class _Commands(click.Group):
         found: click.Command = getattr(importlib.import_module(module), name)
         return found
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:  # noqa: ANN401 - passed on
+        """Parse the command line."""
+        with _printable_errors():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the chosen command."""
         try:
-            return super().invoke(ctx)
+            with _printable_errors():
+                return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
-            click.echo("Interrupted", err=True)
+            write_line("Interrupted", err=True)
             ctx.exit(EXIT_INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _printable_errors() -> Iterator[None]:
+    """Escape what an error about the command line quotes of it: a name of a file may be anything."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        raise click.UsageError(printable(error.format_message(), LONGEST_LINE), error.ctx) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="capture-pipeline")
 def main() -> None:
     """Market data with its gaps recorded."""
+    sys.excepthook = show_traceback

@@ -16,6 +16,7 @@ from capture_pipeline.golden.proof_report import SessionProof, State
 from capture_pipeline.golden.prove import prove
 from capture_pipeline.recording.session import find_session, sessions_root
 from capture_pipeline.tables.golden import TABLES
+from capture_pipeline.terminal import write_line
 
 _MOST_LISTED = 40
 _EXITS = {State.DIFFERS: EXIT_FAILED, State.UNPROVED: EXIT_COULD_NOT_RUN}
@@ -41,9 +42,9 @@ def convert_command(session: str, output: Path | None, as_json: bool, config: Pa
         return
     emit_table(f"Tables of {session}", ("path", "rows", "bytes"), [file.model_dump() for file in manifest.files[:_MOST_LISTED]])
     if len(manifest.files) > _MOST_LISTED:
-        click.echo(f"and {len(manifest.files) - _MOST_LISTED:,} more files; --json has them all")
+        write_line(f"and {len(manifest.files) - _MOST_LISTED:,} more files; --json has them all")
     rows = ", ".join(f"{manifest.rows[table.name]:,} rows of {table.name}" for table in TABLES)
-    click.echo(f"{len(manifest.files):,} files, {rows}; in {workspace.lake.tables()}")
+    write_line(f"{len(manifest.files):,} files, {rows}; in {workspace.lake.tables()}")
 
 
 @click.command("prove")
@@ -88,12 +89,12 @@ def _show(proof: SessionProof, path: Path) -> None:
     if listed:
         emit_table("Differences", ("where", "field", "captured", "published"), listed[:_MOST_LISTED])
         if len(listed) > _MOST_LISTED:
-            click.echo(f"and {len(listed) - _MOST_LISTED:,} more; --json has the first fifty of each day")
+            write_line(f"and {len(listed) - _MOST_LISTED:,} more; --json has the first fifty of each day")
     for day in proof.days:
         if day.waits_for:
-            click.echo(f"{day.symbol} {day.day} waits for {day.waits_for}, due {iso(day.due_us)}")
+            write_line(f"{day.symbol} {day.day} waits for {day.waits_for}, due {iso(day.due_us)}")
     for each in proof.not_compared:
-        click.echo(each)
+        write_line(each)
     for symbol in proof.symbols_without_trades:
-        click.echo(f"{symbol}: no trade was captured, so nothing was compared")
-    click.echo(f"{proof.state}; from its {proof.captured_from}; {path}")
+        write_line(f"{symbol}: no trade was captured, so nothing was compared")
+    write_line(f"{proof.state}; from its {proof.captured_from}; {path}")

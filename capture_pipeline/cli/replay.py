@@ -21,6 +21,7 @@ from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.form import Messages, Source
 from capture_pipeline.replay.samples import sampled, write_samples
+from capture_pipeline.terminal import write_line
 
 _CONFIG = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
@@ -105,7 +106,7 @@ def book_command(target: str, symbol: str, at_text: str, depth: int, as_json: bo
             emit_json(told | {"bids": [], "asks": [], "reason": what, "hole": _hole_of(found)})
         else:
             until = f"the next valid book is that of {_time_of(found.to_ns)}" if found.to_ns else "no valid book follows"
-            click.echo(f"No valid book of {name} at {at_text}: {what}; {until}", err=True)
+            write_line(f"No valid book of {name} at {at_text}: {what}; {until}", err=True)
         click.get_current_context().exit(EXIT_FAILED)
     (bids, asks) = replay.book.top(depth)
     price, quantity = replay.scale.price, replay.scale.quantity
@@ -119,7 +120,7 @@ def book_command(target: str, symbol: str, at_text: str, depth: int, as_json: bo
             row |= {f"{side}": level_price, f"{side}_quantity": level_quantity}
     emit_table(f"{name} at {at_text}, update id {found.last_id}", ("bid_quantity", "bid", "ask", "ask_quantity"), rows)
     bid_count, ask_count = replay.book.levels
-    click.echo(f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at {_time_of(found.capture_ns)}")
+    write_line(f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at {_time_of(found.capture_ns)}")
 
 
 def _state_of(found: BookAt) -> str:
@@ -162,7 +163,7 @@ def _parsed(symbol: str) -> str:
 def _watched(source: Source, replay: Replay, *, quiet: bool) -> Iterator[Messages]:
     """The messages of a source, with what was done so far told each second."""
     told = started = time.monotonic()
-    tell: Callable[[str], None] = (lambda _: None) if quiet else (lambda text: click.echo(text, err=True))
+    tell: Callable[[str], None] = (lambda _: None) if quiet else (lambda text: write_line(text, err=True))
     pieces: Iterable[Messages] = source
     for messages in pieces:
         yield messages
@@ -207,18 +208,18 @@ def _show(told: dict[str, Any]) -> None:
         rows = [_shown(one) for one in told["discontinuities"][:_MOST_LISTED]]
         emit_table("Ids missing", ("last_good_id", "first_good_id", "no_book_after", "valid_again"), rows)
         if told["gaps"] > _MOST_LISTED:
-            click.echo(f"and {told['gaps'] - _MOST_LISTED:,} more; --json has the first thousand")
+            write_line(f"and {told['gaps'] - _MOST_LISTED:,} more; --json has the first thousand")
     rate = told["events_per_s"] or 0
-    click.echo(
+    write_line(
         f"{told['symbol'] or told['source']}: {told['messages']:,} messages, {told['events']:,} level updates in {told['seconds']:.1f} s"
         f" ({rate / 1e6:.2f} M/s); {told['gaps']} gaps, {told['snapshots']} snapshots taken, crossed {told['crossed']} times"
     )
     best = told["best"]
     if best is None:
-        click.echo(f"The book is {told['state']} at the end: it has no best prices")
+        write_line(f"The book is {told['state']} at the end: it has no best prices")
     else:
-        click.echo(
+        write_line(
             f"Best bid {best['bid']} × {best['bid_quantity']}, best ask {best['ask']} × {best['ask_quantity']}, update id {told['last_id']}"
         )
     if "out" in told:
-        click.echo(f"{told['samples']:,} samples in {told['out']}")
+        write_line(f"{told['samples']:,} samples in {told['out']}")

@@ -39,6 +39,7 @@ from capture_pipeline.recording.standing import nothing_recorded
 from capture_pipeline.recording.status import free_bytes
 from capture_pipeline.recording.transport import check_network
 from capture_pipeline.settings import load_settings
+from capture_pipeline.terminal import write_line
 
 _DAY_US = 86_400_000_000
 _STOP_S = 120.0
@@ -83,12 +84,12 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
 
 
 def _report_set_aside(path: Path) -> None:
-    click.echo(f"Set the unfinished session aside: {path}   (capture session list --all shows it)", err=True)
+    write_line(f"Set the unfinished session aside: {path}   (capture session list --all shows it)", err=True)
 
 
 def _begin(verb: str, folder: SessionFolder, plan: SessionPlan) -> None:
-    click.echo(f"{verb} {', '.join(plan.streams)} until {iso(plan.start_us + round(plan.duration_s * 1e6))}", err=True)
-    click.echo(f"  {folder.path}   (watch it: capture session status {folder.session} --watch)", err=True)
+    write_line(f"{verb} {', '.join(plan.streams)} until {iso(plan.start_us + round(plan.duration_s * 1e6))}", err=True)
+    write_line(f"  {folder.path}   (watch it: capture session status {folder.session} --watch)", err=True)
 
 
 def _named(symbols: tuple[str, ...]) -> list[str]:
@@ -109,7 +110,7 @@ def _check_symbols(settings: Settings, symbols: list[str]) -> None:
     try:
         error = rest_of(quick).unknown_symbols(symbols)
     except CaptureError as failure:
-        click.echo(f"Whether the exchange lists {', '.join(symbols)} could not be checked: {failure}", err=True)
+        write_line(f"Whether the exchange lists {', '.join(symbols)} could not be checked: {failure}", err=True)
         return
     if error is not None:
         raise error
@@ -118,16 +119,16 @@ def _check_symbols(settings: Settings, symbols: list[str]) -> None:
 def _tell(ended: Ended) -> None:
     if ended.metadata is None:
         session = ended.folder.session
-        click.echo(f"Interrupted; the same command resumes it, `capture session stop {session}` finishes it.", err=True)
+        write_line(f"Interrupted; the same command resumes it, `capture session stop {session}` finishes it.", err=True)
         click.get_current_context().exit(EXIT_INTERRUPTED)
     if ended.metadata.state == EMPTY:
-        click.echo(f"Error: {nothing_recorded(ended.folder)}", err=True)
+        write_line(f"Error: {nothing_recorded(ended.folder)}", err=True)
         click.get_current_context().exit(EXIT_FAILED)
     statistics = ended.metadata.statistics
-    click.echo(f"{ended.metadata.state}: {statistics['messages']:,} messages, {statistics['gaps']} gaps, {statistics['ids_lost']} ids lost")
+    write_line(f"{ended.metadata.state}: {statistics['messages']:,} messages, {statistics['gaps']} gaps, {statistics['ids_lost']} ids lost")
     for file in ended.metadata.files:
-        click.echo(f"  {ended.folder.path / file.name}  {file.bytes:,} bytes")
-    click.echo(f"Validate it:  capture validate {ended.folder.path}")
+        write_line(f"  {ended.folder.path / file.name}  {file.bytes:,} bytes")
+    write_line(f"Validate it:  capture validate {ended.folder.path}")
 
 
 @session_group.command("status")
@@ -151,7 +152,7 @@ def status_command(session: str | None, watch: bool, output: Path | None, as_jso
         output_console().print(overview(chosen))
         _report_states(chosen)
     else:
-        click.echo(f"No session is open in {root}.")
+        write_line(f"No session is open in {root}.")
     if damaged(documents):
         click.get_current_context().exit(EXIT_FAILED)
 
@@ -160,7 +161,7 @@ def _watch(root: Path, session: str | None) -> None:
     """Show the chosen sessions until all of them are finished, or until Ctrl-C; the last lines are their states."""
     seen = chosen = _chosen(root, session)
     if not chosen:
-        click.echo(f"No session is open in {root}.")
+        write_line(f"No session is open in {root}.")
         return
     try:
         with Live(overview(chosen), console=output_console(), refresh_per_second=4) as live:
@@ -175,7 +176,7 @@ def _watch(root: Path, session: str | None) -> None:
 
 def _report_states(folders: list[SessionFolder]) -> None:
     for line in state_lines(folders):
-        click.echo(line)
+        write_line(line)
 
 
 def _chosen(root: Path, session: str | None) -> list[SessionFolder]:
@@ -197,7 +198,7 @@ def stop_command(session: str, output: Path | None, config: Path | None) -> None
             if time.monotonic() > deadline:
                 raise StorageError(f"is not finished after {_STOP_S:g} s", where=str(folder.path), remedy="see capture session status")
             time.sleep(0.2)
-        click.echo(f"{session} is finished: {folder.metadata}")
+        write_line(f"{session} is finished: {folder.metadata}")
 
 
 @session_group.command("list")
@@ -215,13 +216,13 @@ def list_command(with_set_aside: bool, output: Path | None, as_json: bool, confi
     if as_json:
         emit_json(rows)
     elif not rows:
-        click.echo(f"There is no session in {root}.")
+        write_line(f"There is no session in {root}.")
     else:
         emit_table(f"Sessions in {root}", ("session", "regime", "state", "started", "hours", "messages", "gaps", "ids_lost", "bytes"), rows)
         for row in aside:
-            click.echo(f"{row['session']} is set aside in {row['folder']}")
+            write_line(f"{row['session']} is set aside in {row['folder']}")
     for line in damaged(rows):
-        click.echo(line, err=True)
+        write_line(line, err=True)
     if damaged(rows):
         click.get_current_context().exit(EXIT_FAILED)
 
@@ -267,7 +268,7 @@ def preflight_command(symbols: tuple[str, ...], seconds: float, output: Path | N
             findings.append(finding)
             if not as_json:
                 remedy = f"   → {finding.remedy}" if not finding.passed and finding.remedy else ""
-                click.echo(f"{'PASS' if finding.passed else 'FAIL'}  {finding.name:14} {finding.measured}{remedy}")
+                write_line(f"{'PASS' if finding.passed else 'FAIL'}  {finding.name:14} {finding.measured}{remedy}")
     if as_json:
         emit_json([vars(finding) for finding in findings])
     if not all(finding.passed for finding in findings):

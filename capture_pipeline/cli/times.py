@@ -18,6 +18,7 @@ from capture_pipeline.feasibility.origin_times_page import TITLE, sections_of
 from capture_pipeline.feasibility.time_plots import page
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import publish_bytes, sha256_file
+from capture_pipeline.terminal import write_line
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _CRITERIA = (ORIGIN_TIME, SKEW)
@@ -79,9 +80,9 @@ def _show(reports: list[OriginReport], found: Evidence) -> None:
     for section in sections_of(reports):
         emit_table(section.title, section.head, [dict(zip(section.head, row, strict=True)) for row in section.rows], plain=True)
         for line in section.lines:
-            click.echo(line)
+            write_line(line)
     for criterion in _CRITERIA:
         reading = found.reading(criterion)
         verdict = criterion.verdict(reading.measured)
         helps = "" if verdict is Verdict.PASS else f"; {criterion.mitigation}"
-        click.echo(f"{verdict}: {criterion.title}: {reading.note}{helps}")
+        write_line(f"{verdict}: {criterion.title}: {reading.note}{helps}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,10 @@ from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.sandbox.server import SandboxServer
 from capture_pipeline.sandbox.settings import load_config
 from capture_pipeline.settings import load_settings
+from capture_pipeline.terminal import write_line
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""What Dagster puts around the words of its own log lines."""
 _GRACE_S = 15.0
 _LAST_WORDS_S = 2.0
 
@@ -69,7 +73,7 @@ def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool)
     commands = {"dagster-webserver": [*web, *(["--read-only"] if read_only else [])], "dagster-daemon": daemon}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     running = [_Process(name, command, root, environment) for name, command in commands.items()]
-    click.echo(f"Dagster is at http://127.0.0.1:{port} in a moment; Ctrl-C ends it")
+    write_line(f"Dagster is at http://127.0.0.1:{port} in a moment; Ctrl-C ends it")
     try:
         while all(process.is_running for process in running):
             time.sleep(0.2)
@@ -109,9 +113,8 @@ class _Process:
 
     def _listen(self, pipe: IO[bytes]) -> None:
         for line in pipe:
-            sys.stderr.buffer.write(line)
-            sys.stderr.buffer.flush()
-            text = line.decode(errors="replace").strip()
+            text = _COLOURS.sub("", line.decode(errors="replace")).strip()
+            write_line(text, err=True)
             self._last = text or self._last
             self._error = text if "error" in text.lower() else self._error
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import give_up_or_retry, may_retry, told
 from capture_pipeline.defs.partitions import key_of, partitions_of
 from capture_pipeline.errors import CaptureError
@@ -52,10 +53,10 @@ def work_through(
         for partition, result in each:
             if isinstance(result, CaptureError):
                 failed[partition] = result
-                context.log.warning(f"{partition}: {result}")
+                outputs.log_warning(context, f"{partition}: {result}")
             else:
                 done[partition] = describe(result)
-                context.log.info(f"{partition}: {len(done) + len(failed)} of {len(partitions)}: {_in_words(done[partition])}")
+                outputs.log_info(context, f"{partition}: {len(done) + len(failed)} of {len(partitions)}: {_in_words(done[partition])}")
     if failed:
         _end(context, done, failed)
     yield from _all(context, done)
@@ -77,9 +78,9 @@ def one_by_one(work: Callable[[Partition], T]) -> Callable[[Sequence[Partition]]
 def _all(context: dg.AssetExecutionContext, done: Mapping[Partition, Described]) -> Iterator[dg.MaterializeResult[Any]]:
     for partition, described in done.items():
         for asset, metadata in described.items():
-            context.add_asset_metadata(metadata, asset_key=asset, partition_key=key_of(partition))
+            outputs.add_metadata(context, metadata, asset, key_of(partition))
     for asset in dict.fromkeys(name for described in done.values() for name in described):
-        yield dg.MaterializeResult(asset_key=asset)
+        yield outputs.materialization(asset=asset)
 
 
 def _end(context: dg.AssetExecutionContext, done: Mapping[Partition, Described], failed: Mapping[Partition, CaptureError]) -> None:
@@ -90,7 +91,7 @@ def _end(context: dg.AssetExecutionContext, done: Mapping[Partition, Described],
             key = key_of(partition)
             tags = {f"dagster/partition/{name}": value for name, value in key.keys_by_dimension.items()}
             for asset, metadata in described.items():
-                context.log_event(dg.AssetMaterialization(asset, partition=key, metadata=metadata, tags=tags))
+                context.log_event(outputs.partition_materialization(asset, key, metadata, tags))
     give_up_or_retry(retries, failed)
 
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import dagster as dg
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.errors import CaptureError, RateLimited, Transient
 from capture_pipeline.lake.paths import Partition
 
@@ -49,12 +50,9 @@ def give_up_or_retry(retries: int, failed: Mapping[Partition, CaptureError], *ot
     """
     errors = [*failed.values(), *others]
     lines = [f"{partition}: {error}" for partition, error in failed.items()] + [str(error) for error in others]
-    failure = dg.Failure(
-        f"{len(errors)} failed: {'; '.join(lines)[:4000]}" if failed else lines[0],
-        metadata={"failed": dg.MetadataValue.table([_record(partition, error) for partition, error in failed.items()], _SCHEMA)}
-        if failed
-        else {},
-        allow_retries=False,
+    failure = outputs.failure(
+        f"{len(errors)} failed: {'; '.join(lines)}" if failed else lines[0],
+        {"failed": outputs.table([_row(partition, error) for partition, error in failed.items()], _SCHEMA)} if failed else {},
     )
     if may_retry(retries, *errors):
         raise dg.RetryRequested(max_retries=RETRIES.max_retries, seconds_to_wait=_wait_s(retries, errors)) from failure
@@ -69,6 +67,5 @@ def _wait_s(retries: int, errors: list[CaptureError]) -> float:
 _SCHEMA = dg.TableSchema([dg.TableColumn("partition"), dg.TableColumn("error"), dg.TableColumn("kind"), dg.TableColumn("may_pass", "bool")])
 
 
-def _record(partition: Partition, error: CaptureError) -> dg.TableRecord:
-    kind = type(error).__name__
-    return dg.TableRecord({"partition": str(partition), "error": str(error)[:500], "kind": kind, "may_pass": isinstance(error, Transient)})
+def _row(partition: Partition, error: CaptureError) -> dict[str, object]:
+    return {"partition": partition, "error": error, "kind": type(error).__name__, "may_pass": isinstance(error, Transient)}

@@ -33,7 +33,7 @@ def life_sign(deployment: Workspace, run_id: str) -> Path:
 def impatient(deployment: Workspace) -> Workspace:
     """The same deployment for sensors and schedules, which have to answer within seconds: one try, short time-outs."""
     http = deployment.settings.http.model_copy(
-        update={"attempts": 1, "connect_timeout_s": 5.0, "read_timeout_s": 10.0, "total_timeout_s": 20.0}
+        update={"attempts": 1, "connect_timeout_s": 5.0, "read_timeout_s": 10.0, "answer_timeout_s": 20.0, "total_timeout_s": 20.0}
     )
     limits = deployment.settings.rate_limits.model_copy(update={"max_wait_s": 0.0})
     return Workspace(deployment.settings.model_copy(update={"http": http, "rate_limits": limits}))

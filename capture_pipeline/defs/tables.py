@@ -7,6 +7,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from capture_pipeline.defs import outputs
+
 MOST_ROWS = 100
 _TYPES = {pl.Int64(): "int", pl.String(): "string", pl.Boolean(): "bool", pl.Float64(): "float"}
 
@@ -27,7 +29,7 @@ def schema_of(columns: Mapping[str, pl.DataType], descriptions: Mapping[str, str
 
 
 def table_of(rows: pl.DataFrame | Sequence[Mapping[str, Any]], most: int = MOST_ROWS) -> dg.TableMetadataValue:
-    """A table for metadata, capped; remote text is cut.
+    """Build a table for metadata.
 
     Args:
         rows: A frame, or records with the same keys each.
@@ -35,18 +37,15 @@ def table_of(rows: pl.DataFrame | Sequence[Mapping[str, Any]], most: int = MOST_
     """
     frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), infer_schema_length=None)
     schema = dg.TableSchema([dg.TableColumn(name, _type(kind)) for name, kind in frame.schema.items()])
-    records = [dg.TableRecord({name: _plain(value) for name, value in row.items()}) for row in frame.head(most).iter_rows(named=True)]
-    return dg.MetadataValue.table(records, schema)
+    return outputs.table([{name: _plain(value) for name, value in row.items()} for row in frame.head(most).iter_rows(named=True)], schema)
 
 
 def _type(kind: pl.DataType) -> str:
     return _TYPES.get(kind, str(kind).lower())
 
 
-def _plain(value: object) -> str | int | float | bool:
-    """What a cell may hold."""
+def _plain(value: object) -> object:
+    """Write nothing for null, and a decimal in full."""
     if value is None:
         return ""
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    return value if isinstance(value, int | float | bool) else str(value)[:300]
+    return f"{value:f}" if isinstance(value, Decimal) else value

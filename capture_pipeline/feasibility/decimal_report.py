@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from capture_pipeline import markdown as md
 from capture_pipeline.feasibility.criteria import EXACT
 from capture_pipeline.feasibility.decimal_forms import Operation
 from capture_pipeline.feasibility.decimals import BASE, PROJECT, Cell, DecimalBenchmark
@@ -43,7 +44,7 @@ def choices(found: DecimalBenchmark) -> list[dict[str, str]]:
     return [_choice(found, operation) for operation in Operation]
 
 
-def markdown(found: DecimalBenchmark) -> str:
+def markdown(found: DecimalBenchmark) -> md.Markdown:
     """Both tables for people."""
     head = ["form", "operation", "seconds", f"to {BASE.name}", "results"]
     rows = [
@@ -51,13 +52,7 @@ def markdown(found: DecimalBenchmark) -> str:
         for cell in sorted(found.cells, key=lambda cell: list(Operation).index(cell.operation))
     ]
     chosen = [[one["operation"], one["use"], one["why"]] for one in choices(found)]
-    return f"{table(['operation', 'use', 'why'], chosen)}\n{table(head, rows)}"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+    return md.document(md.table(["operation", "use", "why"], chosen), md.table(head, rows))
 
 
 def slug(text: str) -> str:

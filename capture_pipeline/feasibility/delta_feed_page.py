@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from markupsafe import Markup
+
 from capture_pipeline.feasibility.criteria import GAPS, Verdict
 from capture_pipeline.feasibility.delta_feed import FeedFigures
 from capture_pipeline.feasibility.evidence import Evidence, Reading, made
@@ -85,7 +87,7 @@ def _said(feed: FeedFigures) -> list[str]:
     return said
 
 
-def _plots(feed: FeedFigures) -> list[tuple[str, str]]:
+def _plots(feed: FeedFigures) -> list[tuple[str, Markup]]:
     whole = len(feed.messages_by_period) * feed.period_s / 60
     ends = ("0 min", f"{whole / 2:,.1f} min", f"{whole:,.1f} min")
     each = f"each {feed.period_s // 60} min"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from capture_pipeline import markdown as md
 from capture_pipeline.feasibility.criteria import DISK
-from capture_pipeline.feasibility.decimal_report import slug, table
+from capture_pipeline.feasibility.decimal_report import slug
 from capture_pipeline.feasibility.evidence import Evidence, Reading, made
 from capture_pipeline.feasibility.io_rates import LINES, NEEDED_RATE, PROJECT, IoBenchmark
 from capture_pipeline.feasibility.io_timing import Timing
@@ -53,12 +54,12 @@ def figures(found: IoBenchmark) -> dict[str, float]:
     return numbers
 
 
-def markdown(found: IoBenchmark) -> str:
+def markdown(found: IoBenchmark) -> md.Markdown:
     """Tables for people: the medium beside the project's layout, and every file."""
     head = ["file", "way", "rows", "plain MB", "stored MB", "write MB/s", "read MB/s", "plain write MB/s", "plain read MB/s", "cached"]
     rows = [[str(value) for value in _record(each).values()] for each in found.timings]
     limits = [[name, f"{value:,.3f}"] for name, value in _medium(found).items()]
-    return f"{table(['MB/s', ''], limits)}\n{table(head, rows)}"
+    return md.document(md.table(["MB/s", ""], limits), md.table(head, rows))
 
 
 def _medium(found: IoBenchmark) -> dict[str, float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from capture_pipeline.feasibility.origin_report import OriginReport
 from capture_pipeline.feasibility.origin_times import PERCENTILES, StreamTimes
 from capture_pipeline.feasibility.time_plots import Section, bars, line, shown
@@ -50,7 +52,7 @@ def sections_of(reports: Sequence[OriginReport]) -> list[Section]:
     ]
 
 
-def _plots(stream: StreamTimes) -> list[tuple[str, str]]:
+def _plots(stream: StreamTimes) -> list[tuple[str, Markup]]:
     found = stream.histogram
     if found is None:
         return []

@@ -27,6 +27,7 @@ from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.form import Messages, kept
 from capture_pipeline.replay.from_golden import GoldenSource
 from capture_pipeline.replay.from_raw import RawSource
+from capture_pipeline.terminal import write_json, write_line
 
 OUT_OF_MEMORY = 3
 """Exit code."""
@@ -68,20 +69,20 @@ def main(arguments: list[str]) -> int:
     try:
         _warm_up(arguments)
     except CaptureError as error:
-        sys.stderr.write(f"{error}\n")
+        write_line(error, err=True)
         return 2
     if cap_mb:
         limit = _statm()[0] * _PAGE + cap_mb * _MB
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
-        sys.stdout.write(json.dumps(_measured(arguments)) + "\n")
+        write_json(json.dumps(_measured(arguments)))
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and _NO_STACK not in str(error):
             raise
-        sys.stderr.write(f"not enough memory: {cap_mb} MB more than the program itself are allowed ({str(error) or 'no room'})\n")
+        write_line(f"not enough memory: {cap_mb} MB more than the program itself are allowed ({str(error) or 'no room'})", err=True)
         return OUT_OF_MEMORY
     except CaptureError as error:
-        sys.stderr.write(f"{error}\n")
+        write_line(error, err=True)
         return 2
     return 0
 

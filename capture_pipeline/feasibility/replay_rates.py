@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from capture_pipeline import markdown as md
 from capture_pipeline.errors import Permanent
 from capture_pipeline.feasibility import made_session
 from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT
@@ -152,14 +153,15 @@ def evidence_of(found: ReplayBenchmark) -> Evidence:
     return made(THROUGHPUT.asset, readings, figures, found.inputs, {"runs": found.runs, "pressure": found.pressure})
 
 
-def markdown(found: ReplayBenchmark) -> str:
+def markdown(found: ReplayBenchmark) -> md.Markdown:
     """Tables for people."""
-    lines = ["| | level updates/s | messages/s | peak MB | P95 MB |", "|---|---|---|---|---|"]
+    rows = []
     for kind, run in found.runs.items():
         cells = (_rate(run), run["messages"] / run["seconds"], run["peak_mb"], run["p95_mb"])
-        lines.append(f"| {_TITLES[kind]} | {' | '.join(f'{cell:,.0f}' for cell in cells)} |")
-    held = "as it should" if found.pressure_held else "**not as it should**"
-    return "\n".join([*lines, "", f"With {found.cap_mb:,} MB beside the program itself it ended {held}: {found.pressure}", ""])
+        rows.append([_TITLES[kind], *(f"{cell:,.0f}" for cell in cells)])
+    held = "as it should" if found.pressure_held else md.bold("not as it should")
+    ended = md.sentence(f"With {found.cap_mb:,} MB beside the program itself it ended ", held, f": {found.pressure}")
+    return md.document(md.table(["", "level updates/s", "messages/s", "peak MB", "P95 MB"], rows), ended)
 
 
 def _size(found: ReplayBenchmark) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
-from importlib.resources import files
 
-import jinja2
+from markupsafe import Markup
+
+from capture_pipeline import markdown as md
+from capture_pipeline.pages import picture, render_page, svg_text
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 900, 240, 72, 28, 12
 _BLUE, _RED, _GREY = "#2f6fb7", "#d1495b", "#57606a"
@@ -30,26 +31,21 @@ class Section:
     lines: Sequence[str] = ()
     head: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
-    plots: Sequence[tuple[str, str]] = ()
+    plots: Sequence[tuple[str, Markup]] = ()
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
-    """The whole page; all texts are escaped."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(files("capture_pipeline.feasibility").joinpath("times.html.j2").read_text(encoding="utf-8"))
-    return template.render(title=title, sections=sections)
+    """Render the whole page."""
+    return render_page("capture_pipeline.feasibility", "times.html.j2", title=title, sections=sections)
 
 
-def markdown(section: Section) -> str:
-    """A section in Markdown, without its plots."""
-    lines = [f"**{section.title}**", "", *(f"- {_cell(line)}" for line in section.lines)]
-    if section.head:
-        lines += ["", "| " + " | ".join(map(_cell, section.head)) + " |", "|" + "---|" * len(section.head)]
-        lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in section.rows]
-    return "\n".join(lines) + "\n"
+def markdown(section: Section) -> md.Markdown:
+    """Write a section in Markdown, without its plots."""
+    tables = [md.table(section.head, section.rows)] if section.head else []
+    return md.document(md.bold(section.title), md.bullets(section.lines), *tables)
 
 
-def bars(name: str, counts: Sequence[float], ends: tuple[str, str, str], unit: str = "") -> str:
+def bars(name: str, counts: Sequence[float], ends: tuple[str, str, str], unit: str = "") -> Markup:
     """Bars of equal width.
 
     Args:
@@ -69,7 +65,7 @@ def bars(name: str, counts: Sequence[float], ends: tuple[str, str, str], unit: s
     return _framed(name, drawn, (0.0, highest), ends)
 
 
-def line(name: str, values: Sequence[float | None], ends: tuple[str, str, str]) -> str:
+def line(name: str, values: Sequence[float | None], ends: tuple[str, str, str]) -> Markup:
     """A line through values at equal distances; None interrupts it."""
     known = [value for value in values if value is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
@@ -92,21 +88,17 @@ def shown(value: float | str | None, digits: int = 3) -> str:
     return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
 
 
-def _framed(name: str, drawn: list[str], heights: tuple[float, float], ends: tuple[str, str, str]) -> str:
+def _framed(name: str, drawn: list[str], heights: tuple[float, float], ends: tuple[str, str, str]) -> Markup:
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" {_FONT} ']
-    parts.append(f'role="img" aria-label="{escape(name)}">')
+    parts.append(f'role="img" aria-label="{svg_text(name)}">')
     for share, text, anchor in zip((0.0, 0.5, 1.0), ends, ("start", "middle", "end"), strict=True):
         y, value = _y(share), heights[0] + share * (heights[1] - heights[0])
         x = _LEFT + share * (_WIDTH - _LEFT)
         parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y}" y2="{y}" stroke="#d0d7de"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" fill="{_GREY}">{value:,.6g}</text>')
-        parts.append(f'<text x="{x:.0f}" y="{_HEIGHT - 8}" text-anchor="{anchor}" fill="{_GREY}">{escape(text)}</text>')
-    return "".join([*parts, *drawn, "</svg>"])
+        parts.append(f'<text x="{x:.0f}" y="{_HEIGHT - 8}" text-anchor="{anchor}" fill="{_GREY}">{svg_text(text)}</text>')
+    return picture([*parts, *drawn, "</svg>"])
 
 
 def _y(share: float) -> float:
     return round(_HEIGHT - _BOTTOM - share * (_HEIGHT - _BOTTOM - _TOP), 1)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from html import escape
-from importlib.resources import files
 
-import jinja2
+from markupsafe import Markup
 
+from capture_pipeline import markdown as md
 from capture_pipeline.feasibility.criteria import Verdict
-from capture_pipeline.feasibility.decimal_report import table
 from capture_pipeline.feasibility.verdict import GoNoGo, Judged, number
+from capture_pipeline.pages import picture, render_page, svg_text
 
 _COLOURS = {Verdict.PASS: "#1a7f4b", Verdict.FAIL: "#d1495b", Verdict.UNKNOWN: "#8d7bb8"}
 _WIDTH, _ROW, _LEFT, _RIGHT, _TOP = 900, 28, 330, 90, 12
@@ -20,10 +19,10 @@ _HEAD = ("criterion", "threshold", "measured", "verdict", "margin", "measured at
 
 
 def page(verdict: GoNoGo) -> str:
-    """The whole page."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(files("capture_pipeline.feasibility").joinpath("go_no_go.html.j2").read_text(encoding="utf-8"))
-    return template.render(
+    """Render the whole page."""
+    return render_page(
+        "capture_pipeline.feasibility",
+        "go_no_go.html.j2",
         verdict=verdict,
         judged=moment(verdict.judged_us),
         head=_HEAD,
@@ -32,21 +31,20 @@ def page(verdict: GoNoGo) -> str:
     )
 
 
-def markdown(verdict: GoNoGo) -> str:
-    """The verdict as a text, for a user interface."""
-    reasons = "".join(f"- {reason}\n" for reason in verdict.reasons)
+def markdown(verdict: GoNoGo) -> md.Markdown:
+    """Write the verdict in Markdown, for a user interface."""
     pieces = [
         [piece.asset, name, digest]
         for piece in verdict.evidence
         for name, digest in [(piece.file, piece.sha256), *((f"measured on: {name}", digest) for name, digest in piece.inputs.items())]
     ]
-    parts = [
-        f"# {verdict.overall}\n\nJudged {moment(verdict.judged_us)}.\n",
-        reasons,
-        table(list(_HEAD), [cells(one) for one in verdict.criteria]),
-        table(["asset", "evidence", "SHA-256"], pieces),
-    ]
-    return "\n".join(filter(None, parts))
+    return md.document(
+        md.heading(verdict.overall),
+        md.text(f"Judged {moment(verdict.judged_us)}."),
+        md.bullets(verdict.reasons),
+        md.table(_HEAD, [cells(one) for one in verdict.criteria]),
+        md.table(["asset", "evidence", "SHA-256"], pieces),
+    )
 
 
 def cells(one: Judged) -> list[str]:
@@ -62,7 +60,7 @@ def moment(time_us: int | None) -> str:
     return "–" if time_us is None else f"{datetime.fromtimestamp(time_us // 1_000_000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def margins(criteria: list[Judged]) -> str:
+def margins(criteria: list[Judged]) -> Markup:
     """By which factor each criterion holds or fails, as an SVG that stands alone, in decades; no bar where there is no factor."""
     decades = [math.log10(one.margin) for one in criteria if one.margin]
     low, high = min(-_LEAST_DECADES, math.floor(min(decades, default=0))), max(_LEAST_DECADES, math.ceil(max(decades, default=0)))
@@ -75,12 +73,12 @@ def margins(criteria: list[Judged]) -> str:
         parts.append(f'<line x1="{x}" x2="{x}" y1="{_TOP}" y2="{height - 26}" stroke="{"#57606a" if decade == 0 else "#d0d7de"}"/>')
         parts.append(f'<text x="{x}" y="{height - 8}" text-anchor="middle" fill="#57606a">{number(10.0**decade)}×</text>')
     parts += [part for index, one in enumerate(criteria) for part in _bar(one, _TOP + index * _ROW, low, high)]
-    return "".join([*parts, "</svg>"])
+    return picture([*parts, "</svg>"])
 
 
 def _bar(one: Judged, y: int, low: float, high: float) -> list[str]:
     title = one.title if len(one.title) <= 52 else f"{one.title[:51]}…"  # noqa: PLR2004 - what the left margin holds
-    text = f'<text x="{_LEFT - 8}" y="{y + 18}" text-anchor="end" fill="#24292f">{escape(title)}</text>'
+    text = f'<text x="{_LEFT - 8}" y="{y + 18}" text-anchor="end" fill="#24292f">{svg_text(title)}</text>'
     zero = _x(0, low, high)
     if not one.margin:
         return [text, f'<text x="{zero + 6}" y="{y + 18}" fill="{_COLOURS[one.verdict]}">{one.verdict}</text>']

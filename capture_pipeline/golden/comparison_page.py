@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
-from importlib.resources import files
+from markupsafe import Markup
 
-import jinja2
-
+from capture_pipeline import markdown as md
 from capture_pipeline.golden.comparison import Comparison, Series, SessionFigures
+from capture_pipeline.pages import picture, render_page, svg_text
 
 _COLOURS = ("#2f6fb7", "#d1495b", "#1a7f4b", "#8d7bb8", "#c98a1b", "#57606a")
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 900, 240, 64, 28, 12
@@ -44,20 +43,18 @@ def table_of(comparison: Comparison) -> list[tuple[str, list[str]]]:
     return rows
 
 
-def markdown(comparison: Comparison) -> str:
-    """The table in Markdown, for a user interface."""
-    heads = [_cell(session.session) for session in comparison.sessions]
-    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
-    lines += [f"| {label} | {' | '.join(map(_cell, texts))} |" for label, texts in table_of(comparison)]
-    return "\n".join(lines) + "\n"
+def markdown(comparison: Comparison) -> md.Markdown:
+    """Write the table in Markdown, for a user interface."""
+    heads = [session.session for session in comparison.sessions]
+    return md.table(["", *heads], [(label, *texts) for label, texts in table_of(comparison)])
 
 
 def page(comparison: Comparison) -> str:
-    """The whole page."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(files("capture_pipeline.golden").joinpath("comparison.html.j2").read_text(encoding="utf-8"))
+    """Render the whole page."""
     names = list(dict.fromkeys(series.name for session in comparison.sessions for series in session.series))
-    return template.render(
+    return render_page(
+        "capture_pipeline.golden",
+        "comparison.html.j2",
         sessions=comparison.sessions,
         rows=table_of(comparison),
         colours=[_COLOURS[index % len(_COLOURS)] for index in range(len(comparison.sessions))],
@@ -65,7 +62,7 @@ def page(comparison: Comparison) -> str:
     )
 
 
-def plot(name: str, sessions: list[SessionFigures]) -> str:
+def plot(name: str, sessions: list[SessionFigures]) -> Markup:
     """One figure of all sessions over the time since each began, as an SVG that stands alone."""
     lines = [
         (index, series) for index, session in enumerate(sessions) for series in session.series if series.name == name and series.values
@@ -74,7 +71,7 @@ def plot(name: str, sessions: list[SessionFigures]) -> str:
     highest = max((max(series.values) for _, series in lines), default=0.0) or 1.0
     font = 'font-family="system-ui, sans-serif" font-size="11"'
     size = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"'
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font} role="img" aria-label="{escape(name)}">']
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font} role="img" aria-label="{svg_text(name)}">']
     for share in (0.0, 0.5, 1.0):
         y = _y(share * highest, highest)
         parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y}" y2="{y}" stroke="#d0d7de"/>')
@@ -82,7 +79,7 @@ def plot(name: str, sessions: list[SessionFigures]) -> str:
         x = _LEFT + share * (_WIDTH - _LEFT - 44)
         parts.append(f'<text x="{x:.0f}" y="{_HEIGHT - 8}" fill="#57606a">{share * longest / 60:,.1f} min</text>')
     parts += [_line(series, _COLOURS[index % len(_COLOURS)], longest, highest) for index, series in lines]
-    return "".join([*parts, "</svg>"])
+    return picture([*parts, "</svg>"])
 
 
 def _line(series: Series, colour: str, longest: float, highest: float) -> str:
@@ -101,7 +98,3 @@ def _shown(value: object) -> str:
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int | float) else str(value)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -27,7 +27,7 @@ from capture_pipeline.golden.validate_size import gap_seconds
 from capture_pipeline.lake.files import fsync, make_folder, sha256_file, storage_errors
 from capture_pipeline.recording.layout import SessionFolder, session_id, valid_regime
 from capture_pipeline.recording.lines import composed
-from capture_pipeline.recording.members import member_of
+from capture_pipeline.recording.members import FULL_BYTES, member_of
 from capture_pipeline.recording.models import Cause, FileRecord, Gap, SessionMetadata, SessionPlan
 
 MESSAGES_A_MEMBER = 500
@@ -58,6 +58,7 @@ class _Writing:
     def members(self, messages: Iterator[Captured]) -> Iterator[bytes]:
         """Gzip members of whole lines."""
         lines: list[bytes] = []
+        size = 0
         for captured in messages:
             if captured.stream not in self.streams:
                 self.streams[captured.stream] = None
@@ -67,9 +68,10 @@ class _Writing:
                 self.raised_most_ns = max(self.raised_most_ns, self.last_ns - captured.capture_ns)
             self.last_ns = max(self.last_ns, captured.capture_ns)
             lines.append(composed(self.last_ns, captured.stream, captured.data))
-            if len(lines) == MESSAGES_A_MEMBER:
+            size += len(lines[-1])
+            if len(lines) == MESSAGES_A_MEMBER or size >= FULL_BYTES:
                 yield member_of(b"".join(lines), len(lines))
-                lines = []
+                lines, size = [], 0
         if lines:
             yield member_of(b"".join(lines), len(lines))
 

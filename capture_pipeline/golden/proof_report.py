@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from capture_pipeline import markdown as md
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.golden.proof import Difference, Proof
 from capture_pipeline.lake.files import publish_model, read_model
@@ -168,33 +169,30 @@ def read_proof(path: Path) -> SessionProof | None:
     return read_model(path, SessionProof)
 
 
-def markdown(proof: SessionProof) -> str:
+def markdown(proof: SessionProof) -> md.Markdown:
     """A table of days and, where there are any, of the first differences."""
-    lines = [
-        f"**{proof.state}** — {proof.session}, from {proof.captured_from}",
-        "",
-        "| symbol | day | state | trades captured | published | known losses | minutes | left out | differences |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|",
-        *(_row(day) for day in proof.days),
+    head = ("symbol", "day", "state", "trades captured", "published", "known losses", "minutes", "left out", "differences")
+    parts = [
+        md.sentence(md.bold(proof.state), f" — {proof.session}, from {proof.captured_from}"),
+        md.table(head, map(_row, proof.days), numbers_from=3),
+        *map(md.text, proof.not_compared),
     ]
-    lines += [f"\n{each}" for each in proof.not_compared]
     listed = [difference for day in proof.days for difference in day.listed]
     if listed:
-        lines += ["", "| where | field | captured | published |", "|---|---|---|---|"]
-        lines += [f"| {each.where} | {each.field} | {each.captured} | {each.published} |" for each in listed[:_MOST_SHOWN]]
+        rows = [(each.where, each.field, each.captured, each.published) for each in listed[:_MOST_SHOWN]]
+        parts.append(md.table(("where", "field", "captured", "published"), rows))
         count = proof.figures["trades_differing"] + proof.figures["bars_differing"]
-        lines += [f"\n{count:,} differences in all"] if count > _MOST_SHOWN else []
-    return "\n".join(lines)
+        parts += [md.text(f"{count:,} differences in all")] if count > _MOST_SHOWN else []
+    return md.document(*parts)
 
 
-def _row(day: DayProof) -> str:
+def _row(day: DayProof) -> tuple[str, ...]:
     trades, bars = day.trades or Proof(holds=False, differences=0, listed=[]), day.bars or Proof(holds=False, differences=0, listed=[])
     state = f"{day.state}: {day.waits_for}, due {iso(day.due_us)}" if day.waits_for else str(day.state)
-    cells = (
+    return (
         day.symbol,
         str(day.day),
         state,
         *(f"{count:,}" for count in (trades.trades_captured, trades.trades_published, trades.known_lost)),
         *(f"{count:,}" for count in (bars.bars_compared, bars.bars_left_out, trades.differences + bars.differences)),
     )
-    return f"| {' | '.join(cells)} |"

@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 import polars as pl
+from markupsafe import Markup
 
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, Month, iso
 from capture_pipeline.errors import LakeError
@@ -40,7 +41,7 @@ class CoverageReport:
 
     frame: pl.DataFrame
     summary: dict[str, Any]
-    svg: str
+    svg: Markup
     csv: Path
     html: Path
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
-from importlib.resources import files
 from typing import Any
 
-import jinja2
 import polars as pl
+from markupsafe import Markup
 
 from capture_pipeline.config import Gates
+from capture_pipeline.pages import picture, render_page, svg_text
 
 _CELL, _LEFT, _TOP, _GAP = 26, 96, 64, 2
 _COLOURS = {"whole": "#1a7f4b", "good": "#7bc47f", "warning": "#f0c05a", "critical": "#d1495b", "unknown": "#8d7bb8", "nothing": "#e6e8eb"}
@@ -40,7 +39,7 @@ def grade(row: dict[str, Any], gates: Gates) -> str:
     return "good"
 
 
-def heat_map(frame: pl.DataFrame, gates: Gates) -> str:
+def heat_map(frame: pl.DataFrame, gates: Gates) -> Markup:
     """The heat-map as an SVG that stands alone.
 
     Args:
@@ -55,27 +54,35 @@ def heat_map(frame: pl.DataFrame, gates: Gates) -> str:
     column = {month: _LEFT + index * _CELL for index, month in enumerate(months)}
     line = {symbol: _TOP + index * _CELL for index, symbol in enumerate(symbols)}
     parts += [
-        f'<text x="{x + _CELL / 2}" y="{_TOP - 8}" transform="rotate(-50 {x + _CELL / 2} {_TOP - 8})" fill="#57606a">{escape(month)}</text>'
+        f'<text x="{x + _CELL / 2}" y="{_TOP - 8}" transform="rotate(-50 {x + _CELL / 2} {_TOP - 8})" fill="#57606a">'
+        f"{svg_text(month)}</text>"
         for month, x in column.items()
     ]
-    parts += [f'<text x="{_LEFT - 8}" y="{y + 17}" text-anchor="end" fill="#57606a">{escape(symbol)}</text>' for symbol, y in line.items()]
+    parts += [
+        f'<text x="{_LEFT - 8}" y="{y + 17}" text-anchor="end" fill="#57606a">{svg_text(symbol)}</text>' for symbol, y in line.items()
+    ]
     parts += [_cell(row, column[row["month"]], line[row["symbol"]], gates) for row in frame.iter_rows(named=True)]
     parts += _legend(_TOP + len(symbols) * _CELL + 18, width)
-    return "".join([*parts, "</svg>"])
+    return picture([*parts, "</svg>"])
 
 
-def page(frame: pl.DataFrame, summary: dict[str, Any], svg: str, title: str, gates: Gates) -> str:
+def page(frame: pl.DataFrame, summary: dict[str, Any], svg: Markup, title: str, gates: Gates) -> str:
     """The whole page: totals, heat-map, and every symbol-month that is not whole."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(files("capture_pipeline.klines").joinpath("coverage.html.j2").read_text(encoding="utf-8"))
     rows = [{**row, "grade": grade(row, gates)} for row in frame.iter_rows(named=True)]
     notable = [
         row
         for row in rows
         if row["expected"] is not None and any(row[name] for name in ("missing", "filled", "conflicts", "duplicates", "suspended"))
     ]
-    return template.render(
-        title=title, summary=summary, svg=svg, rows=notable[:_MOST_ROWS], colours=_COLOURS, left_out=max(0, len(notable) - _MOST_ROWS)
+    return render_page(
+        "capture_pipeline.klines",
+        "coverage.html.j2",
+        title=title,
+        summary=summary,
+        svg=svg,
+        rows=notable[:_MOST_ROWS],
+        colours=_COLOURS,
+        left_out=max(0, len(notable) - _MOST_ROWS),
     )
 
 
@@ -87,7 +94,7 @@ def _cell(row: dict[str, Any], x: int, y: int, gates: Gates) -> str:
     size = _CELL - _GAP
     mark = f'<circle cx="{x + size / 2}" cy="{y + size / 2}" r="3" fill="#fff"/>' if row["missing"] and name in {"whole", "good"} else ""
     return (
-        f'<g><title>{escape(told)}</title><rect x="{x}" y="{y}" width="{size}" height="{size}" rx="3" fill="{_COLOURS[name]}"/>{mark}</g>'
+        f'<g><title>{svg_text(told)}</title><rect x="{x}" y="{y}" width="{size}" height="{size}" rx="3" fill="{_COLOURS[name]}"/>{mark}</g>'
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import polars as pl
@@ -22,8 +21,9 @@ from capture_pipeline.quality.ranges import Range, Ranges, length, present, subt
 from capture_pipeline.tables.bars import SOURCES, Irregularity
 from capture_pipeline.tables.exclusions import Exclusion
 from capture_pipeline.tables.gaps import EXPLAINED, GAP_SCHEMA, NOT_EXPECTED, WINDOW_SCHEMA, Cause
+from capture_pipeline.terminal import logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 @dataclass(frozen=True)

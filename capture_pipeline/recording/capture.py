@@ -16,6 +16,7 @@ from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.ledger import Ledger, Outage
 from capture_pipeline.recording.lines import composed, spliced
 from capture_pipeline.recording.lost_ends import LostEnds
+from capture_pipeline.recording.members import FULL_BYTES
 from capture_pipeline.recording.merge import Merge, Message
 from capture_pipeline.recording.models import Cause, Checkpoint, Gap
 from capture_pipeline.recording.resume import Resumed, tracks_of
@@ -64,7 +65,7 @@ class Capture:
         self._echoes = Echoes()
         self._pending: list[Message] = []
         self._lines: list[bytes] = []
-        self._first_ns = self._last_ns = 0
+        self._first_ns = self._last_ns = self._pending_bytes = 0
         self._pending_since = 0.0
         self._marked_s = time.monotonic()
         self._disk: Outage | None = None
@@ -138,7 +139,7 @@ class Capture:
     def flush(self) -> None:
         """Hand over a batch; where the writer has no room its messages are lost, and the next gap says so."""
         pending, self._pending = self._pending, []
-        lines, self._lines = self._lines, []
+        lines, self._lines, self._pending_bytes = self._lines, [], 0
         if not lines:
             return
         text = b"".join(lines)
@@ -199,8 +200,9 @@ class Capture:
         if not self._lines:
             self._pending_since, self._first_ns = time.monotonic(), stamp
         self._lines.append(line)
+        self._pending_bytes += len(line)
         self._last_ns = stamp
-        if len(self._lines) >= self._settings.flush_messages:
+        if len(self._lines) >= self._settings.flush_messages or self._pending_bytes >= FULL_BYTES:
             self.flush()
 
     def _lose(self, pending: list[Message], count: int) -> None:

@@ -14,11 +14,12 @@ from python_socks import ProxyError
 from capture_pipeline.binance.network import Egress
 from capture_pipeline.recording.connection import CLOSE_S, MOST_FRAME, OPEN_S, USER_AGENT, Connection
 from capture_pipeline.recording.models import Cause
+from capture_pipeline.terminal import logger
 
 if TYPE_CHECKING:
     from picows.picows import WSCloseHandshake
 
-_LOG = logging.getLogger("capture_pipeline.picows")
+_LOG = logger("capture_pipeline.picows")
 _LOG.setLevel(logging.CRITICAL)
 _PROXY_STATUS = re.compile(r"status (\d{3})$")
 _TEXT, _CLOSE = WSMsgType.TEXT, WSMsgType.CLOSE

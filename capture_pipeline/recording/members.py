@@ -24,6 +24,10 @@ _SUBFIELD, _PAYLOAD = b"CP", 8
 _START = struct.pack("<2sBBIBB", _MAGIC, _DEFLATE, _EXTRA, 0, 0, _UNKNOWN_OS)
 MOST_MEMBER_BYTES = 256 << 20
 """A member that claims more is not one of ours."""
+MOST_LINES_BYTES = 512 << 20
+"""Bytes that a member inflates to at most; the recorder writes a member once `FULL_BYTES` are pending."""
+FULL_BYTES = 32 << 20
+_STEP = 1 << 20
 
 
 class Source(Protocol):
@@ -103,9 +107,9 @@ def member_size(head: bytes) -> tuple[int, int] | None:
     return (size, count) if is_ours else None
 
 
-def claimed_lines(content: bytes) -> int:
-    """How many lines the members in damaged or torn bytes say they hold, as far as their heads can be followed."""
-    at = lines = 0
+def claimed_lines(content: Source, at: int) -> int:
+    """How many lines the members from an offset on say they hold, as far as the heads of damaged or torn members can be followed."""
+    lines = 0
     while (known := member_size(content[at : at + HEAD_BYTES])) is not None:
         at, lines = at + known[0], lines + known[1]
     return lines
@@ -116,10 +120,13 @@ HEAD_BYTES = _HEAD.size
 
 
 def inflated(member: bytes) -> bytes | None:
-    """The lines of a whole member, None if it is damaged in any way: cut, altered, or followed by more."""
+    """The lines of a whole member, None if it is damaged in any way: cut, altered, followed by more, or longer than it says."""
+    stated = _TAIL.unpack(member[-_TAIL.size :])[1]
+    if stated > MOST_LINES_BYTES:
+        return None
     inflater = zlib.decompressobj(31)
     try:
-        lines = inflater.decompress(member)
+        lines = inflater.decompress(member, stated + 1)
     except zlib.error:
         return None
     return lines if inflater.eof and not inflater.unused_data and lines.endswith(b"\n") else None
@@ -140,9 +147,8 @@ def scan(source: Source, start: int, on_lines: Callable[[bytes], None]) -> Scan:
         if lines is None:
             following = _next_sound(source, at + 1)
             if following is None:
-                tail = source[at:total]
-                found.ending = Ending.ZEROS if not tail.strip(b"\0") else Ending.TORN
-                found.salvaged, found.open_line = _salvaged(tail)
+                found.ending = Ending.ZEROS if _is_zero(source, at) else Ending.TORN
+                found.salvaged, found.open_line = _salvaged(source[at : min(total, at + MOST_MEMBER_BYTES)])
                 break
             found.damage.append(Damage(at, following))
             at = following
@@ -166,19 +172,22 @@ def _sound(source: Source, at: int) -> tuple[bytes, int] | None:
 
 def _next_sound(source: Source, at: int) -> int | None:
     """Where the next sound member starts, searched for by its first bytes."""
-    step = 1 << 20
     total = len(source)
     while at < total:
-        window = source[at : at + step + len(_START) - 1]
+        window = source[at : at + _STEP + len(_START) - 1]
         found = window.find(_START)
         if found < 0:
-            at += step
+            at += _STEP
             continue
         at += found
         if _sound(source, at) is not None:
             return at
         at += 1
     return None
+
+
+def _is_zero(source: Source, start: int) -> bool:
+    return not any(source[at : at + _STEP].strip(b"\0") for at in range(start, len(source), _STEP))
 
 
 def _salvaged(tail: bytes) -> tuple[bytes, bytes]:
@@ -188,6 +197,8 @@ def _salvaged(tail: bytes) -> tuple[bytes, bytes]:
     try:
         for at in range(0, len(tail), 4096):
             out += inflater.decompress(tail[at : at + 4096])
+            if len(out) > MOST_LINES_BYTES:
+                break
     except zlib.error:
         pass
     end = out.rfind(b"\n") + 1

@@ -40,8 +40,9 @@ from capture_pipeline.recording.status import prometheus_text, serve_metrics
 from capture_pipeline.recording.supervisor import Supervisor
 from capture_pipeline.recording.teller import Teller
 from capture_pipeline.recording.transport import connection_of
-from capture_pipeline.recording.troubles import Troubles, to_stderr
+from capture_pipeline.recording.troubles import Troubles
 from capture_pipeline.recording.writer import Writer
+from capture_pipeline.terminal import report
 
 LEAD_S = 10.0
 """How long before a planned start recording begins: time to connect and to sync books."""
@@ -110,7 +111,7 @@ class Recorder:
             on_open=self._opened,
             on_end=self._ended,
         )
-        self._troubles = Troubles(setup.stream_url.removesuffix("/{route}"), to_stderr)
+        self._troubles = Troubles(setup.stream_url.removesuffix("/{route}"), report)
         parts = (self.capture, self._writer, self.follower, self._incidents, self._troubles, self._supervisor, self._accounting)
         self._teller = Teller(setup.folder, setup.plan, *parts)
         self._outcome = COMPLETE
@@ -204,7 +205,7 @@ class Recorder:
 
     def _report(self, kind: str, what: str) -> None:
         self._events.write(self._clock.now_ns(), kind, what=what)
-        to_stderr(what)
+        report(what)
 
     @property
     def _due_in_s(self) -> float:

@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from capture_pipeline.binance.streams import event_us, kind_of
 from capture_pipeline.errors import LakeError
-from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, publishing, read_model, storage_errors
+from capture_pipeline.lake.files import fsync, publishing, read_model, storage_errors
 from capture_pipeline.quality.continuity import Track
 from capture_pipeline.recording.account import Account, read_account, settle
 from capture_pipeline.recording.gap_file import is_whole, read_gaps, write_gaps
@@ -208,11 +209,10 @@ def mapped(path: Path) -> Iterator[Source]:
 
 def _mend_tail(folder: SessionFolder, path: Path, content: Source, found: Scan, state: Resumed) -> None:
     """Keep what is removed, cut the file behind its last sound member, and append the lines that could be saved."""
-    tail = content[found.good_end : len(content)]
-    kept = folder.quarantine / f"{path.name}.{found.ending}-{found.good_end}.bin"
-    make_folder(folder.quarantine)
-    publish_bytes(kept, tail)
-    good_end = path.stat().st_size - len(tail)
+    kept, size = folder.quarantine / f"{path.name}.{found.ending}-{found.good_end}.bin", len(content) - found.good_end
+    _keep(kept, content, found.good_end, len(content))
+    lost = claimed_lines(content, found.good_end)
+    good_end = path.stat().st_size - size
     os.truncate(path, good_end)
     fsync(path)
     lines = [line + b"\n" for line in (*found.salvaged.splitlines(), found.open_line) if _is_line(line)]
@@ -221,25 +221,33 @@ def _mend_tail(folder: SessionFolder, path: Path, content: Source, found: Scan, 
             journal.append(b"".join(lines), len(lines))
             journal.sync()
         state.count(b"".join(lines))
-    lost = max(0, claimed_lines(tail) - len(lines))
+    lost = max(0, lost - len(lines))
     state.torn_lines += lost
     told = f"{len(lines):,} lines saved, {lost:,} known to be lost"
-    state.mended.append(f"{path.name}: {len(tail):,} bytes of a {found.ending} tail moved to {kept.name}, {told}")
+    state.mended.append(f"{path.name}: {size:,} bytes of a {found.ending} tail moved to {kept.name}, {told}")
 
 
 def _set_aside(folder: SessionFolder, path: Path, content: Source, found: Scan, state: Resumed) -> None:
     """Take damage out of the middle; the ids it held become gaps of the ledger, of what comes after them or of the last checkpoint."""
-    make_folder(folder.quarantine)
     edges = [0]
     for hole in found.damage:
-        publish_bytes(folder.quarantine / f"{path.name}.damaged-{hole.start}.bin", content[hole.start : hole.end])
+        _keep(folder.quarantine / f"{path.name}.damaged-{hole.start}.bin", content, hole.start, hole.end)
         edges += [hole.start, hole.end]
         state.mended.append(f"{path.name}: {hole.end - hole.start:,} damaged bytes at {hole.start:,} moved to quarantine")
     edges.append(len(content))
     with publishing(path) as beside, beside.open("wb") as file:
         for start, end in zip(edges[::2], edges[1::2], strict=True):
-            for at in range(start, end, _STEP):
-                file.write(content[at : min(at + _STEP, end)])
+            _copy(content, start, end, file)
+
+
+def _keep(path: Path, content: Source, start: int, end: int) -> None:
+    """Publish a part of a file as a file of its own."""
+    with publishing(path) as beside, beside.open("wb") as file:
+        _copy(content, start, end, file)
+
+
+def _copy(content: Source, start: int, end: int, file: BinaryIO) -> None:
+    file.writelines(content[at : min(at + _STEP, end)] for at in range(start, end, _STEP))
 
 
 def _is_line(line: bytes) -> bool:

@@ -30,7 +30,7 @@ from capture_pipeline.recording.recorder import COMPLETE, INTERRUPTED, Recorder,
 from capture_pipeline.recording.resume import resume
 from capture_pipeline.recording.status import publish_status, read_status
 from capture_pipeline.recording.transport import check_network
-from capture_pipeline.recording.troubles import to_stderr
+from capture_pipeline.terminal import report
 
 _ASIDE = ".aside-"
 LONGEST_S = 31 * 86_400
@@ -146,9 +146,7 @@ def _chosen(root: Path, plan: SessionPlan, on_set_aside: Callable[[Path], None],
             with holding(folder):
                 metadata = _finished(folder, plan_of(folder), settings=None)
             figures = metadata.statistics
-            to_stderr(
-                f"{folder.session} is finished as {metadata.state}: {figures['messages']:,} messages, {figures['ids_lost']:,} ids lost"
-            )
+            report(f"{folder.session} is finished as {metadata.state}: {figures['messages']:,} messages, {figures['ids_lost']:,} ids lost")
     folder = SessionFolder.under(root, plan.regime, plan.session)
     make_folder(folder.path)
     if folder.plan.exists():

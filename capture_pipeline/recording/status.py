@@ -8,9 +8,11 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
+
+from capture_pipeline.printable import printable
 
 _METRICS = {
     "messages": ("counter", "Messages recorded"),
@@ -27,7 +29,11 @@ _METRICS = {
     "rss_bytes": ("gauge", "Resident memory"),
 }
 
-_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"'})
+
+
+PrintableText = Annotated[str, AfterValidator(printable)]
+"""A text for people."""
 
 
 class ConnectionStatus(BaseModel):
@@ -96,10 +102,10 @@ class Status(BaseModel):
     books: dict[str, str] = {}
     connections: list[ConnectionStatus] = []
     reconnects: dict[str, int] = {}
-    last_error: str = ""
-    trouble: str = ""
+    last_error: PrintableText = ""
+    trouble: PrintableText = ""
     account: dict[str, int] = {}
-    altered: list[str] = []
+    altered: list[PrintableText] = []
 
     def without_life(self) -> Status:
         """The same of a recorder that is gone: what was recorded, and nothing of what it was doing."""
@@ -128,7 +134,7 @@ def read_status(path: Path) -> Status | None:
 
 def prometheus_text(status: Status) -> str:
     """The numbers of a status in Prometheus' text format."""
-    label = f'session="{status.session}"'
+    label = f'session="{_label(status.session)}"'
     values: dict[str, Any] = status.model_dump()
     lines = []
     for name, (kind, text) in _METRICS.items():
@@ -137,13 +143,18 @@ def prometheus_text(status: Status) -> str:
             lines += [f"# HELP {full} {text}.", f"# TYPE {full} {kind}", f"{full}{{{label}}} {values[name]}"]
     full = "capture_connections"
     lines += [f"# HELP {full} Open connections.", f"# TYPE {full} gauge", f"{full}{{{label}}} {len(status.connections)}"]
-    error = status.last_error.translate(_ESCAPES)
+    error = _label(status.last_error)
     lines += [
         "# HELP capture_connection_error 1 while a connection does not deliver, with its error.",
         "# TYPE capture_connection_error gauge",
     ]
     lines += [f'capture_connection_error{{{label},error="{error}"}} {int(bool(error))}']
     return "\n".join(lines) + "\n"
+
+
+def _label(text: str) -> str:
+    """Write a text as the value of a label."""
+    return printable(text).translate(_ESCAPES)
 
 
 async def serve_metrics(port: int, text: Callable[[], str]) -> asyncio.Server:

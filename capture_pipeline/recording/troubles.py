@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
@@ -12,12 +11,6 @@ from capture_pipeline.recording.models import Cause
 _BRIEF_S = 1.0
 """What is over sooner is in the event log and worth no line to anybody."""
 _EXPECTED = {Cause.LIFE, Cause.SHUTDOWN}
-
-
-def to_stderr(text: str) -> None:
-    """Tell people, or the log of a recorder that runs by itself."""
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}  {text}\n")
-    sys.stderr.flush()
 
 
 class Troubles:

@@ -21,6 +21,7 @@ _LAYOUT = "give a file of Tardis' incremental_book_L2"
 _BROKEN: Any = (EOFError, zlib.error, isal_zlib.error, igzip.BadGzipFile)
 _WITH_EXPONENT = r"^\d+(\.\d+)?e[+-]?\d{1,2}$"
 _LARGEST = 9.2e18
+_MOST_LINE = 1 << 20
 """Below it everything fits 64 bits."""
 
 
@@ -66,6 +67,9 @@ def _blocks(path: Path, size: int) -> Iterator[bytes]:
                     carried = rest
                 else:
                     carried += piece
+                    if len(carried) > _MOST_LINE:
+                        what = f"has a line of more than {_MOST_LINE:,} bytes before byte {read:,}"
+                        raise MalformedData(what, where=str(path), remedy="it is no CSV, or it is damaged there")
     except FileNotFoundError:
         raise LakeError("is not there", where=str(path), remedy=_LAYOUT) from None
     except _BROKEN as error:

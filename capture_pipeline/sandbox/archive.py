@@ -7,12 +7,10 @@ were made are remembered.
 from __future__ import annotations
 
 import hashlib
-import io
 import shutil
 import tempfile
 import threading
 import weakref
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from capture_pipeline.binance.urls import Granularity, Market, TradesFile, parse
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.fault_csv import spoil_csv
 from capture_pipeline.sandbox.fault_script import CHECKSUM, ChecksumForm, FaultRule
-from capture_pipeline.sandbox.fault_zip import entry_of, spoil_zip, zip_of
+from capture_pipeline.sandbox.fault_zip import entry_of, first_entry, spoil_zip, zip_of
 from capture_pipeline.sandbox.sources import AnyFile, Content, Source
 
 _CACHED_BYTES = 512 << 20
@@ -219,7 +217,7 @@ def _zip_bytes(content: Content, file: AnyFile, version: int, rules: Rules) -> b
     if content.zip is not None and not version and not rules:
         return content.zip
     name = f"{file.stem}.csv"
-    csv = content.csv if content.csv is not None else _only_entry(content.zip or b"")
+    csv = content.csv if content.csv is not None else first_entry(content.zip or b"", name)
     csv = _revised(csv, version, _QUANTITY if isinstance(file, TradesFile) else _VOLUME) if version else csv
     for rule in rules:
         csv = spoil_csv(csv, file, rule)
@@ -227,11 +225,6 @@ def _zip_bytes(content: Content, file: AnyFile, version: int, rules: Rules) -> b
     for rule in rules:
         body = spoil_zip(body, name, csv, rule)
     return body
-
-
-def _only_entry(body: bytes) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(body)) as archive:
-        return archive.read(archive.infolist()[0])
 
 
 def _revised(csv: bytes, version: int, column: int) -> bytes:

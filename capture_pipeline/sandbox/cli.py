@@ -14,6 +14,7 @@ from capture_pipeline.sandbox.fault_script import FaultScript
 from capture_pipeline.sandbox.profiles import profile_names
 from capture_pipeline.sandbox.server import Sandbox, serve
 from capture_pipeline.sandbox.settings import SandboxConfig, read_yaml, validated
+from capture_pipeline.terminal import write_line
 
 _SHOWN = 6
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -67,23 +68,23 @@ def _synthetic(config: SandboxConfig) -> str:
 
 
 def _announce(served: Sandbox, url: str) -> None:
-    click.echo(f"The sandbox answers at {url} (Ctrl-C ends it)")
+    write_line(f"The sandbox answers at {url} (Ctrl-C ends it)")
     for market in Market:
         names = [spec.symbol for spec in served.source.symbols(market)]
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         if names:
-            click.echo(f"  {market}: {', '.join(names[:_SHOWN])}{more}")
+            write_line(f"  {market}: {', '.join(names[:_SHOWN])}{more}")
     now, speed = iso(served.clock.now_us()), served.clock.speed
     if served.config.replay:
         speed = 0 if served.config.frozen else served.config.speed
-        click.echo(f"  from {served.config.replay}; it is {now} until somebody listens, then {speed:g} times real speed")
+        write_line(f"  from {served.config.replay}; it is {now} until somebody listens, then {speed:g} times real speed")
     else:
         config = served.config
         origin = f"recorded files of {config.recorded}" if config.recorded else _synthetic(config)
-        click.echo(f"  from {origin}; it is {now}, at {speed:g} times real speed")
+        write_line(f"  from {origin}; it is {now}, at {speed:g} times real speed")
     if served.config.faults:
-        click.echo(f"  with {len(served.config.faults)} fault rules")
+        write_line(f"  with {len(served.config.faults)} fault rules")
     if not served.config.recorded:
-        click.echo(f"  with streams at {url.replace('http', 'ws', 1)}")
-    click.echo("To use it, set:")
-    click.echo(f"  CAPTURE_VENUE=sandbox CAPTURE_SANDBOX_URL={url}")
+        write_line(f"  with streams at {url.replace('http', 'ws', 1)}")
+    write_line("To use it, set:")
+    write_line(f"  CAPTURE_VENUE=sandbox CAPTURE_SANDBOX_URL={url}")

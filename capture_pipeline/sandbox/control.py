@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +28,7 @@ _FIRST_US, _LAST_US = parse_time("2000-01-01"), parse_time("2200-01-01")
 """The clock's range: archive periods and listings are defined for any time in it."""
 _LONGEST_S = (_LAST_US - _FIRST_US) / 1e6
 _FASTEST = 1e9
+_MOST_BODY = 4 << 20
 
 
 class _ClockChange(BaseModel):
@@ -109,7 +111,7 @@ async def body_of(request: Request, model: type[Model]) -> Model:
         ConfigError: It is none, or does not fit.
     """
     try:
-        data: Any = await request.json()
+        data: Any = json.loads(await _bytes_of(request))
     except (ValueError, RecursionError):
         raise ConfigError("the body is not JSON", where=request.url.path) from None
     if not _is_plain(data):
@@ -117,6 +119,16 @@ async def body_of(request: Request, model: type[Model]) -> Model:
     if model is FaultScript and isinstance(data, list):
         data = {"faults": data}
     return validated(model, data, request.url.path)
+
+
+async def _bytes_of(request: Request) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > _MOST_BODY:
+            raise ConfigError(f"the body is longer than {_MOST_BODY:,} bytes", where=request.url.path)
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _check_target(now_us: int, advance_s: float) -> None:

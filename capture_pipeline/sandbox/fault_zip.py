@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from capture_pipeline.errors import ConfigError
 from capture_pipeline.sandbox.fault_script import FaultRule
 
 _LOCAL = struct.Struct("<4s5H3L2H")
@@ -16,6 +19,8 @@ _END = struct.Struct("<4s4H2LH")
 _VERSION, _DEFLATED = 20, 8
 _DATE, _TIME = (44 << 9) | (1 << 5) | 1, 0
 _MB = 1 << 20
+MOST_ENTRY = 2 << 30
+"""Bytes to which an entry inflates at most."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,19 @@ def zeros(megabytes: int) -> tuple[bytes, int]:
     for _ in range(megabytes):
         crc = zlib.crc32(block, crc)
     return piece * megabytes + b"\x03\x00", crc
+
+
+def first_entry(body: bytes, where: str) -> bytes:
+    """Inflate the first entry of a zip that this process serves.
+
+    Raises:
+        ConfigError: It inflates to more than `MOST_ENTRY`.
+    """
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        entry = archive.infolist()[0]
+        if entry.file_size > MOST_ENTRY:  # zipfile inflates no more than an entry states
+            raise ConfigError(f"inflates to {entry.file_size:,} bytes, {MOST_ENTRY:,} are allowed", where=where, remedy="remove it")
+        return archive.read(entry)
 
 
 def gzip_bomb(megabytes: int) -> bytes:

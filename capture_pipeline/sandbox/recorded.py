@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import zipfile
 from collections import OrderedDict, defaultdict
@@ -16,6 +15,7 @@ from capture_pipeline.binance.periods import HOUR_US, Interval, Month
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile, parse_name
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.sandbox.fault_script import CHECKSUM
+from capture_pipeline.sandbox.fault_zip import first_entry
 from capture_pipeline.sandbox.frames import SCHEMA, parse_csv
 from capture_pipeline.sandbox.sources import AnyFile, Content, KlineQuery
 from capture_pipeline.sandbox.symbols import SymbolSpec
@@ -168,5 +168,4 @@ def _csv_head(path: Path) -> bytes:
 def _csv_of(path: Path) -> bytes:
     if path.suffix == ".csv":
         return path.read_bytes()
-    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
-        return archive.read(archive.infolist()[0])
+    return first_entry(path.read_bytes(), str(path))

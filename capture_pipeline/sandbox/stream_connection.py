@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from websockets.datastructures import Headers
-from websockets.frames import Frame, Opcode
+from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _INBOUND_A_SECOND = 5
 _CLOSE_WITHIN_S = 10.0
+MOST_REQUEST = 128 << 10
+"""Bytes of a request in all its frames: 1,024 names of streams and more."""
 _HALF_A_FRAME = frame(b'{"stream":"' + b" " * 200)[:60]
 
 
@@ -71,12 +74,12 @@ class StreamConnection(asyncio.Protocol):
         """Made by uvicorn, which counts its connections in `server_state`."""
         self._hub = hub
         self._server_state = server_state
-        self._protocol = ServerProtocol()
+        self._protocol = ServerProtocol(max_size=MOST_REQUEST)
         self._transport: asyncio.Transport
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._inbound: deque[float] = deque(maxlen=_INBOUND_A_SECOND + 1)
         self._late: deque[tuple[int, bytes, int]] = deque()
-        self._part = b""
+        self._parts: list[bytes] = []
         self._target = ""
         self.number = 0
         self.path = ""
@@ -236,12 +239,23 @@ class StreamConnection(asyncio.Protocol):
     def _take(self, event: Frame) -> None:
         if event.opcode is Opcode.PONG and "pong" in self._timers:
             self._timers.pop("pong").cancel()
+        elif event.opcode is Opcode.BINARY:
+            self.close(CloseCode.UNSUPPORTED_DATA, "Requests are text")
         elif event.opcode in {Opcode.TEXT, Opcode.CONT} and self.state in {State.OPEN, State.SILENT}:
-            self._part += bytes(event.data)
+            # The protocol closes a connection whose message is too long, or whose frames come in another order.
+            self._parts.append(bytes(event.data))
             if event.fin:
-                text, self._part = self._part, b""
-                self._transport.write(frame(answer(self, text)))
-                self._subscribed()
+                text, self._parts = b"".join(self._parts), []
+                self._answer(text)
+
+    def _answer(self, text: bytes) -> None:
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            self.close(CloseCode.INVALID_DATA, "Requests are UTF-8")
+            return
+        self._transport.write(frame(answer(self, text)))
+        self._subscribed()
 
     def _ping(self) -> None:
         if self.state in {State.OPEN, State.SILENT}:
@@ -267,7 +281,15 @@ class StreamConnection(asyncio.Protocol):
                 self._transport.write(data)
             else:
                 self.state = State.CLOSING
-                self._transport.close()
+                self._end()
+
+    def _end(self) -> None:
+        """End the connection; after an error of the protocol the client still sends, and a reset would take the close code from it."""
+        if isinstance(self._protocol.parser_exc, ProtocolError | PayloadTooBig):
+            self._transport.write_eof()
+            self._after("close", _CLOSE_WITHIN_S, self._transport.abort)
+        else:
+            self._transport.close()
 
 
 def _answer_of(status: int, headers: dict[str, str], body: Any) -> Response:

@@ -43,7 +43,7 @@ def answer(subscriber: Subscriber, text: bytes) -> bytes:
 def _read(text: bytes) -> dict[str, Any]:
     try:
         request = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _RefusedError(3, f"Invalid JSON: expected value at line 1 column {getattr(error, 'colno', 1)}") from None
     if not isinstance(request, dict):
         raise _RefusedError(2, "Invalid request: request must be an object")

@@ -102,7 +102,7 @@ def test_a_short_break_and_a_planned_end_are_told_to_nobody() -> None:
 def test_a_connection_error_is_a_metric_with_its_text() -> None:
     """Quotes in it do not break the form; without one the value is 0."""
     status = Status(session="s", state="connecting", pid=1, updated_ns=0, started_us=0, ends_us=1, last_error='said "no"\nand \\')
-    assert 'capture_connection_error{session="s",error="said \\"no\\"\\nand \\\\"} 1\n' in prometheus_text(status)
+    assert 'capture_connection_error{session="s",error="said \\"no\\"\\\\nand \\\\"} 1\n' in prometheus_text(status)
     assert 'capture_connection_error{session="s",error=""} 0\n' in prometheus_text(status.model_copy(update={"last_error": ""}))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import time
 from contextlib import ExitStack
 from itertools import pairwise
@@ -25,6 +24,7 @@ from capture_pipeline_tests.sandbox.streaming import (
     code_of,
     exchange,
     parsed,
+    raw_connection,
     rest_of,
     take,
     until,
@@ -211,18 +211,6 @@ def test_more_than_five_messages_a_second_end_the_connection(box: Exchange) -> N
             client.send(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": number}))
         answers, closed = rest_of(client)
     assert (len(answers), code_of(closed)) == (5, 1008)
-
-
-def raw_connection(box: Exchange, path: str) -> socket.socket:
-    """A socket after the handshake, which answers nothing by itself."""
-    raw = socket.create_connection(("127.0.0.1", box.server.port), timeout=10)
-    head = f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    raw.sendall(f"{head}Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode())
-    answer = b""
-    while not answer.endswith(b"\r\n\r\n"):
-        answer += raw.recv(1)
-    assert answer.startswith(b"HTTP/1.1 101 ")
-    return raw
 
 
 def test_the_server_pings_and_ends_connections_that_do_not_answer() -> None:

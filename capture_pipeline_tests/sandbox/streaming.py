@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,3 +126,15 @@ def check_aggregates(aggregates: list[dict[str, Any]], trades: dict[int, tuple[s
     assert [one["a"] for one in aggregates] == list(range(aggregates[0]["a"], aggregates[0]["a"] + len(aggregates)))
     assert {one["l"] - one["f"] for one in aggregates} >= {0, 1, 2}
     assert any(one["T"] == other["T"] and one["p"] != other["p"] for one, other in pairwise(aggregates))
+
+
+def raw_connection(box: Exchange, path: str) -> socket.socket:
+    """A socket after the handshake, which answers nothing by itself."""
+    raw = socket.create_connection(("127.0.0.1", box.server.port), timeout=10)
+    head = f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    raw.sendall(f"{head}Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode())
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += raw.recv(1)
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    return raw

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
 from capture_pipeline.feasibility.criteria import EXACT
@@ -51,7 +52,7 @@ def decimal_benchmark(
         found = benchmark(config.rows, config.block_rows, config.seed, config.repeats)
         evidence = evidence_of(found)
         store.publish(evidence)
-    return dg.MaterializeResult(metadata=described(store, evidence, markdown(found), _IN_THE_TABLE))
+    return outputs.materialization(described(store, evidence, markdown(found), _IN_THE_TABLE))
 
 
 decimal_checks = checks_of(EXACT.asset, {"decimals_exact": EXACT}, MAIN_FIGURES)

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.feasibility.measured import GROUP
 from capture_pipeline.defs.feasibility.session_reports import SCHEMA, checked, inputs_of, published, spec_of
@@ -42,5 +43,5 @@ def delta_feed_report(
         feeds = [delta_feed(tables, symbol) for symbol in tables.symbols()]
         found = evidence(feeds, inputs_of(tables, _INPUTS))
         metadata = published(workspace, found, TITLE, tables.session, sections_of(feeds))
-    yield dg.MaterializeResult(metadata=metadata)
+    yield outputs.materialization(metadata)
     yield from checked(found, (GAPS,))

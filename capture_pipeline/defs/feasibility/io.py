@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, field_validator
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
 from capture_pipeline.feasibility.criteria import DISK
@@ -69,7 +70,7 @@ def io_benchmark(context: dg.AssetExecutionContext, config: IoConfig, workspace:
         found = measure(workspace.lake.state("io_benchmark"), config.rows, config.medium_mib * _MIB, config.repeats, config.seed)
         evidence = evidence_of(found)
         store.publish(evidence)
-    return dg.MaterializeResult(metadata=described(store, evidence, markdown(found), _IN_THE_TABLE))
+    return outputs.materialization(described(store, evidence, markdown(found), _IN_THE_TABLE))
 
 
 io_checks = checks_of(DISK.asset, {"disk_rate": DISK}, MAIN_FIGURES)

@@ -7,12 +7,14 @@ from typing import Any
 
 import dagster as dg
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.errors import Busy, LakeError
 from capture_pipeline.feasibility.criteria import Criterion, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import locked
+from capture_pipeline.markdown import Markdown
 from capture_pipeline.quality.gates import Severity
 
 GROUP = "feasibility"
@@ -42,21 +44,21 @@ def measuring(workspace: Workspace) -> Iterator[EvidenceStore]:
         yield EvidenceStore(workspace.lake.reports())
 
 
-def described(store: EvidenceStore, evidence: Evidence, text: str, left_out: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Evidence as metadata.
+def described(store: EvidenceStore, evidence: Evidence, text: Markdown, left_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Collect the values of the materialization.
 
     Args:
         store: Where it was published.
         evidence: Of an asset.
-        text: Its tables, Markdown.
+        text: Its tables.
         left_out: Beginnings of the names of figures that are in the tables and the evidence only.
     """
     figures = {name: value for name, value in evidence.figures.items() if not name.startswith(left_out)}
     return {
-        "tables": dg.MetadataValue.md(text),
+        "tables": text,
         **figures,
-        "evidence": dg.MetadataValue.path(str(store.path(evidence.asset))),
-        "inputs": dg.MetadataValue.json(evidence.inputs),
+        "evidence": store.path(evidence.asset),
+        "inputs": evidence.inputs,
     }
 
 
@@ -106,14 +108,14 @@ def _criterion_result(evidence: Evidence, name: str, criterion: Criterion, sever
     reading = evidence.reading(criterion)
     verdict = criterion.verdict(reading.measured)
     values = {"measured": reading.measured, "threshold": criterion.threshold, "margin": criterion.margin(reading.measured)}
-    return dg.AssetCheckResult(
+    return outputs.check_result(
+        {key: value for key, value in values.items() if value is not None}
+        | {"verdict": str(verdict), "mitigation": criterion.mitigation or "none"},
+        f"{verdict}: {reading.note}" if reading.note else str(verdict),
         check_name=name,
         asset_key=evidence.asset,
         passed=verdict is Verdict.PASS,
         severity=_SEVERITIES[severity],
-        description=f"{verdict}: {reading.note}" if reading.note else str(verdict),
-        metadata={key: value for key, value in values.items() if value is not None}
-        | {"verdict": str(verdict), "mitigation": criterion.mitigation or "none"},
     )
 
 
@@ -122,11 +124,11 @@ def _regression_result(store: EvidenceStore, evidence: Evidence, main_figures: S
     ratios = {name: evidence.figures[name] / median for name, median in before.items() if median}
     fallen = {name: ratio for name, ratio in ratios.items() if ratio < _WORST_RATIO}
     told_of = "; ".join(f"{name}: {ratio:.2f} of the median before" for name, ratio in fallen.items())
-    return dg.AssetCheckResult(
+    return outputs.check_result(
+        {"compared": len(ratios), **{f"ratio_{name}": ratio for name, ratio in ratios.items()}},
+        told_of or (f"{len(ratios)} figures hold" if ratios else "there is no run before to compare with"),
         check_name=REGRESSION,
         asset_key=evidence.asset,
         passed=not fallen,
         severity=dg.AssetCheckSeverity.WARN,
-        description=told_of or (f"{len(ratios)} figures hold" if ratios else "there is no run before to compare with"),
-        metadata={"compared": len(ratios), **{f"ratio_{name}": ratio for name, ratio in ratios.items()}},
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.feasibility.measured import GROUP
 from capture_pipeline.defs.feasibility.session_reports import SCHEMA, checked, inputs_of, published, spec_of
@@ -48,5 +49,5 @@ def origin_time_report(
         found = evidence(reports, inputs_of(tables, TABLES))
         metadata = published(workspace, found, TITLE, tables.session, sections_of(reports))
     clocks = {f"clock {report.subject.rpartition(' ')[2]}": report.clock for report in reports}
-    yield dg.MaterializeResult(metadata={**metadata, **clocks})
+    yield outputs.materialization({**metadata, **clocks})
     yield from checked(found, CRITERIA)

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
 from capture_pipeline.defs.golden_samples.sessions import folder_of
@@ -55,7 +56,7 @@ def replay_benchmark(
         result = measure(found, config.repeats, config.cap_mb)
         evidence = evidence_of(result)
         store.publish(evidence)
-    return dg.MaterializeResult(metadata=described(store, evidence, markdown(result)))
+    return outputs.materialization(described(store, evidence, markdown(result)))
 
 
 replay_checks = checks_of(THROUGHPUT.asset, {"throughput": THROUGHPUT, "memory": MEMORY}, MAIN_FIGURES)

@@ -6,6 +6,8 @@ from typing import Any
 
 import dagster as dg
 
+from capture_pipeline import markdown as md
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS
 from capture_pipeline.feasibility.criteria import Criterion, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
@@ -37,7 +39,7 @@ def inputs_of(tables: GoldenTables, used: Sequence[GoldenTable]) -> dict[str, st
 
 
 def published(workspace: Workspace, found: Evidence, title: str, session: str, sections: Sequence[Section]) -> dict[str, Any]:
-    """Publish evidence and page; returns the metadata of the materialization.
+    """Publish evidence and page; returns the values of the materialization.
 
     Raises:
         StorageError: The disk refuses.
@@ -50,10 +52,10 @@ def published(workspace: Workspace, found: Evidence, title: str, session: str, s
     return {
         **measured,
         **found.figures,
-        "report": dg.MetadataValue.md("\n".join(markdown(section) for section in sections)),
-        "page": dg.MetadataValue.path(str(path)),
-        "evidence": dg.MetadataValue.path(str(latest)),
-        "inputs": dg.MetadataValue.json(found.inputs),
+        "report": md.document(*map(markdown, sections)),
+        "page": path,
+        "evidence": latest,
+        "inputs": found.inputs,
     }
 
 
@@ -77,11 +79,11 @@ def checked(found: Evidence, criteria: Sequence[Criterion]) -> Iterator[dg.Asset
         reading = found.reading(criterion)
         verdict = criterion.verdict(reading.measured)
         measured: dict[str, Any] = {} if reading.measured is None else {"measured": reading.measured, "unit": criterion.unit}
-        yield dg.AssetCheckResult(
+        yield outputs.check_result(
+            {"verdict": str(verdict), "threshold": criterion.threshold, **measured},
+            f"{verdict}: {reading.note}" + ("" if verdict is Verdict.PASS else f"; {criterion.mitigation}"),
             check_name=criterion.name,
             asset_key=found.asset,
             passed=verdict is Verdict.PASS,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{verdict}: {reading.note}" + ("" if verdict is Verdict.PASS else f"; {criterion.mitigation}"),
-            metadata={"verdict": str(verdict), "threshold": criterion.threshold, **measured},
         )

@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.feasibility.measured import GROUP
 from capture_pipeline.defs.klines.automation import AFTER_ALL_RESTS
@@ -48,15 +49,8 @@ def go_no_go(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Work
         verdict = judge(EvidenceStore(reports))
         text = markdown(verdict)
         paths = publish(verdict, reports, page(verdict), text)
-    return dg.MaterializeResult(
-        metadata={
-            "overall": str(verdict.overall),
-            "verdict": dg.MetadataValue.md(text),
-            **_figures(verdict),
-            "page": dg.MetadataValue.path(str(paths["html"])),
-            "json": dg.MetadataValue.path(str(paths["json"])),
-        }
-    )
+    values = {"overall": str(verdict.overall), "verdict": text, **_figures(verdict), "page": paths["html"], "json": paths["json"]}
+    return outputs.materialization(values)
 
 
 @dg.asset_check(
@@ -73,11 +67,11 @@ def go(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Works
         if verdict is None:
             raise LakeError("there is no verdict", where=str(path), remedy=f"materialize {ASSET}")
     warned = verdict.overall is Overall.CONDITIONAL
-    return dg.AssetCheckResult(
+    return outputs.check_result(
+        {"overall": str(verdict.overall), **_figures(verdict)},
+        "; ".join([str(verdict.overall), *verdict.reasons]),
         passed=verdict.overall is Overall.GO,
         severity=dg.AssetCheckSeverity.WARN if warned else dg.AssetCheckSeverity.ERROR,
-        description="; ".join([str(verdict.overall), *verdict.reasons]),
-        metadata={"overall": str(verdict.overall), **_figures(verdict)},
     )
 
 

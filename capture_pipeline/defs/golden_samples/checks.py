@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
 from capture_pipeline.defs.klines.evaluations import Judged
@@ -67,14 +68,14 @@ def _evaluation(judged: Judged, check: Check, session: str) -> dg.AssetCheckEval
     """A check that had nothing to look at holds nothing up; that it was skipped is told first, and its severity is a warning's."""
     is_skipped = check.verdict is Verdict.SKIPPED
     reason = f"skipped: {check.reason}" if is_skipped else check.reason
-    return dg.AssetCheckEvaluation(
+    return outputs.check_evaluation(
+        {"verdict": str(check.verdict), "reason": reason, **_figures(check.figures)},
+        reason,
         check_name=check.name,
         asset_key=dg.AssetKey(ASSET),
         passed=check.verdict is not Verdict.FAIL,
-        metadata={"verdict": str(check.verdict), "reason": reason, **_figures(check.figures)},
         target_materialization_data=judged.newest(ASSET, session),
         severity=dg.AssetCheckSeverity.ERROR if check.decides and not is_skipped else dg.AssetCheckSeverity.WARN,
-        description=reason,
         blocking=check.name in BLOCKING,
         partition=session,
     )
@@ -82,8 +83,4 @@ def _evaluation(judged: Judged, check: Check, session: str) -> dg.AssetCheckEval
 
 def _figures(figures: dict[str, Any]) -> dict[str, Any]:
     """Numbers so that the UI plots them over sessions; everything else as JSON."""
-    return {
-        name: value if isinstance(value, int | float | str) else dg.MetadataValue.json(value)
-        for name, value in figures.items()
-        if value is not None
-    }
+    return {name: value for name, value in figures.items() if value is not None}

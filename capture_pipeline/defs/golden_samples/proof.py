@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.binance.periods import iso
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, root
 from capture_pipeline.defs.klines.attempts import Attempts
@@ -51,14 +52,14 @@ def next_day_proof(context: dg.AssetExecutionContext, workspace: dg.ResourcePara
     """Fetch what is published, compare, publish the result."""
     with told(context.op_execution_context):
         proof = prove(workspace, folder_of(workspace, context.partition_key))
-    return dg.MaterializeResult(
-        metadata={
+    return outputs.materialization(
+        {
             "state": str(proof.state),
             **proof.figures,
             "days": len(proof.days),
             "captured_from": proof.captured_from,
-            "proof": dg.MetadataValue.md(markdown(proof)),
-            "path": dg.MetadataValue.path(str(workspace.lake.proof(proof.session))),
+            "proof": markdown(proof),
+            "path": workspace.lake.proof(proof.session),
         }
     )
 
@@ -96,14 +97,14 @@ def _evaluation(judged: Judged, proof: SessionProof) -> dg.AssetCheckEvaluation:
     first = next((difference for day in proof.days for difference in day.listed), None)
     said = f"; first: {first.where}, {first.field}: captured {first.captured}, published {first.published}" if first else ""
     said += "".join(f"; {each}" for each in proof.not_compared)
-    return dg.AssetCheckEvaluation(
+    return outputs.check_evaluation(
+        {"state": str(proof.state), **proof.figures},
+        f"{proof.state}{said}",
         check_name=CHECK,
         asset_key=dg.AssetKey(ASSET),
         passed=proof.state not in {State.DIFFERS, State.UNPROVED},
-        metadata={"state": str(proof.state), **proof.figures},
         target_materialization_data=judged.newest(ASSET, proof.session),
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{proof.state}{said}",
         blocking=False,
         partition=proof.session,
     )
@@ -129,13 +130,13 @@ def proof_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourcePara
         now_us = impatient(workspace).now_us()
         found = due_sessions(workspace.lake, reversed(all_sessions(root(workspace))), now_us)
     except CaptureError as error:
-        return dg.SkipReason(f"cannot be decided now: {error}")
+        return outputs.skip(f"cannot be decided now: {error}")
     for session, reason in found.damaged.items():
-        context.log.warning(f"{session} is left out: {reason}")
+        outputs.log_warning(context, f"{session} is left out: {reason}")
     due, remembered = Attempts.load(context.cursor).next(found.wanted, now_us, _MOST_RUNS)
     if not due:
         waiting = f"{len(found.wanted)} sessions were asked for a while ago; the next attempt waits"
         nothing = f"no session is to be proved now; {found.later} once their days are published"
-        return dg.SensorResult(skip_reason=waiting if found.wanted else nothing, cursor=remembered.dump())
+        return dg.SensorResult(skip_reason=outputs.skip(waiting if found.wanted else nothing), cursor=remembered.dump())
     runs = [dg.RunRequest(run_key=f"prove-{session}-{number}-{iso(now_us)}", partition_key=session) for session, number in due.items()]
     return dg.SensorResult(run_requests=runs, cursor=remembered.dump(), dynamic_partitions_requests=[SESSIONS.build_add_request(list(due))])

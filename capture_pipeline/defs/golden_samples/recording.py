@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
 from capture_pipeline.errors import CaptureError, MalformedData, StorageError
@@ -60,7 +61,7 @@ def golden_samples(context: dg.AssetExecutionContext, workspace: dg.ResourcePara
         metadata = finished(folder)
         if metadata.state == EMPTY:
             raise MalformedData(nothing_recorded(folder), where=str(folder.path), remedy="there is nothing to validate or convert")
-        return dg.MaterializeResult(metadata=_described(folder, metadata))
+        return outputs.materialization(_described(folder, metadata))
 
 
 def _check_disk(workspace: Workspace, folder: SessionFolder) -> None:
@@ -84,7 +85,7 @@ def _mirror(context: dg.AssetExecutionContext, folder: SessionFolder) -> None:
             following_s, is_due = next(due), True
         if is_due or known != (status.state, status.last_error):
             known = (status.state, status.last_error)
-            context.log.info(progress(status))
+            outputs.log_info(context, progress(status))
 
 
 def told_at() -> Iterator[float]:
@@ -119,9 +120,11 @@ def _finish(context: dg.AssetExecutionContext, workspace: Workspace, folder: Ses
         while stop(folder, workspace.settings) is None and time.monotonic() < deadline:
             time.sleep(0.2)
     except CaptureError as error:
-        context.log.warning(f"could not be finished: {error}")
+        outputs.log_warning(context, f"could not be finished: {error}")
         return
-    context.log.info(f"The session was finished gracefully: {folder.metadata}" if folder.metadata.exists() else "It is still finishing")
+    outputs.log_info(
+        context, f"The session was finished gracefully: {folder.metadata}" if folder.metadata.exists() else "It is still finishing"
+    )
 
 
 def _described(folder: SessionFolder, metadata: SessionMetadata) -> dict[str, Any]:
@@ -135,14 +138,14 @@ def _described(folder: SessionFolder, metadata: SessionMetadata) -> dict[str, An
         "state": metadata.state,
         "regime": metadata.plan.regime,
         "symbols": ", ".join(metadata.plan.symbols),
-        "path": dg.MetadataValue.path(str(folder.recording)),
+        "path": folder.recording,
         "bytes": recording.bytes if recording else 0,
         "sha256": recording.sha256 if recording else "there is no recording",
         **numbers,
         **ratios,
-        **{name: dg.MetadataValue.json(figures.get(name, {})) for name in ("reconnects_by_cause", "gaps_by_cause", "messages_by_stream")},
-        "files": dg.MetadataValue.table(
-            [dg.TableRecord({"name": file.name, "bytes": file.bytes, "sha256": file.sha256}) for file in metadata.files],
+        **{name: figures.get(name, {}) for name in ("reconnects_by_cause", "gaps_by_cause", "messages_by_stream")},
+        "files": outputs.table(
+            [{"name": file.name, "bytes": file.bytes, "sha256": file.sha256} for file in metadata.files],
             dg.TableSchema([dg.TableColumn("name"), dg.TableColumn("bytes", "int"), dg.TableColumn("sha256")]),
         ),
     }

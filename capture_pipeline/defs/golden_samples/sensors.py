@@ -8,6 +8,7 @@ from itertools import islice
 
 import dagster as dg
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.golden_samples.recording import SESSION_TAG
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, root
 from capture_pipeline.errors import CaptureError
@@ -52,13 +53,13 @@ def session_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourcePa
             if not folder.metadata.exists() and (plan := known_plan(folder)) and plan.planned
         ]
     except CaptureError as error:
-        return dg.SkipReason(f"cannot be decided now: {error}")
+        return outputs.skip(f"cannot be decided now: {error}")
     runs = [request for folder in wanted if (request := _request(context.instance, folder)) is not None]
     if not runs:
         open_ones = f"{len(wanted)} sessions are recorded or begin in a moment" if wanted else "no window is open"
         upcoming = windows(workspace.settings.sessions, now_us, now_us + 8 * 86_400_000_000)
         following = next((f"; next: {window.session}" for window in upcoming if window.start_us > now_us), "")
-        return dg.SkipReason(open_ones + following)
+        return outputs.skip(open_ones + following)
     return dg.SensorResult(
         run_requests=runs, dynamic_partitions_requests=[SESSIONS.build_add_request([str(run.partition_key) for run in runs])]
     )
@@ -77,7 +78,7 @@ def session_arrivals(context: dg.SensorEvaluationContext, workspace: dg.Resource
     new = (folder for folder in reversed(finished) if folder.session not in known and not _is_empty(folder))
     arrived = [folder.session for folder in islice(new, _MOST_ARRIVALS)]
     if not arrived:
-        return dg.SkipReason(f"all {len(finished)} finished sessions are known or empty")
+        return outputs.skip(f"all {len(finished)} finished sessions are known or empty")
     runs = [dg.RunRequest(run_key=f"{session}-arrived", partition_key=session) for session in arrived]
     return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[SESSIONS.build_add_request(arrived)])
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, root
 from capture_pipeline.defs.klines.automation import AFTER_ALL_RESTS, AFTER_INPUT
@@ -54,7 +55,7 @@ def golden_tables(context: dg.AssetExecutionContext, workspace: dg.ResourceParam
         finished(folder)
         manifest = convert(folder.recording, folder.session, workspace.lake.tables())
     for table in TABLES:
-        yield dg.MaterializeResult(asset_key=table.name, metadata=_described(table, manifest))
+        yield outputs.materialization(_described(table, manifest), asset=table.name)
 
 
 def _described(table: GoldenTable, manifest: GoldenManifest) -> dict[str, Any]:
@@ -89,13 +90,7 @@ def regime_comparison_report(context: dg.AssetExecutionContext, workspace: dg.Re
         comparison = regime_comparison(compared)
         path = workspace.lake.reports() / "regime_comparison.html"
         publish_bytes(path, page(comparison).encode())
-    return dg.MaterializeResult(
-        metadata={
-            "comparison": dg.MetadataValue.md(markdown(comparison)),
-            "sessions": len(comparison.sessions),
-            "page": dg.MetadataValue.path(str(path)),
-        }
-    )
+    return outputs.materialization({"comparison": markdown(comparison), "sessions": len(comparison.sessions), "page": path})
 
 
 def _with_tables(workspace: Workspace) -> list[Compared]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import dagster as dg
 
+from capture_pipeline import markdown as md
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.klines import schemas
 from capture_pipeline.defs.klines.automation import AFTER_ALL_RESTS
@@ -33,29 +35,27 @@ def coverage_report(context: dg.AssetExecutionContext, workspace: dg.ResourcePar
     with told(context.op_execution_context):
         views = refresh_catalog(workspace.lake)
         made = report(workspace, workspace.now_us())
-    return dg.MaterializeResult(
-        metadata={**_told(made), "catalog": dg.MetadataValue.path(str(workspace.lake.catalog())), "views": ", ".join(views)}
-    )
+    return outputs.materialization({**_told(made), "catalog": workspace.lake.catalog(), "views": ", ".join(views)})
 
 
 def _told(made: CoverageReport) -> dict[str, Any]:
     shown = {name: value for name, value in made.summary.items() if value is not None}
     return {
-        "heat_map": dg.MetadataValue.md(picture(made)),
+        "heat_map": picture(made),
         **shown,
         "dagster/row_count": made.frame.height,
         "coverage": table_of(made.frame, _ROWS_SHOWN),
-        "csv": dg.MetadataValue.path(str(made.csv)),
-        "page": dg.MetadataValue.path(str(made.html)),
+        "csv": made.csv,
+        "page": made.html,
     }
 
 
-def picture(made: CoverageReport) -> str:
+def picture(made: CoverageReport) -> md.Markdown:
     """The heat-map inside the text; one that would bloat the event log is only pointed at.
 
     Tool-tips are left out: an image has none, and they are most of its size.
     """
     svg = _TOOL_TIP.sub("", made.svg)
     if len(svg) > _LARGEST_PICTURE:
-        return f"The heat-map is too large to show here; open `{made.html}`."
-    return f"![Coverage by symbol and month](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+        return md.sentence("The heat-map is too large to show here; open ", md.code(made.html), ".")
+    return md.image("Coverage by symbol and month", f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}")

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import dagster as dg
-
 from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.defs.batches import Described
@@ -114,7 +112,7 @@ def gaps(workspace: Workspace, result: GapsResult) -> Described:
 def reconciliation(result: Reconciliation) -> Described:
     """Of `month_reconciliation`."""
     shown = result.differences if result.differences.height else [{"open_time_us": "no source disagrees with another"}]
-    return {"month_reconciliation": {**result.summary, "report": dg.MetadataValue.path(str(result.path)), "differences": table_of(shown)}}
+    return {"month_reconciliation": {**result.summary, "report": result.path, "differences": table_of(shown)}}
 
 
 def revisions(records: Sequence[ArchiveRecord]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.tables import table_of
 from capture_pipeline.quality.gates import GateResult, Severity
 
@@ -39,20 +40,20 @@ def evaluation_of(judged: Judged, result: GateResult, key: dg.MultiPartitionKey 
         key: Its partition; None for the whole asset.
     """
     gate = result.spec
-    return dg.AssetCheckEvaluation(
+    return outputs.check_evaluation(
+        _values(result),
+        gate.description if result.passed else result.summary or gate.description,
         check_name=gate.name,
         asset_key=dg.AssetKey(gate.table),
         passed=result.passed,
-        metadata=_metadata(result),
         target_materialization_data=judged.newest(gate.table, key),
         severity=_SEVERITIES[gate.severity],
-        description=gate.description if result.passed else result.summary or gate.description,
         blocking=gate.blocking,
         partition=key,
     )
 
 
-def _metadata(result: GateResult) -> dict[str, Any]:
+def _values(result: GateResult) -> dict[str, Any]:
     told = {name: value for name, value in result.values.items() if value is not None}
     if not result.passed:
         told["level"] = str(result.level)
@@ -60,4 +61,4 @@ def _metadata(result: GateResult) -> dict[str, Any]:
         told["failing"] = result.failing_count
     if result.failing is not None and result.failing.height:
         told["failing_rows"] = table_of(result.failing)
-    return {name: dg.MetadataValue.text(value) if isinstance(value, str) else value for name, value in told.items()}
+    return told

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.klines import describe
 from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
@@ -61,7 +62,7 @@ def recheck_checksums(context: dg.OpExecutionContext, workspace: dg.ResourcePara
         try:
             found = recheck(workspace, partition, now_us)
         except Busy as error:
-            context.log.info(f"{partition}: left for the next turn: {error}")
+            outputs.log_info(context, f"{partition}: left for the next turn: {error}")
             continue
         except CaptureError as error:
             failed[partition] = error
@@ -70,9 +71,9 @@ def recheck_checksums(context: dg.OpExecutionContext, workspace: dg.ResourcePara
             continue
         if found:
             context.log_event(_observed(partition, found))
-    context.log.info(f"{len(due.partitions)} partitions were due, {len(failed)} could not be asked")
+    outputs.log_info(context, f"{len(due.partitions)} partitions were due, {len(failed)} could not be asked")
     if failed:
-        raise dg.Failure("; ".join(f"{partition}: {error}" for partition, error in failed.items()), allow_retries=False)
+        raise outputs.failure("; ".join(f"{partition}: {error}" for partition, error in failed.items()))
 
 
 @dg.job(description="Looks for archive files that were published anew under an old name.")
@@ -82,4 +83,4 @@ def revision_watch() -> None:
 
 
 def _observed(partition: Partition, found: list[ArchiveRecord]) -> dg.AssetObservation:
-    return dg.AssetObservation("kline_archives", partition=key_of(partition), metadata=describe.revisions(found))
+    return outputs.observation("kline_archives", key_of(partition), describe.revisions(found))

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from capture_pipeline.binance.periods import DAY_US, Month
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.klines.jobs import coverage, daily_update
 from capture_pipeline.defs.partitions import PARTITIONS, SETTINGS, block_tags
 from capture_pipeline.defs.resources import impatient
@@ -26,11 +27,11 @@ def daily_update_schedule(context: dg.ScheduleEvaluationContext, workspace: dg.R
     try:
         now_us = impatient(workspace).now_us()
     except CaptureError as error:
-        return dg.SkipReason(f"the present is not known: {error}")
+        return outputs.skip(f"the present is not known: {error}")
     wanted = [month for month in workspace.months(now_us) if month >= Month.of(now_us - _LATE_DAYS * DAY_US)]
     months = [month for month in wanted if PARTITIONS.has_partition_key(f"{month}-01|{SETTINGS.symbols[0]}")]
     if not months:
-        return dg.SkipReason("no month of the configured history is open")
+        return outputs.skip("no month of the configured history is open")
     return dg.RunRequest(run_key=f"daily-{context.scheduled_execution_time:%Y-%m-%d}", tags=block_tags(months[0], months[-1]))
 
 

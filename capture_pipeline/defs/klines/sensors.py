@@ -9,6 +9,7 @@ from collections.abc import Callable
 import dagster as dg
 
 from capture_pipeline.binance.periods import iso
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.klines.attempts import Attempts
 from capture_pipeline.defs.klines.jobs import gap_fill, month_close, revision_watch
 from capture_pipeline.defs.partitions import PARTITIONS, key_of
@@ -53,16 +54,16 @@ def gap_fill_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceP
 def revision_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipReason:
     """One run for all that are due; it takes the oldest first."""
     if context.instance.get_run_records(dg.RunsFilter(job_name=revision_watch.name, statuses=_UNDER_WAY), limit=1):
-        return dg.SkipReason("a turn of the rota is under way")
+        return outputs.skip("a turn of the rota is under way")
     try:
         now_us = impatient(workspace).now_us()
         due = watch.due_for_recheck(workspace, now_us, 1)
     except CaptureError as error:
-        return dg.SkipReason(f"cannot be decided now: {error}")
+        return outputs.skip(f"cannot be decided now: {error}")
     left_out = _left_out(context, due)
     if due.partitions:
         return dg.RunRequest(run_key=f"recheck-{iso(now_us)}")
-    return dg.SkipReason(f"no published checksum is due to be read again{left_out}")
+    return outputs.skip(f"no published checksum is due to be read again{left_out}")
 
 
 @dg.sensor(
@@ -76,7 +77,7 @@ def republished_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult |
     wanted = dg.AssetRecordsFilter(dg.AssetKey("kline_archives"), after_storage_id=int(context.cursor or 0))
     records = context.instance.fetch_observations(wanted, limit=_MOST_RUNS, ascending=True).records
     if not records:
-        return dg.SkipReason("no file was published anew since the last look")
+        return outputs.skip("no file was published anew since the last look")
     newest = {record.partition_key: record.storage_id for record in records}
     runs = [
         dg.RunRequest(run_key=f"republished-{storage_id}", partition_key=key)
@@ -107,14 +108,14 @@ def _run_requests(
         now_us = hasty.now_us()
         found = find(hasty, now_us)
     except CaptureError as error:
-        return dg.SkipReason(f"cannot be decided now: {error}")
+        return outputs.skip(f"cannot be decided now: {error}")
     left_out = _left_out(context, found)
     keys = [str(key_of(partition)) for partition in found.partitions]
     wanted = [key for key in keys if PARTITIONS.has_partition_key(key)]
     due, remembered = Attempts.load(context.cursor).next(wanted, now_us, _MOST_RUNS)
     if not due:
         reason = f"{len(wanted)} partitions were asked for a while ago; the next attempt waits" if wanted else nothing
-        return dg.SensorResult(skip_reason=f"{reason}{left_out}", cursor=remembered.dump())
+        return dg.SensorResult(skip_reason=outputs.skip(f"{reason}{left_out}"), cursor=remembered.dump())
     runs = [dg.RunRequest(run_key=f"{name}-{key}-{number}-{iso(now_us)}", partition_key=key) for key, number in due.items()]
     return dg.SensorResult(run_requests=runs, cursor=remembered.dump())
 
@@ -122,6 +123,6 @@ def _run_requests(
 def _left_out(context: dg.SensorEvaluationContext, found: watch.Found) -> str:
     """Log the partitions that could not be judged; for a reason to skip, how many they are and the first of them."""
     for partition, error in found.damaged.items():
-        context.log.warning(f"{partition} is left out: {error}")
+        outputs.log_warning(context, f"{partition} is left out: {error}")
     first = next(iter(found.damaged.items()), None)
     return f"; {len(found.damaged)} left out, {first[0]}: {first[1]}" if first else ""

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.maintenance.retention import forget_quarantined, forget_run, runs_to_forget
 from capture_pipeline.klines.workspace import Workspace
@@ -15,7 +16,7 @@ def forget_runs(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Work
     old = runs_to_forget(context.instance, workspace.settings.retention.run_history_days)
     for run_id in old:
         forget_run(context.instance, run_id)
-    context.log.info(f"{len(old)} runs removed")
+    outputs.log_info(context, f"{len(old)} runs removed")
 
 
 @dg.op(out=_NOTHING, description="Removes quarantined files older than retention.quarantine_days.")
@@ -23,7 +24,7 @@ def forget_quarantine(context: dg.OpExecutionContext, workspace: dg.ResourcePara
     """Remove what has been in quarantine for long."""
     with told(context):
         removed = forget_quarantined(workspace.lake.root / "quarantine", workspace.settings.retention.quarantine_days)
-    context.log.info(f"{removed} quarantined files removed")
+    outputs.log_info(context, f"{removed} quarantined files removed")
 
 
 @dg.job(description="Removes old runs and old quarantined files; nothing else ever prunes the event log.")

@@ -4,6 +4,7 @@ import time
 
 import dagster as dg
 
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.liveness import is_dead
 from capture_pipeline.defs.resources import life_sign
 from capture_pipeline.klines.workspace import Workspace
@@ -26,7 +27,7 @@ def dead_run_reaper(context: dg.SensorEvaluationContext, workspace: dg.ResourceP
     for run, reason in dead:
         context.instance.report_run_failed(run, f"Ended by dead_run_reaper: {reason}.")
         life_sign(workspace, run.run_id).unlink(missing_ok=True)
-    return dg.SkipReason(f"{len(started)} runs are under way, {len(dead)} of them were dead and ended")
+    return outputs.skip(f"{len(started)} runs are under way, {len(dead)} of them were dead and ended")
 
 
 def why_dead(instance: dg.DagsterInstance, workspace: Workspace, record: dg.RunRecord) -> str | None:

@@ -1,0 +1,93 @@
+"""Hostile text in Dagster: Markdown shows it as text, and events, checks and pages have it escaped and cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from markdown_it import MarkdownIt
+
+from capture_pipeline.feasibility.criteria import CRITERIA
+from capture_pipeline.feasibility.evidence import Reading, made
+from capture_pipeline_tests.defs.feasibility_test import held, ran, store_of
+from capture_pipeline_tests.defs.stage import Stage, key, part
+from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.hostile import ATTACK, LONG, MARK, answer, check_printable, check_shown, server
+
+INJECTION = f"{ATTACK}|\n\n# h\n\n[l](http://evil) `c` *e* **s** <b>x</b> ~~d~~ &lt;" + "A" * 20_000
+OURS = {"table_open", "thead_open", "tbody_open", "tr_open", "th_open", "td_open", "heading_open", "paragraph_open"}
+OURS |= {"bullet_list_open", "list_item_open", "inline", "text"}
+
+
+def kinds_of(markdown: str) -> set[str]:
+    """Kinds of what a text in Markdown is made of, ends left out."""
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown)
+    inner = [child for token in tokens for child in token.children or []]
+    return {token.type for token in [*tokens, *inner] if not token.type.endswith("_close")}
+
+
+def test_this_test_sees_an_injection() -> None:
+    assert {"link_open", "image", "html_inline", "code_inline", "em_open", "strong_open", "s_open"} <= kinds_of(INJECTION)
+
+
+def test_markdown_and_checks_of_a_verdict_on_hostile_evidence(stage: Stage) -> None:
+    """The notes of evidence are read from files."""
+    for asset in {criterion.asset for criterion in CRITERIA}:
+        readings = [Reading(criterion=one.name, measured=held(one), note=INJECTION) for one in CRITERIA if one.asset == asset]
+        store_of(stage).publish(made(asset, readings, {}, {INJECTION: "0" * 64}))
+    result = ran(stage, "go_no_go")
+    assert result.success
+    (materialized,) = stage.made("go_no_go").values()
+    verdict = materialized.metadata["verdict"]
+    assert isinstance(verdict, dg.MarkdownMetadataValue)
+    assert verdict.value
+    shown = str(verdict.value)
+    check_shown(shown)
+    assert kinds_of(shown) <= OURS
+    page = Path(str(materialized.metadata["page"].value)).read_text()
+    check_shown(page)
+    assert "<script" not in page
+    (check,) = result.get_asset_check_evaluations()
+    check_printable(check.description or "")
+    description = part("outputs").check_result({}, INJECTION, passed=True).description or ""
+    check_shown(description)
+    assert kinds_of(description) == {"paragraph_open", "inline", "text"}
+
+
+@pytest.mark.parametrize("asset", ["kline_archives", "kline_topups"])
+def test_events_and_failures_of_a_refused_request(asset: str, stage: Stage) -> None:
+    """The body of a refusal is in the failure, in the log, and in a table of metadata."""
+    with server(lambda connection, _: answer(connection, {"code": -1100, "msg": LONG[:5000]}, "400 Bad Request")) as url:
+        deployment = Deployment(url, stage.deployment.root, CAPTURE_HTTP_ATTEMPTS="1")
+        result = Stage(stage.definitions, deployment, stage.instance).materialize([asset], key("2024-01-01", "BTCUSDT"))
+    assert not result.success
+    told = [entry.user_message for entry in stage.instance.all_logs(result.run_id)]
+    data = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
+    failures = [text for each in data if each for text in (each.description or "", *map(_cells, each.metadata.values()))]
+    for text in [*told, *failures]:
+        check_printable(text)
+    assert failures
+    assert all(MARK in text for text in failures)
+
+
+def _cells(value: dg.MetadataValue) -> str:
+    assert isinstance(value, dg.TableMetadataValue)
+    return "\n".join(str(cell) for record in value.records for cell in record.data.values())
+
+
+def test_a_table_of_metadata_has_printable_cells(stage: Stage) -> None:
+    """Through the module of the definitions under test."""
+    del stage
+    outputs = part("outputs")
+    (record,) = part("tables").table_of([{"name": LONG, "rows": 1}]).records
+    check_shown(str(record.data["name"]))
+    assert len(str(record.data["name"])) == 300
+    values = outputs.metadata({"text": LONG, "json": {"a": ATTACK}})
+    assert isinstance(values["text"], dg.TextMetadataValue)
+    check_shown(values["text"].value or "")
+    for text in (outputs.failure(LONG).description, outputs.skip(LONG).skip_message):
+        check_shown(text or "")
+    for made_of in (outputs.check_result({}, LONG, passed=True), outputs.check_result({"a": LONG}, "", passed=True).metadata["a"]):
+        check_shown(str(made_of.description if isinstance(made_of, dg.AssetCheckResult) else made_of.value))
+    assert values["json"].value == {"a": ATTACK}
