@@ -23,9 +23,8 @@ from capture_pipeline.binance.periods import DAY_US, Interval
 from capture_pipeline.errors import MalformedData
 
 PRICE = pl.Decimal(18, PLACES)
-"""64 bits as stored. Ten digits before the point: the highest prices, of bitcoin in rupiah, have ten."""
 VOLUME = pl.Decimal(SUM_DIGITS + PLACES, PLACES)
-"""The digits that the parser takes."""
+"""The digits that the parser takes. Prices of more than ten digits before the point are refused: they are stored in 64 bits."""
 
 KLINE_SCHEMA = {
     "open_time_us": pl.Int64(),
