@@ -8,8 +8,10 @@ Levels lie as far from the touch as in a recording of ETHUSDT of August 2024, so
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,15 @@ _LEVELS = 44
 _SYMBOL = b"BTCUSDT"
 
 
-def lines(messages: int) -> Iterator[list[bytes]]:
+class Form(StrEnum):
+    """Whose frames: those of spot, or those of USD-M futures since the middle of 2026 and before."""
+
+    SPOT = "spot"
+    UM = "um"
+    UM_OLDER = "um-older"
+
+
+def lines(messages: int, form: Form = Form.SPOT) -> Iterator[list[bytes]]:
     """The recording, in lists of up to 20,000 lines."""
     made, trade_id, update_id, capture = 0, 1_520_538_925, 35_346_513_499, _START_NS
     last = 6_417_500
@@ -40,11 +50,12 @@ def lines(messages: int) -> Iterator[list[bytes]]:
             event, mid = capture // 1_000_000 - 4, int(walk[index])
             if is_trade[index]:
                 trade_id += 1
-                found.append(_line(capture, trade(_SYMBOL, event, trade_id, mid, random)))
+                message = trade(_SYMBOL, event, trade_id, mid, random)
             else:
                 first = update_id + 1
                 update_id += int(random.integers(1, 60))
-                found.append(_line(capture, diff(_SYMBOL, event, (first, update_id), mid, random)))
+                message = diff(_SYMBOL, event, (first, update_id), mid, random)
+            found.append(_line(capture, message if form is Form.SPOT else _of_futures(message, form)))
         made += count
         yield found
 
@@ -75,6 +86,20 @@ def diff(symbol: bytes, event: int, ids: tuple[int, int], mid: int, random: np.r
         b",".join(levels[:half]),
         b",".join(levels[half:]),
     )
+
+
+def _of_futures(message: bytes, form: Form) -> bytes:
+    """The message of spot in the words of futures: two decimals of prices and three of quantities, other fields."""
+    message = re.sub(rb'"(\d+\.\d\d)0{6}"', rb'"\1"', message)
+    message = re.sub(rb'"(\d+\.\d{3})\d{5}"', rb'"\1"', message)
+    end = b"" if form is Form.UM_OLDER else b',"st":1'
+    if b"depthUpdate" not in message:
+        message = re.sub(rb'("E":\d+)(.*),"T":(\d+),"m":(\w+),"M":true', rb'\1,"T":\3\2,"X":"MARKET","m":\4', message)
+        return message[:-2] + end + b"}}"
+    pair = b"" if form is Form.UM_OLDER else b'"ps":"%b",' % _SYMBOL
+    message = re.sub(rb'"E":(\d+),', rb'"E":\1,"T":\1,', message)
+    message = re.sub(rb'"U":(\d+),"u":(\d+)', lambda ids: pair + ids[0] + b',"pu":%d' % (int(ids[1]) - 1), message)
+    return message[:-2] + end + b"}}"
 
 
 def _line(capture: int, message: bytes) -> bytes:

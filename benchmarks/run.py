@@ -11,6 +11,7 @@ from pathlib import Path
 
 import bench_books
 import bench_coverage
+import bench_frames
 import bench_gates
 import bench_golden
 import bench_memory
@@ -30,6 +31,7 @@ _BENCHMARKS: dict[str, tuple[Measure, int]] = {
     bench_starts.NAME: (bench_starts.measure, 1),
     bench_coverage.NAME: (bench_coverage.measure, 3),
     bench_recording.NAME: (bench_recording.measure, 3),
+    bench_frames.NAME: (bench_frames.measure, 5),
     bench_golden.NAME: (bench_golden.measure, 3),
     bench_books.NAME: (bench_books.measure, 5),
 }

@@ -10,11 +10,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from capture_pipeline.binance.decimals import PLACES, SUM_DIGITS
+
 COLUMNS = 12
 VALUES = COLUMNS - 1
 """The last column, `ignore`, is skipped: it holds anything, in 2017 decimals."""
 DECIMAL_COLUMNS = (1, 2, 3, 4, 5, 7, 9, 10)
-SCALE_DIGITS = 8
+SCALE_DIGITS = PLACES
 
 OK, BAD_DIGIT, TOO_LONG, TOO_PRECISE, BAD_SEPARATOR, MISSING_FIELD, EXTRA_FIELD, TOO_WIDE = range(8)
 
@@ -24,7 +26,7 @@ _NONE, _ONE, _WORD, _NINE, _MAX_DIGITS, _LONGEST_ROW = (
     np.uint64(1),
     np.uint64(8),
     np.uint64(9),
-    np.uint64(18),
+    np.uint64(SUM_DIGITS),
     np.uint64(12 * 26),
 )
 _ZERO, _POINT, _COMMA, _MINUS, _LF, _CR, _TEN = (np.uint8(byte) for byte in (48, 46, 44, 45, 10, 13, 10))

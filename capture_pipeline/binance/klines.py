@@ -18,13 +18,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from capture_pipeline.binance import kernel
+from capture_pipeline.binance.decimals import PLACES, SUM_DIGITS
 from capture_pipeline.binance.periods import DAY_US, Interval
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.parsing import guard_parser
 
-PRICE = pl.Decimal(18, 8)
-VOLUME = pl.Decimal(26, 8)
-"""The 18 digits before the point and the eight after it that the parser takes."""
+PRICE = pl.Decimal(18, PLACES)
+VOLUME = pl.Decimal(SUM_DIGITS + PLACES, PLACES)
+"""The digits that the parser takes. Prices of more than ten digits before the point are refused: they are stored in 64 bits."""
 
 KLINE_SCHEMA = {
     "open_time_us": pl.Int64(),

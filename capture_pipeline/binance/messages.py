@@ -25,6 +25,8 @@ Level = tuple[str, str]
 _LooseLevel = Annotated[list[str | Annotated[list[Any], msgspec.Meta(max_length=0)]], msgspec.Meta(min_length=2, max_length=3)]
 """A level that may have an empty list as its third element: the exchange sent one until 2019-03, without a meaning."""
 _NOTHING = msgspec.Raw(b"null")
+MARKET_ORDER = "MARKET"
+"""`X` of the futures' trades of the market."""
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):

@@ -1,7 +1,10 @@
 """Lines of a recording to integers: one pass over bytes, no floats, no object a message.
 
-The kernel takes only the layout that the exchange writes: no spaces, its order of fields, no field more. At a line in another layout it
+The kernel takes only the layouts that the exchange writes: no spaces, its order of fields, no field more. At a line in another layout it
 stops, `stream_kernel_parser.py` has msgspec read that line, and the kernel goes on after it: it stores nothing that msgspec would not give.
+
+Fields of USD-M futures are optional, because recordings of several years are read: `T` after `E`, `X` of trades, `pu`, and since the middle
+of 2026 `ps` (the pair) and `st` (1: USD-M). An `X` other than `MARKET` and a `ps` other than the symbol's pair are left to msgspec.
 
 No access leaves the arrays: a line starts before `end`, `PADDING` readable bytes follow `end`, no fixed part of a line is longer than
 that, each level begins before `end`, and outputs are written only below their capacity.
@@ -13,10 +16,20 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.binance.stream_kernel_text import decimal, event_us, integer, known, same_symbol, skip, stands, usual_decimal
+from capture_pipeline.binance.stream_kernel_text import (
+    decimal,
+    event_us,
+    integer,
+    known,
+    same_pair,
+    same_symbol,
+    skip,
+    stands,
+    usual_decimal,
+)
 
 PADDING = 1024
-"""Readable bytes that follow the text: more than the longest fixed part of a line, which is about 500."""
+"""Readable bytes that follow the text: more than the longest fixed part of a line, which is about 600."""
 SHORTEST_LEVEL, SHORTEST_LINE = 9, 60
 """No level, and no line of a known stream, in any layout, has fewer bytes; capacities follow from that."""
 
@@ -25,8 +38,8 @@ SKIP, TRADE, DEPTH, SNAPSHOT = range(4)
 """What a stream's lines are parsed as."""
 AT, LINE, TRADES, DEPTHS, LEVELS, SNAPSHOTS, SNAPSHOT_LEVELS = range(7)
 """Places of the state: position, lines before it, and rows written to each output."""
-T_CAPTURE, T_EVENT, T_TRADE, T_ID, T_PRICE, T_QUANTITY, T_MAKER, T_PLACES, T_STREAM, T_LINE = range(10)
-"""Rows of the trades' array. Places: decimals sent, of the price times 16 plus of the quantity."""
+T_CAPTURE, T_EVENT, T_TRADE, T_ID, T_PRICE, T_QUANTITY, T_MAKER, T_PLACES, T_STREAM, T_LINE, T_MARKET = range(11)
+"""Rows of the trades' array. Places: decimals sent, of the price times 16 plus of the quantity. Market: 1 where `X` is `MARKET`, else 0."""
 D_CAPTURE, D_EVENT, D_FIRST, D_LAST, D_PREVIOUS, D_BIDS, D_ASKS, D_END, D_STREAM, D_LINE = range(10)
 """Rows of the array of diffs and snapshots. Bids are levels `[D_BIDS, D_ASKS)`, asks `[D_ASKS, D_END)`."""
 
@@ -42,26 +55,31 @@ def _bytes(text: str) -> NDArray[np.uint8]:
 _CAPTURE, _STREAM, _DATA = _bytes('{"capture_ns":'), _bytes(',"stream":"'), _bytes('","data":{"')
 _TRADE_E, _DEPTH_E, _S = _bytes('e":"trade","E":'), _bytes('e":"depthUpdate","E":'), _bytes(',"s":"')
 _FIELD_T, _FIELD_P, _FIELD_Q, _FIELD_TIME = _bytes('","t":'), _bytes(',"p":"'), _bytes(',"q":"'), _bytes(',"T":')
-_MAKER, _TRUE, _FALSE, _END_TRUE, _END_FALSE = map(_bytes, (',"m":', "true", "false", ',"M":true}}\n', ',"M":false}}\n'))
-_FIRST, _LAST, _PREVIOUS, _B, _A = map(_bytes, ('","U":', ',"u":', ',"pu":', ',"b":[', ',"a":['))
-_SNAPSHOT, _BIDS, _ASKS, _END = map(_bytes, ('lastUpdateId":', ',"bids":[', ',"asks":[', "}}\n"))
+_MARKET, _MAKER, _BEST, _TRUE, _FALSE = map(_bytes, (',"X":"MARKET"', ',"m":', ',"M":', "true", "false"))
+_PAIR, _FIRST, _LAST, _PREVIOUS, _B, _A = map(_bytes, ('","ps":"', '","U":', ',"u":', ',"pu":', ',"b":[', ',"a":['))
+_SNAPSHOT, _EVENT, _BIDS, _ASKS, _TYPE, _END = map(_bytes, ('lastUpdateId":', ',"E":', ',"bids":[', ',"asks":[', ',"st":', "}}\n"))
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _levels(  # noqa: PLR0917 - a kernel takes no keywords
+def _levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
     text: NDArray[np.uint8], at: np.uint64, end: np.uint64, side: int, row: int, values: NDArray[np.int64], tags: NDArray[np.uint8]
 ) -> tuple[int, np.uint64, int]:
     """Read levels up to the bracket that ends the list: (row after them, position after the bracket, status)."""
     capacity = min(values.shape[1], tags.shape[1])
     if text[at] == _CLOSE:
         return row, at + _1, DONE
+    # Spot sends eight decimals, futures those of the symbol: the first level that has others decides how the rest is read first.
+    is_usual = True
     while at < end:
         if row >= capacity:
             return row, at, FULL
-        price, here, good = usual_decimal(text, at + np.uint64(2))
-        quantity, after, more = usual_decimal(text, here + np.uint64(2))
+        price, quantity, here, after, good, more = np.int64(0), np.int64(0), at, at, False, False
         places = np.int64(0x88)
-        if not (good & more):
+        if is_usual:
+            price, here, good = usual_decimal(text, at + np.uint64(2))
+            quantity, after, more = usual_decimal(text, here + np.uint64(2))
+            is_usual = good & more
+        if not is_usual:
             price, price_places, here, good = decimal(text, at + np.uint64(2))
             quantity, quantity_places, after, more = decimal(text, here + np.uint64(2))
             places = price_places * 16 + quantity_places
@@ -80,11 +98,33 @@ def _levels(  # noqa: PLR0917 - a kernel takes no keywords
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
+def _truth(text: NDArray[np.uint8], at: np.uint64) -> tuple[bool, np.uint64, bool]:
+    """Read `true` or `false`: (value, position after it, whether it is one of them)."""
+    value = stands(text, at, _TRUE)
+    return value, at + np.uint64(4 if value else 5), value | stands(text, at, _FALSE)
+
+
+@_njit  # type: ignore[untyped-decorator, unused-ignore]
+def _line_end(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.uint64, bool]:
+    """Read the futures' `st`, where it stands, and the line's end: (position after the line feed, whether the line ends so)."""
+    good = True
+    if stands(text, at, _TYPE):
+        _, at, good = integer(text, at + np.uint64(_TYPE.size))
+    return at + np.uint64(_END.size), good & stands(text, at, _END)
+
+
+@_njit  # type: ignore[untyped-decorator, unused-ignore]
 def _trade(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row: NDArray[np.int64]) -> tuple[np.uint64, bool]:
     """Read a trade from its first field to the line's end into one row: (position, whether it was one)."""
     good = stands(text, at, _TRADE_E)
     event, at, more = integer(text, at + np.uint64(_TRADE_E.size))
-    good &= more & stands(text, at, _S)
+    good &= more
+    early = stands(text, at, _FIELD_TIME)
+    time = np.int64(0)
+    if early:
+        time, at, more = integer(text, at + np.uint64(_FIELD_TIME.size))
+        good &= more
+    good &= stands(text, at, _S)
     at, more = same_symbol(text, at + np.uint64(_S.size), name)
     if not (good & more & stands(text, at, _FIELD_T)):
         return at, False
@@ -93,23 +133,30 @@ def _trade(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row:
     row[T_PRICE], price_places, at, more = decimal(text, at + np.uint64(_FIELD_P.size))
     good &= more & stands(text, at, _FIELD_Q)
     row[T_QUANTITY], quantity_places, at, more = decimal(text, at + np.uint64(_FIELD_Q.size))
-    good &= more & stands(text, at, _FIELD_TIME)
-    time, at, more = integer(text, at + np.uint64(_FIELD_TIME.size))
-    good &= more & stands(text, at, _MAKER)
-    at += np.uint64(_MAKER.size)
-    maker = stands(text, at, _TRUE)
-    good &= maker | stands(text, at, _FALSE)
-    at += np.uint64(4 if maker else 5)
-    best = stands(text, at, _END_TRUE)
-    good &= best | stands(text, at, _END_FALSE)
+    good &= more
+    row[T_MARKET] = 0
+    if not early:
+        good &= stands(text, at, _FIELD_TIME)
+        time, at, more = integer(text, at + np.uint64(_FIELD_TIME.size))
+        good &= more
+    elif stands(text, at, _MARKET):
+        row[T_MARKET] = 1
+        at += np.uint64(_MARKET.size)
+    good &= stands(text, at, _MAKER)
+    maker, at, more = _truth(text, at + np.uint64(_MAKER.size))
+    good &= more
+    if stands(text, at, _BEST):
+        _, at, more = _truth(text, at + np.uint64(_BEST.size))
+        good &= more
     row[T_EVENT], row[T_TRADE], row[T_MAKER] = event_us(event), event_us(time), maker
     row[T_PLACES] = price_places * 16 + quantity_places
-    return at + np.uint64(_END_TRUE.size if best else _END_FALSE.size), good
+    at, more = _line_end(text, at)
+    return at, good & more
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
 def _diff_head(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row: NDArray[np.int64]) -> tuple[np.uint64, bool]:
-    """Read a diff up to its first bid; futures' `T` and `pu` may stand in their places."""
+    """Read a diff up to its first bid; futures' `T`, `ps` and `pu` may stand in their places."""
     good = stands(text, at, _DEPTH_E)
     event, at, more = integer(text, at + np.uint64(_DEPTH_E.size))
     good &= more
@@ -118,7 +165,11 @@ def _diff_head(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], 
         good &= more
     good &= stands(text, at, _S)
     at, more = same_symbol(text, at + np.uint64(_S.size), name)
-    if not (good & more & stands(text, at, _FIRST)):
+    good &= more
+    if stands(text, at, _PAIR):
+        at, more = same_pair(text, at + np.uint64(_PAIR.size), name)
+        good &= more
+    if not (good & stands(text, at, _FIRST)):
         return at, False
     row[D_FIRST], at, good = integer(text, at + np.uint64(_FIRST.size))
     good &= stands(text, at, _LAST)
@@ -144,9 +195,12 @@ def _book(  # noqa: PLR0917 - likewise
         return at, OTHER_LAYOUT
     row[D_ASKS] = level
     row[D_END], at, status = _levels(text, at + np.uint64(asks.size), end, 1, level, values, tags)
-    if status == DONE and (at >= end or not stands(text, at, _END)):
+    if status != DONE:
+        return at, status
+    if at >= end:
         return at, OTHER_LAYOUT
-    return at + np.uint64(_END.size), status
+    at, good = _line_end(text, at)
+    return at, DONE if good else OTHER_LAYOUT
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
@@ -163,7 +217,7 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
         streams: Names `(n, LONGEST_NAME + 1)` ended by zeros, kinds `(n,)`, and slots of the hash table, a power of two.
         state: In and out, 7: see `AT` and its like; row numbers in `diffs` are those of the levels.
         seen: In and out, `(n,)`: lines of each stream.
-        trades: Out, `(10, capacity)`.
+        trades: Out, `(11, capacity)`.
         diffs: Out, `(10, capacity)`.
         levels: Out: prices and quantities `(2, capacity)` in units of 1e-8, and side (1 is ask) and places `(2, capacity)`.
         snapshots: Out, as diffs, without event time and first id.
@@ -176,7 +230,7 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
     limit = np.uint64(end)
     if end + PADDING > text.size or state[AT] < 0:
         return FULL
-    row = np.empty(10, np.int64)
+    row = np.empty(11, np.int64)
     while np.uint64(state[AT]) < limit:
         at = np.uint64(state[AT])
         capture, here, good = integer(text, at + np.uint64(_CAPTURE.size))
@@ -212,7 +266,7 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
             here, status = _book(text, here, limit, _A, row, levels[0], levels[1])
             if status != DONE or here > limit:
                 return status if status != DONE else OTHER_LAYOUT
-            diffs[:, number] = row
+            diffs[:, number] = row[:10]
             state[DEPTHS] += 1
             state[LEVELS] = row[D_END]
         else:
@@ -221,14 +275,19 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
                 return FULL
             good = stands(text, here, _SNAPSHOT)
             row[D_LAST], here, more = integer(text, here + np.uint64(_SNAPSHOT.size))
-            if not (good and more and stands(text, here, _BIDS)):
+            good &= more
+            for name in (_EVENT, _FIELD_TIME):
+                if stands(text, here, name):
+                    _, here, more = integer(text, here + np.uint64(name.size))
+                    good &= more
+            if not (good and stands(text, here, _BIDS)):
                 return OTHER_LAYOUT
             row[D_EVENT], row[D_FIRST], row[D_PREVIOUS] = 0, 0, -1
             row[D_CAPTURE], row[D_STREAM], row[D_LINE], row[D_BIDS] = capture, stream, state[LINE], state[SNAPSHOT_LEVELS]
             here, status = _book(text, here + np.uint64(_BIDS.size), limit, _ASKS, row, snapshot_levels[0], snapshot_levels[1])
             if status != DONE or here > limit:
                 return status if status != DONE else OTHER_LAYOUT
-            snapshots[:, number] = row
+            snapshots[:, number] = row[:10]
             state[SNAPSHOTS] += 1
             state[SNAPSHOT_LEVELS] = row[D_END]
         seen[stream] += 1

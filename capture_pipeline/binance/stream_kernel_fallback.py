@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from capture_pipeline.binance.decimals import MOST_UNITS, PLACES, PLAIN_DECIMAL, UNIT
 from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot, Level, decode_depth, decode_snapshot, decode_trade
 from capture_pipeline.binance.stream_kernel import DEPTH, SKIP, SNAPSHOT, TRADE
 from capture_pipeline.binance.streams import StreamKind, event_us, kind_of, symbol_of
@@ -19,8 +20,7 @@ from capture_pipeline.errors import ConfigError, MalformedData
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 
 _FAILURES: tuple[type[Exception], ...] = (ConfigError, *PARSE_ERRORS)
-_DECIMAL = re.compile(r"(0|[1-9][0-9]{0,10})(?:\.([0-9]{1,8}))?")
-_SCALE = 10**8
+_DECIMAL = re.compile(PLAIN_DECIMAL)
 _MOST = 2**63 - 1
 _LONGEST_ORDER_TYPE = 64
 _KINDS = {StreamKind.TRADE: TRADE, StreamKind.DEPTH: DEPTH, StreamKind.SNAPSHOT: SNAPSHOT}
@@ -43,7 +43,7 @@ class AnyLine:
         row: The first values of the kernel's row: of a trade up to its places, of a book up to `D_PREVIOUS`.
         bids: Price, quantity, places of each.
         asks: Likewise.
-        order_type: `X` of a trade, as sent; None where there is none. The kernel takes no line that has one.
+        order_type: `X` of a trade, as sent; None where there is none. The kernel takes no line that has another one than `MARKET`.
     """
 
     stream: str
@@ -64,8 +64,8 @@ def decimal_e8(text: str) -> tuple[int, int]:
     if not found:
         raise ValueError(f"{text[:40]!r} is no plain number of up to eight decimals")
     fraction = found[2] or ""
-    value = int(found[1]) * _SCALE + int(fraction.ljust(8, "0"))
-    if value > _MOST:
+    value = int(found[1]) * UNIT + int(fraction.ljust(PLACES, "0"))
+    if value > MOST_UNITS:
         raise ValueError(f"{text!r} does not fit 64 bits in units of 1e-8")
     return value, len(fraction)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.binance import stream_kernel as kernel
+from capture_pipeline.binance.messages import MARKET_ORDER
 from capture_pipeline.binance.stream_kernel_fallback import AnyLine, kernel_kind, read_any
 from capture_pipeline.binance.stream_kernel_text import LONGEST_NAME, name_hash
 from capture_pipeline.binance.streams import symbol_of
@@ -29,14 +30,14 @@ class Columns:
     """Room for what a block holds; to be used again for the next one.
 
     Attributes:
-        trades: `(10, capacity)`, rows `stream_kernel.T_…`.
+        trades: `(11, capacity)`, rows `stream_kernel.T_…`.
         diffs: `(10, capacity)`, rows `D_…`.
         levels: Of the diffs: price and quantity in units of 1e-8, `(2, capacity)`.
         tags: Of the diffs: side (1 is ask) and places (decimals sent, of the price times 16 plus of the quantity), `(2, capacity)`.
         snapshots: As diffs.
         snapshot_levels: As levels.
         snapshot_tags: As tags.
-        order_types: `X` of those trades that have one, by their line in the block (`T_LINE`).
+        order_types: `X` of trades whose `X` is other than `MARKET`, by their line in the block (`T_LINE`); see `T_MARKET`.
     """
 
     trades: Ints
@@ -52,7 +53,7 @@ class Columns:
     def of_size(cls, most_bytes: int) -> Columns:
         """Room for any block of so many bytes; memory is taken only as it is written to."""
         lines, levels = most_bytes // kernel.SHORTEST_LINE + 1, most_bytes // kernel.SHORTEST_LEVEL + 1
-        rows = (np.empty((10, lines), np.int64) for _ in range(3))
+        rows = (np.empty((count, lines), np.int64) for count in (11, 10, 10))
         values, tags = (np.empty((2, levels), np.int64) for _ in range(2)), (np.empty((2, levels), np.uint8) for _ in range(2))
         return cls(next(rows), next(rows), next(values), next(tags), next(rows), next(values), next(tags))
 
@@ -136,8 +137,9 @@ class StreamParser:
         stream = self._number(found.stream)
         if found.kind == kernel.TRADE:
             row = int(state[kernel.TRADES])
-            out.trades[:, row] = [*found.row, stream, number]
-            if found.order_type is not None:
+            is_market = found.order_type == MARKET_ORDER
+            out.trades[:, row] = [*found.row, stream, number, is_market]
+            if found.order_type is not None and not is_market:
                 out.order_types[number] = found.order_type
             state[kernel.TRADES] += 1
         elif found.kind == kernel.DEPTH:

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from capture_pipeline.binance.decimals import MOST_UNITS, PLACES, UNIT, WHOLE_DIGITS
 from capture_pipeline.binance.kernel import eight_digits
 
 LONGEST_NAME = 64
@@ -18,9 +19,9 @@ _njit = numba.njit(cache=True, nogil=True)
 _inlined = numba.njit(cache=True, nogil=True, inline="always")
 _0, _1, _8 = np.uint64(0), np.uint64(1), np.uint64(8)
 _ZERO, _TEN, _POINT, _QUOTE, _LF, _SLASH, _BRACE, _UNBRACE = (np.uint8(byte) for byte in (48, 10, 46, 34, 10, 92, 123, 125))
-_POWERS = 10 ** np.arange(9, dtype=np.int64)
-_MOST_WHOLE, _MOST_FRACTION = 92_233_720_368, 54_775_807
-"""2**63 − 1 in units of 1e-8, also the largest quantity of the exchange."""
+_POWERS = 10 ** np.arange(PLACES + 1, dtype=np.int64)
+_WHOLE_DIGITS = np.uint64(WHOLE_DIGITS)
+_MOST_WHOLE, _MOST_FRACTION = divmod(MOST_UNITS, UNIT)
 _MICROSECONDS_FROM = 10**14
 
 
@@ -55,7 +56,7 @@ def _any_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.i
     """Read a number of up to eleven digits and eight decimals, and its quote: (value, decimals, position, whether it is that)."""
     whole, places, first = np.int64(0), np.int64(0), at
     digit = np.uint8(text[at] - _ZERO)
-    while digit < _TEN and at - first < np.uint64(11):
+    while digit < _TEN and at - first < _WHOLE_DIGITS:
         whole = whole * 10 + np.int64(digit)
         at += _1
         digit = np.uint8(text[at] - _ZERO)
@@ -64,14 +65,14 @@ def _any_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.i
     if text[at] == _POINT:
         at += _1
         digit = np.uint8(text[at] - _ZERO)
-        while digit < _TEN and places < 8:  # noqa: PLR2004
+        while digit < _TEN and places < PLACES:
             fraction, places = fraction * 10 + np.int64(digit), places + 1
             at += _1
             digit = np.uint8(text[at] - _ZERO)
         good &= places > 0
-    fraction *= _POWERS[8 - places]
+    fraction *= _POWERS[PLACES - places]
     good &= text[at] == _QUOTE and (whole < _MOST_WHOLE or (whole == _MOST_WHOLE and fraction <= _MOST_FRACTION))
-    return (whole * 100_000_000 + fraction if good else np.int64(0)), places, at + _1, good
+    return (whole * UNIT + fraction if good else np.int64(0)), places, at + _1, good
 
 
 @_inlined  # type: ignore[untyped-decorator, unused-ignore]
@@ -97,14 +98,26 @@ def usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.
     fraction, good = _eight_decimals(text, point + _1)
     after = point + np.uint64(9)
     good &= (digits - _1 < _8) & (text[point] == _POINT) & (text[after] == _QUOTE) & ((digits == _1) | (text[at] != _ZERO))
-    return whole * np.int64(100_000_000) + fraction, after + _1, good
+    return whole * np.int64(UNIT) + fraction, after + _1, good
+
+
+@_inlined  # type: ignore[untyped-decorator, unused-ignore]
+def _short_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
+    """Read one to eight digits, a point, one to eight decimals and a quote: (value, decimals, position after it, whether it is that)."""
+    whole, digits = eight_digits(text, at)
+    point = at + digits
+    fraction, places = eight_digits(text, point + _1)
+    after = point + _1 + places
+    good = (digits - _1 < _8) & (places - _1 < _8) & (text[point] == _POINT) & (text[after] == _QUOTE)
+    good &= (digits == _1) | (text[at] != _ZERO)
+    return whole * np.int64(UNIT) + fraction * _POWERS[_8 - places], np.int64(places), after + _1, good
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
 def decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.int64, np.uint64, bool]:
     """Read a number and its quote: (value in units of 1e-8, decimals, position after the quote, whether it is that)."""
-    value, after, usual = usual_decimal(text, at)
-    return (value, np.int64(8), after, True) if usual else _any_decimal(text, at)
+    value, places, after, good = _short_decimal(text, at)
+    return (value, places, after, True) if good else _any_decimal(text, at)
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
@@ -141,6 +154,21 @@ def same_symbol(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8])
     for index in range(LONGEST_NAME):
         letter = name[index]
         if letter == np.uint8(64):
+            return at + np.uint64(index), True
+        if letter == 0:
+            break
+        capital = letter - np.uint8(32) if np.uint8(97) <= letter <= np.uint8(122) else letter
+        if text[at + np.uint64(index)] != capital:
+            break
+    return at, False
+
+
+@_njit  # type: ignore[untyped-decorator, unused-ignore]
+def same_pair(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8]) -> tuple[np.uint64, bool]:
+    """Whether the pair here, in capitals, is the symbol of a stream's name without a contract's date: (position after it, whether)."""
+    for index in range(LONGEST_NAME):
+        letter = name[index]
+        if index > 0 and (letter == np.uint8(64) or letter == np.uint8(95)):
             return at + np.uint64(index), True
         if letter == 0:
             break

@@ -10,15 +10,14 @@ import heapq
 import re
 from collections.abc import Iterable, Sequence
 
+from capture_pipeline.binance.decimals import EIGHT_DECIMALS, PLACES, UNIT
 from capture_pipeline.binance.messages import Level
 from capture_pipeline.book.diffs import Diff
 from capture_pipeline.errors import MalformedData
 
-DECIMALS = 8
-UNIT = 10**DECIMALS
-"""Units in one coin, or in one of the quote currency."""
-_DECIMAL = re.compile(r"[0-9]{1,30}(?:\.[0-9]{0,8}0*)?")
-_USUAL = re.compile(r"(?:(?:0|[1-9][0-9]{0,18})\.[0-9]{8} )*+")
+_DECIMAL = re.compile(rf"[0-9]{{1,30}}(?:\.[0-9]{{0,{PLACES}}}0*)?")
+"""Wider than the exchange's own form: levels of other tools come here too."""
+_USUAL = re.compile(rf"(?:{EIGHT_DECIMALS} )*+")
 ZERO = "0.00000000"
 _MOST_PRICES = 1 << 16
 _prices: dict[str, int] = {}
@@ -33,17 +32,17 @@ def units(text: str) -> int:
         MalformedData: It is no plain decimal without sign and exponent, or has more than eight decimals.
     """
     digits = text[:-9] + text[-8:]
-    if text[-9:-8] == "." and len(digits) > DECIMALS and digits.isascii() and digits.isdigit():
+    if text[-9:-8] == "." and len(digits) > PLACES and digits.isascii() and digits.isdigit():
         return int(digits)
     if not _DECIMAL.fullmatch(text):
-        raise MalformedData(f"{text[:40]!r} is no decimal of at most {DECIMALS} decimals", remedy="the message is damaged; record it anew")
+        raise MalformedData(f"{text[:40]!r} is no decimal of at most {PLACES} decimals", remedy="the message is damaged; record it anew")
     whole, _, fraction = text.partition(".")
-    return int(whole + fraction[:DECIMALS].ljust(DECIMALS, "0"))
+    return int(whole + fraction[:PLACES].ljust(PLACES, "0"))
 
 
 def decimal_text(value: int) -> str:
     """The decimal as the exchange writes it: `2683.80000000` of 268380000000."""
-    return f"{value // UNIT}.{value % UNIT:0{DECIMALS}d}"
+    return f"{value // UNIT}.{value % UNIT:0{PLACES}d}"
 
 
 class Side:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from capture_pipeline.binance.decimals import EIGHT_DECIMALS
 from capture_pipeline.binance.messages import Level
 from capture_pipeline.book.diffs import Diff
 from capture_pipeline.book.levels import ZERO, Book, Side, decimal_text, units
 
 MOST_GATHERED = 256
 """Diffs that wait to be set, some 25 seconds of a symbol."""
-_USUAL = re.compile(r"(?:(?:0|[1-9][0-9]{0,18})\.[0-9]{8} )*+")
+_USUAL = re.compile(rf"(?:{EIGHT_DECIMALS} )*+")
 _ROOM = 4096
 
 

@@ -11,11 +11,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from capture_pipeline.binance.decimals import MOST_UNITS
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.feasibility.exact import Ints
 from capture_pipeline.tables.golden import SCALE
 
-LARGEST_E8 = 2**63 - 1
+LARGEST_E8 = MOST_UNITS
 """The largest value that the exchange sends, 92233720368.54775807, in units of 1e-8."""
 _ROWS_A_MINUTE = 1000
 

@@ -7,11 +7,11 @@ from decimal import Decimal
 import polars as pl
 
 from capture_pipeline.binance.klines import PRICE, VOLUME
+from capture_pipeline.binance.messages import MARKET_ORDER
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.tables.bars import BAR_SCHEMA
 
 SOURCE = "trades"
-MARKET_ORDER = "MARKET"
 _E8, _E16 = -8, 10**8
 
 

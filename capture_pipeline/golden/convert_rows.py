@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from capture_pipeline.binance import stream_kernel as kernel
+from capture_pipeline.binance.messages import MARKET_ORDER
 from capture_pipeline.binance.stream_kernel_parser import Columns
 from capture_pipeline.golden.tables import HOUR_NS
 from capture_pipeline.tables.golden import DEPTH, NO_LEVEL, SNAPSHOTS, TRADES, GoldenTable
@@ -51,7 +52,6 @@ def _groups(rows: Ints, capture: int, stream: int, symbols: Sequence[str]) -> It
 
 def _trades(rows: Ints, first_line: int, order_types: Mapping[int, str]) -> pa.Table:
     places = rows[kernel.T_PLACES]
-    kinds = [order_types.get(line) for line in rows[kernel.T_LINE].tolist()] if order_types else [None] * rows.shape[1]
     return pa.Table.from_arrays(
         [
             pa.array(rows[kernel.T_LINE] + first_line),
@@ -59,10 +59,22 @@ def _trades(rows: Ints, first_line: int, order_types: Mapping[int, str]) -> pa.T
             pa.array((places >> 4).astype(np.int8)),
             pa.array((places & 15).astype(np.int8)),
             pa.array(rows[kernel.T_MAKER] == 1),
-            pa.array(kinds, pa.string()),
+            _order_types(rows, order_types),
         ],
         schema=TRADES.schema,
     )
+
+
+def _order_types(rows: Ints, order_types: Mapping[int, str]) -> pa.StringArray:
+    is_market = rows[kernel.T_MARKET] == 1
+    if not order_types:
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(is_market), np.int8), mask=~is_market), [MARKET_ORDER]).cast(
+            pa.string()
+        )
+    kinds = [
+        MARKET_ORDER if market else order_types.get(line) for line, market in zip(rows[kernel.T_LINE].tolist(), is_market, strict=True)
+    ]
+    return pa.array(kinds, pa.string())
 
 
 def _book(table: GoldenTable, rows: Ints, levels: Ints, tags: Bytes, first_line: int) -> pa.Table:

@@ -7,6 +7,7 @@ import re
 
 import polars as pl
 
+from capture_pipeline.binance.decimals import MOST_UNITS, PLACES, PLAIN_DECIMAL, WHOLE_DIGITS
 from capture_pipeline.binance.zips import only_entry
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.parsing import guard_parser
@@ -14,7 +15,8 @@ from capture_pipeline.parsing import guard_parser
 _COLUMNS = ("id", "price", "qty", "quote_qty", "time", "is_buyer_maker", "is_best_match")
 _FEWEST = 6
 """Futures have no isBestMatch."""
-_NUMBER, _DECIMAL, _FLAG = r"^[0-9]{1,18}$", r"^[0-9]{1,10}(\.[0-9]{1,8})?$", r"^(?i:true|false)$"
+_NUMBER, _DECIMAL, _FLAG = r"^[0-9]{1,18}$", f"^{PLAIN_DECIMAL}$", r"^(?i:true|false)$"
+_E8 = pl.Decimal(WHOLE_DIGITS + PLACES, PLACES)
 _BOM = b"\xef\xbb\xbf"
 _MS_FROM, _US_FROM, _US_TO = 10**11, 10**14, 10**17
 _REMEDY = "fetch the file again; compare it with its checksum"
@@ -46,7 +48,7 @@ def published_trades(content: bytes, stem: str, max_bytes: int, bounds: tuple[in
     _check(rows, where, 1 + has_header)
     if not rows["id"].is_unique().all():
         rows = _once_each(rows, where, 1 + has_header)
-    units = [pl.col(name).cast(pl.Decimal(20, 8)).to_physical().cast(pl.Int64) for name in ("price", "qty")]
+    units = [pl.col(name).cast(_E8).to_physical().cast(pl.Int64) for name in ("price", "qty")]
     time = pl.col("time").cast(pl.Int64)
     trades = rows.select(
         pl.col("id").cast(pl.Int64).alias("trade_id"),
@@ -66,6 +68,10 @@ def _check(rows: pl.DataFrame, where: str, first_line: int) -> None:
     patterns |= {"is_best_match": _FLAG} if rows.width == len(_COLUMNS) else {}
     for name, pattern in patterns.items():
         bad = ~rows[name].str.contains(pattern).fill_null(value=False)
+        if bad.any():
+            _refuse(rows, name, bad, where, first_line)
+    for name in ("price", "qty"):
+        bad = rows[name].cast(_E8).to_physical() > MOST_UNITS
         if bad.any():
             _refuse(rows, name, bad, where, first_line)
     time = rows["time"].cast(pl.Int64)

@@ -56,9 +56,7 @@ class Scale:
         price, lot = spec.price_decimals, spec.lot_decimals
         self._decimals = {"price": price, "lot": lot, "quote": price + lot}
         self._factors = {"price": spec.tick_units, "lot": spec.lot_units, "quote": spec.tick_units * spec.lot_units}
-        if market is Market.SPOT:
-            self._factors = {kind: factor * 10 ** (_SPOT_DECIMALS - self._decimals[kind]) for kind, factor in self._factors.items()}
-            self._decimals = dict.fromkeys(self._decimals, _SPOT_DECIMALS)
+        self._is_spot = market is Market.SPOT
 
     def text(self, kind: str, values: Ints) -> pl.Series:
         """Values as text.
@@ -67,7 +65,10 @@ class Scale:
             kind: price, lot or quote.
             values: In ticks, lots, or ticks times lots.
         """
-        return decimal_text(values * self._factors[kind], self._decimals[kind])
+        decimals = self._decimals[kind]
+        text = decimal_text(values * self._factors[kind], decimals)
+        # Zeros as text, not by multiplication: the volume of a cheap coin has eleven digits and more before the point.
+        return text + ("" if decimals else ".") + "0" * (_SPOT_DECIMALS - decimals) if self._is_spot else text
 
 
 def frame_of(bars: Bars, interval: Interval, scale: Scale) -> pl.DataFrame:

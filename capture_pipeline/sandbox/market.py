@@ -11,16 +11,17 @@ from capture_pipeline.binance.periods import DAY_US, Interval, Month
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.bars import Bars, coarser, filled, from_trades, joined
 from capture_pipeline.sandbox.book import Book
+from capture_pipeline.sandbox.fills import aggregates_of_day
 from capture_pipeline.sandbox.hours import TradingHours
 from capture_pipeline.sandbox.irregular import Irregularities, closed_times
 from capture_pipeline.sandbox.noise import Ints
 from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline.sandbox.spans import OrderTypes
 from capture_pipeline.sandbox.symbols import LISTED_US, SymbolSpec
-from capture_pipeline.sandbox.tape import Tape, Trades
+from capture_pipeline.sandbox.tape import Aggregates, Tape, Trades
 
 AGGREGATES_FROM = {Market.SPOT: 0, Market.UM: 1_000_000_000}
-"""Id of the aggregate of trade 0. Futures count aggregates apart, so that their ids and those of trades are never taken for each other."""
+"""Id of the first aggregate. Futures count theirs from far above, so that their ids and those of trades are never taken for each other."""
 _CACHED_ROWS = 1_500_000
 
 
@@ -48,6 +49,7 @@ class SyntheticMarket:
 
     Attributes:
         trade_ids: Ids under which trades are sent.
+        has_older_um_frames: Whether the futures' streams send frames as before the middle of 2026.
     """
 
     def __init__(self, config: SandboxConfig) -> None:
@@ -60,6 +62,7 @@ class SyntheticMarket:
                 self._tapes[market, spec.symbol] = Tape(config.seed, str(market), spec, hours)
                 self._irregular[market, spec.symbol] = Irregularities.of(config, market, spec.symbol)
         self.trade_ids = TradeIds(config.order_types)
+        self.has_older_um_frames = config.older_um_frames
         self._books = {of: Book(config.seed, str(of[0]), tape) for of, tape in self._tapes.items()}
         self._months: OrderedDict[tuple[Market, str, Month, Interval], Bars] = OrderedDict()
         self._rows = 0
@@ -98,13 +101,14 @@ class SyntheticMarket:
         tape = self.tape(market, symbol)
         return tape.days(start_us // DAY_US, -(-end_us // DAY_US)).between(start_us, end_us)
 
-    def trades_from(self, market: Market, symbol: str, first_id: int, limit: int) -> Trades:
-        """At most `limit` trades from an id on."""
+    def aggregates_from(self, market: Market, symbol: str, first_id: int, limit: int, end_us: int) -> Aggregates:
+        """At most `limit` aggregates from an id of an aggregate on, those before `end_us`."""
         tape = self.tape(market, symbol)
-        day = tape.day_of(max(0, first_id))
-        trades = tape.days(day, day + limit // tape.spec.trades_per_day + 2)
-        first = int(np.searchsorted(trades.ids, first_id))
-        return trades.cut(first, first + limit)
+        day = tape.aggregate_day(first_id)
+        reach = limit // aggregates_of_day(tape.spec.trades_per_day) + 2
+        found = Aggregates.of(tape.days(day, day + reach).between(0, end_us))
+        first = int(np.searchsorted(found.rows.ids, first_id))
+        return found.cut(first, first + limit)
 
     def opens(self, market: Market, symbol: str, interval: Interval, start_us: int, end_us: int) -> Ints:
         """Open times in `[start_us, end_us)` of the candles that exist when all is over."""

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from capture_pipeline.binance.urls import Market, klines_weight
+from capture_pipeline.binance.urls import Market
 from capture_pipeline.parsing import parse_count
 from capture_pipeline.sandbox.fault_rest import spoilt_body, spoilt_klines
 from capture_pipeline.sandbox.fault_script import FaultRule, Stage
@@ -25,12 +25,18 @@ _WEIGHTS = {
     Market.SPOT: {"ping": 1, "time": 1, "exchangeInfo": 20, "aggTrades": 4},
     Market.UM: {"ping": 1, "time": 1, "exchangeInfo": 1, "aggTrades": 20},
 }
-_DEPTH_WEIGHTS = {
+_Steps = dict[Market, tuple[tuple[int, int], ...]]
+_KLINES_WEIGHTS: _Steps = {
+    Market.SPOT: ((1000, 2),),
+    Market.UM: ((99, 1), (499, 2), (1000, 5), (1500, 10)),
+}
+_DEPTH_WEIGHTS: _Steps = {
     Market.SPOT: ((100, 5), (500, 25), (1000, 50), (5000, 250)),
     Market.UM: ((50, 2), (100, 5), (500, 10), (1000, 20)),
 }
-_DEFAULT_LIMIT = {Market.SPOT: 100, Market.UM: 500}
-_KLINES_DEFAULT, _KLINES_MOST = 500, {Market.SPOT: 1000, Market.UM: 1500}
+_BY_LIMIT = {"klines": _KLINES_WEIGHTS, "depth": _DEPTH_WEIGHTS}
+"""Weights up to a limit. They are written down here from the documents, and nowhere taken from the client: its errors must show."""
+_DEFAULT_LIMIT = {"klines": {Market.SPOT: 500, Market.UM: 500}, "depth": {Market.SPOT: 100, Market.UM: 500}}
 _TOO_MANY = "Too many requests; current limit is {} request weight per 1 MINUTE. Please use WebSocket Streams for live updates."
 _BANNED = "Way too many requests; IP banned until {}. Please use WebSocket Streams for live updates."
 
@@ -44,14 +50,11 @@ class Trading(Protocol):
 
 def weight_of(market: Market, endpoint: str, query: dict[str, str]) -> int:
     """The weight of one request, by its limit where it has one."""
-    limit = parse_count(query.get("limit", ""))
-    if endpoint == "klines":
-        return klines_weight(market, min(_KLINES_DEFAULT if limit is None else limit, _KLINES_MOST[market]))
-    if endpoint == "depth":
-        limit = _DEFAULT_LIMIT[market] if limit is None else limit
-        steps = _DEPTH_WEIGHTS[market]
-        return next((weight for bound, weight in steps if limit <= bound), steps[-1][1])
-    return _WEIGHTS[market][endpoint]
+    if endpoint not in _BY_LIMIT:
+        return _WEIGHTS[market][endpoint]
+    asked, steps = parse_count(query.get("limit", "")), _BY_LIMIT[endpoint][market]
+    limit = _DEFAULT_LIMIT[endpoint][market] if asked is None else asked
+    return next((weight for bound, weight in steps if limit <= bound), steps[-1][1])
 
 
 class RestHost:

@@ -12,7 +12,7 @@ from capture_pipeline.sandbox.market import AGGREGATES_FROM, SyntheticMarket
 from capture_pipeline.sandbox.noise import Ints
 from capture_pipeline.sandbox.rest import Endpoint
 from capture_pipeline.sandbox.rest_params import Params, RestError
-from capture_pipeline.sandbox.tape import Trades
+from capture_pipeline.sandbox.tape import Aggregates
 
 _NO_BOUND = 1 << 40
 
@@ -45,36 +45,44 @@ class TradingApi:
         return {"lastUpdateId": shot.last_update_id, **times, "bids": _levels(shot.bids, scale), "asks": _levels(shot.asks, scale)}
 
     def agg_trades(self, params: Params, micro: bool) -> list[dict[str, Any]]:  # noqa: FBT001
-        """Trades, each of which is an aggregate of its own."""
+        """Aggregates of trades: the trades of one taker order at one price."""
         market, symbol = self._trading(), self._symbol(params)
         first_id, limit = params.number("fromId"), params.limit(500, 1000)
         start, end = params.time_us("startTime"), params.time_us("endTime")
         self._finish(params)
         if first_id is not None and (start is not None or end is not None):
             raise RestError(-1128, "Combination of optional parameters invalid.")
-        trades = self._select(market, symbol, first_id, start, end, limit)
-        scale = Scale(market.tape(self._market, symbol).spec, self._market)
-        times = trades.time_us if micro else trades.time_us // 1000
-        best, since = {"M": True} if self._market is Market.SPOT else {}, AGGREGATES_FROM[self._market]
-        prices, sizes = scale.text("price", trades.price), scale.text("lot", trades.quantity)
-        sent = market.trade_ids.sent(self._market, trades.ids).tolist()
-        columns = zip(trades.ids.tolist(), sent, prices, sizes, times.tolist(), trades.taker_buys.tolist(), strict=True)
-        return [{"a": since + a, "p": p, "q": q, "f": i, "l": i, "T": t, "m": not taker, **best} for a, i, p, q, t, taker in columns]
+        found = self._select(market, symbol, first_id, start, end, limit)
+        rows, scale = found.rows, Scale(market.tape(self._market, symbol).spec, self._market)
+        best = {"M": True} if self._market is Market.SPOT else {}
+        columns = zip(
+            (AGGREGATES_FROM[self._market] + rows.ids).tolist(),
+            scale.text("price", rows.price),
+            scale.text("lot", rows.quantity),
+            market.trade_ids.sent(self._market, found.first).tolist(),
+            market.trade_ids.sent(self._market, found.last).tolist(),
+            (rows.time_us if micro else rows.time_us // 1000).tolist(),
+            (rows.taker_buys == 0).tolist(),
+            strict=True,
+        )
+        return [dict(zip("apqflTm", values, strict=True)) | best for values in columns]
 
-    def _select(self, market: SyntheticMarket, symbol: str, first_id: int | None, start: int | None, end: int | None, limit: int) -> Trades:
+    def _select(
+        self, market: SyntheticMarket, symbol: str, first_id: int | None, start: int | None, end: int | None, limit: int
+    ) -> Aggregates:
         now = self._clock.now_us()
         if first_id is not None:
             first = max(0, first_id - AGGREGATES_FROM[self._market])
-            return market.trades_from(self._market, symbol, first, limit).between(0, now + 1)
+            return market.aggregates_from(self._market, symbol, first, limit, now + 1)
         if start is None and end is None:
             last = market.tape(self._market, symbol).last_before(now + 1)
-            newest = int(last.ids[0]) if len(last) else -1
-            return market.trades_from(self._market, symbol, max(0, newest - limit + 1), limit).between(0, now + 1)
+            newest = int(last.aggregates[0]) if len(last) else -1
+            return market.aggregates_from(self._market, symbol, max(0, newest - limit + 1), limit, now + 1)
         low = start if start is not None else (end or 0) - HOUR_US
         # The exchange bounds times in milliseconds, both included.
         high = end + 1000 if end is not None else low + HOUR_US
-        trades = market.trades(self._market, symbol, low, min(now + 1, high))
-        return trades.cut(0, limit) if start is not None else trades.cut(max(0, len(trades) - limit), len(trades))
+        found = Aggregates.of(market.trades(self._market, symbol, low, min(now + 1, high)))
+        return found.cut(0, limit) if start is not None else found.cut(max(0, len(found) - limit), len(found))
 
     def _symbol(self, params: Params) -> str:
         return params.symbol([spec.symbol for spec in self._trading().symbols(self._market)])

@@ -79,6 +79,7 @@ class SandboxConfig(Strict):
         archive_differences: Values in which archive files differ.
         checksum_forms: Checksum files in another form.
         order_types: Ids of the futures' trades that are no trades of the market.
+        older_um_frames: The futures' streams send frames as before the middle of 2026: without `ps` and `st`, and `s` before `a`.
         now: Sandbox time at the start; None for wall time, or for the time by which all recorded files are published.
         speed: Sandbox seconds a real second.
         frozen: Whether the clock stands.
@@ -113,6 +114,7 @@ class SandboxConfig(Strict):
     archive_differences: tuple[Difference, ...] = ()
     checksum_forms: tuple[ChecksumFiles, ...] = ()
     order_types: OrderTypes | None = None
+    older_um_frames: bool = False
     now: TimeUs | None = None
     speed: float = Field(1.0, ge=0)
     frozen: bool = False

@@ -14,7 +14,7 @@ from capture_pipeline.sandbox.frames import Scale
 from capture_pipeline.sandbox.market import SyntheticMarket
 from capture_pipeline.sandbox.stream_messages import Key, Message
 from capture_pipeline.sandbox.stream_text import agg_trade_messages, depth_messages, ticker_messages, trade_messages
-from capture_pipeline.sandbox.stream_text_um import um_agg_trade_messages, um_depth_messages, um_trade_messages
+from capture_pipeline.sandbox.stream_text_um import FuturesTexts
 
 _BLOCK_SLOTS = 250
 _BLOCK_US = _BLOCK_SLOTS * SLOT_US
@@ -29,8 +29,6 @@ _KINDS = {
     Market.SPOT: {StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.BOOK_TICKER},
     Market.UM: {StreamKind.TRADE, StreamKind.AGG_TRADE},
 }
-_SPOT_TEXTS = {StreamKind.TRADE: trade_messages, StreamKind.AGG_TRADE: agg_trade_messages}
-_UM_TEXTS = {StreamKind.TRADE: um_trade_messages, StreamKind.AGG_TRADE: um_agg_trade_messages}
 
 
 class MarketFeed:
@@ -41,6 +39,12 @@ class MarketFeed:
     def __init__(self, market: SyntheticMarket) -> None:
         """Render nothing yet."""
         self._market = market
+        futures = FuturesTexts(market.trade_ids, market.has_older_um_frames)
+        self._trade_texts = {
+            Market.SPOT: {StreamKind.TRADE: trade_messages, StreamKind.AGG_TRADE: agg_trade_messages},
+            Market.UM: {StreamKind.TRADE: futures.trades, StreamKind.AGG_TRADE: futures.aggregates},
+        }
+        self._depth_texts = {Market.SPOT: depth_messages, Market.UM: futures.depth}
         self._specs = {(of, spec.symbol): spec for of in Market for spec in market.symbols(of)}
         self._blocks: dict[Key, dict[int, list[Message]]] = {}
 
@@ -76,11 +80,9 @@ class MarketFeed:
         if kind is StreamKind.DEPTH:
             step = _DEPTH_STEPS[market][key.stream.partition("@")[2]]
             diffs = self._market.book(market, symbol).diffs(first, first + _BLOCK_SLOTS, step)
-            return (depth_messages if market is Market.SPOT else um_depth_messages)(diffs, key, symbol, scale)
+            return self._depth_texts[market](diffs, key, symbol, scale)
         if kind is StreamKind.BOOK_TICKER:
             return ticker_messages(self._market.book(market, symbol).best(first, first + _BLOCK_SLOTS), key, symbol, scale)
         start = self._market.tape(market, symbol).hours.first_us + block * _BLOCK_US
         trades = self._market.trades(market, symbol, start, start + _BLOCK_US)
-        if market is Market.SPOT:
-            return _SPOT_TEXTS[kind](trades, key, symbol, scale)
-        return _UM_TEXTS[kind](trades, key, symbol, scale, self._market.trade_ids)
+        return self._trade_texts[market][kind](trades, key, symbol, scale)

@@ -9,7 +9,7 @@ from capture_pipeline.sandbox.book import Best, Diffs, Side
 from capture_pipeline.sandbox.frames import Scale
 from capture_pipeline.sandbox.noise import Ints
 from capture_pipeline.sandbox.stream_messages import Key, Message
-from capture_pipeline.sandbox.tape import Trades
+from capture_pipeline.sandbox.tape import Aggregates, Trades
 
 
 def trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
@@ -27,16 +27,18 @@ def trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale) -> list[
 
 
 def agg_trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
-    """`@aggTrade`: each trade is an aggregate of its own, as in REST."""
+    """`@aggTrade`: the trades of one taker order at one price are one message, as in REST."""
+    found = Aggregates.of(trades)
+    rows = zip(trade_rows(found.rows, key, scale), found.first.tolist(), found.last.tolist(), strict=True)
     return [
         Message(
             at,
             key,
-            f'{{"e":"aggTrade","E":{t},"s":"{symbol}","a":{i},"p":"{p}","q":"{q}","f":{i},"l":{i},"T":{t},"m":{maker},"M":true}}'.encode(),
-            i,
-            i,
+            f'{{"e":"aggTrade","E":{t},"s":"{symbol}","a":{a},"p":"{p}","q":"{q}","f":{first},"l":{last},"T":{t},"m":{maker},"M":true}}'.encode(),
+            a,
+            a,
         )
-        for at, t, i, p, q, maker in trade_rows(trades, key, scale)
+        for (at, t, a, p, q, maker), first, last in rows
     ]
 
 

@@ -1,20 +1,21 @@
-"""The trades of one symbol, a day at a time: each is a pure function of the seed, the symbol and its id.
+"""The trades of one symbol, a day at a time: each is a pure function of the seed, the symbol, its day and its id.
 
 A constant number of trades a day makes ids contiguous and any day computable alone. Within a day trades are spread over minutes by
-random weights, some of them zero, so that some minutes have none.
+random weights, some of them zero, so that some minutes have none. The trades of one taker order have one time and one side.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.binance.periods import DAY_US, MINUTE_US
+from capture_pipeline.sandbox.fills import aggregates_of_day, block_count, fills_of
 from capture_pipeline.sandbox.hours import TradingHours
 from capture_pipeline.sandbox.noise import Ints, bits, field, key_of
 from capture_pipeline.sandbox.prices import path_ticks
@@ -35,6 +36,7 @@ class Trades:
         price: Ticks.
         quantity: Lots.
         taker_buys: 1 where the buyer took, 0 where the buyer was the maker.
+        aggregates: Ids of the aggregates that the trades are part of, contiguous from 0 on; an aggregate has one time, price and side.
     """
 
     ids: Ints
@@ -42,6 +44,7 @@ class Trades:
     price: Ints
     quantity: Ints
     taker_buys: Ints
+    aggregates: Ints
 
     def __len__(self) -> int:
         """How many."""
@@ -50,12 +53,47 @@ class Trades:
     def cut(self, first: int, end: int) -> Trades:
         """Those at positions `[first, end)`."""
         part = slice(first, end)
-        return Trades(self.ids[part], self.time_us[part], self.price[part], self.quantity[part], self.taker_buys[part])
+        return Trades(*(getattr(self, name)[part] for name in _COLUMNS))
 
     def between(self, start_us: int, end_us: int) -> Trades:
         """Those in `[start_us, end_us)`."""
         first, end = np.searchsorted(self.time_us, [start_us, end_us])
         return self.cut(int(first), int(end))
+
+
+_COLUMNS = tuple(each.name for each in fields(Trades))
+
+
+@dataclass(frozen=True)
+class Aggregates:
+    """Trades of one taker order at one price put together; arrays of one length.
+
+    Attributes:
+        rows: Their values as those of trades, ids those of the aggregates, quantities the sums.
+        first: Id of the first trade of each.
+        last: Id of the last one.
+    """
+
+    rows: Trades
+    first: Ints
+    last: Ints
+
+    @classmethod
+    def of(cls, trades: Trades) -> Aggregates:
+        """Put trades together; none of their aggregates may be cut, and no bound of time cuts one."""
+        starts = np.flatnonzero(np.diff(trades.aggregates, prepend=-1))
+        ends = np.append(starts[1:], len(trades)) - 1 if len(starts) else starts
+        values = {name: getattr(trades, name)[starts] for name in _COLUMNS}
+        quantity = np.add.reduceat(trades.quantity, starts) if len(starts) else trades.quantity
+        return cls(Trades(**values | {"ids": values["aggregates"], "quantity": quantity}), trades.ids[starts], trades.ids[ends])
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.rows)
+
+    def cut(self, first: int, end: int) -> Aggregates:
+        """Those at positions `[first, end)`."""
+        return Aggregates(self.rows.cut(first, end), self.first[first:end], self.last[first:end])
 
 
 class Tape:
@@ -67,6 +105,7 @@ class Tape:
         self.hours = hours
         self._path_key = key_of(seed, spec.symbol, "path")
         self._trade_key = key_of(seed, market, spec.symbol, "trades")
+        self._order_key = key_of(seed, market, spec.symbol, "orders")
         self._minute_key = key_of(seed, market, spec.symbol, "minutes")
         self._first_day = hours.first_us // DAY_US
         self._days: OrderedDict[int, Trades] = OrderedDict()
@@ -94,6 +133,11 @@ class Tape:
                 low = middle + 1
         return low
 
+    def aggregate_day(self, aggregate_id: int) -> int:
+        """The day that holds an aggregate."""
+        per_day = self.spec.trades_per_day
+        return self.day_of(max(0, aggregate_id) // aggregates_of_day(per_day) * per_day)
+
     def days(self, first_day: int, end_day: int) -> Trades:
         """The trades of the days in `[first_day, end_day)`."""
         first_day, end_day = max(first_day, self._first_day), min(end_day, self.hours.last_us // DAY_US + 1)
@@ -101,8 +145,7 @@ class Tape:
         if len(parts) == 1:
             return parts[0]
         nothing = np.empty(0, np.int64)
-        fields = ("ids", "time_us", "price", "quantity", "taker_buys")
-        return Trades(*(np.concatenate([getattr(part, name) for part in parts]) if parts else nothing for name in fields))
+        return Trades(*(np.concatenate([getattr(part, name) for part in parts]) if parts else nothing for name in _COLUMNS))
 
     def last_before(self, time_us: int) -> Trades:
         """The last trade before a time; empty if there is none."""
@@ -134,13 +177,20 @@ class Tape:
         edges, is_open = self.hours.day_edges(day, MINUTE_US)
         nothing = np.empty(0, np.int64)
         if not is_open.any():
-            return Trades(nothing, nothing, nothing, nothing, nothing)
-        ids = self.first_id(day) + np.arange(self.spec.trades_per_day, dtype=np.int64)
+            return Trades(*(nothing for _ in _COLUMNS))
+        count, first = self.spec.trades_per_day, self.first_id(day)
+        ids = first + np.arange(count, dtype=np.int64)
+        blocks = day * block_count(count) + np.arange(block_count(count), dtype=np.int64)
+        fills = fills_of(bits(self._order_key, blocks), count)
         random = bits(self._trade_key, ids)
         time_us = self._times(edges, self._weights(edges, is_open), field(random, 0, _JITTER_BITS))
         size = field(random, 10, 12)
         quantity = 1 + (size * size * self.spec.largest_lots >> 24)
-        return Trades(ids, time_us, self._prices(time_us, field(random, 22, 10)), quantity, field(random, 32, 1))
+        taker_buys = field(random, 32, 1)[fills.order]
+        price = self._prices(time_us, field(random, 22, 10))[fills.order]
+        price = np.maximum(1, price + np.where(fills.is_second_price, 2 * taker_buys - 1, 0))
+        aggregates = first // count * aggregates_of_day(count) + fills.aggregate
+        return Trades(ids, time_us[fills.order], price, quantity, taker_buys, aggregates)
 
     def _weights(self, edges: Ints, is_open: NDArray[np.bool_]) -> Ints:
         lengths = np.diff(edges)

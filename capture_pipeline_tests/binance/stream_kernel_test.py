@@ -24,7 +24,11 @@ SNAPSHOT = (
     b'{"capture_ns":1723161254340863869,"stream":"ethusdt@depthSnapshot","data":{"lastUpdateId":39,"bids":[["1.5","2.25"]],"asks":[]}}\n'
 )
 TICKER = b'{"capture_ns":1723161254340863870,"stream":"ethusdt@bookTicker","data":{"u":35346513501,"s":"ETHUSDT","b":"2683.8","B":"3.0"}}\n'
+UM_TRADE = b'{"capture_ns":1723161254340863871,"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,"T":1723161255611,"s":"ETHUSDT","t":1520538925,"p":"2683.80","q":"0.002","X":"MARKET","m":true,"st":1}}\n'  # noqa: E501
+UM_DIFF = b'{"capture_ns":1723161254340863872,"stream":"ethusdt@depth@100ms","data":{"e":"depthUpdate","E":1723161255308,"T":1723161255301,"s":"ETHUSDT","ps":"ETHUSDT","U":35,"u":39,"pu":34,"b":[["2683.80","3.029"],["12.5","0"]],"a":[["2733.70","0.000"]],"st":1}}\n'  # noqa: E501
+UM_SNAPSHOT = SNAPSHOT.replace(b'39,"bids"', b'39,"E":1723161255308,"T":1723161255301,"bids"')
 KNOWN = TRADE + DIFF + SNAPSHOT + TICKER
+UM_LINES = (UM_TRADE, UM_DIFF, UM_SNAPSHOT)
 
 integers = st.one_of(st.integers(0, MOST), st.integers(10**12, 10**16), st.sampled_from([0, 9, 10**8, 10**15, 10**16, 10**18, MOST]))
 times = st.one_of(st.integers(10**12, 10**14 - 1), st.integers(10**14, 10**17))
@@ -45,15 +49,25 @@ diffs = st.fixed_dictionaries(
 ).map(lambda data: ("ethusdt@depth@100ms", data))
 futures = st.fixed_dictionaries(
     {"e": st.just("depthUpdate"), "E": times, "T": times, "s": st.just("ETHUSDT"), "U": integers, "u": integers, "pu": integers}
-    | {"b": levels, "a": levels}
+    | {"b": levels, "a": levels},
+    optional={"ps": st.just("ETHUSDT"), "st": integers},
 ).map(lambda data: ("ethusdt@depth", data))
-snapshots = st.fixed_dictionaries({"lastUpdateId": integers, "bids": levels, "asks": levels}).map(
+snapshots = st.fixed_dictionaries({"lastUpdateId": integers, "bids": levels, "asks": levels}, optional={"E": times, "T": times}).map(
     lambda data: ("ethusdt@depthSnapshot", data)
 )
-futures_trades = st.fixed_dictionaries(
-    {"e": st.just("trade"), "E": times, "T": times, "s": st.just("ETHUSDT"), "t": integers, "p": decimals, "q": decimals}
-    | {"X": st.sampled_from(["MARKET", "NA", "INSURANCE_FUND", "ADL", "", "é", None, 7]), "m": st.booleans()}
-).map(lambda data: ("ethusdt@trade", data))
+FUTURES_TRADE = {"e": st.just("trade"), "E": times, "T": times, "s": st.just("ETHUSDT"), "t": integers, "p": decimals, "q": decimals}
+market_trades = st.fixed_dictionaries(
+    FUTURES_TRADE | {"m": st.booleans()}, optional={"X": st.just("MARKET"), "st": integers}
+).map(lambda data: ("ethusdt@trade", data))  # fmt: skip
+odd_futures = st.one_of(
+    st.fixed_dictionaries(
+        FUTURES_TRADE | {"X": st.sampled_from(["NA", "INSURANCE_FUND", "ADL", "", "é", None, 7]), "m": st.booleans()},
+        optional={"st": st.one_of(integers, st.none(), st.text(max_size=3))},
+    ).map(lambda data: ("ethusdt@trade", data)),
+    futures.flatmap(
+        lambda each: st.sampled_from(["ETH", "ETHUSD", "ETHUSDT_", "é", None]).map(lambda pair: (each[0], each[1] | {"ps": pair}))
+    ),
+)
 old_books = st.one_of(
     st.fixed_dictionaries(
         {"e": st.just("depthUpdate"), "E": times, "s": st.just("ETHUSDT"), "U": integers, "u": integers, "b": old_levels, "a": old_levels}
@@ -63,20 +77,26 @@ old_books = st.one_of(
     ),
 )
 others = st.fixed_dictionaries({"u": integers, "x": st.text(max_size=5)}).map(lambda data: ("ethusdt@bookTicker", data))
-messages = st.one_of(trades, diffs, futures, snapshots, others)
-SENT_ORDER = {"trade": "eEstpqTXmM", "depthUpdate": ("e", "E", "T", "s", "U", "u", "pu", "b", "a")}
+messages = st.one_of(trades, market_trades, diffs, futures, snapshots, others)
+SENT_ORDER = {
+    "trade": ("e", "E", "s", "t", "p", "q", "T", "m", "M"),
+    "depthUpdate": ("e", "E", "T", "s", "ps", "U", "u", "pu", "b", "a", "st"),
+}
+FUTURES_ORDER = ("e", "E", "T", "s", "t", "p", "q", "X", "m", "st")
+OTHER_ORDER = ("lastUpdateId", "E", "T", "bids", "asks", "u", "x")
 
 
 def as_sent(data: dict[str, Any]) -> dict[str, Any]:
     """The fields in the exchange's order."""
-    order = SENT_ORDER.get(data.get("e", ""), ("lastUpdateId", "bids", "asks", "u", "x"))
+    is_of_futures = data.get("e") == "trade" and "M" not in data
+    order = FUTURES_ORDER if is_of_futures else SENT_ORDER.get(data.get("e", ""), OTHER_ORDER)
     return {name: data[name] for name in order if name in data}
 
 
 @st.composite
 def lines(draw: st.DrawFn) -> bytes:
     """One line, compact or in an odd layout."""
-    stream, data = draw(st.one_of(messages, futures_trades, old_books))
+    stream, data = draw(st.one_of(messages, odd_futures, old_books))
     data = as_sent(data)
     line: dict[str, Any] = {"capture_ns": draw(integers), "stream": stream, "data": data}
     how = draw(st.sampled_from(["compact"] * 4 + ["spaced", "shuffled", "more"]))
@@ -110,7 +130,13 @@ def said(parsed: Parsed, streams: list[str]) -> list[tuple[Any, ...]]:
     """What a block says, in the order of its lines, without the lines that are passed over."""
     columns = parsed.columns
     found: list[tuple[Any, ...]] = [
-        (row[kernel.T_LINE], streams[row[kernel.T_STREAM]], row[: kernel.T_STREAM]) for row in columns.trades.T.tolist()
+        (
+            row[kernel.T_LINE],
+            streams[row[kernel.T_STREAM]],
+            row[: kernel.T_STREAM],
+            "MARKET" if row[kernel.T_MARKET] else columns.order_types.get(row[kernel.T_LINE]),
+        )
+        for row in columns.trades.T.tolist()
     ]
     for rows, values, tags in (
         (columns.diffs, columns.levels, columns.tags),
@@ -132,7 +158,7 @@ def reference(content: bytes) -> list[tuple[Any, ...]] | None:
         for number, line in enumerate(content.split(b"\n")[:-1]):
             told = read_any(line, "made.gz")
             if told.kind == kernel.TRADE:
-                found.append((number, told.stream, told.row))
+                found.append((number, told.stream, told.row, told.order_type))
             elif told.kind != kernel.SKIP:
                 found.append((number, told.stream, told.row, told.bids, told.asks))
     except MalformedData:
@@ -154,7 +180,9 @@ def test_the_order_type_of_a_trade_is_kept() -> None:
     parser = learned()
     for content, expected in ((TRADE + b"".join(odd), {1: "NA", 2: "MARKET", 4: '{"y":1}'}), (TRADE, {})):
         text = np.frombuffer(content + b"\0" * kernel.PADDING, np.uint8)
-        assert parser.parse(text, len(content), columns).columns.order_types == expected
+        found = parser.parse(text, len(content), columns).columns
+        markets = dict.fromkeys(found.trades[kernel.T_LINE, found.trades[kernel.T_MARKET] == 1].tolist(), "MARKET")
+        assert found.order_types | markets == expected
     with pytest.raises(MalformedData, match="X has 65 characters"):
         parse(TRADE.replace(b',"m"', b',"X":"%b","m"' % (b"Y" * 65)))
 
@@ -181,6 +209,33 @@ def test_the_compact_layout_needs_no_fallback(sent: list[tuple[str, Any]], captu
     assert parse(content, parser).by_fallback == 0
 
 
+@pytest.mark.parametrize("line", UM_LINES)
+@pytest.mark.parametrize(
+    "older",
+    [(), ((b',"st":1', b""),), ((b',"ps":"ETHUSDT"', b""), (b',"st":1', b"")), ((b'39,"E":1723161255308,"T":1723161255301', b"39"),)],
+)
+def test_frames_of_futures_of_every_year_need_no_fallback(line: bytes, older: tuple[tuple[bytes, bytes], ...]) -> None:
+    """USD-M messages as sent since the middle of 2026, and as sent before it without `ps` and `st`."""
+    for old, new in older:
+        line = line.replace(old, new)
+    parser = learned()
+    found = parse(line * 3, parser)
+    assert found.by_fallback == 0
+    assert said(found, parser.streams) == reference(line * 3)
+
+
+@pytest.mark.parametrize(("pair", "by_fallback"), [("BTCUSDT", 0), ("BTCUSD", 1), ("BTCUSDT_260327", 1), ("BTCUSDTX", 1)])
+def test_a_pair_is_the_symbol_without_its_date(pair: str, by_fallback: int) -> None:
+    """`ps` of a delivery contract; another text than the pair is left to msgspec, which passes over it."""
+    line = UM_DIFF.replace(b'"ps":"ETHUSDT"', b'"ps":"%b"' % pair.encode())
+    line = line.replace(b"ethusdt", b"btcusdt_260327").replace(b"ETHUSDT", b"BTCUSDT_260327")
+    parser = StreamParser("made.gz")
+    parse(line, parser)
+    found = parse(line, parser)
+    assert found.by_fallback == by_fallback
+    assert said(found, parser.streams) == reference(line)
+
+
 def check_mutant(content: bytes) -> None:
     """Whatever the bytes say, the kernel says no more than the reference, and what it takes is what the reference takes."""
     content = content if content.endswith(b"\n") else content + b"\n"
@@ -197,7 +252,7 @@ def check_mutant(content: bytes) -> None:
         assert b"bookTicker" in content, content
 
 
-@pytest.mark.parametrize("line", [TRADE, DIFF, SNAPSHOT, TICKER])
+@pytest.mark.parametrize("line", [TRADE, DIFF, SNAPSHOT, TICKER, *UM_LINES])
 def test_every_byte_may_be_damaged(line: bytes) -> None:
     """Each byte flipped, deleted, doubled, and the line cut there, alone and before a sound line."""
     for at in range(len(line)):
@@ -213,7 +268,7 @@ def test_every_byte_may_be_damaged(line: bytes) -> None:
 @settings(max_examples=300)
 def test_damage_of_any_kind(data: st.DataObject) -> None:
     """Several changes at once, in several lines, never crash and never invent a value."""
-    content = bytearray(b"".join(data.draw(st.lists(st.sampled_from([TRADE, DIFF, SNAPSHOT]), min_size=1, max_size=4))))
+    content = bytearray(b"".join(data.draw(st.lists(st.sampled_from([TRADE, DIFF, SNAPSHOT, *UM_LINES]), min_size=1, max_size=4))))
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(content)))
         content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
@@ -274,7 +329,7 @@ def test_many_streams_keep_their_numbers() -> None:
 def test_columns_that_are_too_small_are_never_left(room: int) -> None:
     """Capacities are checked: no write beyond them, an error instead."""
     small = Columns(
-        *(np.empty((10, room), np.int64),) * 2, np.empty((2, room), np.int64), np.empty((2, room), np.uint8),
+        np.empty((11, room), np.int64), np.empty((10, room), np.int64), np.empty((2, room), np.int64), np.empty((2, room), np.uint8),
         np.empty((10, room), np.int64), np.empty((2, room), np.int64), np.empty((2, room), np.uint8),
     )  # fmt: skip
     content = (TRADE + DIFF + SNAPSHOT) * 5

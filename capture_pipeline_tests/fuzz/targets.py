@@ -30,7 +30,7 @@ from capture_pipeline.recording.refill import _page
 from capture_pipeline.sandbox.control import body_of
 from capture_pipeline.sandbox.fault_script import FaultScript
 from capture_pipeline.sandbox.stream_requests import answer
-from capture_pipeline_tests.binance.stream_kernel_test import DIFF, SNAPSHOT, TICKER, TRADE, check_mutant
+from capture_pipeline_tests.binance.stream_kernel_test import DIFF, SNAPSHOT, TICKER, TRADE, UM_LINES, check_mutant
 from capture_pipeline_tests.recording.hostile import CONT, FIN, PING, TEXT, frame
 
 DATA = {name: line.split(b'"data":')[1][:-2] for name, line in (("trade", TRADE), ("diff", DIFF), ("snapshot", SNAPSHOT))}
@@ -144,7 +144,7 @@ TARGETS: dict[str, Target] = {
         ),
         1000,
     ),
-    "recording lines": Target(lambda data, _: check_mutant(data), (TRADE, DIFF, SNAPSHOT, TICKER, TRADE + DIFF + SNAPSHOT), 200),
+    "recording lines": Target(lambda data, _: check_mutant(data), (TRADE, DIFF, SNAPSHOT, TICKER, TRADE + DIFF + SNAPSHOT, *UM_LINES), 200),
     "recording members": Target(_members, (member_of(TRADE * 3, 3) + member_of(DIFF * 2, 2),)),
     "REST depth": Target(_snapshot, (DATA["snapshot"],)),
     "REST aggTrades": Target(lambda data, _: _page(data), (b"[%b,%b]" % (AGGREGATE, AGGREGATE),)),

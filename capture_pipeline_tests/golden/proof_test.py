@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import Interval
+from capture_pipeline.binance.stream_kernel_fallback import decimal_e8
 from capture_pipeline.binance.urls import Market, TradesFile
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.bars import bars_of
@@ -71,8 +72,9 @@ def test_published_trades_are_read_exactly_in_any_unit(unit: int, header: bool) 
         (("1007,", ","), 8),
         ((",1785715233000000,", ",17,"), 4),
         (("1008,2680.", "1008,2680.123456789"), 9),
-        (("1009,2680.", "1009,10000000000."), 10),
-        (("1010,2680.", "1010,10000000000000000."), 11),
+        (("1009,2680.", "1009,92233720369."), 10),
+        (("1010,2680.", "1010,100000000000."), 11),
+        (("0.00320000,0.1", "92233720368.54775808,0.1"), 2),
     ],
 )
 def test_a_file_that_is_none_is_refused_by_line(edit: tuple[str, str], line: int) -> None:
@@ -80,6 +82,21 @@ def test_a_file_that_is_none_is_refused_by_line(edit: tuple[str, str], line: int
     with pytest.raises(MalformedData, match=rf"csv, line {line}: .*fetch the file again") as raised:
         published_trades(zipped(some_trades(20), edit=edit), STEM, 1 << 24)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("largest", ["10000000000.00000000", "46116860414.00000000", "92233720368.54775807", "46116860414.00"])
+def test_the_largest_quantities_of_the_exchange_are_read_and_proved(largest: str) -> None:
+    """`maxQty` of LOT_SIZE has eleven digits before the point; sums of such trades have more, in proofs and bars."""
+    trades = some_trades(20)
+    units = decimal_e8(largest)[0]
+    trades = trades.with_columns(quantity_e8=pl.when(pl.int_range(pl.len()) < 3).then(pl.lit(units)).otherwise("quantity_e8"))
+    read = published_trades(zipped(trades, edit=(decimal_text(units, 8), largest)), STEM, 1 << 24)
+    assert read.equals(trades.select(read.columns))
+    proof = prove_trades(trades, read)
+    assert proof.holds
+    assert Decimal(proof.volume_captured) == Decimal(sum(trades["quantity_e8"].to_list())).scaleb(-8)
+    bars = bars_of(trades, Interval.M1)
+    assert sum(bars["volume"].to_list()) == Decimal(proof.volume_captured)
 
 
 @given(st.integers(1, 598), st.sampled_from(["missing", "unknown", "price_e8", "quantity_e8", "trade_us", "buyer_maker"]))

@@ -18,9 +18,9 @@ from capture_pipeline.binance.periods import Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile, parse_name, parse_trades_name
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.published_trades import published_trades
-from capture_pipeline.sandbox.market import AGGREGATES_FROM
 from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer
 from capture_pipeline.sandbox.spans import Outage
+from capture_pipeline_tests.sandbox.streaming import check_aggregates
 
 SMALL = {"symbol": "BTCUSDT", "base_price": 60000, "tick_size": 0.01, "lot_size": 0.00001, "trades_per_day": 2000, "listed": "2024-12-30"}
 MARKET = {"now": "2025-02-10T12:00:00Z", "frozen": True, "symbols": [SMALL]}
@@ -55,12 +55,18 @@ def rows(url: str, file: TradesFile) -> list[list[str]]:
         return [line.split(",") for line in archive.read(f"{file.stem}.csv").decode().splitlines()]
 
 
-def rest(url: str, first_id: int, root: str = "/api/v3") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while len(found) < SMALL["trades_per_day"]:  # type: ignore[operator]
-        params: dict[str, str | int] = {"symbol": "BTCUSDT", "fromId": first_id + len(found), "limit": 1000}
-        found += requests.get(f"{url}{root}/aggTrades", params=params, timeout=30).json()
-    return found
+def rest(url: str, bounds: tuple[int, int], root: str = "/api/v3") -> list[dict[str, Any]]:
+    """The aggregates of a period; pages have a size that ends them between two aggregates of one millisecond too."""
+    asked: dict[str, str | int] = {"symbol": "BTCUSDT", "limit": 21}
+    start, end = (bound // 1000 for bound in bounds)
+    found: list[dict[str, Any]] = requests.get(f"{url}{root}/aggTrades", params=asked | {"startTime": start}, timeout=30).json()
+    inside = 0
+    while found[-1]["T"] < end:
+        page = requests.get(f"{url}{root}/aggTrades", params=asked | {"fromId": found[-1]["a"] + 1}, timeout=30).json()
+        inside += page[0]["T"] == found[-1]["T"]
+        found += page
+    assert inside
+    return [one for one in found if one["T"] < end]
 
 
 def test_spot_rows_are_the_exchange_s(url: str) -> None:
@@ -87,13 +93,27 @@ def test_futures_rows_are_the_exchange_s(url: str) -> None:
 def test_a_file_holds_the_trades_of_rest(url: str, file: TradesFile, root: str) -> None:
     """Id by id: price, quantity, time, side; and what the project reads of it is what it says."""
     found = [row for row in rows(url, file) if row[0].isdigit()]
-    published = rest(url, AGGREGATES_FROM[file.market] + int(found[0][0]), root)
-    assert len(found) == len(published) == SMALL["trades_per_day"]
-    for row, trade in zip(found, published, strict=True):
-        assert (int(row[0]), row[1], row[2]) == (trade["f"], trade["p"], trade["q"])
-        assert (int(row[4]) // (1000 if len(row[4]) == 16 else 1), row[5].lower() == "true") == (trade["T"], trade["m"])
+    assert len(found) == SMALL["trades_per_day"]
+    unit = 1000 if len(found[0][4]) == 16 else 1
+    published = {int(row[0]): (row[1], row[2], int(row[4]) // unit, row[5].lower() == "true") for row in found}
+    check_aggregates(rest(url, file.bounds, root), published)
     frame = published_trades(got(url, file), file.stem, 1 << 24, file.bounds)
     assert frame["trade_id"].to_list() == [int(row[0]) for row in found]
+
+
+@pytest.mark.parametrize(("market", "root"), [(Market.SPOT, "/api/v3"), (Market.UM, "/fapi/v1")])
+def test_a_cheap_coin_has_quantities_of_eleven_digits(market: Market, root: str) -> None:
+    """Its file is read exactly; the volume of its daily candle, which no 64 bits hold in units of 1e-8, is their sum."""
+    cheap = SMALL | {"symbol": "PEPEUSDT", "base_price": 0.00000012, "tick_size": 0.00000001, "lot_size": 1}
+    with SandboxServer(SandboxConfig.model_validate(MARKET | {"symbols": [cheap]})) as server:
+        file = TradesFile(market, "PEPEUSDT", date(2025, 1, 1))
+        frame = published_trades(got(server.url, file), file.stem, 1 << 24, file.bounds)
+        params: dict[str, str | int] = {"symbol": "PEPEUSDT", "interval": "1d", "startTime": file.bounds[0] // 1000, "limit": 1}
+        candle = requests.get(f"{server.url}{root}/klines", params=params, timeout=60).json()[0]
+    quantities = frame["quantity_e8"].to_list()
+    assert max(quantities) > 10**18
+    assert sum(quantities) > 2**63
+    assert Decimal(candle[5]) == Decimal(sum(quantities)).scaleb(-8)
 
 
 def test_a_file_has_checksum_etag_and_ranges(url: str) -> None:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from capture_pipeline.binance.http import Http
 from capture_pipeline.binance.klines import parse_rest
-from capture_pipeline.binance.periods import parse_time
+from capture_pipeline.binance.limits import Http as HttpSettings
+from capture_pipeline.binance.limits import RateLimits
+from capture_pipeline.binance.periods import Interval, parse_time
+from capture_pipeline.binance.rest import RestClient, WeightGovernor
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.lake.breaker import FileBreaker
 from capture_pipeline.sandbox.limiter import Limiter
+from capture_pipeline.sandbox.market import AGGREGATES_FROM
 from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer
 
 NOW = "2025-02-01T10:20:30Z"
@@ -161,7 +171,9 @@ def test_trades_by_id_and_by_time_are_those_of_the_candle(url: str) -> None:
     candle = klines(url, symbol="DOTUSDT", startTime=start, limit=1)[0]
     asked: dict[str, str | int] = {"symbol": "DOTUSDT", "startTime": start, "endTime": start + HOUR_MS - 1, "limit": 1000}
     trades = requests.get(f"{url}/api/v3/aggTrades", params=asked, timeout=30).json()
-    assert len(trades) == candle[8]
+    assert sum(trade["l"] - trade["f"] + 1 for trade in trades) == candle[8]
+    assert sum(Decimal(trade["q"]) for trade in trades) == Decimal(candle[5])
+    assert all(after["f"] == before["l"] + 1 and after["a"] == before["a"] + 1 for before, after in pairwise(trades))
     assert (trades[0]["p"], trades[-1]["p"]) == (candle[1], candle[4])
     by_id = requests.get(f"{url}/api/v3/aggTrades?symbol=DOTUSDT&limit=10&fromId={trades[5]['a']}", timeout=30).json()
     assert by_id == trades[5:15]
@@ -191,6 +203,20 @@ def test_depth_has_the_levels_asked_for(url: str, root: str) -> None:
         ("/api/v3/depth?symbol=BTCUSDT&limit=1000", 50),
         ("/api/v3/depth?symbol=BTCUSDT&limit=5000", 250),
         ("/api/v3/aggTrades?symbol=BTCUSDT", 4),
+        ("/api/v3/depth?symbol=BTCUSDT&limit=100", 5),
+        ("/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=1", 2),
+        ("/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=99", 1),
+        ("/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=100", 2),
+        ("/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=499", 2),
+        ("/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=500", 5),
+        ("/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=1000", 5),
+        ("/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=1001", 10),
+        ("/fapi/v1/depth?symbol=BTCUSDT&limit=50", 2),
+        ("/fapi/v1/depth?symbol=BTCUSDT&limit=100", 5),
+        ("/fapi/v1/depth?symbol=BTCUSDT&limit=1000", 20),
+        ("/fapi/v1/depth?symbol=BTCUSDT", 10),
+        ("/fapi/v1/aggTrades?symbol=BTCUSDT", 20),
+        ("/fapi/v1/exchangeInfo", 1),
         ("/fapi/v1/klines?symbol=BTCUSDT&interval=1h", 5),
         ("/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=1500", 10),
     ],
@@ -200,6 +226,33 @@ def test_used_weight_grows_by_the_requests_weight(path: str, weight: int) -> Non
     with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
         answer = requests.get(server.url + path, timeout=30)
         assert answer.headers["X-MBX-USED-WEIGHT-1M"] == answer.headers["x-mbx-used-weight"] == str(weight)
+
+
+@pytest.mark.parametrize("market", list(Market))
+def test_the_client_counts_what_the_exchange_counts(market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weight by weight; of exchangeInfo of futures the client counts spot's, which is more."""
+    counted: list[int] = []
+    sent: list[int] = []
+
+    def count(_: WeightGovernor, weight: int, __: float) -> float:
+        counted.append(weight)
+        return 0.0
+
+    with monkeypatch.context() as patch, SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
+        patch.setattr(WeightGovernor, "wait_s", count)
+        patch.setattr(WeightGovernor, "learn", lambda _, used, __: sent.append(used))
+        client = RestClient(Http(HttpSettings()), server.url, market, RateLimits(), FileBreaker(tmp_path / "ban"), now_s=lambda: 0.0)
+        client.server_time_us()
+        client.klines("BTCUSDT", Interval.H1, parse_time("2025-01-01"), parse_time("2025-01-02"))
+        client.edge_klines("BTCUSDT", Interval.H1, first=True)
+        for limit in (20, 100, 500, 1000, 5000):
+            client.depth("BTCUSDT", limit)
+        client.agg_trades("BTCUSDT", start_ms=ms("2025-01-01"), end_ms=ms("2025-01-02"))
+        client.agg_trades_from("BTCUSDT", AGGREGATES_FROM[market] + 5)
+        used = [after - before for before, after in pairwise([0, *sent])]
+        assert used == counted
+        client.listed_symbols()
+    assert (counted[-1], sent[-1] - sent[-2]) == (20, 20 if market is Market.SPOT else 1)
 
 
 def test_over_budget_gives_429_and_going_on_gives_418() -> None:

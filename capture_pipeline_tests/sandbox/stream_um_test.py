@@ -4,30 +4,65 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
 import pytest
+import requests
 from websockets.exceptions import InvalidStatus
 
-from capture_pipeline_tests.sandbox.streaming import DEPTH, NOW_US, Exchange, exchange, parsed, take, until
+from capture_pipeline.binance import stream_kernel as kernel
+from capture_pipeline.binance.stream_kernel_parser import StreamParser
+from capture_pipeline_tests.binance.stream_kernel_test import parse, reference, said
+from capture_pipeline_tests.sandbox.streaming import BUSY, DEPTH, NOW_US, Exchange, exchange, parsed, take, until
 
 AGG_TRADE = "btcusdt@aggTrade"
 MARKET, PUBLIC = f"/fstream/market/stream?streams={AGG_TRADE}", f"/fstream/public/stream?streams={DEPTH}"
 
 
-def test_messages_have_the_exchanges_form() -> None:
+@pytest.mark.parametrize("is_older", [False, True])
+def test_messages_have_the_exchanges_form(is_older: bool) -> None:
     """Fields in order, numbers with the decimals of their symbol, times in milliseconds also where others are asked for."""
-    with exchange() as box, box.connect(MARKET + "&timeUnit=MICROSECOND") as market, box.connect(f"/fstream/public/ws/{DEPTH}") as public:
+    paths = MARKET + "&timeUnit=MICROSECOND", f"/fstream/public/ws/{DEPTH}", "/fstream/market/ws/btcusdt@trade"
+    with exchange(older_um_frames=is_older) as box, ExitStack() as stack:
+        market, public, trades = (stack.enter_context(box.connect(path)) for path in paths)
         box.advance(5)
         price, quantity = r'"\d+\.\d{2}"', r'"\d+\.\d{5}"'
-        ids = rf'"a":\d+,"p":{price},"q":{quantity},"nq":{quantity},"f":\d+,"l":\d+'
-        trade = rf'{{"e":"aggTrade","E":\d{{13}},"s":"BTCUSDT",{ids},"T":\d{{13}},"m":(true|false)}}'
+        end = "}" if is_older else ',"st":1}'
+        names = r'"s":"BTCUSDT","a":\d+' if is_older else r'"a":\d+,"s":"BTCUSDT"'
+        values = rf'"p":{price},"q":{quantity},"nq":{quantity},"f":\d+,"l":\d+'
+        aggregate = rf'{{"e":"aggTrade","E":\d{{13}},{names},{values},"T":\d{{13}},"m":(true|false){end}'
+        assert re.fullmatch(rf'{{"stream":"{AGG_TRADE}","data":{aggregate}}}', take(market, 1)[0].decode())
         level = rf"\[{price},{quantity}\]"
         levels = rf"\[({level}(,{level})*)?\]"
-        depth = rf'{{"e":"depthUpdate","E":\d{{13}},"T":\d{{13}},"s":"BTCUSDT","U":\d+,"u":\d+,"pu":\d+,"b":{levels},"a":{levels}}}'
-        assert re.fullmatch(rf'{{"stream":"{AGG_TRADE}","data":{trade}}}', take(market, 1)[0].decode())
+        pair = "" if is_older else '"ps":"BTCUSDT",'
+        ids = rf'"s":"BTCUSDT",{pair}"U":\d+,"u":\d+,"pu":\d+'
+        depth = rf'{{"e":"depthUpdate","E":\d{{13}},"T":\d{{13}},{ids},"b":{levels},"a":{levels}{end}'
         assert re.fullmatch(depth, take(public, 1)[0].decode())
+        head = r'"e":"trade","E":\d{13},"T":\d{13},"s":"BTCUSDT","t":\d+'
+        trade = rf'{{{head},"p":{price},"q":{quantity},"X":"MARKET","m":(true|false){end}'
+        assert re.fullmatch(trade, take(trades, 1)[0].decode())
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+@pytest.mark.parametrize("symbol", [BUSY, BUSY | {"symbol": "BTCUSDT_261225", "markets": ["um"]}])
+def test_every_frame_takes_the_compiled_path(symbol: dict[str, Any], is_older: bool) -> None:
+    """Diffs, trades, aggregates and a snapshot as a recorder writes them: none is left to the reference decoder, and both agree."""
+    name = symbol["symbol"].lower()
+    trades, depth = f"/fstream/market/stream?streams={name}@aggTrade/{name}@trade", f"/fstream/public/stream?streams={name}@depth@100ms"
+    with exchange(symbols=[symbol], older_um_frames=is_older) as box, box.connect(trades) as one, box.connect(depth) as other:
+        box.advance(20)
+        messages = [message[1:] for message in take(one, 60) + take(other, 60)]
+        shot = requests.get(f"{box.url}/fapi/v1/depth", params={"symbol": symbol["symbol"], "limit": 100}, timeout=30).content
+    messages.append(b'"stream":"%b@depthSnapshot","data":%b}' % (name.encode(), shot))
+    content = b"".join(b'{"capture_ns":%d,%b\n' % (number, message) for number, message in enumerate(messages))
+    parser = StreamParser("made.gz")
+    parse(content, parser)
+    found = parse(content, parser)
+    assert (found.lines, found.by_fallback) == (121, 0)
+    assert set(found.columns.trades[kernel.T_MARKET].tolist()) == {1}
+    assert said(found, parser.streams) == reference(content)
 
 
 def _streams_that_come(box: Exchange, path: str) -> set[str]:

@@ -7,6 +7,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import requests
@@ -104,6 +106,26 @@ def rest_of(client: ClientConnection) -> tuple[list[bytes], ConnectionClosed]:
 def code_of(closed: ConnectionClosed) -> int:
     """The close code; 1006 where there was none."""
     return closed.rcvd.code if closed.rcvd else 1006
+
+
+def check_aggregates(aggregates: list[dict[str, Any]], trades: dict[int, tuple[str, str, int, bool]]) -> None:
+    """Check that aggregates are exactly these trades put together.
+
+    Args:
+        aggregates: Messages or rows of REST, in order.
+        trades: Price, quantity, time and maker by id; ids in order. Ids in a range that are not among them belong to no trade.
+    """
+    counted: list[int] = []
+    for one in aggregates:
+        ids = [number for number in range(one["f"], one["l"] + 1) if number in trades]
+        assert (ids[0], ids[-1]) == (one["f"], one["l"])
+        assert {(price, time, maker) for price, _, time, maker in map(trades.__getitem__, ids)} == {(one["p"], one["T"], one["m"])}
+        assert sum(Decimal(trades[number][1]) for number in ids) == Decimal(one["q"])
+        counted += ids
+    assert counted == list(trades)
+    assert [one["a"] for one in aggregates] == list(range(aggregates[0]["a"], aggregates[0]["a"] + len(aggregates)))
+    assert {one["l"] - one["f"] for one in aggregates} >= {0, 1, 2}
+    assert any(one["T"] == other["T"] and one["p"] != other["p"] for one, other in pairwise(aggregates))
 
 
 def raw_connection(box: Exchange, path: str) -> socket.socket:
