@@ -51,7 +51,9 @@ class ChecksumForm(StrEnum):
 _HTTP = (
     "status_429",
     "status_418",
+    "status_400",
     "status_403",
+    "status_408",
     "status_451",
     "status_500",
     "status_502",
@@ -108,6 +110,7 @@ _REST = (
     "rest_bad_row",
     "bad_json",
     "clock_skew",
+    "rest_lag",
 )
 
 STAGES: dict[str, Stage] = {
@@ -122,7 +125,19 @@ STAGES: dict[str, Stage] = {
 _ONCE_REST = {"short_page", "rest_bad_row", "bad_json"}
 ON_RANGE_ONLY = frozenset({"wrong_etag_on_range", "ignore_range"})
 """Kinds that hit only requests with a Range header."""
-_NUMBERS = {"retry_after", "stall_s", "at", "bytes_per_s", "inflate_mb", "row", "rows", "skew_s", "cut"} | fault_stream.NUMBERS
+_NUMBERS = {
+    "retry_after",
+    "stall_s",
+    "at",
+    "bytes_per_s",
+    "inflate_mb",
+    "row",
+    "rows",
+    "skew_s",
+    "cut",
+    "code",
+    "lag_s",
+} | fault_stream.NUMBERS
 _FIELDS = (*HEADER.split(","), *TRADES_HEADER.split(","))
 _TEXTS = {"to", "start", "end", "field", "value"}
 BAD_ROWS = ("missing", "nan", "number", "null", "string_time")
@@ -138,7 +153,7 @@ def _kind(value: object) -> object:
 def _check_number(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{name} must be a number, not {value!r}")
-    if value < 0 and name != "skew_s":
+    if value < 0 and name not in {"skew_s", "code"}:
         raise ValueError(f"{name} must not be negative")
 
 
@@ -223,7 +238,8 @@ class FaultRule(BaseModel):
             self._check_hole()
         if (self.match.stream, self.match.connection) != (None, None) and self.stage is not Stage.STREAM:
             raise ValueError("match.stream and match.connection belong to faults of streams")
-        fault_stream.check(self.fault, self.parameters)
+        if self.stage is not Stage.HTTP:
+            fault_stream.check(self.fault, self.parameters)
         if self.fault == "rest_bad_row" and self.parameters.get("value", BAD_ROWS[0]) not in BAD_ROWS:
             raise ValueError(f"value of rest_bad_row must be one of {', '.join(BAD_ROWS)}, not {self.parameters['value']!r}")
         return self

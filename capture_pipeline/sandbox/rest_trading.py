@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture_pipeline.binance.periods import HOUR_US
+from capture_pipeline.binance.periods import DAY_US, HOUR_US
 from capture_pipeline.binance.urls import UM_DEPTHS, Market
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.frames import Scale
@@ -15,6 +15,8 @@ from capture_pipeline.sandbox.rest_params import Params, RestError
 from capture_pipeline.sandbox.tape import Trades
 
 _NO_BOUND = 1 << 40
+UM_REACH_US = 2 * DAY_US
+"""Age up to which futures' aggTrades are served: 48 hours since 2026-08-13 (measured by other clients), 24 before."""
 
 
 class TradingApi:
@@ -52,7 +54,9 @@ class TradingApi:
         self._finish(params)
         if first_id is not None and (start is not None or end is not None):
             raise RestError(-1128, "Combination of optional parameters invalid.")
-        trades = self._select(market, symbol, first_id, start, end, limit)
+        now = self._clock.now_us()
+        trades = self._select(market, symbol, first_id, start, end, limit, now - params.lag_us)
+        self._refuse_old(trades, start, now)
         scale = Scale(market.tape(self._market, symbol).spec, self._market)
         times = trades.time_us if micro else trades.time_us // 1000
         best, since = {"M": True} if self._market is Market.SPOT else {}, AGGREGATES_FROM[self._market]
@@ -61,8 +65,19 @@ class TradingApi:
         columns = zip(trades.ids.tolist(), sent, prices, sizes, times.tolist(), trades.taker_buys.tolist(), strict=True)
         return [{"a": since + a, "p": p, "q": q, "f": i, "l": i, "T": t, "m": not taker, **best} for a, i, p, q, t, taker in columns]
 
-    def _select(self, market: SyntheticMarket, symbol: str, first_id: int | None, start: int | None, end: int | None, limit: int) -> Trades:
-        now = self._clock.now_us()
+    def _refuse_old(self, trades: Trades, start_us: int | None, now_us: int) -> None:
+        """Refuse futures' trades older than the exchange's window, whether `startTime` or `fromId` asks for them.
+
+        Raises:
+            RestError: -4166.
+        """
+        oldest = min([*([start_us] if start_us is not None else []), *trades.time_us[:1].tolist()], default=now_us)
+        if self._market is Market.UM and oldest < now_us - UM_REACH_US:
+            raise RestError(-4166, "Search window is restricted to recent 2 days only.")
+
+    def _select(  # noqa: PLR0913 - the parameters of the endpoint
+        self, market: SyntheticMarket, symbol: str, first_id: int | None, start: int | None, end: int | None, limit: int, now: int
+    ) -> Trades:
         if first_id is not None:
             first = max(0, first_id - AGGREGATES_FROM[self._market])
             return market.trades_from(self._market, symbol, first, limit).between(0, now + 1)
