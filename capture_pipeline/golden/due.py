@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from capture_pipeline.binance.archive import due_us
 from capture_pipeline.binance.periods import DAY_US, from_us
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.captured import last_trade_us
 from capture_pipeline.golden.proof_report import State, read_proof
-from capture_pipeline.golden.prove import due_us, unprovable
+from capture_pipeline.golden.prove import unprovable
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.paths import Lake

@@ -12,7 +12,8 @@ from datetime import date
 
 import polars as pl
 
-from capture_pipeline.binance.periods import DAY_US, HOUR_US, Interval, Month, day_bounds, from_us
+from capture_pipeline.binance.archive import due_us
+from capture_pipeline.binance.periods import DAY_US, Interval, Month, day_bounds, from_us
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile
 from capture_pipeline.errors import CaptureError, ChecksumMismatch, ConfigError, LakeError, MalformedData, ProtocolViolation
 from capture_pipeline.golden import publications
@@ -26,8 +27,6 @@ from capture_pipeline.lake.paths import Partition
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import SessionPlan
 
-PUBLISHED_AFTER_US = 5 * HOUR_US
-"""How long after the end of a day its files are expected by; they come four to six hours after midnight, sometimes days late."""
 _INTERVAL = Interval.M1
 _VENUES = {"binance", "sandbox"}
 _UNUSABLE = (ChecksumMismatch, MalformedData, LakeError, ProtocolViolation)
@@ -103,11 +102,6 @@ def _proved(workspace: Workspace, found: Captured, now_us: int) -> tuple[list[Da
 
 def _uncompared(file: str, error: CaptureError) -> Uncompared:
     return Uncompared(file=file, reason=str(error))
-
-
-def due_us(day: date) -> int:
-    """When the files of a day are expected by."""
-    return day_bounds(day)[1] + PUBLISHED_AFTER_US
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from capture_pipeline.recording.models import RefillCount
+
 _METRICS = {
     "messages": ("counter", "Messages recorded"),
     "messages_per_s": ("gauge", "Messages a second, over the last five seconds"),
@@ -71,6 +73,7 @@ class Status(BaseModel):
         trouble: What the disk says while it refuses.
         account: What became of the messages received: written, duplicates, and so on; of a finished session as in `metadata.json`.
         altered: Parts of the recording that somebody removed or altered while it was written, a line each.
+        refills: Gaps that REST is or was asked about, by their state in the ledger.
     """
 
     session: str
@@ -100,6 +103,7 @@ class Status(BaseModel):
     trouble: str = ""
     account: dict[str, int] = {}
     altered: list[str] = []
+    refills: dict[str, RefillCount] = {}
 
     def without_life(self) -> Status:
         """The same of a recorder that is gone: what was recorded, and nothing of what it was doing."""

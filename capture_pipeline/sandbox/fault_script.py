@@ -238,8 +238,10 @@ class FaultRule(BaseModel):
             self._check_hole()
         if (self.match.stream, self.match.connection) != (None, None) and self.stage is not Stage.STREAM:
             raise ValueError("match.stream and match.connection belong to faults of streams")
-        if self.stage is not Stage.HTTP:
-            fault_stream.check(self.fault, self.parameters)
+        # `code` of an HTTP answer is the exchange's error code, that of a stream a close code.
+        fault_stream.check(
+            self.fault, {name: value for name, value in self.parameters.items() if self.stage is not Stage.HTTP or name != "code"}
+        )
         if self.fault == "rest_bad_row" and self.parameters.get("value", BAD_ROWS[0]) not in BAD_ROWS:
             raise ValueError(f"value of rest_bad_row must be one of {', '.join(BAD_ROWS)}, not {self.parameters['value']!r}")
         return self

@@ -75,7 +75,7 @@ class TradingApi:
         if self._market is Market.UM and oldest < now_us - UM_REACH_US:
             raise RestError(-4166, "Search window is restricted to recent 2 days only.")
 
-    def _select(  # noqa: PLR0913 - the parameters of the endpoint
+    def _select(
         self, market: SyntheticMarket, symbol: str, first_id: int | None, start: int | None, end: int | None, limit: int, now: int
     ) -> Trades:
         if first_id is not None:

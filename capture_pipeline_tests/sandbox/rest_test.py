@@ -227,15 +227,16 @@ def test_limiter_counts_by_minute_and_bans_for_as_long_as_it_says() -> None:
     assert Limiter(10, requests_until_ban=2, ban_s=100).admit(10, 0.0).used == 10
 
 
-DOTS = {"symbol": "DOTUSDT", "limit": 1000}
+DOTS: dict[str, str | int] = {"symbol": "DOTUSDT", "limit": 1000}
 
 
 def test_futures_trades_older_than_two_days_are_refused_by_time_and_by_id(url: str) -> None:
     """With -4166, as the exchange does; newer ones are served either way, and spot has no such window."""
-    asked = {**DOTS, "startTime": ms(NOW) - 47 * HOUR_MS, "limit": 1}
+    asked: dict[str, str | int] = {**DOTS, "startTime": ms(NOW) - 47 * HOUR_MS, "limit": 1}
     newest = requests.get(f"{url}{UM}/aggTrades", params=asked, timeout=30).json()[0]
     assert requests.get(f"{url}{UM}/aggTrades", params={**DOTS, "fromId": newest["a"]}, timeout=30).json()[0] == newest
-    for old in ({"startTime": ms(NOW) - 49 * HOUR_MS}, {"fromId": newest["a"] - 5760 // 12}):
+    refused: list[dict[str, str | int]] = [{"startTime": ms(NOW) - 49 * HOUR_MS}, {"fromId": newest["a"] - 5760 // 12}]
+    for old in refused:
         answer = requests.get(f"{url}{UM}/aggTrades", params={**DOTS, **old}, timeout=30)
         assert (answer.status_code, answer.json()) == (400, {"code": -4166, "msg": "Search window is restricted to recent 2 days only."})
     assert requests.get(f"{url}{SPOT}/aggTrades", params={**DOTS, "startTime": ms(NOW) - 49 * HOUR_MS}, timeout=30).status_code == 200
