@@ -68,6 +68,11 @@ class Refill:
             self._read(path)
 
     @property
+    def covered(self) -> list[tuple[int, int]]:
+        """Lost ids that came back, as ranges `first..last` in order."""
+        return [(each.low, each.high) for each in self._covered]
+
+    @property
     def ids_refilled(self) -> int:
         """Lost ids that came back."""
         return sum(each.high - each.low + 1 for each in self._covered)

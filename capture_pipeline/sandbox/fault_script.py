@@ -26,6 +26,8 @@ class Stage(StrEnum):
     """On an archive file itself; its checksum is that of the faulty file."""
     CHECKSUM = "checksum"
     """On the checksum file alone."""
+    CACHE = "cache"
+    """On the zip as the archive's host serves it; the bucket behind it and the checksum are not concerned."""
     REST = "rest"
     """On what a REST answer says."""
     UPGRADE = "upgrade"
@@ -117,6 +119,7 @@ STAGES: dict[str, Stage] = {
     **dict.fromkeys(_HTTP, Stage.HTTP),
     **dict.fromkeys(_CONTENT, Stage.CONTENT),
     **dict.fromkeys(_CHECKSUM, Stage.CHECKSUM),
+    "stale_zip": Stage.CACHE,
     **dict.fromkeys(_REST, Stage.REST),
     **dict.fromkeys(fault_stream.UPGRADE_KINDS, Stage.UPGRADE),
     **dict.fromkeys(fault_stream.CONNECTION_KINDS + fault_stream.MESSAGE_KINDS, Stage.STREAM),

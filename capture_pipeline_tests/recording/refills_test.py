@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from capture_pipeline.golden.due import due_sessions
+from capture_pipeline.golden.proof_report import State
+from capture_pipeline.golden.prove import prove
 from capture_pipeline.recording.models import Gap, RefillState
 from capture_pipeline.recording.standing import state_of
 from capture_pipeline_tests.recording.exchange import exchange
@@ -76,6 +80,26 @@ def test_refusal_for_good_is_left_to_the_archive_and_not_asked_again(session: Li
     assert f"fromId={min(ids) + 1}" not in " ".join(_requests(session)[1:])
     session.finish()
     assert [gap.refill for gap in session.gaps if gap.stream == AGG_TRADE] == [RefillState.REFUSED, RefillState.COMPLETE]
+    _prove(session)
+
+
+def _prove(session: Live) -> None:
+    """The lost ids wait for the daily files, and are all in them afterwards."""
+    workspace, gap = session.deployment.workspace, _gap(session)
+    waiting = prove(workspace, session.folder)
+    assert (waiting.state, waiting.gaps[0].waits_for, waiting.figures["lost_by_archive"]) == (
+        State.WAITING,
+        "BTCUSDT-aggTrades-2025-02-22.zip",
+        0,
+    )
+    session.deployment.clock(advance_s=48 * HOUR_S, speed=0)
+    assert due_sessions(workspace.lake, [session.folder], workspace.now_us()).wanted == [session.folder.session]
+    (account,) = prove(workspace, session.folder).gaps
+    assert (account.by_rest, account.by_archive, account.not_published) == (0, gap.ids_lost, 0)
+    rows = pl.read_parquet(workspace.lake.refills(session.folder.session), hive_partitioning=False)
+    assert rows["trade_id"].to_list() == list(range(gap.last_good_id + 1, gap.first_good_id))
+    assert rows["trade_us"].is_sorted()
+    assert due_sessions(workspace.lake, [session.folder], workspace.now_us()).wanted == []
 
 
 def test_session_that_ends_first_leaves_the_rest_to_the_archive(session: Live) -> None:
