@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,24 +112,31 @@ def _behind_a_cache(deployment: Deployment, *more: dict[str, Any]) -> ArchiveRec
     return record(deployment.reopened(), Path(MONTHLY).name)
 
 
-def test_old_zip_of_a_cache_is_replaced_by_that_of_the_bucket(deployment: Deployment) -> None:
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Deployment]:
+    """An exchange of its own, for a file that is published anew stays so."""
+    with deployed(tmp_path / "own") as deployment:
+        yield deployment
+
+
+def test_old_zip_of_a_cache_is_replaced_by_that_of_the_bucket(own: Deployment) -> None:
     """The bucket has the zip that the checksum is about."""
-    found = _behind_a_cache(deployment)
-    assert deployment.injected() == 2
+    found = _behind_a_cache(own)
+    assert own.injected() == 2
     assert (found.trust, found.usable, "from the bucket" in (found.detail or "")) == (Trust.OK, True, True)
 
 
-def test_old_zip_of_a_cache_is_fetched_again_at_the_next_recheck(deployment: Deployment) -> None:
+def test_old_zip_of_a_cache_is_fetched_again_at_the_next_recheck(own: Deployment) -> None:
     """Where the bucket cannot be asked the zip goes to the quarantine, and the month is to be closed again though its checksum stays."""
     refused = {"match": {"path": "/data.binance.vision/data/*"}, "fault": "status_403", "times": "always"}
-    assert _behind_a_cache(deployment, refused).trust is Trust.MISMATCH
-    workspace = deployment.reopened()
+    assert _behind_a_cache(own, refused).trust is Trust.MISMATCH
+    workspace = own.reopened()
     assert closable(workspace, workspace.now_us()).partitions == []
     (found,) = recheck(workspace, january(workspace), workspace.now_us())
     assert (found.trust, "did not match" in (found.detail or "")) == (Trust.REPUBLISHED, True)
     assert closable(workspace, workspace.now_us()).partitions == [january(workspace)]
-    deployment.faults()
-    assert run(deployment).error is None
+    own.faults()
+    assert run(own).error is None
     assert record(workspace, Path(MONTHLY).name).trust is Trust.OK
 
 
