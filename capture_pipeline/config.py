@@ -19,6 +19,8 @@ from capture_pipeline.binance.urls import NO_UM_SECONDS, Market, has_interval
 from capture_pipeline.config_sessions import DEFAULT_SESSIONS, PlannedSession, Recording, SessionGates, Symbol
 
 DEFAULT_SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "AVAXUSDT", "TRXUSDT", "DOTUSDT"]
+BUCKET = "data.binance.vision"
+"""Name of the archive's bucket."""
 EXCHANGE_HOSTS = ("binance.com", "binance.vision", "s3-ap-northeast-1.amazonaws.com")
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -53,7 +55,10 @@ class Endpoints(Section):
     """The exchange's hosts. The defaults serve market data only and need no key."""
 
     archive: str = Field("https://data.binance.vision", description="Root of the public archive.")
-    listing: str = Field("https://s3-ap-northeast-1.amazonaws.com/data.binance.vision", description="The archive's bucket, for listings.")
+    listing: str = Field(
+        "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision",
+        description="The archive's bucket: listings, and files that the archive's cache serves in an old version.",
+    )
     rest_spot: str = Field("https://data-api.binance.vision", description="REST host for spot.")
     rest_um: str = Field("https://fapi.binance.com", description="REST host for USD-M futures.")
     stream_spot: str = Field("wss://data-stream.binance.vision", description="WebSocket host for spot.")
@@ -146,7 +151,7 @@ class Settings(Section):
     @property
     def listing_url(self) -> str:
         """The archive's bucket for the chosen venue."""
-        return self.sandbox_url if self.venue == "sandbox" else self.endpoints.listing
+        return f"{self.sandbox_url.rstrip('/')}/{BUCKET}" if self.venue == "sandbox" else self.endpoints.listing
 
     @property
     def rest_url(self) -> str:

@@ -12,7 +12,7 @@
     │   └── LakeError               a path leaves the lake's root, or a recorded file is gone or altered
     └── Transient               asking again later may work
         ├── NetworkError            DNS, time-out, reset, a body that ended early
-        ├── ServerError             5xx
+        ├── ServerError             5xx, 408, or a code of a failure that passes
         ├── RateLimited             429; `retry_after_s` says how long to wait
         │   └── Banned                  418; nothing may be sent before `until_us`
         ├── StorageError            the disk is full, read-only or broken
@@ -103,7 +103,7 @@ class NetworkError(Transient):
 
 
 class ServerError(Transient):
-    """The server answered 5xx."""
+    """The server answered 5xx, 408, or with a code of a failure that passes."""
 
 
 class RateLimited(Transient):

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
-from capture_pipeline.binance.periods import to_us
+from capture_pipeline.binance.periods import HOUR_US, day_bounds, to_us
 from capture_pipeline.errors import MalformedData, ProtocolViolation
 from capture_pipeline.parsing import guard_parser
 
@@ -30,6 +30,10 @@ _OTHER_FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("holds a digest that is not of SHA-256", re.compile(r"\s*[0-9a-fA-F]{8,}\s+\S+\s*")),
 )
 """Forms of a checksum file that are not the exchange's, in the order in which they are looked for."""
+
+
+PUBLISHED_AFTER_US = 5 * HOUR_US
+"""How long after the end of a day its files are expected by; they come four to six hours after midnight, sometimes days late."""
 
 
 class Trust(StrEnum):
@@ -164,3 +168,8 @@ def _listed(item: ET.Element, space: str) -> Listed:
         modified = datetime.fromisoformat(item.findtext(f"{space}LastModified") or "")
         etag = (item.findtext(f"{space}ETag") or "").strip('"')
         return Listed(item.findtext(f"{space}Key") or "", int(item.findtext(f"{space}Size") or ""), etag, to_us(modified))
+
+
+def due_us(day: date) -> int:
+    """Return when the files of a day are expected by, microseconds UTC."""
+    return day_bounds(day)[1] + PUBLISHED_AFTER_US

@@ -58,6 +58,16 @@ class ArchiveClient:
         self._listing_url = listing_url.rstrip("/") + "/"
         self._slots = threading.BoundedSemaphore(http.settings.parallel_downloads)
 
+    @property
+    def bucket(self) -> ArchiveClient | None:
+        """The same files straight from the bucket, past the cache of the archive's host; None where the bucket is that host."""
+        if self._listing_url == f"{self._archive_url}/":
+            return None
+        # One limit for both hosts.
+        straight = ArchiveClient(self._http, self._listing_url, self._listing_url)
+        straight._slots = self._slots
+        return straight
+
     def url(self, file: PublishedFile) -> str:
         """Where a file lies."""
         return f"{self._archive_url}/{file.path}"

@@ -52,6 +52,10 @@ T = TypeVar("T")
 _log = logger(__name__)
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 3
+_TIMEOUT, _FIRST_SERVER_ERROR = 408, 500
+_PASSING_CODES = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
+"""Codes of failures that pass, whatever the status: unknown error, internal error, unexpected response, time-out, server overload, and
+service shutting down. Source: the exchange's lists of error codes for spot and USD-M futures, which do not state an HTTP status."""
 _TLS_REMEDY = "check the certificate and the clock; if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
 
 
@@ -196,7 +200,7 @@ class Http:
         if status in {403, 451}:
             remedy = "the firewall refuses this address" if status == 403 else "the exchange does not serve this country"  # noqa: PLR2004
             raise AccessDenied(f"refuses access ({status}){text}", status=status, code=code, where=url, remedy=remedy)
-        if status >= 500:  # noqa: PLR2004
+        if status == _TIMEOUT or status >= _FIRST_SERVER_ERROR or code in _PASSING_CODES:
             raise ServerError(f"fails with {status}{text}", where=url)
         raise RequestRefused(f"refuses the request ({status}){text}", status=status, code=code, where=url)
 

@@ -144,7 +144,8 @@ class RestClient:
         """
         self._http, self._base, self._market, self._limits, self._breaker = http, base_url.rstrip("/"), market, limits, breaker
         self._now_s, self._sleep = now_s, sleep
-        self._governor = WeightGovernor((limits.weight_per_minute or market.weight_per_minute) * limits.use_percent / 100)
+        self._weight_per_minute = (limits.weight_per_minute or market.weight_per_minute) * limits.use_percent / 100
+        self._governor = WeightGovernor(self._weight_per_minute)
         self._lock = threading.Lock()
 
     def server_time_us(self) -> int:
@@ -185,6 +186,10 @@ class RestClient:
         """At most 1000 aggregate trades from an aggregate's id on, as sent."""
         params: dict[str, str | int] = {"symbol": symbol, "fromId": agg_id, "limit": PAGE_ROWS}
         return self._get("aggTrades", params, _AGG_TRADES_WEIGHT[self._market]).body
+
+    def agg_trades_pause_s(self, share: float) -> float:
+        """Return the pause between requests for aggregates that uses a share of the exchange's weight."""
+        return _AGG_TRADES_WEIGHT[self._market] * 60 / (share * self._weight_per_minute)
 
     def symbol_status(self, symbol: str) -> str | None:
         """The exchange's word for the state of a symbol, None if it no longer lists it."""

@@ -15,7 +15,7 @@ from capture_pipeline.binance.periods import Interval, Month, day_bounds
 from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import ConfigError
 
-_TRADES = "trades"
+_TRADES, AGG_TRADES = "trades", "aggTrades"
 _NAME = re.compile(r"([^-]+)-(\w+)-(\d{4}-\d{2})(-\d{2})?\.zip", re.ASCII)
 UM_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 """Levels a side that a depth call of futures may ask for."""
@@ -138,21 +138,23 @@ class TradesFile(_Published):
         market: Spot or USD-M futures.
         symbol: For instance BTCUSDT.
         period: The day or the month it covers, UTC.
+        kind: `trades` or `aggTrades`.
     """
 
     market: Market
     symbol: str
     period: Month | date
+    kind: str = _TRADES
 
     @property
     def stem(self) -> str:
         """`BTCUSDT-trades-2026-08-03`."""
-        return f"{valid_symbol(self.symbol)}-{_TRADES}-{self.period}"
+        return f"{valid_symbol(self.symbol)}-{self.kind}-{self.period}"
 
     @property
     def path(self) -> str:
         """The whole path below the archive's host."""
-        return f"{self.market.archive_root}/{self.granularity}/{_TRADES}/{self.symbol}/{self.name}"
+        return f"{self.market.archive_root}/{self.granularity}/{self.kind}/{self.symbol}/{self.name}"
 
 
 def folder(market: Market, granularity: Granularity, symbol: str, interval: Interval) -> str:
@@ -169,7 +171,7 @@ def parse_name(name: str, market: Market) -> ArchiveFile | None:
 def parse_trades_name(name: str, market: Market) -> TradesFile | None:
     """The file of trades that a zip's name stands for, or None if it is not one."""
     found = _parts(name)
-    return TradesFile(market, found[0], found[2]) if found and found[1] == _TRADES else None
+    return TradesFile(market, found[0], found[2], found[1]) if found and found[1] in {_TRADES, AGG_TRADES} else None
 
 
 def klines_weight(market: Market, limit: int) -> int:

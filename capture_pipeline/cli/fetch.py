@@ -242,6 +242,11 @@ def _notes(outcomes: list[Outcome]) -> list[str]:
     known, unknown = (sum(count[name] for count in counts) for name in ("known", "unknown"))
     suspended = sum(outcome.gaps.suspended for outcome in outcomes if outcome.gaps)
     notes = [f"rows off the grid or outside their file's period, not in bars but in bar_exclusions: {excluded:,}"] if excluded else []
+    refused = sorted(
+        {f"{each.partition.symbol} ({each.topups.archive_only})" for each in outcomes if each.topups and each.topups.archive_only}
+    )
+    if refused:
+        notes.append(f"REST serves no klines of these symbols, their bars come from the archive alone: {', '.join(refused)}")
     if suspended:
         notes.append(f"bars not expected, because the outage calendar lists a suspension: {suspended:,}")
     if known or unknown:

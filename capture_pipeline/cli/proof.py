@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -69,6 +70,14 @@ def prove_command(session: str, output: Path | None, as_json: bool, config: Path
         click.get_current_context().exit(_EXITS[proof.state])
 
 
+def _show_tables(proof: SessionProof, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        emit_table(f"Proof of {proof.session}", tuple(rows[0]), rows)
+    if proof.gaps:
+        columns = ("stream", "first_lost", "last_lost", "by_rest", "by_archive", "not_published", "waits_for")
+        emit_table("Lost ids that REST did not complete", columns, [gap.model_dump() for gap in proof.gaps[:_MOST_LISTED]])
+
+
 def _show(proof: SessionProof, path: Path) -> None:
     rows = [
         {
@@ -84,7 +93,7 @@ def _show(proof: SessionProof, path: Path) -> None:
         }
         for day in proof.days
     ]
-    emit_table(f"Proof of {proof.session}", tuple(rows[0]), rows)
+    _show_tables(proof, rows)
     listed = [difference.model_dump() for day in proof.days for difference in day.listed]
     if listed:
         emit_table("Differences", ("where", "field", "captured", "published"), listed[:_MOST_LISTED])

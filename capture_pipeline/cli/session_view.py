@@ -52,6 +52,8 @@ def _add_rows(table: Table, status: Status, state: str) -> None:
     else:
         table.add_row("messages", f"{status.messages:,}, {status.messages_per_s:,.1f}/s{_lag(status)}")
     _add_state(table, status)
+    for refill, count in status.refills.items():
+        table.add_row("refills", f"{count.gaps:,} {refill}: {count.ids_refilled:,} of {count.ids_lost:,} ids came by REST")
 
 
 def _at(status: Status) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from capture_pipeline.binance.archive import due_us
 from capture_pipeline.binance.periods import DAY_US, from_us
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.captured import last_trade_us
 from capture_pipeline.golden.proof_report import State, read_proof
-from capture_pipeline.golden.prove import due_us, unprovable
+from capture_pipeline.golden.prove import unprovable
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.paths import Lake
+from capture_pipeline.recording.gap_file import read_gaps
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import SessionPlan
 
@@ -71,4 +73,6 @@ def _due(lake: Lake, folder: SessionFolder) -> int | None:
         return proof.due_us if proof.state in {State.WAITING, State.UNPROVED} else None
     tables = GoldenTables(lake.tables(), folder.session)
     last = last_trade_us(tables) if tables.manifest_path.exists() else None
-    return None if last is None else due_us(from_us(last).date())
+    lost = [gap.end_event_us or gap.end_ns // 1000 for gap in read_gaps(folder.gaps) if gap.refill and gap.filled_by is None]
+    newest = max([*lost, *([last] if last is not None else [])], default=None)
+    return None if newest is None else due_us(from_us(newest).date())

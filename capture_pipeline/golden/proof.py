@@ -164,7 +164,7 @@ def whole_bars(captured: pl.DataFrame, interval: Interval) -> tuple[int, int]:
 
 def known_lost(captured: pl.DataFrame, published: pl.DataFrame, lost: Ranges) -> pl.DataFrame:
     """The published trades that stand in the gap ledger and were not captured."""
-    return published.filter(_within(published["trade_id"], lost)).join(captured, on="trade_id", how="anti")
+    return published.filter(within(published["trade_id"], lost)).join(captured, on="trade_id", how="anti")
 
 
 def span(frame: pl.DataFrame, name: str) -> tuple[int, int]:
@@ -172,8 +172,8 @@ def span(frame: pl.DataFrame, name: str) -> tuple[int, int]:
     return int(frame[name].min()), int(frame[name].max())  # type: ignore[arg-type]
 
 
-def _within(ids: pl.Series, ranges: Ranges) -> pl.Series:
-    """Which ids lie in one of the ranges."""
+def within(ids: pl.Series, ranges: Ranges) -> pl.Series:
+    """Return which ids lie in one of the ranges."""
     if not ranges:
         return pl.Series([False]).new_from_index(0, len(ids))
     ordered = np.array(sorted(ranges), np.int64)

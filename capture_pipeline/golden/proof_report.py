@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -87,6 +87,38 @@ class DayProof(BaseModel):
         return [difference for proof in self._proofs() for difference in proof.listed]
 
 
+class GapProof(BaseModel):
+    """The account of the lost ids of one gap that REST did not complete.
+
+    Attributes:
+        stream: The exchange's name of it.
+        first_lost: First lost id; of a stream of aggregates it is the aggregate's.
+        last_lost: Last lost id.
+        by_rest: Ids that REST brought.
+        by_archive: Ids that the daily files have.
+        not_published: Ids that neither has, once all files are published: the exchange gave them to no published trade.
+        due_us: When the last file is expected by, microseconds UTC.
+        waits_for: File that is not published yet.
+        uncompared: What is wrong with a file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    stream: str
+    first_lost: int
+    last_lost: int
+    by_rest: int = 0
+    by_archive: int = 0
+    not_published: int = 0
+    due_us: int
+    waits_for: str = ""
+    uncompared: str = ""
+
+    @property
+    def state(self) -> State:
+        """It never differs: what was lost is not compared."""
+        return State.UNPROVED if self.uncompared else State.WAITING if self.waits_for else State.HOLDS
+
+
 class SessionProof(BaseModel):
     """A session against what the exchange published.
 
@@ -99,6 +131,7 @@ class SessionProof(BaseModel):
         captured_from: `tables`, or `recording` where there are none of it.
         symbols_without_trades: Nothing could be compared of these.
         days: By symbol and day.
+        gaps: Lost ids that REST did not bring, by gap.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -110,6 +143,7 @@ class SessionProof(BaseModel):
     captured_from: str
     symbols_without_trades: list[str] = []
     days: list[DayProof]
+    gaps: list[GapProof] = []
 
     def total(self, of: Callable[[DayProof], Proof | None], name: str) -> int:
         """The sum of a count over all days."""
@@ -124,7 +158,8 @@ class SessionProof(BaseModel):
             "trades_differing": self.total(lambda day: day.trades, "differences"),
             "bars_differing": self.total(lambda day: day.bars, "differences"),
         }
-        return {**trades, **bars, **differing, **self._days}
+        lost = {f"lost_{name}": sum(getattr(gap, name) for gap in self.gaps) for name in ("by_rest", "by_archive", "not_published")}
+        return {**trades, **bars, **differing, **lost, **self._days}
 
     @property
     def _days(self) -> dict[str, int]:
@@ -133,13 +168,15 @@ class SessionProof(BaseModel):
     @property
     def due_us(self) -> int | None:
         """When the last day that can be proved again is expected to be published; None where none can."""
-        return max((day.due_us for day in self.days if day.waits_for or day.uncompared), default=None)
+        parts: list[DayProof | GapProof] = [*self.days, *self.gaps]
+        return max((part.due_us for part in parts if part.waits_for or part.uncompared), default=None)
 
     @property
     def not_compared(self) -> list[str]:
         """A sentence for each file that could not be compared."""
         found = ((day, each) for day in self.days for each in day.uncompared)
-        return [f"{day.symbol} {day.day} could not be held against {each.file}: {each.reason}" for day, each in found]
+        days = [f"{day.symbol} {day.day} could not be held against {each.file}: {each.reason}" for day, each in found]
+        return days + [f"lost ids of {gap.stream} could not be looked up: {gap.uncompared}" for gap in self.gaps if gap.uncompared]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: the model, with what follows from it."""
@@ -149,9 +186,9 @@ class SessionProof(BaseModel):
         return {**document, "figures": self.figures}
 
 
-def state_of(days: list[DayProof]) -> State:
-    """The state of all days together."""
-    states = {day.state for day in days}
+def state_of(parts: Sequence[DayProof | GapProof]) -> State:
+    """Return the state of all days and gaps together."""
+    states = {part.state for part in parts}
     return next(state for state in (State.DIFFERS, State.UNPROVED, State.WAITING, State.HOLDS) if state in states)
 
 

@@ -12,10 +12,12 @@ from datetime import date
 
 import polars as pl
 
-from capture_pipeline.binance.periods import DAY_US, HOUR_US, Interval, Month, day_bounds, from_us
+from capture_pipeline.binance.archive import due_us
+from capture_pipeline.binance.periods import DAY_US, Interval, Month, day_bounds, from_us
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile
-from capture_pipeline.errors import CaptureError, ChecksumMismatch, ConfigError, LakeError, MalformedData, ProtocolViolation
+from capture_pipeline.errors import CaptureError, ConfigError, LakeError, MalformedData
 from capture_pipeline.golden import publications
+from capture_pipeline.golden.archive_refills import UNUSABLE, fill_from_archive
 from capture_pipeline.golden.captured import Captured, captured, finished_metadata
 from capture_pipeline.golden.proof import Proof, known_lost, prove_bars, prove_trades, span, whole_bars
 from capture_pipeline.golden.proof_report import DayProof, SessionProof, Uncompared, publish, state_of
@@ -27,12 +29,8 @@ from capture_pipeline.lake.paths import Partition
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import SessionPlan
 
-PUBLISHED_AFTER_US = 5 * HOUR_US
-"""How long after the end of a day its files are expected by; they come four to six hours after midnight, sometimes days late."""
 _INTERVAL = Interval.M1
 _VENUES = {"binance", "sandbox"}
-_UNUSABLE = (ChecksumMismatch, MalformedData, LakeError, ProtocolViolation)
-"""What is wrong with one file and says nothing of another; that the exchange cannot be asked ends the proof."""
 
 
 def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
@@ -63,17 +61,19 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
     claim(workspace)
     now_us = workspace.now_us()
     days, without = _proved(workspace, found, now_us)
-    if not days:
+    gaps = fill_from_archive(workspace, folder, Market(plan.market), now_us)
+    if not days and not gaps:
         raise MalformedData("holds no trade to prove", where=str(folder.path), remedy="record a session with trades")
     proof = SessionProof(
         session=folder.session,
         recording_sha256=found.sha256,
         market=plan.market,
-        state=state_of(days),
+        state=state_of([*days, *gaps]),
         proved_us=now_us,
         captured_from=found.source,
         symbols_without_trades=without,
         days=days,
+        gaps=gaps,
     )
     publish(workspace.lake.proof(folder.session), proof)
     return proof
@@ -105,11 +105,6 @@ def _proved(workspace: Workspace, found: Captured, now_us: int) -> tuple[list[Da
 
 def _uncompared(file: str, error: CaptureError) -> Uncompared:
     return Uncompared(file=file, reason=str(error))
-
-
-def due_us(day: date) -> int:
-    """When the files of a day are expected by."""
-    return day_bounds(day)[1] + PUBLISHED_AFTER_US
 
 
 @dataclass(frozen=True)
@@ -145,7 +140,7 @@ class _Symbol:
         ours = self.trades.filter(pl.col("trade_us").is_between(start, end, closed="left"))
         try:
             published = publications.trades_of(self.workspace, file) if end <= self.now_us else None
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             bars = self._without_minutes(day) if self._has_losses(ours) else self._bars(day, ours, [])
             return bars.model_copy(update={"uncompared": [_uncompared(file.name, error), *bars.uncompared]})
         if published is None:
@@ -181,7 +176,7 @@ class _Symbol:
         file = ArchiveFile(self.market, self.symbol, _INTERVAL, day)
         try:
             published = publications.klines_of(self.workspace, file)
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             return head.model_copy(update={"uncompared": [_uncompared(file.name, error)]})
         if published is None:
             return head.model_copy(update={"waits_for": file.name})

@@ -17,7 +17,7 @@ from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.klines.zip_frames import read_zip
 from capture_pipeline.lake.files import locked, sha256_file
 
-TRADES, DAILY_KLINES = "trades", "daily_klines"
+DAILY_KLINES = "daily_klines"
 _MB = 1 << 20
 
 
@@ -43,7 +43,7 @@ def trades_of(workspace: Workspace, file: TradesFile) -> Publication | None:
         CaptureError: It could not be had, or the disk refused.
     """
     most = workspace.settings.http.max_csv_mb * _MB
-    return _published(workspace, file, TRADES, lambda content: published_trades(content, file.stem, most, file.bounds))
+    return _published(workspace, file, file.kind, lambda content: published_trades(content, file.stem, most, file.bounds))
 
 
 def klines_of(workspace: Workspace, file: ArchiveFile) -> Publication | None:

@@ -8,13 +8,14 @@ import re
 import polars as pl
 
 from capture_pipeline.binance.decimals import MOST_UNITS, PLACES, PLAIN_DECIMAL, WHOLE_DIGITS
+from capture_pipeline.binance.urls import AGG_TRADES
 from capture_pipeline.binance.zips import only_entry
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.parsing import guard_parser
 
 _COLUMNS = ("id", "price", "qty", "quote_qty", "time", "is_buyer_maker", "is_best_match")
-_FEWEST = 6
-"""Futures have no isBestMatch."""
+_AGG_COLUMNS = ("id", "price", "qty", "first_id", "last_id", "time", "is_buyer_maker", "is_best_match")
+"""Of files of aggregates. Futures have no isBestMatch, in either kind of file."""
 _NUMBER, _DECIMAL, _FLAG = r"^[0-9]{1,18}$", f"^{PLAIN_DECIMAL}$", r"^(?i:true|false)$"
 _E8 = pl.Decimal(WHOLE_DIGITS + PLACES, PLACES)
 _BOM = b"\xef\xbb\xbf"
@@ -32,7 +33,7 @@ def published_trades(content: bytes, stem: str, max_bytes: int, bounds: tuple[in
         bounds: `[start, end)` of its period in microseconds; a trade outside is none of that file.
 
     Returns:
-        `trade_id, price_e8, quantity_e8, trade_us, buyer_maker`, sorted by id.
+        `trade_id, price_e8, quantity_e8, trade_us, buyer_maker`, sorted by id; of a file of aggregates `trade_id` is the aggregate's.
 
     Raises:
         MalformedData: It is no sound trades file, or two rows of one id differ; file and line are named. Identical rows count once.
@@ -42,9 +43,11 @@ def published_trades(content: bytes, stem: str, max_bytes: int, bounds: tuple[in
     has_header = text[:1].isalpha()
     with guard_parser(where, "is no table", remedy=_REMEDY, also=(pl.exceptions.PolarsError, pl.exceptions.PanicException)):
         rows = pl.read_csv(io.BytesIO(text), has_header=False, infer_schema=False, skip_rows=int(has_header), truncate_ragged_lines=False)
-    if not _FEWEST <= rows.width <= len(_COLUMNS):
-        raise MalformedData(f"has {rows.width} columns, 6 or 7 were expected", where=where, remedy=_REMEDY)
-    rows.columns = list(_COLUMNS[: rows.width])
+    names = _AGG_COLUMNS if f"-{AGG_TRADES}-" in stem else _COLUMNS
+    most = len(names)
+    if rows.width not in {most - 1, most}:
+        raise MalformedData(f"has {rows.width} columns, {most - 1} or {most} were expected", where=where, remedy=_REMEDY)
+    rows.columns = list(names[: rows.width])
     _check(rows, where, 1 + has_header)
     if not rows["id"].is_unique().all():
         rows = _once_each(rows, where, 1 + has_header)
@@ -65,7 +68,8 @@ def published_trades(content: bytes, stem: str, max_bytes: int, bounds: tuple[in
 
 def _check(rows: pl.DataFrame, where: str, first_line: int) -> None:
     patterns = {"id": _NUMBER, "price": _DECIMAL, "qty": _DECIMAL, "time": _NUMBER, "is_buyer_maker": _FLAG}
-    patterns |= {"is_best_match": _FLAG} if rows.width == len(_COLUMNS) else {}
+    patterns |= {"is_best_match": _FLAG} if "is_best_match" in rows.columns else {}
+    patterns |= dict.fromkeys({"first_id", "last_id"} & set(rows.columns), _NUMBER)
     for name, pattern in patterns.items():
         bad = ~rows[name].str.contains(pattern).fill_null(value=False)
         if bad.any():

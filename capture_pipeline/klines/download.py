@@ -12,6 +12,7 @@ from pathlib import Path
 from capture_pipeline.binance.archive import Next, Trust, judge
 from capture_pipeline.binance.archive_client import ArchiveClient, Download
 from capture_pipeline.binance.urls import PublishedFile
+from capture_pipeline.errors import Permanent, Transient
 from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, sha256_file, storage_errors
 
 
@@ -41,7 +42,7 @@ class Judged:
 def fetch_judged(
     archive: ArchiveClient, file: PublishedFile, partial: Path, pinned: str | None = None, over: threading.Event | None = None
 ) -> Judged | None:
-    """Download a file and judge it; after a mismatch checksum and zip are both fetched afresh, once.
+    """Download a file and judge it; after a mismatch checksum and zip are both fetched afresh, once, and then from the bucket.
 
     Args:
         archive: Whom to ask.
@@ -67,10 +68,44 @@ def fetch_judged(
         trust, following = judge(own, published, pinned, fresh=fresh)
         if following is not Next.FETCH_AFRESH:
             if trust is Trust.MISMATCH:
-                why = f"SHA-256 {own} is not the published {published}, also when fetched afresh"
+                straight = _from_bucket(archive, file, partial, pinned, over)
+                if straight is not None:
+                    return straight
+                why = f"SHA-256 {own} is not the published {published}, also when fetched afresh and from the bucket"
             return Judged(trust, why, own, published, download, attempts, seconds)
         discard(partial)
     raise AssertionError("a fresh download is never fetched afresh")
+
+
+def _from_bucket(
+    archive: ArchiveClient, file: PublishedFile, partial: Path, pinned: str | None, over: threading.Event | None
+) -> Judged | None:
+    """Replace a download that does not match its checksum by that of the bucket, if the bucket's file and checksum match.
+
+    The cache in front of the archive may serve an old zip beside a new checksum (binance/binance-public-data #498).
+    """
+    bucket, straight = archive.bucket, partial.with_name(f"{partial.name}.bucket")
+    if bucket is None:
+        return None
+    try:
+        published, _ = bucket.checksum(file, over)
+        download = _download(bucket, file, straight, over)
+        if download is None:
+            return None
+        own = sha256_file(straight)
+        trust, _ = judge(own, published, pinned, fresh=True)
+        if trust not in {Trust.OK, Trust.PINNED}:
+            return None
+        discard(partial)
+        straight.replace(partial)
+        return Judged(
+            trust, "from the bucket: the archive's cache served an old zip", own, published, download, download.attempts, download.seconds
+        )
+    except (Transient, Permanent):
+        # The archive's own answer stands: it is put into the quarantine, and fetched again at the next recheck.
+        return None
+    finally:
+        discard(straight)
 
 
 def place(partial: Path, target: Path, reason: str | None = None) -> None:

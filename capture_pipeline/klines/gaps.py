@@ -10,7 +10,7 @@ from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, SECOND_US
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.life import known_life, trading_range
 from capture_pipeline.klines.origin import hold
-from capture_pipeline.klines.topups import to_ask
+from capture_pipeline.klines.topups import closed_us, to_ask
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
@@ -90,7 +90,7 @@ def find(workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataF
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     life = known_life(workspace, partition.symbol)
     trading = trading_range(life, partition, archives)
-    whole = (partition.month.start_us, max(partition.month.start_us, min(partition.month.end_us, partition.interval.floor(now_us))))
+    whole = (partition.month.start_us, closed_us(partition, now_us))
     outages = [outage for outage in workspace.outages if outage.holds_for(partition.market, partition.symbol)]
     asked = to_ask(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us)
     off_grid, shift = _off_grid(workspace, partition)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from capture_pipeline.binance.klines import parse_rest
 from capture_pipeline.binance.periods import DAY_US, Interval
-from capture_pipeline.binance.rest import UNKNOWN_SYMBOL
+from capture_pipeline.binance.rest import INVALID_SYMBOL_STATUS, UNKNOWN_SYMBOL
 from capture_pipeline.binance.urls import Granularity, folder, parse_name
 from capture_pipeline.errors import RequestRefused
 from capture_pipeline.klines.workspace import Workspace
@@ -71,14 +71,16 @@ def _path(workspace: Workspace, symbol: str) -> Path:
 
 def _ask(workspace: Workspace, symbol: str, now_us: int, known: SymbolLife | None) -> SymbolLife:
     interval = workspace.settings.interval
+    status = workspace.rest.symbol_status(symbol)
     try:
-        status = workspace.rest.symbol_status(symbol)
         first = parse_rest(workspace.rest.edge_klines(symbol, interval, first=True), f"first candle of {symbol}")
         last = parse_rest(workspace.rest.edge_klines(symbol, interval, first=False), f"newest candle of {symbol}")
     except RequestRefused as error:
         if error.code not in UNKNOWN_SYMBOL:
             raise
-        return _listed_life(workspace, symbol, now_us, known, _UNKNOWN)
+        is_listed = status is not None and error.code == INVALID_SYMBOL_STATUS
+        life = _listed_life(workspace, symbol, now_us, known, status if is_listed and status else _UNKNOWN)
+        return life.model_copy(update={"is_archive_only": is_listed})
     if not first.height:
         return _listed_life(workspace, symbol, now_us, known, status or _UNKNOWN)
     ended = status not in _TRADING and last.height and int(last["open_time_us"][-1]) + interval.us <= now_us - DAY_US

@@ -21,7 +21,8 @@ def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[Arc
         now_us: The present.
 
     Returns:
-        The files found to be re-published; they are marked so. Bars in use stay so until the new version is fetched and verified; what
+        The files found to be re-published, and those whose zip did not match its checksum: a cache may have served an old zip. They are
+        marked so. Bars in use stay so until the new version is fetched and verified; what
         was set aside is fetched again, its old version stays in the quarantine.
 
     Raises:
@@ -38,7 +39,7 @@ def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[Arc
         for record in recheckable(manifest):
             published, _ = workspace.archive.checksum(_file(record, partition))
             record.checked_at_us = now_us
-            if published is not None and _is_new(record, published):
+            if published is not None and (record.trust is Trust.MISMATCH or _is_new(record, published)):
                 _mark(record, published)
                 found.append(record)
         publish_model(lake.archives_manifest(partition), manifest)
@@ -59,8 +60,9 @@ def _mark(record: ArchiveRecord, published: str) -> None:
     if record.quarantined:
         # The quarantine is cleaned with time: nothing that is fetched again refers to it.
         record.path = None
+    why = f"published anew with SHA-256 {published}" if _is_new(record, published) else "its zip did not match its checksum"
     record.trust = Trust.REPUBLISHED
-    record.detail = f"published anew with SHA-256 {published}; materialize kline_archives to fetch it"
+    record.detail = f"{why}; materialize kline_archives to fetch it again"
 
 
 def _file(record: ArchiveRecord, partition: Partition) -> ArchiveFile:

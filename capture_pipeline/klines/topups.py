@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import polars as pl
 
 from capture_pipeline.binance.klines import count_lengths, parse_rest, refuse_other_interval
-from capture_pipeline.binance.periods import Interval, iso
+from capture_pipeline.binance.periods import SECOND_US, Interval, iso
 from capture_pipeline.binance.rest import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.config import Gaps
 from capture_pipeline.errors import ProtocolViolation, RequestRefused
@@ -27,6 +27,13 @@ from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.ranges import Range, Ranges, batched, intersect, length, present, subtract, union
 from capture_pipeline.quality.sightings import absent, nonexistent, seen_recently
 
+KLINE_MARGIN_US = 10 * SECOND_US
+"""Time after a candle's end, by the exchange's clock, before REST is asked for it.
+
+The exchange's spot REST documentation states the data source of klines as a database, where "some delay in the response is normal", and
+gives no figure. Ten seconds is this project's choice; a candle that is asked for earlier may be missing or still unfinished.
+"""
+
 
 @dataclass(frozen=True)
 class TopupResult:
@@ -38,6 +45,7 @@ class TopupResult:
         pages: Requests made this time.
         rows: Finished candles they brought.
         still_missing: Candles that neither archive nor REST has.
+        archive_only: Status of a symbol whose klines REST refuses, for instance SETTLING; empty where REST serves them.
     """
 
     partition: Partition
@@ -45,6 +53,7 @@ class TopupResult:
     pages: int
     rows: int
     still_missing: int
+    archive_only: str = ""
 
 
 def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResult:
@@ -83,15 +92,24 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResu
     wanted = _wanted(partition, archives, life, now_us)
     left = subtract(wanted, union(archive_present(archives), rest_present(manifest)))
     rows = sum(page.rows for page in manifest.pages[before:])
-    return TopupResult(partition, manifest, len(manifest.pages) - before, rows, length(left) // partition.interval.us)
+    archive_only = life.status if life is not None and life.is_archive_only else ""
+    return TopupResult(partition, manifest, len(manifest.pages) - before, rows, length(left) // partition.interval.us, archive_only)
 
 
 def to_ask(
     partition: Partition, archives: ArchivesManifest, manifest: TopupsManifest, *, life: SymbolLife | None, gaps: Gaps, now_us: int
 ) -> Ranges:
     """The ranges worth a request now: missing, not verified as non-existent, not seen missing a moment ago."""
+    if life is not None and life.is_archive_only:
+        return []
     missing = subtract(_wanted(partition, archives, life, now_us), union(archive_present(archives), rest_present(manifest)))
     return subtract(missing, union(nonexistent(manifest.pages, gaps), seen_recently(manifest.pages, gaps, now_us)))
+
+
+def closed_us(partition: Partition, now_us: int) -> int:
+    """Return the end of the month's candles that are expected by now, microseconds UTC."""
+    month = partition.month
+    return max(month.start_us, min(month.end_us, partition.interval.floor(now_us - KLINE_MARGIN_US)))
 
 
 def archive_present(archives: ArchivesManifest) -> Ranges:
@@ -111,7 +129,7 @@ def finished(rows: pl.DataFrame, interval: Interval, server_time_us: int) -> pl.
 
 def _wanted(partition: Partition, archives: ArchivesManifest, life: SymbolLife | None, now_us: int) -> Ranges:
     """Candles of the month that should exist by now, as far as is known."""
-    whole = (partition.month.start_us, min(partition.month.end_us, partition.interval.floor(now_us)))
+    whole = (partition.month.start_us, closed_us(partition, now_us))
     if life is not None and life.first_open_us is None and not archives.usable():
         return []
     return intersect([whole], [trading_range(life, partition, archives)])
@@ -119,7 +137,7 @@ def _wanted(partition: Partition, archives: ArchivesManifest, life: SymbolLife |
 
 def _life(workspace: Workspace, partition: Partition, archives: ArchivesManifest, now_us: int) -> SymbolLife | None:
     """The life of the symbol, asked only where the archive leaves something open."""
-    whole = (partition.month.start_us, min(partition.month.end_us, partition.interval.floor(now_us)))
+    whole = (partition.month.start_us, closed_us(partition, now_us))
     return ask_life(workspace, partition.symbol, now_us) if subtract([whole], archive_present(archives)) else None
 
 

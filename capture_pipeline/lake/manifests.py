@@ -139,9 +139,11 @@ class SymbolLife(Record):
         last_open_us: Open time of the newest candle where the symbol no longer trades; None while it trades.
         status: The exchange's word for it, for instance TRADING or BREAK.
         checked_at_us: When this was asked.
+        is_archive_only: Whether REST lists the symbol and refuses its klines, as for futures contracts that are being settled.
     """
 
     first_open_us: int | None
     last_open_us: int | None
     status: str
     checked_at_us: int
+    is_archive_only: bool = False

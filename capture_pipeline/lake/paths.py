@@ -13,6 +13,7 @@ lake/bar_conflicts/…/conflicts.parquet  lake/bar_gaps/…/gaps.parquet  lake/b
 lake/bar_exclusions/…/exclusions.parquet    rows of raw files that are no bars
 quarantine/spot/trades/BTCUSDT/             likewise
 lake/golden_checkpoints/session=…/symbol=BTCUSDT/checkpoints.parquet      whole books of a session, ten minutes apart
+lake/golden_refills/session=…/refills.parquet                           lost trades of a session, from the exchange's daily files
 reports/feasibility/                        what benchmarks measured: <asset>.json the latest, runs/ every one; go_no_go.* beside it
 reports/                                    coverage.csv, coverage.html, reconciliations, proofs of sessions
 state/                                      whose data these are (origin.json), the circuit breaker, locks
@@ -87,7 +88,7 @@ class Lake:
         return self._inside("quarantine", part.market, "klines", part.interval, valid_symbol(part.symbol), str(part.month))
 
     def published_file(self, market: Market, kind: str, symbol: str, name: str, sha256: str) -> Path:
-        """A raw zip that sessions are proved by, of `trades` or `daily_klines`; the digest in its name keeps every published version."""
+        """A raw zip that sessions are proved by, of `trades`, `aggTrades` or `daily_klines`; its digest keeps every version."""
         return self._published("raw", market, kind, symbol) / f"{name.removesuffix('.zip')}.{sha256[:12]}.zip"
 
     def published_partial(self, market: Market, kind: str, symbol: str, name: str) -> Path:
@@ -147,6 +148,10 @@ class Lake:
     def proof(self, session: str) -> Path:
         """The next-day proof of a session."""
         return self._inside("reports", "proofs", f"{session}.json")
+
+    def refills(self, session: str) -> Path:
+        """Trades that a session lost and that files of the exchange have."""
+        return self._inside("lake", "golden_refills", f"session={session}", "refills.parquet")
 
     def state(self, name: str) -> Path:
         """A file of state that is not data."""

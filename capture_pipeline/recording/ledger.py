@@ -13,7 +13,7 @@ from typing import NamedTuple
 from capture_pipeline.binance.streams import StreamKind, event_us, kind_of
 from capture_pipeline.quality.continuity import Track
 from capture_pipeline.recording.merge import Message
-from capture_pipeline.recording.models import Cause, Gap
+from capture_pipeline.recording.models import Cause, Gap, RefillState
 
 
 @dataclass(slots=True)
@@ -55,6 +55,7 @@ class Edge:
 
 def gap_between(edge: Edge, cause: Cause, detail: str) -> Gap:
     """The ledger's line for a gap."""
+    recoverable = kind_of(edge.stream) in {StreamKind.TRADE, StreamKind.AGG_TRADE}
     return Gap(
         stream=edge.stream,
         last_good_id=edge.last_good_id,
@@ -66,7 +67,8 @@ def gap_between(edge: Edge, cause: Cause, detail: str) -> Gap:
         end_event_us=edge.end.event_us,
         cause=cause,
         detail=detail,
-        recoverable=kind_of(edge.stream) in {StreamKind.TRADE, StreamKind.AGG_TRADE},
+        recoverable=recoverable,
+        refill=RefillState.PENDING if recoverable else None,
     )
 
 

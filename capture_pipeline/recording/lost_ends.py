@@ -18,6 +18,7 @@ from capture_pipeline.recording.models import Cause, Checkpoint, Gap
 _NO_ROOM_AT_START = "the disk took nothing of the stream before"
 _NO_ROOM = "the disk took nothing more before the recorder ended"
 _DETAIL = "damaged or gone from the recording, or never written; nothing of the stream came after it"
+_NOT_ASKED = {"recoverable": False, "refill": None}
 _AT_START = "gone from the recording; nothing of the stream is left before it"
 
 
@@ -38,7 +39,7 @@ def lost_ends(checkpoint: Checkpoint, tracks: Mapping[str, Track], last_of: Mapp
         if counted["first"] < 0 or counted["last"] <= last or (start is not None and start.capture_ns >= end.capture_ns):
             continue
         edge = Edge(stream, last, counted["last"] + 1, start or end, end)
-        found.append(gap_between(edge, Cause.DISK, _DETAIL).model_copy(update={"at_end": True, "recoverable": False}))
+        found.append(gap_between(edge, Cause.DISK, _DETAIL).model_copy(update={"at_end": True, **_NOT_ASKED}))
     return found
 
 
@@ -55,7 +56,7 @@ def lost_starts(checkpoint: Checkpoint, tracks: Mapping[str, Track], first_ns: i
         track = tracks.get(stream)
         if track is not None and 0 <= counted["first"] < track.first:
             edge = Edge(stream, counted["first"] - 1, track.first, Moment(min(checkpoint.first_ns, first_ns)), Moment(first_ns))
-            found.append(gap_between(edge, Cause.DISK, _AT_START).model_copy(update={"at_start": True, "recoverable": False}))
+            found.append(gap_between(edge, Cause.DISK, _AT_START).model_copy(update={"at_start": True, **_NOT_ASKED}))
     return found
 
 
@@ -92,7 +93,7 @@ class LostEnds:
             start, end = (Moment(one.capture_ns, event_us(one.event_time)) for one in (first, message))
             if first.first < message.first:
                 gap = gap_between(Edge(message.stream, first.first - 1, message.first, start, end), Cause.DISK, _NO_ROOM_AT_START)
-                found.append(gap.model_copy(update={"at_start": True, "recoverable": False}))
+                found.append(gap.model_copy(update={"at_start": True, **_NOT_ASKED}))
         return found
 
     def gaps(self, tracks: Mapping[str, Track], last_of: Mapping[str, Moment]) -> list[Gap]:
@@ -108,7 +109,7 @@ class LostEnds:
             is_behind = track is not None and 0 <= track.last < last.last and not first.is_reset
             before, start = (track.last, last_of[stream]) if track is not None and is_behind else (first.first - 1, end)
             gap = gap_between(Edge(stream, before, last.last + 1, start, end), Cause.DISK, _NO_ROOM)
-            found.append(gap.model_copy(update={"at_end": True, "recoverable": False}))
+            found.append(gap.model_copy(update={"at_end": True, **_NOT_ASKED}))
         return found
 
     def extended(self, tracks: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:

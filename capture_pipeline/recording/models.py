@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -41,6 +42,21 @@ class Cause(StrEnum):
     """Of recordings that kept no ledger."""
 
 
+class RefillState(StrEnum):
+    """Whether REST is asked for the ids of a gap."""
+
+    PENDING = "pending"
+    """Asked again at growing intervals."""
+    COMPLETE = "complete"
+    """Every id came; they are in the file that `filled_by` names."""
+    REFUSED = "refused, archive pending"
+    """The exchange refused for good, for instance because the trades are older than its window."""
+    OVERDUE = "incomplete, archive pending"
+    """Ids were lacking until the archive was due to have the day."""
+    ENDED = "session ended, archive pending"
+    """The session ended before every id came."""
+
+
 ENDED_BY = "ended by "
 """How the counts of a checkpoint name the ends of connections, by cause."""
 EMPTY = "empty"
@@ -62,6 +78,9 @@ class Gap(_Record):
         cause: Why.
         detail: The close code, the error.
         recoverable: Whether the exchange still serves what is missing (trades yes, depth diffs no).
+        refill: Whether REST is asked; None where it never was, as for diffs. A state that ends in `archive pending` means that
+            `capture prove` takes the ids from the file that the exchange publishes of the day.
+        ids_refilled: How many of the lost ids REST brought so far.
         filled_by: What brought it, for instance `refilled_trades.jsonl`; None while it is open.
         at_end: Whether nothing of the stream came after it. `first_good_id` then follows the last id that is known to have been recorded,
             `end_ns` is that one's capture time, and REST is not asked before a later message shows where the gap ends.
@@ -80,6 +99,8 @@ class Gap(_Record):
     cause: Cause
     detail: str = ""
     recoverable: bool
+    refill: RefillState | None = None
+    ids_refilled: int = 0
     filled_by: str | None = None
     at_end: bool = False
     at_start: bool = False
@@ -88,6 +109,25 @@ class Gap(_Record):
     def is_outside(self) -> bool:
         """Whether the data on its two sides do not show it."""
         return self.at_end or self.at_start
+
+
+class RefillCount(_Record):
+    """Gaps of one state: how many, the ids lost in them, and how many of these REST brought."""
+
+    gaps: int = 0
+    ids_lost: int = 0
+    ids_refilled: int = 0
+
+
+def count_refills(gaps: Iterable[Gap]) -> dict[RefillState, RefillCount]:
+    """Count the gaps that REST is or was asked about, by state."""
+    found: dict[RefillState, RefillCount] = {}
+    for gap in gaps:
+        if gap.refill is not None:
+            before = found.get(gap.refill, RefillCount())
+            figures = before.gaps + 1, before.ids_lost + gap.ids_lost, before.ids_refilled + gap.ids_refilled
+            found[gap.refill] = RefillCount(gaps=figures[0], ids_lost=figures[1], ids_refilled=figures[2])
+    return found
 
 
 class SessionPlan(_Record):

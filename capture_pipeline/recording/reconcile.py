@@ -67,7 +67,9 @@ def _with_cause(gap: Gap, found: Evidence, otherwise: Cause) -> Gap:
     """The gap with the cause of what was done to the recording at its time."""
     for one in reversed(found.altered):
         if gap.start_ns <= one.to_ns and gap.end_ns >= one.from_ns:
-            return gap.model_copy(update={"cause": one.cause, "detail": f"{one.segment}: {one.detail}", "recoverable": False})
+            return gap.model_copy(
+                update={"cause": one.cause, "detail": f"{one.segment}: {one.detail}", "recoverable": False, "refill": None}
+            )
     return gap.model_copy(update={"cause": otherwise})
 
 

@@ -97,7 +97,7 @@ class Recorder:
         self._end = asyncio.Event()
         self._incidents = Incidents(self.capture, self._events, lambda: len(self._supervisor.live), self._end.is_set)
         self._side = Side(setup.rest, settings, self.capture, self.follower, self._events)
-        self._side.take_up(read_gaps(setup.folder.gaps))
+        self._side.refills.add(read_gaps(setup.folder.gaps))
         self._side.audits += resumed.checkpoint.audits
         self._side.clock_samples += resumed.checkpoint.clock
         self._supervisor = Supervisor(
@@ -113,7 +113,7 @@ class Recorder:
         )
         self._troubles = Troubles(setup.stream_url.removesuffix("/{route}"), report)
         parts = (self.capture, self._writer, self.follower, self._incidents, self._troubles, self._supervisor, self._accounting)
-        self._teller = Teller(setup.folder, setup.plan, *parts)
+        self._teller = Teller(setup.folder, setup.plan, *parts, refills=self._side.refills)
         self._outcome = COMPLETE
         for line in resumed.mended:
             self._events.write(self._clock.now_ns(), "mended", what=line)

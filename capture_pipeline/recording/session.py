@@ -25,7 +25,7 @@ from capture_pipeline.recording.account import AccountState, read_account
 from capture_pipeline.recording.finish import finish
 from capture_pipeline.recording.layout import FOLDER, SessionFolder, label_of, session_id, valid_regime
 from capture_pipeline.recording.lock import holder_of, holding
-from capture_pipeline.recording.models import Ending, SessionMetadata, SessionPlan
+from capture_pipeline.recording.models import Ending, RefillCount, SessionMetadata, SessionPlan
 from capture_pipeline.recording.recorder import COMPLETE, INTERRUPTED, Recorder, Setup
 from capture_pipeline.recording.resume import resume
 from capture_pipeline.recording.status import publish_status, read_status
@@ -278,6 +278,7 @@ def _tell_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
         nothing = {"connections": [], "messages_per_s": 0.0, "waiting_bytes": 0, "held": 0}
         account = metadata.statistics.get("accounting") or {}
         nothing["account"] = {name: count for name, count in account.items() if isinstance(count, int)}
+        nothing["refills"] = {state: RefillCount(**count) for state, count in metadata.statistics.get("refills", {}).items()}
         ended = last.model_copy(update={**figures, **nothing, "state": metadata.state, "updated_ns": time.time_ns()})
         publish_status(folder.status, ended)
 

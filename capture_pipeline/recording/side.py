@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from capture_pipeline.binance.rest import RestClient
-from capture_pipeline.binance.streams import snapshot_stream, symbol_of
+from capture_pipeline.binance.streams import snapshot_stream
 from capture_pipeline.config_sessions import Recording
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.recording.aside import aside
@@ -20,12 +20,11 @@ from capture_pipeline.recording.capture import Capture
 from capture_pipeline.recording.events import EventLog
 from capture_pipeline.recording.follow import Follower
 from capture_pipeline.recording.models import Gap
-from capture_pipeline.recording.refill import refill
+from capture_pipeline.recording.refills import Refills
 
 T = TypeVar("T")
 _LOOK_S = 0.1
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
-_REFILL_AFTER_S, _LONGEST_REFILL_S = 3.0, 300.0
 
 
 class Side:
@@ -34,17 +33,18 @@ class Side:
     Attributes:
         audits: What audits found.
         clock_samples: Offset and round trip to the exchange's clock.
+        refills: Requests for lost trades.
     """
 
     def __init__(self, rest: RestClient, settings: Recording, capture: Capture, follower: Follower, events: EventLog) -> None:
         """Keep whom to ask and whom to tell."""
         self.audits: list[dict[str, Any]] = []
         self.clock_samples: list[dict[str, Any]] = []
+        self.refills = Refills(rest, capture, events)
         self._rest, self._settings, self._capture, self._follower, self._events = rest, settings, capture, follower, events
         self._not_before: dict[str, float] = {}
         self._waits: dict[str, float] = {}
         self._fetching: set[str] = set()
-        self._refills: list[Gap] = []
 
     async def run(self, refilled_file: Path) -> None:
         """Do all of it until cancelled."""
@@ -52,19 +52,15 @@ class Side:
             group.create_task(self._snapshots(group))
             group.create_task(self._every(self._settings.audit_minutes * 60, self._begin_audits))
             group.create_task(self._clock_forever())
-            group.create_task(self._refill_forever(refilled_file))
+            group.create_task(self.refills.run(refilled_file))
 
     def gap(self, gap: Gap) -> None:
         """A gap was written: an incomplete book wants another snapshot, lost trades are asked for again."""
         self._events.write(gap.end_ns, "gap", **gap.model_dump(mode="json"))
         if gap.recoverable:
-            self._refills.append(gap)
+            self.refills.add([gap])
         else:
             self._follower.invalidate(gap.stream)
-
-    def take_up(self, gaps: list[Gap]) -> None:
-        """Ask for what an earlier process did not get to ask for."""
-        self._refills += [gap for gap in gaps if gap.recoverable and gap.filled_by is None]
 
     async def _snapshots(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -129,26 +125,6 @@ class Side:
         }
         self.clock_samples.append(sample)
         self._events.write(after, "clock_sample", **{key: sample[key] for key in ("offset_ms", "round_trip_ms")})
-
-    async def _refill_forever(self, refilled_file: Path) -> None:
-        wait = _REFILL_AFTER_S
-        while True:
-            await asyncio.sleep(wait)
-            pending, self._refills = self._refills, []
-            for gap in pending:
-                await self._refill(gap, refilled_file)
-            # What failed is asked for again, ever more rarely.
-            wait = min(2 * wait, _LONGEST_REFILL_S) if self._refills else _REFILL_AFTER_S
-
-    async def _refill(self, gap: Gap, refilled_file: Path) -> None:
-        try:
-            filled = await self._ask(lambda: refill(self._rest, symbol_of(gap.stream), gap, refilled_file))
-            if filled:
-                self._capture.supersede(gap.model_copy(update={"filled_by": refilled_file.name}))
-            self._events.write(self._capture.clock.now_ns(), "refill", stream=gap.stream, after=gap.last_good_id, filled=filled)
-        except (CaptureError, OSError) as error:
-            self._events.write(self._capture.clock.now_ns(), "refill_failed", stream=gap.stream, error=str(error))
-            self._refills.append(gap)
 
     @staticmethod
     async def _every(seconds: float, action: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.printable import printable
-from capture_pipeline.recording.models import Int64, TimeUs
+from capture_pipeline.recording.models import Int64, RefillCount, TimeUs
 
 _FAILURES: tuple[type[Exception], ...] = (OSError, *PARSE_ERRORS)
 _METRICS = {
@@ -84,6 +84,7 @@ class Status(_Figures):
         trouble: What the disk says while it refuses.
         account: What became of the messages received: written, duplicates, and so on; of a finished session as in `metadata.json`.
         altered: Parts of the recording that somebody removed or altered while it was written, a line each.
+        refills: Gaps that REST is or was asked about, by their state in the ledger.
     """
 
     session: str
@@ -113,6 +114,7 @@ class Status(_Figures):
     trouble: PrintableText = ""
     account: dict[str, Int64] = {}
     altered: list[PrintableText] = []
+    refills: dict[str, RefillCount] = {}
 
     def without_life(self) -> Status:
         """The same of a recorder that is gone: what was recorded, and nothing of what it was doing."""

@@ -13,6 +13,7 @@ from capture_pipeline.recording.incidents import Incidents
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import SessionPlan
 from capture_pipeline.recording.rate import Rate
+from capture_pipeline.recording.refills import Refills
 from capture_pipeline.recording.status import ConnectionStatus, Status, free_bytes, publish_status, rss_bytes
 from capture_pipeline.recording.supervisor import Supervisor
 from capture_pipeline.recording.troubles import Troubles
@@ -37,6 +38,7 @@ class Teller:
     troubles: Troubles
     supervisor: Supervisor
     accounting: Accounting
+    refills: Refills
     state: str = "starting"
     rate: Rate = field(default_factory=Rate)
 
@@ -81,6 +83,7 @@ class Teller:
             trouble=self.writer.trouble,
             account=self.accounting.figures(),
             altered=self.accounting.altered,
+            refills={str(state): count for state, count in self.refills.counts().items()},
         )
 
     def _connections(self, now_s: float) -> list[ConnectionStatus]:

@@ -131,11 +131,13 @@ class Archive:
     def _by_now(self, files: Sequence[AnyFile], now_us: int) -> list[AnyFile]:
         return sorted((file for file in files if self.published_us(file) <= now_us), key=lambda file: file.name)
 
-    def zip(self, path: str, rules: Rules = ()) -> Published | None:
-        """The zip at a path, with the defects of `rules`; None if it is not published."""
+    def zip(self, path: str, rules: Rules = (), *, is_older: bool = False) -> Published | None:
+        """The zip at a path, with the defects of `rules`, or the version before it; None if it is not published."""
         file = self.file_at(path)
         with self._lock:
-            return self._made(file, self._versions.get(path, (0, 0)), rules) if file else None
+            newest, modified_us = self._versions.get(path, (0, 0))
+            version = (newest - 1, 0) if is_older and newest else (newest, modified_us)
+            return self._made(file, version, rules) if file else None
 
     def facts(self, path: str, rules: Rules = ()) -> Facts | None:
         """What a listing says of the zip at a path."""

@@ -17,6 +17,8 @@ from capture_pipeline.sandbox.faults import Ask, FaultBook
 from capture_pipeline.sandbox.listing import Listing, ListQuery
 from capture_pipeline.sandbox.log import note_fault
 
+_BUCKET = "/data.binance.vision/"
+"""Path of the bucket behind the archive's cache; the archive's own host is the root."""
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -31,7 +33,9 @@ class ArchiveHost:
 
     def routes(self) -> list[Route]:
         """Files and listing."""
-        return [Route("/", self.list_keys, methods=["GET"]), Route("/data/{path:path}", self.file, methods=["GET", "HEAD"])]
+        bucket = _BUCKET.rstrip("/")
+        listings = [Route(f"{root}/", self.list_keys, methods=["GET"]) for root in ("", bucket)]
+        return listings + [Route(f"{root}/data/{{path:path}}", self.file, methods=["GET", "HEAD"]) for root in ("", bucket)]
 
     async def list_keys(self, request: Request) -> Response:
         """One page of the listing."""
@@ -44,7 +48,7 @@ class ArchiveHost:
 
     async def file(self, request: Request) -> Response:
         """A zip or its checksum file."""
-        path = request.url.path.lstrip("/")
+        path = request.url.path.removeprefix(_BUCKET).lstrip("/")
         found = await run_in_threadpool(self._find, request, path)
         if found is None:
             return _xml_error(404, "NoSuchKey", "The specified key does not exist.", path)
@@ -60,7 +64,10 @@ class ArchiveHost:
             rules = self._faults.take_all(ask) if request.method == "GET" else self._faults.peek_all(ask)
             for rule in rules:
                 note_fault(request.scope, rule)
-            return self._archive.zip(plain, rules)
+            is_cached = request.method == "GET" and not request.url.path.startswith(_BUCKET)
+            cached = self._faults.take(Stage.CACHE, ask) if is_cached else None
+            note_fault(request.scope, cached)
+            return self._archive.zip(plain, rules, is_older=cached is not None)
         fault = self._faults.take(Stage.CHECKSUM, ask)
         note_fault(request.scope, fault)
         return self._archive.checksum(plain, self._faults.peek_all(ask), fault)

@@ -11,11 +11,13 @@ from dataclasses import replace
 import polars as pl
 
 from capture_pipeline.binance.periods import DAY_US
-from capture_pipeline.binance.urls import Market, TradesFile
+from capture_pipeline.binance.urls import AGG_TRADES, Market, TradesFile
 from capture_pipeline.sandbox.frames import MICROSECONDS_FROM_US, TRADES_HEADER, Scale
-from capture_pipeline.sandbox.market import SyntheticMarket
+from capture_pipeline.sandbox.market import AGGREGATES_FROM, SyntheticMarket
+from capture_pipeline.sandbox.noise import Ints
 from capture_pipeline.sandbox.tape import Trades
 
+_AGG_HEADER = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
 Arrange = Callable[[pl.DataFrame, pl.Expr], pl.DataFrame]
 """Rows and the expression of their time in microseconds, to the rows of the file."""
 
@@ -34,21 +36,25 @@ def trades_csv(market: SyntheticMarket, file: TradesFile, scale: Scale, arrange:
     micro = is_spot and start >= MICROSECONDS_FROM_US
     days = range(start, end, DAY_US)
     parts = (market.trades(file.market, file.symbol, day, day + DAY_US) for day in days)
-    sent = (replace(part, ids=market.trade_ids.sent(file.market, part.ids)) for part in parts)
-    body = b"".join(_rows(part, scale, arrange, micro=micro, spot=is_spot) for part in sent)
-    return body if is_spot or not body else f"{TRADES_HEADER}\n".encode() + body
+    is_of_aggregates, since = file.kind == AGG_TRADES, AGGREGATES_FROM[file.market]
+    pairs = ((part.ids + since, replace(part, ids=market.trade_ids.sent(file.market, part.ids))) for part in parts)
+    body = b"".join(_rows(part, scale, arrange, aggregates if is_of_aggregates else None, micro, is_spot) for aggregates, part in pairs)
+    header = _AGG_HEADER if is_of_aggregates else TRADES_HEADER
+    return body if is_spot or not body else f"{header}\n".encode() + body
 
 
-def _rows(trades: Trades, scale: Scale, arrange: Arrange, *, micro: bool, spot: bool) -> bytes:
+def _rows(trades: Trades, scale: Scale, arrange: Arrange, aggregates: Ints | None, micro: bool, spot: bool) -> bytes:  # noqa: FBT001
+    """Rows of trades, or of aggregates of one trade each where their ids are given."""
     if not len(trades):
         return b""
     maker = pl.Series(trades.taker_buys) == 0
     flags = ["True", "False"] if spot else ["true", "false"]
+    is_plain = aggregates is None
     columns = {
-        "id": trades.ids,
+        "id": trades.ids if is_plain else aggregates,
         "price": scale.text("price", trades.price),
         "qty": scale.text("lot", trades.quantity),
-        "quote_qty": scale.text("quote", trades.price * trades.quantity),
+        **({"quote_qty": scale.text("quote", trades.price * trades.quantity)} if is_plain else {"first": trades.ids, "last": trades.ids}),
         "time": trades.time_us if micro else trades.time_us // 1000,
         "is_buyer_maker": maker,
     }

@@ -29,6 +29,7 @@ _MESSAGES = {
     429: "Too many requests; current limit is 6000 request weight per 1 MINUTE.",
     418: "Way too many requests; IP banned.",
     403: "Forbidden by the web application firewall.",
+    408: "Timeout waiting for response from backend server.",
     451: "Service unavailable from a restricted location according to 'b. Eligibility'.",
 }
 
@@ -123,7 +124,7 @@ def _instead(rule: FaultRule) -> Response | None:
         return None
     status = int(rule.fault.removeprefix(_STATUS))
     headers = {"Retry-After": str(int(rule.number("retry_after", 1)))} if status in {418, 429} else {}
-    code = -1003 if status in {418, 429} else 0
+    code = int(rule.number("code", -1003 if status in {418, 429} else 0))
     text = json.dumps({"code": code, "msg": _MESSAGES.get(status, "Internal error; unable to process your request.")})
     return Response(text, status_code=status, headers=headers, media_type="application/json")
 

@@ -26,6 +26,8 @@ class Stage(StrEnum):
     """On an archive file itself; its checksum is that of the faulty file."""
     CHECKSUM = "checksum"
     """On the checksum file alone."""
+    CACHE = "cache"
+    """On the zip as the archive's host serves it; the bucket behind it and the checksum are not concerned."""
     REST = "rest"
     """On what a REST answer says."""
     UPGRADE = "upgrade"
@@ -51,7 +53,9 @@ class ChecksumForm(StrEnum):
 _HTTP = (
     "status_429",
     "status_418",
+    "status_400",
     "status_403",
+    "status_408",
     "status_451",
     "status_500",
     "status_502",
@@ -108,12 +112,14 @@ _REST = (
     "rest_bad_row",
     "bad_json",
     "clock_skew",
+    "rest_lag",
 )
 
 STAGES: dict[str, Stage] = {
     **dict.fromkeys(_HTTP, Stage.HTTP),
     **dict.fromkeys(_CONTENT, Stage.CONTENT),
     **dict.fromkeys(_CHECKSUM, Stage.CHECKSUM),
+    "stale_zip": Stage.CACHE,
     **dict.fromkeys(_REST, Stage.REST),
     **dict.fromkeys(fault_stream.UPGRADE_KINDS, Stage.UPGRADE),
     **dict.fromkeys(fault_stream.CONNECTION_KINDS + fault_stream.MESSAGE_KINDS, Stage.STREAM),
@@ -122,7 +128,19 @@ STAGES: dict[str, Stage] = {
 _ONCE_REST = {"short_page", "rest_bad_row", "bad_json"}
 ON_RANGE_ONLY = frozenset({"wrong_etag_on_range", "ignore_range"})
 """Kinds that hit only requests with a Range header."""
-_NUMBERS = {"retry_after", "stall_s", "at", "bytes_per_s", "inflate_mb", "row", "rows", "skew_s", "cut"} | fault_stream.NUMBERS
+_NUMBERS = {
+    "retry_after",
+    "stall_s",
+    "at",
+    "bytes_per_s",
+    "inflate_mb",
+    "row",
+    "rows",
+    "skew_s",
+    "cut",
+    "code",
+    "lag_s",
+} | fault_stream.NUMBERS
 _FIELDS = (*HEADER.split(","), *TRADES_HEADER.split(","))
 _TEXTS = {"to", "start", "end", "field", "value"}
 BAD_ROWS = ("missing", "nan", "number", "null", "string_time")
@@ -138,7 +156,7 @@ def _kind(value: object) -> object:
 def _check_number(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{name} must be a number, not {value!r}")
-    if value < 0 and name != "skew_s":
+    if value < 0 and name not in {"skew_s", "code"}:
         raise ValueError(f"{name} must not be negative")
 
 
@@ -223,7 +241,10 @@ class FaultRule(BaseModel):
             self._check_hole()
         if (self.match.stream, self.match.connection) != (None, None) and self.stage is not Stage.STREAM:
             raise ValueError("match.stream and match.connection belong to faults of streams")
-        fault_stream.check(self.fault, self.parameters)
+        # `code` of an HTTP answer is the exchange's error code, that of a stream a close code.
+        fault_stream.check(
+            self.fault, {name: value for name, value in self.parameters.items() if self.stage is not Stage.HTTP or name != "code"}
+        )
         if self.fault == "rest_bad_row" and self.parameters.get("value", BAD_ROWS[0]) not in BAD_ROWS:
             raise ValueError(f"value of rest_bad_row must be one of {', '.join(BAD_ROWS)}, not {self.parameters['value']!r}")
         return self

@@ -16,6 +16,7 @@ from capture_pipeline.sandbox.sources import KlineQuery, Source
 from capture_pipeline.sandbox.symbols import SymbolSpec
 
 _MOST_KLINES = {Market.SPOT: 1000, Market.UM: 1500}
+_SETTLING = "SETTLING"
 _PERPETUAL_US = parse_time("2100-12-25T08:00")
 _SYMBOLS_RANGE = f'\'^\\[("{LEGAL_SYMBOL}"(,"{LEGAL_SYMBOL}"){{0,}}){{0,1}}\\]$\''
 
@@ -60,7 +61,7 @@ class RestApi:
 
     def rows(self, query: KlineQuery, *, micro: bool) -> list[list[Any]]:
         """The rows of a query."""
-        return rows_of(self._source.klines(query, self._clock.now_us()), microseconds=micro)
+        return rows_of(self._source.klines(query, self._clock.now_us() - query.lag_us), microseconds=micro)
 
     def kline_query(self, params: Params) -> KlineQuery:
         """What a klines request asks for.
@@ -73,7 +74,10 @@ class RestApi:
         start, end = params.time_us("startTime"), params.time_us("endTime")
         params.text("timeZone")
         self._finish(params)
-        return KlineQuery(self._market, symbol, interval, start, end, limit)
+        now = self._clock.now_us()
+        if self._market is Market.UM and self._source.status(self._market, self._known()[symbol], now) == _SETTLING:
+            raise RestError(-1122, "Invalid symbol status.")
+        return KlineQuery(self._market, symbol, interval, start, end, limit, params.lag_us)
 
     def exchange_info(self, params: Params, micro: bool) -> dict[str, Any]:  # noqa: FBT001
         """Server time, limits and symbols."""

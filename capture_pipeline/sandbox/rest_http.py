@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from capture_pipeline.binance.periods import SECOND_US
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.parsing import parse_count
 from capture_pipeline.sandbox.fault_rest import spoilt_body, spoilt_klines
@@ -60,13 +61,15 @@ def weight_of(market: Market, endpoint: str, query: dict[str, str]) -> int:
 class RestHost:
     """All endpoints of one market."""
 
-    def __init__(self, market: Market, api: RestApi, trading: Trading, limiter: Limiter, faults: FaultBook, budget: int) -> None:
-        """Keep the parts."""
+    def __init__(
+        self, market: Market, api: RestApi, trading: Trading, limiter: Limiter, faults: FaultBook, budget: int, lag_s: float
+    ) -> None:
+        """Keep the parts; `lag_s` is the age of the data that are served."""
         self._market = market
         self._api = api
         self._limiter = limiter
         self._faults = faults
-        self._budget = budget
+        self._budget, self._lag_s = budget, lag_s
         self._endpoints: dict[str, Endpoint] = {**api.endpoints(), **trading.endpoints()}
 
     def routes(self) -> list[Route]:
@@ -88,7 +91,8 @@ class RestHost:
         micro = self._market is Market.SPOT and request.headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND"
         try:
             # Klines of a year take long. All else is answered at once: a thread of its own would wait for the streams' many times.
-            asked = name, Params(query), rule, micro
+            lag_s = rule.number("lag_s", 3600) if rule is not None and rule.fault == "rest_lag" else self._lag_s
+            asked = name, Params(query, round(lag_s * SECOND_US)), rule, micro
             body = await run_in_threadpool(self._body, *asked) if name == "klines" else self._body(*asked)
         except RestError as error:
             return _error(error.status, error.code, error.msg, headers)

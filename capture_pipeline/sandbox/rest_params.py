@@ -29,9 +29,15 @@ class RestError(Exception):
 
 @dataclass
 class Params:
-    """The query of one request; remembers what was read, as the exchange refuses what it does not know."""
+    """The query of one request; remembers what was read, as the exchange refuses what it does not know.
+
+    Attributes:
+        query: The last value of each parameter.
+        lag_us: Age of the data that the answer is made of, in microseconds.
+    """
 
     query: Mapping[str, str]
+    lag_us: int = 0
     read: set[str] = field(default_factory=set)
 
     def text(self, name: str) -> str | None:

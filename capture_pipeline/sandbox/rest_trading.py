@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture_pipeline.binance.periods import HOUR_US
+from capture_pipeline.binance.periods import DAY_US, HOUR_US
 from capture_pipeline.binance.urls import UM_DEPTHS, Market
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.frames import Scale
@@ -12,9 +12,11 @@ from capture_pipeline.sandbox.market import AGGREGATES_FROM, SyntheticMarket
 from capture_pipeline.sandbox.noise import Ints
 from capture_pipeline.sandbox.rest import Endpoint
 from capture_pipeline.sandbox.rest_params import Params, RestError
-from capture_pipeline.sandbox.tape import Aggregates
+from capture_pipeline.sandbox.tape import Aggregates, Trades
 
 _NO_BOUND = 1 << 40
+UM_REACH_US = 2 * DAY_US
+"""Age up to which futures' aggTrades are served: 48 hours since 2026-08-13 (measured by other clients), 24 before."""
 
 
 class TradingApi:
@@ -52,8 +54,10 @@ class TradingApi:
         self._finish(params)
         if first_id is not None and (start is not None or end is not None):
             raise RestError(-1128, "Combination of optional parameters invalid.")
-        found = self._select(market, symbol, first_id, start, end, limit)
+        now = self._clock.now_us()
+        found = self._select(market, symbol, first_id, start, end, limit, now - params.lag_us)
         rows, scale = found.rows, Scale(market.tape(self._market, symbol).spec, self._market)
+        self._refuse_old(rows, start, now)
         best = {"M": True} if self._market is Market.SPOT else {}
         columns = zip(
             (AGGREGATES_FROM[self._market] + rows.ids).tolist(),
@@ -67,10 +71,19 @@ class TradingApi:
         )
         return [dict(zip("apqflTm", values, strict=True)) | best for values in columns]
 
+    def _refuse_old(self, trades: Trades, start_us: int | None, now_us: int) -> None:
+        """Refuse futures' trades older than the exchange's window, whether `startTime` or `fromId` asks for them.
+
+        Raises:
+            RestError: -4166.
+        """
+        oldest = min([*([start_us] if start_us is not None else []), *trades.time_us[:1].tolist()], default=now_us)
+        if self._market is Market.UM and oldest < now_us - UM_REACH_US:
+            raise RestError(-4166, "Search window is restricted to recent 2 days only.")
+
     def _select(
-        self, market: SyntheticMarket, symbol: str, first_id: int | None, start: int | None, end: int | None, limit: int
+        self, market: SyntheticMarket, symbol: str, first_id: int | None, start: int | None, end: int | None, limit: int, now: int
     ) -> Aggregates:
-        now = self._clock.now_us()
         if first_id is not None:
             first = max(0, first_id - AGGREGATES_FROM[self._market])
             return market.aggregates_from(self._market, symbol, first, limit, now + 1)

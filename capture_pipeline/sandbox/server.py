@@ -109,7 +109,7 @@ class Sandbox:
         limiter = Limiter(budget, requests_until_ban=config.requests_until_ban, ban_s=config.ban_s)
         api = RestApi(market, self.source, self.clock, budget)
         trading = ReplayTrading(self._replay) if self._replay else TradingApi(market, self.market, self.clock)
-        return RestHost(market, api, trading, limiter, self.faults, budget)
+        return RestHost(market, api, trading, limiter, self.faults, budget, config.rest_lag_s)
 
 
 class _Server(uvicorn.Server):

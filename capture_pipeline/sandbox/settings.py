@@ -87,6 +87,7 @@ class SandboxConfig(Strict):
         daily_delay_hours: Publication of daily files after the day's end.
         weight_budget: REST weight a wall-clock minute on the spot host.
         um_weight_budget: The same on the futures host.
+        rest_lag_s: Age of the trades and candles that REST serves, sandbox seconds.
         requests_until_ban: Requests sent despite 429 that bring 418.
         ban_s: Length of a ban, real seconds.
         ping_every_s: Pings on stream connections, real seconds.
@@ -122,6 +123,7 @@ class SandboxConfig(Strict):
     daily_delay_hours: float = Field(5.0, ge=0)
     weight_budget: int = Field(6000, ge=1)
     um_weight_budget: int = Field(2400, ge=1)
+    rest_lag_s: float = Field(0.0, ge=0)
     requests_until_ban: int = Field(10, ge=1)
     ban_s: float = Field(120.0, gt=0)
     ping_every_s: float = Field(float(PING_EVERY_S), gt=0)

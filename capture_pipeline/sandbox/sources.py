@@ -26,6 +26,7 @@ class KlineQuery:
         start_us: Earliest open time; None for the latest candles.
         end_us: Latest open time, included; None for no bound.
         limit: Most candles.
+        lag_us: Age of the data that are served: the answer is that of so many microseconds ago.
     """
 
     market: Market
@@ -34,6 +35,7 @@ class KlineQuery:
     start_us: int | None
     end_us: int | None
     limit: int
+    lag_us: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Source(Protocol):
         """The symbols of a market."""
 
     def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
-        """The status that exchangeInfo states: TRADING, BREAK or HALT."""
+        """The status that exchangeInfo states: TRADING, BREAK, HALT or SETTLING."""
 
     def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
         """The candles a request asks for, as of a time, oldest first."""

@@ -91,12 +91,12 @@ class Suspension(_Span):
 
     Attributes:
         symbol: The suspended symbol.
-        status: Its status in exchangeInfo during that time.
+        status: Its status in exchangeInfo during that time. Klines of a futures contract that is `SETTLING` are refused with -1122.
         market: Only in this market; None for both.
     """
 
     symbol: str
-    status: Literal["BREAK", "HALT"] = "BREAK"
+    status: Literal["BREAK", "HALT", "SETTLING"] = "BREAK"
     market: Market | None = None
 
 

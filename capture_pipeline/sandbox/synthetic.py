@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import partial
@@ -112,7 +113,7 @@ class SyntheticSource:
         return self._trades(file) if isinstance(file, TradesFile) else self._klines(file)
 
     def _trades(self, file: TradesFile) -> Content | None:
-        if file not in self.trades_files(file.market, file.granularity, file.symbol, file.bounds[1]):
+        if replace(file, kind="trades") not in self.trades_files(file.market, file.granularity, file.symbol, file.bounds[1]):
             return None
         arrange = partial(arranged, config=self._config, file=file)
         return Content(csv=trades_csv(self._market, file, Scale(self._specs[file.market, file.symbol], file.market), arrange))

@@ -20,6 +20,8 @@ from capture_pipeline_tests.deployment import SHORT_READ_TIMEOUT, Deployment
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip"
 ZIP = {"match": {"path": MONTHLY}}
+BOTH_HOSTS = {"match": {"path": f"*{MONTHLY}"}}
+"""The archive and its bucket."""
 CHECKSUM = {"match": {"path": MONTHLY + ".CHECKSUM"}}
 
 
@@ -165,9 +167,10 @@ def test_damage_of_our_own_fails_its_gate_and_stops_its_partition(deployment: De
         ({**CHECKSUM, "fault": "checksum_malformed"}, Trust.CHECKSUM_MISSING, "daily"),
         ({**CHECKSUM, "fault": "checksum_no_newline"}, Trust.OK, "monthly"),
         ({**ZIP, "fault": "body_bit_flip", "times": 1}, Trust.OK, "monthly"),
-        ({**ZIP, "fault": "body_bit_flip", "times": "always"}, Trust.MISMATCH, "daily"),
+        ({**BOTH_HOSTS, "fault": "body_bit_flip", "times": "always"}, Trust.MISMATCH, "daily"),
+        ({**ZIP, "fault": "body_bit_flip", "times": "always"}, Trust.OK, "monthly"),
         ({**ZIP, "fault": "html_200", "times": 1}, Trust.OK, "monthly"),
-        ({**ZIP, "fault": "html_200", "times": "always"}, Trust.MISMATCH, "daily"),
+        ({**BOTH_HOSTS, "fault": "html_200", "times": "always"}, Trust.MISMATCH, "daily"),
     ],
     ids=lambda value: value["fault"] if isinstance(value, dict) else str(value),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,10 @@ def test_a_bad_monthly_file_is_fetched_again_once_it_is_published_anew(fault: st
     deployment.faults({"match": {"path": MONTHLY}, "fault": fault, "times": "always"})
     assert run(deployment).bars.by_source == {"daily": 744}  # type: ignore[union-attr]
     workspace = deployment.reopened()
-    assert recheck(workspace, january(workspace), workspace.now_us()) == []
-    assert closable(workspace, workspace.now_us()).partitions == []
+    # A zip that does not match its checksum may have come from a cache: it is fetched again in any case.
+    again = [january(workspace)] if fault == "checksum_wrong" else []
+    assert len(recheck(workspace, january(workspace), workspace.now_us())) == len(again)
+    assert closable(workspace, workspace.now_us()).partitions == again
     deployment.faults()
     deployment.clock(now="2025-02-12T10:00:00Z")
     assert due_for_recheck(workspace, workspace.now_us(), 10).partitions == [january(workspace)]
@@ -98,6 +101,43 @@ def test_a_bad_monthly_file_is_fetched_again_once_it_is_published_anew(fault: st
     assert outcome.archives is not None
     assert outcome.archives.quarantined == []
     assert closable(workspace, workspace.now_us()).partitions == []
+
+
+def _behind_a_cache(deployment: Deployment, *more: dict[str, Any]) -> ArchiveRecord:
+    """The record of a month of which the archive's host serves the old zip beside the new checksum."""
+    deployment.clock(now="2025-02-03T10:00:00Z")
+    deployment.republish(MONTHLY.lstrip("/"))
+    deployment.faults({"match": {"path": MONTHLY}, "fault": "stale_zip"}, *more)
+    assert run(deployment).error is None
+    return record(deployment.reopened(), Path(MONTHLY).name)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Deployment]:
+    """An exchange of its own, for a file that is published anew stays so."""
+    with deployed(tmp_path / "own") as deployment:
+        yield deployment
+
+
+def test_old_zip_of_a_cache_is_replaced_by_that_of_the_bucket(own: Deployment) -> None:
+    """The bucket has the zip that the checksum is about."""
+    found = _behind_a_cache(own)
+    assert own.injected() == 2
+    assert (found.trust, found.usable, "from the bucket" in (found.detail or "")) == (Trust.OK, True, True)
+
+
+def test_old_zip_of_a_cache_is_fetched_again_at_the_next_recheck(own: Deployment) -> None:
+    """Where the bucket cannot be asked the zip goes to the quarantine, and the month is to be closed again though its checksum stays."""
+    refused = {"match": {"path": "/data.binance.vision/data/*"}, "fault": "status_403", "times": "always"}
+    assert _behind_a_cache(own, refused).trust is Trust.MISMATCH
+    workspace = own.reopened()
+    assert closable(workspace, workspace.now_us()).partitions == []
+    (found,) = recheck(workspace, january(workspace), workspace.now_us())
+    assert (found.trust, "did not match" in (found.detail or "")) == (Trust.REPUBLISHED, True)
+    assert closable(workspace, workspace.now_us()).partitions == [january(workspace)]
+    own.faults()
+    assert run(own).error is None
+    assert record(workspace, Path(MONTHLY).name).trust is Trust.OK
 
 
 def test_a_partition_whose_only_file_is_bad_is_due_for_a_recheck(deployment: Deployment) -> None:
@@ -142,7 +182,7 @@ def test_a_month_without_files_costs_few_requests(deployment: Deployment) -> Non
     fetch(workspace, workspace.partition("NOSUCHUSDT", Month(2025, 1)), workspace.rest.server_time_us())
     paths = [entry["path"] for entry in deployment.requests() if not entry["path"].startswith("/api/")]
     month = "/data/spot/monthly/klines/NOSUCHUSDT/1h/NOSUCHUSDT-1h-2025-01.zip"
-    assert sorted(paths) == ["/", month, f"{month}.CHECKSUM"]
+    assert sorted(paths) == ["/data.binance.vision/", month, f"{month}.CHECKSUM"]
 
 
 @pytest.mark.parametrize("rule", [{"fault": "timeout", "stall_s": 60}, {"fault": "slow_body", "bytes_per_s": 300}], ids=["hangs", "crawls"])

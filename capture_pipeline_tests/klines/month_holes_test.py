@@ -32,7 +32,9 @@ def asked(deployment: Deployment) -> Counter[str]:
     """Requests of the archive since the last call, by the day of the file or `listing`."""
     entries = [entry["path"] for entry in deployment.requests() if not entry["path"].startswith("/api/")]
     deployment.forget_requests()
-    return Counter("listing" if path == "/" else path.rpartition("BTCUSDT-1h-")[2].partition(".")[0] for path in entries)
+    return Counter(
+        "listing" if path == "/data.binance.vision/" else path.rpartition("BTCUSDT-1h-")[2].partition(".")[0] for path in entries
+    )
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ def test_a_month_of_minutes_takes_several_pages(deployment: Deployment) -> None:
     now_us = minutes.workspace.rest.server_time_us()
     part = minutes.workspace.partition("BTCUSDT", Month(2025, 2))
     result = top_up(minutes.workspace, part, now_us)
-    assert result.rows == 19 * 1440 + 630
+    # The minute that has just ended waits for the margin.
+    assert result.rows == 19 * 1440 + 629
     pages = result.manifest.pages
     assert all(page.rows == 1000 for page in pages[:27])
     assert [page.asked_start_us for page in pages[1:]] == [page.answered_end_us for page in pages[:-1]]
@@ -155,6 +156,59 @@ def test_a_passing_failure_is_repeated(fault: str, deployment: Deployment) -> No
     deployment.faults({**KLINES, "fault": fault, "times": 2})
     assert fill(deployment).still_missing == 0
     assert deployment.injected() == 2
+
+
+@pytest.mark.parametrize("code", [-1000, -1001, -1006, -1007, -1008, -1016])
+def test_a_code_of_a_passing_failure_is_repeated_in_a_400(code: int, deployment: Deployment) -> None:
+    """The exchange asks to try again with these codes and does not state their HTTP status."""
+    deployment.faults({**KLINES, "fault": "status_400", "code": code, "times": 2})
+    assert fill(deployment).still_missing == 0
+    assert deployment.injected() == 2
+
+
+def test_408_is_repeated(deployment: Deployment) -> None:
+    """USD-M futures answer it where their backend did not answer in time."""
+    deployment.faults({**KLINES, "fault": "status_408", "times": 2})
+    assert fill(deployment).still_missing == 0
+    assert deployment.injected() == 2
+
+
+@pytest.mark.parametrize("code", [-1020, -1100, -1120, -1128, -1130])
+def test_a_code_about_the_request_is_not_repeated(code: int, deployment: Deployment) -> None:
+    """The same request would be refused again."""
+    deployment.faults({**KLINES, "fault": "status_400", "code": code, "times": "always"})
+    with pytest.raises(RequestRefused, match=str(code)):
+        fill(deployment)
+    assert deployment.injected() == 1
+
+
+def test_candle_is_accepted_some_seconds_after_its_end(tmp_path: Path) -> None:
+    """REST is five seconds behind: the hour that ended three seconds ago is there unfinished, and is not asked for before the margin."""
+    with deployed(tmp_path / "d", {"now": "2025-02-20T10:00:03Z", "rest_lag_s": 5}) as deployment:
+        assert (fill(deployment).rows, set(bars(deployment)["open_time_us"].tail(1))) == (9, {parse_time("2025-02-20T08:00:00Z")})
+        assert find(deployment.workspace, february(deployment), parse_time("2025-02-20T10:00:03Z")).missing == 0
+        deployment.clock(now="2025-02-20T10:00:11Z")
+        assert fill(deployment).rows == 1
+        table = bars(deployment)
+        deployment.clock(now="2025-02-22T06:00:00Z")
+        fetch(deployment.workspace, february(deployment), deployment.workspace.rest.server_time_us())
+        published = bars(deployment).filter(pl.col("source") == "daily")
+    newest = table.tail(1)
+    assert (newest["open_time_us"][0], newest["source"][0]) == (parse_time("2025-02-20T09:00:00Z"), "rest")
+    later = published.filter(pl.col("open_time_us") == newest["open_time_us"][0])
+    assert later.select(VALUE_COLUMNS).equals(newest.select(VALUE_COLUMNS))
+
+
+def test_symbol_that_is_being_settled_is_served_by_the_archive_alone(tmp_path: Path) -> None:
+    """USD-M futures list it as SETTLING and refuse its klines with -1122: no run fails, REST is not asked again, and the result says so."""
+    settling = {"symbol": "BTCUSDT", "start": "2025-02-19", "end": "2025-04-01", "status": "SETTLING", "market": "um"}
+    with deployed(tmp_path / "d", {"suspensions": [settling]}, CAPTURE_MARKET="um") as deployment:
+        result = fill(deployment)
+        assert (result.archive_only, result.pages, bars(deployment).height) == ("SETTLING", 0, 18 * 24)
+        assert find(deployment.workspace, february(deployment), parse_time(NOW)).missing == 0
+        deployment.forget_requests()
+        assert fill(deployment).archive_only == "SETTLING"
+        assert not [entry for entry in deployment.requests() if entry["path"] == "/fapi/v1/klines"]
 
 
 def test_too_many_requests_are_waited_out(deployment: Deployment, tmp_path: Path) -> None:

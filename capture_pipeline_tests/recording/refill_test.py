@@ -1,17 +1,18 @@
-"""Lost trades asked for again: what REST must bring back before a gap counts as filled."""
+"""Progress of one refill: which pages are requested, what is written, and when a gap is complete."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from capture_pipeline.binance.rest import PAGE_ROWS, RestClient
+from capture_pipeline.errors import ProtocolViolation
 from capture_pipeline.recording.ledger import Edge, Moment, gap_between
 from capture_pipeline.recording.models import Cause, Gap
-from capture_pipeline.recording.refill import refill
+from capture_pipeline.recording.refill import Refill
 
 TRADES = "btcusdt@trade"
 Range = tuple[int, int]
@@ -25,21 +26,25 @@ class PagesOfTrades:
             {"a": number, "p": "1.0", "q": "1.0", "f": low, "l": high, "T": 1_700_000_000_000 + number, "m": True}
             for number, (low, high) in enumerate(ranges)
         ]
-        self.calls = 0
+        self.calls = self.calls_by_time = 0
+        self.hidden = range(0)
+        self.is_stuck = False
 
     def agg_trades(self, symbol: str, *, start_ms: int, end_ms: int) -> bytes:
         """The first page."""
         del symbol, start_ms, end_ms
+        self.calls_by_time += 1
         return self._page(0)
 
     def agg_trades_from(self, symbol: str, agg_id: int) -> bytes:
         """A later page."""
         del symbol
-        return self._page(agg_id)
+        return self._page(0 if self.is_stuck else agg_id)
 
     def _page(self, first: int) -> bytes:
         self.calls += 1
-        return json.dumps(self._aggregates[first : first + PAGE_ROWS]).encode()
+        served = [each for each in self._aggregates[first : first + PAGE_ROWS + len(self.hidden)] if each["f"] not in self.hidden]
+        return json.dumps(served[:PAGE_ROWS]).encode()
 
 
 def gap_of(last_good: int, first_good: int) -> Gap:
@@ -47,24 +52,38 @@ def gap_of(last_good: int, first_good: int) -> Gap:
     return gap_between(edge, Cause.SILENCE, "")
 
 
+def refilled(pages: PagesOfTrades, gap: Gap, path: Path) -> Refill:
+    """One attempt, as a new process would make it."""
+    refill = Refill(gap, path)
+    refill.begin()
+    while refill.is_asking:
+        refill.ask(cast("RestClient", pages))
+    return refill
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 @pytest.mark.parametrize(
-    ("ranges", "is_filled"),
+    ("ranges", "ids_refilled"),
     [
-        ([(11, 20)], True),
-        ([(5, 12), (13, 13), (14, 25)], True),
-        ([(11, 15), (17, 20)], False),
-        ([(11, 19)], False),
-        ([(12, 20)], False),
-        ([(11, 11)], False),
-        ([(1, 10), (21, 30)], False),
-        ([], False),
+        ([(11, 20)], 10),
+        ([(5, 12), (13, 13), (14, 25)], 10),
+        ([(11, 15), (17, 20)], 9),
+        ([(11, 19)], 9),
+        ([(12, 20)], 9),
+        ([(11, 11)], 1),
+        ([(1, 10), (21, 30)], 0),
+        ([], 0),
     ],
 )
-def test_gap_is_filled_only_once_every_lost_id_came_back(ranges: list[Range], is_filled: bool, tmp_path: Path) -> None:
+def test_gap_is_complete_only_once_every_lost_id_came_back(ranges: list[Range], ids_refilled: int, tmp_path: Path) -> None:
     """Ids 11 to 20 are lost; aggregates that have none of them are not written."""
     path = tmp_path / "refilled_trades.jsonl"
-    assert refill(cast("RestClient", PagesOfTrades(ranges)), "BTCUSDT", gap_of(10, 21), path) is is_filled
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    refill = refilled(PagesOfTrades(ranges), gap_of(10, 21), path)
+    assert (refill.ids_refilled, refill.is_complete) == (ids_refilled, ids_refilled == 10)
+    lines = lines_of(path)
     assert [(line["agg"]["f"], line["agg"]["l"]) for line in lines] == [(low, high) for low, high in ranges if high > 10 and low < 21]
     assert {(line["stream"], line["first_lost"], line["last_lost"]) for line in lines} <= {(TRADES, 11, 20)}
 
@@ -72,6 +91,47 @@ def test_gap_is_filled_only_once_every_lost_id_came_back(ranges: list[Range], is
 def test_lost_ids_beyond_a_page_are_asked_for(tmp_path: Path) -> None:
     """Page after page until the last lost id is there."""
     rest = PagesOfTrades([(number, number) for number in range(1, 3 * PAGE_ROWS)])
-    lost = gap_of(10, 2 * PAGE_ROWS + 10)
-    assert refill(cast("RestClient", rest), "BTCUSDT", lost, tmp_path / "refilled_trades.jsonl")
+    assert refilled(rest, gap_of(10, 2 * PAGE_ROWS + 10), tmp_path / "refilled_trades.jsonl").is_complete
     assert rest.calls == 3
+
+
+def test_long_gap_goes_on_after_200_pages(tmp_path: Path) -> None:
+    """A day of a busy contract has two million aggregates."""
+    rest = PagesOfTrades([(number, number) for number in range(1, 301 * PAGE_ROWS)])
+    assert refilled(rest, gap_of(10, 300 * PAGE_ROWS + 5), tmp_path / "refilled_trades.jsonl").is_complete
+    assert rest.calls == 301
+
+
+def test_later_attempt_requests_and_writes_only_what_is_lacking(tmp_path: Path) -> None:
+    """Half a line that a kill left is passed over; a hole in the middle is asked for without the pages behind it."""
+    path = tmp_path / "refilled_trades.jsonl"
+    whole = [(number, number) for number in range(1, 5 * PAGE_ROWS)]
+    lost = gap_of(10, 4 * PAGE_ROWS)
+    late = PagesOfTrades(whole[: PAGE_ROWS // 2])
+    assert refilled(late, lost, path).ids_refilled == PAGE_ROWS // 2 - 10
+    with path.open("a") as file:
+        file.write('{"stream":"btcusdt@trade","first_lo')
+    holed = PagesOfTrades(whole)
+    holed.hidden = range(2000, 2010)
+    second = refilled(holed, lost, path)
+    assert (second.is_complete, second.ids_refilled) == (False, 4 * PAGE_ROWS - 11 - 10)
+    holed.hidden, holed.calls = range(0), 0
+    third = refilled(holed, lost, path)
+    assert (third.is_complete, holed.calls) == (True, 1)
+    ids = [json.loads(line)["agg"]["f"] for line in path.read_text().splitlines() if line.endswith("}}")]
+    assert sorted(ids) == list(range(11, 4 * PAGE_ROWS))
+
+
+def test_aggregates_are_asked_for_by_id_without_a_time_window(tmp_path: Path) -> None:
+    """Their ids are contiguous, and futures refuse windows that are older than two days."""
+    rest = PagesOfTrades([(2 * number, 2 * number + 1) for number in range(2500)])
+    edge = Edge("btcusdt@aggTrade", 10, 2100, Moment(10**18), Moment(10**18 + 1))
+    assert refilled(rest, gap_between(edge, Cause.SILENCE, ""), tmp_path / "refilled_trades.jsonl").is_complete
+    assert (rest.calls, rest.calls_by_time) == (3, 0)
+
+
+def test_page_that_does_not_advance_is_refused(tmp_path: Path) -> None:
+    rest = PagesOfTrades([(number, number) for number in range(1, 3 * PAGE_ROWS)])
+    rest.is_stuck = True
+    with pytest.raises(ProtocolViolation, match="was asked for"):
+        refilled(rest, gap_of(10, 2 * PAGE_ROWS + 10), tmp_path / "refilled_trades.jsonl")

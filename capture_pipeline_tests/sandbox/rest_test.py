@@ -278,3 +278,49 @@ def test_limiter_counts_by_minute_and_bans_for_as_long_as_it_says() -> None:
     assert [one.status for one in said] == [200, 200, 429, 429, 418, 418, 418, 200]
     assert (said[2].retry_after_s, said[4].retry_after_s, said[6].retry_after_s) == (58, 100, 1)
     assert Limiter(10, requests_until_ban=2, ban_s=100).admit(10, 0.0).used == 10
+
+
+DOTS: dict[str, str | int] = {"symbol": "DOTUSDT", "limit": 1000}
+
+
+def test_futures_trades_older_than_two_days_are_refused_by_time_and_by_id(url: str) -> None:
+    """With -4166, as the exchange does; newer ones are served either way, and spot has no such window."""
+    asked: dict[str, str | int] = {**DOTS, "startTime": ms(NOW) - 47 * HOUR_MS, "limit": 1}
+    newest = requests.get(f"{url}{UM}/aggTrades", params=asked, timeout=30).json()[0]
+    assert requests.get(f"{url}{UM}/aggTrades", params={**DOTS, "fromId": newest["a"]}, timeout=30).json()[0] == newest
+    refused: list[dict[str, str | int]] = [{"startTime": ms(NOW) - 49 * HOUR_MS}, {"fromId": newest["a"] - 5760 // 12}]
+    for old in refused:
+        answer = requests.get(f"{url}{UM}/aggTrades", params={**DOTS, **old}, timeout=30)
+        assert (answer.status_code, answer.json()) == (400, {"code": -4166, "msg": "Search window is restricted to recent 2 days only."})
+    assert requests.get(f"{url}{SPOT}/aggTrades", params={**DOTS, "startTime": ms(NOW) - 49 * HOUR_MS}, timeout=30).status_code == 200
+
+
+@pytest.mark.parametrize("root", [SPOT, UM])
+@pytest.mark.parametrize("way", ["setting", "fault"])
+def test_rest_may_be_behind_the_market(root: str, way: str) -> None:
+    """Trades and candles are those of `lag_s` ago: the newest candle that has closed is served as it stood then."""
+    settings: dict[str, Any] = {"now": NOW, "frozen": True}
+    rule = {"fault": "rest_lag", "lag_s": 40}
+    with SandboxServer(
+        SandboxConfig.model_validate({**settings, **({"rest_lag_s": 40} if way == "setting" else {"faults": [rule]})})
+    ) as late:
+        trades = requests.get(f"{late.url}{root}/aggTrades?symbol=BTCUSDT", timeout=30).json()
+        candle = klines(late.url, root=root, interval="1m", startTime=ms("2025-02-01T10:19"), limit=1)[0]
+    with SandboxServer(SandboxConfig.model_validate(settings)) as prompt:
+        last = requests.get(f"{prompt.url}{root}/aggTrades?symbol=BTCUSDT", timeout=30).json()[-1]
+        whole = klines(prompt.url, root=root, interval="1m", startTime=ms("2025-02-01T10:19"), limit=1)[0]
+    assert trades[-1]["T"] <= ms(NOW) - 40_000 < last["T"]
+    assert candle[0] == whole[0]
+    assert candle[8] < whole[8]
+
+
+def test_futures_that_are_settled_are_listed_without_klines() -> None:
+    """SETTLING in exchangeInfo, and -1122 for klines; spot knows no such state of klines."""
+    suspension = {"symbol": "DOTUSDT", "start": "2025-01-20", "end": "2025-03-01", "status": "SETTLING"}
+    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True, "suspensions": [suspension]})) as server:
+        listed = requests.get(f"{server.url}{UM}/exchangeInfo", timeout=30).json()["symbols"]
+        answer = requests.get(f"{server.url}{UM}/klines?symbol=DOTUSDT&interval=1h", timeout=30)
+        other = requests.get(f"{server.url}{UM}/klines?symbol=BTCUSDT&interval=1h", timeout=30)
+    assert {one["symbol"]: one["status"] for one in listed}["DOTUSDT"] == "SETTLING"
+    assert (answer.status_code, answer.json()) == (400, {"code": -1122, "msg": "Invalid symbol status."})
+    assert other.status_code == 200

@@ -53,6 +53,7 @@ def topups(result: TopupResult) -> Described:
             "requests_now": result.pages,
             "rows_now": result.rows,
             "still_missing": result.still_missing,
+            "archive_only": result.archive_only or "no",
             "answers": len(pages),
             "newest_answers": table_of([_page(page) for page in pages[-_PAGES_SHOWN:]] or [{"asked": "nothing was missing"}]),
         }
