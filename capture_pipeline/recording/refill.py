@@ -18,7 +18,7 @@ from capture_pipeline.binance.messages import AggTrade
 from capture_pipeline.binance.rest import PAGE_ROWS, RestClient
 from capture_pipeline.binance.streams import StreamKind, kind_of, symbol_of
 from capture_pipeline.errors import ProtocolViolation
-from capture_pipeline.parsing import guard_parser
+from capture_pipeline.parsing import PARSE_ERRORS, guard_parser
 from capture_pipeline.recording.events import append_line
 from capture_pipeline.recording.models import Gap
 
@@ -157,7 +157,7 @@ class Refill:
             for text in file:
                 try:
                     line = _decode_line(text)
-                except (msgspec.DecodeError, UnicodeDecodeError):
+                except PARSE_ERRORS:
                     continue  # a kill left half a line
                 if (line.stream, line.first_lost, line.last_lost) == (self.gap.stream, self._first, self._last):
                     self._add(line.agg)
