@@ -48,7 +48,8 @@ def test_the_environment_wins(tmp_path: Path) -> None:
     }
     settings = load_settings(environ={**environ, "CAPTURE_GATES_LONG_GAP_HOURS": "3.5", "CAPTURE_STORAGE_ROOT": str(tmp_path / "s")})
     assert (settings.interval, settings.symbols, settings.gates.long_gap_hours) == (Interval.H1, ["ETHUSDT", "BNBUSDT"], 3.5)
-    assert {settings.archive_url, settings.rest_url, settings.listing_url} == {"http://127.0.0.1:1"}
+    assert {settings.archive_url, settings.rest_url} == {"http://127.0.0.1:1"}
+    assert settings.listing_url == "http://127.0.0.1:1/data.binance.vision"
     assert settings.storage.root == tmp_path / "s"
 
 

@@ -202,10 +202,11 @@ def test_candle_is_accepted_some_seconds_after_its_end(tmp_path: Path) -> None:
 def test_symbol_that_is_being_settled_is_served_by_the_archive_alone(tmp_path: Path) -> None:
     """USD-M futures list it as SETTLING and refuse its klines with -1122: no run fails, REST is not asked again, and the result says so."""
     settling = {"symbol": "BTCUSDT", "start": "2025-02-19", "end": "2025-04-01", "status": "SETTLING", "market": "um"}
-    with deployed(tmp_path / "d", {"suspensions": [settling]}, CAPTURE_MARKET="um") as deployment:
+    hole = {"symbol": "BTCUSDT", "start": "2025-02-10T03:00", "end": "2025-02-10T05:00"}
+    with deployed(tmp_path / "d", {"suspensions": [settling], "archive_omissions": [hole]}, CAPTURE_MARKET="um") as deployment:
         result = fill(deployment)
-        assert (result.archive_only, result.pages, bars(deployment).height) == ("SETTLING", 0, 18 * 24)
-        assert find(deployment.workspace, february(deployment), parse_time(NOW)).missing == 0
+        assert (result.archive_only, result.pages, bars(deployment).height) == ("SETTLING", 0, 18 * 24 - 2)
+        assert find(deployment.workspace, february(deployment), parse_time(NOW)).missing == 2
         deployment.forget_requests()
         assert fill(deployment).archive_only == "SETTLING"
         assert not [entry for entry in deployment.requests() if entry["path"] == "/fapi/v1/klines"]
