@@ -92,11 +92,14 @@ def find(workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataF
     trading = trading_range(life, partition, archives)
     whole = (partition.month.start_us, closed_us(partition, now_us))
     outages = [outage for outage in workspace.outages if outage.holds_for(partition.market, partition.symbol)]
-    asked = to_ask(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us)
+    settings = workspace.settings.gaps
+    asked, later = (
+        to_ask(partition, archives, topups, life=life, gaps=settings, now_us=now_us + minutes * MINUTE_US)
+        for minutes in (0, settings.sighting_minutes)
+    )
     off_grid, shift = _off_grid(workspace, partition)
     listed = [(each.start_us, each.end_us) for each in workspace.known_irregularities(partition) if Irregularity.OFF_GRID in each.kinds]
-    settings = workspace.settings.gaps
-    evidence = Evidence(step, trading, now_us, outages, topups.pages, archives.files, settings, off_grid, listed, shift, asked)
+    evidence = Evidence(step, trading, now_us, outages, topups.pages, archives.files, settings, off_grid, listed, shift, asked, later)
     sources = _sources(workspace, partition, whole, bars)
     missing = subtract([whole], [each for ranges in sources.values() for each in ranges])
     omitted = [(Cause.ARCHIVE_OMISSION, hole) for record in archives.files for hole in record.holes]

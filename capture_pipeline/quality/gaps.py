@@ -17,6 +17,8 @@ from capture_pipeline.tables.gaps import EXPLAINED, Cause
 _DAYS_UNTIL_PUBLISHED = 3
 _EVER = 1 << 62
 _QUARANTINED = {Trust.MISMATCH, Trust.MALFORMED}
+_SEEN = "the exchange has no candle, seen once"
+_NOT_ASKED = "REST is not asked for it: neither it nor a usable archive file shows that the symbol traded then"
 _SUSPECTED = "the exchange has no candle for a day or longer, verified; list it with its symbols in the outage calendar if it was suspended"
 
 
@@ -36,6 +38,7 @@ class Evidence:
         off_grid_listed: Times of which the calendar of irregular rows lists such candles.
         shift: How far those are shifted, in words.
         asked_next: Ranges for which a top-up would send a request now.
+        asked_later: Ranges for which one would send a request once `sighting_minutes` have passed.
     """
 
     step_us: int
@@ -49,6 +52,7 @@ class Evidence:
     off_grid_listed: Ranges = field(default_factory=list)
     shift: str = ""
     asked_next: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
+    asked_later: Ranges = field(default_factory=lambda: [(-_EVER, _EVER)])
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,12 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
         (Cause.SUSPENDED, intersect(verified, _near(suspensions, edge, step)), "edge of a listed suspension, verified as non-existent"),
         (Cause.UNKNOWN, _long(verified, missing), _SUSPECTED),
         (Cause.UNKNOWN, verified, "the exchange has no candle, verified; list it in the outage calendar once its cause is known"),
-        (Cause.UNKNOWN, seen, f"the exchange has no candle, seen once; a top-up {evidence.settings.sighting_minutes} min later asks again"),
+        (
+            Cause.UNKNOWN,
+            intersect(seen, evidence.asked_later),
+            f"{_SEEN}; a top-up {evidence.settings.sighting_minutes} min later asks again",
+        ),
+        (Cause.UNKNOWN, seen, f"{_SEEN}; {_NOT_ASKED}"),
         *_ours(touched_steps(bad, step), "its archive file is quarantined", evidence),
         *_ours(touched_steps(unverified, step), "its archive file is unverified and not used", evidence),
         *_ours(off_grid, "its archive file has candles shifted off the grid instead, see bar_exclusions", evidence),
@@ -152,7 +161,7 @@ def _ours(ranges: Ranges, what: str, evidence: Evidence) -> list[tuple[Cause, Ra
     """Divide ranges that this pipeline owes by their remedy. A top-up is named only where it would send a request."""
     return [
         (Cause.OURS, intersect(ranges, evidence.asked_next), f"{what}; run a top-up of this month to ask REST"),
-        (Cause.OURS, ranges, f"{what}; REST is not asked for it: neither it nor a usable archive file shows that the symbol traded then"),
+        (Cause.OURS, ranges, f"{what}; {_NOT_ASKED}"),
     ]
 
 

@@ -21,7 +21,8 @@ from capture_pipeline.recording.events import EventLog
 from capture_pipeline.recording.gap_file import read_gaps, write_gaps
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.merge import MergeCounts
-from capture_pipeline.recording.models import EMPTY, ENDED_BY, FileRecord, Gap, RefillState, SessionMetadata, SessionPlan, count_refills
+from capture_pipeline.recording.models import EMPTY, ENDED_BY, FileRecord, Gap, SessionMetadata, SessionPlan, count_refills
+from capture_pipeline.recording.refill import end_refill
 from capture_pipeline.recording.resume import Resumed, parts_of, resume
 
 _STEP = 1 << 20
@@ -44,7 +45,7 @@ def finish(folder: SessionFolder, plan: SessionPlan, state: str, configuration: 
     for line in read.mended:
         EventLog(folder.events).write(read.last_ns, "mended", what=line)
     # One line a gap: those that were superseded while it was recorded are left out.
-    write_gaps(folder.gaps, [_left_to_archive(gap) for gap in read_gaps(folder.gaps)])
+    write_gaps(folder.gaps, [end_refill(gap, folder.refilled) for gap in read_gaps(folder.gaps)])
     _join(folder)
     metadata = SessionMetadata(
         plan=plan,
@@ -65,10 +66,6 @@ def finish(folder: SessionFolder, plan: SessionPlan, state: str, configuration: 
     folder.account.unlink(missing_ok=True)
     folder.ending.unlink(missing_ok=True)
     return metadata
-
-
-def _left_to_archive(gap: Gap) -> Gap:
-    return gap.model_copy(update={"refill": RefillState.ENDED}) if gap.refill is RefillState.PENDING else gap
 
 
 def _join(folder: SessionFolder) -> None:

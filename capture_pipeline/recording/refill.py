@@ -20,7 +20,7 @@ from capture_pipeline.binance.streams import StreamKind, kind_of, symbol_of
 from capture_pipeline.errors import ProtocolViolation
 from capture_pipeline.parsing import PARSE_ERRORS, guard_parser
 from capture_pipeline.recording.events import append_line
-from capture_pipeline.recording.models import Gap
+from capture_pipeline.recording.models import Gap, RefillState
 
 _SLACK_MS = 5_000
 _decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -161,6 +161,23 @@ class Refill:
                     continue  # a kill left half a line
                 if (line.stream, line.first_lost, line.last_lost) == (self.gap.stream, self._first, self._last):
                     self._add(line.agg)
+
+
+def end_refill(gap: Gap, refilled: Path) -> Gap:
+    """Return the gap with what came back of it by the end, whether or not the recorder had noted it in the ledger.
+
+    Args:
+        gap: As the ledger has it.
+        refilled: `refilled_trades.jsonl` of the session.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    if gap.refill is not RefillState.PENDING:
+        return gap
+    refill = Refill(gap, refilled)
+    state, filled_by = (RefillState.COMPLETE, refilled.name) if refill.is_complete else (RefillState.ENDED, None)
+    return gap.model_copy(update={"refill": state, "ids_refilled": refill.ids_refilled, "filled_by": filled_by})
 
 
 def _page(body: bytes) -> list[tuple[AggTrade, bytes]]:

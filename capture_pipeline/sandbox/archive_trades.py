@@ -6,20 +6,22 @@ Spot has seven columns and no header, futures have six and one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import polars as pl
 
 from capture_pipeline.binance.periods import DAY_US
 from capture_pipeline.binance.urls import AGG_TRADES, Market, TradesFile
 from capture_pipeline.sandbox.frames import MICROSECONDS_FROM_US, TRADES_HEADER, Scale
 from capture_pipeline.sandbox.market import AGGREGATES_FROM, SyntheticMarket
-from capture_pipeline.sandbox.noise import Ints
-from capture_pipeline.sandbox.tape import Trades
+from capture_pipeline.sandbox.tape import Aggregates, Trades
 
 _AGG_HEADER = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
 Arrange = Callable[[pl.DataFrame, pl.Expr], pl.DataFrame]
 """Rows and the expression of their time in microseconds, to the rows of the file."""
+_Columns = tuple[Trades, dict[str, Any]]
+"""Times and sides of the rows, and their other columns in order."""
 
 
 def trades_csv(market: SyntheticMarket, file: TradesFile, scale: Scale, arrange: Arrange) -> bytes:
@@ -34,31 +36,30 @@ def trades_csv(market: SyntheticMarket, file: TradesFile, scale: Scale, arrange:
     start, end = file.bounds
     is_spot = file.market is Market.SPOT
     micro = is_spot and start >= MICROSECONDS_FROM_US
-    days = range(start, end, DAY_US)
-    parts = (market.trades(file.market, file.symbol, day, day + DAY_US) for day in days)
-    is_of_aggregates, since = file.kind == AGG_TRADES, AGGREGATES_FROM[file.market]
-    pairs = ((part.ids + since, replace(part, ids=market.trade_ids.sent(file.market, part.ids))) for part in parts)
-    body = b"".join(_rows(part, scale, arrange, aggregates if is_of_aggregates else None, micro, is_spot) for aggregates, part in pairs)
-    header = _AGG_HEADER if is_of_aggregates else TRADES_HEADER
+    days = (market.trades(file.market, file.symbol, day, day + DAY_US) for day in range(start, end, DAY_US))
+    columns = _aggregate_columns if file.kind == AGG_TRADES else _trade_columns
+    body = b"".join(_csv(columns(market, file.market, day, scale), arrange, micro=micro, is_spot=is_spot) for day in days if len(day))
+    header = _AGG_HEADER if file.kind == AGG_TRADES else TRADES_HEADER
     return body if is_spot or not body else f"{header}\n".encode() + body
 
 
-def _rows(trades: Trades, scale: Scale, arrange: Arrange, aggregates: Ints | None, micro: bool, spot: bool) -> bytes:  # noqa: FBT001
-    """Rows of trades, or of aggregates of one trade each where their ids are given."""
-    if not len(trades):
-        return b""
-    maker = pl.Series(trades.taker_buys) == 0
-    flags = ["True", "False"] if spot else ["true", "false"]
-    is_plain = aggregates is None
-    columns = {
-        "id": trades.ids if is_plain else aggregates,
-        "price": scale.text("price", trades.price),
-        "qty": scale.text("lot", trades.quantity),
-        **({"quote_qty": scale.text("quote", trades.price * trades.quantity)} if is_plain else {"first": trades.ids, "last": trades.ids}),
-        "time": trades.time_us if micro else trades.time_us // 1000,
-        "is_buyer_maker": maker,
-    }
-    frame = pl.DataFrame(columns).with_columns(pl.when("is_buyer_maker").then(pl.lit(flags[0])).otherwise(pl.lit(flags[1])).alias("m"))
-    frame = frame.drop("is_buyer_maker").with_columns(pl.lit("True").alias("best")) if spot else frame.drop("is_buyer_maker")
-    frame = arrange(frame, pl.col("time") * (1 if micro else 1000))
-    return frame.write_csv(None, include_header=False, quote_style="never").encode()
+def _trade_columns(market: SyntheticMarket, venue: Market, trades: Trades, scale: Scale) -> _Columns:
+    quote = scale.text("quote", trades.price * trades.quantity)
+    values = {"price": scale.text("price", trades.price), "qty": scale.text("lot", trades.quantity), "quote_qty": quote}
+    return trades, {"id": market.trade_ids.sent(venue, trades.ids), **values}
+
+
+def _aggregate_columns(market: SyntheticMarket, venue: Market, trades: Trades, scale: Scale) -> _Columns:
+    found = Aggregates.of(trades)
+    values = {"price": scale.text("price", found.rows.price), "qty": scale.text("lot", found.rows.quantity)}
+    first, last = (market.trade_ids.sent(venue, ids) for ids in (found.first, found.last))
+    return found.rows, {"id": found.rows.ids + AGGREGATES_FROM[venue], **values, "first": first, "last": last}
+
+
+def _csv(columns: _Columns, arrange: Arrange, *, micro: bool, is_spot: bool) -> bytes:
+    rows, values = columns
+    yes, no = ("True", "False") if is_spot else ("true", "false")
+    maker = np.where(rows.taker_buys == 0, yes, no)
+    best = {"best": np.full(len(rows), "True")} if is_spot else {}
+    frame = pl.DataFrame({**values, "time": rows.time_us if micro else rows.time_us // 1000, "m": maker, **best})
+    return arrange(frame, pl.col("time") * (1 if micro else 1000)).write_csv(None, include_header=False, quote_style="never").encode()

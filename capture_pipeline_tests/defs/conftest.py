@@ -14,7 +14,7 @@ from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline_tests.defs.stage import Stage
 from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK, Deployment
 
-NOW = "2024-03-10T12:00:00Z"
+NOW = "2024-03-10T12:00:30Z"
 SETTINGS = {"CAPTURE_SYMBOLS": "BTCUSDT,ETHUSDT", "CAPTURE_HISTORY_START": "2024-01-01", "CAPTURE_HISTORY_END": "2024-03-31"}
 
 

@@ -71,7 +71,9 @@ def _fail(data: bytes, _: Path) -> None:
 
 
 def _leak(data: bytes, _: Path) -> None:
-    raise MalformedData(f"two\nlines {data!r}")
+    error = MalformedData(f"sound {data!r}")
+    error.args = (f"two\nlines {data!r}",)
+    raise error
 
 
 @pytest.mark.parametrize("run", [_fail, _leak])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from capture_pipeline.config import Settings
+from capture_pipeline.quality.continuity import Track
 from capture_pipeline.recording.account import Account, AccountFile, AccountState
 from capture_pipeline.recording.events import append_line
 from capture_pipeline.recording.journal import Journal
@@ -63,7 +65,9 @@ def test_data_are_flushed_before_the_checkpoint_that_counts_them(folder: Session
     """The ledger is written first, both are flushed, and only then the checkpoint is published."""
     writer = writer_of(folder)
     calls.clear()
-    writer.put(Batch(LINE % (1, 1), 1, [GAP], Checkpoint(lines=1, tracks={"btcusdt@trade": {"first": 1}})))
+    writer.put(
+        Batch(LINE % (1, 1), 1, [GAP], Checkpoint(lines=1, tracks={"btcusdt@trade": {**asdict(Track()), "last_ns": 0, "last_event_us": 0}}))
+    )
     written(writer)
     assert calls == [
         "create gaps.jsonl",

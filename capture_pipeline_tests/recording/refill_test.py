@@ -11,8 +11,8 @@ import pytest
 from capture_pipeline.binance.rest import PAGE_ROWS, RestClient
 from capture_pipeline.errors import ProtocolViolation
 from capture_pipeline.recording.ledger import Edge, Moment, gap_between
-from capture_pipeline.recording.models import Cause, Gap
-from capture_pipeline.recording.refill import Refill
+from capture_pipeline.recording.models import Cause, Gap, RefillState
+from capture_pipeline.recording.refill import Refill, end_refill
 
 TRADES = "btcusdt@trade"
 Range = tuple[int, int]
@@ -86,6 +86,9 @@ def test_gap_is_complete_only_once_every_lost_id_came_back(ranges: list[Range], 
     lines = lines_of(path)
     assert [(line["agg"]["f"], line["agg"]["l"]) for line in lines] == [(low, high) for low, high in ranges if high > 10 and low < 21]
     assert {(line["stream"], line["first_lost"], line["last_lost"]) for line in lines} <= {(TRADES, 11, 20)}
+    ended = end_refill(gap_of(10, 21).model_copy(update={"refill": RefillState.PENDING}), path)
+    state, filled_by = (RefillState.COMPLETE, path.name) if ids_refilled == 10 else (RefillState.ENDED, None)
+    assert (ended.refill, ended.ids_refilled, ended.filled_by) == (state, ids_refilled, filled_by)
 
 
 def test_lost_ids_beyond_a_page_are_asked_for(tmp_path: Path) -> None:

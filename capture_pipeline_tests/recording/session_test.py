@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from capture_pipeline.recording.lock import holder_of
-from capture_pipeline.recording.models import Cause
+from capture_pipeline.recording.models import Cause, RefillState
 from capture_pipeline.recording.session import open_sessions, prepare, sessions_root, stop
 from capture_pipeline_tests.recording.live import Live, live
 
@@ -101,7 +101,7 @@ def test_ids_that_the_exchange_never_sends_are_a_gap_of_its_own(tmp_path: Path) 
         session.start()
         session.wait(lambda status: status.books == {"BTCUSDT": "synced"})
         session.deployment.faults({**rule, "match": {"stream": "*@depth*"}}, {**rule, "match": {"stream": "*@trade"}})
-        session.wait(lambda status: status.gaps == 2 and status.books == {"BTCUSDT": "synced"} and session.folder.refilled.exists())
+        session.wait(lambda status: status.gaps == 2 and status.books == {"BTCUSDT": "synced"} and RefillState.COMPLETE in status.refills)
         session.finish()
         assert {gap.cause for gap in session.gaps} == {Cause.EXCHANGE}
         by_kind = {gap.recoverable: gap for gap in session.gaps}

@@ -6,6 +6,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -15,7 +16,7 @@ import requests
 
 from capture_pipeline.binance.archive import parse_checksum, parse_listing
 from capture_pipeline.binance.periods import Month, parse_time
-from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile, parse_name, parse_trades_name
+from capture_pipeline.binance.urls import AGG_TRADES, ArchiveFile, Market, TradesFile, parse_name, parse_trades_name
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.published_trades import published_trades
 from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer
@@ -90,15 +91,23 @@ def test_futures_rows_are_the_exchange_s(url: str) -> None:
 
 
 @pytest.mark.parametrize(("file", "root"), [(NEW, "/api/v3"), (FUTURES, "/fapi/v1")])
-def test_a_file_holds_the_trades_of_rest(url: str, file: TradesFile, root: str) -> None:
-    """Id by id: price, quantity, time, side; and what the project reads of it is what it says."""
-    found = [row for row in rows(url, file) if row[0].isdigit()]
-    assert len(found) == SMALL["trades_per_day"]
-    unit = 1000 if len(found[0][4]) == 16 else 1
-    published = {int(row[0]): (row[1], row[2], int(row[4]) // unit, row[5].lower() == "true") for row in found}
-    check_aggregates(rest(url, file.bounds, root), published)
-    frame = published_trades(got(url, file), file.stem, 1 << 24, file.bounds)
-    assert frame["trade_id"].to_list() == [int(row[0]) for row in found]
+def test_files_hold_the_trades_of_rest(file: TradesFile, root: str) -> None:
+    """Id by id: price, quantity, time, side; the file of aggregates has the rows of REST; and both are read as they are."""
+    with SandboxServer(SandboxConfig.model_validate(MARKET | {"now": "2025-01-02T12:00:00Z"})) as server:
+        url, aggregates_file = server.url, replace(file, kind=AGG_TRADES)
+        found = [row for row in rows(url, file) if row[0].isdigit()]
+        assert len(found) == SMALL["trades_per_day"]
+        unit = 1000 if len(found[0][4]) == 16 else 1
+        published = {int(row[0]): (row[1], row[2], int(row[4]) // unit, row[5].lower() == "true") for row in found}
+        aggregates = rest(url, file.bounds, root)
+        check_aggregates(aggregates, published)
+        put_together = [row for row in rows(url, aggregates_file) if row[0].isdigit()]
+        assert [
+            (*map(int, (row[0], row[3], row[4])), row[1], row[2], int(row[5]) // unit, row[6].lower() == "true") for row in put_together
+        ] == [tuple(one[name] for name in "aflpqTm") for one in aggregates]
+        for read, those in ((file, found), (aggregates_file, put_together)):
+            frame = published_trades(got(url, read), read.stem, 1 << 24, file.bounds)
+            assert frame["trade_id"].to_list() == [int(row[0]) for row in those]
 
 
 @pytest.mark.parametrize(("market", "root"), [(Market.SPOT, "/api/v3"), (Market.UM, "/fapi/v1")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import pairwise
@@ -20,7 +21,6 @@ from capture_pipeline.binance.rest import RestClient, WeightGovernor
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.lake.breaker import FileBreaker
 from capture_pipeline.sandbox.limiter import Limiter
-from capture_pipeline.sandbox.market import AGGREGATES_FROM
 from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer
 
 NOW = "2025-02-01T10:20:30Z"
@@ -247,8 +247,8 @@ def test_the_client_counts_what_the_exchange_counts(market: Market, tmp_path: Pa
         client.edge_klines("BTCUSDT", Interval.H1, first=True)
         for limit in (20, 100, 500, 1000, 5000):
             client.depth("BTCUSDT", limit)
-        client.agg_trades("BTCUSDT", start_ms=ms("2025-01-01"), end_ms=ms("2025-01-02"))
-        client.agg_trades_from("BTCUSDT", AGGREGATES_FROM[market] + 5)
+        newest = json.loads(client.agg_trades("BTCUSDT", start_ms=ms(NOW) - 3_600_000, end_ms=ms(NOW)))[-1]
+        client.agg_trades_from("BTCUSDT", newest["a"] + 1)
         used = [after - before for before, after in pairwise([0, *sent])]
         assert used == counted
         client.listed_symbols()
