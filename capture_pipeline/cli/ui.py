@@ -72,9 +72,11 @@ def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool)
     daemon = [str(dagster / "dagster-daemon"), "run", *workspace]
     commands = {"dagster-webserver": [*web, *(["--read-only"] if read_only else [])], "dagster-daemon": daemon}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    running = [_Process(name, command, root, environment) for name, command in commands.items()]
-    write_line(f"Dagster is at http://127.0.0.1:{port} in a moment; Ctrl-C ends it")
+    running: list[_Process] = []
     try:
+        for name, command in commands.items():
+            running.append(_Process(name, command, root, environment))
+        write_line(f"Dagster is at http://127.0.0.1:{port} in a moment; Ctrl-C ends it")
         while all(process.is_running for process in running):
             time.sleep(0.2)
         ended = next(process for process in running if not process.is_running)
