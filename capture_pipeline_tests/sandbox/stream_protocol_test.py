@@ -12,6 +12,9 @@ from websockets.frames import Frame, Opcode
 from capture_pipeline.sandbox.stream_connection import MOST_REQUEST
 from capture_pipeline_tests.sandbox.streaming import Exchange, exchange, raw_connection, take
 
+_CODE_END = 3
+"""End of the code behind the first byte of a close frame."""
+
 
 @pytest.fixture(scope="module")
 def box() -> Any:
@@ -26,10 +29,9 @@ def closed_with(box: Exchange, *frames: Frame) -> int:
         for frame in frames:
             raw.sendall(frame.serialize(mask=True))
         received = b""
-        while data := raw.recv(4096):
+        while len(received.partition(b"\x88")[2]) < _CODE_END and (data := raw.recv(4096)):
             received += data
-    at = received.index(b"\x88")
-    return int.from_bytes(received[at + 2 : at + 4], "big")
+    return int.from_bytes(received.partition(b"\x88")[2][1:_CODE_END], "big")
 
 
 def test_a_request_in_fragments_is_put_together(box: Exchange) -> None:
