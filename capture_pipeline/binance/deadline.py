@@ -1,6 +1,6 @@
 """A deadline for one request: its connection is shut down when time is up, whatever the library is doing with it then.
 
-A read timeout alone bounds no request: it begins anew with each byte, also in the status line, the headers and a packed body.
+A read timeout alone does not bound a request: each byte restarts it, in the status line, the headers and the body alike.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _current = threading.local()
 
 
 class Deadline:
-    """The time by which a request, or a part of it, has to be done.
+    """The time by which a request must be complete, or by which the next part of its answer must arrive.
 
     Attributes:
         seconds: From its beginning, or from the last renewal.

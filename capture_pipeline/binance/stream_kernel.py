@@ -21,7 +21,6 @@ from capture_pipeline.binance.stream_kernel_text import (
     event_us,
     integer,
     known,
-    same_pair,
     same_symbol,
     skip,
     stands,
@@ -56,6 +55,8 @@ _CAPTURE, _STREAM, _DATA = _bytes('{"capture_ns":'), _bytes(',"stream":"'), _byt
 _TRADE_E, _DEPTH_E, _S = _bytes('e":"trade","E":'), _bytes('e":"depthUpdate","E":'), _bytes(',"s":"')
 _FIELD_T, _FIELD_P, _FIELD_Q, _FIELD_TIME = _bytes('","t":'), _bytes(',"p":"'), _bytes(',"q":"'), _bytes(',"T":')
 _MARKET, _MAKER, _BEST, _TRUE, _FALSE = map(_bytes, (',"X":"MARKET"', ',"m":', ',"M":', "true", "false"))
+_SYMBOL, _AS_PAIR = False, True
+"""How `same_symbol` compares."""
 _PAIR, _FIRST, _LAST, _PREVIOUS, _B, _A = map(_bytes, ('","ps":"', '","U":', ',"u":', ',"pu":', ',"b":[', ',"a":['))
 _SNAPSHOT, _EVENT, _BIDS, _ASKS, _TYPE, _END = map(_bytes, ('lastUpdateId":', ',"E":', ',"bids":[', ',"asks":[', ',"st":', "}}\n"))
 
@@ -106,7 +107,7 @@ def _truth(text: NDArray[np.uint8], at: np.uint64) -> tuple[bool, np.uint64, boo
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
 def _line_end(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.uint64, bool]:
-    """Read the futures' `st`, where it stands, and the line's end: (position after the line feed, whether the line ends so)."""
+    """Read the futures' `st`, if the line has it, and the line's end: (position after the line feed, whether the line ends so)."""
     good = True
     if stands(text, at, _TYPE):
         _, at, good = integer(text, at + np.uint64(_TYPE.size))
@@ -125,7 +126,7 @@ def _trade(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row:
         time, at, more = integer(text, at + np.uint64(_FIELD_TIME.size))
         good &= more
     good &= stands(text, at, _S)
-    at, more = same_symbol(text, at + np.uint64(_S.size), name)
+    at, more = same_symbol(text, at + np.uint64(_S.size), name, _SYMBOL)
     if not (good & more & stands(text, at, _FIELD_T)):
         return at, False
     row[T_ID], at, good = integer(text, at + np.uint64(_FIELD_T.size))
@@ -164,10 +165,10 @@ def _diff_head(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], 
         _, at, more = integer(text, at + np.uint64(_FIELD_TIME.size))
         good &= more
     good &= stands(text, at, _S)
-    at, more = same_symbol(text, at + np.uint64(_S.size), name)
+    at, more = same_symbol(text, at + np.uint64(_S.size), name, _SYMBOL)
     good &= more
     if stands(text, at, _PAIR):
-        at, more = same_pair(text, at + np.uint64(_PAIR.size), name)
+        at, more = same_symbol(text, at + np.uint64(_PAIR.size), name, _AS_PAIR)
         good &= more
     if not (good & stands(text, at, _FIRST)):
         return at, False

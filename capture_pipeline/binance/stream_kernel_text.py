@@ -149,26 +149,21 @@ def known(text: NDArray[np.uint8], at: np.uint64, names: NDArray[np.uint8], slot
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def same_symbol(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8]) -> tuple[np.uint64, bool]:
-    """Whether the symbol here, in capitals, is that of a stream's name, in small letters: (position after it, whether)."""
+def same_symbol(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], is_pair: bool) -> tuple[np.uint64, bool]:  # noqa: FBT001
+    """Compare the symbol here, in capitals, with that of a stream's name, in small letters.
+
+    Args:
+        text: The recording.
+        at: Position of the symbol.
+        name: Of the stream.
+        is_pair: Compare with the symbol without a contract's date.
+
+    Returns:
+        Position after the symbol, and whether they are the same.
+    """
     for index in range(LONGEST_NAME):
         letter = name[index]
-        if letter == np.uint8(64):
-            return at + np.uint64(index), True
-        if letter == 0:
-            break
-        capital = letter - np.uint8(32) if np.uint8(97) <= letter <= np.uint8(122) else letter
-        if text[at + np.uint64(index)] != capital:
-            break
-    return at, False
-
-
-@_njit  # type: ignore[untyped-decorator, unused-ignore]
-def same_pair(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8]) -> tuple[np.uint64, bool]:
-    """Whether the pair here, in capitals, is the symbol of a stream's name without a contract's date: (position after it, whether)."""
-    for index in range(LONGEST_NAME):
-        letter = name[index]
-        if index > 0 and (letter == np.uint8(64) or letter == np.uint8(95)):
+        if letter == np.uint8(64) or (is_pair and index > 0 and letter == np.uint8(95)):
             return at + np.uint64(index), True
         if letter == 0:
             break

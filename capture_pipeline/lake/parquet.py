@@ -24,7 +24,8 @@ _ROWS_IN_GROUP = 1 << 18
 _LONGEST_INTEGER = 18
 """Decimals of up to so many digits are stored as 64-bit integers."""
 _PARQUET_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError)
-"""Arrow reports damage as `OSError`, and as `ArrowMemoryError` where a damaged file claims a huge size. Polars can panic."""
+"""Arrow reports damage as `OSError`, and as `ArrowMemoryError` where a damaged file claims a huge size. Polars can panic, which
+is caught here, and can end the process when an allocation fails, which nothing in Python can catch."""
 
 
 @dataclass(frozen=True)
