@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -110,7 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         for name in names:  # compiles what is compiled at first use, which can take longer than an input may
             for seed in ALL[name].seeds:
-                ALL[name].run(seed, Path(folder))
+                with suppress(Exception):
+                    ALL[name].run(seed, Path(folder))
         until = time.monotonic() + 60 * given.minutes
         while time.monotonic() < until:
             for name in names:
