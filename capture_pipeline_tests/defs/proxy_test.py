@@ -22,6 +22,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
+from capture_pipeline_tests.defs.ui import free_port
 from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK
 
 pytestmark = pytest.mark.slow
@@ -61,12 +62,6 @@ class Proxy:
         ) as pool:
             answer = pool.request(method, path, body=body, headers={"Host": host, **headers}, redirect=False, timeout=20)
             return answer.status, answer.data.decode()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def until_open(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -1,29 +1,19 @@
 """workspace.yaml and the instance's settings, as Dagster's own programs load them; and `capture ui` with its two processes."""
 
-import contextlib
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE, STDOUT
-from typing import Any
 
 import dagster as dg
 import pytest
-import requests
 import yaml
 
-from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK
+from capture_pipeline_tests.defs.ui import PROGRAMS, ROOT, asked, daemons, environment, free_port, make_project, running
 
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = Path(sys.executable).parent
 LOOPBACK = "0100007F"
-HEALTH = "{instance {daemonHealth {allDaemonStatuses {daemonType required healthy lastHeartbeatErrors {message}}}}}"
 SENSORS = "{repositoriesOrError {... on RepositoryConnection {nodes {sensors {name}}}}}"
 STAND_IN = """#!/bin/sh
 trap 'touch "$0.ended"; exit 0' INT
@@ -35,15 +25,7 @@ while :; do sleep 0.05; done
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with what a deployment has besides the package."""
-    shutil.copy(ROOT / "workspace.yaml", tmp_path)
-    (tmp_path / "dagster_home").mkdir()
-    shutil.copy(ROOT / "dagster_home" / "dagster.yaml", tmp_path / "dagster_home")
-    return tmp_path
-
-
-def environment(project: Path, **more: str) -> dict[str, str]:
-    settings = {**QUICK, "CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_STORAGE_ROOT": str(project / "data")}
-    return {**os.environ, **settings, "DAGSTER_HOME": str(project / "dagster_home"), **more}
+    return make_project(tmp_path)
 
 
 def validate(project: Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -104,39 +86,6 @@ def test_the_example_for_postgres_is_a_storage_key(project: Path) -> None:
     assert "storage" not in yaml.safe_load((project / "dagster_home" / "dagster.yaml").read_text())
 
 
-@contextlib.contextmanager
-def running(project: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    """`capture ui`, ended at the end with all that it started."""
-    command = [str(PROGRAMS / "capture"), "ui", "--port", str(port)]
-    with (project / "ui.log").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=project, env=environment(project), stdout=log, stderr=log, text=True, start_new_session=True
-        )
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def asked(port: int, query: str) -> Any:
-    """What the webserver answers."""
-    return requests.post(f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=10).json()["data"]
-
-
-def daemons(port: int) -> list[dict[str, Any]]:
-    """Every daemon, once the webserver answers and all have a heart-beat."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with contextlib.suppress(requests.ConnectionError, requests.Timeout):
-            found: list[dict[str, Any]] = asked(port, HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"]
-            if all(daemon["healthy"] for daemon in found if daemon["required"]):
-                return found
-        time.sleep(0.2)
-    raise AssertionError("no healthy daemons within a minute")
-
-
 def addresses(port: int) -> set[str]:
     """The addresses on which something listens at that port, as the kernel writes them."""
     lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
@@ -146,9 +95,7 @@ def addresses(port: int) -> set[str]:
 @pytest.mark.slow
 def test_the_ui_is_a_webserver_and_a_daemon_on_loopback_alone(project: Path) -> None:
     """It serves the project, all daemons beat without errors, nothing listens on another address, and Ctrl-C ends both processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with running(project, port) as process:
         found = daemons(port)
         assert {"SENSOR", "SCHEDULER", "ASSET", "BACKFILL", "QUEUED_RUN_COORDINATOR", "MONITORING"} <= {

@@ -1,0 +1,123 @@
+"""`capture ui` as tests run it: a project folder, its processes, and queries as the browser sends them."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import requests
+
+from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(sys.executable).parent
+HEALTH = "{instance {daemonHealth {allDaemonStatuses {daemonType required healthy lastHeartbeatErrors {message}}}}}"
+LAUNCH = """mutation ($given: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $given) {__typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}
+}"""
+STATUS = "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
+LOCATION = {"repositoryLocationName": "capture_pipeline", "repositoryName": "__repository__"}
+
+
+def make_project(folder: Path) -> Path:
+    """Put what a deployment has besides the package into a folder."""
+    shutil.copy(ROOT / "workspace.yaml", folder)
+    (folder / "dagster_home").mkdir()
+    shutil.copy(ROOT / "dagster_home" / "dagster.yaml", folder / "dagster_home")
+    return folder
+
+
+def environment(project: Path, **more: str) -> dict[str, str]:
+    settings = {**QUICK, "CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_STORAGE_ROOT": str(project / "data")}
+    return {**os.environ, **settings, "DAGSTER_HOME": str(project / "dagster_home"), **more}
+
+
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(project: Path, port: int, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """`capture ui`, ended at the end with all that it started."""
+    command = [str(PROGRAMS / "capture"), "ui", "--port", str(port)]
+    with (project / "ui.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=project, env=environment(project, **more), stdout=log, stderr=log, text=True, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def asked(port: int, query: str, **variables: object) -> Any:
+    """What the webserver answers to a query as the UI sends it."""
+    document = {"query": query, "variables": variables}
+    answer = requests.post(f"http://127.0.0.1:{port}/graphql", json=document, timeout=60).json()
+    assert "errors" not in answer, answer["errors"]
+    return answer["data"]
+
+
+def daemons(port: int) -> list[dict[str, Any]]:
+    """Every daemon, once the webserver answers and all have a heart-beat."""
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        with contextlib.suppress(requests.ConnectionError, requests.Timeout):
+            found: list[dict[str, Any]] = asked(port, HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"]
+            if all(daemon["healthy"] for daemon in found if daemon["required"]):
+                return found
+        time.sleep(0.2)
+    raise AssertionError("no healthy daemons within three minutes")
+
+
+@dataclass(frozen=True)
+class Ui:
+    """A running UI.
+
+    Attributes:
+        port: Of its webserver.
+        home: Folder of the Dagster instance.
+    """
+
+    port: int
+    home: Path
+
+    def ask(self, query: str, **variables: object) -> Any:
+        """Send a query as the UI does."""
+        return asked(self.port, query, **variables)
+
+    def launch(self, partitions: list[str], **target: object) -> str:
+        """Launch a backfill: its id."""
+        launched = self.ask(LAUNCH, given={"partitionNames": partitions, **target})["launchPartitionBackfill"]
+        assert launched["__typename"] == "LaunchBackfillSuccess", launched
+        return str(launched["backfillId"])
+
+    def status(self, backfill: str) -> str:
+        """Its status."""
+        return str(self.ask(STATUS, id=backfill)["partitionBackfillOrError"]["status"])
+
+    def made(self, backfill: str) -> dict[str, Counter[str]]:
+        """How often its runs made each partition, by asset."""
+        made: dict[str, Counter[str]] = {}
+        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+            for run in instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill})):
+                for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
+                    found = entry.asset_materialization
+                    assert found is not None
+                    made.setdefault(found.asset_key.to_user_string(), Counter())[str(found.partition)] += 1
+        return made
