@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
@@ -113,6 +114,7 @@ _REST = (
     "bad_json",
     "clock_skew",
     "rest_lag",
+    "rest_header",
 )
 
 STAGES: dict[str, Stage] = {
@@ -141,8 +143,9 @@ _NUMBERS = {
     "code",
     "lag_s",
 } | fault_stream.NUMBERS
+_FIELD_NAME = re.compile(r"[A-Za-z0-9-]{1,60}")
 _FIELDS = (*HEADER.split(","), *TRADES_HEADER.split(","))
-_TEXTS = {"to", "start", "end", "field", "value"}
+_TEXTS = {"to", "start", "end", "field", "value", "name"}
 BAD_ROWS = ("missing", "nan", "number", "null", "string_time")
 """What `value` of rest_bad_row may be; by default the first."""
 
@@ -170,6 +173,8 @@ def _check_text(name: str, value: object) -> None:
         raise ValueError(f"field must be one of {', '.join(_FIELDS)}, not {value!r}")
     if name == "to" and not (isinstance(value, str) and value.isascii() and value.isprintable()):
         raise ValueError(f"to must be an address in ASCII, not {value!r}")
+    if name == "name" and not (isinstance(value, str) and _FIELD_NAME.fullmatch(value)):
+        raise ValueError(f"name must have letters, digits and -, not {value!r}")
 
 
 class Match(BaseModel):
@@ -239,6 +244,8 @@ class FaultRule(BaseModel):
             raise ValueError("redirect needs `to`, an address")
         if self.fault == "rest_hole":
             self._check_hole()
+        if self.fault == "rest_header" and not (self.text("value").isascii() and self.text("value").isprintable()):
+            raise ValueError("value of rest_header must be printable ASCII")
         if (self.match.stream, self.match.connection) != (None, None) and self.stage is not Stage.STREAM:
             raise ValueError("match.stream and match.connection belong to faults of streams")
         # `code` of an HTTP answer is the exchange's error code, that of a stream a close code.
