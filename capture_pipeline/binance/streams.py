@@ -23,6 +23,7 @@ ROUTE = "{route}"
 """Stands in an address for the endpoint by which a stream goes; see `Route`."""
 _FIRST_MICROSECOND = 10**14
 _STREAMS = "streams="
+_NOTICE_LENGTH = 200
 _UNQUOTED = "@!"
 
 
@@ -105,6 +106,14 @@ def kind_of(stream: str) -> StreamKind:
     if topic == "depth" or topic.startswith("depth@"):
         return StreamKind.DEPTH
     return _BY_TOPIC.get(topic, StreamKind.OTHER)
+
+
+def is_close_notice(message: bytes) -> bool:
+    """Return whether a message that is no market data announces the end of its connection, in the envelope of a stream or without it.
+
+    Spot sends `{"stream":"!serverShutdown","data":{…}}`. No document states the form of the futures.
+    """
+    return SHUTDOWN_STREAM[1:].encode() in message[:_NOTICE_LENGTH]
 
 
 def symbol_of(stream: str) -> str:
