@@ -143,7 +143,7 @@ _NUMBERS = {
     "code",
     "lag_s",
 } | fault_stream.NUMBERS
-_FIELD_NAME = re.compile(r"[A-Za-z0-9-]{1,60}")
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,60}:[ -~]{0,1000}")
 _FIELDS = (*HEADER.split(","), *TRADES_HEADER.split(","))
 _TEXTS = {"to", "start", "end", "field", "value", "name"}
 BAD_ROWS = ("missing", "nan", "number", "null", "string_time")
@@ -173,8 +173,6 @@ def _check_text(name: str, value: object) -> None:
         raise ValueError(f"field must be one of {', '.join(_FIELDS)}, not {value!r}")
     if name == "to" and not (isinstance(value, str) and value.isascii() and value.isprintable()):
         raise ValueError(f"to must be an address in ASCII, not {value!r}")
-    if name == "name" and not (isinstance(value, str) and _FIELD_NAME.fullmatch(value)):
-        raise ValueError(f"name must have letters, digits and -, not {value!r}")
 
 
 class Match(BaseModel):
@@ -244,8 +242,8 @@ class FaultRule(BaseModel):
             raise ValueError("redirect needs `to`, an address")
         if self.fault == "rest_hole":
             self._check_hole()
-        if self.fault == "rest_header" and not (self.text("value").isascii() and self.text("value").isprintable()):
-            raise ValueError("value of rest_header must be printable ASCII")
+        if self.fault == "rest_header" and not _HEADER.fullmatch(f"{self.text('name', 'X')}:{self.text('value')}"):
+            raise ValueError("rest_header needs a name of letters, digits and -, and a value in printable ASCII")
         if (self.match.stream, self.match.connection) != (None, None) and self.stage is not Stage.STREAM:
             raise ValueError("match.stream and match.connection belong to faults of streams")
         # `code` of an HTTP answer is the exchange's error code, that of a stream a close code.
