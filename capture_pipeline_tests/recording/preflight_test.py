@@ -22,7 +22,7 @@ ESCAPE, HIDDEN = "\x1b[2J", "z\u202ez"
 SUSPENDED = {"symbol": "ETHUSDT", "start": "2025-02-01", "end": "2025-03-01", "status": "SETTLING"}
 NOTICE = '{"e":"serverShutdown","E":1740047400000}'
 TEXT = f'{{"stream":"{ESCAPE}{"x" * 5000}","data":{{}}}}'
-FAULTS = [
+FAULTS: list[dict[str, Any]] = [
     {"fault": "rest_header", "name": "X-Unknown-Weight", "value": "7", "times": "always", "match": {"path": "*/klines"}},
     {"fault": "ws_unknown_field", "name": HIDDEN, "value": f'"{"y" * 5000}"', "match": {"stream": "*@depth*"}},
     {"fault": "ws_text", "value": NOTICE, "after": 5, "match": {"stream": "*@depth*"}},
