@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from capture_pipeline.recording.observations import listed
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.recording.exchange import exchange
 from capture_pipeline_tests.recording.live import BUSY, QUICK
@@ -126,3 +127,11 @@ def test_a_refused_handshake_is_recorded(deployment: Deployment) -> None:
     said, record = preflight(deployment)
     assert "FAIL  test capture" in said
     assert {(seen["status"], seen["headers"].get("retry-after")) for seen in record["connections"]} >= {(429, "9")}
+
+
+def test_entries_for_people_are_escaped_and_cut() -> None:
+    """On one line of bounded length, whatever the exchange names its headers and fields."""
+    assert listed([]) == listed({}) == "none"
+    assert listed({HIDDEN: 2}) == r"z\u202ez 2"
+    assert listed([ESCAPE, "next\nline"]) == r"\x1b[2J, next\nline"
+    assert len(listed(["x" * 400] * 10)) == 500
