@@ -69,7 +69,7 @@ class RestRecord:
             _count(seen["weights_seen"], str(used - self._used))
         self._used = used
         for header, value in headers.items():
-            _keep(self.headers, header.lower(), value)
+            _keep_header(self.headers, header, value)
             if header.lower() == _RETRY_AFTER and len(self.retry_after) < MOST_ENTRIES:
                 self.retry_after.append({"status": status, "value": value[:LONGEST]})
 
@@ -183,7 +183,7 @@ def connection_document(url: str, connection: Connection, market: Market) -> dic
     status, headers = connection.answer or (None, {})
     kept: dict[str, str] = {}
     for name, value in headers.items():
-        _keep(kept, name.lower(), value)
+        _keep_header(kept, name, value)
     pings = list(connection.pings_s)
     between = [round(after - before, 1) for before, after in pairwise(pings)]
     seen = {"url": url.partition("?")[0], "status": status, "headers": kept, "end": connection.detail[:LONGEST]}
@@ -194,6 +194,11 @@ def listed(entries: Mapping[str, object] | list[str]) -> str:
     """Return entries as one line for people; `none` where there is none."""
     texts = [f"{name} {value}" for name, value in entries.items()] if isinstance(entries, Mapping) else entries
     return printable(", ".join(texts)) if texts else "none"
+
+
+def _keep_header(table: dict[str, str], name: str, value: str) -> None:
+    """Keep a header in small letters; a cookie's value is left out, for the record may be passed on."""
+    _keep(table, name.lower(), "" if name.lower() == "set-cookie" else value)
 
 
 def _keep(table: dict[str, str], name: str, value: str) -> None:
