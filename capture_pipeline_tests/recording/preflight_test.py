@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from capture_pipeline.recording.observations import listed
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.recording.observations import RestRecord, listed
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.recording.exchange import exchange
 from capture_pipeline_tests.recording.live import BUSY, QUICK
@@ -135,3 +136,11 @@ def test_entries_for_people_are_escaped_and_cut() -> None:
     assert listed({HIDDEN: 2}) == r"z\u202ez 2"
     assert listed([ESCAPE, "next\nline"]) == r"\x1b[2J, next\nline"
     assert len(listed(["x" * 400] * 10)) == 500
+
+
+def test_names_of_headers_are_compared_without_case() -> None:
+    """HTTP/1.1 servers send them in any; the value of a cookie is not kept."""
+    record = RestRecord(Market.SPOT)
+    record.note("https://host/api/v3/time", 429, {"Retry-After": "Wed, 02 Dec 2026 07:28:00 GMT", "Set-Cookie": "secret"})
+    assert record.retry_after == [{"status": 429, "value": "Wed, 02 Dec 2026 07:28:00 GMT"}]
+    assert record.headers == {"retry-after": "Wed, 02 Dec 2026 07:28:00 GMT", "set-cookie": ""}
