@@ -49,6 +49,7 @@ from capture_pipeline.errors import (
 from capture_pipeline.terminal import logger
 
 T = TypeVar("T")
+OnAnswer = Callable[[str, int, Mapping[str, str]], None]
 _log = logger(__name__)
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 3
@@ -77,17 +78,26 @@ class Answer:
 class Http:
     """Requests under the deployment's time-outs and caps."""
 
-    def __init__(self, settings: HttpSettings, *, sandbox_url: str | None = None, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: HttpSettings,
+        *,
+        sandbox_url: str | None = None,
+        now_s: Callable[[], float] = time.time,
+        on_answer: OnAnswer = lambda *_: None,
+    ) -> None:
         """Keep the settings; connections open when they are needed.
 
         Args:
             settings: Time-outs, tries and caps.
             sandbox_url: Address of the sandbox exchange where the deployment uses it, for the remedy if nothing listens there.
             now_s: Wall clock in seconds, for the end of a ban.
+            on_answer: Called with address, status and headers of every answer, refusals included.
         """
         self.settings = settings
         self._sandbox_url = sandbox_url
         self._now_s = now_s
+        self._on_answer = on_answer
         self._local = threading.local()
 
     def get(
@@ -135,6 +145,7 @@ class Http:
         with self._sorted_failures(url, egress.proxy, deadline), deadline.counting():
             response = self._send(url, egress, headers, params)
             try:
+                self._on_answer(response.url, response.status_code, response.headers)
                 self._refuse(response, url, egress.proxy)
                 yield Answer(response.status_code, response.headers, b""), self._chunks(response, url, egress.proxy, deadline, least)
             finally:

@@ -1,7 +1,7 @@
 """Market data by REST: one method an endpoint with its weight, under a governor that reads the used-weight header.
 
 429 is waited out as it asks, within bounds; 418 opens the circuit breaker, and nothing is sent until the ban ends.
-Source: the exchange's REST documentation; weights stand in `urls.py` and below.
+Source: the exchange's REST documentation; weights stand in `urls.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from capture_pipeline.binance.http import Answer, Http, retrying
 from capture_pipeline.binance.limits import RateLimits
 from capture_pipeline.binance.periods import Interval, iso
 from capture_pipeline.binance.symbols import unknown_symbols_error
-from capture_pipeline.binance.urls import Market, depth_limit, depth_weight, klines_weight
+from capture_pipeline.binance.urls import Market, depth_limit, request_weight
 from capture_pipeline.errors import Banned, ConfigError, ProtocolViolation, RateLimited, RequestRefused
 from capture_pipeline.parsing import guard_parser, parse_count
 
@@ -26,8 +26,7 @@ PAGE_ROWS = 1000
 INVALID_SYMBOL, INVALID_SYMBOL_STATUS = -1121, -1122
 UNKNOWN_SYMBOL = frozenset({INVALID_SYMBOL, INVALID_SYMBOL_STATUS})
 """Codes about a symbol that is not listed, or not any more: futures answer the second one about expired contracts."""
-_TIME_WEIGHT, _INFO_WEIGHT = 1, 20
-_AGG_TRADES_WEIGHT = {Market.SPOT: 4, Market.UM: 20}
+USED_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 _BODY_CAP = 32 << 20
 _MAX_429 = 5
 _NOT_FOUND = 404
@@ -150,7 +149,7 @@ class RestClient:
 
     def server_time_us(self) -> int:
         """The exchange's clock."""
-        answer = self._get("time", {}, _TIME_WEIGHT)
+        answer = self._get("time", {})
         return parse_time(answer.body, f"{self._base} time")
 
     def klines_url(self, symbol: str, interval: Interval, start_us: int, end_us: int) -> tuple[str, dict[str, str | int]]:
@@ -165,36 +164,36 @@ class RestClient:
             RequestRefused: For instance an invalid symbol, code -1121.
         """
         endpoint, params = self.klines_url(symbol, interval, start_us, end_us)
-        return self._get(endpoint, params, klines_weight(self._market, PAGE_ROWS)).body
+        return self._get(endpoint, params).body
 
     def edge_klines(self, symbol: str, interval: Interval, *, first: bool) -> bytes:
         """The first candle ever, or the newest, as sent."""
         params: dict[str, str | int] = {"symbol": symbol, "interval": str(interval), "limit": 1}
-        return self._get("klines", {**params, "startTime": 0} if first else params, klines_weight(self._market, 1)).body
+        return self._get("klines", {**params, "startTime": 0} if first else params).body
 
     def depth(self, symbol: str, limit: int) -> bytes:
         """The best `limit` levels of either side of the book, or as many as the market gives, as sent."""
         limit = depth_limit(self._market, limit)
-        return self._get("depth", {"symbol": symbol, "limit": limit}, depth_weight(self._market, limit)).body
+        return self._get("depth", {"symbol": symbol, "limit": limit}).body
 
     def agg_trades(self, symbol: str, *, start_ms: int, end_ms: int) -> bytes:
         """At most 1000 aggregate trades of `[start_ms, end_ms]`, as sent."""
         params: dict[str, str | int] = {"symbol": symbol, "startTime": start_ms, "endTime": end_ms, "limit": PAGE_ROWS}
-        return self._get("aggTrades", params, _AGG_TRADES_WEIGHT[self._market]).body
+        return self._get("aggTrades", params).body
 
     def agg_trades_from(self, symbol: str, agg_id: int) -> bytes:
         """At most 1000 aggregate trades from an aggregate's id on, as sent."""
         params: dict[str, str | int] = {"symbol": symbol, "fromId": agg_id, "limit": PAGE_ROWS}
-        return self._get("aggTrades", params, _AGG_TRADES_WEIGHT[self._market]).body
+        return self._get("aggTrades", params).body
 
     def agg_trades_pause_s(self, share: float) -> float:
         """Return the pause between requests for aggregates that uses a share of the exchange's weight."""
-        return _AGG_TRADES_WEIGHT[self._market] * 60 / (share * self._weight_per_minute)
+        return request_weight(self._market, "aggTrades") * 60 / (share * self._weight_per_minute)
 
     def symbol_status(self, symbol: str) -> str | None:
         """The exchange's word for the state of a symbol, None if it no longer lists it."""
         try:
-            answer = self._get("exchangeInfo", {"symbol": symbol} if self._market is Market.SPOT else {}, _INFO_WEIGHT)
+            answer = self._get("exchangeInfo", {"symbol": symbol} if self._market is Market.SPOT else {})
         except RequestRefused as error:
             if error.code in UNKNOWN_SYMBOL:
                 return None
@@ -202,8 +201,12 @@ class RestClient:
         return self._statuses(answer).get(symbol)
 
     def listed_symbols(self) -> list[str]:
-        """Return every symbol that the exchange lists; the answer has several megabytes."""
-        return list(self._statuses(self._get("exchangeInfo", {}, _INFO_WEIGHT)))
+        """Return every symbol that the exchange lists."""
+        return list(self.symbol_statuses())
+
+    def symbol_statuses(self) -> dict[str, str]:
+        """Return the state of every symbol that the exchange lists, by symbol; the answer has several megabytes."""
+        return self._statuses(self._get("exchangeInfo", {}))
 
     def unknown_symbols(self, symbols: Sequence[str]) -> ConfigError | None:
         """Return the error about those of `symbols` that the exchange does not list, None if it lists all.
@@ -213,7 +216,7 @@ class RestClient:
         if self._market is Market.SPOT:
             try:
                 named = json.dumps(list(symbols), separators=(",", ":"), ensure_ascii=False)
-                self._get("exchangeInfo", {"symbols": named}, _INFO_WEIGHT)
+                self._get("exchangeInfo", {"symbols": named})
             except RequestRefused as error:
                 if error.code not in UNKNOWN_SYMBOL:
                     raise
@@ -229,7 +232,8 @@ class RestClient:
         """Return the state of each symbol of an exchangeInfo, by symbol."""
         return parse_statuses(answer.body, f"{self._base} exchangeInfo")
 
-    def _get(self, endpoint: str, params: Mapping[str, str | int], weight: int) -> Answer:
+    def _get(self, endpoint: str, params: Mapping[str, str | int]) -> Answer:
+        weight = request_weight(self._market, endpoint, params.get("limit"))
         url = f"{self._base}{self._market.rest_root}/{endpoint}"
         for _ in range(_MAX_429):
             self._hold(weight, url)
@@ -264,7 +268,7 @@ class RestClient:
             self._sleep(wait)
 
     def _learn(self, answer: Answer) -> None:
-        used = parse_count(answer.headers.get("X-MBX-USED-WEIGHT-1M", ""))
+        used = parse_count(answer.headers.get(USED_WEIGHT_HEADER, ""))
         if used is not None:
             with self._lock:
                 self._governor.learn(used, self._now_s())

@@ -15,13 +15,15 @@ SHUTDOWN_STREAM = "!serverShutdown"
 """Name under which the exchange tells that it is about to close this connection."""
 CONNECTION_LIFE_S = 24 * 3600
 """The exchange closes a connection at this age at the latest."""
-PING_EVERY_S, PONG_WITHIN_S = 20, 60
+PING_EVERY_S = {Market.SPOT: 20, Market.UM: 180}
+"""Seconds between two pings of the exchange."""
 MOST_STREAMS = 1024
 """Streams that one connection may carry."""
 ROUTE = "{route}"
 """Stands in an address for the endpoint by which a stream goes; see `Route`."""
 _FIRST_MICROSECOND = 10**14
 _STREAMS = "streams="
+_NOTICE_LENGTH = 200
 _UNQUOTED = "@!"
 
 
@@ -80,9 +82,9 @@ def combined_url(base: str, streams: list[str]) -> str:
 
 
 def route_of(stream: str) -> Route:
-    """The endpoint of a futures stream: books and best prices are `public`, all else is `market`."""
+    """The endpoint of a futures stream: books, best prices and single trades are `public`, all else is `market`."""
     topic = stream.partition("@")[2]
-    return Route.PUBLIC if topic.startswith((StreamKind.DEPTH, StreamKind.BOOK_TICKER)) else Route.MARKET
+    return Route.PUBLIC if topic.startswith(_PUBLIC_TOPICS) else Route.MARKET
 
 
 def routed(url: str) -> list[str]:
@@ -106,6 +108,14 @@ def kind_of(stream: str) -> StreamKind:
     return _BY_TOPIC.get(topic, StreamKind.OTHER)
 
 
+def is_close_notice(message: bytes) -> bool:
+    """Return whether a message that is no market data announces the end of its connection, in the envelope of a stream or without it.
+
+    Spot sends `{"stream":"!serverShutdown","data":{…}}`. No document states the form of the futures.
+    """
+    return SHUTDOWN_STREAM[1:].encode() in message[:_NOTICE_LENGTH]
+
+
 def symbol_of(stream: str) -> str:
     """The symbol in capitals: BTCUSDT of `btcusdt@trade`; empty for streams of no symbol."""
     symbol, at, _ = stream.partition("@")
@@ -117,4 +127,13 @@ def event_us(value: int) -> int:
     return value if value >= _FIRST_MICROSECOND else value * 1000
 
 
+_PUBLIC_TOPICS = (StreamKind.DEPTH, StreamKind.BOOK_TICKER, "rpiDepth", StreamKind.TRADE)
 _BY_TOPIC = {str(kind): kind for kind in (StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.BOOK_TICKER, StreamKind.SNAPSHOT)}
+FIELDS: dict[tuple[Market, StreamKind], tuple[str, ...]] = {
+    (Market.SPOT, StreamKind.TRADE): ("e", "E", "s", "t", "p", "q", "T", "m", "M"),
+    (Market.SPOT, StreamKind.DEPTH): ("e", "E", "s", "U", "u", "b", "a"),
+    (Market.UM, StreamKind.AGG_TRADE): ("e", "E", "a", "s", "p", "q", "nq", "f", "l", "T", "m", "st"),
+    (Market.UM, StreamKind.DEPTH): ("e", "E", "T", "s", "ps", "U", "u", "pu", "b", "a", "st"),
+    (Market.UM, StreamKind.TRADE): ("e", "E", "T", "s", "t", "p", "q", "X", "m", "st"),
+}
+"""Fields of a message, in their order, of the streams that sessions record and of the futures' `@trade`."""

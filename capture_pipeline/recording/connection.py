@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +32,7 @@ MOST_FRAME = 2 << 20
 USER_AGENT = "capture-pipeline"
 _END_OF_HEAD = b"\r\n\r\n"
 _MOST_HEAD = 64 << 10
+_MOST_PINGS = 100
 # A host name that cannot be encoded is a UnicodeError.
 _FAILURES = (OSError, TimeoutError, WebSocketException, EOFError, UnicodeError)
 OnMessage = Callable[[int, bytes], None]
@@ -52,6 +54,8 @@ class Connection:
         cause: Why it ended, or is being ended.
         detail: Close code, error.
         failure: A bug in what takes the messages; raised by `run`.
+        answer: Status and headers of the answer to the handshake; None before.
+        pings_s: When the last pings came, monotonic seconds.
     """
 
     number: int
@@ -65,6 +69,8 @@ class Connection:
     cause: Cause | None = None
     detail: str = ""
     failure: Exception | None = None
+    answer: tuple[int, dict[str, str]] | None = None
+    pings_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_PINGS))
     _socket: _Socket | None = None
 
     async def run(self, url: str, on_open: Callable[[Connection], None]) -> None:
@@ -75,6 +81,7 @@ class Connection:
             proxy = egress.proxy
             await self._receive(url, egress, on_open)
         except InvalidStatus as error:
+            self.answer = error.response.status_code, dict(error.response.headers.raw_items())
             self._ended(f"refused with HTTP {error.response.status_code}")
         except InvalidProxyStatus as error:
             self._ended(proxy.refusal(error.response.status_code) if proxy else str(error))
@@ -103,8 +110,10 @@ class Connection:
                 if not isinstance(socket, _Socket):
                     raise TypeError(type(socket))
                 self._socket = socket
+                if socket.response is not None:
+                    self.answer = socket.response.status_code, dict(socket.response.headers.raw_items())
                 self._opened(on_open)
-                socket.begin(partial(self.on_message, self.number), self._guard)
+                socket.begin(partial(self.on_message, self.number), self._guard, self._note_ping)
                 await socket.wait_closed()
                 await socket.wait_cut()
                 self._ended(_close_text(socket.protocol.close_exc))
@@ -124,6 +133,9 @@ class Connection:
     def _opened(self, on_open: Callable[[Connection], None]) -> None:
         self.opened_s = self.last_s = time.monotonic()
         on_open(self)
+
+    def _note_ping(self) -> None:
+        self.pings_s.append(time.monotonic())
 
     def _guard(self, feed: Callable[[T], int], data: T) -> None:
         """Let bytes be taken, and count the messages that were among them."""
@@ -193,15 +205,19 @@ class _Socket(ClientConnection):
     _is_open = False
     _cutter: FrameCutter | None = None
     _guard: Callable[[Callable[[bytes], int], bytes], None]
+    _on_ping: Callable[[], None]
 
-    def begin(self, on_message: Callable[[bytes], None], guard: Callable[[Callable[[bytes], int], bytes], None]) -> None:
+    def begin(
+        self, on_message: Callable[[bytes], None], guard: Callable[[Callable[[bytes], int], bytes], None], on_ping: Callable[[], None]
+    ) -> None:
         """Messages may go on their way from now on, those that waited first.
 
         Args:
             on_message: Takes each message.
             guard: Is given the cutter and the bytes for it, whenever some came.
+            on_ping: Called at each ping.
         """
-        self._cutter, self._guard = FrameCutter(on_message, self._control, MOST_FRAME), guard
+        self._cutter, self._guard, self._on_ping = FrameCutter(on_message, self._control, MOST_FRAME), guard, on_ping
         held, self._held = self._held, b""
         self._cut(held)
 
@@ -232,6 +248,8 @@ class _Socket(ClientConnection):
         Raises:
             FrameError: The close violates the protocol.
         """
+        if frame[0] == PING:
+            self._on_ping()
         if frame[0] == PING and self.transport.get_write_buffer_size():
             return  # the peer does not read the answers to its earlier pings
         super().data_received(frame)

@@ -55,9 +55,10 @@ class PicowsConnection(Connection):
 
         def opened(transport: WSTransport) -> None:
             self._transport = transport
+            self.answer = int(transport.response.status), dict(transport.response.headers.items())
             self._opened(on_open)
 
-        listener = self._listener = _Listener(opened, self._one, self._guard)
+        listener = self._listener = _Listener(opened, self._one, self._guard, self._note_ping)
         proxy = egress.proxy
         try:
             async with asyncio.timeout(OPEN_S):  # its own time-out begins after the TCP connection and the proxy's answer
@@ -83,6 +84,8 @@ class PicowsConnection(Connection):
                 transport.disconnect(graceful=False)
             self._ended(_close_text(transport))
         except WSInvalidStatusError as error:
+            if error.response is not None:
+                self.answer = int(error.response.status), dict(error.response.headers.items())
             self._ended(f"refused with HTTP {error.response.status if error.response else '?'}")
         except WSProtocolError as error:
             self._ended(f"{int(error.code)} {error.args[1]}", Cause.PROTOCOL)
@@ -137,8 +140,9 @@ class _Listener(WSListener):
         on_open: Callable[[WSTransport], None],
         on_message: Callable[[bytes], int],
         guard: Callable[[Callable[[Any], int], Any], None],
+        on_ping: Callable[[], None],
     ) -> None:
-        self._on_open, self._on_message, self._guard = on_open, on_message, guard
+        self._on_open, self._on_message, self._guard, self._on_ping = on_open, on_message, guard, on_ping
         self._fragments = Fragments(MOST_FRAME)
         self._waiting: deque[bytes] = deque()
         self._left = MAX_FRAMES
@@ -160,6 +164,7 @@ class _Listener(WSListener):
             self._left -= 1
             self._guard(self._text, frame.get_payload_as_bytes())
         elif kind is _PING and is_sound:
+            self._on_ping()
             self._ping = frame.get_payload_as_bytes()
         else:
             self._guard(partial(self._other, transport), frame)

@@ -16,10 +16,10 @@ from capture_pipeline.binance.streams import combined_url, routed, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import make_folder
-from capture_pipeline.lake.rest import rest_of
 from capture_pipeline.recording.connection import CLOSE_S, Connection
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.lines import decode_line, spliced
+from capture_pipeline.recording.preflight_record import ExchangeRecord
 from capture_pipeline.recording.session import sessions_root
 from capture_pipeline.recording.status import free_bytes
 from capture_pipeline.recording.transport import check_network, connection_of
@@ -39,12 +39,14 @@ class Finding:
         passed: Whether it is fit for a capture.
         measured: What was found.
         remedy: What to do where it is not.
+        is_note: Whether it states what was seen, and can fail no preflight.
     """
 
     name: str
     passed: bool
     measured: str
     remedy: str = ""
+    is_note: bool = False
 
 
 def preflight(settings: Settings, symbols: list[str], *, seconds: float, output: Path | None = None) -> Iterator[Finding]:
@@ -64,8 +66,11 @@ def preflight(settings: Settings, symbols: list[str], *, seconds: float, output:
     yield network
     if not network.passed:  # the checks behind it would each repeat its message
         return
-    yield from _rest(settings, symbols)
-    yield _guarded("test capture", lambda: _capture(settings, symbols, seconds))
+    seen = ExchangeRecord(settings, symbols)
+    yield from _rest(settings, symbols, seen)
+    yield _guarded("test capture", lambda: _capture(settings, symbols, seconds, seen))
+    yield from (Finding(name, passed=True, measured=text, is_note=True) for name, text in seen.notes())
+    yield _guarded("record", lambda: Finding("record", passed=True, measured=str(seen.publish(root)), is_note=True))
 
 
 def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
@@ -118,9 +123,9 @@ def _network(settings: Settings, symbols: list[str]) -> Finding:
     return Finding("network", passed=True, measured="; ".join(f"{name}: {egress}" for name, egress in ways.items()))
 
 
-def _rest(settings: Settings, symbols: list[str]) -> Iterator[Finding]:
+def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Iterator[Finding]:
     """Clock, round trip, loss and jitter over a run of requests."""
-    rest = rest_of(settings)
+    rest = seen.rest
     offsets, trips, lost = [], [], 0
     failure, remedy = "", ""
     for _ in range(_REQUESTS):
@@ -143,6 +148,7 @@ def _rest(settings: Settings, symbols: list[str]) -> Iterator[Finding]:
     yield Finding("clock offset", is_sandbox or abs(offset) <= _MOST_OFFSET_MS, told, "set the clock by NTP")
     yield Finding("round trip", trip <= _MOST_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange")
     yield _guarded("symbols", lambda: _listed(rest, symbols))
+    seen.ask_each()
     yield Finding("jitter", jitter <= _MOST_JITTER_MS, f"{jitter:.1f} ms over {len(trips)} requests", "use a steadier network")
 
 
@@ -153,11 +159,11 @@ def _listed(rest: RestClient, symbols: list[str]) -> Finding:
     return Finding("symbols", passed=True, measured=f"{', '.join(symbols)}: listed")
 
 
-def _capture(settings: Settings, symbols: list[str], seconds: float) -> Finding:
+def _capture(settings: Settings, symbols: list[str], seconds: float, seen: ExchangeRecord) -> Finding:
     """Whether the stream delivers what a session records, in the right form."""
     streams = streams_of(symbols, settings.market)
     urls = routed(combined_url(settings.stream_url, streams))
-    counts, refused = asyncio.run(_sampled(connection_of(settings.recording.transport), urls, streams, seconds))
+    counts, refused = asyncio.run(_sampled(connection_of(settings.recording.transport), urls, streams, seconds, seen))
     silent = [stream for stream in streams if not counts.get(stream)]
     if refused:
         return Finding("test capture", passed=False, measured=refused, remedy="check endpoints and network")
@@ -170,11 +176,14 @@ def _capture(settings: Settings, symbols: list[str], seconds: float) -> Finding:
     return Finding("test capture", passed=True, measured=f"{where}: {rates}")
 
 
-async def _sampled(kind: type[Connection], urls: list[str], streams: list[str], seconds: float) -> tuple[dict[str, int], str]:
+async def _sampled(
+    kind: type[Connection], urls: list[str], streams: list[str], seconds: float, seen: ExchangeRecord
+) -> tuple[dict[str, int], str]:
     counts: dict[str, int] = {}
     bad: list[str] = []
 
     def take(number: int, raw: bytes) -> None:
+        seen.frames.take(raw)
         placed = intake.place(number, raw, time.time_ns())
         if placed is not None:
             decode_line(spliced(time.time_ns(), raw))
@@ -191,5 +200,6 @@ async def _sampled(kind: type[Connection], urls: list[str], streams: list[str], 
     for task in opening:
         task.cancel()
     await asyncio.gather(*(task for task in tasks if task not in opening))
+    seen.note_connections(urls, connections)
     wrong = [f"{urls[0]}: a message is not of the right form: {reason}" for reason in bad]
     return counts, next(iter([*ended, *wrong]), "")

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from capture_pipeline.binance.periods import SECOND_US
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.parsing import parse_count
+from capture_pipeline.sandbox.constants import DEFAULT_ROWS, REST_ROOTS, WEIGHTS
 from capture_pipeline.sandbox.fault_rest import spoilt_body, spoilt_klines
 from capture_pipeline.sandbox.fault_script import FaultRule, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
@@ -22,22 +23,6 @@ from capture_pipeline.sandbox.log import note_fault
 from capture_pipeline.sandbox.rest import Endpoint, RestApi
 from capture_pipeline.sandbox.rest_params import Params, RestError
 
-_WEIGHTS = {
-    Market.SPOT: {"ping": 1, "time": 1, "exchangeInfo": 20, "aggTrades": 4},
-    Market.UM: {"ping": 1, "time": 1, "exchangeInfo": 1, "aggTrades": 20},
-}
-_Steps = dict[Market, tuple[tuple[int, int], ...]]
-_KLINES_WEIGHTS: _Steps = {
-    Market.SPOT: ((1000, 2),),
-    Market.UM: ((99, 1), (499, 2), (1000, 5), (1500, 10)),
-}
-_DEPTH_WEIGHTS: _Steps = {
-    Market.SPOT: ((100, 5), (500, 25), (1000, 50), (5000, 250)),
-    Market.UM: ((50, 2), (100, 5), (500, 10), (1000, 20)),
-}
-_BY_LIMIT = {"klines": _KLINES_WEIGHTS, "depth": _DEPTH_WEIGHTS}
-"""Weights up to a limit. They are written down here from the documents, and nowhere taken from the client: its errors must show."""
-_DEFAULT_LIMIT = {"klines": {Market.SPOT: 500, Market.UM: 500}, "depth": {Market.SPOT: 100, Market.UM: 500}}
 _TOO_MANY = "Too many requests; current limit is {} request weight per 1 MINUTE. Please use WebSocket Streams for live updates."
 _BANNED = "Way too many requests; IP banned until {}. Please use WebSocket Streams for live updates."
 
@@ -51,10 +36,11 @@ class Trading(Protocol):
 
 def weight_of(market: Market, endpoint: str, query: dict[str, str]) -> int:
     """The weight of one request, by its limit where it has one."""
-    if endpoint not in _BY_LIMIT:
-        return _WEIGHTS[market][endpoint]
-    asked, steps = parse_count(query.get("limit", "")), _BY_LIMIT[endpoint][market]
-    limit = _DEFAULT_LIMIT[endpoint][market] if asked is None else asked
+    steps = WEIGHTS[market][endpoint]
+    if isinstance(steps, int):
+        return steps
+    asked = parse_count(query.get("limit", ""))
+    limit = DEFAULT_ROWS[market][endpoint] if asked is None else asked
     return next((weight for bound, weight in steps if limit <= bound), steps[-1][1])
 
 
@@ -74,7 +60,7 @@ class RestHost:
 
     def routes(self) -> list[Route]:
         """One route an endpoint."""
-        return [Route(f"{self._market.rest_root}/{{name}}", self.answer, methods=["GET"])]
+        return [Route(f"{REST_ROOTS[self._market]}/{{name}}", self.answer, methods=["GET"])]
 
     async def answer(self, request: Request) -> Response:
         """Admit, compute, answer."""
@@ -88,6 +74,8 @@ class RestHost:
             return self._refused(admitted, headers)
         rule = self._faults.take(Stage.REST, Ask(request.method, request.url.path, query))
         note_fault(request.scope, rule)
+        if rule is not None and rule.fault == "rest_header":
+            headers[rule.text("name", "X-Unknown")] = rule.text("value", "1")
         micro = self._market is Market.SPOT and request.headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND"
         try:
             # Klines of a year take long. All else is answered at once: a thread of its own would wait for the streams' many times.

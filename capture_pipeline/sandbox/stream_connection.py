@@ -18,16 +18,15 @@ from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from capture_pipeline.binance.streams import Route, route_of
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.connection import LINGER_0
+from capture_pipeline.sandbox.constants import MESSAGES_A_SECOND, Route, route_of
 from capture_pipeline.sandbox.stream_messages import Key, frame, shutdown_frame
 from capture_pipeline.sandbox.stream_requests import answer
 
 if TYPE_CHECKING:
     from capture_pipeline.sandbox.stream_hub import StreamHub
 
-_INBOUND_A_SECOND = 5
 _CLOSE_WITHIN_S = 10.0
 MOST_REQUEST = 128 << 10
 """Bytes of a request in all its frames: 1,024 names of streams and more."""
@@ -77,7 +76,7 @@ class StreamConnection(asyncio.Protocol):
         self._protocol = ServerProtocol(max_size=MOST_REQUEST)
         self._transport: asyncio.Transport
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._inbound: deque[float] = deque(maxlen=_INBOUND_A_SECOND + 1)
+        self._inbound: deque[float] = deque(maxlen=max(MESSAGES_A_SECOND.values()) + 1)
         self._late: deque[tuple[int, bytes, int]] = deque()
         self._parts: list[bytes] = []
         self._target = ""
@@ -219,7 +218,7 @@ class StreamConnection(asyncio.Protocol):
             self.state = State.OPEN
             self._hub.joined(self)
             self._subscribed()
-            self._after("ping", self._hub.ping_every_s, self._ping)
+            self._after("ping", self._hub.ping_every_s[self.market], self._ping)
 
     def _subscribed(self) -> None:
         come = [name for name in self.streams if self.route in {None, route_of(name)}]
@@ -231,7 +230,8 @@ class StreamConnection(asyncio.Protocol):
         """Count a frame of the client; whether it is within what is allowed."""
         now = asyncio.get_running_loop().time()
         self._inbound.append(now)
-        if len(self._inbound) > _INBOUND_A_SECOND and now - self._inbound[0] < 1:
+        most = MESSAGES_A_SECOND[self.market]
+        if len(self._inbound) > most and now - self._inbound[-most - 1] < 1:
             self.close(1008, "Too many requests")
             return False
         return True
@@ -262,8 +262,8 @@ class StreamConnection(asyncio.Protocol):
             self._protocol.send_ping(str(self._hub.now_us() // 1000).encode())
             self._flush()
             if "pong" not in self._timers:
-                self._after("pong", self._hub.pong_within_s, self._unanswered)
-            self._after("ping", self._hub.ping_every_s, self._ping)
+                self._after("pong", self._hub.pong_within_s[self.market], self._unanswered)
+            self._after("ping", self._hub.ping_every_s[self.market], self._ping)
 
     def _unanswered(self) -> None:
         if self.state is not State.HALF_OPEN:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from itertools import chain
 from operator import attrgetter
 
@@ -15,12 +16,14 @@ from capture_pipeline.sandbox.market import SyntheticMarket
 from capture_pipeline.sandbox.stream_messages import Key, Message
 from capture_pipeline.sandbox.stream_text import agg_trade_messages, depth_messages, ticker_messages, trade_messages
 from capture_pipeline.sandbox.stream_text_um import FuturesTexts
+from capture_pipeline.sandbox.tape import Trades
 
 _BLOCK_SLOTS = 250
 _BLOCK_US = _BLOCK_SLOTS * SLOT_US
 _KEPT_BLOCKS = 2
 _SLOW_STEP = 10
 _TIME = attrgetter("time_us")
+_TradeTexts = Callable[[Trades, Key, str, Scale], list[Message]]
 _DEPTH_STEPS = {
     Market.SPOT: {"depth@100ms": 1, "depth": _SLOW_STEP, "depth@1000ms": _SLOW_STEP},
     Market.UM: {"depth@100ms": 1},
@@ -40,8 +43,11 @@ class MarketFeed:
         """Render nothing yet."""
         self._market = market
         futures = FuturesTexts(market.trade_ids, market.has_older_um_frames)
-        self._trade_texts = {
-            Market.SPOT: {StreamKind.TRADE: trade_messages, StreamKind.AGG_TRADE: agg_trade_messages},
+        self._trade_texts: dict[Market, dict[StreamKind, _TradeTexts]] = {
+            Market.SPOT: {
+                StreamKind.TRADE: partial(trade_messages, market.trade_ids),
+                StreamKind.AGG_TRADE: partial(agg_trade_messages, market.trade_ids),
+            },
             Market.UM: {StreamKind.TRADE: futures.trades, StreamKind.AGG_TRADE: futures.aggregates},
         }
         self._depth_texts = {Market.SPOT: depth_messages, Market.UM: futures.depth}

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.binance.streams import MOST_STREAMS, Route
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.clock import SandboxClock
+from capture_pipeline.sandbox.constants import FUTURES_HOST, MOST_STREAMS, PING_EVERY_S, PONG_WITHIN_S, Route
 from capture_pipeline.sandbox.fault_script import FaultRule, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
 from capture_pipeline.sandbox.log import RequestLog, note_fault
@@ -23,8 +23,6 @@ from capture_pipeline.sandbox.stream_pump import Pump
 from capture_pipeline.sandbox.stream_strike import strike
 
 _REMEMBERED = 500
-_FUTURES = "fstream"
-"""First folder of the futures' streams, which are a host of their own at the exchange."""
 Refusal = tuple[int, dict[str, str], dict[str, Any]]
 
 
@@ -32,8 +30,8 @@ class StreamHub:
     """The streams of one exchange; everything but its making happens in the server's event loop.
 
     Attributes:
-        ping_every_s: Real seconds between pings.
-        pong_within_s: Real seconds that a pong may take.
+        ping_every_s: Real seconds between pings, by market.
+        pong_within_s: Real seconds that a pong may take, by market.
         on_first: Called once, when a connection listens to a stream for the first time.
     """
 
@@ -59,8 +57,8 @@ class StreamHub:
         if feed is not None:
             life_s, most = config.connection_life_s, config.stream_buffer_bytes
             self._pump = Pump(feed, clock, StreamFaults(faults), life_s=life_s, buffer_bytes=most)
-        self.ping_every_s = config.ping_every_s
-        self.pong_within_s = config.pong_within_s
+        self.ping_every_s = {market: config.ping_every_s or PING_EVERY_S[market] for market in Market}
+        self.pong_within_s = {market: config.pong_within_s or PONG_WITHIN_S[market] for market in Market}
 
     def connection(self, **uvicorn: Any) -> StreamConnection:
         """What uvicorn hands an upgraded connection to."""
@@ -155,7 +153,7 @@ class StreamHub:
 def _endpoint(path: str) -> tuple[Market, Route | None, str]:
     """Market and route of an address, and what is left of its path; futures without a route get what is public, as of old."""
     head, _, rest = path.removeprefix("/").partition("/")
-    if head != _FUTURES:
+    if head != FUTURES_HOST:
         return Market.SPOT, None, path.removeprefix("/")
     route, _, inner = rest.partition("/")
     return (Market.UM, Route(route), inner) if route in set(Route) else (Market.UM, Route.PUBLIC, rest)
@@ -164,4 +162,4 @@ def _endpoint(path: str) -> tuple[Market, Route | None, str]:
 def _name(key: Key) -> str:
     """How control names a stream."""
     unit = "?timeUnit=MICROSECOND" if key.micro else ""
-    return key.stream + unit if key.market is Market.SPOT else f"{_FUTURES}/{key.stream}"
+    return key.stream + unit if key.market is Market.SPOT else f"{FUTURES_HOST}/{key.stream}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from capture_pipeline.binance.streams import combined_url, route_of, routed, streams_of
-from capture_pipeline.binance.urls import Market, depth_limit, depth_weight
+from capture_pipeline.binance.urls import Market, depth_limit, request_weight
 
 
 def test_one_address_carries_all_streams_of_spot() -> None:
@@ -31,13 +31,15 @@ def test_futures_are_divided_among_endpoints() -> None:
         ("depth@100ms", "public"),
         ("depth20@100ms", "public"),
         ("bookTicker", "public"),
+        ("rpiDepth@500ms", "public"),
+        ("trade", "public"),
         ("aggTrade", "market"),
         ("markPrice@1s", "market"),
         ("kline_1m", "market"),
     ],
 )
-def test_books_are_public_and_all_else_is_market(topic: str, route: str) -> None:
-    """As the exchange's notice of the divided addresses lists them."""
+def test_books_and_trades_are_public_and_all_else_is_market(topic: str, route: str) -> None:
+    """As the exchange's notice of the divided addresses lists them, and other clients use them."""
     assert route_of(f"btcusdt@{topic}") == route
 
 
@@ -45,4 +47,4 @@ def test_a_depth_limit_is_one_that_the_market_takes() -> None:
     """Futures take certain numbers and at most 1000; asked for another they refuse."""
     assert [depth_limit(Market.SPOT, limit) for limit in (7, 5000, 6000)] == [7, 5000, 5000]
     assert [depth_limit(Market.UM, limit) for limit in (1, 5, 21, 500, 501, 5000)] == [5, 5, 50, 500, 1000, 1000]
-    assert [depth_weight(Market.UM, limit) for limit in (50, 100, 500, 1000)] == [2, 5, 10, 20]
+    assert [request_weight(Market.UM, "depth", limit) for limit in (50, 100, 500, 1000)] == [2, 5, 10, 20]
