@@ -14,6 +14,7 @@ from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.parsing import PARSE_ERRORS, explain, read_yaml
 from capture_pipeline.sandbox.fault_script import FaultRule
+from capture_pipeline.sandbox.limiter import Stated
 from capture_pipeline.sandbox.profiles import profile_settings
 from capture_pipeline.sandbox.spans import (
     Arrangement,
@@ -90,6 +91,9 @@ class SandboxConfig(Strict):
         rest_lag_s: Age of the trades and candles that REST serves, sandbox seconds.
         requests_until_ban: Requests sent despite 429 that bring 418.
         ban_s: Length of a ban, real seconds.
+        ban_stated: Where refusals of an address state their end.
+        connection_attempts: Handshakes of streams in `connection_window_s` that are admitted.
+        connection_window_s: Real seconds.
         ping_every_s: Pings on stream connections, real seconds.
         pong_within_s: How long a pong may take, real seconds.
         connection_life_s: Age at which a stream connection is closed, sandbox seconds.
@@ -126,6 +130,9 @@ class SandboxConfig(Strict):
     rest_lag_s: float = Field(0.0, ge=0)
     requests_until_ban: int = Field(10, ge=1)
     ban_s: float = Field(120.0, gt=0)
+    ban_stated: Stated = Stated.BOTH
+    connection_attempts: int = Field(300, ge=1)
+    connection_window_s: float = Field(300.0, gt=0)
     ping_every_s: float = Field(float(PING_EVERY_S), gt=0)
     pong_within_s: float = Field(float(PONG_WITHIN_S), gt=0)
     connection_life_s: float = Field(float(CONNECTION_LIFE_S), gt=0)
