@@ -71,7 +71,13 @@ class RequestRefused(Permanent):
 
 
 class AccessDenied(RequestRefused):
-    """403 or 451: this address or country may not ask."""
+    """403 or 451: this address or country may not ask.
+
+    Attributes:
+        retry_after_s: Of the firewall's 403, seconds in which nothing may be sent; 0 of 451.
+    """
+
+    retry_after_s: float = 0.0
 
 
 class ProtocolViolation(Permanent):

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from capture_pipeline.binance.rest import RestClient
@@ -16,7 +17,7 @@ from capture_pipeline.binance.streams import combined_url, routed, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import make_folder
-from capture_pipeline.lake.rest import rest_of
+from capture_pipeline.lake.rest import limits_of, rest_of
 from capture_pipeline.recording.connection import CLOSE_S, Connection
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.lines import decode_line, spliced
@@ -120,7 +121,7 @@ def _network(settings: Settings, symbols: list[str]) -> Finding:
 
 def _rest(settings: Settings, symbols: list[str]) -> Iterator[Finding]:
     """Clock, round trip, loss and jitter over a run of requests."""
-    rest = rest_of(settings)
+    rest = rest_of(settings, max_wait_s=0.0)
     offsets, trips, lost = [], [], 0
     failure, remedy = "", ""
     for _ in range(_REQUESTS):
@@ -157,7 +158,8 @@ def _capture(settings: Settings, symbols: list[str], seconds: float) -> Finding:
     """Whether the stream delivers what a session records, in the right form."""
     streams = streams_of(symbols, settings.market)
     urls = routed(combined_url(settings.stream_url, streams))
-    counts, refused = asyncio.run(_sampled(connection_of(settings.recording.transport), urls, streams, seconds))
+    kind = partial(connection_of(settings.recording.transport), limits=limits_of(settings))
+    counts, refused = asyncio.run(_sampled(kind, urls, streams, seconds))
     silent = [stream for stream in streams if not counts.get(stream)]
     if refused:
         return Finding("test capture", passed=False, measured=refused, remedy="check endpoints and network")
@@ -170,7 +172,7 @@ def _capture(settings: Settings, symbols: list[str], seconds: float) -> Finding:
     return Finding("test capture", passed=True, measured=f"{where}: {rates}")
 
 
-async def _sampled(kind: type[Connection], urls: list[str], streams: list[str], seconds: float) -> tuple[dict[str, int], str]:
+async def _sampled(kind: Callable[..., Connection], urls: list[str], streams: list[str], seconds: float) -> tuple[dict[str, int], str]:
     counts: dict[str, int] = {}
     bad: list[str] = []
 

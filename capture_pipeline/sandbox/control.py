@@ -19,7 +19,7 @@ from capture_pipeline.sandbox.archive import Archive
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.fault_script import FaultScript
 from capture_pipeline.sandbox.faults import FaultBook
-from capture_pipeline.sandbox.limiter import AddressLimits, Part, Stated
+from capture_pipeline.sandbox.limiter import AddressLimiter, Part, Stated
 from capture_pipeline.sandbox.log import RequestLog
 from capture_pipeline.sandbox.settings import validated
 from capture_pipeline.sandbox.spans import TimeUs
@@ -57,7 +57,7 @@ class _Refuse(BaseModel):
 class Control:
     """The control endpoints."""
 
-    def __init__(self, clock: SandboxClock, log: RequestLog, faults: FaultBook, archive: Archive, limits: AddressLimits) -> None:
+    def __init__(self, clock: SandboxClock, log: RequestLog, faults: FaultBook, archive: Archive, limits: AddressLimiter) -> None:
         """Keep what is controlled."""
         self._clock = clock
         self._log = log

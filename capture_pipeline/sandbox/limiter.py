@@ -80,7 +80,7 @@ class _Block:
     ignored: int = 0
 
 
-class AddressLimits:
+class AddressLimiter:
     """What the exchange allows the one address that asks. 429 is about one part of the hosts; a ban and the firewall are about all.
 
     Attributes:
@@ -187,7 +187,7 @@ class Admission:
 class Limiter:
     """The weight of one host."""
 
-    def __init__(self, budget: int, address: AddressLimits) -> None:
+    def __init__(self, budget: int, address: AddressLimiter) -> None:
         """Start with an unused minute.
 
         Args:

@@ -26,7 +26,7 @@ from capture_pipeline.sandbox.control import Control
 from capture_pipeline.sandbox.fault_http import Front
 from capture_pipeline.sandbox.faults import FaultBook
 from capture_pipeline.sandbox.irregular import checksum_form
-from capture_pipeline.sandbox.limiter import AddressLimits, Limiter
+from capture_pipeline.sandbox.limiter import AddressLimiter, Limiter
 from capture_pipeline.sandbox.log import RequestLog
 from capture_pipeline.sandbox.market import SyntheticMarket
 from capture_pipeline.sandbox.recorded import RecordedSource
@@ -86,7 +86,7 @@ class Sandbox:
         self.clock = SandboxClock(now, speed=0 if self._replay else speed)
         self.faults = FaultBook(config.faults)
         self.log = RequestLog()
-        self.limits = AddressLimits(
+        self.limits = AddressLimiter(
             requests_until_ban=config.requests_until_ban,
             ban_s=config.ban_s,
             attempts=config.connection_attempts,

@@ -16,7 +16,7 @@ from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.fault_script import FaultRule, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
-from capture_pipeline.sandbox.limiter import AddressLimits, Part
+from capture_pipeline.sandbox.limiter import AddressLimiter, Part
 from capture_pipeline.sandbox.log import RequestLog, note_fault
 from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline.sandbox.stream_connection import State, StreamConnection
@@ -42,7 +42,7 @@ class StreamHub:
     """
 
     def __init__(
-        self, feed: Feed | None, clock: SandboxClock, faults: FaultBook, log: RequestLog, limits: AddressLimits, config: SandboxConfig
+        self, feed: Feed | None, clock: SandboxClock, faults: FaultBook, log: RequestLog, limits: AddressLimiter, config: SandboxConfig
     ) -> None:
         """Keep the parts.
 

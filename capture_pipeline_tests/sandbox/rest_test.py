@@ -20,8 +20,8 @@ from capture_pipeline.binance.limits import RateLimits
 from capture_pipeline.binance.periods import Interval, parse_time
 from capture_pipeline.binance.rest import RestClient, WeightGovernor
 from capture_pipeline.binance.urls import Market
-from capture_pipeline.lake.breaker import FileBreaker
-from capture_pipeline.sandbox.limiter import AddressLimits, Limiter, Part, Stated
+from capture_pipeline.lake.address_limits import AddressLimits
+from capture_pipeline.sandbox.limiter import AddressLimiter, Limiter, Part, Stated
 from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer
 from capture_pipeline_tests.sandbox.streaming import exchange
 
@@ -243,7 +243,8 @@ def test_the_client_counts_what_the_exchange_counts(market: Market, tmp_path: Pa
     with monkeypatch.context() as patch, SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
         patch.setattr(WeightGovernor, "wait_s", count)
         patch.setattr(WeightGovernor, "learn", lambda _, used, __: sent.append(used))
-        client = RestClient(Http(HttpSettings()), server.url, market, RateLimits(), FileBreaker(tmp_path / "ban"), now_s=lambda: 0.0)
+        limits = AddressLimits(tmp_path / "limits.json", RateLimits(), now_s=lambda: 0.0)
+        client = RestClient(Http(HttpSettings()), server.url, market, RateLimits(), limits, now_s=lambda: 0.0)
         client.server_time_us()
         client.klines("BTCUSDT", Interval.H1, parse_time("2025-01-01"), parse_time("2025-01-02"))
         client.edge_klines("BTCUSDT", Interval.H1, first=True)
@@ -275,7 +276,7 @@ def test_over_budget_gives_429_and_going_on_gives_418() -> None:
 
 def test_limiter_counts_by_minute_and_bans_for_as_long_as_it_says() -> None:
     """A new minute has a new budget; a ban ends when it says."""
-    limiter = Limiter(10, AddressLimits(requests_until_ban=2, ban_s=100))
+    limiter = Limiter(10, AddressLimiter(requests_until_ban=2, ban_s=100))
     refusals = [limiter.admit(5, now).refusal for now in (60.0, 61.0, 62.0, 63.0, 64.0, 130.0, 163.9, 164.0)]
     assert [one and (one.status, one.wait_s) for one in refusals] == [
         None,
@@ -287,7 +288,7 @@ def test_limiter_counts_by_minute_and_bans_for_as_long_as_it_says() -> None:
         (418, 1),
         None,
     ]
-    assert Limiter(10, AddressLimits(requests_until_ban=2, ban_s=100)).admit(10, 0.0).used == 10
+    assert Limiter(10, AddressLimiter(requests_until_ban=2, ban_s=100)).admit(10, 0.0).used == 10
 
 
 @pytest.mark.parametrize("status", [429, 418, 403])
@@ -310,7 +311,7 @@ def test_refused_address_is_told_the_end_where_the_setting_says(status: int, sta
 
 def test_handshakes_beyond_the_limit_of_attempts_are_refused() -> None:
     """With 429 until the first of them is out of the window; REST is not concerned. Whoever goes on is banned from all hosts."""
-    limits = AddressLimits(requests_until_ban=2, ban_s=100, attempts=2, window_s=30)
+    limits = AddressLimiter(requests_until_ban=2, ban_s=100, attempts=2, window_s=30)
     refusals = [limits.refuse(Part.STREAMS, now) for now in (0.0, 10.0, 11.0, 12.0)]
     assert [one and (one.status, one.wait_s) for one in refusals] == [None, None, (429, 19), (429, 18)]
     assert limits.refuse(Part.REST, 12.0) is None
