@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.lake.parquet import scan_tables
 from capture_pipeline.replay.lake_columns import opened, resolved
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, TRADES
 
@@ -63,7 +64,7 @@ def _of_lake(path: Path, keys: tuple[str, ...]) -> pl.LazyFrame:
     origin, receipt = (resolved(there, name, str(path)) for name in ("origin", "receipt"))
     for key in keys:
         resolved(there, key, str(path))
-    frame = pl.scan_parquet(path, hive_partitioning=False)
+    frame = scan_tables([path], "fetch it again")
     if keys:
         frame = _first_of(frame, receipt, *keys)
     return frame.select(_nanoseconds(origin).alias("origin_ns"), _nanoseconds(receipt).alias("receipt_ns"))

@@ -15,7 +15,7 @@ from capture_pipeline.golden.convert_blocks import BLOCK_BYTES, Blocks
 from capture_pipeline.golden.convert_rows import tables_of
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import read_model
-from capture_pipeline.lake.parquet import guard_parquet
+from capture_pipeline.lake.parquet import guard_parquet, scan_tables
 from capture_pipeline.recording.gap_file import read_gaps_strictly
 from capture_pipeline.recording.layout import SessionFolder
 from capture_pipeline.recording.models import SessionMetadata
@@ -85,7 +85,7 @@ def last_trade_us(tables: GoldenTables) -> int | None:
     if not files:
         return None
     with guard_parquet(tables.root, remedy="convert the recording again"):
-        found = pl.scan_parquet(files, hive_partitioning=False).select(pl.col("trade_us").max()).collect().item()
+        found = scan_tables(files, "convert the recording again").select(pl.col("trade_us").max()).collect().item()
     return None if found is None else int(found)
 
 

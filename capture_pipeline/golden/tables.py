@@ -18,12 +18,13 @@ from pydantic import BaseModel, ConfigDict
 from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import read_model
-from capture_pipeline.lake.parquet import guard_parquet
+from capture_pipeline.lake.parquet import guard_parquet, scan_tables
 from capture_pipeline.parsing import guard_parser
 from capture_pipeline.recording.layout import valid_session
 from capture_pipeline.tables.golden import TABLES, GoldenTable
 
 HOUR_NS = 3_600_000_000_000
+_REMEDY = "convert the recording again"
 
 
 class GoldenFile(BaseModel):
@@ -134,7 +135,7 @@ class GoldenTables:
             with guard_parser(str(self.manifest_path), "names a file that there cannot be", kind=LakeError, also=(OSError,)):
                 is_there = path.resolve().is_relative_to(self.root.resolve()) and path.is_file()
             if not is_there:
-                raise LakeError("is recorded but gone", where=str(path), remedy="convert the recording again")
+                raise LakeError("is recorded but gone", where=str(path), remedy=_REMEDY)
         return sorted(chosen)
 
     def collect(self, rows: pl.LazyFrame) -> pl.DataFrame:
@@ -143,7 +144,7 @@ class GoldenTables:
         Raises:
             LakeError: A file is damaged.
         """
-        with guard_parquet(self.root, remedy="convert the recording again"):
+        with guard_parquet(self.root, remedy=_REMEDY):
             return rows.collect()
 
     def scan(self, table: GoldenTable, symbol: str) -> pl.LazyFrame:
@@ -155,8 +156,8 @@ class GoldenTables:
         paths = self.paths(table, symbol)
         if not paths:
             return pl.from_arrow(table.schema.empty_table()).lazy()  # type: ignore[union-attr]
-        rows = pl.scan_parquet(paths, hive_partitioning=False)
-        with guard_parquet(paths[0], remedy="convert the recording again"):
+        rows = scan_tables(paths, _REMEDY)
+        with guard_parquet(paths[0], remedy=_REMEDY):
             names = set(pq.read_schema(paths[0]).names)
         if table.nullable <= names:
             return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from polars.io.plugins import register_io_source
 
 from capture_pipeline.errors import LakeError, Permanent
 from capture_pipeline.lake.files import publish_bytes
@@ -24,8 +25,7 @@ _ROWS_IN_GROUP = 1 << 18
 _LONGEST_INTEGER = 18
 """Decimals of up to so many digits are stored as 64-bit integers."""
 _PARQUET_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError)
-"""Arrow reports damage as `OSError`, and as `ArrowMemoryError` where a damaged file claims a huge size. Polars can panic, which
-is caught here, and can end the process when an allocation fails, which nothing in Python can catch."""
+"""Arrow reports damage as `OSError`, and as `ArrowMemoryError` where a damaged file claims a huge size."""
 
 
 @dataclass(frozen=True)
@@ -75,40 +75,82 @@ def publish_table(frame: pl.DataFrame, path: Path) -> PublishedTable:
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    """A published table.
+    """Read a published table.
 
     Args:
         path: The file.
-        columns: Only these.
+        columns: Columns to read, in this order; None for all.
 
     Raises:
-        LakeError: It is there and cannot be read.
+        LakeError: The file is there and cannot be read.
     """
     content = io.BytesIO(path.read_bytes())
-    with guard_parquet(path, remedy="move it aside, then backfill its partition again to make a new one"):
-        return pl.read_parquet(content, columns=columns, hive_partitioning=False)
+    with guard_parquet(path, remedy="move it aside, then backfill its partition again to make a new one"), pq.ParquetFile(content) as file:
+        return _frame(_selected(file.read(columns), columns))
 
 
-def row_groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a table of a session.
+def row_groups(path: Path, columns: list[str] | None = None, remedy: str = "convert the recording again") -> Iterator[pa.Table]:
+    """Read a table one row group at a time.
 
     Args:
         path: The file.
-        columns: Only these.
+        columns: Columns to read, in this order; None for all.
+        remedy: What the user can do if the file cannot be read.
 
     Raises:
         LakeError: The file is not there or cannot be read, or lacks a column.
     """
-    guard = partial(guard_parquet, path, remedy="convert the recording again")
+    guard = partial(guard_parquet, path, remedy=remedy)
     with contextlib.ExitStack() as stack:
         with guard():
             file = stack.enter_context(pq.ParquetFile(path))
         for group in range(file.num_row_groups):
             with guard():
-                read = file.read_row_group(group, columns=columns)
-                if columns is not None:
-                    read = read.select(columns)
+                read = _selected(file.read_row_group(group, columns=columns), columns)
             yield read
+
+
+def scan_tables(paths: Sequence[Path], remedy: str) -> pl.LazyFrame:
+    """Scan tables of the same columns, one row group after the other, as one lazy frame.
+
+    Arrow reads the files: on a damaged one, Polars' own reader can ask for so much memory that the process ends. An error while the
+    frame is collected names its file, as `row_groups` does.
+
+    Args:
+        paths: The files; at least one.
+        remedy: What the user can do if a file cannot be read.
+
+    Raises:
+        LakeError: The first file is not there or cannot be read.
+    """
+    with guard_parquet(paths[0], remedy=remedy):
+        schema = _frame(pq.read_schema(paths[0]).empty_table()).schema
+
+    def read(columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _: int | None) -> Iterator[pl.DataFrame]:
+        left = rows
+        for path, table in ((each, table) for each in paths for table in row_groups(each, columns or list(schema), remedy)):
+            with guard_parquet(path, remedy=remedy):
+                frame = _frame(table)
+            if predicate is not None:
+                frame = frame.filter(predicate)
+            if left is not None:
+                frame = frame.head(left)
+                left -= frame.height
+            yield frame
+            if left == 0:
+                return
+
+    return register_io_source(read, schema=schema)
+
+
+def _selected(table: pa.Table, columns: list[str] | None) -> pa.Table:
+    return table if columns is None else table.select(columns)
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    """Check a table and hand it to Polars, which panics at text or names that are not UTF-8."""
+    table.validate(full=True)
+    return pl.DataFrame(pa.Table.from_arrays(table.columns, names=table.schema.names))
 
 
 def column_statistics(file: pq.ParquetFile, group: int, name: str) -> pq.Statistics | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import polars as pl
 from pydantic import BaseModel
 
@@ -25,7 +28,7 @@ from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.golden.validate import validate
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
-from capture_pipeline.lake.parquet import read_table
+from capture_pipeline.lake.parquet import publish_table, read_table, scan_tables
 from capture_pipeline.quality.irregularities import load_irregularities
 from capture_pipeline.quality.outages import load_calendar
 from capture_pipeline.recording.account import Account, AccountState
@@ -199,6 +202,21 @@ def _crypto_lake() -> bytes:
     return content.getvalue()
 
 
+def _published() -> bytes:
+    """A table as the project writes it: integers as differences, decimals, strings by dictionary."""
+    rows = range(50)
+    frame = pl.DataFrame({"time": rows, "price": [Decimal(each) / 8 for each in rows], "side": ["buy", "sell"] * 25})
+    with tempfile.TemporaryDirectory() as root:
+        path = Path(root) / "table.parquet"
+        publish_table(frame.with_columns(pl.col("price").cast(pl.Decimal(18, 8))), path)
+        return path.read_bytes()
+
+
+def _queried(path: Path) -> None:
+    with duckdb.connect() as connection, contextlib.suppress(duckdb.Error):
+        connection.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
+
+
 def _golden() -> dict[str, bytes]:
     """Tables of a session and their manifest, by their paths."""
     with tempfile.TemporaryDirectory() as root:
@@ -249,6 +267,8 @@ FILE_TARGETS: dict[str, Target] = {
     "Tardis, packed": Target(_file("t.csv.gz", lambda path: _consumed(TardisSource(path))), (gzip.compress(_TARDIS, mtime=0),), 40),
     "Crypto Lake": Target(_file("c.parquet", lambda path: _consumed(CryptoLakeSource(path))), (_crypto_lake(),), 100),
     "published tables": Target(_file("p.parquet", read_table), (_crypto_lake(),), 100),
+    "published tables, scanned": Target(_file("p.parquet", lambda path: scan_tables([path], "").collect()), (_published(),), 100),
+    "published tables, by SQL": Target(_file("p.parquet", _queried), (_published(),), 100),
     "tables of a session": Target(_tables(GOLDEN), _seeds(GOLDEN), 60),
     "session, finished": Target(_session(FINISHED, _look_at_finished), _seeds(FINISHED), 50),
     "session, growing": Target(_session(GROWING, _look_at_growing), _seeds(GROWING), 50),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,18 @@ FOUND = [
 @pytest.mark.parametrize(("name", "data"), FOUND, ids=[f"{number} {name}" for number, (name, _) in enumerate(FOUND)])
 def test_input_that_was_at_fault_once_is_refused(name: str, data: bytes, tmp_path: Path) -> None:
     try_case(name, data, tmp_path)
+
+
+def test_a_damaged_page_of_a_table_does_not_end_the_process(tmp_path: Path) -> None:
+    """One byte of a page's encoding is changed; Polars' own reader then asks for two exabytes of memory and the process ends."""
+    content = ALL["published tables"].seeds[0]
+    damaged = content.replace(b"R,\x15\n\x15", b"R,\x15+\x15")
+    assert damaged != content
+    path = tmp_path / "table.parquet"
+    path.write_bytes(damaged)
+    code = f"from pathlib import Path; from capture_pipeline.lake.parquet import read_table; read_table(Path({str(path)!r}))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, "LakeError" in ended.stderr) == (1, True), ended.stderr[-500:]
 
 
 def test_tables_outside_the_lake_are_not_read(tmp_path: Path) -> None:

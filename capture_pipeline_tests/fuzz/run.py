@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -105,9 +105,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--target", action="append", choices=sorted(ALL), help="only this one; may be repeated")
     parser.add_argument("--save", type=Path, default=Path("fuzz-failures"), help="folder for inputs at fault")
     given = parser.parse_args(arguments)
-    until, counts, taken = time.monotonic() + 60 * given.minutes, Counter[str](), Counter[str]()
+    counts, taken = Counter[str](), Counter[str]()
     names = given.target or list(ALL)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        for name in names:  # compiles what is compiled at first use, which can take longer than an input may
+            for seed in ALL[name].seeds:
+                with suppress(Exception):
+                    ALL[name].run(seed, Path(folder))
+        until = time.monotonic() + 60 * given.minutes
         while time.monotonic() < until:
             for name in names:
                 turn = min(until, time.monotonic() + _A_TURN_S)

@@ -94,6 +94,7 @@ TWICE = [page(*HOLE, NOW - 2 * HOUR_US), page(*HOLE, NOW - HOUR_US)]
         (Cause.SUSPENDED, True, {"outages": [Outage(HOLE[1], HOLE[1] + HOUR_US, "its edge", kind=Kind.SUSPENSION)], "pages": TWICE}),
         (Cause.BEFORE_LISTING, False, {"trading": (HOLE[1], NOW), "outages": [Outage(*HOLE, "earlier", kind=Kind.SUSPENSION)]}),
         (Cause.UNKNOWN, False, {"pages": TWICE[:1]}),
+        (Cause.UNKNOWN, False, {"pages": TWICE[:1], "asked_later": []}),
         (Cause.UNKNOWN, True, {"pages": TWICE}),
         (Cause.OURS, False, {}),
         (Cause.NOT_YET_PUBLISHED, False, {"now_us": HOLE[1] + HOUR_US}),
