@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance import http, limits, urls
+from capture_pipeline.binance import http_failures, limits, urls
 from capture_pipeline.binance.archive import PUBLISHED_AFTER_US
 from capture_pipeline.binance.http import Http
-from capture_pipeline.binance.periods import HOUR_US, SECOND_US, Interval
+from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, SECOND_US, Interval
 from capture_pipeline.binance.rest import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.binance.streams import (
     CONNECTION_LIFE_S,
@@ -28,6 +28,7 @@ from capture_pipeline.config import Endpoints, Settings
 from capture_pipeline.config_sessions import Recording
 from capture_pipeline.errors import AccessDenied, Banned, CaptureError, RateLimited, RequestRefused, ServerError
 from capture_pipeline.klines.topups import KLINE_MARGIN_US
+from capture_pipeline.lake.address_limits import WINDOW_US
 from capture_pipeline.recording.observations import FrameRecord
 from capture_pipeline.recording.preflight_record import ExchangeRecord
 from capture_pipeline.sandbox import constants, listing, stream_feed
@@ -57,6 +58,7 @@ def by_market(row: Row) -> dict[Market, str]:
 
 LIMITS_OF_CLIENT: dict[str, dict[Market, object]] = {
     "request weight a minute": {market: market.weight_per_minute for market in Market},
+    f"connection attempts in {WINDOW_US // MINUTE_US} minutes": dict.fromkeys(Market, limits.RateLimits().connections_per_5_minutes),
     "streams a connection": dict.fromkeys(Market, MOST_STREAMS),
     "seconds of a connection's life": dict.fromkeys(Market, CONNECTION_LIFE_S),
     "seconds between pings": dict(PING_EVERY_S),
@@ -66,6 +68,7 @@ LIMITS_OF_CLIENT: dict[str, dict[Market, object]] = {
 }
 LIMITS_OF_SANDBOX: dict[str, dict[Market, object]] = {
     "request weight a minute": {Market.SPOT: CONFIG.weight_budget, Market.UM: CONFIG.um_weight_budget},
+    f"connection attempts in {CONFIG.connection_window_s / 60:g} minutes": dict.fromkeys(Market, CONFIG.connection_attempts),
     "streams a connection": dict.fromkeys(Market, constants.MOST_STREAMS),
     "messages a second to the exchange": dict(constants.MESSAGES_A_SECOND),
     "seconds of a connection's life": dict.fromkeys(Market, int(CONFIG.connection_life_s)),
@@ -202,7 +205,7 @@ def test_error_codes_are_those_of_the_page() -> None:
     told = {int(row["code"]): row for row in PAGE.errors if row["code"] != "none"}
     interpreted = {code for code, row in told.items() if row["the client"] in {"tries again", "no such symbol"}}
     assert error_codes(client_files()) == interpreted
-    assert {code for code, row in told.items() if row["the client"] == "tries again"} == http._PASSING_CODES
+    assert {code for code, row in told.items() if row["the client"] == "tries again"} == http_failures._PASSING_CODES
     assert {code for code, row in told.items() if row["the client"] == "no such symbol"} == UNKNOWN_SYMBOL
     assert error_codes(list(SANDBOX.rglob("*.py"))) == {code for code, row in told.items() if row["the sandbox"] == "itself"}
 

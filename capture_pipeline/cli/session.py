@@ -108,7 +108,7 @@ def _check_symbols(settings: Settings, symbols: list[str]) -> None:
     """Refuse symbols that the exchange does not list; where it does not answer at once, the recording goes before the question."""
     quick = settings.model_copy(update={"http": settings.http.model_copy(update={"attempts": 1})})
     try:
-        error = rest_of(quick).unknown_symbols(symbols)
+        error = rest_of(quick, max_wait_s=0.0).unknown_symbols(symbols)
     except CaptureError as failure:
         write_line(f"Whether the exchange lists {', '.join(symbols)} could not be checked: {failure}", err=True)
         return

@@ -22,7 +22,9 @@ from websockets.exceptions import ConnectionClosed, InvalidProxyStatus, InvalidS
 from websockets.protocol import State
 
 from capture_pipeline.binance.network import Egress, Proxy, egress_of
+from capture_pipeline.binance.pauses import Limits, Pause
 from capture_pipeline.errors import CaptureError
+from capture_pipeline.recording.admission import HandshakeRefusal, count_attempt, record_refusal
 from capture_pipeline.recording.frames import PING, FrameCutter, FrameError
 from capture_pipeline.recording.models import Cause
 
@@ -56,6 +58,8 @@ class Connection:
         failure: A bug in what takes the messages; raised by `run`.
         answer: Status and headers of the answer to the handshake; None before.
         pings_s: When the last pings came, monotonic seconds.
+        limits: Asked before the handshake, and told of a refused one; None where the peer has no limits.
+        wait_s: Seconds before the next attempt may be made, where the exchange or the budget of attempts asks for it.
     """
 
     number: int
@@ -71,6 +75,9 @@ class Connection:
     failure: Exception | None = None
     answer: tuple[int, dict[str, str]] | None = None
     pings_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_PINGS))
+    limits: Limits | None = None
+    wait_s: float = 0.0
+    _refusal: HandshakeRefusal | None = None
     _socket: _Socket | None = None
 
     async def run(self, url: str, on_open: Callable[[Connection], None]) -> None:
@@ -79,10 +86,15 @@ class Connection:
         try:
             egress = egress_of(url)
             proxy = egress.proxy
-            await self._receive(url, egress, on_open)
+            self._put_off(await count_attempt(self.limits))
+            if self.cause is None:
+                await self._receive(url, egress, on_open)
         except InvalidStatus as error:
-            self.answer = error.response.status_code, dict(error.response.headers.raw_items())
-            self._ended(f"refused with HTTP {error.response.status_code}")
+            response = error.response
+            headers = dict(response.headers.raw_items())
+            self.answer = response.status_code, headers
+            lower = {name.lower(): value for name, value in headers.items()}
+            self._refusal = HandshakeRefusal(response.status_code, lower, bytes(response.body or b""))
         except InvalidProxyStatus as error:
             self._ended(proxy.refusal(error.response.status_code) if proxy else str(error))
         except CaptureError as error:
@@ -91,7 +103,16 @@ class Connection:
             self._ended(self._failure_text(error, proxy))
         finally:
             self._let_go()
+        if self._refusal is not None:
+            self._put_off(await record_refusal(self.limits, self._refusal))
+            self._ended(f"refused with HTTP {self._refusal.status}")
         self._raise_failure()
+
+    def _put_off(self, pause: Pause | None) -> None:
+        """End before the handshake, or because it was refused: nothing may be sent for some time."""
+        if pause is not None:
+            self.wait_s = max(0.0, pause.left_s(time.time()))
+            self._ended(pause.text)
 
     async def _receive(self, url: str, egress: Egress, on_open: Callable[[Connection], None]) -> None:
         """Open the connection and receive until it ends."""

@@ -26,6 +26,7 @@ from picows import (
 from python_socks import ProxyError
 
 from capture_pipeline.binance.network import Egress
+from capture_pipeline.recording.admission import HandshakeRefusal
 from capture_pipeline.recording.connection import CLOSE_S, MOST_FRAME, OPEN_S, USER_AGENT, Connection
 from capture_pipeline.recording.frames import MAX_FRAMES, PROTOCOL_ERROR, Fragments, FrameError, check_text
 from capture_pipeline.recording.models import Cause
@@ -86,7 +87,9 @@ class PicowsConnection(Connection):
         except WSInvalidStatusError as error:
             if error.response is not None:
                 self.answer = int(error.response.status), dict(error.response.headers.items())
-            self._ended(f"refused with HTTP {error.response.status if error.response else '?'}")
+                self._refusal = HandshakeRefusal(self.answer[0], error.response.headers, error.raw_body or b"")
+            else:
+                self._ended("refused")
         except WSProtocolError as error:
             self._ended(f"{int(error.code)} {error.args[1]}", Cause.PROTOCOL)
         except (WSHandshakeError, WSError, ProxyError, ValueError) as error:

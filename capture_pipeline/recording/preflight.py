@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from capture_pipeline.binance.rest import RestClient
@@ -16,6 +17,7 @@ from capture_pipeline.binance.streams import combined_url, routed, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import make_folder
+from capture_pipeline.lake.rest import limits_of
 from capture_pipeline.recording.connection import CLOSE_S, Connection
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.lines import decode_line, spliced
@@ -163,7 +165,8 @@ def _capture(settings: Settings, symbols: list[str], seconds: float, seen: Excha
     """Whether the stream delivers what a session records, in the right form."""
     streams = streams_of(symbols, settings.market)
     urls = routed(combined_url(settings.stream_url, streams))
-    counts, refused = asyncio.run(_sampled(connection_of(settings.recording.transport), urls, streams, seconds, seen))
+    kind = partial(connection_of(settings.recording.transport), limits=limits_of(settings))
+    counts, refused = asyncio.run(_sampled(kind, urls, streams, seconds, seen))
     silent = [stream for stream in streams if not counts.get(stream)]
     if refused:
         return Finding("test capture", passed=False, measured=refused, remedy="check endpoints and network")
@@ -177,7 +180,7 @@ def _capture(settings: Settings, symbols: list[str], seconds: float, seen: Excha
 
 
 async def _sampled(
-    kind: type[Connection], urls: list[str], streams: list[str], seconds: float, seen: ExchangeRecord
+    kind: Callable[..., Connection], urls: list[str], streams: list[str], seconds: float, seen: ExchangeRecord
 ) -> tuple[dict[str, int], str]:
     counts: dict[str, int] = {}
     bad: list[str] = []

@@ -35,7 +35,7 @@ class ExchangeRecord:
         """Start with nothing seen."""
         self._settings, self._symbols = settings, symbols
         self._answers = RestRecord(settings.market)
-        self.rest = rest_of(settings, http_of(settings, self._answers.note))
+        self.rest = rest_of(settings, http_of(settings, self._answers.note), max_wait_s=0.0)
         self.frames = FrameRecord(settings.market, streams_of(symbols, settings.market))
         self._connections: list[dict[str, Any]] = []
         self._statuses: dict[str, str] = {}

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
+from capture_pipeline.binance.pauses import Limits
 from capture_pipeline.binance.streams import routed
 from capture_pipeline.recording.connection import Connection, OnMessage
 from capture_pipeline.recording.models import Cause
@@ -36,6 +37,7 @@ class Supervisor:
         renew_s: float,
         steady_s: float,
         kind: type[Connection] = Connection,
+        limits: Limits | None = None,
         on_message: OnMessage,
         on_open: Callable[[Connection], None],
         on_end: Callable[[Connection], None],
@@ -49,12 +51,13 @@ class Supervisor:
             renew_s: Age at which a connection is replaced.
             steady_s: After a connection that lived this long the waits before new ones start anew.
             kind: By which library they are made.
+            limits: Of the address; None where the peer has none.
             on_message: Takes the number of the connection and the message.
             on_open: Told of each connection that opened.
             on_end: Told of each that ended, also of one that never opened.
         """
         self.live: dict[int, Connection] = {}
-        self._urls, self._kind = routed(url), kind
+        self._urls, self._kind, self._limits = routed(url), kind, limits
         self._slots = slots * len(self._urls)
         self._silence_s, self._renew_s, self._steady_s = silence_s, renew_s, steady_s
         self._on_message, self._on_open, self._on_end = on_message, on_open, on_end
@@ -101,7 +104,7 @@ class Supervisor:
                 if connection.opened_s is not None and time.monotonic() - connection.opened_s > self._steady_s:
                     waits = _waits()
                 running = None
-                await asyncio.sleep(next(waits))
+                await asyncio.sleep(next(waits) + connection.wait_s)
             else:
                 running = await self._succeed(connection, task, slot)
 
@@ -120,11 +123,11 @@ class Supervisor:
                 return new, new_task
             new.abort(Cause.SILENCE, "brought nothing")
             await new_task
-            await asyncio.sleep(next(waits))
+            await asyncio.sleep(next(waits) + new.wait_s)
         return None
 
     def _start(self, slot: int, renew_s: float) -> tuple[Connection, asyncio.Task[None]]:
-        connection = self._kind(next(self._numbers), slot, self._on_message)
+        connection = self._kind(next(self._numbers), slot, self._on_message, limits=self._limits)
         return connection, asyncio.create_task(self._live(connection, renew_s))
 
     async def _live(self, connection: Connection, renew_s: float) -> None:

@@ -59,6 +59,8 @@ FUTURES_HOST = "fstream"
 """First folder of the futures' streams, which are a host of their own at the exchange."""
 SHUTDOWN_STREAM = "!serverShutdown"
 CONNECTION_LIFE_S = 86_400
+CONNECTION_ATTEMPTS, CONNECTION_WINDOW_S = 300, 300.0
+"""Handshakes of one address in so many seconds."""
 MOST_STREAMS = 1024
 PING_EVERY_S = {Market.SPOT: 20, Market.UM: 180}
 PONG_WITHIN_S = {Market.SPOT: 60, Market.UM: 600}

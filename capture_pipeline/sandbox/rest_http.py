@@ -18,13 +18,10 @@ from capture_pipeline.sandbox.constants import DEFAULT_ROWS, REST_ROOTS, WEIGHTS
 from capture_pipeline.sandbox.fault_rest import spoilt_body, spoilt_klines
 from capture_pipeline.sandbox.fault_script import FaultRule, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
-from capture_pipeline.sandbox.limiter import Admission, Limiter
+from capture_pipeline.sandbox.limiter import FIREWALL, Limiter
 from capture_pipeline.sandbox.log import note_fault
 from capture_pipeline.sandbox.rest import Endpoint, RestApi
 from capture_pipeline.sandbox.rest_params import Params, RestError
-
-_TOO_MANY = "Too many requests; current limit is {} request weight per 1 MINUTE. Please use WebSocket Streams for live updates."
-_BANNED = "Way too many requests; IP banned until {}. Please use WebSocket Streams for live updates."
 
 
 class Trading(Protocol):
@@ -47,15 +44,13 @@ def weight_of(market: Market, endpoint: str, query: dict[str, str]) -> int:
 class RestHost:
     """All endpoints of one market."""
 
-    def __init__(
-        self, market: Market, api: RestApi, trading: Trading, limiter: Limiter, faults: FaultBook, budget: int, lag_s: float
-    ) -> None:
+    def __init__(self, market: Market, api: RestApi, trading: Trading, limiter: Limiter, faults: FaultBook, lag_s: float) -> None:
         """Keep the parts; `lag_s` is the age of the data that are served."""
         self._market = market
         self._api = api
         self._limiter = limiter
         self._faults = faults
-        self._budget, self._lag_s = budget, lag_s
+        self._lag_s = lag_s
         self._endpoints: dict[str, Endpoint] = {**api.endpoints(), **trading.endpoints()}
 
     def routes(self) -> list[Route]:
@@ -70,8 +65,10 @@ class RestHost:
         query = dict(request.query_params)
         admitted = self._limiter.admit(weight_of(self._market, name, query), time.time())
         headers = {"X-MBX-USED-WEIGHT": str(admitted.used), "X-MBX-USED-WEIGHT-1M": str(admitted.used)}
-        if admitted.status != 200:  # noqa: PLR2004
-            return self._refused(admitted, headers)
+        if (refusal := admitted.refusal) is not None:
+            # The firewall stands before the servers that count weights.
+            counted = {} if refusal.status == FIREWALL else headers
+            return Response(refusal.body, status_code=refusal.status, headers={**counted, **refusal.headers})
         rule = self._faults.take(Stage.REST, Ask(request.method, request.url.path, query))
         note_fault(request.scope, rule)
         if rule is not None and rule.fault == "rest_header":
@@ -93,12 +90,6 @@ class RestHost:
         else:
             value = self._endpoints[name](params, micro)
         return spoilt_body(value, rule, micro=micro)
-
-    def _refused(self, admitted: Admission, headers: dict[str, str]) -> Response:
-        waiting = {**headers, "Retry-After": str(admitted.retry_after_s)}
-        banned_until = int((time.time() + admitted.retry_after_s) * 1000)
-        text = _TOO_MANY.format(self._budget) if admitted.status == 429 else _BANNED.format(banned_until)  # noqa: PLR2004
-        return _error(admitted.status, -1003, text, waiting)
 
 
 def _error(status: int, code: int, msg: str, headers: dict[str, str]) -> Response:

@@ -12,8 +12,16 @@ from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.parsing import PARSE_ERRORS, explain, read_yaml
-from capture_pipeline.sandbox.constants import CONNECTION_LIFE_S, DAILY_DELAY_HOURS, MONTHLY_DELAY_HOURS, WEIGHT_BUDGETS
+from capture_pipeline.sandbox.constants import (
+    CONNECTION_ATTEMPTS,
+    CONNECTION_LIFE_S,
+    CONNECTION_WINDOW_S,
+    DAILY_DELAY_HOURS,
+    MONTHLY_DELAY_HOURS,
+    WEIGHT_BUDGETS,
+)
 from capture_pipeline.sandbox.fault_script import FaultRule
+from capture_pipeline.sandbox.limiter import Stated
 from capture_pipeline.sandbox.profiles import profile_settings
 from capture_pipeline.sandbox.spans import (
     Arrangement,
@@ -91,6 +99,9 @@ class SandboxConfig(Strict):
         rest_lag_s: Age of the trades and candles that REST serves, sandbox seconds.
         requests_until_ban: Requests sent despite 429 that bring 418.
         ban_s: Length of a ban, real seconds.
+        ban_stated: Where refusals of an address state their end.
+        connection_attempts: Handshakes of streams in `connection_window_s` that are admitted.
+        connection_window_s: Real seconds.
         ping_every_s: Pings on stream connections, real seconds; None for the time of each market.
         pong_within_s: How long a pong may take, real seconds; None likewise.
         connection_life_s: Age at which a stream connection is closed, sandbox seconds.
@@ -128,6 +139,9 @@ class SandboxConfig(Strict):
     rest_lag_s: float = Field(0.0, ge=0)
     requests_until_ban: int = Field(10, ge=1)
     ban_s: float = Field(120.0, gt=0)
+    ban_stated: Stated = Stated.BOTH
+    connection_attempts: int = Field(CONNECTION_ATTEMPTS, ge=1)
+    connection_window_s: float = Field(CONNECTION_WINDOW_S, gt=0)
     ping_every_s: float | None = Field(None, gt=0)
     pong_within_s: float | None = Field(None, gt=0)
     connection_life_s: float = Field(float(CONNECTION_LIFE_S), gt=0)

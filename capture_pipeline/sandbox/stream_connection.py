@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from collections import deque
 from enum import StrEnum
@@ -292,7 +291,6 @@ class StreamConnection(asyncio.Protocol):
             self._transport.close()
 
 
-def _answer_of(status: int, headers: dict[str, str], body: Any) -> Response:
-    content = json.dumps(body).encode()
-    own = {"Content-Type": "application/json", "Content-Length": str(len(content)), "Connection": "close"}
-    return Response(status, HTTPStatus(status).phrase, Headers({**own, **headers}), content)
+def _answer_of(status: int, headers: dict[str, str], content: bytes) -> Response:
+    own = {"Content-Length": str(len(content)), "Connection": "close"}
+    return Response(status, HTTPStatus(status).phrase, Headers({**headers, **own}), content)

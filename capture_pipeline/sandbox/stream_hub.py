@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,6 +16,7 @@ from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.constants import FUTURES_HOST, MOST_STREAMS, PING_EVERY_S, PONG_WITHIN_S, Route
 from capture_pipeline.sandbox.fault_script import FaultRule, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
+from capture_pipeline.sandbox.limiter import AddressLimiter, Part
 from capture_pipeline.sandbox.log import RequestLog, note_fault
 from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline.sandbox.stream_connection import State, StreamConnection
@@ -23,7 +26,8 @@ from capture_pipeline.sandbox.stream_pump import Pump
 from capture_pipeline.sandbox.stream_strike import strike
 
 _REMEMBERED = 500
-Refusal = tuple[int, dict[str, str], dict[str, Any]]
+Refusal = tuple[int, dict[str, str], bytes]
+"""Status, headers and body."""
 
 
 class StreamHub:
@@ -35,7 +39,9 @@ class StreamHub:
         on_first: Called once, when a connection listens to a stream for the first time.
     """
 
-    def __init__(self, feed: Feed | None, clock: SandboxClock, faults: FaultBook, log: RequestLog, config: SandboxConfig) -> None:
+    def __init__(
+        self, feed: Feed | None, clock: SandboxClock, faults: FaultBook, log: RequestLog, limits: AddressLimiter, config: SandboxConfig
+    ) -> None:
         """Keep the parts.
 
         Args:
@@ -43,11 +49,12 @@ class StreamHub:
             clock: Sandbox time.
             faults: Fault script.
             log: Upgrades are noted there.
+            limits: What the address may do.
             config: Limits of connections.
         """
         self._clock = clock
         self._faults = faults
-        self._log = log
+        self._log, self._limits = log, limits
         self.on_first: Callable[[], None] | None = None
         self._connections: dict[int, StreamConnection] = {}
         self._gone: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
@@ -77,21 +84,23 @@ class StreamHub:
         return refusal
 
     def _refusal(self, connection: StreamConnection, scope: dict[str, Any]) -> Refusal | None:
+        if (refusal := self._limits.refuse(Part.STREAMS, time.time())) is not None:
+            return refusal.status, refusal.headers, refusal.body
         rule = self._faults.take(Stage.UPGRADE, Ask("GET", connection.path, connection.query))
         note_fault(scope, rule)
         if rule is not None:
             status = int(rule.number("status", 503))
             waiting = {"Retry-After": str(int(rule.number("retry_after", 1)))} if status in {418, 429} else {}
-            return status, waiting, {"code": -1003 if waiting else 0, "msg": "Connection refused."}
+            return _refusal(status, "Connection refused.", waiting)
         connection.market, connection.route, path = _endpoint(connection.path)
         head, _, names = path.partition("/")
         if self._pump is None or head not in {"stream", "ws"} or (head == "stream" and names):
-            return 404, {}, {"code": 0, "msg": "No such stream endpoint."}
+            return _refusal(404, "No such stream endpoint.")
         connection.wrapped = head == "stream"
         names = connection.query.get("streams", "") if connection.wrapped else names
         connection.streams = dict.fromkeys(name for name in names.split("/") if name)
         if len(connection.streams) > MOST_STREAMS:
-            return 400, {}, {"code": 0, "msg": f"A connection may listen to at most {MOST_STREAMS} streams."}
+            return _refusal(400, f"A connection may listen to at most {MOST_STREAMS} streams.")
         return None
 
     def joined(self, connection: StreamConnection) -> None:
@@ -148,6 +157,11 @@ class StreamHub:
             "close_code": one.close_code,
             "faults": one.faults,
         }
+
+
+def _refusal(status: int, text: str, headers: dict[str, str] | None = None) -> Refusal:
+    body = json.dumps({"code": -1003 if headers else 0, "msg": text}).encode()
+    return status, {"Content-Type": "application/json", **(headers or {})}, body
 
 
 def _endpoint(path: str) -> tuple[Market, Route | None, str]:
