@@ -90,8 +90,10 @@ class SandboxConfig(Strict):
         rest_lag_s: Age of the trades and candles that REST serves, sandbox seconds.
         requests_until_ban: Requests sent despite 429 that bring 418.
         ban_s: Length of a ban, real seconds.
-        ping_every_s: Pings on stream connections, real seconds.
+        ping_every_s: Pings on spot stream connections, real seconds.
         pong_within_s: How long a pong may take, real seconds.
+        um_ping_every_s: Pings on the futures' stream connections, real seconds.
+        um_pong_within_s: How long a pong may take there, real seconds.
         connection_life_s: Age at which a stream connection is closed, sandbox seconds.
         stream_buffer_bytes: A stream connection with more unsent bytes is closed as too slow.
         replay: Serve this recorded session in place of the market.
@@ -128,6 +130,8 @@ class SandboxConfig(Strict):
     ban_s: float = Field(120.0, gt=0)
     ping_every_s: float = Field(float(PING_EVERY_S), gt=0)
     pong_within_s: float = Field(float(PONG_WITHIN_S), gt=0)
+    um_ping_every_s: float = Field(180.0, gt=0)
+    um_pong_within_s: float = Field(600.0, gt=0)
     connection_life_s: float = Field(float(CONNECTION_LIFE_S), gt=0)
     stream_buffer_bytes: int = Field(16 << 20, ge=1024)
     replay: Path | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Collection
 from itertools import chain
@@ -77,8 +78,11 @@ class MarketFeed:
     def _rendered(self, key: Key, block: int) -> list[Message]:
         market, symbol, kind = key.market, symbol_of(key.stream), kind_of(key.stream)
         scale, first = Scale(self._specs[market, symbol], market), block * _BLOCK_SLOTS
+        slots = self._specs[market, symbol].book_slots
+        if slots is None and kind in {StreamKind.DEPTH, StreamKind.BOOK_TICKER}:
+            return []
         if kind is StreamKind.DEPTH:
-            step = _DEPTH_STEPS[market][key.stream.partition("@")[2]]
+            step = math.lcm(slots or 1, _DEPTH_STEPS[market][key.stream.partition("@")[2]])
             diffs = self._market.book(market, symbol).diffs(first, first + _BLOCK_SLOTS, step)
             return self._depth_texts[market](diffs, key, symbol, scale)
         if kind is StreamKind.BOOK_TICKER:

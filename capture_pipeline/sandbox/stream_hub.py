@@ -23,6 +23,8 @@ from capture_pipeline.sandbox.stream_pump import Pump
 from capture_pipeline.sandbox.stream_strike import strike
 
 _REMEMBERED = 500
+MAX_TARGET = 8000
+"""Characters of path and query when a connection is opened. Not documented; 8,004 of a whole URL were measured at the exchange."""
 _FUTURES = "fstream"
 """First folder of the futures' streams, which are a host of their own at the exchange."""
 Refusal = tuple[int, dict[str, str], dict[str, Any]]
@@ -32,9 +34,10 @@ class StreamHub:
     """The streams of one exchange; everything but its making happens in the server's event loop.
 
     Attributes:
-        ping_every_s: Real seconds between pings.
-        pong_within_s: Real seconds that a pong may take.
+        pings: By market, real seconds between pings and real seconds that a pong may take.
         on_first: Called once, when a connection listens to a stream for the first time.
+        attempts: Requests to open a connection, refused ones included.
+        refused: Refused ones.
     """
 
     def __init__(self, feed: Feed | None, clock: SandboxClock, faults: FaultBook, log: RequestLog, config: SandboxConfig) -> None:
@@ -59,8 +62,11 @@ class StreamHub:
         if feed is not None:
             life_s, most = config.connection_life_s, config.stream_buffer_bytes
             self._pump = Pump(feed, clock, StreamFaults(faults), life_s=life_s, buffer_bytes=most)
-        self.ping_every_s = config.ping_every_s
-        self.pong_within_s = config.pong_within_s
+        self.attempts = self.refused = 0
+        self.pings = {
+            Market.SPOT: (config.ping_every_s, config.pong_within_s),
+            Market.UM: (config.um_ping_every_s, config.um_pong_within_s),
+        }
 
     def connection(self, **uvicorn: Any) -> StreamConnection:
         """What uvicorn hands an upgraded connection to."""
@@ -75,6 +81,8 @@ class StreamHub:
         scope: dict[str, Any] = {"headers": [], "method": "GET", "path": connection.path, "query_string": query.encode()}
         entry = self._log.add(scope, self.now_us())
         refusal = self._refusal(connection, scope)
+        self.attempts += 1
+        self.refused += refusal is not None
         entry.status = refusal[0] if refusal else 101
         return refusal
 
@@ -85,6 +93,8 @@ class StreamHub:
             status = int(rule.number("status", 503))
             waiting = {"Retry-After": str(int(rule.number("retry_after", 1)))} if status in {418, 429} else {}
             return status, waiting, {"code": -1003 if waiting else 0, "msg": "Connection refused."}
+        if len(connection.target) > MAX_TARGET:
+            return 414, {}, {"code": 0, "msg": "Request-URI Too Large"}
         connection.market, connection.route, path = _endpoint(connection.path)
         head, _, names = path.partition("/")
         if self._pump is None or head not in {"stream", "ws"} or (head == "stream" and names):
@@ -92,7 +102,7 @@ class StreamHub:
         connection.wrapped = head == "stream"
         names = connection.query.get("streams", "") if connection.wrapped else names
         connection.streams = dict.fromkeys(name for name in names.split("/") if name)
-        if len(connection.streams) > MOST_STREAMS:
+        if len(connection.streams) > MOST_STREAMS and connection.market is Market.SPOT:
             return 400, {}, {"code": 0, "msg": f"A connection may listen to at most {MOST_STREAMS} streams."}
         return None
 
@@ -127,6 +137,8 @@ class StreamHub:
         sent = self._pump.sent if self._pump else {}
         return {
             "position": iso(self._pump.position_us) if self._pump else None,
+            "attempts": self.attempts,
+            "refused": self.refused,
             "connections": [self._shown(one) for one in self._connections.values()],
             "gone": list(self._gone),
             "streams": {_name(key): asdict(what) for key, what in sorted(sent.items())},
