@@ -107,7 +107,9 @@ class Book:
     def slot_of(self, now_us: int) -> int:
         """The last open slot up to a time in which the book changed, counted from the listing; -1 before the first."""
         slot = self.before((now_us - self._tape.hours.first_us) // SLOT_US + 1)
-        return slot if self.spec.book_slots is not None else min(slot, 0)
+        if self.spec.book_slots is None:
+            return min(slot, 0)
+        return self.before(slot + 1 - (slot + 1) % self.spec.book_slots)
 
     def before(self, slot: int) -> int:
         """The last open slot before another; -1 before the first."""

@@ -87,9 +87,9 @@ class Live:
         """What it says of itself."""
         return read_status(self.folder.status)
 
-    def wait(self, condition: Callable[[Status], bool]) -> Status:
+    def wait(self, condition: Callable[[Status], bool], within_s: float = _WAIT_S) -> Status:
         """Wait until its status says so."""
-        deadline = time.monotonic() + _WAIT_S
+        deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             status = self.status()
             is_own = status is not None and self.process is not None and status.pid == self.process.pid
@@ -97,7 +97,7 @@ class Live:
                 return status
             assert self.process is None or self.process.poll() is None, self.process.communicate()
             time.sleep(0.02)
-        raise AssertionError(f"not in {_WAIT_S} s: {self.status()}")
+        raise AssertionError(f"not in {within_s} s: {self.status()}")
 
     def recording(self, connections: int = 2) -> Status:
         """Wait until it records over so many connections."""

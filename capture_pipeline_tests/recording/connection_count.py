@@ -1,0 +1,149 @@
+"""`make connection-count`: sessions that tempt a recorder to connect too often, and how many connections each attempted.
+
+A quiet futures contract: its book changes every 12.5 s, and it trades four times a day. 300 symbols at once: more than one URL holds. Each
+session is a real recorder against a sandbox in a process of its own, is validated, and has to have every id. Exit code 1 where it has not.
+
+.venv/bin/python -m capture_pipeline_tests.recording.connection_count --hours 1 --speed 10 --seconds 60
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from capture_pipeline.golden.report import Thresholds
+from capture_pipeline.golden.validate import validate
+from capture_pipeline_tests.recording.exchange import exchange
+from capture_pipeline_tests.recording.live import BUSY, Live
+
+_QUIET = {**BUSY, "trades_per_day": 4, "book_interval_s": 12.5}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one session.
+
+    Attributes:
+        name: Which.
+        connections: Connections that the plan needs side by side.
+        attempts: Requests to open a connection that the exchange counted.
+        refused: Of these, refused ones.
+        messages: Recorded.
+        streams: Streams with a message.
+        ids_lost: Ids in the ledger.
+        failed: Checks of the validation that failed.
+    """
+
+    name: str
+    connections: int
+    attempts: int
+    refused: int
+    messages: int
+    streams: int
+    ids_lost: int
+    failed: list[str]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether every connection was attempted once, and nothing is missing."""
+        return (self.attempts, self.refused, self.ids_lost, self.failed) == (self.connections, 0, 0, [])
+
+
+def quiet_contract(root: Path, *, hours: float, speed: float) -> Outcome:
+    """Record a contract on which hardly anything happens; the recorder's time until silence runs as fast as the market.
+
+    Args:
+        root: An empty folder.
+        hours: Of the market.
+        speed: Sandbox seconds a second.
+    """
+    config = {"frozen": False, "speed": speed, "symbols": [_QUIET]}
+    with _session(root, "um", config, ["BTCUSDT"]) as session:
+        session.start(CAPTURE_RECORDING_SILENCE_S=str(8 / speed))
+        session.wait(lambda status: len(status.connections) == 4)
+        time.sleep(hours * 3600 / speed)
+        return _outcome(session, f"quiet contract, {hours:g} h at {speed:g} times real speed", 4)
+
+
+def many_symbols(root: Path, market: str, *, symbols: int, seconds: float, connections: int) -> Outcome:
+    """Record many symbols in one session.
+
+    Args:
+        root: An empty folder.
+        market: spot or um.
+        symbols: How many.
+        seconds: How long, from when every stream has brought a message and every book is synced.
+        connections: That the plan needs side by side.
+    """
+    names = [f"SYN{number:03d}USDT" for number in range(symbols)]
+    config = {"frozen": False, "symbols": [{"symbol": name, "trades_per_day": 17_280} for name in names]}
+    with _session(root, market, config, names) as session:
+        # A snapshot of 5,000 levels has a weight of 250: 300 books would take the budget of 16 minutes.
+        session.start(CAPTURE_RECORDING_SILENCE_S="8", CAPTURE_RECORDING_AUDIT_MINUTES="60", CAPTURE_RECORDING_SNAPSHOT_LIMIT="100")
+        session.wait(lambda status: len(status.last_ids) == 2 * symbols and set(status.books.values()) == {"synced"}, within_s=240)
+        time.sleep(seconds)
+        return _outcome(session, f"{symbols} symbols of {market}, {seconds:g} s", connections)
+
+
+@contextmanager
+def _session(root: Path, market: str, config: dict[str, Any], symbols: list[str]) -> Iterator[Live]:
+    with exchange(root, config, CAPTURE_MARKET=market) as deployment:
+        session = Live(deployment, 86_400, symbols)
+        try:
+            yield session
+        finally:
+            if session.process is not None and session.process.poll() is None:
+                session.kill()
+
+
+def _outcome(session: Live, name: str, connections: int) -> Outcome:
+    counted = session.streams()
+    session.finish()
+    report = validate(session.folder.path, Thresholds(min_messages=0, duration_s=0, min_book_valid=0.5, end_tolerance_s=math.inf))
+    statistics = session.metadata.statistics
+    return Outcome(
+        name=name,
+        connections=connections,
+        attempts=counted["attempts"],
+        refused=counted["refused"],
+        messages=statistics["messages"],
+        streams=len(statistics["messages_by_stream"]),
+        ids_lost=statistics["ids_lost"],
+        failed=[f"{check.name}: {check.reason}" for check in report.failed],
+    )
+
+
+def main() -> int:
+    """Record the sessions, and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=1, help="of the quiet contract's market")
+    parser.add_argument("--speed", type=float, default=10, help="sandbox seconds a second, of the quiet contract")
+    parser.add_argument("--symbols", type=int, default=300, help="in one session")
+    parser.add_argument("--seconds", type=float, default=60, help="length of the sessions of many symbols")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        outcomes = [quiet_contract(root / "quiet", hours=given.hours, speed=given.speed)]
+        many = {"symbols": given.symbols, "seconds": given.seconds, "connections": 4}
+        outcomes += [many_symbols(root / market, market, **many) for market in ("spot", "um")]
+    table = Table("session", "messages", "streams", "ids lost", "connections", "attempts", "refused", "failed checks")
+    for one in outcomes:
+        figures = (f"{one.messages:,}", str(one.streams), f"{one.ids_lost:,}", str(one.connections), str(one.attempts), str(one.refused))
+        table.add_row(one.name, *figures, "; ".join(one.failed) or "none")
+    Console().print(table)
+    return int(not all(one.is_right for one in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
