@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from capture_pipeline.sandbox.clock import SandboxClock
@@ -61,6 +61,9 @@ class Pump:
         """Pump as long as there are connections, or the feed goes on without them."""
         self.position_us = self._clock.now_us()
         while connections or self._feed.goes_on:
+            keys = _keys(one for one in connections.values() if one.receives)
+            for _ in self._feed.render(keys, self.position_us, min(self._clock.now_us(), self.position_us + _CHUNK_US)):
+                await asyncio.sleep(0)
             behind = self._step(list(connections.values()))
             self._held = {number: held for number, held in self._held.items() if number in connections}
             await asyncio.sleep(0 if behind else _TICK_S)
@@ -71,7 +74,7 @@ class Pump:
         receiving = [one for one in connections if one.receives]
         if self._must_wait(receiving, now):
             return False
-        keys = frozenset[Key]().union(*(one.keys for one in receiving))
+        keys = _keys(receiving)
         # If the clock was set back, the window is empty and ends there.
         messages, reached = self._feed.window(keys, self.position_us, min(now, self.position_us + _CHUNK_US))
         self.position_us = reached
@@ -151,3 +154,7 @@ class Pump:
             self._ended = True
             for one in connections:
                 one.close(1000)
+
+
+def _keys(connections: Iterable[StreamConnection]) -> frozenset[Key]:
+    return frozenset[Key]().union(*(one.keys for one in connections))

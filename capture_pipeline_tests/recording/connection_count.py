@@ -42,6 +42,7 @@ class Outcome:
         messages: Recorded.
         streams: Streams with a message.
         ids_lost: Ids in the ledger.
+        ends: Cause and detail of each connection that ended before the session did.
         failed: Checks of the validation that failed.
     """
 
@@ -52,6 +53,7 @@ class Outcome:
     messages: int
     streams: int
     ids_lost: int
+    ends: list[str]
     failed: list[str]
 
     @property
@@ -109,6 +111,7 @@ def _session(root: Path, market: str, config: dict[str, Any], symbols: list[str]
 
 def _outcome(session: Live, name: str, connections: int) -> Outcome:
     counted = session.streams()
+    ends = [f"{event['cause']}: {event['detail']}" for event in session.events("connection_ended")]
     session.finish()
     report = validate(session.folder.path, Thresholds(min_messages=0, duration_s=0, min_book_valid=0.5, end_tolerance_s=math.inf))
     statistics = session.metadata.statistics
@@ -120,6 +123,7 @@ def _outcome(session: Live, name: str, connections: int) -> Outcome:
         messages=statistics["messages"],
         streams=len(statistics["messages_by_stream"]),
         ids_lost=statistics["ids_lost"],
+        ends=ends,
         failed=[f"{check.name}: {check.reason}" for check in report.failed],
     )
 
@@ -137,10 +141,10 @@ def main() -> int:
         outcomes = [quiet_contract(root / "quiet", hours=given.hours, speed=given.speed)]
         many = {"symbols": given.symbols, "seconds": given.seconds, "connections": 4}
         outcomes += [many_symbols(root / market, market, **many) for market in ("spot", "um")]
-    table = Table("session", "messages", "streams", "ids lost", "connections", "attempts", "refused", "failed checks")
+    table = Table("session", "messages", "streams", "ids lost", "connections", "attempts", "refused", "ends and failed checks")
     for one in outcomes:
         figures = (f"{one.messages:,}", str(one.streams), f"{one.ids_lost:,}", str(one.connections), str(one.attempts), str(one.refused))
-        table.add_row(one.name, *figures, "; ".join(one.failed) or "none")
+        table.add_row(one.name, *figures, "; ".join(one.ends + one.failed) or "none")
     Console().print(table)
     return int(not all(one.is_right for one in outcomes))
 

@@ -15,7 +15,7 @@ from capture_pipeline_tests.sandbox.streaming import BUSY, DEPTH, Exchange, code
 UM = "/fstream/market"
 SHORT = [f"{number:x}@t" for number in range(1025)]
 """Names of no stream, so short that 1,025 of them fit into a URL."""
-QUIET = {**BUSY, "trades_per_day": 4, "book_interval_s": 12.5}
+QUIET = {**BUSY, "trades_per_day": 10, "book_interval_s": 12.5}
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +102,10 @@ def test_a_book_changes_and_a_symbol_trades_as_seldom_as_wanted() -> None:
         assert diffs[-1]["u"] <= now["lastUpdateId"]
         assert box.get("/api/v3/depth", symbol="ETHUSDT", limit=5) == still
     with exchange(symbols=symbols) as box, box.connect("/stream?streams=btcusdt@trade") as client:
-        box.advance(80_000)
+        box.advance(20_000)
         until(lambda: box.control("streams")["position"] == box.control("clock")["now"], 30)
         count = box.control("streams")["streams"]["btcusdt@trade"]["count"]
-        assert 2 <= count <= 4
+        assert 1 <= count <= 4
         ids = [json.loads(message)["data"]["t"] for message in take(client, count)]
         assert ids == list(range(ids[0], ids[0] + count))
 
