@@ -117,7 +117,8 @@ class Supervisor:
             await asyncio.wait({alive, new_task}, timeout=_SUCCESSOR_S, return_when=asyncio.FIRST_COMPLETED)
             is_delivering = alive.done()
             alive.cancel()
-            if is_delivering or (new.is_alive and new.cause is None) or task.done():
+            is_quiet = new.is_alive and new.cause is not Cause.SILENCE and not new_task.done()
+            if is_delivering or is_quiet or task.done():
                 await old.close()
                 await task
                 return new, new_task
