@@ -57,10 +57,13 @@ class Silence:
         self._since_s: float | None = None
         self._pause_s = self._earlier_pause_s = 0.0
         self._turned_s: float | None = None
+        self._looked_s: float | None = None
         self._looks = self._tries = 0
 
     def look(self, lines: Sequence[L], now_s: float) -> Iterator[tuple[L, str]]:
         """Judge the open connections; to be called several times within the limit.
+
+        A look that comes late finds none at fault: this process was held up, and what came meanwhile is not read yet.
 
         Args:
             lines: Those to this address that are not being replaced, oldest first.
@@ -69,7 +72,9 @@ class Silence:
         Yields:
             A connection and why it is to be replaced; the text is empty where it is to be sent a ping.
         """
-        if not lines:
+        is_late = self._looked_s is not None and now_s - self._looked_s > self._limit_s / 4
+        self._looked_s = now_s
+        if not lines or is_late:
             return
         self._learn(lines, now_s)
         silent_s = now_s - (self._since_s or 0.0)

@@ -3,7 +3,7 @@
 A quiet futures contract: its book changes every 12.5 s, and it trades four times a day. 300 symbols at once: more than one URL holds. Each
 session is a real recorder against a sandbox in a process of its own, is validated, and has to have every id. Exit code 1 where it has not.
 
-.venv/bin/python -m capture_pipeline_tests.recording.connection_count --hours 1 --speed 10 --seconds 180
+.venv/bin/python -m capture_pipeline_tests.recording.connection_count --hours 1 --seconds 180
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ def main() -> int:
     """Record the sessions, and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=1, help="of the quiet contract's market")
-    parser.add_argument("--speed", type=float, default=10, help="sandbox seconds a second, of the quiet contract")
+    parser.add_argument(
+        "--speed", type=float, default=1, help="sandbox seconds a second, of the quiet contract; the limit of silence is as much shorter"
+    )
     parser.add_argument("--symbols", type=int, default=300, help="in one session")
     parser.add_argument("--seconds", type=float, default=180, help="length of the sessions of many symbols")
     parser.add_argument("--many-speed", type=float, default=1, help="sandbox seconds a second, of many symbols; a slow machine needs less")

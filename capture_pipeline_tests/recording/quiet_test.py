@@ -18,10 +18,10 @@ PATIENT = {"CAPTURE_RECORDING_SILENCE_S": "60"}
 
 
 def test_a_quiet_contract_is_recorded_over_the_connections_it_began_with(tmp_path: Path) -> None:
-    """A diff every 2.5 s and no trade, with a limit of 1.6 s: four connections attempted, none lost."""
-    outcome = quiet_contract(tmp_path, hours=0.02, speed=5)
+    """A diff every 6.25 s and no trade, with a limit of 4 s: four connections attempted, none lost."""
+    outcome = quiet_contract(tmp_path, hours=0.015, speed=2)
     assert (outcome.connections, outcome.attempts, outcome.ends) == (4, 4, [])
-    assert outcome.messages > 4
+    assert outcome.messages > 3
     assert outcome.ids_lost == 0
     assert [reason.partition(":")[0] for reason in outcome.failed] == ["streams"]
 
@@ -32,9 +32,8 @@ def test_a_quiet_connection_is_renewed_once(tmp_path: Path) -> None:
     with live(tmp_path, speed=1, connections=1, config={"symbols": [still]}) as session:
         session.start(CAPTURE_RECORDING_SILENCE_S="4", CAPTURE_RECORDING_RENEW_HOURS=str(12 / 3600))
         session.wait(lambda status: status.reconnects == {Cause.LIFE: 1})
-        assert session.streams()["attempts"] == 2
-        assert session.connections() == [2]
         session.kill()
+        assert [event["connection"] for event in session.events("connection_ended")] == [1]
 
 
 @pytest.mark.parametrize("market", ["spot", "um"])

@@ -139,5 +139,16 @@ def test_a_pause_is_forgotten() -> None:
     assert len(course.replaced) == 1
 
 
+def test_a_process_that_was_held_up_does_not_take_its_peer_for_gone() -> None:
+    """The answer to the last ping has come and is read after the look; the next look finds it."""
+    wire = Wire(1, pinged_s=4.5)
+    rule = Silence(LIMIT_S)
+    assert list(rule.look([wire], 4.6)) == []
+    assert list(rule.look([wire], 20.0)) == []
+    wire.heard_s = 20.1
+    assert list(rule.look([wire], 20.5)) == []
+    assert [reason for _, reason in rule.look([wire], 21.0)] == []
+
+
 def test_nothing_is_done_without_a_connection() -> None:
     assert list(Silence(LIMIT_S).look([], 5.0)) == []
