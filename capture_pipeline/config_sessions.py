@@ -54,7 +54,9 @@ class Recording(Section):
 
     connections: int = Field(2, ge=1, le=4, description="Connections side by side, merged into one stream.")
     transport: str = Field("websockets", pattern="^(websockets|picows)$", description="picows needs the package of that name.")
-    silence_s: float = Field(8, gt=0, le=600, description="A connection without data for this long is replaced.")
+    silence_s: float = Field(
+        8, gt=0, le=600, description="A connection that sends nothing for this long, not even the answer to a ping, is replaced."
+    )
     steady_s: float = Field(30, gt=0, le=3600, description="After a connection that lived this long the waits before new ones start anew.")
     renew_hours: float = Field(
         23.5, gt=0, le=CONNECTION_LIFE_S // 3600, description="A connection is replaced at this age, before the exchange ends it."

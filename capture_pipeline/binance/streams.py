@@ -6,6 +6,7 @@ Source: the exchange's WebSocket documentation. Hosts are configuration and do n
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 from urllib.parse import quote
 
 from capture_pipeline.binance.symbols import valid_symbol
@@ -19,6 +20,8 @@ PING_EVERY_S = {Market.SPOT: 20, Market.UM: 180}
 """Seconds between two pings of the exchange."""
 MOST_STREAMS = 1024
 """Streams that one connection may carry."""
+MAX_URL = 8000
+"""Characters of an address. The exchange documents no limit; 8,004 were measured."""
 ROUTE = "{route}"
 """Stands in an address for the endpoint by which a stream goes; see `Route`."""
 _FIRST_MICROSECOND = 10**14
@@ -88,14 +91,27 @@ def route_of(stream: str) -> Route:
 
 
 def routed(url: str) -> list[str]:
-    """The addresses that a combined stream is made of: itself, or, where it holds `{route}`, one for each endpoint with its streams."""
-    if ROUTE not in url:
-        return [url]
+    """Divide a combined stream among the addresses that it needs.
+
+    An address with `{route}` is one for each endpoint with its streams. Each of these is as many as its streams need, which are then
+    divided evenly: an address has at most `MAX_URL` characters and `MOST_STREAMS` streams.
+    """
     head, _, names = url.partition(_STREAMS)
-    streams: dict[Route, list[str]] = {}
+    streams: dict[str, list[str]] = {}
     for stream in names.split("/"):
-        streams.setdefault(route_of(stream), []).append(stream)
-    return [f"{head.replace(ROUTE, route)}{_STREAMS}{'/'.join(names)}" for route, names in sorted(streams.items())]
+        streams.setdefault(head.replace(ROUTE, route_of(stream)), []).append(stream)
+    return [address for base, names in sorted(streams.items()) for address in _divided(base, names)]
+
+
+def _divided(base: str, streams: list[str]) -> list[str]:
+    """Return the fewest addresses that hold some streams; none has fewer than one stream, however long that one is."""
+    for count in range(1, len(streams) + 1):
+        bounds = [len(streams) * part // count for part in range(count + 1)]
+        parts = [streams[first:end] for first, end in pairwise(bounds)]
+        addresses = [f"{base}{_STREAMS}{'/'.join(part)}" for part in parts]
+        if max(map(len, addresses)) <= MAX_URL and max(map(len, parts)) <= MOST_STREAMS:
+            break
+    return addresses
 
 
 def kind_of(stream: str) -> StreamKind:

@@ -25,7 +25,7 @@ from capture_pipeline.binance.network import Egress, Proxy, egress_of
 from capture_pipeline.binance.pauses import Limits, Pause
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.recording.admission import HandshakeRefusal, count_attempt, record_refusal
-from capture_pipeline.recording.frames import PING, FrameCutter, FrameError
+from capture_pipeline.recording.frames import CLOSE, PING, FrameCutter, FrameError
 from capture_pipeline.recording.models import Cause
 
 OPEN_S, CLOSE_S = 10.0, 1.0
@@ -49,7 +49,9 @@ class Connection:
         number: Counted from the session's first one.
         slot: Which of the connections side by side it is.
         opened_s: When it was opened, monotonic seconds; None before.
-        last_s: When the last message came, monotonic seconds.
+        last_s: When the last message came, monotonic seconds; of a connection without one when it was opened.
+        heard_s: When bytes of any kind came last, monotonic seconds; before the first ones when it was opened.
+        pinged_s: When a ping was sent last, monotonic seconds; None before.
         messages: How many came.
         alive: Set by the first message.
         leaving: Set when it is to be replaced: its age, or the exchange is about to close it.
@@ -67,6 +69,8 @@ class Connection:
     on_message: OnMessage
     opened_s: float | None = None
     last_s: float = 0.0
+    heard_s: float = 0.0
+    pinged_s: float | None = None
     messages: int = 0
     alive: asyncio.Event = field(default_factory=asyncio.Event)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
@@ -152,7 +156,7 @@ class Connection:
         self._socket = None
 
     def _opened(self, on_open: Callable[[Connection], None]) -> None:
-        self.opened_s = self.last_s = time.monotonic()
+        self.opened_s = self.last_s = self.heard_s = time.monotonic()
         on_open(self)
 
     def _note_ping(self) -> None:
@@ -169,8 +173,9 @@ class Connection:
             self.failure = error
             self.abort(Cause.CLOSED, "a bug in the recorder")
             return
+        self.heard_s = time.monotonic()
         if count:
-            self.last_s = time.monotonic()
+            self.last_s = self.heard_s
             if not self.messages:
                 self.alive.set()
             self.messages += count
@@ -189,6 +194,21 @@ class Connection:
     def _raise_failure(self) -> None:
         if self.failure is not None:
             raise self.failure
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the peer has sent anything since the connection was opened."""
+        return self.opened_s is not None and self.heard_s > self.opened_s
+
+    def ping(self) -> None:
+        """Ask for a sign of life; a peer that does not read what it was sent before is sent no more."""
+        self.pinged_s = time.monotonic()
+        self._send_ping()
+
+    def _send_ping(self) -> None:
+        if self._socket is not None and not self._socket.transport.get_write_buffer_size() and self._socket.protocol.state is State.OPEN:
+            self._socket.protocol.send_ping(b"")
+            self._socket.send_data()
 
     def retire(self, cause: Cause, detail: str) -> None:
         """Ask for a successor; this one goes on until that one delivers."""
@@ -274,6 +294,8 @@ class _Socket(ClientConnection):
         if frame[0] == PING and self.transport.get_write_buffer_size():
             return  # the peer does not read the answers to its earlier pings
         super().data_received(frame)
+        if frame[0] == CLOSE:
+            self.transport.close()  # a peer may leave TCP open; the answer still goes out
         if self.protocol.parser_exc is not None and (sent := self.protocol.close_sent) is not None:
             raise FrameError(sent.code, sent.reason)
 

@@ -112,6 +112,10 @@ class PicowsConnection(Connection):
             self._transport.send_close(WSCloseCode(error.code), error.reason)
         self.abort(Cause.PROTOCOL, str(error))
 
+    def _send_ping(self) -> None:
+        if self._transport is not None and not self._transport.underlying_transport.get_write_buffer_size():
+            self._transport.send_ping(b"")
+
     def abort(self, cause: Cause, detail: str) -> None:
         """End it at once, without a farewell that a dead peer would not answer."""
         super().abort(cause, detail)
@@ -168,7 +172,7 @@ class _Listener(WSListener):
             self._guard(self._text, frame.get_payload_as_bytes())
         elif kind is _PING and is_sound:
             self._on_ping()
-            self._ping = frame.get_payload_as_bytes()
+            self._guard(self._keep_ping, frame.get_payload_as_bytes())
         else:
             self._guard(partial(self._other, transport), frame)
         if frame.last_in_buffer:
@@ -186,6 +190,10 @@ class _Listener(WSListener):
         """Take no more frames."""
         self._is_over = True
         self._waiting.clear()
+
+    def _keep_ping(self, payload: bytes) -> int:
+        self._ping = payload
+        return 0
 
     def _text(self, message: bytes) -> int:
         check_text(message)

@@ -7,7 +7,7 @@ from typing import Any
 
 UPGRADE_KINDS = ("ws_refuse",)
 """Of the request that opens a connection."""
-CONNECTION_KINDS = ("ws_cut", "ws_reset", "ws_close", "ws_silent", "ws_half_open", "ws_shutdown", "ws_lag")
+CONNECTION_KINDS = ("ws_cut", "ws_reset", "ws_close", "ws_close_half", "ws_silent", "ws_half_open", "ws_shutdown", "ws_lag")
 """Of one connection; also on request, without a rule."""
 ANSWER_KINDS = ("ws_answer", "ws_error", "ws_text")
 """Of single messages: an answer to a request, an error object, or any text, is sent before the message."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.clock import SandboxClock
-from capture_pipeline.sandbox.constants import FUTURES_HOST, MOST_STREAMS, PING_EVERY_S, PONG_WITHIN_S, Route
+from capture_pipeline.sandbox.constants import FUTURES_HOST, MOST_STREAMS, MOST_TARGET, PING_EVERY_S, PONG_WITHIN_S, Route
 from capture_pipeline.sandbox.fault_script import FaultRule, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
 from capture_pipeline.sandbox.limiter import AddressLimiter, Part
@@ -92,6 +92,8 @@ class StreamHub:
             status = int(rule.number("status", 503))
             waiting = {"Retry-After": str(int(rule.number("retry_after", 1)))} if status in {418, 429} else {}
             return _refusal(status, "Connection refused.", waiting)
+        if len(connection.target) > MOST_TARGET:
+            return _refusal(414, "Request-URI Too Large")
         connection.market, connection.route, path = _endpoint(connection.path)
         head, _, names = path.partition("/")
         if self._pump is None or head not in {"stream", "ws"} or (head == "stream" and names):
@@ -99,7 +101,7 @@ class StreamHub:
         connection.wrapped = head == "stream"
         names = connection.query.get("streams", "") if connection.wrapped else names
         connection.streams = dict.fromkeys(name for name in names.split("/") if name)
-        if len(connection.streams) > MOST_STREAMS:
+        if len(connection.streams) > MOST_STREAMS and connection.market is Market.SPOT:
             return _refusal(400, f"A connection may listen to at most {MOST_STREAMS} streams.")
         return None
 

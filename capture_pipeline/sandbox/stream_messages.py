@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import NamedTuple, Protocol
 
 from capture_pipeline.binance.urls import Market
@@ -61,6 +61,9 @@ class Feed(Protocol):
     @property
     def ended(self) -> bool:
         """Whether nothing will come any more."""
+
+    def render(self, keys: Collection[Key], start_us: int, end_us: int) -> Iterator[None]:
+        """Prepare `window`, a step at a time; it may be called without."""
 
     def window(self, keys: Collection[Key], start_us: int, end_us: int) -> tuple[list[Message], int]:
         """Messages of some streams in `(start_us, end_us]`, in order of time, and up to where they are complete."""

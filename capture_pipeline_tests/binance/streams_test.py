@@ -24,6 +24,31 @@ def test_futures_are_divided_among_endpoints() -> None:
     assert routed(combined_url("wss://host/{route}", ["btcusdt@depth@100ms"])) == ["wss://host/public/stream?streams=btcusdt@depth@100ms"]
 
 
+@pytest.mark.parametrize(("base", "market", "count"), [("wss://host", Market.SPOT, 2), ("wss://host/{route}", Market.UM, 2)])
+def test_300_symbols_need_several_addresses_of_a_bounded_length(base: str, market: Market, count: int) -> None:
+    """Every stream once, in order, and about as many by each address."""
+    streams = streams_of([f"SYN{number:03d}USDT" for number in range(300)], market)
+    urls = routed(combined_url(base, streams))
+    parts = [url.partition("streams=")[2].split("/") for url in urls]
+    assert len(urls) == count
+    assert max(map(len, urls)) <= 8000
+    assert sorted(stream for part in parts for stream in part) == sorted(streams)
+    assert {len(part) for part in parts} == {600 // count}
+
+
+def test_the_longest_address_has_8000_characters_and_1024_streams() -> None:
+    """One character or stream more, and there are two."""
+    url = combined_url("wss://host", ["a@trade", "b@trade"])
+    assert len(routed(url + "x" * (8000 - len(url)))) == 1
+    assert len(routed(url + "x" * (8001 - len(url)))) == 2
+    names = [f"{number:x}@t" for number in range(1025)]
+    assert [len(routed(combined_url("wss://host", part))) for part in (names[:1024], names)] == [1, 2]
+
+
+def test_a_stream_that_is_too_long_alone_is_left_to_the_exchange() -> None:
+    assert len(routed(combined_url("wss://host", ["a@trade", "b" * 9000]))) == 2
+
+
 @pytest.mark.parametrize(
     ("topic", "route"),
     [
