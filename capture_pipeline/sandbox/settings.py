@@ -18,6 +18,8 @@ from capture_pipeline.sandbox.constants import (
     CONNECTION_WINDOW_S,
     DAILY_DELAY_HOURS,
     MONTHLY_DELAY_HOURS,
+    PING_EVERY_S,
+    PONG_WITHIN_S,
     WEIGHT_BUDGETS,
 )
 from capture_pipeline.sandbox.fault_script import FaultRule
@@ -102,8 +104,10 @@ class SandboxConfig(Strict):
         ban_stated: Where refusals of an address state their end.
         connection_attempts: Handshakes of streams in `connection_window_s` that are admitted.
         connection_window_s: Real seconds.
-        ping_every_s: Pings on stream connections, real seconds; None for the time of each market.
-        pong_within_s: How long a pong may take, real seconds; None likewise.
+        ping_every_s: Pings on spot stream connections, real seconds.
+        pong_within_s: How long a pong may take, real seconds.
+        um_ping_every_s: Pings on the futures' stream connections, real seconds.
+        um_pong_within_s: How long a pong may take there, real seconds.
         connection_life_s: Age at which a stream connection is closed, sandbox seconds.
         stream_buffer_bytes: A stream connection with more unsent bytes is closed as too slow.
         replay: Serve this recorded session in place of the market.
@@ -142,8 +146,10 @@ class SandboxConfig(Strict):
     ban_stated: Stated = Stated.BOTH
     connection_attempts: int = Field(CONNECTION_ATTEMPTS, ge=1)
     connection_window_s: float = Field(CONNECTION_WINDOW_S, gt=0)
-    ping_every_s: float | None = Field(None, gt=0)
-    pong_within_s: float | None = Field(None, gt=0)
+    ping_every_s: float = Field(PING_EVERY_S[Market.SPOT], gt=0)
+    pong_within_s: float = Field(PONG_WITHIN_S[Market.SPOT], gt=0)
+    um_ping_every_s: float = Field(PING_EVERY_S[Market.UM], gt=0)
+    um_pong_within_s: float = Field(PONG_WITHIN_S[Market.UM], gt=0)
     connection_life_s: float = Field(float(CONNECTION_LIFE_S), gt=0)
     stream_buffer_bytes: int = Field(16 << 20, ge=1024)
     replay: Path | None = None

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.clock import SandboxClock
-from capture_pipeline.sandbox.constants import FUTURES_HOST, MOST_STREAMS, MOST_TARGET, PING_EVERY_S, PONG_WITHIN_S, Route
+from capture_pipeline.sandbox.constants import FUTURES_HOST, MOST_STREAMS, MOST_TARGET, Route
 from capture_pipeline.sandbox.fault_script import FaultRule, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
 from capture_pipeline.sandbox.limiter import AddressLimiter, Part
@@ -64,8 +64,8 @@ class StreamHub:
         if feed is not None:
             life_s, most = config.connection_life_s, config.stream_buffer_bytes
             self._pump = Pump(feed, clock, StreamFaults(faults), life_s=life_s, buffer_bytes=most)
-        self.ping_every_s = {market: config.ping_every_s or PING_EVERY_S[market] for market in Market}
-        self.pong_within_s = {market: config.pong_within_s or PONG_WITHIN_S[market] for market in Market}
+        self.ping_every_s = {Market.SPOT: config.ping_every_s, Market.UM: config.um_ping_every_s}
+        self.pong_within_s = {Market.SPOT: config.pong_within_s, Market.UM: config.um_pong_within_s}
 
     def connection(self, **uvicorn: Any) -> StreamConnection:
         """What uvicorn hands an upgraded connection to."""
