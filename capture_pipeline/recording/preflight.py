@@ -142,6 +142,7 @@ def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Itera
         trips.append((after - before) / 1e6)
     told = f"{_REQUESTS - lost} of {_REQUESTS} requests answered" if not lost else f"not answered: {failure}"
     yield Finding("requests", not lost, told, remedy)
+    seen.ask_each()
     if not trips:
         return
     offset, trip, jitter = statistics.median(offsets), statistics.median(trips), max(trips) - min(trips)
@@ -150,7 +151,6 @@ def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Itera
     yield Finding("clock offset", is_sandbox or abs(offset) <= _MOST_OFFSET_MS, told, "set the clock by NTP")
     yield Finding("round trip", trip <= _MOST_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange")
     yield _guarded("symbols", lambda: _listed(rest, symbols))
-    seen.ask_each()
     yield Finding("jitter", jitter <= _MOST_JITTER_MS, f"{jitter:.1f} ms over {len(trips)} requests", "use a steadier network")
 
 

@@ -27,7 +27,7 @@ class ExchangeRecord:
     """Everything that one preflight sees of the exchange.
 
     Attributes:
-        rest: REST of the deployment; its answers are noted.
+        rest: REST of the deployment, which waits for no pause: it measures the time of an answer. Its answers are noted.
         frames: Messages of the test capture.
     """
 
@@ -35,7 +35,8 @@ class ExchangeRecord:
         """Start with nothing seen."""
         self._settings, self._symbols = settings, symbols
         self._answers = RestRecord(settings.market)
-        self.rest = rest_of(settings, http_of(settings, self._answers.note), max_wait_s=0.0)
+        http = http_of(settings, self._answers.note)
+        self.rest, self._waiting_rest = rest_of(settings, http, max_wait_s=0.0), rest_of(settings, http)
         self.frames = FrameRecord(settings.market, streams_of(symbols, settings.market))
         self._connections: list[dict[str, Any]] = []
         self._statuses: dict[str, str] = {}
@@ -43,7 +44,7 @@ class ExchangeRecord:
 
     def ask_each(self) -> None:
         """Send one request of each kind that recordings and backfills send; what is refused is noted and fails nothing."""
-        symbol, rest = self._symbols[0], self.rest
+        symbol, rest = self._symbols[0], self._waiting_rest
 
         def ask_klines() -> None:
             now_us = rest.server_time_us()
@@ -129,7 +130,7 @@ class ExchangeRecord:
         }
 
     def _ask_statuses(self) -> None:
-        self._statuses = self.rest.symbol_statuses()
+        self._statuses = self._waiting_rest.symbol_statuses()
 
 
 def _connection_text(seen: dict[str, Any]) -> str:

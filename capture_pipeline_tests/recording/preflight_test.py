@@ -36,7 +36,7 @@ DEPTH_FIELDS = {"spot": ["e", "E", "s", "U", "u", "b", "a"], "um": ["e", "E", "T
 def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
     """A market twenty times as fast as real time that pings each second."""
     market = {"frozen": False, "speed": 20, "symbols": [BUSY, "ETHUSDT"], "suspensions": [SUSPENDED]}
-    unusual = {"ping_every_s": 0.5, "spot_trade_id_hole_every": 20, "order_types": {"every": 20}}
+    unusual = {"ping_every_s": 0.5, "um_ping_every_s": 0.5, "spot_trade_id_hole_every": 20, "order_types": {"every": 20}}
     with exchange(tmp_path, {**market, **unusual}, CAPTURE_MARKET=request.param) as made:
         yield made
 
