@@ -6,7 +6,7 @@ TESTS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage check ui bench crash-matrix accelerated-day memory-over-time fuzz mutations killtest lock clean
+.PHONY: help setup demo test coverage check ui bench crash-matrix accelerated-day connection-count memory-over-time fuzz mutations killtest lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ crash-matrix: setup ## End a small session at each of its system calls, and take
 
 accelerated-day: setup ## Record a day of the sandbox's market in minutes, twice, hit again and again; every id accounted for
 	@$(BIN)/python -m capture_pipeline_tests.recording.accelerated_day $(ARGS)
+
+connection-count: setup ## Record a quiet contract and 300 symbols, and count the connections that it took
+	@$(BIN)/python -m capture_pipeline_tests.recording.connection_count $(ARGS)
 
 memory-over-time: setup ## Look at a recorder's memory each second for 20 minutes
 	@$(BIN)/python -m capture_pipeline_tests.recording.memory_over_time $(ARGS)

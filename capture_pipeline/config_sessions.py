@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from capture_pipeline.binance.limits import Percent, Section
+from capture_pipeline.binance.streams import CONNECTION_LIFE_S
 from capture_pipeline.binance.symbols import parse_symbol
 from capture_pipeline.errors import ConfigError
 
@@ -53,9 +54,13 @@ class Recording(Section):
 
     connections: int = Field(2, ge=1, le=4, description="Connections side by side, merged into one stream.")
     transport: str = Field("websockets", pattern="^(websockets|picows)$", description="picows needs the package of that name.")
-    silence_s: float = Field(8, gt=0, le=600, description="A connection without data for this long is replaced.")
+    silence_s: float = Field(
+        8, gt=0, le=600, description="A connection that sends nothing for this long, not even the answer to a ping, is replaced."
+    )
     steady_s: float = Field(30, gt=0, le=3600, description="After a connection that lived this long the waits before new ones start anew.")
-    renew_hours: float = Field(23.5, gt=0, le=24, description="A connection is replaced at this age, before the exchange ends it.")
+    renew_hours: float = Field(
+        23.5, gt=0, le=CONNECTION_LIFE_S // 3600, description="A connection is replaced at this age, before the exchange ends it."
+    )
     flush_messages: int = Field(500, ge=1, le=100_000, description="Messages in one write at most.")
     flush_s: float = Field(1, gt=0, le=10, description="Longest time that a message waits for its write.")
     fsync_s: float = Field(1, gt=0, le=60, description="Longest time between two fsyncs.")

@@ -13,7 +13,7 @@
     └── Transient               asking again later may work
         ├── NetworkError            DNS, time-out, reset, a body that ended early
         ├── ServerError             5xx, 408, or a code of a failure that passes
-        ├── RateLimited             429; `retry_after_s` says how long to wait
+        ├── RateLimited             429, or a pause of the address; `retry_after_s` says how long to wait
         │   └── Banned                  418; nothing may be sent before `until_us`
         ├── StorageError            the disk is full, read-only or broken
         └── Busy                    another process holds the lock of this partition
@@ -71,7 +71,13 @@ class RequestRefused(Permanent):
 
 
 class AccessDenied(RequestRefused):
-    """403 or 451: this address or country may not ask."""
+    """403 or 451: this address or country may not ask.
+
+    Attributes:
+        retry_after_s: Of the firewall's 403, seconds in which nothing may be sent; 0 of 451.
+    """
+
+    retry_after_s: float = 0.0
 
 
 class ProtocolViolation(Permanent):
@@ -107,7 +113,7 @@ class ServerError(Transient):
 
 
 class RateLimited(Transient):
-    """429.
+    """429, or a request that is not sent because the address has to wait.
 
     Attributes:
         retry_after_s: Seconds to wait before the next request.

@@ -74,7 +74,7 @@ class Deployment:
         self._send("POST", "republish", {"key": key})
 
     def _send(self, method: str, what: str, document: object = None) -> Any:
-        answer = requests.request(method, f"{self.url}/_sandbox/{what}", json=document, timeout=10)
+        answer = requests.request(method, f"{self.url}/_sandbox/{what}", json=document, timeout=60)
         answer.raise_for_status()
         return answer.json()
 

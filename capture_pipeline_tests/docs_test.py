@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,27 +12,19 @@ from pydantic_core import PydanticUndefined
 from capture_pipeline.config import Settings
 from capture_pipeline.config_sessions import PlannedSession
 from capture_pipeline.settings import environment_names
+from capture_pipeline_tests.pages import DOCS, tables
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+PAGE = DOCS / "configuration.md"
 IN_WORDS = {"symbols": "the ten of the shipped file", "sessions": "three a week"}
 """Defaults that are too long for a table."""
 
 
 def _rows() -> dict[str, dict[str, str]]:
     """The rows of the page's tables of keys, by key, with their cells by heading."""
-    rows: dict[str, dict[str, str]] = {}
-    heading: list[str] = []
-    for line in PAGE.read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
-        if line.startswith("| key |"):
-            heading = [cell.strip() for cell in line.strip("|").split("|")]
-        elif heading and line.startswith("| `"):
-            key = cells[0].strip("`")
-            assert key not in rows, f"{key} stands twice"
-            rows[key] = dict(zip(heading, cells, strict=True))
-        elif not line.startswith("|"):
-            heading = []
-    return rows
+    found = [row for _, rows in tables(PAGE) for row in rows if "key" in row and row["key"].startswith("`")]
+    keys = [row["key"].strip("`") for row in found]
+    assert len(set(keys)) == len(keys)
+    return dict(zip(keys, found, strict=True))
 
 
 def _defaults(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:

@@ -105,7 +105,9 @@ class ArchiveClient:
         found: list[Listed] = []
         marker = ""
         while True:
-            params: dict[str, str | int] = {"prefix": prefix, "delimiter": "/", "marker": marker}
+            params: dict[str, str | int] = {"prefix": prefix, "delimiter": "/"}
+            if marker:
+                params["marker"] = marker
 
             def ask(params: dict[str, str | int] = params) -> bytes:
                 return self._http.get(self._listing_url, max_bytes=_LISTING_CAP, params=params).body

@@ -21,7 +21,6 @@ import urllib3
 
 from capture_pipeline.binance.deadline import Deadline
 from capture_pipeline.binance.http_failures import (
-    DEFAULT_WAIT_S,
     PROXY_LOGIN,
     brief,
     error_body,
@@ -29,33 +28,27 @@ from capture_pipeline.binance.http_failures import (
     is_refused,
     proxy_failure,
     proxy_refusal,
+    refusal_error,
 )
 from capture_pipeline.binance.http_session import new_session
 from capture_pipeline.binance.limits import Http as HttpSettings
 from capture_pipeline.binance.network import Egress, Proxy, egress_of
-from capture_pipeline.binance.refusals import parse_retry_after
 from capture_pipeline.errors import (
-    AccessDenied,
-    Banned,
     CaptureError,
     NetworkError,
     ProtocolViolation,
     RateLimited,
     RequestRefused,
-    ServerError,
     Transient,
     UntrustedPeer,
 )
 from capture_pipeline.terminal import logger
 
 T = TypeVar("T")
+OnAnswer = Callable[[str, int, Mapping[str, str]], None]
 _log = logger(__name__)
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 3
-_TIMEOUT, _FIRST_SERVER_ERROR = 408, 500
-_PASSING_CODES = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
-"""Codes of failures that pass, whatever the status: unknown error, internal error, unexpected response, time-out, server overload, and
-service shutting down. Source: the exchange's lists of error codes for spot and USD-M futures, which do not state an HTTP status."""
 _TLS_REMEDY = "check the certificate and the clock; if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
 
 
@@ -77,28 +70,50 @@ class Answer:
 class Http:
     """Requests under the deployment's time-outs and caps."""
 
-    def __init__(self, settings: HttpSettings, *, sandbox_url: str | None = None, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: HttpSettings,
+        *,
+        sandbox_url: str | None = None,
+        now_s: Callable[[], float] = time.time,
+        on_answer: OnAnswer = lambda *_: None,
+    ) -> None:
         """Keep the settings; connections open when they are needed.
 
         Args:
             settings: Time-outs, tries and caps.
             sandbox_url: Address of the sandbox exchange where the deployment uses it, for the remedy if nothing listens there.
             now_s: Wall clock in seconds, for the end of a ban.
+            on_answer: Called with address, status and headers of every answer, refusals included.
         """
         self.settings = settings
         self._sandbox_url = sandbox_url
         self._now_s = now_s
+        self._on_answer = on_answer
         self._local = threading.local()
 
     def get(
-        self, url: str, *, max_bytes: int, headers: Mapping[str, str] | None = None, params: Mapping[str, str | int] | None = None
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str | int] | None = None,
+        on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> Answer:
         """One GET, read whole within `http.answer_timeout_s`.
+
+        Args:
+            url: Address.
+            max_bytes: Longest body.
+            headers: Of the request.
+            params: Of its query.
+            on_headers: Takes the headers of the answer, also of a refusal.
 
         Raises:
             CaptureError: Any failure, sorted as `errors.py` draws it; never anything of `requests`.
         """
-        with self._answered(url, headers, params, None) as (answer, chunks):
+        with self._answered(url, headers, params, None, on_headers) as (answer, chunks):
             body = bytearray()
             for chunk in chunks:
                 body += chunk
@@ -120,7 +135,12 @@ class Http:
 
     @contextmanager
     def _answered(
-        self, url: str, headers: Mapping[str, str] | None, params: Mapping[str, str | int] | None, least: float | None
+        self,
+        url: str,
+        headers: Mapping[str, str] | None,
+        params: Mapping[str, str | int] | None,
+        least: float | None,
+        on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         """Send a request under a deadline.
 
@@ -129,12 +149,16 @@ class Http:
             headers: Of the request.
             params: Of its query.
             least: Bytes that renew the deadline; None for a deadline for the whole answer.
+            on_headers: Takes the headers of the answer.
         """
         egress = egress_of(url)
         deadline = Deadline(self.settings.answer_timeout_s)
         with self._sorted_failures(url, egress.proxy, deadline), deadline.counting():
             response = self._send(url, egress, headers, params)
             try:
+                self._on_answer(response.url, response.status_code, response.headers)
+                if on_headers is not None:
+                    on_headers(response.headers)
                 self._refuse(response, url, egress.proxy)
                 yield Answer(response.status_code, response.headers, b""), self._chunks(response, url, egress.proxy, deadline, least)
             finally:
@@ -190,19 +214,7 @@ class Http:
             return
         if status == PROXY_LOGIN and proxy is not None:
             raise proxy_refusal(proxy, status, url)
-        if status in DEFAULT_WAIT_S:
-            wait = parse_retry_after(response.headers.get("Retry-After"), DEFAULT_WAIT_S[status])
-            if status == 429:  # noqa: PLR2004
-                raise RateLimited(f"asks to wait {wait:g} s (429)", retry_after_s=wait, where=url)
-            until = int((self._now_s() + wait) * 1e6)
-            raise Banned(f"has banned this address for {wait:g} s (418)", retry_after_s=wait, until_us=until, where=url)
-        code, text = error_body(response)
-        if status in {403, 451}:
-            remedy = "the firewall refuses this address" if status == 403 else "the exchange does not serve this country"  # noqa: PLR2004
-            raise AccessDenied(f"refuses access ({status}){text}", status=status, code=code, where=url, remedy=remedy)
-        if status == _TIMEOUT or status >= _FIRST_SERVER_ERROR or code in _PASSING_CODES:
-            raise ServerError(f"fails with {status}{text}", where=url)
-        raise RequestRefused(f"refuses the request ({status}){text}", status=status, code=code, where=url)
+        raise refusal_error(status, response.headers, error_body(response), url, self._now_s())
 
     @contextmanager
     def _sorted_failures(self, url: str, proxy: Proxy | None, deadline: Deadline) -> Iterator[None]:

@@ -37,5 +37,8 @@ class RateLimits(Section):
     weight_per_minute: int | None = Field(
         None, ge=1, description="The exchange's budget per address; without it 6000 for spot and 2400 for USD-M futures."
     )
-    use_percent: Percent = Field(80, description="Requests pause once this share of the budget is used in a minute.")
-    max_wait_s: float = Field(300, ge=0, description="A longer Retry-After ends the step instead of waiting.")
+    connections_per_5_minutes: int = Field(
+        300, ge=1, description="Attempts to open stream connections that the exchange admits per address."
+    )
+    use_percent: Percent = Field(80, description="Requests and connection attempts pause once this share of the budget is used.")
+    max_wait_s: float = Field(300, ge=0, description="A longer Retry-After or ban ends the step instead of being waited out.")

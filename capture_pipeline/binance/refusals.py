@@ -1,16 +1,25 @@
-"""Parsers of what a refusal of the exchange contains: the error body and the `Retry-After` header."""
+"""What a refusal of the exchange states: its code and text, and how long the address has to wait."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final
 
 import msgspec
 
 from capture_pipeline.parsing import PARSE_ERRORS
 
-_MAX_WAIT_S = 7 * 86_400.0
-"""Bans last three days at most."""
+BACK_OFF, BANNED, FIREWALL = 429, 418, 403
+DEFAULT_WAIT_S: Final = {BACK_OFF: 60.0, BANNED: 120.0, FIREWALL: 120.0}
+"""Seconds to wait after a refusal of the address that states no end: a minute is the window of weights, and two are the shortest ban."""
+MAX_WAIT_S: Final = 3 * 86_400.0
+"""The longest ban. Source of both lengths: the exchange's page of REST limits, "from 2 minutes to 3 days"."""
+_MIN_WAIT_S = 1.0
 _LONGEST_TEXT = 120
+_BANNED_UNTIL = re.compile(rb"banned until (\d{13})\b")
 
 
 class _Error(msgspec.Struct):
@@ -38,10 +47,43 @@ def parse_retry_after(value: str | None, default: float) -> float:
         default: Seconds where there is none.
 
     Returns:
-        Seconds, from 0 to a week.
+        Seconds, from one to three days.
     """
     try:
         wait = default if value is None else float(value)
     except ValueError:
         return default
-    return min(max(0.0, wait), _MAX_WAIT_S) if math.isfinite(wait) else default
+    return min(max(_MIN_WAIT_S, wait), MAX_WAIT_S) if math.isfinite(wait) else default
+
+
+def parse_wait(status: int, headers: Mapping[str, str], body: bytes, now_s: float) -> float:
+    """Return the seconds to wait after 429, 418 or 403: what `Retry-After` or the body states, the longer of the two.
+
+    The body states the end of a ban by the exchange's clock, so it is compared with the header `Date` of the same answer.
+
+    Args:
+        status: 429, 418 or 403.
+        headers: Found by names in lower case.
+        body: Its first kilobytes.
+        now_s: Wall clock in seconds, for an answer without `Date`.
+
+    Returns:
+        Seconds, from one to three days.
+    """
+    default = DEFAULT_WAIT_S[status]
+    stated = []
+    if (value := headers.get("retry-after")) is not None:
+        stated.append(parse_retry_after(value, default))
+    if (found := _BANNED_UNTIL.search(body)) is not None:
+        stated.append(int(found[1]) / 1000 - _date_s(headers.get("date"), now_s))
+    wait = max(stated, default=default)
+    return min(wait, MAX_WAIT_S) if wait >= _MIN_WAIT_S else default
+
+
+def _date_s(value: str | None, default: float) -> float:
+    """Parse `Date`: seconds since 1970."""
+    try:
+        moment = parsedate_to_datetime(value or "")
+        return moment.timestamp() if moment.tzinfo is not None else default
+    except PARSE_ERRORS:
+        return default

@@ -6,6 +6,7 @@ Source: the exchange's WebSocket documentation. Hosts are configuration and do n
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 from urllib.parse import quote
 
 from capture_pipeline.binance.symbols import valid_symbol
@@ -15,13 +16,17 @@ SHUTDOWN_STREAM = "!serverShutdown"
 """Name under which the exchange tells that it is about to close this connection."""
 CONNECTION_LIFE_S = 24 * 3600
 """The exchange closes a connection at this age at the latest."""
-PING_EVERY_S, PONG_WITHIN_S = 20, 60
+PING_EVERY_S = {Market.SPOT: 20, Market.UM: 180}
+"""Seconds between two pings of the exchange."""
 MOST_STREAMS = 1024
 """Streams that one connection may carry."""
+MAX_URL = 8000
+"""Characters of an address. The exchange documents no limit; 8,004 were measured."""
 ROUTE = "{route}"
 """Stands in an address for the endpoint by which a stream goes; see `Route`."""
 _FIRST_MICROSECOND = 10**14
 _STREAMS = "streams="
+_NOTICE_LENGTH = 200
 _UNQUOTED = "@!"
 
 
@@ -80,20 +85,33 @@ def combined_url(base: str, streams: list[str]) -> str:
 
 
 def route_of(stream: str) -> Route:
-    """The endpoint of a futures stream: books and best prices are `public`, all else is `market`."""
+    """The endpoint of a futures stream: books, best prices and single trades are `public`, all else is `market`."""
     topic = stream.partition("@")[2]
-    return Route.PUBLIC if topic.startswith((StreamKind.DEPTH, StreamKind.BOOK_TICKER)) else Route.MARKET
+    return Route.PUBLIC if topic.startswith(_PUBLIC_TOPICS) else Route.MARKET
 
 
 def routed(url: str) -> list[str]:
-    """The addresses that a combined stream is made of: itself, or, where it holds `{route}`, one for each endpoint with its streams."""
-    if ROUTE not in url:
-        return [url]
+    """Divide a combined stream among the addresses that it needs.
+
+    An address with `{route}` is one for each endpoint with its streams. Each of these is as many as its streams need, which are then
+    divided evenly: an address has at most `MAX_URL` characters and `MOST_STREAMS` streams.
+    """
     head, _, names = url.partition(_STREAMS)
-    streams: dict[Route, list[str]] = {}
+    streams: dict[str, list[str]] = {}
     for stream in names.split("/"):
-        streams.setdefault(route_of(stream), []).append(stream)
-    return [f"{head.replace(ROUTE, route)}{_STREAMS}{'/'.join(names)}" for route, names in sorted(streams.items())]
+        streams.setdefault(head.replace(ROUTE, route_of(stream)), []).append(stream)
+    return [address for base, names in sorted(streams.items()) for address in _divided(base, names)]
+
+
+def _divided(base: str, streams: list[str]) -> list[str]:
+    """Return the fewest addresses that hold some streams; none has fewer than one stream, however long that one is."""
+    for count in range(1, len(streams) + 1):
+        bounds = [len(streams) * part // count for part in range(count + 1)]
+        parts = [streams[first:end] for first, end in pairwise(bounds)]
+        addresses = [f"{base}{_STREAMS}{'/'.join(part)}" for part in parts]
+        if max(map(len, addresses)) <= MAX_URL and max(map(len, parts)) <= MOST_STREAMS:
+            break
+    return addresses
 
 
 def kind_of(stream: str) -> StreamKind:
@@ -104,6 +122,14 @@ def kind_of(stream: str) -> StreamKind:
     if topic == "depth" or topic.startswith("depth@"):
         return StreamKind.DEPTH
     return _BY_TOPIC.get(topic, StreamKind.OTHER)
+
+
+def is_close_notice(message: bytes) -> bool:
+    """Return whether a message that is no market data announces the end of its connection, in the envelope of a stream or without it.
+
+    Spot sends `{"stream":"!serverShutdown","data":{…}}`. No document states the form of the futures.
+    """
+    return SHUTDOWN_STREAM[1:].encode() in message[:_NOTICE_LENGTH]
 
 
 def symbol_of(stream: str) -> str:
@@ -117,4 +143,13 @@ def event_us(value: int) -> int:
     return value if value >= _FIRST_MICROSECOND else value * 1000
 
 
+_PUBLIC_TOPICS = (StreamKind.DEPTH, StreamKind.BOOK_TICKER, "rpiDepth", StreamKind.TRADE)
 _BY_TOPIC = {str(kind): kind for kind in (StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.BOOK_TICKER, StreamKind.SNAPSHOT)}
+FIELDS: dict[tuple[Market, StreamKind], tuple[str, ...]] = {
+    (Market.SPOT, StreamKind.TRADE): ("e", "E", "s", "t", "p", "q", "T", "m", "M"),
+    (Market.SPOT, StreamKind.DEPTH): ("e", "E", "s", "U", "u", "b", "a"),
+    (Market.UM, StreamKind.AGG_TRADE): ("e", "E", "a", "s", "p", "q", "nq", "f", "l", "T", "m", "st"),
+    (Market.UM, StreamKind.DEPTH): ("e", "E", "T", "s", "ps", "U", "u", "pu", "b", "a", "st"),
+    (Market.UM, StreamKind.TRADE): ("e", "E", "T", "s", "t", "p", "q", "X", "m", "st"),
+}
+"""Fields of a message, in their order, of the streams that sessions record and of the futures' `@trade`."""

@@ -17,6 +17,8 @@ from capture_pipeline.errors import ConfigError
 
 _TRADES, AGG_TRADES = "trades", "aggTrades"
 _NAME = re.compile(r"([^-]+)-(\w+)-(\d{4}-\d{2})(-\d{2})?\.zip", re.ASCII)
+SPOT_DEPTH = 5000
+"""Most levels a side that a depth call of spot gives."""
 UM_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 """Levels a side that a depth call of futures may ask for."""
 NO_UM_SECONDS = "interval: USD-M futures have no candles of 1s; set interval to 1m or longer, or market to spot"
@@ -42,6 +44,25 @@ class Market(StrEnum):
     def weight_per_minute(self) -> int:
         """The request weight that the exchange grants one address in a minute, as its exchangeInfo states."""
         return 6000 if self is Market.SPOT else 2400
+
+
+_WEIGHTS: dict[Market, dict[str, int | tuple[tuple[int, int], ...]]] = {
+    Market.SPOT: {
+        "time": 1,
+        "exchangeInfo": 20,
+        "klines": 2,
+        "depth": ((100, 5), (500, 25), (1000, 50), (5000, 250)),
+        "aggTrades": 4,
+    },
+    Market.UM: {
+        "time": 1,
+        "exchangeInfo": 1,
+        "klines": ((99, 1), (499, 2), (1000, 5), (1500, 10)),
+        "depth": ((50, 2), (100, 5), (500, 10), (1000, 20)),
+        "aggTrades": 20,
+    },
+}
+"""Weight of a request, or of one up to each value of `limit`; `docs/exchange.md` has the sources."""
 
 
 def has_interval(market: Market, interval: Interval) -> bool:
@@ -174,22 +195,23 @@ def parse_trades_name(name: str, market: Market) -> TradesFile | None:
     return TradesFile(market, found[0], found[2], found[1]) if found and found[1] in {_TRADES, AGG_TRADES} else None
 
 
-def klines_weight(market: Market, limit: int) -> int:
-    """The request weight of one klines call with this `limit`."""
-    if market is Market.SPOT:
-        return 2
-    return next(weight for bound, weight in ((99, 1), (499, 2), (1000, 5), (1500, 10)) if limit <= bound)
+def request_weight(market: Market, endpoint: str, limit: str | int | None = None) -> int:
+    """Return the request weight of one REST call.
 
-
-def depth_weight(market: Market, limit: int) -> int:
-    """The request weight of one depth call with this `limit`."""
-    steps = ((100, 5), (500, 25), (1000, 50), (5000, 250)) if market is Market.SPOT else ((50, 2), (100, 5), (500, 10), (1000, 20))
-    return next((weight for bound, weight in steps if limit <= bound), steps[-1][1])
+    Args:
+        market: Spot or USD-M futures.
+        endpoint: Last part of its path.
+        limit: Its parameter `limit`; without one the highest weight of the endpoint counts.
+    """
+    steps = _WEIGHTS[market][endpoint]
+    if isinstance(steps, int):
+        return steps
+    return next((weight for bound, weight in steps if limit is not None and int(limit) <= bound), steps[-1][1])
 
 
 def depth_limit(market: Market, limit: int) -> int:
     """The levels to ask for to get `limit`, or as many as the exchange gives; futures take certain numbers only."""
-    return min(limit, 5000) if market is Market.SPOT else next((step for step in UM_DEPTHS if step >= limit), UM_DEPTHS[-1])
+    return min(limit, SPOT_DEPTH) if market is Market.SPOT else next((step for step in UM_DEPTHS if step >= limit), UM_DEPTHS[-1])
 
 
 def _parts(name: str) -> tuple[str, str, Month | date] | None:

@@ -108,7 +108,7 @@ def _check_symbols(settings: Settings, symbols: list[str]) -> None:
     """Refuse symbols that the exchange does not list; where it does not answer at once, the recording goes before the question."""
     quick = settings.model_copy(update={"http": settings.http.model_copy(update={"attempts": 1})})
     try:
-        error = rest_of(quick).unknown_symbols(symbols)
+        error = rest_of(quick, max_wait_s=0.0).unknown_symbols(symbols)
     except CaptureError as failure:
         write_line(f"Whether the exchange lists {', '.join(symbols)} could not be checked: {failure}", err=True)
         return
@@ -260,7 +260,10 @@ def plan_command(days: int, as_json: bool, config: Path | None) -> None:  # noqa
 @_json
 @_config
 def preflight_command(symbols: tuple[str, ...], seconds: float, output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001
-    """Check disk, clock, network and stream before a capture; exits 1 if a check fails."""
+    """Check disk, clock, network and stream before a capture; exits 1 if a check fails.
+
+    Lines with SEEN state what no document says of the exchange. The last one names a JSON file with all of it.
+    """
     with one_line_errors():
         settings = load_settings(config)
         findings = []
@@ -268,7 +271,8 @@ def preflight_command(symbols: tuple[str, ...], seconds: float, output: Path | N
             findings.append(finding)
             if not as_json:
                 remedy = f"   → {finding.remedy}" if not finding.passed and finding.remedy else ""
-                write_line(f"{'PASS' if finding.passed else 'FAIL'}  {finding.name:14} {finding.measured}{remedy}")
+                label = "SEEN" if finding.is_note and finding.passed else "PASS" if finding.passed else "FAIL"
+                write_line(f"{label}  {finding.name:14} {finding.measured}{remedy}")
     if as_json:
         emit_json([vars(finding) for finding in findings])
     if not all(finding.passed for finding in findings):

@@ -80,10 +80,9 @@ def _add_state(table: Table, status: Status) -> None:
         table.add_row("account", _account(status.account))
     for altered in status.altered:
         table.add_row("altered", altered)
-    if status.last_error:
-        table.add_row("error", status.last_error)
-    if status.trouble:
-        table.add_row("disk", status.trouble)
+    for name, text in (("error", status.last_error), ("paused", status.paused), ("disk", status.trouble)):
+        if text:
+            table.add_row(name, text)
     for one in status.connections:
         told = f"open {one.age_s:,.0f} s, {one.messages:,} messages, last {one.silent_s:.1f} s ago"
         table.add_row(f"connection {one.number}", told)

@@ -69,11 +69,12 @@ def make_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def publishing(path: Path) -> Iterator[Path]:
-    """Yield a file beside `path` to write to; on a clean exit it becomes `path`, durably, otherwise it is removed.
+def publishing(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
+    """Yield a file beside `path` to write to; on a clean exit it becomes `path`, otherwise it is removed.
 
     Args:
         path: Where the file is to appear; its folder is made.
+        is_durable: Whether it survives a loss of power, at the price of two fsyncs; without it a process may be killed at any time.
 
     Raises:
         StorageError: The disk refused; `path` is as before.
@@ -83,9 +84,11 @@ def publishing(path: Path) -> Iterator[Path]:
         make_folder(path.parent)
         with storage_errors(path):
             yield beside
-            fsync(beside)
+            if is_durable:
+                fsync(beside)
             beside.replace(path)
-            fsync(path.parent)
+            if is_durable:
+                fsync(path.parent)
     finally:
         with contextlib.suppress(NotADirectoryError):  # a file is in the way of its folder, which has been told
             beside.unlink(missing_ok=True)
@@ -99,15 +102,15 @@ def withdraw(path: Path) -> None:
             fsync(path.parent)
 
 
-def publish_bytes(path: Path, content: bytes | memoryview) -> None:
+def publish_bytes(path: Path, content: bytes | memoryview, *, is_durable: bool = True) -> None:
     """Publish `content` as `path`."""
-    with publishing(path) as beside, beside.open("wb") as file:
+    with publishing(path, is_durable=is_durable) as beside, beside.open("wb") as file:
         file.write(content)
 
 
-def publish_model(path: Path, model: BaseModel) -> None:
+def publish_model(path: Path, model: BaseModel, *, is_durable: bool = True) -> None:
     """Publish a manifest as indented JSON."""
-    publish_bytes(path, (model.model_dump_json(indent=1) + "\n").encode())
+    publish_bytes(path, (model.model_dump_json(indent=1) + "\n").encode(), is_durable=is_durable)
 
 
 def read_model(path: Path, kind: type[M]) -> M | None:

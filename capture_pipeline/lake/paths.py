@@ -16,7 +16,7 @@ lake/golden_checkpoints/session=…/symbol=BTCUSDT/checkpoints.parquet      whol
 lake/golden_refills/session=…/refills.parquet                           lost trades of a session, from the exchange's daily files
 reports/feasibility/                        what benchmarks measured: <asset>.json the latest, runs/ every one; go_no_go.* beside it
 reports/                                    coverage.csv, coverage.html, reconciliations, proofs of sessions
-state/                                      whose data these are (origin.json), the circuit breaker, locks
+state/                                      whose data these are (origin.json), limits of the exchange (limits-<host>.json), locks
 catalog.duckdb                              views over the lake
 """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,8 +22,10 @@ from websockets.exceptions import ConnectionClosed, InvalidProxyStatus, InvalidS
 from websockets.protocol import State
 
 from capture_pipeline.binance.network import Egress, Proxy, egress_of
+from capture_pipeline.binance.pauses import Limits, Pause
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.recording.frames import PING, FrameCutter, FrameError
+from capture_pipeline.recording.admission import HandshakeRefusal, count_attempt, record_refusal
+from capture_pipeline.recording.frames import CLOSE, PING, FrameCutter, FrameError
 from capture_pipeline.recording.models import Cause
 
 OPEN_S, CLOSE_S = 10.0, 1.0
@@ -31,6 +34,7 @@ MOST_FRAME = 2 << 20
 USER_AGENT = "capture-pipeline"
 _END_OF_HEAD = b"\r\n\r\n"
 _MOST_HEAD = 64 << 10
+_MOST_PINGS = 100
 # A host name that cannot be encoded is a UnicodeError.
 _FAILURES = (OSError, TimeoutError, WebSocketException, EOFError, UnicodeError)
 OnMessage = Callable[[int, bytes], None]
@@ -45,13 +49,19 @@ class Connection:
         number: Counted from the session's first one.
         slot: Which of the connections side by side it is.
         opened_s: When it was opened, monotonic seconds; None before.
-        last_s: When the last message came, monotonic seconds.
+        last_s: When the last message came, monotonic seconds; of a connection without one when it was opened.
+        heard_s: When bytes of any kind came last, monotonic seconds; before the first ones when it was opened.
+        pinged_s: When a ping was sent last, monotonic seconds; None before.
         messages: How many came.
         alive: Set by the first message.
         leaving: Set when it is to be replaced: its age, or the exchange is about to close it.
         cause: Why it ended, or is being ended.
         detail: Close code, error.
         failure: A bug in what takes the messages; raised by `run`.
+        answer: Status and headers of the answer to the handshake; None before.
+        pings_s: When the last pings came, monotonic seconds.
+        limits: Asked before the handshake, and told of a refused one; None where the peer has no limits.
+        wait_s: Seconds before the next attempt may be made, where the exchange or the budget of attempts asks for it.
     """
 
     number: int
@@ -59,12 +69,19 @@ class Connection:
     on_message: OnMessage
     opened_s: float | None = None
     last_s: float = 0.0
+    heard_s: float = 0.0
+    pinged_s: float | None = None
     messages: int = 0
     alive: asyncio.Event = field(default_factory=asyncio.Event)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
     cause: Cause | None = None
     detail: str = ""
     failure: Exception | None = None
+    answer: tuple[int, dict[str, str]] | None = None
+    pings_s: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_PINGS))
+    limits: Limits | None = None
+    wait_s: float = 0.0
+    _refusal: HandshakeRefusal | None = None
     _socket: _Socket | None = None
 
     async def run(self, url: str, on_open: Callable[[Connection], None]) -> None:
@@ -73,9 +90,15 @@ class Connection:
         try:
             egress = egress_of(url)
             proxy = egress.proxy
-            await self._receive(url, egress, on_open)
+            self._put_off(await count_attempt(self.limits))
+            if self.cause is None:
+                await self._receive(url, egress, on_open)
         except InvalidStatus as error:
-            self._ended(f"refused with HTTP {error.response.status_code}")
+            response = error.response
+            headers = dict(response.headers.raw_items())
+            self.answer = response.status_code, headers
+            lower = {name.lower(): value for name, value in headers.items()}
+            self._refusal = HandshakeRefusal(response.status_code, lower, bytes(response.body or b""))
         except InvalidProxyStatus as error:
             self._ended(proxy.refusal(error.response.status_code) if proxy else str(error))
         except CaptureError as error:
@@ -84,7 +107,16 @@ class Connection:
             self._ended(self._failure_text(error, proxy))
         finally:
             self._let_go()
+        if self._refusal is not None:
+            self._put_off(await record_refusal(self.limits, self._refusal))
+            self._ended(f"refused with HTTP {self._refusal.status}")
         self._raise_failure()
+
+    def _put_off(self, pause: Pause | None) -> None:
+        """End before the handshake, or because it was refused: nothing may be sent for some time."""
+        if pause is not None:
+            self.wait_s = max(0.0, pause.left_s(time.time()))
+            self._ended(pause.text)
 
     async def _receive(self, url: str, egress: Egress, on_open: Callable[[Connection], None]) -> None:
         """Open the connection and receive until it ends."""
@@ -103,8 +135,10 @@ class Connection:
                 if not isinstance(socket, _Socket):
                     raise TypeError(type(socket))
                 self._socket = socket
+                if socket.response is not None:
+                    self.answer = socket.response.status_code, dict(socket.response.headers.raw_items())
                 self._opened(on_open)
-                socket.begin(partial(self.on_message, self.number), self._guard)
+                socket.begin(partial(self.on_message, self.number), self._guard, self._note_ping)
                 await socket.wait_closed()
                 await socket.wait_cut()
                 self._ended(_close_text(socket.protocol.close_exc))
@@ -122,8 +156,11 @@ class Connection:
         self._socket = None
 
     def _opened(self, on_open: Callable[[Connection], None]) -> None:
-        self.opened_s = self.last_s = time.monotonic()
+        self.opened_s = self.last_s = self.heard_s = time.monotonic()
         on_open(self)
+
+    def _note_ping(self) -> None:
+        self.pings_s.append(time.monotonic())
 
     def _guard(self, feed: Callable[[T], int], data: T) -> None:
         """Let bytes be taken, and count the messages that were among them."""
@@ -136,8 +173,9 @@ class Connection:
             self.failure = error
             self.abort(Cause.CLOSED, "a bug in the recorder")
             return
+        self.heard_s = time.monotonic()
         if count:
-            self.last_s = time.monotonic()
+            self.last_s = self.heard_s
             if not self.messages:
                 self.alive.set()
             self.messages += count
@@ -156,6 +194,21 @@ class Connection:
     def _raise_failure(self) -> None:
         if self.failure is not None:
             raise self.failure
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the peer has sent anything since the connection was opened."""
+        return self.opened_s is not None and self.heard_s > self.opened_s
+
+    def ping(self) -> None:
+        """Ask for a sign of life; a peer that does not read what it was sent before is sent no more."""
+        self.pinged_s = time.monotonic()
+        self._send_ping()
+
+    def _send_ping(self) -> None:
+        if self._socket is not None and not self._socket.transport.get_write_buffer_size() and self._socket.protocol.state is State.OPEN:
+            self._socket.protocol.send_ping(b"")
+            self._socket.send_data()
 
     def retire(self, cause: Cause, detail: str) -> None:
         """Ask for a successor; this one goes on until that one delivers."""
@@ -193,15 +246,19 @@ class _Socket(ClientConnection):
     _is_open = False
     _cutter: FrameCutter | None = None
     _guard: Callable[[Callable[[bytes], int], bytes], None]
+    _on_ping: Callable[[], None]
 
-    def begin(self, on_message: Callable[[bytes], None], guard: Callable[[Callable[[bytes], int], bytes], None]) -> None:
+    def begin(
+        self, on_message: Callable[[bytes], None], guard: Callable[[Callable[[bytes], int], bytes], None], on_ping: Callable[[], None]
+    ) -> None:
         """Messages may go on their way from now on, those that waited first.
 
         Args:
             on_message: Takes each message.
             guard: Is given the cutter and the bytes for it, whenever some came.
+            on_ping: Called at each ping.
         """
-        self._cutter, self._guard = FrameCutter(on_message, self._control, MOST_FRAME), guard
+        self._cutter, self._guard, self._on_ping = FrameCutter(on_message, self._control, MOST_FRAME), guard, on_ping
         held, self._held = self._held, b""
         self._cut(held)
 
@@ -232,9 +289,13 @@ class _Socket(ClientConnection):
         Raises:
             FrameError: The close violates the protocol.
         """
+        if frame[0] == PING:
+            self._on_ping()
         if frame[0] == PING and self.transport.get_write_buffer_size():
             return  # the peer does not read the answers to its earlier pings
         super().data_received(frame)
+        if frame[0] == CLOSE:
+            self.transport.close()  # a peer may leave TCP open; the answer still goes out
         if self.protocol.parser_exc is not None and (sent := self.protocol.close_sent) is not None:
             raise FrameError(sent.code, sent.reason)
 

@@ -26,6 +26,7 @@ from picows import (
 from python_socks import ProxyError
 
 from capture_pipeline.binance.network import Egress
+from capture_pipeline.recording.admission import HandshakeRefusal
 from capture_pipeline.recording.connection import CLOSE_S, MOST_FRAME, OPEN_S, USER_AGENT, Connection
 from capture_pipeline.recording.frames import MAX_FRAMES, PROTOCOL_ERROR, Fragments, FrameError, check_text
 from capture_pipeline.recording.models import Cause
@@ -55,9 +56,10 @@ class PicowsConnection(Connection):
 
         def opened(transport: WSTransport) -> None:
             self._transport = transport
+            self.answer = int(transport.response.status), dict(transport.response.headers.items())
             self._opened(on_open)
 
-        listener = self._listener = _Listener(opened, self._one, self._guard)
+        listener = self._listener = _Listener(opened, self._one, self._guard, self._note_ping)
         proxy = egress.proxy
         try:
             async with asyncio.timeout(OPEN_S):  # its own time-out begins after the TCP connection and the proxy's answer
@@ -83,7 +85,11 @@ class PicowsConnection(Connection):
                 transport.disconnect(graceful=False)
             self._ended(_close_text(transport))
         except WSInvalidStatusError as error:
-            self._ended(f"refused with HTTP {error.response.status if error.response else '?'}")
+            if error.response is not None:
+                self.answer = int(error.response.status), dict(error.response.headers.items())
+                self._refusal = HandshakeRefusal(self.answer[0], error.response.headers, error.raw_body or b"")
+            else:
+                self._ended("refused")
         except WSProtocolError as error:
             self._ended(f"{int(error.code)} {error.args[1]}", Cause.PROTOCOL)
         except (WSHandshakeError, WSError, ProxyError, ValueError) as error:
@@ -105,6 +111,10 @@ class PicowsConnection(Connection):
         if self._transport is not None:
             self._transport.send_close(WSCloseCode(error.code), error.reason)
         self.abort(Cause.PROTOCOL, str(error))
+
+    def _send_ping(self) -> None:
+        if self._transport is not None and not self._transport.underlying_transport.get_write_buffer_size():
+            self._transport.send_ping(b"")
 
     def abort(self, cause: Cause, detail: str) -> None:
         """End it at once, without a farewell that a dead peer would not answer."""
@@ -137,8 +147,9 @@ class _Listener(WSListener):
         on_open: Callable[[WSTransport], None],
         on_message: Callable[[bytes], int],
         guard: Callable[[Callable[[Any], int], Any], None],
+        on_ping: Callable[[], None],
     ) -> None:
-        self._on_open, self._on_message, self._guard = on_open, on_message, guard
+        self._on_open, self._on_message, self._guard, self._on_ping = on_open, on_message, guard, on_ping
         self._fragments = Fragments(MOST_FRAME)
         self._waiting: deque[bytes] = deque()
         self._left = MAX_FRAMES
@@ -160,7 +171,8 @@ class _Listener(WSListener):
             self._left -= 1
             self._guard(self._text, frame.get_payload_as_bytes())
         elif kind is _PING and is_sound:
-            self._ping = frame.get_payload_as_bytes()
+            self._on_ping()
+            self._guard(self._keep_ping, frame.get_payload_as_bytes())
         else:
             self._guard(partial(self._other, transport), frame)
         if frame.last_in_buffer:
@@ -178,6 +190,10 @@ class _Listener(WSListener):
         """Take no more frames."""
         self._is_over = True
         self._waiting.clear()
+
+    def _keep_ping(self, payload: bytes) -> int:
+        self._ping = payload
+        return 0
 
     def _text(self, message: bytes) -> int:
         check_text(message)

@@ -16,12 +16,12 @@ MAX_FRAGMENTS: Final = 4096
 PROTOCOL_ERROR, INVALID_TEXT, TOO_BIG = 1002, 1007, 1009
 _FIN_TEXT, _FIN_BINARY, _TEXT, _BINARY = 0x81, 0x82, 0x01, 0x02
 _CONTINUED, _FIN_CONTINUED = 0x00, 0x80
-_CLOSE, PING, _PONG = 0x88, 0x89, 0x8A
+CLOSE, PING, _PONG = 0x88, 0x89, 0x8A
 _FIN, _OPCODE, _RESERVED = 0x80, 0x0F, 0x70
 _WHOLE: Final = frozenset({_FIN_TEXT, _FIN_BINARY})
 _DATA: Final = frozenset({_FIN_TEXT, _FIN_BINARY, _TEXT, _BINARY, _CONTINUED, _FIN_CONTINUED})
 _ENDS: Final = frozenset({_FIN_TEXT, _FIN_BINARY, _FIN_CONTINUED})
-_CONTROL: Final = frozenset({_CLOSE, PING, _PONG})
+_CONTROL: Final = frozenset({CLOSE, PING, _PONG})
 _TWO_BYTES, _EIGHT_BYTES = 126, 127
 _SHORTEST, _MASKED = 2, 128
 
@@ -219,5 +219,5 @@ class FrameCutter:
                 self._on_message(message)
         elif kind == PING:
             self._ping = frame
-        elif kind == _CLOSE:
+        elif kind == CLOSE:
             self._pass_on(frame)

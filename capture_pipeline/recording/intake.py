@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from capture_pipeline.binance.streams import StreamKind, kind_of
+from capture_pipeline.binance.streams import is_close_notice, kind_of
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.recording.lines import data_of, split_envelope
@@ -49,21 +49,21 @@ class Intake:
             if first > last or not raw.isascii():
                 _check(raw, first, last)
         except _FAILURES as error:
-            self._reject(explain(error), raw)
+            self._unplaced(connection, explain(error), raw)
             return None
         return Message(first, last, stream, raw, now_ns, connection, event_time, diff)
 
     def _other(self, connection: int, raw: bytes) -> None:
         stream, _ = split_envelope(raw)
-        if kind_of(stream) is StreamKind.SHUTDOWN:
+        self._unplaced(connection, f"of the stream {stream!r}, which was not asked for", raw)
+
+    def _unplaced(self, connection: int, reason: str, raw: bytes) -> None:
+        if is_close_notice(raw):
             self.control += 1
             self._on_shutdown(connection)
         else:
-            self._reject(f"of the stream {stream!r}, which was not asked for", raw)
-
-    def _reject(self, reason: str, raw: bytes) -> None:
-        self.rejected += 1
-        self._on_reject(reason[:300], raw)
+            self.rejected += 1
+            self._on_reject(reason[:300], raw)
 
 
 def _check(raw: bytes, first: int, last: int) -> None:

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from capture_pipeline.binance.rest import RestClient
@@ -16,10 +17,11 @@ from capture_pipeline.binance.streams import combined_url, routed, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import make_folder
-from capture_pipeline.lake.rest import rest_of
+from capture_pipeline.lake.rest import limits_of
 from capture_pipeline.recording.connection import CLOSE_S, Connection
 from capture_pipeline.recording.intake import Intake
 from capture_pipeline.recording.lines import decode_line, spliced
+from capture_pipeline.recording.preflight_record import ExchangeRecord
 from capture_pipeline.recording.session import sessions_root
 from capture_pipeline.recording.status import free_bytes
 from capture_pipeline.recording.transport import check_network, connection_of
@@ -39,12 +41,14 @@ class Finding:
         passed: Whether it is fit for a capture.
         measured: What was found.
         remedy: What to do where it is not.
+        is_note: Whether it states what was seen, and can fail no preflight.
     """
 
     name: str
     passed: bool
     measured: str
     remedy: str = ""
+    is_note: bool = False
 
 
 def preflight(settings: Settings, symbols: list[str], *, seconds: float, output: Path | None = None) -> Iterator[Finding]:
@@ -64,8 +68,11 @@ def preflight(settings: Settings, symbols: list[str], *, seconds: float, output:
     yield network
     if not network.passed:  # the checks behind it would each repeat its message
         return
-    yield from _rest(settings, symbols)
-    yield _guarded("test capture", lambda: _capture(settings, symbols, seconds))
+    seen = ExchangeRecord(settings, symbols)
+    yield from _rest(settings, symbols, seen)
+    yield _guarded("test capture", lambda: _capture(settings, symbols, seconds, seen))
+    yield from (Finding(name, passed=True, measured=text, is_note=True) for name, text in seen.notes())
+    yield _guarded("record", lambda: Finding("record", passed=True, measured=str(seen.publish(root)), is_note=True))
 
 
 def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
@@ -118,9 +125,9 @@ def _network(settings: Settings, symbols: list[str]) -> Finding:
     return Finding("network", passed=True, measured="; ".join(f"{name}: {egress}" for name, egress in ways.items()))
 
 
-def _rest(settings: Settings, symbols: list[str]) -> Iterator[Finding]:
+def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Iterator[Finding]:
     """Clock, round trip, loss and jitter over a run of requests."""
-    rest = rest_of(settings)
+    rest = seen.rest
     offsets, trips, lost = [], [], 0
     failure, remedy = "", ""
     for _ in range(_REQUESTS):
@@ -135,6 +142,7 @@ def _rest(settings: Settings, symbols: list[str]) -> Iterator[Finding]:
         trips.append((after - before) / 1e6)
     told = f"{_REQUESTS - lost} of {_REQUESTS} requests answered" if not lost else f"not answered: {failure}"
     yield Finding("requests", not lost, told, remedy)
+    seen.ask_each()
     if not trips:
         return
     offset, trip, jitter = statistics.median(offsets), statistics.median(trips), max(trips) - min(trips)
@@ -153,11 +161,12 @@ def _listed(rest: RestClient, symbols: list[str]) -> Finding:
     return Finding("symbols", passed=True, measured=f"{', '.join(symbols)}: listed")
 
 
-def _capture(settings: Settings, symbols: list[str], seconds: float) -> Finding:
+def _capture(settings: Settings, symbols: list[str], seconds: float, seen: ExchangeRecord) -> Finding:
     """Whether the stream delivers what a session records, in the right form."""
     streams = streams_of(symbols, settings.market)
     urls = routed(combined_url(settings.stream_url, streams))
-    counts, refused = asyncio.run(_sampled(connection_of(settings.recording.transport), urls, streams, seconds))
+    kind = partial(connection_of(settings.recording.transport), limits=limits_of(settings))
+    counts, refused = asyncio.run(_sampled(kind, urls, streams, seconds, seen))
     silent = [stream for stream in streams if not counts.get(stream)]
     if refused:
         return Finding("test capture", passed=False, measured=refused, remedy="check endpoints and network")
@@ -170,11 +179,14 @@ def _capture(settings: Settings, symbols: list[str], seconds: float) -> Finding:
     return Finding("test capture", passed=True, measured=f"{where}: {rates}")
 
 
-async def _sampled(kind: type[Connection], urls: list[str], streams: list[str], seconds: float) -> tuple[dict[str, int], str]:
+async def _sampled(
+    kind: Callable[..., Connection], urls: list[str], streams: list[str], seconds: float, seen: ExchangeRecord
+) -> tuple[dict[str, int], str]:
     counts: dict[str, int] = {}
     bad: list[str] = []
 
     def take(number: int, raw: bytes) -> None:
+        seen.frames.take(raw)
         placed = intake.place(number, raw, time.time_ns())
         if placed is not None:
             decode_line(spliced(time.time_ns(), raw))
@@ -191,5 +203,6 @@ async def _sampled(kind: type[Connection], urls: list[str], streams: list[str], 
     for task in opening:
         task.cancel()
     await asyncio.gather(*(task for task in tasks if task not in opening))
+    seen.note_connections(urls, connections)
     wrong = [f"{urls[0]}: a message is not of the right form: {reason}" for reason in bad]
     return counts, next(iter([*ended, *wrong]), "")

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
+from capture_pipeline.binance.pauses import Limits
 from capture_pipeline.binance.rest import RestClient
 from capture_pipeline.binance.streams import combined_url
 from capture_pipeline.config_sessions import Recording
@@ -40,7 +41,7 @@ from capture_pipeline.recording.status import prometheus_text, serve_metrics
 from capture_pipeline.recording.supervisor import Supervisor
 from capture_pipeline.recording.teller import Teller
 from capture_pipeline.recording.transport import connection_of
-from capture_pipeline.recording.troubles import Troubles
+from capture_pipeline.recording.troubles import RestPauses, Troubles
 from capture_pipeline.recording.writer import Writer
 from capture_pipeline.terminal import report
 
@@ -60,6 +61,7 @@ class Setup:
         settings: How.
         stream_url: WebSocket host.
         rest: For snapshots, refills and the exchange's clock.
+        limits: Of this machine's address; None where the exchange has none.
     """
 
     folder: SessionFolder
@@ -67,6 +69,7 @@ class Setup:
     settings: Recording
     stream_url: str
     rest: RestClient
+    limits: Limits | None = None
 
 
 class Recorder:
@@ -107,13 +110,15 @@ class Recorder:
             renew_s=settings.renew_hours * 3600,
             steady_s=settings.steady_s,
             kind=connection_of(settings.transport),
+            limits=setup.limits,
             on_message=self.capture.message,
             on_open=self._opened,
             on_end=self._ended,
         )
         self._troubles = Troubles(setup.stream_url.removesuffix("/{route}"), report)
+        self._pauses = RestPauses(setup.limits, partial(self._report, "rest_paused"))
         parts = (self.capture, self._writer, self.follower, self._incidents, self._troubles, self._supervisor, self._accounting)
-        self._teller = Teller(setup.folder, setup.plan, *parts, refills=self._side.refills)
+        self._teller = Teller(setup.folder, setup.plan, *parts, refills=self._side.refills, pauses=self._pauses)
         self._outcome = COMPLETE
         for line in resumed.mended:
             self._events.write(self._clock.now_ns(), "mended", what=line)
@@ -246,6 +251,7 @@ class Recorder:
                 self.end(STOPPED)
             self._look_at_files()
             self._incidents.look_at_clock(round(self._setup.settings.clock_step_ms * 1e6))
+            self._pauses.look()
             self._troubles.look(is_whole=self._supervisor.is_whole)
             idle = "waiting" if self._due_in_s > 0 else "connecting"
             self._teller.publish("disk" if self._writer.trouble else "recording" if self._supervisor.live else idle)

@@ -20,7 +20,7 @@ from capture_pipeline.binance.streams import MOST_STREAMS, streams_of
 from capture_pipeline.config import Settings
 from capture_pipeline.errors import ConfigError, LakeError
 from capture_pipeline.lake.files import locked, make_folder, publish_model, read_model
-from capture_pipeline.lake.rest import rest_of
+from capture_pipeline.lake.rest import limits_of, rest_of
 from capture_pipeline.recording.account import AccountState, read_account
 from capture_pipeline.recording.finish import finish
 from capture_pipeline.recording.layout import FOLDER, SessionFolder, label_of, session_id, valid_regime
@@ -232,7 +232,9 @@ def _deaf_to_stop() -> Iterator[None]:
 
 async def _recorded(settings: Settings, folder: SessionFolder, plan: SessionPlan) -> str:
     resumed = await asyncio.to_thread(resume, folder)
-    setup = Setup(folder, plan, settings.recording, settings.stream_url, rest_of(settings))
+    # The recorder asks again by itself; a request that waits out a ban would make a useless sample of the clock.
+    rest = rest_of(settings, max_wait_s=0.0)
+    setup = Setup(folder, plan, settings.recording, settings.stream_url, rest, limits_of(settings))
     return await Recorder(setup, resumed).run()
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from capture_pipeline.binance.rest import RestClient
 from capture_pipeline.binance.streams import snapshot_stream
 from capture_pipeline.config_sessions import Recording
-from capture_pipeline.errors import CaptureError
+from capture_pipeline.errors import CaptureError, RateLimited
 from capture_pipeline.recording.aside import aside
 from capture_pipeline.recording.capture import Capture
 from capture_pipeline.recording.events import EventLog
@@ -82,16 +82,16 @@ class Side:
             stamp = self._capture.bare(snapshot_stream(symbol), body) if is_useful else self._capture.clock.now_ns()
         except CaptureError as error:
             self._events.write(self._capture.clock.now_ns(), "snapshot_failed", symbol=symbol, reason=reason, error=str(error))
-            self._put_off(symbol)
+            self._put_off(symbol, error.retry_after_s if isinstance(error, RateLimited) else 0.0)
         else:
             self._events.write(stamp, "snapshot" if is_useful else "snapshot_too_old", symbol=symbol, reason=reason)
             self._settle(symbol)
         finally:
             self._fetching.discard(symbol)
 
-    def _put_off(self, symbol: str) -> None:
+    def _put_off(self, symbol: str, least_s: float = 0.0) -> None:
         wait = self._waits.get(symbol, _FIRST_WAIT_S)
-        self._not_before[symbol] = time.monotonic() + wait
+        self._not_before[symbol] = time.monotonic() + least_s + wait
         self._waits[symbol] = min(2 * wait, _LONGEST_WAIT_S)
 
     def _settle(self, symbol: str) -> None:

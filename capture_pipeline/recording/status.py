@@ -81,6 +81,7 @@ class Status(_Figures):
         connections: Those open.
         reconnects: Ends of connections, by cause.
         last_error: The latest error of a connection, until all of them deliver again.
+        paused: Why no REST request may be sent, and until when.
         trouble: What the disk says while it refuses.
         account: What became of the messages received: written, duplicates, and so on; of a finished session as in `metadata.json`.
         altered: Parts of the recording that somebody removed or altered while it was written, a line each.
@@ -111,6 +112,7 @@ class Status(_Figures):
     connections: list[ConnectionStatus] = []
     reconnects: dict[str, Int64] = {}
     last_error: PrintableText = ""
+    paused: PrintableText = ""
     trouble: PrintableText = ""
     account: dict[str, Int64] = {}
     altered: list[PrintableText] = []

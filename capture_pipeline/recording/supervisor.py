@@ -2,7 +2,7 @@
 
 Each slot holds one connection, and where the exchange divides the streams among endpoints, each endpoint has slots of its own. A successor
 is opened while the old one still delivers (its age, `serverShutdown`), and the old one is closed once the new one does; so is a silent
-one. First lives are of different lengths, so that slots never grow old together.
+one, see `silence`. First lives are of different lengths, so that slots never grow old together.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
+from capture_pipeline.binance.pauses import Limits
 from capture_pipeline.binance.streams import routed
 from capture_pipeline.recording.connection import Connection, OnMessage
 from capture_pipeline.recording.models import Cause
+from capture_pipeline.recording.silence import Silence
 
 _SUCCESSOR_S = 20.0
+"""A successor that is open, answers pings and has brought nothing for so long replaces the old one: the market is quiet."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 30.0
 
 
@@ -36,6 +39,7 @@ class Supervisor:
         renew_s: float,
         steady_s: float,
         kind: type[Connection] = Connection,
+        limits: Limits | None = None,
         on_message: OnMessage,
         on_open: Callable[[Connection], None],
         on_end: Callable[[Connection], None],
@@ -45,26 +49,28 @@ class Supervisor:
         Args:
             url: Address of the combined stream, perhaps of several endpoints (see `routed`).
             slots: How many connections side by side, to each endpoint.
-            silence_s: A connection without data for this long is ended.
+            silence_s: A connection without a sign of life for this long is replaced.
             renew_s: Age at which a connection is replaced.
             steady_s: After a connection that lived this long the waits before new ones start anew.
             kind: By which library they are made.
+            limits: Of the address; None where the peer has none.
             on_message: Takes the number of the connection and the message.
             on_open: Told of each connection that opened.
             on_end: Told of each that ended, also of one that never opened.
         """
         self.live: dict[int, Connection] = {}
-        self._urls, self._kind = routed(url), kind
+        self._urls, self._kind, self._limits = routed(url), kind, limits
         self._slots = slots * len(self._urls)
         self._silence_s, self._renew_s, self._steady_s = silence_s, renew_s, steady_s
+        self._silences = [Silence(silence_s) for _ in self._urls]
         self._on_message, self._on_open, self._on_end = on_message, on_open, on_end
         self._numbers = iter(range(1, 1 << 62))
         self._stopping = False
 
     @property
     def is_whole(self) -> bool:
-        """Whether every slot has a connection that delivers."""
-        delivering = {one.slot for one in self.live.values() if one.messages and one.cause is not Cause.SILENCE}
+        """Whether every slot has a connection that delivers, or would if the market were not quiet."""
+        delivering = {one.slot for one in self.live.values() if one.is_alive and one.cause is not Cause.SILENCE}
         return len(delivering) == self._slots
 
     async def run(self) -> None:
@@ -101,30 +107,31 @@ class Supervisor:
                 if connection.opened_s is not None and time.monotonic() - connection.opened_s > self._steady_s:
                     waits = _waits()
                 running = None
-                await asyncio.sleep(next(waits))
+                await asyncio.sleep(next(waits) + connection.wait_s)
             else:
                 running = await self._succeed(connection, task, slot)
 
     async def _succeed(self, old: Connection, task: asyncio.Task[None], slot: int) -> tuple[Connection, asyncio.Task[None]] | None:
-        """Replace a connection that still delivers; None if it died before a successor delivered."""
+        """Replace a connection that still delivers; None if it died before a successor could replace it."""
         waits = _waits()
         while not task.done():
             new, new_task = self._start(slot, self._renew_s)
             alive = asyncio.create_task(new.alive.wait())
             await asyncio.wait({alive, new_task}, timeout=_SUCCESSOR_S, return_when=asyncio.FIRST_COMPLETED)
-            is_alive = alive.done()
+            is_delivering = alive.done()
             alive.cancel()
-            if is_alive or task.done():
+            is_quiet = new.is_alive and new.cause is not Cause.SILENCE and not new_task.done()
+            if is_delivering or is_quiet or task.done():
                 await old.close()
                 await task
                 return new, new_task
             new.abort(Cause.SILENCE, "brought nothing")
             await new_task
-            await asyncio.sleep(next(waits))
+            await asyncio.sleep(next(waits) + new.wait_s)
         return None
 
     def _start(self, slot: int, renew_s: float) -> tuple[Connection, asyncio.Task[None]]:
-        connection = self._kind(next(self._numbers), slot, self._on_message)
+        connection = self._kind(next(self._numbers), slot, self._on_message, limits=self._limits)
         return connection, asyncio.create_task(self._live(connection, renew_s))
 
     async def _live(self, connection: Connection, renew_s: float) -> None:
@@ -145,16 +152,16 @@ class Supervisor:
             self._on_end(connection)
 
     async def _watch(self) -> None:
-        """Replace connections that are silent: a peer can answer pings and send no data for ever.
-
-        A silent one is kept until its successor delivers, for in a quiet market all are silent and none must go.
-        """
+        """Replace connections that are silent; each is kept until its successor can replace it, for it may still deliver."""
         while True:
-            await asyncio.sleep(min(1.0, self._silence_s / 4))
-            now = time.monotonic()
-            for connection in list(self.live.values()):
-                if now - connection.last_s > self._silence_s:
-                    connection.retire(Cause.SILENCE, f"no data for {self._silence_s:g} s")
+            await asyncio.sleep(min(1.0, self._silence_s / 8))
+            for address, silence in enumerate(self._silences):
+                lines = [one for one in self.live.values() if one.slot % len(self._urls) == address and not one.leaving.is_set()]
+                for connection, reason in silence.look(lines, time.monotonic()):
+                    if reason:
+                        connection.retire(Cause.SILENCE, reason)
+                    else:
+                        connection.ping()
 
 
 def _waits() -> Iterator[float]:

@@ -16,7 +16,7 @@ from capture_pipeline.recording.rate import Rate
 from capture_pipeline.recording.refills import Refills
 from capture_pipeline.recording.status import ConnectionStatus, Status, free_bytes, publish_status, rss_bytes
 from capture_pipeline.recording.supervisor import Supervisor
-from capture_pipeline.recording.troubles import Troubles
+from capture_pipeline.recording.troubles import RestPauses, Troubles
 from capture_pipeline.recording.writer import Writer
 
 
@@ -39,6 +39,7 @@ class Teller:
     supervisor: Supervisor
     accounting: Accounting
     refills: Refills
+    pauses: RestPauses
     state: str = "starting"
     rate: Rate = field(default_factory=Rate)
 
@@ -80,6 +81,7 @@ class Teller:
             connections=self._connections(now_s),
             reconnects=self.incidents.reconnects,
             last_error=self.troubles.current,
+            paused=self.pauses.current,
             trouble=self.writer.trouble,
             account=self.accounting.figures(),
             altered=self.accounting.altered,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from capture_pipeline.binance.pauses import Limits, Part
 from capture_pipeline.recording.connection import Connection
 from capture_pipeline.recording.models import Cause
 
@@ -57,4 +58,29 @@ class Troubles:
             self.current = self._told = ""
         elif self.current != self._told and self._monotonic() - self._since_s >= _BRIEF_S:
             self._told = self.current
+            self._tell(self.current)
+
+
+class RestPauses:
+    """The pause of REST requests, reported once when it begins; a pause of streams is a trouble of connections.
+
+    Attributes:
+        current: Why no request may be sent, and until when; empty while requests may be sent.
+    """
+
+    def __init__(self, limits: Limits | None, tell: Callable[[str], None]) -> None:
+        """Keep whom to ask and whom to tell.
+
+        Args:
+            limits: Of the address; None where the exchange has none.
+            tell: Takes a line.
+        """
+        self.current = ""
+        self._limits, self._tell = limits, tell
+
+    def look(self) -> None:
+        """Read the limits; to be called about each second."""
+        pause = self._limits.pause(Part.REST) if self._limits is not None else None
+        before, self.current = self.current, f"REST: {pause.text}" if pause is not None else ""
+        if self.current not in {"", before}:
             self._tell(self.current)

@@ -13,13 +13,14 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 from capture_pipeline.binance.periods import HOUR_US, SECOND_US
 from capture_pipeline.binance.urls import Granularity, Market, TradesFile, parse_name, parse_trades_name
 from capture_pipeline.sandbox.clock import SandboxClock
+from capture_pipeline.sandbox.constants import archive_path
 from capture_pipeline.sandbox.fault_csv import spoil_csv
 from capture_pipeline.sandbox.fault_script import CHECKSUM, ChecksumForm, FaultRule
 from capture_pipeline.sandbox.fault_zip import entry_of, first_entry, spoil_zip, zip_of
@@ -29,6 +30,7 @@ _CACHED_BYTES = 512 << 20
 _VOLUME, _QUANTITY = 5, 2
 """The column that a new version differs in: of klines, of trades."""
 Rules = tuple[FaultRule, ...]
+_TRADES = frozenset({"trades", "aggTrades"})
 _CHECKSUM_FORMS: dict[str, Callable[[bytes, str, str], bytes]] = {
     "checksum_malformed": lambda _, digest, name: f"SHA256 ({name}) = {digest[:40]}\n".encode(),
     "checksum_no_newline": lambda text, _, __: text.rstrip(b"\n"),
@@ -114,19 +116,20 @@ class Archive:
         folder, _, name = path.rpartition("/")
         for market in Market:
             file = parse_name(name, market) or parse_trades_name(name, market)
-            if file is not None and file.path == path and folder and self.published_us(file) <= self._clock.now_us():
+            if file is not None and archive_path(file) == path and folder and self.published_us(file) <= self._clock.now_us():
                 return file
         return None
 
-    def published(self, market: Market, granularity: Granularity, symbol: str, interval: str | None) -> list[AnyFile]:
-        """The files of a folder that are there by now, in order; without an interval those of trades."""
+    def published(self, market: Market, granularity: Granularity, symbol: str, kind: str) -> list[AnyFile]:
+        """The files of a folder that are there by now, in order: klines of an interval, `trades` or `aggTrades`."""
         now = self._clock.now_us()
-        if interval is None:
-            return self._by_now(self._source.trades_files(market, granularity, symbol, now), now)
+        if kind in _TRADES:
+            trades = self._source.trades_files(market, granularity, symbol, now)
+            return self._by_now([replace(file, kind=kind) for file in trades], now)
         steps = {str(step): step for step in self._source.intervals(market, granularity, symbol)}
-        if interval not in steps:
+        if kind not in steps:
             return []
-        return self._by_now(self._source.files(market, granularity, symbol, steps[interval], now), now)
+        return self._by_now(self._source.files(market, granularity, symbol, steps[kind], now), now)
 
     def _by_now(self, files: Sequence[AnyFile], now_us: int) -> list[AnyFile]:
         return sorted((file for file in files if self.published_us(file) <= now_us), key=lambda file: file.name)

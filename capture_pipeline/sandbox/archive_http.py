@@ -12,12 +12,13 @@ from starlette.routing import Route
 
 from capture_pipeline.parsing import parse_count
 from capture_pipeline.sandbox.archive import Archive, Published
+from capture_pipeline.sandbox.constants import BUCKET
 from capture_pipeline.sandbox.fault_script import CHECKSUM, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
 from capture_pipeline.sandbox.listing import Listing, ListQuery
 from capture_pipeline.sandbox.log import note_fault
 
-_BUCKET = "/data.binance.vision/"
+_BUCKET = f"/{BUCKET}/"
 """Path of the bucket behind the archive's cache; the archive's own host is the root."""
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 

@@ -12,11 +12,12 @@ import numpy as np
 import polars as pl
 
 from capture_pipeline.binance.periods import DAY_US
-from capture_pipeline.binance.urls import AGG_TRADES, Market, TradesFile
+from capture_pipeline.binance.urls import Market, TradesFile
 from capture_pipeline.sandbox.frames import MICROSECONDS_FROM_US, TRADES_HEADER, Scale
 from capture_pipeline.sandbox.market import AGGREGATES_FROM, SyntheticMarket
 from capture_pipeline.sandbox.tape import Aggregates, Trades
 
+_AGG_TRADES = "aggTrades"
 _AGG_HEADER = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
 Arrange = Callable[[pl.DataFrame, pl.Expr], pl.DataFrame]
 """Rows and the expression of their time in microseconds, to the rows of the file."""
@@ -37,9 +38,9 @@ def trades_csv(market: SyntheticMarket, file: TradesFile, scale: Scale, arrange:
     is_spot = file.market is Market.SPOT
     micro = is_spot and start >= MICROSECONDS_FROM_US
     days = (market.trades(file.market, file.symbol, day, day + DAY_US) for day in range(start, end, DAY_US))
-    columns = _aggregate_columns if file.kind == AGG_TRADES else _trade_columns
+    columns = _aggregate_columns if file.kind == _AGG_TRADES else _trade_columns
     body = b"".join(_csv(columns(market, file.market, day, scale), arrange, micro=micro, is_spot=is_spot) for day in days if len(day))
-    header = _AGG_HEADER if file.kind == AGG_TRADES else TRADES_HEADER
+    header = _AGG_HEADER if file.kind == _AGG_TRADES else TRADES_HEADER
     return body if is_spot or not body else f"{header}\n".encode() + body
 
 

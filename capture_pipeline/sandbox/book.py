@@ -105,8 +105,11 @@ class Book:
         return self._tape.hours.first_us + slot * SLOT_US
 
     def slot_of(self, now_us: int) -> int:
-        """The last open slot up to a time, counted from the listing; -1 before the first."""
-        return self.before((now_us - self._tape.hours.first_us) // SLOT_US + 1)
+        """The last open slot up to a time in which the book changed, counted from the listing; -1 before the first."""
+        slot = self.before((now_us - self._tape.hours.first_us) // SLOT_US + 1)
+        if self.spec.book_slots is None:
+            return min(slot, 0)
+        return self.before(slot + 1 - (slot + 1) % self.spec.book_slots)
 
     def before(self, slot: int) -> int:
         """The last open slot before another; -1 before the first."""

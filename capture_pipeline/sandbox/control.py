@@ -1,9 +1,10 @@
-"""`/_sandbox/…`: the clock, the request log, the fault script and re-publication, for tests and demonstrations."""
+"""`/_sandbox/…`: the clock, the request log, the fault script, re-publication and bans, for tests and demonstrations."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, TypeVar
+import time
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +19,7 @@ from capture_pipeline.sandbox.archive import Archive
 from capture_pipeline.sandbox.clock import SandboxClock
 from capture_pipeline.sandbox.fault_script import FaultScript
 from capture_pipeline.sandbox.faults import FaultBook
+from capture_pipeline.sandbox.limiter import AddressLimiter, Part, Stated
 from capture_pipeline.sandbox.log import RequestLog
 from capture_pipeline.sandbox.settings import validated
 from capture_pipeline.sandbox.spans import TimeUs
@@ -44,15 +46,23 @@ class _Republish(BaseModel):
     key: str
 
 
+class _Refuse(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    status: Literal[429, 418, 403]
+    seconds: Annotated[float, Field(gt=0, le=_LONGEST_S, allow_inf_nan=False)]
+    stated: Stated | None = None
+    part: Part | None = None
+
+
 class Control:
     """The control endpoints."""
 
-    def __init__(self, clock: SandboxClock, log: RequestLog, faults: FaultBook, archive: Archive) -> None:
+    def __init__(self, clock: SandboxClock, log: RequestLog, faults: FaultBook, archive: Archive, limits: AddressLimiter) -> None:
         """Keep what is controlled."""
         self._clock = clock
         self._log = log
         self._faults = faults
-        self._archive = archive
+        self._archive, self._limits = archive, limits
 
     def routes(self) -> list[Route]:
         """All control routes."""
@@ -60,6 +70,7 @@ class Control:
             Route("/_sandbox/clock", self.clock, methods=["GET", "POST"]),
             Route("/_sandbox/requests", self.requests, methods=["GET", "DELETE"]),
             Route("/_sandbox/faults", self.faults, methods=["GET", "PUT"]),
+            Route("/_sandbox/limits", self.limits, methods=["GET", "POST"]),
             Route("/_sandbox/republish", self.republish, methods=["POST"]),
         ]
 
@@ -92,6 +103,17 @@ class Control:
         except ConfigError as error:
             return refused(error)
         return JSONResponse({"faults": self._faults.state()})
+
+    async def limits(self, request: Request) -> JSONResponse:
+        """Show refusals and counts of the address, or refuse it for some seconds."""
+        try:
+            refuse = await body_of(request, _Refuse) if request.method == "POST" else None
+        except ConfigError as error:
+            return refused(error)
+        if refuse is not None:
+            self._limits.stated = refuse.stated or self._limits.stated
+            self._limits.begin(refuse.status, refuse.seconds, time.time(), refuse.part)
+        return JSONResponse(self._limits.state(time.time()))
 
     async def republish(self, request: Request) -> JSONResponse:
         """Make a published file a new version."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
@@ -113,6 +114,7 @@ _REST = (
     "bad_json",
     "clock_skew",
     "rest_lag",
+    "rest_header",
 )
 
 STAGES: dict[str, Stage] = {
@@ -141,8 +143,9 @@ _NUMBERS = {
     "code",
     "lag_s",
 } | fault_stream.NUMBERS
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,60}:[ -~]{0,1000}")
 _FIELDS = (*HEADER.split(","), *TRADES_HEADER.split(","))
-_TEXTS = {"to", "start", "end", "field", "value"}
+_TEXTS = {"to", "start", "end", "field", "value", "name"}
 BAD_ROWS = ("missing", "nan", "number", "null", "string_time")
 """What `value` of rest_bad_row may be; by default the first."""
 
@@ -239,6 +242,8 @@ class FaultRule(BaseModel):
             raise ValueError("redirect needs `to`, an address")
         if self.fault == "rest_hole":
             self._check_hole()
+        if self.fault == "rest_header" and not _HEADER.fullmatch(f"{self.text('name', 'X')}:{self.text('value')}"):
+            raise ValueError("rest_header needs a name of letters, digits and -, and a value in printable ASCII")
         if (self.match.stream, self.match.connection) != (None, None) and self.stage is not Stage.STREAM:
             raise ValueError("match.stream and match.connection belong to faults of streams")
         # `code` of an HTTP answer is the exchange's error code, that of a stream a close code.

@@ -7,10 +7,10 @@ from typing import Any
 
 UPGRADE_KINDS = ("ws_refuse",)
 """Of the request that opens a connection."""
-CONNECTION_KINDS = ("ws_cut", "ws_reset", "ws_close", "ws_silent", "ws_half_open", "ws_shutdown", "ws_lag")
+CONNECTION_KINDS = ("ws_cut", "ws_reset", "ws_close", "ws_close_half", "ws_silent", "ws_half_open", "ws_shutdown", "ws_lag")
 """Of one connection; also on request, without a rule."""
-ANSWER_KINDS = ("ws_answer", "ws_error")
-"""Of single messages: an answer to a request, or an error object, is sent before the message."""
+ANSWER_KINDS = ("ws_answer", "ws_error", "ws_text")
+"""Of single messages: an answer to a request, an error object, or any text, is sent before the message."""
 MESSAGE_KINDS = (
     "ws_drop",
     "ws_duplicate",
@@ -20,6 +20,7 @@ MESSAGE_KINDS = (
     "ws_oversized",
     "ws_split",
     "ws_third_element",
+    "ws_unknown_field",
     *ANSWER_KINDS,
 )
 """Of single messages: on every connection alike, or on some if the rule names a connection, a path or a query."""

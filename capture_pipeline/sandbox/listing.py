@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape
 from capture_pipeline.binance.periods import from_us
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.sandbox.archive import Archive
+from capture_pipeline.sandbox.constants import ARCHIVE_ROOTS, DATA
 from capture_pipeline.sandbox.fault_script import CHECKSUM, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
 
@@ -77,11 +78,11 @@ class Listing:
         fixed = {"": ["data/"], "data/": ["futures/", "spot/"], "data/futures/": ["um/"]}
         if folder in fixed:
             return fixed[folder]
-        market = next((market for market in Market if folder.startswith(market.archive_root + "/")), None)
+        market = next((market for market in Market if folder.startswith(ARCHIVE_ROOTS[market] + "/")), None)
         if market is None:
             return []
-        parts = folder.removeprefix(market.archive_root + "/").split("/")[:-1]
-        if len(parts) > _LAST_DEPTH or parts[:1] not in ([], ["daily"], ["monthly"]) or parts[1:2] not in ([], ["klines"], ["trades"]):
+        parts = folder.removeprefix(ARCHIVE_ROOTS[market] + "/").split("/")[:-1]
+        if len(parts) > _LAST_DEPTH or parts[:1] not in ([], ["daily"], ["monthly"]) or (parts[1:] and parts[1] not in DATA):
             return []
         return self._market_children(market, parts)
 
@@ -90,24 +91,20 @@ class Listing:
             return ["daily/", "monthly/"]
         granularity, symbols = Granularity(parts[0]), self._archive.source.symbols(market)
         if len(parts) == 1:
-            return ["klines/", "trades/"]
+            return [f"{data}/" for data in DATA]
         if len(parts) == 2:  # noqa: PLR2004
             return sorted(f"{spec.symbol}/" for spec in symbols)
         if parts[2] not in {spec.symbol for spec in symbols}:
             return []
-        return self._symbol_children(
-            market, granularity, parts[2], is_trades=parts[1] == "trades", interval=parts[3] if parts[3:] else None
-        )
+        return self._symbol_children(market, granularity, parts[2], parts[1], parts[3] if parts[3:] else None)
 
-    def _symbol_children(
-        self, market: Market, granularity: Granularity, symbol: str, *, is_trades: bool, interval: str | None
-    ) -> list[str]:
-        """The intervals of klines, or files; trades have no folders of intervals."""
-        if not is_trades and interval is None:
+    def _symbol_children(self, market: Market, granularity: Granularity, symbol: str, data: str, interval: str | None) -> list[str]:
+        """The intervals of klines, or files; trades and aggregates have no folders of intervals."""
+        if data == "klines" and interval is None:
             return sorted(f"{step}/" for step in self._archive.source.intervals(market, granularity, symbol))
-        if is_trades and interval is not None:
+        if data != "klines" and interval is not None:
             return []
-        files = self._archive.published(market, granularity, symbol, interval)
+        files = self._archive.published(market, granularity, symbol, interval or data)
         return [name for file in files for name in (file.name, file.name + CHECKSUM)]
 
     def _key_xml(self, key: str) -> str:

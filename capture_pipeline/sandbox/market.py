@@ -26,15 +26,16 @@ _CACHED_ROWS = 1_500_000
 
 
 class TradeIds:
-    """Ids of the futures' trades as they are sent: some between those of the market belong to no trade of it."""
+    """Ids of trades as they are sent: some of spot's are missing, and some of the futures' belong to no trade of the market."""
 
-    def __init__(self, kinds: OrderTypes | None) -> None:
-        """Keep how often such an id comes, and its values of `X`."""
-        self._kinds = kinds
+    def __init__(self, kinds: OrderTypes | None, spot_hole_every: int | None) -> None:
+        """Keep how often an id of either kind comes, and the futures' values of `X`."""
+        self._kinds, self._spot_hole_every = kinds, spot_hole_every
 
     def sent(self, market: Market, ids: Ints) -> Ints:
         """The ids that are sent of trades of the tape."""
-        return ids if self._kinds is None or market is Market.SPOT else ids + ids // self._kinds.every
+        every = self._spot_hole_every if market is Market.SPOT else self._kinds.every if self._kinds else None
+        return ids if every is None else ids + ids // every
 
     def kind_after(self, trade_id: int) -> str | None:
         """`X` of the id that follows the one of a trade of the tape, None where the next trade follows."""
@@ -61,7 +62,7 @@ class SyntheticMarket:
                 hours = TradingHours(spec.listed or LISTED_US, spec.delisted, closed_times(config, market, spec.symbol))
                 self._tapes[market, spec.symbol] = Tape(config.seed, str(market), spec, hours)
                 self._irregular[market, spec.symbol] = Irregularities.of(config, market, spec.symbol)
-        self.trade_ids = TradeIds(config.order_types)
+        self.trade_ids = TradeIds(config.order_types, config.spot_trade_id_hole_every)
         self.has_older_um_frames = config.older_um_frames
         self._books = {of: Book(config.seed, str(of[0]), tape) for of, tape in self._tapes.items()}
         self._months: OrderedDict[tuple[Market, str, Month, Interval], Bars] = OrderedDict()

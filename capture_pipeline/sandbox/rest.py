@@ -10,12 +10,12 @@ from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.sandbox.clock import SandboxClock
+from capture_pipeline.sandbox.constants import DEFAULT_ROWS, MOST_ROWS
 from capture_pipeline.sandbox.frames import rows_of
 from capture_pipeline.sandbox.rest_params import LEGAL_SYMBOL, Params, RestError
 from capture_pipeline.sandbox.sources import KlineQuery, Source
 from capture_pipeline.sandbox.symbols import SymbolSpec
 
-_MOST_KLINES = {Market.SPOT: 1000, Market.UM: 1500}
 _SETTLING = "SETTLING"
 _PERPETUAL_US = parse_time("2100-12-25T08:00")
 _SYMBOLS_RANGE = f'\'^\\[("{LEGAL_SYMBOL}"(,"{LEGAL_SYMBOL}"){{0,}}){{0,1}}\\]$\''
@@ -70,7 +70,7 @@ class RestApi:
             RestError: As the exchange refuses it.
         """
         symbol, interval = params.symbol(self._known().keys()), params.interval(self._market)
-        limit = params.limit(500, _MOST_KLINES[self._market])
+        limit = params.limit(DEFAULT_ROWS[self._market]["klines"], MOST_ROWS[self._market]["klines"])
         start, end = params.time_us("startTime"), params.time_us("endTime")
         params.text("timeZone")
         self._finish(params)

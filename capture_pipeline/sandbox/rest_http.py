@@ -14,32 +14,14 @@ from starlette.routing import Route
 from capture_pipeline.binance.periods import SECOND_US
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.parsing import parse_count
+from capture_pipeline.sandbox.constants import DEFAULT_ROWS, REST_ROOTS, WEIGHTS
 from capture_pipeline.sandbox.fault_rest import spoilt_body, spoilt_klines
 from capture_pipeline.sandbox.fault_script import FaultRule, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
-from capture_pipeline.sandbox.limiter import Admission, Limiter
+from capture_pipeline.sandbox.limiter import FIREWALL, Limiter
 from capture_pipeline.sandbox.log import note_fault
 from capture_pipeline.sandbox.rest import Endpoint, RestApi
 from capture_pipeline.sandbox.rest_params import Params, RestError
-
-_WEIGHTS = {
-    Market.SPOT: {"ping": 1, "time": 1, "exchangeInfo": 20, "aggTrades": 4},
-    Market.UM: {"ping": 1, "time": 1, "exchangeInfo": 1, "aggTrades": 20},
-}
-_Steps = dict[Market, tuple[tuple[int, int], ...]]
-_KLINES_WEIGHTS: _Steps = {
-    Market.SPOT: ((1000, 2),),
-    Market.UM: ((99, 1), (499, 2), (1000, 5), (1500, 10)),
-}
-_DEPTH_WEIGHTS: _Steps = {
-    Market.SPOT: ((100, 5), (500, 25), (1000, 50), (5000, 250)),
-    Market.UM: ((50, 2), (100, 5), (500, 10), (1000, 20)),
-}
-_BY_LIMIT = {"klines": _KLINES_WEIGHTS, "depth": _DEPTH_WEIGHTS}
-"""Weights up to a limit. They are written down here from the documents, and nowhere taken from the client: its errors must show."""
-_DEFAULT_LIMIT = {"klines": {Market.SPOT: 500, Market.UM: 500}, "depth": {Market.SPOT: 100, Market.UM: 500}}
-_TOO_MANY = "Too many requests; current limit is {} request weight per 1 MINUTE. Please use WebSocket Streams for live updates."
-_BANNED = "Way too many requests; IP banned until {}. Please use WebSocket Streams for live updates."
 
 
 class Trading(Protocol):
@@ -51,30 +33,29 @@ class Trading(Protocol):
 
 def weight_of(market: Market, endpoint: str, query: dict[str, str]) -> int:
     """The weight of one request, by its limit where it has one."""
-    if endpoint not in _BY_LIMIT:
-        return _WEIGHTS[market][endpoint]
-    asked, steps = parse_count(query.get("limit", "")), _BY_LIMIT[endpoint][market]
-    limit = _DEFAULT_LIMIT[endpoint][market] if asked is None else asked
+    steps = WEIGHTS[market][endpoint]
+    if isinstance(steps, int):
+        return steps
+    asked = parse_count(query.get("limit", ""))
+    limit = DEFAULT_ROWS[market][endpoint] if asked is None else asked
     return next((weight for bound, weight in steps if limit <= bound), steps[-1][1])
 
 
 class RestHost:
     """All endpoints of one market."""
 
-    def __init__(
-        self, market: Market, api: RestApi, trading: Trading, limiter: Limiter, faults: FaultBook, budget: int, lag_s: float
-    ) -> None:
+    def __init__(self, market: Market, api: RestApi, trading: Trading, limiter: Limiter, faults: FaultBook, lag_s: float) -> None:
         """Keep the parts; `lag_s` is the age of the data that are served."""
         self._market = market
         self._api = api
         self._limiter = limiter
         self._faults = faults
-        self._budget, self._lag_s = budget, lag_s
+        self._lag_s = lag_s
         self._endpoints: dict[str, Endpoint] = {**api.endpoints(), **trading.endpoints()}
 
     def routes(self) -> list[Route]:
         """One route an endpoint."""
-        return [Route(f"{self._market.rest_root}/{{name}}", self.answer, methods=["GET"])]
+        return [Route(f"{REST_ROOTS[self._market]}/{{name}}", self.answer, methods=["GET"])]
 
     async def answer(self, request: Request) -> Response:
         """Admit, compute, answer."""
@@ -84,10 +65,14 @@ class RestHost:
         query = dict(request.query_params)
         admitted = self._limiter.admit(weight_of(self._market, name, query), time.time())
         headers = {"X-MBX-USED-WEIGHT": str(admitted.used), "X-MBX-USED-WEIGHT-1M": str(admitted.used)}
-        if admitted.status != 200:  # noqa: PLR2004
-            return self._refused(admitted, headers)
+        if (refusal := admitted.refusal) is not None:
+            # The firewall stands before the servers that count weights.
+            counted = {} if refusal.status == FIREWALL else headers
+            return Response(refusal.body, status_code=refusal.status, headers={**counted, **refusal.headers})
         rule = self._faults.take(Stage.REST, Ask(request.method, request.url.path, query))
         note_fault(request.scope, rule)
+        if rule is not None and rule.fault == "rest_header":
+            headers[rule.text("name", "X-Unknown")] = rule.text("value", "1")
         micro = self._market is Market.SPOT and request.headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND"
         try:
             # Klines of a year take long. All else is answered at once: a thread of its own would wait for the streams' many times.
@@ -105,12 +90,6 @@ class RestHost:
         else:
             value = self._endpoints[name](params, micro)
         return spoilt_body(value, rule, micro=micro)
-
-    def _refused(self, admitted: Admission, headers: dict[str, str]) -> Response:
-        waiting = {**headers, "Retry-After": str(admitted.retry_after_s)}
-        banned_until = int((time.time() + admitted.retry_after_s) * 1000)
-        text = _TOO_MANY.format(self._budget) if admitted.status == 429 else _BANNED.format(banned_until)  # noqa: PLR2004
-        return _error(admitted.status, -1003, text, waiting)
 
 
 def _error(status: int, code: int, msg: str, headers: dict[str, str]) -> Response:

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.binance.urls import Market, has_interval
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.sandbox.constants import INTERVALS
 
 LEGAL_SYMBOL = r"[\w\-._&&[^a-z]]{1,50}"
 """The characters of a symbol in the exchange's notation."""
@@ -69,7 +70,7 @@ class Params:
         value = self.text("interval")
         if not value:
             raise missing("interval")
-        if value not in set(Interval) or not has_interval(market, Interval(value)):
+        if value not in INTERVALS[market]:
             raise RestError(-1120, "Invalid interval.")
         return Interval(value)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from capture_pipeline.binance.periods import DAY_US, HOUR_US
-from capture_pipeline.binance.urls import UM_DEPTHS, Market
+from capture_pipeline.binance.periods import HOUR_US
+from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.clock import SandboxClock
+from capture_pipeline.sandbox.constants import DEFAULT_ROWS, MOST_ROWS, UM_DEPTHS, UM_REACH_US
 from capture_pipeline.sandbox.frames import Scale
 from capture_pipeline.sandbox.market import AGGREGATES_FROM, SyntheticMarket
 from capture_pipeline.sandbox.noise import Ints
@@ -15,8 +16,6 @@ from capture_pipeline.sandbox.rest_params import Params, RestError
 from capture_pipeline.sandbox.tape import Aggregates, Trades
 
 _NO_BOUND = 1 << 40
-UM_REACH_US = 2 * DAY_US
-"""Age up to which futures' aggTrades are served: 48 hours since 2026-08-13 (measured by other clients), 24 before."""
 
 
 class TradingApi:
@@ -36,7 +35,7 @@ class TradingApi:
         """The book."""
         market, symbol = self._trading(), self._symbol(params)
         spot = self._market is Market.SPOT
-        limit = params.limit(100, 5000) if spot else params.limit(500, _NO_BOUND)
+        limit = params.limit(DEFAULT_ROWS[self._market]["depth"], MOST_ROWS[self._market]["depth"] if spot else _NO_BOUND)
         if not spot and limit not in UM_DEPTHS:
             raise RestError(-4021, f"'{limit}' is not valid depth limit.")
         self._finish(params)
@@ -49,7 +48,10 @@ class TradingApi:
     def agg_trades(self, params: Params, micro: bool) -> list[dict[str, Any]]:  # noqa: FBT001
         """Aggregates of trades: the trades of one taker order at one price."""
         market, symbol = self._trading(), self._symbol(params)
-        first_id, limit = params.number("fromId"), params.limit(500, 1000)
+        first_id, limit = (
+            params.number("fromId"),
+            params.limit(DEFAULT_ROWS[self._market]["aggTrades"], MOST_ROWS[self._market]["aggTrades"]),
+        )
         start, end = params.time_us("startTime"), params.time_us("endTime")
         self._finish(params)
         if first_id is not None and (start is not None or end is not None):

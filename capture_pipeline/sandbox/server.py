@@ -26,7 +26,7 @@ from capture_pipeline.sandbox.control import Control
 from capture_pipeline.sandbox.fault_http import Front
 from capture_pipeline.sandbox.faults import FaultBook
 from capture_pipeline.sandbox.irregular import checksum_form
-from capture_pipeline.sandbox.limiter import Limiter
+from capture_pipeline.sandbox.limiter import AddressLimiter, Limiter
 from capture_pipeline.sandbox.log import RequestLog
 from capture_pipeline.sandbox.market import SyntheticMarket
 from capture_pipeline.sandbox.recorded import RecordedSource
@@ -56,6 +56,7 @@ class Sandbox:
         archive: The published files.
         faults: The fault script at work.
         log: The requests.
+        limits: What the address may do.
         streams: The stream connections.
         app: The ASGI application; its connections must come through `OpenProtocol` for faults that reset or cut them.
     """
@@ -85,7 +86,14 @@ class Sandbox:
         self.clock = SandboxClock(now, speed=0 if self._replay else speed)
         self.faults = FaultBook(config.faults)
         self.log = RequestLog()
-        self.streams = StreamHub(feed, self.clock, self.faults, self.log, config)
+        self.limits = AddressLimiter(
+            requests_until_ban=config.requests_until_ban,
+            ban_s=config.ban_s,
+            attempts=config.connection_attempts,
+            window_s=config.connection_window_s,
+            stated=config.ban_stated,
+        )
+        self.streams = StreamHub(feed, self.clock, self.faults, self.log, self.limits, config)
         if self._replay is not None:
             self.streams.on_first = lambda: self.clock.set_speed(speed)
         delays = {"monthly_delay_hours": config.monthly_delay_hours, "daily_delay_hours": config.daily_delay_hours}
@@ -99,17 +107,16 @@ class Sandbox:
 
     def _routes(self) -> list[Route]:
         hosts = [route for market in Market for route in self._rest(market).routes()]
-        control = Control(self.clock, self.log, self.faults, self.archive)
+        control = Control(self.clock, self.log, self.faults, self.archive, self.limits)
         streams = StreamControl(self.streams)
         return [*control.routes(), *streams.routes(), *hosts, *ArchiveHost(self.archive, self.faults).routes()]
 
     def _rest(self, market: Market) -> RestHost:
         config = self.config
         budget = config.weight_budget if market is Market.SPOT else config.um_weight_budget
-        limiter = Limiter(budget, requests_until_ban=config.requests_until_ban, ban_s=config.ban_s)
         api = RestApi(market, self.source, self.clock, budget)
         trading = ReplayTrading(self._replay) if self._replay else TradingApi(market, self.market, self.clock)
-        return RestHost(market, api, trading, limiter, self.faults, budget, config.rest_lag_s)
+        return RestHost(market, api, trading, Limiter(budget, self.limits), self.faults, config.rest_lag_s)
 
 
 class _Server(uvicorn.Server):

@@ -9,11 +9,21 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.binance.streams import CONNECTION_LIFE_S, PING_EVERY_S, PONG_WITHIN_S
 from capture_pipeline.binance.urls import Granularity, Market
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.parsing import PARSE_ERRORS, explain, read_yaml
+from capture_pipeline.sandbox.constants import (
+    CONNECTION_ATTEMPTS,
+    CONNECTION_LIFE_S,
+    CONNECTION_WINDOW_S,
+    DAILY_DELAY_HOURS,
+    MONTHLY_DELAY_HOURS,
+    PING_EVERY_S,
+    PONG_WITHIN_S,
+    WEIGHT_BUDGETS,
+)
 from capture_pipeline.sandbox.fault_script import FaultRule
+from capture_pipeline.sandbox.limiter import Stated
 from capture_pipeline.sandbox.profiles import profile_settings
 from capture_pipeline.sandbox.spans import (
     Arrangement,
@@ -79,6 +89,7 @@ class SandboxConfig(Strict):
         archive_differences: Values in which archive files differ.
         checksum_forms: Checksum files in another form.
         order_types: Ids of the futures' trades that are no trades of the market.
+        spot_trade_id_hole_every: After so many trades of spot one id is left out in streams, REST and files alike.
         older_um_frames: The futures' streams send frames as before the middle of 2026: without `ps` and `st`, and `s` before `a`.
         now: Sandbox time at the start; None for wall time, or for the time by which all recorded files are published.
         speed: Sandbox seconds a real second.
@@ -90,8 +101,13 @@ class SandboxConfig(Strict):
         rest_lag_s: Age of the trades and candles that REST serves, sandbox seconds.
         requests_until_ban: Requests sent despite 429 that bring 418.
         ban_s: Length of a ban, real seconds.
-        ping_every_s: Pings on stream connections, real seconds.
+        ban_stated: Where refusals of an address state their end.
+        connection_attempts: Handshakes of streams in `connection_window_s` that are admitted.
+        connection_window_s: Real seconds.
+        ping_every_s: Pings on spot stream connections, real seconds.
         pong_within_s: How long a pong may take, real seconds.
+        um_ping_every_s: Pings on the futures' stream connections, real seconds.
+        um_pong_within_s: How long a pong may take there, real seconds.
         connection_life_s: Age at which a stream connection is closed, sandbox seconds.
         stream_buffer_bytes: A stream connection with more unsent bytes is closed as too slow.
         replay: Serve this recorded session in place of the market.
@@ -115,19 +131,25 @@ class SandboxConfig(Strict):
     archive_differences: tuple[Difference, ...] = ()
     checksum_forms: tuple[ChecksumFiles, ...] = ()
     order_types: OrderTypes | None = None
+    spot_trade_id_hole_every: int | None = Field(None, ge=1)
     older_um_frames: bool = False
     now: TimeUs | None = None
     speed: float = Field(1.0, ge=0)
     frozen: bool = False
-    monthly_delay_hours: float = Field(36.0, ge=0)
-    daily_delay_hours: float = Field(5.0, ge=0)
-    weight_budget: int = Field(6000, ge=1)
-    um_weight_budget: int = Field(2400, ge=1)
+    monthly_delay_hours: float = Field(MONTHLY_DELAY_HOURS, ge=0)
+    daily_delay_hours: float = Field(DAILY_DELAY_HOURS, ge=0)
+    weight_budget: int = Field(WEIGHT_BUDGETS[Market.SPOT], ge=1)
+    um_weight_budget: int = Field(WEIGHT_BUDGETS[Market.UM], ge=1)
     rest_lag_s: float = Field(0.0, ge=0)
     requests_until_ban: int = Field(10, ge=1)
     ban_s: float = Field(120.0, gt=0)
-    ping_every_s: float = Field(float(PING_EVERY_S), gt=0)
-    pong_within_s: float = Field(float(PONG_WITHIN_S), gt=0)
+    ban_stated: Stated = Stated.BOTH
+    connection_attempts: int = Field(CONNECTION_ATTEMPTS, ge=1)
+    connection_window_s: float = Field(CONNECTION_WINDOW_S, gt=0)
+    ping_every_s: float = Field(PING_EVERY_S[Market.SPOT], gt=0)
+    pong_within_s: float = Field(PONG_WITHIN_S[Market.SPOT], gt=0)
+    um_ping_every_s: float = Field(PING_EVERY_S[Market.UM], gt=0)
+    um_pong_within_s: float = Field(PONG_WITHIN_S[Market.UM], gt=0)
     connection_life_s: float = Field(float(CONNECTION_LIFE_S), gt=0)
     stream_buffer_bytes: int = Field(16 << 20, ge=1024)
     replay: Path | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from collections import deque
 from enum import StrEnum
@@ -18,19 +17,19 @@ from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from capture_pipeline.binance.streams import Route, route_of
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.connection import LINGER_0
-from capture_pipeline.sandbox.stream_messages import Key, frame, shutdown_frame
+from capture_pipeline.sandbox.constants import MESSAGES_A_SECOND, MOST_STREAMS, Route, route_of
+from capture_pipeline.sandbox.stream_messages import CLOSE, Key, frame, shutdown_frame
 from capture_pipeline.sandbox.stream_requests import answer
 
 if TYPE_CHECKING:
     from capture_pipeline.sandbox.stream_hub import StreamHub
 
-_INBOUND_A_SECOND = 5
 _CLOSE_WITHIN_S = 10.0
 MOST_REQUEST = 128 << 10
 """Bytes of a request in all its frames: 1,024 names of streams and more."""
+_TOO_MANY_STREAMS = b'{"error":{"code":4,"msg":"Too many streams"},"id":null}'
 _HALF_A_FRAME = frame(b'{"stream":"' + b" " * 200)[:60]
 
 
@@ -52,6 +51,7 @@ class StreamConnection(asyncio.Protocol):
 
     Attributes:
         number: Counted from 1 in order of opening; 0 before.
+        target: Path and query as they came.
         path: As it was asked.
         query: Query parameters.
         streams: Subscribed names, in order.
@@ -77,10 +77,10 @@ class StreamConnection(asyncio.Protocol):
         self._protocol = ServerProtocol(max_size=MOST_REQUEST)
         self._transport: asyncio.Transport
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._inbound: deque[float] = deque(maxlen=_INBOUND_A_SECOND + 1)
+        self._inbound: deque[float] = deque(maxlen=max(MESSAGES_A_SECOND.values()) + 1)
         self._late: deque[tuple[int, bytes, int]] = deque()
         self._parts: list[bytes] = []
-        self._target = ""
+        self.target = ""
         self.number = 0
         self.path = ""
         self.query: dict[str, str] = {}
@@ -119,7 +119,7 @@ class StreamConnection(asyncio.Protocol):
         """Handshake, requests, pongs, close."""
         if self.state in {State.HALF_OPEN, State.GONE}:
             return
-        if self.state is State.OPENING and not self._target:
+        if self.state is State.OPENING and not self.target:
             data = self._without_target(data)
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
@@ -185,6 +185,11 @@ class StreamConnection(asyncio.Protocol):
             self._flush()
             self._after("close", _CLOSE_WITHIN_S, self._transport.abort)
 
+    def close_half(self, code: int) -> None:
+        """Send a close frame, and leave the TCP connection open whatever the client does."""
+        self._transport.write(frame(code.to_bytes(2, "big"), CLOSE))
+        self.state, self.close_code = State.HALF_OPEN, code
+
     def cut(self, partial: bytes = b"") -> None:
         """End the TCP connection in the middle of a frame."""
         self.state = State.CLOSING
@@ -201,11 +206,11 @@ class StreamConnection(asyncio.Protocol):
         """Keep the address of the upgrade to itself: with a thousand streams it is longer than the library reads."""
         line, _, headers = data.partition(b"\r\n")
         method, target, version = line.split(b" ", 2)
-        self._target = target.decode("latin-1")
+        self.target = target.decode("latin-1")
         return b"%b / %b\r\n%b" % (method, version, headers)
 
     def _open(self, request: Request) -> None:
-        split = urlsplit(self._target)
+        split = urlsplit(self.target)
         self.path, self.query = unquote(split.path), dict(parse_qsl(split.query, keep_blank_values=True))
         refusal = self._hub.admit(self, split.query)
         self.micro = self.market is Market.SPOT and self.query.get("timeUnit", "").upper() == "MICROSECOND"
@@ -218,8 +223,13 @@ class StreamConnection(asyncio.Protocol):
         if self._protocol.state is OPEN:
             self.state = State.OPEN
             self._hub.joined(self)
+            if len(self.streams) > MOST_STREAMS:
+                self._flush()
+                self._transport.write(frame(_TOO_MANY_STREAMS))
+                self.close(1008, "Invalid request")
+                return
             self._subscribed()
-            self._after("ping", self._hub.ping_every_s, self._ping)
+            self._after("ping", self._hub.ping_every_s[self.market], self._ping)
 
     def _subscribed(self) -> None:
         come = [name for name in self.streams if self.route in {None, route_of(name)}]
@@ -229,9 +239,9 @@ class StreamConnection(asyncio.Protocol):
 
     def _admits(self) -> bool:
         """Count a frame of the client; whether it is within what is allowed."""
-        now = asyncio.get_running_loop().time()
+        now, most = asyncio.get_running_loop().time(), MESSAGES_A_SECOND[self.market]
         self._inbound.append(now)
-        if len(self._inbound) > _INBOUND_A_SECOND and now - self._inbound[0] < 1:
+        if len(self._inbound) > most and now - self._inbound[-most - 1] < 1:
             self.close(1008, "Too many requests")
             return False
         return True
@@ -262,8 +272,8 @@ class StreamConnection(asyncio.Protocol):
             self._protocol.send_ping(str(self._hub.now_us() // 1000).encode())
             self._flush()
             if "pong" not in self._timers:
-                self._after("pong", self._hub.pong_within_s, self._unanswered)
-            self._after("ping", self._hub.ping_every_s, self._ping)
+                self._after("pong", self._hub.pong_within_s[self.market], self._unanswered)
+            self._after("ping", self._hub.ping_every_s[self.market], self._ping)
 
     def _unanswered(self) -> None:
         if self.state is not State.HALF_OPEN:
@@ -292,7 +302,6 @@ class StreamConnection(asyncio.Protocol):
             self._transport.close()
 
 
-def _answer_of(status: int, headers: dict[str, str], body: Any) -> Response:
-    content = json.dumps(body).encode()
-    own = {"Content-Type": "application/json", "Content-Length": str(len(content)), "Connection": "close"}
-    return Response(status, HTTPStatus(status).phrase, Headers({**own, **headers}), content)
+def _answer_of(status: int, headers: dict[str, str], content: bytes) -> Response:
+    own = {"Content-Length": str(len(content)), "Connection": "close"}
+    return Response(status, HTTPStatus(status).phrase, Headers({**headers, **own}), content)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from itertools import chain
 from operator import attrgetter
+from zlib import crc32
 
 from capture_pipeline.binance.streams import StreamKind, kind_of, symbol_of
 from capture_pipeline.binance.urls import Market
@@ -15,12 +18,14 @@ from capture_pipeline.sandbox.market import SyntheticMarket
 from capture_pipeline.sandbox.stream_messages import Key, Message
 from capture_pipeline.sandbox.stream_text import agg_trade_messages, depth_messages, ticker_messages, trade_messages
 from capture_pipeline.sandbox.stream_text_um import FuturesTexts
+from capture_pipeline.sandbox.tape import Trades
 
 _BLOCK_SLOTS = 250
 _BLOCK_US = _BLOCK_SLOTS * SLOT_US
 _KEPT_BLOCKS = 2
 _SLOW_STEP = 10
 _TIME = attrgetter("time_us")
+_TradeTexts = Callable[[Trades, Key, str, Scale], list[Message]]
 _DEPTH_STEPS = {
     Market.SPOT: {"depth@100ms": 1, "depth": _SLOW_STEP, "depth@1000ms": _SLOW_STEP},
     Market.UM: {"depth@100ms": 1},
@@ -40,13 +45,24 @@ class MarketFeed:
         """Render nothing yet."""
         self._market = market
         futures = FuturesTexts(market.trade_ids, market.has_older_um_frames)
-        self._trade_texts = {
-            Market.SPOT: {StreamKind.TRADE: trade_messages, StreamKind.AGG_TRADE: agg_trade_messages},
+        self._trade_texts: dict[Market, dict[StreamKind, _TradeTexts]] = {
+            Market.SPOT: {
+                StreamKind.TRADE: partial(trade_messages, market.trade_ids),
+                StreamKind.AGG_TRADE: partial(agg_trade_messages, market.trade_ids),
+            },
             Market.UM: {StreamKind.TRADE: futures.trades, StreamKind.AGG_TRADE: futures.aggregates},
         }
         self._depth_texts = {Market.SPOT: depth_messages, Market.UM: futures.depth}
         self._specs = {(of, spec.symbol): spec for of in Market for spec in market.symbols(of)}
         self._blocks: dict[Key, dict[int, list[Message]]] = {}
+
+    def render(self, keys: Collection[Key], start_us: int, end_us: int) -> Iterator[None]:
+        """Render what `window` takes of `(start_us, end_us]`, a block at a time, so that a server can answer pings in between."""
+        for key in sorted(filter(self._is_served, keys)):
+            for block in self._blocks_of(key, start_us, end_us):
+                if block not in self._blocks.get(key, ()):
+                    self._block(key, block)
+                    yield
 
     def window(self, keys: Collection[Key], start_us: int, end_us: int) -> tuple[list[Message], int]:
         """Messages in `(start_us, end_us]`; always complete."""
@@ -61,10 +77,22 @@ class MarketFeed:
         return is_kind and name.islower() and (key.market, symbol_of(key.stream)) in self._specs
 
     def _part(self, key: Key, start_us: int, end_us: int) -> list[Message]:
-        origin = self._market.tape(key.market, symbol_of(key.stream)).hours.first_us
-        blocks = range(max(0, (start_us - origin) // _BLOCK_US), (end_us - origin) // _BLOCK_US + 1)
-        messages = list(chain.from_iterable(self._block(key, block) for block in blocks))
+        messages = list(chain.from_iterable(self._block(key, block) for block in self._blocks_of(key, start_us, end_us)))
         return messages[bisect_right(messages, start_us, key=_TIME) : bisect_right(messages, end_us, key=_TIME)]
+
+    def _blocks_of(self, key: Key, start_us: int, end_us: int) -> range:
+        origin = self._market.tape(key.market, symbol_of(key.stream)).hours.first_us - self._shift(key) * SLOT_US
+        return range(max(0, (start_us - origin) // _BLOCK_US), (end_us - origin) // _BLOCK_US + 1)
+
+    def _step(self, key: Key) -> int:
+        """Slots that a diff covers at least."""
+        own = _DEPTH_STEPS[key.market].get(key.stream.partition("@")[2], 1)
+        return math.lcm(self._specs[key.market, symbol_of(key.stream)].book_slots or 1, own)
+
+    def _shift(self, key: Key) -> int:
+        """Slots by which the blocks of a stream begin earlier, so that those of many streams are not rendered at one time."""
+        step = self._step(key)
+        return crc32(key.stream.encode()) % (_BLOCK_SLOTS // step) * step
 
     def _block(self, key: Key, block: int) -> list[Message]:
         kept = self._blocks.setdefault(key, {})
@@ -76,13 +104,14 @@ class MarketFeed:
 
     def _rendered(self, key: Key, block: int) -> list[Message]:
         market, symbol, kind = key.market, symbol_of(key.stream), kind_of(key.stream)
-        scale, first = Scale(self._specs[market, symbol], market), block * _BLOCK_SLOTS
+        scale, first = Scale(self._specs[market, symbol], market), block * _BLOCK_SLOTS - self._shift(key)
+        if self._specs[market, symbol].book_slots is None and kind in {StreamKind.DEPTH, StreamKind.BOOK_TICKER}:
+            return []
         if kind is StreamKind.DEPTH:
-            step = _DEPTH_STEPS[market][key.stream.partition("@")[2]]
-            diffs = self._market.book(market, symbol).diffs(first, first + _BLOCK_SLOTS, step)
+            diffs = self._market.book(market, symbol).diffs(first, first + _BLOCK_SLOTS, self._step(key))
             return self._depth_texts[market](diffs, key, symbol, scale)
         if kind is StreamKind.BOOK_TICKER:
             return ticker_messages(self._market.book(market, symbol).best(first, first + _BLOCK_SLOTS), key, symbol, scale)
-        start = self._market.tape(market, symbol).hours.first_us + block * _BLOCK_US
+        start = self._market.tape(market, symbol).hours.first_us + first * SLOT_US
         trades = self._market.trades(market, symbol, start, start + _BLOCK_US)
         return self._trade_texts[market][kind](trades, key, symbol, scale)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Literal
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.binance.streams import MOST_STREAMS, Route
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.clock import SandboxClock
+from capture_pipeline.sandbox.constants import FUTURES_HOST, MOST_STREAMS, MOST_TARGET, Route
 from capture_pipeline.sandbox.fault_script import FaultRule, Stage
 from capture_pipeline.sandbox.faults import Ask, FaultBook
+from capture_pipeline.sandbox.limiter import AddressLimiter, Part
 from capture_pipeline.sandbox.log import RequestLog, note_fault
 from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline.sandbox.stream_connection import State, StreamConnection
@@ -23,21 +26,22 @@ from capture_pipeline.sandbox.stream_pump import Pump
 from capture_pipeline.sandbox.stream_strike import strike
 
 _REMEMBERED = 500
-_FUTURES = "fstream"
-"""First folder of the futures' streams, which are a host of their own at the exchange."""
-Refusal = tuple[int, dict[str, str], dict[str, Any]]
+Refusal = tuple[int, dict[str, str], bytes]
+"""Status, headers and body."""
 
 
 class StreamHub:
     """The streams of one exchange; everything but its making happens in the server's event loop.
 
     Attributes:
-        ping_every_s: Real seconds between pings.
-        pong_within_s: Real seconds that a pong may take.
+        ping_every_s: Real seconds between pings, by market.
+        pong_within_s: Real seconds that a pong may take, by market.
         on_first: Called once, when a connection listens to a stream for the first time.
     """
 
-    def __init__(self, feed: Feed | None, clock: SandboxClock, faults: FaultBook, log: RequestLog, config: SandboxConfig) -> None:
+    def __init__(
+        self, feed: Feed | None, clock: SandboxClock, faults: FaultBook, log: RequestLog, limits: AddressLimiter, config: SandboxConfig
+    ) -> None:
         """Keep the parts.
 
         Args:
@@ -45,11 +49,12 @@ class StreamHub:
             clock: Sandbox time.
             faults: Fault script.
             log: Upgrades are noted there.
+            limits: What the address may do.
             config: Limits of connections.
         """
         self._clock = clock
         self._faults = faults
-        self._log = log
+        self._log, self._limits = log, limits
         self.on_first: Callable[[], None] | None = None
         self._connections: dict[int, StreamConnection] = {}
         self._gone: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
@@ -59,8 +64,8 @@ class StreamHub:
         if feed is not None:
             life_s, most = config.connection_life_s, config.stream_buffer_bytes
             self._pump = Pump(feed, clock, StreamFaults(faults), life_s=life_s, buffer_bytes=most)
-        self.ping_every_s = config.ping_every_s
-        self.pong_within_s = config.pong_within_s
+        self.ping_every_s = {Market.SPOT: config.ping_every_s, Market.UM: config.um_ping_every_s}
+        self.pong_within_s = {Market.SPOT: config.pong_within_s, Market.UM: config.um_pong_within_s}
 
     def connection(self, **uvicorn: Any) -> StreamConnection:
         """What uvicorn hands an upgraded connection to."""
@@ -79,21 +84,25 @@ class StreamHub:
         return refusal
 
     def _refusal(self, connection: StreamConnection, scope: dict[str, Any]) -> Refusal | None:
+        if (refusal := self._limits.refuse(Part.STREAMS, time.time())) is not None:
+            return refusal.status, refusal.headers, refusal.body
         rule = self._faults.take(Stage.UPGRADE, Ask("GET", connection.path, connection.query))
         note_fault(scope, rule)
         if rule is not None:
             status = int(rule.number("status", 503))
             waiting = {"Retry-After": str(int(rule.number("retry_after", 1)))} if status in {418, 429} else {}
-            return status, waiting, {"code": -1003 if waiting else 0, "msg": "Connection refused."}
+            return _refusal(status, "Connection refused.", waiting)
+        if len(connection.target) > MOST_TARGET:
+            return _refusal(414, "Request-URI Too Large")
         connection.market, connection.route, path = _endpoint(connection.path)
         head, _, names = path.partition("/")
         if self._pump is None or head not in {"stream", "ws"} or (head == "stream" and names):
-            return 404, {}, {"code": 0, "msg": "No such stream endpoint."}
+            return _refusal(404, "No such stream endpoint.")
         connection.wrapped = head == "stream"
         names = connection.query.get("streams", "") if connection.wrapped else names
         connection.streams = dict.fromkeys(name for name in names.split("/") if name)
-        if len(connection.streams) > MOST_STREAMS:
-            return 400, {}, {"code": 0, "msg": f"A connection may listen to at most {MOST_STREAMS} streams."}
+        if len(connection.streams) > MOST_STREAMS and connection.market is Market.SPOT:
+            return _refusal(400, f"A connection may listen to at most {MOST_STREAMS} streams.")
         return None
 
     def joined(self, connection: StreamConnection) -> None:
@@ -152,10 +161,15 @@ class StreamHub:
         }
 
 
+def _refusal(status: int, text: str, headers: dict[str, str] | None = None) -> Refusal:
+    body = json.dumps({"code": -1003 if headers else 0, "msg": text}).encode()
+    return status, {"Content-Type": "application/json", **(headers or {})}, body
+
+
 def _endpoint(path: str) -> tuple[Market, Route | None, str]:
     """Market and route of an address, and what is left of its path; futures without a route get what is public, as of old."""
     head, _, rest = path.removeprefix("/").partition("/")
-    if head != _FUTURES:
+    if head != FUTURES_HOST:
         return Market.SPOT, None, path.removeprefix("/")
     route, _, inner = rest.partition("/")
     return (Market.UM, Route(route), inner) if route in set(Route) else (Market.UM, Route.PUBLIC, rest)
@@ -164,4 +178,4 @@ def _endpoint(path: str) -> tuple[Market, Route | None, str]:
 def _name(key: Key) -> str:
     """How control names a stream."""
     unit = "?timeUnit=MICROSECOND" if key.micro else ""
-    return key.stream + unit if key.market is Market.SPOT else f"{_FUTURES}/{key.stream}"
+    return key.stream + unit if key.market is Market.SPOT else f"{FUTURES_HOST}/{key.stream}"

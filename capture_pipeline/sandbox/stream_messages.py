@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import NamedTuple, Protocol
 
-from capture_pipeline.binance.streams import SHUTDOWN_STREAM
 from capture_pipeline.binance.urls import Market
+from capture_pipeline.sandbox.constants import SHUTDOWN_STREAM
 from capture_pipeline.sandbox.fault_script import FaultRule
 
 TEXT, CONTINUATION, CLOSE, PING = 1, 0, 8, 9
@@ -62,6 +62,9 @@ class Feed(Protocol):
     def ended(self) -> bool:
         """Whether nothing will come any more."""
 
+    def render(self, keys: Collection[Key], start_us: int, end_us: int) -> Iterator[None]:
+        """Prepare `window`, a step at a time; it may be called without."""
+
     def window(self, keys: Collection[Key], start_us: int, end_us: int) -> tuple[list[Message], int]:
         """Messages of some streams in `(start_us, end_us]`, in order of time, and up to where they are complete."""
 
@@ -84,21 +87,32 @@ def frames_of(item: Item, *, wrapped: bool) -> bytes:
 
 
 def _spoilt(payload: bytes, rule: FaultRule) -> bytes:
-    if rule.fault in _ANSWERS:
-        return frame(_ANSWERS[rule.fault]) + frame(payload)
-    if rule.fault == "ws_bad_json":
-        return frame(payload[: len(payload) // 2])
-    if rule.fault == "ws_third_element":
-        return frame(payload.replace(b'"]', b'",[]]'))
-    if rule.fault == "ws_bad_utf8":
-        return frame(payload[:-2] + b"\xff" + payload[-1:])
-    if rule.fault == "ws_oversized":
-        # Blanks before the last brace: valid JSON of that many bytes.
-        return frame(payload[:-1] + b" " * max(0, int(rule.number("bytes", 2 << 20)) - len(payload)) + payload[-1:])
-    pieces = max(2, int(rule.number("pieces", 3)))
+    if rule.fault == "ws_split":
+        return _split(payload, max(2, int(rule.number("pieces", 3))))
+    before = rule.text("value").encode() if rule.fault == "ws_text" else _ANSWERS.get(rule.fault)
+    return frame(_altered(payload, rule)) if before is None else frame(before) + frame(payload)
+
+
+def _altered(payload: bytes, rule: FaultRule) -> bytes:
+    """The bytes of a message with the defect of a rule."""
+    match rule.fault:
+        case "ws_bad_json":
+            return payload[: len(payload) // 2]
+        case "ws_third_element":
+            return payload.replace(b'"]', b'",[]]')
+        case "ws_bad_utf8":
+            return payload[:-2] + b"\xff" + payload[-1:]
+        case "ws_unknown_field":
+            at = len(payload) - (2 if payload.startswith(b'{"stream":') else 1)
+            return b'%b,"%b":%b%b' % (payload[:at], rule.text("name", "zz").encode(), rule.text("value", "1").encode(), payload[at:])
+        case _:
+            # Of ws_oversized. Blanks before the last brace: valid JSON of that many bytes.
+            return payload[:-1] + b" " * max(0, int(rule.number("bytes", 2 << 20)) - len(payload)) + payload[-1:]
+
+
+def _split(payload: bytes, pieces: int) -> bytes:
     step = -(-len(payload) // pieces)
-    parts = [payload[start : start + step] for start in range(0, len(payload), step)]
-    first, *middle, end = parts
+    first, *middle, end = [payload[start : start + step] for start in range(0, len(payload), step)]
     inner = b"".join(frame(part, CONTINUATION, last=False) for part in middle)
     return frame(first, last=False) + inner + frame(end, CONTINUATION)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from capture_pipeline.sandbox.clock import SandboxClock
@@ -61,19 +61,29 @@ class Pump:
         """Pump as long as there are connections, or the feed goes on without them."""
         self.position_us = self._clock.now_us()
         while connections or self._feed.goes_on:
-            behind = self._step(list(connections.values()))
+            until_us = min(self._clock.now_us(), self.position_us + _CHUNK_US)
+            await self._render(connections, until_us)
+            behind = self._step(list(connections.values()), until_us)
             self._held = {number: held for number, held in self._held.items() if number in connections}
             await asyncio.sleep(0 if behind else _TICK_S)
 
-    def _step(self, connections: list[StreamConnection]) -> bool:
-        """One stretch of market time; whether there is more by now."""
+    async def _render(self, connections: dict[int, StreamConnection], until_us: int) -> None:
+        """Render what `_step` sends, and let the server work in between; also for connections that open meanwhile."""
+        rendered = frozenset[Key]()
+        while not rendered >= (keys := _keys(one for one in connections.values() if one.receives)):
+            rendered = keys
+            for _ in self._feed.render(keys, self.position_us, until_us):
+                await asyncio.sleep(0)
+
+    def _step(self, connections: list[StreamConnection], until_us: int) -> bool:
+        """Send what came up to a time; whether there is more by now."""
         now = self._clock.now_us()
         receiving = [one for one in connections if one.receives]
         if self._must_wait(receiving, now):
             return False
-        keys = frozenset[Key]().union(*(one.keys for one in receiving))
+        keys = _keys(receiving)
         # If the clock was set back, the window is empty and ends there.
-        messages, reached = self._feed.window(keys, self.position_us, min(now, self.position_us + _CHUNK_US))
+        messages, reached = self._feed.window(keys, self.position_us, until_us)
         self.position_us = reached
         items = self._faults.on_streams(messages)
         self._count(items)
@@ -151,3 +161,7 @@ class Pump:
             self._ended = True
             for one in connections:
                 one.close(1000)
+
+
+def _keys(connections: Iterable[StreamConnection]) -> frozenset[Key]:
+    return frozenset[Key]().union(*(one.keys for one in connections))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol
 
-from capture_pipeline.binance.streams import MOST_STREAMS
 from capture_pipeline.parsing import PARSE_ERRORS
+from capture_pipeline.sandbox.constants import MOST_STREAMS
 
 _METHODS = {"SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY"}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from capture_pipeline.sandbox.fault_script import FaultRule
 from capture_pipeline.sandbox.stream_connection import State, StreamConnection
 
+_STATES = {"ws_silent": State.SILENT, "ws_half_open": State.HALF_OPEN}
+
 
 def strike(connection: StreamConnection, rule: FaultRule, now_us: int, next_frame: bytes = b"") -> None:
     """Inject a fault.
@@ -25,10 +27,10 @@ def strike(connection: StreamConnection, rule: FaultRule, now_us: int, next_fram
         connection.reset()
     elif rule.fault == "ws_close":
         connection.close(code)
-    elif rule.fault == "ws_silent":
-        connection.state = State.SILENT
-    elif rule.fault == "ws_half_open":
-        connection.state = State.HALF_OPEN
+    elif rule.fault == "ws_close_half":
+        connection.close_half(code)
+    elif rule.fault in _STATES:
+        connection.state = _STATES[rule.fault]
     elif rule.fault == "ws_shutdown":
         connection.announce(now_us)
         connection.close_at_us, connection.close_with = now_us + round(rule.number("lag_s", 0) * 1e6), code

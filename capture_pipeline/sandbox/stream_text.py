@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
+from capture_pipeline.binance.urls import Market
 from capture_pipeline.sandbox.book import Best, Diffs, Side
 from capture_pipeline.sandbox.frames import Scale
+from capture_pipeline.sandbox.market import TradeIds
 from capture_pipeline.sandbox.noise import Ints
 from capture_pipeline.sandbox.stream_messages import Key, Message
 from capture_pipeline.sandbox.tape import Aggregates, Trades
 
 
-def trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
+def trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
     """`@trade`."""
     return [
         Message(
@@ -22,14 +24,15 @@ def trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale) -> list[
             i,
             i,
         )
-        for at, t, i, p, q, maker in trade_rows(trades, key, scale)
+        for i, (at, t, _, p, q, maker) in zip(ids.sent(Market.SPOT, trades.ids).tolist(), trade_rows(trades, key, scale), strict=True)
     ]
 
 
-def agg_trade_messages(trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
+def agg_trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
     """`@aggTrade`: the trades of one taker order at one price are one message, as in REST."""
     found = Aggregates.of(trades)
-    rows = zip(trade_rows(found.rows, key, scale), found.first.tolist(), found.last.tolist(), strict=True)
+    first_ids, last_ids = (ids.sent(Market.SPOT, each).tolist() for each in (found.first, found.last))
+    rows = zip(trade_rows(found.rows, key, scale), first_ids, last_ids, strict=True)
     return [
         Message(
             at,

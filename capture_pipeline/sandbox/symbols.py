@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 from decimal import Decimal
 from typing import Annotated
@@ -46,6 +47,7 @@ class SymbolSpec(BaseModel):
         listed: First trade is within a minute of it, microseconds UTC.
         delisted: No trade from then on.
         trades_per_day: Constant, so that the ids of any day are known without counting.
+        book_interval_s: Time between two diffs, a divisor of 25 s in steps of 0.1 s; None where the book never changes.
         quote: Quote asset, the end of the symbol; of a delivery contract (BTCUSDT_250328) what precedes the date ends with it.
         markets: Markets that list the symbol.
     """
@@ -58,7 +60,8 @@ class SymbolSpec(BaseModel):
     lot_size: Decimal = Field(Decimal("0.1"), gt=0)
     listed: Annotated[int | None, BeforeValidator(_time_us)] = None
     delisted: Annotated[int | None, BeforeValidator(_time_us)] = None
-    trades_per_day: int = Field(5760, ge=24, le=500_000)
+    trades_per_day: int = Field(5760, ge=1, le=500_000)
+    book_interval_s: float | None = Field(0.1, ge=0.1, le=25)
     quote: str = "USDT"
     markets: tuple[Market, ...] = Field(tuple(Market), min_length=1)
 
@@ -67,6 +70,17 @@ class SymbolSpec(BaseModel):
         if self.price_decimals + self.lot_decimals > _MAX_DECIMALS:
             raise ValueError("tick_size and lot_size have more than eight decimals together")
         return self
+
+    @model_validator(mode="after")
+    def _whole_book_interval(self) -> SymbolSpec:
+        if self.book_slots is not None and (not math.isclose(self.book_slots / 10, self.book_interval_s or 0) or 250 % self.book_slots):
+            raise ValueError("book_interval_s must divide 25 s and be a multiple of 0.1 s")
+        return self
+
+    @property
+    def book_slots(self) -> int | None:
+        """Slots of 100 ms between two diffs; None where the book never changes."""
+        return None if self.book_interval_s is None else round(self.book_interval_s * 10)
 
     @property
     def price_decimals(self) -> int:

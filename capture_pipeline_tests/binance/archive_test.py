@@ -8,7 +8,7 @@ import pytest
 
 from capture_pipeline.binance.archive import Next, Trust, judge, parse_checksum, parse_listing
 from capture_pipeline.binance.periods import Interval, Month, parse_time
-from capture_pipeline.binance.urls import ArchiveFile, Market, klines_weight, parse_name
+from capture_pipeline.binance.urls import ArchiveFile, Market, parse_name, request_weight
 from capture_pipeline.errors import MalformedData, ProtocolViolation
 
 A, B = "a" * 64, "b" * 64
@@ -132,5 +132,5 @@ def test_other_names_stand_for_no_file(name: str) -> None:
 
 def test_weights_are_the_documented_ones() -> None:
     """Spot klines cost 2; futures by limit."""
-    assert klines_weight(Market.SPOT, 1000) == 2
-    assert [klines_weight(Market.UM, limit) for limit in (99, 100, 499, 500, 1000, 1500)] == [1, 2, 2, 5, 5, 10]
+    assert request_weight(Market.SPOT, "klines", 1000) == 2
+    assert [request_weight(Market.UM, "klines", limit) for limit in (99, 100, 499, 500, 1000, 1500)] == [1, 2, 2, 5, 5, 10]

@@ -197,7 +197,7 @@ def test_what_is_answered_in_time_is_whole() -> None:
         assert Http(SETTINGS).get(url, max_bytes=100).body == b'{"a": 1}'
 
 
-@pytest.mark.parametrize(("sent", "wait_s"), [("inf", 60.0), ("nan", 60.0), ("1e300", 604_800.0), ("-5", 0.0), ("7", 7.0), ("soon", 60.0)])
+@pytest.mark.parametrize(("sent", "wait_s"), [("inf", 60.0), ("nan", 60.0), ("1e300", 259_200.0), ("-5", 1.0), ("7", 7.0), ("soon", 60.0)])
 def test_a_wait_that_a_server_asks_for_is_a_number_of_seconds(sent: str, wait_s: float) -> None:
     """Also where the header says none."""
     with (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from capture_pipeline.binance.streams import combined_url, route_of, routed, streams_of
-from capture_pipeline.binance.urls import Market, depth_limit, depth_weight
+from capture_pipeline.binance.urls import Market, depth_limit, request_weight
 
 
 def test_one_address_carries_all_streams_of_spot() -> None:
@@ -24,6 +24,31 @@ def test_futures_are_divided_among_endpoints() -> None:
     assert routed(combined_url("wss://host/{route}", ["btcusdt@depth@100ms"])) == ["wss://host/public/stream?streams=btcusdt@depth@100ms"]
 
 
+@pytest.mark.parametrize(("base", "market", "count"), [("wss://host", Market.SPOT, 2), ("wss://host/{route}", Market.UM, 2)])
+def test_300_symbols_need_several_addresses_of_a_bounded_length(base: str, market: Market, count: int) -> None:
+    """Every stream once, in order, and about as many by each address."""
+    streams = streams_of([f"SYN{number:03d}USDT" for number in range(300)], market)
+    urls = routed(combined_url(base, streams))
+    parts = [url.partition("streams=")[2].split("/") for url in urls]
+    assert len(urls) == count
+    assert max(map(len, urls)) <= 8000
+    assert sorted(stream for part in parts for stream in part) == sorted(streams)
+    assert {len(part) for part in parts} == {600 // count}
+
+
+def test_the_longest_address_has_8000_characters_and_1024_streams() -> None:
+    """One character or stream more, and there are two."""
+    url = combined_url("wss://host", ["a@trade", "b@trade"])
+    assert len(routed(url + "x" * (8000 - len(url)))) == 1
+    assert len(routed(url + "x" * (8001 - len(url)))) == 2
+    names = [f"{number:x}@t" for number in range(1025)]
+    assert [len(routed(combined_url("wss://host", part))) for part in (names[:1024], names)] == [1, 2]
+
+
+def test_a_stream_that_is_too_long_alone_is_left_to_the_exchange() -> None:
+    assert len(routed(combined_url("wss://host", ["a@trade", "b" * 9000]))) == 2
+
+
 @pytest.mark.parametrize(
     ("topic", "route"),
     [
@@ -31,13 +56,15 @@ def test_futures_are_divided_among_endpoints() -> None:
         ("depth@100ms", "public"),
         ("depth20@100ms", "public"),
         ("bookTicker", "public"),
+        ("rpiDepth@500ms", "public"),
+        ("trade", "public"),
         ("aggTrade", "market"),
         ("markPrice@1s", "market"),
         ("kline_1m", "market"),
     ],
 )
-def test_books_are_public_and_all_else_is_market(topic: str, route: str) -> None:
-    """As the exchange's notice of the divided addresses lists them."""
+def test_books_and_trades_are_public_and_all_else_is_market(topic: str, route: str) -> None:
+    """As the exchange's notice of the divided addresses lists them, and other clients use them."""
     assert route_of(f"btcusdt@{topic}") == route
 
 
@@ -45,4 +72,4 @@ def test_a_depth_limit_is_one_that_the_market_takes() -> None:
     """Futures take certain numbers and at most 1000; asked for another they refuse."""
     assert [depth_limit(Market.SPOT, limit) for limit in (7, 5000, 6000)] == [7, 5000, 5000]
     assert [depth_limit(Market.UM, limit) for limit in (1, 5, 21, 500, 501, 5000)] == [5, 5, 50, 500, 1000, 1000]
-    assert [depth_weight(Market.UM, limit) for limit in (50, 100, 500, 1000)] == [2, 5, 10, 20]
+    assert [request_weight(Market.UM, "depth", limit) for limit in (50, 100, 500, 1000)] == [2, 5, 10, 20]

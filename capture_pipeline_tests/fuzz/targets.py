@@ -15,7 +15,7 @@ from starlette.requests import Request
 from capture_pipeline.binance.archive import parse_checksum, parse_listing
 from capture_pipeline.binance.archive_client import _continues
 from capture_pipeline.binance.klines import parse_csv, parse_rest
-from capture_pipeline.binance.refusals import parse_error, parse_retry_after
+from capture_pipeline.binance.refusals import parse_error, parse_wait
 from capture_pipeline.binance.rest import parse_statuses, parse_time
 from capture_pipeline.binance.zips import only_entry
 from capture_pipeline.errors import MalformedData
@@ -105,7 +105,7 @@ def _members(data: bytes, _: Path) -> None:
 def _header(data: bytes, _: Path) -> None:
     text = data.decode("latin-1")
     parse_count(text)
-    parse_retry_after(text, 1.0)
+    parse_wait(418, {"retry-after": text, "date": text}, data, 1.0)
     _continues({"Content-Range": text}, 5)
 
 

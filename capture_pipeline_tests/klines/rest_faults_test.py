@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from capture_pipeline.binance.http import Http
 from capture_pipeline.binance.limits import RateLimits
+from capture_pipeline.binance.pauses import Part
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
 from capture_pipeline.binance.rest import RestClient, WeightGovernor
 from capture_pipeline.binance.urls import Market
@@ -30,10 +32,11 @@ from capture_pipeline.klines.bars import build
 from capture_pipeline.klines.gaps import find
 from capture_pipeline.klines.topups import TopupResult, top_up
 from capture_pipeline.klines.watch import fillable
-from capture_pipeline.lake.breaker import FileBreaker
+from capture_pipeline.lake.address_limits import AddressLimits
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.bars import VALUE_COLUMNS
 from capture_pipeline_tests.deployment import NOW, SHORT_READ_TIMEOUT, Deployment, deployed
+from capture_pipeline_tests.sandbox.streaming import until
 
 KLINES = {"match": {"path": "/api/v3/klines", "query": {"limit": "1000"}}}
 TAIL = 10
@@ -212,17 +215,31 @@ def test_symbol_that_is_being_settled_is_served_by_the_archive_alone(tmp_path: P
         assert not [entry for entry in deployment.requests() if entry["path"] == "/fapi/v1/klines"]
 
 
+class Client:
+    """REST of a deployment with a clock that only its waits move, from minute 1 on."""
+
+    def __init__(self, deployment: Deployment, root: Path, **limits: Any) -> None:
+        self.waits: list[float] = []
+        self.now_s = 60.0
+        http, settings = Http(deployment.workspace.settings.http), RateLimits(**limits)
+        address = AddressLimits(root / "limits.json", settings, now_s=lambda: self.now_s)
+        self.rest = RestClient(http, deployment.url, Market.SPOT, settings, address, now_s=lambda: self.now_s, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        self.waits.append(seconds)
+        self.now_s += seconds
+
+
 def test_too_many_requests_are_waited_out(deployment: Deployment, tmp_path: Path) -> None:
     """As long as Retry-After says, where that is within bounds."""
     deployment.faults({**KLINES, "fault": "status_429", "retry_after": 1})
     assert fill(deployment).still_missing == 0
     assert deployment.injected() == 1
     deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "status_429", "retry_after": 7, "times": 2})
-    waits: list[float] = []
-    http, breaker = Http(deployment.workspace.settings.http), FileBreaker(tmp_path / "b")
-    client = RestClient(http, deployment.url, Market.SPOT, RateLimits(), breaker, sleep=waits.append)
-    assert client.server_time_us() == parse_time(NOW)
-    assert waits == [7.0, 7.0]
+    client = Client(deployment, tmp_path)
+    assert client.rest.server_time_us() == parse_time(NOW)
+    assert client.waits == [7.0, 7.0]
 
 
 def test_a_wait_beyond_the_bound_ends_the_step(deployment: Deployment) -> None:
@@ -245,64 +262,89 @@ def test_a_ban_silences_every_process_until_it_ends(deployment: Deployment) -> N
     assert deployment.requests() == []
 
 
-def test_after_the_ban_requests_are_sent_again(deployment: Deployment, tmp_path: Path) -> None:
-    """By the wall clock."""
-    breaker = FileBreaker(tmp_path / "breaker.json")
-    breaker.open(1_000_000_000, "told")
-    breaker.open(500_000_000, "a shorter one does not end it earlier")
-    http = Http(deployment.workspace.settings.http)
-    clock = [999.0]
-    client = RestClient(http, deployment.url, Market.SPOT, RateLimits(), breaker, now_s=lambda: clock[0])
-    with pytest.raises(Banned) as caught:
-        client.server_time_us()
-    assert caught.value.retry_after_s == pytest.approx(1)
-    clock[0] = 1000.5
-    assert client.server_time_us() == parse_time(NOW)
+def test_short_ban_is_waited_out(deployment: Deployment, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """By the wall clock, within rate_limits.max_wait_s; one line says so."""
+    client = Client(deployment, tmp_path)
+    deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "status_418", "retry_after": 200})
+    assert client.rest.server_time_us() == parse_time(NOW)
+    assert client.waits == [200.0]
+    told = "the exchange has banned this address until 1970-01-01T00:04:20Z (418); nothing is sent before"
+    assert [record.getMessage() for record in caplog.records] == [f"{deployment.url}: {told}"]
+
+
+def test_firewall_pauses_all_and_is_not_waited_out(deployment: Deployment, tmp_path: Path) -> None:
+    """403 fails the request that met it; the others are not sent for two minutes, and are told why."""
+    client = Client(deployment, tmp_path)
+    deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "status_403"})
+    with pytest.raises(AccessDenied):
+        client.rest.server_time_us()
+    deployment.forget_requests()
+    other = Client(deployment, tmp_path)
+    with pytest.raises(RateLimited, match="firewall refuses this address") as caught:
+        other.rest.server_time_us()
+    assert (caught.value.retry_after_s, deployment.requests(), other.waits) == (120.0, [], [])
+    other.now_s += 120
+    assert other.rest.server_time_us() == parse_time(NOW)
+
+
+def test_ban_that_begins_between_two_tries_is_obeyed(deployment: Deployment, tmp_path: Path) -> None:
+    """A request that failed is not repeated once another process is banned: the second of four tries is not sent."""
+    client = Client(deployment, tmp_path, max_wait_s=0)
+    deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "timeout", "stall_s": 1, "times": "always"})
+    other = AddressLimits(tmp_path / "limits.json", RateLimits(), now_s=lambda: client.now_s)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.rest.server_time_us)
+        until(lambda: deployment.injected() == 1)
+        other.refuse(Part.REST, 418, 600.0)
+        with pytest.raises(Banned):
+            asked.result(30)
+    assert deployment.injected() == 1
 
 
 def test_the_used_weight_header_holds_requests_back(tmp_path: Path) -> None:
     """The exchange counts what other programs of this address use too; the next minute is waited for."""
     with deployed(tmp_path / "d", {"weight_budget": 100}) as deployment:
-        waits: list[float] = []
-        clock = [60.0]
-
-        def sleep(seconds: float) -> None:
-            waits.append(seconds)
-            clock[0] += seconds
-
-        limits = RateLimits(weight_per_minute=50, use_percent=100)
-        http = Http(deployment.workspace.settings.http)
-        client = RestClient(http, deployment.url, Market.SPOT, limits, FileBreaker(tmp_path / "b"), now_s=lambda: clock[0], sleep=sleep)
+        client = Client(deployment, tmp_path, weight_per_minute=50, use_percent=100)
         for _ in range(50):
-            client.server_time_us()
-        assert waits == []
-        client.server_time_us()
-        assert waits == [60.0]
+            client.rest.server_time_us()
+        assert client.waits == []
+        client.rest.server_time_us()
+        assert client.waits == [60.0]
 
 
 def test_weight_used_by_another_program_counts(deployment: Deployment, tmp_path: Path) -> None:
     """The header of the first answer says what others have used in this minute; little is left of the budget then."""
-    if time.time() % 60 > 55:  # the exchange counts by minutes of the wall clock
-        time.sleep(60 - time.time() % 60)
-    waits: list[float] = []
-    clock = [60.0]
-
-    def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        clock[0] += seconds
-
-    http, breaker = Http(deployment.workspace.settings.http), FileBreaker(tmp_path / "b")
-    other = RestClient(http, deployment.url, Market.SPOT, RateLimits(), breaker)
+    _avoid_the_end_of_a_minute()
+    other = Client(deployment, tmp_path)
     for _ in range(40):
-        other.server_time_us()
-    limits = RateLimits(weight_per_minute=50, use_percent=100)
-    client = RestClient(http, deployment.url, Market.SPOT, limits, breaker, now_s=lambda: clock[0], sleep=sleep)
+        other.rest.server_time_us()
+    client = Client(deployment, tmp_path, weight_per_minute=50, use_percent=100)
     sent = 0
-    while not waits:
-        client.server_time_us()
+    while not client.waits:
+        client.rest.server_time_us()
         sent += 1
     assert sent <= 11
-    assert waits == [60.0]
+    assert client.waits == [60.0]
+
+
+@pytest.mark.parametrize(("budget", "refused"), [(6000, (RequestRefused, "400")), (45, (RateLimited, "429"))])
+def test_weight_header_of_a_refused_request_counts(budget: int, refused: tuple[type[CaptureError], str], tmp_path: Path) -> None:
+    """400 and 429 cost weight at the exchange, and say how much is used."""
+    _avoid_the_end_of_a_minute()
+    with deployed(tmp_path / "d", {"weight_budget": budget}) as deployment:
+        other = Client(deployment, tmp_path / "other")
+        for _ in range(45):
+            other.rest.server_time_us()
+        client = Client(deployment, tmp_path, weight_per_minute=50, use_percent=100, max_wait_s=0)
+        with pytest.raises(refused[0], match=refused[1]):
+            client.rest._get("aggTrades", {"symbol": "BTCUSDT", "limit": "none"})
+        assert client.rest._governor.wait_s(10, client.now_s) == 60.0
+
+
+def _avoid_the_end_of_a_minute() -> None:
+    """The exchange counts by minutes of the wall clock."""
+    if time.time() % 60 > 55:
+        time.sleep(60 - time.time() % 60)
 
 
 @pytest.mark.parametrize(

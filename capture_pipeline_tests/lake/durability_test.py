@@ -24,6 +24,17 @@ except StorageError as error:
     print(error)
     sys.exit(3)
 """
+REFUSAL = """
+import sys
+from pathlib import Path
+from capture_pipeline.binance.limits import RateLimits
+from capture_pipeline.binance.pauses import Part
+from capture_pipeline.lake.address_limits import AddressLimits
+limits = AddressLimits(Path(sys.argv[1]), RateLimits())
+if sys.argv[1].endswith("ban.json"):
+    limits.refuse(Part.REST, 418, 600.0)
+limits.count_attempt()
+"""
 LIFE_OF_A_DOWNLOAD = """
 import sys
 from pathlib import Path
@@ -119,3 +130,12 @@ def test_killed_at_any_call_the_file_is_the_old_one_or_the_new(call: str, tmp_pa
     ended, _ = traced(target, "-E", "PYTHONDONTWRITEBYTECODE=1", "-e", f"inject={name}:signal=SIGKILL:when={when}")
     assert ended.returncode in {-9, 137}
     assert target.read_bytes() == (b"new" * 1000 if call == "fsync:2" else b"old")
+
+
+@pytest.mark.parametrize(("name", "calls"), [("ban.json", ["write", "fsync", "rename", "fsync"]), ("attempt.json", ["write", "rename"])])
+def test_ban_is_flushed_and_a_count_of_attempts_is_only_whole(name: str, calls: list[str], tmp_path: Path) -> None:
+    """A ban survives a loss of power; a connection does not wait for the disk."""
+    (tmp_path / "state").mkdir()
+    ended, found = traced(tmp_path / "state" / name, program=REFUSAL)
+    assert ended.returncode == 0, ended.stderr
+    assert [call.split()[0] for call in kinds(found)] == calls

@@ -75,7 +75,9 @@ class Live:
         code, told = self.ended()
         assert code == 0, told
         # What connections went through is told; nothing else.
-        assert all(re.match(r"\S+Z  (cannot connect to |connection to |every connection )", line) for line in told.splitlines()), told
+        assert all(re.match(r"\S+Z  (cannot connect to |connection to |every connection |REST: )", line) for line in told.splitlines()), (
+            told
+        )
 
     def kill(self) -> None:
         """Kill -9."""
@@ -87,9 +89,9 @@ class Live:
         """What it says of itself."""
         return read_status(self.folder.status)
 
-    def wait(self, condition: Callable[[Status], bool]) -> Status:
+    def wait(self, condition: Callable[[Status], bool], within_s: float = _WAIT_S) -> Status:
         """Wait until its status says so."""
-        deadline = time.monotonic() + _WAIT_S
+        deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             status = self.status()
             is_own = status is not None and self.process is not None and status.pid == self.process.pid
@@ -97,7 +99,7 @@ class Live:
                 return status
             assert self.process is None or self.process.poll() is None, self.process.communicate()
             time.sleep(0.02)
-        raise AssertionError(f"not in {_WAIT_S} s: {self.status()}")
+        raise AssertionError(f"not in {within_s} s: {self.status()}")
 
     def recording(self, connections: int = 2) -> Status:
         """Wait until it records over so many connections."""
@@ -112,6 +114,11 @@ class Live:
     def streams(self) -> dict[str, Any]:
         """What the exchange says of its connections and of what it sent."""
         answer: dict[str, Any] = requests.get(f"{self.deployment.url}/_sandbox/streams", timeout=10).json()
+        return answer
+
+    def limits(self) -> dict[str, Any]:
+        """What the exchange says of this address: connection attempts and refusals."""
+        answer: dict[str, Any] = requests.get(f"{self.deployment.url}/_sandbox/limits", timeout=10).json()
         return answer
 
     def hit(self, fault: str, connection: int | str, **parameters: object) -> None:

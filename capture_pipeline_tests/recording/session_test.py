@@ -129,17 +129,13 @@ def test_what_is_lost_with_both_connections_stands_in_the_ledger(tmp_path: Path)
 
 
 def test_a_quiet_market_costs_no_id(tmp_path: Path) -> None:
-    """All connections are silent: none is let go before its successor delivers, so that the first message after the quiet is there."""
+    """All connections are silent and answer pings: none is let go, so that the first message after the quiet is there."""
     with live(tmp_path) as session:
         session.start()
         session.recording()
         session.deployment.clock(speed=0)
-        deadline = time.monotonic() + 30
-        while max(session.connections()) < 4:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        before = session.status()
-        assert before is not None
+        before = session.wait(lambda status: min((one.silent_s for one in status.connections), default=0) > 4)
+        assert session.limits()["connection_attempts"] == 2
         session.deployment.clock(speed=20)
         session.wait(lambda status: status.messages > before.messages + 200)
         session.finish()

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from capture_pipeline.binance.limits import RateLimits
+from capture_pipeline.binance.pauses import Part
 from capture_pipeline.cli.session_view import overview, session_document
+from capture_pipeline.lake.address_limits import AddressLimits
 from capture_pipeline.recording.attach import follow
 from capture_pipeline.recording.connection import Connection
 from capture_pipeline.recording.models import Cause
@@ -19,7 +22,7 @@ from capture_pipeline.recording.rate import Rate
 from capture_pipeline.recording.recorder import LEAD_S
 from capture_pipeline.recording.standing import state_of
 from capture_pipeline.recording.status import Status, prometheus_text
-from capture_pipeline.recording.troubles import Troubles
+from capture_pipeline.recording.troubles import RestPauses, Troubles
 from capture_pipeline_tests.recording.live import Live, live
 
 
@@ -97,6 +100,22 @@ def test_a_short_break_and_a_planned_end_are_told_to_nobody() -> None:
     case.end(Cause.SILENCE, "no data for 8 s", opened=True)
     case.look(2)
     assert case.told == ["connection to ws://host lost: silence, no data for 8 s"]
+
+
+def test_pause_of_rest_is_told_once_with_its_end(tmp_path: Path) -> None:
+    """And again where its end changes; the status has it while it lasts."""
+    now_s = [1_800_000_000.0]
+    limits, told = AddressLimits(tmp_path / "limits.json", RateLimits(), now_s=lambda: now_s[0]), list[str]()
+    pauses = RestPauses(limits, told.append)
+    pauses.look()
+    assert (pauses.current, told) == ("", [])
+    limits.refuse(Part.REST, 429, 60.0)
+    for _ in range(3):
+        pauses.look()
+    assert told == ["REST: the exchange asks this address to back off until 2027-01-15T08:01:00Z (429)"] == [pauses.current]
+    now_s[0] += 60
+    pauses.look()
+    assert (pauses.current, len(told)) == ("", 1)
 
 
 def test_a_connection_error_is_a_metric_with_its_text() -> None:

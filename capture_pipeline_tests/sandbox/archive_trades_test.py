@@ -149,12 +149,16 @@ def test_the_listing_shows_trades_beside_klines(url: str) -> None:
         return parse_listing(requests.get(f"{url}/", params={"prefix": prefix, "delimiter": "/"}, timeout=30).content)
 
     root = "data/spot/daily/"
-    assert listed(root).folders == [f"{root}klines/", f"{root}trades/"]
+    assert listed(root).folders == [f"{root}{data}/" for data in ("aggTrades", "klines", "trades")]
     assert listed(f"{root}trades/").folders == [f"{root}trades/BTCUSDT/"]
     files = listed(f"{root}trades/BTCUSDT/").files
     assert len(files) == 2 * (2 + 31 + 9)
     assert {file.key: file.size for file in files}[NEW.path] == len(got(url, NEW))
     assert listed(f"{root}trades/BTCUSDT/1m/").files == []
+    aggregates = TradesFile(Market.SPOT, "BTCUSDT", NEW.period, "aggTrades")
+    sizes = {file.key: file.size for file in listed(f"{root}aggTrades/BTCUSDT/").files}
+    assert len(sizes) == len(files)
+    assert sizes[aggregates.path] == len(got(url, aggregates))
 
 
 def test_files_come_the_day_after_and_not_of_days_without_trades() -> None:

@@ -103,7 +103,7 @@ def test_a_form_that_does_not_exist_is_refused() -> None:
 
 def sent(box: Exchange, address: str, stream: str, seconds: float) -> list[dict[str, Any]]:
     """All messages of a futures stream in a stretch of time."""
-    with box.connect(f"/fstream/market/stream?streams={address}") as client:
+    with box.connect(f"/fstream/public/stream?streams={address}") as client:
         box.advance(seconds)
         until(lambda: bool(box.control("streams")["position"] == box.control("clock")["now"]))
         return parsed(client, box.control("streams")["streams"][f"fstream/{stream}"]["count"])

@@ -54,6 +54,17 @@ def test_a_request_is_bounded_in_all_its_frames_together(box: Exchange) -> None:
     assert closed_with(box, Frame(Opcode.TEXT, half, fin=False), Frame(Opcode.CONT, half)) == 1009
 
 
+def test_a_client_that_is_closed_may_still_send(box: Exchange) -> None:
+    """A reset would take the code from a client that has not read it yet."""
+    with raw_connection(box, "/stream") as raw:
+        raw.sendall(Frame(Opcode.BINARY, b"{}").serialize(mask=True) + Frame(Opcode.CONT, b"x").serialize(mask=True))
+        while raw.recv(4096):
+            pass
+        for _ in range(3):
+            raw.sendall(b" ")
+            box.control("clock")
+
+
 def test_an_error_of_the_protocol_closes_with_its_code(box: Exchange) -> None:
     """1002 for frames out of order, 1003 for binary data, 1007 for text that is not UTF-8."""
     assert closed_with(box, Frame(Opcode.CONT, b"x")) == 1002

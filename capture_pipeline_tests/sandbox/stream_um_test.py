@@ -24,7 +24,7 @@ MARKET, PUBLIC = f"/fstream/market/stream?streams={AGG_TRADE}", f"/fstream/publi
 @pytest.mark.parametrize("is_older", [False, True])
 def test_messages_have_the_exchanges_form(is_older: bool) -> None:
     """Fields in order, numbers with the decimals of their symbol, times in milliseconds also where others are asked for."""
-    paths = MARKET + "&timeUnit=MICROSECOND", f"/fstream/public/ws/{DEPTH}", "/fstream/market/ws/btcusdt@trade"
+    paths = MARKET + "&timeUnit=MICROSECOND", f"/fstream/public/ws/{DEPTH}", "/fstream/public/ws/btcusdt@trade"
     with exchange(older_um_frames=is_older) as box, ExitStack() as stack:
         market, public, trades = (stack.enter_context(box.connect(path)) for path in paths)
         box.advance(5)
@@ -50,10 +50,13 @@ def test_messages_have_the_exchanges_form(is_older: bool) -> None:
 def test_every_frame_takes_the_compiled_path(symbol: dict[str, Any], is_older: bool) -> None:
     """Diffs, trades, aggregates and a snapshot as a recorder writes them: none is left to the reference decoder, and both agree."""
     name = symbol["symbol"].lower()
-    trades, depth = f"/fstream/market/stream?streams={name}@aggTrade/{name}@trade", f"/fstream/public/stream?streams={name}@depth@100ms"
-    with exchange(symbols=[symbol], older_um_frames=is_older) as box, box.connect(trades) as one, box.connect(depth) as other:
+    of_market, of_public = (
+        f"/fstream/market/stream?streams={name}@aggTrade",
+        f"/fstream/public/stream?streams={name}@trade/{name}@depth@100ms",
+    )
+    with exchange(symbols=[symbol], older_um_frames=is_older) as box, box.connect(of_market) as one, box.connect(of_public) as other:
         box.advance(20)
-        messages = [message[1:] for message in take(one, 60) + take(other, 60)]
+        messages = [message[1:] for message in take(one, 30) + take(other, 90)]
         shot = requests.get(f"{box.url}/fapi/v1/depth", params={"symbol": symbol["symbol"], "limit": 100}, timeout=30).content
     messages.append(b'"stream":"%b@depthSnapshot","data":%b}' % (name.encode(), shot))
     content = b"".join(b'{"capture_ns":%d,%b\n' % (number, message) for number, message in enumerate(messages))

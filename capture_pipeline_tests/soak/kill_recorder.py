@@ -20,6 +20,7 @@ from capture_pipeline_tests.soak.observer import Comparison, Observer, compare
 _STREAMS = ["btcusdt@trade", "btcusdt@depth@100ms"]
 _CONNECTIONS = 2
 _DURATION_S = 86_400.0
+_ATTEMPTS = 100_000
 _PATIENCE_S = 60.0
 _SHARE_RECORDING = 0.75
 """Share of the kills that wait until the recorder records; the others may hit its start."""
@@ -93,7 +94,9 @@ def kill_recorder(root: Path, *, kills: int, seed: int, speed: float = 20.0, lon
         longest_s: A kill comes at most so many seconds after the start of the process, or after it began to record.
     """
     began, instants, while_recording = time.monotonic(), random.Random(seed), 0  # noqa: S311 - instants, no secret
-    with exchange(root, {"frozen": True, "symbols": [BUSY]}) as deployment:
+    config = {"frozen": True, "symbols": [BUSY], "connection_attempts": _ATTEMPTS}
+    # A killed recorder connects more often than the exchange lets an address connect.
+    with exchange(root, config, CAPTURE_RATE_LIMITS_CONNECTIONS_PER_5_MINUTES=str(_ATTEMPTS)) as deployment:
         session = CommandLineSession(deployment, _DURATION_S, ["BTCUSDT"], _CONNECTIONS)
         with Observer(deployment.url, _STREAMS) as observer:
             try:

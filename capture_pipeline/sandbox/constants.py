@@ -1,0 +1,92 @@
+"""Names and numbers of the exchange as the sandbox serves them, written down from the exchange's documents.
+
+None of them is taken from the client: an error that both shared would show nowhere. `docs/exchange.md` states the source of each, and a
+test compares the client, the sandbox and that page.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from capture_pipeline.binance.periods import DAY_US, Interval, Month
+from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile
+
+REST_ROOTS = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1"}
+WEIGHT_BUDGETS = {Market.SPOT: 6000, Market.UM: 2400}
+"""Request weight a minute of one address."""
+Steps = tuple[tuple[int, int], ...]
+WEIGHTS: dict[Market, dict[str, int | Steps]] = {
+    Market.SPOT: {
+        "ping": 1,
+        "time": 1,
+        "exchangeInfo": 20,
+        "klines": 2,
+        "depth": ((100, 5), (500, 25), (1000, 50), (5000, 250)),
+        "aggTrades": 4,
+    },
+    Market.UM: {
+        "ping": 1,
+        "time": 1,
+        "exchangeInfo": 1,
+        "klines": ((99, 1), (499, 2), (1000, 5), (1500, 10)),
+        "depth": ((50, 2), (100, 5), (500, 10), (1000, 20)),
+        "aggTrades": 20,
+    },
+}
+"""Weight of a request, or of one up to each value of `limit`."""
+MOST_ROWS = {
+    Market.SPOT: {"klines": 1000, "depth": 5000, "aggTrades": 1000},
+    Market.UM: {"klines": 1500, "depth": 1000, "aggTrades": 1000},
+}
+DEFAULT_ROWS = {
+    Market.SPOT: {"klines": 500, "depth": 100, "aggTrades": 500},
+    Market.UM: {"klines": 500, "depth": 500, "aggTrades": 500},
+}
+"""Rows of an answer to a request without `limit`."""
+UM_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
+"""Levels a side that a depth request of futures may name."""
+UM_REACH_US = 2 * DAY_US
+"""Age up to which futures' aggTrades are served: 48 hours since 2026-08-13 (measured by other clients), 24 before."""
+INTERVALS = {Market.SPOT: tuple(Interval), Market.UM: tuple(step for step in Interval if step is not Interval.S1)}
+
+ARCHIVE_ROOTS = {Market.SPOT: "data/spot", Market.UM: "data/futures/um"}
+BUCKET = "data.binance.vision"
+DATA = ("aggTrades", "klines", "trades")
+"""Folders of a market's archive, below monthly and daily."""
+DAILY_DELAY_HOURS, MONTHLY_DELAY_HOURS = 5.0, 36.0
+
+FUTURES_HOST = "fstream"
+"""First folder of the futures' streams, which are a host of their own at the exchange."""
+SHUTDOWN_STREAM = "!serverShutdown"
+CONNECTION_LIFE_S = 86_400
+CONNECTION_ATTEMPTS, CONNECTION_WINDOW_S = 300, 300.0
+"""Handshakes of one address in so many seconds."""
+MOST_STREAMS = 1024
+MOST_TARGET = 8000
+"""Characters of path and query of a connection; 8,004 of a whole address were measured at the exchange."""
+PING_EVERY_S = {Market.SPOT: 20, Market.UM: 180}
+PONG_WITHIN_S = {Market.SPOT: 60, Market.UM: 600}
+MESSAGES_A_SECOND = {Market.SPOT: 5, Market.UM: 10}
+"""Messages that a client may send, pongs included."""
+_PUBLIC_TOPICS = ("depth", "bookTicker", "rpiDepth", "trade")
+
+
+class Route(StrEnum):
+    """Endpoints of the futures' stream host."""
+
+    PUBLIC = "public"
+    MARKET = "market"
+
+
+def route_of(stream: str) -> Route:
+    """Return the endpoint that sends a futures stream."""
+    topic = stream.partition("@")[2]
+    return Route.PUBLIC if topic.startswith(_PUBLIC_TOPICS) else Route.MARKET
+
+
+def archive_path(file: ArchiveFile | TradesFile) -> str:
+    """Return the path of a file below the archive's host."""
+    kind, folder = (file.kind, "") if isinstance(file, TradesFile) else (str(file.interval), f"{file.interval}/")
+    granularity = "monthly" if isinstance(file.period, Month) else "daily"
+    data = kind if isinstance(file, TradesFile) else "klines"
+    return f"{ARCHIVE_ROOTS[file.market]}/{granularity}/{data}/{file.symbol}/{folder}{file.symbol}-{kind}-{file.period}.zip"
