@@ -12,7 +12,7 @@ import dagster as dg
 
 from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import give_up_or_retry, may_retry, told
-from capture_pipeline.defs.partitions import key_of, partitions_of
+from capture_pipeline.defs.partitions import check_tags, key_of, partitions_of
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.paths import Partition
@@ -45,6 +45,7 @@ def work_through(
         RetryRequested: Trying again may help.
     """
     with told(context.op_execution_context):
+        check_tags(context.run.tags)
         partitions = partitions_of(workspace, context.partition_keys)
     done: dict[Partition, Described] = {}
     failed: dict[Partition, CaptureError] = {}

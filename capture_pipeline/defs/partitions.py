@@ -3,7 +3,7 @@
 The settings are read here, once, because partitions are part of a definition. Nothing else in `defs` reads them from a file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -17,6 +17,8 @@ from capture_pipeline.settings import load_settings
 SETTINGS = load_settings()
 
 MONTH, SYMBOL = "month", "symbol"
+PARTITION_TAG = "dagster/partition"
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 PARTITIONS_PER_RUN = 12
 """A run per partition spends most of its time on starting; twelve are a year of one symbol."""
 
@@ -29,7 +31,19 @@ def months(history: History) -> dg.TimeWindowPartitionsDefinition:
     )
 
 
-PARTITIONS = dg.MultiPartitionsDefinition({MONTH: months(SETTINGS.history), SYMBOL: dg.StaticPartitionsDefinition(SETTINGS.symbols)})
+class MonthsAndSymbols(dg.MultiPartitionsDefinition):
+    """Month × symbol, where a run of one partition is tagged by the partition's key alone.
+
+    Dagster gives each run of a job's backfill the tags of the first partition, besides the range of the run. Tags by dimension would win
+    over the range, and each run would make its first partition only; the tag of the key is left out by Dagster itself.
+    """
+
+    def get_tags_for_partition_key(self, partition_key: str) -> Mapping[str, str]:
+        """Return the run tags of one partition."""
+        return {PARTITION_TAG: partition_key}
+
+
+PARTITIONS = MonthsAndSymbols({MONTH: months(SETTINGS.history), SYMBOL: dg.StaticPartitionsDefinition(SETTINGS.symbols)})
 BACKFILL_POLICY = dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN)
 
 
@@ -50,6 +64,23 @@ def partition_of(workspace: Workspace, key: str) -> Partition:
     return workspace.partition(symbol, Month.parse(month[:7]))
 
 
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Refuse a run whose tags name a range of partitions and one partition too: Dagster would make that one and report the range.
+
+    Args:
+        tags: Of the run.
+
+    Raises:
+        ConfigError: They name both.
+    """
+    single = [name for name in tags if name.startswith(f"{PARTITION_TAG}/")]
+    if RANGE_TAGS[0] in tags and single and tags[RANGE_TAGS[0]] != tags.get(RANGE_TAGS[1]):
+        what = (
+            f"the run is for the partitions {tags[RANGE_TAGS[0]]} to {tags.get(RANGE_TAGS[1])}, and its tag {single[0]} names one of them"
+        )
+        raise ConfigError(what, remedy="launch it as a backfill of the assets")
+
+
 def partitions_of(workspace: Workspace, keys: Sequence[str]) -> list[Partition]:
     """The partitions of a run."""
     return [partition_of(workspace, key) for key in keys]
@@ -61,7 +92,4 @@ def block_tags(first: Month, last: Month) -> dict[str, str]:
     A range over two dimensions is the product of their ranges, so a block is all that can be said in this way.
     """
     symbols = SETTINGS.symbols
-    return {
-        "dagster/asset_partition_range_start": f"{first}-01|{symbols[0]}",
-        "dagster/asset_partition_range_end": f"{last}-01|{symbols[-1]}",
-    }
+    return dict(zip(RANGE_TAGS, (f"{first}-01|{symbols[0]}", f"{last}-01|{symbols[-1]}"), strict=True))

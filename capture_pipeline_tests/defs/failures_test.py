@@ -104,3 +104,12 @@ def test_a_key_of_no_partition_never_reaches_the_domain(wrong: str, stage: Stage
     """Run tags are free text; what is not one of the deployment's partitions is refused."""
     with pytest.raises(ConfigError, match="is no partition of this deployment"):
         part("partitions").partition_of(stage.workspace, wrong)
+
+
+def test_a_run_of_a_range_that_names_one_partition_too_is_refused(stage: Stage) -> None:
+    """Dagster would make that one alone and count the range as made. With the tag of a whole key it refuses the run itself."""
+    single = {"dagster/partition/month": JANUARY, "dagster/partition/symbol": BTC}
+    result = stage.materialize(["kline_archives"], tags={**block(JANUARY, FEBRUARY), **single})
+    told = failure(result, "kline_archives").error_display_string
+    assert "2024-01-01|BTCUSDT to 2024-02-01|ETHUSDT, and its tag dagster/partition/month names one of them" in told
+    assert stage.made("kline_archives") == {}

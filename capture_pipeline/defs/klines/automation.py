@@ -8,8 +8,10 @@ import dagster as dg
 
 _Condition = dg.AutomationCondition
 
+_INPUT_UPDATED = _Condition.any_deps_match(_Condition.newly_updated() | _Condition.will_be_requested()).since_last_handled()
+"""Not `any_deps_updated`, which leaves out an update by a run that was also to make the asset itself and failed before it did."""
 AFTER_INPUT = (
-    _Condition.any_deps_updated().since_last_handled()
+    _INPUT_UPDATED
     & ~_Condition.any_deps_missing()
     & ~_Condition.any_deps_in_progress()
     & ~_Condition.in_progress()
@@ -17,9 +19,9 @@ AFTER_INPUT = (
 ).with_label("after its input, once the blocking checks passed")
 """For partitions of any month, not the latest alone."""
 
-AFTER_ALL_RESTS = (
-    _Condition.any_deps_updated().since_last_handled() & ~_Condition.any_deps_in_progress() & ~_Condition.in_progress()
-).with_label("after its input, once no partition is being made")
+AFTER_ALL_RESTS = (_INPUT_UPDATED & ~_Condition.any_deps_in_progress() & ~_Condition.in_progress()).with_label(
+    "after its input, once no partition is being made"
+)
 """For reports over the whole lake: once at the end of a backfill, and also where some partition is missing or bad, which it is to show."""
 
 automation = dg.AutomationConditionSensorDefinition(
