@@ -12,7 +12,7 @@ from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
 from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, make_project, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 NOW = "2024-05-10T12:00:30Z"
 MONTHS = [f"2024-{month:02}-01" for month in range(1, 5)]
@@ -36,7 +36,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         yield Ui(port, project / "dagster_home")
 
 
-def wait(condition: Callable[[], bool], seconds: float = 300) -> None:
+def wait(condition: Callable[[], bool], seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it takes too long"
