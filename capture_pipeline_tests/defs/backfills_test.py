@@ -67,7 +67,7 @@ def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
     ):
         backfills[ui.launch(chosen(months), **job(name))] = (made, chosen(months))
     backfills[ui.launch(chosen(MONTHS[3:]), **assets(*CHAIN))] = (CHAIN, chosen(MONTHS[3:]))
-    for backfill, (made, partitions) in backfills.items():
+    for backfill, (expected, partitions) in backfills.items():
         wait(lambda backfill=backfill: ui.status(backfill).startswith("COMPLETED_"))  # type: ignore[misc]
         assert ui.status(backfill) == "COMPLETED_SUCCESS"
-        assert ui.made(backfill) == {name: Counter(partitions) for name in made}
+        assert ui.made(backfill) == {name: Counter(partitions) for name in expected}
