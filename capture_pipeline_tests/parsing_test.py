@@ -68,7 +68,9 @@ def test_other_errors_pass(error: BaseException) -> None:
 
 
 def test_a_long_reason_is_cut() -> None:
+    """And it is one line."""
     assert len(explain(ValueError("x" * 10_000))) <= 200
+    assert explain(ValueError("two\n  lines")) == "two lines"
 
 
 def test_only_one_module_decides_what_a_parser_may_raise() -> None:

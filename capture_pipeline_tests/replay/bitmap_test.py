@@ -73,6 +73,20 @@ def test_next_place_is_that_of_a_sorted_list(guarded: GuardedSide, changes: list
             unmark(guarded.arrays, np.uint64(place))
 
 
+@pytest.mark.parametrize("floor", [1, 2])
+def test_a_removed_place_hides_no_other_of_its_word(floor: int, guarded: GuardedSide) -> None:
+    """Two places whose words are neighbours on a floor; the search begins so far before them that it goes through the floor above."""
+    removed = 2 << 6 * (floor + 1)
+    kept = removed + (1 << 6 * floor)
+    for place in (removed, kept):
+        mark(guarded.arrays, np.uint64(place))
+    unmark(guarded.arrays, np.uint64(removed))
+    try:
+        assert guarded.first(0) == kept
+    finally:
+        unmark(guarded.arrays, np.uint64(kept))
+
+
 @pytest.mark.parametrize("floor", range(5))
 def test_nothing_is_found_behind_the_last_place(floor: int, guarded: GuardedSide) -> None:
     """Asked in the last word of each floor, in the last word but one, and at the end itself."""

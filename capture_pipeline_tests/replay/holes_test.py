@@ -182,6 +182,16 @@ def test_what_is_shown_was_so(recorded: Recorded, sizes: list[int], data: st.Dat
             assert shown(book_at(pieces(messages, sizes), at_ns), 1) == known.get(at_ns)
 
 
+@pytest.mark.parametrize(("next_id", "samples"), [(3, 4), (4, 0)])
+def test_a_sample_that_waits_for_the_next_piece_lies_in_no_hole(next_id: int, samples: int) -> None:
+    """The first piece ends with a repeated diff long after it, so that only the second one shows whether ids are missing."""
+    times = [(0, 1, True), (1, 2, False), (9, 2, False), (10, next_id, False)]
+    messages = [Message(START_NS + at * STEP_NS, "BTCUSDT", number, number, is_snapshot) for at, number, is_snapshot in times]
+    found = {sample.sampled_ns: sample.last_id for sample in sampled(Replay(), pieces(messages, [3, 1]), EVERY_NS, 1)}
+    assert found == {at: number for at, number in expected(Recorded([], messages), "BTCUSDT").items() if at < messages[-1].capture_ns}
+    assert len(found) == samples
+
+
 @given(recordings())
 @settings(max_examples=4, phases=[Phase.generate])
 def test_lines_tables_and_checkpoints_show_the_same(recorded: Recorded) -> None:
