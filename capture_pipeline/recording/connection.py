@@ -278,8 +278,11 @@ class _Socket(ClientConnection):
             return
         self._guard(cutter.feed, data)
         if cutter.is_behind:
-            self.transport.pause_reading()
             self.loop.call_soon(self._cut)
+        if self.transport.is_closing():
+            return  # with TLS, one that is closed can no longer be told to pause
+        if cutter.is_behind:
+            self.transport.pause_reading()
         else:
             self.transport.resume_reading()
 

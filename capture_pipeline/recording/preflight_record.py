@@ -43,7 +43,12 @@ class ExchangeRecord:
         self._refusals: list[str] = []
 
     def ask_each(self) -> None:
-        """Send one request of each kind that recordings and backfills send; what is refused is noted and fails nothing."""
+        """Send one request of each kind that recordings and backfills send; what is refused is noted and fails nothing.
+
+        Nothing is sent where no answer of the exchange has come at all.
+        """
+        if not self._answers.requests:
+            return
         symbol, rest = self._symbols[0], self._waiting_rest
 
         def ask_klines() -> None:

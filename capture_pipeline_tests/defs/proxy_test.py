@@ -65,7 +65,7 @@ class Proxy:
 
 
 def until_open(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         assert process.poll() is None, "it ended"
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

@@ -40,7 +40,7 @@ def session(futures: Deployment, tmp_path: Path) -> Iterator[Live]:
     deployment = Deployment(futures.url, tmp_path, CAPTURE_MARKET="um")
     one = Live(deployment, 600, ["BTCUSDT"])
     try:
-        one.start()
+        one.start(CAPTURE_RECORDING_SILENCE_S="6")
         one.recording(2 * ENDPOINTS)
         yield one
     finally:
