@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import click
 
-from capture_pipeline.cli.console import CliError, emit_json, emit_table, exact_text, one_line_errors
+from capture_pipeline.cli.console import CliError, emit_json, emit_table, exact_text, one_line_errors, progress
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.errors import CaptureError, ConfigError
@@ -18,6 +18,7 @@ from capture_pipeline.klines.check import check_bars, gate_specs
 from capture_pipeline.klines.coverage_gates import check_gaps, check_lake
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import publish_bytes
+from capture_pipeline.lake.paths import Partition
 from capture_pipeline.printable import printable, printable_lines
 from capture_pipeline.quality.gates import GateResult, worst
 from capture_pipeline.terminal import show_traceback, write_line
@@ -44,7 +45,7 @@ def check_command(workspace: Workspace, names: tuple[str, ...], list_gates: bool
         unknown = set(names) - {spec.name for spec in specs}
         if unknown:
             raise ConfigError(f"there is no gate {', '.join(sorted(unknown))}", remedy="see capture check --list")
-        results = [result for result in evaluate(workspace) if not names or result.spec.name in names]
+        results = [result for result in evaluate(workspace, quiet=as_json) if not names or result.spec.name in names]
         if junit:
             publish_bytes(junit.absolute(), to_junit(results))
     if as_json:
@@ -76,15 +77,33 @@ def _show(results: list[GateResult]) -> None:
     write_line(f"{len(results) - len(failed)} of {len(results)} gates passed{told}")
 
 
-def evaluate(workspace: Workspace) -> list[GateResult]:
-    """Every gate over the selected partitions; one that was never backfilled has nothing for the row gates and fails its coverage."""
+def evaluate(workspace: Workspace, *, quiet: bool = False) -> list[GateResult]:
+    """Evaluate every gate over the selected partitions.
+
+    A partition that was never backfilled has nothing for the gates of rows and fails its coverage.
+
+    Args:
+        workspace: The deployment.
+        quiet: Show no progress.
+    """
     now_us = workspace.now_us()
     lake, parts = workspace.lake, partitions(workspace, now_us)
-    begun = [part for part in parts if lake.raw(part).is_dir() or lake.bars(part).is_file()]
-    if not begun:
+    if not any(lake.raw(part).is_dir() or lake.bars(part).is_file() for part in parts):
         raise ConfigError("there is nothing to check", where=str(lake.root), remedy="run capture backfill first, or mend storage.root")
-    with_bars = [part for part in begun if lake.bars(part).is_file() or lake.window(part).is_file()]
-    return [*check_bars(workspace, with_bars, now_us), *check_gaps(workspace, parts, now_us), *check_lake(workspace, now_us)]
+    years: dict[str, list[Partition]] = {}
+    for part in parts:
+        if lake.bars(part).is_file() or lake.window(part).is_file():
+            years.setdefault(f"{part.symbol} {part.month.year}", []).append(part)
+    results: list[GateResult] = []
+    with progress("check", len(years) + 2, quiet=quiet) as tell:
+        for year, months in years.items():
+            results += check_bars(workspace, months, now_us)
+            tell(year)
+        results += check_gaps(workspace, parts, now_us)
+        tell("coverage of each month")
+        results += check_lake(workspace, now_us)
+        tell("the whole lake")
+    return results
 
 
 def to_document(results: list[GateResult]) -> dict[str, Any]:

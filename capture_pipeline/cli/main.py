@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -14,30 +14,44 @@ from capture_pipeline.cli.exits import EXIT_INTERRUPTED
 from capture_pipeline.printable import LONGEST_LINE, printable
 from capture_pipeline.terminal import show_traceback, write_line
 
+
+class _Source(NamedTuple):
+    """Where a command is found, and what the list of commands says of it, which is known without importing it.
+
+    Attributes:
+        module: That defines it.
+        name: In that module.
+        summary: One line.
+    """
+
+    module: str
+    name: str
+    summary: str
+
+
 COMMANDS = {
-    "backfill": ("capture_pipeline.cli.fetch", "backfill_command"),
-    "topup": ("capture_pipeline.cli.fetch", "topup_command"),
-    "gaps": ("capture_pipeline.cli.fetch", "gaps_command"),
-    "recheck": ("capture_pipeline.cli.fetch", "recheck_command"),
-    "coverage": ("capture_pipeline.cli.inspect", "coverage_command"),
-    "check": ("capture_pipeline.cli.check", "check_command"),
-    "sql": ("capture_pipeline.cli.inspect", "sql_command"),
-    "session": ("capture_pipeline.cli.session", "session_group"),
-    "preflight": ("capture_pipeline.cli.session", "preflight_command"),
-    "validate": ("capture_pipeline.cli.golden", "validate_command"),
-    "diagnose": ("capture_pipeline.cli.golden", "diagnose_command"),
-    "import": ("capture_pipeline.cli.golden", "import_command"),
-    "convert": ("capture_pipeline.cli.proof", "convert_command"),
-    "prove": ("capture_pipeline.cli.proof", "prove_command"),
-    "replay": ("capture_pipeline.cli.replay", "replay_command"),
-    "book": ("capture_pipeline.cli.replay", "book_command"),
-    "times": ("capture_pipeline.cli.times", "times_command"),
-    "config": ("capture_pipeline.cli.inspect", "config_group"),
-    "sandbox": ("capture_pipeline.sandbox.cli", "sandbox"),
-    "demo": ("capture_pipeline.cli.demo", "demo_command"),
-    "ui": ("capture_pipeline.cli.ui", "ui_command"),
+    "backfill": _Source("capture_pipeline.cli.fetch", "backfill_command", "Download and verify the archive; ask REST for what is missing"),
+    "topup": _Source("capture_pipeline.cli.fetch", "topup_command", "Bring the open month up to now"),
+    "gaps": _Source("capture_pipeline.cli.fetch", "gaps_command", "Show missing ranges with their causes; --fill asks for them"),
+    "recheck": _Source("capture_pipeline.cli.fetch", "recheck_command", "Find archive files that were published again"),
+    "coverage": _Source("capture_pipeline.cli.inspect", "coverage_command", "Compare expected with present bars"),
+    "check": _Source("capture_pipeline.cli.check", "check_command", "Evaluate the gates; exit code 1 if one fails"),
+    "sql": _Source("capture_pipeline.cli.inspect", "sql_command", "Run a query over the tables"),
+    "session": _Source("capture_pipeline.cli.session", "session_group", "Record trades and order-book diffs (golden samples)"),
+    "preflight": _Source("capture_pipeline.cli.session", "preflight_command", "Check disk, clock, network and streams before a recording"),
+    "validate": _Source("capture_pipeline.cli.golden", "validate_command", "Check a recording or a session for completeness"),
+    "diagnose": _Source("capture_pipeline.cli.golden", "diagnose_command", "Describe recordings of any tool and their gaps"),
+    "import": _Source("capture_pipeline.cli.golden", "import_command", "Make a session of a recording's files"),
+    "convert": _Source("capture_pipeline.cli.proof", "convert_command", "Make Parquet tables of a finished session"),
+    "prove": _Source("capture_pipeline.cli.proof", "prove_command", "Compare a session with the trades that the exchange published"),
+    "replay": _Source("capture_pipeline.cli.replay", "replay_command", "Replay the order book of a recording"),
+    "book": _Source("capture_pipeline.cli.replay", "book_command", "Show the order book at one instant"),
+    "times": _Source("capture_pipeline.cli.times", "times_command", "Tell which timestamp orders the events of a recording"),
+    "config": _Source("capture_pipeline.cli.inspect", "config_group", "Show the settings in force, or their JSON schema"),
+    "sandbox": _Source("capture_pipeline.sandbox.cli", "sandbox", "Run an exchange on this machine for trials and tests"),
+    "demo": _Source("capture_pipeline.cli.demo", "demo_command", "Run the main job end to end on the sandbox exchange"),
+    "ui": _Source("capture_pipeline.cli.ui", "ui_command", "Open Dagster's web page and run its schedules"),
 }
-"""Each command with the module and the name it is found under."""
 
 
 class _Commands(click.Group):
@@ -53,9 +67,14 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module, name = COMMANDS[cmd_name]
-        found: click.Command = getattr(importlib.import_module(module), name)
+        source = COMMANDS[cmd_name]
+        found: click.Command = getattr(importlib.import_module(source.module), source.name)
         return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].summary) for name in self.list_commands(ctx)])
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:  # noqa: ANN401 - passed on
         """Parse the command line."""

@@ -76,6 +76,13 @@ def test_a_hole_without_proof_fails_coverage_and_is_shown(run: Run) -> None:
     assert (hole["start_us"], hole["bars"], hole["cause"]) == (parse_time("2025-01-15T02:00:00Z"), 4, "unknown")
 
 
+def test_progress_is_told_a_year_of_a_symbol_at_a_time(run: Run) -> None:
+    """On standard error, so that what is piped on is the verdict alone; with JSON nothing."""
+    steps = [line for line in run("check").stderr.splitlines() if line.startswith("check ")]
+    assert steps == ["check 1/3 BTCUSDT 2025", "check 2/3 coverage of each month", "check 3/3 the whole lake"]
+    assert "check " not in run("check", "--json").stderr
+
+
 @pytest.mark.parametrize(("gate", "how"), FAULTS, ids=[gate for gate, _ in FAULTS])
 def test_a_planted_fault_exits_1_and_the_junit_file_names_it(
     gate: str, how: Spoil, deployment: Deployment, run: Run, tmp_path: Path

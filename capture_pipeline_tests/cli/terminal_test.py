@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from capture_pipeline.binance.http import Http
 from capture_pipeline.binance.limits import Http as HttpSettings
-from capture_pipeline.cli.main import main
+from capture_pipeline.cli.main import COMMANDS, main
 from capture_pipeline.errors import NetworkError
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.lake.rest import http_of
@@ -188,3 +188,26 @@ def test_sandbox_command_is_named_only_where_nothing_listens_at_its_address(monk
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert remedy(Http(HttpSettings(read_timeout_s=0.2), sandbox_url=address), address) is None
+
+
+HEAVY = {"polars", "pyarrow", "numba", "duckdb", "pandera", "pydantic", "dagster"}
+IMPORTED_FOR_HELP = """
+import contextlib, sys
+from capture_pipeline.cli.main import COMMANDS, main
+with contextlib.suppress(SystemExit):
+    main(["--help"])
+sys.stderr.write(" ".join(sys.modules))
+"""
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    """Each has one line, and whoever asks for the list does not wait for what the commands need."""
+    shown = subprocess.run([sys.executable, "-c", IMPORTED_FOR_HELP], capture_output=True, text=True, check=True)
+    assert set(re.findall(r"^  ([a-z]+)  +\S.*$", shown.stdout, re.MULTILINE)) == set(COMMANDS)
+    assert not HEAVY & set(shown.stderr.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_of_the_list_can_be_asked_for_help(name: str) -> None:
+    """The list names a module and a function; both exist."""
+    assert run(name, "--help").exit_code == 0
