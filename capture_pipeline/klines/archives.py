@@ -1,7 +1,7 @@
 """From the public archive to verified raw files: the monthly zip where it is published and sound, and the daily ones for what it lacks.
 
-A verified file is never fetched again. One that fails its checksum twice, or is no kline file, goes to the quarantine with its
-reason, and the sources below it take its place.
+A verified file is not fetched again unless it was altered on the disk. One that fails its checksum twice, or is no kline file, goes to
+the quarantine with its reason, and the sources below it take its place.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.periods import DAY_US
 from capture_pipeline.binance.urls import ArchiveFile
 from capture_pipeline.errors import Busy, CaptureError
+from capture_pipeline.klines.altered import set_altered_aside
 from capture_pipeline.klines.archive_fetch import Fetcher
 from capture_pipeline.klines.origin import claim
+from capture_pipeline.klines.revisions import recheck
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import locked, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
@@ -61,7 +63,7 @@ class ArchivesResult:
 
 
 def fetch_many(
-    workspace: Workspace, partitions: list[Partition], now_us: int
+    workspace: Workspace, partitions: list[Partition], now_us: int, *, check_revisions: bool = False
 ) -> Generator[ArchivesResult | tuple[Partition, CaptureError]]:
     """Fetch many partitions side by side, each result as it comes.
 
@@ -72,6 +74,7 @@ def fetch_many(
         workspace: The deployment.
         partitions: Which ones.
         now_us: The present.
+        check_revisions: Read the published checksum of each recorded file again, and fetch the files that have another one now.
 
     Yields:
         A result, or the partition with the error that ended it.
@@ -83,6 +86,12 @@ def fetch_many(
     patiently(partial(claim, workspace))
     at_once = workspace.settings.http.parallel_downloads
     over = threading.Event()
+
+    def bring(part: Partition) -> ArchivesResult:
+        if check_revisions:
+            patiently(partial(recheck, workspace, part, now_us), over)
+        return patiently(partial(fetch, workspace, part, now_us, over), over)
+
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="archive")
     try:
         for group in _edges_first(partitions):
@@ -90,7 +99,7 @@ def fetch_many(
             while True:
                 # Downloads do not run far ahead of who uses them: what was parsed is still at hand then, and memory is bounded.
                 begun = islice(waiting, at_once + 1 - len(running))
-                running.extend((part, pool.submit(patiently, partial(fetch, workspace, part, now_us, over), over)) for part in begun)
+                running.extend((part, pool.submit(bring, part)) for part in begun)
                 if not running:
                     break
                 part, future = running.popleft()
@@ -166,6 +175,7 @@ def fetch(workspace: Workspace, partition: Partition, now_us: int, over: threadi
         before = manifest.model_copy(deep=True)
         fetcher = Fetcher(workspace, partition, manifest, now_us, over)
         try:
+            set_altered_aside(workspace, partition, manifest)
             _fetch_files(workspace, partition, fetcher, now_us, over)
         finally:
             if manifest != before:

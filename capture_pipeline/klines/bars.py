@@ -86,7 +86,7 @@ def read_recorded(lake: Lake, recorded: str, sha256: str | None) -> bytes:
     """A raw file that a manifest names.
 
     Raises:
-        LakeError: It is gone, or its digest is not the recorded one; backfilling its partition asks for it again where it is gone.
+        LakeError: It is gone, or its digest is not the recorded one; backfilling its partition asks for it again.
     """
     path = lake.resolve(recorded)
     try:
@@ -94,9 +94,8 @@ def read_recorded(lake: Lake, recorded: str, sha256: str | None) -> bytes:
     except FileNotFoundError:
         raise LakeError("is recorded but gone", where=recorded, remedy="backfill its partition again to fetch it") from None
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise LakeError(
-            "is not what was recorded: its SHA-256 differs", where=recorded, remedy="move it aside, then backfill its partition again"
-        )
+        remedy = "backfill its partition again: it is moved to the quarantine, and fetched again"
+        raise LakeError("is not what was recorded: its SHA-256 differs", where=recorded, remedy=remedy)
     return content
 
 

@@ -29,12 +29,13 @@ UNEXPLAINED_GATE = GateSpec("unexplained_missing", "bar_gaps", "Few expected bar
 LEDGER_GATE = GateSpec("ledger_fits", "bar_gaps", "The gap ledger is that of these bars, and bars and gaps are all that was expected.")
 LONG_GAP_GATE = GateSpec("long_gap", "bar_gaps", "No single gap is long.", severity=Severity.WARN)
 SYMBOLS_GATE = GateSpec("all_symbols_present", "coverage_report", "Every configured symbol has bars.")
+LEDGERS_GATE = GateSpec("ledgers_current", "coverage_report", "Every gap ledger was computed from the bars that are there now.")
 FRESHNESS_GATE = GateSpec("freshness", "coverage_report", "The newest bar of the open month is recent, for every symbol that trades.")
 
 
 def coverage_specs() -> list[GateSpec]:
     """The gates of this file, in the order in which they are evaluated."""
-    return [LEDGER_GATE, COVERAGE_GATE, OUTAGE_GATE, UNEXPLAINED_GATE, LONG_GAP_GATE, SYMBOLS_GATE, FRESHNESS_GATE]
+    return [LEDGER_GATE, COVERAGE_GATE, OUTAGE_GATE, UNEXPLAINED_GATE, LONG_GAP_GATE, SYMBOLS_GATE, LEDGERS_GATE, FRESHNESS_GATE]
 
 
 def check_gaps(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
@@ -52,7 +53,7 @@ def check_gaps(workspace: Workspace, partitions: Sequence[Partition], now_us: in
 
 
 def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
-    """The gates of the whole lake: all symbols are there, and the open month is fresh.
+    """The gates of the whole lake: all symbols are there, no ledger is older than its bars, and the open month is fresh.
 
     Args:
         workspace: The deployment.
@@ -74,7 +75,36 @@ def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
         failing=absent,
         failing_count=absent.height,
     )
-    return [present, _freshness(workspace, frame, now_us)]
+    return [present, _ledgers(workspace, frame, now_us), _freshness(workspace, frame, now_us)]
+
+
+def _ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
+    """Name the partitions whose bars changed after their ledger was computed, or that have bars and no ledger.
+
+    A file of bars is read only where it is newer than its ledger's.
+    """
+    lake = workspace.lake
+    recorded = {(row["symbol"], row["month"]): row["bars_sha256"] for row in frame.iter_rows(named=True)}
+    with_bars = [part for part in workspace.partitions(workspace.settings.symbols, workspace.months(now_us)) if lake.bars(part).is_file()]
+    behind = []
+    for part in with_bars:
+        bars, window = lake.bars(part), lake.window(part)
+        if not window.is_file():
+            behind.append({"symbol": part.symbol, "month": str(part.month), "why": "there is no ledger"})
+        elif bars.stat().st_mtime_ns > window.stat().st_mtime_ns and sha256_file(bars) != recorded[part.symbol, str(part.month)]:
+            behind.append({"symbol": part.symbol, "month": str(part.month), "why": "the bars changed after the ledger was computed"})
+    failing = pl.DataFrame(behind, schema={"symbol": pl.String, "month": pl.String, "why": pl.String})
+    first = ", ".join(f"{row['symbol']} {row['month']}" for row in behind[:3])
+    summary = f"{len(behind)} of {len(with_bars)} gap ledgers do not belong to their bars: {first}; materialize bar_gaps of them"
+    return GateResult(
+        LEDGERS_GATE,
+        not behind,
+        level=Level.CRITICAL,
+        summary=summary if behind else "",
+        values={"partitions": len(with_bars)},
+        failing=failing.head(workspace.settings.gates.failing_rows_shown),
+        failing_count=len(behind),
+    )
 
 
 def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) -> list[GateResult]:

@@ -18,6 +18,7 @@ from capture_pipeline.binance.periods import SECOND_US, Interval, iso
 from capture_pipeline.binance.rest import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.config import Gaps
 from capture_pipeline.errors import ProtocolViolation, RequestRefused
+from capture_pipeline.klines.altered import is_as_recorded
 from capture_pipeline.klines.life import ask_life, trading_range
 from capture_pipeline.klines.origin import claim
 from capture_pipeline.klines.workspace import Workspace
@@ -76,9 +77,9 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResu
         archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         manifest = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
         recorded = manifest.pages
-        # An answer that is gone is asked for again, if it is still worth asking; so is one that an earlier version asked off the grid.
+        # What is gone or altered is asked for again, if it is still worth asking; so is what an earlier version asked off the grid.
         on_grid = [page for page in recorded if page.asked_start_us % partition.interval.us == 0]
-        manifest.pages = [page for page in on_grid if lake.resolve(page.path).is_file()]
+        manifest.pages = [page for page in on_grid if is_as_recorded(workspace, partition, page.path, page.sha256)]
         before = len(manifest.pages)
         try:
             life = _life(workspace, partition, archives, now_us)

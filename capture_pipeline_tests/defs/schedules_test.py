@@ -1,5 +1,6 @@
 """What the schedules ask for, and that one run of it covers every symbol."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,13 @@ import pytest
 from capture_pipeline_tests.defs.conftest import SETTINGS
 from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key
 from capture_pipeline_tests.deployment import Deployment
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance on the disk: Dagster gives a schedule no other."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as made:
+        yield made
 
 
 def tick(stage: Stage, now: str) -> dg.RunRequest | dg.SkipReason:
@@ -41,7 +49,7 @@ def test_the_daily_update_asks_for_the_open_month_and_early_in_it_for_the_one_be
     request = tick(stage, now)
     assert isinstance(request, dg.RunRequest)
     assert {name: request.tags[name] for name in block(first, last)} == block(first, last)
-    assert request.run_key == f"daily-{now[:10]}"
+    assert request.run_key == f"daily-{now[:13]}"
 
 
 def test_its_one_run_makes_every_symbol_of_those_months(stage: Stage) -> None:
@@ -52,6 +60,23 @@ def test_its_one_run_makes_every_symbol_of_those_months(stage: Stage) -> None:
     wanted = {key(month, symbol) for month in (FEBRUARY, MARCH) for symbol in (BTC, ETH)}
     assert set(stage.made("bar_gaps")) == wanted
     assert stage.made("bar_gaps")[key(MARCH, ETH)].metadata["expected"].value == 24 + 6
+
+
+def test_a_failed_update_is_tried_again_on_the_same_day_and_one_that_was_made_is_not(stage: Stage) -> None:
+    """Until it succeeds; the next day begins anew."""
+    stage.deployment.faults({"match": {"path": "/data/spot/*"}, "fault": "status_451", "times": "always"})
+    for hour in ("06", "09"):
+        request = tick(stage, f"2024-03-10T{hour}:30:00Z")
+        assert isinstance(request, dg.RunRequest)
+        assert not stage.run("daily_update", tags=request.tags).success
+    stage.deployment.faults()
+    request = tick(stage, "2024-03-10T12:30:00Z")
+    assert isinstance(request, dg.RunRequest)
+    assert stage.run("daily_update", tags=request.tags).success
+    answer = tick(stage, "2024-03-10T15:30:00Z")
+    assert isinstance(answer, dg.SkipReason)
+    assert answer.skip_message == "the update of 2024-03-10 was made or is under way"
+    assert isinstance(tick(stage, "2024-03-11T06:30:00Z"), dg.RunRequest)
 
 
 def test_after_the_end_of_the_history_it_says_why_it_does_nothing(stage: Stage) -> None:
@@ -78,7 +103,7 @@ def test_by_the_clock_the_clean_up_goes_before_the_update_and_the_report_after(d
     schedules = {schedule.name: schedule for schedule in definitions.get_repository_def().schedule_defs}
     assert {name: (schedule.cron_schedule, schedule.job_name) for name, schedule in schedules.items()} == {
         "clean_up_schedule": ("15 3 * * *", "clean_up"),
-        "daily_update_schedule": ("30 6 * * *", "daily_update"),
+        "daily_update_schedule": ("30 6-21/3 * * *", "daily_update"),
         "coverage_schedule": ("0 8 * * *", "coverage"),
     }
     assert {schedule.execution_timezone for schedule in schedules.values()} == {"UTC"}

@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from capture_pipeline.binance.periods import Month
 from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
 from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key, part
 from capture_pipeline_tests.deployment import Deployment, deployed
@@ -116,6 +117,18 @@ def test_checksums_are_read_again_when_due_and_a_new_version_is_fetched_beside_t
     metadata = stage.made("kline_archives")[key(JANUARY, BTC)].metadata
     assert (metadata["fetched_now"].value, metadata["superseded"].value, metadata["trust"].value) == (1, 1, {"ok": 1})
     assert len(list((stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives").glob("*.zip"))) == 2
+
+
+def test_a_run_by_hand_fetches_what_was_published_anew(stage: Stage) -> None:
+    """Whoever runs a month again after the exchange mended its file gets the mended one; a schedule's run does not look."""
+    january = key(JANUARY, BTC)
+    assert stage.run("initial_backfill", january).success
+    stage.deployment.republish(JANUARY_ZIP)
+    assert stage.run("initial_backfill", january, tags={"dagster/schedule_name": "daily_update_schedule"}).success
+    assert stage.made("kline_archives")[january].metadata["fetched_now"].value == 0
+    assert stage.run("initial_backfill", january).success
+    assert stage.made("kline_archives")[january].metadata["fetched_now"].value == 1
+    assert "superseded" in stage.workspace.lake.archives_manifest(stage.workspace.partition(BTC, Month(2024, 1))).read_text()
 
 
 def test_the_rota_waits_for_the_turn_under_way(stage: Stage) -> None:

@@ -12,7 +12,7 @@ from capture_pipeline.binance.periods import Month, parse_time
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.klines.check import check_bars
 from capture_pipeline.klines.coverage import measure
-from capture_pipeline.klines.coverage_gates import check_gaps
+from capture_pipeline.klines.coverage_gates import check_gaps, check_lake
 from capture_pipeline.klines.gaps import find
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.deployment import Deployment, deployed
@@ -84,6 +84,30 @@ def test_a_ledger_that_was_changed_does_not_fit_itself(deployment: Deployment) -
     (part,) = filled(deployment, Month(2025, 1))
     deployment.workspace.lake.gaps(part).unlink()
     assert "the gaps are not those" in failed(deployment, [part])["ledger_fits"]
+
+
+def test_bars_newer_than_their_ledger_are_named(deployment: Deployment) -> None:
+    """The gate of the whole lake finds a partition whose ledger was not computed again, or never was; bars made anew alike are current."""
+    (part,) = filled(deployment, FEBRUARY)
+    path, window = bars_of(deployment, part), deployment.workspace.lake.window(part)
+    sound = path.read_bytes()
+    assert behind(deployment) == []
+    pl.read_parquet(path, hive_partitioning=False).head(100).write_parquet(path)
+    assert behind(deployment) == [("BTCUSDT", "2025-02", "the bars changed after the ledger was computed")]
+    path.write_bytes(sound)
+    assert path.stat().st_mtime_ns > window.stat().st_mtime_ns
+    assert behind(deployment) == []
+    window.unlink()
+    assert behind(deployment) == [("BTCUSDT", "2025-02", "there is no ledger")]
+
+
+def behind(deployment: Deployment) -> list[tuple[object, ...]]:
+    """The failing rows of the gate that compares bars with ledgers."""
+    workspace = deployment.workspace
+    (result,) = [result for result in check_lake(workspace, workspace.now_us()) if result.spec.name == "ledgers_current"]
+    assert result.failing is not None
+    assert result.passed is result.failing.is_empty()
+    return result.failing.rows()
 
 
 def test_bars_without_any_raw_file_fail_their_checksums(deployment: Deployment) -> None:

@@ -1,6 +1,6 @@
 """Raw assets: what the exchange published, exactly as sent. Nothing here parses a price."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,12 +26,13 @@ ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
     pool=ARCHIVE_POOL,
     code_version="1",
     description="Monthly kline zips of the public archive, daily ones where the monthly is not out or lacks candles, with their SHA-256 "
-    "verified. A file once verified is never fetched again; one that fails goes to the quarantine.",
+    "verified. A verified file is fetched again only where it was published anew, for which a run that a person launches looks, or "
+    "altered on the disk. One that fails goes to the quarantine.",
     metadata={"dagster/column_schema": schemas.SENT},
 )
 def kline_archives(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
     """Fetch what is published."""
-    yield from work_through(context, workspace, partial(_fetched, workspace), describe.archives)
+    yield from work_through(context, workspace, partial(_fetched, workspace, _is_by_hand(context.run.tags)), describe.archives)
 
 
 @dg.asset(
@@ -53,7 +54,12 @@ def kline_topups(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[
     yield from work_through(context, workspace, topped_up, describe.topups)
 
 
-def _fetched(workspace: Workspace, partitions: Sequence[Partition]) -> Results[ArchivesResult]:
+def _is_by_hand(tags: Mapping[str, str]) -> bool:
+    """Whether a person launched the run, and neither a schedule nor a sensor; told by its tags."""
+    return not {"dagster/schedule_name", "dagster/sensor_name"} & tags.keys()
+
+
+def _fetched(workspace: Workspace, check_revisions: bool, partitions: Sequence[Partition]) -> Results[ArchivesResult]:  # noqa: FBT001 - bound once
     """Fetch side by side; when the run is stopped, no further file is begun."""
-    for result in fetch_many(workspace, list(partitions), workspace.now_us()):
+    for result in fetch_many(workspace, list(partitions), workspace.now_us(), check_revisions=check_revisions):
         yield (result.partition, result) if isinstance(result, ArchivesResult) else result

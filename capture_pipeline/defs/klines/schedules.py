@@ -12,18 +12,24 @@ from capture_pipeline.klines.workspace import Workspace
 
 _LATE_DAYS = 2
 """The last days of a month come out within this time after its end."""
+_DAY_TAG = "capture/day"
+_FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
 
 @dg.schedule(
     job=daily_update,
-    cron_schedule="30 6 * * *",
+    cron_schedule="30 6-21/3 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="At 06:30 UTC, when yesterday's files are out: the open month of every symbol in one run; "
-    "at a month's start the month before too.",
+    "at a month's start the month before too. Every three hours until 21:30 it is tried again if it failed.",
 )
 def daily_update_schedule(context: dg.ScheduleEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipReason:
-    """One run for the open month, whatever the number of symbols."""
+    """One run a day for the open month, whatever the number of symbols; further ones on that day only after it failed."""
+    day = f"{context.scheduled_execution_time:%Y-%m-%d}"
+    before = context.instance.get_runs(dg.RunsFilter(job_name=daily_update.name, tags={_DAY_TAG: day}))
+    if any(run.status not in _FAILED for run in before):
+        return outputs.skip(f"the update of {day} was made or is under way")
     try:
         now_us = impatient(workspace).now_us()
     except CaptureError as error:
@@ -32,7 +38,8 @@ def daily_update_schedule(context: dg.ScheduleEvaluationContext, workspace: dg.R
     months = [month for month in wanted if PARTITIONS.has_partition_key(f"{month}-01|{SETTINGS.symbols[0]}")]
     if not months:
         return outputs.skip("no month of the configured history is open")
-    return dg.RunRequest(run_key=f"daily-{context.scheduled_execution_time:%Y-%m-%d}", tags=block_tags(months[0], months[-1]))
+    tags = {**block_tags(months[0], months[-1]), _DAY_TAG: day}
+    return dg.RunRequest(run_key=f"daily-{context.scheduled_execution_time:%Y-%m-%dT%H}", tags=tags)
 
 
 coverage_schedule = dg.ScheduleDefinition(
