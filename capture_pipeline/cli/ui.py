@@ -1,4 +1,4 @@
-"""`make ui`: Dagster's webserver and daemon as two processes on 127.0.0.1, ended together."""
+"""`make ui`: Dagster's code server, webserver and daemon as three processes on 127.0.0.1, ended together."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 import click
+import yaml
 
 from capture_pipeline.cli.console import CliError, one_line_errors
 from capture_pipeline.cli.demo import SANDBOX_FILE, free_port, prepare
@@ -28,10 +31,15 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """What Dagster puts around the words of its own log lines."""
 _GRACE_S = 15.0
 _LAST_WORDS_S = 2.0
+LOCATION = "capture_pipeline"
+_CODE_SERVER = (
+    *(sys.executable, "-m", "dagster", "code-server", "start", "-m", "capture_pipeline.definitions", "--location-name", LOCATION),
+    *("--log-level", "warning"),
+)
 
 
 class EndedByItselfError(CliError):
-    """One of the two processes ended without being told to."""
+    """One of the processes ended without being told to."""
 
     exit_code = EXIT_FAILED
 
@@ -41,7 +49,7 @@ class EndedByItselfError(CliError):
 @click.option("--demo", is_flag=True, help="Show the demo's data, with the sandbox exchange running beside it.")
 @click.option("--read-only", is_flag=True, help="Let nobody launch or change anything.")
 def ui_command(port: int, demo: bool, read_only: bool) -> None:  # noqa: FBT001 - options are passed by name
-    """Open Dagster: webserver and daemon, bound to 127.0.0.1. DAGSTER_HOME is the project's own unless it is set."""
+    """Open Dagster: code server, webserver and daemon, bound to 127.0.0.1. DAGSTER_HOME is the project's own unless it is set."""
     root = _project_root()
     with one_line_errors(), _venue(root, demo=demo) as environment:
         load_settings(environ={**os.environ, **environment})
@@ -60,35 +68,53 @@ def _venue(root: Path, *, demo: bool) -> Iterator[dict[str, str]]:
 
 
 def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool) -> None:
-    """Start both, and end both when either ends or a signal comes.
+    """Start the code server and, once it answers, the two others; end all when one ends or a signal comes.
+
+    The code server listens on a socket in a folder of its own, which no other user can open and no second UI occupies.
 
     Raises:
-        EndedByItselfError: One of them ended; the other one was ended too.
+        EndedByItselfError: One of them ended; the others were ended too.
     """
-    workspace = ["-w", str(root / "workspace.yaml")]
     dagster = Path(sys.executable).parent
     _make_instance(dagster, root, environment)
-    web = [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port), *workspace]
-    daemon = [str(dagster / "dagster-daemon"), "run", *workspace]
-    commands = {"dagster-webserver": [*web, *(["--read-only"] if read_only else [])], "dagster-daemon": daemon}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     running: list[_Process] = []
-    try:
-        for name, command in commands.items():
-            running.append(_Process(name, command, root, environment))
-        write_line(f"Dagster is at http://127.0.0.1:{port} in a moment; Ctrl-C ends it")
-        while all(process.is_running for process in running):
-            time.sleep(0.2)
-        ended = next(process for process in running if not process.is_running)
-    except KeyboardInterrupt:
-        return
-    finally:
-        _end([process.handle for process in running])
-    remedy = "mend that, or choose another port with --port" if ended is running[0] else "mend that, then start it again"
+
+    def start(name: str, command: list[str]) -> _Process:
+        running.append(_Process(name, command, root, environment))
+        return running[-1]
+
+    with tempfile.TemporaryDirectory(prefix="capture-ui-") as folder:
+        code_socket, workspace = Path(folder) / "code-server", Path(folder) / "workspace.yaml"
+        location = {"grpc_server": {"socket": str(code_socket), "location_name": LOCATION}}
+        workspace.write_text(yaml.safe_dump({"load_from": [location]}), encoding="utf-8")
+        web = [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(workspace)]
+        try:
+            code_server = start("code server", [*_CODE_SERVER, "-s", str(code_socket)])
+            while code_server.is_running and not _answers(code_socket):
+                time.sleep(0.1)
+            if code_server.is_running:
+                start("dagster-webserver", [*web, *(["--read-only"] if read_only else [])])
+                start("dagster-daemon", [str(dagster / "dagster-daemon"), "run", "-w", str(workspace)])
+                write_line(f"Dagster is at http://127.0.0.1:{port} in a moment; Ctrl-C ends it")
+            while all(process.is_running for process in running):
+                time.sleep(0.2)
+            ended = next(process for process in running if not process.is_running)
+        except KeyboardInterrupt:
+            return
+        finally:
+            _end(running)
+    remedy = "mend that, or choose another port with --port" if ended.name == "dagster-webserver" else "mend that, then start it again"
     if ended.handle.returncode < 0:
         # Its last line is of what it was doing, and says nothing of who killed it.
         raise EndedByItselfError(f"{ended.name} was killed (signal {-ended.handle.returncode}); start it again")
     raise EndedByItselfError(f"{ended.name} ended by itself with exit code {ended.handle.returncode}: {ended.why} ({remedy})")
+
+
+def _answers(path: Path) -> bool:
+    """Whether a process listens on the socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 class _Process:
@@ -97,6 +123,7 @@ class _Process:
     def __init__(self, name: str, command: list[str], root: Path, environment: dict[str, str]) -> None:
         self.name = name
         self.handle = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE)  # noqa: S603 - our own program
+        self.is_ending = False
         self._last = self._error = ""
         self._listener = threading.Thread(target=self._listen, args=(self.handle.stderr,), daemon=True)
         self._listener.start()
@@ -116,7 +143,8 @@ class _Process:
     def _listen(self, pipe: IO[bytes]) -> None:
         for line in pipe:
             text = _COLOURS.sub("", line.decode(errors="replace")).strip()
-            write_line(text, err=True)
+            if not self.is_ending:
+                write_line(text, err=True)
             self._last = text or self._last
             self._error = text if "error" in text.lower() else self._error
 
@@ -130,16 +158,18 @@ def _make_instance(dagster: Path, root: Path, environment: dict[str, str]) -> No
         raise CliError(f"Dagster's instance in {environment['DAGSTER_HOME']} cannot be loaded: {why}")
 
 
-def _end(running: list[subprocess.Popen[bytes]]) -> None:
+def _end(running: list[_Process]) -> None:
+    """Interrupt all, and kill those that go on for longer than the grace; what they say of being interrupted is not shown."""
     for process in running:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+        if process.is_running:
+            process.is_ending = True
+            process.handle.send_signal(signal.SIGINT)
     deadline = time.monotonic() + _GRACE_S
     for process in running:
         try:
-            process.wait(max(0.1, deadline - time.monotonic()))
+            process.handle.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            process.kill()
+            process.handle.kill()
 
 
 def _project_root() -> Path:

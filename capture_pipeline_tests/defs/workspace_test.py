@@ -1,4 +1,4 @@
-"""workspace.yaml and the instance's settings, as Dagster's own programs load them; and `capture ui` with its two processes."""
+"""workspace.yaml and the instance's settings, as Dagster's own programs load them; and `capture ui` with its three processes."""
 
 import signal
 import subprocess
@@ -15,10 +15,21 @@ from capture_pipeline_tests.defs.ui import PROGRAMS, ROOT, asked, daemons, envir
 
 LOOPBACK = "0100007F"
 SENSORS = "{repositoriesOrError {... on RepositoryConnection {nodes {sensors {name}}}}}"
-STAND_IN = """#!/bin/sh
-trap 'touch "$0.ended"; exit 0' INT
-touch "$0.up"
-while :; do sleep 0.05; done
+STAND_IN = f"""#!{sys.executable}
+import pathlib, signal, socket, sys, time
+name = "code-server" if "code-server" in sys.argv else pathlib.Path(sys.argv[0]).name
+here = pathlib.Path(sys.argv[0]).parent
+def end(*_):
+    (here / (name + ".ended")).touch()
+    sys.exit(0)
+signal.signal(signal.SIGINT, end)
+if name == "code-server":
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(sys.argv[-1])
+    server.listen()
+(here / (name + ".up")).touch()
+while True:
+    time.sleep(0.05)
 """
 
 
@@ -29,16 +40,32 @@ def project(tmp_path: Path) -> Path:
 
 
 def validate(project: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [str(PROGRAMS / "dagster"), "definitions", "validate", "-w", "workspace.yaml"]
+    command = [str(PROGRAMS / "dagster"), "definitions", "validate", "-m", "capture_pipeline.definitions"]
     return subprocess.run(command, cwd=project, env=environment(project, **more), stdout=PIPE, stderr=STDOUT, text=True, check=False)
 
 
 @pytest.mark.slow
 def test_the_workspace_loads(project: Path) -> None:
-    """From a folder that is not the repository's."""
-    result = validate(project)
-    assert result.returncode == 0, result.stdout
-    assert "Validation successful for code location capture_pipeline" in result.stdout
+    """From a folder that is not the repository's, with a code server as docs/deployment.md starts it; on a port that is free here."""
+    workspace, port = yaml.safe_load((project / "workspace.yaml").read_text()), free_port()
+    server = workspace["load_from"][0]["grpc_server"]
+    assert (server["host"], server["port"]) == ("127.0.0.1", 4266)
+    server["port"] = port
+    (project / "workspace.yaml").write_text(yaml.safe_dump(workspace))
+    command = [str(PROGRAMS / "dagster"), "code-server", "start", "-h", "127.0.0.1", "-p", str(port), "-m", "capture_pipeline.definitions"]
+    with subprocess.Popen(command, cwd=project, env=environment(project)) as code_server:
+        try:
+            deadline = time.monotonic() + 120
+            while not addresses(port):
+                assert code_server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            list_jobs = [str(PROGRAMS / "dagster"), "job", "list", "-w", "workspace.yaml"]
+            result = subprocess.run(list_jobs, cwd=project, env=environment(project), stdout=PIPE, stderr=STDOUT, text=True, check=False)
+            assert result.returncode == 0, result.stdout
+            assert "initial_backfill" in result.stdout
+        finally:
+            code_server.terminate()
 
 
 @pytest.mark.slow
@@ -93,8 +120,8 @@ def addresses(port: int) -> set[str]:
 
 
 @pytest.mark.slow
-def test_the_ui_is_a_webserver_and_a_daemon_on_loopback_alone(project: Path) -> None:
-    """It serves the project, all daemons beat without errors, nothing listens on another address, and Ctrl-C ends both processes."""
+def test_the_ui_listens_on_loopback_alone(project: Path) -> None:
+    """It serves the project, all daemons beat without errors, nothing listens on another address, and Ctrl-C ends all processes."""
     port = free_port()
     with running(project, port) as process:
         found = daemons(port)
@@ -123,10 +150,10 @@ def test_the_instance_is_made_before_the_two_processes_look_for_it(project: Path
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_both_processes_and_the_ui_with_0(number: signal.Signals, project: Path) -> None:
-    """Each is told, whatever the program was told by; shown with stand-ins for Dagster's two programs."""
-    programs = [project / name for name in ("python", "dagster-daemon")]  # the webserver is a module of this project
-    for path in (project / "dagster", *programs):
+def test_a_signal_ends_all_processes_and_the_ui_with_0(number: signal.Signals, project: Path) -> None:
+    """Each is told, whatever the program was told by; shown with stand-ins for Dagster's programs."""
+    programs = [project / name for name in ("code-server", "python", "dagster-daemon")]
+    for path in (project / "dagster", *programs[1:]):  # the webserver and the code server are modules
         path.write_text("#!/bin/sh\n" if path.name == "dagster" else STAND_IN)
         path.chmod(0o755)
     code = f"import sys; sys.executable = {str(project / 'python')!r}; from capture_pipeline.cli.main import main; main()"
