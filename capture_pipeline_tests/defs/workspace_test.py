@@ -92,13 +92,14 @@ def test_a_wrong_setting_shows_as_its_one_line(project: Path) -> None:
 
 
 def test_the_instance_is_as_it_should_be(project: Path) -> None:
-    """No telemetry and no nux; queue, pools, monitoring and retention are taken as they are written."""
+    """No telemetry and no nux; queue, pools, monitoring and retention are taken as they are written, and runs wait for the code server."""
     with dg.DagsterInstance.from_config(str(project / "dagster_home")) as instance:
         assert instance.telemetry_enabled is False
         assert instance.nux_enabled is False
         queue = instance.get_concurrency_config()
         assert queue.run_queue_config is not None
         assert queue.run_queue_config.max_concurrent_runs == 7
+        assert queue.run_queue_config.max_user_code_failure_retries == 60
         assert queue.pool_config.default_pool_limit == 2
         assert instance.run_monitoring_enabled is True
         assert instance.run_retries_enabled is True
