@@ -31,11 +31,12 @@ test: setup ## Run all tests
 coverage: setup ## Run all tests and measure branch coverage, in about twice the time
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal --cov --cov-report=term $(TESTS)
 
-check: setup ## Lint, types and import contracts
+check: setup ## Lint, types, import contracts and Dagster definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/dg check defs
 
 ui: setup ## Open Dagster at http://127.0.0.1:3000; DEMO=1 shows the demo's data
 	@$(BIN)/capture ui $(if $(DEMO),--demo)
