@@ -23,7 +23,16 @@ def _load() -> dg.Definitions:
     One process a run: what a step of this project waits for is the network or the disk, and a cold process costs more than most steps.
     """
     loaded = dg.load_definitions_from_package_module(folder, resources={"workspace": workspace}, executor=dg.in_process_executor)
-    made = loaded.map_asset_specs(func=_policy)
+    with_sources = dg.Definitions(
+        assets=dg.with_source_code_references(list(loaded.assets or ())),
+        asset_checks=loaded.asset_checks,
+        jobs=loaded.jobs,
+        schedules=loaded.schedules,
+        sensors=loaded.sensors,
+        resources=loaded.resources,
+        executor=loaded.executor,
+    )
+    made = with_sources.map_asset_specs(func=_policy)
     # Resolved here and not at first use: a wrong reference is told at once, and its warnings are those that are silenced below.
     made.get_repository_def()
     return made

@@ -9,6 +9,8 @@ import polars as pl
 
 from capture_pipeline.defs import outputs
 
+ROWS = "dagster/partition_row_count"
+"""Metadata that Dagster shows as the rows of a partition."""
 MOST_ROWS = 100
 _TYPES = {pl.Int64(): "int", pl.String(): "string", pl.Boolean(): "bool", pl.Float64(): "float"}
 

@@ -40,6 +40,7 @@ class BarsResult:
         excluded: Rows that are no bars, by cause.
         bytes: Size of the file.
         sha256: Of the file.
+        made_of: SHA-256 of the raw files that its rows were read from, by path in the store.
     """
 
     partition: Partition
@@ -50,6 +51,7 @@ class BarsResult:
     excluded: dict[str, int]
     bytes: int
     sha256: str
+    made_of: dict[str, str]
 
 
 def build(workspace: Workspace, partition: Partition) -> tuple[BarsResult, pl.DataFrame]:
@@ -66,12 +68,12 @@ def build(workspace: Workspace, partition: Partition) -> tuple[BarsResult, pl.Da
         LakeError: A recorded file is gone or altered; the bars are as before.
     """
     lake = workspace.lake
-    separated = separated_parts(workspace, partition)
+    separated, made_of = separated_parts(workspace, partition)
     merged = merge(separated.parts)
     _publish_where_any(separated.exclusions, lake.exclusions(partition))
     published = publish_table(merged.bars, lake.bars(partition))
     _publish_where_any(merged.conflicts, lake.conflicts(partition))
-    return _result(partition, merged, separated.exclusions, published), merged.bars
+    return _result(partition, merged, separated.exclusions, published, made_of), merged.bars
 
 
 def _publish_where_any(table: pl.DataFrame, path: Path) -> None:
@@ -99,8 +101,11 @@ def read_recorded(lake: Lake, recorded: str, sha256: str | None) -> bytes:
     return content
 
 
-def separated_parts(workspace: Workspace, partition: Partition) -> Separated:
+def separated_parts(workspace: Workspace, partition: Partition) -> tuple[Separated, dict[str, str]]:
     """Read every usable raw file of one partition and divide its rows into those that may be bars and all others.
+
+    Returns:
+        The rows, and the SHA-256 of each file that was read, by path.
 
     Raises:
         LakeError: A recorded file is gone or altered.
@@ -111,7 +116,8 @@ def separated_parts(workspace: Workspace, partition: Partition) -> Separated:
     limit = workspace.settings.http.max_csv_mb * _MB
     parts = [_archive_part(workspace, record, limit) for record in archives.usable()]
     parts += [_rest_part(lake, page, partition.interval) for page in topups.pages]
-    return separate(parts, partition.interval.us)
+    made_of = {record.path or "": record.sha256_own or "" for record in archives.usable()}
+    return separate(parts, partition.interval.us), made_of | {page.path: page.sha256 for page in topups.pages}
 
 
 def _archive_part(workspace: Workspace, record: ArchiveRecord, limit: int) -> Part:
@@ -127,7 +133,9 @@ def _rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:
     return Part("rest", page.path.rsplit("/", 1)[-1], finished(rows, interval, page.server_time_us))
 
 
-def _result(partition: Partition, merged: Merged, exclusions: pl.DataFrame, published: PublishedTable) -> BarsResult:
+def _result(
+    partition: Partition, merged: Merged, exclusions: pl.DataFrame, published: PublishedTable, made_of: dict[str, str]
+) -> BarsResult:
     return BarsResult(
         partition,
         merged.bars.height,
@@ -137,6 +145,7 @@ def _result(partition: Partition, merged: Merged, exclusions: pl.DataFrame, publ
         _counts(exclusions["cause"], tuple(Exclusion)),
         published.bytes,
         published.sha256,
+        made_of,
     )
 
 

@@ -46,7 +46,7 @@ def reconcile(workspace: Workspace, partition: Partition) -> Reconciliation:
     Raises:
         LakeError: A recorded file is gone or altered.
     """
-    parts = separated_parts(workspace, partition).parts
+    parts = separated_parts(workspace, partition)[0].parts
     opens = {source: _opens([part for part in parts if part.source == source]) for source in ("monthly", "daily", "rest")}
     others = opens["daily"] | opens["rest"]
     differences = merge(parts).conflicts if parts else pl.DataFrame(schema=CONFLICT_SCHEMA)

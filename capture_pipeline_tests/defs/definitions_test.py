@@ -3,6 +3,8 @@
 import difflib
 import json
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import yaml
 
 from capture_pipeline.config import History
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, key, part
+from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).with_name("definitions.json")
@@ -68,6 +71,30 @@ def test_every_asset_says_what_it_is(specs: dict[str, dg.AssetSpec]) -> None:
         schema = spec.metadata["dagster/column_schema"]
         assert isinstance(schema, dg.TableSchema), name
         assert all(column.type and column.description for column in schema.columns), name
+
+
+def test_every_asset_opens_its_source_and_every_table_has_its_name(specs: dict[str, dg.AssetSpec]) -> None:
+    """The function that makes it, by file and line; for tables of the lake, the name of the view."""
+    for name, spec in specs.items():
+        (reference,) = spec.metadata["dagster/code_references"].code_references
+        assert isinstance(reference, dg.LocalFileCodeReference)
+        line = Path(reference.file_path).read_text().splitlines()[(reference.line_number or 0) - 1]
+        assert Path(reference.file_path).is_relative_to(ROOT / "capture_pipeline" / "defs"), name
+        assert line.startswith(("@dg.", "def ")), (name, line)
+    named = {name for name, spec in specs.items() if spec.metadata.get("dagster/table_name") == name}
+    assert named == {"bars", "bar_conflicts", "bar_exclusions", "bar_gaps", "golden_trades", "golden_depth", "golden_snapshots"}
+
+
+@pytest.mark.parametrize(("end", "expected"), [("", {"0 9 * * *", "30 9 * * *"}), ("2025-03-31", set())])
+def test_what_a_schedule_makes_daily_has_a_deadline_unless_the_history_has_ended(end: str, expected: set[str]) -> None:
+    """After the deadline Dagster shows it as late."""
+    program = """
+from capture_pipeline.definitions import defs
+print(*{spec.freshness_policy.deadline_cron for spec in defs.resolve_all_asset_specs() if spec.freshness_policy}, sep=";", end="")
+"""
+    environment = {**os.environ, **QUICK, "CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_HISTORY_END": end}
+    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True).stdout
+    assert set(filter(None, told.split(";"))) == expected
 
 
 def test_every_job_schedule_and_sensor_says_what_it_is_for_and_runs_from_the_start(definitions: dg.Definitions) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key
+from capture_pipeline.lake.files import sha256_file
+from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key, part
 
 ALL = {key(month, symbol) for month in (JANUARY, FEBRUARY) for symbol in (BTC, ETH)}
 
@@ -25,6 +26,14 @@ def test_one_partition_goes_through_all_assets(stage: Stage) -> None:
     frame = pl.read_parquet(str(metadata["dagster/uri"].value))
     assert frame.height == metadata["dagster/partition_row_count"].value == 31 * 24
     assert metadata["by_source"].value == {"monthly": 31 * 24}
+    made_of = metadata["made_of"].value
+    assert isinstance(made_of, dict)
+    assert {path: sha256_file(stage.workspace.lake.root / path) for path in made_of} == made_of
+    lineage = metadata["dagster/column_lineage"].value
+    assert isinstance(lineage, dg.TableColumnLineage)
+    assert set(lineage.deps_by_column) == set(frame.columns) - {"source", "market", "interval", "symbol", "month"}
+    sent = {column.name for column in part("klines.schemas").SENT.columns}
+    assert {dep.column_name for deps in lineage.deps_by_column.values() for dep in deps} <= sent
 
 
 def test_archives_are_shown_with_all_that_proves_them(stage: Stage) -> None:

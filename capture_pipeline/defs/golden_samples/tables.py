@@ -9,6 +9,7 @@ from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, root
 from capture_pipeline.defs.klines.automation import AFTER_ALL_RESTS, AFTER_INPUT
+from capture_pipeline.defs.tables import ROWS
 from capture_pipeline.golden.comparison import Compared, regime_comparison
 from capture_pipeline.golden.comparison_page import markdown, page
 from capture_pipeline.golden.convert import convert
@@ -42,7 +43,7 @@ def _schema(table: GoldenTable) -> dg.TableSchema:
             description=_ABOUT[table.name],
             code_version="1",
             automation_condition=AFTER_INPUT,
-            metadata={"dagster/column_schema": _schema(table)},
+            metadata={"dagster/column_schema": _schema(table), "dagster/table_name": table.name},
         )
         for table in TABLES
     ],
@@ -55,13 +56,14 @@ def golden_tables(context: dg.AssetExecutionContext, workspace: dg.ResourceParam
         finished(folder)
         manifest = convert(folder.recording, folder.session, workspace.lake.tables())
     for table in TABLES:
-        yield outputs.materialization(_described(table, manifest), asset=table.name)
+        yield outputs.materialization(_described(workspace, table, manifest), asset=table.name)
 
 
-def _described(table: GoldenTable, manifest: GoldenManifest) -> dict[str, Any]:
+def _described(workspace: Workspace, table: GoldenTable, manifest: GoldenManifest) -> dict[str, Any]:
     files = [file for file in manifest.files if file.table == table.name]
     return {
-        "dagster/row_count": manifest.rows[table.name],
+        ROWS: manifest.rows[table.name],
+        "dagster/uri": workspace.lake.tables() / table.name,
         "bytes": sum(file.bytes for file in files),
         "files": len(files),
         "recording_sha256": manifest.recording_sha256,

@@ -9,6 +9,7 @@ import dagster as dg
 from capture_pipeline.defs.batches import one_by_one, work_through
 from capture_pipeline.defs.klines import describe, schemas
 from capture_pipeline.defs.klines.automation import AFTER_INPUT
+from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.klines.raw import kline_archives, kline_topups
 from capture_pipeline.defs.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.klines.archives import alone
@@ -25,6 +26,7 @@ from capture_pipeline.lake.paths import Partition
             group_name="klines",
             kinds={"polars", "parquet"},
             code_version="1",
+            freshness_policy=BY_THE_UPDATE,
             automation_condition=AFTER_INPUT,
             description="One row a candle, one Parquet file a symbol-month; monthly files before daily ones before REST.",
             metadata={"dagster/column_schema": schemas.BARS, "dagster/table_name": "bars"},

@@ -11,6 +11,7 @@ from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.klines import schemas
 from capture_pipeline.defs.klines.automation import AFTER_ALL_RESTS
+from capture_pipeline.defs.klines.freshness import BY_THE_REPORT
 from capture_pipeline.defs.tables import table_of
 from capture_pipeline.klines.coverage import CoverageReport, report
 from capture_pipeline.klines.tables import refresh_catalog
@@ -27,6 +28,7 @@ _TOOL_TIP = re.compile(r"<title>[^<]*</title>")
     deps=["bar_gaps"],
     automation_condition=AFTER_ALL_RESTS,
     code_version="1",
+    freshness_policy=BY_THE_REPORT,
     description="Expected against present bars by symbol and month, over the whole lake; also makes the DuckDB catalogue's views anew.",
     metadata={"dagster/column_schema": schemas.COVERAGE},
 )

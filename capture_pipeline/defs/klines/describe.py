@@ -7,7 +7,8 @@ from typing import Any
 from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.defs.batches import Described
-from capture_pipeline.defs.tables import table_of
+from capture_pipeline.defs.klines.schemas import LINEAGE
+from capture_pipeline.defs.tables import ROWS, table_of
 from capture_pipeline.klines.archives import ArchivesResult
 from capture_pipeline.klines.bars import BarsResult
 from capture_pipeline.klines.gaps import GapsResult
@@ -17,7 +18,6 @@ from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 
 _MB = 1_000_000
-ROWS = "dagster/partition_row_count"
 _PAGES_SHOWN = 50
 
 
@@ -73,6 +73,8 @@ def bars(workspace: Workspace, result: BarsResult) -> Described:
             "excluded": result.excluded,
             "bytes": result.bytes,
             "sha256": result.sha256,
+            "made_of": result.made_of,
+            "dagster/column_lineage": LINEAGE,
         },
         "bar_conflicts": {ROWS: result.conflicts, "dagster/uri": str(lake.conflicts(result.partition))},
         "bar_exclusions": {

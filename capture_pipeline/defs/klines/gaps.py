@@ -9,6 +9,7 @@ import dagster as dg
 from capture_pipeline.defs.batches import one_by_one, work_through
 from capture_pipeline.defs.klines import describe, schemas
 from capture_pipeline.defs.klines.automation import AFTER_INPUT
+from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.klines.archives import alone
 from capture_pipeline.klines.gaps import find
@@ -23,6 +24,7 @@ from capture_pipeline.klines.workspace import Workspace
     backfill_policy=BACKFILL_POLICY,
     automation_condition=AFTER_INPUT,
     code_version="1",
+    freshness_policy=BY_THE_UPDATE,
     description="Every missing range of a symbol-month, with its cause and what became of it. Nothing is silently missing.",
     metadata={"dagster/column_schema": schemas.GAPS, "dagster/table_name": "bar_gaps"},
 )

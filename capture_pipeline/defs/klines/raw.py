@@ -9,6 +9,7 @@ import dagster as dg
 from capture_pipeline.defs.batches import Results, one_by_one, work_through
 from capture_pipeline.defs.klines import describe, schemas
 from capture_pipeline.defs.klines.automation import AFTER_INPUT
+from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.klines.archives import ArchivesResult, fetch_many
 from capture_pipeline.klines.topups import top_up
@@ -25,6 +26,7 @@ ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
     backfill_policy=BACKFILL_POLICY,
     pool=ARCHIVE_POOL,
     code_version="1",
+    freshness_policy=BY_THE_UPDATE,
     description="Monthly kline zips of the public archive, daily ones where the monthly is not out or lacks candles, with their SHA-256 "
     "verified. A verified file is fetched again only where it was published anew, for which a run that a person launches looks, or "
     "altered on the disk. One that fails goes to the quarantine.",
@@ -44,6 +46,7 @@ def kline_archives(context: dg.AssetExecutionContext, workspace: dg.ResourcePara
     automation_condition=AFTER_INPUT,
     pool=REST_POOL,
     code_version="1",
+    freshness_policy=BY_THE_UPDATE,
     description="REST answers for the candles that the archive does not have (yet). "
     "An answer without a candle is kept as proof of its absence.",
     metadata={"dagster/column_schema": schemas.SENT},

@@ -1,5 +1,6 @@
 """The columns of every asset, as its definition shows them; those of the lake's tables come from the tables themselves."""
 
+import dagster as dg
 import polars as pl
 
 from capture_pipeline.defs.tables import schema_of
@@ -69,3 +70,14 @@ COVERAGE = schema_of(
     {name: text for name, (_, text) in COVERAGE_COLUMNS.items()},
     nullable=_MAY_BE_EMPTY,
 )
+
+_SENT_AS = {"open_time_us": "open_time", "close_time_us": "close_time", "trades": "count", "time_unit": "open_time"}
+"""Columns of `bars` that have another name in the exchange's files."""
+LINEAGE = dg.TableColumnLineage(
+    {
+        name: [dg.TableColumnDep(asset, _SENT_AS.get(name, name)) for asset in ("kline_archives", "kline_topups")]
+        for name in BAR_SCHEMA
+        if name != "source"
+    }
+)
+"""From which columns of the raw files each column of `bars` is."""
