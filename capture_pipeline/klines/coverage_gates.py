@@ -79,7 +79,7 @@ def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
 
 def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) -> list[GateResult]:
     gates, expected = workspace.settings.gates, row["expected"]
-    key: dict[str, Any] = {"symbol": part.symbol, "month": str(part.month)}
+    key: dict[str, Any] = {"symbol": part.symbol, "month": str(part.month), "file": workspace.lake.relative(workspace.lake.gaps(part))}
     if expected is None:
         begun = workspace.lake.raw(part).is_dir()
         summary = "its gaps were never computed; materialize bar_gaps" if begun else "it was never backfilled; backfill or deselect it"
