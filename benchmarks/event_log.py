@@ -1,7 +1,6 @@
 """A Dagster instance in which every partition was made once: one real run of twelve partitions, copied to all other months and symbols.
 
-The events of the copies are the product's own, with other symbols, months and run ids. Dagster's storage writes them; only its connections
-are kept open, because it opens one for each event.
+The rows of the copies in sqlite are those that Dagster's storage wrote for the run, with other symbols, months and ids.
 """
 
 from __future__ import annotations
@@ -10,9 +9,10 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,6 @@ from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._serdes import deserialize_value, serialize_value
-from sqlalchemy import create_engine
-from sqlalchemy.engine import Connection
 
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.sandbox.server import SandboxServer
@@ -127,9 +125,8 @@ def fill(instance: dg.DagsterInstance, size: Size) -> RunTimes:
     run = instance.get_run_by_id(made.run_id)
     if not made.success or run is None:
         raise RuntimeError("the run that is to be copied failed")
-    events = instance.all_logs(run.run_id)
-    _copy(instance, size, run, [serialize_value(event) for event in events])
-    return _times(events)
+    _copy(instance, size, run)
+    return _times(instance.all_logs(run.run_id))
 
 
 def _times(events: Sequence[EventLogEntry]) -> RunTimes:
@@ -142,72 +139,76 @@ def _times(events: Sequence[EventLogEntry]) -> RunTimes:
     return RunTimes(max(whole) - min(whole), spent, sum(len(times) for times in judged.values()))
 
 
-def _copy(instance: dg.DagsterInstance, size: Size, run: DagsterRun, events: list[str]) -> None:
+def _copy(instance: dg.DagsterInstance, size: Size, run: DagsterRun) -> None:
+    """Insert the rows of the run once more for each other year and symbol."""
     storage = instance.event_log_storage
     if not isinstance(storage, SqliteEventLogStorage):
         raise TypeError(storage)
-    months = size.month_list
-    originals = [str(month) for month in months[:PER_RUN]]
+    months = [str(month) for month in size.month_list]
     whole = serialize_value(run)
-    with _open_connections(storage) as connections:
-        per_run = connections.newest_id()
-        for number, (symbol, start) in enumerate((s, m) for s in size.symbol_names for m in range(0, len(months), PER_RUN)):
-            if not number:
-                continue
-            others = dict(zip(originals, map(str, months[start : start + PER_RUN]), strict=True))
-            run_id, shift = str(uuid.uuid4()), number * per_run
-
-            def moved(text: str, run_id: str = run_id, others: dict[str, str] = others, symbol: str = symbol) -> str:
-                text = text.replace(run.run_id, run_id).replace(FIRST_SYMBOL, symbol)
-                return _MONTH.sub(lambda found: others.get(found[0], found[0]), text)
-
-            instance.run_storage.add_run(deserialize_value(moved(whole), DagsterRun))
-            with connections.shard(run_id):
-                for event in events:
-                    text = _TARGET.sub(lambda found, shift=shift: f"{found[1]}{int(found[2]) + shift}", moved(event))  # type: ignore[misc]
-                    storage.store_event(deserialize_value(text, EventLogEntry))
-
-
-@dataclass
-class _Connections:
-    """The connections that stand in for those of a storage."""
-
-    storage: SqliteEventLogStorage
-    index: Connection
-    current: Connection | None = None
-
-    def newest_id(self) -> int:
-        """The number of events in the index so far."""
-        return int(self.index.exec_driver_sql("select max(id) from event_logs").scalar_one())
-
-    @contextmanager
-    def shard(self, run_id: str) -> Iterator[None]:
-        """Write the events of one run in one transaction."""
-        path = Path(self.storage.path_for_shard(run_id))
-        shutil.copy(self.storage.path_for_shard("empty"), path)
-        with create_engine(self.storage.conn_string_for_shard(run_id)).connect() as connection:
-            self.current = connection
-            yield
-            connection.commit()
-        self.index.commit()
-
-    @contextmanager
-    def connect(self, shard: str) -> Iterator[Connection | None]:
-        """Give the open connection."""
-        yield self.index if shard == "index" else self.current
+    with closing(sqlite3.connect(storage.path_for_shard("index"))) as index:
+        (per_run,) = index.execute("select max(id) from event_logs").fetchone()
+        starts = [(symbol, start) for symbol in size.symbol_names for start in range(0, len(months), PER_RUN)]
+        for number, (symbol, start) in enumerate(starts[1:], start=1):
+            others = dict(zip(months[:PER_RUN], months[start : start + PER_RUN], strict=True))
+            copy = _Copy(run.run_id, str(uuid.uuid4()), symbol, others, number * per_run)
+            instance.run_storage.add_run(deserialize_value(str(copy.text(whole)), DagsterRun))
+            copy.insert(index, "event_logs", "run_id")
+            copy.insert(index, "asset_check_executions", "run_id")
+            index.execute(
+                "insert into asset_event_tags (asset_key, key, value, event_id, event_timestamp)"
+                " select asset_key, key, copied(value), event_id + ?, event_timestamp from asset_event_tags where event_id <= ?",
+                (copy.shift, per_run),
+            )
+            shard = storage.path_for_shard(copy.run_id)
+            shutil.copy(storage.path_for_shard(run.run_id), shard)
+            with closing(sqlite3.connect(shard)) as rows:
+                copy.insert(rows, "event_logs", "run_id")
+                rows.execute("delete from event_logs where run_id = ?", (run.run_id,))
+                rows.commit()
+                rows.execute("vacuum")
+        index.commit()
 
 
-@contextmanager
-def _open_connections(storage: SqliteEventLogStorage) -> Iterator[_Connections]:
-    with storage.run_connection("empty"):
-        pass
-    with ExitStack() as stack:
-        index = stack.enter_context(create_engine(storage.conn_string_for_shard("index")).connect())
-        stack.callback(setattr, storage, "_connect", storage._connect)  # noqa: SLF001 - the reason is in the module's docstring
-        connections = _Connections(storage, index)
-        storage._connect = connections.connect  # type: ignore[method-assign, assignment]  # noqa: SLF001
-        yield connections
-    Path(storage.path_for_shard("empty")).unlink()
+@dataclass(frozen=True)
+class _Copy:
+    """One copy of a run.
+
+    Attributes:
+        original: Id of the run that is copied.
+        run_id: Of the copy.
+        symbol: Its symbol.
+        months: Its months by those of the original.
+        shift: Added to ids of events.
+    """
+
+    original: str
+    run_id: str
+    symbol: str
+    months: Mapping[str, str]
+    shift: int
+
+    def text(self, value: object) -> object:
+        """Put the copy's own names and ids into a text; leave everything else."""
+        if not isinstance(value, str):
+            return value
+        moved = value.replace(self.original, self.run_id).replace(FIRST_SYMBOL, self.symbol)
+        moved = _MONTH.sub(lambda found: self.months.get(found[0], found[0]), moved)
+        return _TARGET.sub(lambda found: f"{found[1]}{int(found[2]) + self.shift}", moved)
+
+    def insert(self, connection: sqlite3.Connection, table: str, owner: str) -> None:
+        """Insert the rows of a table that belong to the run.
+
+        Args:
+            connection: Of a database.
+            table: Name of the table.
+            owner: Its column with the run's id.
+        """
+        connection.create_function("copied", 1, self.text, deterministic=True)
+        columns = [row[1] for row in connection.execute(f"pragma table_info({table})") if row[1] != "id"]
+        values = [f"{name} + {self.shift}" if name.endswith("_storage_id") else f"copied({name})" for name in columns]
+        copied = f"insert into {table} ({', '.join(columns)}) select {', '.join(values)} from {table} where {owner} = ? order by id"  # noqa: S608
+        connection.execute(copied, (self.original,))
 
 
 def copy_lake(home: Path, size: Size) -> None:

@@ -96,7 +96,7 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
         wait(lambda: months_shown(ui) == ["2025-02", "2025-03", "2025-04"], "the month that began is no partition")
         backfill = ui.launch([key("2025-04", BTC)], assetSelection=[{"path": ["kline_archives"]}])
         with dg.DagsterInstance.from_config(str(ui.home)) as instance:
-            wanted = dg.RunsFilter(tags={"dagster/backfill": backfill, "dagster/partition": key("2025-04", BTC)})
+            wanted = dg.RunsFilter(tags={"dagster/backfill": backfill, "dagster/asset_partition_range_start": key("2025-04", BTC)})
             wait(lambda: instance.get_runs_count(wanted) == 1, "the daemon started no run of the month that began")
 
 
