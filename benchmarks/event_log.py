@@ -188,7 +188,7 @@ class _Copy:
     months: Mapping[str, str]
     shift: int
 
-    def text(self, value: object) -> object:
+    def text(self, value: str | float | None) -> str | float | None:
         """Put the copy's own names and ids into a text; leave everything else."""
         if not isinstance(value, str):
             return value
