@@ -113,7 +113,7 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             not row["explained"] or raw >= gates.coverage_warning_below_percent,
             level=_level(raw, gates),
             summary=f"{raw:.4f} % of {expected:,} expected bars are there; {row['explained']:,} have an explained cause",
-            values=values,
+            values={name: values[name] for name in ("explained", "coverage_percent", "explained_coverage_percent")},
             **key,
         ),
         GateResult(
@@ -121,7 +121,7 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             unexplained < gates.unexplained_error_percent,
             level=level,
             summary=said,
-            values={**values, "unexplained_percent": unexplained},
+            values={"unexplained": row["unexplained"], "unexplained_percent": unexplained},
             failing=_open_gaps(workspace, part),
             failing_count=row["unexplained"],
             **key,

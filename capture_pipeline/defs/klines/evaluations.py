@@ -89,7 +89,7 @@ def evaluation_of(
     failed = [result for result in results if not result.passed]
     return outputs.check_evaluation(
         _values(results),
-        "; ".join(_failure(result, key) for result in failed) or check.description,
+        "; ".join(_failure(result, key) for result in failed) or None,
         check_name=check.name,
         asset_key=dg.AssetKey(check.table),
         passed=not failed,
