@@ -75,15 +75,15 @@ def observation(asset: str, partition: str, values: Mapping[str, object]) -> dg.
     return dg.AssetObservation(asset, partition=partition, metadata=metadata(values))
 
 
-def check_evaluation(values: Mapping[str, object], description: str, **fields: Any) -> dg.AssetCheckEvaluation:  # noqa: ANN401 - of Dagster's class
+def check_evaluation(values: Mapping[str, object], description: str | None, **fields: Any) -> dg.AssetCheckEvaluation:  # noqa: ANN401 - of Dagster's class
     """Return the evaluation of a check, for one partition.
 
     Args:
         values: Metadata, see `metadata`.
-        description: What was found.
+        description: What was found; None adds nothing to the description of the check, which Dagster shows too.
         fields: Others of `AssetCheckEvaluation`.
     """
-    return dg.AssetCheckEvaluation(metadata=metadata(values), description=_described(description), **fields)
+    return dg.AssetCheckEvaluation(metadata=metadata(values), description=_described(description) if description else None, **fields)
 
 
 def check_result(values: Mapping[str, object], description: str, **fields: Any) -> dg.AssetCheckResult:  # noqa: ANN401 - likewise

@@ -3,12 +3,13 @@
 The settings are read here, once, because partitions are part of a definition. Nothing else in `defs` reads them from a file.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
 from capture_pipeline.binance.periods import Month
-from capture_pipeline.config import History
+from capture_pipeline.config import Settings
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.paths import Partition
@@ -23,12 +24,17 @@ PARTITIONS_PER_RUN = 12
 """A run per partition spends most of its time on starting; twelve are a year of one symbol."""
 
 
-def months(history: History) -> dg.TimeWindowPartitionsDefinition:
-    """The months of the configured history; the open one is a partition too."""
-    end = Month(history.end.year, history.end.month).next() if history.end else None
-    return dg.MonthlyPartitionsDefinition(
-        start_date=f"{history.start:%Y-%m}-01", end_date=f"{end}-01" if end else None, timezone="UTC", end_offset=1
-    )
+def months(settings: Settings, now_us: int) -> dg.StaticPartitionsDefinition:
+    """The months of the configured history that have begun; the open one is a partition too.
+
+    A fixed list, because Dagster walks the calendar for each key of `MonthlyPartitionsDefinition` that it validates. `new_month` sees to a
+    month that begins later.
+
+    Args:
+        settings: Of the deployment.
+        now_us: The present.
+    """
+    return dg.StaticPartitionsDefinition([str(month) for month in Workspace(settings).months(now_us)])
 
 
 class MonthsAndSymbols(dg.MultiPartitionsDefinition):
@@ -43,13 +49,14 @@ class MonthsAndSymbols(dg.MultiPartitionsDefinition):
         return {PARTITION_TAG: partition_key}
 
 
-PARTITIONS = MonthsAndSymbols({MONTH: months(SETTINGS.history), SYMBOL: dg.StaticPartitionsDefinition(SETTINGS.symbols)})
+MONTHS = months(SETTINGS, time.time_ns() // 1000)
+PARTITIONS = MonthsAndSymbols({MONTH: MONTHS, SYMBOL: dg.StaticPartitionsDefinition(SETTINGS.symbols)})
 BACKFILL_POLICY = dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN)
 
 
 def key_of(partition: Partition) -> dg.MultiPartitionKey:
-    """The key of a partition, for instance `2024-12-01|BTCUSDT`."""
-    return dg.MultiPartitionKey({MONTH: f"{partition.month}-01", SYMBOL: partition.symbol})
+    """The key of a partition, for instance `2024-12|BTCUSDT`."""
+    return dg.MultiPartitionKey({MONTH: str(partition.month), SYMBOL: partition.symbol})
 
 
 def partition_of(workspace: Workspace, key: str) -> Partition:
@@ -61,7 +68,7 @@ def partition_of(workspace: Workspace, key: str) -> Partition:
     if not PARTITIONS.has_partition_key(key):
         raise ConfigError(f"{key!r} is no partition of this deployment", remedy="choose one that the launchpad offers")
     month, symbol = key.split("|")
-    return workspace.partition(symbol, Month.parse(month[:7]))
+    return workspace.partition(symbol, Month.parse(month))
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
@@ -92,4 +99,4 @@ def block_tags(first: Month, last: Month) -> dict[str, str]:
     A range over two dimensions is the product of their ranges, so a block is all that can be said in this way.
     """
     symbols = SETTINGS.symbols
-    return dict(zip(RANGE_TAGS, (f"{first}-01|{symbols[0]}", f"{last}-01|{symbols[-1]}"), strict=True))
+    return dict(zip(RANGE_TAGS, (f"{first}|{symbols[0]}", f"{last}|{symbols[-1]}"), strict=True))

@@ -63,9 +63,10 @@ def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> l
             found = [GateResult(spec, passed=True, values={"rows": frame.height}) for spec in row_gates()]
         else:
             found = judge_rows(frame, interval, now_us, shown, workspace.known_irregularities(part))
+        bars = workspace.lake.relative(workspace.lake.bars(part))
         found.append(_off_grid(workspace, part))
         found.append(_checksums(workspace, part, frame))
-        results += [replace(result, symbol=part.symbol, month=str(part.month)) for result in found]
+        results += [replace(result, symbol=part.symbol, month=str(part.month), file=result.file or bars) for result in found]
     return results
 
 
@@ -91,7 +92,7 @@ def _off_grid(workspace: Workspace, partition: Partition) -> GateResult:
     try:
         rows = read_table(path) if path.is_file() else pl.DataFrame(schema=EXCLUSION_SCHEMA)
     except LakeError as error:
-        return GateResult(OFF_GRID_GATE, passed=False, level=Level.WARNING, summary=str(error))
+        return GateResult(OFF_GRID_GATE, passed=False, level=Level.WARNING, summary=str(error), file=workspace.lake.relative(path))
     known = is_known(workspace.known_irregularities(partition), partition.interval, pl.col("cause"))
     rows = rows.filter(pl.col("cause") == str(Exclusion.OFF_GRID))
     unknown = rows.filter(~known)
@@ -107,6 +108,7 @@ def _off_grid(workspace: Workspace, partition: Partition) -> GateResult:
             workspace.settings.gates.failing_rows_shown
         ),
         failing_count=unknown.height,
+        file=workspace.lake.relative(path),
     )
 
 
@@ -137,4 +139,5 @@ def _checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | 
         values={"files": len(recorded), "unverified": sum(record.unverified for record in archives.files)},
         failing=failing,
         failing_count=len(wrong),
+        file=wrong[0]["file"] if wrong else "",
     )

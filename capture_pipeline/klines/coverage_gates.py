@@ -109,7 +109,7 @@ def _ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResu
 
 def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) -> list[GateResult]:
     gates, expected = workspace.settings.gates, row["expected"]
-    key: dict[str, Any] = {"symbol": part.symbol, "month": str(part.month)}
+    key: dict[str, Any] = {"symbol": part.symbol, "month": str(part.month), "file": workspace.lake.relative(workspace.lake.gaps(part))}
     if expected is None:
         begun = workspace.lake.raw(part).is_dir()
         summary = "its gaps were never computed; materialize bar_gaps" if begun else "it was never backfilled; backfill or deselect it"
@@ -143,7 +143,7 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             not row["explained"] or raw >= gates.coverage_warning_below_percent,
             level=_level(raw, gates),
             summary=f"{raw:.4f} % of {expected:,} expected bars are there; {row['explained']:,} have an explained cause",
-            values=values,
+            values={name: values[name] for name in ("explained", "coverage_percent", "explained_coverage_percent")},
             **key,
         ),
         GateResult(
@@ -151,7 +151,7 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             unexplained < gates.unexplained_error_percent,
             level=level,
             summary=said,
-            values={**values, "unexplained_percent": unexplained},
+            values={"unexplained": row["unexplained"], "unexplained_percent": unexplained},
             failing=_open_gaps(workspace, part),
             failing_count=row["unexplained"],
             **key,

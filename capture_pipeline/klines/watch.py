@@ -5,9 +5,10 @@ A partition of which a record is damaged is told, and does not keep the others f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.periods import DAY_US, Month
@@ -18,7 +19,7 @@ from capture_pipeline.klines.revisions import recheckable
 from capture_pipeline.klines.topups import to_ask
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model
-from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
+from capture_pipeline.lake.manifests import ArchivesManifest, SymbolLife, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 
@@ -79,9 +80,10 @@ def fillable(workspace: Workspace, now_us: int) -> Found:
         now_us: The present.
     """
     found = Found()
+    life_of = cache(partial(known_life, workspace))
     for part in _partitions(workspace, now_us):
         with found.judging(part):
-            if _is_fillable(workspace, part, now_us):
+            if _is_fillable(workspace, part, now_us, life_of):
                 found.partitions.append(part)
     return found
 
@@ -142,14 +144,13 @@ def _has_monthly(workspace: Workspace, partition: Partition) -> bool:
     return any(record.usable or record.trust not in {Trust.NOT_PUBLISHED, Trust.REPUBLISHED} for record in monthly)
 
 
-def _is_fillable(workspace: Workspace, partition: Partition, now_us: int) -> bool:
+def _is_fillable(workspace: Workspace, partition: Partition, now_us: int, life_of: Callable[[str], SymbolLife | None]) -> bool:
     """Holes before today: the present day is the daily update's."""
     lake = workspace.lake
     if not lake.window(partition).is_file():
         return False
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    life = known_life(workspace, partition.symbol)
-    asked = to_ask(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us)
+    asked = to_ask(partition, archives, topups, life=life_of(partition.symbol), gaps=workspace.settings.gaps, now_us=now_us)
     yesterday = now_us - DAY_US
     return any(start < yesterday for start, _ in asked) and Month.of(now_us) >= partition.month

@@ -23,6 +23,7 @@ catalog.duckdb                              views over the lake
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from capture_pipeline.binance.periods import Interval, Month
@@ -192,8 +193,12 @@ class Lake:
         keys = (f"market={part.market}", f"interval={part.interval}", f"symbol={valid_symbol(part.symbol)}", f"month={part.month}")
         return self._inside("lake", name, *keys)
 
+    @cached_property
+    def _resolved_root(self) -> Path:
+        return self.root.resolve()
+
     def _inside(self, *parts: str) -> Path:
         path = self.root.joinpath(*parts)
-        if not path.resolve().is_relative_to(self.root.resolve()):
+        if not path.resolve().is_relative_to(self._resolved_root):
             raise LakeError("leads out of the storage root", where=str(path), remedy="remove the link or mend the name")
         return path

@@ -47,6 +47,7 @@ class GateSpec:
         description: One sentence.
         severity: What its failure does.
         blocking: Whether what lies downstream must wait.
+        check: Name of the asset check in Dagster that evaluates the gate together with others; empty if the check has the gate's own name.
     """
 
     name: str
@@ -54,6 +55,7 @@ class GateSpec:
     description: str
     severity: Severity = Severity.ERROR
     blocking: bool = False
+    check: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class GateResult:
         values: Numbers and texts behind the verdict.
         failing: Failing rows, capped.
         failing_count: How many fail in all.
+        file: The judged file below the storage root; empty where the gate judges several.
     """
 
     spec: GateSpec
@@ -81,6 +84,7 @@ class GateResult:
     values: dict[str, Any] = field(default_factory=dict)
     failing: pl.DataFrame | None = None
     failing_count: int = 0
+    file: str = ""
 
     @property
     def fails_check(self) -> bool:
@@ -88,11 +92,19 @@ class GateResult:
         return not self.passed and self.spec.severity is Severity.ERROR
 
 
-SCHEMA_GATE = GateSpec("schema", "bars", "Columns and types are those of the table; nothing is null.", blocking=True)
+TIMESTAMPS, VALUES = "timestamps", "values"
+"""Asset checks of several gates. All gates of a check block, or none does: Dagster's automation holds back what is downstream of a failed
+blocking check, whatever the severity of its evaluation."""
+
+SCHEMA_GATE = GateSpec("schema", "bars", "Columns and types are those of the table; nothing is null.", blocking=True, check=TIMESTAMPS)
 CHECKSUM_GATE = GateSpec("raw_checksums", "bars", "Every raw file has the SHA-256 that was recorded for it.", blocking=True)
 
 OFF_GRID_GATE = GateSpec(
-    "off_grid_rows_known", "bars", "The calendar lists the rows that open off the grid and are no bars.", severity=Severity.WARN
+    "off_grid_rows_known",
+    "bars",
+    "The calendar lists the rows that open off the grid and are no bars.",
+    severity=Severity.WARN,
+    check=VALUES,
 )
 
 
@@ -104,8 +116,8 @@ def row_gates() -> list[GateSpec]:
 def _gate_of(rule: bar_table.Rule) -> GateSpec:
     """Build the gate of a rule. One that a verified file of the exchange can break warns and blocks nothing."""
     if rule.irregularity is None:
-        return GateSpec(rule.name, "bars", rule.description, blocking=True)
-    return GateSpec(rule.name, "bars", f"{rule.description} Rows that the calendar lists may differ.", severity=Severity.WARN)
+        return GateSpec(rule.name, "bars", rule.description, blocking=True, check=TIMESTAMPS)
+    return GateSpec(rule.name, "bars", f"{rule.description} Rows that the calendar lists may differ.", severity=Severity.WARN, check=VALUES)
 
 
 def judge_rows(

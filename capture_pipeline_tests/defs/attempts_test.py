@@ -44,7 +44,7 @@ def test_hopeless_ones_never_keep_others_from_their_turn(attempts: Any) -> None:
 
 def test_memory_goes_through_the_cursor(attempts: Any) -> None:
     """As it went in, so it comes out."""
-    before = attempts.Attempts({"2024-01-01|BTCUSDT": (3, NOW)})
+    before = attempts.Attempts({"2024-01|BTCUSDT": (3, NOW)})
     assert attempts.Attempts.load(before.dump()) == before
 
 

@@ -15,10 +15,10 @@ from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, mak
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 NOW = "2024-05-10T12:00:30Z"
-MONTHS = [f"2024-{month:02}-01" for month in range(1, 5)]
+MONTHS = [f"2024-{month:02}" for month in range(1, 5)]
 SETTINGS = {
     "CAPTURE_SYMBOLS": f"{BTC},{ETH}",
-    "CAPTURE_HISTORY_START": MONTHS[0],
+    "CAPTURE_HISTORY_START": f"{MONTHS[0]}-01",
     "CAPTURE_HISTORY_END": "2024-04-30",
     "CAPTURE_INTERVAL": "1d",
 }

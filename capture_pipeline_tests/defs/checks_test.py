@@ -1,6 +1,7 @@
 """The gates as asset checks: what blocks, what is shown of failing rows, how loud an alert is, and what a bug in a gate does."""
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -11,7 +12,7 @@ from capture_pipeline.golden.gates import BLOCKING, CHECKS
 from capture_pipeline.klines import bars as made_bars
 from capture_pipeline.klines import check
 from capture_pipeline.klines.check import gate_specs
-from capture_pipeline.quality.gates import Severity
+from capture_pipeline.quality.gates import GateSpec, Severity
 from capture_pipeline.tables import bars as bar_table
 from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Separated
 from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
@@ -25,8 +26,8 @@ def evaluations(result: dg.ExecuteInProcessResult, partition: str) -> dict[str, 
     return {each.check_name: each for each in result.get_asset_check_evaluations() if each.partition == partition}
 
 
-def failing_rows(evaluation: dg.AssetCheckEvaluation) -> list[dict[str, object]]:
-    table = evaluation.metadata["failing_rows"]
+def failing_rows(evaluation: dg.AssetCheckEvaluation, gate: str = "") -> list[dict[str, object]]:
+    table = evaluation.metadata[f"failing_rows_{gate}" if gate else "failing_rows"]
     assert isinstance(table, dg.TableMetadataValue)
     return [dict(record.data) for record in table.records]
 
@@ -39,19 +40,24 @@ OTHERS = {"golden_samples", "next_day_proof", "go_no_go", *(criterion.asset for 
 """Assets whose checks are no gates of the archive."""
 
 
-def test_there_is_one_check_a_gate(definitions: dg.Definitions) -> None:
-    """Gates and checks have the same names, tables and descriptions; the bars' gates block, the others do not. Sessions have their own."""
+def test_every_gate_is_in_one_check(definitions: dg.Definitions) -> None:
+    """The gates of bars are three checks, each other gate is one; a check blocks as each of its gates does. Sessions have their own."""
     graph = definitions.resolve_asset_graph()
     every = {check_key: graph.get_check_spec(check_key) for check_key in graph.asset_check_keys}
     assert {key.name: spec.description for key, spec in every.items() if key.asset_key.path == ["golden_samples"]} == CHECKS
     assert {key.name for key, spec in every.items() if spec.blocking and key.asset_key.path == ["golden_samples"]} == BLOCKING
     checks = {key: spec for key, spec in every.items() if key.asset_key.path[0] not in OTHERS}
-    gates = {dg.AssetCheckKey(dg.AssetKey(gate.table), gate.name): gate for gate in gate_specs()}
+    gates: dict[dg.AssetCheckKey, list[GateSpec]] = {}
+    for gate in gate_specs():
+        gates.setdefault(dg.AssetCheckKey(dg.AssetKey(gate.table), gate.check or gate.name), []).append(gate)
     assert set(checks) == set(gates)
+    assert {key.name for key in checks if key.asset_key.path == ["bars"]} == {"timestamps", "values", "raw_checksums"}
     for check_key, spec in checks.items():
-        assert spec.description == gates[check_key].description
-        assert spec.blocking is (gates[check_key].table == "bars" and gates[check_key].severity is Severity.ERROR)
-        assert (spec.partitions_def is None) == (gates[check_key].table == "coverage_report")
+        assert spec.description == " ".join(gate.description for gate in gates[check_key])
+        for gate in gates[check_key]:
+            assert spec.blocking is gate.blocking is (gate.table == "bars" and gate.severity is Severity.ERROR)
+            assert spec.metadata["severity"] == str(gate.severity)
+            assert (spec.partitions_def is None) == (gate.table == "coverage_report")
 
 
 def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,13 +69,22 @@ def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(s
     assert not result.success
     assert "bars_checks" in steps(result)
     assert not {"bar_gaps", "month_reconciliation"} & steps(result)
-    failed = evaluations(result, key(JANUARY, BTC))["open_times_on_grid"]
+    failed = evaluations(result, key(JANUARY, BTC))["timestamps"]
     assert (failed.passed, failed.blocking, failed.severity) == (False, True, dg.AssetCheckSeverity.ERROR)
     assert failed.metadata["level"].value == "critical"
-    rows = failing_rows(failed)
+    gates: Any = failed.metadata["gates"].value
+    assert {name for name, found in gates.items() if found["verdict"] != "passed"} == {"open_times_on_grid"}
+    assert (gates["open_times_on_grid"]["failing"], gates["open_times_on_grid"]["level"]) == (1, "critical")
+    (event,) = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_FAILURE]
+    for told in (failed.description or "", event.step_failure_data.error_display_string):
+        for name in (JANUARY, BTC, "open_times_on_grid", f"symbol={BTC}/month=2024-01/bars.parquet"):
+            assert name in told.replace("\\", "")
+    rows = failing_rows(failed, "open_times_on_grid")
     assert len(rows) == failed.metadata["failing"].value == 1
     assert int(str(rows[0]["open_time_us"])) % 3_600_000_000
     assert all(each.passed for each in evaluations(result, key(JANUARY, ETH)).values())
+    latest = [each.partition for each in result.get_asset_check_evaluations() if each.check_name == "timestamps"][-1]
+    assert latest == key(JANUARY, BTC), "the page of a check shows its latest evaluation"
     assert stage.made("bar_gaps") == {}
 
 
@@ -80,12 +95,14 @@ def test_failing_rows_are_capped(stage: Stage) -> None:
     pl.read_parquet(path, hive_partitioning=False).with_columns(-pl.col("low")).write_parquet(path)
     result = stage.materialize(["bar_gaps"], key(JANUARY, BTC), checks="bars")
     assert result.success
-    failed = evaluations(result, key(JANUARY, BTC))["prices_positive"]
+    failed = evaluations(result, key(JANUARY, BTC))["values"]
     assert (failed.passed, failed.blocking, failed.severity) == (False, False, dg.AssetCheckSeverity.WARN)
-    assert failed.metadata["irregular"].value == {"price_not_positive": {"known": 0, "unknown": 744}}
-    assert failed.metadata["failing"].value == 744
-    assert len(failing_rows(failed)) == stage.workspace.settings.gates.failing_rows_shown == 20
-    assert failing_rows(failed)[0]["low"].startswith("-")  # type: ignore[attr-defined]
+    gates: Any = failed.metadata["gates"].value
+    assert gates["prices_positive"]["irregular"] == {"price_not_positive": {"known": 0, "unknown": 744}}
+    assert gates["prices_positive"]["failing"] == failed.metadata["failing"].value == 744
+    rows = failing_rows(failed, "prices_positive")
+    assert len(rows) == stage.workspace.settings.gates.failing_rows_shown == 20
+    assert rows[0]["low"].startswith("-")  # type: ignore[attr-defined]
 
 
 def test_what_lies_downstream_follows_in_the_run_in_which_the_checks_pass(stage: Stage) -> None:
@@ -108,6 +125,7 @@ def test_a_raw_file_altered_later_fails_its_check(stage: Stage) -> None:
     failed = evaluations(result, key(JANUARY, BTC))["raw_checksums"]
     assert not failed.passed
     assert str(failing_rows(failed)[0]["file"]).endswith(path.name)
+    assert path.name in (failed.description or "").replace("\\", "")
 
 
 def test_a_bug_in_a_gate_is_an_error_and_no_verdict(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

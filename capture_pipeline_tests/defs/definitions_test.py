@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from capture_pipeline.config import History
+from capture_pipeline.config import History, Settings
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, key, part
 from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK
 
@@ -102,7 +103,7 @@ def test_every_job_schedule_and_sensor_says_what_it_is_for_and_runs_from_the_sta
     repository = definitions.get_repository_def()
     jobs = [job for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"]
     described = {entry.name: entry.description for group in (jobs, repository.schedule_defs, repository.sensor_defs) for entry in group}
-    assert len(described) == 9 + 3 + 9
+    assert len(described) == 9 + 3 + 10
     assert {name for name, description in described.items() if len(description or "") < 15} == set()
     assert {str(schedule.default_status.value) for schedule in repository.schedule_defs} == {"RUNNING"}
     stopped = {sensor.name for sensor in repository.sensor_defs if sensor.default_status is not dg.DefaultSensorStatus.RUNNING}
@@ -123,9 +124,10 @@ def test_the_open_month_is_a_partition_and_no_later_one(start: int, end: int | N
     del definitions
     now = datetime.now(UTC)
     first, final = (now - timedelta(days=start)).date(), None if end is None else (now - timedelta(days=end)).date()
-    keys = part("partitions").months(History(start=first, end=final)).get_partition_keys()
-    assert keys[0] == f"{first:%Y-%m}-01"
-    assert keys[-1] == f"{now - timedelta(days=last):%Y-%m}-01"
+    settings = Settings(history=History(start=first, end=final))
+    keys = part("partitions").months(settings, time.time_ns() // 1000).get_partition_keys()
+    assert keys[0] == f"{first:%Y-%m}"
+    assert keys[-1] == f"{now - timedelta(days=last):%Y-%m}"
 
 
 def test_jobs_are_their_assets_with_the_checks_on_them(definitions: dg.Definitions) -> None:

@@ -60,7 +60,7 @@ def test_events_and_failures_of_a_refused_request(asset: str, stage: Stage) -> N
     """The body of a refusal is in the failure, in the log, and in a table of metadata."""
     with server(lambda connection, _: answer(connection, {"code": -1100, "msg": LONG[:5000]}, "400 Bad Request")) as url:
         deployment = Deployment(url, stage.deployment.root, CAPTURE_HTTP_ATTEMPTS="1")
-        result = Stage(stage.definitions, deployment, stage.instance).materialize([asset], key("2024-01-01", "BTCUSDT"))
+        result = Stage(stage.definitions, deployment, stage.instance).materialize([asset], key("2024-01", "BTCUSDT"))
     assert not result.success
     told = [entry.user_message for entry in stage.instance.all_logs(result.run_id)]
     data = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]

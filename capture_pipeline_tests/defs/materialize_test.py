@@ -66,7 +66,7 @@ def test_a_block_of_partitions_in_one_run_gets_a_materialization_each(stage: Sta
     evaluated = {(evaluation.check_name, evaluation.partition) for evaluation in result.get_asset_check_evaluations()}
     names = {name for name, _ in evaluated}
     assert len(evaluated) == len(result.get_asset_check_evaluations()) == len(names) * len(ALL)
-    assert {"schema", "raw_checksums", "coverage"} <= names
+    assert {"timestamps", "raw_checksums", "coverage"} <= names
 
 
 def test_a_verdict_names_the_materialization_that_it_judged(stage: Stage) -> None:
@@ -79,7 +79,7 @@ def test_a_verdict_names_the_materialization_that_it_judged(stage: Stage) -> Non
     judged = {
         str(evaluation.partition): evaluation.target_materialization_data
         for evaluation in result.get_asset_check_evaluations()
-        if evaluation.check_name == "schema"
+        if evaluation.check_name == "timestamps"
     }
     assert {partition: data.storage_id for partition, data in judged.items() if data} == newest
 

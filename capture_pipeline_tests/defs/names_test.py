@@ -35,7 +35,7 @@ def test_a_partition_of_any_symbol_is_materialized_and_checked(market: str, symb
     """The key holds the symbol itself, and the bars lie in its folder."""
     config = {"symbols": [{"symbol": symbol, "trades_per_day": 1440}], "listed": "2024-12-20", "now": "2025-02-03T12:00:00Z"}
     limits = {"CAPTURE_HISTORY_END": "2025-01-31"}
-    key = f"2025-01-01|{symbol}"
+    key = f"2025-01|{symbol}"
     with deployed(tmp_path / "data", config, CAPTURE_MARKET=market, CAPTURE_SYMBOLS=symbol, **limits) as deployment:
         environment = {**os.environ, **deployment.environment()}
         done = subprocess.run([sys.executable, "-c", PROGRAM, key], env=environment, capture_output=True, text=True, check=False)

@@ -175,12 +175,12 @@ def test_a_damaged_manifest_keeps_a_sensor_from_no_other_partition(
 def test_an_exchange_out_of_reach_is_told_and_asked_again_next_time(sensor: str, stage: Stage, tmp_path: Path) -> None:
     """A sensor must answer within seconds: it tries once and keeps its memory."""
     stage.deployment = Deployment("http://127.0.0.1:9", tmp_path / "data", **SETTINGS)
-    stage.cursors[sensor] = '{"2024-01-01|BTCUSDT": [3, 5]}'
+    stage.cursors[sensor] = '{"2024-01|BTCUSDT": [3, 5]}'
     look = stage.look(sensor)
     assert look.runs == []
     assert look.reason.startswith("cannot be decided now: ")
     assert "127.0.0.1:9" in look.reason
-    assert stage.cursors[sensor] == '{"2024-01-01|BTCUSDT": [3, 5]}'
+    assert stage.cursors[sensor] == '{"2024-01|BTCUSDT": [3, 5]}'
 
 
 def test_a_sensor_asks_with_one_try_and_short_time_outs(stage: Stage) -> None:

@@ -10,7 +10,7 @@ import dagster as dg
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline_tests.deployment import Deployment
 
-JANUARY, FEBRUARY, MARCH = "2024-01-01", "2024-02-01", "2024-03-01"
+JANUARY, FEBRUARY, MARCH = "2024-01", "2024-02", "2024-03"
 BTC, ETH = "BTCUSDT", "ETHUSDT"
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 CHAIN = ("kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions", "bar_gaps")

@@ -1,4 +1,4 @@
-"""The gates as asset checks, from a factory: one step a table evaluates all its gates, one evaluation a partition and gate.
+"""The gates as asset checks: one step a table evaluates all its gates, one evaluation a partition and check.
 
 A gate that breaks is an error of its step, never bad data. Dagster's own result type carries no partition, so a run over many partitions
 yields the evaluations themselves.
@@ -11,14 +11,15 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.binance.periods import Month
+from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
-from capture_pipeline.defs.klines.evaluations import Judged, evaluation_of
+from capture_pipeline.defs.klines.evaluations import CheckSpec, Judged, check_specs, evaluation_of
 from capture_pipeline.defs.partitions import PARTITIONS, key_of, partitions_of
 from capture_pipeline.klines.check import check_bars, gate_specs
 from capture_pipeline.klines.coverage_gates import check_gaps, check_lake
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.quality.gates import GateResult, GateSpec, Severity
+from capture_pipeline.quality.gates import GateResult
 
 Judge = Callable[[Workspace, Sequence[Partition]], list[GateResult]]
 Event = dg.Output[None] | dg.AssetCheckEvaluation
@@ -32,8 +33,8 @@ def checks_of(table: str, partitions_def: dg.PartitionsDefinition[Any] | None, j
         partitions_def: Of the asset.
         judge: Evaluates the gates over partitions.
     """
-    gates = {gate.name: gate for gate in gate_specs() if gate.table == table}
-    specs = {name: _spec(gate, partitions_def) for name, gate in gates.items()}
+    checks = check_specs([gate for gate in gate_specs() if gate.table == table])
+    specs = {name: _spec(check, partitions_def) for name, check in checks.items()}
 
     @dg.multi_asset_check(
         name=f"{table}_checks", specs=list(specs.values()), can_subset=True, description=f"Evaluates the gates of {table}."
@@ -43,7 +44,14 @@ def checks_of(table: str, partitions_def: dg.PartitionsDefinition[Any] | None, j
             partitions = partitions_of(workspace, _keys(context, table)) if partitions_def else []
             results = judge(workspace, partitions)
         wanted = {key.name for key in context.selected_asset_check_keys}
-        yield from _events(context, workspace, [result for result in results if result.spec.name in wanted], specs)
+        evaluations = _evaluations(context, workspace, results, {name: each for name, each in checks.items() if name in wanted})
+        yield from evaluations
+        blocked = [each for each in evaluations if each.blocking and not each.passed]
+        if blocked:
+            # Dagster's own error names the checks alone.
+            raise outputs.failure(f"{len(blocked)} blocking checks failed: {'; '.join(each.description or '' for each in blocked)}")
+        for name in dict.fromkeys(each.check_name for each in evaluations):
+            yield dg.Output(None, output_name=specs[name].get_python_identifier())
 
     return check
 
@@ -56,29 +64,34 @@ def _keys(context: dg.AssetCheckExecutionContext, table: str) -> list[str]:
     return [key for key in sorted(made) if PARTITIONS.has_partition_key(key)]
 
 
-def _events(
-    context: dg.AssetCheckExecutionContext, workspace: Workspace, results: Sequence[GateResult], specs: dict[str, dg.AssetCheckSpec]
-) -> Iterator[Event]:
-    """One evaluation a result, then one output a check, as Dagster itself makes of its own result type."""
+def _evaluations(
+    context: dg.AssetCheckExecutionContext, workspace: Workspace, results: Sequence[GateResult], checks: dict[str, CheckSpec]
+) -> list[dg.AssetCheckEvaluation]:
+    """One evaluation a partition and check. Those that failed are last, because a check's page shows its latest one first."""
     judged = Judged(context.instance)
+    grouped: dict[tuple[str | None, str | None, str], list[GateResult]] = {}
     for result in results:
-        key = key_of(workspace.partition(result.symbol, Month.parse(result.month))) if result.symbol and result.month else None
-        yield evaluation_of(judged, result, key)
-    for name in dict.fromkeys(result.spec.name for result in results):
-        yield dg.Output(None, output_name=specs[name].get_python_identifier())
+        name = result.spec.check or result.spec.name
+        if name in checks:
+            grouped.setdefault((result.symbol, result.month, name), []).append(result)
+    evaluations = []
+    for (symbol, month, name), each in grouped.items():
+        key = key_of(workspace.partition(symbol, Month.parse(month))) if symbol and month else None
+        evaluations.append(evaluation_of(judged, checks[name], each, key))
+    return sorted(evaluations, key=lambda evaluation: not evaluation.passed)
 
 
-def _spec(gate: GateSpec, partitions_def: dg.PartitionsDefinition[Any] | None) -> dg.AssetCheckSpec:
+def _spec(check: CheckSpec, partitions_def: dg.PartitionsDefinition[Any] | None) -> dg.AssetCheckSpec:
     with warnings.catch_warnings():
         # Partitioned checks are a preview in this version; the project's tests guard what it relies on.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.AssetCheckSpec(
-            gate.name,
-            asset=gate.table,
-            description=gate.description,
-            blocking=gate.blocking and gate.severity is Severity.ERROR,
+            check.name,
+            asset=check.table,
+            description=check.description,
+            blocking=check.blocking,
             partitions_def=partitions_def,
-            metadata={"severity": str(gate.severity)},
+            metadata={"severity": str(check.severity)},
         )
 
 

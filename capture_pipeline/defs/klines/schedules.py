@@ -35,7 +35,7 @@ def daily_update_schedule(context: dg.ScheduleEvaluationContext, workspace: dg.R
     except CaptureError as error:
         return outputs.skip(f"the present is not known: {error}")
     wanted = [month for month in workspace.months(now_us) if month >= Month.of(now_us - _LATE_DAYS * DAY_US)]
-    months = [month for month in wanted if PARTITIONS.has_partition_key(f"{month}-01|{SETTINGS.symbols[0]}")]
+    months = [month for month in wanted if PARTITIONS.has_partition_key(f"{month}|{SETTINGS.symbols[0]}")]
     if not months:
         return outputs.skip("no month of the configured history is open")
     tags = {**block_tags(months[0], months[-1]), _DAY_TAG: day}

@@ -1,0 +1,194 @@
+"""The cost of Dagster's pages, automation and sensors at a number of partitions, each of which was made once.
+
+    .venv/bin/python benchmarks/bench_event_log.py --symbols 60 --months 120
+
+A program of its own: it needs no peers, and its size is an option. It prints the figures as a table and as one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._daemon.asset_daemon import AssetDaemon
+from event_log import RunTimes, Size, copy_lake, exchange, fill
+from report import table
+from ui_server import UiServer, cpu_s, documents, ui_server
+
+ROOT = Path(__file__).parent.parent
+LOCATION = {"repositoryLocationName": "capture_pipeline", "repositoryName": "__repository__"}
+_SENSOR = """mutation ($selector: SensorSelector!) {
+  sensorDryRun(selectorData: $selector, cursor: null) {
+    __typename
+    ... on DryRunInstigationTick {evaluationResult {runRequests {runKey} skipReason error {message}}}
+    ... on PythonError {message}
+  }
+}"""
+_DUE_S = 120
+TARGETS = {
+    "asset graph poll, CPU s": 2.0,
+    "Checks tab of bars, CPU s": 2.0,
+    "automation tick after one update, CPU s": 3.0,
+    "evaluations' share of a run of 12 partitions, %": 20.0,
+    "storage a partition, KB": 60.0,
+    "gap_fill_sensor, s": 10.0,
+}
+
+
+def main() -> None:
+    """Make the instance, measure, print."""
+    arguments = _arguments()
+    size = Size(arguments.symbols, arguments.months, arguments.interval)
+    home = Path(tempfile.mkdtemp(prefix="event_log_", dir=arguments.folder))
+    try:
+        with exchange() as url:
+            figures = _measure(home, size, url, with_lake=not arguments.no_lake)
+    finally:
+        if arguments.keep:
+            print(f"kept: {home}")
+        else:
+            shutil.rmtree(home)
+    rows = [(name, f"{value:,.2f}", f"≤ {TARGETS[name]:g}" if name in TARGETS else "") for name, value in figures.items()]
+    print(table(("what", "measured", "target"), rows))
+    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
+
+
+def _measure(home: Path, size: Size, url: str, *, with_lake: bool) -> dict[str, float]:
+    environment = size.environment(home, url)
+    os.environ.update(environment)
+    (home / "pipeline.yaml").touch()
+    shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
+    workspace = home / "workspace.yaml"
+    workspace.write_text(
+        "load_from:\n  - python_module: {module_name: capture_pipeline.definitions, location_name: capture_pipeline}\n", encoding="utf-8"
+    )
+    figures: dict[str, float] = {"partitions": size.partitions}
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        started = time.process_time()
+        times = fill(instance, size)
+        figures["making the event log, CPU s"] = time.process_time() - started
+        figures |= _of_run(times)
+        figures["storage a partition, KB"] = _bytes(home) / size.partitions / 1000
+        with ui_server(workspace, environment, home / "webserver.log") as server:
+            figures |= _pages(server)
+            if with_lake:
+                copy_lake(home, size)
+                figures |= _sensor(server)
+        figures |= _automation(instance, workspace, size)
+    return figures
+
+
+def _of_run(times: RunTimes) -> dict[str, float]:
+    return {
+        "evaluations of a run of 12 partitions": times.evaluations,
+        "a run of 12 partitions, s": times.whole_s,
+        "evaluations' share of a run of 12 partitions, %": 100 * times.evaluations_s / times.whole_s,
+    }
+
+
+def _bytes(home: Path) -> int:
+    """Size of the instance's files without the lake."""
+    return sum(path.stat().st_size for path in home.rglob("*") if path.is_file() and (home / "data") not in path.parents)
+
+
+def _pages(server: UiServer) -> dict[str, float]:
+    graph, checks, health = documents("AssetGraphLiveQuery", "AssetChecksQuery", "AssetCheckPartitionHealthQuery")
+    nodes = server.ask("{assetNodes {assetKey {path}}}")["assetNodes"]
+    keys = [{"path": node["assetKey"]["path"]} for node in nodes]
+    bars = {"path": ["bars"]}
+    figures: dict[str, float] = {}
+    # The first one finds no cache; the page polls every few seconds, and what it then costs is the second.
+    cold, warm = server.cost(graph, assetKeys=keys), server.cost(graph, assetKeys=keys)
+    figures |= {"asset graph, first poll, CPU s": cold.cpu_s, "asset graph poll, CPU s": warm.cpu_s, "asset graph poll, s": warm.wall_s}
+    server.cost(checks, assetKey=bars)
+    tab = server.cost(checks, assetKey=bars)
+    first = tab.answer["assetNodeOrError"]["assetChecksOrError"]["checks"][0]["name"]
+    chosen = server.cost(health, assetKey=bars, checkName=first)
+    found = chosen.answer["assetNodeOrError"]["assetCheckOrError"]["partitionStatuses"]
+    if not found:
+        raise RuntimeError("the Checks tab shows no partition")
+    both = {"Checks tab of bars, CPU s": tab.cpu_s + chosen.cpu_s, "Checks tab of bars, s": tab.wall_s + chosen.wall_s}
+    return {**figures, **both}
+
+
+def _sensor(server: UiServer) -> dict[str, float]:
+    cost = server.cost(_SENSOR, selector={**LOCATION, "sensorName": "gap_fill_sensor"})
+    result = cost.answer["sensorDryRun"]
+    if result["__typename"] != "DryRunInstigationTick" or result["evaluationResult"]["error"]:
+        raise RuntimeError(result)
+    print(f"gap_fill_sensor: {result['evaluationResult']['skipReason']}")
+    return {"gap_fill_sensor, s": cost.wall_s, "gap_fill_sensor, CPU s": cost.cpu_s}
+
+
+def _automation(instance: dg.DagsterInstance, workspace: Path, size: Size) -> dict[str, float]:
+    """Two ticks as the daemon makes them: at the first one everything is new, at the second one a single partition."""
+    logging.getLogger("dagster").setLevel(logging.ERROR)
+    with WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)])) as context:
+        first, _ = _tick(context)
+        from capture_pipeline.binance.periods import Month  # noqa: PLC0415
+        from capture_pipeline.defs.partitions import block_tags  # noqa: PLC0415
+
+        last: Month = size.month_list[-1]
+        key = next(iter(block_tags(last, last).values()))
+        instance.report_runless_asset_event(dg.AssetMaterialization("kline_archives", partition=key))
+        updated, evaluation = _tick(context)
+    requested = instance.get_runs_count()
+    print(f"{requested} runs after the ticks")
+    return {
+        "automation, first tick, CPU s": first,
+        "automation tick after one update, CPU s": updated,
+        "evaluation of that tick, KB": evaluation,
+    }
+
+
+def _tick(context: WorkspaceProcessContext) -> tuple[float, float]:
+    """CPU seconds of one tick once it is due, and the size in KB of the decisions that it stores."""
+    instance = context.instance
+    storage: Any = instance.schedule_storage
+    daemon = AssetDaemon({}, 0)
+    before = _newest_evaluation(storage)
+    deadline = time.monotonic() + _DUE_S
+    while time.monotonic() < deadline:
+        started = cpu_s(os.getpid())
+        daemon._run_iteration_impl(context, None, {}, {})  # noqa: SLF001 - one turn of the daemon's loop
+        spent = cpu_s(os.getpid()) - started
+        newest = _newest_evaluation(storage)
+        if newest[0] > before[0]:
+            return spent, newest[1] / 1000
+        time.sleep(1)
+    raise TimeoutError("automation made no tick")
+
+
+def _newest_evaluation(storage: Any) -> tuple[int, int]:  # noqa: ANN401 - of a class that Dagster does not export
+    """Number of the newest tick that decided something, and the bytes of its decisions."""
+    query = (
+        "select evaluation_id, sum(length(asset_evaluation_body)) from asset_daemon_asset_evaluations group by 1 order by 1 desc limit 1"
+    )
+    with storage.connect() as connection:
+        row = connection.exec_driver_sql(query).first()
+    return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--symbols", type=int, default=10)
+    parser.add_argument("--months", type=int, default=36, help="A multiple of 12; at most 108 from 500 symbols on is realistic.")
+    parser.add_argument("--interval", default="1h", help="Of the bars in the run that is copied.")
+    parser.add_argument("--folder", help="Parent of the temporary folder.")
+    parser.add_argument("--no-lake", action="store_true", help="Leave out gap_fill_sensor and the files that it reads.")
+    parser.add_argument("--keep", action="store_true", help="Keep the instance.")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

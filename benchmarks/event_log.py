@@ -1,0 +1,233 @@
+"""A Dagster instance in which every partition was made once: one real run of twelve partitions, copied to all other months and symbols.
+
+The rows of the copies in sqlite are those that Dagster's storage wrote for the run, with other symbols, months and ids.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.dagster_run import DagsterRun
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._serdes import deserialize_value, serialize_value
+
+from capture_pipeline.binance.periods import Month
+from capture_pipeline.sandbox.server import SandboxServer
+from capture_pipeline.sandbox.settings import SandboxConfig
+
+LAST = Month(2025, 12)
+NOW = "2026-01-10T00:00:00Z"
+FIRST_SYMBOL = "BTCUSDT"
+PER_RUN = 12
+_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+_TARGET = re.compile(r'("storage_id": )(\d+)')
+_MONTH = re.compile(r"20\d\d-\d\d")
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of partitions.
+
+    Attributes:
+        symbols: Number of symbols.
+        months: Number of months, a multiple of 12.
+        interval: Of the bars in the run that is copied.
+    """
+
+    symbols: int
+    months: int
+    interval: str
+
+    @property
+    def partitions(self) -> int:
+        """The product."""
+        return self.symbols * self.months
+
+    @property
+    def symbol_names(self) -> list[str]:
+        """A known symbol of the sandbox, then names of the same length."""
+        return [FIRST_SYMBOL, *(f"S{number:03}USD" for number in range(1, self.symbols))]
+
+    @property
+    def month_list(self) -> list[Month]:
+        """The last months up to `LAST`."""
+        return Month.range(Month(LAST.year + 1 - self.months // 12, 1), LAST)
+
+    def environment(self, home: Path, url: str) -> dict[str, str]:
+        """Variables of a deployment of that size.
+
+        Args:
+            home: Folder of the Dagster instance; the lake is in it.
+            url: Of the sandbox exchange.
+        """
+        return {
+            "CAPTURE_CONFIG": str(home / "pipeline.yaml"),
+            "CAPTURE_VENUE": "sandbox",
+            "CAPTURE_SANDBOX_URL": url,
+            "CAPTURE_STORAGE_ROOT": str(home / "data"),
+            "CAPTURE_INTERVAL": self.interval,
+            "CAPTURE_SYMBOLS": ",".join(self.symbol_names),
+            "CAPTURE_HISTORY_START": f"{self.month_list[0]}-01",
+            "CAPTURE_HISTORY_END": f"{LAST}-31",
+            "DAGSTER_HOME": str(home),
+        }
+
+
+@dataclass(frozen=True)
+class RunTimes:
+    """Seconds on the clock of the run that is copied.
+
+    Attributes:
+        whole_s: From its first to its last event.
+        evaluations_s: From the first to the last evaluation of each step of checks.
+        evaluations: Number of evaluations.
+    """
+
+    whole_s: float
+    evaluations_s: float
+    evaluations: int
+
+
+@contextmanager
+def exchange() -> Iterator[str]:
+    """The address of a sandbox exchange at which all months are published."""
+    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True, "listed": "2016-01-01"})) as server:
+        yield server.url
+
+
+def fill(instance: dg.DagsterInstance, size: Size) -> RunTimes:
+    """Make the first year of the first symbol by a run, and copy that run to all other partitions.
+
+    Args:
+        instance: With sqlite storage.
+        size: As the definitions were loaded.
+    """
+    from capture_pipeline.definitions import defs  # noqa: PLC0415 - reads the settings when it is imported
+    from capture_pipeline.defs.partitions import block_tags  # noqa: PLC0415 - likewise
+
+    months = size.month_list
+    tags = block_tags(months[0], months[PER_RUN - 1])
+    end = "dagster/asset_partition_range_end"
+    tags[end] = tags[end].replace(size.symbol_names[-1], FIRST_SYMBOL)
+    job = defs.resolve_job_def("initial_backfill")
+    made = job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET)
+    run = instance.get_run_by_id(made.run_id)
+    if not made.success or run is None:
+        raise RuntimeError("the run that is to be copied failed")
+    _copy(instance, size, run)
+    return _times(instance.all_logs(run.run_id))
+
+
+def _times(events: Sequence[EventLogEntry]) -> RunTimes:
+    judged: dict[str, list[float]] = {}
+    whole = [event.timestamp for event in events]
+    for event in events:
+        if event.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            judged.setdefault(str(event.step_key), []).append(event.timestamp)
+    spent = sum(max(times) - min(times) for times in judged.values())
+    return RunTimes(max(whole) - min(whole), spent, sum(len(times) for times in judged.values()))
+
+
+def _copy(instance: dg.DagsterInstance, size: Size, run: DagsterRun) -> None:
+    """Insert the rows of the run once more for each other year and symbol."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqliteEventLogStorage):
+        raise TypeError(storage)
+    months = [str(month) for month in size.month_list]
+    whole = serialize_value(run)
+    with closing(sqlite3.connect(storage.path_for_shard("index"))) as index:
+        (per_run,) = index.execute("select max(id) from event_logs").fetchone()
+        starts = [(symbol, start) for symbol in size.symbol_names for start in range(0, len(months), PER_RUN)]
+        for number, (symbol, start) in enumerate(starts[1:], start=1):
+            others = dict(zip(months[:PER_RUN], months[start : start + PER_RUN], strict=True))
+            copy = _Copy(run.run_id, str(uuid.uuid4()), symbol, others, number * per_run)
+            instance.run_storage.add_run(deserialize_value(str(copy.text(whole)), DagsterRun))
+            copy.insert(index, "event_logs", "run_id")
+            copy.insert(index, "asset_check_executions", "run_id")
+            index.execute(
+                "insert into asset_event_tags (asset_key, key, value, event_id, event_timestamp)"
+                " select asset_key, key, copied(value), event_id + ?, event_timestamp from asset_event_tags where event_id <= ?",
+                (copy.shift, per_run),
+            )
+            shard = storage.path_for_shard(copy.run_id)
+            shutil.copy(storage.path_for_shard(run.run_id), shard)
+            with closing(sqlite3.connect(shard)) as rows:
+                copy.insert(rows, "event_logs", "run_id")
+                rows.execute("delete from event_logs where run_id = ?", (run.run_id,))
+                rows.commit()
+                rows.execute("vacuum")
+        index.commit()
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """One copy of a run.
+
+    Attributes:
+        original: Id of the run that is copied.
+        run_id: Of the copy.
+        symbol: Its symbol.
+        months: Its months by those of the original.
+        shift: Added to ids of events.
+    """
+
+    original: str
+    run_id: str
+    symbol: str
+    months: Mapping[str, str]
+    shift: int
+
+    def text(self, value: str | float | None) -> str | float | None:
+        """Put the copy's own names and ids into a text; leave everything else."""
+        if not isinstance(value, str):
+            return value
+        moved = value.replace(self.original, self.run_id).replace(FIRST_SYMBOL, self.symbol)
+        moved = _MONTH.sub(lambda found: self.months.get(found[0], found[0]), moved)
+        return _TARGET.sub(lambda found: f"{found[1]}{int(found[2]) + self.shift}", moved)
+
+    def insert(self, connection: sqlite3.Connection, table: str, owner: str) -> None:
+        """Insert the rows of a table that belong to the run.
+
+        Args:
+            connection: Of a database.
+            table: Name of the table.
+            owner: Its column with the run's id.
+        """
+        connection.create_function("copied", 1, self.text, deterministic=True)
+        columns = [row[1] for row in connection.execute(f"pragma table_info({table})") if row[1] != "id"]
+        values = [f"{name} + {self.shift}" if name.endswith("_storage_id") else f"copied({name})" for name in columns]
+        copied = f"insert into {table} ({', '.join(columns)}) select {', '.join(values)} from {table} where {owner} = ? order by id"  # noqa: S608
+        connection.execute(copied, (self.original,))
+
+
+def copy_lake(home: Path, size: Size) -> None:
+    """Give every partition what `gap_fill_sensor` reads: a manifest of one whole monthly file, and a window."""
+    root = home / "data"
+    raw = next(root.glob(f"raw/*/klines/*/{FIRST_SYMBOL}"))
+    windows = next(root.glob(f"lake/bar_windows/*/*/symbol={FIRST_SYMBOL}"))
+    first = str(size.month_list[0])
+    content = json.loads((raw / first / "archives.json").read_text(encoding="utf-8"))
+    for symbol in size.symbol_names:
+        for month in size.month_list:
+            folder = raw.parent / symbol / str(month)
+            if folder.exists():
+                continue
+            folder.mkdir(parents=True)
+            (file,) = content["files"]
+            file |= {"start_us": month.start_us, "end_us": month.end_us}
+            text = json.dumps(content, indent=1).replace(FIRST_SYMBOL, symbol).replace(first, str(month))
+            (folder / "archives.json").write_text(text, encoding="utf-8")
+            window = windows.parent / f"symbol={symbol}" / f"month={month}"
+            window.mkdir(parents=True)
+            os.link(windows / f"month={first}" / "window.parquet", window / "window.parquet")

@@ -1,0 +1,114 @@
+"""A month's end that passes while a code server, a webserver and a daemon run: the new month is a partition without a restart."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import requests
+
+from capture_pipeline.binance.periods import parse_time
+from capture_pipeline_tests.defs.stage import BTC, Stage, key, part
+from capture_pipeline_tests.defs.ui import PROGRAMS, Ui, daemons, environment, free_port, make_project
+
+CLOCK = """import os, time
+
+real = time.time_ns
+
+def shifted():
+    with open(os.environ["CLOCK_FILE"]) as file:
+        return real() + int(file.read())
+
+time.time_ns = shifted
+"""
+"""Shifts the clock that this project reads in every process that is started with it; Dagster reads another one."""
+KEYS = '{assetNodeOrError(assetKey: {path: ["bars"]}) {... on AssetNode {partitionKeys}}}'
+
+
+@contextlib.contextmanager
+def started(project: Path, commands: list[list[str]], settings: dict[str, str]) -> Iterator[None]:
+    """Programs that are ended at the end with all that they started."""
+    running = []
+    try:
+        for number, command in enumerate(commands):
+            with (project / f"{number}.log").open("w") as log:
+                running.append(subprocess.Popen(command, cwd=project, env=settings, stdout=log, stderr=log, start_new_session=True))
+        yield
+    finally:
+        for process in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def set_clock(file: Path, text: str) -> None:
+    """Make it that time now, in one step."""
+    new = file.with_suffix(".new")
+    new.write_text(str(parse_time(text) * 1000 - time.time_ns()))
+    new.replace(file)
+
+
+def wait(condition: Callable[[], bool], why: str) -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < deadline, why
+        time.sleep(0.5)
+
+
+def months_shown(ui: Ui) -> list[str]:
+    with contextlib.suppress(requests.RequestException, AssertionError):
+        return sorted({name.partition("|")[0] for name in ui.ask(KEYS)["assetNodeOrError"].get("partitionKeys", [])})
+    return []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) -> None:
+    """The sensor reloads the code server; webserver and daemon then know the month, and a backfill of it starts a run."""
+    project, port, code = make_project(tmp_path), free_port(), free_port()
+    (project / "workspace.yaml").write_text(
+        f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code}, location_name: capture_pipeline}}\n"
+    )
+    (project / "sitecustomize.py").write_text(CLOCK)
+    clock = project / "clock"
+    set_clock(clock, "2025-03-31T23:30:00Z")
+    history = {"CAPTURE_HISTORY_START": "2025-02-01", "CAPTURE_SANDBOX_URL": "http://127.0.0.1:9", "CAPTURE_SYMBOLS": BTC}
+    settings = environment(project, PYTHONPATH=str(project), CLOCK_FILE=str(clock), **history)
+    workspace = ["-w", "workspace.yaml"]
+    location = ["-m", "capture_pipeline.definitions", "--location-name", "capture_pipeline"]
+    commands = [
+        [str(PROGRAMS / "dagster"), "code-server", "start", "-h", "127.0.0.1", "-p", str(code), *location],
+        [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port), *workspace],
+        [str(PROGRAMS / "dagster-daemon"), "run", *workspace],
+    ]
+    subprocess.run([str(PROGRAMS / "dagster"), "instance", "info"], cwd=project, env=settings, check=True, capture_output=True)
+    with started(project, commands, settings):
+        ui = Ui(port, project / "dagster_home")
+        daemons(port)
+        wait(lambda: months_shown(ui) == ["2025-02", "2025-03"], "the months before are not shown")
+        set_clock(clock, "2025-04-01T00:00:10Z")
+        wait(lambda: months_shown(ui) == ["2025-02", "2025-03", "2025-04"], "the month that began is no partition")
+        backfill = ui.launch([key("2025-04", BTC)], assetSelection=[{"path": ["kline_archives"]}])
+        with dg.DagsterInstance.from_config(str(ui.home)) as instance:
+            wanted = dg.RunsFilter(tags={"dagster/backfill": backfill, "dagster/asset_partition_range_start": key("2025-04", BTC)})
+            wait(lambda: instance.get_runs_count(wanted) == 1, "the daemon started no run of the month that began")
+
+
+def test_where_nothing_began_nothing_is_reloaded(stage: Stage) -> None:
+    """The history of these definitions ended long ago."""
+    look = stage.look("new_month")
+    assert (look.runs, look.reason) == ([], "every month that has begun is a partition")
+
+
+def test_without_a_code_server_it_names_the_remedy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A location that Dagster's programs import themselves cannot be reloaded from inside."""
+    monkeypatch.setattr(part("klines.new_month"), "MONTHS", dg.StaticPartitionsDefinition(["2024-01", "2024-02"]))
+    assert stage.look("new_month").reason == (
+        "2024-03 has begun: the daemon loads the definitions again by itself; reload the location in the UI"
+    )
