@@ -22,7 +22,7 @@ class _Channel(Section):
 
 
 class LogChannel(_Channel):
-    """The log of the process that delivers: in a deployment, the code server's standard error."""
+    """Standard error of the process that delivers, in a deployment the code server."""
 
     kind: Literal["log"]
 

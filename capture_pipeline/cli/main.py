@@ -15,6 +15,7 @@ from capture_pipeline.printable import LONGEST_LINE, printable
 from capture_pipeline.terminal import show_traceback, write_line
 
 COMMANDS = {
+    "alerts": ("capture_pipeline.cli.alerts", "alerts_group"),
     "backfill": ("capture_pipeline.cli.fetch", "backfill_command"),
     "topup": ("capture_pipeline.cli.fetch", "topup_command"),
     "gaps": ("capture_pipeline.cli.fetch", "gaps_command"),

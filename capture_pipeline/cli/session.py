@@ -43,6 +43,8 @@ from capture_pipeline.terminal import write_line
 
 _DAY_US = 86_400_000_000
 _STOP_S = 120.0
+_SYMBOLS_S = 5.0
+"""Longest time that the question for the symbols delays a recording."""
 _config = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
 _output = click.option("--output-dir", "output", type=click.Path(file_okay=False, path_type=Path), help="Where sessions lie.")
 _json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
@@ -106,11 +108,15 @@ def _check_disk(settings: Settings, root: Path) -> None:
 
 def _check_symbols(settings: Settings, symbols: list[str]) -> None:
     """Refuse symbols that the exchange does not list; where it does not answer at once, the recording goes before the question."""
-    quick = settings.model_copy(update={"http": settings.http.model_copy(update={"attempts": 1})})
+    http = settings.http
+    limits = {name: min(getattr(http, name), _SYMBOLS_S) for name in ("connect_timeout_s", "read_timeout_s", "answer_timeout_s")}
+    quick = settings.model_copy(update={"http": http.model_copy(update={"attempts": 1, **limits})})
     try:
         error = rest_of(quick, max_wait_s=0.0).unknown_symbols(symbols)
     except CaptureError as failure:
-        write_line(f"Whether the exchange lists {', '.join(symbols)} could not be checked: {failure}", err=True)
+        write_line(
+            f"Whether the exchange lists {', '.join(symbols)} could not be checked; recording begins all the same: {failure}", err=True
+        )
         return
     if error is not None:
         raise error
