@@ -117,7 +117,7 @@ class Recorder:
         )
         self._troubles = Troubles(setup.stream_url.removesuffix("/{route}"), report)
         self._pauses = RestPauses(setup.limits, partial(self._report, "rest_paused"))
-        self._first = FirstMessage(self.capture.messages, partial(self._report, "nothing_came"))
+        self._first = FirstMessage(self.capture.merge.counts.passed, partial(self._report, "nothing_came"))
         parts = (self.capture, self._writer, self.follower, self._incidents, self._troubles, self._supervisor, self._accounting)
         self._teller = Teller(setup.folder, setup.plan, *parts, refills=self._side.refills, pauses=self._pauses)
         self._outcome = COMPLETE
@@ -254,7 +254,7 @@ class Recorder:
             self._incidents.look_at_clock(round(self._setup.settings.clock_step_ms * 1e6))
             self._pauses.look()
             self._troubles.look(is_whole=self._supervisor.is_whole)
-            self._first.look(self.capture.messages, is_due=self._due_in_s <= 0, trouble=self._troubles.current)
+            self._first.look(self.capture.merge.counts.passed, is_due=self._due_in_s <= 0, trouble=self._troubles.current)
             idle = "waiting" if self._due_in_s > 0 else "connecting"
             self._teller.publish("disk" if self._writer.trouble else "recording" if self._supervisor.live else idle)
             left = (deadline_ns - self._clock.now_ns()) / 1e9

@@ -95,7 +95,7 @@ class FirstMessage:
         """Begin to wait.
 
         Args:
-            messages: Messages of earlier processes.
+            messages: Messages of streams before the recorder begins.
             report: Takes a line.
             monotonic: Seconds that never go back.
         """
@@ -107,7 +107,7 @@ class FirstMessage:
         """Report if the time is over; to be called about each second.
 
         Args:
-            messages: Messages so far, those of earlier processes included.
+            messages: Messages of streams so far, counted as at the beginning.
             is_due: Whether recording has begun; before a planned start nothing comes.
             trouble: The latest error of a connection; empty without one.
         """
