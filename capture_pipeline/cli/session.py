@@ -72,17 +72,21 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
     with one_line_errors():
         settings = load_settings(config)
         root = sessions_root(settings, output)
-        plan = new_plan(settings, _named(symbols), options["regime"], options["duration"], description=options["description"])
-        if options["connections"]:
-            plan = plan.model_copy(update={"connections": options["connections"]})
+        plan = _new_plan(settings, symbols, options)
         check_network(settings, plan.streams)
         _check_disk(settings, root)
         if options["no_resume"] or not open_sessions(root, plan.regime, plan.symbols):
             _check_symbols(settings, plan.symbols)
+            plan = _new_plan(settings, symbols, options)  # the time of the session begins after the question
         folder = prepare(root, plan, resume_open=not options["no_resume"], on_set_aside=_report_set_aside)
         verb = "Resuming" if folder.session != plan.session else "Recording"
         ended = record(settings, folder, lambda actual: _begin(verb, folder, actual))
     _tell(ended)
+
+
+def _new_plan(settings: Settings, symbols: tuple[str, ...], options: dict[str, Any]) -> SessionPlan:
+    plan = new_plan(settings, _named(symbols), options["regime"], options["duration"], description=options["description"])
+    return plan.model_copy(update={"connections": options["connections"]}) if options["connections"] else plan
 
 
 def _report_set_aside(path: Path) -> None:

@@ -50,6 +50,7 @@ class HttpReceiver:
 
     @property
     def address(self) -> str:
+        """Address of the webhook."""
         return f"http://127.0.0.1:{self.port}{PATH}"
 
     def titles(self) -> list[str]:
@@ -78,7 +79,7 @@ class HttpReceiver:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                pass
+                """Write nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         server.daemon_threads = True
