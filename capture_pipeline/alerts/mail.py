@@ -100,6 +100,7 @@ class _WatchedSmtp(smtplib.SMTP):
     _watched: socket.socket | None = None
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        self._host = host  # the name that the certificate must have; the library takes it from its constructor only
         made: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]
         # TLS takes the descriptor away from this object. A second one of the same connection stays.
         self._watched = made.dup()

@@ -17,7 +17,7 @@ from capture_pipeline.alerts.models import Alert, State
 from capture_pipeline.binance.periods import HOUR_US
 from capture_pipeline.config_alerts import Alerts
 from capture_pipeline.errors import LakeError
-from capture_pipeline.lake.files import locked, publish_model, read_model
+from capture_pipeline.lake.files import locked, publish_model, read_model, storage_errors
 from capture_pipeline.lake.paths import Lake
 from capture_pipeline.levels import Level
 from capture_pipeline.terminal import logger
@@ -94,9 +94,13 @@ class Spool:
         """Return the content; empty where there is none or where it is damaged.
 
         Queues are those of the configured channels.
+
+        Raises:
+            StorageError: The disk refuses.
         """
         try:
-            book = read_model(self._path, Book) or Book()
+            with storage_errors(self._path):
+                book = read_model(self._path, Book) or Book()
         except LakeError as error:
             _log.warning("%s", error)
             book = Book()

@@ -25,6 +25,7 @@ from capture_pipeline_tests.alerts.conftest import settings_for
 from capture_pipeline_tests.alerts.receivers import PATH, HttpReceiver, MailReceiver, free_port
 from capture_pipeline_tests.deployment import NO_SETTINGS
 from capture_pipeline_tests.hostile import ATTACK, MARK, check_printable
+from capture_pipeline_tests.network import make_authority
 
 HOSTILE = f"a\r\nBcc: evil@example.org\r\n\r\n<!channel> <!here> <@U1> @channel @everyone <http://evil|click> `` ``` & {ATTACK}"
 LOGIN = {"username": "ann", "security": "none"}
@@ -89,6 +90,25 @@ def test_a_server_without_tls_gets_no_mail(security: str, mail: MailReceiver) ->
     (outcome,) = send_test(settings_for(mail=mail, timeout_s=5, mail_keys={"security": security}))
     assert outcome.error
     assert mail.messages == []
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_mail_goes_by_tls_to_a_server_whose_certificate_is_trusted(
+    security: str,
+    trusted: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the same certificates as every other connection; with a login; to no other server."""
+    authority = make_authority(tmp_path)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
+    with MailReceiver(certificate=authority.context(), security=security).running() as mail:
+        settings = settings_for(mail=mail, mail_keys={"security": security, "username": "ann"}, secrets={"mail": "right"}, timeout_s=30)
+        (outcome,) = send_test(settings)
+    assert (outcome.error == "", len(mail.messages), len(mail.logins)) == (trusted, int(trusted), int(trusted)), outcome.error
+    assert trusted or "certificate verify failed" in outcome.error
 
 
 SECRET = "T0SECRET/B0SECRET"  # noqa: S105 - of these tests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -109,6 +110,8 @@ class MailReceiver:
     envelopes: list[Envelope] = field(default_factory=list)
     logins: list[tuple[bytes, bytes]] = field(default_factory=list)
     refusal: str = ""
+    certificate: ssl.SSLContext | None = None
+    security: str = "none"
 
     def subjects(self) -> list[str]:
         """Subjects of the messages."""
@@ -129,14 +132,17 @@ class MailReceiver:
     def authenticate(self, _: SMTP, __: Session, ___: Envelope, ____: str, data: Any) -> AuthResult:
         """Take a login: only the password `right` is."""
         self.logins.append((data.login, data.password))
-        return AuthResult(success=data.password == b"right")
+        return AuthResult(success=data.password == b"right", handled=False)
 
     @contextmanager
     def running(self) -> Iterator[MailReceiver]:
         """Receive, on the port of the last time."""
-        controller = Controller(
-            self, hostname="127.0.0.1", port=self.port or free_port(), authenticator=self.authenticate, auth_require_tls=False
-        )
+        options: dict[str, Any] = {"authenticator": self.authenticate, "auth_require_tls": False}
+        if self.security == "starttls":
+            options |= {"tls_context": self.certificate, "require_starttls": True}
+        elif self.security == "tls":
+            options["ssl_context"] = self.certificate
+        controller = Controller(self, hostname="127.0.0.1", port=self.port or free_port(), **options)
         controller.start()
         self.port = controller.port
         try:
