@@ -145,7 +145,7 @@ def _job(run: dg.DagsterRun) -> str:
 def _partition(run: dg.DagsterRun) -> str:
     single, start, end = (run.tags.get(tag, "") for tag in _PARTITION_TAGS)
     if start and end:
-        return f"{start} to {end}"
+        return start if start == end else f"{start} to {end}"
     return single
 
 
