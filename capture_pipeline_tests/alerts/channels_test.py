@@ -184,7 +184,7 @@ def test_a_mistake_in_the_settings_is_one_line_without_a_secret(yaml: str, told:
 
 def test_a_login_without_tls_is_refused_but_on_this_machine(mail: MailReceiver) -> None:
     fields = settings_for(mail=mail).channels[0].model_dump() | LOGIN
-    assert settings_for(mail=mail).model_validate({"channels": [fields]})
+    assert settings_for(mail=mail).model_validate({"channels": [fields]}).channels[0].name == "mail"
     with pytest.raises(ValueError, match="a login needs starttls or tls"):
         settings_for(mail=mail).model_validate({"channels": [fields | {"host": "mail.example.org"}]})
 

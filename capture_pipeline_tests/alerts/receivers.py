@@ -123,7 +123,7 @@ class MailReceiver:
             return self.refusal
         content = envelope.content
         assert isinstance(content, bytes)
-        message = message_from_bytes(content, policy=default)  # type: ignore[arg-type]
+        message = message_from_bytes(content, policy=default)
         assert isinstance(message, EmailMessage)
         self.envelopes.append(envelope)
         self.messages.append(message)
