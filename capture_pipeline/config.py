@@ -16,6 +16,7 @@ from capture_pipeline.binance.limits import Http, Percent, RateLimits, Section
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.streams import ROUTE
 from capture_pipeline.binance.urls import NO_UM_SECONDS, Market, has_interval
+from capture_pipeline.config_alerts import Alerts
 from capture_pipeline.config_sessions import DEFAULT_SESSIONS, PlannedSession, Recording, SessionGates, Symbol
 
 DEFAULT_SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "AVAXUSDT", "TRXUSDT", "DOTUSDT"]
@@ -126,6 +127,7 @@ class Settings(Section):
     recording: Recording = Recording()
     sessions: list[PlannedSession] = Field(DEFAULT_SESSIONS, description="Sessions that are recorded by plan.")
     session_gates: SessionGates = SessionGates()
+    alerts: Alerts = Alerts()
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from capture_pipeline.printable import LONGEST, printable
 
 # A backslash before punctuation makes it a letter (CommonMark 0.31, section 2.4). An underscore inside a word is one already.
+_ESCAPED = re.compile(r"\\([\\`*\[\]<|~&#>+_-])")
 _SPECIAL = re.compile(r"[\\`*\[\]<|~&]|^[#>+-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
@@ -30,6 +31,11 @@ def text(value: object, most: int = LONGEST) -> Markdown:
     if isinstance(value, Markdown):
         return value
     return Markdown(_SPECIAL.sub(lambda found: "\\" + found[0], printable(value, most)))
+
+
+def plain(escaped: str) -> str:
+    """Return the text that `text` escaped, for a reader that shows no Markdown."""
+    return _ESCAPED.sub(r"\1", escaped)
 
 
 def bold(value: object) -> Markdown:

@@ -21,6 +21,14 @@ from capture_pipeline.parsing import parse_yaml, read_yaml
 
 PREFIX = "CAPTURE_"
 NOT_SETTINGS = {"CAPTURE_CONFIG", "CAPTURE_UI_HOSTS"}
+_YAML_EXAMPLES = {
+    ("sessions",): '[{regime: custom, weekday: tue, time: "14:30"}]',
+    ("alerts", "channels"): "[{name: ops, kind: webhook, level: warning}]",
+    ("alerts", "secrets"): '{ops: "https://..."}',
+}
+"""Keys whose variable holds YAML, with an example."""
+_CHANNEL_KEY_DEPTH = 5
+"""Length of the path of a key of a channel: alerts, channels, number, kind, key."""
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -110,18 +118,19 @@ def _value(text: str, path: tuple[str, ...], name: str) -> object:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if path[-1] in {"symbols", "owners", "extra_hosts"}:
         return parts
-    if path == ("sessions",):
-        return _sessions(text, name)
+    if path in _YAML_EXAMPLES:
+        return _yaml(text, path, name)
     if path[-1] == "pinned_checksums":
         return dict(_pair(part, name) for part in parts)
     return text or None
 
 
-def _sessions(text: str, name: str) -> object:
+def _yaml(text: str, path: tuple[str, ...], name: str) -> object:
+    """Parse a variable whose value is YAML; its text, which may be a secret, is in no error."""
     try:
-        return parse_yaml(text, "environment") or []
+        return parse_yaml(text, "environment") or ({} if path[-1] == "secrets" else [])
     except ConfigError:
-        remedy = 'write it as in the file, for instance [{regime: custom, weekday: tue, time: "14:30"}]'
+        remedy = f"write it as in the file, for instance {_YAML_EXAMPLES[path]}"
         raise ConfigError(f"{name}: is not YAML", where="environment", remedy=remedy) from None
 
 
@@ -143,17 +152,26 @@ def _explain(error: ValidationError, origin: Mapping[tuple[str, ...], str]) -> s
         text = f"{key}: unknown key; {f'did you mean {near[0]}? ' if near else ''}allowed: {', '.join(allowed)}"
     else:
         message = first["msg"].removeprefix("Value error, ")
-        text = f"{key}: {message}, not {first['input']!r}" if key and first["type"] != "value_error" else f"{key}: {message}".lstrip(": ")
+        shows_input = key and first["type"] != "value_error" and not _may_be_secret(path)
+        text = f"{key}: {message}, not {first['input']!r}" if shows_input else f"{key}: {message}".lstrip(": ")
     named = next((variable for setting, variable in origin.items() if setting == path[: len(setting)]), None)
     more = f"; and {len(rest)} more" if rest else ""
     return f"{text}{f' (set by {named})' if named else ''}{more}"
 
 
+def _may_be_secret(path: tuple[str, ...]) -> bool:
+    """Return whether the value at a path may hold a secret: all of `alerts` but the keys of a channel."""
+    return path[0] == "alerts" and len(path) < _CHANNEL_KEY_DEPTH
+
+
 def _keys_beside(path: tuple[str, ...]) -> list[str]:
-    model: type[BaseModel] = Settings
+    """Return the keys that are allowed where the last key of a path stands; entries of lists are numbered, kinds of entries named."""
+    schema = Settings.model_json_schema()
+    place: dict[str, Any] = schema
     for key in path[:-1]:
-        kind = model.model_fields[key].annotation if key in model.model_fields else None
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        kinds = place.get("discriminator", {}).get("mapping", {})
+        inner = place.get("items") if key.isdigit() else {"$ref": kinds[key]} if key in kinds else place.get("properties", {}).get(key)
+        if not isinstance(inner, dict):
             return []
-        model = kind
-    return sorted(model.model_fields)
+        place = schema["$defs"][inner["$ref"].rpartition("/")[2]] if "$ref" in inner else inner
+    return sorted(place.get("properties", {}))

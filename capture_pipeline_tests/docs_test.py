@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from capture_pipeline.config import Settings
+from capture_pipeline.config_alerts import LogChannel, PluginChannel, SmtpChannel, WebhookChannel
 from capture_pipeline.config_sessions import PlannedSession
 from capture_pipeline.settings import environment_names
 from capture_pipeline_tests.pages import DOCS, tables
@@ -40,6 +41,8 @@ def _defaults(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, 
 
 
 KEYS = _defaults() | _defaults(PlannedSession, "sessions[].")
+for _kind in (LogChannel, WebhookChannel, SmtpChannel, PluginChannel):
+    KEYS |= _defaults(_kind, "alerts.channels[].")
 
 
 def test_every_key_of_the_settings_is_documented_and_no_other() -> None:

@@ -56,7 +56,7 @@ def test_the_environment_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "environ", "told"),
     [
-        ("symbls: [A]\n", {}, "symbls: unknown key; did you mean symbols? allowed: archive, "),
+        ("symbls: [A]\n", {}, "symbls: unknown key; did you mean symbols? allowed: alerts, archive, "),
         ("gates: {long_gap: 1}\n", {}, "gates.long_gap: unknown key; did you mean long_gap_hours?"),
         ("interval: 7m\n", {}, "interval: Input should be '1s', '1m'"),
         ("interval: 1w\n", {}, "interval: Input should be"),

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from capture_pipeline.binance.archive import Listed, parse_checksum, parse_listing
-from capture_pipeline.binance.http import Http, go_on, retrying
+from capture_pipeline.binance.http import Http
+from capture_pipeline.binance.retries import go_on, retrying
 from capture_pipeline.binance.urls import PublishedFile
 from capture_pipeline.errors import MalformedData, NetworkError, ProtocolViolation
 from capture_pipeline.parsing import parse_count

@@ -1,7 +1,7 @@
 """Requests to the exchange's hosts: verified TLS, no redirect off the host, caps on every body, each failure sorted.
 
-One `Http` serves many threads; each has its own connections. What to do about a failure is the caller's decision: only
-`retrying` repeats anything. Proxies and trusted certificates are those of `network`.
+One `Http` serves many threads; each has its own connections. What to do about a failure is the caller's decision, see `retries`.
+Proxies and trusted certificates are those of `network`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
-import stamina
 import urllib3
 
 from capture_pipeline.binance.deadline import Deadline
@@ -33,20 +31,9 @@ from capture_pipeline.binance.http_failures import (
 from capture_pipeline.binance.http_session import new_session
 from capture_pipeline.binance.limits import Http as HttpSettings
 from capture_pipeline.binance.network import Egress, Proxy, egress_of
-from capture_pipeline.errors import (
-    CaptureError,
-    NetworkError,
-    ProtocolViolation,
-    RateLimited,
-    RequestRefused,
-    Transient,
-    UntrustedPeer,
-)
-from capture_pipeline.terminal import logger
+from capture_pipeline.errors import NetworkError, ProtocolViolation, RequestRefused, UntrustedPeer
 
-T = TypeVar("T")
 OnAnswer = Callable[[str, int, Mapping[str, str]], None]
-_log = logger(__name__)
 _CHUNK = 1 << 16
 _MAX_REDIRECTS = 3
 _TLS_REMEDY = "check the certificate and the clock; if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
@@ -133,6 +120,39 @@ class Http:
         with self._answered(url, headers, params, least) as answered:
             yield answered
 
+    def post(self, url: str, body: bytes, *, headers: Mapping[str, str], where: str) -> None:
+        """Send one POST within `http.answer_timeout_s`; any status of 2xx is success, and the body of the answer is not read.
+
+        Args:
+            url: Address, which may be a secret: no error contains it unless the peer repeats it.
+            body: Of the request.
+            headers: Of the request.
+            where: Name of the peer in errors.
+
+        Raises:
+            CaptureError: Any failure. A redirect is one, too.
+        """
+        egress = egress_of(url)
+        deadline = Deadline(self.settings.answer_timeout_s)
+        with self._sorted_failures(where, egress.proxy, deadline), deadline.counting():
+            response = self._session(egress.tls).post(
+                url,
+                data=body,
+                headers=dict(headers),
+                timeout=(self.settings.connect_timeout_s, self.settings.read_timeout_s),
+                stream=True,
+                allow_redirects=False,
+                proxies=_proxies(url, egress.proxy),
+            )
+            try:
+                if response.is_redirect:
+                    raise UntrustedPeer("redirects to another address", where=where, remedy="set the address that it redirects to")
+                if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:
+                    self._refuse(response, where, egress.proxy)
+                    raise RequestRefused(f"answers with {response.status_code}", status=response.status_code, where=where)
+            finally:
+                response.close()
+
     @contextmanager
     def _answered(
         self,
@@ -168,7 +188,7 @@ class Http:
         self, url: str, egress: Egress, headers: Mapping[str, str] | None, params: Mapping[str, str | int] | None
     ) -> requests.Response:
         timeout = (self.settings.connect_timeout_s, self.settings.read_timeout_s)
-        proxies = {urlsplit(url).scheme: egress.proxy.url} if egress.proxy else None
+        proxies = _proxies(url, egress.proxy)
         target = url
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._session(egress.tls).get(
@@ -242,6 +262,10 @@ class Http:
         return "start it with capture sandbox serve" if is_sandbox and is_refused(error) else None
 
 
+def _proxies(url: str, proxy: Proxy | None) -> dict[str, str] | None:
+    return {urlsplit(url).scheme: proxy.url} if proxy else None
+
+
 @contextmanager
 def _in_time(deadline: Deadline, url: str) -> Iterator[None]:
     """Turn what a connection that was shut down raises into its cause."""
@@ -252,49 +276,3 @@ def _in_time(deadline: Deadline, url: str) -> Iterator[None]:
             raise
         what = f"sent too little within {deadline.seconds:g} s"
         raise NetworkError(what, where=url, remedy="if the line is slow, raise http.answer_timeout_s") from error
-
-
-def _tell(details: stamina.instrumentation.RetryDetails) -> None:
-    _log.info("asking again in %.1f s: %s", details.wait_for, details.caused_by)
-
-
-stamina.instrumentation.set_on_retry_hooks([_tell])
-
-
-def retrying(settings: HttpSettings, operation: Callable[[], T], over: threading.Event | None = None) -> T:
-    """Repeat `operation` against transient failures, with growing, jittered waits; rate limits are passed on at once.
-
-    Args:
-        settings: How often, and how long to wait.
-        operation: What to do.
-        over: Once set, `operation` is not begun again.
-
-    Raises:
-        CaptureError: The last failure, or that the run was stopped.
-    """
-
-    def is_worth_it(error: Exception) -> bool:
-        is_over = over is not None and over.is_set()
-        return isinstance(error, Transient) and not isinstance(error, RateLimited) and not is_over
-
-    for attempt in stamina.retry_context(
-        on=is_worth_it,
-        attempts=settings.attempts,
-        timeout=settings.total_timeout_s,
-        wait_initial=settings.backoff_initial_s,
-        wait_max=settings.backoff_max_s,
-    ):
-        with attempt:
-            go_on(over)
-            return operation()
-    raise AssertionError("stamina ends by returning or raising")
-
-
-def go_on(over: threading.Event | None, where: str | None = None) -> None:
-    """Raise if the run was stopped.
-
-    Raises:
-        CaptureError: `over` is set.
-    """
-    if over is not None and over.is_set():
-        raise CaptureError("was not finished: the run was stopped", where=where)

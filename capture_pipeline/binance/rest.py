@@ -14,11 +14,12 @@ from typing import Annotated
 
 import msgspec
 
-from capture_pipeline.binance.http import Answer, Http, retrying
+from capture_pipeline.binance.http import Answer, Http
 from capture_pipeline.binance.limits import RateLimits
 from capture_pipeline.binance.pauses import Limits, Part, Pause
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.refusals import BACK_OFF, BANNED, FIREWALL
+from capture_pipeline.binance.retries import retrying
 from capture_pipeline.binance.symbols import unknown_symbols_error
 from capture_pipeline.binance.urls import Market, depth_limit, request_weight
 from capture_pipeline.errors import AccessDenied, Banned, ConfigError, ProtocolViolation, RateLimited, RequestRefused

@@ -30,6 +30,7 @@ class _Source(NamedTuple):
 
 
 COMMANDS = {
+    "alerts": _Source("capture_pipeline.cli.alerts", "alerts_group", "Send a test alert; show open and waiting ones"),
     "backfill": _Source("capture_pipeline.cli.fetch", "backfill_command", "Download and verify the archive; ask REST for what is missing"),
     "topup": _Source("capture_pipeline.cli.fetch", "topup_command", "Bring the open month up to now"),
     "gaps": _Source("capture_pipeline.cli.fetch", "gaps_command", "Show missing ranges with their causes; --fill asks for them"),

@@ -43,6 +43,8 @@ from capture_pipeline.terminal import write_line
 
 _DAY_US = 86_400_000_000
 _STOP_S = 120.0
+_SYMBOLS_S = 5.0
+"""Longest time that the question for the symbols delays a recording."""
 _config = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
 _output = click.option("--output-dir", "output", type=click.Path(file_okay=False, path_type=Path), help="Where sessions lie.")
 _json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
@@ -70,17 +72,21 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
     with one_line_errors():
         settings = load_settings(config)
         root = sessions_root(settings, output)
-        plan = new_plan(settings, _named(symbols), options["regime"], options["duration"], description=options["description"])
-        if options["connections"]:
-            plan = plan.model_copy(update={"connections": options["connections"]})
+        plan = _new_plan(settings, symbols, options)
         check_network(settings, plan.streams)
         _check_disk(settings, root)
         if options["no_resume"] or not open_sessions(root, plan.regime, plan.symbols):
             _check_symbols(settings, plan.symbols)
+            plan = _new_plan(settings, symbols, options)  # the time of the session begins after the question
         folder = prepare(root, plan, resume_open=not options["no_resume"], on_set_aside=_report_set_aside)
         verb = "Resuming" if folder.session != plan.session else "Recording"
         ended = record(settings, folder, lambda actual: _begin(verb, folder, actual))
     _tell(ended)
+
+
+def _new_plan(settings: Settings, symbols: tuple[str, ...], options: dict[str, Any]) -> SessionPlan:
+    plan = new_plan(settings, _named(symbols), options["regime"], options["duration"], description=options["description"])
+    return plan.model_copy(update={"connections": options["connections"]}) if options["connections"] else plan
 
 
 def _report_set_aside(path: Path) -> None:
@@ -106,11 +112,15 @@ def _check_disk(settings: Settings, root: Path) -> None:
 
 def _check_symbols(settings: Settings, symbols: list[str]) -> None:
     """Refuse symbols that the exchange does not list; where it does not answer at once, the recording goes before the question."""
-    quick = settings.model_copy(update={"http": settings.http.model_copy(update={"attempts": 1})})
+    http = settings.http
+    limits = {name: min(getattr(http, name), _SYMBOLS_S) for name in ("connect_timeout_s", "read_timeout_s", "answer_timeout_s")}
+    quick = settings.model_copy(update={"http": http.model_copy(update={"attempts": 1, **limits})})
     try:
         error = rest_of(quick, max_wait_s=0.0).unknown_symbols(symbols)
     except CaptureError as failure:
-        write_line(f"Whether the exchange lists {', '.join(symbols)} could not be checked: {failure}", err=True)
+        write_line(
+            f"Whether the exchange lists {', '.join(symbols)} could not be checked; recording begins all the same: {failure}", err=True
+        )
         return
     if error is not None:
         raise error

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from capture_pipeline.binance.archive import Trust
-from capture_pipeline.binance.http import go_on
+from capture_pipeline.binance.retries import go_on
 from capture_pipeline.binance.urls import ArchiveFile, Granularity
 from capture_pipeline.errors import MalformedData
 from capture_pipeline.klines.download import fetch_judged, place

@@ -19,7 +19,8 @@ from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.quality.gates import CHECKSUM_GATE, OFF_GRID_GATE, GateResult, GateSpec, Level, is_sound, judge_rows, row_gates
+from capture_pipeline.levels import Level
+from capture_pipeline.quality.gates import CHECKSUM_GATE, OFF_GRID_GATE, GateResult, GateSpec, is_sound, judge_rows, row_gates
 from capture_pipeline.quality.irregularities import is_known
 from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Exclusion
 

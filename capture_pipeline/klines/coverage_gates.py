@@ -18,7 +18,8 @@ from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.quality.gates import GateResult, GateSpec, Level, Severity
+from capture_pipeline.levels import Level
+from capture_pipeline.quality.gates import GateResult, GateSpec, Severity
 from capture_pipeline.quality.outages import Kind
 
 COVERAGE_GATE = GateSpec("coverage", "bar_gaps", "Of the expected bars that have no explained cause, nearly all are present.")
@@ -159,7 +160,7 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
         GateResult(
             LONG_GAP_GATE,
             hours <= gates.long_gap_hours,
-            level=max(level, Level.WARNING, key=list(Level).index),
+            level=max(level, Level.WARNING, key=lambda each: each.rank),
             summary=f"a gap of {hours:g} h is longer than {gates.long_gap_hours:g} h",
             values={"longest_gap_hours": hours},
             **key,

@@ -16,6 +16,7 @@ from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrorReason, SchemaErrors
 
 from capture_pipeline.binance.periods import Interval
+from capture_pipeline.levels import Level
 from capture_pipeline.quality.irregularities import KnownIrregularity, is_known
 from capture_pipeline.tables import bars as bar_table
 
@@ -27,14 +28,6 @@ class Severity(StrEnum):
 
     ERROR = "ERROR"
     WARN = "WARN"
-
-
-class Level(StrEnum):
-    """How loud an alert is."""
-
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
 
 
 @dataclass(frozen=True)
@@ -258,5 +251,4 @@ def _validate(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame |
 
 def worst(results: Sequence[GateResult]) -> Level:
     """The loudest level among failed gates."""
-    order = list(Level)
-    return max((result.level for result in results if not result.passed), key=order.index, default=Level.INFO)
+    return max((result.level for result in results if not result.passed), key=lambda level: level.rank, default=Level.INFO)

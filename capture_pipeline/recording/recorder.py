@@ -41,7 +41,7 @@ from capture_pipeline.recording.status import prometheus_text, serve_metrics
 from capture_pipeline.recording.supervisor import Supervisor
 from capture_pipeline.recording.teller import Teller
 from capture_pipeline.recording.transport import connection_of
-from capture_pipeline.recording.troubles import RestPauses, Troubles
+from capture_pipeline.recording.troubles import FirstMessage, RestPauses, Troubles
 from capture_pipeline.recording.writer import Writer
 from capture_pipeline.terminal import report
 
@@ -117,6 +117,7 @@ class Recorder:
         )
         self._troubles = Troubles(setup.stream_url.removesuffix("/{route}"), report)
         self._pauses = RestPauses(setup.limits, partial(self._report, "rest_paused"))
+        self._first = FirstMessage(self.capture.merge.counts.passed, partial(self._report, "nothing_came"))
         parts = (self.capture, self._writer, self.follower, self._incidents, self._troubles, self._supervisor, self._accounting)
         self._teller = Teller(setup.folder, setup.plan, *parts, refills=self._side.refills, pauses=self._pauses)
         self._outcome = COMPLETE
@@ -253,6 +254,7 @@ class Recorder:
             self._incidents.look_at_clock(round(self._setup.settings.clock_step_ms * 1e6))
             self._pauses.look()
             self._troubles.look(is_whole=self._supervisor.is_whole)
+            self._first.look(self.capture.merge.counts.passed, is_due=self._due_in_s <= 0, trouble=self._troubles.current)
             idle = "waiting" if self._due_in_s > 0 else "connecting"
             self._teller.publish("disk" if self._writer.trouble else "recording" if self._supervisor.live else idle)
             left = (deadline_ns - self._clock.now_ns()) / 1e9

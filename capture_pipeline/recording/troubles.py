@@ -9,6 +9,8 @@ from capture_pipeline.binance.pauses import Limits, Part
 from capture_pipeline.recording.connection import Connection
 from capture_pipeline.recording.models import Cause
 
+_PATIENCE_S = 10.0
+"""Order-book diffs come ten times a second: a recorder without a message for this long records nothing."""
 _BRIEF_S = 1.0
 """What is over sooner is in the event log and worth no line to anybody."""
 _EXPECTED = {Cause.LIFE, Cause.SHUTDOWN}
@@ -84,3 +86,39 @@ class RestPauses:
         before, self.current = self.current, f"REST: {pause.text}" if pause is not None else ""
         if self.current not in {"", before}:
             self._tell(self.current)
+
+
+class FirstMessage:
+    """Reports once that a recorder received nothing in its first ten seconds; it goes on trying."""
+
+    def __init__(self, messages: int, report: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Begin to wait.
+
+        Args:
+            messages: Messages of streams before the recorder begins.
+            report: Takes a line.
+            monotonic: Seconds that never go back.
+        """
+        self._messages, self._report, self._monotonic = messages, report, monotonic
+        self._since_s: float | None = None
+        self._is_over = False
+
+    def look(self, messages: int, *, is_due: bool, trouble: str) -> None:
+        """Report if the time is over; to be called about each second.
+
+        Args:
+            messages: Messages of streams so far, counted as at the beginning.
+            is_due: Whether recording has begun; before a planned start nothing comes.
+            trouble: The latest error of a connection; empty without one.
+        """
+        if self._is_over or not is_due:
+            return
+        now_s = self._monotonic()
+        self._since_s = now_s if self._since_s is None else self._since_s
+        self._is_over = messages > self._messages
+        if not self._is_over and now_s - self._since_s >= _PATIENCE_S:
+            self._is_over = True
+            why = trouble or "the connections are open and the exchange sends nothing"
+            self._report(
+                f"no message came within {_PATIENCE_S:g} s: {why}; recording goes on trying, capture preflight looks for the cause"
+            )

@@ -109,6 +109,31 @@ def test_a_session_of_which_nothing_came_says_why_and_ends_with_1(exchange: Depl
     assert "Connect call failed" in capture(exchange, "session", "status", folder.session).output
 
 
+def test_an_unknown_symbol_ends_with_2_before_anything_is_recorded(exchange: Deployment) -> None:
+    """The exchange is asked; no session is left behind, and a similar name is offered."""
+    result = capture(exchange, "session", "start", "--symbol", "BTCUSTD", "--duration", "60s")
+    assert (result.exit_code, "does not know BTCUSTD" in result.stderr, "BTCUSDT" in result.stderr) == (2, True, True), result.output
+    assert not all_sessions(sessions_root(exchange.workspace.settings))
+
+
+def test_a_recording_does_not_wait_for_an_exchange_that_cannot_list_its_symbols(exchange: Deployment) -> None:
+    """REST hangs and the streams deliver: the question is given up after its time, which is reported, and the session is complete."""
+    exchange.faults({"match": {"path": "*/exchangeInfo"}, "fault": "timeout", "times": "always"})
+    result = capture(exchange, "session", "start", "--duration", "5s", CAPTURE_HTTP_READ_TIMEOUT_S="600")
+    assert exchange.injected() == 1
+    assert (result.exit_code, "could not be checked; recording begins all the same" in result.stderr) == (0, True), result.output
+    assert "complete:" in result.stdout
+
+
+def test_a_recorder_without_a_message_says_so_after_ten_seconds(exchange: Deployment) -> None:
+    """Connections open and bring nothing; the snapshots that REST answers do not count."""
+    exchange.faults({"match": {"stream": "*"}, "fault": "ws_drop", "times": "always"})
+    result = capture(exchange, "session", "start", "--duration", "14s")
+    told = [line for line in result.stderr.splitlines() if "no message came within 10 s" in line]
+    assert len(told) == 1, result.output
+    assert "recording goes on trying" in told[0]
+
+
 def test_a_session_that_another_recorder_has_is_refused_and_nothing_else_is_told(exchange: Deployment) -> None:
     """No line says that it is resumed."""
     settings = exchange.workspace.settings

@@ -18,7 +18,8 @@ from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.coverage import measure, report
 from capture_pipeline.klines.coverage_gates import check_gaps, check_lake
 from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.quality.gates import GateResult, Level, Severity
+from capture_pipeline.levels import Level
+from capture_pipeline.quality.gates import GateResult, Severity
 from capture_pipeline_tests.deployment import Deployment, deployed
 
 MONTHS = [Month(2024, 11), Month(2024, 12), Month(2025, 1)]

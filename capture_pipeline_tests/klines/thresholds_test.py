@@ -15,7 +15,8 @@ from capture_pipeline.klines.coverage import measure
 from capture_pipeline.klines.coverage_gates import _coverage_gates, _freshness, _level
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.parquet import publish_table
-from capture_pipeline.quality.gates import GateResult, Level
+from capture_pipeline.levels import Level
+from capture_pipeline.quality.gates import GateResult
 from capture_pipeline.settings import load_settings
 from capture_pipeline_tests.deployment import NO_SETTINGS, NOW, QUICK
 from capture_pipeline_tests.frames import START_US, bars, changed

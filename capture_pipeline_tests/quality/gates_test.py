@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from capture_pipeline.binance.periods import DAY_US, Interval
+from capture_pipeline.levels import Level
 from capture_pipeline.quality import gates
 from capture_pipeline.quality.gates import is_sound, judge_rows
 from capture_pipeline.tables import bars as bar_table
@@ -99,9 +100,9 @@ def test_the_loudest_failure_sets_the_level() -> None:
     """Passed gates do not count."""
     spec = gates.SCHEMA_GATE
     results = [
-        gates.GateResult(spec, passed=True, level=gates.Level.CRITICAL),
-        gates.GateResult(spec, passed=False, level=gates.Level.WARNING),
-        gates.GateResult(spec, passed=False, level=gates.Level.INFO),
+        gates.GateResult(spec, passed=True, level=Level.CRITICAL),
+        gates.GateResult(spec, passed=False, level=Level.WARNING),
+        gates.GateResult(spec, passed=False, level=Level.INFO),
     ]
-    assert gates.worst(results) is gates.Level.WARNING
-    assert gates.worst(results[:1]) is gates.Level.INFO
+    assert gates.worst(results) is Level.WARNING
+    assert gates.worst(results[:1]) is Level.INFO

@@ -75,9 +75,10 @@ class Live:
         code, told = self.ended()
         assert code == 0, told
         # What connections went through is told; nothing else.
-        assert all(re.match(r"\S+Z  (cannot connect to |connection to |every connection |REST: )", line) for line in told.splitlines()), (
-            told
-        )
+        assert all(
+            re.match(r"\S+Z  (cannot connect to |connection to |every connection |REST: |no message came within 10 s: )", line)
+            for line in told.splitlines()
+        ), told
 
     def kill(self) -> None:
         """Kill -9."""

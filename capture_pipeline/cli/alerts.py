@@ -1,0 +1,78 @@
+"""`capture alerts …`: send a test, and show what is open and what waits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from capture_pipeline.alerts.delivery import send_test
+from capture_pipeline.alerts.spool import Spool
+from capture_pipeline.binance.periods import iso
+from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
+from capture_pipeline.cli.exits import EXIT_FAILED
+from capture_pipeline.lake.paths import Lake
+from capture_pipeline.settings import load_settings
+from capture_pipeline.terminal import write_line
+
+_config = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
+
+
+@click.group("alerts")
+def alerts_group() -> None:
+    """Alerts: test the channels, show what is open and what waits."""
+
+
+@alerts_group.command("test")
+@click.option("--channel", "names", multiple=True, help="Only this channel; may be repeated.")
+@_config
+def test_command(names: tuple[str, ...], config: Path | None) -> None:
+    """Send one test alert to every channel. Exit code 1: one did not accept it. 2: there is no such channel."""
+    with one_line_errors():
+        outcomes = send_test(load_settings(config).alerts, names)
+    for outcome in outcomes:
+        write_line(f"FAIL  {outcome.channel}: {outcome.error}" if outcome.error else f"PASS  {outcome.channel}: it was accepted")
+    if any(outcome.error for outcome in outcomes):
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+@alerts_group.command("status")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@_config
+def status_command(as_json: bool, config: Path | None) -> None:  # noqa: FBT001 - by name
+    """Show open alerts, the most urgent first, and for each channel what waits and why."""
+    with one_line_errors():
+        settings = load_settings(config)
+        book = Spool(Lake(settings.storage.root), settings.alerts).read()
+    ordered = sorted(book.open.items(), key=lambda entry: (-entry[1].level.rank, entry[1].since_us))
+    alerts = [
+        {"level": str(one.level), "alert": one.title, "since": _time(one.since_us), "times": one.times, "key": key} for key, one in ordered
+    ]
+    channels = [
+        {
+            "channel": channel.name,
+            "kind": channel.kind,
+            "least_level": str(channel.level),
+            "waiting": len(queue.waiting),
+            "dropped": queue.dropped,
+            "next_try": _time(queue.next_us) if queue.next_us else "",
+            "error": queue.error,
+        }
+        for channel in settings.alerts.channels
+        for queue in [book.queues[channel.name]]
+    ]
+    if as_json:
+        emit_json({"open": alerts, "channels": channels})
+        return
+    if alerts:
+        emit_table(f"{len(alerts):,} open alerts", ("level", "alert", "since", "times", "key"), alerts)
+    else:
+        write_line("No alert is open.")
+    if channels:
+        emit_table("Channels", ("channel", "kind", "least_level", "waiting", "dropped", "next_try", "error"), channels)
+    else:
+        write_line("alerts.channels lists no channel.")
+
+
+def _time(at_us: int) -> str:
+    return iso(at_us // 1_000_000 * 1_000_000)

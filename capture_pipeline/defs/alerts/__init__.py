@@ -1,0 +1,1 @@
+"""Dagster's side of alerts: events of the instance become alerts, and what waits is delivered."""

@@ -1,0 +1,158 @@
+"""Real receivers of alerts on loopback: an HTTP server and aiosmtpd, on ports that stay theirs while they are down."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
+
+PATH = "/services/T0SECRET/B0SECRET"
+"""A webhook's path is its secret."""
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60, what: str = "it takes too long") -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+@dataclass
+class HttpReceiver:
+    """What an HTTP server received.
+
+    Attributes:
+        port: Of the server.
+        texts: Of the bodies, in order.
+        status: With which it answers.
+        headers: Of its answers.
+        delay: It answers once this is set; None for at once.
+    """
+
+    port: int = 0
+    texts: list[str] = field(default_factory=list)
+    bodies: list[Any] = field(default_factory=list)
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: threading.Event | None = None
+
+    @property
+    def address(self) -> str:
+        """Address of the webhook."""
+        return f"http://127.0.0.1:{self.port}{PATH}"
+
+    def titles(self) -> list[str]:
+        """First lines of the texts."""
+        return [text.partition("\n")[0] for text in self.texts]
+
+    @contextmanager
+    def running(self) -> Iterator[HttpReceiver]:
+        """Receive, on the port of the last time."""
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                assert self.path == PATH
+                assert self.headers["Content-Type"] == "application/json"
+                receiver.bodies.append(body)
+                if receiver.delay is not None:
+                    receiver.delay.wait(60)
+                if 200 <= receiver.status < 300:
+                    receiver.texts.append(body["text"])
+                self.send_response(receiver.status)
+                for name, value in receiver.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Write nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        server.daemon_threads = True
+        self.port = server.server_port
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+@dataclass
+class MailReceiver:
+    """What an SMTP server received.
+
+    Attributes:
+        port: Of the server.
+        messages: In order.
+        logins: Names and passwords that it was given.
+    """
+
+    port: int = 0
+    messages: list[EmailMessage] = field(default_factory=list)
+    envelopes: list[Envelope] = field(default_factory=list)
+    logins: list[tuple[bytes, bytes]] = field(default_factory=list)
+    refusal: str = ""
+    certificate: ssl.SSLContext | None = None
+    security: str = "none"
+
+    def subjects(self) -> list[str]:
+        """Subjects of the messages."""
+        return [str(message["Subject"]) for message in self.messages]
+
+    async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:  # noqa: N802 - the library's name
+        """Take a message."""
+        if self.refusal:
+            return self.refusal
+        content = envelope.content
+        assert isinstance(content, bytes)
+        message = message_from_bytes(content, policy=default)
+        assert isinstance(message, EmailMessage)
+        self.envelopes.append(envelope)
+        self.messages.append(message)
+        return "250 accepted"
+
+    def authenticate(self, _: SMTP, __: Session, ___: Envelope, ____: str, data: Any) -> AuthResult:
+        """Take a login: only the password `right` is."""
+        self.logins.append((data.login, data.password))
+        return AuthResult(success=data.password == b"right", handled=False)
+
+    @contextmanager
+    def running(self) -> Iterator[MailReceiver]:
+        """Receive, on the port of the last time."""
+        options: dict[str, Any] = {"authenticator": self.authenticate, "auth_require_tls": False}
+        if self.security == "starttls":
+            options |= {"tls_context": self.certificate, "require_starttls": True}
+        elif self.security == "tls":
+            options["ssl_context"] = self.certificate
+        controller = Controller(self, hostname="127.0.0.1", port=self.port or free_port(), **options)
+        controller.start()
+        self.port = controller.port
+        try:
+            yield self
+        finally:
+            controller.stop()
+
+
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
