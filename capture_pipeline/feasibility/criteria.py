@@ -34,7 +34,7 @@ class Criterion:
         bound: How the value has to lie to the threshold.
         threshold: In `unit`.
         unit: Of both.
-        mitigation: What to do where it fails; empty where nothing helps, so that the whole is a No-Go.
+        mitigation: What to do where it fails; empty where nothing helps: its failure makes the whole a No-Go.
         rests_on: Name of a criterion that has to hold for this one to be measurable at all; where that one fails, its mitigation does.
     """
 

@@ -21,6 +21,8 @@ class Overall(StrEnum):
     GO = "Go"
     CONDITIONAL = "Conditional"
     NO_GO = "No-Go"
+    NOT_JUDGED = "Not judged"
+    """A criterion was not measured, and none fails that nothing helps against."""
 
 
 class Judged(BaseModel):
@@ -117,7 +119,7 @@ def judge(store: EvidenceStore) -> GoNoGo:
     ]
     return GoNoGo(
         overall=_overall(criteria),
-        reasons=[text for helpless in (True, False) for one in criteria if _helpless(one) is helpless and (text := _reason(one))],
+        reasons=[text for one in sorted(criteria, key=_rank) if (text := _reason(one))],
         judged_us=time.time_ns() // 1000,
         criteria=criteria,
         evidence=pieces,
@@ -170,13 +172,24 @@ def _judged(criterion: Criterion, evidence: Evidence | None) -> Judged:
 
 
 def _helpless(one: Judged) -> bool:
-    """Whether it alone makes the whole a No-Go."""
-    return (one.verdict is Verdict.UNKNOWN and not one.is_covered) or (one.verdict is Verdict.FAIL and not one.mitigation)
+    """Whether it fails and nothing helps, so that it alone makes the whole a No-Go."""
+    return one.verdict is Verdict.FAIL and not one.mitigation
+
+
+def _unmeasured(one: Judged) -> bool:
+    return one.verdict is Verdict.UNKNOWN and not one.is_covered
+
+
+def _rank(one: Judged) -> int:
+    """Order of reasons: what nothing helps against, what was not measured, the rest."""
+    return 0 if _helpless(one) else 1 if _unmeasured(one) else 2
 
 
 def _overall(criteria: list[Judged]) -> Overall:
     if any(map(_helpless, criteria)):
         return Overall.NO_GO
+    if any(map(_unmeasured, criteria)):
+        return Overall.NOT_JUDGED
     return Overall.CONDITIONAL if any(one.verdict is not Verdict.PASS for one in criteria) else Overall.GO
 
 

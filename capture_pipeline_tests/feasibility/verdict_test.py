@@ -92,26 +92,33 @@ def test_a_failure_that_nothing_helps_against_outweighs_those_with_a_mitigation(
 
 
 @pytest.mark.parametrize("asset", sorted({criterion.asset for criterion in CRITERIA}))
-def test_what_was_not_measured_is_a_no_go_that_says_so(asset: str, tmp_path: Path) -> None:
+def test_what_was_not_measured_leaves_the_whole_not_judged(asset: str, tmp_path: Path) -> None:
     """Every criterion of the asset is named with what to do."""
     verdict = judge(with_evidence(tmp_path, asset))
-    assert verdict.overall is Overall.NO_GO
+    assert verdict.overall is Overall.NOT_JUDGED
     titles = [criterion.title for criterion in CRITERIA if criterion.asset == asset]
     assert verdict.reasons == [f"{title}: not measured (no evidence: materialize {asset})" for title in titles]
     assert asset not in {piece.asset for piece in verdict.evidence}
 
 
-def test_nothing_measured_at_all_is_a_no_go(tmp_path: Path) -> None:
+def test_a_failure_that_nothing_helps_against_is_a_no_go_whatever_was_not_measured(tmp_path: Path) -> None:
+    """It cannot become better by measuring the rest; it is named before what is missing."""
+    verdict = judge(with_evidence(tmp_path, DISK.asset, **{EXACT.name: 3}))
+    assert verdict.overall is Overall.NO_GO
+    assert [reason.split(":")[0] for reason in verdict.reasons] == [EXACT.title, DISK.title]
+
+
+def test_nothing_measured_at_all_is_not_judged(tmp_path: Path) -> None:
     """With a reason a criterion, and a page all the same."""
     verdict = judge(EvidenceStore(tmp_path))
-    assert (verdict.overall, len(verdict.reasons), verdict.evidence) == (Overall.NO_GO, len(CRITERIA), [])
+    assert (verdict.overall, len(verdict.reasons), verdict.evidence) == (Overall.NOT_JUDGED, len(CRITERIA), [])
     assert page(verdict).count("no evidence: materialize") == 2 * len(CRITERIA)
 
 
-def test_evidence_that_could_not_measure_a_criterion_is_a_no_go_with_its_note(tmp_path: Path) -> None:
-    """Evidence alone is not enough; its own note is passed on."""
+def test_evidence_that_could_not_measure_a_criterion_judges_nothing_and_passes_on_its_note(tmp_path: Path) -> None:
+    """Evidence alone is not enough."""
     verdict = judge(with_evidence(tmp_path, **{GAPS.name: None}))
-    assert verdict.overall is Overall.NO_GO
+    assert verdict.overall is Overall.NOT_JUDGED
     assert verdict.reasons == [f"{GAPS.title}: not measured (as <made> | here)"]
 
 
@@ -226,10 +233,10 @@ def test_a_criterion_that_is_added_is_judged_too(tmp_path: Path, monkeypatch: py
     added = replace(DISK, name="added", title="Added", asset="added_report", mitigation="")
     monkeypatch.setattr(verdict_module, "CRITERIA", (*CRITERIA, added))
     verdict = judge(with_evidence(tmp_path))
-    assert (verdict.overall, verdict.reasons) == (Overall.NO_GO, ["Added: not measured (no evidence: materialize added_report)"])
+    assert (verdict.overall, verdict.reasons) == (Overall.NOT_JUDGED, ["Added: not measured (no evidence: materialize added_report)"])
 
 
-@pytest.mark.parametrize(("missing", "overall"), [(100.0, Overall.CONDITIONAL), (1.0, Overall.NO_GO)])
+@pytest.mark.parametrize(("missing", "overall"), [(100.0, Overall.CONDITIONAL), (1.0, Overall.NOT_JUDGED)])
 def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(tmp_path: Path, missing: float, overall: Overall) -> None:
     """Without origin times the receipt time is the clock, and their skew is of no use; with them it has to be measured."""
     store = EvidenceStore(tmp_path)

@@ -18,6 +18,7 @@ from capture_pipeline.lake.files import read_model
 from capture_pipeline.quality.gates import Severity
 
 ASSET, CHECK = "go_no_go", "go"
+_WARNED = {Overall.CONDITIONAL, Overall.NOT_JUDGED}
 MEASURED = list(dict.fromkeys(criterion.asset for criterion in CRITERIA))
 _SCHEMA = dg.TableSchema(
     [
@@ -38,8 +39,8 @@ _SCHEMA = dg.TableSchema(
     deps=[dg.AssetKey(name) for name in MEASURED],
     automation_condition=AFTER_ALL_RESTS,
     code_version="1",
-    description="Every criterion against the latest evidence: Go, Conditional with the mitigations named, or No-Go; with the digests of "
-    "the evidence.",
+    description="Every criterion against the latest evidence: Go, Conditional with the mitigations named, No-Go, or Not judged where "
+    "something was not measured; with the digests of the evidence.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def go_no_go(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
@@ -56,7 +57,7 @@ def go_no_go(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Work
 @dg.asset_check(
     name=CHECK,
     asset=ASSET,
-    description="The verdict is Go; Conditional is a warning, No-Go an error",
+    description="The verdict is Go; Conditional and Not judged are warnings, No-Go is an error",
     metadata={"severity": str(Severity.ERROR)},
 )
 def go(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
@@ -66,12 +67,11 @@ def go(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Works
         verdict = read_model(path, GoNoGo)
         if verdict is None:
             raise LakeError("there is no verdict", where=str(path), remedy=f"materialize {ASSET}")
-    warned = verdict.overall is Overall.CONDITIONAL
     return outputs.check_result(
         {"overall": str(verdict.overall), **_figures(verdict)},
         "; ".join([str(verdict.overall), *verdict.reasons]),
         passed=verdict.overall is Overall.GO,
-        severity=dg.AssetCheckSeverity.WARN if warned else dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.WARN if verdict.overall in _WARNED else dg.AssetCheckSeverity.ERROR,
     )
 
 

@@ -1,0 +1,11 @@
+"""The job that makes all evidence which needs no session."""
+
+import dagster as dg
+
+from capture_pipeline.feasibility.criteria import DISK, EXACT, THROUGHPUT
+
+feasibility = dg.define_asset_job(
+    "feasibility",
+    dg.AssetSelection.assets(EXACT.asset, DISK.asset, THROUGHPUT.asset),
+    description="Every benchmark that the verdict needs, one after the other; minutes. Reports on sessions are made with their tables.",
+)
