@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import dagster as dg
 
@@ -33,6 +34,16 @@ def _value(value: object) -> object:
         case dict() | list():
             return dg.MetadataValue.json(value)
     return value
+
+
+def page(path: Path, reports: Path) -> dict[str, object]:
+    """Values that show where a page lies, with a link that the webserver of this project answers.
+
+    Args:
+        path: Of the page.
+        reports: Folder of reports, which it lies below.
+    """
+    return {"page": path, "open": dg.MetadataValue.url(f"/reports/{quote(path.relative_to(reports).as_posix())}")}
 
 
 def cell(value: object) -> str | int | float | bool:

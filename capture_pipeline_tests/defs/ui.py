@@ -111,6 +111,12 @@ class Ui:
         """Its status."""
         return str(self.ask(STATUS, id=backfill)["partitionBackfillOrError"]["status"])
 
+    def newest(self, asset: str) -> dict[str, int]:
+        """The number of the newest materialization of each partition; numbers grow with time."""
+        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+            records = instance.fetch_materializations(dg.AssetKey(asset), limit=1000, ascending=True).records
+        return {str(record.partition_key): record.storage_id for record in records}
+
     def made(self, backfill: str) -> dict[str, Counter[str]]:
         """How often its runs made each partition, by asset."""
         made: dict[str, Counter[str]] = {}

@@ -53,7 +53,7 @@ def published(workspace: Workspace, found: Evidence, title: str, session: str, s
         **measured,
         **found.figures,
         "report": md.document(*map(markdown, sections)),
-        "page": path,
+        **outputs.page(path, workspace.lake.reports()),
         "evidence": latest,
         "inputs": found.inputs,
     }

@@ -50,8 +50,8 @@ def go_no_go(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Work
         verdict = judge(EvidenceStore(reports))
         text = markdown(verdict)
         paths = publish(verdict, reports, page(verdict), text)
-    values = {"overall": str(verdict.overall), "verdict": text, **_figures(verdict), "page": paths["html"], "json": paths["json"]}
-    return outputs.materialization(values)
+    files = {**outputs.page(paths["html"], reports), "json": paths["json"]}
+    return outputs.materialization({"overall": str(verdict.overall), "verdict": text, **_figures(verdict), **files})
 
 
 @dg.asset_check(

@@ -92,7 +92,8 @@ def regime_comparison_report(context: dg.AssetExecutionContext, workspace: dg.Re
         comparison = regime_comparison(compared)
         path = workspace.lake.reports() / "regime_comparison.html"
         publish_bytes(path, page(comparison).encode())
-    return outputs.materialization({"comparison": markdown(comparison), "sessions": len(comparison.sessions), "page": path})
+    shown = outputs.page(path, workspace.lake.reports())
+    return outputs.materialization({"comparison": markdown(comparison), "sessions": len(comparison.sessions), **shown})
 
 
 def _with_tables(workspace: Workspace) -> list[Compared]:

@@ -37,7 +37,8 @@ def coverage_report(context: dg.AssetExecutionContext, workspace: dg.ResourcePar
     with told(context.op_execution_context):
         views = refresh_catalog(workspace.lake)
         made = report(workspace, workspace.now_us())
-    return outputs.materialization({**_told(made), "catalog": workspace.lake.catalog(), "views": ", ".join(views)})
+    shown = {**_told(made), **outputs.page(made.html, workspace.lake.reports())}
+    return outputs.materialization({**shown, "catalog": workspace.lake.catalog(), "views": ", ".join(views)})
 
 
 def _told(made: CoverageReport) -> dict[str, Any]:
@@ -48,7 +49,6 @@ def _told(made: CoverageReport) -> dict[str, Any]:
         "dagster/row_count": made.frame.height,
         "coverage": table_of(made.frame, _ROWS_SHOWN),
         "csv": made.csv,
-        "page": made.html,
     }
 
 
