@@ -46,6 +46,29 @@ def test_a_second_backfill_downloads_nothing_and_changes_no_byte(run: Run, deplo
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
+    """Files, bytes and requests are those of the backfill, and nothing is made; afterwards there is nothing left to do."""
+    with deployed(tmp_path) as deployment:
+        dry = partial(CliRunner().invoke, main, ["backfill", "--dry-run", "--json"], env=deployment.environment(), catch_exceptions=False)
+        estimate = told(dry())
+        assert {path.name for path in deployment.root.iterdir()} <= {"state"}
+        deployment.forget_requests()
+        assert CliRunner().invoke(main, ["backfill"], env=deployment.environment(), catch_exceptions=False).exit_code == 0
+        asked = [entry["path"] for entry in deployment.requests()]
+        zips = list((deployment.root / "raw").rglob("*.zip"))
+        assert (estimate["files"], estimate["bytes"]) == (len(zips), sum(path.stat().st_size for path in zips))
+        assert sum(path.endswith(".zip") for path in asked) == len(zips)
+        assert estimate["rest_requests"] == len(list((deployment.root / "raw").rglob("rest/*.json"))) == 1
+        assert estimate["seconds"] is None
+        after = told(dry())
+        assert (after["partitions"], after["complete"], after["files"], after["rest_requests"]) == (2, 2, 0, 0)
+        zips[0].unlink()
+        assert told(dry())["files"] == 1
+        told_to_people = CliRunner().invoke(main, ["backfill", "--dry-run"], env=deployment.environment(), catch_exceptions=False).stdout
+    assert "to download: 1 files" in told_to_people
+    assert "at the speed of earlier downloads" in told_to_people
+
+
 def test_a_backfill_tells_a_log_plain_lines_and_a_script_json(tmp_path: Path) -> None:
     """One line a partition on stderr without a terminal; with --json nothing but the document on stdout."""
     with deployed(tmp_path) as deployment:
