@@ -70,7 +70,7 @@ def kill_backfill(root: Path, *, kills: int, seed: int, most_kills_a_lake: int =
         assert expected, "an undisturbed backfill wrote no table"
         while found.kills < kills:
             lake = _lake(deployment, root / f"lake{found.lakes}")
-            _fill(lake, instants, usual_s, min(most_kills_a_lake, kills - found.kills), found)
+            usual_s = _fill(lake, instants, usual_s, min(most_kills_a_lake, kills - found.kills), found)
             found.lakes += 1
             differs = [path for path, digest in expected.items() if _tables(lake.root).get(path) != digest]
             found.wrong += [f"{lake.root.name}: {path} differs from the undisturbed one" for path in differs]
@@ -78,11 +78,16 @@ def kill_backfill(root: Path, *, kills: int, seed: int, most_kills_a_lake: int =
     return found
 
 
-def _fill(lake: Deployment, instants: random.Random, usual_s: float, kills: int, found: BackfillKills) -> None:
-    """Run backfills of one lake until one ends; kill the first of them."""
+def _fill(lake: Deployment, instants: random.Random, usual_s: float, kills: int, found: BackfillKills) -> float:
+    """Run backfills of one lake until one ends; kill the first of them.
+
+    Returns:
+        How long the next one may take: so long as this one, if it was not killed. A machine is not equally busy all the time.
+    """
     verified: set[str] = set()
     for number in range(kills + 1):
         lake.forget_requests()
+        start = time.monotonic()
         process = _started(lake)
         if number < kills:
             try:
@@ -97,9 +102,10 @@ def _fill(lake: Deployment, instants: random.Random, usual_s: float, kills: int,
         found.wrong += [f"{lake.root.name}: {what}" for what in _visible_parts(lake.root)]
         verified = set(_verified(lake.root))
         if code == 0:
-            return
+            return time.monotonic() - start if number == 0 else usual_s
         if code > 0:
             found.wrong.append(f"{lake.root.name}: a backfill ended with {code}")
+    return usual_s
 
 
 def _lake(deployment: Deployment, root: Path) -> Deployment:
