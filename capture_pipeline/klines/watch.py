@@ -16,12 +16,13 @@ from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.life import known_life
 from capture_pipeline.klines.revisions import recheckable
-from capture_pipeline.klines.topups import to_ask
+from capture_pipeline.klines.topups import archive_present, to_ask
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, SymbolLife, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
+from capture_pipeline.quality.ranges import subtract
 
 _MONTHS_WATCHED = 3
 
@@ -147,9 +148,12 @@ def _has_monthly(workspace: Workspace, partition: Partition) -> bool:
 def _is_fillable(workspace: Workspace, partition: Partition, now_us: int, life_of: Callable[[str], SymbolLife | None]) -> bool:
     """Holes before today: the present day is the daily update's."""
     lake = workspace.lake
+    archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
+    if not subtract([(partition.month.start_us, partition.month.end_us)], archive_present(archives)):
+        # Most partitions end here, with one file read: nothing can be missing, whatever life, answers and settings say.
+        return False
     if not lake.window(partition).is_file():
         return False
-    archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     asked = to_ask(partition, archives, topups, life=life_of(partition.symbol), gaps=workspace.settings.gaps, now_us=now_us)
     yesterday = now_us - DAY_US

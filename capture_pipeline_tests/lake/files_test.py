@@ -123,6 +123,12 @@ def test_a_manifest_cannot_name_a_file_outside(recorded: str, tmp_path: Path) ->
         Lake(tmp_path / "root").resolve(recorded)
 
 
+def test_a_folder_beside_the_root_is_not_inside_it(tmp_path: Path) -> None:
+    """Also where its name begins with that of the root."""
+    with pytest.raises(LakeError, match="leads out of the storage root"):
+        Lake(tmp_path / "root").resolve("../root2/x")
+
+
 def test_a_link_out_of_the_root_is_not_followed(tmp_path: Path) -> None:
     """The raw folder of a symbol may not be somewhere else."""
     root = tmp_path / "root"
