@@ -16,13 +16,12 @@ from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.life import known_life
 from capture_pipeline.klines.revisions import recheckable
-from capture_pipeline.klines.topups import archive_present, to_ask
+from capture_pipeline.klines.topups import to_ask
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, SymbolLife, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.quality.ranges import subtract
 
 _MONTHS_WATCHED = 3
 
@@ -149,7 +148,8 @@ def _is_fillable(workspace: Workspace, partition: Partition, now_us: int, life_o
     """Holes before today: the present day is the daily update's."""
     lake = workspace.lake
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
-    if not subtract([(partition.month.start_us, partition.month.end_us)], archive_present(archives)):
+    start_us, end_us = partition.month.start_us, partition.month.end_us
+    if any(file.start_us <= start_us and end_us <= file.end_us and not file.holes for file in archives.usable()):
         # Most partitions end here, with one file read: nothing can be missing, whatever life, answers and settings say.
         return False
     if not lake.window(partition).is_file():

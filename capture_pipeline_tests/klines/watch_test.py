@@ -100,3 +100,12 @@ def test_a_month_is_found_unless_a_usable_file_has_each_candle(state: Trust, hol
     now_us = MONTH.end_us + 40 * DAY_US
     save(workspace, part, ArchivesManifest(files=[monthly(state, holes)]), TopupsManifest(), now_us)
     assert fillable(workspace, now_us).partitions == ([part] if is_found else [])
+
+
+@pytest.mark.parametrize("index", [0, 28])
+def test_a_month_of_which_one_day_came_is_found(index: int, tmp_path: Path) -> None:
+    workspace = Deployment("http://127.0.0.1:1", tmp_path, **FEBRUARY).workspace
+    part = workspace.partition("BTCUSDT", MONTH)
+    now_us = MONTH.end_us + 40 * DAY_US
+    save(workspace, part, ArchivesManifest(files=[day(index, Trust.OK, [])]), TopupsManifest(), now_us)
+    assert fillable(workspace, now_us).partitions == [part]
