@@ -147,9 +147,13 @@ def _has_monthly(workspace: Workspace, partition: Partition) -> bool:
 def _is_fillable(workspace: Workspace, partition: Partition, now_us: int, life_of: Callable[[str], SymbolLife | None]) -> bool:
     """Holes before today: the present day is the daily update's."""
     lake = workspace.lake
+    archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
+    start_us, end_us = partition.month.start_us, partition.month.end_us
+    if any(file.start_us <= start_us and end_us <= file.end_us and not file.holes for file in archives.usable()):
+        # Most partitions end here, with one file read: nothing can be missing, whatever life, answers and settings say.
+        return False
     if not lake.window(partition).is_file():
         return False
-    archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     asked = to_ask(partition, archives, topups, life=life_of(partition.symbol), gaps=workspace.settings.gaps, now_us=now_us)
     yesterday = now_us - DAY_US

@@ -83,6 +83,7 @@ def test_a_table_of_metadata_has_printable_cells(stage: Stage) -> None:
     (record,) = part("tables").table_of([{"name": LONG, "rows": 1}]).records
     check_shown(str(record.data["name"]))
     assert len(str(record.data["name"])) == 300
+    assert part("tables").records_of([{"name": LONG, "rows": 1, "none": None}]) == [dict(record.data)]
     values = outputs.metadata({"text": LONG, "json": {"a": ATTACK}})
     assert isinstance(values["text"], dg.TextMetadataValue)
     check_shown(values["text"].value or "")

@@ -123,10 +123,19 @@ def test_a_manifest_cannot_name_a_file_outside(recorded: str, tmp_path: Path) ->
         Lake(tmp_path / "root").resolve(recorded)
 
 
-def test_a_link_out_of_the_root_is_not_followed(tmp_path: Path) -> None:
-    """The raw folder of a symbol may not be somewhere else."""
+def test_a_folder_beside_the_root_is_not_inside_it(tmp_path: Path) -> None:
+    """Also where its name begins with that of the root."""
+    with pytest.raises(LakeError, match="leads out of the storage root"):
+        Lake(tmp_path / "root").resolve("../root2/x")
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+def test_a_link_out_of_the_root_is_not_followed(is_made: bool, tmp_path: Path) -> None:
+    """The raw folder of a symbol may not be somewhere else, whether the folder of the month exists there or not."""
     root = tmp_path / "root"
     (root / "raw").mkdir(parents=True)
     (root / "raw" / "spot").symlink_to(tmp_path)
+    if is_made:
+        (tmp_path / "klines" / "1m" / "BTCUSDT" / "2024-12").mkdir(parents=True)
     with pytest.raises(LakeError, match="leads out of the storage root"):
         Lake(root).raw(part())

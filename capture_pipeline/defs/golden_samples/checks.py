@@ -9,7 +9,7 @@ import dagster as dg
 from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
-from capture_pipeline.defs.klines.evaluations import Judged
+from capture_pipeline.defs.klines.evaluations import NewestMaterializations
 from capture_pipeline.defs.partitions import SETTINGS
 from capture_pipeline.golden.gates import BLOCKING, CHECKS, thresholds_of
 from capture_pipeline.golden.report import Check, Verdict
@@ -55,16 +55,16 @@ def golden_samples_checks(context: dg.AssetCheckExecutionContext, workspace: dg.
     """Read the recording once, tell every check."""
     with told(context.op_execution_context):
         report = validate(folder_of(workspace, context.partition_key).path, thresholds_of(workspace.settings.session_gates))
-    judged = Judged(context.instance)
+    newest = NewestMaterializations(context.instance, [context.partition_key])
     wanted = {key.name for key in context.selected_asset_check_keys}
     for check in report.checks:
         if check.name in wanted:
-            yield _evaluation(judged, check, context.partition_key)
+            yield _evaluation(newest, check, context.partition_key)
     for name in wanted:
         yield dg.Output(None, output_name=SPECS[name].get_python_identifier())
 
 
-def _evaluation(judged: Judged, check: Check, session: str) -> dg.AssetCheckEvaluation:
+def _evaluation(newest: NewestMaterializations, check: Check, session: str) -> dg.AssetCheckEvaluation:
     """A check that had nothing to look at holds nothing up; that it was skipped is told first, and its severity is a warning's."""
     is_skipped = check.verdict is Verdict.SKIPPED
     reason = f"skipped: {check.reason}" if is_skipped else check.reason
@@ -74,7 +74,7 @@ def _evaluation(judged: Judged, check: Check, session: str) -> dg.AssetCheckEval
         check_name=check.name,
         asset_key=dg.AssetKey(ASSET),
         passed=check.verdict is not Verdict.FAIL,
-        target_materialization_data=judged.newest(ASSET, session),
+        target_materialization_data=newest.of(ASSET, session),
         severity=dg.AssetCheckSeverity.ERROR if check.decides and not is_skipped else dg.AssetCheckSeverity.WARN,
         blocking=check.name in BLOCKING,
         partition=session,

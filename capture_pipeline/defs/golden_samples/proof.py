@@ -11,7 +11,7 @@ from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, root
 from capture_pipeline.defs.klines.attempts import Attempts
-from capture_pipeline.defs.klines.evaluations import Judged
+from capture_pipeline.defs.klines.evaluations import NewestMaterializations
 from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
 from capture_pipeline.defs.resources import impatient
 from capture_pipeline.errors import CaptureError, LakeError
@@ -89,11 +89,11 @@ def next_day_proof_checks(context: dg.AssetCheckExecutionContext, workspace: dg.
         proof = read_proof(workspace.lake.proof(session))
         if proof is None:
             raise LakeError("there is no proof", where=session, remedy=f"materialize {ASSET} of this session")
-    yield _evaluation(Judged(context.instance), proof)
+    yield _evaluation(NewestMaterializations(context.instance, [proof.session]), proof)
     yield dg.Output(None, output_name=SPEC.get_python_identifier())
 
 
-def _evaluation(judged: Judged, proof: SessionProof) -> dg.AssetCheckEvaluation:
+def _evaluation(newest: NewestMaterializations, proof: SessionProof) -> dg.AssetCheckEvaluation:
     first = next((difference for day in proof.days for difference in day.listed), None)
     said = f"; first: {first.where}, {first.field}: captured {first.captured}, published {first.published}" if first else ""
     said += "".join(f"; {each}" for each in proof.not_compared)
@@ -103,7 +103,7 @@ def _evaluation(judged: Judged, proof: SessionProof) -> dg.AssetCheckEvaluation:
         check_name=CHECK,
         asset_key=dg.AssetKey(ASSET),
         passed=proof.state not in {State.DIFFERS, State.UNPROVED},
-        target_materialization_data=judged.newest(ASSET, proof.session),
+        target_materialization_data=newest.of(ASSET, proof.session),
         severity=dg.AssetCheckSeverity.ERROR,
         blocking=False,
         partition=proof.session,

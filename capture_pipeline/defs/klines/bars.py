@@ -29,7 +29,11 @@ from capture_pipeline.lake.paths import Partition
             freshness_policy=BY_THE_UPDATE,
             automation_condition=AFTER_INPUT,
             description="One row a candle, one Parquet file a symbol-month; monthly files before daily ones before REST.",
-            metadata={"dagster/column_schema": schemas.BARS, "dagster/table_name": "bars"},
+            metadata={
+                "dagster/column_schema": schemas.BARS,
+                "dagster/column_lineage": schemas.LINEAGE,
+                "dagster/table_name": "bars",
+            },
         ),
         dg.AssetSpec(
             "bar_conflicts",

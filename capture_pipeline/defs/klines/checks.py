@@ -13,7 +13,7 @@ import dagster as dg
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
-from capture_pipeline.defs.klines.evaluations import CheckSpec, Judged, check_specs, evaluation_of
+from capture_pipeline.defs.klines.evaluations import CheckSpec, NewestMaterializations, check_specs, evaluation_of
 from capture_pipeline.defs.partitions import PARTITIONS, key_of, partitions_of
 from capture_pipeline.klines.check import check_bars, gate_specs
 from capture_pipeline.klines.coverage_gates import check_gaps, check_lake
@@ -68,16 +68,14 @@ def _evaluations(
     context: dg.AssetCheckExecutionContext, workspace: Workspace, results: Sequence[GateResult], checks: dict[str, CheckSpec]
 ) -> list[dg.AssetCheckEvaluation]:
     """One evaluation a partition and check. Those that failed are last, because a check's page shows its latest one first."""
-    judged = Judged(context.instance)
-    grouped: dict[tuple[str | None, str | None, str], list[GateResult]] = {}
+    grouped: dict[tuple[dg.MultiPartitionKey | None, str], list[GateResult]] = {}
     for result in results:
         name = result.spec.check or result.spec.name
         if name in checks:
-            grouped.setdefault((result.symbol, result.month, name), []).append(result)
-    evaluations = []
-    for (symbol, month, name), each in grouped.items():
-        key = key_of(workspace.partition(symbol, Month.parse(month))) if symbol and month else None
-        evaluations.append(evaluation_of(judged, checks[name], each, key))
+            key = key_of(workspace.partition(result.symbol, Month.parse(result.month))) if result.symbol and result.month else None
+            grouped.setdefault((key, name), []).append(result)
+    newest = NewestMaterializations(context.instance, [key for key, _ in grouped if key])
+    evaluations = [evaluation_of(newest, checks[name], each, key) for (key, name), each in grouped.items()]
     return sorted(evaluations, key=lambda evaluation: not evaluation.passed)
 
 

@@ -7,8 +7,7 @@ from typing import Any
 from capture_pipeline.binance.archive import Trust
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.defs.batches import Described
-from capture_pipeline.defs.klines.schemas import LINEAGE
-from capture_pipeline.defs.tables import ROWS, table_of
+from capture_pipeline.defs.tables import ROWS, records_of, table_of
 from capture_pipeline.klines.archives import ArchivesResult
 from capture_pipeline.klines.bars import BarsResult
 from capture_pipeline.klines.gaps import GapsResult
@@ -39,7 +38,7 @@ def archives(result: ArchivesResult) -> Described:
             "unverified": len(result.unverified),
             "superseded": len(result.manifest.superseded),
             "trust": dict(Counter(str(record.trust) for record in result.manifest.files)),
-            "archive_files": table_of([_file(record) for record in there] or [{"name": "none is published yet"}]),
+            "archive_files": records_of([_file(record) for record in there]) or "none is published yet",
         }
     }
 
@@ -55,7 +54,7 @@ def topups(result: TopupResult) -> Described:
             "still_missing": result.still_missing,
             "archive_only": result.archive_only or "no",
             "answers": len(pages),
-            "newest_answers": table_of([_page(page) for page in pages[-_PAGES_SHOWN:]] or [{"asked": "nothing was missing"}]),
+            "newest_answers": records_of([_page(page) for page in pages[-_PAGES_SHOWN:]]) or "nothing was missing",
         }
     }
 
@@ -74,7 +73,6 @@ def bars(workspace: Workspace, result: BarsResult) -> Described:
             "bytes": result.bytes,
             "sha256": result.sha256,
             "made_of": result.made_of,
-            "dagster/column_lineage": LINEAGE,
         },
         "bar_conflicts": {ROWS: result.conflicts, "dagster/uri": str(lake.conflicts(result.partition))},
         "bar_exclusions": {
@@ -107,7 +105,7 @@ def gaps(workspace: Workspace, result: GapsResult) -> Described:
             "fillable": result.fillable,
             "coverage_percent": round(100 * present / result.expected, 4) if result.expected else 100.0,
             "explained_coverage_percent": round(100 * present / result.attainable, 4) if result.attainable else 100.0,
-            "gaps": table_of(readable or [{"from": "no gap"}]),
+            "gaps": table_of(readable) if readable else "no gap",
         }
     }
 

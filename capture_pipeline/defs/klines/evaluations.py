@@ -1,6 +1,6 @@
 """The results of the gates of one asset check as one evaluation, for one partition or for the whole asset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -13,24 +13,48 @@ from capture_pipeline.defs.tables import table_of
 from capture_pipeline.quality.gates import GateResult, GateSpec, Severity, worst
 
 _SEVERITIES = {Severity.ERROR: dg.AssetCheckSeverity.ERROR, Severity.WARN: dg.AssetCheckSeverity.WARN}
+_PER_QUERY = 500
+"""Dagster returns at most 1,000 records at once."""
 
 
-class Judged:
-    """The newest materialization of what was judged, so that the UI knows which state of it a verdict is about; looked up once each."""
+class NewestMaterializations:
+    """The newest materializations of the partitions that are judged: the UI shows which state of a partition an evaluation is about.
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        """Keep the instance that knows."""
+    One look-up an asset serves all partitions.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, partitions: Iterable[str] = ()) -> None:
+        """Keep the instance.
+
+        Args:
+            instance: Contains the materializations.
+            partitions: Keys of all that will be asked for.
+        """
         self._instance = instance
-        self.newest = cache(self._newest)
+        self._partitions = sorted(set(partitions))
+        self._by_partition = cache(self._fetch)
 
-    def _newest(self, asset: str, key: str | None) -> AssetCheckEvaluationTargetMaterializationData | None:
-        wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[key] if key else None)
-        records = self._instance.fetch_materializations(wanted, limit=1).records
-        if not records:
-            return None
-        return AssetCheckEvaluationTargetMaterializationData(
-            run_id=records[0].run_id, storage_id=records[0].storage_id, timestamp=records[0].timestamp
-        )
+    def of(self, asset: str, partition: str | None) -> AssetCheckEvaluationTargetMaterializationData | None:
+        """Return the newest materialization of a partition, or of an asset without partitions; None where there is none."""
+        if partition is not None:
+            return self._by_partition(asset).get(partition)
+        records = self._instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
+        return _target(records[0]) if records else None
+
+    def _fetch(self, asset: str) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
+        key, found = dg.AssetKey(asset), {}
+        for start in range(0, len(self._partitions), _PER_QUERY):
+            some = set(self._partitions[start : start + _PER_QUERY])
+            ids = self._instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, some)
+            if ids:
+                wanted = dg.AssetRecordsFilter(key, storage_ids=list(ids.values()))
+                records = self._instance.fetch_materializations(wanted, limit=len(ids)).records
+                found.update({str(record.partition_key): _target(record) for record in records})
+        return found
+
+
+def _target(record: dg.EventLogRecord) -> AssetCheckEvaluationTargetMaterializationData:
+    return AssetCheckEvaluationTargetMaterializationData(run_id=record.run_id, storage_id=record.storage_id, timestamp=record.timestamp)
 
 
 @dataclass(frozen=True)
@@ -76,12 +100,12 @@ def check_specs(gates: Sequence[GateSpec]) -> dict[str, CheckSpec]:
 
 
 def evaluation_of(
-    judged: Judged, check: CheckSpec, results: Sequence[GateResult], key: dg.MultiPartitionKey | None
+    newest: NewestMaterializations, check: CheckSpec, results: Sequence[GateResult], key: dg.MultiPartitionKey | None
 ) -> dg.AssetCheckEvaluation:
     """The evaluation of a check.
 
     Args:
-        judged: Knows the materialization that was judged.
+        newest: Contain the materialization that was judged.
         check: Which check.
         results: Of its gates.
         key: Their partition; None for the whole asset.
@@ -93,7 +117,7 @@ def evaluation_of(
         check_name=check.name,
         asset_key=dg.AssetKey(check.table),
         passed=not failed,
-        target_materialization_data=judged.newest(check.table, key),
+        target_materialization_data=newest.of(check.table, key),
         severity=_SEVERITIES[check.severity],
         blocking=check.blocking,
         partition=key,

@@ -1,0 +1,27 @@
+"""The materializations that evaluations of checks are about."""
+
+import dagster as dg
+import pytest
+
+from capture_pipeline.defs.klines import evaluations
+from capture_pipeline.defs.klines.evaluations import NewestMaterializations
+
+
+def test_more_partitions_than_one_query_returns_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each partition has its newest materialization, one that was never made has none."""
+    monkeypatch.setattr(evaluations, "_PER_QUERY", 3)
+    keys = [f"{number}" for number in range(7)]
+    with dg.instance_for_test() as instance:
+        for key in [*keys, *reversed(keys)]:
+            instance.report_runless_asset_event(dg.AssetMaterialization("made", partition=key))
+        records = instance.fetch_materializations(dg.AssetKey("made"), limit=len(keys)).records
+        newest = NewestMaterializations(instance, [*keys, "never"])
+        found = {key: newest.of("made", key) for key in keys}
+        assert {key: target.storage_id for key, target in found.items() if target} == {
+            str(each.partition_key): each.storage_id for each in records
+        }
+        assert newest.of("made", "never") is None
+        assert newest.of("other", keys[0]) is None
+        whole = newest.of("made", None)
+        assert whole is not None
+        assert whole.storage_id == records[0].storage_id
