@@ -24,6 +24,7 @@ from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.paths import Lake
 from capture_pipeline.request_guard import LOOPBACK_NAMES, RequestGuard
 from capture_pipeline.settings import load_settings
+from capture_pipeline.terminal import write_line
 
 HOSTS_VARIABLE = "CAPTURE_UI_HOSTS"
 _BUILD = "create_app_from_workspace_process_context"
@@ -73,7 +74,8 @@ def main() -> None:
     try:
         reports = Mount(REPORTS, Reports(directory=Lake(load_settings().storage.root).reports(), check_dir=False))
     except CaptureError as error:
-        sys.exit(f"Error: {error}")
+        write_line(f"Error: {error}", err=True)
+        sys.exit(2)
 
     def build_guarded(*args: Any, **options: Any) -> Starlette:  # noqa: ANN401 - passed on as they are
         app: Starlette = build(*args, **options)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 from capture_pipeline.klines.download import place
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline.lake.paths import Partition
+from capture_pipeline.terminal import logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 def set_altered_aside(workspace: Workspace, partition: Partition, manifest: ArchivesManifest) -> None:

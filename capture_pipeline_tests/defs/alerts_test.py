@@ -102,7 +102,7 @@ def test_what_happened_before_the_sensor_began_is_not_sent(alerting: Stage, web:
     alerting.look("alert_sensor")
     report(alerting, passed=False, partition=key(JANUARY, "ETHUSDT"))
     alerting.look("alert_sensor")
-    assert web.titles() == ["CRITICAL: bar_gaps: coverage of 2024-01-01|ETHUSDT failed"]
+    assert web.titles() == ["CRITICAL: bar_gaps: coverage of 2024-01|ETHUSDT failed"]
 
 
 def test_a_disk_that_refuses_loses_no_event(alerting: Stage, web: HttpReceiver) -> None:

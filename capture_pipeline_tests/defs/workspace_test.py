@@ -87,7 +87,7 @@ def test_a_wrong_setting_shows_as_its_one_line(project: Path) -> None:
     lines = [line for line in result.stdout.splitlines() if "symbls" in line]
     assert len(lines) == 1
     assert lines[0].startswith(
-        f"capture_pipeline.errors.ConfigError: {wrong}: symbls: unknown key; did you mean symbols? allowed: archive, "
+        f"capture_pipeline.errors.ConfigError: {wrong}: symbls: unknown key; did you mean symbols? allowed: alerts, archive, "
     )
 
 
