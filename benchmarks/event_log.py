@@ -114,7 +114,7 @@ def fill(instance: dg.DagsterInstance, size: Size) -> RunTimes:
         size: As the definitions were loaded.
     """
     from capture_pipeline.definitions import defs  # noqa: PLC0415 - reads the settings when it is imported
-    from capture_pipeline.defs.partitions import block_tags  # noqa: PLC0415 - likewise
+    from capture_pipeline.defs.partitions import block_tags  # noqa: PLC0415 - reads the settings when it is imported
 
     months = size.month_list
     tags = block_tags(months[0], months[PER_RUN - 1])

@@ -14,6 +14,9 @@ from markupsafe import Markup
 
 from capture_pipeline.printable import printable
 
+REPORTS = "/reports"
+"""Path below which the webserver answers with the pages of reports."""
+
 
 def render_page(package: str, template: str, **values: object) -> str:
     """Fill a template of a package.

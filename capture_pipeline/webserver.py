@@ -22,6 +22,7 @@ from starlette.types import Scope
 
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.paths import Lake
+from capture_pipeline.pages import REPORTS
 from capture_pipeline.request_guard import LOOPBACK_NAMES, RequestGuard
 from capture_pipeline.settings import load_settings
 from capture_pipeline.terminal import write_line
@@ -30,8 +31,6 @@ HOSTS_VARIABLE = "CAPTURE_UI_HOSTS"
 _BUILD = "create_app_from_workspace_process_context"
 """The name by which Dagster's command line builds its application."""
 _JSON = "application/json"
-REPORTS = "/reports"
-"""Where the pages are served that materializations link to."""
 _POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 

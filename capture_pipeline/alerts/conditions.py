@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from capture_pipeline.alerts.models import Alert, State
@@ -50,13 +50,13 @@ def look_at_sessions(root: Path, now_us: int, open_keys: Collection[str]) -> lis
         now_us: The present, microseconds UTC.
         open_keys: Keys of open alerts; others do not end.
     """
-    found = {}
-    for folder in all_sessions(root):
+    found, sessions = {}, {folder.session: folder for folder in all_sessions(root)}
+    for folder in sessions.values():
         key = f"{SESSION_PREFIX}{folder.session}"
         if not folder.metadata.exists() and (alert := _look_at(folder, key, now_us)) is not None:
             found[key] = alert
     ended = [key for key in open_keys if key.startswith(SESSION_PREFIX) and key not in found]
-    return [*found.values(), *(_end(root, key) for key in ended)]
+    return [*found.values(), *(_end(key, sessions) for key in ended)]
 
 
 def _look_at(folder: SessionFolder, key: str, now_us: int) -> Alert | None:
@@ -98,8 +98,8 @@ def _problem(plan: SessionPlan, state: str, status: Status | None, now_us: int) 
     return None
 
 
-def _end(root: Path, key: str) -> Alert:
+def _end(key: str, sessions: Mapping[str, SessionFolder]) -> Alert:
     session = key.removeprefix(SESSION_PREFIX)
-    is_finished = any(folder.session == session and folder.metadata.exists() for folder in all_sessions(root))
+    is_finished = session in sessions and sessions[session].metadata.exists()
     title = f"Session {session} {'is finished' if is_finished else 'is recorded again'}"
     return Alert(key=key, level=Level.CRITICAL, state=State.RESOLVED, title=title)

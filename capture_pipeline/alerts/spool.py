@@ -33,7 +33,7 @@ class OpenAlert(BaseModel):
     """A condition that lasts.
 
     Attributes:
-        level: The highest that was reported, so that every channel which heard of it hears of its end.
+        level: The highest that was reported. Each channel that got the alert gets its end by this level.
         title: Of the alert.
         since_us: Its beginning, microseconds UTC.
         latest_us: When it was last seen.
@@ -98,13 +98,10 @@ class Spool:
         Raises:
             StorageError: The disk refuses.
         """
-        try:
-            with storage_errors(self._path):
-                book = read_model(self._path, Book) or Book()
-        except LakeError as error:
+        book, error = self._load()
+        if error is not None:
             _log.warning("%s", error)
-            book = Book()
-        return book.model_copy(update={"queues": {name: book.queues.get(name, Queue()) for name in self._least}})
+        return book
 
     def post(self, alerts: Iterable[Alert]) -> list[Alert]:
         """Record changes of conditions.
@@ -151,11 +148,22 @@ class Spool:
         with locked(self._folder / f"{channel}.lock"):
             yield
 
+    def _load(self) -> tuple[Book, LakeError | None]:
+        """Return the content, and why it is empty where the file is damaged."""
+        error = None
+        try:
+            with storage_errors(self._path):
+                book = read_model(self._path, Book) or Book()
+        except LakeError as damage:
+            book, error = Book(), damage
+        return book.model_copy(update={"queues": {name: book.queues.get(name, Queue()) for name in self._least}}), error
+
     @contextmanager
     def _changing(self) -> Iterator[Book]:
         with locked(self._folder / "alerts.lock", _PATIENCE_S):
-            _set_damaged_aside(self._path)
-            book = self.read()
+            book, error = self._load()
+            if error is not None:
+                _set_aside(self._path)
             before = book.model_copy(deep=True)
             yield book
             if book != before:
@@ -188,14 +196,11 @@ def _bound(queue: Queue, now_us: int) -> None:
     queue.waiting = fresh
 
 
-def _set_damaged_aside(path: Path) -> None:
-    """Rename a file that cannot be read, so that alerts go on."""
-    try:
-        read_model(path, Book)
-    except LakeError:
-        aside = path.with_name(f"{path.name}.damaged-{os.getpid()}")
-        path.replace(aside)
-        _log.warning("%s is damaged; it was renamed to %s, and alerts begin anew", path, aside.name)
+def _set_aside(path: Path) -> None:
+    """Rename a damaged file, so that alerts go on."""
+    aside = path.with_name(f"{path.name}.damaged-{os.getpid()}")
+    path.replace(aside)
+    _log.warning("%s is damaged and was renamed to %s; alerts that waited in it are not sent", path, aside.name)
 
 
 def without(waiting: Sequence[Alert], sent: Iterable[Alert]) -> list[Alert]:

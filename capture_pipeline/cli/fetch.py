@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -14,12 +13,13 @@ import click
 from capture_pipeline.binance.periods import Month, iso
 from capture_pipeline.cli.console import emit_failures, emit_json, emit_table, one_line_errors, progress
 from capture_pipeline.cli.deployment import renew_catalog
+from capture_pipeline.cli.dry_run import show_estimate
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.errors import CaptureError, MalformedData
 from capture_pipeline.klines.archives import alone, fetch
 from capture_pipeline.klines.backfill import Outcome, backfill, complete
-from capture_pipeline.klines.estimate import Estimate, estimate
+from capture_pipeline.klines.estimate import estimate
 from capture_pipeline.klines.gaps import GapsResult, find
 from capture_pipeline.klines.origin import hold
 from capture_pipeline.klines.revisions import recheck
@@ -31,13 +31,12 @@ from capture_pipeline.terminal import write_line
 
 _COLUMNS = ("symbol", "month", "bars", "monthly", "daily", "rest", "expected", "missing", "unexplained", "conflicts", "state")
 _MOST_LISTED = 40
-_MB = 1_000_000
 Failures = dict[Partition, CaptureError]
 
 
 @click.command("backfill")
 @click.option("--archives-only", is_flag=True, help="Use archive files alone; ask REST for no candle.")
-@click.option("--dry-run", is_flag=True, help="Tell how many files, bytes and requests it would take; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print how many files, bytes and requests it would take; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Write the outcome of each partition as JSON.")
 @partition_options
 def backfill_command(workspace: Workspace, archives_only: bool, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
@@ -45,25 +44,9 @@ def backfill_command(workspace: Workspace, archives_only: bool, dry_run: bool, a
     with one_line_errors():
         now_us = workspace.rest.server_time_us() if not archives_only else workspace.now_us()
         if dry_run:
-            found = estimate(workspace, partitions(workspace, now_us), now_us)
-            _show_estimate(found if not archives_only else replace(found, rest_requests=0), as_json=as_json)
+            show_estimate(estimate(workspace, partitions(workspace, now_us), now_us, ask_rest=not archives_only), as_json=as_json)
             return
         run(workspace, partitions(workspace, now_us), now_us, "backfill", ask_rest=not archives_only, as_json=as_json)
-
-
-def _show_estimate(found: Estimate, *, as_json: bool) -> None:
-    if as_json:
-        emit_json(asdict(found))
-        return
-    write_line(f"{found.partitions:,} partitions, {found.complete:,} of them complete")
-    write_line(f"to download: {found.files:,} files, {found.bytes / _MB:,.1f} MB")
-    write_line(f"requests: {found.archive_requests:,} to the archive, {found.rest_requests:,} to REST; more where files have holes")
-    if not found.files:
-        return
-    if found.seconds is None:
-        write_line("time: not known before the first download")
-    else:
-        write_line(f"time: about {found.seconds:,.0f} s at the speed of earlier downloads")
 
 
 @click.command("topup")

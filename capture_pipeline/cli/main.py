@@ -16,7 +16,7 @@ from capture_pipeline.terminal import show_traceback, write_line
 
 
 class _Source(NamedTuple):
-    """Where a command is found, and what the list of commands says of it, which is known without importing it.
+    """Place of a command, and its line in the list of commands, which is shown without importing the command.
 
     Attributes:
         module: That defines it.

@@ -39,7 +39,7 @@ _CODE_SERVER = (
 
 
 class EndedByItselfError(CliError):
-    """One of the processes ended without being told to."""
+    """A process of the UI ended although nobody stopped it."""
 
     exit_code = EXIT_FAILED
 

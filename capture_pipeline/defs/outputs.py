@@ -8,6 +8,7 @@ from urllib.parse import quote
 import dagster as dg
 
 from capture_pipeline.markdown import Markdown, text
+from capture_pipeline.pages import REPORTS
 from capture_pipeline.printable import LONGEST_LINE, printable
 
 LONGEST_TEXT = 2000
@@ -43,7 +44,7 @@ def page(path: Path, reports: Path) -> dict[str, object]:
         path: Of the page.
         reports: Folder of reports, which it lies below.
     """
-    return {"page": path, "open": dg.MetadataValue.url(f"/reports/{quote(path.relative_to(reports).as_posix())}")}
+    return {"page": path, "open": dg.MetadataValue.url(f"{REPORTS}/{quote(path.relative_to(reports).as_posix())}")}
 
 
 def cell(value: object) -> str | int | float | bool:

@@ -117,12 +117,13 @@ class _Reading:
         damage = [finding for finding in findings if finding.kind is not FindingKind.OPEN_LINE]
         if self.refused and not damage:
             raise self.refusal(self.refused)
-        if self.refused or any(finding.kind is FindingKind.DAMAGED_MEMBER for finding in damage):
+        is_cut = self.refused is not None or any(finding.kind is FindingKind.DAMAGED_MEMBER for finding in damage)
+        if is_cut:
             # The damage may begin inside the last line that looks sound: a decoder fails only some bytes after it.
-            self.behind += bool(self.held)
+            self.behind += bool(self.held) + bool(open_line)
             self.held = []
         before = self.number
-        if open_line and not self.refused:
+        if open_line and not is_cut:
             yield from self.take(open_line)
             if self.refused and not self.taken and not damage:
                 raise self.refusal(self.refused)

@@ -6,14 +6,12 @@ Holes inside files that were not downloaded yet are unknown, so what they will c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from capture_pipeline.binance.archive import Trust
-from capture_pipeline.binance.periods import Month
 from capture_pipeline.binance.rest import PAGE_ROWS
-from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder
+from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder, parse_name
 from capture_pipeline.klines.life import known_life
 from capture_pipeline.klines.topups import to_ask
 from capture_pipeline.klines.workspace import Workspace
@@ -57,13 +55,14 @@ class _Need:
     listings: int
 
 
-def estimate(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> Estimate:
+def estimate(workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, ask_rest: bool = True) -> Estimate:
     """Compare the archive's listings with what is recorded.
 
     Args:
         workspace: The deployment.
         partitions: Which ones.
         now_us: The present.
+        ask_rest: Whether the backfill asks REST.
 
     Raises:
         CaptureError: A listing could not be had, or a record is damaged.
@@ -76,7 +75,8 @@ def estimate(workspace: Workspace, partitions: Sequence[Partition], now_us: int)
         for part in group:
             manifest = read_model(workspace.lake.archives_manifest(part), ArchivesManifest) or ArchivesManifest()
             manifests.append(manifest)
-            needs.append(_need(workspace, part, manifest, monthly, now_us))
+            need = _need(workspace, part, manifest, monthly, now_us)
+            needs.append(need if ask_rest else replace(need, pages=0))
     sizes = [size for need in needs for size in need.sizes]
     rate = _bytes_a_second(record for manifest in manifests for record in manifest.files)
     return Estimate(
@@ -112,7 +112,7 @@ def _is_there(workspace: Workspace, record: ArchiveRecord) -> bool:
 def _pages(workspace: Workspace, part: Partition, manifest: ArchivesManifest, files: Iterable[str], now_us: int) -> int:
     """How many REST requests the candles take that no published file covers."""
     topups = read_model(workspace.lake.topups_manifest(part), TopupsManifest) or TopupsManifest()
-    published = [_record(part, name) for name in files]
+    published = [_record(file) for name in files if (file := parse_name(name, part.market))]
     known = {record.name: record for record in manifest.usable()}
     archives = ArchivesManifest(files=[known.get(record.name, record) for record in published])
     life = known_life(workspace, part.symbol)
@@ -121,13 +121,12 @@ def _pages(workspace: Workspace, part: Partition, manifest: ArchivesManifest, fi
     return sum(-(-(end - start) // page_us) for start, end in missing)
 
 
-def _record(part: Partition, name: str) -> ArchiveRecord:
-    """A published file as it will be recorded if it has every candle."""
-    period = next(file for file in _files_of(part) if file.name == name)
-    start, end = period.bounds
+def _record(file: ArchiveFile) -> ArchiveRecord:
+    """Return a published file as a backfill records it if it has every candle."""
+    start, end = file.bounds
     return ArchiveRecord(
-        name=name,
-        granularity=period.granularity,
+        name=file.name,
+        granularity=file.granularity,
         start_us=start,
         end_us=end,
         trust=Trust.OK,
@@ -136,11 +135,6 @@ def _record(part: Partition, name: str) -> ArchiveRecord:
         fetched_at_us=0,
         checked_at_us=0,
     )
-
-
-def _files_of(part: Partition) -> list[ArchiveFile]:
-    periods: list[Month | date] = [part.month, *part.month.days()]
-    return [ArchiveFile(part.market, part.symbol, part.interval, period) for period in periods]
 
 
 def _sizes(workspace: Workspace, prefix: str) -> dict[str, int]:

@@ -260,7 +260,7 @@ def test_a_damaged_file_is_set_aside_and_alerts_go_on(web: HttpReceiver, lake: L
     deliver(spool, settings, lambda: NOW_US)
     assert web.titles() == ["WARNING: gaps"]
     assert len(list(lake.state("alerts").glob("alerts.json.damaged-*"))) == 1
-    assert "alerts begin anew" in caplog.text
+    assert "alerts that waited in it are not sent" in caplog.text
 
 
 def test_nothing_is_written_where_nothing_changes(lake: Lake) -> None:

@@ -105,7 +105,7 @@ def evaluation_of(
     """The evaluation of a check.
 
     Args:
-        newest: Contain the materialization that was judged.
+        newest: Contains the materialization that was judged.
         check: Which check.
         results: Of its gates.
         key: Their partition; None for the whole asset.

@@ -10,20 +10,19 @@ import dagster as dg
 from capture_pipeline.defs.partitions import SETTINGS
 
 
-def daily(deadline: str, earliest: timedelta) -> dg.FreshnessPolicy | None:
+def _daily(deadline: str, earliest: timedelta) -> dg.FreshnessPolicy | None:
     """Build the policy of an asset that a schedule makes each day.
 
     Args:
-        deadline: `HH:MM`, UTC.
+        deadline: As cron, UTC.
         earliest: How long before the deadline it may be made at the earliest.
     """
     if SETTINGS.history.end is not None:
         return None
-    hour, minute = deadline.split(":")
-    return dg.FreshnessPolicy.cron(deadline_cron=f"{int(minute)} {int(hour)} * * *", lower_bound_delta=earliest, timezone="UTC")
+    return dg.FreshnessPolicy.cron(deadline_cron=deadline, lower_bound_delta=earliest, timezone="UTC")
 
 
-BY_THE_UPDATE = daily("09:00", timedelta(hours=3))
+BY_THE_UPDATE = _daily("0 9 * * *", timedelta(hours=3))
 """The daily update begins at 06:30."""
-BY_THE_REPORT = daily("09:30", timedelta(hours=2))
+BY_THE_REPORT = _daily("30 9 * * *", timedelta(hours=2))
 """The report is made at 08:00."""
