@@ -79,7 +79,8 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
     clock = project / "clock"
     set_clock(clock, "2025-03-31T23:30:00Z")
     history = {"CAPTURE_HISTORY_START": "2025-02-01", "CAPTURE_SANDBOX_URL": "http://127.0.0.1:9", "CAPTURE_SYMBOLS": BTC}
-    settings = environment(project, PYTHONPATH=str(project), CLOCK_FILE=str(clock), **history)
+    path = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
+    settings = environment(project, PYTHONPATH=path, CLOCK_FILE=str(clock), **history)
     workspace = ["-w", "workspace.yaml"]
     location = ["-m", "capture_pipeline.definitions", "--location-name", "capture_pipeline"]
     commands = [

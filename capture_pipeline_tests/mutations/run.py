@@ -34,7 +34,6 @@ _NOT_COPIED = {
     "data",
     "benchmarks",
     "build",
-    "dagster_home",
     ".mypy_cache",
     ".ruff_cache",
 }
@@ -95,7 +94,7 @@ class Runner:
         self._base = work / "base"
         self._seconds: dict[str, float] = {}
         self._passed: set[str] = set()
-        shutil.copytree(root, self._base, ignore=lambda _, names: _NOT_COPIED & set(names), symlinks=True)
+        shutil.copytree(root, self._base, ignore=_left_out, symlinks=True)
         shared = root.parent / "shared"
         if shared.is_dir():  # recordings that tests read in place
             (work / "shared").symlink_to(shared)
@@ -183,6 +182,13 @@ class Runner:
             finally:
                 _end_group(process)
         return process.returncode, told
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """Name what is not copied; of the Dagster instance only its settings are."""
+    if Path(folder).name == "dagster_home":
+        return {name for name in names if not name.endswith(".yaml")}
+    return _NOT_COPIED & set(names)
 
 
 def _environment(copy: Path) -> dict[str, str]:
