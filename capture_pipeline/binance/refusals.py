@@ -75,15 +75,16 @@ def parse_wait(status: int, headers: Mapping[str, str], body: bytes, now_s: floa
     if (value := headers.get("retry-after")) is not None:
         stated.append(parse_retry_after(value, default))
     if (found := _BANNED_UNTIL.search(body)) is not None:
-        stated.append(int(found[1]) / 1000 - _date_s(headers.get("date"), now_s))
+        date_s = parse_date(headers)
+        stated.append(int(found[1]) / 1000 - (now_s if date_s is None else date_s))
     wait = max(stated, default=default)
     return min(wait, MAX_WAIT_S) if wait >= _MIN_WAIT_S else default
 
 
-def _date_s(value: str | None, default: float) -> float:
-    """Parse `Date`: seconds since 1970."""
+def parse_date(headers: Mapping[str, str]) -> float | None:
+    """Parse the header `Date`: seconds since 1970; None if it is missing or is no date with a time zone."""
     try:
-        moment = parsedate_to_datetime(value or "")
-        return moment.timestamp() if moment.tzinfo is not None else default
+        moment = parsedate_to_datetime(headers.get("date", ""))
     except PARSE_ERRORS:
-        return default
+        return None
+    return None if moment.tzinfo is None else moment.timestamp()

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from capture_pipeline.binance.refusals import parse_date
 from capture_pipeline.binance.rest import USED_WEIGHT_HEADER
 from capture_pipeline.binance.streams import FIELDS, PING_EVERY_S, StreamKind, is_close_notice, kind_of
 from capture_pipeline.binance.urls import Market, request_weight
@@ -52,6 +53,7 @@ class RestRecord:
     headers: dict[str, str] = field(default_factory=dict)
     retry_after: list[dict[str, Any]] = field(default_factory=list)
     _used: int | None = None
+    _minute: int | None = None
 
     def note(self, url: str, status: int, headers: Mapping[str, str]) -> None:
         """Note the answer to a request; `url` contains its parameters."""
@@ -64,10 +66,11 @@ class RestRecord:
         seen = self.requests.setdefault(name[:LONGEST], new)
         seen["statuses"][str(status)] += 1
         used = parse_count(headers.get(USED_WEIGHT_HEADER, ""))
-        # A new minute of the exchange starts at 0, so that a smaller number says nothing of one request.
-        if used is not None and self._used is not None and used > self._used:
+        minute = _minute_of(headers)
+        # The exchange counts from 0 in each minute: the difference of two answers is the weight of one request within a minute only.
+        if used is not None and self._used is not None and used > self._used and minute is not None and minute == self._minute:
             _count(seen["weights_seen"], str(used - self._used))
-        self._used = used
+        self._used, self._minute = used, minute
         for header, value in headers.items():
             _keep_header(self.headers, header, value)
             if header.lower() == _RETRY_AFTER and len(self.retry_after) < MOST_ENTRIES:
@@ -94,6 +97,14 @@ class RestRecord:
     def weight_headers(self) -> list[str]:
         """Names of headers that state a weight or a limit."""
         return sorted(name for name in self.headers if "weight" in name or "limit" in name)
+
+
+def _minute_of(headers: Mapping[str, str]) -> int | None:
+    """Return the exchange's minute since 1970; None without `Date` and within a second of a minute's end, as `Date` may be a second old."""
+    date_s = parse_date(headers)
+    if date_s is None or date_s % 60 in (0, 59):
+        return None
+    return int(date_s // 60)
 
 
 @dataclass

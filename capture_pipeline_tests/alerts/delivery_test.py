@@ -22,7 +22,8 @@ from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.paths import Lake
 from capture_pipeline.levels import Level
 from capture_pipeline_tests.alerts.conftest import settings_for
-from capture_pipeline_tests.alerts.receivers import HttpReceiver, MailReceiver, free_port, wait_for
+from capture_pipeline_tests.alerts.receivers import HttpReceiver, MailReceiver, free_port
+from capture_pipeline_tests.waiting import wait_for
 
 NOW_US = 1_740_000_000_000_000
 MINUTE_US = 60_000_000

@@ -6,8 +6,7 @@ import json
 import socket
 import ssl
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
@@ -21,13 +20,6 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 PATH = "/services/T0SECRET/B0SECRET"
 """A webhook's path is its secret."""
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60, what: str = "it takes too long") -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 @dataclass

@@ -1,9 +1,8 @@
 """Backfills as the UI launches them: `capture ui` with webserver, code server and daemon, and what became of each chosen partition."""
 
 import itertools
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import dagster as dg
 import pytest
@@ -14,6 +13,7 @@ from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
 from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, make_project, running
 from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -45,13 +45,6 @@ def ui(site: tuple[Ui, Deployment]) -> Ui:
     return site[0]
 
 
-def wait(condition: Callable[[], bool], seconds: float = 600) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it takes too long"
-        time.sleep(0.5)
-
-
 def chosen(months: list[str]) -> list[str]:
     return [key(month, symbol) for month, symbol in itertools.product(months, (BTC, ETH))]
 
@@ -64,28 +57,28 @@ def assets(*names: str) -> dict[str, object]:
     return {"assetSelection": [{"path": [name]} for name in names]}
 
 
-def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
-    """From a job's page and from the assets', for every partitioned job; success is told only of partitions that were made."""
-    first = ui.launch(chosen(MONTHS), **job("initial_backfill"))
-    wait(lambda: ui.status(first) not in {"REQUESTED", "COMPLETED"} or ui.status(first).startswith("COMPLETED_"))
-    backfills: dict[str, tuple[tuple[str, ...], list[str]]] = {first: (CHAIN, chosen(MONTHS))}
-    for name, made, months in (
-        ("daily_update", CHAIN, MONTHS[:1]),
-        ("gap_fill", CHAIN[1:], MONTHS[1:2]),
-        ("month_close", (*CHAIN, "month_reconciliation"), MONTHS[2:3]),
-    ):
-        backfills[ui.launch(chosen(months), **job(name))] = (made, chosen(months))
-    backfills[ui.launch(chosen(MONTHS[3:]), **assets(*CHAIN))] = (CHAIN, chosen(MONTHS[3:]))
-    for backfill, (expected, partitions) in backfills.items():
-        wait(lambda backfill=backfill: ui.status(backfill).startswith("COMPLETED_"))  # type: ignore[misc]
-        assert ui.status(backfill) == "COMPLETED_SUCCESS"
-        assert ui.made(backfill) == {name: Counter(partitions) for name in expected}
-
-
 def finished(ui: Ui, backfill: str) -> str:
     """Its status at its end."""
-    wait(lambda: ui.status(backfill).startswith("COMPLETED_"))
+    wait_for(lambda: ui.status(backfill).startswith("COMPLETED_"), 600, every_s=1)
     return ui.status(backfill)
+
+
+def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
+    """From a job's page and from the assets', for every partitioned job; success is told only of partitions that were made."""
+    first, second, third, fourth = ([month] for month in MONTHS)
+    launched: dict[str, tuple[tuple[str, ...], list[str]]] = {}
+    for target, months in (
+        (job("initial_backfill"), first + second),
+        (job("daily_update"), third),
+        (assets(*CHAIN), fourth),
+    ):
+        launched[ui.launch(chosen(months), **target)] = (CHAIN, chosen(months))
+    assert {finished(ui, backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
+    launched[ui.launch(chosen(first + second), **job("gap_fill"))] = (CHAIN[1:], chosen(first + second))
+    launched[ui.launch(chosen(third), **job("month_close"))] = ((*CHAIN, "month_reconciliation"), chosen(third))
+    assert {finished(ui, backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
+    for backfill, (expected, partitions) in launched.items():
+        assert ui.made(backfill) == {name: Counter(partitions) for name in expected}
 
 
 def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_hand_heals_it(site: tuple[Ui, Deployment]) -> None:
@@ -94,7 +87,7 @@ def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_h
     An earlier version of a raw file is altered on the disk, which the check `raw_checksums` finds.
     """
     ui, exchange = site
-    bad, everything = key(MONTHS[3], BTC), chosen(MONTHS)
+    bad, everything = key(MONTHS[3], BTC), chosen(MONTHS[2:])
     assert finished(ui, ui.launch(everything, **job("initial_backfill"))) == "COMPLETED_SUCCESS"
     exchange.republish(f"data/spot/monthly/klines/{BTC}/1d/{BTC}-1d-{MONTHS[3]}.zip")
     (first,) = (exchange.root / "raw").rglob(f"{BTC}-1d-{MONTHS[3]}.*.zip")
@@ -105,7 +98,8 @@ def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_h
 
     before = ui.newest("bar_gaps")
     assert finished(ui, ui.launch(everything, **job("gap_fill"))) == "COMPLETED_FAILED"
-    wait(lambda: {name for name, number in ui.newest("bar_gaps").items() if number > before[name]} >= set(everything) - {bad}, 180)
+    completed = set(everything) - {bad}
+    wait_for(lambda: completed <= {name for name, number in ui.newest("bar_gaps").items() if number > before[name]}, 180, every_s=1)
     assert ui.newest("bar_gaps")[bad] == before[bad]
 
     assert finished(ui, ui.launch([bad], **job("initial_backfill"))) == "COMPLETED_SUCCESS"
@@ -114,7 +108,9 @@ def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_h
 
 def test_a_report_opens_in_the_browser(ui: Ui) -> None:
     """The link beside its materialization is answered by the webserver; the page runs no script, and nothing else is served."""
-    wait(lambda: bool(ui.newest("coverage_report")), 180)
+    before = ui.newest("coverage_report")
+    ui.run("coverage")
+    wait_for(lambda: ui.newest("coverage_report") != before, 300, every_s=1)
     with dg.DagsterInstance.from_config(str(ui.home)) as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey("coverage_report"))
     assert event is not None

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -16,6 +16,7 @@ import requests
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline_tests.defs.stage import BTC, Stage, key, part
 from capture_pipeline_tests.defs.ui import PROGRAMS, Ui, daemons, environment, free_port, make_project
+from capture_pipeline_tests.waiting import wait_for
 
 CLOCK = """import os, time
 
@@ -54,13 +55,6 @@ def set_clock(file: Path, text: str) -> None:
     new.replace(file)
 
 
-def wait(condition: Callable[[], bool], why: str) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert time.monotonic() < deadline, why
-        time.sleep(0.5)
-
-
 def months_shown(ui: Ui) -> list[str]:
     with contextlib.suppress(requests.RequestException, AssertionError):
         return sorted({name.partition("|")[0] for name in ui.ask(KEYS)["assetNodeOrError"].get("partitionKeys", [])})
@@ -92,13 +86,13 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
     with started(project, commands, settings):
         ui = Ui(port, project / "dagster_home")
         daemons(port)
-        wait(lambda: months_shown(ui) == ["2025-02", "2025-03"], "the months before are not shown")
+        wait_for(lambda: months_shown(ui) == ["2025-02", "2025-03"], 300, "the months before are not shown", every_s=1)
         set_clock(clock, "2025-04-01T00:00:10Z")
-        wait(lambda: months_shown(ui) == ["2025-02", "2025-03", "2025-04"], "the month that began is no partition")
+        wait_for(lambda: months_shown(ui) == ["2025-02", "2025-03", "2025-04"], 300, "the month that began is no partition", every_s=1)
         backfill = ui.launch([key("2025-04", BTC)], assetSelection=[{"path": ["kline_archives"]}])
         with dg.DagsterInstance.from_config(str(ui.home)) as instance:
             wanted = dg.RunsFilter(tags={"dagster/backfill": backfill, "dagster/asset_partition_range_start": key("2025-04", BTC)})
-            wait(lambda: instance.get_runs_count(wanted) == 1, "the daemon started no run of the month that began")
+            wait_for(lambda: instance.get_runs_count(wanted) == 1, 300, "the daemon started no run of the month that began")
 
 
 def test_where_nothing_began_nothing_is_reloaded(stage: Stage) -> None:

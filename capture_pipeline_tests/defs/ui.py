@@ -25,6 +25,9 @@ HEALTH = "{instance {daemonHealth {allDaemonStatuses {daemonType required health
 LAUNCH = """mutation ($given: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $given) {__typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}
 }"""
+RUN = """mutation ($given: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $given) {__typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}
+}"""
 STATUS = "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
 LOCATION = {"repositoryLocationName": "capture_pipeline", "repositoryName": "__repository__"}
 
@@ -106,6 +109,13 @@ class Ui:
         launched = self.ask(LAUNCH, given={"partitionNames": partitions, **target})["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])
+
+    def run(self, job: str) -> str:
+        """Launch a run of a job without partitions: its id."""
+        selector = {"pipelineName": job, **LOCATION}
+        launched = self.ask(RUN, given={"selector": selector, "runConfigData": {}, "mode": "default"})["launchPipelineExecution"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
 
     def status(self, backfill: str) -> str:
         """Its status."""

@@ -6,17 +6,20 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from requests.structures import CaseInsensitiveDict
 
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.recording.observations import RestRecord, listed
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.recording.exchange import exchange
 from capture_pipeline_tests.recording.live import BUSY, QUICK
+from capture_pipeline_tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +66,8 @@ def test_what_no_document_describes_is_printed_and_recorded(deployment: Deployme
     """Headers, weights, statuses, fields, holes, notices and pings; text of the exchange is escaped and cut before it is shown."""
     market = deployment.environment()["CAPTURE_MARKET"]
     deployment.faults(*FAULTS)
+    # Weights are not judged at the end of a minute.
+    wait_for(lambda: time.time() % 60 < 50)
     said, record = preflight(deployment, CAPTURE_RECORDING_TRANSPORT=transport)
     lines = {line[6:20].strip(): line for line in said.splitlines() if line.startswith("SEEN")}
     assert not [line for line in said.splitlines() if line.startswith("FAIL")]
@@ -144,3 +149,13 @@ def test_names_of_headers_are_compared_without_case() -> None:
     record.note("https://host/api/v3/time", 429, {"Retry-After": "Wed, 02 Dec 2026 07:28:00 GMT", "Set-Cookie": "secret"})
     assert record.retry_after == [{"status": 429, "value": "Wed, 02 Dec 2026 07:28:00 GMT"}]
     assert record.headers == {"retry-after": "Wed, 02 Dec 2026 07:28:00 GMT", "set-cookie": ""}
+
+
+def test_the_weight_of_a_request_is_a_difference_within_one_minute() -> None:
+    """The exchange counts from 0 in each minute, and `Date` may be a second old at its end."""
+    answers = [("05", 3), ("06", 5), ("58", 9), ("59", 12), ("00", 13), ("01", 15), ("02", 17)]
+    record = RestRecord(Market.SPOT)
+    for second, used in answers:
+        date = f"Wed, 02 Dec 2026 07:{29 if second < '05' else 28}:{second} GMT"
+        record.note("https://host/api/v3/klines?limit=1000", 200, CaseInsensitiveDict({"X-MBX-USED-WEIGHT-1M": str(used), "Date": date}))
+    assert record.requests["GET /api/v3/klines limit=1000"]["weights_seen"] == {"2": 2, "4": 1}
