@@ -16,8 +16,10 @@ from typing import Any
 
 import dagster as dg
 import requests
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK
+from capture_pipeline_tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -29,6 +31,7 @@ RUN = """mutation ($given: ExecutionParams!) {
   launchPipelineExecution(executionParams: $given) {__typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}
 }"""
 STATUS = "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
+DIMENSIONS = ("dagster/partition/month", "dagster/partition/symbol")
 LOCATION = {"repositoryLocationName": "capture_pipeline", "repositoryName": "__repository__"}
 
 
@@ -110,12 +113,26 @@ class Ui:
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])
 
-    def run(self, job: str) -> str:
-        """Launch a run of a job without partitions: its id."""
-        selector = {"pipelineName": job, **LOCATION}
-        launched = self.ask(RUN, given={"selector": selector, "runConfigData": {}, "mode": "default"})["launchPipelineExecution"]
+    def run(self, job: str, partition: str = "") -> str:
+        """Launch a run of a job, for one partition if it has such: its status at its end."""
+        tags = {"dagster/partition": partition, **dict(zip(DIMENSIONS, partition.split("|"), strict=True))} if partition else {}
+        given = {
+            "selector": {"pipelineName": job, **LOCATION},
+            "runConfigData": {},
+            "mode": "default",
+            "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
+        }
+        launched = self.ask(RUN, given=given)["launchPipelineExecution"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
-        return str(launched["run"]["runId"])
+        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+
+            def status() -> dg.DagsterRunStatus:
+                run = instance.get_run_by_id(launched["run"]["runId"])
+                assert run is not None
+                return run.status
+
+            wait_for(lambda: status() in FINISHED_STATUSES, 300, f"the run of {job} does not end", every_s=0.5)
+            return status().value
 
     def status(self, backfill: str) -> str:
         """Its status."""
