@@ -10,8 +10,12 @@ _Condition = dg.AutomationCondition
 
 _INPUT_UPDATED = _Condition.any_deps_match(_Condition.newly_updated() | _Condition.will_be_requested()).since_last_handled()
 """Not `any_deps_updated`, which leaves out an update by a run that was also to make the asset itself and failed before it did."""
+_INPUT_SETTLED = ~_Condition.any_deps_match(_Condition.newly_updated())
+"""No input was updated since the last tick. `lake_arrivals` reports a partition event by event, and a tick may fall between two of them:
+one tick later what was made from the input is reported too. A report over the whole lake is made once after many such events."""
 AFTER_INPUT = (
     _INPUT_UPDATED
+    & _INPUT_SETTLED
     & ~_Condition.any_deps_missing()
     & ~_Condition.any_deps_in_progress()
     & ~_Condition.in_progress()
@@ -19,7 +23,7 @@ AFTER_INPUT = (
 ).with_label("after its input, once the blocking checks passed")
 """For partitions of any month, not the latest alone."""
 
-AFTER_ALL_RESTS = (_INPUT_UPDATED & ~_Condition.any_deps_in_progress() & ~_Condition.in_progress()).with_label(
+AFTER_ALL_RESTS = (_INPUT_UPDATED & _INPUT_SETTLED & ~_Condition.any_deps_in_progress() & ~_Condition.in_progress()).with_label(
     "after its input, once no partition is being made"
 )
 """For reports over the whole lake: once at the end of a backfill, and also where some partition is missing or bad, which it is to show."""
