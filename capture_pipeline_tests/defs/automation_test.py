@@ -29,7 +29,12 @@ class Automation:
     cursor: Any = None
 
     def tick(self) -> dict[str, set[str | None]]:
-        """What is asked for now: partitions by asset; None for an asset without partitions."""
+        """What is asked for once no input was updated between two ticks; the tick that sees an update asks for nothing."""
+        assert self.evaluate() == NOTHING
+        return self.evaluate()
+
+    def evaluate(self) -> dict[str, set[str | None]]:
+        """What one tick asks for: partitions by asset; None for an asset without partitions."""
         result = dg.evaluate_automation_conditions(self.stage.definitions, self.stage.instance, cursor=self.cursor)
         self.cursor = result.cursor
         asked: dict[str, set[str | None]] = {}
