@@ -219,7 +219,7 @@ def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: S
 
 
 def test_an_automation_tick_between_two_reports_of_a_partition_makes_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The events of a partition are stored one after the other: a tick comes after the first of one partition, the second of another …"""
+    """The events of a partition are stored one after the other: a tick comes after the first of one partition, the second of the next."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
     backfill_in_a_shell(stage, SIX)

@@ -84,7 +84,11 @@ def test_a_lake_of_the_shell_is_on_the_pages(tmp_path: Path) -> None:
         with running(project, port, CAPTURE_SANDBOX_URL=exchange.url, **SETTINGS):
             daemons(port)
             ui = Ui(port, project / "dagster_home")
-            soon(lambda: len(history(ui, "bar_gaps", "coverage")) == len(FOUR) and bool(nodes(ui)["coverage_report"]["assetMaterializations"]))
+            soon(
+                lambda: (
+                    len(history(ui, "bar_gaps", "coverage")) == len(FOUR) and bool(nodes(ui)["coverage_report"]["assetMaterializations"])
+                )
+            )
             check_pages(ui)
             assert runs(ui) == []
             publish_anew(ui, exchange, project)
@@ -105,7 +109,7 @@ def check_pages(ui: Ui) -> None:
             latest = check["executionForLatestMaterialization"]
             assert (latest["status"], latest["evaluation"]["success"]) == ("SUCCEEDED", True), check
             if name != "coverage_report":
-                assert history(ui, name, check["name"]) == dict.fromkeys(FOUR, [True])
+                assert history(ui, name, check["name"]) == {partition: [True] for partition in FOUR}
 
 
 def publish_anew(ui: Ui, exchange: Deployment, project: Path) -> None:
@@ -117,6 +121,6 @@ def publish_anew(ui: Ui, exchange: Deployment, project: Path) -> None:
     shell(project, exchange.url, "backfill")
     shell(project, exchange.url, "coverage")
     soon(lambda: digest(ui, anew) != before)
-    soon(lambda: len(nodes(ui)["coverage_report"]["assetMaterializations"]) == 2)  # noqa: PLR2004 - before and after
+    soon(lambda: len(nodes(ui)["coverage_report"]["assetMaterializations"]) == 2)
     assert sorted(each["partition"] for each in nodes(ui)["bars"]["assetMaterializations"]) == sorted([*FOUR, anew])
-    assert history(ui, "bars", "values") == dict.fromkeys(FOUR, [True])
+    assert history(ui, "bars", "values") == {name: [True] for name in FOUR}
