@@ -236,7 +236,7 @@ def test_an_automation_tick_between_two_reports_of_a_partition_makes_nothing(sta
     stage.look(SENSOR)
     assert asked == [NOTHING] * len(CHAIN)
     assert len(seen) == len(SIX) * len(CHAIN)
-    assert automation.tick() == {"coverage_report": {None}}
+    assert automation.evaluate() == {"coverage_report": {None}}
 
 
 def test_a_cursor_that_cannot_be_read_begins_a_round(stage: Stage) -> None:
