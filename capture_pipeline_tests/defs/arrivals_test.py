@@ -224,7 +224,8 @@ def test_an_automation_tick_between_two_reports_of_a_partition_makes_nothing(sta
     assert automation.tick() == NOTHING
     backfill_in_a_shell(stage, SIX)
     arrivals = part("klines.arrivals")
-    report_one, asked, seen = arrivals.report_materialization, [], []
+    report_one, asked = arrivals.report_materialization, []
+    seen: list[dg.AssetMaterialization] = []
 
     def report_and_tick(instance: dg.DagsterInstance, event: dg.AssetMaterialization) -> None:
         report_one(instance, event)

@@ -78,7 +78,7 @@ def soon(condition: Callable[[], bool]) -> None:
 def test_a_lake_of_the_shell_is_on_the_pages(tmp_path: Path) -> None:
     """Every asset with metadata and checks and no run; a file published anew is reported again, and its bars are not made again."""
     project, port = make_project(tmp_path), free_port()
-    with deployed(project / "data", **SETTINGS) as exchange:
+    with deployed(project / "data", None, **SETTINGS) as exchange:
         shell(project, exchange.url, "backfill")
         shell(project, exchange.url, "coverage")
         with running(project, port, CAPTURE_SANDBOX_URL=exchange.url, **SETTINGS):
