@@ -31,11 +31,11 @@ class Automation:
 
     def tick(self) -> dict[str, set[str | None]]:
         """What is asked for after an update: by the second tick that sees it, or by the first if it waited for something else."""
-        first, second = self.one_tick(), self.one_tick()
+        first, second = self.evaluate(), self.evaluate()
         assert not first.keys() & second.keys()
         return first | second
 
-    def one_tick(self) -> dict[str, set[str | None]]:
+    def evaluate(self) -> dict[str, set[str | None]]:
         """What is asked for now: partitions by asset; None for an asset without partitions."""
         result = dg.evaluate_automation_conditions(self.stage.definitions, self.stage.instance, cursor=self.cursor)
         self.cursor = result.cursor
@@ -99,7 +99,7 @@ def test_what_a_run_makes_while_a_tick_is_computed_is_not_asked_for_again(
         with monkeypatch.context() as watched:
             if number == tick:
                 watched.setattr(AssetGraphView, instant, observed)
-            asked |= automation.one_tick().keys()
+            asked |= automation.evaluate().keys()
     assert made
     assert asked == {"coverage_report"}
 
@@ -129,7 +129,7 @@ def test_bars_that_were_never_checked_bring_nothing(automation: Automation, stag
     stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC, with_checks=False)
     assert automation.tick() == NOTHING
     stage.materialize([], tags=block(JANUARY, JANUARY, BTC), checks="bars")
-    assert automation.tick() == {"bar_gaps": {JANUARY_BTC}}
+    assert automation.evaluate() == {"bar_gaps": {JANUARY_BTC}}
 
 
 def test_an_input_that_was_never_made_is_waited_for(automation: Automation, stage: Stage) -> None:

@@ -103,7 +103,7 @@ def test_every_job_schedule_and_sensor_says_what_it_is_for_and_runs_from_the_sta
     repository = definitions.get_repository_def()
     jobs = [job for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"]
     described = {entry.name: entry.description for group in (jobs, repository.schedule_defs, repository.sensor_defs) for entry in group}
-    assert len(described) == 10 + 3 + 11
+    assert len(described) == 10 + 3 + 12
     assert {name for name, description in described.items() if len(description or "") < 15} == set()
     assert {str(schedule.default_status.value) for schedule in repository.schedule_defs} == {"RUNNING"}
     stopped = {sensor.name for sensor in repository.sensor_defs if sensor.default_status is not dg.DefaultSensorStatus.RUNNING}

@@ -10,23 +10,19 @@ _Condition = dg.AutomationCondition
 
 _INPUT_UPDATED = _Condition.any_deps_match(_Condition.newly_updated() | _Condition.will_be_requested()).since_last_handled()
 """Not `any_deps_updated`, which leaves out an update by a run that was also to make the asset itself and failed before it did."""
-_UPDATED_BEFORE = _INPUT_UPDATED & ~_INPUT_UPDATED.newly_true()
-"""Since an earlier tick. A tick counts the events up to its beginning, and reads a moment later what is in progress. Where a run updates
-the input and makes the asset in between, the asset would be asked for again: its new version is not counted, and the run is over."""
+_SETTLED = ~_Condition.any_deps_match(_Condition.newly_updated())
+"""No input was updated since the last tick. `lake_arrivals` reports a partition event by event, and a tick may fall between two of them:
+one tick later what was made from the input is reported too. A report over the whole lake is made once after many such events."""
 _IDLE = ~_Condition.in_progress() & ~(~_Condition.in_progress()).newly_true()
-"""At this tick and at the one before, for the same reason."""
-AFTER_INPUT = (
-    _UPDATED_BEFORE
-    & _IDLE
-    & ~_Condition.any_deps_missing()
-    & ~_Condition.any_deps_in_progress()
-    & _Condition.all_deps_blocking_checks_passed()
-).with_label("after its input, once the blocking checks passed")
+"""Neither at this tick nor at the one before. A tick counts the events up to its beginning, and reads a moment later what is in progress:
+what a run made in between is not counted yet, and the run is over. The next tick counts it."""
+_WAITS = _INPUT_UPDATED & _SETTLED & _IDLE & ~_Condition.any_deps_in_progress()
+AFTER_INPUT = (_WAITS & ~_Condition.any_deps_missing() & _Condition.all_deps_blocking_checks_passed()).with_label(
+    "after its input, once the blocking checks passed"
+)
 """For partitions of any month, not the latest alone."""
 
-AFTER_ALL_RESTS = (_UPDATED_BEFORE & _IDLE & ~_Condition.any_deps_in_progress()).with_label(
-    "after its input, once no partition is being made"
-)
+AFTER_ALL_RESTS = _WAITS.with_label("after its input, once no partition is being made")
 """For reports over the whole lake: once at the end of a backfill, and also where some partition is missing or bad, which it is to show."""
 
 automation = dg.AutomationConditionSensorDefinition(

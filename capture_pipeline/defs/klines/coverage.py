@@ -37,11 +37,11 @@ def coverage_report(context: dg.AssetExecutionContext, workspace: dg.ResourcePar
     with told(context.op_execution_context):
         views = refresh_catalog(workspace.lake)
         made = report(workspace, workspace.now_us())
-    shown = {**_told(made), **outputs.page(made.html, workspace.lake.reports())}
-    return outputs.materialization({**shown, "catalog": workspace.lake.catalog(), "views": ", ".join(views)})
+    return outputs.materialization({**described(workspace, made), "catalog": workspace.lake.catalog(), "views": ", ".join(views)})
 
 
-def _told(made: CoverageReport) -> dict[str, Any]:
+def described(workspace: Workspace, made: CoverageReport) -> dict[str, Any]:
+    """Collect the values of the materialization."""
     shown = {name: value for name, value in made.summary.items() if value is not None}
     return {
         "heat_map": picture(made),
@@ -49,6 +49,7 @@ def _told(made: CoverageReport) -> dict[str, Any]:
         "dagster/row_count": made.frame.height,
         "coverage": table_of(made.frame, _ROWS_SHOWN),
         "csv": made.csv,
+        **outputs.page(made.html, workspace.lake.reports()),
     }
 
 

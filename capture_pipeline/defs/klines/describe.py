@@ -17,6 +17,11 @@ from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 
 _MB = 1_000_000
+OF_A_RUN = frozenset(
+    {"fetched_now", "mb_per_s", "attempts", "requests_now", "rows_now", "still_missing", "archive_only", "duplicates", "fillable"}
+    | {"as_of", "newest_age_hours", "catalog", "views"}
+)
+"""Values about a run or a moment; all others are about the files."""
 _PAGES_SHOWN = 50
 
 
@@ -67,7 +72,7 @@ def bars(workspace: Workspace, result: BarsResult) -> Described:
             ROWS: result.rows,
             "dagster/uri": str(lake.bars(result.partition)),
             "by_source": result.by_source,
-            "duplicates": result.duplicates,
+            **({} if result.duplicates is None else {"duplicates": result.duplicates}),
             "conflicts": result.conflicts,
             "excluded": result.excluded,
             "bytes": result.bytes,
