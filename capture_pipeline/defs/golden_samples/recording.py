@@ -1,7 +1,8 @@
 """The asset that is recorded live. Its run starts a recorder or attaches to the one at work, and mirrors what it says.
 
 The recorder calls nothing of Dagster: what blocks or kills the run, the daemon or the database does not touch it. Only *Terminate* ends
-it, gracefully; a run that dies otherwise leaves it recording, and the sensor's next run attaches to it.
+it, gracefully; a run that dies otherwise leaves it recording, and the next run attaches to it. A slot of the pool is held for each
+session, whoever launched its run.
 """
 
 import time
@@ -23,7 +24,8 @@ from capture_pipeline.recording.session import stop
 from capture_pipeline.recording.standing import nothing_recorded
 from capture_pipeline.recording.status import Status, free_bytes
 
-SESSION_TAG = "capture/session"
+POOL = "recordings"
+"""Its limit is the number of sessions that Dagster records at the same time; runs beyond it wait in the queue."""
 _FIRST_TOLD_S = (10.0, 30.0, 60.0, 120.0)
 _TOLD_EVERY_S = 300.0
 _LATE_S = 5.0
@@ -42,7 +44,7 @@ _SCHEMA = dg.TableSchema(
     kinds={"binance", "file"},
     partitions_def=SESSIONS,
     code_version="1",
-    op_tags={"dagster/max_retries": "0"},
+    pool=POOL,
     description="A live session of trades and order-book diffs, byte for byte, from two connections merged, with a ledger of every id "
     "that is missing. Its recorder is a process of its own and outlives this run.",
     metadata={"dagster/column_schema": _SCHEMA},

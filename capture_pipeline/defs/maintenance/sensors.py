@@ -9,14 +9,12 @@ from capture_pipeline.defs.liveness import is_dead
 from capture_pipeline.defs.resources import life_sign
 from capture_pipeline.klines.workspace import Workspace
 
-GRACE_S = 120
-"""A run this young is left alone: its process may be about to take the lock."""
 SILENCE_S = 24 * 3600
 """A run without a sign of life file is only ended after a whole day without an event."""
 
 
 @dg.sensor(
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Ends runs that are shown as running although their process is dead. It starts nothing.",
 )
@@ -34,11 +32,11 @@ def why_dead(instance: dg.DagsterInstance, workspace: Workspace, record: dg.RunR
     """Why a run that is shown as running is dead; None if it is not known to be."""
     run_id = record.dagster_run.run_id
     sign = life_sign(workspace, run_id)
-    age_s = time.time() - (record.start_time or record.create_timestamp.timestamp())
-    if age_s > GRACE_S and is_dead(sign):
+    if is_dead(sign):
         return "its process is gone"
     if sign.exists():
         return None
+    age_s = time.time() - (record.start_time or record.create_timestamp.timestamp())
     newest = instance.get_records_for_run(run_id, limit=1, ascending=False).records
     silent_s = time.time() - newest[0].timestamp if newest else age_s
     return f"it has been silent for {silent_s / 3600:.0f} h and shows no sign of life" if silent_s > SILENCE_S else None
