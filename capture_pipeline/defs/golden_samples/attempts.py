@@ -16,6 +16,7 @@ _STEADY_S = 60.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0
 _RETRY_S = 60.0
 """Longest time until the daemon has started the retry of a run that it marked for one."""
+_WAITING = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING}
 _WILL_RETRY, _RETRIED = "dagster/will_retry", "dagster/auto_retry_run_id"
 
 
@@ -46,9 +47,17 @@ class Attempts:
         is_wanted = is_ending or newest.dagster_run.status is dg.DagsterRunStatus.FAILURE
         return is_wanted and now_s >= ended_s + wait_s
 
+    def has_failed(self, now_s: float) -> bool:
+        """Decide whether the last run that started has failed, whatever waits in the queue."""
+        started = next((record for record in self.records if record.dagster_run.status not in _WAITING), None)
+        if started is None or started.dagster_run.status is not dg.DagsterRunStatus.FAILURE:
+            return False
+        return now_s >= (started.end_time or 0.0) + self._wait_s()
+
     def _wait_s(self) -> float:
         """Return 0 after a run that lived for a while; otherwise twice as long with each run that did not."""
-        short = sum(1 for _ in takewhile(_was_short, self.records))
+        ended = [record for record in self.records if record.dagster_run.is_finished]
+        short = sum(1 for _ in takewhile(_was_short, ended))
         return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** (short - 2)) if short > 1 else 0.0
 
 

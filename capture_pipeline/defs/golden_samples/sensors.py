@@ -17,10 +17,12 @@ from capture_pipeline.defs.golden_samples.sessions import SESSIONS, root
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import make_folder, publish_model, read_model
+from capture_pipeline.recording.attach import launch
 from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.lock import holder_of
 from capture_pipeline.recording.models import EMPTY, SessionMetadata, SessionPlan
 from capture_pipeline.recording.planning import Window, windows
-from capture_pipeline.recording.session import all_sessions, known_plan, new_plan
+from capture_pipeline.recording.session import all_sessions, is_ending, known_plan, new_plan
 
 AHEAD_S = 120.0
 """How long before its window a session's run is asked for."""
@@ -67,7 +69,7 @@ def session_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourcePa
     job=record_session,
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts another run of an unfinished session whose last run failed: it attaches to the recorder, or resumes the session. "
+    description="Starts the recorder of an unfinished session whose last run failed, if it is gone too, and a run that attaches to it. "
     "Reports sessions whose run is still in the queue a minute before their start, or later.",
 )
 def session_resumption(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
@@ -75,6 +77,8 @@ def session_resumption(context: dg.SensorEvaluationContext, workspace: dg.Resour
     now_s, queued, due = time.time(), [], {}
     for folder, plan in _unfinished(workspace):
         attempts = attempts_of(context.instance, folder.session)
+        if attempts.has_failed(now_s) and folder.growing.exists() and not is_ending(folder, plan) and holder_of(folder) is None:
+            launch(folder)  # at once, for a run takes half a minute to start; it attaches
         if attempts.is_due(now_s, is_ending=folder.ending.exists()):
             due[folder.session] = f"{folder.session}-{len(attempts.records) + 1}"
         elif now_s > plan.start_us / 1e6 - QUEUED_S:
