@@ -35,7 +35,7 @@ _MOST_ARRIVALS = 20
 record_session = dg.define_asset_job(
     JOB,
     dg.AssetSelection.assets("golden_samples"),
-    description="Records one session, or attaches to the recorder that is at work on it.",
+    description="Records one session. If a recorder of the session is already running, the run follows that recorder.",
     tags={"dagster/priority": "20"},
 )
 
@@ -44,8 +44,8 @@ record_session = dg.define_asset_job(
     job=record_session,
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Starts the run of each session of the plan two minutes before its window. "
-    "Stopped at first: a session takes disk and bandwidth for a day, so turning it on is a decision.",
+    description="Starts the run of each planned session two minutes before the session begins. "
+    "Stopped by default, because a session uses disk and network for a day: turn it on to record by plan.",
 )
 def session_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each planned session that has none; a run that somebody cancelled in the queue is not requested again."""
@@ -69,8 +69,9 @@ def session_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourcePa
     job=record_session,
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts the recorder of an unfinished session whose last run failed, if it is gone too, and a run that attaches to it. "
-    "Reports sessions whose run is still in the queue a minute before their start, or later.",
+    description="Every 10 s: if the last run of an unfinished session failed, starts a new run and, where no recorder is "
+    "running, the recorder. "
+    "Reports runs that are still queued 60 s before their session begins, or later.",
 )
 def session_resumption(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each unfinished session that a run of Dagster began to record and none records now."""
@@ -90,7 +91,8 @@ def session_resumption(context: dg.SensorEvaluationContext, workspace: dg.Resour
     job=record_session,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Brings in sessions finished elsewhere, by `capture session start` or `capture import`: their run validates them.",
+    description="Every 30 s: starts a run for each finished session that Dagster does not know, for instance of `capture "
+    "session start` or `capture import`. The run validates the session.",
 )
 def session_arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """One run a finished session that was never materialized."""

@@ -16,13 +16,16 @@ SILENCE_S = 24 * 3600
 @dg.sensor(
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Ends runs that are shown as running although their process is dead. It starts nothing.",
+    description="Every 10 s: marks runs as failed that are shown as running although their process is dead. Starts no run.",
 )
 def dead_run_reaper(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SkipReason:
     """Fail the dead, say how many."""
     started = context.instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     dead = [(record.dagster_run, reason) for record in started if (reason := why_dead(context.instance, workspace, record))]
     for run, reason in dead:
+        now = context.instance.get_run_by_id(run.run_id)
+        if now is None or now.is_finished:
+            continue  # the code server reported the death in the meantime
         context.instance.report_run_failed(run, f"Ended by dead_run_reaper: {reason}.")
         life_sign(workspace, run.run_id).unlink(missing_ok=True)
     return outputs.skip(f"{len(started)} runs are under way, {len(dead)} of them were dead and ended")
