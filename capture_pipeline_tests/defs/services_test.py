@@ -75,7 +75,7 @@ class Services:
         self.ports = {"4266": str(free_port()), "3000": str(free_port())}
         workspace = project / "workspace.yaml"
         workspace.write_text(workspace.read_text().replace("4266", self.ports["4266"]))
-        self._log = (project / "services.log").open("w")
+        self._running: list[subprocess.Popen[bytes]] = []
 
     def run(self, unit: str, key: str = "ExecStart", instance: str = "") -> subprocess.Popen[bytes]:
         """Start a command of a unit in the project's folder, with the variables of its environment file."""
@@ -86,9 +86,19 @@ class Services:
         for name, value in options.items():
             text = text.replace(f"${name}", value)
         command = [self.ports.get(word, word) for word in shlex.split(text)]
-        return subprocess.Popen(
-            command, cwd=self.project, env=environment(self.project, **self._variables), stdout=self._log, stderr=self._log
-        )
+        variables = environment(self.project, **self._variables)
+        with (self.project / "services.log").open("a") as log:
+            process = subprocess.Popen(command, cwd=self.project, env=variables, stdout=log, stderr=log)
+        self._running.append(process)
+        return process
+
+    def end(self) -> None:
+        """Kill all that the commands started, whoever its parent is."""
+        for pid in processes_of(self.project):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in self._running:
+            process.wait()
 
     def stop(self, unit: str, process: subprocess.Popen[bytes]) -> None:
         """SIGTERM to the main process, and SIGKILL to it alone where that does not end it in time."""
@@ -115,13 +125,11 @@ def services(tmp_path: Path) -> Iterator[tuple[Services, Deployment]]:
     """The services of a deployment at an exchange whose clock runs; nothing of them is left at the end."""
     project = make_project(tmp_path)
     with SandboxServer(SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20, "symbols": BUSY})) as server:
+        made = Services(project, {**SETTINGS, "CAPTURE_SANDBOX_URL": server.url})
         try:
-            variables = {**SETTINGS, "CAPTURE_SANDBOX_URL": server.url}
-            yield Services(project, variables), Deployment(server.url, project / "data", **SETTINGS)
+            yield made, Deployment(server.url, project / "data", **SETTINGS)
         finally:
-            for pid in processes_of(project):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            made.end()
 
 
 @pytest.mark.slow
