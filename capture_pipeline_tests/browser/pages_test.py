@@ -112,14 +112,16 @@ def test_backfills_by_click_make_every_partition_and_a_failing_check_and_a_repor
 
 
 def test_a_planned_session_starts_by_its_sensor_is_followed_and_terminated(site: Site, page: Page) -> None:
-    """The page of the run shows what comes in; *Terminate* finishes the session."""
+    """The sensor is switched on, the page of the run shows what comes in, and *Terminate* finishes the session."""
     ui = site.ui
 
     def run() -> dg.DagsterRun | None:
         with dg.DagsterInstance.from_config(str(ui.home)) as instance:
             runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-            return next((run for run in runs if {"dagster/sensor_name", "capture/session"} <= run.tags.keys()), None)
+            return next((run for run in runs if run.tags.get("dagster/sensor_name") == "session_sensor"), None)
 
+    page.goto("/locations/capture_pipeline/sensors/session_sensor")
+    page.get_by_test_id("sensor-switch-session_sensor").locator("xpath=..").click()
     wait_for(lambda: run() is not None, 300, "no run was started for the planned session", every_s=1)
     found = run()
     assert found is not None

@@ -89,7 +89,7 @@ def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Sta
     asked = dg.evaluate_automation_conditions(defs=stage.definitions, instance=stage.instance, cursor=seen.cursor)
     assert {name: asked.get_num_requested(dg.AssetKey(name)) for name in tables} == dict.fromkeys(tables, 1)
     assert stage.materialize(tables, folder.session).success
-    assert all(stage.made(name)[folder.session].metadata["dagster/partition_row_count"].value for name in tables)
+    assert all(stage.made(name)[folder.session].metadata["dagster/partition_row_count"].value for name in ("golden_samples", *tables))
     assert stage.materialize(["regime_comparison"]).success
     page = Path(str(stage.made("regime_comparison")[None].metadata["page"].value))
     assert folder.session in page.read_text()

@@ -30,5 +30,5 @@ automation = dg.AutomationConditionSensorDefinition(
     target=dg.AssetSelection.all(),
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
-    description="Makes derived assets once their input changed and its blocking checks passed.",
+    description="Materializes a derived asset when its input has changed and the blocking checks of the input passed.",
 )

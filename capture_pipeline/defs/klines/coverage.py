@@ -29,7 +29,8 @@ _TOOL_TIP = re.compile(r"<title>[^<]*</title>")
     automation_condition=AFTER_ALL_RESTS,
     code_version="1",
     freshness_policy=BY_THE_REPORT,
-    description="Expected against present bars by symbol and month, over the whole lake; also makes the DuckDB catalogue's views anew.",
+    description="Number of expected and of present bars by symbol and month, for the whole lake. Also renews the views of the "
+    "DuckDB catalogue.",
     metadata={"dagster/column_schema": schemas.COVERAGE},
 )
 def coverage_report(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:

@@ -118,7 +118,9 @@ def gaps(workspace: Workspace, result: GapsResult) -> Described:
 def reconciliation(result: Reconciliation) -> Described:
     """Of `month_reconciliation`."""
     shown = result.differences if result.differences.height else [{"open_time_us": "no source disagrees with another"}]
-    return {"month_reconciliation": {**result.summary, "report": result.path, "differences": table_of(shown)}}
+    return {
+        "month_reconciliation": {ROWS: result.differences.height, **result.summary, "report": result.path, "differences": table_of(shown)}
+    }
 
 
 def revisions(records: Sequence[ArchiveRecord]) -> dict[str, Any]:
