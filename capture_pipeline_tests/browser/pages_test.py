@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import dagster as dg
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from capture_pipeline.recording.lock import holder_of
 from capture_pipeline.recording.session import all_sessions, sessions_root
@@ -121,7 +121,9 @@ def test_a_planned_session_starts_by_its_sensor_is_followed_and_terminated(site:
             return next((run for run in runs if run.tags.get("dagster/sensor_name") == "session_sensor"), None)
 
     page.goto("/locations/capture_pipeline/sensors/session_sensor")
-    page.get_by_test_id("sensor-switch-session_sensor").locator("xpath=..").click()
+    switch = page.locator("input[type=checkbox]").first
+    switch.locator("xpath=..").click()
+    expect(switch).to_be_checked()
     wait_for(lambda: run() is not None, 300, "no run was started for the planned session", every_s=1)
     found = run()
     assert found is not None
