@@ -78,6 +78,11 @@ def partition_materialization(asset: str, partition: dg.MultiPartitionKey, value
     return dg.AssetMaterialization(asset, partition=partition, metadata=metadata(values), tags=tags)
 
 
+def whole_materialization(asset: str, values: Mapping[str, object]) -> dg.AssetMaterialization:
+    """Return the event of an asset without partitions."""
+    return dg.AssetMaterialization(asset, metadata=metadata(values))
+
+
 def add_metadata(context: dg.AssetExecutionContext, values: Mapping[str, object], asset: str, partition: str) -> None:
     """Add to the materialization of one partition that the running step makes."""
     context.add_asset_metadata(metadata(values), asset_key=asset, partition_key=partition)

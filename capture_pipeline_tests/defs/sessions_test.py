@@ -86,6 +86,7 @@ def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Sta
     verdicts = {each.check_name: each.passed for each in ran.get_asset_check_evaluations()}
     assert verdicts == dict.fromkeys(CHECKS, True) | {"depth_rate": False}
     tables = ("golden_trades", "golden_depth", "golden_snapshots")
+    seen = dg.evaluate_automation_conditions(defs=stage.definitions, instance=stage.instance, cursor=seen.cursor)
     asked = dg.evaluate_automation_conditions(defs=stage.definitions, instance=stage.instance, cursor=seen.cursor)
     assert {name: asked.get_num_requested(dg.AssetKey(name)) for name in tables} == dict.fromkeys(tables, 1)
     assert stage.materialize(tables, folder.session).success

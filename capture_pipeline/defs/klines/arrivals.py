@@ -192,7 +192,7 @@ class Look:
             return
         age_us = (self.now_ns - changed_ns) // 1000
         made = recorded_report(self.workspace, (self.now_us - age_us) // SECOND_US * SECOND_US)
-        event = dg.AssetMaterialization(_REPORT, metadata=outputs.metadata(coverage.described(self.workspace, made)))
+        event = outputs.whole_materialization(_REPORT, coverage.described(self.workspace, made))
         if _says_else(newest.record(_REPORT, None), event):
             report_materialization(self.instance, event)
             self._report_evaluations(JUDGES[_REPORT], [])
