@@ -6,7 +6,7 @@ TESTS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage check ui bench crash-matrix accelerated-day connection-count memory-over-time fuzz mutations killtest lock clean
+.PHONY: help setup demo test coverage check ui bench crash-matrix accelerated-day connection-count memory-over-time fuzz mutations killtest pictures lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ mutations: setup ## Put faults into a copy of the project and see that the tests
 
 killtest: setup ## Kill recorders and backfills at 200 random instants each, and account for every message and file
 	@$(BIN)/python -m capture_pipeline_tests.soak.killtest $(ARGS)
+
+pictures: setup ## Take the pictures of the README from the demo, in Debian's Chromium
+	@$(BIN)/python -m capture_pipeline_tests.pictures $(ARGS)
 
 .venv-bench/.ready: benchmarks/requirements.lock
 	@$(PYTHON) -m venv .venv-bench

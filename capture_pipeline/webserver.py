@@ -20,6 +20,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from capture_pipeline import check_states
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.paths import Lake
 from capture_pipeline.pages import REPORTS
@@ -84,6 +85,7 @@ def main() -> None:
 
     # Where a release of Dagster builds its application by another name, `getattr` above fails: nothing is served without the guard.
     setattr(cli, _BUILD, build_guarded)
+    check_states.install()
     cli.cli(auto_envvar_prefix="DAGSTER_WEBSERVER")
 
 

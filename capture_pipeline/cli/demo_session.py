@@ -22,8 +22,8 @@ from capture_pipeline.sandbox.server import SandboxServer
 from capture_pipeline.sandbox.settings import load_config
 from capture_pipeline.settings import load_settings
 
-SECONDS = 12
-_CUT_AT_S = 4
+SECONDS = 20
+_CUT_AT_S = 6
 _SYMBOL, _REGIME = "BTCUSDT", "demo"
 
 

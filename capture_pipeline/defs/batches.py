@@ -89,10 +89,8 @@ def _end(context: dg.AssetExecutionContext, done: Mapping[Partition, Described],
     retries = context.op_execution_context.retry_number
     if not may_retry(retries, *failed.values()):
         for partition, described in done.items():
-            key = key_of(partition)
-            tags = {f"dagster/partition/{name}": value for name, value in key.keys_by_dimension.items()}
             for asset, metadata in described.items():
-                context.log_event(outputs.partition_materialization(asset, key, metadata, tags))
+                context.log_event(outputs.partition_materialization(asset, key_of(partition), metadata))
     give_up_or_retry(retries, failed)
 
 

@@ -1,6 +1,7 @@
 """Whether the process of a run is alive: it holds a shared lock on a file of its own, and the kernel lets go of it when the process dies.
 
 Process ids are reused and a heartbeat by time needs a guess; a lock needs neither. It holds for one machine, or a file system with locks.
+A file of no bytes belongs to a process that is about to take the lock, so that no run is too young to be judged.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ def alive(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
+        os.ftruncate(descriptor, 1)  # takes no block, so that a full disk does not refuse it
         yield
     finally:
         # Removed before the lock is let go: whoever gets the lock of a file that is still there knows that its holder died.
@@ -29,14 +31,14 @@ def alive(path: Path) -> Iterator[None]:
 
 
 def is_dead(path: Path) -> bool:
-    """Whether the file is there and nobody holds it; without a file nothing is known, which is not dead."""
+    """Whether a process held the file's lock and left both; without a file, or with an empty one, nothing is known, which is not dead."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return path.exists()
+        return os.fstat(descriptor).st_size > 0 and path.exists()
     except BlockingIOError:
         return False
     finally:

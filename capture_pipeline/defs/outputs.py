@@ -72,9 +72,15 @@ def materialization(values: Mapping[str, object] | None = None, *, asset: str | 
     return dg.MaterializeResult(asset_key=asset, metadata=metadata(values or {}))
 
 
-def partition_materialization(asset: str, partition: str, values: Mapping[str, object], tags: Mapping[str, str]) -> dg.AssetMaterialization:
-    """Return the event of one partition."""
+def partition_materialization(asset: str, partition: dg.MultiPartitionKey, values: Mapping[str, object]) -> dg.AssetMaterialization:
+    """Return the event of one partition, with the tags that Dagster itself gives it."""
+    tags = {f"dagster/partition/{name}": value for name, value in partition.keys_by_dimension.items()}
     return dg.AssetMaterialization(asset, partition=partition, metadata=metadata(values), tags=tags)
+
+
+def whole_materialization(asset: str, values: Mapping[str, object]) -> dg.AssetMaterialization:
+    """Return the event of an asset without partitions."""
+    return dg.AssetMaterialization(asset, metadata=metadata(values))
 
 
 def add_metadata(context: dg.AssetExecutionContext, values: Mapping[str, object], asset: str, partition: str) -> None:

@@ -88,6 +88,14 @@ def check_tags(tags: Mapping[str, str]) -> None:
         raise ConfigError(what, remedy="launch it as a backfill of the assets")
 
 
+def keys_of_run(tags: Mapping[str, str]) -> Sequence[str]:
+    """The keys of the partitions that a run makes, by its tags; those that are no longer partitions are left out."""
+    ends = [tags.get(name, tags.get(PARTITION_TAG, "")) for name in RANGE_TAGS]
+    if not all(map(PARTITIONS.has_partition_key, ends)):
+        return []
+    return PARTITIONS.get_partition_keys_in_range(dg.PartitionKeyRange(*ends))
+
+
 def partitions_of(workspace: Workspace, keys: Sequence[str]) -> list[Partition]:
     """The partitions of a run."""
     return [partition_of(workspace, key) for key in keys]

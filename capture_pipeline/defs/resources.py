@@ -14,7 +14,7 @@ from capture_pipeline.defs.partitions import SETTINGS
 from capture_pipeline.klines.workspace import Workspace
 
 
-@dg.resource(config_schema={}, description="The deployment: settings, lake and exchange; not configurable by a run.")
+@dg.resource(config_schema={}, description="Settings, lake and exchange of the deployment. A run cannot configure it.")
 def workspace(context: dg.InitResourceContext) -> Iterator[Workspace]:
     """The deployment's workspace, with a sign of life for the run that uses it."""
     deployment = Workspace(SETTINGS)

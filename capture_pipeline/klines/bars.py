@@ -35,7 +35,7 @@ class BarsResult:
         partition: Which one.
         rows: Bars.
         by_source: Bars by source.
-        duplicates: Rows that said what another said.
+        duplicates: Rows that said what another said; None where that is not recorded.
         conflicts: Fields on which sources disagree.
         excluded: Rows that are no bars, by cause.
         bytes: Size of the file.
@@ -46,7 +46,7 @@ class BarsResult:
     partition: Partition
     rows: int
     by_source: dict[str, int]
-    duplicates: int
+    duplicates: int | None
     conflicts: int
     excluded: dict[str, int]
     bytes: int
@@ -111,13 +111,31 @@ def separated_parts(workspace: Workspace, partition: Partition) -> tuple[Separat
         LakeError: A recorded file is gone or altered.
     """
     lake = workspace.lake
-    archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
-    topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
+    archives, topups = _manifests(lake, partition)
     limit = workspace.settings.http.max_csv_mb * _MB
     parts = [_archive_part(workspace, record, limit) for record in archives.usable()]
     parts += [_rest_part(lake, page, partition.interval) for page in topups.pages]
-    made_of = {record.path or "": record.sha256_own or "" for record in archives.usable()}
-    return separate(parts, partition.interval.us), made_of | {page.path: page.sha256 for page in topups.pages}
+    return separate(parts, partition.interval.us), _digests(archives, topups)
+
+
+def made_of(workspace: Workspace, partition: Partition) -> dict[str, str]:
+    """Return the SHA-256 of each raw file that the bars of a partition are made of, by path.
+
+    Raises:
+        LakeError: A manifest is damaged.
+    """
+    archives, topups = _manifests(workspace.lake, partition)
+    return _digests(archives, topups)
+
+
+def _manifests(lake: Lake, partition: Partition) -> tuple[ArchivesManifest, TopupsManifest]:
+    archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
+    return archives, read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
+
+
+def _digests(archives: ArchivesManifest, topups: TopupsManifest) -> dict[str, str]:
+    files = {record.path or "": record.sha256_own or "" for record in archives.usable()}
+    return files | {page.path: page.sha256 for page in topups.pages}
 
 
 def _archive_part(workspace: Workspace, record: ArchiveRecord, limit: int) -> Part:
@@ -139,17 +157,17 @@ def _result(
     return BarsResult(
         partition,
         merged.bars.height,
-        _counts(merged.bars["source"], SOURCES),
+        count_values(merged.bars["source"], SOURCES),
         merged.duplicates,
         merged.conflicts.height,
-        _counts(exclusions["cause"], tuple(Exclusion)),
+        count_values(exclusions["cause"], tuple(Exclusion)),
         published.bytes,
         published.sha256,
         made_of,
     )
 
 
-def _counts(column: pl.Series, values: Sequence[str]) -> dict[str, int]:
+def count_values(column: pl.Series, values: Sequence[str]) -> dict[str, int]:
     """Count the rows that have each value. Compared and not grouped: grouping by a text takes 150 bytes a row."""
     counts = {str(value): int((column == str(value)).sum()) for value in sorted(values)}
     return {value: count for value, count in counts.items() if count}

@@ -25,6 +25,11 @@ from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.tables.gaps import NOT_EXPECTED, Cause
 
 _LONGEST_MONTH_US = 31 * DAY_US
+_NULLABLE = {
+    **dict.fromkeys(("expected", "newest_us", "as_of_us"), pl.Int64()),
+    **dict.fromkeys(("coverage_percent", "explained_coverage_percent"), pl.Float64()),
+}
+"""Columns of the report that may be empty."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +119,40 @@ def report(workspace: Workspace, now_us: int, *, publish: bool = True) -> Covera
         now_us: The present.
         publish: Whether to; a look at a part of the deployment leaves the files of the whole alone.
     """
-    settings, reports = workspace.settings, workspace.lake.reports()
-    frame = measure(workspace, settings.symbols, workspace.months(now_us), now_us).drop("bars_sha256", "gaps_sha256")
-    summary = summarise(frame, now_us)
-    found = CoverageReport(frame, summary, heat_map(frame, settings.gates), reports / "coverage.csv", reports / "coverage.html")
+    settings = workspace.settings
+    found = _report(
+        workspace, measure(workspace, settings.symbols, workspace.months(now_us), now_us).drop("bars_sha256", "gaps_sha256"), now_us
+    )
     if publish:
         title = f"{settings.market} {settings.interval}"
-        publish_bytes(found.csv, frame.write_csv().encode())
-        publish_bytes(found.html, page(frame, summary, found.svg, title, settings.gates).encode())
+        publish_bytes(found.csv, found.frame.write_csv().encode())
+        publish_bytes(found.html, page(found.frame, found.summary, found.svg, title, settings.gates).encode())
     return found
+
+
+def recorded_report(workspace: Workspace, made_us: int) -> CoverageReport:
+    """Read the report that was published last.
+
+    Args:
+        workspace: The deployment.
+        made_us: When it was made, by the exchange's clock.
+
+    Raises:
+        LakeError: It cannot be read.
+    """
+    path = workspace.lake.reports() / "coverage.csv"
+    try:
+        frame = pl.read_csv(path, infer_schema_length=None)
+        return _report(workspace, frame.with_columns(pl.col(name).cast(kind) for name, kind in _NULLABLE.items()), made_us)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise LakeError(
+            f"cannot be read: {' '.join(str(error).split())[:200]}", where=str(path), remedy="make it again: capture coverage"
+        ) from None
+
+
+def _report(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> CoverageReport:
+    reports, gates = workspace.lake.reports(), workspace.settings.gates
+    return CoverageReport(frame, summarise(frame, now_us), heat_map(frame, gates), reports / "coverage.csv", reports / "coverage.html")
 
 
 def summarise(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:

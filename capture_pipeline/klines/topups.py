@@ -90,11 +90,33 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResu
         finally:
             if manifest.pages != recorded:
                 publish_model(lake.topups_manifest(partition), manifest)
-    wanted = _wanted(partition, archives, life, now_us)
-    left = subtract(wanted, union(archive_present(archives), rest_present(manifest)))
-    rows = sum(page.rows for page in manifest.pages[before:])
+    return result_of(partition, archives, manifest, life=life, now_us=now_us, before=before)
+
+
+def result_of(
+    partition: Partition,
+    archives: ArchivesManifest,
+    manifest: TopupsManifest,
+    *,
+    life: SymbolLife | None,
+    now_us: int,
+    before: int | None = None,
+) -> TopupResult:
+    """Return what REST has added to one partition.
+
+    Args:
+        partition: Which one.
+        archives: Its archive files.
+        manifest: Its answers.
+        life: First and last candle of the symbol; None where they are not known or do not matter.
+        now_us: The present.
+        before: Number of answers that were there before this time; None for all.
+    """
+    left = subtract(_wanted(partition, archives, life, now_us), union(archive_present(archives), rest_present(manifest)))
+    new = manifest.pages[len(manifest.pages) if before is None else before :]
     archive_only = life.status if life is not None and life.is_archive_only else ""
-    return TopupResult(partition, manifest, len(manifest.pages) - before, rows, length(left) // partition.interval.us, archive_only)
+    rows = sum(page.rows for page in new)
+    return TopupResult(partition, manifest, len(new), rows, length(left) // partition.interval.us, archive_only)
 
 
 def to_ask(

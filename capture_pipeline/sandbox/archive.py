@@ -65,12 +65,13 @@ class Published:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a listing says of an object; see `Published`."""
+    """What a listing says of a zip, and what was recorded beside it; see `Published` and `Content`."""
 
     size: int
     etag: str
     sha256: str
     modified_us: int
+    recorded: bytes | None
 
 
 class Archive:
@@ -147,11 +148,12 @@ class Archive:
         file = self.file_at(path)
         if file is None:
             return None
-        known = self._facts.get((path, self._versions.get(path, (0, 0))[0], _name_of(rules)))
-        if known is None:
-            made = self.zip(path, rules)
-            known = Facts(len(made.body), made.etag, made.sha256, made.modified_us) if made else None
-        return known
+        with self._lock:
+            key = path, self._versions.get(path, (0, 0))[0], _name_of(rules)
+            # A file that has no content leaves no facts.
+            if key not in self._facts:
+                self.zip(path, rules)
+            return self._facts.get(key)
 
     def checksum(self, path: str, rules: Rules = (), fault: FaultRule | None = None) -> Published | None:
         """The checksum file of the zip at a path, with the defects of `rules` in the zip and of `fault` in itself."""
@@ -166,7 +168,7 @@ class Archive:
             with self._lock:
                 older = self._made(file, (self._versions.get(path, (0, 0))[0] - 1, 0), rules)
             digest = older.sha256 if older else digest
-        recorded = self._recorded_checksum(file) if not rules and path not in self._versions and not kind else None
+        recorded = facts.recorded if not rules and path not in self._versions and not kind else None
         text = recorded or f"{digest}  {file.name}\n".encode()
         kind = kind or f"checksum_{self._form_of(file)}"
         return _object(_CHECKSUM_FORMS[kind](text, digest, file.name) if kind in _CHECKSUM_FORMS else text, facts.modified_us)
@@ -183,10 +185,6 @@ class Archive:
             self._versions[path] = version, self._clock.now_us() // SECOND_US * SECOND_US
         return self.facts(path)
 
-    def _recorded_checksum(self, file: AnyFile) -> bytes | None:
-        content = self._source.content(file)
-        return content.checksum if content else None
-
     def _made(self, file: AnyFile, version: tuple[int, int], rules: Rules) -> Published | None:
         key = file.path, version[0], _name_of(rules)
         known = self._facts.get(key)
@@ -198,7 +196,7 @@ class Archive:
         if content is None:
             return None
         made = _object(_zip_bytes(content, file, version[0], rules), version[1] or self.published_us(file))
-        self._facts[key] = Facts(len(made.body), made.etag, made.sha256, made.modified_us)
+        self._facts[key] = Facts(len(made.body), made.etag, made.sha256, made.modified_us, content.checksum)
         self._keep(place, made.body)
         return made
 

@@ -30,6 +30,12 @@ SCHEMA = {
     "ignore": pl.String(),
 }
 """Columns of a kline frame, in the exchange's order."""
+_KINDS = {
+    **dict.fromkeys(("open", "high", "low", "close"), "price"),
+    **dict.fromkeys(("volume", "taker_buy_volume"), "lot"),
+    **dict.fromkeys(("quote_volume", "taker_buy_quote_volume"), "quote"),
+}
+"""Unit of the columns that are written with decimals."""
 HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
 TRADES_HEADER = "id,price,qty,quote_qty,time,is_buyer_maker"
 """Of files of trades; spot has one column more, and no header."""
@@ -38,14 +44,13 @@ MICROSECONDS_FROM_US = parse_time("2025-01-01")
 _SPOT_DECIMALS = 8
 
 
-def decimal_text(values: Ints, decimals: int) -> pl.Series:
+def decimal_text(values: pl.Expr, decimals: int) -> pl.Expr:
     """Integers from 0 on, in units of the last decimal, as text: 1234 with two decimals is 12.34."""
-    whole = pl.Series(values, dtype=pl.Int64)
+    digits = values.cast(pl.String)
     if not decimals:
-        return whole.cast(pl.String)
-    digits = whole.cast(pl.String).str.zfill(decimals + 1)
-    text: pl.Series = digits.str.slice(0, digits.str.len_bytes() - decimals) + "." + digits.str.slice(-decimals)
-    return text
+        return digits
+    digits = digits.str.zfill(decimals + 1)
+    return digits.str.head(-decimals) + "." + digits.str.tail(decimals)
 
 
 class Scale:
@@ -65,26 +70,34 @@ class Scale:
             kind: price, lot or quote.
             values: In ticks, lots, or ticks times lots.
         """
+        return pl.DataFrame({kind: values}, schema={kind: pl.Int64}).select(self.written(kind, kind)).to_series()
+
+    def written(self, kind: str, column: str) -> pl.Expr:
+        """A column of values as text.
+
+        Args:
+            kind: price, lot or quote.
+            column: Integers in ticks, lots, or ticks times lots.
+        """
         decimals = self._decimals[kind]
-        text = decimal_text(values * self._factors[kind], decimals)
+        text = decimal_text(pl.col(column) * self._factors[kind], decimals)
         # Zeros as text, not by multiplication: the volume of a cheap coin has eleven digits and more before the point.
-        return text + ("" if decimals else ".") + "0" * (_SPOT_DECIMALS - decimals) if self._is_spot else text
+        return text + (("" if decimals else ".") + "0" * (_SPOT_DECIMALS - decimals)) if self._is_spot else text
 
 
 def frame_of(bars: Bars, interval: Interval, scale: Scale) -> pl.DataFrame:
     """Bars as a kline frame."""
-    columns = {
+    numbers = {
         "open_us": bars.open_us,
-        **{name: scale.text("price", getattr(bars, name)) for name in ("open", "high", "low", "close")},
-        "volume": scale.text("lot", bars.volume),
+        **{name: getattr(bars, name) for name in ("open", "high", "low", "close", "volume")},
         "close_us": bars.open_us + (interval.us - 1),
-        "quote_volume": scale.text("quote", bars.quote),
+        "quote_volume": bars.quote,
         "count": bars.count,
-        "taker_buy_volume": scale.text("lot", bars.taker_volume),
-        "taker_buy_quote_volume": scale.text("quote", bars.taker_quote),
-        "ignore": pl.Series(["0"]).new_from_index(0, len(bars)),
+        "taker_buy_volume": bars.taker_volume,
+        "taker_buy_quote_volume": bars.taker_quote,
     }
-    return pl.DataFrame(columns, schema=SCHEMA)
+    texts = [scale.written(_KINDS[name], name) for name in numbers if name in _KINDS]
+    return pl.DataFrame(numbers, schema=dict.fromkeys(numbers, pl.Int64)).with_columns(*texts, ignore=pl.lit("0"))
 
 
 def in_unit(frame: pl.DataFrame, *, microseconds: bool) -> pl.DataFrame:

@@ -111,10 +111,7 @@ def close_early(frame: pl.DataFrame, outage: Outage, interval: Interval) -> pl.D
 
 def replace_ignore(frame: pl.DataFrame, change: IgnoreText) -> pl.DataFrame:
     """Put another text into the column `ignore`."""
-    if change.text is not None:
-        text = pl.Series([change.text]).new_from_index(0, frame.height)
-    else:
-        text = decimal_text(frame["open_us"].to_numpy() // SECOND_US * _SPREAD % _MOST_IGNORE, _IGNORE_DECIMALS)
+    text = pl.lit(change.text) if change.text is not None else decimal_text(_OPEN // SECOND_US * _SPREAD % _MOST_IGNORE, _IGNORE_DECIMALS)
     return frame.with_columns(pl.when(_inside(change)).then(text).otherwise(pl.col("ignore")).alias("ignore"))
 
 

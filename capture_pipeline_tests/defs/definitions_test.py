@@ -103,7 +103,7 @@ def test_every_job_schedule_and_sensor_says_what_it_is_for_and_runs_from_the_sta
     repository = definitions.get_repository_def()
     jobs = [job for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"]
     described = {entry.name: entry.description for group in (jobs, repository.schedule_defs, repository.sensor_defs) for entry in group}
-    assert len(described) == 10 + 3 + 11
+    assert len(described) == 10 + 3 + 13
     assert {name for name, description in described.items() if len(description or "") < 15} == set()
     assert {str(schedule.default_status.value) for schedule in repository.schedule_defs} == {"RUNNING"}
     stopped = {sensor.name for sensor in repository.sensor_defs if sensor.default_status is not dg.DefaultSensorStatus.RUNNING}
@@ -156,9 +156,10 @@ def test_a_run_cannot_name_hosts_or_paths(definitions: dg.Definitions) -> None:
 
 
 def test_pools_guard_the_exchange(definitions: dg.Definitions) -> None:
-    """Steps that ask the exchange hold a slot of its pool; the others hold none."""
+    """Steps that ask the exchange or record hold a slot of a pool; the others hold none."""
     pools = {name: definitions.get_assets_def(name).op.pool for name in UPSTREAM}
-    wanted = {"kline_archives": "binance_archive", "kline_topups": "binance_rest", "next_day_proof": "binance_archive"}
+    archive = dict.fromkeys(("kline_archives", "next_day_proof"), "binance_archive")
+    wanted = {**archive, "kline_topups": "binance_rest", "golden_samples": "recordings"}
     assert pools == {name: wanted.get(name) for name in UPSTREAM}
     revision_watch = definitions.resolve_job_def("revision_watch")
     assert [node.definition.pool for node in revision_watch.nodes] == ["binance_archive"]  # type: ignore[attr-defined]

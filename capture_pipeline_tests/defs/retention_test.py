@@ -62,6 +62,7 @@ def test_verdicts_outlive_the_run_that_gave_them(stage: Stage) -> None:
     age(stage, judged.run_id, 200)
     assert stage.run("clean_up").success
     assert not stage.instance.has_run(judged.run_id)
+    seen = dg.evaluate_automation_conditions(stage.definitions, stage.instance, cursor=seen.cursor)
     asked = dg.evaluate_automation_conditions(stage.definitions, stage.instance, cursor=seen.cursor)
     assert asked.get_num_requested(dg.AssetKey("bar_gaps")) == 1
 

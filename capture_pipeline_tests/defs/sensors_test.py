@@ -55,6 +55,7 @@ def test_closing_a_month_tells_what_the_monthly_file_changed(stage: Stage, tmp_p
         assert stage.run("month_close", tags=block(FEBRUARY, FEBRUARY)).success
     metadata = stage.made("month_reconciliation")[key(FEBRUARY, BTC)].metadata
     assert (metadata["compared"].value, metadata["differing_bars"].value) == (29 * 24, 1)
+    assert metadata["dagster/partition_row_count"].value == 1
     table = metadata["differences"]
     assert isinstance(table, dg.TableMetadataValue)
     (row,) = [record.data for record in table.records]

@@ -56,12 +56,19 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(project: Path, port: int, **more: str) -> Iterator[subprocess.Popen[str]]:
-    """`capture ui`, ended at the end with all that it started."""
-    command = [str(PROGRAMS / "capture"), "ui", "--port", str(port)]
+def running(project: Path, port: int, *options: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """`capture ui`, ended at the end with all that it started; with `--demo` the settings are the demo's."""
+    home = {**os.environ, "DAGSTER_HOME": str(project / "dagster_home")}
+    command = [str(PROGRAMS / "capture"), "ui", "--port", str(port), *options]
     with (project / "ui.log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=project, env=environment(project, **more), stdout=log, stderr=log, text=True, start_new_session=True
+            command,
+            cwd=project,
+            env=home if "--demo" in options else environment(project, **more),
+            stdout=log,
+            stderr=log,
+            text=True,
+            start_new_session=True,
         )
         try:
             yield process

@@ -100,7 +100,7 @@ def test_the_instance_is_as_it_should_be(project: Path) -> None:
         assert queue.run_queue_config is not None
         assert queue.run_queue_config.max_concurrent_runs == 7
         assert queue.run_queue_config.max_user_code_failure_retries == 60
-        assert queue.pool_config.default_pool_limit == 2
+        assert queue.pool_config.default_pool_limit == 3
         assert instance.run_monitoring_enabled is True
         assert instance.run_retries_enabled is True
         assert instance.run_retries_max_retries == 1

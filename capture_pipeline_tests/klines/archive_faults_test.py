@@ -91,7 +91,7 @@ def test_a_sound_file_in_another_dress_gives_the_same_bars(fault: str, deploymen
     assert monthly(outcome).trust is Trust.OK
     assert bars(deployment).equals(sound_month)
     assert outcome.bars is not None
-    assert (outcome.bars.duplicates > 0) == (fault == "csv_duplicates")
+    assert bool(outcome.bars.duplicates) == (fault == "csv_duplicates")
 
 
 def test_a_conflicting_duplicate_is_kept_beside_the_bars(deployment: Deployment) -> None:

@@ -22,7 +22,7 @@ from capture_pipeline.recording.session import sessions_root
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Sends alerts about failed checks, failed runs, sessions that are down or late, and a full disk to alerts.channels. "
-    "It starts nothing.",
+    "Starts no run.",
 )
 def alert_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """Record new alerts and deliver what waits."""

@@ -15,13 +15,13 @@ from capture_pipeline.klines.workspace import Workspace
 
 _SCHEMA = dg.TableSchema(
     [
-        dg.TableColumn("form", "string", "how prices and quantities are kept and summed"),
-        dg.TableColumn("operation", "string", "sum, notional, VWAP, sums by minute, join by price, Parquet round trip"),
-        dg.TableColumn("seconds", "float", "best of the attempts at each block, summed over all"),
-        dg.TableColumn("ratio", "float", "to int64 ticks and lots"),
-        dg.TableColumn("results", "int", "compared with exact ones"),
-        dg.TableColumn("wrong", "int", "that differ"),
-        dg.TableColumn("refused", "int", "not given: an overflow was found, or digits lack"),
+        dg.TableColumn("form", "string", "Representation of prices and quantities"),
+        dg.TableColumn("operation", "string", "Operation: sum, notional, VWAP, sums by minute, join by price, Parquet round trip"),
+        dg.TableColumn("seconds", "float", "Seconds: sum of the fastest attempt of each block"),
+        dg.TableColumn("ratio", "float", "Ratio of the time to that of int64 ticks and lots"),
+        dg.TableColumn("results", "int", "Number of results that were compared with exact integers"),
+        dg.TableColumn("wrong", "int", "Number of results that differ from the exact ones"),
+        dg.TableColumn("refused", "int", "Number of results not computed, because of an overflow or too few digits"),
     ]
 )
 _IN_THE_TABLE = ("seconds_", "wrong_", "refused_")
@@ -31,9 +31,9 @@ class DecimalConfig(dg.Config):
     """How much is compared."""
 
     rows: int = Field(default=8_000_000, ge=5, le=100_000_000, description="Rows that every form works on")
-    block_rows: int = Field(default=1_000_000, ge=1, le=10_000_000, description="Rows worked on at once; memory depends on it alone")
-    seed: int = Field(default=7, ge=0, lt=1 << 63, description="Of the made rows")
-    repeats: int = Field(default=3, ge=1, le=100, description="Attempts at each block, of which the fastest counts")
+    block_rows: int = Field(default=1_000_000, ge=1, le=10_000_000, description="Rows of a block; the memory depends on this number alone")
+    seed: int = Field(default=7, ge=0, lt=1 << 63, description="Seed of the generated rows")
+    repeats: int = Field(default=3, ge=1, le=100, description="Attempts at each block; the fastest counts")
 
 
 @dg.asset(
@@ -41,7 +41,8 @@ class DecimalConfig(dg.Config):
     group_name=GROUP,
     kinds={"polars", "pyarrow"},
     code_version="1",
-    description="Forms of decimals at sums, notionals, VWAP, groups, joins and Parquet: time, and every result against exact integers.",
+    description="Representations of decimals in sums, notionals, VWAP, groups, joins and Parquet: time in seconds, "
+    "and every result compared with exact integers.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def decimal_benchmark(

@@ -30,8 +30,9 @@ _INPUTS = (DEPTH, SNAPSHOTS)
     automation_condition=AFTER_INPUT,
     code_version="1",
     check_specs=[spec_of(ASSET, GAPS)],
-    description="Update ids that are missing from a session's diffs, by three definitions of which lost ids against all ids decides; when "
-    "they are missing, and how long it took until a snapshot made the book valid again.",
+    description="Missing update ids of the diffs of a session, as a ratio by three definitions (lost ids of all ids "
+    "decides), by time, and the "
+    "seconds until a snapshot made the book valid again.",
     metadata={"dagster/column_schema": SCHEMA},
 )
 def delta_feed_report(

@@ -15,16 +15,16 @@ from capture_pipeline.klines.workspace import Workspace
 
 _SCHEMA = dg.TableSchema(
     [
-        dg.TableColumn("file", "string", "codec, row group, encoding; or lines of a recording"),
-        dg.TableColumn("way", "string", "whole, or streaming: batch after batch"),
-        dg.TableColumn("rows", "int", "of golden_depth, or lines"),
-        dg.TableColumn("plain_mb", "float", "values in memory, 1e6 bytes"),
-        dg.TableColumn("stored_mb", "float", "the file"),
-        dg.TableColumn("write_mb_s", "float", "stored, fsync included"),
-        dg.TableColumn("read_mb_s", "float", "stored, after the pages were dropped"),
-        dg.TableColumn("plain_write_mb_s", "float", "the same writing in values"),
-        dg.TableColumn("plain_read_mb_s", "float", "the same reading in values"),
-        dg.TableColumn("cached", "string", "share of the file that was in the page cache nevertheless"),
+        dg.TableColumn("file", "string", "Codec, row group and encoding of the file, or lines of a recording"),
+        dg.TableColumn("way", "string", "Written whole, or in batches (streaming)"),
+        dg.TableColumn("rows", "int", "Number of rows of golden_depth, or of lines"),
+        dg.TableColumn("plain_mb", "float", "Size of the values in memory, MB (1e6 bytes)"),
+        dg.TableColumn("stored_mb", "float", "Size of the file, MB"),
+        dg.TableColumn("write_mb_s", "float", "Stored MB written a second, fsync included"),
+        dg.TableColumn("read_mb_s", "float", "Stored MB read a second, with an empty page cache"),
+        dg.TableColumn("plain_write_mb_s", "float", "MB of values written a second"),
+        dg.TableColumn("plain_read_mb_s", "float", "MB of values read a second"),
+        dg.TableColumn("cached", "string", "Share of the file that was still in the page cache"),
     ]
 )
 _IN_THE_TABLE = ("write_mb_s_", "read_mb_s_")
@@ -39,13 +39,13 @@ class IoConfig(dg.Config):
         default=[500_000, 2_000_000, 8_000_000],
         min_length=1,
         max_length=10,
-        description="Sizes of the tables; the largest is held in memory",
+        description="Numbers of rows of the tables; the largest table is held in memory",
     )
     medium_mib: int = Field(
-        default=1024, ge=8, le=65_536, multiple_of=8, description="Size of the plain file that the medium's own limit is taken from"
+        default=1024, ge=8, le=65_536, multiple_of=8, description="Size in MiB of the plain file that measures the limit of the disk"
     )
-    seed: int = Field(default=7, ge=0, lt=1 << 63, description="Of the made rows")
-    repeats: int = Field(default=3, ge=1, le=100, description="Attempts at the project's layout, of which the slowest counts")
+    seed: int = Field(default=7, ge=0, lt=1 << 63, description="Seed of the generated rows")
+    repeats: int = Field(default=3, ge=1, le=100, description="Attempts with the layout of the project; the slowest counts")
 
     @field_validator("rows")
     @classmethod

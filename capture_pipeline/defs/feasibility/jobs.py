@@ -7,5 +7,6 @@ from capture_pipeline.feasibility.criteria import DISK, EXACT, THROUGHPUT
 feasibility = dg.define_asset_job(
     "feasibility",
     dg.AssetSelection.assets(EXACT.asset, DISK.asset, THROUGHPUT.asset),
-    description="Every benchmark that the verdict needs, one after the other; minutes. Reports on sessions are made with their tables.",
+    description="Runs every benchmark that the verdict needs, one after the other, in a few minutes. Reports on "
+    "sessions are made after their tables.",
 )

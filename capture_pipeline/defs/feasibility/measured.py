@@ -76,7 +76,7 @@ def checks_of(asset: str, criteria: Mapping[str, Criterion], main_figures: Seque
     specs.append(_spec(asset, REGRESSION, fall, Severity.WARN))
 
     @dg.multi_asset_check(
-        name=f"{asset}_checks", specs=specs, description="Holds the latest evidence to its criteria and to the runs before."
+        name=f"{asset}_checks", specs=specs, description="Compares the latest measurement with its criteria and with earlier runs."
     )
     def checks(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.AssetCheckResult]:
         with told(context.op_execution_context):

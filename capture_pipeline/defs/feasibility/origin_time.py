@@ -32,8 +32,9 @@ CRITERIA = (ORIGIN_TIME, SKEW)
     automation_condition=AFTER_INPUT,
     code_version="1",
     check_specs=[spec_of(ASSET, criterion) for criterion in CRITERIA],
-    description="Origin times of a session's trades, diffs and snapshots: missing, invalid, filled in, rounded, in order; their skew to "
-    "the receipt with and without the offset of the clocks; and which time to order events by.",
+    description="Origin times of trades, diffs and snapshots of a session: how many are missing, invalid, filled in, "
+    "rounded or out of order, "
+    "and their difference to the capture time in milliseconds, with and without the offset of the clocks.",
     metadata={"dagster/column_schema": SCHEMA},
 )
 def origin_time_report(

@@ -16,11 +16,11 @@ from capture_pipeline.replay.sources import of_session
 
 _SCHEMA = dg.TableSchema(
     [
-        dg.TableColumn("from", "string", "memory, Parquet, raw JSONL.gz"),
-        dg.TableColumn("events", "float", "level updates a second"),
-        dg.TableColumn("messages", "float", "a second"),
-        dg.TableColumn("peak", "float", "MB resident at most"),
-        dg.TableColumn("p95", "float", "MB resident, 95th percentile of samples a hundredth of a second apart"),
+        dg.TableColumn("from", "string", "Source of the replay: memory, Parquet, or the raw recording (JSONL.gz)"),
+        dg.TableColumn("events", "float", "Level updates a second"),
+        dg.TableColumn("messages", "float", "Messages a second"),
+        dg.TableColumn("peak", "float", "Largest resident memory, MB"),
+        dg.TableColumn("p95", "float", "95th percentile of resident memory, MB; sampled every 10 ms"),
     ]
 )
 
@@ -28,11 +28,13 @@ _SCHEMA = dg.TableSchema(
 class ReplayConfig(dg.Config):
     """What is replayed."""
 
-    session: str = Field(default="", description="A session with tables; empty: an hour of level updates is made")
-    symbol: str = Field(default="", description="Whose book, where the session has several")
-    events: int = Field(default=HOUR_EVENTS, ge=1, le=100_000_000, description="Level updates to make")
-    repeats: int = Field(default=3, ge=1, le=100, description="Runs of each kind, of which the fastest counts, and the largest memory")
-    cap_mb: int = Field(default=2048, ge=1, le=1 << 20, description="Memory that the run under pressure may take beside the program itself")
+    session: str = Field(default="", description="Session with tables; if empty, an hour of level updates is generated")
+    symbol: str = Field(default="", description="Symbol of the book, where the session has several")
+    events: int = Field(default=HOUR_EVENTS, ge=1, le=100_000_000, description="Number of level updates to generate")
+    repeats: int = Field(default=3, ge=1, le=100, description="Runs of each kind; the fastest and the largest memory count")
+    cap_mb: int = Field(
+        default=2048, ge=1, le=1 << 20, description="Memory in MB that the run with limited memory may use besides the program itself"
+    )
 
 
 @dg.asset(
@@ -40,7 +42,8 @@ class ReplayConfig(dg.Config):
     group_name=GROUP,
     kinds={"numba", "parquet"},
     code_version="1",
-    description="A book rebuilt in memory, from Parquet and from a raw recording: level updates a second, memory, and a run under a limit.",
+    description="Speed of rebuilding an order book from memory, Parquet and a raw recording: level updates a second, memory in "
+    "MB, also with limited memory.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def replay_benchmark(

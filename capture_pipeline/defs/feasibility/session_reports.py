@@ -19,10 +19,10 @@ from capture_pipeline.tables.golden import GoldenTable
 
 SCHEMA = dg.TableSchema(
     [
-        dg.TableColumn("readings", "list", "a criterion, what was measured, how"),
-        dg.TableColumn("figures", "struct", "every number, by symbol"),
-        dg.TableColumn("inputs", "struct", "SHA-256 by file that it was measured on"),
-        dg.TableColumn("details", "struct", "what the page shows"),
+        dg.TableColumn("readings", "list", "Criteria, each with the measured value and the method"),
+        dg.TableColumn("figures", "struct", "All figures by symbol"),
+        dg.TableColumn("inputs", "struct", "SHA-256 of each file that was read"),
+        dg.TableColumn("details", "struct", "Content of the page"),
     ]
 )
 

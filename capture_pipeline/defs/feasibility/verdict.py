@@ -22,12 +22,12 @@ _WARNED = {Overall.CONDITIONAL, Overall.NOT_JUDGED}
 MEASURED = list(dict.fromkeys(criterion.asset for criterion in CRITERIA))
 _SCHEMA = dg.TableSchema(
     [
-        dg.TableColumn("criterion", "string", "what has to hold"),
-        dg.TableColumn("threshold", "string", "with its unit"),
-        dg.TableColumn("measured", "float", "the latest value, in that unit"),
+        dg.TableColumn("criterion", "string", "Name of the criterion"),
+        dg.TableColumn("threshold", "string", "Threshold with its unit"),
+        dg.TableColumn("measured", "float", "Latest measured value, in the unit of the threshold"),
         dg.TableColumn("verdict", "string", "PASS, FAIL, or UNKNOWN where nothing was measured"),
-        dg.TableColumn("margin", "float", "by which factor it holds, above 1, or fails"),
-        dg.TableColumn("measured_us", "int", "when, microseconds UTC"),
+        dg.TableColumn("margin", "float", "Ratio of value and threshold: the criterion passes above 1"),
+        dg.TableColumn("measured_us", "int", "Time of the measurement, microseconds UTC"),
     ]
 )
 
@@ -39,8 +39,8 @@ _SCHEMA = dg.TableSchema(
     deps=[dg.AssetKey(name) for name in MEASURED],
     automation_condition=AFTER_ALL_RESTS,
     code_version="1",
-    description="Every criterion against the latest evidence: Go, Conditional with the mitigations named, No-Go, or Not judged where "
-    "something was not measured; with the digests of the evidence.",
+    description="Compares every criterion with the latest measurement: Go, Conditional with the mitigations, No-Go, or Not judged where "
+    "something was not measured. Lists the SHA-256 of each measurement.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def go_no_go(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:

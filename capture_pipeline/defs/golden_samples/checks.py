@@ -49,7 +49,7 @@ SPECS = _specs()
     name="golden_samples_checks",
     specs=list(SPECS.values()),
     can_subset=True,
-    description="Validates a session like `capture validate`.",
+    description="Validates a session with the checks of `capture validate`.",
 )
 def golden_samples_checks(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
     """Read the recording once, tell every check."""

@@ -26,11 +26,15 @@ ASSET, CHECK = "next_day_proof", "proof_holds"
 _MOST_RUNS = 10
 _SCHEMA = dg.TableSchema(
     [
-        dg.TableColumn("symbol", "string", "in capitals"),
-        dg.TableColumn("day", "date", "UTC, by the exchange's trade time"),
-        dg.TableColumn("trades", "struct", "captured against published, by id: counts, volumes, known losses, differences"),
-        dg.TableColumn("bars", "struct", "bars of captured trades against official ones: counts, differences"),
-        dg.TableColumn("files", "list", "what it was proved by, below the storage root"),
+        dg.TableColumn("symbol", "string", "Symbol in capitals, for instance BTCUSDT"),
+        dg.TableColumn("day", "date", "UTC day of the trade time at the exchange"),
+        dg.TableColumn(
+            "trades",
+            "struct",
+            "Recorded trades compared with published ones by id: counts, volumes in base asset, losses listed in the ledger, differences",
+        ),
+        dg.TableColumn("bars", "struct", "Bars made of recorded trades compared with published klines: counts, differences"),
+        dg.TableColumn("files", "list", "Published files that were compared, paths below the storage root"),
     ]
 )
 Event = dg.Output[None] | dg.AssetCheckEvaluation
@@ -44,8 +48,9 @@ Event = dg.Output[None] | dg.AssetCheckEvaluation
     partitions_def=SESSIONS,
     pool=ARCHIVE_POOL,
     code_version="1",
-    description="Each day of a session against the trades and klines that the exchange published of it: by id, and as bars. What the gap "
-    "ledger lists is a known loss; a day that is not published yet waits.",
+    description="Compares each day of a session with the trades and klines that the exchange published: trades by id, and "
+    "bars. Losses in the "
+    "gap ledger are no differences. A day that is not published yet is compared later.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def next_day_proof(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
@@ -71,8 +76,8 @@ def _spec() -> dg.AssetCheckSpec:
         return dg.AssetCheckSpec(
             CHECK,
             asset=ASSET,
-            description="Nothing differs from what the exchange published but what the gap ledger lists; a day that waits is no "
-            "difference; a file that cannot be compared is told",
+            description="The recording differs from the published trades and klines only by losses in the gap ledger. A day that is not "
+            "published yet is no difference. Files that cannot be compared are listed",
             partitions_def=SESSIONS,
             metadata={"severity": str(Severity.ERROR)},
         )
@@ -81,7 +86,7 @@ def _spec() -> dg.AssetCheckSpec:
 SPEC = _spec()
 
 
-@dg.multi_asset_check(name="next_day_proof_checks", specs=[SPEC], description="Tells whether the published proof holds.")
+@dg.multi_asset_check(name="next_day_proof_checks", specs=[SPEC], description="Reports whether the last proof of a session holds.")
 def next_day_proof_checks(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
     """One evaluation a session, of the proof that was published last."""
     with told(context.op_execution_context):
@@ -113,7 +118,7 @@ def _evaluation(newest: NewestMaterializations, proof: SessionProof) -> dg.Asset
 prove_session = dg.define_asset_job(
     "prove_session",
     dg.AssetSelection.assets(ASSET),
-    description="Holds one session against what the exchange published of its days.",
+    description="Compares one session with the trades and klines that the exchange published for its days.",
 )
 
 
@@ -121,8 +126,9 @@ prove_session = dg.define_asset_job(
     job=prove_session,
     minimum_interval_seconds=1800,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Proves the finished sessions of the last 14 days once all their days should be published, five hours after midnight UTC; "
-    "where a file is late it asks again, ever more rarely.",
+    description="Every 30 min: starts the proof of each finished session of the last 14 days, from five hours after the last "
+    "midnight UTC of the session. "
+    "If a file is not published yet, the waits between two attempts grow up to a day.",
 )
 def proof_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """One run a session whose proof is missing, waits or lacks a file."""

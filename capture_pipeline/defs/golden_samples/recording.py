@@ -1,7 +1,8 @@
 """The asset that is recorded live. Its run starts a recorder or attaches to the one at work, and mirrors what it says.
 
 The recorder calls nothing of Dagster: what blocks or kills the run, the daemon or the database does not touch it. Only *Terminate* ends
-it, gracefully; a run that dies otherwise leaves it recording, and the sensor's next run attaches to it.
+it, gracefully; a run that dies otherwise leaves it recording, and the next run attaches to it. A slot of the pool is held for each
+session, whoever launched its run.
 """
 
 import time
@@ -14,6 +15,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from capture_pipeline.defs import outputs
 from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
+from capture_pipeline.defs.tables import ROWS
 from capture_pipeline.errors import CaptureError, MalformedData, StorageError
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.recording.attach import finished, follow
@@ -23,16 +25,19 @@ from capture_pipeline.recording.session import stop
 from capture_pipeline.recording.standing import nothing_recorded
 from capture_pipeline.recording.status import Status, free_bytes
 
-SESSION_TAG = "capture/session"
+POOL = "recordings"
+"""Its limit is the number of sessions that Dagster records at the same time; runs beyond it wait in the queue."""
 _FIRST_TOLD_S = (10.0, 30.0, 60.0, 120.0)
 _TOLD_EVERY_S = 300.0
 _LATE_S = 5.0
 _FINISH_S = 60.0
 _SCHEMA = dg.TableSchema(
     [
-        dg.TableColumn("capture_ns", "int", "when it was let through, nanoseconds UTC on the recorder's clock"),
-        dg.TableColumn("stream", "string", "the exchange's name of the stream, or <symbol>@depthSnapshot"),
-        dg.TableColumn("data", "string", "the exchange's bytes, unchanged"),
+        dg.TableColumn("capture_ns", "int", "Time at which the recorder accepted the message, nanoseconds UTC"),
+        dg.TableColumn(
+            "stream", "string", "Name of the stream at the exchange, or <symbol>@depthSnapshot for a snapshot requested by REST"
+        ),
+        dg.TableColumn("data", "string", "Message of the exchange, unchanged"),
     ]
 )
 
@@ -42,9 +47,10 @@ _SCHEMA = dg.TableSchema(
     kinds={"binance", "file"},
     partitions_def=SESSIONS,
     code_version="1",
-    op_tags={"dagster/max_retries": "0"},
-    description="A live session of trades and order-book diffs, byte for byte, from two connections merged, with a ledger of every id "
-    "that is missing. Its recorder is a process of its own and outlives this run.",
+    pool=POOL,
+    description="Recording of one session: trades and order-book diffs as the exchange sent them, merged from two connections, "
+    "one JSON line a "
+    "message, gzip. A ledger lists every missing id. The recorder is a separate process, which goes on if this run dies.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def golden_samples(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
@@ -135,6 +141,7 @@ def _described(folder: SessionFolder, metadata: SessionMetadata) -> dict[str, An
     ratios = {name: figures[name] for name in ("gap_ratio_ids", "gap_ratio_events", "gap_ratio_discontinuities")}
     recording = next((file for file in metadata.files if file.name == folder.recording.name), None)
     return {
+        ROWS: figures["messages"],
         "state": metadata.state,
         "regime": metadata.plan.regime,
         "symbols": ", ".join(metadata.plan.symbols),

@@ -1,36 +1,42 @@
-"""Before a planned window opens its session is prepared and a run asked for; a session whose run is gone gets another, which attaches.
+"""Sensors of sessions: the first run of a planned one, another run of one whose run failed, a run of one that was recorded elsewhere.
 
-The run is asked for `AHEAD_S` before the window, for looking, queueing and starting take time: its recorder waits for the start.
+The first run is asked for `AHEAD_S` before the window, for looking, queueing and starting take time: its recorder waits for the start.
 """
 
 import time
+from collections.abc import Iterator
 from itertools import islice
 
 import dagster as dg
 
+from capture_pipeline.binance.periods import iso
 from capture_pipeline.defs import outputs
-from capture_pipeline.defs.golden_samples.recording import SESSION_TAG
+from capture_pipeline.defs.golden_samples.attempts import JOB, Attempts, attempts_of
+from capture_pipeline.defs.golden_samples.recording import POOL
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, root
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import make_folder, publish_model, read_model
+from capture_pipeline.recording.attach import launch
 from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import EMPTY, SessionMetadata
+from capture_pipeline.recording.lock import holder_of
+from capture_pipeline.recording.models import EMPTY, SessionMetadata, SessionPlan
 from capture_pipeline.recording.planning import Window, windows
-from capture_pipeline.recording.session import all_sessions, known_plan, new_plan
+from capture_pipeline.recording.session import all_sessions, is_ending, known_plan, new_plan
 
 AHEAD_S = 120.0
 """How long before its window a session's run is asked for."""
-ATTEMPTS = 200
-"""Runs asked for one session; each attaches to what the last one left."""
+QUEUED_S = 60.0
+"""A run that is still in the queue this long before the start of its session may miss it."""
+QUEUED_TAG = "capture/queued_at_start"
+"""Tag of such a run, with the cause."""
 _MOST_ARRIVALS = 20
-_UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 record_session = dg.define_asset_job(
-    "record_session",
+    JOB,
     dg.AssetSelection.assets("golden_samples"),
-    description="Records one session, or attaches to the recorder that is at work on it.",
-    tags={SESSION_TAG: "recording", "dagster/max_retries": "0", "dagster/priority": "20"},
+    description="Records one session. If a recorder of the session is already running, the run follows that recorder.",
+    tags={"dagster/priority": "20"},
 )
 
 
@@ -38,38 +44,55 @@ record_session = dg.define_asset_job(
     job=record_session,
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Starts the run of each session of the plan two minutes before its window, and attaches again to one whose run is gone. "
-    "Stopped at first: a session takes disk and bandwidth for a day, so turning it on is a decision.",
+    description="Starts the run of each planned session two minutes before the session begins. "
+    "Stopped by default, because a session uses disk and network for a day: turn it on to record by plan.",
 )
 def session_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
-    """One run a session that should be recorded and has none."""
+    """Request one run for each planned session that has none; a run that somebody cancelled in the queue is not requested again."""
     now_us = time.time_ns() // 1000
     try:
         for window in windows(workspace.settings.sessions, now_us, now_us + round(AHEAD_S * 1e6)):
             _prepare(workspace, window)
-        wanted = [
-            folder
-            for folder in all_sessions(root(workspace))
-            if not folder.metadata.exists() and (plan := known_plan(folder)) and plan.planned
-        ]
+        wanted = [folder for folder, plan in _unfinished(workspace) if plan.planned]
     except CaptureError as error:
         return outputs.skip(f"cannot be decided now: {error}")
-    runs = [request for folder in wanted if (request := _request(context.instance, folder)) is not None]
-    if not runs:
-        open_ones = f"{len(wanted)} sessions are recorded or begin in a moment" if wanted else "no window is open"
-        upcoming = windows(workspace.settings.sessions, now_us, now_us + 8 * 86_400_000_000)
-        following = next((f"; next: {window.session}" for window in upcoming if window.start_us > now_us), "")
-        return outputs.skip(open_ones + following)
-    return dg.SensorResult(
-        run_requests=runs, dynamic_partitions_requests=[SESSIONS.build_add_request([str(run.partition_key) for run in runs])]
-    )
+    new = [folder.session for folder in wanted if not attempts_of(context.instance, folder.session).records]
+    if new:
+        return _requests({session: f"{session}-1" for session in new})
+    open_ones = f"{len(wanted)} sessions are recorded or begin in a moment" if wanted else "no window is open"
+    upcoming = windows(workspace.settings.sessions, now_us, now_us + 8 * 86_400_000_000)
+    following = next((f"; next: {window.session}" for window in upcoming if window.start_us > now_us), "")
+    return outputs.skip(open_ones + following)
+
+
+@dg.sensor(
+    job=record_session,
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Every 10 s: if the last run of an unfinished session failed, starts a new run and, where no recorder is "
+    "running, the recorder. "
+    "Reports runs that are still queued 60 s before their session begins, or later.",
+)
+def session_resumption(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
+    """Request one run for each unfinished session that a run of Dagster began to record and none records now."""
+    now_s, queued, due = time.time(), [], {}
+    for folder, plan in _unfinished(workspace):
+        attempts = attempts_of(context.instance, folder.session)
+        if attempts.has_failed(now_s) and folder.growing.exists() and not is_ending(folder, plan) and holder_of(folder) is None:
+            launch(folder)  # at once, for a run takes half a minute to start; it attaches
+        if attempts.is_due(now_s, is_ending=folder.ending.exists()):
+            due[folder.session] = f"{folder.session}-{len(attempts.records) + 1}"
+        elif now_s > plan.start_us / 1e6 - QUEUED_S:
+            queued += _report_queued(context.instance, attempts, plan)
+    return _requests(due) if due else outputs.skip("; ".join(queued) or "no session lacks its run")
 
 
 @dg.sensor(
     job=record_session,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Brings in sessions finished elsewhere, by `capture session start` or `capture import`: their run validates them.",
+    description="Every 30 s: starts a run for each finished session that Dagster does not know, for instance of `capture "
+    "session start` or `capture import`. The run validates the session.",
 )
 def session_arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """One run a finished session that was never materialized."""
@@ -79,8 +102,34 @@ def session_arrivals(context: dg.SensorEvaluationContext, workspace: dg.Resource
     arrived = [folder.session for folder in islice(new, _MOST_ARRIVALS)]
     if not arrived:
         return outputs.skip(f"all {len(finished)} finished sessions are known or empty")
-    runs = [dg.RunRequest(run_key=f"{session}-arrived", partition_key=session) for session in arrived]
-    return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[SESSIONS.build_add_request(arrived)])
+    return _requests({session: f"{session}-arrived" for session in arrived})
+
+
+def _requests(keys: dict[str, str]) -> dg.SensorResult:
+    """Request a run of each session, by the key under which Dagster starts it once."""
+    runs = [dg.RunRequest(run_key=key, partition_key=session) for session, key in keys.items()]
+    return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[SESSIONS.build_add_request(list(keys))])
+
+
+def _unfinished(workspace: Workspace) -> Iterator[tuple[SessionFolder, SessionPlan]]:
+    for folder in all_sessions(root(workspace)):
+        if not folder.metadata.exists() and (plan := known_plan(folder)):
+            yield folder, plan
+
+
+def _report_queued(instance: dg.DagsterInstance, attempts: Attempts, plan: SessionPlan) -> list[str]:
+    """Name the runs of a session that wait in the queue, also in a tag of each run."""
+    waiting = [record.dagster_run for record in attempts.records if record.dagster_run.status is dg.DagsterRunStatus.QUEUED]
+    if not waiting:
+        return []
+    pool = instance.event_log_storage.get_concurrency_info(POOL)
+    is_full = pool.limit is not None and len(pool.claimed_slots) >= pool.limit
+    cause = f"all {pool.limit} slots of the pool {POOL} were taken" if is_full else "too many runs, or a code server that did not answer"
+    text = f"the start of the session is {iso(plan.start_us)}, and this run was still in the queue: {cause}"
+    for run in waiting:
+        if QUEUED_TAG not in run.tags:
+            instance.add_run_tags(run.run_id, {QUEUED_TAG: text})
+    return [f"{plan.session}: {text}"]
 
 
 def _is_empty(folder: SessionFolder) -> bool:
@@ -108,14 +157,3 @@ def _prepare(workspace: Workspace, window: Window) -> None:
     )
     make_folder(folder.path)
     publish_model(folder.plan, plan.model_copy(update={"planned": True}))
-
-
-def _request(instance: dg.DagsterInstance, folder: SessionFolder) -> dg.RunRequest | None:
-    """A run for a session that has none; the attempt stands in its key, for a key is asked for once and never again."""
-    tags = {"dagster/partition": folder.session}
-    if instance.get_run_records(dg.RunsFilter(job_name=record_session.name, tags=tags, statuses=_UNDER_WAY), limit=1):
-        return None
-    attempts = len(instance.get_run_records(dg.RunsFilter(job_name=record_session.name, tags=tags), limit=ATTEMPTS))
-    if attempts >= ATTEMPTS:
-        return None
-    return dg.RunRequest(run_key=f"{folder.session}-{attempts + 1}", partition_key=folder.session)

@@ -21,9 +21,11 @@ from capture_pipeline.recording.session import all_sessions
 from capture_pipeline.tables.golden import COLUMN_DESCRIPTIONS, TABLES, GoldenTable
 
 _ABOUT = {
-    "golden_trades": "Trades of a session: ids, prices and quantities exact at the exchange's eight decimals, capture and event time.",
-    "golden_depth": "Order-book diffs of a session, a row a changed level, in the order of their lines.",
-    "golden_snapshots": "REST snapshots of a session, a row a level: where the books are seeded and audited.",
+    "golden_trades": "Trades of a session, one row a trade: ids, exact prices and quantities with eight decimals, capture time and "
+    "event time.",
+    "golden_depth": "Order-book diffs of a session, one row a changed price level, in the order of the recording.",
+    "golden_snapshots": "Order-book snapshots of a session that REST returned, one row a price level. Books start from them and are "
+    "compared with them.",
 }
 
 
@@ -47,7 +49,7 @@ def _schema(table: GoldenTable) -> dg.TableSchema:
         )
         for table in TABLES
     ],
-    description="One reading of the recording makes all three tables.",
+    description="Reads the recording once and writes the tables of trades, diffs and snapshots.",
 )
 def golden_tables(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
     """Convert a finished session."""
@@ -78,10 +80,13 @@ def _described(workspace: Workspace, table: GoldenTable, manifest: GoldenManifes
     deps=[table.name for table in TABLES],
     automation_condition=AFTER_ALL_RESTS,
     code_version="1",
-    description="Sessions side by side: rates, latency by class, spread, depth, volatility, gaps and reconnects; a page with plots.",
+    description="Compares all sessions: messages a second, latency, spread, depth, volatility, gaps and reconnects. A page with plots.",
     metadata={
         "dagster/column_schema": dg.TableSchema(
-            [dg.TableColumn("figure", "string", "what was measured"), dg.TableColumn("session", "string", "its value, a column a session")]
+            [
+                dg.TableColumn("figure", "string", "Name of the figure, with its unit"),
+                dg.TableColumn("session", "string", "Value of the figure; one column a session"),
+            ]
         )
     },
 )

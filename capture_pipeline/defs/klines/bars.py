@@ -28,7 +28,8 @@ from capture_pipeline.lake.paths import Partition
             code_version="1",
             freshness_policy=BY_THE_UPDATE,
             automation_condition=AFTER_INPUT,
-            description="One row a candle, one Parquet file a symbol-month; monthly files before daily ones before REST.",
+            description="Verified bars, one row a candle and one Parquet file for each symbol and month. Of several sources the "
+            "monthly file is preferred, then the daily file, then REST.",
             metadata={
                 "dagster/column_schema": schemas.BARS,
                 "dagster/column_lineage": schemas.LINEAGE,
@@ -42,7 +43,7 @@ from capture_pipeline.lake.paths import Partition
             kinds={"polars", "parquet"},
             code_version="1",
             automation_condition=AFTER_INPUT,
-            description="Fields on which two sources of the same bar disagree, with both sides.",
+            description="Values on which two sources of the same bar differ, one row a field, with both values and their files.",
             metadata={"dagster/column_schema": schemas.CONFLICTS, "dagster/table_name": "bar_conflicts"},
         ),
         dg.AssetSpec(
@@ -52,7 +53,8 @@ from capture_pipeline.lake.paths import Partition
             kinds={"polars", "parquet"},
             code_version="1",
             automation_condition=AFTER_INPUT,
-            description="Rows of raw files that are no bars, as sent: those that open off the grid or outside their file's period.",
+            description="Rows of raw files that are not used as bars, unchanged: their open time is not a multiple of the interval, or "
+            "is outside the period of the file.",
             metadata={"dagster/column_schema": schemas.EXCLUSIONS, "dagster/table_name": "bar_exclusions"},
         ),
     ],

@@ -6,6 +6,8 @@ yields the evaluations themselves.
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
@@ -21,20 +23,51 @@ from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.quality.gates import GateResult
 
-Judge = Callable[[Workspace, Sequence[Partition]], list[GateResult]]
 Event = dg.Output[None] | dg.AssetCheckEvaluation
 
 
-def checks_of(table: str, partitions_def: dg.PartitionsDefinition[Any] | None, judge: Judge) -> dg.AssetChecksDefinition:
+@dataclass(frozen=True)
+class Judge:
+    """The gates of one table as asset checks of the asset of that name.
+
+    Attributes:
+        table: Which one.
+        gates: Evaluates them over partitions, at a time in microseconds UTC.
+    """
+
+    table: str
+    gates: Callable[[Workspace, Sequence[Partition], int], list[GateResult]]
+
+    @cached_property
+    def checks(self) -> dict[str, CheckSpec]:
+        """The checks by name."""
+        return check_specs([gate for gate in gate_specs() if gate.table == self.table])
+
+    @property
+    def check_keys(self) -> list[dg.AssetCheckKey]:
+        """Their keys."""
+        return [dg.AssetCheckKey(dg.AssetKey(self.table), name) for name in self.checks]
+
+
+JUDGES = {
+    judge.table: judge
+    for judge in (
+        Judge("bars", check_bars),
+        Judge("bar_gaps", check_gaps),
+        Judge("coverage_report", lambda workspace, _, now_us: check_lake(workspace, now_us)),
+    )
+}
+
+
+def checks_of(table: str, partitions_def: dg.PartitionsDefinition[Any] | None) -> dg.AssetChecksDefinition:
     """All gates of one table as asset checks of the asset of that name.
 
     Args:
         table: Which one.
         partitions_def: Of the asset.
-        judge: Evaluates the gates over partitions.
     """
-    checks = check_specs([gate for gate in gate_specs() if gate.table == table])
-    specs = {name: _spec(check, partitions_def) for name, check in checks.items()}
+    judge = JUDGES[table]
+    specs = {name: _spec(check, partitions_def) for name, check in judge.checks.items()}
 
     @dg.multi_asset_check(
         name=f"{table}_checks", specs=list(specs.values()), can_subset=True, description=f"Evaluates the gates of {table}."
@@ -42,9 +75,9 @@ def checks_of(table: str, partitions_def: dg.PartitionsDefinition[Any] | None, j
     def check(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
         with told(context.op_execution_context):
             partitions = partitions_of(workspace, _keys(context, table)) if partitions_def else []
-            results = judge(workspace, partitions)
+            evaluations = evaluate(context.instance, workspace, judge, partitions, workspace.now_us())
         wanted = {key.name for key in context.selected_asset_check_keys}
-        evaluations = _evaluations(context, workspace, results, {name: each for name, each in checks.items() if name in wanted})
+        evaluations = [each for each in evaluations if each.check_name in wanted]
         yield from evaluations
         blocked = [each for each in evaluations if each.blocking and not each.passed]
         if blocked:
@@ -64,18 +97,24 @@ def _keys(context: dg.AssetCheckExecutionContext, table: str) -> list[str]:
     return [key for key in sorted(made) if PARTITIONS.has_partition_key(key)]
 
 
-def _evaluations(
-    context: dg.AssetCheckExecutionContext, workspace: Workspace, results: Sequence[GateResult], checks: dict[str, CheckSpec]
+def evaluate(
+    instance: dg.DagsterInstance, workspace: Workspace, judge: Judge, partitions: Sequence[Partition], now_us: int
 ) -> list[dg.AssetCheckEvaluation]:
-    """One evaluation a partition and check. Those that failed are last, because a check's page shows its latest one first."""
+    """Return one evaluation a partition and check. Those that failed are last, because a check's page shows its latest one first.
+
+    Args:
+        instance: Contains the materializations that are judged.
+        workspace: The deployment.
+        judge: Of one table.
+        partitions: Which ones; none for a table without partitions.
+        now_us: The present.
+    """
     grouped: dict[tuple[dg.MultiPartitionKey | None, str], list[GateResult]] = {}
-    for result in results:
-        name = result.spec.check or result.spec.name
-        if name in checks:
-            key = key_of(workspace.partition(result.symbol, Month.parse(result.month))) if result.symbol and result.month else None
-            grouped.setdefault((key, name), []).append(result)
-    newest = NewestMaterializations(context.instance, [key for key, _ in grouped if key])
-    evaluations = [evaluation_of(newest, checks[name], each, key) for (key, name), each in grouped.items()]
+    for result in judge.gates(workspace, partitions, now_us):
+        key = key_of(workspace.partition(result.symbol, Month.parse(result.month))) if result.symbol and result.month else None
+        grouped.setdefault((key, result.spec.check or result.spec.name), []).append(result)
+    newest = NewestMaterializations(instance, [key for key, _ in grouped if key])
+    evaluations = [evaluation_of(newest, judge.checks[name], each, key) for (key, name), each in grouped.items()]
     return sorted(evaluations, key=lambda evaluation: not evaluation.passed)
 
 
@@ -93,6 +132,6 @@ def _spec(check: CheckSpec, partitions_def: dg.PartitionsDefinition[Any] | None)
         )
 
 
-bars_checks = checks_of("bars", PARTITIONS, lambda workspace, partitions: check_bars(workspace, partitions, workspace.now_us()))
-gaps_checks = checks_of("bar_gaps", PARTITIONS, lambda workspace, partitions: check_gaps(workspace, partitions, workspace.now_us()))
-coverage_checks = checks_of("coverage_report", None, lambda workspace, _: check_lake(workspace, workspace.now_us()))
+bars_checks = checks_of("bars", PARTITIONS)
+gaps_checks = checks_of("bar_gaps", PARTITIONS)
+coverage_checks = checks_of("coverage_report", None)

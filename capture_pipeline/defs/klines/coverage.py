@@ -29,7 +29,8 @@ _TOOL_TIP = re.compile(r"<title>[^<]*</title>")
     automation_condition=AFTER_ALL_RESTS,
     code_version="1",
     freshness_policy=BY_THE_REPORT,
-    description="Expected against present bars by symbol and month, over the whole lake; also makes the DuckDB catalogue's views anew.",
+    description="Number of expected and of present bars by symbol and month, for the whole lake. Also renews the views of the "
+    "DuckDB catalogue.",
     metadata={"dagster/column_schema": schemas.COVERAGE},
 )
 def coverage_report(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
@@ -37,11 +38,11 @@ def coverage_report(context: dg.AssetExecutionContext, workspace: dg.ResourcePar
     with told(context.op_execution_context):
         views = refresh_catalog(workspace.lake)
         made = report(workspace, workspace.now_us())
-    shown = {**_told(made), **outputs.page(made.html, workspace.lake.reports())}
-    return outputs.materialization({**shown, "catalog": workspace.lake.catalog(), "views": ", ".join(views)})
+    return outputs.materialization({**described(workspace, made), "catalog": workspace.lake.catalog(), "views": ", ".join(views)})
 
 
-def _told(made: CoverageReport) -> dict[str, Any]:
+def described(workspace: Workspace, made: CoverageReport) -> dict[str, Any]:
+    """Collect the values of the materialization."""
     shown = {name: value for name, value in made.summary.items() if value is not None}
     return {
         "heat_map": picture(made),
@@ -49,6 +50,7 @@ def _told(made: CoverageReport) -> dict[str, Any]:
         "dagster/row_count": made.frame.height,
         "coverage": table_of(made.frame, _ROWS_SHOWN),
         "csv": made.csv,
+        **outputs.page(made.html, workspace.lake.reports()),
     }
 
 

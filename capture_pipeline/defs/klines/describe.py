@@ -17,6 +17,11 @@ from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 
 _MB = 1_000_000
+OF_A_RUN = frozenset(
+    {"fetched_now", "mb_per_s", "attempts", "requests_now", "rows_now", "still_missing", "archive_only", "duplicates", "fillable"}
+    | {"as_of", "newest_age_hours", "catalog", "views"}
+)
+"""Values about a run or a moment; all others are about the files."""
 _PAGES_SHOWN = 50
 
 
@@ -67,7 +72,7 @@ def bars(workspace: Workspace, result: BarsResult) -> Described:
             ROWS: result.rows,
             "dagster/uri": str(lake.bars(result.partition)),
             "by_source": result.by_source,
-            "duplicates": result.duplicates,
+            **({} if result.duplicates is None else {"duplicates": result.duplicates}),
             "conflicts": result.conflicts,
             "excluded": result.excluded,
             "bytes": result.bytes,
@@ -113,7 +118,9 @@ def gaps(workspace: Workspace, result: GapsResult) -> Described:
 def reconciliation(result: Reconciliation) -> Described:
     """Of `month_reconciliation`."""
     shown = result.differences if result.differences.height else [{"open_time_us": "no source disagrees with another"}]
-    return {"month_reconciliation": {**result.summary, "report": result.path, "differences": table_of(shown)}}
+    return {
+        "month_reconciliation": {ROWS: result.differences.height, **result.summary, "report": result.path, "differences": table_of(shown)}
+    }
 
 
 def revisions(records: Sequence[ArchiveRecord]) -> dict[str, Any]:

@@ -36,20 +36,26 @@ class NewestMaterializations:
 
     def of(self, asset: str, partition: str | None) -> AssetCheckEvaluationTargetMaterializationData | None:
         """Return the newest materialization of a partition, or of an asset without partitions; None where there is none."""
+        record = self.record(asset, partition)
+        return _target(record) if record else None
+
+    def record(self, asset: str, partition: str | None) -> dg.EventLogRecord | None:
+        """Return its record."""
         if partition is not None:
             return self._by_partition(asset).get(partition)
         records = self._instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
-        return _target(records[0]) if records else None
+        return records[0] if records else None
 
-    def _fetch(self, asset: str) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
-        key, found = dg.AssetKey(asset), {}
+    def _fetch(self, asset: str) -> dict[str, dg.EventLogRecord]:
+        key = dg.AssetKey(asset)
+        found: dict[str, dg.EventLogRecord] = {}
         for start in range(0, len(self._partitions), _PER_QUERY):
             some = set(self._partitions[start : start + _PER_QUERY])
             ids = self._instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, some)
             if ids:
                 wanted = dg.AssetRecordsFilter(key, storage_ids=list(ids.values()))
                 records = self._instance.fetch_materializations(wanted, limit=len(ids)).records
-                found.update({str(record.partition_key): _target(record) for record in records})
+                found.update({str(record.partition_key): record for record in records})
         return found
 
 

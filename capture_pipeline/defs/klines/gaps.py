@@ -25,7 +25,8 @@ from capture_pipeline.klines.workspace import Workspace
     automation_condition=AFTER_INPUT,
     code_version="1",
     freshness_policy=BY_THE_UPDATE,
-    description="Every missing range of a symbol-month, with its cause and what became of it. Nothing is silently missing.",
+    description="Ledger of missing candles of a symbol and month: one row for each range of consecutive missing bars, with "
+    "cause and status.",
     metadata={"dagster/column_schema": schemas.GAPS, "dagster/table_name": "bar_gaps"},
 )
 def bar_gaps(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:

@@ -25,32 +25,34 @@ _SOONER = {"dagster/priority": "10"}
 initial_backfill = dg.define_asset_job(
     "initial_backfill",
     dg.AssetSelection.assets(*CHAIN),
-    description="All history: choose months and symbols; twelve partitions share a run.",
+    description="Fetches the history of the chosen months and symbols. A run has at most twelve months of one symbol.",
 )
 daily_update = dg.define_asset_job(
     "daily_update",
     dg.AssetSelection.assets(*CHAIN),
-    description="The open month of every symbol, in one run.",
+    description="Updates the current month of every symbol in one run.",
     tags=_SOONER,
 )
 gap_fill = dg.define_asset_job(
     "gap_fill",
     dg.AssetSelection.assets(*CHAIN[1:]),
-    description="Asks REST for the holes of a month that may be filled.",
+    description="Requests missing candles of a month from REST, where they may exist.",
 )
 month_close = dg.define_asset_job(
     "month_close",
     dg.AssetSelection.assets(*CHAIN, "month_reconciliation"),
-    description="Replaces what stood in for a monthly file, and tells what it changed.",
+    description="Fetches the monthly file of a closed month in place of daily files and REST answers, and reports the differences.",
     tags=_SOONER,
 )
-coverage = dg.define_asset_job("coverage", dg.AssetSelection.assets("coverage_report"), description="The report over the whole lake.")
+coverage = dg.define_asset_job(
+    "coverage", dg.AssetSelection.assets("coverage_report"), description="Makes the coverage report of the whole lake."
+)
 
 
 @dg.op(
     pool=ARCHIVE_POOL,
     out=dg.Out(dagster_type=dg.Nothing),
-    description="Reads the published checksums of the longest unread partitions again.",
+    description="Reads the published checksums again, of the partitions whose checksums were read longest ago.",
 )
 def recheck_checksums(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
     """Recheck on a rota; what was published anew is observed on `kline_archives`."""
@@ -76,7 +78,7 @@ def recheck_checksums(context: dg.OpExecutionContext, workspace: dg.ResourcePara
         raise outputs.failure("; ".join(f"{partition}: {error}" for partition, error in failed.items()))
 
 
-@dg.job(description="Looks for archive files that were published anew under an old name.")
+@dg.job(description="Finds archive files whose published checksum has changed since they were fetched.")
 def revision_watch() -> None:
     """One op."""
     recheck_checksums()

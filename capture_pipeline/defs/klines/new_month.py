@@ -13,7 +13,7 @@ from capture_pipeline.defs.partitions import MONTHS, SETTINGS, months
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Makes the code server load the definitions again when a month has begun, so that it is a partition.",
+    description="Reloads the definitions when a month has begun, so that the new month is a partition. Starts no run.",
 )
 def new_month(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Compare the months of the definitions with the present; start no run."""

@@ -27,9 +27,9 @@ ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
     pool=ARCHIVE_POOL,
     code_version="1",
     freshness_policy=BY_THE_UPDATE,
-    description="Monthly kline zips of the public archive, daily ones where the monthly is not out or lacks candles, with their SHA-256 "
-    "verified. A verified file is fetched again only where it was published anew, for which a run that a person launches looks, or "
-    "altered on the disk. One that fails goes to the quarantine.",
+    description="Zips of klines from the public archive, verified by SHA-256: monthly files, and daily files where the monthly one is not "
+    "published or lacks candles. A verified file is fetched again only if its published checksum changed or the file was altered on the "
+    "disk. A file that fails the verification is moved to the quarantine.",
     metadata={"dagster/column_schema": schemas.SENT},
 )
 def kline_archives(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
@@ -47,8 +47,8 @@ def kline_archives(context: dg.AssetExecutionContext, workspace: dg.ResourcePara
     pool=REST_POOL,
     code_version="1",
     freshness_policy=BY_THE_UPDATE,
-    description="REST answers for the candles that the archive does not have (yet). "
-    "An answer without a candle is kept as proof of its absence.",
+    description="REST answers for candles that no archive file contains. "
+    "An answer without a candle is kept as proof that the exchange has none.",
     metadata={"dagster/column_schema": schemas.SENT},
 )
 def kline_topups(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:

@@ -19,7 +19,8 @@ from capture_pipeline.klines.workspace import Workspace
     partitions_def=PARTITIONS,
     backfill_policy=BACKFILL_POLICY,
     code_version="1",
-    description="Monthly against daily files and REST, bar by bar, once a month has closed; made by the month_close job.",
+    description="Values on which the monthly file differs from daily files or REST, one row a field, for each closed month. "
+    "Made by the job month_close.",
     metadata={"dagster/column_schema": schemas.CONFLICTS},
 )
 def month_reconciliation(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:

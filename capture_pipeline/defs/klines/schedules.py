@@ -21,8 +21,8 @@ _FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
     cron_schedule="30 6-21/3 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="At 06:30 UTC, when yesterday's files are out: the open month of every symbol in one run; "
-    "at a month's start the month before too. Every three hours until 21:30 it is tried again if it failed.",
+    description="At 06:30 UTC, when the files of yesterday are published: updates the current month of every symbol in one run, and "
+    "in the first two days of a month the month before. After a failure it is repeated every three hours until 21:30 UTC.",
 )
 def daily_update_schedule(context: dg.ScheduleEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipReason:
     """One run a day for the open month, whatever the number of symbols; further ones on that day only after it failed."""
@@ -48,5 +48,5 @@ coverage_schedule = dg.ScheduleDefinition(
     cron_schedule="0 8 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="At 08:00 UTC, even if nothing was updated: only then does the freshness check notice that nothing was.",
+    description="At 08:00 UTC, also if nothing was updated, so that the freshness check fails for stale data.",
 )

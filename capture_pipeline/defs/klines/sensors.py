@@ -27,7 +27,8 @@ _UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.Da
     job=month_close,
     minimum_interval_seconds=1800,
     default_status=_RUNNING,
-    description="Asks the archive's listing for monthly files of closed months, and ingests them as they come out.",
+    description="Every 30 min: looks for monthly files of the last three closed months in the listing of the archive, and "
+    "starts month_close for new ones.",
 )
 def month_close_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """One run a partition whose monthly file is out."""
@@ -38,7 +39,8 @@ def month_close_sensor(context: dg.SensorEvaluationContext, workspace: dg.Resour
     job=gap_fill,
     minimum_interval_seconds=900,
     default_status=_RUNNING,
-    description="Asks again for holes that may be filled. A hole proven not to exist is never asked for; attempts come ever more rarely.",
+    description="Every 15 min: starts gap_fill for partitions with missing candles that may exist. The waits between two "
+    "attempts grow from an hour to a day.",
 )
 def gap_fill_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """One run a partition with such a hole."""
@@ -49,7 +51,7 @@ def gap_fill_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceP
     job=revision_watch,
     minimum_interval_seconds=3600,
     default_status=_RUNNING,
-    description="Starts the next turn of the rota once published checksums have not been read for archive.recheck_days.",
+    description="Every hour: starts revision_watch for published checksums that were not read for archive.recheck_days.",
 )
 def revision_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipReason:
     """One run for all that are due; it takes the oldest first."""
@@ -70,7 +72,7 @@ def revision_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceP
     job=month_close,
     minimum_interval_seconds=300,
     default_status=_RUNNING,
-    description="Fetches the new version of each archive file that was found to be published anew, and tells what it changed.",
+    description="Every 5 min: starts month_close for archive files whose published checksum has changed.",
 )
 def republished_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """One run a partition observed to be published anew since the last look."""

@@ -10,7 +10,7 @@ from capture_pipeline.klines.workspace import Workspace
 _NOTHING = dg.Out(dagster_type=dg.Nothing)
 
 
-@dg.op(out=_NOTHING, description="Removes finished runs and their event logs older than retention.run_history_days.")
+@dg.op(out=_NOTHING, description="Removes finished runs older than retention.run_history_days, with their events.")
 def forget_runs(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
     """Remove old runs that no partition needs."""
     old = runs_to_forget(context.instance, workspace.settings.retention.run_history_days)
@@ -27,7 +27,7 @@ def forget_quarantine(context: dg.OpExecutionContext, workspace: dg.ResourcePara
     outputs.log_info(context, f"{removed} quarantined files removed")
 
 
-@dg.job(description="Removes old runs and old quarantined files; nothing else ever prunes the event log.")
+@dg.job(description="Removes old runs and old quarantined files. Nothing else removes events of Dagster.")
 def clean_up() -> None:
     """Two independent ops."""
     forget_runs()

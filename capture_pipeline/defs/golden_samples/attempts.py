@@ -1,0 +1,79 @@
+"""The runs of Dagster that recorded one session, and when another one is due. Starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+import dagster as dg
+
+MAX_ATTEMPTS = 200
+"""Runs of one session, retries included."""
+JOB, ASSET = "record_session", dg.AssetKey("golden_samples")
+_STEADY_S = 60.0
+"""A run that lived this long says nothing against the next one."""
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0
+_RETRY_S = 60.0
+"""Longest time until the daemon has started the retry of a run that it marked for one."""
+_WAITING = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING}
+_WILL_RETRY, _RETRIED = "dagster/will_retry", "dagster/auto_retry_run_id"
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """The runs of one session.
+
+    Attributes:
+        records: Newest first, at most `MAX_ATTEMPTS`.
+    """
+
+    records: Sequence[dg.RunRecord]
+
+    def is_due(self, now_s: float, *, is_ending: bool) -> bool:
+        """Decide whether an unfinished session needs another run.
+
+        Args:
+            now_s: Present, seconds since 1970.
+            is_ending: Whether the end of the session was requested: then a cancelled run left it to be finished.
+        """
+        if not 0 < len(self.records) < MAX_ATTEMPTS or any(not record.dagster_run.is_finished for record in self.records):
+            return False
+        newest = self.records[0]
+        ended_s = newest.end_time or newest.update_timestamp.timestamp()
+        wait_s = self._wait_s()
+        if _awaits_retry(newest.dagster_run):
+            wait_s = max(wait_s, _RETRY_S)
+        is_wanted = is_ending or newest.dagster_run.status is dg.DagsterRunStatus.FAILURE
+        return is_wanted and now_s >= ended_s + wait_s
+
+    def has_failed(self, now_s: float) -> bool:
+        """Decide whether the last run that started has failed, whatever waits in the queue."""
+        started = next((record for record in self.records if record.dagster_run.status not in _WAITING), None)
+        if started is None or started.dagster_run.status is not dg.DagsterRunStatus.FAILURE:
+            return False
+        return now_s >= (started.end_time or 0.0) + self._wait_s()
+
+    def _wait_s(self) -> float:
+        """Return 0 after a run that lived for a while; otherwise twice as long with each run that did not."""
+        ended = [record for record in self.records if record.dagster_run.is_finished]
+        short = sum(1 for _ in takewhile(_was_short, ended))
+        return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** (short - 2)) if short > 1 else 0.0
+
+
+def attempts_of(instance: dg.DagsterInstance, session: str) -> Attempts:
+    """Read the runs that recorded a session, by the job or by *Materialize*."""
+    records = instance.get_run_records(dg.RunsFilter(tags={"dagster/partition": session}), limit=MAX_ATTEMPTS)
+    return Attempts([record for record in records if _records_a_session(record.dagster_run)])
+
+
+def _records_a_session(run: dg.DagsterRun) -> bool:
+    return ASSET in run.asset_selection if run.asset_selection else run.job_name == JOB
+
+
+def _was_short(record: dg.RunRecord) -> bool:
+    return (record.end_time or 0.0) - (record.start_time or record.end_time or 0.0) < _STEADY_S
+
+
+def _awaits_retry(run: dg.DagsterRun) -> bool:
+    return run.tags.get(_WILL_RETRY) == "true" and _RETRIED not in run.tags

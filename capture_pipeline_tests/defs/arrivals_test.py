@@ -1,0 +1,259 @@
+"""What programs outside Dagster made in the lake appears as materializations and evaluations without a run."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
+
+from capture_pipeline.klines.archives import fetch
+from capture_pipeline.klines.backfill import backfill
+from capture_pipeline.klines.coverage import report
+from capture_pipeline.klines.revisions import recheck
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline_tests.defs.automation_test import NOTHING, Automation
+from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key, part
+
+SENSOR = "lake_arrivals"
+MONTHLY = "data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
+JANUARY_BTC = key(JANUARY, BTC)
+SIX = [key(month, symbol) for month in (MARCH, FEBRUARY, JANUARY) for symbol in (BTC, ETH)]
+FOUR = SIX[2:]
+
+
+def partition(stage: Stage, name: str) -> Partition:
+    made: Partition = part("partitions").partition_of(stage.workspace, name)
+    return made
+
+
+def backfill_in_a_shell(stage: Stage, names: Iterable[str]) -> None:
+    """Do what `capture backfill` does, as another process would."""
+    workspace = stage.deployment.reopened()
+    done = list(backfill(workspace, [partition(stage, name) for name in names], workspace.now_us()))
+    assert not [outcome.error for outcome in done if outcome.error]
+
+
+def events(stage: Stage) -> int:
+    """The number of the newest event."""
+    return stage.instance.event_log_storage.get_maximum_record_id() or 0
+
+
+def content(stage: Stage) -> dict[str, dict[str, object]]:
+    """What the newest materializations say of files, by asset and partition."""
+    of_a_run = part("klines.describe").OF_A_RUN
+    return {
+        f"{asset} {name}": {field: value for field, value in made.metadata.items() if field not in of_a_run}
+        for asset in CHAIN
+        for name, made in stage.made(asset).items()
+    }
+
+
+def evaluations(stage: Stage, table: str, name: str | None) -> dict[str, tuple[Status, bool]]:
+    """Status of each check of a table, and whether it is about the newest materialization."""
+    judge, newest = part("klines.checks").JUDGES[table], part("klines.evaluations").NewestMaterializations
+    target = newest(stage.instance, [name] if name else []).of(table, name)
+    found = {}
+    for check in judge.check_keys:
+        history = stage.instance.event_log_storage.get_asset_check_execution_history(check, limit=100)
+        latest = next((each for each in history if each.partition == name), None)
+        if latest is not None:
+            evaluation = latest.event.dagster_event.asset_check_evaluation_data if latest.event and latest.event.dagster_event else None
+            assert evaluation is not None
+            assert not latest.run_id
+            found[check.name] = (latest.status, evaluation.target_materialization_data == target)
+    return found
+
+
+def test_what_a_shell_made_is_reported_as_a_run_reports_it(stage: Stage) -> None:
+    """With the same metadata and with evaluated checks, once, and without a run."""
+    backfill_in_a_shell(stage, FOUR)
+    assert stage.look(SENSOR).reason == "4 partitions reported, 0 being made, 0 left out"
+    assert {asset: sorted(map(str, stage.made(asset))) for asset in CHAIN} == dict.fromkeys(CHAIN, sorted(FOUR))
+    for table in ("bars", "bar_gaps"):
+        checks = {check.name for check in part("klines.checks").JUDGES[table].check_keys}
+        assert evaluations(stage, table, JANUARY_BTC) == dict.fromkeys(checks, (Status.SUCCEEDED, True))
+    assert not stage.instance.get_runs()
+    before = events(stage)
+    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    assert events(stage) == before
+    with dg.DagsterInstance.ephemeral() as other:
+        run = Stage(stage.definitions, stage.deployment, other)
+        assert run.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
+        assert content(run) == content(stage)
+
+
+def test_what_a_run_made_is_not_reported(stage: Stage) -> None:
+    """Nor is it after a shell has gone through it again and changed nothing."""
+    assert stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
+    before = events(stage)
+    for _ in range(2):
+        assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+        backfill_in_a_shell(stage, FOUR)
+    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    assert events(stage) == before
+
+
+def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -> None:
+    """The partition and no other, also where its checks were reported before."""
+    backfill_in_a_shell(stage, FOUR)
+    stage.look(SENSOR)
+    known = {asset: stage.made(asset) for asset in CHAIN}
+    stage.deployment.republish(MONTHLY)
+    recheck(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
+    backfill_in_a_shell(stage, FOUR)
+    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
+    for asset in CHAIN:
+        anew = {name for name, made in stage.made(asset).items() if made is not known[asset][name] and made != known[asset][name]}
+        assert anew <= {JANUARY_BTC}
+    assert stage.made("bars")[JANUARY_BTC].metadata["sha256"] != known["bars"][JANUARY_BTC].metadata["sha256"]
+    assert set(evaluations(stage, "bars", JANUARY_BTC).values()) == {(Status.SUCCEEDED, True)}
+    assert set(evaluations(stage, "bar_gaps", JANUARY_BTC).values()) == {(Status.SUCCEEDED, True)}
+
+
+def test_a_check_that_fails_is_reported_as_failed(stage: Stage) -> None:
+    """A byte of a raw file is another one than recorded."""
+    backfill_in_a_shell(stage, [JANUARY_BTC])
+    path = next((stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives").glob("*.zip"))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    stage.look(SENSOR)
+    assert evaluations(stage, "bars", JANUARY_BTC)["raw_checksums"] == (Status.FAILED, True)
+
+
+def test_a_partition_that_a_run_makes_is_left_to_it(stage: Stage) -> None:
+    """Once the run is over, what it did not record is reported."""
+    backfill_in_a_shell(stage, [JANUARY_BTC])
+    job = stage.definitions.resolve_job_def("initial_backfill")
+    run = stage.instance.create_run_for_job(job, tags=block(JANUARY, FEBRUARY), status=dg.DagsterRunStatus.STARTED)
+    assert stage.look(SENSOR).reason == "0 partitions reported, 1 being made, 0 left out"
+    stage.instance.report_run_failed(run)
+    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
+
+
+def test_a_partition_that_is_not_complete_waits_until_nothing_changes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell between its steps is not disturbed; where it ended there, what is there is reported and the automation goes on."""
+    automation = Automation(stage)
+    assert automation.tick() == NOTHING
+    fetch(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
+    assert stage.look(SENSOR).reason == "0 partitions reported, 1 being made, 0 left out"
+    monkeypatch.setattr(part("klines.arrivals"), "SETTLED_S", 0.0)
+    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
+    assert [asset for asset in CHAIN if stage.made(asset)] == ["kline_archives", "kline_topups"]
+    assert automation.tick() == {name: {JANUARY_BTC} for name in ("bars", "bar_conflicts", "bar_exclusions")}
+
+
+def test_many_partitions_are_reported_over_several_ticks(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest months first, each once."""
+    monkeypatch.setattr(part("klines.arrivals"), "MOST_PARTITIONS", 3)
+    backfill_in_a_shell(stage, FOUR)
+    assert stage.look(SENSOR).reason == "3 partitions reported, 0 being made, 0 left out"
+    assert set(stage.made("bars")) < set(FOUR)
+    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    records = stage.instance.fetch_materializations(dg.AssetKey("bars"), limit=100).records
+    assert sorted(str(record.partition_key) for record in records) == sorted(FOUR)
+
+
+def test_rows_bound_a_tick_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Months of short candles are many rows each."""
+    monkeypatch.setattr(part("klines.arrivals"), "MOST_ROWS", 1)
+    backfill_in_a_shell(stage, FOUR)
+    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
+
+
+def test_a_damaged_partition_is_left_out(stage: Stage) -> None:
+    """It is named, and the others are reported."""
+    backfill_in_a_shell(stage, FOUR)
+    (stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives.json").write_text("{")
+    assert stage.look(SENSOR).reason in {
+        "3 partitions reported, 0 being made, 1 left out",
+        "3 partitions reported, 1 being made, 0 left out",
+    }
+
+
+def test_a_tick_that_broke_off_is_made_up_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Materializations were reported and their checks were not: the next tick evaluates these."""
+    backfill_in_a_shell(stage, FOUR)
+    with monkeypatch.context() as broken:
+        broken.setattr(part("klines.arrivals"), "report_evaluation", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            stage.look(SENSOR)
+    assert not evaluations(stage, "bars", JANUARY_BTC)
+    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    for name in FOUR:
+        for table in ("bars", "bar_gaps"):
+            assert set(evaluations(stage, table, name).values()) == {(Status.SUCCEEDED, True)}
+
+
+def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
+    """The automation does not make what the shell has made; it makes the report where that is older than a ledger."""
+    automation = Automation(stage)
+    assert automation.tick() == NOTHING
+    backfill_in_a_shell(stage, FOUR)
+    report(stage.workspace, stage.workspace.now_us())
+    stage.look(SENSOR)
+    assert set(stage.made("coverage_report")) == {None}
+    assert [automation.tick() for _ in range(2)] == [NOTHING] * 2
+    checks = evaluations(stage, "coverage_report", None)
+    assert {name for name, (status, _) in checks.items() if status is Status.SUCCEEDED} >= {"ledgers_current", "all_symbols_present"}
+    assert all(is_current for _, is_current in checks.values())
+    reported = stage.made("coverage_report")[None].metadata
+    assert stage.run("coverage").success
+    made = stage.made("coverage_report")[None].metadata
+    of_a_run = part("klines.describe").OF_A_RUN
+    assert {name: made[name] for name in reported if name not in of_a_run} == {
+        name: reported[name] for name in reported if name not in of_a_run
+    }
+
+
+def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: Stage) -> None:
+    """Reported bars and gaps are not made again; the report is, once, after the last of them."""
+    automation = Automation(stage)
+    assert automation.tick() == NOTHING
+    report(stage.workspace, stage.workspace.now_us())
+    backfill_in_a_shell(stage, FOUR)
+    stage.look(SENSOR)
+    assert not stage.made("coverage_report")
+    assert automation.tick() == {"coverage_report": {None}}
+    assert automation.tick() == NOTHING
+
+
+def test_an_automation_tick_between_two_reports_of_a_partition_makes_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The events of a partition are stored one after the other: a tick comes after the first of one partition, the second of the next."""
+    automation = Automation(stage)
+    assert automation.tick() == NOTHING
+    backfill_in_a_shell(stage, SIX)
+    arrivals = part("klines.arrivals")
+    report_one, asked = arrivals.report_materialization, []
+    seen: list[dg.AssetMaterialization] = []
+
+    def report_and_tick(instance: dg.DagsterInstance, event: dg.AssetMaterialization) -> None:
+        report_one(instance, event)
+        if len(seen) % len(CHAIN) == len(seen) // len(CHAIN):
+            asked.append(automation.evaluate())
+        seen.append(event)
+
+    monkeypatch.setattr(arrivals, "report_materialization", report_and_tick)
+    stage.look(SENSOR)
+    assert asked == [NOTHING] * len(CHAIN)
+    assert len(seen) == len(SIX) * len(CHAIN)
+    assert automation.evaluate() == {"coverage_report": {None}}
+
+
+def test_a_cursor_that_cannot_be_read_begins_a_round(stage: Stage) -> None:
+    """All partitions are looked at, and what is known is not reported."""
+    backfill_in_a_shell(stage, FOUR)
+    stage.look(SENSOR)
+    stage.cursors[SENSOR] = "nonsense"
+    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+
+
+def test_files_that_did_not_change_are_not_looked_at_again() -> None:
+    """A round goes on where its last tick ended; the next one begins with what was postponed, or a minute before this one."""
+    cursor, minute = part("klines.arrivals_cursor").Round, 60 * 10**9
+    now_ns = int(datetime(2024, 3, 10, tzinfo=UTC).timestamp()) * 10**9
+    first = cursor.load(None).begun(now_ns).seen(5).moved(3)
+    again = cursor.load(first.dump()).begun(now_ns + 1)
+    assert (again.position, again.began_ns, again.newest_gaps_ns) == (3, now_ns, 5)
+    assert again.ended() == cursor(since_ns=now_ns - minute)
+    assert again.postponed(40).postponed(50).ended() == cursor(since_ns=40)

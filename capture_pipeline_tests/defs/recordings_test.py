@@ -1,0 +1,245 @@
+"""Recordings as the UI launches them: the limit of sessions, and recorders, runs and the whole deployment killed under them."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.lock import holder_of
+from capture_pipeline.recording.models import Cause
+from capture_pipeline.recording.session import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recording.status import read_status
+from capture_pipeline.sandbox.server import SandboxServer
+from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, make_project, running
+from capture_pipeline_tests.deployment import Deployment
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+BUSY = [
+    {"symbol": symbol, "base_price": 60000, "tick_size": 0.01, "lot_size": 0.00001, "trades_per_day": 400_000}
+    for symbol in ("BTCUSDT", "ETHUSDT")
+]
+SETTINGS = {"CAPTURE_SYMBOLS": "BTCUSDT,ETHUSDT", "CAPTURE_RECORDING_FREE_DISK_GB": "0.01", "CAPTURE_RECORDING_FLUSH_S": "0.2"}
+ADD = """mutation ($key: String!, $where: RepositorySelector!) {
+  addDynamicPartition(partitionsDefName: "sessions", partitionKey: $key, repositorySelector: $where) {__typename}
+}"""
+LAUNCH = """mutation ($given: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $given) {__typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}
+}"""
+LIMIT = 'mutation ($limit: Int!) {setConcurrencyLimit(concurrencyKey: "recordings", limit: $limit)}'
+POOL = '{instance {concurrencyLimit(concurrencyKey: "recordings") {limit claimedSlots {runId}}}}'
+RUN = """query ($id: ID!) {
+  runOrError(runId: $id) {... on Run {status rootConcurrencyKeys tags {key value}}}
+}"""
+RUNS = "query ($filter: RunsFilter!) {runsOrError(filter: $filter) {... on Runs {results {runId status tags {key value}}}}}"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A running deployment and what its user sees.
+
+    Attributes:
+        ui: Webserver, and the folder of the Dagster instance.
+        deployment: Its settings.
+    """
+
+    ui: Ui
+    deployment: Deployment
+
+    def session(self, symbol: str, duration_s: float = 600) -> SessionFolder:
+        """Prepare a session that begins now, and add its partition."""
+        settings = self.deployment.workspace.settings
+        folder = prepare(sessions_root(settings), new_plan(settings, [symbol], "custom", duration_s), resume_open=False)
+        self.ui.ask(ADD, key=folder.session, where=LOCATION)
+        return folder
+
+    def materialize(self, folder: SessionFolder) -> str:
+        """Click *Materialize* for a session: the id of the run."""
+        selector = {**LOCATION, "pipelineName": "__ASSET_JOB", "assetSelection": [{"path": ["golden_samples"]}]}
+        tags = [{"key": "dagster/partition", "value": folder.session}]
+        given = {"mode": "default", "selector": selector, "runConfigData": "{}", "executionMetadata": {"tags": tags}}
+        launched = self.ui.ask(LAUNCH, given=given)["launchPipelineExecution"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """A run, as its page shows it."""
+        found: dict[str, Any] = self.ui.ask(RUN, id=run_id)["runOrError"]
+        return {**found, "tags": {tag["key"]: tag["value"] for tag in found["tags"]}}
+
+    def runs(self, folder: SessionFolder) -> list[dict[str, Any]]:
+        """The runs of a session, newest first."""
+        asked = {"tags": [{"key": "dagster/partition", "value": folder.session}]}
+        found: list[dict[str, Any]] = self.ui.ask(RUNS, filter=asked)["runsOrError"]["results"]
+        return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found]
+
+    def messages(self, run_id: str) -> list[str]:
+        """The lines of a run's log."""
+        with dg.DagsterInstance.from_config(str(self.ui.home)) as instance:
+            return [event.user_message or event.message for event in instance.all_logs(run_id)]
+
+    def process(self, run_id: str) -> int:
+        """The id of a run's process."""
+        found = re.search(r"\(pid: (\d+)\)", "\n".join(self.messages(run_id)))
+        assert found is not None
+        return int(found[1])
+
+    def end(self, folder: SessionFolder) -> None:
+        """Finish a session, and wait for the success of its run."""
+        wait(lambda: self.runs(folder)[0]["status"] == "STARTED")
+        stop(folder, self.deployment.workspace.settings)
+        wait(folder.metadata.exists)
+        wait(lambda: self.runs(folder)[0]["status"] == "SUCCESS")
+
+
+def wait(condition: Callable[[], bool], seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.2)
+
+
+def recorded(folder: SessionFolder, but: int | None = None) -> int:
+    """Wait until a recorder, which is not `but`, has let messages through: its process id."""
+
+    def records() -> bool:
+        status = read_status(folder.status)
+        return status is not None and status.pid == holder_of(folder) != but and status.state == "recording" and status.messages_per_s > 0
+
+    wait(records)
+    holder = holder_of(folder)
+    assert holder is not None
+    return holder
+
+
+def children(pid: int) -> Iterator[int]:
+    """The process and all that it started, as long as their parents live."""
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in path.read_text().split():
+            yield from children(int(child))
+
+
+def starts(folder: SessionFolder) -> int:
+    return folder.events.read_text().count('"recorder_started"')
+
+
+@contextmanager
+def site(project: Path, url: str) -> Iterator[tuple[Desk, int]]:
+    """`capture ui`, and the id of its process."""
+    port = free_port()
+    with running(project, port, CAPTURE_SANDBOX_URL=url, **SETTINGS) as process:
+        daemons(port)
+        yield Desk(Ui(port, project / "dagster_home"), Deployment(url, project / "data", **SETTINGS)), process.pid
+
+
+@pytest.fixture(scope="module")
+def market() -> Iterator[str]:
+    """An exchange whose clock runs."""
+    with SandboxServer(SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20, "symbols": BUSY})) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def desk(market: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A deployment for the tests of this module that end no part of it."""
+    with site(make_project(tmp_path_factory.mktemp("project")), market) as (made, _):
+        yield made
+
+
+def test_a_session_beyond_the_limit_waits_visibly_and_is_then_recorded(desk: Desk) -> None:
+    """Both are launched by *Materialize*, which sets no tag: the second is queued, its page and the sensor state why, the first goes on."""
+    desk.ui.ask(LIMIT, limit=1)
+    first, second = desk.session("BTCUSDT"), desk.session("ETHUSDT")
+    one = desk.materialize(first)
+    recorder = recorded(first)
+    two = desk.materialize(second)
+    wait(lambda: "capture/queued_at_start" in desk.run(two)["tags"])
+    waiting = desk.run(two)
+    assert (waiting["status"], waiting["rootConcurrencyKeys"]) == ("QUEUED", ["recordings"])
+    assert waiting["tags"]["capture/queued_at_start"].endswith("was still in the queue: all 1 slots of the pool recordings were taken")
+    assert desk.ui.ask(POOL)["instance"]["concurrencyLimit"] == {"limit": 1, "claimedSlots": [{"runId": one}]}
+    assert holder_of(second) is None
+    assert holder_of(first) == recorder
+
+    desk.end(first)
+    recorded(second)
+    assert desk.ui.ask(POOL)["instance"]["concurrencyLimit"]["claimedSlots"] == [{"runId": two}]
+    desk.end(second)
+    desk.ui.ask(LIMIT, limit=3)
+
+
+def test_a_killed_recorder_is_started_again_under_its_run(desk: Desk) -> None:
+    """The same run follows the next recorder of the same session; what was missed is in the ledger."""
+    folder = desk.session("BTCUSDT")
+    run = desk.materialize(folder)
+    killed = recorded(folder)
+    os.kill(killed, signal.SIGKILL)
+    recorded(folder, but=killed)
+    assert [(each["runId"], each["status"]) for each in desk.runs(folder)] == [(run, "STARTED")]
+    assert starts(folder) == 2
+    assert Cause.PROCESS in folder.gaps.read_text()
+    desk.end(folder)
+
+
+def test_a_run_killed_together_with_its_recorder_is_retried_and_resumes_the_session(desk: Desk) -> None:
+    """The first time by Dagster's retry, as dagster.yaml allows one; the second time by the sensor of unfinished sessions."""
+    folder = desk.session("BTCUSDT")
+    first = desk.materialize(folder)
+    recorder = recorded(folder)
+    os.kill(desk.process(first), signal.SIGKILL)
+    os.kill(recorder, signal.SIGKILL)
+    recorder = recorded(folder, but=recorder)
+    retried, failed = desk.runs(folder)
+    assert (failed["runId"], failed["status"]) == (first, "FAILURE")
+    assert retried["tags"]["dagster/retry_number"] == "1"
+
+    wait(lambda: desk.runs(folder)[0]["status"] == "STARTED")
+    os.kill(desk.process(retried["runId"]), signal.SIGKILL)
+    os.kill(recorder, signal.SIGKILL)
+    recorded(folder, but=recorder)
+    newest, *earlier = desk.runs(folder)
+    assert newest["tags"]["dagster/sensor_name"] == "session_resumption"
+    assert [each["status"] for each in earlier] == ["FAILURE", "FAILURE"]
+    assert starts(folder) == 3
+    desk.end(folder)
+
+
+def test_a_run_killed_alone_leaves_its_recorder_to_the_retry(desk: Desk) -> None:
+    """Nothing is missed: the retry attaches to the recorder at work."""
+    folder = desk.session("ETHUSDT")
+    first = desk.materialize(folder)
+    recorder = recorded(folder)
+    os.kill(desk.process(first), signal.SIGKILL)
+    wait(lambda: [run["status"] for run in desk.runs(folder)] == ["STARTED", "FAILURE"])
+    desk.end(folder)
+    assert recorder > 0
+    assert starts(folder) == 1
+    assert folder.gaps.read_text() == ""
+
+
+def test_after_a_power_cut_the_session_goes_on(market: str, tmp_path: Path) -> None:
+    """All processes are gone at once; the restarted deployment ends the dead run, however young, and its retry resumes the session."""
+    project = make_project(tmp_path)
+    with site(project, market) as (desk, pid):
+        folder = desk.session("BTCUSDT")
+        run = desk.materialize(folder)
+        killed = recorded(folder)
+        for process in [*children(pid), killed]:
+            os.kill(process, signal.SIGKILL)
+    with site(project, market) as (desk, _):
+        assert desk.runs(folder)[-1]["runId"] == run
+        recorded(folder, but=killed)
+        assert any(line.startswith("Ended by dead_run_reaper: its process is gone") for line in desk.messages(run))
+        assert Cause.PROCESS in folder.gaps.read_text()
+        desk.end(folder)

@@ -1,0 +1,168 @@
+"""When an unfinished session gets another run, and its recorder: a table of runs, and the sensor with a real recorder."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+
+from capture_pipeline.recording.attach import launch
+from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.recording.lock import holder_of
+from capture_pipeline.recording.session import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recording.status import read_status
+from capture_pipeline.sandbox.server import SandboxServer
+from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline_tests.defs.stage import Stage, part
+from capture_pipeline_tests.deployment import Deployment
+
+ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("capture_pipeline"), "__repository__"), "record_session")
+NOW_S = 1_800_000_000.0
+FAILURE, CANCELED, STARTED = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.STARTED
+QUEUED, STARTING, SUCCESS = dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.SUCCESS
+
+
+def run(status: dg.DagsterRunStatus, ended_s: float | None = None, length_s: float = 600, **tags: str) -> dg.RunRecord:
+    """A run that ended so many seconds before the present."""
+    end = None if ended_s is None else NOW_S - ended_s
+    at = datetime.fromtimestamp(end or NOW_S, UTC)
+    named = {f"dagster/{name}": value for name, value in tags.items()}
+    made = dg.DagsterRun(job_name="record_session", status=status, tags=named, remote_job_origin=ORIGIN)
+    return dg.RunRecord(1, made, at, at, (end or NOW_S) - length_s, end)
+
+
+SHORT = [run(FAILURE, ended, 5) for ended in (30, 60, 90, 100, 110)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "is_due", "has_failed"),
+    [
+        ([], False, False),
+        ([run(FAILURE, 0)], True, True),
+        ([run(FAILURE, 10, 5)], True, True),
+        ([run(FAILURE, 2, 5), run(FAILURE, 20, 5)], False, False),
+        ([run(FAILURE, 6, 5), run(FAILURE, 20, 5)], True, True),
+        (SHORT, False, False),
+        ([run(FAILURE, 2), *SHORT], True, True),
+        ([run(FAILURE, 10, will_retry="true")], False, True),
+        ([run(FAILURE, 61, will_retry="true")], True, True),
+        ([run(FAILURE, 10, will_retry="true", auto_retry_run_id="x")], True, True),
+        ([run(QUEUED), run(FAILURE, 10)], False, True),
+        ([run(STARTING), run(FAILURE, 10)], False, True),
+        ([run(STARTED), run(FAILURE, 10)], False, False),
+        ([run(FAILURE, 10), run(STARTED)], False, True),
+        ([run(CANCELED, 10)], False, False),
+        ([run(SUCCESS, 10)], False, False),
+        ([run(QUEUED)], False, False),
+        ([run(FAILURE, 1000)] * 200, False, True),
+    ],
+)
+def test_a_failed_run_is_followed_by_another(stage: Stage, runs: list[dg.RunRecord], is_due: bool, has_failed: bool) -> None:
+    """None beside a live, queued or cancelled one, or one that is retried; short ones wait twice as long each, and 200 are the most."""
+    del stage
+    attempts = part("golden_samples.attempts").Attempts(runs)
+    assert (attempts.is_due(NOW_S, is_ending=False), attempts.has_failed(NOW_S)) == (is_due, has_failed)
+
+
+def test_a_session_whose_end_was_requested_is_finished_by_another_run(stage: Stage) -> None:
+    """A cancelled run that could not finish it leaves that to the next one."""
+    del stage
+    assert part("golden_samples.attempts").Attempts([run(CANCELED, 10)]).is_due(NOW_S, is_ending=True)
+
+
+@pytest.fixture(scope="module")
+def market() -> Iterator[str]:
+    """An exchange whose clock runs."""
+    with SandboxServer(SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20})) as server:
+        yield server.url
+
+
+@pytest.fixture
+def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    """A deployment in the environment, where recorders find it too."""
+    fresh = Deployment(market, tmp_path / "data", CAPTURE_RECORDING_FREE_DISK_GB="0.01", CAPTURE_RECORDING_FLUSH_S="0.2")
+    for name, value in fresh.environment().items():
+        monkeypatch.setenv(name, value)
+    return fresh
+
+
+def made_run(stage: Stage, session: str, **more: Any) -> dg.DagsterRun:
+    """A run of a session."""
+    job = stage.definitions.resolve_job_def("record_session")
+    return stage.instance.create_run_for_job(job, tags={"dagster/partition": session}, remote_job_origin=ORIGIN, **more)
+
+
+def until_recorded(folder: SessionFolder) -> int:
+    """Wait until messages came: the id of the recorder."""
+    deadline = time.monotonic() + 60
+    while (
+        (holder := holder_of(folder)) is None
+        or (status := read_status(folder.status)) is None
+        or status.pid != holder
+        or not status.messages
+    ):
+        assert time.monotonic() < deadline, "nothing is recorded"
+        time.sleep(0.05)
+    return holder
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_the_recorder_is_started_before_the_run_that_attaches(stage: Stage) -> None:
+    """The first failed run has a retry: no run is requested, and the recorder records again; the end of the retry requests a run."""
+    settings = stage.workspace.settings
+    folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 600))
+    process = launch(folder)
+    until_recorded(folder)
+    first = made_run(stage, folder.session, status=STARTED)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert stage.look("session_resumption").reason == "no session lacks its run"
+    assert holder_of(folder) is None
+    stage.instance.report_run_failed(first)
+    stage.instance.add_run_tags(first.run_id, {"dagster/will_retry": "true"})
+    assert stage.look("session_resumption").keys == []
+    until_recorded(folder)
+    stage.instance.add_run_tags(first.run_id, {"dagster/auto_retry_run_id": "another"})
+    (request,) = stage.look("session_resumption").runs
+    assert (request.partition_key, request.run_key) == (folder.session, f"{folder.session}-2")
+    assert folder.events.read_text().count('"recorder_started"') == 2
+    stop(folder, settings)
+    deadline = time.monotonic() + 60
+    while not folder.metadata.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None:
+    """The sensor and the run's tags name the start and the cause; a session that begins later is not reported yet."""
+    settings = stage.workspace.settings
+    for symbol, ahead_s in (("BTCUSDT", 30), ("ETHUSDT", 3600)):
+        plan = new_plan(settings, [symbol], "custom", 600, start_us=time.time_ns() // 1000 + ahead_s * 1_000_000)
+        prepare(sessions_root(settings), plan)
+        made = made_run(stage, plan.session, status=QUEUED)
+        if ahead_s < 60:
+            near, start_us = made, plan.start_us
+    look = stage.look("session_resumption")
+    assert look.reason.startswith(f"{near.tags['dagster/partition']}: the start of the session is ")
+    assert look.reason.count("still in the queue") == 1
+    found = stage.instance.get_run_by_id(near.run_id)
+    assert found is not None
+    assert datetime.fromtimestamp(start_us / 1e6, UTC).isoformat()[:19] in found.tags["capture/queued_at_start"]
+
+
+def test_a_cancelled_run_of_a_planned_session_is_not_requested_again(stage: Stage) -> None:
+    """Somebody took it out of the queue."""
+    settings = stage.workspace.settings
+    plan = new_plan(settings, ["BTCUSDT"], "custom", 600).model_copy(update={"planned": True})
+    prepare(sessions_root(settings), plan)
+    assert plan.session in stage.look("session_sensor").keys
+    made_run(stage, plan.session, status=CANCELED)
+    assert plan.session not in stage.look("session_sensor").keys
+    assert stage.look("session_resumption").keys == []
