@@ -159,13 +159,20 @@ def _make_instance(dagster: Path, root: Path, environment: dict[str, str]) -> No
 
 
 def _end(running: list[_Process]) -> None:
-    """Interrupt all, and kill those that go on for longer than the grace; what they say of being interrupted is not shown."""
+    """End all, the code server last: a daemon that loses it in the middle of a tick reports an error."""
     for process in running:
+        process.is_ending = process.is_running  # what they write about being interrupted is not shown
+    for some in (running[1:], running[:1]):
+        _interrupt(some)
+
+
+def _interrupt(processes: list[_Process]) -> None:
+    """Interrupt processes, and kill those that go on for longer than the grace."""
+    for process in processes:
         if process.is_running:
-            process.is_ending = True
             process.handle.send_signal(signal.SIGINT)
     deadline = time.monotonic() + _GRACE_S
-    for process in running:
+    for process in processes:
         try:
             process.handle.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
