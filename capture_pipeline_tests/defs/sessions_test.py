@@ -72,7 +72,7 @@ def until(happened: Callable[[], bool]) -> None:
 
 def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Stage) -> None:
     """The sensor asks for a run when the window opens; the run ends with the finished session, and everything derived follows."""
-    look = planned(stage, 15).look("session_sensor")  # long enough for a busy machine to start the recorder in it
+    look = planned(stage, 30).look("session_sensor")  # long enough for a busy machine to start the recorder in it
     folder = session_of(stage)
     assert look.keys == [folder.session]
     assert [run.run_key for run in look.runs] == [f"{folder.session}-1"]
@@ -100,7 +100,7 @@ def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Sta
 def test_a_planned_session_is_asked_for_ahead_and_begins_in_time(stage: Stage) -> None:
     """Two minutes before its window and no sooner; the file begins before the planned start, and the session is as long as planned."""
     assert planned(stage, 5, ahead_s=600).look("session_sensor").reason.startswith("no window is open; next: ")
-    look = planned(stage, 5, ahead_s=LEAD_S + 5).look("session_sensor")
+    look = planned(stage, 5, ahead_s=LEAD_S + 20).look("session_sensor")
     folder = session_of(stage)
     assert look.keys == [folder.session]
     stage.instance.add_dynamic_partitions("sessions", look.keys)
@@ -149,7 +149,7 @@ def test_a_run_tells_more_often_at_first() -> None:
 
 def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: Stage, tmp_path: Path) -> None:
     """Kill -9 of the run's process: the same recorder goes on, the sensor asks again, and one file comes of it."""
-    planned(stage, 20).look("session_sensor")
+    planned(stage, 40).look("session_sensor")
     folder = session_of(stage)
     with at_home(tmp_path) as (home, instance):
         instance.add_dynamic_partitions("sessions", [folder.session])
