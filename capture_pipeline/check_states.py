@@ -37,7 +37,7 @@ _ENDS: Final = {
 OVERLAP: Final = 1_000
 """Events before the newest known one that are read again: in Postgres an event may appear after one with a greater number."""
 LONGEST_S: Final = 600.0
-"""A kept state is derived from all executions again after this time. It is the longest that a wiped asset may show its old checks."""
+"""A kept state is derived from all executions again after this time, for changes that make no event and remove no execution."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class CheckStates:
         """Know nothing yet.
 
         Args:
-            clock_s: Tells how old a kept state is.
+            clock_s: Returns the time in seconds, to measure the age of a kept state.
         """
         self._clock_s = clock_s
         self._lock = threading.Lock()
@@ -203,7 +203,6 @@ def _newest_event(instance: dg.DagsterInstance) -> int:
 def _count_executions(instance: dg.DagsterInstance) -> int:
     """Return the number of executions of all checks; it falls only where assets are wiped."""
     storage: Any = instance.event_log_storage
-    storage = getattr(storage, "_storage", storage)
     if not isinstance(storage, SqlEventLogStorage):
         return 0
     with storage.index_connection() as connection:

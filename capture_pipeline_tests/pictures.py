@@ -6,18 +6,14 @@ It needs Debian's Chromium, a font with Chinese characters (Debian's fonts-wqy-z
 import argparse
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from capture_pipeline_tests.defs.ui import PROGRAMS, ROOT, Ui, asked, daemons, free_port, make_project, running
+from capture_pipeline_tests.browser.clicks import chromium
+from capture_pipeline_tests.defs.ui import PROGRAMS, ROOT, Ui, daemons, free_port, make_project, running
+from capture_pipeline_tests.waiting import wait_for
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 LINEAGE = "/locations/capture_pipeline/asset-groups/klines/lineage"
 PARTITIONED = ("kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions", "bar_gaps")
 _STATS = """query ($keys: [AssetKeyInput!]) {assetNodes(assetKeys: $keys) {
@@ -28,15 +24,14 @@ _LONGEST_S = 600.0
 def wait_for_reports(ui: Ui) -> None:
     """Wait until every partition of the demo and its coverage report are on the pages."""
     keys = [{"path": [name]} for name in (*PARTITIONED, "coverage_report")]
-    deadline = time.monotonic() + _LONGEST_S
-    while True:
-        found = asked(ui.port, _STATS, keys=keys)["assetNodes"]
+
+    def are_there() -> bool:
+        found = ui.ask(_STATS, keys=keys)["assetNodes"]
         stats = [node["partitionStats"] for node in found if node["partitionStats"]]
-        if all(node["assetMaterializations"] for node in found) and all(each["numMaterialized"] == each["numPartitions"] for each in stats):
-            return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not everything is on the pages after {_LONGEST_S:g} s: {found}")
-        time.sleep(2)
+        is_made = all(node["assetMaterializations"] for node in found)
+        return is_made and all(each["numMaterialized"] == each["numPartitions"] for each in stats)
+
+    wait_for(are_there, _LONGEST_S, "not everything is on the pages", every_s=2)
 
 
 def take(browser: Browser, address: str, path: Path, *, text: str, size: tuple[int, int]) -> None:
@@ -67,14 +62,12 @@ def main() -> None:
         project, port = make_project(Path(folder)), free_port()
         demo = [str(PROGRAMS / "capture"), "demo", "--dir", str(project / "demo"), "--port", "0"]
         subprocess.run(demo, cwd=project, check=True)
-        with running(project, port, "--demo"), sync_playwright() as playwright:
+        with running(project, port, "--demo"), chromium() as browser:
             daemons(port)
             wait_for_reports(Ui(port, project / "dagster_home"))
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
             take(browser, f"http://127.0.0.1:{port}{LINEAGE}", into / "dagster.png", text="16 partitions", size=(1900, 900))
             coverage = (project / "demo" / "data" / "reports" / "coverage.html").as_uri()
             take(browser, coverage, into / "coverage.png", text="Symbol-months", size=(1200, 1000))
-            browser.close()
 
 
 if __name__ == "__main__":

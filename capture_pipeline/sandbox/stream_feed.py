@@ -55,13 +55,10 @@ class MarketFeed:
         self._depth_texts = {Market.SPOT: depth_messages, Market.UM: futures.depth}
         self._specs = {(of, spec.symbol): spec for of in Market for spec in market.symbols(of)}
         self._blocks: dict[Key, dict[int, list[Message]]] = {}
-        self._origins: dict[Key, int] = {}
-        self._last_keys = frozenset[Key]()
-        self._last_served: list[Key] = []
 
     def render(self, keys: Collection[Key], start_us: int, end_us: int) -> Iterator[None]:
         """Render what `window` takes of `(start_us, end_us]`, a block at a time, so that a server can answer pings in between."""
-        for key in self._served(keys):
+        for key in sorted(filter(self._is_served, keys)):
             for block in self._blocks_of(key, start_us, end_us):
                 if block not in self._blocks.get(key, ()):
                     self._block(key, block)
@@ -71,15 +68,8 @@ class MarketFeed:
         """Messages in `(start_us, end_us]`; always complete."""
         for key in self._blocks.keys() - set(keys):
             del self._blocks[key]
-        parts = [self._part(key, start_us, end_us) for key in self._served(keys)]
+        parts = [self._part(key, start_us, end_us) for key in sorted(keys) if self._is_served(key)]
         return sorted(chain.from_iterable(parts), key=_TIME), end_us
-
-    def _served(self, keys: Collection[Key]) -> list[Key]:
-        """Keys with messages, in order; those that are asked for together are so at each step of the pump."""
-        wanted = frozenset(keys)
-        if wanted != self._last_keys:
-            self._last_keys, self._last_served = wanted, sorted(filter(self._is_served, wanted))
-        return self._last_served
 
     def _is_served(self, key: Key) -> bool:
         name, _, topic = key.stream.partition("@")
@@ -91,10 +81,7 @@ class MarketFeed:
         return messages[bisect_right(messages, start_us, key=_TIME) : bisect_right(messages, end_us, key=_TIME)]
 
     def _blocks_of(self, key: Key, start_us: int, end_us: int) -> range:
-        origin = self._origins.get(key)
-        if origin is None:
-            origin = self._market.tape(key.market, symbol_of(key.stream)).hours.first_us - self._shift(key) * SLOT_US
-            self._origins[key] = origin
+        origin = self._market.tape(key.market, symbol_of(key.stream)).hours.first_us - self._shift(key) * SLOT_US
         return range(max(0, (start_us - origin) // _BLOCK_US), (end_us - origin) // _BLOCK_US + 1)
 
     def _step(self, key: Key) -> int:

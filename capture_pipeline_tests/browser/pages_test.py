@@ -72,19 +72,13 @@ def page(site: Site) -> Iterator[Page]:
         yield made
 
 
-def ended(ui: Ui, backfill: str) -> str:
-    """Wait for the end of a backfill: its status."""
-    wait_for(lambda: ui.status(backfill).startswith("COMPLETED_"), 600, every_s=1)
-    return ui.status(backfill)
-
-
 def test_backfills_by_click_make_every_partition_and_a_failing_check_and_a_report_are_read(site: Site, page: Page) -> None:
     """From the job's page and from the list of assets; the check's page names partition, gate and file."""
     ui, exchange = site.ui, site.deployment
     by_job = launch_from_job(page, "initial_backfill", len(ALL))
-    assert ended(ui, by_job) == "COMPLETED_SUCCESS"
+    assert ui.ended(by_job) == "COMPLETED_SUCCESS"
     by_assets = launch_from_assets(page, "klines", CHAIN, len(ALL))
-    assert ended(ui, by_assets) == "COMPLETED_SUCCESS"
+    assert ui.ended(by_assets) == "COMPLETED_SUCCESS"
     assert ui.made(by_job) == ui.made(by_assets) == {name: Counter(ALL) for name in CHAIN}
 
     bad = key(MONTHS[2], ETH)

@@ -104,8 +104,8 @@ def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -
     backfill_in_a_shell(stage, FOUR)
     assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
     for asset in CHAIN:
-        anew = {name for name, made in stage.made(asset).items() if made is not known[asset][name] and made != known[asset][name]}
-        assert anew <= {JANUARY_BTC}
+        reported = {name for name, made in stage.made(asset).items() if made is not known[asset][name] and made != known[asset][name]}
+        assert reported <= {JANUARY_BTC}
     assert stage.made("bars")[JANUARY_BTC].metadata["sha256"] != known["bars"][JANUARY_BTC].metadata["sha256"]
     assert set(evaluations(stage, "bars", JANUARY_BTC).values()) == {(Status.SUCCEEDED, True)}
     assert set(evaluations(stage, "bar_gaps", JANUARY_BTC).values()) == {(Status.SUCCEEDED, True)}

@@ -1,4 +1,4 @@
-"""A lake made in a shell, then `capture ui`: what its pages are told by GraphQL, without a run."""
+"""A lake made in a shell, then `capture ui`: what its pages show of it, without a run."""
 
 import contextlib
 import subprocess
@@ -76,7 +76,7 @@ def soon(condition: Callable[[], bool]) -> None:
 
 
 def test_a_lake_of_the_shell_is_on_the_pages(tmp_path: Path) -> None:
-    """Every asset with metadata and checks and no run; a file published anew is reported again, and its bars are not made again."""
+    """Every asset with metadata and checks and no run; another version of a file is reported, and no run makes its bars."""
     project, port = make_project(tmp_path), free_port()
     with deployed(project / "data", None, **SETTINGS) as exchange:
         shell(project, exchange.url, "backfill")
@@ -91,7 +91,7 @@ def test_a_lake_of_the_shell_is_on_the_pages(tmp_path: Path) -> None:
             )
             check_pages(ui)
             assert runs(ui) == []
-            publish_anew(ui, exchange, project)
+            republish(ui, exchange, project)
             assert set(runs(ui)) <= {"coverage_report"}
 
 
@@ -112,15 +112,15 @@ def check_pages(ui: Ui) -> None:
                 assert history(ui, name, check["name"]) == {partition: [True] for partition in FOUR}
 
 
-def publish_anew(ui: Ui, exchange: Deployment, project: Path) -> None:
-    """Publish a file anew, bring it in by the shell, and see it on the pages."""
-    anew = key("2024-12", BTC)
-    before = digest(ui, anew)
+def republish(ui: Ui, exchange: Deployment, project: Path) -> None:
+    """Publish another version of a file, fetch it in the shell, and see it on the pages."""
+    changed = key("2024-12", BTC)
+    before = digest(ui, changed)
     exchange.republish(MONTHLY)
     shell(project, exchange.url, "recheck", "--all")
     shell(project, exchange.url, "backfill")
     shell(project, exchange.url, "coverage")
-    soon(lambda: digest(ui, anew) != before)
+    soon(lambda: digest(ui, changed) != before)
     soon(lambda: len(nodes(ui)["coverage_report"]["assetMaterializations"]) == 2)
-    assert sorted(each["partition"] for each in nodes(ui)["bars"]["assetMaterializations"]) == sorted([*FOUR, anew])
+    assert sorted(each["partition"] for each in nodes(ui)["bars"]["assetMaterializations"]) == sorted([*FOUR, changed])
     assert history(ui, "bars", "values") == {name: [True] for name in FOUR}

@@ -57,12 +57,6 @@ def assets(*names: str) -> dict[str, object]:
     return {"assetSelection": [{"path": [name]} for name in names]}
 
 
-def finished(ui: Ui, backfill: str) -> str:
-    """Its status at its end."""
-    wait_for(lambda: ui.status(backfill).startswith("COMPLETED_"), 600, every_s=1)
-    return ui.status(backfill)
-
-
 def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
     """From a job's page and from the assets', for every partitioned job; success is told only of partitions that were made."""
     first, second, third, fourth = ([month] for month in MONTHS)
@@ -73,10 +67,10 @@ def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
         (assets(*CHAIN), fourth),
     ):
         launched[ui.launch(chosen(months), **target)] = (CHAIN, chosen(months))
-    assert {finished(ui, backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
+    assert {ui.ended(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
     launched[ui.launch(chosen(first + second), **job("gap_fill"))] = (CHAIN[1:], chosen(first + second))
     launched[ui.launch(chosen(third), **job("month_close"))] = ((*CHAIN, "month_reconciliation"), chosen(third))
-    assert {finished(ui, backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
+    assert {ui.ended(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
     for backfill, (expected, partitions) in launched.items():
         assert ui.made(backfill) == {name: Counter(partitions) for name in expected}
 
@@ -97,7 +91,7 @@ def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_h
     first.write_bytes(content)
 
     before = ui.newest("bar_gaps")
-    assert finished(ui, ui.launch(everything, **job("gap_fill"))) == "COMPLETED_FAILED"
+    assert ui.ended(ui.launch(everything, **job("gap_fill"))) == "COMPLETED_FAILED"
     completed = set(everything) - {bad}
     wait_for(lambda: completed <= {name for name, number in ui.newest("bar_gaps").items() if number > before[name]}, 180, every_s=1)
     assert ui.newest("bar_gaps")[bad] == before[bad]

@@ -3,8 +3,7 @@
 import os
 import re
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from capture_pipeline.recording.session import new_plan, prepare, sessions_root,
 from capture_pipeline.recording.status import read_status
 from capture_pipeline.sandbox.server import SandboxServer
 from capture_pipeline.sandbox.settings import SandboxConfig
-from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, make_project, running
+from capture_pipeline_tests.defs.ui import LOCATION, RUN_JOB, Ui, daemons, free_port, make_project, running
 from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -32,9 +32,6 @@ BUSY = [
 SETTINGS = {"CAPTURE_SYMBOLS": "BTCUSDT,ETHUSDT", "CAPTURE_RECORDING_FREE_DISK_GB": "0.01", "CAPTURE_RECORDING_FLUSH_S": "0.2"}
 ADD = """mutation ($key: String!, $where: RepositorySelector!) {
   addDynamicPartition(partitionsDefName: "sessions", partitionKey: $key, repositorySelector: $where) {__typename}
-}"""
-LAUNCH = """mutation ($given: ExecutionParams!) {
-  launchPipelineExecution(executionParams: $given) {__typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}
 }"""
 LIMIT = 'mutation ($limit: Int!) {setConcurrencyLimit(concurrencyKey: "recordings", limit: $limit)}'
 POOL = '{instance {concurrencyLimit(concurrencyKey: "recordings") {limit claimedSlots {runId}}}}'
@@ -68,7 +65,7 @@ class Desk:
         selector = {**LOCATION, "pipelineName": "__ASSET_JOB", "assetSelection": [{"path": ["golden_samples"]}]}
         tags = [{"key": "dagster/partition", "value": folder.session}]
         given = {"mode": "default", "selector": selector, "runConfigData": "{}", "executionMetadata": {"tags": tags}}
-        launched = self.ui.ask(LAUNCH, given=given)["launchPipelineExecution"]
+        launched = self.ui.ask(RUN_JOB, given=given)["launchPipelineExecution"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
 
@@ -96,17 +93,10 @@ class Desk:
 
     def end(self, folder: SessionFolder) -> None:
         """Finish a session, and wait for the success of its run."""
-        wait(lambda: self.runs(folder)[0]["status"] == "STARTED")
+        wait_for(lambda: self.runs(folder)[0]["status"] == "STARTED", 240)
         stop(folder, self.deployment.workspace.settings)
-        wait(folder.metadata.exists)
-        wait(lambda: self.runs(folder)[0]["status"] == "SUCCESS")
-
-
-def wait(condition: Callable[[], bool], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it takes too long"
-        time.sleep(0.2)
+        wait_for(folder.metadata.exists, 240)
+        wait_for(lambda: self.runs(folder)[0]["status"] == "SUCCESS", 240)
 
 
 def recorded(folder: SessionFolder, but: int | None = None) -> int:
@@ -116,7 +106,7 @@ def recorded(folder: SessionFolder, but: int | None = None) -> int:
         status = read_status(folder.status)
         return status is not None and status.pid == holder_of(folder) != but and status.state == "recording" and status.messages_per_s > 0
 
-    wait(records)
+    wait_for(records, 240)
     holder = holder_of(folder)
     assert holder is not None
     return holder
@@ -164,7 +154,7 @@ def test_a_session_beyond_the_limit_waits_visibly_and_is_then_recorded(desk: Des
     one = desk.materialize(first)
     recorder = recorded(first)
     two = desk.materialize(second)
-    wait(lambda: "capture/queued_at_start" in desk.run(two)["tags"])
+    wait_for(lambda: "capture/queued_at_start" in desk.run(two)["tags"], 240)
     waiting = desk.run(two)
     assert (waiting["status"], waiting["rootConcurrencyKeys"]) == ("QUEUED", ["recordings"])
     assert waiting["tags"]["capture/queued_at_start"].endswith("was still in the queue: all 1 slots of the pool recordings were taken")
@@ -204,7 +194,7 @@ def test_a_run_killed_together_with_its_recorder_is_retried_and_resumes_the_sess
     assert (failed["runId"], failed["status"]) == (first, "FAILURE")
     assert retried["tags"]["dagster/retry_number"] == "1"
 
-    wait(lambda: desk.runs(folder)[0]["status"] == "STARTED")
+    wait_for(lambda: desk.runs(folder)[0]["status"] == "STARTED", 240)
     os.kill(desk.process(retried["runId"]), signal.SIGKILL)
     os.kill(recorder, signal.SIGKILL)
     recorded(folder, but=recorder)
@@ -221,7 +211,7 @@ def test_a_run_killed_alone_leaves_its_recorder_to_the_retry(desk: Desk) -> None
     first = desk.materialize(folder)
     recorder = recorded(folder)
     os.kill(desk.process(first), signal.SIGKILL)
-    wait(lambda: [run["status"] for run in desk.runs(folder)] == ["STARTED", "FAILURE"])
+    wait_for(lambda: [run["status"] for run in desk.runs(folder)] == ["STARTED", "FAILURE"], 240)
     desk.end(folder)
     assert recorder > 0
     assert starts(folder) == 1

@@ -14,9 +14,10 @@ import pytest
 from capture_pipeline.recording.session import all_sessions, sessions_root
 from capture_pipeline.sandbox.server import SandboxServer
 from capture_pipeline.sandbox.settings import SandboxConfig
-from capture_pipeline_tests.defs.recordings_test import BUSY, SETTINGS, Desk, recorded, starts, wait
+from capture_pipeline_tests.defs.recordings_test import BUSY, SETTINGS, Desk, recorded, starts
 from capture_pipeline_tests.defs.ui import ROOT, Ui, daemons, environment, free_port, make_project
 from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.waiting import wait_for
 
 UNITS = ROOT / "deploy" / "systemd"
 NAMES = ["capture-code-server.service", "capture-daemon.service", "capture-recorder@.service", "capture-webserver.service"]
@@ -141,11 +142,11 @@ def test_runs_and_recorders_go_on_while_the_services_are_restarted(services: tup
     running = {unit: made.run(unit) for unit in (CODE_SERVER, DAEMON, WEBSERVER)}
     desk = Desk(Ui(int(made.ports["3000"]), made.project / "dagster_home"), deployment)
     daemons(desk.ui.port)
-    wait(lambda: "golden_samples" in str(desk.ui.ask(LOADED)))
+    wait_for(lambda: "golden_samples" in str(desk.ui.ask(LOADED)), 240)
     folder = desk.session("BTCUSDT")
     run = desk.materialize(folder)
     recorder = recorded(folder)
-    wait(lambda: desk.run(run)["status"] == "STARTED")
+    wait_for(lambda: desk.run(run)["status"] == "STARTED", 240)
     follower = desk.process(run)
 
     for unit, process in running.items():
@@ -169,7 +170,7 @@ def test_the_recorder_unit_resumes_its_session(services: tuple[Services, Deploym
     assert settings["Restart"] == ["on-failure"]
     process = made.run(RECORDER, instance="BTCUSDT")
     root = sessions_root(deployment.workspace.settings)
-    wait(lambda: len(all_sessions(root)) == 1)
+    wait_for(lambda: len(all_sessions(root)) == 1, 240)
     (folder,) = all_sessions(root)
     assert recorded(folder) == process.pid
     process.kill()

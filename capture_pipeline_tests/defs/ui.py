@@ -27,7 +27,7 @@ HEALTH = "{instance {daemonHealth {allDaemonStatuses {daemonType required health
 LAUNCH = """mutation ($given: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $given) {__typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}
 }"""
-RUN = """mutation ($given: ExecutionParams!) {
+RUN_JOB = """mutation ($given: ExecutionParams!) {
   launchPipelineExecution(executionParams: $given) {__typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}
 }"""
 STATUS = "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
@@ -129,7 +129,7 @@ class Ui:
             "mode": "default",
             "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
         }
-        launched = self.ask(RUN, given=given)["launchPipelineExecution"]
+        launched = self.ask(RUN_JOB, given=given)["launchPipelineExecution"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
 
@@ -144,6 +144,11 @@ class Ui:
     def status(self, backfill: str) -> str:
         """Its status."""
         return str(self.ask(STATUS, id=backfill)["partitionBackfillOrError"]["status"])
+
+    def ended(self, backfill: str) -> str:
+        """Wait for the end of a backfill: its status."""
+        wait_for(lambda: self.status(backfill).startswith("COMPLETED_"), 600, every_s=1)
+        return self.status(backfill)
 
     def newest(self, asset: str) -> dict[str, int]:
         """The number of the newest materialization of each partition; numbers grow with time."""

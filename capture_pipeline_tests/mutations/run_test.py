@@ -94,7 +94,7 @@ def test_runner_tells_what_became_of_each_fault(project: Path) -> None:
         (replace(FAULT, id="red", test=("sums_test.py::test_red",)), Outcome.ERROR),
         (replace(FAULT, id="skipped", test=("sums_test.py::test_skipped",)), Outcome.ERROR),
     ]
-    results = run.run([mutation for mutation, _ in cases], project, jobs=2, least_s=5.0)
+    results = run.run([mutation for mutation, _ in cases], project, jobs=2, least_s=40.0)
     assert [(each.mutation.id, each.outcome) for each in results] == [(mutation.id, outcome) for mutation, outcome in cases]
     assert (project / "capture_pipeline" / "sums.py").read_text() == PRODUCT
 
