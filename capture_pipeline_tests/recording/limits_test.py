@@ -57,7 +57,7 @@ def until(condition: Callable[[], bool], within_s: float = 60) -> None:
 def limits(deployment: Deployment, refuse: dict[str, Any] | None = None) -> dict[str, Any]:
     """What the exchange says of its limits, after it was made to refuse this address."""
     url = f"{deployment.url}/_sandbox/limits"
-    answer = requests.post(url, json=refuse, timeout=10) if refuse else requests.get(url, timeout=10)
+    answer = requests.post(url, json=refuse, timeout=60) if refuse else requests.get(url, timeout=10)
     answer.raise_for_status()
     return dict(answer.json())
 

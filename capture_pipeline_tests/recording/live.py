@@ -114,18 +114,18 @@ class Live:
 
     def streams(self) -> dict[str, Any]:
         """What the exchange says of its connections and of what it sent."""
-        answer: dict[str, Any] = requests.get(f"{self.deployment.url}/_sandbox/streams", timeout=10).json()
+        answer: dict[str, Any] = requests.get(f"{self.deployment.url}/_sandbox/streams", timeout=60).json()
         return answer
 
     def limits(self) -> dict[str, Any]:
         """What the exchange says of this address: connection attempts and refusals."""
-        answer: dict[str, Any] = requests.get(f"{self.deployment.url}/_sandbox/limits", timeout=10).json()
+        answer: dict[str, Any] = requests.get(f"{self.deployment.url}/_sandbox/limits", timeout=60).json()
         return answer
 
     def hit(self, fault: str, connection: int | str, **parameters: object) -> None:
         """Inject a fault into a connection, by the exchange's number of it."""
         document = {"connection": connection, "fault": fault, **parameters}
-        requests.post(f"{self.deployment.url}/_sandbox/streams", json=document, timeout=10).raise_for_status()
+        requests.post(f"{self.deployment.url}/_sandbox/streams", json=document, timeout=60).raise_for_status()
 
     def connections(self) -> list[int]:
         """The exchange's numbers of the connections that are there, also of silent ones; oldest first."""

@@ -246,7 +246,7 @@ def test_suspended_symbol_has_no_candle_no_trade_no_file_and_its_status() -> Non
     span = {"symbol": "BTCUSDT", "start": "2024-08-20T06:00", "end": "2024-11-02T12:00", "status": "HALT"}
     keys = {"symbols": ["BTCUSDT", "ETHUSDT"], "suspensions": [span], "now": "2024-10-01", "frozen": True}
     with SandboxServer(SandboxConfig.model_validate(keys)) as server:
-        info = requests.get(f"{server.url}/api/v3/exchangeInfo", timeout=10).json()["symbols"]
+        info = requests.get(f"{server.url}/api/v3/exchangeInfo", timeout=60).json()["symbols"]
         assert {each["symbol"]: each["status"] for each in info} == {"BTCUSDT": "HALT", "ETHUSDT": "TRADING"}
         box = server.sandbox
         files = box.source.files(Market.SPOT, Granularity.MONTHLY, "BTCUSDT", Interval.H1, parse_time("2025-01-01"))

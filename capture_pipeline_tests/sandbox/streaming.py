@@ -85,7 +85,7 @@ def until(condition: Callable[[], bool], within_s: float = 10) -> None:
 
 def take(client: ClientConnection, count: int) -> list[bytes]:
     """The next messages, as bytes."""
-    return [client.recv(timeout=10, decode=False) for _ in range(count)]
+    return [client.recv(timeout=60, decode=False) for _ in range(count)]
 
 
 def parsed(client: ClientConnection, count: int) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def rest_of(client: ClientConnection) -> tuple[list[bytes], ConnectionClosed]:
     messages = []
     while True:
         try:
-            messages.append(client.recv(timeout=10, decode=False))
+            messages.append(client.recv(timeout=60, decode=False))
         except ConnectionClosed as closed:
             return messages, closed
 
