@@ -2,6 +2,7 @@
 
     .venv/bin/python benchmarks/bench_event_log.py --symbols 60 --months 120
 
+The state is kept in sqlite, or in the empty Postgres database that `DAGSTER_POSTGRES_URL` names.
 A program of its own: it needs no peers, and its size is an option. It prints the figures as a table and as one line of JSON.
 """
 
@@ -18,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
+from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.asset_daemon import AssetDaemon
-from event_log import RunTimes, Size, copy_lake, exchange, fill
+from event_log import POSTGRES, RunTimes, Size, configure, copy_lake, exchange, fill
 from report import table
-from ui_server import UiServer, cpu_s, documents, ui_server
+from ui_server import LOCATION, UiServer, cpu_s, documents, ui_server
 
-ROOT = Path(__file__).parent.parent
-LOCATION = {"repositoryLocationName": "capture_pipeline", "repositoryName": "__repository__"}
 _SENSOR = """mutation ($selector: SensorSelector!) {
   sensorDryRun(selectorData: $selector, cursor: null) {
     __typename
@@ -67,7 +68,7 @@ def _measure(home: Path, size: Size, url: str, *, with_lake: bool) -> dict[str, 
     environment = size.environment(home, url)
     os.environ.update(environment)
     (home / "pipeline.yaml").touch()
-    shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
+    configure(home)
     workspace = home / "workspace.yaml"
     workspace.write_text(
         "load_from:\n  - python_module: {module_name: capture_pipeline.definitions, location_name: capture_pipeline}\n", encoding="utf-8"
@@ -78,7 +79,7 @@ def _measure(home: Path, size: Size, url: str, *, with_lake: bool) -> dict[str, 
         times = fill(instance, size)
         figures["making the event log, CPU s"] = time.process_time() - started
         figures |= _of_run(times)
-        figures["storage a partition, KB"] = _bytes(home) / size.partitions / 1000
+        figures["storage a partition, KB"] = _bytes(home, instance) / size.partitions / 1000
         with ui_server(workspace, environment, home / "webserver.log") as server:
             figures |= _pages(server)
             if with_lake:
@@ -96,9 +97,12 @@ def _of_run(times: RunTimes) -> dict[str, float]:
     }
 
 
-def _bytes(home: Path) -> int:
-    """Size of the instance's files without the lake."""
-    return sum(path.stat().st_size for path in home.rglob("*") if path.is_file() and (home / "data") not in path.parents)
+def _bytes(home: Path, instance: dg.DagsterInstance) -> int:
+    """Size of the database, or of the instance's files without the lake."""
+    if isinstance(instance.event_log_storage, SqliteEventLogStorage):
+        return sum(path.stat().st_size for path in home.rglob("*") if path.is_file() and (home / "data") not in path.parents)
+    with sa.create_engine(os.environ[POSTGRES]).connect() as connection:
+        return int(connection.exec_driver_sql("select pg_database_size(current_database())").scalar_one())
 
 
 def _pages(server: UiServer) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """A Dagster instance in which every partition was made once: one real run of twelve partitions, copied to all other months and symbols.
 
-The rows of the copies in sqlite are those that Dagster's storage wrote for the run, with other symbols, months and ids.
+The rows of the copies are those that Dagster's storage wrote for the run, with other symbols, months and ids.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ import json
 import os
 import re
 import shutil
-import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.base import EventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetEventTagsTable, SqlEventLogStorageTable
 from dagster._serdes import deserialize_value, serialize_value
 
 from capture_pipeline.binance.periods import Month
@@ -31,8 +34,11 @@ NOW = "2026-01-10T00:00:00Z"
 FIRST_SYMBOL = "BTCUSDT"
 PER_RUN = 12
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+_ROOT = Path(__file__).parent.parent
 _TARGET = re.compile(r'("storage_id": )(\d+)')
 _MONTH = re.compile(r"20\d\d-\d\d")
+POSTGRES = "DAGSTER_POSTGRES_URL"
+_EVENTS = SqlEventLogStorageTable
 
 
 @dataclass(frozen=True)
@@ -100,17 +106,29 @@ class RunTimes:
 
 
 @contextmanager
-def exchange() -> Iterator[str]:
-    """The address of a sandbox exchange at which all months are published."""
-    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True, "listed": "2016-01-01"})) as server:
+def exchange(extra_symbols: int = 0) -> Iterator[str]:
+    """The address of a sandbox exchange at which all months are published.
+
+    Args:
+        extra_symbols: Number of further symbols, `SYN00USDT` and so on.
+    """
+    document = {"now": NOW, "frozen": True, "listed": "2016-01-01", "extra_symbols": extra_symbols}
+    with SandboxServer(SandboxConfig.model_validate(document)) as server:
         yield server.url
+
+
+def configure(home: Path) -> None:
+    """Write the project's `dagster.yaml`, with its example for Postgres where the environment names a database."""
+    parts = ["dagster.yaml", *(["postgres.example.yaml"] if POSTGRES in os.environ else [])]
+    text = "\n".join((_ROOT / "dagster_home" / part).read_text(encoding="utf-8") for part in parts)
+    (home / "dagster.yaml").write_text(text, encoding="utf-8")
 
 
 def fill(instance: dg.DagsterInstance, size: Size) -> RunTimes:
     """Make the first year of the first symbol by a run, and copy that run to all other partitions.
 
     Args:
-        instance: With sqlite storage.
+        instance: With no events.
         size: As the definitions were loaded.
     """
     from capture_pipeline.definitions import defs  # noqa: PLC0415 - reads the settings when it is imported
@@ -142,32 +160,43 @@ def _times(events: Sequence[EventLogEntry]) -> RunTimes:
 def _copy(instance: dg.DagsterInstance, size: Size, run: DagsterRun) -> None:
     """Insert the rows of the run once more for each other year and symbol."""
     storage = instance.event_log_storage
-    if not isinstance(storage, SqliteEventLogStorage):
-        raise TypeError(storage)
     months = [str(month) for month in size.month_list]
     whole = serialize_value(run)
-    with closing(sqlite3.connect(storage.path_for_shard("index"))) as index:
-        (per_run,) = index.execute("select max(id) from event_logs").fetchone()
+    with _index(storage).begin() as index:
+        tables = (_EVENTS, AssetCheckExecutionsTable, AssetEventTagsTable)
+        events, executions, tags = (index.execute(sa.select(table)).mappings().all() for table in tables)
+        per_run = max(int(row["id"]) for row in events)
         starts = [(symbol, start) for symbol in size.symbol_names for start in range(0, len(months), PER_RUN)]
         for number, (symbol, start) in enumerate(starts[1:], start=1):
             others = dict(zip(months[:PER_RUN], months[start : start + PER_RUN], strict=True))
             copy = _Copy(run.run_id, str(uuid.uuid4()), symbol, others, number * per_run)
             instance.run_storage.add_run(deserialize_value(str(copy.text(whole)), DagsterRun))
-            copy.insert(index, "event_logs", "run_id")
-            copy.insert(index, "asset_check_executions", "run_id")
-            index.execute(
-                "insert into asset_event_tags (asset_key, key, value, event_id, event_timestamp)"
-                " select asset_key, key, copied(value), event_id + ?, event_timestamp from asset_event_tags where event_id <= ?",
-                (copy.shift, per_run),
-            )
-            shard = storage.path_for_shard(copy.run_id)
-            shutil.copy(storage.path_for_shard(run.run_id), shard)
-            with closing(sqlite3.connect(shard)) as rows:
-                copy.insert(rows, "event_logs", "run_id")
-                rows.execute("delete from event_logs where run_id = ?", (run.run_id,))
-                rows.commit()
-                rows.execute("vacuum")
-        index.commit()
+            index.execute(sa.insert(_EVENTS), [{**copy.row(dict(row)), "id": row["id"] + copy.shift} for row in events])
+            index.execute(sa.insert(AssetCheckExecutionsTable), [copy.row(dict(row)) for row in executions])
+            index.execute(sa.insert(AssetEventTagsTable), [copy.row(dict(row)) for row in tags])
+            if isinstance(storage, SqliteEventLogStorage):
+                shard = storage.path_for_shard(copy.run_id)
+                shutil.copy(storage.path_for_shard(run.run_id), shard)
+                _move_rows(shard, copy)
+        if index.dialect.name == "postgresql":
+            newest = sa.select(sa.func.max(_EVENTS.c.id)).scalar_subquery()
+            index.execute(sa.select(sa.func.setval(sa.func.pg_get_serial_sequence(_EVENTS.name, "id"), newest)))
+
+
+def _index(storage: EventLogStorage) -> sa.Engine:
+    """The database with the events of all runs."""
+    if isinstance(storage, SqliteEventLogStorage):
+        return sa.create_engine(f"sqlite:///{storage.path_for_shard('index')}")
+    return sa.create_engine(os.environ[POSTGRES])
+
+
+def _move_rows(shard: str, copy: _Copy) -> None:
+    """Replace the rows in the copied file of a run, and leave no free pages in it."""
+    engine = sa.create_engine(f"sqlite:///{shard}", isolation_level="AUTOCOMMIT")
+    with engine.connect() as rows:
+        for row in rows.execute(sa.select(_EVENTS)).mappings().all():
+            rows.execute(sa.update(_EVENTS).where(_EVENTS.c.id == row["id"]).values(copy.row(dict(row))))
+        rows.exec_driver_sql("vacuum")
 
 
 @dataclass(frozen=True)
@@ -188,27 +217,21 @@ class _Copy:
     months: Mapping[str, str]
     shift: int
 
-    def text(self, value: str | float | None) -> str | float | None:
-        """Put the copy's own names and ids into a text; leave everything else."""
-        if not isinstance(value, str):
-            return value
+    def text(self, value: str) -> str:
+        """Put the copy's own names and ids into a text."""
         moved = value.replace(self.original, self.run_id).replace(FIRST_SYMBOL, self.symbol)
         moved = _MONTH.sub(lambda found: self.months.get(found[0], found[0]), moved)
         return _TARGET.sub(lambda found: f"{found[1]}{int(found[2]) + self.shift}", moved)
 
-    def insert(self, connection: sqlite3.Connection, table: str, owner: str) -> None:
-        """Insert the rows of a table that belong to the run.
+    def row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The same row of the copy, without the row's own id."""
+        return {name: self._value(name, value) for name, value in row.items() if name != "id"}
 
-        Args:
-            connection: Of a database.
-            table: Name of the table.
-            owner: Its column with the run's id.
-        """
-        connection.create_function("copied", 1, self.text, deterministic=True)
-        columns = [row[1] for row in connection.execute(f"pragma table_info({table})") if row[1] != "id"]
-        values = [f"{name} + {self.shift}" if name.endswith("_storage_id") else f"copied({name})" for name in columns]
-        copied = f"insert into {table} ({', '.join(columns)}) select {', '.join(values)} from {table} where {owner} = ? order by id"  # noqa: S608
-        connection.execute(copied, (self.original,))
+    def _value(self, name: str, value: Any) -> Any:  # noqa: ANN401 - of any column
+        if isinstance(value, str):
+            return self.text(value)
+        is_id = name.endswith(("_storage_id", "event_id"))
+        return value + self.shift if is_id and value is not None else value
 
 
 def copy_lake(home: Path, size: Size) -> None:

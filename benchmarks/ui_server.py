@@ -18,6 +18,7 @@ from typing import Any
 
 import requests
 
+LOCATION = {"repositoryLocationName": "capture_pipeline", "repositoryName": "__repository__"}
 _TICKS = os.sysconf("SC_CLK_TCK")
 _DOCUMENT = re.compile(r"gql`([^`]*)`")
 _DEFINED = re.compile(r"\b(?:query|fragment) (\w+)")
@@ -79,9 +80,7 @@ def ui_server(workspace: Path, environment: Mapping[str, str], log: Path) -> Ite
         environment: Of the processes.
         log: File for their output.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(workspace)]
     with log.open("wb") as output, subprocess.Popen(command, env={**os.environ, **environment}, stdout=output, stderr=output) as process:
         try:
@@ -90,6 +89,13 @@ def ui_server(workspace: Path, environment: Mapping[str, str], log: Path) -> Ite
             yield server
         finally:
             process.terminate()
+
+
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _wait(server: UiServer) -> None:

@@ -27,13 +27,21 @@ SETTINGS = {
 }
 
 
+RELOAD = """mutation {reloadRepositoryLocation(repositoryLocationName: "capture_pipeline") {
+  ... on WorkspaceLocationEntry {locationOrLoadError {__typename ... on PythonError {causes {message}}}}}
+}"""
+
+HEARTBEATS = "{instance {daemonHealth {allDaemonStatuses {daemonType lastHeartbeatTime}}}}"
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Deployment]]:
     """`capture ui` at a sandbox exchange, and the controls of both."""
     project, port = make_project(tmp_path_factory.mktemp("project")), free_port()
+    (project / "pipeline.yaml").touch()
     with (
         SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server,
-        running(project, port, CAPTURE_SANDBOX_URL=server.url, **SETTINGS),
+        running(project, port, CAPTURE_SANDBOX_URL=server.url, CAPTURE_CONFIG=str(project / "pipeline.yaml"), **SETTINGS),
     ):
         daemons(port)
         yield Ui(port, project / "dagster_home"), Deployment(server.url, project / "data", **SETTINGS)
@@ -114,3 +122,27 @@ def test_a_report_opens_in_the_browser(ui: Ui) -> None:
     assert page.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
     for path in ("/reports/%2e%2e/catalog.duckdb", "/reports/..%2fcatalog.duckdb", "/reports//etc/passwd", "/reports/"):
         assert requests.get(f"http://127.0.0.1:{ui.port}{path}", timeout=30).status_code == 404, path
+
+
+def heartbeat(ui: Ui) -> float:
+    """Time of the newest heart-beat of the daemon that launches the runs of backfills."""
+    found = ui.ask(HEARTBEATS)["instance"]["daemonHealth"]["allDaemonStatuses"]
+    return max(daemon["lastHeartbeatTime"] for daemon in found if daemon["daemonType"] == "BACKFILL")
+
+
+def test_a_half_written_configuration_ends_no_backfill(ui: Ui) -> None:
+    """The location shows one line that names the file; after the file is mended and reloaded, every chosen partition is made once."""
+    configuration = ui.home.parent / "pipeline.yaml"
+    try:
+        backfill = ui.launch(chosen(MONTHS[:2]), **job("daily_update"))
+        configuration.write_text("interval: 1d\nhttp: {attempts: [")
+        shown = ui.ask(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]
+        assert shown["__typename"] == "PythonError"
+        assert f"ConfigError: {configuration}: " in shown["causes"][-1]["message"]
+        before = heartbeat(ui)
+        wait_for(lambda: heartbeat(ui) > before, 180, "the daemon of backfills does not go on", every_s=1)
+    finally:
+        configuration.write_text("interval: 1d\n")
+    assert ui.ask(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]["__typename"] == "RepositoryLocation"
+    assert ui.ended(backfill) == "COMPLETED_SUCCESS"
+    assert ui.made(backfill) == {name: Counter(chosen(MONTHS[:2])) for name in CHAIN}

@@ -1,0 +1,141 @@
+"""The time of a backfill through Dagster's daemon: `capture ui` at a sandbox exchange, launched over GraphQL as its pages do.
+
+    .venv/bin/python benchmarks/bench_backfill.py --symbols 10 --months 100
+
+A program of its own: it takes minutes, and its size is an option. The sandbox makes its files before the backfill begins. The state is kept
+in sqlite, or in the empty Postgres database that `DAGSTER_POSTGRES_URL` names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import dagster as dg
+import requests
+from event_log import Size, configure, exchange
+from report import table
+from ui_server import LOCATION, UiServer, cpu_s, free_port
+
+JOB = "initial_backfill"
+TARGET_S = 360.0
+_HEALTH = "{instance {daemonHealth {allDaemonStatuses {required healthy}}}}"
+_LAUNCH = """mutation ($given: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $given) {__typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}
+}"""
+_STATUS = "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
+_START_S, _END_S = 300, 7200
+
+
+def main() -> None:
+    """Make the backfill, print."""
+    arguments = _arguments()
+    size = Size(arguments.symbols, arguments.months, arguments.interval)
+    home = Path(tempfile.mkdtemp(prefix="backfill_", dir=arguments.folder))
+    try:
+        with exchange(size.symbols) as url:
+            figures = _measure(home, size, url)
+    finally:
+        shutil.rmtree(home)
+    rows = [(name, f"{value:,.1f}", f"≤ {TARGET_S:g}" if name == "backfill, s" else "") for name, value in figures.items()]
+    print(table(("what", "measured", "target at 1,000"), rows))
+    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
+
+
+def _measure(home: Path, size: Size, url: str) -> dict[str, float]:
+    environment = size.environment(home, url)
+    symbols = [f"SYN{number:02}USDT" for number in range(size.symbols)]
+    environment["CAPTURE_SYMBOLS"] = ",".join(symbols)
+    (home / "pipeline.yaml").touch()
+    configure(home)
+    _warm(url, size, symbols)
+    with _user_interface(environment, home / "ui.log") as server:
+        cpu, started = cpu_s(server.process.pid), time.monotonic()
+        keys = [f"{month}|{symbol}" for month, symbol in product(size.month_list, symbols)]
+        selector = {"partitionSetName": f"{JOB}_partition_set", "repositorySelector": LOCATION}
+        given = {"partitionNames": keys, "selector": selector}
+        launched = server.ask(_LAUNCH, given=given)["launchPartitionBackfill"]
+        if launched["__typename"] != "LaunchBackfillSuccess":
+            raise RuntimeError(launched)
+        status = _ended(server, launched["backfillId"])
+        spent = time.monotonic() - started
+        figures = {"partitions": float(len(keys)), "backfill, s": spent, "backfill, CPU s": cpu_s(server.process.pid) - cpu}
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        runs = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": launched["backfillId"]}))
+        made = len(instance.get_materialized_partitions(dg.AssetKey("bar_gaps")))
+    if (status, made) != ("COMPLETED_SUCCESS", len(keys)):
+        raise RuntimeError(f"{status}: {made} of {len(keys)} partitions were made")
+    return {**figures, "runs": float(len(runs))}
+
+
+def _warm(url: str, size: Size, symbols: list[str]) -> None:
+    """Request each file once: the sandbox computes it then, and the real exchange has it."""
+    interval = size.interval
+    with requests.Session() as session:
+        for symbol, month in product(symbols, size.month_list):
+            session.get(
+                f"{url}/data/spot/monthly/klines/{symbol}/{interval}/{symbol}-{interval}-{month}.zip", timeout=60
+            ).raise_for_status()
+
+
+@contextlib.contextmanager
+def _user_interface(environment: dict[str, str], log: Path) -> Iterator[UiServer]:
+    """`capture ui`, once all its daemons have a heart-beat."""
+    port = free_port()
+    command = [str(Path(sys.executable).parent / "capture"), "ui", "--port", str(port)]
+    settings = {**os.environ, **environment}
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, env=settings, stdout=output, stderr=output, start_new_session=True) as process,
+    ):
+        try:
+            server = UiServer(process, port)
+            deadline = time.monotonic() + _START_S
+            while not _healthy(server):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"no healthy daemons within {_START_S} s")
+                time.sleep(0.5)
+            yield server
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _healthy(server: UiServer) -> bool:
+    with contextlib.suppress(requests.ConnectionError):
+        daemons = server.ask(_HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"]
+        return all(daemon["healthy"] for daemon in daemons if daemon["required"])
+    return False
+
+
+def _ended(server: UiServer, backfill: str) -> str:
+    deadline = time.monotonic() + _END_S
+    while time.monotonic() < deadline:
+        status = str(server.ask(_STATUS, id=backfill)["partitionBackfillOrError"]["status"])
+        if status.startswith("COMPLETED_") or status in {"FAILED", "CANCELED"}:
+            return status
+        time.sleep(1)
+    raise TimeoutError(f"the backfill did not end within {_END_S} s")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--symbols", type=int, default=10)
+    parser.add_argument("--months", type=int, default=96, help="A multiple of 12.")
+    parser.add_argument("--interval", default="1h", help="Of the bars.")
+    parser.add_argument("--folder", help="Parent of the temporary folder.")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
