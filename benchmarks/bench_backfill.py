@@ -24,12 +24,12 @@ from pathlib import Path
 
 import dagster as dg
 import requests
-from event_log import Size, configure, exchange
+from event_log import Size, configure, exchange, run_times
 from report import table
 from ui_server import LOCATION, UiServer, cpu_s, free_port
 
 JOB = "initial_backfill"
-TARGET_S = 360.0
+TARGETS = {"backfill, s": 360.0, "evaluations' share of the runs, %": 20.0}
 _HEALTH = "{instance {daemonHealth {allDaemonStatuses {required healthy}}}}"
 _LAUNCH = """mutation ($given: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $given) {__typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}
@@ -48,7 +48,7 @@ def main() -> None:
             figures = _measure(home, size, url)
     finally:
         shutil.rmtree(home)
-    rows = [(name, f"{value:,.1f}", f"≤ {TARGET_S:g}" if name == "backfill, s" else "") for name, value in figures.items()]
+    rows = [(name, f"{value:,.1f}", f"≤ {TARGETS[name]:g}" if name in TARGETS else "") for name, value in figures.items()]
     print(table(("what", "measured", "target at 1,000"), rows))
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
@@ -73,10 +73,12 @@ def _measure(home: Path, size: Size, url: str) -> dict[str, float]:
         figures = {"partitions": float(len(keys)), "backfill, s": spent, "backfill, CPU s": cpu_s(server.process.pid) - cpu}
     with dg.DagsterInstance.from_config(str(home)) as instance:
         runs = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": launched["backfillId"]}))
+        times = [run_times(instance.all_logs(run.run_id)) for run in runs]
         made = len(instance.get_materialized_partitions(dg.AssetKey("bar_gaps")))
     if (status, made) != ("COMPLETED_SUCCESS", len(keys)):
         raise RuntimeError(f"{status}: {made} of {len(keys)} partitions were made")
-    return {**figures, "runs": float(len(runs))}
+    share = sum(time.evaluations_s for time in times) / sum(time.whole_s for time in times)
+    return {**figures, "runs": float(len(runs)), "evaluations' share of the runs, %": 100 * share}
 
 
 def _warm(url: str, size: Size, symbols: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""A Dagster instance in which every partition was made once: one real run of twelve partitions, copied to all other months and symbols.
+"""A Dagster instance in which every partition was made once: one real run of 48 partitions, copied to all other months and symbols.
 
 The rows of the copies are those that Dagster's storage wrote for the run, with other symbols, months and ids.
 """
@@ -32,7 +32,7 @@ from capture_pipeline.sandbox.settings import SandboxConfig
 LAST = Month(2025, 12)
 NOW = "2026-01-10T00:00:00Z"
 FIRST_SYMBOL = "BTCUSDT"
-PER_RUN = 12
+PER_RUN = 48
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 _ROOT = Path(__file__).parent.parent
 _TARGET = re.compile(r'("storage_id": )(\d+)')
@@ -47,7 +47,7 @@ class Size:
 
     Attributes:
         symbols: Number of symbols.
-        months: Number of months, a multiple of 12.
+        months: Number of months, a multiple of 48.
         interval: Of the bars in the run that is copied.
     """
 
@@ -92,10 +92,10 @@ class Size:
 
 @dataclass(frozen=True)
 class RunTimes:
-    """Seconds on the clock of the run that is copied.
+    """Seconds on the clock of one run.
 
     Attributes:
-        whole_s: From its first to its last event.
+        whole_s: From its first to its last event; the planning and the time in the queue are left out.
         evaluations_s: From the first to the last evaluation of each step of checks.
         evaluations: Number of evaluations.
     """
@@ -124,8 +124,8 @@ def configure(home: Path) -> None:
     (home / "dagster.yaml").write_text(text, encoding="utf-8")
 
 
-def fill(instance: dg.DagsterInstance, size: Size) -> RunTimes:
-    """Make the first year of the first symbol by a run, and copy that run to all other partitions.
+def fill(instance: dg.DagsterInstance, size: Size) -> None:
+    """Make the first months of the first symbol by a run, and copy that run to all other partitions.
 
     Args:
         instance: With no events.
@@ -144,12 +144,13 @@ def fill(instance: dg.DagsterInstance, size: Size) -> RunTimes:
     if not made.success or run is None:
         raise RuntimeError("the run that is to be copied failed")
     _copy(instance, size, run)
-    return _times(instance.all_logs(run.run_id))
 
 
-def _times(events: Sequence[EventLogEntry]) -> RunTimes:
+def run_times(events: Sequence[EventLogEntry]) -> RunTimes:
+    """Measure a run by its events, from the launch of its process on."""
+    waiting = {dg.DagsterEventType.RUN_ENQUEUED, dg.DagsterEventType.RUN_DEQUEUED, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED}
     judged: dict[str, list[float]] = {}
-    whole = [event.timestamp for event in events]
+    whole = [event.timestamp for event in events if event.dagster_event_type not in waiting]
     for event in events:
         if event.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             judged.setdefault(str(event.step_key), []).append(event.timestamp)
@@ -158,7 +159,7 @@ def _times(events: Sequence[EventLogEntry]) -> RunTimes:
 
 
 def _copy(instance: dg.DagsterInstance, size: Size, run: DagsterRun) -> None:
-    """Insert the rows of the run once more for each other year and symbol."""
+    """Insert the rows of the run once more for all other months and symbols."""
     storage = instance.event_log_storage
     months = [str(month) for month in size.month_list]
     whole = serialize_value(run)

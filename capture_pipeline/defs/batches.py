@@ -4,6 +4,7 @@ Dagster makes one materialization a partition of the run from the one result tha
 is that one's metadata. A step that fails returns nothing, so only then are the good partitions recorded by hand.
 """
 
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
@@ -21,6 +22,8 @@ Described = Mapping[str, Mapping[str, Any]]
 """Metadata by asset name, for one partition."""
 T = TypeVar("T")
 Results = Generator[tuple[Partition, T | CaptureError], None, None]
+PROGRESS_INTERVAL_S = 5.0
+"""Seconds between two lines of progress in the log of a run; each line is a row of the event log."""
 
 
 def work_through(
@@ -49,6 +52,7 @@ def work_through(
         partitions = partitions_of(workspace, context.partition_keys)
     done: dict[Partition, Described] = {}
     failed: dict[Partition, CaptureError] = {}
+    logged_s = time.monotonic()
     # Closed at once when the run is stopped, wherever it stands then: the work behind it ends with it.
     with told(context.op_execution_context), closing(results(partitions)) as each:
         for partition, result in each:
@@ -57,7 +61,11 @@ def work_through(
                 outputs.log_warning(context, f"{partition}: {result}")
             else:
                 done[partition] = describe(result)
-                outputs.log_info(context, f"{partition}: {len(done) + len(failed)} of {len(partitions)}: {_in_words(done[partition])}")
+            finished = len(done) + len(failed)
+            if finished == len(partitions) or time.monotonic() - logged_s >= PROGRESS_INTERVAL_S:
+                logged_s = time.monotonic()
+                words = _in_words(done[partition]) if partition in done else "failed"
+                outputs.log_info(context, f"{finished} of {len(partitions)} partitions; the last one is {partition}: {words}")
     if failed:
         _end(context, done, failed)
     yield from _all(context, done)

@@ -20,8 +20,9 @@ SETTINGS = load_settings()
 MONTH, SYMBOL = "month", "symbol"
 PARTITION_TAG = "dagster/partition"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-PARTITIONS_PER_RUN = 12
-"""A run per partition spends most of its time on starting; twelve are a year of one symbol."""
+PARTITIONS_PER_RUN = 48
+"""Four years of one symbol. The start of a run takes as long as 20 partitions (`benchmarks/bench_backfill.py`), and each run has about 50
+events of its own."""
 
 
 def months(settings: Settings, now_us: int) -> dg.StaticPartitionsDefinition:

@@ -127,7 +127,7 @@ def test_a_report_opens_in_the_browser(ui: Ui) -> None:
 def heartbeat(ui: Ui) -> float:
     """Time of the newest heart-beat of the daemon that launches the runs of backfills."""
     found = ui.ask(HEARTBEATS)["instance"]["daemonHealth"]["allDaemonStatuses"]
-    return max(daemon["lastHeartbeatTime"] for daemon in found if daemon["daemonType"] == "BACKFILL")
+    return max(float(daemon["lastHeartbeatTime"]) for daemon in found if daemon["daemonType"] == "BACKFILL")
 
 
 def test_a_half_written_configuration_ends_no_backfill(ui: Ui) -> None:

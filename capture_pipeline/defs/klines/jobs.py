@@ -25,7 +25,7 @@ _SOONER = {"dagster/priority": "10"}
 initial_backfill = dg.define_asset_job(
     "initial_backfill",
     dg.AssetSelection.assets(*CHAIN),
-    description="Fetches the history of the chosen months and symbols. A run has at most twelve months of one symbol.",
+    description="Fetches the history of the chosen months and symbols. A run has at most 48 months of one symbol.",
 )
 daily_update = dg.define_asset_job(
     "daily_update",
