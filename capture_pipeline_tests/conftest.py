@@ -56,6 +56,38 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         process.wait()
 
 
+_LONGEST = (
+    "browser/pages_test.py",
+    "defs/recordings_test.py",
+    "defs/backfills_test.py",
+    "defs/alerts_test.py",
+    "recording/limits_test.py",
+    "defs/sessions_test.py",
+    "recording/quiet_test.py",
+    "defs/arrivals_ui_test.py",
+    "recording/hostile_test.py",
+    "cli/fetch_test.py",
+    "recording/session_test.py",
+    "recording/combined_faults_test.py",
+    "defs/automation_test.py",
+    "cli/demo_test.py",
+    "defs/workspace_test.py",
+    "defs/services_test.py",
+    "check_states_test.py",
+    "defs/proof_test.py",
+    "golden/prove_test.py",
+    "klines/rest_faults_test.py",
+    "klines/archive_faults_test.py",
+)
+"""Modules of more than 70 s, the longest first, below this folder."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest modules: a worker that took one of them last would be the only one at work."""
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes are named for their argument: a name made of a zip's bytes differs from worker to worker, as its clock does."""
     return argname if isinstance(val, bytes) else None

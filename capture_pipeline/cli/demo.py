@@ -19,6 +19,7 @@ from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.fetch import summary
 from capture_pipeline.errors import ConfigError
+from capture_pipeline.golden.proof_report import State
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.coverage import report
 from capture_pipeline.klines.workspace import Workspace
@@ -72,6 +73,7 @@ def demo_command(folder: Path, port: int) -> None:
         "bars": workspace.lake.table("bars"),
         "coverage page": coverage.html,
         "session": session.folder.path,
+        "its proof": workspace.lake.proof(session.folder.session),
         "its tables": workspace.lake.table("golden_trades").parent,
         "catalogue": workspace.lake.catalog(),
     }
@@ -81,6 +83,8 @@ def demo_command(folder: Path, port: int) -> None:
     write_line(f"Ask it:              .venv/bin/capture sql --config {workspace_file} '{_QUESTION}'")
     lines = [str(outcome.error) for outcome in outcomes if outcome.error] + [result.summary for result in failed]
     lines += [f"{check.name}: {check.reason}" for check in session.report.failed]
+    if session.proof.state is not State.HOLDS:
+        lines.append(f"the session {session.proof.state} against the published trades")
     if lines:
         for line in lines:
             write_line(f"failed: {line}", err=True)
@@ -99,6 +103,8 @@ def _tell_session(session: Recorded) -> None:
         "trades": session.tables.rows["golden_trades"],
         "depth_rows": session.tables.rows["golden_depth"],
         "verdict": str(session.report.verdict),
+        "published": session.proof.figures["trades_published"],
+        "proof": str(session.proof.state),
     }
     emit_table("A live session" if session.is_new else "The live session of an earlier run", tuple(row), [row])
 

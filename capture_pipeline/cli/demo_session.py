@@ -1,4 +1,7 @@
-"""The demo's live session: recorded by a real recorder from the sandbox's streams, one connection cut on the way, validated, converted."""
+"""The live session of the demo: recorded by a real recorder, one connection of which is cut; validated, converted and proved.
+
+The proof compares it with the trades and candles that the sandbox publishes two days later.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capture_pipeline.binance.http_session import new_session
+from capture_pipeline.binance.periods import DAY_US
 from capture_pipeline.cli.console import progress
 from capture_pipeline.golden.convert import convert
 from capture_pipeline.golden.gates import thresholds_of
+from capture_pipeline.golden.proof_report import SessionProof, read_proof
+from capture_pipeline.golden.prove import prove
 from capture_pipeline.golden.report import Report
 from capture_pipeline.golden.tables import GoldenManifest
 from capture_pipeline.golden.validate import validate
@@ -36,6 +42,7 @@ class Recorded:
         metadata: Its own account.
         report: The verdict on it.
         tables: What it was converted to.
+        proof: Its comparison with what is published.
         is_new: Whether it was recorded now, or by an earlier demo.
     """
 
@@ -43,11 +50,12 @@ class Recorded:
     metadata: SessionMetadata
     report: Report
     tables: GoldenManifest
+    proof: SessionProof
     is_new: bool
 
 
 def recorded_session(settings_file: Path, live_file: Path) -> Recorded:
-    """Record a session of seconds, or take that of an earlier demo; validate it and convert it.
+    """Record a session of seconds, or take that of an earlier demo; validate, convert and prove it.
 
     Raises:
         CaptureError: A step failed.
@@ -57,7 +65,15 @@ def recorded_session(settings_file: Path, live_file: Path) -> Recorded:
     folder = found[0] if found else _record(settings_file, live_file)
     report = validate(folder.path, thresholds_of(workspace.settings.session_gates), book=True)
     tables = convert(folder.recording, folder.session, workspace.lake.tables())
-    return Recorded(folder, finished(folder), report, tables, is_new=not found)
+    proof = read_proof(workspace.lake.proof(folder.session)) or _proved(settings_file, live_file, folder)
+    return Recorded(folder, finished(folder), report, tables, proof, is_new=not found)
+
+
+def _proved(settings_file: Path, live_file: Path, folder: SessionFolder) -> SessionProof:
+    """Compare with the same market as it stands two days after the end, when the files of the session's day are published."""
+    now_us = finished(folder).plan.end_ns // 1000 + 2 * DAY_US
+    with SandboxServer(load_config(live_file).model_copy(update={"now": now_us, "frozen": True})) as server:
+        return prove(Workspace(load_settings(settings_file, {"CAPTURE_SANDBOX_URL": server.url})), folder)
 
 
 def _record(settings_file: Path, live_file: Path) -> SessionFolder:

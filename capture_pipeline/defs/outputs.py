@@ -72,9 +72,10 @@ def materialization(values: Mapping[str, object] | None = None, *, asset: str | 
     return dg.MaterializeResult(asset_key=asset, metadata=metadata(values or {}))
 
 
-def partition_materialization(asset: str, partition: dg.MultiPartitionKey, values: Mapping[str, object]) -> dg.AssetMaterialization:
+def partition_materialization(asset: str, partition: str, values: Mapping[str, object]) -> dg.AssetMaterialization:
     """Return the event of one partition, with the tags that Dagster itself gives it."""
-    tags = {f"dagster/partition/{name}": value for name, value in partition.keys_by_dimension.items()}
+    dimensions = partition.keys_by_dimension if isinstance(partition, dg.MultiPartitionKey) else {}
+    tags = {f"dagster/partition/{name}": value for name, value in dimensions.items()}
     return dg.AssetMaterialization(asset, partition=partition, metadata=metadata(values), tags=tags)
 
 

@@ -1,17 +1,22 @@
 """The next-day proof in Dagster: asked for when the last day should be out, waiting is no failure, a difference fails the check."""
 
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 
+import dagster as dg
 import pytest
 
 from capture_pipeline_tests.defs.stage import Stage
+from capture_pipeline_tests.defs.ui import PROGRAMS
 from capture_pipeline_tests.golden.proved import BOTH_OUT, FIRST_OUT, MARKET, recorded
 from capture_pipeline_tests.recording.live import Live, live
 
 pytestmark = pytest.mark.slow
 HOUR = 3600
+PROOF_HOLDS = dg.AssetCheckKey(dg.AssetKey("next_day_proof"), "proof_holds")
 
 
 @pytest.fixture
@@ -82,3 +87,24 @@ def test_a_difference_and_a_broken_file_fail_the_check(stage: Stage, session: Li
     assert stage.made("next_day_proof")[key].metadata["days_unproved"].value == 2
     stage.deployment.faults()
     assert checked(stage, key) == (True, "holds")
+
+
+def test_a_proof_of_the_shell_is_reported_once(stage: Stage, session: Live) -> None:
+    """`capture prove` makes it; the sensor of arrivals reports it with its check, again only where a newer one was made."""
+    key = session.folder.session
+    assert stage.run("record_session", key).success
+    stage.deployment.clock(now=FIRST_OUT)
+    prove = [str(PROGRAMS / "capture"), "prove", key, "--output-dir", str(session.folder.path.parents[1])]
+    known = "all 1 finished sessions are known or empty"
+    assert stage.look("session_arrivals").reason == known
+    for now, state in ((FIRST_OUT, "waiting"), (BOTH_OUT, "holds")):
+        stage.deployment.clock(now=now)
+        subprocess.run(prove, env={**os.environ, **stage.deployment.environment()}, check=True, capture_output=True)
+        assert stage.look("session_arrivals").reason == f"{known}; 1 proofs reported"
+        made = stage.made("next_day_proof")[key]
+        assert made.metadata["state"].value == state
+        [execution] = stage.instance.event_log_storage.get_asset_check_execution_history(PROOF_HOLDS, limit=10)
+        assert execution.event is not None
+        evaluation = execution.event.get_dagster_event().asset_check_evaluation_data
+        assert (evaluation.passed, evaluation.description, evaluation.partition) == (True, state, key)
+        assert stage.look("session_arrivals").reason == known

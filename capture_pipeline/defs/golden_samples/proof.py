@@ -1,10 +1,11 @@
 """The next-day proof: what a session captured against what the exchange publishes of its days, as asset, check, job and sensor."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.defs import outputs
@@ -13,7 +14,9 @@ from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, r
 from capture_pipeline.defs.klines.attempts import Attempts
 from capture_pipeline.defs.klines.evaluations import NewestMaterializations
 from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
+from capture_pipeline.defs.partitions import PARTITION_TAG
 from capture_pipeline.defs.resources import impatient
+from capture_pipeline.defs.runless import report_evaluation, report_materialization
 from capture_pipeline.errors import CaptureError, LakeError
 from capture_pipeline.golden.due import due_sessions
 from capture_pipeline.golden.proof_report import SessionProof, State, markdown, read_proof
@@ -23,6 +26,7 @@ from capture_pipeline.quality.gates import Severity
 from capture_pipeline.recording.session import all_sessions
 
 ASSET, CHECK = "next_day_proof", "proof_holds"
+_JOB = "prove_session"
 _MOST_RUNS = 10
 _SCHEMA = dg.TableSchema(
     [
@@ -57,16 +61,18 @@ def next_day_proof(context: dg.AssetExecutionContext, workspace: dg.ResourcePara
     """Fetch what is published, compare, publish the result."""
     with told(context.op_execution_context):
         proof = prove(workspace, folder_of(workspace, context.partition_key))
-    return outputs.materialization(
-        {
-            "state": str(proof.state),
-            **proof.figures,
-            "days": len(proof.days),
-            "captured_from": proof.captured_from,
-            "proof": markdown(proof),
-            "path": workspace.lake.proof(proof.session),
-        }
-    )
+    return outputs.materialization(_metadata(workspace, proof))
+
+
+def _metadata(workspace: Workspace, proof: SessionProof) -> dict[str, Any]:
+    return {
+        "state": str(proof.state),
+        **proof.figures,
+        "days": len(proof.days),
+        "captured_from": proof.captured_from,
+        "proof": markdown(proof),
+        "path": workspace.lake.proof(proof.session),
+    }
 
 
 def _spec() -> dg.AssetCheckSpec:
@@ -115,8 +121,40 @@ def _evaluation(newest: NewestMaterializations, proof: SessionProof) -> dg.Asset
     )
 
 
+def report_proofs(context: dg.SensorEvaluationContext, workspace: Workspace, sessions: Collection[str]) -> int:
+    """Report the proofs that no run of Dagster made, with the evaluation of their check.
+
+    A proof that cannot be read is named in the log and left out.
+
+    Args:
+        context: Of the sensor.
+        workspace: The deployment.
+        sessions: Finished sessions that are partitions.
+
+    Returns:
+        The number of proofs that were reported.
+    """
+    instance, reported = context.instance, 0
+    running = {run.tags.get(PARTITION_TAG) for run in instance.get_runs(dg.RunsFilter(job_name=_JOB, statuses=NOT_FINISHED_STATUSES))}
+    newest = NewestMaterializations(instance, sessions)
+    for session in sorted(set(sessions) - running):
+        path, known = workspace.lake.proof(session), newest.of(ASSET, session)
+        if not path.exists() or (known is not None and known.timestamp >= path.stat().st_mtime):
+            continue
+        try:
+            proof = read_proof(path)
+        except CaptureError as error:
+            outputs.log_warning(context, f"the proof of {session} is not reported: {error}")
+            continue
+        if proof is not None:
+            report_materialization(instance, outputs.partition_materialization(ASSET, session, _metadata(workspace, proof)))
+            report_evaluation(instance, _evaluation(NewestMaterializations(instance, [session]), proof))
+            reported += 1
+    return reported
+
+
 prove_session = dg.define_asset_job(
-    "prove_session",
+    _JOB,
     dg.AssetSelection.assets(ASSET),
     description="Compares one session with the trades and klines that the exchange published for its days.",
 )

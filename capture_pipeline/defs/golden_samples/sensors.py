@@ -12,6 +12,7 @@ import dagster as dg
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.defs import outputs
 from capture_pipeline.defs.golden_samples.attempts import JOB, Attempts, attempts_of
+from capture_pipeline.defs.golden_samples.proof import report_proofs
 from capture_pipeline.defs.golden_samples.recording import POOL
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, root
 from capture_pipeline.errors import CaptureError
@@ -92,16 +93,18 @@ def session_resumption(context: dg.SensorEvaluationContext, workspace: dg.Resour
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Every 30 s: starts a run for each finished session that Dagster does not know, for instance of `capture "
-    "session start` or `capture import`. The run validates the session.",
+    "session start` or `capture import`. The run validates the session. Reports the proofs that `capture prove` made.",
 )
 def session_arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
-    """One run a finished session that was never materialized."""
+    """Request one run for each finished session that was never materialized, and report proofs of the others."""
     known = context.instance.get_materialized_partitions(dg.AssetKey("golden_samples"))
     finished = [folder for folder in all_sessions(root(workspace)) if folder.metadata.exists()]
     new = (folder for folder in reversed(finished) if folder.session not in known and not _is_empty(folder))
     arrived = [folder.session for folder in islice(new, _MOST_ARRIVALS)]
+    proofs = report_proofs(context, workspace, {folder.session for folder in finished} & known)
     if not arrived:
-        return outputs.skip(f"all {len(finished)} finished sessions are known or empty")
+        reported = f"; {proofs} proofs reported" if proofs else ""
+        return outputs.skip(f"all {len(finished)} finished sessions are known or empty{reported}")
     return _requests({session: f"{session}-arrived" for session in arrived})
 
 
