@@ -187,13 +187,13 @@ def _copy(instance: dg.DagsterInstance, size: Size, run: DagsterRun) -> None:
 def _index(storage: EventLogStorage) -> sa.Engine:
     """The database with the events of all runs."""
     if isinstance(storage, SqliteEventLogStorage):
-        return sa.create_engine(f"sqlite:///{storage.path_for_shard('index')}")
+        return sa.create_engine(f"sqlite:///{storage.path_for_shard('index')}", poolclass=sa.NullPool)
     return sa.create_engine(os.environ[POSTGRES])
 
 
 def _move_rows(shard: str, copy: _Copy) -> None:
     """Replace the rows in the copied file of a run, and leave no free pages in it."""
-    engine = sa.create_engine(f"sqlite:///{shard}", isolation_level="AUTOCOMMIT")
+    engine = sa.create_engine(f"sqlite:///{shard}", isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as rows:
         for row in rows.execute(sa.select(_EVENTS)).mappings().all():
             rows.execute(sa.update(_EVENTS).where(_EVENTS.c.id == row["id"]).values(copy.row(dict(row))))
