@@ -14,8 +14,8 @@ from picture import bars
 from processes import BOOK_PEERS, OURS, Command, Run, Series, afresh, in_turn
 from report import Finding, ratio
 
-from capture_pipeline.feasibility.made_events import LEVELS
-from capture_pipeline.feasibility.made_session import make_session
+from capture_pipeline.feasibility.replay_throughput.synthetic_events import LEVELS
+from capture_pipeline.feasibility.replay_throughput.synthetic_session import make_session
 
 NAME = "books"
 _EVENTS, _EIGHTH, _FEW = 8_000_000, 1_000_000, 5_000

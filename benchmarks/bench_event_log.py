@@ -130,7 +130,7 @@ def _automation(instance: dg.DagsterInstance, workspace: Path, size: Size) -> di
     with WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)])) as context:
         first, _ = _tick(context)
         from capture_pipeline.binance.periods import Month  # noqa: PLC0415
-        from capture_pipeline.defs.partitions import block_tags  # noqa: PLC0415
+        from capture_pipeline.defs.shared.partitions import block_tags  # noqa: PLC0415
 
         last: Month = size.month_list[-1]
         key = next(iter(block_tags(last, last).values()))

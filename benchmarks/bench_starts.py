@@ -12,8 +12,8 @@ from processes import Run, Series, whole
 from report import Finding, ratio
 
 from capture_pipeline.binance.periods import Month
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 NAME = "starts"
 _SYMBOLS = ("BTCUSDT", "ETHUSDT")

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/book_events_file.py benchmarks/out/book_8000000.npz 8000000
 
-The diffs are those of `capture_pipeline.feasibility.made_events`; the first message is the snapshot.
+The diffs are those of `capture_pipeline.feasibility.replay_throughput.synthetic_events`; the first message is the snapshot.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from capture_pipeline.feasibility.made_events import made_events
+from capture_pipeline.feasibility.replay_throughput.synthetic_events import made_events
 
 
 def write(path: Path, events: int) -> None:

@@ -26,8 +26,8 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, As
 from dagster._serdes import deserialize_value, serialize_value
 
 from capture_pipeline.binance.periods import Month
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 LAST = Month(2025, 12)
 NOW = "2026-01-10T00:00:00Z"
@@ -132,7 +132,7 @@ def fill(instance: dg.DagsterInstance, size: Size) -> None:
         size: As the definitions were loaded.
     """
     from capture_pipeline.definitions import defs  # noqa: PLC0415 - reads the settings when it is imported
-    from capture_pipeline.defs.partitions import block_tags  # noqa: PLC0415 - reads the settings when it is imported
+    from capture_pipeline.defs.shared.partitions import block_tags  # noqa: PLC0415 - reads the settings when it is imported
 
     months = size.month_list
     tags = block_tags(months[0], months[PER_RUN - 1])

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from isal import igzip
 
-from capture_pipeline.feasibility.made_events import DISTANCES, SHARES
+from capture_pipeline.feasibility.replay_throughput.synthetic_events import DISTANCES, SHARES
 
 _START_NS = 1_785_760_200_000_000_000
 _CHUNK = 20_000

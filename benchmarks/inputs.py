@@ -20,12 +20,12 @@ from offline import NOW_US, OfflineWorkspace, Reader, settings_for
 
 from capture_pipeline.binance.periods import Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market
-from capture_pipeline.config import DEFAULT_SYMBOLS
 from capture_pipeline.klines.backfill import backfill
-from capture_pipeline.sandbox.fault_zip import Entry, zip_of
-from capture_pipeline.sandbox.market import SyntheticMarket
-from capture_pipeline.sandbox.settings import SandboxConfig
-from capture_pipeline.sandbox.synthetic import SyntheticSource
+from capture_pipeline.settings.models import DEFAULT_SYMBOLS
+from sandbox_exchange.archive.corrupt_zip import Entry, zip_of
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.market.market import SyntheticMarket
+from sandbox_exchange.sources.synthetic import SyntheticSource
 
 Deflate = Callable[[bytes], bytes]
 OUT = Path(__file__).parent / "out"

@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-from capture_pipeline.binance.archive import parse_checksum
-from capture_pipeline.binance.archive_client import ArchiveClient, Download
-from capture_pipeline.binance.http import Http
+from capture_pipeline.binance.archive.client import ArchiveClient, Download
+from capture_pipeline.binance.archive.protocol import parse_checksum
+from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market, PublishedFile, parse_name
-from capture_pipeline.config import Settings
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.lake.paths import Partition
+from capture_pipeline.settings.models import Settings
 
 NOW_US = parse_time("2026-01-10")
 Reader = Callable[[ArchiveFile], tuple[bytes, str] | None]

@@ -10,11 +10,11 @@ import sys
 import numpy as np
 from stopwatch import serve
 
-from capture_pipeline.replay.chain_kernel import folded
+from capture_pipeline.replay.compiled._jit import making
+from capture_pipeline.replay.compiled.book import Run, TickBook
+from capture_pipeline.replay.continuity import folded
 from capture_pipeline.replay.engine import SEED
-from capture_pipeline.replay.form import Ints
-from capture_pipeline.replay.jit import making
-from capture_pipeline.replay.tick_book import Run, TickBook
+from capture_pipeline.replay.messages import Ints
 
 
 def main() -> None:

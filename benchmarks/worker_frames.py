@@ -11,8 +11,8 @@ import numpy as np
 from golden_file import Form, lines
 from stopwatch import serve
 
-from capture_pipeline.binance.stream_kernel import PADDING
-from capture_pipeline.binance.stream_kernel_parser import Columns, StreamParser
+from capture_pipeline.binance.streams._kernel import PADDING
+from capture_pipeline.binance.streams.parser import Columns, StreamParser
 
 MESSAGES = 100_000
 """Messages that are read."""

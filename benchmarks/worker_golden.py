@@ -24,7 +24,7 @@ def main() -> None:
 
 def _validated(recording: Path) -> int:
     """Every check but the replay of the book."""
-    from capture_pipeline.golden.validate import validate  # noqa: PLC0415 - each needs its own, and their memory is measured
+    from capture_pipeline.golden.validation.validate import validate  # noqa: PLC0415 - each needs its own, and their memory is measured
 
     report = validate(recording, book=False)
     for name in ("continuity", "duplicates"):
@@ -35,7 +35,7 @@ def _validated(recording: Path) -> int:
 
 def _converted(recording: Path, folder: Path) -> int:
     """Exact, checked, hour by hour, with a manifest."""
-    from capture_pipeline.golden.convert import convert  # noqa: PLC0415 - likewise
+    from capture_pipeline.golden.conversion.converter import convert  # noqa: PLC0415 - likewise
 
     return sum(convert(recording, "20260803T123000Z_btcusdt", folder).rows.values())
 

@@ -14,9 +14,9 @@ from inputs import workspace_of
 from offline import NOW_US
 from stopwatch import serve
 
-from capture_pipeline.klines.check import check_bars
-from capture_pipeline.klines.coverage import measure
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.klines.quality.measure import measure
+from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
 
 

@@ -15,13 +15,13 @@ from inputs import workspace_of
 from offline import NOW_US, file_of, from_folder, partition_of
 from stopwatch import folders, serve
 
-from capture_pipeline.binance.archive import Trust, judge, parse_checksum
+from capture_pipeline.binance.archive.protocol import Trust, judge, parse_checksum
+from capture_pipeline.checks.gates import judge_rows
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.backfill import side_by_side
 from capture_pipeline.klines.bars import build
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import publish_model, sha256_file
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
-from capture_pipeline.quality.gates import judge_rows
 
 
 def main() -> None:

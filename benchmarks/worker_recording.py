@@ -17,13 +17,13 @@ from typing import cast
 from frames_file import FIRST_UPDATE, symbols_of
 from stopwatch import serve
 
-from capture_pipeline.binance.rest import RestClient
-from capture_pipeline.binance.streams import streams_of
-from capture_pipeline.config_sessions import Recording
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import SessionPlan
-from capture_pipeline.recording.recorder import STOPPED, Recorder, Setup
-from capture_pipeline.recording.resume import Resumed
+from capture_pipeline.binance.rest.client import RestClient
+from capture_pipeline.binance.streams.names import streams_of
+from capture_pipeline.recorder.app import STOPPED, Recorder, Setup
+from capture_pipeline.recorder.storage.recovery import Resumed
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import SessionPlan
+from capture_pipeline.settings.sessions import Recording
 
 _SNAPSHOT = b'{"lastUpdateId":%d,"bids":[["1.00000000","1.00000000"]],"asks":[["9999999.00000000","1.00000000"]]}'
 _QUEUE_MB = 4096

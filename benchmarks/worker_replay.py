@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from stopwatch import serve
 
-from capture_pipeline.feasibility.made_session import SYMBOL, recording_of, tables_of
-from capture_pipeline.replay.chain_kernel import folded
+from capture_pipeline.feasibility.replay_throughput.synthetic_session import SYMBOL, recording_of, tables_of
+from capture_pipeline.replay.continuity import folded
 from capture_pipeline.replay.engine import SEED, Replay
-from capture_pipeline.replay.form import Ints, Messages, Source
-from capture_pipeline.replay.from_golden import GoldenSource
-from capture_pipeline.replay.from_raw import RawSource
+from capture_pipeline.replay.messages import Ints, Messages, Source
+from capture_pipeline.replay.sources.golden import GoldenSource
+from capture_pipeline.replay.sources.raw import RawSource
 
 
 class Folded:

@@ -8,8 +8,8 @@ import warnings
 import dagster as dg
 
 from capture_pipeline import defs as folder
-from capture_pipeline.defs.partitions import SETTINGS
-from capture_pipeline.defs.resources import workspace
+from capture_pipeline.defs.shared.partitions import SETTINGS
+from capture_pipeline.defs.shared.resources import workspace
 
 
 def _policy(spec: dg.AssetSpec) -> dg.AssetSpec:

@@ -12,8 +12,8 @@ import pytest
 from dagster._core.storage.asset_check_state import AssetCheckState, bulk_update_asset_check_state
 from dagster._core.storage.event_log.base import EventLogStorage
 
-from capture_pipeline import check_states
-from capture_pipeline.check_states import CheckStates, Key
+from capture_pipeline.webserver import check_states
+from capture_pipeline.webserver.check_states import CheckStates, Key
 
 MONTHS = dg.StaticPartitionsDefinition(["2024-01", "2024-02"])
 BOTH = dg.MultiPartitionsDefinition({"month": MONTHS, "symbol": dg.StaticPartitionsDefinition(["BTCUSDT", "ETHUSDT"])})
@@ -182,7 +182,7 @@ def test_the_webserver_keeps_states() -> None:
         "from dagster._core.storage import asset_check_state as place\n"
         "from dagster_webserver import cli\n"
         "cli.cli = lambda **_: print(place.bulk_update_asset_check_state.__qualname__)\n"
-        "from capture_pipeline.webserver import main\n"
+        "from capture_pipeline.webserver.app import main\n"
         "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

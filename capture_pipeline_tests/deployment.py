@@ -9,10 +9,10 @@ from typing import Any
 
 import requests
 
-from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
-from capture_pipeline.settings import load_settings
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.settings.loader import load_settings
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 NOW = "2025-02-20T10:30:00Z"
 NO_SETTINGS = Path(__file__).with_name("empty.yaml")

@@ -9,10 +9,10 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from capture_pipeline.config import Settings
-from capture_pipeline.config_alerts import LogChannel, PluginChannel, SmtpChannel, WebhookChannel
-from capture_pipeline.config_sessions import PlannedSession
-from capture_pipeline.settings import environment_names
+from capture_pipeline.settings.alerts import LogChannel, PluginChannel, SmtpChannel, WebhookChannel
+from capture_pipeline.settings.loader import environment_names
+from capture_pipeline.settings.models import Settings
+from capture_pipeline.settings.sessions import PlannedSession
 from capture_pipeline_tests.pages import DOCS, tables
 
 PAGE = DOCS / "configuration.md"

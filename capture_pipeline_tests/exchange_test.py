@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance import http_failures, limits, urls
-from capture_pipeline.binance.archive import PUBLISHED_AFTER_US
-from capture_pipeline.binance.http import Http
+from capture_pipeline.binance import urls
+from capture_pipeline.binance.archive.protocol import PUBLISHED_AFTER_US
+from capture_pipeline.binance.http import failures
+from capture_pipeline.binance.http import settings as limits
+from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, SECOND_US, Interval
-from capture_pipeline.binance.rest import PAGE_ROWS, UNKNOWN_SYMBOL
-from capture_pipeline.binance.streams import (
+from capture_pipeline.binance.rest.client import PAGE_ROWS, UNKNOWN_SYMBOL
+from capture_pipeline.binance.streams.names import (
     CONNECTION_LIFE_S,
     FIELDS,
     MAX_URL,
@@ -25,18 +27,20 @@ from capture_pipeline.binance.streams import (
     streams_of,
 )
 from capture_pipeline.binance.urls import SPOT_DEPTH, UM_DEPTHS, Market, depth_limit, has_interval, request_weight
-from capture_pipeline.config import Endpoints, Settings
-from capture_pipeline.config_sessions import Recording
+from capture_pipeline.deployment.address_limits import WINDOW_US
 from capture_pipeline.errors import AccessDenied, Banned, CaptureError, RateLimited, RequestRefused, ServerError
-from capture_pipeline.klines.topups import KLINE_MARGIN_US
-from capture_pipeline.lake.address_limits import WINDOW_US
-from capture_pipeline.recording.observations import FrameRecord
-from capture_pipeline.recording.preflight_record import ExchangeRecord
-from capture_pipeline.sandbox import constants, listing, stream_feed
-from capture_pipeline.sandbox.rest_http import weight_of
-from capture_pipeline.sandbox.server import Sandbox, SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline.klines.ingest.rest_fill import KLINE_MARGIN_US
+from capture_pipeline.recorder.preflight.observations import FrameRecord
+from capture_pipeline.recorder.preflight.record import ExchangeRecord
+from capture_pipeline.settings.models import Endpoints, Settings
+from capture_pipeline.settings.sessions import Recording
 from capture_pipeline_tests.pages import ExchangePage, Row, codes
+from sandbox_exchange import constants
+from sandbox_exchange.archive import s3_listing
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.rest.http import weight_of
+from sandbox_exchange.server.server import Sandbox, SandboxServer
+from sandbox_exchange.streams import feed
 
 PACKAGE = Path(urls.__file__).parents[1]
 SANDBOX = PACKAGE / "sandbox"
@@ -84,7 +88,7 @@ LIMITS_OF_SANDBOX: dict[str, dict[Market, object]] = {
     "hours that aggTrades reach back": {Market.SPOT: "unlimited", Market.UM: constants.UM_REACH_US // HOUR_US},
     "hours until daily files are expected": dict.fromkeys(Market, int(CONFIG.daily_delay_hours)),
     "hours until monthly files": dict.fromkeys(Market, int(CONFIG.monthly_delay_hours)),
-    "keys of a page of the listing": dict.fromkeys(Market, listing._MOST_KEYS),
+    "keys of a page of the listing": dict.fromkeys(Market, s3_listing._MOST_KEYS),
 }
 
 
@@ -176,7 +180,7 @@ def test_streams_are_those_of_the_page() -> None:
     for market in Market:
         recorded = {name.replace("<symbol>", "btcusdt") for (of, name), row in rows.items() if of is market and row["use"] == "recorded"}
         assert set(streams_of(["BTCUSDT"], market)) == recorded
-        topics = {*map(str, stream_feed._KINDS[market]), *stream_feed._DEPTH_STEPS[market]}
+        topics = {*map(str, feed._KINDS[market]), *feed._DEPTH_STEPS[market]}
         assert {f"<symbol>@{topic}" for topic in topics} == {name for of, name in rows if of is market}
     known = {(market, kind_of(name)): tuple(codes(row["fields"])) for (market, name), row in rows.items() if row["use"] != "none"}
     assert known == FIELDS
@@ -208,7 +212,7 @@ def test_error_codes_are_those_of_the_page() -> None:
     told = {int(row["code"]): row for row in PAGE.errors if row["code"] != "none"}
     interpreted = {code for code, row in told.items() if row["the client"] in {"tries again", "no such symbol"}}
     assert error_codes(client_files()) == interpreted
-    assert {code for code, row in told.items() if row["the client"] == "tries again"} == http_failures._PASSING_CODES
+    assert {code for code, row in told.items() if row["the client"] == "tries again"} == failures._PASSING_CODES
     assert {code for code, row in told.items() if row["the client"] == "no such symbol"} == UNKNOWN_SYMBOL
     assert error_codes(list(SANDBOX.rglob("*.py"))) == {code for code, row in told.items() if row["the sandbox"] == "itself"}
 

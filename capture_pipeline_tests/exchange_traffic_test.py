@@ -17,20 +17,20 @@ import pytest
 import requests
 
 from capture_pipeline.binance import urls
-from capture_pipeline.binance.archive import parse_checksum
-from capture_pipeline.binance.archive_client import ArchiveClient
-from capture_pipeline.binance.http import Http
-from capture_pipeline.binance.limits import Http as HttpSettings
-from capture_pipeline.binance.messages import decode_agg_trades
+from capture_pipeline.binance.archive.client import ArchiveClient
+from capture_pipeline.binance.archive.frame_cache import read_zip
+from capture_pipeline.binance.archive.protocol import parse_checksum
+from capture_pipeline.binance.http.settings import Http as HttpSettings
+from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import Interval, Month
-from capture_pipeline.binance.rest import RestClient
-from capture_pipeline.binance.streams import FIELDS, combined_url, kind_of, routed
+from capture_pipeline.binance.rest.client import RestClient
+from capture_pipeline.binance.streams.messages import decode_agg_trades
+from capture_pipeline.binance.streams.names import FIELDS, combined_url, kind_of, routed
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
-from capture_pipeline.golden.published_trades import published_trades
-from capture_pipeline.klines.zip_frames import read_zip
-from capture_pipeline.recording.observations import FrameRecord
-from capture_pipeline.recording.placing import ids_of
-from capture_pipeline.recording.preflight_record import ExchangeRecord
+from capture_pipeline.golden.proof.published_trades import published_trades
+from capture_pipeline.recorder.ordering.message_ids import ids_of
+from capture_pipeline.recorder.preflight.observations import FrameRecord
+from capture_pipeline.recorder.preflight.record import ExchangeRecord
 from capture_pipeline_tests.deployment import Deployment, deployed
 from capture_pipeline_tests.pages import ExchangePage, Row, codes
 from capture_pipeline_tests.sandbox.streaming import BUSY, NOW_US, exchange, take

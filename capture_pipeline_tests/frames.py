@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from capture_pipeline.binance.klines import parse_csv
+from capture_pipeline.binance.archive.klines import parse_csv
 from capture_pipeline.binance.periods import MINUTE_US, parse_time
 from capture_pipeline.tables.bars import BAR_SCHEMA
 

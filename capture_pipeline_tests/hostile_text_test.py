@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.console import emit_table, output_console
 from capture_pipeline.cli.main import main
-from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.hostile import ATTACK, LONG, MARK, answer, check_printable, check_shown, close_web_socket, server
 

@@ -18,19 +18,19 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance.zips import only_entry
-from capture_pipeline.config_sessions import Recording as RecordingSettings
+from capture_pipeline.binance.archive.zip_file import only_entry
 from capture_pipeline.errors import MalformedData
-from capture_pipeline.golden.import_session import import_session
-from capture_pipeline.golden.importers import Origin
-from capture_pipeline.golden.inflate import FindingKind, Source
-from capture_pipeline.golden.reader import Recording
-from capture_pipeline.recording import members
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.members import FULL_BYTES, HEAD_BYTES, MOST_LINES_BYTES, Ending, inflated, member_of, member_size, scan
-from capture_pipeline.replay.from_tardis import TardisSource
-from capture_pipeline.sandbox.fault_zip import gzip_bomb
+from capture_pipeline.golden.imports.session_builder import import_session
+from capture_pipeline.golden.imports.sources import Origin
+from capture_pipeline.golden.readers.gzip_reader import FindingKind, Source
+from capture_pipeline.golden.readers.line_reader import Recording
+from capture_pipeline.replay.sources.tardis import TardisSource
+from capture_pipeline.sessions import gzip_members
+from capture_pipeline.sessions.gzip_members import FULL_BYTES, HEAD_BYTES, MOST_LINES_BYTES, Ending, inflated, member_of, member_size, scan
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.settings.sessions import Recording as RecordingSettings
 from capture_pipeline_tests.recording.desk import Desk
+from sandbox_exchange.archive.corrupt_zip import gzip_bomb
 
 CAPTURE = str(Path(sys.executable).with_name("capture"))
 MB = 1 << 20
@@ -70,7 +70,7 @@ def test_a_member_of_a_recording(stated: int) -> None:
 
 def test_a_torn_tail_of_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is saved of it is bounded, and so is what is read of it."""
-    monkeypatch.setattr(members, "MOST_LINES_BYTES", 8 * MB)
+    monkeypatch.setattr(gzip_members, "MOST_LINES_BYTES", 8 * MB)
     tail = hostile_member(200, 0)[:-100]
     with memory_below(64 * MB):
         found = scan(tail, 0, lambda _: None)

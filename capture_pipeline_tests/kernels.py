@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from capture_pipeline.binance.klines import parse_csv, parse_rest
-from capture_pipeline.binance.stream_kernel import PADDING
-from capture_pipeline.binance.stream_kernel_parser import Columns, StreamParser
-from capture_pipeline.feasibility.made_events import made_events
-from capture_pipeline.feasibility.made_session import SYMBOL, make_session, recording_of, tables_of
+from capture_pipeline.binance.archive.klines import parse_csv, parse_rest
+from capture_pipeline.binance.streams._kernel import PADDING
+from capture_pipeline.binance.streams.parser import Columns, StreamParser
+from capture_pipeline.feasibility.replay_throughput.synthetic_events import made_events
+from capture_pipeline.feasibility.replay_throughput.synthetic_session import SYMBOL, make_session, recording_of, tables_of
 from capture_pipeline.replay.engine import Replay
-from capture_pipeline.replay.from_golden import GoldenSource
-from capture_pipeline.replay.from_raw import RawSource
+from capture_pipeline.replay.sources.golden import GoldenSource
+from capture_pipeline.replay.sources.raw import RawSource
 
 _ROW = "1704067200000,1.0,2.0,0.5,1.5,10.0,1704067259999,15.0,3,5.0,7.5,0"
 _LINE = b'{"capture_ns":1,"stream":"btcusdt@%b","data":%b}\n'

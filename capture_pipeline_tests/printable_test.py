@@ -11,14 +11,14 @@ from xml.etree import ElementTree as ET
 import polars as pl
 import pytest
 
-from capture_pipeline import markdown as md
+from capture_pipeline.checks.gates import GateResult, Severity, row_gates
 from capture_pipeline.cli.check import to_junit
 from capture_pipeline.errors import CaptureError, ConfigError, MalformedData, NetworkError
-from capture_pipeline.feasibility.time_plots import Section, page
-from capture_pipeline.pages import picture, svg_text
 from capture_pipeline.printable import LONGEST_LINE, printable, printable_lines
-from capture_pipeline.quality.gates import GateResult, Severity, row_gates
-from capture_pipeline.recording.status import Status, prometheus_text
+from capture_pipeline.reporting import markdown as md
+from capture_pipeline.reporting.charts import Section, page
+from capture_pipeline.reporting.pages import picture, svg_text
+from capture_pipeline.sessions.status import Status, prometheus_text
 from capture_pipeline.terminal import logger, show_traceback, write_json, write_line, write_lines
 
 KEPT = ["币安人生USDT", "Ünïcödé ¡ £ ½", "Ελληνικά", "😀", "a\\b", "", " a  b "]

@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from capture_pipeline.request_guard import LOOPBACK_NAMES, RequestGuard
-from capture_pipeline.webserver import accepted_hosts, check_request
+from capture_pipeline.webserver.app import accepted_hosts, check_request
 
 OWN = {"Host": "127.0.0.1:3000"}
 JSON = {"Content-Type": "application/json"}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.binance.periods import DAY_US, Interval, Month, parse_time
-from capture_pipeline.config import DEFAULT_SYMBOLS
+from capture_pipeline.calendars.outages import load_calendar
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.quality.outages import load_calendar
-from capture_pipeline.settings import environment_names, json_schema, load_settings
+from capture_pipeline.settings.loader import environment_names, json_schema, load_settings
+from capture_pipeline.settings.models import DEFAULT_SYMBOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from capture_pipeline.alerts.delivery import send_test
-from capture_pipeline.alerts.spool import Spool
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.lake.paths import Lake
-from capture_pipeline.settings import load_settings
+from capture_pipeline.operations.alerts.delivery import send_test
+from capture_pipeline.operations.alerts.spool import Spool
+from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line
 
 _config = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")

@@ -10,17 +10,17 @@ from xml.etree import ElementTree as ET
 
 import click
 
+from capture_pipeline.checks.gates import GateResult, worst
 from capture_pipeline.cli.console import CliError, emit_json, emit_table, exact_text, one_line_errors, progress
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.selection import partition_options, partitions
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, ConfigError
-from capture_pipeline.klines.check import check_bars, gate_specs
-from capture_pipeline.klines.coverage_gates import check_gaps, check_lake
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.quality.gates import check_gaps, check_lake
+from capture_pipeline.klines.quality.row_gates import check_bars, gate_specs
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.printable import printable, printable_lines
-from capture_pipeline.quality.gates import GateResult, worst
 from capture_pipeline.terminal import show_traceback, write_line
 
 _MOST_DETAILED = 3

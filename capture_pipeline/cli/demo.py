@@ -18,16 +18,16 @@ from capture_pipeline.cli.demo_session import Recorded, recorded_session
 from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.fetch import summary
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.golden.proof_report import State
+from capture_pipeline.golden.proof.report import State
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.coverage import report
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.quality.measure import report
 from capture_pipeline.lake.files import publish_bytes
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import load_config
-from capture_pipeline.settings import load_settings
+from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line, write_lines
+from sandbox_exchange.config import load_config
+from sandbox_exchange.server.server import SandboxServer
 
 SANDBOX_FILE, SETTINGS_FILE, LIVE_FILE = "sandbox.yaml", "pipeline.yaml", "live.yaml"
 _FILES = (SETTINGS_FILE, "outages.yaml", "irregularities.yaml", SANDBOX_FILE, LIVE_FILE)

@@ -9,24 +9,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from capture_pipeline.binance.http_session import new_session
+from capture_pipeline.binance.http.session import new_session
 from capture_pipeline.binance.periods import DAY_US
 from capture_pipeline.cli.console import progress
-from capture_pipeline.golden.convert import convert
-from capture_pipeline.golden.gates import thresholds_of
-from capture_pipeline.golden.proof_report import SessionProof, read_proof
-from capture_pipeline.golden.prove import prove
-from capture_pipeline.golden.report import Report
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.golden.conversion.converter import convert
+from capture_pipeline.golden.proof.prover import prove
+from capture_pipeline.golden.proof.report import SessionProof, read_proof
 from capture_pipeline.golden.tables import GoldenManifest
-from capture_pipeline.golden.validate import validate
-from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.recording.attach import finished, follow
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import SessionMetadata
-from capture_pipeline.recording.session import all_sessions, new_plan, prepare, sessions_root
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import load_config
-from capture_pipeline.settings import load_settings
+from capture_pipeline.golden.validation.checks import thresholds_of
+from capture_pipeline.golden.validation.report import Report
+from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.recorder.lifecycle import all_sessions, new_plan, prepare, sessions_root
+from capture_pipeline.recorder.process import finished, follow
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import SessionMetadata
+from capture_pipeline.settings.loader import load_settings
+from sandbox_exchange.config import load_config
+from sandbox_exchange.server.server import SandboxServer
 
 SECONDS = 20
 _CUT_AT_S = 6

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from capture_pipeline.cli.console import one_line_errors
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.tables import refresh_catalog
-from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.settings import load_settings
+from capture_pipeline.settings.loader import load_settings
+from capture_pipeline.tables.registry import refresh_catalog
 from capture_pipeline.terminal import write_line
 
 

@@ -16,15 +16,15 @@ from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.dry_run import show_estimate
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.selection import partition_options, partitions
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.venue_guard import hold
 from capture_pipeline.errors import CaptureError, MalformedData
-from capture_pipeline.klines.archives import alone, fetch
 from capture_pipeline.klines.backfill import Outcome, backfill, complete
 from capture_pipeline.klines.estimate import estimate
 from capture_pipeline.klines.gaps import GapsResult, find
-from capture_pipeline.klines.origin import hold
-from capture_pipeline.klines.revisions import recheck
-from capture_pipeline.klines.watch import Found, due_for_recheck, fillable, unfinished
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.ingest.archives import alone, fetch
+from capture_pipeline.klines.ingest.republished import recheck
+from capture_pipeline.klines.pending import Found, due_for_recheck, fillable, unfinished
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line

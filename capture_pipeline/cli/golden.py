@@ -9,16 +9,16 @@ import click
 
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors, output_console
 from capture_pipeline.cli.exits import EXIT_FAILED
-from capture_pipeline.golden.diagnose import MEANING, MOST_DAMAGED, PARTS, Diagnosis, diagnose
-from capture_pipeline.golden.gates import thresholds_of
-from capture_pipeline.golden.import_evidence import MARKETS
-from capture_pipeline.golden.import_report import import_summary
-from capture_pipeline.golden.import_session import import_session
-from capture_pipeline.golden.importers import Origin
-from capture_pipeline.golden.report import Report, Verdict
-from capture_pipeline.golden.validate import validate
-from capture_pipeline.recording.models import SessionMetadata
-from capture_pipeline.settings import load_settings
+from capture_pipeline.golden.imports.evidence import MARKETS
+from capture_pipeline.golden.imports.report import import_summary
+from capture_pipeline.golden.imports.session_builder import import_session
+from capture_pipeline.golden.imports.sources import Origin
+from capture_pipeline.golden.quality_score import MEANING, MOST_DAMAGED, PARTS, Diagnosis, diagnose
+from capture_pipeline.golden.validation.checks import thresholds_of
+from capture_pipeline.golden.validation.report import Report, Verdict
+from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.sessions.models import SessionMetadata
+from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line
 
 _MOST_LISTED = 40

@@ -13,11 +13,11 @@ import yaml
 from capture_pipeline.cli.console import CliError, emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.selection import config_option, partition_options
-from capture_pipeline.klines.archives import awaited
-from capture_pipeline.klines.coverage import report
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.klines.ingest.archives import awaited
+from capture_pipeline.klines.quality.measure import report
 from capture_pipeline.lake.catalog import check_reads_only, connect
-from capture_pipeline.settings import environment_names, json_schema
+from capture_pipeline.settings.loader import environment_names, json_schema
 from capture_pipeline.terminal import write_json, write_line, write_lines
 
 Answer = tuple[list[str], list[tuple[object, ...]]]

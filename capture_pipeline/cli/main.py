@@ -49,7 +49,7 @@ COMMANDS = {
     "book": _Source("capture_pipeline.cli.replay", "book_command", "Show the order book at one instant"),
     "times": _Source("capture_pipeline.cli.times", "times_command", "Tell which timestamp orders the events of a recording"),
     "config": _Source("capture_pipeline.cli.inspect", "config_group", "Show the settings in force, or their JSON schema"),
-    "sandbox": _Source("capture_pipeline.sandbox.cli", "sandbox", "Run an exchange on this machine for trials and tests"),
+    "sandbox": _Source("sandbox_exchange.cli", "sandbox", "Run an exchange on this machine for trials and tests"),
     "demo": _Source("capture_pipeline.cli.demo", "demo_command", "Run the main job end to end on the sandbox exchange"),
     "ui": _Source("capture_pipeline.cli.ui", "ui_command", "Open Dagster's web page and run its schedules"),
 }

@@ -11,11 +11,11 @@ from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.cli.exits import EXIT_COULD_NOT_RUN, EXIT_FAILED
-from capture_pipeline.golden.captured import finished_metadata
-from capture_pipeline.golden.convert import convert
-from capture_pipeline.golden.proof_report import SessionProof, State
-from capture_pipeline.golden.prove import prove
-from capture_pipeline.recording.session import find_session, sessions_root
+from capture_pipeline.golden.conversion.converter import convert
+from capture_pipeline.golden.proof.captured_trades import finished_metadata
+from capture_pipeline.golden.proof.prover import prove
+from capture_pipeline.golden.proof.report import SessionProof, State
+from capture_pipeline.recorder.lifecycle import find_session, sessions_root
 from capture_pipeline.tables.golden import TABLES
 from capture_pipeline.terminal import write_line
 

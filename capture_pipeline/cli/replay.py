@@ -19,8 +19,8 @@ from capture_pipeline.cli.replay_target import book_source, replay_source
 from capture_pipeline.replay.book_at import Absence, BookAt, book_at
 from capture_pipeline.replay.checkpoints import Checkpoints
 from capture_pipeline.replay.engine import Replay, State
-from capture_pipeline.replay.form import Messages, Source
-from capture_pipeline.replay.samples import sampled, write_samples
+from capture_pipeline.replay.messages import Messages, Source
+from capture_pipeline.replay.sampling import sampled, write_samples
 from capture_pipeline.terminal import write_line
 
 _CONFIG = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import SessionMetadata
-from capture_pipeline.recording.session import find_session, sessions_root
+from capture_pipeline.recorder.lifecycle import find_session, sessions_root
 from capture_pipeline.replay.checkpoints import Checkpoints
-from capture_pipeline.replay.form import Source
-from capture_pipeline.replay.sources import of_session, source_of
+from capture_pipeline.replay.messages import Source
+from capture_pipeline.replay.sources.open import of_session, source_of
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import SessionMetadata
 
 
 def replay_source(target: str, symbol: str, workspace: Workspace) -> Source:

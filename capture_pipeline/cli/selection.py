@@ -14,10 +14,10 @@ from capture_pipeline.binance.symbols import parse_symbols
 from capture_pipeline.binance.urls import NO_UM_SECONDS, has_interval
 from capture_pipeline.cli.console import one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
-from capture_pipeline.config import History, Settings
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.paths import Partition
+from capture_pipeline.settings.models import History, Settings
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:

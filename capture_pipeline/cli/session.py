@@ -15,15 +15,11 @@ from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors,
 from capture_pipeline.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from capture_pipeline.cli.lengths import Length
 from capture_pipeline.cli.session_view import damaged, overview, session_document, session_row, set_aside_row, state_lines
-from capture_pipeline.config import Settings
+from capture_pipeline.deployment.rest_client import rest_of
 from capture_pipeline.errors import CaptureError, StorageError
 from capture_pipeline.lake.files import make_folder
-from capture_pipeline.lake.rest import rest_of
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import EMPTY, SessionPlan
-from capture_pipeline.recording.planning import windows
-from capture_pipeline.recording.preflight import preflight
-from capture_pipeline.recording.session import (
+from capture_pipeline.recorder.connections.factory import check_network
+from capture_pipeline.recorder.lifecycle import (
     Ended,
     all_sessions,
     find_session,
@@ -35,10 +31,14 @@ from capture_pipeline.recording.session import (
     sessions_set_aside,
     stop,
 )
-from capture_pipeline.recording.standing import nothing_recorded
-from capture_pipeline.recording.status import free_bytes
-from capture_pipeline.recording.transport import check_network
-from capture_pipeline.settings import load_settings
+from capture_pipeline.recorder.preflight.preflight import preflight
+from capture_pipeline.recorder.state import nothing_recorded
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import EMPTY, SessionPlan
+from capture_pipeline.sessions.schedule import windows
+from capture_pipeline.sessions.status import free_bytes
+from capture_pipeline.settings.loader import load_settings
+from capture_pipeline.settings.models import Settings
 from capture_pipeline.terminal import write_line
 
 _DAY_US = 86_400_000_000

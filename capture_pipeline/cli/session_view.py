@@ -10,11 +10,11 @@ from rich.table import Table
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import read_model
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import SessionMetadata
-from capture_pipeline.recording.session import known_plan, plan_of
-from capture_pipeline.recording.standing import state_of
-from capture_pipeline.recording.status import Status
+from capture_pipeline.recorder.lifecycle import known_plan, plan_of
+from capture_pipeline.recorder.state import state_of
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import SessionMetadata
+from capture_pipeline.sessions.status import Status
 
 DAMAGED = "damaged"
 """State of a session of which a file cannot be read."""

@@ -10,14 +10,14 @@ from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
+from capture_pipeline.feasibility.event_time.evidence import OriginReport, evidence, report_of
+from capture_pipeline.feasibility.event_time.measure import measure
+from capture_pipeline.feasibility.event_time.page import TITLE, sections_of
+from capture_pipeline.feasibility.event_time.streams import TimedStream, crypto_lake_streams, golden_streams
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
-from capture_pipeline.feasibility.origin_report import OriginReport, evidence, report_of
-from capture_pipeline.feasibility.origin_streams import TimedStream, crypto_lake_streams, golden_streams
-from capture_pipeline.feasibility.origin_times import measure
-from capture_pipeline.feasibility.origin_times_page import TITLE, sections_of
-from capture_pipeline.feasibility.time_plots import page
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import publish_bytes, sha256_file
+from capture_pipeline.reporting.charts import page
 from capture_pipeline.terminal import write_line
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

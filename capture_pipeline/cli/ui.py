@@ -22,10 +22,10 @@ import yaml
 from capture_pipeline.cli.console import CliError, one_line_errors
 from capture_pipeline.cli.demo import SANDBOX_FILE, free_port, prepare
 from capture_pipeline.cli.exits import EXIT_FAILED
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import load_config
-from capture_pipeline.settings import load_settings
+from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line
+from sandbox_exchange.config import load_config
+from sandbox_exchange.server.server import SandboxServer
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """What Dagster puts around the words of its own log lines."""

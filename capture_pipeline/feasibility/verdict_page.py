@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from capture_pipeline import markdown as md
 from capture_pipeline.feasibility.criteria import Verdict
 from capture_pipeline.feasibility.verdict import GoNoGo, Judged, number
-from capture_pipeline.pages import picture, render_page, svg_text
+from capture_pipeline.reporting import markdown as md
+from capture_pipeline.reporting.pages import picture, render_page, svg_text
 
 _COLOURS = {Verdict.PASS: "#1a7f4b", Verdict.FAIL: "#d1495b", Verdict.UNKNOWN: "#8d7bb8"}
 _WIDTH, _ROW, _LEFT, _RIGHT, _TOP = 900, 28, 330, 90, 12

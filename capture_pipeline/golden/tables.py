@@ -20,7 +20,7 @@ from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.parquet import guard_parquet, scan_tables
 from capture_pipeline.parsing import guard_parser
-from capture_pipeline.recording.layout import valid_session
+from capture_pipeline.sessions.layout import valid_session
 from capture_pipeline.tables.golden import TABLES, GoldenTable
 
 HOUR_NS = 3_600_000_000_000

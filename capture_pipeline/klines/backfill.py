@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TypeVar
 
-from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.symbols import unknown_symbols_error
+from capture_pipeline.checks.gates import irregular_counts, judge_rows
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, ConfigError, LakeError
-from capture_pipeline.klines.archives import ArchivesResult, alone, awaited, fetch_many, patiently
 from capture_pipeline.klines.bars import BarsResult, build
 from capture_pipeline.klines.gaps import GapsResult, find
-from capture_pipeline.klines.life import ask_life
-from capture_pipeline.klines.topups import TopupResult, top_up
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.ingest.archives import ArchivesResult, alone, awaited, fetch_many, patiently
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, top_up
+from capture_pipeline.klines.ingest.trading_period import ask_life
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.quality.gates import irregular_counts, judge_rows
 
 T = TypeVar("T")
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import polars as pl
 
-from capture_pipeline.binance.klines import parse_rest
+from capture_pipeline.binance.archive.frame_cache import read_zip
+from capture_pipeline.binance.archive.klines import parse_rest
 from capture_pipeline.binance.periods import Interval
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.archive_fetch import granularity_name
-from capture_pipeline.klines.topups import finished
-from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.klines.zip_frames import read_zip
+from capture_pipeline.klines.ingest.fetcher import granularity_name
+from capture_pipeline.klines.ingest.rest_fill import finished
 from capture_pipeline.lake.files import read_model, withdraw
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, TopupsManifest
 from capture_pipeline.lake.parquet import PublishedTable, publish_table

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from capture_pipeline.binance.archive import Trust
-from capture_pipeline.binance.rest import PAGE_ROWS
+from capture_pipeline.binance.archive.protocol import Trust
+from capture_pipeline.binance.rest.client import PAGE_ROWS
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder, parse_name
-from capture_pipeline.klines.life import known_life
-from capture_pipeline.klines.topups import to_ask
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.klines.ingest.rest_fill import to_ask
+from capture_pipeline.klines.ingest.trading_period import known_life
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.paths import Partition

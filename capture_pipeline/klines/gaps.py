@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import polars as pl
 
 from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, SECOND_US
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.venue_guard import hold
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.life import known_life, trading_range
-from capture_pipeline.klines.origin import hold
-from capture_pipeline.klines.topups import closed_us, to_ask
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.ingest.rest_fill import closed_us, to_ask
+from capture_pipeline.klines.ingest.trading_period import known_life, trading_range
+from capture_pipeline.klines.quality.gaps import Evidence, explain, filled
+from capture_pipeline.klines.quality.ranges import Range, Ranges, length, present, subtract, union
 from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import publish_table, read_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.quality.gaps import Evidence, explain, filled
-from capture_pipeline.quality.ranges import Range, Ranges, length, present, subtract, union
 from capture_pipeline.tables.bars import SOURCES, Irregularity
 from capture_pipeline.tables.exclusions import Exclusion
 from capture_pipeline.tables.gaps import EXPLAINED, GAP_SCHEMA, NOT_EXPECTED, WINDOW_SCHEMA, Cause

@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 
 from capture_pipeline.binance.periods import iso
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.bars import separated_parts
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.merge import CONFLICT_SCHEMA, Part, merge

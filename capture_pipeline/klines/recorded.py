@@ -9,17 +9,17 @@ from pathlib import Path
 
 import polars as pl
 
-from capture_pipeline.klines.archives import ArchivesResult
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.bars import BarsResult, count_values, made_of
 from capture_pipeline.klines.gaps import GapsResult
-from capture_pipeline.klines.life import known_life
-from capture_pipeline.klines.topups import TopupResult, result_of, to_ask
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.ingest.archives import ArchivesResult
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, result_of, to_ask
+from capture_pipeline.klines.ingest.trading_period import known_life
+from capture_pipeline.klines.quality.ranges import length
 from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Lake, Partition
-from capture_pipeline.quality.ranges import length
 from capture_pipeline.tables.bars import SOURCES
 from capture_pipeline.tables.exclusions import Exclusion
 

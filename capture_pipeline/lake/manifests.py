@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.urls import Granularity
 
 

@@ -10,8 +10,8 @@ from itertools import chain
 import numpy as np
 
 from capture_pipeline.replay.engine import Replay, State
-from capture_pipeline.replay.form import CAPTURE, Messages, part
 from capture_pipeline.replay.holes import Discontinuity, Next, next_diff
+from capture_pipeline.replay.messages import CAPTURE, Messages, part
 
 
 class Absence(StrEnum):

@@ -22,11 +22,11 @@ from capture_pipeline.errors import MalformedData
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import publishing, storage_errors
 from capture_pipeline.lake.parquet import column_statistics, guard_parquet
-from capture_pipeline.recording.layout import valid_session
 from capture_pipeline.replay.book_at import BookAt, book_at
 from capture_pipeline.replay.engine import Replay, State
-from capture_pipeline.replay.form import CAPTURE, E8, Scale, part
-from capture_pipeline.replay.from_golden import GoldenSource
+from capture_pipeline.replay.messages import CAPTURE, E8, Scale, part
+from capture_pipeline.replay.sources.golden import GoldenSource
+from capture_pipeline.sessions.layout import valid_session
 
 EVERY_NS = 600_000_000_000
 """Ten minutes: some 6,000 diffs lie between two."""

@@ -18,8 +18,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from capture_pipeline.replay.chain_kernel import GAP, STALE, chained, folded
-from capture_pipeline.replay.form import (
+from capture_pipeline.replay.compiled.book import TickBook
+from capture_pipeline.replay.continuity import GAP, STALE, chained, folded
+from capture_pipeline.replay.holes import Discontinuity, Next
+from capture_pipeline.replay.messages import (
     CAPTURE,
     FIRST,
     KIND,
@@ -34,8 +36,6 @@ from capture_pipeline.replay.form import (
     kept,
     rescaled,
 )
-from capture_pipeline.replay.holes import Discontinuity, Next
-from capture_pipeline.replay.tick_book import TickBook
 
 _MOST_WAITING = 5_000
 """Messages kept while no snapshot comes."""

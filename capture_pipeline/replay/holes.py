@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from capture_pipeline.replay.chain_kernel import GAP, OTHER, RAN, decided
-from capture_pipeline.replay.form import Messages
+from capture_pipeline.replay.continuity import GAP, OTHER, RAN, decided
+from capture_pipeline.replay.messages import Messages
 
 
 @dataclass

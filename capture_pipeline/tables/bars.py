@@ -17,7 +17,7 @@ import pandera.polars as pa
 import polars as pl
 from pandera.api.polars.types import PolarsData
 
-from capture_pipeline.binance.klines import KLINE_SCHEMA
+from capture_pipeline.binance.archive.klines import KLINE_SCHEMA
 from capture_pipeline.binance.periods import Interval
 
 SOURCES = ("monthly", "daily", "rest")

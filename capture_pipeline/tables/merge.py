@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from capture_pipeline.binance.klines import VOLUME
+from capture_pipeline.binance.archive.klines import VOLUME
 from capture_pipeline.tables.bars import BAR_SCHEMA, SOURCES, VALUE_COLUMNS
 
 _ROWS_AT_ONCE = 500_000

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from capture_pipeline.alerts.channels import hide, open_channel
-from capture_pipeline.alerts.delivery import deliver, send_test
-from capture_pipeline.alerts.models import Alert
-from capture_pipeline.alerts.spool import Spool
 from capture_pipeline.cli.main import main
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.lake.paths import Lake
-from capture_pipeline.levels import Level
-from capture_pipeline.settings import load_settings
+from capture_pipeline.operations.alerts.channels import hide, open_channel
+from capture_pipeline.operations.alerts.delivery import deliver, send_test
+from capture_pipeline.operations.alerts.models import Alert
+from capture_pipeline.operations.alerts.spool import Spool
+from capture_pipeline.settings.levels import Level
+from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.alerts.conftest import settings_for
 from capture_pipeline_tests.alerts.receivers import PATH, HttpReceiver, MailReceiver, free_port
 from capture_pipeline_tests.deployment import NO_SETTINGS

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.alerts.conditions import GRACE_US, look_at_disk, look_at_sessions
-from capture_pipeline.alerts.models import Alert, State
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.levels import Level
-from capture_pipeline.recording.session import new_plan, plan_of, prepare, sessions_root
-from capture_pipeline.recording.status import free_bytes
-from capture_pipeline.settings import load_settings
+from capture_pipeline.operations.alerts.conditions import GRACE_US, look_at_disk, look_at_sessions
+from capture_pipeline.operations.alerts.models import Alert, State
+from capture_pipeline.recorder.lifecycle import new_plan, plan_of, prepare, sessions_root
+from capture_pipeline.sessions.status import free_bytes
+from capture_pipeline.settings.levels import Level
+from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.deployment import NO_SETTINGS
 from capture_pipeline_tests.recording.live import live
 

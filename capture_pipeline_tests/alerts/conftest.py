@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from capture_pipeline.alerts.spool import Spool
-from capture_pipeline.config_alerts import Alerts
 from capture_pipeline.lake.paths import Lake
+from capture_pipeline.operations.alerts.spool import Spool
+from capture_pipeline.settings.alerts import Alerts
 from capture_pipeline_tests.alerts.receivers import HttpReceiver, MailReceiver
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.alerts.delivery import deliver
-from capture_pipeline.alerts.models import Alert, State
-from capture_pipeline.alerts.spool import LONGEST_WAIT_US, MOST_WAITING, Spool
 from capture_pipeline.binance.periods import HOUR_US
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.paths import Lake
-from capture_pipeline.levels import Level
+from capture_pipeline.operations.alerts.delivery import deliver
+from capture_pipeline.operations.alerts.models import Alert, State
+from capture_pipeline.operations.alerts.spool import LONGEST_WAIT_US, MOST_WAITING, Spool
+from capture_pipeline.settings.levels import Level
 from capture_pipeline_tests.alerts.conftest import settings_for
 from capture_pipeline_tests.alerts.receivers import HttpReceiver, MailReceiver, free_port
 from capture_pipeline_tests.waiting import wait_for
@@ -182,10 +182,10 @@ def test_a_refused_message_waits(status: int, headers: dict[str, str], told: str
 PROGRAM = """
 import sys
 from pathlib import Path
-from capture_pipeline.alerts.delivery import deliver
-from capture_pipeline.alerts.models import Alert
-from capture_pipeline.alerts.spool import Spool
-from capture_pipeline.config_alerts import Alerts
+from capture_pipeline.operations.alerts.delivery import deliver
+from capture_pipeline.operations.alerts.models import Alert
+from capture_pipeline.operations.alerts.spool import Spool
+from capture_pipeline.settings.alerts import Alerts
 from capture_pipeline.lake.paths import Lake
 settings = Alerts.model_validate({"channels": [{"name": "ops", "kind": "webhook"}], "secrets": {"ops": sys.argv[2]}, "timeout_s": 30})
 spool = Spool(Lake(Path(sys.argv[1])), settings)

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from capture_pipeline.binance.archive import Next, Trust, judge, parse_checksum, parse_listing
+from capture_pipeline.binance.archive.protocol import Next, Trust, judge, parse_checksum, parse_listing
 from capture_pipeline.binance.periods import Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market, parse_name, request_weight
 from capture_pipeline.errors import MalformedData, ProtocolViolation

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance.archive_client import ArchiveClient, Download
-from capture_pipeline.binance.deadline import Deadline
-from capture_pipeline.binance.http import Http
-from capture_pipeline.binance.limits import Http as HttpSettings
+from capture_pipeline.binance.archive.client import ArchiveClient, Download
+from capture_pipeline.binance.http.deadline import Deadline
+from capture_pipeline.binance.http.settings import Http as HttpSettings
+from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import Interval, Month
 from capture_pipeline.binance.urls import ArchiveFile, Market
 from capture_pipeline.errors import NetworkError, RateLimited, RequestRefused, ServerError

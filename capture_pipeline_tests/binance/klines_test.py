@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.klines import KLINE_SCHEMA, count_lengths, parse_blocks, parse_csv, parse_rest, refuse_other_interval
+from capture_pipeline.binance.archive.klines import KLINE_SCHEMA, count_lengths, parse_blocks, parse_csv, parse_rest, refuse_other_interval
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.errors import MalformedData
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance.network import egress_of, parse_proxy, trusted_certificates
+from capture_pipeline.binance.http.network import egress_of, parse_proxy, trusted_certificates
 from capture_pipeline.errors import ConfigError
 from capture_pipeline_tests.network import Authority, clear_environment, make_authority
 

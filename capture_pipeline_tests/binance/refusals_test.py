@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from capture_pipeline.binance.pauses import Pause
-from capture_pipeline.binance.refusals import DEFAULT_WAIT_S, MAX_WAIT_S, parse_wait
+from capture_pipeline.binance.http.pauses import Pause
+from capture_pipeline.binance.http.refusals import DEFAULT_WAIT_S, MAX_WAIT_S, parse_wait
 
 NOW_S = 1_700_000_000.0
 DAY_S = 86_400.0

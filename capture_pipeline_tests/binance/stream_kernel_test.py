@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from capture_pipeline.binance import stream_kernel as kernel
-from capture_pipeline.binance.stream_kernel_fallback import decimal_e8, read_any
-from capture_pipeline.binance.stream_kernel_parser import Columns, Parsed, StreamParser
+from capture_pipeline.binance.streams import _kernel as kernel
+from capture_pipeline.binance.streams._fallback import decimal_e8, read_any
+from capture_pipeline.binance.streams.parser import Columns, Parsed, StreamParser
 from capture_pipeline.errors import MalformedData
 
 MOST = 2**63 - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from capture_pipeline.binance.streams import combined_url, route_of, routed, streams_of
+from capture_pipeline.binance.streams.names import combined_url, route_of, routed, streams_of
 from capture_pipeline.binance.urls import Market, depth_limit, request_weight
 
 

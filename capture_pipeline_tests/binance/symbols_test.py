@@ -9,12 +9,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import Interval, Month, parse_time
-from capture_pipeline.binance.streams import combined_url, depth_stream, routed, snapshot_stream, symbol_of, trade_stream
+from capture_pipeline.binance.streams.names import combined_url, depth_stream, routed, snapshot_stream, symbol_of, trade_stream
 from capture_pipeline.binance.symbols import near_symbols, parse_symbol, parse_symbols, unknown_symbols_error, valid_symbol
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile, parse_name, parse_trades_name
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.lake.paths import Lake, Partition
-from capture_pipeline.recording.layout import SessionFolder, label_of, session_id, valid_session
+from capture_pipeline.sessions.layout import SessionFolder, label_of, session_id, valid_session
 
 CHINESE, QUARTERLY = "币安人生USDT", "BTCUSDT_240329"
 VALID = ["BTCUSDT", "1000SATSUSDT", "1", CHINESE, QUARTERLY, "ETHBTC_PERP", "ドージUSDT", "ไทยUSDT", "ÅUSDT", "A" * 50, "币" * 33]

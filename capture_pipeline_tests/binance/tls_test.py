@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance.http import Http
-from capture_pipeline.binance.limits import Http as HttpSettings
+from capture_pipeline.binance.http.settings import Http as HttpSettings
+from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.errors import UntrustedPeer
 
 OPENSSL = shutil.which("openssl")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance import zips
-from capture_pipeline.binance.zips import entry_blocks, only_entry
+from capture_pipeline.binance.archive import zip_file
+from capture_pipeline.binance.archive.zip_file import entry_blocks, only_entry
 from capture_pipeline.errors import MalformedData
 
 CSV = b"1,2,3\n" * 500
@@ -129,8 +129,8 @@ def test_the_name_of_an_entry_may_be_utf8_that_does_not_say_so() -> None:
 )
 def test_a_large_entry_comes_in_bounded_blocks(content: bytes, method: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However well it is compressed; together they are the entry, and a wrong CRC is refused before the last one."""
-    monkeypatch.setattr(zips, "BLOCK_BYTES", 100_000)
-    monkeypatch.setattr(zips, "_INPUT_BYTES", 40_000)
+    monkeypatch.setattr(zip_file, "BLOCK_BYTES", 100_000)
+    monkeypatch.setattr(zip_file, "_INPUT_BYTES", 40_000)
     zipped_content = zipped(("x.csv", content), method=method)
     blocks = list(entry_blocks(zipped_content, "x.csv", 10**7, "x.zip"))
     assert b"".join(blocks) == content

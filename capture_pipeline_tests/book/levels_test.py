@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.book.levels import ZERO, Book, Side, decimal_text, units
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.orderbook.levels import ZERO, Book, Side, decimal_text, units
 
 CHANGE = st.tuples(st.integers(1, 40).map(lambda tick: f"{tick}.50000000"), st.sampled_from([ZERO, "1.00000000", "0.00000001", "2.5"]))
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot, Level
-from capture_pipeline.book.audit import Audit, AuditOutcome, SideAudit
-from capture_pipeline.book.levels import ZERO, Book, decimal_text, units
-from capture_pipeline.book.sync import MOST_BUFFERED, BookSync, State, Step
+from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.orderbook.audit import Audit, AuditOutcome, SideAudit
+from capture_pipeline.orderbook.levels import ZERO, Book, decimal_text, units
+from capture_pipeline.orderbook.sync import MOST_BUFFERED, BookSync, State, Step
 
 ONE, TWO = "1.00000000", "2.00000000"
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot, Level
-from capture_pipeline.book.audit import AuditOutcome
-from capture_pipeline.book.levels import ZERO, Book, decimal_text, units
-from capture_pipeline.book.sync import BookSync, State, Step
-from capture_pipeline.book.texts import MOST_GATHERED, TextBook
+from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level
 from capture_pipeline.errors import MalformedData
+from capture_pipeline.orderbook.audit import AuditOutcome
+from capture_pipeline.orderbook.levels import ZERO, Book, decimal_text, units
+from capture_pipeline.orderbook.sync import BookSync, State, Step
+from capture_pipeline.orderbook.texts import MOST_GATHERED, TextBook
 
 PRICE = st.tuples(st.integers(1, 30), st.sampled_from(["", ".0", ".00000000", ".5", ".50", ".50000000"])).map(
     lambda found: f"{found[0]}{found[1]}"

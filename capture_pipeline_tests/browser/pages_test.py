@@ -10,15 +10,15 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, Page, expect
 
-from capture_pipeline.recording.lock import holder_of
-from capture_pipeline.recording.session import all_sessions, sessions_root
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline.recorder.lifecycle import all_sessions, sessions_root
+from capture_pipeline.sessions.lock import holder_of
 from capture_pipeline_tests.browser.clicks import chromium, launch_from_assets, launch_from_job, new_page
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
 from capture_pipeline_tests.defs.ui import Ui, daemons, free_port, make_project, running
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

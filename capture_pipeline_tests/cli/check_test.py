@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
-from capture_pipeline.klines import check as gates_of_the_lake
+from capture_pipeline.klines.quality import row_gates as gates_of_the_lake
 from capture_pipeline_tests.cli.conftest import Run, told
 from capture_pipeline_tests.deployment import Deployment
 

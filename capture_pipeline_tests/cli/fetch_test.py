@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.cli import demo, fetch, inspect
 from capture_pipeline.cli.main import main
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.lake.files import locked
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.cli.conftest import OMITTED, OUTAGE, Run, told

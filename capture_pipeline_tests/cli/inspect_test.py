@@ -15,7 +15,7 @@ import duckdb
 import pytest
 import yaml
 
-from capture_pipeline.settings import environment_names
+from capture_pipeline.settings.loader import environment_names
 from capture_pipeline_tests.cli.conftest import Run, told
 from capture_pipeline_tests.deployment import Deployment
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.main import main
-from capture_pipeline.recording.session import all_sessions, sessions_root
+from capture_pipeline.recorder.lifecycle import all_sessions, sessions_root
 from capture_pipeline_tests.deployment import NOW, Deployment, deployed
 from capture_pipeline_tests.recording.live import BUSY, QUICK
 

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from capture_pipeline.recording.session import all_sessions, new_plan, prepare, sessions_root
-from capture_pipeline.recording.status import Status, read_status
-from capture_pipeline.settings import load_settings
+from capture_pipeline.recorder.lifecycle import all_sessions, new_plan, prepare, sessions_root
+from capture_pipeline.sessions.status import Status, read_status
+from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.deployment import NO_SETTINGS, deployed
 from capture_pipeline_tests.network import VARIABLES, Proxy, make_authority, proxy_to, tls_front
 from capture_pipeline_tests.recording.live import BUSY, QUICK
@@ -27,7 +27,7 @@ LOGIN, WAIT_S = "user:hunter2", 30.0
 
 
 CAPTURE = [str(Path(sys.executable).with_name("capture"))]
-RECORDER = [sys.executable, "-m", "capture_pipeline.recording"]
+RECORDER = [sys.executable, "-m", "capture_pipeline.recorder"]
 
 
 def start(command: list[str], root: Path, **environment: str) -> subprocess.Popen[str]:

@@ -10,14 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from capture_pipeline.cli.main import main
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.venue_guard import claim
 from capture_pipeline.errors import Busy, ConfigError
-from capture_pipeline.klines.archives import fetch
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.klines.gaps import find
-from capture_pipeline.klines.origin import claim
-from capture_pipeline.klines.revisions import recheck
-from capture_pipeline.klines.topups import top_up
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.ingest.archives import fetch
+from capture_pipeline.klines.ingest.republished import recheck
+from capture_pipeline.klines.ingest.rest_fill import top_up
 from capture_pipeline.lake.files import locked
 from capture_pipeline_tests.cli.conftest import Run
 from capture_pipeline_tests.deployment import Deployment, deployed

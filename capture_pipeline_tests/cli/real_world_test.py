@@ -18,13 +18,13 @@ from click.testing import CliRunner, Result
 
 import capture_pipeline
 from capture_pipeline.cli.main import main
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline_tests.cli.conftest import told
 from capture_pipeline_tests.cli.profile_worlds import EARLY, INVERTED, MONTHS, WORLDS, World
 from capture_pipeline_tests.defs.conftest import forget_definitions, import_definitions
 from capture_pipeline_tests.defs.stage import Stage, key
 from capture_pipeline_tests.deployment import Deployment
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 pytestmark = pytest.mark.slow
 

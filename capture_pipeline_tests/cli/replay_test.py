@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.main import main
-from capture_pipeline.golden.convert import convert
+from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline_tests.golden.made import START_NS, depth, snapshot, written
 
 SESSION = "20250803T143000Z_custom_btcusdt"

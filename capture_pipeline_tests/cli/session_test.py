@@ -13,10 +13,10 @@ import requests
 from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.main import main
-from capture_pipeline.recording.lock import holding
-from capture_pipeline.recording.models import SessionMetadata
-from capture_pipeline.recording.session import all_sessions, new_plan, prepare, sessions_root
-from capture_pipeline.recording.status import read_status
+from capture_pipeline.recorder.lifecycle import all_sessions, new_plan, prepare, sessions_root
+from capture_pipeline.sessions.lock import holding
+from capture_pipeline.sessions.models import SessionMetadata
+from capture_pipeline.sessions.status import read_status
 from capture_pipeline_tests.deployment import Deployment, deployed
 from capture_pipeline_tests.recording.live import BUSY, QUICK
 

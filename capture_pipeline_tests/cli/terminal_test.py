@@ -18,18 +18,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from capture_pipeline.binance.http import Http
-from capture_pipeline.binance.limits import Http as HttpSettings
+from capture_pipeline.binance.http.settings import Http as HttpSettings
+from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.cli.main import COMMANDS, main
+from capture_pipeline.deployment.rest_client import http_of
 from capture_pipeline.errors import NetworkError
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.lake.rest import http_of
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.lock import holding
-from capture_pipeline.recording.models import Ending
-from capture_pipeline.recording.session import new_plan, prepare, sessions_root
-from capture_pipeline.recording.status import Status, publish_status
-from capture_pipeline.settings import load_settings
+from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.lock import holding
+from capture_pipeline.sessions.models import Ending
+from capture_pipeline.sessions.status import Status, publish_status
+from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.deployment import NO_SETTINGS
 from capture_pipeline_tests.network import clear_environment
 

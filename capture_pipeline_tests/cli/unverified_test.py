@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.cli.main import main
 from capture_pipeline.defs.klines import describe
-from capture_pipeline.klines.archives import ArchivesResult
+from capture_pipeline.klines.ingest.archives import ArchivesResult
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline_tests.cli.conftest import told

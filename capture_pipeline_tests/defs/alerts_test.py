@@ -8,14 +8,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline_tests.alerts.conftest import settings_for
 from capture_pipeline_tests.alerts.receivers import HttpReceiver, MailReceiver
 from capture_pipeline_tests.defs.stage import BTC, JANUARY, Stage, key
 from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, make_project, running
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 PARTITION = key(JANUARY, BTC)
 NOW = "2024-03-10T12:00:30Z"

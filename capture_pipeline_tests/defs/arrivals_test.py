@@ -7,10 +7,10 @@ import dagster as dg
 import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
-from capture_pipeline.klines.archives import fetch
 from capture_pipeline.klines.backfill import backfill
-from capture_pipeline.klines.coverage import report
-from capture_pipeline.klines.revisions import recheck
+from capture_pipeline.klines.ingest.archives import fetch
+from capture_pipeline.klines.ingest.republished import recheck
+from capture_pipeline.klines.quality.measure import report
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.defs.automation_test import NOTHING, Automation
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key, part
@@ -23,7 +23,7 @@ FOUR = SIX[2:]
 
 
 def partition(stage: Stage, name: str) -> Partition:
-    made: Partition = part("partitions").partition_of(stage.workspace, name)
+    made: Partition = part("shared.partitions").partition_of(stage.workspace, name)
     return made
 
 
@@ -51,7 +51,7 @@ def content(stage: Stage) -> dict[str, dict[str, object]]:
 
 def evaluations(stage: Stage, table: str, name: str | None) -> dict[str, tuple[Status, bool]]:
     """Status of each check of a table, and whether it is about the newest materialization."""
-    judge, newest = part("klines.checks").JUDGES[table], part("klines.evaluations").NewestMaterializations
+    judge, newest = part("klines.checks").JUDGES[table], part("shared.check_evaluations").NewestMaterializations
     target = newest(stage.instance, [name] if name else []).of(table, name)
     found = {}
     for check in judge.check_keys:

@@ -15,7 +15,7 @@ NOW = 1_700_000_000_000_000
 def attempts(definitions: dg.Definitions) -> Any:
     """The module, as loaded for these tests."""
     del definitions
-    return part("klines.attempts")
+    return part("shared.sensor_backoff")
 
 
 def test_each_attempt_waits_twice_as_long_up_to_a_day(attempts: Any) -> None:

@@ -8,12 +8,12 @@ import dagster as dg
 import pytest
 import requests
 
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
 from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, make_project, running
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -7,12 +7,12 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from capture_pipeline.checks.gates import GateSpec, Severity
 from capture_pipeline.feasibility.criteria import CRITERIA
-from capture_pipeline.golden.gates import BLOCKING, CHECKS
+from capture_pipeline.golden.validation.checks import BLOCKING, CHECKS
 from capture_pipeline.klines import bars as made_bars
-from capture_pipeline.klines import check
-from capture_pipeline.klines.check import gate_specs
-from capture_pipeline.quality.gates import GateSpec, Severity
+from capture_pipeline.klines.quality import row_gates
+from capture_pipeline.klines.quality.row_gates import gate_specs
 from capture_pipeline.tables import bars as bar_table
 from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Separated
 from capture_pipeline_tests.defs.conftest import NOW, SETTINGS
@@ -132,7 +132,7 @@ def test_a_bug_in_a_gate_is_an_error_and_no_verdict(stage: Stage, monkeypatch: p
     """A rule that names a column that is not there: the step fails with its own error, is not tried again, and judges nothing."""
     broken = bar_table.Rule("prices_positive", "Prices are positive.", pl.col("no_such_column") > 0)
     monkeypatch.setattr(bar_table, "rules", lambda _interval, _now_us: [broken])
-    monkeypatch.setattr(check, "row_gates", lambda: [gate for gate in gate_specs() if gate.name in {"schema", "prices_positive"}])
+    monkeypatch.setattr(row_gates, "row_gates", lambda: [gate for gate in gate_specs() if gate.name in {"schema", "prices_positive"}])
     result = stage.run("initial_backfill", key(JANUARY, BTC))
     assert not result.success
     (event,) = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_FAILURE]

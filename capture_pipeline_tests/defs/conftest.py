@@ -9,10 +9,10 @@ from types import ModuleType
 import dagster as dg
 import pytest
 
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline_tests.defs.stage import Stage
 from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK, Deployment
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 NOW = "2024-03-10T12:00:30Z"
 SETTINGS = {"CAPTURE_SYMBOLS": "BTCUSDT,ETHUSDT", "CAPTURE_HISTORY_START": "2024-01-01", "CAPTURE_HISTORY_END": "2024-03-31"}

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from capture_pipeline.config import History, Settings
+from capture_pipeline.settings.models import History, Settings
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, key, part
 from capture_pipeline_tests.deployment import NO_SETTINGS, QUICK
 
@@ -125,7 +125,7 @@ def test_the_open_month_is_a_partition_and_no_later_one(start: int, end: int | N
     now = datetime.now(UTC)
     first, final = (now - timedelta(days=start)).date(), None if end is None else (now - timedelta(days=end)).date()
     settings = Settings(history=History(start=first, end=final))
-    keys = part("partitions").months(settings, time.time_ns() // 1000).get_partition_keys()
+    keys = part("shared.partitions").months(settings, time.time_ns() // 1000).get_partition_keys()
     assert keys[0] == f"{first:%Y-%m}"
     assert keys[-1] == f"{now - timedelta(days=last):%Y-%m}"
 

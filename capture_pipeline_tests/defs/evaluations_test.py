@@ -3,13 +3,13 @@
 import dagster as dg
 import pytest
 
-from capture_pipeline.defs.klines import evaluations
-from capture_pipeline.defs.klines.evaluations import NewestMaterializations
+from capture_pipeline.defs.shared import check_evaluations
+from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
 
 
 def test_more_partitions_than_one_query_returns_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each partition has its newest materialization, one that was never made has none."""
-    monkeypatch.setattr(evaluations, "_PER_QUERY", 3)
+    monkeypatch.setattr(check_evaluations, "_PER_QUERY", 3)
     keys = [f"{number}" for number in range(7)]
     with dg.instance_for_test() as instance:
         for key in [*keys, *reversed(keys)]:

@@ -16,7 +16,7 @@ OTHERS = {key(JANUARY, ETH), key(FEBRUARY, BTC), key(FEBRUARY, ETH)}
 def failures(definitions: dg.Definitions) -> Any:
     """The module, as loaded for these tests."""
     del definitions
-    return part("failures")
+    return part("shared.failures")
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_what_no_retry_can_help_fails_at_once(failures: Any) -> None:
 def test_a_key_of_no_partition_never_reaches_the_domain(wrong: str, stage: Stage) -> None:
     """Run tags are free text; what is not one of the deployment's partitions is refused."""
     with pytest.raises(ConfigError, match="is no partition of this deployment"):
-        part("partitions").partition_of(stage.workspace, wrong)
+        part("shared.partitions").partition_of(stage.workspace, wrong)
 
 
 def test_a_run_of_a_range_that_names_one_partition_too_is_refused(stage: Stage) -> None:

@@ -50,7 +50,7 @@ def test_markdown_and_checks_of_a_verdict_on_hostile_evidence(stage: Stage) -> N
     assert "<script" not in page
     (check,) = result.get_asset_check_evaluations()
     check_printable(check.description or "")
-    description = part("outputs").check_result({}, INJECTION, passed=True).description or ""
+    description = part("shared.outputs").check_result({}, INJECTION, passed=True).description or ""
     check_shown(description)
     assert kinds_of(description) == {"paragraph_open", "inline", "text"}
 
@@ -79,11 +79,11 @@ def _cells(value: dg.MetadataValue) -> str:
 def test_a_table_of_metadata_has_printable_cells(stage: Stage) -> None:
     """Through the module of the definitions under test."""
     del stage
-    outputs = part("outputs")
-    (record,) = part("tables").table_of([{"name": LONG, "rows": 1}]).records
+    outputs = part("shared.outputs")
+    (record,) = part("shared.table_metadata").table_of([{"name": LONG, "rows": 1}]).records
     check_shown(str(record.data["name"]))
     assert len(str(record.data["name"])) == 300
-    assert part("tables").records_of([{"name": LONG, "rows": 1, "none": None}]) == [dict(record.data)]
+    assert part("shared.table_metadata").records_of([{"name": LONG, "rows": 1, "none": None}]) == [dict(record.data)]
     values = outputs.metadata({"text": LONG, "json": {"a": ATTACK}})
     assert isinstance(values["text"], dg.TextMetadataValue)
     check_shown(values["text"].value or "")

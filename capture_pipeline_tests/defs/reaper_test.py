@@ -86,8 +86,8 @@ def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(stage: Stage, 
     run = stage.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     stage.instance.report_engine_event("its last words", run)
     assert stage.look("dead_run_reaper").reason == "1 runs are under way, 0 of them were dead and ended"
-    monkeypatch.setattr(part("maintenance.sensors"), "SILENCE_S", -1.0)
-    with part("liveness").alive(part("resources").life_sign(stage.workspace, run.run_id)):
+    monkeypatch.setattr(part("operations.sensors"), "SILENCE_S", -1.0)
+    with part("shared.run_lock").alive(part("shared.resources").life_sign(stage.workspace, run.run_id)):
         assert stage.look("dead_run_reaper").reason == "1 runs are under way, 0 of them were dead and ended"
     assert stage.look("dead_run_reaper").reason == "1 runs are under way, 1 of them were dead and ended"
     ended = stage.instance.get_run_by_id(run.run_id)
@@ -97,7 +97,7 @@ def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(stage: Stage, 
 
 def test_a_lock_says_who_lives(stage: Stage, tmp_path: Path) -> None:
     """Held: alive. Let go without being removed: dead. Never made, or removed by a clean end: not known to be dead."""
-    liveness = part("liveness")
+    liveness = part("shared.run_lock")
     del stage
     path = tmp_path / "runs" / "a.lock"
     assert liveness.is_dead(path) is False
@@ -112,7 +112,7 @@ def test_a_lock_says_who_lives(stage: Stage, tmp_path: Path) -> None:
 
 def test_a_process_about_to_take_its_lock_is_not_dead(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reaper looks between the two: the file was made, the lock is still free."""
-    liveness = part("liveness")
+    liveness = part("shared.run_lock")
     del stage
     path, flock, seen = tmp_path / "a.lock", fcntl.flock, []
 
@@ -128,7 +128,7 @@ def test_a_process_about_to_take_its_lock_is_not_dead(stage: Stage, tmp_path: Pa
 
 def test_a_run_that_ends_while_it_is_looked_at_is_not_dead(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its file was opened before it ended, and the lock is free after: the file is gone by then, as only a clean end leaves it."""
-    liveness = part("liveness")
+    liveness = part("shared.run_lock")
     del stage
     path = tmp_path / "a.lock"
     holder = liveness.alive(path)

@@ -12,16 +12,16 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.lock import holder_of
-from capture_pipeline.recording.models import Cause
-from capture_pipeline.recording.session import new_plan, prepare, sessions_root, stop
-from capture_pipeline.recording.status import read_status
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.models import Cause
+from capture_pipeline.sessions.status import read_status
 from capture_pipeline_tests.defs.ui import LOCATION, RUN_JOB, Ui, daemons, free_port, make_project, running
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

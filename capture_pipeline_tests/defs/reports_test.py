@@ -10,7 +10,7 @@ import pytest
 from capture_pipeline.feasibility.criteria import GAPS, ORIGIN_TIME, SKEW
 from capture_pipeline.feasibility.evidence import EvidenceStore
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.recording.session import sessions_root
+from capture_pipeline.recorder.lifecycle import sessions_root
 from capture_pipeline_tests.defs.stage import Stage
 from capture_pipeline_tests.golden.made import START_NS, depth, session, snapshot, trade
 

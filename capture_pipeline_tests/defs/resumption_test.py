@@ -12,15 +12,15 @@ import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from capture_pipeline.recording.attach import launch
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.lock import holder_of
-from capture_pipeline.recording.session import new_plan, prepare, sessions_root, stop
-from capture_pipeline.recording.status import read_status
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recorder.process import launch
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.status import read_status
 from capture_pipeline_tests.defs.stage import Stage, part
 from capture_pipeline_tests.deployment import Deployment
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("capture_pipeline"), "__repository__"), "record_session")
 NOW_S = 1_800_000_000.0

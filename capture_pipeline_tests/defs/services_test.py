@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.recording.session import all_sessions, sessions_root
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline.recorder.lifecycle import all_sessions, sessions_root
 from capture_pipeline_tests.defs.recordings_test import BUSY, SETTINGS, Desk, recorded, starts
 from capture_pipeline_tests.defs.ui import ROOT, Ui, daemons, environment, free_port, make_project
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 UNITS = ROOT / "deploy" / "systemd"
 NAMES = ["capture-code-server.service", "capture-daemon.service", "capture-recorder@.service", "capture-webserver.service"]

@@ -14,17 +14,17 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from capture_pipeline.golden.gates import CHECKS
-from capture_pipeline.recording.attach import finished, launch
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.lock import holder_of
-from capture_pipeline.recording.recorder import LEAD_S
-from capture_pipeline.recording.session import all_sessions, find_session, new_plan, prepare, sessions_root
-from capture_pipeline.recording.status import read_status
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
+from capture_pipeline.golden.validation.checks import CHECKS
+from capture_pipeline.recorder.app import LEAD_S
+from capture_pipeline.recorder.lifecycle import all_sessions, find_session, new_plan, prepare, sessions_root
+from capture_pipeline.recorder.process import finished, launch
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.status import read_status
 from capture_pipeline_tests.defs.stage import Stage, part
 from capture_pipeline_tests.deployment import Deployment
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 ROOT = Path(__file__).resolve().parents[2]
 BUSY = {"symbol": "BTCUSDT", "base_price": 60000, "tick_size": 0.01, "lot_size": 0.00001, "trades_per_day": 400_000}
@@ -187,12 +187,12 @@ def test_a_recorder_that_dies_is_started_again_into_the_same_file(stage: Stage) 
 _KILLER = """
 import os, signal, sys, time
 from pathlib import Path
-from capture_pipeline.golden.gates import CHECKS
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.lock import holder_of
-from capture_pipeline.recording.session import stop
-from capture_pipeline.recording.status import read_status
-from capture_pipeline.settings import load_settings
+from capture_pipeline.golden.validation.checks import CHECKS
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.recorder.lifecycle import stop
+from capture_pipeline.sessions.status import read_status
+from capture_pipeline.settings.loader import load_settings
 folder, killed = SessionFolder(Path(sys.argv[1])), None
 deadline = time.monotonic() + 120
 while time.monotonic() < deadline:

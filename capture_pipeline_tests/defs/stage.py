@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline_tests.deployment import Deployment
 
 JANUARY, FEBRUARY, MARCH = "2024-01", "2024-02", "2024-03"

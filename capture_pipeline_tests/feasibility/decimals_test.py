@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.feasibility.criteria import EXACT, Verdict
-from capture_pipeline.feasibility.decimal_forms import Operation, Results
-from capture_pipeline.feasibility.decimal_integers import IntegerForm
-from capture_pipeline.feasibility.decimal_report import choices, evidence_of, markdown, slug
-from capture_pipeline.feasibility.decimal_rows import LARGEST_E8, SCALES, Rows, digest_of, made_rows
-from capture_pipeline.feasibility.decimal_truth import wanted_of
-from capture_pipeline.feasibility.decimals import BASE, FORMS, PROJECT, Cell, DecimalBenchmark, benchmark
-from capture_pipeline.feasibility.exact import exact_notionals, exact_sums
+from capture_pipeline.feasibility.decimal_precision.benchmark import BASE, FORMS, PROJECT, Cell, DecimalBenchmark, benchmark
+from capture_pipeline.feasibility.decimal_precision.dataset import LARGEST_E8, SCALES, Rows, digest_of, made_rows
+from capture_pipeline.feasibility.decimal_precision.exact_sums import exact_notionals, exact_sums
+from capture_pipeline.feasibility.decimal_precision.expected import wanted_of
+from capture_pipeline.feasibility.decimal_precision.polars_representations import IntegerForm
+from capture_pipeline.feasibility.decimal_precision.report import choices, evidence_of, markdown, slug
+from capture_pipeline.feasibility.decimal_precision.representations import Operation, Results
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 ROWS, BLOCK = 50_000, 10_000

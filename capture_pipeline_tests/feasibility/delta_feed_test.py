@@ -10,11 +10,11 @@ import pytest
 
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.criteria import GAPS, Verdict
-from capture_pipeline.feasibility.delta_feed import FeedFigures, Gap, delta_feed
-from capture_pipeline.feasibility.delta_feed_page import TITLE, evidence, reading, sections_of
-from capture_pipeline.feasibility.time_plots import markdown, page
-from capture_pipeline.golden.convert import convert
+from capture_pipeline.feasibility.sequence_gaps.measure import FeedFigures, Gap, delta_feed
+from capture_pipeline.feasibility.sequence_gaps.page import TITLE, evidence, reading, sections_of
+from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.reporting.charts import markdown, page
 from capture_pipeline_tests.golden.made import START_NS, depth, snapshot, trade
 from capture_pipeline_tests.golden.recorded import SESSION, import_eth
 

@@ -15,20 +15,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capture_pipeline.binance.stream_kernel import PADDING
-from capture_pipeline.binance.stream_kernel_parser import Columns, StreamParser
+from capture_pipeline.binance.streams._kernel import PADDING
+from capture_pipeline.binance.streams.parser import Columns, StreamParser
 from capture_pipeline.errors import ConfigError, LakeError, StorageError
-from capture_pipeline.feasibility import io_medium
 from capture_pipeline.feasibility.criteria import DISK, Verdict
-from capture_pipeline.feasibility.io_depth import LEVELS_A_MESSAGE, depth_batches, depth_lines, digest_of
-from capture_pipeline.feasibility.io_layouts import AROUND_PROJECT, CODECS, ENCODINGS, GRID, PROJECT, ROW_GROUPS, Layout, streaming
-from capture_pipeline.feasibility.io_lines import lines_in_members
-from capture_pipeline.feasibility.io_medium import drop_pages, measure_medium
-from capture_pipeline.feasibility.io_rates import LINES, MONTH_BYTES, NEEDED_RATE, IoBenchmark, measure
-from capture_pipeline.feasibility.io_report import MAIN_FIGURES, evidence_of, markdown
-from capture_pipeline.feasibility.io_timing import Written, timed
-from capture_pipeline.golden import convert
-from capture_pipeline.golden.convert_rows import tables_of
+from capture_pipeline.feasibility.disk_throughput import raw_disk
+from capture_pipeline.feasibility.disk_throughput.benchmark import LINES, MONTH_BYTES, NEEDED_RATE, IoBenchmark, measure
+from capture_pipeline.feasibility.disk_throughput.dataset import LEVELS_A_MESSAGE, depth_batches, depth_lines, digest_of
+from capture_pipeline.feasibility.disk_throughput.parquet_layouts import (
+    AROUND_PROJECT,
+    CODECS,
+    ENCODINGS,
+    GRID,
+    PROJECT,
+    ROW_GROUPS,
+    Layout,
+    streaming,
+)
+from capture_pipeline.feasibility.disk_throughput.raw_disk import drop_pages, measure_medium
+from capture_pipeline.feasibility.disk_throughput.recording_lines import lines_in_members
+from capture_pipeline.feasibility.disk_throughput.report import MAIN_FIGURES, evidence_of, markdown
+from capture_pipeline.feasibility.disk_throughput.timing import Written, timed
+from capture_pipeline.golden.conversion import converter
+from capture_pipeline.golden.conversion.arrow_rows import tables_of
 from capture_pipeline.tables.golden import DEPTH
 
 MIB = 1 << 20
@@ -84,7 +93,7 @@ def test_lines_are_those_of_a_recording_and_hold_the_same_levels() -> None:
 
 def test_the_projects_layout_is_how_the_converter_writes() -> None:
     """The same options, so that what is measured is what is used."""
-    assert PROJECT.options == convert._options(DEPTH)
+    assert PROJECT.options == converter._options(DEPTH)
 
 
 def test_every_combination_is_there_and_the_neighbours_differ_in_one_thing() -> None:
@@ -170,7 +179,7 @@ def test_lines_are_members_that_any_gzip_reads(tmp_path: Path, monkeypatch: pyte
         inflated.append(gzip.decompress(written.read_bytes()))
         return drop_pages(written)
 
-    monkeypatch.setattr("capture_pipeline.feasibility.io_timing.drop_pages", dropped)
+    monkeypatch.setattr("capture_pipeline.feasibility.disk_throughput.timing.drop_pages", dropped)
     lines = depth_lines(table_of(2_500))
     timing = lines_in_members(lines, 3, path)
     assert inflated == [lines * 3]
@@ -227,7 +236,7 @@ def test_the_medium_is_measured_past_the_page_cache_where_it_can_be(tmp_path: Pa
     assert rate.bytes == 16 * MIB
     assert rate.read_rate == rate.bytes / (rate.direct_read_s or rate.read_s)
     assert rate.cached is None or rate.cached < 1
-    monkeypatch.setattr(io_medium, "_DIRECT", 0)
+    monkeypatch.setattr(raw_disk, "_DIRECT", 0)
     without = measure_medium(tmp_path, 16 * MIB)
     assert (without.direct_write_s, without.direct_read_s) == (None, None)
     assert without.write_rate == without.bytes / without.write_s
@@ -244,7 +253,7 @@ def test_pages_that_stay_are_seen(tmp_path: Path) -> None:
     path.read_bytes()
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        assert io_medium._cached(descriptor) == 1.0
+        assert raw_disk._cached(descriptor) == 1.0
     finally:
         os.close(descriptor)
     if left == 1.0:

@@ -14,14 +14,14 @@ import pytest
 
 from capture_pipeline.errors import LakeError, MalformedData
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
-from capture_pipeline.feasibility.origin_report import OriginReport, evidence, readings, report_of
-from capture_pipeline.feasibility.origin_streams import TimedStream, crypto_lake_streams, golden_streams
-from capture_pipeline.feasibility.origin_times import StreamTimes, measure
-from capture_pipeline.feasibility.origin_times_page import TITLE, sections_of
-from capture_pipeline.feasibility.skew_counts import Counted
-from capture_pipeline.feasibility.time_plots import markdown, page
-from capture_pipeline.golden.convert import convert
+from capture_pipeline.feasibility.event_time.evidence import OriginReport, evidence, readings, report_of
+from capture_pipeline.feasibility.event_time.measure import StreamTimes, measure
+from capture_pipeline.feasibility.event_time.page import TITLE, sections_of
+from capture_pipeline.feasibility.event_time.streams import TimedStream, crypto_lake_streams, golden_streams
+from capture_pipeline.feasibility.event_time.weighted_quantiles import Counted
+from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.reporting.charts import markdown, page
 from capture_pipeline_tests.golden.recorded import SESSION, import_eth
 
 START = 1_769_817_600_000_000_000

@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT, Criterion, Verdict
-from capture_pipeline.feasibility.made_events import LEVELS, made_events
-from capture_pipeline.feasibility.made_session import recording_of, tables_of
-from capture_pipeline.feasibility.replay_child import OUT_OF_MEMORY, main
-from capture_pipeline.feasibility.replay_rates import (
+from capture_pipeline.feasibility.replay_throughput.benchmark import (
     BenchmarkFailed,
     Input,
     ReplayBenchmark,
@@ -22,6 +19,9 @@ from capture_pipeline.feasibility.replay_rates import (
     measure,
     session_input,
 )
+from capture_pipeline.feasibility.replay_throughput.synthetic_events import LEVELS, made_events
+from capture_pipeline.feasibility.replay_throughput.synthetic_session import recording_of, tables_of
+from capture_pipeline.feasibility.replay_throughput.worker import OUT_OF_MEMORY, main
 from capture_pipeline.replay.engine import Replay, State
 
 EVENTS = 42_000
@@ -72,7 +72,7 @@ def test_each_gate_can_fail(events_s: float, p95_mb: float, failed: Criterion) -
 
 def test_a_replay_without_memory_ends_in_one_line() -> None:
     """Under a limit that two million level updates do not fit into; it never ends without a word, nor with a traceback."""
-    command = [sys.executable, "-m", "capture_pipeline.feasibility.replay_child", "--cap-mb", "1", "memory", "2000000"]
+    command = [sys.executable, "-m", "capture_pipeline.feasibility.replay_throughput.worker", "--cap-mb", "1", "memory", "2000000"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (OUT_OF_MEMORY, "", 1)
     assert done.stderr.startswith("not enough memory: 1 MB more than the program itself are allowed")

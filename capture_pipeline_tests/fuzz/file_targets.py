@@ -16,36 +16,36 @@ import duckdb
 import polars as pl
 from pydantic import BaseModel
 
+from capture_pipeline.calendars.irregularities import load_irregularities
+from capture_pipeline.calendars.outages import load_calendar
 from capture_pipeline.cli.console import _plain
 from capture_pipeline.cli.session_view import overview, session_document, session_row, state_lines
-from capture_pipeline.golden.convert import convert
-from capture_pipeline.golden.diagnose import diagnose
-from capture_pipeline.golden.import_session import import_session
-from capture_pipeline.golden.importers import Origin
-from capture_pipeline.golden.reader import read_lines
-from capture_pipeline.golden.scan import scan_part
+from capture_pipeline.golden.conversion.converter import convert
+from capture_pipeline.golden.imports.session_builder import import_session
+from capture_pipeline.golden.imports.sources import Origin
+from capture_pipeline.golden.quality_score import diagnose
+from capture_pipeline.golden.readers.line_reader import read_lines
+from capture_pipeline.golden.scan.scan import scan_part
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.golden.validate import validate
+from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline.lake.parquet import publish_table, read_table, scan_tables
-from capture_pipeline.quality.irregularities import load_irregularities
-from capture_pipeline.quality.outages import load_calendar
-from capture_pipeline.recording.account import Account, AccountState
-from capture_pipeline.recording.finish import finish
-from capture_pipeline.recording.gap_file import read_gaps, read_gaps_strictly
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.members import member_of
-from capture_pipeline.recording.models import Checkpoint
-from capture_pipeline.recording.resume import resume, tracks_of
-from capture_pipeline.recording.session import plan_of
-from capture_pipeline.replay.from_crypto_lake import CryptoLakeSource
-from capture_pipeline.replay.from_golden import GoldenSource
-from capture_pipeline.replay.from_tardis import TardisSource
-from capture_pipeline.sandbox.settings import load_config
-from capture_pipeline.settings import load_settings
+from capture_pipeline.recorder.lifecycle import plan_of
+from capture_pipeline.recorder.storage.finalize import finish
+from capture_pipeline.recorder.storage.recovery import resume, tracks_of
+from capture_pipeline.replay.sources.crypto_lake import CryptoLakeSource
+from capture_pipeline.replay.sources.golden import GoldenSource
+from capture_pipeline.replay.sources.tardis import TardisSource
+from capture_pipeline.sessions.account import Account, AccountState
+from capture_pipeline.sessions.gap_ledger import read_gaps, read_gaps_strictly
+from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import Checkpoint
+from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.fuzz.targets import Target
 from capture_pipeline_tests.golden import made
+from sandbox_exchange.config import load_config
 
 _SESSION = "20250803T123000Z_custom_btcusdt"
 _SETTINGS = b"""venue: sandbox

@@ -12,26 +12,26 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from capture_pipeline.binance.archive import parse_checksum, parse_listing
-from capture_pipeline.binance.archive_client import _continues
-from capture_pipeline.binance.klines import parse_csv, parse_rest
-from capture_pipeline.binance.refusals import parse_error, parse_wait
-from capture_pipeline.binance.rest import parse_statuses, parse_time
-from capture_pipeline.binance.zips import only_entry
+from capture_pipeline.binance.archive.client import _continues
+from capture_pipeline.binance.archive.klines import parse_csv, parse_rest
+from capture_pipeline.binance.archive.protocol import parse_checksum, parse_listing
+from capture_pipeline.binance.archive.zip_file import only_entry
+from capture_pipeline.binance.http.refusals import parse_error, parse_wait
+from capture_pipeline.binance.rest.client import parse_statuses, parse_time
 from capture_pipeline.errors import MalformedData
-from capture_pipeline.golden.published_trades import published_trades
+from capture_pipeline.golden.proof.published_trades import published_trades
 from capture_pipeline.parsing import parse_count
-from capture_pipeline.recording.follow import Follower
-from capture_pipeline.recording.frames import FrameCutter, FrameError
-from capture_pipeline.recording.intake import Intake
-from capture_pipeline.recording.members import member_of
-from capture_pipeline.recording.members import scan as scan_members
-from capture_pipeline.recording.refill import _page
-from capture_pipeline.sandbox.control import body_of
-from capture_pipeline.sandbox.fault_script import FaultScript
-from capture_pipeline.sandbox.stream_requests import answer
+from capture_pipeline.recorder.background.book_follower import Follower
+from capture_pipeline.recorder.background.trade_backfill import _page
+from capture_pipeline.recorder.connections.frame_parser import FrameCutter, FrameError
+from capture_pipeline.recorder.ordering.ingress import Intake
+from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.gzip_members import scan as scan_members
 from capture_pipeline_tests.binance.stream_kernel_test import DIFF, SNAPSHOT, TICKER, TRADE, UM_LINES, check_mutant
 from capture_pipeline_tests.recording.hostile import CONT, FIN, PING, TEXT, frame
+from sandbox_exchange.faults.rules import FaultScript
+from sandbox_exchange.server.control import body_of
+from sandbox_exchange.streams.subscribe import answer
 
 DATA = {name: line.split(b'"data":')[1][:-2] for name, line in (("trade", TRADE), ("diff", DIFF), ("snapshot", SNAPSHOT))}
 AGGREGATE = b'{"a":7,"p":"1.5","q":"2.0","f":11,"l":12,"T":1723161255612,"m":true,"M":true}'

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.golden import diagnose_command, import_command, validate_command
-from capture_pipeline.golden.diagnose import MEANING
+from capture_pipeline.golden.quality_score import MEANING
 from capture_pipeline_tests.golden.made import recording, session, trade, written
 
 

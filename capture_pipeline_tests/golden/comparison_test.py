@@ -10,12 +10,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from capture_pipeline.golden.comparison import Compared, latency, regime_comparison
-from capture_pipeline.golden.comparison_page import markdown, page
-from capture_pipeline.golden.convert import convert
+from capture_pipeline.golden.comparison.figures import Compared, latency, regime_comparison
+from capture_pipeline.golden.comparison.report import markdown, page
+from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.recording.lines import composed
-from capture_pipeline.recording.models import SessionMetadata, SessionPlan
+from capture_pipeline.sessions.line_format import composed
+from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 from capture_pipeline_tests.golden.recorded import SESSION, import_eth
 
 START_NS = 1_785_760_200_000_000_000

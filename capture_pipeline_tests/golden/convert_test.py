@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from capture_pipeline.errors import LakeError, MalformedData, StorageError
-from capture_pipeline.golden.convert import convert
-from capture_pipeline.golden.halves import scan
-from capture_pipeline.golden.replay import replay as replayed
+from capture_pipeline.golden.conversion.converter import convert
+from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.golden.validation.book_replay import replay as replayed
 from capture_pipeline.replay.engine import Replay
-from capture_pipeline.replay.from_raw import RawSource
+from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline.tables.golden import COLUMN_DESCRIPTIONS, DEPTH, SNAPSHOTS, TABLES, TRADES, decimal_text
 from capture_pipeline_tests.golden.made import altered
 

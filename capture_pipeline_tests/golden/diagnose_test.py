@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.golden.diagnose import diagnose, joined
-from capture_pipeline.golden.scan import Scan
-from capture_pipeline.golden.stretches import stretches
+from capture_pipeline.golden.comparison.stretches import stretches
+from capture_pipeline.golden.quality_score import diagnose, joined
+from capture_pipeline.golden.scan.scan import Scan
 from capture_pipeline_tests.golden.made import START_NS, packed, recording, session, trade, written
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from capture_pipeline.errors import MalformedData
-from capture_pipeline.golden.gates import CHECKS
-from capture_pipeline.golden.report import Thresholds, Verdict
-from capture_pipeline.golden.validate import validate
-from capture_pipeline.recording.account import LISTED
-from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.golden.validation.checks import CHECKS
+from capture_pipeline.golden.validation.report import Thresholds, Verdict
+from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.sessions.account import LISTED
+from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline_tests.golden.made import START_NS, STEP_NS, depth, recording, session, snapshot, written
 
 SMALL = Thresholds(min_messages=50, duration_s=2.9, duration_tolerance_s=0.1, trades_per_s=(5, 15), depth_per_s=(5, 15))

@@ -16,15 +16,15 @@ from click.testing import CliRunner, Result
 from capture_pipeline.cli.golden import diagnose_command, import_command, validate_command
 from capture_pipeline.cli.replay import replay_command
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.golden.captured import _recorded
-from capture_pipeline.golden.convert import convert
-from capture_pipeline.golden.reader import read_lines
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.members import member_of
-from capture_pipeline.recording.resume import Resumed, mapped
-from capture_pipeline.recording.resume import _scan_segment as scan_segment
-from capture_pipeline.sandbox.replay import records
+from capture_pipeline.golden.conversion.converter import convert
+from capture_pipeline.golden.proof.captured_trades import _recorded
+from capture_pipeline.golden.readers.line_reader import read_lines
+from capture_pipeline.recorder.storage.recovery import Resumed, mapped
+from capture_pipeline.recorder.storage.recovery import _scan_segment as scan_segment
+from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline_tests.golden.made import packed, recording
+from sandbox_exchange.sources.replay import records
 
 LINES = recording(60)
 TEXT = b"".join(LINES)

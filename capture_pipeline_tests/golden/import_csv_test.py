@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from capture_pipeline.errors import MalformedData
-from capture_pipeline.golden.import_session import import_session
-from capture_pipeline.golden.importers import Origin
-from capture_pipeline.golden.reader import read_lines
-from capture_pipeline.golden.validate import validate
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import SessionMetadata
+from capture_pipeline.golden.imports.session_builder import import_session
+from capture_pipeline.golden.imports.sources import Origin
+from capture_pipeline.golden.readers.line_reader import read_lines
+from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import SessionMetadata
 
 MS = 1_741_000_000_000
 TRADE = "TimestampOfReceive,Stream,EventType,EventTime,TransactionTime,Symbol,TradeId,Price,Quantity,IsBuyerMarketMaker,"

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from capture_pipeline.errors import CaptureError, ConfigError, MalformedData
-from capture_pipeline.golden.import_evidence import Evidence
-from capture_pipeline.golden.import_session import import_session
-from capture_pipeline.golden.importers import Origin
-from capture_pipeline.golden.prove import prove, unprovable
-from capture_pipeline.recording.models import SessionMetadata, SessionPlan
+from capture_pipeline.golden.imports.evidence import Evidence
+from capture_pipeline.golden.imports.session_builder import import_session
+from capture_pipeline.golden.imports.sources import Origin
+from capture_pipeline.golden.proof.prover import prove, unprovable
+from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 from capture_pipeline_tests.deployment import Deployment
 
 T = 1_741_000_000

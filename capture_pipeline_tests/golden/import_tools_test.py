@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from capture_pipeline.cli.golden import import_command
 from capture_pipeline.errors import MalformedData
-from capture_pipeline.golden.import_session import import_session
-from capture_pipeline.golden.importers import Origin
-from capture_pipeline.golden.reader import read_lines
-from capture_pipeline.golden.report import Verdict
-from capture_pipeline.golden.validate import validate
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import SessionMetadata, SessionPlan
+from capture_pipeline.golden.imports.session_builder import import_session
+from capture_pipeline.golden.imports.sources import Origin
+from capture_pipeline.golden.readers.line_reader import read_lines
+from capture_pipeline.golden.validation.report import Verdict
+from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 
 START = 1_741_000_000
 """Seconds."""

@@ -11,12 +11,12 @@ import pytest
 
 from capture_pipeline.cli.session_view import session_row
 from capture_pipeline.errors import ConfigError, MalformedData
-from capture_pipeline.golden.import_session import import_session
-from capture_pipeline.golden.importers import Origin
-from capture_pipeline.golden.reader import read_lines
-from capture_pipeline.golden.report import Verdict
-from capture_pipeline.golden.validate import validate
-from capture_pipeline.recording.models import SessionMetadata, SessionPlan
+from capture_pipeline.golden.imports.session_builder import import_session
+from capture_pipeline.golden.imports.sources import Origin
+from capture_pipeline.golden.readers.line_reader import read_lines
+from capture_pipeline.golden.validation.report import Verdict
+from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 
 DIFF = '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":[],"a":[ ]}}'  # blanks are kept
 BODY = '{"lastUpdateId":7,"bids":[],"asks":[]}'

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.golden.layouts import runs
+from capture_pipeline.golden.scan.line_layouts import runs
 from capture_pipeline_tests.golden.made import START_NS, depth, snapshot, trade
 from capture_pipeline_tests.golden.scan_test import counted
 

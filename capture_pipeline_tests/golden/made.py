@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-from capture_pipeline.golden.import_session import import_session
-from capture_pipeline.golden.importers import Origin
+from capture_pipeline.golden.imports.session_builder import import_session
+from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.files import sha256_file
-from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.sessions.layout import SessionFolder
 
 START_NS = 1_754_224_200_000_000_000
 STEP_NS = 50_000_000

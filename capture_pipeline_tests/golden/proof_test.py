@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.binance.stream_kernel_fallback import decimal_e8
+from capture_pipeline.binance.streams._fallback import decimal_e8
 from capture_pipeline.binance.urls import Market, TradesFile
 from capture_pipeline.errors import MalformedData
-from capture_pipeline.golden.bars import bars_of
-from capture_pipeline.golden.proof import prove_bars, prove_trades
-from capture_pipeline.golden.published_trades import published_trades
+from capture_pipeline.golden.proof.compare import prove_bars, prove_trades
+from capture_pipeline.golden.proof.published_trades import published_trades
+from capture_pipeline.golden.proof.trade_bars import bars_of
 from capture_pipeline.tables.bars import BAR_SCHEMA, rules
 from capture_pipeline.tables.golden import decimal_text
 

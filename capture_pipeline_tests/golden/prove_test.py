@@ -16,18 +16,18 @@ from click.testing import CliRunner, Result
 from capture_pipeline.binance.periods import Interval, iso, parse_time
 from capture_pipeline.binance.urls import Market, TradesFile
 from capture_pipeline.cli.main import main
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError, Transient
-from capture_pipeline.golden.captured import COLUMNS, _recorded
-from capture_pipeline.golden.convert import convert
-from capture_pipeline.golden.due import due_sessions
-from capture_pipeline.golden.proof_report import DayProof, SessionProof, State, markdown, read_proof, state_of
-from capture_pipeline.golden.prove import prove
-from capture_pipeline.golden.publications import trades_of
+from capture_pipeline.golden.conversion.converter import convert
+from capture_pipeline.golden.proof.captured_trades import COLUMNS, _recorded
+from capture_pipeline.golden.proof.prover import prove
+from capture_pipeline.golden.proof.published_files import trades_of
+from capture_pipeline.golden.proof.report import DayProof, SessionProof, State, markdown, read_proof, state_of
+from capture_pipeline.golden.proof.schedule import due_sessions
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.klines.backfill import backfill
-from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.settings import load_settings
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.tables.golden import TRADES
 from capture_pipeline_tests.deployment import NO_SETTINGS
 from capture_pipeline_tests.golden.proved import BOTH_OUT, FIRST_OUT, MARKET, OVER, recorded

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.golden.bars import bars_of
-from capture_pipeline.golden.convert import convert
+from capture_pipeline.golden.conversion.converter import convert
+from capture_pipeline.golden.proof.trade_bars import bars_of
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, TRADES, decimal_text
 from capture_pipeline_tests.golden.made import altered

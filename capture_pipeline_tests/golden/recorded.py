@@ -8,7 +8,7 @@ from pathlib import Path
 
 from isal import igzip
 
-from capture_pipeline.recording.lines import composed, spliced
+from capture_pipeline.sessions.line_format import composed, spliced
 
 DAYS = ("20240808", "20240809")
 SESSION = "20240808T235414Z_ethusdt"

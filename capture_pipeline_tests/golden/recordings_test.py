@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance.messages import decode_depth, decode_snapshot, decode_trade
-from capture_pipeline.binance.streams import StreamKind, kind_of
-from capture_pipeline.book.levels import Book, units
-from capture_pipeline.book.sync import BookSync, Step
-from capture_pipeline.golden.import_session import import_session
-from capture_pipeline.golden.importers import Origin
-from capture_pipeline.golden.reader import read_lines
-from capture_pipeline.golden.report import Thresholds, Verdict
-from capture_pipeline.golden.validate import validate
-from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.binance.streams.messages import decode_depth, decode_snapshot, decode_trade
+from capture_pipeline.binance.streams.names import StreamKind, kind_of
+from capture_pipeline.golden.imports.session_builder import import_session
+from capture_pipeline.golden.imports.sources import Origin
+from capture_pipeline.golden.readers.line_reader import read_lines
+from capture_pipeline.golden.validation.report import Thresholds, Verdict
+from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.orderbook.levels import Book, units
+from capture_pipeline.orderbook.sync import BookSync, Step
+from capture_pipeline.sessions.layout import SessionFolder
 
 TEN_MINUTES = Thresholds(min_messages=79_000, duration_s=650)
 

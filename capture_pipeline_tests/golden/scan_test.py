@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.golden.halves import cut_near, scan, scan_halves
-from capture_pipeline.golden.scan import Scan, scan_part
-from capture_pipeline.quality.continuity import Track
+from capture_pipeline.golden.scan.parallel import cut_near, scan, scan_halves
+from capture_pipeline.golden.scan.scan import Scan, scan_part
+from capture_pipeline.sessions.continuity import Track
 from capture_pipeline_tests.golden.made import START_NS, depth, recording, snapshot, trade, written
 
 SOUND = trade(1, START_NS)

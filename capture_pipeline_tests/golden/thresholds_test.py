@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance.streams import StreamKind
-from capture_pipeline.book.audit import Audit, AuditOutcome, SideAudit
-from capture_pipeline.golden.diagnose import Diagnosis
-from capture_pipeline.golden.replay import Replay, SymbolReplay
-from capture_pipeline.golden.report import Check, Thresholds, Verdict
-from capture_pipeline.golden.scan import Scan
-from capture_pipeline.golden.scan_streams import Break, StreamScan
-from capture_pipeline.golden.validate_book import book_checks
-from capture_pipeline.golden.validate_ids import id_checks
-from capture_pipeline.golden.validate_session import _silent
-from capture_pipeline.golden.validate_size import size_checks
-from capture_pipeline.quality.continuity import Track
+from capture_pipeline.binance.streams.names import StreamKind
+from capture_pipeline.golden.quality_score import Diagnosis
+from capture_pipeline.golden.scan.scan import Scan
+from capture_pipeline.golden.scan.streams import Break, StreamScan
+from capture_pipeline.golden.validation.book import book_checks
+from capture_pipeline.golden.validation.book_replay import Replay, SymbolReplay
+from capture_pipeline.golden.validation.ids import id_checks
+from capture_pipeline.golden.validation.report import Check, Thresholds, Verdict
+from capture_pipeline.golden.validation.session import _silent
+from capture_pipeline.golden.validation.size import size_checks
+from capture_pipeline.orderbook.audit import Audit, AuditOutcome, SideAudit
+from capture_pipeline.sessions.continuity import Track
 
 SECOND_NS = 1_000_000_000
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.streams import StreamKind
-from capture_pipeline.config_sessions import SessionGates
+from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.errors import MalformedData
-from capture_pipeline.golden.gates import CHECKS, thresholds_of
-from capture_pipeline.golden.report import Report, Thresholds, Verdict
-from capture_pipeline.golden.scan_streams import StreamScan
-from capture_pipeline.golden.validate import validate
-from capture_pipeline.golden.validate_ids import bridges
-from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.golden.scan.streams import StreamScan
+from capture_pipeline.golden.validation.checks import CHECKS, thresholds_of
+from capture_pipeline.golden.validation.ids import bridges
+from capture_pipeline.golden.validation.report import Report, Thresholds, Verdict
+from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.settings.sessions import SessionGates
 from capture_pipeline_tests.golden.made import START_NS, STEP_NS, depth, recording, session, snapshot, trade, written
 
 SMALL = Thresholds(min_messages=50, duration_s=2.9, duration_tolerance_s=0.1, trades_per_s=(5, 15), depth_per_s=(5, 15))

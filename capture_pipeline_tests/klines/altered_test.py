@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.binance.periods import Month
-from capture_pipeline.klines.archives import ArchivesResult, fetch_many
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.check import check_bars
+from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_many
+from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.deployment import Deployment, deployed
 

@@ -7,12 +7,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import HOUR_US, Month
 from capture_pipeline.errors import AccessDenied, CaptureError, NetworkError, ServerError, UntrustedPeer
 from capture_pipeline.klines import bars as made_bars
-from capture_pipeline.klines.archives import ArchivesResult, fetch
 from capture_pipeline.klines.backfill import GateError, Outcome, backfill
+from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch
 from capture_pipeline.lake.manifests import ArchiveRecord
 from capture_pipeline.tables.bars import VALUE_COLUMNS
 from capture_pipeline.tables.exclusions import EXCLUSION_SCHEMA, Separated
@@ -328,7 +328,7 @@ def test_daily_files_stand_in_until_the_monthly_one_appears(deployment: Deployme
 
 def test_a_file_published_anew_is_kept_beside_its_predecessor(deployment: Deployment) -> None:
     """Found by its checksum, marked, fetched; both versions stay on disk and the newer one counts."""
-    from capture_pipeline.klines.revisions import recheck  # noqa: PLC0415 - the one test that needs it
+    from capture_pipeline.klines.ingest.republished import recheck  # noqa: PLC0415 - the one test that needs it
 
     before = monthly(run(deployment))
     workspace = deployment.workspace
@@ -350,7 +350,7 @@ def test_a_file_published_anew_is_kept_beside_its_predecessor(deployment: Deploy
 
 def test_a_new_version_that_cannot_be_trusted_does_not_displace_a_verified_one(deployment: Deployment) -> None:
     """Whole families of stale checksums were published; the verified bytes stay in use."""
-    from capture_pipeline.klines.revisions import recheck  # noqa: PLC0415 - the one test that needs it
+    from capture_pipeline.klines.ingest.republished import recheck  # noqa: PLC0415 - the one test that needs it
 
     before = monthly(run(deployment))
     workspace = deployment.workspace
@@ -372,7 +372,7 @@ def test_first_and_last_month_go_before_the_rest(deployment: Deployment) -> None
     parts = workspace.partitions(["BTCUSDT"], Month.range(Month(2024, 9), Month(2025, 1)))
     deployment.faults({"match": {"path": "*"}, "fault": "status_403", "times": "always"})
     deployment.forget_requests()
-    from capture_pipeline.klines.archives import fetch_many  # noqa: PLC0415 - the one test that needs it
+    from capture_pipeline.klines.ingest.archives import fetch_many  # noqa: PLC0415 - the one test that needs it
 
     first = [next(results) for results in [fetch_many(workspace, parts, now_us)]]
     assert not isinstance(first[0], ArchivesResult)

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from capture_pipeline.binance.archive import Trust
-from capture_pipeline.binance.archive_client import ArchiveClient
+from capture_pipeline.binance.archive.client import ArchiveClient
+from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, Month
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.archives import fetch
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.check import check_bars
-from capture_pipeline.klines.revisions import recheck
-from capture_pipeline.klines.watch import closable, due_for_recheck
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.ingest.archives import fetch
+from capture_pipeline.klines.ingest.republished import recheck
+from capture_pipeline.klines.pending import closable, due_for_recheck
+from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition

@@ -14,16 +14,17 @@ import polars as pl
 import pytest
 
 from capture_pipeline.binance.periods import Month
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import Busy, ConfigError, ServerError
-from capture_pipeline.klines import archives, bars
-from capture_pipeline.klines.archives import fetch
+from capture_pipeline.klines import bars
 from capture_pipeline.klines.backfill import Outcome, backfill, complete
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.ingest import archives
+from capture_pipeline.klines.ingest.archives import fetch
 from capture_pipeline.lake.files import locked
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.sandbox.rest import RestApi
 from capture_pipeline.tables.merge import Merged, Part, merge
 from capture_pipeline_tests.deployment import Deployment, deployed
+from sandbox_exchange.rest.market_data import RestApi
 
 REST_FAILS = {"match": {"path": "/api/v3/*"}, "fault": "status_500", "times": "always"}
 

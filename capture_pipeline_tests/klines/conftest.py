@@ -10,9 +10,9 @@ import pytest
 
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.klines.backfill import backfill
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline_tests.deployment import NOW, Deployment
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 
 @pytest.fixture(scope="session")

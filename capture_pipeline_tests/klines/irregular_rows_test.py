@@ -9,24 +9,24 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Interval, Month, parse_time
+from capture_pipeline.calendars.outages import Kind
+from capture_pipeline.checks.gates import GateResult, Severity
 from capture_pipeline.cli.fetch import summary
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.check import check_bars
-from capture_pipeline.klines.coverage import measure
-from capture_pipeline.klines.coverage_gates import check_gaps
 from capture_pipeline.klines.gaps import find
+from capture_pipeline.klines.quality.gates import check_gaps
+from capture_pipeline.klines.quality.measure import measure
+from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.klines.reconcile import reconcile
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
-from capture_pipeline.quality.gates import GateResult, Severity
-from capture_pipeline.quality.outages import Kind
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline.tables.bars import Irregularity
 from capture_pipeline_tests.deployment import Deployment
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 MONTH = Month(2023, 3)
 START = MONTH.start_us

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import polars as pl
 import pytest
 
-from capture_pipeline.binance.klines import parse_csv
+from capture_pipeline.binance.archive.klines import parse_csv
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.klines.memory import RowBudget
-from capture_pipeline.quality import gates
-from capture_pipeline.quality.gates import is_sound, judge_rows
+from capture_pipeline.checks import gates
+from capture_pipeline.checks.gates import is_sound, judge_rows
+from capture_pipeline.memory import RowBudget
 
 START_US = 1_735_689_600_000_000
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from capture_pipeline.binance.periods import Month
-from capture_pipeline.klines.archives import fetch
 from capture_pipeline.klines.backfill import Outcome, backfill
+from capture_pipeline.klines.ingest.archives import fetch
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline_tests.deployment import Deployment, deployed

@@ -15,12 +15,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from capture_pipeline.binance.klines import parse_rest
+from capture_pipeline.binance.archive.klines import parse_rest
 from capture_pipeline.binance.periods import Month, parse_time
-from capture_pipeline.sandbox.server import SandboxServer
-from capture_pipeline.sandbox.settings import SandboxConfig
 from capture_pipeline.tables.merge import Part, merge
 from capture_pipeline_tests.deployment import Deployment
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.server.server import SandboxServer
 
 COLUMNS = ("open", "high", "low", "close", "volume", None, "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
 

@@ -6,13 +6,13 @@ import multiprocessing
 import resource
 import signal
 
-from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import Month
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import StorageError
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.bars import build
-from capture_pipeline.klines.check import check_bars
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline_tests.deployment import Deployment
 
 SPAWN = multiprocessing.get_context("spawn")

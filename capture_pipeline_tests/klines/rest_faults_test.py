@@ -10,12 +10,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from capture_pipeline.binance.http import Http
-from capture_pipeline.binance.limits import RateLimits
-from capture_pipeline.binance.pauses import Part
+from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.binance.http.settings import RateLimits
+from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
-from capture_pipeline.binance.rest import RestClient, WeightGovernor
+from capture_pipeline.binance.rest.client import RestClient, WeightGovernor
 from capture_pipeline.binance.urls import Market
+from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline.errors import (
     AccessDenied,
     Banned,
@@ -27,12 +28,11 @@ from capture_pipeline.errors import (
     RequestRefused,
     ServerError,
 )
-from capture_pipeline.klines.archives import fetch
 from capture_pipeline.klines.bars import build
 from capture_pipeline.klines.gaps import find
-from capture_pipeline.klines.topups import TopupResult, top_up
-from capture_pipeline.klines.watch import fillable
-from capture_pipeline.lake.address_limits import AddressLimits
+from capture_pipeline.klines.ingest.archives import fetch
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, top_up
+from capture_pipeline.klines.pending import fillable
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.bars import VALUE_COLUMNS
 from capture_pipeline_tests.deployment import NOW, SHORT_READ_TIMEOUT, Deployment, deployed

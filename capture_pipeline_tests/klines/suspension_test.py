@@ -11,15 +11,15 @@ import pytest
 from click.testing import CliRunner
 
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
+from capture_pipeline.checks.gates import GateResult, Severity
 from capture_pipeline.cli.main import main
 from capture_pipeline.defs.klines import describe
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.coverage import measure, report
-from capture_pipeline.klines.coverage_gates import check_gaps, check_lake
-from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.levels import Level
-from capture_pipeline.quality.gates import GateResult, Severity
+from capture_pipeline.klines.quality.gates import check_gaps, check_lake
+from capture_pipeline.klines.quality.measure import measure, report
+from capture_pipeline.settings.levels import Level
 from capture_pipeline_tests.deployment import Deployment, deployed
 
 MONTHS = [Month(2024, 11), Month(2024, 12), Month(2025, 1)]

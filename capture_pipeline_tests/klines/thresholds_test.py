@@ -10,14 +10,14 @@ import polars as pl
 import pytest
 
 from capture_pipeline.binance.periods import HOUR_US, Month, parse_time
-from capture_pipeline.config import Gates
-from capture_pipeline.klines.coverage import measure
-from capture_pipeline.klines.coverage_gates import _coverage_gates, _freshness, _level
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.checks.gates import GateResult
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.klines.quality.gates import _coverage_gates, _freshness, _level
+from capture_pipeline.klines.quality.measure import measure
 from capture_pipeline.lake.parquet import publish_table
-from capture_pipeline.levels import Level
-from capture_pipeline.quality.gates import GateResult
-from capture_pipeline.settings import load_settings
+from capture_pipeline.settings.levels import Level
+from capture_pipeline.settings.loader import load_settings
+from capture_pipeline.settings.models import Gates
 from capture_pipeline_tests.deployment import NO_SETTINGS, NOW, QUICK
 from capture_pipeline_tests.frames import START_US, bars, changed
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from capture_pipeline.binance.klines import parse_rest
+from capture_pipeline.binance.archive.klines import parse_rest
 from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, Interval, Month, parse_time
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, MalformedData
-from capture_pipeline.klines.archives import fetch
 from capture_pipeline.klines.bars import build
 from capture_pipeline.klines.gaps import find
-from capture_pipeline.klines.topups import TopupResult, finished, top_up
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.ingest.archives import fetch
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, finished, top_up
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
 from capture_pipeline.lake.paths import Partition

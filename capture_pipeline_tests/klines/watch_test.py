@@ -9,17 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US
 from capture_pipeline.binance.urls import Granularity
-from capture_pipeline.klines.topups import to_ask
-from capture_pipeline.klines.watch import fillable
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.klines.ingest.rest_fill import to_ask
+from capture_pipeline.klines.pending import fillable
+from capture_pipeline.klines.quality.ranges import Ranges, intersect
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, SymbolLife, TopupsManifest
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.quality.ranges import Ranges, intersect
 from capture_pipeline.tables.gaps import WINDOW_SCHEMA
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.klines.remedies_test import MONTH, START, day, hour, page, span, trust

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance.limits import RateLimits
-from capture_pipeline.binance.pauses import Part
-from capture_pipeline.lake.address_limits import AddressLimits
+from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.binance.http.settings import RateLimits
+from capture_pipeline.deployment.address_limits import AddressLimits
 
 DAY_S = 86_400.0
 SMALL = RateLimits(connections_per_5_minutes=10, use_percent=50)
@@ -155,9 +155,9 @@ def test_attempts_of_a_wrong_clock_are_forgotten_after_five_minutes(tmp_path: Pa
 WRITER = """
 import sys
 from pathlib import Path
-from capture_pipeline.binance.limits import RateLimits
-from capture_pipeline.binance.pauses import Part
-from capture_pipeline.lake.address_limits import AddressLimits
+from capture_pipeline.binance.http.settings import RateLimits
+from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.deployment.address_limits import AddressLimits
 limits = AddressLimits(Path(sys.argv[1]), RateLimits(connections_per_5_minutes=2000, use_percent=100))
 print("ready", flush=True)
 if sys.argv[2] == "ban":

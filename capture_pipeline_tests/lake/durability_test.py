@@ -27,9 +27,9 @@ except StorageError as error:
 REFUSAL = """
 import sys
 from pathlib import Path
-from capture_pipeline.binance.limits import RateLimits
-from capture_pipeline.binance.pauses import Part
-from capture_pipeline.lake.address_limits import AddressLimits
+from capture_pipeline.binance.http.settings import RateLimits
+from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.deployment.address_limits import AddressLimits
 limits = AddressLimits(Path(sys.argv[1]), RateLimits())
 if sys.argv[1].endswith("ban.json"):
     limits.refuse(Part.REST, 418, 600.0)
@@ -38,7 +38,7 @@ limits.count_attempt()
 LIFE_OF_A_DOWNLOAD = """
 import sys
 from pathlib import Path
-from capture_pipeline.klines.download import place
+from capture_pipeline.klines.ingest.download import place
 from capture_pipeline.lake.files import withdraw
 folder = Path(sys.argv[1]).parent
 partial = folder / "f.partial"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.quality.continuity import Track, gap_ratios
+from capture_pipeline.sessions.continuity import Track, gap_ratios
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 4)), min_size=1, max_size=30))

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, iso, parse_time
 from capture_pipeline.binance.urls import Granularity, Market
-from capture_pipeline.config import Gaps
+from capture_pipeline.calendars.outages import Edges, Kind, Outage, load_calendar
+from capture_pipeline.klines.quality.gaps import Evidence, explain, filled
+from capture_pipeline.klines.quality.ranges import Ranges, length, subtract, union
+from capture_pipeline.klines.quality.sightings import nonexistent, seen_recently
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
-from capture_pipeline.quality.gaps import Evidence, explain, filled
-from capture_pipeline.quality.outages import Edges, Kind, Outage, load_calendar
-from capture_pipeline.quality.ranges import Ranges, length, subtract, union
-from capture_pipeline.quality.sightings import nonexistent, seen_recently
+from capture_pipeline.settings.models import Gaps
 from capture_pipeline.tables.gaps import Cause
 
 DAY = parse_time("2024-03-01")

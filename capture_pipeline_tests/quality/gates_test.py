@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from capture_pipeline.binance.periods import DAY_US, Interval
-from capture_pipeline.levels import Level
-from capture_pipeline.quality import gates
-from capture_pipeline.quality.gates import is_sound, judge_rows
+from capture_pipeline.checks import gates
+from capture_pipeline.checks.gates import is_sound, judge_rows
+from capture_pipeline.settings.levels import Level
 from capture_pipeline.tables import bars as bar_table
 from capture_pipeline_tests.frames import START_US, bars, changed
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.quality.ranges import Ranges, batched, intersect, length, missing, present, subtract, union
+from capture_pipeline.klines.quality.ranges import Ranges, batched, intersect, length, missing, present, subtract, union
 
 ranges = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=8)
 

@@ -18,8 +18,8 @@ from typing import Any
 import requests
 
 from capture_pipeline.binance.periods import iso, parse_time
-from capture_pipeline.golden.report import Thresholds, Verdict
-from capture_pipeline.golden.validate import validate
+from capture_pipeline.golden.validation.report import Thresholds, Verdict
+from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline_tests.deployment import NOW, Deployment
 from capture_pipeline_tests.recording.exchange import exchange
 from capture_pipeline_tests.recording.live import BUSY, Live

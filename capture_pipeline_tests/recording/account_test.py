@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.config import Settings
-from capture_pipeline.golden.report import Thresholds, Verdict
-from capture_pipeline.golden.validate import validate
+from capture_pipeline.golden.validation.report import Thresholds, Verdict
+from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.recording.account import LISTED, Account, AccountFile, AccountState, listed, read_account
-from capture_pipeline.recording.gap_file import read_gaps
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import Cause, Ending
-from capture_pipeline.recording.resume import resume
-from capture_pipeline.recording.session import new_plan, plan_of, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import new_plan, plan_of, prepare, sessions_root, stop
+from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.sessions.account import LISTED, Account, AccountFile, AccountState, listed, read_account
+from capture_pipeline.sessions.gap_ledger import read_gaps
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import Cause, Ending
+from capture_pipeline.settings.models import Settings
 from capture_pipeline_tests.recording.calls import Calls
 from capture_pipeline_tests.recording.desk import OTHERS, TRADES, Desk, left, lost
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from capture_pipeline.cli.session_view import session_document
-from capture_pipeline.golden.report import Report, Thresholds, Verdict
-from capture_pipeline.golden.validate import validate
-from capture_pipeline.recording.account import LISTED, Account, AccountFile, AccountState, read_account
-from capture_pipeline.recording.models import Cause, Checkpoint, SessionMetadata
-from capture_pipeline.recording.session import new_plan, open_sessions, prepare, sessions_root, stop
+from capture_pipeline.golden.validation.report import Report, Thresholds, Verdict
+from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.recorder.lifecycle import new_plan, open_sessions, prepare, sessions_root, stop
+from capture_pipeline.sessions.account import LISTED, Account, AccountFile, AccountState, read_account
+from capture_pipeline.sessions.models import Cause, Checkpoint, SessionMetadata
 from capture_pipeline_tests.recording.live import Live, live
 from capture_pipeline_tests.recording.mounts import mounted
 

@@ -10,14 +10,14 @@ import pytest
 from rich.console import Console
 
 from capture_pipeline.cli.session_view import overview
-from capture_pipeline.config import Settings
-from capture_pipeline.golden.report import Thresholds, Verdict
-from capture_pipeline.golden.validate import validate
-from capture_pipeline.recording.account import LISTED
-from capture_pipeline.recording.gap_file import read_gaps
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import Cause, SessionPlan
-from capture_pipeline.recording.session import new_plan, prepare, sessions_root, stop
+from capture_pipeline.golden.validation.report import Thresholds, Verdict
+from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
+from capture_pipeline.sessions.account import LISTED
+from capture_pipeline.sessions.gap_ledger import read_gaps
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import Cause, SessionPlan
+from capture_pipeline.settings.models import Settings
 from capture_pipeline_tests.recording.calls import Calls
 from capture_pipeline_tests.recording.desk import OTHERS, Desk, left, lost
 from capture_pipeline_tests.recording.live import live

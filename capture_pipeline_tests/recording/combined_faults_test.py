@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.recording.models import RefillState
+from capture_pipeline.sessions.models import RefillState
 from capture_pipeline_tests.recording.exchange import exchange
 from capture_pipeline_tests.recording.limits_test import OVER, command, limits
 from capture_pipeline_tests.recording.live import BUSY, Live

@@ -23,8 +23,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from capture_pipeline.golden.report import Thresholds
-from capture_pipeline.golden.validate import validate
+from capture_pipeline.golden.validation.report import Thresholds
+from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline_tests.recording.exchange import exchange
 from capture_pipeline_tests.recording.live import BUSY, Live
 

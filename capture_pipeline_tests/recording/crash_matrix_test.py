@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.recording.gap_file import read_gaps
-from capture_pipeline.recording.layout import SessionFolder
+from capture_pipeline.sessions.gap_ledger import read_gaps
+from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline_tests.recording.crash_program import DEPTH, MISSING, TRADES, main
 
 STRACE = shutil.which("strace")

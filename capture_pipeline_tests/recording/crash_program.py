@@ -11,21 +11,21 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
-from capture_pipeline.config import Settings
-from capture_pipeline.config_sessions import Recording
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.recording.accounting import Accounting
-from capture_pipeline.recording.capture import Capture, Hooks
-from capture_pipeline.recording.clock import CaptureClock
-from capture_pipeline.recording.events import EventLog
-from capture_pipeline.recording.intake import Intake
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import SessionPlan
-from capture_pipeline.recording.recorder import COMPLETE
-from capture_pipeline.recording.resume import resume
-from capture_pipeline.recording.session import record
-from capture_pipeline.recording.writer import Writer
+from capture_pipeline.recorder.app import COMPLETE
+from capture_pipeline.recorder.lifecycle import record
+from capture_pipeline.recorder.ordering.clock import CaptureClock
+from capture_pipeline.recorder.ordering.ingress import Intake
+from capture_pipeline.recorder.pipeline import Capture, Hooks
+from capture_pipeline.recorder.storage.event_log import EventLog
+from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.recorder.storage.writer import Writer
+from capture_pipeline.recorder.telemetry.accounting import Accounting
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import SessionPlan
+from capture_pipeline.settings.models import Settings
+from capture_pipeline.settings.sessions import Recording
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 MISSING = {17}
@@ -46,7 +46,7 @@ def main(path: Path, first: int, last: int) -> None:
         feed(folder, first, last)
         return COMPLETE
 
-    with patch("capture_pipeline.recording.session._recorded", recorded):
+    with patch("capture_pipeline.recorder.lifecycle._recorded", recorded):
         record(Settings(), folder)
 
 

@@ -6,16 +6,16 @@ import itertools
 import json
 import zlib
 
-from capture_pipeline.config_sessions import Recording
-from capture_pipeline.recording.accounting import Accounting
-from capture_pipeline.recording.capture import Capture, Hooks
-from capture_pipeline.recording.clock import CaptureClock
-from capture_pipeline.recording.gap_file import read_gaps
-from capture_pipeline.recording.intake import Intake
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import Cause
-from capture_pipeline.recording.resume import resume
-from capture_pipeline.recording.writer import Writer
+from capture_pipeline.recorder.ordering.clock import CaptureClock
+from capture_pipeline.recorder.ordering.ingress import Intake
+from capture_pipeline.recorder.pipeline import Capture, Hooks
+from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.recorder.storage.writer import Writer
+from capture_pipeline.recorder.telemetry.accounting import Accounting
+from capture_pipeline.sessions.gap_ledger import read_gaps
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import Cause
+from capture_pipeline.settings.sessions import Recording
 
 TRADES, OTHERS = "btcusdt@trade", "ethusdt@trade"
 

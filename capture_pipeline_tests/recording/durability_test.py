@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.config import Settings
-from capture_pipeline.quality.continuity import Track
-from capture_pipeline.recording.account import Account, AccountFile, AccountState
-from capture_pipeline.recording.events import append_line
-from capture_pipeline.recording.journal import Journal
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.ledger import Edge, Moment, gap_between
-from capture_pipeline.recording.members import member_of
-from capture_pipeline.recording.models import Cause, Checkpoint
-from capture_pipeline.recording.resume import resume
-from capture_pipeline.recording.session import new_plan, prepare, sessions_root, stop
-from capture_pipeline.recording.writer import Batch, Writer
+from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recorder.ordering.gap_tracker import Edge, Moment, gap_between
+from capture_pipeline.recorder.storage.event_log import append_line
+from capture_pipeline.recorder.storage.journal import Journal
+from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.recorder.storage.writer import Batch, Writer
+from capture_pipeline.sessions.account import Account, AccountFile, AccountState
+from capture_pipeline.sessions.continuity import Track
+from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import Cause, Checkpoint
+from capture_pipeline.settings.models import Settings
 from capture_pipeline_tests.recording.calls import Calls
 
 PART, SECOND, WHOLE = (f"btcusdt_capture_20260803T143000Z.jsonl.gz{end}" for end in (".part", ".part2", ""))

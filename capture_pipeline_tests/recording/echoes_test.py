@@ -7,8 +7,8 @@ from dataclasses import asdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.recording.echoes import _GENERATION, Echoes
-from capture_pipeline.recording.merge import Merge, Message
+from capture_pipeline.recorder.ordering.dedup import _GENERATION, Echoes
+from capture_pipeline.recorder.ordering.merger import Merge, Message
 
 
 def message(number: int, connection: int = 1) -> Message:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance.http import Http
-from capture_pipeline.binance.limits import Http as HttpSettings
-from capture_pipeline.binance.network import trusted_certificates
+from capture_pipeline.binance.http.network import trusted_certificates
+from capture_pipeline.binance.http.settings import Http as HttpSettings
+from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.errors import CaptureError, ConfigError, NetworkError, Permanent, Transient
-from capture_pipeline.recording.connection import Connection
-from capture_pipeline.recording.connection_picows import PicowsConnection
-from capture_pipeline.recording.models import Cause
+from capture_pipeline.recorder.connections.connection import Connection
+from capture_pipeline.recorder.connections.picows import PicowsConnection
+from capture_pipeline.sessions.models import Cause
 from capture_pipeline_tests.network import BODY, HOST, Authority, Proxy, clear_environment, exchange, make_authority, proxy_to
 
 SECRET = "hunter2"  # noqa: S105 - nobody's

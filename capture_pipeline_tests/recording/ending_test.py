@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.config import Settings
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.recording.connection import Connection
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.lock import holder_of, holding
-from capture_pipeline.recording.members import member_of
-from capture_pipeline.recording.models import SessionMetadata, SessionPlan
-from capture_pipeline.recording.session import new_plan, prepare, record, sessions_root, stop
-from capture_pipeline.recording.standing import state_of
+from capture_pipeline.recorder.connections.connection import Connection
+from capture_pipeline.recorder.lifecycle import new_plan, prepare, record, sessions_root, stop
+from capture_pipeline.recorder.state import state_of
+from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.lock import holder_of, holding
+from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
+from capture_pipeline.settings.models import Settings
 from capture_pipeline_tests.recording.live import live
 
 

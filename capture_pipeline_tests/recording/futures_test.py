@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.golden.convert import convert
-from capture_pipeline.golden.validate import validate
-from capture_pipeline.recording.models import Cause, SessionMetadata
-from capture_pipeline.recording.session import all_sessions, sessions_root
+from capture_pipeline.golden.conversion.converter import convert
+from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.recorder.lifecycle import all_sessions, sessions_root
+from capture_pipeline.sessions.models import Cause, SessionMetadata
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.recording.exchange import exchange
 from capture_pipeline_tests.recording.live import BUSY, QUICK, Live

@@ -8,13 +8,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from capture_pipeline.binance.streams import depth_stream, trade_stream
-from capture_pipeline.golden.bars import is_market_trade
-from capture_pipeline.golden.convert import convert
-from capture_pipeline.golden.proof_report import State
-from capture_pipeline.golden.prove import prove
+from capture_pipeline.binance.streams.names import depth_stream, trade_stream
+from capture_pipeline.golden.conversion.converter import convert
+from capture_pipeline.golden.proof.prover import prove
+from capture_pipeline.golden.proof.report import State
+from capture_pipeline.golden.proof.trade_bars import is_market_trade
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.golden.validate import validate
+from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.tables.golden import TRADES
 from capture_pipeline_tests.recording.exchange import exchange
 from capture_pipeline_tests.recording.live import BUSY, Live

@@ -19,11 +19,11 @@ from typing import Any
 import requests
 
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.recording.gap_file import read_gaps
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import Gap, SessionMetadata
-from capture_pipeline.recording.session import new_plan, plan_of, prepare, sessions_root
-from capture_pipeline.recording.status import Status, read_status
+from capture_pipeline.recorder.lifecycle import new_plan, plan_of, prepare, sessions_root
+from capture_pipeline.sessions.gap_ledger import read_gaps
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import Gap, SessionMetadata
+from capture_pipeline.sessions.status import Status, read_status
 from capture_pipeline_tests.deployment import Deployment, deployed
 
 BUSY = {"symbol": "BTCUSDT", "base_price": 60000, "tick_size": 0.01, "lot_size": 0.00001, "trades_per_day": 400_000}
@@ -53,7 +53,7 @@ class Live:
 
     def start(self, **environment: str) -> None:
         """Start its recorder."""
-        command = [sys.executable, "-m", "capture_pipeline.recording", str(self.folder.path)]
+        command = [sys.executable, "-m", "capture_pipeline.recorder", str(self.folder.path)]
         env = {**os.environ, **self.deployment.environment(**{**QUICK, **environment})}
         self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

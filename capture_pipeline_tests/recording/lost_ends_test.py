@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.config import Settings
-from capture_pipeline.golden.report import Thresholds, Verdict
-from capture_pipeline.golden.validate import validate
+from capture_pipeline.golden.validation.report import Thresholds, Verdict
+from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.quality.continuity import Track
-from capture_pipeline.recording.events import append_line
-from capture_pipeline.recording.gap_file import read_gaps
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.ledger import Ledger, Moment
-from capture_pipeline.recording.lost_ends import lost_ends
-from capture_pipeline.recording.members import member_of
-from capture_pipeline.recording.models import Cause, Checkpoint, Gap
-from capture_pipeline.recording.resume import resume, tracks_of
-from capture_pipeline.recording.session import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recorder.ordering.gap_tracker import Ledger, Moment
+from capture_pipeline.recorder.storage.event_log import append_line
+from capture_pipeline.recorder.storage.recovery import resume, tracks_of
+from capture_pipeline.recorder.storage.tail_losses import lost_ends
+from capture_pipeline.sessions.continuity import Track
+from capture_pipeline.sessions.gap_ledger import read_gaps
+from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
+from capture_pipeline.settings.models import Settings
 
 TRADES, OTHERS = "btcusdt@trade", "ethusdt@trade"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.recording.members import HEAD_BYTES, Ending, Scan, inflated, member_of, member_size, scan
+from capture_pipeline.sessions.gzip_members import HEAD_BYTES, Ending, Scan, inflated, member_of, member_size, scan
 
 BATCHES = [b"".join(b'{"n":%d}\n' % (batch * 10 + line) for line in range(10)) for batch in range(4)]
 MEMBERS = [member_of(lines, 10) for lines in BATCHES]

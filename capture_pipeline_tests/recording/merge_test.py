@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.recording.merge import MILLISECOND, Merge, Message
+from capture_pipeline.recorder.ordering.merger import MILLISECOND, Merge, Message
 
 STREAM = "btcusdt@depth@100ms"
 

@@ -16,21 +16,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import iso, parse_time
-from capture_pipeline.book.texts import MOST_GATHERED
-from capture_pipeline.config_sessions import PlannedSession, Recording, Weekday
 from capture_pipeline.errors import Busy, ConfigError, MalformedData, StorageError
-from capture_pipeline.recording.capture import Capture, Hooks
-from capture_pipeline.recording.clock import CaptureClock
-from capture_pipeline.recording.follow import Follower
-from capture_pipeline.recording.intake import Intake
-from capture_pipeline.recording.journal import Journal
-from capture_pipeline.recording.layout import SessionFolder, label_of, session_id, valid_regime, valid_session
-from capture_pipeline.recording.ledger import Ledger, Moment, Outage
-from capture_pipeline.recording.lines import composed, decode_line, spliced, split_envelope
-from capture_pipeline.recording.lock import holder_of, holding
-from capture_pipeline.recording.models import Cause
-from capture_pipeline.recording.planning import windows
-from capture_pipeline.recording.writer import Writer
+from capture_pipeline.orderbook.texts import MOST_GATHERED
+from capture_pipeline.recorder.background.book_follower import Follower
+from capture_pipeline.recorder.ordering.clock import CaptureClock
+from capture_pipeline.recorder.ordering.gap_tracker import Ledger, Moment, Outage
+from capture_pipeline.recorder.ordering.ingress import Intake
+from capture_pipeline.recorder.pipeline import Capture, Hooks
+from capture_pipeline.recorder.storage.journal import Journal
+from capture_pipeline.recorder.storage.writer import Writer
+from capture_pipeline.sessions.layout import SessionFolder, label_of, session_id, valid_regime, valid_session
+from capture_pipeline.sessions.line_format import composed, decode_line, spliced, split_envelope
+from capture_pipeline.sessions.lock import holder_of, holding
+from capture_pipeline.sessions.models import Cause
+from capture_pipeline.sessions.schedule import windows
+from capture_pipeline.settings.sessions import PlannedSession, Recording, Weekday
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 
@@ -144,7 +144,7 @@ _FULL = """
 import resource, sys
 from pathlib import Path
 from capture_pipeline.errors import StorageError
-from capture_pipeline.recording.journal import Journal
+from capture_pipeline.recorder.storage.journal import Journal
 import signal, os
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path = Path(sys.argv[1])
@@ -289,7 +289,7 @@ def test_names_of_sessions() -> None:
 
 def test_the_recorder_loads_neither_dagster_nor_polars() -> None:
     """It starts fast, stays small, and outlives both."""
-    code = "import sys, capture_pipeline.recording.__main__; print([n for n in ('dagster','polars','pyarrow','numba') if n in sys.modules])"
+    code = "import sys, capture_pipeline.recorder.__main__; print([n for n in ('dagster','polars','pyarrow','numba') if n in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

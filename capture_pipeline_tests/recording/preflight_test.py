@@ -15,7 +15,7 @@ import pytest
 from requests.structures import CaseInsensitiveDict
 
 from capture_pipeline.binance.urls import Market
-from capture_pipeline.recording.observations import RestRecord, listed
+from capture_pipeline.recorder.preflight.observations import RestRecord, listed
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.recording.exchange import exchange
 from capture_pipeline_tests.recording.live import BUSY, QUICK

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.recording.models import Cause
+from capture_pipeline.sessions.models import Cause
 from capture_pipeline_tests.recording.connection_count import many_symbols, quiet_contract
 from capture_pipeline_tests.recording.live import BUSY, live
 

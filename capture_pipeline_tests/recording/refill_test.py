@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from capture_pipeline.binance.rest import PAGE_ROWS, RestClient
+from capture_pipeline.binance.rest.client import PAGE_ROWS, RestClient
 from capture_pipeline.errors import ProtocolViolation
-from capture_pipeline.recording.ledger import Edge, Moment, gap_between
-from capture_pipeline.recording.models import Cause, Gap, RefillState
-from capture_pipeline.recording.refill import Refill, end_refill
+from capture_pipeline.recorder.background.trade_backfill import Refill, end_refill
+from capture_pipeline.recorder.ordering.gap_tracker import Edge, Moment, gap_between
+from capture_pipeline.sessions.models import Cause, Gap, RefillState
 
 TRADES = "btcusdt@trade"
 Range = tuple[int, int]

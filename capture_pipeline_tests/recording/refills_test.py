@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from capture_pipeline.golden.due import due_sessions
-from capture_pipeline.golden.proof_report import State
-from capture_pipeline.golden.prove import prove
-from capture_pipeline.recording.models import Gap, RefillState
-from capture_pipeline.recording.standing import state_of
+from capture_pipeline.golden.proof.prover import prove
+from capture_pipeline.golden.proof.report import State
+from capture_pipeline.golden.proof.schedule import due_sessions
+from capture_pipeline.recorder.state import state_of
+from capture_pipeline.sessions.models import Gap, RefillState
 from capture_pipeline_tests.recording.exchange import exchange
 from capture_pipeline_tests.recording.live import BUSY, Live
 

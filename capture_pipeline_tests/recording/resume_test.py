@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.errors import LakeError
-from capture_pipeline.recording.gap_file import read_gaps, read_gaps_strictly, write_gaps
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.ledger import Edge, Moment, gap_between
-from capture_pipeline.recording.members import member_of
-from capture_pipeline.recording.models import Cause, Checkpoint
-from capture_pipeline.recording.resume import resume, tracks_of
+from capture_pipeline.recorder.ordering.gap_tracker import Edge, Moment, gap_between
+from capture_pipeline.recorder.storage.recovery import resume, tracks_of
+from capture_pipeline.sessions.gap_ledger import read_gaps, read_gaps_strictly, write_gaps
+from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import Cause, Checkpoint
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 

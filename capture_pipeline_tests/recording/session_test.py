@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from capture_pipeline.recording.lock import holder_of
-from capture_pipeline.recording.models import Cause, RefillState
-from capture_pipeline.recording.session import open_sessions, prepare, sessions_root, stop
+from capture_pipeline.recorder.lifecycle import open_sessions, prepare, sessions_root, stop
+from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.models import Cause, RefillState
 from capture_pipeline_tests.recording.live import Live, live
 
 pytestmark = pytest.mark.slow
@@ -208,7 +208,7 @@ def test_a_session_that_is_not_to_be_resumed_is_set_aside_whole(tmp_path: Path) 
         content = session.folder.growing.read_bytes()
         settings = session.deployment.workspace.settings
         plan = json.loads(session.folder.plan.read_text())
-        from capture_pipeline.recording.models import SessionPlan  # noqa: PLC0415
+        from capture_pipeline.sessions.models import SessionPlan  # noqa: PLC0415
 
         later = SessionPlan.model_validate({**plan, "session": "20990101T000000Z_btcusdt"})
         folder = prepare(sessions_root(settings), later, resume_open=False)

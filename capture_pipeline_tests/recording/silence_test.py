@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from capture_pipeline.recording.silence import Silence
+from capture_pipeline.recorder.connections.silence import Silence
 
 LIMIT_S = 8.0
 HOUR_S = 3600.0

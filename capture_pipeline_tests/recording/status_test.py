@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from capture_pipeline.binance.limits import RateLimits
-from capture_pipeline.binance.pauses import Part
+from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.cli.session_view import overview, session_document
-from capture_pipeline.lake.address_limits import AddressLimits
-from capture_pipeline.recording.attach import follow
-from capture_pipeline.recording.connection import Connection
-from capture_pipeline.recording.models import Cause
-from capture_pipeline.recording.rate import Rate
-from capture_pipeline.recording.recorder import LEAD_S
-from capture_pipeline.recording.standing import state_of
-from capture_pipeline.recording.status import Status, prometheus_text
-from capture_pipeline.recording.troubles import RestPauses, Troubles
+from capture_pipeline.deployment.address_limits import AddressLimits
+from capture_pipeline.recorder.app import LEAD_S
+from capture_pipeline.recorder.connections.connection import Connection
+from capture_pipeline.recorder.connections.health import RestPauses, Troubles
+from capture_pipeline.recorder.process import follow
+from capture_pipeline.recorder.state import state_of
+from capture_pipeline.recorder.telemetry.rate import Rate
+from capture_pipeline.sessions.models import Cause
+from capture_pipeline.sessions.status import Status, prometheus_text
 from capture_pipeline_tests.recording.live import Live, live
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.recording.connection import Connection
-from capture_pipeline.recording.connection_picows import _MAX_READ, PicowsConnection, _Socket
-from capture_pipeline.recording.frames import MAX_FRAGMENTS, MAX_FRAMES, FrameCutter, FrameError
-from capture_pipeline.recording.models import Cause
-from capture_pipeline.recording.transport import connection_of
+from capture_pipeline.recorder.connections.connection import Connection
+from capture_pipeline.recorder.connections.factory import connection_of
+from capture_pipeline.recorder.connections.frame_parser import MAX_FRAGMENTS, MAX_FRAMES, FrameCutter, FrameError
+from capture_pipeline.recorder.connections.picows import _MAX_READ, PicowsConnection, _Socket
+from capture_pipeline.sessions.models import Cause
 
 MOST = 70_000
 KINDS = [Connection, PicowsConnection]
@@ -187,7 +187,7 @@ def test_picows_is_asked_for_by_name_and_its_absence_has_a_remedy(monkeypatch: p
     """One line, before anything is recorded."""
     assert connection_of("websockets") is Connection
     assert connection_of("picows") is PicowsConnection
-    monkeypatch.delitem(sys.modules, "capture_pipeline.recording.connection_picows")
+    monkeypatch.delitem(sys.modules, "capture_pipeline.recorder.connections.picows")
     monkeypatch.setitem(sys.modules, "picows", None)
     with pytest.raises(ConfigError, match="not installed") as refused:
         connection_of("picows")

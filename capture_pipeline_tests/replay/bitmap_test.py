@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from capture_pipeline.replay.side_kernel import SPAN, SideArrays, after, mark, new_side, unmark
+from capture_pipeline.replay.compiled._side import SPAN, SideArrays, after, mark, new_side, unmark
 
 GUARD = 1 << 13
 GUARD_WORD = np.uint64(2)

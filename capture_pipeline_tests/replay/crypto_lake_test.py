@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from capture_pipeline.errors import LakeError, MalformedData
-from capture_pipeline.replay.form import EVENT, FIRST, KIND, LAST, PLACE, SNAPSHOT
-from capture_pipeline.replay.from_crypto_lake import CryptoLakeSource
+from capture_pipeline.replay.messages import EVENT, FIRST, KIND, LAST, PLACE, SNAPSHOT
+from capture_pipeline.replay.sources.crypto_lake import CryptoLakeSource
 from capture_pipeline_tests.replay.foreign_made import START_NS, Update, book_of, market, replayed
 
 LEVELS = 20

@@ -13,20 +13,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot, Level
-from capture_pipeline.book.levels import Book, decimal_text, units
-from capture_pipeline.book.sync import BookSync
+from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level
 from capture_pipeline.errors import LakeError, MalformedData
-from capture_pipeline.golden.convert import convert
+from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.orderbook.levels import Book, decimal_text, units
+from capture_pipeline.orderbook.sync import BookSync
 from capture_pipeline.replay.book_at import book_at
 from capture_pipeline.replay.checkpoints import Checkpoints
+from capture_pipeline.replay.compiled.book import Run
 from capture_pipeline.replay.engine import Replay, State
-from capture_pipeline.replay.form import DIFF, ROWS, SNAPSHOT, Messages, Scale, common
-from capture_pipeline.replay.from_golden import GoldenSource
-from capture_pipeline.replay.from_raw import RawSource
-from capture_pipeline.replay.samples import sampled, wide_schema, write_samples
-from capture_pipeline.replay.tick_book import Run
+from capture_pipeline.replay.messages import DIFF, ROWS, SNAPSHOT, Messages, Scale, common
+from capture_pipeline.replay.sampling import sampled, wide_schema, write_samples
+from capture_pipeline.replay.sources.golden import GoldenSource
+from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline_tests.golden.made import START_NS, depth, snapshot, written
 
 LEVELS = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 3)), max_size=4)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from capture_pipeline.replay.engine import Replay, State
-from capture_pipeline.replay.form import Messages
+from capture_pipeline.replay.messages import Messages
 
 START_NS = 1_769_817_600_000_000_000
 Side = dict[Decimal, Decimal]

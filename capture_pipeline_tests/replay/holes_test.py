@@ -14,21 +14,21 @@ from click.testing import CliRunner
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.messages import DepthDiff, DepthSnapshot
-from capture_pipeline.book.levels import Book
-from capture_pipeline.book.sync import BookSync, State
+from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot
 from capture_pipeline.cli.main import main
-from capture_pipeline.golden.comparison_book import sampled as sampled_seconds
-from capture_pipeline.golden.convert import convert
+from capture_pipeline.golden.comparison.book_samples import sampled as sampled_seconds
+from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.orderbook.levels import Book
+from capture_pipeline.orderbook.sync import BookSync, State
 from capture_pipeline.replay.book_at import Absence, BookAt, book_at
 from capture_pipeline.replay.checkpoints import Checkpoints
+from capture_pipeline.replay.compiled.book import Run
 from capture_pipeline.replay.engine import Replay
-from capture_pipeline.replay.form import ROWS, Messages, Scale
-from capture_pipeline.replay.from_golden import GoldenSource
-from capture_pipeline.replay.from_raw import RawSource
-from capture_pipeline.replay.samples import sampled
-from capture_pipeline.replay.tick_book import Run
+from capture_pipeline.replay.messages import ROWS, Messages, Scale
+from capture_pipeline.replay.sampling import sampled
+from capture_pipeline.replay.sources.golden import GoldenSource
+from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline_tests.golden.made import written
 
 START_NS = 1_755_000_000_000_000_000

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.binance.messages import decode_book_ticker
-from capture_pipeline.book.levels import units
-from capture_pipeline.golden.convert import convert
-from capture_pipeline.golden.reader import read_lines
+from capture_pipeline.binance.streams.messages import decode_book_ticker
+from capture_pipeline.golden.conversion.converter import convert
+from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.orderbook.levels import units
 from capture_pipeline.replay.book_at import Absence
 from capture_pipeline.replay.checkpoints import Checkpoints
+from capture_pipeline.replay.compiled.book import Run, TickBook
 from capture_pipeline.replay.engine import Replay, State
-from capture_pipeline.replay.form import LAST, Ints, Messages
-from capture_pipeline.replay.from_golden import GoldenSource
-from capture_pipeline.replay.from_raw import RawSource
-from capture_pipeline.replay.tick_book import Run, TickBook
+from capture_pipeline.replay.messages import LAST, Ints, Messages
+from capture_pipeline.replay.sources.golden import GoldenSource
+from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline_tests.golden.recorded import SESSION, import_eth
 
 Best = tuple[int, int, int, int]

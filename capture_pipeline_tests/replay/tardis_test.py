@@ -11,8 +11,8 @@ import pytest
 
 from capture_pipeline.errors import LakeError, MalformedData
 from capture_pipeline.replay.engine import Replay
-from capture_pipeline.replay.form import CAPTURE, EVENT, KIND, LAST, SNAPSHOT
-from capture_pipeline.replay.from_tardis import TardisSource
+from capture_pipeline.replay.messages import CAPTURE, EVENT, KIND, LAST, SNAPSHOT
+from capture_pipeline.replay.sources.tardis import TardisSource
 from capture_pipeline_tests.replay.foreign_made import START_NS, Update, book_of, levels_of, market, replayed
 
 HEAD = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount"

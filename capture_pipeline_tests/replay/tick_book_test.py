@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capture_pipeline.errors import MalformedData
-from capture_pipeline.replay import tick_book
-from capture_pipeline.replay.side_kernel import EMPTY, MOST_TICK, SPAN, WINDOW
-from capture_pipeline.replay.tick_book import Run, TickBook
+from capture_pipeline.replay.compiled import book as tick_book
+from capture_pipeline.replay.compiled._side import EMPTY, MOST_TICK, SPAN, WINDOW
+from capture_pipeline.replay.compiled.book import Run, TickBook
 
 Levels = list[tuple[int, int]]
 NEAR = st.integers(-60, 60)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from capture_pipeline.binance.archive import ListingPage, parse_checksum, parse_listing
+from capture_pipeline.binance.archive.protocol import ListingPage, parse_checksum, parse_listing
 from capture_pipeline.errors import MalformedData
-from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer
+from sandbox_exchange.server.server import SandboxConfig, SandboxServer
 
 FOLDER = "/data/spot/monthly/klines/BTCUSDT/1h/"
 FILE = FOLDER + "BTCUSDT-1h-2024-03.zip"

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import requests
 
-from capture_pipeline.binance.archive import parse_checksum, parse_listing
+from capture_pipeline.binance.archive.protocol import parse_checksum, parse_listing
 from capture_pipeline.binance.periods import Month, parse_time
 from capture_pipeline.binance.urls import AGG_TRADES, ArchiveFile, Market, TradesFile, parse_name, parse_trades_name
 from capture_pipeline.errors import MalformedData
-from capture_pipeline.golden.published_trades import published_trades
-from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer
-from capture_pipeline.sandbox.spans import Outage
+from capture_pipeline.golden.proof.published_trades import published_trades
 from capture_pipeline_tests.sandbox.streaming import check_aggregates
+from sandbox_exchange.market.spans import Outage
+from sandbox_exchange.server.server import SandboxConfig, SandboxServer
 
 SMALL = {"symbol": "BTCUSDT", "base_price": 60000, "tick_size": 0.01, "lot_size": 0.00001, "trades_per_day": 2000, "listed": "2024-12-30"}
 MARKET = {"now": "2025-02-10T12:00:00Z", "frozen": True, "symbols": [SMALL]}

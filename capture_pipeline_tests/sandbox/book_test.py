@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import DAY_US, parse_time
 from capture_pipeline.binance.urls import Market
-from capture_pipeline.sandbox.book import IDS_PER_SLOT, SLOT_US, Book, Side, Snapshot
-from capture_pipeline.sandbox.market import SyntheticMarket
-from capture_pipeline.sandbox.settings import SandboxConfig
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.market.book import IDS_PER_SLOT, SLOT_US, Book, Side, Snapshot
+from sandbox_exchange.market.market import SyntheticMarket
 
 DAY = parse_time("2024-12-31")
 OUTAGES = [

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.sandbox.cli import sandbox as command
-from capture_pipeline.sandbox.clock import SandboxClock
-from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer, load_config
+from sandbox_exchange.cli import sandbox as command
+from sandbox_exchange.clock import SandboxClock
+from sandbox_exchange.server.server import SandboxConfig, SandboxServer, load_config
 
 NOW = "2024-06-01T12:00:00Z"
 
@@ -172,7 +172,7 @@ def test_command_serves_a_profile(tmp_path: Path) -> None:
     settings = tmp_path / "sandbox.yaml"
     settings.write_text("symbols: [BTCUSDT]\n")
     options = ["--profile", "real-world", "--config", str(settings), "--frozen"]
-    arguments = [sys.executable, "-c", "from capture_pipeline.sandbox.cli import sandbox; sandbox()", "serve", "--port", "0"]
+    arguments = [sys.executable, "-c", "from sandbox_exchange.cli import sandbox; sandbox()", "serve", "--port", "0"]
     with subprocess.Popen([*arguments, *options], stdout=subprocess.PIPE, text=True) as process:
         lines = []
         for line in process.stdout or ():
@@ -202,7 +202,7 @@ def test_command_serves_until_it_is_told_to_end(tmp_path: Path, number: signal.S
     """The command prints how to use it, answers, and ends with 0 on either signal."""
     faults = tmp_path / "faults.yaml"
     faults.write_text("- {match: {path: /api/v3/time}, fault: status_503}\n")
-    arguments = [sys.executable, "-c", "from capture_pipeline.sandbox.cli import sandbox; sandbox()", "serve", "--port", "0"]
+    arguments = [sys.executable, "-c", "from sandbox_exchange.cli import sandbox; sandbox()", "serve", "--port", "0"]
     with subprocess.Popen([*arguments, "--now", NOW, "--frozen", "--faults", str(faults)], stdout=subprocess.PIPE, text=True) as process:
         lines = []
         for line in process.stdout or ():

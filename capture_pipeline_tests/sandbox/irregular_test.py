@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, SECOND_US, Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.sandbox.server import Sandbox, SandboxConfig, SandboxServer
-from capture_pipeline.sandbox.settings import validated
-from capture_pipeline.sandbox.sources import AnyFile, KlineQuery
-from capture_pipeline.sandbox.synthetic import changed
+from sandbox_exchange.config import validated
+from sandbox_exchange.market.source import AnyFile, KlineQuery
+from sandbox_exchange.server.server import Sandbox, SandboxConfig, SandboxServer
+from sandbox_exchange.sources.synthetic import changed
 
 DAY = date(2024, 12, 18)
 START = parse_time("2024-12-18")

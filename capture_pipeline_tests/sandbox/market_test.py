@@ -11,11 +11,11 @@ import pytest
 
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market
-from capture_pipeline.sandbox.bars import filled, from_trades
-from capture_pipeline.sandbox.market import SyntheticMarket
-from capture_pipeline.sandbox.server import Sandbox, SandboxConfig
-from capture_pipeline.sandbox.sources import KlineQuery
-from capture_pipeline.sandbox.spans import Outage
+from sandbox_exchange.market.bars import filled, from_trades
+from sandbox_exchange.market.market import SyntheticMarket
+from sandbox_exchange.market.source import KlineQuery
+from sandbox_exchange.market.spans import Outage
+from sandbox_exchange.server.server import Sandbox, SandboxConfig
 
 DAY = parse_time("2024-12-31")
 NEVER = 1 << 62

@@ -13,11 +13,11 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from capture_pipeline.binance.archive import parse_checksum, parse_listing
-from capture_pipeline.binance.messages import decode_depth
+from capture_pipeline.binance.archive.protocol import parse_checksum, parse_listing
+from capture_pipeline.binance.streams.messages import decode_depth
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.sandbox.settings import SandboxConfig, validated
 from capture_pipeline_tests.sandbox.streaming import BUSY, DEPTH, NOW_US, Exchange, check_aggregates, exchange, parsed, take, until
+from sandbox_exchange.config import SandboxConfig, validated
 
 UNICODE, CONTRACT = "币安人生USDT", "BTCUSDT_250328"
 SPOT, FUTURES = "data/spot", "data/futures/um"

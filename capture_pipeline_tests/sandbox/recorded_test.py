@@ -13,8 +13,8 @@ import requests
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.sandbox.frames import HEADER
-from capture_pipeline.sandbox.server import Sandbox, SandboxConfig, SandboxServer
+from sandbox_exchange.market.kline_text import HEADER
+from sandbox_exchange.server.server import Sandbox, SandboxConfig, SandboxServer
 
 NOVEMBER = 1730419200000
 HOUR = 3_600_000

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.recording.lines import composed, spliced
-from capture_pipeline.sandbox.cli import sandbox as command
-from capture_pipeline.sandbox.replay import records
-from capture_pipeline.sandbox.server import Sandbox, SandboxConfig
+from capture_pipeline.sessions.line_format import composed, spliced
 from capture_pipeline_tests.sandbox.streaming import Exchange, code_of, exchange, rest_of, take, until
+from sandbox_exchange.cli import sandbox as command
+from sandbox_exchange.server.server import Sandbox, SandboxConfig
+from sandbox_exchange.sources.replay import records
 
 START = "2026-08-03T14:30:00Z"
 START_NS = parse_time(START) * 1000

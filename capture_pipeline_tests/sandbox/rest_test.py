@@ -13,17 +13,17 @@ import pytest
 import requests
 from websockets.exceptions import InvalidStatus
 
-from capture_pipeline.binance.http import Http
-from capture_pipeline.binance.klines import parse_rest
-from capture_pipeline.binance.limits import Http as HttpSettings
-from capture_pipeline.binance.limits import RateLimits
+from capture_pipeline.binance.archive.klines import parse_rest
+from capture_pipeline.binance.http.settings import Http as HttpSettings
+from capture_pipeline.binance.http.settings import RateLimits
+from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import Interval, parse_time
-from capture_pipeline.binance.rest import RestClient, WeightGovernor
+from capture_pipeline.binance.rest.client import RestClient, WeightGovernor
 from capture_pipeline.binance.urls import Market
-from capture_pipeline.lake.address_limits import AddressLimits
-from capture_pipeline.sandbox.limiter import AddressLimiter, Limiter, Part, Stated
-from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer
+from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline_tests.sandbox.streaming import exchange
+from sandbox_exchange.rest.rate_limiter import AddressLimiter, Limiter, Part, Stated
+from sandbox_exchange.server.server import SandboxConfig, SandboxServer
 
 NOW = "2025-02-01T10:20:30Z"
 HOUR_MS = 3_600_000

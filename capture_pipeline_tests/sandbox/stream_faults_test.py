@@ -13,8 +13,8 @@ from websockets.exceptions import InvalidStatus
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import Market
-from capture_pipeline.sandbox.fault_script import FaultRule
 from capture_pipeline_tests.sandbox.streaming import BOTH, DEPTH, TRADE, Exchange, code_of, exchange, parsed, rest_of, take, until
+from sandbox_exchange.faults.rules import FaultRule
 
 DIFFS = f"/stream?streams={DEPTH}"
 

@@ -9,8 +9,8 @@ import pytest
 import requests
 from websockets.frames import Frame, Opcode
 
-from capture_pipeline.sandbox.stream_connection import MOST_REQUEST
 from capture_pipeline_tests.sandbox.streaming import Exchange, exchange, raw_connection, take
+from sandbox_exchange.streams.connection import MOST_REQUEST
 
 _CODE_END = 3
 """End of the code behind the first byte of a close frame."""

@@ -12,8 +12,8 @@ import pytest
 import requests
 from websockets.exceptions import InvalidStatus
 
-from capture_pipeline.binance import stream_kernel as kernel
-from capture_pipeline.binance.stream_kernel_parser import StreamParser
+from capture_pipeline.binance.streams import _kernel as kernel
+from capture_pipeline.binance.streams.parser import StreamParser
 from capture_pipeline_tests.binance.stream_kernel_test import parse, reference, said
 from capture_pipeline_tests.sandbox.streaming import BUSY, DEPTH, NOW_US, Exchange, exchange, parsed, take, until
 

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from capture_pipeline.binance.periods import parse_time
-from capture_pipeline.sandbox.server import SandboxConfig, SandboxServer
+from sandbox_exchange.server.server import SandboxConfig, SandboxServer
 
 NOW = "2025-02-20T10:30:00Z"
 NOW_US = parse_time(NOW)

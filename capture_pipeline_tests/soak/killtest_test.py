@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.recording.ledger import Edge, Moment, gap_between
-from capture_pipeline.recording.models import Cause, Gap
+from capture_pipeline.recorder.ordering.gap_tracker import Edge, Moment, gap_between
+from capture_pipeline.sessions.models import Cause, Gap
 from capture_pipeline_tests.soak.kill_backfill import _visible_parts, kill_backfill
 from capture_pipeline_tests.soak.kill_recorder import kill_recorder
 from capture_pipeline_tests.soak.observer import compare

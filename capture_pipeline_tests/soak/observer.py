@@ -15,7 +15,7 @@ from typing import Any, Self
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from capture_pipeline.recording.models import Gap
+from capture_pipeline.sessions.models import Gap
 
 Ids = tuple[str, int, int]
 """Stream, first id and last id of a message."""

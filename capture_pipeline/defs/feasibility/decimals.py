@@ -5,13 +5,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import EXACT
-from capture_pipeline.feasibility.decimal_report import MAIN_FIGURES, evidence_of, markdown
-from capture_pipeline.feasibility.decimals import benchmark
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.feasibility.decimal_precision.benchmark import benchmark
+from capture_pipeline.feasibility.decimal_precision.report import MAIN_FIGURES, evidence_of, markdown
 
 _SCHEMA = dg.TableSchema(
     [

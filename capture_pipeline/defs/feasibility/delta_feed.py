@@ -5,17 +5,17 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.feasibility.measured import GROUP
 from capture_pipeline.defs.feasibility.session_reports import SCHEMA, checked, inputs_of, published, spec_of
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
-from capture_pipeline.defs.klines.automation import AFTER_INPUT
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.automation import AFTER_INPUT
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import GAPS
-from capture_pipeline.feasibility.delta_feed import delta_feed
-from capture_pipeline.feasibility.delta_feed_page import ASSET, TITLE, evidence, sections_of
+from capture_pipeline.feasibility.sequence_gaps.measure import delta_feed
+from capture_pipeline.feasibility.sequence_gaps.page import ASSET, TITLE, evidence, sections_of
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS
 
 _INPUTS = (DEPTH, SNAPSHOTS)

@@ -5,13 +5,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, field_validator
 
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import DISK
-from capture_pipeline.feasibility.io_rates import measure
-from capture_pipeline.feasibility.io_report import MAIN_FIGURES, evidence_of, markdown
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.feasibility.disk_throughput.benchmark import measure
+from capture_pipeline.feasibility.disk_throughput.report import MAIN_FIGURES, evidence_of, markdown
 
 _SCHEMA = dg.TableSchema(
     [

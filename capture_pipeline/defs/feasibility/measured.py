@@ -7,15 +7,15 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
+from capture_pipeline.checks.gates import Severity
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import Busy, LakeError
 from capture_pipeline.feasibility.criteria import Criterion, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import locked
-from capture_pipeline.markdown import Markdown
-from capture_pipeline.quality.gates import Severity
+from capture_pipeline.reporting.markdown import Markdown
 
 GROUP = "feasibility"
 REGRESSION = "no_regression"

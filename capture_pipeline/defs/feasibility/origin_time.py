@@ -5,19 +5,19 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.feasibility.measured import GROUP
 from capture_pipeline.defs.feasibility.session_reports import SCHEMA, checked, inputs_of, published, spec_of
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
-from capture_pipeline.defs.klines.automation import AFTER_INPUT
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.automation import AFTER_INPUT
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW
-from capture_pipeline.feasibility.origin_report import ASSET, evidence, report_of
-from capture_pipeline.feasibility.origin_streams import golden_streams
-from capture_pipeline.feasibility.origin_times import measure
-from capture_pipeline.feasibility.origin_times_page import TITLE, sections_of
+from capture_pipeline.feasibility.event_time.evidence import ASSET, evidence, report_of
+from capture_pipeline.feasibility.event_time.measure import measure
+from capture_pipeline.feasibility.event_time.page import TITLE, sections_of
+from capture_pipeline.feasibility.event_time.streams import golden_streams
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.tables.golden import TABLES
 
 CRITERIA = (ORIGIN_TIME, SKEW)

@@ -5,14 +5,22 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
 from capture_pipeline.defs.golden_samples.sessions import folder_of
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT
-from capture_pipeline.feasibility.replay_rates import HOUR_EVENTS, MAIN_FIGURES, evidence_of, made_input, markdown, measure, session_input
-from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.replay.sources import of_session
+from capture_pipeline.feasibility.replay_throughput.benchmark import (
+    HOUR_EVENTS,
+    MAIN_FIGURES,
+    evidence_of,
+    made_input,
+    markdown,
+    measure,
+    session_input,
+)
+from capture_pipeline.replay.sources.open import of_session
 
 _SCHEMA = dg.TableSchema(
     [

@@ -6,15 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline import markdown as md
-from capture_pipeline.defs import outputs
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import Criterion, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
-from capture_pipeline.feasibility.time_plots import Section, markdown, page
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import publish_bytes
+from capture_pipeline.reporting import markdown as md
+from capture_pipeline.reporting.charts import Section, markdown, page
 from capture_pipeline.tables.golden import GoldenTable
 
 SCHEMA = dg.TableSchema(

@@ -4,18 +4,18 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
+from capture_pipeline.checks.gates import Severity
 from capture_pipeline.defs.feasibility.measured import GROUP
-from capture_pipeline.defs.klines.automation import AFTER_ALL_RESTS
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.automation import AFTER_ALL_RESTS
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.feasibility.evidence import EvidenceStore
 from capture_pipeline.feasibility.verdict import GoNoGo, Overall, judge, publish
 from capture_pipeline.feasibility.verdict_page import markdown, page
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import read_model
-from capture_pipeline.quality.gates import Severity
 
 ASSET, CHECK = "go_no_go", "go"
 _WARNED = {Overall.CONDITIONAL, Overall.NOT_JUDGED}

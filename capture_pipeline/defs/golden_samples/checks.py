@@ -6,16 +6,16 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
+from capture_pipeline.checks.gates import Severity
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
-from capture_pipeline.defs.klines.evaluations import NewestMaterializations
-from capture_pipeline.defs.partitions import SETTINGS
-from capture_pipeline.golden.gates import BLOCKING, CHECKS, thresholds_of
-from capture_pipeline.golden.report import Check, Verdict
-from capture_pipeline.golden.validate import validate
-from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.quality.gates import Severity
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.partitions import SETTINGS
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.golden.validation.checks import BLOCKING, CHECKS, thresholds_of
+from capture_pipeline.golden.validation.report import Check, Verdict
+from capture_pipeline.golden.validation.validate import validate
 
 ASSET = "golden_samples"
 Event = dg.Output[None] | dg.AssetCheckEvaluation

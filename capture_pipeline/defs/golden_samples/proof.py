@@ -8,22 +8,22 @@ import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
+from capture_pipeline.checks.gates import Severity
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, root
-from capture_pipeline.defs.klines.attempts import Attempts
-from capture_pipeline.defs.klines.evaluations import NewestMaterializations
 from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
-from capture_pipeline.defs.partitions import PARTITION_TAG
-from capture_pipeline.defs.resources import impatient
-from capture_pipeline.defs.runless import report_evaluation, report_materialization
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.partitions import PARTITION_TAG
+from capture_pipeline.defs.shared.resources import impatient
+from capture_pipeline.defs.shared.runless import report_evaluation, report_materialization
+from capture_pipeline.defs.shared.sensor_backoff import Attempts
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, LakeError
-from capture_pipeline.golden.due import due_sessions
-from capture_pipeline.golden.proof_report import SessionProof, State, markdown, read_proof
-from capture_pipeline.golden.prove import prove
-from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.quality.gates import Severity
-from capture_pipeline.recording.session import all_sessions
+from capture_pipeline.golden.proof.prover import prove
+from capture_pipeline.golden.proof.report import SessionProof, State, markdown, read_proof
+from capture_pipeline.golden.proof.schedule import due_sessions
+from capture_pipeline.recorder.lifecycle import all_sessions
 
 ASSET, CHECK = "next_day_proof", "proof_holds"
 _JOB = "prove_session"

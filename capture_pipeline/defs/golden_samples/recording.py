@@ -12,18 +12,18 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
-from capture_pipeline.defs.tables import ROWS
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.table_metadata import ROWS
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, MalformedData, StorageError
-from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.recording.attach import finished, follow
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.models import EMPTY, SessionMetadata
-from capture_pipeline.recording.session import stop
-from capture_pipeline.recording.standing import nothing_recorded
-from capture_pipeline.recording.status import Status, free_bytes
+from capture_pipeline.recorder.lifecycle import stop
+from capture_pipeline.recorder.process import finished, follow
+from capture_pipeline.recorder.state import nothing_recorded
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import EMPTY, SessionMetadata
+from capture_pipeline.sessions.status import Status, free_bytes
 
 POOL = "recordings"
 """Its limit is the number of sessions that Dagster records at the same time; runs beyond it wait in the queue."""

@@ -10,20 +10,20 @@ from itertools import islice
 import dagster as dg
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.defs import outputs
 from capture_pipeline.defs.golden_samples.attempts import JOB, Attempts, attempts_of
 from capture_pipeline.defs.golden_samples.proof import report_proofs
 from capture_pipeline.defs.golden_samples.recording import POOL
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, root
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import make_folder, publish_model, read_model
-from capture_pipeline.recording.attach import launch
-from capture_pipeline.recording.layout import SessionFolder
-from capture_pipeline.recording.lock import holder_of
-from capture_pipeline.recording.models import EMPTY, SessionMetadata, SessionPlan
-from capture_pipeline.recording.planning import Window, windows
-from capture_pipeline.recording.session import all_sessions, is_ending, known_plan, new_plan
+from capture_pipeline.recorder.lifecycle import all_sessions, is_ending, known_plan, new_plan
+from capture_pipeline.recorder.process import launch
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.models import EMPTY, SessionMetadata, SessionPlan
+from capture_pipeline.sessions.schedule import Window, windows
 
 AHEAD_S = 120.0
 """How long before its window a session's run is asked for."""

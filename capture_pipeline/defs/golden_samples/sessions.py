@@ -4,9 +4,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from capture_pipeline.klines.workspace import Workspace
-from capture_pipeline.recording.layout import SessionFolder, valid_session
-from capture_pipeline.recording.session import find_session, sessions_root
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.recorder.lifecycle import find_session, sessions_root
+from capture_pipeline.sessions.layout import SessionFolder, valid_session
 
 SESSIONS = dg.DynamicPartitionsDefinition(name="sessions")
 

@@ -5,19 +5,19 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, root
-from capture_pipeline.defs.klines.automation import AFTER_ALL_RESTS, AFTER_INPUT
-from capture_pipeline.defs.tables import ROWS
-from capture_pipeline.golden.comparison import Compared, regime_comparison
-from capture_pipeline.golden.comparison_page import markdown, page
-from capture_pipeline.golden.convert import convert
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.automation import AFTER_ALL_RESTS, AFTER_INPUT
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.table_metadata import ROWS
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.golden.comparison.figures import Compared, regime_comparison
+from capture_pipeline.golden.comparison.report import markdown, page
+from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenManifest, GoldenTables
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.files import publish_bytes
-from capture_pipeline.recording.attach import finished
-from capture_pipeline.recording.session import all_sessions
+from capture_pipeline.recorder.lifecycle import all_sessions
+from capture_pipeline.recorder.process import finished
 from capture_pipeline.tables.golden import COLUMN_DESCRIPTIONS, TABLES, GoldenTable
 
 _ABOUT = {

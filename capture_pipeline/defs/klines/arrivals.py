@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from capture_pipeline.binance.periods import SECOND_US
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.batches import Described
 from capture_pipeline.defs.klines import coverage, describe
 from capture_pipeline.defs.klines.arrivals_cursor import Round
 from capture_pipeline.defs.klines.checks import JUDGES, Judge, evaluate
-from capture_pipeline.defs.klines.evaluations import NewestMaterializations
-from capture_pipeline.defs.partitions import PARTITIONS, key_of, keys_of_run
-from capture_pipeline.defs.resources import impatient
-from capture_pipeline.defs.runless import report_evaluation, report_materialization, unjudged
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
+from capture_pipeline.defs.shared.partition_runner import Described
+from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of, keys_of_run
+from capture_pipeline.defs.shared.resources import impatient
+from capture_pipeline.defs.shared.runless import report_evaluation, report_materialization, unjudged
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.coverage import recorded_report
+from capture_pipeline.klines.quality.measure import recorded_report
 from capture_pipeline.klines.recorded import Stamps, recorded_archives, recorded_bars, recorded_gaps, recorded_topups, stamps_of
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.paths import Partition
 
 MOST_PARTITIONS = 50

@@ -6,15 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.batches import one_by_one, work_through
 from capture_pipeline.defs.klines import describe, schemas
-from capture_pipeline.defs.klines.automation import AFTER_INPUT
 from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.klines.raw import kline_archives, kline_topups
-from capture_pipeline.defs.partitions import BACKFILL_POLICY, PARTITIONS
-from capture_pipeline.klines.archives import alone
+from capture_pipeline.defs.shared.automation import AFTER_INPUT
+from capture_pipeline.defs.shared.partition_runner import one_by_one, work_through
+from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.bars import BarsResult, build
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.ingest.archives import alone
 from capture_pipeline.lake.paths import Partition
 
 

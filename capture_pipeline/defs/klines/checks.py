@@ -13,15 +13,15 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.binance.periods import Month
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
-from capture_pipeline.defs.klines.evaluations import CheckSpec, NewestMaterializations, check_specs, evaluation_of
-from capture_pipeline.defs.partitions import PARTITIONS, key_of, partitions_of
-from capture_pipeline.klines.check import check_bars, gate_specs
-from capture_pipeline.klines.coverage_gates import check_gaps, check_lake
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.checks.gates import GateResult
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.check_evaluations import CheckSpec, NewestMaterializations, check_specs, evaluation_of
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of, partitions_of
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.klines.quality.gates import check_gaps, check_lake
+from capture_pipeline.klines.quality.row_gates import check_bars, gate_specs
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.quality.gates import GateResult
 
 Event = dg.Output[None] | dg.AssetCheckEvaluation
 

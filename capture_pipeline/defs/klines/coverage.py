@@ -6,16 +6,16 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline import markdown as md
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.klines import schemas
-from capture_pipeline.defs.klines.automation import AFTER_ALL_RESTS
 from capture_pipeline.defs.klines.freshness import BY_THE_REPORT
-from capture_pipeline.defs.tables import table_of
-from capture_pipeline.klines.coverage import CoverageReport, report
-from capture_pipeline.klines.tables import refresh_catalog
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.automation import AFTER_ALL_RESTS
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.table_metadata import table_of
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.klines.quality.measure import CoverageReport, report
+from capture_pipeline.reporting import markdown as md
+from capture_pipeline.tables.registry import refresh_catalog
 
 _LARGEST_PICTURE = 400_000
 _ROWS_SHOWN = 200

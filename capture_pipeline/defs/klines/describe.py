@@ -4,16 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from capture_pipeline.binance.archive import Trust
+from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.defs.batches import Described
-from capture_pipeline.defs.tables import ROWS, records_of, table_of
-from capture_pipeline.klines.archives import ArchivesResult
+from capture_pipeline.defs.shared.partition_runner import Described
+from capture_pipeline.defs.shared.table_metadata import ROWS, records_of, table_of
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.bars import BarsResult
 from capture_pipeline.klines.gaps import GapsResult
+from capture_pipeline.klines.ingest.archives import ArchivesResult
+from capture_pipeline.klines.ingest.rest_fill import TopupResult
 from capture_pipeline.klines.reconcile import Reconciliation
-from capture_pipeline.klines.topups import TopupResult
-from capture_pipeline.klines.workspace import Workspace
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 
 _MB = 1_000_000

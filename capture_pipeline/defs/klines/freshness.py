@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from capture_pipeline.defs.partitions import SETTINGS
+from capture_pipeline.defs.shared.partitions import SETTINGS
 
 
 def _daily(deadline: str, earliest: timedelta) -> dg.FreshnessPolicy | None:

@@ -2,15 +2,15 @@
 
 import dagster as dg
 
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.failures import told
 from capture_pipeline.defs.klines import describe
 from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
-from capture_pipeline.defs.partitions import key_of
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.partitions import key_of
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import Busy, CaptureError, Transient
-from capture_pipeline.klines.revisions import recheck
-from capture_pipeline.klines.watch import due_for_recheck
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines.ingest.republished import recheck
+from capture_pipeline.klines.pending import due_for_recheck
 from capture_pipeline.lake.manifests import ArchiveRecord
 from capture_pipeline.lake.paths import Partition
 

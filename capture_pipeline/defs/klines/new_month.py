@@ -6,8 +6,8 @@ import dagster as dg
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.partitions import MONTHS, SETTINGS, months
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.partitions import MONTHS, SETTINGS, months
 
 
 @dg.sensor(

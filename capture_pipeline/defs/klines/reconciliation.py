@@ -5,11 +5,11 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.batches import one_by_one, work_through
 from capture_pipeline.defs.klines import describe, schemas
-from capture_pipeline.defs.partitions import BACKFILL_POLICY, PARTITIONS
+from capture_pipeline.defs.shared.partition_runner import one_by_one, work_through
+from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.reconcile import reconcile
-from capture_pipeline.klines.workspace import Workspace
 
 
 @dg.asset(

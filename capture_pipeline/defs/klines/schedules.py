@@ -3,12 +3,12 @@
 import dagster as dg
 
 from capture_pipeline.binance.periods import DAY_US, Month
-from capture_pipeline.defs import outputs
 from capture_pipeline.defs.klines.jobs import coverage, daily_update
-from capture_pipeline.defs.partitions import PARTITIONS, SETTINGS, block_tags
-from capture_pipeline.defs.resources import impatient
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.partitions import PARTITIONS, SETTINGS, block_tags
+from capture_pipeline.defs.shared.resources import impatient
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines.workspace import Workspace
 
 _LATE_DAYS = 2
 """The last days of a month come out within this time after its end."""

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from capture_pipeline.defs.tables import schema_of
+from capture_pipeline.defs.shared.table_metadata import schema_of
 from capture_pipeline.tables.bars import BAR_SCHEMA, COLUMN_DESCRIPTIONS
 from capture_pipeline.tables.exclusions import EXCLUSION_DESCRIPTIONS, EXCLUSION_SCHEMA
 from capture_pipeline.tables.gaps import GAP_DESCRIPTIONS, GAP_SCHEMA

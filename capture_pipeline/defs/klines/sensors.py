@@ -9,14 +9,14 @@ from collections.abc import Callable
 import dagster as dg
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.defs import outputs
-from capture_pipeline.defs.klines.attempts import Attempts
 from capture_pipeline.defs.klines.jobs import gap_fill, month_close, revision_watch
-from capture_pipeline.defs.partitions import PARTITIONS, key_of
-from capture_pipeline.defs.resources import impatient
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of
+from capture_pipeline.defs.shared.resources import impatient
+from capture_pipeline.defs.shared.sensor_backoff import Attempts
+from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.klines import watch
-from capture_pipeline.klines.workspace import Workspace
+from capture_pipeline.klines import pending
 
 _RUNNING = dg.DefaultSensorStatus.RUNNING
 _MOST_RUNS = 50
@@ -32,7 +32,7 @@ _UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.Da
 )
 def month_close_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """One run a partition whose monthly file is out."""
-    return _run_requests(context, workspace, watch.closable, "close", "no closed month waits for a monthly file that is out")
+    return _run_requests(context, workspace, pending.closable, "close", "no closed month waits for a monthly file that is out")
 
 
 @dg.sensor(
@@ -44,7 +44,7 @@ def month_close_sensor(context: dg.SensorEvaluationContext, workspace: dg.Resour
 )
 def gap_fill_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """One run a partition with such a hole."""
-    return _run_requests(context, workspace, watch.fillable, "fill", "no hole is worth asking for now")
+    return _run_requests(context, workspace, pending.fillable, "fill", "no hole is worth asking for now")
 
 
 @dg.sensor(
@@ -59,7 +59,7 @@ def revision_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceP
         return outputs.skip("a turn of the rota is under way")
     try:
         now_us = impatient(workspace).now_us()
-        due = watch.due_for_recheck(workspace, now_us, 1)
+        due = pending.due_for_recheck(workspace, now_us, 1)
     except CaptureError as error:
         return outputs.skip(f"cannot be decided now: {error}")
     left_out = _left_out(context, due)
@@ -92,7 +92,7 @@ def republished_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult |
 def _run_requests(
     context: dg.SensorEvaluationContext,
     workspace: Workspace,
-    find: Callable[[Workspace, int], watch.Found],
+    find: Callable[[Workspace, int], pending.Found],
     name: str,
     nothing: str,
 ) -> dg.SensorResult | dg.SkipReason:
@@ -122,7 +122,7 @@ def _run_requests(
     return dg.SensorResult(run_requests=runs, cursor=remembered.dump())
 
 
-def _left_out(context: dg.SensorEvaluationContext, found: watch.Found) -> str:
+def _left_out(context: dg.SensorEvaluationContext, found: pending.Found) -> str:
     """Log the partitions that could not be judged; for a reason to skip, how many they are and the first of them."""
     for partition, error in found.damaged.items():
         outputs.log_warning(context, f"{partition} is left out: {error}")

@@ -1,0 +1,186 @@
+"""The archive over HTTP: checksums, listings, and downloads that resume. Writes only into the file object it is given."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from capture_pipeline.binance.archive.protocol import Listed, parse_checksum, parse_listing
+from capture_pipeline.binance.http.retries import go_on, retrying
+from capture_pipeline.binance.http.transport import Http
+from capture_pipeline.binance.urls import PublishedFile
+from capture_pipeline.errors import MalformedData, NetworkError, ProtocolViolation
+from capture_pipeline.parsing import parse_count
+
+_CHECKSUM_CAP = 10_000
+_LISTING_CAP = 8 << 20
+_MB = 1 << 20
+_IDENTITY = {"Accept-Encoding": "identity"}
+
+
+@dataclass
+class Download:
+    """What is known of a download while it runs and after it.
+
+    Attributes:
+        etag: The version that the bytes in the sink belong to; None if unknown.
+        last_modified: As sent.
+        remember: Called with each new version before bytes of it are written, so that a program that is killed can go on.
+        attempts: Requests made.
+        resumed: Requests that went on where an earlier one broke off.
+        seconds: Time spent.
+    """
+
+    etag: str | None = None
+    last_modified: str | None = None
+    remember: Callable[[str | None], None] = lambda _: None
+    attempts: int = 0
+    resumed: int = 0
+    seconds: float = 0.0
+
+
+class ArchiveClient:
+    """The public archive; at most `http.parallel_downloads` downloads run at once, whoever asks."""
+
+    def __init__(self, http: Http, archive_url: str, listing_url: str) -> None:
+        """Keep the hosts.
+
+        Args:
+            http: Transport.
+            archive_url: Root of the files.
+            listing_url: The bucket.
+        """
+        self._http = http
+        self._archive_url = archive_url.rstrip("/")
+        self._listing_url = listing_url.rstrip("/") + "/"
+        self._slots = threading.BoundedSemaphore(http.settings.parallel_downloads)
+
+    @property
+    def bucket(self) -> ArchiveClient | None:
+        """The same files straight from the bucket, past the cache of the archive's host; None where the bucket is that host."""
+        if self._listing_url == f"{self._archive_url}/":
+            return None
+        # One limit for both hosts.
+        straight = ArchiveClient(self._http, self._listing_url, self._listing_url)
+        straight._slots = self._slots
+        return straight
+
+    def url(self, file: PublishedFile) -> str:
+        """Where a file lies."""
+        return f"{self._archive_url}/{file.path}"
+
+    def checksum(self, file: PublishedFile, over: threading.Event | None = None) -> tuple[str | None, str | None]:
+        """The published SHA-256 of a zip.
+
+        Args:
+            file: Which one.
+            over: Set to ask no further.
+
+        Returns:
+            `(digest, None)`, or `(None, why)` where none is published or it is unreadable.
+        """
+        answer = retrying(
+            self._http.settings, lambda: self._http.get(self.url(file) + ".CHECKSUM", max_bytes=_CHECKSUM_CAP, headers=_IDENTITY), over
+        )
+        if answer.status == 404:  # noqa: PLR2004
+            return None, "no checksum is published"
+        try:
+            return parse_checksum(answer.body.decode("utf-8", "replace"), file.name), None
+        except MalformedData as error:
+            return None, str(error)
+
+    def listing(self, prefix: str, over: threading.Event | None = None) -> list[Listed]:
+        """All keys that begin with `prefix`, page by page.
+
+        Args:
+            prefix: A folder, or also the beginning of a name in it.
+            over: Set to ask no further.
+
+        Raises:
+            ProtocolViolation: A page is no listing, or does not advance.
+        """
+        found: list[Listed] = []
+        marker = ""
+        while True:
+            params: dict[str, str | int] = {"prefix": prefix, "delimiter": "/"}
+            if marker:
+                params["marker"] = marker
+
+            def ask(params: dict[str, str | int] = params) -> bytes:
+                return self._http.get(self._listing_url, max_bytes=_LISTING_CAP, params=params).body
+
+            page = parse_listing(retrying(self._http.settings, ask, over))
+            found += page.files
+            if page.next_marker is None:
+                return found
+            if page.next_marker <= marker:
+                raise ProtocolViolation("a listing does not advance", where=self._listing_url + prefix)
+            marker = page.next_marker
+
+    def download(self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None = None) -> bool:
+        """Download a zip into `sink`, going on where it ends if it still is the same version.
+
+        Args:
+            file: Which one.
+            sink: Opened for update; holds the beginning of the version `state.etag`, or something of no version.
+            state: Updated as the download goes, also where it fails.
+            over: Set to end with what has come.
+
+        Returns:
+            Whether the archive has the file.
+
+        Raises:
+            CaptureError: It could not be had; `sink` keeps the part that came, of the version `state.etag`.
+        """
+        start = time.monotonic()
+        try:
+            with self._slots:
+                return retrying(self._http.settings, lambda: self._attempt(file, sink, state, over), over)
+        finally:
+            state.seconds = time.monotonic() - start
+
+    def _attempt(self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None) -> bool:
+        have = sink.seek(0, 2) if state.etag else 0
+        headers = {**_IDENTITY, "Range": f"bytes={have}-", "If-Range": state.etag} if have and state.etag else dict(_IDENTITY)
+        state.attempts += 1
+        limit = self._http.settings.max_zip_mb * _MB
+        with self._http.stream(self.url(file), headers=headers) as (answer, chunks):
+            if answer.status == 404:  # noqa: PLR2004
+                return False
+            got = answer.headers.get("ETag")
+            total = _continues(answer.headers, have) if answer.status == 206 and got == state.etag else None  # noqa: PLR2004
+            if answer.status != 200 and total is None:  # noqa: PLR2004
+                # Another version, another place, or nothing left: only the whole file can be trusted now.
+                state.etag = None
+                sink.truncate(0)
+                state.remember(None)
+                raise NetworkError("answers a range with another version or place", where=self.url(file))
+            if total is None:
+                sink.seek(0)
+                sink.truncate(0)
+                state.remember(got)
+                length = answer.headers.get("Content-Length", "")
+                total = parse_count(length)
+            else:
+                state.resumed += 1
+            state.etag, state.last_modified = got, answer.headers.get("Last-Modified")
+            for chunk in chunks:
+                sink.write(chunk)
+                if sink.tell() > limit:
+                    raise ProtocolViolation(f"is larger than {limit:,} bytes", where=self.url(file), remedy="raise http.max_zip_mb")
+                go_on(over, self.url(file))
+            sink.flush()
+            if total is not None and sink.tell() != total:
+                raise NetworkError(f"broke off after {sink.tell():,} of {total:,} bytes", where=self.url(file))
+        return True
+
+
+def _continues(headers: object, have: int) -> int | None:
+    """Total size, if a 206 starts exactly at `have`."""
+    value = getattr(headers, "get", dict[str, str]().get)("Content-Range", "")
+    found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", value or "")
+    return int(found[3]) if found and int(found[1]) == have else None

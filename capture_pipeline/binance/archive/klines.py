@@ -1,0 +1,298 @@
+"""Kline rows, from an archive's CSV or a REST answer, to one frame of exact columns.
+
+Unit (milliseconds or microseconds) and header are told from the bytes, never from a date or a name. What is not a kline is
+refused with its line. Rows are facts of the exchange: no rule about their times or values refuses them here. Only a table whose rows are
+mostly those of another interval is refused. Source: the exchange's REST documentation of `klines` and its public-data README.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from capture_pipeline.binance.archive import _klines_kernel as kernel
+from capture_pipeline.binance.decimals import PLACES, SUM_DIGITS
+from capture_pipeline.binance.periods import DAY_US, Interval
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.parsing import guard_parser
+
+PRICE = pl.Decimal(18, PLACES)
+VOLUME = pl.Decimal(SUM_DIGITS + PLACES, PLACES)
+"""The digits that the parser takes. Prices of more than ten digits before the point are refused: they are stored in 64 bits."""
+
+KLINE_SCHEMA = {
+    "open_time_us": pl.Int64(),
+    "open": PRICE,
+    "high": PRICE,
+    "low": PRICE,
+    "close": PRICE,
+    "volume": VOLUME,
+    "close_time_us": pl.Int64(),
+    "quote_volume": VOLUME,
+    "trades": pl.Int64(),
+    "taker_buy_volume": VOLUME,
+    "taker_buy_quote_volume": VOLUME,
+    "time_unit": pl.String(),
+}
+"""Columns of a parsed kline frame. `time_unit` is `ms` or `us`, the unit it was sent in; times are microseconds in any case."""
+
+_HEADER: tuple[frozenset[str], ...] = tuple(
+    map(
+        frozenset,
+        (
+            {"open_time"},
+            {"open"},
+            {"high"},
+            {"low"},
+            {"close"},
+            {"volume"},
+            {"close_time"},
+            {"quote_volume", "quote_asset_volume"},
+            {"count", "trades", "number_of_trades"},
+            {"taker_buy_volume", "taker_buy_base_volume", "taker_buy_base_asset_volume"},
+            {"taker_buy_quote_volume", "taker_buy_quote_asset_volume"},
+        ),
+    )
+)
+"""Known names of each column but the last, whose name counts as little as its content."""
+_MS_FROM, _US_FROM, _US_TO = 10**11, 10**14, 10**17
+_PRICE_LIMIT = 10**18
+_LINE_FEED = 10
+_WHY = {
+    kernel.BAD_DIGIT: "a digit was expected",
+    kernel.TOO_LONG: "a number has more than 18 digits",
+    kernel.TOO_PRECISE: "a number has more than eight decimals",
+    kernel.BAD_SEPARATOR: "a comma or the end of the line was expected",
+    kernel.MISSING_FIELD: "a row has fewer than 12 columns",
+    kernel.EXTRA_FIELD: "a row has more than 12 columns",
+}
+_REMEDY = "the file is set aside and other sources are used; compare it with the exchange's"
+_LENGTHS = {length: name for name, length in (*((str(each), each.us) for each in Interval), ("3d", 3 * DAY_US), ("1w", 7 * DAY_US))}
+_decode_any = msgspec.json.Decoder().decode
+_SHORTER_ROWS = 2
+"""Rows of a shorter interval that make a file one of it: a single candle may have been cut to any length by a halt."""
+
+
+def parse_csv(content: bytes, where: str) -> pl.DataFrame:
+    """Parse the CSV of an archive file.
+
+    Args:
+        content: The file, with or without byte order mark, header and carriage returns.
+        where: Its name, for errors.
+
+    Returns:
+        A frame of `KLINE_SCHEMA`, rows in the file's order.
+
+    Raises:
+        MalformedData: It is empty, has other columns, or holds something that is not a number or not a time.
+    """
+    (frame,) = parse_blocks([content], where)
+    return frame
+
+
+def parse_blocks(blocks: Iterable[bytes], where: str) -> Iterator[pl.DataFrame]:
+    """Parse the CSV of an archive file that comes in blocks, each cut anywhere; the memory is that of one block.
+
+    Args:
+        blocks: The file; see `parse_csv`.
+        where: Its name, for errors.
+
+    Yields:
+        Frames of `KLINE_SCHEMA`, at least one, rows in the file's order.
+
+    Raises:
+        MalformedData: See `parse_csv`.
+    """
+    first_line = 0
+    for lines in _whole_lines(blocks):
+        start, offset = (first_line, 0) if first_line else _head(lines, where)
+        frame = _parse(lines, offset, where, start)
+        first_line = start + frame.height
+        yield frame
+    if not first_line:
+        raise MalformedData("holds no rows", where=where, remedy=_REMEDY)
+
+
+def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut blocks between lines; the first piece has a row beside a header, and the last one ends as the file does."""
+    held = b""
+    for block in blocks:
+        if held.count(b"\n") > 1:
+            end = held.rfind(b"\n") + 1
+            yield held[:end]
+            held = held[end:] + block
+        else:
+            held += block
+    if held:
+        yield held
+
+
+def _head(content: bytes, where: str) -> tuple[int, int]:
+    """Return the number of the first row's line, and where it begins."""
+    offset = 3 if content.startswith(b"\xef\xbb\xbf") else 0
+    first_line = 1
+    if content[offset : offset + 1].isalpha():
+        _check_header(content[offset:].split(b"\n", 1)[0], where)
+        offset = content.find(b"\n", offset) + 1 or len(content)
+        first_line = 2
+    if offset >= len(content):
+        raise MalformedData("holds no rows", where=where, remedy=_REMEDY)
+    return first_line, offset
+
+
+def _parse(content: bytes, offset: int, where: str, first_line: int) -> pl.DataFrame:
+    """Parse whole lines from `offset` on; the last line feed may be missing."""
+    if not content.endswith(b"\n"):
+        content += b"\n"
+    text = np.frombuffer(content, np.uint8, offset=offset)
+    low, high, (rows, status, column, position) = kernel.parse(text, int(np.count_nonzero(text == _LINE_FEED)))
+    if status != kernel.OK:
+        line, at = first_line + rows, offset + position
+        field = max(content.rfind(b",", offset, at), content.rfind(b"\n", offset, at), offset - 1) + 1
+        shown = re.split(rb"[,\r\n]", content[field : at + 40], maxsplit=1)[0] or content[at : at + 20].split(b"\n", 1)[0]
+        raise MalformedData(f"{_WHY[status]}, found {shown!r}", where=f"{where}, line {line}, column {column + 1}", remedy=_REMEDY)
+    return _frame(low[:, :rows], None if high is None else high[:, :rows], where, first_line)
+
+
+def parse_rest(body: bytes, where: str) -> pl.DataFrame:
+    """Parse the body of a REST klines answer.
+
+    Args:
+        body: A JSON array of rows of twelve; prices and volumes are strings, times and counts integers, the last value is anything.
+        where: The request, for errors.
+
+    Returns:
+        A frame of `KLINE_SCHEMA`; empty where the exchange had no candle.
+
+    Raises:
+        MalformedData: The body is something else.
+    """
+    with guard_parser(where, f"is not JSON: {body[:60]!r}", remedy="ask again; a proxy may have answered"):
+        rows = _decode_any(body)
+    if not isinstance(rows, list):
+        raise MalformedData(f"is not an array of klines: {body[:60]!r}", where=where)
+    if not rows:
+        return pl.DataFrame(schema=KLINE_SCHEMA)
+    with guard_parser(where, f"is not an array of klines: {body[:60]!r}"):
+        lines = [_rest_line(row, number, where) for number, row in enumerate(rows, 1)]
+    return parse_csv("\n".join(lines).encode(), where)
+
+
+def count_lengths(rows: pl.DataFrame, interval: Interval) -> Counter[int]:
+    """Count candles by their length in microseconds.
+
+    Args:
+        rows: A kline frame.
+        interval: The length that most of them have.
+    """
+    length = pl.col("close_time_us") - pl.col("open_time_us") + pl.when(pl.col("time_unit") == "ms").then(1000).otherwise(1)
+    lengths = rows.select(length.alias("length"))["length"]
+    if (lengths == interval.us).all():  # a hundredth of the time that counting takes
+        return Counter({interval.us: rows.height})
+    return Counter(dict(lengths.value_counts().iter_rows()))
+
+
+def refuse_other_interval(lengths: Counter[int], interval: Interval, where: str) -> None:
+    """Refuse a table that contains candles of another interval than it should.
+
+    A candle may have any length: a halt of the exchange ends it early. A table is of another interval where more than half of its rows
+    have the length of one interval that is not its own. For a shorter one it takes two rows, since a halt may cut one candle to any length.
+
+    Args:
+        lengths: Its candles, counted by `count_lengths`.
+        interval: What it should be.
+        where: Its name, for errors.
+
+    Raises:
+        MalformedData: It is of another interval.
+    """
+    total = lengths.total()
+    if not total or lengths[interval.us] * 2 >= total:
+        return
+    ((usual, count),) = lengths.most_common(1)
+    enough = usual > interval.us or count >= _SHORTER_ROWS
+    if usual in _LENGTHS and usual != interval.us and count * 2 > total and enough:
+        what = f"contains candles of {_LENGTHS[usual]}, not of {interval}: {count:,} of {total:,} rows"
+        raise MalformedData(what, where=where, remedy=_REMEDY)
+
+
+def _rest_line(row: object, number: int, where: str) -> str:
+    place = f"{where}, row {number}"
+    if not isinstance(row, list) or len(row) != kernel.COLUMNS:
+        raise MalformedData(f"a row of {kernel.COLUMNS} was expected, found {str(row)[:80]}", where=place)
+    for column, value in enumerate(row[:-1]):
+        expected = str if column in kernel.DECIMAL_COLUMNS else int
+        if type(value) is not expected or not str(value).isascii():
+            raise MalformedData(f"{expected.__name__} was expected, found {value!r}"[:120], where=f"{place}, column {column + 1}")
+    return ",".join(map(str, (*row[:-1], 0)))
+
+
+def _check_header(line: bytes, where: str) -> None:
+    names = line.decode("ascii", "replace").strip().lower().split(",")
+    if len(names) != kernel.COLUMNS or any(name not in known for name, known in zip(names, _HEADER, strict=False)):
+        raise MalformedData(f"has another header: {','.join(names)[:200]!r}", where=f"{where}, line 1", remedy=_REMEDY)
+
+
+def _frame(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int) -> pl.DataFrame:
+    factor, unit = _unit(low[0], where, first_line)
+    closes = _close_times(low[6], factor, where, first_line)
+    # Each is an array of its own: a view would keep all of `low` in memory, 96 bytes a row.
+    integers = {0: low[0] * factor, 6: closes, 8: low[8].copy()}
+    columns: dict[str, pa.Array] = {}
+    for index, (name, kind) in enumerate(list(KLINE_SCHEMA.items())[:-1]):
+        if not isinstance(kind, pl.Decimal):
+            columns[name] = pa.array(integers[index])
+            continue
+        if kind == PRICE:
+            _check_price(low[index], high if high is None else high[index], where, first_line)
+        bits = np.empty((low.shape[1], 2), np.int64)
+        bits[:, 0], bits[:, 1] = low[index], low[index] >> 63 if high is None else high[index]
+        columns[name] = pa.Array.from_buffers(pa.decimal128(kind.precision or 38, kind.scale), low.shape[1], [None, pa.py_buffer(bits)])
+    frame = pl.from_arrow(pa.table(columns))
+    if not isinstance(frame, pl.DataFrame):
+        raise TypeError(type(frame))
+    return frame.with_columns(unit.alias("time_unit"))
+
+
+def _unit(opens: NDArray[np.int64], where: str, first_line: int) -> tuple[NDArray[np.int64] | int, pl.Expr]:
+    """Return the factor to microseconds and the unit's name: one for all rows, or one a row where a file changes its unit."""
+    is_us = (opens >= _US_FROM) & (opens < _US_TO)
+    is_ms = (opens >= _MS_FROM) & (opens < _US_FROM)
+    if is_us.all():
+        return 1, pl.lit("us")
+    if is_ms.all():
+        return 1000, pl.lit("ms")
+    _refuse_times("open", opens, ~(is_us | is_ms), where, first_line)
+    return np.where(is_us, 1, 1000), pl.lit(pl.Series(np.where(is_us, "us", "ms")))
+
+
+def _close_times(closes: NDArray[np.int64], factor: NDArray[np.int64] | int, where: str, first_line: int) -> NDArray[np.int64]:
+    """Return close times in microseconds. Each has the unit that it looks like, and its row's unit where it looks like none."""
+    _refuse_times("close", closes, (closes >= _US_TO) | (closes <= -_US_FROM), where, first_line)
+    own = np.where(closes >= _US_FROM, 1, np.where(closes >= _MS_FROM, 1000, factor))
+    scaled: NDArray[np.int64] = closes * own
+    return scaled
+
+
+def _refuse_times(name: str, times: NDArray[np.int64], strange: NDArray[np.bool_], where: str, first_line: int) -> None:
+    if strange.any():
+        at = int(np.argmax(strange))
+        what = f"{name} time {times[at]} is no time in milliseconds or microseconds"
+        raise MalformedData(what, where=f"{where}, line {first_line + at}", remedy=_REMEDY)
+
+
+def _check_price(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int) -> None:
+    outside = (low >= _PRICE_LIMIT) | (low <= -_PRICE_LIMIT)
+    if high is not None:
+        outside |= high != low >> 63
+    if outside.any():
+        raise MalformedData(
+            "a price has more than ten digits", where=f"{where}, line {first_line + int(np.argmax(outside))}", remedy=_REMEDY
+        )

@@ -1,0 +1,1 @@
+"""HTTP requests: sessions, proxies, deadlines, retries, refusals and pauses. Opens no file."""

@@ -1,0 +1,104 @@
+"""Descriptions of failed requests: what a library's exception, a status or an error body means, in one short line."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping
+
+import requests
+
+from capture_pipeline.binance.http.network import Proxy
+from capture_pipeline.binance.http.refusals import BACK_OFF, BANNED, DEFAULT_WAIT_S, FIREWALL, parse_error, parse_wait
+from capture_pipeline.binance.periods import SECOND_US, iso
+from capture_pipeline.errors import AccessDenied, Banned, CaptureError, ConfigError, NetworkError, RateLimited, RequestRefused, ServerError
+
+PROXY_LOGIN = 407
+_TIMEOUT, _FIRST_SERVER_ERROR = 408, 500
+_PASSING_CODES = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
+"""Codes of failures that pass, whatever the status: unknown error, internal error, unexpected response, time-out, server overload, and
+service shutting down. Source: the exchange's lists of error codes for spot and USD-M futures, which do not state an HTTP status."""
+_ERROR_CAP = 10_000
+_TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d{3})")
+
+
+def proxy_refusal(proxy: Proxy, status: int, url: str) -> CaptureError:
+    """Sort a status with which a proxy refused a connection."""
+    what = proxy.refusal(status)
+    if status == PROXY_LOGIN:
+        return ConfigError(what, where=url, remedy=proxy.login_remedy)
+    if status in {BACK_OFF, BANNED} or status >= _FIRST_SERVER_ERROR:
+        return NetworkError(what, where=url, remedy="check that the proxy reaches this host")
+    return AccessDenied(what, status=status, where=url, remedy="have the proxy's rules allow this host")
+
+
+def proxy_failure(error: BaseException, url: str, proxy: Proxy | None) -> CaptureError:
+    """Sort a failure of a proxy."""
+    if proxy is not None and (found := _TUNNEL_STATUS.search(str(error))):
+        return proxy_refusal(proxy, int(found[1]), url)
+    return NetworkError(f"the proxy {proxy} cannot be reached: {brief(error)}", where=url, remedy="check the proxy")
+
+
+def brief(error: BaseException) -> str:
+    """Describe the innermost failure in one short line."""
+    inner = error
+    while (deeper := _wrapped(inner)) is not None:
+        inner = deeper
+    text = " ".join(str(inner).split())
+    # urllib3 begins with the connection's own description.
+    return text.rpartition("): ")[2][:160] or type(inner).__name__
+
+
+def _wrapped(error: BaseException) -> BaseException | None:
+    """Return the failure that requests or urllib3 put into another one."""
+    return next((part for part in (getattr(error, "reason", None), *error.args) if isinstance(part, BaseException)), None)
+
+
+def is_refused(error: BaseException) -> bool:
+    """Report whether nothing listens at the address."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, ConnectionRefusedError):
+        inner = _wrapped(inner) or inner.__cause__
+    return inner is not None
+
+
+def is_of_network(error: BaseException) -> bool:
+    """Report whether an exception is about the connection; another `OSError` is of the disk that the answer is written to."""
+    network = (requests.RequestException, ConnectionError, TimeoutError, ssl.SSLError)
+    return not isinstance(error, OSError) or isinstance(error, network)
+
+
+def error_body(response: requests.Response) -> bytes:
+    """Return at most a few kB of the body; nothing where it does not come."""
+    try:
+        return next(response.iter_content(_ERROR_CAP), b"")
+    except requests.RequestException:
+        return b""
+
+
+def refusal_error(status: int, headers: Mapping[str, str], body: bytes, url: str, now_s: float) -> CaptureError:
+    """Sort an answer that refuses a request.
+
+    Args:
+        status: Of the answer.
+        headers: Found by names in lower case.
+        body: At most a few kB of it.
+        url: What was asked.
+        now_s: Wall clock, seconds.
+    """
+    code, text = parse_error(body)
+    wait = parse_wait(status, headers, body, now_s) if status in DEFAULT_WAIT_S else 0.0
+    if status == BACK_OFF:
+        return RateLimited(f"asks to wait {wait:g} s (429)", retry_after_s=wait, where=url)
+    if status == BANNED:
+        until = int((now_s + wait) * 1e6)
+        end = iso(until // SECOND_US * SECOND_US)
+        return Banned(f"has banned this address until {end} (418)", retry_after_s=wait, until_us=until, where=url)
+    if status in {FIREWALL, 451}:
+        remedy = "the firewall refuses this address" if status == FIREWALL else "the exchange does not serve this country"
+        denied = AccessDenied(f"refuses access ({status}){text}", status=status, code=code, where=url, remedy=remedy)
+        denied.retry_after_s = wait
+        return denied
+    if status == _TIMEOUT or status >= _FIRST_SERVER_ERROR or code in _PASSING_CODES:
+        return ServerError(f"fails with {status}{text}", where=url)
+    return RequestRefused(f"refuses the request ({status}){text}", status=status, code=code, where=url)

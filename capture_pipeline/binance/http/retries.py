@@ -1,0 +1,62 @@
+"""Repetition of requests that failed: the one policy of waits, and the end of a run that was stopped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import stamina
+
+from capture_pipeline.binance.http.settings import Http as HttpSettings
+from capture_pipeline.errors import CaptureError, RateLimited, Transient
+from capture_pipeline.terminal import logger
+
+T = TypeVar("T")
+_log = logger(__name__)
+
+
+def _tell(details: stamina.instrumentation.RetryDetails) -> None:
+    _log.info("asking again in %.1f s: %s", details.wait_for, details.caused_by)
+
+
+stamina.instrumentation.set_on_retry_hooks([_tell])
+
+
+def retrying(settings: HttpSettings, operation: Callable[[], T], over: threading.Event | None = None) -> T:
+    """Repeat `operation` against transient failures, with growing, jittered waits; rate limits are passed on at once.
+
+    Args:
+        settings: How often, and how long to wait.
+        operation: What to do.
+        over: Once set, `operation` is not begun again.
+
+    Raises:
+        CaptureError: The last failure, or that the run was stopped.
+    """
+
+    def is_worth_it(error: Exception) -> bool:
+        is_over = over is not None and over.is_set()
+        return isinstance(error, Transient) and not isinstance(error, RateLimited) and not is_over
+
+    for attempt in stamina.retry_context(
+        on=is_worth_it,
+        attempts=settings.attempts,
+        timeout=settings.total_timeout_s,
+        wait_initial=settings.backoff_initial_s,
+        wait_max=settings.backoff_max_s,
+    ):
+        with attempt:
+            go_on(over)
+            return operation()
+    raise AssertionError("stamina ends by returning or raising")
+
+
+def go_on(over: threading.Event | None, where: str | None = None) -> None:
+    """Raise if the run was stopped.
+
+    Raises:
+        CaptureError: `over` is set.
+    """
+    if over is not None and over.is_set():
+        raise CaptureError("was not finished: the run was stopped", where=where)

@@ -1,0 +1,278 @@
+"""Requests to the exchange's hosts: verified TLS, no redirect off the host, caps on every body, each failure sorted.
+
+One `Http` serves many threads; each has its own connections. What to do about a failure is the caller's decision, see `retries`.
+Proxies and trusted certificates are those of `network`.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+
+from capture_pipeline.binance.http.deadline import Deadline
+from capture_pipeline.binance.http.failures import (
+    PROXY_LOGIN,
+    brief,
+    error_body,
+    is_of_network,
+    is_refused,
+    proxy_failure,
+    proxy_refusal,
+    refusal_error,
+)
+from capture_pipeline.binance.http.network import Egress, Proxy, egress_of
+from capture_pipeline.binance.http.session import new_session
+from capture_pipeline.binance.http.settings import Http as HttpSettings
+from capture_pipeline.errors import NetworkError, ProtocolViolation, RequestRefused, UntrustedPeer
+
+OnAnswer = Callable[[str, int, Mapping[str, str]], None]
+_CHUNK = 1 << 16
+_MAX_REDIRECTS = 3
+_TLS_REMEDY = "check the certificate and the clock; if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer.
+
+    Attributes:
+        status: 200, 206, 304, 404 or 416; anything else was raised.
+        headers: Case-insensitive.
+        body: Decoded, at most as long as was allowed.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Http:
+    """Requests under the deployment's time-outs and caps."""
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        *,
+        sandbox_url: str | None = None,
+        now_s: Callable[[], float] = time.time,
+        on_answer: OnAnswer = lambda *_: None,
+    ) -> None:
+        """Keep the settings; connections open when they are needed.
+
+        Args:
+            settings: Time-outs, tries and caps.
+            sandbox_url: Address of the sandbox exchange where the deployment uses it, for the remedy if nothing listens there.
+            now_s: Wall clock in seconds, for the end of a ban.
+            on_answer: Called with address, status and headers of every answer, refusals included.
+        """
+        self.settings = settings
+        self._sandbox_url = sandbox_url
+        self._now_s = now_s
+        self._on_answer = on_answer
+        self._local = threading.local()
+
+    def get(
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str | int] | None = None,
+        on_headers: Callable[[Mapping[str, str]], None] | None = None,
+    ) -> Answer:
+        """One GET, read whole within `http.answer_timeout_s`.
+
+        Args:
+            url: Address.
+            max_bytes: Longest body.
+            headers: Of the request.
+            params: Of its query.
+            on_headers: Takes the headers of the answer, also of a refusal.
+
+        Raises:
+            CaptureError: Any failure, sorted as `errors.py` draws it; never anything of `requests`.
+        """
+        with self._answered(url, headers, params, None, on_headers) as (answer, chunks):
+            body = bytearray()
+            for chunk in chunks:
+                body += chunk
+                if len(body) > max_bytes:
+                    raise ProtocolViolation(f"answers with more than {max_bytes:,} bytes", where=url)
+            return Answer(answer.status, answer.headers, bytes(body))
+
+    @contextmanager
+    def stream(
+        self, url: str, *, headers: Mapping[str, str] | None = None, params: Mapping[str, str | int] | None = None
+    ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+        """One GET whose body comes in chunks, for as long as it brings enough: see `http.least_download_kb_s`.
+
+        A body that ends early, or is too slow, raises `NetworkError` where it ends.
+        """
+        least = self.settings.least_download_kb_s * 1000 * self.settings.answer_timeout_s
+        with self._answered(url, headers, params, least) as answered:
+            yield answered
+
+    def post(self, url: str, body: bytes, *, headers: Mapping[str, str], where: str) -> None:
+        """Send one POST within `http.answer_timeout_s`; any status of 2xx is success, and the body of the answer is not read.
+
+        Args:
+            url: Address, which may be a secret: no error contains it unless the peer repeats it.
+            body: Of the request.
+            headers: Of the request.
+            where: Name of the peer in errors.
+
+        Raises:
+            CaptureError: Any failure. A redirect is one, too.
+        """
+        egress = egress_of(url)
+        deadline = Deadline(self.settings.answer_timeout_s)
+        with self._sorted_failures(where, egress.proxy, deadline), deadline.counting():
+            response = self._session(egress.tls).post(
+                url,
+                data=body,
+                headers=dict(headers),
+                timeout=(self.settings.connect_timeout_s, self.settings.read_timeout_s),
+                stream=True,
+                allow_redirects=False,
+                proxies=_proxies(url, egress.proxy),
+            )
+            try:
+                if response.is_redirect:
+                    raise UntrustedPeer("redirects to another address", where=where, remedy="set the address that it redirects to")
+                if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:
+                    self._refuse(response, where, egress.proxy)
+                    raise RequestRefused(f"answers with {response.status_code}", status=response.status_code, where=where)
+            finally:
+                response.close()
+
+    @contextmanager
+    def _answered(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None,
+        params: Mapping[str, str | int] | None,
+        least: float | None,
+        on_headers: Callable[[Mapping[str, str]], None] | None = None,
+    ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+        """Send a request under a deadline.
+
+        Args:
+            url: Address.
+            headers: Of the request.
+            params: Of its query.
+            least: Bytes that renew the deadline; None for a deadline for the whole answer.
+            on_headers: Takes the headers of the answer.
+        """
+        egress = egress_of(url)
+        deadline = Deadline(self.settings.answer_timeout_s)
+        with self._sorted_failures(url, egress.proxy, deadline), deadline.counting():
+            response = self._send(url, egress, headers, params)
+            try:
+                self._on_answer(response.url, response.status_code, response.headers)
+                if on_headers is not None:
+                    on_headers(response.headers)
+                self._refuse(response, url, egress.proxy)
+                yield Answer(response.status_code, response.headers, b""), self._chunks(response, url, egress.proxy, deadline, least)
+            finally:
+                response.close()
+
+    def _send(
+        self, url: str, egress: Egress, headers: Mapping[str, str] | None, params: Mapping[str, str | int] | None
+    ) -> requests.Response:
+        timeout = (self.settings.connect_timeout_s, self.settings.read_timeout_s)
+        proxies = _proxies(url, egress.proxy)
+        target = url
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = self._session(egress.tls).get(
+                target, headers=dict(headers or {}), params=params, timeout=timeout, stream=True, allow_redirects=False, proxies=proxies
+            )
+            if not response.is_redirect:
+                return response
+            following = urljoin(target, response.headers["Location"])
+            response.close()
+            if urlsplit(following)[:2] != urlsplit(url)[:2]:
+                raise UntrustedPeer(
+                    f"redirects to {following[:120]}", where=url, remedy="check the endpoint; another host is never followed"
+                )
+            target, params = following, None
+        raise ProtocolViolation("redirects in a circle", where=url)
+
+    def _session(self, tls: ssl.SSLContext | None) -> requests.Session:
+        """Return this thread's session for certificates; a session keeps the ones it began with."""
+        sessions: dict[ssl.SSLContext | None, requests.Session] = self._local.__dict__.setdefault("sessions", {})
+        if tls not in sessions:
+            sessions[tls] = new_session(tls)
+        return sessions[tls]
+
+    def _chunks(
+        self, response: requests.Response, url: str, proxy: Proxy | None, deadline: Deadline, least: float | None
+    ) -> Iterator[bytes]:
+        came = 0
+        with self._sorted_failures(url, proxy, deadline):
+            # Not iter_content: it drops what it has of a block when the connection ends inside it.
+            while chunk := response.raw.read1(_CHUNK, decode_content=True):
+                yield chunk
+                came += len(chunk)
+                if least is not None and came >= least:
+                    deadline.renew()
+                    came = 0
+            if deadline.is_over:  # without a length the end that the deadline made looks like the body's own
+                raise TimeoutError
+
+    def _refuse(self, response: requests.Response, url: str, proxy: Proxy | None) -> None:
+        """Raise what a status other than a usable one means."""
+        status = response.status_code
+        if status in {200, 206, 304, 404, 416}:
+            return
+        if status == PROXY_LOGIN and proxy is not None:
+            raise proxy_refusal(proxy, status, url)
+        raise refusal_error(status, response.headers, error_body(response), url, self._now_s())
+
+    @contextmanager
+    def _sorted_failures(self, url: str, proxy: Proxy | None, deadline: Deadline) -> Iterator[None]:
+        way = f" through the proxy {proxy}" if proxy else ""
+        try:
+            with _in_time(deadline, url):
+                yield
+        except requests.exceptions.ProxyError as error:
+            raise proxy_failure(error, url, proxy) from None
+        except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
+            raise UntrustedPeer(f"TLS failed{way}: {brief(error)}", where=url, remedy=_TLS_REMEDY) from None
+        except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
+            raise RequestRefused(f"is no usable address: {brief(error)}", status=0, where=url) from None
+        except (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError) as error:
+            raise ProtocolViolation(f"sends a body that cannot be decoded: {brief(error)}", where=url) from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            if not is_of_network(error):
+                raise
+            remedy = "check the proxy" if proxy else self._remedy(url, error)
+            raise NetworkError(f"cannot be reached or broke off{way}: {brief(error)}", where=url, remedy=remedy) from None
+
+    def _remedy(self, url: str, error: BaseException) -> str | None:
+        """Name the sandbox's command where nothing listens at the sandbox's address; another failure has another cause."""
+        is_sandbox = self._sandbox_url is not None and urlsplit(url)[:2] == urlsplit(self._sandbox_url)[:2]
+        return "start it with capture sandbox serve" if is_sandbox and is_refused(error) else None
+
+
+def _proxies(url: str, proxy: Proxy | None) -> dict[str, str] | None:
+    return {urlsplit(url).scheme: proxy.url} if proxy else None
+
+
+@contextmanager
+def _in_time(deadline: Deadline, url: str) -> Iterator[None]:
+    """Turn what a connection that was shut down raises into its cause."""
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        if not deadline.is_over or not is_of_network(error):
+            raise
+        what = f"sent too little within {deadline.seconds:g} s"
+        raise NetworkError(what, where=url, remedy="if the line is slow, raise http.answer_timeout_s") from error

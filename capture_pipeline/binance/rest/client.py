@@ -1,0 +1,295 @@
+"""Market data by REST: one method an endpoint with its weight, under a governor that reads the used-weight header.
+
+What refuses the address (429, 418, the firewall's 403) pauses every thread and process that shares its limits; see `pauses.py`.
+Source: the exchange's REST documentation; weights stand in `urls.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+
+from capture_pipeline.binance.http.pauses import Limits, Part, Pause
+from capture_pipeline.binance.http.refusals import BACK_OFF, BANNED, FIREWALL
+from capture_pipeline.binance.http.retries import retrying
+from capture_pipeline.binance.http.settings import RateLimits
+from capture_pipeline.binance.http.transport import Answer, Http
+from capture_pipeline.binance.periods import Interval
+from capture_pipeline.binance.symbols import unknown_symbols_error
+from capture_pipeline.binance.urls import Market, depth_limit, request_weight
+from capture_pipeline.errors import AccessDenied, Banned, ConfigError, ProtocolViolation, RateLimited, RequestRefused
+from capture_pipeline.parsing import guard_parser, parse_count
+from capture_pipeline.terminal import logger
+
+_log = logger(__name__)
+
+PAGE_ROWS = 1000
+INVALID_SYMBOL, INVALID_SYMBOL_STATUS = -1121, -1122
+UNKNOWN_SYMBOL = frozenset({INVALID_SYMBOL, INVALID_SYMBOL_STATUS})
+"""Codes about a symbol that is not listed, or not any more: futures answer the second one about expired contracts."""
+USED_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
+_BODY_CAP = 32 << 20
+_MAX_TRIES = 5
+_NOT_FOUND = 404
+_LAST_MS = 253_402_300_799_999
+"""The end of the year 9999, milliseconds UTC."""
+
+
+class _Time(msgspec.Struct):
+    serverTime: Annotated[int, msgspec.Meta(ge=0, le=_LAST_MS)]  # noqa: N815 - the exchange's name
+
+
+class _Symbol(msgspec.Struct):
+    symbol: str
+    status: str
+
+
+class _Info(msgspec.Struct):
+    symbols: list[_Symbol]
+
+
+_decode_time = msgspec.json.Decoder(_Time).decode
+_decode_info = msgspec.json.Decoder(_Info).decode
+
+
+def parse_time(body: bytes, where: str) -> int:
+    """Parse the answer of `time`.
+
+    Returns:
+        Microseconds UTC.
+
+    Raises:
+        ProtocolViolation: It is something else.
+    """
+    with guard_parser(where, f"does not tell the time: {body[:80]!r}", kind=ProtocolViolation):
+        return _decode_time(body).serverTime * 1000
+
+
+def parse_statuses(body: bytes, where: str) -> dict[str, str]:
+    """Parse the answer of `exchangeInfo`: the state of each symbol, by symbol.
+
+    Raises:
+        ProtocolViolation: It is something else.
+    """
+    with guard_parser(where, f"is no exchangeInfo: {body[:80]!r}", kind=ProtocolViolation):
+        return {entry.symbol: entry.status for entry in _decode_info(body).symbols}
+
+
+class WeightGovernor:
+    """Decides how long to wait before a request; holds no clock and no socket.
+
+    The exchange counts weight by calendar minute and says after each answer how much of the minute is used.
+    """
+
+    def __init__(self, budget: float) -> None:
+        """Start with an unused minute.
+
+        Args:
+            budget: Weight that may be used in a minute.
+        """
+        self._budget = budget
+        self._minute = -1
+        self._used = 0
+
+    def wait_s(self, weight: int, now_s: float) -> float:
+        """Seconds to wait before a request of `weight` at `now_s`; counts it if that is 0."""
+        minute = int(now_s // 60)
+        if minute != self._minute:
+            self._minute, self._used = minute, 0
+        if self._used and self._used + weight > self._budget:
+            return (minute + 1) * 60 - now_s
+        self._used += weight
+        return 0.0
+
+    def learn(self, used_weight: int, now_s: float) -> None:
+        """Take over what the exchange says is used; other programs of this address count too."""
+        if int(now_s // 60) == self._minute:
+            self._used = max(self._used, used_weight)
+
+
+class RestClient:
+    """The REST endpoints of market data, for one market."""
+
+    def __init__(
+        self,
+        http: Http,
+        base_url: str,
+        market: Market,
+        limits: RateLimits,
+        address: Limits,
+        *,
+        now_s: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Keep the host.
+
+        Args:
+            http: Transport.
+            base_url: Host.
+            market: Whose endpoints.
+            limits: Budget of weight and longest wait.
+            address: Limits of this machine's address.
+            now_s: Wall clock, seconds.
+            sleep: How to wait.
+        """
+        self._http, self._base, self._market, self._limits, self._address = http, base_url.rstrip("/"), market, limits, address
+        self._now_s, self._sleep = now_s, sleep
+        self._weight_per_minute = (limits.weight_per_minute or market.weight_per_minute) * limits.use_percent / 100
+        self._governor = WeightGovernor(self._weight_per_minute)
+        self._lock = threading.Lock()
+        self._told_us = 0
+
+    def server_time_us(self) -> int:
+        """The exchange's clock."""
+        answer = self._get("time", {})
+        return parse_time(answer.body, f"{self._base} time")
+
+    def klines_url(self, symbol: str, interval: Interval, start_us: int, end_us: int) -> tuple[str, dict[str, str | int]]:
+        """Endpoint and parameters of one page of candles that open in `[start_us, end_us)`."""
+        params: dict[str, str | int] = {"symbol": symbol, "interval": str(interval), "startTime": start_us // 1000}
+        return "klines", {**params, "endTime": end_us // 1000 - 1, "limit": PAGE_ROWS}
+
+    def klines(self, symbol: str, interval: Interval, start_us: int, end_us: int) -> bytes:
+        """One page of at most 1000 candles that open in `[start_us, end_us)`, as sent.
+
+        Raises:
+            RequestRefused: For instance an invalid symbol, code -1121.
+        """
+        endpoint, params = self.klines_url(symbol, interval, start_us, end_us)
+        return self._get(endpoint, params).body
+
+    def edge_klines(self, symbol: str, interval: Interval, *, first: bool) -> bytes:
+        """The first candle ever, or the newest, as sent."""
+        params: dict[str, str | int] = {"symbol": symbol, "interval": str(interval), "limit": 1}
+        return self._get("klines", {**params, "startTime": 0} if first else params).body
+
+    def depth(self, symbol: str, limit: int) -> bytes:
+        """The best `limit` levels of either side of the book, or as many as the market gives, as sent."""
+        limit = depth_limit(self._market, limit)
+        return self._get("depth", {"symbol": symbol, "limit": limit}).body
+
+    def agg_trades(self, symbol: str, *, start_ms: int, end_ms: int) -> bytes:
+        """At most 1000 aggregate trades of `[start_ms, end_ms]`, as sent."""
+        params: dict[str, str | int] = {"symbol": symbol, "startTime": start_ms, "endTime": end_ms, "limit": PAGE_ROWS}
+        return self._get("aggTrades", params).body
+
+    def agg_trades_from(self, symbol: str, agg_id: int) -> bytes:
+        """At most 1000 aggregate trades from an aggregate's id on, as sent."""
+        params: dict[str, str | int] = {"symbol": symbol, "fromId": agg_id, "limit": PAGE_ROWS}
+        return self._get("aggTrades", params).body
+
+    def agg_trades_pause_s(self, share: float) -> float:
+        """Return the pause between requests for aggregates that uses a share of the exchange's weight."""
+        return request_weight(self._market, "aggTrades") * 60 / (share * self._weight_per_minute)
+
+    def symbol_status(self, symbol: str) -> str | None:
+        """The exchange's word for the state of a symbol, None if it no longer lists it."""
+        try:
+            answer = self._get("exchangeInfo", {"symbol": symbol} if self._market is Market.SPOT else {})
+        except RequestRefused as error:
+            if error.code in UNKNOWN_SYMBOL:
+                return None
+            raise
+        return self._statuses(answer).get(symbol)
+
+    def listed_symbols(self) -> list[str]:
+        """Return every symbol that the exchange lists."""
+        return list(self.symbol_statuses())
+
+    def symbol_statuses(self) -> dict[str, str]:
+        """Return the state of every symbol that the exchange lists, by symbol; the answer has several megabytes."""
+        return self._statuses(self._get("exchangeInfo", {}))
+
+    def unknown_symbols(self, symbols: Sequence[str]) -> ConfigError | None:
+        """Return the error about those of `symbols` that the exchange does not list, None if it lists all.
+
+        One request, and a second one only where a symbol is unknown.
+        """
+        if self._market is Market.SPOT:
+            try:
+                named = json.dumps(list(symbols), separators=(",", ":"), ensure_ascii=False)
+                self._get("exchangeInfo", {"symbols": named})
+            except RequestRefused as error:
+                if error.code not in UNKNOWN_SYMBOL:
+                    raise
+            else:
+                return None
+        listed = self.listed_symbols()
+        known = set(listed)
+        unknown = [symbol for symbol in symbols if symbol not in known]
+        # A venue that lists nothing, as a replayed recording of futures, says nothing about a symbol.
+        return unknown_symbols_error(unknown, listed) if unknown and listed else None
+
+    def _statuses(self, answer: Answer) -> dict[str, str]:
+        """Return the state of each symbol of an exchangeInfo, by symbol."""
+        return parse_statuses(answer.body, f"{self._base} exchangeInfo")
+
+    def _get(self, endpoint: str, params: Mapping[str, str | int]) -> Answer:
+        weight = request_weight(self._market, endpoint, params.get("limit"))
+        url = f"{self._base}{self._market.rest_root}/{endpoint}"
+        for _ in range(_MAX_TRIES):
+            answer = retrying(self._http.settings, lambda: self._ask(url, params, weight))
+            if answer is None:
+                continue
+            if answer.status == _NOT_FOUND:
+                raise RequestRefused("does not exist (404)", status=_NOT_FOUND, where=url, remedy="check the endpoint's host")
+            return answer
+        raise RateLimited("still asks to wait", retry_after_s=60, where=url, remedy="lower rate_limits.use_percent; run again later")
+
+    def _ask(self, url: str, params: Mapping[str, str | int], weight: int) -> Answer | None:
+        """Send a request as soon as the limits allow it, and record a refusal of the address for all.
+
+        Returns:
+            None where the address was refused for a time that can be waited out.
+        """
+        self._hold(weight, url)
+        try:
+            return self._http.get(url, max_bytes=_BODY_CAP, params=params, on_headers=self._learn)
+        except RateLimited as error:
+            self._address.refuse(Part.REST, BANNED if isinstance(error, Banned) else BACK_OFF, error.retry_after_s)
+            if error.retry_after_s > self._limits.max_wait_s:
+                raise
+            return None
+        except AccessDenied as error:
+            if error.status == FIREWALL:
+                self._address.refuse(Part.REST, FIREWALL, error.retry_after_s)
+            raise
+
+    def _hold(self, weight: int, url: str) -> None:
+        """Wait until the request may be sent.
+
+        Raises:
+            RateLimited: That is longer than `rate_limits.max_wait_s`, or the firewall refuses the address and states no end.
+        """
+        while True:
+            if (pause := self._address.pause(Part.REST)) is not None:
+                now_s = self._now_s()
+                wait = pause.left_s(now_s)
+                if wait > self._limits.max_wait_s or not pause.has_stated_end:
+                    raise pause.error(url, now_s)
+                self._tell(pause)
+            else:
+                with self._lock:
+                    wait = self._governor.wait_s(weight, self._now_s())
+                if not wait:
+                    return
+            self._sleep(max(0.0, wait))
+
+    def _tell(self, pause: Pause) -> None:
+        """Log once for all threads that a pause is waited out."""
+        with self._lock:
+            is_new, self._told_us = pause.until_us != self._told_us, pause.until_us
+        if is_new:
+            _log.warning("%s: %s; nothing is sent before", self._base, pause.text)
+
+    def _learn(self, headers: Mapping[str, str]) -> None:
+        """Take over the used weight, which refused requests have too."""
+        used = parse_count(headers.get(USED_WEIGHT_HEADER, ""))
+        if used is not None:
+            with self._lock:
+                self._governor.learn(used, self._now_s())

@@ -1,0 +1,1 @@
+"""The WebSocket streams: names, messages and their parsers."""

@@ -1,0 +1,1 @@
+"""Known irregularities of the exchange: outages, suspensions, and stretches of irregular candles."""

@@ -1,0 +1,1 @@
+"""Gates: their specifications, results and severities."""

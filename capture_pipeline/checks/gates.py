@@ -1,0 +1,254 @@
+"""The gates: one definition for the asset checks, the command line and the report.
+
+A gate judges data; a mistake in a gate is an error of the program and is raised as such, never reported as bad data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import pandera.polars as pa
+import polars as pl
+from pandera.config import ValidationDepth, config_context
+from pandera.errors import SchemaErrorReason, SchemaErrors
+
+from capture_pipeline.binance.periods import Interval
+from capture_pipeline.calendars.irregularities import KnownIrregularity, is_known
+from capture_pipeline.settings.levels import Level
+from capture_pipeline.tables import bars as bar_table
+
+_ROWS_AT_ONCE = 500_000
+
+
+class Severity(StrEnum):
+    """What a failed gate does: an ERROR fails a run of `capture check`, a WARN is reported."""
+
+    ERROR = "ERROR"
+    WARN = "WARN"
+
+
+@dataclass(frozen=True)
+class GateSpec:
+    """What a gate is, before it is evaluated.
+
+    Attributes:
+        name: Unique.
+        table: The table that it judges.
+        description: One sentence.
+        severity: What its failure does.
+        blocking: Whether what lies downstream must wait.
+        check: Name of the asset check in Dagster that evaluates the gate together with others; empty if the check has the gate's own name.
+    """
+
+    name: str
+    table: str
+    description: str
+    severity: Severity = Severity.ERROR
+    blocking: bool = False
+    check: str = ""
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What a gate found in one partition, or in the whole lake.
+
+    Attributes:
+        spec: Which gate.
+        passed: Whether the data keep it.
+        symbol: The partition's; None for the whole lake.
+        month: The partition's; None for the whole lake.
+        level: How loud its alert is.
+        summary: One line.
+        values: Numbers and texts behind the verdict.
+        failing: Failing rows, capped.
+        failing_count: How many fail in all.
+        file: The judged file below the storage root; empty where the gate judges several.
+    """
+
+    spec: GateSpec
+    passed: bool
+    symbol: str | None = None
+    month: str | None = None
+    level: Level = Level.INFO
+    summary: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+    failing: pl.DataFrame | None = None
+    failing_count: int = 0
+    file: str = ""
+
+    @property
+    def fails_check(self) -> bool:
+        """Whether `capture check` must exit with 1."""
+        return not self.passed and self.spec.severity is Severity.ERROR
+
+
+TIMESTAMPS, VALUES = "timestamps", "values"
+"""Asset checks of several gates. All gates of a check block, or none does: Dagster's automation holds back what is downstream of a failed
+blocking check, whatever the severity of its evaluation."""
+
+SCHEMA_GATE = GateSpec("schema", "bars", "Columns and types are those of the table; nothing is null.", blocking=True, check=TIMESTAMPS)
+CHECKSUM_GATE = GateSpec("raw_checksums", "bars", "Every raw file has the SHA-256 that was recorded for it.", blocking=True)
+
+OFF_GRID_GATE = GateSpec(
+    "off_grid_rows_known",
+    "bars",
+    "The calendar lists the rows that open off the grid and are no bars.",
+    severity=Severity.WARN,
+    check=VALUES,
+)
+
+
+def row_gates() -> list[GateSpec]:
+    """The gates of single rows, in order."""
+    return [SCHEMA_GATE, *(_gate_of(rule) for rule in bar_table.rules(Interval.M1, 0))]
+
+
+def _gate_of(rule: bar_table.Rule) -> GateSpec:
+    """Build the gate of a rule. One that a verified file of the exchange can break warns and blocks nothing."""
+    if rule.irregularity is None:
+        return GateSpec(rule.name, "bars", rule.description, blocking=True, check=TIMESTAMPS)
+    return GateSpec(rule.name, "bars", f"{rule.description} Rows that the calendar lists may differ.", severity=Severity.WARN, check=VALUES)
+
+
+def judge_rows(
+    bars: pl.DataFrame, interval: Interval, now_us: int, most_shown: int, known: Sequence[KnownIrregularity] = ()
+) -> list[GateResult]:
+    """Hold one partition's bars to every row gate.
+
+    Args:
+        bars: A frame that should be of `BAR_SCHEMA`.
+        interval: Its interval.
+        now_us: The present.
+        most_shown: Cap on failing rows.
+        known: Irregularities that the calendar lists for this market, symbol and interval.
+
+    Returns:
+        One result a gate, in the order of `row_gates`.
+    """
+    specs = row_gates()
+    if is_sound(bars, interval, now_us):
+        return [GateResult(spec, passed=True, values={"rows": bars.height}) for spec in specs]
+    wrong = _schema_failures(bars)
+    if wrong is not None:
+        first = GateResult(
+            SCHEMA_GATE,
+            passed=False,
+            level=Level.CRITICAL,
+            summary=_schema_summary(bars),
+            failing=wrong.head(most_shown),
+            failing_count=wrong.height,
+        )
+        untested = "not evaluated: the schema gate failed"
+        return [first, *(GateResult(spec, passed=False, level=Level.CRITICAL, summary=untested) for spec in specs[1:])]
+    results = [GateResult(SCHEMA_GATE, passed=True, values={"rows": bars.height})]
+    for spec, rule in zip(specs[1:], bar_table.rules(interval, now_us), strict=True):
+        kind = rule.irregularity
+        broken = _validate(bar_table.rule_model(rule), bars) is not None
+        if not broken:
+            results.append(GateResult(spec, passed=True, values={"rows": bars.height}))
+        elif kind is None:
+            results.append(_judge_rule(bars, spec, rule, most_shown))
+        else:
+            results.append(_judge_irregular(bars, rule, spec, (kind, is_known(known, interval, kind)), most_shown))
+    return results
+
+
+def irregular_counts(results: Sequence[GateResult]) -> dict[str, dict[str, int]]:
+    """Add up irregular rows over gates: by class, how many are known and unknown."""
+    found: dict[str, dict[str, int]] = {}
+    for result in results:
+        for kind, counts in result.values.get("irregular", {}).items():
+            sums = found.setdefault(kind, {"known": 0, "unknown": 0})
+            for name, count in counts.items():
+                sums[name] += count
+    return found
+
+
+def is_sound(bars: pl.DataFrame, interval: Interval, now_us: int) -> bool:
+    """Whether bars keep the schema and every rule; the quick path for data that are as they should be."""
+    if not bar_table.has_schema(bars):
+        return False
+    model = bar_table.rules_model(interval, now_us)
+    # Slices bound the memory; each begins with the last row of the one before, to which open times are compared.
+    starts = range(0, max(bars.height, 1), _ROWS_AT_ONCE)
+    return all(_validate(model, bars.slice(max(0, start - 1), _ROWS_AT_ONCE + 1)) is None for start in starts)
+
+
+def _judge_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, most_shown: int) -> GateResult:
+    failing = bars.filter(~rule.holds.fill_null(value=False))
+    summary = f"{failing.height:,} of {bars.height:,} rows fail: {rule.description}"
+    return GateResult(
+        spec,
+        passed=False,
+        level=Level.CRITICAL,
+        summary=summary,
+        values={"rows": bars.height},
+        failing=failing.head(most_shown),
+        failing_count=failing.height,
+    )
+
+
+def _judge_irregular(
+    bars: pl.DataFrame, rule: bar_table.Rule, spec: GateSpec, kind_and_known: tuple[pl.Expr, pl.Expr], most_shown: int
+) -> GateResult:
+    """Classify the rows that break a rule; the gate fails where the calendar does not list one of them."""
+    kind, known = kind_and_known
+    irregular = bars.filter(~rule.holds.fill_null(value=False)).with_columns(kind=kind, known=known)
+    counts: dict[str, dict[str, int]] = {
+        str(name): {"known": int(group["known"].sum()), "unknown": int((~group["known"]).sum())}
+        for (name,), group in irregular.group_by("kind", maintain_order=True)
+    }
+    unknown = irregular.filter(~pl.col("known")).drop("known")
+    told = ", ".join(f"{count['unknown']:,} {name}" for name, count in counts.items() if count["unknown"])
+    remedy = "the rows are kept as sent; list them in gaps.irregularity_calendar once they are explained"
+    return GateResult(
+        spec,
+        passed=unknown.is_empty(),
+        level=Level.WARNING,
+        summary=f"{unknown.height:,} of {bars.height:,} rows are irregular ({told}): {rule.description} {remedy}",
+        values={"rows": bars.height, "irregular": counts},
+        failing=unknown.head(most_shown),
+        failing_count=unknown.height,
+    )
+
+
+def _schema_failures(bars: pl.DataFrame) -> pl.DataFrame | None:
+    failures = _validate(bar_table.schema_model(), bars)
+    return None if failures is None else failures.select(pl.col("failure_case").cast(pl.String), "column", pl.col("check").cast(pl.String))
+
+
+def _schema_summary(bars: pl.DataFrame) -> str:
+    expected = bar_table.BAR_SCHEMA
+    differs = [name for name in expected if bars.schema.get(name) != expected[name]]
+    nulls = [name for name in bars.columns if bars[name].null_count()]
+    parts = [f"columns missing or of another type: {', '.join(differs)}"] if differs else []
+    parts += [f"unknown columns: {', '.join(set(bars.columns) - set(expected))}"] if set(bars.columns) - set(expected) else []
+    parts += [f"nulls in {', '.join(nulls)}"] if nulls else []
+    return "; ".join(parts) or "columns are in another order"
+
+
+def _validate(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame | None:
+    """Failure cases, None if there are none; always with data checks, whatever the environment says of Pandera.
+
+    Raises:
+        RuntimeError: A check itself broke.
+    """
+    try:
+        with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
+            schema.validate(frame, lazy=True)
+    except SchemaErrors as errors:
+        broken = [error for error in errors.schema_errors if error.reason_code is SchemaErrorReason.CHECK_ERROR]
+        # Without its column a rule cannot be evaluated: then the schema's failure is the finding.
+        if len(broken) == len(errors.schema_errors):
+            raise RuntimeError(f"a gate is broken: {broken[0]}") from errors
+        failures: pl.DataFrame = errors.failure_cases
+        return failures
+    return None
+
+
+def worst(results: Sequence[GateResult]) -> Level:
+    """The loudest level among failed gates."""
+    return max((result.level for result in results if not result.passed), key=lambda level: level.rank, default=Level.INFO)

@@ -1,1 +1,0 @@
-"""Dagster's side of alerts: events of the instance become alerts, and what waits is delivered."""

@@ -1,0 +1,44 @@
+"""The clean-up job and its schedule. What may go is decided in `retention.py`, how long it stays in the settings."""
+
+import dagster as dg
+
+from capture_pipeline.defs.operations.retention import forget_quarantined, forget_run, runs_to_forget
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.deployment.deployment import Workspace
+
+_NOTHING = dg.Out(dagster_type=dg.Nothing)
+
+
+@dg.op(out=_NOTHING, description="Removes finished runs older than retention.run_history_days, with their events.")
+def forget_runs(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
+    """Remove old runs that no partition needs."""
+    old = runs_to_forget(context.instance, workspace.settings.retention.run_history_days)
+    for run_id in old:
+        forget_run(context.instance, run_id)
+    outputs.log_info(context, f"{len(old)} runs removed")
+
+
+@dg.op(out=_NOTHING, description="Removes quarantined files older than retention.quarantine_days.")
+def forget_quarantine(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
+    """Remove what has been in quarantine for long."""
+    with told(context):
+        removed = forget_quarantined(workspace.lake.root / "quarantine", workspace.settings.retention.quarantine_days)
+    outputs.log_info(context, f"{removed} quarantined files removed")
+
+
+@dg.job(description="Removes old runs and old quarantined files. Nothing else removes events of Dagster.")
+def clean_up() -> None:
+    """Two independent ops."""
+    forget_runs()
+    forget_quarantine()
+
+
+clean_up_schedule = dg.ScheduleDefinition(
+    name="clean_up_schedule",
+    job=clean_up,
+    cron_schedule="15 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="At 03:15 UTC, before the daily update.",
+)

@@ -1,0 +1,45 @@
+"""The reaper: a run whose process died without a word, as in a power cut, would be shown as running for ever."""
+
+import time
+
+import dagster as dg
+
+from capture_pipeline.defs.shared import outputs
+from capture_pipeline.defs.shared.resources import life_sign
+from capture_pipeline.defs.shared.run_lock import is_dead
+from capture_pipeline.deployment.deployment import Workspace
+
+SILENCE_S = 24 * 3600
+"""A run without a sign of life file is only ended after a whole day without an event."""
+
+
+@dg.sensor(
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Every 10 s: marks runs as failed that are shown as running although their process is dead. Starts no run.",
+)
+def dead_run_reaper(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SkipReason:
+    """Fail the dead, say how many."""
+    started = context.instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    dead = [(record.dagster_run, reason) for record in started if (reason := why_dead(context.instance, workspace, record))]
+    for run, reason in dead:
+        now = context.instance.get_run_by_id(run.run_id)
+        if now is None or now.is_finished:
+            continue  # the code server reported the death in the meantime
+        context.instance.report_run_failed(run, f"Ended by dead_run_reaper: {reason}.")
+        life_sign(workspace, run.run_id).unlink(missing_ok=True)
+    return outputs.skip(f"{len(started)} runs are under way, {len(dead)} of them were dead and ended")
+
+
+def why_dead(instance: dg.DagsterInstance, workspace: Workspace, record: dg.RunRecord) -> str | None:
+    """Why a run that is shown as running is dead; None if it is not known to be."""
+    run_id = record.dagster_run.run_id
+    sign = life_sign(workspace, run_id)
+    if is_dead(sign):
+        return "its process is gone"
+    if sign.exists():
+        return None
+    age_s = time.time() - (record.start_time or record.create_timestamp.timestamp())
+    newest = instance.get_records_for_run(run_id, limit=1, ascending=False).records
+    silent_s = time.time() - newest[0].timestamp if newest else age_s
+    return f"it has been silent for {silent_s / 3600:.0f} h and shows no sign of life" if silent_s > SILENCE_S else None

@@ -1,0 +1,1 @@
+"""Parts of the definitions that several groups of assets use."""

@@ -1,0 +1,1 @@
+"""Benchmark of forms of decimal numbers: exactness, speed and memory."""

@@ -1,0 +1,136 @@
+"""Made rows on which forms of decimals are compared: prices and quantities of many scales, block by block, the same for the same seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capture_pipeline.binance.decimals import MOST_UNITS
+from capture_pipeline.errors import ConfigError
+from capture_pipeline.feasibility.decimal_precision.exact_sums import Ints
+from capture_pipeline.tables.golden import SCALE
+
+LARGEST_E8 = MOST_UNITS
+"""The largest value that the exchange sends, 92233720368.54775807, in units of 1e-8."""
+_ROWS_A_MINUTE = 1000
+
+
+@dataclass(frozen=True)
+class MarketScale:
+    """What values of a market look like.
+
+    Attributes:
+        name: Of the market.
+        price_places: Decimals of a price.
+        quantity_places: Decimals of a quantity.
+        ticks: Least and largest price in units of its last decimal.
+        lots: The same of quantities.
+        edges: Whether least and largest alternate, price against quantity, instead of being spread evenly between both; the first row of
+            a block then holds both largest.
+    """
+
+    name: str
+    price_places: int
+    quantity_places: int
+    ticks: tuple[int, int]
+    lots: tuple[int, int]
+    edges: bool = False
+
+    @property
+    def tick(self) -> Decimal:
+        """Unit of a price."""
+        return Decimal(1).scaleb(-self.price_places)
+
+    @property
+    def lot(self) -> Decimal:
+        """Unit of a quantity."""
+        return Decimal(1).scaleb(-self.quantity_places)
+
+
+SCALES = (
+    MarketScale("BTC-USDT", 2, 5, (6_350_000, 6_450_000), (1, 300_000)),
+    MarketScale("SOL-USDT", 4, 3, (1_400_000, 1_600_000), (1, 900_000)),
+    MarketScale("SHIB-USDT", 8, 0, (1_150, 1_300), (1_000, 200_000_000)),
+    MarketScale("smallest", 8, 8, (1, 9), (1, 10**14)),
+    MarketScale("largest", 8, 8, (1, LARGEST_E8), (1, LARGEST_E8), edges=True),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Some trades of one market, in the order of their minutes.
+
+    Attributes:
+        scale: Of the market.
+        ticks: Prices in units of their last decimal.
+        lots: Quantities, likewise.
+        minutes: Ascending.
+    """
+
+    scale: MarketScale
+    ticks: Ints
+    lots: Ints
+    minutes: Ints
+
+    @property
+    def price_factor(self) -> int:
+        """Units of 1e-8 in a tick."""
+        return int(10 ** (SCALE - self.scale.price_places))
+
+    @property
+    def quantity_factor(self) -> int:
+        """Units of 1e-8 in a lot."""
+        return int(10 ** (SCALE - self.scale.quantity_places))
+
+    @cached_property
+    def ladder(self) -> Ints:
+        """Every price that occurs, once, in ticks."""
+        return np.unique(self.ticks)
+
+    @cached_property
+    def starts(self) -> NDArray[np.intp]:
+        """The first row of each minute."""
+        return np.flatnonzero(np.diff(self.minutes, prepend=self.minutes[0] - 1))
+
+
+def made_rows(rows: int, block_rows: int, seed: int) -> Iterator[Rows]:
+    """Blocks of trades, market after market.
+
+    Args:
+        rows: In all.
+        block_rows: In a block, the last one has what is left; memory depends on it alone.
+        seed: Of the generator.
+
+    Raises:
+        ConfigError: There are fewer rows than one a market.
+    """
+    if rows < len(SCALES) or block_rows < 1:
+        raise ConfigError(f"{rows} rows in blocks of {block_rows} leave a market out", remedy=f"ask for {len(SCALES)} rows or more")
+    size = min(block_rows, -(-rows // len(SCALES)))
+    for number, start in enumerate(range(0, rows, size)):
+        yield _block(SCALES[number % len(SCALES)], min(size, rows - start), np.random.default_rng((seed, number)))
+
+
+def digest_of(blocks: Iterator[Rows]) -> Iterator[tuple[Rows, str]]:
+    """Every block with the SHA-256 of all up to it."""
+    digest = hashlib.sha256()
+    for block in blocks:
+        for column in (block.ticks, block.lots, block.minutes):
+            digest.update(column.astype("<i8", copy=False).tobytes())
+        yield block, digest.hexdigest()
+
+
+def _block(scale: MarketScale, rows: int, random: np.random.Generator) -> Rows:
+    ticks = random.integers(*scale.ticks, rows, dtype=np.int64, endpoint=True)
+    lots = random.integers(*scale.lots, rows, dtype=np.int64, endpoint=True)
+    if scale.edges:
+        odd = np.arange(rows) % 2 == 1
+        ticks, lots = np.where(odd, *scale.ticks), np.where(odd, *reversed(scale.lots))
+        lots[0] = scale.lots[1]
+    return Rows(scale, ticks, lots, np.arange(rows, dtype=np.int64) // _ROWS_A_MINUTE)

@@ -1,0 +1,1 @@
+"""Benchmark of the disk: recordings and Parquet written and read."""

@@ -1,0 +1,1 @@
+"""Measurement of timestamps: which one orders the events of a recording."""

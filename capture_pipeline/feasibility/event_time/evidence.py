@@ -1,0 +1,125 @@
+"""Whether origin time can be the one clock of everything, or what has to stand in for it; read off the figures, with the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
+from capture_pipeline.feasibility.event_time.measure import UNITS, StreamTimes
+from capture_pipeline.feasibility.evidence import Evidence, Reading, made
+
+ASSET = "origin_time_report"
+
+
+class OriginReport(BaseModel):
+    """All streams of one session or of some files.
+
+    Attributes:
+        subject: What was looked at.
+        streams: Each measured.
+        clock: `origin time` or `receipt time`, which every event should be placed by.
+        reasons: Why, a sentence each.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    subject: str
+    streams: list[StreamTimes]
+    clock: str
+    reasons: list[str]
+
+    @property
+    def judged(self) -> list[StreamTimes]:
+        """Streams that count and have messages."""
+        return [stream for stream in self.streams if stream.judged and stream.messages]
+
+
+def report_of(subject: str, streams: Sequence[StreamTimes]) -> OriginReport:
+    """Judge measured streams."""
+    judged = [stream for stream in streams if stream.judged and stream.messages]
+    against = [reason for stream in judged for reason in _against(stream)]
+    reasons = against or [f"{stream.name}: {_in_favour(stream)}" for stream in judged] or ["there is no message to judge by"]
+    clock = "receipt time" if against or not judged else "origin time"
+    notes = [note for stream in streams for note in _notes(stream, clock)]
+    return OriginReport(subject=subject, streams=list(streams), clock=clock, reasons=reasons + notes)
+
+
+def readings(reports: Sequence[OriginReport]) -> list[Reading]:
+    """What the reports say of the two criteria: the worst stream decides."""
+    judged = [(report.subject, stream) for report in reports for stream in report.judged]
+    missing = [(stream.unusable_percent or 0.0, subject, stream) for subject, stream in judged]
+    skewed = [(stream.p95_ms, subject, stream) for subject, stream in judged if stream.p95_ms is not None]
+    return [_missing(missing), _skew(skewed, len(judged))]
+
+
+def _missing(found: list[tuple[float, str, StreamTimes]]) -> Reading:
+    if not found:
+        return Reading(criterion=ORIGIN_TIME.name, measured=None, note="no stream has a message")
+    share, subject, worst = max(found, key=lambda each: each[0])
+    missing = worst.null + worst.zero
+    note = f"worst: {subject}, {worst.name}: {missing:,} missing, {worst.invalid:,} invalid, {worst.receipt_filled:,} filled in"
+    return Reading(criterion=ORIGIN_TIME.name, measured=share, note=f"{note} from the receipt, of {worst.messages:,}")
+
+
+def _skew(found: list[tuple[float, str, StreamTimes]], judged: int) -> Reading:
+    if not found or len(found) < judged:
+        note = "a stream has no origin time of its own to measure" if judged else "no stream has a message"
+        return Reading(criterion=SKEW.name, measured=None, note=note)
+    skew, subject, worst = max(found, key=lambda each: each[0])
+    note = f"worst: {subject}, {worst.name}; offset of {worst.offset_ms:,.3f} ms taken out"
+    return Reading(criterion=SKEW.name, measured=skew, note=note)
+
+
+def evidence(reports: Sequence[OriginReport], inputs: dict[str, str]) -> Evidence:
+    """What is published.
+
+    Args:
+        reports: One a symbol.
+        inputs: SHA-256 by file.
+    """
+    figures: dict[str, float] = {}
+    for report in reports:
+        for stream in report.streams:
+            prefix = f"{report.subject.rpartition(' ')[2]} {stream.name}"
+            shown = {
+                "messages": stream.messages,
+                "unusable, %": stream.unusable_percent,
+                "regressions": stream.regressions,
+                "offset, ms": stream.offset_ms,
+                "skew p95 without offset, ms": stream.p95_ms,
+            }
+            figures |= {f"{prefix}: {name}": float(value) for name, value in shown.items() if value is not None}
+    return made(ASSET, readings(reports), figures, inputs, {"reports": [report.model_dump() for report in reports]})
+
+
+def _against(stream: StreamTimes) -> list[str]:
+    """Why a stream's origin time cannot be the clock."""
+    share = stream.unusable_percent
+    if ORIGIN_TIME.verdict(share) is not Verdict.PASS:
+        return [f"{stream.name}: {share:.2f} % of the origin times are missing, invalid or filled in from the receipt"]
+    if stream.resolution is not None and UNITS[stream.resolution] > SKEW.threshold * 1e6:
+        return [f"{stream.name}: origin times are rounded to {stream.resolution}, more than {SKEW.threshold:g} ms"]
+    if SKEW.verdict(stream.p95_ms) is not Verdict.PASS:
+        what = f"lie {stream.p95_ms:,.1f} ms from the receipt" if stream.p95_ms is not None else "cannot be held against receipts"
+        return [f"{stream.name}: origin times {what} at the 95th percentile, the offset of the clocks taken out"]
+    return []
+
+
+def _in_favour(stream: StreamTimes) -> str:
+    return f"{100 - (stream.unusable_percent or 0):.2f} % usable, within {stream.p95_ms:,.3f} ms of the receipt at the 95th percentile"
+
+
+def _notes(stream: StreamTimes, clock: str) -> list[str]:
+    notes = []
+    if stream.messages and not stream.judged:
+        notes.append(f"{stream.name}: carry no origin time by nature; place them by their update id")
+    if stream.offset_ms is not None and abs(stream.offset_ms) >= SKEW.threshold:
+        which = "behind the exchange's, or more" if stream.offset_ms < 0 else "ahead of the exchange's, or messages take that long"
+        clocks = f"the receiving clock runs {abs(stream.offset_ms):,.1f} ms {which}"
+        notes.append(f"{stream.name}: {clocks}; add {-stream.offset_ms:,.1f} ms to receipts before they are held against origin times")
+    if stream.drift_ms is not None and stream.drift_ms >= SKEW.threshold:
+        notes.append(f"{stream.name}: the offset moved by {stream.drift_ms:,.1f} ms; take it out by period, not once")
+    if stream.regressions and clock == "origin time":
+        notes.append(f"{stream.name}: {stream.regressions:,} origin times precede the one before; keep the order of receipt among them")
+    return notes

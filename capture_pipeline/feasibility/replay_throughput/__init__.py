@@ -1,0 +1,1 @@
+"""Benchmark of replay: messages a second and memory."""

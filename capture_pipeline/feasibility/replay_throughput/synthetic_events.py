@@ -1,0 +1,73 @@
+"""Diffs made to measure, where no session is at hand: deterministic, and as far from the touch as those of a real book.
+
+The price walks; what it walks over is removed, as an exchange removes it, so that the book is never crossed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import numpy as np
+
+from capture_pipeline.replay.compiled.book import Run
+from capture_pipeline.replay.messages import DIFF, ROWS, SNAPSHOT, Ints, Messages, Scale
+
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
+DISTANCES = (0, 0, 8, 29, 59, 108, 190, 328, 466, 622, 763, 913, 22_121, 134_025, 460_663)
+"""Ticks from the touch that so large a share of changed levels did not exceed: 272,752 levels, eleven minutes of ETHUSDT in August 2024."""
+REMOVED = 0.28
+"""Share of those levels that were removals."""
+LEVELS = 42
+"""Levels a diff, on average of the same recording."""
+SCALE = Scale(Decimal("0.01"), Decimal("1e-8"))
+_START_NS, _STEP_NS = 1_785_760_200_000_000_000, 100_000_000
+_FIRST_MID, _MOST_STEP, _KNOWN = 6_417_500, 2, 5_000
+_MESSAGES_AT_ONCE = 8_192
+
+
+def made_events(events: int, seed: int = 1) -> Iterator[Messages]:
+    """A snapshot of 5,000 levels a side, then diffs of 42 levels each until there are so many level updates.
+
+    Args:
+        events: Level updates of all diffs, rounded up to whole diffs.
+        seed: Another one gives another market.
+    """
+    mid = _FIRST_MID
+    yield _snapshot(np.random.default_rng(seed), mid)
+    messages, made = -(-events // LEVELS), 0
+    while made < messages:
+        count = min(_MESSAGES_AT_ONCE, messages - made)
+        random = np.random.default_rng((seed, made))
+        walk = mid + np.cumsum(random.integers(-_MOST_STEP, _MOST_STEP + 1, count))
+        yield _diffs(random, walk, made)
+        mid, made = int(walk[-1]), made + count
+
+
+def _snapshot(random: np.random.Generator, mid: int) -> Messages:
+    away = np.arange(1, _KNOWN + 1)
+    prices = np.concatenate([mid - away, mid + away])
+    rows = _rows(1, 0, SNAPSHOT)
+    bounds = np.array([[0], [_KNOWN], [2 * _KNOWN]], np.int64)
+    return Messages(rows, Run(bounds, prices, random.integers(1, 900_000_000, prices.size)), SCALE)
+
+
+def _diffs(random: np.random.Generator, mid: Ints, made: int) -> Messages:
+    count, half = mid.size, LEVELS // 2
+    away = np.interp(random.random((count, LEVELS)), SHARES, DISTANCES).astype(np.int64) + 1
+    prices = mid[:, None] + np.where(np.arange(LEVELS) < half, -away, away)
+    lots = random.integers(1, 900_000_000, prices.shape) * (random.random(prices.shape) >= REMOVED)
+    for step in range(_MOST_STEP):
+        # What stood where the price is now, or has just passed.
+        prices[:, step], prices[:, half + step] = mid + step, mid - step
+        lots[:, [step, half + step]] = 0
+    starts = np.arange(count, dtype=np.int64) * LEVELS
+    return Messages(_rows(count, made, DIFF), Run(np.stack([starts, starts + half, starts + LEVELS]), prices.ravel(), lots.ravel()), SCALE)
+
+
+def _rows(count: int, made: int, kind: int) -> Ints:
+    rows = np.zeros((ROWS, count), np.int64)
+    place = made + np.arange(count) + (kind == DIFF)
+    stamp = _START_NS + place * _STEP_NS
+    rows[:] = np.stack([np.full(count, kind), stamp, stamp // 1000 - 4000, place, place, np.full(count, -1), place])
+    return rows

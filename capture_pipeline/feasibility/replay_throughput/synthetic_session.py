@@ -1,0 +1,65 @@
+"""Made diffs as a session: a raw recording in the exchange's layout, and its typed tables; for measuring where no session is at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from isal import igzip
+
+from capture_pipeline.feasibility.replay_throughput.synthetic_events import made_events
+from capture_pipeline.golden.conversion.converter import convert
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.lake.files import storage_errors
+from capture_pipeline.replay.messages import CAPTURE, EVENT, FIRST, KIND, LAST, SNAPSHOT, Messages
+
+SESSION, SYMBOL = "20260803T123000Z_made_btcusdt", "BTCUSDT"
+_A_MEMBER = 500
+
+
+def recording_of(folder: Path) -> Path:
+    """Where the raw recording lies."""
+    return folder / f"btcusdt_capture_{SESSION.split('_', maxsplit=1)[0]}.jsonl.gz"
+
+
+def tables_of(folder: Path) -> GoldenTables:
+    """Where its tables lie."""
+    return GoldenTables(folder / "lake", SESSION)
+
+
+def make_session(folder: Path, events: int) -> None:
+    """Make both, unless they are there.
+
+    Args:
+        folder: Theirs alone.
+        events: Level updates of all diffs.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    if tables_of(folder).manifest_path.is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    recording = recording_of(folder)
+    with storage_errors(recording), recording.open("wb") as file:
+        for messages in made_events(events):
+            lines = list(_lines(messages))
+            for at in range(0, len(lines), _A_MEMBER):
+                file.write(igzip.compress(b"".join(lines[at : at + _A_MEMBER]), 2))
+    convert(recording, SESSION, folder / "lake")
+
+
+def _lines(messages: Messages) -> Iterator[bytes]:
+    prices, lots = messages.run.prices.tolist(), messages.run.lots.tolist()
+    levels = [b'["%d.%02d000000","%d.%08d"]' % (*divmod(price, 100), *divmod(lot, 10**8)) for price, lot in zip(prices, lots, strict=True)]
+    for row, (start, middle, end) in zip(messages.rows.T.tolist(), messages.run.bounds.T.tolist(), strict=True):
+        bids, asks = b",".join(levels[start:middle]), b",".join(levels[middle:end])
+        if row[KIND] == SNAPSHOT:
+            form = b'{"capture_ns":%d,"stream":"btcusdt@depthSnapshot","data":{"lastUpdateId":%d,"bids":[%b],"asks":[%b]}}\n'
+            yield form % (row[CAPTURE], row[LAST], bids, asks)
+            continue
+        form = (
+            b'{"capture_ns":%d,"stream":"btcusdt@depth@100ms","data":'
+            b'{"e":"depthUpdate","E":%d,"s":"BTCUSDT","U":%d,"u":%d,"b":[%b],"a":[%b]}}\n'
+        )
+        yield form % (row[CAPTURE], row[EVENT] // 1000, row[FIRST], row[LAST], bids, asks)

@@ -1,0 +1,136 @@
+"""One replay in a process of its own, so that its memory is its own; prints what it took as JSON.
+
+    python -m capture_pipeline.feasibility.replay_throughput.worker memory 8000000
+    python -m capture_pipeline.feasibility.replay_throughput.worker parquet TABLES SESSION SYMBOL
+    python -m capture_pipeline.feasibility.replay_throughput.worker raw RECORDING SYMBOL
+
+With `--cap-mb N` before them it may take so much more memory than it has once it is loaded; what it cannot get it says in one line.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from capture_pipeline.errors import CaptureError
+from capture_pipeline.feasibility.replay_throughput.synthetic_events import made_events
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.replay.engine import Replay
+from capture_pipeline.replay.messages import Messages, kept
+from capture_pipeline.replay.sources.golden import GoldenSource
+from capture_pipeline.replay.sources.raw import RawSource
+from capture_pipeline.terminal import write_json, write_line
+
+OUT_OF_MEMORY = 3
+"""Exit code."""
+_EVERY_S = 0.01
+_NO_STACK = "can't start new thread"
+"""What Python says, in a RuntimeError, of a thread that finds no room for its stack."""
+_MB = 1 << 20
+_PAGE = resource.getpagesize()
+
+
+class _Sampler(threading.Thread):
+    """Resident memory, a hundred times a second."""
+
+    def __init__(self) -> None:
+        super().__init__(name="memory", daemon=True)
+        self.sizes: list[int] = []
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        while not self._end.wait(_EVERY_S):
+            self.take()
+
+    def take(self) -> None:
+        """Take one sample."""
+        self.sizes.append(_statm()[1] * _PAGE)
+
+    def finish(self) -> None:
+        """Take the last one."""
+        self._end.set()
+        self.join()
+        self.take()
+
+
+def main(arguments: list[str]) -> int:
+    """Replay once to warm up the kernels, then measure."""
+    cap_mb = 0
+    if arguments[0] == "--cap-mb":
+        cap_mb, arguments = int(arguments[1]), arguments[2:]
+    try:
+        _warm_up(arguments)
+    except CaptureError as error:
+        write_line(error, err=True)
+        return 2
+    if cap_mb:
+        limit = _statm()[0] * _PAGE + cap_mb * _MB
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    try:
+        write_json(json.dumps(_measured(arguments)))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and _NO_STACK not in str(error):
+            raise
+        write_line(f"not enough memory: {cap_mb} MB more than the program itself are allowed ({str(error) or 'no room'})", err=True)
+        return OUT_OF_MEMORY
+    except CaptureError as error:
+        write_line(error, err=True)
+        return 2
+    return 0
+
+
+def _warm_up(arguments: list[str]) -> None:
+    """Have every kernel compiled that the replay needs."""
+    for messages in made_events(1):
+        Replay().take(messages)
+    for messages in islice(_source(arguments), 1) if arguments[0] != "memory" else ():
+        Replay().take(messages)
+
+
+def _measured(arguments: list[str]) -> dict[str, float]:
+    source = _source(arguments)
+    replay, sampler = Replay(), _Sampler()
+    sampler.start()
+    started = time.perf_counter()
+    for messages in source:
+        replay.take(messages)
+    seconds = time.perf_counter() - started
+    sampler.finish()
+    sizes = np.array(sampler.sizes) / _MB
+    counts = replay.counts
+    return {
+        "events": counts.events,
+        "messages": counts.messages,
+        "seconds": seconds,
+        "gaps": counts.gaps,
+        "peak_mb": float(sizes.max()),
+        "p95_mb": float(np.percentile(sizes, 95)),
+        "samples": len(sizes),
+    }
+
+
+def _source(arguments: list[str]) -> Iterable[Messages]:
+    kind, *rest = arguments
+    if kind == "memory":
+        return [kept(messages, 0, len(messages)) for messages in made_events(int(rest[0]))]
+    if kind == "parquet":
+        return GoldenSource(GoldenTables(Path(rest[0]), rest[1]), rest[2])
+    return RawSource(Path(rest[0]), rest[1])
+
+
+def _statm() -> tuple[int, int]:
+    """Virtual and resident pages of this process."""
+    sizes = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    return int(sizes[0]), int(sizes[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Measurement of the depth diffs that recordings lack."""

@@ -1,0 +1,112 @@
+"""The report on diffs as evidence, and for people: figures, gaps over time, a list of gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from markupsafe import Markup
+
+from capture_pipeline.feasibility.criteria import GAPS, Verdict
+from capture_pipeline.feasibility.evidence import Evidence, Reading, made
+from capture_pipeline.feasibility.sequence_gaps.measure import FeedFigures
+from capture_pipeline.reporting.charts import Section, bars, shown
+
+ASSET = "delta_feed_report"
+TITLE = "Diffs of the order book"
+DECIDES = "lost ids against all ids"
+_ROWS = {
+    "Diffs": "diffs",
+    "Ids from first to last": "ids",
+    "Ids lost": "lost_ids",
+    "Gaps": "gaps",
+    "Diffs that came twice": "duplicates",
+    "Diffs that overlap": "overlaps",
+    "Lost ids of all ids, % (decides)": "lost_ids_percent",
+    "Lost messages of all expected, estimated, %": "lost_events_percent",
+    "Gaps of all messages, %": "discontinuities_percent",
+    "Snapshots": "snapshots",
+    "Until the first valid book, ms": "first_valid_ms",
+    "Gaps that a snapshot recovered": "recovered",
+    "Recovery, median, ms": "recovery_ms",
+    "Recovery, longest, ms": "longest_recovery_ms",
+}
+
+
+def reading(feeds: Sequence[FeedFigures]) -> Reading:
+    """What the feeds say of the criterion: the worst one decides; nothing was measured where one has no diff."""
+    if not feeds or not all(feed.diffs for feed in feeds):
+        return Reading(criterion=GAPS.name, measured=None, note="there is a symbol without diffs" if feeds else "there is no symbol")
+    worst = max(feeds, key=lambda feed: feed.lost_ids_percent)
+    others = f"lost messages {worst.lost_events_percent:.4g} %, gaps of messages {worst.discontinuities_percent:.4g} %"
+    note = f"{DECIDES}; worst: {worst.subject}: {worst.lost_ids:,} of {worst.ids:,} in {worst.gaps:,} gaps; {others}"
+    return Reading(criterion=GAPS.name, measured=worst.lost_ids_percent, note=note)
+
+
+def evidence(feeds: Sequence[FeedFigures], inputs: dict[str, str]) -> Evidence:
+    """What is published.
+
+    Args:
+        feeds: One a symbol.
+        inputs: SHA-256 by file.
+    """
+    names = ("diffs", "lost_ids", "gaps", "lost_ids_percent", "lost_events_percent", "discontinuities_percent", "longest_recovery_ms")
+    figures = {
+        f"{feed.subject.rpartition(' ')[2]}: {name}": float(value)
+        for feed in feeds
+        for name in names
+        if (value := getattr(feed, name)) is not None
+    }
+    return made(ASSET, [reading(feeds)], figures, inputs, {"feeds": [feed.model_dump() for feed in feeds]})
+
+
+def sections_of(feeds: Sequence[FeedFigures]) -> list[Section]:
+    """A section a symbol."""
+    return [
+        Section(
+            title=feed.subject,
+            lines=_said(feed),
+            head=["", "value"],
+            rows=[[label, shown(getattr(feed, name), 4)] for label, name in _ROWS.items()],
+            plots=_plots(feed),
+        )
+        for feed in feeds
+    ] + [_gaps_of(feed) for feed in feeds if feed.gaps]
+
+
+def _said(feed: FeedFigures) -> list[str]:
+    verdict = GAPS.verdict(feed.lost_ids_percent if feed.diffs else None)
+    said = [f"{verdict}: {feed.lost_ids_percent:.4g} % of the ids are lost; {DECIDES} decides, below {GAPS.threshold:g} % holds"]
+    if verdict is Verdict.UNKNOWN:
+        return ["There is no diff."]
+    open_gaps = feed.gaps - feed.recovered
+    if open_gaps:
+        said.append(f"After {open_gaps:,} of {feed.gaps:,} gaps no snapshot made the book valid before the next gap or the end")
+    if feed.first_valid_ms is None:
+        said.append("No snapshot was bridged: a book cannot be rebuilt from these diffs alone")
+    return said
+
+
+def _plots(feed: FeedFigures) -> list[tuple[str, Markup]]:
+    whole = len(feed.messages_by_period) * feed.period_s / 60
+    ends = ("0 min", f"{whole / 2:,.1f} min", f"{whole:,.1f} min")
+    each = f"each {feed.period_s // 60} min"
+    return [
+        (f"Diffs, {each}", bars("diffs over time", feed.messages_by_period, ends)),
+        (f"Lost ids, {each}", bars("lost ids over time", feed.lost_by_period, ends, "lost")),
+    ]
+
+
+def _gaps_of(feed: FeedFigures) -> Section:
+    rows = [
+        [
+            datetime.fromtimestamp(gap.capture_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            shown(gap.last_good_id),
+            shown(gap.first_good_id),
+            shown(gap.lost),
+            shown(gap.recovered_ms),
+        ]
+        for gap in feed.listed
+    ]
+    more = [f"The first {len(rows)} of {feed.gaps:,}"] if feed.gaps > len(rows) else []
+    return Section(f"{feed.subject}: gaps", more, ["Found at", "Last good id", "First good id", "Ids lost", "Recovered after, ms"], rows)

@@ -1,0 +1,130 @@
+"""The book of a session, sampled: spread each second, depth at the best levels each ten seconds, out of its tables.
+
+No sample lies in a hole: the second in which ids go missing has none, nor has the last one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.lake.parquet import row_groups
+from capture_pipeline.orderbook.levels import Book
+from capture_pipeline.orderbook.sync import BookSync, State, Step
+from capture_pipeline.tables.golden import ASK, BID, DEPTH, SNAPSHOTS, GoldenTable
+
+_SECOND_NS = 1_000_000_000
+_DEPTH_EVERY = 10
+Message = tuple[int, int, DepthDiff | DepthSnapshot]
+"""Line, capture time, what it says."""
+
+SAMPLE_SCHEMA: dict[str, pl.DataType] = {
+    "second": pl.Int64(),
+    "bid_e8": pl.Int64(),
+    "ask_e8": pl.Int64(),
+    "bid_depth_e8": pl.Int64(),
+    "ask_depth_e8": pl.Int64(),
+}
+"""`second` since 1970, of capture; depths are null between their samples."""
+
+
+Row = tuple[int, int, int, int | None, int | None]
+
+
+@dataclass
+class _Sampler:
+    """Takes the book as it was when each second ended.
+
+    A row waits until the next diff continues the book: where ids are missing instead, the book at the end of the second is not known.
+    """
+
+    levels: int
+    rows: list[Row] = field(default_factory=list)
+    second: int = -1
+    _waiting: list[Row] = field(default_factory=list)
+
+    def until(self, capture_ns: int, sync: BookSync[Book]) -> None:
+        """The seconds that ended before this message; of several without a message one is taken."""
+        second = capture_ns // _SECOND_NS
+        if second == self.second:
+            return
+        best = sync.book.best() if sync.state is State.SYNCED and self.second >= 0 else None
+        if best is not None:
+            book, deep = sync.book, self.second % _DEPTH_EVERY == 0
+            depths = [sum(quantity for _, quantity in side.top(self.levels)) if deep else None for side in (book.bids, book.asks)]
+            self._waiting.append((self.second, best[0], best[2], depths[0], depths[1]))
+        self.second = second
+
+    def decide(self, step: Step) -> None:
+        """Keep the waiting rows where a diff continued the book, and drop them where ids are missing."""
+        if step in {Step.APPLIED, Step.BRIDGED}:
+            self.rows += self._waiting
+        if step in {Step.APPLIED, Step.BRIDGED, Step.GAP}:
+            self._waiting.clear()
+
+
+def sampled(tables: GoldenTables, symbol: str, levels: int = 10) -> pl.DataFrame:
+    """The book of one symbol, each second at whose end it is known.
+
+    Args:
+        tables: Of the session.
+        symbol: In capitals.
+        levels: How many of the best levels count as depth.
+
+    Returns:
+        A frame of `SAMPLE_SCHEMA`; empty where no snapshot seeded the book.
+    """
+    sync, sampler = BookSync(Book()), _Sampler(levels)
+    diffs, snapshots = (_messages(tables.paths(table, symbol), table, symbol) for table in (DEPTH, SNAPSHOTS))
+    for _, capture_ns, message in heapq.merge(diffs, snapshots, key=lambda found: found[0]):
+        sampler.until(capture_ns, sync)
+        if isinstance(message, DepthDiff):
+            sampler.decide(sync.diff(message))
+        else:
+            sync.snapshot(message)
+    return pl.DataFrame(sampler.rows, schema=SAMPLE_SCHEMA, orient="row")
+
+
+def _messages(paths: list[Path], table: GoldenTable, symbol: str) -> Iterator[Message]:
+    """The messages of a table, a row group at a time, so that an hour need not fit into memory."""
+    for path in paths:
+        for read in row_groups(path):
+            frame = pl.from_arrow(read)
+            if not isinstance(frame, pl.DataFrame):
+                raise TypeError(type(frame))
+            yield from _of_rows(frame, table, symbol)
+
+
+def _of_rows(frame: pl.DataFrame, table: GoldenTable, symbol: str) -> Iterator[Message]:
+    line = pl.col("line")
+    lists = [pl.struct("price", "quantity").filter(pl.col("side") == side).alias(name) for side, name in ((BID, "bids"), (ASK, "asks"))]
+    rows = (
+        frame.lazy()
+        .with_columns(_text("price_e8").alias("price"), _text("quantity_e8").alias("quantity"))
+        .group_by(line, maintain_order=True)
+        .agg(pl.exclude("side", "price", "quantity").first(), *lists)
+        .collect()
+    )
+    for row in rows.iter_rows(named=True):
+        bids, asks = _pairs(row["bids"]), _pairs(row["asks"])
+        if table is SNAPSHOTS:
+            yield row["line"], row["capture_ns"], DepthSnapshot(row["last_id"], bids, asks)
+        else:
+            previous = None if row["previous_id"] < 0 else row["previous_id"]
+            yield row["line"], row["capture_ns"], DepthDiff(row["event_us"], symbol, row["first_id"], row["last_id"], bids, asks, previous)
+
+
+def _text(column: str) -> pl.Expr:
+    """As the exchange writes it, with eight decimals."""
+    whole, fraction = pl.col(column) // 10**8, pl.col(column) % 10**8
+    return whole.cast(pl.String) + "." + fraction.cast(pl.String).str.zfill(8)
+
+
+def _pairs(levels: list[dict[str, str]]) -> list[Level]:
+    return [(level["price"], level["quantity"]) for level in levels]

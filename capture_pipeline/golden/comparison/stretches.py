@@ -1,0 +1,93 @@
+"""Continuous stretches of recordings of the same symbols: no missing ids and no silence, whichever file a message is in."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from capture_pipeline.golden.scan.scan import MOST_SILENT_NS, Scan
+from capture_pipeline.golden.scan.streams import StreamScan
+
+Span = tuple[int, int]
+"""From and to, nanoseconds UTC."""
+
+
+class _Run(NamedTuple):
+    """Ids of one stream without a break, and the capture times of the first and the last of them."""
+
+    first_id: int
+    start_ns: int
+    last_id: int
+    end_ns: int
+
+
+def stretches(scans: Sequence[Scan]) -> list[Span]:
+    """Find the continuous stretches of some recordings, ascending.
+
+    Ids of a stream are compared over all files: ids that one file lacks and another has are not missing, and ids that lie between the end
+    of one file and the start of the next are.
+    """
+    active = joined(span for found in scans for span in _active(found))
+    runs: dict[str, list[_Run]] = defaultdict(list)
+    for found in scans:
+        for name, stream in found.streams.items():
+            runs[name] += _runs(stream)
+    return _without(active, sorted(hole for some in runs.values() for hole in _holes(some)))
+
+
+def joined(spans: Iterable[Span], silent_s: float = MOST_SILENT_NS / 1e9) -> list[Span]:
+    """Stretches of several files as one ascending list; those no further apart than `silent_s` and those that overlap are one."""
+    result: list[Span] = []
+    for start, end in sorted(spans):
+        if result and start - result[-1][1] <= silent_s * 1e9:
+            result[-1] = (result[-1][0], max(result[-1][1], end))
+        else:
+            result.append((start, end))
+    return result
+
+
+def _active(found: Scan) -> Iterator[Span]:
+    """The times of one file without a silence."""
+    start = found.first_ns
+    for before, after in found.silences:
+        yield start, before
+        start = after
+    yield start, found.last_ns
+
+
+def _runs(stream: StreamScan) -> Iterator[_Run]:
+    if stream.track.first < 0:
+        return
+    first_id, start_ns = stream.track.first, stream.first_ns
+    for gap in stream.breaks:
+        yield _Run(first_id, start_ns, gap.last_good_id, gap.start_ns)
+        first_id, start_ns = gap.first_good_id, gap.end_ns
+    yield _Run(first_id, start_ns, stream.track.last, stream.last_ns)
+
+
+def _holes(runs: list[_Run]) -> Iterator[Span]:
+    """The times at which ids are missing in all files."""
+    reached: _Run | None = None
+    for run in sorted(runs):
+        if reached is not None and run.first_id > reached.last_id + 1:
+            yield min(reached.end_ns, run.start_ns), max(reached.end_ns, run.start_ns)
+        if reached is None or run.last_id > reached.last_id:
+            reached = run
+
+
+def _without(spans: list[Span], holes: list[Span]) -> list[Span]:
+    """Cut holes out of spans, both ascending; a hole without a length divides a span too."""
+    result: list[Span] = []
+    number = reached = 0
+    for start, end in spans:
+        at = max(start, reached)
+        while number < len(holes) and holes[number][0] <= end:
+            hole_start, hole_end = holes[number]
+            if hole_start >= at:
+                result.append((at, hole_start))
+            at, number = max(at, hole_end), number + 1
+        reached = max(reached, at)
+        if at <= end:
+            result.append((at, end))
+    return result

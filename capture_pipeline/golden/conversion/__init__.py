@@ -1,0 +1,1 @@
+"""Conversion of a recording to Parquet tables."""

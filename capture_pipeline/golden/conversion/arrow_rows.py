@@ -1,0 +1,116 @@
+"""Parsed columns to Arrow tables of one symbol and one hour of capture. Pure: arrays in, tables out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from capture_pipeline.binance.streams import _kernel as kernel
+from capture_pipeline.binance.streams.messages import MARKET_ORDER
+from capture_pipeline.binance.streams.parser import Columns
+from capture_pipeline.golden.tables import HOUR_NS
+from capture_pipeline.tables.golden import DEPTH, NO_LEVEL, SNAPSHOTS, TRADES, GoldenTable
+
+Ints = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+Key = tuple[GoldenTable, str, int]
+"""Table, symbol, and hour as a number since 1970."""
+
+
+def tables_of(columns: Columns, symbols: Sequence[str], first_line: int) -> Iterator[tuple[Key, pa.Table]]:
+    """The rows of one block, cut by symbol and hour, in the recording's order.
+
+    Args:
+        columns: What the parser gave.
+        symbols: By number of the stream.
+        first_line: Number of the block's first line.
+    """
+    for symbol, hour, rows in _groups(columns.trades, kernel.T_CAPTURE, kernel.T_STREAM, symbols):
+        yield (TRADES, symbol, hour), _trades(rows, first_line, columns.order_types)
+    for table, rows_of, levels, tags in (
+        (DEPTH, columns.diffs, columns.levels, columns.tags),
+        (SNAPSHOTS, columns.snapshots, columns.snapshot_levels, columns.snapshot_tags),
+    ):
+        for symbol, hour, rows in _groups(rows_of, kernel.D_CAPTURE, kernel.D_STREAM, symbols):
+            yield (table, symbol, hour), _book(table, rows, levels, tags, first_line)
+
+
+def _groups(rows: Ints, capture: int, stream: int, symbols: Sequence[str]) -> Iterator[tuple[str, int, Ints]]:
+    if not rows.shape[1]:
+        return
+    hours = rows[capture] // HOUR_NS
+    names = sorted(set(symbols))
+    number = np.array([names.index(symbol) for symbol in symbols])[rows[stream]]
+    for hour in np.unique(hours).tolist():
+        for of_symbol in np.unique(number[hours == hour]).tolist():
+            chosen = (hours == hour) & (number == of_symbol)
+            yield names[of_symbol], hour, rows if chosen.all() else rows[:, chosen]
+
+
+def _trades(rows: Ints, first_line: int, order_types: Mapping[int, str]) -> pa.Table:
+    places = rows[kernel.T_PLACES]
+    return pa.Table.from_arrays(
+        [
+            pa.array(rows[kernel.T_LINE] + first_line),
+            *(pa.array(rows[row]) for row in range(kernel.T_CAPTURE, kernel.T_QUANTITY + 1)),
+            pa.array((places >> 4).astype(np.int8)),
+            pa.array((places & 15).astype(np.int8)),
+            pa.array(rows[kernel.T_MAKER] == 1),
+            _order_types(rows, order_types),
+        ],
+        schema=TRADES.schema,
+    )
+
+
+def _order_types(rows: Ints, order_types: Mapping[int, str]) -> pa.StringArray:
+    is_market = rows[kernel.T_MARKET] == 1
+    if not order_types:
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(is_market), np.int8), mask=~is_market), [MARKET_ORDER]).cast(
+            pa.string()
+        )
+    kinds = [
+        MARKET_ORDER if market else order_types.get(line) for line, market in zip(rows[kernel.T_LINE].tolist(), is_market, strict=True)
+    ]
+    return pa.array(kinds, pa.string())
+
+
+def _book(table: GoldenTable, rows: Ints, levels: Ints, tags: Bytes, first_line: int) -> pa.Table:
+    counts = rows[kernel.D_END] - rows[kernel.D_BIDS]
+    values, kinds = _levels(rows, counts, levels, tags)
+    repeats = np.maximum(counts, 1)
+    heads = [rows[kernel.D_LINE] + first_line, rows[kernel.D_CAPTURE], rows[kernel.D_LAST]]
+    if table is DEPTH:
+        heads[2:2] = [rows[kernel.D_EVENT], rows[kernel.D_FIRST]]
+        heads.append(rows[kernel.D_PREVIOUS])
+    side, places = kinds[0].view(np.int8), kinds[1]
+    return pa.Table.from_arrays(
+        [
+            *(pa.array(np.repeat(head, repeats)) for head in heads),
+            pa.array(side),
+            pa.array(values[0]),
+            pa.array(values[1]),
+            pa.array((places >> 4).view(np.int8)),
+            pa.array((places & 15).view(np.int8)),
+        ],
+        schema=table.schema,
+    )
+
+
+def _levels(rows: Ints, counts: Ints, levels: Ints, tags: Bytes) -> tuple[Ints, Bytes]:
+    """The levels of these messages, one after the other; a message without any has one row that says so."""
+    first, last = int(rows[kernel.D_BIDS, 0]), int(rows[kernel.D_END, -1])
+    if int(counts.sum()) == last - first:
+        values, kinds = levels[:, first:last], tags[:, first:last]
+    else:
+        starts = np.cumsum(counts) - counts
+        at = np.arange(int(counts.sum())) - np.repeat(starts - rows[kernel.D_BIDS], counts)
+        values, kinds = levels[:, at], tags[:, at]
+    empty = np.flatnonzero(counts == 0)
+    if empty.size:
+        at = (np.cumsum(counts) - counts)[empty]
+        values = np.insert(values, at, 0, axis=1)
+        kinds = np.insert(kinds, at, np.array([[NO_LEVEL % 256], [0]], np.uint8), axis=1)
+    return values, kinds

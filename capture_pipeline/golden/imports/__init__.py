@@ -1,0 +1,1 @@
+"""Import of recordings that other tools made."""

@@ -1,0 +1,142 @@
+"""What a file is that cannot be imported, as far as its first bytes tell, and what can be done with it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.golden.readers.gzip_reader import Source
+
+_HEAD_BYTES = 4096
+_LONGEST_SHOWN = 60
+_UNPACK = "unpack it, then import what is inside"
+_ONLY_RAW = "import takes raw captures of hftbacktest and cryptofeed, CSV files of Binance-Data-Processor, and recordings of this product"
+_REPLAY = "it is no raw capture; `capture replay` reads Tardis' incremental_book_L2 and Crypto Lake's book_delta_v2 as they are"
+_ARCHIVE = "files of the public archive are not imported; `capture backfill` fetches klines, `capture prove` trades"
+
+
+class Kind(NamedTuple):
+    """What a file is.
+
+    Attributes:
+        what: A noun.
+        remedy: What can be done with it.
+    """
+
+    what: str
+    remedy: str
+
+
+def fits(origin: str) -> str:
+    """The remedy where another `--from` was meant."""
+    return f"--from {origin} fits it"
+
+
+_BINARY = (
+    (b"PAR1", Kind("a Parquet file", _REPLAY)),
+    (b"\x89PNG", Kind("a PNG image", _ONLY_RAW)),
+    (b"\xff\xd8\xff", Kind("a JPEG image", _ONLY_RAW)),
+    (b"%PDF", Kind("a PDF document", _ONLY_RAW)),
+    (b"\x93NUMPY", Kind("a NumPy array", "import the capture that it was made of")),
+    (b"\x80\x04", Kind("a Python pickle", "import the capture that it was made of")),
+    (b"\x80\x05", Kind("a Python pickle", "import the capture that it was made of")),
+    (b"\x28\xb5\x2f\xfd", Kind("packed with Zstandard", _UNPACK)),
+    (b"\xfd7zXZ", Kind("packed with xz", _UNPACK)),
+    (b"BZh", Kind("packed with bzip2", _UNPACK)),
+    (b"7z\xbc\xaf", Kind("a 7z archive", _UNPACK)),
+    (b"\x04\x22\x4d\x18", Kind("packed with LZ4", _UNPACK)),
+    (b"\x89HDF", Kind("an HDF5 file", _ONLY_RAW)),
+    (b"SQLite format 3", Kind("an SQLite database", _ONLY_RAW)),
+    (b"\x4d\x3c\xb2\xa1", Kind("a packet capture, as cryptofeed writes since 2026", "record with its raw data collection instead")),
+    (b"\xd4\xc3\xb2\xa1", Kind("a packet capture", _ONLY_RAW)),
+    (b"\x0a\x0d\x0d\x0a", Kind("a packet capture", _ONLY_RAW)),
+)
+_FORMATS = (
+    (rb'[0-9]{13,19} \{.*"topic":', Kind("a recording of hftbacktest's collector of Bybit", "only Binance can be imported")),
+    (rb'[0-9]{13,19} \{.*"channel":', Kind("a recording of hftbacktest's collector of Hyperliquid", "only Binance can be imported")),
+    (rb"[0-9]+ \{", Kind("a recording of hftbacktest", fits("hftbacktest"))),
+    (rb'\{"capture_ns":', Kind("a recording in this product's own form", fits("capture"))),
+    (rb"TimestampOfReceive,", Kind("a CSV of Binance-Data-Processor", fits("binance-data-processor"))),
+    (rb'\{"t":"header"', Kind("a capture of cryptofeed since 2026", "record with its raw data collection instead")),
+    (rb'\{"stream":', Kind("messages without capture times", "record them with the time of each, as hftbacktest does")),
+    (rb'\[\{"stream":.*"_E":', Kind("JSON of Binance-Data-Processor", "make CSV files of it with the tool's scraper")),
+    (rb"\[\[[0-9]{13}", Kind("an answer of REST with klines", _ARCHIVE)),
+    (rb"\[", Kind("a JSON array", _ONLY_RAW)),
+    (rb"\{", Kind("JSON of another form", _ONLY_RAW)),
+    (rb"exchange,symbol,timestamp,", Kind("a CSV of Tardis", _REPLAY)),
+    (rb"open_time,open,", Kind("klines of the public archive", _ARCHIVE)),
+    (rb"[0-9]{13,16}(?:,[0-9.]+){11}", Kind("klines of the public archive", _ARCHIVE)),
+    (rb"id,price,qty,", Kind("trades of the public archive", _ARCHIVE)),
+    (rb"[0-9]+(?:,[0-9.]+){4},(?:[Tt]rue|[Ff]alse)", Kind("trades of the public archive", _ARCHIVE)),
+    (rb"\s*<(?:!|\?|[a-zA-Z])", Kind("a page of HTML or XML", "fetch the file again")),
+)
+_CRYPTOFEED = re.compile(rb"(?:wss?|https?)://\S+ (?:<->|->|<-) |(?:wss?)://\S+$|configuration: |[0-9]{9,11}(?:\.[0-9]+)?: ", re.MULTILINE)
+_ADDRESS = re.compile(rb"(?:wss?|https?)://([^/\s?:]+)")
+
+
+def refuse_binary(path: Path) -> None:
+    """Refuse what is no text, packed or not, whatever it was called.
+
+    Raises:
+        MalformedData: It is a folder, or a file of another kind, or cannot be read.
+    """
+    if path.is_dir():
+        raise MalformedData("is a folder", where=str(path), remedy="name the files in it")
+    head = _read(path)
+    kind = _of_bytes(head)
+    if kind:
+        raise MalformedData(f"is no recording; it is {kind.what}", where=str(path), remedy=kind.remedy)
+
+
+def recognized(path: Path) -> Kind:
+    """What a file is."""
+    head = _read(path)
+    packed = head.startswith(b"\x1f\x8b")
+    if packed:
+        with Source.opened(path) as source:
+            head = next(iter(source), b"")[:_HEAD_BYTES]
+    kind = _of_bytes(head) or _of_text(head)
+    return Kind(f"{kind.what}, packed with gzip", kind.remedy) if packed else kind
+
+
+def _of_bytes(head: bytes) -> Kind | None:
+    if head.startswith(b"PK\x03\x04"):
+        is_numpy = b".npy" in head[:200]
+        made_of = Kind("hftbacktest's converted data (npz)", "import the capture that it was converted from")
+        return made_of if is_numpy else Kind("a zip archive", _UNPACK)
+    return next((kind for magic, kind in _BINARY if head.startswith(magic)), None)
+
+
+def _of_text(head: bytes) -> Kind:
+    if not head.strip():
+        return Kind("empty", "name a file that holds something")
+    if b"\0" in head:
+        return Kind("binary data of no kind that is known", _ONLY_RAW)
+    if _CRYPTOFEED.match(head):
+        return _of_cryptofeed(head)
+    line = next(line for line in head.splitlines() if line.strip() and not line.startswith(b"#"))
+    for pattern, kind in _FORMATS:
+        if re.match(pattern, line):
+            return kind
+    names = line[:_LONGEST_SHOWN].decode("utf-8", "backslashreplace")
+    if line.count(b",") > 1:
+        return Kind(f"a CSV that begins with {names!r}", _ONLY_RAW)
+    return Kind(f"text that begins with {names!r}", _ONLY_RAW)
+
+
+def _of_cryptofeed(head: bytes) -> Kind:
+    hosts = [host.decode("utf-8", "backslashreplace") for host in _ADDRESS.findall(head)]
+    others = [host for host in hosts if "binance" not in host.lower()]
+    if others:
+        return Kind(f"a recording of cryptofeed of {others[0]}", "only Binance can be imported")
+    return Kind("a recording of cryptofeed", fits("cryptofeed"))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise MalformedData(f"cannot be opened: {error.strerror}", where=str(path), remedy="name a recording") from None

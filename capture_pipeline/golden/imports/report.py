@@ -1,0 +1,52 @@
+"""What an import did: for the metadata of its session, and in words."""
+
+from __future__ import annotations
+
+from capture_pipeline.golden.imports.sources import Source
+from capture_pipeline.lake.files import sha256_file
+from capture_pipeline.sessions.models import SessionMetadata
+
+
+def provenance(source: Source, raised: int, raised_most_ns: int) -> dict[str, object]:
+    """What an import did, as the metadata of its session hold it.
+
+    Args:
+        source: What was read.
+        raised: Stamps that went back and were raised to their predecessor.
+        raised_most_ns: The most that one was raised by.
+    """
+    files = [{"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in source.files]
+    notes, evidence = source.notes, source.evidence
+    return {
+        "imported_from": str(source.origin),
+        "sources": files,
+        "stamps_raised": raised,
+        "stamps_raised_most_ns": raised_most_ns,
+        "stamp_units": list(notes.units),
+        "stamps_far": notes.far,
+        "skipped": dict(notes.skipped),
+        "errors": notes.errors,
+        "left_out": [str(part) for part in notes.left_out],
+        "faulty_rows": notes.faulty_rows,
+        "faulty": notes.faulty,
+        "market_by": [str(said) for said in evidence.markets.values()],
+        "venue_by": [str(said) for said in evidence.venues.values()],
+    }
+
+
+def import_summary(metadata: SessionMetadata) -> list[str]:
+    """What an import did, a line each, for people."""
+    of, plan = metadata.configuration, metadata.plan
+    lines = [f"market {plan.market} by {', '.join(of['market_by'])}; venue {plan.venue} by {', '.join(of['venue_by'])}"]
+    lines.append(f"stamps in {', '.join(of['stamp_units'])}")
+    if of["stamps_raised"]:
+        most_s = of["stamps_raised_most_ns"] / 1e9
+        lines.append(f"{of['stamps_raised']:,} stamps went back and were raised to the one before, by {most_s:,.9g} s at most")
+    if of["skipped"]:
+        lines.append("skipped: " + ", ".join(f"{count:,} {kind}" for kind, count in of["skipped"].items()))
+    lines += [f"error object: {text}" for text in of["errors"]]
+    lines += [f"left out: {part}" for part in of["left_out"]] + of["stamps_far"]
+    if of["faulty_rows"]:
+        lines.append(f"{of['faulty_rows']:,} faulty rows were kept as lines that validation fails")
+        lines += [f"faulty: {row}" for row in of["faulty"]]
+    return lines

@@ -1,0 +1,1 @@
+"""Comparison of a session with the trades and klines that the exchange published."""

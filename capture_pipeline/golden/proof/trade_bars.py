@@ -1,0 +1,80 @@
+"""Bars of any interval out of captured trades, with the columns of the `bars` table. Exact: sums are taken in 128-bit integers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import polars as pl
+
+from capture_pipeline.binance.archive.klines import PRICE, VOLUME
+from capture_pipeline.binance.periods import Interval
+from capture_pipeline.binance.streams.messages import MARKET_ORDER
+from capture_pipeline.tables.bars import BAR_SCHEMA
+
+SOURCE = "trades"
+_E8, _E16 = -8, 10**8
+
+
+def bars_of(trades: pl.DataFrame, interval: Interval) -> pl.DataFrame:
+    """Bars by the exchange's trade time.
+
+    First and last price are those of the smallest and the largest trade id of a candle. An interval without a trade has no bar here,
+    where the exchange publishes one of volume zero. Quote volumes are cut after the eighth decimal, once, as a sum.
+
+    Only trades of the market count: see `is_market_trade`.
+
+    Args:
+        trades: `trade_id, trade_us, price_e8, quantity_e8, buyer_maker`, in any order, each id once; `order_type` where it is known.
+        interval: Length of the bars.
+
+    Returns:
+        A frame of `BAR_SCHEMA`, by open time; `source` is `trades`, `time_unit` is `us`.
+    """
+    price, quantity, taken = pl.col("price_e8"), pl.col("quantity_e8").cast(pl.Int128), ~pl.col("buyer_maker")
+    quote = price.cast(pl.Int128) * quantity
+    rows = (
+        trades.lazy()
+        .filter(is_market_trade(trades))
+        .sort("trade_id")
+        .group_by((pl.col("trade_us") - pl.col("trade_us") % interval.us).alias("open_time_us"))
+        .agg(
+            price.first().alias("open"),
+            price.max().alias("high"),
+            price.min().alias("low"),
+            price.last().alias("close"),
+            quantity.sum().alias("volume"),
+            quote.sum().alias("quote_volume"),
+            pl.len().cast(pl.Int64).alias("trades"),
+            quantity.filter(taken).sum().alias("taker_buy_volume"),
+            quote.filter(taken).sum().alias("taker_buy_quote_volume"),
+        )
+        .sort("open_time_us")
+        .collect()
+    )
+    return rows.select(
+        "open_time_us",
+        *(_exact(rows[name], PRICE) for name in ("open", "high", "low", "close")),
+        _exact(rows["volume"], VOLUME),
+        (pl.col("open_time_us") + interval.us - 1).alias("close_time_us"),
+        _exact(rows["quote_volume"], VOLUME, _E16),
+        "trades",
+        _exact(rows["taker_buy_volume"], VOLUME),
+        _exact(rows["taker_buy_quote_volume"], VOLUME, _E16),
+        pl.lit("us").alias("time_unit"),
+        pl.lit(SOURCE).alias("source"),
+    ).select(*BAR_SCHEMA)
+
+
+def is_market_trade(trades: pl.DataFrame) -> pl.Expr:
+    """Select the trades that bars are made of: with a price, and of the order type `MARKET` where one was sent.
+
+    The trade stream of futures also reports, under ids of their own, orders that the insurance fund or auto-deleveraging filled, and ids
+    without a trade (`NA`, price 0).
+    """
+    is_priced = pl.col("price_e8") > 0
+    return is_priced & (pl.col("order_type").fill_null(MARKET_ORDER) == MARKET_ORDER) if "order_type" in trades.columns else is_priced
+
+
+def _exact(values: pl.Series, kind: pl.Decimal, divisor: int = 1) -> pl.Series:
+    """Integers in units of 1e-8 as decimals; there are few bars, so Python's own arithmetic will do."""
+    return pl.Series(values.name, [Decimal(value // divisor).scaleb(_E8) for value in values.to_list()], kind)

@@ -1,0 +1,1 @@
+"""Readers of recordings: members, lines, blocks."""

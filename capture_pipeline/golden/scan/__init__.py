@@ -1,0 +1,1 @@
+"""One pass over a recording: ids, gaps and snapshots of each stream."""

@@ -1,0 +1,1 @@
+"""Checks of a recording or a session."""

@@ -1,0 +1,54 @@
+"""The checks of a golden sample by name, with what each is about: one list for the command line, the UI and the tests."""
+
+from __future__ import annotations
+
+from capture_pipeline.golden.validation.report import Thresholds
+from capture_pipeline.settings.sessions import SessionGates
+
+HOUR_S = 3600.0
+
+CHECKS = {
+    "file": "Every gzip member is whole, and every line ended",
+    "line_form": "Every line is {capture_ns, stream, data}, in that order, and no key stands twice",
+    "capture_order": "capture_ns never decreases",
+    "continuity": "Update ids and trade ids continue; what is missing stands in the ledger",
+    "duplicates": "No message stands twice",
+    "overlaps": "No diff covers ids of the one before",
+    "gap_ratio_ids": "Ids lost against ids between first and last",
+    "gap_ratio_events": "Events lost against events expected",
+    "gap_ratio_discontinuities": "Places at which ids are missing against messages",
+    "snapshots": "Each snapshot bridges to the diffs that follow it",
+    "seed": "Each depth stream has a snapshot that it can be built from",
+    "streams": "Every planned stream has messages, from the start of the recording to its end",
+    "messages": "As many messages as a golden sample has",
+    "duration": "As long as a golden sample is, and until the planned end of its session",
+    "uptime": "Share of the time outside gaps",
+    "trade_rate": "Trades a second and symbol are as expected",
+    "depth_rate": "Depth diffs a second and symbol are as expected",
+    "ledger": "Every gap of the data stands in the ledger, and every gap of the ledger in the data",
+    "checksums": "Every file of the session is listed, and has the size and the SHA-256 that were recorded",
+    "disk": "The disk took every message: no fsync failed, nothing was set aside, dropped, removed or lost at an end",
+    "accounting": "Every message received is in the recording, a duplicate, or listed as lost",
+    "book_valid": "Share of diffs at which the replayed book is synced",
+    "book_crossed": "The replayed book is never crossed",
+    "book_best": "The replayed best prices equal those of the bookTicker stream, where it was recorded",
+    "book_audits": "The replayed book equals the REST snapshots that were recorded",
+}
+"""In the order in which a report has them."""
+
+BLOCKING = frozenset({"file", "line_form", "capture_order", "duplicates", "ledger", "checksums"})
+"""Without these nothing should be derived from a recording."""
+
+
+def thresholds_of(gates: SessionGates) -> Thresholds:
+    """A deployment's thresholds."""
+    return Thresholds(
+        min_messages=gates.least_messages,
+        duration_s=gates.least_hours * HOUR_S,
+        max_gap_ratio=gates.gap_percent / 100,
+        min_uptime=gates.uptime_percent / 100,
+        trades_per_s=(gates.trades_per_s_least, gates.trades_per_s_most),
+        depth_per_s=(gates.depth_per_s_least, gates.depth_per_s_most),
+        stream_silence_s=gates.stream_silence_s,
+        end_tolerance_s=gates.end_tolerance_s,
+    )

@@ -1,0 +1,107 @@
+"""Checks of ids: continuity, duplicates, overlaps, the three gap ratios, and whether snapshots bridge to their diffs."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import chain
+
+from capture_pipeline.binance.streams.names import StreamKind
+from capture_pipeline.golden.scan.scan import Scan
+from capture_pipeline.golden.scan.streams import StreamScan
+from capture_pipeline.golden.validation.report import Check, Thresholds, judged, skipped
+from capture_pipeline.sessions.continuity import gap_ratios
+
+_MOST_NAMED = 5
+
+
+def id_checks(found: Scan, thresholds: Thresholds, *, listed: bool) -> list[Check]:
+    """Every check of ids; breaks that stand in a ledger (`listed`) do not decide by themselves, their ratios do."""
+    tracked = [stream for stream in found.streams.values() if stream.track.first >= 0]
+    if not tracked:
+        names = (
+            "continuity",
+            "duplicates",
+            "overlaps",
+            "gap_ratio_ids",
+            "gap_ratio_events",
+            "gap_ratio_discontinuities",
+            "snapshots",
+            "seed",
+        )
+        return [skipped(name, "no stream carries contiguous ids") for name in names]
+    return [_continuity(tracked, listed=listed), *_repeats(tracked), *_ratios(tracked, thresholds), *snapshot_checks(found)]
+
+
+def snapshot_checks(found: Scan) -> list[Check]:
+    """Whether each snapshot bridges to the diffs of its symbol, and whether each depth stream has one that does."""
+    depth = {stream.symbol: stream for stream in found.of_kind(StreamKind.DEPTH) if stream.track.first >= 0}
+    taken = {stream.symbol: stream.snapshots for stream in found.of_kind(StreamKind.SNAPSHOT)}
+    if not depth:
+        return [skipped(name, "there is no depth stream") for name in ("snapshots", "seed")]
+    astray = [f"{symbol} {last}" for symbol, ids in taken.items() for last in ids if symbol in depth and not bridges(depth[symbol], last)]
+    seeded = {symbol for symbol, stream in depth.items() if any(bridges(stream, last) for last in taken.get(symbol, []))}
+    count = sum(map(len, taken.values()))
+    bare = sorted(depth.keys() - seeded)
+    snapshots = (
+        judged(
+            "snapshots", not astray, _named("lastUpdateId without a diff to follow it", astray) or f"all {count} bridge", snapshots=count
+        )
+        if count
+        else skipped("snapshots", "the recording holds none")
+    )
+    reason = f"no seed: no usable snapshot of {', '.join(bare)}" if bare else f"every book can be built, {len(seeded)} of {len(depth)}"
+    return [snapshots, judged("seed", not bare, reason, without=bare)]
+
+
+def bridges(depth: StreamScan, last_update_id: int) -> bool:
+    """Whether diffs go on from a snapshot without a missing id; one at the very last id is followed by nothing and bridges."""
+    runs = depth.all_runs
+    place = bisect_right(runs, (last_update_id + 1, 1 << 63)) - 1
+    return place >= 0 and last_update_id <= runs[place][1]
+
+
+def _continuity(tracked: list[StreamScan], *, listed: bool) -> Check:
+    breaks = sorted(chain.from_iterable(stream.breaks for stream in tracked), key=lambda gap: gap.start_ns)
+    lost = sum(stream.track.lost for stream in tracked)
+    gaps = sum(stream.track.gaps for stream in tracked)
+    named = [f"{gap.stream} {gap.last_good_id + 1}–{gap.first_good_id - 1}" for gap in breaks]
+    where = "each of them in the ledger" if listed else "not accounted for"
+    reason = f"{gaps:,} gaps, {lost:,} ids, {where}: {_named('', named)}" if gaps else f"no id is missing in {len(tracked)} streams"
+    places = [
+        {
+            "stream": gap.stream,
+            "last_good_id": gap.last_good_id,
+            "first_good_id": gap.first_good_id,
+            "start_ns": gap.start_ns,
+            "end_ns": gap.end_ns,
+        }
+        for gap in breaks
+    ]
+    return judged("continuity", not gaps, reason, decides=not listed, gaps=gaps, ids_lost=lost, places=places)
+
+
+def _repeats(tracked: list[StreamScan]) -> list[Check]:
+    checks = []
+    for name in ("duplicates", "overlaps"):
+        counts = {stream.name: count for stream in tracked if (count := getattr(stream.track, name))}
+        reason = ", ".join(f"{stream} {count:,}" for stream, count in counts.items()) or "none"
+        checks.append(judged(name, not counts, reason, **{name: sum(counts.values())}))
+    return checks
+
+
+def _ratios(tracked: list[StreamScan], thresholds: Thresholds) -> list[Check]:
+    ratios = gap_ratios([stream.track for stream in tracked])
+    limit = thresholds.max_gap_ratio
+    told = (
+        ("gap_ratio_ids", ratios.lost_ids, "ids lost / ids between first and last"),
+        ("gap_ratio_events", ratios.lost_events, "events lost (estimated of ranges) / events expected"),
+        ("gap_ratio_discontinuities", ratios.discontinuities, "places at which ids are missing / messages"),
+    )
+    return [judged(name, ratio < limit, f"{ratio:.6%} of less than {limit:.4%}: {meaning}", ratio=ratio) for name, ratio, meaning in told]
+
+
+def _named(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+    return f"{what}{': ' if what else ''}{', '.join(names[:_MOST_NAMED])}{more}"

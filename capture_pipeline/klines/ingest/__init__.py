@@ -1,0 +1,1 @@
+"""Download of archive files and REST answers into the lake."""

@@ -1,0 +1,183 @@
+"""One archive file: download, judge, inflate, parse, publish; or quarantine it with its reason."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from capture_pipeline.binance.archive.frame_cache import read_opens
+from capture_pipeline.binance.archive.protocol import Trust
+from capture_pipeline.binance.http.retries import go_on
+from capture_pipeline.binance.urls import ArchiveFile, Granularity
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.klines.ingest.download import fetch_judged, place
+from capture_pipeline.klines.quality.ranges import missing
+from capture_pipeline.lake.files import publish_model
+from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
+from capture_pipeline.lake.paths import Partition
+
+_VERIFIED = {Trust.OK, Trust.PINNED}
+_MB = 1 << 20
+_REMEDY = "archive.pinned_checksums once it is verified by other means, or set archive.accept_without_checksum"
+
+
+class Fetcher:
+    """Keeps one partition's manifest up to date, file by file; safe to use from several threads."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        partition: Partition,
+        manifest: ArchivesManifest,
+        now_us: int,
+        over: threading.Event | None = None,
+    ) -> None:
+        """Keep the manifest.
+
+        Args:
+            workspace: The deployment.
+            partition: Whose files.
+            manifest: What is recorded; updated in place, and published with each file that came.
+            now_us: The present.
+            over: Set to begin no further file and no further try.
+        """
+        self._workspace, self._partition, self._manifest, self._now_us = workspace, partition, manifest, now_us
+        self._lake, self._over = workspace.lake, over
+        self._pinned = workspace.settings.archive.pinned_checksums
+        self._mutex = threading.Lock()
+        self.fetched: list[str] = []
+
+    def ensure(self, file: ArchiveFile) -> ArchiveRecord:
+        """The file, verified: the one recorded if there is one, else fetched now.
+
+        Raises:
+            CaptureError: The exchange could not be asked, or the disk not written.
+        """
+        go_on(self._over, file.name)
+        known = self._known(file)
+        there = known is not None and known.usable and self._is_there(known)
+        if known and there and known.trust is not Trust.REPUBLISHED:
+            return known
+        record = self.fetch(file)
+        with self._mutex:
+            current = self._keep(known, record) if known and there and not record.usable else self._replace(known, record)
+            if record.path:
+                self.publish()
+        return current
+
+    def recorded(self) -> set[str]:
+        """Names of the files that bars are made of, and of those published anew since."""
+        return {record.name for record in self._manifest.files if record.usable or record.trust is Trust.REPUBLISHED}
+
+    def not_published(self, since_us: int) -> set[str]:
+        """Names of the files that the archive did not have when it was asked, at `since_us` or later."""
+        return {record.name for record in self._manifest.files if record.trust is Trust.NOT_PUBLISHED and record.fetched_at_us >= since_us}
+
+    def note_not_published(self, files: Iterable[ArchiveFile]) -> None:
+        """Record files that a listing of the archive does not name."""
+        for file in files:
+            self._replace(self._known(file), self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not list it"))
+
+    def publish(self) -> None:
+        """Publish the manifest as it stands; what is in it is never downloaded again, however the program ends."""
+        self._manifest.files.sort(key=lambda record: (record.granularity != Granularity.MONTHLY, record.start_us))
+        publish_model(self._lake.archives_manifest(self._partition), self._manifest)
+
+    def fetch(self, file: ArchiveFile) -> ArchiveRecord:
+        """Download a file and judge it, whatever is recorded; after a mismatch checksum and zip are both fetched afresh, once."""
+        partial = self._partial(file)
+        got = fetch_judged(self._workspace.archive, file, partial, self._pinned.get(file.name), self._over)
+        if got is None:
+            return self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not have it")
+        record = self._record(file, got.trust, detail=got.detail)
+        record.bytes, record.sha256_own, record.sha256_published = partial.stat().st_size, got.sha256, got.published
+        record.etag, record.last_modified = got.download.etag, got.download.last_modified
+        record.attempts, record.seconds = got.attempts, round(got.seconds, 3)
+        self._settle(file, partial, record)
+        return record
+
+    def _settle(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
+        """Look inside what was judged and put it where it belongs."""
+        with self._mutex:
+            self.fetched.append(file.name)
+        if record.trust is not Trust.MISMATCH:
+            with self._workspace.budget.hold((file.bounds[1] - file.bounds[0]) // file.interval.us):
+                self._read(file, partial, record)
+        self._place(file, partial, record)
+
+    def _read(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
+        """Look inside: a kline file of its period, or malformed."""
+        try:
+            opens, frame = read_opens(partial.read_bytes(), file.stem, self._workspace.settings.http.max_csv_mb * _MB, file.bounds)
+        except MalformedData as error:
+            record.trust, record.detail = Trust.MALFORMED, str(error)
+            return
+        inside = opens[(opens >= file.bounds[0]) & (opens < file.bounds[1])]
+        record.rows, record.first_open_us, record.last_open_us = opens.size, int(inside.min()), int(inside.max())
+        record.holes = missing(opens, self._partition.interval.us, file.bounds)
+        record.usable = record.trust in _VERIFIED or (
+            record.trust is Trust.CHECKSUM_MISSING and self._workspace.settings.archive.accept_without_checksum
+        )
+        if record.unverified:
+            record.detail = f"{record.detail}; not used: pin its SHA-256 {record.sha256_own} in {_REMEDY}"
+        if record.usable and frame is not None:
+            self._workspace.parsed.keep(file.name, record.sha256_own, frame)
+
+    def _place(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
+        """Move the download to where it stays: the raw folder, or the quarantine with its reason beside it."""
+        digest = record.sha256_own or ""
+        bad = record.quarantined
+        target = (
+            self._lake.quarantine(self._partition) / f"{file.stem}.{digest[:12]}.zip"
+            if bad
+            else self._lake.archive_file(self._partition, file.name, digest)
+        )
+        place(partial, target, f"{record.detail}" if bad else None)
+        record.path = self._lake.relative(target)
+
+    def _record(self, file: ArchiveFile, trust: Trust, detail: str | None) -> ArchiveRecord:
+        start, end = file.bounds
+        return ArchiveRecord(
+            name=file.name,
+            granularity=file.granularity,
+            start_us=start,
+            end_us=end,
+            trust=trust,
+            detail=detail,
+            url=self._workspace.archive.url(file),
+            fetched_at_us=self._now_us,
+            checked_at_us=self._now_us,
+        )
+
+    def _known(self, file: ArchiveFile) -> ArchiveRecord | None:
+        with self._mutex:
+            return next((record for record in self._manifest.files if record.name == file.name), None)
+
+    def _keep(self, known: ArchiveRecord, newer: ArchiveRecord) -> ArchiveRecord:
+        """A version published anew that cannot be trusted does not displace the verified one; it is recorded beside it."""
+        known.detail = f"a version published anew is not usable ({newer.trust}): {newer.detail}"
+        if newer.path and all(newer.sha256_own != record.sha256_own for record in self._manifest.superseded):
+            self._manifest.superseded.append(newer)
+        return known
+
+    def _replace(self, known: ArchiveRecord | None, record: ArchiveRecord) -> ArchiveRecord:
+        if known:
+            self._manifest.files.remove(known)
+            if known.path and known.sha256_own != record.sha256_own and known not in self._manifest.superseded:
+                path = known.path if self._is_there(known) else None
+                self._manifest.superseded.append(known.model_copy(update={"usable": False, "path": path}))
+        self._manifest.files.append(record)
+        return record
+
+    def _is_there(self, record: ArchiveRecord) -> bool:
+        return record.path is not None and self._lake.resolve(record.path).is_file()
+
+    def _partial(self, file: ArchiveFile) -> Path:
+        return self._lake.raw(self._partition) / "archives" / f".{file.stem}.partial"
+
+
+def granularity_name(record: ArchiveRecord) -> str:
+    """The `source` of its bars."""
+    return "monthly" if record.granularity is Granularity.MONTHLY else "daily"

@@ -1,0 +1,226 @@
+"""The gates of coverage over the lake: how much of what was expected is there, whether the ledger says so, and how fresh it is.
+
+The thresholds stand in the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from capture_pipeline.binance.periods import HOUR_US, Month, iso
+from capture_pipeline.calendars.outages import Kind
+from capture_pipeline.checks.gates import GateResult, GateSpec, Severity
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.klines.ingest.trading_period import known_life
+from capture_pipeline.klines.quality.measure import measure
+from capture_pipeline.lake.files import sha256_file
+from capture_pipeline.lake.parquet import read_table
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline.settings.levels import Level
+from capture_pipeline.settings.models import Gates
+
+COVERAGE_GATE = GateSpec("coverage", "bar_gaps", "Of the expected bars that have no explained cause, nearly all are present.")
+OUTAGE_GATE = GateSpec(
+    "coverage_with_outages", "bar_gaps", "Of all expected bars, few are missing with an explained cause.", severity=Severity.WARN
+)
+UNEXPLAINED_GATE = GateSpec("unexplained_missing", "bar_gaps", "Few expected bars are missing without an explained cause.")
+LEDGER_GATE = GateSpec("ledger_fits", "bar_gaps", "The gap ledger is that of these bars, and bars and gaps are all that was expected.")
+LONG_GAP_GATE = GateSpec("long_gap", "bar_gaps", "No single gap is long.", severity=Severity.WARN)
+SYMBOLS_GATE = GateSpec("all_symbols_present", "coverage_report", "Every configured symbol has bars.")
+LEDGERS_GATE = GateSpec("ledgers_current", "coverage_report", "Every gap ledger was computed from the bars that are there now.")
+FRESHNESS_GATE = GateSpec("freshness", "coverage_report", "The newest bar of the open month is recent, for every symbol that trades.")
+
+
+def coverage_specs() -> list[GateSpec]:
+    """The gates of this file, in the order in which they are evaluated."""
+    return [LEDGER_GATE, COVERAGE_GATE, OUTAGE_GATE, UNEXPLAINED_GATE, LONG_GAP_GATE, SYMBOLS_GATE, LEDGERS_GATE, FRESHNESS_GATE]
+
+
+def check_gaps(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
+    """The coverage gates of each partition, from its gap ledger.
+
+    Args:
+        workspace: The deployment.
+        partitions: Which ones; where the ledger was never computed the gates fail.
+        now_us: The present.
+    """
+    symbols = sorted({part.symbol for part in partitions})
+    months = sorted({part.month for part in partitions})
+    rows = {(row["symbol"], row["month"]): row for row in measure(workspace, symbols, months, now_us).iter_rows(named=True)}
+    return [result for part in partitions for result in _coverage_gates(workspace, part, rows[part.symbol, str(part.month)])]
+
+
+def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
+    """The gates of the whole lake: all symbols are there, no ledger is older than its bars, and the open month is fresh.
+
+    Args:
+        workspace: The deployment.
+        now_us: The present.
+    """
+    settings = workspace.settings
+    frame = measure(workspace, settings.symbols, workspace.months(now_us), now_us)
+    sums = (pl.col(name).sum() for name in ("present", "expected", "suspended"))
+    totals = frame.group_by("symbol").agg(*sums, pl.col("newest_us").max()).sort("symbol")
+    # A history that lies in a suspension whole has no bars at the exchange either.
+    absent = totals.filter((pl.col("present") == 0) & ~((pl.col("expected") == 0) & (pl.col("suspended") > 0)))
+    summary = f"{absent.height} of {totals.height} symbols have no bars: {', '.join(absent['symbol'])}" if absent.height else ""
+    present = GateResult(
+        SYMBOLS_GATE,
+        absent.is_empty(),
+        level=Level.CRITICAL,
+        summary=summary,
+        values={"symbols": totals.height},
+        failing=absent,
+        failing_count=absent.height,
+    )
+    return [present, _ledgers(workspace, frame, now_us), _freshness(workspace, frame, now_us)]
+
+
+def _ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
+    """Name the partitions whose bars changed after their ledger was computed, or that have bars and no ledger.
+
+    A file of bars is read only where it is newer than its ledger's.
+    """
+    lake = workspace.lake
+    recorded = {(row["symbol"], row["month"]): row["bars_sha256"] for row in frame.iter_rows(named=True)}
+    with_bars = [part for part in workspace.partitions(workspace.settings.symbols, workspace.months(now_us)) if lake.bars(part).is_file()]
+    behind = []
+    for part in with_bars:
+        bars, window = lake.bars(part), lake.window(part)
+        if not window.is_file():
+            behind.append({"symbol": part.symbol, "month": str(part.month), "why": "there is no ledger"})
+        elif bars.stat().st_mtime_ns > window.stat().st_mtime_ns and sha256_file(bars) != recorded[part.symbol, str(part.month)]:
+            behind.append({"symbol": part.symbol, "month": str(part.month), "why": "the bars changed after the ledger was computed"})
+    failing = pl.DataFrame(behind, schema={"symbol": pl.String, "month": pl.String, "why": pl.String})
+    first = ", ".join(f"{row['symbol']} {row['month']}" for row in behind[:3])
+    summary = f"{len(behind)} of {len(with_bars)} gap ledgers do not belong to their bars: {first}; materialize bar_gaps of them"
+    return GateResult(
+        LEDGERS_GATE,
+        not behind,
+        level=Level.CRITICAL,
+        summary=summary if behind else "",
+        values={"partitions": len(with_bars)},
+        failing=failing.head(workspace.settings.gates.failing_rows_shown),
+        failing_count=len(behind),
+    )
+
+
+def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) -> list[GateResult]:
+    gates, expected = workspace.settings.gates, row["expected"]
+    key: dict[str, Any] = {"symbol": part.symbol, "month": str(part.month), "file": workspace.lake.relative(workspace.lake.gaps(part))}
+    if expected is None:
+        begun = workspace.lake.raw(part).is_dir()
+        summary = "its gaps were never computed; materialize bar_gaps" if begun else "it was never backfilled; backfill or deselect it"
+        specs = (LEDGER_GATE, COVERAGE_GATE, UNEXPLAINED_GATE)
+        return [GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary, **key) for spec in specs]
+    names = ("expected", "present", "missing", "explained", "unexplained", "suspended", "unjudged", "filled", "longest_gap")
+    values = {name: row[name] for name in names}
+    percent, raw = row["explained_coverage_percent"], row["coverage_percent"] if expected else 100.0
+    unexplained = 100.0 * row["unexplained"] / expected if expected else 0.0
+    level = _level(percent, gates)
+    hours = row["longest_gap"] * part.interval.us / HOUR_US
+    attainable, listed = expected - row["explained"], f" ({row['explained']:,} explained ones are left out)" if row["explained"] else ""
+    told = f"{percent:.4f} % of {attainable:,} expected bars are present, below {gates.coverage_error_below_percent} %{listed}"
+    values |= {"coverage_percent": raw, "explained_coverage_percent": percent}
+    said = f"{row['unexplained']:,} of {expected:,} expected bars ({unexplained:.4f} %) are missing without a proven outage"
+    if row["unjudged"]:
+        said += f"; {row['unjudged']:,} of them lie beyond the ledger, last computed at {iso(row['as_of_us'])}: top up or backfill"
+    misfit = _misfit(workspace, part, row)
+    return [
+        GateResult(LEDGER_GATE, not misfit, level=Level.CRITICAL, summary=misfit, values={"as_of": iso(row["as_of_us"])}, **key),
+        GateResult(
+            COVERAGE_GATE,
+            percent >= gates.coverage_error_below_percent,
+            level=level,
+            summary=told,
+            values=values,
+            **key,
+        ),
+        GateResult(
+            OUTAGE_GATE,
+            not row["explained"] or raw >= gates.coverage_warning_below_percent,
+            level=_level(raw, gates),
+            summary=f"{raw:.4f} % of {expected:,} expected bars are there; {row['explained']:,} have an explained cause",
+            values={name: values[name] for name in ("explained", "coverage_percent", "explained_coverage_percent")},
+            **key,
+        ),
+        GateResult(
+            UNEXPLAINED_GATE,
+            unexplained < gates.unexplained_error_percent,
+            level=level,
+            summary=said,
+            values={"unexplained": row["unexplained"], "unexplained_percent": unexplained},
+            failing=_open_gaps(workspace, part),
+            failing_count=row["unexplained"],
+            **key,
+        ),
+        GateResult(
+            LONG_GAP_GATE,
+            hours <= gates.long_gap_hours,
+            level=max(level, Level.WARNING, key=lambda each: each.rank),
+            summary=f"a gap of {hours:g} h is longer than {gates.long_gap_hours:g} h",
+            values={"longest_gap_hours": hours},
+            **key,
+        ),
+    ]
+
+
+def _level(percent: float, gates: Gates) -> Level:
+    """How loud an alert of a partition with this coverage is."""
+    if percent < gates.coverage_critical_below_percent:
+        return Level.CRITICAL
+    return Level.WARNING if percent < gates.coverage_warning_below_percent else Level.INFO
+
+
+def _misfit(workspace: Workspace, part: Partition, row: dict[str, Any]) -> str:
+    """Why bars and ledger do not belong together, nothing if they do."""
+    files = {"bars": (workspace.lake.bars(part), row["bars_sha256"]), "gaps": (workspace.lake.gaps(part), row["gaps_sha256"])}
+    for name, (path, recorded) in files.items():
+        if (sha256_file(path) if path.is_file() else "") != recorded:
+            return f"the {name} are not those that the ledger was computed with; backfill the partition again"
+    if row["present"] + row["missing"] != row["expected"]:
+        return f"{row['present']:,} bars and {row['missing']:,} missing ones are not the {row['expected']:,} expected ones"
+    return ""
+
+
+def _open_gaps(workspace: Workspace, part: Partition) -> pl.DataFrame:
+    path = workspace.lake.gaps(part)
+    if not path.is_file():
+        return pl.DataFrame()
+    gaps = read_table(path).filter((pl.col("status") == "open") & ~pl.col("explained"))
+    return gaps.head(workspace.settings.gates.failing_rows_shown)
+
+
+def _freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResult:
+    """Age of the newest bar of every symbol; after a configured end of history nothing has to be fresh."""
+    settings = workspace.settings
+    limit = settings.gates.freshness_hours
+    end = settings.history.end
+    if end is not None and Month(end.year, end.month) < Month.of(now_us):
+        return GateResult(FRESHNESS_GATE, passed=True, summary="history.end lies in the past", values={})
+    since_us = now_us - round(limit * HOUR_US)
+    ended = [symbol for symbol in settings.symbols if _delisted(workspace, symbol) or _suspended(workspace, symbol, since_us, now_us)]
+    newest = frame.group_by("symbol").agg(pl.col("newest_us").max()).sort("symbol").filter(~pl.col("symbol").is_in(ended))
+    aged = newest.with_columns(((now_us - pl.col("newest_us")) / HOUR_US).alias("age_hours"))
+    stale = aged.filter(pl.col("age_hours").is_null() | (pl.col("age_hours") > limit))
+    summary = (
+        f"{stale.height} of {aged.height} symbols have no bar of the last {limit:g} h: {', '.join(stale['symbol'])}" if stale.height else ""
+    )
+    values = {"as_of": iso(now_us), "oldest_hours": aged["age_hours"].max(), "symbols": aged.height}
+    return GateResult(
+        FRESHNESS_GATE, stale.is_empty(), level=Level.CRITICAL, summary=summary, values=values, failing=stale, failing_count=stale.height
+    )
+
+
+def _suspended(workspace: Workspace, symbol: str, start_us: int, end_us: int) -> bool:
+    """Whether the calendar lists a suspension of the symbol that covers all of this time."""
+    known = (each for each in workspace.outages if each.kind is Kind.SUSPENSION and each.holds_for(workspace.settings.market, symbol))
+    return any(each.start_us <= start_us and each.end_us >= end_us for each in known)
+
+
+def _delisted(workspace: Workspace, symbol: str) -> bool:
+    life = known_life(workspace, symbol)
+    return life is not None and life.last_open_us is not None

@@ -1,0 +1,1 @@
+"""Functions for whoever operates a deployment."""

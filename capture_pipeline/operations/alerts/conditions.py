@@ -1,0 +1,105 @@
+"""Conditions that are looked at and not reported by an event: sessions that are down or late, and the free disk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from capture_pipeline.binance.periods import SECOND_US, iso
+from capture_pipeline.errors import LakeError
+from capture_pipeline.operations.alerts.models import Alert, State
+from capture_pipeline.recorder.lifecycle import all_sessions, known_plan
+from capture_pipeline.recorder.state import state_of
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import SessionPlan
+from capture_pipeline.sessions.status import Status, free_bytes
+from capture_pipeline.settings.levels import Level
+from capture_pipeline.settings.models import Settings
+
+GRACE_US = 60 * SECOND_US
+"""A recorder that is started again, or whose connections are replaced, is back within this time."""
+DISK_KEY, SESSION_PREFIX = "disk", "session:"
+_RELEASE = 1.05
+"""The disk is sound again with this many times the reserve, so that a value at the border sends no series of messages."""
+
+
+def look_at_disk(settings: Settings) -> Alert | None:
+    """Compare the free disk with `recording.free_disk_gb`.
+
+    Returns:
+        The begin or the end of the condition; None between the two borders.
+    """
+    root = settings.storage.root
+    folder = next((path for path in (root, *root.parents) if path.is_dir()), root)
+    free, least = free_bytes(folder) / 1e9, settings.recording.free_disk_gb
+    said = {"free": f"{free:.1f} GB", "reserve": f"{least:g} GB (recording.free_disk_gb)", "folder": str(root)}
+    if free < least:
+        text = "No session starts, and recordings may lose messages. Free the disk."
+        return Alert(key=DISK_KEY, level=Level.CRITICAL, title="The disk is below its reserve", text=text, fields=said)
+    if free >= least * _RELEASE:
+        title = "The disk is above its reserve"
+        return Alert(key=DISK_KEY, level=Level.CRITICAL, state=State.RESOLVED, title=title, fields=said)
+    return None
+
+
+def look_at_sessions(root: Path, now_us: int, open_keys: Collection[str]) -> list[Alert]:
+    """Find sessions that are down or late, and those that were and are not any more.
+
+    Args:
+        root: Folder of the sessions.
+        now_us: The present, microseconds UTC.
+        open_keys: Keys of open alerts; others do not end.
+    """
+    found, sessions = {}, {folder.session: folder for folder in all_sessions(root)}
+    for folder in sessions.values():
+        key = f"{SESSION_PREFIX}{folder.session}"
+        if not folder.metadata.exists() and (alert := _look_at(folder, key, now_us)) is not None:
+            found[key] = alert
+    ended = [key for key in open_keys if key.startswith(SESSION_PREFIX) and key not in found]
+    return [*found.values(), *(_end(key, sessions) for key in ended)]
+
+
+def _look_at(folder: SessionFolder, key: str, now_us: int) -> Alert | None:
+    plan = known_plan(folder)
+    if plan is None:
+        text = f"{folder.plan} cannot be read. The session is neither recorded nor finished."
+        return Alert(key=key, level=Level.CRITICAL, title=f"Session {folder.session} has no usable plan", text=text)
+    try:
+        state, status = state_of(folder)
+    except LakeError as error:
+        return Alert(key=key, level=Level.CRITICAL, title=f"Session {folder.session} is damaged", text=str(error))
+    problem = _problem(plan, state, status, now_us)
+    if problem is None:
+        return None
+    level, what, text = problem
+    fields = {"state": state, "symbols": ", ".join(plan.symbols), "ends": iso(plan.end_ns // 1000 // SECOND_US * SECOND_US)}
+    if status is not None and (trouble := status.trouble or status.last_error):
+        fields["last error"] = trouble
+    return Alert(key=key, level=level, title=f"Session {folder.session} {what}", text=text, fields=fields)
+
+
+def _problem(plan: SessionPlan, state: str, status: Status | None, now_us: int) -> tuple[Level, str, str] | None:
+    """Return level, title and text of what is wrong with an unfinished session; None if nothing is, or it began a moment ago."""
+    seen_us = status.updated_ns // 1000 if status is not None else plan.start_us
+    silent_us = now_us - max(seen_us, plan.start_us)
+    restart = f"Start it again: capture session start --symbol {','.join(plan.symbols)} --regime {plan.regime}"
+    if state == "ended, not finished":
+        is_due = now_us - max(seen_us, plan.end_ns // 1000) > GRACE_US
+        return (Level.WARNING, "ended and is not finished", f"Finish it: capture session stop {plan.session}") if is_due else None
+    if silent_us > GRACE_US and (state == "interrupted" or (status is not None and status.dead_since_ns is not None)):
+        is_gone = state == "interrupted"
+        text = restart if is_gone else f"Its recorder does not report. Stop it: capture session stop {plan.session}"
+        return Level.CRITICAL, f"is down since {iso((now_us - silent_us) // SECOND_US * SECOND_US)}", text
+    if state == "disk":
+        return Level.CRITICAL, "cannot write", "The disk refuses what is recorded. Messages wait in memory, and are lost when it is full."
+    late_us = now_us - plan.start_us
+    if status is not None and not status.messages and late_us > GRACE_US:
+        return Level.WARNING, "is late", f"No message came for {late_us / 1e6:.0f} s since its start."
+    return None
+
+
+def _end(key: str, sessions: Mapping[str, SessionFolder]) -> Alert:
+    session = key.removeprefix(SESSION_PREFIX)
+    is_finished = session in sessions and sessions[session].metadata.exists()
+    title = f"Session {session} {'is finished' if is_finished else 'is recorded again'}"
+    return Alert(key=key, level=Level.CRITICAL, state=State.RESOLVED, title=title)

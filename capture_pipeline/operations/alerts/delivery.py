@@ -1,0 +1,148 @@
+"""Delivery of what waits: each channel in a thread of its own, in order, within a time, and no more messages an hour than allowed.
+
+A channel that fails is tried again after 30 seconds, then after twice as long each time, at most after 15 minutes. A channel that states
+when to try again is obeyed, for at most an hour. None of this delays another channel.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from capture_pipeline.binance.periods import HOUR_US
+from capture_pipeline.errors import Busy, CaptureError, ConfigError, RateLimited
+from capture_pipeline.operations.alerts.channels import Channel, hide, open_channel, secret_of
+from capture_pipeline.operations.alerts.models import Alert, summary_of
+from capture_pipeline.operations.alerts.spool import Queue, Spool, without
+from capture_pipeline.settings.alerts import Alerts, ChannelSettings
+from capture_pipeline.settings.levels import Level
+from capture_pipeline.terminal import logger
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S, _LONGEST_RETRY_AFTER_S = 30.0, 900.0, 3600.0
+_PASS_S = 20.0
+"""Time of one delivery, besides the last message of each channel. A tick of a sensor has 60 seconds."""
+_log = logger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of sending to one channel.
+
+    Attributes:
+        channel: Its name.
+        sent: Messages that it accepted.
+        error: Why the next message did not arrive; empty if all did. It contains no secret.
+        retry_s: Seconds that the channel asks to wait.
+    """
+
+    channel: str
+    sent: int = 0
+    error: str = ""
+    retry_s: float = 0.0
+
+
+def deliver(spool: Spool, settings: Alerts, now_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> list[Outcome]:
+    """Send what waits and is due.
+
+    Returns:
+        One outcome for each channel to which something was to be sent. A channel that does not return in time is one of them.
+    """
+    queues = spool.read().queues
+    due = [each for each in settings.channels if queues[each.name].waiting and queues[each.name].next_us <= now_us()]
+    return _each_in_a_thread(due, lambda channel: _deliver_one(spool, settings, channel, now_us), settings.timeout_s + _PASS_S)
+
+
+def send_test(settings: Alerts, names: Sequence[str] = ()) -> list[Outcome]:
+    """Send one test alert to every channel, or to the named ones, at once and past the spool.
+
+    Raises:
+        ConfigError: There is no channel, or none of a given name.
+    """
+    known = [channel.name for channel in settings.channels]
+    if not known:
+        raise ConfigError("there is no channel", where="alerts.channels", remedy="list one in pipeline.yaml, see docs/operations.md")
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f"{unknown[0]!r} is no channel", where="alerts.channels", remedy=f"configured are {', '.join(known)}")
+    alert = Alert(key="test", level=Level.INFO, title="Test of this channel", text="Sent by capture alerts test. Nothing is wrong.")
+    chosen = [channel for channel in settings.channels if not names or channel.name in names]
+    return _each_in_a_thread(chosen, lambda channel: _send_all(settings, channel, [[alert]], lambda _: None), settings.timeout_s + _PASS_S)
+
+
+def _each_in_a_thread(channels: Sequence[ChannelSettings], work: Callable[[ChannelSettings], Outcome], seconds: float) -> list[Outcome]:
+    """Work on all channels at once; one that hangs is left behind in its thread."""
+    outcomes: dict[str, Outcome] = {}
+
+    def run(channel: ChannelSettings) -> None:
+        outcomes[channel.name] = work(channel)
+
+    threads = [threading.Thread(target=run, args=(channel,), name=f"alerts-{channel.name}", daemon=True) for channel in channels]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    late = f"did not answer within {seconds:g} s"
+    return [outcomes.get(channel.name, Outcome(channel.name, error=late)) for channel in channels]
+
+
+def _deliver_one(spool: Spool, settings: Alerts, channel: ChannelSettings, now_us: Callable[[], int]) -> Outcome:
+    try:
+        with spool.delivering(channel.name):
+            queue = spool.read().queues[channel.name]
+            messages = batches(queue, settings.messages_per_hour, now_us())
+            outcome = _send_all(settings, channel, messages, lambda sent: spool.settle(channel.name, partial(_accepted, sent, now_us())))
+            if outcome.error:
+                spool.settle(channel.name, partial(_failed, outcome, now_us()))
+            return outcome
+    except Busy:
+        return Outcome(channel.name)
+    except CaptureError as error:
+        return Outcome(channel.name, error=str(error))
+
+
+def batches(queue: Queue, most: int, now_us: int) -> list[list[Alert]]:
+    """Divide what waits into the messages that the hour still allows; the last one combines what is left."""
+    free = most - sum(now_us - at_us < HOUR_US for at_us in queue.sent_us)
+    if free <= 0 or not queue.waiting:
+        return []
+    alone = queue.waiting if len(queue.waiting) <= free else queue.waiting[: free - 1]
+    rest = queue.waiting[len(alone) :]
+    return [[alert] for alert in alone] + ([rest] if rest else [])
+
+
+def _send_all(
+    settings: Alerts, channel: ChannelSettings, messages: Sequence[list[Alert]], on_sent: Callable[[list[Alert]], None]
+) -> Outcome:
+    """Send messages one after the other until one fails or the time is over."""
+    secret, sent, until = secret_of(settings, channel.name), 0, time.monotonic() + _PASS_S
+    try:
+        opened: Channel = open_channel(settings, channel)
+        for message in messages:
+            if time.monotonic() > until:
+                break
+            opened.send(message[0] if len(message) == 1 else summary_of(message))
+            sent += 1
+            on_sent(message)
+    except RateLimited as error:
+        return Outcome(channel.name, sent, hide(str(error), secret), error.retry_after_s)
+    except CaptureError as error:
+        return Outcome(channel.name, sent, hide(str(error), secret))
+    except Exception as error:  # noqa: BLE001 - a channel of another package
+        return Outcome(channel.name, sent, hide(f"alerts.channels: {channel.name}: {type(error).__name__}: {error}", secret))
+    return Outcome(channel.name, sent)
+
+
+def _accepted(sent: list[Alert], now_us: int, queue: Queue) -> None:
+    queue.waiting = without(queue.waiting, sent)
+    queue.sent_us = [at_us for at_us in queue.sent_us if now_us - at_us < HOUR_US] + [now_us]
+    queue.failures, queue.next_us, queue.error = 0, 0, ""
+
+
+def _failed(outcome: Outcome, now_us: int, queue: Queue) -> None:
+    queue.failures += 1
+    wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(queue.failures - 1, 10))
+    queue.next_us, queue.error = now_us + round(max(wait_s, min(outcome.retry_s, _LONGEST_RETRY_AFTER_S)) * 1e6), outcome.error
+    _log.warning("alerts wait for the channel %s: %s", outcome.channel, outcome.error)

@@ -1,0 +1,49 @@
+"""`python -m capture_pipeline.recorder FOLDER`: record the session that was prepared in FOLDER, as a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from capture_pipeline.errors import CaptureError
+from capture_pipeline.printable import printable
+from capture_pipeline.recorder.lifecycle import record
+from capture_pipeline.recorder.state import nothing_recorded
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import EMPTY
+from capture_pipeline.settings.loader import load_settings
+from capture_pipeline.terminal import show_traceback, write_line
+
+_EXIT_EMPTY, _EXIT_COULD_NOT_RUN, _EXIT_INTERRUPTED = 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Refuse arguments, which may be names of files."""
+        super().error(printable(message))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Record; 0 when the session is finished, 1 if nothing was recorded, 130 if it was interrupted, 2 if it could not go on."""
+    parser = _Parser(prog="python -m capture_pipeline.recorder", description="Record a prepared session.")
+    parser.add_argument("folder", type=Path, help="folder that holds its session.json")
+    parser.add_argument("--config", type=Path, help="pipeline.yaml, if not the nearest one")
+    sys.excepthook = show_traceback
+    given = parser.parse_args(arguments)
+    try:
+        ended = record(load_settings(given.config), SessionFolder(given.folder.absolute()))
+    except CaptureError as error:
+        write_line(f"Error: {error}", err=True)
+        return _EXIT_COULD_NOT_RUN
+    if ended.metadata is None:
+        return _EXIT_INTERRUPTED
+    if ended.metadata.state == EMPTY:
+        write_line(f"Error: {nothing_recorded(ended.folder)}", err=True)
+        return _EXIT_EMPTY
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

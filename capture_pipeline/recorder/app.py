@@ -1,0 +1,300 @@
+"""The recorder as a process: one event loop around `Capture`, ended by its deadline or by a signal. Imports neither Dagster nor polars.
+
+SIGTERM and SIGINT interrupt: what came is on the disk, and the session can be resumed until its time is over. SIGUSR1 ends it for good.
+A recorder that is started before a planned session waits, and records from `LEAD_S` before its start: the file begins in time, with books
+that are synced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+from capture_pipeline.binance.http.pauses import Limits
+from capture_pipeline.binance.rest.client import RestClient
+from capture_pipeline.binance.streams.names import combined_url
+from capture_pipeline.errors import StorageError
+from capture_pipeline.lake.files import publish_model
+from capture_pipeline.recorder.background.book_follower import Follower
+from capture_pipeline.recorder.background.daemon_thread import aside
+from capture_pipeline.recorder.background.tasks import Side
+from capture_pipeline.recorder.connections.connection import Connection
+from capture_pipeline.recorder.connections.factory import connection_of
+from capture_pipeline.recorder.connections.health import FirstMessage, RestPauses, Troubles
+from capture_pipeline.recorder.connections.supervisor import Supervisor
+from capture_pipeline.recorder.ordering.clock import CaptureClock
+from capture_pipeline.recorder.ordering.ingress import Intake
+from capture_pipeline.recorder.ordering.merger import Message
+from capture_pipeline.recorder.pipeline import Capture, Hooks
+from capture_pipeline.recorder.storage.event_log import EventLog
+from capture_pipeline.recorder.storage.recovery import Resumed
+from capture_pipeline.recorder.storage.writer import Writer
+from capture_pipeline.recorder.telemetry.accounting import Accounting
+from capture_pipeline.recorder.telemetry.incidents import Incidents
+from capture_pipeline.recorder.telemetry.status_publisher import Teller
+from capture_pipeline.sessions.gap_ledger import read_gaps
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import Checkpoint, Gap, SessionPlan
+from capture_pipeline.sessions.status import prometheus_text, serve_metrics
+from capture_pipeline.settings.sessions import Recording
+from capture_pipeline.terminal import report
+
+LEAD_S = 10.0
+"""How long before a planned start recording begins: time to connect and to sync books."""
+_BEAT_S = 0.05
+COMPLETE, STOPPED, INTERRUPTED = "complete", "stopped", "interrupted"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a recorder needs.
+
+    Attributes:
+        folder: Where it writes.
+        plan: What it records.
+        settings: How.
+        stream_url: WebSocket host.
+        rest: For snapshots, refills and the exchange's clock.
+        limits: Of this machine's address; None where the exchange has none.
+    """
+
+    folder: SessionFolder
+    plan: SessionPlan
+    settings: Recording
+    stream_url: str
+    rest: RestClient
+    limits: Limits | None = None
+
+
+class Recorder:
+    """Records one session until its deadline or a signal.
+
+    Attributes:
+        capture: The way of its messages.
+        follower: Its books.
+    """
+
+    def __init__(self, setup: Setup, resumed: Resumed) -> None:
+        """Put the parts together; the journal is opened.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        self._setup, settings = setup, setup.settings
+        self._clock = CaptureClock(resumed.last_ns)
+        self._events = EventLog(setup.folder.events)
+        most_bytes = settings.queue_mb << 20
+        self._writer = Writer(setup.folder, segment=resumed.segment, most_bytes=most_bytes, fsync_s=settings.fsync_s)
+        self.follower = Follower(setup.plan.symbols, self._malformed)
+        intake = Intake(setup.plan.streams, self._shutdown, self._rejected)
+        hooks = Hooks(self.follower.diff, self._gap, self._completed, self._stray)
+        self.capture = Capture(settings, intake, self._clock, self._writer, hooks)
+        self.capture.resume(resumed)
+        self._accounting = Accounting(setup.folder, len(setup.plan.streams), resumed, self.capture, self._writer)
+        self._end = asyncio.Event()
+        self._incidents = Incidents(self.capture, self._events, lambda: len(self._supervisor.live), self._end.is_set)
+        self._side = Side(setup.rest, settings, self.capture, self.follower, self._events)
+        self._side.refills.add(read_gaps(setup.folder.gaps))
+        self._side.audits += resumed.checkpoint.audits
+        self._side.clock_samples += resumed.checkpoint.clock
+        self._supervisor = Supervisor(
+            combined_url(setup.stream_url, setup.plan.streams),
+            slots=setup.plan.connections,
+            silence_s=settings.silence_s,
+            renew_s=settings.renew_hours * 3600,
+            steady_s=settings.steady_s,
+            kind=connection_of(settings.transport),
+            limits=setup.limits,
+            on_message=self.capture.message,
+            on_open=self._opened,
+            on_end=self._ended,
+        )
+        self._troubles = Troubles(setup.stream_url.removesuffix("/{route}"), report)
+        self._pauses = RestPauses(setup.limits, partial(self._report, "rest_paused"))
+        self._first = FirstMessage(self.capture.merge.counts.passed, partial(self._report, "nothing_came"))
+        parts = (self.capture, self._writer, self.follower, self._incidents, self._troubles, self._supervisor, self._accounting)
+        self._teller = Teller(setup.folder, setup.plan, *parts, refills=self._side.refills, pauses=self._pauses)
+        self._outcome = COMPLETE
+        for line in resumed.mended:
+            self._events.write(self._clock.now_ns(), "mended", what=line)
+
+    async def run(self) -> str:
+        """Record.
+
+        Returns:
+            `complete`, `stopped` or `interrupted`.
+
+        Raises:
+            StorageError: The disk has no room to begin, or at the end it still refuses what was recorded last.
+        """
+        plan = self._setup.plan
+        self._accounting.begin()
+        self._listen()
+        metrics_port = self._setup.settings.metrics_port
+        server = await self._metrics(metrics_port) if metrics_port else None
+        self._incidents.begin()
+        self._events.write(self._clock.now_ns(), "recorder_started", pid=os.getpid(), connections=plan.connections)
+        folder = self._setup.folder
+        tasks = [
+            asyncio.create_task(self._when_due(self._supervisor.run)),
+            asyncio.create_task(self._when_due(partial(self._side.run, folder.refilled))),
+            asyncio.create_task(self._beat()),
+            asyncio.create_task(self._each_second()),
+        ]
+        self._writer.start()
+        ended = asyncio.create_task(self._until_the_end())
+        done, _ = await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
+        self._teller.state = "finishing"
+        await self._wind_down([*tasks, ended], server)
+        for task in done:
+            task.result()
+        return self._outcome
+
+    async def _metrics(self, port: int) -> asyncio.Server | None:
+        """Serve metrics; a port that is taken is told, and no reason not to record."""
+        try:
+            return await serve_metrics(port, lambda: prometheus_text(self._teller.status()))
+        except OSError as error:
+            self._events.write(self._clock.now_ns(), "metrics_failed", port=port, error=error.strerror)
+            return None
+
+    async def _wind_down(self, tasks: list[asyncio.Task[None]], server: asyncio.Server | None) -> None:
+        await self._supervisor.stop()
+        until_ns = self._clock.now_ns()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if server is not None:
+            server.close()
+        # Nothing comes after what is pending that would show its loss: it waits for room.
+        patience_s = self._setup.settings.patience_s
+        await aside(lambda: self._writer.drain(patience_s))
+        self.capture.finish()
+        is_written = await aside(lambda: self._writer.finish(patience_s))
+        self._events.write(self._clock.now_ns(), "recorder_ended", outcome=self._outcome, written=is_written)
+        self._look_at_files()
+        if self._writer.failure is not None:
+            raise self._writer.failure
+        if difference := self._accounting.difference:
+            self._report("account_differs", f"{difference:,} messages were received that are neither recorded nor accounted for")
+        if is_written:
+            with contextlib.suppress(StorageError):  # it only spares a scan; what counts is the account
+                self._checkpoint()
+        self._close_account(until_ns, is_written=is_written)
+        self._teller.publish("interrupted" if self._outcome == INTERRUPTED else "finishing")
+
+    def _close_account(self, until_ns: int, *, is_written: bool) -> None:
+        refused = ""
+        try:
+            self._accounting.close(until_ns, is_written=is_written)
+        except StorageError as error:
+            refused = str(error)
+        if is_written and not refused:
+            return
+        lost, trouble = self._writer.waiting_messages, self._writer.trouble or refused or "the disk is too slow"
+        remedy = "free the disk and run the same command again: it goes on, or finishes the session, and lists in gaps.jsonl what is lost"
+        self._teller.publish("interrupted")
+        what = f"ended with {lost:,} messages that could not be written: {trouble}"
+        raise StorageError(what, where=str(self._setup.folder.path), remedy=remedy)
+
+    def _look_at_files(self) -> None:
+        """Report parts of the recording whose fsync failed, or that somebody removed or altered."""
+        self._incidents.suspects(self._writer.suspects)
+        for told in self._accounting.take_alterations():
+            self._report("recording_altered", f"{told}; recording goes on in a new part, and what is lost will be in gaps.jsonl")
+
+    def _report(self, kind: str, what: str) -> None:
+        self._events.write(self._clock.now_ns(), kind, what=what)
+        report(what)
+
+    @property
+    def _due_in_s(self) -> float:
+        """Until recording begins; below 0 where it has begun."""
+        return (self._setup.plan.start_us * 1000 - self._clock.now_ns()) / 1e9 - LEAD_S
+
+    async def _when_due(self, work: Callable[[], Awaitable[None]]) -> None:
+        while (left := self._due_in_s) > 0:  # noqa: ASYNC110 - a wall clock that may be set meanwhile is no event
+            await asyncio.sleep(min(left, 1.0))
+        await work()
+
+    async def _until_the_end(self) -> None:
+        await self._end.wait()
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number, outcome in ((signal.SIGTERM, INTERRUPTED), (signal.SIGINT, INTERRUPTED), (signal.SIGUSR1, STOPPED)):
+            loop.add_signal_handler(number, self.end, outcome)
+
+    def end(self, outcome: str) -> None:
+        """End soon."""
+        if not self._end.is_set():
+            self._outcome = outcome
+            self._end.set()
+
+    async def _beat(self) -> None:
+        while True:
+            self.capture.tick()
+            if self._writer.failure is not None:
+                raise self._writer.failure
+            await asyncio.sleep(_BEAT_S)
+
+    async def _each_second(self) -> None:
+        deadline_ns = self._setup.plan.end_ns
+        following = time.monotonic()
+        while True:
+            if self._setup.folder.ending.exists():
+                self.end(STOPPED)
+            self._look_at_files()
+            self._incidents.look_at_clock(round(self._setup.settings.clock_step_ms * 1e6))
+            self._pauses.look()
+            self._troubles.look(is_whole=self._supervisor.is_whole)
+            self._first.look(self.capture.merge.counts.passed, is_due=self._due_in_s <= 0, trouble=self._troubles.current)
+            idle = "waiting" if self._due_in_s > 0 else "connecting"
+            self._teller.publish("disk" if self._writer.trouble else "recording" if self._supervisor.live else idle)
+            left = (deadline_ns - self._clock.now_ns()) / 1e9
+            if left <= 0:
+                self.end(COMPLETE)
+            following += 1
+            await asyncio.sleep(max(0.01, min(following - time.monotonic(), left)))
+
+    def _opened(self, connection: Connection) -> None:
+        self._teller.begin()
+        self._incidents.opened(connection)
+
+    def _ended(self, connection: Connection) -> None:
+        if not self._end.is_set():
+            self._troubles.ended(connection)
+        self._incidents.ended(connection)
+
+    def _shutdown(self, number: int) -> None:
+        self._incidents.shutdown(number)
+        self._supervisor.shutdown_announced(number)
+
+    def _rejected(self, reason: str, raw: bytes) -> None:
+        self._incidents.rejected(reason, raw)
+
+    def _stray(self, message: Message) -> None:
+        self._incidents.stray(message)
+
+    def _malformed(self, symbol: str, what: str) -> None:
+        self.capture.counts["malformed_diffs"] = self.capture.counts.get("malformed_diffs", 0) + 1
+        self._events.write(self._clock.now_ns(), "malformed_diff", symbol=symbol, error=what)
+
+    def _gap(self, gap: Gap) -> None:
+        self._side.gap(gap)
+
+    def _completed(self, mark: Checkpoint) -> Checkpoint:
+        others = {"audits": self._side.audits, "clock": self._side.clock_samples, "process": self._accounting.process}
+        return mark.model_copy(update=others)
+
+    def _checkpoint(self) -> None:
+        """Publish the final counts; the place is the end of what was written."""
+        mark = self._completed(self.capture.mark(self._clock.last_ns))
+        mark = mark.model_copy(update={"segment": self._writer.segment, "offset": self._writer.offset})
+        publish_model(self._setup.folder.checkpoint, mark)

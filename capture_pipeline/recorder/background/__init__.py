@@ -1,0 +1,1 @@
+"""Work beside the recording: snapshots of books and requests for lost trades."""

@@ -1,0 +1,125 @@
+"""Requests for lost trades beside the recording: one page at a time, repeated until the ids came or the archive is to serve them.
+
+Each gap has a state in the ledger, `RefillState`, and its progress in `refilled_trades.jsonl`; a later process goes on from both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+import stamina
+
+from capture_pipeline.binance.archive.protocol import due_us
+from capture_pipeline.binance.periods import from_us
+from capture_pipeline.binance.rest.client import RestClient
+from capture_pipeline.binance.streams.names import event_us
+from capture_pipeline.errors import AccessDenied, CaptureError, RequestRefused, Transient
+from capture_pipeline.recorder.background.daemon_thread import aside
+from capture_pipeline.recorder.background.trade_backfill import Refill
+from capture_pipeline.recorder.pipeline import Capture
+from capture_pipeline.recorder.storage.event_log import EventLog
+from capture_pipeline.sessions.models import Gap, RefillCount, RefillState, count_refills
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 3.0, 900.0
+_SHARE = 0.25
+"""Part of the exchange's request weight that refills use at most: snapshots of the books need the rest."""
+
+
+class Refills:
+    """The gaps that REST is asked about, one page of one gap at a time."""
+
+    def __init__(self, rest: RestClient, capture: Capture, events: EventLog) -> None:
+        """Start with no gap."""
+        self._rest, self._capture, self._events = rest, capture, events
+        self._gaps: dict[tuple[str, int], Gap] = {}
+        self._new: asyncio.Queue[Gap] = asyncio.Queue()
+        self._turn = asyncio.Lock()
+
+    def add(self, gaps: Iterable[Gap]) -> None:
+        """Take gaps of the ledger, those of an earlier process too; gaps that are complete or left to the archive are only counted."""
+        for gap in gaps:
+            if not gap.recoverable:
+                continue
+            self._gaps[gap.stream, gap.last_good_id] = gap
+            if gap.filled_by is None and gap.refill in {None, RefillState.PENDING}:
+                self._new.put_nowait(gap)
+
+    def counts(self) -> dict[RefillState, RefillCount]:
+        """The gaps by state."""
+        return count_refills(self._gaps.values())
+
+    async def run(self, path: Path) -> None:
+        """Request the ids of every gap that was added, until cancelled.
+
+        Args:
+            path: `refilled_trades.jsonl` of the session.
+        """
+        async with asyncio.TaskGroup() as group:
+            while True:
+                group.create_task(self._fill(await self._new.get(), path))
+
+    async def _fill(self, gap: Gap, path: Path) -> None:
+        # Trades reach REST with some delay ("Database" as the source in the exchange's documentation).
+        await asyncio.sleep(_FIRST_WAIT_S)
+        async for attempt in stamina.retry_context(
+            on=(CaptureError, OSError), attempts=None, timeout=None, wait_initial=_FIRST_WAIT_S, wait_max=_LONGEST_WAIT_S
+        ):
+            with attempt:
+                try:
+                    await self._attempt(gap, path)
+                except (CaptureError, OSError) as error:
+                    if (state := self._final(error, gap)) is None:
+                        raise
+                    self._settle(self._gaps[gap.stream, gap.last_good_id], state)
+
+    async def _attempt(self, gap: Gap, path: Path) -> None:
+        """Request every page from the first id on that has not come.
+
+        Raises:
+            CaptureError: REST fails, or ids are still lacking.
+            OSError: The disk refuses.
+        """
+        refill = await aside(lambda: Refill(gap, path))
+        try:
+            refill.begin()
+            while refill.is_asking:
+                async with self._turn:
+                    await aside(lambda: refill.ask(self._rest))
+                    self._note(gap, refill.ids_refilled)
+                    await asyncio.sleep(self._rest.agg_trades_pause_s(_SHARE))
+        except (CaptureError, OSError) as error:
+            self._write("refill_failed", gap, error=str(error))
+            raise
+        self._write("refill", gap, filled=refill.is_complete, ids_refilled=refill.ids_refilled)
+        if not refill.is_complete:
+            raise Transient(f"{gap.ids_lost - refill.ids_refilled:,} of {gap.ids_lost:,} lost ids have not come", where=gap.stream)
+        self._settle(self._note(gap, refill.ids_refilled), RefillState.COMPLETE, path.name)
+
+    def _final(self, error: Exception, gap: Gap) -> RefillState | None:
+        """Return the state of a gap that REST is not asked about any more, None where it is asked again.
+
+        A code of the exchange in a refusal is its last word, for instance -4166 of USD-M futures for trades older than two days.
+        """
+        if isinstance(error, RequestRefused) and not isinstance(error, AccessDenied) and error.code is not None:
+            return RefillState.REFUSED
+        newest = self._capture.newest
+        end_us = gap.end_event_us or gap.end_ns // 1000
+        is_due = newest is not None and event_us(newest.event_time) >= due_us(from_us(end_us).date())
+        return RefillState.OVERDUE if is_due else None
+
+    def _note(self, gap: Gap, ids_refilled: int) -> Gap:
+        known = self._gaps[gap.stream, gap.last_good_id].model_copy(update={"ids_refilled": ids_refilled})
+        self._gaps[gap.stream, gap.last_good_id] = known
+        return known
+
+    def _settle(self, gap: Gap, state: RefillState, filled_by: str | None = None) -> None:
+        settled = gap.model_copy(update={"refill": state, "filled_by": filled_by})
+        self._gaps[gap.stream, gap.last_good_id] = settled
+        self._capture.supersede(settled)
+        if state is not RefillState.COMPLETE:
+            self._write("refill_ended", gap, state=str(state), ids_refilled=gap.ids_refilled)
+
+    def _write(self, kind: str, gap: Gap, **details: object) -> None:
+        self._events.write(self._capture.clock.now_ns(), kind, stream=gap.stream, after=gap.last_good_id, **details)

@@ -1,0 +1,186 @@
+"""Progress of the refill of one gap: which lost ids REST `aggTrades` brought back, and which page to request next.
+
+Lines of `refilled_trades.jsonl` are made and read here: `{"stream":…,"first_lost":…,"last_lost":…,"agg":<the exchange's aggregate>}`. They
+have no capture time, so they are not part of the recording. A gap of a trade stream counts trades, and an aggregate covers the trades
+`f..l`. A gap of an aggregate stream counts aggregates (`a`). The requests and their schedule are in `refills.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from capture_pipeline.binance.rest.client import PAGE_ROWS, RestClient
+from capture_pipeline.binance.streams.messages import AggTrade
+from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
+from capture_pipeline.errors import ProtocolViolation
+from capture_pipeline.parsing import PARSE_ERRORS, guard_parser
+from capture_pipeline.recorder.storage.event_log import append_line
+from capture_pipeline.sessions.models import Gap, RefillState
+
+_SLACK_MS = 5_000
+_decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_one = msgspec.json.Decoder(AggTrade).decode
+
+
+class _Line(msgspec.Struct):
+    stream: str
+    first_lost: int
+    last_lost: int
+    agg: AggTrade
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+@dataclass(slots=True)
+class _Covered:
+    """Ids `low..high` that came back; `agg_id` is the aggregate of `high`."""
+
+    low: int
+    high: int
+    agg_id: int
+
+
+class Refill:
+    """One gap and the ids of it that came back."""
+
+    def __init__(self, gap: Gap, path: Path) -> None:
+        """Start with nothing but what an earlier process wrote.
+
+        Args:
+            gap: A gap of a stream of trades or of aggregates.
+            path: `refilled_trades.jsonl` of the session.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        self.gap, self._path = gap, path
+        self._first, self._last = gap.last_good_id + 1, gap.first_good_id - 1
+        self._is_of_aggregates = kind_of(gap.stream) is StreamKind.AGG_TRADE
+        self._covered: list[_Covered] = []
+        self._next_agg_id: int | None = None
+        self.is_asking = False
+        if path.is_file():
+            self._read(path)
+
+    @property
+    def covered(self) -> list[tuple[int, int]]:
+        """Lost ids that came back, as ranges `first..last` in order."""
+        return [(each.low, each.high) for each in self._covered]
+
+    @property
+    def ids_refilled(self) -> int:
+        """Lost ids that came back."""
+        return sum(each.high - each.low + 1 for each in self._covered)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every lost id came back."""
+        return self.ids_refilled == self._last - self._first + 1
+
+    def begin(self) -> None:
+        """Start at the first id that has not come; `ask` until `is_asking` is false."""
+        edge = self._covered[0] if self._covered and self._covered[0].low == self._first else None
+        # Ids of aggregates are contiguous, so that a gap of them needs no time window: futures serve windows of two days only.
+        self._next_agg_id = edge.agg_id + 1 if edge else self._first if self._is_of_aggregates else None
+        self.is_asking = not self.is_complete
+
+    def ask(self, rest: RestClient) -> None:
+        """Request the next page and append what is new of it to the file.
+
+        Raises:
+            CaptureError: REST fails, or its answer is no page that was asked for.
+            OSError: The disk refuses; the same page is then requested again.
+        """
+        page = _page(self._request(rest))
+        asked = self._next_agg_id
+        if page and asked is not None and page[0][0].agg_id < asked:
+            raise ProtocolViolation(
+                f"answers from aggregate {page[0][0].agg_id}, {asked} was asked for", where=f"aggTrades {self.gap.stream}"
+            )
+        new = [(trade, raw) for trade, raw in page if not self._is_covered(*self._range(trade))]
+        if new:
+            append_line(self._path, "".join(self._line(raw) for _, raw in new))
+        for trade, _ in new:
+            self._add(trade)
+        if len(page) < PAGE_ROWS or self._is_covered(self._range(page[-1][0])[1] + 1, self._last):
+            self.is_asking = False
+        else:
+            self._next_agg_id = page[-1][0].agg_id + 1
+
+    def _request(self, rest: RestClient) -> bytes:
+        symbol = symbol_of(self.gap.stream)
+        if self._next_agg_id is not None:
+            return rest.agg_trades_from(symbol, self._next_agg_id)
+        gap = self.gap
+        # By the exchange's clock where it is known: ours may differ.
+        start_us, end_us = gap.start_event_us or gap.start_ns // 1000, gap.end_event_us or gap.end_ns // 1000
+        return rest.agg_trades(symbol, start_ms=start_us // 1000 - _SLACK_MS, end_ms=end_us // 1000 + _SLACK_MS)
+
+    def _line(self, raw: bytes) -> str:
+        head = json.dumps({"stream": self.gap.stream, "first_lost": self._first, "last_lost": self._last}, separators=(",", ":"))
+        return f'{head[:-1]},"agg":{raw.decode()}}}\n'
+
+    def _range(self, trade: AggTrade) -> tuple[int, int]:
+        """First and last id that an aggregate brings back, counted as the stream of the gap counts."""
+        return (trade.agg_id, trade.agg_id) if self._is_of_aggregates else (trade.first_id, trade.last_id)
+
+    def _is_covered(self, low: int, high: int) -> bool:
+        """Whether every lost id among `low..high` has come; true where none is lost."""
+        low, high = max(low, self._first), min(high, self._last)
+        at = bisect_right(self._covered, low, key=lambda each: each.low) - 1
+        return low > high or (at >= 0 and high <= self._covered[at].high)
+
+    def _add(self, trade: AggTrade) -> None:
+        low, high = self._range(trade)
+        low, high = max(low, self._first), min(high, self._last)
+        if low > high:
+            return
+        start = bisect_right(self._covered, low, key=lambda each: each.low)
+        if start and self._covered[start - 1].high >= low - 1:
+            start -= 1
+        end, added = start, _Covered(low, high, trade.agg_id)
+        while end < len(self._covered) and self._covered[end].low <= added.high + 1:
+            other = self._covered[end]
+            newest = max(added, other, key=lambda each: each.high)
+            added = _Covered(min(added.low, other.low), newest.high, newest.agg_id)
+            end += 1
+        self._covered[start:end] = [added]
+
+    def _read(self, path: Path) -> None:
+        with path.open("rb") as file:
+            for text in file:
+                try:
+                    line = _decode_line(text)
+                except PARSE_ERRORS:
+                    continue  # a kill left half a line
+                if (line.stream, line.first_lost, line.last_lost) == (self.gap.stream, self._first, self._last):
+                    self._add(line.agg)
+
+
+def end_refill(gap: Gap, refilled: Path) -> Gap:
+    """Return the gap with what came back of it by the end, whether or not the recorder had noted it in the ledger.
+
+    Args:
+        gap: As the ledger has it.
+        refilled: `refilled_trades.jsonl` of the session.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    if gap.refill is not RefillState.PENDING:
+        return gap
+    refill = Refill(gap, refilled)
+    state, filled_by = (RefillState.COMPLETE, refilled.name) if refill.is_complete else (RefillState.ENDED, None)
+    return gap.model_copy(update={"refill": state, "ids_refilled": refill.ids_refilled, "filled_by": filled_by})
+
+
+def _page(body: bytes) -> list[tuple[AggTrade, bytes]]:
+    with guard_parser("REST", "is no page of aggTrades", kind=ProtocolViolation):
+        body.decode()
+        return [(_decode_one(raw), bytes(raw)) for raw in _decode(body)]

@@ -1,0 +1,1 @@
+"""WebSocket connections: transport, renewal, silence, limits of the address."""

@@ -1,0 +1,309 @@
+"""Starting, resuming and ending sessions: which folder, which plan, one writer, and the finish.
+
+Starting the same session again appends to its one file as long as its time is not over. A session whose time is over is finished by
+whoever looks at it next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from capture_pipeline.binance.streams.names import MOST_STREAMS, streams_of
+from capture_pipeline.deployment.rest_client import limits_of, rest_of
+from capture_pipeline.errors import ConfigError, LakeError
+from capture_pipeline.lake.files import locked, make_folder, publish_model, read_model
+from capture_pipeline.recorder.app import COMPLETE, INTERRUPTED, Recorder, Setup
+from capture_pipeline.recorder.connections.factory import check_network
+from capture_pipeline.recorder.storage.finalize import finish
+from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.sessions.account import AccountState, read_account
+from capture_pipeline.sessions.layout import FOLDER, SessionFolder, label_of, session_id, valid_regime
+from capture_pipeline.sessions.lock import holder_of, holding
+from capture_pipeline.sessions.models import Ending, RefillCount, SessionMetadata, SessionPlan
+from capture_pipeline.sessions.status import publish_status, read_status
+from capture_pipeline.settings.models import Settings
+from capture_pipeline.terminal import report
+
+_ASIDE = ".aside-"
+LONGEST_S = 31 * 86_400
+_CHOICE_LOCK, _CHOICE_PATIENCE_S = ".choice.lock", 60.0
+_OUTCOMES = {COMPLETE: "complete", "stopped": "interrupted"}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a recorder ended.
+
+    Attributes:
+        folder: The session's folder.
+        metadata: What was recorded; None if it was interrupted and can be resumed.
+    """
+
+    folder: SessionFolder
+    metadata: SessionMetadata | None
+
+
+def sessions_root(settings: Settings, output: Path | None = None) -> Path:
+    """Where sessions lie: below the storage root, or a folder of one's own."""
+    return output.absolute() if output else settings.storage.root / FOLDER
+
+
+def new_plan(
+    settings: Settings, symbols: list[str], regime: str, duration_s: float, *, description: str = "", start_us: int | None = None
+) -> SessionPlan:
+    """The plan of a session that starts now, or at a time.
+
+    Raises:
+        ConfigError: A name is not valid, or it would be too long or too wide.
+    """
+    if not 0 < duration_s <= LONGEST_S:
+        raise ConfigError(f"{duration_s:g} s is no length of a session", where="duration", remedy=f"at most {LONGEST_S // 86_400} days")
+    streams = streams_of(symbols, settings.market)
+    if len(set(streams)) != len(streams) or len(streams) > MOST_STREAMS:
+        what = f"{len(symbols)} symbols are {len(streams)} streams"
+        raise ConfigError(what, where="symbols", remedy=f"each once, and at most {MOST_STREAMS // 2}; make several sessions of them")
+    start_us = time.time_ns() // 1000 if start_us is None else start_us
+    return SessionPlan(
+        session=session_id(symbols, start_us, valid_regime(regime)),
+        venue=settings.venue,
+        market=str(settings.market),
+        symbols=symbols,
+        streams=streams,
+        regime=valid_regime(regime),
+        description=description,
+        start_us=start_us,
+        duration_s=duration_s,
+        connections=settings.recording.connections,
+    )
+
+
+def open_sessions(root: Path, regime: str, symbols: list[str]) -> list[SessionFolder]:
+    """Unfinished sessions of these symbols in a regime, oldest first."""
+    folders = [SessionFolder(path) for path in sorted((root / valid_regime(regime)).glob(f"*_{label_of(symbols)}"))]
+    return [folder for folder in folders if not folder.metadata.exists() and (plan := known_plan(folder)) and plan.symbols == symbols]
+
+
+def known_plan(folder: SessionFolder) -> SessionPlan | None:
+    """The plan of a session, None where there is none that can be read: such a folder is left alone and stops nobody else."""
+    try:
+        return read_model(folder.plan, SessionPlan)
+    except LakeError:
+        return None
+
+
+def plan_of(folder: SessionFolder) -> SessionPlan:
+    """The plan of a session.
+
+    Raises:
+        LakeError: There is none, or it is damaged.
+    """
+    plan = read_model(folder.plan, SessionPlan)
+    if plan is None:
+        raise LakeError("holds no session.json", where=str(folder.path), remedy="name the folder of a session")
+    return plan
+
+
+def is_over(plan: SessionPlan, now_us: int | None = None) -> bool:
+    """Whether a session's time is over."""
+    now_us = time.time_ns() // 1000 if now_us is None else now_us
+    return now_us * 1000 >= plan.end_ns
+
+
+def prepare(
+    root: Path, plan: SessionPlan, *, resume_open: bool = True, on_set_aside: Callable[[Path], None] = lambda _: None
+) -> SessionFolder:
+    """The folder to record into: that of an unfinished session of the same symbols and regime, or a new one.
+
+    Args:
+        root: Where sessions lie.
+        plan: Of a new session.
+        resume_open: Otherwise an unfinished one is set aside under another name; nothing of it is lost.
+        on_set_aside: Called with the new folder of each session that was set aside.
+
+    Raises:
+        Busy: A recorder is at work on it, or another process has been choosing a session for long.
+    """
+    # Without the lock, two starts at once would each see no open session and record twice.
+    with locked(root / _CHOICE_LOCK, _CHOICE_PATIENCE_S):
+        return _chosen(root, plan, on_set_aside, resume_open=resume_open)
+
+
+def _chosen(root: Path, plan: SessionPlan, on_set_aside: Callable[[Path], None], *, resume_open: bool) -> SessionFolder:
+    for folder in open_sessions(root, plan.regime, plan.symbols):
+        if not resume_open:
+            on_set_aside(set_aside(folder))
+        elif not is_ending(folder, plan_of(folder)):
+            return folder
+        else:
+            with holding(folder):
+                metadata = _finished(folder, plan_of(folder), settings=None)
+            figures = metadata.statistics
+            report(f"{folder.session} is finished as {metadata.state}: {figures['messages']:,} messages, {figures['ids_lost']:,} ids lost")
+    folder = SessionFolder.under(root, plan.regime, plan.session)
+    make_folder(folder.path)
+    if folder.plan.exists():
+        raise ConfigError("is there already", where=str(folder.path), remedy="start again in a second: its name holds the time")
+    publish_model(folder.plan, plan)
+    return folder
+
+
+def set_aside(folder: SessionFolder) -> Path:
+    """Rename an unfinished session's folder, so that it is neither resumed nor lost.
+
+    Raises:
+        Busy: A recorder is at work on it.
+    """
+    with holding(folder):
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside = folder.path.with_name(f"{_ASIDE}{folder.session}-{stamp}-{uuid.uuid4().hex[:4]}")
+        folder.path.rename(aside)
+        return aside
+
+
+def record(settings: Settings, folder: SessionFolder, on_begin: Callable[[SessionPlan], None] = lambda _: None) -> Ended:
+    """Record a prepared session until its time is over, or a signal comes; to be called in a process's main thread.
+
+    Once it is decided that a session ends, nothing records into it any more: who starts it again finishes it.
+
+    Args:
+        settings: Of the deployment.
+        folder: The session.
+        on_begin: Told the plan once this process is the session's one writer, and is about to record.
+
+    Raises:
+        Busy: Another recorder is at work on it.
+        ConfigError: The environment names a proxy or certificates that cannot be used; nothing of the session was changed.
+        StorageError: The disk refuses; the session can be resumed.
+    """
+    with _deaf_to_stop(), holding(folder):
+        plan = plan_of(folder)
+        if folder.metadata.exists():
+            return Ended(folder, read_model(folder.metadata, SessionMetadata))
+        if not is_ending(folder, plan):
+            check_network(settings, plan.streams)
+            on_begin(plan)
+            outcome = asyncio.run(_recorded(settings, folder, plan))
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the loop's end gave it back to the system
+            if outcome == INTERRUPTED and not folder.ending.exists():
+                return Ended(folder, None)
+            if not folder.ending.exists():
+                publish_model(folder.ending, Ending(state=_OUTCOMES[outcome]))
+        return Ended(folder, _finished(folder, plan, settings))
+
+
+def is_ending(folder: SessionFolder, plan: SessionPlan) -> bool:
+    """Whether there is nothing to record any more: its end was decided, or begun, or its time is over."""
+    return folder.ending.exists() or folder.recording.exists() or is_over(plan)
+
+
+def _finished(folder: SessionFolder, plan: SessionPlan, settings: Settings | None) -> SessionMetadata:
+    """Finish a session that its caller holds."""
+    metadata = finish(folder, plan, _final_state(folder, plan), configuration_of(settings) if settings else {})
+    _tell_end(folder, metadata)
+    return metadata
+
+
+def _final_state(folder: SessionFolder, plan: SessionPlan) -> str:
+    """`complete` where a recorder received until the planned end and wrote all that it took; otherwise `interrupted`."""
+    account, ending = read_account(folder.account), read_model(folder.ending, Ending)
+    if account is None:
+        return ending.state if ending else "interrupted"
+    is_whole = account.state is AccountState.CLOSED and account.until_ns >= plan.end_ns
+    return "complete" if is_whole else "interrupted"
+
+
+@contextlib.contextmanager
+def _deaf_to_stop() -> Iterator[None]:
+    """While no event loop listens, the signal of `stop` must not kill: its request stands in a file as well."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+async def _recorded(settings: Settings, folder: SessionFolder, plan: SessionPlan) -> str:
+    resumed = await asyncio.to_thread(resume, folder)
+    # The recorder asks again by itself; a request that waits out a ban would make a useless sample of the clock.
+    rest = rest_of(settings, max_wait_s=0.0)
+    setup = Setup(folder, plan, settings.recording, settings.stream_url, rest, limits_of(settings))
+    return await Recorder(setup, resumed).run()
+
+
+def configuration_of(settings: Settings) -> dict[str, object]:
+    """What of the settings decides how a session is recorded."""
+    return {
+        "recording": settings.recording.model_dump(mode="json"),
+        "stream_url": settings.stream_url,
+        "rest_url": settings.rest_url,
+        "market": str(settings.market),
+    }
+
+
+def stop(folder: SessionFolder, settings: Settings) -> SessionMetadata | None:
+    """End a session for good: its recorder finishes it, or, where none runs, it is finished here.
+
+    Returns:
+        The metadata if it was finished here; None if its recorder was told.
+
+    Raises:
+        LakeError: It is no session.
+    """
+    plan = plan_of(folder)
+    if folder.metadata.exists():
+        return read_model(folder.metadata, SessionMetadata)
+    if not folder.ending.exists():
+        publish_model(folder.ending, Ending(state="complete" if is_over(plan) else "interrupted"))
+    holder = holder_of(folder)
+    if holder is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(holder, signal.SIGUSR1)
+        return None
+    with holding(folder):
+        if folder.metadata.exists():
+            return read_model(folder.metadata, SessionMetadata)
+        return _finished(folder, plan, settings)
+
+
+def _tell_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
+    last = read_status(folder.status)
+    if last is not None:
+        figures = {name: metadata.statistics[name] for name in ("messages", "gaps", "ids_lost")}
+        nothing = {"connections": [], "messages_per_s": 0.0, "waiting_bytes": 0, "held": 0}
+        account = metadata.statistics.get("accounting") or {}
+        nothing["account"] = {name: count for name, count in account.items() if isinstance(count, int)}
+        nothing["refills"] = {state: RefillCount(**count) for state, count in metadata.statistics.get("refills", {}).items()}
+        ended = last.model_copy(update={**figures, **nothing, "state": metadata.state, "updated_ns": time.time_ns()})
+        publish_status(folder.status, ended)
+
+
+def all_sessions(root: Path) -> list[SessionFolder]:
+    """Every session below a root, newest first."""
+    found = [SessionFolder(path.parent) for path in root.glob("*/*/session.json") if not path.parent.name.startswith(".")]
+    return sorted(found, key=lambda folder: folder.session, reverse=True)
+
+
+def sessions_set_aside(root: Path) -> list[SessionFolder]:
+    """List the sessions that `set_aside` renamed, newest first."""
+    found = [SessionFolder(path.parent) for path in root.glob(f"*/{_ASIDE}*/session.json")]
+    return sorted(found, key=lambda folder: folder.session, reverse=True)
+
+
+def find_session(root: Path, session: str) -> SessionFolder:
+    """A session by its id.
+
+    Raises:
+        ConfigError: There is none of that id.
+    """
+    found = [folder for folder in all_sessions(root) if folder.session == session]
+    if not found:
+        raise ConfigError(f"{session!r} is no session here", where=str(root), remedy="capture session list shows them")
+    return found[0]

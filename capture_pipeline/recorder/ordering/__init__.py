@@ -1,0 +1,1 @@
+"""Order of messages: duplicates, ids, gaps, and the time of the capture."""

@@ -1,0 +1,157 @@
+"""The gap ledger: every id that is missing between what was written, with its cause.
+
+Gaps are seen where batches are handed to the disk, so that data and ledger agree whatever lost the ids: the exchange, both
+connections, this process or the disk. Holds no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from capture_pipeline.binance.streams.names import StreamKind, event_us, kind_of
+from capture_pipeline.recorder.ordering.merger import Message
+from capture_pipeline.sessions.continuity import Track
+from capture_pipeline.sessions.models import Cause, Gap, RefillState
+
+
+@dataclass(slots=True)
+class Outage:
+    """A time in which something was wrong.
+
+    Attributes:
+        cause: What.
+        detail: Close code, error.
+        start_ns: When it began, capture clock.
+        end_ns: When it was over; None while it lasts.
+        total: Whether nothing at all could come in; otherwise one connection of several was gone.
+    """
+
+    cause: Cause
+    detail: str
+    start_ns: int
+    end_ns: int | None = None
+    total: bool = True
+
+
+class Moment(NamedTuple):
+    """When a message came: on the recorder's clock, and by the exchange's (None where that is unknown)."""
+
+    capture_ns: int
+    event_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The two messages on either side of a gap: last good and first good id, and their capture and event times."""
+
+    stream: str
+    last_good_id: int
+    first_good_id: int
+    start: Moment
+    end: Moment
+
+
+def gap_between(edge: Edge, cause: Cause, detail: str) -> Gap:
+    """The ledger's line for a gap."""
+    recoverable = kind_of(edge.stream) in {StreamKind.TRADE, StreamKind.AGG_TRADE}
+    return Gap(
+        stream=edge.stream,
+        last_good_id=edge.last_good_id,
+        first_good_id=edge.first_good_id,
+        ids_lost=edge.first_good_id - edge.last_good_id - 1,
+        start_ns=edge.start.capture_ns,
+        end_ns=edge.end.capture_ns,
+        start_event_us=edge.start.event_us,
+        end_event_us=edge.end.event_us,
+        cause=cause,
+        detail=detail,
+        recoverable=recoverable,
+        refill=RefillState.PENDING if recoverable else None,
+    )
+
+
+class Ledger:
+    """Counts ids and tells gaps.
+
+    Attributes:
+        tracks: Ids and counts by stream.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing seen."""
+        self.tracks: dict[str, Track] = {}
+        self._moments: dict[str, Moment] = {}
+        self._newest: dict[str, Message] = {}
+        self._outages: list[Outage] = []
+
+    def resume(self, stream: str, track: Track, last: Moment) -> None:
+        """Go on after what an earlier process wrote."""
+        self.tracks[stream], self._moments[stream] = track, last
+
+    @property
+    def last_of(self) -> dict[str, Moment]:
+        """When the last message of each stream came."""
+        return self._moments | {stream: _moment(message) for stream, message in self._newest.items()}
+
+    def begin(self, outage: Outage) -> Outage:
+        """Note that something went wrong; `end_ns` is set on it when it is over."""
+        self._outages.append(outage)
+        if len(self._outages) > _REMEMBERED:
+            del self._outages[0]
+        return outage
+
+    def see_all(self, messages: Iterable[Message]) -> list[Gap]:
+        """Count messages that are about to be written.
+
+        Returns:
+            The gaps before them.
+        """
+        gaps, tracks, newest = [], self.tracks, self._newest
+        for message in messages:
+            track = tracks.get(message.stream)
+            if track is not None and message.first == track.last + 1 and track.first >= 0 and not message.is_reset:
+                track.messages += 1
+                track.last = message.last
+                newest[message.stream] = message
+                continue
+            if track is not None and message.is_reset:
+                # What came before is kept in the counts and says nothing of what follows.
+                track.restart()
+            gap = self.see(message.stream, message.first, message.last, _moment(message))
+            if gap is not None:
+                gaps.append(gap)
+        return gaps
+
+    def see(self, stream: str, first: int, last: int, moment: Moment) -> Gap | None:
+        """Count one message.
+
+        Returns:
+            The gap before it, if there is one.
+        """
+        track = self.tracks.get(stream)
+        if track is None:
+            track = self.tracks[stream] = Track()
+        newest = self._newest.pop(stream, None)
+        before, before_at = track.last, self._moments.get(stream, moment) if newest is None else _moment(newest)
+        self._moments[stream] = moment
+        if not track.see(first, last):
+            return None
+        cause, detail = self._cause(before_at.capture_ns, moment.capture_ns)
+        return gap_between(Edge(stream, before, first, before_at, moment), cause, detail)
+
+    def _cause(self, start_ns: int, end_ns: int) -> tuple[Cause, str]:
+        """The outage in that time: a total one before one of a single connection, the latest of several."""
+        during = [one for one in self._outages if one.start_ns <= end_ns and (one.end_ns is None or one.end_ns >= start_ns)]
+        if not during:
+            return Cause.EXCHANGE, "live connections went on without them"
+        worst = max(during, key=lambda one: (one.total, one.start_ns))
+        return worst.cause, worst.detail
+
+
+_REMEMBERED = 1000
+
+
+def _moment(message: Message) -> Moment:
+    return Moment(message.capture_ns, event_us(message.event_time))

@@ -1,0 +1,1 @@
+"""Checks before a recording, and a record of what the exchange answered."""

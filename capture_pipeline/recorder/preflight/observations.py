@@ -1,0 +1,223 @@
+"""Record of what a preflight sees of the exchange, next to what `docs/exchange.md` expects. Opens no connection and no file.
+
+The record answers questions that no document answers: names of headers, weights as they are counted, holes in ids, fields without a
+description, the form of pings and of announced closes. Every number of entries is bounded, and texts of the exchange are cut.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from capture_pipeline.binance.http.refusals import parse_date
+from capture_pipeline.binance.rest.client import USED_WEIGHT_HEADER
+from capture_pipeline.binance.streams.names import FIELDS, PING_EVERY_S, StreamKind, is_close_notice, kind_of
+from capture_pipeline.binance.urls import Market, request_weight
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.parsing import PARSE_ERRORS, parse_count
+from capture_pipeline.printable import printable
+from capture_pipeline.recorder.connections.connection import Connection
+from capture_pipeline.recorder.ordering.message_ids import ids_of
+from capture_pipeline.sessions.line_format import data_of
+
+MOST_ENTRIES = 100
+"""Entries of one list or table of the record."""
+LONGEST = 300
+"""Characters of one text of the exchange."""
+_MOST_EXAMPLES = 10
+_VALUES = ("X", "st", "ps")
+"""Fields whose values are counted: order type, market, and pair."""
+_RETRY_AFTER = "retry-after"
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_FAILURES: tuple[type[Exception], ...] = (KeyError, MalformedData, *PARSE_ERRORS)
+
+
+@dataclass
+class RestRecord:
+    """Answers of REST.
+
+    Attributes:
+        requests: Counts of statuses, expected and seen weights, by request.
+        headers: Last value of each header, by name in small letters.
+        retry_after: Values of `Retry-After` with the status of their answer.
+    """
+
+    market: Market
+    requests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    retry_after: list[dict[str, Any]] = field(default_factory=list)
+    _used: int | None = None
+    _minute: int | None = None
+
+    def note(self, url: str, status: int, headers: Mapping[str, str]) -> None:
+        """Note the answer to a request; `url` contains its parameters."""
+        parts = urlsplit(url)
+        endpoint, limit = parts.path.rpartition("/")[2], dict(parse_qsl(parts.query)).get("limit")
+        name = f"GET {parts.path}" + (f" limit={limit}" if limit else "")
+        if name not in self.requests and len(self.requests) >= MOST_ENTRIES:
+            return
+        new: dict[str, Any] = {"statuses": Counter(), "weight_expected": self._expected(endpoint, limit), "weights_seen": Counter()}
+        seen = self.requests.setdefault(name[:LONGEST], new)
+        seen["statuses"][str(status)] += 1
+        used = parse_count(headers.get(USED_WEIGHT_HEADER, ""))
+        minute = _minute_of(headers)
+        # The exchange counts from 0 in each minute: the difference of two answers is the weight of one request within a minute only.
+        if used is not None and self._used is not None and used > self._used and minute is not None and minute == self._minute:
+            _count(seen["weights_seen"], str(used - self._used))
+        self._used, self._minute = used, minute
+        for header, value in headers.items():
+            _keep_header(self.headers, header, value)
+            if header.lower() == _RETRY_AFTER and len(self.retry_after) < MOST_ENTRIES:
+                self.retry_after.append({"status": status, "value": value[:LONGEST]})
+
+    def _expected(self, endpoint: str, limit: str | None) -> int | None:
+        """Return the documented weight; None of what a redirect made of a request."""
+        try:
+            return request_weight(self.market, endpoint, limit)
+        except (KeyError, ValueError):
+            return None
+
+    @property
+    def unexpected_weights(self) -> dict[str, str]:
+        """Weights that differ from the expected ones, by request; other programs of the same address raise them too."""
+        found = {}
+        for name, seen in self.requests.items():
+            others = [weight for weight in seen["weights_seen"] if weight != str(seen["weight_expected"])]
+            if others:
+                found[name] = f"{', '.join(others)} seen, {seen['weight_expected']} expected"
+        return found
+
+    @property
+    def weight_headers(self) -> list[str]:
+        """Names of headers that state a weight or a limit."""
+        return sorted(name for name in self.headers if "weight" in name or "limit" in name)
+
+
+def _minute_of(headers: Mapping[str, str]) -> int | None:
+    """Return the exchange's minute since 1970; None without `Date` and within a second of a minute's end, as `Date` may be a second old."""
+    date_s = parse_date(headers)
+    if date_s is None or date_s % 60 in (0, 59):
+        return None
+    return int(date_s // 60)
+
+
+@dataclass
+class StreamRecord:
+    """Messages of one stream.
+
+    Attributes:
+        expected: Fields that the documents name.
+        unknown_fields: First value of each other field.
+        values: Counts of values of `X`, `st` and `ps`, and of aggregates whose `nq` is not `q`.
+        holes: Jumps of ids within one connection: their number, the ids in them, and some as `[first, last]`.
+    """
+
+    kind: StreamKind
+    expected: tuple[str, ...]
+    messages: int = 0
+    fields: Counter[str] = field(default_factory=Counter)
+    unknown_fields: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Counter[str]] = field(default_factory=dict)
+    holes: dict[str, Any] = field(default_factory=lambda: {"count": 0, "ids": 0, "examples": []})
+    _last: int | None = None
+
+    def take(self, data: bytes) -> None:
+        """Note a message.
+
+        Raises:
+            ValueError: The data are no message of this stream; any other of `parsing.PARSE_ERRORS` likewise.
+        """
+        found, ids = _decode(data), ids_of(self.kind, data)
+        self.messages += 1
+        for name, value in found.items():
+            _count(self.fields, name[:LONGEST])
+            if name not in self.expected:
+                _keep(self.unknown_fields, name, bytes(value).decode("utf-8", "backslashreplace"))
+        for name in _VALUES:
+            if name in found:
+                _count(self.values.setdefault(name, Counter()), bytes(found[name]).decode("utf-8", "backslashreplace")[:LONGEST])
+        if "nq" in found:
+            _count(self.values.setdefault("nq", Counter()), "equal to q" if found["nq"] == found.get("q") else "other than q")
+        if ids is not None:
+            self._place(ids[0], ids[1])
+
+    def _place(self, first: int, last: int) -> None:
+        if self._last is not None and first > self._last + 1:
+            self.holes["count"] += 1
+            self.holes["ids"] += first - self._last - 1
+            if len(self.holes["examples"]) < _MOST_EXAMPLES:
+                self.holes["examples"].append([self._last + 1, first - 1])
+        self._last = last if self._last is None else max(last, self._last)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What was seen, as JSON."""
+        missing = [name for name in self.expected if self.fields[name] < self.messages]
+        seen = {"messages": self.messages, "fields": self.fields, "unknown_fields": self.unknown_fields, "missing_fields": missing}
+        return {**seen, "values": self.values, "id_holes": self.holes}
+
+
+class FrameRecord:
+    """Messages of all streams of a test capture.
+
+    Attributes:
+        streams: One record a stream.
+        shutdowns: Messages that announce a close, as they came.
+        others: Messages of no stream that was asked for, and damaged ones, as they came.
+    """
+
+    def __init__(self, market: Market, streams: list[str]) -> None:
+        """Start with nothing."""
+        self.streams = {name: StreamRecord(kind_of(name), FIELDS.get((market, kind_of(name)), ())) for name in streams}
+        self.shutdowns: list[str] = []
+        self.others: list[str] = []
+
+    def take(self, raw: bytes) -> None:
+        """Note a message of a combined stream, or anything else that came in its place."""
+        try:
+            name, data = data_of(raw)
+            self.streams[name.decode()].take(data)
+        except _FAILURES:
+            kept = self.shutdowns if is_close_notice(raw) else self.others
+            if len(kept) < _MOST_EXAMPLES:
+                kept.append(raw[:LONGEST].decode("utf-8", "backslashreplace"))
+
+
+def connection_document(url: str, connection: Connection, market: Market) -> dict[str, Any]:
+    """Return what was seen of one connection, as JSON."""
+    status, headers = connection.answer or (None, {})
+    kept: dict[str, str] = {}
+    for name, value in headers.items():
+        _keep_header(kept, name, value)
+    pings = list(connection.pings_s)
+    between = [round(after - before, 1) for before, after in pairwise(pings)]
+    seen = {"url": url.partition("?")[0], "status": status, "headers": kept, "end": connection.detail[:LONGEST]}
+    return {**seen, "pings": len(pings), "ping_intervals_s": between, "ping_interval_expected_s": PING_EVERY_S[market]}
+
+
+def listed(entries: Mapping[str, object] | list[str]) -> str:
+    """Return entries as one line for people; `none` where there is none."""
+    texts = [f"{name} {value}" for name, value in entries.items()] if isinstance(entries, Mapping) else entries
+    return printable(", ".join(texts)) if texts else "none"
+
+
+def _keep_header(table: dict[str, str], name: str, value: str) -> None:
+    """Keep a header in small letters; a cookie's value is left out, for the record may be passed on."""
+    _keep(table, name.lower(), "" if name.lower() == "set-cookie" else value)
+
+
+def _keep(table: dict[str, str], name: str, value: str) -> None:
+    """Keep the value of a name, of at most so many names."""
+    if name in table or len(table) < MOST_ENTRIES:
+        table[name[:LONGEST]] = value[:LONGEST]
+
+
+def _count(table: Counter[str], name: str) -> None:
+    if name in table or len(table) < MOST_ENTRIES:
+        table[name] += 1

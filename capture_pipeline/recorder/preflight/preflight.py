@@ -1,0 +1,208 @@
+"""The checks before a capture: each passes or fails, with what was measured and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from capture_pipeline.binance.rest.client import RestClient
+from capture_pipeline.binance.streams.names import combined_url, routed, streams_of
+from capture_pipeline.deployment.rest_client import limits_of
+from capture_pipeline.errors import CaptureError
+from capture_pipeline.lake.files import make_folder
+from capture_pipeline.recorder.connections.connection import CLOSE_S, Connection
+from capture_pipeline.recorder.connections.factory import check_network, connection_of
+from capture_pipeline.recorder.lifecycle import sessions_root
+from capture_pipeline.recorder.ordering.ingress import Intake
+from capture_pipeline.recorder.preflight.record import ExchangeRecord
+from capture_pipeline.sessions.line_format import decode_line, spliced
+from capture_pipeline.sessions.status import free_bytes
+from capture_pipeline.settings.models import Settings
+
+_REQUESTS = 10
+_MOST_OFFSET_MS, _MOST_ROUND_TRIP_MS, _MOST_JITTER_MS = 1000.0, 2000.0, 500.0
+_LEAST_FILES = 256
+_FSYNCS, _MOST_FSYNC_MS = 20, 100.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check.
+
+    Attributes:
+        name: What was checked.
+        passed: Whether it is fit for a capture.
+        measured: What was found.
+        remedy: What to do where it is not.
+        is_note: Whether it states what was seen, and can fail no preflight.
+    """
+
+    name: str
+    passed: bool
+    measured: str
+    remedy: str = ""
+    is_note: bool = False
+
+
+def preflight(settings: Settings, symbols: list[str], *, seconds: float, output: Path | None = None) -> Iterator[Finding]:
+    """Run all checks, one after the other.
+
+    Args:
+        settings: The deployment.
+        symbols: What is to be captured.
+        seconds: Length of the test capture.
+        output: Where sessions lie, if not below the storage root.
+    """
+    root = sessions_root(settings, output)
+    yield _guarded("free disk", lambda: _disk(root, settings.recording.free_disk_gb))
+    yield _guarded("fsync latency", lambda: _fsync(root))
+    yield _guarded("open files", _files)
+    network = _guarded("network", lambda: _network(settings, symbols))
+    yield network
+    if not network.passed:  # the checks behind it would each repeat its message
+        return
+    seen = ExchangeRecord(settings, symbols)
+    yield from _rest(settings, symbols, seen)
+    yield _guarded("test capture", lambda: _capture(settings, symbols, seconds, seen))
+    yield from (Finding(name, passed=True, measured=text, is_note=True) for name, text in seen.notes())
+    yield _guarded("record", lambda: Finding("record", passed=True, measured=str(seen.publish(root)), is_note=True))
+
+
+def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except CaptureError as error:
+        return Finding(name, passed=False, measured=_problem(error), remedy=error.remedy or "see the message")
+    except OSError as error:
+        return Finding(name, passed=False, measured=f"{error.filename}: {error.strerror}", remedy="mend the disk or its permissions")
+
+
+def _problem(error: CaptureError) -> str:
+    """Return the text of an error without its remedy, which has a place of its own."""
+    return f"{error.where}: {error.what}" if error.where else error.what
+
+
+def _disk(root: Path, least_gb: float) -> Finding:
+    make_folder(root)
+    free = free_bytes(root) / 1e9
+    measured = f"{free:,.1f} GB free, {least_gb:g} wanted"
+    return Finding("free disk", free >= least_gb, measured, "free the disk, or lower recording.free_disk_gb")
+
+
+def _fsync(root: Path) -> Finding:
+    make_folder(root)
+    probe = root / f".preflight-{os.getpid()}"
+    times = []
+    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        for _ in range(_FSYNCS):
+            os.write(descriptor, b"x" * 65536)
+            before = time.perf_counter()
+            os.fsync(descriptor)
+            times.append((time.perf_counter() - before) * 1000)
+    finally:
+        os.close(descriptor)
+        probe.unlink(missing_ok=True)
+    worst, middle = max(times), statistics.median(times)
+    measured = f"median {middle:.1f} ms, longest {worst:.1f} ms of {_FSYNCS}"
+    return Finding("fsync latency", worst <= _MOST_FSYNC_MS, measured, f"record to a disk that syncs within {_MOST_FSYNC_MS:g} ms")
+
+
+def _files() -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Finding("open files", soft >= _LEAST_FILES, f"limit {soft:,}", f"ulimit -n {_LEAST_FILES} or more")
+
+
+def _network(settings: Settings, symbols: list[str]) -> Finding:
+    ways = check_network(settings, streams_of(symbols, settings.market))
+    return Finding("network", passed=True, measured="; ".join(f"{name}: {egress}" for name, egress in ways.items()))
+
+
+def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Iterator[Finding]:
+    """Clock, round trip, loss and jitter over a run of requests."""
+    rest = seen.rest
+    offsets, trips, lost = [], [], 0
+    failure, remedy = "", ""
+    for _ in range(_REQUESTS):
+        before = time.time_ns()
+        try:
+            server_us = rest.server_time_us()
+        except CaptureError as error:
+            lost, failure, remedy = lost + 1, _problem(error), error.remedy or "check endpoints and network"
+            break
+        after = time.time_ns()
+        offsets.append((before + after) / 2e6 - server_us / 1e3)
+        trips.append((after - before) / 1e6)
+    told = f"{_REQUESTS - lost} of {_REQUESTS} requests answered" if not lost else f"not answered: {failure}"
+    yield Finding("requests", not lost, told, remedy)
+    seen.ask_each()
+    if not trips:
+        return
+    offset, trip, jitter = statistics.median(offsets), statistics.median(trips), max(trips) - min(trips)
+    is_sandbox = settings.venue == "sandbox"
+    told = f"{offset:+.1f} ms against the exchange" + (", which is a sandbox with a clock of its own" if is_sandbox else "")
+    yield Finding("clock offset", is_sandbox or abs(offset) <= _MOST_OFFSET_MS, told, "set the clock by NTP")
+    yield Finding("round trip", trip <= _MOST_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange")
+    yield _guarded("symbols", lambda: _listed(rest, symbols))
+    yield Finding("jitter", jitter <= _MOST_JITTER_MS, f"{jitter:.1f} ms over {len(trips)} requests", "use a steadier network")
+
+
+def _listed(rest: RestClient, symbols: list[str]) -> Finding:
+    error = rest.unknown_symbols(symbols)
+    if error is not None:
+        return Finding("symbols", passed=False, measured=error.what, remedy=error.remedy or "check symbols")
+    return Finding("symbols", passed=True, measured=f"{', '.join(symbols)}: listed")
+
+
+def _capture(settings: Settings, symbols: list[str], seconds: float, seen: ExchangeRecord) -> Finding:
+    """Whether the stream delivers what a session records, in the right form."""
+    streams = streams_of(symbols, settings.market)
+    urls = routed(combined_url(settings.stream_url, streams))
+    kind = partial(connection_of(settings.recording.transport), limits=limits_of(settings))
+    counts, refused = asyncio.run(_sampled(kind, urls, streams, seconds, seen))
+    silent = [stream for stream in streams if not counts.get(stream)]
+    if refused:
+        return Finding("test capture", passed=False, measured=refused, remedy="check endpoints and network")
+    if silent:
+        return Finding(
+            "test capture", passed=False, measured=f"nothing came of {', '.join(silent)} in {seconds:g} s", remedy="check symbols"
+        )
+    rates = ", ".join(f"{stream} {count / seconds:.1f}/s" for stream, count in counts.items())
+    where = ", ".join(url.partition("?")[0] for url in urls)
+    return Finding("test capture", passed=True, measured=f"{where}: {rates}")
+
+
+async def _sampled(
+    kind: Callable[..., Connection], urls: list[str], streams: list[str], seconds: float, seen: ExchangeRecord
+) -> tuple[dict[str, int], str]:
+    counts: dict[str, int] = {}
+    bad: list[str] = []
+
+    def take(number: int, raw: bytes) -> None:
+        seen.frames.take(raw)
+        placed = intake.place(number, raw, time.time_ns())
+        if placed is not None:
+            decode_line(spliced(time.time_ns(), raw))
+            counts[placed.stream] = counts.get(placed.stream, 0) + 1
+
+    intake = Intake(streams, lambda _: None, lambda reason, _: bad.append(reason))
+    connections = [kind(number, 0, take) for number in range(1, len(urls) + 1)]
+    tasks = [asyncio.create_task(one.run(url, lambda _: None)) for one, url in zip(connections, urls, strict=True)]
+    await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    ended = [f"{url}: {one.detail}" for url, one, task in zip(urls, connections, tasks, strict=True) if task.done()]
+    await asyncio.gather(*(one.close() for one in connections))
+    # One that is still being opened has nothing to close.
+    _, opening = await asyncio.wait(tasks, timeout=CLOSE_S)
+    for task in opening:
+        task.cancel()
+    await asyncio.gather(*(task for task in tasks if task not in opening))
+    seen.note_connections(urls, connections)
+    wrong = [f"{urls[0]}: a message is not of the right form: {reason}" for reason in bad]
+    return counts, next(iter([*ended, *wrong]), "")

@@ -1,0 +1,144 @@
+"""What a preflight keeps of the exchange: requests of each kind, and one JSON file next to the sessions."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from capture_pipeline.binance.periods import MINUTE_US, SECOND_US, Interval, iso
+from capture_pipeline.binance.streams.names import streams_of
+from capture_pipeline.deployment.rest_client import http_of, rest_of
+from capture_pipeline.errors import CaptureError, Permanent
+from capture_pipeline.lake.files import publish_bytes
+from capture_pipeline.recorder.connections.connection import Connection
+from capture_pipeline.recorder.preflight.observations import LONGEST, MOST_ENTRIES, FrameRecord, RestRecord, connection_document, listed
+from capture_pipeline.sessions.layout import label_of, stamp_of
+from capture_pipeline.settings.models import Settings
+
+FOLDER = "preflight"
+
+
+class ExchangeRecord:
+    """Everything that one preflight sees of the exchange.
+
+    Attributes:
+        rest: REST of the deployment, which waits for no pause: it measures the time of an answer. Its answers are noted.
+        frames: Messages of the test capture.
+    """
+
+    def __init__(self, settings: Settings, symbols: list[str]) -> None:
+        """Start with nothing seen."""
+        self._settings, self._symbols = settings, symbols
+        self._answers = RestRecord(settings.market)
+        http = http_of(settings, self._answers.note)
+        self.rest, self._waiting_rest = rest_of(settings, http, max_wait_s=0.0), rest_of(settings, http)
+        self.frames = FrameRecord(settings.market, streams_of(symbols, settings.market))
+        self._connections: list[dict[str, Any]] = []
+        self._statuses: dict[str, str] = {}
+        self._refusals: list[str] = []
+
+    def ask_each(self) -> None:
+        """Send one request of each kind that recordings and backfills send; what is refused is noted and fails nothing.
+
+        Nothing is sent where no answer of the exchange has come at all.
+        """
+        if not self._answers.requests:
+            return
+        symbol, rest = self._symbols[0], self._waiting_rest
+
+        def ask_klines() -> None:
+            now_us = rest.server_time_us()
+            rest.klines(symbol, Interval.M1, now_us - 60 * MINUTE_US, now_us)
+
+        def ask_agg_trades() -> None:
+            now_ms = rest.server_time_us() // 1000
+            rest.agg_trades(symbol, start_ms=now_ms - 60_000, end_ms=now_ms)
+
+        requests: list[Callable[[], object]] = [
+            self._ask_statuses,
+            ask_klines,
+            lambda: rest.edge_klines(symbol, Interval.M1, first=True),
+            lambda: rest.depth(symbol, self._settings.recording.snapshot_limit),
+            ask_agg_trades,
+        ]
+        for ask in requests:
+            try:
+                ask()
+            except CaptureError as error:
+                self._refusals.append(str(error)[:LONGEST])
+                if not isinstance(error, Permanent):
+                    return
+
+    def note_connections(self, urls: list[str], connections: list[Connection]) -> None:
+        """Note the connections of the test capture at their end."""
+        self._connections = [connection_document(*each, self._settings.market) for each in zip(urls, connections, strict=True)]
+
+    def notes(self) -> Iterator[tuple[str, str]]:
+        """Yield name and text of each line for people; the texts are escaped and cut."""
+        answers = self._answers
+        counts = {
+            name: "/".join(f"{status} x{count}" for status, count in seen["statuses"].items()) for name, seen in answers.requests.items()
+        }
+        yield "answers", listed(counts)
+        if self._refusals:
+            yield "refusals", listed(self._refusals)
+        retry_after = [f"{each['status']}: {each['value']}" for each in answers.retry_after]
+        yield "headers", f"of limits: {listed(answers.weight_headers)}; Retry-After: {listed(retry_after)}"
+        yield "weights", f"other than expected: {listed(answers.unexpected_weights)}"
+        yield "statuses", listed(Counter(self._statuses.values()))
+        streams = self.frames.streams
+        unknown = {name: "/".join(seen.unknown_fields) for name, seen in streams.items() if seen.unknown_fields}
+        yield "fields", f"unknown: {listed(unknown)}"
+        holes = {name: f"{seen.holes['count']} of {seen.holes['ids']} ids" for name, seen in streams.items() if seen.holes["count"]}
+        yield "id holes", listed(holes)
+        yield "close notices", f"{listed(self.frames.shutdowns)}; other messages: {listed(self.frames.others)}"
+        yield "connections", listed([_connection_text(seen) for seen in self._connections])
+
+    def publish(self, root: Path) -> Path:
+        """Write the record below the folder of sessions.
+
+        Returns:
+            Its path.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        now_us = time.time_ns() // 1000
+        path = root / FOLDER / f"{stamp_of(now_us)}-{now_us % SECOND_US:06d}_{label_of(self._symbols)}.json"
+        publish_bytes(path, msgspec.json.format(msgspec.json.encode(self._document(now_us)), indent=1) + b"\n")
+        return path
+
+    def _document(self, now_us: int) -> dict[str, Any]:
+        settings, answers = self._settings, self._answers
+        return {
+            "time": iso(now_us),
+            "venue": settings.venue,
+            "market": str(settings.market),
+            "symbols": self._symbols,
+            "requests": answers.requests,
+            "refusals": self._refusals,
+            "headers": answers.headers,
+            "retry_after": answers.retry_after,
+            "statuses": {
+                "counts": dict(Counter(status[:LONGEST] for status in self._statuses.values()).most_common(MOST_ENTRIES)),
+                "symbols": {name: self._statuses.get(name, "")[:LONGEST] for name in self._symbols},
+            },
+            "connections": self._connections,
+            "streams": {name: seen.document for name, seen in self.frames.streams.items()},
+            "close_notices": self.frames.shutdowns,
+            "other_messages": self.frames.others,
+        }
+
+    def _ask_statuses(self) -> None:
+        self._statuses = self._waiting_rest.symbol_statuses()
+
+
+def _connection_text(seen: dict[str, Any]) -> str:
+    between = seen["ping_intervals_s"]
+    every = f", {min(between)} to {max(between)} s apart" if between else ""
+    return f"HTTP {seen['status']}, pings {seen['pings']}{every}"

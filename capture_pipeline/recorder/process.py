@@ -1,0 +1,110 @@
+"""A recorder as a process of its own: launched, or found at work and attached to; told of each second; started again if it dies.
+
+Whoever follows may itself die at any time: the recorder is in a process group of its own and records on.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from capture_pipeline.errors import StorageError, Transient
+from capture_pipeline.lake.files import read_model, storage_errors
+from capture_pipeline.recorder.state import own_status
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.models import SessionMetadata
+from capture_pipeline.sessions.status import Status
+
+LOOK_S = 1.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 8.0
+_STEADY_S = 60.0
+_STARTING_S = 60.0
+
+
+def launch(folder: SessionFolder, config: Path | None = None, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a recorder for a prepared session; what it says goes to `recorder.log` beside the recording.
+
+    Args:
+        folder: The session.
+        config: The settings' file, if not the nearest one.
+        environment: Variables beside those of this process.
+
+    Raises:
+        StorageError: The disk refuses the log.
+    """
+    command = [sys.executable, "-m", "capture_pipeline.recorder", str(folder.path)]
+    if config is not None:
+        command += ["--config", str(config)]
+    with storage_errors(folder.log), folder.log.open("ab") as log:
+        return subprocess.Popen(  # noqa: S603 - this interpreter, and a folder of ours
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+            close_fds=True,
+        )
+
+
+def follow(
+    folder: SessionFolder, config: Path | None = None, environment: Mapping[str, str] | None = None, *, patience_s: float = 900.0
+) -> Iterator[Status | None]:
+    """Keep a session recorded until it is finished: yields the status of the recorder at work each second, None while it has none.
+
+    Args:
+        folder: A prepared session.
+        config: The settings' file for a recorder that has to be started.
+        environment: Further variables for it.
+        patience_s: A recorder that dies again and again is given up after this long without progress.
+
+    Raises:
+        Transient: It was given up; its last words are in the message.
+    """
+    process: subprocess.Popen[bytes] | None = None
+    wait_s, started_s, failing_since = _FIRST_WAIT_S, 0.0, time.monotonic()
+    while not folder.metadata.exists():
+        now = time.monotonic()
+        is_dead = process is not None and process.poll() is not None
+        if holder_of(folder) is not None:
+            if now - started_s > _STEADY_S:
+                wait_s, failing_since = _FIRST_WAIT_S, now
+        elif process is None or is_dead or now - started_s > _STARTING_S:
+            if now - failing_since > patience_s:
+                raise Transient(
+                    f"its recorder dies again and again: {last_words(folder)}", where=str(folder.path), remedy="see recorder.log"
+                )
+            if is_dead:
+                time.sleep(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            process, started_s = launch(folder, config, environment), time.monotonic()
+        yield own_status(folder)
+        time.sleep(LOOK_S)
+    if process is not None:
+        process.wait(_STEADY_S)
+
+
+def finished(folder: SessionFolder) -> SessionMetadata:
+    """The metadata of a finished session.
+
+    Raises:
+        StorageError: They are not there.
+    """
+    metadata = read_model(folder.metadata, SessionMetadata)
+    if metadata is None:
+        raise StorageError("is not finished", where=str(folder.path))
+    return metadata
+
+
+def last_words(folder: SessionFolder) -> str:
+    """The last line that a recorder left in its log."""
+    try:
+        lines = folder.log.read_text(errors="replace").splitlines()
+    except OSError:
+        return "it left no log"
+    return lines[-1][:500] if lines else "it left no word"

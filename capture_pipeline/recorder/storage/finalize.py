@@ -1,0 +1,173 @@
+"""The end of a session: the recording read whole once more, hashed, renamed; then checksums and, last, `metadata.json`.
+
+Each step can be repeated: a crash in the middle leaves a session that is finished by the next one who looks at it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from capture_pipeline.lake.files import fsync, publish_bytes, publish_model, publishing, sha256_file, storage_errors
+from capture_pipeline.recorder.background.trade_backfill import end_refill
+from capture_pipeline.recorder.ordering.merger import MergeCounts
+from capture_pipeline.recorder.storage.event_log import EventLog
+from capture_pipeline.recorder.storage.recovery import Resumed, parts_of, resume
+from capture_pipeline.sessions.account import figures as account_figures
+from capture_pipeline.sessions.continuity import gap_ratios
+from capture_pipeline.sessions.gap_ledger import read_gaps, write_gaps
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import EMPTY, ENDED_BY, FileRecord, Gap, SessionMetadata, SessionPlan, count_refills
+
+_STEP = 1 << 20
+_PACKAGES = ("capture-pipeline", "websockets", "isal", "msgspec", "pydantic")
+
+
+def finish(folder: SessionFolder, plan: SessionPlan, state: str, configuration: dict[str, Any]) -> SessionMetadata:
+    """Make a growing session a finished one.
+
+    Args:
+        folder: The session; nobody else writes to it.
+        plan: What was planned.
+        state: `complete` or `interrupted`; what holds no message becomes `empty`.
+        configuration: Settings of the recorder.
+
+    Raises:
+        StorageError: The disk refuses; the session stays as it is and can be finished later.
+    """
+    read = resume(folder, whole=True)
+    for line in read.mended:
+        EventLog(folder.events).write(read.last_ns, "mended", what=line)
+    # One line a gap: those that were superseded while it was recorded are left out.
+    write_gaps(folder.gaps, [end_refill(gap, folder.refilled) for gap in read_gaps(folder.gaps)])
+    _join(folder)
+    metadata = SessionMetadata(
+        plan=plan,
+        state=state if read.messages else EMPTY,
+        started_ns=read.first_ns or None,
+        ended_ns=read.last_ns or None,
+        files=_files(folder),
+        statistics=statistics(read, read_gaps(folder.gaps), plan),
+        audits=read.checkpoint.audits,
+        clock={"samples": read.checkpoint.clock, "offset_ms": _median([sample["offset_ms"] for sample in read.checkpoint.clock])},
+        host=host(),
+        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        configuration=configuration,
+    )
+    publish_bytes(folder.checksums, "".join(f"{file.sha256}  {file.name}\n" for file in metadata.files).encode())
+    publish_model(folder.metadata, metadata)
+    folder.checkpoint.unlink(missing_ok=True)
+    folder.account.unlink(missing_ok=True)
+    folder.ending.unlink(missing_ok=True)
+    return metadata
+
+
+def _join(folder: SessionFolder) -> None:
+    """Give the recording its name; parts are joined first, for members simply follow each other."""
+    parts = parts_of(folder)
+    with storage_errors(folder.recording):
+        if not parts or parts == [folder.recording]:
+            return
+        if len(parts) == 1:
+            fsync(parts[0])
+            parts[0].rename(folder.recording)
+            fsync(folder.path)
+            return
+        with publishing(folder.recording) as beside, beside.open("wb") as file:
+            for part in parts:
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, file, _STEP)
+        for part in reversed(parts):
+            part.unlink()
+
+
+def _files(folder: SessionFolder) -> list[FileRecord]:
+    return [FileRecord(name=_name(path, folder), bytes=path.stat().st_size, sha256=sha256_file(path)) for path in files_of(folder)]
+
+
+def files_of(folder: SessionFolder) -> list[Path]:
+    """Everything in the folder that belongs to a finished session, with the recording first."""
+    quarantined = sorted(folder.quarantine.glob("*")) if folder.quarantine.is_dir() else []
+    candidates = [folder.recording, folder.plan, folder.gaps, folder.events, folder.refilled, *quarantined]
+    return [path for path in candidates if path.is_file()]
+
+
+def _name(path: Path, folder: SessionFolder) -> str:
+    return path.relative_to(folder.path).as_posix()
+
+
+def statistics(read: Resumed, gaps: list[Gap], plan: SessionPlan) -> dict[str, Any]:
+    """What is known of a session from its data and its ledger."""
+    tracks = read.tracks
+    seconds = (read.last_ns - read.first_ns) / 1e9
+    ratios = gap_ratios(list(tracks.values()))
+    causes: dict[str, int] = {}
+    for gap in gaps:
+        causes[gap.cause] = causes.get(gap.cause, 0) + 1
+    return {
+        "messages": read.messages,
+        "messages_by_stream": {stream: track.messages for stream, track in sorted(tracks.items())},
+        "messages_per_s": {stream: round(track.messages / seconds, 3) if seconds > 0 else 0.0 for stream, track in sorted(tracks.items())},
+        "first_and_last_id": {stream: [track.first, track.last] for stream, track in sorted(tracks.items())},
+        "duration_s": round(seconds, 6),
+        "planned_s": plan.duration_s,
+        "late_s": round(plan.late_s(read.first_ns), 3) if read.first_ns else None,
+        "uptime_percent": round(100 * uptime(gaps, read.first_ns, max([read.last_ns, *(gap.end_ns for gap in gaps if gap.at_end)])), 6),
+        "gap_ratio_ids": ratios.lost_ids,
+        "gap_ratio_events": ratios.lost_events,
+        "gap_ratio_discontinuities": ratios.discontinuities,
+        "gaps": len(gaps),
+        "gaps_by_cause": causes,
+        "ids_lost": sum(gap.ids_lost for gap in gaps),
+        "refills": {str(state): count.model_dump() for state, count in count_refills(gaps).items()},
+        "duplicates": sum(track.duplicates for track in tracks.values()),
+        "bad_lines": read.bad,
+        "suspect_segments": 0,
+        "tail_dropped_messages": 0,
+        "torn_lines": read.torn_lines,
+        "mended_damage": sum("damaged" in line for line in read.mended) + read.checkpoint.counts.get("mended_damage", 0),
+        "accounting": account_figures(read.account, read.messages) if read.account else None,
+        **{name: count for name, count in _told(read.checkpoint.counts).items() if name != "mended_damage"},
+    }
+
+
+def _told(counts: dict[str, int]) -> dict[str, Any]:
+    """What the recorder counted: ends of connections by cause, the merge's figures, and the rest."""
+    merged = {field.name for field in fields(MergeCounts)}
+    ended = {name.removeprefix(ENDED_BY): count for name, count in counts.items() if name.startswith(ENDED_BY)}
+    merge = {name: count for name, count in counts.items() if name in merged}
+    others = {name: count for name, count in counts.items() if name not in merged and not name.startswith(ENDED_BY)}
+    return {"reconnects": sum(ended.values()), "reconnects_by_cause": ended, "merge": merge, **others}
+
+
+def uptime(gaps: list[Gap], start_ns: int, end_ns: int) -> float:
+    """Share of the time in which no stream was inside a gap; 0 where there is no time."""
+    down, covered_to = 0, start_ns
+    for gap in sorted(gaps, key=lambda gap: gap.start_ns):
+        start, end = max(gap.start_ns, covered_to), min(gap.end_ns, end_ns)
+        down += max(0, end - start)
+        covered_to = max(covered_to, end)
+    return 1 - down / (end_ns - start_ns) if end_ns > start_ns else 0.0
+
+
+def host() -> dict[str, Any]:
+    """Where this runs."""
+    system = os.uname()
+    return {
+        "name": system.nodename,
+        "system": f"{system.sysname} {system.release}",
+        "machine": system.machine,
+        "cpus": os.cpu_count(),
+        "python": sys.implementation.name,
+    }
+
+
+def _median(values: list[float]) -> float | None:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2] if ordered else None

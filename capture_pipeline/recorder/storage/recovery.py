@@ -1,0 +1,281 @@
+"""Taking up a session that was left: the growing recording is scanned, a torn tail mended, damage set aside, the ledger reconciled.
+
+Appending behind a torn tail would make all later data unreadable, so nothing is appended before this is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from capture_pipeline.binance.streams.names import event_us, kind_of
+from capture_pipeline.errors import LakeError
+from capture_pipeline.lake.files import fsync, publishing, read_model, storage_errors
+from capture_pipeline.parsing import PARSE_ERRORS, guard_parser
+from capture_pipeline.recorder.ordering.gap_tracker import Edge, Moment, gap_between
+from capture_pipeline.recorder.ordering.message_ids import Ids, ids_of
+from capture_pipeline.recorder.storage.journal import Journal
+from capture_pipeline.recorder.storage.reconcile import Evidence, reconciled
+from capture_pipeline.sessions.account import Account, read_account, settle
+from capture_pipeline.sessions.continuity import Track
+from capture_pipeline.sessions.gap_ledger import is_whole, read_gaps, write_gaps
+from capture_pipeline.sessions.gzip_members import HEAD_BYTES, Ending, Scan, Source, claimed_lines, member_size, scan
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.line_format import decode_line
+from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
+
+_STEP = 1 << 20
+_RESET_US, _NEVER_US = 1_000_000, 1 << 62
+
+
+@dataclass
+class Resumed:
+    """Where a session stands.
+
+    Attributes:
+        segment: Which part of the recording goes on.
+        first_ns: First capture time of the recording; 0 if it is empty.
+        last_ns: Last capture time; 0 if it is empty.
+        tracks: Ids and counts by stream.
+        last_of: When the last message of each stream came.
+        checkpoint: What the recorder counted until its last checkpoint; its counts are those of the account, where there is one.
+        account: What became of each message received, brought in line with what was found; None where no recorder kept one.
+        mended: What was found and mended, a line each, for the event log.
+        gaps: Gaps in the lines that were scanned.
+        messages: How many lines there are: those up to the checkpoint that was taken up, and those that were scanned.
+        bad: How many of the scanned ones are no lines of a recording.
+        torn_lines: How many lines a torn tail said to hold and could not be saved.
+    """
+
+    segment: int = 1
+    first_ns: int = 0
+    last_ns: int = 0
+    tracks: dict[str, Track] = field(default_factory=dict)
+    last_of: dict[str, Moment] = field(default_factory=dict)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    account: Account | None = None
+    mended: list[str] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    messages: int = 0
+    bad: int = 0
+    torn_lines: int = 0
+
+    def count(self, lines: bytes) -> None:
+        """Count the lines of a sound member; a line that is none of ours is counted as bad, and validation shows it."""
+        for line in lines[:-1].split(b"\n"):
+            self.messages += 1
+            try:
+                placed = decode_line(line)
+                ids = ids_of(kind_of(placed.stream), bytes(placed.data))
+            except PARSE_ERRORS:
+                self.bad += 1
+                continue
+            self.first_ns = self.first_ns or placed.capture_ns
+            self.last_ns = max(self.last_ns, placed.capture_ns)
+            if ids is not None:
+                self._place(placed.stream, ids, Moment(placed.capture_ns, event_us(ids[2])))
+
+    def _place(self, stream: str, ids: Ids, moment: Moment) -> None:
+        first, last, _, _ = ids
+        track = self.tracks.setdefault(stream, Track())
+        known = self.last_of.get(stream)
+        if last <= track.last and known is not None and (moment.event_us or 0) > (known.event_us or _NEVER_US) + _RESET_US:
+            # Lower ids of a later time: the exchange began to count anew.
+            track.restart()
+        before = track.last
+        if track.see(first, last):
+            edge = Edge(stream, before, first, self.last_of.get(stream, moment), moment)
+            self.gaps.append(gap_between(edge, Cause.UNKNOWN, "found when the recording was read again"))
+        self.last_of[stream] = moment
+
+
+def resume(folder: SessionFolder, *, whole: bool = False) -> Resumed:
+    """Make a session's recording fit to be appended to.
+
+    Args:
+        folder: The session.
+        whole: Read all of it, not only what follows the last checkpoint.
+
+    Raises:
+        StorageError: The disk refuses.
+        LakeError: A file beside the recording is damaged.
+    """
+    state = Resumed(account=read_account(folder.account))
+    segments = _numbered_parts(folder)
+    state.checkpoint = read_model(folder.checkpoint, Checkpoint) or Checkpoint()
+    if not segments and not state.checkpoint.tracks and state.account is None:
+        return state
+    is_trusted = not whole and not (state.account and state.account.altered)
+    checkpoint = _usable(state.checkpoint, segments) if is_trusted else None
+    if checkpoint is not None:
+        with guard_parser(str(folder.checkpoint), "is damaged", kind=LakeError, remedy="move it aside; the recording is then read whole"):
+            _take(state, checkpoint)
+    first = checkpoint.segment if checkpoint else 1
+    for number, path in segments.items():
+        if number >= first:
+            _scan_segment(folder, path, state, checkpoint.offset if checkpoint and number == checkpoint.segment else 0)
+    state.segment = max(segments, default=1)
+    _reconcile(folder, state)
+    if state.account is not None:
+        state.account = settle(state.account, state.checkpoint, state.messages, state.last_ns, time.time_ns())
+        state.checkpoint = state.checkpoint.model_copy(update={"counts": state.account.mark.counts})
+    return state
+
+
+def parts_of(folder: SessionFolder) -> list[Path]:
+    """What a session's recording consists of now: the whole one once it was joined, else its parts.
+
+    Raises:
+        LakeError: Both are there, and the parts are not what the recording begins with.
+    """
+    return list(_numbered_parts(folder).values())
+
+
+def _numbered_parts(folder: SessionFolder) -> dict[int, Path]:
+    """The same, by number.
+
+    Raises:
+        LakeError: Both are there, and the parts are not what the recording begins with.
+    """
+    parts = folder.numbered_segments()
+    if not folder.recording.exists():
+        return parts
+    if parts:
+        _leave_out(folder, list(parts.values()))
+    return {1: folder.recording}
+
+
+def _leave_out(folder: SessionFolder, parts: list[Path]) -> None:
+    """Remove parts that were joined before a crash; last ones first, so that what is left is always the beginning."""
+    with folder.recording.open("rb") as whole:
+        for part in parts:
+            with part.open("rb") as source:
+                while block := source.read(_STEP):
+                    if whole.read(len(block)) != block:
+                        remedy = "move one of them aside; neither was changed"
+                        raise LakeError(
+                            f"stands beside {part.name}, which is not its beginning", where=str(folder.recording), remedy=remedy
+                        )
+    for part in reversed(parts):
+        part.unlink()
+
+
+def _take(state: Resumed, checkpoint: Checkpoint) -> None:
+    state.first_ns, state.last_ns = checkpoint.first_ns, checkpoint.last_ns
+    for stream, counts in checkpoint.tracks.items():
+        kept = dict(counts)
+        state.last_of[stream] = Moment(kept.pop("last_ns"), kept.pop("last_event_us") or None)
+        state.tracks[stream] = Track(**kept)
+    known = sum(track.messages for track in state.tracks.values())
+    state.messages = known if checkpoint.lines is None else checkpoint.lines
+
+
+def _usable(checkpoint: Checkpoint, segments: dict[int, Path]) -> Checkpoint | None:
+    """The checkpoint if it fits the file: a member starts where it says, or the file ends there; else all is scanned."""
+    if not checkpoint.tracks or checkpoint.segment not in segments:
+        return None
+    with segments[checkpoint.segment].open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(checkpoint.offset)
+        fits = size == checkpoint.offset or member_size(file.read(HEAD_BYTES)) is not None
+    return checkpoint if fits else None
+
+
+def _scan_segment(folder: SessionFolder, path: Path, state: Resumed, start: int) -> None:
+    with storage_errors(path), mapped(path) as content:
+        found = scan(content, start, state.count)
+        if found.damage:
+            _set_aside(folder, path, content, found, state)
+        if found.ending is not Ending.CLEAN:
+            _mend_tail(folder, path, content, found, state)
+
+
+@contextlib.contextmanager
+def mapped(path: Path) -> Iterator[Source]:
+    """A file as bytes that are read where they are looked at."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            yield content
+
+
+def _mend_tail(folder: SessionFolder, path: Path, content: Source, found: Scan, state: Resumed) -> None:
+    """Keep what is removed, cut the file behind its last sound member, and append the lines that could be saved."""
+    kept, size = folder.quarantine / f"{path.name}.{found.ending}-{found.good_end}.bin", len(content) - found.good_end
+    _keep(kept, content, found.good_end, len(content))
+    lost = claimed_lines(content, found.good_end)
+    good_end = path.stat().st_size - size
+    os.truncate(path, good_end)
+    fsync(path)
+    lines = [line + b"\n" for line in (*found.salvaged.splitlines(), found.open_line) if _is_line(line)]
+    if lines:
+        with Journal(path) as journal:
+            journal.append(b"".join(lines), len(lines))
+            journal.sync()
+        state.count(b"".join(lines))
+    lost = max(0, lost - len(lines))
+    state.torn_lines += lost
+    told = f"{len(lines):,} lines saved, {lost:,} known to be lost"
+    state.mended.append(f"{path.name}: {size:,} bytes of a {found.ending} tail moved to {kept.name}, {told}")
+
+
+def _set_aside(folder: SessionFolder, path: Path, content: Source, found: Scan, state: Resumed) -> None:
+    """Take damage out of the middle; the ids it held become gaps of the ledger, of what comes after them or of the last checkpoint."""
+    edges = [0]
+    for hole in found.damage:
+        _keep(folder.quarantine / f"{path.name}.damaged-{hole.start}.bin", content, hole.start, hole.end)
+        edges += [hole.start, hole.end]
+        state.mended.append(f"{path.name}: {hole.end - hole.start:,} damaged bytes at {hole.start:,} moved to quarantine")
+    edges.append(len(content))
+    with publishing(path) as beside, beside.open("wb") as file:
+        for start, end in zip(edges[::2], edges[1::2], strict=True):
+            _copy(content, start, end, file)
+
+
+def _keep(path: Path, content: Source, start: int, end: int) -> None:
+    """Publish a part of a file as a file of its own."""
+    with publishing(path) as beside, beside.open("wb") as file:
+        _copy(content, start, end, file)
+
+
+def _copy(content: Source, start: int, end: int, file: BinaryIO) -> None:
+    file.writelines(content[at : min(at + _STEP, end)] for at in range(start, end, _STEP))
+
+
+def _is_line(line: bytes) -> bool:
+    """Whether it is a whole line; one that only lacks its line feed is, for its last byte closes the object."""
+    try:
+        placed = decode_line(line)
+        ids_of(kind_of(placed.stream), bytes(placed.data))
+    except PARSE_ERRORS:
+        return False
+    return True
+
+
+def _reconcile(folder: SessionFolder, state: Resumed) -> None:
+    """Make ledger and data agree."""
+    gaps = read_gaps(folder.gaps)
+    marks = [state.checkpoint, *([state.account.mark] if state.account else [])]
+    altered = state.account.altered if state.account else []
+    evidence = Evidence(state.tracks, state.last_of, state.gaps, state.first_ns, marks, altered, bool(state.mended))
+    result = reconciled(gaps, evidence)
+    if result != gaps or not is_whole(folder.gaps):
+        write_gaps(folder.gaps, result)
+
+
+def tracks_of(tracks: dict[str, Track], last_of: dict[str, Moment]) -> dict[str, dict[str, int]]:
+    """Tracks as a checkpoint holds them."""
+    nothing = Moment(0)
+    times = {stream: last_of.get(stream, nothing) for stream in tracks}
+    return {
+        stream: {**asdict(track), "last_ns": times[stream].capture_ns, "last_event_us": times[stream].event_us or 0}
+        for stream, track in tracks.items()
+    }

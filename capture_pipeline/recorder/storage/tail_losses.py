@@ -1,0 +1,127 @@
+"""Losses outside the messages that a recording holds of a stream: ids that a checkpoint counts and that sound members hold no more.
+
+No message on the other side shows them, so that they get a line of the ledger of their own, marked `at_end` or `at_start`. Behind the end
+the stream's next message, if one ever comes, writes the line of the same `last_good_id` that supersedes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+
+from capture_pipeline.binance.streams.names import event_us
+from capture_pipeline.recorder.ordering.gap_tracker import Edge, Moment, gap_between
+from capture_pipeline.recorder.ordering.merger import Message
+from capture_pipeline.sessions.continuity import Track
+from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
+
+_NO_ROOM_AT_START = "the disk took nothing of the stream before"
+_NO_ROOM = "the disk took nothing more before the recorder ended"
+_DETAIL = "damaged or gone from the recording, or never written; nothing of the stream came after it"
+_NOT_ASKED = {"recoverable": False, "refill": None}
+_AT_START = "gone from the recording; nothing of the stream is left before it"
+
+
+def lost_ends(checkpoint: Checkpoint, tracks: Mapping[str, Track], last_of: Mapping[str, Moment]) -> list[Gap]:
+    """The ledger's lines for what a checkpoint counted and a scan of the whole recording did not find, a line a stream.
+
+    Args:
+        checkpoint: The last one, of what had been fsynced; or that of a recorder's end, of all that it took.
+        tracks: What the scan found, by stream.
+        last_of: When the last message of each stream came, likewise.
+    """
+    found = []
+    for stream, counted in checkpoint.tracks.items():
+        end = Moment(counted["last_ns"], counted["last_event_us"] or None)
+        start, track = last_of.get(stream), tracks.get(stream)
+        last = counted["first"] - 1 if track is None else track.last
+        # A later message with lower ids is of an exchange that began to count anew: nothing was lost behind it.
+        if counted["first"] < 0 or counted["last"] <= last or (start is not None and start.capture_ns >= end.capture_ns):
+            continue
+        edge = Edge(stream, last, counted["last"] + 1, start or end, end)
+        found.append(gap_between(edge, Cause.DISK, _DETAIL).model_copy(update={"at_end": True, **_NOT_ASKED}))
+    return found
+
+
+def lost_starts(checkpoint: Checkpoint, tracks: Mapping[str, Track], first_ns: int) -> list[Gap]:
+    """The ledger's lines for ids before the first one that is left of a stream, a line a stream.
+
+    Args:
+        checkpoint: As for `lost_ends`.
+        tracks: What a scan of the whole recording found, by stream.
+        first_ns: Capture time of the first line that is left.
+    """
+    found = []
+    for stream, counted in checkpoint.tracks.items():
+        track = tracks.get(stream)
+        if track is not None and 0 <= counted["first"] < track.first:
+            edge = Edge(stream, counted["first"] - 1, track.first, Moment(min(checkpoint.first_ns, first_ns)), Moment(first_ns))
+            found.append(gap_between(edge, Cause.DISK, _AT_START).model_copy(update={"at_start": True, **_NOT_ASKED}))
+    return found
+
+
+class LostEnds:
+    """Messages that a writer had no room for and that no later message of their stream has shown to be missing yet."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._lost: dict[str, tuple[Message, Message]] = {}
+
+    def add(self, messages: Iterable[Message]) -> None:
+        """Keep the first and the last lost message of each stream."""
+        for message in messages:
+            first, _ = self._lost.get(message.stream, (message, message))
+            self._lost[message.stream] = (message if message.is_reset else first, message)
+
+    def recover(self, messages: Iterable[Message], tracks: Mapping[str, Track]) -> list[Gap]:
+        """Forget the streams of messages that are about to be written: the ledger sees the gap before them.
+
+        Args:
+            messages: The first one of a stream that counts anew is marked so, if the message that was marked is lost.
+            tracks: Ids of what was written before, by stream.
+
+        Returns:
+            Lines of the ledger for what is lost before the first message of a stream, or of a new count, which it does not see.
+        """
+        found = []
+        for message in messages if self._lost else ():
+            first, _ = self._lost.pop(message.stream, (None, None))
+            track = tracks.get(message.stream)
+            if first is None or (track is not None and track.first >= 0 and not first.is_reset):
+                continue
+            message.is_reset = message.is_reset or first.is_reset
+            start, end = (Moment(one.capture_ns, event_us(one.event_time)) for one in (first, message))
+            if first.first < message.first:
+                gap = gap_between(Edge(message.stream, first.first - 1, message.first, start, end), Cause.DISK, _NO_ROOM_AT_START)
+                found.append(gap.model_copy(update={"at_start": True, **_NOT_ASKED}))
+        return found
+
+    def gaps(self, tracks: Mapping[str, Track], last_of: Mapping[str, Moment]) -> list[Gap]:
+        """The ledger's lines for what is lost for good: nothing comes after it.
+
+        Args:
+            tracks: Ids of what was written, by stream.
+            last_of: When the last written message of each stream came.
+        """
+        found = []
+        for stream, (first, last) in self._lost.items():
+            track, end = tracks.get(stream), Moment(last.capture_ns, event_us(last.event_time))
+            is_behind = track is not None and 0 <= track.last < last.last and not first.is_reset
+            before, start = (track.last, last_of[stream]) if track is not None and is_behind else (first.first - 1, end)
+            gap = gap_between(Edge(stream, before, last.last + 1, start, end), Cause.DISK, _NO_ROOM)
+            found.append(gap.model_copy(update={"at_end": True, **_NOT_ASKED}))
+        return found
+
+    def extended(self, tracks: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+        """Tracks of a checkpoint that count the lost messages as the last ones of their streams."""
+        for stream, (first, last) in self._lost.items():
+            known = dict(tracks.get(stream, asdict(Track())))
+            if first.is_reset or known["first"] < 0:
+                known["first"] = first.first
+            tracks[stream] = {**known, "last": last.last, "last_ns": last.capture_ns, "last_event_us": event_us(last.event_time)}
+        return tracks
+
+
+def is_outside(gap: Gap, first: int, last: int) -> bool:
+    """Whether none of a gap's ids lies among a stream's `first..last`; both are -1 where nothing of it is there."""
+    return first < 0 or last <= gap.last_good_id or first >= gap.first_good_id

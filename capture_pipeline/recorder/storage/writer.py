@@ -1,0 +1,266 @@
+"""The thread that writes: batches from a bounded queue to the journal, fsync on time, checkpoints. Retries a disk that refuses.
+
+What waits for the disk is bounded; where the bound is reached there is no room, and the producer knows what is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from capture_pipeline.errors import StorageError
+from capture_pipeline.lake.files import fsync, make_folder, publish_model, storage_errors
+from capture_pipeline.recorder.storage.event_log import append_line
+from capture_pipeline.recorder.storage.journal import Journal, SegmentAltered
+from capture_pipeline.sessions.account import Alteration
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
+
+_RETRY_S = 1.0
+
+
+@dataclass
+class Batch:
+    """What is written at once.
+
+    Attributes:
+        lines: Whole lines; none where only the ledger is written to.
+        count: How many.
+        gaps: Gaps before messages of this batch; written to the ledger before it.
+        mark: State of the recorder after this batch, for a checkpoint.
+        times: Capture times of the first and the last line.
+    """
+
+    lines: bytes
+    count: int
+    gaps: list[Gap] = field(default_factory=list)
+    mark: Checkpoint | None = None
+    times: tuple[int, int] = (0, 0)
+
+
+class Writer(threading.Thread):
+    """Writes one session's recording.
+
+    Attributes:
+        trouble: What the disk says while it refuses; empty while all is well.
+        failure: A bug that ended the thread.
+        bytes_written: Of the recording, compressed.
+        suspects: Segments whose fsync failed.
+        alterations: Segments that somebody removed or altered.
+        waiting_messages: Lines that wait for the disk.
+    """
+
+    def __init__(self, folder: SessionFolder, *, segment: int, most_bytes: int, fsync_s: float) -> None:
+        """Open the segment to write.
+
+        Args:
+            folder: The session.
+            segment: Which part of the recording; 1 unless an fsync failed before.
+            most_bytes: What may wait.
+            fsync_s: Longest time between two fsyncs.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        super().__init__(name="recording-writer", daemon=True)
+        self.trouble = ""
+        self.failure: BaseException | None = None
+        self.suspects: list[str] = []
+        self.alterations: list[Alteration] = []
+        self.waiting_messages = 0
+        self._folder, self._segment = folder, segment
+        self._most_bytes, self._fsync_s = most_bytes, fsync_s
+        self._journal = Journal(folder.segment(segment))
+        self.bytes_written = self._journal.size
+        self._queue: deque[Batch] = deque()
+        self._waiting = 0
+        self._wake = threading.Condition()
+        self._closing = False
+        self._abandon = threading.Event()
+        self._mark: Checkpoint | None = None
+        self._dirty_since: float | None = None
+        self._checked_s = time.monotonic()
+        self._times = (0, 0)
+        self._has_new_file = False
+
+    @property
+    def segment(self) -> int:
+        """Which part of the recording is written."""
+        return self._segment
+
+    @property
+    def offset(self) -> int:
+        """Bytes in it."""
+        return self._journal.size
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits for the disk."""
+        return self._waiting
+
+    def has_room(self, size: int) -> bool:
+        """Whether a batch of this size may be handed over; with one producer it still may when that comes."""
+        return not self._waiting or self._waiting + size <= self._most_bytes
+
+    def put(self, batch: Batch) -> None:
+        """Hand over a batch, after `has_room`."""
+        with self._wake:
+            self._queue.append(batch)
+            self._waiting += len(batch.lines)
+            self.waiting_messages += batch.count
+            self._wake.notify()
+
+    def drain(self, patience_s: float) -> None:
+        """Wait until nothing waits for the disk, or patience is over."""
+        with self._wake:
+            self._wake.wait_for(lambda: not self._waiting or self.failure is not None, patience_s)
+
+    def end(self) -> None:
+        """Nothing more will be handed over: end once all is written."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+
+    def finish(self, patience_s: float) -> bool:
+        """Write what waits, fsync and end.
+
+        Args:
+            patience_s: How long a refusing disk is tried.
+
+        Returns:
+            Whether everything is on the disk.
+        """
+        self.end()
+        self.join(patience_s)
+        self._abandon.set()
+        self.join()
+        return not self._queue and not self.trouble and self.failure is None
+
+    def run(self) -> None:
+        """The thread."""
+        try:
+            while not self._is_over():
+                batch = self._next()
+                if batch is not None:
+                    self._write(batch)
+                if time.monotonic() - self._checked_s >= self._fsync_s:
+                    self._check()
+                if self._dirty_since is not None and time.monotonic() - self._dirty_since >= self._fsync_s:
+                    self._sync()
+            if self._dirty_since is not None:
+                self._sync()
+        except BaseException as error:  # noqa: BLE001 - told to the loop, which ends the session with it
+            self.failure = error
+        finally:
+            self._journal.close()
+
+    def _is_over(self) -> bool:
+        """Whether nothing more will come; looked at together with the queue, for a last batch can come just before the end."""
+        with self._wake:
+            return self._abandon.is_set() or (self._closing and not self._queue)
+
+    def _next(self) -> Batch | None:
+        """The next batch, or None when it is time for an fsync or for the end."""
+        with self._wake:
+            if not self._queue and not self._closing:
+                self._wake.wait(self._fsync_s if self._dirty_since is None else 0.05)
+            return self._queue[0] if self._queue else None
+
+    def _write(self, batch: Batch) -> None:
+        while True:
+            try:
+                self._append(batch)
+                break
+            except SegmentAltered as altered:
+                self._leave(altered)
+                if self._abandon.is_set():
+                    return
+            except StorageError as error:
+                self.trouble = str(error)
+                if self._abandon.wait(_RETRY_S):
+                    return
+        self.trouble = ""
+        with self._wake:
+            self._queue.popleft()
+            self._waiting -= len(batch.lines)
+            self.waiting_messages -= batch.count
+            self._wake.notify_all()
+        if batch.mark is not None:
+            # The place behind this batch, whatever else is written before the next fsync.
+            self._mark = batch.mark.model_copy(update={"segment": self._segment, "offset": self._journal.size})
+        if self._dirty_since is None:
+            self._dirty_since = time.monotonic()
+
+    def _append(self, batch: Batch) -> None:
+        """The ledger first: a line too many is superseded or removed on resume, a gap without a line would be silent."""
+        before = self._journal.size
+        with storage_errors(self._folder.gaps):
+            if batch.gaps and not self._folder.gaps.exists():
+                self._has_new_file = True
+            for gap in batch.gaps:
+                append_line(self._folder.gaps, gap.model_dump_json() + "\n")
+        if batch.count:
+            self._journal.append(batch.lines, batch.count)
+            self._times = (self._times[0], batch.times[1])
+        self.bytes_written += self._journal.size - before
+
+    def _sync(self) -> None:
+        self._dirty_since = None
+        try:
+            self._journal.sync()
+            with contextlib.suppress(FileNotFoundError):
+                fsync(self._folder.gaps)
+            if self._has_new_file:
+                fsync(self._folder.path)
+                self._has_new_file = False
+        except (StorageError, OSError) as error:
+            self.suspects.append(f"{self._journal.path.name}: {error}")
+            self._next_segment()
+            return
+        if not self._check():
+            return
+        if self._mark is not None:
+            mark, self._mark = self._mark, None
+            with contextlib.suppress(StorageError, OSError):
+                publish_model(self._folder.checkpoint, mark)
+
+    def _check(self) -> bool:
+        """Whether the file is still what was written; if it is not, go on in a new one."""
+        self._checked_s = time.monotonic()
+        try:
+            self._journal.check()
+        except SegmentAltered as altered:
+            self._leave(altered)
+            return False
+        return True
+
+    def _leave(self, altered: SegmentAltered) -> None:
+        """Go on in a new file, and set aside what was put in the place of the old one: it is not of this session."""
+        path = self._journal.path
+        start, end = self._times
+        self.alterations.append(
+            Alteration(cause=altered.cause, segment=path.name, detail=altered.detail, from_ns=start, to_ns=end or time.time_ns())
+        )
+        if altered.cause is Cause.FILE_REMOVED:
+            with contextlib.suppress(OSError, StorageError):
+                make_folder(self._folder.quarantine)
+                path.rename(self._folder.quarantine / f"{path.name}.replaced-{time.time_ns()}.bin")
+        self._next_segment()
+
+    def _next_segment(self) -> None:
+        """Go on in a new file: after a failed fsync nobody knows what of the old one is on the disk."""
+        self._journal.close()
+        while True:
+            try:
+                self._journal = Journal(self._folder.segment(self._segment + 1))
+                break
+            except (StorageError, FileNotFoundError) as refused:
+                self.trouble = str(refused)
+                if self._abandon.wait(_RETRY_S):
+                    return
+        self._segment += 1
+        self._times = (self._times[1], 0)
+        self.trouble = ""

@@ -1,0 +1,1 @@
+"""Status, rates, incidents and the account of messages of a growing session."""

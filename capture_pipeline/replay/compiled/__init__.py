@@ -1,0 +1,1 @@
+"""The order book in compiled code."""

@@ -1,0 +1,210 @@
+"""The best levels of a book at the times of a grid, as they were then: wide, a row a time, or long, a row a level.
+
+A sample is the book after every message captured up to that time, by the recorder's clock. Where the book is not known there is no sample:
+nothing is interpolated, and no sample lies between the last diff before missing ids and the next valid book.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.lake.files import publishing, storage_errors
+from capture_pipeline.replay.engine import Replay, State
+from capture_pipeline.replay.holes import Next, next_diff
+from capture_pipeline.replay.messages import CAPTURE, Ints, Messages, Scale, part
+
+_AT_ONCE = 4096
+_UNITS = Decimal(10**8)
+LONG = pa.schema(
+    [
+        ("sampled_ns", pa.int64()),
+        ("last_id", pa.int64()),
+        ("symbol", pa.string()),
+        ("side", pa.string()),
+        ("level", pa.int32()),
+        ("price_e8", pa.int64()),
+        ("quantity_e8", pa.int64()),
+    ]
+)
+"""A row a level; `side` is bid or ask, `level` 1 is the best."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A book at a time.
+
+    Attributes:
+        sampled_ns: The time, nanoseconds UTC.
+        last_id: Update id at which the book stood.
+        bids: Ticks and lots, best first.
+        asks: Likewise.
+        scale: What they are worth.
+    """
+
+    sampled_ns: int
+    last_id: int
+    bids: tuple[Ints, Ints]
+    asks: tuple[Ints, Ints]
+    scale: Scale
+
+
+def sampled(replay: Replay, source: Iterable[Messages], every_ns: int, depth: int) -> Iterator[Sample]:
+    """Replay a source, and yield the book at each time of the grid at which it is known.
+
+    A sample is yielded once the next diff continues the book, or where its time is that of the last diff. Times
+    between the last diff before missing ids and the next valid book have no sample, nor have times at or after the last message.
+
+    Args:
+        replay: Takes the messages.
+        source: Messages of one symbol.
+        every_ns: Step of the grid, which goes through 1970.
+        depth: Levels of each side.
+
+    Raises:
+        MalformedData: See the source and `Replay.take`.
+    """
+    grid = _Grid(replay, every_ns, depth)
+    for messages in source:
+        yield from grid.taken(messages)
+
+
+class _Grid:
+    """The times of a grid that are still to come, and those whose samples wait for the next diff.
+
+    The book does not change until the next diff, so that the waiting samples have one book.
+    """
+
+    def __init__(self, replay: Replay, every_ns: int, depth: int) -> None:
+        self._replay, self._every_ns, self._depth = replay, every_ns, depth
+        self._due = -1
+        self._waiting: list[range] = []
+
+    def taken(self, messages: Messages) -> Iterator[Sample]:
+        """Take messages, and yield the samples that they decide."""
+        times, at = np.maximum.accumulate(messages.rows[CAPTURE]), 0
+        if self._waiting:
+            relation = next_diff(messages, self._replay.last_id).relation
+            if relation is Next.CONTINUES:
+                yield from self._samples(chain.from_iterable(self._waiting))
+            if relation is not Next.NONE:
+                self._waiting.clear()
+        if self._due < 0 and times.size:
+            self._due = -(-int(times[0]) // self._every_ns) * self._every_ns
+        while at < len(messages):
+            stop = int(np.searchsorted(times, self._due, side="right"))
+            if stop > at:
+                self._replay.take(part(messages, at, stop))
+            if stop == len(messages):
+                break
+            yield from self._samples(self._known(messages, stop, int(times[stop])))
+            at = stop
+
+    def _known(self, messages: Messages, at: int, capture_ns: int) -> range:
+        """The due times before the next message at which the book is known to be known; those of which this is open wait."""
+        times = range(self._due, capture_ns, self._every_ns)
+        self._due = times[-1] + self._every_ns
+        if self._replay.state is not State.SYNCED:
+            return times[:0]
+        relation = next_diff(messages, self._replay.last_id, at).relation
+        if relation is not Next.CONTINUES:
+            known = int(self._replay.is_known(times[0], relation))
+            self._waiting += [times[known:]] if relation is Next.NONE else []
+            times = times[:known]
+        return times
+
+    def _samples(self, times: Iterable[int]) -> Iterator[Sample]:
+        replay = self._replay
+        if not times or replay.scale is None:
+            return
+        bids, asks = replay.book.top(self._depth)
+        for sampled_ns in times:
+            yield Sample(sampled_ns, replay.last_id, bids, asks, replay.scale)
+
+
+def write_samples(samples: Iterable[Sample], path: Path, symbol: str, depth: int, *, is_long: bool) -> int:
+    """Write samples as Parquet; it appears whole or not at all.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        MalformedData: A price is no multiple of 1e-8.
+        StorageError: The disk refuses.
+    """
+    schema, count = (LONG if is_long else wide_schema(depth)), 0
+    with storage_errors(path), publishing(path) as beside, pq.ParquetWriter(beside, schema, compression="zstd") as file:
+        waiting: list[Sample] = []
+        for sample in samples:
+            waiting.append(sample)
+            count += 1
+            if len(waiting) == _AT_ONCE:
+                file.write_table(_table(waiting, symbol, depth, is_long=is_long))
+                waiting = []
+        if waiting:
+            file.write_table(_table(waiting, symbol, depth, is_long=is_long))
+    return count
+
+
+def wide_schema(depth: int) -> pa.Schema:
+    """`sampled_ns`, `last_id`, and `bid_1_price_e8` … `ask_<depth>_quantity_e8`; null where there are fewer levels."""
+    names = [f"{side}_{level}_{what}_e8" for side in ("bid", "ask") for level in range(1, depth + 1) for what in ("price", "quantity")]
+    return pa.schema([("sampled_ns", pa.int64()), ("last_id", pa.int64()), *((name, pa.int64()) for name in names)])
+
+
+def _table(samples: list[Sample], symbol: str, depth: int, *, is_long: bool) -> pa.Table:
+    return _long(samples, symbol) if is_long else _wide(samples, depth)
+
+
+def _wide(samples: list[Sample], depth: int) -> pa.Table:
+    values = np.zeros((2, depth, 2, len(samples)), np.int64)
+    missing = np.ones(values.shape, np.bool_)
+    for number, sample in enumerate(samples):
+        for side, levels in enumerate((sample.bids, sample.asks)):
+            for what, column in enumerate(_in_units(levels, sample.scale)):
+                values[side, : column.size, what, number], missing[side, : column.size, what, number] = column, False
+    flat, gone = values.reshape(-1, len(samples)), missing.reshape(-1, len(samples))
+    heads = [pa.array([sample.sampled_ns for sample in samples]), pa.array([sample.last_id for sample in samples])]
+    columns = [pa.array(column, mask=mask) for column, mask in zip(flat, gone, strict=True)]
+    return pa.Table.from_arrays([*heads, *columns], schema=wide_schema(depth))
+
+
+def _long(samples: list[Sample], symbol: str) -> pa.Table:
+    rows: dict[str, list[Ints]] = {name: [] for name in ("sampled_ns", "last_id", "side", "level", "price_e8", "quantity_e8")}
+    for sample in samples:
+        for side, levels in enumerate((sample.bids, sample.asks)):
+            prices, quantities = _in_units(levels, sample.scale)
+            fill = (sample.sampled_ns, sample.last_id, side)
+            for name, value in zip(("sampled_ns", "last_id", "side"), fill, strict=True):
+                rows[name].append(np.full(prices.size, value, np.int64))
+            rows["level"].append(np.arange(1, prices.size + 1))
+            rows["price_e8"].append(prices)
+            rows["quantity_e8"].append(quantities)
+    made = {name: np.concatenate(parts) if parts else np.empty(0, np.int64) for name, parts in rows.items()}
+    columns = {
+        **{name: pa.array(column) for name, column in made.items()},
+        "side": pa.array(np.array(["bid", "ask"])[made["side"]]),
+        "symbol": pa.array([symbol] * made["side"].size, pa.string()),
+        "level": pa.array(made["level"].astype(np.int32)),
+    }
+    return pa.Table.from_arrays([columns[field.name] for field in LONG], schema=LONG)
+
+
+def _in_units(levels: tuple[Ints, Ints], scale: Scale) -> tuple[Ints, Ints]:
+    """Prices and quantities in units of 1e-8.
+
+    Raises:
+        MalformedData: One tick or lot is no multiple of it.
+    """
+    tick, lot = scale.tick * _UNITS, scale.lot * _UNITS
+    if tick != int(tick) or lot != int(lot):
+        raise MalformedData(f"has ticks of {scale.tick} and lots of {scale.lot}", remedy="samples hold multiples of 1e-8; leave --out away")
+    return levels[0] * int(tick), levels[1] * int(lot)

@@ -1,0 +1,1 @@
+"""Sources of a replay: sessions, raw files and recordings of other vendors."""

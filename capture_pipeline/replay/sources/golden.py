@@ -1,0 +1,162 @@
+"""Messages of a session's typed tables: `golden_depth` and `golden_snapshots`, merged by the line they had in the recording.
+
+What repeats in every row of a message is looked at once a message. The next row group is read while the one before is replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.golden.tables import GoldenTables
+from capture_pipeline.lake.parquet import column_statistics, guard_parquet
+from capture_pipeline.replay.compiled.book import Run
+from capture_pipeline.replay.continuity import bounds_of, to_ticks
+from capture_pipeline.replay.messages import (
+    CAPTURE,
+    DIFF,
+    E8,
+    EVENT,
+    FIRST,
+    KIND,
+    LAST,
+    PLACE,
+    PREVIOUS,
+    ROWS,
+    SNAPSHOT,
+    Messages,
+    Scale,
+    part,
+    rescaled,
+    tick_of,
+)
+from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
+
+_REMEDY = "convert the recording again"
+_HEADS = {"capture_ns": CAPTURE, "event_us": EVENT, "first_id": FIRST, "last_id": LAST, "previous_id": PREVIOUS, "line": PLACE}
+
+
+@dataclass
+class GoldenSource:
+    """One symbol of a session.
+
+    Attributes:
+        tables: Of the session.
+        symbol: In capitals.
+        after: Only what stands behind this line of the recording.
+        has_events: Whether event times are read too; a book needs none.
+        where: For errors.
+    """
+
+    tables: GoldenTables
+    symbol: str
+    after: int = 0
+    has_events: bool = False
+    where: str = field(init=False)
+    _tick: int = 0
+
+    def __post_init__(self) -> None:
+        """Name it."""
+        self.where = f"{self.tables.session} {self.symbol}"
+
+    def __iter__(self) -> Iterator[Messages]:
+        """The messages, a row group of diffs at a time.
+
+        Raises:
+            LakeError: The session has no tables, or a file is gone.
+            MalformedData: A file is no table of a session.
+        """
+        snapshots = self._pieces(SNAPSHOTS)
+        waiting = next(snapshots, None)
+        for diffs in self._pieces(DEPTH):
+            start = 0
+            while waiting is not None and int(waiting.rows[PLACE, 0]) < int(diffs.rows[PLACE, -1]):
+                stop = int(np.searchsorted(diffs.rows[PLACE], waiting.rows[PLACE, 0]))
+                yield from _part(diffs, start, stop, self._scale())
+                yield rescaled(waiting, self._scale())
+                start, waiting = stop, next(snapshots, None)
+            yield from _part(diffs, start, len(diffs), self._scale())
+        while waiting is not None:
+            yield rescaled(waiting, self._scale())
+            waiting = next(snapshots, None)
+
+    def _scale(self) -> Scale:
+        return Scale(E8 * (self._tick or 1), E8)
+
+    def _pieces(self, table: GoldenTable) -> Iterator[Messages]:
+        """The messages of a table; snapshots one by one."""
+        groups = [(path, group) for path in self.tables.paths(table, self.symbol) for group in _groups(path, self.after)]
+        with ThreadPoolExecutor(1) as ahead:
+            coming = [ahead.submit(_read, *groups[0], self._heads(table))] if groups else []
+            for number in range(len(groups)):
+                read = coming.pop().result()
+                if number + 1 < len(groups):
+                    coming.append(ahead.submit(_read, *groups[number + 1], self._heads(table)))
+                messages = self._messages(read, table, groups[number][0])
+                first = int(np.searchsorted(messages.rows[PLACE], self.after, side="right"))
+                if table is SNAPSHOTS:
+                    yield from (part(messages, at, at + 1) for at in range(first, len(messages)))
+                elif first < len(messages):
+                    yield part(messages, first, len(messages))
+
+    def _heads(self, table: GoldenTable) -> list[str]:
+        return [name for name in table.columns if name in _HEADS and (self.has_events or name != "event_us")]
+
+    def _messages(self, read: pa.Table, table: GoldenTable, path: Path) -> Messages:
+        """A row group as messages."""
+        lines, prices = _plain(read["line"]), _plain(read["price_e8"])
+        starts, bounds = np.empty(lines.size, np.int64), np.empty((3, lines.size), np.int64)
+        count = int(bounds_of(lines, _plain(read["side"]), starts, bounds))
+        starts, bounds = starts[:count], bounds[:, :count]
+        rows = np.full((ROWS, count), -1, np.int64)
+        rows[KIND], rows[EVENT] = (DIFF if table is DEPTH else SNAPSHOT), 0
+        for name, row in _HEADS.items():
+            if name in read.column_names:
+                rows[row] = _plain(read[name])[starts]
+        if table is SNAPSHOTS:
+            rows[FIRST] = rows[LAST]
+        if count and (np.diff(rows[PLACE]) <= 0).any():
+            raise MalformedData("has lines out of order", where=str(path), remedy=_REMEDY)
+        ticks = np.empty(prices.size, np.int64)
+        has_levels = bool((bounds[2] > bounds[0]).any())
+        while has_levels and (not self._tick or int(to_ticks(prices, bounds, self._tick, ticks)) >= 0):
+            self._tick = tick_of([prices], self._tick)
+        return Messages(rows, Run(bounds, ticks, _plain(read["quantity_e8"])), self._scale())
+
+
+def _groups(path: Path, after: int) -> list[int]:
+    """The row groups of a file that hold lines behind `after`."""
+    with guard_parquet(path, remedy=_REMEDY), pq.ParquetFile(path) as file:
+        statistics = [column_statistics(file, group, "line") for group in range(file.num_row_groups)]
+    return [group for group, found in enumerate(statistics) if found is None or not found.has_min_max or found.max > after]
+
+
+def _read(path: Path, group: int, heads: list[str]) -> pa.Table:
+    with guard_parquet(path, remedy=_REMEDY), pq.ParquetFile(path, memory_map=True) as file:
+        if "previous_id" in heads and _is_never(file, group, "previous_id"):
+            heads = [name for name in heads if name != "previous_id"]
+        columns = [*heads, "side", "price_e8", "quantity_e8"]
+        return file.read_row_group(group, columns=columns, use_threads=False).select(columns)
+
+
+def _is_never(file: pq.ParquetFile, group: int, name: str) -> bool:
+    """Whether a column is -1 throughout, as its statistics say."""
+    found = column_statistics(file, group, name)
+    return found is not None and found.has_min_max and found.min == found.max == -1
+
+
+def _plain(column: pa.ChunkedArray) -> Any:  # noqa: ANN401 - an array of the column's type
+    return column.chunk(0).to_numpy() if column.num_chunks == 1 else column.to_numpy()
+
+
+def _part(messages: Messages, first: int, end: int, scale: Scale) -> Iterator[Messages]:
+    if end > first:
+        yield rescaled(part(messages, first, end), scale)

@@ -1,0 +1,137 @@
+"""Messages of a raw recording (`….jsonl.gz`), of one symbol or of the only one in it: inflated in a thread, parsed by a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from capture_pipeline.binance.streams import _kernel as kernel
+from capture_pipeline.binance.streams.parser import Columns, StreamParser
+from capture_pipeline.errors import MalformedData
+from capture_pipeline.golden.readers.block_reader import BLOCK_BYTES, Blocks
+from capture_pipeline.replay.compiled.book import Run
+from capture_pipeline.replay.continuity import to_ticks
+from capture_pipeline.replay.messages import (
+    CAPTURE,
+    DIFF,
+    E8,
+    EVENT,
+    FIRST,
+    KIND,
+    LAST,
+    PLACE,
+    PREVIOUS,
+    ROWS,
+    SNAPSHOT,
+    Ints,
+    Messages,
+    Scale,
+    tick_of,
+)
+
+_ROWS_OF = {
+    CAPTURE: kernel.D_CAPTURE,
+    EVENT: kernel.D_EVENT,
+    FIRST: kernel.D_FIRST,
+    LAST: kernel.D_LAST,
+    PREVIOUS: kernel.D_PREVIOUS,
+    PLACE: kernel.D_LINE,
+}
+
+
+@dataclass
+class RawSource:
+    """One symbol of a recording.
+
+    Attributes:
+        path: The recording.
+        symbol: In capitals; empty for the only one there is.
+        where: For errors.
+        lines: Lines read so far.
+        sha256: Of the file, once all of it was read.
+    """
+
+    path: Path
+    symbol: str = ""
+    block_bytes: int = BLOCK_BYTES
+    where: str = field(init=False)
+    lines: int = 0
+    sha256: str = ""
+    _tick: int = 0
+
+    def __post_init__(self) -> None:
+        """Name it."""
+        self.where = self.path.name
+
+    def __iter__(self) -> Iterator[Messages]:
+        """The messages, a block at a time.
+
+        Raises:
+            MalformedData: A line is not one of a recording, or there are several symbols and none was named.
+            LakeError: The file is not there.
+        """
+        parser, columns = StreamParser(self.path.name), Columns.of_size(self.block_bytes + 1)
+        blocks = Blocks(self.path, self.block_bytes)
+        for block in blocks:
+            parsed = parser.parse(block.text, block.size, columns, self.lines + 1)
+            yield from self._ordered(parsed.columns, self._numbers(parser))
+            self.lines += parsed.lines
+        self.sha256 = blocks.sha256
+        if not self.lines:
+            raise MalformedData("holds no line", where=self.path.name, remedy="record again")
+        if not self._numbers(parser).size:
+            raise MalformedData(f"holds no book of {self.symbol}", where=self.path.name, remedy=f"there are {_names(parser.symbols)}")
+
+    def _numbers(self, parser: StreamParser) -> Ints:
+        """The streams of the symbol."""
+        symbols = {name for name in parser.symbols if name}
+        if not self.symbol and len(symbols) > 1:
+            raise MalformedData("holds several symbols", where=self.path.name, remedy=f"name one of {_names(sorted(symbols))}")
+        return np.array([number for number, name in enumerate(parser.symbols) if name == (self.symbol or name)], np.int64)
+
+    def _ordered(self, columns: Columns, numbers: Ints) -> Iterator[Messages]:
+        """Diffs up to a snapshot's line, the snapshot, the diffs behind it."""
+        diffs = self._messages(columns.diffs, columns.levels, numbers, DIFF)
+        snapshots = self._messages(columns.snapshots, columns.snapshot_levels, numbers, SNAPSHOT)
+        start = 0
+        for at in range(len(snapshots)):
+            stop = int(np.searchsorted(diffs.rows[PLACE], snapshots.rows[PLACE, at]))
+            yield from self._part(diffs, start, stop)
+            yield from self._part(snapshots, at, at + 1)
+            start = stop
+        yield from self._part(diffs, start, len(diffs))
+
+    def _messages(self, rows_of: Ints, levels: Ints, numbers: Ints, kind: int) -> Messages:
+        chosen = np.isin(rows_of[kernel.D_STREAM], numbers)
+        found = rows_of if chosen.all() else rows_of[:, chosen]
+        rows = np.empty((ROWS, found.shape[1]), np.int64)
+        rows[KIND] = kind
+        for row, source in _ROWS_OF.items():
+            rows[row] = found[source]
+        rows[PLACE] += self.lines + 1
+        if kind == SNAPSHOT:
+            rows[FIRST] = rows[LAST]
+        bounds = np.stack([found[kernel.D_BIDS], found[kernel.D_ASKS], found[kernel.D_END]])
+        return Messages(rows, Run(bounds, levels[0], levels[1]), self._scale())
+
+    def _part(self, messages: Messages, first: int, end: int) -> Iterator[Messages]:
+        """Some of them, in ticks."""
+        if end <= first:
+            return
+        run = messages.run
+        bounds, ticks = run.bounds[:, first:end], np.empty(run.prices.size, np.int64)
+        has_levels = bool((bounds[2] > bounds[0]).any())
+        while has_levels and (not self._tick or int(to_ticks(run.prices, bounds, self._tick, ticks)) >= 0):
+            parts = [run.prices[start:stop] for start, _, stop in bounds.T.tolist()]
+            self._tick = tick_of(parts, self._tick)
+        yield Messages(messages.rows[:, first:end], Run(bounds, ticks, run.lots), self._scale())
+
+    def _scale(self) -> Scale:
+        return Scale(E8 * (self._tick or 1), E8)
+
+
+def _names(symbols: list[str]) -> str:
+    return ", ".join(sorted({name for name in symbols if name})[:10]) or "none"

@@ -1,0 +1,104 @@
+"""Plots of the reports on times and feeds: bars and lines as SVG that stands alone, and a page that needs no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from capture_pipeline.reporting import markdown as md
+from capture_pipeline.reporting.pages import picture, render_page, svg_text
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 900, 240, 72, 28, 12
+_BLUE, _RED, _GREY = "#2f6fb7", "#d1495b", "#57606a"
+_FONT = 'font-family="system-ui, sans-serif" font-size="11"'
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Attributes:
+        title: Its heading.
+        lines: Sentences.
+        head: Of its table; empty without one.
+        rows: Of it.
+        plots: Heading and SVG of each.
+    """
+
+    title: str
+    lines: Sequence[str] = ()
+    head: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    plots: Sequence[tuple[str, Markup]] = ()
+
+
+def page(title: str, sections: Sequence[Section]) -> str:
+    """Render the whole page."""
+    return render_page("capture_pipeline.reporting", "times.html.j2", title=title, sections=sections)
+
+
+def markdown(section: Section) -> md.Markdown:
+    """Write a section in Markdown, without its plots."""
+    tables = [md.table(section.head, section.rows)] if section.head else []
+    return md.document(md.bold(section.title), md.bullets(section.lines), *tables)
+
+
+def bars(name: str, counts: Sequence[float], ends: tuple[str, str, str], unit: str = "") -> Markup:
+    """Bars of equal width.
+
+    Args:
+        name: For readers that do not see.
+        counts: Heights.
+        ends: Texts below the first, the middle and the end.
+        unit: Of the heights.
+    """
+    highest = max(counts, default=0) or 1
+    width = (_WIDTH - _LEFT) / max(1, len(counts))
+    drawn = [
+        f'<rect x="{_LEFT + at * width:.1f}" y="{_y(count / highest)}" width="{max(0.5, width - 0.5):.1f}" '
+        f'height="{_HEIGHT - _BOTTOM - _y(count / highest):.1f}" fill="{_RED if unit == "lost" else _BLUE}"/>'
+        for at, count in enumerate(counts)
+        if count
+    ]
+    return _framed(name, drawn, (0.0, highest), ends)
+
+
+def line(name: str, values: Sequence[float | None], ends: tuple[str, str, str]) -> Markup:
+    """A line through values at equal distances; None interrupts it."""
+    known = [value for value in values if value is not None]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    span = (high - low) or 1.0
+    step = (_WIDTH - _LEFT) / max(1, len(values) - 1)
+    drawn, points = [], []
+    for at, value in enumerate([*values, None]):
+        if value is not None:
+            points.append(f"{_LEFT + at * step:.1f},{_y((value - low) / span)}")
+        elif points:
+            drawn.append(f'<polyline fill="none" stroke="{_BLUE}" stroke-width="1.5" points="{" ".join(points)}"/>')
+            points = []
+    return _framed(name, drawn, (low, low + span), ends)
+
+
+def shown(value: float | str | None, digits: int = 3) -> str:
+    """A value for a cell; a dash where it is not known."""
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
+
+
+def _framed(name: str, drawn: list[str], heights: tuple[float, float], ends: tuple[str, str, str]) -> Markup:
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" {_FONT} ']
+    parts.append(f'role="img" aria-label="{svg_text(name)}">')
+    for share, text, anchor in zip((0.0, 0.5, 1.0), ends, ("start", "middle", "end"), strict=True):
+        y, value = _y(share), heights[0] + share * (heights[1] - heights[0])
+        x = _LEFT + share * (_WIDTH - _LEFT)
+        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y}" y2="{y}" stroke="#d0d7de"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" fill="{_GREY}">{value:,.6g}</text>')
+        parts.append(f'<text x="{x:.0f}" y="{_HEIGHT - 8}" text-anchor="{anchor}" fill="{_GREY}">{svg_text(text)}</text>')
+    return picture([*parts, *drawn, "</svg>"])
+
+
+def _y(share: float) -> float:
+    return round(_HEIGHT - _BOTTOM - share * (_HEIGHT - _BOTTOM - _TOP), 1)

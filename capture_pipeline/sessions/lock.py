@@ -1,0 +1,126 @@
+"""One writer a session: a lock that the kernel lets go of when its holder dies, with who holds it for whoever wants to know.
+
+Who only looks takes the lock shared, which disturbs nobody but a recorder that starts at that instant; that one tries again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from capture_pipeline.errors import Busy
+from capture_pipeline.lake.files import make_folder, storage_errors
+from capture_pipeline.parsing import PARSE_ERRORS
+from capture_pipeline.sessions.layout import SessionFolder
+
+_PATIENCE_S, _TRY_EVERY_S = 2.0, 0.02
+_MOST_BYTES = 1000
+_START_TIME = 19
+"""Place of a process's start in `/proc/PID/stat`, counted behind its name."""
+
+
+class Owner(BaseModel):
+    """Who holds a session: with its start time and the machine's boot a process id means one process only."""
+
+    pid: int
+    since: str
+    boot_id: str
+    started: str
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is still that process."""
+        return self.boot_id == _boot_id() and self.started == _started(self.pid) != ""
+
+
+def holder_of(folder: SessionFolder) -> int | None:
+    """The pid of the recorder at work on a session, None if there is none; told by the lock, not by the pid's existence."""
+    try:
+        descriptor = os.open(folder.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = _owner_in(descriptor)
+        return owner.pid if owner is not None and owner.is_alive else None
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def holding(folder: SessionFolder) -> Iterator[None]:
+    """Be the one writer of a session; the kernel lets go of the lock when the process dies.
+
+    Raises:
+        Busy: Another process is, with its pid and since when.
+        StorageError: The disk refuses.
+    """
+    make_folder(folder.path)
+    with storage_errors(folder.lock):
+        descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _take(descriptor, folder)
+        with storage_errors(folder.lock):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, _me().model_dump_json().encode(), 0)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, folder: SessionFolder) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = _owner_in(descriptor)
+            if (owner is None or not owner.is_alive or owner.pid == os.getpid()) and time.monotonic() < deadline:
+                # Somebody looks, or has just taken it.
+                time.sleep(_TRY_EVERY_S)
+                continue
+            who = f"pid {owner.pid} since {owner.since}" if owner is not None else "another process"
+            remedy = f"capture session stop {folder.session}"
+            raise Busy(f"is being recorded by {who}", where=str(folder.path), remedy=remedy) from None
+        else:
+            return
+
+
+def _owner_in(descriptor: int) -> Owner | None:
+    try:
+        return Owner.model_validate_json(os.pread(descriptor, _MOST_BYTES, 0))
+    except PARSE_ERRORS:
+        return None
+
+
+def _me() -> Owner:
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return Owner(pid=os.getpid(), since=since, boot_id=_boot_id(), started=_started(os.getpid()))
+
+
+def _boot_id() -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return boot.read_text().strip() if boot.exists() else ""
+
+
+def _started(pid: int) -> str:
+    """When a process started, in the kernel's ticks; empty where it is gone, `?` where the system does not tell."""
+    if not Path("/proc/self/stat").exists():
+        return "?"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[_START_TIME]
+    except (OSError, IndexError):
+        return ""

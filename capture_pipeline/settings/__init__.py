@@ -1,0 +1,1 @@
+"""Settings: models, their sources and their JSON schema."""

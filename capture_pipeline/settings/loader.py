@@ -1,0 +1,177 @@
+"""From `pipeline.yaml` and the environment to `Settings`; every mistake is one line that names the key and what is allowed.
+
+The environment wins: `CAPTURE_` and the key's path in capitals, for instance `CAPTURE_VENUE`, `CAPTURE_STORAGE_ROOT`,
+`CAPTURE_GATES_LONG_GAP_HOURS`; lists are separated by commas. `CAPTURE_CONFIG` names the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from capture_pipeline.errors import ConfigError
+from capture_pipeline.parsing import parse_yaml, read_yaml
+from capture_pipeline.settings.models import Settings
+
+PREFIX = "CAPTURE_"
+NOT_SETTINGS = {"CAPTURE_CONFIG", "CAPTURE_UI_HOSTS"}
+_YAML_EXAMPLES = {
+    ("sessions",): '[{regime: custom, weekday: tue, time: "14:30"}]',
+    ("alerts", "channels"): "[{name: ops, kind: webhook, level: warning}]",
+    ("alerts", "secrets"): '{ops: "https://..."}',
+}
+"""Keys whose variable holds YAML, with an example."""
+_CHANNEL_KEY_DEPTH = 5
+"""Length of the path of a key of a channel: alerts, channels, number, kind, key."""
+
+
+def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        path: The YAML file; by default `$CAPTURE_CONFIG`, else `pipeline.yaml` in this folder or the nearest one above that has it.
+            Where there is none, the defaults hold.
+        environ: The environment, by default this process's.
+
+    Returns:
+        The settings, with `storage.root` made absolute.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key or value is wrong.
+    """
+    environ = os.environ if environ is None else environ
+    named = path or (Path(environ["CAPTURE_CONFIG"]) if environ.get("CAPTURE_CONFIG") else None)
+    source = named or _find(Path.cwd())
+    raw = _read(source) if source else {}
+    origin = {**_apply_environment(raw, environ)}
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origin), where=str(source) if source else "settings") from None
+    base = source.resolve().parent if source else Path.cwd()
+    root = base / settings.storage.root.expanduser()
+    calendars = {name: getattr(settings.gaps, name) for name in ("outage_calendar", "irregularity_calendar")}
+    gaps = settings.gaps.model_copy(update={name: base / file if file else None for name, file in calendars.items()})
+    return settings.model_copy(update={"storage": settings.storage.model_copy(update={"root": root}), "gaps": gaps})
+
+
+def json_schema() -> str:
+    """The JSON schema of `pipeline.yaml`, for editors."""
+    return json.dumps(Settings.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+def environment_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> dict[str, tuple[str, ...]]:
+    """Every environment variable that overrides a key, with that key's path."""
+    names: dict[str, tuple[str, ...]] = {}
+    for key, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            inner = environment_names(kind, f"{prefix}{key.upper()}_")
+            names |= {name: (key, *path) for name, path in inner.items()}
+        else:
+            names[prefix + key.upper()] = (key,)
+    return names
+
+
+def _find(folder: Path) -> Path | None:
+    candidates = [parent / "pipeline.yaml" for parent in (folder, *folder.parents)]
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_yaml(path, "set CAPTURE_CONFIG or --config to the file")
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError("must hold keys and values", where=str(path))
+    return content
+
+
+def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[tuple[str, ...], str]:
+    """Write the overrides into `raw`; return which variable set which path."""
+    names = environment_names()
+    origin = {}
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name in NOT_SETTINGS:
+            continue
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            raise ConfigError(f"{name} is no setting", where="environment", remedy=f"did you mean {near[0]}?" if near else "unset it")
+        path = names[name]
+        section = raw
+        for key in path[:-1]:
+            section = section.setdefault(key, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"{key} must hold keys and values", where="pipeline.yaml")
+        section[path[-1]] = _value(environ[name], path, name)
+        origin[path] = name
+    return origin
+
+
+def _value(text: str, path: tuple[str, ...], name: str) -> object:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if path[-1] in {"symbols", "owners", "extra_hosts"}:
+        return parts
+    if path in _YAML_EXAMPLES:
+        return _yaml(text, path, name)
+    if path[-1] == "pinned_checksums":
+        return dict(_pair(part, name) for part in parts)
+    return text or None
+
+
+def _yaml(text: str, path: tuple[str, ...], name: str) -> object:
+    """Parse a variable whose value is YAML; its text, which may be a secret, is in no error."""
+    try:
+        return parse_yaml(text, "environment") or ({} if path[-1] == "secrets" else [])
+    except ConfigError:
+        remedy = f"write it as in the file, for instance {_YAML_EXAMPLES[path]}"
+        raise ConfigError(f"{name}: is not YAML", where="environment", remedy=remedy) from None
+
+
+def _pair(text: str, name: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"{name}: {text!r} is not a pair", where="environment", remedy="write FILE=SHA256, several by commas")
+    return key.strip(), value.strip()
+
+
+def _explain(error: ValidationError, origin: Mapping[tuple[str, ...], str]) -> str:
+    """The first mistake as one line, with how many more there are."""
+    first, *rest = error.errors()
+    path = tuple(str(part) for part in first["loc"])
+    key = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        allowed = _keys_beside(path)
+        near = difflib.get_close_matches(path[-1], allowed, n=1)
+        text = f"{key}: unknown key; {f'did you mean {near[0]}? ' if near else ''}allowed: {', '.join(allowed)}"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        shows_input = key and first["type"] != "value_error" and not _may_be_secret(path)
+        text = f"{key}: {message}, not {first['input']!r}" if shows_input else f"{key}: {message}".lstrip(": ")
+    named = next((variable for setting, variable in origin.items() if setting == path[: len(setting)]), None)
+    more = f"; and {len(rest)} more" if rest else ""
+    return f"{text}{f' (set by {named})' if named else ''}{more}"
+
+
+def _may_be_secret(path: tuple[str, ...]) -> bool:
+    """Return whether the value at a path may hold a secret: all of `alerts` but the keys of a channel."""
+    return path[0] == "alerts" and len(path) < _CHANNEL_KEY_DEPTH
+
+
+def _keys_beside(path: tuple[str, ...]) -> list[str]:
+    """Return the keys that are allowed where the last key of a path stands; entries of lists are numbered, kinds of entries named."""
+    schema = Settings.model_json_schema()
+    place: dict[str, Any] = schema
+    for key in path[:-1]:
+        kinds = place.get("discriminator", {}).get("mapping", {})
+        inner = place.get("items") if key.isdigit() else {"$ref": kinds[key]} if key in kinds else place.get("properties", {}).get(key)
+        if not isinstance(inner, dict):
+            return []
+        place = schema["$defs"][inner["$ref"].rpartition("/")[2]] if "$ref" in inner else inner
+    return sorted(place.get("properties", {}))

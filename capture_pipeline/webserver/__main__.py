@@ -1,0 +1,5 @@
+"""Run the webserver."""
+
+from capture_pipeline.webserver.app import main
+
+main()

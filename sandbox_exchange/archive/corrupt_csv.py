@@ -1,0 +1,196 @@
+"""Archive CSVs with a defect: each function takes the rows of a good file and spoils them.
+
+Trades have other columns than klines, and no close time: what is about candles alone leaves a file of trades as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from capture_pipeline.binance.periods import parse_time
+from capture_pipeline.binance.urls import ArchiveFile, TradesFile
+from sandbox_exchange.faults.rules import FaultRule
+from sandbox_exchange.market.kline_text import HEADER, TRADES_HEADER
+from sandbox_exchange.market.source import AnyFile
+
+Rows = list[list[str]]
+_OPEN, _CLOSE_TIME, _ID = 0, 6, 0
+_US_FROM = 10**14
+_FUTURE_US = parse_time("2100-01-01")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The columns of a kind of file.
+
+    Attributes:
+        columns: Their names.
+        times: Columns of times, with the microseconds that a millisecond of them lacks.
+        volume: The column of the quantity.
+        called: What it calls the fields that a fault names by default.
+    """
+
+    columns: tuple[str, ...]
+    times: tuple[tuple[int, int], ...]
+    volume: int
+    called: dict[str, str]
+
+    @property
+    def time(self) -> int:
+        """The column that tells when."""
+        return self.times[0][0]
+
+
+_KLINES = _Layout(tuple(HEADER.split(",")), ((_OPEN, 0), (_CLOSE_TIME, 999)), 5, {})
+_TRADES = _Layout((*TRADES_HEADER.split(","), "is_best_match"), ((4, 0),), 2, {"volume": "qty", "low": "price"})
+
+
+def _layout(file: AnyFile) -> _Layout:
+    return _TRADES if isinstance(file, TradesFile) else _KLINES
+
+
+def spoil_csv(csv: bytes, file: AnyFile, rule: FaultRule) -> bytes:
+    """A CSV with the defect of a rule; unchanged if the rule is about something else."""
+    if rule.fault in _TEXT:
+        return _TEXT[rule.fault](csv, TRADES_HEADER if isinstance(file, TradesFile) else HEADER)
+    if rule.fault not in _ROWS:
+        return csv
+    lines = csv.decode().splitlines()
+    header = [lines.pop(0).split(",")] if lines and lines[0][:1].isalpha() else []
+    rows = [line.split(",") for line in lines]
+    spoilt = _ROWS[rule.fault](rows, file, rule)
+    if rule.fault in {"csv_missing_column", "csv_extra_column"}:
+        header = _ROWS[rule.fault](header, file, rule) if header else header
+    return "".join(",".join(row) + "\n" for row in header + spoilt).encode()
+
+
+def _header(csv: bytes, header: str) -> bytes:
+    """A header where none is expected, none where one is."""
+    return csv.split(b"\n", 1)[1] if csv[:1].isalpha() else f"{header}\n".encode() + csv
+
+
+_TEXT: dict[str, Callable[[bytes, str], bytes]] = {
+    "csv_empty": lambda _, __: b"",
+    "csv_header": _header,
+    "csv_bom": lambda csv, _: b"\xef\xbb\xbf" + csv,
+    "csv_crlf": lambda csv, _: csv.replace(b"\n", b"\r\n"),
+}
+
+
+def _at(rows: Rows, rule: FaultRule) -> int:
+    """The row that is hit: the parameter `row`, or the middle one; never past the last but one, so that a successor exists."""
+    return max(0, min(int(rule.number("row", len(rows) // 2)), len(rows) - 2))
+
+
+def _unit(row: list[str], layout: _Layout = _KLINES) -> int:
+    """Microseconds a unit of the file's times."""
+    return 1 if int(row[layout.time]) >= _US_FROM else 1000
+
+
+def _shifted(row: list[str], by_us: int, layout: _Layout = _KLINES) -> list[str]:
+    step = by_us // _unit(row, layout)
+    moved = list(row)
+    for column, _ in layout.times:
+        moved[column] = str(int(row[column]) + step)
+    return moved
+
+
+def _missing_column(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
+    column = int(rule.number("cut", len(_layout(file).columns) - 2))
+    return [row[:column] + row[column + 1 :] for row in rows]
+
+
+def _extra_column(rows: Rows, _: AnyFile, __: FaultRule) -> Rows:
+    return [[*row, "extra" if row[0][:1].isalpha() else "0"] for row in rows]
+
+
+def _mixed_units(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
+    at, layout = _at(rows, rule), _layout(file)
+    for row in rows[at:]:
+        is_us = _unit(row, layout) == 1
+        for column, rest in layout.times:
+            row[column] = str(int(row[column]) // 1000 if is_us else int(row[column]) * 1000 + rest)
+    return rows
+
+
+def _duplicates(rows: Rows, _: AnyFile, rule: FaultRule) -> Rows:
+    at, count = _at(rows, rule), int(rule.number("rows", 1))
+    return rows[: at + count] + rows[at : at + count] + rows[at + count :]
+
+
+def _conflicting(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
+    at, volume = _at(rows, rule), _layout(file).volume
+    other = list(rows[at])
+    other[volume] = f"{Decimal(other[volume]) + 1:f}"
+    return [*rows[: at + 1], other, *rows[at + 1 :]]
+
+
+def _unordered(rows: Rows, _: AnyFile, rule: FaultRule) -> Rows:
+    at = _at(rows, rule)
+    rows[at], rows[at + 1] = rows[at + 1], rows[at]
+    return rows
+
+
+def _future(rows: Rows, file: AnyFile, _: FaultRule) -> Rows:
+    """One row more, whose time has not come."""
+    if isinstance(file, ArchiveFile):
+        opens_us = int(rows[-1][_OPEN]) * _unit(rows[-1])
+        return [*rows, _shifted(rows[-1], file.interval.floor(_FUTURE_US) - opens_us)]
+    last = _shifted(rows[-1], _FUTURE_US - file.bounds[0], _TRADES)
+    last[_ID] = str(int(last[_ID]) + 1)
+    return [*rows, last]
+
+
+def _unaligned(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
+    if isinstance(file, ArchiveFile):
+        at = _at(rows, rule)
+        rows[at] = _shifted(rows[at], file.interval.us // 4 // 1000 * 1000)
+    return rows
+
+
+def _unclosed(rows: Rows, file: AnyFile, _: FaultRule) -> Rows:
+    """The last candle was written before it was over: its close time is too early."""
+    if isinstance(file, ArchiveFile):
+        rows[-1][_CLOSE_TIME] = str(int(rows[-1][_OPEN]) + file.interval.us // 2 // _unit(rows[-1]))
+    return rows
+
+
+def _other_month(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
+    """Rows of the time after the file's own, as if they were written into the wrong file."""
+    start, end = file.bounds
+    moved = [_shifted(row, end - start, _layout(file)) for row in rows[: int(rule.number("rows", 3))]]
+    if isinstance(file, TradesFile):
+        for number, row in enumerate(moved, int(rows[-1][_ID]) + 1):
+            row[_ID] = str(number)
+    return rows + moved
+
+
+def _value(default_field: str, make: Callable[[str], str]) -> Callable[[Rows, AnyFile, FaultRule], Rows]:
+    def spoil(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
+        layout, name = _layout(file), rule.text("field", default_field)
+        name = layout.called.get(name, name)
+        if name in layout.columns:
+            column, at = layout.columns.index(name), _at(rows, rule)
+            rows[at][column] = rule.text("value") or make(rows[at][column])
+        return rows
+
+    return spoil
+
+
+_ROWS: dict[str, Callable[[Rows, AnyFile, FaultRule], Rows]] = {
+    "csv_missing_column": _missing_column,
+    "csv_extra_column": _extra_column,
+    "csv_mixed_units": _mixed_units,
+    "csv_duplicates": _duplicates,
+    "csv_conflicting_duplicate": _conflicting,
+    "csv_unordered": _unordered,
+    "csv_future": _future,
+    "csv_unaligned": _unaligned,
+    "csv_unclosed": _unclosed,
+    "csv_other_month": _other_month,
+    "csv_negative": _value("volume", lambda text: f"-{text if Decimal(text) else '1.0'}"),
+    "csv_nan": _value("low", lambda _: "NaN"),
+    "csv_exponent": _value("volume", lambda _: "1e5"),
+}

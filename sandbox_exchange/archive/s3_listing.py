@@ -1,0 +1,142 @@
+"""The bucket's listing, as S3's first protocol answers it: prefixes, markers, pages of at most 1000 keys. Knows no HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+from capture_pipeline.binance.periods import from_us
+from capture_pipeline.binance.urls import Granularity, Market
+from sandbox_exchange.archive.publisher import Archive
+from sandbox_exchange.constants import ARCHIVE_ROOTS, DATA
+from sandbox_exchange.faults.matcher import Ask, FaultBook
+from sandbox_exchange.faults.rules import CHECKSUM, Stage
+
+_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+_MOST_KEYS = 1000
+_LAST_DEPTH = 4
+
+
+@dataclass(frozen=True)
+class ListQuery:
+    """What a listing asks for.
+
+    Attributes:
+        prefix: Of the keys.
+        delimiter: `/` to fold folders, or empty.
+        marker: Keys up to this one are left out.
+        max_keys: Most keys and folders of the page.
+    """
+
+    prefix: str = ""
+    delimiter: str = ""
+    marker: str = ""
+    max_keys: int = _MOST_KEYS
+
+
+class Listing:
+    """Listings of the published files."""
+
+    def __init__(self, archive: Archive, faults: FaultBook) -> None:
+        """Keep the archive, and the faults that change its files' sizes."""
+        self._archive = archive
+        self._faults = faults
+
+    def page(self, query: ListQuery) -> bytes:
+        """One page as XML."""
+        most = max(0, min(query.max_keys, _MOST_KEYS))
+        found: list[tuple[str, str]] = []
+        truncated = False
+        for name in self._names(query):
+            if len(found) == most:
+                truncated = True
+                break
+            text = _prefix_xml(name) if name.endswith("/") else self._key_xml(name)
+            if text:
+                found.append((name, text))
+        return _page_xml(query, most, found, truncated=truncated)
+
+    def _names(self, query: ListQuery) -> Iterator[str]:
+        folder = query.prefix[: query.prefix.rfind("/") + 1]
+        for name in self._below(folder, query.prefix, deep=query.delimiter != "/"):
+            is_past = name > query.marker and not (name.endswith("/") and query.marker.startswith(name))
+            if name.startswith(query.prefix) and is_past:
+                yield name
+
+    def _below(self, folder: str, prefix: str, *, deep: bool) -> Iterator[str]:
+        for child in self._children(folder):
+            name = folder + child
+            if deep and child.endswith("/"):
+                if name.startswith(prefix) or prefix.startswith(name):
+                    yield from self._below(name, prefix, deep=deep)
+            else:
+                yield name
+
+    def _children(self, folder: str) -> list[str]:
+        """Names in a folder in order, folders with a slash at their end."""
+        fixed = {"": ["data/"], "data/": ["futures/", "spot/"], "data/futures/": ["um/"]}
+        if folder in fixed:
+            return fixed[folder]
+        market = next((market for market in Market if folder.startswith(ARCHIVE_ROOTS[market] + "/")), None)
+        if market is None:
+            return []
+        parts = folder.removeprefix(ARCHIVE_ROOTS[market] + "/").split("/")[:-1]
+        if len(parts) > _LAST_DEPTH or parts[:1] not in ([], ["daily"], ["monthly"]) or (parts[1:] and parts[1] not in DATA):
+            return []
+        return self._market_children(market, parts)
+
+    def _market_children(self, market: Market, parts: list[str]) -> list[str]:
+        if not parts:
+            return ["daily/", "monthly/"]
+        granularity, symbols = Granularity(parts[0]), self._archive.source.symbols(market)
+        if len(parts) == 1:
+            return [f"{data}/" for data in DATA]
+        if len(parts) == 2:  # noqa: PLR2004
+            return sorted(f"{spec.symbol}/" for spec in symbols)
+        if parts[2] not in {spec.symbol for spec in symbols}:
+            return []
+        return self._symbol_children(market, granularity, parts[2], parts[1], parts[3] if parts[3:] else None)
+
+    def _symbol_children(self, market: Market, granularity: Granularity, symbol: str, data: str, interval: str | None) -> list[str]:
+        """The intervals of klines, or files; trades and aggregates have no folders of intervals."""
+        if data == "klines" and interval is None:
+            return sorted(f"{step}/" for step in self._archive.source.intervals(market, granularity, symbol))
+        if data != "klines" and interval is not None:
+            return []
+        files = self._archive.published(market, granularity, symbol, interval or data)
+        return [name for file in files for name in (file.name, file.name + CHECKSUM)]
+
+    def _key_xml(self, key: str) -> str:
+        path = key.removesuffix(CHECKSUM)
+        rules = self._faults.peek_all(Ask("GET", "/" + path, {}))
+        if key.endswith(CHECKSUM):
+            fault = self._faults.peek(Stage.CHECKSUM, Ask("GET", "/" + path, {}))
+            checksum = self._archive.checksum(path, rules, fault)
+            facts = (len(checksum.body), checksum.etag, checksum.modified_us) if checksum else None
+        else:
+            known = self._archive.facts(path, rules)
+            facts = (known.size, known.etag, known.modified_us) if known else None
+        if facts is None:
+            return ""
+        size, etag, modified_us = facts
+        modified = from_us(modified_us).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        head = f"<Contents><Key>{escape(key)}</Key><LastModified>{modified}</LastModified>"
+        return f"{head}<ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+
+
+def _prefix_xml(name: str) -> str:
+    return f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>"
+
+
+def _page_xml(query: ListQuery, most: int, found: list[tuple[str, str]], *, truncated: bool) -> bytes:
+    following = f"<NextMarker>{escape(found[-1][0])}</NextMarker>" if truncated and found and query.delimiter else ""
+    head = (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="{_NAMESPACE}"><Name>data.binance.vision</Name>'
+        f"<Prefix>{escape(query.prefix)}</Prefix><Marker>{escape(query.marker)}</Marker>{following}<MaxKeys>{most}</MaxKeys>"
+        f"<Delimiter>{escape(query.delimiter)}</Delimiter><IsTruncated>{str(truncated).lower()}</IsTruncated>"
+    )
+    # Keys come before folders, as the bucket sends them.
+    keys = "".join(text for name, text in found if not name.endswith("/"))
+    folders = "".join(text for name, text in found if name.endswith("/"))
+    return f"{head}{keys}{folders}</ListBucketResult>".encode()

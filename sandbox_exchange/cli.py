@@ -1,0 +1,91 @@
+"""`capture sandbox serve`: the exchange on loopback, in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from capture_pipeline.binance.periods import iso
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.errors import CaptureError, ConfigError
+from capture_pipeline.parsing import read_yaml
+from capture_pipeline.terminal import write_line
+from sandbox_exchange.config import SandboxConfig, validated
+from sandbox_exchange.faults.rules import FaultScript
+from sandbox_exchange.profiles import profile_names
+from sandbox_exchange.server.server import Sandbox, serve
+
+_SHOWN = 6
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _CouldNotRunError(click.ClickException):
+    exit_code = 2
+
+
+@click.group()
+def sandbox() -> None:
+    """An exchange on loopback for trials, demonstrations and tests."""
+
+
+@sandbox.command("serve")
+@click.option("--port", default=8650, show_default=True, type=click.IntRange(0, 65535), help="Port on 127.0.0.1; 0 takes a free one.")
+@click.option("--recorded", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Serve the real kline files below DIR.")
+@click.option("--replay", type=_FILE, help="Serve a recorded session, FILE.jsonl.gz, over the stream protocol.")
+@click.option("--market", type=click.Choice([str(market) for market in Market]), help="Market of recorded files that do not state it.")
+@click.option(
+    "--profile", type=click.Choice(profile_names()), help="Shipped settings of the market; those of --config and other options win."
+)
+@click.option("--config", "config_file", type=_FILE, help="YAML file with the sandbox's settings; options override it.")
+@click.option("--faults", "faults_file", type=_FILE, help="YAML or JSON file with a fault script.")
+@click.option("--now", help="Sandbox time at the start, ISO, UTC.")
+@click.option("--speed", type=click.FloatRange(min=0), help="Sandbox seconds a real second.")
+@click.option("--frozen", is_flag=True, default=None, help="Let the clock stand.")
+@click.option("--seed", type=int, help="Another seed is another market.")
+def serve_command(port: int, config_file: Path | None, faults_file: Path | None, **options: Any) -> None:
+    """Serve archive, REST and streams on loopback until Ctrl-C."""
+    try:
+        serve(_config(config_file, faults_file, options), port, _announce)
+    except CaptureError as error:
+        raise _CouldNotRunError(str(error)) from None
+
+
+def _config(config_file: Path | None, faults_file: Path | None, options: dict[str, Any]) -> SandboxConfig:
+    """The file's settings, overridden by options that were given."""
+    data = read_yaml(config_file) or {} if config_file else {}
+    if not isinstance(data, dict):
+        raise ConfigError("must hold keys and values", where=str(config_file))
+    if faults_file:
+        script = read_yaml(faults_file) or []
+        data["faults"] = validated(FaultScript, {"faults": script} if isinstance(script, list) else script, str(faults_file)).faults
+    given = {name: value for name, value in options.items() if value is not None}
+    return validated(SandboxConfig, {**data, **given}, str(config_file) if config_file else "sandbox")
+
+
+def _synthetic(config: SandboxConfig) -> str:
+    return f"a synthetic market, seed {config.seed}" + (f", profile {config.profile}" if config.profile else "")
+
+
+def _announce(served: Sandbox, url: str) -> None:
+    write_line(f"The sandbox answers at {url} (Ctrl-C ends it)")
+    for market in Market:
+        names = [spec.symbol for spec in served.source.symbols(market)]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        if names:
+            write_line(f"  {market}: {', '.join(names[:_SHOWN])}{more}")
+    now, speed = iso(served.clock.now_us()), served.clock.speed
+    if served.config.replay:
+        speed = 0 if served.config.frozen else served.config.speed
+        write_line(f"  from {served.config.replay}; it is {now} until somebody listens, then {speed:g} times real speed")
+    else:
+        config = served.config
+        origin = f"recorded files of {config.recorded}" if config.recorded else _synthetic(config)
+        write_line(f"  from {origin}; it is {now}, at {speed:g} times real speed")
+    if served.config.faults:
+        write_line(f"  with {len(served.config.faults)} fault rules")
+    if not served.config.recorded:
+        write_line(f"  with streams at {url.replace('http', 'ws', 1)}")
+    write_line("To use it, set:")
+    write_line(f"  CAPTURE_VENUE=sandbox CAPTURE_SANDBOX_URL={url}")

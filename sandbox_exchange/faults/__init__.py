@@ -1,0 +1,1 @@
+"""Faults by script: rules, and which requests they match."""

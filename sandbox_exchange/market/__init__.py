@@ -1,0 +1,1 @@
+"""The synthetic market: trades, books, bars and their irregularities."""

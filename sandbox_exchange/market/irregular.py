@@ -1,0 +1,190 @@
+"""Irregular klines and files of the synthetic market: rows in, rows out, by the settings of one symbol in one market.
+
+Close times before an outage, times beside the grid and texts in the column `ignore` apply to archive and REST alike. Repeats and
+disorder apply to archive files only. Rows are frames of `sandbox_exchange.market.kline_text`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from capture_pipeline.binance.periods import SECOND_US, Interval
+from capture_pipeline.binance.urls import Market, TradesFile
+from sandbox_exchange.config import SandboxConfig
+from sandbox_exchange.faults.rules import ChecksumForm
+from sandbox_exchange.market.kline_text import decimal_text
+from sandbox_exchange.market.prng import Ints
+from sandbox_exchange.market.source import AnyFile, KlineQuery
+from sandbox_exchange.market.spans import Arrangement, IgnoreText, LastCandle, OffGrid, Outage
+
+_OPEN = pl.col("open_us")
+_SPREAD, _MOST_IGNORE, _IGNORE_DECIMALS = 2_654_435_761, 10**15, 8
+
+
+@dataclass(frozen=True)
+class Irregularities:
+    """The irregularities of one symbol in one market.
+
+    Attributes:
+        outages: Outages whose last candle is not whole, the latest first.
+        off_grid: Stretches whose candles open beside the grid.
+        ignore_texts: Texts in the column `ignore`.
+    """
+
+    outages: tuple[Outage, ...] = ()
+    off_grid: tuple[OffGrid, ...] = ()
+    ignore_texts: tuple[IgnoreText, ...] = ()
+
+    @classmethod
+    def of(cls, config: SandboxConfig, market: Market, symbol: str) -> Irregularities:
+        """Select what concerns a symbol of a market."""
+        outages = [each for each in config.outages if each.concerns(market, symbol) and each.last_candle is not LastCandle.WHOLE]
+        # Before an outage that starts while the symbol does not trade there is no last candle.
+        closed = closed_times(config, market, symbol)
+        starting = [each for each in outages if not any(start < each.start <= end for start, end in closed)]
+        return cls(
+            tuple(sorted(starting, key=lambda outage: outage.start, reverse=True)),
+            tuple(each for each in config.off_grid if each.concerns(market, symbol)),
+            tuple(each for each in config.ignore_texts if each.concerns(market, symbol)),
+        )
+
+    def add_opens(self, opens: Ints, interval: Interval, start_us: int, end_us: int) -> Ints:
+        """Add the open times in `[start_us, end_us)` of candles that exist only because an outage inverts them."""
+        starts = [outage.start for outage in self.outages if outage.last_candle is LastCandle.INVERTED]
+        added = [start for start in starts if start_us <= start < end_us and start % interval.us == 0]
+        return np.union1d(opens, np.array(added, np.int64)) if added else opens
+
+    def apply(self, frame: pl.DataFrame, interval: Interval, now_us: int) -> pl.DataFrame:
+        """Return the candles of a grid as the exchange shows them at a time; the number of rows does not change.
+
+        Args:
+            frame: Candles of the grid, in order.
+            interval: Their length.
+            now_us: An outage that starts later does not change a close time yet.
+        """
+        if frame.is_empty():
+            return frame
+        first, end = int(frame["open_us"][0]), int(frame["open_us"][-1]) + interval.us
+        for stretch in self.off_grid:
+            if first < stretch.end and stretch.start < end:
+                frame = shift_times(frame, stretch, interval)
+        for outage in self.outages:
+            if first <= outage.start < end + interval.us and outage.start <= now_us:
+                frame = close_early(frame, outage, interval)
+        for each in self.ignore_texts:
+            if first < each.end and each.start < end:
+                frame = replace_ignore(frame, each)
+        return frame
+
+    def widen(self, query: KlineQuery) -> KlineQuery:
+        """Return a query of the grid whose candles include all that `page` selects for `query`."""
+        if not self.off_grid:
+            return query
+        start = None if query.start_us is None else query.interval.floor(query.start_us)
+        return replace(query, start_us=start, limit=query.limit + 1)
+
+    def page(self, frame: pl.DataFrame, query: KlineQuery, now_us: int) -> pl.DataFrame:
+        """Select the candles of a query by the open times that they are shown with."""
+        if not self.off_grid:
+            return frame
+        last = now_us if query.end_us is None else min(query.end_us, now_us)
+        frame = frame.filter(_OPEN.is_between(query.start_us or 0, last))
+        return frame.tail(query.limit) if query.start_us is None else frame.head(query.limit)
+
+
+def shift_times(frame: pl.DataFrame, stretch: OffGrid, interval: Interval) -> pl.DataFrame:
+    """Move open and close times of the candles in a stretch by its shift, modulo the interval."""
+    by = pl.when(_inside(stretch)).then(stretch.shift_us % interval.us).otherwise(0)
+    return frame.with_columns(_OPEN + by, pl.col("close_us") + by)
+
+
+def close_early(frame: pl.DataFrame, outage: Outage, interval: Interval) -> pl.DataFrame:
+    """Let the candle that an outage starts in close 1 µs before the outage; if it is inverted, one that opens with the outage too."""
+    newest = outage.start if outage.last_candle is LastCandle.INVERTED else outage.start - 1
+    is_last = _OPEN.is_between(outage.start - interval.us + 1, newest)
+    return frame.with_columns(pl.when(is_last).then(outage.start - 1).otherwise(pl.col("close_us")).alias("close_us"))
+
+
+def replace_ignore(frame: pl.DataFrame, change: IgnoreText) -> pl.DataFrame:
+    """Put another text into the column `ignore`."""
+    text = pl.lit(change.text) if change.text is not None else decimal_text(_OPEN // SECOND_US * _SPREAD % _MOST_IGNORE, _IGNORE_DECIMALS)
+    return frame.with_columns(pl.when(_inside(change)).then(text).otherwise(pl.col("ignore")).alias("ignore"))
+
+
+def closed_times(config: SandboxConfig, market: Market, symbol: str) -> list[tuple[int, int]]:
+    """Return the outages and suspensions of a symbol as `[start, end)`."""
+    outages = [(outage.start, outage.end) for outage in config.outages if outage.concerns(market, symbol)]
+    return outages + [(each.start, each.end) for each in config.suspensions if each.symbol == symbol and each.market in {None, market}]
+
+
+def suspended_status(config: SandboxConfig, market: Market, symbol: str, now_us: int) -> str | None:
+    """Return the status of the suspension that holds at a time, None if there is none."""
+    holding = (
+        each for each in config.suspensions if each.symbol == symbol and each.market in {None, market} and each.start <= now_us < each.end
+    )
+    return next((str(each.status) for each in holding), None)
+
+
+def arranged(frame: pl.DataFrame, time: pl.Expr, config: SandboxConfig, file: AnyFile) -> pl.DataFrame:
+    """Repeat rows of a file and reverse their order where the settings say so.
+
+    Args:
+        frame: Rows of the file.
+        time: Expression of their time, microseconds.
+        config: The settings.
+        file: The file.
+    """
+    steps: list[tuple[tuple[Arrangement, ...], Callable[[pl.DataFrame, pl.Series], pl.DataFrame]]] = [
+        (config.archive_repeats, _repeat),
+        (config.archive_disorder, _reverse),
+    ]
+    for spans, arrange in steps:
+        for span in spans:
+            if _applies(span, file):
+                inside = frame.select(time.is_between(span.start, span.end, closed="left")).to_series()
+                frame = arrange(frame, inside) if inside.any() else frame
+    return frame
+
+
+def checksum_form(config: SandboxConfig, file: AnyFile) -> ChecksumForm | None:
+    """Return the form of a file's checksum file, None for the usual one."""
+    spans = config.checksum_forms
+    return next((each.form for each in spans if _applies(each, file) and each.start <= file.bounds[0] < each.end), None)
+
+
+def _applies(span: Arrangement, file: AnyFile) -> bool:
+    kind = "trades" if isinstance(file, TradesFile) else "klines"
+    is_of_file = span.symbol == file.symbol and file.granularity in span.granularities and span.market in {None, file.market}
+    start, end = file.bounds
+    return is_of_file and kind in span.data and span.start < end and start < span.end
+
+
+def _repeat(frame: pl.DataFrame, inside: pl.Series) -> pl.DataFrame:
+    after = int(inside.arg_true()[-1]) + 1
+    return pl.concat([frame.head(after), frame.filter(inside), frame.slice(after)])
+
+
+def _reverse(frame: pl.DataFrame, inside: pl.Series) -> pl.DataFrame:
+    order, hit = np.arange(frame.height), inside.arg_true().to_numpy()
+    order[hit] = hit[::-1]
+    return frame[order]
+
+
+def _inside(span: OffGrid | IgnoreText) -> pl.Expr:
+    return _OPEN.is_between(span.start, span.end, closed="left")
+
+
+__all__ = [
+    "Irregularities",
+    "arranged",
+    "checksum_form",
+    "close_early",
+    "closed_times",
+    "replace_ignore",
+    "shift_times",
+    "suspended_status",
+]

@@ -1,0 +1,131 @@
+"""Klines as text: the frame that archive and REST share, its CSV and its JSON rows.
+
+Columns: `open_us` and `close_us` (microseconds UTC), `count` (integer), all others text exactly as it is sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from capture_pipeline.binance.periods import Interval, parse_time
+from capture_pipeline.binance.urls import Market
+from sandbox_exchange.market.bars import Bars
+from sandbox_exchange.market.prng import Ints
+from sandbox_exchange.market.symbols import SymbolSpec
+
+SCHEMA = {
+    "open_us": pl.Int64(),
+    "open": pl.String(),
+    "high": pl.String(),
+    "low": pl.String(),
+    "close": pl.String(),
+    "volume": pl.String(),
+    "close_us": pl.Int64(),
+    "quote_volume": pl.String(),
+    "count": pl.Int64(),
+    "taker_buy_volume": pl.String(),
+    "taker_buy_quote_volume": pl.String(),
+    "ignore": pl.String(),
+}
+"""Columns of a kline frame, in the exchange's order."""
+_KINDS = {
+    **dict.fromkeys(("open", "high", "low", "close"), "price"),
+    **dict.fromkeys(("volume", "taker_buy_volume"), "lot"),
+    **dict.fromkeys(("quote_volume", "taker_buy_quote_volume"), "quote"),
+}
+"""Unit of the columns that are written with decimals."""
+HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+TRADES_HEADER = "id,price,qty,quote_qty,time,is_buyer_maker"
+"""Of files of trades; spot has one column more, and no header."""
+MICROSECONDS_FROM_US = parse_time("2025-01-01")
+"""Spot archive files are in microseconds from here on."""
+_SPOT_DECIMALS = 8
+
+
+def decimal_text(values: pl.Expr, decimals: int) -> pl.Expr:
+    """Integers from 0 on, in units of the last decimal, as text: 1234 with two decimals is 12.34."""
+    digits = values.cast(pl.String)
+    if not decimals:
+        return digits
+    digits = digits.str.zfill(decimals + 1)
+    return digits.str.head(-decimals) + "." + digits.str.tail(decimals)
+
+
+class Scale:
+    """How a symbol's ticks and lots are written in one market: spot with eight decimals, futures with their own."""
+
+    def __init__(self, spec: SymbolSpec, market: Market) -> None:
+        """Derive factors and decimals."""
+        price, lot = spec.price_decimals, spec.lot_decimals
+        self._decimals = {"price": price, "lot": lot, "quote": price + lot}
+        self._factors = {"price": spec.tick_units, "lot": spec.lot_units, "quote": spec.tick_units * spec.lot_units}
+        self._is_spot = market is Market.SPOT
+
+    def text(self, kind: str, values: Ints) -> pl.Series:
+        """Values as text.
+
+        Args:
+            kind: price, lot or quote.
+            values: In ticks, lots, or ticks times lots.
+        """
+        return pl.DataFrame({kind: values}, schema={kind: pl.Int64}).select(self.written(kind, kind)).to_series()
+
+    def written(self, kind: str, column: str) -> pl.Expr:
+        """A column of values as text.
+
+        Args:
+            kind: price, lot or quote.
+            column: Integers in ticks, lots, or ticks times lots.
+        """
+        decimals = self._decimals[kind]
+        text = decimal_text(pl.col(column) * self._factors[kind], decimals)
+        # Zeros as text, not by multiplication: the volume of a cheap coin has eleven digits and more before the point.
+        return text + (("" if decimals else ".") + "0" * (_SPOT_DECIMALS - decimals)) if self._is_spot else text
+
+
+def frame_of(bars: Bars, interval: Interval, scale: Scale) -> pl.DataFrame:
+    """Bars as a kline frame."""
+    numbers = {
+        "open_us": bars.open_us,
+        **{name: getattr(bars, name) for name in ("open", "high", "low", "close", "volume")},
+        "close_us": bars.open_us + (interval.us - 1),
+        "quote_volume": bars.quote,
+        "count": bars.count,
+        "taker_buy_volume": bars.taker_volume,
+        "taker_buy_quote_volume": bars.taker_quote,
+    }
+    texts = [scale.written(_KINDS[name], name) for name in numbers if name in _KINDS]
+    return pl.DataFrame(numbers, schema=dict.fromkeys(numbers, pl.Int64)).with_columns(*texts, ignore=pl.lit("0"))
+
+
+def in_unit(frame: pl.DataFrame, *, microseconds: bool) -> pl.DataFrame:
+    """Times as they are sent: milliseconds unless microseconds are wanted."""
+    return frame if microseconds else frame.with_columns(pl.col("open_us", "close_us") // 1000)
+
+
+def csv_of(frame: pl.DataFrame, *, microseconds: bool, header: bool) -> bytes:
+    """An archive file's CSV."""
+    body = in_unit(frame, microseconds=microseconds).write_csv(None, include_header=False, quote_style="never").encode()
+    return f"{HEADER}\n".encode() + body if header else body
+
+
+def rows_of(frame: pl.DataFrame, *, microseconds: bool) -> list[list[Any]]:
+    """REST rows: times and count are integers, everything else text."""
+    return [list(row) for row in in_unit(frame, microseconds=microseconds).iter_rows()]
+
+
+def parse_csv(text: bytes) -> pl.DataFrame:
+    """A recorded CSV as a kline frame, its values byte for byte; rows without a readable open time are left out.
+
+    A header and a byte order mark are skipped; the unit of times is told from their size.
+    """
+    text = text.removeprefix(b"\xef\xbb\xbf")
+    lines = text.decode("utf-8", "replace").splitlines()
+    rows = [line.split(",") for line in lines if line[:1].isdigit() and line.count(",") == len(SCHEMA) - 1]
+    raw = pl.DataFrame(rows, schema=dict.fromkeys(SCHEMA, pl.String()), orient="row")
+    numbers = raw.with_columns(pl.col("open_us", "close_us", "count").cast(pl.Int64, strict=False)).drop_nulls("open_us")
+    is_ms = pl.col("open_us") < 10**14
+    close = pl.when(is_ms).then((pl.col("close_us") + 1) * 1000 - 1).otherwise(pl.col("close_us"))
+    return numbers.with_columns(close_us=close, open_us=pl.when(is_ms).then(pl.col("open_us") * 1000).otherwise(pl.col("open_us")))

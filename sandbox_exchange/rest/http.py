@@ -1,0 +1,96 @@
+"""REST over HTTP: weights, limits, the exchange's headers and errors."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Protocol
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from capture_pipeline.binance.periods import SECOND_US
+from capture_pipeline.binance.urls import Market
+from capture_pipeline.parsing import parse_count
+from sandbox_exchange.constants import DEFAULT_ROWS, REST_ROOTS, WEIGHTS
+from sandbox_exchange.faults.matcher import Ask, FaultBook
+from sandbox_exchange.faults.rules import FaultRule, Stage
+from sandbox_exchange.http.request_log import note_fault
+from sandbox_exchange.rest.corrupt_answers import spoilt_body, spoilt_klines
+from sandbox_exchange.rest.market_data import Endpoint, RestApi
+from sandbox_exchange.rest.params import Params, RestError
+from sandbox_exchange.rest.rate_limiter import FIREWALL, Limiter
+
+
+class Trading(Protocol):
+    """Depth and trades, of a market or of a recording."""
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """The endpoints by name."""
+
+
+def weight_of(market: Market, endpoint: str, query: dict[str, str]) -> int:
+    """The weight of one request, by its limit where it has one."""
+    steps = WEIGHTS[market][endpoint]
+    if isinstance(steps, int):
+        return steps
+    asked = parse_count(query.get("limit", ""))
+    limit = DEFAULT_ROWS[market][endpoint] if asked is None else asked
+    return next((weight for bound, weight in steps if limit <= bound), steps[-1][1])
+
+
+class RestHost:
+    """All endpoints of one market."""
+
+    def __init__(self, market: Market, api: RestApi, trading: Trading, limiter: Limiter, faults: FaultBook, lag_s: float) -> None:
+        """Keep the parts; `lag_s` is the age of the data that are served."""
+        self._market = market
+        self._api = api
+        self._limiter = limiter
+        self._faults = faults
+        self._lag_s = lag_s
+        self._endpoints: dict[str, Endpoint] = {**api.endpoints(), **trading.endpoints()}
+
+    def routes(self) -> list[Route]:
+        """One route an endpoint."""
+        return [Route(f"{REST_ROOTS[self._market]}/{{name}}", self.answer, methods=["GET"])]
+
+    async def answer(self, request: Request) -> Response:
+        """Admit, compute, answer."""
+        name: str = request.path_params["name"]
+        if name not in self._endpoints:
+            return Response("<html><head><title>404 Not Found</title></head></html>", status_code=404, media_type="text/html")
+        query = dict(request.query_params)
+        admitted = self._limiter.admit(weight_of(self._market, name, query), time.time())
+        headers = {"X-MBX-USED-WEIGHT": str(admitted.used), "X-MBX-USED-WEIGHT-1M": str(admitted.used)}
+        if (refusal := admitted.refusal) is not None:
+            # The firewall stands before the servers that count weights.
+            counted = {} if refusal.status == FIREWALL else headers
+            return Response(refusal.body, status_code=refusal.status, headers={**counted, **refusal.headers})
+        rule = self._faults.take(Stage.REST, Ask(request.method, request.url.path, query))
+        note_fault(request.scope, rule)
+        if rule is not None and rule.fault == "rest_header":
+            headers[rule.text("name", "X-Unknown")] = rule.text("value", "1")
+        micro = self._market is Market.SPOT and request.headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND"
+        try:
+            # Klines of a year take long. All else is answered at once: a thread of its own would wait for the streams' many times.
+            lag_s = rule.number("lag_s", 3600) if rule is not None and rule.fault == "rest_lag" else self._lag_s
+            asked = name, Params(query, round(lag_s * SECOND_US)), rule, micro
+            body = await run_in_threadpool(self._body, *asked) if name == "klines" else self._body(*asked)
+        except RestError as error:
+            return _error(error.status, error.code, error.msg, headers)
+        return Response(body, headers=headers, media_type="application/json")
+
+    def _body(self, name: str, params: Params, rule: FaultRule | None, micro: bool) -> bytes:  # noqa: FBT001
+        value: Any
+        if name == "klines" and rule is not None:
+            value = spoilt_klines(self._api, self._api.kline_query(params), rule, micro=micro)
+        else:
+            value = self._endpoints[name](params, micro)
+        return spoilt_body(value, rule, micro=micro)
+
+
+def _error(status: int, code: int, msg: str, headers: dict[str, str]) -> Response:
+    return Response(json.dumps({"code": code, "msg": msg}), status_code=status, headers=headers, media_type="application/json")

@@ -1,0 +1,117 @@
+"""The REST endpoints that need trades or a book: depth and aggTrades of the synthetic market."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capture_pipeline.binance.periods import HOUR_US
+from capture_pipeline.binance.urls import Market
+from sandbox_exchange.clock import SandboxClock
+from sandbox_exchange.constants import DEFAULT_ROWS, MOST_ROWS, UM_DEPTHS, UM_REACH_US
+from sandbox_exchange.market.kline_text import Scale
+from sandbox_exchange.market.market import AGGREGATES_FROM, SyntheticMarket
+from sandbox_exchange.market.prng import Ints
+from sandbox_exchange.market.trades import Aggregates, Trades
+from sandbox_exchange.rest.market_data import Endpoint
+from sandbox_exchange.rest.params import Params, RestError
+
+_NO_BOUND = 1 << 40
+
+
+class TradingApi:
+    """Depth and trades of one host."""
+
+    def __init__(self, market: Market, synthetic: SyntheticMarket | None, clock: SandboxClock) -> None:
+        """Keep the market; None where only recorded klines are served, which is answered with an error."""
+        self._market = market
+        self._synthetic = synthetic
+        self._clock = clock
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """The endpoints by name."""
+        return {"depth": self.depth, "aggTrades": self.agg_trades}
+
+    def depth(self, params: Params, micro: bool) -> dict[str, Any]:  # noqa: FBT001, ARG002
+        """The book."""
+        market, symbol = self._trading(), self._symbol(params)
+        spot = self._market is Market.SPOT
+        limit = params.limit(DEFAULT_ROWS[self._market]["depth"], MOST_ROWS[self._market]["depth"] if spot else _NO_BOUND)
+        if not spot and limit not in UM_DEPTHS:
+            raise RestError(-4021, f"'{limit}' is not valid depth limit.")
+        self._finish(params)
+        book, now = market.book(self._market, symbol), self._clock.now_us()
+        shot = book.snapshot(book.slot_of(now), limit)
+        scale = Scale(book.spec, self._market)
+        times = {} if spot else {"E": now // 1000, "T": shot.time_us // 1000}
+        return {"lastUpdateId": shot.last_update_id, **times, "bids": _levels(shot.bids, scale), "asks": _levels(shot.asks, scale)}
+
+    def agg_trades(self, params: Params, micro: bool) -> list[dict[str, Any]]:  # noqa: FBT001
+        """Aggregates of trades: the trades of one taker order at one price."""
+        market, symbol = self._trading(), self._symbol(params)
+        first_id, limit = (
+            params.number("fromId"),
+            params.limit(DEFAULT_ROWS[self._market]["aggTrades"], MOST_ROWS[self._market]["aggTrades"]),
+        )
+        start, end = params.time_us("startTime"), params.time_us("endTime")
+        self._finish(params)
+        if first_id is not None and (start is not None or end is not None):
+            raise RestError(-1128, "Combination of optional parameters invalid.")
+        now = self._clock.now_us()
+        found = self._select(market, symbol, first_id, start, end, limit, now - params.lag_us)
+        rows, scale = found.rows, Scale(market.tape(self._market, symbol).spec, self._market)
+        self._refuse_old(rows, start, now)
+        best = {"M": True} if self._market is Market.SPOT else {}
+        columns = zip(
+            (AGGREGATES_FROM[self._market] + rows.ids).tolist(),
+            scale.text("price", rows.price),
+            scale.text("lot", rows.quantity),
+            market.trade_ids.sent(self._market, found.first).tolist(),
+            market.trade_ids.sent(self._market, found.last).tolist(),
+            (rows.time_us if micro else rows.time_us // 1000).tolist(),
+            (rows.taker_buys == 0).tolist(),
+            strict=True,
+        )
+        return [dict(zip("apqflTm", values, strict=True)) | best for values in columns]
+
+    def _refuse_old(self, trades: Trades, start_us: int | None, now_us: int) -> None:
+        """Refuse futures' trades older than the exchange's window, whether `startTime` or `fromId` asks for them.
+
+        Raises:
+            RestError: -4166.
+        """
+        oldest = min([*([start_us] if start_us is not None else []), *trades.time_us[:1].tolist()], default=now_us)
+        if self._market is Market.UM and oldest < now_us - UM_REACH_US:
+            raise RestError(-4166, "Search window is restricted to recent 2 days only.")
+
+    def _select(
+        self, market: SyntheticMarket, symbol: str, first_id: int | None, start: int | None, end: int | None, limit: int, now: int
+    ) -> Aggregates:
+        if first_id is not None:
+            first = max(0, first_id - AGGREGATES_FROM[self._market])
+            return market.aggregates_from(self._market, symbol, first, limit, now + 1)
+        if start is None and end is None:
+            last = market.tape(self._market, symbol).last_before(now + 1)
+            newest = int(last.aggregates[0]) if len(last) else -1
+            return market.aggregates_from(self._market, symbol, max(0, newest - limit + 1), limit, now + 1)
+        low = start if start is not None else (end or 0) - HOUR_US
+        # The exchange bounds times in milliseconds, both included.
+        high = end + 1000 if end is not None else low + HOUR_US
+        found = Aggregates.of(market.trades(self._market, symbol, low, min(now + 1, high)))
+        return found.cut(0, limit) if start is not None else found.cut(max(0, len(found) - limit), len(found))
+
+    def _symbol(self, params: Params) -> str:
+        return params.symbol([spec.symbol for spec in self._trading().symbols(self._market)])
+
+    def _finish(self, params: Params) -> None:
+        if self._market is Market.SPOT:
+            params.finish()
+
+    def _trading(self) -> SyntheticMarket:
+        if self._synthetic is None:
+            raise RestError(-1000, "Recorded files hold no trades and no book.")
+        return self._synthetic
+
+
+def _levels(levels: Ints, scale: Scale) -> list[tuple[str, str]]:
+    prices, sizes = scale.text("price", levels[:, 0].copy()), scale.text("lot", levels[:, 1].copy())
+    return list(zip(prices.to_list(), sizes.to_list(), strict=True))

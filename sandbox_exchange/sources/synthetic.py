@@ -1,0 +1,156 @@
+"""The synthetic market as a source of archive files and REST pages: rendering, deliberate omissions and differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+from functools import partial
+
+import polars as pl
+
+from capture_pipeline.binance.periods import DAY_US, Interval, Month, from_us
+from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
+from sandbox_exchange.archive.trades_csv import trades_csv
+from sandbox_exchange.config import Difference, SandboxConfig
+from sandbox_exchange.market.irregular import arranged, suspended_status
+from sandbox_exchange.market.kline_text import MICROSECONDS_FROM_US, Scale, csv_of, frame_of
+from sandbox_exchange.market.market import SyntheticMarket
+from sandbox_exchange.market.source import AnyFile, Content, KlineQuery
+from sandbox_exchange.market.symbols import LISTED_US, SymbolSpec
+
+_NEVER = 1 << 62
+
+
+class SyntheticSource:
+    """Klines and files of the synthetic market."""
+
+    def __init__(self, market: SyntheticMarket, config: SandboxConfig) -> None:
+        """Keep the market and what its files differ in."""
+        self._market = market
+        self._config = config
+        self._specs = {(of, spec.symbol): spec for spec in config.all_symbols() for of in spec.markets}
+
+    def symbols(self, market: Market) -> list[SymbolSpec]:
+        """The symbols of a market."""
+        return self._market.symbols(market)
+
+    def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
+        """The status of a suspension, BREAK before the listing and after the delisting, else TRADING; outages do not change it."""
+        hours = self._market.tape(market, symbol.symbol).hours
+        if not hours.first_us <= now_us < hours.last_us:
+            return "BREAK"
+        return suspended_status(self._config, market, symbol.symbol, now_us) or "TRADING"
+
+    def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
+        """The candles a request asks for, as of a time, oldest first."""
+        irregular = self._market.irregular(query.market, query.symbol)
+        start, end = self._window(irregular.widen(query), now_us)
+        bars = self._market.klines(query.market, query.symbol, query.interval, start, end, now_us)
+        frame = frame_of(bars, query.interval, Scale(self._specs[query.market, query.symbol], query.market))
+        return irregular.page(irregular.apply(frame, query.interval, now_us), query, now_us)
+
+    def _window(self, query: KlineQuery, now_us: int) -> tuple[int, int]:
+        """Bounds of open times that hold exactly the candles asked for, reaching over outages."""
+        step, hours = query.interval, self._market.tape(query.market, query.symbol).hours
+        bound = min(now_us if query.end_us is None else query.end_us, now_us, hours.last_us) + 1
+        first = step.floor(hours.first_us)
+        if query.start_us is not None:
+            first = max(first, step.ceil(query.start_us))
+        span = query.limit * step.us
+        while True:
+            low, high = (first, first + span) if query.start_us is not None else (bound - span, bound)
+            low, high = max(low, first), min(high, bound)
+            opens = self._market.opens(query.market, query.symbol, step, low, high)
+            if len(opens) >= query.limit or (low <= first and high >= bound):
+                break
+            span *= 2
+        if not len(opens):
+            return 0, 0
+        opens = opens[: query.limit] if query.start_us is not None else opens[-query.limit :]
+        return int(opens[0]), int(opens[-1]) + 1
+
+    def intervals(self, market: Market, granularity: Granularity, symbol: str) -> list[Interval]:
+        """The intervals of which files exist: futures have none of a second, daily ones are not longer than half a day."""
+        longest = DAY_US if granularity is Granularity.MONTHLY else DAY_US // 2
+        has_files = (market, symbol) in self._specs
+        return [
+            step for step in Interval if has_files and step.us <= max(longest, DAY_US) and not (market is Market.UM and step is Interval.S1)
+        ]
+
+    def files(self, market: Market, granularity: Granularity, symbol: str, interval: Interval, until_us: int) -> list[ArchiveFile]:
+        """The files whose period is over by `until_us`."""
+        if interval not in self.intervals(market, granularity, symbol):
+            return []
+        files = [ArchiveFile(market, symbol, interval, period) for period in self._periods(market, granularity, symbol, until_us)]
+        return [file for file in files if file.bounds[1] <= until_us and self._any(file)]
+
+    def trades_files(self, market: Market, granularity: Granularity, symbol: str, until_us: int) -> list[TradesFile]:
+        """The files of trades whose period is over by `until_us`."""
+        if (market, symbol) not in self._specs:
+            return []
+        files = [TradesFile(market, symbol, period) for period in self._periods(market, granularity, symbol, until_us)]
+        return [file for file in files if file.bounds[1] <= until_us and self._any(file)]
+
+    def _periods(self, market: Market, granularity: Granularity, symbol: str, until_us: int) -> Sequence[Month | date]:
+        hours = self._market.tape(market, symbol).hours
+        last_us = min(hours.last_us, until_us) - 1
+        if last_us < hours.first_us:
+            return []
+        if granularity is Granularity.MONTHLY:
+            return [month for month in Month.range(Month.of(hours.first_us), Month.of(last_us)) if month.end_us <= until_us]
+        first, last = from_us(hours.first_us).date(), from_us(last_us).date()
+        return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+    def _any(self, file: AnyFile) -> bool:
+        start, end = file.bounds
+        hours = self._market.tape(file.market, file.symbol).hours
+        return (end - start) // DAY_US > hours.closed_days(start // DAY_US, end // DAY_US)
+
+    def content(self, file: AnyFile) -> Content | None:
+        """What a file holds, None if it does not exist."""
+        return self._trades(file) if isinstance(file, TradesFile) else self._klines(file)
+
+    def _trades(self, file: TradesFile) -> Content | None:
+        if replace(file, kind="trades") not in self.trades_files(file.market, file.granularity, file.symbol, file.bounds[1]):
+            return None
+        arrange = partial(arranged, config=self._config, file=file)
+        return Content(csv=trades_csv(self._market, file, Scale(self._specs[file.market, file.symbol], file.market), arrange))
+
+    def _klines(self, file: ArchiveFile) -> Content | None:
+        if file not in self.files(file.market, file.granularity, file.symbol, file.interval, file.bounds[1]):
+            return None
+        start, end = file.bounds
+        bars = self._market.klines(file.market, file.symbol, file.interval, start, end, _NEVER)
+        frame = frame_of(bars, file.interval, Scale(self._specs[file.market, file.symbol], file.market))
+        frame = self._market.irregular(file.market, file.symbol).apply(frame, file.interval, _NEVER)
+        frame = arranged(self._altered(frame, file), pl.col("open_us"), self._config, file)
+        if frame.is_empty():
+            return None
+        spot = file.market is Market.SPOT
+        return Content(csv=csv_of(frame, microseconds=spot and start >= MICROSECONDS_FROM_US, header=not spot))
+
+    def _altered(self, frame: pl.DataFrame, file: ArchiveFile) -> pl.DataFrame:
+        for hole in self._config.archive_omissions:
+            if hole.symbol == file.symbol and file.granularity in hole.granularities and hole.market in {None, file.market}:
+                frame = frame.filter(~pl.col("open_us").is_between(hole.start, hole.end, closed="left"))
+        for change in self._config.archive_differences:
+            applies = change.symbol == file.symbol and change.granularity is file.granularity
+            if applies and change.market in {None, file.market} and change.interval in {None, file.interval}:
+                frame = changed(frame, change)
+        return frame
+
+
+def changed(frame: pl.DataFrame, change: Difference) -> pl.DataFrame:
+    """A frame with one value that differs; unchanged where it has no such candle."""
+    found = frame.filter(pl.col("open_us") == change.open_time)
+    if found.is_empty():
+        return frame
+    value = Decimal(str(found[change.field][0])) + change.delta
+    new: str | int = int(value) if change.field == "count" else f"{value:f}"
+    is_it = pl.col("open_us") == change.open_time
+    return frame.with_columns(pl.when(is_it).then(pl.lit(new)).otherwise(pl.col(change.field)).alias(change.field))
+
+
+__all__ = ["LISTED_US", "SyntheticSource", "changed"]

@@ -1,0 +1,38 @@
+"""Faults of a connection, done to it."""
+
+from __future__ import annotations
+
+from sandbox_exchange.faults.rules import FaultRule
+from sandbox_exchange.streams.connection import State, StreamConnection
+
+_STATES = {"ws_silent": State.SILENT, "ws_half_open": State.HALF_OPEN}
+
+
+def strike(connection: StreamConnection, rule: FaultRule, now_us: int, next_frame: bytes = b"") -> None:
+    """Inject a fault.
+
+    Args:
+        connection: Whom it hits; one that is closing already is left alone.
+        rule: One of `CONNECTION_KINDS`.
+        now_us: Market time.
+        next_frame: What would be sent next; half of it goes out before a cut.
+    """
+    if connection.state not in {State.OPEN, State.SILENT}:
+        return
+    connection.faults.append(rule.fault)
+    code = int(rule.number("code", 1001))
+    if rule.fault == "ws_cut":
+        connection.cut(next_frame[: len(next_frame) // 2])
+    elif rule.fault == "ws_reset":
+        connection.reset()
+    elif rule.fault == "ws_close":
+        connection.close(code)
+    elif rule.fault == "ws_close_half":
+        connection.close_half(code)
+    elif rule.fault in _STATES:
+        connection.state = _STATES[rule.fault]
+    elif rule.fault == "ws_shutdown":
+        connection.announce(now_us)
+        connection.close_at_us, connection.close_with = now_us + round(rule.number("lag_s", 0) * 1e6), code
+    else:
+        connection.lag_us = round(rule.number("lag_s", 1) * 1e6)

@@ -1,0 +1,77 @@
+"""Stream messages of USD-M futures, in the exchange's field order; numbers have the decimals of their symbol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from capture_pipeline.binance.urls import Market
+from sandbox_exchange.market.book import Diffs
+from sandbox_exchange.market.kline_text import Scale
+from sandbox_exchange.market.market import AGGREGATES_FROM, TradeIds
+from sandbox_exchange.market.prng import Ints
+from sandbox_exchange.market.trades import Aggregates, Trades
+from sandbox_exchange.streams.messages import Key, Message
+from sandbox_exchange.streams.spot_messages import level_texts, sent_times, trade_rows
+
+MARKET_ORDER, NO_TRADE = "MARKET", "NA"
+"""Values of `X`: a trade of the market, and an id without any trade."""
+
+
+@dataclass(frozen=True)
+class FuturesTexts:
+    """Messages of the futures' streams.
+
+    Attributes:
+        ids: Ids under which trades are sent.
+        is_older: Whether the form is the one from before the middle of 2026: without `ps` and `st`, and `s` before `a`.
+    """
+
+    ids: TradeIds
+    is_older: bool = False
+
+    def trades(self, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
+        """`@trade`: the trades of the market, and between them the ids that are no trades of it."""
+        messages = []
+        for sent, (at, t, i, p, q, maker) in zip(self._sent(trades.ids), trade_rows(trades, key, scale), strict=True):
+            rows, kind = [(sent, p, q, MARKET_ORDER)], self.ids.kind_after(i)
+            if kind is not None:
+                rows.append((sent + 1, *(("0", "0") if kind == NO_TRADE else (p, q)), kind))
+            for number, price, quantity, order in rows:
+                ids = f'"E":{t},"T":{t},"s":"{symbol}","t":{number}'
+                text = f'{{"e":"trade",{ids},"p":"{price}","q":"{quantity}","X":"{order}","m":{maker}{self._end}'
+                messages.append(Message(at, key, text.encode(), number, number))
+        return messages
+
+    def aggregates(self, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
+        """`@aggTrade`: the trades of one taker order at one price, with an id that is not a trade's."""
+        found, since = Aggregates.of(trades), AGGREGATES_FROM[Market.UM]
+        rows = zip(trade_rows(found.rows, key, scale), self._sent(found.first), self._sent(found.last), strict=True)
+        messages = []
+        for (at, t, number, p, q, maker), first, last in rows:
+            a = since + number
+            names = f'"s":"{symbol}","a":{a}' if self.is_older else f'"a":{a},"s":"{symbol}"'
+            text = f'{{"e":"aggTrade","E":{t},{names},"p":"{p}","q":"{q}","nq":"{q}","f":{first},"l":{last},"T":{t},"m":{maker}{self._end}'
+            messages.append(Message(at, key, text.encode(), a, a))
+        return messages
+
+    def depth(self, diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Message]:
+        """`@depth@100ms`: `pu` is the `u` before, and `U` may lie beyond the id that follows it, as at the exchange."""
+        first, last = diffs.first_id.tolist(), diffs.last_id.tolist()
+        bids, asks = level_texts(diffs.bids, scale), level_texts(diffs.asks, scale)
+        beyond = [low + (high - low) // 3 for low, high in zip(first, last, strict=True)]
+        rows = zip(diffs.time_us.tolist(), sent_times(diffs.time_us, key), beyond, first, last, bids, asks, strict=True)
+        pair = "" if self.is_older else f'"ps":"{symbol.partition("_")[0]}",'
+        messages = []
+        for at, t, shown, low, high, b, a in rows:
+            ids = f'"s":"{symbol}",{pair}"U":{shown},"u":{high},"pu":{low - 1}'
+            text = f'{{"e":"depthUpdate","E":{t},"T":{t},{ids},"b":[{b}],"a":[{a}]{self._end}'
+            messages.append(Message(at, key, text.encode(), low, high))
+        return messages
+
+    @property
+    def _end(self) -> str:
+        return "}" if self.is_older else ',"st":1}'
+
+    def _sent(self, ids: Ints) -> list[int]:
+        sent: list[int] = self.ids.sent(Market.UM, ids).tolist()
+        return sent

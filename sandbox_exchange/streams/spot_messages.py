@@ -1,0 +1,91 @@
+"""Spot's stream messages of the synthetic market, in the exchange's field order and number format: eight decimals, compact JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from capture_pipeline.binance.urls import Market
+from sandbox_exchange.market.book import Best, Diffs, Side
+from sandbox_exchange.market.kline_text import Scale
+from sandbox_exchange.market.market import TradeIds
+from sandbox_exchange.market.prng import Ints
+from sandbox_exchange.market.trades import Aggregates, Trades
+from sandbox_exchange.streams.messages import Key, Message
+
+
+def trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
+    """`@trade`."""
+    return [
+        Message(
+            at,
+            key,
+            f'{{"e":"trade","E":{t},"s":"{symbol}","t":{i},"p":"{p}","q":"{q}","T":{t},"m":{maker},"M":true}}'.encode(),
+            i,
+            i,
+        )
+        for i, (at, t, _, p, q, maker) in zip(ids.sent(Market.SPOT, trades.ids).tolist(), trade_rows(trades, key, scale), strict=True)
+    ]
+
+
+def agg_trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
+    """`@aggTrade`: the trades of one taker order at one price are one message, as in REST."""
+    found = Aggregates.of(trades)
+    first_ids, last_ids = (ids.sent(Market.SPOT, each).tolist() for each in (found.first, found.last))
+    rows = zip(trade_rows(found.rows, key, scale), first_ids, last_ids, strict=True)
+    return [
+        Message(
+            at,
+            key,
+            f'{{"e":"aggTrade","E":{t},"s":"{symbol}","a":{a},"p":"{p}","q":"{q}","f":{first},"l":{last},"T":{t},"m":{maker},"M":true}}'.encode(),
+            a,
+            a,
+        )
+        for (at, t, a, p, q, maker), first, last in rows
+    ]
+
+
+def depth_messages(diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Message]:
+    """`@depth`, at any speed."""
+    times, first, last = diffs.time_us.tolist(), diffs.first_id.tolist(), diffs.last_id.tolist()
+    bids, asks = level_texts(diffs.bids, scale), level_texts(diffs.asks, scale)
+    return [
+        Message(
+            at,
+            key,
+            f'{{"e":"depthUpdate","E":{t},"s":"{symbol}","U":{low},"u":{high},"b":[{b}],"a":[{a}]}}'.encode(),
+            low,
+            high,
+        )
+        for at, t, low, high, b, a in zip(times, sent_times(diffs.time_us, key), first, last, bids, asks, strict=True)
+    ]
+
+
+def ticker_messages(best: Best, key: Key, symbol: str, scale: Scale) -> list[Message]:
+    """`@bookTicker`, which carries no time."""
+    columns = [scale.text(kind, best.rows[:, place].copy()) for place, kind in enumerate(("price", "lot", "price", "lot"))]
+    rows = zip(best.time_us.tolist(), best.last_id.tolist(), *columns, strict=True)
+    return [
+        Message(at, key, f'{{"u":{u},"s":"{symbol}","b":"{b}","B":"{bq}","a":"{a}","A":"{aq}"}}'.encode(), u, u)
+        for at, u, b, bq, a, aq in rows
+    ]
+
+
+def trade_rows(trades: Trades, key: Key, scale: Scale) -> Iterator[tuple[int, int, int, str, str, str]]:
+    """Of each trade its time, that time as sent, id, price, quantity, and whether the buyer was the maker."""
+    texts = scale.text("price", trades.price), scale.text("lot", trades.quantity)
+    makers = ("false" if taker else "true" for taker in trades.taker_buys.tolist())
+    return zip(trades.time_us.tolist(), sent_times(trades.time_us, key), trades.ids.tolist(), *texts, makers, strict=True)
+
+
+def sent_times(time_us: Ints, key: Key) -> list[int]:
+    """Times in the unit of a stream."""
+    times: list[int] = (time_us if key.micro else time_us // 1000).tolist()
+    return times
+
+
+def level_texts(side: Side, scale: Scale) -> list[str]:
+    """The levels of each diff of a side, joined."""
+    texts = ('["' + scale.text("price", side.price) + '","' + scale.text("lot", side.quantity) + '"]').to_list()
+    bounds = side.bounds.tolist()
+    return [",".join(texts[first:end]) for first, end in pairwise(bounds)]
