@@ -48,16 +48,16 @@ bench: setup .venv-bench/.ready .venv-bench-books/.ready ## Measure speed and me
 	@$(BIN)/python benchmarks/run.py
 
 crash-matrix: setup ## End a small session at each of its system calls, and take it up again each time
-	@CRASH_MATRIX=all $(BIN)/python -m pytest -q -s --no-cov capture_pipeline_tests/recording/crash_matrix_test.py
+	@CRASH_MATRIX=all $(BIN)/python -m pytest -q -s --no-cov capture_pipeline_tests/recorder/crash_matrix_test.py
 
 accelerated-day: setup ## Record a day of the sandbox's market in minutes, twice, hit again and again; every id accounted for
-	@$(BIN)/python -m capture_pipeline_tests.recording.accelerated_day $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.recorder.accelerated_day $(ARGS)
 
 connection-count: setup ## Record a quiet contract and 300 symbols, and count the connections that it took
-	@$(BIN)/python -m capture_pipeline_tests.recording.connection_count $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.recorder.connection_count $(ARGS)
 
 memory-over-time: setup ## Look at a recorder's memory each second for 20 minutes
-	@$(BIN)/python -m capture_pipeline_tests.recording.memory_over_time $(ARGS)
+	@$(BIN)/python -m capture_pipeline_tests.recorder.memory_over_time $(ARGS)
 
 fuzz: setup ## Give damaged input to every parser of bytes from outside, for ten minutes; ARGS="--minutes N"
 	@$(BIN)/python -m capture_pipeline_tests.fuzz.run $(ARGS)

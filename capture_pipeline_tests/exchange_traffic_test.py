@@ -33,7 +33,7 @@ from capture_pipeline.recorder.preflight.observations import FrameRecord
 from capture_pipeline.recorder.preflight.record import ExchangeRecord
 from capture_pipeline_tests.deployment import Deployment, deployed
 from capture_pipeline_tests.pages import ExchangePage, Row, codes
-from capture_pipeline_tests.sandbox.streaming import BUSY, NOW_US, exchange, take
+from capture_pipeline_tests.sandbox_exchange.streaming import BUSY, NOW_US, exchange, take
 
 PAGE = ExchangePage()
 SYMBOL, LISTED = "BTCUSDT", "2024-12-01"

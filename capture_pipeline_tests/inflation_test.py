@@ -29,7 +29,7 @@ from capture_pipeline.sessions import gzip_members
 from capture_pipeline.sessions.gzip_members import FULL_BYTES, HEAD_BYTES, MOST_LINES_BYTES, Ending, inflated, member_of, member_size, scan
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.settings.sessions import Recording as RecordingSettings
-from capture_pipeline_tests.recording.desk import Desk
+from capture_pipeline_tests.recorder.desk import Desk
 from sandbox_exchange.archive.corrupt_zip import gzip_bomb
 
 CAPTURE = str(Path(sys.executable).with_name("capture"))

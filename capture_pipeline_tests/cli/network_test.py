@@ -21,7 +21,7 @@ from capture_pipeline.sessions.status import Status, read_status
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline_tests.deployment import NO_SETTINGS, deployed
 from capture_pipeline_tests.network import VARIABLES, Proxy, make_authority, proxy_to, tls_front
-from capture_pipeline_tests.recording.live import BUSY, QUICK
+from capture_pipeline_tests.recorder.live import BUSY, QUICK
 
 LOGIN, WAIT_S = "user:hunter2", 30.0
 

@@ -18,7 +18,7 @@ from capture_pipeline.sessions.lock import holding
 from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.status import read_status
 from capture_pipeline_tests.deployment import Deployment, deployed
-from capture_pipeline_tests.recording.live import BUSY, QUICK
+from capture_pipeline_tests.recorder.live import BUSY, QUICK
 
 pytestmark = pytest.mark.slow
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from capture_pipeline_tests.alerts.conftest import settings_for
-from capture_pipeline_tests.alerts.receivers import HttpReceiver, MailReceiver
 from capture_pipeline_tests.defs.stage import BTC, JANUARY, Stage, key
 from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, make_project, running
 from capture_pipeline_tests.deployment import Deployment
+from capture_pipeline_tests.operations.conftest import settings_for
+from capture_pipeline_tests.operations.receivers import HttpReceiver, MailReceiver
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer

@@ -12,7 +12,7 @@ import pytest
 from capture_pipeline_tests.defs.stage import Stage
 from capture_pipeline_tests.defs.ui import PROGRAMS
 from capture_pipeline_tests.golden.proved import BOTH_OUT, FIRST_OUT, MARKET, recorded
-from capture_pipeline_tests.recording.live import Live, live
+from capture_pipeline_tests.recorder.live import Live, live
 
 pytestmark = pytest.mark.slow
 HOUR = 3600

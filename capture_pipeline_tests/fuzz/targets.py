@@ -28,7 +28,7 @@ from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.sessions.gzip_members import member_of
 from capture_pipeline.sessions.gzip_members import scan as scan_members
 from capture_pipeline_tests.binance.stream_kernel_test import DIFF, SNAPSHOT, TICKER, TRADE, UM_LINES, check_mutant
-from capture_pipeline_tests.recording.hostile import CONT, FIN, PING, TEXT, frame
+from capture_pipeline_tests.recorder.hostile import CONT, FIN, PING, TEXT, frame
 from sandbox_exchange.faults.rules import FaultScript
 from sandbox_exchange.server.control import body_of
 from sandbox_exchange.streams.subscribe import answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capture_pipeline.binance.periods import parse_time
-from capture_pipeline_tests.recording.live import BUSY, Live
+from capture_pipeline_tests.recorder.live import BUSY, Live
 
 MARKET = {"now": "2025-02-20T23:56:00Z", "symbols": [{**BUSY, "trades_per_day": 60_000}]}
 AFTER_MIDNIGHT = "2025-02-21T00:02:20Z"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
-from capture_pipeline_tests.recording.exchange import exchange
-from capture_pipeline_tests.recording.live import BUSY, QUICK, Live
+from capture_pipeline_tests.recorder.exchange import exchange
+from capture_pipeline_tests.recorder.live import BUSY, QUICK, Live
 from capture_pipeline_tests.soak.observer import Comparison, Observer, compare
 
 _STREAMS = ["btcusdt@trade", "btcusdt@depth@100ms"]

@@ -1,0 +1,264 @@
+"""The account of a session: what is counted, what a recorder leaves when it ends or is killed, and what the next one makes of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from capture_pipeline.golden.validation.report import Thresholds, Verdict
+from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.lake.files import publish_model
+from capture_pipeline.recorder.lifecycle import new_plan, plan_of, prepare, sessions_root, stop
+from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.sessions.account import LISTED, Account, AccountFile, AccountState, listed, read_account
+from capture_pipeline.sessions.gap_ledger import read_gaps
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import Cause, Ending
+from capture_pipeline.settings.models import Settings
+from capture_pipeline_tests.recorder.calls import Calls
+from capture_pipeline_tests.recorder.desk import OTHERS, TRADES, Desk, left, lost
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A deployment whose exchange nobody asks."""
+    return Settings.model_validate({"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}})
+
+
+@pytest.fixture
+def folder(settings: Settings) -> SessionFolder:
+    return prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 3600))
+
+
+def test_every_message_that_comes_in_is_accounted_for(folder: SessionFolder, settings: Settings) -> None:
+    """Recorded, doubled by the other connection, rejected, about the connection, early, or held back at the end; and snapshots."""
+    desk = Desk(folder).start()
+    desk.send(10, 20)
+    desk.capture.merge.opened(2)
+    desk.send(10, 12)
+    for raw in (b"garbage", b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}'):
+        desk.capture.message(1, raw)
+    desk.send(9, 9)
+    desk.send(30, 30)
+    desk.capture.bare("btcusdt@depthSnapshot", b'{"lastUpdateId":1,"bids":[],"asks":[]}')
+    assert desk.accounting.figures()["in_memory"] > 0
+    desk.end()
+    counts = desk.capture.all_counts()
+    assert {name: counts.get(name, 0) for name in LISTED} | {"received": counts["received"]} == {
+        **dict.fromkeys(LISTED, 0),
+        "received": 19,
+        "duplicates": 3,
+        "rejected_messages": 1,
+        "control_messages": 1,
+        "early": 1,
+    }
+    assert counts["received"] == desk.capture.messages + listed(counts)
+    metadata = stop(folder, settings)
+    assert metadata is not None
+    assert metadata.statistics["accounting"]["difference"] == 0
+    assert metadata.statistics["accounting"]["written"] == 13
+
+
+def test_what_the_writer_has_no_room_for_at_the_end_is_listed_by_its_ids(folder: SessionFolder, settings: Settings) -> None:
+    """No later message would show it: one stream had something before, the other nothing at all."""
+    desk = Desk(folder, most_bytes=10)
+    desk.send(1, 5)
+    desk.send(6, 12)
+    desk.send(1, 3, OTHERS)
+    desk.capture.finish()
+    assert desk.capture.counts["dropped_messages"] == 10
+    desk.start()
+    desk.end()
+    # By the recorder itself, before anybody reads the recording again.
+    assert lost(folder, Cause.DISK) == set(range(6, 13))
+    assert lost(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3}
+    stop(folder, settings)
+    assert left(folder) == set(range(1, 6))
+    assert lost(folder, Cause.DISK) == set(range(6, 13))
+    assert lost(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3}
+    assert {gap.at_end for gap in read_gaps(folder.gaps)} == {True}
+    report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
+    assert {name: report.check(name).verdict for name in ("ledger", "disk", "accounting")} == {
+        "ledger": Verdict.PASS,
+        "disk": Verdict.FAIL,
+        "accounting": Verdict.PASS,
+    }
+
+
+def test_what_the_writer_had_no_room_for_at_the_start_is_listed_by_its_ids(folder: SessionFolder, settings: Settings) -> None:
+    """The first messages of a stream were dropped, and it goes on: nothing in the recording precedes the gap."""
+    desk = Desk(folder, most_bytes=10)
+    desk.send(1, 5)
+    desk.send(101, 110, OTHERS)
+    desk.start()
+    desk.writer.drain(10)
+    desk.send(111, 120, OTHERS)
+    desk.end()
+    stop(folder, settings)
+    assert left(folder, OTHERS) | lost(folder, Cause.DISK, stream=OTHERS) == set(range(101, 121))
+    assert lost(folder, Cause.DISK, stream=OTHERS) >= set(range(101, 111))
+    report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
+    assert (report.check("ledger").verdict, report.check("disk").verdict) == (Verdict.PASS, Verdict.FAIL)
+    assert "before the first message of a stream" in report.check("disk").reason
+
+
+def unwritten(folder: SessionFolder) -> Desk:
+    """A recorder that ends while the disk refuses its last messages."""
+    desk = Desk(folder).start()
+    desk.send(1, 10)
+    desk.writer.finish(10)
+    desk.send(11, 25)
+    desk.send(1, 5, OTHERS)
+    desk.capture.finish()
+    desk.accounting.close(1, is_written=False)
+    return desk
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_what_was_never_written_is_listed_by_whoever_comes_next(resumed: bool, folder: SessionFolder, settings: Settings) -> None:
+    """With its ids and the disk as the cause, whether the session is finished or goes on."""
+    unwritten(folder)
+    if resumed:
+        desk = Desk(folder, 1000).start()
+        desk.send(31, 40)
+        desk.end()
+    metadata = stop(folder, settings)
+    assert metadata is not None
+    assert lost(folder, Cause.DISK) == set(range(11, 31 if resumed else 26))
+    assert lost(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3, 4, 5}
+    account = metadata.statistics["accounting"]
+    assert (account["unwritten"], account["difference"], account["end"]) == (20, 0, "closed" if resumed else "unwritten")
+    report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
+    assert (report.check("accounting").verdict, report.check("disk").verdict) == (Verdict.PASS, Verdict.FAIL)
+
+
+def test_a_ledger_that_could_not_be_written_is_not_written(folder: SessionFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but a line of the ledger waits for a disk that is too slow: it is no less lost than a message."""
+    calls, syncing = Calls(monkeypatch), threading.Event()
+
+    def slow(line: str) -> None:
+        if line == f"fsync {folder.growing.name}":
+            syncing.set()
+            time.sleep(0.5)
+
+    calls.refuse = slow
+    desk = Desk(folder).start()
+    desk.send(1, 5)
+    assert syncing.wait(10)
+    gap = desk.capture.ledger.see(TRADES, 9, 9, desk.capture.ledger.last_of[TRADES])
+    assert gap is not None
+    desk.capture.supersede(gap)
+    assert not desk.writer.finish(0.05)
+    assert not desk.writer.trouble
+
+
+@pytest.mark.parametrize(
+    ("state", "early_ns", "ending", "expected"),
+    [
+        (AccountState.CLOSED, 0, None, "complete"),
+        (AccountState.CLOSED, 0, "complete", "complete"),
+        (AccountState.CLOSED, 1, None, "interrupted"),
+        (AccountState.CLOSED, 1, "complete", "interrupted"),
+        (AccountState.UNWRITTEN, 0, None, "interrupted"),
+        (AccountState.UNWRITTEN, 0, "complete", "interrupted"),
+        (AccountState.OPEN, 0, "complete", "interrupted"),
+        (None, 0, None, "interrupted"),
+    ],
+)
+def test_only_a_recorder_that_wrote_all_completes_a_session(
+    state: AccountState | None, early_ns: int, ending: str | None, expected: str, folder: SessionFolder, settings: Settings
+) -> None:
+    """Whoever finishes it, and whatever the time is: it received until the planned end, and all that it took is on the disk."""
+    past = plan_of(folder).model_copy(update={"start_us": 10**15})
+    publish_model(folder.plan, past)
+    desk = Desk(folder).start()
+    desk.send(1, 10)
+    desk.end(past.end_ns - early_ns)
+    account = read_account(folder.account)
+    assert account is not None
+    if state is None:
+        folder.account.unlink()
+    else:
+        AccountFile(folder.account, 2).write(account.model_copy(update={"state": state}))
+    if ending is not None:
+        publish_model(folder.ending, Ending(state=ending))
+    prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT", "ETHUSDT"], "custom", 60, start_us=1))
+    document = folder.metadata.read_text()
+    assert f'"state": "{expected}"' in document
+    assert not folder.account.exists()
+
+
+def test_a_killed_recorder_leaves_what_is_unknown(folder: SessionFolder, settings: Settings) -> None:
+    """From its last line until the next one began; what it received is known as far as it was written."""
+    desk = Desk(folder).start()
+    desk.send(1, 10)
+    desk.writer.finish(10)
+    again = Desk(folder, 1000).start()
+    again.send(21, 30)
+    again.end()
+    metadata = stop(folder, settings)
+    assert metadata is not None
+    account = metadata.statistics["accounting"]
+    assert (account["received"], account["written"], account["difference"]) == (20, 20, 0)
+    assert (account["killed"], account["processes"], account["end"]) == (1, 2, "closed")
+    ((from_ns, to_ns),) = [tuple(one.values()) for one in account["unknown"]]
+    assert 0 < from_ns < to_ns
+    assert lost(folder, Cause.PROCESS) == set(range(11, 21))
+
+
+def test_a_recording_without_an_account_is_as_unknown_as_after_a_kill(folder: SessionFolder, settings: Settings) -> None:
+    """An earlier version recorded it, or somebody removed the account: the next recorder does not claim to know."""
+    desk = Desk(folder).start()
+    desk.send(1, 10)
+    desk.end()
+    folder.account.unlink()
+    folder.checkpoint.unlink(missing_ok=True)
+    again = Desk(folder, 1000).start()
+    again.send(11, 20)
+    again.end()
+    metadata = stop(folder, settings)
+    assert metadata is not None
+    account = metadata.statistics["accounting"]
+    assert (account["received"], account["written"], account["difference"], account["killed"]) == (20, 20, 0, 1)
+    assert validate(folder.path).check("accounting").verdict is Verdict.SKIPPED
+
+
+def test_a_torn_account_is_an_open_one(folder: SessionFolder) -> None:
+    """A loss of power in the middle of a write in place."""
+    desk = Desk(folder).start()
+    desk.send(1, 10)
+    desk.end()
+    folder.account.write_bytes(folder.account.read_bytes()[:100])
+    state = resume(folder)
+    assert state.account is not None
+    assert (state.account.state, state.account.killed) == (AccountState.OPEN, 1)
+
+
+def test_an_altered_recording_is_read_whole_again(folder: SessionFolder) -> None:
+    """A checkpoint behind what was taken away counts it still, and spares no scan."""
+    desk = Desk(folder).start()
+    desk.send(1, 10)
+    folder.growing.unlink()
+    desk.notice()
+    desk.send(11, 15)
+    desk.end()
+    place = {"segment": 2, "offset": folder.segment(2).stat().st_size}
+    publish_model(folder.checkpoint, desk.capture.mark(desk.capture.clock.last_ns).model_copy(update=place))
+    state = resume(folder)
+    assert (state.messages, state.tracks[TRADES].first) == (5, 11)
+    assert lost(folder, Cause.FILE_REMOVED) == set(range(1, 11))
+
+
+def test_an_account_has_room_for_every_stream(folder: SessionFolder) -> None:
+    """The largest one that a session can leave fits into what was allocated."""
+    streams = {f"{'x' * 20}{number}usdt@depth@100ms": {"first": 2**60, "last": 2**61, "messages": 2**50} for number in range(512)}
+    rest = dict.fromkeys(("gaps", "lost", "duplicates", "overlaps", "last_ns", "last_event_us"), 2**62)
+    file = AccountFile(folder.account, 512)
+    file.allocate()
+    size = folder.account.stat().st_size
+    mark = resume(folder).checkpoint.model_copy(update={"tracks": {name: ids | rest for name, ids in streams.items()}})
+    file.write(Account(state=AccountState.UNWRITTEN, mark=mark))
+    assert folder.account.stat().st_size == size

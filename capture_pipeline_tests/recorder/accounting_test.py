@@ -1,0 +1,209 @@
+"""The account of a session: every message received is recorded, a duplicate, or listed, also where the disk is full at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capture_pipeline.cli.session_view import session_document
+from capture_pipeline.golden.validation.report import Report, Thresholds, Verdict
+from capture_pipeline.golden.validation.validate import validate
+from capture_pipeline.recorder.lifecycle import new_plan, open_sessions, prepare, sessions_root, stop
+from capture_pipeline.sessions.account import LISTED, Account, AccountFile, AccountState, read_account
+from capture_pipeline.sessions.models import Cause, Checkpoint, SessionMetadata
+from capture_pipeline_tests.recorder.live import Live, live
+from capture_pipeline_tests.recorder.mounts import mounted
+
+pytestmark = pytest.mark.slow
+
+SHORT = Thresholds(min_messages=1, duration_s=0.1, duration_tolerance_s=0.0, end_tolerance_s=0.5)
+
+
+def fill(session: Live) -> None:
+    """Let the recording take nothing more: a real limit on the size of the recorder's files."""
+    assert session.process is not None
+    # What remains has to be enough for its status and its account.
+    session.wait(lambda status: status.file_bytes > 8_000)
+    size = session.folder.growing.stat().st_size
+    resource.prlimit(session.process.pid, resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))
+
+
+def balanced(metadata: SessionMetadata) -> dict[str, Any]:
+    """The account of a finished session, after a check that it is closed."""
+    account: dict[str, Any] = metadata.statistics["accounting"]
+    assert account["received"] == account["written"] + sum(account[name] for name in LISTED.values())
+    assert (account["difference"], account["written"]) == (0, metadata.statistics["messages"])
+    return account
+
+
+def verdicts(report: Report, *names: str) -> dict[str, Verdict]:
+    return {name: report.check(name).verdict for name in names}
+
+
+def finished_by_start(session: Live) -> None:
+    """The same command again: it prepares, finds the session over, and finishes it."""
+    settings = session.deployment.workspace.settings
+    prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
+
+
+def finished_by_recorder(session: Live) -> None:
+    """As Dagster starts one again for a session that is not finished."""
+    session.start()
+    assert session.ended()[0] == 0
+
+
+def finished_by_stop(session: Live) -> None:
+    stop(session.folder, session.deployment.workspace.settings)
+
+
+def test_a_disk_that_is_full_at_the_end_loses_nothing_in_silence(tmp_path: Path) -> None:
+    """The session stays open and says why; whoever finishes it lists the ids that were received and never written."""
+    with live(tmp_path, seconds=10, speed=60) as session:
+        session.start(CAPTURE_RECORDING_PATIENCE_S="0.2")
+        session.recording()
+        fill(session)
+        code, told = session.ended()
+        assert code == 2, told
+        assert "messages that could not be written" in told
+        assert not session.folder.metadata.exists()
+        account = read_account(session.folder.account)
+        assert account is not None
+        assert (account.state, account.trouble != "") == (AccountState.UNWRITTEN, True)
+        assert session_document(session.folder)["state"] == "ended, not finished"
+        left = shutil.copytree(session.folder.path, tmp_path / "left")
+        for again in (finished_by_start, finished_by_recorder, finished_by_stop):
+            shutil.rmtree(session.folder.path)
+            shutil.copytree(left, session.folder.path)
+            again(session)
+            _check_unwritten(session, account)
+
+
+def _check_unwritten(session: Live, account: Account) -> None:
+    closed = balanced(session.metadata)
+    assert closed["unwritten"] > 20
+    assert session.metadata.state == "interrupted"
+    session.exact()
+    ends = {gap.stream: gap for gap in session.gaps if gap.at_end}
+    assert {gap.cause for gap in ends.values()} == {Cause.DISK}
+    assert {stream: gap.first_good_id - 1 for stream, gap in ends.items()} == {
+        stream: account.mark.tracks[stream]["last"] for stream in session.metadata.plan.streams
+    }
+    assert session.metadata.statistics["ids_lost"] == sum(gap.ids_lost for gap in session.gaps) > 0
+    assert session.metadata.statistics["uptime_percent"] < 100
+    report = validate(session.folder.path, SHORT)
+    expected = {"accounting": Verdict.PASS, "disk": Verdict.FAIL, "ledger": Verdict.PASS, "checksums": Verdict.PASS}
+    assert verdicts(report, *expected) == expected
+    assert report.verdict is Verdict.FAIL
+    # What it recorded stops before the end that was planned, whatever the other thresholds are.
+    assert report.check("duration").verdict is Verdict.FAIL
+    assert "before its planned end, of at most 0.5 s" in report.check("duration").reason
+
+
+def test_a_sound_session_is_complete_and_its_account_is_closed(tmp_path: Path) -> None:
+    """Two connections: each message is received twice; strays, rejected and control messages are counted too."""
+    with live(tmp_path, seconds=10) as session:
+        session.deployment.faults({"fault": "ws_duplicate", "every": 7, "times": "always"})
+        session.start()
+        status = session.recording()
+        assert status.account["received"] >= status.account["written"]
+        session.wait(lambda status: status.account["written"] > 50)
+        assert session.ended()[0] == 0
+        assert session.metadata.state == "complete"
+        account = balanced(session.metadata)
+        assert account["duplicates"] > account["written"] / 2
+        assert (account["killed"], account["processes"], account["end"]) == (0, 1, "closed")
+        assert not session.folder.account.exists()
+        status = session.status()  # type: ignore[assignment]
+        assert status.account["received"] == account["received"]
+        assert verdicts(validate(session.folder.path, SHORT), "accounting", "duration") == {
+            "accounting": Verdict.PASS,
+            "duration": Verdict.PASS,
+        }
+
+
+def test_a_full_disk_before_an_interruption_is_taken_up(tmp_path: Path) -> None:
+    """SIGTERM while the disk is full; the next recorder goes on, the gap is the disk's, and all of it is closed."""
+    with live(tmp_path, speed=60) as session:
+        session.start(CAPTURE_RECORDING_PATIENCE_S="0.2")
+        session.recording()
+        fill(session)
+        session.wait(lambda status: status.state == "disk" and status.waiting_bytes > 10_000)
+        assert session.process is not None
+        session.process.send_signal(signal.SIGTERM)
+        assert session.ended()[0] == 2
+        session.start()
+        session.recording()
+        session.wait(lambda status: status.gaps >= 2)
+        session.finish()
+        assert {gap.cause for gap in session.gaps} == {Cause.DISK}
+        account = balanced(session.metadata)
+        assert account["unwritten"] > 0
+        assert (account["killed"], account["processes"], account["end"]) == (0, 2, "closed")
+
+
+def test_what_a_killed_recorder_took_is_said_to_be_unknown(tmp_path: Path) -> None:
+    """Of one in the middle the ledger has the ids; behind the last one nothing is known, and the account fails."""
+    with live(tmp_path) as session:
+        session.start()
+        session.recording()
+        session.kill()
+        session.start()
+        session.recording()
+        session.end()
+        account = balanced(session.metadata)
+        assert (account["killed"], account["processes"], account["end"]) == (1, 2, "closed")
+        (unknown,) = account["unknown"]
+        assert 0 < unknown["from_ns"] < unknown["to_ns"] < time.time_ns()
+        check = validate(session.folder.path, SHORT).check("accounting")
+        assert check.verdict is Verdict.SKIPPED
+        assert "1 recorders were killed" in check.reason
+
+
+def test_a_recorder_killed_behind_its_deadline_completes_nothing(tmp_path: Path) -> None:
+    """It waited for a full disk: what it held is gone, and the session does not claim to be complete."""
+    with live(tmp_path, seconds=10, speed=60) as session:
+        session.start(CAPTURE_RECORDING_PATIENCE_S="60")
+        session.recording()
+        fill(session)
+        session.wait(lambda status: status.updated_ns > status.ends_us * 1000 - 10**9 and status.state == "disk")
+        while time.time_ns() < session.status().ends_us * 1000 + 5 * 10**8:  # type: ignore[union-attr]
+            time.sleep(0.05)
+        session.kill()
+        finished_by_start(session)
+        assert session.metadata.state == "interrupted"
+        account = session.metadata.statistics["accounting"]
+        assert (account["killed"], account["end"]) == (1, "open")
+        report = validate(session.folder.path, SHORT)
+        assert verdicts(report, "accounting") == {"accounting": Verdict.FAIL}
+        assert "was killed: what it received behind its last line" in report.check("accounting").reason
+        assert not open_sessions(sessions_root(session.deployment.workspace.settings), "custom", ["BTCUSDT"])[1:]
+
+
+def test_a_real_disk_without_room_can_still_report_the_loss(tmp_path: Path) -> None:
+    """A tmpfs that is filled to the last byte: the account was allocated before, and is overwritten in place."""
+    with mounted(tmp_path / "small", "size=1m") as disk:
+        file = AccountFile(disk / "account.json", 2)
+        file.allocate()
+        file.write(Account(state=AccountState.OPEN))
+        filler = os.open(disk / "filler", os.O_WRONLY | os.O_CREAT)
+        with pytest.raises(OSError, match="No space"):
+            os.posix_fallocate(filler, 0, 2 << 20)
+        while True:
+            try:
+                os.write(filler, bytes(4096))
+            except OSError:
+                break
+        os.close(filler)
+        file.write(Account(state=AccountState.UNWRITTEN, mark=Checkpoint(counts={"received": 7}), trouble="x" * 400))
+        found = read_account(disk / "account.json")
+        assert found is not None
+        assert (found.state, found.mark.counts) == (AccountState.UNWRITTEN, {"received": 7})
+        assert json.loads((disk / "account.json").read_bytes())["state"] == "unwritten"

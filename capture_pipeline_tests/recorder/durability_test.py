@@ -1,0 +1,160 @@
+"""The order in which a recorder writes and flushes: each promise after a loss of power rests on one of these calls."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
+from capture_pipeline.recorder.ordering.gap_tracker import Edge, Moment, gap_between
+from capture_pipeline.recorder.storage.event_log import append_line
+from capture_pipeline.recorder.storage.journal import Journal
+from capture_pipeline.recorder.storage.recovery import resume
+from capture_pipeline.recorder.storage.writer import Batch, Writer
+from capture_pipeline.sessions.account import Account, AccountFile, AccountState
+from capture_pipeline.sessions.continuity import Track
+from capture_pipeline.sessions.gzip_members import member_of
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import Cause, Checkpoint
+from capture_pipeline.settings.models import Settings
+from capture_pipeline_tests.recorder.calls import Calls
+
+PART, SECOND, WHOLE = (f"btcusdt_capture_20260803T143000Z.jsonl.gz{end}" for end in (".part", ".part2", ""))
+LINE = b'{"capture_ns":%d,"stream":"btcusdt@trade","data":{"e":"trade","E":1,"t":%d}}\n'
+GAP = gap_between(Edge("btcusdt@trade", 4, 10, Moment(1008), Moment(1020)), Cause.SILENCE, "")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SessionFolder:
+    path = tmp_path / "20260803T143000Z_btcusdt"
+    path.mkdir()
+    return SessionFolder(path)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    return Calls(monkeypatch)
+
+
+def batch(number: int, mark: Checkpoint | None = None) -> Batch:
+    return Batch(LINE % (number, number), 1, [], mark)
+
+
+def writer_of(folder: SessionFolder) -> Writer:
+    """One that flushes after each batch."""
+    return Writer(folder, segment=1, most_bytes=1 << 20, fsync_s=0.0)
+
+
+def written(writer: Writer) -> None:
+    """Run it here, to its end."""
+    writer.end()
+    writer.run()
+    assert writer.failure is None
+
+
+def test_a_new_part_is_in_its_folder_for_good(folder: SessionFolder, calls: Calls) -> None:
+    """The name of a file is durable once its folder is."""
+    Journal(folder.growing).close()
+    assert calls == [f"create {PART}", f"fsync {folder.session}"]
+
+
+def test_data_are_flushed_before_the_checkpoint_that_counts_them(folder: SessionFolder, calls: Calls) -> None:
+    """The ledger is written first, both are flushed, and only then the checkpoint is published."""
+    writer = writer_of(folder)
+    calls.clear()
+    writer.put(
+        Batch(LINE % (1, 1), 1, [GAP], Checkpoint(lines=1, tracks={"btcusdt@trade": {**asdict(Track()), "last_ns": 0, "last_event_us": 0}}))
+    )
+    written(writer)
+    assert calls == [
+        "create gaps.jsonl",
+        "write gaps.jsonl",
+        f"write {PART}",
+        f"fsync {PART}",
+        "fsync gaps.jsonl",
+        f"fsync {folder.session}",
+        "fsync checkpoint.json.tmp",
+        "rename checkpoint.json.tmp checkpoint.json",
+        f"fsync {folder.session}",
+    ]
+
+
+@pytest.mark.parametrize("refused", [f"fsync {PART}", "fsync gaps.jsonl"])
+def test_behind_a_failed_fsync_nothing_goes_into_that_file(refused: str, folder: SessionFolder, calls: Calls) -> None:
+    """Nobody knows what of it is on the disk: it is not tried again, nothing is claimed of it, and a second part goes on."""
+    writer = writer_of(folder)
+    append_line(folder.gaps, GAP.model_dump_json() + "\n")
+    calls.refuse = lambda line: OSError(errno.EIO, "planted") if line == refused and not folder.segment(2).exists() else None
+    writer.put(batch(1, Checkpoint(lines=1)))
+    writer.put(batch(2))
+    written(writer)
+    assert [line for line in calls.of(PART, SECOND) if line.startswith("write")] == [f"write {PART}", f"write {SECOND}"]
+    assert calls.count(f"fsync {PART}") + calls.count(f"fsync {PART} refused") == 1
+    assert (writer.segment, len(writer.suspects)) == (2, 1)
+    behind = calls[calls.index(f"{refused} refused") :]
+    assert behind.index(f"fsync {SECOND}") < behind.index("rename checkpoint.json.tmp checkpoint.json")
+
+
+def test_what_was_cut_off_stays_cut_off(folder: SessionFolder, calls: Calls) -> None:
+    """The tail is kept first, and the shorter file is flushed before anything is appended."""
+    sound = member_of(LINE % (1, 1), 1)
+    folder.growing.write_bytes(sound + member_of(LINE % (2, 2), 1)[:20])
+    calls.clear()
+    resume(folder)
+    place = calls.index(f"truncate {PART}")
+    assert any(line.startswith("rename") and "torn" in line for line in calls[:place])
+    assert calls[place + 1] == f"fsync {PART}"
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> tuple[SessionFolder, Settings]:
+    settings = Settings.model_validate({"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}})
+    plan = new_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1_785_767_400_000_000)
+    return prepare(sessions_root(settings), plan), settings
+
+
+def test_a_recording_gets_its_name_durably(prepared: tuple[SessionFolder, Settings], calls: Calls) -> None:
+    """Flushed before it is renamed, and its folder after; then the checksums, and the metadata last."""
+    folder, settings = prepared
+    folder.growing.write_bytes(member_of(LINE % (1, 1), 1))
+    calls.clear()
+    stop(folder, settings)
+    place = calls.index(f"rename {folder.growing.name} {folder.recording.name}")
+    assert calls[place - 1] == f"fsync {folder.growing.name}"
+    assert calls[place + 1] == f"fsync {folder.session}"
+    published = [line.split()[2] for line in calls if line.startswith("rename")]
+    assert published[-3:] == [folder.recording.name, "checksums.txt", "metadata.json"]
+    for name in published[-2:]:
+        at = calls.index(f"rename {name}.tmp {name}")
+        assert (calls[at - 1], calls[at + 1]) == (f"fsync {name}.tmp", f"fsync {folder.session}")
+
+
+def test_parts_are_removed_once_the_whole_is_durable(prepared: tuple[SessionFolder, Settings], calls: Calls) -> None:
+    """A loss of power leaves the parts or the whole."""
+    folder, settings = prepared
+    for number in (1, 2):
+        folder.segment(number).write_bytes(member_of(LINE % (number, number), 1))
+    calls.clear()
+    stop(folder, settings)
+    name = folder.recording.name
+    place = calls.index(f"rename {name}.tmp {name}")
+    assert (calls[place - 1], calls[place + 1]) == (f"fsync {name}.tmp", f"fsync {folder.session}")
+    gone = [place for place, line in enumerate(calls) if line in {f"unlink {folder.segment(number).name}" for number in (1, 2)}]
+    assert len(gone) == 2
+    assert min(gone) > place + 1
+
+
+def test_an_account_is_durable(folder: SessionFolder, calls: Calls) -> None:
+    """Its room from the start, and each of its states."""
+    file = AccountFile(folder.account, 1)
+    file.allocate()
+    assert calls == ["create account.json", "write account.json", "fsync account.json", f"fsync {folder.session}"]
+    calls.clear()
+    file.write(Account(state=AccountState.OPEN))
+    assert calls == ["pwrite account.json", "fsync account.json"]
+    size = folder.account.stat().st_size
+    file.write(Account(state=AccountState.CLOSED, trouble="y" * 500))
+    assert folder.account.stat().st_size == size

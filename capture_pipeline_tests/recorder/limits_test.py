@@ -1,0 +1,152 @@
+"""Limits of the exchange obeyed by real processes together: whatever one of them was refused, none asks before the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from capture_pipeline_tests.deployment import Deployment, deployed
+from capture_pipeline_tests.recorder.live import live
+
+pytestmark = pytest.mark.slow
+
+CAPTURE = str(Path(sys.executable).with_name("capture"))
+OVER = "banned this address until"
+
+
+class Process:
+    """A command of the project whose standard error is read while it runs."""
+
+    def __init__(self, deployment: Deployment, told: Path, *arguments: str, **environment: str) -> None:
+        self._told = told
+        with told.open("w") as file:
+            env = {**os.environ, **deployment.environment(**environment)}
+            self.process = subprocess.Popen([CAPTURE, *arguments], env=env, stdout=subprocess.DEVNULL, stderr=file)
+
+    def told(self) -> str:
+        """What it has said."""
+        return self._told.read_text()
+
+    def says(self, text: str) -> None:
+        """Wait until it has said something."""
+        until(lambda: text in self.told() or self.process.poll() is not None)
+        assert text in self.told(), self.told()
+
+    def end(self) -> int:
+        """Wait for its end."""
+        return self.process.wait(120)
+
+
+def until(condition: Callable[[], bool], within_s: float = 60) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.02)
+
+
+def limits(deployment: Deployment, refuse: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the exchange says of its limits, after it was made to refuse this address."""
+    url = f"{deployment.url}/_sandbox/limits"
+    answer = requests.post(url, json=refuse, timeout=60) if refuse else requests.get(url, timeout=10)
+    answer.raise_for_status()
+    return dict(answer.json())
+
+
+@contextmanager
+def command(deployment: Deployment, told: Path, *arguments: str, **environment: str) -> Iterator[Process]:
+    """Run a command, which is killed if a test fails before its end."""
+    one = Process(deployment, told, *arguments, **environment)
+    try:
+        yield one
+    finally:
+        one.process.kill()
+        one.process.wait()
+
+
+BACKFILL = ("backfill", "--from", "2025-02", "--to", "2025-02")
+
+
+@pytest.mark.parametrize(("status", "stated"), [(418, "body"), (429, "both")])
+def test_two_processes_obey_what_one_was_refused(status: int, stated: str, tmp_path: Path) -> None:
+    """One request of the two comes while the refusal is in force; afterwards both complete."""
+    with deployed(tmp_path / "lake") as deployment, ExitStack() as stack:
+        limits(deployment, {"status": status, "seconds": 30, "stated": stated})
+        one = stack.enter_context(command(deployment, tmp_path / "one", *BACKFILL))
+        one.says("until 20")
+        other = stack.enter_context(command(deployment, tmp_path / "other", *BACKFILL))
+        other.says("until 20")
+        assert limits(deployment)["in_force"]["rest"]["status"] == status
+        assert (one.end(), other.end()) == (0, 0), one.told() + other.told()
+        assert limits(deployment)["refused"] == {"rest": 1, "streams": 0}
+        assert one.told().count("until 20") == 1
+
+
+def test_recorder_and_backfill_obey_a_ban_that_one_of_them_met(tmp_path: Path) -> None:
+    """The recorder loses its connections in a ban that only the body states: no handshake and no request is repeated before its end."""
+    with live(tmp_path, connections=1) as session, ExitStack() as stack:
+        session.start()
+        session.recording(1)
+        limits(session.deployment, {"status": 418, "seconds": 30, "stated": "body"})
+        session.hit("ws_cut", "all")
+        status = session.wait(lambda status: OVER in status.last_error and OVER in status.paused)
+        shown = subprocess.run(
+            [CAPTURE, "session", "status"],
+            env={**os.environ, **session.deployment.environment()},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        backfill = stack.enter_context(command(session.deployment, tmp_path / "told", *BACKFILL))
+        backfill.says(OVER)
+        assert limits(session.deployment)["in_force"]["rest"]["status"] == 418
+        counts = limits(session.deployment)["refused"]
+        assert backfill.end() == 0, backfill.told()
+        session.recording(1)
+        assert counts["streams"] + counts["rest"] <= 2  # a request for a snapshot may have been under way
+        assert limits(session.deployment)["refused"] == counts
+        assert "cannot connect to" in status.last_error
+        assert "paused" in shown
+        session.finish()
+
+
+@pytest.mark.parametrize("transport", ["websockets", "picows"])
+@pytest.mark.parametrize(("status", "stated"), [(429, "both"), (418, "body"), (403, "both")])
+def test_refused_handshake_is_not_repeated_before_its_end(transport: str, status: int, stated: str, tmp_path: Path) -> None:
+    """The slots share what one of them was told; each may have been under way once."""
+    with live(tmp_path, connections=2) as session:
+        session.start(CAPTURE_RECORDING_TRANSPORT=transport)
+        session.recording(2)
+        limits(session.deployment, {"status": status, "seconds": 8, "stated": stated, "part": None if status != 429 else "streams"})
+        session.hit("ws_cut", "all")
+        session.recording(2)
+        assert 1 <= limits(session.deployment)["refused"]["streams"] <= 2
+        session.finish()
+
+
+def test_connection_attempts_stay_within_the_budget(tmp_path: Path) -> None:
+    """Connections that end again and again: further attempts wait, the status says so, none is refused, also after a restart."""
+    config = {"connection_attempts": 20, "connection_window_s": 300}
+    environment = {"CAPTURE_RATE_LIMITS_CONNECTIONS_PER_5_MINUTES": "20"}
+    with live(tmp_path, connections=1, config=config) as session:
+        session.start(CAPTURE_RECORDING_STEADY_S="0.001", **environment)
+        deadline = time.monotonic() + 60
+        while (status := session.status()) is None or "connection attempts" not in status.last_error:
+            session.hit("ws_cut", "all")
+            assert time.monotonic() < deadline, status
+            time.sleep(0.02)
+        counts = limits(session.deployment)
+        assert (counts["connection_attempts"], counts["surplus_attempts"]) == (16, 0)
+        session.kill()
+        session.start(**environment)
+        session.wait(lambda status: "connection attempts" in status.last_error)
+        assert limits(session.deployment)["connection_attempts"] == 16

@@ -1,0 +1,237 @@
+"""What is told of a recording while it lasts: its rate, its troubles, its count, and nothing of a recorder that is gone."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from capture_pipeline.binance.http.pauses import Part
+from capture_pipeline.binance.http.settings import RateLimits
+from capture_pipeline.cli.session_view import overview, session_document
+from capture_pipeline.deployment.address_limits import AddressLimits
+from capture_pipeline.recorder.app import LEAD_S
+from capture_pipeline.recorder.connections.connection import Connection
+from capture_pipeline.recorder.connections.health import RestPauses, Troubles
+from capture_pipeline.recorder.process import follow
+from capture_pipeline.recorder.state import state_of
+from capture_pipeline.recorder.telemetry.rate import Rate
+from capture_pipeline.sessions.models import Cause
+from capture_pipeline.sessions.status import Status, prometheus_text
+from capture_pipeline_tests.recorder.live import Live, live
+
+
+def test_a_rate_does_not_depend_on_when_messages_are_written() -> None:
+    """Twenty a second is twenty a second from the first look on, also where nothing was counted for a while before."""
+    rate = Rate()
+    rate.see(90.0, 0)
+    assert rate.per_s(99.0, 0) == 0
+    rate.begin(100.0, 0)
+    rate.begin(100.4, 8)
+    for tenth in range(1, 200):
+        now_s, count = 100 + tenth / 10, 2 * tenth
+        assert rate.per_s(now_s, count) == pytest.approx(20, rel=0.01 if tenth > 1 else 0.51), tenth
+        if tenth % 10 == 0:
+            rate.see(now_s, count)
+
+
+def test_a_rate_follows_what_comes_within_five_seconds_and_is_0_only_where_nothing_came() -> None:
+    """Of a stream that stops it falls, and ends at 0; one message in the window is not nothing."""
+    rate = Rate()
+    rate.begin(0.0, 0)
+    found = []
+    for second in range(1, 20):
+        count = 20 * min(second, 8)
+        found.append(rate.per_s(second, count))
+        rate.see(second, count)
+    assert found[:8] == [20.0] * 8
+    assert found[8:14] == [16.0, 12.0, 8.0, 4.0, 0.0, 0.0]
+    assert rate.per_s(19.5, 161) > 0
+
+
+class _Ended:
+    """Troubles with a clock of its own, and what they told."""
+
+    def __init__(self) -> None:
+        self.now_s, self.told = 0.0, list[str]()
+        self.troubles = Troubles("ws://host", self.told.append, lambda: self.now_s)
+
+    def end(self, cause: Cause, detail: str, *, opened: bool = False) -> None:
+        """A connection ends."""
+        connection = Connection(1, 0, lambda *_: None, opened_s=1.0 if opened else None, cause=cause, detail=detail)
+        self.troubles.ended(connection)
+
+    def look(self, seconds: float, *, is_whole: bool = False) -> None:
+        """Time passes, with a look each second."""
+        for _ in range(round(seconds)):
+            self.now_s += 1
+            self.troubles.look(is_whole=is_whole)
+
+
+def test_a_connection_error_is_told_once_and_again_when_it_changes() -> None:
+    """However often it is tried meanwhile; and its end is told."""
+    case = _Ended()
+    for _ in range(5):
+        case.end(Cause.CLOSED, "ConnectionRefusedError")
+        case.look(3)
+    case.end(Cause.CLOSED, "refused with HTTP 451")
+    case.look(3)
+    assert case.troubles.current == "cannot connect to ws://host: refused with HTTP 451"
+    case.look(3, is_whole=True)
+    refused = ["cannot connect to ws://host: ConnectionRefusedError", "cannot connect to ws://host: refused with HTTP 451"]
+    assert case.told == [*refused, "every connection delivers again"]
+    assert not case.troubles.current
+
+
+def test_a_short_break_and_a_planned_end_are_told_to_nobody() -> None:
+    """They stand in the event log; what lasts is told."""
+    case = _Ended()
+    case.end(Cause.CLOSED, "1006", opened=True)
+    case.look(1, is_whole=True)
+    case.end(Cause.LIFE, "after 23.5 h", opened=True)
+    case.end(Cause.SHUTDOWN, "announced by the exchange", opened=True)
+    case.look(5)
+    assert case.told == []
+    case.end(Cause.SILENCE, "no data for 8 s", opened=True)
+    case.look(2)
+    assert case.told == ["connection to ws://host lost: silence, no data for 8 s"]
+
+
+def test_pause_of_rest_is_told_once_with_its_end(tmp_path: Path) -> None:
+    """And again where its end changes; the status has it while it lasts."""
+    now_s = [1_800_000_000.0]
+    limits, told = AddressLimits(tmp_path / "limits.json", RateLimits(), now_s=lambda: now_s[0]), list[str]()
+    pauses = RestPauses(limits, told.append)
+    pauses.look()
+    assert (pauses.current, told) == ("", [])
+    limits.refuse(Part.REST, 429, 60.0)
+    for _ in range(3):
+        pauses.look()
+    assert told == ["REST: the exchange asks this address to back off until 2027-01-15T08:01:00Z (429)"] == [pauses.current]
+    now_s[0] += 60
+    pauses.look()
+    assert (pauses.current, len(told)) == ("", 1)
+
+
+def test_a_connection_error_is_a_metric_with_its_text() -> None:
+    """Quotes in it do not break the form; without one the value is 0."""
+    status = Status(session="s", state="connecting", pid=1, updated_ns=0, started_us=0, ends_us=1, last_error='said "no"\nand \\')
+    assert 'capture_connection_error{session="s",error="said \\"no\\"\\\\nand \\\\"} 1\n' in prometheus_text(status)
+    assert 'capture_connection_error{session="s",error=""} 0\n' in prometheus_text(status.model_copy(update={"last_error": ""}))
+
+
+def _shown(session: Live) -> str:
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(overview([session.folder]))
+    return shown.get()
+
+
+@pytest.mark.slow
+def test_a_killed_recorder_is_shown_as_dead_and_its_successor_counts_on(tmp_path: Path) -> None:
+    """Nothing is told of connections that are gone; status, metadata and file agree on the messages, snapshots among them."""
+    with live(tmp_path, speed=1) as session:
+        session.start()
+        session.wait(lambda status: status.messages > 100 and status.books == {"BTCUSDT": "synced"})
+        session.kill()
+        left = session.status()
+        state, status = state_of(session.folder)
+        assert left is not None
+        assert status is not None
+        assert left.connections
+        assert (state, status.connections, status.messages_per_s, status.books) == ("interrupted", [], 0.0, {})
+        assert (status.dead_since_ns, status.messages) == (left.updated_ns, left.messages)
+        assert f"pid {left.pid}, dead since 20" in _shown(session)
+        assert "connection 1" not in _shown(session)
+        assert "/s" not in _shown(session)
+        session.start()
+        rates = [session.wait(lambda status: status.messages_per_s > 0).messages_per_s]
+        later = session.wait(lambda status: status.messages > left.messages + 100)
+        assert session.process is not None
+        assert session_document(session.folder)["state"] == "recording"
+        rates.append(later.messages_per_s)
+        session.process.send_signal(signal.SIGUSR1)
+        assert session.ended()[0] == 0
+        lines = [json.loads(line) for line in gzip.decompress(session.folder.recording.read_bytes()).splitlines()]
+        own = [line["capture_ns"] for line in lines if "Snapshot" not in line["stream"] and line["capture_ns"] > left.updated_ns]
+        true = len(own) / (own[-1] - own[0]) * 1e9
+        assert rates == pytest.approx([true, true], rel=0.6)
+        ended = session.status()
+        assert ended is not None
+        assert sum("Snapshot" in line["stream"] for line in lines) >= 2
+        assert ended.messages == session.metadata.statistics["messages"] == len(lines)
+
+
+@pytest.mark.slow
+def test_a_resumed_recorder_knows_every_line_before_it_writes_one(tmp_path: Path) -> None:
+    """Also those before the last checkpoint that are of no stream of trades or diffs."""
+    with live(tmp_path) as session:
+        session.start()
+        session.wait(lambda status: status.books == {"BTCUSDT": "synced"} and session.folder.checkpoint.exists())
+        assert session.process is not None
+        session.process.send_signal(signal.SIGINT)
+        assert session.ended()[0] == 130
+        count = len(gzip.decompress(session.folder.growing.read_bytes()).splitlines())
+        assert (session.status() or pytest.fail("no status")).messages == count
+        session.start(CAPTURE_SANDBOX_URL="http://127.0.0.1:9")
+        resumed = session.wait(lambda status: bool(status.last_error))
+        assert (resumed.state, resumed.messages, resumed.messages_per_s) == ("connecting", count, 0.0)
+        session.kill()
+
+
+@pytest.mark.slow
+def test_who_follows_hears_nothing_of_a_recorder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first status is of the recorder that was started, though the killed one left its own."""
+    with live(tmp_path) as session:
+        session.start()
+        session.recording()
+        session.kill()
+        left = session.status()
+        for name, value in session.deployment.environment().items():
+            monkeypatch.setenv(name, value)
+        following = follow(session.folder)
+        assert next(following) is None
+        first = next(status for status in following if status is not None)
+        assert left is not None
+        assert first.pid != left.pid
+        session.folder.ending.write_text('{"state": "interrupted"}')
+        assert all(status is None or status.pid == first.pid for status in following)
+
+
+@pytest.mark.slow
+def test_a_planned_session_begins_in_time_and_a_late_one_says_so(tmp_path: Path) -> None:
+    """A recorder that is up before the start waits, begins some seconds before it, and its books are synced when it comes."""
+    with live(tmp_path, seconds=4) as session:
+        start_us = time.time_ns() // 1000 + round((LEAD_S + 3) * 1e6)
+        session.plan(start_us=start_us)
+        assert state_of(session.folder) == ("planned", None)
+        session.start()
+        waiting = session.wait(lambda status: status.state == "waiting")
+        assert (waiting.messages, waiting.connections, waiting.last_error) == (0, [], "")
+        synced = session.wait(lambda status: status.books == {"BTCUSDT": "synced"})
+        assert synced.updated_ns < start_us * 1000
+        assert session.ended()[0] == 0
+        metadata = session.metadata
+        assert metadata.started_ns is not None
+        assert metadata.ended_ns is not None
+        assert start_us - LEAD_S * 1e6 <= metadata.started_ns / 1000 < start_us
+        assert metadata.ended_ns / 1000 >= start_us + 3.9e6
+        assert metadata.statistics["late_s"] == 0
+
+
+@pytest.mark.slow
+def test_a_session_that_begins_late_says_by_how_much(tmp_path: Path) -> None:
+    """In its status, as it is shown, and in its metadata."""
+    with live(tmp_path) as session:
+        session.plan(start_us=time.time_ns() // 1000 - 30_000_000)
+        session.start()
+        status = session.wait(lambda status: status.messages > 50)
+        assert 30 <= status.late_s < 45
+        assert f"began {status.late_s:.0f} s late" in _shown(session)
+        session.finish()
+        assert session.metadata.statistics["late_s"] == pytest.approx(status.late_s, abs=0.002)
