@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(str(files("capture_pipeline")))
-TERMINAL, CONSOLE, PAGES, OUTPUTS = "terminal.py", "cli/console.py", "pages.py", "defs/shared/outputs.py"
+PACKAGE, SANDBOX = Path(str(files("capture_pipeline"))), Path(str(files("sandbox_exchange")))
+TERMINAL, CONSOLE, PAGES, OUTPUTS = "terminal.py", "cli/console.py", "reporting/pages.py", "defs/shared/outputs.py"
 JUNIT, RECORDER = "cli/check.py", "recorder/__main__.py"
 EXITS: dict[str, set[str]] = {
     # name that a module may use: the modules that may use it
@@ -37,8 +37,8 @@ EXITS: dict[str, set[str]] = {
     r"dagster\.(AssetCheckResult|AssetCheckEvaluation|Failure|SkipReason)\(\)": {OUTPUTS},
     r".*\.log\.(debug|info|warning|error|exception|critical|log)\(\)": {OUTPUTS},
     r"markupsafe\.Markup\(\)": {PAGES},
-    r"capture_pipeline\.markdown\.Markdown\(\)": set(),
-    r"capture_pipeline\.pages\.picture\(\)": {
+    r"capture_pipeline\.reporting\.markdown\.Markdown\(\)": set(),
+    r"capture_pipeline\.reporting\.pages\.picture\(\)": {
         "klines/quality/page.py",
         "reporting/charts.py",
         "feasibility/verdict_page.py",
@@ -82,7 +82,9 @@ def faults_of(module: str, source: str) -> set[str]:
 
 
 def modules() -> dict[str, str]:
-    return {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+    """Source by path: below the package, and below the repository for the sandbox."""
+    product = {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+    return product | {path.relative_to(SANDBOX.parent).as_posix(): path.read_text() for path in sorted(SANDBOX.rglob("*.py"))}
 
 
 def test_text_leaves_through_the_listed_modules_only() -> None:
@@ -122,7 +124,7 @@ def test_each_listed_module_is_still_an_exit() -> None:
         "context.log.info(x)",
         "self.context.op.log.error(x)",
         "from markupsafe import Markup\nMarkup(x)",
-        "from capture_pipeline import markdown as md\nmd.Markdown(x)",
+        "from capture_pipeline.reporting import markdown as md\nmd.Markdown(x)",
         "from capture_pipeline.reporting.markdown import Markdown\nMarkdown(x)",
         "from xml.etree import ElementTree as ET\nET.SubElement(a, b)",
         "import traceback\ntraceback.print_exc()",

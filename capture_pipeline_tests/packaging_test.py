@@ -64,7 +64,8 @@ def test_the_wheel_holds_everything_that_is_read_at_run_time(tmp_path: Path) -> 
     names = set(zipfile.ZipFile(wheel).namelist())
     shipped = {
         path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "capture_pipeline").rglob("*")
+        for package in ("capture_pipeline", "sandbox_exchange")
+        for path in (ROOT / package).rglob("*")
         if path.suffix in {".py", ".yaml", ".sql", ".j2", ".json"}
     }
     assert shipped <= names
