@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+from capture_pipeline_tests.waiting import wait_for
 
 _ARGUMENTS = [
     "--no-sandbox",
@@ -64,9 +67,18 @@ def _launch(page: Page, partitions: int) -> str:
     dialog = page.get_by_role("dialog")
     choose_all: Locator = dialog.get_by_role("button", name="All", exact=True)
     choose_all.nth(1).wait_for()
-    for dimension in range(2):
-        choose_all.nth(dimension).click()
-    dialog.get_by_text(f"{partitions} partitions", exact=True).wait_for()
+    chosen = dialog.get_by_text(f"{partitions} partitions", exact=True)
+
+    def is_chosen() -> bool:
+        """Click again until it holds: what a dialog that still loads preselects replaces an earlier choice."""
+        if not chosen.is_visible():
+            for dimension in range(2):
+                choose_all.nth(dimension).click()
+        with contextlib.suppress(PlaywrightTimeout):
+            chosen.wait_for(timeout=3000)
+        return chosen.is_visible()
+
+    wait_for(is_chosen, _PATIENCE_MS / 1000, f"the dialog does not show {partitions} partitions")
     dialog.get_by_role("button", name="Launch backfill").click()
     created = page.get_by_text(_CREATED).first
     created.wait_for()
