@@ -16,7 +16,7 @@ NAME = "recording"
 _MESSAGES = 100_000
 _AVERAGE_PER_S = 39
 _MANY = 500
-_OURS, _PICOWS, _OURS_MANY, _PICOWS_MANY = "ours, websockets", "ours, picows", f"ours, {_MANY} symbols", f"ours, picows, {_MANY} symbols"
+_OURS, _OURS_MANY = "ours", f"ours, {_MANY} symbols"
 _CRYPTOFEED, _NAIVE = "cryptofeed raw files", "json + gzip.open"
 
 
@@ -30,12 +30,10 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
     work = OUT / "work" / "recording"
     work.mkdir(parents=True, exist_ok=True)
     commands: dict[str, tuple[Command, str, int]] = {
-        _OURS: ((OURS, "worker_recording.py", 100, _MESSAGES, "websockets", work), few, 2),
-        _PICOWS: ((OURS, "worker_recording.py", 100, _MESSAGES, "picows", work), few, 2),
+        _OURS: ((OURS, "worker_recording.py", 100, _MESSAGES, work), few, 2),
         _CRYPTOFEED: ((PEERS, "peer_cryptofeed.py", _MESSAGES, work), few, 1),
         _NAIVE: ((PEERS, "peer_naive_recorder.py", _MESSAGES, work), few, 1),
-        _OURS_MANY: ((OURS, "worker_recording.py", _MANY, _MESSAGES, "websockets", work), many, 2),
-        _PICOWS_MANY: ((OURS, "worker_recording.py", _MANY, _MESSAGES, "picows", work), many, 2),
+        _OURS_MANY: ((OURS, "worker_recording.py", _MANY, _MESSAGES, work), many, 2),
     }
     series = _in_turn(commands, repeats)
     if {run.rows for each in series.values() for run in each.runs} != {_MESSAGES}:
@@ -44,17 +42,15 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
 
 
 def _findings(series: Mapping[str, Series]) -> list[Finding]:
-    ours, picows, naive, cryptofeed = (series[name] for name in (_OURS, _PICOWS, _NAIVE, _CRYPTOFEED))
+    ours, naive, cryptofeed = (series[name] for name in (_OURS, _NAIVE, _CRYPTOFEED))
     told = [
         ratio(NAME, "two connections merged, books followed: times as fast as json + gzip.open of one", naive, ours, least=10),
         ratio(NAME, "… in CPU time", naive, ours, of="cpu_s"),
-        ratio(NAME, "… by picows", naive, picows),
         ratio(NAME, "… against cryptofeed's raw files of one connection", cryptofeed, ours),
-        ratio(NAME, "… by picows", cryptofeed, picows),
     ]
     for name, each in series.items():
         connections = 1 if name in {_NAIVE, _CRYPTOFEED} else 2
-        least = _MANY * _AVERAGE_PER_S / 1000 if name == _PICOWS_MANY else None
+        least = _MANY * _AVERAGE_PER_S / 1000 if name == _OURS_MANY else None
         recorded, middle = (_MESSAGES / 1000 / seconds for seconds in (each.least("wall_s"), each.middle("wall_s")))
         told.append(Finding(NAME, f"{name}: recorded, of {connections} times as many received", recorded, "k/s", least, median=middle))
     for name, each in series.items():

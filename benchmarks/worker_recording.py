@@ -43,14 +43,14 @@ class Rest:
 
 def main() -> None:
     """Serve; each line of input is the port of a server that waits for two connections."""
-    symbols, messages, transport = symbols_of(int(sys.argv[1])), int(sys.argv[2]), sys.argv[3]
-    root = Path(tempfile.mkdtemp(dir=sys.argv[4]))
+    symbols, messages = symbols_of(int(sys.argv[1])), int(sys.argv[2])
+    root = Path(tempfile.mkdtemp(dir=sys.argv[3]))
 
     def work(port: int) -> int:
         folder = SessionFolder(root / "20260803T143000Z_bench")
         shutil.rmtree(folder.path, ignore_errors=True)
         folder.path.mkdir(parents=True)
-        return asyncio.run(_recorded(folder, symbols, messages, Recording(transport=transport, queue_mb=_QUEUE_MB), port))
+        return asyncio.run(_recorded(folder, symbols, messages, Recording(queue_mb=_QUEUE_MB), port))
 
     serve(work)
     shutil.rmtree(root)

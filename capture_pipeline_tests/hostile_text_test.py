@@ -96,8 +96,7 @@ def read_status(folder: Path) -> str:
     return with_error if MARK in with_error else ""
 
 
-@pytest.mark.parametrize("transport", ["websockets", "picows"])
-def test_the_reason_of_a_closed_connection(transport: str, tmp_path: Path) -> None:
+def test_the_reason_of_a_closed_connection(tmp_path: Path) -> None:
     """On standard error, in `status.json`, in `capture session status`, in the log of events."""
 
     def handle(connection: socket.socket, request: str) -> None:
@@ -109,7 +108,7 @@ def test_the_reason_of_a_closed_connection(transport: str, tmp_path: Path) -> No
             answer(connection, {"serverTime": int(time.time() * 1000)})
 
     with server(handle) as url:
-        told = deployment_at(url, tmp_path) | {"CAPTURE_RECORDING_TRANSPORT": transport}
+        told = deployment_at(url, tmp_path)
         command = [CAPTURE, "session", "start", "--symbol", "BTCUSDT", "--duration", "5m"]
         said = tmp_path / "said"
         with said.open("wb") as log, subprocess.Popen(command, env={**os.environ, **told}, stderr=log) as process:

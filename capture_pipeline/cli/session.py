@@ -18,7 +18,7 @@ from capture_pipeline.cli.session_view import damaged, overview, session_documen
 from capture_pipeline.deployment.rest_client import rest_of
 from capture_pipeline.errors import CaptureError, StorageError
 from capture_pipeline.lake.files import make_folder
-from capture_pipeline.recorder.connections.factory import check_network
+from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.lifecycle import (
     Ended,
     all_sessions,

@@ -25,7 +25,6 @@ from capture_pipeline.recorder.background.book_follower import Follower
 from capture_pipeline.recorder.background.daemon_thread import aside
 from capture_pipeline.recorder.background.tasks import Side
 from capture_pipeline.recorder.connections.connection import Connection
-from capture_pipeline.recorder.connections.factory import connection_of
 from capture_pipeline.recorder.connections.health import FirstMessage, RestPauses, Troubles
 from capture_pipeline.recorder.connections.supervisor import Supervisor
 from capture_pipeline.recorder.ordering.clock import CaptureClock
@@ -109,7 +108,6 @@ class Recorder:
             silence_s=settings.silence_s,
             renew_s=settings.renew_hours * 3600,
             steady_s=settings.steady_s,
-            kind=connection_of(settings.transport),
             limits=setup.limits,
             on_message=self.capture.message,
             on_open=self._opened,

@@ -21,7 +21,7 @@ from capture_pipeline.deployment.rest_client import limits_of, rest_of
 from capture_pipeline.errors import ConfigError, LakeError
 from capture_pipeline.lake.files import locked, make_folder, publish_model, read_model
 from capture_pipeline.recorder.app import COMPLETE, INTERRUPTED, Recorder, Setup
-from capture_pipeline.recorder.connections.factory import check_network
+from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.storage.finalize import finish
 from capture_pipeline.recorder.storage.recovery import resume
 from capture_pipeline.sessions.account import AccountState, read_account

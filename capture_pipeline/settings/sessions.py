@@ -53,7 +53,6 @@ class Recording(Section):
     """How a live session is recorded."""
 
     connections: int = Field(2, ge=1, le=4, description="Connections side by side, merged into one stream.")
-    transport: str = Field("websockets", pattern="^(websockets|picows)$", description="picows needs the package of that name.")
     silence_s: float = Field(
         8, gt=0, le=600, description="A connection that sends nothing for this long, not even the answer to a ping, is replaced."
     )

@@ -1,4 +1,4 @@
-"""REST and both transports of streams through a real proxy to a real TLS host: the same rules, and every failure one text."""
+"""REST and streams through a real proxy to a real TLS host: the same rules, and every failure one text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from capture_pipeline.binance.http.settings import Http as HttpSettings
 from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.errors import CaptureError, ConfigError, NetworkError, Permanent, Transient
 from capture_pipeline.recorder.connections.connection import Connection
-from capture_pipeline.recorder.connections.picows import PicowsConnection
 from capture_pipeline.sessions.models import Cause
 from capture_pipeline_tests.network import BODY, HOST, Authority, Proxy, clear_environment, exchange, make_authority, proxy_to
 
@@ -65,32 +64,29 @@ def rest(url: str) -> str:
     return "" if body == BODY else f"another body: {body!r}"
 
 
-def stream_by(kind: type[Connection]) -> Callable[[str], str]:
-    def stream(url: str) -> str:
-        """Wait for one message; the failure's text, empty if it came."""
+def stream(url: str) -> str:
+    """Wait for one message; the failure's text, empty if it came."""
 
-        async def received() -> str:
-            messages: list[bytes] = []
-            connection = kind(1, 0, lambda _, message: messages.append(bytes(message)))
-            task = asyncio.create_task(connection.run(url.replace("http", "ws", 1), lambda _: None))
-            alive = asyncio.create_task(connection.alive.wait())
-            await asyncio.wait({task, alive}, timeout=15, return_when=asyncio.FIRST_COMPLETED)
-            alive.cancel()
-            if not task.done():
-                assert messages == [BODY]
-                connection.abort(Cause.LIFE, "enough")
-                await asyncio.wait_for(task, 5)
-                return ""
-            task.result()
-            assert (connection.cause, connection.opened_s) == (Cause.CLOSED, None)
-            return connection.detail
+    async def received() -> str:
+        messages: list[bytes] = []
+        connection = Connection(1, 0, lambda _, message: messages.append(bytes(message)))
+        task = asyncio.create_task(connection.run(url.replace("http", "ws", 1), lambda _: None))
+        alive = asyncio.create_task(connection.alive.wait())
+        await asyncio.wait({task, alive}, timeout=15, return_when=asyncio.FIRST_COMPLETED)
+        alive.cancel()
+        if not task.done():
+            assert messages == [BODY]
+            connection.abort(Cause.LIFE, "enough")
+            await asyncio.wait_for(task, 5)
+            return ""
+        task.result()
+        assert (connection.cause, connection.opened_s) == (Cause.CLOSED, None)
+        return connection.detail
 
-        return asyncio.run(received())
-
-    return stream
+    return asyncio.run(received())
 
 
-ASKED = pytest.mark.parametrize("ask", [rest, stream_by(Connection), stream_by(PicowsConnection)], ids=["REST", "websockets", "picows"])
+ASKED = pytest.mark.parametrize("ask", [rest, stream], ids=["REST", "stream"])
 
 
 @ASKED

@@ -33,7 +33,6 @@ from capture_pipeline_tests.recorder.hostile import (
 )
 from capture_pipeline_tests.recorder.live import Live
 
-TRANSPORTS = ("websockets", "picows")
 MIB = 1 << 20
 RSV1 = 0x40
 _FLOOD = 1 << 16
@@ -99,10 +98,10 @@ ENDLESS: dict[str, Behaviour] = {
 
 
 @contextmanager
-def recorder(root: Path, transport: str, *behaviours: Behaviour, answer: bytes = b"", seconds: float = 600) -> Iterator[Live]:
+def recorder(root: Path, *behaviours: Behaviour, answer: bytes = b"", seconds: float = 600) -> Iterator[Live]:
     """A session of one connection to a hostile server; its REST answers nothing."""
     with hostile_server(*behaviours, answer=answer) as server:
-        deployment = Deployment(server.url, root, CAPTURE_RECORDING_TRANSPORT=transport, CAPTURE_HTTP_ATTEMPTS="1")
+        deployment = Deployment(server.url, root, CAPTURE_HTTP_ATTEMPTS="1")
         live = Live(deployment, seconds, ["BTCUSDT"], connections=1)
         try:
             yield live
@@ -112,11 +111,10 @@ def recorder(root: Path, transport: str, *behaviours: Behaviour, answer: bytes =
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_violation_ends_the_connection_with_its_own_cause(tmp_path: Path, transport: str) -> None:
+def test_a_violation_ends_the_connection_with_its_own_cause(tmp_path: Path) -> None:
     """At once, with the close code; sound messages around it are recorded, and the next connection goes on."""
     last = sending(*(frame(FIN | TEXT, trade(number)) for number in range(len(VIOLATIONS) + 2, len(VIOLATIONS) + 50)))
-    with recorder(tmp_path, transport, *(behaviour for behaviour, _ in VIOLATIONS.values()), last) as live:
+    with recorder(tmp_path, *(behaviour for behaviour, _ in VIOLATIONS.values()), last) as live:
         live.start(**_AGAIN_AT_ONCE)
         live.wait(lambda status: status.messages >= len(VIOLATIONS) + 40)
         ended = live.events("connection_ended")
@@ -133,11 +131,10 @@ def test_a_violation_ends_the_connection_with_its_own_cause(tmp_path: Path, tran
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("flood", ENDLESS)
-def test_a_signal_is_obeyed_whatever_arrives(tmp_path: Path, flood: str, transport: str) -> None:
+def test_a_signal_is_obeyed_whatever_arrives(tmp_path: Path, flood: str) -> None:
     """Work is linear in what is received and done in slices: neither the signal nor the second one waits for the flood."""
-    with recorder(tmp_path, transport, ENDLESS[flood]) as live:
+    with recorder(tmp_path, ENDLESS[flood]) as live:
         live.start(CAPTURE_RECORDING_SILENCE_S="600")
         live.wait(lambda status: status.messages > 0 or (flood == "handshake" and status.state == "connecting"))
         assert live.process is not None
@@ -147,23 +144,21 @@ def test_a_signal_is_obeyed_whatever_arrives(tmp_path: Path, flood: str, transpo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_the_planned_end_is_obeyed_in_a_flood(tmp_path: Path, transport: str) -> None:
+def test_the_planned_end_is_obeyed_in_a_flood(tmp_path: Path) -> None:
     """The session is complete."""
-    with recorder(tmp_path, transport, ENDLESS["empty messages"], seconds=15) as live:
+    with recorder(tmp_path, ENDLESS["empty messages"], seconds=15) as live:
         live.start()
         code, told = live.ended()
         assert code == 0, told
         assert live.metadata.state == "complete"
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_json_nested_deeply_is_rejected_and_recording_goes_on(tmp_path: Path, transport: str) -> None:
+def test_json_nested_deeply_is_rejected_and_recording_goes_on(tmp_path: Path) -> None:
     """In a message of the combined stream, in the place of an id and beside the ids."""
     deep = b"[" * 100_000 + b"]" * 100_000
     beside = trade(2).replace(b'"M":true', b'"M":' + deep)
     instead = trade(2).replace(b'"t":2', b'"t":' + deep)
-    with recorder(tmp_path, transport, sending(*(frame(FIN | TEXT, each) for each in (beside, instead, trade(2))))) as live:
+    with recorder(tmp_path, sending(*(frame(FIN | TEXT, each) for each in (beside, instead, trade(2))))) as live:
         live.start(**_AGAIN_AT_ONCE)
         live.wait(lambda status: status.messages == 2)
         live.end()
@@ -174,10 +169,9 @@ def test_json_nested_deeply_is_rejected_and_recording_goes_on(tmp_path: Path, tr
         assert [json.loads(line)["data"]["t"] for line in lines] == [1, 2]
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_an_extension_that_was_not_offered_is_refused(tmp_path: Path, transport: str) -> None:
+def test_an_extension_that_was_not_offered_is_refused(tmp_path: Path) -> None:
     """A server that compresses without being asked has not understood the handshake."""
-    with recorder(tmp_path, transport, sending(), answer=b"Sec-WebSocket-Extensions: permessage-deflate\r\n") as live:
+    with recorder(tmp_path, sending(), answer=b"Sec-WebSocket-Extensions: permessage-deflate\r\n") as live:
         live.start()
         live.wait(lambda _: bool(live.folder.events.exists() and live.events("connection_refused")))
         assert "xtension" in live.events("connection_refused")[0]["detail"]

@@ -119,12 +119,11 @@ def test_recorder_and_backfill_obey_a_ban_that_one_of_them_met(tmp_path: Path) -
         session.finish()
 
 
-@pytest.mark.parametrize("transport", ["websockets", "picows"])
 @pytest.mark.parametrize(("status", "stated"), [(429, "both"), (418, "body"), (403, "both")])
-def test_refused_handshake_is_not_repeated_before_its_end(transport: str, status: int, stated: str, tmp_path: Path) -> None:
+def test_refused_handshake_is_not_repeated_before_its_end(status: int, stated: str, tmp_path: Path) -> None:
     """The slots share what one of them was told; each may have been under way once."""
     with live(tmp_path, connections=2) as session:
-        session.start(CAPTURE_RECORDING_TRANSPORT=transport)
+        session.start()
         session.recording(2)
         limits(session.deployment, {"status": status, "seconds": 8, "stated": stated, "part": None if status != 429 else "streams"})
         session.hit("ws_cut", "all")

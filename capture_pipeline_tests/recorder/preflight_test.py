@@ -61,14 +61,13 @@ def preflight(deployment: Deployment, **environment: str) -> tuple[str, dict[str
     return done.stdout, json.loads(records[0].read_text())
 
 
-@pytest.mark.parametrize("transport", ["websockets", "picows"])
-def test_what_no_document_describes_is_printed_and_recorded(deployment: Deployment, transport: str) -> None:
+def test_what_no_document_describes_is_printed_and_recorded(deployment: Deployment) -> None:
     """Headers, weights, statuses, fields, holes, notices and pings; text of the exchange is escaped and cut before it is shown."""
     market = deployment.environment()["CAPTURE_MARKET"]
     deployment.faults(*FAULTS)
     # Weights are not judged at the end of a minute.
     wait_for(lambda: time.time() % 60 < 50)
-    said, record = preflight(deployment, CAPTURE_RECORDING_TRANSPORT=transport)
+    said, record = preflight(deployment)
     lines = {line[6:20].strip(): line for line in said.splitlines() if line.startswith("SEEN")}
     assert not [line for line in said.splitlines() if line.startswith("FAIL")]
     assert HIDDEN not in said

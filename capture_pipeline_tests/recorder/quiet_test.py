@@ -12,7 +12,6 @@ from capture_pipeline_tests.recorder.connection_count import many_symbols, quiet
 from capture_pipeline_tests.recorder.live import BUSY, live
 
 pytestmark = pytest.mark.slow
-TRANSPORTS = ["websockets", "picows"]
 PATIENT = {"CAPTURE_RECORDING_SILENCE_S": "60"}
 """No connection ends by silence within a test."""
 
@@ -44,11 +43,10 @@ def test_300_symbols_are_one_session(market: str, tmp_path: Path) -> None:
     assert outcome.silent <= 300
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_close_frame_is_obeyed_though_tcp_stays_open(transport: str, tmp_path: Path) -> None:
+def test_a_close_frame_is_obeyed_though_tcp_stays_open(tmp_path: Path) -> None:
     """The connection ends with the code that came, and its successor delivers."""
     with live(tmp_path) as session:
-        session.start(CAPTURE_RECORDING_TRANSPORT=transport, **PATIENT)
+        session.start(**PATIENT)
         session.recording()
         session.hit("ws_close_half", session.connections()[0], code=1012)
         session.wait(lambda status: status.reconnects == {Cause.CLOSED: 1})
@@ -58,13 +56,12 @@ def test_a_close_frame_is_obeyed_though_tcp_stays_open(transport: str, tmp_path:
         assert not session.gaps
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize(("fault", "reason"), [("ws_silent", "another connection"), ("ws_half_open", "the answer to a ping")])
-def test_a_connection_that_only_seems_to_be_there_is_replaced(transport: str, fault: str, reason: str, tmp_path: Path) -> None:
+def test_a_connection_that_only_seems_to_be_there_is_replaced(fault: str, reason: str, tmp_path: Path) -> None:
     """Silence beside a connection that delivers; and a peer that is gone, of a single connection, which nothing else can show."""
     count = 2 if fault == "ws_silent" else 1
     with live(tmp_path, connections=count) as session:
-        session.start(CAPTURE_RECORDING_TRANSPORT=transport, CAPTURE_RECORDING_SILENCE_S="4")
+        session.start(CAPTURE_RECORDING_SILENCE_S="4")
         session.recording(count)
         session.hit(fault, session.connections()[0])
         session.wait(lambda status: status.reconnects.get(Cause.SILENCE, 0) > 0)

@@ -49,17 +49,6 @@ def test_a_connection_may_end_in_any_way_without_the_loss_of_an_id(tmp_path: Pat
         assert [audit["clean"] for audit in session.metadata.audits].count(False) == 0
 
 
-def test_the_other_transport_loses_no_id_either(tmp_path: Path) -> None:
-    """A cut, a close and silence on picows."""
-    with live(tmp_path) as session:
-        session.start(CAPTURE_RECORDING_TRANSPORT="picows")
-        _hit_by_each(session, [ONE_CONNECTION[0], ONE_CONNECTION[6], ONE_CONNECTION[8]])
-        session.finish()
-        assert not session.gaps
-        codes = {event["detail"][:4] for event in session.events("connection_ended")}
-        assert codes >= {"1006", "1012"}
-
-
 def _hit_by_each(session: Live, faults: list[tuple[str, dict[str, int]]]) -> None:
     """Inject faults one after the other, each into the older connection once both deliver."""
     for fault, parameters in faults:
@@ -82,12 +71,11 @@ def _hit_by_each(session: Live, faults: list[tuple[str, dict[str, int]]]) -> Non
     ],
     ids=lambda rule: rule["fault"],
 )
-@pytest.mark.parametrize("transport", ["websockets", "picows"])
-def test_what_comes_twice_out_of_order_or_in_pieces_is_put_right(transport: str, rule: dict[str, object], tmp_path: Path) -> None:
+def test_what_comes_twice_out_of_order_or_in_pieces_is_put_right(rule: dict[str, object], tmp_path: Path) -> None:
     """On both connections; nothing is lost and nothing is there twice."""
     with live(tmp_path) as session:
         session.deployment.faults({**rule, "times": "always"})
-        session.start(CAPTURE_RECORDING_TRANSPORT=transport)
+        session.start()
         session.wait(lambda status: status.messages > 300)
         session.finish()
         assert session.deployment.injected() > 3

@@ -1,26 +1,20 @@
-"""What carries messages: frames cut out of bytes, the library that the settings name, and what the libraries say of an end."""
+"""What carries messages: frames cut out of bytes, and what the library reports of an end."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import socket
-import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from capture_pipeline.errors import ConfigError
 from capture_pipeline.recorder.connections.connection import Connection
-from capture_pipeline.recorder.connections.factory import connection_of
 from capture_pipeline.recorder.connections.frame_parser import MAX_FRAGMENTS, MAX_FRAMES, FrameCutter, FrameError
-from capture_pipeline.recorder.connections.picows import _MAX_READ, PicowsConnection, _Socket
 from capture_pipeline.sessions.models import Cause
 
 MOST = 70_000
-KINDS = [Connection, PicowsConnection]
 
 
 def framed(opcode: Opcode, payload: bytes, *, fin: bool = True, mask: bool = False) -> bytes:
@@ -106,15 +100,6 @@ def test_a_character_may_be_cut_by_a_fragment() -> None:
     assert cut(data, [1]) == ([euro], [], None)
 
 
-def test_a_read_of_picows_is_limited() -> None:
-    """Picows takes all frames of a read at once, so that a flood would keep the event loop from signals."""
-    ours, theirs = socket.socketpair()
-    with _Socket(fileno=ours.detach()) as limited, theirs:
-        theirs.sendall(bytes(2 * _MAX_READ))
-        assert limited.recv_into(bytearray(4 * _MAX_READ)) == _MAX_READ
-        assert limited.recv_into(bytearray(10)) == 10
-
-
 def test_a_call_takes_a_limited_number_of_frames() -> None:
     """What is left waits for the next call, in order."""
     messages: list[bytes] = []
@@ -129,7 +114,6 @@ def test_a_call_takes_a_limited_number_of_frames() -> None:
     assert sum(counts) == len(sent)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
@@ -140,7 +124,7 @@ def test_a_call_takes_a_limited_number_of_frames() -> None:
     ],
     ids=["429", "redirect", "no http", "nothing"],
 )
-def test_a_refusal_is_an_end_with_its_reason(kind: type[Connection], answer: bytes, told: str) -> None:
+def test_a_refusal_is_an_end_with_its_reason(answer: bytes, told: str) -> None:
     """Nothing is raised, and no connection was open."""
 
     async def refused() -> Connection:
@@ -150,7 +134,7 @@ def test_a_refusal_is_an_end_with_its_reason(kind: type[Connection], answer: byt
             await writer.drain()
             writer.close()
 
-        connection = kind(1, 0, lambda *_: None)
+        connection = Connection(1, 0, lambda *_: None)
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             await asyncio.wait_for(connection.run(f"ws://127.0.0.1:{port}/stream", lambda _: None), 20)
@@ -162,8 +146,7 @@ def test_a_refusal_is_an_end_with_its_reason(kind: type[Connection], answer: byt
     assert connection.detail
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_bug_behind_a_connection_is_raised_and_not_swallowed(kind: type[Connection]) -> None:
+def test_a_bug_behind_a_connection_is_raised_and_not_swallowed() -> None:
     """An event loop would log it and go on without the messages."""
     from websockets.asyncio.server import ServerConnection, serve  # noqa: PLC0415
 
@@ -177,18 +160,7 @@ def test_a_bug_behind_a_connection_is_raised_and_not_swallowed(kind: type[Connec
     async def main() -> None:
         async with serve(talk, "127.0.0.1", 0) as server:
             port = next(iter(server.sockets)).getsockname()[1]
-            await asyncio.wait_for(kind(1, 0, fail).run(f"ws://127.0.0.1:{port}/", lambda _: None), 20)
+            await asyncio.wait_for(Connection(1, 0, fail).run(f"ws://127.0.0.1:{port}/", lambda _: None), 20)
 
     with pytest.raises(LookupError):
         asyncio.run(main())
-
-
-def test_picows_is_asked_for_by_name_and_its_absence_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line, before anything is recorded."""
-    assert connection_of("websockets") is Connection
-    assert connection_of("picows") is PicowsConnection
-    monkeypatch.delitem(sys.modules, "capture_pipeline.recorder.connections.picows")
-    monkeypatch.setitem(sys.modules, "picows", None)
-    with pytest.raises(ConfigError, match="not installed") as refused:
-        connection_of("picows")
-    assert "capture-pipeline[fast]" in str(refused.value.remedy)

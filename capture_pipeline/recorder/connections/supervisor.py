@@ -38,7 +38,6 @@ class Supervisor:
         silence_s: float,
         renew_s: float,
         steady_s: float,
-        kind: type[Connection] = Connection,
         limits: Limits | None = None,
         on_message: OnMessage,
         on_open: Callable[[Connection], None],
@@ -52,14 +51,13 @@ class Supervisor:
             silence_s: A connection without a sign of life for this long is replaced.
             renew_s: Age at which a connection is replaced.
             steady_s: After a connection that lived this long the waits before new ones start anew.
-            kind: By which library they are made.
             limits: Of the address; None where the peer has none.
             on_message: Takes the number of the connection and the message.
             on_open: Told of each connection that opened.
             on_end: Told of each that ended, also of one that never opened.
         """
         self.live: dict[int, Connection] = {}
-        self._urls, self._kind, self._limits = routed(url), kind, limits
+        self._urls, self._limits = routed(url), limits
         self._slots = slots * len(self._urls)
         self._silence_s, self._renew_s, self._steady_s = silence_s, renew_s, steady_s
         self._silences = [Silence(silence_s) for _ in self._urls]
@@ -131,7 +129,7 @@ class Supervisor:
         return None
 
     def _start(self, slot: int, renew_s: float) -> tuple[Connection, asyncio.Task[None]]:
-        connection = self._kind(next(self._numbers), slot, self._on_message, limits=self._limits)
+        connection = Connection(next(self._numbers), slot, self._on_message, limits=self._limits)
         return connection, asyncio.create_task(self._live(connection, renew_s))
 
     async def _live(self, connection: Connection, renew_s: float) -> None:

@@ -18,7 +18,7 @@ from capture_pipeline.deployment.rest_client import limits_of
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.recorder.connections.connection import CLOSE_S, Connection
-from capture_pipeline.recorder.connections.factory import check_network, connection_of
+from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.lifecycle import sessions_root
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.preflight.record import ExchangeRecord
@@ -165,7 +165,7 @@ def _capture(settings: Settings, symbols: list[str], seconds: float, seen: Excha
     """Whether the stream delivers what a session records, in the right form."""
     streams = streams_of(symbols, settings.market)
     urls = routed(combined_url(settings.stream_url, streams))
-    kind = partial(connection_of(settings.recording.transport), limits=limits_of(settings))
+    kind = partial(Connection, limits=limits_of(settings))
     counts, refused = asyncio.run(_sampled(kind, urls, streams, seconds, seen))
     silent = [stream for stream in streams if not counts.get(stream)]
     if refused:
