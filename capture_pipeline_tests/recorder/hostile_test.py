@@ -36,7 +36,7 @@ from capture_pipeline_tests.recorder.live import Live
 MIB = 1 << 20
 RSV1 = 0x40
 _FLOOD = 1 << 16
-_AGAIN_AT_ONCE = {"CAPTURE_RECORDING_STEADY_S": "0.001", "CAPTURE_RECORDING_SILENCE_S": "60"}
+_AGAIN_AT_ONCE = {"CAPTURE_RECORDING_STEADY_S": "0.000001", "CAPTURE_RECORDING_SILENCE_S": "60"}
 """The next connection follows a short wait, whatever the one before was worth, and none ends by silence."""
 
 
