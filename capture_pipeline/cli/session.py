@@ -32,7 +32,7 @@ from capture_pipeline.recorder.lifecycle import (
     stop,
 )
 from capture_pipeline.recorder.preflight.preflight import preflight
-from capture_pipeline.recorder.state import nothing_recorded
+from capture_pipeline.recorder.state import empty_session_reason
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import EMPTY, SessionPlan
 from capture_pipeline.sessions.schedule import windows
@@ -132,7 +132,7 @@ def _tell(ended: Ended) -> None:
         write_line(f"Interrupted; the same command resumes it, `capture session stop {session}` finishes it.", err=True)
         click.get_current_context().exit(EXIT_INTERRUPTED)
     if ended.metadata.state == EMPTY:
-        write_line(f"Error: {nothing_recorded(ended.folder)}", err=True)
+        write_line(f"Error: {empty_session_reason(ended.folder)}", err=True)
         click.get_current_context().exit(EXIT_FAILED)
     statistics = ended.metadata.statistics
     write_line(f"{ended.metadata.state}: {statistics['messages']:,} messages, {statistics['gaps']} gaps, {statistics['ids_lost']} ids lost")

@@ -21,9 +21,9 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, ConfigError, LakeError
 from capture_pipeline.klines.bars import BarsResult, build
 from capture_pipeline.klines.gaps import GapsResult, find
-from capture_pipeline.klines.ingest.archives import ArchivesResult, alone, awaited, fetch_many, patiently
+from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_many, result_interruptibly, retry_while_busy, with_partition_lock
 from capture_pipeline.klines.ingest.rest_fill import TopupResult, top_up
-from capture_pipeline.klines.ingest.trading_period import ask_life
+from capture_pipeline.klines.ingest.trading_period import fetch_trading_period
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 
@@ -78,10 +78,10 @@ def backfill(
     """
     # Closed at once when the caller is interrupted: downloads end then, instead of holding the program until they are done.
     with closing(_tasks(workspace, partitions, now_us, ask_rest=ask_rest)) as tasks:
-        yield from side_by_side(tasks)
+        yield from map_threads_ordered(tasks)
 
 
-def side_by_side(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
+def map_threads_ordered(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
     """Do tasks in threads, a core each and at most four; outcomes come in the tasks' order, and no task is begun long before its turn."""
     at_once = min(4, os.cpu_count() or 1)
     begun: deque[Future[T]] = deque()
@@ -89,9 +89,9 @@ def side_by_side(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
         for task in tasks:
             begun.append(pool.submit(task))
             if len(begun) > at_once:
-                yield awaited(begun.popleft())
+                yield result_interruptibly(begun.popleft())
         while begun:
-            yield awaited(begun.popleft())
+            yield result_interruptibly(begun.popleft())
 
 
 def _tasks(workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, ask_rest: bool) -> Generator[Callable[[], Outcome]]:
@@ -151,7 +151,7 @@ def _objection(workspace: Workspace, fetched: ArchivesResult, now_us: int, unkno
     if symbol in unknown.errors:
         return unknown.errors[symbol]
     try:
-        if ask_life(workspace, symbol, now_us).first_open_us is None:
+        if fetch_trading_period(workspace, symbol, now_us).first_open_us is None:
             unknown.add(symbol)
     except CaptureError as error:
         return error
@@ -166,7 +166,7 @@ def complete(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_
 def _asked(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_rest: bool) -> Callable[[], Outcome]:
     """Ask REST now; what then remains asks nobody and shares no file with another partition."""
     try:
-        topups = patiently(partial(top_up, workspace, fetched.partition, now_us)) if ask_rest else None
+        topups = retry_while_busy(partial(top_up, workspace, fetched.partition, now_us)) if ask_rest else None
     except CaptureError as error:
         return partial(Outcome, fetched.partition, fetched, error=error)
     return partial(_made, workspace, fetched, topups, now_us)
@@ -176,7 +176,7 @@ def _made(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | N
     """Bars, gates and gap ledger, from what is recorded by then: a run that was overtaken does not undo the newer one's work."""
     try:
         with workspace.budget.hold(fetched.partition.expected):
-            return alone(workspace, fetched.partition, partial(_built, workspace, fetched, topups, now_us))
+            return with_partition_lock(workspace, fetched.partition, partial(_built, workspace, fetched, topups, now_us))
     except CaptureError as error:
         return Outcome(fetched.partition, fetched, topups, error=error)
 

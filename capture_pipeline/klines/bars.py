@@ -16,7 +16,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.ingest.fetcher import granularity_name
 from capture_pipeline.klines.ingest.rest_fill import finished
-from capture_pipeline.lake.files import read_model, withdraw
+from capture_pipeline.lake.files import read_model, unpublish
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, TopupsManifest
 from capture_pipeline.lake.parquet import PublishedTable, publish_table
 from capture_pipeline.lake.paths import Lake, Partition
@@ -79,7 +79,7 @@ def build(workspace: Workspace, partition: Partition) -> tuple[BarsResult, pl.Da
 def _publish_where_any(table: pl.DataFrame, path: Path) -> None:
     """Publish a table that has no file while it is empty."""
     if table.is_empty():
-        withdraw(path)
+        unpublish(path)
     else:
         publish_table(table, path)
 

@@ -26,7 +26,7 @@ from capture_pipeline.recorder.storage.finalize import finish
 from capture_pipeline.recorder.storage.recovery import resume
 from capture_pipeline.sessions.account import AccountState, read_account
 from capture_pipeline.sessions.layout import FOLDER, SessionFolder, label_of, session_id, valid_regime
-from capture_pipeline.sessions.lock import holder_of, holding
+from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
 from capture_pipeline.sessions.models import Ending, RefillCount, SessionMetadata, SessionPlan
 from capture_pipeline.sessions.status import publish_status, read_status
 from capture_pipeline.settings.models import Settings
@@ -129,7 +129,7 @@ def prepare(
         on_set_aside: Called with the new folder of each session that was set aside.
 
     Raises:
-        Busy: A recorder is at work on it, or another process has been choosing a session for long.
+        BusyError: A recorder is at work on it, or another process has been choosing a session for long.
     """
     # Without the lock, two starts at once would each see no open session and record twice.
     with locked(root / _CHOICE_LOCK, _CHOICE_PATIENCE_S):
@@ -143,7 +143,7 @@ def _chosen(root: Path, plan: SessionPlan, on_set_aside: Callable[[Path], None],
         elif not is_ending(folder, plan_of(folder)):
             return folder
         else:
-            with holding(folder):
+            with session_lock(folder):
                 metadata = _finished(folder, plan_of(folder), settings=None)
             figures = metadata.statistics
             report(f"{folder.session} is finished as {metadata.state}: {figures['messages']:,} messages, {figures['ids_lost']:,} ids lost")
@@ -159,9 +159,9 @@ def set_aside(folder: SessionFolder) -> Path:
     """Rename an unfinished session's folder, so that it is neither resumed nor lost.
 
     Raises:
-        Busy: A recorder is at work on it.
+        BusyError: A recorder is at work on it.
     """
-    with holding(folder):
+    with session_lock(folder):
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = folder.path.with_name(f"{_ASIDE}{folder.session}-{stamp}-{uuid.uuid4().hex[:4]}")
         folder.path.rename(aside)
@@ -179,11 +179,11 @@ def record(settings: Settings, folder: SessionFolder, on_begin: Callable[[Sessio
         on_begin: Told the plan once this process is the session's one writer, and is about to record.
 
     Raises:
-        Busy: Another recorder is at work on it.
+        BusyError: Another recorder is at work on it.
         ConfigError: The environment names a proxy or certificates that cannot be used; nothing of the session was changed.
         StorageError: The disk refuses; the session can be resumed.
     """
-    with _deaf_to_stop(), holding(folder):
+    with _deaf_to_stop(), session_lock(folder):
         plan = plan_of(folder)
         if folder.metadata.exists():
             return Ended(folder, read_model(folder.metadata, SessionMetadata))
@@ -262,12 +262,12 @@ def stop(folder: SessionFolder, settings: Settings) -> SessionMetadata | None:
         return read_model(folder.metadata, SessionMetadata)
     if not folder.ending.exists():
         publish_model(folder.ending, Ending(state="complete" if is_over(plan) else "interrupted"))
-    holder = holder_of(folder)
+    holder = lock_owner_pid(folder)
     if holder is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(holder, signal.SIGUSR1)
         return None
-    with holding(folder):
+    with session_lock(folder):
         if folder.metadata.exists():
             return read_model(folder.metadata, SessionMetadata)
         return _finished(folder, plan, settings)

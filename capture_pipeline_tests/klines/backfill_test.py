@@ -15,7 +15,7 @@ import pytest
 
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import Busy, ConfigError, ServerError
+from capture_pipeline.errors import BusyError, ConfigError, ServerError
 from capture_pipeline.klines import bars
 from capture_pipeline.klines.backfill import Outcome, backfill, complete
 from capture_pipeline.klines.ingest import archives
@@ -106,7 +106,7 @@ def test_a_partition_held_for_long_is_an_outcome(deployment: Deployment, monkeyp
     fetched = fetch(workspace, february(workspace), now_us)
     with locked(workspace.lake.lock(february(workspace))):
         outcome = complete(workspace, fetched, now_us, ask_rest=False)
-    assert isinstance(outcome.error, Busy)
+    assert isinstance(outcome.error, BusyError)
     assert not workspace.lake.bars(february(workspace)).exists()
 
 

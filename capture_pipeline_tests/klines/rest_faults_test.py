@@ -18,14 +18,14 @@ from capture_pipeline.binance.rest.client import RestClient, WeightGovernor
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline.errors import (
-    AccessDenied,
-    Banned,
+    AccessDeniedError,
+    BannedError,
     CaptureError,
-    MalformedData,
+    MalformedDataError,
     NetworkError,
-    ProtocolViolation,
-    RateLimited,
-    RequestRefused,
+    ProtocolViolationError,
+    RateLimitedError,
+    RequestRefusedError,
     ServerError,
 )
 from capture_pipeline.klines.bars import build
@@ -116,7 +116,7 @@ def test_a_short_page_is_followed_by_the_rest_of_it(deployment: Deployment) -> N
 def test_a_page_that_does_not_advance_is_an_error(fault: str, deployment: Deployment) -> None:
     """Nothing of it is used, and it is not asked for in a circle."""
     deployment.faults({**KLINES, "fault": fault, "times": "always"})
-    with pytest.raises(ProtocolViolation, match="does not advance"):
+    with pytest.raises(ProtocolViolationError, match="does not advance"):
         fill(deployment)
     assert deployment.injected() == 1
 
@@ -125,7 +125,7 @@ def test_a_page_that_does_not_advance_is_an_error(fault: str, deployment: Deploy
 def test_a_row_that_is_no_kline_is_an_error_with_its_place(value: str, deployment: Deployment) -> None:
     """The next run asks again."""
     deployment.faults({**KLINES, "fault": "rest_bad_row", "value": value})
-    with pytest.raises(MalformedData, match="klines"):
+    with pytest.raises(MalformedDataError, match="klines"):
         fill(deployment)
     assert fill(deployment).still_missing == 0
 
@@ -133,10 +133,10 @@ def test_a_row_that_is_no_kline_is_an_error_with_its_place(value: str, deploymen
 @pytest.mark.parametrize(
     ("rule", "kind"),
     [
-        ({"fault": "bad_json"}, MalformedData),
-        ({"fault": "html_200"}, MalformedData),
-        ({"fault": "status_403"}, AccessDenied),
-        ({"fault": "status_451"}, AccessDenied),
+        ({"fault": "bad_json"}, MalformedDataError),
+        ({"fault": "html_200"}, MalformedDataError),
+        ({"fault": "status_403"}, AccessDeniedError),
+        ({"fault": "status_451"}, AccessDeniedError),
         ({"fault": "status_500", "times": "always"}, ServerError),
         ({"fault": "reset", "times": "always"}, NetworkError),
         ({"fault": "timeout", "stall_s": 5, "times": "always"}, NetworkError),
@@ -180,7 +180,7 @@ def test_408_is_repeated(deployment: Deployment) -> None:
 def test_a_code_about_the_request_is_not_repeated(code: int, deployment: Deployment) -> None:
     """The same request would be refused again."""
     deployment.faults({**KLINES, "fault": "status_400", "code": code, "times": "always"})
-    with pytest.raises(RequestRefused, match=str(code)):
+    with pytest.raises(RequestRefusedError, match=str(code)):
         fill(deployment)
     assert deployment.injected() == 1
 
@@ -245,7 +245,7 @@ def test_too_many_requests_are_waited_out(deployment: Deployment, tmp_path: Path
 def test_a_wait_beyond_the_bound_ends_the_step(deployment: Deployment) -> None:
     """The error says how long the exchange wants to be left alone."""
     deployment.faults({**KLINES, "fault": "status_429", "retry_after": 30})
-    with pytest.raises(RateLimited) as caught:
+    with pytest.raises(RateLimitedError) as caught:
         fill(deployment, CAPTURE_RATE_LIMITS_MAX_WAIT_S="2")
     assert caught.value.retry_after_s == 30
 
@@ -253,11 +253,11 @@ def test_a_wait_beyond_the_bound_ends_the_step(deployment: Deployment) -> None:
 def test_a_ban_silences_every_process_until_it_ends(deployment: Deployment) -> None:
     """418 is remembered in the lake: a restart sends nothing before its end."""
     deployment.faults({**KLINES, "fault": "status_418", "retry_after": 600})
-    with pytest.raises(Banned):
+    with pytest.raises(BannedError):
         fill(deployment)
     deployment.faults()
     deployment.forget_requests()
-    with pytest.raises(Banned, match="nothing is sent before"):
+    with pytest.raises(BannedError, match="nothing is sent before"):
         deployment.reopened().rest.server_time_us()
     assert deployment.requests() == []
 
@@ -276,11 +276,11 @@ def test_firewall_pauses_all_and_is_not_waited_out(deployment: Deployment, tmp_p
     """403 fails the request that met it; the others are not sent for two minutes, and are told why."""
     client = Client(deployment, tmp_path)
     deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "status_403"})
-    with pytest.raises(AccessDenied):
+    with pytest.raises(AccessDeniedError):
         client.rest.server_time_us()
     deployment.forget_requests()
     other = Client(deployment, tmp_path)
-    with pytest.raises(RateLimited, match="firewall refuses this address") as caught:
+    with pytest.raises(RateLimitedError, match="firewall refuses this address") as caught:
         other.rest.server_time_us()
     assert (caught.value.retry_after_s, deployment.requests(), other.waits) == (120.0, [], [])
     other.now_s += 120
@@ -296,7 +296,7 @@ def test_ban_that_begins_between_two_tries_is_obeyed(deployment: Deployment, tmp
         asked = pool.submit(client.rest.server_time_us)
         until(lambda: deployment.injected() == 1)
         other.refuse(Part.REST, 418, 600.0)
-        with pytest.raises(Banned):
+        with pytest.raises(BannedError):
             asked.result(30)
     assert deployment.injected() == 1
 
@@ -327,7 +327,7 @@ def test_weight_used_by_another_program_counts(deployment: Deployment, tmp_path:
     assert client.waits == [60.0]
 
 
-@pytest.mark.parametrize(("budget", "refused"), [(6000, (RequestRefused, "400")), (45, (RateLimited, "429"))])
+@pytest.mark.parametrize(("budget", "refused"), [(6000, (RequestRefusedError, "400")), (45, (RateLimitedError, "429"))])
 def test_weight_header_of_a_refused_request_counts(budget: int, refused: tuple[type[CaptureError], str], tmp_path: Path) -> None:
     """400 and 429 cost weight at the exchange, and say how much is used."""
     _avoid_the_end_of_a_minute()
@@ -362,14 +362,14 @@ def test_the_governor_waits_for_the_next_minute(budget: int, used: int, weight: 
 def test_answer_beyond_the_cap_is_refused(deployment: Deployment) -> None:
     """Also where it is small until it is decompressed."""
     deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "gzip_bomb", "inflate_mb": 40, "times": "always"})
-    with pytest.raises(ProtocolViolation, match="answers with more than 33,554,432 bytes"):
+    with pytest.raises(ProtocolViolationError, match="answers with more than 33,554,432 bytes"):
         deployment.workspace.rest.server_time_us()
     assert deployment.injected() == 1
 
 
 def test_an_unknown_symbol_is_refused_by_code(deployment: Deployment) -> None:
     """-1121, with the exchange's words."""
-    with pytest.raises(RequestRefused, match=r"-1121 'Invalid symbol\.'") as caught:
+    with pytest.raises(RequestRefusedError, match=r"-1121 'Invalid symbol\.'") as caught:
         deployment.workspace.rest.klines("NOSUCHUSDT", deployment.workspace.settings.interval, 0, HOUR_US)
     assert (caught.value.status, caught.value.code) == (400, -1121)
 

@@ -10,7 +10,7 @@ import pytest
 from capture_pipeline.binance.archive.klines import parse_rest
 from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, Interval, Month, parse_time
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import CaptureError, MalformedData
+from capture_pipeline.errors import CaptureError, MalformedDataError
 from capture_pipeline.klines.bars import build
 from capture_pipeline.klines.gaps import find
 from capture_pipeline.klines.ingest.archives import fetch
@@ -122,7 +122,7 @@ def test_an_answer_with_a_hole_and_no_time_is_asked_for_again(tmp_path: Path) ->
 def test_an_answer_nested_deep_is_malformed(depth: int, around: str) -> None:
     """However deep, it is refused like any other answer that is no array of klines."""
     body = around.replace("{}", "[" * depth + "]" * depth).encode()
-    with pytest.raises(MalformedData, match="klines"):
+    with pytest.raises(MalformedDataError, match="klines"):
         parse_rest(body, "klines")
 
 

@@ -17,14 +17,14 @@ from capture_pipeline.binance.archive.klines import count_lengths, parse_rest, r
 from capture_pipeline.binance.periods import SECOND_US, Interval, iso
 from capture_pipeline.binance.rest.client import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.deployment.venue_guard import claim
-from capture_pipeline.errors import ProtocolViolation, RequestRefused
+from capture_pipeline.deployment.venue_guard import ensure_venue
+from capture_pipeline.errors import ProtocolViolationError, RequestRefusedError
 from capture_pipeline.klines.ingest.altered_files import is_as_recorded
-from capture_pipeline.klines.ingest.trading_period import ask_life, trading_range
+from capture_pipeline.klines.ingest.trading_period import fetch_trading_period, trading_range
 from capture_pipeline.klines.quality.ranges import Range, Ranges, batched, intersect, length, present, subtract, union
 from capture_pipeline.klines.quality.sightings import absent, nonexistent, seen_recently
 from capture_pipeline.lake.files import locked, publish_bytes, publish_model, read_model
-from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, SymbolLife, TopupsManifest
+from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, TopupsManifest, TradingPeriod
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.models import Gaps
 
@@ -66,12 +66,12 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResu
         now_us: The exchange's time; candles that close after it are unfinished and left out.
 
     Raises:
-        Banned: The exchange has banned this address; nothing is sent until the ban ends.
+        BannedError: The exchange has banned this address; nothing is sent until the ban ends.
         ConfigError: The lake is another exchange's.
-        ProtocolViolation: A page does not advance or is out of what was asked.
+        ProtocolViolationError: A page does not advance or is out of what was asked.
         CaptureError: The exchange could not be asked; answers that came are kept, but for one with a hole that has no time.
     """
-    claim(workspace)
+    ensure_venue(workspace)
     lake = workspace.lake
     with locked(lake.lock(partition)):
         archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
@@ -98,7 +98,7 @@ def result_of(
     archives: ArchivesManifest,
     manifest: TopupsManifest,
     *,
-    life: SymbolLife | None,
+    life: TradingPeriod | None,
     now_us: int,
     before: int | None = None,
 ) -> TopupResult:
@@ -120,7 +120,7 @@ def result_of(
 
 
 def to_ask(
-    partition: Partition, archives: ArchivesManifest, manifest: TopupsManifest, *, life: SymbolLife | None, gaps: Gaps, now_us: int
+    partition: Partition, archives: ArchivesManifest, manifest: TopupsManifest, *, life: TradingPeriod | None, gaps: Gaps, now_us: int
 ) -> Ranges:
     """The ranges worth a request now: missing, not verified as non-existent, not seen missing a moment ago."""
     if life is not None and life.is_archive_only:
@@ -150,7 +150,7 @@ def finished(rows: pl.DataFrame, interval: Interval, server_time_us: int) -> pl.
     return rows.filter(pl.col("open_time_us") + interval.us <= server_time_us)
 
 
-def _wanted(partition: Partition, archives: ArchivesManifest, life: SymbolLife | None, now_us: int) -> Ranges:
+def _wanted(partition: Partition, archives: ArchivesManifest, life: TradingPeriod | None, now_us: int) -> Ranges:
     """Candles of the month that should exist by now, as far as is known."""
     whole = (partition.month.start_us, closed_us(partition, now_us))
     if life is not None and life.first_open_us is None and not archives.usable():
@@ -158,10 +158,10 @@ def _wanted(partition: Partition, archives: ArchivesManifest, life: SymbolLife |
     return intersect([whole], [trading_range(life, partition, archives)])
 
 
-def _life(workspace: Workspace, partition: Partition, archives: ArchivesManifest, now_us: int) -> SymbolLife | None:
+def _life(workspace: Workspace, partition: Partition, archives: ArchivesManifest, now_us: int) -> TradingPeriod | None:
     """The life of the symbol, asked only where the archive leaves something open."""
     whole = (partition.month.start_us, closed_us(partition, now_us))
-    return ask_life(workspace, partition.symbol, now_us) if subtract([whole], archive_present(archives)) else None
+    return fetch_trading_period(workspace, partition.symbol, now_us) if subtract([whole], archive_present(archives)) else None
 
 
 def _ask_span(workspace: Workspace, partition: Partition, span: Range, now_us: int) -> Iterator[RestPage]:
@@ -186,7 +186,7 @@ def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us:
     where = f"{endpoint}?{urlencode(params)}"
     try:
         body = workspace.rest.klines(partition.symbol, partition.interval, start_us, end_us)
-    except RequestRefused as error:
+    except RequestRefusedError as error:
         if error.code in UNKNOWN_SYMBOL:
             return None
         raise
@@ -216,14 +216,14 @@ def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us:
 def _check_page(rows: pl.DataFrame, interval: Interval, asked: Range, where: str) -> None:
     start_us, end_us = asked
     if rows.height > PAGE_ROWS:
-        raise ProtocolViolation(f"answers with {rows.height} rows, {PAGE_ROWS} were asked for", where=where)
+        raise ProtocolViolationError(f"answers with {rows.height} rows, {PAGE_ROWS} were asked for", where=where)
     if not rows.height:
         return
     opens = rows["open_time_us"]
     lowest, highest = int(opens.min()), int(opens.max())  # type: ignore[arg-type]
     if lowest < start_us or highest >= end_us:
         remedy = "the page does not advance; nothing of it is used"
-        raise ProtocolViolation(f"answers with candles from {iso(lowest)} to {iso(highest)}", where=where, remedy=remedy)
+        raise ProtocolViolationError(f"answers with candles from {iso(lowest)} to {iso(highest)}", where=where, remedy=remedy)
     if not opens.is_sorted() or opens.n_unique() != rows.height:
-        raise ProtocolViolation("answers with candles out of order or twice", where=where, remedy="nothing of it is used")
+        raise ProtocolViolationError("answers with candles out of order or twice", where=where, remedy="nothing of it is used")
     refuse_other_interval(count_lengths(rows, interval), interval, where)

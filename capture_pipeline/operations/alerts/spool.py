@@ -113,7 +113,7 @@ class Spool:
 
         Raises:
             StorageError: The disk refuses; nothing was recorded.
-            Busy: Another process holds the lock for too long.
+            BusyError: Another process holds the lock for too long.
         """
         offered = list(alerts)
         if not offered:
@@ -132,7 +132,7 @@ class Spool:
 
         Raises:
             StorageError: The disk refuses.
-            Busy: Another process holds the lock for too long.
+            BusyError: Another process holds the lock for too long.
         """
         with self._changing() as book:
             if channel in book.queues:
@@ -143,7 +143,7 @@ class Spool:
         """Be the one who sends to a channel.
 
         Raises:
-            Busy: Another process or thread is.
+            BusyError: Another process or thread is.
         """
         with locked(self._folder / f"{channel}.lock"):
             yield

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from capture_pipeline.lake.files import fsync, publish_bytes, publish_model, publishing, sha256_file, storage_errors
+from capture_pipeline.lake.files import atomic_write, fsync, publish_bytes, publish_model, sha256_file, storage_errors
 from capture_pipeline.recorder.background.trade_backfill import end_refill
 from capture_pipeline.recorder.ordering.merger import MergeCounts
 from capture_pipeline.recorder.storage.event_log import EventLog
@@ -79,7 +79,7 @@ def _join(folder: SessionFolder) -> None:
             parts[0].rename(folder.recording)
             fsync(folder.path)
             return
-        with publishing(folder.recording) as beside, beside.open("wb") as file:
+        with atomic_write(folder.recording) as beside, beside.open("wb") as file:
             for part in parts:
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, file, _STEP)
