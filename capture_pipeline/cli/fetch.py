@@ -21,7 +21,7 @@ from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import CaptureError, MalformedDataError
 from capture_pipeline.klines.backfill import Outcome, backfill, complete
 from capture_pipeline.klines.estimate import estimate
-from capture_pipeline.klines.gaps import GapsResult, find
+from capture_pipeline.klines.gaps import GapsResult, find_gaps
 from capture_pipeline.klines.ingest.archives import fetch, with_partition_lock
 from capture_pipeline.klines.ingest.republished import recheck
 from capture_pipeline.klines.pending import WorkList, due_for_recheck, fillable, unfinished
@@ -96,7 +96,7 @@ def _compute(workspace: Workspace, parts: list[Partition], now_us: int, *, quiet
     with progress("gaps", len(parts), quiet=quiet) as tell:
         for part in parts:
             try:
-                results.append(with_partition_lock(workspace, part, partial(find, workspace, part, now_us)))
+                results.append(with_partition_lock(workspace, part, partial(find_gaps, workspace, part, now_us)))
             except CaptureError as error:
                 failures[part] = error
             tell(str(part))

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError, LakeError
-from capture_pipeline.lake.files import locked, publish_model, read_model
+from capture_pipeline.lake.files import file_lock, publish_model, read_model
 from capture_pipeline.lake.manifests import Record
 
 
@@ -39,7 +39,7 @@ def ensure_venue(workspace: Workspace) -> None:
     if check_venue(workspace):
         return
     settings, lake = workspace.settings, workspace.lake
-    with locked(lake.origin_lock()):
+    with file_lock(lake.origin_lock()):
         # Another process may have been here between the look and the lock.
         if not check_venue(workspace):
             archive = None if settings.venue == "sandbox" else settings.archive_url

@@ -104,7 +104,7 @@ def judge(store: EvidenceStore) -> GoNoGo:
         LakeError: A piece of evidence is damaged: no verdict rests on it.
     """
     found = {asset: store.latest(asset) for asset in dict.fromkeys(criterion.asset for criterion in CRITERIA)}
-    judged = [_judged(criterion, None if (latest := found[criterion.asset]) is None else latest[0]) for criterion in CRITERIA]
+    judged = [_judge_criterion(criterion, None if (latest := found[criterion.asset]) is None else latest[0]) for criterion in CRITERIA]
     failed = {one.criterion for one in judged if one.verdict is Verdict.FAIL and one.mitigation}
     criteria = [
         one.model_copy(
@@ -155,7 +155,7 @@ def number(value: float, digits: int = 6) -> str:
     return f"{value:,.0f}" if abs(value) >= _WHOLE_FROM else f"{value:.{digits}g}"
 
 
-def _judged(criterion: Criterion, evidence: Evidence | None) -> CriterionResult:
+def _judge_criterion(criterion: Criterion, evidence: Evidence | None) -> CriterionResult:
     missing = Reading(criterion=criterion.name, measured=None, note=f"no evidence: materialize {criterion.asset}")
     reading = missing if evidence is None else evidence.reading(criterion)
     return CriterionResult(
@@ -173,24 +173,24 @@ def _judged(criterion: Criterion, evidence: Evidence | None) -> CriterionResult:
     )
 
 
-def _helpless(one: CriterionResult) -> bool:
+def _is_blocking(one: CriterionResult) -> bool:
     """Whether it fails and nothing helps, so that it alone makes the whole a No-Go."""
     return one.verdict is Verdict.FAIL and not one.mitigation
 
 
-def _unmeasured(one: CriterionResult) -> bool:
+def _is_unmeasured(one: CriterionResult) -> bool:
     return one.verdict is Verdict.UNKNOWN and not one.is_covered
 
 
 def _rank(one: CriterionResult) -> int:
     """Order of reasons: what nothing helps against, what was not measured, the rest."""
-    return 0 if _helpless(one) else 1 if _unmeasured(one) else 2
+    return 0 if _is_blocking(one) else 1 if _is_unmeasured(one) else 2
 
 
 def _overall(criteria: list[CriterionResult]) -> Overall:
-    if any(map(_helpless, criteria)):
+    if any(map(_is_blocking, criteria)):
         return Overall.NO_GO
-    if any(map(_unmeasured, criteria)):
+    if any(map(_is_unmeasured, criteria)):
         return Overall.NOT_JUDGED
     return Overall.CONDITIONAL if any(one.verdict is not Verdict.PASS for one in criteria) else Overall.GO
 

@@ -16,7 +16,7 @@ from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.ingest.republished import recheckable
-from capture_pipeline.klines.ingest.rest_fill import to_ask
+from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest, TradingPeriod
@@ -155,6 +155,6 @@ def _is_fillable(workspace: Workspace, partition: Partition, now_us: int, life_o
     if not lake.window(partition).is_file():
         return False
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    asked = to_ask(partition, archives, topups, life=life_of(partition.symbol), gaps=workspace.settings.gaps, now_us=now_us)
+    asked = ranges_to_request(partition, archives, topups, life=life_of(partition.symbol), gaps=workspace.settings.gaps, now_us=now_us)
     yesterday = now_us - DAY_US
     return any(start < yesterday for start, _ in asked) and Month.of(now_us) >= partition.month

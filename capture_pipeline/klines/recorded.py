@@ -13,7 +13,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.bars import BarsResult, count_values, made_of
 from capture_pipeline.klines.gaps import GapsResult
 from capture_pipeline.klines.ingest.archives import ArchivesResult
-from capture_pipeline.klines.ingest.rest_fill import TopupResult, result_of, to_ask
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, ranges_to_request, result_of
 from capture_pipeline.klines.ingest.trading_period import load_trading_period
 from capture_pipeline.klines.quality.ranges import length
 from capture_pipeline.lake.files import read_model, sha256_file
@@ -134,5 +134,5 @@ def recorded_gaps(workspace: Workspace, partition: Partition) -> GapsResult:
     archives = recorded_archives(workspace, partition).manifest
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     life = load_trading_period(workspace, partition.symbol)
-    asked = to_ask(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=window["as_of_us"])
+    asked = ranges_to_request(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=window["as_of_us"])
     return GapsResult(partition, result.gaps, result.expected, length(asked) // partition.interval.us)

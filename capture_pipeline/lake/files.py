@@ -152,7 +152,7 @@ def fsync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, patience_s: float = 0.0) -> Iterator[None]:
+def file_lock(path: Path, patience_s: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock on `path` while inside; the kernel releases it when the process dies.
 
     Args:

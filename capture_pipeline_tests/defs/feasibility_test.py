@@ -10,7 +10,7 @@ import pytest
 from capture_pipeline.errors import BusyError
 from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, THROUGHPUT, Bound, Criterion
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore, Reading, new_evidence
-from capture_pipeline.lake.files import locked
+from capture_pipeline.lake.files import file_lock
 from capture_pipeline_tests.defs.stage import QUIET, Stage, part
 
 DECIMALS = {"rows": 5_000, "block_rows": 1_000, "repeats": 1}
@@ -224,7 +224,7 @@ def test_two_benchmarks_do_not_measure_each_other(stage: Stage) -> None:
     thread = threading.Thread(target=second)
     with measuring(stage.workspace):
         thread.start()
-        with pytest.raises(BusyError, match=r"benchmark\.lock"), locked(stage.workspace.lake.state("benchmark.lock")):
+        with pytest.raises(BusyError, match=r"benchmark\.lock"), file_lock(stage.workspace.lake.state("benchmark.lock")):
             pass
         thread.join(1)
         order.append("first")

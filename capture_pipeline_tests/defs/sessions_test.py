@@ -144,7 +144,7 @@ def test_a_session_of_which_nothing_came_fails_its_run_with_the_reason(stage: St
 
 def test_a_run_tells_more_often_at_first() -> None:
     """Whoever opens the page of a run that has just begun sees that it goes on."""
-    assert list(islice(part("golden_samples.recording").told_at(), 7)) == [10, 30, 60, 120, 300, 600, 900]
+    assert list(islice(part("golden_samples.recording").report_times(), 7)) == [10, 30, 60, 120, 300, 600, 900]
 
 
 def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: Stage, tmp_path: Path) -> None:

@@ -391,11 +391,11 @@ def test_a_symbol_that_nobody_knows_is_one_clear_error(deployment: Deployment) -
 def test_two_writers_of_one_partition_do_not_meet(deployment: Deployment) -> None:
     """The second is told who holds the lock."""
     from capture_pipeline.errors import BusyError  # noqa: PLC0415 - the one test that needs it
-    from capture_pipeline.lake.files import locked  # noqa: PLC0415 - likewise
+    from capture_pipeline.lake.files import file_lock  # noqa: PLC0415 - likewise
 
     workspace = deployment.workspace
     part = workspace.partition("BTCUSDT", Month(2025, 1))
-    with locked(workspace.lake.lock(part)), pytest.raises(BusyError):
+    with file_lock(workspace.lake.lock(part)), pytest.raises(BusyError):
         fetch(workspace, part, 0)
 
 

@@ -28,8 +28,8 @@ from capture_pipeline.errors import (
     RequestRefusedError,
     ServerError,
 )
-from capture_pipeline.klines.bars import build
-from capture_pipeline.klines.gaps import find
+from capture_pipeline.klines.bars import build_bars
+from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.ingest.archives import fetch
 from capture_pipeline.klines.ingest.rest_fill import TopupResult, top_up
 from capture_pipeline.klines.pending import fillable
@@ -55,7 +55,7 @@ def fill(deployment: Deployment, **environment: str) -> TopupResult:
 
 
 def bars(deployment: Deployment) -> pl.DataFrame:
-    build(deployment.workspace, february(deployment))
+    build_bars(deployment.workspace, february(deployment))
     return pl.read_parquet(deployment.workspace.lake.bars(february(deployment)), hive_partitioning=False)
 
 
@@ -189,7 +189,7 @@ def test_candle_is_accepted_some_seconds_after_its_end(tmp_path: Path) -> None:
     """REST is five seconds behind: the hour that ended three seconds ago is there unfinished, and is not asked for before the margin."""
     with deployed(tmp_path / "d", {"now": "2025-02-20T10:00:03Z", "rest_lag_s": 5}) as deployment:
         assert (fill(deployment).rows, set(bars(deployment)["open_time_us"].tail(1))) == (9, {parse_time("2025-02-20T08:00:00Z")})
-        assert find(deployment.workspace, february(deployment), parse_time("2025-02-20T10:00:03Z")).missing == 0
+        assert find_gaps(deployment.workspace, february(deployment), parse_time("2025-02-20T10:00:03Z")).missing == 0
         deployment.clock(now="2025-02-20T10:00:11Z")
         assert fill(deployment).rows == 1
         table = bars(deployment)
@@ -209,7 +209,7 @@ def test_symbol_that_is_being_settled_is_served_by_the_archive_alone(tmp_path: P
     with deployed(tmp_path / "d", {"suspensions": [settling], "archive_omissions": [hole]}, CAPTURE_MARKET="um") as deployment:
         result = fill(deployment)
         assert (result.archive_only, result.pages, bars(deployment).height) == ("SETTLING", 0, 18 * 24 - 2)
-        assert find(deployment.workspace, february(deployment), parse_time(NOW)).missing == 2
+        assert find_gaps(deployment.workspace, february(deployment), parse_time(NOW)).missing == 2
         deployment.forget_requests()
         assert fill(deployment).archive_only == "SETTLING"
         assert not [entry for entry in deployment.requests() if entry["path"] == "/fapi/v1/klines"]
@@ -386,8 +386,8 @@ def complete(deployment: Deployment) -> Any:
     now_us = workspace.rest.server_time_us()
     fetch(workspace, january(deployment), now_us)
     top_up(workspace, january(deployment), now_us)
-    build(workspace, january(deployment))
-    return find(workspace, january(deployment), now_us)
+    build_bars(workspace, january(deployment))
+    return find_gaps(workspace, january(deployment), now_us)
 
 
 def test_a_hole_in_an_archive_file_is_filled_and_told(tmp_path: Path) -> None:
@@ -433,8 +433,8 @@ def test_a_hole_that_rest_served_late_is_filled_later(deployment: Deployment) ->
     deployment.clock(advance_s=3600)
     workspace = deployment.reopened()
     top_up(workspace, january(deployment), workspace.rest.server_time_us())
-    build(workspace, january(deployment))
-    second = find(workspace, january(deployment), workspace.rest.server_time_us())
+    build_bars(workspace, january(deployment))
+    second = find_gaps(workspace, january(deployment), workspace.rest.server_time_us())
     assert (second.missing, second.gaps.select("status", "filled_by").rows()) == (0, [("filled", "rest")])
 
 
@@ -447,8 +447,8 @@ def test_months_before_listing_and_after_delisting_are_no_gaps(tmp_path: Path) -
         part = workspace.partition("LIVEDUSDT", Month(2025, 1))
         fetch(workspace, part, now_us)
         top_up(workspace, part, now_us)
-        build(workspace, part)
-        result = find(workspace, part, now_us)
+        build_bars(workspace, part)
+        result = find_gaps(workspace, part, now_us)
         assert [(row["cause"], row["bars"]) for row in result.gaps.rows(named=True)] == [
             ("before_listing", 9 * 24 + 5),
             ("after_delisting", 12 * 24),

@@ -46,7 +46,7 @@ def main(path: Path, first: int, last: int) -> None:
         feed(folder, first, last)
         return COMPLETE
 
-    with patch("capture_pipeline.recorder.lifecycle._recorded", recorded):
+    with patch("capture_pipeline.recorder.lifecycle._run_recorder", recorded):
         record(Settings(), folder)
 
 

@@ -14,7 +14,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import BusyError, LakeError
 from capture_pipeline.feasibility.criteria import Criterion, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
-from capture_pipeline.lake.files import locked
+from capture_pipeline.lake.files import file_lock
 from capture_pipeline.reporting.markdown import Markdown
 
 GROUP = "feasibility"
@@ -35,7 +35,7 @@ def measuring(workspace: Workspace) -> Iterator[EvidenceStore]:
     with ExitStack() as held:
         while True:
             try:
-                held.enter_context(locked(workspace.lake.state("benchmark.lock")))
+                held.enter_context(file_lock(workspace.lake.state("benchmark.lock")))
                 break
             except BusyError:
                 if time.monotonic() > until:

@@ -81,7 +81,7 @@ def _check_disk(workspace: Workspace, folder: SessionFolder) -> None:
 
 def _mirror(context: dg.AssetExecutionContext, folder: SessionFolder) -> None:
     """Tell sparsely what the recorder does, for each event is a row in the event log: what is new at once, and more often at first."""
-    begun_s, due, known = time.monotonic(), told_at(), ("", "")
+    begun_s, due, known = time.monotonic(), report_times(), ("", "")
     following_s = next(due)
     for status in follow(folder):
         if status is None:
@@ -94,7 +94,7 @@ def _mirror(context: dg.AssetExecutionContext, folder: SessionFolder) -> None:
             outputs.log_info(context, progress(status))
 
 
-def told_at() -> Iterator[float]:
+def report_times() -> Iterator[float]:
     """Seconds after its beginning at which a run tells how it goes."""
     yield from _FIRST_TOLD_S
     after_s = _TOLD_EVERY_S

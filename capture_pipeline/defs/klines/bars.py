@@ -13,7 +13,7 @@ from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.bars import BarsResult, build
+from capture_pipeline.klines.bars import BarsResult, build_bars
 from capture_pipeline.klines.ingest.archives import with_partition_lock
 from capture_pipeline.lake.paths import Partition
 
@@ -65,6 +65,6 @@ def bars(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspac
     """Merge the raw files."""
 
     def merged(partition: Partition) -> BarsResult:
-        return with_partition_lock(workspace, partition, partial(build, workspace, partition))[0]
+        return with_partition_lock(workspace, partition, partial(build_bars, workspace, partition))[0]
 
     yield from run_partitions(context, workspace, sequentially(merged), lambda result: describe.bars(workspace, result))

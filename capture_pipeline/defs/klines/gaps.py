@@ -12,7 +12,7 @@ from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.gaps import find
+from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.ingest.archives import with_partition_lock
 
 
@@ -32,6 +32,6 @@ from capture_pipeline.klines.ingest.archives import with_partition_lock
 def bar_gaps(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
     """Compute the ledger; asks nobody."""
     found = sequentially(
-        lambda partition: with_partition_lock(workspace, partition, partial(find, workspace, partition, workspace.now_us()))
+        lambda partition: with_partition_lock(workspace, partition, partial(find_gaps, workspace, partition, workspace.now_us()))
     )
     yield from run_partitions(context, workspace, found, lambda result: describe.gaps(workspace, result))

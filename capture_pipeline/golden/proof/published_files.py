@@ -15,7 +15,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ChecksumMismatchError, LakeError, MalformedDataError
 from capture_pipeline.golden.proof.published_trades import published_trades
 from capture_pipeline.klines.ingest.download import VerifiedDownload, fetch_judged, place
-from capture_pipeline.lake.files import locked, sha256_file
+from capture_pipeline.lake.files import file_lock, sha256_file
 
 DAILY_KLINES = "daily_klines"
 _MB = 1 << 20
@@ -55,7 +55,7 @@ def klines_of(workspace: Workspace, file: ArchiveFile) -> Publication | None:
 def _published(
     workspace: Workspace, file: ArchiveFile | TradesFile, kind: str, read: Callable[[bytes], pl.DataFrame]
 ) -> Publication | None:
-    with locked(workspace.lake.published_lock(file.market, kind, file.symbol)):
+    with file_lock(workspace.lake.published_lock(file.market, kind, file.symbol)):
         kept = _kept(workspace, file, kind)
         if kept is not None:
             return Publication(workspace.lake.relative(kept), read(kept.read_bytes()))

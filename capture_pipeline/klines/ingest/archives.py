@@ -22,11 +22,11 @@ from capture_pipeline.binance.urls import ArchiveFile
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import BusyError, CaptureError
-from capture_pipeline.klines.ingest.altered_files import set_altered_aside
+from capture_pipeline.klines.ingest.altered_files import quarantine_altered_files
 from capture_pipeline.klines.ingest.fetcher import Fetcher
 from capture_pipeline.klines.ingest.republished import recheck
 from capture_pipeline.klines.quality.ranges import intersect, subtract, whole_steps
-from capture_pipeline.lake.files import locked, read_model
+from capture_pipeline.lake.files import file_lock, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 
@@ -148,7 +148,7 @@ def with_partition_lock(workspace: Workspace, partition: Partition, work: Callab
     """
 
     def with_lock() -> T:
-        with locked(workspace.lake.lock(partition)):
+        with file_lock(workspace.lake.lock(partition)):
             return work()
 
     return retry_while_busy(with_lock)
@@ -170,12 +170,12 @@ def fetch(workspace: Workspace, partition: Partition, now_us: int, over: threadi
     """
     ensure_venue(workspace)
     lake = workspace.lake
-    with locked(lake.lock(partition)):
+    with file_lock(lake.lock(partition)):
         manifest = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         before = manifest.model_copy(deep=True)
         fetcher = Fetcher(workspace, partition, manifest, now_us, over)
         try:
-            set_altered_aside(workspace, partition, manifest)
+            quarantine_altered_files(workspace, partition, manifest)
             _fetch_files(workspace, partition, fetcher, now_us, over)
         finally:
             if manifest != before:

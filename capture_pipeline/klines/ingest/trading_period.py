@@ -35,7 +35,7 @@ def fetch_trading_period(workspace: Workspace, symbol: str, now_us: int) -> Trad
     known = read_model(path, TradingPeriod)
     if known and abs(now_us - known.checked_at_us) < DAY_US:
         return known
-    life = _ask(workspace, symbol, now_us, load_trading_period(workspace, symbol))
+    life = _request_trading_period(workspace, symbol, now_us, load_trading_period(workspace, symbol))
     publish_model(path, life)
     return life
 
@@ -69,7 +69,7 @@ def _path(workspace: Workspace, symbol: str) -> Path:
     return workspace.lake.symbol_life(workspace.settings.market, symbol, workspace.settings.interval)
 
 
-def _ask(workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None) -> TradingPeriod:
+def _request_trading_period(workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None) -> TradingPeriod:
     interval = workspace.settings.interval
     status = workspace.rest.symbol_status(symbol)
     try:
@@ -79,10 +79,10 @@ def _ask(workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | 
         if error.code not in UNKNOWN_SYMBOL:
             raise
         is_listed = status is not None and error.code == INVALID_SYMBOL_STATUS
-        life = _listed_life(workspace, symbol, now_us, known, status if is_listed and status else _UNKNOWN)
+        life = _listed_trading_period(workspace, symbol, now_us, known, status if is_listed and status else _UNKNOWN)
         return life.model_copy(update={"is_archive_only": is_listed})
     if not first.height:
-        return _listed_life(workspace, symbol, now_us, known, status or _UNKNOWN)
+        return _listed_trading_period(workspace, symbol, now_us, known, status or _UNKNOWN)
     ended = status not in _TRADING and last.height and int(last["open_time_us"][-1]) + interval.us <= now_us - DAY_US
     return TradingPeriod(
         first_open_us=int(first["open_time_us"][0]),
@@ -92,12 +92,12 @@ def _ask(workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | 
     )
 
 
-def _listed_life(workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None, status: str) -> TradingPeriod:
+def _listed_trading_period(workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None, status: str) -> TradingPeriod:
     """The life of a symbol of which REST has no candle: what was known before, and what the archive lists.
 
     While it trades it has no end: it may have been listed minutes ago, and its first files come tomorrow.
     """
-    listed = _listed(workspace, symbol)
+    listed = _listed_range(workspace, symbol)
     first = known.first_open_us if known else None
     if first is None and listed:
         first = listed[0]
@@ -106,9 +106,9 @@ def _listed_life(workspace: Workspace, symbol: str, now_us: int, known: TradingP
     return TradingPeriod(first_open_us=first, last_open_us=max(ends, default=None), status=status, checked_at_us=now_us)
 
 
-def _listed(workspace: Workspace, symbol: str) -> Range | None:
+def _listed_range(workspace: Workspace, symbol: str) -> Range | None:
     """From the first to the last period of which the archive has a file; days tell an edge better than months."""
-    months, days = (_periods(workspace, symbol, granularity) for granularity in (Granularity.MONTHLY, Granularity.DAILY))
+    months, days = (_listed_periods(workspace, symbol, granularity) for granularity in (Granularity.MONTHLY, Granularity.DAILY))
     if not months or not days:
         either = months or days
         return (either[0][0], either[-1][1]) if either else None
@@ -117,7 +117,7 @@ def _listed(workspace: Workspace, symbol: str) -> Range | None:
     return (start, end)
 
 
-def _periods(workspace: Workspace, symbol: str, granularity: Granularity) -> Ranges:
+def _listed_periods(workspace: Workspace, symbol: str, granularity: Granularity) -> Ranges:
     """The periods of the listed files of one kind, in order."""
     market = workspace.settings.market
     entries = workspace.archive.listing(folder(market, granularity, symbol, workspace.settings.interval))
