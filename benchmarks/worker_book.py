@@ -11,7 +11,7 @@ import numpy as np
 from stopwatch import serve
 
 from capture_pipeline.replay.compiled._jit import making
-from capture_pipeline.replay.compiled.book import Run, TickBook
+from capture_pipeline.replay.compiled.book import LevelBatch, TickBook
 from capture_pipeline.replay.continuity import folded
 from capture_pipeline.replay.engine import SEED
 from capture_pipeline.replay.messages import Ints
@@ -21,7 +21,7 @@ def main() -> None:
     """Serve; the number of a line is how many messages, 0 for all."""
     what, path = sys.argv[1:]
     with np.load(path) as file:
-        run = Run(file["bounds"], file["prices"], file["lots"])
+        run = LevelBatch(file["bounds"], file["prices"], file["lots"])
 
     def work(messages: int) -> int:
         if what == "scan":

@@ -18,8 +18,8 @@ from stopwatch import folders, serve
 from capture_pipeline.binance.archive.protocol import Trust, judge, parse_checksum
 from capture_pipeline.checks.gates import judge_rows
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.backfill import side_by_side
-from capture_pipeline.klines.bars import build
+from capture_pipeline.klines.backfill import map_threads_ordered
+from capture_pipeline.klines.bars import build_bars
 from capture_pipeline.lake.files import publish_model, sha256_file
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 
@@ -31,7 +31,7 @@ def main() -> None:
     placed = [(path, _placed(workspace, path)) for path in zips]
 
     def work(number: int) -> int:
-        return sum(side_by_side(partial(_convert, workspace, path, raw) for path, raw in placed[:number]))
+        return sum(map_threads_ordered(partial(_convert, workspace, path, raw) for path, raw in placed[:number]))
 
     serve(work)
 
@@ -73,7 +73,7 @@ def _convert(workspace: Workspace, path: Path, raw: Path) -> int:
         checked_at_us=NOW_US,
     )
     publish_model(workspace.lake.archives_manifest(partition), ArchivesManifest(files=[record]))
-    result, bars = build(workspace, partition)
+    result, bars = build_bars(workspace, partition)
     failed = [gate.spec.name for gate in judge_rows(bars, partition.interval, NOW_US, 1) if not gate.passed]
     if failed:
         raise ValueError(f"{file.name}: {failed}")

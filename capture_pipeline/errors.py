@@ -1,24 +1,24 @@
-"""Every error the project raises, sorted by what its caller may do about it.
+"""Errors of the project, by what the caller can do.
 
     CaptureError
-    ├── Permanent               asking again gives the same answer: a person has to change something
-    │   ├── ConfigError             pipeline.yaml, an environment variable or an argument is wrong
-    │   ├── RequestRefused          the exchange refuses this request (4xx, an error code)
-    │   │   └── AccessDenied            403, 451: this address or country may not ask
-    │   ├── ProtocolViolation       the answer is not what the protocol allows (HTML with 200, a page that stands still)
-    │   ├── UntrustedPeer           TLS failed, or a redirect led off the host
-    │   ├── MalformedData           a file or an answer holds something that is not a kline
-    │   ├── ChecksumMismatch        the bytes are not those that were published
-    │   └── LakeError               a path leaves the lake's root, or a recorded file is gone or altered
-    └── Transient               asking again later may work
-        ├── NetworkError            DNS, time-out, reset, a body that ended early
-        ├── ServerError             5xx, 408, or a code of a failure that passes
-        ├── RateLimited             429, or a pause of the address; `retry_after_s` says how long to wait
-        │   └── Banned                  418; nothing may be sent before `until_us`
-        ├── StorageError            the disk is full, read-only or broken
-        └── Busy                    another process holds the lock of this partition
+    ├── PermanentError               a repeated request gives the same answer: a person has to change something
+    │   ├── ConfigError                  pipeline.yaml, an environment variable or an argument is wrong
+    │   ├── RequestRefusedError          the exchange refuses this request (4xx, an error code)
+    │   │   └── AccessDeniedError            403, 451: this address or country has no access
+    │   ├── ProtocolViolationError       the answer violates the protocol (HTML with status 200, a page that repeats)
+    │   ├── UntrustedPeerError           TLS failed, or a redirect led to another host
+    │   ├── MalformedDataError           a file or an answer contains something that is not a kline
+    │   ├── ChecksumMismatchError        the bytes differ from the published ones
+    │   └── LakeError                    a path is outside the lake, or a recorded file is missing or altered
+    └── TransientError               a later request may succeed
+        ├── NetworkError                 DNS, time-out, reset, a body that ended early
+        ├── ServerError                  5xx, 408, or the code of a failure that passes
+        ├── RateLimitedError             429, or a pause of the address; `retry_after_s` is the time to wait
+        │   └── BannedError                  418; nothing may be sent before `until_us`
+        ├── StorageError                 the disk is full, read-only or broken
+        └── BusyError                    another process holds the lock of this partition
 
-Nothing else belongs here: no handling, no retry policy, no text for one particular caller.
+Handling of errors, retry policies and texts for a single caller belong elsewhere.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class CaptureError(Exception):
         super().__init__(f"{text} ({self.remedy})" if self.remedy else text)
 
 
-class Permanent(CaptureError):  # noqa: N818 - the field says "permanent failure"
+class PermanentError(CaptureError):
     """Asking again gives the same answer."""
 
 
-class ConfigError(Permanent):
+class ConfigError(PermanentError):
     """A setting, an environment variable or an argument is wrong."""
 
 
-class RequestRefused(Permanent):
+class RequestRefusedError(PermanentError):
     """The exchange refuses this request.
 
     Attributes:
@@ -70,7 +70,7 @@ class RequestRefused(Permanent):
         self.code = code
 
 
-class AccessDenied(RequestRefused):
+class AccessDeniedError(RequestRefusedError):
     """403 or 451: this address or country may not ask.
 
     Attributes:
@@ -80,39 +80,39 @@ class AccessDenied(RequestRefused):
     retry_after_s: float = 0.0
 
 
-class ProtocolViolation(Permanent):
+class ProtocolViolationError(PermanentError):
     """The answer is not what the protocol allows."""
 
 
-class UntrustedPeer(Permanent):
+class UntrustedPeerError(PermanentError):
     """TLS failed, or a redirect led off the host."""
 
 
-class MalformedData(Permanent):
+class MalformedDataError(PermanentError):
     """A file or an answer holds something that is not a kline."""
 
 
-class ChecksumMismatch(Permanent):
+class ChecksumMismatchError(PermanentError):
     """The bytes are not those that were published."""
 
 
-class LakeError(Permanent):
+class LakeError(PermanentError):
     """A path leaves the lake's root, or a recorded file is gone or altered."""
 
 
-class Transient(CaptureError):  # noqa: N818 - likewise
+class TransientError(CaptureError):
     """Asking again later may work."""
 
 
-class NetworkError(Transient):
+class NetworkError(TransientError):
     """DNS, a time-out, a reset, or a body that ended early."""
 
 
-class ServerError(Transient):
+class ServerError(TransientError):
     """The server answered 5xx, 408, or with a code of a failure that passes."""
 
 
-class RateLimited(Transient):
+class RateLimitedError(TransientError):
     """429, or a request that is not sent because the address has to wait.
 
     Attributes:
@@ -125,7 +125,7 @@ class RateLimited(Transient):
         self.retry_after_s = retry_after_s
 
 
-class Banned(RateLimited):
+class BannedError(RateLimitedError):
     """418.
 
     Attributes:
@@ -138,9 +138,9 @@ class Banned(RateLimited):
         self.until_us = until_us
 
 
-class StorageError(Transient):
+class StorageError(TransientError):
     """The disk is full, read-only or broken."""
 
 
-class Busy(Transient):
+class BusyError(TransientError):
     """Another process holds the lock of this partition."""

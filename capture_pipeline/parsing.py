@@ -23,7 +23,7 @@ import yaml
 from isal import isal_zlib
 from pydantic import ValidationError
 
-from capture_pipeline.errors import CaptureError, ConfigError, MalformedData, Permanent
+from capture_pipeline.errors import CaptureError, ConfigError, MalformedDataError, PermanentError
 
 _ISAL_ERROR: Any = isal_zlib.error
 """The stubs of isal declare the type of its errors as an instance."""
@@ -56,7 +56,7 @@ def guard_parser(
     what: str = "cannot be read",
     *,
     remedy: str | None = None,
-    kind: type[Permanent] = MalformedData,
+    kind: type[PermanentError] = MalformedDataError,
     also: tuple[type[BaseException], ...] = (),
 ) -> Iterator[None]:
     """Turn errors of a parser into one error of the project; the project's own errors pass unchanged.
@@ -69,7 +69,7 @@ def guard_parser(
         also: Further errors of the parser, for instance those of a library that this module does not import.
 
     Raises:
-        Permanent: The parser failed; the error is of type `kind`.
+        PermanentError: The parser failed; the error is of type `kind`.
     """
     try:
         yield

@@ -28,7 +28,7 @@ from capture_pipeline.binance.streams.names import (
 )
 from capture_pipeline.binance.urls import SPOT_DEPTH, UM_DEPTHS, Market, depth_limit, has_interval, request_weight
 from capture_pipeline.deployment.address_limits import WINDOW_US
-from capture_pipeline.errors import AccessDenied, Banned, CaptureError, RateLimited, RequestRefused, ServerError
+from capture_pipeline.errors import AccessDeniedError, BannedError, CaptureError, RateLimitedError, RequestRefusedError, ServerError
 from capture_pipeline.klines.ingest.rest_fill import KLINE_MARGIN_US
 from capture_pipeline.recorder.preflight.observations import FrameRecord
 from capture_pipeline.recorder.preflight.record import ExchangeRecord
@@ -48,11 +48,11 @@ PAGE = ExchangePage()
 REQUESTS = {(Market(row["market"]), row["request"].strip("`")): row for row in PAGE.requests}
 USED = {key: row for key, row in REQUESTS.items() if row["rows asked"] != "not used"}
 KINDS_OF_ERROR: dict[str, type[CaptureError]] = {
-    "waits": RateLimited,
-    "stops": Banned,
+    "waits": RateLimitedError,
+    "stops": BannedError,
     "tries again": ServerError,
-    "no such symbol": RequestRefused,
-    "final": RequestRefused,
+    "no such symbol": RequestRefusedError,
+    "final": RequestRefusedError,
 }
 CONFIG = SandboxConfig()
 
@@ -226,9 +226,9 @@ def test_the_client_sorts_each_error_as_the_page_says(row: Row) -> None:
         with pytest.raises(CaptureError) as caught:
             Http(limits.Http()).get(f"{server.url}/api/v3/time", max_bytes=1000)
         assert server.sandbox.faults.injected(fault) == 1
-    kind = AccessDenied if row["status"] in {"403", "451"} else KINDS_OF_ERROR[row["the client"]]
+    kind = AccessDeniedError if row["status"] in {"403", "451"} else KINDS_OF_ERROR[row["the client"]]
     assert type(caught.value) is kind
-    if isinstance(caught.value, RequestRefused):
+    if isinstance(caught.value, RequestRefusedError):
         assert (caught.value.code in UNKNOWN_SYMBOL) == (row["the client"] == "no such symbol")
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.binance.archive.zip_file import only_entry
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.readers.gzip_reader import FindingKind, Source
@@ -139,7 +139,11 @@ def test_a_damaged_bomb_is_salvaged_in_pieces(tmp_path: Path) -> None:
 
 
 def test_a_line_of_a_recording_is_bounded(bomb: Path) -> None:
-    with memory_below(128 * MB), pytest.raises(MalformedData, match="holds a line longer than any message"), Recording(bomb) as recording:
+    with (
+        memory_below(128 * MB),
+        pytest.raises(MalformedDataError, match="holds a line longer than any message"),
+        Recording(bomb) as recording,
+    ):
         for _ in recording:
             pass
 
@@ -148,7 +152,7 @@ def test_a_line_of_a_csv_is_bounded(bomb: Path, tmp_path: Path) -> None:
     """A file of Tardis without any line end."""
     path = tmp_path / "BTCUSDT.csv.gz"
     path.write_bytes(bomb.read_bytes())
-    with memory_below(128 * MB), pytest.raises(MalformedData, match=r"has a line of more than 1,048,576 bytes"):
+    with memory_below(128 * MB), pytest.raises(MalformedDataError, match=r"has a line of more than 1,048,576 bytes"):
         list(TardisSource(path))
 
 
@@ -158,7 +162,7 @@ def test_a_zip_of_many_entries_is_not_listed() -> None:
     with zipfile.ZipFile(target, "w") as archive:
         for number in range(1001):
             archive.writestr(f"{number}.csv", b"")
-    with pytest.raises(MalformedData, match="has more than 1,000 entries"):
+    with pytest.raises(MalformedDataError, match="has more than 1,000 entries"):
         only_entry(target.getvalue(), "x.csv", 1000, "x.zip")
 
 

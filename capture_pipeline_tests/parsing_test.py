@@ -17,7 +17,7 @@ from isal import isal_zlib
 from pydantic import BaseModel
 
 import capture_pipeline
-from capture_pipeline.errors import CaptureError, ConfigError, LakeError, MalformedData
+from capture_pipeline.errors import CaptureError, ConfigError, LakeError, MalformedDataError
 from capture_pipeline.parsing import MAX_YAML_BYTES, explain, guard_parser, parse_count, parse_yaml, read_yaml
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -59,7 +59,7 @@ def test_an_error_of_a_parser_becomes_one_line_of_the_project(parse: Callable[[]
     assert caught.value.__suppress_context__
 
 
-@pytest.mark.parametrize("error", [MalformedData("as it is"), MemoryError(), KeyboardInterrupt(), OSError(5, "x")])
+@pytest.mark.parametrize("error", [MalformedDataError("as it is"), MemoryError(), KeyboardInterrupt(), OSError(5, "x")])
 def test_other_errors_pass(error: BaseException) -> None:
     """Those of the project, of the machine, and of the user."""
     with pytest.raises(type(error)) as caught, guard_parser("a.json"):

@@ -13,7 +13,7 @@ import pytest
 
 from capture_pipeline.checks.gates import GateResult, Severity, row_gates
 from capture_pipeline.cli.check import to_junit
-from capture_pipeline.errors import CaptureError, ConfigError, MalformedData, NetworkError
+from capture_pipeline.errors import CaptureError, ConfigError, MalformedDataError, NetworkError
 from capture_pipeline.printable import LONGEST_LINE, printable, printable_lines
 from capture_pipeline.reporting import markdown as md
 from capture_pipeline.reporting.charts import Section, page
@@ -130,7 +130,7 @@ def test_a_traceback_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.endswith("ValueError: \\x1b[31m\n")
 
 
-@pytest.mark.parametrize("kind", [ConfigError, MalformedData, NetworkError])
+@pytest.mark.parametrize("kind", [ConfigError, MalformedDataError, NetworkError])
 def test_an_error_is_one_printable_line_of_bounded_length(kind: type[CaptureError]) -> None:
     error = kind("a\x1b\n" + "x" * 9000, where="b\u202e" + "y" * 9000, remedy="c\r" + "z" * 9000)
     for text in (str(error), error.what, error.where or "", error.remedy or ""):

@@ -17,14 +17,14 @@ from capture_pipeline.cli.dry_run import show_estimate
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.deployment.venue_guard import hold
-from capture_pipeline.errors import CaptureError, MalformedData
+from capture_pipeline.deployment.venue_guard import check_venue
+from capture_pipeline.errors import CaptureError, MalformedDataError
 from capture_pipeline.klines.backfill import Outcome, backfill, complete
 from capture_pipeline.klines.estimate import estimate
-from capture_pipeline.klines.gaps import GapsResult, find
-from capture_pipeline.klines.ingest.archives import alone, fetch
+from capture_pipeline.klines.gaps import GapsResult, find_gaps
+from capture_pipeline.klines.ingest.archives import fetch, with_partition_lock
 from capture_pipeline.klines.ingest.republished import recheck
-from capture_pipeline.klines.pending import Found, due_for_recheck, fillable, unfinished
+from capture_pipeline.klines.pending import WorkList, due_for_recheck, fillable, unfinished
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
@@ -72,7 +72,7 @@ def topup_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT001 
 def gaps_command(workspace: Workspace, fill: bool, show_all: bool, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
     """Compute the gap ledger anew and show it; with --fill, fill what can be filled."""
     with one_line_errors():
-        hold(workspace)
+        check_venue(workspace)
         now_us = workspace.rest.server_time_us() if fill else workspace.now_us()
         parts = [part for part in partitions(workspace, now_us) if _has_begun(workspace, part)]
         failures = _fill(workspace, now_us, quiet=as_json) if fill else {}
@@ -96,7 +96,7 @@ def _compute(workspace: Workspace, parts: list[Partition], now_us: int, *, quiet
     with progress("gaps", len(parts), quiet=quiet) as tell:
         for part in parts:
             try:
-                results.append(alone(workspace, part, partial(find, workspace, part, now_us)))
+                results.append(with_partition_lock(workspace, part, partial(find_gaps, workspace, part, now_us)))
             except CaptureError as error:
                 failures[part] = error
             tell(str(part))
@@ -120,7 +120,9 @@ def _fill(workspace: Workspace, now_us: int, *, quiet: bool) -> Failures:
                 outcome = Outcome(part, error=error)
             unverified = summary(outcome)["unverified"]
             if outcome.error or unverified:
-                failures[part] = outcome.error or MalformedData(f"{len(unverified)} files are not used: {unverified[0]}", where=str(part))
+                failures[part] = outcome.error or MalformedDataError(
+                    f"{len(unverified)} files are not used: {unverified[0]}", where=str(part)
+                )
             tell(_line(outcome))
     return failures
 
@@ -145,7 +147,7 @@ def recheck_command(workspace: Workspace, every: bool, as_json: bool) -> None:  
         now_us = workspace.rest.server_time_us()
         parts = partitions(workspace, now_us)
         begun = [part for part in parts if workspace.lake.raw(part).is_dir()]
-        due = Found(begun) if every else due_for_recheck(workspace, now_us, len(parts))
+        due = WorkList(begun) if every else due_for_recheck(workspace, now_us, len(parts))
         rows = []
         with progress("recheck", len(due.partitions), quiet=as_json) as tell:
             for part in due.partitions:

@@ -14,7 +14,7 @@ from capture_pipeline.cli.console import CliError, emit_json, emit_table, one_li
 from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.selection import config_option, partition_options
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.ingest.archives import awaited
+from capture_pipeline.klines.ingest.archives import result_interruptibly
 from capture_pipeline.klines.quality.measure import report
 from capture_pipeline.lake.catalog import check_reads_only, connect
 from capture_pipeline.settings.loader import environment_names, json_schema
@@ -86,7 +86,7 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, query: str) -> Answer:
     with ThreadPoolExecutor(1, thread_name_prefix="sql") as pool:
         future: Future[Answer] = pool.submit(_answer, connection, query, over)
         try:
-            return awaited(future)
+            return result_interruptibly(future)
         except KeyboardInterrupt:
             over.set()
             # Again and again: an interrupt that comes before the query has begun is forgotten.

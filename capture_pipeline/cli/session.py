@@ -32,7 +32,7 @@ from capture_pipeline.recorder.lifecycle import (
     stop,
 )
 from capture_pipeline.recorder.preflight.preflight import preflight
-from capture_pipeline.recorder.state import nothing_recorded
+from capture_pipeline.recorder.state import empty_session_reason
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import EMPTY, SessionPlan
 from capture_pipeline.sessions.schedule import windows
@@ -80,12 +80,12 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
             plan = _new_plan(settings, symbols, options)  # the time of the session begins after the question
         folder = prepare(root, plan, resume_open=not options["no_resume"], on_set_aside=_report_set_aside)
         verb = "Resuming" if folder.session != plan.session else "Recording"
-        ended = record(settings, folder, lambda actual: _begin(verb, folder, actual))
-    _tell(ended)
+        ended = record(settings, folder, lambda actual: _report_begin(verb, folder, actual))
+    _report_end(ended)
 
 
 def _new_plan(settings: Settings, symbols: tuple[str, ...], options: dict[str, Any]) -> SessionPlan:
-    plan = new_plan(settings, _named(symbols), options["regime"], options["duration"], description=options["description"])
+    plan = new_plan(settings, _symbol_names(symbols), options["regime"], options["duration"], description=options["description"])
     return plan.model_copy(update={"connections": options["connections"]}) if options["connections"] else plan
 
 
@@ -93,12 +93,12 @@ def _report_set_aside(path: Path) -> None:
     write_line(f"Set the unfinished session aside: {path}   (capture session list --all shows it)", err=True)
 
 
-def _begin(verb: str, folder: SessionFolder, plan: SessionPlan) -> None:
+def _report_begin(verb: str, folder: SessionFolder, plan: SessionPlan) -> None:
     write_line(f"{verb} {', '.join(plan.streams)} until {iso(plan.start_us + round(plan.duration_s * 1e6))}", err=True)
     write_line(f"  {folder.path}   (watch it: capture session status {folder.session} --watch)", err=True)
 
 
-def _named(symbols: tuple[str, ...]) -> list[str]:
+def _symbol_names(symbols: tuple[str, ...]) -> list[str]:
     return parse_symbols(symbols) or ["BTCUSDT"]
 
 
@@ -126,13 +126,13 @@ def _check_symbols(settings: Settings, symbols: list[str]) -> None:
         raise error
 
 
-def _tell(ended: Ended) -> None:
+def _report_end(ended: Ended) -> None:
     if ended.metadata is None:
         session = ended.folder.session
         write_line(f"Interrupted; the same command resumes it, `capture session stop {session}` finishes it.", err=True)
         click.get_current_context().exit(EXIT_INTERRUPTED)
     if ended.metadata.state == EMPTY:
-        write_line(f"Error: {nothing_recorded(ended.folder)}", err=True)
+        write_line(f"Error: {empty_session_reason(ended.folder)}", err=True)
         click.get_current_context().exit(EXIT_FAILED)
     statistics = ended.metadata.statistics
     write_line(f"{ended.metadata.state}: {statistics['messages']:,} messages, {statistics['gaps']} gaps, {statistics['ids_lost']} ids lost")
@@ -277,7 +277,7 @@ def preflight_command(symbols: tuple[str, ...], seconds: float, output: Path | N
     with one_line_errors():
         settings = load_settings(config)
         findings = []
-        for finding in preflight(settings, _named(symbols), seconds=seconds, output=output):
+        for finding in preflight(settings, _symbol_names(symbols), seconds=seconds, output=output):
             findings.append(finding)
             if not as_json:
                 remedy = f"   → {finding.remedy}" if not finding.passed and finding.remedy else ""

@@ -11,7 +11,7 @@ from capture_pipeline.binance.periods import iso
 from capture_pipeline.errors import LakeError
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.recorder.lifecycle import known_plan, plan_of
-from capture_pipeline.recorder.state import state_of
+from capture_pipeline.recorder.state import session_state
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.status import Status
@@ -101,7 +101,7 @@ def session_document(folder: SessionFolder) -> dict[str, Any]:
     """The state of a session for JSON; of one whose files are damaged, what is wrong with them."""
     head: dict[str, Any] = {"session": folder.session, "folder": str(folder.path)}
     try:
-        state, status = state_of(folder)
+        state, status = session_state(folder)
     except LakeError as error:
         return {**head, "state": DAMAGED, "status": None, "error": str(error)}
     return {**head, "state": state, "status": status.model_dump() if status else None}
@@ -128,7 +128,7 @@ def damaged(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _sound_row(folder: SessionFolder) -> dict[str, Any]:
-    state, status = state_of(folder)
+    state, status = session_state(folder)
     plan = plan_of(folder)
     metadata = read_model(folder.metadata, SessionMetadata)
     row: dict[str, Any] = {

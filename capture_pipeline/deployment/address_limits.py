@@ -18,7 +18,7 @@ from capture_pipeline.binance.http.pauses import Part, Pause, parts_of
 from capture_pipeline.binance.http.settings import RateLimits
 from capture_pipeline.binance.periods import MINUTE_US
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.lake.files import locked, publish_model, read_model
+from capture_pipeline.lake.files import file_lock, publish_model, read_model
 from capture_pipeline.terminal import logger
 
 WINDOW_US = 5 * MINUTE_US
@@ -118,7 +118,7 @@ class AddressLimits:
         """Keep other threads and processes from writing; a process that holds the lock for long is not waited for."""
         with self._mutex, contextlib.ExitStack() as stack:
             with contextlib.suppress(CaptureError, OSError):
-                stack.enter_context(locked(self._lock_path, _LOCK_S))
+                stack.enter_context(file_lock(self._lock_path, _LOCK_S))
             yield
 
     def _read(self) -> _Record:

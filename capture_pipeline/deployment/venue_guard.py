@@ -9,7 +9,7 @@ from pydantic import Field
 
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError, LakeError
-from capture_pipeline.lake.files import locked, publish_model, read_model
+from capture_pipeline.lake.files import file_lock, publish_model, read_model
 from capture_pipeline.lake.manifests import Record
 
 
@@ -25,7 +25,7 @@ class Origin(Record):
     archive: str | None = None
 
 
-def claim(workspace: Workspace) -> None:
+def ensure_venue(workspace: Workspace) -> None:
     """Record the exchange of this deployment as that of its lake, unless one is recorded; then it has to be the same.
 
     Args:
@@ -33,20 +33,20 @@ def claim(workspace: Workspace) -> None:
 
     Raises:
         ConfigError: The lake is another exchange's; nothing was changed.
-        Busy: Another process records one at this moment.
+        BusyError: Another process records one at this moment.
         CaptureError: The record is damaged or cannot be written.
     """
-    if hold(workspace):
+    if check_venue(workspace):
         return
     settings, lake = workspace.settings, workspace.lake
-    with locked(lake.origin_lock()):
+    with file_lock(lake.origin_lock()):
         # Another process may have been here between the look and the lock.
-        if not hold(workspace):
+        if not check_venue(workspace):
             archive = None if settings.venue == "sandbox" else settings.archive_url
             publish_model(lake.origin(), Origin(venue=settings.venue, archive=archive))
 
 
-def hold(workspace: Workspace) -> bool:
+def check_venue(workspace: Workspace) -> bool:
     """Refuse a lake that is another exchange's; writes nothing.
 
     Args:

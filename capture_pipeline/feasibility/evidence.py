@@ -66,7 +66,7 @@ class Evidence(BaseModel):
         return [criterion.title for criterion, measured in readings if criterion.verdict(measured) is not Verdict.PASS]
 
 
-def made(
+def new_evidence(
     asset: str, readings: list[Reading], figures: dict[str, float], inputs: dict[str, str], details: dict[str, Any] | None = None
 ) -> Evidence:
     """Evidence of now."""

@@ -25,7 +25,7 @@ class Overall(StrEnum):
     """A criterion was not measured, and none fails that nothing helps against."""
 
 
-class Judged(BaseModel):
+class CriterionResult(BaseModel):
     """A criterion, judged.
 
     Attributes:
@@ -58,7 +58,7 @@ class Judged(BaseModel):
     is_covered: bool = False
 
 
-class Piece(BaseModel):
+class EvidenceRef(BaseModel):
     """A piece of evidence.
 
     Attributes:
@@ -90,8 +90,8 @@ class GoNoGo(BaseModel):
     overall: Overall
     reasons: list[str]
     judged_us: int
-    criteria: list[Judged]
-    evidence: list[Piece]
+    criteria: list[CriterionResult]
+    evidence: list[EvidenceRef]
 
 
 def judge(store: EvidenceStore) -> GoNoGo:
@@ -104,7 +104,7 @@ def judge(store: EvidenceStore) -> GoNoGo:
         LakeError: A piece of evidence is damaged: no verdict rests on it.
     """
     found = {asset: store.latest(asset) for asset in dict.fromkeys(criterion.asset for criterion in CRITERIA)}
-    judged = [_judged(criterion, None if (latest := found[criterion.asset]) is None else latest[0]) for criterion in CRITERIA]
+    judged = [_judge_criterion(criterion, None if (latest := found[criterion.asset]) is None else latest[0]) for criterion in CRITERIA]
     failed = {one.criterion for one in judged if one.verdict is Verdict.FAIL and one.mitigation}
     criteria = [
         one.model_copy(
@@ -113,7 +113,9 @@ def judge(store: EvidenceStore) -> GoNoGo:
         for one, criterion in zip(judged, CRITERIA, strict=True)
     ]
     pieces = [
-        Piece(asset=asset, file=store.path(asset).relative_to(store.folder.parent).as_posix(), sha256=latest[1], inputs=latest[0].inputs)
+        EvidenceRef(
+            asset=asset, file=store.path(asset).relative_to(store.folder.parent).as_posix(), sha256=latest[1], inputs=latest[0].inputs
+        )
         for asset, latest in found.items()
         if latest is not None
     ]
@@ -153,10 +155,10 @@ def number(value: float, digits: int = 6) -> str:
     return f"{value:,.0f}" if abs(value) >= _WHOLE_FROM else f"{value:.{digits}g}"
 
 
-def _judged(criterion: Criterion, evidence: Evidence | None) -> Judged:
+def _judge_criterion(criterion: Criterion, evidence: Evidence | None) -> CriterionResult:
     missing = Reading(criterion=criterion.name, measured=None, note=f"no evidence: materialize {criterion.asset}")
     reading = missing if evidence is None else evidence.reading(criterion)
-    return Judged(
+    return CriterionResult(
         criterion=criterion.name,
         title=criterion.title,
         asset=criterion.asset,
@@ -171,29 +173,29 @@ def _judged(criterion: Criterion, evidence: Evidence | None) -> Judged:
     )
 
 
-def _helpless(one: Judged) -> bool:
+def _is_blocking(one: CriterionResult) -> bool:
     """Whether it fails and nothing helps, so that it alone makes the whole a No-Go."""
     return one.verdict is Verdict.FAIL and not one.mitigation
 
 
-def _unmeasured(one: Judged) -> bool:
+def _is_unmeasured(one: CriterionResult) -> bool:
     return one.verdict is Verdict.UNKNOWN and not one.is_covered
 
 
-def _rank(one: Judged) -> int:
+def _rank(one: CriterionResult) -> int:
     """Order of reasons: what nothing helps against, what was not measured, the rest."""
-    return 0 if _helpless(one) else 1 if _unmeasured(one) else 2
+    return 0 if _is_blocking(one) else 1 if _is_unmeasured(one) else 2
 
 
-def _overall(criteria: list[Judged]) -> Overall:
-    if any(map(_helpless, criteria)):
+def _overall(criteria: list[CriterionResult]) -> Overall:
+    if any(map(_is_blocking, criteria)):
         return Overall.NO_GO
-    if any(map(_unmeasured, criteria)):
+    if any(map(_is_unmeasured, criteria)):
         return Overall.NOT_JUDGED
     return Overall.CONDITIONAL if any(one.verdict is not Verdict.PASS for one in criteria) else Overall.GO
 
 
-def _reason(one: Judged) -> str:
+def _reason(one: CriterionResult) -> str:
     if one.verdict is Verdict.PASS:
         return ""
     if one.is_covered:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from markupsafe import Markup
 
 from capture_pipeline.feasibility.criteria import Verdict
-from capture_pipeline.feasibility.verdict import GoNoGo, Judged, number
+from capture_pipeline.feasibility.verdict import CriterionResult, GoNoGo, number
 from capture_pipeline.reporting import markdown as md
 from capture_pipeline.reporting.pages import picture, render_page, svg_text
 
@@ -47,7 +47,7 @@ def markdown(verdict: GoNoGo) -> md.Markdown:
     )
 
 
-def cells(one: Judged) -> list[str]:
+def cells(one: CriterionResult) -> list[str]:
     """A row of the table."""
     margin = "–" if one.margin is None else f"{number(one.margin, 3)}×"
     measured = "–" if one.measured is None else f"{number(one.measured)} {one.unit}"
@@ -60,7 +60,7 @@ def moment(time_us: int | None) -> str:
     return "–" if time_us is None else f"{datetime.fromtimestamp(time_us // 1_000_000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def margins(criteria: list[Judged]) -> Markup:
+def margins(criteria: list[CriterionResult]) -> Markup:
     """By which factor each criterion holds or fails, as an SVG that stands alone, in decades; no bar where there is no factor."""
     decades = [math.log10(one.margin) for one in criteria if one.margin]
     low, high = min(-_LEAST_DECADES, math.floor(min(decades, default=0))), max(_LEAST_DECADES, math.ceil(max(decades, default=0)))
@@ -76,7 +76,7 @@ def margins(criteria: list[Judged]) -> Markup:
     return picture([*parts, "</svg>"])
 
 
-def _bar(one: Judged, y: int, low: float, high: float) -> list[str]:
+def _bar(one: CriterionResult, y: int, low: float, high: float) -> list[str]:
     title = one.title if len(one.title) <= 52 else f"{one.title[:51]}…"  # noqa: PLR2004 - what the left margin holds
     text = f'<text x="{_LEFT - 8}" y="{y + 18}" text-anchor="end" fill="#24292f">{svg_text(title)}</text>'
     zero = _x(0, low, high)

@@ -19,11 +19,11 @@ from capture_pipeline.binance.symbols import unknown_symbols_error
 from capture_pipeline.checks.gates import irregular_counts, judge_rows
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, ConfigError, LakeError
-from capture_pipeline.klines.bars import BarsResult, build
-from capture_pipeline.klines.gaps import GapsResult, find
-from capture_pipeline.klines.ingest.archives import ArchivesResult, alone, awaited, fetch_many, patiently
+from capture_pipeline.klines.bars import BarsResult, build_bars
+from capture_pipeline.klines.gaps import GapsResult, find_gaps
+from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_many, result_interruptibly, retry_while_busy, with_partition_lock
 from capture_pipeline.klines.ingest.rest_fill import TopupResult, top_up
-from capture_pipeline.klines.ingest.trading_period import ask_life
+from capture_pipeline.klines.ingest.trading_period import fetch_trading_period
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 
@@ -78,10 +78,10 @@ def backfill(
     """
     # Closed at once when the caller is interrupted: downloads end then, instead of holding the program until they are done.
     with closing(_tasks(workspace, partitions, now_us, ask_rest=ask_rest)) as tasks:
-        yield from side_by_side(tasks)
+        yield from map_threads_ordered(tasks)
 
 
-def side_by_side(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
+def map_threads_ordered(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
     """Do tasks in threads, a core each and at most four; outcomes come in the tasks' order, and no task is begun long before its turn."""
     at_once = min(4, os.cpu_count() or 1)
     begun: deque[Future[T]] = deque()
@@ -89,9 +89,9 @@ def side_by_side(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
         for task in tasks:
             begun.append(pool.submit(task))
             if len(begun) > at_once:
-                yield awaited(begun.popleft())
+                yield result_interruptibly(begun.popleft())
         while begun:
-            yield awaited(begun.popleft())
+            yield result_interruptibly(begun.popleft())
 
 
 def _tasks(workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, ask_rest: bool) -> Generator[Callable[[], Outcome]]:
@@ -103,13 +103,13 @@ def _tasks(workspace: Workspace, partitions: Sequence[Partition], now_us: int, *
             if not isinstance(fetched, ArchivesResult):
                 yield partial(Outcome, fetched[0], error=fetched[1])
                 continue
-            error = _objection(workspace, fetched, now_us, unknown) if ask_rest else None
+            error = _check_symbol(workspace, fetched, now_us, unknown) if ask_rest else None
             if symbols == unknown.errors.keys():
                 raise unknown.error_of(unknown.errors)
             if error:
                 yield partial(Outcome, fetched.partition, fetched, error=error)
             else:
-                yield _asked(workspace, fetched, now_us, ask_rest=ask_rest)
+                yield _fill_from_rest(workspace, fetched, now_us, ask_rest=ask_rest)
 
 
 class _Unknown:
@@ -140,7 +140,7 @@ class _Unknown:
             return []
 
 
-def _objection(workspace: Workspace, fetched: ArchivesResult, now_us: int, unknown: _Unknown) -> CaptureError | None:
+def _check_symbol(workspace: Workspace, fetched: ArchivesResult, now_us: int, unknown: _Unknown) -> CaptureError | None:
     """Why a partition without archive files goes no further: its symbol is unknown, which is remembered, or that could not be asked.
 
     A partition with archive files, used or not, is proof that the symbol exists.
@@ -151,7 +151,7 @@ def _objection(workspace: Workspace, fetched: ArchivesResult, now_us: int, unkno
     if symbol in unknown.errors:
         return unknown.errors[symbol]
     try:
-        if ask_life(workspace, symbol, now_us).first_open_us is None:
+        if fetch_trading_period(workspace, symbol, now_us).first_open_us is None:
             unknown.add(symbol)
     except CaptureError as error:
         return error
@@ -160,45 +160,45 @@ def _objection(workspace: Workspace, fetched: ArchivesResult, now_us: int, unkno
 
 def complete(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_rest: bool) -> Outcome:
     """From verified archives to the gap ledger of one partition."""
-    return _asked(workspace, fetched, now_us, ask_rest=ask_rest)()
+    return _fill_from_rest(workspace, fetched, now_us, ask_rest=ask_rest)()
 
 
-def _asked(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_rest: bool) -> Callable[[], Outcome]:
+def _fill_from_rest(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_rest: bool) -> Callable[[], Outcome]:
     """Ask REST now; what then remains asks nobody and shares no file with another partition."""
     try:
-        topups = patiently(partial(top_up, workspace, fetched.partition, now_us)) if ask_rest else None
+        topups = retry_while_busy(partial(top_up, workspace, fetched.partition, now_us)) if ask_rest else None
     except CaptureError as error:
         return partial(Outcome, fetched.partition, fetched, error=error)
-    return partial(_made, workspace, fetched, topups, now_us)
+    return partial(_build_locked, workspace, fetched, topups, now_us)
 
 
-def _made(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int) -> Outcome:
+def _build_locked(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int) -> Outcome:
     """Bars, gates and gap ledger, from what is recorded by then: a run that was overtaken does not undo the newer one's work."""
     try:
         with workspace.budget.hold(fetched.partition.expected):
-            return alone(workspace, fetched.partition, partial(_built, workspace, fetched, topups, now_us))
+            return with_partition_lock(workspace, fetched.partition, partial(_build, workspace, fetched, topups, now_us))
     except CaptureError as error:
         return Outcome(fetched.partition, fetched, topups, error=error)
 
 
-def _built(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int) -> Outcome:
+def _build(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int) -> Outcome:
     partition = fetched.partition
     bars: BarsResult | None = None
     try:
         now_us = _newest(workspace, partition, now_us)
-        bars, frame = build(workspace, partition)
+        bars, frame = build_bars(workspace, partition)
         results = judge_rows(frame, partition.interval, now_us, 1, workspace.known_irregularities(partition))
         failed = [result for result in results if not result.passed and result.spec.blocking]
         if failed:
             names = ", ".join(result.spec.name for result in failed)
             raise GateError(f"fails {names}: {failed[0].summary}", where=str(partition), remedy="see `capture check`")
-        gaps = find(workspace, partition, now_us, frame)
+        gaps = find_gaps(workspace, partition, now_us, frame)
         return Outcome(partition, fetched, topups, bars, gaps, irregular=irregular_counts(results))
     except CaptureError as error:
         return Outcome(partition, fetched, topups, bars, error=error)
 
 
-def each(partitions: Sequence[Partition], work: Callable[[Partition], object]) -> Iterator[tuple[Partition, CaptureError | None]]:
+def attempt_each(partitions: Sequence[Partition], work: Callable[[Partition], object]) -> Iterator[tuple[Partition, CaptureError | None]]:
     """Do `work` for each partition; a failure is told beside it and does not end the rest."""
     for partition in partitions:
         try:

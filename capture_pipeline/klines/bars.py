@@ -15,8 +15,8 @@ from capture_pipeline.binance.periods import Interval
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.ingest.fetcher import granularity_name
-from capture_pipeline.klines.ingest.rest_fill import finished
-from capture_pipeline.lake.files import read_model, withdraw
+from capture_pipeline.klines.ingest.rest_fill import closed_klines
+from capture_pipeline.lake.files import read_model, unpublish
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, TopupsManifest
 from capture_pipeline.lake.parquet import PublishedTable, publish_table
 from capture_pipeline.lake.paths import Lake, Partition
@@ -54,7 +54,7 @@ class BarsResult:
     made_of: dict[str, str]
 
 
-def build(workspace: Workspace, partition: Partition) -> tuple[BarsResult, pl.DataFrame]:
+def build_bars(workspace: Workspace, partition: Partition) -> tuple[BarsResult, pl.DataFrame]:
     """Merge one partition's raw files into its bars, conflicts and exclusions.
 
     Args:
@@ -79,7 +79,7 @@ def build(workspace: Workspace, partition: Partition) -> tuple[BarsResult, pl.Da
 def _publish_where_any(table: pl.DataFrame, path: Path) -> None:
     """Publish a table that has no file while it is empty."""
     if table.is_empty():
-        withdraw(path)
+        unpublish(path)
     else:
         publish_table(table, path)
 
@@ -148,7 +148,7 @@ def _archive_part(workspace: Workspace, record: ArchiveRecord, limit: int) -> Pa
 
 def _rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:
     rows = parse_rest(read_recorded(lake, page.path, page.sha256), page.path)
-    return Part("rest", page.path.rsplit("/", 1)[-1], finished(rows, interval, page.server_time_us))
+    return Part("rest", page.path.rsplit("/", 1)[-1], closed_klines(rows, interval, page.server_time_us))
 
 
 def _result(

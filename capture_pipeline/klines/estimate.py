@@ -13,8 +13,8 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.rest.client import PAGE_ROWS
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder, parse_name
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.ingest.rest_fill import to_ask
-from capture_pipeline.klines.ingest.trading_period import known_life
+from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
+from capture_pipeline.klines.ingest.trading_period import load_trading_period
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, TopupsManifest
 from capture_pipeline.lake.paths import Partition
@@ -115,8 +115,8 @@ def _pages(workspace: Workspace, part: Partition, manifest: ArchivesManifest, fi
     published = [_record(file) for name in files if (file := parse_name(name, part.market))]
     known = {record.name: record for record in manifest.usable()}
     archives = ArchivesManifest(files=[known.get(record.name, record) for record in published])
-    life = known_life(workspace, part.symbol)
-    missing = to_ask(part, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us)
+    life = load_trading_period(workspace, part.symbol)
+    missing = ranges_to_request(part, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us)
     page_us = PAGE_ROWS * part.interval.us
     return sum(-(-(end - start) // page_us) for start, end in missing)
 

@@ -8,10 +8,10 @@ import polars as pl
 
 from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, SECOND_US
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.deployment.venue_guard import hold
+from capture_pipeline.deployment.venue_guard import check_venue
 from capture_pipeline.errors import LakeError
-from capture_pipeline.klines.ingest.rest_fill import closed_us, to_ask
-from capture_pipeline.klines.ingest.trading_period import known_life, trading_range
+from capture_pipeline.klines.ingest.rest_fill import closed_end_us, ranges_to_request
+from capture_pipeline.klines.ingest.trading_period import load_trading_period, trading_range
 from capture_pipeline.klines.quality.gaps import Evidence, explain, filled
 from capture_pipeline.klines.quality.ranges import Range, Ranges, length, present, subtract, union
 from capture_pipeline.lake.files import read_model, sha256_file
@@ -71,7 +71,7 @@ class GapsResult:
         return int(self.open.filter(~pl.col("explained"))["bars"].sum())
 
 
-def find(workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataFrame | None = None) -> GapsResult:
+def find_gaps(workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataFrame | None = None) -> GapsResult:
     """Compute and publish the ledger of one partition from its bars and manifests; asks nobody.
 
     Args:
@@ -84,17 +84,17 @@ def find(workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataF
         ConfigError: The lake is another exchange's, whose clock is not this one's.
         CaptureError: A record is damaged, or the disk refused.
     """
-    hold(workspace)
+    check_venue(workspace)
     lake, step = workspace.lake, partition.interval.us
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    life = known_life(workspace, partition.symbol)
+    life = load_trading_period(workspace, partition.symbol)
     trading = trading_range(life, partition, archives)
-    whole = (partition.month.start_us, closed_us(partition, now_us))
+    whole = (partition.month.start_us, closed_end_us(partition, now_us))
     outages = [outage for outage in workspace.outages if outage.holds_for(partition.market, partition.symbol)]
     settings = workspace.settings.gaps
     asked, later = (
-        to_ask(partition, archives, topups, life=life, gaps=settings, now_us=now_us + minutes * MINUTE_US)
+        ranges_to_request(partition, archives, topups, life=life, gaps=settings, now_us=now_us + minutes * MINUTE_US)
         for minutes in (0, settings.sighting_minutes)
     )
     off_grid, shift = _off_grid(workspace, partition)

@@ -16,10 +16,10 @@ from capture_pipeline.binance.urls import ArchiveFile, Granularity, folder
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.ingest.republished import recheckable
-from capture_pipeline.klines.ingest.rest_fill import to_ask
-from capture_pipeline.klines.ingest.trading_period import known_life
+from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
+from capture_pipeline.klines.ingest.trading_period import load_trading_period
 from capture_pipeline.lake.files import read_model
-from capture_pipeline.lake.manifests import ArchivesManifest, SymbolLife, TopupsManifest
+from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest, TradingPeriod
 from capture_pipeline.lake.parquet import read_table
 from capture_pipeline.lake.paths import Partition
 
@@ -27,7 +27,7 @@ _MONTHS_WATCHED = 3
 
 
 @dataclass(frozen=True)
-class Found:
+class WorkList:
     """What there is to do.
 
     Attributes:
@@ -47,7 +47,7 @@ class Found:
             self.damaged[partition] = error
 
 
-def closable(workspace: Workspace, now_us: int) -> Found:
+def closable(workspace: Workspace, now_us: int) -> WorkList:
     """Closed months whose monthly file is published and not ingested; one listing a symbol with such a month is asked for.
 
     Args:
@@ -55,7 +55,7 @@ def closable(workspace: Workspace, now_us: int) -> Found:
         now_us: The present. Only the last months are watched: older ones are a backfill's.
     """
     closed = [month for month in workspace.months(now_us) if month.end_us <= now_us][-_MONTHS_WATCHED:]
-    found = Found()
+    found = WorkList()
     for symbol in workspace.settings.symbols:
         waiting: list[Partition] = []
         for part in workspace.partitions([symbol], closed):
@@ -70,7 +70,7 @@ def closable(workspace: Workspace, now_us: int) -> Found:
     return found
 
 
-def fillable(workspace: Workspace, now_us: int) -> Found:
+def fillable(workspace: Workspace, now_us: int) -> WorkList:
     """Closed or open months that were fetched once and have holes worth a request now; asks nobody.
 
     A hole that is verified as non-existent, or was seen a moment ago, is never among them, so asking again always ends.
@@ -79,8 +79,8 @@ def fillable(workspace: Workspace, now_us: int) -> Found:
         workspace: The deployment.
         now_us: The present.
     """
-    found = Found()
-    life_of = cache(partial(known_life, workspace))
+    found = WorkList()
+    life_of = cache(partial(load_trading_period, workspace))
     for part in _partitions(workspace, now_us):
         with found.judging(part):
             if _is_fillable(workspace, part, now_us, life_of):
@@ -101,7 +101,7 @@ def unfinished(workspace: Workspace, now_us: int) -> list[Partition]:
     return [part for part in parts if not _is_finished(workspace, part)]
 
 
-def due_for_recheck(workspace: Workspace, now_us: int, limit: int) -> Found:
+def due_for_recheck(workspace: Workspace, now_us: int, limit: int) -> WorkList:
     """Partitions whose published checksums were read longest ago, and long enough.
 
     Args:
@@ -111,7 +111,7 @@ def due_for_recheck(workspace: Workspace, now_us: int, limit: int) -> Found:
     """
     age = workspace.settings.archive.recheck_days * DAY_US
     due: list[tuple[int, Partition]] = []
-    found = Found()
+    found = WorkList()
     for part in _partitions(workspace, now_us):
         with found.judging(part):
             manifest = read_model(workspace.lake.archives_manifest(part), ArchivesManifest) or ArchivesManifest()
@@ -144,7 +144,7 @@ def _has_monthly(workspace: Workspace, partition: Partition) -> bool:
     return any(record.usable or record.trust not in {Trust.NOT_PUBLISHED, Trust.REPUBLISHED} for record in monthly)
 
 
-def _is_fillable(workspace: Workspace, partition: Partition, now_us: int, life_of: Callable[[str], SymbolLife | None]) -> bool:
+def _is_fillable(workspace: Workspace, partition: Partition, now_us: int, life_of: Callable[[str], TradingPeriod | None]) -> bool:
     """Holes before today: the present day is the daily update's."""
     lake = workspace.lake
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
@@ -155,6 +155,6 @@ def _is_fillable(workspace: Workspace, partition: Partition, now_us: int, life_o
     if not lake.window(partition).is_file():
         return False
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    asked = to_ask(partition, archives, topups, life=life_of(partition.symbol), gaps=workspace.settings.gaps, now_us=now_us)
+    asked = ranges_to_request(partition, archives, topups, life=life_of(partition.symbol), gaps=workspace.settings.gaps, now_us=now_us)
     yesterday = now_us - DAY_US
     return any(start < yesterday for start, _ in asked) and Month.of(now_us) >= partition.month

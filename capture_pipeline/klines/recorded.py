@@ -13,8 +13,8 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.bars import BarsResult, count_values, made_of
 from capture_pipeline.klines.gaps import GapsResult
 from capture_pipeline.klines.ingest.archives import ArchivesResult
-from capture_pipeline.klines.ingest.rest_fill import TopupResult, result_of, to_ask
-from capture_pipeline.klines.ingest.trading_period import known_life
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, ranges_to_request, result_of
+from capture_pipeline.klines.ingest.trading_period import load_trading_period
 from capture_pipeline.klines.quality.ranges import length
 from capture_pipeline.lake.files import read_model, sha256_file
 from capture_pipeline.lake.manifests import ArchivesManifest, TopupsManifest
@@ -94,7 +94,7 @@ def recorded_topups(workspace: Workspace, partition: Partition, now_us: int) -> 
     """
     manifest = read_model(workspace.lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     archives = recorded_archives(workspace, partition).manifest
-    return result_of(partition, archives, manifest, life=known_life(workspace, partition.symbol), now_us=now_us)
+    return result_of(partition, archives, manifest, life=load_trading_period(workspace, partition.symbol), now_us=now_us)
 
 
 def recorded_bars(workspace: Workspace, partition: Partition) -> BarsResult:
@@ -133,6 +133,6 @@ def recorded_gaps(workspace: Workspace, partition: Partition) -> GapsResult:
         return result
     archives = recorded_archives(workspace, partition).manifest
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    life = known_life(workspace, partition.symbol)
-    asked = to_ask(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=window["as_of_us"])
+    life = load_trading_period(workspace, partition.symbol)
+    asked = ranges_to_request(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=window["as_of_us"])
     return GapsResult(partition, result.gaps, result.expected, length(asked) // partition.interval.us)

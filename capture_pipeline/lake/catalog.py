@@ -14,8 +14,8 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from capture_pipeline.errors import Busy, LakeError, StorageError
-from capture_pipeline.lake.files import publishing
+from capture_pipeline.errors import BusyError, LakeError, StorageError
+from capture_pipeline.lake.files import atomic_write
 from capture_pipeline.lake.paths import Lake
 
 MEMORY_LIMIT = "512MB"
@@ -54,7 +54,7 @@ def refresh(lake: Lake, tables: Mapping[str, Table]) -> list[str]:
         The views' names.
 
     Raises:
-        Busy: Another program is writing to the catalogue.
+        BusyError: Another program is writing to the catalogue.
         LakeError: A table cannot be read.
         StorageError: The disk refused, or a file cannot be read.
     """
@@ -63,7 +63,7 @@ def refresh(lake: Lake, tables: Mapping[str, Table]) -> list[str]:
     try:
         if _made(Path(":memory:"), views) != _present(path):
             _end_writing(path)
-            with publishing(path) as beside:
+            with atomic_write(path) as beside:
                 _made(beside, views)
     except duckdb.IOException as error:
         raise StorageError(f"cannot be made: {_first_line(error)}", where=str(path)) from None
@@ -99,7 +99,7 @@ def _end_writing(path: Path) -> None:
     """See to it that no journal of the former catalogue is left, which would be taken for the new one's.
 
     Raises:
-        Busy: Another program is still writing it.
+        BusyError: Another program is still writing it.
     """
     if not path.with_name(f"{path.name}.wal").exists():
         return
@@ -131,14 +131,14 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
     """A read-only connection to the catalogue, in bounded memory.
 
     Raises:
-        Busy: Another program holds it open for writing.
+        BusyError: Another program holds it open for writing.
     """
     try:
         connection = duckdb.connect(str(lake.catalog()), read_only=True)
     except duckdb.Error as error:
         raise _busy(lake.catalog(), error) from None
     spill = lake.root / "state" / "duckdb"
-    bound(connection, spill)
+    configure_duckdb(connection, spill)
     _restrict(connection, [lake.root / "lake", spill])
     return connection
 
@@ -176,7 +176,7 @@ def _restrict(connection: duckdb.DuckDBPyConnection, folders: list[Path]) -> Non
     connection.execute("SET lock_configuration = true")
 
 
-def bound(connection: duckdb.DuckDBPyConnection, spill: Path) -> None:
+def configure_duckdb(connection: duckdb.DuckDBPyConnection, spill: Path) -> None:
     """Hold a connection to a fixed amount of memory; what does not fit goes to `spill`."""
     connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
     connection.execute("SET temp_directory = '{}'".format(str(spill).replace("'", "''")))
@@ -184,8 +184,8 @@ def bound(connection: duckdb.DuckDBPyConnection, spill: Path) -> None:
     connection.execute("SET TimeZone = 'UTC'")
 
 
-def _busy(path: Path, error: duckdb.Error) -> Busy:
-    return Busy(f"cannot be opened: {_first_line(error)}", where=str(path), remedy="close the program that has it open")
+def _busy(path: Path, error: duckdb.Error) -> BusyError:
+    return BusyError(f"cannot be opened: {_first_line(error)}", where=str(path), remedy="close the program that has it open")
 
 
 def _first_line(error: duckdb.Error) -> str:

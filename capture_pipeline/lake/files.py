@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from capture_pipeline.errors import Busy, LakeError, StorageError
+from capture_pipeline.errors import BusyError, LakeError, StorageError
 from capture_pipeline.parsing import guard_parser
 
 M = TypeVar("M", bound=BaseModel)
@@ -69,7 +69,7 @@ def make_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def publishing(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
     """Yield a file beside `path` to write to; on a clean exit it becomes `path`, otherwise it is removed.
 
     Args:
@@ -94,7 +94,7 @@ def publishing(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
             beside.unlink(missing_ok=True)
 
 
-def withdraw(path: Path) -> None:
+def unpublish(path: Path) -> None:
     """Remove what was published as `path`, durably, if anything was."""
     with storage_errors(path):
         if path.exists():
@@ -104,7 +104,7 @@ def withdraw(path: Path) -> None:
 
 def publish_bytes(path: Path, content: bytes | memoryview, *, is_durable: bool = True) -> None:
     """Publish `content` as `path`."""
-    with publishing(path, is_durable=is_durable) as beside, beside.open("wb") as file:
+    with atomic_write(path, is_durable=is_durable) as beside, beside.open("wb") as file:
         file.write(content)
 
 
@@ -152,7 +152,7 @@ def fsync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, patience_s: float = 0.0) -> Iterator[None]:
+def file_lock(path: Path, patience_s: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock on `path` while inside; the kernel releases it when the process dies.
 
     Args:
@@ -160,7 +160,7 @@ def locked(path: Path, patience_s: float = 0.0) -> Iterator[None]:
         patience_s: How long to wait for another process that holds it.
 
     Raises:
-        Busy: Another process holds it, and still does after `patience_s`.
+        BusyError: Another process holds it, and still does after `patience_s`.
     """
     make_folder(path.parent)
     with storage_errors(path):
@@ -171,7 +171,7 @@ def locked(path: Path, patience_s: float = 0.0) -> Iterator[None]:
             time.sleep(_TRY_EVERY_S)
         if not is_ours:
             holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
-            raise Busy(f"is held by {holder or 'another process'}", where=str(path), remedy="wait for it to end, or stop it") from None
+            raise BusyError(f"is held by {holder or 'another process'}", where=str(path), remedy="wait for it to end, or stop it") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"pid {os.getpid()}".encode(), 0)
         yield

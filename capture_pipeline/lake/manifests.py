@@ -131,7 +131,7 @@ class TopupsManifest(Record):
     pages: list[RestPage] = []
 
 
-class SymbolLife(Record):
+class TradingPeriod(Record):
     """First and last candle of a symbol.
 
     Attributes:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
-from capture_pipeline.errors import LakeError, Permanent
+from capture_pipeline.errors import LakeError, PermanentError
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.parsing import guard_parser
 
@@ -167,7 +167,7 @@ def column_statistics(file: pq.ParquetFile, group: int, name: str) -> pq.Statist
 
 
 def guard_parquet(
-    where: Path | str, *, remedy: str, kind: type[Permanent] = LakeError, what: str = "cannot be read"
+    where: Path | str, *, remedy: str, kind: type[PermanentError] = LakeError, what: str = "cannot be read"
 ) -> AbstractContextManager[None]:
     """Turn errors of Polars and Arrow for a file that they cannot read into one error; see `guard_parser`.
 

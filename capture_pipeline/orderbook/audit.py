@@ -118,7 +118,7 @@ class AuditLog(Generic[B]):
         """Hold the book at the snapshot's id against it; `base` stands at that id afterwards.
 
         Raises:
-            MalformedData: The snapshot holds what is no decimal.
+            MalformedDataError: The snapshot holds what is no decimal.
         """
         touched: tuple[set[int], set[int]] = set(), set()
         for diff in self.diffs:

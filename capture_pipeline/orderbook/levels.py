@@ -1,7 +1,7 @@
 """Price levels of one side of a book, in exact integers: the price and its quantity, both in units of 1e-8.
 
 Sources are the strings of the exchange. Those it sends today have eight decimals and take a short way; any other decimal of up to
-eight decimals takes a longer one; anything else is `MalformedData`.
+eight decimals takes a longer one; anything else is `MalformedDataError`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from capture_pipeline.binance.decimals import EIGHT_DECIMALS, PLACES, UNIT
 from capture_pipeline.binance.streams.messages import Level
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.diffs import Diff
 
 _DECIMAL = re.compile(rf"[0-9]{{1,30}}(?:\.[0-9]{{0,{PLACES}}}0*)?")
@@ -29,13 +29,15 @@ def units(text: str) -> int:
     """A decimal in units of 1e-8, exactly: 268380000000 of `2683.80000000`.
 
     Raises:
-        MalformedData: It is no plain decimal without sign and exponent, or has more than eight decimals.
+        MalformedDataError: It is no plain decimal without sign and exponent, or has more than eight decimals.
     """
     digits = text[:-9] + text[-8:]
     if text[-9:-8] == "." and len(digits) > PLACES and digits.isascii() and digits.isdigit():
         return int(digits)
     if not _DECIMAL.fullmatch(text):
-        raise MalformedData(f"{text[:40]!r} is no decimal of at most {PLACES} decimals", remedy="the message is damaged; record it anew")
+        raise MalformedDataError(
+            f"{text[:40]!r} is no decimal of at most {PLACES} decimals", remedy="the message is damaged; record it anew"
+        )
     whole, _, fraction = text.partition(".")
     return int(whole + fraction[:PLACES].ljust(PLACES, "0"))
 
@@ -68,7 +70,7 @@ class Side:
         """Set levels to their new quantities; a quantity of zero removes one.
 
         Raises:
-            MalformedData: A price or a quantity is no decimal; the levels before it are set.
+            MalformedDataError: A price or a quantity is no decimal; the levels before it are set.
         """
         if not changes:
             return
@@ -168,7 +170,7 @@ class Book:
         """Set the levels of a diff.
 
         Raises:
-            MalformedData: It holds what is no decimal; the levels before that are set.
+            MalformedDataError: It holds what is no decimal; the levels before that are set.
         """
         self.bids.apply(diff.bids)
         self.asks.apply(diff.asks)

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Generic
 
 from capture_pipeline.binance.streams.messages import DepthSnapshot
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.audit import Audit, AuditLog, AuditOutcome, B
 from capture_pipeline.orderbook.diffs import Diff
 
@@ -85,7 +85,7 @@ class BookSync(Generic[B]):
         """Take the next diff of the stream.
 
         Raises:
-            MalformedData: It holds what is no decimal; the book is INVALID from then on.
+            MalformedDataError: It holds what is no decimal; the book is INVALID from then on.
         """
         if self.state is State.SYNCED or self._holds:
             if diff.last_id <= self.last_id:
@@ -104,7 +104,7 @@ class BookSync(Generic[B]):
         """Take a snapshot to sync with; a synced book has no use for one (see `audit`).
 
         Raises:
-            MalformedData: It, or a buffered diff, holds what is no decimal; the book waits for another one.
+            MalformedDataError: It, or a buffered diff, holds what is no decimal; the book waits for another one.
         """
         if self.state is State.SYNCED or (self._holds and snapshot.last_id <= self.last_id):
             return Step.DROPPED
@@ -128,12 +128,12 @@ class BookSync(Generic[B]):
         """Begin an audit: from now on the book can be told as it was at any id. Call it before the snapshot is asked for.
 
         Raises:
-            MalformedData: A diff that was taken holds what is no decimal; the book is INVALID from then on.
+            MalformedDataError: A diff that was taken holds what is no decimal; the book is INVALID from then on.
         """
         if self.state is State.SYNCED and self._log is None:
             try:
                 self._log = AuditLog(self.book.copy(), self.last_id)
-            except MalformedData:
+            except MalformedDataError:
                 self._lose(None)
                 raise
 
@@ -143,7 +143,7 @@ class BookSync(Generic[B]):
         Where the outcome is AHEAD the audit goes on: call again with the same snapshot after further diffs.
 
         Raises:
-            MalformedData: The snapshot holds what is no decimal; the audit ends and the book stays as it is.
+            MalformedDataError: The snapshot holds what is no decimal; the audit ends and the book stays as it is.
         """
         log = self._log
         if log is None or self.state is not State.SYNCED:
@@ -160,7 +160,7 @@ class BookSync(Generic[B]):
     def _apply(self, diff: Diff) -> None:
         try:
             self.book.apply(diff)
-        except MalformedData:
+        except MalformedDataError:
             self._lose(None)
             raise
         self.last_id = diff.last_id

@@ -41,7 +41,7 @@ class TextSide:
         """Set levels to their new quantities, one batch after the other; a quantity of zero removes a level.
 
         Raises:
-            MalformedData: A price or a quantity is no decimal; nothing is set.
+            MalformedDataError: A price or a quantity is no decimal; nothing is set.
         """
         changes: dict[str, str] = {}
         for batch in batches:
@@ -58,7 +58,7 @@ class TextSide:
         """Take the levels of a snapshot: they replace ours, also those beyond its reach, which are unknown from then on.
 
         Raises:
-            MalformedData: A price or a quantity is no decimal; the side is empty then.
+            MalformedDataError: A price or a quantity is no decimal; the side is empty then.
         """
         self.clear()
         self.apply([listed])
@@ -95,7 +95,7 @@ class TextBook:
         """Take a diff; a few hundred of them are set together.
 
         Raises:
-            MalformedData: This diff, or one that waited, holds what is no level; none of them is set.
+            MalformedDataError: This diff, or one that waited, holds what is no level; none of them is set.
         """
         self._gathered.append(diff)
         if len(self._gathered) >= MOST_GATHERED:
@@ -105,7 +105,7 @@ class TextBook:
         """Set what waits.
 
         Raises:
-            MalformedData: A diff that waited holds what is no level; one side may be set.
+            MalformedDataError: A diff that waited holds what is no level; one side may be set.
         """
         gathered, self._gathered = self._gathered, []
         self._bids.apply([diff.bids for diff in gathered])
@@ -115,7 +115,7 @@ class TextBook:
         """Take a snapshot; see `TextSide.load`.
 
         Raises:
-            MalformedData: It holds what is no decimal.
+            MalformedDataError: It holds what is no decimal.
         """
         self._gathered.clear()
         self._bids.load(bids)
@@ -131,7 +131,7 @@ class TextBook:
         """An independent copy.
 
         Raises:
-            MalformedData: See `settle`.
+            MalformedDataError: See `settle`.
         """
         self.settle()
         other = TextBook()
@@ -142,7 +142,7 @@ class TextBook:
         """The same book in numbers, independent of this one.
 
         Raises:
-            MalformedData: See `settle`.
+            MalformedDataError: See `settle`.
         """
         self.settle()
         book = Book()

@@ -10,7 +10,7 @@ from typing import NoReturn
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.printable import printable
 from capture_pipeline.recorder.lifecycle import record
-from capture_pipeline.recorder.state import nothing_recorded
+from capture_pipeline.recorder.state import empty_session_reason
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import EMPTY
 from capture_pipeline.settings.loader import load_settings
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     if ended.metadata is None:
         return _EXIT_INTERRUPTED
     if ended.metadata.state == EMPTY:
-        write_line(f"Error: {nothing_recorded(ended.folder)}", err=True)
+        write_line(f"Error: {empty_session_reason(ended.folder)}", err=True)
         return _EXIT_EMPTY
     return 0
 

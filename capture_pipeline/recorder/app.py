@@ -1,8 +1,8 @@
-"""The recorder as a process: one event loop around `Capture`, ended by its deadline or by a signal. Imports neither Dagster nor polars.
+"""The process that records a session: one event loop around `RecordingPipeline`. It imports neither Dagster nor polars.
 
-SIGTERM and SIGINT interrupt: what came is on the disk, and the session can be resumed until its time is over. SIGUSR1 ends it for good.
-A recorder that is started before a planned session waits, and records from `LEAD_S` before its start: the file begins in time, with books
-that are synced.
+SIGTERM and SIGINT interrupt it: everything received is on the disk, and the session can be resumed until its planned end. SIGUSR1 ends the
+session. A recorder that is started before a planned session waits. It records from `LEAD_S` before the planned start, so that the books are
+synchronized at the start.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from capture_pipeline.binance.streams.names import combined_url
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recorder.background.book_follower import Follower
-from capture_pipeline.recorder.background.daemon_thread import aside
-from capture_pipeline.recorder.background.tasks import Side
+from capture_pipeline.recorder.background.daemon_thread import run_in_daemon_thread
+from capture_pipeline.recorder.background.tasks import BackgroundTasks
 from capture_pipeline.recorder.connections.connection import Connection
-from capture_pipeline.recorder.connections.health import FirstMessage, RestPauses, Troubles
+from capture_pipeline.recorder.connections.health import ConnectionHealth, FirstMessage, RestPauses
 from capture_pipeline.recorder.connections.supervisor import Supervisor
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.ordering.merger import Message
-from capture_pipeline.recorder.pipeline import Capture, Hooks
+from capture_pipeline.recorder.pipeline import Hooks, RecordingPipeline
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.recorder.storage.recovery import Resumed
 from capture_pipeline.recorder.storage.writer import Writer
 from capture_pipeline.recorder.telemetry.accounting import Accounting
 from capture_pipeline.recorder.telemetry.incidents import Incidents
-from capture_pipeline.recorder.telemetry.status_publisher import Teller
+from capture_pipeline.recorder.telemetry.status_publisher import StatusPublisher
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Checkpoint, Gap, SessionPlan
@@ -93,12 +93,12 @@ class Recorder:
         self.follower = Follower(setup.plan.symbols, self._malformed)
         intake = Intake(setup.plan.streams, self._shutdown, self._rejected)
         hooks = Hooks(self.follower.diff, self._gap, self._completed, self._stray)
-        self.capture = Capture(settings, intake, self._clock, self._writer, hooks)
+        self.capture = RecordingPipeline(settings, intake, self._clock, self._writer, hooks)
         self.capture.resume(resumed)
         self._accounting = Accounting(setup.folder, len(setup.plan.streams), resumed, self.capture, self._writer)
         self._end = asyncio.Event()
         self._incidents = Incidents(self.capture, self._events, lambda: len(self._supervisor.live), self._end.is_set)
-        self._side = Side(setup.rest, settings, self.capture, self.follower, self._events)
+        self._side = BackgroundTasks(setup.rest, settings, self.capture, self.follower, self._events)
         self._side.refills.add(read_gaps(setup.folder.gaps))
         self._side.audits += resumed.checkpoint.audits
         self._side.clock_samples += resumed.checkpoint.clock
@@ -113,11 +113,11 @@ class Recorder:
             on_open=self._opened,
             on_end=self._ended,
         )
-        self._troubles = Troubles(setup.stream_url.removesuffix("/{route}"), report)
+        self._troubles = ConnectionHealth(setup.stream_url.removesuffix("/{route}"), report)
         self._pauses = RestPauses(setup.limits, partial(self._report, "rest_paused"))
         self._first = FirstMessage(self.capture.merge.counts.passed, partial(self._report, "nothing_came"))
         parts = (self.capture, self._writer, self.follower, self._incidents, self._troubles, self._supervisor, self._accounting)
-        self._teller = Teller(setup.folder, setup.plan, *parts, refills=self._side.refills, pauses=self._pauses)
+        self._teller = StatusPublisher(setup.folder, setup.plan, *parts, refills=self._side.refills, pauses=self._pauses)
         self._outcome = COMPLETE
         for line in resumed.mended:
             self._events.write(self._clock.now_ns(), "mended", what=line)
@@ -172,9 +172,9 @@ class Recorder:
             server.close()
         # Nothing comes after what is pending that would show its loss: it waits for room.
         patience_s = self._setup.settings.patience_s
-        await aside(lambda: self._writer.drain(patience_s))
+        await run_in_daemon_thread(lambda: self._writer.drain(patience_s))
         self.capture.finish()
-        is_written = await aside(lambda: self._writer.finish(patience_s))
+        is_written = await run_in_daemon_thread(lambda: self._writer.finish(patience_s))
         self._events.write(self._clock.now_ns(), "recorder_ended", outcome=self._outcome, written=is_written)
         self._look_at_files()
         if self._writer.failure is not None:

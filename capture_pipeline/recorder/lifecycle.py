@@ -19,14 +19,14 @@ from pathlib import Path
 from capture_pipeline.binance.streams.names import MOST_STREAMS, streams_of
 from capture_pipeline.deployment.rest_client import limits_of, rest_of
 from capture_pipeline.errors import ConfigError, LakeError
-from capture_pipeline.lake.files import locked, make_folder, publish_model, read_model
+from capture_pipeline.lake.files import file_lock, make_folder, publish_model, read_model
 from capture_pipeline.recorder.app import COMPLETE, INTERRUPTED, Recorder, Setup
 from capture_pipeline.recorder.connections.egress import check_network
-from capture_pipeline.recorder.storage.finalize import finish
+from capture_pipeline.recorder.storage.finalize import finish_session
 from capture_pipeline.recorder.storage.recovery import resume
 from capture_pipeline.sessions.account import AccountState, read_account
 from capture_pipeline.sessions.layout import FOLDER, SessionFolder, label_of, session_id, valid_regime
-from capture_pipeline.sessions.lock import holder_of, holding
+from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
 from capture_pipeline.sessions.models import Ending, RefillCount, SessionMetadata, SessionPlan
 from capture_pipeline.sessions.status import publish_status, read_status
 from capture_pipeline.settings.models import Settings
@@ -129,22 +129,22 @@ def prepare(
         on_set_aside: Called with the new folder of each session that was set aside.
 
     Raises:
-        Busy: A recorder is at work on it, or another process has been choosing a session for long.
+        BusyError: A recorder is at work on it, or another process has been choosing a session for long.
     """
     # Without the lock, two starts at once would each see no open session and record twice.
-    with locked(root / _CHOICE_LOCK, _CHOICE_PATIENCE_S):
-        return _chosen(root, plan, on_set_aside, resume_open=resume_open)
+    with file_lock(root / _CHOICE_LOCK, _CHOICE_PATIENCE_S):
+        return _choose_folder(root, plan, on_set_aside, resume_open=resume_open)
 
 
-def _chosen(root: Path, plan: SessionPlan, on_set_aside: Callable[[Path], None], *, resume_open: bool) -> SessionFolder:
+def _choose_folder(root: Path, plan: SessionPlan, on_set_aside: Callable[[Path], None], *, resume_open: bool) -> SessionFolder:
     for folder in open_sessions(root, plan.regime, plan.symbols):
         if not resume_open:
             on_set_aside(set_aside(folder))
         elif not is_ending(folder, plan_of(folder)):
             return folder
         else:
-            with holding(folder):
-                metadata = _finished(folder, plan_of(folder), settings=None)
+            with session_lock(folder):
+                metadata = _finish(folder, plan_of(folder), settings=None)
             figures = metadata.statistics
             report(f"{folder.session} is finished as {metadata.state}: {figures['messages']:,} messages, {figures['ids_lost']:,} ids lost")
     folder = SessionFolder.under(root, plan.regime, plan.session)
@@ -159,9 +159,9 @@ def set_aside(folder: SessionFolder) -> Path:
     """Rename an unfinished session's folder, so that it is neither resumed nor lost.
 
     Raises:
-        Busy: A recorder is at work on it.
+        BusyError: A recorder is at work on it.
     """
-    with holding(folder):
+    with session_lock(folder):
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = folder.path.with_name(f"{_ASIDE}{folder.session}-{stamp}-{uuid.uuid4().hex[:4]}")
         folder.path.rename(aside)
@@ -179,24 +179,24 @@ def record(settings: Settings, folder: SessionFolder, on_begin: Callable[[Sessio
         on_begin: Told the plan once this process is the session's one writer, and is about to record.
 
     Raises:
-        Busy: Another recorder is at work on it.
+        BusyError: Another recorder is at work on it.
         ConfigError: The environment names a proxy or certificates that cannot be used; nothing of the session was changed.
         StorageError: The disk refuses; the session can be resumed.
     """
-    with _deaf_to_stop(), holding(folder):
+    with _stop_signal_ignored(), session_lock(folder):
         plan = plan_of(folder)
         if folder.metadata.exists():
             return Ended(folder, read_model(folder.metadata, SessionMetadata))
         if not is_ending(folder, plan):
             check_network(settings, plan.streams)
             on_begin(plan)
-            outcome = asyncio.run(_recorded(settings, folder, plan))
+            outcome = asyncio.run(_run_recorder(settings, folder, plan))
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the loop's end gave it back to the system
             if outcome == INTERRUPTED and not folder.ending.exists():
                 return Ended(folder, None)
             if not folder.ending.exists():
                 publish_model(folder.ending, Ending(state=_OUTCOMES[outcome]))
-        return Ended(folder, _finished(folder, plan, settings))
+        return Ended(folder, _finish(folder, plan, settings))
 
 
 def is_ending(folder: SessionFolder, plan: SessionPlan) -> bool:
@@ -204,10 +204,10 @@ def is_ending(folder: SessionFolder, plan: SessionPlan) -> bool:
     return folder.ending.exists() or folder.recording.exists() or is_over(plan)
 
 
-def _finished(folder: SessionFolder, plan: SessionPlan, settings: Settings | None) -> SessionMetadata:
+def _finish(folder: SessionFolder, plan: SessionPlan, settings: Settings | None) -> SessionMetadata:
     """Finish a session that its caller holds."""
-    metadata = finish(folder, plan, _final_state(folder, plan), configuration_of(settings) if settings else {})
-    _tell_end(folder, metadata)
+    metadata = finish_session(folder, plan, _final_state(folder, plan), configuration_of(settings) if settings else {})
+    _report_end(folder, metadata)
     return metadata
 
 
@@ -221,7 +221,7 @@ def _final_state(folder: SessionFolder, plan: SessionPlan) -> str:
 
 
 @contextlib.contextmanager
-def _deaf_to_stop() -> Iterator[None]:
+def _stop_signal_ignored() -> Iterator[None]:
     """While no event loop listens, the signal of `stop` must not kill: its request stands in a file as well."""
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
@@ -230,7 +230,7 @@ def _deaf_to_stop() -> Iterator[None]:
         signal.signal(signal.SIGUSR1, before)
 
 
-async def _recorded(settings: Settings, folder: SessionFolder, plan: SessionPlan) -> str:
+async def _run_recorder(settings: Settings, folder: SessionFolder, plan: SessionPlan) -> str:
     resumed = await asyncio.to_thread(resume, folder)
     # The recorder asks again by itself; a request that waits out a ban would make a useless sample of the clock.
     rest = rest_of(settings, max_wait_s=0.0)
@@ -262,18 +262,18 @@ def stop(folder: SessionFolder, settings: Settings) -> SessionMetadata | None:
         return read_model(folder.metadata, SessionMetadata)
     if not folder.ending.exists():
         publish_model(folder.ending, Ending(state="complete" if is_over(plan) else "interrupted"))
-    holder = holder_of(folder)
+    holder = lock_owner_pid(folder)
     if holder is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(holder, signal.SIGUSR1)
         return None
-    with holding(folder):
+    with session_lock(folder):
         if folder.metadata.exists():
             return read_model(folder.metadata, SessionMetadata)
-        return _finished(folder, plan, settings)
+        return _finish(folder, plan, settings)
 
 
-def _tell_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
+def _report_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
     last = read_status(folder.status)
     if last is not None:
         figures = {name: metadata.statistics[name] for name in ("messages", "gaps", "ids_lost")}

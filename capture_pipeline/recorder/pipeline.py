@@ -9,16 +9,16 @@ from dataclasses import asdict, dataclass
 from capture_pipeline.binance.streams.messages import WireDiff
 from capture_pipeline.binance.streams.names import event_us
 from capture_pipeline.recorder.ordering.clock import CaptureClock
-from capture_pipeline.recorder.ordering.dedup import Echoes
+from capture_pipeline.recorder.ordering.dedup import DuplicateFilter
 from capture_pipeline.recorder.ordering.gap_tracker import Ledger, Outage
 from capture_pipeline.recorder.ordering.ingress import Intake
-from capture_pipeline.recorder.ordering.merger import Merge, Message
+from capture_pipeline.recorder.ordering.merger import Merger, Message
 from capture_pipeline.recorder.storage.recovery import Resumed, tracks_of
 from capture_pipeline.recorder.storage.tail_losses import LostEnds
 from capture_pipeline.recorder.storage.writer import Batch, Writer
 from capture_pipeline.sessions.account import AccountState, listed
 from capture_pipeline.sessions.gzip_members import FULL_BYTES
-from capture_pipeline.sessions.line_format import composed, spliced
+from capture_pipeline.sessions.line_format import format_line, splice_line
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
 from capture_pipeline.settings.sessions import Recording
 
@@ -42,7 +42,7 @@ class Hooks:
     on_stray: Callable[[Message], None] = lambda _: None
 
 
-class Capture:
+class RecordingPipeline:
     """Takes messages of all connections and hands batches to the writer.
 
     Attributes:
@@ -57,12 +57,12 @@ class Capture:
 
     def __init__(self, settings: Recording, intake: Intake, clock: CaptureClock, writer: Writer, hooks: Hooks) -> None:
         """Start empty; `resume` takes up an earlier process."""
-        self.clock, self.merge, self.ledger = clock, Merge(on_stray=hooks.on_stray), Ledger()
+        self.clock, self.merge, self.ledger = clock, Merger(on_stray=hooks.on_stray), Ledger()
         self.counts: dict[str, int] = {"dropped_messages": 0}
         self.messages = self.began_ns = self.received = 0
         self.newest: Message | None = None
         self._settings, self._intake, self._writer, self._hooks = settings, intake, writer, hooks
-        self._echoes = Echoes()
+        self._echoes = DuplicateFilter()
         self._pending: list[Message] = []
         self._lines: list[bytes] = []
         self._first_ns = self._last_ns = self._pending_bytes = 0
@@ -107,10 +107,10 @@ class Capture:
             Its capture time.
 
         Raises:
-            MalformedData: The data hold a line break.
+            MalformedDataError: The data hold a line break.
         """
         stamp = self.clock.stamp(self.clock.now_ns())
-        line = composed(stamp, stream, data)
+        line = format_line(stamp, stream, data)
         self.received += 1
         self._append(stamp, line)
         return stamp
@@ -192,7 +192,7 @@ class Capture:
             self._echoes.remember(message)
             self.newest = message
             self._pending.append(message)
-            self._append(stamp, spliced(stamp, message.raw))
+            self._append(stamp, splice_line(stamp, message.raw))
             if message.diff is not None:
                 self._hooks.on_diff(message.stream, message.diff)
 

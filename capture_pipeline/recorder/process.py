@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from capture_pipeline.errors import StorageError, Transient
+from capture_pipeline.errors import StorageError, TransientError
 from capture_pipeline.lake.files import read_model, storage_errors
-from capture_pipeline.recorder.state import own_status
+from capture_pipeline.recorder.state import live_status
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.status import Status
 
@@ -64,26 +64,26 @@ def follow(
         patience_s: A recorder that dies again and again is given up after this long without progress.
 
     Raises:
-        Transient: It was given up; its last words are in the message.
+        TransientError: It was given up; its last words are in the message.
     """
     process: subprocess.Popen[bytes] | None = None
     wait_s, started_s, failing_since = _FIRST_WAIT_S, 0.0, time.monotonic()
     while not folder.metadata.exists():
         now = time.monotonic()
         is_dead = process is not None and process.poll() is not None
-        if holder_of(folder) is not None:
+        if lock_owner_pid(folder) is not None:
             if now - started_s > _STEADY_S:
                 wait_s, failing_since = _FIRST_WAIT_S, now
         elif process is None or is_dead or now - started_s > _STARTING_S:
             if now - failing_since > patience_s:
-                raise Transient(
-                    f"its recorder dies again and again: {last_words(folder)}", where=str(folder.path), remedy="see recorder.log"
+                raise TransientError(
+                    f"its recorder dies again and again: {last_log_line(folder)}", where=str(folder.path), remedy="see recorder.log"
                 )
             if is_dead:
                 time.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             process, started_s = launch(folder, config, environment), time.monotonic()
-        yield own_status(folder)
+        yield live_status(folder)
         time.sleep(LOOK_S)
     if process is not None:
         process.wait(_STEADY_S)
@@ -101,7 +101,7 @@ def finished(folder: SessionFolder) -> SessionMetadata:
     return metadata
 
 
-def last_words(folder: SessionFolder) -> str:
+def last_log_line(folder: SessionFolder) -> str:
     """The last line that a recorder left in its log."""
     try:
         lines = folder.log.read_text(errors="replace").splitlines()

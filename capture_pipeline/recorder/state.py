@@ -7,7 +7,7 @@ import time
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.recorder.lifecycle import is_ending, plan_of
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.status import Status, read_status
 
@@ -16,7 +16,7 @@ OLD_S = 15.0
 _RENEWED = {"waiting", "connecting", "recording", "disk"}
 
 
-def state_of(folder: SessionFolder) -> tuple[str, Status | None]:
+def session_state(folder: SessionFolder) -> tuple[str, Status | None]:
     """A session's state, and its last status, without what only a recorder at work can say where that one is not.
 
     Raises:
@@ -26,7 +26,7 @@ def state_of(folder: SessionFolder) -> tuple[str, Status | None]:
     if folder.metadata.exists():
         metadata = read_model(folder.metadata, SessionMetadata)
         return (metadata.state if metadata else "complete"), status
-    holder = holder_of(folder)
+    holder = lock_owner_pid(folder)
     if holder is None:
         plan = plan_of(folder)
         begun = "planned" if time.time_ns() < plan.start_us * 1000 else "interrupted"
@@ -37,13 +37,13 @@ def state_of(folder: SessionFolder) -> tuple[str, Status | None]:
     return status.state, status.without_life() if is_old else status
 
 
-def own_status(folder: SessionFolder) -> Status | None:
+def live_status(folder: SessionFolder) -> Status | None:
     """The status of the recorder at work; None before it wrote one, whatever the one before it left."""
     status = read_status(folder.status)
-    return status if status is not None and status.pid == holder_of(folder) else None
+    return status if status is not None and status.pid == lock_owner_pid(folder) else None
 
 
-def nothing_recorded(folder: SessionFolder) -> str:
+def empty_session_reason(folder: SessionFolder) -> str:
     """Why a session is empty, as far as it is known."""
     status = read_status(folder.status)
     why = status.last_error or status.trouble if status is not None else ""

@@ -11,7 +11,7 @@ import numpy as np
 
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.holes import Discontinuity, Next, next_diff
-from capture_pipeline.replay.messages import CAPTURE, Messages, part
+from capture_pipeline.replay.messages import CAPTURE, Messages, slice_view
 
 
 class Absence(StrEnum):
@@ -61,7 +61,7 @@ def book_at(source: Iterable[Messages], at_ns: int, replay: Replay | None = None
         replay: A replay that begins before the time, where the source begins with the messages after it.
 
     Raises:
-        MalformedData: See the source and `Replay.take`.
+        MalformedDataError: See the source and `Replay.take`.
     """
     replay, pieces = replay or Replay(), iter(source)
     rest = _replay_until(replay, pieces, at_ns)
@@ -89,9 +89,9 @@ def _replay_until(replay: Replay, pieces: Iterator[Messages], at_ns: int) -> Mes
     """
     for messages in pieces:
         stop = int(np.searchsorted(np.maximum.accumulate(messages.rows[CAPTURE]), at_ns, side="right"))
-        replay.take(part(messages, 0, stop))
+        replay.take(slice_view(messages, 0, stop))
         if stop < len(messages):
-            return part(messages, stop, len(messages))
+            return slice_view(messages, stop, len(messages))
     return None
 
 
@@ -105,7 +105,7 @@ def _until_broken(replay: Replay, pieces: Iterator[Messages]) -> tuple[Next, Ite
         at, relation = next_diff(messages, replay.last_id)
         if relation is Next.BREAKS:
             replay.take(messages, at + 1)
-            return relation, chain([part(messages, at + 1, len(messages))], pieces)
+            return relation, chain([slice_view(messages, at + 1, len(messages))], pieces)
         if relation is Next.CONTINUES:
             return relation, pieces
     return Next.NONE, pieces

@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from capture_pipeline.binance.symbols import valid_symbol
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.lake.files import publishing, storage_errors
+from capture_pipeline.lake.files import atomic_write, storage_errors
 from capture_pipeline.lake.parquet import column_statistics, guard_parquet
 from capture_pipeline.replay.book_at import BookAt, book_at
 from capture_pipeline.replay.engine import Replay, State
-from capture_pipeline.replay.messages import CAPTURE, E8, Scale, part
+from capture_pipeline.replay.messages import CAPTURE, E8, Scale, slice_view
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.sessions.layout import valid_session
 
@@ -61,7 +61,7 @@ class Checkpoints:
             How many there are.
 
         Raises:
-            MalformedData: A table is damaged.
+            MalformedDataError: A table is damaged.
             LakeError: The session has no tables.
             StorageError: The disk refuses.
         """
@@ -76,7 +76,7 @@ class Checkpoints:
         """Find the book at a time, from the checkpoint before it.
 
         Raises:
-            MalformedData: See `ensure`.
+            MalformedDataError: See `ensure`.
             LakeError: See `ensure`.
             StorageError: See `ensure`.
         """
@@ -102,13 +102,13 @@ class Checkpoints:
         schema = pa.schema([*((name, pa.int64()) for name in _HEAD), *_SCHEMA]).with_metadata({"origin": origin})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         replay, due, count = Replay(), -1, 0
-        with storage_errors(self.path), publishing(self.path) as beside, pq.ParquetWriter(beside, schema, compression="zstd") as file:
+        with storage_errors(self.path), atomic_write(self.path) as beside, pq.ParquetWriter(beside, schema, compression="zstd") as file:
             for messages in GoldenSource(self.tables, self.symbol):
                 times, at = np.maximum.accumulate(messages.rows[CAPTURE]), 0
                 while at < len(messages):
                     stop = len(messages) if due < 0 else max(at, int(np.searchsorted(times, due, side="left")))
                     stop = min(max(stop, at + 1), len(messages))
-                    replay.take(part(messages, at, stop))
+                    replay.take(slice_view(messages, at, stop))
                     replay.capture_ns = max(replay.capture_ns, int(times[stop - 1]))
                     at = stop
                     if replay.state is State.SYNCED and replay.capture_ns >= due:
@@ -122,7 +122,7 @@ class Checkpoints:
 
 def _table(replay: Replay, schema: pa.Schema) -> pa.Table:
     if replay.scale is None or replay.reached_ns is None or replay.scale.lot != E8:
-        raise MalformedData("is in lots that no table of a session has", where=schema.metadata[b"origin"].decode())
+        raise MalformedDataError("is in lots that no table of a session has", where=schema.metadata[b"origin"].decode())
     tick = int(replay.scale.tick / E8)
     (bids, bid_lots), (asks, ask_lots) = replay.book.top()
     sides = np.repeat(np.array([0, 1], np.int8), [bids.size, asks.size])

@@ -32,9 +32,9 @@ from capture_pipeline.replay.messages import (
     Ints,
     Messages,
     Scale,
-    common,
-    kept,
-    rescaled,
+    common_scale,
+    copy_slice,
+    to_scale,
 )
 
 _MOST_WAITING = 5_000
@@ -122,7 +122,7 @@ class Replay:
         """Take messages, up to `end` of them.
 
         Raises:
-            MalformedData: A price has no rank, or the book more levels than any market.
+            MalformedDataError: A price has no rank, or the book more levels than any market.
         """
         if messages.levels:
             self.scale = self.scale or messages.scale
@@ -220,7 +220,7 @@ class Replay:
         last = last if self._waiting or messages.rows[PREVIOUS, at] < 0 else int(messages.rows[PREVIOUS, at])
         stop, why = chained(messages.rows, at, end, last)
         if stop > at:
-            self._waiting.append(kept(messages, at, stop))
+            self._waiting.append(copy_slice(messages, at, stop))
             self.counts.unsynced += int(stop) - at
         while sum(map(len, self._waiting)) > _MOST_WAITING and len(self._waiting) > 1:
             del self._waiting[0]
@@ -256,14 +256,14 @@ class Replay:
         """Book, waiting messages and these in the ticks and lots that all of them are multiples of."""
         if self.scale is None:
             return messages
-        scale = common(self.scale, messages.scale)
+        scale = common_scale(self.scale, messages.scale)
         if scale != self.scale:
             by_tick, by_lot = int(self.scale.tick / scale.tick), int(self.scale.lot / scale.lot)
             bids, asks = ((prices * by_tick, lots * by_lot) for prices, lots in self.book.top())
             self.book.load(bids, asks)
-            self._waiting = [rescaled(waiting, scale) for waiting in self._waiting]
+            self._waiting = [to_scale(waiting, scale) for waiting in self._waiting]
             self.scale = scale
-        return rescaled(messages, scale)
+        return to_scale(messages, scale)
 
 
 def _bridges(part: Messages, snapshot_id: int) -> bool:

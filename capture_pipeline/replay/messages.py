@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.replay.compiled.book import Run
+from capture_pipeline.replay.compiled.book import LevelBatch
 
 Ints = NDArray[np.int64]
 DIFF, SNAPSHOT = 0, 1
@@ -54,7 +54,7 @@ class Messages:
     """
 
     rows: Ints
-    run: Run
+    run: LevelBatch
     scale: Scale
 
     def __len__(self) -> int:
@@ -82,22 +82,22 @@ class Source(Protocol):
         """The messages, in pieces that are valid until the next one is asked for.
 
         Raises:
-            MalformedData: What is there is not what it should be; file and place are named.
+            MalformedDataError: What is there is not what it should be; file and place are named.
         """
 
 
-def part(messages: Messages, first: int, end: int) -> Messages:
+def slice_view(messages: Messages, first: int, end: int) -> Messages:
     """Some of the messages, as a view."""
     run = messages.run
-    return Messages(messages.rows[:, first:end], Run(run.bounds[:, first:end], run.prices, run.lots), messages.scale)
+    return Messages(messages.rows[:, first:end], LevelBatch(run.bounds[:, first:end], run.prices, run.lots), messages.scale)
 
 
-def kept(messages: Messages, first: int, end: int) -> Messages:
+def copy_slice(messages: Messages, first: int, end: int) -> Messages:
     """A copy of some messages that stays valid."""
     bounds = messages.run.bounds[:, first:end]
     start = int(bounds[0].min()) if bounds.size else 0
     stop = int(bounds[2].max()) if bounds.size else 0
-    run = Run(bounds - start, messages.run.prices[start:stop].copy(), messages.run.lots[start:stop].copy())
+    run = LevelBatch(bounds - start, messages.run.prices[start:stop].copy(), messages.run.lots[start:stop].copy())
     return Messages(messages.rows[:, first:end].copy(), run, messages.scale)
 
 
@@ -109,18 +109,18 @@ def tick_of(prices: Iterable[Ints], known: int = 0) -> int:
     return tick or 1
 
 
-def common(one: Scale, other: Scale) -> Scale:
+def common_scale(one: Scale, other: Scale) -> Scale:
     """The coarsest scale of which both are multiples."""
     return Scale(_common(one.tick, other.tick), _common(one.lot, other.lot))
 
 
-def rescaled(messages: Messages, scale: Scale) -> Messages:
+def to_scale(messages: Messages, scale: Scale) -> Messages:
     """The same messages in a scale of which theirs is a multiple."""
     if messages.scale == scale:
         return messages
     by_tick, by_lot = int(messages.scale.tick / scale.tick), int(messages.scale.lot / scale.lot)
     run = messages.run
-    return Messages(messages.rows, Run(run.bounds, run.prices * by_tick, run.lots * by_lot), scale)
+    return Messages(messages.rows, LevelBatch(run.bounds, run.prices * by_tick, run.lots * by_lot), scale)
 
 
 def _common(one: Decimal, other: Decimal) -> Decimal:

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from capture_pipeline.errors import MalformedData
-from capture_pipeline.lake.files import publishing, storage_errors
+from capture_pipeline.errors import MalformedDataError
+from capture_pipeline.lake.files import atomic_write, storage_errors
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.holes import Next, next_diff
-from capture_pipeline.replay.messages import CAPTURE, Ints, Messages, Scale, part
+from capture_pipeline.replay.messages import CAPTURE, Ints, Messages, Scale, slice_view
 
 _AT_ONCE = 4096
 _UNITS = Decimal(10**8)
@@ -70,7 +70,7 @@ def sampled(replay: Replay, source: Iterable[Messages], every_ns: int, depth: in
         depth: Levels of each side.
 
     Raises:
-        MalformedData: See the source and `Replay.take`.
+        MalformedDataError: See the source and `Replay.take`.
     """
     grid = _Grid(replay, every_ns, depth)
     for messages in source:
@@ -102,7 +102,7 @@ class _Grid:
         while at < len(messages):
             stop = int(np.searchsorted(times, self._due, side="right"))
             if stop > at:
-                self._replay.take(part(messages, at, stop))
+                self._replay.take(slice_view(messages, at, stop))
             if stop == len(messages):
                 break
             yield from self._samples(self._known(messages, stop, int(times[stop])))
@@ -137,11 +137,11 @@ def write_samples(samples: Iterable[Sample], path: Path, symbol: str, depth: int
         How many there were.
 
     Raises:
-        MalformedData: A price is no multiple of 1e-8.
+        MalformedDataError: A price is no multiple of 1e-8.
         StorageError: The disk refuses.
     """
     schema, count = (LONG if is_long else wide_schema(depth)), 0
-    with storage_errors(path), publishing(path) as beside, pq.ParquetWriter(beside, schema, compression="zstd") as file:
+    with storage_errors(path), atomic_write(path) as beside, pq.ParquetWriter(beside, schema, compression="zstd") as file:
         waiting: list[Sample] = []
         for sample in samples:
             waiting.append(sample)
@@ -202,9 +202,11 @@ def _in_units(levels: tuple[Ints, Ints], scale: Scale) -> tuple[Ints, Ints]:
     """Prices and quantities in units of 1e-8.
 
     Raises:
-        MalformedData: One tick or lot is no multiple of it.
+        MalformedDataError: One tick or lot is no multiple of it.
     """
     tick, lot = scale.tick * _UNITS, scale.lot * _UNITS
     if tick != int(tick) or lot != int(lot):
-        raise MalformedData(f"has ticks of {scale.tick} and lots of {scale.lot}", remedy="samples hold multiples of 1e-8; leave --out away")
+        raise MalformedDataError(
+            f"has ticks of {scale.tick} and lots of {scale.lot}", remedy="samples hold multiples of 1e-8; leave --out away"
+        )
     return levels[0] * int(tick), levels[1] * int(lot)

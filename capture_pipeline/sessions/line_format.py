@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from capture_pipeline.binance.streams.messages import Int64
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 
 _HEAD = b'{"capture_ns":'
 _STREAM = b'{"stream":"'
@@ -38,11 +38,11 @@ def data_of(message: bytes) -> tuple[bytes, bytes]:
     """Stream name and data of a combined-stream message.
 
     Raises:
-        MalformedData: It is not in the exchange's compact form, or holds a line break; it cannot become a line unchanged.
+        MalformedDataError: It is not in the exchange's compact form, or holds a line break; it cannot become a line unchanged.
     """
     end = message.find(_DATA, 11, 200)
     if end < 0 or not message.startswith(_STREAM) or not message.endswith(b"}") or b"\n" in message or b"\r" in message:
-        raise MalformedData(f"is no message of the combined stream: {message[:120]!r}")
+        raise MalformedDataError(f"is no message of the combined stream: {message[:120]!r}")
     return message[11:end], message[end + 9 : -1]
 
 
@@ -50,23 +50,23 @@ def split_envelope(message: bytes) -> tuple[str, int]:
     """Stream name of a combined-stream message, and where its data start.
 
     Raises:
-        MalformedData: See `data_of`.
+        MalformedDataError: See `data_of`.
     """
     name, _ = data_of(message)
     return name.decode("utf-8", "backslashreplace"), len(name) + 20
 
 
-def spliced(capture_ns: int, message: bytes) -> bytes:
+def splice_line(capture_ns: int, message: bytes) -> bytes:
     """A combined-stream message as a line."""
     return b"%b%d,%b\n" % (_HEAD, capture_ns, message[1:])
 
 
-def composed(capture_ns: int, stream: str, data: bytes) -> bytes:
+def format_line(capture_ns: int, stream: str, data: bytes) -> bytes:
     """Bare data as a line, for instance a REST snapshot.
 
     Raises:
-        MalformedData: The data hold a line break.
+        MalformedDataError: The data hold a line break.
     """
     if b"\n" in data or b"\r" in data:
-        raise MalformedData(f"holds a line break: {data[:120]!r}", where=stream)
+        raise MalformedDataError(f"holds a line break: {data[:120]!r}", where=stream)
     return b'%b%d,"stream":"%b","data":%b}\n' % (_HEAD, capture_ns, stream.encode(), data)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from capture_pipeline.errors import Busy
+from capture_pipeline.errors import BusyError
 from capture_pipeline.lake.files import make_folder, storage_errors
 from capture_pipeline.parsing import PARSE_ERRORS
 from capture_pipeline.sessions.layout import SessionFolder
@@ -39,7 +39,7 @@ class Owner(BaseModel):
         return self.boot_id == _boot_id() and self.started == _started(self.pid) != ""
 
 
-def holder_of(folder: SessionFolder) -> int | None:
+def lock_owner_pid(folder: SessionFolder) -> int | None:
     """The pid of the recorder at work on a session, None if there is none; told by the lock, not by the pid's existence."""
     try:
         descriptor = os.open(folder.lock, os.O_RDONLY | os.O_CLOEXEC)
@@ -57,11 +57,11 @@ def holder_of(folder: SessionFolder) -> int | None:
 
 
 @contextlib.contextmanager
-def holding(folder: SessionFolder) -> Iterator[None]:
+def session_lock(folder: SessionFolder) -> Iterator[None]:
     """Be the one writer of a session; the kernel lets go of the lock when the process dies.
 
     Raises:
-        Busy: Another process is, with its pid and since when.
+        BusyError: Another process is, with its pid and since when.
         StorageError: The disk refuses.
     """
     make_folder(folder.path)
@@ -94,7 +94,7 @@ def _take(descriptor: int, folder: SessionFolder) -> None:
                 continue
             who = f"pid {owner.pid} since {owner.since}" if owner is not None else "another process"
             remedy = f"capture session stop {folder.session}"
-            raise Busy(f"is being recorded by {who}", where=str(folder.path), remedy=remedy) from None
+            raise BusyError(f"is being recorded by {who}", where=str(folder.path), remedy=remedy) from None
         else:
             return
 

@@ -9,7 +9,7 @@ import pytest
 from capture_pipeline.binance.archive.protocol import Next, Trust, judge, parse_checksum, parse_listing
 from capture_pipeline.binance.periods import Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market, parse_name, request_weight
-from capture_pipeline.errors import MalformedData, ProtocolViolation
+from capture_pipeline.errors import MalformedDataError, ProtocolViolationError
 
 A, B = "a" * 64, "b" * 64
 
@@ -25,7 +25,7 @@ def test_a_checksum_file_states_a_digest(text: str) -> None:
 )
 def test_anything_else_is_no_checksum(text: str) -> None:
     """A digest of another file proves nothing about this one."""
-    with pytest.raises(MalformedData):
+    with pytest.raises(MalformedDataError):
         parse_checksum(text, "x.zip")
 
 
@@ -53,7 +53,7 @@ def test_anything_else_is_no_checksum(text: str) -> None:
 )
 def test_a_checksum_file_that_cannot_be_read_says_its_form(text: str, form: str) -> None:
     """With the beginning of what it holds, escaped, and its own name."""
-    with pytest.raises(MalformedData) as caught:
+    with pytest.raises(MalformedDataError) as caught:
         parse_checksum(text, "x.zip")
     assert str(caught.value).startswith(f"x.zip.CHECKSUM: {form}")
     assert "\n" not in str(caught.value)
@@ -108,7 +108,7 @@ def test_a_listing_names_files_folders_and_where_it_goes_on() -> None:
 )
 def test_anything_else_is_no_listing(body: bytes) -> None:
     """A proxy's page, a missing size, a document type."""
-    with pytest.raises(ProtocolViolation):
+    with pytest.raises(ProtocolViolationError):
         parse_listing(body)
 
 

@@ -21,7 +21,7 @@ from capture_pipeline.binance.http.settings import Http as HttpSettings
 from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import Interval, Month
 from capture_pipeline.binance.urls import ArchiveFile, Market
-from capture_pipeline.errors import NetworkError, RateLimited, RequestRefused, ServerError
+from capture_pipeline.errors import NetworkError, RateLimitedError, RequestRefusedError, ServerError
 from capture_pipeline_tests.hostile import Handle, answer, server
 from capture_pipeline_tests.network import clear_environment, make_authority, tls_front
 
@@ -202,7 +202,7 @@ def test_a_wait_that_a_server_asks_for_is_a_number_of_seconds(sent: str, wait_s:
     """Also where the header says none."""
     with (
         server(lambda connection, _: answer(connection, {}, "429 Slow", Retry_After=sent)) as url,
-        pytest.raises(RateLimited) as refused,
+        pytest.raises(RateLimitedError) as refused,
     ):
         Http(SETTINGS).get(url, max_bytes=100)
     assert refused.value.retry_after_s == wait_s
@@ -211,6 +211,6 @@ def test_a_wait_that_a_server_asks_for_is_a_number_of_seconds(sent: str, wait_s:
 @pytest.mark.parametrize("content", [b"[" * 9000, b'{"code": 1e999, "msg": "x"}', b'{"code": [], "msg": 1}', b"\xff\xfe"])
 def test_the_body_of_an_error_may_be_anything(content: bytes) -> None:
     """The status is what counts."""
-    with server(lambda connection, _: answer(connection, content, "400 Bad")) as url, pytest.raises(RequestRefused) as refused:
+    with server(lambda connection, _: answer(connection, content, "400 Bad")) as url, pytest.raises(RequestRefusedError) as refused:
         Http(SETTINGS).get(url, max_bytes=100)
     assert str(refused.value) == f"{url}: refuses the request (400)"

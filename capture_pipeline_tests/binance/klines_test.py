@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from capture_pipeline.binance.archive.klines import KLINE_SCHEMA, count_lengths, parse_blocks, parse_csv, parse_rest, refuse_other_interval
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 
 ROW = "1735689600000000,1.5,2.25,1,1.75,10.12345678,1735689659999999,15.5,3,4,6.00000001,0"
 HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
@@ -99,7 +99,7 @@ def test_milliseconds_become_microseconds_and_the_unit_is_kept() -> None:
 )
 def test_what_is_no_kline_is_refused_with_its_place(content: bytes, told: str) -> None:
     """The error names file, line and column."""
-    with pytest.raises(MalformedData) as caught:
+    with pytest.raises(MalformedDataError) as caught:
         parse_csv(content, "f.csv")
     assert told in str(caught.value)
     assert str(caught.value).startswith("f.csv")
@@ -139,10 +139,10 @@ def test_every_decimal_the_exchange_can_write_is_kept_exactly(values: list[str])
 
 @given(st.binary(max_size=300))
 def test_no_bytes_do_harm(content: bytes) -> None:
-    """Any bytes give rows or a `MalformedData`, never another error."""
+    """Any bytes give rows or a `MalformedDataError`, never another error."""
     try:
         frame = parse_csv(content, "f")
-    except MalformedData:
+    except MalformedDataError:
         return
     assert frame.height
 
@@ -155,7 +155,7 @@ def test_a_damaged_byte_is_refused_or_changes_only_its_own_field(data: st.DataOb
     content[at] = data.draw(st.integers(0, 255))
     try:
         frame = parse_csv(bytes(content), "f")
-    except MalformedData:
+    except MalformedDataError:
         return
     whole = parse_csv(f"{ROW}\n{ROW}\n{ROW}\n".encode(), "f")
     differing = sum(frame[name].to_list() != whole[name].to_list() for name in whole.columns)
@@ -189,7 +189,7 @@ def test_a_rest_answer_gives_the_same_rows_as_the_archive() -> None:
 )
 def test_what_is_no_rest_answer_is_refused(body: bytes, told: str) -> None:
     """A row with a number where a string belongs has lost its exactness already."""
-    with pytest.raises(MalformedData) as caught:
+    with pytest.raises(MalformedDataError) as caught:
         parse_rest(body, "GET klines")
     assert told in str(caught.value).replace("column 12", "column 13")
 
@@ -243,7 +243,7 @@ def test_a_table_is_of_another_interval_if_most_rows_have_its_length(lengths: li
     opens = [start + sum(lengths[:index]) for index in range(len(lengths))]
     times = {"open_time_us": opens, "close_time_us": [at + length - 1 for at, length in zip(opens, lengths, strict=True)]}
     rows = pl.DataFrame({**times, "time_unit": ["us"] * len(lengths)}, schema={**dict.fromkeys(times, pl.Int64), "time_unit": pl.String})
-    with pytest.raises(MalformedData, match="not of 1m") if refused else contextlib.nullcontext():
+    with pytest.raises(MalformedDataError, match="not of 1m") if refused else contextlib.nullcontext():
         refuse_other_interval(count_lengths(rows, Interval.M1), Interval.M1, "f")
 
 
@@ -251,7 +251,7 @@ def _told(parse: Callable[[], pl.DataFrame]) -> object:
     """The rows, or the error in words."""
     try:
         return parse().rows()
-    except MalformedData as error:
+    except MalformedDataError as error:
         return str(error)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.streams import _kernel as kernel
 from capture_pipeline.binance.streams._fallback import decimal_e8, read_any
 from capture_pipeline.binance.streams.parser import Columns, Parsed, StreamParser
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 
 MOST = 2**63 - 1
 TRADE = b'{"capture_ns":1723161254340863867,"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,"s":"ETHUSDT","t":1520538925,"p":"2683.80000000","q":"0.00200000","T":1723161255611,"m":true,"M":true}}\n'  # noqa: E501 - a line is a line
@@ -161,7 +161,7 @@ def reference(content: bytes) -> list[tuple[Any, ...]] | None:
                 found.append((number, told.stream, told.row, told.order_type))
             elif told.kind != kernel.SKIP:
                 found.append((number, told.stream, told.row, told.bids, told.asks))
-    except MalformedData:
+    except MalformedDataError:
         return None
     return found
 
@@ -183,7 +183,7 @@ def test_the_order_type_of_a_trade_is_kept() -> None:
         found = parser.parse(text, len(content), columns).columns
         markets = dict.fromkeys(found.trades[kernel.T_LINE, found.trades[kernel.T_MARKET] == 1].tolist(), "MARKET")
         assert found.order_types | markets == expected
-    with pytest.raises(MalformedData, match="X has 65 characters"):
+    with pytest.raises(MalformedDataError, match="X has 65 characters"):
         parse(TRADE.replace(b',"m"', b',"X":"%b","m"' % (b"Y" * 65)))
 
 
@@ -192,7 +192,7 @@ def test_only_an_empty_third_element_is_left_out(level: str) -> None:
     """Whatever else stands in a level is refused with its line, by both readers."""
     line = DIFF.replace(b'["12.5","0"]', level.encode())
     assert reference(line) is None
-    with pytest.raises(MalformedData, match=r"made\.gz, line 1"):
+    with pytest.raises(MalformedDataError, match=r"made\.gz, line 1"):
         parse(line)
 
 
@@ -243,7 +243,7 @@ def check_mutant(content: bytes) -> None:
     expected = reference(content)
     try:
         found = said(parse(content, parser), parser.streams)
-    except MalformedData:
+    except MalformedDataError:
         assert expected is None, content
         return
     if expected is not None:
@@ -293,14 +293,14 @@ def test_decimals(text: str, value: int, places: int) -> None:
 @pytest.mark.parametrize("line", [TRADE, DIFF])
 def test_numbers_that_are_refused(text: str, line: bytes) -> None:
     """A sign, an exponent, more than eight decimals, an overflow: one line that names file, line and remedy."""
-    with pytest.raises(MalformedData, match=r"made\.gz, line 8: .*\(the recording is damaged there") as raised:
+    with pytest.raises(MalformedDataError, match=r"made\.gz, line 8: .*\(the recording is damaged there") as raised:
         parse(TRADE + line.replace(b"2683.80000000", text.encode()), learned(), first_line=7)
     assert "\n" not in str(raised.value)
 
 
 def test_a_message_in_the_wrong_stream_is_refused() -> None:
     """A trade of another symbol than its stream's would count for the wrong one."""
-    with pytest.raises(MalformedData, match="'BTCUSDT' stands in a stream of ETHUSDT"):
+    with pytest.raises(MalformedDataError, match="'BTCUSDT' stands in a stream of ETHUSDT"):
         parse(TRADE.replace(b"ETHUSDT", b"BTCUSDT"), learned())
 
 
@@ -309,7 +309,7 @@ def test_other_streams_are_counted_and_two_lines_in_one_are_seen() -> None:
     parser = StreamParser("made.gz")
     parse(TICKER * 3 + TRADE, parser)
     assert parser.messages == {"ethusdt@bookTicker": 3, "ethusdt@trade": 1}
-    with pytest.raises(MalformedData):
+    with pytest.raises(MalformedDataError):
         parse(TICKER[:-1] + TRADE, parser)
 
 
@@ -375,5 +375,5 @@ def test_a_message_of_another_symbol_is_refused_in_any_script(stream: str, symbo
     parser = learned()
     if stream.startswith(("å", "币u")):
         parse(right, parser)
-    with pytest.raises(MalformedData):
+    with pytest.raises(MalformedDataError):
         parse(wrong, parser)

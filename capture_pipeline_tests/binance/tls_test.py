@@ -15,7 +15,7 @@ import pytest
 
 from capture_pipeline.binance.http.settings import Http as HttpSettings
 from capture_pipeline.binance.http.transport import Http
-from capture_pipeline.errors import UntrustedPeer
+from capture_pipeline.errors import UntrustedPeerError
 
 OPENSSL = shutil.which("openssl")
 pytestmark = pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
@@ -108,5 +108,5 @@ def test_only_a_valid_certificate_of_that_host_is_believed(
         if refused is None:
             assert http.get(url, max_bytes=10).body == b"ok"
             return
-        with pytest.raises(UntrustedPeer, match=refused):
+        with pytest.raises(UntrustedPeerError, match=refused):
             http.get(url, max_bytes=10)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from capture_pipeline.binance.archive import zip_file
 from capture_pipeline.binance.archive.zip_file import entry_blocks, only_entry
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 
 CSV = b"1,2,3\n" * 500
 
@@ -89,7 +89,7 @@ def with_bytes_behind(extra: bytes) -> bytes:
 )
 def test_everything_else_is_refused(content: bytes, told: str) -> None:
     """One line that names the zip."""
-    with pytest.raises(MalformedData) as caught:
+    with pytest.raises(MalformedDataError) as caught:
         only_entry(content, "x.csv", 10_000, "x.zip")
     assert told in str(caught.value)
     assert str(caught.value).startswith("x.zip")
@@ -100,14 +100,14 @@ def test_a_flipped_bit_never_changes_what_comes_out(at: int, bit: int) -> None:
     """It is refused, or it lay where it does not matter."""
     flipped = bytearray(GOOD)
     flipped[at] ^= 1 << bit
-    with contextlib.suppress(MalformedData):
+    with contextlib.suppress(MalformedDataError):
         assert only_entry(bytes(flipped), "x.csv", 10_000, "x.zip") == CSV
 
 
 @given(st.integers(0, len(GOOD) - 1))
 def test_a_zip_cut_anywhere_is_refused(size: int) -> None:
     """Truncation is the commonest damage."""
-    with pytest.raises(MalformedData):
+    with pytest.raises(MalformedDataError):
         only_entry(GOOD[:size], "x.csv", 10_000, "x.zip")
 
 
@@ -117,7 +117,7 @@ def test_the_name_of_an_entry_may_be_utf8_that_does_not_say_so() -> None:
     assert only_entry(zipped((name, CSV)), name, 10_000, "x.zip") == CSV
     unmarked = zipped(("x" * len(name.encode()), CSV)).replace(b"x" * len(name.encode()), name.encode())
     assert only_entry(unmarked, name, 10_000, "x.zip") == CSV
-    with pytest.raises(MalformedData, match="was expected"):
+    with pytest.raises(MalformedDataError, match="was expected"):
         only_entry(unmarked, "币-1h-2024-03.csv", 10_000, "x.zip")
 
 
@@ -138,6 +138,6 @@ def test_a_large_entry_comes_in_bounded_blocks(content: bytes, method: int, monk
     at = zipped_content.rfind(b"PK\x01\x02") + 16
     broken = zipped_content[:at] + bytes(byte ^ 255 for byte in zipped_content[at : at + 4]) + zipped_content[at + 4 :]
     got: list[bytes] = []
-    with pytest.raises(MalformedData, match="CRC-32"):
+    with pytest.raises(MalformedDataError, match="CRC-32"):
         got.extend(entry_blocks(broken, "x.csv", 10**7, "x.zip"))
     assert sum(map(len, got)) < len(content)

@@ -22,7 +22,7 @@ from capture_pipeline.binance.periods import Month
 from capture_pipeline.cli import demo, fetch, inspect
 from capture_pipeline.cli.main import main
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.lake.files import locked
+from capture_pipeline.lake.files import file_lock
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.cli.conftest import OMITTED, OUTAGE, Run, told
 from capture_pipeline_tests.deployment import NOW, Deployment, deployed
@@ -154,7 +154,7 @@ def test_a_fill_that_fails_is_told_and_exits_1(quiet: tuple[str, ...], tmp_path:
         deployment.faults()
         lake, january = deployment.workspace.lake, deployment.workspace.partition("BTCUSDT", Month(2025, 1))
         computed = lake.window(january).read_bytes()
-        with locked(lake.lock(january)):
+        with file_lock(lake.lock(january)):
             held = call("gaps", "--fill")
             # Whoever holds it may be changing the bars: no ledger of half of them is published.
             assert lake.window(january).read_bytes() == computed

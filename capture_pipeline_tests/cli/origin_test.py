@@ -11,14 +11,14 @@ from click.testing import CliRunner
 
 from capture_pipeline.cli.main import main
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.deployment.venue_guard import claim
-from capture_pipeline.errors import Busy, ConfigError
+from capture_pipeline.deployment.venue_guard import ensure_venue
+from capture_pipeline.errors import BusyError, ConfigError
 from capture_pipeline.klines.backfill import backfill
-from capture_pipeline.klines.gaps import find
+from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.ingest.archives import fetch
 from capture_pipeline.klines.ingest.republished import recheck
 from capture_pipeline.klines.ingest.rest_fill import top_up
-from capture_pipeline.lake.files import locked
+from capture_pipeline.lake.files import file_lock
 from capture_pipeline_tests.cli.conftest import Run
 from capture_pipeline_tests.deployment import Deployment, deployed
 
@@ -37,7 +37,7 @@ def test_the_first_fetch_says_whose_the_lake_is(filled: Deployment, tmp_path: Pa
     """The sandbox is an exchange of its own, without its port; for the real one the archive stands beside it."""
     assert json.loads(origin(filled).read_text()) == {"venue": "sandbox", "archive": None}
     real = Deployment(filled.url, tmp_path, CAPTURE_VENUE="binance")
-    claim(real.workspace)
+    ensure_venue(real.workspace)
     assert json.loads(origin(real).read_text()) == BINANCE
 
 
@@ -62,7 +62,7 @@ def test_another_exchange_is_refused_on_one_line(arguments: tuple[str, ...], run
     assert contents(deployment.root) == before
 
 
-@pytest.mark.parametrize("step", [fetch, top_up, recheck, find])
+@pytest.mark.parametrize("step", [fetch, top_up, recheck, find_gaps])
 def test_no_single_step_touches_the_lake_of_another_exchange(step: object, deployment: Deployment) -> None:
     """Dagster runs them one by one."""
     origin(deployment).write_text(json.dumps(BINANCE))
@@ -107,12 +107,12 @@ def test_of_two_exchanges_that_begin_at_once_one_is_refused(deployment: Deployme
     """Whoever holds the lock writes; the other one waits and then reads it."""
     root = tmp_path / "new"
     first, second = (Deployment(deployment.url, root, CAPTURE_VENUE=venue).workspace for venue in ("sandbox", "binance"))
-    with locked(first.lake.origin_lock()), pytest.raises(Busy):
-        claim(first)
-    claim(first)
+    with file_lock(first.lake.origin_lock()), pytest.raises(BusyError):
+        ensure_venue(first)
+    ensure_venue(first)
     assert _refused(second)
     shutil.rmtree(root)
-    claim(second)
+    ensure_venue(second)
     assert _refused(first)
 
 

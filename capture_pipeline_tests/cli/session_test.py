@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from capture_pipeline.cli.main import main
 from capture_pipeline.recorder.lifecycle import all_sessions, new_plan, prepare, sessions_root
-from capture_pipeline.sessions.lock import holding
+from capture_pipeline.sessions.lock import session_lock
 from capture_pipeline.sessions.models import SessionMetadata
 from capture_pipeline.sessions.status import read_status
 from capture_pipeline_tests.deployment import Deployment, deployed
@@ -138,7 +138,7 @@ def test_a_session_that_another_recorder_has_is_refused_and_nothing_else_is_told
     """No line says that it is resumed."""
     settings = exchange.workspace.settings
     folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 600))
-    with holding(folder):
+    with session_lock(folder):
         started = capture(exchange, "session", "start", "--duration", "5s")
     assert (started.exit_code, started.stderr.count("\n"), "is being recorded by" in started.stderr) == (2, 1, True), started.output
 

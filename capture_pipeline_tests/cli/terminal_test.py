@@ -26,7 +26,7 @@ from capture_pipeline.errors import NetworkError
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.lock import holding
+from capture_pipeline.sessions.lock import session_lock
 from capture_pipeline.sessions.models import Ending
 from capture_pipeline.sessions.status import Status, publish_status
 from capture_pipeline.settings.loader import load_settings
@@ -86,7 +86,7 @@ def test_status_goes_to_standard_output_and_ends_with_the_state(root: Path) -> N
     """Each session's last word is its state: of one at work, one that is gone, and one that ended."""
     working, gone, ended = (begun(root, symbol) for symbol in ("BTCUSDT", "ETHUSDT", "BNBUSDT"))
     publish_model(ended.ending, Ending(state="complete"))
-    with holding(working):
+    with session_lock(working):
         told(working)
         shown = run("session", "status")
     assert (shown.exit_code, shown.stderr) == (0, "")
@@ -100,7 +100,7 @@ def test_status_goes_to_standard_output_and_ends_with_the_state(root: Path) -> N
 def test_status_fits_the_terminal(columns: int, root: Path) -> None:
     """Nothing is cut off, and nothing is wider."""
     folder = begun(root)
-    with holding(folder):
+    with session_lock(folder):
         told(folder, last_error="cannot connect to wss://data-stream.binance.vision: " + "a long reason " * 8, gaps=12_345)
         shown = on_terminal(columns, "session", "status", folder.session)
     assert max(map(len, shown.splitlines())) <= columns
@@ -119,9 +119,9 @@ def test_watch_ends_with_the_state_once_the_session_is_finished(root: Path) -> N
 
 @pytest.mark.parametrize(("lag_ms", "expected"), [(12.5, "12.5 ms after the exchange's time"), (None, "")])
 def test_age_of_the_event_time_is_shown_where_it_is_known(lag_ms: float | None, expected: str, root: Path) -> None:
-    """A recorder of the sandbox, whose clock is its own, leaves it out: see `Teller.status`."""
+    """A recorder of the sandbox, whose clock is its own, leaves it out: see `StatusPublisher.status`."""
     folder = begun(root)
-    with holding(folder):
+    with session_lock(folder):
         told(folder, lag_ms=lag_ms, messages=7)
         shown = run("session", "status").stdout
     assert "7, 0.0/s" in shown

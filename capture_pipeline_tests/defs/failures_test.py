@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from capture_pipeline.errors import ConfigError, MalformedData, NetworkError, RateLimited
+from capture_pipeline.errors import ConfigError, MalformedDataError, NetworkError, RateLimitedError
 from capture_pipeline_tests.defs.stage import BTC, ETH, FEBRUARY, JANUARY, Stage, block, key, part
 
 MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
@@ -44,7 +44,7 @@ def test_a_permanent_failure_of_one_partition_keeps_the_others_recorded(stage: S
     data = failure(result, "kline_archives")
     assert "1 failed: BTCUSDT 2024-01: " in data.error_display_string
     (row,) = data.user_failure_data.metadata["failed"].records
-    assert (row.data["partition"], row.data["kind"], row.data["may_pass"]) == ("BTCUSDT 2024-01", "AccessDenied", False)
+    assert (row.data["partition"], row.data["kind"], row.data["may_pass"]) == ("BTCUSDT 2024-01", "AccessDeniedError", False)
     made = stage.made("kline_archives")
     assert set(made) == OTHERS
     assert made[key(JANUARY, ETH)].metadata["fetched_now"].value == 1
@@ -79,22 +79,22 @@ def test_a_ban_asks_for_a_retry_no_sooner_than_the_exchange_says(failures: Any) 
     """Retry-After beats the policy's own delay, up to a quarter of an hour."""
     for asked, expected in ((77.0, 77.0), (9_999.0, 900.0)):
         with pytest.raises(dg.RetryRequested) as raised:
-            failures.give_up_or_retry(0, {}, NetworkError("reset"), RateLimited("429", retry_after_s=asked))
+            failures.raise_retry_or_failure(0, {}, NetworkError("reset"), RateLimitedError("429", retry_after_s=asked))
         assert raised.value.seconds_to_wait == expected
     with pytest.raises(dg.RetryRequested) as raised:
-        failures.give_up_or_retry(1, {}, NetworkError("reset"))
+        failures.raise_retry_or_failure(1, {}, NetworkError("reset"))
     assert raised.value.seconds_to_wait is not None
     assert 10 <= raised.value.seconds_to_wait <= 20
 
 
 def test_what_no_retry_can_help_fails_at_once(failures: Any) -> None:
     """Permanent errors, and any error once the retries are used up; one that may pass beside one that will not is tried again."""
-    for retries, errors in ((0, [MalformedData("x")]), (3, [NetworkError("x")]), (3, [NetworkError("x"), MalformedData("y")])):
+    for retries, errors in ((0, [MalformedDataError("x")]), (3, [NetworkError("x")]), (3, [NetworkError("x"), MalformedDataError("y")])):
         with pytest.raises(dg.Failure) as raised:
-            failures.give_up_or_retry(retries, {}, *errors)
+            failures.raise_retry_or_failure(retries, {}, *errors)
         assert raised.value.allow_retries is False
     with pytest.raises(dg.RetryRequested):
-        failures.give_up_or_retry(0, {}, NetworkError("x"), MalformedData("y"))
+        failures.raise_retry_or_failure(0, {}, NetworkError("x"), MalformedDataError("y"))
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from capture_pipeline.errors import Busy
+from capture_pipeline.errors import BusyError
 from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, THROUGHPUT, Bound, Criterion
-from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore, Reading, made
-from capture_pipeline.lake.files import locked
+from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore, Reading, new_evidence
+from capture_pipeline.lake.files import file_lock
 from capture_pipeline_tests.defs.stage import QUIET, Stage, part
 
 DECIMALS = {"rows": 5_000, "block_rows": 1_000, "repeats": 1}
@@ -59,7 +59,7 @@ def publish_all(stage: Stage, **readings: float) -> None:
     """Evidence of every asset, of values that hold but for those given."""
     for asset in {criterion.asset for criterion in CRITERIA}:
         found = [Reading(criterion=one.name, measured=readings.get(one.name, held(one))) for one in CRITERIA if one.asset == asset]
-        store_of(stage).publish(made(asset, found, {}, {"input": "0" * 64}))
+        store_of(stage).publish(new_evidence(asset, found, {}, {"input": "0" * 64}))
 
 
 def test_decimals_are_compared_and_held_exact(stage: Stage) -> None:
@@ -109,7 +109,7 @@ def test_the_disk_is_measured_where_the_lake_lies(stage: Stage) -> None:
 )
 def test_a_criterion_that_fails_fails_its_check(stage: Stage, criterion: Criterion, check: str, measured: float, severity: str) -> None:
     """An error where nothing helps, a warning where something does; what helps is told."""
-    store_of(stage).publish(made(criterion.asset, [Reading(criterion=criterion.name, measured=measured, note="as made")], {}, {}))
+    store_of(stage).publish(new_evidence(criterion.asset, [Reading(criterion=criterion.name, measured=measured, note="as made")], {}, {}))
     result = ran(stage, criterion.asset, only_checks=True)
     assert result.success
     assert verdicts(result)[check] == (False, severity)
@@ -124,7 +124,7 @@ def test_a_figure_that_falls_below_seven_tenths_of_the_runs_before_warns(now: fl
     """Of their median; the run at hand is not among them."""
     name, store = "sustained_write_mb_s", store_of(stage)
     for number, value in enumerate([100.0, 1.0, 100.0, now]):
-        evidence = made(DISK.asset, [Reading(criterion=DISK.name, measured=2)], {name: value, "needed_mb_s": value}, {})
+        evidence = new_evidence(DISK.asset, [Reading(criterion=DISK.name, measured=2)], {name: value, "needed_mb_s": value}, {})
         store.publish(evidence.model_copy(update={"measured_us": 10**15 + number}))
     result = ran(stage, DISK.asset, only_checks=True)
     assert verdicts(result) == {"disk_rate": (True, "WARN"), "no_regression": (holds, "WARN")}
@@ -224,7 +224,7 @@ def test_two_benchmarks_do_not_measure_each_other(stage: Stage) -> None:
     thread = threading.Thread(target=second)
     with measuring(stage.workspace):
         thread.start()
-        with pytest.raises(Busy, match=r"benchmark\.lock"), locked(stage.workspace.lake.state("benchmark.lock")):
+        with pytest.raises(BusyError, match=r"benchmark\.lock"), file_lock(stage.workspace.lake.state("benchmark.lock")):
             pass
         thread.join(1)
         order.append("first")

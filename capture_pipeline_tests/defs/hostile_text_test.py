@@ -9,7 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from capture_pipeline.feasibility.criteria import CRITERIA
-from capture_pipeline.feasibility.evidence import Reading, made
+from capture_pipeline.feasibility.evidence import Reading, new_evidence
 from capture_pipeline_tests.defs.feasibility_test import held, ran, store_of
 from capture_pipeline_tests.defs.stage import Stage, key, part
 from capture_pipeline_tests.deployment import Deployment
@@ -35,7 +35,7 @@ def test_markdown_and_checks_of_a_verdict_on_hostile_evidence(stage: Stage) -> N
     """The notes of evidence are read from files."""
     for asset in {criterion.asset for criterion in CRITERIA}:
         readings = [Reading(criterion=one.name, measured=held(one), note=INJECTION) for one in CRITERIA if one.asset == asset]
-        store_of(stage).publish(made(asset, readings, {}, {INJECTION: "0" * 64}))
+        store_of(stage).publish(new_evidence(asset, readings, {}, {INJECTION: "0" * 64}))
     result = ran(stage, "go_no_go")
     assert result.success
     (materialized,) = stage.made("go_no_go").values()

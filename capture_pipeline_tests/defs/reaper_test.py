@@ -87,7 +87,7 @@ def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(stage: Stage, 
     stage.instance.report_engine_event("its last words", run)
     assert stage.look("dead_run_reaper").reason == "1 runs are under way, 0 of them were dead and ended"
     monkeypatch.setattr(part("operations.sensors"), "SILENCE_S", -1.0)
-    with part("shared.run_lock").alive(part("shared.resources").life_sign(stage.workspace, run.run_id)):
+    with part("shared.run_lock").hold_run_lock(part("shared.resources").run_lock_path(stage.workspace, run.run_id)):
         assert stage.look("dead_run_reaper").reason == "1 runs are under way, 0 of them were dead and ended"
     assert stage.look("dead_run_reaper").reason == "1 runs are under way, 1 of them were dead and ended"
     ended = stage.instance.get_run_by_id(run.run_id)

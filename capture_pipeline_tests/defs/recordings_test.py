@@ -14,7 +14,7 @@ import pytest
 
 from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import Cause
 from capture_pipeline.sessions.status import read_status
 from capture_pipeline_tests.defs.ui import LOCATION, RUN_JOB, Ui, daemons, free_port, make_project, running
@@ -104,10 +104,12 @@ def recorded(folder: SessionFolder, but: int | None = None) -> int:
 
     def records() -> bool:
         status = read_status(folder.status)
-        return status is not None and status.pid == holder_of(folder) != but and status.state == "recording" and status.messages_per_s > 0
+        return (
+            status is not None and status.pid == lock_owner_pid(folder) != but and status.state == "recording" and status.messages_per_s > 0
+        )
 
     wait_for(records, 240)
-    holder = holder_of(folder)
+    holder = lock_owner_pid(folder)
     assert holder is not None
     return holder
 
@@ -159,8 +161,8 @@ def test_a_session_beyond_the_limit_waits_visibly_and_is_then_recorded(desk: Des
     assert (waiting["status"], waiting["rootConcurrencyKeys"]) == ("QUEUED", ["recordings"])
     assert waiting["tags"]["capture/queued_at_start"].endswith("was still in the queue: all 1 slots of the pool recordings were taken")
     assert desk.ui.ask(POOL)["instance"]["concurrencyLimit"] == {"limit": 1, "claimedSlots": [{"runId": one}]}
-    assert holder_of(second) is None
-    assert holder_of(first) == recorder
+    assert lock_owner_pid(second) is None
+    assert lock_owner_pid(first) == recorder
 
     desk.end(first)
     recorded(second)

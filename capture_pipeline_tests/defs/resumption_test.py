@@ -15,7 +15,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
 from capture_pipeline.recorder.process import launch
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.status import read_status
 from capture_pipeline_tests.defs.stage import Stage, part
 from capture_pipeline_tests.deployment import Deployment
@@ -102,7 +102,7 @@ def until_recorded(folder: SessionFolder) -> int:
     """Wait until messages came: the id of the recorder."""
     deadline = time.monotonic() + 60
     while (
-        (holder := holder_of(folder)) is None
+        (holder := lock_owner_pid(folder)) is None
         or (status := read_status(folder.status)) is None
         or status.pid != holder
         or not status.messages
@@ -124,7 +124,7 @@ def test_the_recorder_is_started_before_the_run_that_attaches(stage: Stage) -> N
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert stage.look("session_resumption").reason == "no session lacks its run"
-    assert holder_of(folder) is None
+    assert lock_owner_pid(folder) is None
     stage.instance.report_run_failed(first)
     stage.instance.add_run_tags(first.run_id, {"dagster/will_retry": "true"})
     assert stage.look("session_resumption").keys == []

@@ -186,7 +186,7 @@ def test_an_exchange_out_of_reach_is_told_and_asked_again_next_time(sensor: str,
 
 def test_a_sensor_asks_with_one_try_and_short_time_outs(stage: Stage) -> None:
     """It has a minute at most, whatever the settings allow a run."""
-    hasty = part("shared.resources").impatient(stage.workspace).settings
-    assert (hasty.http.attempts, hasty.rate_limits.max_wait_s) == (1, 0)
-    assert hasty.http.total_timeout_s + hasty.http.connect_timeout_s < 60
+    short = part("shared.resources").with_short_timeouts(stage.workspace).settings
+    assert (short.http.attempts, short.rate_limits.max_wait_s) == (1, 0)
+    assert short.http.total_timeout_s + short.http.connect_timeout_s < 60
     assert stage.workspace.settings.http.attempts == 4

@@ -19,7 +19,7 @@ from capture_pipeline.recorder.app import LEAD_S
 from capture_pipeline.recorder.lifecycle import all_sessions, find_session, new_plan, prepare, sessions_root
 from capture_pipeline.recorder.process import finished, launch
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.status import read_status
 from capture_pipeline_tests.defs.stage import Stage, part
 from capture_pipeline_tests.deployment import Deployment
@@ -144,7 +144,7 @@ def test_a_session_of_which_nothing_came_fails_its_run_with_the_reason(stage: St
 
 def test_a_run_tells_more_often_at_first() -> None:
     """Whoever opens the page of a run that has just begun sees that it goes on."""
-    assert list(islice(part("golden_samples.recording").told_at(), 7)) == [10, 30, 60, 120, 300, 600, 900]
+    assert list(islice(part("golden_samples.recording").report_times(), 7)) == [10, 30, 60, 120, 300, 600, 900]
 
 
 def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: Stage, tmp_path: Path) -> None:
@@ -154,13 +154,13 @@ def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: St
     with at_home(tmp_path) as (home, instance):
         instance.add_dynamic_partitions("sessions", [folder.session])
         run = materialized(home, folder)
-        until(lambda: holder_of(folder) is not None and (status := read_status(folder.status)) is not None and status.messages > 50)
-        recorder = holder_of(folder)
+        until(lambda: lock_owner_pid(folder) is not None and (status := read_status(folder.status)) is not None and status.messages > 50)
+        recorder = lock_owner_pid(folder)
         run.kill()
         run.wait()
         before = read_status(folder.status)
         until(lambda: (now := read_status(folder.status)) is not None and before is not None and now.messages > before.messages)
-        assert holder_of(folder) == recorder
+        assert lock_owner_pid(folder) == recorder
     look = stage.look("session_sensor")
     assert look.keys == [folder.session]
     stage.instance.add_dynamic_partitions("sessions", look.keys)
@@ -216,11 +216,11 @@ def test_terminate_finishes_the_session_and_another_interrupt_leaves_it(stage: S
         instance.add_dynamic_partitions("sessions", [folder.session])
         interrupted = materialized(home, folder)
         until(lambda: (status := read_status(folder.status)) is not None and status.messages > 50)
-        recorder = holder_of(folder)
+        recorder = lock_owner_pid(folder)
         interrupted.send_signal(signal.SIGINT)
         interrupted.wait(timeout=60)
         assert recorder is not None
-        assert holder_of(folder) == recorder
+        assert lock_owner_pid(folder) == recorder
         terminated = materialized(home, folder)
         until(lambda: any(run.status is dg.DagsterRunStatus.STARTED for run in instance.get_runs()))
         run = next(run for run in instance.get_runs() if run.status is dg.DagsterRunStatus.STARTED)
@@ -230,7 +230,7 @@ def test_terminate_finishes_the_session_and_another_interrupt_leaves_it(stage: S
         terminated.wait(timeout=60)
         assert folder.metadata.exists()
     assert finished(find_session(sessions_root(stage.workspace.settings), folder.session)).state == "interrupted"
-    until(lambda: holder_of(folder) is None)
+    until(lambda: lock_owner_pid(folder) is None)
 
 
 @contextmanager

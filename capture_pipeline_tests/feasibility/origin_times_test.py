@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capture_pipeline.errors import LakeError, MalformedData
+from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
 from capture_pipeline.feasibility.event_time.evidence import OriginReport, evidence, readings, report_of
 from capture_pipeline.feasibility.event_time.measure import StreamTimes, measure
@@ -174,7 +174,7 @@ def test_crypto_lake_files(tmp_path: Path) -> None:
         ("trades", 30, 0, 30), ("deltas", 30, 0, 30), ("books", 30, 30, 0),
     ]  # fmt: skip
     assert [one.offset_ms for one in streams] == [2, 2, None]
-    with pytest.raises(MalformedData, match="has no column sequence_number"):
+    with pytest.raises(MalformedDataError, match="has no column sequence_number"):
         crypto_lake_streams(deltas=tmp_path / "trades.parquet")
     with pytest.raises(LakeError, match="is not there"):
         crypto_lake_streams(trades=tmp_path / "none.parquet")

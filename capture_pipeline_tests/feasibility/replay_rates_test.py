@@ -10,7 +10,7 @@ import pytest
 
 from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT, Criterion, Verdict
 from capture_pipeline.feasibility.replay_throughput.benchmark import (
-    BenchmarkFailed,
+    BenchmarkError,
     Input,
     ReplayBenchmark,
     evidence_of,
@@ -81,7 +81,7 @@ def test_a_replay_without_memory_ends_in_one_line() -> None:
 def test_a_replay_that_cannot_run_is_told(found: Input, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With what it said; the child says it in one line."""
     gone = Input(found.tables, found.symbol, tmp_path / "gone.jsonl.gz", EVENTS, {})
-    with pytest.raises(BenchmarkFailed, match=r"gone\.jsonl\.gz"):
+    with pytest.raises(BenchmarkError, match=r"gone\.jsonl\.gz"):
         measure(gone, 1, 4096)
     assert main(["raw", str(tmp_path / "gone.jsonl.gz"), ""]) == 2
     assert capsys.readouterr().err.count("\n") == 1

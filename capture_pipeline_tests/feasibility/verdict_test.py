@@ -15,7 +15,7 @@ import pytest
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility import verdict as verdict_module
 from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, ORIGIN_TIME, SKEW, Bound, Criterion, Verdict
-from capture_pipeline.feasibility.evidence import EvidenceStore, Reading, made
+from capture_pipeline.feasibility.evidence import EvidenceStore, Reading, new_evidence
 from capture_pipeline.feasibility.verdict import GoNoGo, Overall, judge, publish
 from capture_pipeline.feasibility.verdict_page import margins, markdown, page
 from capture_pipeline.lake.files import read_model
@@ -45,7 +45,7 @@ def with_evidence(reports: Path, *but: str, **readings: float | None) -> Evidenc
             for one in CRITERIA
             if one.asset == asset
         ]
-        store.publish(made(asset, found, {"figure": 1.0}, INPUT))
+        store.publish(new_evidence(asset, found, {"figure": 1.0}, INPUT))
     return store
 
 
@@ -139,7 +139,7 @@ def test_every_piece_of_evidence_stands_with_its_digest(tmp_path: Path) -> None:
     for piece in verdict.evidence:
         assert piece.sha256 == hashlib.sha256((tmp_path / piece.file).read_bytes()).hexdigest()
         assert piece.inputs == INPUT
-    store.publish(made(DISK.asset, [Reading(criterion=DISK.name, measured=9)], {}, {}))
+    store.publish(new_evidence(DISK.asset, [Reading(criterion=DISK.name, measured=9)], {}, {}))
     again = {piece.asset: piece.sha256 for piece in judge(store).evidence}
     assert {piece.asset for piece in verdict.evidence if again[piece.asset] != piece.sha256} == {DISK.asset}
 
@@ -249,7 +249,7 @@ def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(tmp_path: 
             one.model_copy(update={"measured": None, "note": "no stream has any"}) if one.criterion == SKEW.name else one
             for one in readings
         ]
-        store.publish(made(asset, readings, {}, {}))
+        store.publish(new_evidence(asset, readings, {}, {}))
     found = judge(store)
     assert found.overall is overall
     skew = next(reason for reason in found.reasons if reason.startswith(SKEW.title))

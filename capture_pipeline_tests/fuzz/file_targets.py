@@ -32,7 +32,7 @@ from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import ArchivesManifest
 from capture_pipeline.lake.parquet import publish_table, read_table, scan_tables
 from capture_pipeline.recorder.lifecycle import plan_of
-from capture_pipeline.recorder.storage.finalize import finish
+from capture_pipeline.recorder.storage.finalize import finish_session
 from capture_pipeline.recorder.storage.recovery import resume, tracks_of
 from capture_pipeline.replay.sources.crypto_lake import CryptoLakeSource
 from capture_pipeline.replay.sources.golden import GoldenSource
@@ -181,7 +181,7 @@ def _look_at_growing(folder: SessionFolder) -> None:
     read_gaps(folder.gaps)
     plan = plan_of(folder)
     resume(folder)
-    finish(folder, plan, "interrupted", {})
+    finish_session(folder, plan, "interrupted", {})
     session_row(folder)
 
 

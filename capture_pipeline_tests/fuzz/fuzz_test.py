@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline_tests.fuzz.file_targets import FINISHED, GOLDEN
 from capture_pipeline_tests.fuzz.run import ALL, FuzzError, case_of, main, save, try_case
 from capture_pipeline_tests.fuzz.targets import Target
@@ -81,11 +81,11 @@ def test_tables_outside_the_lake_are_not_read(tmp_path: Path) -> None:
 def _fail(data: bytes, _: Path) -> None:
     if len(data) > 5:
         raise LookupError(data)
-    raise MalformedData("too short")
+    raise MalformedDataError("too short")
 
 
 def _leak(data: bytes, _: Path) -> None:
-    error = MalformedData(f"sound {data!r}")
+    error = MalformedDataError(f"sound {data!r}")
     error.args = (f"two\nlines {data!r}",)
     raise error
 

@@ -18,7 +18,7 @@ from capture_pipeline.binance.archive.protocol import parse_checksum, parse_list
 from capture_pipeline.binance.archive.zip_file import only_entry
 from capture_pipeline.binance.http.refusals import parse_error, parse_wait
 from capture_pipeline.binance.rest.client import parse_statuses, parse_time
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.proof.published_trades import published_trades
 from capture_pipeline.parsing import parse_count
 from capture_pipeline.recorder.background.book_follower import Follower
@@ -74,7 +74,7 @@ def _message(data: bytes, _: Path) -> None:
         placed = intake.place(1, message, 1)
         if placed is not None and placed.diff is not None:
             follower.diff(placed.stream, placed.diff)
-    with contextlib.suppress(MalformedData):
+    with contextlib.suppress(MalformedDataError):
         follower.snapshot("ETHUSDT", DATA["snapshot"])
     follower.begin_audits()
 

@@ -14,7 +14,7 @@ from capture_pipeline.golden.comparison.figures import Compared, latency, regime
 from capture_pipeline.golden.comparison.report import markdown, page
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
-from capture_pipeline.sessions.line_format import composed
+from capture_pipeline.sessions.line_format import format_line
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 from capture_pipeline_tests.golden.recorded import SESSION, import_eth
 
@@ -24,18 +24,18 @@ MADE = "20260803T123000Z_ethusdt"
 
 def made_session(folder: Path) -> GoldenTables:
     """Five minutes: a snapshot, a diff a second that moves the ask, a trade a minute."""
-    lines = [composed(START_NS, "ethusdt@depthSnapshot", b'{"lastUpdateId":100,"bids":[["100.0","2.0"]],"asks":[["101.0","3.0"]]}')]
+    lines = [format_line(START_NS, "ethusdt@depthSnapshot", b'{"lastUpdateId":100,"bids":[["100.0","2.0"]],"asks":[["101.0","3.0"]]}')]
     for second in range(1, 301):
         stamp = START_NS + second * 10**9
         event = stamp // 10**6 - 5
         ask = 101 + second % 2
         changes = f'["{203 - ask}.0","0"],["{ask}.0","1.5"]'
         diff = f'{{"e":"depthUpdate","E":{event},"s":"ETHUSDT","U":{100 + second},"u":{100 + second},"b":[],"a":[{changes}]}}'
-        lines.append(composed(stamp, "ethusdt@depth@100ms", diff.encode()))
+        lines.append(format_line(stamp, "ethusdt@depth@100ms", diff.encode()))
         if second % 60 == 0:
             price = 100 + second // 60
             trade = f'{{"e":"trade","E":{event},"s":"ETHUSDT","t":{second},"p":"{price}.0","q":"1.0","T":{event - 1000},"m":true,"M":true}}'
-            lines.append(composed(stamp, "ethusdt@trade", trade.encode()))
+            lines.append(format_line(stamp, "ethusdt@trade", trade.encode()))
     path = folder / "made.jsonl.gz"
     path.write_bytes(gzip.compress(b"".join(lines)))
     convert(path, MADE, folder / "lake", block_bytes=1 << 16)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from capture_pipeline.errors import LakeError, MalformedData, StorageError
+from capture_pipeline.errors import LakeError, MalformedDataError, StorageError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.tables import GoldenTables
@@ -117,11 +117,11 @@ def flipped(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("damage", [torn, flipped])
 def test_a_damaged_gzip_is_told_in_one_line_and_nothing_counts(tmp_path: Path, damage: object) -> None:
-    """Torn or flipped: MalformedData with the file's name; no manifest, no half file."""
+    """Torn or flipped: MalformedDataError with the file's name; no manifest, no half file."""
     path = recording(tmp_path, some_lines())
     convert(path, SESSION, tmp_path / "lake", block_bytes=5000)
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
-    with pytest.raises(MalformedData, match=r"made\.jsonl\.gz") as raised:
+    with pytest.raises(MalformedDataError, match=r"made\.jsonl\.gz") as raised:
         convert(path, SESSION, tmp_path / "lake", block_bytes=5000)
     assert "\n" not in str(raised.value)
     with pytest.raises(LakeError, match="convert its recording first"):
@@ -142,7 +142,7 @@ def test_a_damaged_gzip_is_told_in_one_line_and_nothing_counts(tmp_path: Path, d
 )
 def test_a_bad_line_is_named(tmp_path: Path, lines: list[bytes], said: str) -> None:
     """File, line and remedy, whatever is wrong with it."""
-    with pytest.raises(MalformedData, match=said) as raised:
+    with pytest.raises(MalformedDataError, match=said) as raised:
         convert(recording(tmp_path, some_lines(320) + lines), SESSION, tmp_path / "lake", block_bytes=5000)
     assert "made.jsonl.gz" in str(raised.value)
     assert raised.value.remedy
@@ -158,7 +158,7 @@ def test_a_last_line_without_its_line_feed_is_a_line(tmp_path: Path) -> None:
 def test_files_without_lines(tmp_path: Path, content: bytes) -> None:
     """Empty, or no gzip: told as such."""
     (tmp_path / "made.jsonl.gz").write_bytes(content)
-    with pytest.raises(MalformedData, match=r"made\.jsonl\.gz"):
+    with pytest.raises(MalformedDataError, match=r"made\.jsonl\.gz"):
         convert(tmp_path / "made.jsonl.gz", SESSION, tmp_path / "lake")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.validation.checks import CHECKS
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
@@ -259,7 +259,7 @@ def test_without_a_recording_nothing_is_validated(tmp_path: Path) -> None:
     """The missing evidence of `file` is an error."""
     folder = made(tmp_path, evidence())
     folder.recording.unlink()
-    with pytest.raises(MalformedData, match="holds no recording"):
+    with pytest.raises(MalformedDataError, match="holds no recording"):
         validate(folder.path)
 
 

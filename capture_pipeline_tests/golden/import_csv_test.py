@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.readers.line_reader import read_lines
@@ -132,7 +132,7 @@ def test_usd_margined_is_told_apart(tmp_path: Path) -> None:
     path = written(tmp_path, "difference_depth_stream", "usd_m_futures", "adausdt", UM_DIFF, [row])
     assert imported(tmp_path, path)[1]["market"] == "um"
     wrong = path.rename(path.with_name(path.name.replace("usd_m_futures", "spot")))
-    with pytest.raises(MalformedData, match=r"the market is contradictory: spot by .*its name.*um by .*pu in"):
+    with pytest.raises(MalformedDataError, match=r"the market is contradictory: spot by .*its name.*um by .*pu in"):
         imported(tmp_path / "b", wrong)
 
 
@@ -191,5 +191,5 @@ def test_a_faulty_level_does_not_break_its_diff_apart(tmp_path: Path) -> None:
 def test_a_layout_that_is_not_known_is_refused(tmp_path: Path, header: str) -> None:
     """Merged files and those of early versions, which name no symbol."""
     path = written(tmp_path, "trade_stream", "spot", "adausdt", header, ["1,2,3"])
-    with pytest.raises(MalformedData, match="line 4 is no header of Binance-Data-Processor"):
+    with pytest.raises(MalformedDataError, match="line 4 is no header of Binance-Data-Processor"):
         imported(tmp_path, path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from capture_pipeline.errors import CaptureError, ConfigError, MalformedData
+from capture_pipeline.errors import CaptureError, ConfigError, MalformedDataError
 from capture_pipeline.golden.imports.evidence import Evidence
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
@@ -88,7 +88,7 @@ def test_a_market_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
 )
 def test_contradictory_evidence_is_refused(tmp_path: Path, messages: list[tuple[str, str]], market: str | None, words: str) -> None:
     """Both sides are named with what tells them, and nothing is left behind."""
-    with pytest.raises(MalformedData, match=f"the market is contradictory: {words}"):
+    with pytest.raises(MalformedDataError, match=f"the market is contradictory: {words}"):
         plan_of(tmp_path, hft(tmp_path / "a.dat", *messages), market=market)
     assert not (tmp_path / "out").exists()
 
@@ -96,7 +96,7 @@ def test_contradictory_evidence_is_refused(tmp_path: Path, messages: list[tuple[
 def test_two_files_of_different_markets_are_no_recording(tmp_path: Path) -> None:
     """The same stream name is of either market; every file is looked at."""
     one, other = hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE)), hft(tmp_path / "b.dat", ("adausdt@trade", UM_TRADE))
-    with pytest.raises(MalformedData, match="contradictory"):
+    with pytest.raises(MalformedDataError, match="contradictory"):
         plan_of(tmp_path, one, other)
 
 
@@ -148,7 +148,7 @@ def test_a_venue_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tell the venue; its host example.org is none that is known \(name it with --venue"):
         plan_of(tmp_path, tmp_path / "a", origin=Origin.CRYPTOFEED)
     (tmp_path / "b").write_text((tmp_path / "a").read_text().replace("example.org", "stream.binance.us"))
-    with pytest.raises(MalformedData, match="the venue is contradictory"):
+    with pytest.raises(MalformedDataError, match="the venue is contradictory"):
         plan_of(tmp_path, tmp_path / "b", origin=Origin.CRYPTOFEED, venue="binance")
     assert plan_of(tmp_path, tmp_path / "a", origin=Origin.CRYPTOFEED, venue="binance").venue == "binance"
 

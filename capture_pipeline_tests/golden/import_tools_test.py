@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from capture_pipeline.cli.golden import import_command
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.readers.line_reader import read_lines
@@ -74,7 +74,7 @@ def test_the_unit_of_stamps_is_told_from_their_digits(tmp_path: Path, unit: int,
 def test_a_stamp_of_any_other_length_is_refused(tmp_path: Path, digits: int) -> None:
     """Its digits are named, and what they could be."""
     path = written(tmp_path / "a.gz", [f"{'1741000000000000000000'[:digits]} {diff(1)}\n"])
-    with pytest.raises(MalformedData, match=rf"line 1 has a stamp of {digits} digits.*microseconds 16"):
+    with pytest.raises(MalformedDataError, match=rf"line 1 has a stamp of {digits} digits.*microseconds 16"):
         imported(tmp_path, path)
 
 
@@ -87,7 +87,9 @@ def test_stamps_are_compared_with_event_times(tmp_path: Path, ahead_s: int, is_p
     if is_plausible:
         assert len(ids(imported(tmp_path, path)[0])) == 5
     else:
-        with pytest.raises(MalformedData, match=r"5 of 5 stamps lie more than 30 minutes from the event time E, line 1 by -?[0-9,]+ s"):
+        with pytest.raises(
+            MalformedDataError, match=r"5 of 5 stamps lie more than 30 minutes from the event time E, line 1 by -?[0-9,]+ s"
+        ):
             imported(tmp_path, path)
 
 
@@ -160,7 +162,7 @@ def test_wherever_a_file_is_overwritten_only_its_own_lines_are_taken(tmp_path_fa
     (folder / "a.gz").write_bytes(whole[:cut] + random.Random(seed).randbytes(4000))  # noqa: S311 - no secret
     try:
         session, report = imported(folder, folder / "a.gz")
-    except MalformedData as error:
+    except MalformedDataError as error:
         assert "there is no message to import" in str(error)  # noqa: PT017 - either outcome is right
         assert _whole_lines(whole[:cut]) <= 1
         return
@@ -196,7 +198,7 @@ def test_a_torn_last_line_is_left_out_and_reported(tmp_path: Path) -> None:
 
 def test_a_wrong_line_of_a_sound_file_is_refused(tmp_path: Path) -> None:
     """Damage explains rubbish; without damage it has to be looked at."""
-    with pytest.raises(MalformedData, match="line 3 is no line of hftbacktest"):
+    with pytest.raises(MalformedDataError, match="line 3 is no line of hftbacktest"):
         imported(tmp_path, written(tmp_path / "a.gz", [*hft(2), "rubbish\n", *hft(2, first=3)]))
 
 
@@ -239,7 +241,7 @@ def test_a_stream_name_never_becomes_a_path(tmp_path: Path, name: str) -> None:
         session, _ = imported(tmp_path, tmp_path / "a.dat", market="spot")
         assert session.session.endswith("_none")
         return
-    with pytest.raises(MalformedData, match="name is none of the exchange"):
+    with pytest.raises(MalformedDataError, match="name is none of the exchange"):
         imported(tmp_path, tmp_path / "a.dat")
     assert not (tmp_path / "out").exists()
 

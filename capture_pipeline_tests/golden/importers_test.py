@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.cli.session_view import session_row
-from capture_pipeline.errors import ConfigError, MalformedData
+from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
 from capture_pipeline.golden.readers.line_reader import read_lines
@@ -125,7 +125,7 @@ def test_what_is_no_recording_is_one_line(tmp_path: Path, origin: Origin, text: 
     """A line that the tool does not write is told by file and number; nothing is published."""
     path = tmp_path / "a.txt"
     path.write_text(text)
-    with pytest.raises(MalformedData, match=words) as caught:
+    with pytest.raises(MalformedDataError, match=words) as caught:
         import_session(origin, [path], tmp_path / "out")
     assert "a.txt" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -136,6 +136,6 @@ def test_snapshots_of_several_symbols_want_a_name(tmp_path: Path) -> None:
     """Which of two symbols a bare snapshot belongs to is asked, not guessed."""
     other = (DIFF % (1, 1)).replace("btcusdt", "ethusdt")
     path = hft(tmp_path / "a.gz", [(T * 10**9, BODY), (T * 10**9, DIFF % (7, 8)), (T * 10**9, other)])
-    with pytest.raises(MalformedData, match="--symbol"):
+    with pytest.raises(MalformedDataError, match="--symbol"):
         import_session(Origin.HFTBACKTEST, [path], tmp_path / "out")
     assert lines_of(tmp_path, Origin.HFTBACKTEST, [path], "ETHUSDT")[0][1] == "ethusdt@depthSnapshot"

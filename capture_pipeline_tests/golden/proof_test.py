@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.streams._fallback import decimal_e8
 from capture_pipeline.binance.urls import Market, TradesFile
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.proof.compare import prove_bars, prove_trades
 from capture_pipeline.golden.proof.published_trades import published_trades
 from capture_pipeline.golden.proof.trade_bars import bars_of
@@ -79,7 +79,7 @@ def test_published_trades_are_read_exactly_in_any_unit(unit: int, header: bool) 
 )
 def test_a_file_that_is_none_is_refused_by_line(edit: tuple[str, str], line: int) -> None:
     """Signs, repeated ids, exponents, empty fields, times out of range, too many decimals: file, line, remedy."""
-    with pytest.raises(MalformedData, match=rf"csv, line {line}: .*fetch the file again") as raised:
+    with pytest.raises(MalformedDataError, match=rf"csv, line {line}: .*fetch the file again") as raised:
         published_trades(zipped(some_trades(20), edit=edit), STEM, 1 << 24)
     assert "\n" not in str(raised.value)
 
@@ -160,14 +160,14 @@ def test_rows_that_stand_twice_count_once() -> None:
     twice = pl.concat([trades[:12], trades[5:12], trades[12:]])
     read = published_trades(zipped(twice), STEM, 1 << 24)
     assert read.equals(trades.select(read.columns))
-    with pytest.raises(MalformedData, match=r"csv, line 13: id is not .* stands twice: '1005'"):
+    with pytest.raises(MalformedDataError, match=r"csv, line 13: id is not .* stands twice: '1005'"):
         published_trades(zipped(twice.with_columns(pl.col("quantity_e8") + pl.int_range(pl.len()).eq(12).cast(pl.Int64))), STEM, 1 << 24)
 
 
 def test_a_trade_of_another_day_is_refused() -> None:
     """A row of the next period in a file is told by its line."""
     trades = some_trades(20)
-    with pytest.raises(MalformedData, match="csv, line 11: time is not"):
+    with pytest.raises(MalformedDataError, match="csv, line 11: time is not"):
         published_trades(zipped(trades), STEM, 1 << 24, (START, START + 40_000_000))
 
 

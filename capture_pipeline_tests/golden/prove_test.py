@@ -17,7 +17,7 @@ from capture_pipeline.binance.periods import Interval, iso, parse_time
 from capture_pipeline.binance.urls import Market, TradesFile
 from capture_pipeline.cli.main import main
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import ConfigError, Transient
+from capture_pipeline.errors import ConfigError, TransientError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.proof.captured_trades import COLUMNS, _recorded
 from capture_pipeline.golden.proof.prover import prove
@@ -208,7 +208,7 @@ def test_klines_that_cannot_be_trusted_leave_the_trades_proved(exchange: Live) -
 def test_an_exchange_out_of_reach_is_no_verdict_on_a_file(exchange: Live) -> None:
     """What may be otherwise in a minute ends the proof and publishes nothing."""
     exchange.deployment.faults({"match": {"path": ZIP}, "fault": "status_500", "times": 99})
-    with pytest.raises(Transient):
+    with pytest.raises(TransientError):
         proof_of(exchange)
     assert not exchange.deployment.workspace.lake.proof(exchange.folder.session).exists()
 

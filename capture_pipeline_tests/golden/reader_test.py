@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.readers.gzip_reader import FindingKind
 from capture_pipeline.golden.readers.line_reader import Recording, read_lines
 from capture_pipeline_tests.golden.made import packed, recording, trade, written
@@ -125,7 +125,7 @@ def test_reading_may_stop_anywhere(tmp_path: Path) -> None:
 
 def test_what_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     """A missing file is an error with its name."""
-    with pytest.raises(MalformedData, match=r"none\.gz: cannot be opened"):
+    with pytest.raises(MalformedDataError, match=r"none\.gz: cannot be opened"):
         list(read_lines(tmp_path / "none.gz"))
 
 
@@ -134,5 +134,5 @@ def test_lines_come_with_their_numbers_until_one_is_bad(tmp_path: Path) -> None:
     path = written(tmp_path / "x.jsonl.gz", [trade(1, 1), trade(2, 2), b"{}\n"])
     lines = read_lines(path)
     assert [next(lines)[0], next(lines)[0]] == [1, 2]
-    with pytest.raises(MalformedData, match="line 3"):
+    with pytest.raises(MalformedDataError, match="line 3"):
         next(lines)

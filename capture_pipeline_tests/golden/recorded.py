@@ -8,7 +8,7 @@ from pathlib import Path
 
 from isal import igzip
 
-from capture_pipeline.sessions.line_format import composed, spliced
+from capture_pipeline.sessions.line_format import format_line, splice_line
 
 DAYS = ("20240808", "20240809")
 SESSION = "20240808T235414Z_ethusdt"
@@ -29,7 +29,7 @@ def import_eth(recordings: Path, target: Path) -> Path:
         member: list[bytes] = []
         for stamp, raw in raw_lines(recordings):
             is_snapshot = raw.startswith(b'{"lastUpdateId"')
-            member.append(composed(stamp, "ethusdt@depthSnapshot", raw) if is_snapshot else spliced(stamp, raw))
+            member.append(format_line(stamp, "ethusdt@depthSnapshot", raw) if is_snapshot else splice_line(stamp, raw))
             if len(member) == 5000:
                 file.write(igzip.compress(b"".join(member)))
                 member.clear()

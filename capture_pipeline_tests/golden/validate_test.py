@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.streams.names import StreamKind
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.scan.streams import StreamScan
 from capture_pipeline.golden.validation.checks import CHECKS, thresholds_of
 from capture_pipeline.golden.validation.ids import bridges
@@ -280,7 +280,7 @@ def test_a_recording_in_parts_has_to_be_joined_first(tmp_path: Path) -> None:
     folder = session(tmp_path, recording())
     folder.recording.rename(folder.segment(1))
     folder.segment(2).write_bytes(b"")
-    with pytest.raises(MalformedData, match="in 2 parts"):
+    with pytest.raises(MalformedDataError, match="in 2 parts"):
         validate(folder.path)
 
 
@@ -295,7 +295,7 @@ def test_half_a_ledger_line_is_none(tmp_path: Path) -> None:
 
 def test_a_folder_without_recording_is_one_line(tmp_path: Path) -> None:
     """There is nothing to validate, and it is said where."""
-    with pytest.raises(MalformedData, match="holds no recording"):
+    with pytest.raises(MalformedDataError, match="holds no recording"):
         validate(tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import HOUR_US, Month
-from capture_pipeline.errors import AccessDenied, CaptureError, NetworkError, ServerError, UntrustedPeer
+from capture_pipeline.errors import AccessDeniedError, CaptureError, NetworkError, ServerError, UntrustedPeerError
 from capture_pipeline.klines import bars as made_bars
 from capture_pipeline.klines.backfill import GateError, Outcome, backfill
 from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch
@@ -271,12 +271,12 @@ def test_a_download_goes_on_in_a_new_process(deployment: Deployment) -> None:
 @pytest.mark.parametrize(
     ("rule", "kind"),
     [
-        ({"fault": "status_403", "times": "always"}, AccessDenied),
-        ({"fault": "status_451", "times": "always"}, AccessDenied),
+        ({"fault": "status_403", "times": "always"}, AccessDeniedError),
+        ({"fault": "status_451", "times": "always"}, AccessDeniedError),
         ({"fault": "status_500", "times": "always"}, ServerError),
         ({"fault": "reset", "times": "always"}, NetworkError),
         ({"fault": "timeout", "stall_s": 5, "times": "always"}, NetworkError),
-        ({"fault": "redirect", "to": "http://127.0.0.2:1/x.zip", "times": "always"}, UntrustedPeer),
+        ({"fault": "redirect", "to": "http://127.0.0.2:1/x.zip", "times": "always"}, UntrustedPeerError),
     ],
     ids=lambda value: value["fault"] if isinstance(value, dict) else "",
 )
@@ -390,12 +390,12 @@ def test_a_symbol_that_nobody_knows_is_one_clear_error(deployment: Deployment) -
 
 def test_two_writers_of_one_partition_do_not_meet(deployment: Deployment) -> None:
     """The second is told who holds the lock."""
-    from capture_pipeline.errors import Busy  # noqa: PLC0415 - the one test that needs it
-    from capture_pipeline.lake.files import locked  # noqa: PLC0415 - likewise
+    from capture_pipeline.errors import BusyError  # noqa: PLC0415 - the one test that needs it
+    from capture_pipeline.lake.files import file_lock  # noqa: PLC0415 - likewise
 
     workspace = deployment.workspace
     part = workspace.partition("BTCUSDT", Month(2025, 1))
-    with locked(workspace.lake.lock(part)), pytest.raises(Busy):
+    with file_lock(workspace.lake.lock(part)), pytest.raises(BusyError):
         fetch(workspace, part, 0)
 
 

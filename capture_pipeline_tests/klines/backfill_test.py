@@ -15,12 +15,12 @@ import pytest
 
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import Busy, ConfigError, ServerError
+from capture_pipeline.errors import BusyError, ConfigError, ServerError
 from capture_pipeline.klines import bars
 from capture_pipeline.klines.backfill import Outcome, backfill, complete
 from capture_pipeline.klines.ingest import archives
 from capture_pipeline.klines.ingest.archives import fetch
-from capture_pipeline.lake.files import locked
+from capture_pipeline.lake.files import file_lock
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.merge import Merged, Part, merge
 from capture_pipeline_tests.deployment import Deployment, deployed
@@ -104,9 +104,9 @@ def test_a_partition_held_for_long_is_an_outcome(deployment: Deployment, monkeyp
     workspace = deployment.workspace
     now_us = workspace.rest.server_time_us()
     fetched = fetch(workspace, february(workspace), now_us)
-    with locked(workspace.lake.lock(february(workspace))):
+    with file_lock(workspace.lake.lock(february(workspace))):
         outcome = complete(workspace, fetched, now_us, ask_rest=False)
-    assert isinstance(outcome.error, Busy)
+    assert isinstance(outcome.error, BusyError)
     assert not workspace.lake.bars(february(workspace)).exists()
 
 

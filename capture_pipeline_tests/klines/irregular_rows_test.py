@@ -16,7 +16,7 @@ from capture_pipeline.checks.gates import GateResult, Severity
 from capture_pipeline.cli.fetch import summary
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.gaps import find
+from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.quality.gates import check_gaps
 from capture_pipeline.klines.quality.measure import measure
 from capture_pipeline.klines.quality.row_gates import check_bars
@@ -253,7 +253,7 @@ def test_off_grid_rows_alone_explain_nothing_before_rest_was_asked(exchange: str
     calendar = tmp_path / "known.yaml"
     calendar.write_text("irregularities:\n  - {start: 2023-03-06, end: 2023-03-09, kinds: [off_grid]}\n")
     listed = deployment.reopened(CAPTURE_GAPS_IRREGULARITY_CALENDAR=str(calendar))
-    (gap,) = find(listed, part, listed.now_us()).open.iter_rows(named=True)
+    (gap,) = find_gaps(listed, part, listed.now_us()).open.iter_rows(named=True)
     assert (gap["cause"], gap["explained"]) == ("off_grid", True)
 
 
@@ -270,7 +270,7 @@ def test_a_verified_off_grid_range_is_not_asked_for_again(exchange: str, tmp_pat
         assert (minutes, min(outcome.topups.pages, 1)) == (minutes, asks)
     found.deployment.clock(now="2023-04-20T00:00:00Z")
     assert pl.read_parquet(workspace.lake.exclusions(part), hive_partitioning=False).equals(before)
-    assert find(workspace, part, workspace.now_us()).fillable == 0
+    assert find_gaps(workspace, part, workspace.now_us()).fillable == 0
 
 
 def test_off_grid_rows_are_no_bars_of_a_reconciliation(exchange: str, tmp_path: Path) -> None:

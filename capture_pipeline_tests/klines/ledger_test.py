@@ -10,7 +10,7 @@ import pytest
 
 from capture_pipeline.binance.periods import Month, parse_time
 from capture_pipeline.klines.backfill import backfill
-from capture_pipeline.klines.gaps import find
+from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.quality.gates import check_gaps, check_lake
 from capture_pipeline.klines.quality.measure import measure
 from capture_pipeline.klines.quality.row_gates import check_bars
@@ -150,7 +150,7 @@ def test_a_gap_is_one_whatever_its_causes_and_months(tmp_path: Path) -> None:
     with deployed(tmp_path / "d", {"outages": [hole]}, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar)) as deployment:
         parts = filled(deployment, Month(2025, 1), FEBRUARY)
         workspace = deployment.workspace
-        gaps = find(workspace, parts[0], workspace.now_us()).open
+        gaps = find_gaps(workspace, parts[0], workspace.now_us()).open
         assert set(gaps["cause"]) == {"unknown", "exchange_outage"}
         rows = measure(workspace, ["BTCUSDT"], [Month(2025, 1), FEBRUARY], parse_time("2025-02-20T10:30:00Z"))
         assert rows["longest_gap"].to_list() == [30, 30]

@@ -11,7 +11,7 @@ from capture_pipeline.binance.periods import Month
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import StorageError
 from capture_pipeline.klines.backfill import Outcome, backfill
-from capture_pipeline.klines.bars import build
+from capture_pipeline.klines.bars import build_bars
 from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline_tests.deployment import Deployment
 
@@ -32,7 +32,7 @@ def _build_on_a_full_disk(root: str, environment: dict[str, str], told: multipro
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     try:
-        build(deployment.workspace, deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
+        build_bars(deployment.workspace, deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
     except StorageError as error:
         told.put(str(error))
     else:

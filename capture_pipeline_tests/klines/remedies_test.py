@@ -13,11 +13,11 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Month
 from capture_pipeline.binance.urls import Granularity
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.gaps import find
-from capture_pipeline.klines.ingest.rest_fill import to_ask
+from capture_pipeline.klines.gaps import find_gaps
+from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
 from capture_pipeline.klines.quality.ranges import Ranges, intersect, missing, present, subtract, union
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, SymbolLife, TopupsManifest
+from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, TopupsManifest, TradingPeriod
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.bars import BAR_SCHEMA
@@ -92,14 +92,14 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
     known = None
     if life is not None:
         first, last = (START + each * HOUR_US if each is not None else None for each in life)
-        known = SymbolLife(first_open_us=first, last_open_us=last, status="TRADING", checked_at_us=now_us)
+        known = TradingPeriod(first_open_us=first, last_open_us=last, status="TRADING", checked_at_us=now_us)
         publish_model(workspace.lake.symbol_life(part.market, part.symbol, part.interval), known)
     save(workspace, part, archives, topups, shifted)
 
-    result = find(workspace, part, now_us)
+    result = find_gaps(workspace, part, now_us)
 
     def next_asked(at_us: int) -> Ranges:
-        return to_ask(part, archives, topups, life=known, gaps=workspace.settings.gaps, now_us=at_us)
+        return ranges_to_request(part, archives, topups, life=known, gaps=workspace.settings.gaps, now_us=at_us)
 
     later = now_us + (workspace.settings.gaps.sighting_minutes + 1) * MINUTE_US
     for gap in result.open.iter_rows(named=True):

@@ -18,18 +18,18 @@ from capture_pipeline.binance.rest.client import RestClient, WeightGovernor
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline.errors import (
-    AccessDenied,
-    Banned,
+    AccessDeniedError,
+    BannedError,
     CaptureError,
-    MalformedData,
+    MalformedDataError,
     NetworkError,
-    ProtocolViolation,
-    RateLimited,
-    RequestRefused,
+    ProtocolViolationError,
+    RateLimitedError,
+    RequestRefusedError,
     ServerError,
 )
-from capture_pipeline.klines.bars import build
-from capture_pipeline.klines.gaps import find
+from capture_pipeline.klines.bars import build_bars
+from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.ingest.archives import fetch
 from capture_pipeline.klines.ingest.rest_fill import TopupResult, top_up
 from capture_pipeline.klines.pending import fillable
@@ -55,7 +55,7 @@ def fill(deployment: Deployment, **environment: str) -> TopupResult:
 
 
 def bars(deployment: Deployment) -> pl.DataFrame:
-    build(deployment.workspace, february(deployment))
+    build_bars(deployment.workspace, february(deployment))
     return pl.read_parquet(deployment.workspace.lake.bars(february(deployment)), hive_partitioning=False)
 
 
@@ -116,7 +116,7 @@ def test_a_short_page_is_followed_by_the_rest_of_it(deployment: Deployment) -> N
 def test_a_page_that_does_not_advance_is_an_error(fault: str, deployment: Deployment) -> None:
     """Nothing of it is used, and it is not asked for in a circle."""
     deployment.faults({**KLINES, "fault": fault, "times": "always"})
-    with pytest.raises(ProtocolViolation, match="does not advance"):
+    with pytest.raises(ProtocolViolationError, match="does not advance"):
         fill(deployment)
     assert deployment.injected() == 1
 
@@ -125,7 +125,7 @@ def test_a_page_that_does_not_advance_is_an_error(fault: str, deployment: Deploy
 def test_a_row_that_is_no_kline_is_an_error_with_its_place(value: str, deployment: Deployment) -> None:
     """The next run asks again."""
     deployment.faults({**KLINES, "fault": "rest_bad_row", "value": value})
-    with pytest.raises(MalformedData, match="klines"):
+    with pytest.raises(MalformedDataError, match="klines"):
         fill(deployment)
     assert fill(deployment).still_missing == 0
 
@@ -133,10 +133,10 @@ def test_a_row_that_is_no_kline_is_an_error_with_its_place(value: str, deploymen
 @pytest.mark.parametrize(
     ("rule", "kind"),
     [
-        ({"fault": "bad_json"}, MalformedData),
-        ({"fault": "html_200"}, MalformedData),
-        ({"fault": "status_403"}, AccessDenied),
-        ({"fault": "status_451"}, AccessDenied),
+        ({"fault": "bad_json"}, MalformedDataError),
+        ({"fault": "html_200"}, MalformedDataError),
+        ({"fault": "status_403"}, AccessDeniedError),
+        ({"fault": "status_451"}, AccessDeniedError),
         ({"fault": "status_500", "times": "always"}, ServerError),
         ({"fault": "reset", "times": "always"}, NetworkError),
         ({"fault": "timeout", "stall_s": 5, "times": "always"}, NetworkError),
@@ -180,7 +180,7 @@ def test_408_is_repeated(deployment: Deployment) -> None:
 def test_a_code_about_the_request_is_not_repeated(code: int, deployment: Deployment) -> None:
     """The same request would be refused again."""
     deployment.faults({**KLINES, "fault": "status_400", "code": code, "times": "always"})
-    with pytest.raises(RequestRefused, match=str(code)):
+    with pytest.raises(RequestRefusedError, match=str(code)):
         fill(deployment)
     assert deployment.injected() == 1
 
@@ -189,7 +189,7 @@ def test_candle_is_accepted_some_seconds_after_its_end(tmp_path: Path) -> None:
     """REST is five seconds behind: the hour that ended three seconds ago is there unfinished, and is not asked for before the margin."""
     with deployed(tmp_path / "d", {"now": "2025-02-20T10:00:03Z", "rest_lag_s": 5}) as deployment:
         assert (fill(deployment).rows, set(bars(deployment)["open_time_us"].tail(1))) == (9, {parse_time("2025-02-20T08:00:00Z")})
-        assert find(deployment.workspace, february(deployment), parse_time("2025-02-20T10:00:03Z")).missing == 0
+        assert find_gaps(deployment.workspace, february(deployment), parse_time("2025-02-20T10:00:03Z")).missing == 0
         deployment.clock(now="2025-02-20T10:00:11Z")
         assert fill(deployment).rows == 1
         table = bars(deployment)
@@ -209,7 +209,7 @@ def test_symbol_that_is_being_settled_is_served_by_the_archive_alone(tmp_path: P
     with deployed(tmp_path / "d", {"suspensions": [settling], "archive_omissions": [hole]}, CAPTURE_MARKET="um") as deployment:
         result = fill(deployment)
         assert (result.archive_only, result.pages, bars(deployment).height) == ("SETTLING", 0, 18 * 24 - 2)
-        assert find(deployment.workspace, february(deployment), parse_time(NOW)).missing == 2
+        assert find_gaps(deployment.workspace, february(deployment), parse_time(NOW)).missing == 2
         deployment.forget_requests()
         assert fill(deployment).archive_only == "SETTLING"
         assert not [entry for entry in deployment.requests() if entry["path"] == "/fapi/v1/klines"]
@@ -245,7 +245,7 @@ def test_too_many_requests_are_waited_out(deployment: Deployment, tmp_path: Path
 def test_a_wait_beyond_the_bound_ends_the_step(deployment: Deployment) -> None:
     """The error says how long the exchange wants to be left alone."""
     deployment.faults({**KLINES, "fault": "status_429", "retry_after": 30})
-    with pytest.raises(RateLimited) as caught:
+    with pytest.raises(RateLimitedError) as caught:
         fill(deployment, CAPTURE_RATE_LIMITS_MAX_WAIT_S="2")
     assert caught.value.retry_after_s == 30
 
@@ -253,11 +253,11 @@ def test_a_wait_beyond_the_bound_ends_the_step(deployment: Deployment) -> None:
 def test_a_ban_silences_every_process_until_it_ends(deployment: Deployment) -> None:
     """418 is remembered in the lake: a restart sends nothing before its end."""
     deployment.faults({**KLINES, "fault": "status_418", "retry_after": 600})
-    with pytest.raises(Banned):
+    with pytest.raises(BannedError):
         fill(deployment)
     deployment.faults()
     deployment.forget_requests()
-    with pytest.raises(Banned, match="nothing is sent before"):
+    with pytest.raises(BannedError, match="nothing is sent before"):
         deployment.reopened().rest.server_time_us()
     assert deployment.requests() == []
 
@@ -276,11 +276,11 @@ def test_firewall_pauses_all_and_is_not_waited_out(deployment: Deployment, tmp_p
     """403 fails the request that met it; the others are not sent for two minutes, and are told why."""
     client = Client(deployment, tmp_path)
     deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "status_403"})
-    with pytest.raises(AccessDenied):
+    with pytest.raises(AccessDeniedError):
         client.rest.server_time_us()
     deployment.forget_requests()
     other = Client(deployment, tmp_path)
-    with pytest.raises(RateLimited, match="firewall refuses this address") as caught:
+    with pytest.raises(RateLimitedError, match="firewall refuses this address") as caught:
         other.rest.server_time_us()
     assert (caught.value.retry_after_s, deployment.requests(), other.waits) == (120.0, [], [])
     other.now_s += 120
@@ -296,7 +296,7 @@ def test_ban_that_begins_between_two_tries_is_obeyed(deployment: Deployment, tmp
         asked = pool.submit(client.rest.server_time_us)
         until(lambda: deployment.injected() == 1)
         other.refuse(Part.REST, 418, 600.0)
-        with pytest.raises(Banned):
+        with pytest.raises(BannedError):
             asked.result(30)
     assert deployment.injected() == 1
 
@@ -327,7 +327,7 @@ def test_weight_used_by_another_program_counts(deployment: Deployment, tmp_path:
     assert client.waits == [60.0]
 
 
-@pytest.mark.parametrize(("budget", "refused"), [(6000, (RequestRefused, "400")), (45, (RateLimited, "429"))])
+@pytest.mark.parametrize(("budget", "refused"), [(6000, (RequestRefusedError, "400")), (45, (RateLimitedError, "429"))])
 def test_weight_header_of_a_refused_request_counts(budget: int, refused: tuple[type[CaptureError], str], tmp_path: Path) -> None:
     """400 and 429 cost weight at the exchange, and say how much is used."""
     _avoid_the_end_of_a_minute()
@@ -362,14 +362,14 @@ def test_the_governor_waits_for_the_next_minute(budget: int, used: int, weight: 
 def test_answer_beyond_the_cap_is_refused(deployment: Deployment) -> None:
     """Also where it is small until it is decompressed."""
     deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "gzip_bomb", "inflate_mb": 40, "times": "always"})
-    with pytest.raises(ProtocolViolation, match="answers with more than 33,554,432 bytes"):
+    with pytest.raises(ProtocolViolationError, match="answers with more than 33,554,432 bytes"):
         deployment.workspace.rest.server_time_us()
     assert deployment.injected() == 1
 
 
 def test_an_unknown_symbol_is_refused_by_code(deployment: Deployment) -> None:
     """-1121, with the exchange's words."""
-    with pytest.raises(RequestRefused, match=r"-1121 'Invalid symbol\.'") as caught:
+    with pytest.raises(RequestRefusedError, match=r"-1121 'Invalid symbol\.'") as caught:
         deployment.workspace.rest.klines("NOSUCHUSDT", deployment.workspace.settings.interval, 0, HOUR_US)
     assert (caught.value.status, caught.value.code) == (400, -1121)
 
@@ -386,8 +386,8 @@ def complete(deployment: Deployment) -> Any:
     now_us = workspace.rest.server_time_us()
     fetch(workspace, january(deployment), now_us)
     top_up(workspace, january(deployment), now_us)
-    build(workspace, january(deployment))
-    return find(workspace, january(deployment), now_us)
+    build_bars(workspace, january(deployment))
+    return find_gaps(workspace, january(deployment), now_us)
 
 
 def test_a_hole_in_an_archive_file_is_filled_and_told(tmp_path: Path) -> None:
@@ -433,8 +433,8 @@ def test_a_hole_that_rest_served_late_is_filled_later(deployment: Deployment) ->
     deployment.clock(advance_s=3600)
     workspace = deployment.reopened()
     top_up(workspace, january(deployment), workspace.rest.server_time_us())
-    build(workspace, january(deployment))
-    second = find(workspace, january(deployment), workspace.rest.server_time_us())
+    build_bars(workspace, january(deployment))
+    second = find_gaps(workspace, january(deployment), workspace.rest.server_time_us())
     assert (second.missing, second.gaps.select("status", "filled_by").rows()) == (0, [("filled", "rest")])
 
 
@@ -447,8 +447,8 @@ def test_months_before_listing_and_after_delisting_are_no_gaps(tmp_path: Path) -
         part = workspace.partition("LIVEDUSDT", Month(2025, 1))
         fetch(workspace, part, now_us)
         top_up(workspace, part, now_us)
-        build(workspace, part)
-        result = find(workspace, part, now_us)
+        build_bars(workspace, part)
+        result = find_gaps(workspace, part, now_us)
         assert [(row["cause"], row["bars"]) for row in result.gaps.rows(named=True)] == [
             ("before_listing", 9 * 24 + 5),
             ("after_delisting", 12 * 24),

@@ -10,11 +10,11 @@ import pytest
 from capture_pipeline.binance.archive.klines import parse_rest
 from capture_pipeline.binance.periods import HOUR_US, MINUTE_US, Interval, Month, parse_time
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import CaptureError, MalformedData
-from capture_pipeline.klines.bars import build
-from capture_pipeline.klines.gaps import find
+from capture_pipeline.errors import CaptureError, MalformedDataError
+from capture_pipeline.klines.bars import build_bars
+from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.ingest.archives import fetch
-from capture_pipeline.klines.ingest.rest_fill import TopupResult, finished, top_up
+from capture_pipeline.klines.ingest.rest_fill import TopupResult, closed_klines, top_up
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.lake.manifests import TopupsManifest
 from capture_pipeline.lake.paths import Partition
@@ -51,8 +51,8 @@ def test_answers_that_came_seconds_apart_prove_nothing_however_long_a_run_took(t
         assert fill(workspace).pages == 0
         deployment.clock(advance_s=1)
         assert fill(workspace).pages == 1
-        build(workspace, january(workspace))
-        (row,) = find(workspace, january(workspace), workspace.rest.server_time_us()).gaps.rows(named=True)
+        build_bars(workspace, january(workspace))
+        (row,) = find_gaps(workspace, january(workspace), workspace.rest.server_time_us()).gaps.rows(named=True)
         assert (row["bars"], row["verified_nonexistent"], row["attempts"]) == (3, True, 2)
 
 
@@ -91,7 +91,7 @@ def test_a_lost_answer_leaves_the_manifest_even_where_it_is_not_asked_for_again(
         workspace.lake.resolve(page.path).unlink()
         assert fill(workspace).pages == 0
         assert recorded(workspace) == TopupsManifest()
-        assert build(workspace, january(workspace))[0].by_source == {"monthly": 744}
+        assert build_bars(workspace, january(workspace))[0].by_source == {"monthly": 744}
 
 
 def test_a_lost_answer_is_replaced_by_the_one_asked_for_instead(deployment: Deployment) -> None:
@@ -122,12 +122,12 @@ def test_an_answer_with_a_hole_and_no_time_is_asked_for_again(tmp_path: Path) ->
 def test_an_answer_nested_deep_is_malformed(depth: int, around: str) -> None:
     """However deep, it is refused like any other answer that is no array of klines."""
     body = around.replace("{}", "[" * depth + "]" * depth).encode()
-    with pytest.raises(MalformedData, match="klines"):
+    with pytest.raises(MalformedDataError, match="klines"):
         parse_rest(body, "klines")
 
 
 @pytest.mark.parametrize(("late_us", "count"), [(-1, 8), (0, 9), (1, 9)])
 def test_candle_is_finished_once_its_interval_is_over(late_us: int, count: int) -> None:
     """By the time of the answer: a candle that was still open then is no bar, whatever a later clock says."""
-    rows = finished(klines(12), Interval.M1, START_US + 9 * MINUTE_US + late_us)
+    rows = closed_klines(klines(12), Interval.M1, START_US + 9 * MINUTE_US + late_us)
     assert rows["open_time_us"].to_list() == [START_US + minute * MINUTE_US for minute in range(count)]

@@ -13,11 +13,11 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US
 from capture_pipeline.binance.urls import Granularity
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.ingest.rest_fill import to_ask
+from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
 from capture_pipeline.klines.pending import fillable
 from capture_pipeline.klines.quality.ranges import Ranges, intersect
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, SymbolLife, TopupsManifest
+from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, TopupsManifest, TradingPeriod
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.gaps import WINDOW_SCHEMA
@@ -72,7 +72,7 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
     known = None
     if life is not None:
         first, last = (START + each * HOUR_US if each is not None else None for each in life[:2])
-        known = SymbolLife(first_open_us=first, last_open_us=last, status="TRADING", checked_at_us=now_us, is_archive_only=life[2])
+        known = TradingPeriod(first_open_us=first, last_open_us=last, status="TRADING", checked_at_us=now_us, is_archive_only=life[2])
         publish_model(workspace.lake.symbol_life(part.market, part.symbol, part.interval), known)
     save(workspace, part, archives, topups, now_us)
     if not begun:
@@ -80,7 +80,7 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
 
     found = fillable(workspace, now_us)
 
-    ranges = to_ask(part, archives, topups, life=known, gaps=workspace.settings.gaps, now_us=now_us)
+    ranges = ranges_to_request(part, archives, topups, life=known, gaps=workspace.settings.gaps, now_us=now_us)
     assert found.damaged == {}
     assert found.partitions == ([part] if begun and any(start < now_us - DAY_US for start, _ in ranges) else [])
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from capture_pipeline.binance.periods import Interval, Month
 from capture_pipeline.binance.urls import Market
-from capture_pipeline.errors import Busy, ConfigError, LakeError, StorageError
-from capture_pipeline.lake.files import locked, publish_bytes, publish_model, publishing, read_model, sha256_file
+from capture_pipeline.errors import BusyError, ConfigError, LakeError, StorageError
+from capture_pipeline.lake.files import atomic_write, file_lock, publish_bytes, publish_model, read_model, sha256_file
 from capture_pipeline.lake.paths import Lake, Partition
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -30,7 +30,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     publish_bytes(target, b"before")
 
     def fail_halfway() -> None:
-        with publishing(target) as beside:
+        with atomic_write(target) as beside:
             beside.write_bytes(b"half")
             raise ZeroDivisionError
 
@@ -80,7 +80,7 @@ def test_a_recorded_file_that_is_gone_is_told(tmp_path: Path) -> None:
 
 
 def _hold(path: Path, ready: object, end: object) -> None:
-    with locked(path):
+    with file_lock(path):
         ready.set()  # type: ignore[attr-defined]
         end.wait(30)  # type: ignore[attr-defined]
 
@@ -91,11 +91,11 @@ def test_one_process_holds_a_lock_and_its_death_frees_it(tmp_path: Path) -> None
     process = SPAWN.Process(target=_hold, args=(path, ready, end))
     process.start()
     assert ready.wait(30)
-    with pytest.raises(Busy, match=f"held by pid {process.pid}"), locked(path):
+    with pytest.raises(BusyError, match=f"held by pid {process.pid}"), file_lock(path):
         pytest.fail("the lock was taken twice")
     process.kill()
     process.join(30)
-    with locked(path):
+    with file_lock(path):
         assert path.read_text() == f"pid {os.getpid()}"
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.levels import ZERO, Book, Side, decimal_text, units
 
 CHANGE = st.tuples(st.integers(1, 40).map(lambda tick: f"{tick}.50000000"), st.sampled_from([ZERO, "1.00000000", "0.00000001", "2.5"]))
@@ -50,11 +50,11 @@ def test_a_decimal_is_parsed_exactly(text: str, expected: int) -> None:
 )
 def test_what_is_no_decimal_is_refused(text: str) -> None:
     """Signs, exponents, blanks, underscores, foreign digits and a ninth decimal are malformed, in price and in quantity alike."""
-    with pytest.raises(MalformedData):
+    with pytest.raises(MalformedDataError):
         units(text)
-    with pytest.raises(MalformedData):
+    with pytest.raises(MalformedDataError):
         Side(1).apply([("1.00000000", "1.00000000"), (text, "1.00000000")])
-    with pytest.raises(MalformedData):
+    with pytest.raises(MalformedDataError):
         Side(1).apply([("1.00000000", "1.00000000"), ("2.00000000", text)])
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.audit import Audit, AuditOutcome, SideAudit
 from capture_pipeline.orderbook.levels import ZERO, Book, decimal_text, units
 from capture_pipeline.orderbook.sync import MOST_BUFFERED, BookSync, State, Step
@@ -124,7 +124,7 @@ def test_what_was_there_before_is_no_gap(ids: tuple[int, int], step: Step) -> No
 def test_a_malformed_diff_invalidates_the_book() -> None:
     """After half a diff no level can be relied on."""
     sync = synced()
-    with pytest.raises(MalformedData):
+    with pytest.raises(MalformedDataError):
         sync.diff(diff(102, 102, [("10.00000000", "1e5")]))
     assert (sync.state, sync.snapshot_wanted) == (State.INVALID, True)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.audit import AuditOutcome
 from capture_pipeline.orderbook.levels import ZERO, Book, decimal_text, units
 from capture_pipeline.orderbook.sync import BookSync, State, Step
@@ -50,10 +50,10 @@ def test_diffs_are_set_a_few_hundred_together() -> None:
     book.apply(diff(0, [("1.00000000", "x")], []))
     for number in range(1, MOST_GATHERED - 1):
         book.apply(diff(number, [], []))
-    with pytest.raises(MalformedData):
+    with pytest.raises(MalformedDataError):
         book.apply(diff(MOST_GATHERED, [], []))
     book.apply(diff(0, [], [("1e5", "1.00000000")]))
-    with pytest.raises(MalformedData):
+    with pytest.raises(MalformedDataError):
         book.settled()
 
 

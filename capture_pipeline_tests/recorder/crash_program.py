@@ -17,7 +17,7 @@ from capture_pipeline.recorder.app import COMPLETE
 from capture_pipeline.recorder.lifecycle import record
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.ingress import Intake
-from capture_pipeline.recorder.pipeline import Capture, Hooks
+from capture_pipeline.recorder.pipeline import Hooks, RecordingPipeline
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.recorder.storage.recovery import resume
 from capture_pipeline.recorder.storage.writer import Writer
@@ -46,7 +46,7 @@ def main(path: Path, first: int, last: int) -> None:
         feed(folder, first, last)
         return COMPLETE
 
-    with patch("capture_pipeline.recorder.lifecycle._recorded", recorded):
+    with patch("capture_pipeline.recorder.lifecycle._run_recorder", recorded):
         record(Settings(), folder)
 
 
@@ -59,7 +59,7 @@ def feed(folder: SessionFolder, first: int, last: int) -> None:
     writer = Writer(folder, segment=resumed.segment, most_bytes=1 << 20, fsync_s=0.0)
     settings = Recording(flush_messages=4, connections=1)
     hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
-    capture = Capture(settings, Intake([TRADES, DEPTH], lambda _: None, lambda *_: None), _clock(resumed.last_ns), writer, hooks)
+    capture = RecordingPipeline(settings, Intake([TRADES, DEPTH], lambda _: None, lambda *_: None), _clock(resumed.last_ns), writer, hooks)
     capture.resume(resumed)
     accounting = Accounting(folder, 2, resumed, capture, writer)
     accounting.begin()

@@ -8,7 +8,7 @@ import zlib
 
 from capture_pipeline.recorder.ordering.clock import CaptureClock
 from capture_pipeline.recorder.ordering.ingress import Intake
-from capture_pipeline.recorder.pipeline import Capture, Hooks
+from capture_pipeline.recorder.pipeline import Hooks, RecordingPipeline
 from capture_pipeline.recorder.storage.recovery import resume
 from capture_pipeline.recorder.storage.writer import Writer
 from capture_pipeline.recorder.telemetry.accounting import Accounting
@@ -32,7 +32,7 @@ class Desk:
         ticks = itertools.count(clock + 1)
         clock_ = CaptureClock(resumed.last_ns, wall=lambda: 0, monotonic=lambda: next(ticks) * 10_000_000)
         hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
-        self.capture = Capture(Recording(flush_messages=5), self.intake, clock_, self.writer, hooks)
+        self.capture = RecordingPipeline(Recording(flush_messages=5), self.intake, clock_, self.writer, hooks)
         self.capture.resume(resumed)
         self.capture.merge.opened(1)
         self.accounting = Accounting(folder, 2, resumed, self.capture, self.writer)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
-from capture_pipeline.recorder.ordering.gap_tracker import Edge, Moment, gap_between
+from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.recorder.storage.event_log import append_line
 from capture_pipeline.recorder.storage.journal import Journal
 from capture_pipeline.recorder.storage.recovery import resume
@@ -24,7 +24,7 @@ from capture_pipeline_tests.recorder.calls import Calls
 
 PART, SECOND, WHOLE = (f"btcusdt_capture_20260803T143000Z.jsonl.gz{end}" for end in (".part", ".part2", ""))
 LINE = b'{"capture_ns":%d,"stream":"btcusdt@trade","data":{"e":"trade","E":1,"t":%d}}\n'
-GAP = gap_between(Edge("btcusdt@trade", 4, 10, Moment(1008), Moment(1020)), Cause.SILENCE, "")
+GAP = gap_between(GapBounds("btcusdt@trade", 4, 10, MessageTime(1008), MessageTime(1020)), Cause.SILENCE, "")
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.recorder.ordering.dedup import _GENERATION, Echoes
-from capture_pipeline.recorder.ordering.merger import Merge, Message
+from capture_pipeline.recorder.ordering.dedup import _GENERATION, DuplicateFilter
+from capture_pipeline.recorder.ordering.merger import Merger, Message
 
 
 def message(number: int, connection: int = 1) -> Message:
@@ -17,7 +17,7 @@ def message(number: int, connection: int = 1) -> Message:
 
 def test_an_echo_is_known_once() -> None:
     """With two connections no third one comes; one that does takes the long way."""
-    echoes = Echoes()
+    echoes = DuplicateFilter()
     one = message(7)
     echoes.remember(one)
     assert echoes.known(b"7") is one
@@ -27,7 +27,7 @@ def test_an_echo_is_known_once() -> None:
 
 def test_what_lies_far_back_is_forgotten() -> None:
     """A connection that is gone would otherwise leave everything behind."""
-    echoes = Echoes()
+    echoes = DuplicateFilter()
     for number in range(10 * _GENERATION):
         echoes.remember(message(number))
     assert len(echoes._young) + len(echoes._old) <= 2 * _GENERATION
@@ -38,7 +38,7 @@ def test_what_lies_far_back_is_forgotten() -> None:
 @given(st.lists(st.tuples(st.integers(1, 2), st.integers(0, 30)), max_size=80))
 def test_an_echo_does_what_the_whole_way_would_do(arrivals: list[tuple[int, int]]) -> None:
     """The same messages pass, and every count is the same, in whatever order two connections bring them."""
-    plain, short, echoes = Merge(), Merge(), Echoes()
+    plain, short, echoes = Merger(), Merger(), DuplicateFilter()
     for merge in (plain, short):
         merge.opened(1)
         merge.opened(2)

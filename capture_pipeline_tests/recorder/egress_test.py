@@ -13,7 +13,7 @@ import pytest
 from capture_pipeline.binance.http.network import trusted_certificates
 from capture_pipeline.binance.http.settings import Http as HttpSettings
 from capture_pipeline.binance.http.transport import Http
-from capture_pipeline.errors import CaptureError, ConfigError, NetworkError, Permanent, Transient
+from capture_pipeline.errors import CaptureError, ConfigError, NetworkError, PermanentError, TransientError
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.sessions.models import Cause
 from capture_pipeline_tests.network import BODY, HOST, Authority, Proxy, clear_environment, exchange, make_authority, proxy_to
@@ -184,7 +184,8 @@ def test_proxy_that_fails_is_one_text_that_names_it(
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind"), [(407, ConfigError), (403, Permanent), (502, NetworkError), (b"", Transient), (b"no HTTP\r\n\r\n", Transient)]
+    ("answer", "kind"),
+    [(407, ConfigError), (403, PermanentError), (502, NetworkError), (b"", TransientError), (b"no HTTP\r\n\r\n", TransientError)],
 )
 def test_only_a_proxy_that_may_recover_is_asked_again(
     answer: int | bytes, kind: type[CaptureError], world: World, monkeypatch: pytest.MonkeyPatch

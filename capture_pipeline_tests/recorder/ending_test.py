@@ -20,10 +20,10 @@ import pytest
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.lifecycle import new_plan, prepare, record, sessions_root, stop
-from capture_pipeline.recorder.state import state_of
+from capture_pipeline.recorder.state import session_state
 from capture_pipeline.sessions.gzip_members import member_of
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.lock import holder_of, holding
+from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
 from capture_pipeline.sessions.models import SessionMetadata, SessionPlan
 from capture_pipeline.settings.models import Settings
 from capture_pipeline_tests.recorder.live import live
@@ -95,7 +95,7 @@ def test_a_session_of_which_nothing_came_is_finished_as_empty(folder: SessionFol
     metadata = stop(folder, settings)
     assert metadata is not None
     assert (metadata.state, metadata.statistics["messages"]) == ("empty", 0)
-    assert state_of(folder)[0] == "empty"
+    assert session_state(folder)[0] == "empty"
     again = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1))
     assert again != folder
 
@@ -122,15 +122,15 @@ def test_who_only_looks_is_nobody_to_wait_for(folder: SessionFolder) -> None:
 
     def look() -> None:
         while not over.is_set():
-            seen.append(holder_of(folder))
+            seen.append(lock_owner_pid(folder))
 
-    with holding(folder):
+    with session_lock(folder):
         pass
     lookers = [threading.Thread(target=look) for _ in range(4)]
     for looker in lookers:
         looker.start()
     for _ in range(20):
-        with holding(folder):
+        with session_lock(folder):
             time.sleep(0.002)
     over.set()
     for looker in lookers:
@@ -144,10 +144,10 @@ def test_a_stale_owner_is_never_signalled(folder: SessionFolder) -> None:
     """The lock is held by somebody else than the file says: the pid belongs to another process by now."""
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
-        with holding(folder):
+        with session_lock(folder):
             owner = json.loads(folder.lock.read_text())
             folder.lock.write_text(json.dumps({**owner, "pid": stranger.pid}))
-            assert holder_of(folder) is None or holder_of(folder) != stranger.pid or owner["started"] == "?"
+            assert lock_owner_pid(folder) is None or lock_owner_pid(folder) != stranger.pid or owner["started"] == "?"
     finally:
         stranger.kill()
         stranger.wait()

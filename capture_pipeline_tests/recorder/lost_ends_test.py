@@ -11,7 +11,7 @@ from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop
-from capture_pipeline.recorder.ordering.gap_tracker import Ledger, Moment
+from capture_pipeline.recorder.ordering.gap_tracker import Ledger, MessageTime
 from capture_pipeline.recorder.storage.event_log import append_line
 from capture_pipeline.recorder.storage.recovery import resume, tracks_of
 from capture_pipeline.recorder.storage.tail_losses import lost_ends
@@ -103,7 +103,7 @@ def test_the_next_message_says_where_the_gap_ends(folder: SessionFolder, setting
     assert [told(gap) for gap in read_gaps(folder.gaps)] == [(TRADES, 10, 21, True)]
     ledger = Ledger()
     ledger.resume(TRADES, state.tracks[TRADES], state.last_of[TRADES])
-    gap = ledger.see(TRADES, 25, 25, Moment(25))
+    gap = ledger.see(TRADES, 25, 25, MessageTime(25))
     assert gap is not None
     append_line(folder.gaps, gap.model_dump_json() + "\n")
     folder.growing.write_bytes(member(TRADES, 1) + member(TRADES, 25))
@@ -144,13 +144,13 @@ def test_an_open_line_goes_where_the_data_go_on(folder: SessionFolder) -> None:
 )
 def test_only_what_a_checkpoint_counted_is_lost(scanned: Track, last_ns: int, lost: list[tuple[str, int, int, bool]]) -> None:
     """Nothing where the data reach as far or further, or where a later message of an exchange that counts anew has a lower id."""
-    mark = Checkpoint(tracks=tracks_of({TRADES: Track(first=1, last=20)}, {TRADES: Moment(20, 5)}))
-    assert [told(gap) for gap in lost_ends(mark, {TRADES: scanned}, {TRADES: Moment(last_ns)})] == lost
+    mark = Checkpoint(tracks=tracks_of({TRADES: Track(first=1, last=20)}, {TRADES: MessageTime(20, 5)}))
+    assert [told(gap) for gap in lost_ends(mark, {TRADES: scanned}, {TRADES: MessageTime(last_ns)})] == lost
 
 
 def test_a_stream_without_ids_is_no_loss() -> None:
     """A checkpoint counts its messages and knows no id of it."""
-    mark = Checkpoint(tracks=tracks_of({TRADES: Track(messages=3)}, {TRADES: Moment(20)}))
+    mark = Checkpoint(tracks=tracks_of({TRADES: Track(messages=3)}, {TRADES: MessageTime(20)}))
     assert not lost_ends(mark, {}, {})
 
 

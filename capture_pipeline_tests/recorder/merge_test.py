@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.recorder.ordering.merger import MILLISECOND, Merge, Message
+from capture_pipeline.recorder.ordering.merger import MILLISECOND, Merger, Message
 
 STREAM = "btcusdt@depth@100ms"
 
@@ -17,7 +17,7 @@ STREAM = "btcusdt@depth@100ms"
 class Desk:
     """A merge with a clock of its own."""
 
-    merge: Merge
+    merge: Merger
     now: int = 0
 
     def offer(self, connection: int, first: int, last: int | None = None) -> list[tuple[int, int]]:
@@ -33,7 +33,7 @@ class Desk:
 
 
 def desk(*connections: int) -> Desk:
-    merge = Merge()
+    merge = Merger()
     for connection in connections:
         merge.opened(connection)
     return Desk(merge)
@@ -132,7 +132,7 @@ def test_an_overlap_goes_if_nothing_exact_comes() -> None:
 def test_too_much_held_back_is_let_through() -> None:
     """Memory is bounded, whatever a connection does."""
     one = desk(1, 2)
-    one.merge = Merge(most_bytes=10)
+    one.merge = Merger(most_bytes=10)
     one.merge.opened(1)
     one.merge.opened(2)
     one.offer(1, 1)
@@ -183,7 +183,7 @@ def test_no_id_is_lost_while_one_connection_is_up(journey: tuple[int, list[tuple
     The exchange stands where the faster connection has got to; one that comes back starts right behind that.
     """
     count, steps = journey
-    merge, numbers = Merge(), [1, 2]
+    merge, numbers = Merger(), [1, 2]
     at = [0, 0]
     for number in numbers:
         merge.opened(number)
@@ -215,7 +215,7 @@ def test_no_id_is_lost_while_one_connection_is_up(journey: tuple[int, list[tuple
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=200), st.integers(1, 3))
 def test_what_is_let_through_never_goes_back(ids: list[int], connections: int) -> None:
     """Any ids in any order on any connection: each comes out at most once, in order."""
-    merge = Merge()
+    merge = Merger()
     for number in range(connections):
         merge.opened(number)
     out: list[int] = []
@@ -230,7 +230,7 @@ def test_what_is_let_through_never_goes_back(ids: list[int], connections: int) -
 @pytest.mark.parametrize("streams", [2, 5])
 def test_streams_do_not_wait_for_each_other(streams: int) -> None:
     """A hole in one holds back nothing in another."""
-    merge = Merge()
+    merge = Merger()
     merge.opened(1)
     merge.opened(2)
     for number in range(streams):
@@ -241,7 +241,7 @@ def test_streams_do_not_wait_for_each_other(streams: int) -> None:
         assert len(merge.offer(Message(2, 2, str(number), b"", 0, 1))) == 1
 
 
-def at(merge: Merge, connection: int, number: int, second: int) -> list[int]:
+def at(merge: Merger, connection: int, number: int, second: int) -> list[int]:
     """Ids let through by a message of an event time."""
     message = Message(number, number, STREAM, b"%d" % number, second * 1000 * MILLISECOND, connection, 1_700_000_000_000 + second * 1000)
     return [one.first for one in merge.offer(message)]
@@ -249,7 +249,7 @@ def at(merge: Merge, connection: int, number: int, second: int) -> list[int]:
 
 def test_ids_that_the_exchange_counts_anew_go_on() -> None:
     """Lower ids of a later time are let through once there are a few of them, and nothing of them is lost."""
-    merge = Merge()
+    merge = Merger()
     merge.opened(1)
     merge.opened(2)
     assert at(merge, 1, 5000, 0) == [5000]
@@ -265,7 +265,7 @@ def test_ids_that_the_exchange_counts_anew_go_on() -> None:
 
 def test_what_a_slow_connection_repeats_is_no_new_count() -> None:
     """Its messages are of an earlier time."""
-    merge = Merge()
+    merge = Merger()
     merge.opened(1)
     merge.opened(2)
     for number in range(1, 50):
@@ -279,7 +279,7 @@ HOUR_S = 3600
 
 def test_a_new_count_that_the_end_cuts_short_is_written() -> None:
     """One or two messages of it were held back for a third one that never comes."""
-    merge = Merge()
+    merge = Merger()
     merge.opened(1)
     at(merge, 1, 5000, 0)
     assert at(merge, 1, 1, 10) == []
@@ -303,7 +303,7 @@ def test_a_new_count_that_the_end_cuts_short_is_written() -> None:
 def test_strays_are_no_new_count(strays: list[tuple[int, int]], old: list[int]) -> None:
     """They are handed to whoever keeps them, and the stream goes on with its ids."""
     kept: list[Message] = []
-    merge = Merge(on_stray=kept.append)
+    merge = Merger(on_stray=kept.append)
     merge.opened(1)
     at(merge, 1, 5000, 0)
     number = 5001
@@ -322,7 +322,7 @@ def test_strays_are_no_new_count(strays: list[tuple[int, int]], old: list[int]) 
 
 def test_what_was_held_of_the_old_count_goes_before_the_new_one() -> None:
     """It waits behind a hole when the exchange begins to count anew."""
-    merge = Merge()
+    merge = Merger()
     merge.opened(1)
     merge.opened(2)
     at(merge, 1, 5000, 0)
@@ -336,7 +336,7 @@ def test_what_was_held_of_the_old_count_goes_before_the_new_one() -> None:
 def test_a_straggler_of_the_old_count_does_not_end_the_new_one() -> None:
     """The slower connection still brings it; what was recorded is a duplicate, what was not is a stray."""
     kept: list[Message] = []
-    merge = Merge(on_stray=kept.append)
+    merge = Merger(on_stray=kept.append)
     merge.opened(1)
     merge.opened(2)
     at(merge, 1, 5000, 0)
@@ -417,7 +417,7 @@ def offers(draw: st.DrawFn) -> list[tuple[int, int, int, int]]:
 def test_every_message_is_passed_once_or_counted(steps: list[tuple[int, int, int, int]], data: st.DataObject) -> None:
     """Of any offers: let through once, or counted as duplicate, late, early or stray; nothing is left at the end."""
     kept: list[Message] = []
-    merge = Merge(on_stray=kept.append)
+    merge = Merger(on_stray=kept.append)
     for connection in (1, 2, 3):
         merge.opened(connection)
     out: list[Message] = []
@@ -446,7 +446,7 @@ def test_every_message_is_passed_once_or_counted(steps: list[tuple[int, int, int
 @given(st.lists(st.tuples(st.integers(1, 2), st.integers(1, 60), st.sampled_from([1, 2, 4])), min_size=1, max_size=150))
 def test_each_class_of_a_message_is_what_it_says(steps: list[tuple[int, int, int]]) -> None:
     """Without a new count: all ids of a duplicate were let through, a late one reaches into a gap, an early one precedes the first."""
-    merge = Merge()
+    merge = Merger()
     merge.opened(1)
     merge.opened(2)
     out: list[Message] = []

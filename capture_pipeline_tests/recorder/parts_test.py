@@ -16,18 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import iso, parse_time
-from capture_pipeline.errors import Busy, ConfigError, MalformedData, StorageError
+from capture_pipeline.errors import BusyError, ConfigError, MalformedDataError, StorageError
 from capture_pipeline.orderbook.texts import MOST_GATHERED
 from capture_pipeline.recorder.background.book_follower import Follower
 from capture_pipeline.recorder.ordering.clock import CaptureClock
-from capture_pipeline.recorder.ordering.gap_tracker import Ledger, Moment, Outage
+from capture_pipeline.recorder.ordering.gap_tracker import Ledger, MessageTime, Outage
 from capture_pipeline.recorder.ordering.ingress import Intake
-from capture_pipeline.recorder.pipeline import Capture, Hooks
+from capture_pipeline.recorder.pipeline import Hooks, RecordingPipeline
 from capture_pipeline.recorder.storage.journal import Journal
 from capture_pipeline.recorder.storage.writer import Writer
 from capture_pipeline.sessions.layout import SessionFolder, label_of, session_id, valid_regime, valid_session
-from capture_pipeline.sessions.line_format import composed, decode_line, spliced, split_envelope
-from capture_pipeline.sessions.lock import holder_of, holding
+from capture_pipeline.sessions.line_format import decode_line, format_line, splice_line, split_envelope
+from capture_pipeline.sessions.lock import lock_owner_pid, session_lock
 from capture_pipeline.sessions.models import Cause
 from capture_pipeline.sessions.schedule import windows
 from capture_pipeline.settings.sessions import PlannedSession, Recording, Weekday
@@ -99,10 +99,10 @@ def test_stamps_increase_whatever_the_wall_clock_does(steps: list[tuple[int, int
 def test_a_gap_names_both_edges_and_the_outage_it_lies_in() -> None:
     """Of several outages a total one is the cause."""
     ledger = Ledger()
-    assert ledger.see(TRADES, 1, 1, Moment(100)) is None
+    assert ledger.see(TRADES, 1, 1, MessageTime(100)) is None
     ledger.begin(Outage(Cause.SHUTDOWN, "one of two", 150, 150, total=False))
     ledger.begin(Outage(Cause.SILENCE, "both", 120, 180))
-    gap = ledger.see(TRADES, 5, 5, Moment(200))
+    gap = ledger.see(TRADES, 5, 5, MessageTime(200))
     assert gap is not None
     assert (gap.last_good_id, gap.first_good_id, gap.ids_lost, gap.start_ns, gap.end_ns) == (1, 5, 3, 100, 200)
     assert (gap.cause, gap.detail, gap.recoverable) == (Cause.SILENCE, "both", True)
@@ -112,9 +112,9 @@ def test_a_gap_without_an_outage_is_the_exchanges_own() -> None:
     """And of diffs nothing can be asked for again."""
     ledger = Ledger()
     ledger.begin(Outage(Cause.SILENCE, "long ago", 1, 2))
-    ledger.see(DEPTH, 1, 10, Moment(100))
-    assert ledger.see(DEPTH, 11, 20, Moment(150)) is None
-    gap = ledger.see(DEPTH, 31, 40, Moment(200))
+    ledger.see(DEPTH, 1, 10, MessageTime(100))
+    assert ledger.see(DEPTH, 11, 20, MessageTime(150)) is None
+    gap = ledger.see(DEPTH, 31, 40, MessageTime(200))
     assert gap is not None
     assert (gap.cause, gap.recoverable, gap.ids_lost) == (Cause.EXCHANGE, False, 10)
 
@@ -122,9 +122,9 @@ def test_a_gap_without_an_outage_is_the_exchanges_own() -> None:
 def test_an_outage_that_still_lasts_is_a_cause() -> None:
     """The first message after a loss can come before its end is noted."""
     ledger = Ledger()
-    ledger.see(TRADES, 1, 1, Moment(100))
+    ledger.see(TRADES, 1, 1, MessageTime(100))
     ledger.begin(Outage(Cause.DISK, "full", 150))
-    gap = ledger.see(TRADES, 3, 3, Moment(900))
+    gap = ledger.see(TRADES, 3, 3, MessageTime(900))
     assert gap is not None
     assert gap.cause is Cause.DISK
 
@@ -224,16 +224,16 @@ def test_a_line_holds_the_exchanges_bytes_unchanged(noise: bytes) -> None:
     data = json.dumps({"x": noise.decode("latin-1")}, separators=(",", ":")).encode()
     raw = b'{"stream":"a@trade","data":%b}' % data
     name, start = split_envelope(raw)
-    line = spliced(17, raw)
+    line = splice_line(17, raw)
     parsed = decode_line(line)
     assert (name, bytes(raw[start:-1]), bytes(parsed.data), parsed.capture_ns, parsed.stream) == ("a@trade", data, data, 17, "a@trade")
-    assert composed(17, "a@trade", data) == line
+    assert format_line(17, "a@trade", data) == line
 
 
 def test_bare_data_with_a_line_break_are_refused() -> None:
     """They would be two lines."""
-    with pytest.raises(MalformedData):
-        composed(1, "x@depthSnapshot", b"{\n}")
+    with pytest.raises(MalformedDataError):
+        format_line(1, "x@depthSnapshot", b"{\n}")
 
 
 def test_a_weekly_session_is_due_every_week_at_its_time() -> None:
@@ -261,12 +261,12 @@ def test_a_session_has_either_a_weekday_or_a_date(days: dict[str, str]) -> None:
 def test_one_writer_a_session(tmp_path: Path) -> None:
     """The second one is told who holds it; the lock goes with its process, not with a file."""
     folder = SessionFolder(tmp_path / "20260803T143000Z_btcusdt")
-    assert holder_of(folder) is None
-    with holding(folder):
-        assert holder_of(folder) == os.getpid()
-        with pytest.raises(Busy, match=f"pid {os.getpid()}"), holding(folder):
+    assert lock_owner_pid(folder) is None
+    with session_lock(folder):
+        assert lock_owner_pid(folder) == os.getpid()
+        with pytest.raises(BusyError, match=f"pid {os.getpid()}"), session_lock(folder):
             pass
-    assert holder_of(folder) is None
+    assert lock_owner_pid(folder) is None
 
 
 @pytest.mark.parametrize("name", ["../x", "A", "", "a/b", "a\n", "x" * 41, "-x"])
@@ -299,7 +299,7 @@ def test_what_is_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
     writer = Writer(folder, segment=1, most_bytes=10, fsync_s=1)
     hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
     intake = Intake([TRADES], lambda _: None, lambda *_: None)
-    capture = Capture(Recording(flush_messages=2), intake, CaptureClock(), writer, hooks)
+    capture = RecordingPipeline(Recording(flush_messages=2), intake, CaptureClock(), writer, hooks)
     for number in range(3):
         capture.message(1, b'{"stream":"btcusdt@trade","data":{"E":1,"t":%d}}' % number)
     capture.finish()
@@ -337,7 +337,7 @@ def test_a_diff_that_is_none_is_told_before_long(tmp_path: Path) -> None:
     assert (told, follower.states()) == (["BTCUSDT"], {"BTCUSDT": "invalid"})
 
 
-def capturing(folder: Path, follower: Follower) -> Capture:
+def capturing(folder: Path, follower: Follower) -> RecordingPipeline:
     hooks = Hooks(follower.diff, lambda _: None, lambda mark: mark)
     writer = Writer(SessionFolder(folder), segment=1, most_bytes=1 << 20, fsync_s=1)
-    return Capture(Recording(), Intake([DEPTH], lambda _: None, lambda *_: None), CaptureClock(), writer, hooks)
+    return RecordingPipeline(Recording(), Intake([DEPTH], lambda _: None, lambda *_: None), CaptureClock(), writer, hooks)

@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 
 from capture_pipeline.binance.rest.client import PAGE_ROWS, RestClient
-from capture_pipeline.errors import ProtocolViolation
+from capture_pipeline.errors import ProtocolViolationError
 from capture_pipeline.recorder.background.trade_backfill import Refill, end_refill
-from capture_pipeline.recorder.ordering.gap_tracker import Edge, Moment, gap_between
+from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.sessions.models import Cause, Gap, RefillState
 
 TRADES = "btcusdt@trade"
@@ -48,7 +48,7 @@ class PagesOfTrades:
 
 
 def gap_of(last_good: int, first_good: int) -> Gap:
-    edge = Edge(TRADES, last_good, first_good, Moment(10**18, 10**15), Moment(10**18 + 1, 10**15 + 1))
+    edge = GapBounds(TRADES, last_good, first_good, MessageTime(10**18, 10**15), MessageTime(10**18 + 1, 10**15 + 1))
     return gap_between(edge, Cause.SILENCE, "")
 
 
@@ -128,7 +128,7 @@ def test_later_attempt_requests_and_writes_only_what_is_lacking(tmp_path: Path) 
 def test_aggregates_are_asked_for_by_id_without_a_time_window(tmp_path: Path) -> None:
     """Their ids are contiguous, and futures refuse windows that are older than two days."""
     rest = PagesOfTrades([(2 * number, 2 * number + 1) for number in range(2500)])
-    edge = Edge("btcusdt@aggTrade", 10, 2100, Moment(10**18), Moment(10**18 + 1))
+    edge = GapBounds("btcusdt@aggTrade", 10, 2100, MessageTime(10**18), MessageTime(10**18 + 1))
     assert refilled(rest, gap_between(edge, Cause.SILENCE, ""), tmp_path / "refilled_trades.jsonl").is_complete
     assert (rest.calls, rest.calls_by_time) == (3, 0)
 
@@ -136,5 +136,5 @@ def test_aggregates_are_asked_for_by_id_without_a_time_window(tmp_path: Path) ->
 def test_page_that_does_not_advance_is_refused(tmp_path: Path) -> None:
     rest = PagesOfTrades([(number, number) for number in range(1, 3 * PAGE_ROWS)])
     rest.is_stuck = True
-    with pytest.raises(ProtocolViolation, match="was asked for"):
+    with pytest.raises(ProtocolViolationError, match="was asked for"):
         refilled(rest, gap_of(10, 2 * PAGE_ROWS + 10), tmp_path / "refilled_trades.jsonl")

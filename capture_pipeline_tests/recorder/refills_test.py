@@ -11,7 +11,7 @@ import pytest
 from capture_pipeline.golden.proof.prover import prove
 from capture_pipeline.golden.proof.report import State
 from capture_pipeline.golden.proof.schedule import due_sessions
-from capture_pipeline.recorder.state import state_of
+from capture_pipeline.recorder.state import session_state
 from capture_pipeline.sessions.models import Gap, RefillState
 from capture_pipeline_tests.recorder.exchange import exchange
 from capture_pipeline_tests.recorder.live import BUSY, Live
@@ -110,6 +110,6 @@ def test_session_that_ends_first_leaves_the_rest_to_the_archive(session: Live) -
     session.finish()
     gap = _gap(session)
     assert (gap.refill, gap.ids_refilled, gap.filled_by) == (RefillState.ENDED, 0, None)
-    status = state_of(session.folder)[1]
+    status = session_state(session.folder)[1]
     assert status is not None
     assert {state: (count.gaps, count.ids_lost) for state, count in status.refills.items()} == {str(gap.refill): (1, gap.ids_lost)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.errors import LakeError
-from capture_pipeline.recorder.ordering.gap_tracker import Edge, Moment, gap_between
+from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.recorder.storage.recovery import resume, tracks_of
 from capture_pipeline.sessions.gap_ledger import read_gaps, read_gaps_strictly, write_gaps
 from capture_pipeline.sessions.gzip_members import member_of
@@ -143,9 +143,9 @@ def test_a_checkpoint_that_does_not_fit_the_file_is_not_believed(folder: Session
 def test_a_gap_whose_later_edge_is_not_in_the_data_leaves_the_ledger(folder: SessionFolder) -> None:
     """The ledger is written before the data, so that a crash in between leaves a line too many, never one too few."""
     folder.growing.write_bytes(batch(0)[1] + batch(20)[1])
-    there = gap_between(Edge(TRADES, 4, 10, Moment(1008), Moment(1020)), Cause.SILENCE, "")
-    there_too = gap_between(Edge(DEPTH, 49, 100, Moment(1009), Moment(1021)), Cause.SILENCE, "")
-    ahead = gap_between(Edge(TRADES, 14, 40, Moment(1028), Moment(2000)), Cause.SILENCE, "")
+    there = gap_between(GapBounds(TRADES, 4, 10, MessageTime(1008), MessageTime(1020)), Cause.SILENCE, "")
+    there_too = gap_between(GapBounds(DEPTH, 49, 100, MessageTime(1009), MessageTime(1021)), Cause.SILENCE, "")
+    ahead = gap_between(GapBounds(TRADES, 14, 40, MessageTime(1028), MessageTime(2000)), Cause.SILENCE, "")
     write_gaps(folder.gaps, [there, there_too, ahead])
     resume(folder)
     assert read_gaps(folder.gaps) == [there, there_too]
@@ -153,7 +153,7 @@ def test_a_gap_whose_later_edge_is_not_in_the_data_leaves_the_ledger(folder: Ses
 
 def test_a_gap_that_was_filled_supersedes_its_first_line(folder: SessionFolder) -> None:
     """And a torn last line of the ledger is left out."""
-    gap = gap_between(Edge(TRADES, 4, 10, Moment(1008), Moment(1020)), Cause.SILENCE, "")
+    gap = gap_between(GapBounds(TRADES, 4, 10, MessageTime(1008), MessageTime(1020)), Cause.SILENCE, "")
     filled = gap.model_copy(update={"filled_by": "refilled_trades.jsonl"})
     folder.gaps.write_text(gap.model_dump_json() + "\n" + filled.model_dump_json() + '\n{"stream":"x"')
     assert read_gaps(folder.gaps) == read_gaps_strictly(folder.gaps) == [filled]
@@ -169,7 +169,7 @@ def test_half_a_line_of_the_ledger_is_cut_off_before_another_follows(folder: Ses
 
 def test_a_line_that_is_no_gap_is_left_out_or_told(folder: SessionFolder) -> None:
     """A recorder goes on with what it can read; who relies on the ledger is told the line."""
-    gap = gap_between(Edge(TRADES, 4, 10, Moment(1008), Moment(1020)), Cause.SILENCE, "")
+    gap = gap_between(GapBounds(TRADES, 4, 10, MessageTime(1008), MessageTime(1020)), Cause.SILENCE, "")
     folder.gaps.write_text(gap.model_dump_json() + "\n{}\n")
     assert read_gaps(folder.gaps) == [gap]
     with pytest.raises(LakeError, match="line 2 is no gap"):

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from capture_pipeline.recorder.lifecycle import open_sessions, prepare, sessions_root, stop
-from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import Cause, RefillState
 from capture_pipeline_tests.recorder.live import Live, live
 
@@ -165,7 +165,7 @@ def test_an_interrupted_session_is_resumed_by_the_same_command_and_finished_by_s
         session.recording()
         settings = session.deployment.workspace.settings
         assert session.process is not None
-        assert holder_of(session.folder) == session.process.pid
+        assert lock_owner_pid(session.folder) == session.process.pid
         first, session.process = session.process, None
         session.start()
         code, told = session.ended()

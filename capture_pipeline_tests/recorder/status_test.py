@@ -17,9 +17,9 @@ from capture_pipeline.cli.session_view import overview, session_document
 from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline.recorder.app import LEAD_S
 from capture_pipeline.recorder.connections.connection import Connection
-from capture_pipeline.recorder.connections.health import RestPauses, Troubles
+from capture_pipeline.recorder.connections.health import ConnectionHealth, RestPauses
 from capture_pipeline.recorder.process import follow
-from capture_pipeline.recorder.state import state_of
+from capture_pipeline.recorder.state import session_state
 from capture_pipeline.recorder.telemetry.rate import Rate
 from capture_pipeline.sessions.models import Cause
 from capture_pipeline.sessions.status import Status, prometheus_text
@@ -55,11 +55,11 @@ def test_a_rate_follows_what_comes_within_five_seconds_and_is_0_only_where_nothi
 
 
 class _Ended:
-    """Troubles with a clock of its own, and what they told."""
+    """Connection health with a clock of its own, and the lines that it reported."""
 
     def __init__(self) -> None:
         self.now_s, self.told = 0.0, list[str]()
-        self.troubles = Troubles("ws://host", self.told.append, lambda: self.now_s)
+        self.troubles = ConnectionHealth("ws://host", self.told.append, lambda: self.now_s)
 
     def end(self, cause: Cause, detail: str, *, opened: bool = False) -> None:
         """A connection ends."""
@@ -140,7 +140,7 @@ def test_a_killed_recorder_is_shown_as_dead_and_its_successor_counts_on(tmp_path
         session.wait(lambda status: status.messages > 100 and status.books == {"BTCUSDT": "synced"})
         session.kill()
         left = session.status()
-        state, status = state_of(session.folder)
+        state, status = session_state(session.folder)
         assert left is not None
         assert status is not None
         assert left.connections
@@ -209,7 +209,7 @@ def test_a_planned_session_begins_in_time_and_a_late_one_says_so(tmp_path: Path)
     with live(tmp_path, seconds=4) as session:
         start_us = time.time_ns() // 1000 + round((LEAD_S + 3) * 1e6)
         session.plan(start_us=start_us)
-        assert state_of(session.folder) == ("planned", None)
+        assert session_state(session.folder) == ("planned", None)
         session.start()
         waiting = session.wait(lambda status: status.state == "waiting")
         assert (waiting.messages, waiting.connections, waiting.last_error) == (0, [], "")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from capture_pipeline.errors import LakeError, MalformedData
+from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.replay.messages import EVENT, FIRST, KIND, LAST, PLACE, SNAPSHOT
 from capture_pipeline.replay.sources.crypto_lake import CryptoLakeSource
 from capture_pipeline_tests.replay.foreign_made import START_NS, Update, book_of, market, replayed
@@ -148,7 +148,7 @@ def test_a_price_between_ticks_is_refused(tmp_path: Path, price: float, known: s
     updates = market(3)
     count = sum(len(update.changes) for update in updates)
     path = deltas(tmp_path, updates, price=pa.array([84_000.01] * (count - 1) + [price]))
-    with pytest.raises(MalformedData, match=told) as caught:
+    with pytest.raises(MalformedDataError, match=told) as caught:
         list(CryptoLakeSource(path, tick=None if known is None else Decimal(known)))
     assert str(caught.value).startswith(str(path))
 
@@ -160,29 +160,29 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     count = pq.read_metadata(path).num_rows
     with pytest.raises(LakeError, match="is not there"):
         list(CryptoLakeSource(tmp_path / "none.parquet"))
-    with pytest.raises(MalformedData, match="has no column bid_0_price"):
+    with pytest.raises(MalformedDataError, match="has no column bid_0_price"):
         list(CryptoLakeSource(path, path))
     pq.write_table(pq.read_table(path).drop_columns(["sequence_number"]), tmp_path / "other.parquet")
-    with pytest.raises(MalformedData, match="has no column sequence_number"):
+    with pytest.raises(MalformedDataError, match="has no column sequence_number"):
         list(CryptoLakeSource(tmp_path / "other.parquet"))
-    with pytest.raises(MalformedData, match=f"row {count - 1} has no price"):
+    with pytest.raises(MalformedDataError, match=f"row {count - 1} has no price"):
         list(CryptoLakeSource(deltas(tmp_path, updates, price=pa.array([1.0] * (count - 1) + [None]))))
-    with pytest.raises(MalformedData, match=f"row 0 was received at {START_NS // 1000}, no nanoseconds"):
+    with pytest.raises(MalformedDataError, match=f"row 0 was received at {START_NS // 1000}, no nanoseconds"):
         list(CryptoLakeSource(deltas(tmp_path, updates, receipt_timestamp=pa.array([START_NS // 1000] * count))))
-    with pytest.raises(MalformedData, match="has the column sequence_number as double, not as whole numbers"):
+    with pytest.raises(MalformedDataError, match="has the column sequence_number as double, not as whole numbers"):
         list(CryptoLakeSource(deltas(tmp_path, updates, sequence_number=pa.array([1.0] * count))))
     damaged = deltas(tmp_path, market(400))
     content = bytearray(damaged.read_bytes())
     content[len(content) // 3 : len(content) // 3 + 2000] = b"x" * 2000
     damaged.write_bytes(content)
-    with pytest.raises(MalformedData, match="is damaged behind row"):
+    with pytest.raises(MalformedDataError, match="is damaged behind row"):
         list(CryptoLakeSource(damaged, block_rows=50))
     half = pq.read_table(books(tmp_path, updates, 1, 1))
     at = half.schema.get_field_index("ask_0_size")
     pq.write_table(half.set_column(at, "ask_0_size", pa.array([None] * half.num_rows, pa.float64())), tmp_path / "half.parquet")
-    with pytest.raises(MalformedData, match="has a price without a size"):
+    with pytest.raises(MalformedDataError, match="has a price without a size"):
         list(CryptoLakeSource(deltas(tmp_path, updates), tmp_path / "half.parquet"))
     torn = deltas(tmp_path, updates)
     torn.write_bytes(torn.read_bytes()[:-10])
-    with pytest.raises(MalformedData, match="is no Parquet file"):
+    with pytest.raises(MalformedDataError, match="is no Parquet file"):
         list(CryptoLakeSource(torn))

@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level
-from capture_pipeline.errors import LakeError, MalformedData
+from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.orderbook.levels import Book, decimal_text, units
 from capture_pipeline.orderbook.sync import BookSync
 from capture_pipeline.replay.book_at import book_at
 from capture_pipeline.replay.checkpoints import Checkpoints
-from capture_pipeline.replay.compiled.book import Run
+from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.engine import Replay, State
-from capture_pipeline.replay.messages import DIFF, ROWS, SNAPSHOT, Messages, Scale, common
+from capture_pipeline.replay.messages import DIFF, ROWS, SNAPSHOT, Messages, Scale, common_scale
 from capture_pipeline.replay.sampling import sampled, wide_schema, write_samples
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource
@@ -63,7 +63,7 @@ def pieces(made: list[tuple[int, int, int, int, list[tuple[int, int]], list[tupl
         starts = ends - counts.sum(axis=1)
         levels = [level for *_, bids, asks in some for level in bids + asks]
         prices, lots = (np.array([level[part] for level in levels], np.int64) for part in (0, 1))
-        yield Messages(rows, Run(np.stack([starts, starts + counts[:, 0], ends]), prices, lots), Scale(Decimal(1), Decimal(1)))
+        yield Messages(rows, LevelBatch(np.stack([starts, starts + counts[:, 0], ends]), prices, lots), Scale(Decimal(1), Decimal(1)))
         at += len(some)
 
 
@@ -105,7 +105,7 @@ def test_a_replay_does_what_the_procedure_says(
 )
 def test_two_scales_have_a_common_one(one: str, other: str, both: str) -> None:
     """The coarsest of which both are multiples."""
-    assert common(Scale(Decimal(one), Decimal(1)), Scale(Decimal(other), Decimal(1))).tick == Decimal(both)
+    assert common_scale(Scale(Decimal(one), Decimal(1)), Scale(Decimal(other), Decimal(1))).tick == Decimal(both)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def test_what_cannot_be_replayed_is_told(tmp_path: Path) -> None:
     """A recording of several symbols without a name, a symbol that is not there, nothing at all."""
     both = written(tmp_path / "both.jsonl.gz", [depth(1, 3, START_NS), depth(1, 3, START_NS, symbol="ethusdt")])
     for symbol, what in (("", "several symbols"), ("SOLUSDT", "no book of SOLUSDT")):
-        with pytest.raises(MalformedData, match=what):
+        with pytest.raises(MalformedDataError, match=what):
             list(RawSource(both, symbol))
     with pytest.raises(LakeError):
         list(RawSource(tmp_path / "none.jsonl.gz"))
@@ -192,6 +192,6 @@ def test_a_recording_cut_at_any_byte_ends_in_a_defined_way(tmp_path: Path) -> No
         if size == len(whole):
             all_of(replay, RawSource(path, block_bytes=1 << 12))
         else:
-            with pytest.raises(MalformedData, match=r"cut\.jsonl\.gz"):
+            with pytest.raises(MalformedDataError, match=r"cut\.jsonl\.gz"):
                 all_of(replay, RawSource(path, block_bytes=1 << 12))
         assert set(replay.book.top()[0][0].tolist()) <= {20, *range(3, 26, 2)}

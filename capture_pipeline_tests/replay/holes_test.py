@@ -23,7 +23,7 @@ from capture_pipeline.orderbook.levels import Book
 from capture_pipeline.orderbook.sync import BookSync, State
 from capture_pipeline.replay.book_at import Absence, BookAt, book_at
 from capture_pipeline.replay.checkpoints import Checkpoints
-from capture_pipeline.replay.compiled.book import Run
+from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import ROWS, Messages, Scale
 from capture_pipeline.replay.sampling import sampled
@@ -155,7 +155,7 @@ def pieces(messages: list[Message], sizes: list[int]) -> list[Messages]:
         starts = np.cumsum(counts) - counts
         levels = [level for message in some for level in [(10, message.last), (11, 1)][: 1 + message.is_snapshot]]
         prices, lots = (np.array([level[part] for level in levels], np.int64) for part in (0, 1))
-        run = Run(np.stack([starts, starts + 1, starts + counts]), prices, lots)
+        run = LevelBatch(np.stack([starts, starts + 1, starts + counts]), prices, lots)
         made.append(Messages(rows, run, Scale(Decimal(1), Decimal(1))))
         at += len(some)
     return made

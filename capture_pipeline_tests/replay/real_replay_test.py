@@ -16,7 +16,7 @@ from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.orderbook.levels import units
 from capture_pipeline.replay.book_at import Absence
 from capture_pipeline.replay.checkpoints import Checkpoints
-from capture_pipeline.replay.compiled.book import Run, TickBook
+from capture_pipeline.replay.compiled.book import LevelBatch, TickBook
 from capture_pipeline.replay.engine import Replay, State
 from capture_pipeline.replay.messages import LAST, Ints, Messages
 from capture_pipeline.replay.sources.golden import GoldenSource
@@ -111,5 +111,5 @@ def test_a_full_book_of_another_venue_is_loaded_and_queried(recordings: Path) ->
     assert all(book.lots(1, int(price * 100)) == int(size.scaleb(8)) for price, size in sides["asks"].items())
     middle = np.array([[0], [1], [1]], np.int64)
     best = int(bids[0][0])
-    bests = book.apply(Run(middle, np.array([best], np.int64), np.array([0], np.int64)))
+    bests = book.apply(LevelBatch(middle, np.array([best], np.int64), np.array([0], np.int64)))
     assert int(bests[0, 0]) == int(bids[0][1])

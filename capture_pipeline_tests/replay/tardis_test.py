@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from capture_pipeline.errors import LakeError, MalformedData
+from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.messages import CAPTURE, EVENT, KIND, LAST, SNAPSHOT
 from capture_pipeline.replay.sources.tardis import TardisSource
@@ -150,7 +150,7 @@ def test_a_damaged_row_is_named_by_file_and_line(tmp_path: Path, row: str, told:
     """Whichever block it stands in, and never passed over."""
     path = written(tmp_path / "bad.csv", [GOOD, GOOD, GOOD, row, GOOD], packed=False)
     for block_bytes in (100, 1 << 20):
-        with pytest.raises(MalformedData) as caught:
+        with pytest.raises(MalformedDataError) as caught:
             list(TardisSource(path, block_bytes=block_bytes))
         assert str(caught.value).startswith(f"{path}: line 5: {told}")
 
@@ -158,13 +158,13 @@ def test_a_damaged_row_is_named_by_file_and_line(tmp_path: Path, row: str, told:
 def test_numbers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     """Digits beyond 64 bits are never cut, and a price between known ticks is told."""
     long = written(tmp_path / "long.csv", [GOOD.replace("0.25", "123456789012345678.25")], packed=False)
-    with pytest.raises(MalformedData, match=r"line 2: amount is '123456789012345678\.25'"):
+    with pytest.raises(MalformedDataError, match=r"line 2: amount is '123456789012345678\.25'"):
         list(TardisSource(long))
     mixed = written(tmp_path / "mixed.csv", [GOOD.replace("0.25", "123456789012"), GOOD.replace("0.25", "0.000000000001")], packed=False)
     for block_bytes, told in ((90, "holds an amount that 64 bits do not hold"), (1 << 20, "an amount from line 2 on has too many digits")):
-        with pytest.raises(MalformedData, match=told):
+        with pytest.raises(MalformedDataError, match=told):
             list(TardisSource(mixed, block_bytes=block_bytes))
-    with pytest.raises(MalformedData, match=r"holds the price 84012.01, no multiple of 0.1 "):
+    with pytest.raises(MalformedDataError, match=r"holds the price 84012.01, no multiple of 0.1 "):
         list(TardisSource(written(tmp_path / "tick.csv", [GOOD], packed=False), tick=Decimal("0.1")))
 
 
@@ -182,13 +182,13 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         list(TardisSource(tmp_path / "none.csv.gz"))
     torn = written(tmp_path / "torn.csv.gz", [GOOD] * 500)
     torn.write_bytes(torn.read_bytes()[:-30])
-    with pytest.raises(MalformedData, match="the gzip is damaged behind byte"):
+    with pytest.raises(MalformedDataError, match="the gzip is damaged behind byte"):
         list(TardisSource(torn))
     (tmp_path / "trades.csv").write_text("exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n")
-    with pytest.raises(MalformedData, match="line 1: is not the header"):
+    with pytest.raises(MalformedDataError, match="line 1: is not the header"):
         list(TardisSource(tmp_path / "trades.csv"))
-    with pytest.raises(MalformedData, match="more than one symbol"):
+    with pytest.raises(MalformedDataError, match="more than one symbol"):
         list(TardisSource(written(tmp_path / "two.csv", [GOOD, GOOD.replace("BTC", "ETH")])))
     (tmp_path / "empty.csv").write_bytes(b"")
-    with pytest.raises(MalformedData, match="holds nothing"):
+    with pytest.raises(MalformedDataError, match="holds nothing"):
         list(TardisSource(tmp_path / "empty.csv"))

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.replay.compiled import book as tick_book
 from capture_pipeline.replay.compiled._side import EMPTY, MOST_TICK, SPAN, WINDOW
-from capture_pipeline.replay.compiled.book import Run, TickBook
+from capture_pipeline.replay.compiled.book import LevelBatch, TickBook
 
 Levels = list[tuple[int, int]]
 NEAR = st.integers(-60, 60)
@@ -46,13 +46,13 @@ class Plain:
         return bid, bids.get(bid, 0), ask, asks.get(ask, 0)
 
 
-def run_of(messages: list[tuple[Levels, Levels]]) -> Run:
+def run_of(messages: list[tuple[Levels, Levels]]) -> LevelBatch:
     levels = [level for bids, asks in messages for level in bids + asks]
     ends = np.cumsum([len(bids) + len(asks) for bids, asks in messages])
     starts = ends - [len(bids) + len(asks) for bids, asks in messages]
     middles = starts + [len(bids) for bids, _ in messages]
     prices, lots = (np.array([level[part] for level in levels], np.int64) for part in (0, 1))
-    return Run(np.stack([starts, middles, ends]).astype(np.int64), prices, lots)
+    return LevelBatch(np.stack([starts, middles, ends]).astype(np.int64), prices, lots)
 
 
 def told(book: TickBook) -> tuple[Levels, Levels]:
@@ -111,9 +111,9 @@ def test_tables_grow_as_far_as_a_market_goes() -> None:
     for tick in (MOST_TICK + 1, -MOST_TICK - 1, 2**63 - 1, -(2**63)):
         for side in (0, 1):
             levels: tuple[Levels, Levels] = ([(tick, 1)], []) if side == 0 else ([], [(tick, 1)])
-            with pytest.raises(MalformedData, match="62 bits"):
+            with pytest.raises(MalformedDataError, match="62 bits"):
                 book.apply(run_of([levels]))
-            with pytest.raises(MalformedData, match="62 bits"):
+            with pytest.raises(MalformedDataError, match="62 bits"):
                 book.load((np.array([tick]), np.array([1])), (np.array([tick]), np.array([1])))
 
 
@@ -121,9 +121,9 @@ def test_a_book_beyond_all_markets_is_refused(monkeypatch: pytest.MonkeyPatch) -
     """By diffs and by a snapshot alike, in words; the bound is lowered here, for the real one takes a gigabyte."""
     monkeypatch.setattr(tick_book, "_MOST_SLOTS", 1 << 13)
     far = np.arange(9_000, dtype=np.int64) * WINDOW
-    with pytest.raises(MalformedData, match="more than 2,048 levels a side"):
+    with pytest.raises(MalformedDataError, match="more than 2,048 levels a side"):
         TickBook().load((far, far + 1), (far, far + 1))
-    with pytest.raises(MalformedData, match="more than 2,048 levels a side"):
+    with pytest.raises(MalformedDataError, match="more than 2,048 levels a side"):
         TickBook().apply(run_of([([], [(int(tick), 1) for tick in far])]))
 
 

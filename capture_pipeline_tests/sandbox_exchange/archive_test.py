@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from capture_pipeline.binance.archive.protocol import ListingPage, parse_checksum, parse_listing
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from sandbox_exchange.server.server import SandboxConfig, SandboxServer
 
 FOLDER = "/data/spot/monthly/klines/BTCUSDT/1h/"
@@ -62,7 +62,7 @@ def test_a_checksum_file_comes_in_other_forms(fault: str, form: str, url: str) -
     finally:
         requests.put(f"{url}/_sandbox/faults", json=[], timeout=30).raise_for_status()
     assert digest in text
-    with pytest.raises(MalformedData, match=form):
+    with pytest.raises(MalformedDataError, match=form):
         parse_checksum(text, FILE.rpartition("/")[2])
 
 

@@ -17,7 +17,7 @@ import requests
 from capture_pipeline.binance.archive.protocol import parse_checksum, parse_listing
 from capture_pipeline.binance.periods import Month, parse_time
 from capture_pipeline.binance.urls import AGG_TRADES, ArchiveFile, Market, TradesFile, parse_name, parse_trades_name
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.proof.published_trades import published_trades
 from capture_pipeline_tests.sandbox_exchange.streaming import check_aggregates
 from sandbox_exchange.market.spans import Outage
@@ -196,7 +196,7 @@ def test_faults_of_files_hit_trades_and_are_seen(fault: str) -> None:
     rule = {**rule, "cut": 0} if fault == "csv_missing_column" else rule
     with SandboxServer(SandboxConfig.model_validate({**MARKET, "faults": [rule]})) as server:
         for file in (NEW, FUTURES):
-            with pytest.raises(MalformedData):
+            with pytest.raises(MalformedDataError):
                 published_trades(got(server.url, file), file.stem, 1 << 24, file.bounds)
         assert server.sandbox.faults.injected(fault) == 2
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.sessions.line_format import composed, spliced
+from capture_pipeline.sessions.line_format import format_line, splice_line
 from capture_pipeline_tests.sandbox_exchange.streaming import Exchange, code_of, exchange, rest_of, take, until
 from sandbox_exchange.cli import sandbox as command
 from sandbox_exchange.server.server import Sandbox, SandboxConfig
@@ -39,10 +39,12 @@ def lines() -> list[bytes]:
     found = []
     for tick in range(100):
         at = START_NS + tick * 100_000_000
-        found += [spliced(at + 1000 * n, message(s, tick + 1)) for n, s in enumerate(("btcusdt@trade", "btcusdt@depth@100ms", "x@trade"))]
+        found += [
+            splice_line(at + 1000 * n, message(s, tick + 1)) for n, s in enumerate(("btcusdt@trade", "btcusdt@depth@100ms", "x@trade"))
+        ]
         if tick in {20, 60}:
             book = {"lastUpdateId": tick, "bids": [["1.0", "2"], ["0.9", "1"]], "asks": [["1.1", "3"]]}
-            found.append(composed(at + 5000, "btcusdt@depthSnapshot", json.dumps(book).encode()))
+            found.append(format_line(at + 5000, "btcusdt@depthSnapshot", json.dumps(book).encode()))
     return found
 
 
@@ -51,7 +53,7 @@ def recording(tmp_path: Path) -> Path:
     """Several gzip members and a torn end, as a recorder that was killed leaves them."""
     path, whole = tmp_path / "btcusdt_capture.jsonl.gz.part", lines()
     members = [gzip.compress(b"".join(whole[start : start + 40])) for start in range(0, len(whole), 40)]
-    path.write_bytes(b"".join(members) + gzip.compress(spliced(START_NS + 20_000_000_000, message("btcusdt@trade", 999)))[:30])
+    path.write_bytes(b"".join(members) + gzip.compress(splice_line(START_NS + 20_000_000_000, message("btcusdt@trade", 999)))[:30])
     return path
 
 
@@ -127,7 +129,7 @@ def test_plain_files_are_read_and_memory_does_not_grow(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
     with path.open("wb") as file:
         for number in range(200_000):
-            file.write(spliced(START_NS + number, message("btcusdt@trade", number)))
+            file.write(splice_line(START_NS + number, message("btcusdt@trade", number)))
     assert sum(1 for _ in records(path)) == 200_000
     box = Sandbox(SandboxConfig(replay=path))
     assert box.clock.now_us() == START_NS // 1000

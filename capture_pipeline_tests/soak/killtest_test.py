@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.recorder.ordering.gap_tracker import Edge, Moment, gap_between
+from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.sessions.models import Cause, Gap
 from capture_pipeline_tests.soak.kill_backfill import _visible_parts, kill_backfill
 from capture_pipeline_tests.soak.kill_recorder import kill_recorder
@@ -46,7 +46,7 @@ def recorded(folder: Path, messages: list[bytes]) -> Path:
 
 
 def gap(stream: str, last_good: int, first_good: int) -> Gap:
-    return gap_between(Edge(stream, last_good, first_good, Moment(1), Moment(2)), Cause.SILENCE, "")
+    return gap_between(GapBounds(stream, last_good, first_good, MessageTime(1), MessageTime(2)), Cause.SILENCE, "")
 
 
 LOST = [gap(TRADES, 6, 9), gap(DEPTH, 3, 10)]

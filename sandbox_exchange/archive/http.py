@@ -14,7 +14,7 @@ from capture_pipeline.parsing import parse_count
 from sandbox_exchange.archive.publisher import Archive, Published
 from sandbox_exchange.archive.s3_listing import Listing, ListQuery
 from sandbox_exchange.constants import BUCKET
-from sandbox_exchange.faults.matcher import Ask, FaultBook
+from sandbox_exchange.faults.matcher import FaultBook, RequestInfo
 from sandbox_exchange.faults.rules import CHECKSUM, Stage
 from sandbox_exchange.http.request_log import note_fault
 
@@ -58,7 +58,7 @@ class ArchiveHost:
 
     def _find(self, request: Request, path: str) -> Published | None:
         plain = path.removesuffix(CHECKSUM)
-        ask = Ask(request.method, "/" + plain, dict(request.query_params))
+        ask = RequestInfo(request.method, "/" + plain, dict(request.query_params))
         if self._archive.file_at(plain) is None:
             return None
         if path == plain:

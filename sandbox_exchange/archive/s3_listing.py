@@ -10,7 +10,7 @@ from capture_pipeline.binance.periods import from_us
 from capture_pipeline.binance.urls import Granularity, Market
 from sandbox_exchange.archive.publisher import Archive
 from sandbox_exchange.constants import ARCHIVE_ROOTS, DATA
-from sandbox_exchange.faults.matcher import Ask, FaultBook
+from sandbox_exchange.faults.matcher import FaultBook, RequestInfo
 from sandbox_exchange.faults.rules import CHECKSUM, Stage
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -109,9 +109,9 @@ class Listing:
 
     def _key_xml(self, key: str) -> str:
         path = key.removesuffix(CHECKSUM)
-        rules = self._faults.peek_all(Ask("GET", "/" + path, {}))
+        rules = self._faults.peek_all(RequestInfo("GET", "/" + path, {}))
         if key.endswith(CHECKSUM):
-            fault = self._faults.peek(Stage.CHECKSUM, Ask("GET", "/" + path, {}))
+            fault = self._faults.peek(Stage.CHECKSUM, RequestInfo("GET", "/" + path, {}))
             checksum = self._archive.checksum(path, rules, fault)
             facts = (len(checksum.body), checksum.etag, checksum.modified_us) if checksum else None
         else:

@@ -12,7 +12,7 @@ from sandbox_exchange.faults.rules import CHECKSUM, ON_RANGE_ONLY, FaultRule, St
 
 
 @dataclass(frozen=True)
-class Ask:
+class RequestInfo:
     """What a rule is matched against.
 
     Attributes:
@@ -101,7 +101,7 @@ class FaultBook:
         with self._lock:
             return [line for line in self._lines if line.rule.stage is Stage.STREAM and line.injected < line.rule.most]
 
-    def take(self, stage: Stage, ask: Ask) -> FaultRule | None:
+    def take(self, stage: Stage, ask: RequestInfo) -> FaultRule | None:
         """The first rule of a stage that is due for a request; every rule that matches counts it."""
         with self._lock:
             chosen: FaultRule | None = None
@@ -112,7 +112,7 @@ class FaultBook:
                 line.matched += 1
             return chosen
 
-    def take_all(self, ask: Ask) -> tuple[FaultRule, ...]:
+    def take_all(self, ask: RequestInfo) -> tuple[FaultRule, ...]:
         """All rules about a file's content that are due for a request of the file; they are consumed."""
         with self._lock:
             chosen = []
@@ -123,17 +123,17 @@ class FaultBook:
                 line.matched += 1
             return tuple(chosen)
 
-    def peek_all(self, ask: Ask) -> tuple[FaultRule, ...]:
+    def peek_all(self, ask: RequestInfo) -> tuple[FaultRule, ...]:
         """The rules that the next request of the file would meet, for its checksum and its listing; nothing is consumed."""
         with self._lock:
             return tuple(line.rule for line in self._matching(Stage.CONTENT, ask, any_method=True) if line.is_due())
 
-    def peek(self, stage: Stage, ask: Ask) -> FaultRule | None:
+    def peek(self, stage: Stage, ask: RequestInfo) -> FaultRule | None:
         """The rule of a stage that the next request would meet; nothing is consumed."""
         with self._lock:
             return next((line.rule for line in self._matching(stage, ask, any_method=True) if line.is_due()), None)
 
-    def _matching(self, stage: Stage, ask: Ask, *, any_method: bool = False) -> list[Line]:
+    def _matching(self, stage: Stage, ask: RequestInfo, *, any_method: bool = False) -> list[Line]:
         found = []
         for line in self._lines:
             rule = line.rule

@@ -13,7 +13,7 @@ import numpy as np
 from sandbox_exchange.market.book_levels import LASTING, Keys, Levels, touches
 from sandbox_exchange.market.prng import Ints, bits, field, key_of
 from sandbox_exchange.market.symbols import SymbolSpec
-from sandbox_exchange.market.trades import Tape
+from sandbox_exchange.market.trades import TradeSeries
 
 SLOT_US = 100_000
 IDS_PER_SLOT = 64
@@ -90,7 +90,7 @@ class Book:
         spec: The symbol.
     """
 
-    def __init__(self, seed: int, market: str, tape: Tape) -> None:
+    def __init__(self, seed: int, market: str, tape: TradeSeries) -> None:
         """Derive the keys."""
         self.spec: SymbolSpec = tape.spec
         self._tape = tape

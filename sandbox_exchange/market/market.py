@@ -17,7 +17,7 @@ from sandbox_exchange.market.irregular import Irregularities, closed_times
 from sandbox_exchange.market.prng import Ints
 from sandbox_exchange.market.spans import OrderTypes
 from sandbox_exchange.market.symbols import LISTED_US, SymbolSpec
-from sandbox_exchange.market.trades import Aggregates, Tape, Trades
+from sandbox_exchange.market.trades import Aggregates, Trades, TradeSeries
 from sandbox_exchange.market.trading_hours import TradingHours
 
 AGGREGATES_FROM = {Market.SPOT: 0, Market.UM: 1_000_000_000}
@@ -55,12 +55,12 @@ class SyntheticMarket:
 
     def __init__(self, config: SandboxConfig) -> None:
         """Prepare the symbols; nothing is computed before it is asked for."""
-        self._tapes: dict[tuple[Market, str], Tape] = {}
+        self._tapes: dict[tuple[Market, str], TradeSeries] = {}
         self._irregular: dict[tuple[Market, str], Irregularities] = {}
         for spec in config.all_symbols():
             for market in spec.markets:
                 hours = TradingHours(spec.listed or LISTED_US, spec.delisted, closed_times(config, market, spec.symbol))
-                self._tapes[market, spec.symbol] = Tape(config.seed, str(market), spec, hours)
+                self._tapes[market, spec.symbol] = TradeSeries(config.seed, str(market), spec, hours)
                 self._irregular[market, spec.symbol] = Irregularities.of(config, market, spec.symbol)
         self.trade_ids = TradeIds(config.order_types, config.spot_trade_id_hole_every)
         self.has_older_um_frames = config.older_um_frames
@@ -73,7 +73,7 @@ class SyntheticMarket:
         """All symbols of a market, delisted ones too."""
         return [tape.spec for (of, _), tape in self._tapes.items() if of is market]
 
-    def tape(self, market: Market, symbol: str) -> Tape:
+    def tape(self, market: Market, symbol: str) -> TradeSeries:
         """The trades of a symbol.
 
         Raises:

@@ -96,7 +96,7 @@ class Aggregates:
         return Aggregates(self.rows.cut(first, end), self.first[first:end], self.last[first:end])
 
 
-class Tape:
+class TradeSeries:
     """Makes and remembers the trades of one symbol in one market."""
 
     def __init__(self, seed: int, market: str, spec: SymbolSpec, hours: TradingHours) -> None:

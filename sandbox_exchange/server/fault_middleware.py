@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from capture_pipeline.request_guard import RequestGuard
 from sandbox_exchange.archive.corrupt_zip import flipped, gzip_bomb
 from sandbox_exchange.clock import SandboxClock
-from sandbox_exchange.faults.matcher import Ask, FaultBook
+from sandbox_exchange.faults.matcher import FaultBook, RequestInfo
 from sandbox_exchange.faults.rules import FaultRule, Stage
 from sandbox_exchange.http.protocol import cut, reset
 from sandbox_exchange.http.request_log import Entry, RequestLog, note_fault
@@ -34,7 +34,7 @@ _MESSAGES = {
 }
 
 
-class Front:
+class FaultMiddleware:
     """ASGI application around the real one."""
 
     def __init__(self, app: ASGIApp, faults: FaultBook, log: RequestLog, clock: SandboxClock) -> None:
@@ -58,7 +58,7 @@ class Front:
         send = _noting(send, entry)
         has_range = any(name == b"range" for name, _ in scope["headers"])
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        rule = self._faults.take(Stage.HTTP, Ask(scope["method"], scope["path"], query, has_range))
+        rule = self._faults.take(Stage.HTTP, RequestInfo(scope["method"], scope["path"], query, has_range))
         note_fault(scope, rule)
         if rule is None:
             await self._app(scope, receive, send)

@@ -33,7 +33,7 @@ from sandbox_exchange.rest.market_data import RestApi
 from sandbox_exchange.rest.rate_limiter import AddressLimiter, Limiter
 from sandbox_exchange.rest.trading import TradingApi
 from sandbox_exchange.server.control import Control
-from sandbox_exchange.server.fault_middleware import Front
+from sandbox_exchange.server.fault_middleware import FaultMiddleware
 from sandbox_exchange.sources.recorded import RecordedSource
 from sandbox_exchange.sources.replay import ReplayFeed, ReplaySource, ReplayTrading
 from sandbox_exchange.sources.synthetic import SyntheticSource
@@ -98,7 +98,7 @@ class Sandbox:
             self.streams.on_first = lambda: self.clock.set_speed(speed)
         delays = {"monthly_delay_hours": config.monthly_delay_hours, "daily_delay_hours": config.daily_delay_hours}
         self.archive = Archive(self.source, self.clock, **delays, form_of=partial(checksum_form, config))
-        self.app = Front(Starlette(routes=self._routes()), self.faults, self.log, self.clock)
+        self.app = FaultMiddleware(Starlette(routes=self._routes()), self.faults, self.log, self.clock)
 
     def close(self) -> None:
         """End stalled answers and remove the temporary directory."""

@@ -20,7 +20,7 @@ from capture_pipeline.binance.streams.messages import decode_trade_ids, decode_w
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
 from capture_pipeline.binance.symbols import is_symbol
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
-from capture_pipeline.errors import ConfigError, MalformedData
+from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.golden.readers.line_reader import Recording
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.sessions.line_format import decode_line
@@ -56,7 +56,7 @@ def records(path: Path) -> Iterator[Record]:
                 for line in block.split(b"\n")[:-1]:
                     number += 1
                     yield _record(line, path, number)
-    except MalformedData as error:
+    except MalformedDataError as error:
         raise ConfigError(error.what, where=error.where, remedy=error.remedy) from None
 
 

@@ -8,7 +8,7 @@ from sandbox_exchange.streams.connection import State, StreamConnection
 _STATES = {"ws_silent": State.SILENT, "ws_half_open": State.HALF_OPEN}
 
 
-def strike(connection: StreamConnection, rule: FaultRule, now_us: int, next_frame: bytes = b"") -> None:
+def apply_fault(connection: StreamConnection, rule: FaultRule, now_us: int, next_frame: bytes = b"") -> None:
     """Inject a fault.
 
     Args:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sandbox_exchange.clock import SandboxClock
 from sandbox_exchange.streams.connection import State, StreamConnection
-from sandbox_exchange.streams.connection_faults import strike
+from sandbox_exchange.streams.connection_faults import apply_fault
 from sandbox_exchange.streams.faults import Held, StreamFaults, applied, in_turn
 from sandbox_exchange.streams.messages import Feed, Item, Key, frames_of
 
@@ -28,7 +28,7 @@ class Sent:
     count: int = 0
 
 
-class Pump:
+class Dispatcher:
     """Moves messages from a feed to connections.
 
     Attributes:
@@ -133,7 +133,7 @@ class Pump:
             if hit is None:
                 break
             following = frames_of(rest[hit.at], wrapped=one.wrapped)
-            strike(one, hit.rule, rest[hit.at].message.time_us, following)
+            apply_fault(one, hit.rule, rest[hit.at].message.time_us, following)
             if one.receives:
                 one.write(following, 1, self.position_us)
             rest = rest[hit.at + 1 :]
@@ -142,7 +142,7 @@ class Pump:
         for line in self._faults.periodic():
             one = in_turn(line, [one for one in connections if one.receives and one.sent], self.position_us)
             if isinstance(one, StreamConnection):
-                strike(one, line.rule, self.position_us)
+                apply_fault(one, line.rule, self.position_us)
 
     def _look_after(self, connections: list[StreamConnection]) -> None:
         """What comes with time: late data, periodic faults, and the ends of announced, slow and old connections and of the feed."""

@@ -15,13 +15,13 @@ from capture_pipeline.binance.urls import Market
 from sandbox_exchange.clock import SandboxClock
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.constants import FUTURES_HOST, MOST_STREAMS, MOST_TARGET, Route
-from sandbox_exchange.faults.matcher import Ask, FaultBook
+from sandbox_exchange.faults.matcher import FaultBook, RequestInfo
 from sandbox_exchange.faults.rules import FaultRule, Stage
 from sandbox_exchange.http.request_log import RequestLog, note_fault
 from sandbox_exchange.rest.rate_limiter import AddressLimiter, Part
 from sandbox_exchange.streams.connection import State, StreamConnection
-from sandbox_exchange.streams.connection_faults import strike
-from sandbox_exchange.streams.dispatcher import Pump
+from sandbox_exchange.streams.connection_faults import apply_fault
+from sandbox_exchange.streams.dispatcher import Dispatcher
 from sandbox_exchange.streams.faults import StreamFaults
 from sandbox_exchange.streams.messages import Feed, Key
 
@@ -60,10 +60,10 @@ class StreamHub:
         self._gone: deque[dict[str, Any]] = deque(maxlen=_REMEMBERED)
         self._opened = 0
         self._task: asyncio.Task[None] | None = None
-        self._pump: Pump | None = None
+        self._pump: Dispatcher | None = None
         if feed is not None:
             life_s, most = config.connection_life_s, config.stream_buffer_bytes
-            self._pump = Pump(feed, clock, StreamFaults(faults), life_s=life_s, buffer_bytes=most)
+            self._pump = Dispatcher(feed, clock, StreamFaults(faults), life_s=life_s, buffer_bytes=most)
         self.ping_every_s = {Market.SPOT: config.ping_every_s, Market.UM: config.um_ping_every_s}
         self.pong_within_s = {Market.SPOT: config.pong_within_s, Market.UM: config.um_pong_within_s}
 
@@ -86,7 +86,7 @@ class StreamHub:
     def _refusal(self, connection: StreamConnection, scope: dict[str, Any]) -> Refusal | None:
         if (refusal := self._limits.refuse(Part.STREAMS, time.time())) is not None:
             return refusal.status, refusal.headers, refusal.body
-        rule = self._faults.take(Stage.UPGRADE, Ask("GET", connection.path, connection.query))
+        rule = self._faults.take(Stage.UPGRADE, RequestInfo("GET", connection.path, connection.query))
         note_fault(scope, rule)
         if rule is not None:
             status = int(rule.number("status", 503))
@@ -127,7 +127,7 @@ class StreamHub:
         """Inject a fault of a connection by hand; the numbers of those it hit."""
         meant = [one for one in self._connections.values() if which in {"all", one.number} and one.state in {State.OPEN, State.SILENT}]
         for one in meant:
-            strike(one, rule, self.now_us())
+            apply_fault(one, rule, self.now_us())
             self._faults.note(rule.fault)
         return [one.number for one in meant]
 

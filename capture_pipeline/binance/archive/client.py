@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from capture_pipeline.binance.archive.protocol import Listed, parse_checksum, parse_listing
-from capture_pipeline.binance.http.retries import go_on, retrying
+from capture_pipeline.binance.http.retries import raise_if_cancelled, retrying
 from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.urls import PublishedFile
-from capture_pipeline.errors import MalformedData, NetworkError, ProtocolViolation
+from capture_pipeline.errors import MalformedDataError, NetworkError, ProtocolViolationError
 from capture_pipeline.parsing import parse_count
 
 _CHECKSUM_CAP = 10_000
@@ -90,7 +90,7 @@ class ArchiveClient:
             return None, "no checksum is published"
         try:
             return parse_checksum(answer.body.decode("utf-8", "replace"), file.name), None
-        except MalformedData as error:
+        except MalformedDataError as error:
             return None, str(error)
 
     def listing(self, prefix: str, over: threading.Event | None = None) -> list[Listed]:
@@ -101,7 +101,7 @@ class ArchiveClient:
             over: Set to ask no further.
 
         Raises:
-            ProtocolViolation: A page is no listing, or does not advance.
+            ProtocolViolationError: A page is no listing, or does not advance.
         """
         found: list[Listed] = []
         marker = ""
@@ -118,7 +118,7 @@ class ArchiveClient:
             if page.next_marker is None:
                 return found
             if page.next_marker <= marker:
-                raise ProtocolViolation("a listing does not advance", where=self._listing_url + prefix)
+                raise ProtocolViolationError("a listing does not advance", where=self._listing_url + prefix)
             marker = page.next_marker
 
     def download(self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None = None) -> bool:
@@ -171,8 +171,8 @@ class ArchiveClient:
             for chunk in chunks:
                 sink.write(chunk)
                 if sink.tell() > limit:
-                    raise ProtocolViolation(f"is larger than {limit:,} bytes", where=self.url(file), remedy="raise http.max_zip_mb")
-                go_on(over, self.url(file))
+                    raise ProtocolViolationError(f"is larger than {limit:,} bytes", where=self.url(file), remedy="raise http.max_zip_mb")
+                raise_if_cancelled(over, self.url(file))
             sink.flush()
             if total is not None and sink.tell() != total:
                 raise NetworkError(f"broke off after {sink.tell():,} of {total:,} bytes", where=self.url(file))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from capture_pipeline.binance.archive.klines import count_lengths, parse_blocks, refuse_other_interval
 from capture_pipeline.binance.archive.zip_file import entry_blocks
 from capture_pipeline.binance.periods import Interval
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.memory import trim
 
 _MOST_ROWS = 400_000
@@ -57,7 +57,7 @@ def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int])
         bounds: `[start, end)` of its period.
 
     Raises:
-        MalformedData: It is no kline file of that period and interval.
+        MalformedDataError: It is no kline file of that period and interval.
     """
     found = pl.concat(_frames(content, stem, max_bytes, bounds), rechunk=False)
     if found.height > _MOST_ROWS:
@@ -80,7 +80,7 @@ def read_opens(
         The open times, and the klines where they are few enough to be kept.
 
     Raises:
-        MalformedData: It is no sound kline file of that period.
+        MalformedDataError: It is no sound kline file of that period.
     """
     opens: list[NDArray[np.int64]] = []
     kept: list[pl.DataFrame] = []
@@ -97,7 +97,7 @@ def _frames(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) 
     """Yield the klines of a zip block by block.
 
     Raises:
-        MalformedData: It is no kline file of that period and interval; known only after the last block.
+        MalformedDataError: It is no kline file of that period and interval; known only after the last block.
     """
     where = f"{stem}.zip"
     rows = strange = 0
@@ -110,7 +110,7 @@ def _frames(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int]) 
         yield frame
     if strange * 2 > rows:
         what = f"{strange:,} of {rows:,} rows open outside the file's period"
-        raise MalformedData(what, where=where, remedy="it is set aside and other sources are used")
+        raise MalformedDataError(what, where=where, remedy="it is set aside and other sources are used")
     if interval:
         refuse_other_interval(lengths, interval, where)
 

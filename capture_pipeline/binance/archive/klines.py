@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from capture_pipeline.binance.archive import _klines_kernel as kernel
 from capture_pipeline.binance.decimals import PLACES, SUM_DIGITS
 from capture_pipeline.binance.periods import DAY_US, Interval
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import guard_parser
 
 PRICE = pl.Decimal(18, PLACES)
@@ -91,7 +91,7 @@ def parse_csv(content: bytes, where: str) -> pl.DataFrame:
         A frame of `KLINE_SCHEMA`, rows in the file's order.
 
     Raises:
-        MalformedData: It is empty, has other columns, or holds something that is not a number or not a time.
+        MalformedDataError: It is empty, has other columns, or holds something that is not a number or not a time.
     """
     (frame,) = parse_blocks([content], where)
     return frame
@@ -108,7 +108,7 @@ def parse_blocks(blocks: Iterable[bytes], where: str) -> Iterator[pl.DataFrame]:
         Frames of `KLINE_SCHEMA`, at least one, rows in the file's order.
 
     Raises:
-        MalformedData: See `parse_csv`.
+        MalformedDataError: See `parse_csv`.
     """
     first_line = 0
     for lines in _whole_lines(blocks):
@@ -117,7 +117,7 @@ def parse_blocks(blocks: Iterable[bytes], where: str) -> Iterator[pl.DataFrame]:
         first_line = start + frame.height
         yield frame
     if not first_line:
-        raise MalformedData("holds no rows", where=where, remedy=_REMEDY)
+        raise MalformedDataError("holds no rows", where=where, remedy=_REMEDY)
 
 
 def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -143,7 +143,7 @@ def _head(content: bytes, where: str) -> tuple[int, int]:
         offset = content.find(b"\n", offset) + 1 or len(content)
         first_line = 2
     if offset >= len(content):
-        raise MalformedData("holds no rows", where=where, remedy=_REMEDY)
+        raise MalformedDataError("holds no rows", where=where, remedy=_REMEDY)
     return first_line, offset
 
 
@@ -157,7 +157,7 @@ def _parse(content: bytes, offset: int, where: str, first_line: int) -> pl.DataF
         line, at = first_line + rows, offset + position
         field = max(content.rfind(b",", offset, at), content.rfind(b"\n", offset, at), offset - 1) + 1
         shown = re.split(rb"[,\r\n]", content[field : at + 40], maxsplit=1)[0] or content[at : at + 20].split(b"\n", 1)[0]
-        raise MalformedData(f"{_WHY[status]}, found {shown!r}", where=f"{where}, line {line}, column {column + 1}", remedy=_REMEDY)
+        raise MalformedDataError(f"{_WHY[status]}, found {shown!r}", where=f"{where}, line {line}, column {column + 1}", remedy=_REMEDY)
     return _frame(low[:, :rows], None if high is None else high[:, :rows], where, first_line)
 
 
@@ -172,12 +172,12 @@ def parse_rest(body: bytes, where: str) -> pl.DataFrame:
         A frame of `KLINE_SCHEMA`; empty where the exchange had no candle.
 
     Raises:
-        MalformedData: The body is something else.
+        MalformedDataError: The body is something else.
     """
     with guard_parser(where, f"is not JSON: {body[:60]!r}", remedy="ask again; a proxy may have answered"):
         rows = _decode_any(body)
     if not isinstance(rows, list):
-        raise MalformedData(f"is not an array of klines: {body[:60]!r}", where=where)
+        raise MalformedDataError(f"is not an array of klines: {body[:60]!r}", where=where)
     if not rows:
         return pl.DataFrame(schema=KLINE_SCHEMA)
     with guard_parser(where, f"is not an array of klines: {body[:60]!r}"):
@@ -211,7 +211,7 @@ def refuse_other_interval(lengths: Counter[int], interval: Interval, where: str)
         where: Its name, for errors.
 
     Raises:
-        MalformedData: It is of another interval.
+        MalformedDataError: It is of another interval.
     """
     total = lengths.total()
     if not total or lengths[interval.us] * 2 >= total:
@@ -220,24 +220,24 @@ def refuse_other_interval(lengths: Counter[int], interval: Interval, where: str)
     enough = usual > interval.us or count >= _SHORTER_ROWS
     if usual in _LENGTHS and usual != interval.us and count * 2 > total and enough:
         what = f"contains candles of {_LENGTHS[usual]}, not of {interval}: {count:,} of {total:,} rows"
-        raise MalformedData(what, where=where, remedy=_REMEDY)
+        raise MalformedDataError(what, where=where, remedy=_REMEDY)
 
 
 def _rest_line(row: object, number: int, where: str) -> str:
     place = f"{where}, row {number}"
     if not isinstance(row, list) or len(row) != kernel.COLUMNS:
-        raise MalformedData(f"a row of {kernel.COLUMNS} was expected, found {str(row)[:80]}", where=place)
+        raise MalformedDataError(f"a row of {kernel.COLUMNS} was expected, found {str(row)[:80]}", where=place)
     for column, value in enumerate(row[:-1]):
         expected = str if column in kernel.DECIMAL_COLUMNS else int
         if type(value) is not expected or not str(value).isascii():
-            raise MalformedData(f"{expected.__name__} was expected, found {value!r}"[:120], where=f"{place}, column {column + 1}")
+            raise MalformedDataError(f"{expected.__name__} was expected, found {value!r}"[:120], where=f"{place}, column {column + 1}")
     return ",".join(map(str, (*row[:-1], 0)))
 
 
 def _check_header(line: bytes, where: str) -> None:
     names = line.decode("ascii", "replace").strip().lower().split(",")
     if len(names) != kernel.COLUMNS or any(name not in known for name, known in zip(names, _HEADER, strict=False)):
-        raise MalformedData(f"has another header: {','.join(names)[:200]!r}", where=f"{where}, line 1", remedy=_REMEDY)
+        raise MalformedDataError(f"has another header: {','.join(names)[:200]!r}", where=f"{where}, line 1", remedy=_REMEDY)
 
 
 def _frame(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int) -> pl.DataFrame:
@@ -285,7 +285,7 @@ def _refuse_times(name: str, times: NDArray[np.int64], strange: NDArray[np.bool_
     if strange.any():
         at = int(np.argmax(strange))
         what = f"{name} time {times[at]} is no time in milliseconds or microseconds"
-        raise MalformedData(what, where=f"{where}, line {first_line + at}", remedy=_REMEDY)
+        raise MalformedDataError(what, where=f"{where}, line {first_line + at}", remedy=_REMEDY)
 
 
 def _check_price(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int) -> None:
@@ -293,6 +293,6 @@ def _check_price(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: 
     if high is not None:
         outside |= high != low >> 63
     if outside.any():
-        raise MalformedData(
+        raise MalformedDataError(
             "a price has more than ten digits", where=f"{where}, line {first_line + int(np.argmax(outside))}", remedy=_REMEDY
         )

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from capture_pipeline.binance.periods import HOUR_US, day_bounds, to_us
-from capture_pipeline.errors import MalformedData, ProtocolViolation
+from capture_pipeline.errors import MalformedDataError, ProtocolViolationError
 from capture_pipeline.parsing import guard_parser
 
 _CHECKSUM = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(\S+)\s*")
@@ -74,11 +74,11 @@ def parse_checksum(text: str, name: str) -> str:
         64 lower-case hex digits.
 
     Raises:
-        MalformedData: It has another form or names another file.
+        MalformedDataError: It has another form or names another file.
     """
     found = _CHECKSUM.fullmatch(text) if len(text) <= _CHECKSUM_CAP else None
     if not found or found[2] != name:
-        raise MalformedData(f"{_form(text, found, name)}: {text[:_SHOWN]!r}", where=f"{name}.CHECKSUM")
+        raise MalformedDataError(f"{_form(text, found, name)}: {text[:_SHOWN]!r}", where=f"{name}.CHECKSUM")
     return found[1].lower()
 
 
@@ -145,17 +145,17 @@ def parse_listing(body: bytes) -> ListingPage:
     """Read one `ListBucketResult`.
 
     Raises:
-        ProtocolViolation: It is not one.
+        ProtocolViolationError: It is not one.
     """
-    with guard_parser("archive listing", f"is no bucket listing: {body[:60]!r}", kind=ProtocolViolation):
+    with guard_parser("archive listing", f"is no bucket listing: {body[:60]!r}", kind=ProtocolViolationError):
         # As text, so that no other encoding hides a document type, whose entities could expand.
         text = body.decode()
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise ProtocolViolation("a listing with a document type is refused", where="archive listing")
+            raise ProtocolViolationError("a listing with a document type is refused", where="archive listing")
         root = ET.fromstring(text)  # noqa: S314, TID251 - guarded
     space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
     if root.tag != f"{space}ListBucketResult":
-        raise ProtocolViolation(f"is no bucket listing: <{root.tag[:60]}>", where="archive listing")
+        raise ProtocolViolationError(f"is no bucket listing: <{root.tag[:60]}>", where="archive listing")
     files = [_listed(item, space) for item in root.iter(f"{space}Contents")]
     folders = [item.findtext(f"{space}Prefix") or "" for item in root.iter(f"{space}CommonPrefixes")]
     truncated = root.findtext(f"{space}IsTruncated") == "true"
@@ -164,7 +164,7 @@ def parse_listing(body: bytes) -> ListingPage:
 
 
 def _listed(item: ET.Element, space: str) -> Listed:
-    with guard_parser("archive listing", "holds an entry without size or date", kind=ProtocolViolation):
+    with guard_parser("archive listing", "holds an entry without size or date", kind=ProtocolViolationError):
         modified = datetime.fromisoformat(item.findtext(f"{space}LastModified") or "")
         etag = (item.findtext(f"{space}ETag") or "").strip('"')
         return Listed(item.findtext(f"{space}Key") or "", int(item.findtext(f"{space}Size") or ""), etag, to_us(modified))

@@ -13,7 +13,7 @@ from typing import Any
 
 from isal import isal_zlib
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import guard_parser
 
 BLOCK_BYTES = 8 << 20
@@ -41,7 +41,7 @@ def only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> byt
         The entry's bytes; their CRC-32 and size are those the zip states.
 
     Raises:
-        MalformedData: The zip is anything else.
+        MalformedDataError: The zip is anything else.
     """
     return b"".join(entry_blocks(content, expected, max_bytes, where))
 
@@ -58,7 +58,7 @@ def entry_blocks(content: bytes, expected: str, max_bytes: int, where: str) -> I
         where: The zip's name, for errors.
 
     Raises:
-        MalformedData: See `only_entry`; blocks that were yielded before are worthless then.
+        MalformedDataError: See `only_entry`; blocks that were yielded before are worthless then.
     """
     entry = _only_entry(content, expected, max_bytes, where)
     held, size, checksum = b"", 0, 0
@@ -69,22 +69,22 @@ def entry_blocks(content: bytes, expected: str, max_bytes: int, where: str) -> I
         if size > entry.file_size:
             break
     if size != entry.file_size or checksum != entry.CRC:
-        raise MalformedData("does not match its own CRC-32", where=where, remedy=_REMEDY)
+        raise MalformedDataError("does not match its own CRC-32", where=where, remedy=_REMEDY)
     yield held
 
 
 def _only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> zipfile.ZipInfo:
     """Return the one entry of a zip, without looking inside."""
     if content.count(_DIRECTORY_ENTRY) > _MOST_ENTRIES:
-        raise MalformedData(f"has more than {_MOST_ENTRIES:,} entries", where=where, remedy=_REMEDY)
+        raise MalformedDataError(f"has more than {_MOST_ENTRIES:,} entries", where=where, remedy=_REMEDY)
     with guard_parser(where, "is not a readable zip", remedy=_REMEDY), zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = archive.infolist()
     if len(entries) != 1 or _name_of(entries[0]) != expected:
         names = ", ".join(_name_of(entry) for entry in entries[:4])
-        raise MalformedData(f"one entry {expected!r} was expected, found {names!r}"[:300], where=where, remedy=_REMEDY)
+        raise MalformedDataError(f"one entry {expected!r} was expected, found {names!r}"[:300], where=where, remedy=_REMEDY)
     entry = entries[0]
     if entry.file_size > max_bytes:
-        raise MalformedData(
+        raise MalformedDataError(
             f"would inflate to {entry.file_size:,} bytes, {max_bytes:,} are allowed", where=where, remedy="raise http.max_csv_mb"
         )
     return entry
@@ -107,7 +107,7 @@ def _inflated(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[by
         yield from (bytes(data[at : at + BLOCK_BYTES]) for at in range(0, len(data), BLOCK_BYTES))
         return
     if entry.compress_type != zipfile.ZIP_DEFLATED:
-        raise MalformedData(f"uses compression method {entry.compress_type}", where=where, remedy=_REMEDY)
+        raise MalformedDataError(f"uses compression method {entry.compress_type}", where=where, remedy=_REMEDY)
     decompressor = isal_zlib.decompressobj(wbits=-15)
     most = min(BLOCK_BYTES, entry.file_size + 1)
     step = len(data) if entry.file_size < BLOCK_BYTES else _INPUT_BYTES
@@ -122,17 +122,17 @@ def _inflated(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[by
             is_stuck = not block and not len(given)
             yield block
     if not decompressor.eof or decompressor.unused_data or at < len(data):
-        raise MalformedData("does not end where it says", where=where, remedy=_REMEDY)
+        raise MalformedDataError("does not end where it says", where=where, remedy=_REMEDY)
 
 
 def _entry_data(content: bytes, entry: zipfile.ZipInfo, where: str) -> memoryview:
     """The compressed bytes of the entry, by its local header; they must lie before the central directory."""
     header = content[entry.header_offset : entry.header_offset + _LOCAL_HEADER.size]
     if entry.flag_bits & _ENCRYPTED or len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
-        raise MalformedData("has a damaged or encrypted entry", where=where, remedy=_REMEDY)
+        raise MalformedDataError("has a damaged or encrypted entry", where=where, remedy=_REMEDY)
     fields = _LOCAL_HEADER.unpack(header)
     start = entry.header_offset + _LOCAL_HEADER.size + fields[9] + fields[10]
     end = start + entry.compress_size
     if end > content.rfind(_DIRECTORY_ENTRY):
-        raise MalformedData("has an entry that runs into its directory", where=where, remedy=_REMEDY)
+        raise MalformedDataError("has an entry that runs into its directory", where=where, remedy=_REMEDY)
     return memoryview(content)[start:end]

@@ -11,7 +11,16 @@ import requests
 from capture_pipeline.binance.http.network import Proxy
 from capture_pipeline.binance.http.refusals import BACK_OFF, BANNED, DEFAULT_WAIT_S, FIREWALL, parse_error, parse_wait
 from capture_pipeline.binance.periods import SECOND_US, iso
-from capture_pipeline.errors import AccessDenied, Banned, CaptureError, ConfigError, NetworkError, RateLimited, RequestRefused, ServerError
+from capture_pipeline.errors import (
+    AccessDeniedError,
+    BannedError,
+    CaptureError,
+    ConfigError,
+    NetworkError,
+    RateLimitedError,
+    RequestRefusedError,
+    ServerError,
+)
 
 PROXY_LOGIN = 407
 _TIMEOUT, _FIRST_SERVER_ERROR = 408, 500
@@ -29,7 +38,7 @@ def proxy_refusal(proxy: Proxy, status: int, url: str) -> CaptureError:
         return ConfigError(what, where=url, remedy=proxy.login_remedy)
     if status in {BACK_OFF, BANNED} or status >= _FIRST_SERVER_ERROR:
         return NetworkError(what, where=url, remedy="check that the proxy reaches this host")
-    return AccessDenied(what, status=status, where=url, remedy="have the proxy's rules allow this host")
+    return AccessDeniedError(what, status=status, where=url, remedy="have the proxy's rules allow this host")
 
 
 def proxy_failure(error: BaseException, url: str, proxy: Proxy | None) -> CaptureError:
@@ -89,16 +98,16 @@ def refusal_error(status: int, headers: Mapping[str, str], body: bytes, url: str
     code, text = parse_error(body)
     wait = parse_wait(status, headers, body, now_s) if status in DEFAULT_WAIT_S else 0.0
     if status == BACK_OFF:
-        return RateLimited(f"asks to wait {wait:g} s (429)", retry_after_s=wait, where=url)
+        return RateLimitedError(f"asks to wait {wait:g} s (429)", retry_after_s=wait, where=url)
     if status == BANNED:
         until = int((now_s + wait) * 1e6)
         end = iso(until // SECOND_US * SECOND_US)
-        return Banned(f"has banned this address until {end} (418)", retry_after_s=wait, until_us=until, where=url)
+        return BannedError(f"has banned this address until {end} (418)", retry_after_s=wait, until_us=until, where=url)
     if status in {FIREWALL, 451}:
         remedy = "the firewall refuses this address" if status == FIREWALL else "the exchange does not serve this country"
-        denied = AccessDenied(f"refuses access ({status}){text}", status=status, code=code, where=url, remedy=remedy)
+        denied = AccessDeniedError(f"refuses access ({status}){text}", status=status, code=code, where=url, remedy=remedy)
         denied.retry_after_s = wait
         return denied
     if status == _TIMEOUT or status >= _FIRST_SERVER_ERROR or code in _PASSING_CODES:
         return ServerError(f"fails with {status}{text}", where=url)
-    return RequestRefused(f"refuses the request ({status}){text}", status=status, code=code, where=url)
+    return RequestRefusedError(f"refuses the request ({status}){text}", status=status, code=code, where=url)

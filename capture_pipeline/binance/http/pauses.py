@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from capture_pipeline.binance.http.refusals import BACK_OFF, BANNED, FIREWALL, MAX_WAIT_S
 from capture_pipeline.binance.periods import SECOND_US, iso
-from capture_pipeline.errors import Banned, RateLimited
+from capture_pipeline.errors import BannedError, RateLimitedError
 
 _LAST_US = 253_402_300_799_999_999
 """The end of the year 9999, microseconds UTC."""
@@ -77,12 +77,12 @@ class Pause(BaseModel):
             return self
         return self.model_copy(update={"since_us": now_us, "until_us": now_us + most_us})
 
-    def error(self, where: str, now_s: float) -> RateLimited:
+    def error(self, where: str, now_s: float) -> RateLimitedError:
         """Return the error about a request that is not sent because of it."""
         what, left_s = f"is not asked: {self.text}", max(0.0, self.left_s(now_s))
         if self.status == BANNED:
-            return Banned(what, retry_after_s=left_s, until_us=self.until_us, where=where, remedy=_REMEDY)
-        return RateLimited(what, retry_after_s=left_s, where=where, remedy=_REMEDY)
+            return BannedError(what, retry_after_s=left_s, until_us=self.until_us, where=where, remedy=_REMEDY)
+        return RateLimitedError(what, retry_after_s=left_s, where=where, remedy=_REMEDY)
 
     @property
     def has_stated_end(self) -> bool:

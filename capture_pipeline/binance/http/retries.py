@@ -9,7 +9,7 @@ from typing import TypeVar
 import stamina
 
 from capture_pipeline.binance.http.settings import Http as HttpSettings
-from capture_pipeline.errors import CaptureError, RateLimited, Transient
+from capture_pipeline.errors import CaptureError, RateLimitedError, TransientError
 from capture_pipeline.terminal import logger
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def retrying(settings: HttpSettings, operation: Callable[[], T], over: threading
 
     def is_worth_it(error: Exception) -> bool:
         is_over = over is not None and over.is_set()
-        return isinstance(error, Transient) and not isinstance(error, RateLimited) and not is_over
+        return isinstance(error, TransientError) and not isinstance(error, RateLimitedError) and not is_over
 
     for attempt in stamina.retry_context(
         on=is_worth_it,
@@ -47,12 +47,12 @@ def retrying(settings: HttpSettings, operation: Callable[[], T], over: threading
         wait_max=settings.backoff_max_s,
     ):
         with attempt:
-            go_on(over)
+            raise_if_cancelled(over)
             return operation()
     raise AssertionError("stamina ends by returning or raising")
 
 
-def go_on(over: threading.Event | None, where: str | None = None) -> None:
+def raise_if_cancelled(over: threading.Event | None, where: str | None = None) -> None:
     """Raise if the run was stopped.
 
     Raises:

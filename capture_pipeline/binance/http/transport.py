@@ -31,7 +31,7 @@ from capture_pipeline.binance.http.failures import (
 from capture_pipeline.binance.http.network import Egress, Proxy, egress_of
 from capture_pipeline.binance.http.session import new_session
 from capture_pipeline.binance.http.settings import Http as HttpSettings
-from capture_pipeline.errors import NetworkError, ProtocolViolation, RequestRefused, UntrustedPeer
+from capture_pipeline.errors import NetworkError, ProtocolViolationError, RequestRefusedError, UntrustedPeerError
 
 OnAnswer = Callable[[str, int, Mapping[str, str]], None]
 _CHUNK = 1 << 16
@@ -105,7 +105,7 @@ class Http:
             for chunk in chunks:
                 body += chunk
                 if len(body) > max_bytes:
-                    raise ProtocolViolation(f"answers with more than {max_bytes:,} bytes", where=url)
+                    raise ProtocolViolationError(f"answers with more than {max_bytes:,} bytes", where=url)
             return Answer(answer.status, answer.headers, bytes(body))
 
     @contextmanager
@@ -146,10 +146,10 @@ class Http:
             )
             try:
                 if response.is_redirect:
-                    raise UntrustedPeer("redirects to another address", where=where, remedy="set the address that it redirects to")
+                    raise UntrustedPeerError("redirects to another address", where=where, remedy="set the address that it redirects to")
                 if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:
                     self._refuse(response, where, egress.proxy)
-                    raise RequestRefused(f"answers with {response.status_code}", status=response.status_code, where=where)
+                    raise RequestRefusedError(f"answers with {response.status_code}", status=response.status_code, where=where)
             finally:
                 response.close()
 
@@ -199,11 +199,11 @@ class Http:
             following = urljoin(target, response.headers["Location"])
             response.close()
             if urlsplit(following)[:2] != urlsplit(url)[:2]:
-                raise UntrustedPeer(
+                raise UntrustedPeerError(
                     f"redirects to {following[:120]}", where=url, remedy="check the endpoint; another host is never followed"
                 )
             target, params = following, None
-        raise ProtocolViolation("redirects in a circle", where=url)
+        raise ProtocolViolationError("redirects in a circle", where=url)
 
     def _session(self, tls: ssl.SSLContext | None) -> requests.Session:
         """Return this thread's session for certificates; a session keeps the ones it began with."""
@@ -245,11 +245,11 @@ class Http:
         except requests.exceptions.ProxyError as error:
             raise proxy_failure(error, url, proxy) from None
         except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
-            raise UntrustedPeer(f"TLS failed{way}: {brief(error)}", where=url, remedy=_TLS_REMEDY) from None
+            raise UntrustedPeerError(f"TLS failed{way}: {brief(error)}", where=url, remedy=_TLS_REMEDY) from None
         except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
-            raise RequestRefused(f"is no usable address: {brief(error)}", status=0, where=url) from None
+            raise RequestRefusedError(f"is no usable address: {brief(error)}", status=0, where=url) from None
         except (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError) as error:
-            raise ProtocolViolation(f"sends a body that cannot be decoded: {brief(error)}", where=url) from None
+            raise ProtocolViolationError(f"sends a body that cannot be decoded: {brief(error)}", where=url) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             if not is_of_network(error):
                 raise

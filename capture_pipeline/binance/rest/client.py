@@ -22,7 +22,14 @@ from capture_pipeline.binance.http.transport import Answer, Http
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.symbols import unknown_symbols_error
 from capture_pipeline.binance.urls import Market, depth_limit, request_weight
-from capture_pipeline.errors import AccessDenied, Banned, ConfigError, ProtocolViolation, RateLimited, RequestRefused
+from capture_pipeline.errors import (
+    AccessDeniedError,
+    BannedError,
+    ConfigError,
+    ProtocolViolationError,
+    RateLimitedError,
+    RequestRefusedError,
+)
 from capture_pipeline.parsing import guard_parser, parse_count
 from capture_pipeline.terminal import logger
 
@@ -64,9 +71,9 @@ def parse_time(body: bytes, where: str) -> int:
         Microseconds UTC.
 
     Raises:
-        ProtocolViolation: It is something else.
+        ProtocolViolationError: It is something else.
     """
-    with guard_parser(where, f"does not tell the time: {body[:80]!r}", kind=ProtocolViolation):
+    with guard_parser(where, f"does not tell the time: {body[:80]!r}", kind=ProtocolViolationError):
         return _decode_time(body).serverTime * 1000
 
 
@@ -74,9 +81,9 @@ def parse_statuses(body: bytes, where: str) -> dict[str, str]:
     """Parse the answer of `exchangeInfo`: the state of each symbol, by symbol.
 
     Raises:
-        ProtocolViolation: It is something else.
+        ProtocolViolationError: It is something else.
     """
-    with guard_parser(where, f"is no exchangeInfo: {body[:80]!r}", kind=ProtocolViolation):
+    with guard_parser(where, f"is no exchangeInfo: {body[:80]!r}", kind=ProtocolViolationError):
         return {entry.symbol: entry.status for entry in _decode_info(body).symbols}
 
 
@@ -158,7 +165,7 @@ class RestClient:
         """One page of at most 1000 candles that open in `[start_us, end_us)`, as sent.
 
         Raises:
-            RequestRefused: For instance an invalid symbol, code -1121.
+            RequestRefusedError: For instance an invalid symbol, code -1121.
         """
         endpoint, params = self.klines_url(symbol, interval, start_us, end_us)
         return self._get(endpoint, params).body
@@ -191,7 +198,7 @@ class RestClient:
         """The exchange's word for the state of a symbol, None if it no longer lists it."""
         try:
             answer = self._get("exchangeInfo", {"symbol": symbol} if self._market is Market.SPOT else {})
-        except RequestRefused as error:
+        except RequestRefusedError as error:
             if error.code in UNKNOWN_SYMBOL:
                 return None
             raise
@@ -214,7 +221,7 @@ class RestClient:
             try:
                 named = json.dumps(list(symbols), separators=(",", ":"), ensure_ascii=False)
                 self._get("exchangeInfo", {"symbols": named})
-            except RequestRefused as error:
+            except RequestRefusedError as error:
                 if error.code not in UNKNOWN_SYMBOL:
                     raise
             else:
@@ -237,9 +244,9 @@ class RestClient:
             if answer is None:
                 continue
             if answer.status == _NOT_FOUND:
-                raise RequestRefused("does not exist (404)", status=_NOT_FOUND, where=url, remedy="check the endpoint's host")
+                raise RequestRefusedError("does not exist (404)", status=_NOT_FOUND, where=url, remedy="check the endpoint's host")
             return answer
-        raise RateLimited("still asks to wait", retry_after_s=60, where=url, remedy="lower rate_limits.use_percent; run again later")
+        raise RateLimitedError("still asks to wait", retry_after_s=60, where=url, remedy="lower rate_limits.use_percent; run again later")
 
     def _ask(self, url: str, params: Mapping[str, str | int], weight: int) -> Answer | None:
         """Send a request as soon as the limits allow it, and record a refusal of the address for all.
@@ -250,12 +257,12 @@ class RestClient:
         self._hold(weight, url)
         try:
             return self._http.get(url, max_bytes=_BODY_CAP, params=params, on_headers=self._learn)
-        except RateLimited as error:
-            self._address.refuse(Part.REST, BANNED if isinstance(error, Banned) else BACK_OFF, error.retry_after_s)
+        except RateLimitedError as error:
+            self._address.refuse(Part.REST, BANNED if isinstance(error, BannedError) else BACK_OFF, error.retry_after_s)
             if error.retry_after_s > self._limits.max_wait_s:
                 raise
             return None
-        except AccessDenied as error:
+        except AccessDeniedError as error:
             if error.status == FIREWALL:
                 self._address.refuse(Part.REST, FIREWALL, error.retry_after_s)
             raise
@@ -264,7 +271,7 @@ class RestClient:
         """Wait until the request may be sent.
 
         Raises:
-            RateLimited: That is longer than `rate_limits.max_wait_s`, or the firewall refuses the address and states no end.
+            RateLimitedError: That is longer than `rate_limits.max_wait_s`, or the firewall refuses the address and states no end.
         """
         while True:
             if (pause := self._address.pause(Part.REST)) is not None:

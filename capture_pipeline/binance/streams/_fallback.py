@@ -16,7 +16,7 @@ from capture_pipeline.binance.streams._kernel import DEPTH, SKIP, SNAPSHOT, TRAD
 from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level, decode_depth, decode_snapshot, decode_trade
 from capture_pipeline.binance.streams.names import StreamKind, event_us, kind_of, symbol_of
 from capture_pipeline.binance.symbols import valid_symbol
-from capture_pipeline.errors import ConfigError, MalformedData
+from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 
 _FAILURES: tuple[type[Exception], ...] = (ConfigError, *PARSE_ERRORS)
@@ -83,13 +83,13 @@ def read_any(line: bytes, where: str) -> AnyLine:
         where: File and line number, for errors.
 
     Raises:
-        MalformedData: It is no line of a recording, or its message is not what the exchange sends.
+        MalformedDataError: It is no line of a recording, or its message is not what the exchange sends.
     """
     try:
         return _read(line)
     except _FAILURES as error:
         what = f"{explain(error)}, found {line[:100]!r}"
-        raise MalformedData(what, where=where, remedy=_REMEDY) from None
+        raise MalformedDataError(what, where=where, remedy=_REMEDY) from None
 
 
 def _read(line: bytes) -> AnyLine:

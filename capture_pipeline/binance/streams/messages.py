@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ class WireDiff(msgspec.Struct, frozen=True, gc=False):
         """Decoded anew each time.
 
         Raises:
-            MalformedData: They are missing, or no levels.
+            MalformedDataError: They are missing, or no levels.
         """
         return _levels(self.bids_text)
 
@@ -190,7 +190,7 @@ def _levels(text: msgspec.Raw) -> list[Level]:
     except PARSE_ERRORS as error:
         with contextlib.suppress(*PARSE_ERRORS):
             return _pairs(_decode_loose_levels(text), msgspec.ValidationError(str(error)))
-        raise MalformedData(f"is no diff: {explain(error)}", remedy="the message is damaged; record it again") from None
+        raise MalformedDataError(f"is no diff: {explain(error)}", remedy="the message is damaged; record it again") from None
 
 
 def _loosely(decode: Callable[[bytes | msgspec.Raw], T], data: bytes | msgspec.Raw, error: msgspec.ValidationError) -> T:

@@ -16,7 +16,7 @@ from capture_pipeline.binance.streams._kernel_text import LONGEST_NAME, name_has
 from capture_pipeline.binance.streams.messages import MARKET_ORDER
 from capture_pipeline.binance.streams.names import symbol_of
 from capture_pipeline.binance.symbols import is_caseless
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
@@ -111,7 +111,7 @@ class StreamParser:
             first_line: Number of the first line in the recording, for errors.
 
         Raises:
-            MalformedData: A line is not one of a recording, or is not what the exchange sends; file and line are named.
+            MalformedDataError: A line is not one of a recording, or is not what the exchange sends; file and line are named.
             ValueError: Padding or room is lacking, or the last line does not end.
         """
         if size < 0 or size + kernel.PADDING > text.size or (size and text[size - 1] != _LF):
@@ -161,7 +161,9 @@ class StreamParser:
             return known
         number = len(self.streams)
         if number >= _MOST_STREAMS:
-            raise MalformedData(f"has more than {_MOST_STREAMS} streams", where=self._where, remedy="it is no recording of this project")
+            raise MalformedDataError(
+                f"has more than {_MOST_STREAMS} streams", where=self._where, remedy="it is no recording of this project"
+            )
         if number == len(self._kinds):
             self._grow()
         self._numbers[stream] = number

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import EXACT
 from capture_pipeline.feasibility.decimal_precision.benchmark import benchmark
@@ -49,7 +49,7 @@ def decimal_benchmark(
     context: dg.AssetExecutionContext, config: DecimalConfig, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult[Any]:
     """Compare the forms and publish what was measured."""
-    with told(context.op_execution_context), measuring(workspace) as store:
+    with domain_errors_as_dagster(context.op_execution_context), measuring(workspace) as store:
         found = benchmark(config.rows, config.block_rows, config.seed, config.repeats)
         evidence = evidence_of(found)
         store.publish(evidence)

@@ -10,7 +10,7 @@ from capture_pipeline.defs.feasibility.session_reports import SCHEMA, checked, i
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import GAPS
 from capture_pipeline.feasibility.sequence_gaps.measure import delta_feed
@@ -39,7 +39,7 @@ def delta_feed_report(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Follow the ids of every symbol; publish evidence and page."""
-    with told(context.op_execution_context):
+    with domain_errors_as_dagster(context.op_execution_context):
         tables = GoldenTables(workspace.lake.tables(), folder_of(workspace, context.partition_key).session)
         feeds = [delta_feed(tables, symbol) for symbol in tables.symbols()]
         found = evidence(feeds, inputs_of(tables, _INPUTS))

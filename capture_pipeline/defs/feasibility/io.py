@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import DISK
 from capture_pipeline.feasibility.disk_throughput.benchmark import measure
@@ -66,7 +66,7 @@ class IoConfig(dg.Config):
 )
 def io_benchmark(context: dg.AssetExecutionContext, config: IoConfig, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
     """Write, read, and publish what was measured."""
-    with told(context.op_execution_context), measuring(workspace) as store:
+    with domain_errors_as_dagster(context.op_execution_context), measuring(workspace) as store:
         found = measure(workspace.lake.state("io_benchmark"), config.rows, config.medium_mib * _MIB, config.repeats, config.seed)
         evidence = evidence_of(found)
         store.publish(evidence)

@@ -9,12 +9,12 @@ import dagster as dg
 
 from capture_pipeline.checks.gates import Severity
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import Busy, LakeError
+from capture_pipeline.errors import BusyError, LakeError
 from capture_pipeline.feasibility.criteria import Criterion, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
-from capture_pipeline.lake.files import locked
+from capture_pipeline.lake.files import file_lock
 from capture_pipeline.reporting.markdown import Markdown
 
 GROUP = "feasibility"
@@ -29,15 +29,15 @@ def measuring(workspace: Workspace) -> Iterator[EvidenceStore]:
     """The store of evidence, while no other benchmark of this lake runs: they would measure each other. Waits for the one that does.
 
     Raises:
-        Busy: One has run for longer than an hour.
+        BusyError: One has run for longer than an hour.
     """
     until = time.monotonic() + _PATIENCE_S
     with ExitStack() as held:
         while True:
             try:
-                held.enter_context(locked(workspace.lake.state("benchmark.lock")))
+                held.enter_context(file_lock(workspace.lake.state("benchmark.lock")))
                 break
-            except Busy:
+            except BusyError:
                 if time.monotonic() > until:
                     raise
                 time.sleep(_LOOK_S)
@@ -79,7 +79,7 @@ def checks_of(asset: str, criteria: Mapping[str, Criterion], main_figures: Seque
         name=f"{asset}_checks", specs=specs, description="Compares the latest measurement with its criteria and with earlier runs."
     )
     def checks(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.AssetCheckResult]:
-        with told(context.op_execution_context):
+        with domain_errors_as_dagster(context.op_execution_context):
             store = EvidenceStore(workspace.lake.reports())
             evidence = _latest(store, asset)
             results = [_criterion_result(evidence, name, criterion, severities[name]) for name, criterion in criteria.items()]

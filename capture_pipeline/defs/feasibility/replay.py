@@ -8,7 +8,7 @@ from pydantic import Field
 from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
 from capture_pipeline.defs.golden_samples.sessions import folder_of
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT
 from capture_pipeline.feasibility.replay_throughput.benchmark import (
@@ -58,7 +58,7 @@ def replay_benchmark(
     context: dg.AssetExecutionContext, config: ReplayConfig, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult[Any]:
     """Replay, and publish what was measured."""
-    with told(context.op_execution_context), measuring(workspace) as store:
+    with domain_errors_as_dagster(context.op_execution_context), measuring(workspace) as store:
         if config.session:
             tables, symbol = of_session(config.session, config.symbol, workspace.lake.tables())
             found = session_input(tables, symbol, folder_of(workspace, config.session).recording, config.events)

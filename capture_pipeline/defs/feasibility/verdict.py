@@ -7,8 +7,8 @@ import dagster as dg
 from capture_pipeline.checks.gates import Severity
 from capture_pipeline.defs.feasibility.measured import GROUP
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.automation import AFTER_ALL_RESTS
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.automation import AFTER_UPSTREAM_IDLE
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.criteria import CRITERIA
@@ -37,7 +37,7 @@ _SCHEMA = dg.TableSchema(
     group_name=GROUP,
     kinds={"html", "json"},
     deps=[dg.AssetKey(name) for name in MEASURED],
-    automation_condition=AFTER_ALL_RESTS,
+    automation_condition=AFTER_UPSTREAM_IDLE,
     code_version="1",
     description="Compares every criterion with the latest measurement: Go, Conditional with the mitigations, No-Go, or Not judged where "
     "something was not measured. Lists the SHA-256 of each measurement.",
@@ -45,7 +45,7 @@ _SCHEMA = dg.TableSchema(
 )
 def go_no_go(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
     """Judge, publish, and show."""
-    with told(context.op_execution_context):
+    with domain_errors_as_dagster(context.op_execution_context):
         reports = workspace.lake.reports()
         verdict = judge(EvidenceStore(reports))
         text = markdown(verdict)
@@ -62,7 +62,7 @@ def go_no_go(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Work
 )
 def go(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
     """Tell the verdict that was published last."""
-    with told(context.op_execution_context):
+    with domain_errors_as_dagster(context.op_execution_context):
         path = workspace.lake.reports() / f"{ASSET}.json"
         verdict = read_model(path, GoNoGo)
         if verdict is None:

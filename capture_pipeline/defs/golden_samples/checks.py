@@ -10,7 +10,7 @@ from capture_pipeline.checks.gates import Severity
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import SETTINGS
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.golden.validation.checks import BLOCKING, CHECKS, thresholds_of
@@ -53,7 +53,7 @@ SPECS = _specs()
 )
 def golden_samples_checks(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
     """Read the recording once, tell every check."""
-    with told(context.op_execution_context):
+    with domain_errors_as_dagster(context.op_execution_context):
         report = validate(folder_of(workspace, context.partition_key).path, thresholds_of(workspace.settings.session_gates))
     newest = NewestMaterializations(context.instance, [context.partition_key])
     wanted = {key.name for key in context.selected_asset_check_keys}

@@ -13,9 +13,9 @@ from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, r
 from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import PARTITION_TAG
-from capture_pipeline.defs.shared.resources import impatient
+from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.defs.shared.runless import report_evaluation, report_materialization
 from capture_pipeline.defs.shared.sensor_backoff import Attempts
 from capture_pipeline.deployment.deployment import Workspace
@@ -59,7 +59,7 @@ Event = dg.Output[None] | dg.AssetCheckEvaluation
 )
 def next_day_proof(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
     """Fetch what is published, compare, publish the result."""
-    with told(context.op_execution_context):
+    with domain_errors_as_dagster(context.op_execution_context):
         proof = prove(workspace, folder_of(workspace, context.partition_key))
     return outputs.materialization(_metadata(workspace, proof))
 
@@ -95,7 +95,7 @@ SPEC = _spec()
 @dg.multi_asset_check(name="next_day_proof_checks", specs=[SPEC], description="Reports whether the last proof of a session holds.")
 def next_day_proof_checks(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
     """One evaluation a session, of the proof that was published last."""
-    with told(context.op_execution_context):
+    with domain_errors_as_dagster(context.op_execution_context):
         session = folder_of(workspace, context.partition_key).session
         proof = read_proof(workspace.lake.proof(session))
         if proof is None:
@@ -171,7 +171,7 @@ prove_session = dg.define_asset_job(
 def proof_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
     """One run a session whose proof is missing, waits or lacks a file."""
     try:
-        now_us = impatient(workspace).now_us()
+        now_us = with_short_timeouts(workspace).now_us()
         found = due_sessions(workspace.lake, reversed(all_sessions(root(workspace))), now_us)
     except CaptureError as error:
         return outputs.skip(f"cannot be decided now: {error}")

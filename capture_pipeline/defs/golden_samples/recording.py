@@ -14,13 +14,13 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.table_metadata import ROWS
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import CaptureError, MalformedData, StorageError
+from capture_pipeline.errors import CaptureError, MalformedDataError, StorageError
 from capture_pipeline.recorder.lifecycle import stop
 from capture_pipeline.recorder.process import finished, follow
-from capture_pipeline.recorder.state import nothing_recorded
+from capture_pipeline.recorder.state import empty_session_reason
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import EMPTY, SessionMetadata
 from capture_pipeline.sessions.status import Status, free_bytes
@@ -55,7 +55,7 @@ _SCHEMA = dg.TableSchema(
 )
 def golden_samples(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
     """Record, or attach and wait."""
-    with told(context.op_execution_context):
+    with domain_errors_as_dagster(context.op_execution_context):
         folder = folder_of(workspace, context.partition_key)
         _check_disk(workspace, folder)
         try:
@@ -66,7 +66,7 @@ def golden_samples(context: dg.AssetExecutionContext, workspace: dg.ResourcePara
             raise
         metadata = finished(folder)
         if metadata.state == EMPTY:
-            raise MalformedData(nothing_recorded(folder), where=str(folder.path), remedy="there is nothing to validate or convert")
+            raise MalformedDataError(empty_session_reason(folder), where=str(folder.path), remedy="there is nothing to validate or convert")
         return outputs.materialization(_described(folder, metadata))
 
 
@@ -81,7 +81,7 @@ def _check_disk(workspace: Workspace, folder: SessionFolder) -> None:
 
 def _mirror(context: dg.AssetExecutionContext, folder: SessionFolder) -> None:
     """Tell sparsely what the recorder does, for each event is a row in the event log: what is new at once, and more often at first."""
-    begun_s, due, known = time.monotonic(), told_at(), ("", "")
+    begun_s, due, known = time.monotonic(), report_times(), ("", "")
     following_s = next(due)
     for status in follow(folder):
         if status is None:
@@ -94,7 +94,7 @@ def _mirror(context: dg.AssetExecutionContext, folder: SessionFolder) -> None:
             outputs.log_info(context, progress(status))
 
 
-def told_at() -> Iterator[float]:
+def report_times() -> Iterator[float]:
     """Seconds after its beginning at which a run tells how it goes."""
     yield from _FIRST_TOLD_S
     after_s = _TOLD_EVERY_S

@@ -21,7 +21,7 @@ from capture_pipeline.lake.files import make_folder, publish_model, read_model
 from capture_pipeline.recorder.lifecycle import all_sessions, is_ending, known_plan, new_plan
 from capture_pipeline.recorder.process import launch
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import EMPTY, SessionMetadata, SessionPlan
 from capture_pipeline.sessions.schedule import Window, windows
 
@@ -79,7 +79,7 @@ def session_resumption(context: dg.SensorEvaluationContext, workspace: dg.Resour
     now_s, queued, due = time.time(), [], {}
     for folder, plan in _unfinished(workspace):
         attempts = attempts_of(context.instance, folder.session)
-        if attempts.has_failed(now_s) and folder.growing.exists() and not is_ending(folder, plan) and holder_of(folder) is None:
+        if attempts.has_failed(now_s) and folder.growing.exists() and not is_ending(folder, plan) and lock_owner_pid(folder) is None:
             launch(folder)  # at once, for a run takes half a minute to start; it attaches
         if attempts.is_due(now_s, is_ending=folder.ending.exists()):
             due[folder.session] = f"{folder.session}-{len(attempts.records) + 1}"

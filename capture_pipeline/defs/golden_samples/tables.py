@@ -7,8 +7,8 @@ import dagster as dg
 
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, root
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.automation import AFTER_ALL_RESTS, AFTER_INPUT
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.automation import AFTER_INPUT, AFTER_UPSTREAM_IDLE
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.table_metadata import ROWS
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.golden.comparison.figures import Compared, regime_comparison
@@ -53,7 +53,7 @@ def _schema(table: GoldenTable) -> dg.TableSchema:
 )
 def golden_tables(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
     """Convert a finished session."""
-    with told(context.op_execution_context):
+    with domain_errors_as_dagster(context.op_execution_context):
         folder = folder_of(workspace, context.partition_key)
         finished(folder)
         manifest = convert(folder.recording, folder.session, workspace.lake.tables())
@@ -78,7 +78,7 @@ def _described(workspace: Workspace, table: GoldenTable, manifest: GoldenManifes
     group_name="golden_samples",
     kinds={"html", "polars"},
     deps=[table.name for table in TABLES],
-    automation_condition=AFTER_ALL_RESTS,
+    automation_condition=AFTER_UPSTREAM_IDLE,
     code_version="1",
     description="Compares all sessions: messages a second, latency, spread, depth, volatility, gaps and reconnects. A page with plots.",
     metadata={
@@ -92,7 +92,7 @@ def _described(workspace: Workspace, table: GoldenTable, manifest: GoldenManifes
 )
 def regime_comparison_report(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
     """Compare every session that has tables."""
-    with told(context.op_execution_context):
+    with domain_errors_as_dagster(context.op_execution_context):
         compared = _with_tables(workspace)
         comparison = regime_comparison(compared)
         path = workspace.lake.reports() / "regime_comparison.html"

@@ -18,7 +18,7 @@ from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
 from capture_pipeline.defs.shared.partition_runner import Described
 from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of, keys_of_run
-from capture_pipeline.defs.shared.resources import impatient
+from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.defs.shared.runless import report_evaluation, report_materialization, unjudged
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
@@ -54,7 +54,7 @@ def lake_arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourcePar
     """Do the next part of the round."""
     now_ns, at = time.time_ns(), Round.load(context.cursor)
     try:
-        now_us = impatient(workspace).now_us()
+        now_us = with_short_timeouts(workspace).now_us()
         look = Look(context.instance, workspace, now_us, now_ns)
         partitions = workspace.partitions(workspace.settings.symbols, reversed(workspace.months(now_us)))
         known = [partition for partition in partitions if PARTITIONS.has_partition_key(key_of(partition))]

@@ -10,11 +10,11 @@ from capture_pipeline.defs.klines import describe, schemas
 from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.klines.raw import kline_archives, kline_topups
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
-from capture_pipeline.defs.shared.partition_runner import one_by_one, work_through
+from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.bars import BarsResult, build
-from capture_pipeline.klines.ingest.archives import alone
+from capture_pipeline.klines.bars import BarsResult, build_bars
+from capture_pipeline.klines.ingest.archives import with_partition_lock
 from capture_pipeline.lake.paths import Partition
 
 
@@ -65,6 +65,6 @@ def bars(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspac
     """Merge the raw files."""
 
     def merged(partition: Partition) -> BarsResult:
-        return alone(workspace, partition, partial(build, workspace, partition))[0]
+        return with_partition_lock(workspace, partition, partial(build_bars, workspace, partition))[0]
 
-    yield from work_through(context, workspace, one_by_one(merged), lambda result: describe.bars(workspace, result))
+    yield from run_partitions(context, workspace, sequentially(merged), lambda result: describe.bars(workspace, result))

@@ -16,7 +16,7 @@ from capture_pipeline.binance.periods import Month
 from capture_pipeline.checks.gates import GateResult
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import CheckSpec, NewestMaterializations, check_specs, evaluation_of
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of, partitions_of
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.quality.gates import check_gaps, check_lake
@@ -73,7 +73,7 @@ def checks_of(table: str, partitions_def: dg.PartitionsDefinition[Any] | None) -
         name=f"{table}_checks", specs=list(specs.values()), can_subset=True, description=f"Evaluates the gates of {table}."
     )
     def check(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
-        with told(context.op_execution_context):
+        with domain_errors_as_dagster(context.op_execution_context):
             partitions = partitions_of(workspace, _keys(context, table)) if partitions_def else []
             evaluations = evaluate(context.instance, workspace, judge, partitions, workspace.now_us())
         wanted = {key.name for key in context.selected_asset_check_keys}

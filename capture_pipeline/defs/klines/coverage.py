@@ -9,8 +9,8 @@ import dagster as dg
 from capture_pipeline.defs.klines import schemas
 from capture_pipeline.defs.klines.freshness import BY_THE_REPORT
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.automation import AFTER_ALL_RESTS
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.automation import AFTER_UPSTREAM_IDLE
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.table_metadata import table_of
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.quality.measure import CoverageReport, report
@@ -26,7 +26,7 @@ _TOOL_TIP = re.compile(r"<title>[^<]*</title>")
     group_name="klines",
     kinds={"duckdb", "html"},
     deps=["bar_gaps"],
-    automation_condition=AFTER_ALL_RESTS,
+    automation_condition=AFTER_UPSTREAM_IDLE,
     code_version="1",
     freshness_policy=BY_THE_REPORT,
     description="Number of expected and of present bars by symbol and month, for the whole lake. Also renews the views of the "
@@ -35,7 +35,7 @@ _TOOL_TIP = re.compile(r"<title>[^<]*</title>")
 )
 def coverage_report(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
     """Measure, publish, and show."""
-    with told(context.op_execution_context):
+    with domain_errors_as_dagster(context.op_execution_context):
         views = refresh_catalog(workspace.lake)
         made = report(workspace, workspace.now_us())
     return outputs.materialization({**described(workspace, made), "catalog": workspace.lake.catalog(), "views": ", ".join(views)})

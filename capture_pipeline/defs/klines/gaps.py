@@ -9,11 +9,11 @@ import dagster as dg
 from capture_pipeline.defs.klines import describe, schemas
 from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
-from capture_pipeline.defs.shared.partition_runner import one_by_one, work_through
+from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.gaps import find
-from capture_pipeline.klines.ingest.archives import alone
+from capture_pipeline.klines.gaps import find_gaps
+from capture_pipeline.klines.ingest.archives import with_partition_lock
 
 
 @dg.asset(
@@ -31,5 +31,7 @@ from capture_pipeline.klines.ingest.archives import alone
 )
 def bar_gaps(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
     """Compute the ledger; asks nobody."""
-    found = one_by_one(lambda partition: alone(workspace, partition, partial(find, workspace, partition, workspace.now_us())))
-    yield from work_through(context, workspace, found, lambda result: describe.gaps(workspace, result))
+    found = sequentially(
+        lambda partition: with_partition_lock(workspace, partition, partial(find_gaps, workspace, partition, workspace.now_us()))
+    )
+    yield from run_partitions(context, workspace, found, lambda result: describe.gaps(workspace, result))

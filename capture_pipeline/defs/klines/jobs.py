@@ -5,10 +5,10 @@ import dagster as dg
 from capture_pipeline.defs.klines import describe
 from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import key_of
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import Busy, CaptureError, Transient
+from capture_pipeline.errors import BusyError, CaptureError, TransientError
 from capture_pipeline.klines.ingest.republished import recheck
 from capture_pipeline.klines.pending import due_for_recheck
 from capture_pipeline.lake.manifests import ArchiveRecord
@@ -56,19 +56,19 @@ coverage = dg.define_asset_job(
 )
 def recheck_checksums(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
     """Recheck on a rota; what was published anew is observed on `kline_archives`."""
-    with told(context):
+    with domain_errors_as_dagster(context):
         now_us = workspace.now_us()
         due = due_for_recheck(workspace, now_us, PARTITIONS_RECHECKED_AT_ONCE)
     failed: dict[Partition, CaptureError] = {**due.damaged}
     for partition in due.partitions:
         try:
             found = recheck(workspace, partition, now_us)
-        except Busy as error:
+        except BusyError as error:
             outputs.log_info(context, f"{partition}: left for the next turn: {error}")
             continue
         except CaptureError as error:
             failed[partition] = error
-            if sum(isinstance(each, Transient) for each in failed.values()) >= _OUT_OF_REACH:
+            if sum(isinstance(each, TransientError) for each in failed.values()) >= _OUT_OF_REACH:
                 break
             continue
         if found:

@@ -9,7 +9,7 @@ import dagster as dg
 from capture_pipeline.defs.klines import describe, schemas
 from capture_pipeline.defs.klines.freshness import BY_THE_UPDATE
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
-from capture_pipeline.defs.shared.partition_runner import Results, one_by_one, work_through
+from capture_pipeline.defs.shared.partition_runner import Results, run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_many
@@ -34,7 +34,7 @@ ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
 )
 def kline_archives(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
     """Fetch what is published."""
-    yield from work_through(context, workspace, partial(_fetched, workspace, _is_by_hand(context.run.tags)), describe.archives)
+    yield from run_partitions(context, workspace, partial(_fetched, workspace, _is_by_hand(context.run.tags)), describe.archives)
 
 
 @dg.asset(
@@ -53,8 +53,8 @@ def kline_archives(context: dg.AssetExecutionContext, workspace: dg.ResourcePara
 )
 def kline_topups(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
     """Ask for what is missing, by the exchange's clock."""
-    topped_up = one_by_one(lambda partition: top_up(workspace, partition, workspace.rest.server_time_us()))
-    yield from work_through(context, workspace, topped_up, describe.topups)
+    topped_up = sequentially(lambda partition: top_up(workspace, partition, workspace.rest.server_time_us()))
+    yield from run_partitions(context, workspace, topped_up, describe.topups)
 
 
 def _is_by_hand(tags: Mapping[str, str]) -> bool:

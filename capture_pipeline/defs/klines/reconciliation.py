@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.defs.klines import describe, schemas
-from capture_pipeline.defs.shared.partition_runner import one_by_one, work_through
+from capture_pipeline.defs.shared.partition_runner import run_partitions, sequentially
 from capture_pipeline.defs.shared.partitions import BACKFILL_POLICY, PARTITIONS
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.reconcile import reconcile
@@ -25,5 +25,5 @@ from capture_pipeline.klines.reconcile import reconcile
 )
 def month_reconciliation(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
     """Compare the sources."""
-    compared = one_by_one(lambda partition: reconcile(workspace, partition))
-    yield from work_through(context, workspace, compared, describe.reconciliation)
+    compared = sequentially(lambda partition: reconcile(workspace, partition))
+    yield from run_partitions(context, workspace, compared, describe.reconciliation)

@@ -6,7 +6,7 @@ from capture_pipeline.binance.periods import DAY_US, Month
 from capture_pipeline.defs.klines.jobs import coverage, daily_update
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.partitions import PARTITIONS, SETTINGS, block_tags
-from capture_pipeline.defs.shared.resources import impatient
+from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
 
@@ -31,7 +31,7 @@ def daily_update_schedule(context: dg.ScheduleEvaluationContext, workspace: dg.R
     if any(run.status not in _FAILED for run in before):
         return outputs.skip(f"the update of {day} was made or is under way")
     try:
-        now_us = impatient(workspace).now_us()
+        now_us = with_short_timeouts(workspace).now_us()
     except CaptureError as error:
         return outputs.skip(f"the present is not known: {error}")
     wanted = [month for month in workspace.months(now_us) if month >= Month.of(now_us - _LATE_DAYS * DAY_US)]

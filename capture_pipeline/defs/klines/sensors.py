@@ -12,7 +12,7 @@ from capture_pipeline.binance.periods import iso
 from capture_pipeline.defs.klines.jobs import gap_fill, month_close, revision_watch
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of
-from capture_pipeline.defs.shared.resources import impatient
+from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.defs.shared.sensor_backoff import Attempts
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
@@ -58,7 +58,7 @@ def revision_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceP
     if context.instance.get_run_records(dg.RunsFilter(job_name=revision_watch.name, statuses=_UNDER_WAY), limit=1):
         return outputs.skip("a turn of the rota is under way")
     try:
-        now_us = impatient(workspace).now_us()
+        now_us = with_short_timeouts(workspace).now_us()
         due = pending.due_for_recheck(workspace, now_us, 1)
     except CaptureError as error:
         return outputs.skip(f"cannot be decided now: {error}")
@@ -92,7 +92,7 @@ def republished_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult |
 def _run_requests(
     context: dg.SensorEvaluationContext,
     workspace: Workspace,
-    find: Callable[[Workspace, int], pending.Found],
+    find: Callable[[Workspace, int], pending.WorkList],
     name: str,
     nothing: str,
 ) -> dg.SensorResult | dg.SkipReason:
@@ -106,7 +106,7 @@ def _run_requests(
         nothing: Why there is nothing to do, where nothing is found.
     """
     try:
-        hasty = impatient(workspace)
+        hasty = with_short_timeouts(workspace)
         now_us = hasty.now_us()
         found = find(hasty, now_us)
     except CaptureError as error:
@@ -122,7 +122,7 @@ def _run_requests(
     return dg.SensorResult(run_requests=runs, cursor=remembered.dump())
 
 
-def _left_out(context: dg.SensorEvaluationContext, found: pending.Found) -> str:
+def _left_out(context: dg.SensorEvaluationContext, found: pending.WorkList) -> str:
     """Log the partitions that could not be judged; for a reason to skip, how many they are and the first of them."""
     for partition, error in found.damaged.items():
         outputs.log_warning(context, f"{partition} is left out: {error}")

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from capture_pipeline.defs.operations.retention import forget_quarantined, forget_run, runs_to_forget
+from capture_pipeline.defs.operations.retention import delete_run, forget_quarantined, runs_to_forget
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.failures import told
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
 
 _NOTHING = dg.Out(dagster_type=dg.Nothing)
@@ -15,14 +15,14 @@ def forget_runs(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Work
     """Remove old runs that no partition needs."""
     old = runs_to_forget(context.instance, workspace.settings.retention.run_history_days)
     for run_id in old:
-        forget_run(context.instance, run_id)
+        delete_run(context.instance, run_id)
     outputs.log_info(context, f"{len(old)} runs removed")
 
 
 @dg.op(out=_NOTHING, description="Removes quarantined files older than retention.quarantine_days.")
 def forget_quarantine(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
     """Remove what has been in quarantine for long."""
-    with told(context):
+    with domain_errors_as_dagster(context):
         removed = forget_quarantined(workspace.lake.root / "quarantine", workspace.settings.retention.quarantine_days)
     outputs.log_info(context, f"{removed} quarantined files removed")
 

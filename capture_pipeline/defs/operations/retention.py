@@ -41,7 +41,7 @@ def runs_still_needed(instance: dg.DagsterInstance) -> set[str]:
     return needed
 
 
-def forget_run(instance: dg.DagsterInstance, run_id: str) -> None:
+def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
     """Remove a run with its events and what it printed.
 
     Dagster empties the sqlite file that holds a run's events and leaves the file; it also leaves what its steps printed.

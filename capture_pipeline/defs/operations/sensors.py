@@ -5,7 +5,7 @@ import time
 import dagster as dg
 
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.resources import life_sign
+from capture_pipeline.defs.shared.resources import run_lock_path
 from capture_pipeline.defs.shared.run_lock import is_dead
 from capture_pipeline.deployment.deployment import Workspace
 
@@ -21,20 +21,20 @@ SILENCE_S = 24 * 3600
 def dead_run_reaper(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SkipReason:
     """Fail the dead, say how many."""
     started = context.instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    dead = [(record.dagster_run, reason) for record in started if (reason := why_dead(context.instance, workspace, record))]
+    dead = [(record.dagster_run, reason) for record in started if (reason := stale_reason(context.instance, workspace, record))]
     for run, reason in dead:
         now = context.instance.get_run_by_id(run.run_id)
         if now is None or now.is_finished:
             continue  # the code server reported the death in the meantime
         context.instance.report_run_failed(run, f"Ended by dead_run_reaper: {reason}.")
-        life_sign(workspace, run.run_id).unlink(missing_ok=True)
+        run_lock_path(workspace, run.run_id).unlink(missing_ok=True)
     return outputs.skip(f"{len(started)} runs are under way, {len(dead)} of them were dead and ended")
 
 
-def why_dead(instance: dg.DagsterInstance, workspace: Workspace, record: dg.RunRecord) -> str | None:
+def stale_reason(instance: dg.DagsterInstance, workspace: Workspace, record: dg.RunRecord) -> str | None:
     """Why a run that is shown as running is dead; None if it is not known to be."""
     run_id = record.dagster_run.run_id
-    sign = life_sign(workspace, run_id)
+    sign = run_lock_path(workspace, run_id)
     if is_dead(sign):
         return "its process is gone"
     if sign.exists():

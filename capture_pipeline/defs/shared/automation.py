@@ -22,7 +22,7 @@ AFTER_INPUT = (_WAITS & ~_Condition.any_deps_missing() & _Condition.all_deps_blo
 )
 """For partitions of any month, not the latest alone."""
 
-AFTER_ALL_RESTS = _WAITS.with_label("after its input, once no partition is being made")
+AFTER_UPSTREAM_IDLE = _WAITS.with_label("after its input, once no partition is being made")
 """For reports over the whole lake: once at the end of a backfill, and also where some partition is missing or bad, which it is to show."""
 
 automation = dg.AutomationConditionSensorDefinition(

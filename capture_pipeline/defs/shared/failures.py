@@ -10,7 +10,7 @@ from typing import NoReturn
 import dagster as dg
 
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.errors import CaptureError, RateLimited, Transient
+from capture_pipeline.errors import CaptureError, RateLimitedError, TransientError
 from capture_pipeline.lake.paths import Partition
 
 RETRIES = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -19,7 +19,7 @@ LONGEST_WAIT_S = 900.0
 
 
 @contextmanager
-def told(context: dg.OpExecutionContext) -> Iterator[None]:
+def domain_errors_as_dagster(context: dg.OpExecutionContext) -> Iterator[None]:
     """Turn an error of the domain into a retry or a failure of the step.
 
     Args:
@@ -28,15 +28,15 @@ def told(context: dg.OpExecutionContext) -> Iterator[None]:
     try:
         yield
     except CaptureError as error:
-        give_up_or_retry(context.retry_number, {}, error)
+        raise_retry_or_failure(context.retry_number, {}, error)
 
 
 def may_retry(retries: int, *errors: CaptureError) -> bool:
     """Whether trying the step again can help and was not done often enough."""
-    return retries < RETRIES.max_retries and any(isinstance(error, Transient) for error in errors)
+    return retries < RETRIES.max_retries and any(isinstance(error, TransientError) for error in errors)
 
 
-def give_up_or_retry(retries: int, failed: Mapping[Partition, CaptureError], *others: CaptureError) -> NoReturn:
+def raise_retry_or_failure(retries: int, failed: Mapping[Partition, CaptureError], *others: CaptureError) -> NoReturn:
     """End the step, naming every partition that failed.
 
     Args:
@@ -60,7 +60,7 @@ def give_up_or_retry(retries: int, failed: Mapping[Partition, CaptureError], *ot
 
 
 def _wait_s(retries: int, errors: list[CaptureError]) -> float:
-    asked = max((error.retry_after_s for error in errors if isinstance(error, RateLimited)), default=0.0)
+    asked = max((error.retry_after_s for error in errors if isinstance(error, RateLimitedError)), default=0.0)
     return min(LONGEST_WAIT_S, max(asked, RETRIES.calculate_delay(retries + 1)))
 
 
@@ -68,4 +68,4 @@ _SCHEMA = dg.TableSchema([dg.TableColumn("partition"), dg.TableColumn("error"), 
 
 
 def _row(partition: Partition, error: CaptureError) -> dict[str, object]:
-    return {"partition": partition, "error": error, "kind": type(error).__name__, "may_pass": isinstance(error, Transient)}
+    return {"partition": partition, "error": error, "kind": type(error).__name__, "may_pass": isinstance(error, TransientError)}

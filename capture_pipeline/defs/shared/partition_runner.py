@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.failures import give_up_or_retry, may_retry, told
+from capture_pipeline.defs.shared.failures import domain_errors_as_dagster, may_retry, raise_retry_or_failure
 from capture_pipeline.defs.shared.partitions import check_tags, key_of, partitions_of
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
@@ -26,7 +26,7 @@ PROGRESS_INTERVAL_S = 5.0
 """Seconds between two lines of progress in the log of a run; each line is a row of the event log."""
 
 
-def work_through(
+def run_partitions(
     context: dg.AssetExecutionContext,
     workspace: Workspace,
     results: Callable[[Sequence[Partition]], Results[T]],
@@ -47,14 +47,14 @@ def work_through(
         Failure: Some partitions failed and trying again will not help; the others are recorded.
         RetryRequested: Trying again may help.
     """
-    with told(context.op_execution_context):
+    with domain_errors_as_dagster(context.op_execution_context):
         check_tags(context.run.tags)
         partitions = partitions_of(workspace, context.partition_keys)
     done: dict[Partition, Described] = {}
     failed: dict[Partition, CaptureError] = {}
     logged_s = time.monotonic()
     # Closed at once when the run is stopped, wherever it stands then: the work behind it ends with it.
-    with told(context.op_execution_context), closing(results(partitions)) as each:
+    with domain_errors_as_dagster(context.op_execution_context), closing(results(partitions)) as each:
         for partition, result in each:
             if isinstance(result, CaptureError):
                 failed[partition] = result
@@ -71,7 +71,7 @@ def work_through(
     yield from _all(context, done)
 
 
-def one_by_one(work: Callable[[Partition], T]) -> Callable[[Sequence[Partition]], Results[T]]:
+def sequentially(work: Callable[[Partition], T]) -> Callable[[Sequence[Partition]], Results[T]]:
     """Do the work for each partition in turn; an error of the domain becomes its result."""
 
     def results(partitions: Sequence[Partition]) -> Results[T]:
@@ -99,7 +99,7 @@ def _end(context: dg.AssetExecutionContext, done: Mapping[Partition, Described],
         for partition, described in done.items():
             for asset, metadata in described.items():
                 context.log_event(outputs.partition_materialization(asset, key_of(partition), metadata))
-    give_up_or_retry(retries, failed)
+    raise_retry_or_failure(retries, failed)
 
 
 def _in_words(described: Described) -> str:

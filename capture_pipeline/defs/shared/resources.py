@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from capture_pipeline.defs.shared.partitions import SETTINGS
-from capture_pipeline.defs.shared.run_lock import alive
+from capture_pipeline.defs.shared.run_lock import hold_run_lock
 from capture_pipeline.deployment.deployment import Workspace
 
 
@@ -21,16 +21,16 @@ def workspace(context: dg.InitResourceContext) -> Iterator[Workspace]:
     if context.run is None:
         yield deployment
         return
-    with alive(life_sign(deployment, context.run.run_id)):
+    with hold_run_lock(run_lock_path(deployment, context.run.run_id)):
         yield deployment
 
 
-def life_sign(deployment: Workspace, run_id: str) -> Path:
+def run_lock_path(deployment: Workspace, run_id: str) -> Path:
     """The file whose lock says that a run's process is alive."""
     return deployment.lake.state("runs") / f"{run_id}.lock"
 
 
-def impatient(deployment: Workspace) -> Workspace:
+def with_short_timeouts(deployment: Workspace) -> Workspace:
     """The same deployment for sensors and schedules, which have to answer within seconds: one try, short time-outs."""
     http = deployment.settings.http.model_copy(
         update={"attempts": 1, "connect_timeout_s": 5.0, "read_timeout_s": 10.0, "answer_timeout_s": 20.0, "total_timeout_s": 20.0}

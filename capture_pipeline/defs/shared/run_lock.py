@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def alive(path: Path) -> Iterator[None]:
+def hold_run_lock(path: Path) -> Iterator[None]:
     """Hold the lock while inside; a clean exit removes the file.
 
     Args:

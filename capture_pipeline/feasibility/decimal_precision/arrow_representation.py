@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from capture_pipeline.feasibility.decimal_precision.dataset import Rows
 from capture_pipeline.feasibility.decimal_precision.polars_representations import unscaled
-from capture_pipeline.feasibility.decimal_precision.representations import Built, Operation, Raw, Results, divided
+from capture_pipeline.feasibility.decimal_precision.representations import Dataset, Operation, Raw, Results, divided
 from capture_pipeline.tables.golden import SCALE
 
 
@@ -32,15 +32,15 @@ class ArrowForm:
         """What no other form does."""
         return f"{self.name}: {operation}"
 
-    def build(self, rows: Rows) -> Built:
+    def build(self, rows: Rows) -> Dataset:
         """As many digits as the largest value needs."""
         prices, quantities = rows.ticks * rows.price_factor, rows.lots * rows.quantity_factor
         digits, quantity_digits = (max(SCALE, len(str(int(values.max())))) for values in (prices, quantities))
         columns = {"price": unscaled(prices, digits), "quantity": unscaled(quantities, quantity_digits)}
         ladder = unscaled(rows.ladder * rows.price_factor, digits)
-        return Built(rows, pa.table({**columns, "minute": rows.minutes}), pa.table({"price": ladder}))
+        return Dataset(rows, pa.table({**columns, "minute": rows.minutes}), pa.table({"price": ladder}))
 
-    def run(self, operation: Operation, built: Built) -> Raw:
+    def run(self, operation: Operation, built: Dataset) -> Raw:
         """Do it."""
         table: pa.Table = built.frame
         match operation:
@@ -60,7 +60,7 @@ class ArrowForm:
                 pq.write_table(table, file, compression="zstd", compression_level=1)
                 return pq.read_table(io.BytesIO(file.getbuffer()))
 
-    def results(self, operation: Operation, raw: Raw, built: Built) -> Results:
+    def results(self, operation: Operation, raw: Raw, built: Dataset) -> Results:
         """What was returned, as decimals."""
         match operation:
             case Operation.SUM | Operation.NOTIONAL:

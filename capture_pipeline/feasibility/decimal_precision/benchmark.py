@@ -18,12 +18,12 @@ from capture_pipeline.feasibility.decimal_precision.arrow_representation import 
 from capture_pipeline.feasibility.decimal_precision.dataset import Rows, digest_of, made_rows
 from capture_pipeline.feasibility.decimal_precision.expected import wanted_of
 from capture_pipeline.feasibility.decimal_precision.polars_representations import DecimalForm, FloatForm, IntegerForm
-from capture_pipeline.feasibility.decimal_precision.representations import Built, Form, Operation, Raw, Results
+from capture_pipeline.feasibility.decimal_precision.representations import Dataset, Operation, Raw, Representation, Results
 
 PROJECT = IntegerForm("int64 of 1e-8, sums in Int128", bits=128, by_market=False)
 """How tables and books of this project keep and sum them."""
 BASE = IntegerForm("int64 ticks and lots")
-FORMS: tuple[Form, ...] = (
+FORMS: tuple[Representation, ...] = (
     PROJECT,
     BASE,
     IntegerForm("int64 ticks and lots, sums in Int128", bits=128),
@@ -120,7 +120,7 @@ class DecimalBenchmark:
 
 
 def benchmark(
-    rows: int = 8_000_000, block_rows: int = 1_000_000, seed: int = 7, repeats: int = 3, forms: Sequence[Form] = FORMS
+    rows: int = 8_000_000, block_rows: int = 1_000_000, seed: int = 7, repeats: int = 3, forms: Sequence[Representation] = FORMS
 ) -> DecimalBenchmark:
     """Run every form and operation.
 
@@ -147,13 +147,13 @@ def benchmark(
     return DecimalBenchmark(rows, digest, list(cells.values()))
 
 
-def _warm_up(forms: Sequence[Form], seed: int) -> None:
+def _warm_up(forms: Sequence[Representation], seed: int) -> None:
     """Threads started and code loaded, so that the first block pays no more than the others."""
     block = next(made_rows(10_000, 2_000, seed))
     _measured(forms, block, 1)
 
 
-def _measured(forms: Sequence[Form], block: Rows, repeats: int) -> dict[str, tuple[float, Results | None]]:
+def _measured(forms: Sequence[Representation], block: Rows, repeats: int) -> dict[str, tuple[float, Results | None]]:
     """Seconds and results of everything that the forms do; None where a form refuses."""
     done: dict[str, tuple[float, Results | None]] = {}
     for form in forms:
@@ -165,7 +165,7 @@ def _measured(forms: Sequence[Form], block: Rows, repeats: int) -> dict[str, tup
     return done
 
 
-def _timed(form: Form, operation: Operation, built: Built, repeats: int) -> tuple[float, Raw]:
+def _timed(form: Representation, operation: Operation, built: Dataset, repeats: int) -> tuple[float, Raw]:
     best, raw = float("inf"), None
     for _ in range(repeats):
         started = time.perf_counter()

@@ -7,7 +7,7 @@ import re
 from capture_pipeline.feasibility.criteria import EXACT
 from capture_pipeline.feasibility.decimal_precision.benchmark import BASE, PROJECT, Cell, DecimalBenchmark
 from capture_pipeline.feasibility.decimal_precision.representations import Operation
-from capture_pipeline.feasibility.evidence import Evidence, Reading, made
+from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 from capture_pipeline.reporting import markdown as md
 
 MAIN_FIGURES = tuple(f"project_rows_per_s_{operation}" for operation in Operation)
@@ -20,7 +20,7 @@ _NOT_A_NAME = re.compile(r"[^a-z0-9]+")
 def evidence_of(found: DecimalBenchmark) -> Evidence:
     """What was measured, as evidence of whether results are exact."""
     note = f"of {sum(cell.results for cell in found.cells if cell.form == PROJECT.name):,} results of: {PROJECT.name}"
-    return made(
+    return new_evidence(
         EXACT.asset,
         [Reading(criterion=EXACT.name, measured=found.errors, note=note)],
         figures(found),

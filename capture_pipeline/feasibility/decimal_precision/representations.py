@@ -37,7 +37,7 @@ class Operation(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Built:
+class Dataset:
     """Rows in a form.
 
     Attributes:
@@ -51,7 +51,7 @@ class Built:
     ladder: Any
 
 
-class Form(Protocol):
+class Representation(Protocol):
     """One form."""
 
     @property
@@ -61,13 +61,13 @@ class Form(Protocol):
     def does(self, operation: Operation) -> str:
         """Names what is done; forms of one name do the same at this operation, so that it is measured once."""
 
-    def build(self, rows: Rows) -> Built:
+    def build(self, rows: Rows) -> Dataset:
         """Bring rows into the form."""
 
-    def run(self, operation: Operation, built: Built) -> Raw:
+    def run(self, operation: Operation, built: Dataset) -> Raw:
         """Do it; this is what is timed."""
 
-    def results(self, operation: Operation, raw: Raw, built: Built) -> Results:
+    def results(self, operation: Operation, raw: Raw, built: Dataset) -> Results:
         """What was returned, as decimals."""
 
 
@@ -90,10 +90,10 @@ class PolarsForm:
         """What no other form does."""
         return f"{self.name}: {operation}"
 
-    def build(self, rows: Rows) -> Built:
+    def build(self, rows: Rows) -> Dataset:
         """Bring rows into the form."""
         columns = {"price": self.prices(rows.ticks, rows), "quantity": self.quantities(rows.lots, rows), "minute": rows.minutes}
-        return Built(rows, pl.DataFrame(columns), pl.DataFrame({"price": self.ladder(rows)}))
+        return Dataset(rows, pl.DataFrame(columns), pl.DataFrame({"price": self.ladder(rows)}))
 
     def prices(self, ticks: NDArray[np.int64], rows: Rows) -> pl.Series:
         """Prices of these ticks."""
@@ -123,7 +123,7 @@ class PolarsForm:
         """What a VWAP is made of, or it."""
         return [*self.notional(), *self.volume()]
 
-    def run(self, operation: Operation, built: Built) -> Raw:
+    def run(self, operation: Operation, built: Dataset) -> Raw:
         """Do it."""
         frame: pl.DataFrame = built.frame
         match operation:
@@ -142,7 +142,7 @@ class PolarsForm:
                 frame.write_parquet(file, compression="zstd", compression_level=1)
                 return pl.read_parquet(io.BytesIO(file.getbuffer()), hive_partitioning=False)
 
-    def results(self, operation: Operation, raw: Raw, built: Built) -> Results:
+    def results(self, operation: Operation, raw: Raw, built: Dataset) -> Results:
         """What was returned, as decimals."""
         match operation:
             case Operation.SUM | Operation.NOTIONAL:

@@ -6,7 +6,7 @@ from capture_pipeline.feasibility.criteria import DISK
 from capture_pipeline.feasibility.decimal_precision.report import slug
 from capture_pipeline.feasibility.disk_throughput.benchmark import LINES, NEEDED_RATE, PROJECT, IoBenchmark
 from capture_pipeline.feasibility.disk_throughput.timing import Timing
-from capture_pipeline.feasibility.evidence import Evidence, Reading, made
+from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 from capture_pipeline.reporting import markdown as md
 
 MAIN_FIGURES = ("sustained_write_mb_s", "sustained_read_mb_s", "lines_write_mb_s", "medium_write_mb_s", "medium_read_mb_s")
@@ -18,7 +18,7 @@ def evidence_of(found: IoBenchmark) -> Evidence:
     """What was measured, as evidence of whether the medium keeps up."""
     direct = "past the page cache" if found.medium.direct_read_s else "after dropping its pages"
     note = f"stored bytes of: {PROJECT.name}, {found.sizes[-1]:,} rows, the slowest of {len(found.sustained)}; plain files read {direct}"
-    return made(
+    return new_evidence(
         DISK.asset,
         [Reading(criterion=DISK.name, measured=found.margin, note=note)],
         figures(found),

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
 from capture_pipeline.feasibility.event_time.measure import UNITS, StreamTimes
-from capture_pipeline.feasibility.evidence import Evidence, Reading, made
+from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 
 ASSET = "origin_time_report"
 
@@ -90,7 +90,7 @@ def evidence(reports: Sequence[OriginReport], inputs: dict[str, str]) -> Evidenc
                 "skew p95 without offset, ms": stream.p95_ms,
             }
             figures |= {f"{prefix}: {name}": float(value) for name, value in shown.items() if value is not None}
-    return made(ASSET, readings(reports), figures, inputs, {"reports": [report.model_dump() for report in reports]})
+    return new_evidence(ASSET, readings(reports), figures, inputs, {"reports": [report.model_dump() for report in reports]})
 
 
 def _against(stream: StreamTimes) -> list[str]:

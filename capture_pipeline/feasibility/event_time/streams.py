@@ -52,7 +52,7 @@ def crypto_lake_streams(trades: Path | None = None, deltas: Path | None = None, 
 
     Raises:
         LakeError: A file is not there.
-        MalformedData: A file has another layout.
+        MalformedDataError: A file has another layout.
     """
     files = {"trades": (trades, ()), "deltas": (deltas, ("sequence_number",)), "books": (books, ())}
     return [TimedStream(name, _of_lake(path, keys)) for name, (path, keys) in files.items() if path is not None]

@@ -12,9 +12,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from capture_pipeline.errors import Permanent
+from capture_pipeline.errors import PermanentError
 from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT
-from capture_pipeline.feasibility.evidence import Evidence, Reading, made
+from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 from capture_pipeline.feasibility.replay_throughput import synthetic_session
 from capture_pipeline.feasibility.replay_throughput.worker import OUT_OF_MEMORY
 from capture_pipeline.golden.tables import GoldenTables
@@ -67,7 +67,7 @@ class ReplayBenchmark:
     inputs: dict[str, str] = field(default_factory=dict)
 
 
-class BenchmarkFailed(Permanent):
+class BenchmarkError(PermanentError):
     """A replay did not end as it should; what it said is told."""
 
 
@@ -150,7 +150,7 @@ def evidence_of(found: ReplayBenchmark) -> Evidence:
             f"{kind}_p95_mb": run["p95_mb"],
             f"{kind}_gaps": run["gaps"],
         }
-    return made(THROUGHPUT.asset, readings, figures, found.inputs, {"runs": found.runs, "pressure": found.pressure})
+    return new_evidence(THROUGHPUT.asset, readings, figures, found.inputs, {"runs": found.runs, "pressure": found.pressure})
 
 
 def markdown(found: ReplayBenchmark) -> md.Markdown:
@@ -176,7 +176,7 @@ def _run(command: list[str]) -> dict[str, float]:
     done = _child(command)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
-        raise BenchmarkFailed(f"a replay ended with {done.returncode}: {said}", where=" ".join(command), remedy="mend what it names")
+        raise BenchmarkError(f"a replay ended with {done.returncode}: {said}", where=" ".join(command), remedy="mend what it names")
     return _answer(done)
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from capture_pipeline.replay.compiled.book import Run
+from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.messages import DIFF, ROWS, SNAPSHOT, Ints, Messages, Scale
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
@@ -49,7 +49,7 @@ def _snapshot(random: np.random.Generator, mid: int) -> Messages:
     prices = np.concatenate([mid - away, mid + away])
     rows = _rows(1, 0, SNAPSHOT)
     bounds = np.array([[0], [_KNOWN], [2 * _KNOWN]], np.int64)
-    return Messages(rows, Run(bounds, prices, random.integers(1, 900_000_000, prices.size)), SCALE)
+    return Messages(rows, LevelBatch(bounds, prices, random.integers(1, 900_000_000, prices.size)), SCALE)
 
 
 def _diffs(random: np.random.Generator, mid: Ints, made: int) -> Messages:
@@ -62,7 +62,9 @@ def _diffs(random: np.random.Generator, mid: Ints, made: int) -> Messages:
         prices[:, step], prices[:, half + step] = mid + step, mid - step
         lots[:, [step, half + step]] = 0
     starts = np.arange(count, dtype=np.int64) * LEVELS
-    return Messages(_rows(count, made, DIFF), Run(np.stack([starts, starts + half, starts + LEVELS]), prices.ravel(), lots.ravel()), SCALE)
+    return Messages(
+        _rows(count, made, DIFF), LevelBatch(np.stack([starts, starts + half, starts + LEVELS]), prices.ravel(), lots.ravel()), SCALE
+    )
 
 
 def _rows(count: int, made: int, kind: int) -> Ints:

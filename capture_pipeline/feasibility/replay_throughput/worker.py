@@ -24,7 +24,7 @@ from capture_pipeline.errors import CaptureError
 from capture_pipeline.feasibility.replay_throughput.synthetic_events import made_events
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.replay.engine import Replay
-from capture_pipeline.replay.messages import Messages, kept
+from capture_pipeline.replay.messages import Messages, copy_slice
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource
 from capture_pipeline.terminal import write_json, write_line
@@ -120,7 +120,7 @@ def _measured(arguments: list[str]) -> dict[str, float]:
 def _source(arguments: list[str]) -> Iterable[Messages]:
     kind, *rest = arguments
     if kind == "memory":
-        return [kept(messages, 0, len(messages)) for messages in made_events(int(rest[0]))]
+        return [copy_slice(messages, 0, len(messages)) for messages in made_events(int(rest[0]))]
     if kind == "parquet":
         return GoldenSource(GoldenTables(Path(rest[0]), rest[1]), rest[2])
     return RawSource(Path(rest[0]), rest[1])

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from markupsafe import Markup
 
 from capture_pipeline.feasibility.criteria import GAPS, Verdict
-from capture_pipeline.feasibility.evidence import Evidence, Reading, made
+from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 from capture_pipeline.feasibility.sequence_gaps.measure import FeedFigures
 from capture_pipeline.reporting.charts import Section, bars, shown
 
@@ -57,7 +57,7 @@ def evidence(feeds: Sequence[FeedFigures], inputs: dict[str, str]) -> Evidence:
         for name in names
         if (value := getattr(feed, name)) is not None
     }
-    return made(ASSET, [reading(feeds)], figures, inputs, {"feeds": [feed.model_dump() for feed in feeds]})
+    return new_evidence(ASSET, [reading(feeds)], figures, inputs, {"feeds": [feed.model_dump() for feed in feeds]})
 
 
 def sections_of(feeds: Sequence[FeedFigures]) -> list[Section]:

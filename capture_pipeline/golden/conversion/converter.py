@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from capture_pipeline.binance.streams.parser import Columns, StreamParser
-from capture_pipeline.errors import MalformedData, StorageError
+from capture_pipeline.errors import MalformedDataError, StorageError
 from capture_pipeline.golden.conversion.arrow_rows import Key, tables_of
 from capture_pipeline.golden.readers.block_reader import BLOCK_BYTES, Blocks
 from capture_pipeline.golden.tables import HOUR_NS, GoldenFile, GoldenManifest, GoldenTables, hour_of
-from capture_pipeline.lake.files import publish_model, publishing, sha256_file, storage_errors, withdraw
+from capture_pipeline.lake.files import atomic_write, publish_model, sha256_file, storage_errors, unpublish
 from capture_pipeline.tables.golden import SCALE, TABLES, GoldenTable
 
 _ZSTD_LEVEL = 1
@@ -40,11 +40,11 @@ def convert(recording: Path, session: str, root: Path, *, block_bytes: int = BLO
         The manifest, as published.
 
     Raises:
-        MalformedData: A line is not one of a recording, or its hour precedes that of a line before; file and line are named.
+        MalformedDataError: A line is not one of a recording, or its hour precedes that of a line before; file and line are named.
         StorageError: The disk refused; the session then has no manifest, its files do not count.
     """
     tables = GoldenTables(root, session)
-    withdraw(tables.manifest_path)
+    unpublish(tables.manifest_path)
     parser, columns, blocks = StreamParser(recording.name), Columns.of_size(block_bytes + 1), Blocks(recording, block_bytes)
     lines = by_fallback = 0
     with _Writers(tables, recording.name) as writers:
@@ -54,9 +54,9 @@ def convert(recording: Path, session: str, root: Path, *, block_bytes: int = BLO
                 writers.write(key, rows)
             lines, by_fallback = lines + parsed.lines, by_fallback + parsed.by_fallback
     if not lines:
-        raise MalformedData("holds no line", where=recording.name, remedy="record again")
+        raise MalformedDataError("holds no line", where=recording.name, remedy="record again")
     for path in tables.stale({root / file.path for file in writers.files}):
-        withdraw(path)
+        unpublish(path)
     manifest = GoldenManifest(
         session=session,
         recording=recording.name,
@@ -104,7 +104,7 @@ class _Writers:
                 self._publish()
         finally:
             for file in self._open.values():
-                # Leaving by an exception is what tells `publishing` to drop the file; that the disk refuses even this changes nothing.
+                # Leaving by an exception is what tells `atomic_write` to drop the file; that the disk refuses even this changes nothing.
                 with contextlib.suppress(OSError, StorageError):
                     file.stack.__exit__(GeneratorExit, GeneratorExit(), None)
 
@@ -118,7 +118,7 @@ class _Writers:
             what = (
                 f"line {rows['line'][0].as_py()} was captured in {hour_of(hour * HOUR_NS)}, after lines of {hour_of(self._hour * HOUR_NS)}"
             )
-            raise MalformedData(what, where=self.where, remedy="capture times never decrease in a recording; sort the import")
+            raise MalformedDataError(what, where=self.where, remedy="capture times never decrease in a recording; sort the import")
         if key not in self._open:
             self._open[key] = self._begin(table, symbol, hour)
         with storage_errors(self._open[key].path):
@@ -127,11 +127,13 @@ class _Writers:
 
     def _begin(self, table: GoldenTable, symbol: str, hour: int) -> _Open:
         if len(self._open) >= _MOST_OPEN:
-            raise MalformedData(f"holds more than {_MOST_OPEN // 3} symbols", where=self.where, remedy="record fewer symbols in a session")
+            raise MalformedDataError(
+                f"holds more than {_MOST_OPEN // 3} symbols", where=self.where, remedy="record fewer symbols in a session"
+            )
         path = self.tables.file(table, symbol, hour_of(hour * HOUR_NS))
         schema = table.schema.with_metadata({"session": self.tables.session, "symbol": symbol, "scale": str(SCALE)})
         with contextlib.ExitStack() as stack:
-            beside = stack.enter_context(publishing(path))
+            beside = stack.enter_context(atomic_write(path))
             parquet = stack.enter_context(pq.ParquetWriter(beside, schema, **_options(table)))
             return _Open(path, parquet, stack.pop_all())
 

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.binance.symbols import is_symbol
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.evidence import CM, SPOT, UM, Evidence
 from capture_pipeline.golden.imports.line_formats import bare_snapshot_stream
 from capture_pipeline.golden.imports.lines import checked_stream, import_symbol, stamp_ns
@@ -131,7 +131,7 @@ class ProcessorLines:
             return ()
         try:
             return self._row(number, text)
-        except (_FaultError, MalformedData) as error:
+        except (_FaultError, MalformedDataError) as error:
             return self._faulty(number, text, str(error))
 
     def rest(self) -> Iterable[Captured]:
@@ -185,7 +185,7 @@ class ProcessorLines:
         symbol = row.get("Symbol") or self.symbol or self._named
         if not symbol or not is_symbol(symbol):
             remedy = "name it with --symbol, or keep the name that the tool gave the file"
-            raise MalformedData(f"line {number:,} is of a snapshot, and of which symbol is not told", remedy=remedy)
+            raise MalformedDataError(f"line {number:,} is of a snapshot, and of which symbol is not told", remedy=remedy)
         return symbol
 
     def _faulty(self, number: int, text: str, why: str) -> Iterable[Captured]:
@@ -199,7 +199,7 @@ def _checked_columns(number: int, text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     if not any(needed <= set(names) for needed in (_TRADE, _DIFF, _SNAPSHOT)) or len(set(names)) != len(names):
         what = f"line {number:,} is no header of Binance-Data-Processor's trades, diffs or snapshots: {text[:120]!r}"
-        raise MalformedData(what, remedy="import the files of single streams as its scraper writes them, not merged ones")
+        raise MalformedDataError(what, remedy="import the files of single streams as its scraper writes them, not merged ones")
     return names
 
 

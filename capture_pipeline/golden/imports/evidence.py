@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
-from capture_pipeline.errors import ConfigError, MalformedData
+from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS
 
 SPOT, UM, CM = "spot", "um", "cm"
@@ -124,7 +124,7 @@ class Evidence:
             venue: Likewise.
 
         Raises:
-            MalformedData: What was found is contradictory, or contradicts the user.
+            MalformedDataError: What was found is contradictory, or contradicts the user.
             ConfigError: Nothing says it.
         """
         given = "given as an option"
@@ -153,7 +153,9 @@ def _check_single(what: str, said: dict[str, _Said], where: str, remedy: str, hi
         raise ConfigError(f"neither URLs nor messages tell the {what}{hint}", where=where, remedy=remedy)
     if len(said) > 1:
         told = ", ".join(f"{value} by {reason}" for value, reason in said.items())
-        raise MalformedData(f"the {what} is contradictory: {told}", where=where, remedy=f"import the files of each {what} by themselves")
+        raise MalformedDataError(
+            f"the {what} is contradictory: {told}", where=where, remedy=f"import the files of each {what} by themselves"
+        )
 
 
 def _host(url: str) -> str | None:

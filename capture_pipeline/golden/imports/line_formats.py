@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import msgspec
 
 from capture_pipeline.binance.streams.names import StreamKind
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.evidence import Evidence
 from capture_pipeline.golden.imports.lines import BodyKind, body_of, checked_stream, stamp_ns
 from capture_pipeline.golden.imports.notes import Captured, Notes
@@ -85,7 +85,7 @@ class _Lines:
             return bare_snapshot_stream(self.symbol)
         if self.is_survey:
             return ""
-        raise MalformedData(f"line {number:,} is a snapshot, and of which symbol is not told", remedy="name it with --symbol")
+        raise MalformedDataError(f"line {number:,} is a snapshot, and of which symbol is not told", remedy="name it with --symbol")
 
 
 class HftbacktestLines(_Lines):
@@ -97,7 +97,7 @@ class HftbacktestLines(_Lines):
         """The message of a line."""
         match = _HFT.fullmatch(line)
         if not match:
-            raise MalformedData(f"line {number:,} is no line of hftbacktest: {line[:80]!r}", remedy="is --from right?")
+            raise MalformedDataError(f"line {number:,} is no line of hftbacktest: {line[:80]!r}", remedy="is --from right?")
         return self._captured(number, stamp_ns(number, match[1], self.notes), match[2])
 
 
@@ -112,7 +112,7 @@ class CaptureLines(_Lines):
             found = decode_line(line)
         except PARSE_ERRORS as error:
             what = f"line {number:,} is no line of a recording: {explain(error)}: {line[:80]!r}"
-            raise MalformedData(what, remedy="is --from right?") from None
+            raise MalformedDataError(what, remedy="is --from right?") from None
         stamp = stamp_ns(number, b"%d" % found.capture_ns, self.notes)
         return (Captured(stamp, checked_stream(number, found.stream), bytes(found.data).strip()),)
 
@@ -134,7 +134,7 @@ class CryptofeedLines(_Lines):
         if match := _ANSWERED.fullmatch(line):
             return self._answer(number, _address(match[1]), _ns(match[2], match[3]), match[4])
         if not self._is_about_the_connection(line):
-            raise MalformedData(f"line {number:,} is no line of cryptofeed: {line[:80]!r}", remedy="is --from right?")
+            raise MalformedDataError(f"line {number:,} is no line of cryptofeed: {line[:80]!r}", remedy="is --from right?")
         return ()
 
     def _is_about_the_connection(self, line: bytes) -> bool:

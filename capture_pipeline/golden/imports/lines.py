@@ -14,7 +14,7 @@ import msgspec
 
 from capture_pipeline.binance.streams.names import symbol_of
 from capture_pipeline.binance.symbols import is_symbol
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.evidence import Evidence
 from capture_pipeline.golden.imports.notes import Captured, LeftOut, Notes, Offsets
 from capture_pipeline.golden.imports.recognition import fits, recognized, refuse_binary
@@ -81,7 +81,7 @@ class _Reading:
     parser: Parser
     offsets: Offsets = field(default_factory=Offsets)
     number: int = 0
-    refused: MalformedData | None = None
+    refused: MalformedDataError | None = None
     behind: int = 0
     taken: int = 0
     held: list[Captured] = field(default_factory=list)
@@ -94,7 +94,7 @@ class _Reading:
         elif line:
             try:
                 found = list(self.parser.take(self.number, line))
-            except MalformedData as error:
+            except MalformedDataError as error:
                 self.refused, self.behind = error, 1
                 return
             yield from self.held
@@ -112,7 +112,7 @@ class _Reading:
         """The end of the file: refuse a line that no damage explains, report what was left out.
 
         Raises:
-            MalformedData: A line is none, and the file is whole.
+            MalformedDataError: A line is none, and the file is whole.
         """
         damage = [finding for finding in findings if finding.kind is not FindingKind.OPEN_LINE]
         if self.refused and not damage:
@@ -139,19 +139,19 @@ class _Reading:
             told = f"{self.offsets.far:,} of {self.offsets.compared:,} stamps are far from their event time, {self.offsets.first_far}"
             self.parser.notes.far.append(f"{self.path.name}: {told}")
 
-    def refusal(self, error: MalformedData) -> MalformedData:
+    def refusal(self, error: MalformedDataError) -> MalformedDataError:
         """What is wrong with a line, and what the file is if nothing before it was taken."""
         known = None if self.taken else recognized(self.path)
         if known is None or known.remedy == fits(self.parser.origin):
-            return MalformedData(error.what, where=str(self.path), remedy=error.remedy)
-        return MalformedData(f"{error.what}; the file is {known.what}", where=str(self.path), remedy=known.remedy)
+            return MalformedDataError(error.what, where=str(self.path), remedy=error.remedy)
+        return MalformedDataError(f"{error.what}; the file is {known.what}", where=str(self.path), remedy=known.remedy)
 
 
 def messages_of(path: Path, parser: Parser) -> Iterator[Captured]:
     """The messages of a file.
 
     Raises:
-        MalformedData: The file is of another kind, or a line is none of its kind and no damage of the file explains that.
+        MalformedDataError: The file is of another kind, or a line is none of its kind and no damage of the file explains that.
     """
     refuse_binary(path)
     reading = _Reading(path, parser)
@@ -166,12 +166,12 @@ def body_of(number: int, message: bytes) -> Body:
     """What a JSON object is.
 
     Raises:
-        MalformedData: It is no JSON, or nothing that a connection of the exchange sends.
+        MalformedDataError: It is no JSON, or nothing that a connection of the exchange sends.
     """
     if message.startswith(_STREAM):
         try:
             name, data = data_of(message)
-        except MalformedData:
+        except MalformedDataError:
             name, data = b'"', b""
         if b'"' not in name and b"\\" not in name:
             _check_json(number, data)
@@ -186,7 +186,9 @@ def _by_keys(number: int, message: bytes) -> Body:
     try:
         parts = _decode_object(message)
     except PARSE_ERRORS as error:
-        raise MalformedData(f"line {number:,} holds no JSON: {explain(error)}", remedy="cut the line, the gap will be reported") from None
+        raise MalformedDataError(
+            f"line {number:,} holds no JSON: {explain(error)}", remedy="cut the line, the gap will be reported"
+        ) from None
     if {"stream", "data"} <= parts.keys():
         return Body(BodyKind.MESSAGE, _text(number, parts["stream"]), bytes(parts["data"]).strip())
     if "lastUpdateId" in parts:
@@ -196,19 +198,19 @@ def _by_keys(number: int, message: bytes) -> Body:
     if "result" in parts:
         return Body(BodyKind.CONTROL, "", message)
     what = f"line {number:,} is no message of the combined stream: {message[:80]!r}"
-    raise MalformedData(what, remedy="only combined streams of Binance can be imported, {stream, data}")
+    raise MalformedDataError(what, remedy="only combined streams of Binance can be imported, {stream, data}")
 
 
 def stamp_ns(number: int, digits: bytes, notes: Notes) -> int:
     """A stamp in nanoseconds; its unit is told from its number of digits.
 
     Raises:
-        MalformedData: It has another number of digits than the time of a market has in any of the units.
+        MalformedDataError: It has another number of digits than the time of a market has in any of the units.
     """
     unit = _UNITS.get(len(digits))
     if unit is None:
         what = f"line {number:,} has a stamp of {len(digits)} digits: {digits[:30].decode()}"
-        raise MalformedData(what, remedy="milliseconds have 13 digits, microseconds 16, nanoseconds 19")
+        raise MalformedDataError(what, remedy="milliseconds have 13 digits, microseconds 16, nanoseconds 19")
     notes.units[unit[0]] = None
     return int(digits) * unit[1]
 
@@ -217,7 +219,7 @@ def checked_stream(number: int, stream: str) -> str:
     """`stream` itself, if its symbol can be part of a path and its name part of a line.
 
     Raises:
-        MalformedData: It cannot.
+        MalformedDataError: It cannot.
     """
     name = stream.encode("utf-8", "backslashreplace")
     return _checked(number, _valid_name(name), name)
@@ -232,7 +234,9 @@ def _check_json(number: int, data: bytes) -> None:
     try:
         _decode_any(data)
     except PARSE_ERRORS as error:
-        raise MalformedData(f"line {number:,} holds no JSON: {explain(error)}", remedy="cut the line, the gap will be reported") from None
+        raise MalformedDataError(
+            f"line {number:,} holds no JSON: {explain(error)}", remedy="cut the line, the gap will be reported"
+        ) from None
 
 
 def _text(number: int, raw: msgspec.Raw) -> str:
@@ -244,7 +248,7 @@ def _text(number: int, raw: msgspec.Raw) -> str:
 
 def _checked(number: int, valid: str, name: bytes) -> str:
     if not valid:
-        raise MalformedData(f"line {number:,} has a stream whose name is none of the exchange: {name[:80]!r}", remedy="cut the line")
+        raise MalformedDataError(f"line {number:,} has a stream whose name is none of the exchange: {name[:80]!r}", remedy="cut the line")
     return valid
 
 

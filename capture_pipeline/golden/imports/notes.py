@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 
 MOST_LISTED = 20
 MOST_OFFSET_S = 1800
@@ -72,12 +72,12 @@ class Offsets:
         """Refuse a file most of whose stamps cannot be capture times.
 
         Raises:
-            MalformedData: They cannot.
+            MalformedDataError: They cannot.
         """
         if 2 * self.far > self.compared:
             what = f"{self.far:,} of {self.compared:,} stamps lie more than {MOST_OFFSET_S // 60} minutes from the event time E"
             remedy = "stamps must be UTC, in nano-, micro- or milliseconds since 1970; correct them"
-            raise MalformedData(f"{what}, {self.first_far}", where=str(path), remedy=remedy)
+            raise MalformedDataError(f"{what}, {self.first_far}", where=str(path), remedy=remedy)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.readers.gzip_reader import Source
 
 _HEAD_BYTES = 4096
@@ -80,14 +80,14 @@ def refuse_binary(path: Path) -> None:
     """Refuse what is no text, packed or not, whatever it was called.
 
     Raises:
-        MalformedData: It is a folder, or a file of another kind, or cannot be read.
+        MalformedDataError: It is a folder, or a file of another kind, or cannot be read.
     """
     if path.is_dir():
-        raise MalformedData("is a folder", where=str(path), remedy="name the files in it")
+        raise MalformedDataError("is a folder", where=str(path), remedy="name the files in it")
     head = _read(path)
     kind = _of_bytes(head)
     if kind:
-        raise MalformedData(f"is no recording; it is {kind.what}", where=str(path), remedy=kind.remedy)
+        raise MalformedDataError(f"is no recording; it is {kind.what}", where=str(path), remedy=kind.remedy)
 
 
 def recognized(path: Path) -> Kind:
@@ -139,4 +139,4 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(_HEAD_BYTES)
     except OSError as error:
-        raise MalformedData(f"cannot be opened: {error.strerror}", where=str(path), remedy="name a recording") from None
+        raise MalformedDataError(f"cannot be opened: {error.strerror}", where=str(path), remedy="name a recording") from None

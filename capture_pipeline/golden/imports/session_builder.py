@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.binance.symbols import parse_symbol
-from capture_pipeline.errors import ConfigError, MalformedData
+from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.golden.imports.evidence import MARKETS, valid_venue
 from capture_pipeline.golden.imports.lines import import_symbol
 from capture_pipeline.golden.imports.report import provenance
@@ -28,7 +28,7 @@ from capture_pipeline.lake.files import fsync, make_folder, sha256_file, storage
 from capture_pipeline.parsing import guard_parser
 from capture_pipeline.sessions.gzip_members import FULL_BYTES, member_of
 from capture_pipeline.sessions.layout import SessionFolder, session_id, valid_regime
-from capture_pipeline.sessions.line_format import composed
+from capture_pipeline.sessions.line_format import format_line
 from capture_pipeline.sessions.models import Cause, FileRecord, Gap, SessionMetadata, SessionPlan
 
 MESSAGES_A_MEMBER = 500
@@ -68,7 +68,7 @@ class _Writing:
                 self.raised += 1
                 self.raised_most_ns = max(self.raised_most_ns, self.last_ns - captured.capture_ns)
             self.last_ns = max(self.last_ns, captured.capture_ns)
-            lines.append(composed(self.last_ns, captured.stream, captured.data))
+            lines.append(format_line(self.last_ns, captured.stream, captured.data))
             size += len(lines[-1])
             if len(lines) == MESSAGES_A_MEMBER or size >= FULL_BYTES:
                 yield member_of(b"".join(lines), len(lines))
@@ -102,7 +102,7 @@ def import_session(
         The session's folder, published whole.
 
     Raises:
-        MalformedData: A file is not what that tool writes, or holds no message, or market and venue are contradictory.
+        MalformedDataError: A file is not what that tool writes, or holds no message, or market and venue are contradictory.
         ConfigError: The session is there already, or an argument is wrong or missing.
         StorageError: The disk refused.
     """
@@ -143,7 +143,7 @@ def _built(beside: SessionFolder, source: Source, regime: str, market: str | Non
     if writing.last_ns < 0:
         left = "; ".join(map(str, source.notes.left_out))
         what = f"there is no message to import: {left}" if left else "there is no message to import"
-        raise MalformedData(what, where=", ".join(map(str, source.files)), remedy="name the recording's files")
+        raise MalformedDataError(what, where=", ".join(map(str, source.files)), remedy="name the recording's files")
     source.decide(market, venue)
     found = scan(raw)
     target = SessionFolder(beside.path.parent / session_id(list(writing.symbols) or ["NONE"], found.first_ns // 1000))

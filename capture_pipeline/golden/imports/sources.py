@@ -71,7 +71,7 @@ class Source:
         """All messages in order.
 
         Raises:
-            MalformedData: A file is not what that tool writes, or a snapshot's symbol is not known; file and line are named.
+            MalformedDataError: A file is not what that tool writes, or a snapshot's symbol is not known; file and line are named.
         """
         heads = [self._survey(path) for path in self.files]
         chains = [chain.from_iterable(self._file(head, heads) for head in part) for part in _chains(heads)]

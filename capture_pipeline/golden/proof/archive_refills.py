@@ -15,7 +15,7 @@ from capture_pipeline.binance.periods import DAY_US, SECOND_US, day_bounds, from
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
 from capture_pipeline.binance.urls import AGG_TRADES, Market, TradesFile
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import ChecksumMismatch, LakeError, MalformedData, ProtocolViolation
+from capture_pipeline.errors import ChecksumMismatchError, LakeError, MalformedDataError, ProtocolViolationError
 from capture_pipeline.golden.proof import published_files
 from capture_pipeline.golden.proof.compare import within
 from capture_pipeline.golden.proof.report import GapProof
@@ -25,7 +25,7 @@ from capture_pipeline.sessions.gap_ledger import read_gaps_strictly
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Gap
 
-UNUSABLE = (ChecksumMismatch, MalformedData, LakeError, ProtocolViolation)
+UNUSABLE = (ChecksumMismatchError, MalformedDataError, LakeError, ProtocolViolationError)
 """What is wrong with one file and says nothing of another; that the exchange cannot be asked ends the proof."""
 _KINDS = {StreamKind.TRADE: "trades", StreamKind.AGG_TRADE: AGG_TRADES}
 _SLACK_US = 5 * SECOND_US

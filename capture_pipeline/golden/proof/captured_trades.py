@@ -49,7 +49,7 @@ def captured(folder: SessionFolder, tables: GoldenTables) -> Captured:
     Raises:
         ConfigError: It is not finished.
         LakeError: A file is damaged or gone.
-        MalformedData: The recording is none.
+        MalformedDataError: The recording is none.
     """
     metadata = finished_metadata(folder)
     sha256 = next((file.sha256 for file in metadata.files if file.name == folder.recording.name), "")

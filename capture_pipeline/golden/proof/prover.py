@@ -16,8 +16,8 @@ from capture_pipeline.binance.archive.protocol import due_us
 from capture_pipeline.binance.periods import DAY_US, Interval, Month, day_bounds, from_us
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.deployment.venue_guard import claim
-from capture_pipeline.errors import CaptureError, ConfigError, LakeError, MalformedData
+from capture_pipeline.deployment.venue_guard import ensure_venue
+from capture_pipeline.errors import CaptureError, ConfigError, LakeError, MalformedDataError
 from capture_pipeline.golden.proof import published_files
 from capture_pipeline.golden.proof.archive_refills import UNUSABLE, fill_from_archive
 from capture_pipeline.golden.proof.captured_trades import Captured, captured, finished_metadata
@@ -46,7 +46,7 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
     Raises:
         ConfigError: The session is not finished, or of a venue or market that nothing is published of.
         LakeError: A file of the session or its tables is damaged or gone.
-        MalformedData: The recording is none, or there is no trade to prove.
+        MalformedDataError: The recording is none, or there is no trade to prove.
         CaptureError: The exchange could not be asked, or the disk refused.
     """
     plan = finished_metadata(folder).plan
@@ -58,12 +58,12 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
             f"was recorded at venue {plan.venue}, the settings say {workspace.settings.venue}", where=str(folder.path), remedy=remedy
         )
     found = captured(folder, GoldenTables(workspace.lake.tables(), folder.session))
-    claim(workspace)
+    ensure_venue(workspace)
     now_us = workspace.now_us()
     days, without = _proved(workspace, found, now_us)
     gaps = fill_from_archive(workspace, folder, Market(plan.market), now_us)
     if not days and not gaps:
-        raise MalformedData("holds no trade to prove", where=str(folder.path), remedy="record a session with trades")
+        raise MalformedDataError("holds no trade to prove", where=str(folder.path), remedy="record a session with trades")
     proof = SessionProof(
         session=folder.session,
         recording_sha256=found.sha256,

@@ -12,10 +12,10 @@ from capture_pipeline.binance.archive.frame_cache import read_zip
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.urls import ArchiveFile, TradesFile
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import ChecksumMismatch, LakeError, MalformedData
+from capture_pipeline.errors import ChecksumMismatchError, LakeError, MalformedDataError
 from capture_pipeline.golden.proof.published_trades import published_trades
-from capture_pipeline.klines.ingest.download import Judged, fetch_judged, place
-from capture_pipeline.lake.files import locked, sha256_file
+from capture_pipeline.klines.ingest.download import VerifiedDownload, fetch_judged, place
+from capture_pipeline.lake.files import file_lock, sha256_file
 
 DAILY_KLINES = "daily_klines"
 _MB = 1 << 20
@@ -38,8 +38,8 @@ def trades_of(workspace: Workspace, file: TradesFile) -> Publication | None:
     """Published trades of a day; None where they are not out.
 
     Raises:
-        ChecksumMismatch: The bytes are not those that its checksum is about; they are in the quarantine.
-        MalformedData: It is no sound file of that day; likewise.
+        ChecksumMismatchError: The bytes are not those that its checksum is about; they are in the quarantine.
+        MalformedDataError: It is no sound file of that day; likewise.
         CaptureError: It could not be had, or the disk refused.
     """
     most = workspace.settings.http.max_csv_mb * _MB
@@ -55,7 +55,7 @@ def klines_of(workspace: Workspace, file: ArchiveFile) -> Publication | None:
 def _published(
     workspace: Workspace, file: ArchiveFile | TradesFile, kind: str, read: Callable[[bytes], pl.DataFrame]
 ) -> Publication | None:
-    with locked(workspace.lake.published_lock(file.market, kind, file.symbol)):
+    with file_lock(workspace.lake.published_lock(file.market, kind, file.symbol)):
         kept = _kept(workspace, file, kind)
         if kept is not None:
             return Publication(workspace.lake.relative(kept), read(kept.read_bytes()))
@@ -87,7 +87,7 @@ def _fetched(workspace: Workspace, file: ArchiveFile | TradesFile, kind: str, re
     try:
         _check(file, got, accept_without=archive.accept_without_checksum)
         frame = read(partial.read_bytes())
-    except (ChecksumMismatch, MalformedData) as error:
+    except (ChecksumMismatchError, MalformedDataError) as error:
         place(partial, lake.published_quarantine(file.market, kind, file.symbol, file.name, got.sha256), str(error))
         raise
     target = lake.published_file(file.market, kind, file.symbol, file.name, got.sha256)
@@ -95,10 +95,10 @@ def _fetched(workspace: Workspace, file: ArchiveFile | TradesFile, kind: str, re
     return Publication(lake.relative(target), frame)
 
 
-def _check(file: ArchiveFile | TradesFile, got: Judged, *, accept_without: bool) -> None:
+def _check(file: ArchiveFile | TradesFile, got: VerifiedDownload, *, accept_without: bool) -> None:
     if got.trust is Trust.MISMATCH:
         remedy = "it is in the quarantine; prove again later, or pin its checksum in archive.pinned_checksums"
-        raise ChecksumMismatch(f"{got.detail}", where=file.name, remedy=remedy)
+        raise ChecksumMismatchError(f"{got.detail}", where=file.name, remedy=remedy)
     if got.trust is Trust.CHECKSUM_MISSING and not accept_without:
         remedy = "prove again later, pin its checksum, or set archive.accept_without_checksum"
-        raise ChecksumMismatch(f"cannot be verified: {got.detail}", where=file.name, remedy=remedy)
+        raise ChecksumMismatchError(f"cannot be verified: {got.detail}", where=file.name, remedy=remedy)

@@ -10,7 +10,7 @@ import polars as pl
 from capture_pipeline.binance.archive.zip_file import only_entry
 from capture_pipeline.binance.decimals import MOST_UNITS, PLACES, PLAIN_DECIMAL, WHOLE_DIGITS
 from capture_pipeline.binance.urls import AGG_TRADES
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import guard_parser
 
 _COLUMNS = ("id", "price", "qty", "quote_qty", "time", "is_buyer_maker", "is_best_match")
@@ -36,7 +36,7 @@ def published_trades(content: bytes, stem: str, max_bytes: int, bounds: tuple[in
         `trade_id, price_e8, quantity_e8, trade_us, buyer_maker`, sorted by id; of a file of aggregates `trade_id` is the aggregate's.
 
     Raises:
-        MalformedData: It is no sound trades file, or two rows of one id differ; file and line are named. Identical rows count once.
+        MalformedDataError: It is no sound trades file, or two rows of one id differ; file and line are named. Identical rows count once.
     """
     where = f"{stem}.zip:{stem}.csv"
     text = only_entry(content, f"{stem}.csv", max_bytes, f"{stem}.zip").removeprefix(_BOM)
@@ -46,7 +46,7 @@ def published_trades(content: bytes, stem: str, max_bytes: int, bounds: tuple[in
     names = _AGG_COLUMNS if f"-{AGG_TRADES}-" in stem else _COLUMNS
     most = len(names)
     if rows.width not in {most - 1, most}:
-        raise MalformedData(f"has {rows.width} columns, {most - 1} or {most} were expected", where=where, remedy=_REMEDY)
+        raise MalformedDataError(f"has {rows.width} columns, {most - 1} or {most} were expected", where=where, remedy=_REMEDY)
     rows.columns = list(names[: rows.width])
     _check(rows, where, 1 + has_header)
     if not rows["id"].is_unique().all():
@@ -88,7 +88,7 @@ def _once_each(rows: pl.DataFrame, where: str, first_line: int) -> pl.DataFrame:
     """Keep each trade once, for the exchange has published files with blocks of rows that stand twice (binance/binance-public-data #203).
 
     Raises:
-        MalformedData: Two rows of one id differ.
+        MalformedDataError: Two rows of one id differ.
     """
     kept = rows.with_row_index("line").unique(rows.columns, keep="first", maintain_order=True)
     again = kept.filter(~pl.col("id").is_first_distinct())["line"]
@@ -100,4 +100,4 @@ def _once_each(rows: pl.DataFrame, where: str, first_line: int) -> pl.DataFrame:
 def _refuse(rows: pl.DataFrame, name: str, bad: pl.Series, where: str, first_line: int) -> None:
     at = int(bad.arg_max() or 0)
     what = f"{name} is not what this trades file holds, or stands twice: {rows[name][at]!r}"
-    raise MalformedData(re.sub(r"\s+", " ", what)[:160], where=f"{where}, line {first_line + at}", remedy=_REMEDY)
+    raise MalformedDataError(re.sub(r"\s+", " ", what)[:160], where=f"{where}, line {first_line + at}", remedy=_REMEDY)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.binance.streams._kernel import PADDING
-from capture_pipeline.errors import LakeError, MalformedData
+from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.golden.readers.gzip_reader import FindingKind, Source
 
 BLOCK_BYTES = 16 << 20
@@ -59,7 +59,7 @@ class Blocks:
         """Yield blocks; one is valid until the next is asked for.
 
         Raises:
-            MalformedData: The gzip is damaged or torn, or a line is longer than a block.
+            MalformedDataError: The gzip is damaged or torn, or a line is longer than a block.
             LakeError: The file is not there.
         """
         for _ in range(_AHEAD):
@@ -104,18 +104,18 @@ class Blocks:
         """Refuse a file that was not read whole.
 
         Raises:
-            MalformedData: It is damaged or torn.
+            MalformedDataError: It is damaged or torn.
         """
         for finding in source.findings:
             if finding.kind is not FindingKind.EMPTY:
                 what = f"the file is damaged after about {self._lines:,} lines: {finding}"
-                raise MalformedData(what, where=self._path.name, remedy="repair the recording, or record again")
+                raise MalformedDataError(what, where=self._path.name, remedy="repair the recording, or record again")
 
     def _hand_over(self, text: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         end = size - _last_line_feed(text, size)
         if end == 0:
             what = f"line {self._lines + 1} is longer than {self._size:,} bytes"
-            raise MalformedData(what, where=self._path.name, remedy="it is no recording, or it is damaged there")
+            raise MalformedDataError(what, where=self._path.name, remedy="it is no recording, or it is damaged there")
         carried = text[end:size].copy()
         self._lines += int(np.count_nonzero(text[:end] == ord("\n")))
         self._full.put(Block(text, end))

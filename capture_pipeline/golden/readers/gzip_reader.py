@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Self
 
 from isal import isal_zlib
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 
 BROKEN: Any = isal_zlib.error
 """What isal raises for data that are no gzip; its stubs declare it as an instance."""
@@ -87,13 +87,13 @@ class Source:
         """Open a file, or of it the bytes `start..end`.
 
         Raises:
-            MalformedData: It cannot be opened.
+            MalformedDataError: It cannot be opened.
         """
         try:
             source = cls(path, path.open("rb", buffering=0), end=end, taken=start, salvage=salvage)
             source.file.seek(start)
         except OSError as error:
-            raise MalformedData(f"cannot be opened: {error.strerror}", where=str(path), remedy="name a recording") from None
+            raise MalformedDataError(f"cannot be opened: {error.strerror}", where=str(path), remedy="name a recording") from None
 
         return source
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.readers.gzip_reader import Finding, FindingKind, Source
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.sessions.line_format import Line, decode_line
@@ -60,7 +60,7 @@ class Recording:
         """Start to read ahead.
 
         Raises:
-            MalformedData: The file cannot be opened.
+            MalformedDataError: The file cannot be opened.
         """
         source = Source.opened(self.path, self.start, self.end, salvage=self.salvage)
         self._thread = threading.Thread(target=self._read_ahead, args=(source,), name=f"inflate {self.path.name}", daemon=True)
@@ -77,7 +77,7 @@ class Recording:
         """The blocks in order, each of whole lines with their ends.
 
         Raises:
-            MalformedData: A line exceeds what any message can be, or the disk failed.
+            MalformedDataError: A line exceeds what any message can be, or the disk failed.
         """
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
@@ -96,8 +96,8 @@ class Recording:
             if rest:
                 what = f"the last line has no end: {len(rest):,} bytes, {rest[:60]!r}"
                 self.findings.append(Finding(FindingKind.OPEN_LINE, None, what))
-        except (MalformedData, OSError) as error:
-            last = error if isinstance(error, MalformedData) else MalformedData(f"cannot be read: {error}", where=str(self.path))
+        except (MalformedDataError, OSError) as error:
+            last = error if isinstance(error, MalformedDataError) else MalformedDataError(f"cannot be read: {error}", where=str(self.path))
         except BaseException as error:  # noqa: BLE001 - a bug in the thread has to surface where its blocks are waited for
             last = error
         self._put(last)
@@ -114,7 +114,7 @@ class Recording:
                 continue  # a member of whole lines is a good place to cut: nothing is copied there
             block, rest = _whole_lines(b"".join(parts))
             if len(rest) > MOST_LINE_BYTES:
-                raise MalformedData("holds a line longer than any message", where=str(self.path), remedy="is it a recording?")
+                raise MalformedDataError("holds a line longer than any message", where=str(self.path), remedy="is it a recording?")
             if block:
                 self._put(block)
             parts, size = [rest], len(rest)
@@ -153,7 +153,7 @@ def read_lines(path: Path, *, tolerant: bool = False) -> Iterator[tuple[int, Lin
         tolerant: Read what a damaged file still gives and say nothing; for callers that told its findings already.
 
     Raises:
-        MalformedData: A line is not in the line form, or the file is damaged; what stood before it was yielded.
+        MalformedDataError: A line is not in the line form, or the file is damaged; what stood before it was yielded.
     """
     number = 0
     with Recording(path) as recording:
@@ -164,10 +164,10 @@ def read_lines(path: Path, *, tolerant: bool = False) -> Iterator[tuple[int, Lin
                     line = decode_line(raw)
                 except PARSE_ERRORS as error:
                     what = f"line {number} is no line of a recording: {explain(error)}"
-                    raise MalformedData(what, where=str(path), remedy="validate it") from None
+                    raise MalformedDataError(what, where=str(path), remedy="validate it") from None
                 yield number, line
     if recording.findings and not tolerant:
-        raise MalformedData(str(recording.findings[0]), where=str(path), remedy="validate it; what stands before was read")
+        raise MalformedDataError(str(recording.findings[0]), where=str(path), remedy="validate it; what stands before was read")
 
 
 def _whole_lines(data: bytes) -> tuple[bytes, bytes]:

@@ -46,7 +46,7 @@ def scan(path: Path) -> Scan:
     """Pass over a recording once; two processes share a long one.
 
     Raises:
-        MalformedData: It cannot be opened or read; what is wrong inside it is in the result.
+        MalformedDataError: It cannot be opened or read; what is wrong inside it is in the result.
     """
     return scan_halves(path) or scan_part(path)
 
@@ -55,7 +55,7 @@ def scan_halves(path: Path, worth_bytes: int = WORTH_BYTES) -> Scan | None:
     """Scan both halves at once; None where that is not possible or not worth it.
 
     Raises:
-        MalformedData: The first half cannot be read.
+        MalformedDataError: The first half cannot be read.
     """
     try:
         size = path.stat().st_size

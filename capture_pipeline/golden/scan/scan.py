@@ -197,7 +197,7 @@ def scan_part(path: Path, start: int = 0, end: int | None = None) -> Scan:
     """Pass over a recording's bytes `start..end`, between which whole members stand.
 
     Raises:
-        MalformedData: It cannot be opened or read.
+        MalformedDataError: It cannot be opened or read.
     """
     result = Scan(path)
     with Recording(path, start=start, end=end) as recording:

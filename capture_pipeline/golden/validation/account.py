@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from capture_pipeline.golden.scan.scan import Scan
-from capture_pipeline.golden.validation.report import Check, judged, skipped
+from capture_pipeline.golden.validation.report import Check, check_result, skipped_check
 from capture_pipeline.sessions.account import LISTED, AccountState
 from capture_pipeline.sessions.gap_ledger import read_gaps
 from capture_pipeline.sessions.layout import SessionFolder
@@ -36,10 +36,10 @@ def accounting_check(found: Scan, metadata: SessionMetadata) -> Check:
     """Received = written + duplicates + listed losses, and written = lines of the recording."""
     account = metadata.statistics.get("accounting")
     if account is None:
-        return skipped("accounting", "metadata.json holds no account: imported, or recorded by an earlier version")
+        return skipped_check("accounting", "metadata.json holds no account: imported, or recorded by an earlier version")
     lacking = [name for name in _FIGURES if not _is_count(account, name)]
     if lacking:
-        return judged("accounting", good=False, reason=f"the account in metadata.json has no {', '.join(lacking)}")
+        return check_result("accounting", good=False, reason=f"the account in metadata.json has no {', '.join(lacking)}")
     parts = {name: account[name] for name in ("written", *LISTED.values())}
     difference = account["received"] - sum(parts.values())
     shown = " + ".join(f"{count:,} {name}" for name, count in parts.items() if count or name == "written")
@@ -52,8 +52,10 @@ def accounting_check(found: Scan, metadata: SessionMetadata) -> Check:
         wrong.append(f"the last recorder was killed: what it received behind its last line {_time(last)} is unknown, and nothing follows")
     if not wrong and account["killed"]:
         told = f"{account['killed']:,} recorders were killed, the last one behind its line {_time(last)}"
-        return skipped("accounting", f"{text}; {told}: what they received and had not written is known by its ids in the ledger alone")
-    return judged("accounting", not wrong, f"{'; '.join(wrong)}: {text}" if wrong else text, **{**account, "difference": difference})
+        return skipped_check(
+            "accounting", f"{text}; {told}: what they received and had not written is known by its ids in the ledger alone"
+        )
+    return check_result("accounting", not wrong, f"{'; '.join(wrong)}: {text}" if wrong else text, **{**account, "difference": difference})
 
 
 def disk_check(metadata: SessionMetadata, folder: SessionFolder) -> Check:
@@ -76,9 +78,9 @@ def disk_check(metadata: SessionMetadata, folder: SessionFolder) -> Check:
     lacking = [name for name in _COUNTED if name not in metadata.statistics]
     if not wrong and (lacking or not folder.gaps.exists()):
         what = f"metadata.json does not count {', '.join(lacking)}" if lacking else "gaps.jsonl is missing"
-        return skipped("disk", f"not known: {what}")
+        return skipped_check("disk", f"not known: {what}")
     reason = "; ".join(wrong) or "no fsync failed, nothing set aside or dropped"
-    return judged("disk", not wrong, reason, **counts, quarantined=aside, lost_at_end=ends, lost_at_start=starts, left_out=left_out)
+    return check_result("disk", not wrong, reason, **counts, quarantined=aside, lost_at_end=ends, lost_at_start=starts, left_out=left_out)
 
 
 def ids_of_gap(gap: Gap) -> tuple[str, int, int]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from capture_pipeline.binance.streams.messages import BookTicker, DepthSnapshot, decode_book_ticker, decode_depth, decode_snapshot
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.readers.line_reader import read_lines
 from capture_pipeline.golden.scan.scan import Scan
 from capture_pipeline.orderbook.audit import Audit, AuditOutcome
@@ -165,7 +165,7 @@ def replay(path: Path, found: Scan) -> Replay:
     """Replay every book of a recording that was scanned.
 
     Raises:
-        MalformedData: A message holds what is no diff, snapshot or bookTicker, or a number that is none; with its line.
+        MalformedDataError: A message holds what is no diff, snapshot or bookTicker, or a number that is none; with its line.
     """
     result = Replay({symbol: SymbolReplay(symbol, snapshot_ids=ids) for symbol, ids in _snapshot_ids(found).items()})
     takers: dict[str, Callable[[bytes], None] | None] = {}
@@ -178,8 +178,8 @@ def replay(path: Path, found: Scan) -> Replay:
             continue
         try:
             take(bytes(line.data))
-        except (MalformedData, ValueError) as error:
-            raise MalformedData(
+        except (MalformedDataError, ValueError) as error:
+            raise MalformedDataError(
                 f"line {number}: {error}", where=str(path), remedy="the message is damaged; leave the book out with --no-book"
             ) from None
     return result

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from capture_pipeline.golden.scan.scan import Scan
-from capture_pipeline.golden.validation.report import Check, judged
+from capture_pipeline.golden.validation.report import Check, check_result
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.recorder.storage.finalize import files_of
 from capture_pipeline.sessions.layout import SessionFolder
@@ -24,7 +24,7 @@ def checksums_check(found: Scan, folder: SessionFolder, metadata: SessionMetadat
     wrong += [f"{name} is not listed in metadata.json" for name in sorted(_expected(found, folder) - listed)]
     wrong += _wrong_lines(found, folder, listed)
     reason = "; ".join(wrong[:_MOST_NAMED]) or f"{len(metadata.files)} files have the size and SHA-256 that were recorded"
-    return judged("checksums", not wrong, reason, files=len(metadata.files), wrong=wrong)
+    return check_result("checksums", not wrong, reason, files=len(metadata.files), wrong=wrong)
 
 
 def _expected(found: Scan, folder: SessionFolder) -> set[str]:

@@ -8,7 +8,7 @@ from itertools import chain
 from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.golden.scan.scan import Scan
 from capture_pipeline.golden.scan.streams import StreamScan
-from capture_pipeline.golden.validation.report import Check, Thresholds, judged, skipped
+from capture_pipeline.golden.validation.report import Check, Thresholds, check_result, skipped_check
 from capture_pipeline.sessions.continuity import gap_ratios
 
 _MOST_NAMED = 5
@@ -28,7 +28,7 @@ def id_checks(found: Scan, thresholds: Thresholds, *, listed: bool) -> list[Chec
             "snapshots",
             "seed",
         )
-        return [skipped(name, "no stream carries contiguous ids") for name in names]
+        return [skipped_check(name, "no stream carries contiguous ids") for name in names]
     return [_continuity(tracked, listed=listed), *_repeats(tracked), *_ratios(tracked, thresholds), *snapshot_checks(found)]
 
 
@@ -37,20 +37,20 @@ def snapshot_checks(found: Scan) -> list[Check]:
     depth = {stream.symbol: stream for stream in found.of_kind(StreamKind.DEPTH) if stream.track.first >= 0}
     taken = {stream.symbol: stream.snapshots for stream in found.of_kind(StreamKind.SNAPSHOT)}
     if not depth:
-        return [skipped(name, "there is no depth stream") for name in ("snapshots", "seed")]
+        return [skipped_check(name, "there is no depth stream") for name in ("snapshots", "seed")]
     astray = [f"{symbol} {last}" for symbol, ids in taken.items() for last in ids if symbol in depth and not bridges(depth[symbol], last)]
     seeded = {symbol for symbol, stream in depth.items() if any(bridges(stream, last) for last in taken.get(symbol, []))}
     count = sum(map(len, taken.values()))
     bare = sorted(depth.keys() - seeded)
     snapshots = (
-        judged(
+        check_result(
             "snapshots", not astray, _named("lastUpdateId without a diff to follow it", astray) or f"all {count} bridge", snapshots=count
         )
         if count
-        else skipped("snapshots", "the recording holds none")
+        else skipped_check("snapshots", "the recording holds none")
     )
     reason = f"no seed: no usable snapshot of {', '.join(bare)}" if bare else f"every book can be built, {len(seeded)} of {len(depth)}"
-    return [snapshots, judged("seed", not bare, reason, without=bare)]
+    return [snapshots, check_result("seed", not bare, reason, without=bare)]
 
 
 def bridges(depth: StreamScan, last_update_id: int) -> bool:
@@ -77,7 +77,7 @@ def _continuity(tracked: list[StreamScan], *, listed: bool) -> Check:
         }
         for gap in breaks
     ]
-    return judged("continuity", not gaps, reason, decides=not listed, gaps=gaps, ids_lost=lost, places=places)
+    return check_result("continuity", not gaps, reason, decides=not listed, gaps=gaps, ids_lost=lost, places=places)
 
 
 def _repeats(tracked: list[StreamScan]) -> list[Check]:
@@ -85,7 +85,7 @@ def _repeats(tracked: list[StreamScan]) -> list[Check]:
     for name in ("duplicates", "overlaps"):
         counts = {stream.name: count for stream in tracked if (count := getattr(stream.track, name))}
         reason = ", ".join(f"{stream} {count:,}" for stream, count in counts.items()) or "none"
-        checks.append(judged(name, not counts, reason, **{name: sum(counts.values())}))
+        checks.append(check_result(name, not counts, reason, **{name: sum(counts.values())}))
     return checks
 
 
@@ -97,7 +97,9 @@ def _ratios(tracked: list[StreamScan], thresholds: Thresholds) -> list[Check]:
         ("gap_ratio_events", ratios.lost_events, "events lost (estimated of ranges) / events expected"),
         ("gap_ratio_discontinuities", ratios.discontinuities, "places at which ids are missing / messages"),
     )
-    return [judged(name, ratio < limit, f"{ratio:.6%} of less than {limit:.4%}: {meaning}", ratio=ratio) for name, ratio, meaning in told]
+    return [
+        check_result(name, ratio < limit, f"{ratio:.6%} of less than {limit:.4%}: {meaning}", ratio=ratio) for name, ratio, meaning in told
+    ]
 
 
 def _named(what: str, names: list[str]) -> str:

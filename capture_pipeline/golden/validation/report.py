@@ -127,11 +127,11 @@ class Report:
         }
 
 
-def judged(name: str, good: bool, reason: str, *, decides: bool = True, **figures: object) -> Check:  # noqa: FBT001 - reads as a sentence
+def check_result(name: str, good: bool, reason: str, *, decides: bool = True, **figures: object) -> Check:  # noqa: FBT001 - reads as a sentence
     """A check that passes where `good`."""
     return Check(name, Verdict.PASS if good else Verdict.FAIL, reason, figures, decides)
 
 
-def skipped(name: str, reason: str) -> Check:
+def skipped_check(name: str, reason: str) -> Check:
     """A check that has nothing to look at."""
     return Check(name, Verdict.SKIPPED, reason)

@@ -9,7 +9,7 @@ from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.scan.scan import Scan
 from capture_pipeline.golden.validation.account import accounting_check, disk_check, ids_of_gap, named
 from capture_pipeline.golden.validation.files import checksums_check
-from capture_pipeline.golden.validation.report import Check, Thresholds, judged, skipped
+from capture_pipeline.golden.validation.report import Check, Thresholds, check_result, skipped_check
 from capture_pipeline.golden.validation.size import Planned
 from capture_pipeline.lake.files import read_model
 from capture_pipeline.recorder.storage.tail_losses import is_outside
@@ -31,7 +31,7 @@ _NOT_STREAMED = frozenset({StreamKind.SNAPSHOT, StreamKind.SHUTDOWN})
 def session_checks(found: Scan, folder: SessionFolder | None) -> list[Check]:
     """Ledger, checksums, disk and accounting; skipped for a bare file."""
     if folder is None:
-        return [skipped(name, _BARE) for name in ("ledger", "checksums", "disk", "accounting")]
+        return [skipped_check(name, _BARE) for name in ("ledger", "checksums", "disk", "accounting")]
     return [_ledger(found, folder), *_finished(found, folder)]
 
 
@@ -53,20 +53,20 @@ def planned_of(found: Scan, folder: SessionFolder | None) -> Planned | None:
 def stream_check(found: Scan, folder: SessionFolder | None, thresholds: Thresholds) -> Check:
     """Whether every planned stream came, soon after the recording's start and until shortly before its end."""
     if folder is None:
-        return skipped("streams", _BARE)
+        return skipped_check("streams", _BARE)
     try:
         plan = read_model(folder.plan, SessionPlan)
     except CaptureError as error:
-        return judged("streams", good=False, reason=str(error))
+        return check_result("streams", good=False, reason=str(error))
     if plan is None:
-        return skipped("streams", "the session has no plan")
+        return skipped_check("streams", "the session has no plan")
     if not plan.streams:
-        return skipped("streams", "the plan of the session names no stream")
+        return skipped_check("streams", "the plan of the session names no stream")
     wrong = {name: why for name in plan.streams if (why := _silent(found, name, thresholds.stream_silence_s))}
     named = ", ".join(f"{name} {why}" for name, why in list(wrong.items())[:_MOST_NAMED])
     more = f" and {len(wrong) - _MOST_NAMED:,} more" if len(wrong) > _MOST_NAMED else ""
     reason = f"{len(wrong)} of {len(plan.streams)}: {named}{more}" if wrong else f"{len(plan.streams)} planned streams from start to end"
-    return judged("streams", not wrong, reason, planned=len(plan.streams), wrong=wrong)
+    return check_result("streams", not wrong, reason, planned=len(plan.streams), wrong=wrong)
 
 
 def _silent(found: Scan, name: str, most_s: float) -> str:
@@ -88,7 +88,7 @@ def _ledger(found: Scan, folder: SessionFolder) -> Check:
     try:
         gaps = read_gaps_strictly(folder.gaps)
     except CaptureError as error:
-        return judged("ledger", good=False, reason=str(error))
+        return check_result("ledger", good=False, reason=str(error))
     listed = {ids_of_gap(gap) for gap in gaps}
     outside = {ids_of_gap(gap) for gap in gaps if gap.is_outside and _is_beyond(gap, found)}
     data = {
@@ -100,14 +100,14 @@ def _ledger(found: Scan, folder: SessionFolder) -> Check:
         *_broken(found, folder),
     ]
     if wrong:
-        return judged("ledger", good=False, reason="; ".join(wrong), unlisted=unlisted, unseen=unseen)
+        return check_result("ledger", good=False, reason="; ".join(wrong), unlisted=unlisted, unseen=unseen)
     if not is_whole(folder.gaps):
-        return skipped("ledger", "the session is not finished, and its ledger is not there yet or ends in half a line")
+        return skipped_check("ledger", "the session is not finished, and its ledger is not there yet or ends in half a line")
     same = f"{len(listed - outside)} gaps in the ledger and the same in the data"
     ends = sorted(ids_of_gap(gap) for gap in gaps if gap.at_end and ids_of_gap(gap) in outside)
     starts = sorted(ids_of_gap(gap) for gap in gaps if gap.at_start and ids_of_gap(gap) in outside)
     told = [text for what, lost in ((_AT_END, ends), (_AT_START, starts)) if (text := named(what, lost))]
-    return judged("ledger", good=True, reason=", and ".join([same, *told]), gaps=len(listed), lost_at_end=ends, lost_at_start=starts)
+    return check_result("ledger", good=True, reason=", and ".join([same, *told]), gaps=len(listed), lost_at_end=ends, lost_at_start=starts)
 
 
 def _broken(found: Scan, folder: SessionFolder) -> list[str]:
@@ -132,7 +132,7 @@ def _finished(found: Scan, folder: SessionFolder) -> list[Check]:
     try:
         metadata = read_model(folder.metadata, SessionMetadata)
     except CaptureError as error:
-        return [judged(name, good=False, reason=str(error)) for name in names]
+        return [check_result(name, good=False, reason=str(error)) for name in names]
     if metadata is None:
-        return [skipped(name, _UNFINISHED) for name in names]
+        return [skipped_check(name, _UNFINISHED) for name in names]
     return [checksums_check(found, folder, metadata), disk_check(metadata, folder), accounting_check(found, metadata)]

@@ -7,7 +7,7 @@ from itertools import chain
 
 from capture_pipeline.binance.streams.names import StreamKind
 from capture_pipeline.golden.scan.scan import Scan
-from capture_pipeline.golden.validation.report import Check, Thresholds, judged, skipped
+from capture_pipeline.golden.validation.report import Check, Thresholds, check_result, skipped_check
 
 LATE_S = 5.0
 """A recorder that was started by hand takes a second or two to connect; only more is worth telling."""
@@ -33,16 +33,20 @@ class Planned:
 def form_checks(found: Scan) -> list[Check]:
     """The file as a file, its lines, the order of their stamps."""
     whole = "; ".join(map(str, found.findings)) or "every member whole, every line ended"
-    file = judged("file", not found.findings, whole, findings=[str(finding) for finding in found.findings])
+    file = check_result("file", not found.findings, whole, findings=[str(finding) for finding in found.findings])
     if not found.lines:
         nothing = "the recording holds no line"
-        return [skipped("file", nothing) if not found.findings else file, skipped("line_form", nothing), skipped("capture_order", nothing)]
+        return [
+            skipped_check("file", nothing) if not found.findings else file,
+            skipped_check("line_form", nothing),
+            skipped_check("capture_order", nothing),
+        ]
     lines = f"{found.bad:,} of {found.lines:,} lines: {'; '.join(found.bad_shown)}" if found.bad else f"all {found.lines:,} lines"
     order = f"{found.disorder:,} stamps go back: {'; '.join(found.disorder_shown)}" if found.disorder else "capture_ns never decreases"
     return [
         file,
-        judged("line_form", not found.bad, lines, bad=found.bad, first=found.bad_shown),
-        judged("capture_order", not found.disorder, order, disorder=found.disorder, first=found.disorder_shown),
+        check_result("line_form", not found.bad, lines, bad=found.bad, first=found.bad_shown),
+        check_result("capture_order", not found.disorder, order, disorder=found.disorder, first=found.disorder_shown),
     ]
 
 
@@ -56,7 +60,7 @@ def size_checks(found: Scan, thresholds: Thresholds, planned: Planned | None = N
     """
     enough = found.lines >= max(1, thresholds.min_messages)
     return [
-        judged("messages", enough, f"{found.lines:,} of at least {thresholds.min_messages:,}", messages=found.lines),
+        check_result("messages", enough, f"{found.lines:,} of at least {thresholds.min_messages:,}", messages=found.lines),
         _duration(found, thresholds, planned or Planned()),
         _uptime(found, thresholds),
         _rate("trade_rate", found, StreamKind.TRADE, thresholds.trades_per_s),
@@ -79,8 +83,8 @@ def _duration(found: Scan, thresholds: Thresholds, planned: Planned) -> Check:
     ]
     reason = "; ".join(filter(None, told))
     if is_long and planned.trouble and not planned.is_damaged:
-        return skipped("duration", reason)
-    return judged(
+        return skipped_check("duration", reason)
+    return check_result(
         "duration",
         found.lines > 0 and is_long and not is_early and not planned.is_damaged,
         reason,
@@ -102,22 +106,22 @@ def gap_seconds(found: Scan) -> float:
 
 def _uptime(found: Scan, thresholds: Thresholds) -> Check:
     if not found.duration_s:
-        return skipped("uptime", "the recording spans no time")
+        return skipped_check("uptime", "the recording spans no time")
     down = gap_seconds(found)
     uptime = 1 - down / found.duration_s
     uncounted = sum(stream.track.gaps - len(stream.breaks) for stream in found.streams.values())
     if uncounted and uptime > thresholds.min_uptime:
-        return skipped("uptime", f"at most {uptime:.5%}: {uncounted:,} gaps have no times, for there are too many")
+        return skipped_check("uptime", f"at most {uptime:.5%}: {uncounted:,} gaps have no times, for there are too many")
     reason = f"{uptime:.5%} of more than {thresholds.min_uptime:.3%}: 1 − {down:,.3f} s inside gaps (capture_ns before to after) / duration"
-    return judged("uptime", uptime > thresholds.min_uptime, reason, uptime=uptime, gap_seconds=down)
+    return check_result("uptime", uptime > thresholds.min_uptime, reason, uptime=uptime, gap_seconds=down)
 
 
 def _rate(name: str, found: Scan, kind: StreamKind, expected: tuple[float, float]) -> Check:
     streams = found.of_kind(kind)
     if not streams or not found.duration_s:
-        return skipped(name, f"there is no {kind} stream")
+        return skipped_check(name, f"there is no {kind} stream")
     rates = {stream.symbol: stream.track.messages / found.duration_s for stream in streams}
     outside = [f"{symbol} {rate:.2f}/s" for symbol, rate in rates.items() if not expected[0] <= rate <= expected[1]]
     least, most = min(rates.values()), max(rates.values())
     reason = f"outside {expected[0]:g}–{expected[1]:g}/s: {', '.join(outside)}" if outside else f"{least:.2f}–{most:.2f}/s a symbol"
-    return judged(name, not outside, reason, per_second=rates)
+    return check_result(name, not outside, reason, per_second=rates)

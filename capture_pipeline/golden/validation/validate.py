@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.scan.parallel import scan
 from capture_pipeline.golden.scan.scan import Scan
 from capture_pipeline.golden.validation.book import BOOK_CHECKS, book_checks, without_book
@@ -37,7 +37,7 @@ def validate(path: Path, thresholds: Thresholds = DEFAULTS, *, book: bool | None
         Every check, and statistics.
 
     Raises:
-        MalformedData: There is no recording, or it cannot be read at all.
+        MalformedDataError: There is no recording, or it cannot be read at all.
     """
     recording, folder = locate(path)
     found = scan(recording)
@@ -56,13 +56,13 @@ def locate(path: Path) -> tuple[Path, SessionFolder | None]:
     """The recording that `path` is or holds, and the session it belongs to.
 
     Raises:
-        MalformedData: There is none.
+        MalformedDataError: There is none.
     """
     if not path.is_dir():
         return path, None
     folder = SessionFolder(path.resolve())
     if (parts := len(folder.segments())) > 1:
-        raise MalformedData(
+        raise MalformedDataError(
             f"the recording still grows and is in {parts} parts", where=str(path), remedy="let the session finish, or resume it"
         )
     plain = [file for file in sorted(path.glob("*.jsonl")) if file not in {folder.gaps, folder.events, folder.refilled}]
@@ -70,7 +70,7 @@ def locate(path: Path) -> tuple[Path, SessionFolder | None]:
     for candidate in candidates:
         if candidate.is_file():
             return candidate, folder
-    raise MalformedData("holds no recording", where=str(path), remedy="name a recording, or the folder of one session")
+    raise MalformedDataError("holds no recording", where=str(path), remedy="name a recording, or the folder of one session")
 
 
 def statistics(found: Scan, replayed: Replay | None) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _replayed(recording: Path, found: Scan, *, wanted: bool) -> tuple[Replay | N
         return None, f"{found.bad:,} lines are not in the line form; no book can be relied on"
     try:
         return replay(recording, found), ""
-    except MalformedData as error:
+    except MalformedDataError as error:
         return None, error.what
 
 

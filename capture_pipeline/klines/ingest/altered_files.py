@@ -12,7 +12,7 @@ from capture_pipeline.terminal import logger
 _log = logger(__name__)
 
 
-def set_altered_aside(workspace: Workspace, partition: Partition, manifest: ArchivesManifest) -> None:
+def quarantine_altered_files(workspace: Workspace, partition: Partition, manifest: ArchivesManifest) -> None:
     """Compare every archive file of a partition with its recorded SHA-256.
 
     Of a current version the record stays, and its file is gone: it is fetched again as any file that is gone. An earlier version cannot be
@@ -28,13 +28,13 @@ def set_altered_aside(workspace: Workspace, partition: Partition, manifest: Arch
     """
     for record in manifest.files:
         if record.path and not record.quarantined:
-            is_as_recorded(workspace, partition, record.path, record.sha256_own)
+            is_unaltered(workspace, partition, record.path, record.sha256_own)
     for record in manifest.superseded:
-        if record.path and not record.quarantined and not is_as_recorded(workspace, partition, record.path, record.sha256_own):
+        if record.path and not record.quarantined and not is_unaltered(workspace, partition, record.path, record.sha256_own):
             record.path, record.detail = None, "the file of this earlier version was altered or removed"
 
 
-def is_as_recorded(workspace: Workspace, partition: Partition, recorded: str, sha256: str | None) -> bool:
+def is_unaltered(workspace: Workspace, partition: Partition, recorded: str, sha256: str | None) -> bool:
     """Whether a recorded raw file is there with its bytes; one with other bytes is moved to the quarantine.
 
     Args:

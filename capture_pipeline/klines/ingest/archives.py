@@ -20,13 +20,13 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US
 from capture_pipeline.binance.urls import ArchiveFile
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.deployment.venue_guard import claim
-from capture_pipeline.errors import Busy, CaptureError
-from capture_pipeline.klines.ingest.altered_files import set_altered_aside
+from capture_pipeline.deployment.venue_guard import ensure_venue
+from capture_pipeline.errors import BusyError, CaptureError
+from capture_pipeline.klines.ingest.altered_files import quarantine_altered_files
 from capture_pipeline.klines.ingest.fetcher import Fetcher
 from capture_pipeline.klines.ingest.republished import recheck
 from capture_pipeline.klines.quality.ranges import intersect, subtract, whole_steps
-from capture_pipeline.lake.files import locked, read_model
+from capture_pipeline.lake.files import file_lock, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 
@@ -83,14 +83,14 @@ def fetch_many(
         ConfigError: The lake is another exchange's; nothing was asked.
         CaptureError: Whose it is cannot be read or recorded.
     """
-    patiently(partial(claim, workspace))
+    retry_while_busy(partial(ensure_venue, workspace))
     at_once = workspace.settings.http.parallel_downloads
     over = threading.Event()
 
     def bring(part: Partition) -> ArchivesResult:
         if check_revisions:
-            patiently(partial(recheck, workspace, part, now_us), over)
-        return patiently(partial(fetch, workspace, part, now_us, over), over)
+            retry_while_busy(partial(recheck, workspace, part, now_us), over)
+        return retry_while_busy(partial(fetch, workspace, part, now_us, over), over)
 
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="archive")
     try:
@@ -104,7 +104,7 @@ def fetch_many(
                     break
                 part, future = running.popleft()
                 try:
-                    yield awaited(future)
+                    yield result_interruptibly(future)
                 except CaptureError as error:
                     yield part, error
     finally:
@@ -112,46 +112,46 @@ def fetch_many(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def awaited(future: Future[T]) -> T:
+def result_interruptibly(future: Future[T]) -> T:
     """What a task in another thread returns or raises; waits in short steps, so that an interrupt is noticed wherever it arrives."""
     while not wait([future], _BETWEEN_LOOKS_S).done:
         pass
     return future.result()
 
 
-def patiently(work: Callable[[], T], over: threading.Event | None = None) -> T:
+def retry_while_busy(work: Callable[[], T], over: threading.Event | None = None) -> T:
     """Do what needs the lock of a partition, and try again while another run holds it for a moment.
 
     Args:
-        work: Raises `Busy` before it has done anything.
+        work: Raises `BusyError` before it has done anything.
         over: Set to try no further.
 
     Raises:
-        Busy: The lock was held all the time.
+        BusyError: The lock was held all the time.
         CaptureError: As `work` raises.
     """
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return work()
-        except Busy:
+        except BusyError:
             if time.monotonic() > deadline or (over is not None and over.is_set()):
                 raise
         time.sleep(_BETWEEN_TRIES_S)
 
 
-def alone(workspace: Workspace, partition: Partition, work: Callable[[], T]) -> T:
+def with_partition_lock(workspace: Workspace, partition: Partition, work: Callable[[], T]) -> T:
     """Do work that takes no lock itself while nobody else changes the partition.
 
     Raises:
-        Busy: Another run held it for long.
+        BusyError: Another run held it for long.
     """
 
     def with_lock() -> T:
-        with locked(workspace.lake.lock(partition)):
+        with file_lock(workspace.lake.lock(partition)):
             return work()
 
-    return patiently(with_lock)
+    return retry_while_busy(with_lock)
 
 
 def fetch(workspace: Workspace, partition: Partition, now_us: int, over: threading.Event | None = None) -> ArchivesResult:
@@ -164,18 +164,18 @@ def fetch(workspace: Workspace, partition: Partition, now_us: int, over: threadi
         over: Set to begin no further file and no further try.
 
     Raises:
-        Busy: Another process is fetching this partition.
+        BusyError: Another process is fetching this partition.
         ConfigError: The lake is another exchange's.
         CaptureError: A file could not be had; what was fetched before stays recorded.
     """
-    claim(workspace)
+    ensure_venue(workspace)
     lake = workspace.lake
-    with locked(lake.lock(partition)):
+    with file_lock(lake.lock(partition)):
         manifest = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         before = manifest.model_copy(deep=True)
         fetcher = Fetcher(workspace, partition, manifest, now_us, over)
         try:
-            set_altered_aside(workspace, partition, manifest)
+            quarantine_altered_files(workspace, partition, manifest)
             _fetch_files(workspace, partition, fetcher, now_us, over)
         finally:
             if manifest != before:

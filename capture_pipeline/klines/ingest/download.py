@@ -12,12 +12,12 @@ from pathlib import Path
 from capture_pipeline.binance.archive.client import ArchiveClient, Download
 from capture_pipeline.binance.archive.protocol import Next, Trust, judge
 from capture_pipeline.binance.urls import PublishedFile
-from capture_pipeline.errors import Permanent, Transient
+from capture_pipeline.errors import PermanentError, TransientError
 from capture_pipeline.lake.files import fsync, make_folder, publish_bytes, sha256_file, storage_errors
 
 
 @dataclass(frozen=True)
-class Judged:
+class VerifiedDownload:
     """A download and what its digest proves.
 
     Attributes:
@@ -41,7 +41,7 @@ class Judged:
 
 def fetch_judged(
     archive: ArchiveClient, file: PublishedFile, partial: Path, pinned: str | None = None, over: threading.Event | None = None
-) -> Judged | None:
+) -> VerifiedDownload | None:
     """Download a file and judge it; after a mismatch checksum and zip are both fetched afresh, once, and then from the bucket.
 
     Args:
@@ -72,14 +72,14 @@ def fetch_judged(
                 if straight is not None:
                     return straight
                 why = f"SHA-256 {own} is not the published {published}, also when fetched afresh and from the bucket"
-            return Judged(trust, why, own, published, download, attempts, seconds)
+            return VerifiedDownload(trust, why, own, published, download, attempts, seconds)
         discard(partial)
     raise AssertionError("a fresh download is never fetched afresh")
 
 
 def _from_bucket(
     archive: ArchiveClient, file: PublishedFile, partial: Path, pinned: str | None, over: threading.Event | None
-) -> Judged | None:
+) -> VerifiedDownload | None:
     """Replace a download that does not match its checksum by that of the bucket, if the bucket's file and checksum match.
 
     The cache in front of the archive may serve an old zip beside a new checksum (binance/binance-public-data #498).
@@ -98,10 +98,10 @@ def _from_bucket(
             return None
         discard(partial)
         straight.replace(partial)
-        return Judged(
+        return VerifiedDownload(
             trust, "from the bucket: the archive's cache served an old zip", own, published, download, download.attempts, download.seconds
         )
-    except (Transient, Permanent):
+    except (TransientError, PermanentError):
         # The archive's own answer stands: it is put into the quarantine, and fetched again at the next recheck.
         return None
     finally:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from capture_pipeline.binance.archive.frame_cache import read_opens
 from capture_pipeline.binance.archive.protocol import Trust
-from capture_pipeline.binance.http.retries import go_on
+from capture_pipeline.binance.http.retries import raise_if_cancelled
 from capture_pipeline.binance.urls import ArchiveFile, Granularity
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.klines.ingest.download import fetch_judged, place
 from capture_pipeline.klines.quality.ranges import missing
 from capture_pipeline.lake.files import publish_model
@@ -55,7 +55,7 @@ class Fetcher:
         Raises:
             CaptureError: The exchange could not be asked, or the disk not written.
         """
-        go_on(self._over, file.name)
+        raise_if_cancelled(self._over, file.name)
         known = self._known(file)
         there = known is not None and known.usable and self._is_there(known)
         if known and there and known.trust is not Trust.REPUBLISHED:
@@ -111,7 +111,7 @@ class Fetcher:
         """Look inside: a kline file of its period, or malformed."""
         try:
             opens, frame = read_opens(partial.read_bytes(), file.stem, self._workspace.settings.http.max_csv_mb * _MB, file.bounds)
-        except MalformedData as error:
+        except MalformedDataError as error:
             record.trust, record.detail = Trust.MALFORMED, str(error)
             return
         inside = opens[(opens >= file.bounds[0]) & (opens < file.bounds[1])]

@@ -6,8 +6,8 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.binance.urls import ArchiveFile, parse_name
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.deployment.venue_guard import hold
-from capture_pipeline.lake.files import locked, publish_model, read_model
+from capture_pipeline.deployment.venue_guard import check_venue
+from capture_pipeline.lake.files import file_lock, publish_model, read_model
 from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 from capture_pipeline.lake.paths import Partition
 
@@ -29,9 +29,9 @@ def recheck(workspace: Workspace, partition: Partition, now_us: int) -> list[Arc
         ConfigError: The lake is another exchange's.
         CaptureError: A checksum could not be read.
     """
-    hold(workspace)
+    check_venue(workspace)
     lake = workspace.lake
-    with locked(lake.lock(partition)):
+    with file_lock(lake.lock(partition)):
         manifest = read_model(lake.archives_manifest(partition), ArchivesManifest)
         if manifest is None:
             return []

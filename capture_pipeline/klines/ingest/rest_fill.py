@@ -17,14 +17,14 @@ from capture_pipeline.binance.archive.klines import count_lengths, parse_rest, r
 from capture_pipeline.binance.periods import SECOND_US, Interval, iso
 from capture_pipeline.binance.rest.client import PAGE_ROWS, UNKNOWN_SYMBOL
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.deployment.venue_guard import claim
-from capture_pipeline.errors import ProtocolViolation, RequestRefused
-from capture_pipeline.klines.ingest.altered_files import is_as_recorded
-from capture_pipeline.klines.ingest.trading_period import ask_life, trading_range
+from capture_pipeline.deployment.venue_guard import ensure_venue
+from capture_pipeline.errors import ProtocolViolationError, RequestRefusedError
+from capture_pipeline.klines.ingest.altered_files import is_unaltered
+from capture_pipeline.klines.ingest.trading_period import fetch_trading_period, trading_range
 from capture_pipeline.klines.quality.ranges import Range, Ranges, batched, intersect, length, present, subtract, union
 from capture_pipeline.klines.quality.sightings import absent, nonexistent, seen_recently
-from capture_pipeline.lake.files import locked, publish_bytes, publish_model, read_model
-from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, SymbolLife, TopupsManifest
+from capture_pipeline.lake.files import file_lock, publish_bytes, publish_model, read_model
+from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, TopupsManifest, TradingPeriod
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.models import Gaps
 
@@ -66,24 +66,24 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResu
         now_us: The exchange's time; candles that close after it are unfinished and left out.
 
     Raises:
-        Banned: The exchange has banned this address; nothing is sent until the ban ends.
+        BannedError: The exchange has banned this address; nothing is sent until the ban ends.
         ConfigError: The lake is another exchange's.
-        ProtocolViolation: A page does not advance or is out of what was asked.
+        ProtocolViolationError: A page does not advance or is out of what was asked.
         CaptureError: The exchange could not be asked; answers that came are kept, but for one with a hole that has no time.
     """
-    claim(workspace)
+    ensure_venue(workspace)
     lake = workspace.lake
-    with locked(lake.lock(partition)):
+    with file_lock(lake.lock(partition)):
         archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
         manifest = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
         recorded = manifest.pages
         # What is gone or altered is asked for again, if it is still worth asking; so is what an earlier version asked off the grid.
         on_grid = [page for page in recorded if page.asked_start_us % partition.interval.us == 0]
-        manifest.pages = [page for page in on_grid if is_as_recorded(workspace, partition, page.path, page.sha256)]
+        manifest.pages = [page for page in on_grid if is_unaltered(workspace, partition, page.path, page.sha256)]
         before = len(manifest.pages)
         try:
-            life = _life(workspace, partition, archives, now_us)
-            missing = to_ask(partition, archives, manifest, life=life, gaps=workspace.settings.gaps, now_us=now_us)
+            life = _trading_period(workspace, partition, archives, now_us)
+            missing = ranges_to_request(partition, archives, manifest, life=life, gaps=workspace.settings.gaps, now_us=now_us)
             for span in batched(missing, PAGE_ROWS * partition.interval.us):
                 for page in _ask_span(workspace, partition, span, now_us):
                     manifest.pages.append(page)
@@ -98,7 +98,7 @@ def result_of(
     archives: ArchivesManifest,
     manifest: TopupsManifest,
     *,
-    life: SymbolLife | None,
+    life: TradingPeriod | None,
     now_us: int,
     before: int | None = None,
 ) -> TopupResult:
@@ -112,56 +112,56 @@ def result_of(
         now_us: The present.
         before: Number of answers that were there before this time; None for all.
     """
-    left = subtract(_wanted(partition, archives, life, now_us), union(archive_present(archives), rest_present(manifest)))
+    left = subtract(_expected_ranges(partition, archives, life, now_us), union(archive_ranges(archives), rest_ranges(manifest)))
     new = manifest.pages[len(manifest.pages) if before is None else before :]
     archive_only = life.status if life is not None and life.is_archive_only else ""
     rows = sum(page.rows for page in new)
     return TopupResult(partition, manifest, len(new), rows, length(left) // partition.interval.us, archive_only)
 
 
-def to_ask(
-    partition: Partition, archives: ArchivesManifest, manifest: TopupsManifest, *, life: SymbolLife | None, gaps: Gaps, now_us: int
+def ranges_to_request(
+    partition: Partition, archives: ArchivesManifest, manifest: TopupsManifest, *, life: TradingPeriod | None, gaps: Gaps, now_us: int
 ) -> Ranges:
     """The ranges worth a request now: missing, not verified as non-existent, not seen missing a moment ago."""
     if life is not None and life.is_archive_only:
         return []
-    missing = subtract(_wanted(partition, archives, life, now_us), union(archive_present(archives), rest_present(manifest)))
+    missing = subtract(_expected_ranges(partition, archives, life, now_us), union(archive_ranges(archives), rest_ranges(manifest)))
     return subtract(missing, union(nonexistent(manifest.pages, gaps), seen_recently(manifest.pages, gaps, now_us)))
 
 
-def closed_us(partition: Partition, now_us: int) -> int:
+def closed_end_us(partition: Partition, now_us: int) -> int:
     """Return the end of the month's candles that are expected by now, microseconds UTC."""
     month = partition.month
     return max(month.start_us, min(month.end_us, partition.interval.floor(now_us - KLINE_MARGIN_US)))
 
 
-def archive_present(archives: ArchivesManifest) -> Ranges:
+def archive_ranges(archives: ArchivesManifest) -> Ranges:
     """The candles that usable archive files hold."""
     return union(*(subtract([(record.start_us, record.end_us)], record.holes) for record in archives.usable()))
 
 
-def rest_present(manifest: TopupsManifest) -> Ranges:
+def rest_ranges(manifest: TopupsManifest) -> Ranges:
     """The candles that REST answers hold."""
     return union(*(page.present for page in manifest.pages))
 
 
-def finished(rows: pl.DataFrame, interval: Interval, server_time_us: int) -> pl.DataFrame:
+def closed_klines(rows: pl.DataFrame, interval: Interval, server_time_us: int) -> pl.DataFrame:
     """The candles that had closed when they were asked for; what was unfinished then is no bar, whatever a clock says now."""
     return rows.filter(pl.col("open_time_us") + interval.us <= server_time_us)
 
 
-def _wanted(partition: Partition, archives: ArchivesManifest, life: SymbolLife | None, now_us: int) -> Ranges:
+def _expected_ranges(partition: Partition, archives: ArchivesManifest, life: TradingPeriod | None, now_us: int) -> Ranges:
     """Candles of the month that should exist by now, as far as is known."""
-    whole = (partition.month.start_us, closed_us(partition, now_us))
+    whole = (partition.month.start_us, closed_end_us(partition, now_us))
     if life is not None and life.first_open_us is None and not archives.usable():
         return []
     return intersect([whole], [trading_range(life, partition, archives)])
 
 
-def _life(workspace: Workspace, partition: Partition, archives: ArchivesManifest, now_us: int) -> SymbolLife | None:
+def _trading_period(workspace: Workspace, partition: Partition, archives: ArchivesManifest, now_us: int) -> TradingPeriod | None:
     """The life of the symbol, asked only where the archive leaves something open."""
-    whole = (partition.month.start_us, closed_us(partition, now_us))
-    return ask_life(workspace, partition.symbol, now_us) if subtract([whole], archive_present(archives)) else None
+    whole = (partition.month.start_us, closed_end_us(partition, now_us))
+    return fetch_trading_period(workspace, partition.symbol, now_us) if subtract([whole], archive_ranges(archives)) else None
 
 
 def _ask_span(workspace: Workspace, partition: Partition, span: Range, now_us: int) -> Iterator[RestPage]:
@@ -186,13 +186,13 @@ def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us:
     where = f"{endpoint}?{urlencode(params)}"
     try:
         body = workspace.rest.klines(partition.symbol, partition.interval, start_us, end_us)
-    except RequestRefused as error:
+    except RequestRefusedError as error:
         if error.code in UNKNOWN_SYMBOL:
             return None
         raise
     sent = parse_rest(body, where)
     _check_page(sent, partition.interval, (start_us, end_us), where)
-    rows = finished(sent, partition.interval, now_us)
+    rows = closed_klines(sent, partition.interval, now_us)
     held = present(rows["open_time_us"].to_numpy(), partition.interval.us, (start_us, end_us))
     digest = hashlib.sha256(body).hexdigest()
     path = workspace.lake.rest_file(partition, start_us, end_us, digest)
@@ -216,14 +216,14 @@ def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us:
 def _check_page(rows: pl.DataFrame, interval: Interval, asked: Range, where: str) -> None:
     start_us, end_us = asked
     if rows.height > PAGE_ROWS:
-        raise ProtocolViolation(f"answers with {rows.height} rows, {PAGE_ROWS} were asked for", where=where)
+        raise ProtocolViolationError(f"answers with {rows.height} rows, {PAGE_ROWS} were asked for", where=where)
     if not rows.height:
         return
     opens = rows["open_time_us"]
     lowest, highest = int(opens.min()), int(opens.max())  # type: ignore[arg-type]
     if lowest < start_us or highest >= end_us:
         remedy = "the page does not advance; nothing of it is used"
-        raise ProtocolViolation(f"answers with candles from {iso(lowest)} to {iso(highest)}", where=where, remedy=remedy)
+        raise ProtocolViolationError(f"answers with candles from {iso(lowest)} to {iso(highest)}", where=where, remedy=remedy)
     if not opens.is_sorted() or opens.n_unique() != rows.height:
-        raise ProtocolViolation("answers with candles out of order or twice", where=where, remedy="nothing of it is used")
+        raise ProtocolViolationError("answers with candles out of order or twice", where=where, remedy="nothing of it is used")
     refuse_other_interval(count_lengths(rows, interval), interval, where)

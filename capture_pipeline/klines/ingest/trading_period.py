@@ -9,17 +9,17 @@ from capture_pipeline.binance.periods import DAY_US, Interval
 from capture_pipeline.binance.rest.client import INVALID_SYMBOL_STATUS, UNKNOWN_SYMBOL
 from capture_pipeline.binance.urls import Granularity, folder, parse_name
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import RequestRefused
+from capture_pipeline.errors import RequestRefusedError
 from capture_pipeline.klines.quality.ranges import Range, Ranges
 from capture_pipeline.lake.files import publish_model, read_model
-from capture_pipeline.lake.manifests import ArchivesManifest, SymbolLife
+from capture_pipeline.lake.manifests import ArchivesManifest, TradingPeriod
 from capture_pipeline.lake.paths import Partition
 
 _TRADING = {"TRADING"}
 _UNKNOWN = "UNKNOWN"
 
 
-def ask_life(workspace: Workspace, symbol: str, now_us: int) -> SymbolLife:
+def fetch_trading_period(workspace: Workspace, symbol: str, now_us: int) -> TradingPeriod:
     """The life of a symbol; asked again once a day, since symbols end.
 
     Args:
@@ -32,21 +32,21 @@ def ask_life(workspace: Workspace, symbol: str, now_us: int) -> SymbolLife:
         no candle of it, its life is that of the files that the archive lists; without a first candle neither of them knows the symbol.
     """
     path = _path(workspace, symbol)
-    known = read_model(path, SymbolLife)
+    known = read_model(path, TradingPeriod)
     if known and abs(now_us - known.checked_at_us) < DAY_US:
         return known
-    life = _ask(workspace, symbol, now_us, known_life(workspace, symbol))
+    life = _request_trading_period(workspace, symbol, now_us, load_trading_period(workspace, symbol))
     publish_model(path, life)
     return life
 
 
-def known_life(workspace: Workspace, symbol: str) -> SymbolLife | None:
+def load_trading_period(workspace: Workspace, symbol: str) -> TradingPeriod | None:
     """The life of a symbol as last asked, without asking; by minutes where it was not asked in the configured interval yet."""
-    known = read_model(_path(workspace, symbol), SymbolLife)
-    return known or read_model(workspace.lake.symbol_life(workspace.settings.market, symbol, Interval.M1), SymbolLife)
+    known = read_model(_path(workspace, symbol), TradingPeriod)
+    return known or read_model(workspace.lake.symbol_life(workspace.settings.market, symbol, Interval.M1), TradingPeriod)
 
 
-def trading_range(life: SymbolLife | None, partition: Partition, archives: ArchivesManifest) -> Range:
+def trading_range(life: TradingPeriod | None, partition: Partition, archives: ArchivesManifest) -> Range:
     """The part of the month in which the symbol traded; empty where it did not.
 
     What the archive holds beats what REST says: REST forgets symbols that were removed.
@@ -69,22 +69,22 @@ def _path(workspace: Workspace, symbol: str) -> Path:
     return workspace.lake.symbol_life(workspace.settings.market, symbol, workspace.settings.interval)
 
 
-def _ask(workspace: Workspace, symbol: str, now_us: int, known: SymbolLife | None) -> SymbolLife:
+def _request_trading_period(workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None) -> TradingPeriod:
     interval = workspace.settings.interval
     status = workspace.rest.symbol_status(symbol)
     try:
         first = parse_rest(workspace.rest.edge_klines(symbol, interval, first=True), f"first candle of {symbol}")
         last = parse_rest(workspace.rest.edge_klines(symbol, interval, first=False), f"newest candle of {symbol}")
-    except RequestRefused as error:
+    except RequestRefusedError as error:
         if error.code not in UNKNOWN_SYMBOL:
             raise
         is_listed = status is not None and error.code == INVALID_SYMBOL_STATUS
-        life = _listed_life(workspace, symbol, now_us, known, status if is_listed and status else _UNKNOWN)
+        life = _listed_trading_period(workspace, symbol, now_us, known, status if is_listed and status else _UNKNOWN)
         return life.model_copy(update={"is_archive_only": is_listed})
     if not first.height:
-        return _listed_life(workspace, symbol, now_us, known, status or _UNKNOWN)
+        return _listed_trading_period(workspace, symbol, now_us, known, status or _UNKNOWN)
     ended = status not in _TRADING and last.height and int(last["open_time_us"][-1]) + interval.us <= now_us - DAY_US
-    return SymbolLife(
+    return TradingPeriod(
         first_open_us=int(first["open_time_us"][0]),
         last_open_us=int(last["open_time_us"][-1]) if ended else None,
         status=status or _UNKNOWN,
@@ -92,23 +92,23 @@ def _ask(workspace: Workspace, symbol: str, now_us: int, known: SymbolLife | Non
     )
 
 
-def _listed_life(workspace: Workspace, symbol: str, now_us: int, known: SymbolLife | None, status: str) -> SymbolLife:
+def _listed_trading_period(workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None, status: str) -> TradingPeriod:
     """The life of a symbol of which REST has no candle: what was known before, and what the archive lists.
 
     While it trades it has no end: it may have been listed minutes ago, and its first files come tomorrow.
     """
-    listed = _listed(workspace, symbol)
+    listed = _listed_range(workspace, symbol)
     first = known.first_open_us if known else None
     if first is None and listed:
         first = listed[0]
     last = listed[1] - workspace.settings.interval.us if listed and status not in _TRADING else None
     ends = [end for end in (known.last_open_us if known else None, last) if end is not None]
-    return SymbolLife(first_open_us=first, last_open_us=max(ends, default=None), status=status, checked_at_us=now_us)
+    return TradingPeriod(first_open_us=first, last_open_us=max(ends, default=None), status=status, checked_at_us=now_us)
 
 
-def _listed(workspace: Workspace, symbol: str) -> Range | None:
+def _listed_range(workspace: Workspace, symbol: str) -> Range | None:
     """From the first to the last period of which the archive has a file; days tell an edge better than months."""
-    months, days = (_periods(workspace, symbol, granularity) for granularity in (Granularity.MONTHLY, Granularity.DAILY))
+    months, days = (_listed_periods(workspace, symbol, granularity) for granularity in (Granularity.MONTHLY, Granularity.DAILY))
     if not months or not days:
         either = months or days
         return (either[0][0], either[-1][1]) if either else None
@@ -117,7 +117,7 @@ def _listed(workspace: Workspace, symbol: str) -> Range | None:
     return (start, end)
 
 
-def _periods(workspace: Workspace, symbol: str, granularity: Granularity) -> Ranges:
+def _listed_periods(workspace: Workspace, symbol: str, granularity: Granularity) -> Ranges:
     """The periods of the listed files of one kind, in order."""
     market = workspace.settings.market
     entries = workspace.archive.listing(folder(market, granularity, symbol, workspace.settings.interval))

@@ -14,7 +14,7 @@ from capture_pipeline.binance.periods import HOUR_US, Month, iso
 from capture_pipeline.calendars.outages import Kind
 from capture_pipeline.checks.gates import GateResult, GateSpec, Severity
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.klines.ingest.trading_period import known_life
+from capture_pipeline.klines.ingest.trading_period import load_trading_period
 from capture_pipeline.klines.quality.measure import measure
 from capture_pipeline.lake.files import sha256_file
 from capture_pipeline.lake.parquet import read_table
@@ -222,5 +222,5 @@ def _suspended(workspace: Workspace, symbol: str, start_us: int, end_us: int) ->
 
 
 def _delisted(workspace: Workspace, symbol: str) -> bool:
-    life = known_life(workspace, symbol)
+    life = load_trading_period(workspace, symbol)
     return life is not None and life.last_open_us is not None

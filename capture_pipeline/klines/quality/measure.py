@@ -19,7 +19,7 @@ from capture_pipeline.binance.periods import DAY_US, HOUR_US, Month, iso
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.quality.page import heat_map, page
-from capture_pipeline.lake.catalog import bound, select
+from capture_pipeline.lake.catalog import configure_duckdb, select
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.tables.gaps import NOT_EXPECTED, Cause
 from capture_pipeline.tables.registry import TABLES
@@ -99,7 +99,7 @@ def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month
         "known_by": interval.floor(now_us - round(workspace.settings.gates.freshness_hours * HOUR_US)),
     }
     with duckdb.connect() as connection:
-        bound(connection, lake.state("duckdb"))
+        configure_duckdb(connection, lake.state("duckdb"))
         try:
             frame = pl.DataFrame(connection.sql(query, params=parameters).to_arrow_table())
         except duckdb.Error as error:

@@ -9,7 +9,7 @@ from capture_pipeline.binance.periods import SECOND_US, iso
 from capture_pipeline.errors import LakeError
 from capture_pipeline.operations.alerts.models import Alert, State
 from capture_pipeline.recorder.lifecycle import all_sessions, known_plan
-from capture_pipeline.recorder.state import state_of
+from capture_pipeline.recorder.state import session_state
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionPlan
 from capture_pipeline.sessions.status import Status, free_bytes
@@ -65,7 +65,7 @@ def _look_at(folder: SessionFolder, key: str, now_us: int) -> Alert | None:
         text = f"{folder.plan} cannot be read. The session is neither recorded nor finished."
         return Alert(key=key, level=Level.CRITICAL, title=f"Session {folder.session} has no usable plan", text=text)
     try:
-        state, status = state_of(folder)
+        state, status = session_state(folder)
     except LakeError as error:
         return Alert(key=key, level=Level.CRITICAL, title=f"Session {folder.session} is damaged", text=str(error))
     problem = _problem(plan, state, status, now_us)

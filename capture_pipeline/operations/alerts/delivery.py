@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from capture_pipeline.binance.periods import HOUR_US
-from capture_pipeline.errors import Busy, CaptureError, ConfigError, RateLimited
+from capture_pipeline.errors import BusyError, CaptureError, ConfigError, RateLimitedError
 from capture_pipeline.operations.alerts.channels import Channel, hide, open_channel, secret_of
 from capture_pipeline.operations.alerts.models import Alert, summary_of
 from capture_pipeline.operations.alerts.spool import Queue, Spool, without
@@ -97,7 +97,7 @@ def _deliver_one(spool: Spool, settings: Alerts, channel: ChannelSettings, now_u
             if outcome.error:
                 spool.settle(channel.name, partial(_failed, outcome, now_us()))
             return outcome
-    except Busy:
+    except BusyError:
         return Outcome(channel.name)
     except CaptureError as error:
         return Outcome(channel.name, error=str(error))
@@ -126,7 +126,7 @@ def _send_all(
             opened.send(message[0] if len(message) == 1 else summary_of(message))
             sent += 1
             on_sent(message)
-    except RateLimited as error:
+    except RateLimitedError as error:
         return Outcome(channel.name, sent, hide(str(error), secret), error.retry_after_s)
     except CaptureError as error:
         return Outcome(channel.name, sent, hide(str(error), secret))

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from capture_pipeline.binance.http.deadline import Deadline, release, watch
 from capture_pipeline.binance.http.network import trusted_certificates
 from capture_pipeline.binance.periods import from_us
-from capture_pipeline.errors import CaptureError, NetworkError, RequestRefused, ServerError, UntrustedPeer
+from capture_pipeline.errors import CaptureError, NetworkError, RequestRefusedError, ServerError, UntrustedPeerError
 from capture_pipeline.operations.alerts.models import Alert
 from capture_pipeline.settings.alerts import SmtpChannel
 
@@ -49,9 +49,11 @@ class MailSender:
             raise self._refused(*next(iter(error.recipients.values()))) from None
         except smtplib.SMTPNotSupportedError as error:
             remedy = "check security and username of the channel"
-            raise RequestRefused(f"{self._server} lacks a function: {error}", status=0, where=self._where, remedy=remedy) from None
+            raise RequestRefusedError(f"{self._server} lacks a function: {error}", status=0, where=self._where, remedy=remedy) from None
         except ssl.SSLError as error:
-            raise UntrustedPeer(f"TLS with {self._server} failed: {error}", where=self._where, remedy="check security and host") from None
+            raise UntrustedPeerError(
+                f"TLS with {self._server} failed: {error}", where=self._where, remedy="check security and host"
+            ) from None
         except (smtplib.SMTPException, OSError, UnicodeError) as error:
             late = f"did not answer within {self._timeout_s:g} s" if deadline.is_over else f"cannot be reached or broke off: {error}"
             raise NetworkError(f"{self._server} {late}", where=self._where) from None
@@ -77,7 +79,7 @@ class MailSender:
         text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
         what = f"{self._server} refuses the message: {code} {text}"
         if code >= _FIRST_PERMANENT:
-            return RequestRefused(what, status=code, where=self._where, remedy="check login, sender and recipients")
+            return RequestRefusedError(what, status=code, where=self._where, remedy="check login, sender and recipients")
         return ServerError(what, where=self._where)
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from capture_pipeline.binance.periods import HOUR_US
 from capture_pipeline.errors import LakeError
-from capture_pipeline.lake.files import locked, publish_model, read_model, storage_errors
+from capture_pipeline.lake.files import file_lock, publish_model, read_model, storage_errors
 from capture_pipeline.lake.paths import Lake
 from capture_pipeline.operations.alerts.models import Alert, State
 from capture_pipeline.settings.alerts import Alerts
@@ -113,7 +113,7 @@ class Spool:
 
         Raises:
             StorageError: The disk refuses; nothing was recorded.
-            Busy: Another process holds the lock for too long.
+            BusyError: Another process holds the lock for too long.
         """
         offered = list(alerts)
         if not offered:
@@ -132,7 +132,7 @@ class Spool:
 
         Raises:
             StorageError: The disk refuses.
-            Busy: Another process holds the lock for too long.
+            BusyError: Another process holds the lock for too long.
         """
         with self._changing() as book:
             if channel in book.queues:
@@ -143,9 +143,9 @@ class Spool:
         """Be the one who sends to a channel.
 
         Raises:
-            Busy: Another process or thread is.
+            BusyError: Another process or thread is.
         """
-        with locked(self._folder / f"{channel}.lock"):
+        with file_lock(self._folder / f"{channel}.lock"):
             yield
 
     def _load(self) -> tuple[Book, LakeError | None]:
@@ -160,7 +160,7 @@ class Spool:
 
     @contextmanager
     def _changing(self) -> Iterator[Book]:
-        with locked(self._folder / "alerts.lock", _PATIENCE_S):
+        with file_lock(self._folder / "alerts.lock", _PATIENCE_S):
             book, error = self._load()
             if error is not None:
                 _set_aside(self._path)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from capture_pipeline.binance.http.settings import Http as HttpSettings
 from capture_pipeline.binance.http.transport import Http
-from capture_pipeline.errors import AccessDenied, ConfigError, RequestRefused
+from capture_pipeline.errors import AccessDeniedError, ConfigError, RequestRefusedError
 from capture_pipeline.operations.alerts.models import Alert
 from capture_pipeline.settings.alerts import is_loopback
 
@@ -54,9 +54,9 @@ class Webhook:
         body = json.dumps({"text": slack_text(alert)}).encode()
         try:
             self._http.post(self._address, body, headers={"Content-Type": "application/json"}, where=self._where)
-        except AccessDenied as error:
+        except AccessDeniedError as error:
             what = f"refuses the message ({error.status})"
-            raise RequestRefused(what, status=error.status, where=self._where, remedy="check the address of the webhook") from None
+            raise RequestRefusedError(what, status=error.status, where=self._where, remedy="check the address of the webhook") from None
 
 
 def slack_text(alert: Alert) -> str:

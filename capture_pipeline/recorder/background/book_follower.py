@@ -10,7 +10,7 @@ from typing import Any
 
 from capture_pipeline.binance.streams.messages import DepthSnapshot, WireDiff, decode_snapshot
 from capture_pipeline.binance.streams.names import symbol_of
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.audit import AuditOutcome
 from capture_pipeline.orderbook.sync import BookSync, State, Step
 from capture_pipeline.orderbook.texts import TextBook
@@ -44,7 +44,7 @@ class Follower:
         self._flowing.add(symbol)
         try:
             self._books[symbol].diff(diff)
-        except MalformedData as error:
+        except MalformedDataError as error:
             self._on_malformed(symbol, str(error))
         if self._ahead:
             self._compare_again(symbol)
@@ -70,7 +70,7 @@ class Follower:
             try:
                 book.want_audit()
                 self._audits.add(symbol)
-            except MalformedData as error:
+            except MalformedDataError as error:
                 self._on_malformed(symbol, str(error))
 
     def is_audit(self, symbol: str) -> bool:
@@ -84,7 +84,7 @@ class Follower:
             Whether it is of use; one that precedes what is buffered is not, and another one is wanted.
 
         Raises:
-            MalformedData: The answer is no snapshot.
+            MalformedDataError: The answer is no snapshot.
         """
         with guard_parser(symbol, "is no depth snapshot"):
             snapshot = decode_snapshot(body)
@@ -106,7 +106,7 @@ class Follower:
     def _audit(self, symbol: str, snapshot: DepthSnapshot) -> bool:
         try:
             audit = self._books[symbol].audit(snapshot)
-        except MalformedData:
+        except MalformedDataError:
             self._audits.discard(symbol)
             return False
         if audit.outcome is AuditOutcome.AHEAD:

@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def aside(call: Callable[[], T]) -> T:
+async def run_in_daemon_thread(call: Callable[[], T]) -> T:
     """The result of a call on a daemon thread of its own; cancelling leaves the thread behind."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()

@@ -15,10 +15,10 @@ from capture_pipeline.binance.archive.protocol import due_us
 from capture_pipeline.binance.periods import from_us
 from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import event_us
-from capture_pipeline.errors import AccessDenied, CaptureError, RequestRefused, Transient
-from capture_pipeline.recorder.background.daemon_thread import aside
+from capture_pipeline.errors import AccessDeniedError, CaptureError, RequestRefusedError, TransientError
+from capture_pipeline.recorder.background.daemon_thread import run_in_daemon_thread
 from capture_pipeline.recorder.background.trade_backfill import Refill
-from capture_pipeline.recorder.pipeline import Capture
+from capture_pipeline.recorder.pipeline import RecordingPipeline
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.sessions.models import Gap, RefillCount, RefillState, count_refills
 
@@ -30,7 +30,7 @@ _SHARE = 0.25
 class Refills:
     """The gaps that REST is asked about, one page of one gap at a time."""
 
-    def __init__(self, rest: RestClient, capture: Capture, events: EventLog) -> None:
+    def __init__(self, rest: RestClient, capture: RecordingPipeline, events: EventLog) -> None:
         """Start with no gap."""
         self._rest, self._capture, self._events = rest, capture, events
         self._gaps: dict[tuple[str, int], Gap] = {}
@@ -81,12 +81,12 @@ class Refills:
             CaptureError: REST fails, or ids are still lacking.
             OSError: The disk refuses.
         """
-        refill = await aside(lambda: Refill(gap, path))
+        refill = await run_in_daemon_thread(lambda: Refill(gap, path))
         try:
             refill.begin()
             while refill.is_asking:
                 async with self._turn:
-                    await aside(lambda: refill.ask(self._rest))
+                    await run_in_daemon_thread(lambda: refill.ask(self._rest))
                     self._note(gap, refill.ids_refilled)
                     await asyncio.sleep(self._rest.agg_trades_pause_s(_SHARE))
         except (CaptureError, OSError) as error:
@@ -94,7 +94,7 @@ class Refills:
             raise
         self._write("refill", gap, filled=refill.is_complete, ids_refilled=refill.ids_refilled)
         if not refill.is_complete:
-            raise Transient(f"{gap.ids_lost - refill.ids_refilled:,} of {gap.ids_lost:,} lost ids have not come", where=gap.stream)
+            raise TransientError(f"{gap.ids_lost - refill.ids_refilled:,} of {gap.ids_lost:,} lost ids have not come", where=gap.stream)
         self._settle(self._note(gap, refill.ids_refilled), RefillState.COMPLETE, path.name)
 
     def _final(self, error: Exception, gap: Gap) -> RefillState | None:
@@ -102,7 +102,7 @@ class Refills:
 
         A code of the exchange in a refusal is its last word, for instance -4166 of USD-M futures for trades older than two days.
         """
-        if isinstance(error, RequestRefused) and not isinstance(error, AccessDenied) and error.code is not None:
+        if isinstance(error, RequestRefusedError) and not isinstance(error, AccessDeniedError) and error.code is not None:
             return RefillState.REFUSED
         newest = self._capture.newest
         end_us = gap.end_event_us or gap.end_ns // 1000

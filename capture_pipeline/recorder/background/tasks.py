@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import snapshot_stream
-from capture_pipeline.errors import CaptureError, RateLimited
+from capture_pipeline.errors import CaptureError, RateLimitedError
 from capture_pipeline.recorder.background.book_follower import Follower
-from capture_pipeline.recorder.background.daemon_thread import aside
+from capture_pipeline.recorder.background.daemon_thread import run_in_daemon_thread
 from capture_pipeline.recorder.background.refill_requests import Refills
-from capture_pipeline.recorder.pipeline import Capture
+from capture_pipeline.recorder.pipeline import RecordingPipeline
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.sessions.models import Gap
 from capture_pipeline.settings.sessions import Recording
@@ -27,7 +27,7 @@ _LOOK_S = 0.1
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
 
 
-class Side:
+class BackgroundTasks:
     """The tasks beside the stream.
 
     Attributes:
@@ -36,7 +36,7 @@ class Side:
         refills: Requests for lost trades.
     """
 
-    def __init__(self, rest: RestClient, settings: Recording, capture: Capture, follower: Follower, events: EventLog) -> None:
+    def __init__(self, rest: RestClient, settings: Recording, capture: RecordingPipeline, follower: Follower, events: EventLog) -> None:
         """Keep whom to ask and whom to tell."""
         self.audits: list[dict[str, Any]] = []
         self.clock_samples: list[dict[str, Any]] = []
@@ -82,7 +82,7 @@ class Side:
             stamp = self._capture.bare(snapshot_stream(symbol), body) if is_useful else self._capture.clock.now_ns()
         except CaptureError as error:
             self._events.write(self._capture.clock.now_ns(), "snapshot_failed", symbol=symbol, reason=reason, error=str(error))
-            self._put_off(symbol, error.retry_after_s if isinstance(error, RateLimited) else 0.0)
+            self._put_off(symbol, error.retry_after_s if isinstance(error, RateLimitedError) else 0.0)
         else:
             self._events.write(stamp, "snapshot" if is_useful else "snapshot_too_old", symbol=symbol, reason=reason)
             self._settle(symbol)
@@ -134,4 +134,4 @@ class Side:
 
     @staticmethod
     async def _ask(question: Callable[[], T]) -> T:
-        return await aside(question)
+        return await run_in_daemon_thread(question)

@@ -17,7 +17,7 @@ import msgspec
 from capture_pipeline.binance.rest.client import PAGE_ROWS, RestClient
 from capture_pipeline.binance.streams.messages import AggTrade
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
-from capture_pipeline.errors import ProtocolViolation
+from capture_pipeline.errors import ProtocolViolationError
 from capture_pipeline.parsing import PARSE_ERRORS, guard_parser
 from capture_pipeline.recorder.storage.event_log import append_line
 from capture_pipeline.sessions.models import Gap, RefillState
@@ -100,7 +100,7 @@ class Refill:
         page = _page(self._request(rest))
         asked = self._next_agg_id
         if page and asked is not None and page[0][0].agg_id < asked:
-            raise ProtocolViolation(
+            raise ProtocolViolationError(
                 f"answers from aggregate {page[0][0].agg_id}, {asked} was asked for", where=f"aggTrades {self.gap.stream}"
             )
         new = [(trade, raw) for trade, raw in page if not self._is_covered(*self._range(trade))]
@@ -181,6 +181,6 @@ def end_refill(gap: Gap, refilled: Path) -> Gap:
 
 
 def _page(body: bytes) -> list[tuple[AggTrade, bytes]]:
-    with guard_parser("REST", "is no page of aggTrades", kind=ProtocolViolation):
+    with guard_parser("REST", "is no page of aggTrades", kind=ProtocolViolationError):
         body.decode()
         return [(_decode_one(raw), bytes(raw)) for raw in _decode(body)]

@@ -10,7 +10,7 @@ from functools import partial
 
 from capture_pipeline.binance.http.pauses import Limits, Part, Pause
 from capture_pipeline.binance.http.refusals import DEFAULT_WAIT_S, parse_wait
-from capture_pipeline.recorder.background.daemon_thread import aside
+from capture_pipeline.recorder.background.daemon_thread import run_in_daemon_thread
 
 _PATIENCE_S = 2.0
 """A disk that does not answer within this time keeps nobody from connecting."""
@@ -46,6 +46,6 @@ async def record_refusal(limits: Limits | None, refusal: HandshakeRefusal) -> Pa
 
 async def _consult(question: Callable[[], Pause | None]) -> Pause | None:
     try:
-        return await asyncio.wait_for(aside(question), _PATIENCE_S)
+        return await asyncio.wait_for(run_in_daemon_thread(question), _PATIENCE_S)
     except TimeoutError:
         return None

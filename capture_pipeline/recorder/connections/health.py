@@ -16,7 +16,7 @@ _BRIEF_S = 1.0
 _EXPECTED = {Cause.LIFE, Cause.SHUTDOWN}
 
 
-class Troubles:
+class ConnectionHealth:
     """The latest error of any connection, until all of them deliver again.
 
     Attributes:

@@ -7,7 +7,7 @@ from capture_pipeline.recorder.ordering.merger import Message
 _GENERATION = 4096
 
 
-class Echoes:
+class DuplicateFilter:
     """Remembers a bounded number of messages, in two generations, so that forgetting costs nothing a message."""
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ class Outage:
     total: bool = True
 
 
-class Moment(NamedTuple):
+class MessageTime(NamedTuple):
     """When a message came: on the recorder's clock, and by the exchange's (None where that is unknown)."""
 
     capture_ns: int
@@ -43,17 +43,17 @@ class Moment(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class GapBounds:
     """The two messages on either side of a gap: last good and first good id, and their capture and event times."""
 
     stream: str
     last_good_id: int
     first_good_id: int
-    start: Moment
-    end: Moment
+    start: MessageTime
+    end: MessageTime
 
 
-def gap_between(edge: Edge, cause: Cause, detail: str) -> Gap:
+def gap_between(edge: GapBounds, cause: Cause, detail: str) -> Gap:
     """The ledger's line for a gap."""
     recoverable = kind_of(edge.stream) in {StreamKind.TRADE, StreamKind.AGG_TRADE}
     return Gap(
@@ -82,16 +82,16 @@ class Ledger:
     def __init__(self) -> None:
         """Start with nothing seen."""
         self.tracks: dict[str, Track] = {}
-        self._moments: dict[str, Moment] = {}
+        self._moments: dict[str, MessageTime] = {}
         self._newest: dict[str, Message] = {}
         self._outages: list[Outage] = []
 
-    def resume(self, stream: str, track: Track, last: Moment) -> None:
+    def resume(self, stream: str, track: Track, last: MessageTime) -> None:
         """Go on after what an earlier process wrote."""
         self.tracks[stream], self._moments[stream] = track, last
 
     @property
-    def last_of(self) -> dict[str, Moment]:
+    def last_of(self) -> dict[str, MessageTime]:
         """When the last message of each stream came."""
         return self._moments | {stream: _moment(message) for stream, message in self._newest.items()}
 
@@ -124,7 +124,7 @@ class Ledger:
                 gaps.append(gap)
         return gaps
 
-    def see(self, stream: str, first: int, last: int, moment: Moment) -> Gap | None:
+    def see(self, stream: str, first: int, last: int, moment: MessageTime) -> Gap | None:
         """Count one message.
 
         Returns:
@@ -139,7 +139,7 @@ class Ledger:
         if not track.see(first, last):
             return None
         cause, detail = self._cause(before_at.capture_ns, moment.capture_ns)
-        return gap_between(Edge(stream, before, first, before_at, moment), cause, detail)
+        return gap_between(GapBounds(stream, before, first, before_at, moment), cause, detail)
 
     def _cause(self, start_ns: int, end_ns: int) -> tuple[Cause, str]:
         """The outage in that time: a total one before one of a single connection, the latest of several."""
@@ -153,5 +153,5 @@ class Ledger:
 _REMEMBERED = 1000
 
 
-def _moment(message: Message) -> Moment:
-    return Moment(message.capture_ns, event_us(message.event_time))
+def _moment(message: Message) -> MessageTime:
+    return MessageTime(message.capture_ns, event_us(message.event_time))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from capture_pipeline.binance.streams.names import is_close_notice, kind_of
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.recorder.ordering.merger import Message
 from capture_pipeline.recorder.ordering.message_ids import Placer, placer_of
 from capture_pipeline.sessions.line_format import data_of, split_envelope
 
-_FAILURES: tuple[type[Exception], ...] = (MalformedData, *PARSE_ERRORS)
+_FAILURES: tuple[type[Exception], ...] = (MalformedDataError, *PARSE_ERRORS)
 Reject = Callable[[str, bytes], None]
 
 
@@ -68,5 +68,5 @@ class Intake:
 
 def _check(raw: bytes, first: int, last: int) -> None:
     if first > last:
-        raise MalformedData(f"covers the ids {first}..{last}")
+        raise MalformedDataError(f"covers the ids {first}..{last}")
     raw.decode()

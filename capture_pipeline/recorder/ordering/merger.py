@@ -13,13 +13,13 @@ from typing import Final
 
 from capture_pipeline.binance.streams.names import event_us
 from capture_pipeline.recorder.ordering import id_resets
-from capture_pipeline.recorder.ordering.stream_buffer import NEVER, Lane, MergeCounts, Message
+from capture_pipeline.recorder.ordering.stream_buffer import NEVER, MergeCounts, Message, StreamBuffer
 
 _NONE: Final[Sequence[Message]] = ()
 MILLISECOND = 1_000_000
 
 
-class Merge:
+class Merger:
     """The core; all times are given from outside."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Merge:
         self.counts = MergeCounts()
         self._grace, self._unseen, self._most = grace_ms * MILLISECOND, unseen_ms * MILLISECOND, most_ms * MILLISECOND
         self._most_bytes = most_bytes
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: dict[str, StreamBuffer] = {}
         self._live: set[int] = set()
         self._holding: set[str] = set()
         self._doubting: set[str] = set()
@@ -53,7 +53,7 @@ class Merge:
 
     def resume(self, stream: str, last_id: int, newest_us: int | None = None, first_id: int = -1) -> None:
         """Go on after what an earlier process recorded, so that nothing is recorded twice."""
-        lane = self._lanes.setdefault(stream, Lane())
+        lane = self._lanes.setdefault(stream, StreamBuffer())
         lane.next_id, lane.newest, lane.first_id = last_id + 1, newest_us or NEVER, first_id
 
     def opened(self, connection: int) -> None:
@@ -80,7 +80,7 @@ class Merge:
         """
         lane = self._lanes.get(message.stream)
         if lane is None:
-            lane = self._lanes[message.stream] = Lane()
+            lane = self._lanes[message.stream] = StreamBuffer()
         seen = lane.seen
         if message.last > seen.get(message.connection, -1):
             seen[message.connection] = message.last
@@ -101,7 +101,7 @@ class Merge:
         self._hold(lane, message)
         return self._drain(message.stream, lane, message.received_ns)
 
-    def _look_back(self, lane: Lane, message: Message) -> Sequence[Message]:
+    def _look_back(self, lane: StreamBuffer, message: Message) -> Sequence[Message]:
         """Judge a message of lower ids: of a later time it may begin a new count; else it was recorded, was lost, or came too early."""
         if event_us(message.event_time) > event_us(lane.newest) + id_resets.LATER_US:
             return self._doubt(lane, message)
@@ -120,7 +120,7 @@ class Merge:
         else:
             self._drop_strays([message])
 
-    def _doubt(self, lane: Lane, message: Message) -> Sequence[Message]:
+    def _doubt(self, lane: StreamBuffer, message: Message) -> Sequence[Message]:
         """Lower ids of a later time: once some of them follow each other the exchange counts anew, and so does the lane."""
         if not id_resets.add(lane.doubted, message):
             self.counts.duplicates += 1
@@ -129,7 +129,7 @@ class Merge:
         self._drop_strays(id_resets.outdated(lane.doubted, event_us(message.event_time)))
         return self._restart(message.stream, lane, message.received_ns) if id_resets.is_new_count(lane.doubted) else _NONE
 
-    def _restart(self, stream: str, lane: Lane, now_ns: int) -> Sequence[Message]:
+    def _restart(self, stream: str, lane: StreamBuffer, now_ns: int) -> Sequence[Message]:
         """Let through what is held of the old count, then the beginning of the new one."""
         out = self._drain(stream, lane, now_ns, force=True)
         new, lane.doubted = lane.doubted, []
@@ -176,7 +176,7 @@ class Merge:
             out += self._restart(stream, self._lanes[stream], now_ns)
         return out
 
-    def _hold(self, lane: Lane, message: Message) -> None:
+    def _hold(self, lane: StreamBuffer, message: Message) -> None:
         place = bisect_left(lane.held, message)
         if place < len(lane.held) and lane.held[place].first == message.first and lane.held[place].last == message.last:
             self.counts.duplicates += 1
@@ -186,7 +186,7 @@ class Merge:
         self._holding.add(message.stream)
         self.counts.held += 1
 
-    def _drain(self, stream: str, lane: Lane, now_ns: int, *, force: bool = False) -> list[Message]:
+    def _drain(self, stream: str, lane: StreamBuffer, now_ns: int, *, force: bool = False) -> list[Message]:
         """Everything of a lane that may go now, or all of it (`force`)."""
         out: list[Message] = []
         while lane.held:
@@ -205,7 +205,7 @@ class Merge:
             self._holding.discard(stream)
         return out
 
-    def _is_hopeless(self, lane: Lane, message: Message, now_ns: int) -> bool:
+    def _is_hopeless(self, lane: StreamBuffer, message: Message, now_ns: int) -> bool:
         """Whether nothing can bring the id before this message any more."""
         waited = now_ns - message.received_ns
         if waited >= self._most or self._held_bytes > self._most_bytes:
@@ -219,7 +219,7 @@ class Merge:
                 return False
         return True
 
-    def _let_through(self, lane: Lane, place: int, now_ns: int) -> Message:
+    def _let_through(self, lane: StreamBuffer, place: int, now_ns: int) -> Message:
         message = lane.held.pop(place)
         self._held_bytes -= len(message.raw)
         waited = max(0, now_ns - message.received_ns)
@@ -233,7 +233,7 @@ class Merge:
             self._drop_strays(id_resets.disproved(lane.doubted, message.event_time))
         return message
 
-    def _drop(self, lane: Lane) -> None:
+    def _drop(self, lane: StreamBuffer) -> None:
         self._held_bytes -= len(lane.held.pop(0).raw)
         self.counts.duplicates += 1
 
@@ -245,7 +245,7 @@ class Merge:
         return place >= 0 and message.first <= holes[place][1]
 
 
-def _exact(lane: Lane) -> int | None:
+def _exact(lane: StreamBuffer) -> int | None:
     """Place of the held message that continues the lane."""
     for place, message in enumerate(lane.held):
         if message.first >= lane.next_id:
@@ -253,4 +253,4 @@ def _exact(lane: Lane) -> int | None:
     return None
 
 
-__all__ = ["MILLISECOND", "Merge", "MergeCounts", "Message"]
+__all__ = ["MILLISECOND", "MergeCounts", "Merger", "Message"]

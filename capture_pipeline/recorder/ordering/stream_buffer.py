@@ -46,7 +46,7 @@ class Message(msgspec.Struct, gc=False):
 
 
 @dataclass(slots=True)
-class Lane:
+class StreamBuffer:
     """One stream.
 
     Attributes:

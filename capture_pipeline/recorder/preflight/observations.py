@@ -19,7 +19,7 @@ from capture_pipeline.binance.http.refusals import parse_date
 from capture_pipeline.binance.rest.client import USED_WEIGHT_HEADER
 from capture_pipeline.binance.streams.names import FIELDS, PING_EVERY_S, StreamKind, is_close_notice, kind_of
 from capture_pipeline.binance.urls import Market, request_weight
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, parse_count
 from capture_pipeline.printable import printable
 from capture_pipeline.recorder.connections.connection import Connection
@@ -35,7 +35,7 @@ _VALUES = ("X", "st", "ps")
 """Fields whose values are counted: order type, market, and pair."""
 _RETRY_AFTER = "retry-after"
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_FAILURES: tuple[type[Exception], ...] = (KeyError, MalformedData, *PARSE_ERRORS)
+_FAILURES: tuple[type[Exception], ...] = (KeyError, MalformedDataError, *PARSE_ERRORS)
 
 
 @dataclass

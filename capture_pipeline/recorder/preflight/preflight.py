@@ -22,7 +22,7 @@ from capture_pipeline.recorder.connections.egress import check_network
 from capture_pipeline.recorder.lifecycle import sessions_root
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.recorder.preflight.record import ExchangeRecord
-from capture_pipeline.sessions.line_format import decode_line, spliced
+from capture_pipeline.sessions.line_format import decode_line, splice_line
 from capture_pipeline.sessions.status import free_bytes
 from capture_pipeline.settings.models import Settings
 
@@ -189,7 +189,7 @@ async def _sampled(
         seen.frames.take(raw)
         placed = intake.place(number, raw, time.time_ns())
         if placed is not None:
-            decode_line(spliced(time.time_ns(), raw))
+            decode_line(splice_line(time.time_ns(), raw))
             counts[placed.stream] = counts.get(placed.stream, 0) + 1
 
     intake = Intake(streams, lambda _: None, lambda reason, _: bad.append(reason))

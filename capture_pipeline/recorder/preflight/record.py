@@ -13,7 +13,7 @@ import msgspec
 from capture_pipeline.binance.periods import MINUTE_US, SECOND_US, Interval, iso
 from capture_pipeline.binance.streams.names import streams_of
 from capture_pipeline.deployment.rest_client import http_of, rest_of
-from capture_pipeline.errors import CaptureError, Permanent
+from capture_pipeline.errors import CaptureError, PermanentError
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.preflight.observations import LONGEST, MOST_ENTRIES, FrameRecord, RestRecord, connection_document, listed
@@ -71,7 +71,7 @@ class ExchangeRecord:
                 ask()
             except CaptureError as error:
                 self._refusals.append(str(error)[:LONGEST])
-                if not isinstance(error, Permanent):
+                if not isinstance(error, PermanentError):
                     return
 
     def note_connections(self, urls: list[str], connections: list[Connection]) -> None:

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from capture_pipeline.lake.files import fsync, publish_bytes, publish_model, publishing, sha256_file, storage_errors
+from capture_pipeline.lake.files import atomic_write, fsync, publish_bytes, publish_model, sha256_file, storage_errors
 from capture_pipeline.recorder.background.trade_backfill import end_refill
 from capture_pipeline.recorder.ordering.merger import MergeCounts
 from capture_pipeline.recorder.storage.event_log import EventLog
@@ -29,7 +29,7 @@ _STEP = 1 << 20
 _PACKAGES = ("capture-pipeline", "websockets", "isal", "msgspec", "pydantic")
 
 
-def finish(folder: SessionFolder, plan: SessionPlan, state: str, configuration: dict[str, Any]) -> SessionMetadata:
+def finish_session(folder: SessionFolder, plan: SessionPlan, state: str, configuration: dict[str, Any]) -> SessionMetadata:
     """Make a growing session a finished one.
 
     Args:
@@ -56,7 +56,7 @@ def finish(folder: SessionFolder, plan: SessionPlan, state: str, configuration: 
         statistics=statistics(read, read_gaps(folder.gaps), plan),
         audits=read.checkpoint.audits,
         clock={"samples": read.checkpoint.clock, "offset_ms": _median([sample["offset_ms"] for sample in read.checkpoint.clock])},
-        host=host(),
+        host=host_information(),
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         configuration=configuration,
     )
@@ -79,7 +79,7 @@ def _join(folder: SessionFolder) -> None:
             parts[0].rename(folder.recording)
             fsync(folder.path)
             return
-        with publishing(folder.recording) as beside, beside.open("wb") as file:
+        with atomic_write(folder.recording) as beside, beside.open("wb") as file:
             for part in parts:
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, file, _STEP)
@@ -133,11 +133,11 @@ def statistics(read: Resumed, gaps: list[Gap], plan: SessionPlan) -> dict[str, A
         "torn_lines": read.torn_lines,
         "mended_damage": sum("damaged" in line for line in read.mended) + read.checkpoint.counts.get("mended_damage", 0),
         "accounting": account_figures(read.account, read.messages) if read.account else None,
-        **{name: count for name, count in _told(read.checkpoint.counts).items() if name != "mended_damage"},
+        **{name: count for name, count in _recorder_counts(read.checkpoint.counts).items() if name != "mended_damage"},
     }
 
 
-def _told(counts: dict[str, int]) -> dict[str, Any]:
+def _recorder_counts(counts: dict[str, int]) -> dict[str, Any]:
     """What the recorder counted: ends of connections by cause, the merge's figures, and the rest."""
     merged = {field.name for field in fields(MergeCounts)}
     ended = {name.removeprefix(ENDED_BY): count for name, count in counts.items() if name.startswith(ENDED_BY)}
@@ -156,7 +156,7 @@ def uptime(gaps: list[Gap], start_ns: int, end_ns: int) -> float:
     return 1 - down / (end_ns - start_ns) if end_ns > start_ns else 0.0
 
 
-def host() -> dict[str, Any]:
+def host_information() -> dict[str, Any]:
     """Where this runs."""
     system = os.uname()
     return {

@@ -13,7 +13,7 @@ from capture_pipeline.sessions.gzip_members import member_of
 from capture_pipeline.sessions.models import Cause
 
 
-class SegmentAltered(Exception):  # noqa: N818 - what was found, not a failure of ours
+class SegmentAlteredError(Exception):
     """Somebody removed, replaced or altered the file while it was written.
 
     Attributes:
@@ -70,7 +70,7 @@ class Journal:
 
         Raises:
             StorageError: The disk refuses; the file is as before.
-            SegmentAltered: Somebody else changed its size; nothing was written.
+            SegmentAlteredError: Somebody else changed its size; nothing was written.
         """
         self._check_size()
         member = memoryview(member_of(lines, count))
@@ -90,16 +90,16 @@ class Journal:
         """Make sure that the path still names the file that is written, and that its size is what was written.
 
         Raises:
-            SegmentAltered: It does not.
+            SegmentAlteredError: It does not.
         """
         with contextlib.suppress(PermissionError):
             try:
                 named = self.path.stat()
             except (FileNotFoundError, NotADirectoryError):
-                raise SegmentAltered(Cause.FILE_REMOVED, "was removed while it was written") from None
+                raise SegmentAlteredError(Cause.FILE_REMOVED, "was removed while it was written") from None
             written = os.fstat(self._descriptor)
             if (named.st_dev, named.st_ino) != (written.st_dev, written.st_ino):
-                raise SegmentAltered(Cause.FILE_REMOVED, "was replaced by another file while it was written")
+                raise SegmentAlteredError(Cause.FILE_REMOVED, "was replaced by another file while it was written")
         self._check_size()
 
     def _check_size(self) -> None:
@@ -108,7 +108,7 @@ class Journal:
         except OSError:
             return
         if size != self.size:
-            raise SegmentAltered(Cause.FILE_ALTERED, f"had {size:,} bytes and {self.size:,} were written")
+            raise SegmentAlteredError(Cause.FILE_ALTERED, f"had {size:,} bytes and {self.size:,} were written")
 
     def sync(self) -> None:
         """Make what was written survive a loss of power.

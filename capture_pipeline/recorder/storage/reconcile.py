@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from capture_pipeline.recorder.ordering.gap_tracker import Moment
+from capture_pipeline.recorder.ordering.gap_tracker import MessageTime
 from capture_pipeline.recorder.storage.tail_losses import is_outside, lost_ends, lost_starts
 from capture_pipeline.sessions.account import Alteration
 from capture_pipeline.sessions.continuity import Track
@@ -29,7 +29,7 @@ class Evidence:
     """
 
     tracks: Mapping[str, Track]
-    last_of: Mapping[str, Moment]
+    last_of: Mapping[str, MessageTime]
     gaps: list[Gap]
     first_ns: int
     marks: list[Checkpoint] = field(default_factory=list)

@@ -16,9 +16,9 @@ from typing import BinaryIO
 
 from capture_pipeline.binance.streams.names import event_us, kind_of
 from capture_pipeline.errors import LakeError
-from capture_pipeline.lake.files import fsync, publishing, read_model, storage_errors
+from capture_pipeline.lake.files import atomic_write, fsync, read_model, storage_errors
 from capture_pipeline.parsing import PARSE_ERRORS, guard_parser
-from capture_pipeline.recorder.ordering.gap_tracker import Edge, Moment, gap_between
+from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.recorder.ordering.message_ids import Ids, ids_of
 from capture_pipeline.recorder.storage.journal import Journal
 from capture_pipeline.recorder.storage.reconcile import Evidence, reconciled
@@ -57,7 +57,7 @@ class Resumed:
     first_ns: int = 0
     last_ns: int = 0
     tracks: dict[str, Track] = field(default_factory=dict)
-    last_of: dict[str, Moment] = field(default_factory=dict)
+    last_of: dict[str, MessageTime] = field(default_factory=dict)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     account: Account | None = None
     mended: list[str] = field(default_factory=list)
@@ -79,9 +79,9 @@ class Resumed:
             self.first_ns = self.first_ns or placed.capture_ns
             self.last_ns = max(self.last_ns, placed.capture_ns)
             if ids is not None:
-                self._place(placed.stream, ids, Moment(placed.capture_ns, event_us(ids[2])))
+                self._place(placed.stream, ids, MessageTime(placed.capture_ns, event_us(ids[2])))
 
-    def _place(self, stream: str, ids: Ids, moment: Moment) -> None:
+    def _place(self, stream: str, ids: Ids, moment: MessageTime) -> None:
         first, last, _, _ = ids
         track = self.tracks.setdefault(stream, Track())
         known = self.last_of.get(stream)
@@ -90,7 +90,7 @@ class Resumed:
             track.restart()
         before = track.last
         if track.see(first, last):
-            edge = Edge(stream, before, first, self.last_of.get(stream, moment), moment)
+            edge = GapBounds(stream, before, first, self.last_of.get(stream, moment), moment)
             self.gaps.append(gap_between(edge, Cause.UNKNOWN, "found when the recording was read again"))
         self.last_of[stream] = moment
 
@@ -170,7 +170,7 @@ def _take(state: Resumed, checkpoint: Checkpoint) -> None:
     state.first_ns, state.last_ns = checkpoint.first_ns, checkpoint.last_ns
     for stream, counts in checkpoint.tracks.items():
         kept = dict(counts)
-        state.last_of[stream] = Moment(kept.pop("last_ns"), kept.pop("last_event_us") or None)
+        state.last_of[stream] = MessageTime(kept.pop("last_ns"), kept.pop("last_event_us") or None)
         state.tracks[stream] = Track(**kept)
     known = sum(track.messages for track in state.tracks.values())
     state.messages = known if checkpoint.lines is None else checkpoint.lines
@@ -235,14 +235,14 @@ def _set_aside(folder: SessionFolder, path: Path, content: Source, found: Scan, 
         edges += [hole.start, hole.end]
         state.mended.append(f"{path.name}: {hole.end - hole.start:,} damaged bytes at {hole.start:,} moved to quarantine")
     edges.append(len(content))
-    with publishing(path) as beside, beside.open("wb") as file:
+    with atomic_write(path) as beside, beside.open("wb") as file:
         for start, end in zip(edges[::2], edges[1::2], strict=True):
             _copy(content, start, end, file)
 
 
 def _keep(path: Path, content: Source, start: int, end: int) -> None:
     """Publish a part of a file as a file of its own."""
-    with publishing(path) as beside, beside.open("wb") as file:
+    with atomic_write(path) as beside, beside.open("wb") as file:
         _copy(content, start, end, file)
 
 
@@ -271,9 +271,9 @@ def _reconcile(folder: SessionFolder, state: Resumed) -> None:
         write_gaps(folder.gaps, result)
 
 
-def tracks_of(tracks: dict[str, Track], last_of: dict[str, Moment]) -> dict[str, dict[str, int]]:
+def tracks_of(tracks: dict[str, Track], last_of: dict[str, MessageTime]) -> dict[str, dict[str, int]]:
     """Tracks as a checkpoint holds them."""
-    nothing = Moment(0)
+    nothing = MessageTime(0)
     times = {stream: last_of.get(stream, nothing) for stream in tracks}
     return {
         stream: {**asdict(track), "last_ns": times[stream].capture_ns, "last_event_us": times[stream].event_us or 0}

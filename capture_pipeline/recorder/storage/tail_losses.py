@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from capture_pipeline.binance.streams.names import event_us
-from capture_pipeline.recorder.ordering.gap_tracker import Edge, Moment, gap_between
+from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.recorder.ordering.merger import Message
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
@@ -22,7 +22,7 @@ _NOT_ASKED = {"recoverable": False, "refill": None}
 _AT_START = "gone from the recording; nothing of the stream is left before it"
 
 
-def lost_ends(checkpoint: Checkpoint, tracks: Mapping[str, Track], last_of: Mapping[str, Moment]) -> list[Gap]:
+def lost_ends(checkpoint: Checkpoint, tracks: Mapping[str, Track], last_of: Mapping[str, MessageTime]) -> list[Gap]:
     """The ledger's lines for what a checkpoint counted and a scan of the whole recording did not find, a line a stream.
 
     Args:
@@ -32,13 +32,13 @@ def lost_ends(checkpoint: Checkpoint, tracks: Mapping[str, Track], last_of: Mapp
     """
     found = []
     for stream, counted in checkpoint.tracks.items():
-        end = Moment(counted["last_ns"], counted["last_event_us"] or None)
+        end = MessageTime(counted["last_ns"], counted["last_event_us"] or None)
         start, track = last_of.get(stream), tracks.get(stream)
         last = counted["first"] - 1 if track is None else track.last
         # A later message with lower ids is of an exchange that began to count anew: nothing was lost behind it.
         if counted["first"] < 0 or counted["last"] <= last or (start is not None and start.capture_ns >= end.capture_ns):
             continue
-        edge = Edge(stream, last, counted["last"] + 1, start or end, end)
+        edge = GapBounds(stream, last, counted["last"] + 1, start or end, end)
         found.append(gap_between(edge, Cause.DISK, _DETAIL).model_copy(update={"at_end": True, **_NOT_ASKED}))
     return found
 
@@ -55,7 +55,9 @@ def lost_starts(checkpoint: Checkpoint, tracks: Mapping[str, Track], first_ns: i
     for stream, counted in checkpoint.tracks.items():
         track = tracks.get(stream)
         if track is not None and 0 <= counted["first"] < track.first:
-            edge = Edge(stream, counted["first"] - 1, track.first, Moment(min(checkpoint.first_ns, first_ns)), Moment(first_ns))
+            edge = GapBounds(
+                stream, counted["first"] - 1, track.first, MessageTime(min(checkpoint.first_ns, first_ns)), MessageTime(first_ns)
+            )
             found.append(gap_between(edge, Cause.DISK, _AT_START).model_copy(update={"at_start": True, **_NOT_ASKED}))
     return found
 
@@ -90,13 +92,13 @@ class LostEnds:
             if first is None or (track is not None and track.first >= 0 and not first.is_reset):
                 continue
             message.is_reset = message.is_reset or first.is_reset
-            start, end = (Moment(one.capture_ns, event_us(one.event_time)) for one in (first, message))
+            start, end = (MessageTime(one.capture_ns, event_us(one.event_time)) for one in (first, message))
             if first.first < message.first:
-                gap = gap_between(Edge(message.stream, first.first - 1, message.first, start, end), Cause.DISK, _NO_ROOM_AT_START)
+                gap = gap_between(GapBounds(message.stream, first.first - 1, message.first, start, end), Cause.DISK, _NO_ROOM_AT_START)
                 found.append(gap.model_copy(update={"at_start": True, **_NOT_ASKED}))
         return found
 
-    def gaps(self, tracks: Mapping[str, Track], last_of: Mapping[str, Moment]) -> list[Gap]:
+    def gaps(self, tracks: Mapping[str, Track], last_of: Mapping[str, MessageTime]) -> list[Gap]:
         """The ledger's lines for what is lost for good: nothing comes after it.
 
         Args:
@@ -105,10 +107,10 @@ class LostEnds:
         """
         found = []
         for stream, (first, last) in self._lost.items():
-            track, end = tracks.get(stream), Moment(last.capture_ns, event_us(last.event_time))
+            track, end = tracks.get(stream), MessageTime(last.capture_ns, event_us(last.event_time))
             is_behind = track is not None and 0 <= track.last < last.last and not first.is_reset
             before, start = (track.last, last_of[stream]) if track is not None and is_behind else (first.first - 1, end)
-            gap = gap_between(Edge(stream, before, last.last + 1, start, end), Cause.DISK, _NO_ROOM)
+            gap = gap_between(GapBounds(stream, before, last.last + 1, start, end), Cause.DISK, _NO_ROOM)
             found.append(gap.model_copy(update={"at_end": True, **_NOT_ASKED}))
         return found
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.files import fsync, make_folder, publish_model, storage_errors
 from capture_pipeline.recorder.storage.event_log import append_line
-from capture_pipeline.recorder.storage.journal import Journal, SegmentAltered
+from capture_pipeline.recorder.storage.journal import Journal, SegmentAlteredError
 from capture_pipeline.sessions.account import Alteration
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
@@ -174,7 +174,7 @@ class Writer(threading.Thread):
             try:
                 self._append(batch)
                 break
-            except SegmentAltered as altered:
+            except SegmentAlteredError as altered:
                 self._leave(altered)
                 if self._abandon.is_set():
                     return
@@ -232,12 +232,12 @@ class Writer(threading.Thread):
         self._checked_s = time.monotonic()
         try:
             self._journal.check()
-        except SegmentAltered as altered:
+        except SegmentAlteredError as altered:
             self._leave(altered)
             return False
         return True
 
-    def _leave(self, altered: SegmentAltered) -> None:
+    def _leave(self, altered: SegmentAlteredError) -> None:
         """Go on in a new file, and set aside what was put in the place of the old one: it is not of this session."""
         path = self._journal.path
         start, end = self._times

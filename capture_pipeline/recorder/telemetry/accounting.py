@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from capture_pipeline.errors import StorageError
-from capture_pipeline.recorder.pipeline import Capture
+from capture_pipeline.recorder.pipeline import RecordingPipeline
 from capture_pipeline.recorder.storage.recovery import Resumed
 from capture_pipeline.recorder.storage.writer import Writer
 from capture_pipeline.sessions.account import LISTED, Account, AccountFile, AccountState, Unknown, listed
@@ -19,7 +19,7 @@ class Accounting:
         altered: What was found wrong with files of the recording, a line each.
     """
 
-    def __init__(self, folder: SessionFolder, streams: int, resumed: Resumed, capture: Capture, writer: Writer) -> None:
+    def __init__(self, folder: SessionFolder, streams: int, resumed: Resumed, capture: RecordingPipeline, writer: Writer) -> None:
         """Take up the account of the recorders before.
 
         Args:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.recorder.ordering.gap_tracker import Outage
 from capture_pipeline.recorder.ordering.merger import Message
-from capture_pipeline.recorder.pipeline import Capture
+from capture_pipeline.recorder.pipeline import RecordingPipeline
 from capture_pipeline.recorder.storage.event_log import EventLog
 from capture_pipeline.sessions.models import ENDED_BY, Cause
 
@@ -22,7 +22,7 @@ _KEPT_BYTES = 64 << 10
 class Incidents:
     """Tells events, counts and outages of what it hears of."""
 
-    def __init__(self, capture: Capture, events: EventLog, live: Callable[[], int], is_ending: Callable[[], bool]) -> None:
+    def __init__(self, capture: RecordingPipeline, events: EventLog, live: Callable[[], int], is_ending: Callable[[], bool]) -> None:
         """Keep whom to tell.
 
         Args:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from capture_pipeline.recorder.background.book_follower import Follower
 from capture_pipeline.recorder.background.refill_requests import Refills
-from capture_pipeline.recorder.connections.health import RestPauses, Troubles
+from capture_pipeline.recorder.connections.health import ConnectionHealth, RestPauses
 from capture_pipeline.recorder.connections.supervisor import Supervisor
-from capture_pipeline.recorder.pipeline import Capture
+from capture_pipeline.recorder.pipeline import RecordingPipeline
 from capture_pipeline.recorder.storage.writer import Writer
 from capture_pipeline.recorder.telemetry.accounting import Accounting
 from capture_pipeline.recorder.telemetry.incidents import Incidents
@@ -21,7 +21,7 @@ from capture_pipeline.sessions.status import ConnectionStatus, Status, free_byte
 
 
 @dataclass
-class Teller:
+class StatusPublisher:
     """Knows the parts of a recorder and changes none of them.
 
     Attributes:
@@ -31,11 +31,11 @@ class Teller:
 
     folder: SessionFolder
     plan: SessionPlan
-    capture: Capture
+    capture: RecordingPipeline
     writer: Writer
     follower: Follower
     incidents: Incidents
-    troubles: Troubles
+    troubles: ConnectionHealth
     supervisor: Supervisor
     accounting: Accounting
     refills: Refills

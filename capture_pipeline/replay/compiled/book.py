@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.replay.compiled._apply import ASKS_LACK_ROOM, CROSSED, DONE, LEVEL, NO_RANK, PLACES, apply_run
 from capture_pipeline.replay.compiled._side import BEST, EMPTY, MOST_TICK, TAKEN, new_side, quantity
 from capture_pipeline.replay.compiled._side_window import forget, listed, load, prune, widened
@@ -21,7 +21,7 @@ _FEWEST_SLOTS, _MOST_SLOTS = 1 << 12, 1 << 24
 
 
 @dataclass(frozen=True)
-class Run:
+class LevelBatch:
     """Messages in their order; prices and quantities of all levels, one message after the other.
 
     Attributes:
@@ -64,7 +64,7 @@ class TickBook:
             asks: Likewise.
 
         Raises:
-            MalformedData: See `apply`.
+            MalformedDataError: See `apply`.
         """
         self.clear()
         for number, (prices, lots) in enumerate((bids, asks)):
@@ -73,7 +73,7 @@ class TickBook:
             while (done := load(self._sides[number], _constant(prices * _SIGNS[number]), _constant(lots), done)) < len(prices):
                 self._widen(number)
 
-    def apply(self, run: Run, first: int = 0, end: int | None = None) -> Ints:
+    def apply(self, run: LevelBatch, first: int = 0, end: int | None = None) -> Ints:
         """Apply messages of a run.
 
         Args:
@@ -86,7 +86,7 @@ class TickBook:
             other messages of the run are not filled.
 
         Raises:
-            MalformedData: A price has no rank, or the book more levels than any market.
+            MalformedDataError: A price has no rank, or the book more levels than any market.
         """
         end = len(run) if end is None else end
         bests = np.empty((4, len(run)), np.int64)
@@ -140,7 +140,9 @@ class TickBook:
         while slots <= 4 * int(self._sides[number].facts[TAKEN]):
             slots *= 2
         if slots > _MOST_SLOTS:
-            raise MalformedData(f"holds a book of more than {_MOST_SLOTS // 4:,} levels a side", remedy="no market has so many; look at it")
+            raise MalformedDataError(
+                f"holds a book of more than {_MOST_SLOTS // 4:,} levels a side", remedy="no market has so many; look at it"
+            )
         self._sides[number] = widened(self._sides[number], slots)
 
 
@@ -150,8 +152,8 @@ def _check(prices: Ints) -> None:
             raise _no_rank(int(price))
 
 
-def _no_rank(price: int) -> MalformedData:
-    return MalformedData(
+def _no_rank(price: int) -> MalformedDataError:
+    return MalformedDataError(
         f"holds a price of {price:,} ticks, beyond what 62 bits can tell", remedy="look at it, or at the scale of its prices"
     )
 

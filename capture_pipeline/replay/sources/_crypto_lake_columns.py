@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from capture_pipeline.errors import LakeError, MalformedData
+from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.lake.parquet import guard_parquet
 
 BLOCK_ROWS = 1 << 17
@@ -61,11 +61,11 @@ def opened(path: Path) -> pq.ParquetFile:
 
     Raises:
         LakeError: It is not there.
-        MalformedData: It is no Parquet.
+        MalformedDataError: It is no Parquet.
     """
     if not path.exists():
         raise LakeError("is not there", where=str(path), remedy=_LAYOUT)
-    with guard_parquet(path, what="is no Parquet file", kind=MalformedData, remedy="fetch it again"):
+    with guard_parquet(path, what="is no Parquet file", kind=MalformedDataError, remedy="fetch it again"):
         return pq.ParquetFile(path)
 
 
@@ -73,11 +73,11 @@ def resolved(there: Sequence[str], name: str, where: str) -> str:
     """The name that a column has in a file.
 
     Raises:
-        MalformedData: It has none.
+        MalformedDataError: It has none.
     """
     found = next((each for each in NAMES.get(name, (name,)) if each in there), None)
     if found is None:
-        raise MalformedData(f"has no column {' or '.join(NAMES.get(name, (name,)))}", where=where, remedy=_LAYOUT)
+        raise MalformedDataError(f"has no column {' or '.join(NAMES.get(name, (name,)))}", where=where, remedy=_LAYOUT)
     return found
 
 
@@ -85,7 +85,7 @@ def sides_of(path: Path) -> int:
     """How many levels a side a file of `book` has.
 
     Raises:
-        MalformedData: It has none.
+        MalformedDataError: It has none.
     """
     with opened(path) as file:
         names = set(file.schema_arrow.names)
@@ -93,7 +93,7 @@ def sides_of(path: Path) -> int:
     while f"bid_{width}_price" in names:
         width += 1
     if not width:
-        raise MalformedData("has no column bid_0_price", where=str(path), remedy=_LAYOUT)
+        raise MalformedDataError("has no column bid_0_price", where=str(path), remedy=_LAYOUT)
     return width
 
 
@@ -102,7 +102,7 @@ def blocks(path: Path, wanted: Sequence[str], rows: int) -> Iterator[Columns]:
 
     Raises:
         LakeError: The file is not there.
-        MalformedData: It lacks a column, a value is missing, or a time is not in nanoseconds.
+        MalformedDataError: It lacks a column, a value is missing, or a time is not in nanoseconds.
     """
     with opened(path) as file:
         there = file.schema_arrow.names
@@ -110,7 +110,7 @@ def blocks(path: Path, wanted: Sequence[str], rows: int) -> Iterator[Columns]:
         row = 0
         batches = file.iter_batches(batch_size=rows, columns=list(names.values()))
         while True:
-            with guard_parquet(path, what=f"is damaged behind row {row}", kind=MalformedData, remedy="fetch it again"):
+            with guard_parquet(path, what=f"is damaged behind row {row}", kind=MalformedDataError, remedy="fetch it again"):
                 batch = next(batches, None)
                 if batch is None:
                     return
@@ -129,9 +129,9 @@ def _plain(column: pa.Array, name: str, path: Path, row: int) -> NDArray[Any]:
     levels = name.startswith(("bid_", "ask_"))
     if column.null_count and not levels:
         first = row + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-        raise MalformedData(f"row {first} has no {name}", where=str(path), remedy="fetch it again")
+        raise MalformedDataError(f"row {first} has no {name}", where=str(path), remedy="fetch it again")
     if name in _WHOLE and not pa.types.is_integer(column.type):
-        raise MalformedData(f"has the column {name} as {column.type}, not as whole numbers", where=str(path), remedy=_LAYOUT)
+        raise MalformedDataError(f"has the column {name} as {column.type}, not as whole numbers", where=str(path), remedy=_LAYOUT)
     kind = np.int64 if name in _WHOLE else np.bool_ if name == "side_is_bid" else np.float64
     return np.asarray(column.to_numpy(zero_copy_only=False), kind)
 
@@ -140,4 +140,4 @@ def _in_time(receipt: NDArray[np.int64], path: Path, row: int) -> None:
     astray = np.flatnonzero((receipt < _FIRST_NS) | (receipt > _LAST_NS))
     if astray.size:
         what = f"row {row + int(astray[0])} was received at {int(receipt[astray[0]])}, no nanoseconds of 2009 to 2100"
-        raise MalformedData(what, where=str(path), remedy="give the file as it was published, with times in nanoseconds")
+        raise MalformedDataError(what, where=str(path), remedy="give the file as it was published, with times in nanoseconds")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.replay.sources.tick_grid import MOST_PLACES, Ints
 
 Floats = NDArray[np.float64]
@@ -102,11 +102,11 @@ def exact(values: Floats, where: str, what: str, places: int = 0) -> tuple[Ints,
         Values in units of `10**-places`, and the places.
 
     Raises:
-        MalformedData: One is negative, no number, or no decimal of up to twelve places and fifteen digits.
+        MalformedDataError: One is negative, no number, or no decimal of up to twelve places and fifteen digits.
     """
     remedy = "the files are damaged, or hold no prices as an exchange sends them"
     if not (np.isfinite(values) & (values >= 0)).all():
-        raise MalformedData(f"holds a {what} that is negative or no number", where=where, remedy=remedy)
+        raise MalformedDataError(f"holds a {what} that is negative or no number", where=where, remedy=remedy)
     sound = np.zeros(values.size, np.bool_)
     for tried in (places, *range(MOST_PLACES + 1)):
         scaled = values * 10.0**tried
@@ -116,7 +116,7 @@ def exact(values: Floats, where: str, what: str, places: int = 0) -> tuple[Ints,
         if sound.all():
             return units.astype(np.int64), tried
     value = float(values[np.argmin(sound)])
-    raise MalformedData(f"holds the {what} {value!r}, which lies on no tick", where=where, remedy=remedy)
+    raise MalformedDataError(f"holds the {what} {value!r}, which lies on no tick", where=where, remedy=remedy)
 
 
 def running(capture: Ints, before: int) -> Ints:

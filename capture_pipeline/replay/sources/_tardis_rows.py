@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 from isal import igzip
 
-from capture_pipeline.errors import LakeError, MalformedData
+from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.replay.sources.tick_grid import MOST_PLACES
 
@@ -33,7 +33,7 @@ def frames(path: Path, block_bytes: int) -> Iterator[pl.DataFrame]:
 
     Raises:
         LakeError: The file is not there.
-        MalformedData: The gzip is damaged, or a row is not of this layout.
+        MalformedDataError: The gzip is damaged, or a row is not of this layout.
     """
     line, places = 0, {"price": 0, "amount": 0}
     for number, block in enumerate(_blocks(path, block_bytes)):
@@ -41,14 +41,14 @@ def frames(path: Path, block_bytes: int) -> Iterator[pl.DataFrame]:
         if number == 0:
             head, _, text = block.partition(b"\n")
             if head.rstrip(b"\r").decode(errors="replace") != ",".join(COLUMNS):
-                raise MalformedData("line 1: is not the header " + ",".join(COLUMNS), where=str(path), remedy=_LAYOUT)
+                raise MalformedDataError("line 1: is not the header " + ",".join(COLUMNS), where=str(path), remedy=_LAYOUT)
             line = 2
         if text:
             rows = _read(text, path, line)
             yield _typed(rows, path, line, places)
             line += rows.height
     if not line:
-        raise MalformedData("holds nothing", where=str(path), remedy="fetch it again")
+        raise MalformedDataError("holds nothing", where=str(path), remedy="fetch it again")
 
 
 def _blocks(path: Path, size: int) -> Iterator[bytes]:
@@ -68,12 +68,12 @@ def _blocks(path: Path, size: int) -> Iterator[bytes]:
                     carried += piece
                     if len(carried) > _MOST_LINE:
                         what = f"has a line of more than {_MOST_LINE:,} bytes before byte {read:,}"
-                        raise MalformedData(what, where=str(path), remedy="it is no CSV, or it is damaged there")
+                        raise MalformedDataError(what, where=str(path), remedy="it is no CSV, or it is damaged there")
     except FileNotFoundError:
         raise LakeError("is not there", where=str(path), remedy=_LAYOUT) from None
     except PARSE_ERRORS as error:
         what = f"the gzip is damaged behind byte {read:,}: {explain(error)}"
-        raise MalformedData(what, where=str(path), remedy="fetch it again") from None
+        raise MalformedDataError(what, where=str(path), remedy="fetch it again") from None
     if carried:
         yield carried + b"\n"
 
@@ -88,8 +88,8 @@ def _read(text: bytes, path: Path, line: int) -> pl.DataFrame:
         return rows
     for number, row in enumerate(text.split(b"\n")[:-1], line):
         if row.count(b",") != len(COLUMNS) - 1 or not row.isascii():
-            raise MalformedData(f"line {number}: is no row of eight fields: {row[:80]!r}", where=str(path), remedy="fetch it again")
-    raise MalformedData(f"the rows from line {line} on cannot be read", where=str(path), remedy="fetch it again")
+            raise MalformedDataError(f"line {number}: is no row of eight fields: {row[:80]!r}", where=str(path), remedy="fetch it again")
+    raise MalformedDataError(f"the rows from line {line} on cannot be read", where=str(path), remedy="fetch it again")
 
 
 def _typed(rows: pl.DataFrame, path: Path, line: int, places: dict[str, int]) -> pl.DataFrame:
@@ -108,7 +108,7 @@ def _typed(rows: pl.DataFrame, path: Path, line: int, places: dict[str, int]) ->
         count = places[name] = max(before, int(found[f"{name}_places"].max()))  # type: ignore[arg-type]
         largest = found.select((pl.col(name).cast(pl.Float64) * 10.0 ** (count - pl.col(f"{name}_places"))).max()).item()
         if count > MOST_PLACES or largest > _LARGEST:
-            raise MalformedData(f"an {name} from line {line} on has too many digits", where=str(path), remedy=_LAYOUT)
+            raise MalformedDataError(f"an {name} from line {line} on has too many digits", where=str(path), remedy=_LAYOUT)
     return found.select(
         "symbol",
         "timestamp",
@@ -131,7 +131,7 @@ def _refuse_unsound(rows: pl.DataFrame, found: pl.DataFrame, path: Path, line: i
     if not all(checked[name].all() for name in sound):
         at = int(checked.select(pl.all_horizontal(pl.all())).to_series().arg_min() or 0)
         name = next(name for name in sound if not checked[name][at])
-        raise MalformedData(f"line {line + at}: {name} is {rows[name][at]!r}", where=str(path), remedy="fetch it again")
+        raise MalformedDataError(f"line {line + at}: {name} is {rows[name][at]!r}", where=str(path), remedy="fetch it again")
 
 
 def _plain(texts: pl.Series) -> pl.Series:

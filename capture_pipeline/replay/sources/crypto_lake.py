@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from capture_pipeline.errors import MalformedData
-from capture_pipeline.replay.compiled.book import Run
+from capture_pipeline.errors import MalformedDataError
+from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.messages import CAPTURE, DIFF, EVENT, FIRST, KIND, LAST, PLACE, PREVIOUS, ROWS, SNAPSHOT, Messages, Scale
 from capture_pipeline.replay.sources._crypto_lake_columns import BLOCK_ROWS, Columns, blocks, sides_of
 from capture_pipeline.replay.sources._crypto_lake_parts import Part, exact, merged, running
@@ -60,7 +60,7 @@ class CryptoLakeSource:
 
         Raises:
             LakeError: A file is not there.
-            MalformedData: A file has another layout, a value is missing, or a price lies on no tick.
+            MalformedDataError: A file has another layout, a value is missing, or a price lies on no tick.
         """
         reached, place = -1, 0
         snapshots = self._snapshots(self._books) if self._books is not None else iter(())
@@ -74,7 +74,7 @@ class CryptoLakeSource:
     def _exact(self, part: Part) -> Messages:
         prices = self._prices.ticks(*exact(part.prices, self.where, "price", self._prices.places))
         lots = self._lots.ticks(*exact(part.sizes, self.where, "quantity", self._lots.places))
-        return Messages(part.rows, Run(part.bounds, prices, lots), Scale(self._prices.worth, self._lots.worth))
+        return Messages(part.rows, LevelBatch(part.bounds, prices, lots), Scale(self._prices.worth, self._lots.worth))
 
     def _diffs(self) -> Iterator[Part]:
         """Blocks of whole messages: the last message of a block waits for the next block, which may go on with it."""
@@ -100,7 +100,7 @@ class CryptoLakeSource:
             if (there[0] != there[1]).any():
                 row = int(np.flatnonzero((there[0] != there[1]).any(axis=1))[0]) + block.row
                 what = f"row {row} has a price without a size, or a size without a price"
-                raise MalformedData(what, where=str(books), remedy="fetch it again")
+                raise MalformedDataError(what, where=str(books), remedy="fetch it again")
             counts = np.append(0, np.cumsum(there[0].sum(axis=1)))
             bids = there[0][:, :width].sum(axis=1)
             bounds = np.stack([counts[:-1], counts[:-1] + bids, counts[1:]]).astype(np.int64)

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import column_statistics, guard_parquet
-from capture_pipeline.replay.compiled.book import Run
+from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.continuity import bounds_of, to_ticks
 from capture_pipeline.replay.messages import (
     CAPTURE,
@@ -34,9 +34,9 @@ from capture_pipeline.replay.messages import (
     SNAPSHOT,
     Messages,
     Scale,
-    part,
-    rescaled,
+    slice_view,
     tick_of,
+    to_scale,
 )
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
 
@@ -72,7 +72,7 @@ class GoldenSource:
 
         Raises:
             LakeError: The session has no tables, or a file is gone.
-            MalformedData: A file is no table of a session.
+            MalformedDataError: A file is no table of a session.
         """
         snapshots = self._pieces(SNAPSHOTS)
         waiting = next(snapshots, None)
@@ -81,11 +81,11 @@ class GoldenSource:
             while waiting is not None and int(waiting.rows[PLACE, 0]) < int(diffs.rows[PLACE, -1]):
                 stop = int(np.searchsorted(diffs.rows[PLACE], waiting.rows[PLACE, 0]))
                 yield from _part(diffs, start, stop, self._scale())
-                yield rescaled(waiting, self._scale())
+                yield to_scale(waiting, self._scale())
                 start, waiting = stop, next(snapshots, None)
             yield from _part(diffs, start, len(diffs), self._scale())
         while waiting is not None:
-            yield rescaled(waiting, self._scale())
+            yield to_scale(waiting, self._scale())
             waiting = next(snapshots, None)
 
     def _scale(self) -> Scale:
@@ -103,9 +103,9 @@ class GoldenSource:
                 messages = self._messages(read, table, groups[number][0])
                 first = int(np.searchsorted(messages.rows[PLACE], self.after, side="right"))
                 if table is SNAPSHOTS:
-                    yield from (part(messages, at, at + 1) for at in range(first, len(messages)))
+                    yield from (slice_view(messages, at, at + 1) for at in range(first, len(messages)))
                 elif first < len(messages):
-                    yield part(messages, first, len(messages))
+                    yield slice_view(messages, first, len(messages))
 
     def _heads(self, table: GoldenTable) -> list[str]:
         return [name for name in table.columns if name in _HEADS and (self.has_events or name != "event_us")]
@@ -124,12 +124,12 @@ class GoldenSource:
         if table is SNAPSHOTS:
             rows[FIRST] = rows[LAST]
         if count and (np.diff(rows[PLACE]) <= 0).any():
-            raise MalformedData("has lines out of order", where=str(path), remedy=_REMEDY)
+            raise MalformedDataError("has lines out of order", where=str(path), remedy=_REMEDY)
         ticks = np.empty(prices.size, np.int64)
         has_levels = bool((bounds[2] > bounds[0]).any())
         while has_levels and (not self._tick or int(to_ticks(prices, bounds, self._tick, ticks)) >= 0):
             self._tick = tick_of([prices], self._tick)
-        return Messages(rows, Run(bounds, ticks, _plain(read["quantity_e8"])), self._scale())
+        return Messages(rows, LevelBatch(bounds, ticks, _plain(read["quantity_e8"])), self._scale())
 
 
 def _groups(path: Path, after: int) -> list[int]:
@@ -159,4 +159,4 @@ def _plain(column: pa.ChunkedArray) -> Any:  # noqa: ANN401 - an array of the co
 
 def _part(messages: Messages, first: int, end: int, scale: Scale) -> Iterator[Messages]:
     if end > first:
-        yield rescaled(part(messages, first, end), scale)
+        yield to_scale(slice_view(messages, first, end), scale)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from capture_pipeline.errors import LakeError, MalformedData
+from capture_pipeline.errors import LakeError, MalformedDataError
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.replay.messages import Source
 from capture_pipeline.replay.sources.crypto_lake import CryptoLakeSource
@@ -25,7 +25,7 @@ def source_of(target: str, symbol: str, tables: Path) -> Source:
 
     Raises:
         LakeError: There is no such thing.
-        MalformedData: It holds several symbols and none was named.
+        MalformedDataError: It holds several symbols and none was named.
     """
     path = Path(target)
     if path.is_dir():
@@ -52,12 +52,12 @@ def of_session(session: str, symbol: str, tables: Path) -> tuple[GoldenTables, s
 
     Raises:
         LakeError: It has none, or none of this symbol.
-        MalformedData: It has several symbols and none was named.
+        MalformedDataError: It has several symbols and none was named.
     """
     found = GoldenTables(tables, session)
     symbols = found.symbols()
     if symbol and symbol not in symbols:
         raise LakeError(f"has no {symbol}", where=session, remedy=f"name one of {', '.join(symbols)}")
     if not symbol and len(symbols) != 1:
-        raise MalformedData("holds several symbols", where=session, remedy=f"name one of {', '.join(symbols)}")
+        raise MalformedDataError("holds several symbols", where=session, remedy=f"name one of {', '.join(symbols)}")
     return found, symbol or symbols[0]

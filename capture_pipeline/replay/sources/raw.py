@@ -10,9 +10,9 @@ import numpy as np
 
 from capture_pipeline.binance.streams import _kernel as kernel
 from capture_pipeline.binance.streams.parser import Columns, StreamParser
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.readers.block_reader import BLOCK_BYTES, Blocks
-from capture_pipeline.replay.compiled.book import Run
+from capture_pipeline.replay.compiled.book import LevelBatch
 from capture_pipeline.replay.continuity import to_ticks
 from capture_pipeline.replay.messages import (
     CAPTURE,
@@ -70,7 +70,7 @@ class RawSource:
         """The messages, a block at a time.
 
         Raises:
-            MalformedData: A line is not one of a recording, or there are several symbols and none was named.
+            MalformedDataError: A line is not one of a recording, or there are several symbols and none was named.
             LakeError: The file is not there.
         """
         parser, columns = StreamParser(self.path.name), Columns.of_size(self.block_bytes + 1)
@@ -81,15 +81,15 @@ class RawSource:
             self.lines += parsed.lines
         self.sha256 = blocks.sha256
         if not self.lines:
-            raise MalformedData("holds no line", where=self.path.name, remedy="record again")
+            raise MalformedDataError("holds no line", where=self.path.name, remedy="record again")
         if not self._numbers(parser).size:
-            raise MalformedData(f"holds no book of {self.symbol}", where=self.path.name, remedy=f"there are {_names(parser.symbols)}")
+            raise MalformedDataError(f"holds no book of {self.symbol}", where=self.path.name, remedy=f"there are {_names(parser.symbols)}")
 
     def _numbers(self, parser: StreamParser) -> Ints:
         """The streams of the symbol."""
         symbols = {name for name in parser.symbols if name}
         if not self.symbol and len(symbols) > 1:
-            raise MalformedData("holds several symbols", where=self.path.name, remedy=f"name one of {_names(sorted(symbols))}")
+            raise MalformedDataError("holds several symbols", where=self.path.name, remedy=f"name one of {_names(sorted(symbols))}")
         return np.array([number for number, name in enumerate(parser.symbols) if name == (self.symbol or name)], np.int64)
 
     def _ordered(self, columns: Columns, numbers: Ints) -> Iterator[Messages]:
@@ -115,7 +115,7 @@ class RawSource:
         if kind == SNAPSHOT:
             rows[FIRST] = rows[LAST]
         bounds = np.stack([found[kernel.D_BIDS], found[kernel.D_ASKS], found[kernel.D_END]])
-        return Messages(rows, Run(bounds, levels[0], levels[1]), self._scale())
+        return Messages(rows, LevelBatch(bounds, levels[0], levels[1]), self._scale())
 
     def _part(self, messages: Messages, first: int, end: int) -> Iterator[Messages]:
         """Some of them, in ticks."""
@@ -127,7 +127,7 @@ class RawSource:
         while has_levels and (not self._tick or int(to_ticks(run.prices, bounds, self._tick, ticks)) >= 0):
             parts = [run.prices[start:stop] for start, _, stop in bounds.T.tolist()]
             self._tick = tick_of(parts, self._tick)
-        yield Messages(messages.rows[:, first:end], Run(bounds, ticks, run.lots), self._scale())
+        yield Messages(messages.rows[:, first:end], LevelBatch(bounds, ticks, run.lots), self._scale())
 
     def _scale(self) -> Scale:
         return Scale(E8 * (self._tick or 1), E8)

@@ -24,9 +24,23 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from capture_pipeline.errors import MalformedData
-from capture_pipeline.replay.compiled.book import Run
-from capture_pipeline.replay.messages import CAPTURE, DIFF, EVENT, FIRST, KIND, LAST, PLACE, PREVIOUS, ROWS, SNAPSHOT, Messages, Scale, kept
+from capture_pipeline.errors import MalformedDataError
+from capture_pipeline.replay.compiled.book import LevelBatch
+from capture_pipeline.replay.messages import (
+    CAPTURE,
+    DIFF,
+    EVENT,
+    FIRST,
+    KIND,
+    LAST,
+    PLACE,
+    PREVIOUS,
+    ROWS,
+    SNAPSHOT,
+    Messages,
+    Scale,
+    copy_slice,
+)
 from capture_pipeline.replay.sources._tardis_rows import BLOCK_BYTES, frames
 from capture_pipeline.replay.sources.tick_grid import Grid, Ints, bids_first, runs_of
 
@@ -58,7 +72,7 @@ class TardisSource:
 
         Raises:
             LakeError: The file is not there.
-            MalformedData: The gzip is damaged, or a row is not of this layout; the line is named.
+            MalformedDataError: The gzip is damaged, or a row is not of this layout; the line is named.
         """
         self._last_id, self._place, self._seeded = 0, 0, False
         waiting: pl.DataFrame | None = None
@@ -66,7 +80,7 @@ class TardisSource:
             rows = frame if waiting is None else pl.concat([self._aligned(waiting, frame), frame])
             self.symbol = str(rows["symbol"][0]).upper()
             if rows["symbol"].n_unique() > 1:
-                raise MalformedData("holds more than one symbol", where=self.where, remedy="give a file of one symbol")
+                raise MalformedDataError("holds more than one symbol", where=self.where, remedy="give a file of one symbol")
             starts = _starts(rows)
             waiting = rows.slice(int(starts[-1]))
             if starts.size > 1:
@@ -79,7 +93,7 @@ class TardisSource:
         for name in ("price", "amount"):
             factor = 10 ** int(frame[f"{name}_places"][0] - waiting[f"{name}_places"][0])
             if int(waiting[name].max() or 0) > (2**63 - 1) // factor:  # type: ignore[arg-type]
-                raise MalformedData(f"holds an {name} that 64 bits do not hold", where=self.where, remedy="look at the file")
+                raise MalformedDataError(f"holds an {name} that 64 bits do not hold", where=self.where, remedy="look at the file")
             waiting = waiting.with_columns(pl.col(name) * factor, pl.lit(int(frame[f"{name}_places"][0]), pl.Int64).alias(f"{name}_places"))
         return waiting
 
@@ -93,7 +107,7 @@ class TardisSource:
         rows = np.full((ROWS, starts.size), -1, np.int64)
         rows[KIND] = np.where(heads["is_snapshot"].to_numpy(), SNAPSHOT, DIFF)
         rows[CAPTURE], rows[EVENT] = heads["local_timestamp"].to_numpy() * 1000, np.maximum(lasts["timestamp"].to_numpy(), 0)
-        return self._numbered(Messages(rows, Run(bounds, prices, lots), Scale(self._prices.worth, self._lots.worth)))
+        return self._numbered(Messages(rows, LevelBatch(bounds, prices, lots), Scale(self._prices.worth, self._lots.worth)))
 
     def _numbered(self, messages: Messages) -> Messages:
         """Give ids and places, and put a break before every snapshot but the file's first."""
@@ -110,7 +124,7 @@ class TardisSource:
         rows[LAST] = rows[FIRST] = self._last_id + np.cumsum(1 + made.astype(np.int64) - after)
         rows[PREVIOUS], rows[PLACE] = -1, np.arange(self._place, self._place + rows.shape[1])
         self._last_id, self._place = int(rows[LAST, -1]), self._place + rows.shape[1]
-        return kept(Messages(rows, Run(bounds, messages.run.prices, messages.run.lots), messages.scale), 0, rows.shape[1])
+        return copy_slice(Messages(rows, LevelBatch(bounds, messages.run.prices, messages.run.lots), messages.scale), 0, rows.shape[1])
 
 
 def _starts(rows: pl.DataFrame) -> Ints:

@@ -7,7 +7,7 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.errors import MalformedData
+from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.replay.messages import tick_of
 
 Ints = NDArray[np.int64]
@@ -54,14 +54,14 @@ class Grid:
             places: Decimals.
 
         Raises:
-            MalformedData: A value is no multiple of the known tick, or 64 bits do not hold it.
+            MalformedDataError: A value is no multiple of the known tick, or 64 bits do not hold it.
         """
         if places > self._places:
             self._step *= 10 ** (places - self._places)
             self._places = places
         factor = 10 ** (self._places - places)
         if units.size and int(np.abs(units).max()) > _MOST // factor:
-            raise MalformedData(f"holds a {self._what} that 64 bits do not hold", where=self._where, remedy="look at the file")
+            raise MalformedDataError(f"holds a {self._what} that 64 bits do not hold", where=self._where, remedy="look at the file")
         units = units * factor
         if self._known is not None:
             self._refuse_between(units)
@@ -74,7 +74,7 @@ class Grid:
         if between.size:
             value = Decimal(int(units[between[0]])).scaleb(-self._places)
             remedy = "give the tick that was in force, or none"
-            raise MalformedData(f"holds the {self._what} {value}, no multiple of {self._known}", where=self._where, remedy=remedy)
+            raise MalformedDataError(f"holds the {self._what} {value}, no multiple of {self._known}", where=self._where, remedy=remedy)
 
 
 def runs_of(*columns: NDArray[np.generic]) -> Ints:
