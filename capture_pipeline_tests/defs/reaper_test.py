@@ -101,7 +101,7 @@ def test_a_lock_says_who_lives(stage: Stage, tmp_path: Path) -> None:
     del stage
     path = tmp_path / "runs" / "a.lock"
     assert liveness.is_dead(path) is False
-    with liveness.alive(path):
+    with liveness.hold_run_lock(path):
         assert path.exists()
         assert liveness.is_dead(path) is False
     assert not path.exists()
@@ -122,7 +122,7 @@ def test_a_process_about_to_take_its_lock_is_not_dead(stage: Stage, tmp_path: Pa
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", look_first)
-    with liveness.alive(path):
+    with liveness.hold_run_lock(path):
         assert seen == [False]
 
 
@@ -131,7 +131,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_dead(stage: Stage, tmp_pat
     liveness = part("shared.run_lock")
     del stage
     path = tmp_path / "a.lock"
-    holder = liveness.alive(path)
+    holder = liveness.hold_run_lock(path)
     holder.__enter__()
     flock = fcntl.flock
 

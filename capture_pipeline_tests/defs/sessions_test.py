@@ -189,14 +189,14 @@ import os, signal, sys, time
 from pathlib import Path
 from capture_pipeline.golden.validation.checks import CHECKS
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.lock import holder_of
+from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.recorder.lifecycle import stop
 from capture_pipeline.sessions.status import read_status
 from capture_pipeline.settings.loader import load_settings
 folder, killed = SessionFolder(Path(sys.argv[1])), None
 deadline = time.monotonic() + 120
 while time.monotonic() < deadline:
-    status, pid = read_status(folder.status), holder_of(folder)
+    status, pid = read_status(folder.status), lock_owner_pid(folder)
     if status and pid and status.pid == pid != killed and status.messages > 100 and status.messages_per_s:
         if killed:
             stop(folder, load_settings())

@@ -39,12 +39,12 @@ LIFE_OF_A_DOWNLOAD = """
 import sys
 from pathlib import Path
 from capture_pipeline.klines.ingest.download import place
-from capture_pipeline.lake.files import withdraw
+from capture_pipeline.lake.files import unpublish
 folder = Path(sys.argv[1]).parent
 partial = folder / "f.partial"
 partial.write_bytes(b"zip")
 place(partial, folder / "archives" / "f.zip")
-withdraw(folder / "archives" / "f.zip")
+unpublish(folder / "archives" / "f.zip")
 """
 
 if STRACE is None and os.environ.get("TEST_TOOLS") == "required":
