@@ -1,6 +1,6 @@
 """The time of a backfill through Dagster's daemon: `capture ui` at a sandbox exchange, launched over GraphQL as its pages do.
 
-    .venv/bin/python benchmarks/bench_backfill.py --symbols 10 --months 100
+    .venv/bin/python benchmarks/bench_backfill.py --symbols 10 --months 96
 
 A program of its own: it takes minutes, and its size is an option. The sandbox makes its files before the backfill begins. The state is kept
 in sqlite, or in the empty Postgres database that `DAGSTER_POSTGRES_URL` names.
@@ -77,7 +77,7 @@ def _measure(home: Path, size: Size, url: str) -> dict[str, float]:
         made = len(instance.get_materialized_partitions(dg.AssetKey("bar_gaps")))
     if (status, made) != ("COMPLETED_SUCCESS", len(keys)):
         raise RuntimeError(f"{status}: {made} of {len(keys)} partitions were made")
-    share = sum(time.evaluations_s for time in times) / sum(time.whole_s for time in times)
+    share = sum(run.evaluations_s for run in times) / sum(run.whole_s for run in times)
     return {**figures, "runs": float(len(runs)), "evaluations' share of the runs, %": 100 * share}
 
 

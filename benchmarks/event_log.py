@@ -47,7 +47,7 @@ class Size:
 
     Attributes:
         symbols: Number of symbols.
-        months: Number of months, a multiple of 48.
+        months: Number of months, a multiple of 12, and of 48 where a run is copied.
         interval: Of the bars in the run that is copied.
     """
 
@@ -97,12 +97,10 @@ class RunTimes:
     Attributes:
         whole_s: From its first to its last event; the planning and the time in the queue are left out.
         evaluations_s: From the first to the last evaluation of each step of checks.
-        evaluations: Number of evaluations.
     """
 
     whole_s: float
     evaluations_s: float
-    evaluations: int
 
 
 @contextmanager
@@ -155,7 +153,7 @@ def run_times(events: Sequence[EventLogEntry]) -> RunTimes:
         if event.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             judged.setdefault(str(event.step_key), []).append(event.timestamp)
     spent = sum(max(times) - min(times) for times in judged.values())
-    return RunTimes(max(whole) - min(whole), spent, sum(len(times) for times in judged.values()))
+    return RunTimes(max(whole) - min(whole), spent)
 
 
 def _copy(instance: dg.DagsterInstance, size: Size, run: DagsterRun) -> None:

@@ -85,6 +85,7 @@ _LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest modules: a worker that took one of them last would be the only one at work."""
     ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(_LONGEST)}
+    assert all(path.is_file() for path in ranks), "a module of `_LONGEST` is gone"
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 

@@ -70,7 +70,7 @@ def recorded_session(settings_file: Path, live_file: Path) -> Recorded:
 
 
 def _proved(settings_file: Path, live_file: Path, folder: SessionFolder) -> SessionProof:
-    """Compare with the same market as it stands two days after the end, when the files of the session's day are published."""
+    """Compare the session with what the sandbox publishes: its clock is set to two days after the end of the session."""
     now_us = finished(folder).plan.end_ns // 1000 + 2 * DAY_US
     with SandboxServer(load_config(live_file).model_copy(update={"now": now_us, "frozen": True})) as server:
         return prove(Workspace(load_settings(settings_file, {"CAPTURE_SANDBOX_URL": server.url})), folder)

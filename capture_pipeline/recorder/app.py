@@ -98,10 +98,10 @@ class Recorder:
         self._accounting = Accounting(setup.folder, len(setup.plan.streams), resumed, self.capture, self._writer)
         self._end = asyncio.Event()
         self._incidents = Incidents(self.capture, self._events, lambda: len(self._supervisor.live), self._end.is_set)
-        self._side = BackgroundTasks(setup.rest, settings, self.capture, self.follower, self._events)
-        self._side.refills.add(read_gaps(setup.folder.gaps))
-        self._side.audits += resumed.checkpoint.audits
-        self._side.clock_samples += resumed.checkpoint.clock
+        self._background = BackgroundTasks(setup.rest, settings, self.capture, self.follower, self._events)
+        self._background.refills.add(read_gaps(setup.folder.gaps))
+        self._background.audits += resumed.checkpoint.audits
+        self._background.clock_samples += resumed.checkpoint.clock
         self._supervisor = Supervisor(
             combined_url(setup.stream_url, setup.plan.streams),
             slots=setup.plan.connections,
@@ -113,11 +113,11 @@ class Recorder:
             on_open=self._opened,
             on_end=self._ended,
         )
-        self._troubles = ConnectionHealth(setup.stream_url.removesuffix("/{route}"), report)
+        self._health = ConnectionHealth(setup.stream_url.removesuffix("/{route}"), report)
         self._pauses = RestPauses(setup.limits, partial(self._report, "rest_paused"))
         self._first = FirstMessage(self.capture.merge.counts.passed, partial(self._report, "nothing_came"))
-        parts = (self.capture, self._writer, self.follower, self._incidents, self._troubles, self._supervisor, self._accounting)
-        self._teller = StatusPublisher(setup.folder, setup.plan, *parts, refills=self._side.refills, pauses=self._pauses)
+        parts = (self.capture, self._writer, self.follower, self._incidents, self._health, self._supervisor, self._accounting)
+        self._publisher = StatusPublisher(setup.folder, setup.plan, *parts, refills=self._background.refills, pauses=self._pauses)
         self._outcome = COMPLETE
         for line in resumed.mended:
             self._events.write(self._clock.now_ns(), "mended", what=line)
@@ -141,14 +141,14 @@ class Recorder:
         folder = self._setup.folder
         tasks = [
             asyncio.create_task(self._when_due(self._supervisor.run)),
-            asyncio.create_task(self._when_due(partial(self._side.run, folder.refilled))),
+            asyncio.create_task(self._when_due(partial(self._background.run, folder.refilled))),
             asyncio.create_task(self._beat()),
             asyncio.create_task(self._each_second()),
         ]
         self._writer.start()
         ended = asyncio.create_task(self._until_the_end())
         done, _ = await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
-        self._teller.state = "finishing"
+        self._publisher.state = "finishing"
         await self._wind_down([*tasks, ended], server)
         for task in done:
             task.result()
@@ -157,7 +157,7 @@ class Recorder:
     async def _metrics(self, port: int) -> asyncio.Server | None:
         """Serve metrics; a port that is taken is told, and no reason not to record."""
         try:
-            return await serve_metrics(port, lambda: prometheus_text(self._teller.status()))
+            return await serve_metrics(port, lambda: prometheus_text(self._publisher.status()))
         except OSError as error:
             self._events.write(self._clock.now_ns(), "metrics_failed", port=port, error=error.strerror)
             return None
@@ -185,7 +185,7 @@ class Recorder:
             with contextlib.suppress(StorageError):  # it only spares a scan; what counts is the account
                 self._checkpoint()
         self._close_account(until_ns, is_written=is_written)
-        self._teller.publish("interrupted" if self._outcome == INTERRUPTED else "finishing")
+        self._publisher.publish("interrupted" if self._outcome == INTERRUPTED else "finishing")
 
     def _close_account(self, until_ns: int, *, is_written: bool) -> None:
         refused = ""
@@ -197,7 +197,7 @@ class Recorder:
             return
         lost, trouble = self._writer.waiting_messages, self._writer.trouble or refused or "the disk is too slow"
         remedy = "free the disk and run the same command again: it goes on, or finishes the session, and lists in gaps.jsonl what is lost"
-        self._teller.publish("interrupted")
+        self._publisher.publish("interrupted")
         what = f"ended with {lost:,} messages that could not be written: {trouble}"
         raise StorageError(what, where=str(self._setup.folder.path), remedy=remedy)
 
@@ -251,10 +251,10 @@ class Recorder:
             self._look_at_files()
             self._incidents.look_at_clock(round(self._setup.settings.clock_step_ms * 1e6))
             self._pauses.look()
-            self._troubles.look(is_whole=self._supervisor.is_whole)
-            self._first.look(self.capture.merge.counts.passed, is_due=self._due_in_s <= 0, trouble=self._troubles.current)
+            self._health.look(is_whole=self._supervisor.is_whole)
+            self._first.look(self.capture.merge.counts.passed, is_due=self._due_in_s <= 0, trouble=self._health.current)
             idle = "waiting" if self._due_in_s > 0 else "connecting"
-            self._teller.publish("disk" if self._writer.trouble else "recording" if self._supervisor.live else idle)
+            self._publisher.publish("disk" if self._writer.trouble else "recording" if self._supervisor.live else idle)
             left = (deadline_ns - self._clock.now_ns()) / 1e9
             if left <= 0:
                 self.end(COMPLETE)
@@ -262,12 +262,12 @@ class Recorder:
             await asyncio.sleep(max(0.01, min(following - time.monotonic(), left)))
 
     def _opened(self, connection: Connection) -> None:
-        self._teller.begin()
+        self._publisher.begin()
         self._incidents.opened(connection)
 
     def _ended(self, connection: Connection) -> None:
         if not self._end.is_set():
-            self._troubles.ended(connection)
+            self._health.ended(connection)
         self._incidents.ended(connection)
 
     def _shutdown(self, number: int) -> None:
@@ -285,10 +285,10 @@ class Recorder:
         self._events.write(self._clock.now_ns(), "malformed_diff", symbol=symbol, error=what)
 
     def _gap(self, gap: Gap) -> None:
-        self._side.gap(gap)
+        self._background.gap(gap)
 
     def _completed(self, mark: Checkpoint) -> Checkpoint:
-        others = {"audits": self._side.audits, "clock": self._side.clock_samples, "process": self._accounting.process}
+        others = {"audits": self._background.audits, "clock": self._background.clock_samples, "process": self._accounting.process}
         return mark.model_copy(update=others)
 
     def _checkpoint(self) -> None:

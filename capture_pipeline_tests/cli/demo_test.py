@@ -39,6 +39,7 @@ def test_the_demo_makes_its_archive_and_a_second_run_changes_nothing(tmp_path: P
     for cause in ("exchange_outage", "off_grid", "suspended", "archive_omission"):
         assert cause in first
     assert "币安人生USDT" in first
+    assert "│ holds │" in first
     for source in ("rest", "daily"):
         assert re.search(rf"filled +│ archive_omission +│ {source}", first)
     assert (tmp_path / "demo" / "data" / "reports" / "coverage.html").is_file()

@@ -108,3 +108,16 @@ def test_nothing_is_pickled(stage: Stage) -> None:
     kinds = {event.event_type for event in result.all_events}
     assert dg.DagsterEventType.ASSET_MATERIALIZATION in kinds
     assert dg.DagsterEventType.HANDLED_OUTPUT not in kinds
+
+
+def test_progress_is_logged_at_the_end_and_not_for_each_partition(stage: Stage) -> None:
+    """Each line is a row of the event log: a step of four partitions that takes less than 15 s has at most three, the last one for all."""
+    result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
+    lines: dict[str | None, list[str]] = {}
+    for event in stage.instance.all_logs(result.run_id):
+        if " partitions; the last one is " in event.user_message:
+            lines.setdefault(event.step_key, []).append(event.user_message)
+    assert len(lines) == 4
+    for said in lines.values():
+        assert said[-1].startswith("4 of 4 partitions")
+        assert len(said) < 4

@@ -58,7 +58,7 @@ class Dispatcher:
         self.sent: dict[Key, Sent] = {}
 
     async def run(self, connections: dict[int, StreamConnection]) -> None:
-        """Pump as long as there are connections, or the feed goes on without them."""
+        """Send messages as long as there are connections, or the feed goes on without them."""
         self.position_us = self._clock.now_us()
         while connections or self._feed.goes_on:
             until_us = min(self._clock.now_us(), self.position_us + _CHUNK_US)

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.checks.gates import Severity
@@ -14,7 +13,6 @@ from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.defs.shared.partitions import PARTITION_TAG
 from capture_pipeline.defs.shared.resources import with_short_timeouts
 from capture_pipeline.defs.shared.runless import report_evaluation, report_materialization
 from capture_pipeline.defs.shared.sensor_backoff import Attempts
@@ -26,7 +24,6 @@ from capture_pipeline.golden.proof.schedule import due_sessions
 from capture_pipeline.recorder.lifecycle import all_sessions
 
 ASSET, CHECK = "next_day_proof", "proof_holds"
-_JOB = "prove_session"
 _MOST_RUNS = 10
 _SCHEMA = dg.TableSchema(
     [
@@ -135,11 +132,11 @@ def report_proofs(context: dg.SensorEvaluationContext, workspace: Workspace, ses
         The number of proofs that were reported.
     """
     instance, reported = context.instance, 0
-    running = {run.tags.get(PARTITION_TAG) for run in instance.get_runs(dg.RunsFilter(job_name=_JOB, statuses=NOT_FINISHED_STATUSES))}
-    newest = NewestMaterializations(instance, sessions)
-    for session in sorted(set(sessions) - running):
-        path, known = workspace.lake.proof(session), newest.of(ASSET, session)
-        if not path.exists() or (known is not None and known.timestamp >= path.stat().st_mtime):
+    paths = {session: path for session in sorted(sessions) if (path := workspace.lake.proof(session)).exists()}
+    newest = NewestMaterializations(instance, paths)
+    for session, path in paths.items():
+        known = newest.of(ASSET, session)
+        if known is not None and known.timestamp >= path.stat().st_mtime:
             continue
         try:
             proof = read_proof(path)
@@ -154,7 +151,7 @@ def report_proofs(context: dg.SensorEvaluationContext, workspace: Workspace, ses
 
 
 prove_session = dg.define_asset_job(
-    _JOB,
+    "prove_session",
     dg.AssetSelection.assets(ASSET),
     description="Compares one session with the trades and klines that the exchange published for its days.",
 )

@@ -176,7 +176,9 @@ def _run(command: list[str]) -> dict[str, float]:
     done = _child(command)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
-        raise BenchmarkError(f"a replay ended with {done.returncode}: {said}", where=" ".join(command), remedy="mend what it names")
+        raise BenchmarkError(
+            f"a replay ended with {done.returncode}: {said}", where=" ".join(command), remedy="repair the cause that it names"
+        )
     return _answer(done)
 
 
