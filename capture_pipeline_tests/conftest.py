@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -56,36 +58,56 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         process.wait()
 
 
-_LONGEST = (
+_DEPLOYMENTS = (
+    "defs/backfills_test.py",
     "browser/pages_test.py",
     "defs/recordings_test.py",
-    "defs/backfills_test.py",
     "defs/alerts_test.py",
-    "recorder/limits_test.py",
-    "defs/sessions_test.py",
-    "recorder/quiet_test.py",
     "defs/arrivals_ui_test.py",
-    "recorder/hostile_test.py",
-    "cli/fetch_test.py",
-    "recorder/session_test.py",
-    "recorder/combined_faults_test.py",
-    "defs/automation_test.py",
-    "cli/demo_test.py",
     "defs/workspace_test.py",
     "defs/services_test.py",
+    "defs/new_month_test.py",
+)
+"""Modules that run webserver, code server, daemon and runs, below this folder: one worker runs all of them, one after the other."""
+_LONGEST = (
+    "defs/sessions_test.py",
+    "recorder/limits_test.py",
+    "recorder/quiet_test.py",
+    "cli/demo_test.py",
+    "defs/automation_test.py",
+    "cli/fetch_test.py",
+    "recorder/hostile_test.py",
+    "recorder/session_test.py",
+    "recorder/combined_faults_test.py",
+    "klines/rest_faults_test.py",
     "check_states_test.py",
     "defs/proof_test.py",
     "golden/prove_test.py",
-    "klines/rest_faults_test.py",
     "klines/archive_faults_test.py",
 )
-"""Modules of more than 70 s, the longest first, below this folder."""
+"""The other modules of more than 50 s, the longest first, below this folder."""
+
+
+class _OneDeploymentAtATime(LoadFileScheduling):  # type: ignore[misc] - xdist has no types
+    """A worker takes a whole module, and one worker all modules of `_DEPLOYMENTS`.
+
+    A deployment is ten processes; several at once make each other, and what the other tests wait for, late.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = str(super()._split_scope(nodeid))
+        return "deployments" if module.endswith(_DEPLOYMENTS) else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Share the modules out among the workers."""
+    return _OneDeploymentAtATime(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest modules: a worker that took one of them last would be the only one at work."""
-    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(_LONGEST)}
-    assert all(path.is_file() for path in ranks), "a module of `_LONGEST` is gone"
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate((*_DEPLOYMENTS, *_LONGEST))}
+    assert all(path.is_file() for path in ranks), "a module that is named here is gone"
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 

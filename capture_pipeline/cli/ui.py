@@ -31,6 +31,8 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """What Dagster puts around the words of its own log lines."""
 _GRACE_S = 15.0
 _LAST_WORDS_S = 2.0
+_DAGSTER = {"DAGSTER_MAX_PARTITIONS_FOR_DA_TIMESTAMP_FETCH": "5000"}
+"""Up to so many partitions that changed between two ticks the automation compares times; Dagster's own limit is 100."""
 LOCATION = "capture_pipeline"
 _CODE_SERVER = (
     *(sys.executable, "-m", "dagster", "code-server", "start", "-m", "capture_pipeline.definitions", "--location-name", LOCATION),
@@ -53,7 +55,7 @@ def ui_command(port: int, demo: bool, read_only: bool) -> None:  # noqa: FBT001 
     root = _project_root()
     with one_line_errors(), _venue(root, demo=demo) as environment:
         load_settings(environ={**os.environ, **environment})
-        _run(root, port, {"DAGSTER_HOME": str(root / "dagster_home"), **os.environ, **environment}, read_only=read_only)
+        _run(root, port, {"DAGSTER_HOME": str(root / "dagster_home"), **_DAGSTER, **os.environ, **environment}, read_only=read_only)
 
 
 @contextlib.contextmanager

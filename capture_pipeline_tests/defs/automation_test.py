@@ -124,6 +124,20 @@ def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
     assert automation.tick() == {"bar_gaps": {JANUARY_BTC}}
 
 
+@pytest.mark.parametrize("asked_for_before", [False, True])
+def test_an_input_that_is_made_again_after_its_ledger_brings_the_ledger(
+    automation: Automation, stage: Stage, *, asked_for_before: bool
+) -> None:
+    """Also where bars, gaps and bars again are made between two ticks, so that both are new at the next one."""
+    first = CHAIN if not asked_for_before else [name for name in CHAIN if name != "bar_gaps"]
+    assert stage.materialize(first, JANUARY_BTC).success
+    if asked_for_before:
+        assert automation.tick() == {"bar_gaps": {JANUARY_BTC}}
+        assert stage.materialize(["bar_gaps"], JANUARY_BTC).success
+    assert stage.materialize(["bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC).success
+    assert automation.tick() == {"bar_gaps": {JANUARY_BTC}, "coverage_report": {None}}
+
+
 def test_bars_that_were_never_checked_bring_nothing(automation: Automation, stage: Stage) -> None:
     """Not judged is not passed: gaps wait until the checks ran."""
     stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC, with_checks=False)

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
-from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, make_project, running
+from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, make_project, running, suspended
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
@@ -41,10 +41,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Deploym
     (project / "pipeline.yaml").touch()
     with (
         SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server,
-        running(project, port, CAPTURE_SANDBOX_URL=server.url, CAPTURE_CONFIG=str(project / "pipeline.yaml"), **SETTINGS),
+        running(project, port, CAPTURE_SANDBOX_URL=server.url, CAPTURE_CONFIG=str(project / "pipeline.yaml"), **SETTINGS) as process,
     ):
         daemons(port)
-        yield Ui(port, project / "dagster_home"), Deployment(server.url, project / "data", **SETTINGS)
+        yield Ui(port, project / "dagster_home", process.pid), Deployment(server.url, project / "data", **SETTINGS)
 
 
 @pytest.fixture
@@ -131,15 +131,19 @@ def heartbeat(ui: Ui) -> float:
 
 
 def test_a_half_written_configuration_ends_no_backfill(ui: Ui) -> None:
-    """The location shows one line that names the file; after the file is mended and reloaded, every chosen partition is made once."""
+    """The location shows one line that names the file; after the file is mended and reloaded, every chosen partition is made once.
+
+    The daemon is held, so that no run of the backfill has begun before.
+    """
     configuration = ui.home.parent / "pipeline.yaml"
     try:
-        backfill = ui.launch(chosen(MONTHS[:2]), **job("daily_update"))
-        configuration.write_text("interval: 1d\nhttp: {attempts: [")
-        shown = ui.ask(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]
-        assert shown["__typename"] == "PythonError"
-        assert f"ConfigError: {configuration}: " in shown["causes"][-1]["message"]
-        before = heartbeat(ui)
+        with suspended(ui.daemon()):
+            backfill = ui.launch(chosen(MONTHS[:2]), **job("daily_update"))
+            configuration.write_text("interval: 1d\nhttp: {attempts: [")
+            shown = ui.ask(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]
+            assert shown["__typename"] == "PythonError"
+            assert f"ConfigError: {configuration}: " in shown["causes"][-1]["message"]
+            before = heartbeat(ui)
         wait_for(lambda: heartbeat(ui) > before, 180, "the daemon of backfills does not go on", every_s=1)
     finally:
         configuration.write_text("interval: 1d\n")

@@ -17,7 +17,7 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import Cause
 from capture_pipeline.sessions.status import read_status
-from capture_pipeline_tests.defs.ui import LOCATION, RUN_JOB, Ui, daemons, free_port, make_project, running
+from capture_pipeline_tests.defs.ui import LOCATION, RUN_JOB, Ui, children, daemons, free_port, make_project, running
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
@@ -114,14 +114,6 @@ def recorded(folder: SessionFolder, but: int | None = None) -> int:
     return holder
 
 
-def children(pid: int) -> Iterator[int]:
-    """The process and all that it started, as long as their parents live."""
-    yield pid
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in path.read_text().split():
-            yield from children(int(child))
-
-
 def starts(folder: SessionFolder) -> int:
     return folder.events.read_text().count('"recorder_started"')
 
@@ -192,6 +184,7 @@ def test_a_run_killed_together_with_its_recorder_is_retried_and_resumes_the_sess
     os.kill(desk.process(first), signal.SIGKILL)
     os.kill(recorder, signal.SIGKILL)
     recorder = recorded(folder, but=recorder)
+    wait_for(lambda: len(desk.runs(folder)) > 1, 240)
     retried, failed = desk.runs(folder)
     assert (failed["runId"], failed["status"]) == (first, "FAILURE")
     assert retried["tags"]["dagster/retry_number"] == "1"
@@ -200,6 +193,7 @@ def test_a_run_killed_together_with_its_recorder_is_retried_and_resumes_the_sess
     os.kill(desk.process(retried["runId"]), signal.SIGKILL)
     os.kill(recorder, signal.SIGKILL)
     recorded(folder, but=recorder)
+    wait_for(lambda: len(desk.runs(folder)) > 2, 240)
     newest, *earlier = desk.runs(folder)
     assert newest["tags"]["dagster/sensor_name"] == "session_resumption"
     assert [each["status"] for each in earlier] == ["FAILURE", "FAILURE"]

@@ -29,10 +29,10 @@ QUEUED, STARTING, SUCCESS = dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STAR
 
 
 def run(status: dg.DagsterRunStatus, ended_s: float | None = None, length_s: float = 600, **tags: str) -> dg.RunRecord:
-    """A run that ended so many seconds before the present."""
+    """A run that ended so many seconds before the present; a failed one is not retried unless `tags` say so."""
     end = None if ended_s is None else NOW_S - ended_s
     at = datetime.fromtimestamp(end or NOW_S, UTC)
-    named = {f"dagster/{name}": value for name, value in tags.items()}
+    named = {f"dagster/{name}": value for name, value in {"will_retry": "false", **tags}.items() if value}
     made = dg.DagsterRun(job_name="record_session", status=status, tags=named, remote_job_origin=ORIGIN)
     return dg.RunRecord(1, made, at, at, (end or NOW_S) - length_s, end)
 
@@ -51,7 +51,10 @@ SHORT = [run(FAILURE, ended, 5) for ended in (30, 60, 90, 100, 110)]
         (SHORT, False, False),
         ([run(FAILURE, 2), *SHORT], True, True),
         ([run(FAILURE, 10, will_retry="true")], False, True),
-        ([run(FAILURE, 61, will_retry="true")], True, True),
+        ([run(FAILURE, 599, will_retry="true")], False, True),
+        ([run(FAILURE, 601, will_retry="true")], True, True),
+        ([run(FAILURE, 59, will_retry="")], False, True),
+        ([run(FAILURE, 61, will_retry="")], True, True),
         ([run(FAILURE, 10, will_retry="true", auto_retry_run_id="x")], True, True),
         ([run(QUEUED), run(FAILURE, 10)], False, True),
         ([run(STARTING), run(FAILURE, 10)], False, True),

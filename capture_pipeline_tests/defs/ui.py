@@ -78,6 +78,24 @@ def running(project: Path, port: int, *options: str, **more: str) -> Iterator[su
             process.wait()
 
 
+def children(pid: int) -> Iterator[int]:
+    """The process and all that it started, as long as their parents live."""
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in path.read_text().split():
+            yield from children(int(child))
+
+
+@contextlib.contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """The process does nothing meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def asked(port: int, query: str, **variables: object) -> Any:
     """What the webserver answers to a query as the UI sends it."""
     document = {"query": query, "variables": variables}
@@ -105,14 +123,21 @@ class Ui:
     Attributes:
         port: Of its webserver.
         home: Folder of the Dagster instance.
+        pid: Of `capture ui`, where a test needs it.
     """
 
     port: int
     home: Path
+    pid: int = 0
 
     def ask(self, query: str, **variables: object) -> Any:
         """Send a query as the UI does."""
         return asked(self.port, query, **variables)
+
+    def daemon(self) -> int:
+        """The process id of the daemon."""
+        (found,) = (pid for pid in children(self.pid) if b"dagster-daemon" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        return found
 
     def launch(self, partitions: list[str], **target: object) -> str:
         """Launch a backfill: its id."""

@@ -14,8 +14,8 @@ JOB, ASSET = "record_session", dg.AssetKey("golden_samples")
 _STEADY_S = 60.0
 """A run that lived this long says nothing against the next one."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0
-_RETRY_S = 60.0
-"""Longest time until the daemon has started the retry of a run that it marked for one."""
+_DECIDED_S, _RETRY_S = 60.0, 600.0
+"""Longest times until Dagster has marked a failed run for a retry or for none, and until its daemon has started a marked one."""
 _WAITING = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING}
 _WILL_RETRY, _RETRIED = "dagster/will_retry", "dagster/auto_retry_run_id"
 
@@ -42,8 +42,8 @@ class Attempts:
         newest = self.records[0]
         ended_s = newest.end_time or newest.update_timestamp.timestamp()
         wait_s = self._wait_s()
-        if _awaits_retry(newest.dagster_run):
-            wait_s = max(wait_s, _RETRY_S)
+        if newest.dagster_run.status is dg.DagsterRunStatus.FAILURE:
+            wait_s = max(wait_s, _retry_wait_s(newest.dagster_run))
         is_wanted = is_ending or newest.dagster_run.status is dg.DagsterRunStatus.FAILURE
         return is_wanted and now_s >= ended_s + wait_s
 
@@ -75,5 +75,8 @@ def _was_short(record: dg.RunRecord) -> bool:
     return (record.end_time or 0.0) - (record.start_time or record.end_time or 0.0) < _STEADY_S
 
 
-def _awaits_retry(run: dg.DagsterRun) -> bool:
-    return run.tags.get(_WILL_RETRY) == "true" and _RETRIED not in run.tags
+def _retry_wait_s(run: dg.DagsterRun) -> float:
+    """Return how long Dagster may take to start a failed run again: the mark is written after the status."""
+    if _RETRIED in run.tags:
+        return 0.0
+    return {None: _DECIDED_S, "true": _RETRY_S}.get(run.tags.get(_WILL_RETRY), 0.0)

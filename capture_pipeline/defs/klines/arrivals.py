@@ -27,7 +27,7 @@ from capture_pipeline.klines.recorded import Stamps, recorded_archives, recorded
 from capture_pipeline.lake.paths import Partition
 
 MOST_PARTITIONS = 50
-"""Reported in a tick. The automation compares times by partition up to 100 updated partitions, and it sees two ticks at most."""
+"""Reported in a tick."""
 MOST_ROWS = 2_500_000
 """Bars of the partitions that are reported in a tick: their checks read them."""
 MOST_LOOKS = 1_000

@@ -8,8 +8,11 @@ import dagster as dg
 
 _Condition = dg.AutomationCondition
 
-_INPUT_UPDATED = _Condition.any_deps_match(_Condition.newly_updated() | _Condition.will_be_requested()).since_last_handled()
+_UPDATED = _Condition.any_deps_match(_Condition.newly_updated())
 """Not `any_deps_updated`, which leaves out an update by a run that was also to make the asset itself and failed before it did."""
+_INPUT_UPDATED = _UPDATED.since(_Condition.newly_updated()) & _UPDATED.since(_Condition.newly_requested())
+"""Updated after the asset was made, and after it was asked for. Not `since_last_handled`: where the input and the asset were both updated
+between two ticks, it takes the asset for the newer one. Each `since` here has one event on either side, and compares their times."""
 _SETTLED = ~_Condition.any_deps_match(_Condition.newly_updated())
 """No input was updated since the last tick. `lake_arrivals` reports a partition event by event, and a tick may fall between two of them:
 one tick later what was made from the input is reported too. A report over the whole lake is made once after many such events."""
