@@ -88,7 +88,7 @@ _LONGEST = (
 """The other modules of more than 50 s, the longest first, below this folder."""
 
 
-class _OneDeploymentAtATime(LoadFileScheduling):  # type: ignore[misc] - xdist has no types
+class _OneDeploymentAtATime(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """A worker takes a whole module, and one worker all modules of `_DEPLOYMENTS`.
 
     A deployment is ten processes; several at once make each other, and what the other tests wait for, late.
