@@ -14,12 +14,14 @@ import polars as pl
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.check import evaluate
 from capture_pipeline.cli.console import emit_table, one_line_errors, progress
+from capture_pipeline.cli.demo_benchmarks import measured_benchmarks
 from capture_pipeline.cli.demo_session import Recorded, recorded_session
 from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.exits import EXIT_FAILED
-from capture_pipeline.cli.fetch import summary
+from capture_pipeline.cli.fetch import reconcile_all, summary
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError
+from capture_pipeline.feasibility.criteria import Verdict
 from capture_pipeline.golden.proof.report import State
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.quality.measure import report
@@ -53,9 +55,13 @@ def demo_command(folder: Path, port: int) -> None:
             write_line("Holding the bars to the gates")
             results = evaluate(workspace)
             coverage = report(workspace, now_us)
+        write_line("Comparing the monthly files with the daily files and REST answers")
+        _, not_compared = reconcile_all(workspace, [outcome.partition for outcome in outcomes if outcome.bars], quiet=False)
         write_line("Recording a live session of seconds, one of its two connections cut on the way")
         session = recorded_session(workspace_file, folder.absolute() / LIVE_FILE)
         renew_catalog(workspace)
+        write_line("Measuring decimals, disk and replay, at a reduced size")
+        benchmarks = measured_benchmarks(workspace.lake)
     failed = [result for result in results if result.fails_check]
     emit_table("What the archive holds", _COLUMNS, [summary(outcome) for outcome in outcomes])
     emit_table("Holes, and what became of them", ("symbol", "from", "to", "bars", "status", "cause", "filled_by"), _holes(outcomes))
@@ -68,6 +74,14 @@ def demo_command(folder: Path, port: int) -> None:
     explained = coverage.summary["explained_coverage_percent"]
     write_line(f"         {explained} % if bars with an explained cause are left out. {time.monotonic() - started:.0f} s.")
     _tell_session(session)
+    criteria = [
+        (criterion, measured, criterion.verdict(measured)) for evidence in benchmarks for criterion, measured in evidence.measured()
+    ]
+    rows = [
+        {"benchmark": criterion.asset, "criterion": criterion.title, "measured": measured, "unit": criterion.unit, "verdict": str(verdict)}
+        for criterion, measured, verdict in criteria
+    ]
+    emit_table("Benchmarks at a reduced size", tuple(rows[0]), rows)
     write_lines("\nMade:")
     made = {
         "bars": workspace.lake.table("bars"),
@@ -83,6 +97,8 @@ def demo_command(folder: Path, port: int) -> None:
     write_line(f"Ask it:              .venv/bin/capture sql --config {workspace_file} '{_QUESTION}'")
     lines = [str(outcome.error) for outcome in outcomes if outcome.error] + [result.summary for result in failed]
     lines += [f"{check.name}: {check.reason}" for check in session.report.failed]
+    lines += [str(error) for error in not_compared.values()]
+    lines += [f"{criterion.title}: {verdict}" for criterion, _, verdict in criteria if verdict is Verdict.FAIL and not criterion.mitigation]
     if session.proof.state is not State.HOLDS:
         lines.append(f"the session {session.proof.state} against the published trades")
     if lines:

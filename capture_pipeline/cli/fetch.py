@@ -1,4 +1,4 @@
-"""Commands that bring data in: `backfill`, `topup`, `gaps --fill`, `recheck`."""
+"""Commands that bring data in and compare it: `backfill`, `topup`, `gaps --fill`, `recheck`, `reconcile`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from capture_pipeline.klines.gaps import GapsResult, find_gaps
 from capture_pipeline.klines.ingest.archives import fetch, with_partition_lock
 from capture_pipeline.klines.ingest.republished import recheck
 from capture_pipeline.klines.pending import WorkList, due_for_recheck, fillable, unfinished
+from capture_pipeline.klines.reconcile import Reconciliation, reconcile
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
@@ -135,6 +136,47 @@ def _show_ledger(rows: list[dict[str, Any]], results: list[GapsResult]) -> None:
         write_line(f"and {len(rows) - _MOST_LISTED:,} more; --json has them all")
     missing, unexplained = sum(result.missing for result in results), sum(result.unexplained for result in results)
     write_line(f"{len(results)} partitions, {missing:,} expected bars missing, {unexplained:,} of them unexplained")
+
+
+@click.command("reconcile")
+@click.option("--json", "as_json", is_flag=True, help="Write the reports as JSON.")
+@partition_options
+def reconcile_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
+    """Compare the monthly file with daily files and REST answers, bar by bar, and write one report a partition."""
+    with one_line_errors():
+        check_venue(workspace)
+        parts = [part for part in partitions(workspace, workspace.now_us()) if workspace.lake.bars(part).is_file()]
+        reports, failures = reconcile_all(workspace, parts, quiet=as_json)
+    if as_json:
+        emit_json([report.report.model_dump(mode="json") for report in reports])
+    else:
+        listed = [_reconciled(report) for report in reports if report.report.differing_fields or report.report.compared]
+        if listed:
+            emit_table("Sources compared", tuple(listed[0]), listed[:_MOST_LISTED])
+        write_line(f"{len(reports)} partitions, {sum(report.report.differing_fields for report in reports):,} fields differ")
+    emit_failures(list(failures.values()))
+    if failures:
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+def reconcile_all(workspace: Workspace, parts: list[Partition], *, quiet: bool) -> tuple[list[Reconciliation], Failures]:
+    """Compare the sources of partitions with progress; return the reports, and the error of each partition that failed."""
+    reports: list[Reconciliation] = []
+    failures: Failures = {}
+    with progress("reconcile", len(parts), quiet=quiet) as tell:
+        for part in parts:
+            try:
+                reports.append(with_partition_lock(workspace, part, partial(reconcile, workspace, part)))
+            except CaptureError as error:
+                failures[part] = error
+            tell(str(part))
+    return reports, failures
+
+
+def _reconciled(found: Reconciliation) -> dict[str, Any]:
+    names = ("monthly_bars", "daily_bars", "rest_bars", "compared", "differing_bars", "differing_fields")
+    figures = {name: getattr(found.report, name) for name in names}
+    return {"symbol": found.partition.symbol, "month": str(found.partition.month), **figures}
 
 
 @click.command("recheck")

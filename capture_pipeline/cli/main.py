@@ -33,6 +33,7 @@ COMMANDS = {
     "alerts": _Source("capture_pipeline.cli.alerts", "alerts_group", "Send a test alert; show open and waiting ones"),
     "backfill": _Source("capture_pipeline.cli.fetch", "backfill_command", "Download and verify the archive; ask REST for what is missing"),
     "topup": _Source("capture_pipeline.cli.fetch", "topup_command", "Bring the open month up to now"),
+    "reconcile": _Source("capture_pipeline.cli.fetch", "reconcile_command", "Compare the monthly file with daily files and REST answers"),
     "gaps": _Source("capture_pipeline.cli.fetch", "gaps_command", "Show missing ranges with their causes; --fill asks for them"),
     "recheck": _Source("capture_pipeline.cli.fetch", "recheck_command", "Find archive files that were published again"),
     "coverage": _Source("capture_pipeline.cli.inspect", "coverage_command", "Compare expected with present bars"),

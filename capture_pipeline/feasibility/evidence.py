@@ -43,6 +43,7 @@ class Evidence(BaseModel):
         readings: What it says of the criteria.
         figures: Every number worth plotting, by name.
         details: Tables and distributions, for pages.
+        text: The tables as Markdown; empty where a page of its own shows them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,26 +53,42 @@ class Evidence(BaseModel):
     readings: list[Reading]
     figures: dict[str, float]
     details: dict[str, Any] = {}
+    text: str = ""
 
     def reading(self, criterion: Criterion) -> Reading:
         """What it says of a criterion."""
         found = next((one for one in self.readings if one.criterion == criterion.name), None)
         return found or Reading(criterion=criterion.name, measured=None, note="not measured")
 
+    def measured(self) -> list[tuple[Criterion, float | None]]:
+        """Return each criterion with its measured value, None where it could not be measured."""
+        by_name = {criterion.name: criterion for criterion in CRITERIA}
+        return [(by_name[one.criterion], one.measured) for one in self.readings]
+
     @property
     def failed(self) -> list[str]:
         """Titles of the criteria that do not hold."""
-        by_name = {criterion.name: criterion for criterion in CRITERIA}
-        readings = [(by_name[one.criterion], one.measured) for one in self.readings]
-        return [criterion.title for criterion, measured in readings if criterion.verdict(measured) is not Verdict.PASS]
+        return [criterion.title for criterion, measured in self.measured() if criterion.verdict(measured) is not Verdict.PASS]
 
 
 def new_evidence(
-    asset: str, readings: list[Reading], figures: dict[str, float], inputs: dict[str, str], details: dict[str, Any] | None = None
+    asset: str,
+    readings: list[Reading],
+    figures: dict[str, float],
+    inputs: dict[str, str],
+    details: dict[str, Any] | None = None,
+    *,
+    text: str = "",
 ) -> Evidence:
-    """Evidence of now."""
+    """Return evidence that was measured now; see `Evidence` for the arguments."""
     return Evidence(
-        asset=asset, measured_us=time.time_ns() // 1000, inputs=inputs, readings=readings, figures=figures, details=details or {}
+        asset=asset,
+        measured_us=time.time_ns() // 1000,
+        inputs=inputs,
+        readings=readings,
+        figures=figures,
+        details=details or {},
+        text=text,
     )
 
 

@@ -1,38 +1,80 @@
-"""When a monthly file has arrived: what differs between it and the daily files and REST answers that stood in for it."""
+"""Comparison of the monthly file with the daily files and REST answers that were used before it arrived."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import polars as pl
+from pydantic import BaseModel, ConfigDict
 
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.bars import separated_parts
-from capture_pipeline.lake.files import publish_bytes
+from capture_pipeline.lake.files import publish_model, read_model
 from capture_pipeline.lake.paths import Partition
-from capture_pipeline.tables.merge import CONFLICT_SCHEMA, Part, merge
+from capture_pipeline.tables.merge import Part, merge
 
-_SHOWN = 1000
+_MOST_LISTED = 1000
+
+
+class Difference(BaseModel):
+    """One field of a bar on which two sources disagree; the columns of `CONFLICT_SCHEMA` and the open time as text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    open_time_us: int
+    field: str
+    kept_source: str
+    kept_value: Decimal
+    kept_file: str
+    other_source: str
+    other_value: Decimal
+    other_file: str
+    open_time: str
+
+
+class ReconciliationReport(BaseModel):
+    """What differs between the sources of one partition.
+
+    Attributes:
+        partition: Name of the partition.
+        monthly_bars: Bars in the monthly file.
+        daily_bars: Bars in daily files.
+        rest_bars: Bars in REST answers.
+        only_in_monthly: Bars that no other source has; 0 where there is no other source.
+        only_in_daily_or_rest: Bars that the monthly file lacks; 0 where there is no monthly file.
+        compared: Bars that the monthly file and another source have.
+        differing_bars: Bars with at least one field that differs.
+        differing_fields: Fields that differ, over all bars.
+        differences: The first 1,000 fields that differ.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    partition: str
+    monthly_bars: int
+    daily_bars: int
+    rest_bars: int
+    only_in_monthly: int
+    only_in_daily_or_rest: int
+    compared: int
+    differing_bars: int
+    differing_fields: int
+    differences: list[Difference]
 
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """What differs in one partition.
+    """The report of one partition.
 
     Attributes:
-        partition: Which one.
-        differences: A frame of `CONFLICT_SCHEMA`: fields on which two sources disagree.
-        summary: Counts: bars by source, bars that only one source has, fields that differ.
-        path: Where the report lies as JSON.
+        partition: The partition.
+        report: What differs.
+        path: File of the report, JSON.
     """
 
     partition: Partition
-    differences: pl.DataFrame
-    summary: dict[str, Any]
+    report: ReconciliationReport
     path: Path
 
 
@@ -41,31 +83,44 @@ def reconcile(workspace: Workspace, partition: Partition) -> Reconciliation:
 
     Args:
         workspace: The deployment.
-        partition: Which one.
+        partition: The partition.
 
     Raises:
         LakeError: A recorded file is gone or altered.
     """
     parts = separated_parts(workspace, partition)[0].parts
-    opens = {source: _opens([part for part in parts if part.source == source]) for source in ("monthly", "daily", "rest")}
-    others = opens["daily"] | opens["rest"]
-    differences = merge(parts).conflicts if parts else pl.DataFrame(schema=CONFLICT_SCHEMA)
-    summary: dict[str, Any] = {f"{source}_bars": len(times) for source, times in opens.items()}
-    summary |= {
-        "only_in_monthly": len(opens["monthly"] - others) if others else 0,
-        "only_in_daily_or_rest": len(others - opens["monthly"]) if opens["monthly"] else 0,
-        "compared": len(opens["monthly"] & others),
-        "differing_bars": differences["open_time_us"].n_unique(),
-        "differing_fields": differences.height,
-    }
-    path = (
-        workspace.lake.reports() / "reconciliation" / f"{partition.market}-{partition.interval}-{partition.symbol}-{partition.month}.json"
+    opens = {source: _open_times([part for part in parts if part.source == source]) for source in ("monthly", "daily", "rest")}
+    monthly, others = opens["monthly"], opens["daily"] | opens["rest"]
+    rows = list(merge(parts).conflicts.iter_rows(named=True)) if parts else []
+    report = ReconciliationReport(
+        partition=str(partition),
+        monthly_bars=len(monthly),
+        daily_bars=len(opens["daily"]),
+        rest_bars=len(opens["rest"]),
+        only_in_monthly=len(monthly - others) if others else 0,
+        only_in_daily_or_rest=len(others - monthly) if monthly else 0,
+        compared=len(monthly & others),
+        differing_bars=len({row["open_time_us"] for row in rows}),
+        differing_fields=len(rows),
+        differences=[Difference(**row, open_time=iso(row["open_time_us"])) for row in rows[:_MOST_LISTED]],
     )
-    rows = [{**row, "open_time": iso(row["open_time_us"])} for row in differences.head(_SHOWN).iter_rows(named=True)]
-    document = {"partition": str(partition), **summary, "differences": rows}
-    publish_bytes(path, (json.dumps(document, indent=1, default=str) + "\n").encode())
-    return Reconciliation(partition, differences, summary, path)
+    path = workspace.lake.reconciliation(partition)
+    publish_model(path, report)
+    return Reconciliation(partition, report, path)
 
 
-def _opens(parts: list[Part]) -> set[int]:
+def recorded_reconciliation(workspace: Workspace, partition: Partition) -> Reconciliation:
+    """Return the report of a partition that was published last.
+
+    Raises:
+        LakeError: The report is missing or damaged.
+    """
+    path = workspace.lake.reconciliation(partition)
+    report = read_model(path, ReconciliationReport)
+    if report is None:
+        raise LakeError("is missing", where=str(path), remedy="run `capture reconcile`, or materialize month_reconciliation")
+    return Reconciliation(partition, report, path)
+
+
+def _open_times(parts: list[Part]) -> set[int]:
     return {open_us for part in parts for open_us in part.rows["open_time_us"].to_list()}

@@ -32,16 +32,23 @@ class Stamps:
         raw_ns: Of the manifests of raw files.
         bars_ns: Of the bars.
         gaps_ns: Of the gap ledger.
+        reconciliation_ns: Of the report on differences between the sources.
     """
 
     raw_ns: int
     bars_ns: int
     gaps_ns: int
+    reconciliation_ns: int
 
     @property
     def newest_ns(self) -> int:
         """The last change of all."""
-        return max(self.raw_ns, self.bars_ns, self.gaps_ns)
+        return max(self.raw_ns, self.bars_ns, self.gaps_ns, self.reconciliation_ns)
+
+    @property
+    def is_reconciled(self) -> bool:
+        """Whether the report on differences was made after the bars."""
+        return 0 < self.bars_ns <= self.reconciliation_ns
 
     @property
     def current(self) -> Sequence[int]:
@@ -62,7 +69,8 @@ def stamps_of(lake: Lake, partition: Partition) -> Stamps:
     The time of change of the file's entry is used: a file that is restored from a backup keeps its time of modification.
     """
     manifests = max(_changed_ns(lake.archives_manifest(partition)), _changed_ns(lake.topups_manifest(partition)))
-    return Stamps(manifests, _changed_ns(lake.bars(partition)), _changed_ns(lake.window(partition)))
+    derived = lake.bars(partition), lake.window(partition), lake.reconciliation(partition)
+    return Stamps(manifests, *map(_changed_ns, derived))
 
 
 def _changed_ns(path: Path) -> int:

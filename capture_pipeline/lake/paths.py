@@ -150,6 +150,11 @@ class Lake:
         """Folder of reports."""
         return self._inside("reports")
 
+    def reconciliation(self, partition: Partition) -> Path:
+        """Comparison of the sources of a partition, JSON."""
+        name = f"{partition.market}-{partition.interval}-{partition.symbol}-{partition.month}.json"
+        return self._inside("reports", "reconciliation", name)
+
     def proof(self, session: str) -> Path:
         """The next-day proof of a session."""
         return self._inside("reports", "proofs", f"{session}.json")

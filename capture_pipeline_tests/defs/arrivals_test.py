@@ -1,5 +1,6 @@
 """What programs outside Dagster made in the lake appears as materializations and evaluations without a run."""
 
+import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.klines.ingest.archives import fetch
 from capture_pipeline.klines.ingest.republished import recheck
 from capture_pipeline.klines.quality.measure import report
+from capture_pipeline.klines.reconcile import reconcile
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.defs.automation_test import NOTHING, Automation
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key, part
@@ -92,6 +94,27 @@ def test_what_a_run_made_is_not_reported(stage: Stage) -> None:
         backfill_in_a_shell(stage, FOUR)
     assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
     assert events(stage) == before
+
+
+def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
+    """With the metadata of a run; one that was made before the bars is left out."""
+    backfill_in_a_shell(stage, FOUR)
+    stage.look(SENSOR)
+    workspace = stage.deployment.reopened()
+    for name in FOUR[:2]:
+        reconcile(workspace, partition(stage, name))
+    report, bars = workspace.lake.reconciliation(partition(stage, FOUR[1])), workspace.lake.bars(partition(stage, FOUR[1]))
+    while bars.stat().st_ctime_ns <= report.stat().st_ctime_ns:
+        os.utime(bars)
+    assert stage.look(SENSOR).reason.startswith("1 partitions reported")
+    (reported,) = stage.made("month_reconciliation").items()
+    before = events(stage)
+    assert stage.look(SENSOR).reason.startswith("0 partitions reported")
+    assert events(stage) == before
+    assert stage.materialize(["month_reconciliation"], FOUR[0]).success
+    by_run = stage.made("month_reconciliation")[FOUR[0]].metadata
+    assert reported[0] == FOUR[0]
+    assert {name: value for name, value in by_run.items() if name not in part("klines.describe").OF_A_RUN} == reported[1].metadata
 
 
 def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -> None:

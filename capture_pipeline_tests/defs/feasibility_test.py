@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from capture_pipeline.errors import BusyError
+from capture_pipeline.feasibility.benchmarks import benchmark_turn, measure_decimals
 from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, THROUGHPUT, Bound, Criterion
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore, Reading, new_evidence
 from capture_pipeline.lake.files import file_lock
@@ -102,6 +103,34 @@ def test_the_disk_is_measured_where_the_lake_lies(stage: Stage) -> None:
     table = str(materialized.metadata["tables"].value)
     assert "zstd 1, 512k, by column" in table
     assert "JSONL.gz" in table
+
+
+def test_evidence_of_a_shell_is_reported_as_a_run_reports_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metadata and evaluations are those of a run; evidence of a moment ago is left to the run that may have published it."""
+    publish_all(stage)
+    measure_decimals(stage.workspace.lake, DECIMALS["rows"], DECIMALS["block_rows"], 7, 1)
+    assert stage.look("evidence_arrivals").reason == "no benchmark was measured outside Dagster since the last look"
+    monkeypatch.setattr(part("feasibility.arrivals"), "_SETTLED_US", -60_000_000)
+    assert stage.look("evidence_arrivals").reason == "reported: decimal_benchmark, io_benchmark, replay_benchmark"
+    (reported,) = stage.made(EXACT.asset).values()
+    judged = stage.instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        [dg.AssetCheckKey(dg.AssetKey(EXACT.asset), name) for name in ("decimals_exact", "no_regression")]
+    )
+    assert {record.status.value for record in judged.values()} == {"SUCCEEDED"}
+    assert len(judged) == 2
+    assert stage.look("evidence_arrivals").reason == "no benchmark was measured outside Dagster since the last look"
+    assert ran(stage, EXACT.asset, DECIMALS).success
+    (by_run,) = stage.made(EXACT.asset).values()
+    assert set(by_run.metadata) == set(reported.metadata)
+    assert by_run.metadata["inputs"] == reported.metadata["inputs"]
+
+
+def test_damaged_evidence_is_named_and_the_others_are_reported(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sensor goes on."""
+    monkeypatch.setattr(part("feasibility.arrivals"), "_SETTLED_US", -60_000_000)
+    publish_all(stage)
+    store_of(stage).path(EXACT.asset).write_text("{")
+    assert stage.look("evidence_arrivals").reason == "reported: io_benchmark, replay_benchmark"
 
 
 @pytest.mark.parametrize(
@@ -215,14 +244,14 @@ def test_sizes_that_hold_no_message_are_told_in_one_line(stage: Stage) -> None:
 
 def test_two_benchmarks_do_not_measure_each_other(stage: Stage) -> None:
     """While one runs the other waits, and goes on as soon as it is over."""
-    measuring, order = part("feasibility.measured").measuring, list[str]()
+    order = list[str]()
 
     def second() -> None:
-        with measuring(stage.workspace) as store:
+        with benchmark_turn(stage.workspace.lake) as store:
             order.append(f"second in {store.folder.name}")
 
     thread = threading.Thread(target=second)
-    with measuring(stage.workspace):
+    with benchmark_turn(stage.workspace.lake):
         thread.start()
         with pytest.raises(BusyError, match=r"benchmark\.lock"), file_lock(stage.workspace.lake.state("benchmark.lock")):
             pass

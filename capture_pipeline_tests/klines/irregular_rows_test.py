@@ -276,8 +276,8 @@ def test_a_verified_off_grid_range_is_not_asked_for_again(exchange: str, tmp_pat
 def test_off_grid_rows_are_no_bars_of_a_reconciliation(exchange: str, tmp_path: Path) -> None:
     """Rows that REST repeats off the grid are counted by neither side."""
     found = made(exchange, tmp_path, "OFFUSDT")
-    told = reconcile(found.workspace, found.outcome.partition).summary
-    assert (told["monthly_bars"], told["rest_bars"], told["differing_bars"]) == (found.bars.height, 0, 0)
+    report = reconcile(found.workspace, found.outcome.partition).report
+    assert (report.monthly_bars, report.rest_bars, report.differing_bars) == (found.bars.height, 0, 0)
 
 
 def test_a_row_of_another_month_is_excluded_and_the_file_is_used(exchange: str, tmp_path: Path) -> None:

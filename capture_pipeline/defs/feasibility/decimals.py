@@ -5,13 +5,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
+from capture_pipeline.defs.feasibility.measured import GROUP, MeasuredAsset
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.feasibility.benchmarks import measure_decimals
 from capture_pipeline.feasibility.criteria import EXACT
-from capture_pipeline.feasibility.decimal_precision.benchmark import benchmark
-from capture_pipeline.feasibility.decimal_precision.report import MAIN_FIGURES, evidence_of, markdown
+from capture_pipeline.feasibility.decimal_precision.report import MAIN_FIGURES
 
 _SCHEMA = dg.TableSchema(
     [
@@ -24,7 +24,6 @@ _SCHEMA = dg.TableSchema(
         dg.TableColumn("refused", "int", "Number of results not computed, because of an overflow or too few digits"),
     ]
 )
-_IN_THE_TABLE = ("seconds_", "wrong_", "refused_")
 
 
 class DecimalConfig(dg.Config):
@@ -49,11 +48,10 @@ def decimal_benchmark(
     context: dg.AssetExecutionContext, config: DecimalConfig, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult[Any]:
     """Compare the forms and publish what was measured."""
-    with domain_errors_as_dagster(context.op_execution_context), measuring(workspace) as store:
-        found = benchmark(config.rows, config.block_rows, config.seed, config.repeats)
-        evidence = evidence_of(found)
-        store.publish(evidence)
-    return outputs.materialization(described(store, evidence, markdown(found), _IN_THE_TABLE))
+    with domain_errors_as_dagster(context.op_execution_context):
+        evidence = measure_decimals(workspace.lake, config.rows, config.block_rows, config.seed, config.repeats)
+    return outputs.materialization(DECIMALS.metadata(workspace.lake, evidence))
 
 
-decimal_checks = checks_of(EXACT.asset, {"decimals_exact": EXACT}, MAIN_FIGURES)
+DECIMALS = MeasuredAsset(EXACT.asset, {"decimals_exact": EXACT}, MAIN_FIGURES, ("seconds_", "wrong_", "refused_"))
+decimal_checks = DECIMALS.checks()

@@ -5,13 +5,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, field_validator
 
-from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
+from capture_pipeline.defs.feasibility.measured import GROUP, MeasuredAsset
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.feasibility.benchmarks import measure_disk
 from capture_pipeline.feasibility.criteria import DISK
-from capture_pipeline.feasibility.disk_throughput.benchmark import measure
-from capture_pipeline.feasibility.disk_throughput.report import MAIN_FIGURES, evidence_of, markdown
+from capture_pipeline.feasibility.disk_throughput.report import MAIN_FIGURES
 
 _SCHEMA = dg.TableSchema(
     [
@@ -27,7 +27,6 @@ _SCHEMA = dg.TableSchema(
         dg.TableColumn("cached", "string", "Share of the file that was still in the page cache"),
     ]
 )
-_IN_THE_TABLE = ("write_mb_s_", "read_mb_s_")
 _MIB = 1 << 20
 _MOST_ROWS = 100_000_000
 
@@ -66,11 +65,10 @@ class IoConfig(dg.Config):
 )
 def io_benchmark(context: dg.AssetExecutionContext, config: IoConfig, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
     """Write, read, and publish what was measured."""
-    with domain_errors_as_dagster(context.op_execution_context), measuring(workspace) as store:
-        found = measure(workspace.lake.state("io_benchmark"), config.rows, config.medium_mib * _MIB, config.repeats, config.seed)
-        evidence = evidence_of(found)
-        store.publish(evidence)
-    return outputs.materialization(described(store, evidence, markdown(found), _IN_THE_TABLE))
+    with domain_errors_as_dagster(context.op_execution_context):
+        evidence = measure_disk(workspace.lake, config.rows, config.medium_mib * _MIB, config.seed, config.repeats)
+    return outputs.materialization(DISK_RATES.metadata(workspace.lake, evidence))
 
 
-io_checks = checks_of(DISK.asset, {"disk_rate": DISK}, MAIN_FIGURES)
+DISK_RATES = MeasuredAsset(DISK.asset, {"disk_rate": DISK}, MAIN_FIGURES, ("write_mb_s_", "read_mb_s_"))
+io_checks = DISK_RATES.checks()

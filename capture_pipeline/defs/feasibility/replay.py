@@ -5,21 +5,14 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from capture_pipeline.defs.feasibility.measured import GROUP, checks_of, described, measuring
+from capture_pipeline.defs.feasibility.measured import GROUP, MeasuredAsset
 from capture_pipeline.defs.golden_samples.sessions import folder_of
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.feasibility.benchmarks import measure_replay, measure_synthetic_replay
 from capture_pipeline.feasibility.criteria import MEMORY, THROUGHPUT
-from capture_pipeline.feasibility.replay_throughput.benchmark import (
-    HOUR_EVENTS,
-    MAIN_FIGURES,
-    evidence_of,
-    made_input,
-    markdown,
-    measure,
-    session_input,
-)
+from capture_pipeline.feasibility.replay_throughput.benchmark import HOUR_EVENTS, MAIN_FIGURES, session_input
 from capture_pipeline.replay.sources.open import of_session
 
 _SCHEMA = dg.TableSchema(
@@ -58,16 +51,15 @@ def replay_benchmark(
     context: dg.AssetExecutionContext, config: ReplayConfig, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult[Any]:
     """Replay, and publish what was measured."""
-    with domain_errors_as_dagster(context.op_execution_context), measuring(workspace) as store:
+    with domain_errors_as_dagster(context.op_execution_context):
         if config.session:
             tables, symbol = of_session(config.session, config.symbol, workspace.lake.tables())
-            found = session_input(tables, symbol, folder_of(workspace, config.session).recording, config.events)
+            recorded = session_input(tables, symbol, folder_of(workspace, config.session).recording, config.events)
+            evidence = measure_replay(workspace.lake, recorded, config.repeats, config.cap_mb)
         else:
-            found = made_input(workspace.lake.state("made_session"), config.events)
-        result = measure(found, config.repeats, config.cap_mb)
-        evidence = evidence_of(result)
-        store.publish(evidence)
-    return outputs.materialization(described(store, evidence, markdown(result)))
+            evidence = measure_synthetic_replay(workspace.lake, config.events, config.repeats, config.cap_mb)
+    return outputs.materialization(REPLAY.metadata(workspace.lake, evidence))
 
 
-replay_checks = checks_of(THROUGHPUT.asset, {"throughput": THROUGHPUT, "memory": MEMORY}, MAIN_FIGURES)
+REPLAY = MeasuredAsset(THROUGHPUT.asset, {"throughput": THROUGHPUT, "memory": MEMORY}, MAIN_FIGURES)
+replay_checks = REPLAY.checks()

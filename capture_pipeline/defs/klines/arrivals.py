@@ -23,6 +23,7 @@ from capture_pipeline.defs.shared.runless import report_evaluation, report_mater
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.quality.measure import recorded_report
+from capture_pipeline.klines.reconcile import recorded_reconciliation
 from capture_pipeline.klines.recorded import Stamps, recorded_archives, recorded_bars, recorded_gaps, recorded_topups, stamps_of
 from capture_pipeline.lake.paths import Partition
 
@@ -35,7 +36,7 @@ SETTLED_S = 300.0
 """A partition that a program left incomplete is reported after this time without a change."""
 _STAGES = (("kline_archives", "kline_topups"), ("bars", "bar_conflicts", "bar_exclusions"), ("bar_gaps",))
 _CHAIN = [asset for assets in _STAGES for asset in assets]
-_REPORT = "coverage_report"
+_REPORT, _RECONCILIATION = "coverage_report", "month_reconciliation"
 _AT_WORK = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -47,8 +48,8 @@ _AT_WORK = [
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports what `capture backfill`, `capture topup` and `capture coverage` made: materializations with their metadata, and "
-    "the evaluations of their checks; at most 50 partitions every 30 seconds. It starts no run.",
+    description="Reports what `capture backfill`, `capture topup`, `capture reconcile` and `capture coverage` made: materializations "
+    "with their metadata, and the evaluations of their checks; at most 50 partitions every 30 seconds. It starts no run.",
 )
 def lake_arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult:
     """Do the next part of the round."""
@@ -148,6 +149,10 @@ class Look:
                 ]
                 is_new = is_new or any(_says_else(newest.record(event.asset_key.to_user_string(), key), event) for event in events)
                 made += events if is_new else []
+            if stamps.is_reconciled and not _is_known_since(newest, _RECONCILIATION, key, stamps.reconciliation_ns):
+                values = describe.reconciliation(recorded_reconciliation(self.workspace, partition))[_RECONCILIATION]
+                event = outputs.partition_materialization(_RECONCILIATION, key, values)
+                made += [event] if is_new or _says_else(newest.record(_RECONCILIATION, key), event) else []
         except CaptureError as error:
             self.damaged[partition] = error
             return False

@@ -117,10 +117,11 @@ def gaps(workspace: Workspace, result: GapsResult) -> Described:
 
 def reconciliation(result: Reconciliation) -> Described:
     """Of `month_reconciliation`."""
-    shown = result.differences if result.differences.height else [{"open_time_us": "no source disagrees with another"}]
-    return {
-        "month_reconciliation": {ROWS: result.differences.height, **result.summary, "report": result.path, "differences": table_of(shown)}
-    }
+    report = result.report
+    figures = report.model_dump(exclude={"partition", "differences"})
+    listed = [difference.model_dump(exclude={"open_time"}) for difference in report.differences]
+    shown = table_of(listed or [{"open_time_us": "no source disagrees with another"}])
+    return {"month_reconciliation": {ROWS: report.differing_fields, **figures, "report": result.path, "differences": shown}}
 
 
 def revisions(records: Sequence[ArchiveRecord]) -> dict[str, Any]:

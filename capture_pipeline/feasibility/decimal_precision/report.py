@@ -26,6 +26,7 @@ def evidence_of(found: DecimalBenchmark) -> Evidence:
         figures(found),
         {f"{found.rows:,} made rows": found.sha256},
         {"table": [_record(found, cell) for cell in found.cells], "choice": choices(found)},
+        text=markdown(found),
     )
 
 

@@ -24,6 +24,7 @@ def evidence_of(found: IoBenchmark) -> Evidence:
         figures(found),
         {f"{rows:,} made rows of golden_depth": digest for rows, digest in found.sha256.items()},
         {"table": [_record(each) for each in found.timings], "medium": _medium(found)},
+        text=markdown(found),
     )
 
 

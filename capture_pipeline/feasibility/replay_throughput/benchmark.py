@@ -150,7 +150,8 @@ def evidence_of(found: ReplayBenchmark) -> Evidence:
             f"{kind}_p95_mb": run["p95_mb"],
             f"{kind}_gaps": run["gaps"],
         }
-    return new_evidence(THROUGHPUT.asset, readings, figures, found.inputs, {"runs": found.runs, "pressure": found.pressure})
+    details = {"runs": found.runs, "pressure": found.pressure}
+    return new_evidence(THROUGHPUT.asset, readings, figures, found.inputs, details, text=markdown(found))
 
 
 def markdown(found: ReplayBenchmark) -> md.Markdown:
