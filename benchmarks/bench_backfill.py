@@ -34,7 +34,9 @@ _HEALTH = "{instance {daemonHealth {allDaemonStatuses {required healthy}}}}"
 _LAUNCH = """mutation ($given: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $given) {__typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}
 }"""
-_STATUS = "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
+_STATUS = (
+    "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
+)
 _START_S, _END_S = 300, 7200
 
 
@@ -48,7 +50,10 @@ def main() -> None:
             figures = _measure(home, size, url)
     finally:
         shutil.rmtree(home)
-    rows = [(name, f"{value:,.1f}", f"≤ {TARGETS[name]:g}" if name in TARGETS else "") for name, value in figures.items()]
+    rows = [
+        (name, f"{value:,.1f}", f"≤ {TARGETS[name]:g}" if name in TARGETS else "")
+        for name, value in figures.items()
+    ]
     print(table(("what", "measured", "target at 1,000"), rows))
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
@@ -70,7 +75,11 @@ def _measure(home: Path, size: Size, url: str) -> dict[str, float]:
             raise RuntimeError(launched)
         status = _ended(server, launched["backfillId"])
         spent = time.monotonic() - started
-        figures = {"partitions": float(len(keys)), "backfill, s": spent, "backfill, CPU s": cpu_s(server.process.pid) - cpu}
+        figures = {
+            "partitions": float(len(keys)),
+            "backfill, s": spent,
+            "backfill, CPU s": cpu_s(server.process.pid) - cpu,
+        }
     with dg.DagsterInstance.from_config(str(home)) as instance:
         runs = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": launched["backfillId"]}))
         times = [run_times(instance.all_logs(run.run_id)) for run in runs]
@@ -87,7 +96,8 @@ def _warm(url: str, size: Size, symbols: list[str]) -> None:
     with requests.Session() as session:
         for symbol, month in product(symbols, size.month_list):
             session.get(
-                f"{url}/data/spot/monthly/klines/{symbol}/{interval}/{symbol}-{interval}-{month}.zip", timeout=60
+                f"{url}/data/spot/monthly/klines/{symbol}/{interval}/{symbol}-{interval}-{month}.zip",
+                timeout=60,
             ).raise_for_status()
 
 
@@ -99,7 +109,9 @@ def _user_interface(environment: dict[str, str], log: Path) -> Iterator[UiServer
     settings = {**os.environ, **environment}
     with (
         log.open("wb") as output,
-        subprocess.Popen(command, env=settings, stdout=output, stderr=output, start_new_session=True) as process,
+        subprocess.Popen(
+            command, env=settings, stdout=output, stderr=output, start_new_session=True
+        ) as process,
     ):
         try:
             server = UiServer(process, port)
@@ -131,7 +143,9 @@ def _ended(server: UiServer, backfill: str) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--symbols", type=int, default=10)
     parser.add_argument("--months", type=int, default=96, help="A multiple of 12.")
     parser.add_argument("--interval", default="1h", help="Of the bars.")

@@ -20,7 +20,12 @@ from capture_pipeline.feasibility.replay_throughput.synthetic_session import mak
 NAME = "books"
 _EVENTS, _EIGHTH, _FEW = 8_000_000, 1_000_000, 5_000
 _PICTURE = Path(__file__).parent.parent / "docs" / "images" / "replay.svg"
-_MEMORY, _SCAN, _PARQUET, _RAW = "ours, in memory", "a plain scan of the columns", "ours, from Parquet", "ours, from raw JSONL.gz"
+_MEMORY, _SCAN, _PARQUET, _RAW = (
+    "ours, in memory",
+    "a plain scan of the columns",
+    "ours, from Parquet",
+    "ours, from raw JSONL.gz",
+)
 _ROI, _HASHMAP, _NAUTILUS = "hftbacktest, ROI vector", "hftbacktest, hash map", "nautilus_trader"
 _KNOWN = 10_000
 """Levels of the snapshot."""
@@ -43,25 +48,36 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
         _HASHMAP: (BOOK_PEERS, "peer_hftbacktest.py", "hashmap", events),
     }
     series = in_turn(commands, 0, repeats)
-    few = in_turn({_NAUTILUS: (BOOK_PEERS, "peer_nautilus.py", events, _FEW), _MEMORY: commands[_MEMORY]}, _FEW, repeats)
+    few = in_turn(
+        {_NAUTILUS: (BOOK_PEERS, "peer_nautilus.py", events, _FEW), _MEMORY: commands[_MEMORY]}, _FEW, repeats
+    )
     _same({name: each for name, each in series.items() if name != _SCAN})
     _same(few)
     nautilus = few[_NAUTILUS]
     peaks = {kind: [_peak(kind, folder) for folder in (eighth, session)] for kind in ("parquet", "raw")}
     rates = {name: _EVENTS / each.least("wall_s") / 1e6 for name, each in series.items() if name != _SCAN}
     rates[_NAUTILUS] = (_KNOWN + (_FEW - 1) * LEVELS) / nautilus.least("wall_s") / 1e6
-    bars(_PICTURE, "Level updates replayed a second, millions; best bid and ask read after each message", rates, ours="ours")
+    bars(
+        _PICTURE,
+        "Level updates replayed a second, millions; best bid and ask read after each message",
+        rates,
+        ours="ours",
+    )
     return _findings(series, rates, peaks), [*series.values(), nautilus]
 
 
-def _findings(series: dict[str, Series], rates: dict[str, float], peaks: dict[str, list[float]]) -> list[Finding]:
+def _findings(
+    series: dict[str, Series], rates: dict[str, float], peaks: dict[str, list[float]]
+) -> list[Finding]:
     ours, roi = series[_MEMORY], series[_ROI]
     found = [
         ratio(NAME, "in memory: times as fast as hftbacktest's fastest depth", roi, ours, least=5),
         Finding(NAME, "… as nautilus_trader's book", rates[_MEMORY] / rates[_NAUTILUS], "x", least=20),
         ratio(NAME, "… times a plain scan of the same columns", ours, series[_SCAN], most=_MOST_SCANS),
         ratio(NAME, "from Parquet: times as fast as hftbacktest in memory", roi, series[_PARQUET], least=2),
-        ratio(NAME, "from raw JSONL.gz: times as fast as hftbacktest in memory", roi, series[_RAW], least=0.7),
+        ratio(
+            NAME, "from raw JSONL.gz: times as fast as hftbacktest in memory", roi, series[_RAW], least=0.7
+        ),
         Finding(
             NAME,
             "from raw JSONL.gz: times the gate of 100,000 a second",
@@ -73,7 +89,9 @@ def _findings(series: dict[str, Series], rates: dict[str, float], peaks: dict[st
     for kind, (small, large) in peaks.items():
         found += [
             Finding(NAME, f"from {kind}: peak memory", large, "MB", most=_MOST_MB),
-            Finding(NAME, "… of eight times as many: times the peak memory", large / small, "x", most=_MOST_GROWTH),
+            Finding(
+                NAME, "… of eight times as many: times the peak memory", large / small, "x", most=_MOST_GROWTH
+            ),
         ]
     return found + [Finding(NAME, f"{name}: level updates", rate, "M/s") for name, rate in rates.items()]
 

@@ -14,7 +14,13 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
     command = (OURS, "worker_lake.py", "coverage", ensure_lake())
     asking = Series("coverage query", [afresh(command, PARTITIONS) for _ in range(repeats)])
     findings = [
-        Finding(NAME, f"coverage of {PARTITIONS} symbol-months: time", asking.least("wall_s"), "s", median=asking.middle("wall_s")),
+        Finding(
+            NAME,
+            f"coverage of {PARTITIONS} symbol-months: time",
+            asking.least("wall_s"),
+            "s",
+            median=asking.middle("wall_s"),
+        ),
         Finding(NAME, "… peak memory", asking.most("peak_mb"), "MB"),
     ]
     return findings, [asking]

@@ -58,7 +58,10 @@ def main() -> None:
             print(f"kept: {home}")
         else:
             shutil.rmtree(home)
-    rows = [(name, f"{value:,.2f}", f"≤ {TARGETS[name]:g}" if name in TARGETS else "") for name, value in figures.items()]
+    rows = [
+        (name, f"{value:,.2f}", f"≤ {TARGETS[name]:g}" if name in TARGETS else "")
+        for name, value in figures.items()
+    ]
     print(table(("what", "measured", "target"), rows))
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
@@ -70,7 +73,8 @@ def _measure(home: Path, size: Size, url: str, *, with_lake: bool) -> dict[str, 
     configure(home)
     workspace = home / "workspace.yaml"
     workspace.write_text(
-        "load_from:\n  - python_module: {module_name: capture_pipeline.definitions, location_name: capture_pipeline}\n", encoding="utf-8"
+        "load_from:\n  - python_module: {module_name: capture_pipeline.definitions, location_name: capture_pipeline}\n",
+        encoding="utf-8",
     )
     figures: dict[str, float] = {"partitions": size.partitions}
     with dg.DagsterInstance.from_config(str(home)) as instance:
@@ -90,20 +94,30 @@ def _measure(home: Path, size: Size, url: str, *, with_lake: bool) -> dict[str, 
 def _bytes(home: Path, instance: dg.DagsterInstance) -> int:
     """Size of the database, or of the instance's files without the lake."""
     if isinstance(instance.event_log_storage, SqliteEventLogStorage):
-        return sum(path.stat().st_size for path in home.rglob("*") if path.is_file() and (home / "data") not in path.parents)
+        return sum(
+            path.stat().st_size
+            for path in home.rglob("*")
+            if path.is_file() and (home / "data") not in path.parents
+        )
     with sa.create_engine(os.environ[POSTGRES]).connect() as connection:
         return int(connection.exec_driver_sql("select pg_database_size(current_database())").scalar_one())
 
 
 def _pages(server: UiServer) -> dict[str, float]:
-    graph, checks, health = documents("AssetGraphLiveQuery", "AssetChecksQuery", "AssetCheckPartitionHealthQuery")
+    graph, checks, health = documents(
+        "AssetGraphLiveQuery", "AssetChecksQuery", "AssetCheckPartitionHealthQuery"
+    )
     nodes = server.ask("{assetNodes {assetKey {path}}}")["assetNodes"]
     keys = [{"path": node["assetKey"]["path"]} for node in nodes]
     bars = {"path": ["bars"]}
     figures: dict[str, float] = {}
     # The first one finds no cache; the page polls every few seconds, and what it then costs is the second.
     cold, warm = server.cost(graph, assetKeys=keys), server.cost(graph, assetKeys=keys)
-    figures |= {"asset graph, first poll, CPU s": cold.cpu_s, "asset graph poll, CPU s": warm.cpu_s, "asset graph poll, s": warm.wall_s}
+    figures |= {
+        "asset graph, first poll, CPU s": cold.cpu_s,
+        "asset graph poll, CPU s": warm.cpu_s,
+        "asset graph poll, s": warm.wall_s,
+    }
     server.cost(checks, assetKey=bars)
     tab = server.cost(checks, assetKey=bars)
     first = tab.answer["assetNodeOrError"]["assetChecksOrError"]["checks"][0]["name"]
@@ -111,7 +125,10 @@ def _pages(server: UiServer) -> dict[str, float]:
     found = chosen.answer["assetNodeOrError"]["assetCheckOrError"]["partitionStatuses"]
     if not found:
         raise RuntimeError("the Checks tab shows no partition")
-    both = {"Checks tab of bars, CPU s": tab.cpu_s + chosen.cpu_s, "Checks tab of bars, s": tab.wall_s + chosen.wall_s}
+    both = {
+        "Checks tab of bars, CPU s": tab.cpu_s + chosen.cpu_s,
+        "Checks tab of bars, s": tab.wall_s + chosen.wall_s,
+    }
     return {**figures, **both}
 
 
@@ -165,21 +182,23 @@ def _tick(context: WorkspaceProcessContext) -> tuple[float, float]:
 
 def _newest_evaluation(storage: Any) -> tuple[int, int]:  # noqa: ANN401 - of a class that Dagster does not export
     """Number of the newest tick that decided something, and the bytes of its decisions."""
-    query = (
-        "select evaluation_id, sum(length(asset_evaluation_body)) from asset_daemon_asset_evaluations group by 1 order by 1 desc limit 1"
-    )
+    query = "select evaluation_id, sum(length(asset_evaluation_body)) from asset_daemon_asset_evaluations group by 1 order by 1 desc limit 1"
     with storage.connect() as connection:
         row = connection.exec_driver_sql(query).first()
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--symbols", type=int, default=10)
     parser.add_argument("--months", type=int, default=48, help="A multiple of 48.")
     parser.add_argument("--interval", default="1h", help="Of the bars in the run that is copied.")
     parser.add_argument("--folder", help="Parent of the temporary folder.")
-    parser.add_argument("--no-lake", action="store_true", help="Leave out gap_fill_sensor and the files that it reads.")
+    parser.add_argument(
+        "--no-lake", action="store_true", help="Leave out gap_fill_sensor and the files that it reads."
+    )
     parser.add_argument("--keep", action="store_true", help="Keep the instance.")
     return parser.parse_args()
 

@@ -28,5 +28,7 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
     ]
     for form, each in series.items():
         name = f"{MESSAGES:,} messages, {form}"
-        findings.append(Finding(NAME, name, 1000 * each.least("wall_s"), "ms", median=1000 * each.middle("wall_s")))
+        findings.append(
+            Finding(NAME, name, 1000 * each.least("wall_s"), "ms", median=1000 * each.middle("wall_s"))
+        )
     return findings, list(series.values())

@@ -19,7 +19,13 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
         judging.runs.append(afresh((OURS, "worker_lake.py", "gates", lake), PARTITIONS))
     rows = judging.runs[0].rows
     findings = [
-        ratio(NAME, f"gates over {rows / 1e6:.1f} M rows: times the time of reading them", judging, reading, most=3.0),
+        ratio(
+            NAME,
+            f"gates over {rows / 1e6:.1f} M rows: times the time of reading them",
+            judging,
+            reading,
+            most=3.0,
+        ),
         ratio(NAME, "… in CPU time", judging, reading, of="cpu_s"),
         Finding(NAME, "… peak memory", judging.most("peak_mb"), "MB", most=1000),
         Finding(NAME, "… time", judging.least("wall_s"), "s", median=judging.middle("wall_s")),

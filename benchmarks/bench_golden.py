@@ -23,19 +23,33 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
     findings: list[Finding] = []
     timed: list[Series] = []
     for what in ("validate", "convert"):
-        ours, peer, longer = Series(f"{what}: ours"), Series(f"{what}: {_PEER[what]}"), Series(f"{what}: ours, {_TIMES} times as long")
+        ours, peer, longer = (
+            Series(f"{what}: ours"),
+            Series(f"{what}: {_PEER[what]}"),
+            Series(f"{what}: ours, {_TIMES} times as long"),
+        )
         for _ in range(repeats):
             peer.runs.append(_run(PEERS, "peer_golden.py", what, recording))
             ours.runs.append(_run(OURS, "worker_golden.py", what, recording))
         longer.runs.append(_run(OURS, "worker_golden.py", what, long))
         peak = ours.middle("peak_mb")
         findings += [
-            ratio(NAME, f"{what} {_MESSAGES:,} messages: times as fast as {_PEER[what]}", peer, ours, least=_LEAST[what]),
+            ratio(
+                NAME,
+                f"{what} {_MESSAGES:,} messages: times as fast as {_PEER[what]}",
+                peer,
+                ours,
+                least=_LEAST[what],
+            ),
             ratio(NAME, "… in CPU time", peer, ours, of="cpu_s"),
             Finding(NAME, "… time", ours.least("wall_s"), "s", median=ours.middle("wall_s")),
             Finding(NAME, "… peak memory", ours.most("peak_mb"), "MB", most=_MOST_MB[what]),
             Finding(
-                NAME, f"… of {_TIMES} times as many messages: times the peak memory", longer.most("peak_mb") / peak, "x", most=_MOST_GROWTH
+                NAME,
+                f"… of {_TIMES} times as many messages: times the peak memory",
+                longer.most("peak_mb") / peak,
+                "x",
+                most=_MOST_GROWTH,
             ),
         ]
         timed += [ours, peer, longer]

@@ -18,4 +18,7 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
         many.runs.append(afresh(command, MANY))
     value = many.middle("peak_mb") / few.middle("peak_mb")
     finding = Finding(NAME, f"peak memory of {MANY} symbol-months against {FEW}", value, "x", most=1.2)
-    return [finding, Finding(NAME, f"peak memory of {MANY} symbol-months", many.most("peak_mb"), "MB")], [few, many]
+    return [finding, Finding(NAME, f"peak memory of {MANY} symbol-months", many.most("peak_mb"), "MB")], [
+        few,
+        many,
+    ]

@@ -7,7 +7,13 @@ from processes import OURS, PEERS, Series, in_turn
 from report import Finding, ratio
 
 NAME = "parquet"
-_OURS, _BACKFILL, _PANDAS, _DOWNLOADER, _FLOOR = "ours", "ours, whole backfill", "pandas", "unzip + pandas", "floor"
+_OURS, _BACKFILL, _PANDAS, _DOWNLOADER, _FLOOR = (
+    "ours",
+    "ours, whole backfill",
+    "pandas",
+    "unzip + pandas",
+    "floor",
+)
 
 
 def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
@@ -36,7 +42,19 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
         ratio(NAME, "… times the time of the floor, inflate + parse", ours, floor, most=2.2),
         ratio(NAME, "… in CPU time", ours, floor, of="cpu_s"),
         ratio(NAME, "whole backfill after the download: times as fast as pandas", pandas, series[_BACKFILL]),
-        Finding(NAME, "ours, a symbol-month", 1000 * ours.least("wall_s") / FEW, "ms", median=1000 * ours.middle("wall_s") / FEW),
-        Finding(NAME, "floor, a symbol-month", 1000 * floor.least("wall_s") / FEW, "ms", median=1000 * floor.middle("wall_s") / FEW),
+        Finding(
+            NAME,
+            "ours, a symbol-month",
+            1000 * ours.least("wall_s") / FEW,
+            "ms",
+            median=1000 * ours.middle("wall_s") / FEW,
+        ),
+        Finding(
+            NAME,
+            "floor, a symbol-month",
+            1000 * floor.least("wall_s") / FEW,
+            "ms",
+            median=1000 * floor.middle("wall_s") / FEW,
+        ),
     ]
     return findings, list(series.values())

@@ -44,17 +44,36 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
 def _findings(series: Mapping[str, Series]) -> list[Finding]:
     ours, naive, cryptofeed = (series[name] for name in (_OURS, _NAIVE, _CRYPTOFEED))
     told = [
-        ratio(NAME, "two connections merged, books followed: times as fast as json + gzip.open of one", naive, ours, least=10),
+        ratio(
+            NAME,
+            "two connections merged, books followed: times as fast as json + gzip.open of one",
+            naive,
+            ours,
+            least=10,
+        ),
         ratio(NAME, "… in CPU time", naive, ours, of="cpu_s"),
         ratio(NAME, "… against cryptofeed's raw files of one connection", cryptofeed, ours),
     ]
     for name, each in series.items():
         connections = 1 if name in {_NAIVE, _CRYPTOFEED} else 2
         least = _MANY * _AVERAGE_PER_S / 1000 if name == _OURS_MANY else None
-        recorded, middle = (_MESSAGES / 1000 / seconds for seconds in (each.least("wall_s"), each.middle("wall_s")))
-        told.append(Finding(NAME, f"{name}: recorded, of {connections} times as many received", recorded, "k/s", least, median=middle))
+        recorded, middle = (
+            _MESSAGES / 1000 / seconds for seconds in (each.least("wall_s"), each.middle("wall_s"))
+        )
+        told.append(
+            Finding(
+                NAME,
+                f"{name}: recorded, of {connections} times as many received",
+                recorded,
+                "k/s",
+                least,
+                median=middle,
+            )
+        )
     for name, each in series.items():
-        least_cpu, middle = (seconds * 1e6 / _MESSAGES for seconds in (each.least("cpu_s"), each.middle("cpu_s")))
+        least_cpu, middle = (
+            seconds * 1e6 / _MESSAGES for seconds in (each.least("cpu_s"), each.middle("cpu_s"))
+        )
         told.append(Finding(NAME, f"{name}: CPU for a million recorded", least_cpu, "s", median=middle))
     return told
 

@@ -27,7 +27,9 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
     with SandboxServer(SandboxConfig(recorded=ensure_zips())) as server:
         for _ in range(repeats):
             one.runs.append(_backfill(server.url, [(",".join(_SYMBOLS), _MONTHS[0], _MONTHS[-1])]))
-            many.runs.append(_backfill(server.url, [(symbol, month, month) for symbol in _SYMBOLS for month in _MONTHS]))
+            many.runs.append(
+                _backfill(server.url, [(symbol, month, month) for symbol in _SYMBOLS for month in _MONTHS])
+            )
     findings = [
         ratio(NAME, f"one backfill of {FEW} symbol-months: times as fast as {FEW} of one", many, one),
         ratio(NAME, "… in CPU time", many, one, of="cpu_s"),
@@ -45,6 +47,17 @@ def _backfill(url: str, portions: list[tuple[str, str, str]]) -> Run:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CAPTURE_")}
     runs = []
     for symbols, first, last in portions:
-        command = [str(_CAPTURE), "backfill", "--config", str(config), "--symbol", symbols, "--from", first, "--to", last]
+        command = [
+            str(_CAPTURE),
+            "backfill",
+            "--config",
+            str(config),
+            "--symbol",
+            symbols,
+            "--from",
+            first,
+            "--to",
+            last,
+        ]
         runs.append(whole(command, environment))
     return Run(sum(run.wall_s for run in runs), sum(run.cpu_s for run in runs), 0, 0.0)

@@ -19,7 +19,9 @@ def write(path: Path, events: int) -> None:
     """Write `bounds` (3, messages), `prices` and `lots`; places of the levels count from the first one of all."""
     parts = list(made_events(events))
     offsets = np.cumsum([0, *(part.run.prices.size for part in parts)])
-    bounds = np.concatenate([part.run.bounds + offset for part, offset in zip(parts, offsets, strict=False)], axis=1)
+    bounds = np.concatenate(
+        [part.run.bounds + offset for part, offset in zip(parts, offsets, strict=False)], axis=1
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(
         path,

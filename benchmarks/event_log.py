@@ -22,7 +22,11 @@ from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.base import EventLogStorage
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetEventTagsTable, SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
+    AssetEventTagsTable,
+    SqlEventLogStorageTable,
+)
 from dagster._serdes import deserialize_value, serialize_value
 
 from capture_pipeline.binance.periods import Month
@@ -146,7 +150,11 @@ def fill(instance: dg.DagsterInstance, size: Size) -> None:
 
 def run_times(events: Sequence[EventLogEntry]) -> RunTimes:
     """Measure a run by its events, from the launch of its process on."""
-    waiting = {dg.DagsterEventType.RUN_ENQUEUED, dg.DagsterEventType.RUN_DEQUEUED, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED}
+    waiting = {
+        dg.DagsterEventType.RUN_ENQUEUED,
+        dg.DagsterEventType.RUN_DEQUEUED,
+        dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+    }
     judged: dict[str, list[float]] = {}
     whole = [event.timestamp for event in events if event.dagster_event_type not in waiting]
     for event in events:
@@ -170,7 +178,9 @@ def _copy(instance: dg.DagsterInstance, size: Size, run: DagsterRun) -> None:
             others = dict(zip(months[:PER_RUN], months[start : start + PER_RUN], strict=True))
             copy = _Copy(run.run_id, str(uuid.uuid4()), symbol, others, number * per_run)
             instance.run_storage.add_run(deserialize_value(str(copy.text(whole)), DagsterRun))
-            index.execute(sa.insert(_EVENTS), [{**copy.row(dict(row)), "id": row["id"] + copy.shift} for row in events])
+            index.execute(
+                sa.insert(_EVENTS), [{**copy.row(dict(row)), "id": row["id"] + copy.shift} for row in events]
+            )
             index.execute(sa.insert(AssetCheckExecutionsTable), [copy.row(dict(row)) for row in executions])
             index.execute(sa.insert(AssetEventTagsTable), [copy.row(dict(row)) for row in tags])
             if isinstance(storage, SqliteEventLogStorage):
@@ -179,7 +189,9 @@ def _copy(instance: dg.DagsterInstance, size: Size, run: DagsterRun) -> None:
                 _move_rows(shard, copy)
         if index.dialect.name == "postgresql":
             newest = sa.select(sa.func.max(_EVENTS.c.id)).scalar_subquery()
-            index.execute(sa.select(sa.func.setval(sa.func.pg_get_serial_sequence(_EVENTS.name, "id"), newest)))
+            index.execute(
+                sa.select(sa.func.setval(sa.func.pg_get_serial_sequence(_EVENTS.name, "id"), newest))
+            )
 
 
 def _index(storage: EventLogStorage) -> sa.Engine:

@@ -12,15 +12,15 @@ from pathlib import Path
 from processes import PEERS
 
 _OURS = ("polars", "duckdb", "pandera", "numba", "isal", "pyarrow", "numpy")
-_ASK_PEERS = (
-    "from importlib.metadata import version; print(*(f'{name} {version(name)}' for name in ('pandas', 'pyarrow', 'numpy')), sep=', ')"
-)
+_ASK_PEERS = "from importlib.metadata import version; print(*(f'{name} {version(name)}' for name in ('pandas', 'pyarrow', 'numpy')), sep=', ')"
 
 
 def machine() -> dict[str, str]:
     """Facts by name."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    peers = subprocess.run([PEERS, "-c", _ASK_PEERS], check=True, capture_output=True, text=True).stdout.strip()
+    peers = subprocess.run(
+        [PEERS, "-c", _ASK_PEERS], check=True, capture_output=True, text=True
+    ).stdout.strip()
     return {
         "measured at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": f"{_processor()}, {os.cpu_count()} cores",

@@ -26,7 +26,9 @@ def main() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         sys.stdout.write(f"{server.getsockname()[1]}\n")
         sys.stdout.flush()
-        threads = [threading.Thread(target=_serve, args=(server.accept()[0], path, together)) for _ in range(clients)]
+        threads = [
+            threading.Thread(target=_serve, args=(server.accept()[0], path, together)) for _ in range(clients)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -65,7 +65,18 @@ def trade(symbol: bytes, event: int, number: int, mid: int, random: np.random.Ge
     quantity, maker = int(random.integers(1, 400_000)), b"true" if random.random() < 0.5 else b"false"
     return (
         b'{"stream":"%b@trade","data":{"e":"trade","E":%d,"s":"%b","t":%d,"p":"%d.%02d000000","q":"%d.%05d000","T":%d,"m":%b,"M":true}}'
-    ) % (symbol.lower(), event, symbol, number, mid // 100, mid % 100, quantity // 100_000, quantity % 100_000, event - 1, maker)
+    ) % (
+        symbol.lower(),
+        event,
+        symbol,
+        number,
+        mid // 100,
+        mid % 100,
+        quantity // 100_000,
+        quantity % 100_000,
+        event - 1,
+        maker,
+    )
 
 
 def diff(symbol: bytes, event: int, ids: tuple[int, int], mid: int, random: np.random.Generator) -> bytes:
@@ -73,18 +84,24 @@ def diff(symbol: bytes, event: int, ids: tuple[int, int], mid: int, random: np.r
     away = np.interp(random.random(_LEVELS), SHARES, DISTANCES).astype(np.int64) + 1
     quantities = random.integers(0, 900_000, _LEVELS) * (random.random(_LEVELS) < 0.72)
     half = _LEVELS // 2
-    prices = [mid - distance for distance in away[:half].tolist()] + [mid + distance for distance in away[half:].tolist()]
+    prices = [mid - distance for distance in away[:half].tolist()] + [
+        mid + distance for distance in away[half:].tolist()
+    ]
     levels = [
-        b'["%d.%02d000000","%d.%05d000"]' % (price // 100, price % 100, quantity // 100_000, quantity % 100_000)
+        b'["%d.%02d000000","%d.%05d000"]'
+        % (price // 100, price % 100, quantity // 100_000, quantity % 100_000)
         for price, quantity in zip(prices, quantities.tolist(), strict=True)
     ]
-    return b'{"stream":"%b@depth@100ms","data":{"e":"depthUpdate","E":%d,"s":"%b","U":%d,"u":%d,"b":[%b],"a":[%b]}}' % (
-        symbol.lower(),
-        event,
-        symbol,
-        *ids,
-        b",".join(levels[:half]),
-        b",".join(levels[half:]),
+    return (
+        b'{"stream":"%b@depth@100ms","data":{"e":"depthUpdate","E":%d,"s":"%b","U":%d,"u":%d,"b":[%b],"a":[%b]}}'
+        % (
+            symbol.lower(),
+            event,
+            symbol,
+            *ids,
+            b",".join(levels[:half]),
+            b",".join(levels[half:]),
+        )
     )
 
 
@@ -94,11 +111,15 @@ def _of_futures(message: bytes, form: Form) -> bytes:
     message = re.sub(rb'"(\d+\.\d{3})\d{5}"', rb'"\1"', message)
     end = b"" if form is Form.UM_OLDER else b',"st":1'
     if b"depthUpdate" not in message:
-        message = re.sub(rb'("E":\d+)(.*),"T":(\d+),"m":(\w+),"M":true', rb'\1,"T":\3\2,"X":"MARKET","m":\4', message)
+        message = re.sub(
+            rb'("E":\d+)(.*),"T":(\d+),"m":(\w+),"M":true', rb'\1,"T":\3\2,"X":"MARKET","m":\4', message
+        )
         return message[:-2] + end + b"}}"
     pair = b"" if form is Form.UM_OLDER else b'"ps":"%b",' % _SYMBOL
     message = re.sub(rb'"E":(\d+),', rb'"E":\1,"T":\1,', message)
-    message = re.sub(rb'"U":(\d+),"u":(\d+)', lambda ids: pair + ids[0] + b',"pu":%d' % (int(ids[1]) - 1), message)
+    message = re.sub(
+        rb'"U":(\d+),"u":(\d+)', lambda ids: pair + ids[0] + b',"pu":%d' % (int(ids[1]) - 1), message
+    )
     return message[:-2] + end + b"}}"
 
 
@@ -116,7 +137,8 @@ def write(path: Path, messages: int) -> int:
                 chunk.insert(
                     0,
                     b'{"capture_ns":%d,"stream":"btcusdt@depthSnapshot","data":{"lastUpdateId":35346513499,'
-                    b'"bids":[["64174.00000000","1.00000000"]],"asks":[["64176.00000000","1.00000000"]]}}\n' % _START_NS,
+                    b'"bids":[["64174.00000000","1.00000000"]],"asks":[["64176.00000000","1.00000000"]]}}\n'
+                    % _START_NS,
                 )
             for start in range(0, len(chunk), 500):
                 member = b"".join(chunk[start : start + 500])
@@ -127,4 +149,6 @@ def write(path: Path, messages: int) -> int:
 
 if __name__ == "__main__":
     TARGET, COUNT = Path(sys.argv[1]), int(sys.argv[2])
-    print(f"{TARGET}: {COUNT:,} messages, {write(TARGET, COUNT):,} bytes plain, {TARGET.stat().st_size:,} compressed")
+    print(
+        f"{TARGET}: {COUNT:,} messages, {write(TARGET, COUNT):,} bytes plain, {TARGET.stat().st_size:,} compressed"
+    )

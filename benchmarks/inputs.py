@@ -47,7 +47,11 @@ def workspace_of(root: Path, read: Reader, symbols: list[str] = SYMBOLS) -> Offl
 def ensure_zips() -> Path:
     """The first `MANY` symbol-months, month by month, as the exchange publishes them: deflated by zlib, with checksum files."""
     if _is_stale(ZIPS):
-        files = [ArchiveFile(Market.SPOT, symbol, Interval.M1, month) for month in _months()[: MANY // len(SYMBOLS)] for symbol in SYMBOLS]
+        files = [
+            ArchiveFile(Market.SPOT, symbol, Interval.M1, month)
+            for month in _months()[: MANY // len(SYMBOLS)]
+            for symbol in SYMBOLS
+        ]
         _shared_out(_make_zips, [files[number::_PROCESSES] for number in range(_PROCESSES)])
         _keep(ZIPS)
     return ZIPS
@@ -139,5 +143,8 @@ def _keep(folder: Path) -> None:
 
 
 def _fingerprint() -> str:
-    sources = [Path(__file__), *(path for name in _MADE_BY for path in sorted((_PACKAGE / name).rglob("*.py")))]
+    sources = [
+        Path(__file__),
+        *(path for name in _MADE_BY for path in sorted((_PACKAGE / name).rglob("*.py"))),
+    ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()

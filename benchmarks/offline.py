@@ -34,12 +34,16 @@ class OfflineArchive(ArchiveClient):
     def _found(self, file: PublishedFile) -> tuple[bytes, str] | None:
         return self._read(file) if isinstance(file, ArchiveFile) else None
 
-    def checksum(self, file: PublishedFile, over: threading.Event | None = None) -> tuple[str | None, str | None]:
+    def checksum(
+        self, file: PublishedFile, over: threading.Event | None = None
+    ) -> tuple[str | None, str | None]:
         """The published digest."""
         found = self._found(file)
         return (parse_checksum(found[1], file.name), None) if found else (None, "no checksum is published")
 
-    def download(self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None = None) -> bool:
+    def download(
+        self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None = None
+    ) -> bool:
         """Write the zip into `sink`."""
         state.attempts += 1
         found = self._found(file)
@@ -76,7 +80,11 @@ def settings_for(root: Path, symbols: list[str], start: str, end: str) -> Settin
         start: First day.
         end: Last day.
     """
-    document = {"symbols": symbols, "history": {"start": start, "end": end}, "storage": {"root": str(root.absolute())}}
+    document = {
+        "symbols": symbols,
+        "history": {"start": start, "end": end},
+        "storage": {"root": str(root.absolute())},
+    }
     return Settings.model_validate(document)
 
 
@@ -85,7 +93,11 @@ def from_folder(folder: Path) -> Reader:
 
     def read(file: ArchiveFile) -> tuple[bytes, str] | None:
         path = folder / file.name
-        return (path.read_bytes(), Path(f"{path}.CHECKSUM").read_text(encoding="ascii")) if path.is_file() else None
+        return (
+            (path.read_bytes(), Path(f"{path}.CHECKSUM").read_text(encoding="ascii"))
+            if path.is_file()
+            else None
+        )
 
     return read
 

@@ -24,7 +24,9 @@ def main() -> None:
             header = content[entry.header_offset : entry.header_offset + _LOCAL_HEADER]
             lengths = (int.from_bytes(header[where], "little") for where in (_NAME_LENGTH, _EXTRA_LENGTH))
             start = entry.header_offset + _LOCAL_HEADER + sum(lengths)
-            csv = isal_zlib.decompress(content[start : start + entry.compress_size], wbits=-15, bufsize=entry.file_size)
+            csv = isal_zlib.decompress(
+                content[start : start + entry.compress_size], wbits=-15, bufsize=entry.file_size
+            )
             rows += pl.read_csv(csv, has_header=False).height
         return rows
 

@@ -52,10 +52,15 @@ def _converted(recording: Path, folder: Path) -> int:
             message = json.loads(line)
             stamp, data = message["capture_ns"], message["data"]
             if message["stream"].endswith("@trade"):
-                trades.append((stamp, data["E"], data["T"], data["t"], float(data["p"]), float(data["q"]), data["m"]))
+                trades.append(
+                    (stamp, data["E"], data["T"], data["t"], float(data["p"]), float(data["q"]), data["m"])
+                )
             elif "@depth@" in message["stream"]:
                 for side, levels in ((0, data["b"]), (1, data["a"])):
-                    depth += [(stamp, data["E"], data["U"], data["u"], side, float(price), float(quantity)) for price, quantity in levels]
+                    depth += [
+                        (stamp, data["E"], data["U"], data["u"], side, float(price), float(quantity))
+                        for price, quantity in levels
+                    ]
     names = ["capture_ns", "event_ms", "trade_ms", "trade_id", "price", "quantity", "buyer_maker"]
     pd.DataFrame(trades, columns=names).to_parquet(folder / "trades.parquet")
     names = ["capture_ns", "event_ms", "first_id", "last_id", "side", "price", "quantity"]

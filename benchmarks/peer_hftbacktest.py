@@ -35,11 +35,18 @@ def main() -> None:
         bounds, prices, lots = file["bounds"], file["prices"], file["lots"]
     events = _events(bounds, prices, lots)
     asset = (
-        BacktestAsset().data([events]).linear_asset(1.0).constant_order_latency(0, 0).risk_adverse_queue_model().no_partial_fill_exchange()
+        BacktestAsset()
+        .data([events])
+        .linear_asset(1.0)
+        .constant_order_latency(0, 0)
+        .risk_adverse_queue_model()
+        .no_partial_fill_exchange()
     )
     asset = asset.trading_value_fee_model(0, 0).tick_size(_TICK).lot_size(_LOT)
     if kind == "roi":
-        asset = asset.roi_lb((int(prices.min()) - _MARGIN) * _TICK).roi_ub((int(prices.max()) + _MARGIN) * _TICK)
+        asset = asset.roi_lb((int(prices.min()) - _MARGIN) * _TICK).roi_ub(
+            (int(prices.max()) + _MARGIN) * _TICK
+        )
     made = ROIVectorMarketDepthBacktest if kind == "roi" else HashMapMarketDepthBacktest
     held: list[object] = []
 

@@ -22,7 +22,9 @@ def main() -> None:
 
 async def _recorded(port: int, messages: int, target: Path) -> int:
     count = 0
-    async with websockets.connect(f"ws://127.0.0.1:{port}/stream?streams=all", compression=None, ping_interval=None) as socket:
+    async with websockets.connect(
+        f"ws://127.0.0.1:{port}/stream?streams=all", compression=None, ping_interval=None
+    ) as socket:
         with gzip.open(target, "wt") as file:
             async for text in socket:
                 message = json.loads(text)

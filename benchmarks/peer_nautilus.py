@@ -38,7 +38,9 @@ def main() -> None:
     serve(work)
 
 
-def _deltas(instrument: pyo3.InstrumentId, bounds: np.ndarray, prices: np.ndarray, lots: np.ndarray) -> list[list[pyo3.OrderBookDelta]]:
+def _deltas(
+    instrument: pyo3.InstrumentId, bounds: np.ndarray, prices: np.ndarray, lots: np.ndarray
+) -> list[list[pyo3.OrderBookDelta]]:
     """The deltas of each message."""
     found = []
     for message, (start, middle, end) in enumerate(bounds.T.tolist()):
@@ -48,7 +50,11 @@ def _deltas(instrument: pyo3.InstrumentId, bounds: np.ndarray, prices: np.ndarra
             price, (whole, part) = int(prices[level]), divmod(int(lots[level]), 10**8)
             sent = pyo3.Price.from_str(f"{price / 100:.2f}"), pyo3.Quantity.from_str(f"{whole}.{part:08d}")
             action = pyo3.BookAction.UPDATE if lots[level] else pyo3.BookAction.DELETE
-            some.append(pyo3.OrderBookDelta(instrument, action, pyo3.BookOrder(side, *sent, price), 0, message, message, message))
+            some.append(
+                pyo3.OrderBookDelta(
+                    instrument, action, pyo3.BookOrder(side, *sent, price), 0, message, message, message
+                )
+            )
         found.append(some)
     return found
 

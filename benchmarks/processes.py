@@ -100,7 +100,9 @@ class Worker:
         """Nothing more to do."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close its input, which ends it."""
         self._process.communicate()
 
@@ -109,7 +111,9 @@ Command = Sequence[object]
 """Interpreter, script and arguments of a worker."""
 
 
-def in_turn(commands: Mapping[str, Command], number: int, repeats: int, *, warm_up: int = 1) -> dict[str, Series]:
+def in_turn(
+    commands: Mapping[str, Command], number: int, repeats: int, *, warm_up: int = 1
+) -> dict[str, Series]:
     """Keep workers running and ask each in turn, round by round.
 
     Args:
@@ -142,7 +146,9 @@ def whole(command: Sequence[str], environment: Mapping[str, str]) -> Run:
         RuntimeError: It fails.
     """
     started = time.perf_counter()
-    with subprocess.Popen(command, env=dict(environment), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, env=dict(environment), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
         said = process.stderr.read() if process.stderr else b""
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

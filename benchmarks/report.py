@@ -39,7 +39,9 @@ class Finding:
         """`ok`, `missed`, or nothing where there is no target."""
         if self.least is None and self.most is None:
             return ""
-        is_met = (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
+        is_met = (self.least is None or self.value >= self.least) and (
+            self.most is None or self.value <= self.most
+        )
         return OK if is_met else MISSED
 
     @property
@@ -71,7 +73,16 @@ def ratio(
 
 
 HEADINGS = ("benchmark", "what", "measured", "by medians", "target", "")
-SERIES_HEADINGS = ("benchmark", "process", "runs", "least s", "median s", "least CPU s", "median CPU s", "peak MB")
+SERIES_HEADINGS = (
+    "benchmark",
+    "process",
+    "runs",
+    "least s",
+    "median s",
+    "least CPU s",
+    "median CPU s",
+    "peak MB",
+)
 
 
 def series_rows(timed: Sequence[tuple[str, Series]]) -> list[tuple[str, ...]]:
@@ -81,7 +92,11 @@ def series_rows(timed: Sequence[tuple[str, Series]]) -> list[tuple[str, ...]]:
             benchmark,
             series.name,
             str(len(series.runs)),
-            *(f"{figure:.3f}" for name in ("wall_s", "cpu_s") for figure in (series.least(name), series.middle(name))),
+            *(
+                f"{figure:.3f}"
+                for name in ("wall_s", "cpu_s")
+                for figure in (series.least(name), series.middle(name))
+            ),
             f"{series.most('peak_mb'):.0f}" if series.most("peak_mb") else "",
         )
         for benchmark, series in timed
@@ -92,18 +107,27 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for the terminal."""
     widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
     lines = [headings, ["-" * width for width in widths], *rows]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
-def publish(folder: Path, facts: dict[str, str], findings: Sequence[Finding], timed: Sequence[tuple[str, Series]]) -> None:
+def publish(
+    folder: Path, facts: dict[str, str], findings: Sequence[Finding], timed: Sequence[tuple[str, Series]]
+) -> None:
     """Write `results.json` and `results.md`."""
     document = {
         "machine": facts,
-        "findings": [{**asdict(finding), "target": finding.target, "verdict": finding.verdict} for finding in findings],
+        "findings": [
+            {**asdict(finding), "target": finding.target, "verdict": finding.verdict} for finding in findings
+        ],
         "runs": [{"benchmark": benchmark, **asdict(series)} for benchmark, series in timed],
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "results.json").write_text(
+        json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     parts = [
         "# Benchmark results",
         "\n".join(f"- {name}: {fact}" for name, fact in facts.items()),
@@ -115,7 +139,13 @@ def publish(folder: Path, facts: dict[str, str], findings: Sequence[Finding], ti
 
 
 def _figure(value: float, unit: str) -> str:
-    return f"{value:,.0f} {unit}" if unit == "MB" else f"{value:.1f} {unit}" if unit == "ms" else f"{value:.2f} {unit}"
+    return (
+        f"{value:,.0f} {unit}"
+        if unit == "MB"
+        else f"{value:.1f} {unit}"
+        if unit == "ms"
+        else f"{value:.2f} {unit}"
+    )
 
 
 def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

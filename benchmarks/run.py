@@ -42,7 +42,9 @@ def main() -> int:
     """Measure, show, write."""
     arguments = _arguments()
     if not Path(PEERS).is_file() or not Path(BOOK_PEERS).is_file():
-        sys.stderr.write("The peers are not installed: run `make bench`, which installs them into environments of their own.\n")
+        sys.stderr.write(
+            "The peers are not installed: run `make bench`, which installs them into environments of their own.\n"
+        )
         return 2
     facts = machine()
     print("\n".join(f"{name}: {fact}" for name, fact in facts.items()))
@@ -67,7 +69,12 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", choices=list(_BENCHMARKS), help="Run this benchmark; may be repeated. Default: all.")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(_BENCHMARKS),
+        help="Run this benchmark; may be repeated. Default: all.",
+    )
     parser.add_argument("--repeats", type=int, help="Rounds of each. Default: one to five, by benchmark.")
     return parser.parse_args()
 

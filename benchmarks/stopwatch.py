@@ -29,7 +29,11 @@ def serve(work: Callable[[int], int], before: Callable[[], None] | None = None) 
             before()
         wall, cpu = time.perf_counter(), time.process_time()
         rows = work(int(line))
-        answer: dict[str, Any] = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "rows": rows}
+        answer: dict[str, Any] = {
+            "wall_s": time.perf_counter() - wall,
+            "cpu_s": time.process_time() - cpu,
+            "rows": rows,
+        }
         sys.stdout.write(json.dumps({**answer, "peak_mb": peak_mb()}) + "\n")
         sys.stdout.flush()
 
@@ -40,7 +44,9 @@ def peak_mb() -> float:
     Where /proc is there it is asked, because on Linux the figure of `getrusage` begins with that of the parent.
     """
     if _STATUS.is_file():
-        line = next(line for line in _STATUS.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
+        line = next(
+            line for line in _STATUS.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM")
+        )
         return int(line.split()[1]) / _KB_PER_MB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (_KB_PER_MB * _KB_PER_MB if sys.platform == "darwin" else _KB_PER_MB)

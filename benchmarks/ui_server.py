@@ -81,8 +81,21 @@ def ui_server(workspace: Path, environment: Mapping[str, str], log: Path) -> Ite
         log: File for their output.
     """
     port = free_port()
-    command = [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(workspace)]
-    with log.open("wb") as output, subprocess.Popen(command, env={**os.environ, **environment}, stdout=output, stderr=output) as process:
+    command = [
+        sys.executable,
+        "-m",
+        "capture_pipeline.webserver",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-w",
+        str(workspace),
+    ]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, env={**os.environ, **environment}, stdout=output, stderr=output) as process,
+    ):
         try:
             server = UiServer(process, port)
             _wait(server)

@@ -22,7 +22,9 @@ from capture_pipeline.lake.paths import Partition
 
 def read(workspace: Workspace, partitions: list[Partition]) -> int:
     """All columns of every file, one file after the other."""
-    return sum(pl.read_parquet(workspace.lake.bars(part), hive_partitioning=False).height for part in partitions)
+    return sum(
+        pl.read_parquet(workspace.lake.bars(part), hive_partitioning=False).height for part in partitions
+    )
 
 
 def gates(workspace: Workspace, partitions: list[Partition]) -> int:
@@ -40,11 +42,20 @@ def gates(workspace: Workspace, partitions: list[Partition]) -> int:
 
 def coverage(workspace: Workspace, partitions: list[Partition]) -> int:
     """The coverage query."""
-    frame = measure(workspace, sorted({part.symbol for part in partitions}), sorted({part.month for part in partitions}), NOW_US)
+    frame = measure(
+        workspace,
+        sorted({part.symbol for part in partitions}),
+        sorted({part.month for part in partitions}),
+        NOW_US,
+    )
     return int(frame["present"].sum())
 
 
-_WORK: dict[str, Callable[[Workspace, list[Partition]], int]] = {"read": read, "gates": gates, "coverage": coverage}
+_WORK: dict[str, Callable[[Workspace, list[Partition]], int]] = {
+    "read": read,
+    "gates": gates,
+    "coverage": coverage,
+}
 
 
 def main() -> None:

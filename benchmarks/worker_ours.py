@@ -31,7 +31,9 @@ def main() -> None:
     placed = [(path, _placed(workspace, path)) for path in zips]
 
     def work(number: int) -> int:
-        return sum(map_threads_ordered(partial(_convert, workspace, path, raw) for path, raw in placed[:number]))
+        return sum(
+            map_threads_ordered(partial(_convert, workspace, path, raw) for path, raw in placed[:number])
+        )
 
     serve(work)
 

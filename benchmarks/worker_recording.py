@@ -25,7 +25,9 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.models import SessionPlan
 from capture_pipeline.settings.sessions import Recording
 
-_SNAPSHOT = b'{"lastUpdateId":%d,"bids":[["1.00000000","1.00000000"]],"asks":[["9999999.00000000","1.00000000"]]}'
+_SNAPSHOT = (
+    b'{"lastUpdateId":%d,"bids":[["1.00000000","1.00000000"]],"asks":[["9999999.00000000","1.00000000"]]}'
+)
 _QUEUE_MB = 4096
 
 
@@ -56,7 +58,9 @@ def main() -> None:
     shutil.rmtree(root)
 
 
-async def _recorded(folder: SessionFolder, symbols: list[str], messages: int, settings: Recording, port: int) -> int:
+async def _recorded(
+    folder: SessionFolder, symbols: list[str], messages: int, settings: Recording, port: int
+) -> int:
     plan = SessionPlan(
         session=folder.session,
         venue="sandbox",
@@ -68,7 +72,9 @@ async def _recorded(folder: SessionFolder, symbols: list[str], messages: int, se
         duration_s=3600,
         connections=2,
     )
-    recorder = Recorder(Setup(folder, plan, settings, f"ws://127.0.0.1:{port}", cast("RestClient", Rest())), Resumed())
+    recorder = Recorder(
+        Setup(folder, plan, settings, f"ws://127.0.0.1:{port}", cast("RestClient", Rest())), Resumed()
+    )
     counts = recorder.capture.merge.counts
 
     async def end() -> None:
@@ -80,7 +86,11 @@ async def _recorded(folder: SessionFolder, symbols: list[str], messages: int, se
     await recorder.run()
     await ending
     books = recorder.follower.states()
-    if recorder.capture.counts["dropped_messages"] or counts.passed != messages or set(books.values()) != {"synced"}:
+    if (
+        recorder.capture.counts["dropped_messages"]
+        or counts.passed != messages
+        or set(books.values()) != {"synced"}
+    ):
         raise RuntimeError(f"{counts}, {recorder.capture.counts}, {books}")
     return counts.passed
 

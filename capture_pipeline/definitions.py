@@ -22,7 +22,9 @@ def _load() -> dg.Definitions:
 
     One process a run: what a step of this project waits for is the network or the disk, and a cold process costs more than most steps.
     """
-    loaded = dg.load_definitions_from_package_module(folder, resources={"workspace": workspace}, executor=dg.in_process_executor)
+    loaded = dg.load_definitions_from_package_module(
+        folder, resources={"workspace": workspace}, executor=dg.in_process_executor
+    )
     with_sources = dg.Definitions(
         assets=dg.with_source_code_references(list(loaded.assets or ())),
         asset_checks=loaded.asset_checks,

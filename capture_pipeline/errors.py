@@ -63,7 +63,15 @@ class RequestRefusedError(PermanentError):
         code: The exchange's error code, for instance -1121, where the body had one.
     """
 
-    def __init__(self, what: str, *, status: int, code: int | None = None, where: str | None = None, remedy: str | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        status: int,
+        code: int | None = None,
+        where: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
         """Keep the status and the code beside the text."""
         super().__init__(what, where=where, remedy=remedy)
         self.status = status
@@ -119,7 +127,9 @@ class RateLimitedError(TransientError):
         retry_after_s: Seconds to wait before the next request.
     """
 
-    def __init__(self, what: str, *, retry_after_s: float, where: str | None = None, remedy: str | None = None) -> None:
+    def __init__(
+        self, what: str, *, retry_after_s: float, where: str | None = None, remedy: str | None = None
+    ) -> None:
         """Keep the wait beside the text."""
         super().__init__(what, where=where, remedy=remedy)
         self.retry_after_s = retry_after_s
@@ -132,7 +142,15 @@ class BannedError(RateLimitedError):
         until_us: Wall-clock time, in microseconds UTC, before which nothing may be sent.
     """
 
-    def __init__(self, what: str, *, retry_after_s: float, until_us: int, where: str | None = None, remedy: str | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        retry_after_s: float,
+        until_us: int,
+        where: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
         """Keep the end of the ban beside the text."""
         super().__init__(what, retry_after_s=retry_after_s, where=where, remedy=remedy)
         self.until_us = until_us

@@ -89,7 +89,9 @@ def explain(error: BaseException) -> str:
         return f"{place}: {message}"[:_LONGEST_TEXT] if place else message[:_LONGEST_TEXT]
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         what = ", ".join(filter(None, (error.context, error.problem)))
-        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {what}"[:_LONGEST_TEXT]
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {what}"[
+            :_LONGEST_TEXT
+        ]
     if isinstance(error, KeyError):
         return f"{error} is missing"[:_LONGEST_TEXT]
     return " ".join(str(error).split())[:_LONGEST_TEXT] or type(error).__name__
@@ -142,7 +144,9 @@ def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - any YAML value
 
 def _check_length(length: int, where: str) -> None:
     if length > MAX_YAML_BYTES:
-        raise ConfigError(f"is longer than {MAX_YAML_BYTES:,} bytes", where=where, remedy="is it the right file?")
+        raise ConfigError(
+            f"is longer than {MAX_YAML_BYTES:,} bytes", where=where, remedy="is it the right file?"
+        )
 
 
 class _Loader(yaml.SafeLoader):

@@ -23,7 +23,9 @@ Check = Callable[[Scope, Headers], str]
 class RequestGuard:
     """Middleware that answers foreign requests with 403 and does not pass them on."""
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] = LOOPBACK_NAMES, check: Check | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: Collection[str] = LOOPBACK_NAMES, check: Check | None = None
+    ) -> None:
         """Guard `app`.
 
         Args:
@@ -55,7 +57,10 @@ class RequestGuard:
         for origin in headers.getlist("origin"):
             if urlsplit(origin).netloc != hosts[0]:
                 return "the Origin header names another site"
-        if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} and headers.get("sec-fetch-mode") != "navigate":
+        if (
+            headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}
+            and headers.get("sec-fetch-mode") != "navigate"
+        ):
             return "the request comes from a page of another site"
         return ""
 

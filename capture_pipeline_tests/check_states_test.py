@@ -16,8 +16,13 @@ from capture_pipeline.webserver import check_states
 from capture_pipeline.webserver.check_states import CheckStates, Key
 
 MONTHS = dg.StaticPartitionsDefinition(["2024-01", "2024-02"])
-BOTH = dg.MultiPartitionsDefinition({"month": MONTHS, "symbol": dg.StaticPartitionsDefinition(["BTCUSDT", "ETHUSDT"])})
-PARTITIONED, WHOLE = dg.AssetCheckKey(dg.AssetKey("bars"), "sound"), dg.AssetCheckKey(dg.AssetKey("report"), "sound")
+BOTH = dg.MultiPartitionsDefinition(
+    {"month": MONTHS, "symbol": dg.StaticPartitionsDefinition(["BTCUSDT", "ETHUSDT"])}
+)
+PARTITIONED, WHOLE = (
+    dg.AssetCheckKey(dg.AssetKey("bars"), "sound"),
+    dg.AssetCheckKey(dg.AssetKey("report"), "sound"),
+)
 KEYS: list[Key] = [(PARTITIONED, BOTH), (WHOLE, None)]
 
 
@@ -66,14 +71,20 @@ def plain(states: Any) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for key, state in states.items():
         for status, subset in state.subsets.items():
-            found = sorted(subset.subset_value.get_partition_keys()) if subset.is_partitioned else subset.bool_value
+            found = (
+                sorted(subset.subset_value.get_partition_keys())
+                if subset.is_partitioned
+                else subset.bool_value
+            )
             if found:
                 shown[f"{key.asset_key.to_user_string()} {status.value}"] = found
     return shown
 
 
 def derived(instance: dg.DagsterInstance) -> dict[str, Any]:
-    return plain(bulk_update_asset_check_state(instance, KEYS, {key: AssetCheckState.empty() for key, _ in KEYS}))
+    return plain(
+        bulk_update_asset_check_state(instance, KEYS, {key: AssetCheckState.empty() for key, _ in KEYS})
+    )
 
 
 def run(instance: dg.DagsterInstance, selection: str, partition: str | None, *tags: str) -> str:
@@ -86,11 +97,17 @@ def run(instance: dg.DagsterInstance, selection: str, partition: str | None, *ta
     }[selection]
     job = dg.define_asset_job("one", chosen).resolve(asset_graph=DEFS.resolve_asset_graph())
     given = dict.fromkeys(tags, "yes")
-    return str(job.execute_in_process(instance=instance, partition_key=partition, tags=given, raise_on_error=False).run_id)
+    return str(
+        job.execute_in_process(
+            instance=instance, partition_key=partition, tags=given, raise_on_error=False
+        ).run_id
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_after_any_history_they_are_what_dagster_derives(instance: dg.DagsterInstance, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_any_history_they_are_what_dagster_derives(
+    instance: dg.DagsterInstance, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Materializations, checks that pass, fail, and end by an error, checks alone, deleted runs and wiped assets, in any order."""
     monkeypatch.setattr(check_states, "OVERLAP", 0)
     choose = random.Random(seed)  # noqa: S311
@@ -104,9 +121,13 @@ def test_after_any_history_they_are_what_dagster_derives(instance: dg.DagsterIns
             case "wipe" if choose.random() < 0.3:
                 instance.wipe_assets([dg.AssetKey("bars")])
             case "asset" | "both" as what:
-                runs.append(run(instance, what, partition, *choose.choice([("passes",), ("passes",), (), ("fails",)])))
+                runs.append(
+                    run(instance, what, partition, *choose.choice([("passes",), ("passes",), (), ("fails",)]))
+                )
             case "check" as what if partition is None:
-                runs.append(run(instance, what, partition, *choose.choice([("passes",), ("passes",), (), ("fails",)])))
+                runs.append(
+                    run(instance, what, partition, *choose.choice([("passes",), ("passes",), (), ("fails",)]))
+                )
             case _:
                 continue
         expected = derived(instance)
@@ -131,14 +152,28 @@ def test_what_was_deleted_has_no_state(instance: dg.DagsterInstance, what: str) 
 def test_a_planned_check_takes_the_end_of_its_run(instance: dg.DagsterInstance) -> None:
     """Without any further event of the check: the run was killed."""
     states = CheckStates()
-    job = dg.define_asset_job("one", dg.AssetSelection.assets("bars")).resolve(asset_graph=DEFS.resolve_asset_graph())
-    created = instance.create_run_for_job(job, tags={"dagster/partition": "2024-01|BTCUSDT"}, status=dg.DagsterRunStatus.STARTED)
-    assert plain(states.update(instance, KEYS, {})) == derived(instance) == {"bars IN_PROGRESS": ["2024-01|BTCUSDT"]}
+    job = dg.define_asset_job("one", dg.AssetSelection.assets("bars")).resolve(
+        asset_graph=DEFS.resolve_asset_graph()
+    )
+    created = instance.create_run_for_job(
+        job, tags={"dagster/partition": "2024-01|BTCUSDT"}, status=dg.DagsterRunStatus.STARTED
+    )
+    assert (
+        plain(states.update(instance, KEYS, {}))
+        == derived(instance)
+        == {"bars IN_PROGRESS": ["2024-01|BTCUSDT"]}
+    )
     instance.report_run_failed(created)
-    assert plain(states.update(instance, KEYS, {})) == derived(instance) == {"bars EXECUTION_FAILED": ["2024-01|BTCUSDT"]}
+    assert (
+        plain(states.update(instance, KEYS, {}))
+        == derived(instance)
+        == {"bars EXECUTION_FAILED": ["2024-01|BTCUSDT"]}
+    )
 
 
-def test_where_nothing_happened_no_execution_is_read(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_happened_no_execution_is_read(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And after an event only the partitions near it."""
     run(instance, "both", "2024-01|BTCUSDT", "passes")
     states, read = CheckStates(), []
@@ -159,7 +194,9 @@ def test_where_nothing_happened_no_execution_is_read(instance: dg.DagsterInstanc
     assert [len(some) for some in read] == [1, 1, 0]
 
 
-def test_a_kept_state_is_derived_again_after_a_time_and_for_other_partitions(instance: dg.DagsterInstance) -> None:
+def test_a_kept_state_is_derived_again_after_a_time_and_for_other_partitions(
+    instance: dg.DagsterInstance,
+) -> None:
     """What leaves no trace in the numbers of events is seen then."""
     now = [0.0]
     states = CheckStates(lambda: now[0])
@@ -172,7 +209,9 @@ def test_a_kept_state_is_derived_again_after_a_time_and_for_other_partitions(ins
     assert plain(states.update(instance, KEYS, {})) == before
     now[0] = check_states.LONGEST_S
     assert plain(states.update(instance, KEYS, {})) == {"bars FAILED": ["2024-01|BTCUSDT"]}
-    fewer = dg.MultiPartitionsDefinition({"month": MONTHS, "symbol": dg.StaticPartitionsDefinition(["ETHUSDT"])})
+    fewer = dg.MultiPartitionsDefinition(
+        {"month": MONTHS, "symbol": dg.StaticPartitionsDefinition(["ETHUSDT"])}
+    )
     assert plain(states.update(instance, [(PARTITIONED, fewer)], {})) == {}
 
 

@@ -18,7 +18,9 @@ RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("default", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "default", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("default")
 
 
@@ -58,17 +60,21 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         process.wait()
 
 
-_DEPLOYMENTS = (
-    "defs/backfills_test.py",
-    "browser/pages_test.py",
-    "defs/recordings_test.py",
-    "defs/alerts_test.py",
-    "defs/arrivals_ui_test.py",
-    "defs/workspace_test.py",
-    "defs/services_test.py",
-    "defs/new_month_test.py",
-)
-"""Modules that run webserver, code server, daemon and runs, below this folder: one worker runs all of them, one after the other."""
+_DEPLOYMENTS = {
+    "deployments 1": (
+        "defs/backfills_test.py",
+        "defs/alerts_test.py",
+        "defs/workspace_test.py",
+        "defs/new_month_test.py",
+    ),
+    "deployments 2": (
+        "browser/pages_test.py",
+        "defs/recordings_test.py",
+        "defs/arrivals_ui_test.py",
+        "defs/services_test.py",
+    ),
+}
+"""Modules that run webserver, code server, daemon and runs, below this folder. One worker runs all modules of a group, one after the other."""
 _LONGEST = (
     "defs/sessions_test.py",
     "recorder/limits_test.py",
@@ -88,25 +94,26 @@ _LONGEST = (
 """The other modules of more than 50 s, the longest first, below this folder."""
 
 
-class _OneDeploymentAtATime(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """A worker takes a whole module, and one worker all modules of `_DEPLOYMENTS`.
+class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """A worker takes a whole module, or a whole group of `_DEPLOYMENTS`.
 
-    A deployment is ten processes; several at once make each other, and what the other tests wait for, late.
+    A deployment is ten processes. More than two deployments at once delay each other and what the other tests wait for.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         module = str(super()._split_scope(nodeid))
-        return "deployments" if module.endswith(_DEPLOYMENTS) else module
+        return next((group for group, modules in _DEPLOYMENTS.items() if module.endswith(modules)), module)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
     """Share the modules out among the workers."""
-    return _OneDeploymentAtATime(config, log)
+    return _Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest modules: a worker that took one of them last would be the only one at work."""
-    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate((*_DEPLOYMENTS, *_LONGEST))}
+    names = (*(name for modules in _DEPLOYMENTS.values() for name in modules), *_LONGEST)
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(names)}
     assert all(path.is_file() for path in ranks), "a module that is named here is gone"
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 

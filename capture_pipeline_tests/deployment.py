@@ -46,7 +46,11 @@ class Deployment:
 
     def environment(self, **environment: str) -> dict[str, str]:
         """The variables by which another process finds this deployment."""
-        here = {"CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_SANDBOX_URL": self.url, "CAPTURE_STORAGE_ROOT": str(self.root)}
+        here = {
+            "CAPTURE_CONFIG": str(NO_SETTINGS),
+            "CAPTURE_SANDBOX_URL": self.url,
+            "CAPTURE_STORAGE_ROOT": str(self.root),
+        }
         return {**QUICK, **here, **self._environment, **environment}
 
     def faults(self, *rules: dict[str, Any]) -> None:
@@ -82,5 +86,7 @@ class Deployment:
 @contextmanager
 def deployed(root: Path, config: dict[str, Any] | None = None, **environment: str) -> Iterator[Deployment]:
     """An exchange of its own for one test."""
-    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True, **(config or {})})) as server:
+    with SandboxServer(
+        SandboxConfig.model_validate({"now": NOW, "frozen": True, **(config or {})})
+    ) as server:
         yield Deployment(server.url, root, **environment)

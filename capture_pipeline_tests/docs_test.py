@@ -61,7 +61,9 @@ def test_the_documented_default_is_the_one_in_force(key: str) -> None:
     else:
         texts = {PydanticUndefined: "needed", None: "none", "": "empty", True: "true", False: "false"}
         listed = f"[{', '.join(default)}]" if isinstance(default, list) else str(default)
-        assert told == (texts[default] if not isinstance(default, list | dict) and default in texts else listed)
+        assert told == (
+            texts[default] if not isinstance(default, list | dict) and default in texts else listed
+        )
 
 
 def test_each_documented_variable_sets_its_key() -> None:

@@ -26,9 +26,23 @@ from capture_pipeline.binance.streams.names import (
     route_of,
     streams_of,
 )
-from capture_pipeline.binance.urls import SPOT_DEPTH, UM_DEPTHS, Market, depth_limit, has_interval, request_weight
+from capture_pipeline.binance.urls import (
+    SPOT_DEPTH,
+    UM_DEPTHS,
+    Market,
+    depth_limit,
+    has_interval,
+    request_weight,
+)
 from capture_pipeline.deployment.address_limits import WINDOW_US
-from capture_pipeline.errors import AccessDeniedError, BannedError, CaptureError, RateLimitedError, RequestRefusedError, ServerError
+from capture_pipeline.errors import (
+    AccessDeniedError,
+    BannedError,
+    CaptureError,
+    RateLimitedError,
+    RequestRefusedError,
+    ServerError,
+)
 from capture_pipeline.klines.ingest.rest_fill import KLINE_MARGIN_US
 from capture_pipeline.recorder.preflight.observations import FrameRecord
 from capture_pipeline.recorder.preflight.record import ExchangeRecord
@@ -63,18 +77,25 @@ def by_market(row: Row) -> dict[Market, str]:
 
 LIMITS_OF_CLIENT: dict[str, dict[Market, object]] = {
     "request weight a minute": {market: market.weight_per_minute for market in Market},
-    f"connection attempts in {WINDOW_US // MINUTE_US} minutes": dict.fromkeys(Market, limits.RateLimits().connections_per_5_minutes),
+    f"connection attempts in {WINDOW_US // MINUTE_US} minutes": dict.fromkeys(
+        Market, limits.RateLimits().connections_per_5_minutes
+    ),
     "streams a connection": dict.fromkeys(Market, MOST_STREAMS),
     "characters of a stream address": dict.fromkeys(Market, MAX_URL),
     "seconds of a connection's life": dict.fromkeys(Market, CONNECTION_LIFE_S),
     "seconds between pings": dict(PING_EVERY_S),
-    "levels of a depth request": {Market.SPOT: f"1 to {SPOT_DEPTH}", Market.UM: ", ".join(map(str, UM_DEPTHS))},
+    "levels of a depth request": {
+        Market.SPOT: f"1 to {SPOT_DEPTH}",
+        Market.UM: ", ".join(map(str, UM_DEPTHS)),
+    },
     "seconds after a candle's end before REST is asked": dict.fromkeys(Market, KLINE_MARGIN_US // SECOND_US),
     "hours until daily files are expected": dict.fromkeys(Market, PUBLISHED_AFTER_US // HOUR_US),
 }
 LIMITS_OF_SANDBOX: dict[str, dict[Market, object]] = {
     "request weight a minute": {Market.SPOT: CONFIG.weight_budget, Market.UM: CONFIG.um_weight_budget},
-    f"connection attempts in {CONFIG.connection_window_s / 60:g} minutes": dict.fromkeys(Market, CONFIG.connection_attempts),
+    f"connection attempts in {CONFIG.connection_window_s / 60:g} minutes": dict.fromkeys(
+        Market, CONFIG.connection_attempts
+    ),
     "streams a connection": dict.fromkeys(Market, constants.MOST_STREAMS),
     "characters of a stream address": dict.fromkeys(Market, constants.MOST_TARGET),
     "messages a second to the exchange": dict(constants.MESSAGES_A_SECOND),
@@ -85,7 +106,10 @@ LIMITS_OF_SANDBOX: dict[str, dict[Market, object]] = {
         Market.SPOT: f"1 to {constants.MOST_ROWS[Market.SPOT]['depth']}",
         Market.UM: ", ".join(map(str, constants.UM_DEPTHS)),
     },
-    "hours that aggTrades reach back": {Market.SPOT: "unlimited", Market.UM: constants.UM_REACH_US // HOUR_US},
+    "hours that aggTrades reach back": {
+        Market.SPOT: "unlimited",
+        Market.UM: constants.UM_REACH_US // HOUR_US,
+    },
     "hours until daily files are expected": dict.fromkeys(Market, int(CONFIG.daily_delay_hours)),
     "hours until monthly files": dict.fromkeys(Market, int(CONFIG.monthly_delay_hours)),
     "keys of a page of the listing": dict.fromkeys(Market, s3_listing._MOST_KEYS),
@@ -96,7 +120,9 @@ LIMITS_OF_SANDBOX: dict[str, dict[Market, object]] = {
 def test_each_side_has_the_limits_of_the_page(side: str, numbers: dict[str, dict[Market, object]]) -> None:
     """Those that the page says it has, no more and no fewer, with the page's numbers."""
     told = {row["limit"]: by_market(row) for row in PAGE.limits if row[side] == "yes"}
-    assert told == {name: {market: str(value) for market, value in values.items()} for name, values in numbers.items()}
+    assert told == {
+        name: {market: str(value) for market, value in values.items()} for name, values in numbers.items()
+    }
 
 
 def test_the_client_keeps_within_the_limits() -> None:
@@ -109,14 +135,24 @@ def test_the_client_keeps_within_the_limits() -> None:
 
 def test_hosts_are_those_of_the_page() -> None:
     """The defaults of the settings, and where the sandbox has them."""
-    assert {row["setting"].strip("`"): row["host"].strip("`") for row in PAGE.hosts} == Endpoints().model_dump(exclude={"extra_hosts"})
+    assert {
+        row["setting"].strip("`"): row["host"].strip("`") for row in PAGE.hosts
+    } == Endpoints().model_dump(exclude={"extra_hosts"})
     paths = {row["setting"].strip("`"): row["at the sandbox"].strip("`") for row in PAGE.hosts}
     at = "//127.0.0.1:1"
     for market in Market:
-        settings = Settings.model_validate({"venue": "sandbox", "sandbox_url": f"http:{at}", "market": market})
-        used = {"archive": settings.archive_url, "listing": settings.listing_url, f"rest_{market}": settings.rest_url}
+        settings = Settings.model_validate(
+            {"venue": "sandbox", "sandbox_url": f"http:{at}", "market": market}
+        )
+        used = {
+            "archive": settings.archive_url,
+            "listing": settings.listing_url,
+            f"rest_{market}": settings.rest_url,
+        }
         used[f"stream_{market}"] = settings.stream_url
-        assert {name: url.partition(at)[2] or "/" for name, url in used.items()} == {name: paths[name] for name in used}
+        assert {name: url.partition(at)[2] or "/" for name, url in used.items()} == {
+            name: paths[name] for name in used
+        }
     assert paths["listing"] == f"/{constants.BUCKET}"
     assert paths["stream_um"].startswith(f"/{constants.FUTURES_HOST}/")
 
@@ -125,7 +161,9 @@ def weights(row: Row) -> dict[int, int]:
     """Expected weight of each value of `limit` from 1 to the largest."""
     most = 1 if row["most rows"] == "none" else int(row["most rows"])
     steps = (
-        [tuple(map(int, step.split(": "))) for step in row["weight"].split(", ")] if ":" in row["weight"] else [(most, int(row["weight"]))]
+        [tuple(map(int, step.split(": "))) for step in row["weight"].split(", ")]
+        if ":" in row["weight"]
+        else [(most, int(row["weight"]))]
     )
     assert steps[-1][0] == most
     return {limit: next(weight for bound, weight in steps if limit <= bound) for limit in range(1, most + 1)}
@@ -150,8 +188,14 @@ def test_the_sandbox_serves_the_requests_of_the_page_and_no_others() -> None:
             root = route.path.removesuffix("/{name}")
             served = {f"{root}/{name}" for name in box._rest(market)._endpoints}
             assert served == {path for of, path in REQUESTS if of is market}
-            most = {path.rpartition("/")[2]: row["most rows"] for (of, path), row in REQUESTS.items() if of is market}
-            assert {name: str(rows) for name, rows in constants.MOST_ROWS[market].items()} == {n: m for n, m in most.items() if m != "none"}
+            most = {
+                path.rpartition("/")[2]: row["most rows"]
+                for (of, path), row in REQUESTS.items()
+                if of is market
+            }
+            assert {name: str(rows) for name, rows in constants.MOST_ROWS[market].items()} == {
+                n: m for n, m in most.items() if m != "none"
+            }
             assert constants.WEIGHTS[market].keys() == most.keys()
     finally:
         box.close()
@@ -160,7 +204,9 @@ def test_the_sandbox_serves_the_requests_of_the_page_and_no_others() -> None:
 def test_the_client_knows_the_requests_of_the_page_and_no_others() -> None:
     """Its table of weights, its page of rows, and one place that joins a root and an endpoint."""
     for market in Market:
-        assert {f"{market.rest_root}/{name}" for name in urls._WEIGHTS[market]} == {path for of, path in USED if of is market}
+        assert {f"{market.rest_root}/{name}" for name in urls._WEIGHTS[market]} == {
+            path for of, path in USED if of is market
+        }
     asked = {row["rows asked"] for row in USED.values()} - {"none", "any"}
     assert asked == {f"1, {PAGE_ROWS}", str(PAGE_ROWS)}
     users = {path.name for path in client_files() if ".rest_root" in path.read_text()}
@@ -178,11 +224,19 @@ def test_streams_are_those_of_the_page() -> None:
     """What sessions record, fields, endpoints, and what the sandbox sends."""
     rows = {(Market(row["market"]), row["stream"].strip("`")): row for row in PAGE.streams}
     for market in Market:
-        recorded = {name.replace("<symbol>", "btcusdt") for (of, name), row in rows.items() if of is market and row["use"] == "recorded"}
+        recorded = {
+            name.replace("<symbol>", "btcusdt")
+            for (of, name), row in rows.items()
+            if of is market and row["use"] == "recorded"
+        }
         assert set(streams_of(["BTCUSDT"], market)) == recorded
         topics = {*map(str, feed._KINDS[market]), *feed._DEPTH_STEPS[market]}
         assert {f"<symbol>@{topic}" for topic in topics} == {name for of, name in rows if of is market}
-    known = {(market, kind_of(name)): tuple(codes(row["fields"])) for (market, name), row in rows.items() if row["use"] != "none"}
+    known = {
+        (market, kind_of(name)): tuple(codes(row["fields"]))
+        for (market, name), row in rows.items()
+        if row["use"] != "none"
+    }
     assert known == FIELDS
     endpoints = {name: row["endpoint"] for (market, name), row in rows.items() if market is Market.UM}
     assert {name: str(route_of(name)) for name in endpoints} == endpoints
@@ -200,7 +254,11 @@ def error_codes(files: Iterator[Path] | list[Path]) -> set[int]:
     found = set()
     for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+            if (
+                isinstance(node, ast.UnaryOp)
+                and isinstance(node.op, ast.USub)
+                and isinstance(node.operand, ast.Constant)
+            ):
                 value = node.operand.value
                 if isinstance(value, int) and 1000 <= value <= 9999:
                     found.add(-value)
@@ -210,11 +268,17 @@ def error_codes(files: Iterator[Path] | list[Path]) -> set[int]:
 def test_error_codes_are_those_of_the_page() -> None:
     """Each side has the codes that the page says it has in its source, no more and no fewer."""
     told = {int(row["code"]): row for row in PAGE.errors if row["code"] != "none"}
-    interpreted = {code for code, row in told.items() if row["the client"] in {"tries again", "no such symbol"}}
+    interpreted = {
+        code for code, row in told.items() if row["the client"] in {"tries again", "no such symbol"}
+    }
     assert error_codes(client_files()) == interpreted
-    assert {code for code, row in told.items() if row["the client"] == "tries again"} == failures._PASSING_CODES
+    assert {
+        code for code, row in told.items() if row["the client"] == "tries again"
+    } == failures._PASSING_CODES
     assert {code for code, row in told.items() if row["the client"] == "no such symbol"} == UNKNOWN_SYMBOL
-    assert error_codes(list(SANDBOX.rglob("*.py"))) == {code for code, row in told.items() if row["the sandbox"] == "itself"}
+    assert error_codes(list(SANDBOX.rglob("*.py"))) == {
+        code for code, row in told.items() if row["the sandbox"] == "itself"
+    }
 
 
 @pytest.mark.parametrize("row", PAGE.errors, ids=lambda row: f"{row['status']} {row['code']}")
@@ -222,7 +286,9 @@ def test_the_client_sorts_each_error_as_the_page_says(row: Row) -> None:
     """By its status and code, as a real exchange answers them."""
     code = {} if row["code"] == "none" else {"code": int(row["code"])}
     fault = f"status_{row['status']}"
-    with SandboxServer(SandboxConfig.model_validate({"frozen": True, "faults": [{"fault": fault, **code}]})) as server:
+    with SandboxServer(
+        SandboxConfig.model_validate({"frozen": True, "faults": [{"fault": fault, **code}]})
+    ) as server:
         with pytest.raises(CaptureError) as caught:
             Http(limits.Http()).get(f"{server.url}/api/v3/time", max_bytes=1000)
         assert server.sandbox.faults.injected(fault) == 1
@@ -235,14 +301,26 @@ def test_the_client_sorts_each_error_as_the_page_says(row: Row) -> None:
 def test_the_sandbox_takes_no_constant_from_the_client() -> None:
     """Nothing in capitals and no rule, but for the arithmetic of times and what both are allowed to share."""
     shared = {"periods", "klines"}
-    rules = {"route_of", "request_weight", "depth_limit", "has_interval", "streams_of", "combined_url", "Route"}
+    rules = {
+        "route_of",
+        "request_weight",
+        "depth_limit",
+        "has_interval",
+        "streams_of",
+        "combined_url",
+        "Route",
+    }
     attributes = {"rest_root", "archive_root", "weight_per_minute"}
     taken = []
     for path in SANDBOX.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("capture_pipeline.binance"):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                "capture_pipeline.binance"
+            ):
                 names = {alias.name for alias in node.names}
-                wrong = names & rules | {name for name in names if name.isupper() and node.module.rpartition(".")[2] not in shared}  # type: ignore[union-attr]
+                wrong = names & rules | {
+                    name for name in names if name.isupper() and node.module.rpartition(".")[2] not in shared
+                }  # type: ignore[union-attr]
                 taken += [f"{path.name}: {name}" for name in wrong]
             if isinstance(node, ast.Attribute) and node.attr in attributes:
                 taken.append(f"{path.name}: {node.attr}")
@@ -253,5 +331,7 @@ def test_every_part_of_the_record_of_a_preflight_answers_a_question(tmp_path: Pa
     """And each part that the page names exists."""
     record = ExchangeRecord(Settings.model_validate({"storage": {"root": tmp_path}}), ["BTCUSDT"])
     about = {"time", "venue", "market", "symbols"}
-    assert set(record._document(0)) - about == {name for row in PAGE.unknown for name in codes(row["part of the record"])}
+    assert set(record._document(0)) - about == {
+        name for row in PAGE.unknown for name in codes(row["part of the record"])
+    }
     assert FrameRecord(Market.UM, ["btcusdt@trade"]).streams["btcusdt@trade"].expected

@@ -52,16 +52,25 @@ CALLS: dict[str, list[Callable[[RestClient], object]]] = {
     "symbol_status": [lambda rest: rest.symbol_status(SYMBOL)],
     "symbol_statuses": [lambda rest: rest.symbol_statuses()],
     "listed_symbols": [lambda rest: rest.listed_symbols()],
-    "unknown_symbols": [lambda rest: rest.unknown_symbols([SYMBOL]), lambda rest: rest.unknown_symbols(["NOSUCHUSDT"])],
+    "unknown_symbols": [
+        lambda rest: rest.unknown_symbols([SYMBOL]),
+        lambda rest: rest.unknown_symbols(["NOSUCHUSDT"]),
+    ],
 }
 """Every public method of the client that sends a request, with each of its forms. A new method belongs here."""
 SEND_NOTHING = {"klines_url", "agg_trades_pause_s"}
 
 
 @pytest.fixture(scope="module", params=list(Market), ids=str)
-def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def deployment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
     """An exchange whose clock stands, with files from the end of 2024 on, and a client of one market."""
-    with deployed(tmp_path_factory.mktemp("exchange"), {"symbols": [QUIET], "listed": LISTED}, CAPTURE_MARKET=str(request.param)) as made:
+    with deployed(
+        tmp_path_factory.mktemp("exchange"),
+        {"symbols": [QUIET], "listed": LISTED},
+        CAPTURE_MARKET=str(request.param),
+    ) as made:
         yield made
 
 
@@ -71,7 +80,9 @@ def rows_of(rows: list[Row], market: Market) -> list[Row]:
 
 def test_every_request_of_the_client_is_on_the_page(deployment: Deployment) -> None:
     """Path and parameters, no more and no fewer; each form is sent for real, and the exchange counts the weight that the page states."""
-    methods = {name for name, _ in inspect.getmembers(RestClient, inspect.isfunction) if not name.startswith("_")}
+    methods = {
+        name for name, _ in inspect.getmembers(RestClient, inspect.isfunction) if not name.startswith("_")
+    }
     assert methods == CALLS.keys() | SEND_NOTHING
     settings = deployment.workspace.settings
     deployment.forget_requests()
@@ -85,7 +96,11 @@ def test_every_request_of_the_client_is_on_the_page(deployment: Deployment) -> N
         sent.setdefault(entry["path"], set()).update(query)
         assert entry["status"] == 200 or (entry["status"] == 400 and "NOSUCHUSDT" in entry["query"]), entry
         limits.setdefault(entry["path"], set()).update(int(value) for value in query.get("limit", []))
-    rows = {row["request"].strip("`"): row for row in rows_of(PAGE.requests, settings.market) if row["rows asked"] != "not used"}
+    rows = {
+        row["request"].strip("`"): row
+        for row in rows_of(PAGE.requests, settings.market)
+        if row["rows asked"] != "not used"
+    }
     assert sent == {path: set(codes(row["parameters"])) for path, row in rows.items()}
     for path, row in rows.items():
         assert row["rows asked"] == "any" or limits[path] == {int(rows) for rows in codes(row["rows asked"])}
@@ -94,7 +109,9 @@ def test_every_request_of_the_client_is_on_the_page(deployment: Deployment) -> N
     assert len(counted) >= len(rows)
     for name, seen in counted.items():
         assert seen["weights_seen"].keys() <= {str(seen["weight_expected"])}, name
-    assert sum(bool(seen["weights_seen"]) for seen in counted.values()) >= len(counted) - 1  # a minute may end in between
+    assert (
+        sum(bool(seen["weights_seen"]) for seen in counted.values()) >= len(counted) - 1
+    )  # a minute may end in between
 
 
 def test_answers_have_the_fields_of_the_page(deployment: Deployment) -> None:
@@ -103,7 +120,9 @@ def test_answers_have_the_fields_of_the_page(deployment: Deployment) -> None:
     ask = {"symbol": SYMBOL, "interval": "1m", "limit": "10"}
     for row in rows_of(PAGE.requests, market):
         names = [*codes(row["parameters"])]
-        params = {name: ask[name] for name in names if name in ask and not row["request"].endswith("exchangeInfo`")}
+        params = {
+            name: ask[name] for name in names if name in ask and not row["request"].endswith("exchangeInfo`")
+        }
         answer = requests.get(deployment.url + row["request"].strip("`"), params=params, timeout=30)
         assert answer.status_code == 200, answer.text
         value = answer.json()[0] if isinstance(answer.json(), list) else answer.json()
@@ -157,15 +176,24 @@ def path_told(row: Row, granularity: str, period: object) -> str:
 
 
 def file_of(row: Row, period: Month | date) -> ArchiveFile | TradesFile:
-    market, kind = Market(row["market"]), row["path"].split("/")[-3 if "<interval>" not in row["path"] else -4]
-    return ArchiveFile(market, SYMBOL, Interval.H1, period) if kind == "klines" else TradesFile(market, SYMBOL, period, kind)
+    market, kind = (
+        Market(row["market"]),
+        row["path"].split("/")[-3 if "<interval>" not in row["path"] else -4],
+    )
+    return (
+        ArchiveFile(market, SYMBOL, Interval.H1, period)
+        if kind == "klines"
+        else TradesFile(market, SYMBOL, period, kind)
+    )
 
 
 PERIODS = [("monthly", Month(2024, 12)), ("daily", date(2024, 12, 31)), ("daily", date(2025, 1, 1))]
 
 
 @pytest.mark.parametrize(("granularity", "period"), PERIODS)
-def test_files_have_the_paths_and_the_form_of_the_page(deployment: Deployment, granularity: str, period: Month | date) -> None:
+def test_files_have_the_paths_and_the_form_of_the_page(
+    deployment: Deployment, granularity: str, period: Month | date
+) -> None:
     """The client asks for them there, the archive and its bucket have them there, listed, and the client reads them."""
     settings = deployment.workspace.settings
     client = ArchiveClient(Http(HttpSettings()), settings.archive_url, settings.listing_url)
@@ -175,7 +203,9 @@ def test_files_have_the_paths_and_the_form_of_the_page(deployment: Deployment, g
         path, file = path_told(row, granularity, period), file_of(row, period)
         assert file.path == path
         assert path in {found.key for found in client.listing(path.rpartition("/")[0] + "/")}
-        body, bucket = (requests.get(f"{url}/{path}", timeout=60) for url in (settings.archive_url, settings.listing_url))
+        body, bucket = (
+            requests.get(f"{url}/{path}", timeout=60) for url in (settings.archive_url, settings.listing_url)
+        )
         assert body.status_code == bucket.status_code == 200
         assert body.content == bucket.content
         digest = requests.get(f"{settings.archive_url}/{path}.CHECKSUM", timeout=60).text

@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 PACKAGE, SANDBOX = Path(str(files("capture_pipeline"))), Path(str(files("sandbox_exchange")))
-TERMINAL, CONSOLE, PAGES, OUTPUTS = "terminal.py", "cli/console.py", "reporting/pages.py", "defs/shared/outputs.py"
+TERMINAL, CONSOLE, PAGES, OUTPUTS = (
+    "terminal.py",
+    "cli/console.py",
+    "reporting/pages.py",
+    "defs/shared/outputs.py",
+)
 JUNIT, RECORDER = "cli/check.py", "recorder/__main__.py"
 EXITS: dict[str, set[str]] = {
     # name that a module may use: the modules that may use it
@@ -77,18 +82,29 @@ def faults_of(module: str, source: str) -> set[str]:
     """Names that a module uses although it is no exit for them."""
     found = set(names_of(source))
     return {
-        name for rule, modules in EXITS.items() if module not in modules for name in found if re.fullmatch(rule, name) and name != "logging"
+        name
+        for rule, modules in EXITS.items()
+        if module not in modules
+        for name in found
+        if re.fullmatch(rule, name) and name != "logging"
     }
 
 
 def modules() -> dict[str, str]:
     """Source by path: below the package, and below the repository for the sandbox."""
-    product = {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
-    return product | {path.relative_to(SANDBOX.parent).as_posix(): path.read_text() for path in sorted(SANDBOX.rglob("*.py"))}
+    product = {
+        path.relative_to(PACKAGE).as_posix(): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))
+    }
+    return product | {
+        path.relative_to(SANDBOX.parent).as_posix(): path.read_text()
+        for path in sorted(SANDBOX.rglob("*.py"))
+    }
 
 
 def test_text_leaves_through_the_listed_modules_only() -> None:
-    assert {module: faults for module, source in modules().items() if (faults := faults_of(module, source))} == {}
+    assert {
+        module: faults for module, source in modules().items() if (faults := faults_of(module, source))
+    } == {}
 
 
 def test_each_listed_module_is_still_an_exit() -> None:
@@ -138,7 +154,9 @@ def test_a_bypass_in_new_code_is_found(line: str) -> None:
 def test_no_template_shows_a_value_as_it_is() -> None:
     templates = sorted(PACKAGE.rglob("*.j2"))
     assert templates
-    assert [path.name for path in templates if re.search(r"\|\s*safe|autoescape|Markup", path.read_text())] == []
+    assert [
+        path.name for path in templates if re.search(r"\|\s*safe|autoescape|Markup", path.read_text())
+    ] == []
 
 
 def test_why_a_sensor_starts_nothing_is_printable() -> None:
@@ -154,4 +172,7 @@ def test_no_program_ends_with_a_text() -> None:
     for module, source in modules().items():
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in {"sys.exit", "SystemExit"}:
-                assert all(isinstance(given, ast.Call) or isinstance(getattr(given, "value", None), int) for given in node.args), module
+                assert all(
+                    isinstance(given, ast.Call) or isinstance(getattr(given, "value", None), int)
+                    for given in node.args
+                ), module

@@ -18,7 +18,9 @@ def kline_csv(minutes: int, start_us: int = START_US, *, skip: frozenset[int] = 
         if minute not in skip:
             opened = start_us + minute * MINUTE_US
             low = 100 + minute % 7
-            rows.append(f"{opened},{low + 1},{low + 3}.5,{low},{low + 2},10.5,{opened + MINUTE_US - 1},1050.25,{minute},4,400.5,0")
+            rows.append(
+                f"{opened},{low + 1},{low + 3}.5,{low},{low + 2},10.5,{opened + MINUTE_US - 1},1050.25,{minute},4,400.5,0"
+            )
     return "\n".join(rows) + "\n"
 
 
@@ -27,9 +29,13 @@ def klines(minutes: int, start_us: int = START_US, *, skip: frozenset[int] = fro
     return parse_csv(kline_csv(minutes, start_us, skip=skip).encode(), "made")
 
 
-def bars(minutes: int, start_us: int = START_US, *, source: str = "monthly", skip: frozenset[int] = frozenset()) -> pl.DataFrame:
+def bars(
+    minutes: int, start_us: int = START_US, *, source: str = "monthly", skip: frozenset[int] = frozenset()
+) -> pl.DataFrame:
     """The same as bars of one source."""
-    return klines(minutes, start_us, skip=skip).with_columns(pl.lit(source).alias("source")).select(*BAR_SCHEMA)
+    return (
+        klines(minutes, start_us, skip=skip).with_columns(pl.lit(source).alias("source")).select(*BAR_SCHEMA)
+    )
 
 
 def changed(frame: pl.DataFrame, row: int, column: str, value: pl.Expr) -> pl.DataFrame:

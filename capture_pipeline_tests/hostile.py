@@ -34,20 +34,28 @@ def check_printable(text: str) -> None:
         assert line.isprintable(), ascii([letter for letter in line if not letter.isprintable()])
         assert len(line) <= LONGEST_LINE + 1000, len(line)
     assert not any(letter in text for letter in "\u3164\u2800")
-    assert not any(line.startswith("[bold]") for line in text.split("\n")), "a line end of the text became one of the output"
+    assert not any(line.startswith("[bold]") for line in text.split("\n")), (
+        "a line end of the text became one of the output"
+    )
 
 
 def answer(connection: socket.socket, body: object, status: str = "200 OK", **headers: str) -> None:
     """Send a whole answer, of JSON or of bytes."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = {"Content-Length": str(len(content)), "Connection": "close", **headers}
-    head = f"HTTP/1.1 {status}\r\n" + "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
+    head = f"HTTP/1.1 {status}\r\n" + "".join(
+        f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items()
+    )
     connection.sendall(head.encode("utf-8", "surrogateescape") + b"\r\n" + content)
 
 
 def close_web_socket(connection: socket.socket, request: str, code: int, reason: str) -> None:
     """Accept a WebSocket, then close it with a reason of at most 123 bytes."""
-    key = next(line.partition(": ")[2] for line in request.splitlines() if line.lower().startswith("sec-websocket-key: "))
+    key = next(
+        line.partition(": ")[2]
+        for line in request.splitlines()
+        if line.lower().startswith("sec-websocket-key: ")
+    )
     accept = base64.b64encode(hashlib.sha1(key.encode() + _ACCEPTED).digest()).decode()  # noqa: S324 - as RFC 6455 has it
     head = f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
     payload = code.to_bytes(2, "big") + reason.encode()

@@ -21,7 +21,16 @@ from capture_pipeline.cli.console import emit_table, output_console
 from capture_pipeline.cli.main import main
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline_tests.deployment import Deployment
-from capture_pipeline_tests.hostile import ATTACK, LONG, MARK, answer, check_printable, check_shown, close_web_socket, server
+from capture_pipeline_tests.hostile import (
+    ATTACK,
+    LONG,
+    MARK,
+    answer,
+    check_printable,
+    check_shown,
+    close_web_socket,
+    server,
+)
 
 CAPTURE = str(Path(sys.executable).with_name("capture"))
 NAME = ATTACK.replace("/", "") + "A" * 60
@@ -29,7 +38,11 @@ NAME = ATTACK.replace("/", "") + "A" * 60
 PLAIN_NAME = NAME.replace("\r\n", "")
 """The same without a line end: a folder is searched for names of one line."""
 REASON = f"{MARK}\x1b[31m\x1b]8;;http://evil\x07\u009b0m\u202e\r\n[bold]b[/bold]<script>"
-QUICK = {"CAPTURE_HTTP_ATTEMPTS": "1", "CAPTURE_RECORDING_FREE_DISK_GB": "0.001", "CAPTURE_RECORDING_STEADY_S": "1"}
+QUICK = {
+    "CAPTURE_HTTP_ATTEMPTS": "1",
+    "CAPTURE_RECORDING_FREE_DISK_GB": "0.001",
+    "CAPTURE_RECORDING_STEADY_S": "1",
+}
 
 
 def run(*arguments: str, **environment: str) -> Result:
@@ -55,7 +68,9 @@ def list_names(connection: socket.socket, request: str) -> None:
     elif "prefix=" in request.partition("\n")[0]:
         key = f"{MARK}&#x9b;31m&#x202e;" + "A" * 5000
         item = f"<Contents><Key>{key}</Key><LastModified>2025-01-01T00:00:00.000Z</LastModified><Size>1</Size><ETag>x</ETag></Contents>"
-        answer(connection, f"<ListBucketResult><IsTruncated>true</IsTruncated>{item}</ListBucketResult>".encode())
+        answer(
+            connection, f"<ListBucketResult><IsTruncated>true</IsTruncated>{item}</ListBucketResult>".encode()
+        )
     elif "/time" in request:
         answer(connection, {"serverTime": 1_740_047_400_000})
     else:
@@ -64,7 +79,9 @@ def list_names(connection: socket.socket, request: str) -> None:
 
 @pytest.mark.parametrize("handle", [refuse, redirect, list_names])
 @pytest.mark.parametrize("command", [("backfill",), ("topup",), ("backfill", "--json")])
-def test_an_answer_of_rest_or_of_the_archive(handle: object, command: tuple[str, ...], tmp_path: Path) -> None:
+def test_an_answer_of_rest_or_of_the_archive(
+    handle: object, command: tuple[str, ...], tmp_path: Path
+) -> None:
     with server(handle) as url:  # type: ignore[arg-type]
         result = run(*command, **deployment_at(url, tmp_path))
     assert result.exit_code != 0
@@ -111,10 +128,16 @@ def test_the_reason_of_a_closed_connection(tmp_path: Path) -> None:
         told = deployment_at(url, tmp_path)
         command = [CAPTURE, "session", "start", "--symbol", "BTCUSDT", "--duration", "5m"]
         said = tmp_path / "said"
-        with said.open("wb") as log, subprocess.Popen(command, env={**os.environ, **told}, stderr=log) as process:
+        with (
+            said.open("wb") as log,
+            subprocess.Popen(command, env={**os.environ, **told}, stderr=log) as process,
+        ):
             try:
                 deadline = time.monotonic() + 60
-                while not ((status := read_status(tmp_path)) and MARK in said.read_text()) and time.monotonic() < deadline:
+                while (
+                    not ((status := read_status(tmp_path)) and MARK in said.read_text())
+                    and time.monotonic() < deadline
+                ):
                     assert process.poll() is None, said.read_text()
                     time.sleep(0.05)
                 shown = run("session", "status", **told)
@@ -219,7 +242,9 @@ def test_a_folder_of_sessions_with_a_hostile_name(tmp_path: Path) -> None:
     folder.path.mkdir(parents=True)
     folder.plan.write_text("{")
     for command in ("list", "status"):
-        check_printable(run("session", command, "--output-dir", str(tmp_path / "sessions"), CAPTURE_CONFIG="").output)
+        check_printable(
+            run("session", command, "--output-dir", str(tmp_path / "sessions"), CAPTURE_CONFIG="").output
+        )
 
 
 def test_no_raw_character_is_in_the_line_of_an_error() -> None:

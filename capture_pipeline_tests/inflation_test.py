@@ -26,7 +26,16 @@ from capture_pipeline.golden.readers.gzip_reader import FindingKind, Source
 from capture_pipeline.golden.readers.line_reader import Recording
 from capture_pipeline.replay.sources.tardis import TardisSource
 from capture_pipeline.sessions import gzip_members
-from capture_pipeline.sessions.gzip_members import FULL_BYTES, HEAD_BYTES, MOST_LINES_BYTES, Ending, inflated, member_of, member_size, scan
+from capture_pipeline.sessions.gzip_members import (
+    FULL_BYTES,
+    HEAD_BYTES,
+    MOST_LINES_BYTES,
+    Ending,
+    inflated,
+    member_of,
+    member_size,
+    scan,
+)
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.settings.sessions import Recording as RecordingSettings
 from capture_pipeline_tests.recorder.desk import Desk
@@ -152,7 +161,10 @@ def test_a_line_of_a_csv_is_bounded(bomb: Path, tmp_path: Path) -> None:
     """A file of Tardis without any line end."""
     path = tmp_path / "BTCUSDT.csv.gz"
     path.write_bytes(bomb.read_bytes())
-    with memory_below(128 * MB), pytest.raises(MalformedDataError, match=r"has a line of more than 1,048,576 bytes"):
+    with (
+        memory_below(128 * MB),
+        pytest.raises(MalformedDataError, match=r"has a line of more than 1,048,576 bytes"),
+    ):
         list(TardisSource(path))
 
 

@@ -11,7 +11,12 @@ from capture_pipeline.binance.archive.klines import parse_csv, parse_rest
 from capture_pipeline.binance.streams._kernel import PADDING
 from capture_pipeline.binance.streams.parser import Columns, StreamParser
 from capture_pipeline.feasibility.replay_throughput.synthetic_events import made_events
-from capture_pipeline.feasibility.replay_throughput.synthetic_session import SYMBOL, make_session, recording_of, tables_of
+from capture_pipeline.feasibility.replay_throughput.synthetic_session import (
+    SYMBOL,
+    make_session,
+    recording_of,
+    tables_of,
+)
 from capture_pipeline.replay.engine import Replay
 from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource

@@ -66,9 +66,36 @@ def make_authority(folder: Path, names: str = f"DNS:{HOST},DNS:*.binance.vision,
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     (folder / "names").write_text(f"subjectAltName={names}\n")
     commands = [
-        ["req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=authority"],
+        [
+            "req",
+            "-x509",
+            *new_key,
+            "-keyout",
+            "ca.key",
+            "-out",
+            "ca.pem",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=authority",
+        ],
         ["req", *new_key, "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=server"],
-        ["x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2", "-extfile", "names", "-out", "leaf.pem"],
+        [
+            "x509",
+            "-req",
+            "-in",
+            "leaf.csr",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-days",
+            "2",
+            "-extfile",
+            "names",
+            "-out",
+            "leaf.pem",
+        ],
     ]
     for command in commands:
         subprocess.run([OPENSSL, *command], cwd=folder, check=True, capture_output=True, timeout=60)
@@ -155,7 +182,9 @@ class Proxy:
         else:
             parts = urlsplit(target)
             path = parts.path + (f"?{parts.query}" if parts.query else "")
-            above_writer.write(f"{method} {path} HTTP/1.1\r\nConnection: close\r\n{headers}".encode("latin-1"))
+            above_writer.write(
+                f"{method} {path} HTTP/1.1\r\nConnection: close\r\n{headers}".encode("latin-1")
+            )
         await asyncio.gather(_pump(reader, above_writer), _pump(above_reader, writer))
 
     def _refusal(self, headers: str) -> bytes | None:
@@ -183,7 +212,9 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @contextmanager
-def proxy_to(targets: dict[str, int], *, tls: ssl.SSLContext | None = None, login: str | None = None) -> Iterator[Proxy]:
+def proxy_to(
+    targets: dict[str, int], *, tls: ssl.SSLContext | None = None, login: str | None = None
+) -> Iterator[Proxy]:
     """Run a proxy."""
     made = Proxy(targets, login)
     with _served(lambda: asyncio.start_server(made._serve, "127.0.0.1", 0, ssl=tls)) as port:

@@ -29,7 +29,9 @@ PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^ ;\\]+)", re.MULTILINE)
 @pytest.mark.parametrize(("name", "floor", "mended"), [(name, *floor) for name, floor in FLOORS.items()])
 def test_nothing_is_older_than_its_mended_version(name: str, floor: str, mended: str) -> None:
     """The lock file decides what is installed."""
-    pinned = [Version(version) for found, version in PIN.findall(LOCKS[0].read_text()) if found.lower() == name]
+    pinned = [
+        Version(version) for found, version in PIN.findall(LOCKS[0].read_text()) if found.lower() == name
+    ]
     assert pinned
     assert min(pinned) >= Version(floor), mended
 

@@ -45,4 +45,6 @@ class ExchangePage:
     def __init__(self) -> None:
         found = [(title, rows) for title, rows in tables(DOCS / "exchange.md") if title in _SECTIONS]
         assert [title for title, _ in found] == _SECTIONS
-        self.hosts, self.requests, self.limits, self.errors, self.streams, self.files, self.unknown = (rows for _, rows in found)
+        self.hosts, self.requests, self.limits, self.errors, self.streams, self.files, self.unknown = (
+            rows for _, rows in found
+        )

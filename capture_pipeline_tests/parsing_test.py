@@ -48,8 +48,13 @@ class Model(BaseModel):
         (lambda: Model.model_validate_json('{"count":"x"}'), "count: Input should be"),
     ],
 )
-def test_an_error_of_a_parser_becomes_one_line_of_the_project(parse: Callable[[], object], reason: str) -> None:
-    with pytest.raises(LakeError) as caught, guard_parser("a.json", "is damaged", remedy="move it aside", kind=LakeError):
+def test_an_error_of_a_parser_becomes_one_line_of_the_project(
+    parse: Callable[[], object], reason: str
+) -> None:
+    with (
+        pytest.raises(LakeError) as caught,
+        guard_parser("a.json", "is damaged", remedy="move it aside", kind=LakeError),
+    ):
         parse()
     text = str(caught.value)
     assert text.startswith("a.json: is damaged: ")
@@ -59,7 +64,9 @@ def test_an_error_of_a_parser_becomes_one_line_of_the_project(parse: Callable[[]
     assert caught.value.__suppress_context__
 
 
-@pytest.mark.parametrize("error", [MalformedDataError("as it is"), MemoryError(), KeyboardInterrupt(), OSError(5, "x")])
+@pytest.mark.parametrize(
+    "error", [MalformedDataError("as it is"), MemoryError(), KeyboardInterrupt(), OSError(5, "x")]
+)
 def test_other_errors_pass(error: BaseException) -> None:
     """Those of the project, of the machine, and of the user."""
     with pytest.raises(type(error)) as caught, guard_parser("a.json"):
@@ -81,7 +88,8 @@ def test_only_one_module_decides_what_a_parser_may_raise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("120", 120), ("0", 0), ("\u00b2", None), ("\u0661", None), ("9" * 19, None), ("", None), ("-1", None)]
+    ("text", "count"),
+    [("120", 120), ("0", 0), ("\u00b2", None), ("\u0661", None), ("9" * 19, None), ("", None), ("-1", None)],
 )
 def test_a_count_has_ascii_digits(text: str, count: int | None) -> None:
     """Superscripts are digits to Python, and no number."""
@@ -122,12 +130,20 @@ def test_yaml_beyond_its_limits_is_refused_in_one_line(text: str, reason: str) -
 
 
 def test_yaml_may_use_anchors_and_merge_keys() -> None:
-    assert parse_yaml("a: &x {b: 1}\nc:\n  <<: *x\n  b: 2\nd: {<<: *x}", "p.yaml") == {"a": {"b": 1}, "c": {"b": 2}, "d": {"b": 1}}
+    assert parse_yaml("a: &x {b: 1}\nc:\n  <<: *x\n  b: 2\nd: {<<: *x}", "p.yaml") == {
+        "a": {"b": 1},
+        "c": {"b": 2},
+        "d": {"b": 1},
+    }
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"a: \xff", "is not UTF-8"), (b"x" * (MAX_YAML_BYTES + 1), "is longer than"), ("é".encode() * MAX_YAML_BYTES, "is longer than")],
+    [
+        (b"a: \xff", "is not UTF-8"),
+        (b"x" * (MAX_YAML_BYTES + 1), "is longer than"),
+        ("é".encode() * MAX_YAML_BYTES, "is longer than"),
+    ],
     ids=["latin", "long", "long in characters of two bytes"],
 )
 def test_a_yaml_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, reason: str) -> None:

@@ -65,7 +65,13 @@ def main() -> None:
         with running(project, port, "--demo"), chromium() as browser:
             daemons(port)
             wait_for_reports(Ui(port, project / "dagster_home"))
-            take(browser, f"http://127.0.0.1:{port}{LINEAGE}", into / "dagster.png", text="16 partitions", size=(1900, 900))
+            take(
+                browser,
+                f"http://127.0.0.1:{port}{LINEAGE}",
+                into / "dagster.png",
+                text="16 partitions",
+                size=(1900, 900),
+            )
             coverage = (project / "demo" / "data" / "reports" / "coverage.html").as_uri()
             take(browser, coverage, into / "coverage.png", text="Symbol-months", size=(1200, 1000))
 

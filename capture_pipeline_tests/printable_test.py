@@ -77,7 +77,9 @@ MARKDOWN = "<script>x</script> ![a](http://b) [c](d) `e` *f* _g_ a|b ~~h~~ &lt; 
 
 def test_markdown_of_a_text_is_that_text() -> None:
     shown = md.text(MARKDOWN)
-    assert shown == (r"\<script>x\</script> !\[a\](http://b) \[c\](d) \`e\` \*f\* \_g\_ a\|b \~\~h\~\~ \&lt; \\ \\n# i")
+    assert shown == (
+        r"\<script>x\</script> !\[a\](http://b) \[c\](d) \`e\` \*f\* \_g\_ a\|b \~\~h\~\~ \&lt; \\ \\n# i"
+    )
     assert md.text("# a") == r"\# a"
     assert md.text("high_volume") == "high_volume"
     assert md.text(shown) is shown
@@ -136,7 +138,11 @@ def test_an_error_is_one_printable_line_of_bounded_length(kind: type[CaptureErro
     for text in (str(error), error.what, error.where or "", error.remedy or ""):
         assert text.isprintable()
     assert len(str(error)) < 2100
-    assert (error.what[:7], (error.where or "")[:7], (error.remedy or "")[:3]) == ("a\\x1b\\n", "b\\u202e", "c\\r")
+    assert (error.what[:7], (error.where or "")[:7], (error.remedy or "")[:3]) == (
+        "a\\x1b\\n",
+        "b\\u202e",
+        "c\\r",
+    )
 
 
 def test_texts_of_a_status_are_printable_whoever_wrote_it() -> None:
@@ -154,7 +160,13 @@ def test_texts_of_a_status_are_printable_whoever_wrote_it() -> None:
 def test_a_junit_file_of_hostile_findings_is_xml() -> None:
     spec = next(iter(row_gates()))
     failing = pl.DataFrame({"a\x1b": ["b\x00\u202e"]})
-    found = GateResult(replace(spec, severity=Severity.ERROR), passed=False, symbol="S\x1b", summary="c\x1b" + "x" * 9000, failing=failing)
+    found = GateResult(
+        replace(spec, severity=Severity.ERROR),
+        passed=False,
+        symbol="S\x1b",
+        summary="c\x1b" + "x" * 9000,
+        failing=failing,
+    )
     warned = replace(found, spec=replace(spec, severity=Severity.WARN))
     root = ET.fromstring(to_junit([found, warned]))
     texts = [text for each in root.iter() for text in (*each.attrib.values(), each.text or "")]
@@ -165,7 +177,11 @@ def test_a_junit_file_of_hostile_findings_is_xml() -> None:
 def test_a_page_shows_text_as_text() -> None:
     """Whatever a template does with it, but for a picture."""
     section = Section(
-        "<b>\x1b", lines=["<i>\u202e"], head=["x"], rows=[["{{ 1 }}"]], plots=[("p", picture(["<svg>", svg_text("<x>"), "</svg>"]))]
+        "<b>\x1b",
+        lines=["<i>\u202e"],
+        head=["x"],
+        rows=[["{{ 1 }}"]],
+        plots=[("p", picture(["<svg>", svg_text("<x>"), "</svg>"]))],
     )
     html = page("t\x9b", [section])
     assert "&lt;b&gt;\\x1b" in html

@@ -117,7 +117,9 @@ def test_only_requests_of_own_pages_and_programs_reach_the_service(
         ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "websocket"}, False),
     ],
 )
-def test_only_websockets_of_own_pages_and_programs_are_accepted(port: int, headers: Mapping[str, str], *, is_reached: bool) -> None:
+def test_only_websockets_of_own_pages_and_programs_are_accepted(
+    port: int, headers: Mapping[str, str], *, is_reached: bool
+) -> None:
     """A refused handshake is answered with 403."""
     own = f"127.0.0.1:{port}"
     sent = {name: value.replace("127.0.0.1:3000", own) for name, value in headers.items()}
@@ -126,7 +128,12 @@ def test_only_websockets_of_own_pages_and_programs_are_accepted(port: int, heade
         with connect(f"ws://{host}/graphql", additional_headers=sent, proxy=None):
             return
     with pytest.raises(InvalidStatus) as refused:
-        connect(f"ws://{host}/graphql", sock=socket.create_connection(("127.0.0.1", port)), additional_headers=sent, proxy=None)
+        connect(
+            f"ws://{host}/graphql",
+            sock=socket.create_connection(("127.0.0.1", port)),
+            additional_headers=sent,
+            proxy=None,
+        )
     assert refused.value.response.status_code == 403
 
 
@@ -143,4 +150,7 @@ def test_a_missing_host_header_is_refused(port: int) -> None:
 def test_further_names_come_from_the_environment() -> None:
     """For a proxy with a name of its own."""
     assert accepted_hosts("") == LOOPBACK_NAMES
-    assert accepted_hosts(" Capture.example.org ,b.example,") == LOOPBACK_NAMES | {"capture.example.org", "b.example"}
+    assert accepted_hosts(" Capture.example.org ,b.example,") == LOOPBACK_NAMES | {
+        "capture.example.org",
+        "b.example",
+    }

@@ -18,7 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_the_shipped_file_is_the_default_deployment() -> None:
     """The real exchange's market-data hosts, one-minute bars of the ten symbols."""
     settings = load_settings(ROOT / "pipeline.yaml", {})
-    assert (settings.venue, settings.market, settings.interval, settings.symbols) == ("binance", "spot", Interval.M1, DEFAULT_SYMBOLS)
+    assert (settings.venue, settings.market, settings.interval, settings.symbols) == (
+        "binance",
+        "spot",
+        Interval.M1,
+        DEFAULT_SYMBOLS,
+    )
     assert settings.archive_url == "https://data.binance.vision"
     assert settings.listing_url == "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
     assert settings.rest_url == "https://data-api.binance.vision"
@@ -30,7 +35,10 @@ def test_futures_have_their_own_hosts(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("market: um\n")
     settings = load_settings(file, {})
-    assert (settings.rest_url, settings.stream_url) == ("https://fapi.binance.com", "wss://fstream.binance.com/{route}")
+    assert (settings.rest_url, settings.stream_url) == (
+        "https://fapi.binance.com",
+        "wss://fstream.binance.com/{route}",
+    )
     sandbox = {"CAPTURE_VENUE": "sandbox", "CAPTURE_SANDBOX_URL": "http://127.0.0.1:1"}
     assert load_settings(file, sandbox).stream_url == "ws://127.0.0.1:1/fstream/{route}"
     assert load_settings(file, {**sandbox, "CAPTURE_MARKET": "spot"}).stream_url == "ws://127.0.0.1:1"
@@ -46,8 +54,18 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         "CAPTURE_SANDBOX_URL": "http://127.0.0.1:1",
         "CAPTURE_SYMBOLS": "ETHUSDT, BNBUSDT",
     }
-    settings = load_settings(environ={**environ, "CAPTURE_GATES_LONG_GAP_HOURS": "3.5", "CAPTURE_STORAGE_ROOT": str(tmp_path / "s")})
-    assert (settings.interval, settings.symbols, settings.gates.long_gap_hours) == (Interval.H1, ["ETHUSDT", "BNBUSDT"], 3.5)
+    settings = load_settings(
+        environ={
+            **environ,
+            "CAPTURE_GATES_LONG_GAP_HOURS": "3.5",
+            "CAPTURE_STORAGE_ROOT": str(tmp_path / "s"),
+        }
+    )
+    assert (settings.interval, settings.symbols, settings.gates.long_gap_hours) == (
+        Interval.H1,
+        ["ETHUSDT", "BNBUSDT"],
+        3.5,
+    )
     assert {settings.archive_url, settings.rest_url} == {"http://127.0.0.1:1"}
     assert settings.listing_url == "http://127.0.0.1:1/data.binance.vision"
     assert settings.storage.root == tmp_path / "s"
@@ -60,9 +78,17 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         ("gates: {long_gap: 1}\n", {}, "gates.long_gap: unknown key; did you mean long_gap_hours?"),
         ("interval: 7m\n", {}, "interval: Input should be '1s', '1m'"),
         ("interval: 1w\n", {}, "interval: Input should be"),
-        ("symbols: [btc/usdt]\n", {}, "symbols.0: 'BTC/USDT' is not a symbol: '/' is none of letters, digits and _"),
+        (
+            "symbols: [btc/usdt]\n",
+            {},
+            "symbols.0: 'BTC/USDT' is not a symbol: '/' is none of letters, digits and _",
+        ),
         ("symbols: [BTCUSDT, btcusdt]\n", {}, "one is listed twice"),
-        ("market: um\ninterval: 1s\n", {}, "interval: USD-M futures have no candles of 1s; set interval to 1m or longer"),
+        (
+            "market: um\ninterval: 1s\n",
+            {},
+            "interval: USD-M futures have no candles of 1s; set interval to 1m or longer",
+        ),
         ("market: um\n", {"CAPTURE_INTERVAL": "1s"}, "interval: USD-M futures have no candles of 1s"),
         ("symbols: [../../etc]\n", {}, "is not a symbol"),
         ("symbols: [BTCUSDT, BTCUSDT]\n", {}, "one is listed twice"),
@@ -74,14 +100,38 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         ),
         ("history: {start: 2024-02-01, end: 2024-01-01}\n", {}, "end lies before start"),
         ("history: {start: soon}\n", {}, "history.start: "),
-        ("endpoints: {archive: 'http://data.binance.vision'}\n", {}, "endpoints.archive: 'http://data.binance.vision' must be https://"),
+        (
+            "endpoints: {archive: 'http://data.binance.vision'}\n",
+            {},
+            "endpoints.archive: 'http://data.binance.vision' must be https://",
+        ),
         ("endpoints: {rest_spot: 'https://example.com'}\n", {}, "must be https:// on one of binance.com"),
-        ("endpoints: {rest_spot: 'https://binance.com.example.com'}\n", {}, "must be https:// on one of binance.com"),
-        ("endpoints: {rest_spot: 'https://binance.com@example.com'}\n", {}, "must be https:// on one of binance.com"),
+        (
+            "endpoints: {rest_spot: 'https://binance.com.example.com'}\n",
+            {},
+            "must be https:// on one of binance.com",
+        ),
+        (
+            "endpoints: {rest_spot: 'https://binance.com@example.com'}\n",
+            {},
+            "must be https:// on one of binance.com",
+        ),
         ("endpoints: {rest_spot: 'https://mybinance.com'}\n", {}, "must be https:// on one of binance.com"),
-        ("endpoints: {archive: 'https://somebody@data.binance.vision'}\n", {}, "must be https:// on one of binance.com"),
-        ("endpoints: {stream_spot: 'ws://data-stream.binance.vision'}\n", {}, "must be wss:// on one of binance.com"),
-        ("venue: sandbox\nsandbox_url: 'http://10.0.0.1'\n", {}, "sandbox_url: 'http://10.0.0.1' must be http:// on one of"),
+        (
+            "endpoints: {archive: 'https://somebody@data.binance.vision'}\n",
+            {},
+            "must be https:// on one of binance.com",
+        ),
+        (
+            "endpoints: {stream_spot: 'ws://data-stream.binance.vision'}\n",
+            {},
+            "must be wss:// on one of binance.com",
+        ),
+        (
+            "venue: sandbox\nsandbox_url: 'http://10.0.0.1'\n",
+            {},
+            "sandbox_url: 'http://10.0.0.1' must be http:// on one of",
+        ),
         ("- a\n", {}, "must hold keys and values"),
         ("a: [\n", {}, "is not YAML"),
         (
@@ -91,12 +141,18 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         ),
         ("gates: 3\n", {"CAPTURE_GATES_LONG_GAP_HOURS": "1"}, "gates must hold keys and values"),
         ("", {"CAPTURE_VENUE": "kraken"}, "(set by CAPTURE_VENUE)"),
-        ("", {"CAPTURE_ARCHIVE_PINNED_CHECKSUMS": "abc"}, "CAPTURE_ARCHIVE_PINNED_CHECKSUMS: 'abc' is not a pair"),
+        (
+            "",
+            {"CAPTURE_ARCHIVE_PINNED_CHECKSUMS": "abc"},
+            "CAPTURE_ARCHIVE_PINNED_CHECKSUMS: 'abc' is not a pair",
+        ),
         ("", {"CAPTURE_ARCHIVE_PINNED_CHECKSUMS": "a.zip=abc"}, "(set by CAPTURE_ARCHIVE_PINNED_CHECKSUMS)"),
         ("", {"CAPTURE_SYMBOL": "BTCUSDT"}, "CAPTURE_SYMBOL is no setting (did you mean CAPTURE_SYMBOLS?)"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_the_key(text: str, environ: dict[str, str], told: str, tmp_path: Path) -> None:
+def test_a_mistake_is_one_line_that_names_the_key(
+    text: str, environ: dict[str, str], told: str, tmp_path: Path
+) -> None:
     """And what is allowed."""
     file = tmp_path / "p.yaml"
     file.write_text(text)
@@ -121,9 +177,15 @@ def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
     [
         ("start: 2025-02-30, end: 2025-03-01", "a value that does not exist: day is out of range for month"),
         ("start: 2025-02-02, end: 2025-02-01", "outages.0: end must lie after start"),
-        ("start: 2025-02-01, end: 2025-02-02, symbols: [btc-usdt]", "outages.0.symbols.0: 'BTC-USDT' is not a symbol"),
+        (
+            "start: 2025-02-01, end: 2025-02-02, symbols: [btc-usdt]",
+            "outages.0.symbols.0: 'BTC-USDT' is not a symbol",
+        ),
         ("start: 2025-02-01, end: 2025-02-02, kind: suspension", "outages.0: a suspension needs symbols"),
-        ("start: 2025-02-01, end: 2025-02-02, kind: holiday", "outages.0.kind: Input should be 'outage' or 'suspension'"),
+        (
+            "start: 2025-02-01, end: 2025-02-02, kind: holiday",
+            "outages.0.kind: Input should be 'outage' or 'suspension'",
+        ),
         ("start: 2025-02-01, end: 2025-02-02, edges: guessed", "outages.0.edges: Input should be"),
     ],
 )
@@ -143,7 +205,11 @@ def test_a_mistake_in_the_outage_calendar_is_one_line(entry: str, told: str, tmp
         ("", "outage", "outage"),
         (", symbols: [BTCUSDT]", "suspension", "suspension"),
         (", symbols: [BTCUSDT], kind: outage, reason: its engine", "outage", "its engine"),
-        (", symbols: [BTCUSDT], kind: suspension, source: its notice, edges: derived", "suspension", "suspension"),
+        (
+            ", symbols: [BTCUSDT], kind: suspension, source: its notice, edges: derived",
+            "suspension",
+            "suspension",
+        ),
     ],
 )
 def test_a_long_entry_that_names_symbols_is_a_suspension_unless_it_says_otherwise(
@@ -193,8 +259,12 @@ def test_every_key_can_be_overridden() -> None:
 
 def test_planned_sessions_may_come_from_the_environment() -> None:
     """As YAML; an empty list plans none."""
-    settings = load_settings(ROOT / "pipeline.yaml", {"CAPTURE_SESSIONS": '[{regime: custom, weekday: tue, time: "14:30"}]'})
-    assert [(each.regime, each.weekday, str(each.time)) for each in settings.sessions] == [("custom", "tue", "14:30:00")]
+    settings = load_settings(
+        ROOT / "pipeline.yaml", {"CAPTURE_SESSIONS": '[{regime: custom, weekday: tue, time: "14:30"}]'}
+    )
+    assert [(each.regime, each.weekday, str(each.time)) for each in settings.sessions] == [
+        ("custom", "tue", "14:30:00")
+    ]
     assert load_settings(ROOT / "pipeline.yaml", {"CAPTURE_SESSIONS": "[]"}).sessions == []
     with pytest.raises(ConfigError, match="CAPTURE_SESSIONS: is not YAML"):
         load_settings(ROOT / "pipeline.yaml", {"CAPTURE_SESSIONS": "[{"})
@@ -205,7 +275,13 @@ def test_planned_sessions_may_come_from_the_environment() -> None:
 def test_symbols_are_normalised_wherever_they_are_set(tmp_path: Path) -> None:
     """In the file, in the environment and in planned sessions: small ASCII letters become capitals."""
     file = tmp_path / "p.yaml"
-    file.write_text("symbols: [btcusdt_240329]\nsessions: [{regime: x, weekday: tue, symbols: [币安人生usdt]}]\n", encoding="utf-8")
+    file.write_text(
+        "symbols: [btcusdt_240329]\nsessions: [{regime: x, weekday: tue, symbols: [币安人生usdt]}]\n",
+        encoding="utf-8",
+    )
     settings = load_settings(file, {})
     assert (settings.symbols, settings.sessions[0].symbols) == (["BTCUSDT_240329"], ["币安人生USDT"])
-    assert load_settings(file, {"CAPTURE_SYMBOLS": "ethusdt, 币安人生usdt"}).symbols == ["ETHUSDT", "币安人生USDT"]
+    assert load_settings(file, {"CAPTURE_SYMBOLS": "ethusdt, 币安人生usdt"}).symbols == [
+        "ETHUSDT",
+        "币安人生USDT",
+    ]

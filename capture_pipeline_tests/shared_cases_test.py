@@ -40,7 +40,9 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, 
     environment |= {"CAPTURE_HISTORY_START": f"{first}-01", "CAPTURE_HISTORY_END": f"{last}-01"}
     calendar = CASES / "klines" / name / "outages.yaml"
     environment |= {"CAPTURE_GAPS_OUTAGE_CALENDAR": str(calendar)} if calendar.is_file() else {}
-    with deployed(tmp_path / "lake", {"recorded": CASES / "klines" / name, "now": None, "frozen": False}, **environment) as deployment:
+    with deployed(
+        tmp_path / "lake", {"recorded": CASES / "klines" / name, "now": None, "frozen": False}, **environment
+    ) as deployment:
         yield name, deployment
 
 
@@ -64,9 +66,13 @@ def _expect(name: str, partitions: list[dict[str, Any]], deployment: Deployment)
     """What is particular to a case."""
     gaps = [row for _, row in _table(deployment, "bar_gaps")]
     if name == "early-close":
-        (bar,) = [row for _, row in _table(deployment, "bars") if row["open_time_us"] == 1_679_659_200_000_000]
+        (bar,) = [
+            row for _, row in _table(deployment, "bars") if row["open_time_us"] == 1_679_659_200_000_000
+        ]
         assert bar["close_time_us"] < bar["open_time_us"] + 3_599_999_000
-        assert partitions[0]["irregular"] == {"early_close": {"known": 1, "unknown": 0}}, partitions[0]["irregular"]
+        assert partitions[0]["irregular"] == {"early_close": {"known": 1, "unknown": 0}}, partitions[0][
+            "irregular"
+        ]
     elif name == "off-grid":
         assert partitions[0]["excluded"] == {"off_grid": 43}
         assert {row["cause"] for row in gaps} == {"exchange_outage", "off_grid"}
@@ -79,7 +85,11 @@ def _expect(name: str, partitions: list[dict[str, Any]], deployment: Deployment)
 
 def _table(deployment: Deployment, name: str) -> list[tuple[Path, dict[str, Any]]]:
     files = sorted((deployment.root / "lake" / name).rglob("*.parquet"))
-    return [(path, row) for path in files for row in pl.read_parquet(path, hive_partitioning=False).iter_rows(named=True)]
+    return [
+        (path, row)
+        for path in files
+        for row in pl.read_parquet(path, hive_partitioning=False).iter_rows(named=True)
+    ]
 
 
 IMPORTS = {
@@ -94,14 +104,22 @@ IMPORTS = {
 def test_recordings_of_tools_are_imported_and_what_is_odd_is_reported(name: str, tmp_path: Path) -> None:
     """Units, markets, error objects and clocks that go back."""
     tool, options, told = IMPORTS[name]
-    result = CliRunner().invoke(main, ["import", str(STREAMS / name), "--from", tool, "--out", str(tmp_path), *options])
+    result = CliRunner().invoke(
+        main, ["import", str(STREAMS / name), "--from", tool, "--out", str(tmp_path), *options]
+    )
     assert result.exit_code == 0, result.output
     assert told in result.output
     (folder,) = (path.parent for path in tmp_path.rglob("metadata.json"))
     assert folder.name.startswith("20250904T153320Z_")
 
 
-READ = ["c03_unicode.jsonl.gz", "c04_quarterly.jsonl.gz", "c05_third_element.jsonl.gz", "c13c_crlf.jsonl.gz", "c13i_plain.jsonl"]
+READ = [
+    "c03_unicode.jsonl.gz",
+    "c04_quarterly.jsonl.gz",
+    "c05_third_element.jsonl.gz",
+    "c13c_crlf.jsonl.gz",
+    "c13i_plain.jsonl",
+]
 
 
 @pytest.mark.parametrize("name", READ)
@@ -125,5 +143,7 @@ def test_there_is_no_book_inside_a_hole(second: float, exit_code: int) -> None:
 
 def test_a_short_hole_ends_a_stretch() -> None:
     """Two ids missing within 0.3 s."""
-    document = json.loads(CliRunner().invoke(main, ["diagnose", str(STREAMS / "diagnose-short-gap"), "--json"]).stdout)
+    document = json.loads(
+        CliRunner().invoke(main, ["diagnose", str(STREAMS / "diagnose-short-gap"), "--json"]).stdout
+    )
     assert document["score"] < 80

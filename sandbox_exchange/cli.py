@@ -31,14 +31,34 @@ def sandbox() -> None:
 
 
 @sandbox.command("serve")
-@click.option("--port", default=8650, show_default=True, type=click.IntRange(0, 65535), help="Port on 127.0.0.1; 0 takes a free one.")
-@click.option("--recorded", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Serve the real kline files below DIR.")
-@click.option("--replay", type=_FILE, help="Serve a recorded session, FILE.jsonl.gz, over the stream protocol.")
-@click.option("--market", type=click.Choice([str(market) for market in Market]), help="Market of recorded files that do not state it.")
 @click.option(
-    "--profile", type=click.Choice(profile_names()), help="Shipped settings of the market; those of --config and other options win."
+    "--port",
+    default=8650,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port on 127.0.0.1; 0 takes a free one.",
 )
-@click.option("--config", "config_file", type=_FILE, help="YAML file with the sandbox's settings; options override it.")
+@click.option(
+    "--recorded",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Serve the real kline files below DIR.",
+)
+@click.option(
+    "--replay", type=_FILE, help="Serve a recorded session, FILE.jsonl.gz, over the stream protocol."
+)
+@click.option(
+    "--market",
+    type=click.Choice([str(market) for market in Market]),
+    help="Market of recorded files that do not state it.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(profile_names()),
+    help="Shipped settings of the market; those of --config and other options win.",
+)
+@click.option(
+    "--config", "config_file", type=_FILE, help="YAML file with the sandbox's settings; options override it."
+)
 @click.option("--faults", "faults_file", type=_FILE, help="YAML or JSON file with a fault script.")
 @click.option("--now", help="Sandbox time at the start, ISO, UTC.")
 @click.option("--speed", type=click.FloatRange(min=0), help="Sandbox seconds a real second.")
@@ -59,13 +79,17 @@ def _config(config_file: Path | None, faults_file: Path | None, options: dict[st
         raise ConfigError("must hold keys and values", where=str(config_file))
     if faults_file:
         script = read_yaml(faults_file) or []
-        data["faults"] = validated(FaultScript, {"faults": script} if isinstance(script, list) else script, str(faults_file)).faults
+        data["faults"] = validated(
+            FaultScript, {"faults": script} if isinstance(script, list) else script, str(faults_file)
+        ).faults
     given = {name: value for name, value in options.items() if value is not None}
     return validated(SandboxConfig, {**data, **given}, str(config_file) if config_file else "sandbox")
 
 
 def _synthetic(config: SandboxConfig) -> str:
-    return f"a synthetic market, seed {config.seed}" + (f", profile {config.profile}" if config.profile else "")
+    return f"a synthetic market, seed {config.seed}" + (
+        f", profile {config.profile}" if config.profile else ""
+    )
 
 
 def _announce(served: Sandbox, url: str) -> None:
@@ -78,7 +102,9 @@ def _announce(served: Sandbox, url: str) -> None:
     now, speed = iso(served.clock.now_us()), served.clock.speed
     if served.config.replay:
         speed = 0 if served.config.frozen else served.config.speed
-        write_line(f"  from {served.config.replay}; it is {now} until somebody listens, then {speed:g} times real speed")
+        write_line(
+            f"  from {served.config.replay}; it is {now} until somebody listens, then {speed:g} times real speed"
+        )
     else:
         config = served.config
         origin = f"recorded files of {config.recorded}" if config.recorded else _synthetic(config)

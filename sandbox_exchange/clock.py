@@ -12,7 +12,9 @@ from capture_pipeline.binance.periods import iso
 class SandboxClock:
     """Sandbox time; safe to use from several threads."""
 
-    def __init__(self, now_us: int | None = None, *, speed: float = 1.0, real_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, now_us: int | None = None, *, speed: float = 1.0, real_s: Callable[[], float] = time.monotonic
+    ) -> None:
         """Start the clock.
 
         Args:

@@ -168,20 +168,31 @@ class SandboxConfig(Strict):
         if self.replay is not None and self.recorded is not None:
             raise ValueError("replay and recorded exclude each other")
         if self.profile is not None and (self.replay is not None or self.recorded is not None):
-            raise ValueError("profile is of the synthetic market; leave it out, or leave out recorded and replay")
+            raise ValueError(
+                "profile is of the synthetic market; leave it out, or leave out recorded and replay"
+            )
         return self
 
     @model_validator(mode="after")
     def _off_grid_while_trading(self) -> SandboxConfig:
         for stretch in self.off_grid:
             for outage in self.outages:
-                if stretch.start < outage.end and outage.start < stretch.end and _share_a_symbol(stretch, outage):
-                    raise ValueError("a stretch of off_grid must not overlap an outage; end it where the outage starts")
+                if (
+                    stretch.start < outage.end
+                    and outage.start < stretch.end
+                    and _share_a_symbol(stretch, outage)
+                ):
+                    raise ValueError(
+                        "a stretch of off_grid must not overlap an outage; end it where the outage starts"
+                    )
         return self
 
     def all_symbols(self) -> list[SymbolSpec]:
         """Configured and synthetic symbols, each with its listing time."""
-        named = [spec if spec.listed is not None else spec.model_copy(update={"listed": self.listed}) for spec in self.symbols]
+        named = [
+            spec if spec.listed is not None else spec.model_copy(update={"listed": self.listed})
+            for spec in self.symbols
+        ]
         return named + [synthetic(number, self.listed) for number in range(self.extra_symbols)]
 
 

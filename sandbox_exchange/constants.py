@@ -47,7 +47,10 @@ UM_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 """Levels a side that a depth request of futures may name."""
 UM_REACH_US = 2 * DAY_US
 """Age up to which futures' aggTrades are served: 48 hours since 2026-08-13 (measured by other clients), 24 before."""
-INTERVALS = {Market.SPOT: tuple(Interval), Market.UM: tuple(step for step in Interval if step is not Interval.S1)}
+INTERVALS = {
+    Market.SPOT: tuple(Interval),
+    Market.UM: tuple(step for step in Interval if step is not Interval.S1),
+}
 
 ARCHIVE_ROOTS = {Market.SPOT: "data/spot", Market.UM: "data/futures/um"}
 BUCKET = "data.binance.vision"
@@ -86,7 +89,9 @@ def route_of(stream: str) -> Route:
 
 def archive_path(file: ArchiveFile | TradesFile) -> str:
     """Return the path of a file below the archive's host."""
-    kind, folder = (file.kind, "") if isinstance(file, TradesFile) else (str(file.interval), f"{file.interval}/")
+    kind, folder = (
+        (file.kind, "") if isinstance(file, TradesFile) else (str(file.interval), f"{file.interval}/")
+    )
     granularity = "monthly" if isinstance(file.period, Month) else "daily"
     data = kind if isinstance(file, TradesFile) else "klines"
     return f"{ARCHIVE_ROOTS[file.market]}/{granularity}/{data}/{file.symbol}/{folder}{file.symbol}-{kind}-{file.period}.zip"

@@ -155,4 +155,6 @@ def parse_time(text: str) -> int:
         moment = datetime.fromisoformat(text)
         return to_us(moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
-        raise ConfigError(f"{text!r} is not a date or time", remedy="write 2024-12-31 or 2024-12-31T23:59:00Z") from None
+        raise ConfigError(
+            f"{text!r} is not a date or time", remedy="write 2024-12-31 or 2024-12-31T23:59:00Z"
+        ) from None

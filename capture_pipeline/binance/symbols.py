@@ -89,7 +89,11 @@ def unknown_symbols_error(unknown: Collection[str], listed: Collection[str]) -> 
         listed: Every symbol that the exchange lists; empty where that is not known.
     """
     near = list(dict.fromkeys(similar for symbol in unknown for similar in near_symbols(symbol, listed)))
-    remedy = f"did you mean {', '.join(near)}?" if near else "correct the symbol or the market, or wait until it is listed"
+    remedy = (
+        f"did you mean {', '.join(near)}?"
+        if near
+        else "correct the symbol or the market, or wait until it is listed"
+    )
     return ConfigError(f"the exchange does not know {', '.join(unknown)}", where="symbols", remedy=remedy)
 
 
@@ -109,7 +113,11 @@ def _character_fault(text: str) -> str | None:
     # A name in another form looks the same and is another path; one that does not survive a change of case is another stream.
     if unicodedata.normalize("NFKC", text) != text:
         return "it is not in its normal form (NFKC)"
-    return None if text.lower().upper() == text and len(text.lower()) == len(text) else "letters must be capitals"
+    return (
+        None
+        if text.lower().upper() == text and len(text.lower()) == len(text)
+        else "letters must be capitals"
+    )
 
 
 def _is_allowed(letter: str) -> bool:

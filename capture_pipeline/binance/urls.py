@@ -21,7 +21,9 @@ SPOT_DEPTH = 5000
 """Most levels a side that a depth call of spot gives."""
 UM_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 """Levels a side that a depth call of futures may ask for."""
-NO_UM_SECONDS = "interval: USD-M futures have no candles of 1s; set interval to 1m or longer, or market to spot"
+NO_UM_SECONDS = (
+    "interval: USD-M futures have no candles of 1s; set interval to 1m or longer, or market to spot"
+)
 
 
 class Market(StrEnum):
@@ -186,13 +188,21 @@ def folder(market: Market, granularity: Granularity, symbol: str, interval: Inte
 def parse_name(name: str, market: Market) -> ArchiveFile | None:
     """The archive file that a zip's name stands for, or None if it is not a kline zip."""
     found = _parts(name)
-    return ArchiveFile(market, found[0], Interval(found[1]), found[2]) if found and found[1] in set(Interval) else None
+    return (
+        ArchiveFile(market, found[0], Interval(found[1]), found[2])
+        if found and found[1] in set(Interval)
+        else None
+    )
 
 
 def parse_trades_name(name: str, market: Market) -> TradesFile | None:
     """The file of trades that a zip's name stands for, or None if it is not one."""
     found = _parts(name)
-    return TradesFile(market, found[0], found[2], found[1]) if found and found[1] in {_TRADES, AGG_TRADES} else None
+    return (
+        TradesFile(market, found[0], found[2], found[1])
+        if found and found[1] in {_TRADES, AGG_TRADES}
+        else None
+    )
 
 
 def request_weight(market: Market, endpoint: str, limit: str | int | None = None) -> int:
@@ -206,12 +216,18 @@ def request_weight(market: Market, endpoint: str, limit: str | int | None = None
     steps = _WEIGHTS[market][endpoint]
     if isinstance(steps, int):
         return steps
-    return next((weight for bound, weight in steps if limit is not None and int(limit) <= bound), steps[-1][1])
+    return next(
+        (weight for bound, weight in steps if limit is not None and int(limit) <= bound), steps[-1][1]
+    )
 
 
 def depth_limit(market: Market, limit: int) -> int:
     """The levels to ask for to get `limit`, or as many as the exchange gives; futures take certain numbers only."""
-    return min(limit, SPOT_DEPTH) if market is Market.SPOT else next((step for step in UM_DEPTHS if step >= limit), UM_DEPTHS[-1])
+    return (
+        min(limit, SPOT_DEPTH)
+        if market is Market.SPOT
+        else next((step for step in UM_DEPTHS if step >= limit), UM_DEPTHS[-1])
+    )
 
 
 def _parts(name: str) -> tuple[str, str, Month | date] | None:
@@ -220,7 +236,11 @@ def _parts(name: str) -> tuple[str, str, Month | date] | None:
     if not found:
         return None
     try:
-        return valid_symbol(found[1]), found[2], date.fromisoformat(found[3] + found[4]) if found[4] else Month.parse(found[3])
+        return (
+            valid_symbol(found[1]),
+            found[2],
+            date.fromisoformat(found[3] + found[4]) if found[4] else Month.parse(found[3]),
+        )
     except (ValueError, ConfigError):
         return None
 

@@ -145,7 +145,9 @@ def is_known(known: Sequence[KnownIrregularity], interval: Interval, kind: pl.Ex
     """
     opened = pl.col("open_time_us")
     listed = [
-        kind.is_in([str(each) for each in sorted(entry.kinds)]) & (opened < entry.end_us) & (opened + interval.us > entry.start_us)
+        kind.is_in([str(each) for each in sorted(entry.kinds)])
+        & (opened < entry.end_us)
+        & (opened + interval.us > entry.start_us)
         for entry in known
     ]
     return pl.any_horizontal(*listed, pl.lit(value=False))

@@ -61,7 +61,9 @@ class Outage:
 
     def holds_for(self, market: Market, symbol: str) -> bool:
         """Whether it concerns this symbol of this market."""
-        return (self.symbols is None or symbol in self.symbols) and (self.markets is None or market in self.markets)
+        return (self.symbols is None or symbol in self.symbols) and (
+            self.markets is None or market in self.markets
+        )
 
 
 class _Entry(BaseModel):
@@ -118,5 +120,7 @@ def load_calendar(extra: Path | None = None) -> list[Outage]:
         ConfigError: It cannot be read, or an entry is wrong.
     """
     return [
-        entry.entry() for calendar in load_entries(_Calendar, "outages.yaml", extra, "gaps.outage_calendar") for entry in calendar.outages
+        entry.entry()
+        for calendar in load_entries(_Calendar, "outages.yaml", extra, "gaps.outage_calendar")
+        for entry in calendar.outages
     ]

@@ -89,8 +89,16 @@ TIMESTAMPS, VALUES = "timestamps", "values"
 """Asset checks of several gates. All gates of a check block, or none does: Dagster's automation holds back what is downstream of a failed
 blocking check, whatever the severity of its evaluation."""
 
-SCHEMA_GATE = GateSpec("schema", "bars", "Columns and types are those of the table; nothing is null.", blocking=True, check=TIMESTAMPS)
-CHECKSUM_GATE = GateSpec("raw_checksums", "bars", "Every raw file has the SHA-256 that was recorded for it.", blocking=True)
+SCHEMA_GATE = GateSpec(
+    "schema",
+    "bars",
+    "Columns and types are those of the table; nothing is null.",
+    blocking=True,
+    check=TIMESTAMPS,
+)
+CHECKSUM_GATE = GateSpec(
+    "raw_checksums", "bars", "Every raw file has the SHA-256 that was recorded for it.", blocking=True
+)
 
 OFF_GRID_GATE = GateSpec(
     "off_grid_rows_known",
@@ -110,11 +118,21 @@ def _gate_of(rule: bar_table.Rule) -> GateSpec:
     """Build the gate of a rule. One that a verified file of the exchange can break warns and blocks nothing."""
     if rule.irregularity is None:
         return GateSpec(rule.name, "bars", rule.description, blocking=True, check=TIMESTAMPS)
-    return GateSpec(rule.name, "bars", f"{rule.description} Rows that the calendar lists may differ.", severity=Severity.WARN, check=VALUES)
+    return GateSpec(
+        rule.name,
+        "bars",
+        f"{rule.description} Rows that the calendar lists may differ.",
+        severity=Severity.WARN,
+        check=VALUES,
+    )
 
 
 def judge_rows(
-    bars: pl.DataFrame, interval: Interval, now_us: int, most_shown: int, known: Sequence[KnownIrregularity] = ()
+    bars: pl.DataFrame,
+    interval: Interval,
+    now_us: int,
+    most_shown: int,
+    known: Sequence[KnownIrregularity] = (),
 ) -> list[GateResult]:
     """Hold one partition's bars to every row gate.
 
@@ -142,7 +160,10 @@ def judge_rows(
             failing_count=wrong.height,
         )
         untested = "not evaluated: the schema gate failed"
-        return [first, *(GateResult(spec, passed=False, level=Level.CRITICAL, summary=untested) for spec in specs[1:])]
+        return [
+            first,
+            *(GateResult(spec, passed=False, level=Level.CRITICAL, summary=untested) for spec in specs[1:]),
+        ]
     results = [GateResult(SCHEMA_GATE, passed=True, values={"rows": bars.height})]
     for spec, rule in zip(specs[1:], bar_table.rules(interval, now_us), strict=True):
         kind = rule.irregularity
@@ -152,7 +173,9 @@ def judge_rows(
         elif kind is None:
             results.append(_judge_rule(bars, spec, rule, most_shown))
         else:
-            results.append(_judge_irregular(bars, rule, spec, (kind, is_known(known, interval, kind)), most_shown))
+            results.append(
+                _judge_irregular(bars, rule, spec, (kind, is_known(known, interval, kind)), most_shown)
+            )
     return results
 
 
@@ -192,7 +215,11 @@ def _judge_rule(bars: pl.DataFrame, spec: GateSpec, rule: bar_table.Rule, most_s
 
 
 def _judge_irregular(
-    bars: pl.DataFrame, rule: bar_table.Rule, spec: GateSpec, kind_and_known: tuple[pl.Expr, pl.Expr], most_shown: int
+    bars: pl.DataFrame,
+    rule: bar_table.Rule,
+    spec: GateSpec,
+    kind_and_known: tuple[pl.Expr, pl.Expr],
+    most_shown: int,
 ) -> GateResult:
     """Classify the rows that break a rule; the gate fails where the calendar does not list one of them."""
     kind, known = kind_and_known
@@ -217,7 +244,13 @@ def _judge_irregular(
 
 def _schema_failures(bars: pl.DataFrame) -> pl.DataFrame | None:
     failures = _validate(bar_table.schema_model(), bars)
-    return None if failures is None else failures.select(pl.col("failure_case").cast(pl.String), "column", pl.col("check").cast(pl.String))
+    return (
+        None
+        if failures is None
+        else failures.select(
+            pl.col("failure_case").cast(pl.String), "column", pl.col("check").cast(pl.String)
+        )
+    )
 
 
 def _schema_summary(bars: pl.DataFrame) -> str:
@@ -225,7 +258,11 @@ def _schema_summary(bars: pl.DataFrame) -> str:
     differs = [name for name in expected if bars.schema.get(name) != expected[name]]
     nulls = [name for name in bars.columns if bars[name].null_count()]
     parts = [f"columns missing or of another type: {', '.join(differs)}"] if differs else []
-    parts += [f"unknown columns: {', '.join(set(bars.columns) - set(expected))}"] if set(bars.columns) - set(expected) else []
+    parts += (
+        [f"unknown columns: {', '.join(set(bars.columns) - set(expected))}"]
+        if set(bars.columns) - set(expected)
+        else []
+    )
     parts += [f"nulls in {', '.join(nulls)}"] if nulls else []
     return "; ".join(parts) or "columns are in another order"
 
@@ -240,7 +277,9 @@ def _validate(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame |
         with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
             schema.validate(frame, lazy=True)
     except SchemaErrors as errors:
-        broken = [error for error in errors.schema_errors if error.reason_code is SchemaErrorReason.CHECK_ERROR]
+        broken = [
+            error for error in errors.schema_errors if error.reason_code is SchemaErrorReason.CHECK_ERROR
+        ]
         # Without its column a rule cannot be evaluated: then the schema's failure is the finding.
         if len(broken) == len(errors.schema_errors):
             raise RuntimeError(f"a gate is broken: {broken[0]}") from errors
@@ -251,4 +290,8 @@ def _validate(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> pl.DataFrame |
 
 def worst(results: Sequence[GateResult]) -> Level:
     """The loudest level among failed gates."""
-    return max((result.level for result in results if not result.passed), key=lambda level: level.rank, default=Level.INFO)
+    return max(
+        (result.level for result in results if not result.passed),
+        key=lambda level: level.rank,
+        default=Level.INFO,
+    )

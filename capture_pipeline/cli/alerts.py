@@ -15,7 +15,9 @@ from capture_pipeline.operations.alerts.spool import Spool
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line
 
-_config = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
+_config = click.option(
+    "--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one."
+)
 
 
 @click.group("alerts")
@@ -31,7 +33,11 @@ def test_command(names: tuple[str, ...], config: Path | None) -> None:
     with one_line_errors():
         outcomes = send_test(load_settings(config).alerts, names)
     for outcome in outcomes:
-        write_line(f"FAIL  {outcome.channel}: {outcome.error}" if outcome.error else f"PASS  {outcome.channel}: it was accepted")
+        write_line(
+            f"FAIL  {outcome.channel}: {outcome.error}"
+            if outcome.error
+            else f"PASS  {outcome.channel}: it was accepted"
+        )
     if any(outcome.error for outcome in outcomes):
         click.get_current_context().exit(EXIT_FAILED)
 
@@ -39,14 +45,21 @@ def test_command(names: tuple[str, ...], config: Path | None) -> None:
 @alerts_group.command("status")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 @_config
-def status_command(as_json: bool, config: Path | None) -> None:  # noqa: FBT001 - by name
+def status_command(as_json: bool, config: Path | None) -> None:
     """Show open alerts, the most urgent first, and for each channel what waits and why."""
     with one_line_errors():
         settings = load_settings(config)
         book = Spool(Lake(settings.storage.root), settings.alerts).read()
     ordered = sorted(book.open.items(), key=lambda entry: (-entry[1].level.rank, entry[1].since_us))
     alerts = [
-        {"level": str(one.level), "alert": one.title, "since": _time(one.since_us), "times": one.times, "key": key} for key, one in ordered
+        {
+            "level": str(one.level),
+            "alert": one.title,
+            "since": _time(one.since_us),
+            "times": one.times,
+            "key": key,
+        }
+        for key, one in ordered
     ]
     channels = [
         {
@@ -69,7 +82,11 @@ def status_command(as_json: bool, config: Path | None) -> None:  # noqa: FBT001 
     else:
         write_line("No alert is open.")
     if channels:
-        emit_table("Channels", ("channel", "kind", "least_level", "waiting", "dropped", "next_try", "error"), channels)
+        emit_table(
+            "Channels",
+            ("channel", "kind", "least_level", "waiting", "dropped", "next_try", "error"),
+            channels,
+        )
     else:
         write_line("alerts.channels lists no channel.")
 

@@ -11,7 +11,14 @@ from xml.etree import ElementTree as ET
 import click
 
 from capture_pipeline.checks.gates import GateResult, worst
-from capture_pipeline.cli.console import CliError, emit_json, emit_table, exact_text, one_line_errors, progress
+from capture_pipeline.cli.console import (
+    CliError,
+    emit_json,
+    emit_table,
+    exact_text,
+    one_line_errors,
+    progress,
+)
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.deployment.deployment import Workspace
@@ -30,22 +37,37 @@ _MOST_TEXT = 2000
 
 
 @click.command("check")
-@click.option("--gate", "names", multiple=True, help="Evaluate only this gate; may be repeated. `capture check --list` names them.")
+@click.option(
+    "--gate",
+    "names",
+    multiple=True,
+    help="Evaluate only this gate; may be repeated. `capture check --list` names them.",
+)
 @click.option("--list", "list_gates", is_flag=True, help="Name the gates and end.")
 @click.option("--json", "as_json", is_flag=True, help="Write every result as JSON.")
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write the results as a JUnit file too.")
+@click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write the results as a JUnit file too."
+)
 @partition_options
-def check_command(workspace: Workspace, names: tuple[str, ...], list_gates: bool, as_json: bool, junit: Path | None) -> None:  # noqa: FBT001 - by name
+def check_command(
+    workspace: Workspace, names: tuple[str, ...], list_gates: bool, as_json: bool, junit: Path | None
+) -> None:
     """Hold what is in the lake to its gates. Exit code 1: an ERROR gate failed. 2: it could not run."""
     specs = gate_specs()
     if list_gates:
-        emit_table("Gates", ("name", "table", "severity", "blocking", "description"), [vars(spec) for spec in specs])
+        emit_table(
+            "Gates", ("name", "table", "severity", "blocking", "description"), [vars(spec) for spec in specs]
+        )
         return
     with one_line_errors(), could_run(junit):
         unknown = set(names) - {spec.name for spec in specs}
         if unknown:
-            raise ConfigError(f"there is no gate {', '.join(sorted(unknown))}", remedy="see capture check --list")
-        results = [result for result in evaluate(workspace, quiet=as_json) if not names or result.spec.name in names]
+            raise ConfigError(
+                f"there is no gate {', '.join(sorted(unknown))}", remedy="see capture check --list"
+            )
+        results = [
+            result for result in evaluate(workspace, quiet=as_json) if not names or result.spec.name in names
+        ]
         if junit:
             publish_bytes(junit.absolute(), to_junit(results))
     if as_json:
@@ -61,7 +83,13 @@ def _show(results: list[GateResult]) -> None:
     failed = [result for result in results if not result.passed]
     columns = ("symbol", "month", "gate", "severity", "level", "why")
     rows = [
-        {**_place(result), "gate": result.spec.name, "severity": result.spec.severity, "level": result.level, "why": result.summary}
+        {
+            **_place(result),
+            "gate": result.spec.name,
+            "severity": result.spec.severity,
+            "level": result.level,
+            "why": result.summary,
+        }
         for result in failed
     ]
     if rows:
@@ -70,10 +98,18 @@ def _show(results: list[GateResult]) -> None:
             write_line(f"and {len(rows) - _MOST_LISTED:,} more; --json and --junit have them all")
     for result in failed[:_MOST_DETAILED]:
         if result.failing is not None and result.failing.height:
-            shown = [{name: exact_text(value) for name, value in row.items()} for row in result.failing.to_dicts()]
-            emit_table(f"{result.spec.name}, {_where(result)}: {result.failing_count:,} failing", result.failing.columns, shown)
+            shown = [
+                {name: exact_text(value) for name, value in row.items()} for row in result.failing.to_dicts()
+            ]
+            emit_table(
+                f"{result.spec.name}, {_where(result)}: {result.failing_count:,} failing",
+                result.failing.columns,
+                shown,
+            )
     errors = sum(result.fails_check for result in results)
-    told = f"; {errors} ERROR and {len(failed) - errors} WARN failed, level {worst(results)}" if failed else ""
+    told = (
+        f"; {errors} ERROR and {len(failed) - errors} WARN failed, level {worst(results)}" if failed else ""
+    )
     write_line(f"{len(results) - len(failed)} of {len(results)} gates passed{told}")
 
 
@@ -89,7 +125,11 @@ def evaluate(workspace: Workspace, *, quiet: bool = False) -> list[GateResult]:
     now_us = workspace.now_us()
     lake, parts = workspace.lake, partitions(workspace, now_us)
     if not any(lake.raw(part).is_dir() or lake.bars(part).is_file() for part in parts):
-        raise ConfigError("there is nothing to check", where=str(lake.root), remedy="run capture backfill first, or mend storage.root")
+        raise ConfigError(
+            "there is nothing to check",
+            where=str(lake.root),
+            remedy="run capture backfill first, or mend storage.root",
+        )
     years: dict[str, list[Partition]] = {}
     for part in parts:
         if lake.bars(part).is_file() or lake.window(part).is_file():
@@ -109,7 +149,12 @@ def evaluate(workspace: Workspace, *, quiet: bool = False) -> list[GateResult]:
 def to_document(results: list[GateResult]) -> dict[str, Any]:
     """All results for JSON."""
     failed = sum(not result.passed for result in results)
-    return {"passed": len(results) - failed, "failed": failed, "level": worst(results), "results": [to_dict(result) for result in results]}
+    return {
+        "passed": len(results) - failed,
+        "failed": failed,
+        "level": worst(results),
+        "results": [to_dict(result) for result in results],
+    }
 
 
 def to_dict(result: GateResult) -> dict[str, Any]:
@@ -133,16 +178,29 @@ def to_dict(result: GateResult) -> dict[str, Any]:
 def to_junit(results: list[GateResult]) -> bytes:
     """Results as a JUnit file: a test case a gate and partition, ERROR gates as failures, WARN gates as passed with output."""
     suite = ET.Element(
-        "testsuite", name="capture check", tests=str(len(results)), failures=str(sum(result.fails_check for result in results)), errors="0"
+        "testsuite",
+        name="capture check",
+        tests=str(len(results)),
+        failures=str(sum(result.fails_check for result in results)),
+        errors="0",
     )
     for result in results:
-        case = ET.SubElement(suite, "testcase", classname=printable(f"{result.spec.table}.{_where(result)}"), name=result.spec.name)
+        case = ET.SubElement(
+            suite,
+            "testcase",
+            classname=printable(f"{result.spec.table}.{_where(result)}"),
+            name=result.spec.name,
+        )
         if result.fails_check:
             message = printable(result.summary, _MOST_TEXT)
-            failure = ET.SubElement(case, "failure", message=message, type=f"{result.spec.severity}:{result.level}")
+            failure = ET.SubElement(
+                case, "failure", message=message, type=f"{result.spec.severity}:{result.level}"
+            )
             failure.text = printable_lines(result.failing.write_csv()) if result.failing is not None else ""
         elif not result.passed:
-            ET.SubElement(case, "system-out").text = printable(f"{result.spec.severity}: {result.summary}", _MOST_TEXT)
+            ET.SubElement(case, "system-out").text = printable(
+                f"{result.spec.severity}: {result.summary}", _MOST_TEXT
+            )
     return _written(suite)
 
 
@@ -158,7 +216,9 @@ def could_run(junit: Path | None) -> Iterator[None]:
         if isinstance(error, CaptureError):
             raise
         show_traceback(type(error), error, error.__traceback__)
-        raise CliError(f"a bug kept the gates from being evaluated: {type(error).__name__}: {error}") from None
+        raise CliError(
+            f"a bug kept the gates from being evaluated: {type(error).__name__}: {error}"
+        ) from None
 
 
 def _junit_error(error: Exception) -> bytes:

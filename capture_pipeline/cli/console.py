@@ -42,7 +42,9 @@ class _Console(Console):
     """A console on which every string is one printable line without markup, also in a table."""
 
     def __init__(self, *, width: int | None = None, soft_wrap: bool = False, stderr: bool = False) -> None:
-        super().__init__(highlight=False, markup=False, emoji=False, width=width, soft_wrap=soft_wrap, stderr=stderr)
+        super().__init__(
+            highlight=False, markup=False, emoji=False, width=width, soft_wrap=soft_wrap, stderr=stderr
+        )
 
     def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 - passed on
         """Render a string."""
@@ -108,7 +110,12 @@ def emit_failures(errors: Sequence[CaptureError]) -> None:
 
 
 def emit_table(
-    title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, plain: bool = False, names: str | None = None
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    plain: bool = False,
+    names: str | None = None,
 ) -> None:
     """Write a table to standard output; numbers to the right, with separators unless they are to be copied.
 
@@ -123,26 +130,40 @@ def emit_table(
     """
     width = None if sys.stdout.isatty() and not plain else max(WIDE, 26 * len(columns) if plain else 0)
     output = _Console(width=width, soft_wrap=plain)
-    cells = [[printable(exact_text(row.get(name)), LONGEST_LINE) if plain else _cell(row.get(name)) for name in columns] for row in rows]
+    cells = [
+        [
+            printable(exact_text(row.get(name)), LONGEST_LINE) if plain else _cell(row.get(name))
+            for name in columns
+        ]
+        for row in rows
+    ]
     headings = [printable(name if plain else name.replace("_", " ")) for name in columns]
     numeric = [any(isinstance(row.get(name), int | float) for row in rows) for name in columns]
     widths: list[int | None] | None = [None] * len(columns)
     if not plain:  # what is to be copied may have many rows and is not folded
         widths = _widths(
-            cells, headings, numeric, [output.width // 2 if name == names else _LONGEST_WORD for name in columns], output.width
+            cells,
+            headings,
+            numeric,
+            [output.width // 2 if name == names else _LONGEST_WORD for name in columns],
+            output.width,
         )
     if widths is None:
         output.print(_blocks(title, headings, cells))
         return
     table = Table(title=title, title_justify="left", title_style="bold")
     for heading, is_number, width_of in zip(headings, numeric, widths, strict=True):
-        table.add_column(heading, justify="right" if is_number else "left", overflow="fold", no_wrap=plain, width=width_of)
+        table.add_column(
+            heading, justify="right" if is_number else "left", overflow="fold", no_wrap=plain, width=width_of
+        )
     for row_cells in cells:
         table.add_row(*row_cells)
     output.print(table)
 
 
-def _widths(cells: list[list[str]], headings: list[str], numeric: list[bool], most: list[int], total: int) -> list[int | None] | None:
+def _widths(
+    cells: list[list[str]], headings: list[str], numeric: list[bool], most: list[int], total: int
+) -> list[int | None] | None:
     """Divide the terminal among columns, or return None if it is too narrow.
 
     Each column gets its least width, then those that lack least of their natural width are served first. rich's own division may give a
@@ -156,7 +177,10 @@ def _widths(cells: list[list[str]], headings: list[str], numeric: list[bool], mo
     spare = total - _BORDER * len(headings) - 1 - sum(least)
     if spare < 0:
         return None
-    lacking = [max(map(cell_len, [heading, *column])) - width for column, heading, width in zip(columns, headings, least, strict=True)]
+    lacking = [
+        max(map(cell_len, [heading, *column])) - width
+        for column, heading, width in zip(columns, headings, least, strict=True)
+    ]
     widths: list[int | None] = [*least]
     by_need = sorted(range(len(least)), key=lambda at: lacking[at])
     for served, at in enumerate(by_need):

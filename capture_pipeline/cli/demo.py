@@ -34,14 +34,35 @@ from sandbox_exchange.server.server import SandboxServer
 SANDBOX_FILE, SETTINGS_FILE, LIVE_FILE = "sandbox.yaml", "pipeline.yaml", "live.yaml"
 _FILES = (SETTINGS_FILE, "outages.yaml", "irregularities.yaml", SANDBOX_FILE, LIVE_FILE)
 _QUESTION = "SELECT market, interval, symbol, month, count(*) AS bars FROM bars GROUP BY ALL ORDER BY ALL"
-_COLUMNS = ("symbol", "month", "expected", "bars", "monthly", "daily", "rest", "missing", "unexplained", "conflicts")
+_COLUMNS = (
+    "symbol",
+    "month",
+    "expected",
+    "bars",
+    "monthly",
+    "daily",
+    "rest",
+    "missing",
+    "unexplained",
+    "conflicts",
+)
 
 
 @click.command("demo")
 @click.option(
-    "--dir", "folder", default="demo", show_default=True, type=click.Path(file_okay=False, path_type=Path), help="Where everything goes."
+    "--dir",
+    "folder",
+    default="demo",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where everything goes.",
 )
-@click.option("--port", default=8650, show_default=True, help="Port of the sandbox exchange; another is taken if it is in use.")
+@click.option(
+    "--port",
+    default=8650,
+    show_default=True,
+    help="Port of the sandbox exchange; another is taken if it is in use.",
+)
 def demo_command(folder: Path, port: int) -> None:
     """Backfill, top up, explain gaps, record a session, hold all to its gates, on the embedded sandbox exchange."""
     started = time.monotonic()
@@ -56,7 +77,9 @@ def demo_command(folder: Path, port: int) -> None:
             results = evaluate(workspace)
             coverage = report(workspace, now_us)
         write_line("Comparing the monthly files with the daily files and REST answers")
-        _, not_compared = reconcile_all(workspace, [outcome.partition for outcome in outcomes if outcome.bars], quiet=False)
+        _, not_compared = reconcile_all(
+            workspace, [outcome.partition for outcome in outcomes if outcome.bars], quiet=False
+        )
         write_line("Recording a live session of seconds, one of its two connections cut on the way")
         session = recorded_session(workspace_file, folder.absolute() / LIVE_FILE)
         renew_catalog(workspace)
@@ -64,21 +87,39 @@ def demo_command(folder: Path, port: int) -> None:
         benchmarks = measured_benchmarks(workspace.lake)
     failed = [result for result in results if result.fails_check]
     emit_table("What the archive holds", _COLUMNS, [summary(outcome) for outcome in outcomes])
-    emit_table("Holes, and what became of them", ("symbol", "from", "to", "bars", "status", "cause", "filled_by"), _holes(outcomes))
+    emit_table(
+        "Holes, and what became of them",
+        ("symbol", "from", "to", "bars", "status", "cause", "filled_by"),
+        _holes(outcomes),
+    )
     fetched = sum(len(outcome.archives.fetched) for outcome in outcomes if outcome.archives)
     pages = sum(outcome.topups.pages for outcome in outcomes if outcome.topups)
     again = "a second run downloads none" if fetched or pages else "all bars are those of an earlier run"
     write_line(f"Downloaded and verified {fetched} archive files, asked REST for {pages} pages ({again}).")
-    write_line(f"{len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed.")
-    write_line(f"Coverage {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} expected bars, ")
+    write_line(
+        f"{len(results) - sum(not result.passed for result in results)} of {len(results)} gates passed."
+    )
+    write_line(
+        f"Coverage {coverage.summary['coverage_percent']} % of {coverage.summary['expected']:,} expected bars, "
+    )
     explained = coverage.summary["explained_coverage_percent"]
-    write_line(f"         {explained} % if bars with an explained cause are left out. {time.monotonic() - started:.0f} s.")
+    write_line(
+        f"         {explained} % if bars with an explained cause are left out. {time.monotonic() - started:.0f} s."
+    )
     _tell_session(session)
     criteria = [
-        (criterion, measured, criterion.verdict(measured)) for evidence in benchmarks for criterion, measured in evidence.measured()
+        (criterion, measured, criterion.verdict(measured))
+        for evidence in benchmarks
+        for criterion, measured in evidence.measured()
     ]
     rows = [
-        {"benchmark": criterion.asset, "criterion": criterion.title, "measured": measured, "unit": criterion.unit, "verdict": str(verdict)}
+        {
+            "benchmark": criterion.asset,
+            "criterion": criterion.title,
+            "measured": measured,
+            "unit": criterion.unit,
+            "verdict": str(verdict),
+        }
         for criterion, measured, verdict in criteria
     ]
     emit_table("Benchmarks at a reduced size", tuple(rows[0]), rows)
@@ -95,10 +136,16 @@ def demo_command(folder: Path, port: int) -> None:
         write_line(f"  {what:14} {path}")
     write_lines("\nOpen it in Dagster:  make ui DEMO=1")
     write_line(f"Ask it:              .venv/bin/capture sql --config {workspace_file} '{_QUESTION}'")
-    lines = [str(outcome.error) for outcome in outcomes if outcome.error] + [result.summary for result in failed]
+    lines = [str(outcome.error) for outcome in outcomes if outcome.error] + [
+        result.summary for result in failed
+    ]
     lines += [f"{check.name}: {check.reason}" for check in session.report.failed]
     lines += [str(error) for error in not_compared.values()]
-    lines += [f"{criterion.title}: {verdict}" for criterion, _, verdict in criteria if verdict is Verdict.FAIL and not criterion.mitigation]
+    lines += [
+        f"{criterion.title}: {verdict}"
+        for criterion, _, verdict in criteria
+        if verdict is Verdict.FAIL and not criterion.mitigation
+    ]
     if session.proof.state is not State.HOLDS:
         lines.append(f"the session {session.proof.state} against the published trades")
     if lines:
@@ -122,7 +169,9 @@ def _tell_session(session: Recorded) -> None:
         "published": session.proof.figures["trades_published"],
         "proof": str(session.proof.state),
     }
-    emit_table("A live session" if session.is_new else "The live session of an earlier run", tuple(row), [row])
+    emit_table(
+        "A live session" if session.is_new else "The live session of an earlier run", tuple(row), [row]
+    )
 
 
 def prepare(folder: Path) -> Path:
@@ -147,7 +196,9 @@ def _is_there(path: Path, content: bytes) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path), remedy="use another --dir") from None
+        raise ConfigError(
+            f"cannot be read: {error.strerror}", where=str(path), remedy="use another --dir"
+        ) from None
     remedy = "use another --dir; if it is an earlier demo's, it may also be removed"
     raise ConfigError("is there and is not this demo's own file", where=str(path), remedy=remedy)
 
@@ -173,6 +224,10 @@ def _holes(outcomes: list[Outcome]) -> list[dict[str, object]]:
     for outcome in outcomes:
         gaps = outcome.gaps.gaps if outcome.gaps else pl.DataFrame()
         for row in gaps.iter_rows(named=True):
-            place = {"symbol": outcome.partition.symbol, "from": iso(row["start_us"]), "to": iso(row["end_us"])}
+            place = {
+                "symbol": outcome.partition.symbol,
+                "from": iso(row["start_us"]),
+                "to": iso(row["end_us"]),
+            }
             found.append({**place, **{name: row[name] for name in ("bars", "status", "cause", "filled_by")}})
     return found

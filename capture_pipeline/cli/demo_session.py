@@ -80,7 +80,10 @@ def _record(settings_file: Path, live_file: Path) -> SessionFolder:
     with SandboxServer(load_config(live_file)) as server:
         environment = {"CAPTURE_SANDBOX_URL": server.url}
         settings = load_settings(settings_file, environment)
-        folder = prepare(sessions_root(settings), new_plan(settings, [_SYMBOL], _REGIME, SECONDS, description="a demonstration"))
+        folder = prepare(
+            sessions_root(settings),
+            new_plan(settings, [_SYMBOL], _REGIME, SECONDS, description="a demonstration"),
+        )
         _follow(folder, settings_file, environment, server.url)
         return folder
 
@@ -95,5 +98,7 @@ def _follow(folder: SessionFolder, settings_file: Path, environment: Mapping[str
             if not is_cut and second >= _CUT_AT_S and len(status.connections) > 1:
                 is_cut = True
                 with new_session(None) as session:
-                    session.post(f"{url}/_sandbox/streams", json={"connection": 1, "fault": "ws_reset"}, timeout=5)
+                    session.post(
+                        f"{url}/_sandbox/streams", json={"connection": 1, "fault": "ws_reset"}, timeout=5
+                    )
             tell(f"{status.messages:,} messages, {status.gaps} gaps, {len(status.connections)} connections")

@@ -30,30 +30,54 @@ from capture_pipeline.lake.files import make_folder
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.terminal import write_line
 
-_COLUMNS = ("symbol", "month", "bars", "monthly", "daily", "rest", "expected", "missing", "unexplained", "conflicts", "state")
+_COLUMNS = (
+    "symbol",
+    "month",
+    "bars",
+    "monthly",
+    "daily",
+    "rest",
+    "expected",
+    "missing",
+    "unexplained",
+    "conflicts",
+    "state",
+)
 _MOST_LISTED = 40
 Failures = dict[Partition, CaptureError]
 
 
 @click.command("backfill")
 @click.option("--archives-only", is_flag=True, help="Use archive files alone; ask REST for no candle.")
-@click.option("--dry-run", is_flag=True, help="Print how many files, bytes and requests it would take; change nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print how many files, bytes and requests it would take; change nothing."
+)
 @click.option("--json", "as_json", is_flag=True, help="Write the outcome of each partition as JSON.")
 @partition_options
-def backfill_command(workspace: Workspace, archives_only: bool, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
+def backfill_command(workspace: Workspace, archives_only: bool, dry_run: bool, as_json: bool) -> None:
     """Bring history in: archives verified, holes asked of REST, bars merged, gated and their gaps explained."""
     with one_line_errors():
         now_us = workspace.rest.server_time_us() if not archives_only else workspace.now_us()
         if dry_run:
-            show_estimate(estimate(workspace, partitions(workspace, now_us), now_us, ask_rest=not archives_only), as_json=as_json)
+            show_estimate(
+                estimate(workspace, partitions(workspace, now_us), now_us, ask_rest=not archives_only),
+                as_json=as_json,
+            )
             return
-        run(workspace, partitions(workspace, now_us), now_us, "backfill", ask_rest=not archives_only, as_json=as_json)
+        run(
+            workspace,
+            partitions(workspace, now_us),
+            now_us,
+            "backfill",
+            ask_rest=not archives_only,
+            as_json=as_json,
+        )
 
 
 @click.command("topup")
 @click.option("--json", "as_json", is_flag=True, help="Write the outcome of each partition as JSON.")
 @partition_options
-def topup_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
+def topup_command(workspace: Workspace, as_json: bool) -> None:
     """Bring the open month up to now, and earlier ones that were left unfinished; --from and --to choose other months."""
     with one_line_errors():
         now_us = workspace.rest.server_time_us()
@@ -70,7 +94,7 @@ def topup_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT001 
 @click.option("--all", "show_all", is_flag=True, help="Show explained and filled gaps too.")
 @click.option("--json", "as_json", is_flag=True, help="Write the ledger as JSON.")
 @partition_options
-def gaps_command(workspace: Workspace, fill: bool, show_all: bool, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
+def gaps_command(workspace: Workspace, fill: bool, show_all: bool, as_json: bool) -> None:
     """Compute the gap ledger anew and show it; with --fill, fill what can be filled."""
     with one_line_errors():
         check_venue(workspace)
@@ -90,14 +114,18 @@ def gaps_command(workspace: Workspace, fill: bool, show_all: bool, as_json: bool
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def _compute(workspace: Workspace, parts: list[Partition], now_us: int, *, quiet: bool) -> tuple[list[GapsResult], Failures]:
+def _compute(
+    workspace: Workspace, parts: list[Partition], now_us: int, *, quiet: bool
+) -> tuple[list[GapsResult], Failures]:
     """The ledgers, each computed while nobody changes its partition; the error of each that could not be."""
     results: list[GapsResult] = []
     failures: Failures = {}
     with progress("gaps", len(parts), quiet=quiet) as tell:
         for part in parts:
             try:
-                results.append(with_partition_lock(workspace, part, partial(find_gaps, workspace, part, now_us)))
+                results.append(
+                    with_partition_lock(workspace, part, partial(find_gaps, workspace, part, now_us))
+                )
             except CaptureError as error:
                 failures[part] = error
             tell(str(part))
@@ -130,36 +158,62 @@ def _fill(workspace: Workspace, now_us: int, *, quiet: bool) -> Failures:
 
 def _show_ledger(rows: list[dict[str, Any]], results: list[GapsResult]) -> None:
     """The first rows as a table, and the totals."""
-    columns = ("symbol", "month", "from", "to", "bars", "status", "cause", "verified", "attempts", "filled_by")
+    columns = (
+        "symbol",
+        "month",
+        "from",
+        "to",
+        "bars",
+        "status",
+        "cause",
+        "verified",
+        "attempts",
+        "filled_by",
+    )
     emit_table("Gap ledger", columns, rows[:_MOST_LISTED])
     if len(rows) > _MOST_LISTED:
         write_line(f"and {len(rows) - _MOST_LISTED:,} more; --json has them all")
-    missing, unexplained = sum(result.missing for result in results), sum(result.unexplained for result in results)
-    write_line(f"{len(results)} partitions, {missing:,} expected bars missing, {unexplained:,} of them unexplained")
+    missing, unexplained = (
+        sum(result.missing for result in results),
+        sum(result.unexplained for result in results),
+    )
+    write_line(
+        f"{len(results)} partitions, {missing:,} expected bars missing, {unexplained:,} of them unexplained"
+    )
 
 
 @click.command("reconcile")
 @click.option("--json", "as_json", is_flag=True, help="Write the reports as JSON.")
 @partition_options
-def reconcile_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
+def reconcile_command(workspace: Workspace, as_json: bool) -> None:
     """Compare the monthly file with daily files and REST answers, bar by bar, and write one report a partition."""
     with one_line_errors():
         check_venue(workspace)
-        parts = [part for part in partitions(workspace, workspace.now_us()) if workspace.lake.bars(part).is_file()]
+        parts = [
+            part for part in partitions(workspace, workspace.now_us()) if workspace.lake.bars(part).is_file()
+        ]
         reports, failures = reconcile_all(workspace, parts, quiet=as_json)
     if as_json:
         emit_json([report.report.model_dump(mode="json") for report in reports])
     else:
-        listed = [_reconciled(report) for report in reports if report.report.differing_fields or report.report.compared]
+        listed = [
+            _reconciled(report)
+            for report in reports
+            if report.report.differing_fields or report.report.compared
+        ]
         if listed:
             emit_table("Sources compared", tuple(listed[0]), listed[:_MOST_LISTED])
-        write_line(f"{len(reports)} partitions, {sum(report.report.differing_fields for report in reports):,} fields differ")
+        write_line(
+            f"{len(reports)} partitions, {sum(report.report.differing_fields for report in reports):,} fields differ"
+        )
     emit_failures(list(failures.values()))
     if failures:
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def reconcile_all(workspace: Workspace, parts: list[Partition], *, quiet: bool) -> tuple[list[Reconciliation], Failures]:
+def reconcile_all(
+    workspace: Workspace, parts: list[Partition], *, quiet: bool
+) -> tuple[list[Reconciliation], Failures]:
     """Compare the sources of partitions with progress; return the reports, and the error of each partition that failed."""
     reports: list[Reconciliation] = []
     failures: Failures = {}
@@ -180,10 +234,12 @@ def _reconciled(found: Reconciliation) -> dict[str, Any]:
 
 
 @click.command("recheck")
-@click.option("--all", "every", is_flag=True, help="Read all published checksums again, not only those that are due.")
+@click.option(
+    "--all", "every", is_flag=True, help="Read all published checksums again, not only those that are due."
+)
 @click.option("--json", "as_json", is_flag=True, help="Write what was found as JSON.")
 @partition_options
-def recheck_command(workspace: Workspace, every: bool, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
+def recheck_command(workspace: Workspace, every: bool, as_json: bool) -> None:
     """Read published checksums again and mark files that were published anew; the next backfill fetches their new version."""
     with one_line_errors():
         now_us = workspace.rest.server_time_us()
@@ -209,7 +265,9 @@ def recheck_command(workspace: Workspace, every: bool, as_json: bool) -> None:  
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, ask_rest: bool, as_json: bool) -> None:
+def run(
+    workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, ask_rest: bool, as_json: bool
+) -> None:
     """Backfill partitions with progress and show what became of them.
 
     Exits with 1 if one failed, if an unverified file came and is not used, or if a quarantined file leaves an unexplained hole.
@@ -218,7 +276,10 @@ def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *
     make_folder(workspace.lake.root)
     outcomes: list[Outcome] = []
     # Closed at once when it is interrupted: the traceback would keep its downloads going until it was shown.
-    with progress(title, len(parts), quiet=as_json) as tell, closing(backfill(workspace, parts, now_us, ask_rest=ask_rest)) as done:
+    with (
+        progress(title, len(parts), quiet=as_json) as tell,
+        closing(backfill(workspace, parts, now_us, ask_rest=ask_rest)) as done,
+    ):
         for outcome in done:
             outcomes.append(outcome)
             tell(_line(outcome))
@@ -230,7 +291,9 @@ def run(workspace: Workspace, parts: list[Partition], now_us: int, title: str, *
     else:
         listed = _worth_listing(rows)
         if listed:
-            emit_table(f"{title}: {workspace.settings.market} {workspace.settings.interval}", _COLUMNS, listed)
+            emit_table(
+                f"{title}: {workspace.settings.market} {workspace.settings.interval}", _COLUMNS, listed
+            )
         total = sum(row["bars"] or 0 for row in rows)
         write_line(
             f"{len(rows)} partitions, {total:,} bars, {len(failures)} failed, {time.monotonic() - started:.1f} s; in {workspace.lake.root}"
@@ -251,11 +314,15 @@ def _lacks_a_file(row: dict[str, Any]) -> bool:
 
 def _show_unused(rows: list[dict[str, Any]]) -> None:
     """Write each file that came and is not used to standard error, with the reason."""
-    unused = [f"{name} {told}" for row in rows for name in ("unverified", "quarantined") for told in row[name]]
+    unused = [
+        f"{name} {told}" for row in rows for name in ("unverified", "quarantined") for told in row[name]
+    ]
     for line in unused[:_MOST_LISTED]:
         write_line(line, err=True)
     if len(unused) > _MOST_LISTED:
-        write_line(f"and {len(unused) - _MOST_LISTED:,} more files that are not used; --json has them all", err=True)
+        write_line(
+            f"and {len(unused) - _MOST_LISTED:,} more files that are not used; --json has them all", err=True
+        )
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
@@ -291,12 +358,22 @@ def _notes(outcomes: list[Outcome]) -> list[str]:
     counts = [count for outcome in outcomes for count in outcome.irregular.values()]
     known, unknown = (sum(count[name] for count in counts) for name in ("known", "unknown"))
     suspended = sum(outcome.gaps.suspended for outcome in outcomes if outcome.gaps)
-    notes = [f"rows off the grid or outside their file's period, not in bars but in bar_exclusions: {excluded:,}"] if excluded else []
+    notes = (
+        [f"rows off the grid or outside their file's period, not in bars but in bar_exclusions: {excluded:,}"]
+        if excluded
+        else []
+    )
     refused = sorted(
-        {f"{each.partition.symbol} ({each.topups.archive_only})" for each in outcomes if each.topups and each.topups.archive_only}
+        {
+            f"{each.partition.symbol} ({each.topups.archive_only})"
+            for each in outcomes
+            if each.topups and each.topups.archive_only
+        }
     )
     if refused:
-        notes.append(f"REST serves no klines of these symbols, their bars come from the archive alone: {', '.join(refused)}")
+        notes.append(
+            f"REST serves no klines of these symbols, their bars come from the archive alone: {', '.join(refused)}"
+        )
     if suspended:
         notes.append(f"bars not expected, because the outage calendar lists a suspension: {suspended:,}")
     if known or unknown:
@@ -313,7 +390,9 @@ def _worth_listing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _line(outcome: Outcome) -> str:
     row = summary(outcome)
-    return f"{outcome.partition} {row['state']}" + (f", {row['bars']:,} bars, {row['missing']:,} missing" if outcome.gaps else "")
+    return f"{outcome.partition} {row['state']}" + (
+        f", {row['bars']:,} bars, {row['missing']:,} missing" if outcome.gaps else ""
+    )
 
 
 def _ledger(result: GapsResult, *, show_all: bool) -> Iterable[dict[str, Any]]:

@@ -34,9 +34,13 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.command("validate")
 @click.argument("path", type=_THERE)
 @click.option("--json", "as_json", is_flag=True, help="Write every check and figure as JSON.")
-@click.option("--book/--no-book", default=None, help="Replay the order books too; without either, for recordings up to 64 MB.")
+@click.option(
+    "--book/--no-book",
+    default=None,
+    help="Replay the order books too; without either, for recordings up to 64 MB.",
+)
 @_CONFIG
-def validate_command(path: Path, as_json: bool, book: bool | None, config: Path | None) -> None:  # noqa: FBT001 - by name
+def validate_command(path: Path, as_json: bool, book: bool | None, config: Path | None) -> None:
     """Hold a recording, or the folder of a session, to the thresholds of a golden sample. Exit code 1: it fails. 2: unreadable."""
     with one_line_errors():
         report = validate(path, thresholds_of(load_settings(config).session_gates), book=book)
@@ -52,7 +56,7 @@ def validate_command(path: Path, as_json: bool, book: bool | None, config: Path 
 @click.argument("folder", type=_FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Write everything as JSON.")
 @_CONFIG
-def diagnose_command(folder: Path, as_json: bool, config: Path | None) -> None:  # noqa: FBT001 - by name
+def diagnose_command(folder: Path, as_json: bool, config: Path | None) -> None:
     """Tell what a folder of captures is worth: fragments, gaps between files, a score. Exit code 1: the score is not above the gate."""
     with one_line_errors():
         diagnosis = diagnose(folder, load_settings(config).session_gates.quality_score_least)
@@ -66,14 +70,35 @@ def diagnose_command(folder: Path, as_json: bool, config: Path | None) -> None: 
 
 @click.command("import")
 @click.argument("files", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
-@click.option("--from", "origin", type=click.Choice([str(origin) for origin in Origin]), required=True, help="The tool that wrote them.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The folder of all sessions.")
+@click.option(
+    "--from",
+    "origin",
+    type=click.Choice([str(origin) for origin in Origin]),
+    required=True,
+    help="The tool that wrote them.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="The folder of all sessions.",
+)
 @click.option("--regime", default="imported", show_default=True, help="The folder below it.")
 @click.option("--symbol", help="Whose the snapshots are that do not tell it.")
-@click.option("--market", type=click.Choice(MARKETS), help="Spot, USD-M or COIN-M futures, where the data do not tell it.")
+@click.option(
+    "--market",
+    type=click.Choice(MARKETS),
+    help="Spot, USD-M or COIN-M futures, where the data do not tell it.",
+)
 @click.option("--venue", help="For instance binance or binance.us, where the data do not tell it.")
-def import_command(  # noqa: PLR0917 - one option each
-    files: tuple[Path, ...], origin: str, out: Path, regime: str, symbol: str | None, market: str | None, venue: str | None
+def import_command(
+    files: tuple[Path, ...],
+    origin: str,
+    out: Path,
+    regime: str,
+    symbol: str | None,
+    market: str | None,
+    venue: str | None,
 ) -> None:
     """Make one session of the files of one recording, in any order. Nothing is overwritten.
 
@@ -81,7 +106,15 @@ def import_command(  # noqa: PLR0917 - one option each
     Exit code 2: a file is of another kind, or a line is wrong that no damage of the file explains.
     """
     with one_line_errors():
-        folder = import_session(Origin(origin), list(files), out.absolute(), regime=regime, symbol=symbol, market=market, venue=venue)
+        folder = import_session(
+            Origin(origin),
+            list(files),
+            out.absolute(),
+            regime=regime,
+            symbol=symbol,
+            market=market,
+            venue=venue,
+        )
         summary = import_summary(SessionMetadata.model_validate_json(folder.metadata.read_bytes()))
     write_line(f"Imported as {folder.path}")
     for line in summary:
@@ -99,7 +132,17 @@ def _show_report(report: Report) -> None:
     ]
     emit_table(str(report.path), ("check", "verdict", "reason"), rows)
     streams = [{"stream": name, **figures} for name, figures in report.statistics["streams"].items()]
-    columns = ("stream", "messages", "per_second", "first_id", "last_id", "gaps", "ids_lost", "duplicates", "overlaps")
+    columns = (
+        "stream",
+        "messages",
+        "per_second",
+        "first_id",
+        "last_id",
+        "gaps",
+        "ids_lost",
+        "duplicates",
+        "overlaps",
+    )
     emit_table("Streams", columns, streams[:_MOST_LISTED])
     if len(streams) > _MOST_LISTED:
         write_line(f"and {len(streams) - _MOST_LISTED:,} more; --json has them all")
@@ -123,7 +166,10 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
     columns = ("file", "bytes", "messages", "from", "to", "gaps_inside", "troubles")
     emit_table(str(diagnosis.folder), columns, files[:_MOST_LISTED], names="file")
     for series in diagnosis.series:
-        gaps = [{"from": _time(start), "to": _time(end), "seconds": f"{(end - start) / 1e9:,.1f}"} for start, end in series.between]
+        gaps = [
+            {"from": _time(start), "to": _time(end), "seconds": f"{(end - start) / 1e9:,.1f}"}
+            for start, end in series.between
+        ]
         times = f"{series.continuous_s:,.1f} s continuous of {series.span_s:,.1f} s, {series.longest_s:,.1f} s at most"
         write_line(f"{' '.join(series.symbols)}: {times}")
         if gaps:
@@ -141,9 +187,15 @@ def _show_diagnosis(diagnosis: Diagnosis) -> None:
     emit_table("Score", ("part", "share", "points", "of", "share_of_what"), parts)
     if diagnosis.is_damaged:
         names = [file.path for file in diagnosis.files if file.is_damaged]
-        output_console().print(f"Damaged: {', '.join(names[:_MOST_LISTED])}. With a damaged file the score is at most {MOST_DAMAGED:g}")
-    write_line(f"{diagnosis.score:g} of 100; {'above' if diagnosis.passed else 'not above'} the gate of {diagnosis.gate:g}")
+        output_console().print(
+            f"Damaged: {', '.join(names[:_MOST_LISTED])}. With a damaged file the score is at most {MOST_DAMAGED:g}"
+        )
+    write_line(
+        f"{diagnosis.score:g} of 100; {'above' if diagnosis.passed else 'not above'} the gate of {diagnosis.gate:g}"
+    )
 
 
 def _time(stamp_ns: int | None) -> str:
-    return "" if stamp_ns is None else datetime.fromtimestamp(stamp_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return (
+        "" if stamp_ns is None else datetime.fromtimestamp(stamp_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    )

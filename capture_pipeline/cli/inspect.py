@@ -28,7 +28,7 @@ _BETWEEN_INTERRUPTS_S = 0.05
 @click.command("coverage")
 @click.option("--json", "as_json", is_flag=True, help="Write one object a symbol-month as JSON.")
 @partition_options
-def coverage_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
+def coverage_command(workspace: Workspace, as_json: bool) -> None:
     """Expected against present bars by symbol and month, as a table, a CSV and a page with a heat-map.
 
     With --symbol, --interval, --from or --to it only shows: the files on disk are the whole deployment's.
@@ -59,14 +59,16 @@ def coverage_command(workspace: Workspace, as_json: bool) -> None:  # noqa: FBT0
     where = f"; {found.html} and {found.csv}" if whole else ""
     write_line(f"{'nothing expected' if told is None else f'{told} % of expected bars'}{where}")
     if found.summary["never_computed"]:
-        write_line(f"{found.summary['never_computed']:,} symbol-months were never backfilled and are not part of the figures")
+        write_line(
+            f"{found.summary['never_computed']:,} symbol-months were never backfilled and are not part of the figures"
+        )
 
 
 @click.command("sql")
 @click.argument("query")
 @click.option("--json", "as_json", is_flag=True, help="Write rows as JSON.")
 @config_option
-def sql_command(workspace: Workspace, query: str, as_json: bool) -> None:  # noqa: FBT001 - options are passed by name
+def sql_command(workspace: Workspace, query: str, as_json: bool) -> None:
     """Run one query over the lake's views (bars, bar_conflicts, bar_exclusions, bar_gaps, bar_windows), read-only."""
     renew_catalog(workspace)
     with one_line_errors():
@@ -121,7 +123,11 @@ def _unique(names: list[str]) -> list[str]:
     unique: list[str] = []
     for name in names:
         numbered = (f"{name}_{number}" for number in itertools.count(1))
-        unique.append(name if name not in unique else next(other for other in numbered if other not in {*unique, *names}))
+        unique.append(
+            name
+            if name not in unique
+            else next(other for other in numbered if other not in {*unique, *names})
+        )
     return unique
 
 
@@ -147,5 +153,7 @@ def schema_command() -> None:
 def env_command() -> None:
     """The environment variables that override settings."""
     emit_table(
-        "Environment", ("variable", "key"), [{"variable": name, "key": ".".join(path)} for name, path in environment_names().items()]
+        "Environment",
+        ("variable", "key"),
+        [{"variable": name, "key": ".".join(path)} for name, path in environment_names().items()],
     )

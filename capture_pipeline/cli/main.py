@@ -30,28 +30,76 @@ class _Source(NamedTuple):
 
 
 COMMANDS = {
-    "alerts": _Source("capture_pipeline.cli.alerts", "alerts_group", "Send a test alert; show open and waiting ones"),
-    "backfill": _Source("capture_pipeline.cli.fetch", "backfill_command", "Download and verify the archive; ask REST for what is missing"),
+    "alerts": _Source(
+        "capture_pipeline.cli.alerts", "alerts_group", "Send a test alert; show open and waiting ones"
+    ),
+    "backfill": _Source(
+        "capture_pipeline.cli.fetch",
+        "backfill_command",
+        "Download and verify the archive; ask REST for what is missing",
+    ),
     "topup": _Source("capture_pipeline.cli.fetch", "topup_command", "Bring the open month up to now"),
-    "reconcile": _Source("capture_pipeline.cli.fetch", "reconcile_command", "Compare the monthly file with daily files and REST answers"),
-    "gaps": _Source("capture_pipeline.cli.fetch", "gaps_command", "Show missing ranges with their causes; --fill asks for them"),
-    "recheck": _Source("capture_pipeline.cli.fetch", "recheck_command", "Find archive files that were published again"),
-    "coverage": _Source("capture_pipeline.cli.inspect", "coverage_command", "Compare expected with present bars"),
-    "check": _Source("capture_pipeline.cli.check", "check_command", "Evaluate the gates; exit code 1 if one fails"),
+    "reconcile": _Source(
+        "capture_pipeline.cli.fetch",
+        "reconcile_command",
+        "Compare the monthly file with daily files and REST answers",
+    ),
+    "gaps": _Source(
+        "capture_pipeline.cli.fetch",
+        "gaps_command",
+        "Show missing ranges with their causes; --fill asks for them",
+    ),
+    "recheck": _Source(
+        "capture_pipeline.cli.fetch", "recheck_command", "Find archive files that were published again"
+    ),
+    "coverage": _Source(
+        "capture_pipeline.cli.inspect", "coverage_command", "Compare expected with present bars"
+    ),
+    "check": _Source(
+        "capture_pipeline.cli.check", "check_command", "Evaluate the gates; exit code 1 if one fails"
+    ),
     "sql": _Source("capture_pipeline.cli.inspect", "sql_command", "Run a query over the tables"),
-    "session": _Source("capture_pipeline.cli.session", "session_group", "Record trades and order-book diffs (golden samples)"),
-    "preflight": _Source("capture_pipeline.cli.session", "preflight_command", "Check disk, clock, network and streams before a recording"),
-    "validate": _Source("capture_pipeline.cli.golden", "validate_command", "Check a recording or a session for completeness"),
-    "diagnose": _Source("capture_pipeline.cli.golden", "diagnose_command", "Describe recordings of any tool and their gaps"),
-    "import": _Source("capture_pipeline.cli.golden", "import_command", "Make a session of a recording's files"),
-    "convert": _Source("capture_pipeline.cli.proof", "convert_command", "Make Parquet tables of a finished session"),
-    "prove": _Source("capture_pipeline.cli.proof", "prove_command", "Compare a session with the trades that the exchange published"),
-    "replay": _Source("capture_pipeline.cli.replay", "replay_command", "Replay the order book of a recording"),
+    "session": _Source(
+        "capture_pipeline.cli.session", "session_group", "Record trades and order-book diffs (golden samples)"
+    ),
+    "preflight": _Source(
+        "capture_pipeline.cli.session",
+        "preflight_command",
+        "Check disk, clock, network and streams before a recording",
+    ),
+    "validate": _Source(
+        "capture_pipeline.cli.golden", "validate_command", "Check a recording or a session for completeness"
+    ),
+    "diagnose": _Source(
+        "capture_pipeline.cli.golden", "diagnose_command", "Describe recordings of any tool and their gaps"
+    ),
+    "import": _Source(
+        "capture_pipeline.cli.golden", "import_command", "Make a session of a recording's files"
+    ),
+    "convert": _Source(
+        "capture_pipeline.cli.proof", "convert_command", "Make Parquet tables of a finished session"
+    ),
+    "prove": _Source(
+        "capture_pipeline.cli.proof",
+        "prove_command",
+        "Compare a session with the trades that the exchange published",
+    ),
+    "replay": _Source(
+        "capture_pipeline.cli.replay", "replay_command", "Replay the order book of a recording"
+    ),
     "book": _Source("capture_pipeline.cli.replay", "book_command", "Show the order book at one instant"),
-    "times": _Source("capture_pipeline.cli.times", "times_command", "Tell which timestamp orders the events of a recording"),
-    "config": _Source("capture_pipeline.cli.inspect", "config_group", "Show the settings in force, or their JSON schema"),
-    "sandbox": _Source("sandbox_exchange.cli", "sandbox", "Run an exchange on this machine for trials and tests"),
-    "demo": _Source("capture_pipeline.cli.demo", "demo_command", "Run the main job end to end on the sandbox exchange"),
+    "times": _Source(
+        "capture_pipeline.cli.times", "times_command", "Tell which timestamp orders the events of a recording"
+    ),
+    "config": _Source(
+        "capture_pipeline.cli.inspect", "config_group", "Show the settings in force, or their JSON schema"
+    ),
+    "sandbox": _Source(
+        "sandbox_exchange.cli", "sandbox", "Run an exchange on this machine for trials and tests"
+    ),
+    "demo": _Source(
+        "capture_pipeline.cli.demo", "demo_command", "Run the main job end to end on the sandbox exchange"
+    ),
     "ui": _Source("capture_pipeline.cli.ui", "ui_command", "Open Dagster's web page and run its schedules"),
 }
 

@@ -21,8 +21,12 @@ from capture_pipeline.terminal import write_line
 
 _MOST_LISTED = 40
 _EXITS = {State.DIFFERS: EXIT_FAILED, State.UNPROVED: EXIT_COULD_NOT_RUN}
-_CONFIG = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
-_OUTPUT = click.option("--output-dir", "output", type=click.Path(file_okay=False, path_type=Path), help="Where sessions lie.")
+_CONFIG = click.option(
+    "--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one."
+)
+_OUTPUT = click.option(
+    "--output-dir", "output", type=click.Path(file_okay=False, path_type=Path), help="Where sessions lie."
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 
 
@@ -31,7 +35,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard o
 @_OUTPUT
 @_JSON
 @_CONFIG
-def convert_command(session: str, output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001 - by name
+def convert_command(session: str, output: Path | None, as_json: bool, config: Path | None) -> None:
     """Make typed tables of a finished session; what an earlier run made of it is replaced."""
     workspace = open_workspace(config)
     with one_line_errors():
@@ -41,7 +45,11 @@ def convert_command(session: str, output: Path | None, as_json: bool, config: Pa
     if as_json:
         emit_json(manifest.model_dump(mode="json"))
         return
-    emit_table(f"Tables of {session}", ("path", "rows", "bytes"), [file.model_dump() for file in manifest.files[:_MOST_LISTED]])
+    emit_table(
+        f"Tables of {session}",
+        ("path", "rows", "bytes"),
+        [file.model_dump() for file in manifest.files[:_MOST_LISTED]],
+    )
     if len(manifest.files) > _MOST_LISTED:
         write_line(f"and {len(manifest.files) - _MOST_LISTED:,} more files; --json has them all")
     rows = ", ".join(f"{manifest.rows[table.name]:,} rows of {table.name}" for table in TABLES)
@@ -53,7 +61,7 @@ def convert_command(session: str, output: Path | None, as_json: bool, config: Pa
 @_OUTPUT
 @_JSON
 @_CONFIG
-def prove_command(session: str, output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001 - by name
+def prove_command(session: str, output: Path | None, as_json: bool, config: Path | None) -> None:
     """Hold a session against the trades and klines that the exchange published.
 
     Exit code 1: it differs. 2: a file could not be compared, which is told while the others are, or nothing could be proved at all.
@@ -75,7 +83,11 @@ def _show_tables(proof: SessionProof, rows: list[dict[str, Any]]) -> None:
         emit_table(f"Proof of {proof.session}", tuple(rows[0]), rows)
     if proof.gaps:
         columns = ("stream", "first_lost", "last_lost", "by_rest", "by_archive", "not_published", "waits_for")
-        emit_table("Lost ids that REST did not complete", columns, [gap.model_dump() for gap in proof.gaps[:_MOST_LISTED]])
+        emit_table(
+            "Lost ids that REST did not complete",
+            columns,
+            [gap.model_dump() for gap in proof.gaps[:_MOST_LISTED]],
+        )
 
 
 def _show(proof: SessionProof, path: Path) -> None:

@@ -23,7 +23,9 @@ from capture_pipeline.replay.messages import Messages, Source
 from capture_pipeline.replay.sampling import sampled, write_samples
 from capture_pipeline.terminal import write_line
 
-_CONFIG = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
+_CONFIG = click.option(
+    "--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one."
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 _SYMBOL = click.option("--symbol", default="", help="Whose book; needed where there are several.")
 _MOST_LISTED = 20
@@ -32,20 +34,31 @@ _MOST_LISTED = 20
 @click.command("replay")
 @click.argument("target")
 @_SYMBOL
-@click.option("--every", "every_s", type=Length(), help="Keep the best levels at this step, for instance 1s; needs --out.")
-@click.option("--depth", type=click.IntRange(1, 5000), default=20, show_default=True, help="Levels of each side to keep.")
+@click.option(
+    "--every",
+    "every_s",
+    type=Length(),
+    help="Keep the best levels at this step, for instance 1s; needs --out.",
+)
+@click.option(
+    "--depth",
+    type=click.IntRange(1, 5000),
+    default=20,
+    show_default=True,
+    help="Levels of each side to keep.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The Parquet file for them.")
 @click.option("--long", "is_long", is_flag=True, help="A row a level instead of a row a time.")
 @_JSON
 @_CONFIG
-def replay_command(  # noqa: PLR0917 - one option each
+def replay_command(
     target: str,
     symbol: str,
     every_s: float | None,
     depth: int,
     out: Path | None,
-    is_long: bool,  # noqa: FBT001 - by name
-    as_json: bool,  # noqa: FBT001 - by name
+    is_long: bool,
+    as_json: bool,
     config: Path | None,
 ) -> None:
     """Replay the book of TARGET: a recording, the folder of a session or its id. Report counts, missing ids and the last best prices.
@@ -53,13 +66,21 @@ def replay_command(  # noqa: PLR0917 - one option each
     Discontinuities are told and are no failure: after one there is no book until the next snapshot. Exit code 2: unreadable.
     """
     if (every_s is None) != (out is None) or (is_long and out is None):
-        raise click.UsageError("--every and --out go together, and --long with them: the step, and the file for the levels")
+        raise click.UsageError(
+            "--every and --out go together, and --long with them: the step, and the file for the levels"
+        )
     replay, started = Replay(), time.monotonic()
     with one_line_errors():
         source = replay_source(target, _parsed(symbol), open_workspace(config))
         watched = _watched(source, replay, quiet=as_json)
         if every_s is not None and out is not None:
-            count = write_samples(sampled(replay, watched, round(every_s * 1e9), depth), out, source.symbol, depth, is_long=is_long)
+            count = write_samples(
+                sampled(replay, watched, round(every_s * 1e9), depth),
+                out,
+                source.symbol,
+                depth,
+                is_long=is_long,
+            )
         else:
             count = 0
             for messages in watched:
@@ -77,10 +98,14 @@ def replay_command(  # noqa: PLR0917 - one option each
 @click.argument("target")
 @_SYMBOL
 @click.option("--at", "at_text", required=True, help="The time, UTC: 2026-08-03T14:30:05.123Z.")
-@click.option("--depth", type=click.IntRange(1, 50_000), default=10, show_default=True, help="Levels of each side.")
+@click.option(
+    "--depth", type=click.IntRange(1, 50_000), default=10, show_default=True, help="Levels of each side."
+)
 @_JSON
 @_CONFIG
-def book_command(target: str, symbol: str, at_text: str, depth: int, as_json: bool, config: Path | None) -> None:  # noqa: FBT001, PLR0917
+def book_command(
+    target: str, symbol: str, at_text: str, depth: int, as_json: bool, config: Path | None
+) -> None:
     """Show the book of TARGET as it was after every message captured up to a time.
 
     TARGET is a recording, the folder of a session or its id. With tables, the book is found without reading the recording from its start.
@@ -105,12 +130,19 @@ def book_command(target: str, symbol: str, at_text: str, depth: int, as_json: bo
         if as_json:
             emit_json(told | {"bids": [], "asks": [], "reason": what, "hole": _hole_of(found)})
         else:
-            until = f"the next valid book is that of {_time_of(found.to_ns)}" if found.to_ns else "no valid book follows"
+            until = (
+                f"the next valid book is that of {_time_of(found.to_ns)}"
+                if found.to_ns
+                else "no valid book follows"
+            )
             write_line(f"No valid book of {name} at {at_text}: {what}; {until}", err=True)
         click.get_current_context().exit(EXIT_FAILED)
     (bids, asks) = replay.book.top(depth)
     price, quantity = replay.scale.price, replay.scale.quantity
-    levels = [[(f"{price(int(tick)):f}", f"{quantity(int(lots)):f}") for tick, lots in zip(*side, strict=True)] for side in (bids, asks)]
+    levels = [
+        [(f"{price(int(tick)):f}", f"{quantity(int(lots)):f}") for tick, lots in zip(*side, strict=True)]
+        for side in (bids, asks)
+    ]
     if as_json:
         emit_json(told | {"bids": levels[0], "asks": levels[1]})
         return
@@ -118,9 +150,15 @@ def book_command(target: str, symbol: str, at_text: str, depth: int, as_json: bo
     for side, side_levels in zip(("bid", "ask"), levels, strict=True):
         for row, (level_price, level_quantity) in zip(rows, side_levels, strict=False):
             row |= {f"{side}": level_price, f"{side}_quantity": level_quantity}
-    emit_table(f"{name} at {at_text}, update id {found.last_id}", ("bid_quantity", "bid", "ask", "ask_quantity"), rows)
+    emit_table(
+        f"{name} at {at_text}, update id {found.last_id}",
+        ("bid_quantity", "bid", "ask", "ask_quantity"),
+        rows,
+    )
     bid_count, ask_count = replay.book.levels
-    write_line(f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at {_time_of(found.capture_ns)}")
+    write_line(
+        f"{bid_count:,} bids and {ask_count:,} asks in all; last message captured at {_time_of(found.capture_ns)}"
+    )
 
 
 def _state_of(found: BookAt) -> str:
@@ -134,11 +172,21 @@ def _reason_of(found: BookAt) -> str:
     """Why no book is known."""
     missing = found.missing
     if missing is not None:
-        since = f"no book is known after {_time_of(found.from_ns)}" if found.from_ns else "no book was valid before"
-        lost = f"ids are missing after {missing.last_good_id}, the next one recorded is {missing.first_good_id}"
+        since = (
+            f"no book is known after {_time_of(found.from_ns)}"
+            if found.from_ns
+            else "no book was valid before"
+        )
+        lost = (
+            f"ids are missing after {missing.last_good_id}, the next one recorded is {missing.first_good_id}"
+        )
         return f"{lost} ({missing.first_good_id - missing.last_good_id - 1:,} ids); {since}"
     if found.absence is Absence.END:
-        return f"the recording has no diff after {_time_of(found.from_ns)}" if found.from_ns else "the recording has no further diff"
+        return (
+            f"the recording has no diff after {_time_of(found.from_ns)}"
+            if found.from_ns
+            else "the recording has no further diff"
+        )
     return "no snapshot had come"
 
 
@@ -171,7 +219,9 @@ def _watched(source: Source, replay: Replay, *, quiet: bool) -> Iterator[Message
         if now - told >= 1:
             told, counts = now, replay.counts
             rate = counts.events / (now - started) / 1e6
-            tell(f"{source.where}: {counts.messages:,} messages, {counts.events:,} level updates, {rate:.1f} M/s, {counts.gaps} gaps")
+            tell(
+                f"{source.where}: {counts.messages:,} messages, {counts.events:,} level updates, {rate:.1f} M/s, {counts.gaps} gaps"
+            )
 
 
 def _told(source: Source, replay: Replay, seconds: float) -> dict[str, Any]:
@@ -199,7 +249,10 @@ def _told(source: Source, replay: Replay, seconds: float) -> dict[str, Any]:
 
 def _shown(discontinuity: dict[str, Any]) -> dict[str, Any]:
     until_ns, again_ns = discontinuity["valid_until_ns"], discontinuity["valid_again_ns"]
-    times = {"no_book_after": _time_of(until_ns) if until_ns else "the start", "valid_again": _time_of(again_ns) if again_ns else "never"}
+    times = {
+        "no_book_after": _time_of(until_ns) if until_ns else "the start",
+        "valid_again": _time_of(again_ns) if again_ns else "never",
+    }
     return discontinuity | times
 
 

@@ -62,5 +62,7 @@ def _has_tables_of(folder: Path, tables: Path) -> bool:
     if not _has_manifest(session.session, tables):
         return False
     metadata = read_model(session.metadata, SessionMetadata)
-    digests = {file.sha256 for file in metadata.files if file.name == session.recording.name} if metadata else set()
+    digests = (
+        {file.sha256 for file in metadata.files if file.name == session.recording.name} if metadata else set()
+    )
     return GoldenTables(tables, session.session).manifest().recording_sha256 in digests

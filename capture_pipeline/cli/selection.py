@@ -24,7 +24,9 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --config; the command gets `workspace`."""
 
     @click.option(
-        "--config", type=click.Path(dir_okay=False, path_type=Path), help="The settings' file; by default the nearest pipeline.yaml."
+        "--config",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="The settings' file; by default the nearest pipeline.yaml.",
     )
     @wraps(command)
     def wrapped(config: Path | None, **arguments: Any) -> Any:  # noqa: ANN401 - passes on whatever the command takes
@@ -36,10 +38,25 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --symbol, --interval, --from and --to; the command gets `workspace` and `chosen`, a `Selection`."""
 
-    @click.option("--symbol", "symbols", multiple=True, help="A symbol, or several by commas; may be repeated. Default: all configured.")
-    @click.option("--interval", type=click.Choice([str(interval) for interval in Interval]), help="Default: the configured one.")
-    @click.option("--from", "first", help="First month, or a day of it, 2024-12 or 2024-12-31; taken whole. Default: history.start.")
-    @click.option("--to", "last", help="Last month, or a day of it; taken whole. Default: history.end, or the present.")
+    @click.option(
+        "--symbol",
+        "symbols",
+        multiple=True,
+        help="A symbol, or several by commas; may be repeated. Default: all configured.",
+    )
+    @click.option(
+        "--interval",
+        type=click.Choice([str(interval) for interval in Interval]),
+        help="Default: the configured one.",
+    )
+    @click.option(
+        "--from",
+        "first",
+        help="First month, or a day of it, 2024-12 or 2024-12-31; taken whole. Default: history.start.",
+    )
+    @click.option(
+        "--to", "last", help="Last month, or a day of it; taken whole. Default: history.end, or the present."
+    )
     @config_option
     @wraps(command)
     def wrapped(
@@ -57,7 +74,9 @@ def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def narrow(workspace: Workspace, symbols: tuple[str, ...], interval: str | None, first: str | None, last: str | None) -> Workspace:
+def narrow(
+    workspace: Workspace, symbols: tuple[str, ...], interval: str | None, first: str | None, last: str | None
+) -> Workspace:
     """The same deployment with the chosen symbols, interval and history."""
     settings = workspace.settings
     chosen = parse_symbols(symbols)
@@ -84,7 +103,9 @@ def partitions(workspace: Workspace, now_us: int) -> list[Partition]:
     """
     found = workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
     if not found:
-        raise ConfigError("no month of the history has begun", remedy="set --from or history.start to an earlier month")
+        raise ConfigError(
+            "no month of the history has begun", remedy="set --from or history.start to an earlier month"
+        )
     return found
 
 
@@ -92,7 +113,9 @@ def _history(settings: Settings, start: Month, end: Month | None) -> History:
     last = from_us(end.end_us - 1).date() if end else settings.history.end
     first = from_us(start.start_us).date()
     if last and last < first:
-        raise ConfigError(f"--from lies after history.end, {last}", remedy="give --to as well, or an earlier --from")
+        raise ConfigError(
+            f"--from lies after history.end, {last}", remedy="give --to as well, or an earlier --from"
+        )
     return History(start=first, end=last)
 
 

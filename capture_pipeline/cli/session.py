@@ -14,7 +14,14 @@ from capture_pipeline.binance.symbols import parse_symbols
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors, output_console
 from capture_pipeline.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from capture_pipeline.cli.lengths import Length
-from capture_pipeline.cli.session_view import damaged, overview, session_document, session_row, set_aside_row, state_lines
+from capture_pipeline.cli.session_view import (
+    damaged,
+    overview,
+    session_document,
+    session_row,
+    set_aside_row,
+    state_lines,
+)
 from capture_pipeline.deployment.rest_client import rest_of
 from capture_pipeline.errors import CaptureError, StorageError
 from capture_pipeline.lake.files import make_folder
@@ -45,8 +52,12 @@ _DAY_US = 86_400_000_000
 _STOP_S = 120.0
 _SYMBOLS_S = 5.0
 """Longest time that the question for the symbols delays a recording."""
-_config = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
-_output = click.option("--output-dir", "output", type=click.Path(file_okay=False, path_type=Path), help="Where sessions lie.")
+_config = click.option(
+    "--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one."
+)
+_output = click.option(
+    "--output-dir", "output", type=click.Path(file_okay=False, path_type=Path), help="Where sessions lie."
+)
 _json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 
 
@@ -56,12 +67,26 @@ def session_group() -> None:
 
 
 @session_group.command("start")
-@click.option("--symbol", "symbols", multiple=True, help="A symbol, or several by commas; may be repeated. Default: BTCUSDT.")
+@click.option(
+    "--symbol",
+    "symbols",
+    multiple=True,
+    help="A symbol, or several by commas; may be repeated. Default: BTCUSDT.",
+)
 @click.option("--duration", type=Length(), default="24h", show_default=True, help="90s, 15m, 24h, 2d.")
-@click.option("--regime", default="custom", show_default=True, help="high_volume, low_volume, special_event or your own.")
+@click.option(
+    "--regime",
+    default="custom",
+    show_default=True,
+    help="high_volume, low_volume, special_event or your own.",
+)
 @click.option("--description", default="", help="Details of the event, conditions.")
 @click.option("--connections", type=click.IntRange(1, 4), help="Connections side by side.")
-@click.option("--no-resume", is_flag=True, help="Set an unfinished session of the same symbols and regime aside, and start anew.")
+@click.option(
+    "--no-resume",
+    is_flag=True,
+    help="Set an unfinished session of the same symbols and regime aside, and start anew.",
+)
 @_output
 @_config
 def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | None, **options: Any) -> None:  # noqa: ANN401 - of many kinds
@@ -85,7 +110,13 @@ def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | 
 
 
 def _new_plan(settings: Settings, symbols: tuple[str, ...], options: dict[str, Any]) -> SessionPlan:
-    plan = new_plan(settings, _symbol_names(symbols), options["regime"], options["duration"], description=options["description"])
+    plan = new_plan(
+        settings,
+        _symbol_names(symbols),
+        options["regime"],
+        options["duration"],
+        description=options["description"],
+    )
     return plan.model_copy(update={"connections": options["connections"]}) if options["connections"] else plan
 
 
@@ -94,7 +125,10 @@ def _report_set_aside(path: Path) -> None:
 
 
 def _report_begin(verb: str, folder: SessionFolder, plan: SessionPlan) -> None:
-    write_line(f"{verb} {', '.join(plan.streams)} until {iso(plan.start_us + round(plan.duration_s * 1e6))}", err=True)
+    write_line(
+        f"{verb} {', '.join(plan.streams)} until {iso(plan.start_us + round(plan.duration_s * 1e6))}",
+        err=True,
+    )
     write_line(f"  {folder.path}   (watch it: capture session status {folder.session} --watch)", err=True)
 
 
@@ -107,19 +141,27 @@ def _check_disk(settings: Settings, root: Path) -> None:
     free, least = free_bytes(root) / 1e9, settings.recording.free_disk_gb
     if free < least:
         remedy = "free the disk, or lower recording.free_disk_gb"
-        raise StorageError(f"{free:.1f} GB are free and {least:g} are wanted before a session starts", where=str(root), remedy=remedy)
+        raise StorageError(
+            f"{free:.1f} GB are free and {least:g} are wanted before a session starts",
+            where=str(root),
+            remedy=remedy,
+        )
 
 
 def _check_symbols(settings: Settings, symbols: list[str]) -> None:
     """Refuse symbols that the exchange does not list; where it does not answer at once, the recording goes before the question."""
     http = settings.http
-    limits = {name: min(getattr(http, name), _SYMBOLS_S) for name in ("connect_timeout_s", "read_timeout_s", "answer_timeout_s")}
+    limits = {
+        name: min(getattr(http, name), _SYMBOLS_S)
+        for name in ("connect_timeout_s", "read_timeout_s", "answer_timeout_s")
+    }
     quick = settings.model_copy(update={"http": http.model_copy(update={"attempts": 1, **limits})})
     try:
         error = rest_of(quick, max_wait_s=0.0).unknown_symbols(symbols)
     except CaptureError as failure:
         write_line(
-            f"Whether the exchange lists {', '.join(symbols)} could not be checked; recording begins all the same: {failure}", err=True
+            f"Whether the exchange lists {', '.join(symbols)} could not be checked; recording begins all the same: {failure}",
+            err=True,
         )
         return
     if error is not None:
@@ -129,13 +171,18 @@ def _check_symbols(settings: Settings, symbols: list[str]) -> None:
 def _report_end(ended: Ended) -> None:
     if ended.metadata is None:
         session = ended.folder.session
-        write_line(f"Interrupted; the same command resumes it, `capture session stop {session}` finishes it.", err=True)
+        write_line(
+            f"Interrupted; the same command resumes it, `capture session stop {session}` finishes it.",
+            err=True,
+        )
         click.get_current_context().exit(EXIT_INTERRUPTED)
     if ended.metadata.state == EMPTY:
         write_line(f"Error: {empty_session_reason(ended.folder)}", err=True)
         click.get_current_context().exit(EXIT_FAILED)
     statistics = ended.metadata.statistics
-    write_line(f"{ended.metadata.state}: {statistics['messages']:,} messages, {statistics['gaps']} gaps, {statistics['ids_lost']} ids lost")
+    write_line(
+        f"{ended.metadata.state}: {statistics['messages']:,} messages, {statistics['gaps']} gaps, {statistics['ids_lost']} ids lost"
+    )
     for file in ended.metadata.files:
         write_line(f"  {ended.folder.path / file.name}  {file.bytes:,} bytes")
     write_line(f"Validate it:  capture validate {ended.folder.path}")
@@ -143,11 +190,15 @@ def _report_end(ended: Ended) -> None:
 
 @session_group.command("status")
 @click.argument("session", required=False)
-@click.option("--watch", is_flag=True, help="Renew the view each second until the session is finished, or Ctrl-C.")
+@click.option(
+    "--watch", is_flag=True, help="Renew the view each second until the session is finished, or Ctrl-C."
+)
 @_output
 @_json
 @_config
-def status_command(session: str | None, watch: bool, output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001
+def status_command(
+    session: str | None, watch: bool, output: Path | None, as_json: bool, config: Path | None
+) -> None:
     """Show one session, or all that are not finished. Exit code 1: a file of one is damaged; the others are shown all the same."""
     with one_line_errors():
         root = sessions_root(load_settings(config), output)
@@ -190,7 +241,11 @@ def _report_states(folders: list[SessionFolder]) -> None:
 
 
 def _chosen(root: Path, session: str | None) -> list[SessionFolder]:
-    return [find_session(root, session)] if session else [folder for folder in all_sessions(root) if not folder.metadata.exists()]
+    return (
+        [find_session(root, session)]
+        if session
+        else [folder for folder in all_sessions(root) if not folder.metadata.exists()]
+    )
 
 
 @session_group.command("stop")
@@ -206,17 +261,26 @@ def stop_command(session: str, output: Path | None, config: Path | None) -> None
         # Asked again, for a recorder that dies while it finishes leaves the rest to us.
         while stop(folder, settings) is None:
             if time.monotonic() > deadline:
-                raise StorageError(f"is not finished after {_STOP_S:g} s", where=str(folder.path), remedy="see capture session status")
+                raise StorageError(
+                    f"is not finished after {_STOP_S:g} s",
+                    where=str(folder.path),
+                    remedy="see capture session status",
+                )
             time.sleep(0.2)
         write_line(f"{session} is finished: {folder.metadata}")
 
 
 @session_group.command("list")
-@click.option("--all", "with_set_aside", is_flag=True, help="Show sessions that --no-resume set aside too, with their folders.")
+@click.option(
+    "--all",
+    "with_set_aside",
+    is_flag=True,
+    help="Show sessions that --no-resume set aside too, with their folders.",
+)
 @_output
 @_json
 @_config
-def list_command(with_set_aside: bool, output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001
+def list_command(with_set_aside: bool, output: Path | None, as_json: bool, config: Path | None) -> None:
     """Show all sessions, newest first. Exit code 1: a file of one is damaged; it is named, and the others are listed all the same."""
     with one_line_errors():
         root = sessions_root(load_settings(config), output)
@@ -228,7 +292,11 @@ def list_command(with_set_aside: bool, output: Path | None, as_json: bool, confi
     elif not rows:
         write_line(f"There is no session in {root}.")
     else:
-        emit_table(f"Sessions in {root}", ("session", "regime", "state", "started", "hours", "messages", "gaps", "ids_lost", "bytes"), rows)
+        emit_table(
+            f"Sessions in {root}",
+            ("session", "regime", "state", "started", "hours", "messages", "gaps", "ids_lost", "bytes"),
+            rows,
+        )
         for row in aside:
             write_line(f"{row['session']} is set aside in {row['folder']}")
     for line in damaged(rows):
@@ -241,7 +309,7 @@ def list_command(with_set_aside: bool, output: Path | None, as_json: bool, confi
 @click.option("--days", type=click.IntRange(1, 366), default=14, show_default=True, help="How far to look.")
 @_json
 @_config
-def plan_command(days: int, as_json: bool, config: Path | None) -> None:  # noqa: FBT001
+def plan_command(days: int, as_json: bool, config: Path | None) -> None:
     """Show the calendar of planned sessions."""
     with one_line_errors():
         settings = load_settings(config)
@@ -260,16 +328,33 @@ def plan_command(days: int, as_json: bool, config: Path | None) -> None:  # noqa
     if as_json:
         emit_json(rows)
     else:
-        emit_table(f"Sessions of the next {days} days", ("session", "regime", "starts", "ends", "symbols", "description"), rows)
+        emit_table(
+            f"Sessions of the next {days} days",
+            ("session", "regime", "starts", "ends", "symbols", "description"),
+            rows,
+        )
 
 
 @click.command("preflight")
-@click.option("--symbol", "symbols", multiple=True, help="A symbol, or several by commas; may be repeated. Default: BTCUSDT.")
-@click.option("--seconds", type=click.FloatRange(1, 3600), default=60, show_default=True, help="Length of the test capture.")
+@click.option(
+    "--symbol",
+    "symbols",
+    multiple=True,
+    help="A symbol, or several by commas; may be repeated. Default: BTCUSDT.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1, 3600),
+    default=60,
+    show_default=True,
+    help="Length of the test capture.",
+)
 @_output
 @_json
 @_config
-def preflight_command(symbols: tuple[str, ...], seconds: float, output: Path | None, as_json: bool, config: Path | None) -> None:  # noqa: FBT001
+def preflight_command(
+    symbols: tuple[str, ...], seconds: float, output: Path | None, as_json: bool, config: Path | None
+) -> None:
     """Check disk, clock, network and stream before a capture; exits 1 if a check fails.
 
     Lines with SEEN state what no document says of the exchange. The last one names a JSON file with all of it.

@@ -33,7 +33,12 @@ def overview(folders: list[SessionFolder]) -> Group:
 
 def _one(folder: SessionFolder) -> Table:
     document = session_document(folder)
-    table = Table(title=f"{folder.session}  {document['state']}", title_justify="left", show_header=False, title_style="bold")
+    table = Table(
+        title=f"{folder.session}  {document['state']}",
+        title_justify="left",
+        show_header=False,
+        title_style="bold",
+    )
     if document["state"] == DAMAGED:
         table.add_row("error", document["error"])
     elif document["status"] is not None:
@@ -47,13 +52,19 @@ def _add_rows(table: Table, status: Status, state: str) -> None:
     if status.dead_since_ns is not None:
         # One that holds its session and tells nothing hangs, or its disk refuses; another state than its own says that it is gone.
         what = f"told nothing since {_at(status)}" if state == status.state else f"dead since {_at(status)}"
-        table.add_row("recorder", f"pid {status.pid}, {'ended at ' + _at(status) if status.state == 'interrupted' else what}")
+        table.add_row(
+            "recorder",
+            f"pid {status.pid}, {'ended at ' + _at(status) if status.state == 'interrupted' else what}",
+        )
         table.add_row("messages", f"{status.messages:,}")
     else:
         table.add_row("messages", f"{status.messages:,}, {status.messages_per_s:,.1f}/s{_lag(status)}")
     _add_state(table, status)
     for refill, count in status.refills.items():
-        table.add_row("refills", f"{count.gaps:,} {refill}: {count.ids_refilled:,} of {count.ids_lost:,} ids came by REST")
+        table.add_row(
+            "refills",
+            f"{count.gaps:,} {refill}: {count.ids_refilled:,} of {count.ids_lost:,} ids came by REST",
+        )
 
 
 def _at(status: Status) -> str:
@@ -67,15 +78,27 @@ def _lag(status: Status) -> str:
 def _account(account: dict[str, int]) -> str:
     """What became of the messages received; what is 0 is left out."""
     parts = [f"{account.get('written', 0):,} written"]
-    parts += [f"{count:,} {_IN_WORDS.get(name, name)}" for name, count in account.items() if count and name not in _NO_PARTS]
-    killed = f"; {account['killed']} recorders were killed, with what they had not written" if account.get("killed") else ""
+    parts += [
+        f"{count:,} {_IN_WORDS.get(name, name)}"
+        for name, count in account.items()
+        if count and name not in _NO_PARTS
+    ]
+    killed = (
+        f"; {account['killed']} recorders were killed, with what they had not written"
+        if account.get("killed")
+        else ""
+    )
     return f"{account['received']:,} received = {' + '.join(parts)}{killed}"
 
 
 def _add_state(table: Table, status: Status) -> None:
-    table.add_row("gaps", f"{status.gaps:,}, {status.ids_lost:,} ids lost; {status.held:,} messages held back")
+    table.add_row(
+        "gaps", f"{status.gaps:,}, {status.ids_lost:,} ids lost; {status.held:,} messages held back"
+    )
     free = f"{status.disk_free_bytes / 1e9:,.1f} GB free"
-    table.add_row("file", f"{status.file_bytes / 1e6:,.2f} MB, {status.waiting_bytes / 1e3:,.0f} kB waiting, {free}")
+    table.add_row(
+        "file", f"{status.file_bytes / 1e6:,.2f} MB, {status.waiting_bytes / 1e3:,.0f} kB waiting, {free}"
+    )
     if status.account:
         table.add_row("account", _account(status.account))
     for altered in status.altered:
@@ -87,7 +110,10 @@ def _add_state(table: Table, status: Status) -> None:
         told = f"open {one.age_s:,.0f} s, {one.messages:,} messages, last {one.silent_s:.1f} s ago"
         table.add_row(f"connection {one.number}", told)
     if status.reconnects:
-        table.add_row("reconnects", ", ".join(f"{count} × {cause}" for cause, count in sorted(status.reconnects.items())))
+        table.add_row(
+            "reconnects",
+            ", ".join(f"{count} × {cause}" for cause, count in sorted(status.reconnects.items())),
+        )
     if status.books:
         table.add_row("books", ", ".join(f"{symbol} {book}" for symbol, book in status.books.items()))
 
@@ -112,14 +138,24 @@ def session_row(folder: SessionFolder) -> dict[str, Any]:
     try:
         return _sound_row(folder)
     except LakeError as error:
-        return {"session": folder.session, "regime": folder.path.parent.name, "state": DAMAGED, "error": str(error)}
+        return {
+            "session": folder.session,
+            "regime": folder.path.parent.name,
+            "state": DAMAGED,
+            "error": str(error),
+        }
 
 
 def set_aside_row(folder: SessionFolder) -> dict[str, Any]:
     """Describe a session that was set aside, by the id that it had, with its folder."""
     row = session_row(folder)
     session = str(plan.session) if (plan := known_plan(folder)) is not None else folder.session
-    return {**row, "session": session, "state": SET_ASIDE if row["state"] != DAMAGED else DAMAGED, "folder": str(folder.path)}
+    return {
+        **row,
+        "session": session,
+        "state": SET_ASIDE if row["state"] != DAMAGED else DAMAGED,
+        "folder": str(folder.path),
+    }
 
 
 def damaged(rows: list[dict[str, Any]]) -> list[str]:
@@ -142,7 +178,16 @@ def _sound_row(folder: SessionFolder) -> dict[str, Any]:
         figures = metadata.statistics
         size = next((file.bytes for file in metadata.files if file.name == folder.recording.name), None)
         # Sessions imported by an earlier version count less.
-        return {**row, **{name: figures.get(name) for name in ("messages", "gaps", "ids_lost")}, "bytes": size}
+        return {
+            **row,
+            **{name: figures.get(name) for name in ("messages", "gaps", "ids_lost")},
+            "bytes": size,
+        }
     if status is not None:
-        row |= {"messages": status.messages, "gaps": status.gaps, "ids_lost": status.ids_lost, "bytes": status.file_bytes}
+        row |= {
+            "messages": status.messages,
+            "gaps": status.gaps,
+            "ids_lost": status.ids_lost,
+            "bytes": status.file_bytes,
+        }
     return row

@@ -29,18 +29,22 @@ _CRITERIA = (ORIGIN_TIME, SKEW)
 @click.option("--trades", type=_FILE, help="Crypto Lake's trades, Parquet.")
 @click.option("--deltas", type=_FILE, help="Crypto Lake's book_delta_v2, Parquet.")
 @click.option("--books", type=_FILE, help="Crypto Lake's book, Parquet.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the page with plots, HTML.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the page with plots, HTML."
+)
 @click.option("--publish", "is_published", is_flag=True, help="Keep it as the evidence that go_no_go reads.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
-@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one.")
-def times_command(  # noqa: PLR0917 - one option each
+@click.option(
+    "--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one."
+)
+def times_command(
     session: str | None,
     trades: Path | None,
     deltas: Path | None,
     books: Path | None,
     out: Path | None,
-    is_published: bool,  # noqa: FBT001 - by name
-    as_json: bool,  # noqa: FBT001 - by name
+    is_published: bool,
+    as_json: bool,
     config: Path | None,
 ) -> None:
     """Tell which time events are to be ordered by: of SESSION, which has tables, or of files of Crypto Lake.
@@ -55,7 +59,9 @@ def times_command(  # noqa: PLR0917 - one option each
         if session is not None:
             tables = GoldenTables(lake.tables(), session)
             inputs = {tables.manifest().recording: tables.manifest().recording_sha256}
-            reports = [_report(f"{session} {symbol}", golden_streams(tables, symbol)) for symbol in tables.symbols()]
+            reports = [
+                _report(f"{session} {symbol}", golden_streams(tables, symbol)) for symbol in tables.symbols()
+            ]
         else:
             inputs = {path.name: sha256_file(path) for path in files}
             reports = [_report("Crypto Lake", crypto_lake_streams(trades, deltas, books))]
@@ -78,7 +84,12 @@ def _report(subject: str, streams: list[TimedStream]) -> OriginReport:
 
 def _show(reports: list[OriginReport], found: Evidence) -> None:
     for section in sections_of(reports):
-        emit_table(section.title, section.head, [dict(zip(section.head, row, strict=True)) for row in section.rows], plain=True)
+        emit_table(
+            section.title,
+            section.head,
+            [dict(zip(section.head, row, strict=True)) for row in section.rows],
+            plain=True,
+        )
         for line in section.lines:
             write_line(line)
     for criterion in _CRITERIA:

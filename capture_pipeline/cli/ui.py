@@ -35,7 +35,17 @@ _DAGSTER = {"DAGSTER_MAX_PARTITIONS_FOR_DA_TIMESTAMP_FETCH": "5000"}
 """Up to so many partitions that changed between two ticks the automation compares times; Dagster's own limit is 100."""
 LOCATION = "capture_pipeline"
 _CODE_SERVER = (
-    *(sys.executable, "-m", "dagster", "code-server", "start", "-m", "capture_pipeline.definitions", "--location-name", LOCATION),
+    *(
+        sys.executable,
+        "-m",
+        "dagster",
+        "code-server",
+        "start",
+        "-m",
+        "capture_pipeline.definitions",
+        "--location-name",
+        LOCATION,
+    ),
     *("--log-level", "warning"),
 )
 
@@ -48,14 +58,21 @@ class EndedByItselfError(CliError):
 
 @click.command("ui")
 @click.option("--port", default=3000, show_default=True, help="Port of the webserver.")
-@click.option("--demo", is_flag=True, help="Show the demo's data, with the sandbox exchange running beside it.")
+@click.option(
+    "--demo", is_flag=True, help="Show the demo's data, with the sandbox exchange running beside it."
+)
 @click.option("--read-only", is_flag=True, help="Let nobody launch or change anything.")
-def ui_command(port: int, demo: bool, read_only: bool) -> None:  # noqa: FBT001 - options are passed by name
+def ui_command(port: int, demo: bool, read_only: bool) -> None:
     """Open Dagster: code server, webserver and daemon, bound to 127.0.0.1. DAGSTER_HOME is the project's own unless it is set."""
     root = _project_root()
     with one_line_errors(), _venue(root, demo=demo) as environment:
         load_settings(environ={**os.environ, **environment})
-        _run(root, port, {"DAGSTER_HOME": str(root / "dagster_home"), **_DAGSTER, **os.environ, **environment}, read_only=read_only)
+        _run(
+            root,
+            port,
+            {"DAGSTER_HOME": str(root / "dagster_home"), **_DAGSTER, **os.environ, **environment},
+            read_only=read_only,
+        )
 
 
 @contextlib.contextmanager
@@ -90,7 +107,17 @@ def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool)
         code_socket, workspace = Path(folder) / "code-server", Path(folder) / "workspace.yaml"
         location = {"grpc_server": {"socket": str(code_socket), "location_name": LOCATION}}
         workspace.write_text(yaml.safe_dump({"load_from": [location]}), encoding="utf-8")
-        web = [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(workspace)]
+        web = [
+            sys.executable,
+            "-m",
+            "capture_pipeline.webserver",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "-w",
+            str(workspace),
+        ]
         try:
             code_server = start("code server", [*_CODE_SERVER, "-s", str(code_socket)])
             while code_server.is_running and not _answers(code_socket):
@@ -106,11 +133,19 @@ def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool)
             return
         finally:
             _end(running)
-    remedy = "mend that, or choose another port with --port" if ended.name == "dagster-webserver" else "mend that, then start it again"
+    remedy = (
+        "mend that, or choose another port with --port"
+        if ended.name == "dagster-webserver"
+        else "mend that, then start it again"
+    )
     if ended.handle.returncode < 0:
         # Its last line is of what it was doing, and says nothing of who killed it.
-        raise EndedByItselfError(f"{ended.name} was killed (signal {-ended.handle.returncode}); start it again")
-    raise EndedByItselfError(f"{ended.name} ended by itself with exit code {ended.handle.returncode}: {ended.why} ({remedy})")
+        raise EndedByItselfError(
+            f"{ended.name} was killed (signal {-ended.handle.returncode}); start it again"
+        )
+    raise EndedByItselfError(
+        f"{ended.name} ended by itself with exit code {ended.handle.returncode}: {ended.why} ({remedy})"
+    )
 
 
 def _answers(path: Path) -> bool:

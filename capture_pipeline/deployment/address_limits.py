@@ -42,7 +42,10 @@ class _Record(BaseModel):
         """Return what is in force by the clock of now. Attempts of a clock that was set back since are counted as made now."""
         pauses = {part: pause.at(now_us) for part, pause in self.pauses.items()}
         attempts = [min(each, now_us) for each in self.attempts_us if now_us - each < WINDOW_US]
-        return _Record(pauses={part: pause for part, pause in pauses.items() if pause.until_us > now_us}, attempts_us=attempts)
+        return _Record(
+            pauses={part: pause for part, pause in pauses.items() if pause.until_us > now_us},
+            attempts_us=attempts,
+        )
 
 
 class AddressLimits:
@@ -58,7 +61,9 @@ class AddressLimits:
         """
         self._path, self._lock_path = path, path.with_suffix(".lock")
         self._most = max(1, int(limits.connections_per_5_minutes * limits.use_percent / 100))
-        self._budget = f"{self._most} of {limits.connections_per_5_minutes} connection attempts in five minutes are used"
+        self._budget = (
+            f"{self._most} of {limits.connections_per_5_minutes} connection attempts in five minutes are used"
+        )
         self._now_s = now_s
         self._mutex = threading.Lock()
         self._seen: tuple[int, int, int] | None = None
@@ -71,7 +76,9 @@ class AddressLimits:
         with self._mutex:
             known, now_us = self._read(), self._now_us()
             record = known.at(now_us)
-        if any(record.pauses[each] != known.pauses[each] for each in record.pauses):  # the clock was set back: the new end has to last
+        if any(
+            record.pauses[each] != known.pauses[each] for each in record.pauses
+        ):  # the clock was set back: the new end has to last
             with self._exclusive():
                 record = self._read().at(now_us)
                 self._write(record)
@@ -105,7 +112,12 @@ class AddressLimits:
             attempts = sorted(record.attempts_us)
             if len(attempts) >= self._most:
                 self._write(record)
-                return Pause(since_us=now_us, until_us=attempts[-self._most] + WINDOW_US, status=None, detail=self._budget)
+                return Pause(
+                    since_us=now_us,
+                    until_us=attempts[-self._most] + WINDOW_US,
+                    status=None,
+                    detail=self._budget,
+                )
             record.attempts_us = [*attempts, now_us]
             self._write(record)
         return None

@@ -12,7 +12,11 @@ from capture_pipeline.binance.archive.frame_cache import ParsedFiles
 from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.binance.periods import MINUTE_US, Month
 from capture_pipeline.binance.rest.client import RestClient
-from capture_pipeline.calendars.irregularities import KnownIrregularity, known_from_outages, load_irregularities
+from capture_pipeline.calendars.irregularities import (
+    KnownIrregularity,
+    known_from_outages,
+    load_irregularities,
+)
 from capture_pipeline.calendars.outages import Outage, load_calendar
 from capture_pipeline.deployment.rest_client import http_of, rest_of
 from capture_pipeline.lake.paths import Lake, Partition
@@ -74,7 +78,11 @@ class Workspace:
 
     def known_irregularities(self, partition: Partition) -> list[KnownIrregularity]:
         """Return the known irregularities that concern one partition."""
-        return [each for each in self.irregularities if each.holds_for(partition.market, partition.symbol, partition.interval)]
+        return [
+            each
+            for each in self.irregularities
+            if each.holds_for(partition.market, partition.symbol, partition.interval)
+        ]
 
     def now_us(self) -> int:
         """The time that "in the future" and "fresh" are measured against: the wall clock, or the sandbox's own."""

@@ -34,5 +34,11 @@ def rest_of(settings: Settings, http: Http | None = None, *, max_wait_s: float |
         http: Transport; one of its own by default.
         max_wait_s: In place of `rate_limits.max_wait_s`, for callers that have something better to do than to wait.
     """
-    limits = settings.rate_limits if max_wait_s is None else settings.rate_limits.model_copy(update={"max_wait_s": max_wait_s})
-    return RestClient(http or http_of(settings), settings.rest_url, settings.market, limits, limits_of(settings))
+    limits = (
+        settings.rate_limits
+        if max_wait_s is None
+        else settings.rate_limits.model_copy(update={"max_wait_s": max_wait_s})
+    )
+    return RestClient(
+        http or http_of(settings), settings.rest_url, settings.market, limits, limits_of(settings)
+    )

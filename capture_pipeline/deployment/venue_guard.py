@@ -63,7 +63,9 @@ def check_venue(workspace: Workspace) -> bool:
     try:
         origin = read_model(path, Origin)
     except LakeError as error:
-        remedy = 'write {"venue": "binance"} or {"venue": "sandbox"} into it, whichever this lake was fetched from'
+        remedy = (
+            'write {"venue": "binance"} or {"venue": "sandbox"} into it, whichever this lake was fetched from'
+        )
         raise LakeError(error.what, where=str(path), remedy=remedy) from None
     if origin is not None and origin.venue != venue:
         remedy = "set CAPTURE_STORAGE_ROOT or storage.root to another folder, or remove this lake"

@@ -52,7 +52,9 @@ def measure_decimals(lake: Lake, rows: int, block_rows: int, seed: int, repeats:
     Raises:
         StorageError: The disk refuses.
     """
-    return _publish(lake, lambda: decimals_report.evidence_of(decimals.benchmark(rows, block_rows, seed, repeats)))
+    return _publish(
+        lake, lambda: decimals_report.evidence_of(decimals.benchmark(rows, block_rows, seed, repeats))
+    )
 
 
 def measure_disk(lake: Lake, rows: list[int], medium_bytes: int, seed: int, repeats: int) -> Evidence:
@@ -69,7 +71,9 @@ def measure_disk(lake: Lake, rows: list[int], medium_bytes: int, seed: int, repe
         CaptureError: The sizes measure nothing, or the disk refuses.
     """
     folder = lake.state("io_benchmark")
-    return _publish(lake, lambda: disk_report.evidence_of(disk.measure(folder, rows, medium_bytes, repeats, seed)))
+    return _publish(
+        lake, lambda: disk_report.evidence_of(disk.measure(folder, rows, medium_bytes, repeats, seed))
+    )
 
 
 def measure_replay(lake: Lake, found: replay.Input, repeats: int, cap_mb: int) -> Evidence:

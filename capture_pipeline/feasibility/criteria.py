@@ -68,20 +68,53 @@ class Criterion:
 
 
 THROUGHPUT = Criterion(
-    "throughput", "Level updates replayed a second", "replay_benchmark", Bound.AT_LEAST, 100_000, "events/s", "replay in batches, not live"
+    "throughput",
+    "Level updates replayed a second",
+    "replay_benchmark",
+    Bound.AT_LEAST,
+    100_000,
+    "events/s",
+    "replay in batches, not live",
 )
 MEMORY = Criterion(
-    "memory_p95", "Memory of a replay, 95th percentile", "replay_benchmark", Bound.BELOW, 24, "GB", "replay in streaming windows"
+    "memory_p95",
+    "Memory of a replay, 95th percentile",
+    "replay_benchmark",
+    Bound.BELOW,
+    24,
+    "GB",
+    "replay in streaming windows",
 )
 ORIGIN_TIME = Criterion(
-    "origin_time_missing", "Origin times missing or invalid", "origin_time_report", Bound.BELOW, 5, "%", "use the receipt time as the clock"
+    "origin_time_missing",
+    "Origin times missing or invalid",
+    "origin_time_report",
+    Bound.BELOW,
+    5,
+    "%",
+    "use the receipt time as the clock",
 )
 SKEW = Criterion(
     "origin_time_skew", "Skew of origin time to receipt, 95th percentile, clock offset taken out", "origin_time_report", Bound.BELOW, 100,
     "ms", "use the receipt time as the clock", rests_on=ORIGIN_TIME.name,
 )  # fmt: skip
-GAPS = Criterion("sequence_gaps", "Updates lost in sequence gaps", "delta_feed_report", Bound.BELOW, 0.1, "%", "rebuild from snapshots")
-EXACT = Criterion("decimal_errors", "Results that differ from exact decimals", "decimal_benchmark", Bound.EXACTLY, 0, "results")
+GAPS = Criterion(
+    "sequence_gaps",
+    "Updates lost in sequence gaps",
+    "delta_feed_report",
+    Bound.BELOW,
+    0.1,
+    "%",
+    "rebuild from snapshots",
+)
+EXACT = Criterion(
+    "decimal_errors",
+    "Results that differ from exact decimals",
+    "decimal_benchmark",
+    Bound.EXACTLY,
+    0,
+    "results",
+)
 DISK = Criterion(
     "disk_rate", "Sustained write and read against what 220 GB a month needs", "io_benchmark", Bound.AT_LEAST, 1, "times",
     "store fewer symbols or a faster medium",

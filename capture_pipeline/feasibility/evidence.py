@@ -68,7 +68,11 @@ class Evidence(BaseModel):
     @property
     def failed(self) -> list[str]:
         """Titles of the criteria that do not hold."""
-        return [criterion.title for criterion, measured in self.measured() if criterion.verdict(measured) is not Verdict.PASS]
+        return [
+            criterion.title
+            for criterion, measured in self.measured()
+            if criterion.verdict(measured) is not Verdict.PASS
+        ]
 
 
 def new_evidence(
@@ -140,6 +144,8 @@ class EvidenceStore:
         """
         paths = sorted((self.folder / "runs" / asset).glob("*.json"))
         runs = [found for path in paths if (found := read_model(path, Evidence)) is not None]
-        alike = [found for found in runs[:-1] if found.inputs.keys() == runs[-1].inputs.keys()] if runs else []
+        alike = (
+            [found for found in runs[:-1] if found.inputs.keys() == runs[-1].inputs.keys()] if runs else []
+        )
         values = [found.figures[figure] for found in alike if figure in found.figures][-most:]
         return statistics.median(values) if values else None

@@ -104,17 +104,27 @@ def judge(store: EvidenceStore) -> GoNoGo:
         LakeError: A piece of evidence is damaged: no verdict rests on it.
     """
     found = {asset: store.latest(asset) for asset in dict.fromkeys(criterion.asset for criterion in CRITERIA)}
-    judged = [_judge_criterion(criterion, None if (latest := found[criterion.asset]) is None else latest[0]) for criterion in CRITERIA]
+    judged = [
+        _judge_criterion(criterion, None if (latest := found[criterion.asset]) is None else latest[0])
+        for criterion in CRITERIA
+    ]
     failed = {one.criterion for one in judged if one.verdict is Verdict.FAIL and one.mitigation}
     criteria = [
         one.model_copy(
-            update={"is_covered": one.verdict is Verdict.UNKNOWN and one.measured_us is not None and criterion.rests_on in failed}
+            update={
+                "is_covered": one.verdict is Verdict.UNKNOWN
+                and one.measured_us is not None
+                and criterion.rests_on in failed
+            }
         )
         for one, criterion in zip(judged, CRITERIA, strict=True)
     ]
     pieces = [
         EvidenceRef(
-            asset=asset, file=store.path(asset).relative_to(store.folder.parent).as_posix(), sha256=latest[1], inputs=latest[0].inputs
+            asset=asset,
+            file=store.path(asset).relative_to(store.folder.parent).as_posix(),
+            sha256=latest[1],
+            inputs=latest[0].inputs,
         )
         for asset, latest in found.items()
         if latest is not None
@@ -156,7 +166,9 @@ def number(value: float, digits: int = 6) -> str:
 
 
 def _judge_criterion(criterion: Criterion, evidence: Evidence | None) -> CriterionResult:
-    missing = Reading(criterion=criterion.name, measured=None, note=f"no evidence: materialize {criterion.asset}")
+    missing = Reading(
+        criterion=criterion.name, measured=None, note=f"no evidence: materialize {criterion.asset}"
+    )
     reading = missing if evidence is None else evidence.reading(criterion)
     return CriterionResult(
         criterion=criterion.name,

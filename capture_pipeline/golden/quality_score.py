@@ -91,7 +91,9 @@ class Series:
     @property
     def between(self) -> list[Span]:
         """What lies between the stretches."""
-        return [(before[1], after[0]) for before, after in zip(self.stretches, self.stretches[1:], strict=False)]
+        return [
+            (before[1], after[0]) for before, after in zip(self.stretches, self.stretches[1:], strict=False)
+        ]
 
     @property
     def span_s(self) -> float:
@@ -160,7 +162,10 @@ class Diagnosis:
                     "span_s": series.span_s,
                     "continuous_s": series.continuous_s,
                     "longest_s": series.longest_s,
-                    "gaps": [{"start_ns": start, "end_ns": end, "seconds": (end - start) / 1e9} for start, end in series.between],
+                    "gaps": [
+                        {"start_ns": start, "end_ns": end, "seconds": (end - start) / 1e9}
+                        for start, end in series.between
+                    ],
                 }
                 for series in self.series
             ],
@@ -175,11 +180,17 @@ def diagnose(folder: Path, gate: float = GATE) -> Diagnosis:
     """
     if not folder.is_dir():
         raise ConfigError("is no folder", where=str(folder), remedy="name the folder that holds the captures")
-    paths = [path for path in sorted(folder.rglob("*")) if _CAPTURE.fullmatch(path.name) and path.name not in _APART and path.is_file()]
+    paths = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if _CAPTURE.fullmatch(path.name) and path.name not in _APART and path.is_file()
+    ]
     paths = [path for path in paths if _HIDDEN not in path.relative_to(folder).parts]
     if not paths:
         raise ConfigError(
-            "holds no capture", where=str(folder), remedy="captures end in .jsonl or .jsonl.gz, with .part behind it while they grow"
+            "holds no capture",
+            where=str(folder),
+            remedy="captures end in .jsonl or .jsonl.gz, with .part behind it while they grow",
         )
     files: list[CaptureFile] = []
     scans: dict[tuple[str, ...], list[Scan]] = defaultdict(list)
@@ -207,7 +218,16 @@ def _examined(path: Path, folder: Path) -> tuple[Scan | None, CaptureFile]:
     troubles += [f"{found.bad:,} lines are not in the line form"] if found.bad else []
     gaps = sum(stream.track.gaps for stream in found.streams.values())
     started, ended = (found.first_ns, found.last_ns) if found.first_ns >= 0 else (None, None)
-    return found, CaptureFile(name, found.size, found.lines, started, ended, gaps, troubles, _is_damaged(found, is_growing=is_growing))
+    return found, CaptureFile(
+        name,
+        found.size,
+        found.lines,
+        started,
+        ended,
+        gaps,
+        troubles,
+        _is_damaged(found, is_growing=is_growing),
+    )
 
 
 def _is_damaged(found: Scan, *, is_growing: bool) -> bool:

@@ -103,11 +103,21 @@ class GoldenTables:
 
     def file(self, table: GoldenTable, symbol: str, hour: str) -> Path:
         """One hour of one symbol."""
-        return self.folder(table) / f"symbol={valid_symbol(symbol)}" / f"hour={hour}" / f"{table.name.removeprefix('golden_')}.parquet"
+        return (
+            self.folder(table)
+            / f"symbol={valid_symbol(symbol)}"
+            / f"hour={hour}"
+            / f"{table.name.removeprefix('golden_')}.parquet"
+        )
 
     def stale(self, published: set[Path]) -> list[Path]:
         """Files of this session that are not among those published."""
-        return [path for table in TABLES for path in sorted(self.folder(table).rglob("*.parquet")) if path not in published]
+        return [
+            path
+            for table in TABLES
+            for path in sorted(self.folder(table).rglob("*.parquet"))
+            if path not in published
+        ]
 
     def manifest(self) -> GoldenManifest:
         """What was made.
@@ -117,7 +127,11 @@ class GoldenTables:
         """
         found = read_model(self.manifest_path, GoldenManifest)
         if found is None:
-            raise LakeError("the session has no tables", where=str(self.manifest_path), remedy="convert its recording first")
+            raise LakeError(
+                "the session has no tables",
+                where=str(self.manifest_path),
+                remedy="convert its recording first",
+            )
         return found
 
     def symbols(self) -> list[str]:
@@ -130,9 +144,15 @@ class GoldenTables:
         Raises:
             LakeError: One is gone, or there is no manifest.
         """
-        chosen = [self.root / file.path for file in self.manifest().files if file.table == table.name and file.symbol == symbol]
+        chosen = [
+            self.root / file.path
+            for file in self.manifest().files
+            if file.table == table.name and file.symbol == symbol
+        ]
         for path in chosen:
-            with guard_parser(str(self.manifest_path), "names a file that there cannot be", kind=LakeError, also=(OSError,)):
+            with guard_parser(
+                str(self.manifest_path), "names a file that there cannot be", kind=LakeError, also=(OSError,)
+            ):
                 is_there = path.resolve().is_relative_to(self.root.resolve()) and path.is_file()
             if not is_there:
                 raise LakeError("is recorded but gone", where=str(path), remedy=_REMEDY)
@@ -162,4 +182,6 @@ class GoldenTables:
         if table.nullable <= names:
             return rows
         # Made before the table had these columns.
-        return rows.with_columns(pl.lit(None, table.polars_schema[name]).alias(name) for name in table.nullable).select(*table.columns)
+        return rows.with_columns(
+            pl.lit(None, table.polars_schema[name]).alias(name) for name in table.nullable
+        ).select(*table.columns)

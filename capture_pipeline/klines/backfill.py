@@ -21,7 +21,13 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, ConfigError, LakeError
 from capture_pipeline.klines.bars import BarsResult, build_bars
 from capture_pipeline.klines.gaps import GapsResult, find_gaps
-from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch_many, result_interruptibly, retry_while_busy, with_partition_lock
+from capture_pipeline.klines.ingest.archives import (
+    ArchivesResult,
+    fetch_many,
+    result_interruptibly,
+    retry_while_busy,
+    with_partition_lock,
+)
 from capture_pipeline.klines.ingest.rest_fill import TopupResult, top_up
 from capture_pipeline.klines.ingest.trading_period import fetch_trading_period
 from capture_pipeline.lake.parquet import read_table
@@ -94,7 +100,9 @@ def map_threads_ordered(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
             yield result_interruptibly(begun.popleft())
 
 
-def _tasks(workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, ask_rest: bool) -> Generator[Callable[[], Outcome]]:
+def _tasks(
+    workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, ask_rest: bool
+) -> Generator[Callable[[], Outcome]]:
     """What is left of each partition once the exchange has been asked; all asking is done here, one partition after the other."""
     unknown = _Unknown(workspace)
     symbols = {partition.symbol for partition in partitions}
@@ -140,7 +148,9 @@ class _Unknown:
             return []
 
 
-def _check_symbol(workspace: Workspace, fetched: ArchivesResult, now_us: int, unknown: _Unknown) -> CaptureError | None:
+def _check_symbol(
+    workspace: Workspace, fetched: ArchivesResult, now_us: int, unknown: _Unknown
+) -> CaptureError | None:
     """Why a partition without archive files goes no further: its symbol is unknown, which is remembered, or that could not be asked.
 
     A partition with archive files, used or not, is proof that the symbol exists.
@@ -163,7 +173,9 @@ def complete(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_
     return _fill_from_rest(workspace, fetched, now_us, ask_rest=ask_rest)()
 
 
-def _fill_from_rest(workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_rest: bool) -> Callable[[], Outcome]:
+def _fill_from_rest(
+    workspace: Workspace, fetched: ArchivesResult, now_us: int, *, ask_rest: bool
+) -> Callable[[], Outcome]:
     """Ask REST now; what then remains asks nobody and shares no file with another partition."""
     try:
         topups = retry_while_busy(partial(top_up, workspace, fetched.partition, now_us)) if ask_rest else None
@@ -172,11 +184,15 @@ def _fill_from_rest(workspace: Workspace, fetched: ArchivesResult, now_us: int, 
     return partial(_build_locked, workspace, fetched, topups, now_us)
 
 
-def _build_locked(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int) -> Outcome:
+def _build_locked(
+    workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | None, now_us: int
+) -> Outcome:
     """Bars, gates and gap ledger, from what is recorded by then: a run that was overtaken does not undo the newer one's work."""
     try:
         with workspace.budget.hold(fetched.partition.expected):
-            return with_partition_lock(workspace, fetched.partition, partial(_build, workspace, fetched, topups, now_us))
+            return with_partition_lock(
+                workspace, fetched.partition, partial(_build, workspace, fetched, topups, now_us)
+            )
     except CaptureError as error:
         return Outcome(fetched.partition, fetched, topups, error=error)
 
@@ -191,14 +207,18 @@ def _build(workspace: Workspace, fetched: ArchivesResult, topups: TopupResult | 
         failed = [result for result in results if not result.passed and result.spec.blocking]
         if failed:
             names = ", ".join(result.spec.name for result in failed)
-            raise GateError(f"fails {names}: {failed[0].summary}", where=str(partition), remedy="see `capture check`")
+            raise GateError(
+                f"fails {names}: {failed[0].summary}", where=str(partition), remedy="see `capture check`"
+            )
         gaps = find_gaps(workspace, partition, now_us, frame)
         return Outcome(partition, fetched, topups, bars, gaps, irregular=irregular_counts(results))
     except CaptureError as error:
         return Outcome(partition, fetched, topups, bars, error=error)
 
 
-def attempt_each(partitions: Sequence[Partition], work: Callable[[Partition], object]) -> Iterator[tuple[Partition, CaptureError | None]]:
+def attempt_each(
+    partitions: Sequence[Partition], work: Callable[[Partition], object]
+) -> Iterator[tuple[Partition, CaptureError | None]]:
     """Do `work` for each partition; a failure is told beside it and does not end the rest."""
     for partition in partitions:
         try:
@@ -213,7 +233,11 @@ def _newest(workspace: Workspace, partition: Partition, now_us: int) -> int:
     """The present, or the later one of a newer run that has been here since; one in the future was a wrong clock's."""
     path = workspace.lake.window(partition)
     try:
-        recorded = max(read_table(path, ["as_of_us"])["as_of_us"].to_list(), default=now_us) if path.is_file() else now_us
+        recorded = (
+            max(read_table(path, ["as_of_us"])["as_of_us"].to_list(), default=now_us)
+            if path.is_file()
+            else now_us
+        )
     except LakeError:
         return now_us
     return recorded if recorded > now_us and recorded <= workspace.now_us() else now_us

@@ -94,7 +94,9 @@ def read_recorded(lake: Lake, recorded: str, sha256: str | None) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise LakeError("is recorded but gone", where=recorded, remedy="backfill its partition again to fetch it") from None
+        raise LakeError(
+            "is recorded but gone", where=recorded, remedy="backfill its partition again to fetch it"
+        ) from None
     if hashlib.sha256(content).hexdigest() != sha256:
         remedy = "backfill its partition again: it is moved to the quarantine, and fetched again"
         raise LakeError("is not what was recorded: its SHA-256 differs", where=recorded, remedy=remedy)
@@ -152,7 +154,11 @@ def _rest_part(lake: Lake, page: RestPage, interval: Interval) -> Part:
 
 
 def _result(
-    partition: Partition, merged: Merged, exclusions: pl.DataFrame, published: PublishedTable, made_of: dict[str, str]
+    partition: Partition,
+    merged: Merged,
+    exclusions: pl.DataFrame,
+    published: PublishedTable,
+    made_of: dict[str, str],
 ) -> BarsResult:
     return BarsResult(
         partition,

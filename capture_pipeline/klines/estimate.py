@@ -55,7 +55,9 @@ class _Need:
     listings: int
 
 
-def estimate(workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, ask_rest: bool = True) -> Estimate:
+def estimate(
+    workspace: Workspace, partitions: Sequence[Partition], now_us: int, *, ask_rest: bool = True
+) -> Estimate:
     """Compare the archive's listings with what is recorded.
 
     Args:
@@ -71,9 +73,14 @@ def estimate(workspace: Workspace, partitions: Sequence[Partition], now_us: int,
     needs: list[_Need] = []
     manifests: list[ArchivesManifest] = []
     for symbol, group in groupby(ordered, key=lambda part: part.symbol):
-        monthly = _sizes(workspace, folder(workspace.settings.market, Granularity.MONTHLY, symbol, workspace.settings.interval))
+        monthly = _sizes(
+            workspace,
+            folder(workspace.settings.market, Granularity.MONTHLY, symbol, workspace.settings.interval),
+        )
         for part in group:
-            manifest = read_model(workspace.lake.archives_manifest(part), ArchivesManifest) or ArchivesManifest()
+            manifest = (
+                read_model(workspace.lake.archives_manifest(part), ArchivesManifest) or ArchivesManifest()
+            )
             manifests.append(manifest)
             need = _need(workspace, part, manifest, monthly, now_us)
             needs.append(need if ask_rest else replace(need, pages=0))
@@ -90,7 +97,9 @@ def estimate(workspace: Workspace, partitions: Sequence[Partition], now_us: int,
     )
 
 
-def _need(workspace: Workspace, part: Partition, manifest: ArchivesManifest, monthly: dict[str, int], now_us: int) -> _Need:
+def _need(
+    workspace: Workspace, part: Partition, manifest: ArchivesManifest, monthly: dict[str, int], now_us: int
+) -> _Need:
     file = ArchiveFile(part.market, part.symbol, part.interval, part.month)
     have = {record.name for record in manifest.files if _is_there(workspace, record)}
     listings = 0
@@ -100,7 +109,11 @@ def _need(workspace: Workspace, part: Partition, manifest: ArchivesManifest, mon
         published = _sizes(workspace, f"{days[0].folder}{days[0].stem[:-2]}")
         listings = 1
     files = {path.rsplit("/", 1)[-1]: size for path, size in published.items()}
-    return _Need([size for name, size in files.items() if name not in have], _pages(workspace, part, manifest, files, now_us), listings)
+    return _Need(
+        [size for name, size in files.items() if name not in have],
+        _pages(workspace, part, manifest, files, now_us),
+        listings,
+    )
 
 
 def _is_there(workspace: Workspace, record: ArchiveRecord) -> bool:
@@ -109,14 +122,18 @@ def _is_there(workspace: Workspace, record: ArchiveRecord) -> bool:
     return bool(is_current) and workspace.lake.resolve(record.path or "").is_file()
 
 
-def _pages(workspace: Workspace, part: Partition, manifest: ArchivesManifest, files: Iterable[str], now_us: int) -> int:
+def _pages(
+    workspace: Workspace, part: Partition, manifest: ArchivesManifest, files: Iterable[str], now_us: int
+) -> int:
     """How many REST requests the candles take that no published file covers."""
     topups = read_model(workspace.lake.topups_manifest(part), TopupsManifest) or TopupsManifest()
     published = [_record(file) for name in files if (file := parse_name(name, part.market))]
     known = {record.name: record for record in manifest.usable()}
     archives = ArchivesManifest(files=[known.get(record.name, record) for record in published])
     life = load_trading_period(workspace, part.symbol)
-    missing = ranges_to_request(part, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us)
+    missing = ranges_to_request(
+        part, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=now_us
+    )
     page_us = PAGE_ROWS * part.interval.us
     return sum(-(-(end - start) // page_us) for start, end in missing)
 
@@ -139,7 +156,9 @@ def _record(file: ArchiveFile) -> ArchiveRecord:
 
 def _sizes(workspace: Workspace, prefix: str) -> dict[str, int]:
     """Bytes of the zips that the archive lists, by path."""
-    return {entry.key: entry.size for entry in workspace.archive.listing(prefix) if entry.key.endswith(".zip")}
+    return {
+        entry.key: entry.size for entry in workspace.archive.listing(prefix) if entry.key.endswith(".zip")
+    }
 
 
 def _bytes_a_second(records: Iterable[ArchiveRecord]) -> float | None:

@@ -50,7 +50,9 @@ class GapsResult:
     @property
     def missing(self) -> int:
         """Candles that were expected and are not there."""
-        return int(self.open.filter(~pl.col("cause").is_in([str(cause) for cause in NOT_EXPECTED]))["bars"].sum())
+        return int(
+            self.open.filter(~pl.col("cause").is_in([str(cause) for cause in NOT_EXPECTED]))["bars"].sum()
+        )
 
     @property
     def suspended(self) -> int:
@@ -71,7 +73,9 @@ class GapsResult:
         return int(self.open.filter(~pl.col("explained"))["bars"].sum())
 
 
-def find_gaps(workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataFrame | None = None) -> GapsResult:
+def find_gaps(
+    workspace: Workspace, partition: Partition, now_us: int, bars: pl.DataFrame | None = None
+) -> GapsResult:
     """Compute and publish the ledger of one partition from its bars and manifests; asks nobody.
 
     Args:
@@ -94,34 +98,68 @@ def find_gaps(workspace: Workspace, partition: Partition, now_us: int, bars: pl.
     outages = [outage for outage in workspace.outages if outage.holds_for(partition.market, partition.symbol)]
     settings = workspace.settings.gaps
     asked, later = (
-        ranges_to_request(partition, archives, topups, life=life, gaps=settings, now_us=now_us + minutes * MINUTE_US)
+        ranges_to_request(
+            partition, archives, topups, life=life, gaps=settings, now_us=now_us + minutes * MINUTE_US
+        )
         for minutes in (0, settings.sighting_minutes)
     )
     off_grid, shift = _off_grid(workspace, partition)
-    listed = [(each.start_us, each.end_us) for each in workspace.known_irregularities(partition) if Irregularity.OFF_GRID in each.kinds]
-    evidence = Evidence(step, trading, now_us, outages, topups.pages, archives.files, settings, off_grid, listed, shift, asked, later)
+    listed = [
+        (each.start_us, each.end_us)
+        for each in workspace.known_irregularities(partition)
+        if Irregularity.OFF_GRID in each.kinds
+    ]
+    evidence = Evidence(
+        step,
+        trading,
+        now_us,
+        outages,
+        topups.pages,
+        archives.files,
+        settings,
+        off_grid,
+        listed,
+        shift,
+        asked,
+        later,
+    )
     sources = _sources(workspace, partition, whole, bars)
     missing = subtract([whole], [each for ranges in sources.values() for each in ranges])
     omitted = [(Cause.ARCHIVE_OMISSION, hole) for record in archives.files for hole in record.holes]
-    gaps = explain(missing, evidence) + filled([*omitted, *_known_before(workspace, partition)], sources, evidence)
+    gaps = explain(missing, evidence) + filled(
+        [*omitted, *_known_before(workspace, partition)], sources, evidence
+    )
     rows = sorted((gap.row(step) for gap in gaps), key=lambda row: (row["start_us"], row["status"]))
     frame = pl.DataFrame(rows, schema=GAP_SCHEMA)
-    not_expected = sum(gap.end_us - gap.start_us for gap in gaps if gap.cause in NOT_EXPECTED and not gap.filled_by)
+    not_expected = sum(
+        gap.end_us - gap.start_us for gap in gaps if gap.cause in NOT_EXPECTED and not gap.filled_by
+    )
     expected = (length([whole]) - not_expected) // step
     window = {"start_us": whole[0], "end_us": whole[1], "as_of_us": now_us, "expected": expected}
     path = lake.bars(partition)
-    digests = {"bars_sha256": sha256_file(path) if path.is_file() else "", "gaps_sha256": publish_table(frame, lake.gaps(partition)).sha256}
+    digests = {
+        "bars_sha256": sha256_file(path) if path.is_file() else "",
+        "gaps_sha256": publish_table(frame, lake.gaps(partition)).sha256,
+    }
     publish_table(pl.DataFrame([{**window, **digests}], schema=WINDOW_SCHEMA), lake.window(partition))
     return GapsResult(partition, frame, expected, length(asked) // step if missing else 0)
 
 
-def _sources(workspace: Workspace, partition: Partition, whole: Range, bars: pl.DataFrame | None) -> dict[str, Ranges]:
+def _sources(
+    workspace: Workspace, partition: Partition, whole: Range, bars: pl.DataFrame | None
+) -> dict[str, Ranges]:
     path = workspace.lake.bars(partition)
     if bars is None and not path.is_file():
         return {}
-    bars = read_table(path, ["open_time_us", "source"]) if bars is None else bars.select("open_time_us", "source")
+    bars = (
+        read_table(path, ["open_time_us", "source"])
+        if bars is None
+        else bars.select("open_time_us", "source")
+    )
     opens = {source: bars["open_time_us"].filter(bars["source"] == source).to_numpy() for source in SOURCES}
-    return {source: present(found, partition.interval.us, whole) for source, found in opens.items() if found.size}
+    return {
+        source: present(found, partition.interval.us, whole) for source, found in opens.items() if found.size
+    }
 
 
 def _off_grid(workspace: Workspace, partition: Partition) -> tuple[Ranges, str]:
@@ -129,7 +167,9 @@ def _off_grid(workspace: Workspace, partition: Partition) -> tuple[Ranges, str]:
     path = workspace.lake.exclusions(partition)
     if not path.is_file():
         return [], ""
-    table = read_table(path, ["open_time_us", "close_time_us", "cause", "shift_us"]).filter(pl.col("cause") == str(Exclusion.OFF_GRID))
+    table = read_table(path, ["open_time_us", "close_time_us", "cause", "shift_us"]).filter(
+        pl.col("cause") == str(Exclusion.OFF_GRID)
+    )
     opened, step = pl.col("open_time_us"), partition.interval.us
     times = table.select(opened, (pl.col("close_time_us") + 1).clip(opened + 1, opened + step))
     least, most = table["shift_us"].min(), table["shift_us"].max()

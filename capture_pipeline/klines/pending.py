@@ -63,7 +63,9 @@ def closable(workspace: Workspace, now_us: int) -> WorkList:
                 if _ingested(workspace, part) and not _has_monthly(workspace, part):
                     waiting.append(part)
         if waiting:
-            prefix = folder(workspace.settings.market, Granularity.MONTHLY, symbol, workspace.settings.interval)
+            prefix = folder(
+                workspace.settings.market, Granularity.MONTHLY, symbol, workspace.settings.interval
+            )
             published = {entry.key for entry in workspace.archive.listing(prefix)}
             files = {part: ArchiveFile(part.market, symbol, part.interval, part.month) for part in waiting}
             found.partitions.extend(part for part, file in files.items() if file.path in published)
@@ -114,11 +116,15 @@ def due_for_recheck(workspace: Workspace, now_us: int, limit: int) -> WorkList:
     found = WorkList()
     for part in _partitions(workspace, now_us):
         with found.judging(part):
-            manifest = read_model(workspace.lake.archives_manifest(part), ArchivesManifest) or ArchivesManifest()
+            manifest = (
+                read_model(workspace.lake.archives_manifest(part), ArchivesManifest) or ArchivesManifest()
+            )
             oldest = min((record.checked_at_us for record in recheckable(manifest)), default=now_us)
             if now_us - oldest >= age:
                 due.append((oldest, part))
-    found.partitions.extend(part for _, part in sorted(due, key=lambda entry: (entry[0], str(entry[1])))[:limit])
+    found.partitions.extend(
+        part for _, part in sorted(due, key=lambda entry: (entry[0], str(entry[1])))[:limit]
+    )
     return found
 
 
@@ -128,7 +134,10 @@ def _partitions(workspace: Workspace, now_us: int) -> list[Partition]:
 
 def _is_finished(workspace: Workspace, partition: Partition) -> bool:
     try:
-        return bool(read_table(workspace.lake.window(partition), ["end_us"])["end_us"].item() >= partition.month.end_us)
+        return bool(
+            read_table(workspace.lake.window(partition), ["end_us"])["end_us"].item()
+            >= partition.month.end_us
+        )
     except LakeError:
         return False
 
@@ -141,20 +150,33 @@ def _has_monthly(workspace: Workspace, partition: Partition) -> bool:
     """Whether the monthly file is ingested, or was found to be bad and has not been published anew since."""
     manifest = read_model(workspace.lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     monthly = [record for record in manifest.files if record.granularity is Granularity.MONTHLY]
-    return any(record.usable or record.trust not in {Trust.NOT_PUBLISHED, Trust.REPUBLISHED} for record in monthly)
+    return any(
+        record.usable or record.trust not in {Trust.NOT_PUBLISHED, Trust.REPUBLISHED} for record in monthly
+    )
 
 
-def _is_fillable(workspace: Workspace, partition: Partition, now_us: int, life_of: Callable[[str], TradingPeriod | None]) -> bool:
+def _is_fillable(
+    workspace: Workspace, partition: Partition, now_us: int, life_of: Callable[[str], TradingPeriod | None]
+) -> bool:
     """Holes before today: the present day is the daily update's."""
     lake = workspace.lake
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     start_us, end_us = partition.month.start_us, partition.month.end_us
-    if any(file.start_us <= start_us and end_us <= file.end_us and not file.holes for file in archives.usable()):
+    if any(
+        file.start_us <= start_us and end_us <= file.end_us and not file.holes for file in archives.usable()
+    ):
         # Most partitions end here, with one file read: nothing can be missing, whatever life, answers and settings say.
         return False
     if not lake.window(partition).is_file():
         return False
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
-    asked = ranges_to_request(partition, archives, topups, life=life_of(partition.symbol), gaps=workspace.settings.gaps, now_us=now_us)
+    asked = ranges_to_request(
+        partition,
+        archives,
+        topups,
+        life=life_of(partition.symbol),
+        gaps=workspace.settings.gaps,
+        now_us=now_us,
+    )
     yesterday = now_us - DAY_US
     return any(start < yesterday for start, _ in asked) and Month.of(now_us) >= partition.month

@@ -89,7 +89,10 @@ def reconcile(workspace: Workspace, partition: Partition) -> Reconciliation:
         LakeError: A recorded file is gone or altered.
     """
     parts = separated_parts(workspace, partition)[0].parts
-    opens = {source: _open_times([part for part in parts if part.source == source]) for source in ("monthly", "daily", "rest")}
+    opens = {
+        source: _open_times([part for part in parts if part.source == source])
+        for source in ("monthly", "daily", "rest")
+    }
     monthly, others = opens["monthly"], opens["daily"] | opens["rest"]
     rows = list(merge(parts).conflicts.iter_rows(named=True)) if parts else []
     report = ReconciliationReport(
@@ -118,7 +121,11 @@ def recorded_reconciliation(workspace: Workspace, partition: Partition) -> Recon
     path = workspace.lake.reconciliation(partition)
     report = read_model(path, ReconciliationReport)
     if report is None:
-        raise LakeError("is missing", where=str(path), remedy="run `capture reconcile`, or materialize month_reconciliation")
+        raise LakeError(
+            "is missing",
+            where=str(path),
+            remedy="run `capture reconcile`, or materialize month_reconciliation",
+        )
     return Reconciliation(partition, report, path)
 
 

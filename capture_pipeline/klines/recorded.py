@@ -54,7 +54,9 @@ class Stamps:
     def current(self) -> Sequence[int]:
         """Raw files, and what is there and was made after what it is made of, in this order."""
         ordered = [self.raw_ns, self.bars_ns, self.gaps_ns]
-        pairs = takewhile(lambda pair: pair[1] and pair[1] >= pair[0], zip([0, *ordered], ordered, strict=False))
+        pairs = takewhile(
+            lambda pair: pair[1] and pair[1] >= pair[0], zip([0, *ordered], ordered, strict=False)
+        )
         return [stamp for _, stamp in pairs]
 
     @property
@@ -68,7 +70,9 @@ def stamps_of(lake: Lake, partition: Partition) -> Stamps:
 
     The time of change of the file's entry is used: a file that is restored from a backup keeps its time of modification.
     """
-    manifests = max(_changed_ns(lake.archives_manifest(partition)), _changed_ns(lake.topups_manifest(partition)))
+    manifests = max(
+        _changed_ns(lake.archives_manifest(partition)), _changed_ns(lake.topups_manifest(partition))
+    )
     derived = lake.bars(partition), lake.window(partition), lake.reconciliation(partition)
     return Stamps(manifests, *map(_changed_ns, derived))
 
@@ -86,7 +90,11 @@ def recorded_archives(workspace: Workspace, partition: Partition) -> ArchivesRes
     Raises:
         LakeError: The manifest is damaged.
     """
-    return ArchivesResult(partition, read_model(workspace.lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest(), [])
+    return ArchivesResult(
+        partition,
+        read_model(workspace.lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest(),
+        [],
+    )
 
 
 def recorded_topups(workspace: Workspace, partition: Partition, now_us: int) -> TopupResult:
@@ -102,7 +110,9 @@ def recorded_topups(workspace: Workspace, partition: Partition, now_us: int) -> 
     """
     manifest = read_model(workspace.lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     archives = recorded_archives(workspace, partition).manifest
-    return result_of(partition, archives, manifest, life=load_trading_period(workspace, partition.symbol), now_us=now_us)
+    return result_of(
+        partition, archives, manifest, life=load_trading_period(workspace, partition.symbol), now_us=now_us
+    )
 
 
 def recorded_bars(workspace: Workspace, partition: Partition) -> BarsResult:
@@ -114,7 +124,11 @@ def recorded_bars(workspace: Workspace, partition: Partition) -> BarsResult:
     lake = workspace.lake
     path, conflicts, exclusions = lake.bars(partition), lake.conflicts(partition), lake.exclusions(partition)
     sources = read_table(path, ["source"])["source"]
-    causes = read_table(exclusions, ["cause"])["cause"] if exclusions.is_file() else pl.Series("cause", [], pl.String())
+    causes = (
+        read_table(exclusions, ["cause"])["cause"]
+        if exclusions.is_file()
+        else pl.Series("cause", [], pl.String())
+    )
     return BarsResult(
         partition,
         rows=sources.len(),
@@ -142,5 +156,7 @@ def recorded_gaps(workspace: Workspace, partition: Partition) -> GapsResult:
     archives = recorded_archives(workspace, partition).manifest
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     life = load_trading_period(workspace, partition.symbol)
-    asked = ranges_to_request(partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=window["as_of_us"])
+    asked = ranges_to_request(
+        partition, archives, topups, life=life, gaps=workspace.settings.gaps, now_us=window["as_of_us"]
+    )
     return GapsResult(partition, result.gaps, result.expected, length(asked) // partition.interval.us)

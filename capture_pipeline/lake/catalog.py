@@ -68,7 +68,9 @@ def refresh(lake: Lake, tables: Mapping[str, Table]) -> list[str]:
     except duckdb.IOException as error:
         raise StorageError(f"cannot be made: {_first_line(error)}", where=str(path)) from None
     except duckdb.Error as error:
-        raise LakeError(f"cannot be made: {_first_line(error)}", where=str(path), remedy="see `capture check`") from None
+        raise LakeError(
+            f"cannot be made: {_first_line(error)}", where=str(path), remedy="see `capture check`"
+        ) from None
     return list(views)
 
 
@@ -185,7 +187,11 @@ def configure_duckdb(connection: duckdb.DuckDBPyConnection, spill: Path) -> None
 
 
 def _busy(path: Path, error: duckdb.Error) -> BusyError:
-    return BusyError(f"cannot be opened: {_first_line(error)}", where=str(path), remedy="close the program that has it open")
+    return BusyError(
+        f"cannot be opened: {_first_line(error)}",
+        where=str(path),
+        remedy="close the program that has it open",
+    )
 
 
 def _first_line(error: duckdb.Error) -> str:

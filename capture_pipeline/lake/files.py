@@ -47,7 +47,9 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _STORAGE_ERRNO:
             remedy = "free space or mend the disk, then run again; nothing published was changed"
-            raise StorageError(f"cannot be written: {os.strerror(error.errno or 0)}", where=str(path), remedy=remedy) from error
+            raise StorageError(
+                f"cannot be written: {os.strerror(error.errno or 0)}", where=str(path), remedy=remedy
+            ) from error
         raise
 
 
@@ -65,7 +67,9 @@ def make_folder(path: Path) -> None:
         fsync(path.parent)
     except OSError as error:
         remedy = "mend storage.root, or the permissions of what is there"
-        raise StorageError(f"cannot be made: {os.strerror(error.errno or 0)}", where=str(path), remedy=remedy) from error
+        raise StorageError(
+            f"cannot be made: {os.strerror(error.errno or 0)}", where=str(path), remedy=remedy
+        ) from error
 
 
 @contextlib.contextmanager
@@ -90,7 +94,9 @@ def atomic_write(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
             if is_durable:
                 fsync(path.parent)
     finally:
-        with contextlib.suppress(NotADirectoryError):  # a file is in the way of its folder, which has been told
+        with contextlib.suppress(
+            NotADirectoryError
+        ):  # a file is in the way of its folder, which has been told
             beside.unlink(missing_ok=True)
 
 
@@ -125,7 +131,12 @@ def read_model(path: Path, kind: type[M]) -> M | None:
         return None
     except IsADirectoryError:
         raise LakeError("is a folder", where=str(path), remedy="move it aside") from None
-    with guard_parser(str(path), "is damaged", kind=LakeError, remedy="move it aside; the next run fetches anew what it recorded"):
+    with guard_parser(
+        str(path),
+        "is damaged",
+        kind=LakeError,
+        remedy="move it aside; the next run fetches anew what it recorded",
+    ):
         return kind.model_validate_json(content)
 
 
@@ -139,7 +150,9 @@ def sha256_file(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise LakeError("is recorded but gone", where=str(path), remedy="backfill its partition again to fetch it") from None
+        raise LakeError(
+            "is recorded but gone", where=str(path), remedy="backfill its partition again to fetch it"
+        ) from None
 
 
 def fsync(path: Path) -> None:
@@ -171,7 +184,11 @@ def file_lock(path: Path, patience_s: float = 0.0) -> Iterator[None]:
             time.sleep(_TRY_EVERY_S)
         if not is_ours:
             holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
-            raise BusyError(f"is held by {holder or 'another process'}", where=str(path), remedy="wait for it to end, or stop it") from None
+            raise BusyError(
+                f"is held by {holder or 'another process'}",
+                where=str(path),
+                remedy="wait for it to end, or stop it",
+            ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"pid {os.getpid()}".encode(), 0)
         yield

@@ -62,14 +62,19 @@ def publish_table(frame: pl.DataFrame, path: Path) -> PublishedTable:
         compression="zstd",
         compression_level=_ZSTD_LEVEL,
         use_dictionary=[name for name, kind in kinds.items() if isinstance(kind, pl.String)],
-        column_encoding={name: _encoding(kind) for name, kind in kinds.items() if not isinstance(kind, pl.String)},
+        column_encoding={
+            name: _encoding(kind) for name, kind in kinds.items() if not isinstance(kind, pl.String)
+        },
         store_decimal_as_integer=True,
         write_statistics=frame.columns[:1],
     )
     # Slices, so that a long frame is not copied as a whole.
     with writer:
         for start in range(0, max(frame.height, 1), _ROWS_IN_GROUP):
-            writer.write_table(frame.slice(start, _ROWS_IN_GROUP).rechunk().to_arrow().combine_chunks(), row_group_size=_ROWS_IN_GROUP)
+            writer.write_table(
+                frame.slice(start, _ROWS_IN_GROUP).rechunk().to_arrow().combine_chunks(),
+                row_group_size=_ROWS_IN_GROUP,
+            )
     publish_bytes(path, content.getbuffer())
     return PublishedTable(len(content.getbuffer()), hashlib.sha256(content.getbuffer()).hexdigest())
 
@@ -85,11 +90,16 @@ def read_table(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
         LakeError: The file is there and cannot be read.
     """
     content = io.BytesIO(path.read_bytes())
-    with guard_parquet(path, remedy="move it aside, then backfill its partition again to make a new one"), pq.ParquetFile(content) as file:
+    with (
+        guard_parquet(path, remedy="move it aside, then backfill its partition again to make a new one"),
+        pq.ParquetFile(content) as file,
+    ):
         return _frame(_selected(file.read(columns), columns))
 
 
-def row_groups(path: Path, columns: list[str] | None = None, remedy: str = "convert the recording again") -> Iterator[pa.Table]:
+def row_groups(
+    path: Path, columns: list[str] | None = None, remedy: str = "convert the recording again"
+) -> Iterator[pa.Table]:
     """Read a table one row group at a time.
 
     Args:
@@ -126,9 +136,13 @@ def scan_tables(paths: Sequence[Path], remedy: str) -> pl.LazyFrame:
     with guard_parquet(paths[0], remedy=remedy):
         schema = _frame(pq.read_schema(paths[0]).empty_table()).schema
 
-    def read(columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _: int | None) -> Iterator[pl.DataFrame]:
+    def read(
+        columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _: int | None
+    ) -> Iterator[pl.DataFrame]:
         left = rows
-        for path, table in ((each, table) for each in paths for table in row_groups(each, columns or list(schema), remedy)):
+        for path, table in (
+            (each, table) for each in paths for table in row_groups(each, columns or list(schema), remedy)
+        ):
             with guard_parquet(path, remedy=remedy):
                 frame = _frame(table)
             if predicate is not None:
@@ -181,5 +195,7 @@ def guard_parquet(
 
 
 def _encoding(kind: pl.DataType) -> str:
-    is_integer = isinstance(kind, pl.Int64) or (isinstance(kind, pl.Decimal) and (kind.precision or 0) <= _LONGEST_INTEGER)
+    is_integer = isinstance(kind, pl.Int64) or (
+        isinstance(kind, pl.Decimal) and (kind.precision or 0) <= _LONGEST_INTEGER
+    )
     return "DELTA_BINARY_PACKED" if is_integer else "PLAIN"

@@ -70,7 +70,9 @@ class Lake:
 
     def raw(self, part: Partition) -> Path:
         """Folder of the raw files of one partition."""
-        return self._inside("raw", part.market, "klines", part.interval, valid_symbol(part.symbol), str(part.month))
+        return self._inside(
+            "raw", part.market, "klines", part.interval, valid_symbol(part.symbol), str(part.month)
+        )
 
     def archives_manifest(self, part: Partition) -> Path:
         """What was fetched from the archive."""
@@ -90,7 +92,9 @@ class Lake:
 
     def quarantine(self, part: Partition) -> Path:
         """Folder of what is not to be trusted."""
-        return self._inside("quarantine", part.market, "klines", part.interval, valid_symbol(part.symbol), str(part.month))
+        return self._inside(
+            "quarantine", part.market, "klines", part.interval, valid_symbol(part.symbol), str(part.month)
+        )
 
     def published_file(self, market: Market, kind: str, symbol: str, name: str, sha256: str) -> Path:
         """A raw zip that sessions are proved by, of `trades`, `aggTrades` or `daily_klines`; its digest keeps every version."""
@@ -102,7 +106,10 @@ class Lake:
 
     def published_quarantine(self, market: Market, kind: str, symbol: str, name: str, sha256: str) -> Path:
         """Such a zip that is not to be trusted."""
-        return self._published("quarantine", market, kind, symbol) / f"{name.removesuffix('.zip')}.{sha256[:12]}.zip"
+        return (
+            self._published("quarantine", market, kind, symbol)
+            / f"{name.removesuffix('.zip')}.{sha256[:12]}.zip"
+        )
 
     def published_lock(self, market: Market, kind: str, symbol: str) -> Path:
         """The lock that whoever downloads such zips of a symbol holds."""
@@ -169,7 +176,9 @@ class Lake:
 
     def lock(self, part: Partition) -> Path:
         """The lock that a writer of this partition's raw files holds."""
-        return self._inside("state", "locks", f"{part.market}-{part.interval}-{valid_symbol(part.symbol)}-{part.month}.lock")
+        return self._inside(
+            "state", "locks", f"{part.market}-{part.interval}-{valid_symbol(part.symbol)}-{part.month}.lock"
+        )
 
     def origin(self) -> Path:
         """Which exchange all of this is from."""
@@ -199,7 +208,12 @@ class Lake:
         return self._inside(root, market, kind, valid_symbol(symbol))
 
     def _table(self, name: str, part: Partition) -> Path:
-        keys = (f"market={part.market}", f"interval={part.interval}", f"symbol={valid_symbol(part.symbol)}", f"month={part.month}")
+        keys = (
+            f"market={part.market}",
+            f"interval={part.interval}",
+            f"symbol={valid_symbol(part.symbol)}",
+            f"month={part.month}",
+        )
         return self._inside("lake", name, *keys)
 
     @cached_property
@@ -210,7 +224,9 @@ class Lake:
     def _inside(self, *parts: str) -> Path:
         path = self.root.joinpath(*parts)
         if not f"{_real_path(path)}/".startswith(self._resolved_root):
-            raise LakeError("leads out of the storage root", where=str(path), remedy="remove the link or mend the name")
+            raise LakeError(
+                "leads out of the storage root", where=str(path), remedy="remove the link or mend the name"
+            )
         return path
 
 

@@ -84,20 +84,37 @@ class Audit:
     @property
     def clean(self) -> bool:
         """Whether a comparison took place and nothing disagrees."""
-        return self.bids is not None and self.asks is not None and self.bids.clean and self.asks.clean and not self.crossed
+        return (
+            self.bids is not None
+            and self.asks is not None
+            and self.bids.clean
+            and self.asks.clean
+            and not self.crossed
+        )
 
     def ratio(self, depth: int) -> float | None:
         """The lower match ratio of both sides; None without a comparison."""
-        return None if self.bids is None or self.asks is None else min(self.bids.ratios[depth], self.asks.ratios[depth])
+        return (
+            None
+            if self.bids is None or self.asks is None
+            else min(self.bids.ratios[depth], self.asks.ratios[depth])
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         sides = {
-            name: {field: value for field in SideAudit.__slots__ if (value := getattr(side, field)) is not None}
+            name: {
+                field: value for field in SideAudit.__slots__ if (value := getattr(side, field)) is not None
+            }
             for name, side in (("bids", self.bids), ("asks", self.asks))
             if side is not None
         }
-        return {"outcome": str(self.outcome), "last_update_id": self.last_id, "crossed": self.crossed, **sides}
+        return {
+            "outcome": str(self.outcome),
+            "last_update_id": self.last_id,
+            "crossed": self.crossed,
+            **sides,
+        }
 
 
 @dataclass(slots=True)
@@ -156,7 +173,8 @@ def compare_side(ours: Side, listed: Sequence[Level], touched: set[int]) -> Side
                 ratios[depth] = counts["matched"] / compared
     reach = theirs.reach()
     ghosts = sum(
-        price not in theirs.levels and price not in touched and (reach is None or price * ours.sign <= reach) for price in ours.levels
+        price not in theirs.levels and price not in touched and (reach is None or price * ours.sign <= reach)
+        for price in ours.levels
     )
     return SideAudit(**counts, ghosts=ghosts, ratios=ratios)
 

@@ -36,7 +36,8 @@ def units(text: str) -> int:
         return int(digits)
     if not _DECIMAL.fullmatch(text):
         raise MalformedDataError(
-            f"{text[:40]!r} is no decimal of at most {PLACES} decimals", remedy="the message is damaged; record it anew"
+            f"{text[:40]!r} is no decimal of at most {PLACES} decimals",
+            remedy="the message is damaged; record it anew",
         )
     whole, _, fraction = text.partition(".")
     return int(whole + fraction[:PLACES].ljust(PLACES, "0"))

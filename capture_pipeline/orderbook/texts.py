@@ -48,10 +48,16 @@ class TextSide:
             changes.update(batch)
         if not _usual(changes) or not _usual(changes.values()):
             # The same price may be written in more ways than one: which one came last is only known before they were gathered.
-            changes = {decimal_text(units(price)): decimal_text(units(quantity)) for batch in batches for price, quantity in batch}
+            changes = {
+                decimal_text(units(price)): decimal_text(units(quantity))
+                for batch in batches
+                for price, quantity in batch
+            }
         self.quantities.update(changes)
         if len(self.quantities) > self._most:
-            self.quantities = {price: quantity for price, quantity in self.quantities.items() if quantity != ZERO}
+            self.quantities = {
+                price: quantity for price, quantity in self.quantities.items() if quantity != ZERO
+            }
             self._most = 2 * len(self.quantities) + _ROOM
 
     def load(self, listed: Sequence[Level]) -> None:

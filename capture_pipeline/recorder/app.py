@@ -89,15 +89,21 @@ class Recorder:
         self._clock = CaptureClock(resumed.last_ns)
         self._events = EventLog(setup.folder.events)
         most_bytes = settings.queue_mb << 20
-        self._writer = Writer(setup.folder, segment=resumed.segment, most_bytes=most_bytes, fsync_s=settings.fsync_s)
+        self._writer = Writer(
+            setup.folder, segment=resumed.segment, most_bytes=most_bytes, fsync_s=settings.fsync_s
+        )
         self.follower = Follower(setup.plan.symbols, self._malformed)
         intake = Intake(setup.plan.streams, self._shutdown, self._rejected)
         hooks = Hooks(self.follower.diff, self._gap, self._completed, self._stray)
         self.capture = RecordingPipeline(settings, intake, self._clock, self._writer, hooks)
         self.capture.resume(resumed)
-        self._accounting = Accounting(setup.folder, len(setup.plan.streams), resumed, self.capture, self._writer)
+        self._accounting = Accounting(
+            setup.folder, len(setup.plan.streams), resumed, self.capture, self._writer
+        )
         self._end = asyncio.Event()
-        self._incidents = Incidents(self.capture, self._events, lambda: len(self._supervisor.live), self._end.is_set)
+        self._incidents = Incidents(
+            self.capture, self._events, lambda: len(self._supervisor.live), self._end.is_set
+        )
         self._background = BackgroundTasks(setup.rest, settings, self.capture, self.follower, self._events)
         self._background.refills.add(read_gaps(setup.folder.gaps))
         self._background.audits += resumed.checkpoint.audits
@@ -116,8 +122,18 @@ class Recorder:
         self._health = ConnectionHealth(setup.stream_url.removesuffix("/{route}"), report)
         self._pauses = RestPauses(setup.limits, partial(self._report, "rest_paused"))
         self._first = FirstMessage(self.capture.merge.counts.passed, partial(self._report, "nothing_came"))
-        parts = (self.capture, self._writer, self.follower, self._incidents, self._health, self._supervisor, self._accounting)
-        self._publisher = StatusPublisher(setup.folder, setup.plan, *parts, refills=self._background.refills, pauses=self._pauses)
+        parts = (
+            self.capture,
+            self._writer,
+            self.follower,
+            self._incidents,
+            self._health,
+            self._supervisor,
+            self._accounting,
+        )
+        self._publisher = StatusPublisher(
+            setup.folder, setup.plan, *parts, refills=self._background.refills, pauses=self._pauses
+        )
         self._outcome = COMPLETE
         for line in resumed.mended:
             self._events.write(self._clock.now_ns(), "mended", what=line)
@@ -137,7 +153,9 @@ class Recorder:
         metrics_port = self._setup.settings.metrics_port
         server = await self._metrics(metrics_port) if metrics_port else None
         self._incidents.begin()
-        self._events.write(self._clock.now_ns(), "recorder_started", pid=os.getpid(), connections=plan.connections)
+        self._events.write(
+            self._clock.now_ns(), "recorder_started", pid=os.getpid(), connections=plan.connections
+        )
         folder = self._setup.folder
         tasks = [
             asyncio.create_task(self._when_due(self._supervisor.run)),
@@ -180,7 +198,10 @@ class Recorder:
         if self._writer.failure is not None:
             raise self._writer.failure
         if difference := self._accounting.difference:
-            self._report("account_differs", f"{difference:,} messages were received that are neither recorded nor accounted for")
+            self._report(
+                "account_differs",
+                f"{difference:,} messages were received that are neither recorded nor accounted for",
+            )
         if is_written:
             with contextlib.suppress(StorageError):  # it only spares a scan; what counts is the account
                 self._checkpoint()
@@ -195,7 +216,10 @@ class Recorder:
             refused = str(error)
         if is_written and not refused:
             return
-        lost, trouble = self._writer.waiting_messages, self._writer.trouble or refused or "the disk is too slow"
+        lost, trouble = (
+            self._writer.waiting_messages,
+            self._writer.trouble or refused or "the disk is too slow",
+        )
         remedy = "free the disk and run the same command again: it goes on, or finishes the session, and lists in gaps.jsonl what is lost"
         self._publisher.publish("interrupted")
         what = f"ended with {lost:,} messages that could not be written: {trouble}"
@@ -205,7 +229,10 @@ class Recorder:
         """Report parts of the recording whose fsync failed, or that somebody removed or altered."""
         self._incidents.suspects(self._writer.suspects)
         for told in self._accounting.take_alterations():
-            self._report("recording_altered", f"{told}; recording goes on in a new part, and what is lost will be in gaps.jsonl")
+            self._report(
+                "recording_altered",
+                f"{told}; recording goes on in a new part, and what is lost will be in gaps.jsonl",
+            )
 
     def _report(self, kind: str, what: str) -> None:
         self._events.write(self._clock.now_ns(), kind, what=what)
@@ -226,7 +253,11 @@ class Recorder:
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()
-        for number, outcome in ((signal.SIGTERM, INTERRUPTED), (signal.SIGINT, INTERRUPTED), (signal.SIGUSR1, STOPPED)):
+        for number, outcome in (
+            (signal.SIGTERM, INTERRUPTED),
+            (signal.SIGINT, INTERRUPTED),
+            (signal.SIGUSR1, STOPPED),
+        ):
             loop.add_signal_handler(number, self.end, outcome)
 
     def end(self, outcome: str) -> None:
@@ -252,9 +283,13 @@ class Recorder:
             self._incidents.look_at_clock(round(self._setup.settings.clock_step_ms * 1e6))
             self._pauses.look()
             self._health.look(is_whole=self._supervisor.is_whole)
-            self._first.look(self.capture.merge.counts.passed, is_due=self._due_in_s <= 0, trouble=self._health.current)
+            self._first.look(
+                self.capture.merge.counts.passed, is_due=self._due_in_s <= 0, trouble=self._health.current
+            )
             idle = "waiting" if self._due_in_s > 0 else "connecting"
-            self._publisher.publish("disk" if self._writer.trouble else "recording" if self._supervisor.live else idle)
+            self._publisher.publish(
+                "disk" if self._writer.trouble else "recording" if self._supervisor.live else idle
+            )
             left = (deadline_ns - self._clock.now_ns()) / 1e9
             if left <= 0:
                 self.end(COMPLETE)
@@ -288,7 +323,11 @@ class Recorder:
         self._background.gap(gap)
 
     def _completed(self, mark: Checkpoint) -> Checkpoint:
-        others = {"audits": self._background.audits, "clock": self._background.clock_samples, "process": self._accounting.process}
+        others = {
+            "audits": self._background.audits,
+            "clock": self._background.clock_samples,
+            "process": self._accounting.process,
+        }
         return mark.model_copy(update=others)
 
     def _checkpoint(self) -> None:

@@ -57,7 +57,13 @@ def sessions_root(settings: Settings, output: Path | None = None) -> Path:
 
 
 def new_plan(
-    settings: Settings, symbols: list[str], regime: str, duration_s: float, *, description: str = "", start_us: int | None = None
+    settings: Settings,
+    symbols: list[str],
+    regime: str,
+    duration_s: float,
+    *,
+    description: str = "",
+    start_us: int | None = None,
 ) -> SessionPlan:
     """The plan of a session that starts now, or at a time.
 
@@ -65,11 +71,19 @@ def new_plan(
         ConfigError: A name is not valid, or it would be too long or too wide.
     """
     if not 0 < duration_s <= LONGEST_S:
-        raise ConfigError(f"{duration_s:g} s is no length of a session", where="duration", remedy=f"at most {LONGEST_S // 86_400} days")
+        raise ConfigError(
+            f"{duration_s:g} s is no length of a session",
+            where="duration",
+            remedy=f"at most {LONGEST_S // 86_400} days",
+        )
     streams = streams_of(symbols, settings.market)
     if len(set(streams)) != len(streams) or len(streams) > MOST_STREAMS:
         what = f"{len(symbols)} symbols are {len(streams)} streams"
-        raise ConfigError(what, where="symbols", remedy=f"each once, and at most {MOST_STREAMS // 2}; make several sessions of them")
+        raise ConfigError(
+            what,
+            where="symbols",
+            remedy=f"each once, and at most {MOST_STREAMS // 2}; make several sessions of them",
+        )
     start_us = time.time_ns() // 1000 if start_us is None else start_us
     return SessionPlan(
         session=session_id(symbols, start_us, valid_regime(regime)),
@@ -87,8 +101,14 @@ def new_plan(
 
 def open_sessions(root: Path, regime: str, symbols: list[str]) -> list[SessionFolder]:
     """Unfinished sessions of these symbols in a regime, oldest first."""
-    folders = [SessionFolder(path) for path in sorted((root / valid_regime(regime)).glob(f"*_{label_of(symbols)}"))]
-    return [folder for folder in folders if not folder.metadata.exists() and (plan := known_plan(folder)) and plan.symbols == symbols]
+    folders = [
+        SessionFolder(path) for path in sorted((root / valid_regime(regime)).glob(f"*_{label_of(symbols)}"))
+    ]
+    return [
+        folder
+        for folder in folders
+        if not folder.metadata.exists() and (plan := known_plan(folder)) and plan.symbols == symbols
+    ]
 
 
 def known_plan(folder: SessionFolder) -> SessionPlan | None:
@@ -107,7 +127,9 @@ def plan_of(folder: SessionFolder) -> SessionPlan:
     """
     plan = read_model(folder.plan, SessionPlan)
     if plan is None:
-        raise LakeError("holds no session.json", where=str(folder.path), remedy="name the folder of a session")
+        raise LakeError(
+            "holds no session.json", where=str(folder.path), remedy="name the folder of a session"
+        )
     return plan
 
 
@@ -118,7 +140,11 @@ def is_over(plan: SessionPlan, now_us: int | None = None) -> bool:
 
 
 def prepare(
-    root: Path, plan: SessionPlan, *, resume_open: bool = True, on_set_aside: Callable[[Path], None] = lambda _: None
+    root: Path,
+    plan: SessionPlan,
+    *,
+    resume_open: bool = True,
+    on_set_aside: Callable[[Path], None] = lambda _: None,
 ) -> SessionFolder:
     """The folder to record into: that of an unfinished session of the same symbols and regime, or a new one.
 
@@ -136,7 +162,9 @@ def prepare(
         return _choose_folder(root, plan, on_set_aside, resume_open=resume_open)
 
 
-def _choose_folder(root: Path, plan: SessionPlan, on_set_aside: Callable[[Path], None], *, resume_open: bool) -> SessionFolder:
+def _choose_folder(
+    root: Path, plan: SessionPlan, on_set_aside: Callable[[Path], None], *, resume_open: bool
+) -> SessionFolder:
     for folder in open_sessions(root, plan.regime, plan.symbols):
         if not resume_open:
             on_set_aside(set_aside(folder))
@@ -146,11 +174,17 @@ def _choose_folder(root: Path, plan: SessionPlan, on_set_aside: Callable[[Path],
             with session_lock(folder):
                 metadata = _finish(folder, plan_of(folder), settings=None)
             figures = metadata.statistics
-            report(f"{folder.session} is finished as {metadata.state}: {figures['messages']:,} messages, {figures['ids_lost']:,} ids lost")
+            report(
+                f"{folder.session} is finished as {metadata.state}: {figures['messages']:,} messages, {figures['ids_lost']:,} ids lost"
+            )
     folder = SessionFolder.under(root, plan.regime, plan.session)
     make_folder(folder.path)
     if folder.plan.exists():
-        raise ConfigError("is there already", where=str(folder.path), remedy="start again in a second: its name holds the time")
+        raise ConfigError(
+            "is there already",
+            where=str(folder.path),
+            remedy="start again in a second: its name holds the time",
+        )
     publish_model(folder.plan, plan)
     return folder
 
@@ -168,7 +202,9 @@ def set_aside(folder: SessionFolder) -> Path:
         return aside
 
 
-def record(settings: Settings, folder: SessionFolder, on_begin: Callable[[SessionPlan], None] = lambda _: None) -> Ended:
+def record(
+    settings: Settings, folder: SessionFolder, on_begin: Callable[[SessionPlan], None] = lambda _: None
+) -> Ended:
     """Record a prepared session until its time is over, or a signal comes; to be called in a process's main thread.
 
     Once it is decided that a session ends, nothing records into it any more: who starts it again finishes it.
@@ -206,7 +242,9 @@ def is_ending(folder: SessionFolder, plan: SessionPlan) -> bool:
 
 def _finish(folder: SessionFolder, plan: SessionPlan, settings: Settings | None) -> SessionMetadata:
     """Finish a session that its caller holds."""
-    metadata = finish_session(folder, plan, _final_state(folder, plan), configuration_of(settings) if settings else {})
+    metadata = finish_session(
+        folder, plan, _final_state(folder, plan), configuration_of(settings) if settings else {}
+    )
     _report_end(folder, metadata)
     return metadata
 
@@ -280,14 +318,22 @@ def _report_end(folder: SessionFolder, metadata: SessionMetadata) -> None:
         nothing = {"connections": [], "messages_per_s": 0.0, "waiting_bytes": 0, "held": 0}
         account = metadata.statistics.get("accounting") or {}
         nothing["account"] = {name: count for name, count in account.items() if isinstance(count, int)}
-        nothing["refills"] = {state: RefillCount(**count) for state, count in metadata.statistics.get("refills", {}).items()}
-        ended = last.model_copy(update={**figures, **nothing, "state": metadata.state, "updated_ns": time.time_ns()})
+        nothing["refills"] = {
+            state: RefillCount(**count) for state, count in metadata.statistics.get("refills", {}).items()
+        }
+        ended = last.model_copy(
+            update={**figures, **nothing, "state": metadata.state, "updated_ns": time.time_ns()}
+        )
         publish_status(folder.status, ended)
 
 
 def all_sessions(root: Path) -> list[SessionFolder]:
     """Every session below a root, newest first."""
-    found = [SessionFolder(path.parent) for path in root.glob("*/*/session.json") if not path.parent.name.startswith(".")]
+    found = [
+        SessionFolder(path.parent)
+        for path in root.glob("*/*/session.json")
+        if not path.parent.name.startswith(".")
+    ]
     return sorted(found, key=lambda folder: folder.session, reverse=True)
 
 
@@ -305,5 +351,7 @@ def find_session(root: Path, session: str) -> SessionFolder:
     """
     found = [folder for folder in all_sessions(root) if folder.session == session]
     if not found:
-        raise ConfigError(f"{session!r} is no session here", where=str(root), remedy="capture session list shows them")
+        raise ConfigError(
+            f"{session!r} is no session here", where=str(root), remedy="capture session list shows them"
+        )
     return found[0]

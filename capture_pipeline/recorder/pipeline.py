@@ -55,7 +55,9 @@ class RecordingPipeline:
         began_ns: Capture time of the first of them; 0 before any.
     """
 
-    def __init__(self, settings: Recording, intake: Intake, clock: CaptureClock, writer: Writer, hooks: Hooks) -> None:
+    def __init__(
+        self, settings: Recording, intake: Intake, clock: CaptureClock, writer: Writer, hooks: Hooks
+    ) -> None:
         """Start empty; `resume` takes up an earlier process."""
         self.clock, self.merge, self.ledger = clock, Merger(on_stray=hooks.on_stray), Ledger()
         self.counts: dict[str, int] = {"dropped_messages": 0}
@@ -81,11 +83,16 @@ class RecordingPipeline:
         self.counts |= resumed.checkpoint.counts
         self._before = dict(resumed.checkpoint.counts)
         # Of a recorder that kept no account only the messages are known whose fate is.
-        self.received = self.counts.get("received", 0) if resumed.account else resumed.messages + listed(self.counts)
+        self.received = (
+            self.counts.get("received", 0) if resumed.account else resumed.messages + listed(self.counts)
+        )
         if resumed.last_ns:
             cause, detail = Cause.PROCESS, "no recorder ran"
             if resumed.account is not None and resumed.account.state is AccountState.UNWRITTEN:
-                cause, detail = Cause.DISK, f"the disk refused the last messages of the recorder before: {resumed.account.trouble}"
+                cause, detail = (
+                    Cause.DISK,
+                    f"the disk refused the last messages of the recorder before: {resumed.account.trouble}",
+                )
             self.ledger.begin(Outage(cause, detail, resumed.last_ns, self.clock.now_ns()))
 
     def message(self, connection: int, raw: bytes) -> None:
@@ -153,7 +160,9 @@ class RecordingPipeline:
         gaps += self.ledger.see_all(pending)
         self.messages += len(lines)
         self.began_ns = self.began_ns or self._first_ns
-        self._writer.put(Batch(text, len(lines), gaps, self._mark(self._last_ns), (self._first_ns, self._last_ns)))
+        self._writer.put(
+            Batch(text, len(lines), gaps, self._mark(self._last_ns), (self._first_ns, self._last_ns))
+        )
         for gap in gaps:
             self._hooks.on_gap(gap)
 
@@ -164,7 +173,13 @@ class RecordingPipeline:
     def mark(self, last_ns: int) -> Checkpoint:
         """The state after everything handed over so far."""
         tracks = tracks_of(self.ledger.tracks, self.ledger.last_of)
-        mark = Checkpoint(first_ns=self.began_ns, last_ns=last_ns, lines=self.messages, tracks=tracks, counts=self.all_counts())
+        mark = Checkpoint(
+            first_ns=self.began_ns,
+            last_ns=last_ns,
+            lines=self.messages,
+            tracks=tracks,
+            counts=self.all_counts(),
+        )
         return self._hooks.complete(mark)
 
     def all_counts(self) -> dict[str, int]:
@@ -177,7 +192,11 @@ class RecordingPipeline:
     def taken(self) -> Checkpoint:
         """Counts and ids of all that was received and is to be in the recording, whether or not it was handed over."""
         return self.mark(self._last_ns).model_copy(
-            update={"tracks": self._lost.extended(tracks_of(self.ledger.tracks, self.ledger.last_of)), "audits": [], "clock": []}
+            update={
+                "tracks": self._lost.extended(tracks_of(self.ledger.tracks, self.ledger.last_of)),
+                "audits": [],
+                "clock": [],
+            }
         )
 
     @property

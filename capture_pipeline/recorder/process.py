@@ -26,7 +26,9 @@ _STEADY_S = 60.0
 _STARTING_S = 60.0
 
 
-def launch(folder: SessionFolder, config: Path | None = None, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+def launch(
+    folder: SessionFolder, config: Path | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Start a recorder for a prepared session; what it says goes to `recorder.log` beside the recording.
 
     Args:
@@ -53,7 +55,11 @@ def launch(folder: SessionFolder, config: Path | None = None, environment: Mappi
 
 
 def follow(
-    folder: SessionFolder, config: Path | None = None, environment: Mapping[str, str] | None = None, *, patience_s: float = 900.0
+    folder: SessionFolder,
+    config: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    patience_s: float = 900.0,
 ) -> Iterator[Status | None]:
     """Keep a session recorded until it is finished: yields the status of the recorder at work each second, None while it has none.
 
@@ -77,7 +83,9 @@ def follow(
         elif process is None or is_dead or now - started_s > _STARTING_S:
             if now - failing_since > patience_s:
                 raise TransientError(
-                    f"its recorder dies again and again: {last_log_line(folder)}", where=str(folder.path), remedy="see recorder.log"
+                    f"its recorder dies again and again: {last_log_line(folder)}",
+                    where=str(folder.path),
+                    remedy="see recorder.log",
                 )
             if is_dead:
                 time.sleep(wait_s)

@@ -68,7 +68,9 @@ def book_at(source: Iterable[Messages], at_ns: int, replay: Replay | None = None
     found = BookAt(replay, replay.last_id, replay.capture_ns, replay.state, rest is not None)
     coming: Iterator[Messages] = chain([] if rest is None else [rest], pieces)
     if replay.state is State.SYNCED:
-        relation, coming = (Next.CONTINUES, coming) if replay.is_known(at_ns, Next.NONE) else _until_broken(replay, coming)
+        relation, coming = (
+            (Next.CONTINUES, coming) if replay.is_known(at_ns, Next.NONE) else _until_broken(replay, coming)
+        )
         if relation is Next.CONTINUES:
             return found
         if relation is Next.NONE:
@@ -78,7 +80,13 @@ def book_at(source: Iterable[Messages], at_ns: int, replay: Replay | None = None
         _replay_while(replay, coming, lambda: replay.first_valid_ns is None)
         return replace(found, absence=Absence.NO_SNAPSHOT, to_ns=replay.first_valid_ns)
     _replay_while(replay, coming, lambda: hole.valid_again_ns is None)
-    return replace(found, absence=Absence.MISSING_IDS, from_ns=hole.valid_until_ns, to_ns=hole.valid_again_ns, missing=hole)
+    return replace(
+        found,
+        absence=Absence.MISSING_IDS,
+        from_ns=hole.valid_until_ns,
+        to_ns=hole.valid_again_ns,
+        missing=hole,
+    )
 
 
 def _replay_until(replay: Replay, pieces: Iterator[Messages], at_ns: int) -> Messages | None:

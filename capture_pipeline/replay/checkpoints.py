@@ -99,14 +99,22 @@ class Checkpoints:
         return guard_parquet(self.path, remedy="remove the file; it is made again")
 
     def _make(self, every_ns: int, origin: bytes) -> int:
-        schema = pa.schema([*((name, pa.int64()) for name in _HEAD), *_SCHEMA]).with_metadata({"origin": origin})
+        schema = pa.schema([*((name, pa.int64()) for name in _HEAD), *_SCHEMA]).with_metadata(
+            {"origin": origin}
+        )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         replay, due, count = Replay(), -1, 0
-        with storage_errors(self.path), atomic_write(self.path) as beside, pq.ParquetWriter(beside, schema, compression="zstd") as file:
+        with (
+            storage_errors(self.path),
+            atomic_write(self.path) as beside,
+            pq.ParquetWriter(beside, schema, compression="zstd") as file,
+        ):
             for messages in GoldenSource(self.tables, self.symbol):
                 times, at = np.maximum.accumulate(messages.rows[CAPTURE]), 0
                 while at < len(messages):
-                    stop = len(messages) if due < 0 else max(at, int(np.searchsorted(times, due, side="left")))
+                    stop = (
+                        len(messages) if due < 0 else max(at, int(np.searchsorted(times, due, side="left")))
+                    )
                     stop = min(max(stop, at + 1), len(messages))
                     replay.take(slice_view(messages, at, stop))
                     replay.capture_ns = max(replay.capture_ns, int(times[stop - 1]))
@@ -122,14 +130,24 @@ class Checkpoints:
 
 def _table(replay: Replay, schema: pa.Schema) -> pa.Table:
     if replay.scale is None or replay.reached_ns is None or replay.scale.lot != E8:
-        raise MalformedDataError("is in lots that no table of a session has", where=schema.metadata[b"origin"].decode())
+        raise MalformedDataError(
+            "is in lots that no table of a session has", where=schema.metadata[b"origin"].decode()
+        )
     tick = int(replay.scale.tick / E8)
     (bids, bid_lots), (asks, ask_lots) = replay.book.top()
     sides = np.repeat(np.array([0, 1], np.int8), [bids.size, asks.size])
     heads = (replay.capture_ns, replay.place, replay.last_id, replay.reached_ns)
     columns = [np.full(sides.size, head, np.int64) for head in heads]
     return pa.Table.from_arrays(
-        [pa.array(column) for column in (*columns, sides, np.concatenate([bids, asks]) * tick, np.concatenate([bid_lots, ask_lots]))],
+        [
+            pa.array(column)
+            for column in (
+                *columns,
+                sides,
+                np.concatenate([bids, asks]) * tick,
+                np.concatenate([bid_lots, ask_lots]),
+            )
+        ],
         schema=schema,
     )
 

@@ -142,7 +142,14 @@ class Replay:
             self.place = int(messages.rows[PLACE, end - 1])
             self.counts.messages += end
 
-    def seed(self, bids: tuple[Ints, Ints], asks: tuple[Ints, Ints], last_id: int, scale: Scale, reached_ns: int | None = None) -> None:
+    def seed(
+        self,
+        bids: tuple[Ints, Ints],
+        asks: tuple[Ints, Ints],
+        last_id: int,
+        scale: Scale,
+        reached_ns: int | None = None,
+    ) -> None:
         """Begin with a book that is known, of a checkpoint for instance.
 
         Args:

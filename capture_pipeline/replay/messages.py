@@ -89,7 +89,11 @@ class Source(Protocol):
 def slice_view(messages: Messages, first: int, end: int) -> Messages:
     """Some of the messages, as a view."""
     run = messages.run
-    return Messages(messages.rows[:, first:end], LevelBatch(run.bounds[:, first:end], run.prices, run.lots), messages.scale)
+    return Messages(
+        messages.rows[:, first:end],
+        LevelBatch(run.bounds[:, first:end], run.prices, run.lots),
+        messages.scale,
+    )
 
 
 def copy_slice(messages: Messages, first: int, end: int) -> Messages:
@@ -97,7 +101,9 @@ def copy_slice(messages: Messages, first: int, end: int) -> Messages:
     bounds = messages.run.bounds[:, first:end]
     start = int(bounds[0].min()) if bounds.size else 0
     stop = int(bounds[2].max()) if bounds.size else 0
-    run = LevelBatch(bounds - start, messages.run.prices[start:stop].copy(), messages.run.lots[start:stop].copy())
+    run = LevelBatch(
+        bounds - start, messages.run.prices[start:stop].copy(), messages.run.lots[start:stop].copy()
+    )
     return Messages(messages.rows[:, first:end].copy(), run, messages.scale)
 
 

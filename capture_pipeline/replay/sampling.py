@@ -141,7 +141,11 @@ def write_samples(samples: Iterable[Sample], path: Path, symbol: str, depth: int
         StorageError: The disk refuses.
     """
     schema, count = (LONG if is_long else wide_schema(depth)), 0
-    with storage_errors(path), atomic_write(path) as beside, pq.ParquetWriter(beside, schema, compression="zstd") as file:
+    with (
+        storage_errors(path),
+        atomic_write(path) as beside,
+        pq.ParquetWriter(beside, schema, compression="zstd") as file,
+    ):
         waiting: list[Sample] = []
         for sample in samples:
             waiting.append(sample)
@@ -156,8 +160,15 @@ def write_samples(samples: Iterable[Sample], path: Path, symbol: str, depth: int
 
 def wide_schema(depth: int) -> pa.Schema:
     """`sampled_ns`, `last_id`, and `bid_1_price_e8` … `ask_<depth>_quantity_e8`; null where there are fewer levels."""
-    names = [f"{side}_{level}_{what}_e8" for side in ("bid", "ask") for level in range(1, depth + 1) for what in ("price", "quantity")]
-    return pa.schema([("sampled_ns", pa.int64()), ("last_id", pa.int64()), *((name, pa.int64()) for name in names)])
+    names = [
+        f"{side}_{level}_{what}_e8"
+        for side in ("bid", "ask")
+        for level in range(1, depth + 1)
+        for what in ("price", "quantity")
+    ]
+    return pa.schema(
+        [("sampled_ns", pa.int64()), ("last_id", pa.int64()), *((name, pa.int64()) for name in names)]
+    )
 
 
 def _table(samples: list[Sample], symbol: str, depth: int, *, is_long: bool) -> pa.Table:
@@ -170,15 +181,23 @@ def _wide(samples: list[Sample], depth: int) -> pa.Table:
     for number, sample in enumerate(samples):
         for side, levels in enumerate((sample.bids, sample.asks)):
             for what, column in enumerate(_in_units(levels, sample.scale)):
-                values[side, : column.size, what, number], missing[side, : column.size, what, number] = column, False
+                values[side, : column.size, what, number], missing[side, : column.size, what, number] = (
+                    column,
+                    False,
+                )
     flat, gone = values.reshape(-1, len(samples)), missing.reshape(-1, len(samples))
-    heads = [pa.array([sample.sampled_ns for sample in samples]), pa.array([sample.last_id for sample in samples])]
+    heads = [
+        pa.array([sample.sampled_ns for sample in samples]),
+        pa.array([sample.last_id for sample in samples]),
+    ]
     columns = [pa.array(column, mask=mask) for column, mask in zip(flat, gone, strict=True)]
     return pa.Table.from_arrays([*heads, *columns], schema=wide_schema(depth))
 
 
 def _long(samples: list[Sample], symbol: str) -> pa.Table:
-    rows: dict[str, list[Ints]] = {name: [] for name in ("sampled_ns", "last_id", "side", "level", "price_e8", "quantity_e8")}
+    rows: dict[str, list[Ints]] = {
+        name: [] for name in ("sampled_ns", "last_id", "side", "level", "price_e8", "quantity_e8")
+    }
     for sample in samples:
         for side, levels in enumerate((sample.bids, sample.asks)):
             prices, quantities = _in_units(levels, sample.scale)
@@ -207,6 +226,7 @@ def _in_units(levels: tuple[Ints, Ints], scale: Scale) -> tuple[Ints, Ints]:
     tick, lot = scale.tick * _UNITS, scale.lot * _UNITS
     if tick != int(tick) or lot != int(lot):
         raise MalformedDataError(
-            f"has ticks of {scale.tick} and lots of {scale.lot}", remedy="samples hold multiples of 1e-8; leave --out away"
+            f"has ticks of {scale.tick} and lots of {scale.lot}",
+            remedy="samples hold multiples of 1e-8; leave --out away",
         )
     return levels[0] * int(tick), levels[1] * int(lot)

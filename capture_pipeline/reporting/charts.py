@@ -76,7 +76,9 @@ def line(name: str, values: Sequence[float | None], ends: tuple[str, str, str]) 
         if value is not None:
             points.append(f"{_LEFT + at * step:.1f},{_y((value - low) / span)}")
         elif points:
-            drawn.append(f'<polyline fill="none" stroke="{_BLUE}" stroke-width="1.5" points="{" ".join(points)}"/>')
+            drawn.append(
+                f'<polyline fill="none" stroke="{_BLUE}" stroke-width="1.5" points="{" ".join(points)}"/>'
+            )
             points = []
     return _framed(name, drawn, (low, low + span), ends)
 
@@ -85,18 +87,30 @@ def shown(value: float | str | None, digits: int = 3) -> str:
     """A value for a cell; a dash where it is not known."""
     if value is None:
         return "–"
-    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
+    return (
+        value
+        if isinstance(value, str)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:,.{digits}f}"
+    )
 
 
 def _framed(name: str, drawn: list[str], heights: tuple[float, float], ends: tuple[str, str, str]) -> Markup:
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" {_FONT} ']
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" {_FONT} '
+    ]
     parts.append(f'role="img" aria-label="{svg_text(name)}">')
     for share, text, anchor in zip((0.0, 0.5, 1.0), ends, ("start", "middle", "end"), strict=True):
         y, value = _y(share), heights[0] + share * (heights[1] - heights[0])
         x = _LEFT + share * (_WIDTH - _LEFT)
         parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y}" y2="{y}" stroke="#d0d7de"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" fill="{_GREY}">{value:,.6g}</text>')
-        parts.append(f'<text x="{x:.0f}" y="{_HEIGHT - 8}" text-anchor="{anchor}" fill="{_GREY}">{svg_text(text)}</text>')
+        parts.append(
+            f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" fill="{_GREY}">{value:,.6g}</text>'
+        )
+        parts.append(
+            f'<text x="{x:.0f}" y="{_HEIGHT - 8}" text-anchor="{anchor}" fill="{_GREY}">{svg_text(text)}</text>'
+        )
     return picture([*parts, *drawn, "</svg>"])
 
 

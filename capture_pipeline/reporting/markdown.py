@@ -78,7 +78,9 @@ def image(title: str, content: str) -> Markdown:
     return Markdown(f"![{text(title)}]({content})")
 
 
-def table(head: Sequence[object], rows: Iterable[Iterable[object]], *, numbers_from: int | None = None) -> Markdown:
+def table(
+    head: Sequence[object], rows: Iterable[Iterable[object]], *, numbers_from: int | None = None
+) -> Markdown:
     """Return a table; cells that are no Markdown are escaped.
 
     Args:
@@ -86,7 +88,9 @@ def table(head: Sequence[object], rows: Iterable[Iterable[object]], *, numbers_f
         rows: Cells, as many each as there are headings.
         numbers_from: Column from which on cells are set to the right; None for none.
     """
-    aligned = ("---:" if numbers_from is not None and at >= numbers_from else "---" for at in range(len(head)))
+    aligned = (
+        "---:" if numbers_from is not None and at >= numbers_from else "---" for at in range(len(head))
+    )
     return Markdown("\n".join([_row(head), f"|{'|'.join(aligned)}|", *map(_row, rows)]))
 
 

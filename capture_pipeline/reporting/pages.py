@@ -27,7 +27,9 @@ def render_page(package: str, template: str, **values: object) -> str:
         values: By the names that the template uses; a missing one is an error.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown)
-    return environment.from_string(files(package).joinpath(template).read_text(encoding="utf-8")).render(**values)
+    return environment.from_string(files(package).joinpath(template).read_text(encoding="utf-8")).render(
+        **values
+    )
 
 
 def svg_text(value: object) -> str:

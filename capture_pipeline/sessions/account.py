@@ -124,7 +124,13 @@ def settle(account: Account, checkpoint: Checkpoint, lines: int, last_ns: int, n
     if is_killed:
         counts["received"] = max(known, lines) + listed(counts)
     missing = max(0, known - lines)
-    reason = "removed_messages" if account.altered else "unwritten_messages" if account.state is AccountState.UNWRITTEN else ""
+    reason = (
+        "removed_messages"
+        if account.altered
+        else "unwritten_messages"
+        if account.state is AccountState.UNWRITTEN
+        else ""
+    )
     if missing and reason:
         counts[reason] = counts.get(reason, 0) + missing
     unknown = [*account.unknown, Unknown(from_ns=last_ns, to_ns=now_ns)] if is_killed else account.unknown
@@ -213,13 +219,17 @@ class AccountFile:
                 descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
                 try:
                     if os.pwrite(descriptor, content, 0) != len(content):
-                        raise StorageError("could not be written whole", where=str(self._path), remedy="free the disk")
+                        raise StorageError(
+                            "could not be written whole", where=str(self._path), remedy="free the disk"
+                        )
                     os.fsync(descriptor)
                     self._used = len(text)
                 finally:
                     os.close(descriptor)
             except FileNotFoundError as error:
-                raise StorageError("is gone", where=str(self._path), remedy="leave the files of a session at work alone") from error
+                raise StorageError(
+                    "is gone", where=str(self._path), remedy="leave the files of a session at work alone"
+                ) from error
 
 
 def read_account(path: Path) -> Account | None:

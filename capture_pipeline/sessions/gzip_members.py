@@ -90,7 +90,9 @@ def member_of(lines: bytes, count: int) -> bytes:
     """
     body = isal_zlib.compress(lines, LEVEL, wbits=-15)
     size = _HEAD.size + len(body) + _TAIL.size
-    head = _HEAD.pack(_MAGIC, _DEFLATE, _EXTRA, 0, 0, _UNKNOWN_OS, 4 + _PAYLOAD, _SUBFIELD, _PAYLOAD, size, count)
+    head = _HEAD.pack(
+        _MAGIC, _DEFLATE, _EXTRA, 0, 0, _UNKNOWN_OS, 4 + _PAYLOAD, _SUBFIELD, _PAYLOAD, size, count
+    )
     return b"".join((head, body, _TAIL.pack(isal_zlib.crc32(lines), len(lines) & 0xFFFFFFFF)))
 
 
@@ -103,7 +105,9 @@ def member_size(head: bytes) -> tuple[int, int] | None:
     if len(head) < _HEAD.size or not head.startswith(_START):
         return None
     *_, subfield, payload, size, count = _HEAD.unpack_from(head)
-    is_ours = subfield == _SUBFIELD and payload == _PAYLOAD and _HEAD.size + _TAIL.size < size <= MOST_MEMBER_BYTES
+    is_ours = (
+        subfield == _SUBFIELD and payload == _PAYLOAD and _HEAD.size + _TAIL.size < size <= MOST_MEMBER_BYTES
+    )
     return (size, count) if is_ours else None
 
 

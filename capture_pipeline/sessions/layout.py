@@ -30,7 +30,9 @@ from capture_pipeline.parsing import parse_count
 FOLDER = "golden_samples"
 _MOST_SHOWN = 80
 _REGIME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-_SESSION = re.compile(r"[0-9]{8}T[0-9]{6}Z_(?:[a-z0-9][a-z0-9_-]{0,39}_)?([^_]+?)(?:-plus[0-9]{1,4}-[0-9a-f]{4})?")
+_SESSION = re.compile(
+    r"[0-9]{8}T[0-9]{6}Z_(?:[a-z0-9][a-z0-9_-]{0,39}_)?([^_]+?)(?:-plus[0-9]{1,4}-[0-9a-f]{4})?"
+)
 
 
 def valid_regime(text: str) -> str:
@@ -40,7 +42,9 @@ def valid_regime(text: str) -> str:
         ConfigError: It cannot; this also keeps `../` and its like out of paths.
     """
     if not _REGIME.fullmatch(text):
-        raise ConfigError(f"{text!r} is no regime", remedy="small letters, digits, _ and -, for instance high_volume")
+        raise ConfigError(
+            f"{text!r} is no regime", remedy="small letters, digits, _ and -, for instance high_volume"
+        )
     return text
 
 
@@ -52,7 +56,9 @@ def valid_session(text: str) -> str:
     """
     found = _SESSION.fullmatch(text)
     if not found or not _is_label(found[1]):
-        raise ConfigError(f"{text[:_MOST_SHOWN]!r} is no session id", remedy="ids are listed by `capture session list`")
+        raise ConfigError(
+            f"{text[:_MOST_SHOWN]!r} is no session id", remedy="ids are listed by `capture session list`"
+        )
     return text
 
 
@@ -124,7 +130,9 @@ class SessionFolder:
     def numbered_segments(self) -> dict[int, Path]:
         """The parts that are there by number, in order; one may be missing that somebody removed."""
         start = len(self.growing.name)
-        found = {parse_count(path.name[start:] or "1"): path for path in self.path.glob(f"{self.growing.name}*")}
+        found = {
+            parse_count(path.name[start:] or "1"): path for path in self.path.glob(f"{self.growing.name}*")
+        }
         numbered = {number: path for number, path in found.items() if number is not None}
         return {number: numbered[number] for number in sorted(numbered)}
 

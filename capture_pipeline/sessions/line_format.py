@@ -41,7 +41,13 @@ def data_of(message: bytes) -> tuple[bytes, bytes]:
         MalformedDataError: It is not in the exchange's compact form, or holds a line break; it cannot become a line unchanged.
     """
     end = message.find(_DATA, 11, 200)
-    if end < 0 or not message.startswith(_STREAM) or not message.endswith(b"}") or b"\n" in message or b"\r" in message:
+    if (
+        end < 0
+        or not message.startswith(_STREAM)
+        or not message.endswith(b"}")
+        or b"\n" in message
+        or b"\r" in message
+    ):
         raise MalformedDataError(f"is no message of the combined stream: {message[:120]!r}")
     return message[11:end], message[end + 9 : -1]
 

@@ -88,7 +88,9 @@ def _take(descriptor: int, folder: SessionFolder) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = _owner_in(descriptor)
-            if (owner is None or not owner.is_alive or owner.pid == os.getpid()) and time.monotonic() < deadline:
+            if (
+                owner is None or not owner.is_alive or owner.pid == os.getpid()
+            ) and time.monotonic() < deadline:
                 # Somebody looks, or has just taken it.
                 time.sleep(_TRY_EVERY_S)
                 continue

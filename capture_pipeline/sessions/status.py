@@ -120,7 +120,14 @@ class Status(_Figures):
 
     def without_life(self) -> Status:
         """The same of a recorder that is gone: what was recorded, and nothing of what it was doing."""
-        nothing: dict[str, Any] = {"connections": [], "books": {}, "messages_per_s": 0.0, "lag_ms": None, "held": 0, "waiting_bytes": 0}
+        nothing: dict[str, Any] = {
+            "connections": [],
+            "books": {},
+            "messages_per_s": 0.0,
+            "lag_ms": None,
+            "held": 0,
+            "waiting_bytes": 0,
+        }
         return self.model_copy(update={**nothing, "rss_bytes": 0, "dead_since_ns": self.updated_ns})
 
 
@@ -153,7 +160,11 @@ def prometheus_text(status: Status) -> str:
             full = f"capture_{name}_total" if kind == "counter" else f"capture_{name}"
             lines += [f"# HELP {full} {text}.", f"# TYPE {full} {kind}", f"{full}{{{label}}} {values[name]}"]
     full = "capture_connections"
-    lines += [f"# HELP {full} Open connections.", f"# TYPE {full} gauge", f"{full}{{{label}}} {len(status.connections)}"]
+    lines += [
+        f"# HELP {full} Open connections.",
+        f"# TYPE {full} gauge",
+        f"{full}{{{label}}} {len(status.connections)}",
+    ]
     error = _label(status.last_error)
     lines += [
         "# HELP capture_connection_error 1 while a connection does not deliver, with its error.",
@@ -176,7 +187,9 @@ async def serve_metrics(port: int, text: Callable[[], str]) -> asyncio.Server:
     """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        with contextlib.suppress(
+            OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
+        ):
             await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
             body = text().encode()
             head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n"

@@ -39,7 +39,9 @@ class SmtpChannel(_Channel):
     kind: Literal["smtp"]
     host: str = Field(min_length=1, description="SMTP server.")
     port: int = Field(587, ge=1, le=65535, description="Port of the server.")
-    security: Literal["starttls", "tls", "none"] = Field("starttls", description="starttls, tls from the start (port 465), or none.")
+    security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="starttls, tls from the start (port 465), or none."
+    )
     username: str | None = Field(None, description="Login; none without one.")
     sender: MailAddress = Field(description="Address in From.")
     recipients: list[MailAddress] = Field(min_length=1, description="Addresses in To.")
@@ -55,11 +57,15 @@ class PluginChannel(_Channel):
     """A channel of another package, found by its entry point in the group `capture_pipeline.alert_channels`."""
 
     kind: Literal["plugin"]
-    entry_point: str = Field(min_length=1, description="Name of the entry point in the group capture_pipeline.alert_channels.")
+    entry_point: str = Field(
+        min_length=1, description="Name of the entry point in the group capture_pipeline.alert_channels."
+    )
     options: dict[str, str | bool | int | float] = Field({}, description="Passed to the entry point.")
 
 
-ChannelSettings = Annotated[LogChannel | WebhookChannel | SmtpChannel | PluginChannel, Field(discriminator="kind")]
+ChannelSettings = Annotated[
+    LogChannel | WebhookChannel | SmtpChannel | PluginChannel, Field(discriminator="kind")
+]
 
 
 class Alerts(Section):
@@ -71,9 +77,16 @@ class Alerts(Section):
     )
     timeout_s: float = Field(10, gt=0, le=30, description="Longest time for one message to one channel.")
     messages_per_hour: int = Field(
-        20, ge=1, le=1000, description="Most messages to one channel in an hour. Further alerts are combined into the last one or wait."
+        20,
+        ge=1,
+        le=1000,
+        description="Most messages to one channel in an hour. Further alerts are combined into the last one or wait.",
     )
-    ui_url: str = Field("", pattern=r"^(https?://[!-~]{1,200})?$", description="Address of Dagster's pages, for links to failed runs.")
+    ui_url: str = Field(
+        "",
+        pattern=r"^(https?://[!-~]{1,200})?$",
+        description="Address of Dagster's pages, for links to failed runs.",
+    )
 
     @model_validator(mode="after")
     def _names(self) -> Alerts:

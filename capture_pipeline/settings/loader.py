@@ -57,8 +57,12 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
     base = source.resolve().parent if source else Path.cwd()
     root = base / settings.storage.root.expanduser()
     calendars = {name: getattr(settings.gaps, name) for name in ("outage_calendar", "irregularity_calendar")}
-    gaps = settings.gaps.model_copy(update={name: base / file if file else None for name, file in calendars.items()})
-    return settings.model_copy(update={"storage": settings.storage.model_copy(update={"root": root}), "gaps": gaps})
+    gaps = settings.gaps.model_copy(
+        update={name: base / file if file else None for name, file in calendars.items()}
+    )
+    return settings.model_copy(
+        update={"storage": settings.storage.model_copy(update={"root": root}), "gaps": gaps}
+    )
 
 
 def json_schema() -> str:
@@ -102,7 +106,11 @@ def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[
             continue
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
-            raise ConfigError(f"{name} is no setting", where="environment", remedy=f"did you mean {near[0]}?" if near else "unset it")
+            raise ConfigError(
+                f"{name} is no setting",
+                where="environment",
+                remedy=f"did you mean {near[0]}?" if near else "unset it",
+            )
         path = names[name]
         section = raw
         for key in path[:-1]:
@@ -137,7 +145,11 @@ def _yaml(text: str, path: tuple[str, ...], name: str) -> object:
 def _pair(text: str, name: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator:
-        raise ConfigError(f"{name}: {text!r} is not a pair", where="environment", remedy="write FILE=SHA256, several by commas")
+        raise ConfigError(
+            f"{name}: {text!r} is not a pair",
+            where="environment",
+            remedy="write FILE=SHA256, several by commas",
+        )
     return key.strip(), value.strip()
 
 
@@ -149,11 +161,15 @@ def _explain(error: ValidationError, origin: Mapping[tuple[str, ...], str]) -> s
     if first["type"] == "extra_forbidden":
         allowed = _keys_beside(path)
         near = difflib.get_close_matches(path[-1], allowed, n=1)
-        text = f"{key}: unknown key; {f'did you mean {near[0]}? ' if near else ''}allowed: {', '.join(allowed)}"
+        text = (
+            f"{key}: unknown key; {f'did you mean {near[0]}? ' if near else ''}allowed: {', '.join(allowed)}"
+        )
     else:
         message = first["msg"].removeprefix("Value error, ")
         shows_input = key and first["type"] != "value_error" and not _may_be_secret(path)
-        text = f"{key}: {message}, not {first['input']!r}" if shows_input else f"{key}: {message}".lstrip(": ")
+        text = (
+            f"{key}: {message}, not {first['input']!r}" if shows_input else f"{key}: {message}".lstrip(": ")
+        )
     named = next((variable for setting, variable in origin.items() if setting == path[: len(setting)]), None)
     more = f"; and {len(rest)} more" if rest else ""
     return f"{text}{f' (set by {named})' if named else ''}{more}"
@@ -170,7 +186,13 @@ def _keys_beside(path: tuple[str, ...]) -> list[str]:
     place: dict[str, Any] = schema
     for key in path[:-1]:
         kinds = place.get("discriminator", {}).get("mapping", {})
-        inner = place.get("items") if key.isdigit() else {"$ref": kinds[key]} if key in kinds else place.get("properties", {}).get(key)
+        inner = (
+            place.get("items")
+            if key.isdigit()
+            else {"$ref": kinds[key]}
+            if key in kinds
+            else place.get("properties", {}).get(key)
+        )
         if not isinstance(inner, dict):
             return []
         place = schema["$defs"][inner["$ref"].rpartition("/")[2]] if "$ref" in inner else inner

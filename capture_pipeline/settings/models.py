@@ -17,9 +17,26 @@ from capture_pipeline.binance.periods import Interval
 from capture_pipeline.binance.streams.names import ROUTE
 from capture_pipeline.binance.urls import NO_UM_SECONDS, Market, has_interval
 from capture_pipeline.settings.alerts import Alerts
-from capture_pipeline.settings.sessions import DEFAULT_SESSIONS, PlannedSession, Recording, SessionGates, Symbol
+from capture_pipeline.settings.sessions import (
+    DEFAULT_SESSIONS,
+    PlannedSession,
+    Recording,
+    SessionGates,
+    Symbol,
+)
 
-DEFAULT_SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "AVAXUSDT", "TRXUSDT", "DOTUSDT"]
+DEFAULT_SYMBOLS = [
+    "BTCUSDT",
+    "ETHUSDT",
+    "BNBUSDT",
+    "SOLUSDT",
+    "XRPUSDT",
+    "ADAUSDT",
+    "DOGEUSDT",
+    "AVAXUSDT",
+    "TRXUSDT",
+    "DOTUSDT",
+]
 BUCKET = "data.binance.vision"
 """Name of the archive's bucket."""
 EXCHANGE_HOSTS = ("binance.com", "binance.vision", "s3-ap-northeast-1.amazonaws.com")
@@ -30,7 +47,9 @@ class History(Section):
     """Which months are kept."""
 
     start: date = Field(date(2021, 1, 1), description="A day of the first month; that whole month is kept.")
-    end: date | None = Field(None, description="A day of the last month; that whole month is kept. Default: the present.")
+    end: date | None = Field(
+        None, description="A day of the last month; that whole month is kept. Default: the present."
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> History:
@@ -42,13 +61,18 @@ class History(Section):
 class Storage(Section):
     """Where the pipeline writes."""
 
-    root: Path = Field(Path("data"), description="Root of everything written; a relative path starts at the folder of pipeline.yaml.")
+    root: Path = Field(
+        Path("data"),
+        description="Root of everything written; a relative path starts at the folder of pipeline.yaml.",
+    )
 
 
 class Retention(Section):
     """How long what can be made again is kept. Raw files and bars are never removed."""
 
-    run_history_days: int = Field(90, ge=1, description="Finished runs and their event logs older than this are removed.")
+    run_history_days: int = Field(
+        90, ge=1, description="Finished runs and their event logs older than this are removed."
+    )
     quarantine_days: int = Field(365, ge=1, description="Quarantined files older than this are removed.")
 
 
@@ -67,7 +91,9 @@ class Endpoints(Section):
         f"wss://fstream.binance.com/{ROUTE}",
         description="WebSocket host for USD-M futures. {route} stands for the endpoint of a stream: public for books, market for trades.",
     )
-    extra_hosts: list[str] = Field([], description="Further hosts that the endpoints may name, for instance a mirror.")
+    extra_hosts: list[str] = Field(
+        [], description="Further hosts that the endpoints may name, for instance a mirror."
+    )
 
 
 class Archive(Section):
@@ -76,45 +102,69 @@ class Archive(Section):
     pinned_checksums: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
         {}, description="SHA-256 by file name, for files whose published checksum is known to be stale."
     )
-    accept_without_checksum: bool = Field(default=False, description="Use files for which no checksum is published.")
-    recheck_days: int = Field(7, ge=1, description="The published checksum of each ingested file is read again this often.")
+    accept_without_checksum: bool = Field(
+        default=False, description="Use files for which no checksum is published."
+    )
+    recheck_days: int = Field(
+        7, ge=1, description="The published checksum of each ingested file is read again this often."
+    )
 
 
 class Gaps(Section):
     """When a hole is asked for again, and when it is given up."""
 
-    sightings: int = Field(2, ge=2, description="Answers without a candle that make a hole verified as non-existent.")
+    sightings: int = Field(
+        2, ge=2, description="Answers without a candle that make a hole verified as non-existent."
+    )
     sighting_minutes: int = Field(30, ge=1, description="Least time between two such answers.")
     outage_edge_minutes: int = Field(
-        30, ge=0, description="A hole verified as non-existent this close to a listed outage or suspension is its edge."
+        30,
+        ge=0,
+        description="A hole verified as non-existent this close to a listed outage or suspension is its edge.",
     )
     outage_calendar: Path | None = Field(
         None, description="A YAML file of further outages and suspensions, in the form of the shipped one."
     )
-    irregularity_calendar: Path | None = Field(None, description="A YAML file of known irregular rows, in the form of the shipped one.")
+    irregularity_calendar: Path | None = Field(
+        None, description="A YAML file of known irregular rows, in the form of the shipped one."
+    )
 
 
 class Gates(Section):
     """Every threshold of the gates."""
 
-    coverage_error_below_percent: Percent = Field(99.9, description="ERROR below this share of the expected bars outside listed outages.")
-    unexplained_error_percent: Percent = Field(0.01, description="ERROR at or above this share missing without a proven outage.")
-    coverage_warning_below_percent: Percent = Field(99.0, description="An alert is a warning below this; coverage_with_outages fails.")
+    coverage_error_below_percent: Percent = Field(
+        99.9, description="ERROR below this share of the expected bars outside listed outages."
+    )
+    unexplained_error_percent: Percent = Field(
+        0.01, description="ERROR at or above this share missing without a proven outage."
+    )
+    coverage_warning_below_percent: Percent = Field(
+        99.0, description="An alert is a warning below this; coverage_with_outages fails."
+    )
     coverage_critical_below_percent: Percent = Field(95.0, description="An alert is critical below this.")
     long_gap_hours: float = Field(24, gt=0, description="Any single gap longer than this alerts.")
-    freshness_hours: float = Field(30, gt=0, description="Oldest that the newest bar of the open month may be.")
+    freshness_hours: float = Field(
+        30, gt=0, description="Oldest that the newest bar of the open month may be."
+    )
     failing_rows_shown: int = Field(20, ge=1, le=1000)
 
 
 class Settings(Section):
     """All of `pipeline.yaml`."""
 
-    venue: Literal["binance", "sandbox"] = Field("binance", description="The real exchange, or the one on loopback.")
-    sandbox_url: str = Field("http://127.0.0.1:8650", description="Where the sandbox answers; used with venue: sandbox only.")
+    venue: Literal["binance", "sandbox"] = Field(
+        "binance", description="The real exchange, or the one on loopback."
+    )
+    sandbox_url: str = Field(
+        "http://127.0.0.1:8650", description="Where the sandbox answers; used with venue: sandbox only."
+    )
     market: Market = Field(Market.SPOT, description="spot, or um for USD-M futures.")
     interval: Interval = Interval.M1
     symbols: list[Symbol] = Field(DEFAULT_SYMBOLS, min_length=1)
-    owners: list[str] = Field(["team:market-data"], description="Owners shown on every asset: an e-mail address or team:name.")
+    owners: list[str] = Field(
+        ["team:market-data"], description="Owners shown on every asset: an e-mail address or team:name."
+    )
     history: History = History()
     storage: Storage = Storage()
     retention: Retention = Retention()
@@ -125,7 +175,9 @@ class Settings(Section):
     gaps: Gaps = Gaps()
     gates: Gates = Gates()
     recording: Recording = Recording()
-    sessions: list[PlannedSession] = Field(DEFAULT_SESSIONS, description="Sessions that are recorded by plan.")
+    sessions: list[PlannedSession] = Field(
+        DEFAULT_SESSIONS, description="Sessions that are recorded by plan."
+    )
     session_gates: SessionGates = SessionGates()
     alerts: Alerts = Alerts()
 
@@ -153,7 +205,9 @@ class Settings(Section):
     @property
     def listing_url(self) -> str:
         """The archive's bucket for the chosen venue."""
-        return f"{self.sandbox_url.rstrip('/')}/{BUCKET}" if self.venue == "sandbox" else self.endpoints.listing
+        return (
+            f"{self.sandbox_url.rstrip('/')}/{BUCKET}" if self.venue == "sandbox" else self.endpoints.listing
+        )
 
     @property
     def rest_url(self) -> str:
@@ -174,5 +228,9 @@ class Settings(Section):
 def _check_url(key: str, url: str, allowed: set[str], schemes: tuple[str, ...]) -> None:
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if parts.scheme not in schemes or parts.username or not any(host == name or host.endswith("." + name) for name in allowed):
+    if (
+        parts.scheme not in schemes
+        or parts.username
+        or not any(host == name or host.endswith("." + name) for name in allowed)
+    ):
         raise ValueError(f"{key}: {url!r} must be {schemes[0]}:// on one of {', '.join(sorted(allowed))}")

@@ -130,10 +130,16 @@ def rules(interval: Interval, now_us: int) -> list[Rule]:
         Rule(
             "taker_within_total",
             "What takers bought is at most what was traded.",
-            (column("taker_buy_volume") <= column("volume")) & (column("taker_buy_quote_volume") <= column("quote_volume")),
+            (column("taker_buy_volume") <= column("volume"))
+            & (column("taker_buy_quote_volume") <= column("quote_volume")),
             irregularity=_always(Irregularity.TAKER_ABOVE_TOTAL),
         ),
-        Rule("close_time_fits", "close time = open time + interval − 1 unit.", closed == last, irregularity=length),
+        Rule(
+            "close_time_fits",
+            "close time = open time + interval − 1 unit.",
+            closed == last,
+            irregularity=length,
+        ),
     ]
 
 

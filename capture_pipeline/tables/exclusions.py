@@ -64,15 +64,26 @@ def separate(parts: Sequence[Part], step_us: int) -> Separated:
     for part in sorted(parts, key=lambda part: SOURCES.index(part.source)):
         opened = part.rows["open_time_us"]
         off_grid = opened % step_us != 0
-        outside = ~opened.is_between(*part.bounds, closed="left") if part.bounds else pl.repeat(value=False, n=opened.len(), eager=True)
+        outside = (
+            ~opened.is_between(*part.bounds, closed="left")
+            if part.bounds
+            else pl.repeat(value=False, n=opened.len(), eager=True)
+        )
         unfit = off_grid | outside
         if not unfit.any():
             kept.append(part)
             continue
         kept.append(replace(part, rows=part.rows.filter(~unfit)))
-        cause = pl.when(off_grid).then(pl.lit(str(Exclusion.OFF_GRID))).otherwise(pl.lit(str(Exclusion.OUTSIDE_PERIOD)))
+        cause = (
+            pl.when(off_grid)
+            .then(pl.lit(str(Exclusion.OFF_GRID)))
+            .otherwise(pl.lit(str(Exclusion.OUTSIDE_PERIOD)))
+        )
         rows = part.rows.with_columns(
-            source=pl.lit(part.source), cause=cause, shift_us=pl.col("open_time_us") % step_us, file=pl.lit(part.file)
+            source=pl.lit(part.source),
+            cause=cause,
+            shift_us=pl.col("open_time_us") % step_us,
+            file=pl.lit(part.file),
         )
         excluded.append(rows.filter(unfit).select(*EXCLUSION_SCHEMA))
     if not excluded:

@@ -30,7 +30,9 @@ class Cause(StrEnum):
     """The exchange was asked and has no candle, and nobody has said why."""
 
 
-NOT_EXPECTED = frozenset({Cause.BEFORE_LISTING, Cause.AFTER_DELISTING, Cause.SUSPENDED, Cause.NOT_YET_PUBLISHED})
+NOT_EXPECTED = frozenset(
+    {Cause.BEFORE_LISTING, Cause.AFTER_DELISTING, Cause.SUSPENDED, Cause.NOT_YET_PUBLISHED}
+)
 """Causes for which no candle was expected at all."""
 EXPLAINED = NOT_EXPECTED | {Cause.EXCHANGE_OUTAGE, Cause.OFF_GRID}
 """Causes that need no action."""

@@ -46,13 +46,20 @@ class GoldenTable:
     @property
     def polars_schema(self) -> dict[str, pl.DataType]:
         """The same in polars' types."""
-        kinds = {pa.int64(): pl.Int64(), pa.int8(): pl.Int8(), pa.bool_(): pl.Boolean(), pa.string(): pl.String()}
+        kinds = {
+            pa.int64(): pl.Int64(),
+            pa.int8(): pl.Int8(),
+            pa.bool_(): pl.Boolean(),
+            pa.string(): pl.String(),
+        }
         return {name: kinds[kind] for name, kind in self.columns.items()}
 
     @property
     def schema(self) -> pa.Schema:
         """The Arrow schema."""
-        return pa.schema([pa.field(name, kind, nullable=name in self.nullable) for name, kind in self.columns.items()])
+        return pa.schema(
+            [pa.field(name, kind, nullable=name in self.nullable) for name, kind in self.columns.items()]
+        )
 
 
 TRADES = GoldenTable(
@@ -79,19 +86,33 @@ TRADES = GoldenTable(
     frozenset({"order_type"}),
 )
 _BOOK_ENCODINGS = {
-    **dict.fromkeys(("line", "capture_ns", "event_us", "first_id", "last_id", "previous_id", "price_e8", "side"), _DICTIONARY),
+    **dict.fromkeys(
+        ("line", "capture_ns", "event_us", "first_id", "last_id", "previous_id", "price_e8", "side"),
+        _DICTIONARY,
+    ),
     "quantity_e8": _SPLIT,
     **dict.fromkeys(("price_places", "quantity_places"), _PLAIN),
 }
 DEPTH = GoldenTable(
     "golden_depth",
-    {**_MESSAGE, "event_us": pa.int64(), "first_id": pa.int64(), "last_id": pa.int64(), "previous_id": pa.int64(), **_LEVEL},
+    {
+        **_MESSAGE,
+        "event_us": pa.int64(),
+        "first_id": pa.int64(),
+        "last_id": pa.int64(),
+        "previous_id": pa.int64(),
+        **_LEVEL,
+    },
     _BOOK_ENCODINGS,
 )
 SNAPSHOTS = GoldenTable(
     "golden_snapshots",
     {**_MESSAGE, "last_id": pa.int64(), **_LEVEL},
-    {name: how for name, how in _BOOK_ENCODINGS.items() if name not in {"event_us", "first_id", "previous_id"}},
+    {
+        name: how
+        for name, how in _BOOK_ENCODINGS.items()
+        if name not in {"event_us", "first_id", "previous_id"}
+    },
 )
 TABLES = (TRADES, DEPTH, SNAPSHOTS)
 

@@ -41,7 +41,13 @@ class Reports(StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Answer with a file."""
         answer = await super().get_response(path, scope)
-        answer.headers.update({"content-security-policy": _POLICY, "x-content-type-options": "nosniff", "cache-control": "no-cache"})
+        answer.headers.update(
+            {
+                "content-security-policy": _POLICY,
+                "x-content-type-options": "nosniff",
+                "cache-control": "no-cache",
+            }
+        )
         return answer
 
 
@@ -72,7 +78,9 @@ def main() -> None:
     build = getattr(cli, _BUILD)
     hosts = accepted_hosts(os.environ.get(HOSTS_VARIABLE, ""))
     try:
-        reports = Mount(REPORTS, Reports(directory=Lake(load_settings().storage.root).reports(), check_dir=False))
+        reports = Mount(
+            REPORTS, Reports(directory=Lake(load_settings().storage.root).reports(), check_dir=False)
+        )
     except CaptureError as error:
         write_line(f"Error: {error}", err=True)
         sys.exit(2)

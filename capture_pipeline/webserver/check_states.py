@@ -88,7 +88,10 @@ class CheckStates:
         self._executions = 0
 
     def update(
-        self, instance: dg.DagsterInstance, keys: Sequence[Key], initial_states: Mapping[dg.AssetCheckKey, AssetCheckState]
+        self,
+        instance: dg.DagsterInstance,
+        keys: Sequence[Key],
+        initial_states: Mapping[dg.AssetCheckKey, AssetCheckState],
     ) -> Mapping[dg.AssetCheckKey, AssetCheckState]:
         """Return the states of checks; takes the place of Dagster's `bulk_update_asset_check_state`.
 
@@ -112,13 +115,17 @@ class CheckStates:
 
     def _is_usable(self, key: dg.AssetCheckKey, partitions: dg.PartitionsDefinition[Any] | None) -> bool:
         kept = self._kept.get(key)
-        return kept is not None and kept.partitions == partitions and self._clock_s() - kept.since_s < LONGEST_S
+        return (
+            kept is not None and kept.partitions == partitions and self._clock_s() - kept.since_s < LONGEST_S
+        )
 
     def _read(self, instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey], newest: int) -> None:
         is_known = cache(_is_known)
         changed = set()
         for start, some in self._unread(keys, newest).items():
-            for info in instance.event_log_storage.get_asset_check_partition_info(some, after_storage_id=start):
+            for info in instance.event_log_storage.get_asset_check_partition_info(
+                some, after_storage_id=start
+            ):
                 kept = self._kept[info.check_key]
                 if is_known(kept.partitions, info.partition_key):
                     _note(kept.by_partition, info)
@@ -128,7 +135,9 @@ class CheckStates:
         for key in changed | self._end_planned(instance, keys):
             self._kept[key].state = _state_of(key, self._kept[key], newest)
 
-    def _unread(self, keys: Iterable[dg.AssetCheckKey], newest: int) -> dict[int | None, list[dg.AssetCheckKey]]:
+    def _unread(
+        self, keys: Iterable[dg.AssetCheckKey], newest: int
+    ) -> dict[int | None, list[dg.AssetCheckKey]]:
         """Group the checks that may have newer executions by the event after which they are read; None for all of them."""
         starts: dict[int | None, list[dg.AssetCheckKey]] = {}
         for key in keys:
@@ -140,9 +149,16 @@ class CheckStates:
             starts.setdefault(start, []).append(key)
         return starts
 
-    def _end_planned(self, instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> set[dg.AssetCheckKey]:
+    def _end_planned(
+        self, instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
+    ) -> set[dg.AssetCheckKey]:
         """Give planned executions whose run is over the end of that run; return the checks concerned."""
-        runs = {state.run_id for key in keys for state in self._kept[key].by_partition.values() if isinstance(state, Planned)}
+        runs = {
+            state.run_id
+            for key in keys
+            for state in self._kept[key].by_partition.values()
+            if isinstance(state, Planned)
+        }
         if not runs:
             return set()
         over = instance.get_runs(dg.RunsFilter(run_ids=sorted(runs), statuses=list(FINISHED_STATUSES)))
@@ -187,7 +203,9 @@ def _state_of(key: dg.AssetCheckKey, kept: _Kept, event: int) -> AssetCheckState
     def subset(found: Iterable[str | None]) -> SerializableEntitySubset[dg.AssetCheckKey]:
         if kept.partitions is None:
             return SerializableEntitySubset(key=key, value=bool(list(found)))
-        return SerializableEntitySubset.from_coercible_value(key, [name for name in found if name is not None], kept.partitions)
+        return SerializableEntitySubset.from_coercible_value(
+            key, [name for name in found if name is not None], kept.partitions
+        )
 
     return AssetCheckState(
         latest_storage_id=event,
@@ -206,7 +224,9 @@ def _count_executions(instance: dg.DagsterInstance) -> int:
     if not isinstance(storage, SqlEventLogStorage):
         return 0
     with storage.index_connection() as connection:
-        return int(connection.execute(select(func.count()).select_from(AssetCheckExecutionsTable)).scalar_one())
+        return int(
+            connection.execute(select(func.count()).select_from(AssetCheckExecutionsTable)).scalar_one()
+        )
 
 
 def install() -> None:

@@ -21,7 +21,16 @@ def test_a_checksum_file_states_a_digest(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x.zip", f"{A}  y.zip\n", f"{A[:-1]}  x.zip\n", f"{A}  x.zip\n{B}  x.zip\n", "<html></html>", "z" * 64 + "  x.zip"]
+    "text",
+    [
+        "",
+        "x.zip",
+        f"{A}  y.zip\n",
+        f"{A[:-1]}  x.zip\n",
+        f"{A}  x.zip\n{B}  x.zip\n",
+        "<html></html>",
+        "z" * 64 + "  x.zip",
+    ],
 )
 def test_anything_else_is_no_checksum(text: str) -> None:
     """A digest of another file proves nothing about this one."""
@@ -74,7 +83,9 @@ def test_a_checksum_file_that_cannot_be_read_says_its_form(text: str, form: str)
         (A, A, B, True, (Trust.MISMATCH, Next.QUARANTINE)),
     ],
 )
-def test_what_a_digest_proves(own: str, published: str | None, pinned: str | None, fresh: bool, verdict: tuple[Trust, Next]) -> None:
+def test_what_a_digest_proves(
+    own: str, published: str | None, pinned: str | None, fresh: bool, verdict: tuple[Trust, Next]
+) -> None:
     """The whole table of the checksum's states."""
     assert judge(own, published, pinned, fresh=fresh) == verdict
 
@@ -92,7 +103,12 @@ def test_a_listing_names_files_folders_and_where_it_goes_on() -> None:
     assert (last.files[0].key, last.files[0].size, last.files[0].etag) == ("p/a.zip", 12, "e1")
     assert last.files[0].modified_us == parse_time("2024-02-01T05:00:00Z")
     assert (last.folders, last.next_marker) == (["p/b/"], None)
-    assert parse_listing(LISTING.format(truncated="true", marker="<NextMarker>p/q</NextMarker>").encode()).next_marker == "p/q"
+    assert (
+        parse_listing(
+            LISTING.format(truncated="true", marker="<NextMarker>p/q</NextMarker>").encode()
+        ).next_marker
+        == "p/q"
+    )
     assert parse_listing(LISTING.format(truncated="true", marker="").encode()).next_marker == "p/b/"
 
 
@@ -103,7 +119,8 @@ def test_a_listing_names_files_folders_and_where_it_goes_on() -> None:
         b"<html></html>",
         b"<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>",
         b'<!DOCTYPE a [<!ENTITY b "c">]><a/>',
-        b"<!DOCTYPE ListBucketResult>" + LISTING.format(truncated="false", marker="").partition("?>")[2].encode(),
+        b"<!DOCTYPE ListBucketResult>"
+        + LISTING.format(truncated="false", marker="").partition("?>")[2].encode(),
     ],
 )
 def test_anything_else_is_no_listing(body: bytes) -> None:
@@ -123,7 +140,14 @@ def test_paths_are_the_archives_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["x", "BTCUSDT-1m-2024-13.zip", "BTCUSDT-1m-2024-02-30.zip", "BTCUSDT-7m-2024-02.zip", "BTCUSDT-1m-2024-02.csv"]
+    "name",
+    [
+        "x",
+        "BTCUSDT-1m-2024-13.zip",
+        "BTCUSDT-1m-2024-02-30.zip",
+        "BTCUSDT-7m-2024-02.zip",
+        "BTCUSDT-1m-2024-02.csv",
+    ],
 )
 def test_other_names_stand_for_no_file(name: str) -> None:
     """A date that does not exist, an interval that is not offered."""
@@ -133,4 +157,11 @@ def test_other_names_stand_for_no_file(name: str) -> None:
 def test_weights_are_the_documented_ones() -> None:
     """Spot klines cost 2; futures by limit."""
     assert request_weight(Market.SPOT, "klines", 1000) == 2
-    assert [request_weight(Market.UM, "klines", limit) for limit in (99, 100, 499, 500, 1000, 1500)] == [1, 2, 2, 5, 5, 10]
+    assert [request_weight(Market.UM, "klines", limit) for limit in (99, 100, 499, 500, 1000, 1500)] == [
+        1,
+        2,
+        2,
+        5,
+        5,
+        10,
+    ]

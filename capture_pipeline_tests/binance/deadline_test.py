@@ -84,7 +84,10 @@ def test_an_answer_has_to_be_whole_by_its_deadline(handle: Handle) -> None:
     """Wherever a byte now and then keeps the read timeout from passing."""
     with server(handle) as url, pytest.raises(NetworkError) as failed:
         Http(SETTINGS).get(url, max_bytes=1 << 20)
-    assert str(failed.value) == f"{url}: sent too little within 0.6 s (if the line is slow, raise http.answer_timeout_s)"
+    assert (
+        str(failed.value)
+        == f"{url}: sent too little within 0.6 s (if the line is slow, raise http.answer_timeout_s)"
+    )
 
 
 @pytest.mark.timeout(30)
@@ -125,7 +128,11 @@ def test_a_connection_with_tls_is_shut_down_too(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority.signed)
-    with server(body) as url, tls_front(int(url.rpartition(":")[2]), context) as port, pytest.raises(NetworkError, match="sent too little"):
+    with (
+        server(body) as url,
+        tls_front(int(url.rpartition(":")[2]), context) as port,
+        pytest.raises(NetworkError, match="sent too little"),
+    ):
         Http(SETTINGS).get(f"https://127.0.0.1:{port}", max_bytes=1 << 20)
 
 
@@ -197,7 +204,10 @@ def test_what_is_answered_in_time_is_whole() -> None:
         assert Http(SETTINGS).get(url, max_bytes=100).body == b'{"a": 1}'
 
 
-@pytest.mark.parametrize(("sent", "wait_s"), [("inf", 60.0), ("nan", 60.0), ("1e300", 259_200.0), ("-5", 1.0), ("7", 7.0), ("soon", 60.0)])
+@pytest.mark.parametrize(
+    ("sent", "wait_s"),
+    [("inf", 60.0), ("nan", 60.0), ("1e300", 259_200.0), ("-5", 1.0), ("7", 7.0), ("soon", 60.0)],
+)
 def test_a_wait_that_a_server_asks_for_is_a_number_of_seconds(sent: str, wait_s: float) -> None:
     """Also where the header says none."""
     with (
@@ -208,9 +218,14 @@ def test_a_wait_that_a_server_asks_for_is_a_number_of_seconds(sent: str, wait_s:
     assert refused.value.retry_after_s == wait_s
 
 
-@pytest.mark.parametrize("content", [b"[" * 9000, b'{"code": 1e999, "msg": "x"}', b'{"code": [], "msg": 1}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"[" * 9000, b'{"code": 1e999, "msg": "x"}', b'{"code": [], "msg": 1}', b"\xff\xfe"]
+)
 def test_the_body_of_an_error_may_be_anything(content: bytes) -> None:
     """The status is what counts."""
-    with server(lambda connection, _: answer(connection, content, "400 Bad")) as url, pytest.raises(RequestRefusedError) as refused:
+    with (
+        server(lambda connection, _: answer(connection, content, "400 Bad")) as url,
+        pytest.raises(RequestRefusedError) as refused,
+    ):
         Http(SETTINGS).get(url, max_bytes=100)
     assert str(refused.value) == f"{url}: refuses the request (400)"

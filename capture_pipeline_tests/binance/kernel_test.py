@@ -27,10 +27,14 @@ def reference(text: bytes) -> list[list[int]] | None:
     for line in text.split(b"\n")[:-1]:
         fields = line.split(b",")
         kinds = [FRACTION if column in kernel.DECIMAL_COLUMNS else WHOLE for column in range(kernel.VALUES)]
-        if len(fields) != kernel.COLUMNS or not all(kind.match(field) for kind, field in zip(kinds, fields[:-1], strict=True)):
+        if len(fields) != kernel.COLUMNS or not all(
+            kind.match(field) for kind, field in zip(kinds, fields[:-1], strict=True)
+        ):
             return None
         scales = [10**8 if kind is FRACTION else 1 for kind in kinds]
-        rows.append([int(Decimal(field.decode()) * scale) for field, scale in zip(fields[:-1], scales, strict=True)])
+        rows.append(
+            [int(Decimal(field.decode()) * scale) for field, scale in zip(fields[:-1], scales, strict=True)]
+        )
     return rows
 
 
@@ -40,8 +44,14 @@ def parsed(text: bytes) -> list[list[int]] | None:
     if status != kernel.OK:
         return None
     wide = [] if high is None else kernel.DECIMAL_COLUMNS
-    words = [(low[column], high[column] if high is not None and column in wide else low[column] >> 63) for column in range(kernel.VALUES)]
-    return [[(int(upper[row]) << 64) + (int(lower[row]) & (2**64 - 1)) for lower, upper in words] for row in range(rows)]
+    words = [
+        (low[column], high[column] if high is not None and column in wide else low[column] >> 63)
+        for column in range(kernel.VALUES)
+    ]
+    return [
+        [(int(upper[row]) << 64) + (int(lower[row]) & (2**64 - 1)) for lower, upper in words]
+        for row in range(rows)
+    ]
 
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:2] * 9, ROWS * 5, ROWS[::-1] * 5, ROWS[2:] * 9])
@@ -54,7 +64,9 @@ def test_usual_and_unusual_rows_in_any_order(rows: list[bytes]) -> None:
 
 whole = st.integers(0, 10**19).map(str)
 fraction = st.text("0123456789", max_size=10).map(lambda digits: f".{digits}")
-number = st.builds("{}{}{}".format, st.sampled_from(["", "", "", "-", "+"]), whole, st.one_of(st.just(""), fraction))
+number = st.builds(
+    "{}{}{}".format, st.sampled_from(["", "", "", "-", "+"]), whole, st.one_of(st.just(""), fraction)
+)
 eight = st.builds("{}.{:08d}".format, st.integers(0, 10**8), st.integers(0, 10**8 - 1))
 
 
@@ -79,14 +91,23 @@ def test_damaged_bytes_are_read_as_they_stand_or_refused(at: int, inserted: byte
     assert parsed(text) == reference(text)
 
 
-@given(st.lists(st.binary(max_size=24).filter(lambda value: not set(value) & {0x2C, 0x0A}), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.binary(max_size=24).filter(lambda value: not set(value) & {0x2C, 0x0A}), min_size=1, max_size=8
+    )
+)
 @example([b"8733.91139481", b"", b"no number", b"0\r", b"\xff"])
 def test_the_ignore_column_holds_anything(values: list[bytes]) -> None:
     """Rows give the same values whatever follows the eleventh comma; a twelfth comma is one column too many."""
     usual = [ROWS[index % 2].rsplit(b",", 1)[0] for index in range(len(values))]
     plain = b"".join(row + b",0\n" for row in usual)
-    assert parsed(b"".join(row + b"," + value + b"\n" for row, value in zip(usual, values, strict=True))) == parsed(plain)
-    assert parsed(b"".join(row + b"," + value + b",\n" for row, value in zip(usual, values, strict=True))) is None
+    assert parsed(
+        b"".join(row + b"," + value + b"\n" for row, value in zip(usual, values, strict=True))
+    ) == parsed(plain)
+    assert (
+        parsed(b"".join(row + b"," + value + b",\n" for row, value in zip(usual, values, strict=True)))
+        is None
+    )
 
 
 def test_a_text_without_its_last_line_feed_is_not_begun() -> None:

@@ -13,7 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.archive.klines import KLINE_SCHEMA, count_lengths, parse_blocks, parse_csv, parse_rest, refuse_other_interval
+from capture_pipeline.binance.archive.klines import (
+    KLINE_SCHEMA,
+    count_lengths,
+    parse_blocks,
+    parse_csv,
+    parse_rest,
+    refuse_other_interval,
+)
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.errors import MalformedDataError
 
@@ -55,8 +62,17 @@ def test_header_mark_and_line_ends_change_nothing(header: str, mark: str, ending
 
 def test_milliseconds_become_microseconds_and_the_unit_is_kept() -> None:
     """The unit is told from the values."""
-    frame = parse_csv(ROW.replace("1735689600000000", "1735689600000").replace("1735689659999999", "1735689659999").encode(), "f")
-    assert frame.select("open_time_us", "close_time_us", "time_unit").row(0) == (1735689600000000, 1735689659999000, "ms")
+    frame = parse_csv(
+        ROW.replace("1735689600000000", "1735689600000")
+        .replace("1735689659999999", "1735689659999")
+        .encode(),
+        "f",
+    )
+    assert frame.select("open_time_us", "close_time_us", "time_unit").row(0) == (
+        1735689600000000,
+        1735689659999000,
+        "ms",
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,12 +130,17 @@ def test_price_of_ten_digits_is_kept(price: str) -> None:
 
 
 @pytest.mark.parametrize("sign", ["", "-"])
-@pytest.mark.parametrize("whole", [91_999_999_999, 92_000_000_000, 92_233_720_368, 92_500_000_000, 184_467_440_737, 10**18 - 1])
+@pytest.mark.parametrize(
+    "whole", [91_999_999_999, 92_000_000_000, 92_233_720_368, 92_500_000_000, 184_467_440_737, 10**18 - 1]
+)
 def test_wide_decimal_is_exact_around_64_bits(whole: int, sign: str) -> None:
     """In units of 1e-8 the largest 64-bit number is 92,233,720,368.54775807."""
     for fraction in ("54775807", "54775808", "00000000", "99999999"):
         value = f"{sign}{whole}.{fraction}"
-        assert parse_csv(with_field(5, value) + with_field(5, "1"), "f")["volume"].to_list() == [Decimal(value), Decimal(1)]
+        assert parse_csv(with_field(5, value) + with_field(5, "1"), "f")["volume"].to_list() == [
+            Decimal(value),
+            Decimal(1),
+        ]
 
 
 decimals = st.builds(
@@ -179,12 +200,23 @@ def test_a_rest_answer_gives_the_same_rows_as_the_archive() -> None:
         (b"[1]", "row 1: a row of 12 was expected"),
         (b"[[1,2]]", "row 1: a row of 12 was expected"),
         (
-            json.dumps([[1735689600000, 1.5, "2", "1", "1", "1", 1735689659999, "1", 1, "1", "1", "0"]]).encode(),
+            json.dumps(
+                [[1735689600000, 1.5, "2", "1", "1", "1", 1735689659999, "1", 1, "1", "1", "0"]]
+            ).encode(),
             "column 2: str was expected, found 1.5",
         ),
-        (json.dumps([["1735689600000", "1", "2", "1", "1", "1", 1, "1", 1, "1", "1", "0"]]).encode(), "column 1: int was expected"),
-        (json.dumps([[1735689600000, "1,2", "2", "1", "1", "1", 1, "1", 1, "1", "1", "0"]]).encode(), "column 13"),
-        (json.dumps([[True, "1", "2", "1", "1", "1", 1, "1", 1, "1", "1", "0"]]).encode(), "column 1: int was expected, found True"),
+        (
+            json.dumps([["1735689600000", "1", "2", "1", "1", "1", 1, "1", 1, "1", "1", "0"]]).encode(),
+            "column 1: int was expected",
+        ),
+        (
+            json.dumps([[1735689600000, "1,2", "2", "1", "1", "1", 1, "1", 1, "1", "1", "0"]]).encode(),
+            "column 13",
+        ),
+        (
+            json.dumps([[True, "1", "2", "1", "1", "1", 1, "1", 1, "1", "1", "0"]]).encode(),
+            "column 1: int was expected, found True",
+        ),
     ],
 )
 def test_what_is_no_rest_answer_is_refused(body: bytes, told: str) -> None:
@@ -198,7 +230,9 @@ def test_what_is_no_rest_answer_is_refused(body: bytes, told: str) -> None:
 def test_the_last_value_of_a_rest_row_is_not_interpreted(ignored: object) -> None:
     """The exchange says that it is to be ignored."""
     row = [1735689600000, "1", "1", "1", "1", "1", 1735689659999, "1", 1, "1", "1"]
-    assert parse_rest(json.dumps([[*row, ignored]]).encode(), "r").equals(parse_rest(json.dumps([[*row, "0"]]).encode(), "r"))
+    assert parse_rest(json.dumps([[*row, ignored]]).encode(), "r").equals(
+        parse_rest(json.dumps([[*row, "0"]]).encode(), "r")
+    )
 
 
 def test_the_name_of_the_last_column_counts_as_little_as_its_content() -> None:
@@ -208,8 +242,12 @@ def test_the_name_of_the_last_column_counts_as_little_as_its_content() -> None:
 
 def test_each_row_has_the_unit_of_its_own_times() -> None:
     """A file may change its unit, and a close time that is no time of its row's unit is kept as it is."""
-    milliseconds = ROW.replace("1735689600000000", "1735689660000").replace("1735689659999999", "1735689719999")
-    frame = parse_csv(f"{ROW}\n{milliseconds}\n".encode() + with_field(6, "0") + with_field(6, "1735689659999"), "f")
+    milliseconds = ROW.replace("1735689600000000", "1735689660000").replace(
+        "1735689659999999", "1735689719999"
+    )
+    frame = parse_csv(
+        f"{ROW}\n{milliseconds}\n".encode() + with_field(6, "0") + with_field(6, "1735689659999"), "f"
+    )
     assert frame.select("open_time_us", "close_time_us", "time_unit").rows() == [
         (1735689600000000, 1735689659999999, "us"),
         (1735689660000000, 1735689719999000, "ms"),
@@ -237,12 +275,20 @@ MINUTE, QUARTER, DAY = (Interval(name).us for name in ("1m", "15m", "1d"))
     ],
     ids=str,
 )
-def test_a_table_is_of_another_interval_if_most_rows_have_its_length(lengths: list[int], refused: bool) -> None:
+def test_a_table_is_of_another_interval_if_most_rows_have_its_length(
+    lengths: list[int], refused: bool
+) -> None:
     """A single short candle may have been cut by a halt to any length; odd lengths are irregular rows of this interval."""
     start = 1735689600000000
     opens = [start + sum(lengths[:index]) for index in range(len(lengths))]
-    times = {"open_time_us": opens, "close_time_us": [at + length - 1 for at, length in zip(opens, lengths, strict=True)]}
-    rows = pl.DataFrame({**times, "time_unit": ["us"] * len(lengths)}, schema={**dict.fromkeys(times, pl.Int64), "time_unit": pl.String})
+    times = {
+        "open_time_us": opens,
+        "close_time_us": [at + length - 1 for at, length in zip(opens, lengths, strict=True)],
+    }
+    rows = pl.DataFrame(
+        {**times, "time_unit": ["us"] * len(lengths)},
+        schema={**dict.fromkeys(times, pl.Int64), "time_unit": pl.String},
+    )
     with pytest.raises(MalformedDataError, match="not of 1m") if refused else contextlib.nullcontext():
         refuse_other_interval(count_lengths(rows, Interval.M1), Interval.M1, "f")
 
@@ -257,12 +303,17 @@ def _told(parse: Callable[[], pl.DataFrame]) -> object:
 
 @given(
     st.lists(st.sampled_from([ROW, ROW.replace("1735689600", "1735689660")]), max_size=5),
-    st.tuples(st.integers(0, 5), st.sampled_from(["", "", "x", "1,2", ROW.replace("1735689600000000", "1735689600000"), "1" + ROW])),
+    st.tuples(
+        st.integers(0, 5),
+        st.sampled_from(["", "", "x", "1,2", ROW.replace("1735689600000000", "1735689600000"), "1" + ROW]),
+    ),
     st.sampled_from(["", "\ufeff", HEADER + "\n", "\ufeff" + HEADER + "\r\n"]),
     st.booleans(),
     st.lists(st.integers(0, 700), max_size=6).map(sorted),
 )
-def test_blocks_are_parsed_as_the_whole_file_is(rows: list[str], odd: tuple[int, str], head: str, ends: bool, cuts: list[int]) -> None:
+def test_blocks_are_parsed_as_the_whole_file_is(
+    rows: list[str], odd: tuple[int, str], head: str, ends: bool, cuts: list[int]
+) -> None:
     """Wherever they are cut: the same rows, or the same error with the same line."""
     rows = [*rows[: odd[0]], *filter(None, odd[1:]), *rows[odd[0] :]]
     content = (head + "\n".join(rows) + ("\n" if ends and rows else "")).encode()

@@ -58,7 +58,9 @@ CHOICES = [
 
 
 @pytest.mark.parametrize(("variables", "scheme", "expected"), CHOICES)
-def test_streams_get_the_same_proxy_as_rest(variables: str, scheme: str, expected: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_get_the_same_proxy_as_rest(
+    variables: str, scheme: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An address of a stream is treated as the one of REST with the same security."""
     environment(monkeypatch, variables)
     for address in (ADDRESSES[scheme], ADDRESSES[scheme].replace("http", "ws", 1)):
@@ -104,7 +106,10 @@ def test_login_is_decoded_and_never_shown(text: str, user: str, password: str) -
     assert proxy.authorization == "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
     shown = f"{proxy} {proxy!r} {proxy.refusal(407)} {proxy.login_remedy}"
     assert str(proxy) == "http://p:3128"
-    assert not any(part and part in shown.replace("user:password", "") for part in (password, proxy.url, proxy.authorization))
+    assert not any(
+        part and part in shown.replace("user:password", "")
+        for part in (password, proxy.url, proxy.authorization)
+    )
 
 
 BAD = [
@@ -132,7 +137,9 @@ BAD = [
 
 
 @pytest.mark.parametrize("value", BAD)
-def test_proxy_that_cannot_be_used_is_one_error_with_its_variable(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_that_cannot_be_used_is_one_error_with_its_variable(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The value, which may contain a password, is not repeated."""
     monkeypatch.setenv("HTTPS_PROXY", value)
     for scheme in ("https", "wss"):
@@ -142,7 +149,9 @@ def test_proxy_that_cannot_be_used_is_one_error_with_its_variable(value: str, mo
         assert "hunter2" not in str(refused.value)
 
 
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"])
+@pytest.mark.parametrize(
+    "variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+)
 @pytest.mark.parametrize("kind", ["missing", "empty", "not PEM", "folder", "sound"])
 def test_certificates_that_cannot_be_used_are_one_error(
     variable: str, kind: str, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -154,7 +163,9 @@ def test_certificates_that_cannot_be_used_are_one_error(
     elif kind == "sound":
         path.write_bytes(authority.bundle.read_bytes())
     elif kind != "missing":
-        path.write_text("" if kind == "empty" else "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        path.write_text(
+            "" if kind == "empty" else "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+        )
     monkeypatch.setenv(variable, str(path))
     if kind == "sound":
         (found,) = trusted_certificates().get_ca_certs()

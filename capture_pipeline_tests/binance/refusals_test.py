@@ -18,7 +18,10 @@ DAY_S = 86_400.0
 
 def banned_until(end_s: float) -> bytes:
     """Body of a ban."""
-    return b'{"code":-1003,"msg":"Way too many requests; IP banned until %d. Please use WebSocket Streams."}' % round(end_s * 1000)
+    return (
+        b'{"code":-1003,"msg":"Way too many requests; IP banned until %d. Please use WebSocket Streams."}'
+        % round(end_s * 1000)
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,13 +46,17 @@ def banned_until(end_s: float) -> bytes:
         (418, "soon", b"", 120),
     ],
 )
-def test_wait_is_the_longest_that_the_answer_states(status: int, header: str | None, body: bytes, wait_s: float) -> None:
+def test_wait_is_the_longest_that_the_answer_states(
+    status: int, header: str | None, body: bytes, wait_s: float
+) -> None:
     """From `Retry-After` or the body; within one second and three days; two minutes, or one, where it states none."""
     headers = CaseInsensitiveDict({"Retry-After": header} if header is not None else {})
     assert parse_wait(status, headers, body, NOW_S) == wait_s
 
 
-@pytest.mark.parametrize("date", [formatdate(NOW_S - 7200, usegmt=True), "yesterday", "", "Tue, 14 Nov 2023 20:13:20"])
+@pytest.mark.parametrize(
+    "date", [formatdate(NOW_S - 7200, usegmt=True), "yesterday", "", "Tue, 14 Nov 2023 20:13:20"]
+)
 def test_end_in_the_body_is_by_the_clock_of_the_exchange(date: str) -> None:
     """The header `Date` says what that is; our clock may be two hours ahead. Without a usable one our clock has to do."""
     headers = CaseInsensitiveDict({"Date": date})
@@ -57,8 +64,16 @@ def test_end_in_the_body_is_by_the_clock_of_the_exchange(date: str) -> None:
     assert parse_wait(418, headers, banned_until(NOW_S - 7200 + 600), NOW_S) == expected
 
 
-@given(st.sampled_from(sorted(DEFAULT_WAIT_S)), st.text(max_size=30), st.text(max_size=30), st.binary(max_size=60), st.floats(0, 1e11))
-def test_any_answer_states_a_wait_within_bounds(status: int, header: str, date: str, body: bytes, now_s: float) -> None:
+@given(
+    st.sampled_from(sorted(DEFAULT_WAIT_S)),
+    st.text(max_size=30),
+    st.text(max_size=30),
+    st.binary(max_size=60),
+    st.floats(0, 1e11),
+)
+def test_any_answer_states_a_wait_within_bounds(
+    status: int, header: str, date: str, body: bytes, now_s: float
+) -> None:
     wait_s = parse_wait(status, {"retry-after": header, "date": date}, b"banned until " + body, now_s)
     assert 1 <= wait_s <= MAX_WAIT_S
 

@@ -20,9 +20,7 @@ from capture_pipeline.errors import MalformedDataError
 MOST = 2**63 - 1
 TRADE = b'{"capture_ns":1723161254340863867,"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,"s":"ETHUSDT","t":1520538925,"p":"2683.80000000","q":"0.00200000","T":1723161255611,"m":true,"M":true}}\n'  # noqa: E501 - a line is a line
 DIFF = b'{"capture_ns":1723161254340863868,"stream":"ethusdt@depth@100ms","data":{"e":"depthUpdate","E":1723161255308,"s":"ETHUSDT","U":35,"u":39,"b":[["2683.80000000","3.02920000"],["12.5","0"]],"a":[["2733.70000000","0.00000000"]]}}\n'  # noqa: E501
-SNAPSHOT = (
-    b'{"capture_ns":1723161254340863869,"stream":"ethusdt@depthSnapshot","data":{"lastUpdateId":39,"bids":[["1.5","2.25"]],"asks":[]}}\n'
-)
+SNAPSHOT = b'{"capture_ns":1723161254340863869,"stream":"ethusdt@depthSnapshot","data":{"lastUpdateId":39,"bids":[["1.5","2.25"]],"asks":[]}}\n'
 TICKER = b'{"capture_ns":1723161254340863870,"stream":"ethusdt@bookTicker","data":{"u":35346513501,"s":"ETHUSDT","b":"2683.8","B":"3.0"}}\n'
 UM_TRADE = b'{"capture_ns":1723161254340863871,"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,"T":1723161255611,"s":"ETHUSDT","t":1520538925,"p":"2683.80","q":"0.002","X":"MARKET","m":true,"st":1}}\n'  # noqa: E501
 UM_DIFF = b'{"capture_ns":1723161254340863872,"stream":"ethusdt@depth@100ms","data":{"e":"depthUpdate","E":1723161255308,"T":1723161255301,"s":"ETHUSDT","ps":"ETHUSDT","U":35,"u":39,"pu":34,"b":[["2683.80","3.029"],["12.5","0"]],"a":[["2733.70","0.000"]],"st":1}}\n'  # noqa: E501
@@ -30,7 +28,11 @@ UM_SNAPSHOT = SNAPSHOT.replace(b'39,"bids"', b'39,"E":1723161255308,"T":17231612
 KNOWN = TRADE + DIFF + SNAPSHOT + TICKER
 UM_LINES = (UM_TRADE, UM_DIFF, UM_SNAPSHOT)
 
-integers = st.one_of(st.integers(0, MOST), st.integers(10**12, 10**16), st.sampled_from([0, 9, 10**8, 10**15, 10**16, 10**18, MOST]))
+integers = st.one_of(
+    st.integers(0, MOST),
+    st.integers(10**12, 10**16),
+    st.sampled_from([0, 9, 10**8, 10**15, 10**16, 10**18, MOST]),
+)
 times = st.one_of(st.integers(10**12, 10**14 - 1), st.integers(10**14, 10**17))
 decimals = st.one_of(
     st.from_regex(r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,8})?", fullmatch=True),
@@ -41,42 +43,87 @@ old_levels: st.SearchStrategy[Any] = st.lists(
     st.one_of(st.tuples(decimals, decimals), st.tuples(decimals, decimals, st.just([]))), max_size=6
 )
 trades = st.fixed_dictionaries(
-    {"e": st.just("trade"), "E": times, "s": st.just("ETHUSDT"), "t": integers, "p": decimals, "q": decimals, "T": times}
+    {
+        "e": st.just("trade"),
+        "E": times,
+        "s": st.just("ETHUSDT"),
+        "t": integers,
+        "p": decimals,
+        "q": decimals,
+        "T": times,
+    }
     | {"m": st.booleans(), "M": st.booleans()}
 ).map(lambda data: ("ethusdt@trade", data))
 diffs = st.fixed_dictionaries(
-    {"e": st.just("depthUpdate"), "E": times, "s": st.just("ETHUSDT"), "U": integers, "u": integers, "b": levels, "a": levels}
+    {
+        "e": st.just("depthUpdate"),
+        "E": times,
+        "s": st.just("ETHUSDT"),
+        "U": integers,
+        "u": integers,
+        "b": levels,
+        "a": levels,
+    }
 ).map(lambda data: ("ethusdt@depth@100ms", data))
 futures = st.fixed_dictionaries(
-    {"e": st.just("depthUpdate"), "E": times, "T": times, "s": st.just("ETHUSDT"), "U": integers, "u": integers, "pu": integers}
+    {
+        "e": st.just("depthUpdate"),
+        "E": times,
+        "T": times,
+        "s": st.just("ETHUSDT"),
+        "U": integers,
+        "u": integers,
+        "pu": integers,
+    }
     | {"b": levels, "a": levels},
     optional={"ps": st.just("ETHUSDT"), "st": integers},
 ).map(lambda data: ("ethusdt@depth", data))
-snapshots = st.fixed_dictionaries({"lastUpdateId": integers, "bids": levels, "asks": levels}, optional={"E": times, "T": times}).map(
-    lambda data: ("ethusdt@depthSnapshot", data)
-)
-FUTURES_TRADE = {"e": st.just("trade"), "E": times, "T": times, "s": st.just("ETHUSDT"), "t": integers, "p": decimals, "q": decimals}
+snapshots = st.fixed_dictionaries(
+    {"lastUpdateId": integers, "bids": levels, "asks": levels}, optional={"E": times, "T": times}
+).map(lambda data: ("ethusdt@depthSnapshot", data))
+FUTURES_TRADE = {
+    "e": st.just("trade"),
+    "E": times,
+    "T": times,
+    "s": st.just("ETHUSDT"),
+    "t": integers,
+    "p": decimals,
+    "q": decimals,
+}
 market_trades = st.fixed_dictionaries(
     FUTURES_TRADE | {"m": st.booleans()}, optional={"X": st.just("MARKET"), "st": integers}
 ).map(lambda data: ("ethusdt@trade", data))  # fmt: skip
 odd_futures = st.one_of(
     st.fixed_dictionaries(
-        FUTURES_TRADE | {"X": st.sampled_from(["NA", "INSURANCE_FUND", "ADL", "", "é", None, 7]), "m": st.booleans()},
+        FUTURES_TRADE
+        | {"X": st.sampled_from(["NA", "INSURANCE_FUND", "ADL", "", "é", None, 7]), "m": st.booleans()},
         optional={"st": st.one_of(integers, st.none(), st.text(max_size=3))},
     ).map(lambda data: ("ethusdt@trade", data)),
     futures.flatmap(
-        lambda each: st.sampled_from(["ETH", "ETHUSD", "ETHUSDT_", "é", None]).map(lambda pair: (each[0], each[1] | {"ps": pair}))
+        lambda each: st.sampled_from(["ETH", "ETHUSD", "ETHUSDT_", "é", None]).map(
+            lambda pair: (each[0], each[1] | {"ps": pair})
+        )
     ),
 )
 old_books = st.one_of(
     st.fixed_dictionaries(
-        {"e": st.just("depthUpdate"), "E": times, "s": st.just("ETHUSDT"), "U": integers, "u": integers, "b": old_levels, "a": old_levels}
+        {
+            "e": st.just("depthUpdate"),
+            "E": times,
+            "s": st.just("ETHUSDT"),
+            "U": integers,
+            "u": integers,
+            "b": old_levels,
+            "a": old_levels,
+        }
     ).map(lambda data: ("ethusdt@depth", data)),
     st.fixed_dictionaries({"lastUpdateId": integers, "bids": old_levels, "asks": old_levels}).map(
         lambda data: ("ethusdt@depthSnapshot", data)
     ),
 )
-others = st.fixed_dictionaries({"u": integers, "x": st.text(max_size=5)}).map(lambda data: ("ethusdt@bookTicker", data))
+others = st.fixed_dictionaries({"u": integers, "x": st.text(max_size=5)}).map(
+    lambda data: ("ethusdt@bookTicker", data)
+)
 messages = st.one_of(trades, market_trades, diffs, futures, snapshots, others)
 SENT_ORDER = {
     "trade": ("e", "E", "s", "t", "p", "q", "T", "m", "M"),
@@ -111,7 +158,9 @@ def lines(draw: st.DrawFn) -> bytes:
 def parse(content: bytes, parser: StreamParser | None = None, first_line: int = 1) -> Parsed:
     """Parse with padding that would go on like the text, were it read as text."""
     text = np.frombuffer(content + (TRADE * 8)[: kernel.PADDING], np.uint8)
-    return (parser or StreamParser("made.gz")).parse(text, len(content), Columns.of_size(len(content)), first_line)
+    return (parser or StreamParser("made.gz")).parse(
+        text, len(content), Columns.of_size(len(content)), first_line
+    )
 
 
 @cache
@@ -146,7 +195,10 @@ def said(parsed: Parsed, streams: list[str]) -> list[tuple[Any, ...]]:
             bids, asks, end = row[kernel.D_BIDS], row[kernel.D_ASKS], row[kernel.D_END]
             assert tags[0, bids:asks].tolist() == [0] * (asks - bids)
             assert tags[0, asks:end].tolist() == [1] * (end - asks)
-            told = [list(zip(*values[:, a:b].tolist(), tags[1, a:b].tolist(), strict=True)) for a, b in ((bids, asks), (asks, end))]
+            told = [
+                list(zip(*values[:, a:b].tolist(), tags[1, a:b].tolist(), strict=True))
+                for a, b in ((bids, asks), (asks, end))
+            ]
             found.append((row[kernel.D_LINE], streams[row[kernel.D_STREAM]], row[: kernel.D_BIDS], *told))
     return sorted(found, key=lambda told: int(told[0]))
 
@@ -175,19 +227,25 @@ def test_any_layout_gives_what_msgspec_gives(content: bytes) -> None:
 
 def test_the_order_type_of_a_trade_is_kept() -> None:
     """`X` of futures trades, by line; of a block that has none, none is left over from the block before."""
-    odd = [TRADE.replace(b',"m"', b',"X":%b,"m"' % kind) for kind in (b'"NA"', b'"MARKET"', b"null", b'{"y":1}')]
+    odd = [
+        TRADE.replace(b',"m"', b',"X":%b,"m"' % kind) for kind in (b'"NA"', b'"MARKET"', b"null", b'{"y":1}')
+    ]
     columns = Columns.of_size(2000)
     parser = learned()
     for content, expected in ((TRADE + b"".join(odd), {1: "NA", 2: "MARKET", 4: '{"y":1}'}), (TRADE, {})):
         text = np.frombuffer(content + b"\0" * kernel.PADDING, np.uint8)
         found = parser.parse(text, len(content), columns).columns
-        markets = dict.fromkeys(found.trades[kernel.T_LINE, found.trades[kernel.T_MARKET] == 1].tolist(), "MARKET")
+        markets = dict.fromkeys(
+            found.trades[kernel.T_LINE, found.trades[kernel.T_MARKET] == 1].tolist(), "MARKET"
+        )
         assert found.order_types | markets == expected
     with pytest.raises(MalformedDataError, match="X has 65 characters"):
         parse(TRADE.replace(b',"m"', b',"X":"%b","m"' % (b"Y" * 65)))
 
 
-@pytest.mark.parametrize("level", ['["1","2","3"]', '["1","2",[3]]', '["1","2",[],[]]', '["1",[]]', '["1","2",{}]'])
+@pytest.mark.parametrize(
+    "level", ['["1","2","3"]', '["1","2",[3]]', '["1","2",[],[]]', '["1",[]]', '["1","2",{}]']
+)
 def test_only_an_empty_third_element_is_left_out(level: str) -> None:
     """Whatever else stands in a level is refused with its line, by both readers."""
     line = DIFF.replace(b'["12.5","0"]', level.encode())
@@ -200,9 +258,15 @@ def test_only_an_empty_third_element_is_left_out(level: str) -> None:
 def test_the_compact_layout_needs_no_fallback(sent: list[tuple[str, Any]], capture_ns: int) -> None:
     """Of streams that are known the kernel itself takes every compact line; else speed would be lost unseen."""
     parser = learned()
-    parse(b'{"capture_ns":1,"stream":"ethusdt@depth","data":{"e":"depthUpdate","E":1,"s":"ETHUSDT","U":1,"u":1,"b":[],"a":[]}}\n', parser)
+    parse(
+        b'{"capture_ns":1,"stream":"ethusdt@depth","data":{"e":"depthUpdate","E":1,"s":"ETHUSDT","U":1,"u":1,"b":[],"a":[]}}\n',
+        parser,
+    )
     content = b"".join(
-        json.dumps({"capture_ns": capture_ns, "stream": stream, "data": as_sent(data)}, separators=(",", ":")).encode() + b"\n"
+        json.dumps(
+            {"capture_ns": capture_ns, "stream": stream, "data": as_sent(data)}, separators=(",", ":")
+        ).encode()
+        + b"\n"
         for stream, data in sent
         if "\\" not in json.dumps(data)
     )
@@ -212,9 +276,16 @@ def test_the_compact_layout_needs_no_fallback(sent: list[tuple[str, Any]], captu
 @pytest.mark.parametrize("line", UM_LINES)
 @pytest.mark.parametrize(
     "older",
-    [(), ((b',"st":1', b""),), ((b',"ps":"ETHUSDT"', b""), (b',"st":1', b"")), ((b'39,"E":1723161255308,"T":1723161255301', b"39"),)],
+    [
+        (),
+        ((b',"st":1', b""),),
+        ((b',"ps":"ETHUSDT"', b""), (b',"st":1', b"")),
+        ((b'39,"E":1723161255308,"T":1723161255301', b"39"),),
+    ],
 )
-def test_frames_of_futures_of_every_year_need_no_fallback(line: bytes, older: tuple[tuple[bytes, bytes], ...]) -> None:
+def test_frames_of_futures_of_every_year_need_no_fallback(
+    line: bytes, older: tuple[tuple[bytes, bytes], ...]
+) -> None:
     """USD-M messages as sent since the middle of 2026, and as sent before it without `ps` and `st`."""
     for old, new in older:
         line = line.replace(old, new)
@@ -224,7 +295,9 @@ def test_frames_of_futures_of_every_year_need_no_fallback(line: bytes, older: tu
     assert said(found, parser.streams) == reference(line * 3)
 
 
-@pytest.mark.parametrize(("pair", "by_fallback"), [("BTCUSDT", 0), ("BTCUSD", 1), ("BTCUSDT_260327", 1), ("BTCUSDTX", 1)])
+@pytest.mark.parametrize(
+    ("pair", "by_fallback"), [("BTCUSDT", 0), ("BTCUSD", 1), ("BTCUSDT_260327", 1), ("BTCUSDTX", 1)]
+)
 def test_a_pair_is_the_symbol_without_its_date(pair: str, by_fallback: int) -> None:
     """`ps` of a delivery contract; another text than the pair is left to msgspec, which passes over it."""
     line = UM_DIFF.replace(b'"ps":"ETHUSDT"', b'"ps":"%b"' % pair.encode())
@@ -256,7 +329,19 @@ def check_mutant(content: bytes) -> None:
 def test_every_byte_may_be_damaged(line: bytes) -> None:
     """Each byte flipped, deleted, doubled, and the line cut there, alone and before a sound line."""
     for at in range(len(line)):
-        for byte in (b"", b'"', b"0", b"9", b",", b"}", b"\n", b"\x00", b"\xff", bytes([line[at] ^ 1]), line[at : at + 1] * 2):
+        for byte in (
+            b"",
+            b'"',
+            b"0",
+            b"9",
+            b",",
+            b"}",
+            b"\n",
+            b"\x00",
+            b"\xff",
+            bytes([line[at] ^ 1]),
+            line[at : at + 1] * 2,
+        ):
             mutant = line[:at] + byte + line[at + 1 :]
             check_mutant(mutant)
             check_mutant(mutant + DIFF)
@@ -268,7 +353,11 @@ def test_every_byte_may_be_damaged(line: bytes) -> None:
 @settings(max_examples=300)
 def test_damage_of_any_kind(data: st.DataObject) -> None:
     """Several changes at once, in several lines, never crash and never invent a value."""
-    content = bytearray(b"".join(data.draw(st.lists(st.sampled_from([TRADE, DIFF, SNAPSHOT, *UM_LINES]), min_size=1, max_size=4))))
+    content = bytearray(
+        b"".join(
+            data.draw(st.lists(st.sampled_from([TRADE, DIFF, SNAPSHOT, *UM_LINES]), min_size=1, max_size=4))
+        )
+    )
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(content)))
         content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
@@ -277,7 +366,13 @@ def test_damage_of_any_kind(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value", "places"),
-    [("0", 0, 0), ("5", 5 * 10**8, 0), ("0.1", 10**7, 1), ("2683.80000000", 268380000000, 8), ("92233720368.54775807", MOST, 8)],
+    [
+        ("0", 0, 0),
+        ("5", 5 * 10**8, 0),
+        ("0.1", 10**7, 1),
+        ("2683.80000000", 268380000000, 8),
+        ("92233720368.54775807", MOST, 8),
+    ],
 )
 def test_decimals(text: str, value: int, places: int) -> None:
     """Value and number of decimals as sent."""
@@ -288,12 +383,29 @@ def test_decimals(text: str, value: int, places: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", ".5", "5.", "-1", "+1", "1e5", "01.5", "1.123456789", "92233720368.54775808", "100000000000", "1,5", "1.5 ", "٣"]
+    "text",
+    [
+        "",
+        ".5",
+        "5.",
+        "-1",
+        "+1",
+        "1e5",
+        "01.5",
+        "1.123456789",
+        "92233720368.54775808",
+        "100000000000",
+        "1,5",
+        "1.5 ",
+        "٣",
+    ],
 )
 @pytest.mark.parametrize("line", [TRADE, DIFF])
 def test_numbers_that_are_refused(text: str, line: bytes) -> None:
     """A sign, an exponent, more than eight decimals, an overflow: one line that names file, line and remedy."""
-    with pytest.raises(MalformedDataError, match=r"made\.gz, line 8: .*\(the recording is damaged there") as raised:
+    with pytest.raises(
+        MalformedDataError, match=r"made\.gz, line 8: .*\(the recording is damaged there"
+    ) as raised:
         parse(TRADE + line.replace(b"2683.80000000", text.encode()), learned(), first_line=7)
     assert "\n" not in str(raised.value)
 
@@ -315,7 +427,9 @@ def test_other_streams_are_counted_and_two_lines_in_one_are_seen() -> None:
 
 def test_many_streams_keep_their_numbers() -> None:
     """The table of streams grows; each line is still counted for its own, and by the kernel."""
-    content = b"".join(TRADE.replace(b"ethusdt", b"e%dusdt" % n).replace(b"ETHUSDT", b"E%dUSDT" % n) for n in range(300))
+    content = b"".join(
+        TRADE.replace(b"ethusdt", b"e%dusdt" % n).replace(b"ETHUSDT", b"E%dUSDT" % n) for n in range(300)
+    )
     parser = StreamParser("made.gz")
     parse(content, parser)
     again = parse(content, parser)
@@ -338,7 +452,10 @@ def test_columns_that_are_too_small_are_never_left(room: int) -> None:
         learned().parse(text, len(content), small)
 
 
-@pytest.mark.parametrize(("content", "size"), [(TRADE, len(TRADE)), (TRADE[:-1] + bytes(2000), len(TRADE) - 1), (TRADE + bytes(2000), -1)])
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [(TRADE, len(TRADE)), (TRADE[:-1] + bytes(2000), len(TRADE) - 1), (TRADE + bytes(2000), -1)],
+)
 def test_a_block_needs_padding_and_an_end(content: bytes, size: int) -> None:
     """Without them the kernel is not even started."""
     with pytest.raises(ValueError, match="needs a line feed"):
@@ -359,18 +476,30 @@ def test_symbols_of_any_script_are_read_as_msgspec_reads_them(symbol: str) -> No
     again = parse(content, parser)
     expected = [read_any(line, "made.gz") for line in content.splitlines()]
     found = said(again, parser.streams)
-    assert [stream for _, stream, *_ in found] == [line.stream for line in expected if line.kind != kernel.SKIP]
-    assert [tuple(row) for _, _, row, *_ in found] == [tuple(line.row) for line in expected if line.kind != kernel.SKIP]
+    assert [stream for _, stream, *_ in found] == [
+        line.stream for line in expected if line.kind != kernel.SKIP
+    ]
+    assert [tuple(row) for _, _, row, *_ in found] == [
+        tuple(line.row) for line in expected if line.kind != kernel.SKIP
+    ]
     assert set(parser.symbols[:4]) == {symbol}
     assert again.by_fallback == (4 if symbol in NAMES[2:] else 0)
 
 
 @pytest.mark.parametrize(
-    ("stream", "symbol"), [("åusdt@trade", "åUSDT"), ("ßusdt@trade", "ßUSDT"), ("币usdt@trade", "币X"), ("币\u202eusdt@trade", "币")]
+    ("stream", "symbol"),
+    [
+        ("åusdt@trade", "åUSDT"),
+        ("ßusdt@trade", "ßUSDT"),
+        ("币usdt@trade", "币X"),
+        ("币\u202eusdt@trade", "币"),
+    ],
 )
 def test_a_message_of_another_symbol_is_refused_in_any_script(stream: str, symbol: str) -> None:
     """Nothing passes the kernel that msgspec refuses."""
-    right = TRADE.replace(b"ethusdt@trade", stream.encode()).replace(b"ETHUSDT", stream.partition("@")[0].upper().encode())
+    right = TRADE.replace(b"ethusdt@trade", stream.encode()).replace(
+        b"ETHUSDT", stream.partition("@")[0].upper().encode()
+    )
     wrong = TRADE.replace(b"ethusdt@trade", stream.encode()).replace(b"ETHUSDT", symbol.encode())
     parser = learned()
     if stream.startswith(("å", "币u")):

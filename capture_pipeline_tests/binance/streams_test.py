@@ -21,11 +21,17 @@ def test_futures_are_divided_among_endpoints() -> None:
         "wss://host/market/stream?streams=btcusdt@aggTrade/ethusdt@aggTrade",
         "wss://host/public/stream?streams=btcusdt@depth@100ms/ethusdt@depth@100ms",
     ]
-    assert routed(combined_url("wss://host/{route}", ["btcusdt@depth@100ms"])) == ["wss://host/public/stream?streams=btcusdt@depth@100ms"]
+    assert routed(combined_url("wss://host/{route}", ["btcusdt@depth@100ms"])) == [
+        "wss://host/public/stream?streams=btcusdt@depth@100ms"
+    ]
 
 
-@pytest.mark.parametrize(("base", "market", "count"), [("wss://host", Market.SPOT, 2), ("wss://host/{route}", Market.UM, 2)])
-def test_300_symbols_need_several_addresses_of_a_bounded_length(base: str, market: Market, count: int) -> None:
+@pytest.mark.parametrize(
+    ("base", "market", "count"), [("wss://host", Market.SPOT, 2), ("wss://host/{route}", Market.UM, 2)]
+)
+def test_300_symbols_need_several_addresses_of_a_bounded_length(
+    base: str, market: Market, count: int
+) -> None:
     """Every stream once, in order, and about as many by each address."""
     streams = streams_of([f"SYN{number:03d}USDT" for number in range(300)], market)
     urls = routed(combined_url(base, streams))
@@ -71,5 +77,12 @@ def test_books_and_trades_are_public_and_all_else_is_market(topic: str, route: s
 def test_a_depth_limit_is_one_that_the_market_takes() -> None:
     """Futures take certain numbers and at most 1000; asked for another they refuse."""
     assert [depth_limit(Market.SPOT, limit) for limit in (7, 5000, 6000)] == [7, 5000, 5000]
-    assert [depth_limit(Market.UM, limit) for limit in (1, 5, 21, 500, 501, 5000)] == [5, 5, 50, 500, 1000, 1000]
+    assert [depth_limit(Market.UM, limit) for limit in (1, 5, 21, 500, 501, 5000)] == [
+        5,
+        5,
+        50,
+        500,
+        1000,
+        1000,
+    ]
     assert [request_weight(Market.UM, "depth", limit) for limit in (50, 100, 500, 1000)] == [2, 5, 10, 20]

@@ -9,15 +9,40 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from capture_pipeline.binance.periods import Interval, Month, parse_time
-from capture_pipeline.binance.streams.names import combined_url, depth_stream, routed, snapshot_stream, symbol_of, trade_stream
-from capture_pipeline.binance.symbols import near_symbols, parse_symbol, parse_symbols, unknown_symbols_error, valid_symbol
+from capture_pipeline.binance.streams.names import (
+    combined_url,
+    depth_stream,
+    routed,
+    snapshot_stream,
+    symbol_of,
+    trade_stream,
+)
+from capture_pipeline.binance.symbols import (
+    near_symbols,
+    parse_symbol,
+    parse_symbols,
+    unknown_symbols_error,
+    valid_symbol,
+)
 from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile, parse_name, parse_trades_name
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.lake.paths import Lake, Partition
 from capture_pipeline.sessions.layout import SessionFolder, label_of, session_id, valid_session
 
 CHINESE, QUARTERLY = "币安人生USDT", "BTCUSDT_240329"
-VALID = ["BTCUSDT", "1000SATSUSDT", "1", CHINESE, QUARTERLY, "ETHBTC_PERP", "ドージUSDT", "ไทยUSDT", "ÅUSDT", "A" * 50, "币" * 33]
+VALID = [
+    "BTCUSDT",
+    "1000SATSUSDT",
+    "1",
+    CHINESE,
+    QUARTERLY,
+    "ETHBTC_PERP",
+    "ドージUSDT",
+    "ไทยUSDT",
+    "ÅUSDT",
+    "A" * 50,
+    "币" * 33,
+]
 HOSTILE = {
     "empty": "",
     "parent folder": "../x",
@@ -67,7 +92,13 @@ def test_a_hostile_symbol_is_refused_in_one_line(name: str, tmp_path: Path) -> N
     """It never becomes a path, a stream or an address, and the message shows it escaped."""
     text = HOSTILE[name]
     part = Partition(Market.SPOT, Interval.M1, text, Month(2024, 3))
-    makers = (valid_symbol, trade_stream, depth_stream, lambda _: Lake(tmp_path).bars(part), lambda _: Lake(tmp_path).lock(part))
+    makers = (
+        valid_symbol,
+        trade_stream,
+        depth_stream,
+        lambda _: Lake(tmp_path).bars(part),
+        lambda _: Lake(tmp_path).lock(part),
+    )
     for make in makers:
         with pytest.raises(ConfigError) as caught:
             make(text)
@@ -91,7 +122,9 @@ def test_a_users_text_is_normalised(text: str, symbol: str) -> None:
     assert parse_symbol(text) == symbol
 
 
-@pytest.mark.parametrize("name", sorted(HOSTILE.keys() - {"small letters", "decomposed", "compatibility ideograph"}))
+@pytest.mark.parametrize(
+    "name", sorted(HOSTILE.keys() - {"small letters", "decomposed", "compatibility ideograph"})
+)
 def test_a_hostile_text_of_a_user_is_refused(name: str) -> None:
     """Normalisation makes no symbol of what is none."""
     with pytest.raises(ConfigError, match="is not a symbol"):
@@ -111,7 +144,9 @@ def test_an_option_without_a_symbol_is_refused(text: str) -> None:
     assert parse_symbols([]) == []
 
 
-SYMBOLS = st.text(st.characters(categories=["Lu", "Lo", "Nd"], include_characters="_"), min_size=1, max_size=50)
+SYMBOLS = st.text(
+    st.characters(categories=["Lu", "Lo", "Nd"], include_characters="_"), min_size=1, max_size=50
+)
 
 
 def accepted(text: str) -> bool:
@@ -131,13 +166,22 @@ def test_a_valid_symbol_comes_back_from_every_name(symbol: str) -> None:
     """From stream names, archive names and sessions; every file name fits a file system, and every path stays in its folder."""
     assert {symbol_of(make(symbol)) for make in (trade_stream, depth_stream, snapshot_stream)} == {symbol}
     day = parse_time("2024-03-29")
-    klines, trades = ArchiveFile(Market.UM, symbol, Interval.M1, Month(2024, 3)), TradesFile(Market.UM, symbol, Month(2024, 3))
+    klines, trades = (
+        ArchiveFile(Market.UM, symbol, Interval.M1, Month(2024, 3)),
+        TradesFile(Market.UM, symbol, Month(2024, 3)),
+    )
     assert (parse_name(klines.name, Market.UM), parse_trades_name(trades.name, Market.UM)) == (klines, trades)
     session = session_id([symbol, *(f"S{number}" for number in range(511))], day, "r" * 40)
     assert valid_session(session) == session
     folder = SessionFolder.under(Path("/lake"), "r" * 40, session)
     lake, part = Lake(Path("/lake")), Partition(Market.UM, Interval.M1, symbol, Month(2024, 3))
-    paths = [folder.recording, folder.segment(99), lake.bars(part), lake.lock(part), lake.archive_file(part, klines.name, "0" * 64)]
+    paths = [
+        folder.recording,
+        folder.segment(99),
+        lake.bars(part),
+        lake.lock(part),
+        lake.archive_file(part, klines.name, "0" * 64),
+    ]
     for path in paths:
         assert path.is_relative_to("/lake")
         assert max(len(name.encode()) for name in path.parts) <= 255
@@ -148,11 +192,18 @@ def test_a_valid_symbol_comes_back_from_every_name(symbol: str) -> None:
 @pytest.mark.parametrize(
     ("symbols", "regime", "session", "recording"),
     [
-        ([QUARTERLY], "high_volume", "20240329T000000Z_high_volume_btcusdt-240329", "btcusdt-240329_capture_20240329T000000Z.jsonl.gz"),
+        (
+            [QUARTERLY],
+            "high_volume",
+            "20240329T000000Z_high_volume_btcusdt-240329",
+            "btcusdt-240329_capture_20240329T000000Z.jsonl.gz",
+        ),
         ([CHINESE], "", "20240329T000000Z_币安人生usdt", "币安人生usdt_capture_20240329T000000Z.jsonl.gz"),
     ],
 )
-def test_a_session_is_called_after_its_symbol(symbols: list[str], regime: str, session: str, recording: str) -> None:
+def test_a_session_is_called_after_its_symbol(
+    symbols: list[str], regime: str, session: str, recording: str
+) -> None:
     """In names `_` separates, so that of a symbol is written `-`."""
     assert session_id(symbols, parse_time("2024-03-29"), regime) == session
     assert SessionFolder(Path("/s") / valid_session(session)).recording.name == recording
@@ -182,7 +233,9 @@ def test_what_is_no_session_id_never_reaches_a_path(text: str) -> None:
 
 def test_addresses_of_streams_are_percent_encoded() -> None:
     """As the exchange demands of names that are not ASCII; endpoints are still told from the names."""
-    url = combined_url("wss://host/{route}", [depth_stream(CHINESE), "币安人生usdt@aggTrade", depth_stream("BTCUSDT")])
+    url = combined_url(
+        "wss://host/{route}", [depth_stream(CHINESE), "币安人生usdt@aggTrade", depth_stream("BTCUSDT")]
+    )
     encoded = "%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9Fusdt"
     assert routed(url) == [
         f"wss://host/market/stream?streams={encoded}@aggTrade",

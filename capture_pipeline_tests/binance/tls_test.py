@@ -62,8 +62,28 @@ def certificate(folder: Path, name: str, *, until: str) -> Path:
         f"[ca]\ndefault_ca=d\n[d]\ndatabase={folder}/index.txt\nserial={folder}/serial\nnew_certs_dir={folder}/ca\n"
         f"default_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n"
     )
-    sign = ["ca", "-batch", "-selfsign", "-config", str(folder / "ca.cnf"), "-keyfile", str(key), "-in", str(folder / "csr")]
-    dates = ["-startdate", "20200101000000Z", "-enddate", until, "-extfile", str(folder / "extensions"), "-out", str(made), "-notext"]
+    sign = [
+        "ca",
+        "-batch",
+        "-selfsign",
+        "-config",
+        str(folder / "ca.cnf"),
+        "-keyfile",
+        str(key),
+        "-in",
+        str(folder / "csr"),
+    ]
+    dates = [
+        "-startdate",
+        "20200101000000Z",
+        "-enddate",
+        until,
+        "-extfile",
+        str(folder / "extensions"),
+        "-out",
+        str(made),
+        "-notext",
+    ]
     subprocess.run([str(OPENSSL), *sign, *dates], check=True, capture_output=True, timeout=60)
     both.write_text(key.read_text() + made.read_text())
     return both
@@ -95,7 +115,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "until", "trusted", "refused"), CASES, ids=["good", "self-signed", "expired", "wrong host"])
+@pytest.mark.parametrize(
+    ("name", "until", "trusted", "refused"), CASES, ids=["good", "self-signed", "expired", "wrong host"]
+)
 def test_only_a_valid_certificate_of_that_host_is_believed(
     name: str, until: str, trusted: bool, refused: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,7 +61,13 @@ def with_bytes_behind(extra: bytes) -> bytes:
     directory, end = GOOD.rfind(b"PK\x01\x02"), GOOD.rfind(b"PK\x05\x06")
     with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
         packed = archive.infolist()[0].compress_size
-    moved = GOOD[:directory] + extra + GOOD[directory : end + 16] + (directory + len(extra)).to_bytes(4, "little") + GOOD[end + 20 :]
+    moved = (
+        GOOD[:directory]
+        + extra
+        + GOOD[directory : end + 16]
+        + (directory + len(extra)).to_bytes(4, "little")
+        + GOOD[end + 20 :]
+    )
     return altered(moved, PACKED_SIZE, packed + len(extra))
 
 
@@ -124,10 +130,15 @@ def test_the_name_of_an_entry_may_be_utf8_that_does_not_say_so() -> None:
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
 @pytest.mark.parametrize(
     "content",
-    [b"0" * 3_000_000, b"".join(hashlib.sha256(bytes([number % 256, number // 256])).digest() for number in range(10_000))],
+    [
+        b"0" * 3_000_000,
+        b"".join(hashlib.sha256(bytes([number % 256, number // 256])).digest() for number in range(10_000)),
+    ],
     ids=["compressible", "random"],
 )
-def test_a_large_entry_comes_in_bounded_blocks(content: bytes, method: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_entry_comes_in_bounded_blocks(
+    content: bytes, method: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However well it is compressed; together they are the entry, and a wrong CRC is refused before the last one."""
     monkeypatch.setattr(zip_file, "BLOCK_BYTES", 100_000)
     monkeypatch.setattr(zip_file, "_INPUT_BYTES", 40_000)
@@ -136,7 +147,11 @@ def test_a_large_entry_comes_in_bounded_blocks(content: bytes, method: int, monk
     assert b"".join(blocks) == content
     assert max(map(len, blocks)) <= 100_000
     at = zipped_content.rfind(b"PK\x01\x02") + 16
-    broken = zipped_content[:at] + bytes(byte ^ 255 for byte in zipped_content[at : at + 4]) + zipped_content[at + 4 :]
+    broken = (
+        zipped_content[:at]
+        + bytes(byte ^ 255 for byte in zipped_content[at : at + 4])
+        + zipped_content[at + 4 :]
+    )
     got: list[bytes] = []
     with pytest.raises(MalformedDataError, match="CRC-32"):
         got.extend(entry_blocks(broken, "x.csv", 10**7, "x.zip"))

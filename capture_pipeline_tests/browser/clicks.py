@@ -42,7 +42,9 @@ def chromium() -> Iterator[Browser]:
 @contextlib.contextmanager
 def new_page(browser: Browser, port: int) -> Iterator[Page]:
     """A page that resolves addresses against the webserver at `port`."""
-    with contextlib.closing(browser.new_context(base_url=f"http://127.0.0.1:{port}", viewport={"width": 1400, "height": 950})) as context:
+    with contextlib.closing(
+        browser.new_context(base_url=f"http://127.0.0.1:{port}", viewport={"width": 1400, "height": 950})
+    ) as context:
         context.set_default_timeout(_PATIENCE_MS)
         yield context.new_page()
 

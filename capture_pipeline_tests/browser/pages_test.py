@@ -56,13 +56,27 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """`capture ui` at a sandbox exchange whose clock runs, with a session planned for the next minutes."""
     project, port = make_project(tmp_path_factory.mktemp("project")), free_port()
     opens = dt.datetime.now(dt.UTC) + WINDOW_AHEAD
-    planned = {"regime": "custom", "date": opens.date(), "time": opens.strftime("%H:%M:%S"), "duration_hours": 1, "symbols": [BTC]}
+    planned = {
+        "regime": "custom",
+        "date": opens.date(),
+        "time": opens.strftime("%H:%M:%S"),
+        "duration_hours": 1,
+        "symbols": [BTC],
+    }
     (project / "pipeline.yaml").write_text(yaml.safe_dump({"sessions": [planned]}))
     settings = {**SETTINGS, "CAPTURE_CONFIG": str(project / "pipeline.yaml")}
-    market = SandboxConfig.model_validate({"now": "2024-07-10T12:00:30Z", "symbols": [BUSY, "ETHUSDT"], "speed": 10})
-    with SandboxServer(market) as server, running(project, port, CAPTURE_SANDBOX_URL=server.url, **settings), chromium() as browser:
+    market = SandboxConfig.model_validate(
+        {"now": "2024-07-10T12:00:30Z", "symbols": [BUSY, "ETHUSDT"], "speed": 10}
+    )
+    with (
+        SandboxServer(market) as server,
+        running(project, port, CAPTURE_SANDBOX_URL=server.url, **settings),
+        chromium() as browser,
+    ):
         daemons(port)
-        yield Site(Ui(port, project / "dagster_home"), Deployment(server.url, project / "data", **settings), browser)
+        yield Site(
+            Ui(port, project / "dagster_home"), Deployment(server.url, project / "data", **settings), browser
+        )
 
 
 @pytest.fixture
@@ -72,7 +86,9 @@ def page(site: Site) -> Iterator[Page]:
         yield made
 
 
-def test_backfills_by_click_make_every_partition_and_a_failing_check_and_a_report_are_read(site: Site, page: Page) -> None:
+def test_backfills_by_click_make_every_partition_and_a_failing_check_and_a_report_are_read(
+    site: Site, page: Page
+) -> None:
     """From the job's page and from the list of assets; the check's page names partition, gate and file."""
     ui, exchange = site.ui, site.deployment
     by_job = launch_from_job(page, "initial_backfill", len(ALL))
@@ -112,7 +128,9 @@ def test_a_planned_session_starts_by_its_sensor_is_followed_and_terminated(site:
     def run() -> dg.DagsterRun | None:
         with dg.DagsterInstance.from_config(str(ui.home)) as instance:
             runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-            return next((run for run in runs if run.tags.get("dagster/sensor_name") == "session_sensor"), None)
+            return next(
+                (run for run in runs if run.tags.get("dagster/sensor_name") == "session_sensor"), None
+            )
 
     page.goto("/locations/capture_pipeline/sensors/session_sensor")
     switch = page.locator("input[type=checkbox]").first

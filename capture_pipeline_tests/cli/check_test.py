@@ -33,7 +33,11 @@ def spoil(deployment: Deployment, how: Spoil) -> None:
 def at_row(column: str, value: pl.Expr, row: int = 100) -> Spoil:
     """Replace one value."""
     return lambda frame: frame.with_columns(
-        pl.when(pl.int_range(pl.len()) == row).then(value).otherwise(pl.col(column)).cast(frame.schema[column]).alias(column)
+        pl.when(pl.int_range(pl.len()) == row)
+        .then(value)
+        .otherwise(pl.col(column))
+        .cast(frame.schema[column])
+        .alias(column)
     )
 
 
@@ -58,12 +62,17 @@ def test_a_sound_lake_passes_once_its_outage_is_listed(run: Run, tmp_path: Path)
     """Exit 0, with every gate evaluated."""
     calendar = tmp_path / "outages.yaml"
     calendar.write_text(CALENDAR)
-    environment = {"CAPTURE_GAPS_OUTAGE_CALENDAR": str(calendar), "CAPTURE_GATES_COVERAGE_ERROR_BELOW_PERCENT": "99"}
+    environment = {
+        "CAPTURE_GAPS_OUTAGE_CALENDAR": str(calendar),
+        "CAPTURE_GATES_COVERAGE_ERROR_BELOW_PERCENT": "99",
+    }
     assert run("gaps", **environment).exit_code == 0
     result = run("check", "--json", **environment)
     document = told(result)
     assert (result.exit_code, document["failed"]) == (0, 0), result.output
-    assert {entry["gate"] for entry in document["results"]} == {spec.name for spec in gates_of_the_lake.gate_specs()}
+    assert {entry["gate"] for entry in document["results"]} == {
+        spec.name for spec in gates_of_the_lake.gate_specs()
+    }
 
 
 def test_a_hole_without_proof_fails_coverage_and_is_shown(run: Run) -> None:
@@ -73,7 +82,11 @@ def test_a_hole_without_proof_fails_coverage_and_is_shown(run: Run) -> None:
     assert result.exit_code == 1
     assert set(failed) == {"coverage", "unexplained_missing"}
     (hole,) = failed["unexplained_missing"]["failing"]
-    assert (hole["start_us"], hole["bars"], hole["cause"]) == (parse_time("2025-01-15T02:00:00Z"), 4, "unknown")
+    assert (hole["start_us"], hole["bars"], hole["cause"]) == (
+        parse_time("2025-01-15T02:00:00Z"),
+        4,
+        "unknown",
+    )
 
 
 def test_progress_is_told_a_year_of_a_symbol_at_a_time(run: Run) -> None:
@@ -100,7 +113,9 @@ def test_a_planted_fault_exits_1_and_the_junit_file_names_it(
 
 
 @pytest.mark.parametrize(("gate", "how"), IRREGULAR, ids=[gate for gate, _ in IRREGULAR])
-def test_an_irregular_row_is_shown_and_exits_0(gate: str, how: Spoil, deployment: Deployment, run: Run, tmp_path: Path) -> None:
+def test_an_irregular_row_is_shown_and_exits_0(
+    gate: str, how: Spoil, deployment: Deployment, run: Run, tmp_path: Path
+) -> None:
     """A verified file can hold such a row: the gate warns, and the JUnit case passes with its text."""
     spoil(deployment, how)
     junit = tmp_path / "junit.xml"
@@ -108,7 +123,9 @@ def test_an_irregular_row_is_shown_and_exits_0(gate: str, how: Spoil, deployment
     assert result.exit_code == 0, result.output
     assert gate in result.stdout
     suite = ET.parse(junit).getroot()[0]
-    told_of = [(case.get("name"), out.text or "") for case in suite if (out := case.find("system-out")) is not None]
+    told_of = [
+        (case.get("name"), out.text or "") for case in suite if (out := case.find("system-out")) is not None
+    ]
     assert [(name, "1 of 740 rows are irregular" in text) for name, text in told_of] == [(gate, True)]
 
 
@@ -119,14 +136,22 @@ def test_a_price_of_zero_is_shown_as_0(deployment: Deployment, run: Run) -> None
     shown = run(*arguments).stdout
     assert "0E-8" not in shown
     assert re.search(r"│ 0 +│|^low +0 *$", shown, re.MULTILINE)  # a narrow terminal shows each row as a block
-    (row,) = next(entry for entry in told(run(*arguments, "--json"))["results"] if not entry["passed"])["failing"]
+    (row,) = next(entry for entry in told(run(*arguments, "--json"))["results"] if not entry["passed"])[
+        "failing"
+    ]
     assert row["low"] == "0"
-    assert "E" not in "".join(str(value) for name, value in row.items() if name not in {"kind", "source", "time_unit"})
+    assert "E" not in "".join(
+        str(value) for name, value in row.items() if name not in {"kind", "source", "time_unit"}
+    )
 
 
 def test_an_altered_raw_file_fails_its_checksum(deployment: Deployment, run: Run) -> None:
     """One flipped byte in the zip that the bars were made of, and its name is told."""
-    raw = next(deployment.workspace.lake.raw(deployment.workspace.partition("BTCUSDT", Month(2025, 1))).rglob("*.zip"))
+    raw = next(
+        deployment.workspace.lake.raw(deployment.workspace.partition("BTCUSDT", Month(2025, 1))).rglob(
+            "*.zip"
+        )
+    )
     raw.chmod(0o644)
     content = bytearray(raw.read_bytes())
     content[len(content) // 2] ^= 1
@@ -141,7 +166,11 @@ def test_a_month_that_was_never_backfilled_is_a_failure_not_a_silence(run: Run) 
     """December belongs to the history but was never fetched."""
     result = run("check", "--json", CAPTURE_HISTORY_START="2024-12-01")
     december = [entry for entry in told(result)["results"] if entry["month"] == "2024-12"]
-    assert {entry["gate"]: entry["passed"] for entry in december} == {"ledger_fits": False, "coverage": False, "unexplained_missing": False}
+    assert {entry["gate"]: entry["passed"] for entry in december} == {
+        "ledger_fits": False,
+        "coverage": False,
+        "unexplained_missing": False,
+    }
     assert "never backfilled" in december[0]["summary"]
 
 
@@ -174,7 +203,9 @@ def test_what_keeps_it_from_running_is_one_line_and_exit_2(
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_a_bug_in_a_gate_is_an_error_and_no_verdict_on_the_data(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_a_gate_is_an_error_and_no_verdict_on_the_data(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exit 2, an <error> in the JUnit file, and no <failure>."""
     junit = tmp_path / "junit.xml"
     monkeypatch.setattr(gates_of_the_lake, "is_sound", lambda *_: 1 // 0)

@@ -42,7 +42,9 @@ def run(deployment: Deployment) -> Run:
     """Run `capture` in this process."""
 
     def call(*arguments: str, **environment: str) -> Result:
-        return CliRunner().invoke(main, list(arguments), env=deployment.environment(**environment), catch_exceptions=False)
+        return CliRunner().invoke(
+            main, list(arguments), env=deployment.environment(**environment), catch_exceptions=False
+        )
 
     return call
 

@@ -26,7 +26,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def demo(folder: Path) -> str:
     """Run the demo; what it says."""
-    ended = subprocess.run([CAPTURE, "demo", "--dir", str(folder), "--port", "0"], capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(
+        [CAPTURE, "demo", "--dir", str(folder), "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 
@@ -43,7 +49,9 @@ def test_the_demo_makes_its_archive_and_a_second_run_changes_nothing(tmp_path: P
     for source in ("rest", "daily"):
         assert re.search(rf"filled +│ archive_omission +│ {source}", first)
     assert (tmp_path / "demo" / "data" / "reports" / "coverage.html").is_file()
-    tables = {path: path.read_bytes() for path in (tmp_path / "demo" / "data" / "lake" / "bars").rglob("*.parquet")}
+    tables = {
+        path: path.read_bytes() for path in (tmp_path / "demo" / "data" / "lake" / "bars").rglob("*.parquet")
+    }
     assert len(tables) == 16
     reports = tmp_path / "demo" / "data" / "reports"
     assert len(list((reports / "reconciliation").iterdir())) == 16
@@ -84,7 +92,9 @@ def ui(home: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home)
     environment = {**os.environ, "DAGSTER_HOME": str(home), "CAPTURE_STORAGE_ROOT": str(home / "data")}
     command = [CAPTURE, "ui", "--port", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     try:
         yield process
     finally:
@@ -122,7 +132,13 @@ def test_a_killed_daemon_is_said_to_be_killed(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     with ui(tmp_path / "home", port) as process:
         deadline = time.monotonic() + 60
-        while not (daemons := [each for each in _processes_of(tmp_path / "home") if b"dagster-daemon" in _read(each / "cmdline")]):
+        while not (
+            daemons := [
+                each
+                for each in _processes_of(tmp_path / "home")
+                if b"dagster-daemon" in _read(each / "cmdline")
+            ]
+        ):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         os.kill(int(daemons[0].name), signal.SIGKILL)
@@ -133,7 +149,11 @@ def test_a_killed_daemon_is_said_to_be_killed(tmp_path: Path) -> None:
 
 def _processes_of(home: Path) -> list[Path]:
     """Processes of that instance, oldest first."""
-    folders = [each.parent for each in Path("/proc").glob("[0-9]*/environ") if f"DAGSTER_HOME={home}".encode() in _read(each)]
+    folders = [
+        each.parent
+        for each in Path("/proc").glob("[0-9]*/environ")
+        if f"DAGSTER_HOME={home}".encode() in _read(each)
+    ]
     return sorted(folders, key=lambda folder: int(folder.name))
 
 

@@ -33,7 +33,9 @@ CAPTURE = str(Path(sys.executable).with_name("capture"))
 def started(deployment: Deployment, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Start the installed program."""
     told = {**os.environ, **deployment.environment(**environment)}
-    return subprocess.Popen([CAPTURE, *arguments], env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [CAPTURE, *arguments], env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_a_second_backfill_downloads_nothing_and_changes_no_byte(run: Run, deployment: Deployment) -> None:
@@ -49,22 +51,45 @@ def test_a_second_backfill_downloads_nothing_and_changes_no_byte(run: Run, deplo
 def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
     """Files, bytes and requests are those of the backfill, and nothing is made; afterwards there is nothing left to do."""
     with deployed(tmp_path) as deployment:
-        dry = partial(CliRunner().invoke, main, ["backfill", "--dry-run", "--json"], env=deployment.environment(), catch_exceptions=False)
+        dry = partial(
+            CliRunner().invoke,
+            main,
+            ["backfill", "--dry-run", "--json"],
+            env=deployment.environment(),
+            catch_exceptions=False,
+        )
         estimate = told(dry())
         assert {path.name for path in deployment.root.iterdir()} <= {"state"}
         deployment.forget_requests()
-        assert CliRunner().invoke(main, ["backfill"], env=deployment.environment(), catch_exceptions=False).exit_code == 0
+        assert (
+            CliRunner()
+            .invoke(main, ["backfill"], env=deployment.environment(), catch_exceptions=False)
+            .exit_code
+            == 0
+        )
         asked = [entry["path"] for entry in deployment.requests()]
         zips = list((deployment.root / "raw").rglob("*.zip"))
-        assert (estimate["files"], estimate["bytes"]) == (len(zips), sum(path.stat().st_size for path in zips))
+        assert (estimate["files"], estimate["bytes"]) == (
+            len(zips),
+            sum(path.stat().st_size for path in zips),
+        )
         assert sum(path.endswith(".zip") for path in asked) == len(zips)
         assert estimate["rest_requests"] == len(list((deployment.root / "raw").rglob("rest/*.json"))) == 1
         assert estimate["seconds"] is None
         after = told(dry())
-        assert (after["partitions"], after["complete"], after["files"], after["rest_requests"]) == (2, 2, 0, 0)
+        assert (after["partitions"], after["complete"], after["files"], after["rest_requests"]) == (
+            2,
+            2,
+            0,
+            0,
+        )
         zips[0].unlink()
         assert told(dry())["files"] == 1
-        told_to_people = CliRunner().invoke(main, ["backfill", "--dry-run"], env=deployment.environment(), catch_exceptions=False).stdout
+        told_to_people = (
+            CliRunner()
+            .invoke(main, ["backfill", "--dry-run"], env=deployment.environment(), catch_exceptions=False)
+            .stdout
+        )
     assert "to download: 1 files" in told_to_people
     assert "at the speed of earlier downloads" in told_to_people
 
@@ -72,8 +97,12 @@ def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
 def test_a_backfill_tells_a_log_plain_lines_and_a_script_json(tmp_path: Path) -> None:
     """One line a partition on stderr without a terminal; with --json nothing but the document on stdout."""
     with deployed(tmp_path) as deployment:
-        plain = started(deployment, "backfill", "--from", "2025-01", "--to", "2025-01").communicate(timeout=60)
-        told_to_script = started(deployment, "backfill", "--from", "2025-01", "--to", "2025-01", "--json").communicate(timeout=60)
+        plain = started(deployment, "backfill", "--from", "2025-01", "--to", "2025-01").communicate(
+            timeout=60
+        )
+        told_to_script = started(
+            deployment, "backfill", "--from", "2025-01", "--to", "2025-01", "--json"
+        ).communicate(timeout=60)
     assert "backfill 1/1 BTCUSDT 2025-01" in plain[1]
     assert "\x1b[" not in plain[0] + plain[1]
     assert "744" in plain[0]
@@ -93,7 +122,12 @@ def test_a_topup_touches_the_open_month_alone(run: Run) -> None:
         (("--interval", "7m"), {}, 2, "7m"),
         (("--from", "2025-13"), {}, 2, "2025-13"),
         (("--from", "2031-01"), {}, 2, "no month of the history has begun"),
-        (("--from", "2025-03"), {"CAPTURE_HISTORY_END": "2025-02-10"}, 2, "--from lies after history.end, 2025-02-10"),
+        (
+            ("--from", "2025-03"),
+            {"CAPTURE_HISTORY_END": "2025-02-10"},
+            2,
+            "--from lies after history.end, 2025-02-10",
+        ),
         (("--from", "0000-01"), {}, 2, "'0000-01' is not a month"),
         (("--from", "2025-02-20", "--to", "2025-02-10"), {}, 2, "--to lies before --from"),
         (("--to", "2024-12"), {}, 2, "--to lies before history.start"),
@@ -102,7 +136,9 @@ def test_a_topup_touches_the_open_month_alone(run: Run) -> None:
         ((), {"CAPTURE_STORAGE_ROOT": "/proc/nowhere"}, 2, "/proc/nowhere"),
     ],
 )
-def test_what_goes_wrong_is_one_line(arguments: tuple[str, ...], environment: dict[str, str], code: int, said: str, run: Run) -> None:
+def test_what_goes_wrong_is_one_line(
+    arguments: tuple[str, ...], environment: dict[str, str], code: int, said: str, run: Run
+) -> None:
     """Exit 2 where it could not run, 1 where partitions failed."""
     result = run("backfill", *arguments, **environment)
     assert result.exit_code == code, result.output
@@ -124,7 +160,9 @@ def test_gaps_fill_asks_again_and_two_sightings_make_a_proof(tmp_path: Path) -> 
     with deployed(tmp_path, {"outages": [outage]}, CAPTURE_HISTORY_END="2025-01-31") as deployment:
 
         def call(*arguments: str) -> list[dict[str, object]]:
-            result = CliRunner().invoke(main, [*arguments, "--json"], env=deployment.environment(), catch_exceptions=False)
+            result = CliRunner().invoke(
+                main, [*arguments, "--json"], env=deployment.environment(), catch_exceptions=False
+            )
             rows = told(result)
             return [row for row in rows if row["status"] == "open"] if isinstance(rows, list) else []
 
@@ -142,10 +180,14 @@ def test_gaps_fill_asks_again_and_two_sightings_make_a_proof(tmp_path: Path) -> 
 def test_a_fill_that_fails_is_told_and_exits_1(quiet: tuple[str, ...], tmp_path: Path) -> None:
     """REST refuses, or another process has a partition: the ledger of the others is told all the same, the error goes to stderr."""
     outages = {"outages": [OUTAGE, {"start": "2024-12-15T02:00:00Z", "end": "2024-12-15T06:00:00Z"}]}
-    with deployed(tmp_path, outages, CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2025-01-31") as deployment:
+    with deployed(
+        tmp_path, outages, CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2025-01-31"
+    ) as deployment:
 
         def call(*arguments: str) -> Result:
-            return CliRunner().invoke(main, [*arguments, *quiet], env=deployment.environment(), catch_exceptions=False)
+            return CliRunner().invoke(
+                main, [*arguments, *quiet], env=deployment.environment(), catch_exceptions=False
+            )
 
         call("backfill")
         deployment.clock(advance_s=31 * 60)
@@ -172,7 +214,9 @@ def test_a_partition_without_bars_is_in_the_ledger(run: Run, deployment: Deploym
     """Its raw files are there, so its month was begun."""
     bars = deployment.workspace.lake.bars(deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
     bars.unlink()
-    rows = [row for row in told(run("gaps", "--json")) if row["month"] == "2025-01" and row["status"] == "open"]
+    rows = [
+        row for row in told(run("gaps", "--json")) if row["month"] == "2025-01" and row["status"] == "open"
+    ]
     assert sum(row["bars"] for row in rows) == 744
 
 
@@ -195,7 +239,9 @@ def test_a_catalogue_in_use_keeps_nothing_from_being_told(run: Run, deployment: 
         results = [run("gaps", "--json"), run("topup", "--json")]
         process.communicate("\n")
     for result in results:
-        assert (result.exit_code, "Warning: the catalogue was not renewed" in result.stderr) == (0, True), result.output
+        assert (result.exit_code, "Warning: the catalogue was not renewed" in result.stderr) == (0, True), (
+            result.output
+        )
         assert told(result)
 
 
@@ -226,7 +272,13 @@ def test_a_killed_backfill_goes_on_where_it_was(after: int, tmp_path: Path) -> N
     """SIGKILL after some files; the next run fetches the rest, no verified file again, and ends with the same bytes as one undisturbed."""
     months = ("--from", "2024-07", "--to", "2024-12")
     # The first files come at once, the others so slowly that the kill finds them under way on any machine.
-    slow = {"match": {"path": "*.zip"}, "fault": "slow_body", "bytes_per_s": 4_000, "times": 1000, "after": after}
+    slow = {
+        "match": {"path": "*.zip"},
+        "fault": "slow_body",
+        "bytes_per_s": 4_000,
+        "times": 1000,
+        "after": after,
+    }
     with deployed(tmp_path / "killed") as deployment:
         deployment.faults(slow)
         process = started(deployment, "backfill", *months)
@@ -238,7 +290,11 @@ def test_a_killed_backfill_goes_on_where_it_was(after: int, tmp_path: Path) -> N
         process.send_signal(signal.SIGKILL)
         process.communicate()
         deployment.faults()
-        kept = {Path(record["name"]).stem for path in manifests(deployment) for record in json.loads(path.read_text())["files"]}
+        kept = {
+            Path(record["name"]).stem
+            for path in manifests(deployment)
+            for record in json.loads(path.read_text())["files"]
+        }
         deployment.forget_requests()
         again = json.loads(started(deployment, "backfill", *months, "--json").communicate(timeout=60)[0])
         zips = [entry for entry in deployment.requests() if entry["path"].endswith(".zip")]
@@ -250,16 +306,30 @@ def test_a_killed_backfill_goes_on_where_it_was(after: int, tmp_path: Path) -> N
         undisturbed = Deployment(deployment.url, tmp_path / "whole")
         assert CliRunner().invoke(main, ["backfill", *months], env=undisturbed.environment()).exit_code == 0
         for month in Month.range(Month(2024, 7), Month(2024, 12)):
-            one, two = (each.workspace.lake.bars(each.workspace.partition("BTCUSDT", month)) for each in (deployment, undisturbed))
+            one, two = (
+                each.workspace.lake.bars(each.workspace.partition("BTCUSDT", month))
+                for each in (deployment, undisturbed)
+            )
             assert one.read_bytes() == two.read_bytes()
-        assert not [path for path in deployment.root.rglob("*") if path.name.endswith(".part") and path.stat().st_size]
+        assert not [
+            path for path in deployment.root.rglob("*") if path.name.endswith(".part") and path.stat().st_size
+        ]
 
 
 def test_the_archives_alone_leave_the_tail_to_rest(tmp_path: Path) -> None:
     """--archives-only asks REST for no candle; the hours of today are expected once they are published."""
     with deployed(tmp_path) as deployment:
-        result = CliRunner().invoke(main, ["backfill", "--archives-only", "--json"], env=deployment.environment(), catch_exceptions=False)
-        assert not [entry for entry in deployment.requests() if entry["path"].endswith("/klines") and entry["query"].get("limit") == "1000"]
+        result = CliRunner().invoke(
+            main,
+            ["backfill", "--archives-only", "--json"],
+            env=deployment.environment(),
+            catch_exceptions=False,
+        )
+        assert not [
+            entry
+            for entry in deployment.requests()
+            if entry["path"].endswith("/klines") and entry["query"].get("limit") == "1000"
+        ]
     (february,) = [row for row in told(result)["partitions"] if row["month"] == "2025-02"]
     assert (february["rest"], february["bars"], february["missing"]) == (0, 456, 0)
 
@@ -282,7 +352,9 @@ def test_the_futures_market_has_its_own_archive_and_budget(tmp_path: Path) -> No
     assert units == {"ms"}
 
 
-def test_recheck_marks_what_was_published_anew_and_the_next_backfill_fetches_it(run: Run, deployment: Deployment) -> None:
+def test_recheck_marks_what_was_published_anew_and_the_next_backfill_fetches_it(
+    run: Run, deployment: Deployment
+) -> None:
     """Both versions are kept."""
     assert told(run("recheck", "--json")) == {"rechecked": 0, "published_anew": []}
     deployment.republish("data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip")
@@ -298,7 +370,9 @@ def test_a_topup_finishes_the_month_before(tmp_path: Path) -> None:
     with deployed(tmp_path, CAPTURE_HISTORY_START="2025-02-01") as deployment:
 
         def topup() -> list[tuple[str, int]]:
-            result = CliRunner().invoke(main, ["topup", "--json"], env=deployment.environment(), catch_exceptions=False)
+            result = CliRunner().invoke(
+                main, ["topup", "--json"], env=deployment.environment(), catch_exceptions=False
+            )
             return [(row["month"], row["bars"]) for row in told(result)["partitions"]]
 
         assert topup() == [("2025-02", 466)]
@@ -318,13 +392,19 @@ def interrupted(*_: object, **__: object) -> Iterator[Callable[[str], None]]:
 
 
 @pytest.mark.parametrize("command", ["backfill", "demo"])
-def test_an_interrupted_loop_ends_its_work_before_it_is_told(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_loop_ends_its_work_before_it_is_told(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While the traceback is still held no thread goes on for it."""
     with deployed(tmp_path, CAPTURE_HISTORY_START="2024-06-01") as deployment:
         workspace, now_us = deployment.workspace, deployment.workspace.rest.server_time_us()
         parts = workspace.partitions(["BTCUSDT"], workspace.months(now_us))
         monkeypatch.setattr(fetch if command == "backfill" else demo, "progress", interrupted)
-        loop = partial(fetch.run, title="backfill", ask_rest=True, as_json=True) if command == "backfill" else _of_the_demo
+        loop = (
+            partial(fetch.run, title="backfill", ask_rest=True, as_json=True)
+            if command == "backfill"
+            else _of_the_demo
+        )
         with pytest.raises(KeyboardInterrupt) as held:
             loop(workspace, parts, now_us)
         assert held.type is KeyboardInterrupt
@@ -335,7 +415,9 @@ def _of_the_demo(workspace: Workspace, _: list[Partition], now_us: int) -> None:
     demo._backfill(workspace, now_us)
 
 
-def test_a_damaged_record_keeps_no_other_partition_from_being_looked_at(run: Run, deployment: Deployment) -> None:
+def test_a_damaged_record_keeps_no_other_partition_from_being_looked_at(
+    run: Run, deployment: Deployment
+) -> None:
     """`recheck` reads the checksums of the others and exits with 1, `topup` makes the ledger of the damaged one anew."""
     lake = deployment.workspace.lake
     january, february = (deployment.workspace.partition("BTCUSDT", Month(2025, month)) for month in (1, 2))

@@ -24,8 +24,19 @@ def test_coverage_counts_what_is_there_and_what_is_not(run: Run, deployment: Dep
     """The same figures as JSON, as CSV and on the page."""
     document = told(run("coverage", "--json"))
     january = document["partitions"][0]
-    figures = {name: january[name] for name in ("expected", "present", "missing", "explained", "unexplained", "filled", "conflicts")}
-    assert figures == {"expected": 744, "present": 740, "missing": 4, "explained": 0, "unexplained": 4, "filled": 3, "conflicts": 0}
+    figures = {
+        name: january[name]
+        for name in ("expected", "present", "missing", "explained", "unexplained", "filled", "conflicts")
+    }
+    assert figures == {
+        "expected": 744,
+        "present": 740,
+        "missing": 4,
+        "explained": 0,
+        "unexplained": 4,
+        "filled": 3,
+        "conflicts": 0,
+    }
     assert january["coverage_percent"] == pytest.approx(100 * 740 / 744)
     assert document["summary"]["never_computed"] == 0
     with (deployment.root / "reports" / "coverage.csv").open() as file:
@@ -73,7 +84,9 @@ def test_sql_writes_nothing_and_reads_the_lake_alone(run: Run, deployment: Deplo
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ")
     assert "secret" not in result.stdout
-    assert {path: path.read_bytes() for path in (deployment.root / "lake").rglob("*") if path.is_file()} == before
+    assert {
+        path: path.read_bytes() for path in (deployment.root / "lake").rglob("*") if path.is_file()
+    } == before
 
 
 @pytest.mark.parametrize(
@@ -96,7 +109,11 @@ def test_sql_takes_every_form_of_a_query(run: Run, query: str) -> None:
 def test_sql_sees_every_table_with_its_keys(run: Run) -> None:
     """Market, interval, symbol and month are columns; values are exact decimals."""
     rows = told(
-        run("sql", "--json", "SELECT symbol, month, count(*) AS bars, typeof(any_value(close)) AS kind FROM bars GROUP BY ALL ORDER BY 2")
+        run(
+            "sql",
+            "--json",
+            "SELECT symbol, month, count(*) AS bars, typeof(any_value(close)) AS kind FROM bars GROUP BY ALL ORDER BY 2",
+        )
     )
     assert rows == [
         {"symbol": "BTCUSDT", "month": "2025-01", "bars": 740, "kind": "DECIMAL(18,8)"},
@@ -160,7 +177,9 @@ def test_text_in_brackets_is_text(run: Run) -> None:
 
 def test_what_json_has_no_number_for_is_null(run: Run) -> None:
     """Also inside lists and structs."""
-    rows = told(run("sql", "--json", "SELECT 'nan'::DOUBLE AS a, ['inf'::DOUBLE, 1] AS b, {'c': '-inf'::DOUBLE} AS d"))
+    rows = told(
+        run("sql", "--json", "SELECT 'nan'::DOUBLE AS a, ['inf'::DOUBLE, 1] AS b, {'c': '-inf'::DOUBLE} AS d")
+    )
     assert rows == [{"a": None, "b": [None, 1.0], "d": {"c": None}}]
 
 
@@ -172,10 +191,14 @@ def test_a_query_without_a_statement_is_one_line(query: str, run: Run) -> None:
 
 
 @pytest.mark.parametrize("mode", ["True", "False"])
-def test_sql_works_while_another_process_has_the_catalogue_open(mode: str, run: Run, deployment: Deployment) -> None:
+def test_sql_works_while_another_process_has_the_catalogue_open(
+    mode: str, run: Run, deployment: Deployment
+) -> None:
     """Read-only always; for writing, where the views have to change."""
     assert run("sql", "SELECT 1").exit_code == 0
-    holder = f"import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only={mode}); print(flush=True); input()"
+    holder = (
+        f"import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only={mode}); print(flush=True); input()"
+    )
     command = [sys.executable, "-c", holder, str(deployment.root / "catalog.duckdb")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -186,7 +209,9 @@ def test_sql_works_while_another_process_has_the_catalogue_open(mode: str, run: 
     assert "1206" in result.stdout
 
 
-def test_a_calendar_that_cannot_be_read_is_told_before_anything_is_done(run: Run, deployment: Deployment) -> None:
+def test_a_calendar_that_cannot_be_read_is_told_before_anything_is_done(
+    run: Run, deployment: Deployment
+) -> None:
     """One line and exit 2, and nothing was asked."""
     deployment.forget_requests()
     result = run("backfill", CAPTURE_GAPS_OUTAGE_CALENDAR="/nowhere/outages.yaml")
@@ -207,7 +232,9 @@ def test_an_interrupt_ends_a_long_query_at_once(query: str, deployment: Deployme
     """Ctrl-C gives 130 and one line, whatever DuckDB is doing."""
     command = [str(Path(sys.executable).with_name("capture")), "sql", query]
     environment = {**os.environ, **deployment.environment()}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         _wait_until_busy(process.pid)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
@@ -221,9 +248,10 @@ def test_an_interrupt_ends_a_long_query_at_once(query: str, deployment: Deployme
 def _wait_until_busy(pid: int) -> None:
     """Until a thread that is not the first one has used a second of the processor: the first one imports and waits for it."""
     deadline = time.monotonic() + 60
-    while max((_ticks(thread) for thread in Path(f"/proc/{pid}/task").iterdir() if thread.name != str(pid)), default=0) < os.sysconf(
-        "SC_CLK_TCK"
-    ):
+    while max(
+        (_ticks(thread) for thread in Path(f"/proc/{pid}/task").iterdir() if thread.name != str(pid)),
+        default=0,
+    ) < os.sysconf("SC_CLK_TCK"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

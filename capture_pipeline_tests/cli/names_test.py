@@ -46,7 +46,9 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def capture(deployment: Deployment, *arguments: str) -> Result:
     """Run a command."""
-    return CliRunner().invoke(main, list(arguments), env=deployment.environment(**QUICK), catch_exceptions=False)
+    return CliRunner().invoke(
+        main, list(arguments), env=deployment.environment(**QUICK), catch_exceptions=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,13 @@ def filled(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dep
     config = {"symbols": [*QUIET_NAMES, "BTCUSDT"], "listed": "2024-12-20", "now": NOW, "archive_omissions": [
         {"symbol": case.symbol, "start": "2025-01-05T03:00:00Z", "end": "2025-01-05T06:00:00Z"}
     ]}  # fmt: skip
-    with deployed(root, config, CAPTURE_MARKET=case.market, CAPTURE_SYMBOLS=case.written, CAPTURE_HISTORY_END="2025-01-31") as deployment:
+    with deployed(
+        root,
+        config,
+        CAPTURE_MARKET=case.market,
+        CAPTURE_SYMBOLS=case.written,
+        CAPTURE_HISTORY_END="2025-01-31",
+    ) as deployment:
         made = capture(deployment, "backfill", "--json")
         assert made.exit_code == 0, made.output
         assert {row["symbol"] for row in json.loads(made.stdout)["partitions"]} == {case.symbol}
@@ -67,7 +75,13 @@ def test_klines_are_filled_checked_and_shown(case: Case, filled: Deployment) -> 
     """By `--symbol` in small letters too: gaps, check, topup, coverage."""
     ledger = json.loads(capture(filled, "gaps", "--symbol", case.written, "--json").stdout)
     assert [(row["symbol"], row["bars"], row["status"]) for row in ledger] == [(case.symbol, 3, "filled")]
-    for arguments in (("check",), ("topup",), ("recheck",), ("coverage",), ("coverage", "--symbol", case.written)):
+    for arguments in (
+        ("check",),
+        ("topup",),
+        ("recheck",),
+        ("coverage",),
+        ("coverage", "--symbol", case.written),
+    ):
         done = capture(filled, *arguments)
         assert done.exit_code == 0, done.output
     assert case.symbol in str(json.loads(capture(filled, "coverage", "--json").stdout))
@@ -80,8 +94,14 @@ def test_sql_polars_and_pyarrow_read_the_same_symbol(case: Case, filled: Deploym
     rows = json.loads(capture(filled, "sql", query, "--json").stdout)
     assert (rows[0]["symbol"], rows[0]["month"], rows[0]["bars"]) == (case.symbol, "2025-01", 744)
     lake = filled.root / "lake" / "bars"
-    frame = pl.scan_parquet(f"{lake}/**/*.parquet", hive_partitioning=True).filter(pl.col("symbol") == case.symbol).collect()
-    table = pyarrow.dataset.dataset(lake, partitioning="hive").to_table(filter=pyarrow.dataset.field("symbol") == case.symbol)
+    frame = (
+        pl.scan_parquet(f"{lake}/**/*.parquet", hive_partitioning=True)
+        .filter(pl.col("symbol") == case.symbol)
+        .collect()
+    )
+    table = pyarrow.dataset.dataset(lake, partitioning="hive").to_table(
+        filter=pyarrow.dataset.field("symbol") == case.symbol
+    )
     files = f"read_parquet('{lake}/**/*.parquet', hive_partitioning = true)"
     found = duckdb.connect().execute(f"SELECT * FROM {files} WHERE symbol = ?", [case.symbol])  # noqa: S608 - the test's own folder
     assert frame.height == table.num_rows == len(found.fetchall()) == sum(row["bars"] for row in rows)
@@ -99,9 +119,13 @@ def test_an_unknown_symbol_is_reported_with_a_similar_one(case: Case, filled: De
     assert sum(request["path"].endswith("exchangeInfo") for request in filled.requests()) <= 2
 
 
-@pytest.mark.parametrize("command", [("backfill",), ("gaps",), ("check",), ("coverage",), ("session", "start"), ("preflight",)])
+@pytest.mark.parametrize(
+    "command", [("backfill",), ("gaps",), ("check",), ("coverage",), ("session", "start"), ("preflight",)]
+)
 @pytest.mark.parametrize("text", ["../x", "a/b", "BTC\u202eUSDT"])
-def test_a_hostile_symbol_is_one_line_in_every_command(text: str, command: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_hostile_symbol_is_one_line_in_every_command(
+    text: str, command: tuple[str, ...], tmp_path: Path
+) -> None:
     """It is refused before anything is asked or written."""
     nowhere = Deployment("http://127.0.0.1:9", tmp_path / "data")
     told = capture(nowhere, *command, "--symbol", text)
@@ -117,9 +141,27 @@ def recording_of(symbol: str, path: Path) -> Path:
     book = {"lastUpdateId": 70, "bids": [["9.50", "1.0"], ["9.00", "2.0"]], "asks": [["10.00", "1.5"]]}
     lines: list[tuple[str, object]] = [(f"{name}@depthSnapshot", book)]
     for number in range(71, 76):
-        diff = {"e": "depthUpdate", "E": start + number, "s": symbol, "U": number, "u": number, "b": [["9.50", f"{number}.0"]], "a": []}
+        diff = {
+            "e": "depthUpdate",
+            "E": start + number,
+            "s": symbol,
+            "U": number,
+            "u": number,
+            "b": [["9.50", f"{number}.0"]],
+            "a": [],
+        }
         lines.append((f"{name}@depth@100ms", diff))
-    trade = {"e": "trade", "E": start + 80, "s": symbol, "t": 5, "p": "9.50", "q": "1", "T": start + 80, "m": True, "M": True}
+    trade = {
+        "e": "trade",
+        "E": start + 80,
+        "s": symbol,
+        "t": 5,
+        "p": "9.50",
+        "q": "1",
+        "T": start + 80,
+        "m": True,
+        "M": True,
+    }
     lines.append((f"{name}@trade", trade))
     with gzip.open(path, "wb") as file:
         for number, (stream, data) in enumerate(lines):
@@ -134,7 +176,9 @@ def replayed(path: Path, symbol: str) -> dict[str, Any]:
     report = json.loads(runner.invoke(main, ["validate", str(path), "--json"], catch_exceptions=False).stdout)
     failed = {check["name"] for check in report["checks"] if check["verdict"] == "FAIL"}
     told: dict[str, Any] = json.loads(
-        runner.invoke(main, ["replay", str(path), "--symbol", symbol, "--json"], catch_exceptions=False).stdout
+        runner.invoke(
+            main, ["replay", str(path), "--symbol", symbol, "--json"], catch_exceptions=False
+        ).stdout
     )
     assert not failed & {"line_form", "symbols", "continuity", "book_valid"}
     return told
@@ -144,10 +188,17 @@ def replayed(path: Path, symbol: str) -> dict[str, Any]:
 def test_a_recording_of_any_symbol_is_validated_and_replayed(symbol: str, tmp_path: Path) -> None:
     """By the symbol's own name."""
     told = replayed(recording_of(symbol, tmp_path / "r.jsonl.gz"), symbol)
-    assert (told["symbol"], told["state"], told["last_id"], told["best"]["bid_quantity"]) == (symbol, "synced", 75, "75.00000000")
+    assert (told["symbol"], told["state"], told["last_id"], told["best"]["bid_quantity"]) == (
+        symbol,
+        "synced",
+        75,
+        "75.00000000",
+    )
 
 
-@pytest.mark.parametrize(("name", "symbol"), [("c03_unicode.jsonl.gz", CHINESE), ("c04_quarterly.jsonl.gz", "BTCUSDT_260327")])
+@pytest.mark.parametrize(
+    ("name", "symbol"), [("c03_unicode.jsonl.gz", CHINESE), ("c04_quarterly.jsonl.gz", "BTCUSDT_260327")]
+)
 def test_shared_recordings_are_validated_and_replayed(name: str, symbol: str) -> None:
     """Where they lie beside the project."""
     path = Path(__file__).resolve().parents[3] / "shared" / "cases" / "streams" / name
@@ -161,7 +212,9 @@ def test_shared_recordings_are_validated_and_replayed(name: str, symbol: str) ->
 def test_a_session_is_recorded_validated_converted_and_replayed(case: Case, tmp_path: Path) -> None:
     """From the stream's address to the book at a time, and the sandbox serves the recording again."""
     config = {"frozen": False, "speed": 20, "symbols": NAMES}
-    with deployed(tmp_path / "data", config, CAPTURE_MARKET=case.market, CAPTURE_SYMBOLS=case.written) as live:
+    with deployed(
+        tmp_path / "data", config, CAPTURE_MARKET=case.market, CAPTURE_SYMBOLS=case.written
+    ) as live:
         unknown = capture(live, "session", "start", "--symbol", "BTCUSTD", "--duration", "3s")
         assert (unknown.exit_code, "did you mean BTCUSDT" in unknown.output) == (2, True)
         assert not all_sessions(sessions_root(live.workspace.settings))
@@ -172,7 +225,8 @@ def test_a_session_is_recorded_validated_converted_and_replayed(case: Case, tmp_
         assert "0 gaps, 0 ids lost" in started.output
         folder = all_sessions(sessions_root(live.workspace.settings))[0]
         checks = {
-            check["name"]: check["verdict"] for check in json.loads(capture(live, "validate", str(folder.path), "--json").stdout)["checks"]
+            check["name"]: check["verdict"]
+            for check in json.loads(capture(live, "validate", str(folder.path), "--json").stdout)["checks"]
         }
         passed = ("line_form", "continuity", "streams", "ledger", "book_valid", "book_crossed")
         assert {name: checks[name] for name in passed} == dict.fromkeys(passed, "PASS")
@@ -181,9 +235,22 @@ def test_a_session_is_recorded_validated_converted_and_replayed(case: Case, tmp_
         for target in (str(folder.path), folder.session):
             told = json.loads(capture(live, "replay", target, "--symbol", case.written, "--json").stdout)
             assert (told["symbol"], told["state"], told["gaps"]) == (case.symbol, "synced", 0)
-        book = json.loads(capture(live, "book", folder.session, "--symbol", case.written, "--at", "2100-01-01T00:00:00Z", "--json").stdout)
+        book = json.loads(
+            capture(
+                live,
+                "book",
+                folder.session,
+                "--symbol",
+                case.written,
+                "--at",
+                "2100-01-01T00:00:00Z",
+                "--json",
+            ).stdout
+        )
         assert (book["symbol"], book["state"]) == (case.symbol, "unknown")  # after the recording's end
-        assert json.loads(capture(live, "sql", "SELECT DISTINCT symbol FROM golden_depth", "--json").stdout) == [{"symbol": case.symbol}]
+        assert json.loads(
+            capture(live, "sql", "SELECT DISTINCT symbol FROM golden_depth", "--json").stdout
+        ) == [{"symbol": case.symbol}]
         assert capture(live, "session", "list").exit_code == 0
         market = {"replay": str(folder.recording), "frozen": False, "now": None}
         with deployed(tmp_path / "again", market, CAPTURE_MARKET="spot") as again:

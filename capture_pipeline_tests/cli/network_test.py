@@ -33,8 +33,19 @@ RECORDER = [sys.executable, "-m", "capture_pipeline.recorder"]
 def start(command: list[str], root: Path, **environment: str) -> subprocess.Popen[str]:
     """Start a command against the real exchange's names, with no variable of the developer's own network."""
     own = {name: value for name, value in os.environ.items() if name.upper() not in VARIABLES}
-    settings = {"CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_STORAGE_ROOT": str(root), "CAPTURE_HTTP_ATTEMPTS": "1", **QUICK}
-    return subprocess.Popen(command, env={**own, **settings, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    settings = {
+        "CAPTURE_CONFIG": str(NO_SETTINGS),
+        "CAPTURE_STORAGE_ROOT": str(root),
+        "CAPTURE_HTTP_ATTEMPTS": "1",
+        **QUICK,
+    }
+    return subprocess.Popen(
+        command,
+        env={**own, **settings, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def run(arguments: list[str], root: Path, **environment: str) -> subprocess.Popen[str]:
@@ -44,18 +55,35 @@ def run(arguments: list[str], root: Path, **environment: str) -> subprocess.Pope
 
 BAD = [
     ("session", {"HTTPS_PROXY": f"http://{LOGIN}@proxy:port"}, "HTTPS_PROXY: is not the address of a proxy"),
-    ("session", {"ALL_PROXY": f"socks5h://{LOGIN}@proxy:1080"}, "ALL_PROXY: names a proxy of the kind socks5h, which is not supported"),
-    ("session", {"REQUESTS_CA_BUNDLE": "/nowhere/ca.pem"}, "REQUESTS_CA_BUNDLE=/nowhere/ca.pem: cannot be read: No such file"),
-    ("preflight", {"SSL_CERT_FILE": "/nowhere/ca.pem"}, "SSL_CERT_FILE=/nowhere/ca.pem: cannot be read: No such file"),
+    (
+        "session",
+        {"ALL_PROXY": f"socks5h://{LOGIN}@proxy:1080"},
+        "ALL_PROXY: names a proxy of the kind socks5h, which is not supported",
+    ),
+    (
+        "session",
+        {"REQUESTS_CA_BUNDLE": "/nowhere/ca.pem"},
+        "REQUESTS_CA_BUNDLE=/nowhere/ca.pem: cannot be read: No such file",
+    ),
+    (
+        "preflight",
+        {"SSL_CERT_FILE": "/nowhere/ca.pem"},
+        "SSL_CERT_FILE=/nowhere/ca.pem: cannot be read: No such file",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("command", "environment", "told"), BAD, ids=["address", "socks", "bundle", "preflight"])
+@pytest.mark.parametrize(
+    ("command", "environment", "told"), BAD, ids=["address", "socks", "bundle", "preflight"]
+)
 def test_variable_that_cannot_be_used_ends_before_a_session_begins(
     command: str, environment: dict[str, str], told: str, tmp_path: Path
 ) -> None:
     """One line with the variable; no folder of a session, no traceback, no password."""
-    arguments = {"session": ["session", "start", "--duration", "5s"], "preflight": ["preflight", "--seconds", "1"]}[command]
+    arguments = {
+        "session": ["session", "start", "--duration", "5s"],
+        "preflight": ["preflight", "--seconds", "1"],
+    }[command]
     process = run(arguments, tmp_path / "data", **environment)
     out, err = process.communicate(timeout=60)
     if command == "session":
@@ -94,18 +122,24 @@ def behind(tmp_path: Path) -> Iterator[Behind]:
     authority = make_authority(tmp_path)
     tls = authority.context()
     with ExitStack() as stack:
-        deployment = stack.enter_context(deployed(tmp_path / "unused", {"frozen": False, "speed": 20, "symbols": [BUSY]}))
+        deployment = stack.enter_context(
+            deployed(tmp_path / "unused", {"frozen": False, "speed": 20, "symbols": [BUSY]})
+        )
         front = stack.enter_context(tls_front(urlsplit(deployment.url).port or 0, tls))
         targets = {f"{host}.binance.vision:443": front for host in ("data-api", "data-stream")}
         proxy = stack.enter_context(proxy_to(targets, login=LOGIN))
-        yield Behind(proxy, {"HTTPS_PROXY": f"{LOGIN}@127.0.0.1:{proxy.port}", "SSL_CERT_FILE": str(authority.bundle)})
+        yield Behind(
+            proxy, {"HTTPS_PROXY": f"{LOGIN}@127.0.0.1:{proxy.port}", "SSL_CERT_FILE": str(authority.bundle)}
+        )
 
 
 def wait(root: Path, process: subprocess.Popen[str], condition: Callable[[Status], bool]) -> Status:
     """Wait until the status of the only session says so."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
-        found = [status for folder in all_sessions(root) if (status := read_status(folder.status)) is not None]
+        found = [
+            status for folder in all_sessions(root) if (status := read_status(folder.status)) is not None
+        ]
         if found and condition(found[0]):
             return found[0]
         assert process.poll() is None, process.communicate()
@@ -119,7 +153,11 @@ def test_session_is_recorded_through_a_proxy_and_survives_its_failure(behind: Be
     root = tmp_path / "data" / "golden_samples"
     process = run(["session", "start", "--duration", "10m"], tmp_path / "data", **behind.environment)
     try:
-        status = wait(root, process, lambda status: status.books == {"BTCUSDT": "synced"} and len(status.connections) == 2)
+        status = wait(
+            root,
+            process,
+            lambda status: status.books == {"BTCUSDT": "synced"} and len(status.connections) == 2,
+        )
         assert status.lag_ms is not None
         assert any(line.startswith("CONNECT data-stream.binance.vision") for line in behind.proxy.seen)
         assert any(line.startswith("CONNECT data-api.binance.vision") for line in behind.proxy.seen)
@@ -145,7 +183,10 @@ def test_preflight_names_the_proxy_and_what_it_refuses(behind: Behind, tmp_path:
     """It passes through the proxy, and fails with the proxy's reason and the remedy."""
     passed = run(["preflight", "--seconds", "1", "--json"], tmp_path / "data", **behind.environment)
     found = {finding["name"]: finding for finding in json.loads(passed.communicate(timeout=60)[0])}
-    assert f"proxy http://127.0.0.1:{behind.proxy.port}, certificates from SSL_CERT_FILE=" in found["network"]["measured"]
+    assert (
+        f"proxy http://127.0.0.1:{behind.proxy.port}, certificates from SSL_CERT_FILE="
+        in found["network"]["measured"]
+    )
     assert found["requests"]["passed"]
     assert found["test capture"]["passed"]
     behind.proxy.login = "user:another"

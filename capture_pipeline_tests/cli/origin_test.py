@@ -45,11 +45,20 @@ def test_another_port_of_the_sandbox_is_the_same_exchange(deployment: Deployment
     """It is another one at each start."""
     with deployed(deployment.root) as again:
         assert again.url != deployment.url
-        assert CliRunner().invoke(main, ["topup"], env=again.environment(), catch_exceptions=False).exit_code == 0
+        assert (
+            CliRunner().invoke(main, ["topup"], env=again.environment(), catch_exceptions=False).exit_code
+            == 0
+        )
 
 
-@pytest.mark.parametrize("arguments", [("backfill",), ("topup",), ("gaps",), ("gaps", "--fill"), ("recheck", "--all")], ids=" ".join)
-def test_another_exchange_is_refused_on_one_line(arguments: tuple[str, ...], run: Run, deployment: Deployment) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [("backfill",), ("topup",), ("gaps",), ("gaps", "--fill"), ("recheck", "--all")],
+    ids=" ".join,
+)
+def test_another_exchange_is_refused_on_one_line(
+    arguments: tuple[str, ...], run: Run, deployment: Deployment
+) -> None:
     """Exit 2, the file and the remedy, nothing downloaded, no byte of the lake changed."""
     origin(deployment).write_text(json.dumps(BINANCE))
     before = contents(deployment.root)
@@ -95,7 +104,11 @@ def test_a_damaged_origin_is_one_line(content: str, run: Run, deployment: Deploy
 
 def test_spot_and_futures_stand_beside_each_other(run: Run, deployment: Deployment) -> None:
     """The same symbols, interval and months: no file of the one market changes when the other one is fetched."""
-    kept = {path: content for path, content in contents(deployment.root).items() if "spot" in str(path.relative_to(deployment.root))}
+    kept = {
+        path: content
+        for path, content in contents(deployment.root).items()
+        if "spot" in str(path.relative_to(deployment.root))
+    }
     assert kept
     assert run("backfill", CAPTURE_MARKET="um").exit_code == 0
     after = contents(deployment.root)
@@ -106,7 +119,9 @@ def test_spot_and_futures_stand_beside_each_other(run: Run, deployment: Deployme
 def test_of_two_exchanges_that_begin_at_once_one_is_refused(deployment: Deployment, tmp_path: Path) -> None:
     """Whoever holds the lock writes; the other one waits and then reads it."""
     root = tmp_path / "new"
-    first, second = (Deployment(deployment.url, root, CAPTURE_VENUE=venue).workspace for venue in ("sandbox", "binance"))
+    first, second = (
+        Deployment(deployment.url, root, CAPTURE_VENUE=venue).workspace for venue in ("sandbox", "binance")
+    )
     with file_lock(first.lake.origin_lock()), pytest.raises(BusyError):
         ensure_venue(first)
     ensure_venue(first)
@@ -118,5 +133,11 @@ def test_of_two_exchanges_that_begin_at_once_one_is_refused(deployment: Deployme
 
 def _refused(workspace: Workspace) -> bool:
     with pytest.raises(ConfigError):
-        list(backfill(workspace, workspace.partitions(["BTCUSDT"], workspace.months(1_740_000_000_000_000)), 1_740_000_000_000_000))
+        list(
+            backfill(
+                workspace,
+                workspace.partitions(["BTCUSDT"], workspace.months(1_740_000_000_000_000)),
+                1_740_000_000_000_000,
+            )
+        )
     return True

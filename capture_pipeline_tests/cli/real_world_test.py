@@ -59,13 +59,17 @@ def world(request: pytest.FixtureRequest) -> World:
 @pytest.fixture(scope="module")
 def filled(world: World, url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Deployment, Result]:
     """A lake that was backfilled, and how that ended."""
-    deployment = Deployment(url, tmp_path_factory.mktemp("real-world") / "data", **world.settings, **CALENDARS, **PATIENT)
+    deployment = Deployment(
+        url, tmp_path_factory.mktemp("real-world") / "data", **world.settings, **CALENDARS, **PATIENT
+    )
     return deployment, run(deployment, "backfill", "--json")
 
 
 def run(deployment: Deployment, *arguments: str, **environment: str) -> Result:
     """Run `capture` in this process."""
-    return CliRunner().invoke(main, list(arguments), env=deployment.environment(**environment), catch_exceptions=False)
+    return CliRunner().invoke(
+        main, list(arguments), env=deployment.environment(**environment), catch_exceptions=False
+    )
 
 
 def table(deployment: Deployment, name: str) -> pl.DataFrame:
@@ -87,7 +91,9 @@ def _of_path(path: Path, name: str) -> str:
 def hours_of(gaps: pl.DataFrame, cause: str, status: str) -> dict[str, int]:
     """Hours of a cause in the ledgers, by symbol."""
     rows = gaps.filter((pl.col("cause") == cause) & (pl.col("status") == status))
-    return {row["symbol"]: row["bars"] for row in rows.group_by("symbol").agg(pl.col("bars").sum()).to_dicts()}
+    return {
+        row["symbol"]: row["bars"] for row in rows.group_by("symbol").agg(pl.col("bars").sum()).to_dicts()
+    }
 
 
 def test_backfill_takes_every_month(world: World, filled: tuple[Deployment, Result]) -> None:
@@ -99,7 +105,9 @@ def test_backfill_takes_every_month(world: World, filled: tuple[Deployment, Resu
     assert found == world.bars
     assert {(row["symbol"], row["month"]): row["quarantined"] for row in rows if row["quarantined"]} == {}
     assert {(row["symbol"], row["month"]): row["unexplained"] for row in rows if row["unexplained"]} == {}
-    assert {(row["symbol"], row["month"]): row["conflicts"] for row in rows if row["conflicts"]} == world.conflicts
+    assert {
+        (row["symbol"], row["month"]): row["conflicts"] for row in rows if row["conflicts"]
+    } == world.conflicts
     assert {(row["symbol"], row["month"]): row["unverified"] for row in rows if row["unverified"]} == {}
     assert table(deployment, BARS).height == sum(map(sum, world.bars.values()))
 
@@ -112,8 +120,16 @@ def test_ledgers_name_each_cause(world: World, filled: tuple[Deployment, Result]
     assert hours_of(gaps, SUSPENDED, "open") == world.suspended
     assert hours_of(gaps, "before_listing", "open") == world.before_listing
     filled_rows = gaps.filter((pl.col("status") == "filled") & (pl.col("cause") == OMITTED)).to_dicts()
-    assert {(row["symbol"], row["month"], row["filled_by"]): row["bars"] for row in filled_rows} == world.filled
-    assert set(gaps.filter(pl.col("status") == "open")["cause"]) <= {OFF_GRID, SUSPENDED, OUTAGE, "before_listing", "not_yet_published"}
+    assert {
+        (row["symbol"], row["month"], row["filled_by"]): row["bars"] for row in filled_rows
+    } == world.filled
+    assert set(gaps.filter(pl.col("status") == "open")["cause"]) <= {
+        OFF_GRID,
+        SUSPENDED,
+        OUTAGE,
+        "before_listing",
+        "not_yet_published",
+    }
 
 
 def test_rows_off_the_grid_are_kept_in_their_table(world: World, filled: tuple[Deployment, Result]) -> None:
@@ -125,7 +141,9 @@ def test_rows_off_the_grid_are_kept_in_their_table(world: World, filled: tuple[D
     assert set(found["open_time_us"] % 3_600_000_000) == {SHIFT_US}
 
 
-def test_irregular_close_times_are_in_the_bars_as_sent(world: World, filled: tuple[Deployment, Result]) -> None:
+def test_irregular_close_times_are_in_the_bars_as_sent(
+    world: World, filled: tuple[Deployment, Result]
+) -> None:
     """The candles before the three halts."""
     deployment, _ = filled
     bars = table(deployment, BARS)
@@ -145,16 +163,26 @@ def test_check_passes_and_counts_irregular_rows(world: World, filled: tuple[Depl
     deployment, _ = filled
     result = run(deployment, "check", "--json")
     document = told(result)
-    failed = [(each["gate"], each["symbol"], each["month"]) for each in document["results"] if not each["passed"] and _is_error(each)]
+    failed = [
+        (each["gate"], each["symbol"], each["month"])
+        for each in document["results"]
+        if not each["passed"] and _is_error(each)
+    ]
     assert (result.exit_code, failed) == (0, [])
-    warned = {(each["gate"], each["symbol"], each["month"]) for each in document["results"] if not each["passed"]}
-    off_grid = {(OFF_GRID_GATE, symbol, "2024-12") for symbol in world.off_grid} if world.market == "um" else set()
+    warned = {
+        (each["gate"], each["symbol"], each["month"]) for each in document["results"] if not each["passed"]
+    }
+    off_grid = (
+        {(OFF_GRID_GATE, symbol, "2024-12") for symbol in world.off_grid} if world.market == "um" else set()
+    )
     assert warned == off_grid
     assert irregular(document, "known") == world.irregular
     assert irregular(document, "unknown") == {}
 
 
-def test_irregular_rows_that_no_calendar_lists_are_a_warning(world: World, filled: tuple[Deployment, Result]) -> None:
+def test_irregular_rows_that_no_calendar_lists_are_a_warning(
+    world: World, filled: tuple[Deployment, Result]
+) -> None:
     """The month is kept, the exit code is 0, and they are counted as unknown."""
     deployment, _ = filled
     shipped_alone = dict.fromkeys(CALENDARS, "")
@@ -167,7 +195,11 @@ def irregular(document: dict[str, Any], which: str) -> dict[tuple[str, str], dic
     """Irregular rows of the gate of close times, known or unknown, by partition."""
     found = {}
     for each in document["results"]:
-        counts = {kind: numbers[which] for kind, numbers in each["values"].get(IRREGULAR, {}).items() if numbers[which]}
+        counts = {
+            kind: numbers[which]
+            for kind, numbers in each["values"].get(IRREGULAR, {}).items()
+            if numbers[which]
+        }
         if each["gate"] == CLOSE_GATE and counts:
             found[each["symbol"], each["month"]] = counts
     return found
@@ -183,14 +215,19 @@ def test_coverage_expects_no_suspended_hour(world: World, filled: tuple[Deployme
     result = run(deployment, "coverage", "--json")
     assert result.exit_code == 0, result.output
     rows = {(row["symbol"], row["month"]): row for row in told(result)["partitions"]}
-    suspended = {symbol: sum(row["suspended"] or 0 for (of, _), row in rows.items() if of == symbol) for symbol in world.suspended}
+    suspended = {
+        symbol: sum(row["suspended"] or 0 for (of, _), row in rows.items() if of == symbol)
+        for symbol in world.suspended
+    }
     assert suspended == world.suspended
     for symbol, present in world.bars.items():
         off_grid = world.off_grid.get(symbol, 0)
         assert tuple(rows[symbol, month]["present"] for month in MONTHS) == present
         missing = {month: rows[symbol, month]["missing"] for month in MONTHS}
         assert missing == {month: off_grid if month == "2024-12" else 0 for month in MONTHS}
-        assert {rows[symbol, month]["expected"] for month in MONTHS if not rows[symbol, month]["present"]} <= {0}
+        assert {
+            rows[symbol, month]["expected"] for month in MONTHS if not rows[symbol, month]["present"]
+        } <= {0}
         assert {rows[symbol, month]["unexplained"] for month in MONTHS} == {0}
 
 
@@ -207,9 +244,17 @@ def test_a_second_backfill_fetches_nothing_and_changes_nothing(filled: tuple[Dep
 @pytest.fixture
 def definitions(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Definitions]:
     """The project's definitions with these symbols and months; those of other tests are put back."""
-    names = [name for name in sys.modules if name == "capture_pipeline.definitions" or name.startswith("capture_pipeline.defs")]
+    names = [
+        name
+        for name in sys.modules
+        if name == "capture_pipeline.definitions" or name.startswith("capture_pipeline.defs")
+    ]
     kept = {name: sys.modules[name] for name in names}
-    environment = {"CAPTURE_VENUE": "sandbox", "CAPTURE_INTERVAL": "1h", "CAPTURE_CONFIG": str(Path(__file__).parents[1] / "empty.yaml")}
+    environment = {
+        "CAPTURE_VENUE": "sandbox",
+        "CAPTURE_INTERVAL": "1h",
+        "CAPTURE_CONFIG": str(Path(__file__).parents[1] / "empty.yaml"),
+    }
     yield import_definitions({**environment, **world.settings}, monkeypatch).defs
     forget_definitions()
     sys.modules.update(kept)
@@ -226,19 +271,32 @@ def test_dagster_materializes_every_partition_and_all_blocking_checks_pass(
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
         stage = Stage(definitions, deployment, instance)
         ends = {"start": key("2024-11", min(world.bars)), "end": key("2025-02", max(world.bars))}
-        result = stage.run(JOB, tags={f"dagster/asset_partition_range_{name}": value for name, value in ends.items()})
+        result = stage.run(
+            JOB, tags={f"dagster/asset_partition_range_{name}": value for name, value in ends.items()}
+        )
         failed = [
             (each.check_name, each.partition)
             for each in result.get_asset_check_evaluations()
             if not each.passed and (each.blocking or each.severity is dg.AssetCheckSeverity.ERROR)
         ]
         assert (result.success, failed) == (True, [])
-        evaluated = {str(each.partition) for each in result.get_asset_check_evaluations() if each.check_name == "values"}
+        evaluated = {
+            str(each.partition)
+            for each in result.get_asset_check_evaluations()
+            if each.check_name == "values"
+        }
         assert evaluated == {key(month, symbol) for month in MONTHS for symbol in world.bars}
         rows = {
             partition: materialization.metadata["dagster/partition_row_count"].value
             for partition, materialization in stage.made(BARS).items()
         }
-    assert rows == {key(month, symbol): count for symbol, counts in world.bars.items() for month, count in zip(MONTHS, counts, strict=True)}
+    assert rows == {
+        key(month, symbol): count
+        for symbol, counts in world.bars.items()
+        for month, count in zip(MONTHS, counts, strict=True)
+    }
     gaps = table(deployment, GAPS)
-    assert (hours_of(gaps, OFF_GRID, "open"), hours_of(gaps, SUSPENDED, "open")) == (world.off_grid, world.suspended)
+    assert (hours_of(gaps, OFF_GRID, "open"), hours_of(gaps, SUSPENDED, "open")) == (
+        world.off_grid,
+        world.suspended,
+    )

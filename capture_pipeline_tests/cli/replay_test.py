@@ -27,7 +27,9 @@ def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lines = [depth(1, 3, START_NS), snapshot(2, START_NS + 1)]
     for second in range(1, 10):
         first = 3 * second + 1 + (2 if second > 5 else 0)
-        lines.append(depth(first, first + 2, START_NS + second * SECOND, f'["9.50000000","{second}.00000000"]'))
+        lines.append(
+            depth(first, first + 2, START_NS + second * SECOND, f'["9.50000000","{second}.00000000"]')
+        )
     path = written(tmp_path / "btcusdt_capture_20250803T143000Z.jsonl.gz", lines)
     convert(path, SESSION, tmp_path / "root" / "lake")
     return path
@@ -77,7 +79,9 @@ def test_the_book_at_a_time(recording: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["id", "folder", "file", "id without tables", "folder without tables"])
 @pytest.mark.parametrize("command", ["book", "replay"])
-def test_book_and_replay_take_the_same_targets(command: str, kind: str, recording: Path, tmp_path: Path) -> None:
+def test_book_and_replay_take_the_same_targets(
+    command: str, kind: str, recording: Path, tmp_path: Path
+) -> None:
     """An id, a folder or a file, with or without tables, gives the same book."""
     folder = tmp_path / "root" / "golden_samples" / "custom" / SESSION
     folder.mkdir(parents=True)
@@ -91,7 +95,11 @@ def test_book_and_replay_take_the_same_targets(command: str, kind: str, recordin
     assert told.exit_code == 0, told.output
     document = json.loads(told.stdout)
     if command == "book":
-        assert (document["bids"][0], document["last_id"], document["symbol"]) == (["10.0", "1.00000000"], 12, "BTCUSDT")
+        assert (document["bids"][0], document["last_id"], document["symbol"]) == (
+            ["10.0", "1.00000000"],
+            12,
+            "BTCUSDT",
+        )
         absent = run("book", target, "--at", "2025-08-03T12:30:07Z")
         assert (absent.exit_code, "ids are missing after 18" in absent.stderr) == (1, True)
     else:
@@ -102,7 +110,10 @@ def test_book_of_a_folder_uses_tables_of_its_own_recording_only(recording: Path,
     """Tables of another recording under the same id have other contents."""
     folder = tmp_path / "elsewhere" / SESSION
     folder.mkdir(parents=True)
-    written(folder / recording.name, [depth(1, 3, START_NS), snapshot(2, START_NS + 1), depth(4, 40, START_NS + SECOND)])
+    written(
+        folder / recording.name,
+        [depth(1, 3, START_NS), snapshot(2, START_NS + 1), depth(4, 40, START_NS + SECOND)],
+    )
     told = run("book", str(folder), "--at", "2025-08-03T12:30:01Z", "--json")
     assert (told.exit_code, json.loads(told.stdout)["last_id"]) == (0, 40)
 
@@ -114,9 +125,17 @@ def test_the_book_in_a_hole_is_not_shown(recording: Path) -> None:
     told = run("book", SESSION, "--at", "2025-08-03T12:30:05.5Z", "--json")
     document = json.loads(told.stdout)
     assert (told.exit_code, document["state"], document["bids"]) == (1, "invalid", [])
-    assert document["hole"] == {"from_ns": START_NS + 5 * SECOND, "to_ns": None, "last_good_id": 18, "first_good_id": 21}
+    assert document["hole"] == {
+        "from_ns": START_NS + 5 * SECOND,
+        "to_ns": None,
+        "last_good_id": 18,
+        "first_good_id": 21,
+    }
     shown = run("book", SESSION, "--at", "2025-08-03T12:30:05.5Z").output
-    assert "the next one recorded is 21 (2 ids); no book is known after 2025-08-03T12:30:05Z; no valid book follows" in shown
+    assert (
+        "the next one recorded is 21 (2 ids); no book is known after 2025-08-03T12:30:05Z; no valid book follows"
+        in shown
+    )
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -127,15 +146,23 @@ def test_files_of_other_vendors_are_told_by_their_names(recording: Path, kind: s
         head = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
         rows = [("true", "bid", 10.5), ("true", "ask", 11), ("false", "bid", 10.75)]
         line = "binance,BTCUSDT,{0},{0},{1},{2},{3},2\n"
-        path.write_text(head + "".join(line.format(START_NS // 1000 + at, *row) for at, row in enumerate(rows)))
+        path.write_text(
+            head + "".join(line.format(START_NS // 1000 + at, *row) for at, row in enumerate(rows))
+        )
     else:
         times = {name: [START_NS, START_NS + 1] for name in ("timestamp", "receipt_timestamp")}
         levels = {"side_is_bid": [True, False], "price": [10.75, 11.0], "size": [2.0, 2.0]}
         pl.DataFrame({**times, "sequence_number": [1, 2], **levels}).write_parquet(path)
     document = json.loads(run("replay", str(path), "--json").stdout)
     assert document["source"] == str(path)
-    bests = {"csv": {"bid": "10.75", "bid_quantity": "2", "ask": "11.00", "ask_quantity": "2"}, "parquet": None}
-    assert (document["state"], document["best"]) == ({"csv": "synced", "parquet": "waiting"}[kind], bests[kind])
+    bests = {
+        "csv": {"bid": "10.75", "bid_quantity": "2", "ask": "11.00", "ask_quantity": "2"},
+        "parquet": None,
+    }
+    assert (document["state"], document["best"]) == (
+        {"csv": "synced", "parquet": "waiting"}[kind],
+        bests[kind],
+    )
 
 
 @pytest.mark.parametrize(

@@ -32,14 +32,18 @@ def exchange(tmp_path: Path) -> Iterator[Deployment]:
 
 def capture(deployment: Deployment, *arguments: str, **environment: str) -> Result:
     """Run a command."""
-    return CliRunner().invoke(main, list(arguments), env=deployment.environment(**QUICK, **environment), catch_exceptions=False)
+    return CliRunner().invoke(
+        main, list(arguments), env=deployment.environment(**QUICK, **environment), catch_exceptions=False
+    )
 
 
 def test_a_session_is_started_listed_shown_and_validated(exchange: Deployment) -> None:
     """Ids are missing on the way: the book is synchronised again, lost trades come back, and the end says what there is."""
     drop = {"fault": "ws_drop", "times": 2, "after": 60}
     exchange.faults({**drop, "match": {"stream": "*@depth*"}}, {**drop, "match": {"stream": "*@trade"}})
-    started = capture(exchange, "session", "start", "--symbol", "btcusdt", "--duration", "9s", "--regime", "custom")
+    started = capture(
+        exchange, "session", "start", "--symbol", "btcusdt", "--duration", "9s", "--regime", "custom"
+    )
     assert started.exit_code == 0, started.output
     assert "complete:" in started.stdout
     folder = all_sessions(sessions_root(exchange.workspace.settings))[0]
@@ -50,7 +54,9 @@ def test_a_session_is_started_listed_shown_and_validated(exchange: Deployment) -
     assert status is not None
     assert status.lag_ms is None  # the sandbox's clock is in another year
     listed = json.loads(capture(exchange, "session", "list", "--json").stdout)
-    assert [(row["session"], row["state"], row["gaps"]) for row in listed] == [(folder.session, "complete", 2)]
+    assert [(row["session"], row["state"], row["gaps"]) for row in listed] == [
+        (folder.session, "complete", 2)
+    ]
     assert folder.session in capture(exchange, "session", "list").stdout
     shown = capture(exchange, "session", "status", folder.session)
     assert shown.exit_code == 0
@@ -58,7 +64,12 @@ def test_a_session_is_started_listed_shown_and_validated(exchange: Deployment) -
     assert shown.stdout.splitlines()[-1] == f"{folder.session}: complete"
     report = capture(exchange, "validate", str(folder.path), "--json")
     checks = {check["name"]: check["verdict"] for check in json.loads(report.stdout)["checks"]}
-    assert (report.exit_code, checks["ledger"], checks["streams"], checks["disk"]) == (1, "PASS", "PASS", "PASS")
+    assert (report.exit_code, checks["ledger"], checks["streams"], checks["disk"]) == (
+        1,
+        "PASS",
+        "PASS",
+        "PASS",
+    )
 
 
 def test_a_session_at_work_is_stopped_from_elsewhere(exchange: Deployment) -> None:
@@ -68,7 +79,11 @@ def test_a_session_at_work_is_stopped_from_elsewhere(exchange: Deployment) -> No
         root = sessions_root(exchange.workspace.settings)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            folders = [folder for folder in all_sessions(root) if folder.growing.exists() and folder.growing.stat().st_size > 20_000]
+            folders = [
+                folder
+                for folder in all_sessions(root)
+                if folder.growing.exists() and folder.growing.stat().st_size > 20_000
+            ]
             if folders:
                 folders[0].ending.write_text('{"state": "interrupted"}')
                 return
@@ -95,7 +110,9 @@ def test_what_was_left_is_finished_by_stop(exchange: Deployment) -> None:
 
 def test_a_session_of_which_nothing_came_says_why_and_ends_with_1(exchange: Deployment) -> None:
     """Nobody answers: that is told once, while it lasts, and again at the end; the status names it as well."""
-    result = capture(exchange, "session", "start", "--duration", "5s", CAPTURE_SANDBOX_URL="http://127.0.0.1:9")
+    result = capture(
+        exchange, "session", "start", "--duration", "5s", CAPTURE_SANDBOX_URL="http://127.0.0.1:9"
+    )
     folder = all_sessions(sessions_root(exchange.workspace.settings))[0]
     told = [line for line in result.stderr.splitlines() if "cannot connect to ws://127.0.0.1:9" in line]
     assert result.exit_code == 1, result.output
@@ -112,7 +129,11 @@ def test_a_session_of_which_nothing_came_says_why_and_ends_with_1(exchange: Depl
 def test_an_unknown_symbol_ends_with_2_before_anything_is_recorded(exchange: Deployment) -> None:
     """The exchange is asked; no session is left behind, and a similar name is offered."""
     result = capture(exchange, "session", "start", "--symbol", "BTCUSTD", "--duration", "60s")
-    assert (result.exit_code, "does not know BTCUSTD" in result.stderr, "BTCUSDT" in result.stderr) == (2, True, True), result.output
+    assert (result.exit_code, "does not know BTCUSTD" in result.stderr, "BTCUSDT" in result.stderr) == (
+        2,
+        True,
+        True,
+    ), result.output
     assert not all_sessions(sessions_root(exchange.workspace.settings))
 
 
@@ -121,7 +142,10 @@ def test_a_recording_does_not_wait_for_an_exchange_that_cannot_list_its_symbols(
     exchange.faults({"match": {"path": "*/exchangeInfo"}, "fault": "timeout", "times": "always"})
     result = capture(exchange, "session", "start", "--duration", "5s", CAPTURE_HTTP_READ_TIMEOUT_S="600")
     assert exchange.injected() == 1
-    assert (result.exit_code, "could not be checked; recording begins all the same" in result.stderr) == (0, True), result.output
+    assert (result.exit_code, "could not be checked; recording begins all the same" in result.stderr) == (
+        0,
+        True,
+    ), result.output
     assert "complete:" in result.stdout
 
 
@@ -134,13 +158,19 @@ def test_a_recorder_without_a_message_says_so_after_ten_seconds(exchange: Deploy
     assert "recording goes on trying" in told[0]
 
 
-def test_a_session_that_another_recorder_has_is_refused_and_nothing_else_is_told(exchange: Deployment) -> None:
+def test_a_session_that_another_recorder_has_is_refused_and_nothing_else_is_told(
+    exchange: Deployment,
+) -> None:
     """No line says that it is resumed."""
     settings = exchange.workspace.settings
     folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 600))
     with session_lock(folder):
         started = capture(exchange, "session", "start", "--duration", "5s")
-    assert (started.exit_code, started.stderr.count("\n"), "is being recorded by" in started.stderr) == (2, 1, True), started.output
+    assert (started.exit_code, started.stderr.count("\n"), "is being recorded by" in started.stderr) == (
+        2,
+        1,
+        True,
+    ), started.output
 
 
 def test_without_sessions_the_list_says_so(exchange: Deployment) -> None:
@@ -153,11 +183,18 @@ def test_without_sessions_the_list_says_so(exchange: Deployment) -> None:
 def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange: Deployment) -> None:
     """It is named with what is wrong, in the table, in JSON and for `status`; the exit code is 1, as of every list with a damaged part."""
     settings = exchange.workspace.settings
-    broken, sound = (prepare(sessions_root(settings), new_plan(settings, [symbol], "custom", 600)) for symbol in ("ETHUSDT", "BTCUSDT"))
+    broken, sound = (
+        prepare(sessions_root(settings), new_plan(settings, [symbol], "custom", 600))
+        for symbol in ("ETHUSDT", "BTCUSDT")
+    )
     (broken.path / name).write_text("{")
     listed = capture(exchange, "session", "list", "--json")
     rows = {row["session"]: row for row in json.loads(listed.stdout)}
-    assert (listed.exit_code, rows[sound.session]["state"], rows[broken.session]["state"]) == (1, "interrupted", "damaged")
+    assert (listed.exit_code, rows[sound.session]["state"], rows[broken.session]["state"]) == (
+        1,
+        "interrupted",
+        "damaged",
+    )
     assert "is damaged" in rows[broken.session]["error"]
     shown = capture(exchange, "session", "list")
     assert (shown.exit_code, sound.session in shown.stdout, broken.session in shown.stdout) == (1, True, True)
@@ -176,12 +213,18 @@ def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange:
         (["session", "start", "--symbol", "btc/usdt"], {}, "is not a symbol"),
         (["session", "start", "--regime", "../x"], {}, "is no regime"),
         (["session", "start", "--duration", "99999d"], {}, "is no length of a session"),
-        (["session", "start"], {"CAPTURE_RECORDING_FREE_DISK_GB": "999999"}, "are wanted before a session starts"),
+        (
+            ["session", "start"],
+            {"CAPTURE_RECORDING_FREE_DISK_GB": "999999"},
+            "are wanted before a session starts",
+        ),
         (["session", "stop", "20260803T143000Z_btcusdt"], {}, "is no session here"),
         (["session", "status", "nothing"], {}, "is no session here"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_2(arguments: list[str], environment: dict[str, str], told: str, exchange: Deployment) -> None:
+def test_a_mistake_is_one_line_and_exit_2(
+    arguments: list[str], environment: dict[str, str], told: str, exchange: Deployment
+) -> None:
     """And nothing is left behind."""
     env = exchange.environment(**{**QUICK, **environment})
     result = CliRunner().invoke(main, arguments, env=env, catch_exceptions=False)
@@ -207,8 +250,12 @@ def test_a_preflight_passes_against_an_exchange_that_answers(exchange: Deploymen
 def test_a_preflight_fails_with_a_remedy_where_nobody_answers(exchange: Deployment) -> None:
     """Exit code 1; each failing check says what to do."""
     dead = exchange.environment(**QUICK, CAPTURE_SANDBOX_URL="http://127.0.0.1:9", CAPTURE_HTTP_ATTEMPTS="1")
-    result = CliRunner().invoke(main, ["preflight", "--seconds", "1", "--json"], env=dead, catch_exceptions=False)
-    failed = {finding["name"]: finding["remedy"] for finding in json.loads(result.stdout) if not finding["passed"]}
+    result = CliRunner().invoke(
+        main, ["preflight", "--seconds", "1", "--json"], env=dead, catch_exceptions=False
+    )
+    failed = {
+        finding["name"]: finding["remedy"] for finding in json.loads(result.stdout) if not finding["passed"]
+    }
     assert result.exit_code == 1
     assert failed.keys() == {"requests", "test capture"}
     assert all(failed.values())

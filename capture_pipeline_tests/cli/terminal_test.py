@@ -38,7 +38,11 @@ from capture_pipeline_tests.network import clear_environment
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A storage root of its own, on the sandbox."""
     clear_environment(monkeypatch)
-    for name, value in {"STORAGE_ROOT": str(tmp_path), "CONFIG": str(NO_SETTINGS), "VENUE": "sandbox"}.items():
+    for name, value in {
+        "STORAGE_ROOT": str(tmp_path),
+        "CONFIG": str(NO_SETTINGS),
+        "VENUE": "sandbox",
+    }.items():
         monkeypatch.setenv(f"CAPTURE_{name}", value)
     monkeypatch.setenv("CAPTURE_RECORDING_FREE_DISK_GB", "0.001")
     return sessions_root(load_settings())
@@ -52,7 +56,14 @@ def begun(root: Path, symbol: str = "BTCUSDT", seconds: float = 600) -> SessionF
 def told(folder: SessionFolder, **figures: object) -> None:
     """Write its status as a recorder of this process does."""
     now_ns = time.time_ns()
-    status = Status(session=folder.session, state="recording", pid=os.getpid(), updated_ns=now_ns, started_us=now_ns // 1000, ends_us=0)
+    status = Status(
+        session=folder.session,
+        state="recording",
+        pid=os.getpid(),
+        updated_ns=now_ns,
+        started_us=now_ns // 1000,
+        ends_us=0,
+    )
     publish_status(folder.status, status.model_copy(update=figures))
 
 
@@ -64,9 +75,13 @@ def on_terminal(columns: int, *arguments: str) -> str:
     """Run a command on a terminal of this width; standard output alone, which is the terminal."""
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    env = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}} | {"TERM": "xterm"}
+    env = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}} | {
+        "TERM": "xterm"
+    }
     command = [str(Path(sys.executable).with_name("capture")), *arguments]
-    process = subprocess.Popen(command, stdout=child, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=env)
+    process = subprocess.Popen(
+        command, stdout=child, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=env
+    )
     os.close(child)
     shown = b""
     while True:
@@ -91,7 +106,11 @@ def test_status_goes_to_standard_output_and_ends_with_the_state(root: Path) -> N
         shown = run("session", "status")
     assert (shown.exit_code, shown.stderr) == (0, "")
     states = dict(line.split(": ", 1) for line in shown.stdout.splitlines()[-3:])
-    assert states == {working.session: "recording", gone.session: "interrupted", ended.session: "ended, not finished"}
+    assert states == {
+        working.session: "recording",
+        gone.session: "interrupted",
+        ended.session: "ended, not finished",
+    }
     one = run("session", "status", gone.session)
     assert one.stdout.splitlines()[-1] == f"{gone.session}: interrupted"
 
@@ -101,7 +120,11 @@ def test_status_fits_the_terminal(columns: int, root: Path) -> None:
     """Nothing is cut off, and nothing is wider."""
     folder = begun(root)
     with session_lock(folder):
-        told(folder, last_error="cannot connect to wss://data-stream.binance.vision: " + "a long reason " * 8, gaps=12_345)
+        told(
+            folder,
+            last_error="cannot connect to wss://data-stream.binance.vision: " + "a long reason " * 8,
+            gaps=12_345,
+        )
         shown = on_terminal(columns, "session", "status", folder.session)
     assert max(map(len, shown.splitlines())) <= columns
     assert shown.count("reason") == 8
@@ -118,7 +141,9 @@ def test_watch_ends_with_the_state_once_the_session_is_finished(root: Path) -> N
 
 
 @pytest.mark.parametrize(("lag_ms", "expected"), [(12.5, "12.5 ms after the exchange's time"), (None, "")])
-def test_age_of_the_event_time_is_shown_where_it_is_known(lag_ms: float | None, expected: str, root: Path) -> None:
+def test_age_of_the_event_time_is_shown_where_it_is_known(
+    lag_ms: float | None, expected: str, root: Path
+) -> None:
     """A recorder of the sandbox, whose clock is its own, leaves it out: see `StatusPublisher.status`."""
     folder = begun(root)
     with session_lock(folder):
@@ -168,7 +193,9 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_sandbox_command_is_named_only_where_nothing_listens_at_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sandbox_command_is_named_only_where_nothing_listens_at_its_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Not for a time-out there, not for another service on loopback, not for another venue."""
     port = closed_port()
     url = f"http://127.0.0.1:{port}"
@@ -202,7 +229,9 @@ sys.stderr.write(" ".join(sys.modules))
 
 def test_the_list_of_commands_imports_none_of_them() -> None:
     """Each has one line, and whoever asks for the list does not wait for what the commands need."""
-    shown = subprocess.run([sys.executable, "-c", IMPORTED_FOR_HELP], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-c", IMPORTED_FOR_HELP], capture_output=True, text=True, check=True
+    )
     assert set(re.findall(r"^  ([a-z]+)  +\S.*$", shown.stdout, re.MULTILINE)) == set(COMMANDS)
     assert not HEAVY & set(shown.stderr.split())
 

@@ -31,7 +31,9 @@ def trades(path: Path, missing: int) -> Path:
     """A hundred trades of Crypto Lake, received two milliseconds after they came about; some without a time of their own."""
     receipts = [START_NS + at * STEP_NS for at in range(100)]
     origins = [-1 if at < missing else receipt - 2_000_001 for at, receipt in enumerate(receipts)]
-    pq.write_table(pa.table({"timestamp": origins, "receipt_timestamp": receipts, "id": list(range(100))}), path)
+    pq.write_table(
+        pa.table({"timestamp": origins, "receipt_timestamp": receipts, "id": list(range(100))}), path
+    )
     return path
 
 
@@ -39,8 +41,12 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["times", *arguments])
 
 
-@pytest.mark.parametrize(("missing", "code", "verdict", "clock"), [(0, 0, "PASS", "origin time"), (5, 1, "FAIL", "receipt time")])
-def test_files_of_crypto_lake_are_judged(tmp_path: Path, missing: int, code: int, verdict: str, clock: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "code", "verdict", "clock"), [(0, 0, "PASS", "origin time"), (5, 1, "FAIL", "receipt time")]
+)
+def test_files_of_crypto_lake_are_judged(
+    tmp_path: Path, missing: int, code: int, verdict: str, clock: str
+) -> None:
     """Below five of a hundred without a time of their own it is the clock, from there on the receipt; kept as evidence if asked."""
     file, page = trades(tmp_path / "trades.parquet", missing), tmp_path / "times.html"
     told = run("--trades", str(file), "--out", str(page), "--publish")
@@ -50,7 +56,10 @@ def test_files_of_crypto_lake_are_judged(tmp_path: Path, missing: int, code: int
     assert page.read_text().count("<svg") >= 1
     found = EvidenceStore(tmp_path / "root" / "reports").latest(ORIGIN_TIME.asset)
     assert found is not None
-    assert (found[0].reading(ORIGIN_TIME).measured, list(found[0].inputs)) == (float(missing), ["trades.parquet"])
+    assert (found[0].reading(ORIGIN_TIME).measured, list(found[0].inputs)) == (
+        float(missing),
+        ["trades.parquet"],
+    )
 
 
 def test_a_session_is_judged_alike(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ Backfill = Callable[..., Result]
 @pytest.fixture
 def fresh(filled: Deployment, tmp_path: Path) -> Deployment:
     """An empty lake at the exchange of the folder."""
-    return Deployment(filled.url, tmp_path / "fresh", CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2024-12-31")
+    return Deployment(
+        filled.url, tmp_path / "fresh", CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2024-12-31"
+    )
 
 
 @pytest.fixture
@@ -39,7 +41,9 @@ def backfill(fresh: Deployment) -> Backfill:
 
     def call(*arguments: str, **environment: str) -> Result:
         arguments = ("backfill", "--archives-only", *arguments)
-        return CliRunner().invoke(main, list(arguments), env=fresh.environment(**environment), catch_exceptions=False)
+        return CliRunner().invoke(
+            main, list(arguments), env=fresh.environment(**environment), catch_exceptions=False
+        )
 
     return call
 
@@ -49,7 +53,9 @@ def spoil(fresh: Deployment, fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", FORMS)
-def test_a_file_whose_checksum_cannot_be_read_is_reported(fault: str, fresh: Deployment, backfill: Backfill) -> None:
+def test_a_file_whose_checksum_cannot_be_read_is_reported(
+    fault: str, fresh: Deployment, backfill: Backfill
+) -> None:
     """Daily files stand in for it; the file, the form, its digest and the remedy are named, and the exit code is 1."""
     spoil(fresh, fault)
     result = backfill("--json")
@@ -59,19 +65,32 @@ def test_a_file_whose_checksum_cannot_be_read_is_reported(fault: str, fresh: Dep
     raw = next((fresh.root / "raw").rglob("BTCUSDT-1h-2024-12.*.zip"))
     digest = hashlib.sha256(raw.read_bytes()).hexdigest()
     assert line.startswith(f"{NAME}: ")
-    assert all(part in line for part in (FORMS[fault], "not used", digest, "archive.pinned_checksums", "archive.accept_without_checksum"))
+    assert all(
+        part in line
+        for part in (
+            FORMS[fault],
+            "not used",
+            digest,
+            "archive.pinned_checksums",
+            "archive.accept_without_checksum",
+        )
+    )
     again = backfill()
     assert again.exit_code == 1
     assert "1 unverified" in again.stdout
     assert f"unverified {line}" in again.stderr
 
 
-@pytest.mark.parametrize("setting", ["CAPTURE_ARCHIVE_ACCEPT_WITHOUT_CHECKSUM", "CAPTURE_ARCHIVE_PINNED_CHECKSUMS"])
+@pytest.mark.parametrize(
+    "setting", ["CAPTURE_ARCHIVE_ACCEPT_WITHOUT_CHECKSUM", "CAPTURE_ARCHIVE_PINNED_CHECKSUMS"]
+)
 def test_the_remedy_that_is_named_settles_it(setting: str, fresh: Deployment, backfill: Backfill) -> None:
     """The file is used from then on, and the exit code is 0."""
     spoil(fresh, "checksum_bom")
     backfill()
-    digest = hashlib.sha256(next((fresh.root / "raw").rglob("BTCUSDT-1h-2024-12.*.zip")).read_bytes()).hexdigest()
+    digest = hashlib.sha256(
+        next((fresh.root / "raw").rglob("BTCUSDT-1h-2024-12.*.zip")).read_bytes()
+    ).hexdigest()
     result = backfill("--json", **{setting: f"{NAME}={digest}" if setting.endswith("CHECKSUMS") else "true"})
     (row,) = told(result)["partitions"]
     assert (result.exit_code, row["state"], row["monthly"], row["unverified"]) == (0, "ok", 744, [])
@@ -87,7 +106,9 @@ def test_its_hole_is_ours_where_nothing_stands_in(fresh: Deployment, backfill: B
     assert {(hole["cause"], "unverified" in hole["detail"]) for hole in told(ledger)} == {("ours", True)}
 
 
-def test_a_quarantined_file_is_reported_and_exits_1_where_it_leaves_a_hole(fresh: Deployment, backfill: Backfill) -> None:
+def test_a_quarantined_file_is_reported_and_exits_1_where_it_leaves_a_hole(
+    fresh: Deployment, backfill: Backfill
+) -> None:
     """What daily files replace whole leaves nothing to be done."""
     spoil(fresh, "checksum_wrong")
     replaced = backfill()
@@ -108,4 +129,8 @@ def test_dagster_counts_it(fresh: Deployment, backfill: Backfill) -> None:
     manifest = read_model(fresh.workspace.lake.archives_manifest(part), ArchivesManifest)
     assert manifest is not None
     metadata = describe.archives(ArchivesResult(part, manifest, []))["kline_archives"]
-    assert (metadata["unverified"], metadata["quarantined"], metadata["trust"]["checksum_missing"]) == (1, 0, 1)
+    assert (metadata["unverified"], metadata["quarantined"], metadata["trust"]["checksum_missing"]) == (
+        1,
+        0,
+        1,
+    )

@@ -68,7 +68,9 @@ def test_a_session_is_watched_until_ctrl_c_and_goes_on(tmp_path: Path) -> None:
     """Its rate and its gaps are shown and renewed; Ctrl-C ends the view with 130 and not the recorder."""
     with live(tmp_path) as one:
         rule = {"fault": "ws_drop", "times": 2, "after": 40}
-        one.deployment.faults({**rule, "match": {"stream": "*@depth*"}}, {**rule, "match": {"stream": "*@trade"}})
+        one.deployment.faults(
+            {**rule, "match": {"stream": "*@depth*"}}, {**rule, "match": {"stream": "*@trade"}}
+        )
         one.start()
         with terminal(one, "session", "status", "--watch") as view:
 
@@ -76,7 +78,9 @@ def test_a_session_is_watched_until_ctrl_c_and_goes_on(tmp_path: Path) -> None:
                 shown = {(count, rate) for count, rate in MESSAGES.findall(text) if rate != "0.0"}
                 return len({count for count, _ in shown}) > 1
 
-            text = view.until(lambda text: is_renewed(text) and re.search(r"gaps *│ 2, [\d,]+ ids lost", text) is not None)
+            text = view.until(
+                lambda text: is_renewed(text) and re.search(r"gaps *│ 2, [\d,]+ ids lost", text) is not None
+            )
             assert f"{one.folder.session}  recording" in text
             view.press(CTRL_C)
             assert view.program.wait(30) == 130

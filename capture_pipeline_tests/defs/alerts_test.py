@@ -52,7 +52,12 @@ def alerting(stage: Stage, web: HttpReceiver, mail: MailReceiver) -> Stage:
 
 
 def report(
-    stage: Stage, *, passed: bool, level: str | None = "critical", severity: str = "ERROR", partition: str | None = PARTITION
+    stage: Stage,
+    *,
+    passed: bool,
+    level: str | None = "critical",
+    severity: str = "ERROR",
+    partition: str | None = PARTITION,
 ) -> None:
     """An evaluation as a run or a sensor reports it."""
     stage.instance.report_runless_asset_event(
@@ -68,7 +73,9 @@ def report(
     )
 
 
-def test_a_failed_check_and_its_recovery_arrive_at_both_receivers(alerting: Stage, web: HttpReceiver, mail: MailReceiver) -> None:
+def test_a_failed_check_and_its_recovery_arrive_at_both_receivers(
+    alerting: Stage, web: HttpReceiver, mail: MailReceiver
+) -> None:
     """Once, whatever it is repeated; with asset, check, partition and what was found, in which no escape of Markdown is left."""
     assert alerting.look("alert_sensor").reason == "0 new alerts, 0 messages sent"
     for passed in (True, False, False, True):
@@ -128,7 +135,9 @@ def test_without_a_channel_the_sensor_does_nothing(stage: Stage) -> None:
     assert not (stage.deployment.root / "state" / "alerts").exists()
 
 
-def test_a_failed_run_is_told_with_its_step_and_ends_with_a_run_that_succeeds(alerting: Stage, web: HttpReceiver, tmp_path: Path) -> None:
+def test_a_failed_run_is_told_with_its_step_and_ends_with_a_run_that_succeeds(
+    alerting: Stage, web: HttpReceiver, tmp_path: Path
+) -> None:
     """By job and partition; the text names step and cause, the page is linked."""
     alerting.look("alert_sensor")
     good = alerting.deployment
@@ -152,15 +161,29 @@ def test_a_failed_run_is_told_with_its_step_and_ends_with_a_run_that_succeeds(al
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_daemon_sends_a_failing_check_and_a_failed_run_and_their_ends(web: HttpReceiver, mail: MailReceiver, tmp_path: Path) -> None:
+def test_the_daemon_sends_a_failing_check_and_a_failed_run_and_their_ends(
+    web: HttpReceiver, mail: MailReceiver, tmp_path: Path
+) -> None:
     """`capture ui` with webserver, code server and daemon. The archive refuses a file; then two days are missing; then REST has them."""
-    project, port, hole = make_project(tmp_path), free_port(), {"start": "2024-01-10T00:00:00Z", "end": "2024-01-12T00:00:00Z"}
+    project, port, hole = (
+        make_project(tmp_path),
+        free_port(),
+        {"start": "2024-01-10T00:00:00Z", "end": "2024-01-12T00:00:00Z"},
+    )
     config = {"now": NOW, "frozen": True, "archive_omissions": [{"symbol": BTC, **hole}]}
-    settings = {"CAPTURE_SYMBOLS": BTC, "CAPTURE_HISTORY_START": f"{JANUARY}-01", "CAPTURE_HISTORY_END": "2024-01-31"}
+    settings = {
+        "CAPTURE_SYMBOLS": BTC,
+        "CAPTURE_HISTORY_START": f"{JANUARY}-01",
+        "CAPTURE_HISTORY_END": "2024-01-31",
+    }
     run, check = f"Run of initial_backfill for {PARTITION}", f"bar_gaps: coverage of {PARTITION}"
 
     def both_have(title: str) -> None:
-        wait_for(lambda: title in web.titles() and title in mail.subjects(), 200, f"{title} is not among {web.titles()} {mail.subjects()}")
+        wait_for(
+            lambda: title in web.titles() and title in mail.subjects(),
+            200,
+            f"{title} is not among {web.titles()} {mail.subjects()}",
+        )
 
     with (
         SandboxServer(SandboxConfig.model_validate(config)) as server,

@@ -15,7 +15,18 @@ from capture_pipeline.klines.quality.measure import report
 from capture_pipeline.klines.reconcile import reconcile
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline_tests.defs.automation_test import NOTHING, Automation
-from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key, part
+from capture_pipeline_tests.defs.stage import (
+    BTC,
+    CHAIN,
+    ETH,
+    FEBRUARY,
+    JANUARY,
+    MARCH,
+    Stage,
+    block,
+    key,
+    part,
+)
 
 SENSOR = "lake_arrivals"
 MONTHLY = "data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
@@ -53,14 +64,21 @@ def content(stage: Stage) -> dict[str, dict[str, object]]:
 
 def evaluations(stage: Stage, table: str, name: str | None) -> dict[str, tuple[Status, bool]]:
     """Status of each check of a table, and whether it is about the newest materialization."""
-    judge, newest = part("klines.checks").JUDGES[table], part("shared.check_evaluations").NewestMaterializations
+    judge, newest = (
+        part("klines.checks").JUDGES[table],
+        part("shared.check_evaluations").NewestMaterializations,
+    )
     target = newest(stage.instance, [name] if name else []).of(table, name)
     found = {}
     for check in judge.check_keys:
         history = stage.instance.event_log_storage.get_asset_check_execution_history(check, limit=100)
         latest = next((each for each in history if each.partition == name), None)
         if latest is not None:
-            evaluation = latest.event.dagster_event.asset_check_evaluation_data if latest.event and latest.event.dagster_event else None
+            evaluation = (
+                latest.event.dagster_event.asset_check_evaluation_data
+                if latest.event and latest.event.dagster_event
+                else None
+            )
             assert evaluation is not None
             assert not latest.run_id
             found[check.name] = (latest.status, evaluation.target_materialization_data == target)
@@ -71,7 +89,9 @@ def test_what_a_shell_made_is_reported_as_a_run_reports_it(stage: Stage) -> None
     """With the same metadata and with evaluated checks, once, and without a run."""
     backfill_in_a_shell(stage, FOUR)
     assert stage.look(SENSOR).reason == "4 partitions reported, 0 being made, 0 left out"
-    assert {asset: sorted(map(str, stage.made(asset))) for asset in CHAIN} == dict.fromkeys(CHAIN, sorted(FOUR))
+    assert {asset: sorted(map(str, stage.made(asset))) for asset in CHAIN} == dict.fromkeys(
+        CHAIN, sorted(FOUR)
+    )
     for table in ("bars", "bar_gaps"):
         checks = {check.name for check in part("klines.checks").JUDGES[table].check_keys}
         assert evaluations(stage, table, JANUARY_BTC) == dict.fromkeys(checks, (Status.SUCCEEDED, True))
@@ -103,7 +123,10 @@ def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
     workspace = stage.deployment.reopened()
     for name in FOUR[:2]:
         reconcile(workspace, partition(stage, name))
-    report, bars = workspace.lake.reconciliation(partition(stage, FOUR[1])), workspace.lake.bars(partition(stage, FOUR[1]))
+    report, bars = (
+        workspace.lake.reconciliation(partition(stage, FOUR[1])),
+        workspace.lake.bars(partition(stage, FOUR[1])),
+    )
     while bars.stat().st_ctime_ns <= report.stat().st_ctime_ns:
         os.utime(bars)
     assert stage.look(SENSOR).reason.startswith("1 partitions reported")
@@ -114,7 +137,9 @@ def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
     assert stage.materialize(["month_reconciliation"], FOUR[0]).success
     by_run = stage.made("month_reconciliation")[FOUR[0]].metadata
     assert reported[0] == FOUR[0]
-    assert {name: value for name, value in by_run.items() if name not in part("klines.describe").OF_A_RUN} == reported[1].metadata
+    assert {
+        name: value for name, value in by_run.items() if name not in part("klines.describe").OF_A_RUN
+    } == reported[1].metadata
 
 
 def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -> None:
@@ -127,7 +152,11 @@ def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -
     backfill_in_a_shell(stage, FOUR)
     assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
     for asset in CHAIN:
-        reported = {name for name, made in stage.made(asset).items() if made is not known[asset][name] and made != known[asset][name]}
+        reported = {
+            name
+            for name, made in stage.made(asset).items()
+            if made is not known[asset][name] and made != known[asset][name]
+        }
         assert reported <= {JANUARY_BTC}
     assert stage.made("bars")[JANUARY_BTC].metadata["sha256"] != known["bars"][JANUARY_BTC].metadata["sha256"]
     assert set(evaluations(stage, "bars", JANUARY_BTC).values()) == {(Status.SUCCEEDED, True)}
@@ -147,13 +176,17 @@ def test_a_partition_that_a_run_makes_is_left_to_it(stage: Stage) -> None:
     """Once the run is over, what it did not record is reported."""
     backfill_in_a_shell(stage, [JANUARY_BTC])
     job = stage.definitions.resolve_job_def("initial_backfill")
-    run = stage.instance.create_run_for_job(job, tags=block(JANUARY, FEBRUARY), status=dg.DagsterRunStatus.STARTED)
+    run = stage.instance.create_run_for_job(
+        job, tags=block(JANUARY, FEBRUARY), status=dg.DagsterRunStatus.STARTED
+    )
     assert stage.look(SENSOR).reason == "0 partitions reported, 1 being made, 0 left out"
     stage.instance.report_run_failed(run)
     assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
 
 
-def test_a_partition_that_is_not_complete_waits_until_nothing_changes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partition_that_is_not_complete_waits_until_nothing_changes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A shell between its steps is not disturbed; where it ended there, what is there is reported and the automation goes on."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
@@ -165,7 +198,9 @@ def test_a_partition_that_is_not_complete_waits_until_nothing_changes(stage: Sta
     assert automation.tick() == {name: {JANUARY_BTC} for name in ("bars", "bar_conflicts", "bar_exclusions")}
 
 
-def test_many_partitions_are_reported_over_several_ticks(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_partitions_are_reported_over_several_ticks(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The newest months first, each once."""
     monkeypatch.setattr(part("klines.arrivals"), "MOST_PARTITIONS", 3)
     backfill_in_a_shell(stage, FOUR)
@@ -198,7 +233,9 @@ def test_a_tick_that_broke_off_is_made_up_for(stage: Stage, monkeypatch: pytest.
     """Materializations were reported and their checks were not: the next tick evaluates these."""
     backfill_in_a_shell(stage, FOUR)
     with monkeypatch.context() as broken:
-        broken.setattr(part("klines.arrivals"), "report_evaluation", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr(
+            part("klines.arrivals"), "report_evaluation", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             stage.look(SENSOR)
     assert not evaluations(stage, "bars", JANUARY_BTC)
@@ -218,7 +255,10 @@ def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
     assert set(stage.made("coverage_report")) == {None}
     assert [automation.tick() for _ in range(2)] == [NOTHING] * 2
     checks = evaluations(stage, "coverage_report", None)
-    assert {name for name, (status, _) in checks.items() if status is Status.SUCCEEDED} >= {"ledgers_current", "all_symbols_present"}
+    assert {name for name, (status, _) in checks.items() if status is Status.SUCCEEDED} >= {
+        "ledgers_current",
+        "all_symbols_present",
+    }
     assert all(is_current for _, is_current in checks.values())
     reported = stage.made("coverage_report")[None].metadata
     assert stage.run("coverage").success
@@ -241,7 +281,9 @@ def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: S
     assert automation.tick() == NOTHING
 
 
-def test_an_automation_tick_between_two_reports_of_a_partition_makes_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_automation_tick_between_two_reports_of_a_partition_makes_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The events of a partition are stored one after the other: a tick comes after the first of one partition, the second of the next."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING

@@ -9,14 +9,26 @@ from typing import Any
 import pytest
 
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
-from capture_pipeline_tests.defs.ui import PROGRAMS, Ui, daemons, environment, free_port, make_project, running
+from capture_pipeline_tests.defs.ui import (
+    PROGRAMS,
+    Ui,
+    daemons,
+    environment,
+    free_port,
+    make_project,
+    running,
+)
 from capture_pipeline_tests.deployment import Deployment, deployed
 from capture_pipeline_tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 MONTHS = ["2024-12", "2025-01"]
-SETTINGS = {"CAPTURE_SYMBOLS": f"{BTC},{ETH}", "CAPTURE_HISTORY_START": "2024-12-01", "CAPTURE_HISTORY_END": "2025-01-31"}
+SETTINGS = {
+    "CAPTURE_SYMBOLS": f"{BTC},{ETH}",
+    "CAPTURE_HISTORY_START": "2024-12-01",
+    "CAPTURE_HISTORY_END": "2025-01-31",
+}
 FOUR = sorted(key(month, symbol) for month in MONTHS for symbol in (BTC, ETH))
 MONTHLY = "data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-12.zip"
 ASSETS = """query ($keys: [AssetKeyInput!]) {assetNodes(assetKeys: $keys) {
@@ -33,7 +45,12 @@ def shell(project: Path, url: str, *arguments: str) -> None:
     """Run a command of the project to its end."""
     command = [str(PROGRAMS / "capture"), *arguments]
     done = subprocess.run(
-        command, cwd=project, env=environment(project, CAPTURE_SANDBOX_URL=url, **SETTINGS), capture_output=True, text=True, check=False
+        command,
+        cwd=project,
+        env=environment(project, CAPTURE_SANDBOX_URL=url, **SETTINGS),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -46,7 +63,10 @@ def nodes(ui: Ui) -> dict[str, Any]:
 
 def runs(ui: Ui) -> list[str]:
     """The assets of each run."""
-    return [",".join(sorted(each["path"][0] for each in run["assetSelection"] or [])) for run in ui.ask(RUNS)["runsOrError"]["results"]]
+    return [
+        ",".join(sorted(each["path"][0] for each in run["assetSelection"] or []))
+        for run in ui.ask(RUNS)["runsOrError"]["results"]
+    ]
 
 
 def history(ui: Ui, asset: str, check: str) -> dict[str, list[bool]]:
@@ -86,7 +106,8 @@ def test_a_lake_of_the_shell_is_on_the_pages(tmp_path: Path) -> None:
             ui = Ui(port, project / "dagster_home")
             soon(
                 lambda: (
-                    len(history(ui, "bar_gaps", "coverage")) == len(FOUR) and bool(nodes(ui)["coverage_report"]["assetMaterializations"])
+                    len(history(ui, "bar_gaps", "coverage")) == len(FOUR)
+                    and bool(nodes(ui)["coverage_report"]["assetMaterializations"])
                 )
             )
             check_pages(ui)
@@ -100,10 +121,18 @@ def check_pages(ui: Ui) -> None:
     found = nodes(ui)
     for name in CHAIN:
         node = found[name]
-        assert node["partitionStats"] == {"numMaterialized": len(FOUR), "numFailed": 0, "numPartitions": len(FOUR)}
-        assert sorted(each["partition"] for each in node["assetMaterializations"]) == FOUR, "each is reported once"
+        assert node["partitionStats"] == {
+            "numMaterialized": len(FOUR),
+            "numFailed": 0,
+            "numPartitions": len(FOUR),
+        }
+        assert sorted(each["partition"] for each in node["assetMaterializations"]) == FOUR, (
+            "each is reported once"
+        )
         assert all(each["runId"] == "" and each["metadataEntries"] for each in node["assetMaterializations"])
-    assert "heat_map" in {entry["label"] for entry in found["coverage_report"]["assetMaterializations"][0]["metadataEntries"]}
+    assert "heat_map" in {
+        entry["label"] for entry in found["coverage_report"]["assetMaterializations"][0]["metadataEntries"]
+    }
     for name in ("bars", "bar_gaps", "coverage_report"):
         for check in found[name]["assetChecksOrError"]["checks"]:
             latest = check["executionForLatestMaterialization"]
@@ -122,5 +151,7 @@ def republish(ui: Ui, exchange: Deployment, project: Path) -> None:
     shell(project, exchange.url, "coverage")
     soon(lambda: digest(ui, changed) != before)
     soon(lambda: len(nodes(ui)["coverage_report"]["assetMaterializations"]) == 2)
-    assert sorted(each["partition"] for each in nodes(ui)["bars"]["assetMaterializations"]) == sorted([*FOUR, changed])
+    assert sorted(each["partition"] for each in nodes(ui)["bars"]["assetMaterializations"]) == sorted(
+        [*FOUR, changed]
+    )
     assert history(ui, "bars", "values") == {name: [True] for name in FOUR}

@@ -26,7 +26,9 @@ def test_each_attempt_waits_twice_as_long_up_to_a_day(attempts: Any) -> None:
 
 def test_what_waits_is_remembered_and_what_is_done_forgotten(attempts: Any) -> None:
     """`a` waits, `b` is due again, `c` is new, `d` is no longer wanted."""
-    before = attempts.Attempts({"a": (1, NOW - HOUR // 2), "b": (2, NOW - 2 * HOUR), "d": (1, NOW - 9 * HOUR)})
+    before = attempts.Attempts(
+        {"a": (1, NOW - HOUR // 2), "b": (2, NOW - 2 * HOUR), "d": (1, NOW - 9 * HOUR)}
+    )
     due, after = before.next(["a", "b", "c"], NOW, 50)
     assert due == {"b": 3, "c": 1}
     assert after.made == {"a": (1, NOW - HOUR // 2), "b": (3, NOW), "c": (1, NOW)}
@@ -48,7 +50,9 @@ def test_memory_goes_through_the_cursor(attempts: Any) -> None:
     assert attempts.Attempts.load(before.dump()) == before
 
 
-@pytest.mark.parametrize("cursor", [None, "", "no json", "[]", "7", '{"a": 1}', '{"a": [1]}', '{"a": ["x", 2]}', '{"a": null}'])
+@pytest.mark.parametrize(
+    "cursor", [None, "", "no json", "[]", "7", '{"a": 1}', '{"a": [1]}', '{"a": ["x", 2]}', '{"a": null}']
+)
 def test_a_cursor_of_another_kind_counts_as_none(cursor: str | None, attempts: Any) -> None:
     """A sensor that cannot read its memory begins anew and does not fail for ever."""
     assert attempts.Attempts.load(cursor).made == {}

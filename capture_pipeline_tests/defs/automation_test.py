@@ -37,12 +37,16 @@ class Automation:
 
     def evaluate(self) -> dict[str, set[str | None]]:
         """What is asked for now: partitions by asset; None for an asset without partitions."""
-        result = dg.evaluate_automation_conditions(self.stage.definitions, self.stage.instance, cursor=self.cursor)
+        result = dg.evaluate_automation_conditions(
+            self.stage.definitions, self.stage.instance, cursor=self.cursor
+        )
         self.cursor = result.cursor
         asked: dict[str, set[str | None]] = {}
         for entry in result.results:
             if not entry.true_subset.is_empty:
-                keys = {item.partition_key for item in entry.true_subset.expensively_compute_asset_partitions()}
+                keys = {
+                    item.partition_key for item in entry.true_subset.expensively_compute_asset_partitions()
+                }
                 asked[entry.key.to_user_string()] = keys
         return asked
 
@@ -58,7 +62,9 @@ def automation(stage: Stage) -> Automation:
 def test_what_lies_downstream_follows_its_input(automation: Automation, stage: Stage) -> None:
     """Archives bring top-ups and bars, bars bring gaps, gaps bring the report; each once, and nothing for other partitions."""
     stage.materialize(["kline_archives"], JANUARY_BTC)
-    assert automation.tick() == {name: {JANUARY_BTC} for name in ("kline_topups", "bars", "bar_conflicts", "bar_exclusions")}
+    assert automation.tick() == {
+        name: {JANUARY_BTC} for name in ("kline_topups", "bars", "bar_conflicts", "bar_exclusions")
+    }
     assert automation.tick() == NOTHING
     stage.materialize(["kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC)
     assert automation.tick() == {"bar_gaps": {JANUARY_BTC}}
@@ -68,7 +74,9 @@ def test_what_lies_downstream_follows_its_input(automation: Automation, stage: S
     assert automation.tick() == NOTHING
 
 
-def test_a_run_over_the_whole_chain_leaves_only_the_report_to_do(automation: Automation, stage: Stage) -> None:
+def test_a_run_over_the_whole_chain_leaves_only_the_report_to_do(
+    automation: Automation, stage: Stage
+) -> None:
     """What a run makes itself is not asked for again, also where it holds many partitions."""
     assert stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
     assert automation.tick() == {"coverage_report": {None}}
@@ -76,14 +84,20 @@ def test_a_run_over_the_whole_chain_leaves_only_the_report_to_do(automation: Aut
 
 
 @pytest.mark.parametrize("tick", [0, 1])
-@pytest.mark.parametrize("instant", ["_compute_run_in_progress_asset_subset", "compute_updated_since_temporal_context_subset"])
+@pytest.mark.parametrize(
+    "instant", ["_compute_run_in_progress_asset_subset", "compute_updated_since_temporal_context_subset"]
+)
 def test_what_a_run_makes_while_a_tick_is_computed_is_not_asked_for_again(
     automation: Automation, stage: Stage, instant: str, tick: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its input is updated, and the rest is made at an instant within the first or the second tick that sees the update."""
     job = stage.definitions.resolve_job_def("initial_backfill")
-    stage.instance.create_run_for_job(job, tags=block(JANUARY, JANUARY, BTC), status=dg.DagsterRunStatus.STARTED)
-    stage.instance.report_runless_asset_event(dg.AssetMaterialization("kline_archives", partition=JANUARY_BTC))
+    stage.instance.create_run_for_job(
+        job, tags=block(JANUARY, JANUARY, BTC), status=dg.DagsterRunStatus.STARTED
+    )
+    stage.instance.report_runless_asset_event(
+        dg.AssetMaterialization("kline_archives", partition=JANUARY_BTC)
+    )
     original = getattr(AssetGraphView, instant)
     made: list[str] = []
 
@@ -91,7 +105,9 @@ def test_what_a_run_makes_while_a_tick_is_computed_is_not_asked_for_again(
         if not made and (key or (given["key"],))[0].to_user_string() in {"bars", "kline_archives"}:
             made.extend(CHAIN[1:])
             for name in made:
-                stage.instance.report_runless_asset_event(dg.AssetMaterialization(name, partition=JANUARY_BTC))
+                stage.instance.report_runless_asset_event(
+                    dg.AssetMaterialization(name, partition=JANUARY_BTC)
+                )
         return await original(view, *key, **given)
 
     asked: set[str] = set()
@@ -110,7 +126,11 @@ def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
     """The run ended before the gap ledger; the three sound partitions go on, the bad one only once its bars are sound."""
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
     with monkeypatch.context() as broken:
-        broken.setattr(made_bars, "separate", lambda parts, _step: Separated(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)))
+        broken.setattr(
+            made_bars,
+            "separate",
+            lambda parts, _step: Separated(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)),
+        )
         assert not stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
     sound = {key(JANUARY, ETH), key(FEBRUARY, BTC), key(FEBRUARY, ETH)}
     assert automation.tick() == {"bar_gaps": sound}
@@ -120,7 +140,9 @@ def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
     stage.run("coverage")
     assert automation.tick() == NOTHING
     mend(stage)
-    assert stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC).success
+    assert stage.materialize(
+        ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC
+    ).success
     assert automation.tick() == {"bar_gaps": {JANUARY_BTC}}
 
 
@@ -140,7 +162,11 @@ def test_an_input_that_is_made_again_after_its_ledger_brings_the_ledger(
 
 def test_bars_that_were_never_checked_bring_nothing(automation: Automation, stage: Stage) -> None:
     """Not judged is not passed: gaps wait until the checks ran."""
-    stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC, with_checks=False)
+    stage.materialize(
+        ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"],
+        JANUARY_BTC,
+        with_checks=False,
+    )
     assert automation.tick() == NOTHING
     stage.materialize([], tags=block(JANUARY, JANUARY, BTC), checks="bars")
     assert automation.evaluate() == {"bar_gaps": {JANUARY_BTC}}
@@ -152,11 +178,15 @@ def test_an_input_that_was_never_made_is_waited_for(automation: Automation, stag
     assert automation.tick() == NOTHING
 
 
-def test_a_failed_download_is_not_asked_for_again_and_the_others_go_on(automation: Automation, stage: Stage) -> None:
+def test_a_failed_download_is_not_asked_for_again_and_the_others_go_on(
+    automation: Automation, stage: Stage
+) -> None:
     """Retries are the step's own; the automation only goes on with what came."""
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "status_403", "times": "always"})
     assert not stage.run("initial_backfill", tags=block(JANUARY, JANUARY)).success
-    assert automation.tick() == {name: {key(JANUARY, ETH)} for name in ("kline_topups", "bars", "bar_conflicts", "bar_exclusions")}
+    assert automation.tick() == {
+        name: {key(JANUARY, ETH)} for name in ("kline_topups", "bars", "bar_conflicts", "bar_exclusions")
+    }
 
 
 def mend(stage: Stage) -> None:

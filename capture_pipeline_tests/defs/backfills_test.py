@@ -41,10 +41,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Deploym
     (project / "pipeline.yaml").touch()
     with (
         SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server,
-        running(project, port, CAPTURE_SANDBOX_URL=server.url, CAPTURE_CONFIG=str(project / "pipeline.yaml"), **SETTINGS) as process,
+        running(
+            project,
+            port,
+            CAPTURE_SANDBOX_URL=server.url,
+            CAPTURE_CONFIG=str(project / "pipeline.yaml"),
+            **SETTINGS,
+        ) as process,
     ):
         daemons(port)
-        yield Ui(port, project / "dagster_home", process.pid), Deployment(server.url, project / "data", **SETTINGS)
+        yield (
+            Ui(port, project / "dagster_home", process.pid),
+            Deployment(server.url, project / "data", **SETTINGS),
+        )
 
 
 @pytest.fixture
@@ -77,13 +86,18 @@ def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
         launched[ui.launch(chosen(months), **target)] = (CHAIN, chosen(months))
     assert {ui.ended(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
     launched[ui.launch(chosen(first + second), **job("gap_fill"))] = (CHAIN[1:], chosen(first + second))
-    launched[ui.launch(chosen(third), **job("month_close"))] = ((*CHAIN, "month_reconciliation"), chosen(third))
+    launched[ui.launch(chosen(third), **job("month_close"))] = (
+        (*CHAIN, "month_reconciliation"),
+        chosen(third),
+    )
     assert {ui.ended(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
     for backfill, (expected, partitions) in launched.items():
         assert ui.made(backfill) == {name: Counter(partitions) for name in expected}
 
 
-def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_hand_heals_it(site: tuple[Ui, Deployment]) -> None:
+def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_hand_heals_it(
+    site: tuple[Ui, Deployment],
+) -> None:
     """A run over all partitions ends at the blocking check of one; the automation completes the others.
 
     An earlier version of a raw file is altered on the disk, which the check `raw_checksums` finds.
@@ -101,7 +115,13 @@ def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_h
     before = ui.newest("bar_gaps")
     assert ui.ended(ui.launch(everything, **job("gap_fill"))) == "COMPLETED_FAILED"
     completed = set(everything) - {bad}
-    wait_for(lambda: completed <= {name for name, number in ui.newest("bar_gaps").items() if number > before[name]}, 180, every_s=1)
+    wait_for(
+        lambda: (
+            completed <= {name for name, number in ui.newest("bar_gaps").items() if number > before[name]}
+        ),
+        180,
+        every_s=1,
+    )
     assert ui.newest("bar_gaps")[bad] == before[bad]
 
     assert ui.run("initial_backfill", bad) == "SUCCESS"
@@ -120,7 +140,12 @@ def test_a_report_opens_in_the_browser(ui: Ui) -> None:
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert BTC in page.text
     assert page.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
-    for path in ("/reports/%2e%2e/catalog.duckdb", "/reports/..%2fcatalog.duckdb", "/reports//etc/passwd", "/reports/"):
+    for path in (
+        "/reports/%2e%2e/catalog.duckdb",
+        "/reports/..%2fcatalog.duckdb",
+        "/reports//etc/passwd",
+        "/reports/",
+    ):
         assert requests.get(f"http://127.0.0.1:{ui.port}{path}", timeout=30).status_code == 404, path
 
 
@@ -147,6 +172,9 @@ def test_a_half_written_configuration_ends_no_backfill(ui: Ui) -> None:
         wait_for(lambda: heartbeat(ui) > before, 180, "the daemon of backfills does not go on", every_s=1)
     finally:
         configuration.write_text("interval: 1d\n")
-    assert ui.ask(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]["__typename"] == "RepositoryLocation"
+    assert (
+        ui.ask(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]["__typename"]
+        == "RepositoryLocation"
+    )
     assert ui.ended(backfill) == "COMPLETED_SUCCESS"
     assert ui.made(backfill) == {name: Counter(chosen(MONTHS[:2])) for name in CHAIN}

@@ -23,7 +23,9 @@ MONTHLY = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
 
 
 def evaluations(result: dg.ExecuteInProcessResult, partition: str) -> dict[str, dg.AssetCheckEvaluation]:
-    return {each.check_name: each for each in result.get_asset_check_evaluations() if each.partition == partition}
+    return {
+        each.check_name: each for each in result.get_asset_check_evaluations() if each.partition == partition
+    }
 
 
 def failing_rows(evaluation: dg.AssetCheckEvaluation, gate: str = "") -> list[dict[str, object]]:
@@ -33,7 +35,11 @@ def failing_rows(evaluation: dg.AssetCheckEvaluation, gate: str = "") -> list[di
 
 
 def steps(result: dg.ExecuteInProcessResult) -> set[str]:
-    return {event.step_key or "" for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_START}
+    return {
+        event.step_key or ""
+        for event in result.all_events
+        if event.event_type is dg.DagsterEventType.STEP_START
+    }
 
 
 OTHERS = {"golden_samples", "next_day_proof", "go_no_go", *(criterion.asset for criterion in CRITERIA)}
@@ -44,25 +50,41 @@ def test_every_gate_is_in_one_check(definitions: dg.Definitions) -> None:
     """The gates of bars are three checks, each other gate is one; a check blocks as each of its gates does. Sessions have their own."""
     graph = definitions.resolve_asset_graph()
     every = {check_key: graph.get_check_spec(check_key) for check_key in graph.asset_check_keys}
-    assert {key.name: spec.description for key, spec in every.items() if key.asset_key.path == ["golden_samples"]} == CHECKS
-    assert {key.name for key, spec in every.items() if spec.blocking and key.asset_key.path == ["golden_samples"]} == BLOCKING
+    assert {
+        key.name: spec.description for key, spec in every.items() if key.asset_key.path == ["golden_samples"]
+    } == CHECKS
+    assert {
+        key.name for key, spec in every.items() if spec.blocking and key.asset_key.path == ["golden_samples"]
+    } == BLOCKING
     checks = {key: spec for key, spec in every.items() if key.asset_key.path[0] not in OTHERS}
     gates: dict[dg.AssetCheckKey, list[GateSpec]] = {}
     for gate in gate_specs():
         gates.setdefault(dg.AssetCheckKey(dg.AssetKey(gate.table), gate.check or gate.name), []).append(gate)
     assert set(checks) == set(gates)
-    assert {key.name for key in checks if key.asset_key.path == ["bars"]} == {"timestamps", "values", "raw_checksums"}
+    assert {key.name for key in checks if key.asset_key.path == ["bars"]} == {
+        "timestamps",
+        "values",
+        "raw_checksums",
+    }
     for check_key, spec in checks.items():
         assert spec.description == " ".join(gate.description for gate in gates[check_key])
         for gate in gates[check_key]:
-            assert spec.blocking is gate.blocking is (gate.table == "bars" and gate.severity is Severity.ERROR)
+            assert (
+                spec.blocking is gate.blocking is (gate.table == "bars" and gate.severity is Severity.ERROR)
+            )
             assert spec.metadata["severity"] == str(gate.severity)
             assert (spec.partitions_def is None) == (gate.table == "coverage_report")
 
 
-def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One candle off the grid that was not excluded: no gap ledger and no reconciliation in this run; the check names the row."""
-    monkeypatch.setattr(made_bars, "separate", lambda parts, _step: Separated(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)))
+    monkeypatch.setattr(
+        made_bars,
+        "separate",
+        lambda parts, _step: Separated(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)),
+    )
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
     result = stage.run("month_close", tags=block(JANUARY, FEBRUARY))
     assert stage.deployment.injected()
@@ -83,7 +105,9 @@ def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(s
     assert len(rows) == failed.metadata["failing"].value == 1
     assert int(str(rows[0]["open_time_us"])) % 3_600_000_000
     assert all(each.passed for each in evaluations(result, key(JANUARY, ETH)).values())
-    latest = [each.partition for each in result.get_asset_check_evaluations() if each.check_name == "timestamps"][-1]
+    latest = [
+        each.partition for each in result.get_asset_check_evaluations() if each.check_name == "timestamps"
+    ][-1]
     assert latest == key(JANUARY, BTC), "the page of a check shows its latest evaluation"
     assert stage.made("bar_gaps") == {}
 
@@ -108,11 +132,15 @@ def test_failing_rows_are_capped(stage: Stage) -> None:
 def test_what_lies_downstream_follows_in_the_run_in_which_the_checks_pass(stage: Stage) -> None:
     """Also where the bars themselves are not made in it."""
     assert stage.materialize(
-        ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], key(JANUARY, BTC), with_checks=False
+        ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"],
+        key(JANUARY, BTC),
+        with_checks=False,
     ).success
     result = stage.materialize(["bar_gaps"], key(JANUARY, BTC), checks="bars")
     assert result.success
-    order = [event.step_key for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_SUCCESS]
+    order = [
+        event.step_key for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_SUCCESS
+    ]
     assert order[:2] == ["bars_checks", "bar_gaps"]
 
 
@@ -132,7 +160,11 @@ def test_a_bug_in_a_gate_is_an_error_and_no_verdict(stage: Stage, monkeypatch: p
     """A rule that names a column that is not there: the step fails with its own error, is not tried again, and judges nothing."""
     broken = bar_table.Rule("prices_positive", "Prices are positive.", pl.col("no_such_column") > 0)
     monkeypatch.setattr(bar_table, "rules", lambda _interval, _now_us: [broken])
-    monkeypatch.setattr(row_gates, "row_gates", lambda: [gate for gate in gate_specs() if gate.name in {"schema", "prices_positive"}])
+    monkeypatch.setattr(
+        row_gates,
+        "row_gates",
+        lambda: [gate for gate in gate_specs() if gate.name in {"schema", "prices_positive"}],
+    )
     result = stage.run("initial_backfill", key(JANUARY, BTC))
     assert not result.success
     (event,) = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_FAILURE]
@@ -143,7 +175,9 @@ def test_a_bug_in_a_gate_is_an_error_and_no_verdict(stage: Stage, monkeypatch: p
 
 
 @pytest.mark.parametrize(("hours", "level"), [(30, "warning"), (60, "critical")])
-def test_a_check_that_does_not_block_tells_how_loud_it_is(hours: int, level: str, stage: Stage, tmp_path: Path) -> None:
+def test_a_check_that_does_not_block_tells_how_loud_it_is(
+    hours: int, level: str, stage: Stage, tmp_path: Path
+) -> None:
     """Candles that nobody has: the run succeeds, coverage fails as an error, the long gap as a warning, both with their level."""
     end = f"2024-01-{10 + hours // 24}T{hours % 24:02}:00:00Z"
     outage = {"outages": [{"start": "2024-01-10T00:00:00Z", "end": end}], "now": NOW}
@@ -169,7 +203,10 @@ def test_checks_run_alone_judge_all_that_was_ever_made(stage: Stage) -> None:
     result = stage.materialize([], checks="bars")
     assert result.success
     assert evaluations(result, key(JANUARY, BTC)).keys() == evaluations(result, key(JANUARY, ETH)).keys()
-    assert {each.partition for each in result.get_asset_check_evaluations()} == {key(JANUARY, BTC), key(JANUARY, ETH)}
+    assert {each.partition for each in result.get_asset_check_evaluations()} == {
+        key(JANUARY, BTC),
+        key(JANUARY, ETH),
+    }
     assert all(each.passed for each in result.get_asset_check_evaluations())
 
 

@@ -15,7 +15,11 @@ from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 NOW = "2024-03-10T12:00:30Z"
-SETTINGS = {"CAPTURE_SYMBOLS": "BTCUSDT,ETHUSDT", "CAPTURE_HISTORY_START": "2024-01-01", "CAPTURE_HISTORY_END": "2024-03-31"}
+SETTINGS = {
+    "CAPTURE_SYMBOLS": "BTCUSDT,ETHUSDT",
+    "CAPTURE_HISTORY_START": "2024-01-01",
+    "CAPTURE_HISTORY_END": "2024-03-31",
+}
 
 
 def import_definitions(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -28,7 +32,11 @@ def import_definitions(environment: Mapping[str, str], monkeypatch: pytest.Monke
 
 def forget_definitions() -> None:
     """Leave no module behind that was made of some test's settings."""
-    for name in [name for name in sys.modules if name == "capture_pipeline.definitions" or name.startswith("capture_pipeline.defs")]:
+    for name in [
+        name
+        for name in sys.modules
+        if name == "capture_pipeline.definitions" or name.startswith("capture_pipeline.defs")
+    ]:
         del sys.modules[name]
     package = sys.modules["capture_pipeline"]
     for name in ("defs", "definitions"):

@@ -25,7 +25,11 @@ CELLS = {"#1a7f4b": "whole", "#d1495b": "critical", "#8d7bb8": "unknown"}
 @pytest.fixture
 def metadata(stage: Stage, tmp_path: Path) -> dict[str, dg.MetadataValue[Any]]:
     """Of a report over two whole months, one bad one and three of which nothing is known."""
-    outage = {"outages": [{"start": "2024-02-10T00:00:00Z", "end": "2024-02-13T00:00:00Z", "symbols": [BTC]}], "now": NOW, "frozen": True}
+    outage = {
+        "outages": [{"start": "2024-02-10T00:00:00Z", "end": "2024-02-13T00:00:00Z", "symbols": [BTC]}],
+        "now": NOW,
+        "frozen": True,
+    }
     with deployed(tmp_path / "other", outage, **SETTINGS) as stage.deployment:
         assert stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
         assert stage.run("coverage").success
@@ -33,7 +37,9 @@ def metadata(stage: Stage, tmp_path: Path) -> dict[str, dg.MetadataValue[Any]]:
     return dict(made.metadata)
 
 
-def test_the_heat_map_is_a_picture_with_a_cell_for_each_symbol_and_month(metadata: dict[str, dg.MetadataValue[Any]]) -> None:
+def test_the_heat_map_is_a_picture_with_a_cell_for_each_symbol_and_month(
+    metadata: dict[str, dg.MetadataValue[Any]],
+) -> None:
     """It stands in the text as an image that needs no other file; colours are those of the gates."""
     value = metadata["heat_map"]
     assert isinstance(value, dg.MarkdownMetadataValue)
@@ -48,7 +54,10 @@ def test_the_heat_map_is_a_picture_with_a_cell_for_each_symbol_and_month(metadat
     assert list(root.iter(SVG + "title")) == []
     width, height = (float(root.get(name, "0")) for name in ("width", "height"))
     for text in root.findall(f"./{SVG}text"):
-        assert float(text.get("x", "-1")) + 5 * len(text.text or "") * (text.get("text-anchor") is None) <= width + 20, text.text
+        assert (
+            float(text.get("x", "-1")) + 5 * len(text.text or "") * (text.get("text-anchor") is None)
+            <= width + 20
+        ), text.text
     for rect in root.iter(SVG + "rect"):
         assert float(rect.get("x", "-1")) + float(rect.get("width", "0")) <= width
         assert float(rect.get("y", "-1")) + float(rect.get("height", "0")) <= height
@@ -73,10 +82,16 @@ def test_its_columns_are_those_of_its_definition(stage: Stage, definitions: dg.D
     """Names and types in the definition are those of the table that is published."""
     assert stage.run("initial_backfill", tags=block(JANUARY, JANUARY)).success
     made = report(stage.workspace, stage.workspace.now_us())
-    schema = definitions.resolve_asset_graph().get(dg.AssetKey("coverage_report")).metadata["dagster/column_schema"]
+    schema = (
+        definitions.resolve_asset_graph()
+        .get(dg.AssetKey("coverage_report"))
+        .metadata["dagster/column_schema"]
+    )
     assert isinstance(schema, dg.TableSchema)
     names = {pl.Int64(): "int", pl.Float64(): "float", pl.String(): "string"}
-    assert [(column.name, column.type) for column in schema.columns] == [(name, names[kind]) for name, kind in made.frame.schema.items()]
+    assert [(column.name, column.type) for column in schema.columns] == [
+        (name, names[kind]) for name, kind in made.frame.schema.items()
+    ]
     may_be_empty = {column.name for column in schema.columns if column.constraints.nullable}
     assert {name for name in made.frame.columns if made.frame[name].null_count()} <= may_be_empty
     assert made.csv.read_text().splitlines()[0] == ",".join(column.name for column in schema.columns)

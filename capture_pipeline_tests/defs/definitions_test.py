@@ -40,12 +40,29 @@ UPSTREAM = {
     "io_benchmark": set(),
     "origin_time_report": {"golden_trades", "golden_depth", "golden_snapshots"},
     "delta_feed_report": {"golden_depth", "golden_snapshots"},
-    "go_no_go": {"replay_benchmark", "origin_time_report", "delta_feed_report", "decimal_benchmark", "io_benchmark"},
+    "go_no_go": {
+        "replay_benchmark",
+        "origin_time_report",
+        "delta_feed_report",
+        "decimal_benchmark",
+        "io_benchmark",
+    },
 }
-_FEASIBILITY = {"go_no_go", "replay_benchmark", "decimal_benchmark", "io_benchmark", "origin_time_report", "delta_feed_report"}
+_FEASIBILITY = {
+    "go_no_go",
+    "replay_benchmark",
+    "decimal_benchmark",
+    "io_benchmark",
+    "origin_time_report",
+    "delta_feed_report",
+}
 _GOLDEN = {"regime_comparison", "next_day_proof"}
 GROUPS = {
-    name: "feasibility" if name in _FEASIBILITY else "golden_samples" if name.startswith("golden") or name in _GOLDEN else "klines"
+    name: "feasibility"
+    if name in _FEASIBILITY
+    else "golden_samples"
+    if name.startswith("golden") or name in _GOLDEN
+    else "klines"
     for name in UPSTREAM
 }
 
@@ -58,7 +75,9 @@ def specs(definitions: dg.Definitions) -> dict[str, dg.AssetSpec]:
 
 def test_the_assets_hang_together_as_drawn(specs: dict[str, dg.AssetSpec]) -> None:
     """Archives, top-ups, bars, gaps, report; sessions, their tables, their comparison; benchmarks and the verdict; nothing else."""
-    assert {name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in specs.items()} == UPSTREAM
+    assert {
+        name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in specs.items()
+    } == UPSTREAM
 
 
 def test_every_asset_says_what_it_is(specs: dict[str, dg.AssetSpec]) -> None:
@@ -83,31 +102,55 @@ def test_every_asset_opens_its_source_and_every_table_has_its_name(specs: dict[s
         assert Path(reference.file_path).is_relative_to(ROOT / "capture_pipeline" / "defs"), name
         assert line.startswith(("@dg.", "def ")), (name, line)
     named = {name for name, spec in specs.items() if spec.metadata.get("dagster/table_name") == name}
-    assert named == {"bars", "bar_conflicts", "bar_exclusions", "bar_gaps", "golden_trades", "golden_depth", "golden_snapshots"}
+    assert named == {
+        "bars",
+        "bar_conflicts",
+        "bar_exclusions",
+        "bar_gaps",
+        "golden_trades",
+        "golden_depth",
+        "golden_snapshots",
+    }
 
 
 @pytest.mark.parametrize(("end", "expected"), [("", {"0 9 * * *", "30 9 * * *"}), ("2025-03-31", set())])
-def test_what_a_schedule_makes_daily_has_a_deadline_unless_the_history_has_ended(end: str, expected: set[str]) -> None:
+def test_what_a_schedule_makes_daily_has_a_deadline_unless_the_history_has_ended(
+    end: str, expected: set[str]
+) -> None:
     """After the deadline Dagster shows it as late."""
     program = """
 from capture_pipeline.definitions import defs
 print(*{spec.freshness_policy.deadline_cron for spec in defs.resolve_all_asset_specs() if spec.freshness_policy}, sep=";", end="")
 """
     environment = {**os.environ, **QUICK, "CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_HISTORY_END": end}
-    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout
     assert set(filter(None, told.split(";"))) == expected
 
 
-def test_every_job_schedule_and_sensor_says_what_it_is_for_and_runs_from_the_start(definitions: dg.Definitions) -> None:
+def test_every_job_schedule_and_sensor_says_what_it_is_for_and_runs_from_the_start(
+    definitions: dg.Definitions,
+) -> None:
     """Nobody has to switch anything on, but for live recordings."""
     repository = definitions.get_repository_def()
     jobs = [job for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"]
-    described = {entry.name: entry.description for group in (jobs, repository.schedule_defs, repository.sensor_defs) for entry in group}
+    described = {
+        entry.name: entry.description
+        for group in (jobs, repository.schedule_defs, repository.sensor_defs)
+        for entry in group
+    }
     assert len(described) == 10 + 3 + 13
     assert {name for name, description in described.items() if len(description or "") < 15} == set()
     assert {str(schedule.default_status.value) for schedule in repository.schedule_defs} == {"RUNNING"}
-    stopped = {sensor.name for sensor in repository.sensor_defs if sensor.default_status is not dg.DefaultSensorStatus.RUNNING}
-    assert stopped == {"session_sensor"}, "a session takes disk and bandwidth for a day: it is started by choice"
+    stopped = {
+        sensor.name
+        for sensor in repository.sensor_defs
+        if sensor.default_status is not dg.DefaultSensorStatus.RUNNING
+    }
+    assert stopped == {"session_sensor"}, (
+        "a session takes disk and bandwidth for a day: it is started by choice"
+    )
 
 
 def test_partitions_are_months_by_symbol(definitions: dg.Definitions) -> None:
@@ -119,11 +162,16 @@ def test_partitions_are_months_by_symbol(definitions: dg.Definitions) -> None:
 
 
 @pytest.mark.parametrize(("start", "end", "last"), [(40, None, 0), (40, -40, 0), (80, 40, 40), (0, None, 0)])
-def test_the_open_month_is_a_partition_and_no_later_one(start: int, end: int | None, last: int, definitions: dg.Definitions) -> None:
+def test_the_open_month_is_a_partition_and_no_later_one(
+    start: int, end: int | None, last: int, definitions: dg.Definitions
+) -> None:
     """Also where the history is to end in the future; one that ended has no further month. Days are counted back from today."""
     del definitions
     now = datetime.now(UTC)
-    first, final = (now - timedelta(days=start)).date(), None if end is None else (now - timedelta(days=end)).date()
+    first, final = (
+        (now - timedelta(days=start)).date(),
+        None if end is None else (now - timedelta(days=end)).date(),
+    )
     settings = Settings(history=History(start=first, end=final))
     keys = part("shared.partitions").months(settings, time.time_ns() // 1000).get_partition_keys()
     assert keys[0] == f"{first:%Y-%m}"
@@ -152,7 +200,9 @@ def test_a_run_cannot_name_hosts_or_paths(definitions: dg.Definitions) -> None:
     job = definitions.resolve_job_def("month_close")
     dg.validate_run_config(job, {})
     with pytest.raises(dg.DagsterInvalidConfigError, match="sandbox_url"):
-        dg.validate_run_config(job, {"resources": {"workspace": {"config": {"sandbox_url": "http://example.org"}}}})
+        dg.validate_run_config(
+            job, {"resources": {"workspace": {"config": {"sandbox_url": "http://example.org"}}}}
+        )
 
 
 def test_pools_guard_the_exchange(definitions: dg.Definitions) -> None:
@@ -173,14 +223,20 @@ def test_definitions_are_as_committed(definitions: dg.Definitions) -> None:
     if os.environ.get("UPDATE_SNAPSHOTS") == "1":
         SNAPSHOT.write_text(now, encoding="utf-8")
     committed = SNAPSHOT.read_text(encoding="utf-8")
-    difference = difflib.unified_diff(committed.splitlines(), now.splitlines(), "committed", "now", lineterm="", n=4)
+    difference = difflib.unified_diff(
+        committed.splitlines(), now.splitlines(), "committed", "now", lineterm="", n=4
+    )
     assert now == committed, "if this is meant, run with UPDATE_SNAPSHOTS=1:\n" + "\n".join(difference)
 
 
 def _partitions(definition: dg.PartitionsDefinition[Any] | None) -> list[str] | None:
     if isinstance(definition, dg.DynamicPartitionsDefinition):
         return [f"dynamic: {definition.name}"]
-    return sorted(part.name for part in definition.partitions_defs) if isinstance(definition, dg.MultiPartitionsDefinition) else None
+    return (
+        sorted(part.name for part in definition.partitions_defs)
+        if isinstance(definition, dg.MultiPartitionsDefinition)
+        else None
+    )
 
 
 def snapshot(definitions: dg.Definitions) -> dict[str, Any]:
@@ -188,12 +244,18 @@ def snapshot(definitions: dg.Definitions) -> dict[str, Any]:
     repository = definitions.get_repository_def()
     graph = definitions.resolve_asset_graph()
     return {
-        "assets": {spec.key.to_user_string(): _asset(definitions, spec) for spec in definitions.resolve_all_asset_specs()},
-        "checks": {check.to_user_string(): _check(graph.get_check_spec(check)) for check in graph.asset_check_keys},
+        "assets": {
+            spec.key.to_user_string(): _asset(definitions, spec)
+            for spec in definitions.resolve_all_asset_specs()
+        },
+        "checks": {
+            check.to_user_string(): _check(graph.get_check_spec(check)) for check in graph.asset_check_keys
+        },
         "jobs": {job.name: _job(job) for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"},
         "schedules": {
             schedule.name: {
-                name: str(getattr(schedule, name)) for name in ("cron_schedule", "description", "execution_timezone", "job_name")
+                name: str(getattr(schedule, name))
+                for name in ("cron_schedule", "description", "execution_timezone", "job_name")
             }
             for schedule in repository.schedule_defs
         },
@@ -220,7 +282,10 @@ def _asset(definitions: dg.Definitions, spec: dg.AssetSpec) -> dict[str, Any]:
         "description": spec.description,
         "code_version": spec.code_version,
         "upstream": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
-        "columns": [f"{column.name}: {column.type}{'?' if column.constraints.nullable else ''}" for column in schema.columns],
+        "columns": [
+            f"{column.name}: {column.type}{'?' if column.constraints.nullable else ''}"
+            for column in schema.columns
+        ],
         "partitions": _partitions(spec.partitions_def),
         "partitions_a_run": policy.max_partitions_per_run if policy else None,
         "automation": spec.automation_condition.get_label() if spec.automation_condition else None,
@@ -238,4 +303,8 @@ def _check(spec: dg.AssetCheckSpec) -> dict[str, Any]:
 
 
 def _job(job: dg.JobDefinition) -> dict[str, Any]:
-    return {"description": job.description, "tags": dict(job.tags), "steps": sorted(node.name for node in job.nodes)}
+    return {
+        "description": job.description,
+        "tags": dict(job.tags),
+        "steps": sorted(node.name for node in job.nodes),
+    }

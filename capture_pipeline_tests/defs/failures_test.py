@@ -30,7 +30,11 @@ def retried(result: dg.ExecuteInProcessResult) -> int:
 
 
 def failure(result: dg.ExecuteInProcessResult, step: str) -> Any:
-    (event,) = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_FAILURE and event.step_key == step]
+    (event,) = [
+        event
+        for event in result.all_events
+        if event.event_type is dg.DagsterEventType.STEP_FAILURE and event.step_key == step
+    ]
     return event.step_failure_data
 
 
@@ -44,7 +48,11 @@ def test_a_permanent_failure_of_one_partition_keeps_the_others_recorded(stage: S
     data = failure(result, "kline_archives")
     assert "1 failed: BTCUSDT 2024-01: " in data.error_display_string
     (row,) = data.user_failure_data.metadata["failed"].records
-    assert (row.data["partition"], row.data["kind"], row.data["may_pass"]) == ("BTCUSDT 2024-01", "AccessDeniedError", False)
+    assert (row.data["partition"], row.data["kind"], row.data["may_pass"]) == (
+        "BTCUSDT 2024-01",
+        "AccessDeniedError",
+        False,
+    )
     made = stage.made("kline_archives")
     assert set(made) == OTHERS
     assert made[key(JANUARY, ETH)].metadata["fetched_now"].value == 1
@@ -70,7 +78,10 @@ def test_a_transient_failure_that_stays_ends_the_step_with_the_others_recorded(s
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "reset", "times": "always"})
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
     assert retried(result) == 2
-    assert failure(result, "kline_archives").user_failure_data.metadata["failed"].records[0].data["may_pass"] is True
+    assert (
+        failure(result, "kline_archives").user_failure_data.metadata["failed"].records[0].data["may_pass"]
+        is True
+    )
     records = stage.instance.fetch_materializations(dg.AssetKey("kline_archives"), limit=100).records
     assert sorted(str(record.partition_key) for record in records) == sorted(OTHERS)
 
@@ -79,7 +90,9 @@ def test_a_ban_asks_for_a_retry_no_sooner_than_the_exchange_says(failures: Any) 
     """Retry-After beats the policy's own delay, up to a quarter of an hour."""
     for asked, expected in ((77.0, 77.0), (9_999.0, 900.0)):
         with pytest.raises(dg.RetryRequested) as raised:
-            failures.raise_retry_or_failure(0, {}, NetworkError("reset"), RateLimitedError("429", retry_after_s=asked))
+            failures.raise_retry_or_failure(
+                0, {}, NetworkError("reset"), RateLimitedError("429", retry_after_s=asked)
+            )
         assert raised.value.seconds_to_wait == expected
     with pytest.raises(dg.RetryRequested) as raised:
         failures.raise_retry_or_failure(1, {}, NetworkError("reset"))
@@ -89,7 +102,11 @@ def test_a_ban_asks_for_a_retry_no_sooner_than_the_exchange_says(failures: Any) 
 
 def test_what_no_retry_can_help_fails_at_once(failures: Any) -> None:
     """Permanent errors, and any error once the retries are used up; one that may pass beside one that will not is tried again."""
-    for retries, errors in ((0, [MalformedDataError("x")]), (3, [NetworkError("x")]), (3, [NetworkError("x"), MalformedDataError("y")])):
+    for retries, errors in (
+        (0, [MalformedDataError("x")]),
+        (3, [NetworkError("x")]),
+        (3, [NetworkError("x"), MalformedDataError("y")]),
+    ):
         with pytest.raises(dg.Failure) as raised:
             failures.raise_retry_or_failure(retries, {}, *errors)
         assert raised.value.allow_retries is False
@@ -98,7 +115,16 @@ def test_what_no_retry_can_help_fails_at_once(failures: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["2023-12|BTCUSDT", "2024-01-01|BTCUSDT", "2024-01|DOGEUSDT", "BTCUSDT|2024-01", "2024-01|../x", "2024-01|BTCUSDT\n", ""]
+    "wrong",
+    [
+        "2023-12|BTCUSDT",
+        "2024-01-01|BTCUSDT",
+        "2024-01|DOGEUSDT",
+        "BTCUSDT|2024-01",
+        "2024-01|../x",
+        "2024-01|BTCUSDT\n",
+        "",
+    ],
 )
 def test_a_key_of_no_partition_never_reaches_the_domain(wrong: str, stage: Stage) -> None:
     """Run tags are free text; what is not one of the deployment's partitions is refused."""

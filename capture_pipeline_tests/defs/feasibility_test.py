@@ -19,7 +19,9 @@ REPLAYS = {"events": 4_200, "repeats": 1, "cap_mb": 4096}
 DISKS = {"rows": [1_000, 2_000], "medium_mib": 8, "repeats": 1}
 
 
-def ran(stage: Stage, asset: str, config: dict[str, Any] | None = None, *, only_checks: bool = False) -> dg.ExecuteInProcessResult:
+def ran(
+    stage: Stage, asset: str, config: dict[str, Any] | None = None, *, only_checks: bool = False
+) -> dg.ExecuteInProcessResult:
     """An asset and its checks, or its checks alone."""
     checks = dg.AssetSelection.checks_for_assets(asset)
     return dg.materialize(
@@ -34,7 +36,9 @@ def ran(stage: Stage, asset: str, config: dict[str, Any] | None = None, *, only_
 
 def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
     """Whether each check passed, and its severity."""
-    return {each.check_name: (each.passed, each.severity.value) for each in result.get_asset_check_evaluations()}
+    return {
+        each.check_name: (each.passed, each.severity.value) for each in result.get_asset_check_evaluations()
+    }
 
 
 def store_of(stage: Stage) -> EvidenceStore:
@@ -51,15 +55,21 @@ def latest(stage: Stage, asset: str) -> Evidence:
 
 def held(criterion: Criterion) -> float:
     """A value that holds."""
-    return {Bound.AT_LEAST: 2 * criterion.threshold, Bound.BELOW: criterion.threshold / 2, Bound.EXACTLY: criterion.threshold}[
-        criterion.bound
-    ]
+    return {
+        Bound.AT_LEAST: 2 * criterion.threshold,
+        Bound.BELOW: criterion.threshold / 2,
+        Bound.EXACTLY: criterion.threshold,
+    }[criterion.bound]
 
 
 def publish_all(stage: Stage, **readings: float) -> None:
     """Evidence of every asset, of values that hold but for those given."""
     for asset in {criterion.asset for criterion in CRITERIA}:
-        found = [Reading(criterion=one.name, measured=readings.get(one.name, held(one))) for one in CRITERIA if one.asset == asset]
+        found = [
+            Reading(criterion=one.name, measured=readings.get(one.name, held(one)))
+            for one in CRITERIA
+            if one.asset == asset
+        ]
         store_of(stage).publish(new_evidence(asset, found, {}, {"input": "0" * 64}))
 
 
@@ -83,9 +93,16 @@ def test_replays_are_measured_and_held_to_their_gates(stage: Stage) -> None:
     result = ran(stage, THROUGHPUT.asset, REPLAYS)
     assert result.success
     checks = verdicts(result)
-    assert (checks["throughput"][1], checks["memory"], checks["no_regression"]) == ("WARN", (True, "WARN"), (True, "WARN"))
+    assert (checks["throughput"][1], checks["memory"], checks["no_regression"]) == (
+        "WARN",
+        (True, "WARN"),
+        (True, "WARN"),
+    )
     (materialized,) = stage.made(THROUGHPUT.asset).values()
-    rates = {kind: float(str(materialized.metadata[f"{kind}_events_s"].value)) for kind in ("memory", "parquet", "raw")}
+    rates = {
+        kind: float(str(materialized.metadata[f"{kind}_events_s"].value))
+        for kind in ("memory", "parquet", "raw")
+    }
     assert latest(stage, THROUGHPUT.asset).reading(THROUGHPUT).measured == min(rates.values())
     assert materialized.metadata["pressure_held"].value == 1.0
     assert list(latest(stage, THROUGHPUT.asset).inputs) == ["4,200 made level updates"]
@@ -105,27 +122,40 @@ def test_the_disk_is_measured_where_the_lake_lies(stage: Stage) -> None:
     assert "JSONL.gz" in table
 
 
-def test_evidence_of_a_shell_is_reported_as_a_run_reports_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evidence_of_a_shell_is_reported_as_a_run_reports_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Metadata and evaluations are those of a run; evidence of a moment ago is left to the run that may have published it."""
     publish_all(stage)
     measure_decimals(stage.workspace.lake, DECIMALS["rows"], DECIMALS["block_rows"], 7, 1)
-    assert stage.look("evidence_arrivals").reason == "no benchmark was measured outside Dagster since the last look"
+    assert (
+        stage.look("evidence_arrivals").reason
+        == "no benchmark was measured outside Dagster since the last look"
+    )
     monkeypatch.setattr(part("feasibility.arrivals"), "_SETTLED_US", -60_000_000)
-    assert stage.look("evidence_arrivals").reason == "reported: decimal_benchmark, io_benchmark, replay_benchmark"
+    assert (
+        stage.look("evidence_arrivals").reason
+        == "reported: decimal_benchmark, io_benchmark, replay_benchmark"
+    )
     (reported,) = stage.made(EXACT.asset).values()
     judged = stage.instance.event_log_storage.get_latest_asset_check_execution_by_key(
         [dg.AssetCheckKey(dg.AssetKey(EXACT.asset), name) for name in ("decimals_exact", "no_regression")]
     )
     assert {record.status.value for record in judged.values()} == {"SUCCEEDED"}
     assert len(judged) == 2
-    assert stage.look("evidence_arrivals").reason == "no benchmark was measured outside Dagster since the last look"
+    assert (
+        stage.look("evidence_arrivals").reason
+        == "no benchmark was measured outside Dagster since the last look"
+    )
     assert ran(stage, EXACT.asset, DECIMALS).success
     (by_run,) = stage.made(EXACT.asset).values()
     assert set(by_run.metadata) == set(reported.metadata)
     assert by_run.metadata["inputs"] == reported.metadata["inputs"]
 
 
-def test_damaged_evidence_is_named_and_the_others_are_reported(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_evidence_is_named_and_the_others_are_reported(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The sensor goes on."""
     monkeypatch.setattr(part("feasibility.arrivals"), "_SETTLED_US", -60_000_000)
     publish_all(stage)
@@ -134,11 +164,18 @@ def test_damaged_evidence_is_named_and_the_others_are_reported(stage: Stage, mon
 
 
 @pytest.mark.parametrize(
-    ("criterion", "check", "measured", "severity"), [(EXACT, "decimals_exact", 1.0, "ERROR"), (DISK, "disk_rate", 0.99, "WARN")]
+    ("criterion", "check", "measured", "severity"),
+    [(EXACT, "decimals_exact", 1.0, "ERROR"), (DISK, "disk_rate", 0.99, "WARN")],
 )
-def test_a_criterion_that_fails_fails_its_check(stage: Stage, criterion: Criterion, check: str, measured: float, severity: str) -> None:
+def test_a_criterion_that_fails_fails_its_check(
+    stage: Stage, criterion: Criterion, check: str, measured: float, severity: str
+) -> None:
     """An error where nothing helps, a warning where something does; what helps is told."""
-    store_of(stage).publish(new_evidence(criterion.asset, [Reading(criterion=criterion.name, measured=measured, note="as made")], {}, {}))
+    store_of(stage).publish(
+        new_evidence(
+            criterion.asset, [Reading(criterion=criterion.name, measured=measured, note="as made")], {}, {}
+        )
+    )
     result = ran(stage, criterion.asset, only_checks=True)
     assert result.success
     assert verdicts(result)[check] == (False, severity)
@@ -149,11 +186,15 @@ def test_a_criterion_that_fails_fails_its_check(stage: Stage, criterion: Criteri
 
 
 @pytest.mark.parametrize(("now", "holds"), [(69.0, False), (71.0, True), (1000.0, True)])
-def test_a_figure_that_falls_below_seven_tenths_of_the_runs_before_warns(now: float, holds: bool, stage: Stage) -> None:
+def test_a_figure_that_falls_below_seven_tenths_of_the_runs_before_warns(
+    now: float, holds: bool, stage: Stage
+) -> None:
     """Of their median; the run at hand is not among them."""
     name, store = "sustained_write_mb_s", store_of(stage)
     for number, value in enumerate([100.0, 1.0, 100.0, now]):
-        evidence = new_evidence(DISK.asset, [Reading(criterion=DISK.name, measured=2)], {name: value, "needed_mb_s": value}, {})
+        evidence = new_evidence(
+            DISK.asset, [Reading(criterion=DISK.name, measured=2)], {name: value, "needed_mb_s": value}, {}
+        )
         store.publish(evidence.model_copy(update={"measured_us": 10**15 + number}))
     result = ran(stage, DISK.asset, only_checks=True)
     assert verdicts(result) == {"disk_rate": (True, "WARN"), "no_regression": (holds, "WARN")}
@@ -168,7 +209,9 @@ def test_checks_without_evidence_say_what_to_do(stage: Stage) -> None:
     for asset, remedy in ((EXACT.asset, f"materialize {EXACT.asset}"), ("go_no_go", "materialize go_no_go")):
         result = ran(stage, asset, only_checks=True)
         assert not result.success
-        assert any(remedy in str(event.event_specific_data) for event in result.all_events if event.is_step_failure)
+        assert any(
+            remedy in str(event.event_specific_data) for event in result.all_events if event.is_step_failure
+        )
 
 
 @pytest.mark.parametrize(
@@ -218,18 +261,29 @@ def test_damaged_evidence_fails_the_step_and_names_the_file(stage: Stage) -> Non
     store_of(stage).path(DISK.asset).write_text("{")
     result = ran(stage, "go_no_go")
     assert not result.success
-    assert any(f"{DISK.asset}.json" in str(event.event_specific_data) for event in result.all_events if event.is_step_failure)
+    assert any(
+        f"{DISK.asset}.json" in str(event.event_specific_data)
+        for event in result.all_events
+        if event.is_step_failure
+    )
     assert not (stage.workspace.lake.reports() / "go_no_go.html").exists()
 
 
 def test_the_verdict_hangs_on_every_asset_that_measures(definitions: dg.Definitions) -> None:
     """By name, whoever defines it."""
     spec = next(spec for spec in definitions.resolve_all_asset_specs() if spec.key == dg.AssetKey("go_no_go"))
-    assert {dep.asset_key.to_user_string() for dep in spec.deps} == {criterion.asset for criterion in CRITERIA}
+    assert {dep.asset_key.to_user_string() for dep in spec.deps} == {
+        criterion.asset for criterion in CRITERIA
+    }
 
 
-@pytest.mark.parametrize(("asset", "config"), [(EXACT.asset, {"rows": 4}), (DISK.asset, {"medium_mib": 9}), (EXACT.asset, {"repeats": 0})])
-def test_configuration_that_measures_nothing_is_refused(asset: str, config: dict[str, Any], stage: Stage) -> None:
+@pytest.mark.parametrize(
+    ("asset", "config"),
+    [(EXACT.asset, {"rows": 4}), (DISK.asset, {"medium_mib": 9}), (EXACT.asset, {"repeats": 0})],
+)
+def test_configuration_that_measures_nothing_is_refused(
+    asset: str, config: dict[str, Any], stage: Stage
+) -> None:
     """Before anything is written."""
     assert not ran(stage, asset, config).success
     assert store_of(stage).latest(asset) is None
@@ -239,7 +293,11 @@ def test_sizes_that_hold_no_message_are_told_in_one_line(stage: Stage) -> None:
     """An error of the domain, not a traceback."""
     result = ran(stage, DISK.asset, {"rows": [3]})
     assert not result.success
-    assert any("measure nothing" in str(event.event_specific_data) for event in result.all_events if event.is_step_failure)
+    assert any(
+        "measure nothing" in str(event.event_specific_data)
+        for event in result.all_events
+        if event.is_step_failure
+    )
 
 
 def test_two_benchmarks_do_not_measure_each_other(stage: Stage) -> None:
@@ -253,7 +311,10 @@ def test_two_benchmarks_do_not_measure_each_other(stage: Stage) -> None:
     thread = threading.Thread(target=second)
     with benchmark_turn(stage.workspace.lake):
         thread.start()
-        with pytest.raises(BusyError, match=r"benchmark\.lock"), file_lock(stage.workspace.lake.state("benchmark.lock")):
+        with (
+            pytest.raises(BusyError, match=r"benchmark\.lock"),
+            file_lock(stage.workspace.lake.state("benchmark.lock")),
+        ):
             pass
         thread.join(1)
         order.append("first")

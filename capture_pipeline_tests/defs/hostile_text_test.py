@@ -16,7 +16,16 @@ from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.hostile import ATTACK, LONG, MARK, answer, check_printable, check_shown, server
 
 INJECTION = f"{ATTACK}|\n\n# h\n\n[l](http://evil) `c` *e* **s** <b>x</b> ~~d~~ &lt;" + "A" * 20_000
-OURS = {"table_open", "thead_open", "tbody_open", "tr_open", "th_open", "td_open", "heading_open", "paragraph_open"}
+OURS = {
+    "table_open",
+    "thead_open",
+    "tbody_open",
+    "tr_open",
+    "th_open",
+    "td_open",
+    "heading_open",
+    "paragraph_open",
+}
 OURS |= {"bullet_list_open", "list_item_open", "inline", "text"}
 
 
@@ -28,13 +37,25 @@ def kinds_of(markdown: str) -> set[str]:
 
 
 def test_this_test_sees_an_injection() -> None:
-    assert {"link_open", "image", "html_inline", "code_inline", "em_open", "strong_open", "s_open"} <= kinds_of(INJECTION)
+    assert {
+        "link_open",
+        "image",
+        "html_inline",
+        "code_inline",
+        "em_open",
+        "strong_open",
+        "s_open",
+    } <= kinds_of(INJECTION)
 
 
 def test_markdown_and_checks_of_a_verdict_on_hostile_evidence(stage: Stage) -> None:
     """The notes of evidence are read from files."""
     for asset in {criterion.asset for criterion in CRITERIA}:
-        readings = [Reading(criterion=one.name, measured=held(one), note=INJECTION) for one in CRITERIA if one.asset == asset]
+        readings = [
+            Reading(criterion=one.name, measured=held(one), note=INJECTION)
+            for one in CRITERIA
+            if one.asset == asset
+        ]
         store_of(stage).publish(new_evidence(asset, readings, {}, {INJECTION: "0" * 64}))
     result = ran(stage, "go_no_go")
     assert result.success
@@ -58,13 +79,22 @@ def test_markdown_and_checks_of_a_verdict_on_hostile_evidence(stage: Stage) -> N
 @pytest.mark.parametrize("asset", ["kline_archives", "kline_topups"])
 def test_events_and_failures_of_a_refused_request(asset: str, stage: Stage) -> None:
     """The body of a refusal is in the failure, in the log, and in a table of metadata."""
-    with server(lambda connection, _: answer(connection, {"code": -1100, "msg": LONG[:5000]}, "400 Bad Request")) as url:
+    with server(
+        lambda connection, _: answer(connection, {"code": -1100, "msg": LONG[:5000]}, "400 Bad Request")
+    ) as url:
         deployment = Deployment(url, stage.deployment.root, CAPTURE_HTTP_ATTEMPTS="1")
-        result = Stage(stage.definitions, deployment, stage.instance).materialize([asset], key("2024-01", "BTCUSDT"))
+        result = Stage(stage.definitions, deployment, stage.instance).materialize(
+            [asset], key("2024-01", "BTCUSDT")
+        )
     assert not result.success
     told = [entry.user_message for entry in stage.instance.all_logs(result.run_id)]
     data = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
-    failures = [text for each in data if each for text in (each.description or "", *map(_cells, each.metadata.values()))]
+    failures = [
+        text
+        for each in data
+        if each
+        for text in (each.description or "", *map(_cells, each.metadata.values()))
+    ]
     for text in [*told, *failures]:
         check_printable(text)
     assert failures
@@ -83,12 +113,17 @@ def test_a_table_of_metadata_has_printable_cells(stage: Stage) -> None:
     (record,) = part("shared.table_metadata").table_of([{"name": LONG, "rows": 1}]).records
     check_shown(str(record.data["name"]))
     assert len(str(record.data["name"])) == 300
-    assert part("shared.table_metadata").records_of([{"name": LONG, "rows": 1, "none": None}]) == [dict(record.data)]
+    assert part("shared.table_metadata").records_of([{"name": LONG, "rows": 1, "none": None}]) == [
+        dict(record.data)
+    ]
     values = outputs.metadata({"text": LONG, "json": {"a": ATTACK}})
     assert isinstance(values["text"], dg.TextMetadataValue)
     check_shown(values["text"].value or "")
     for text in (outputs.failure(LONG).description, outputs.skip(LONG).skip_message):
         check_shown(text or "")
-    for made_of in (outputs.check_result({}, LONG, passed=True), outputs.check_result({"a": LONG}, "", passed=True).metadata["a"]):
+    for made_of in (
+        outputs.check_result({}, LONG, passed=True),
+        outputs.check_result({"a": LONG}, "", passed=True).metadata["a"],
+    ):
         check_shown(str(made_of.description if isinstance(made_of, dg.AssetCheckResult) else made_of.value))
     assert values["json"].value == {"a": ATTACK}

@@ -6,7 +6,18 @@ import dagster as dg
 import polars as pl
 
 from capture_pipeline.lake.files import sha256_file
-from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, FEBRUARY, JANUARY, MARCH, Stage, block, key, part
+from capture_pipeline_tests.defs.stage import (
+    BTC,
+    CHAIN,
+    ETH,
+    FEBRUARY,
+    JANUARY,
+    MARCH,
+    Stage,
+    block,
+    key,
+    part,
+)
 
 ALL = {key(month, symbol) for month in (JANUARY, FEBRUARY) for symbol in (BTC, ETH)}
 
@@ -31,9 +42,17 @@ def test_one_partition_goes_through_all_assets(stage: Stage) -> None:
     assert isinstance(made_of, dict)
     assert {path: sha256_file(stage.workspace.lake.root / path) for path in made_of} == made_of
     assert "dagster/column_lineage" not in metadata  # 3.5 KB that are the same for each partition
-    lineage = stage.definitions.resolve_asset_graph().get(dg.AssetKey("bars")).metadata["dagster/column_lineage"]
+    lineage = (
+        stage.definitions.resolve_asset_graph().get(dg.AssetKey("bars")).metadata["dagster/column_lineage"]
+    )
     assert isinstance(lineage, dg.TableColumnLineage)
-    assert set(lineage.deps_by_column) == set(frame.columns) - {"source", "market", "interval", "symbol", "month"}
+    assert set(lineage.deps_by_column) == set(frame.columns) - {
+        "source",
+        "market",
+        "interval",
+        "symbol",
+        "month",
+    }
     sent = {column.name for column in part("klines.schemas").SENT.columns}
     assert {dep.column_name for deps in lineage.deps_by_column.values() for dep in deps} <= sent
 
@@ -43,7 +62,9 @@ def test_archives_are_shown_with_all_that_proves_them(stage: Stage) -> None:
     stage.materialize(["kline_archives"], key(JANUARY, BTC))
     metadata = stage.made("kline_archives")[key(JANUARY, BTC)].metadata
     (file,) = records(metadata["archive_files"])
-    manifest = stage.workspace.lake.root.joinpath("raw/spot/klines/1h/BTCUSDT/2024-01/archives.json").read_text()
+    manifest = stage.workspace.lake.root.joinpath(
+        "raw/spot/klines/1h/BTCUSDT/2024-01/archives.json"
+    ).read_text()
     assert file["sha256_own"] == file["sha256_published"]
     assert str(file["sha256_own"]) in manifest
     assert file["url"] == f"{stage.deployment.url}/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
@@ -60,12 +81,21 @@ def test_a_block_of_partitions_in_one_run_gets_a_materialization_each(stage: Sta
     for asset in CHAIN:
         made = stage.made(asset)
         assert set(made) == ALL
-        assert {(materialization.tags or {})["dagster/partition/symbol"] for materialization in made.values()} == {BTC, ETH}
+        assert {
+            (materialization.tags or {})["dagster/partition/symbol"] for materialization in made.values()
+        } == {BTC, ETH}
     bars = stage.made("bars")
-    hours = {partition: materialization.metadata["dagster/partition_row_count"].value for partition, materialization in bars.items()}
+    hours = {
+        partition: materialization.metadata["dagster/partition_row_count"].value
+        for partition, materialization in bars.items()
+    }
     assert hours == {partition: (744 if JANUARY in partition else 696) for partition in ALL}
-    assert len({str(materialization.metadata["sha256"].value) for materialization in bars.values()}) == len(ALL)
-    evaluated = {(evaluation.check_name, evaluation.partition) for evaluation in result.get_asset_check_evaluations()}
+    assert len({str(materialization.metadata["sha256"].value) for materialization in bars.values()}) == len(
+        ALL
+    )
+    evaluated = {
+        (evaluation.check_name, evaluation.partition) for evaluation in result.get_asset_check_evaluations()
+    }
     names = {name for name, _ in evaluated}
     assert len(evaluated) == len(result.get_asset_check_evaluations()) == len(names) * len(ALL)
     assert {"timestamps", "raw_checksums", "coverage"} <= names
@@ -96,7 +126,9 @@ def test_the_open_month_is_a_partition_and_is_topped_up(stage: Stage) -> None:
     assert (gaps["expected"].value, gaps["missing"].value) == (9 * 24 + 12, 0)
     topups = stage.made("kline_topups")[key(MARCH, ETH)].metadata
     assert topups["rows_now"].value == 12
-    assert str(records(topups["newest_answers"])[0]["url"]).startswith("klines?symbol=ETHUSDT&interval=1h&startTime=")
+    assert str(records(topups["newest_answers"])[0]["url"]).startswith(
+        "klines?symbol=ETHUSDT&interval=1h&startTime="
+    )
 
 
 def test_nothing_is_pickled(stage: Stage) -> None:

@@ -31,14 +31,24 @@ with dg.DagsterInstance.ephemeral() as instance:
 
 
 @pytest.mark.parametrize(("market", "symbol"), [("spot", "币安人生USDT"), ("um", "BTCUSDT_240329")])
-def test_a_partition_of_any_symbol_is_materialized_and_checked(market: str, symbol: str, tmp_path: Path) -> None:
+def test_a_partition_of_any_symbol_is_materialized_and_checked(
+    market: str, symbol: str, tmp_path: Path
+) -> None:
     """The key holds the symbol itself, and the bars lie in its folder."""
-    config = {"symbols": [{"symbol": symbol, "trades_per_day": 1440}], "listed": "2024-12-20", "now": "2025-02-03T12:00:00Z"}
+    config = {
+        "symbols": [{"symbol": symbol, "trades_per_day": 1440}],
+        "listed": "2024-12-20",
+        "now": "2025-02-03T12:00:00Z",
+    }
     limits = {"CAPTURE_HISTORY_END": "2025-01-31"}
     key = f"2025-01|{symbol}"
-    with deployed(tmp_path / "data", config, CAPTURE_MARKET=market, CAPTURE_SYMBOLS=symbol, **limits) as deployment:
+    with deployed(
+        tmp_path / "data", config, CAPTURE_MARKET=market, CAPTURE_SYMBOLS=symbol, **limits
+    ) as deployment:
         environment = {**os.environ, **deployment.environment()}
-        done = subprocess.run([sys.executable, "-c", PROGRAM, key], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, key], env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout.splitlines()[-1])
         assert (told["success"], told["made"]) == (True, [key])
@@ -46,4 +56,6 @@ def test_a_partition_of_any_symbol_is_materialized_and_checked(market: str, symb
         assert {partition for _, partition in told["checks"].values()} == {key}
         workspace = deployment.workspace
         (part,) = workspace.partitions([symbol], workspace.months(workspace.now_us()))
-        assert pl.read_parquet(workspace.lake.bars(part), hive_partitioning=True)["symbol"].unique().to_list() == [symbol]
+        assert pl.read_parquet(workspace.lake.bars(part), hive_partitioning=True)[
+            "symbol"
+        ].unique().to_list() == [symbol]

@@ -39,7 +39,11 @@ def started(project: Path, commands: list[list[str]], settings: dict[str, str]) 
     try:
         for number, command in enumerate(commands):
             with (project / f"{number}.log").open("w") as log:
-                running.append(subprocess.Popen(command, cwd=project, env=settings, stdout=log, stderr=log, start_new_session=True))
+                running.append(
+                    subprocess.Popen(
+                        command, cwd=project, env=settings, stdout=log, stderr=log, start_new_session=True
+                    )
+                )
         yield
     finally:
         for process in running:
@@ -57,7 +61,9 @@ def set_clock(file: Path, text: str) -> None:
 
 def months_shown(ui: Ui) -> list[str]:
     with contextlib.suppress(requests.RequestException, AssertionError):
-        return sorted({name.partition("|")[0] for name in ui.ask(KEYS)["assetNodeOrError"].get("partitionKeys", [])})
+        return sorted(
+            {name.partition("|")[0] for name in ui.ask(KEYS)["assetNodeOrError"].get("partitionKeys", [])}
+        )
     return []
 
 
@@ -72,7 +78,11 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
     (project / "sitecustomize.py").write_text(CLOCK)
     clock = project / "clock"
     set_clock(clock, "2025-03-31T23:30:00Z")
-    history = {"CAPTURE_HISTORY_START": "2025-02-01", "CAPTURE_SANDBOX_URL": "http://127.0.0.1:9", "CAPTURE_SYMBOLS": BTC}
+    history = {
+        "CAPTURE_HISTORY_START": "2025-02-01",
+        "CAPTURE_SANDBOX_URL": "http://127.0.0.1:9",
+        "CAPTURE_SYMBOLS": BTC,
+    }
     path = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
     settings = environment(project, PYTHONPATH=path, CLOCK_FILE=str(clock), **history)
     workspace = ["-w", "workspace.yaml"]
@@ -82,17 +92,42 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
         [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(port), *workspace],
         [str(PROGRAMS / "dagster-daemon"), "run", *workspace],
     ]
-    subprocess.run([str(PROGRAMS / "dagster"), "instance", "info"], cwd=project, env=settings, check=True, capture_output=True)
+    subprocess.run(
+        [str(PROGRAMS / "dagster"), "instance", "info"],
+        cwd=project,
+        env=settings,
+        check=True,
+        capture_output=True,
+    )
     with started(project, commands, settings):
         ui = Ui(port, project / "dagster_home")
         daemons(port)
-        wait_for(lambda: months_shown(ui) == ["2025-02", "2025-03"], 300, "the months before are not shown", every_s=1)
+        wait_for(
+            lambda: months_shown(ui) == ["2025-02", "2025-03"],
+            300,
+            "the months before are not shown",
+            every_s=1,
+        )
         set_clock(clock, "2025-04-01T00:00:10Z")
-        wait_for(lambda: months_shown(ui) == ["2025-02", "2025-03", "2025-04"], 300, "the month that began is no partition", every_s=1)
+        wait_for(
+            lambda: months_shown(ui) == ["2025-02", "2025-03", "2025-04"],
+            300,
+            "the month that began is no partition",
+            every_s=1,
+        )
         backfill = ui.launch([key("2025-04", BTC)], assetSelection=[{"path": ["kline_archives"]}])
         with dg.DagsterInstance.from_config(str(ui.home)) as instance:
-            wanted = dg.RunsFilter(tags={"dagster/backfill": backfill, "dagster/asset_partition_range_start": key("2025-04", BTC)})
-            wait_for(lambda: instance.get_runs_count(wanted) == 1, 300, "the daemon started no run of the month that began")
+            wanted = dg.RunsFilter(
+                tags={
+                    "dagster/backfill": backfill,
+                    "dagster/asset_partition_range_start": key("2025-04", BTC),
+                }
+            )
+            wait_for(
+                lambda: instance.get_runs_count(wanted) == 1,
+                300,
+                "the daemon started no run of the month that began",
+            )
 
 
 def test_where_nothing_began_nothing_is_reloaded(stage: Stage) -> None:
@@ -103,7 +138,9 @@ def test_where_nothing_began_nothing_is_reloaded(stage: Stage) -> None:
 
 def test_without_a_code_server_it_names_the_remedy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A location that Dagster's programs import themselves cannot be reloaded from inside."""
-    monkeypatch.setattr(part("klines.new_month"), "MONTHS", dg.StaticPartitionsDefinition(["2024-01", "2024-02"]))
+    monkeypatch.setattr(
+        part("klines.new_month"), "MONTHS", dg.StaticPartitionsDefinition(["2024-01", "2024-02"])
+    )
     assert stage.look("new_month").reason == (
         "2024-03 has begun: the daemon loads the definitions again by itself; reload the location in the UI"
     )

@@ -26,7 +26,9 @@ def session(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         recorded(one)
         stage.deployment = one.deployment
         stage.instance.add_dynamic_partitions("sessions", [one.folder.session])
-        assert stage.materialize(["golden_trades", "golden_depth", "golden_snapshots"], one.folder.session).success
+        assert stage.materialize(
+            ["golden_trades", "golden_depth", "golden_snapshots"], one.folder.session
+        ).success
         yield one
 
 
@@ -58,7 +60,9 @@ def test_a_session_is_proved_when_its_days_are_out(stage: Stage, session: Live) 
     assert metadata["trades_captured"].value == metadata["trades_published"].value
     assert metadata["trades_differing"].value == 0
     assert key in str(metadata["proof"].value)
-    assert stage.look("proof_sensor").reason == "no session is to be proved now; 0 once their days are published"
+    assert (
+        stage.look("proof_sensor").reason == "no session is to be proved now; 0 once their days are published"
+    )
 
 
 def test_a_difference_and_a_broken_file_fail_the_check(stage: Stage, session: Live) -> None:
@@ -83,7 +87,9 @@ def test_a_difference_and_a_broken_file_fail_the_check(stage: Stage, session: Li
     shutil.rmtree(stage.deployment.root / "raw" / "spot" / "trades")
     passed, said = checked(stage, key)
     assert not passed
-    assert said.startswith("unproved; BTCUSDT 2025-02-20 could not be held against BTCUSDT-trades-2025-02-20.zip: ")
+    assert said.startswith(
+        "unproved; BTCUSDT 2025-02-20 could not be held against BTCUSDT-trades-2025-02-20.zip: "
+    )
     assert stage.made("next_day_proof")[key].metadata["days_unproved"].value == 2
     stage.deployment.faults()
     assert checked(stage, key) == (True, "holds")
@@ -99,11 +105,15 @@ def test_a_proof_of_the_shell_is_reported_once(stage: Stage, session: Live) -> N
     assert stage.look("session_arrivals").reason == known
     for now, state in ((FIRST_OUT, "waiting"), (BOTH_OUT, "holds")):
         stage.deployment.clock(now=now)
-        subprocess.run(prove, env={**os.environ, **stage.deployment.environment()}, check=True, capture_output=True)
+        subprocess.run(
+            prove, env={**os.environ, **stage.deployment.environment()}, check=True, capture_output=True
+        )
         assert stage.look("session_arrivals").reason == f"{known}; 1 proofs reported"
         made = stage.made("next_day_proof")[key]
         assert made.metadata["state"].value == state
-        [execution] = stage.instance.event_log_storage.get_asset_check_execution_history(PROOF_HOLDS, limit=10)
+        [execution] = stage.instance.event_log_storage.get_asset_check_execution_history(
+            PROOF_HOLDS, limit=10
+        )
         assert execution.event is not None
         evaluation = execution.event.get_dagster_event().asset_check_evaluation_data
         assert (evaluation.passed, evaluation.description, evaluation.partition) == (True, state, key)

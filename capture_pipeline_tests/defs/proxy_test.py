@@ -55,12 +55,21 @@ class Proxy:
     upstream: int
     certificate: Path
 
-    def ask(self, method: str, path: str, headers: dict[str, str], body: str | None = None, host: str = HOST) -> tuple[int, str]:
+    def ask(
+        self, method: str, path: str, headers: dict[str, str], body: str | None = None, host: str = HOST
+    ) -> tuple[int, str]:
         """One request over TLS."""
         with urllib3.HTTPSConnectionPool(
-            "127.0.0.1", self.port, server_hostname=HOST, assert_hostname=HOST, ca_certs=str(self.certificate), retries=False
+            "127.0.0.1",
+            self.port,
+            server_hostname=HOST,
+            assert_hostname=HOST,
+            ca_certs=str(self.certificate),
+            retries=False,
         ) as pool:
-            answer = pool.request(method, path, body=body, headers={"Host": host, **headers}, redirect=False, timeout=20)
+            answer = pool.request(
+                method, path, body=body, headers={"Host": host, **headers}, redirect=False, timeout=20
+            )
             return answer.status, answer.data.decode()
 
 
@@ -77,7 +86,9 @@ def until_open(port: int, process: subprocess.Popen[bytes]) -> None:
 @contextlib.contextmanager
 def started(command: list[str], port: int, folder: Path, **environment: str) -> Iterator[None]:
     with (folder / f"{port}.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, cwd=folder, env={**os.environ, **environment}, stdout=log, stderr=log
+        )
         try:
             until_open(port, process)
             yield
@@ -96,11 +107,28 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("proxy")
     made = Proxy(free_port(), free_port(), folder / "capture.crt")
     name = ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}"]
-    key = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", "capture.key", "-out", "capture.crt", *name]
+    key = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-keyout",
+        "capture.key",
+        "-out",
+        "capture.crt",
+        *name,
+    ]
     subprocess.run(key, cwd=folder, check=True, capture_output=True)
     (folder / "capture.htpasswd").write_text("anna:{PLAIN}correct horse\n")
     shipped = (ROOT / "deploy" / "nginx.conf").read_text()
-    replaced = {"listen 443 ": f"listen 127.0.0.1:{made.port} ", "listen 80;": f"listen 127.0.0.1:{free_port()};"}
+    replaced = {
+        "listen 443 ": f"listen 127.0.0.1:{made.port} ",
+        "listen 80;": f"listen 127.0.0.1:{free_port()};",
+    }
     replaced |= {"127.0.0.1:3000": f"127.0.0.1:{made.upstream}", "/etc/nginx/": f"{folder}/"}
     for old, new in replaced.items():
         assert old in shipped
@@ -109,7 +137,12 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     (folder / "nginx.conf").write_text(WRAPPER.format(user="user root;" if os.geteuid() == 0 else ""))
     (folder / "home").mkdir()
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", folder / "home")
-    settings = {**QUICK, "CAPTURE_CONFIG": str(NO_SETTINGS), "DAGSTER_HOME": str(folder / "home"), "CAPTURE_UI_HOSTS": HOST}
+    settings = {
+        **QUICK,
+        "CAPTURE_CONFIG": str(NO_SETTINGS),
+        "DAGSTER_HOME": str(folder / "home"),
+        "CAPTURE_UI_HOSTS": HOST,
+    }
     web = [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(made.upstream)]
     with (
         started([*web, "-w", str(ROOT / "workspace.yaml")], made.upstream, folder, **settings),
@@ -123,7 +156,10 @@ def test_only_who_logs_in_sees_anything(proxy: Proxy) -> None:
     for path in ("/", "/server_info", "/logs/x"):
         assert proxy.ask("GET", path, {})[0] == 401
     assert proxy.ask("POST", "/graphql", JSON, QUERY)[0] == 401
-    assert proxy.ask("GET", "/", {"Authorization": "Basic " + base64.b64encode(b"anna:wrong").decode()})[0] == 401
+    assert (
+        proxy.ask("GET", "/", {"Authorization": "Basic " + base64.b64encode(b"anna:wrong").decode()})[0]
+        == 401
+    )
     assert proxy.ask("GET", "/", LOGIN)[0] == 200
     status, told = proxy.ask("GET", "/server_info", LOGIN)
     assert status == 200
@@ -138,7 +174,15 @@ def test_graphql_is_json_by_post_from_own_pages(proxy: Proxy) -> None:
     assert proxy.ask("POST", "/graphql", {**LOGIN, **JSON, "Origin": "https://evil.example"}, QUERY)[0] == 403
     assert proxy.ask("POST", "/graphql", {**LOGIN, **JSON, "Origin": "null"}, QUERY)[0] == 403
     assert proxy.ask("POST", "/graphql", {**LOGIN, "Content-Type": "text/plain"}, QUERY)[0] == 405
-    assert proxy.ask("POST", "/graphql", {**LOGIN, "Content-Type": "application/x-www-form-urlencoded"}, "query=%7Bversion%7D")[0] == 405
+    assert (
+        proxy.ask(
+            "POST",
+            "/graphql",
+            {**LOGIN, "Content-Type": "application/x-www-form-urlencoded"},
+            "query=%7Bversion%7D",
+        )[0]
+        == 405
+    )
     assert proxy.ask("GET", "/graphql?query=%7Bversion%7D", LOGIN)[0] == 405
 
 
@@ -157,23 +201,37 @@ PAUSED = json.dumps({"query": "{ instance { autoMaterializePaused } }"})
         ("POST", {"Content-Type": "application/json", "Host": "evil.example"}),
     ],
 )
-def test_a_page_of_another_site_changes_nothing_without_a_proxy(proxy: Proxy, method: str, headers: dict[str, str]) -> None:
+def test_a_page_of_another_site_changes_nothing_without_a_proxy(
+    proxy: Proxy, method: str, headers: dict[str, str]
+) -> None:
     """The ways in which a page in a browser on this machine could send a mutation to the webserver on loopback."""
     url = f"http://127.0.0.1:{proxy.upstream}/graphql"
     if method == "GET":
         answer = requests.get(url, params={"query": RESUME}, headers=headers, timeout=20)
     else:
-        body = json.dumps({"query": RESUME}) if "urlencoded" not in headers["Content-Type"] else urlencode({"query": RESUME})
+        body = (
+            json.dumps({"query": RESUME})
+            if "urlencoded" not in headers["Content-Type"]
+            else urlencode({"query": RESUME})
+        )
         answer = requests.post(url, data=body, headers=headers, timeout=20)
     assert answer.status_code == 403
-    state = requests.post(url, data=PAUSED, headers={**JSON, "Origin": f"http://127.0.0.1:{proxy.upstream}"}, timeout=20)
+    state = requests.post(
+        url, data=PAUSED, headers={**JSON, "Origin": f"http://127.0.0.1:{proxy.upstream}"}, timeout=20
+    )
     assert state.json()["data"]["instance"]["autoMaterializePaused"] is True
     assert requests.get(f"http://127.0.0.1:{proxy.upstream}/overview", timeout=20).status_code == 200
 
 
 def test_nothing_else_can_be_posted(proxy: Proxy) -> None:
     """Reports of materializations that never were least of all."""
-    for path in ("/report_asset_materialization/bars", "/report_asset_check/bars", "/report_asset_observation/bars", "/", "/logs/x"):
+    for path in (
+        "/report_asset_materialization/bars",
+        "/report_asset_check/bars",
+        "/report_asset_observation/bars",
+        "/",
+        "/logs/x",
+    ):
         assert proxy.ask("POST", path, {**LOGIN, **JSON}, "{}")[0] == 403
 
 
@@ -183,8 +241,13 @@ def test_another_name_gets_no_answer(proxy: Proxy) -> None:
         proxy.ask("GET", "/", LOGIN, host="evil.example")
 
 
-@pytest.mark.parametrize(("origin", "login", "status"), [(ORIGIN, LOGIN, 0), ("https://evil.example", LOGIN, 403), (ORIGIN, {}, 401)])
-def test_web_sockets_pass_for_own_pages(origin: str, login: dict[str, str], status: int, proxy: Proxy) -> None:
+@pytest.mark.parametrize(
+    ("origin", "login", "status"),
+    [(ORIGIN, LOGIN, 0), ("https://evil.example", LOGIN, 403), (ORIGIN, {}, 401)],
+)
+def test_web_sockets_pass_for_own_pages(
+    origin: str, login: dict[str, str], status: int, proxy: Proxy
+) -> None:
     """Run logs come over them; another site's page gets none, though the browser would send the password along."""
     context = ssl.create_default_context(cafile=str(proxy.certificate))
     expected = pytest.raises(InvalidStatus) if status else contextlib.nullcontext()
@@ -194,7 +257,13 @@ def test_web_sockets_pass_for_own_pages(origin: str, login: dict[str, str], stat
         link,
         expected as refused,
         connect(
-            f"wss://{HOST}/graphql", sock=link, ssl=context, origin=Origin(origin), subprotocols=own, additional_headers=login, proxy=None
+            f"wss://{HOST}/graphql",
+            sock=link,
+            ssl=context,
+            origin=Origin(origin),
+            subprotocols=own,
+            additional_headers=login,
+            proxy=None,
         ) as channel,
     ):
         channel.send(json.dumps({"type": "connection_init", "payload": {}}))

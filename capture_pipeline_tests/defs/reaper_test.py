@@ -37,9 +37,23 @@ def instance(home: Path) -> Iterator[dg.DagsterInstance]:
 
 def start(stage: Stage, home: Path, symbol: str) -> subprocess.Popen[bytes]:
     """Materialize one partition in a process of its own."""
-    environment = {**os.environ, **stage.deployment.environment(CAPTURE_HTTP_READ_TIMEOUT_S="120"), "DAGSTER_HOME": str(home)}
-    command = [str(DAGSTER), "asset", "materialize", "-m", "capture_pipeline.definitions", "--select", "kline_archives"]
-    return subprocess.Popen([*command, "--partition", key(JANUARY, symbol)], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    environment = {
+        **os.environ,
+        **stage.deployment.environment(CAPTURE_HTTP_READ_TIMEOUT_S="120"),
+        "DAGSTER_HOME": str(home),
+    }
+    command = [
+        str(DAGSTER),
+        "asset",
+        "materialize",
+        "-m",
+        "capture_pipeline.definitions",
+        "--select",
+        "kline_archives",
+    ]
+    return subprocess.Popen(
+        [*command, "--partition", key(JANUARY, symbol)], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    )
 
 
 def until(happened: Callable[[], bool]) -> None:
@@ -67,7 +81,10 @@ def test_a_killed_run_is_ended_and_a_live_one_left_alone(stage: Stage, home: Pat
         killed.wait()
         assert set(statuses(stage.instance).values()) == {dg.DagsterRunStatus.STARTED}
         assert stage.look("dead_run_reaper").reason == "2 runs are under way, 1 of them were dead and ended"
-        ended = {key(JANUARY, BTC): dg.DagsterRunStatus.FAILURE, key(JANUARY, ETH): dg.DagsterRunStatus.STARTED}
+        ended = {
+            key(JANUARY, BTC): dg.DagsterRunStatus.FAILURE,
+            key(JANUARY, ETH): dg.DagsterRunStatus.STARTED,
+        }
         assert statuses(stage.instance) == ended
         assert stage.look("dead_run_reaper").reason == "1 runs are under way, 0 of them were dead and ended"
         live.send_signal(signal.SIGINT)
@@ -80,14 +97,18 @@ def test_a_killed_run_is_ended_and_a_live_one_left_alone(stage: Stage, home: Pat
     assert list((stage.deployment.root / "state" / "runs").glob("*.lock")) == []
 
 
-def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its process died before it could take its lock: nothing is known for a day, then it is taken for dead; never while it is locked."""
     job = stage.definitions.resolve_job_def("clean_up")
     run = stage.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     stage.instance.report_engine_event("its last words", run)
     assert stage.look("dead_run_reaper").reason == "1 runs are under way, 0 of them were dead and ended"
     monkeypatch.setattr(part("operations.sensors"), "SILENCE_S", -1.0)
-    with part("shared.run_lock").hold_run_lock(part("shared.resources").run_lock_path(stage.workspace, run.run_id)):
+    with part("shared.run_lock").hold_run_lock(
+        part("shared.resources").run_lock_path(stage.workspace, run.run_id)
+    ):
         assert stage.look("dead_run_reaper").reason == "1 runs are under way, 0 of them were dead and ended"
     assert stage.look("dead_run_reaper").reason == "1 runs are under way, 1 of them were dead and ended"
     ended = stage.instance.get_run_by_id(run.run_id)
@@ -110,7 +131,9 @@ def test_a_lock_says_who_lives(stage: Stage, tmp_path: Path) -> None:
     assert liveness.is_dead(path) is True
 
 
-def test_a_process_about_to_take_its_lock_is_not_dead(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_about_to_take_its_lock_is_not_dead(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reaper looks between the two: the file was made, the lock is still free."""
     liveness = part("shared.run_lock")
     del stage
@@ -126,7 +149,9 @@ def test_a_process_about_to_take_its_lock_is_not_dead(stage: Stage, tmp_path: Pa
         assert seen == [False]
 
 
-def test_a_run_that_ends_while_it_is_looked_at_is_not_dead(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_ends_while_it_is_looked_at_is_not_dead(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its file was opened before it ended, and the lock is free after: the file is gone by then, as only a clean end leaves it."""
     liveness = part("shared.run_lock")
     del stage

@@ -17,7 +17,16 @@ from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline.sessions.models import Cause
 from capture_pipeline.sessions.status import read_status
-from capture_pipeline_tests.defs.ui import LOCATION, RUN_JOB, Ui, children, daemons, free_port, make_project, running
+from capture_pipeline_tests.defs.ui import (
+    LOCATION,
+    RUN_JOB,
+    Ui,
+    children,
+    daemons,
+    free_port,
+    make_project,
+    running,
+)
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
@@ -29,7 +38,11 @@ BUSY = [
     {"symbol": symbol, "base_price": 60000, "tick_size": 0.01, "lot_size": 0.00001, "trades_per_day": 400_000}
     for symbol in ("BTCUSDT", "ETHUSDT")
 ]
-SETTINGS = {"CAPTURE_SYMBOLS": "BTCUSDT,ETHUSDT", "CAPTURE_RECORDING_FREE_DISK_GB": "0.01", "CAPTURE_RECORDING_FLUSH_S": "0.2"}
+SETTINGS = {
+    "CAPTURE_SYMBOLS": "BTCUSDT,ETHUSDT",
+    "CAPTURE_RECORDING_FREE_DISK_GB": "0.01",
+    "CAPTURE_RECORDING_FLUSH_S": "0.2",
+}
 ADD = """mutation ($key: String!, $where: RepositorySelector!) {
   addDynamicPartition(partitionsDefName: "sessions", partitionKey: $key, repositorySelector: $where) {__typename}
 }"""
@@ -56,15 +69,26 @@ class Desk:
     def session(self, symbol: str, duration_s: float = 600) -> SessionFolder:
         """Prepare a session that begins now, and add its partition."""
         settings = self.deployment.workspace.settings
-        folder = prepare(sessions_root(settings), new_plan(settings, [symbol], "custom", duration_s), resume_open=False)
+        folder = prepare(
+            sessions_root(settings), new_plan(settings, [symbol], "custom", duration_s), resume_open=False
+        )
         self.ui.ask(ADD, key=folder.session, where=LOCATION)
         return folder
 
     def materialize(self, folder: SessionFolder) -> str:
         """Click *Materialize* for a session: the id of the run."""
-        selector = {**LOCATION, "pipelineName": "__ASSET_JOB", "assetSelection": [{"path": ["golden_samples"]}]}
+        selector = {
+            **LOCATION,
+            "pipelineName": "__ASSET_JOB",
+            "assetSelection": [{"path": ["golden_samples"]}],
+        }
         tags = [{"key": "dagster/partition", "value": folder.session}]
-        given = {"mode": "default", "selector": selector, "runConfigData": "{}", "executionMetadata": {"tags": tags}}
+        given = {
+            "mode": "default",
+            "selector": selector,
+            "runConfigData": "{}",
+            "executionMetadata": {"tags": tags},
+        }
         launched = self.ui.ask(RUN_JOB, given=given)["launchPipelineExecution"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
@@ -105,7 +129,10 @@ def recorded(folder: SessionFolder, but: int | None = None) -> int:
     def records() -> bool:
         status = read_status(folder.status)
         return (
-            status is not None and status.pid == lock_owner_pid(folder) != but and status.state == "recording" and status.messages_per_s > 0
+            status is not None
+            and status.pid == lock_owner_pid(folder) != but
+            and status.state == "recording"
+            and status.messages_per_s > 0
         )
 
     wait_for(records, 240)
@@ -124,13 +151,18 @@ def site(project: Path, url: str) -> Iterator[tuple[Desk, int]]:
     port = free_port()
     with running(project, port, CAPTURE_SANDBOX_URL=url, **SETTINGS) as process:
         daemons(port)
-        yield Desk(Ui(port, project / "dagster_home"), Deployment(url, project / "data", **SETTINGS)), process.pid
+        yield (
+            Desk(Ui(port, project / "dagster_home"), Deployment(url, project / "data", **SETTINGS)),
+            process.pid,
+        )
 
 
 @pytest.fixture(scope="module")
 def market() -> Iterator[str]:
     """An exchange whose clock runs."""
-    with SandboxServer(SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20, "symbols": BUSY})) as server:
+    with SandboxServer(
+        SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20, "symbols": BUSY})
+    ) as server:
         yield server.url
 
 
@@ -151,7 +183,9 @@ def test_a_session_beyond_the_limit_waits_visibly_and_is_then_recorded(desk: Des
     wait_for(lambda: "capture/queued_at_start" in desk.run(two)["tags"], 240)
     waiting = desk.run(two)
     assert (waiting["status"], waiting["rootConcurrencyKeys"]) == ("QUEUED", ["recordings"])
-    assert waiting["tags"]["capture/queued_at_start"].endswith("was still in the queue: all 1 slots of the pool recordings were taken")
+    assert waiting["tags"]["capture/queued_at_start"].endswith(
+        "was still in the queue: all 1 slots of the pool recordings were taken"
+    )
     assert desk.ui.ask(POOL)["instance"]["concurrencyLimit"] == {"limit": 1, "claimedSlots": [{"runId": one}]}
     assert lock_owner_pid(second) is None
     assert lock_owner_pid(first) == recorder
@@ -226,6 +260,8 @@ def test_after_a_power_cut_the_session_goes_on(market: str, tmp_path: Path) -> N
     with site(project, market) as (desk, _):
         assert desk.runs(folder)[-1]["runId"] == run
         recorded(folder, but=killed)
-        assert any(line.startswith("Ended by dead_run_reaper: its process is gone") for line in desk.messages(run))
+        assert any(
+            line.startswith("Ended by dead_run_reaper: its process is gone") for line in desk.messages(run)
+        )
         assert Cause.PROCESS in folder.gaps.read_text()
         desk.end(folder)

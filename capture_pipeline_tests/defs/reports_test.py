@@ -28,7 +28,11 @@ def recording(missing: int | None = None, *, timed: bool = True) -> list[bytes]:
     lines = [depth(1, 3, START_NS), snapshot(2, START_NS + 1)]
     for number in range(1, 400):
         stamp = START_NS + number * 50_000_000
-        line = trade(number // 2 + 1, stamp - 1_000_000) if number % 2 else depth(number * 3 // 2 + 1, number * 3 // 2 + 3, stamp)
+        line = (
+            trade(number // 2 + 1, stamp - 1_000_000)
+            if number % 2
+            else depth(number * 3 // 2 + 1, number * 3 // 2 + 3, stamp)
+        )
         if number != missing:
             lines.append(line)
     return [on_time(line) if timed else line for line in lines]
@@ -66,7 +70,9 @@ def test_reports_of_a_sound_session(stage: Stage) -> None:
         latest = store.latest(name)
         assert latest is not None
         assert latest[0].inputs[manifest.recording] == manifest.recording_sha256
-        assert {file.path: file.sha256 for file in manifest.files if file.table == "golden_depth"}.items() <= latest[0].inputs.items()
+        assert {
+            file.path: file.sha256 for file in manifest.files if file.table == "golden_depth"
+        }.items() <= latest[0].inputs.items()
         assert latest[0].failed == []
         assert json.loads(json.dumps(metadata["inputs"].value)) == latest[0].inputs
     origin = stage.made("origin_time_report")[key].metadata

@@ -22,13 +22,26 @@ from capture_pipeline_tests.deployment import Deployment
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
-ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("capture_pipeline"), "__repository__"), "record_session")
+ORIGIN = RemoteJobOrigin(
+    RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("capture_pipeline"), "__repository__"),
+    "record_session",
+)
 NOW_S = 1_800_000_000.0
-FAILURE, CANCELED, STARTED = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.STARTED
-QUEUED, STARTING, SUCCESS = dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.SUCCESS
+FAILURE, CANCELED, STARTED = (
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+    dg.DagsterRunStatus.STARTED,
+)
+QUEUED, STARTING, SUCCESS = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.SUCCESS,
+)
 
 
-def run(status: dg.DagsterRunStatus, ended_s: float | None = None, length_s: float = 600, **tags: str) -> dg.RunRecord:
+def run(
+    status: dg.DagsterRunStatus, ended_s: float | None = None, length_s: float = 600, **tags: str
+) -> dg.RunRecord:
     """A run that ended so many seconds before the present; a failed one is not retried unless `tags` say so."""
     end = None if ended_s is None else NOW_S - ended_s
     at = datetime.fromtimestamp(end or NOW_S, UTC)
@@ -66,7 +79,9 @@ SHORT = [run(FAILURE, ended, 5) for ended in (30, 60, 90, 100, 110)]
         ([run(FAILURE, 1000)] * 200, False, True),
     ],
 )
-def test_a_failed_run_is_followed_by_another(stage: Stage, runs: list[dg.RunRecord], is_due: bool, has_failed: bool) -> None:
+def test_a_failed_run_is_followed_by_another(
+    stage: Stage, runs: list[dg.RunRecord], is_due: bool, has_failed: bool
+) -> None:
     """None beside a live, queued or cancelled one, or one that is retried; short ones wait twice as long each, and 200 are the most."""
     del stage
     attempts = part("golden_samples.attempts").Attempts(runs)
@@ -89,7 +104,9 @@ def market() -> Iterator[str]:
 @pytest.fixture
 def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
     """A deployment in the environment, where recorders find it too."""
-    fresh = Deployment(market, tmp_path / "data", CAPTURE_RECORDING_FREE_DISK_GB="0.01", CAPTURE_RECORDING_FLUSH_S="0.2")
+    fresh = Deployment(
+        market, tmp_path / "data", CAPTURE_RECORDING_FREE_DISK_GB="0.01", CAPTURE_RECORDING_FLUSH_S="0.2"
+    )
     for name, value in fresh.environment().items():
         monkeypatch.setenv(name, value)
     return fresh
@@ -98,7 +115,9 @@ def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def made_run(stage: Stage, session: str, **more: Any) -> dg.DagsterRun:
     """A run of a session."""
     job = stage.definitions.resolve_job_def("record_session")
-    return stage.instance.create_run_for_job(job, tags={"dagster/partition": session}, remote_job_origin=ORIGIN, **more)
+    return stage.instance.create_run_for_job(
+        job, tags={"dagster/partition": session}, remote_job_origin=ORIGIN, **more
+    )
 
 
 def until_recorded(folder: SessionFolder) -> int:
@@ -147,7 +166,9 @@ def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None
     """The sensor and the run's tags name the start and the cause; a session that begins later is not reported yet."""
     settings = stage.workspace.settings
     for symbol, ahead_s in (("BTCUSDT", 30), ("ETHUSDT", 3600)):
-        plan = new_plan(settings, [symbol], "custom", 600, start_us=time.time_ns() // 1000 + ahead_s * 1_000_000)
+        plan = new_plan(
+            settings, [symbol], "custom", 600, start_us=time.time_ns() // 1000 + ahead_s * 1_000_000
+        )
         prepare(sessions_root(settings), plan)
         made = made_run(stage, plan.session, status=QUEUED)
         if ahead_s < 60:
@@ -157,7 +178,9 @@ def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None
     assert look.reason.count("still in the queue") == 1
     found = stage.instance.get_run_by_id(near.run_id)
     assert found is not None
-    assert datetime.fromtimestamp(start_us / 1e6, UTC).isoformat()[:19] in found.tags["capture/queued_at_start"]
+    assert (
+        datetime.fromtimestamp(start_us / 1e6, UTC).isoformat()[:19] in found.tags["capture/queued_at_start"]
+    )
 
 
 def test_a_cancelled_run_of_a_planned_session_is_not_requested_again(stage: Stage) -> None:

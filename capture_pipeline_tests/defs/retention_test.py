@@ -25,7 +25,9 @@ def age(stage: Stage, run_id: str, days: int) -> None:
     """Make a run so many days old."""
     created = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)
     with sqlite3.connect(Path(stage.instance.root_directory) / "history" / "runs.db") as connection:
-        changed = connection.execute("UPDATE runs SET create_timestamp = ? WHERE run_id = ?", (created.isoformat(" "), run_id))
+        changed = connection.execute(
+            "UPDATE runs SET create_timestamp = ? WHERE run_id = ?", (created.isoformat(" "), run_id)
+        )
         assert changed.rowcount == 1
     connection.close()
 
@@ -48,16 +50,29 @@ def test_old_runs_go_with_their_files_unless_they_hold_a_newest_materialization(
     assert files_of(stage, superseded)
     cleaning = stage.run("clean_up")
     assert cleaning.success
-    assert {run.run_id for run in stage.instance.get_runs()} == {other, newest, report, young, cleaning.run_id}
+    assert {run.run_id for run in stage.instance.get_runs()} == {
+        other,
+        newest,
+        report,
+        young,
+        cleaning.run_id,
+    }
     assert files_of(stage, superseded) == []
     assert stage.made("bars") == before
-    assert stage.instance.get_materialized_partitions(dg.AssetKey("bars")) == {key(JANUARY, BTC), key(JANUARY, ETH)}
+    assert stage.instance.get_materialized_partitions(dg.AssetKey("bars")) == {
+        key(JANUARY, BTC),
+        key(JANUARY, ETH),
+    }
 
 
 def test_verdicts_outlive_the_run_that_gave_them(stage: Stage) -> None:
     """Checks run alone hold no materialization, so their run goes; automation still knows that the bars passed."""
     seen = dg.evaluate_automation_conditions(stage.definitions, stage.instance)
-    stage.materialize(["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], key(JANUARY, BTC), with_checks=False)
+    stage.materialize(
+        ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"],
+        key(JANUARY, BTC),
+        with_checks=False,
+    )
     judged = stage.materialize([], checks="bars")
     age(stage, judged.run_id, 200)
     assert stage.run("clean_up").success
@@ -69,7 +84,9 @@ def test_verdicts_outlive_the_run_that_gave_them(stage: Stage) -> None:
 
 def test_runs_under_way_are_never_removed(stage: Stage) -> None:
     """However old."""
-    run = stage.instance.create_run_for_job(stage.definitions.resolve_job_def("coverage"), status=dg.DagsterRunStatus.STARTED)
+    run = stage.instance.create_run_for_job(
+        stage.definitions.resolve_job_def("coverage"), status=dg.DagsterRunStatus.STARTED
+    )
     age(stage, run.run_id, 1000)
     assert stage.run("clean_up").success
     assert stage.instance.has_run(run.run_id)

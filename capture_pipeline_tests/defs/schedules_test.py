@@ -44,7 +44,9 @@ def tick(stage: Stage, now: str) -> dg.RunRequest | dg.SkipReason:
         ("2024-04-01T06:30:00Z", MARCH, MARCH),
     ],
 )
-def test_the_daily_update_asks_for_the_open_month_and_early_in_it_for_the_one_before(now: str, first: str, last: str, stage: Stage) -> None:
+def test_the_daily_update_asks_for_the_open_month_and_early_in_it_for_the_one_before(
+    now: str, first: str, last: str, stage: Stage
+) -> None:
     """One run for all symbols; the first month of the history has none before, and its end has none after."""
     request = tick(stage, now)
     assert isinstance(request, dg.RunRequest)
@@ -91,14 +93,18 @@ def test_without_an_exchange_it_says_so(stage: Stage, tmp_path: Path) -> None:
     stage.deployment = Deployment("http://127.0.0.1:9", tmp_path / "data", **SETTINGS)
     schedule = stage.definitions.resolve_schedule_def("daily_update_schedule")
     context = dg.build_schedule_context(
-        instance=stage.instance, scheduled_execution_time=datetime(2024, 3, 10, tzinfo=UTC), resources={"workspace": stage.workspace}
+        instance=stage.instance,
+        scheduled_execution_time=datetime(2024, 3, 10, tzinfo=UTC),
+        resources={"workspace": stage.workspace},
     )
     answer = schedule(context)
     assert isinstance(answer, dg.SkipReason)
     assert "the present is not known" in (answer.skip_message or "")
 
 
-def test_by_the_clock_the_clean_up_goes_before_the_update_and_the_report_after(definitions: dg.Definitions) -> None:
+def test_by_the_clock_the_clean_up_goes_before_the_update_and_the_report_after(
+    definitions: dg.Definitions,
+) -> None:
     """All in UTC, all running from the start."""
     schedules = {schedule.name: schedule for schedule in definitions.get_repository_def().schedule_defs}
     assert {name: (schedule.cron_schedule, schedule.job_name) for name, schedule in schedules.items()} == {

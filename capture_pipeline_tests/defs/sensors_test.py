@@ -22,7 +22,10 @@ def test_a_month_is_closed_once_when_its_monthly_file_comes_out(stage: Stage) ->
     assert stage.look("month_close_sensor").reason == "no closed month waits for a monthly file that is out"
     stage.deployment.clock(now="2024-03-02T13:00:00Z")
     assert stage.look("month_close_sensor").keys == BOTH
-    assert stage.look("month_close_sensor").reason == "2 partitions were asked for a while ago; the next attempt waits"
+    assert (
+        stage.look("month_close_sensor").reason
+        == "2 partitions were asked for a while ago; the next attempt waits"
+    )
     assert stage.run("month_close", tags=block(FEBRUARY, FEBRUARY)).success
     assert stage.made("bars")[key(FEBRUARY, BTC)].metadata["by_source"].value == {"monthly": 29 * 24}
     stage.deployment.clock(advance_s=5 * HOUR)
@@ -64,9 +67,15 @@ def test_closing_a_month_tells_what_the_monthly_file_changed(stage: Stage, tmp_p
     assert stage.made("month_reconciliation")[key(FEBRUARY, ETH)].metadata["differing_bars"].value == 0
 
 
-def test_a_hole_that_nobody_can_fill_is_asked_for_once_more_and_then_never(stage: Stage, tmp_path: Path) -> None:
+def test_a_hole_that_nobody_can_fill_is_asked_for_once_more_and_then_never(
+    stage: Stage, tmp_path: Path
+) -> None:
     """Two answers without its candles, far enough apart, prove that it does not exist."""
-    outage = {"outages": [{"start": "2024-01-10T00:00:00Z", "end": "2024-01-10T06:00:00Z"}], "now": NOW, "frozen": True}
+    outage = {
+        "outages": [{"start": "2024-01-10T00:00:00Z", "end": "2024-01-10T06:00:00Z"}],
+        "now": NOW,
+        "frozen": True,
+    }
     with deployed(tmp_path / "other", outage, **SETTINGS) as stage.deployment:
         assert stage.run("initial_backfill", key(JANUARY, BTC)).success
         assert stage.look("gap_fill_sensor").reason == "no hole is worth asking for now"
@@ -116,8 +125,14 @@ def test_checksums_are_read_again_when_due_and_a_new_version_is_fetched_beside_t
     assert stage.look("republished_sensor").runs == []
     assert stage.run("month_close", key(JANUARY, BTC)).success
     metadata = stage.made("kline_archives")[key(JANUARY, BTC)].metadata
-    assert (metadata["fetched_now"].value, metadata["superseded"].value, metadata["trust"].value) == (1, 1, {"ok": 1})
-    assert len(list((stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives").glob("*.zip"))) == 2
+    assert (metadata["fetched_now"].value, metadata["superseded"].value, metadata["trust"].value) == (
+        1,
+        1,
+        {"ok": 1},
+    )
+    assert (
+        len(list((stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives").glob("*.zip"))) == 2
+    )
 
 
 def test_a_run_by_hand_fetches_what_was_published_anew(stage: Stage) -> None:
@@ -125,11 +140,16 @@ def test_a_run_by_hand_fetches_what_was_published_anew(stage: Stage) -> None:
     january = key(JANUARY, BTC)
     assert stage.run("initial_backfill", january).success
     stage.deployment.republish(JANUARY_ZIP)
-    assert stage.run("initial_backfill", january, tags={"dagster/schedule_name": "daily_update_schedule"}).success
+    assert stage.run(
+        "initial_backfill", january, tags={"dagster/schedule_name": "daily_update_schedule"}
+    ).success
     assert stage.made("kline_archives")[january].metadata["fetched_now"].value == 0
     assert stage.run("initial_backfill", january).success
     assert stage.made("kline_archives")[january].metadata["fetched_now"].value == 1
-    assert "superseded" in stage.workspace.lake.archives_manifest(stage.workspace.partition(BTC, Month(2024, 1))).read_text()
+    assert (
+        "superseded"
+        in stage.workspace.lake.archives_manifest(stage.workspace.partition(BTC, Month(2024, 1))).read_text()
+    )
 
 
 def test_the_rota_waits_for_the_turn_under_way(stage: Stage) -> None:
@@ -154,12 +174,18 @@ def test_a_damaged_manifest_keeps_a_sensor_from_no_other_partition(
 ) -> None:
     """The other symbol is asked for; the damaged one is named in the log, and in the reason where nothing else is to be done."""
     month, name, then = DAMAGE[sensor]
-    outage = {"outages": [{"start": "2024-01-10T00:00:00Z", "end": "2024-01-10T06:00:00Z"}], "now": NOW, "frozen": True}
+    outage = {
+        "outages": [{"start": "2024-01-10T00:00:00Z", "end": "2024-01-10T06:00:00Z"}],
+        "now": NOW,
+        "frozen": True,
+    }
     with deployed(tmp_path / "other", outage, **SETTINGS) as stage.deployment:
         stage.deployment.clock(now="2024-03-02T11:00:00Z" if month == FEBRUARY else NOW)
         assert stage.run("daily_update", tags=block(month, month)).success
         stage.deployment.clock(now=then)
-        damaged, other = (stage.deployment.root / "raw/spot/klines/1h" / symbol / month[:7] / name for symbol in (BTC, ETH))
+        damaged, other = (
+            stage.deployment.root / "raw/spot/klines/1h" / symbol / month[:7] / name for symbol in (BTC, ETH)
+        )
         damaged.write_text("{")
         look = stage.look(sensor)
         assert (len(look.runs), look.reason) == (1, "")
@@ -173,7 +199,9 @@ def test_a_damaged_manifest_keeps_a_sensor_from_no_other_partition(
 
 
 @pytest.mark.parametrize("sensor", ["month_close_sensor", "gap_fill_sensor", "revision_sensor"])
-def test_an_exchange_out_of_reach_is_told_and_asked_again_next_time(sensor: str, stage: Stage, tmp_path: Path) -> None:
+def test_an_exchange_out_of_reach_is_told_and_asked_again_next_time(
+    sensor: str, stage: Stage, tmp_path: Path
+) -> None:
     """A sensor must answer within seconds: it tries once and keeps its memory."""
     stage.deployment = Deployment("http://127.0.0.1:9", tmp_path / "data", **SETTINGS)
     stage.cursors[sensor] = '{"2024-01|BTCUSDT": [3, 5]}'

@@ -20,7 +20,12 @@ from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 UNITS = ROOT / "deploy" / "systemd"
-NAMES = ["capture-code-server.service", "capture-daemon.service", "capture-recorder@.service", "capture-webserver.service"]
+NAMES = [
+    "capture-code-server.service",
+    "capture-daemon.service",
+    "capture-recorder@.service",
+    "capture-webserver.service",
+]
 CODE_SERVER, DAEMON, RECORDER, WEBSERVER = NAMES
 ANALYZE = shutil.which("systemd-analyze")
 INSTALLED = "/opt/capture_pipeline"
@@ -58,7 +63,9 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     """Every setting is known to systemd, and every command is there; in the place of /opt/capture_pipeline this folder."""
     assert ANALYZE is not None
     for name in NAMES:
-        (tmp_path / name).write_text((UNITS / name).read_text().replace(INSTALLED, str(ROOT)).replace("User=capture", "User=root"))
+        (tmp_path / name).write_text(
+            (UNITS / name).read_text().replace(INSTALLED, str(ROOT)).replace("User=capture", "User=root")
+        )
     names = [name.replace("@", "@BTCUSDT") for name in NAMES]
     shutil.copy(tmp_path / RECORDER, tmp_path / RECORDER.replace("@", "@BTCUSDT"))
     command = [ANALYZE, "verify", "--man=no", *(str(tmp_path / name) for name in names)]
@@ -125,7 +132,9 @@ def processes_of(project: Path) -> list[int]:
 def services(tmp_path: Path) -> Iterator[tuple[Services, Deployment]]:
     """The services of a deployment at an exchange whose clock runs; nothing of them is left at the end."""
     project = make_project(tmp_path)
-    with SandboxServer(SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20, "symbols": BUSY})) as server:
+    with SandboxServer(
+        SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20, "symbols": BUSY})
+    ) as server:
         made = Services(project, {**SETTINGS, "CAPTURE_SANDBOX_URL": server.url})
         try:
             yield made, Deployment(server.url, project / "data", **SETTINGS)
@@ -135,7 +144,9 @@ def services(tmp_path: Path) -> Iterator[tuple[Services, Deployment]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_runs_and_recorders_go_on_while_the_services_are_restarted(services: tuple[Services, Deployment]) -> None:
+def test_runs_and_recorders_go_on_while_the_services_are_restarted(
+    services: tuple[Services, Deployment],
+) -> None:
     """The same recorder and the same run before and after; the run succeeds once the session ends."""
     made, deployment = services
     assert made.run(CODE_SERVER, "ExecStartPre").wait() == 0

@@ -27,21 +27,33 @@ from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
 ROOT = Path(__file__).resolve().parents[2]
-BUSY = {"symbol": "BTCUSDT", "base_price": 60000, "tick_size": 0.01, "lot_size": 0.00001, "trades_per_day": 400_000}
+BUSY = {
+    "symbol": "BTCUSDT",
+    "base_price": 60000,
+    "tick_size": 0.01,
+    "lot_size": 0.00001,
+    "trades_per_day": 400_000,
+}
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def market() -> Iterator[str]:
     """An exchange whose clock runs."""
-    with SandboxServer(SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20, "symbols": [BUSY]})) as server:
+    with SandboxServer(
+        SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20, "symbols": [BUSY]})
+    ) as server:
         yield server.url
 
 
 @pytest.fixture
 def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
     """A deployment in the environment, where recorders find it too."""
-    quick = {"CAPTURE_RECORDING_FREE_DISK_GB": "0.01", "CAPTURE_RECORDING_FLUSH_S": "0.2", "CAPTURE_SESSION_GATES_LEAST_HOURS": "0"}
+    quick = {
+        "CAPTURE_RECORDING_FREE_DISK_GB": "0.01",
+        "CAPTURE_RECORDING_FLUSH_S": "0.2",
+        "CAPTURE_SESSION_GATES_LEAST_HOURS": "0",
+    }
     fresh = Deployment(market, tmp_path / "data", **quick, CAPTURE_SESSION_GATES_LEAST_MESSAGES="100")
     for name, value in fresh.environment().items():
         monkeypatch.setenv(name, value)
@@ -51,8 +63,15 @@ def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def planned(stage: Stage, seconds: float, ahead_s: float = 0) -> Stage:
     """The same stage with a session whose window has just opened, or opens in a while."""
     now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=ahead_s)
-    entry = {"regime": "high_volume", "date": now.date(), "time": now.time().replace(microsecond=0), "duration_hours": seconds / 3600}
-    settings = stage.workspace.settings.model_validate({**stage.workspace.settings.model_dump(), "sessions": [entry]})
+    entry = {
+        "regime": "high_volume",
+        "date": now.date(),
+        "time": now.time().replace(microsecond=0),
+        "duration_hours": seconds / 3600,
+    }
+    settings = stage.workspace.settings.model_validate(
+        {**stage.workspace.settings.model_dump(), "sessions": [entry]}
+    )
     stage.deployment.workspace = type(stage.workspace)(settings)
     return stage
 
@@ -72,7 +91,9 @@ def until(happened: Callable[[], bool]) -> None:
 
 def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Stage) -> None:
     """The sensor asks for a run when the window opens; the run ends with the finished session, and everything derived follows."""
-    look = planned(stage, 30).look("session_sensor")  # long enough for a busy machine to start the recorder in it
+    look = planned(stage, 30).look(
+        "session_sensor"
+    )  # long enough for a busy machine to start the recorder in it
     folder = session_of(stage)
     assert look.keys == [folder.session]
     assert [run.run_key for run in look.runs] == [f"{folder.session}-1"]
@@ -86,11 +107,18 @@ def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Sta
     verdicts = {each.check_name: each.passed for each in ran.get_asset_check_evaluations()}
     assert verdicts == dict.fromkeys(CHECKS, True) | {"depth_rate": False}
     tables = ("golden_trades", "golden_depth", "golden_snapshots")
-    seen = dg.evaluate_automation_conditions(defs=stage.definitions, instance=stage.instance, cursor=seen.cursor)
-    asked = dg.evaluate_automation_conditions(defs=stage.definitions, instance=stage.instance, cursor=seen.cursor)
+    seen = dg.evaluate_automation_conditions(
+        defs=stage.definitions, instance=stage.instance, cursor=seen.cursor
+    )
+    asked = dg.evaluate_automation_conditions(
+        defs=stage.definitions, instance=stage.instance, cursor=seen.cursor
+    )
     assert {name: asked.get_num_requested(dg.AssetKey(name)) for name in tables} == dict.fromkeys(tables, 1)
     assert stage.materialize(tables, folder.session).success
-    assert all(stage.made(name)[folder.session].metadata["dagster/partition_row_count"].value for name in ("golden_samples", *tables))
+    assert all(
+        stage.made(name)[folder.session].metadata["dagster/partition_row_count"].value
+        for name in ("golden_samples", *tables)
+    )
     assert stage.materialize(["regime_comparison"]).success
     page = Path(str(stage.made("regime_comparison")[None].metadata["page"].value))
     assert folder.session in page.read_text()
@@ -99,7 +127,9 @@ def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Sta
 
 def test_a_planned_session_is_asked_for_ahead_and_begins_in_time(stage: Stage) -> None:
     """Two minutes before its window and no sooner; the file begins before the planned start, and the session is as long as planned."""
-    assert planned(stage, 5, ahead_s=600).look("session_sensor").reason.startswith("no window is open; next: ")
+    assert (
+        planned(stage, 5, ahead_s=600).look("session_sensor").reason.startswith("no window is open; next: ")
+    )
     look = planned(stage, 5, ahead_s=LEAD_S + 20).look("session_sensor")
     folder = session_of(stage)
     assert look.keys == [folder.session]
@@ -117,34 +147,59 @@ def test_a_planned_session_is_asked_for_ahead_and_begins_in_time(stage: Stage) -
 
 def test_a_check_that_was_skipped_says_so(stage: Stage) -> None:
     """First of all, as a warning that holds nothing up; of a short session no snapshot came while a book was synced."""
-    folder = prepare(sessions_root(stage.workspace.settings), new_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 3))
+    folder = prepare(
+        sessions_root(stage.workspace.settings), new_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 3)
+    )
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
     ran = stage.run("record_session", folder.session)
     evaluations = {each.check_name: each for each in ran.get_asset_check_evaluations()}
     best, ledger = evaluations["book_best"], evaluations["ledger"]
-    assert (best.passed, best.severity, best.metadata["verdict"].value) == (True, dg.AssetCheckSeverity.WARN, "SKIPPED")
-    assert best.description == best.metadata["reason"].value == "skipped: no bookTicker stands at the update id of a diff"
+    assert (best.passed, best.severity, best.metadata["verdict"].value) == (
+        True,
+        dg.AssetCheckSeverity.WARN,
+        "SKIPPED",
+    )
+    assert (
+        best.description
+        == best.metadata["reason"].value
+        == "skipped: no bookTicker stands at the update id of a diff"
+    )
     assert (ledger.severity, ledger.metadata["verdict"].value) == (dg.AssetCheckSeverity.ERROR, "PASS")
 
 
-def test_a_session_of_which_nothing_came_fails_its_run_with_the_reason(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_of_which_nothing_came_fails_its_run_with_the_reason(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is no materialization, and nobody brings it in as one that was recorded elsewhere."""
     monkeypatch.setenv("CAPTURE_SANDBOX_URL", "http://127.0.0.1:9")
-    folder = prepare(sessions_root(stage.workspace.settings), new_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 5))
+    folder = prepare(
+        sessions_root(stage.workspace.settings), new_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 5)
+    )
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
     ran = stage.run("record_session", folder.session)
     assert not ran.success
     [failed] = [event for event in ran.get_step_failure_events() if event.node_name == "golden_samples"]
-    assert "ended without a message: cannot connect to ws://127.0.0.1:9" in str(failed.step_failure_data.error)
+    assert "ended without a message: cannot connect to ws://127.0.0.1:9" in str(
+        failed.step_failure_data.error
+    )
     assert any(
-        "connecting" in event.user_message and "cannot connect" in event.user_message for event in stage.instance.all_logs(ran.run_id)
+        "connecting" in event.user_message and "cannot connect" in event.user_message
+        for event in stage.instance.all_logs(ran.run_id)
     )
     assert stage.look("session_arrivals").reason == "all 1 finished sessions are known or empty"
 
 
 def test_a_run_tells_more_often_at_first() -> None:
     """Whoever opens the page of a run that has just begun sees that it goes on."""
-    assert list(islice(part("golden_samples.recording").report_times(), 7)) == [10, 30, 60, 120, 300, 600, 900]
+    assert list(islice(part("golden_samples.recording").report_times(), 7)) == [
+        10,
+        30,
+        60,
+        120,
+        300,
+        600,
+        900,
+    ]
 
 
 def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: Stage, tmp_path: Path) -> None:
@@ -154,12 +209,24 @@ def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: St
     with at_home(tmp_path) as (home, instance):
         instance.add_dynamic_partitions("sessions", [folder.session])
         run = materialized(home, folder)
-        until(lambda: lock_owner_pid(folder) is not None and (status := read_status(folder.status)) is not None and status.messages > 50)
+        until(
+            lambda: (
+                lock_owner_pid(folder) is not None
+                and (status := read_status(folder.status)) is not None
+                and status.messages > 50
+            )
+        )
         recorder = lock_owner_pid(folder)
         run.kill()
         run.wait()
         before = read_status(folder.status)
-        until(lambda: (now := read_status(folder.status)) is not None and before is not None and now.messages > before.messages)
+        until(
+            lambda: (
+                (now := read_status(folder.status)) is not None
+                and before is not None
+                and now.messages > before.messages
+            )
+        )
         assert lock_owner_pid(folder) == recorder
     look = stage.look("session_sensor")
     assert look.keys == [folder.session]
@@ -229,7 +296,9 @@ def test_terminate_finishes_the_session_and_another_interrupt_leaves_it(stage: S
         terminated.send_signal(signal.SIGINT)
         terminated.wait(timeout=60)
         assert folder.metadata.exists()
-    assert finished(find_session(sessions_root(stage.workspace.settings), folder.session)).state == "interrupted"
+    assert (
+        finished(find_session(sessions_root(stage.workspace.settings), folder.session)).state == "interrupted"
+    )
     until(lambda: lock_owner_pid(folder) is None)
 
 
@@ -245,7 +314,13 @@ def at_home(tmp_path: Path) -> Iterator[tuple[Path, dg.DagsterInstance]]:
 
 def materialized(home: Path, folder: SessionFolder) -> subprocess.Popen[bytes]:
     """Materialize a session in a process of its own."""
-    command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize", "-m", "capture_pipeline.definitions"]
+    command = [
+        str(Path(sys.executable).with_name("dagster")),
+        "asset",
+        "materialize",
+        "-m",
+        "capture_pipeline.definitions",
+    ]
     return subprocess.Popen(
         [*command, "--select", "golden_samples", "--partition", folder.session],
         cwd=ROOT,

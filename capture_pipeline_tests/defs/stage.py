@@ -23,7 +23,10 @@ def key(month: str, symbol: str) -> str:
 
 def block(first: str, last: str, last_symbol: str = ETH) -> dict[str, str]:
     """Run tags: both symbols, or the first one alone, of the months from `first` to `last`."""
-    return {"dagster/asset_partition_range_start": key(first, BTC), "dagster/asset_partition_range_end": key(last, last_symbol)}
+    return {
+        "dagster/asset_partition_range_start": key(first, BTC),
+        "dagster/asset_partition_range_end": key(last, last_symbol),
+    }
 
 
 def part(name: str) -> Any:
@@ -70,7 +73,9 @@ class Stage:
         """The deployment's workspace."""
         return self.deployment.workspace
 
-    def run(self, job: str, partition: str | None = None, tags: Mapping[str, str] | None = None) -> dg.ExecuteInProcessResult:
+    def run(
+        self, job: str, partition: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> dg.ExecuteInProcessResult:
         """Run a job on one partition, or on those that the tags name."""
         made = self.definitions.resolve_job_def(job)
         return made.execute_in_process(
@@ -109,7 +114,9 @@ class Stage:
         """One tick of a sensor, going on from its last one."""
         made = self.definitions.resolve_sensor_def(sensor)
         resources = {"workspace": self.workspace} if made.required_resource_keys else None
-        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursors.get(sensor), resources=resources)
+        context = dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursors.get(sensor), resources=resources
+        )
         result = made(context)
         if isinstance(result, dg.SkipReason):
             return Look([], result.skip_message or "")
@@ -117,9 +124,16 @@ class Stage:
             return Look([result], "")
         assert isinstance(result, dg.SensorResult)
         self.cursors[sensor] = result.cursor
-        return Look(list(result.run_requests or []), result.skip_reason.skip_message or "" if result.skip_reason else "")
+        return Look(
+            list(result.run_requests or []),
+            result.skip_reason.skip_message or "" if result.skip_reason else "",
+        )
 
     def made(self, asset: str) -> dict[str | None, dg.AssetMaterialization]:
         """The newest materialization of each partition of an asset."""
         records = self.instance.fetch_materializations(dg.AssetKey(asset), limit=1000, ascending=True).records
-        return {record.partition_key: materialization for record in records if (materialization := record.asset_materialization)}
+        return {
+            record.partition_key: materialization
+            for record in records
+            if (materialization := record.asset_materialization)
+        }

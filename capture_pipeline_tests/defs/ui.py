@@ -30,7 +30,9 @@ LAUNCH = """mutation ($given: LaunchBackfillParams!) {
 RUN_JOB = """mutation ($given: ExecutionParams!) {
   launchPipelineExecution(executionParams: $given) {__typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}
 }"""
-STATUS = "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
+STATUS = (
+    "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
+)
 DIMENSIONS = ("dagster/partition/month", "dagster/partition/symbol")
 LOCATION = {"repositoryLocationName": "capture_pipeline", "repositoryName": "__repository__"}
 
@@ -136,7 +138,11 @@ class Ui:
 
     def daemon(self) -> int:
         """The process id of the daemon."""
-        (found,) = (pid for pid in children(self.pid) if b"dagster-daemon" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        (found,) = (
+            pid
+            for pid in children(self.pid)
+            if b"dagster-daemon" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
         return found
 
     def launch(self, partitions: list[str], **target: object) -> str:
@@ -147,7 +153,11 @@ class Ui:
 
     def run(self, job: str, partition: str = "") -> str:
         """Launch a run of a job, for one partition if it has such: its status at its end."""
-        tags = {"dagster/partition": partition, **dict(zip(DIMENSIONS, partition.split("|"), strict=True))} if partition else {}
+        tags = (
+            {"dagster/partition": partition, **dict(zip(DIMENSIONS, partition.split("|"), strict=True))}
+            if partition
+            else {}
+        )
         given = {
             "selector": {"pipelineName": job, **LOCATION},
             "runConfigData": {},
@@ -163,7 +173,9 @@ class Ui:
                 assert run is not None
                 return run.status
 
-            wait_for(lambda: status() in FINISHED_STATUSES, 300, f"the run of {job} does not end", every_s=0.5)
+            wait_for(
+                lambda: status() in FINISHED_STATUSES, 300, f"the run of {job} does not end", every_s=0.5
+            )
             return status().value
 
     def status(self, backfill: str) -> str:

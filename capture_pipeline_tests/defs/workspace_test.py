@@ -11,7 +11,16 @@ import dagster as dg
 import pytest
 import yaml
 
-from capture_pipeline_tests.defs.ui import PROGRAMS, ROOT, asked, daemons, environment, free_port, make_project, running
+from capture_pipeline_tests.defs.ui import (
+    PROGRAMS,
+    ROOT,
+    asked,
+    daemons,
+    environment,
+    free_port,
+    make_project,
+    running,
+)
 
 LOOPBACK = "0100007F"
 SENSORS = "{repositoriesOrError {... on RepositoryConnection {nodes {sensors {name}}}}}"
@@ -41,7 +50,15 @@ def project(tmp_path: Path) -> Path:
 
 def validate(project: Path, **more: str) -> subprocess.CompletedProcess[str]:
     command = [str(PROGRAMS / "dagster"), "definitions", "validate", "-m", "capture_pipeline.definitions"]
-    return subprocess.run(command, cwd=project, env=environment(project, **more), stdout=PIPE, stderr=STDOUT, text=True, check=False)
+    return subprocess.run(
+        command,
+        cwd=project,
+        env=environment(project, **more),
+        stdout=PIPE,
+        stderr=STDOUT,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.slow
@@ -52,7 +69,17 @@ def test_the_workspace_loads(project: Path) -> None:
     assert (server["host"], server["port"]) == ("127.0.0.1", 4266)
     server["port"] = port
     (project / "workspace.yaml").write_text(yaml.safe_dump(workspace))
-    command = [str(PROGRAMS / "dagster"), "code-server", "start", "-h", "127.0.0.1", "-p", str(port), "-m", "capture_pipeline.definitions"]
+    command = [
+        str(PROGRAMS / "dagster"),
+        "code-server",
+        "start",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-m",
+        "capture_pipeline.definitions",
+    ]
     with subprocess.Popen(command, cwd=project, env=environment(project)) as code_server:
         try:
             deadline = time.monotonic() + 120
@@ -61,7 +88,15 @@ def test_the_workspace_loads(project: Path) -> None:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             list_jobs = [str(PROGRAMS / "dagster"), "job", "list", "-w", "workspace.yaml"]
-            result = subprocess.run(list_jobs, cwd=project, env=environment(project), stdout=PIPE, stderr=STDOUT, text=True, check=False)
+            result = subprocess.run(
+                list_jobs,
+                cwd=project,
+                env=environment(project),
+                stdout=PIPE,
+                stderr=STDOUT,
+                text=True,
+                check=False,
+            )
             assert result.returncode == 0, result.stdout
             assert "initial_backfill" in result.stdout
         finally:
@@ -73,8 +108,12 @@ def test_loading_warns_of_nothing(project: Path) -> None:
     """Preview and beta features are used knowingly, at a pinned version; a log that warns at each start hides what matters."""
     program = "import capture_pipeline.definitions as loaded; loaded.defs.get_repository_def()"
     command = [sys.executable, "-W", "always", "-c", program]
-    result = subprocess.run(command, cwd=project, env=environment(project), stdout=PIPE, stderr=STDOUT, text=True, check=True)
-    assert [line for line in result.stdout.splitlines() if "PreviewWarning" in line or "BetaWarning" in line] == []
+    result = subprocess.run(
+        command, cwd=project, env=environment(project), stdout=PIPE, stderr=STDOUT, text=True, check=True
+    )
+    assert [
+        line for line in result.stdout.splitlines() if "PreviewWarning" in line or "BetaWarning" in line
+    ] == []
 
 
 @pytest.mark.slow
@@ -116,8 +155,14 @@ def test_the_example_for_postgres_is_a_storage_key(project: Path) -> None:
 
 def addresses(port: int) -> set[str]:
     """The addresses on which something listens at that port, as the kernel writes them."""
-    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
-    return {line[1].split(":")[0] for line in lines if line[3] == "0A" and int(line[1].split(":")[1], 16) == port}
+    lines = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    return {
+        line[1].split(":")[0] for line in lines if line[3] == "0A" and int(line[1].split(":")[1], 16) == port
+    }
 
 
 @pytest.mark.slow
@@ -131,7 +176,9 @@ def test_the_ui_listens_on_loopback_alone(project: Path) -> None:
         }
         assert [daemon["lastHeartbeatErrors"] for daemon in found if daemon["lastHeartbeatErrors"]] == []
         (repository,) = asked(port, SENSORS)["repositoriesOrError"]["nodes"]
-        assert {"month_close_sensor", "gap_fill_sensor"} <= {sensor["name"] for sensor in repository["sensors"]}
+        assert {"month_close_sensor", "gap_fill_sensor"} <= {
+            sensor["name"] for sensor in repository["sensors"]
+        }
         assert addresses(port) == {LOOPBACK}
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
@@ -146,7 +193,9 @@ def test_the_instance_is_made_before_the_two_processes_look_for_it(project: Path
     with running(project, 1) as process:
         assert process.wait(60) == 2
     (line,) = (project / "ui.log").read_text().splitlines()
-    assert line.startswith(f"Error: Dagster's instance in {project / 'dagster_home'} cannot be loaded: Error 1: ")
+    assert line.startswith(
+        f"Error: Dagster's instance in {project / 'dagster_home'} cannot be loaded: Error 1: "
+    )
     assert 'unexpected config entry "telemetrie"' in line
 
 
@@ -158,7 +207,9 @@ def test_a_signal_ends_all_processes_and_the_ui_with_0(number: signal.Signals, p
         path.write_text("#!/bin/sh\n" if path.name == "dagster" else STAND_IN)
         path.chmod(0o755)
     code = f"import sys; sys.executable = {str(project / 'python')!r}; from capture_pipeline.cli.main import main; main()"
-    with subprocess.Popen([sys.executable, "-c", code, "ui"], cwd=project, env=environment(project), stdout=PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "ui"], cwd=project, env=environment(project), stdout=PIPE
+    ) as process:
         try:
             deadline = time.monotonic() + 60
             while not all(path.with_name(f"{path.name}.up").exists() for path in programs):

@@ -15,8 +15,21 @@ from hypothesis import strategies as st
 
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.feasibility.criteria import EXACT, Verdict
-from capture_pipeline.feasibility.decimal_precision.benchmark import BASE, FORMS, PROJECT, Cell, DecimalBenchmark, benchmark
-from capture_pipeline.feasibility.decimal_precision.dataset import LARGEST_E8, SCALES, Rows, digest_of, made_rows
+from capture_pipeline.feasibility.decimal_precision.benchmark import (
+    BASE,
+    FORMS,
+    PROJECT,
+    Cell,
+    DecimalBenchmark,
+    benchmark,
+)
+from capture_pipeline.feasibility.decimal_precision.dataset import (
+    LARGEST_E8,
+    SCALES,
+    Rows,
+    digest_of,
+    made_rows,
+)
 from capture_pipeline.feasibility.decimal_precision.exact_sums import exact_notionals, exact_sums
 from capture_pipeline.feasibility.decimal_precision.expected import wanted_of
 from capture_pipeline.feasibility.decimal_precision.polars_representations import IntegerForm
@@ -43,7 +56,10 @@ def test_split_sums_are_those_of_decimals(rows: list[tuple[int, int, bool]]) -> 
         context.prec = 60
         for sums, values in (
             (exact_sums(left, np.array(starts)), [Decimal(row[0]) for row in rows]),
-            (exact_notionals(left, right, np.array(starts)), [Decimal(row[0]) * Decimal(row[1]) for row in rows]),
+            (
+                exact_notionals(left, right, np.array(starts)),
+                [Decimal(row[0]) * Decimal(row[1]) for row in rows],
+            ),
         ):
             assert sums == [sum(values[start:end]) for start, end in pairwise([*starts, len(rows)])]
 
@@ -61,7 +77,10 @@ def test_what_is_right_is_what_decimals_say_row_by_row() -> None:
         quantities = [Decimal(lot) * rows.scale.lot for lot in rows.lots.tolist()]
         with localcontext() as context:
             context.prec = 80
-            notional, volume = sum(map(Decimal.__mul__, prices, quantities), Decimal()), sum(quantities, Decimal())
+            notional, volume = (
+                sum(map(Decimal.__mul__, prices, quantities), Decimal()),
+                sum(quantities, Decimal()),
+            )
             groups: dict[str, Decimal] = defaultdict(Decimal)
             for price, quantity, minute in zip(prices, quantities, rows.minutes.tolist(), strict=True):
                 groups[f"quantity of minute {minute}"] += quantity
@@ -81,7 +100,12 @@ def test_rows_are_the_same_for_a_seed_and_reach_the_edges() -> None:
     assert [block.ticks.size for block in blocks] == [100] * 9 + [99]
     assert {block.scale.name for block in blocks} == {scale.name for scale in SCALES}
     edge = next(block for block in blocks if block.scale.edges)
-    assert (edge.ticks.min(), edge.ticks.max(), edge.lots.min(), edge.lots.max()) == (1, LARGEST_E8, 1, LARGEST_E8)
+    assert (edge.ticks.min(), edge.ticks.max(), edge.lots.min(), edge.lots.max()) == (
+        1,
+        LARGEST_E8,
+        1,
+        LARGEST_E8,
+    )
     assert next(block for block in blocks if block.scale.name == "smallest").ticks.min() == 1
     with pytest.raises(ConfigError, match="leave a market out"):
         next(made_rows(len(SCALES) - 1, 1, 1))
@@ -169,7 +193,10 @@ def test_the_choice_follows_from_what_was_measured(found: DecimalBenchmark) -> N
     """The fastest exact form, the project's own where it is about as fast; none where none is exact."""
     quick = [replace(cell, seconds=1.0 if cell.form == PROJECT.name else 2.0) for cell in found.cells]
     assert {one["use"] for one in choices(replace(found, cells=quick))} == {PROJECT.name}
-    slow = [replace(cell, seconds=9.0 if cell.form == PROJECT.name else 1.0 if cell.form == POLARS else 2.0) for cell in found.cells]
+    slow = [
+        replace(cell, seconds=9.0 if cell.form == PROJECT.name else 1.0 if cell.form == POLARS else 2.0)
+        for cell in found.cells
+    ]
     chosen = {one["operation"]: one["use"] for one in choices(replace(found, cells=slow))}
     assert chosen[Operation.SUM] == chosen[Operation.JOIN] == POLARS
     assert POLARS not in {chosen[Operation.NOTIONAL], chosen[Operation.VWAP], chosen[Operation.GROUPS]}

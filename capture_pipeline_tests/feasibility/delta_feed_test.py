@@ -33,7 +33,9 @@ def fed(folder: Path, lines: list[bytes], *, block_bytes: int = 1 << 16) -> Feed
 def diffs(count: int, missing: frozenset[int] = frozenset(), ids: int = 4) -> list[bytes]:
     """A diff a second of so many ids each, without some of them."""
     wanted = [at for at in range(count) if at not in missing]
-    return [depth(at * ids + 1, at * ids + ids, START_NS + at * SECOND, LEVEL if at % 3 else "") for at in wanted]
+    return [
+        depth(at * ids + 1, at * ids + ids, START_NS + at * SECOND, LEVEL if at % 3 else "") for at in wanted
+    ]
 
 
 def test_a_whole_feed_has_nothing_to_tell(tmp_path: Path) -> None:
@@ -57,7 +59,10 @@ def test_gaps_by_each_definition_and_in_time(tmp_path: Path) -> None:
     assert found.lost_events_percent == pytest.approx(3)
     assert found.discontinuities_percent == pytest.approx(200 / 97)
     assert (found.period_s, found.lost_by_period) == (60, [8, 4])
-    assert [(gap.last_good_id, gap.first_good_id, gap.lost) for gap in found.listed] == [(120, 129, 8), (320, 325, 4)]
+    assert [(gap.last_good_id, gap.first_good_id, gap.lost) for gap in found.listed] == [
+        (120, 129, 8),
+        (320, 325, 4),
+    ]
     assert [gap.capture_ns for gap in found.listed] == [START_NS + 32 * SECOND, START_NS + 81 * SECOND]
 
 
@@ -92,7 +97,9 @@ def test_futures_say_what_they_follow(tmp_path: Path) -> None:
     def future(at: int, first: int, last: int, previous: int) -> bytes:
         return depth(first, last, START_NS + at * SECOND, LEVEL).replace(b'"b":', b'"pu":%d,"b":' % previous)
 
-    found = fed(tmp_path, [future(0, 10, 15, 3), future(1, 40, 44, 15), future(2, 60, 70, 50), future(3, 90, 99, 70)])
+    found = fed(
+        tmp_path, [future(0, 10, 15, 3), future(1, 40, 44, 15), future(2, 60, 70, 50), future(3, 90, 99, 70)]
+    )
     assert (found.diffs, found.gaps, found.lost_ids) == (4, 1, 6)
     assert (found.listed[0].last_good_id, found.listed[0].first_good_id) == (44, 51)
 

@@ -20,8 +20,19 @@ from capture_pipeline.binance.streams.parser import Columns, StreamParser
 from capture_pipeline.errors import ConfigError, LakeError, StorageError
 from capture_pipeline.feasibility.criteria import DISK, Verdict
 from capture_pipeline.feasibility.disk_throughput import raw_disk
-from capture_pipeline.feasibility.disk_throughput.benchmark import LINES, MONTH_BYTES, NEEDED_RATE, IoBenchmark, measure
-from capture_pipeline.feasibility.disk_throughput.dataset import LEVELS_A_MESSAGE, depth_batches, depth_lines, digest_of
+from capture_pipeline.feasibility.disk_throughput.benchmark import (
+    LINES,
+    MONTH_BYTES,
+    NEEDED_RATE,
+    IoBenchmark,
+    measure,
+)
+from capture_pipeline.feasibility.disk_throughput.dataset import (
+    LEVELS_A_MESSAGE,
+    depth_batches,
+    depth_lines,
+    digest_of,
+)
 from capture_pipeline.feasibility.disk_throughput.parquet_layouts import (
     AROUND_PROJECT,
     CODECS,
@@ -64,7 +75,9 @@ def test_rows_are_those_of_the_projects_table_and_the_same_for_a_seed() -> None:
     """Schema, sides, removals, ids that rise; 25 levels a diff."""
     table = table_of(5_000)
     assert table.schema.equals(DEPTH.schema)
-    assert digest_of([table]) == digest_of(depth_batches(5_000, 10_000)) != digest_of([table_of(5_000, seed=8)])
+    assert (
+        digest_of([table]) == digest_of(depth_batches(5_000, 10_000)) != digest_of([table_of(5_000, seed=8)])
+    )
     frame = table.to_pydict()
     assert len(set(frame["line"])) == 5_000 // LEVELS_A_MESSAGE
     assert set(frame["side"]) == {0, 1}
@@ -109,7 +122,10 @@ def test_a_file_has_the_layout_that_it_is_named_for(encoding: str, tmp_path: Pat
     layout, path, table = Layout("snappy", "64k", encoding), tmp_path / "one.parquet", table_of(1_000)
     pq.write_table(table, path, row_group_size=layout.rows, **layout.options)
     column = {
-        pq.read_metadata(path).row_group(0).column(at).path_in_schema: pq.read_metadata(path).row_group(0).column(at) for at in range(11)
+        pq.read_metadata(path).row_group(0).column(at).path_in_schema: pq.read_metadata(path)
+        .row_group(0)
+        .column(at)
+        for at in range(11)
     }
     assert {each.compression for each in column.values()} == {"SNAPPY"}
     for name, how in ENCODINGS[encoding].items():
@@ -117,7 +133,9 @@ def test_a_file_has_the_layout_that_it_is_named_for(encoding: str, tmp_path: Pat
     assert pq.read_table(path).equals(table)
 
 
-def test_streaming_writes_a_row_group_a_batch_and_fsyncs_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streaming_writes_a_row_group_a_batch_and_fsyncs_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What makes the rate a sustained one; making the batches is not counted."""
     synced: list[int] = []
     real = os.fsync
@@ -200,7 +218,12 @@ def test_everything_is_measured_and_the_folder_is_left_as_it_was(found: IoBenchm
         if each.what != LINES:
             ways[each.way, each.rows] += 1
     near = len(AROUND_PROJECT) + 1
-    assert ways == {("whole", 2_000): len(GRID) + 1, ("whole", 5_000): near, ("streaming", 2_000): near, ("streaming", 5_000): near}
+    assert ways == {
+        ("whole", 2_000): len(GRID) + 1,
+        ("whole", 5_000): near,
+        ("streaming", 2_000): near,
+        ("streaming", 5_000): near,
+    }
     assert [each.rows for each in found.timings if each.what == LINES] == [80, 200]
     assert list(folder.iterdir()) == []
 
@@ -212,7 +235,8 @@ def test_the_criterion_is_the_slowest_attempt_against_the_month(found: IoBenchma
     evidence = evidence_of(found)
     assert evidence.reading(DISK).measured == pytest.approx(min(rates) / NEEDED_RATE)
     assert evidence.inputs == {
-        f"{rows:,} made rows of golden_depth": digest_of(depth_batches(rows, PROJECT.rows)) for rows in (2_000, 5_000)
+        f"{rows:,} made rows of golden_depth": digest_of(depth_batches(rows, PROJECT.rows))
+        for rows in (2_000, 5_000)
     }
     assert {*MAIN_FIGURES} <= evidence.figures.keys()
     assert all(value > 0 for value in evidence.figures.values())
@@ -225,12 +249,16 @@ def test_a_medium_below_the_rate_fails(way: str, found: IoBenchmark) -> None:
     last = found.sustained[-1]
     seconds = last.stored_bytes / (NEEDED_RATE * 0.9)
     slow = replace(last, write_s=seconds) if way == "write" else replace(last, read_s=seconds)
-    reading = evidence_of(replace(found, timings=[slow if each is last else each for each in found.timings])).reading(DISK)
+    reading = evidence_of(
+        replace(found, timings=[slow if each is last else each for each in found.timings])
+    ).reading(DISK)
     assert reading.measured == pytest.approx(0.9)
     assert DISK.verdict(reading.measured) is Verdict.FAIL
 
 
-def test_the_medium_is_measured_past_the_page_cache_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_medium_is_measured_past_the_page_cache_where_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the file system refuses O_DIRECT, dropped pages remain; the report says which."""
     rate = measure_medium(tmp_path, 16 * MIB)
     assert rate.bytes == 16 * MIB

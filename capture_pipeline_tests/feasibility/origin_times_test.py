@@ -28,15 +28,21 @@ START = 1_769_817_600_000_000_000
 MS, DAY = 10**6, 86_400 * 10**9
 
 
-def stream(origins: Sequence[int | None], receipts: Sequence[int], name: str = "trades", *, judged: bool = True) -> TimedStream:
-    frame = pl.LazyFrame({"origin_ns": origins, "receipt_ns": receipts}, schema={"origin_ns": pl.Int64, "receipt_ns": pl.Int64})
+def stream(
+    origins: Sequence[int | None], receipts: Sequence[int], name: str = "trades", *, judged: bool = True
+) -> TimedStream:
+    frame = pl.LazyFrame(
+        {"origin_ns": origins, "receipt_ns": receipts}, schema={"origin_ns": pl.Int64, "receipt_ns": pl.Int64}
+    )
     return TimedStream(name, frame, judged)
 
 
 def steady(late_us: Sequence[int], unit: int = 1000) -> tuple[list[int], list[int]]:
     """A message a tenth of a second, each so many microseconds late; origins are cut to a unit."""
     stamps = [START + 123_456_000 + at * 100 * MS for at in range(len(late_us))]
-    return [stamp // unit * unit for stamp in stamps], [stamp + late * 1000 + 7 for stamp, late in zip(stamps, late_us, strict=True)]
+    return [stamp // unit * unit for stamp in stamps], [
+        stamp + late * 1000 + 7 for stamp, late in zip(stamps, late_us, strict=True)
+    ]
 
 
 def measured(origins: Sequence[int | None], receipts: Sequence[int]) -> StreamTimes:
@@ -55,10 +61,25 @@ def verdicts(one: OriginReport) -> tuple[Verdict, Verdict]:
 def test_each_message_is_in_one_class() -> None:
     """Null, zero, negative, before 2009, a day off either way, the receipt's own microsecond; all others are native."""
     receipts = [START + at * 100 * MS + 5_000_123 for at in range(10)]
-    origins: list[int | None] = [None, 0, -1, 10**17, receipts[4] + DAY, receipts[5] - DAY, receipts[6] // 1000 * 1000]
+    origins: list[int | None] = [
+        None,
+        0,
+        -1,
+        10**17,
+        receipts[4] + DAY,
+        receipts[5] - DAY,
+        receipts[6] // 1000 * 1000,
+    ]
     origins += [receipt - 5 * MS for receipt in receipts[7:]]
     found = measured(origins, receipts)
-    assert (found.null, found.zero, found.invalid, found.receipt_filled, found.native, found.rounded) == (1, 2, 3, 1, 3, 0)
+    assert (found.null, found.zero, found.invalid, found.receipt_filled, found.native, found.rounded) == (
+        1,
+        2,
+        3,
+        1,
+        3,
+        0,
+    )
     assert found.messages == 10
     assert found.unusable_percent == 70
     assert found.skew_ms["min"] == found.skew_ms["max"] == 5
@@ -101,7 +122,15 @@ def test_the_offset_is_the_median_and_is_taken_out() -> None:
     late = [-1_270_000 + delta for delta in range(1000, 101_000, 1000)]
     found = measured(*steady(late))
     assert found.offset_ms == -1220
-    assert found.skew_ms == {"min": -1269, "p1": -1269, "p5": -1265, "p50": -1220, "p95": -1175, "p99": -1171, "max": -1170}
+    assert found.skew_ms == {
+        "min": -1269,
+        "p1": -1269,
+        "p5": -1265,
+        "p50": -1220,
+        "p95": -1175,
+        "p99": -1171,
+        "max": -1170,
+    }
     assert found.corrected_ms == {"min": -49, "p1": -49, "p5": -45, "p50": 0, "p95": 45, "p99": 49, "max": 50}
     assert found.p95_ms == 47
     assert found.histogram is not None
@@ -153,7 +182,9 @@ def test_what_cannot_be_measured_is_unknown_never_passed() -> None:
     filled = report([START] * 20, [START] * 20)
     assert verdicts(filled) == (Verdict.FAIL, Verdict.UNKNOWN)
     assert filled.clock == "receipt time"
-    natural = report_of("x BTCUSDT", [measured(*steady([1000] * 9)), measure(stream([None] * 9, [START] * 9, judged=False))])
+    natural = report_of(
+        "x BTCUSDT", [measured(*steady([1000] * 9)), measure(stream([None] * 9, [START] * 9, judged=False))]
+    )
     assert verdicts(natural) == (Verdict.PASS, Verdict.PASS)
     assert any("place them by their update id" in reason for reason in natural.reasons)
     worst = report_of("x BTCUSDT", [measured(*steady([1000] * 9)), measure(stream([None] * 9, [START] * 9))])
@@ -166,10 +197,22 @@ def test_crypto_lake_files(tmp_path: Path) -> None:
     trades = pa.table({"timestamp": origins, "receipt_timestamp": receipts, "id": list(range(30))})
     pq.write_table(trades, tmp_path / "trades.parquet")
     times = {"origin_time": origins, "received_time": receipts}
-    levels = {name: pa.array([each for each in column for _ in range(5)]).cast(pa.timestamp("ns")) for name, column in times.items()}
-    pq.write_table(pa.table({**levels, "sequence_number": [at // 5 for at in range(150)]}), tmp_path / "deltas.parquet")
-    pq.write_table(pa.table({"timestamp": [-1] * 30, "receipt_timestamp": receipts}), tmp_path / "books.parquet")
-    streams = [measure(one) for one in crypto_lake_streams(*(tmp_path / f"{name}.parquet" for name in ("trades", "deltas", "books")))]
+    levels = {
+        name: pa.array([each for each in column for _ in range(5)]).cast(pa.timestamp("ns"))
+        for name, column in times.items()
+    }
+    pq.write_table(
+        pa.table({**levels, "sequence_number": [at // 5 for at in range(150)]}), tmp_path / "deltas.parquet"
+    )
+    pq.write_table(
+        pa.table({"timestamp": [-1] * 30, "receipt_timestamp": receipts}), tmp_path / "books.parquet"
+    )
+    streams = [
+        measure(one)
+        for one in crypto_lake_streams(
+            *(tmp_path / f"{name}.parquet" for name in ("trades", "deltas", "books"))
+        )
+    ]
     assert [(one.name, one.messages, one.zero, one.native) for one in streams] == [
         ("trades", 30, 0, 30), ("deltas", 30, 0, 30), ("books", 30, 30, 0),
     ]  # fmt: skip
@@ -182,7 +225,9 @@ def test_crypto_lake_files(tmp_path: Path) -> None:
 
 def test_the_page_needs_nothing_else_and_escapes() -> None:
     """One file without a reference, with a plot a stream, and every figure in the table."""
-    found = report_of("a <b> BTCUSDT", [measured(*steady([1000, 2000, 3000] * 30)), measured([None], [START])])
+    found = report_of(
+        "a <b> BTCUSDT", [measured(*steady([1000, 2000, 3000] * 30)), measured([None], [START])]
+    )
     text = page(TITLE, sections_of([found]))
     assert "a &lt;b&gt; BTCUSDT" in text
     assert text.count("<svg") == 2
@@ -196,7 +241,12 @@ def test_the_recorder_s_clock_of_a_real_recording(recordings: Path, tmp_path: Pa
     """It ran 1.27 s behind throughout: found by trades and diffs alike, taken out, and what is left lies within 30 ms."""
     convert(import_eth(recordings, tmp_path / "x.jsonl.gz"), SESSION, tmp_path)
     streams = [measure(one) for one in golden_streams(GoldenTables(tmp_path, SESSION), "ETHUSDT")]
-    assert {one.name: one.messages for one in streams} == {"trades": 14_515, "trades, trade time": 14_515, "deltas": 6_470, "snapshots": 1}
+    assert {one.name: one.messages for one in streams} == {
+        "trades": 14_515,
+        "trades, trade time": 14_515,
+        "deltas": 6_470,
+        "snapshots": 1,
+    }
     for one in streams[:3]:
         assert one.rounded == one.messages
         assert one.offset_ms == pytest.approx(-1272.5, abs=1.5)

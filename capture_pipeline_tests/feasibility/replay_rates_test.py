@@ -48,7 +48,9 @@ def test_made_level_updates_are_a_market(found: Input) -> None:
 def test_each_way_is_measured_and_held_to_its_gates(found: Input) -> None:
     """Every level update is replayed each way; the slowest way and the largest memory decide."""
     result = measure(found, 1, 4096)
-    assert {kind: run["events"] for kind, run in result.runs.items()} == dict.fromkeys(("memory", "parquet", "raw"), EVENTS)
+    assert {kind: run["events"] for kind, run in result.runs.items()} == dict.fromkeys(
+        ("memory", "parquet", "raw"), EVENTS
+    )
     assert all(run["peak_mb"] >= run["p95_mb"] > 20 and run["samples"] >= 1 for run in result.runs.values())
     evidence = evidence_of(result)
     rates = {kind: run["events"] / run["seconds"] for kind, run in result.runs.items()}
@@ -56,29 +58,52 @@ def test_each_way_is_measured_and_held_to_its_gates(found: Input) -> None:
     assert evidence.reading(MEMORY).measured == max(run["p95_mb"] for run in result.runs.values()) / 1024
     assert result.pressure_held
     assert "from raw JSONL.gz" in markdown(result)
-    assert session_input(tables_of(found.recording.parent), found.symbol, recording_of(found.recording.parent), 1).inputs == {
-        found.recording.name: found.tables.manifest().recording_sha256
-    }
+    assert session_input(
+        tables_of(found.recording.parent), found.symbol, recording_of(found.recording.parent), 1
+    ).inputs == {found.recording.name: found.tables.manifest().recording_sha256}
 
 
-@pytest.mark.parametrize(("events_s", "p95_mb", "failed"), [(99_999.0, 100.0, THROUGHPUT), (200_000.0, 24 * 1024.0, MEMORY)])
+@pytest.mark.parametrize(
+    ("events_s", "p95_mb", "failed"), [(99_999.0, 100.0, THROUGHPUT), (200_000.0, 24 * 1024.0, MEMORY)]
+)
 def test_each_gate_can_fail(events_s: float, p95_mb: float, failed: Criterion) -> None:
     """Too slow, or too large; the evidence names which."""
-    run = {"events": events_s, "messages": 1.0, "seconds": 1.0, "gaps": 0.0, "peak_mb": p95_mb, "p95_mb": p95_mb, "samples": 1.0}
+    run = {
+        "events": events_s,
+        "messages": 1.0,
+        "seconds": 1.0,
+        "gaps": 0.0,
+        "peak_mb": p95_mb,
+        "p95_mb": p95_mb,
+        "samples": 1.0,
+    }
     evidence = evidence_of(ReplayBenchmark(runs=dict.fromkeys(("memory", "parquet", "raw"), run)))
-    verdicts = {criterion: criterion.verdict(evidence.reading(criterion).measured) for criterion in (THROUGHPUT, MEMORY)}
+    verdicts = {
+        criterion: criterion.verdict(evidence.reading(criterion).measured)
+        for criterion in (THROUGHPUT, MEMORY)
+    }
     assert [criterion for criterion, verdict in verdicts.items() if verdict is Verdict.FAIL] == [failed]
 
 
 def test_a_replay_without_memory_ends_in_one_line() -> None:
     """Under a limit that two million level updates do not fit into; it never ends without a word, nor with a traceback."""
-    command = [sys.executable, "-m", "capture_pipeline.feasibility.replay_throughput.worker", "--cap-mb", "1", "memory", "2000000"]
+    command = [
+        sys.executable,
+        "-m",
+        "capture_pipeline.feasibility.replay_throughput.worker",
+        "--cap-mb",
+        "1",
+        "memory",
+        "2000000",
+    ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (OUT_OF_MEMORY, "", 1)
     assert done.stderr.startswith("not enough memory: 1 MB more than the program itself are allowed")
 
 
-def test_a_replay_that_cannot_run_is_told(found: Input, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_replay_that_cannot_run_is_told(
+    found: Input, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With what it said; the child says it in one line."""
     gone = Input(found.tables, found.symbol, tmp_path / "gone.jsonl.gz", EVENTS, {})
     with pytest.raises(BenchmarkError, match=r"gone\.jsonl\.gz"):

@@ -14,7 +14,17 @@ import pytest
 
 from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility import verdict as verdict_module
-from capture_pipeline.feasibility.criteria import CRITERIA, DISK, EXACT, GAPS, ORIGIN_TIME, SKEW, Bound, Criterion, Verdict
+from capture_pipeline.feasibility.criteria import (
+    CRITERIA,
+    DISK,
+    EXACT,
+    GAPS,
+    ORIGIN_TIME,
+    SKEW,
+    Bound,
+    Criterion,
+    Verdict,
+)
 from capture_pipeline.feasibility.evidence import EvidenceStore, Reading, new_evidence
 from capture_pipeline.feasibility.verdict import GoNoGo, Overall, judge, publish
 from capture_pipeline.feasibility.verdict_page import margins, markdown, page
@@ -26,9 +36,11 @@ INPUT = {"a <file> of | input": "ab" * 32}
 
 def held(criterion: Criterion) -> float:
     """A value that holds."""
-    return {Bound.AT_LEAST: 2 * criterion.threshold, Bound.BELOW: criterion.threshold / 2, Bound.EXACTLY: criterion.threshold}[
-        criterion.bound
-    ]
+    return {
+        Bound.AT_LEAST: 2 * criterion.threshold,
+        Bound.BELOW: criterion.threshold / 2,
+        Bound.EXACTLY: criterion.threshold,
+    }[criterion.bound]
 
 
 def failing(criterion: Criterion) -> float:
@@ -86,7 +98,9 @@ def test_the_threshold_itself_is_judged_as_its_bound_says(criterion: Criterion, 
 
 def test_a_failure_that_nothing_helps_against_outweighs_those_with_a_mitigation(tmp_path: Path) -> None:
     """And is named first."""
-    verdict = judge(with_evidence(tmp_path, **{GAPS.name: failing(GAPS), EXACT.name: 3, DISK.name: failing(DISK)}))
+    verdict = judge(
+        with_evidence(tmp_path, **{GAPS.name: failing(GAPS), EXACT.name: 3, DISK.name: failing(DISK)})
+    )
     assert verdict.overall is Overall.NO_GO
     assert [reason.split(":")[0] for reason in verdict.reasons] == [EXACT.title, GAPS.title, DISK.title]
 
@@ -97,7 +111,9 @@ def test_what_was_not_measured_leaves_the_whole_not_judged(asset: str, tmp_path:
     verdict = judge(with_evidence(tmp_path, asset))
     assert verdict.overall is Overall.NOT_JUDGED
     titles = [criterion.title for criterion in CRITERIA if criterion.asset == asset]
-    assert verdict.reasons == [f"{title}: not measured (no evidence: materialize {asset})" for title in titles]
+    assert verdict.reasons == [
+        f"{title}: not measured (no evidence: materialize {asset})" for title in titles
+    ]
     assert asset not in {piece.asset for piece in verdict.evidence}
 
 
@@ -111,11 +127,17 @@ def test_a_failure_that_nothing_helps_against_is_a_no_go_whatever_was_not_measur
 def test_nothing_measured_at_all_is_not_judged(tmp_path: Path) -> None:
     """With a reason a criterion, and a page all the same."""
     verdict = judge(EvidenceStore(tmp_path))
-    assert (verdict.overall, len(verdict.reasons), verdict.evidence) == (Overall.NOT_JUDGED, len(CRITERIA), [])
+    assert (verdict.overall, len(verdict.reasons), verdict.evidence) == (
+        Overall.NOT_JUDGED,
+        len(CRITERIA),
+        [],
+    )
     assert page(verdict).count("no evidence: materialize") == 2 * len(CRITERIA)
 
 
-def test_evidence_that_could_not_measure_a_criterion_judges_nothing_and_passes_on_its_note(tmp_path: Path) -> None:
+def test_evidence_that_could_not_measure_a_criterion_judges_nothing_and_passes_on_its_note(
+    tmp_path: Path,
+) -> None:
     """Evidence alone is not enough."""
     verdict = judge(with_evidence(tmp_path, **{GAPS.name: None}))
     assert verdict.overall is Overall.NOT_JUDGED
@@ -182,8 +204,18 @@ def test_the_page_needs_no_other_file_and_escapes_what_it_tells(tmp_path: Path) 
     html = page(judge(with_evidence(tmp_path)))
     parser = Tags()
     parser.feed(html)
-    assert not {tag for tag, _ in parser.found} & {"script", "link", "img", "iframe", "object", "made", "file"}
-    assert [attributes for _, attributes in parser.found if {"src", "href", "xlink:href"} & attributes.keys()] == []
+    assert not {tag for tag, _ in parser.found} & {
+        "script",
+        "link",
+        "img",
+        "iframe",
+        "object",
+        "made",
+        "file",
+    }
+    assert [
+        attributes for _, attributes in parser.found if {"src", "href", "xlink:href"} & attributes.keys()
+    ] == []
     assert "url(" not in html
     assert "@import" not in html
     assert "as &lt;made&gt; | here" in html
@@ -202,7 +234,9 @@ def test_bars_lie_right_of_one_where_a_criterion_holds_and_left_where_it_fails(t
     verdict = judge(with_evidence(tmp_path, **{GAPS.name: 100 * GAPS.threshold, DISK.name: 1e4}))
     root = ET.fromstring(margins(verdict.criteria))
     space = "{http://www.w3.org/2000/svg}"
-    axis = next(float(line.get("x1", "0")) for line in root.iter(space + "line") if line.get("stroke") == "#57606a")
+    axis = next(
+        float(line.get("x1", "0")) for line in root.iter(space + "line") if line.get("stroke") == "#57606a"
+    )
     bars = list(root.iter(space + "rect"))
     assert len(bars) == sum(one.margin is not None for one in verdict.criteria)
     left = [bar for bar in bars if float(bar.get("x", "0")) < axis]
@@ -233,30 +267,43 @@ def test_a_criterion_that_is_added_is_judged_too(tmp_path: Path, monkeypatch: py
     added = replace(DISK, name="added", title="Added", asset="added_report", mitigation="")
     monkeypatch.setattr(verdict_module, "CRITERIA", (*CRITERIA, added))
     verdict = judge(with_evidence(tmp_path))
-    assert (verdict.overall, verdict.reasons) == (Overall.NOT_JUDGED, ["Added: not measured (no evidence: materialize added_report)"])
+    assert (verdict.overall, verdict.reasons) == (
+        Overall.NOT_JUDGED,
+        ["Added: not measured (no evidence: materialize added_report)"],
+    )
 
 
 @pytest.mark.parametrize(("missing", "overall"), [(100.0, Overall.CONDITIONAL), (1.0, Overall.NOT_JUDGED)])
-def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(tmp_path: Path, missing: float, overall: Overall) -> None:
+def test_a_skew_that_cannot_be_measured_is_covered_by_what_is_missing(
+    tmp_path: Path, missing: float, overall: Overall
+) -> None:
     """Without origin times the receipt time is the clock, and their skew is of no use; with them it has to be measured."""
     store = EvidenceStore(tmp_path)
     for asset in {criterion.asset for criterion in CRITERIA}:
         measured = {criterion.name: _held(criterion) for criterion in CRITERIA if criterion.asset == asset}
         readings = [
-            Reading(criterion=name, measured=value) for name, value in (measured | {ORIGIN_TIME.name: missing}).items() if name in measured
+            Reading(criterion=name, measured=value)
+            for name, value in (measured | {ORIGIN_TIME.name: missing}).items()
+            if name in measured
         ]
         readings = [
-            one.model_copy(update={"measured": None, "note": "no stream has any"}) if one.criterion == SKEW.name else one
+            one.model_copy(update={"measured": None, "note": "no stream has any"})
+            if one.criterion == SKEW.name
+            else one
             for one in readings
         ]
         store.publish(new_evidence(asset, readings, {}, {}))
     found = judge(store)
     assert found.overall is overall
     skew = next(reason for reason in found.reasons if reason.startswith(SKEW.title))
-    assert ("cannot be measured (no stream has any); mitigation: use the receipt time" in skew) is (overall is Overall.CONDITIONAL)
+    assert ("cannot be measured (no stream has any); mitigation: use the receipt time" in skew) is (
+        overall is Overall.CONDITIONAL
+    )
 
 
 def _held(criterion: Criterion) -> float:
-    return {Bound.AT_LEAST: 2 * criterion.threshold, Bound.BELOW: criterion.threshold / 2, Bound.EXACTLY: criterion.threshold}[
-        criterion.bound
-    ]
+    return {
+        Bound.AT_LEAST: 2 * criterion.threshold,
+        Bound.BELOW: criterion.threshold / 2,
+        Bound.EXACTLY: criterion.threshold,
+    }[criterion.bound]

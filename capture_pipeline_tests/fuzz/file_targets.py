@@ -59,16 +59,18 @@ sessions:
 _OUTAGES = b"outages:\n  - {start: 2024-12-05T06:00:00Z, end: 2024-12-05T07:00:00Z, reason: halt, symbols: [BTCUSDT]}\n"
 _IRREGULAR = b"irregularities:\n  - {start: 2024-12-05T06:00:00Z, end: 2024-12-05T07:00:00Z, kinds: [early_close], reason: planned}\n"
 _SANDBOX = b"seed: 7\nsymbols:\n  - {symbol: BTCUSDT, base_price: 60000, tick_size: 0.01}\nnow: 2025-02-20T10:30:00Z\nfaults: []\n"
-_MANIFEST = (
-    b'{"files":[{"name":"a.zip","granularity":"daily","start_us":1,"end_us":2,"trust":"ok","url":"u","fetched_at_us":3,"checked_at_us":4}]}'
-)
+_MANIFEST = b'{"files":[{"name":"a.zip","granularity":"daily","start_us":1,"end_us":2,"trust":"ok","url":"u","fetched_at_us":3,"checked_at_us":4}]}'
 _TARDIS = (
     b"exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
     b"binance,BTCUSDT,1722470400000000,1722470400000001,true,bid,64000.5,1.5\n"
     b"binance,BTCUSDT,1722470400100000,1722470400100001,false,ask,64001.5,1e-7\n"
 )
 _TRADE = b'{"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,"s":"ETHUSDT","t":7,"p":"1","q":"2","T":1,"m":true,"M":true}}'
-_HFT = b"1723161254340863867 " + _TRADE + b'\n1723161254340863868 {"lastUpdateId":39,"bids":[["1.5","2.25"]],"asks":[]}\n'
+_HFT = (
+    b"1723161254340863867 "
+    + _TRADE
+    + b'\n1723161254340863868 {"lastUpdateId":39,"bids":[["1.5","2.25"]],"asks":[]}\n'
+)
 _CRYPTOFEED = (
     b"wss://stream.binance.com:9443/stream?streams=ethusdt@trade <-> 1723161254.34\n"
     b"1723161254.340863: " + _TRADE + b"\n"
@@ -81,7 +83,9 @@ _PROCESSOR = (
 )
 
 
-def _file(name: str, read: Callable[[Path], object], *, packed: bool = False) -> Callable[[bytes, Path], None]:
+def _file(
+    name: str, read: Callable[[Path], object], *, packed: bool = False
+) -> Callable[[bytes, Path], None]:
     def run(data: bytes, folder: Path) -> None:
         path = folder / name
         path.write_bytes(gzip.compress(data, 1, mtime=0) if packed else data)
@@ -136,7 +140,9 @@ def _growing() -> dict[str, bytes]:
         folder.growing.write_bytes(content + member_of(b"".join(lines[10:]), len(lines) - 10))
         state = resume(folder)
         mark = Checkpoint(offset=len(content), first_ns=state.first_ns, last_ns=state.last_ns, lines=10)
-        mark = mark.model_copy(update={"tracks": tracks_of(state.tracks, state.last_of), "counts": {"duplicates": 3}})
+        mark = mark.model_copy(
+            update={"tracks": tracks_of(state.tracks, state.last_of), "counts": {"duplicates": 3}}
+        )
         folder.checkpoint.write_text(mark.model_dump_json())
         folder.account.write_text(Account(state=AccountState.OPEN, mark=mark).model_dump_json())
         folder.ending.write_text('{"state":"interrupted"}')
@@ -148,7 +154,9 @@ def _seeds(files: dict[str, bytes]) -> tuple[bytes, ...]:
     return tuple(name.encode() + b"\n" + content for name, content in files.items())
 
 
-def _session(files: dict[str, bytes], look: Callable[[SessionFolder], object]) -> Callable[[bytes, Path], None]:
+def _session(
+    files: dict[str, bytes], look: Callable[[SessionFolder], object]
+) -> Callable[[bytes, Path], None]:
     """Replace one file of a session, and look at the session as the commands do."""
 
     def run(data: bytes, root: Path) -> None:
@@ -189,8 +197,12 @@ def _crypto_lake() -> bytes:
     rows = 5
     frame = pl.DataFrame(
         {
-            "origin_time": pl.Series([1_769_817_600_000_000_000 + each for each in range(rows)], dtype=pl.Datetime("ns")),
-            "received_time": pl.Series([1_769_817_600_000_000_000 + each for each in range(rows)], dtype=pl.Datetime("ns")),
+            "origin_time": pl.Series(
+                [1_769_817_600_000_000_000 + each for each in range(rows)], dtype=pl.Datetime("ns")
+            ),
+            "received_time": pl.Series(
+                [1_769_817_600_000_000_000 + each for each in range(rows)], dtype=pl.Datetime("ns")
+            ),
             "sequence_number": list(range(rows)),
             "side_is_bid": [True, False, True, False, True],
             "price": [84_000.5 + each for each in range(rows)],
@@ -205,7 +217,9 @@ def _crypto_lake() -> bytes:
 def _published() -> bytes:
     """A table as the project writes it: integers as differences, decimals, strings by dictionary."""
     rows = range(50)
-    frame = pl.DataFrame({"time": rows, "price": [Decimal(each) / 8 for each in rows], "side": ["buy", "sell"] * 25})
+    frame = pl.DataFrame(
+        {"time": rows, "price": [Decimal(each) / 8 for each in rows], "side": ["buy", "sell"] * 25}
+    )
     with tempfile.TemporaryDirectory() as root:
         path = Path(root) / "table.parquet"
         publish_table(frame.with_columns(pl.col("price").cast(pl.Decimal(18, 8))), path)
@@ -243,7 +257,9 @@ _LINES = b"".join(made.recording(8))
 FILE_TARGETS: dict[str, Target] = {
     "settings": Target(_file("pipeline.yaml", lambda path: load_settings(path, {})), (_SETTINGS,), 60),
     "settings of the environment": Target(
-        lambda data, _: load_settings(Path(__file__).parents[1] / "empty.yaml", {"CAPTURE_SESSIONS": data.decode("latin-1")}),
+        lambda data, _: load_settings(
+            Path(__file__).parents[1] / "empty.yaml", {"CAPTURE_SESSIONS": data.decode("latin-1")}
+        ),
         (b'[{regime: custom, weekday: tue, time: "14:30"}]',),
         60,
     ),
@@ -264,10 +280,16 @@ FILE_TARGETS: dict[str, Target] = {
         )
     },
     "Tardis": Target(_file("t.csv", lambda path: _consumed(TardisSource(path))), (_TARDIS,), 40),
-    "Tardis, packed": Target(_file("t.csv.gz", lambda path: _consumed(TardisSource(path))), (gzip.compress(_TARDIS, mtime=0),), 40),
-    "Crypto Lake": Target(_file("c.parquet", lambda path: _consumed(CryptoLakeSource(path))), (_crypto_lake(),), 100),
+    "Tardis, packed": Target(
+        _file("t.csv.gz", lambda path: _consumed(TardisSource(path))), (gzip.compress(_TARDIS, mtime=0),), 40
+    ),
+    "Crypto Lake": Target(
+        _file("c.parquet", lambda path: _consumed(CryptoLakeSource(path))), (_crypto_lake(),), 100
+    ),
     "published tables": Target(_file("p.parquet", read_table), (_crypto_lake(),), 100),
-    "published tables, scanned": Target(_file("p.parquet", lambda path: scan_tables([path], "").collect()), (_published(),), 100),
+    "published tables, scanned": Target(
+        _file("p.parquet", lambda path: scan_tables([path], "").collect()), (_published(),), 100
+    ),
     "published tables, by SQL": Target(_file("p.parquet", _queried), (_published(),), 100),
     "tables of a session": Target(_tables(GOLDEN), _seeds(GOLDEN), 60),
     "session, finished": Target(_session(FINISHED, _look_at_finished), _seeds(FINISHED), 50),

@@ -25,7 +25,9 @@ def test_damaged_input_gives_a_value_or_an_error_of_the_project(name: str, tmp_p
         try:
             try_case(name, data, tmp_path)
         except FuzzError as error:
-            raise AssertionError(f"seed 1, case {number}: {error}; the input is in {save(data, name, tmp_path / 'kept')}") from error
+            raise AssertionError(
+                f"seed 1, case {number}: {error}; the input is in {save(data, name, tmp_path / 'kept')}"
+            ) from error
 
 
 MANIFEST = next(name for name in GOLDEN if name.endswith("manifest.json")).encode()
@@ -41,18 +43,27 @@ FOUND = [
     ("HTTP headers", b"\xb2"),
     ("HTTP headers", b"bytes 5-9/" + LONG),
     ("HTTP headers", b"inf"),
-    ("session, finished", b"session.json\n" + re.sub(rb'"start_us": ?[0-9]+', b'"start_us":' + b"9" * 30, FINISHED["session.json"])),
+    (
+        "session, finished",
+        b"session.json\n"
+        + re.sub(rb'"start_us": ?[0-9]+', b'"start_us":' + b"9" * 30, FINISHED["session.json"]),
+    ),
     ("session, finished", b"checksums.txt\n" + b"0" * 64 + b"  " + b"x" * 300),
     ("session, finished", b"checksums.txt\n" + b"0" * 64 + b"  a\x00b"),
     ("session, finished", b"session.json\n" + b"[" * 100_000),
     ("session, growing", b'account.json\n{"state":"open","mark":{"tracks":{"btcusdt@trade":%b}}}' % TRACK),
     ("session, growing", b'checkpoint.json\n{"offset":-5,"tracks":{"btcusdt@trade":{"x":1}}}'),
-    ("tables of a session", MANIFEST + b"\n" + GOLDEN[MANIFEST.decode()].replace(b"hour=", b"hour=" + b"1" * 300)),
+    (
+        "tables of a session",
+        MANIFEST + b"\n" + GOLDEN[MANIFEST.decode()].replace(b"hour=", b"hour=" + b"1" * 300),
+    ),
 ]
 """Inputs that some version of a parser let through to a traceback."""
 
 
-@pytest.mark.parametrize(("name", "data"), FOUND, ids=[f"{number} {name}" for number, (name, _) in enumerate(FOUND)])
+@pytest.mark.parametrize(
+    ("name", "data"), FOUND, ids=[f"{number} {name}" for number, (name, _) in enumerate(FOUND)]
+)
 def test_input_that_was_at_fault_once_is_refused(name: str, data: bytes, tmp_path: Path) -> None:
     try_case(name, data, tmp_path)
 

@@ -99,10 +99,14 @@ def save(data: bytes, name: str, folder: Path) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Fuzz until the time is over; 1 at the first input at fault."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--target", action="append", choices=sorted(ALL), help="only this one; may be repeated")
+    parser.add_argument(
+        "--target", action="append", choices=sorted(ALL), help="only this one; may be repeated"
+    )
     parser.add_argument("--save", type=Path, default=Path("fuzz-failures"), help="folder for inputs at fault")
     given = parser.parse_args(arguments)
     counts, taken = Counter[str](), Counter[str]()
@@ -123,12 +127,16 @@ def main(arguments: list[str] | None = None) -> int:
                         taken[name] += try_case(name, data, Path(folder))
                     except FuzzError as error:
                         path = save(data, name, given.save)
-                        sys.stdout.write(f"{name}, seed {given.seed}, case {number:,}: {error}\nthe input is in {path}\n")
+                        sys.stdout.write(
+                            f"{name}, seed {given.seed}, case {number:,}: {error}\nthe input is in {path}\n"
+                        )
                         return 1
                     counts[name] += 1
     for name in names:
         sys.stdout.write(f"{name:28} {counts[name]:>10,} inputs, {taken[name]:>10,} taken\n")
-    sys.stdout.write(f"{counts.total():,} inputs in {given.minutes:g} minutes, seed {given.seed}: none at fault\n")
+    sys.stdout.write(
+        f"{counts.total():,} inputs in {given.minutes:g} minutes, seed {given.seed}: none at fault\n"
+    )
     return 0
 
 

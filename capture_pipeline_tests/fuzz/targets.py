@@ -27,15 +27,27 @@ from capture_pipeline.recorder.connections.frame_parser import FrameCutter, Fram
 from capture_pipeline.recorder.ordering.ingress import Intake
 from capture_pipeline.sessions.gzip_members import member_of
 from capture_pipeline.sessions.gzip_members import scan as scan_members
-from capture_pipeline_tests.binance.stream_kernel_test import DIFF, SNAPSHOT, TICKER, TRADE, UM_LINES, check_mutant
+from capture_pipeline_tests.binance.stream_kernel_test import (
+    DIFF,
+    SNAPSHOT,
+    TICKER,
+    TRADE,
+    UM_LINES,
+    check_mutant,
+)
 from capture_pipeline_tests.recorder.hostile import CONT, FIN, PING, TEXT, frame
 from sandbox_exchange.faults.rules import FaultScript
 from sandbox_exchange.server.control import body_of
 from sandbox_exchange.streams.subscribe import answer
 
-DATA = {name: line.split(b'"data":')[1][:-2] for name, line in (("trade", TRADE), ("diff", DIFF), ("snapshot", SNAPSHOT))}
+DATA = {
+    name: line.split(b'"data":')[1][:-2]
+    for name, line in (("trade", TRADE), ("diff", DIFF), ("snapshot", SNAPSHOT))
+}
 AGGREGATE = b'{"a":7,"p":"1.5","q":"2.0","f":11,"l":12,"T":1723161255612,"m":true,"M":true}'
-KLINE = b"1735689600000,93576.00,93702.15,93489.03,93656.18,52.46,1735689659999,4910000.0,9000,26.1,2440000.0,0"
+KLINE = (
+    b"1735689600000,93576.00,93702.15,93489.03,93656.18,52.46,1735689659999,4910000.0,9000,26.1,2440000.0,0"
+)
 _KLINE_HEADER = b"open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
 PUBLISHED_TRADE = b"4359204385,93576.00,0.001,93.576,1735689600000123,True,True"
 LISTED = b"""<?xml version="1.0" encoding="UTF-8"?>
@@ -119,7 +131,14 @@ def _control(data: bytes, _: Path) -> None:
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": data, "more_body": False}
 
-    scope = {"type": "http", "method": "PUT", "path": "/_sandbox/faults", "headers": [], "query_string": b"", "server": ("x", 1)}
+    scope = {
+        "type": "http",
+        "method": "PUT",
+        "path": "/_sandbox/faults",
+        "headers": [],
+        "query_string": b"",
+        "server": ("x", 1),
+    }
     asyncio.run(body_of(Request(scope, receive), FaultScript))
 
 
@@ -132,7 +151,9 @@ _INFO = b'{"timezone":"UTC","symbols":[{"symbol":"BTCUSDT","status":"TRADING","f
 _REST_KLINE = b'[1735689600000,"1.0","2.0","0.5","1.5","10.0",1735689659999,"15.0",7,"5.0","7.5","0"]'
 
 TARGETS: dict[str, Target] = {
-    "recorder messages": Target(_message, (_envelope("ethusdt@trade", DATA["trade"]), _envelope("ethusdt@depth@100ms", DATA["diff"]))),
+    "recorder messages": Target(
+        _message, (_envelope("ethusdt@trade", DATA["trade"]), _envelope("ethusdt@depth@100ms", DATA["diff"]))
+    ),
     "websocket frames": Target(
         _frames,
         (
@@ -144,18 +165,29 @@ TARGETS: dict[str, Target] = {
         ),
         1000,
     ),
-    "recording lines": Target(lambda data, _: check_mutant(data), (TRADE, DIFF, SNAPSHOT, TICKER, TRADE + DIFF + SNAPSHOT, *UM_LINES), 200),
+    "recording lines": Target(
+        lambda data, _: check_mutant(data),
+        (TRADE, DIFF, SNAPSHOT, TICKER, TRADE + DIFF + SNAPSHOT, *UM_LINES),
+        200,
+    ),
     "recording members": Target(_members, (member_of(TRADE * 3, 3) + member_of(DIFF * 2, 2),)),
     "REST depth": Target(_snapshot, (DATA["snapshot"],)),
     "REST aggTrades": Target(lambda data, _: _page(data), (b"[%b,%b]" % (AGGREGATE, AGGREGATE),)),
-    "REST klines": Target(lambda data, _: parse_rest(data, "rest"), (b"[%b,%b]" % (_REST_KLINE, _REST_KLINE),)),
+    "REST klines": Target(
+        lambda data, _: parse_rest(data, "rest"), (b"[%b,%b]" % (_REST_KLINE, _REST_KLINE),)
+    ),
     "REST time": Target(lambda data, _: parse_time(data, "rest"), (b'{"serverTime":1735689600000}',)),
     "REST exchangeInfo": Target(lambda data, _: parse_statuses(data, "rest"), (_INFO,)),
     "REST errors": Target(lambda data, _: parse_error(data), (b'{"code":-1121,"msg":"Invalid symbol."}',)),
     "HTTP headers": Target(_header, (b"120", b"bytes 5-9/10", b"1.5")),
     "bucket listings": Target(lambda data, _: parse_listing(data), (LISTED,)),
-    "checksum files": Target(lambda data, _: parse_checksum(data.decode("utf-8", "replace"), "BTCUSDT-1m-2025-01.zip"), (_CHECKSUM,)),
-    "kline CSV": Target(lambda data, _: parse_csv(data, "k.csv"), (KLINE + b"\n" + KLINE, _KLINE_HEADER + KLINE)),
+    "checksum files": Target(
+        lambda data, _: parse_checksum(data.decode("utf-8", "replace"), "BTCUSDT-1m-2025-01.zip"),
+        (_CHECKSUM,),
+    ),
+    "kline CSV": Target(
+        lambda data, _: parse_csv(data, "k.csv"), (KLINE + b"\n" + KLINE, _KLINE_HEADER + KLINE)
+    ),
     "kline zips": Target(_kline_zip, (_zipped("k.csv", (KLINE + b"\n") * 3),)),
     "trade zips": Target(
         lambda data, _: published_trades(data, "t", 1 << 20),
@@ -167,10 +199,15 @@ TARGETS: dict[str, Target] = {
         150,
     ),
     "sandbox stream requests": Target(
-        lambda data, _: answer(_Subscriber(), data), (b'{"method":"SUBSCRIBE","params":["btcusdt@trade","x@depth"],"id":7}',)
+        lambda data, _: answer(_Subscriber(), data),
+        (b'{"method":"SUBSCRIBE","params":["btcusdt@trade","x@depth"],"id":7}',),
     ),
     "sandbox control": Target(
-        _control, (b'[{"match":{"path":"/api"},"fault":"status_503","times":2}]', b'{"faults":[{"match":{},"fault":"slow_body"}]}')
+        _control,
+        (
+            b'[{"match":{"path":"/api"},"fault":"status_503","times":2}]',
+            b'{"faults":[{"match":{},"fault":"slow_body"}]}',
+        ),
     ),
 }
 """Parsers that need no file, by name."""

@@ -29,7 +29,9 @@ def test_validate_tells_what_fails_and_ends_with_one(tmp_path: Path) -> None:
 
 def test_validate_as_json_is_one_document(tmp_path: Path) -> None:
     """Verdict, reasons, checks and statistics, with the book left out where it was not wanted."""
-    document = json.loads(run(validate_command, session(tmp_path, recording()).path, "--json", "--no-book").stdout)
+    document = json.loads(
+        run(validate_command, session(tmp_path, recording()).path, "--json", "--no-book").stdout
+    )
     assert document["verdict"] == "FAIL"
     assert {check["name"]: check["verdict"] for check in document["checks"]}["book_valid"] == "SKIPPED"
     assert document["statistics"]["messages"] == 61
@@ -46,7 +48,10 @@ def test_validate_without_a_recording_ends_with_two(tmp_path: Path, name: str) -
 
 def test_diagnose_holds_the_score_to_its_gate(tmp_path: Path) -> None:
     """A sound file passes, one of nothing fails; both are told."""
-    written(tmp_path / "x.jsonl.gz", [trade(number, 1_754_224_200_000_000_000 + number) for number in range(1, 50)])
+    written(
+        tmp_path / "x.jsonl.gz",
+        [trade(number, 1_754_224_200_000_000_000 + number) for number in range(1, 50)],
+    )
     sound = run(diagnose_command, tmp_path)
     assert sound.exit_code == 0
     assert sound.stdout.splitlines()[-1] == "100 of 100; above the gate of 70"
@@ -62,7 +67,9 @@ def test_a_diagnosis_is_readable_and_says_what_its_score_is_of(tmp_path: Path) -
     name = "btcusdt-plus3-47bb_capture_20260803T143000Z.jsonl.gz.part"
     start = 1_754_224_200_000_000_000
     written(tmp_path / name, [trade(number, start + number) for number in range(1, 50)])
-    written(tmp_path / "b.jsonl.gz", [trade(number, start + 15_144_700_000 + number) for number in range(50, 99)])
+    written(
+        tmp_path / "b.jsonl.gz", [trade(number, start + 15_144_700_000 + number) for number in range(50, 99)]
+    )
     told = run(diagnose_command, tmp_path).stdout
     assert name in told
     assert " 15.1 " in told

@@ -24,7 +24,13 @@ MADE = "20260803T123000Z_ethusdt"
 
 def made_session(folder: Path) -> GoldenTables:
     """Five minutes: a snapshot, a diff a second that moves the ask, a trade a minute."""
-    lines = [format_line(START_NS, "ethusdt@depthSnapshot", b'{"lastUpdateId":100,"bids":[["100.0","2.0"]],"asks":[["101.0","3.0"]]}')]
+    lines = [
+        format_line(
+            START_NS,
+            "ethusdt@depthSnapshot",
+            b'{"lastUpdateId":100,"bids":[["100.0","2.0"]],"asks":[["101.0","3.0"]]}',
+        )
+    ]
     for second in range(1, 301):
         stamp = START_NS + second * 10**9
         event = stamp // 10**6 - 5
@@ -56,16 +62,27 @@ def metadata() -> SessionMetadata:
 def test_figures_by_hand(tmp_path: Path) -> None:
     """Spread, depth, latency, rates and volatility of a made session are what arithmetic says."""
     found = regime_comparison([Compared(made_session(tmp_path), "ETHUSDT", metadata())]).sessions[0]
-    assert (found.regime, found.gaps, found.reconnects, found.trades, found.diffs) == ("low_volume", 3, 2, 5, 300)
+    assert (found.regime, found.gaps, found.reconnects, found.trades, found.diffs) == (
+        "low_volume",
+        3,
+        2,
+        5,
+        300,
+    )
     assert found.duration_s == 299
     assert found.book_valid_s == 299
-    assert {round(value, 4) for value in found.series[2].values} == {round(1e4 / 100.5, 4), round(2e4 / 101, 4)}
+    assert {round(value, 4) for value in found.series[2].values} == {
+        round(1e4 / 100.5, 4),
+        round(2e4 / 101, 4),
+    }
     assert (found.bid_depth, found.ask_depth) == (2.0, 1.5)
     assert (found.depth_latency.native, found.depth_latency.p50, found.depth_latency.most) == (300, 5.0, 5.0)
     assert sum(found.series[1].values) == 300
     returns = [math.log((101 + n) / (100 + n)) for n in range(1, 5)]
     mean = sum(returns) / 4
-    assert found.volatility_bp == pytest.approx(1e4 * math.sqrt(sum((value - mean) ** 2 for value in returns) / 3), abs=1e-3)
+    assert found.volatility_bp == pytest.approx(
+        1e4 * math.sqrt(sum((value - mean) ** 2 for value in returns) / 3), abs=1e-3
+    )
 
 
 def test_latency_is_classed() -> None:
@@ -81,7 +98,11 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
     """No script, no address, every name escaped; the Markdown has a column a session."""
     tables = made_session(tmp_path)
     comparison = regime_comparison([Compared(tables, "ETHUSDT", metadata()), Compared(tables, "ETHUSDT")])
-    text = page(comparison.model_copy(update={"sessions": [s.model_copy(update={"regime": "<b>|x"}) for s in comparison.sessions]}))
+    text = page(
+        comparison.model_copy(
+            update={"sessions": [s.model_copy(update={"regime": "<b>|x"}) for s in comparison.sessions]}
+        )
+    )
     assert "<script" not in text
     assert "<b>" not in text
     assert re.findall(r'(?:src|href)="', text) == []

@@ -55,12 +55,18 @@ def some_lines(count: int = 400, step: int = HOUR_NS // 150) -> list[bytes]:
 def recording(folder: Path, lines: list[bytes], name: str = "made.jsonl.gz") -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / name
-    path.write_bytes(b"".join(gzip.compress(b"".join(lines[at : at + 50]), mtime=0) for at in range(0, len(lines), 50)))
+    path.write_bytes(
+        b"".join(gzip.compress(b"".join(lines[at : at + 50]), mtime=0) for at in range(0, len(lines), 50))
+    )
     return path
 
 
 def files_below(root: Path) -> dict[str, str]:
-    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in root.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_symbols_and_hours_are_apart_and_every_message_is_there(tmp_path: Path) -> None:
@@ -87,9 +93,15 @@ def test_symbols_and_hours_are_apart_and_every_message_is_there(tmp_path: Path) 
 def test_prices_come_back_as_sent(tmp_path: Path) -> None:
     """With two, five, eight or no decimals, and at the ends of the range."""
     prices = ["64175.83", "0.00000001", "92233720368.54775807", "7", "100000000.5", "1.00000000", "12.340"]
-    convert(recording(tmp_path, [trade(START_NS, n, price=price) for n, price in enumerate(prices)]), SESSION, tmp_path / "lake")
+    convert(
+        recording(tmp_path, [trade(START_NS, n, price=price) for n, price in enumerate(prices)]),
+        SESSION,
+        tmp_path / "lake",
+    )
     rows = GoldenTables(tmp_path / "lake", SESSION).scan(TRADES, "BTCUSDT").collect()
-    assert [decimal_text(value, places) for value, places in rows.select("price_e8", "price_places").iter_rows()] == prices
+    assert [
+        decimal_text(value, places) for value, places in rows.select("price_e8", "price_places").iter_rows()
+    ] == prices
 
 
 def test_a_second_run_gives_the_same_bytes_and_removes_what_is_stale(tmp_path: Path) -> None:
@@ -102,7 +114,9 @@ def test_a_second_run_gives_the_same_bytes_and_removes_what_is_stale(tmp_path: P
     assert files_below(tmp_path / "lake") == before
     shorter = convert(recording(tmp_path, some_lines(100)), SESSION, tmp_path / "lake", block_bytes=5000)
     after = files_below(tmp_path / "lake")
-    assert {name for name in after if SESSION in name and name.endswith("parquet")} == {file.path for file in shorter.files}
+    assert {name for name in after if SESSION in name and name.endswith("parquet")} == {
+        file.path for file in shorter.files
+    }
     assert sum("other" in name for name in after) == sum("other" in name for name in before)
 
 
@@ -137,7 +151,10 @@ def test_a_damaged_gzip_is_told_in_one_line_and_nothing_counts(tmp_path: Path, d
         ([trade(START_NS + 4 * HOUR_NS, 1)[:50]], "line 321"),
         ([trade(START_NS + 4 * HOUR_NS, 1, price="1e5")], "line 321: '1e5' is no plain number"),
         ([trade(START_NS, 1)], "line 321 was captured in 2026-08-03T12, after lines of 2026-08-03T14"),
-        ([trade(START_NS + 4 * HOUR_NS, 1)[:-2] + b"x" * 7000 + b"\n"], "line 321 is longer than 5,000 bytes"),
+        (
+            [trade(START_NS + 4 * HOUR_NS, 1)[:-2] + b"x" * 7000 + b"\n"],
+            "line 321 is longer than 5,000 bytes",
+        ),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, lines: list[bytes], said: str) -> None:
@@ -201,7 +218,9 @@ def test_the_manifest_has_the_digests_and_a_lost_file_is_seen(tmp_path: Path) ->
     assert not altered(tables)
     (tmp_path / "lake" / manifest.files[0].path).unlink()
     with pytest.raises(LakeError, match="is recorded but gone"):
-        tables.paths(next(table for table in TABLES if table.name == manifest.files[0].table), manifest.files[0].symbol)
+        tables.paths(
+            next(table for table in TABLES if table.name == manifest.files[0].table), manifest.files[0].symbol
+        )
 
 
 def test_every_column_is_described_and_encoded() -> None:
@@ -215,7 +234,9 @@ def test_the_order_type_of_futures_trades_is_kept(tmp_path: Path) -> None:
     """As sent, null where none was; a table made before the column reads as null."""
     kinds = ["MARKET", "NA", None, "INSURANCE_FUND"]
     lines = [
-        trade(START_NS, number) if kind is None else trade(START_NS, number).replace(b'"m"', b'"X":"%b","m"' % kind.encode())
+        trade(START_NS, number)
+        if kind is None
+        else trade(START_NS, number).replace(b'"m"', b'"X":"%b","m"' % kind.encode())
         for number, kind in enumerate(kinds)
     ]
     convert(recording(tmp_path, lines), SESSION, tmp_path / "lake")
@@ -231,7 +252,8 @@ def test_the_order_type_of_futures_trades_is_kept(tmp_path: Path) -> None:
 def test_levels_of_before_2019_are_converted_and_replayed(tmp_path: Path) -> None:
     """An empty third element changes nothing, neither in the tables nor in the book."""
     book = (
-        b'{"capture_ns":%d,"stream":"btcusdt@depthSnapshot","data":{"lastUpdateId":9,"bids":[["1.5","1"]],"asks":[["3","1"]]}}\n' % START_NS
+        b'{"capture_ns":%d,"stream":"btcusdt@depthSnapshot","data":{"lastUpdateId":9,"bids":[["1.5","1"]],"asks":[["3","1"]]}}\n'
+        % START_NS
     )
     plain = [book, *(diff(START_NS + number, number) for number in range(10, 20))]
     old = [line.replace(b'"]', b'",[]]') for line in plain]

@@ -39,7 +39,9 @@ def test_the_score_follows_its_formula(tmp_path: Path) -> None:
     result = diagnose(tmp_path)
     (series,) = result.series
     assert series.between == [(START_NS + 20 * 10**9, START_NS + 30 * 10**9)]
-    assert [series.span_s, series.continuous_s, series.longest_s] == pytest.approx([44.0, 34.0, 20.0], abs=0.2)
+    assert [series.span_s, series.continuous_s, series.longest_s] == pytest.approx(
+        [44.0, 34.0, 20.0], abs=0.2
+    )
     assert result.parts == {
         "coverage": pytest.approx(series.continuous_s / series.span_s),
         "continuity": pytest.approx(20 / series.span_s),
@@ -125,7 +127,9 @@ def test_a_folder_with_a_damaged_file_cannot_pass(tmp_path: Path, damage: str) -
     elif damage == "unreadable":
         (tmp_path / "30.jsonl.gz").write_bytes(b"\x1f\x8b" + b"x" * 50)
     else:
-        path.write_bytes(content[:-9] if damage == "cut" else content[:40] + bytes([content[40] ^ 255]) + content[41:])
+        path.write_bytes(
+            content[:-9] if damage == "cut" else content[:40] + bytes([content[40] ^ 255]) + content[41:]
+        )
     result = diagnose(tmp_path)
     assert (result.score, result.passed, result.is_damaged) == (50, False, True)
     if damage == "cut":
@@ -148,7 +152,10 @@ def test_symbols_are_series_of_their_own(tmp_path: Path) -> None:
     written(tmp_path / "b.jsonl.gz", trades(51, 50, 60))
     written(tmp_path / "c.jsonl.gz", [line.replace(b"btcusdt", b"ethusdt") for line in trades(1, 650, 0)])
     result = diagnose(tmp_path)
-    assert {series.symbols: len(series.between) for series in result.series} == {("BTCUSDT",): 1, ("ETHUSDT",): 0}
+    assert {series.symbols: len(series.between) for series in result.series} == {
+        ("BTCUSDT",): 1,
+        ("ETHUSDT",): 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -161,7 +168,9 @@ def test_symbols_are_series_of_their_own(tmp_path: Path) -> None:
         ([(0, 1), (1, 1), (4, 5)], [(0, 1), (4, 5)]),
     ],
 )
-def test_stretches_join_where_they_meet(spans: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
+def test_stretches_join_where_they_meet(
+    spans: list[tuple[int, int]], expected: list[tuple[int, int]]
+) -> None:
     """Overlapping and touching stretches are one."""
     assert joined(spans, 0) == expected
 

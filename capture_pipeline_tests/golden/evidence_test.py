@@ -18,26 +18,42 @@ from capture_pipeline.sessions.account import LISTED
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline_tests.golden.made import START_NS, STEP_NS, depth, recording, session, snapshot, written
 
-SMALL = Thresholds(min_messages=50, duration_s=2.9, duration_tolerance_s=0.1, trades_per_s=(5, 15), depth_per_s=(5, 15))
+SMALL = Thresholds(
+    min_messages=50, duration_s=2.9, duration_tolerance_s=0.1, trades_per_s=(5, 15), depth_per_s=(5, 15)
+)
 FAIL, SKIPPED = Verdict.FAIL, Verdict.SKIPPED
 COUNTS = {"suspect_segments": 0, "mended_damage": 0, "tail_dropped_messages": 0, "torn_lines": 0}
 
 
 def ticker(last: int, stamp: int) -> bytes:
-    body = '{"u":%d,"s":"BTCUSDT","b":"10.00000000","B":"1.00000000","a":"11.00000000","A":"1.00000000"}' % last  # noqa: UP031 - braces
+    body = (
+        '{"u":%d,"s":"BTCUSDT","b":"10.00000000","B":"1.00000000","a":"11.00000000","A":"1.00000000"}' % last  # noqa: UP031
+    )
     return b'{"capture_ns":%d,"stream":"btcusdt@bookTicker","data":%b}\n' % (stamp, body.encode())
 
 
 def evidence() -> list[bytes]:
     """A recording in which every check finds what it looks for."""
     end = START_NS + 60 * STEP_NS
-    return [*recording(), depth(91, 93, end), ticker(93, end + 1), snapshot(93, end + 2), depth(94, 95, end + 3)]
+    return [
+        *recording(),
+        depth(91, 93, end),
+        ticker(93, end + 1),
+        snapshot(93, end + 2),
+        depth(94, 95, end + 3),
+    ]
 
 
 def made(root: Path, lines: list[bytes]) -> SessionFolder:
     """A finished session with the counts and the account of a recorder."""
     folder = session(root, lines)
-    account = {"received": 2 * len(lines), "written": len(lines), **dict.fromkeys(LISTED.values(), 0), "killed": 0, "unknown": []}
+    account = {
+        "received": 2 * len(lines),
+        "written": len(lines),
+        **dict.fromkeys(LISTED.values(), 0),
+        "killed": 0,
+        "unknown": [],
+    }
     account |= {"duplicates": len(lines), "difference": 0, "processes": 1, "altered": [], "end": "closed"}
     change(folder, lambda document: document["statistics"].update({**COUNTS, "accounting": account}))
     return folder
@@ -48,7 +64,9 @@ def change(folder: SessionFolder, edit: Callable[[dict[str, Any]], object]) -> N
     document = json.loads(folder.metadata.read_bytes())
     edit(document)
     folder.metadata.write_text(json.dumps(document))
-    sums = [line for line in folder.checksums.read_text().splitlines(keepends=True) if "metadata.json" not in line]
+    sums = [
+        line for line in folder.checksums.read_text().splitlines(keepends=True) if "metadata.json" not in line
+    ]
     folder.checksums.write_text("".join(sums))
 
 
@@ -157,7 +175,15 @@ def with_a_gap(folder: SessionFolder) -> None:
     written(folder.recording, [*lines[:20], *lines[21:]])
 
 
-LINES = ("capture_order", "duplicates", "overlaps", "continuity", "gap_ratio_ids", "gap_ratio_events", "gap_ratio_discontinuities")
+LINES = (
+    "capture_order",
+    "duplicates",
+    "overlaps",
+    "continuity",
+    "gap_ratio_ids",
+    "gap_ratio_events",
+    "gap_ratio_discontinuities",
+)
 OF_LINES = (*LINES, "snapshots", "seed", "uptime", "trade_rate", "depth_rate")
 BOOK = ("book_valid", "book_crossed", "book_best", "book_audits")
 MISSING, EMPTY, PARTIAL = "missing", "empty", "partial"
@@ -170,8 +196,14 @@ TABLE: list[tuple[str, str, Callable[[SessionFolder], object], Verdict]] = [
     *((name, EMPTY, emptied, SKIPPED) for name in OF_LINES),
     *((name, PARTIAL, garbled, SKIPPED) for name in OF_LINES),
     *((name, PARTIAL, never_came, SKIPPED) for name in OF_LINES),
-    *((name, PARTIAL, cut, SKIPPED) for name in ("capture_order", "duplicates", "overlaps", "seed", "trade_rate", "depth_rate")),
-    *((name, MISSING, only(b"@bookTicker"), SKIPPED) for name in (*LINES[1:], "snapshots", "seed", "trade_rate", "depth_rate")),
+    *(
+        (name, PARTIAL, cut, SKIPPED)
+        for name in ("capture_order", "duplicates", "overlaps", "seed", "trade_rate", "depth_rate")
+    ),
+    *(
+        (name, MISSING, only(b"@bookTicker"), SKIPPED)
+        for name in (*LINES[1:], "snapshots", "seed", "trade_rate", "depth_rate")
+    ),
     ("snapshots", MISSING, only(b"@depth@"), SKIPPED),
     ("seed", MISSING, only(b"@depth@"), FAIL),
     ("streams", MISSING, lambda folder: folder.plan.unlink(), SKIPPED),
@@ -210,7 +242,10 @@ TABLE: list[tuple[str, str, Callable[[SessionFolder], object], Verdict]] = [
     ("accounting", MISSING, statistics(accounting=None), SKIPPED),
     ("accounting", EMPTY, statistics(accounting={}), FAIL),
     ("accounting", EMPTY, statistics(accounting=[]), FAIL),
-    *(("accounting", PARTIAL, account(**{name: None}), FAIL) for name in ("received", "written", "end", "killed", *LISTED.values())),
+    *(
+        ("accounting", PARTIAL, account(**{name: None}), FAIL)
+        for name in ("received", "written", "end", "killed", *LISTED.values())
+    ),
     ("accounting", PARTIAL, account(duplicates=0), FAIL),
     ("accounting", PARTIAL, account(written=64, duplicates=66), FAIL),
     ("accounting", PARTIAL, account(end="open", killed=1), FAIL),
@@ -228,7 +263,9 @@ TABLE: list[tuple[str, str, Callable[[SessionFolder], object], Verdict]] = [
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "harm", "expected"), TABLE, ids=[f"{name}-{kind}-{number}" for number, (name, kind, *_) in enumerate(TABLE)]
+    ("name", "kind", "harm", "expected"),
+    TABLE,
+    ids=[f"{name}-{kind}-{number}" for number, (name, kind, *_) in enumerate(TABLE)],
 )
 def test_a_check_without_its_evidence_does_not_pass(
     name: str, kind: str, harm: Callable[[SessionFolder], object], expected: Verdict, tmp_path: Path
@@ -292,7 +329,9 @@ LIMIT = 0.125
         ("book_crossed", {"max_crossed": 0}, Verdict.PASS),
     ],
 )
-def test_a_threshold_at_exactly_its_value(name: str, thresholds: dict[str, Any], expected: Verdict, tmp_path: Path) -> None:
+def test_a_threshold_at_exactly_its_value(
+    name: str, thresholds: dict[str, Any], expected: Verdict, tmp_path: Path
+) -> None:
     """At least and at most hold at the value itself."""
     report = validate(made(tmp_path, evidence()).path, replace(SMALL, **thresholds), book=True)
     assert report.check(name).verdict is expected, report.check(name).reason
@@ -307,26 +346,38 @@ def test_limits_that_are_exclusive_fail_at_their_value(tmp_path: Path) -> None:
         ratio = report.check(name).figures["ratio"]
         assert ratio > 0
         assert validate(folder.path, replace(SMALL, max_gap_ratio=ratio)).check(name).verdict is FAIL
-        assert validate(folder.path, replace(SMALL, max_gap_ratio=ratio * 1.0001)).check(name).verdict is Verdict.PASS
+        assert (
+            validate(folder.path, replace(SMALL, max_gap_ratio=ratio * 1.0001)).check(name).verdict
+            is Verdict.PASS
+        )
     uptime = report.check("uptime").figures["uptime"]
     assert validate(folder.path, replace(SMALL, min_uptime=uptime)).check("uptime").verdict is FAIL
-    assert validate(folder.path, replace(SMALL, min_uptime=uptime * 0.9999)).check("uptime").verdict is Verdict.PASS
+    assert (
+        validate(folder.path, replace(SMALL, min_uptime=uptime * 0.9999)).check("uptime").verdict
+        is Verdict.PASS
+    )
 
 
 @pytest.mark.parametrize(("early_ns", "expected"), [(0, Verdict.PASS), (1, FAIL)])
-def test_the_last_message_may_come_as_early_as_the_tolerance(early_ns: int, expected: Verdict, tmp_path: Path) -> None:
+def test_the_last_message_may_come_as_early_as_the_tolerance(
+    early_ns: int, expected: Verdict, tmp_path: Path
+) -> None:
     """Before the planned end of the session."""
     folder = made(tmp_path, evidence())
     last_ns = json.loads(folder.metadata.read_bytes())["ended_ns"]
     start_us = last_ns // 1000 - 10_000_000
     # The planned end lies exactly 4 s, or a nanosecond more, behind the last message.
-    plan(start_us=start_us, duration_s=round((last_ns + 4 * 10**9 + early_ns - start_us * 1000) / 1e9, 9))(folder)
+    plan(start_us=start_us, duration_s=round((last_ns + 4 * 10**9 + early_ns - start_us * 1000) / 1e9, 9))(
+        folder
+    )
     check = validate(folder.path, replace(SMALL, end_tolerance_s=4.0)).check("duration")
     assert check.verdict is expected, check.reason
 
 
 @pytest.mark.parametrize(("silence_s", "expected"), [(2.0, Verdict.PASS), (1.999999, FAIL)])
-def test_a_stream_may_be_silent_as_long_as_the_limit(silence_s: float, expected: Verdict, tmp_path: Path) -> None:
+def test_a_stream_may_be_silent_as_long_as_the_limit(
+    silence_s: float, expected: Verdict, tmp_path: Path
+) -> None:
     """At the end, exactly."""
     lines = [line for line in evidence() if b"@depth" in line or int(line[14:33]) <= START_NS + 21 * STEP_NS]
     folder = made(tmp_path, [*lines, depth(96, 97, START_NS + 61 * STEP_NS)])

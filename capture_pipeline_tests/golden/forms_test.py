@@ -36,8 +36,11 @@ FORMS = {
     "plain": TEXT,
     "gzip with CR LF": gzip.compress(CRLF),
     "plain with CR LF": CRLF,
-    "members cut between CR and LF": gzip.compress(CRLF[: CRLF.index(b"\n")]) + gzip.compress(CRLF[CRLF.index(b"\n") :]),
-    "CR LF in some lines": b"".join(line.replace(b"\n", b"\r\n") if at % 3 else line for at, line in enumerate(LINES)),
+    "members cut between CR and LF": gzip.compress(CRLF[: CRLF.index(b"\n")])
+    + gzip.compress(CRLF[CRLF.index(b"\n") :]),
+    "CR LF in some lines": b"".join(
+        line.replace(b"\n", b"\r\n") if at % 3 else line for at, line in enumerate(LINES)
+    ),
     "plain without the last line feed": TEXT[:-1],
     "gzip without the last line feed": gzip.compress(TEXT[:-1]),
     "CR LF without the last line feed": CRLF[:-1],
@@ -51,12 +54,18 @@ def run(command: click.Command, *arguments: object) -> Result:
 
 def of_validate(path: Path) -> Any:
     document = json.loads(run(validate_command, path, "--json").stdout)
-    assert {check["name"]: check["verdict"] for check in document["checks"] if check["name"] in {"file", "line_form"}} == {
+    assert {
+        check["name"]: check["verdict"]
+        for check in document["checks"]
+        if check["name"] in {"file", "line_form"}
+    } == {
         "file": "PASS",
         "line_form": "PASS",
     }
     leave_out = {"bytes", "sha256"}
-    return {name: value for name, value in document["statistics"].items() if name not in leave_out}, document["reasons"]
+    return {name: value for name, value in document["statistics"].items() if name not in leave_out}, document[
+        "reasons"
+    ]
 
 
 def of_diagnose(path: Path) -> Any:
@@ -66,7 +75,9 @@ def of_diagnose(path: Path) -> Any:
 
 
 def of_import(path: Path) -> Any:
-    result = run(import_command, "--from", "capture", "--venue", "binance", "--out", path.parent / "out", path)
+    result = run(
+        import_command, "--from", "capture", "--venue", "binance", "--out", path.parent / "out", path
+    )
     assert result.exit_code == 0, result.output
     (session,) = (path.parent / "out" / "imported").iterdir()
     return SessionFolder(session).recording.read_bytes()
@@ -97,7 +108,16 @@ def of_sandbox(path: Path) -> Any:
     return list(records(path))
 
 
-READERS: list[Callable[[Path], Any]] = [of_validate, of_diagnose, of_import, of_convert, of_replay, of_reader, of_prove, of_sandbox]
+READERS: list[Callable[[Path], Any]] = [
+    of_validate,
+    of_diagnose,
+    of_import,
+    of_convert,
+    of_replay,
+    of_reader,
+    of_prove,
+    of_sandbox,
+]
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -109,7 +129,9 @@ def test_every_form_is_read_alike(tmp_path: Path, reader: Callable[[Path], Any])
         path.parent.mkdir()
         path.write_bytes(content)
         outcomes[name] = reader(path)
-    assert {name: outcome == outcomes["gzip"] for name, outcome in outcomes.items()} == dict.fromkeys(FORMS, True)
+    assert {name: outcome == outcomes["gzip"] for name, outcome in outcomes.items()} == dict.fromkeys(
+        FORMS, True
+    )
 
 
 @pytest.mark.parametrize("form", NOTHING)
@@ -141,7 +163,14 @@ def test_a_resumed_recording_is_read_alike(tmp_path: Path, is_torn: bool) -> Non
         scan_segment(folder, folder.growing, state, 0)
         with mapped(folder.growing) as content:
             assert len(content) > 0
-        found[name] = (state.messages, state.bad, state.torn_lines, state.first_ns, state.last_ns, state.tracks)
+        found[name] = (
+            state.messages,
+            state.bad,
+            state.torn_lines,
+            state.first_ns,
+            state.last_ns,
+            state.tracks,
+        )
     assert found["CR LF"] == found["no line feed"] == found["LF"]
     assert found["LF"][:3] == (len(LINES), 0, 0)
 

@@ -41,17 +41,27 @@ def imported(folder: Path, *files: Path) -> tuple[SessionFolder, dict[str, Any]]
 
 
 def messages(session: SessionFolder) -> list[tuple[int, str, Any]]:
-    return [(line.capture_ns // 1000 - MS * 1000, line.stream, msgspec.json.decode(line.data)) for _, line in read_lines(session.recording)]
+    return [
+        (line.capture_ns // 1000 - MS * 1000, line.stream, msgspec.json.decode(line.data))
+        for _, line in read_lines(session.recording)
+    ]
 
 
 def trades(*numbers: int, stamp: int = MS * 1000, symbol: str = "adausdt", last: str = "True") -> list[str]:
     rows = ((n, stamp + n * 1000) for n in numbers)
-    return [f"{at + 70},{symbol}@trade,trade,{at + 50},{at},{symbol.upper()},{n},0.7{n},12.5,{n % 2},{last}" for n, at in rows]
+    return [
+        f"{at + 70},{symbol}@trade,trade,{at + 50},{at},{symbol.upper()},{n},0.7{n},12.5,{n % 2},{last}"
+        for n, at in rows
+    ]
 
 
 def diffs(*numbers: int) -> list[str]:
     rows = ((n, (MS + n * 100) * 1000) for n in numbers)
-    return [f"{at + 9},adausdt@depth@100ms,depthUpdate,{at},ADAUSDT,{n},{n},{side},0.7,{n}.0" for n, at in rows for side in (0, 1)]
+    return [
+        f"{at + 9},adausdt@depth@100ms,depthUpdate,{at},ADAUSDT,{n},{n},{side},0.7,{n}.0"
+        for n, at in rows
+        for side in (0, 1)
+    ]
 
 
 def test_spot_files_of_a_day_are_one_session(tmp_path: Path) -> None:
@@ -100,11 +110,15 @@ def test_spot_files_of_a_day_are_one_session(tmp_path: Path) -> None:
         "a": [["0.7", "1.0"]],
     }
     assert found[3][2] == {"lastUpdateId": 1, "bids": [["0.70", "5.0"]], "asks": [["0.80", "0.00001"]]}
-    assert (report["market"], report["stamp_units"], report["faulty_rows"]) == ("spot", ["microseconds", "milliseconds"], 0)
-    validated = validate(session.path)
-    assert {name: validated.check(name).verdict for name in ("line_form", "continuity", "duplicates")} == dict.fromkeys(
-        ("line_form", "continuity", "duplicates"), "PASS"
+    assert (report["market"], report["stamp_units"], report["faulty_rows"]) == (
+        "spot",
+        ["microseconds", "milliseconds"],
+        0,
     )
+    validated = validate(session.path)
+    assert {
+        name: validated.check(name).verdict for name in ("line_form", "continuity", "duplicates")
+    } == dict.fromkeys(("line_form", "continuity", "duplicates"), "PASS")
 
 
 def test_futures_files_keep_what_is_theirs(tmp_path: Path) -> None:
@@ -113,10 +127,20 @@ def test_futures_files_keep_what_is_theirs(tmp_path: Path) -> None:
     files = [
         written(tmp_path, "difference_depth_stream", "coin_m_futures", "adausd_perp", CM_DIFF, [row]),
         written(
-            tmp_path, "trade_stream", "coin_m_futures", "adausd_perp", FUTURES_TRADE, trades(1, stamp=MS, symbol="adausd_perp", last="NA")
+            tmp_path,
+            "trade_stream",
+            "coin_m_futures",
+            "adausd_perp",
+            FUTURES_TRADE,
+            trades(1, stamp=MS, symbol="adausd_perp", last="NA"),
         ),
         written(
-            tmp_path, "depth_snapshot", "coin_m_futures", "adausd_perp", CM_BOOK, [f"{MS},{MS},{MS},{MS},5,ADAUSD_PERP,ADAUSD,0,0.7,1"]
+            tmp_path,
+            "depth_snapshot",
+            "coin_m_futures",
+            "adausd_perp",
+            CM_BOOK,
+            [f"{MS},{MS},{MS},{MS},5,ADAUSD_PERP,ADAUSD,0,0.7,1"],
         ),
     ]
     session, report = imported(tmp_path, *files)
@@ -132,7 +156,9 @@ def test_usd_margined_is_told_apart(tmp_path: Path) -> None:
     path = written(tmp_path, "difference_depth_stream", "usd_m_futures", "adausdt", UM_DIFF, [row])
     assert imported(tmp_path, path)[1]["market"] == "um"
     wrong = path.rename(path.with_name(path.name.replace("usd_m_futures", "spot")))
-    with pytest.raises(MalformedDataError, match=r"the market is contradictory: spot by .*its name.*um by .*pu in"):
+    with pytest.raises(
+        MalformedDataError, match=r"the market is contradictory: spot by .*its name.*um by .*pu in"
+    ):
         imported(tmp_path / "b", wrong)
 
 
@@ -141,13 +167,25 @@ def test_usd_margined_is_told_apart(tmp_path: Path) -> None:
     [
         ("x,adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,1,True", "TimestampOfReceive is no number: 'x'"),
         ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,-2,0.7,1.0,1,True", "TradeId is no number: '-2'"),
-        ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,nan,1.0,1,True", "Price is no number of 0 or more: 'nan'"),
-        ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,-0.7,1.0,1,True", "Price is no number of 0 or more: '-0.7'"),
+        (
+            "{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,nan,1.0,1,True",
+            "Price is no number of 0 or more: 'nan'",
+        ),
+        (
+            "{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,-0.7,1.0,1,True",
+            "Price is no number of 0 or more: '-0.7'",
+        ),
         ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,,1,True", "Quantity is no number of 0 or more: ''"),
         ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,2,True", "IsBuyerMarketMaker is '2'"),
         ("{r},adausdt@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,1", "has 10 cells instead of 11"),
-        ("{r},adausdt@trade,depthUpdate,{e},{e},ADAUSDT,2,0.7,1.0,1,True", "EventType is 'depthUpdate' and not trade"),
-        ("{r},adausdt@trade,trade,{e},{e},XRPUSDT,2,0.7,1.0,1,True", "Symbol 'XRPUSDT' is not that of its stream"),
+        (
+            "{r},adausdt@trade,depthUpdate,{e},{e},ADAUSDT,2,0.7,1.0,1,True",
+            "EventType is 'depthUpdate' and not trade",
+        ),
+        (
+            "{r},adausdt@trade,trade,{e},{e},XRPUSDT,2,0.7,1.0,1,True",
+            "Symbol 'XRPUSDT' is not that of its stream",
+        ),
         ("{r},../x@trade,trade,{e},{e},ADAUSDT,2,0.7,1.0,1,True", "name is none of the exchange"),
     ],
 )
@@ -179,14 +217,25 @@ def test_what_the_rows_lack_is_found_by_validation(tmp_path: Path) -> None:
 def test_a_faulty_level_does_not_break_its_diff_apart(tmp_path: Path) -> None:
     """The diff's other levels are one message."""
     rows = diffs(1)
-    path = written(tmp_path, "difference_depth_stream", "spot", "adausdt", SPOT_DIFF, [rows[0], rows[0].replace("0.7", "x"), rows[1]])
+    path = written(
+        tmp_path,
+        "difference_depth_stream",
+        "spot",
+        "adausdt",
+        SPOT_DIFF,
+        [rows[0], rows[0].replace("0.7", "x"), rows[1]],
+    )
     session, report = imported(tmp_path, path)
     assert (len(messages(session)), report["faulty_rows"]) == (2, 1)
     assert validate(session.path).statistics["streams"]["adausdt@depth@100ms"]["duplicates"] == 0
 
 
 @pytest.mark.parametrize(
-    "header", ["TimestampOfReceive,StreamType,Market", "EventTime,IsAsk,Price,Quantity,TimestampOfReceive,FirstUpdate,FinalUpdate"]
+    "header",
+    [
+        "TimestampOfReceive,StreamType,Market",
+        "EventTime,IsAsk,Price,Quantity,TimestampOfReceive,FirstUpdate,FinalUpdate",
+    ],
 )
 def test_a_layout_that_is_not_known_is_refused(tmp_path: Path, header: str) -> None:
     """Merged files and those of early versions, which name no symbol."""

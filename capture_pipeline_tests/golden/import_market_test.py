@@ -18,10 +18,14 @@ from capture_pipeline_tests.deployment import Deployment
 
 T = 1_741_000_000
 SPOT_DIFF = '{"e":"depthUpdate","E":1741000000000,"s":"ADAUSDT","U":1,"u":1,"b":[],"a":[]}'
-UM_DIFF = '{"e":"depthUpdate","E":1741000000000,"T":1741000000000,"s":"ADAUSDT","U":1,"u":1,"pu":0,"b":[],"a":[]}'
+UM_DIFF = (
+    '{"e":"depthUpdate","E":1741000000000,"T":1741000000000,"s":"ADAUSDT","U":1,"u":1,"pu":0,"b":[],"a":[]}'
+)
 CM_DIFF = '{"e":"depthUpdate","E":1741000000000,"T":1741000000000,"s":"ADAUSD_PERP","ps":"ADAUSD","U":1,"u":1,"pu":0,"b":[],"a":[]}'
 UM_TRADE = '{"e":"trade","E":1741000000000,"T":1741000000000,"s":"ADAUSDT","t":1,"p":"1","q":"1","X":"MARKET","m":true}'
-SPOT_TRADE = '{"e":"trade","E":1741000000000,"s":"ADAUSDT","t":1,"p":"1","q":"1","T":1741000000000,"m":true,"M":true}'
+SPOT_TRADE = (
+    '{"e":"trade","E":1741000000000,"s":"ADAUSDT","t":1,"p":"1","q":"1","T":1741000000000,"m":true,"M":true}'
+)
 UM_AGGREGATE = '{"e":"aggTrade","E":1741000000000,"a":1,"s":"ADAUSDT","p":"1","q":"1","f":1,"l":1,"T":1741000000000,"m":true}'
 SPOT_TICKER = '{"u":1,"s":"ADAUSDT","b":"1","B":"1","a":"2","A":"1"}'
 UM_TICKER = '{"e":"bookTicker","u":1,"s":"ADAUSDT","b":"1","B":"1","a":"2","A":"1","T":1,"E":1}'
@@ -59,7 +63,9 @@ def plan_of(folder: Path, *files: Path, origin: Origin = Origin.HFTBACKTEST, **o
         ("", CM_BOOK, "cm"),
     ],
 )
-def test_the_market_is_told_from_the_form_of_events(tmp_path: Path, stream: str, data: str, market: str) -> None:
+def test_the_market_is_told_from_the_form_of_events(
+    tmp_path: Path, stream: str, data: str, market: str
+) -> None:
     """Each form that only one market has; plan and metadata hold it."""
     plan = plan_of(tmp_path, hft(tmp_path / "a.dat", (stream, data)))
     assert (plan.market, plan.venue) == (market, "binance")
@@ -86,7 +92,9 @@ def test_a_market_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
         ([("adausdt@depth", UM_DIFF), ("adausd_perp@depth", CM_DIFF)], None, "um by .*, cm by"),
     ],
 )
-def test_contradictory_evidence_is_refused(tmp_path: Path, messages: list[tuple[str, str]], market: str | None, words: str) -> None:
+def test_contradictory_evidence_is_refused(
+    tmp_path: Path, messages: list[tuple[str, str]], market: str | None, words: str
+) -> None:
     """Both sides are named with what tells them, and nothing is left behind."""
     with pytest.raises(MalformedDataError, match=f"the market is contradictory: {words}"):
         plan_of(tmp_path, hft(tmp_path / "a.dat", *messages), market=market)
@@ -95,7 +103,10 @@ def test_contradictory_evidence_is_refused(tmp_path: Path, messages: list[tuple[
 
 def test_two_files_of_different_markets_are_no_recording(tmp_path: Path) -> None:
     """The same stream name is of either market; every file is looked at."""
-    one, other = hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE)), hft(tmp_path / "b.dat", ("adausdt@trade", UM_TRADE))
+    one, other = (
+        hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE)),
+        hft(tmp_path / "b.dat", ("adausdt@trade", UM_TRADE)),
+    )
     with pytest.raises(MalformedDataError, match="contradictory"):
         plan_of(tmp_path, one, other)
 
@@ -144,8 +155,13 @@ def test_cryptofeed_names_the_venue(tmp_path: Path, name: str, head: str, venue:
 
 def test_a_venue_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
     """A host that is not known is named."""
-    (tmp_path / "a").write_text(f'wss://example.org/stream\n{T}.5: {{"stream":"adausdt@depth","data":{SPOT_DIFF}}}\n')
-    with pytest.raises(ConfigError, match=r"tell the venue; its host example.org is none that is known \(name it with --venue"):
+    (tmp_path / "a").write_text(
+        f'wss://example.org/stream\n{T}.5: {{"stream":"adausdt@depth","data":{SPOT_DIFF}}}\n'
+    )
+    with pytest.raises(
+        ConfigError,
+        match=r"tell the venue; its host example.org is none that is known \(name it with --venue",
+    ):
         plan_of(tmp_path, tmp_path / "a", origin=Origin.CRYPTOFEED)
     (tmp_path / "b").write_text((tmp_path / "a").read_text().replace("example.org", "stream.binance.us"))
     with pytest.raises(MalformedDataError, match="the venue is contradictory"):
@@ -153,7 +169,9 @@ def test_a_venue_that_nothing_tells_has_to_be_given(tmp_path: Path) -> None:
     assert plan_of(tmp_path, tmp_path / "a", origin=Origin.CRYPTOFEED, venue="binance").venue == "binance"
 
 
-@pytest.mark.parametrize("option", [{"market": "margin"}, {"venue": "../x"}, {"venue": ""}, {"symbol": "a/b"}, {"symbol": ".."}])
+@pytest.mark.parametrize(
+    "option", [{"market": "margin"}, {"venue": "../x"}, {"venue": ""}, {"symbol": "a/b"}, {"symbol": ".."}]
+)
 def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path, option: dict[str, Any]) -> None:
     """Nothing that could become a path is taken from them."""
     with pytest.raises(ConfigError):
@@ -163,11 +181,24 @@ def test_wrong_options_are_refused_before_anything_is_read(tmp_path: Path, optio
 
 @pytest.mark.parametrize(
     ("market", "venue", "words"),
-    [("spot", "binance", ""), ("um", "sandbox", ""), ("spot", "binance.us", "venue binance.us"), ("cm", "binance", "market cm")],
+    [
+        ("spot", "binance", ""),
+        ("um", "sandbox", ""),
+        ("spot", "binance.us", "venue binance.us"),
+        ("cm", "binance", "market cm"),
+    ],
 )
 def test_a_session_is_proved_by_its_own_market_or_not_at_all(market: str, venue: str, words: str) -> None:
     """Where nothing is published that it could be compared with, the reason is given."""
-    plan: dict[str, Any] = {"session": "s", "symbols": [], "streams": [], "regime": "r", "start_us": 0, "duration_s": 1, "connections": 1}
+    plan: dict[str, Any] = {
+        "session": "s",
+        "symbols": [],
+        "streams": [],
+        "regime": "r",
+        "start_us": 0,
+        "duration_s": 1,
+        "connections": 1,
+    }
     reason = unprovable(SessionPlan(**plan, market=market, venue=venue))
     assert words in reason
     assert bool(words) == bool(reason)
@@ -176,9 +207,14 @@ def test_a_session_is_proved_by_its_own_market_or_not_at_all(market: str, venue:
 def test_prove_says_why_it_cannot(tmp_path: Path) -> None:
     """One line with the folder and what else can be done."""
     session = import_session(
-        Origin.HFTBACKTEST, [hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE))], tmp_path / "out", venue="binance.us"
+        Origin.HFTBACKTEST,
+        [hft(tmp_path / "a.dat", ("adausdt@trade", SPOT_TRADE))],
+        tmp_path / "out",
+        venue="binance.us",
     )
-    with pytest.raises(CaptureError, match=r"is of venue binance.us, of which no files are published \(validate it instead"):
+    with pytest.raises(
+        CaptureError, match=r"is of venue binance.us, of which no files are published \(validate it instead"
+    ):
         prove(Deployment("http://127.0.0.1:1", tmp_path).workspace, session)
 
 

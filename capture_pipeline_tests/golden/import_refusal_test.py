@@ -42,7 +42,11 @@ def npz() -> bytes:
 
 KINDS = {
     "a zip archive": (zipped(a=b"x"), "a zip archive", "unpack it"),
-    "converted data of hftbacktest": (npz(), r"hftbacktest's converted data \(npz\)", "import the capture that it was converted from"),
+    "converted data of hftbacktest": (
+        npz(),
+        r"hftbacktest's converted data \(npz\)",
+        "import the capture that it was converted from",
+    ),
     "Parquet of Crypto Lake": (parquet(), "a Parquet file", "capture replay"),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), "a PNG image", "import takes raw captures"),
     "a document": (b"%PDF-1.7\n", "a PDF document", "import takes raw captures"),
@@ -55,7 +59,11 @@ KINDS = {
     "a gzip of nothing": (gzip.compress(b""), "there is no message to import", "name the recording's files"),
     "zeros": (bytes(5000), "zero-filled tail", "name the recording's files"),
     "a JSON array": (b'[{"price":1}]', "a JSON array", "import takes raw captures"),
-    "an answer with klines": (b'[[1741000000000,"1","2"]]', "an answer of REST with klines", "capture backfill"),
+    "an answer with klines": (
+        b'[[1741000000000,"1","2"]]',
+        "an answer of REST with klines",
+        "capture backfill",
+    ),
     "JSON of Binance-Data-Processor": (
         b'[{"stream":"adausdt@trade","data":{"e":"trade"},"_E":1741000000000}]',
         "JSON of Binance-Data-Processor",
@@ -63,24 +71,56 @@ KINDS = {
     ),
     "text": (b"Dear sir,\nhow are you\n", "text that begins with 'Dear sir,'", "import takes raw captures"),
     "a page": (b"<!DOCTYPE html>\n<html>", "a page of HTML", "fetch the file again"),
-    "klines with a header": (b"open_time,open,high,low\n1,2,3,4\n", "klines of the public archive", "capture backfill"),
+    "klines with a header": (
+        b"open_time,open,high,low\n1,2,3,4\n",
+        "klines of the public archive",
+        "capture backfill",
+    ),
     "klines without one": (
         b"1741000000000,1.0,2.0,0.5,1.5,10,1741000059999,15,3,5,7,0\n",
         "klines of the public archive",
         "capture backfill",
     ),
-    "published trades": (b"1,0.5,2,1,1741000000000,True,True\n", "trades of the public archive", "capture prove"),
-    "Tardis": (b"exchange,symbol,timestamp,local_timestamp,is_snapshot\n", "a CSV of Tardis", "incremental_book_L2"),
-    "another CSV": (b"day,price,volume\n1,2,3\n", "a CSV that begins with 'day,price,volume'", "import takes raw captures"),
+    "published trades": (
+        b"1,0.5,2,1,1741000000000,True,True\n",
+        "trades of the public archive",
+        "capture prove",
+    ),
+    "Tardis": (
+        b"exchange,symbol,timestamp,local_timestamp,is_snapshot\n",
+        "a CSV of Tardis",
+        "incremental_book_L2",
+    ),
+    "another CSV": (
+        b"day,price,volume\n1,2,3\n",
+        "a CSV that begins with 'day,price,volume'",
+        "import takes raw captures",
+    ),
     "cryptofeed of Coinbase": (
         f'wss://ws-feed.exchange.coinbase.com <-> {T}.0\n{T}.1: {{"type":"l2update"}}\n'.encode(),
         "a recording of cryptofeed of ws-feed.exchange.coinbase.com",
         "only Binance",
     ),
-    "hftbacktest of Bybit": (f'{T}000000000 {{"topic":"publicTrade.ADAUSDT"}}\n'.encode(), "collector of Bybit", "only Binance"),
-    "hftbacktest of Hyperliquid": (f'{T}000000000 {{"channel":"l2Book"}}\n'.encode(), "collector of Hyperliquid", "only Binance"),
-    "messages without times": (f"{MESSAGE}\n".encode(), "messages without capture times", "record them with the time of each"),
-    "cryptofeed of 2026": (b'{"t":"header","format":2}\n', "a capture of cryptofeed since 2026", "raw data collection"),
+    "hftbacktest of Bybit": (
+        f'{T}000000000 {{"topic":"publicTrade.ADAUSDT"}}\n'.encode(),
+        "collector of Bybit",
+        "only Binance",
+    ),
+    "hftbacktest of Hyperliquid": (
+        f'{T}000000000 {{"channel":"l2Book"}}\n'.encode(),
+        "collector of Hyperliquid",
+        "only Binance",
+    ),
+    "messages without times": (
+        f"{MESSAGE}\n".encode(),
+        "messages without capture times",
+        "record them with the time of each",
+    ),
+    "cryptofeed of 2026": (
+        b'{"t":"header","format":2}\n',
+        "a capture of cryptofeed since 2026",
+        "raw data collection",
+    ),
     "bytes": (b"\x01\x02\x00\x03" * 40, "binary data of no kind that is known", "import takes raw captures"),
 }
 ORIGINS = ("hftbacktest", "cryptofeed", "binance-data-processor", "capture")
@@ -127,7 +167,9 @@ def test_it_is_told_through_gzip(tmp_path: Path, kind: str) -> None:
         ("####\nTimestampOfReceive,Stream,EventType\n", "binance-data-processor"),
     ],
 )
-def test_another_tool_s_recording_is_named_with_the_right_option(tmp_path: Path, text: str, fits: str) -> None:
+def test_another_tool_s_recording_is_named_with_the_right_option(
+    tmp_path: Path, text: str, fits: str
+) -> None:
     """For every wrong `--from`."""
     (tmp_path / "given").write_text(text)
     for origin in set(ORIGINS) - {fits}:
@@ -138,5 +180,7 @@ def test_folders_and_missing_files_are_named(tmp_path: Path) -> None:
     """A folder is not a recording, and neither is what is not there."""
     (tmp_path / "given").mkdir()
     assert "given: is a folder (name the files in it)" in refused(tmp_path, "cryptofeed", tmp_path / "given")
-    result = CliRunner().invoke(import_command, ["--from", "capture", "--out", str(tmp_path / "out"), str(tmp_path / "none")])
+    result = CliRunner().invoke(
+        import_command, ["--from", "capture", "--out", str(tmp_path / "out"), str(tmp_path / "none")]
+    )
     assert (result.exit_code, "does not exist" in result.stderr) == (2, True)

@@ -43,7 +43,9 @@ def snapshot(last: int) -> str:
 
 def hft(count: int, *, first: int = 1, unit: int = 1, ahead_s: int = 0) -> list[str]:
     """Lines of hftbacktest, one each 100 ms; `unit` is the nanoseconds of its stamps."""
-    stamps = ((number, (START + ahead_s) * SECOND + number * SECOND // 10) for number in range(first, first + count))
+    stamps = (
+        (number, (START + ahead_s) * SECOND + number * SECOND // 10) for number in range(first, first + count)
+    )
     return [f"{stamp // unit} {diff(number, number * 100)}\n" for number, stamp in stamps]
 
 
@@ -52,7 +54,9 @@ def written(path: Path, lines: list[str]) -> Path:
     return path
 
 
-def imported(folder: Path, *files: Path, origin: Origin = Origin.HFTBACKTEST, **options: Any) -> tuple[SessionFolder, dict[str, Any]]:
+def imported(
+    folder: Path, *files: Path, origin: Origin = Origin.HFTBACKTEST, **options: Any
+) -> tuple[SessionFolder, dict[str, Any]]:
     session = import_session(origin, list(files), folder / "out", **options)
     return session, SessionMetadata.model_validate_json(session.metadata.read_bytes()).configuration
 
@@ -62,11 +66,15 @@ def ids(session: SessionFolder) -> list[int]:
     return [int(message.split(b'"u":')[1].split(b",")[0]) for message in messages if b'"u":' in message]
 
 
-@pytest.mark.parametrize(("unit", "name"), [(1, "nanoseconds"), (1000, "microseconds"), (1_000_000, "milliseconds")])
+@pytest.mark.parametrize(
+    ("unit", "name"), [(1, "nanoseconds"), (1000, "microseconds"), (1_000_000, "milliseconds")]
+)
 def test_the_unit_of_stamps_is_told_from_their_digits(tmp_path: Path, unit: int, name: str) -> None:
     """Nano-, micro- and milliseconds give the same capture times, and the unit is reported."""
     session, report = imported(tmp_path, written(tmp_path / "a.gz", hft(5, unit=unit)))
-    assert [line.capture_ns for _, line in read_lines(session.recording)] == [START * SECOND + n * SECOND // 10 for n in range(1, 6)]
+    assert [line.capture_ns for _, line in read_lines(session.recording)] == [
+        START * SECOND + n * SECOND // 10 for n in range(1, 6)
+    ]
     assert report["stamp_units"] == [name]
 
 
@@ -79,7 +87,8 @@ def test_a_stamp_of_any_other_length_is_refused(tmp_path: Path, digits: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "is_plausible"), [(-2, True), (600, True), (-1500, True), (3600, False), (-7200, False), (10**6, False)]
+    ("ahead_s", "is_plausible"),
+    [(-2, True), (600, True), (-1500, True), (3600, False), (-7200, False), (10**6, False)],
 )
 def test_stamps_are_compared_with_event_times(tmp_path: Path, ahead_s: int, is_plausible: bool) -> None:
     """A clock that is off by minutes is taken; one by an hour and more is local time, or a wrong unit, and is refused."""
@@ -88,7 +97,8 @@ def test_stamps_are_compared_with_event_times(tmp_path: Path, ahead_s: int, is_p
         assert len(ids(imported(tmp_path, path)[0])) == 5
     else:
         with pytest.raises(
-            MalformedDataError, match=r"5 of 5 stamps lie more than 30 minutes from the event time E, line 1 by -?[0-9,]+ s"
+            MalformedDataError,
+            match=r"5 of 5 stamps lie more than 30 minutes from the event time E, line 1 by -?[0-9,]+ s",
         ):
             imported(tmp_path, path)
 
@@ -131,13 +141,19 @@ def overwritten_and_killed(whole: bytes) -> bytes:
         (overwritten_and_killed, "torn member at byte 0"),
     ],
 )
-def test_of_a_damaged_file_the_sound_part_is_taken(tmp_path: Path, damage: Callable[[bytes], bytes], kind: str) -> None:
+def test_of_a_damaged_file_the_sound_part_is_taken(
+    tmp_path: Path, damage: Callable[[bytes], bytes], kind: str
+) -> None:
     """Every whole line before the damage, no line that was never written; the rest is reported, and validation fails `disk` for it."""
     path = tmp_path / "adausdt_20250303.gz"
     lines = hft(400)
     path.write_bytes(damage(gzip.compress("".join(lines).encode(), mtime=0)))
     session, report = imported(tmp_path, path)
-    whole = _whole_lines(torn(gzip.compress("".join(lines).encode(), mtime=0))) if damage is not overwritten else 400
+    whole = (
+        _whole_lines(torn(gzip.compress("".join(lines).encode(), mtime=0)))
+        if damage is not overwritten
+        else 400
+    )
     whole -= damage is overwritten_and_killed  # its last line may hold bytes of the older file
     assert ids(session) == list(range(1, whole + 1))
     assert whole > 100
@@ -153,7 +169,9 @@ def _whole_lines(packed: bytes) -> int:
 @settings(max_examples=12, deadline=None)
 @given(cut=st.integers(30, 8000), seed=st.integers(0, 10**6))
 @example(cut=209, seed=208)  # the damage begins with the end of a line
-def test_wherever_a_file_is_overwritten_only_its_own_lines_are_taken(tmp_path_factory: pytest.TempPathFactory, cut: int, seed: int) -> None:
+def test_wherever_a_file_is_overwritten_only_its_own_lines_are_taken(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, seed: int
+) -> None:
     """A prefix of the new recording without the line that the damage may have reached, and nothing made of the older file's bytes."""
     folder = tmp_path_factory.mktemp("o")
     lines = hft(400)
@@ -227,13 +245,19 @@ def test_answers_between_messages_are_skipped_and_counted(tmp_path: Path, text: 
 def test_an_envelope_in_another_form_is_a_message(tmp_path: Path) -> None:
     """Written again with blanks, or with its keys in another order; the data stay byte for byte."""
     data = diff(1).split('"data":', 1)[1][:-1]
-    forms = [f'{{"stream": "adausdt@depth@100ms", "data": {data}}}', f'{{"data":{data},"stream":"adausdt@depth@100ms"}}']
+    forms = [
+        f'{{"stream": "adausdt@depth@100ms", "data": {data}}}',
+        f'{{"data":{data},"stream":"adausdt@depth@100ms"}}',
+    ]
     (tmp_path / "a.dat").write_text("".join(f"{START * SECOND} {form}\n" for form in forms))
     session, _ = imported(tmp_path, tmp_path / "a.dat")
     assert [bytes(line.data).decode() for _, line in read_lines(session.recording)] == [data, data]
 
 
-@pytest.mark.parametrize("name", ["../../x@trade", "a/b@trade", "..@depth", "@trade", 'a\\"b@trade', "a b@trade", "x" * 51 + "@trade"])
+@pytest.mark.parametrize(
+    "name",
+    ["../../x@trade", "a/b@trade", "..@depth", "@trade", 'a\\"b@trade', "a b@trade", "x" * 51 + "@trade"],
+)
 def test_a_stream_name_never_becomes_a_path(tmp_path: Path, name: str) -> None:
     """Nothing that could lead out of the folder, or break a line, is taken for a symbol."""
     (tmp_path / "a.dat").write_text(f'{START * SECOND} {{"stream":"{name}","data":{{"t":1}}}}\n')
@@ -291,7 +315,9 @@ def test_cryptofeed_after_reconnects(tmp_path: Path) -> None:
 
 def test_a_torn_snapshot_at_the_end_is_no_other_answer(tmp_path: Path) -> None:
     """It is reported as left out and not counted among what holds no market data."""
-    (tmp_path / "a.0").write_text(f"{URL}\n{feed(1, 100)}{REST}/depth?symbol=ADAUSDT -> {START}.2: {snapshot(3)[:-9]}")
+    (tmp_path / "a.0").write_text(
+        f"{URL}\n{feed(1, 100)}{REST}/depth?symbol=ADAUSDT -> {START}.2: {snapshot(3)[:-9]}"
+    )
     _, report = imported(tmp_path, tmp_path / "a.0", origin=Origin.CRYPTOFEED)
     assert len(report["left_out"]) == 1
     assert "other answers of REST" not in report["skipped"]
@@ -300,13 +326,21 @@ def test_a_torn_snapshot_at_the_end_is_no_other_answer(tmp_path: Path) -> None:
 @settings(max_examples=8, deadline=None)
 @example(order=[2, 0, 1, 3, 4, 5], back_ms=3000)
 @given(order=st.permutations(range(6)), back_ms=st.integers(0, 5000))
-def test_parts_in_any_order_are_one_sequence(tmp_path_factory: pytest.TempPathFactory, order: list[int], back_ms: int) -> None:
+def test_parts_in_any_order_are_one_sequence(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], back_ms: int
+) -> None:
     """Parts of two connections and a file of snapshots; the clock goes back between two parts, and no id is out of its place."""
     folder = tmp_path_factory.mktemp("p")
     ranges = [range(part * 9 + 1, part * 9 + 10) for part in range(3)]
     back = (0, back_ms, back_ms)
-    parts = {f"BINANCE.ws.1.{part}": "".join(feed(n, n * 100 - back[part]) for n in ranges[part]) for part in range(3)}
-    parts |= {f"BINANCE.ws.2.{part}": "".join(feed(n, n * 100, "xrpusdt") for n in ranges[part]) for part in range(2)}
+    parts = {
+        f"BINANCE.ws.1.{part}": "".join(feed(n, n * 100 - back[part]) for n in ranges[part])
+        for part in range(3)
+    }
+    parts |= {
+        f"BINANCE.ws.2.{part}": "".join(feed(n, n * 100, "xrpusdt") for n in ranges[part])
+        for part in range(2)
+    }
     parts["BINANCE.http.0.0"] = f"{REST}/depth?symbol=ADAUSDT&limit=5 -> {START}.150: {snapshot(1)}\n"
     for name, text in parts.items():
         (folder / name).write_text(f"{URL} <-> {START}.0\n{text}" if ".ws." in name else text)
@@ -314,7 +348,11 @@ def test_parts_in_any_order_are_one_sequence(tmp_path_factory: pytest.TempPathFa
     session, _ = imported(folder, *(folder / names[place] for place in order), origin=Origin.CRYPTOFEED)
     streams = validate(session.path).statistics["streams"]
     for name, last in (("adausdt@depth@100ms", 27), ("xrpusdt@depth@100ms", 18)):
-        assert (streams[name]["first_id"], streams[name]["last_id"], streams[name]["messages"]) == (1, last, last)
+        assert (streams[name]["first_id"], streams[name]["last_id"], streams[name]["messages"]) == (
+            1,
+            last,
+            last,
+        )
         assert [streams[name][what] for what in ("gaps", "duplicates", "overlaps")] == [0, 0, 0]
 
 
@@ -336,7 +374,9 @@ def test_the_command_says_what_was_done(tmp_path: Path) -> None:
     back = f"{(START - 3) * SECOND} {diff(5, 500)}\n"
     error = f'{START * SECOND} {{"code":-1,"msg":"x"}}\n'
     (tmp_path / "a.dat").write_text("".join([lines[0], error, *lines[1:], back, hft(1, first=6)[0][:40]]))
-    result = CliRunner().invoke(import_command, ["--from", "hftbacktest", "--out", str(tmp_path / "out"), str(tmp_path / "a.dat")])
+    result = CliRunner().invoke(
+        import_command, ["--from", "hftbacktest", "--out", str(tmp_path / "out"), str(tmp_path / "a.dat")]
+    )
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("Imported as ")
     assert result.stderr.splitlines()[:4] == [

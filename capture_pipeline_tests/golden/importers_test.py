@@ -29,14 +29,19 @@ def hft(path: Path, lines: list[tuple[int, str]]) -> Path:
     return path
 
 
-def lines_of(folder: Path, origin: Origin, files: list[Path], symbol: str | None = None) -> list[tuple[int, str, bytes]]:
+def lines_of(
+    folder: Path, origin: Origin, files: list[Path], symbol: str | None = None
+) -> list[tuple[int, str, bytes]]:
     session = import_session(origin, files, folder / "out", symbol=symbol)
     return [(line.capture_ns, line.stream, bytes(line.data)) for _, line in read_lines(session.recording)]
 
 
 def test_hftbacktest_lines_keep_their_bytes(tmp_path: Path) -> None:
     """Data stay byte for byte, a snapshot gets the stream of the only depth stream, answers to subscriptions are left out."""
-    first = hft(tmp_path / "a.gz", [(T * 10**9, BODY), (T * 10**9 + 5, '{"result":null,"id":1}'), (T * 10**9 + 9, DIFF % (7, 8))])
+    first = hft(
+        tmp_path / "a.gz",
+        [(T * 10**9, BODY), (T * 10**9 + 5, '{"result":null,"id":1}'), (T * 10**9 + 9, DIFF % (7, 8))],
+    )
     second = hft(tmp_path / "b.gz", [(T * 10**9 + 12, DIFF % (9, 9))])
     data = [(DIFF % ids).split('"data":', 1)[1][:-1].encode() for ids in ((7, 8), (9, 9))]
     assert lines_of(tmp_path, Origin.HFTBACKTEST, [first, second]) == [
@@ -48,7 +53,10 @@ def test_hftbacktest_lines_keep_their_bytes(tmp_path: Path) -> None:
 
 def test_stamps_that_go_back_are_raised_and_counted(tmp_path: Path) -> None:
     """The order of arrival stands; a stamp below the one before it becomes that one."""
-    path = hft(tmp_path / "a.gz", [(T * 10**9 + at, DIFF % (number, number)) for number, at in enumerate((5, 3, 4, 9), 1)])
+    path = hft(
+        tmp_path / "a.gz",
+        [(T * 10**9 + at, DIFF % (number, number)) for number, at in enumerate((5, 3, 4, 9), 1)],
+    )
     session = import_session(Origin.HFTBACKTEST, [path], tmp_path / "out")
     assert [line.capture_ns - T * 10**9 for _, line in read_lines(session.recording)] == [5, 5, 5, 9]
     metadata = SessionMetadata.model_validate_json(session.metadata.read_bytes())
@@ -60,7 +68,9 @@ def test_cryptofeed_snapshots_are_merged_by_time(tmp_path: Path) -> None:
     frames, rest = tmp_path / "ws.txt", tmp_path / "rest.txt"
     rows = [f"{T}.0633569: {DIFF % (1, 7)}", f"{T}.9: {DIFF % (8, 8)}", f"{T}.8: {DIFF % (9, 9)}"]
     frames.write_text("wss://stream.binance.com:9443/stream?streams=x\n" + "\n".join(rows))
-    rest.write_text(f"{URL} -> {T}.5: {BODY}\n\n{URL} -> {T}.85: {BODY}\n{URL.replace('depth', 'time')} -> {T}.6: {{}}\n")
+    rest.write_text(
+        f"{URL} -> {T}.5: {BODY}\n\n{URL} -> {T}.85: {BODY}\n{URL.replace('depth', 'time')} -> {T}.6: {{}}\n"
+    )
     ours = lines_of(tmp_path, Origin.CRYPTOFEED, [frames, rest])
     assert [(stamp - T * 10**9, stream.split("@")[1]) for stamp, stream, _ in ours] == [
         (63356900, "depth"),
@@ -74,9 +84,14 @@ def test_cryptofeed_snapshots_are_merged_by_time(tmp_path: Path) -> None:
 def test_a_stream_that_was_subscribed_to_and_never_came_is_noticed(tmp_path: Path) -> None:
     """The URL in the first line is the plan; a stream that it does not name belongs to it once it came."""
     frames = tmp_path / "ws.txt"
-    frames.write_text(f"wss://stream.binance.com:9443/stream?streams=btcusdt@depth@100ms/btcusdt@trade <-> {T}.0\n{T}.5: {DIFF % (1, 7)}\n")
+    frames.write_text(
+        f"wss://stream.binance.com:9443/stream?streams=btcusdt@depth@100ms/btcusdt@trade <-> {T}.0\n{T}.5: {DIFF % (1, 7)}\n"
+    )
     session = import_session(Origin.CRYPTOFEED, [frames], tmp_path / "out")
-    assert SessionPlan.model_validate_json(session.plan.read_bytes()).streams == ["btcusdt@depth@100ms", "btcusdt@trade"]
+    assert SessionPlan.model_validate_json(session.plan.read_bytes()).streams == [
+        "btcusdt@depth@100ms",
+        "btcusdt@trade",
+    ]
     check = validate(session.path).check("streams")
     assert (check.verdict, check.figures["wrong"]) == (Verdict.FAIL, {"btcusdt@trade": "never came"})
 
@@ -99,7 +114,13 @@ def test_a_session_is_published_whole_and_never_overwritten(tmp_path: Path) -> N
     session = import_session(Origin.HFTBACKTEST, [path], tmp_path / "out", regime="test")
     assert session.path == tmp_path / "out" / "test" / "20240808T235414Z_btcusdt"
     gap = json.loads(session.gaps.read_bytes())
-    assert (gap["last_good_id"], gap["first_good_id"], gap["ids_lost"], gap["cause"], gap["recoverable"]) == (2, 5, 2, "unknown", False)
+    assert (gap["last_good_id"], gap["first_good_id"], gap["ids_lost"], gap["cause"], gap["recoverable"]) == (
+        2,
+        5,
+        2,
+        "unknown",
+        False,
+    )
     subprocess.run(["sha256sum", "-c", "checksums.txt"], cwd=session.path, check=True, capture_output=True)
     before = {file: file.read_bytes() for file in session.path.iterdir()}
     with pytest.raises(ConfigError, match="is there already"):
@@ -111,11 +132,27 @@ def test_a_session_is_published_whole_and_never_overwritten(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("origin", "text", "words"),
     [
-        (Origin.HFTBACKTEST, "what is this\n", "line 1 is no line of hftbacktest.*text that begins with 'what is this'"),
-        (Origin.HFTBACKTEST, f"{T * 10**9} {DIFF % (1, 2)}\n{T}.5: {DIFF % (3, 4)}\n", "line 2 is no line of hftbacktest"),
+        (
+            Origin.HFTBACKTEST,
+            "what is this\n",
+            "line 1 is no line of hftbacktest.*text that begins with 'what is this'",
+        ),
+        (
+            Origin.HFTBACKTEST,
+            f"{T * 10**9} {DIFF % (1, 2)}\n{T}.5: {DIFF % (3, 4)}\n",
+            "line 2 is no line of hftbacktest",
+        ),
         (Origin.HFTBACKTEST, f"{T * 10**9} {BODY}\n", "of which symbol is not told"),
-        (Origin.HFTBACKTEST, f"{T * 10**9} {DIFF % (1, 2)}\n{T * 10**9} {{}}\n", "line 2 is no message of the combined stream"),
-        (Origin.HFTBACKTEST, f"{T * 10**9} {(DIFF % (1, 2)).replace('[ ]', '[ }')}\n", "line 1 holds no JSON"),
+        (
+            Origin.HFTBACKTEST,
+            f"{T * 10**9} {DIFF % (1, 2)}\n{T * 10**9} {{}}\n",
+            "line 2 is no message of the combined stream",
+        ),
+        (
+            Origin.HFTBACKTEST,
+            f"{T * 10**9} {(DIFF % (1, 2)).replace('[ ]', '[ }')}\n",
+            "line 1 holds no JSON",
+        ),
         (Origin.HFTBACKTEST, "", "file holds nothing"),
         (Origin.CRYPTOFEED, f"{T * 10**9} {DIFF % (1, 2)}\n", "line 1 is no line of cryptofeed"),
         (Origin.CRYPTOFEED, "wss://host/stream\n", "there is no message to import"),

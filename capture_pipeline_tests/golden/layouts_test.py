@@ -22,17 +22,25 @@ KNOWN = {
     "trade": trade(7, START_NS),
     "diff": depth(5, 6, START_NS, '["10.00000000","1.00000000"],["11.00000000","0.00000000"]'),
     "aggregate": message(
-        "btcusdt@aggTrade", '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":3,"p":"1.0","q":"2.0","f":4,"l":5,"T":1,"m":true,"M":true}'
+        "btcusdt@aggTrade",
+        '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":3,"p":"1.0","q":"2.0","f":4,"l":5,"T":1,"m":true,"M":true}',
     ),
     "futures' aggregate": message(
-        "btcusdt@aggTrade", '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":3,"p":"1.0","q":"2.0","nq":"2.0","f":4,"l":5,"T":1,"m":false}'
+        "btcusdt@aggTrade",
+        '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":3,"p":"1.0","q":"2.0","nq":"2.0","f":4,"l":5,"T":1,"m":false}',
     ),
     "futures' diff": message(
-        "btcusdt@depth@100ms", '{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSDT","U":8,"u":9,"pu":6,"b":[["1.0","2.0"]],"a":[]}'
+        "btcusdt@depth@100ms",
+        '{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSDT","U":8,"u":9,"pu":6,"b":[["1.0","2.0"]],"a":[]}',
     ),
-    "best prices": message("btcusdt@bookTicker", '{"u":9,"s":"BTCUSDT","b":"1.0","B":"2.0","a":"3.0","A":"4.0"}'),
+    "best prices": message(
+        "btcusdt@bookTicker", '{"u":9,"s":"BTCUSDT","b":"1.0","B":"2.0","a":"3.0","A":"4.0"}'
+    ),
 }
-OTHER = {"snapshot": snapshot(5, START_NS), "another event": message("btcusdt@kline_1m", '{"e":"kline","k":{"t":1,"T":2},"E":1}')}
+OTHER = {
+    "snapshot": snapshot(5, START_NS),
+    "another event": message("btcusdt@kline_1m", '{"e":"kline","k":{"t":1,"T":2},"E":1}'),
+}
 
 
 def test_known_layouts_are_read_at_once_and_others_line_by_line() -> None:

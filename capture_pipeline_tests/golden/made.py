@@ -17,16 +17,26 @@ STEP_NS = 50_000_000
 
 def trade(number: int, stamp: int, symbol: str = "btcusdt") -> bytes:
     data = b'{"e":"trade","E":%d,"s":"%b","t":%d,"p":"1.00000000","q":"2.00000000","T":%d,"m":true,"M":true}'
-    return _line(stamp, f"{symbol}@trade", data % (stamp // 10**6, symbol.upper().encode(), number, stamp // 10**6))
+    return _line(
+        stamp, f"{symbol}@trade", data % (stamp // 10**6, symbol.upper().encode(), number, stamp // 10**6)
+    )
 
 
 def depth(first: int, last: int, stamp: int, bids: str = "", symbol: str = "btcusdt") -> bytes:
-    data = '{"e":"depthUpdate","E":1,"s":"%s","U":%d,"u":%d,"b":[%s],"a":[]}' % (symbol.upper(), first, last, bids)  # noqa: UP031 - braces
+    data = '{"e":"depthUpdate","E":1,"s":"%s","U":%d,"u":%d,"b":[%s],"a":[]}' % (  # noqa: UP031
+        symbol.upper(),
+        first,
+        last,
+        bids,
+    )
     return _line(stamp, f"{symbol}@depth@100ms", data.encode())
 
 
 def snapshot(last: int, stamp: int, symbol: str = "btcusdt") -> bytes:
-    data = b'{"lastUpdateId":%d,"bids":[["10.00000000","1.00000000"]],"asks":[["11.00000000","1.00000000"]]}' % last
+    data = (
+        b'{"lastUpdateId":%d,"bids":[["10.00000000","1.00000000"]],"asks":[["11.00000000","1.00000000"]]}'
+        % last
+    )
     return _line(stamp, f"{symbol}@depthSnapshot", data)
 
 
@@ -35,13 +45,19 @@ def recording(count: int = 60) -> list[bytes]:
     lines = [depth(1, 3, START_NS), snapshot(2, START_NS + 1)]
     for number in range(1, count):
         stamp = START_NS + number * STEP_NS
-        lines.append(trade(number // 2 + 1, stamp) if number % 2 else depth(number * 3 // 2 + 1, number * 3 // 2 + 3, stamp))
+        lines.append(
+            trade(number // 2 + 1, stamp)
+            if number % 2
+            else depth(number * 3 // 2 + 1, number * 3 // 2 + 3, stamp)
+        )
     return lines
 
 
 def packed(lines: list[bytes], a_member: int = 20) -> bytes:
     """Gzip members of whole lines."""
-    return b"".join(gzip.compress(b"".join(lines[at : at + a_member]), mtime=0) for at in range(0, len(lines), a_member))
+    return b"".join(
+        gzip.compress(b"".join(lines[at : at + a_member]), mtime=0) for at in range(0, len(lines), a_member)
+    )
 
 
 def written(path: Path, lines: list[bytes]) -> Path:
@@ -63,7 +79,9 @@ def session(folder: Path, lines: list[bytes]) -> SessionFolder:
 
 def altered(tables: GoldenTables) -> list[str]:
     """Files of the tables that are not what their manifest says."""
-    return [file.path for file in tables.manifest().files if sha256_file(tables.root / file.path) != file.sha256]
+    return [
+        file.path for file in tables.manifest().files if sha256_file(tables.root / file.path) != file.sha256
+    ]
 
 
 def _line(stamp: int, stream: str, data: bytes) -> bytes:

@@ -15,7 +15,9 @@ def test_a_session_that_began_late_says_so_with_its_duration(tmp_path: Path) -> 
     folder = session(tmp_path, recording())
     plan = SessionPlan.model_validate_json(folder.plan.read_bytes())
     for late_s, told in ((0.0, False), (2.5, False), (70.0, True)):
-        folder.plan.write_text(plan.model_copy(update={"start_us": START_NS // 1000 - round(late_s * 1e6)}).model_dump_json())
+        folder.plan.write_text(
+            plan.model_copy(update={"start_us": START_NS // 1000 - round(late_s * 1e6)}).model_dump_json()
+        )
         check = validate(folder.path, Thresholds()).check("duration")
         assert check.figures["late_s"] == late_s
         assert ("it began 70.0 s after its planned start" in check.reason) == told

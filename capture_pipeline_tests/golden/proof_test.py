@@ -39,11 +39,17 @@ def some_trades(count: int = 600) -> pl.DataFrame:
     )
 
 
-def zipped(trades: pl.DataFrame, *, unit: int = 1, header: bool = False, edit: tuple[str, str] | None = None) -> bytes:
+def zipped(
+    trades: pl.DataFrame, *, unit: int = 1, header: bool = False, edit: tuple[str, str] | None = None
+) -> bytes:
     lines = ["id,price,qty,quote_qty,time,is_buyer_maker"] if header else []
-    for number, time, price, quantity, maker in trades.select("trade_id", "trade_us", "price_e8", "quantity_e8", "buyer_maker").iter_rows():
+    for number, time, price, quantity, maker in trades.select(
+        "trade_id", "trade_us", "price_e8", "quantity_e8", "buyer_maker"
+    ).iter_rows():
         flags = str(maker).lower() if header else f"{maker},True"
-        lines.append(f"{number},{decimal_text(price, 8)},{decimal_text(quantity, 8)},0.1,{time // unit},{flags}")
+        lines.append(
+            f"{number},{decimal_text(price, 8)},{decimal_text(quantity, 8)},0.1,{time // unit},{flags}"
+        )
     text = "\n".join(lines) + "\n"
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as file:
@@ -84,12 +90,16 @@ def test_a_file_that_is_none_is_refused_by_line(edit: tuple[str, str], line: int
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("largest", ["10000000000.00000000", "46116860414.00000000", "92233720368.54775807", "46116860414.00"])
+@pytest.mark.parametrize(
+    "largest", ["10000000000.00000000", "46116860414.00000000", "92233720368.54775807", "46116860414.00"]
+)
 def test_the_largest_quantities_of_the_exchange_are_read_and_proved(largest: str) -> None:
     """`maxQty` of LOT_SIZE has eleven digits before the point; sums of such trades have more, in proofs and bars."""
     trades = some_trades(20)
     units = decimal_e8(largest)[0]
-    trades = trades.with_columns(quantity_e8=pl.when(pl.int_range(pl.len()) < 3).then(pl.lit(units)).otherwise("quantity_e8"))
+    trades = trades.with_columns(
+        quantity_e8=pl.when(pl.int_range(pl.len()) < 3).then(pl.lit(units)).otherwise("quantity_e8")
+    )
     read = published_trades(zipped(trades, edit=(decimal_text(units, 8), largest)), STEM, 1 << 24)
     assert read.equals(trades.select(read.columns))
     proof = prove_trades(trades, read)
@@ -99,7 +109,10 @@ def test_the_largest_quantities_of_the_exchange_are_read_and_proved(largest: str
     assert sum(bars["volume"].to_list()) == Decimal(proof.volume_captured)
 
 
-@given(st.integers(1, 598), st.sampled_from(["missing", "unknown", "price_e8", "quantity_e8", "trade_us", "buyer_maker"]))
+@given(
+    st.integers(1, 598),
+    st.sampled_from(["missing", "unknown", "price_e8", "quantity_e8", "trade_us", "buyer_maker"]),
+)
 def test_each_fault_is_named(at: int, fault: str) -> None:
     """A trade that is lost, invented or altered is found with its id; a lost one at either end is outside the session."""
     trades = some_trades()
@@ -111,7 +124,9 @@ def test_each_fault_is_named(at: int, fault: str) -> None:
     else:
         # The trades are in milliseconds: within one nobody can tell.
         other = ~pl.col(fault) if fault == "buyer_maker" else pl.col(fault) + 1000
-        captured = trades.with_columns(pl.when(pl.col("trade_id") == 1000 + at).then(other).otherwise(pl.col(fault)).alias(fault))
+        captured = trades.with_columns(
+            pl.when(pl.col("trade_id") == 1000 + at).then(other).otherwise(pl.col(fault)).alias(fault)
+        )
     proof = prove_trades(captured, published)
     assert not proof.holds
     assert proof.differences == 1
@@ -123,9 +138,19 @@ def test_times_are_compared_in_the_coarser_unit() -> None:
     fine = some_trades().with_columns(pl.col("trade_us") + pl.col("trade_id") % 997)
     coarse = fine.with_columns(pl.col("trade_us") // 1000 * 1000)
     assert (prove_trades(coarse, fine).holds, prove_trades(coarse, fine).time_unit) == (True, "ms")
-    moved = fine.with_columns(pl.when(pl.col("trade_id") == 1100).then(pl.col("trade_us") + 1).otherwise("trade_us").alias("trade_us"))
+    moved = fine.with_columns(
+        pl.when(pl.col("trade_id") == 1100)
+        .then(pl.col("trade_us") + 1)
+        .otherwise("trade_us")
+        .alias("trade_us")
+    )
     assert prove_trades(fine, moved).listed[0].where == "trade 1100"
-    late = coarse.with_columns(pl.when(pl.col("trade_id") == 1100).then(pl.col("trade_us") + 1000).otherwise("trade_us").alias("trade_us"))
+    late = coarse.with_columns(
+        pl.when(pl.col("trade_id") == 1100)
+        .then(pl.col("trade_us") + 1000)
+        .otherwise("trade_us")
+        .alias("trade_us")
+    )
     assert [found.field for found in prove_trades(late, fine).listed] == ["trade_us"]
 
 
@@ -141,7 +166,11 @@ def test_what_the_ledger_lists_is_a_known_loss_and_the_rest_is_not() -> None:
     bars = prove_bars(captured, bars_of(trades, Interval.M1), lost_us=gone["trade_us"].to_list())
     assert (bars.holds, bars.bars_left_out, bars.bars_compared) == (True, 2, 7)
     worse = prove_trades(captured.filter(pl.col("trade_id") != 1113), trades, lost=lost)
-    assert (worse.holds, worse.known_lost, [found.where for found in worse.listed]) == (False, 14, ["trade 1113"])
+    assert (worse.holds, worse.known_lost, [found.where for found in worse.listed]) == (
+        False,
+        14,
+        ["trade 1113"],
+    )
 
 
 def test_a_part_of_a_session_is_held_to_all_the_session_covers() -> None:
@@ -161,7 +190,11 @@ def test_rows_that_stand_twice_count_once() -> None:
     read = published_trades(zipped(twice), STEM, 1 << 24)
     assert read.equals(trades.select(read.columns))
     with pytest.raises(MalformedDataError, match=r"csv, line 13: id is not .* stands twice: '1005'"):
-        published_trades(zipped(twice.with_columns(pl.col("quantity_e8") + pl.int_range(pl.len()).eq(12).cast(pl.Int64))), STEM, 1 << 24)
+        published_trades(
+            zipped(twice.with_columns(pl.col("quantity_e8") + pl.int_range(pl.len()).eq(12).cast(pl.Int64))),
+            STEM,
+            1 << 24,
+        )
 
 
 def test_a_trade_of_another_day_is_refused() -> None:
@@ -186,7 +219,9 @@ def test_bars_that_differ_are_listed_by_field() -> None:
     """One trade that is lost shows in its minute; a quiet minute of the exchange is no loss."""
     trades = some_trades()
     official = bars_of(trades, Interval.M1)
-    quiet = official[5:6].with_columns(pl.lit(Decimal(0)).cast(BAR_SCHEMA["volume"]).alias("volume"), pl.lit(0, pl.Int64).alias("trades"))
+    quiet = official[5:6].with_columns(
+        pl.lit(Decimal(0)).cast(BAR_SCHEMA["volume"]).alias("volume"), pl.lit(0, pl.Int64).alias("trades")
+    )
     minute = pl.col("trade_us").is_between(START + 5 * 60_000_000, START + 6 * 60_000_000 - 1)
     assert prove_bars(trades.filter(~minute), pl.concat([official[:5], quiet, official[6:]])).holds
     assert [found.field for found in prove_bars(trades.filter(~minute), official).listed] == ["missing"]
@@ -207,7 +242,9 @@ def test_bars_keep_the_rules_of_the_bars_table(interval: Interval) -> None:
 
 def test_sums_beyond_64_bits_are_exact() -> None:
     """Quote volumes are sums of products in units of 1e-16."""
-    trades = some_trades(3).with_columns(price_e8=pl.lit(9 * 10**17), quantity_e8=pl.lit(10**10), trade_us=pl.lit(START))
+    trades = some_trades(3).with_columns(
+        price_e8=pl.lit(9 * 10**17), quantity_e8=pl.lit(10**10), trade_us=pl.lit(START)
+    )
     assert bars_of(trades, Interval.M1)["quote_volume"].to_list() == [Decimal("2700000000000.00000000")]
 
 
@@ -229,7 +266,12 @@ def test_first_and_last_price_go_by_id() -> None:
         }
     )
     bar = bars_of(trades, Interval.M1).row(0, named=True)
-    assert [bar[name] for name in ("open", "high", "low", "close")] == [Decimal(2), Decimal(5), Decimal(2), Decimal(3)]
+    assert [bar[name] for name in ("open", "high", "low", "close")] == [
+        Decimal(2),
+        Decimal(5),
+        Decimal(2),
+        Decimal(3),
+    ]
     assert (bar["taker_buy_volume"], bar["taker_buy_quote_volume"]) == (Decimal(2), Decimal(8))
 
 
@@ -238,8 +280,13 @@ def test_what_is_no_trade_of_the_market_is_in_no_bar() -> None:
     trades = some_trades(120)
     kinds = {3: ("NA", 0), 50: ("INSURANCE_FUND", 1), 51: ("ADL", 9 * 10**15), 119: ("NA", 0)}
     odd = trades.with_columns(
-        pl.Series("order_type", [kinds[index][0] if index in kinds else "MARKET" for index in range(120)], pl.String),
-        pl.Series("price_e8", [kinds[index][1] if index in kinds else price for index, price in enumerate(trades["price_e8"])]),
+        pl.Series(
+            "order_type", [kinds[index][0] if index in kinds else "MARKET" for index in range(120)], pl.String
+        ),
+        pl.Series(
+            "price_e8",
+            [kinds[index][1] if index in kinds else price for index, price in enumerate(trades["price_e8"])],
+        ),
     )
     market = trades.with_row_index().filter(~pl.col("index").is_in(list(kinds))).drop("index")
     bars = bars_of(odd, Interval.M1)

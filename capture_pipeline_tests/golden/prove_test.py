@@ -84,7 +84,11 @@ def test_a_whole_session_holds_over_midnight(exchange: Live) -> None:
     assert [day.day for day in proof.days] == [THURSDAY, FRIDAY]
     assert proof.figures["trades_captured"] == proof.figures["trades_published"] == found.height > 150
     first, last = parts(proof.days[0])
-    assert (first.first_id, first.last_id, first.time_unit) == (found["trade_id"].min(), found["trade_id"].max(), "ms")
+    assert (first.first_id, first.last_id, first.time_unit) == (
+        found["trade_id"].min(),
+        found["trade_id"].max(),
+        "ms",
+    )
     start, end = int(found["trade_us"].min()), int(found["trade_us"].max())  # type: ignore[arg-type]
     minutes = (Interval.M1.floor(end) - Interval.M1.ceil(start + 1)) // Interval.M1.us
     assert proof.figures["bars_compared"] == minutes >= 2
@@ -104,7 +108,9 @@ def test_a_day_that_is_not_published_waits(exchange: Live) -> None:
         exchange.deployment.forget_requests()
         proof = proof_of(exchange)
         states.append((proof.state, [day.state for day in proof.days]))
-        asked = {entry["path"].rpartition("/")[2].partition(".")[0] for entry in exchange.deployment.requests()}
+        asked = {
+            entry["path"].rpartition("/")[2].partition(".")[0] for entry in exchange.deployment.requests()
+        }
         assert ("BTCUSDT-trades-2025-02-21" in asked) == (now == BOTH_OUT)
     waiting, holds = State.WAITING, State.HOLDS
     assert states == [(waiting, [waiting, waiting]), (waiting, [holds, waiting]), (holds, [holds, holds])]
@@ -115,11 +121,16 @@ def test_what_was_fetched_is_fetched_no_more(exchange: Live) -> None:
     """The second proof asks for checksums alone; the zips lie in the lake under their digests, as they were sent."""
     proof = proof_of(exchange)
     lake = exchange.deployment.workspace.lake
-    assert sorted(path.rpartition("/")[0] for path in proof.days[0].files) == ["raw/spot/daily_klines/BTCUSDT", "raw/spot/trades/BTCUSDT"]
+    assert sorted(path.rpartition("/")[0] for path in proof.days[0].files) == [
+        "raw/spot/daily_klines/BTCUSDT",
+        "raw/spot/trades/BTCUSDT",
+    ]
     assert all(lake.resolve(path).is_file() for day in proof.days for path in day.files)
     exchange.deployment.forget_requests()
     assert proof_of(exchange).days == proof.days
-    assert {entry["path"].endswith((".CHECKSUM", "/time")) for entry in exchange.deployment.requests()} == {True}
+    assert {entry["path"].endswith((".CHECKSUM", "/time")) for entry in exchange.deployment.requests()} == {
+        True
+    }
     lake.resolve(proof.days[0].files[0]).write_bytes(b"altered")
     again = proof_of(exchange)
     assert again.state is State.UNPROVED
@@ -134,26 +145,38 @@ def test_one_trade_that_differs_is_told_with_its_id(exchange: Live) -> None:
     of_day = trades_of(exchange.deployment.workspace, TradesFile(Market.SPOT, "BTCUSDT", THURSDAY))
     assert of_day is not None
     row = wanted - int(of_day.frame["trade_id"][0])
-    exchange.deployment.faults({"match": {"path": ZIP}, "fault": "csv_negative", "field": "qty", "row": row, "value": "7.00000000"})
+    exchange.deployment.faults(
+        {"match": {"path": ZIP}, "fault": "csv_negative", "field": "qty", "row": row, "value": "7.00000000"}
+    )
     result = run(exchange, "prove", exchange.folder.session, "--json")
     assert result.exit_code == 1, result.output
     document = json.loads(result.stdout)
     assert document["state"] == "differs"
     listed = document["days"][0]["trades"]["listed"]
     captured = str(found["quantity_e8"][50])
-    assert listed == [{"where": f"trade {wanted}", "field": "quantity_e8", "captured": captured, "published": "700000000"}]
+    assert listed == [
+        {"where": f"trade {wanted}", "field": "quantity_e8", "captured": captured, "published": "700000000"}
+    ]
     assert document["figures"]["trades_differing"] == 1
     assert document["figures"]["bars_differing"] == 0
 
 
 def test_a_kline_that_differs_is_told_with_its_minute(exchange: Live) -> None:
     """The trades agree and one candle does not: minute and field."""
-    fault = {"match": {"path": KLINES}, "fault": "csv_negative", "field": "count", "row": 1438, "value": "12345"}
+    fault = {
+        "match": {"path": KLINES},
+        "fault": "csv_negative",
+        "field": "count",
+        "row": 1438,
+        "value": "12345",
+    }
     exchange.deployment.faults(fault)
     proof = proof_of(exchange)
     assert proof.state is State.DIFFERS
     _, bars = parts(proof.days[0])
-    assert [(found.where, found.field, found.published) for found in bars.listed] == [("bar 2025-02-20T23:58:00Z", "trades", "12345")]
+    assert [(found.where, found.field, found.published) for found in bars.listed] == [
+        ("bar 2025-02-20T23:58:00Z", "trades", "12345")
+    ]
     assert proof.figures["trades_differing"] == 0
     assert "differences" in markdown(proof)
 
@@ -173,12 +196,18 @@ def test_a_kline_that_differs_is_told_with_its_minute(exchange: Live) -> None:
         ({"fault": "csv_nan"}, "price is not what this trades file holds"),
     ],
 )
-def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(exchange: Live, fault: dict[str, Any], said: str) -> None:
+def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(
+    exchange: Live, fault: dict[str, Any], said: str
+) -> None:
     """It goes to the quarantine with its reason, and the report has it; the command ends with 2. Without the fault the next proof holds."""
     exchange.deployment.faults({"match": {"path": ZIP}, **fault})
     proof = proof_of(exchange)
     (told,) = proof.days[0].uncompared
-    assert (proof.state, told.file, said in told.reason) == (State.UNPROVED, "BTCUSDT-trades-2025-02-20.zip", True)
+    assert (proof.state, told.file, said in told.reason) == (
+        State.UNPROVED,
+        "BTCUSDT-trades-2025-02-20.zip",
+        True,
+    )
     assert (proof.days[0].trades, [day.state for day in proof.days]) == (None, [State.UNPROVED, State.HOLDS])
     assert [day.bars.holds for day in proof.days if day.bars] == [True, True]
     assert f"could not be held against {told.file}" in markdown(proof)
@@ -187,7 +216,10 @@ def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(exchange: L
     reasons = list((root / "quarantine/spot/trades/BTCUSDT").glob("*.reason.txt"))
     assert [said in reason.read_text() for reason in reasons] == [True]
     result = run(exchange, "prove", exchange.folder.session)
-    assert (result.exit_code, "2025-02-20 could not be held against BTCUSDT-trades-2025-02-20.zip: " in result.stdout) == (2, True)
+    assert (
+        result.exit_code,
+        "2025-02-20 could not be held against BTCUSDT-trades-2025-02-20.zip: " in result.stdout,
+    ) == (2, True)
     exchange.deployment.faults()
     assert proof_of(exchange).state is State.HOLDS
 
@@ -218,7 +250,11 @@ def test_a_download_that_breaks_off_goes_on(exchange: Live) -> None:
     exchange.deployment.faults({"match": {"path": ZIP}, "fault": "truncated_body"})
     assert proof_of(exchange).state is State.HOLDS
     assert exchange.deployment.injected() == 1
-    ranges = [entry for entry in exchange.deployment.requests() if entry["path"].endswith("02-20.zip") and entry["range"]]
+    ranges = [
+        entry
+        for entry in exchange.deployment.requests()
+        if entry["path"].endswith("02-20.zip") and entry["range"]
+    ]
     assert ranges
 
 
@@ -254,7 +290,10 @@ def test_commands_convert_and_prove(exchange: Live) -> None:
     exchange.deployment.clock(now=OVER)
     waiting = run(exchange, "prove", session)
     assert waiting.exit_code == 0
-    assert "BTCUSDT 2025-02-20 waits for BTCUSDT-trades-2025-02-20.zip, due 2025-02-21T05:00:00Z" in waiting.stdout
+    assert (
+        "BTCUSDT 2025-02-20 waits for BTCUSDT-trades-2025-02-20.zip, due 2025-02-21T05:00:00Z"
+        in waiting.stdout
+    )
     exchange.deployment.clock(now=BOTH_OUT)
     holds = run(exchange, "prove", session)
     assert (holds.exit_code, holds.stdout.splitlines()[-1].startswith("holds; from its tables;")) == (0, True)
@@ -271,7 +310,10 @@ def test_a_session_of_another_exchange_is_refused(exchange: Live) -> None:
 def test_trades_lost_at_midnight_are_missed(exchange: Live) -> None:
     """They lie after the last captured one of a day and before the first of the next; each is told with its day."""
     trades(exchange)
-    tables, midnight = GoldenTables(exchange.deployment.workspace.lake.tables(), exchange.folder.session), parse_time("2025-02-21")
+    tables, midnight = (
+        GoldenTables(exchange.deployment.workspace.lake.tables(), exchange.folder.session),
+        parse_time("2025-02-21"),
+    )
     cut = 0
     for path in tables.paths(TRADES, "BTCUSDT"):
         whole = pl.read_parquet(path, hive_partitioning=False)
@@ -324,13 +366,19 @@ def test_sessions_are_due_when_their_last_day_should_be_out(exchange: Live) -> N
 def test_ids_of_the_ledger_are_known_losses(tmp_path: Path) -> None:
     """Trades that no connection was sent are counted and the proof holds; without the ledger each of them is a difference."""
     with live(tmp_path, speed=4, config=MARKET) as one:
-        one.deployment.faults({"fault": "ws_drop", "after": 100, "times": 7, "match": {"stream": "btcusdt@trade"}})
+        one.deployment.faults(
+            {"fault": "ws_drop", "after": 100, "times": 7, "match": {"stream": "btcusdt@trade"}}
+        )
         recorded(one)
         one.deployment.clock(now=BOTH_OUT)
         lost = sum(gap.ids_lost for gap in one.gaps if gap.stream == "btcusdt@trade")
         assert lost == 7
         proof = proof_of(one)
-        assert (proof.state, proof.figures["known_lost"], proof.figures["trades_differing"]) == (State.HOLDS, 7, 0)
+        assert (proof.state, proof.figures["known_lost"], proof.figures["trades_differing"]) == (
+            State.HOLDS,
+            7,
+            0,
+        )
         assert proof.figures["trades_captured"] + 7 == proof.figures["trades_published"]
         bare = SessionFolder(shutil.copytree(one.folder.path, tmp_path / "bare" / one.folder.session))
         bare.gaps.write_text("")

@@ -34,7 +34,10 @@ def test_blocks_are_whole_lines_and_nothing_is_lost(
     assert b"".join(blocks) == b"".join(lines)
     assert all(block.endswith(b"\n") for block in blocks)
     assert not opened.findings
-    assert (opened.size, opened.sha256) == (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+    assert (opened.size, opened.sha256) == (
+        path.stat().st_size,
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
     assert opened.members == (0 if plain else -(-len(lines) // a_member))
 
 
@@ -101,7 +104,9 @@ def test_a_flipped_bit_is_found_by_the_crc(tmp_path: Path) -> None:
     path.write_bytes(members[0] + bytes(spoiled) + members[2])
     blocks, opened = read(path)
     assert b"".join(blocks).startswith(b"".join(lines[:20]))
-    assert [(finding.kind, finding.offset) for finding in opened.findings] == [(FindingKind.DAMAGED_MEMBER, len(members[0]))]
+    assert [(finding.kind, finding.offset) for finding in opened.findings] == [
+        (FindingKind.DAMAGED_MEMBER, len(members[0]))
+    ]
     assert opened.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -21,7 +21,12 @@ from capture_pipeline_tests.golden.recorded import SESSION, import_eth, raw_line
 @pytest.fixture(scope="module")
 def tables(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> GoldenTables:
     root = tmp_path_factory.mktemp("eth")
-    convert(import_eth(recordings, root / "ethusdt_capture_20240808T235414Z.jsonl.gz"), SESSION, root / "lake", block_bytes=1 << 20)
+    convert(
+        import_eth(recordings, root / "ethusdt_capture_20240808T235414Z.jsonl.gz"),
+        SESSION,
+        root / "lake",
+        block_bytes=1 << 20,
+    )
     return GoldenTables(root / "lake", SESSION)
 
 
@@ -37,7 +42,9 @@ def levels(rows: list[dict[str, int]], side: int) -> str:
 
 def rebuilt_trades(tables: GoldenTables) -> Iterator[tuple[int, str]]:
     for row in tables.scan(TRADES, "ETHUSDT").collect().iter_rows(named=True):
-        price, quantity = (decimal_text(row[f"{name}_e8"], row[f"{name}_places"]) for name in ("price", "quantity"))
+        price, quantity = (
+            decimal_text(row[f"{name}_e8"], row[f"{name}_places"]) for name in ("price", "quantity")
+        )
         maker = "true" if row["buyer_maker"] else "false"
         times = f'"E":{row["event_us"] // 1000},"s":"ETHUSDT","t":{row["trade_id"]}'
         rest = f'"p":"{price}","q":"{quantity}","T":{row["trade_us"] // 1000},"m":{maker},"M":true'
@@ -53,13 +60,20 @@ def rebuilt_books(tables: GoldenTables) -> Iterator[tuple[int, str]]:
         yield int(str(line)), f'{{"stream":"ethusdt@depth@100ms","data":{{"e":"depthUpdate",{ids},{lists}}}}}'
     for (line,), group in tables.scan(SNAPSHOTS, "ETHUSDT").collect().group_by("line", maintain_order=True):
         rows = group.to_dicts()
-        yield int(str(line)), f'{{"lastUpdateId":{rows[0]["last_id"]},"bids":{levels(rows, 0)},"asks":{levels(rows, 1)}}}'
+        yield (
+            int(str(line)),
+            f'{{"lastUpdateId":{rows[0]["last_id"]},"bids":{levels(rows, 0)},"asks":{levels(rows, 1)}}}',
+        )
 
 
 def test_every_message_can_be_written_again_byte_for_byte(tables: GoldenTables, recordings: Path) -> None:
     """Trades, diffs and the snapshot: ids, times, prices, quantities and their decimals are all there."""
     built = {**dict(rebuilt_trades(tables)), **dict(rebuilt_books(tables))}
-    sent = {number: raw.decode() for number, (_, raw) in enumerate(raw_lines(recordings), 1) if b"@bookTicker" not in raw[:60]}
+    sent = {
+        number: raw.decode()
+        for number, (_, raw) in enumerate(raw_lines(recordings), 1)
+        if b"@bookTicker" not in raw[:60]
+    }
     assert built.keys() == sent.keys()
     assert [number for number in sent if built[number] != sent[number]] == []
 
@@ -68,7 +82,9 @@ def test_counts_and_capture_times_are_the_recordings(tables: GoldenTables, recor
     """The manifest counts every stream; capture times are kept to the nanosecond; hours are cut by capture time."""
     manifest = tables.manifest()
     assert sum(manifest.messages.values()) == manifest.lines == sum(1 for _ in raw_lines(recordings))
-    assert manifest.fallback_lines == len(manifest.messages), "only the first line of each stream is left to msgspec"
+    assert manifest.fallback_lines == len(manifest.messages), (
+        "only the first line of each stream is left to msgspec"
+    )
     stamps = {number: stamp for number, (stamp, _) in enumerate(raw_lines(recordings), 1)}
     for table in (TRADES, DEPTH, SNAPSHOTS):
         rows = tables.scan(table, "ETHUSDT").select("line", "capture_ns").collect()
@@ -81,7 +97,11 @@ def test_the_ten_minute_bars(tables: GoldenTables, recordings: Path) -> None:
     """Bars by exchange time, equal in every figure to those computed from the recording by others."""
     expected = pl.read_csv(recordings / "binance_spot_stream" / "ethusdt_minute_bars.csv", infer_schema=False)
     bars = bars_of(tables.scan(TRADES, "ETHUSDT").collect(), Interval.M1)
-    bars = bars.filter(pl.col("open_time_us").is_in([int(value) * 1000 for value in expected["open_time_ms"]]))
+    bars = bars.filter(
+        pl.col("open_time_us").is_in([int(value) * 1000 for value in expected["open_time_ms"]])
+    )
     assert bars.height == expected.height == 10
     for name in ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trades"):
-        assert [Decimal(value) for value in bars[name].to_list()] == [Decimal(value) for value in expected[name]], name
+        assert [Decimal(value) for value in bars[name].to_list()] == [
+            Decimal(value) for value in expected[name]
+        ], name

@@ -29,7 +29,9 @@ def import_eth(recordings: Path, target: Path) -> Path:
         member: list[bytes] = []
         for stamp, raw in raw_lines(recordings):
             is_snapshot = raw.startswith(b'{"lastUpdateId"')
-            member.append(format_line(stamp, "ethusdt@depthSnapshot", raw) if is_snapshot else splice_line(stamp, raw))
+            member.append(
+                format_line(stamp, "ethusdt@depthSnapshot", raw) if is_snapshot else splice_line(stamp, raw)
+            )
             if len(member) == 5000:
                 file.write(igzip.compress(b"".join(member)))
                 member.clear()

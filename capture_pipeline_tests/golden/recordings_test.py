@@ -52,7 +52,10 @@ def test_two_files_over_midnight_are_one_sound_session(ether: SessionFolder) -> 
         "ethusdt@depthSnapshot": 1,
         "ethusdt@trade": 14_515,
     }
-    assert all(not figures["gaps"] and not figures["duplicates"] and not figures["overlaps"] for figures in streams.values())
+    assert all(
+        not figures["gaps"] and not figures["duplicates"] and not figures["overlaps"]
+        for figures in streams.values()
+    )
     assert report.check("book_best").figures == {"compared": 1056, "differing": 0}
     assert report.check("book_valid").figures["shares"] == {"ETHUSDT": 1.0}
 
@@ -62,9 +65,9 @@ def test_the_exchange_s_bytes_are_unchanged(ether: SessionFolder, recordings: Pa
     source = [
         line.rstrip(b"\n").split(b" ", 1)
         for day in (8, 9)
-        for line in gzip.decompress((recordings / "binance_spot_stream" / f"ethusdt_2024080{day}.gz").read_bytes()).splitlines(
-            keepends=True
-        )
+        for line in gzip.decompress(
+            (recordings / "binance_spot_stream" / f"ethusdt_2024080{day}.gz").read_bytes()
+        ).splitlines(keepends=True)
     ]
     count = 0
     for (_, line), (stamp, message) in zip(read_lines(ether.recording), source, strict=True):
@@ -94,7 +97,12 @@ def test_minute_bars_follow_from_the_trades(ether: SessionFolder, recordings: Pa
     for row in rows:
         whole, fraction = row["quote_volume"].split(".")
         known = {name: units(row[name]) for name in ("open", "high", "low", "close", "volume")}
-        expected = Bar(**known, quote=int(whole + fraction), trades=int(row["trades"]), taker_buy=units(row["taker_buy_volume"]))
+        expected = Bar(
+            **known,
+            quote=int(whole + fraction),
+            trades=int(row["trades"]),
+            taker_buy=units(row["taker_buy_volume"]),
+        )
         assert bars[int(row["open_time_ms"])] == expected
 
 
@@ -105,7 +113,9 @@ def test_the_second_file_alone_has_no_seed(recordings: Path, tmp_path: Path) -> 
     assert {"seed", "book_valid"} <= {check.name for check in report.failed}
     assert "no seed: no usable snapshot of ETHUSDT" in report.check("seed").reason
     book = [report.check(name) for name in ("book_crossed", "book_best", "book_audits")]
-    assert [(check.verdict, check.reason.partition(":")[0]) for check in book] == [(Verdict.SKIPPED, "there is no book")] * 3
+    assert [(check.verdict, check.reason.partition(":")[0]) for check in book] == [
+        (Verdict.SKIPPED, "there is no book")
+    ] * 3
     assert report.check("continuity").verdict is Verdict.PASS
 
 
@@ -117,15 +127,22 @@ def test_removed_lines_are_reported_with_exactly_their_ids(ether: SessionFolder,
     diffs = [number for number, line in numbered if kind_of(line.stream) is StreamKind.DEPTH]
     gone = [trades[700], trades[701], trades[9000], diffs[300], diffs[301]]
     copy = tmp_path / "x.jsonl.gz"
-    copy.write_bytes(gzip.compress(b"".join(line for number, line in enumerate(lines, 1) if number not in gone), 1))
+    copy.write_bytes(
+        gzip.compress(b"".join(line for number, line in enumerate(lines, 1) if number not in gone), 1)
+    )
     report = validate(copy, TEN_MINUTES)
     data = {number: bytes(line.data) for number, line in numbered if number in gone}
     first, second, third = (decode_trade(data[number]).trade_id for number in gone[:3])
     from_id, to_id = decode_depth(data[gone[3]]).first_id, decode_depth(data[gone[4]]).last_id
     places = {
-        (place["stream"], place["last_good_id"] + 1, place["first_good_id"] - 1) for place in report.check("continuity").figures["places"]
+        (place["stream"], place["last_good_id"] + 1, place["first_good_id"] - 1)
+        for place in report.check("continuity").figures["places"]
     }
-    assert places == {("ethusdt@trade", first, second), ("ethusdt@trade", third, third), ("ethusdt@depth@100ms", from_id, to_id)}
+    assert places == {
+        ("ethusdt@trade", first, second),
+        ("ethusdt@trade", third, third),
+        ("ethusdt@depth@100ms", from_id, to_id),
+    }
     assert {"continuity", "book_valid"} <= {check.name for check in report.failed}
 
 
@@ -134,15 +151,25 @@ def test_four_interleaved_symbols_have_their_books(recordings: Path, tmp_path: P
 
     Of the twenty streams that the recording subscribed to five never came in its half minute, and that is all that it fails for.
     """
-    files = [recordings / "binance_combined_stream" / name for name in ("spot.ws.txt", "spot.depth_snapshots.txt")]
+    files = [
+        recordings / "binance_combined_stream" / name for name in ("spot.ws.txt", "spot.depth_snapshots.txt")
+    ]
     folder = import_session(Origin.CRYPTOFEED, files, tmp_path)
     assert folder.session.startswith("20211012T002832Z_nknusdt-plus3-")
     report = validate(folder.path, Thresholds(min_messages=269, duration_s=30, duration_tolerance_s=1))
     assert [check.name for check in report.failed] == ["streams"]
-    silent = ("runeeur@bookTicker", "blzeth@kline_1m", "runeeur@kline_1m", "blzeth@aggTrade", "runeeur@aggTrade")
+    silent = (
+        "runeeur@bookTicker",
+        "blzeth@kline_1m",
+        "runeeur@kline_1m",
+        "blzeth@aggTrade",
+        "runeeur@aggTrade",
+    )
     assert report.check("streams").figures == {"planned": 20, "wrong": dict.fromkeys(silent, "never came")}
     assert report.check("snapshots").figures == {"snapshots": 4}
-    assert report.check("book_valid").figures["shares"] == dict.fromkeys(("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR"), 1.0)
+    assert report.check("book_valid").figures["shares"] == dict.fromkeys(
+        ("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR"), 1.0
+    )
     sync, steps = BookSync(Book()), []
     for _, line in read_lines(folder.recording):
         if line.stream == "blzeth@depth@100ms":

@@ -38,7 +38,11 @@ def test_ids_are_counted_as_a_track_counts_them(messages: list[tuple[bool, int, 
     assert {name: stream.track for name, stream in found.streams.items() if "@arr" not in name} == {
         name: track for name, track in tracks.items() if track.messages
     }
-    seen = [(gap.stream, gap.last_good_id, gap.first_good_id) for stream in found.streams.values() for gap in stream.breaks]
+    seen = [
+        (gap.stream, gap.last_good_id, gap.first_good_id)
+        for stream in found.streams.values()
+        for gap in stream.breaks
+    ]
     assert sorted(seen) == sorted(breaks)
 
 
@@ -97,14 +101,19 @@ TWICE = [
     [
         *(SOUND[:-1].replace(b'"e":"trade"', b'"e":"tr' + text + b'ade"') for text in BAD_BYTES),
         *(SOUND[:-1].replace(b'"p":', b'"p' + text + b'":') for text in BAD_BYTES),
-        *(b'{"capture_ns":%d,"stream":"btcusdt@x","data":{"x":"%b"}}' % (START_NS, text) for text in BAD_BYTES),
+        *(
+            b'{"capture_ns":%d,"stream":"btcusdt@x","data":{"x":"%b"}}' % (START_NS, text)
+            for text in BAD_BYTES
+        ),
         *(b'{"capture_ns":%d,%b}' % (START_NS, rest) for rest in TWICE),
     ],
 )
 def test_what_the_decoder_skips_or_takes_the_last_of_is_a_bad_line(bad: bytes, usual: bool) -> None:
     """Bytes that are no UTF-8 in a field that is not read, and a second key of the top level, whatever lines stand around."""
     odd = b"" if usual else b'{"capture_ns":%d,"stream":"!all@arr","data":[]}\n' % START_NS
-    found = counted(SOUND + bad + b"\n" + trade(2, START_NS + 1) + odd.replace(b"%d" % START_NS, b"%d" % (START_NS + 1)))
+    found = counted(
+        SOUND + bad + b"\n" + trade(2, START_NS + 1) + odd.replace(b"%d" % START_NS, b"%d" % (START_NS + 1))
+    )
     assert (found.lines, found.bad) == (4 - usual, 1)
     assert found.bad_shown[0].startswith("line 2: ")
     assert found.streams["btcusdt@trade"].track == Track(1, 2, 2)
@@ -142,7 +151,9 @@ def test_stamps_that_go_back_are_counted(steps: list[int]) -> None:
     found = counted(b"".join(trade(number + 1, START_NS + step) for number, step in enumerate(steps)))
     expected = [number for number, step in enumerate(steps) if step < max(steps[:number], default=0)]
     assert found.disorder == len(expected)
-    assert [text.split(":")[0] for text in found.disorder_shown] == [f"line {number + 1}" for number in expected[:5]]
+    assert [text.split(":")[0] for text in found.disorder_shown] == [
+        f"line {number + 1}" for number in expected[:5]
+    ]
     assert (found.first_ns, found.last_ns) == (START_NS + steps[0], START_NS + max(steps))
 
 
@@ -171,11 +182,19 @@ def test_a_sound_recording_is_sound(tmp_path: Path) -> None:
 
 
 def same(ours: Scan, theirs: Scan) -> bool:
-    figures = [(scan.lines, scan.bad, scan.disorder, scan.first_ns, scan.last_ns, scan.streams) for scan in (ours, theirs)]
+    figures = [
+        (scan.lines, scan.bad, scan.disorder, scan.first_ns, scan.last_ns, scan.streams)
+        for scan in (ours, theirs)
+    ]
     return figures[0] == figures[1]
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 30), st.integers(0, 4), st.integers(-1, 3)), max_size=40), st.integers(0, 40))
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.integers(1, 30), st.integers(0, 4), st.integers(-1, 3)), max_size=40
+    ),
+    st.integers(0, 40),
+)
 def test_two_parts_give_what_one_pass_gives(messages: list[tuple[bool, int, int, int]], cut: int) -> None:
     """Wherever a recording is cut, its parts put together are the whole, or they say that they cannot be."""
     stamp, lines = START_NS, []
@@ -186,7 +205,9 @@ def test_two_parts_give_what_one_pass_gives(messages: list[tuple[bool, int, int,
     if first_half.after(counted(b"".join(lines[cut:]))):
         assert same(first_half, whole)
     else:
-        assert whole.disorder or any(stream.track.duplicates or stream.track.overlaps for stream in whole.streams.values())
+        assert whole.disorder or any(
+            stream.track.duplicates or stream.track.overlaps for stream in whole.streams.values()
+        )
 
 
 @given(st.sets(st.integers(0, 300), max_size=12), st.integers(0, 301))
@@ -208,7 +229,10 @@ def test_parts_whose_stamps_go_back_do_not_fit(stamp: int, fits: bool) -> None:
 
 def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     """A file cut near its middle gives the same figures, size and digest."""
-    path = written(tmp_path / "x.jsonl.gz", [line for number, line in enumerate(recording(2000)) if number not in {5, 1000, 1500}])
+    path = written(
+        tmp_path / "x.jsonl.gz",
+        [line for number, line in enumerate(recording(2000)) if number not in {5, 1000, 1500}],
+    )
     halves, whole = scan_halves(path, 0), scan_part(path)
     assert halves is not None
     assert same(halves, whole)
@@ -243,7 +267,9 @@ def test_a_file_without_members_is_not_cut(tmp_path: Path) -> None:
     assert scan_halves(path, 0) is None
 
 
-@pytest.mark.parametrize("extra", ["", ',"x":{"a":[1]}'], ids=["as the exchange writes it", "in another layout"])
+@pytest.mark.parametrize(
+    "extra", ["", ',"x":{"a":[1]}'], ids=["as the exchange writes it", "in another layout"]
+)
 def test_aggregates_continue_by_their_own_ids(extra: str) -> None:
     """Not by those of the trades in them; a diff has its asks under the same key."""
     form = (

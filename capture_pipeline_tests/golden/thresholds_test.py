@@ -40,7 +40,9 @@ def test_count_of_messages_at_its_threshold(lines: int, passed: bool) -> None:
     assert passes(size_checks(scan_of(lines, SECOND_NS), Thresholds()), "messages") is passed
 
 
-@pytest.mark.parametrize(("duration_ns", "passed"), [(86_340 * SECOND_NS, True), (86_340 * SECOND_NS - 1, False)])
+@pytest.mark.parametrize(
+    ("duration_ns", "passed"), [(86_340 * SECOND_NS, True), (86_340 * SECOND_NS - 1, False)]
+)
 def test_duration_at_its_threshold(duration_ns: int, passed: bool) -> None:
     """The tolerance included."""
     assert passes(size_checks(scan_of(1, duration_ns), Thresholds()), "duration") is passed
@@ -60,7 +62,9 @@ def test_rate_at_its_thresholds(messages: int, passed: bool) -> None:
         StreamScan(TRADES, StreamKind.TRADE, Track(messages=messages)),
         StreamScan(DEPTH, StreamKind.DEPTH, Track(messages=messages)),
     )
-    checks = size_checks(scan_of(1, 10 * SECOND_NS, *streams), Thresholds(trades_per_s=(10, 100), depth_per_s=(10, 100)))
+    checks = size_checks(
+        scan_of(1, 10 * SECOND_NS, *streams), Thresholds(trades_per_s=(10, 100), depth_per_s=(10, 100))
+    )
     assert passes(checks, "trade_rate") is passes(checks, "depth_rate") is passed
 
 
@@ -69,15 +73,27 @@ def test_gap_ratios_at_their_threshold(limit: float, passed: bool) -> None:
     """Exactly the limit fails: each of the ratios has to be below it."""
     ids = Track(first=1, last=4, messages=3, gaps=1, lost=1)
     places = Track(first=1, last=5, messages=4, gaps=1, lost=1)
-    for name, track in (("gap_ratio_ids", ids), ("gap_ratio_events", ids), ("gap_ratio_discontinuities", places)):
-        checks = id_checks(scan_of(1, SECOND_NS, StreamScan(TRADES, StreamKind.TRADE, track)), Thresholds(max_gap_ratio=limit), listed=True)
+    for name, track in (
+        ("gap_ratio_ids", ids),
+        ("gap_ratio_events", ids),
+        ("gap_ratio_discontinuities", places),
+    ):
+        checks = id_checks(
+            scan_of(1, SECOND_NS, StreamScan(TRADES, StreamKind.TRADE, track)),
+            Thresholds(max_gap_ratio=limit),
+            listed=True,
+        )
         assert passes(checks, name) is passed, name
 
 
-@pytest.mark.parametrize(("first_s", "last_s", "silent"), [(600, 3000, False), (600.001, 3000, True), (600, 2999.999, True)])
+@pytest.mark.parametrize(
+    ("first_s", "last_s", "silent"), [(600, 3000, False), (600.001, 3000, True), (600, 2999.999, True)]
+)
 def test_silence_of_a_stream_at_its_threshold(first_s: float, last_s: float, silent: bool) -> None:
     """A planned stream may begin and end exactly so late and so early."""
-    stream = StreamScan(TRADES, StreamKind.TRADE, first_ns=round(first_s * SECOND_NS), last_ns=round(last_s * SECOND_NS))
+    stream = StreamScan(
+        TRADES, StreamKind.TRADE, first_ns=round(first_s * SECOND_NS), last_ns=round(last_s * SECOND_NS)
+    )
     assert bool(_silent(scan_of(1, 3600 * SECOND_NS, stream), TRADES, 600.0)) is silent
 
 
@@ -92,7 +108,9 @@ def test_silence_of_a_stream_at_its_threshold(first_s: float, last_s: float, sil
 )
 def test_book_at_its_thresholds(valid: int, crossed: int, ratio: float, failed: set[str]) -> None:
     """Share of valid diffs and match ratio may be exactly the limit, and no diff may cross the book."""
-    side = SideAudit(matched=99, differing=0, missing=1, ghosts=0, unknown=0, straddled=0, ratios={1000: ratio})
+    side = SideAudit(
+        matched=99, differing=0, missing=1, ghosts=0, unknown=0, straddled=0, ratios={1000: ratio}
+    )
     audits = [Audit(AuditOutcome.COMPARED, 7, side, side)]
     book = SymbolReplay("BTCUSDT", diffs=1000, valid=valid, crossed=crossed, audits=audits)
     checks = book_checks(Replay({"BTCUSDT": book}), Thresholds(min_book_valid=0.999))

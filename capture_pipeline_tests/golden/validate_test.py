@@ -20,9 +20,20 @@ from capture_pipeline.golden.validation.report import Report, Thresholds, Verdic
 from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.settings.sessions import SessionGates
-from capture_pipeline_tests.golden.made import START_NS, STEP_NS, depth, recording, session, snapshot, trade, written
+from capture_pipeline_tests.golden.made import (
+    START_NS,
+    STEP_NS,
+    depth,
+    recording,
+    session,
+    snapshot,
+    trade,
+    written,
+)
 
-SMALL = Thresholds(min_messages=50, duration_s=2.9, duration_tolerance_s=0.1, trades_per_s=(5, 15), depth_per_s=(5, 15))
+SMALL = Thresholds(
+    min_messages=50, duration_s=2.9, duration_tolerance_s=0.1, trades_per_s=(5, 15), depth_per_s=(5, 15)
+)
 
 
 def failed(report: Report) -> set[str]:
@@ -34,7 +45,12 @@ def test_a_sound_session_passes(tmp_path: Path) -> None:
     report = validate(session(tmp_path, recording()).path, SMALL)
     assert not failed(report)
     assert report.verdict is Verdict.PASS
-    skipped = {"book_best", "book_audits", "disk", "accounting"}  # an import knows nothing of the disk and of what was received
+    skipped = {
+        "book_best",
+        "book_audits",
+        "disk",
+        "accounting",
+    }  # an import knows nothing of the disk and of what was received
     assert {check.name for check in report.checks if check.verdict is Verdict.SKIPPED} == skipped
 
 
@@ -57,7 +73,10 @@ BARE = {"ledger", "checksums", "disk", "accounting", "streams"}
         (lambda lines: [*lines[:30], lines[31], lines[30], *lines[32:]], {"capture_order"}),
         (lambda lines: [*lines[:9], b"nonsense\n", *lines[9:]], {"line_form"}),
         (lambda lines: [lines[0], snapshot(0, START_NS + 1), *lines[2:]], set()),
-        (lambda lines: [depth(2, 3, START_NS), snapshot(0, START_NS + 1), *lines[2:]], {"snapshots", "seed", "book_valid"}),
+        (
+            lambda lines: [depth(2, 3, START_NS), snapshot(0, START_NS + 1), *lines[2:]],
+            {"snapshots", "seed", "book_valid"},
+        ),
         (lambda lines: [*lines, snapshot(88, START_NS + 59 * STEP_NS)], set()),
         (lambda lines: [*lines, snapshot(500, START_NS + 59 * STEP_NS)], {"snapshots"}),
         (lambda lines: lines[:40], {"messages", "duration"}),
@@ -65,7 +84,9 @@ BARE = {"ledger", "checksums", "disk", "accounting", "streams"}
         (lambda lines: [*lines, trade(61, START_NS + 900 * STEP_NS)], RATIOS | {"trade_rate", "depth_rate"}),
     ],
 )
-def test_each_fault_fails_its_checks_and_no_other(tmp_path: Path, spoil: Callable[[list[bytes]], list[bytes]], expected: set[str]) -> None:
+def test_each_fault_fails_its_checks_and_no_other(
+    tmp_path: Path, spoil: Callable[[list[bytes]], list[bytes]], expected: set[str]
+) -> None:
     """A bare file that is spoiled in one way fails exactly the checks that are about it."""
     assert failed(validate(written(tmp_path / "x.jsonl.gz", spoil(recording())), SMALL)) == expected
 
@@ -73,7 +94,9 @@ def test_each_fault_fails_its_checks_and_no_other(tmp_path: Path, spoil: Callabl
 def test_missing_messages_are_named_by_their_ids(tmp_path: Path) -> None:
     """Continuity names stream and ids of each gap, with the capture times around it."""
     check = validate(written(tmp_path / "x.gz", without(20, 21, 41)(recording())), SMALL).check("continuity")
-    places = [(place["stream"], place["last_good_id"], place["first_good_id"]) for place in check.figures["places"]]
+    places = [
+        (place["stream"], place["last_good_id"], place["first_good_id"]) for place in check.figures["places"]
+    ]
     assert places == [("btcusdt@depth@100ms", 27, 31), ("btcusdt@trade", 9, 11), ("btcusdt@trade", 19, 21)]
 
 
@@ -104,16 +127,22 @@ def test_a_listed_gap_is_judged_by_its_ratio(tmp_path: Path) -> None:
     assert report.check("continuity").verdict is Verdict.FAIL
     assert report.verdict is Verdict.PASS
     folder.gaps.write_bytes(b"")
-    assert {"ledger", "continuity", "checksums"} <= {check.name for check in validate(folder.path, lenient).failed}
+    assert {"ledger", "continuity", "checksums"} <= {
+        check.name for check in validate(folder.path, lenient).failed
+    }
 
 
 def test_a_later_line_of_the_ledger_supersedes_an_earlier_one(tmp_path: Path) -> None:
     """The same stream and last good id again says what is true now."""
     folder = session(tmp_path, without(21)(recording()))
     gap = json.loads(folder.gaps.read_bytes())
-    folder.gaps.write_text(json.dumps(gap | {"first_good_id": gap["first_good_id"] + 5}) + "\n" + json.dumps(gap) + "\n")
+    folder.gaps.write_text(
+        json.dumps(gap | {"first_good_id": gap["first_good_id"] + 5}) + "\n" + json.dumps(gap) + "\n"
+    )
     assert validate(folder.path, SMALL).check("ledger").verdict is Verdict.PASS
-    folder.gaps.write_text(json.dumps(gap) + "\n" + json.dumps(gap | {"first_good_id": gap["first_good_id"] + 5}) + "\n")
+    folder.gaps.write_text(
+        json.dumps(gap) + "\n" + json.dumps(gap | {"first_good_id": gap["first_good_id"] + 5}) + "\n"
+    )
     assert validate(folder.path, SMALL).check("ledger").verdict is Verdict.FAIL
 
 
@@ -131,15 +160,22 @@ def _flip(path: Path) -> None:
         (lambda folder: folder.gaps.unlink(), "gaps.jsonl is gone"),
         (lambda folder: folder.checksums.unlink(), "checksums.txt is missing"),
         (lambda folder: folder.checksums.write_text("what\n"), "checksums.txt line 1 is no checksum"),
-        (lambda folder: folder.checksums.write_text("0" * 64 + "  ../../x\n"), "leads out of the session's folder"),
+        (
+            lambda folder: folder.checksums.write_text("0" * 64 + "  ../../x\n"),
+            "leads out of the session's folder",
+        ),
         (lambda folder: folder.metadata.write_text("{}"), "is damaged"),
         (
-            lambda folder: folder.metadata.write_text(folder.metadata.read_text().replace(folder.recording.name, "x.jsonl.gz")),
+            lambda folder: folder.metadata.write_text(
+                folder.metadata.read_text().replace(folder.recording.name, "x.jsonl.gz")
+            ),
             "is not listed in",
         ),
     ],
 )
-def test_a_changed_session_fails_its_checksums(tmp_path: Path, harm: Callable[[SessionFolder], object], words: str) -> None:
+def test_a_changed_session_fails_its_checksums(
+    tmp_path: Path, harm: Callable[[SessionFolder], object], words: str
+) -> None:
     """Whatever no longer is what was recorded is named."""
     folder = session(tmp_path, recording())
     harm(folder)
@@ -158,7 +194,9 @@ TRADE, DEPTH, SNAPSHOT = "btcusdt@trade", "btcusdt@depth@100ms", "btcusdt@depthS
 
 def between(first: int, last: int, name: str = "@trade") -> Callable[[list[bytes]], list[bytes]]:
     """Of the stream, whose messages are at odd numbers, only those between."""
-    return lambda lines: [line for number, line in enumerate(lines) if name.encode() not in line or first <= number <= last]
+    return lambda lines: [
+        line for number, line in enumerate(lines) if name.encode() not in line or first <= number <= last
+    ]
 
 
 @pytest.mark.parametrize(
@@ -167,16 +205,30 @@ def between(first: int, last: int, name: str = "@trade") -> Callable[[list[bytes
         (without(), [TRADE, DEPTH, SNAPSHOT], 1.0, ""),
         (without(), [TRADE, DEPTH, "ethusdt@trade"], 1.0, "1 of 3: ethusdt@trade never came"),
         (without(), [f"x{number}@trade" for number in range(7)], 1.0, " and 2 more"),
-        (between(0, 12), [TRADE, DEPTH], 2.0, "1 of 2: btcusdt@trade ended 2 s before the end, of at most 2 s"),
+        (
+            between(0, 12),
+            [TRADE, DEPTH],
+            2.0,
+            "1 of 2: btcusdt@trade ended 2 s before the end, of at most 2 s",
+        ),
         (between(0, 12), [TRADE, DEPTH], 2.5, ""),
         (between(0, 12), [DEPTH], 2.0, ""),
         (between(45, 99), [TRADE, DEPTH], 2.0, "1 of 2: btcusdt@trade began 2 s after the start"),
-        (between(25, 35), [TRADE, DEPTH], 1.0, "btcusdt@trade began 1 s after the start and ended 1 s before the end"),
+        (
+            between(25, 35),
+            [TRADE, DEPTH],
+            1.0,
+            "btcusdt@trade began 1 s after the start and ended 1 s before the end",
+        ),
         (between(0, 12, "@depth@"), [TRADE, DEPTH], 2.0, "btcusdt@depth@100ms ended 2 s before the end"),
     ],
 )
 def test_a_planned_stream_that_is_silent_fails(
-    tmp_path: Path, spoil: Callable[[list[bytes]], list[bytes]], planned: list[str], silence_s: float, words: str
+    tmp_path: Path,
+    spoil: Callable[[list[bytes]], list[bytes]],
+    planned: list[str],
+    silence_s: float,
+    words: str,
 ) -> None:
     """Each planned stream has messages from the start to the end; REST snapshots come when they are asked for."""
     folder = session(tmp_path, spoil(recording()))
@@ -205,22 +257,45 @@ def test_a_plan_that_is_gone_or_damaged_is_told(tmp_path: Path) -> None:
     ("counts", "files", "words"),
     [
         ({}, [], ""),
-        ({"suspect_segments": 0, "mended_damage": 0, "tail_dropped_messages": 0}, ["quarantine/x.part.torn-7.bin"], ""),
+        (
+            {"suspect_segments": 0, "mended_damage": 0, "tail_dropped_messages": 0},
+            ["quarantine/x.part.torn-7.bin"],
+            "",
+        ),
         ({"suspect_segments": 1}, [], "1 parts whose fsync failed"),
         ({"mended_damage": 2}, [], "2 damaged parts set aside"),
         ({"tail_dropped_messages": 41}, [], "41 messages dropped with a tail"),
         ({"unwritten_messages": 5}, [], "5 messages that the disk had not taken when the recorder ended"),
         ({"removed_messages": 6}, [], "6 messages gone with a part that was removed or altered"),
-        ({}, ["quarantine/x.jsonl.gz.part.replaced-70.bin"], "1 quarantined: quarantine/x.jsonl.gz.part.replaced-70.bin"),
-        ({"suspect_segments": 3, "tail_dropped_messages": 4}, [], "3 parts whose fsync failed; 4 messages dropped with a tail"),
-        ({}, ["quarantine/x.jsonl.gz.part.damaged-70.bin"], "1 quarantined: quarantine/x.jsonl.gz.part.damaged-70.bin"),
+        (
+            {},
+            ["quarantine/x.jsonl.gz.part.replaced-70.bin"],
+            "1 quarantined: quarantine/x.jsonl.gz.part.replaced-70.bin",
+        ),
+        (
+            {"suspect_segments": 3, "tail_dropped_messages": 4},
+            [],
+            "3 parts whose fsync failed; 4 messages dropped with a tail",
+        ),
+        (
+            {},
+            ["quarantine/x.jsonl.gz.part.damaged-70.bin"],
+            "1 quarantined: quarantine/x.jsonl.gz.part.damaged-70.bin",
+        ),
     ],
 )
-def test_what_the_disk_lost_fails(tmp_path: Path, counts: dict[str, int], files: list[str], words: str) -> None:
+def test_what_the_disk_lost_fails(
+    tmp_path: Path, counts: dict[str, int], files: list[str], words: str
+) -> None:
     """Counts of the recorder and files in quarantine are told with their figures."""
     folder = session(tmp_path, recording())
     metadata = json.loads(folder.metadata.read_bytes())
-    metadata["statistics"] |= {"suspect_segments": 0, "mended_damage": 0, "tail_dropped_messages": 0, "torn_lines": 0} | counts
+    metadata["statistics"] |= {
+        "suspect_segments": 0,
+        "mended_damage": 0,
+        "tail_dropped_messages": 0,
+        "torn_lines": 0,
+    } | counts
     metadata["files"] += [{"name": name, "bytes": 1, "sha256": "0" * 64} for name in files]
     folder.metadata.write_text(json.dumps(metadata))
     check = validate(folder.path, SMALL).check("disk")
@@ -235,7 +310,10 @@ def test_a_report_has_the_checks_that_are_listed_in_their_order(tmp_path: Path) 
     assert [check.name for check in validate(folder.path, SMALL).checks] == list(CHECKS)
     report = validate(folder.recording, SMALL)
     assert [check.name for check in report.checks] == list(CHECKS)
-    assert {check.name for check in report.checks if check.verdict is Verdict.SKIPPED} == BARE | {"book_best", "book_audits"}
+    assert {check.name for check in report.checks if check.verdict is Verdict.SKIPPED} == BARE | {
+        "book_best",
+        "book_audits",
+    }
 
 
 def test_a_recording_that_still_grows_is_read(tmp_path: Path) -> None:
@@ -257,7 +335,9 @@ def test_a_recording_that_still_grows_is_read(tmp_path: Path) -> None:
         ("9.99000000", "1.00000000", False, Verdict.FAIL),
     ],
 )
-def test_a_best_price_or_quantity_that_differs_fails(tmp_path: Path, price: str, quantity: str, late: bool, verdict: Verdict) -> None:
+def test_a_best_price_or_quantity_that_differs_fails(
+    tmp_path: Path, price: str, quantity: str, late: bool, verdict: Verdict
+) -> None:
     """Each bookTicker at a diff's update id is held against the book, whether it comes before the diff or after it."""
     body = '{"u":93,"s":"BTCUSDT","b":"%s","B":"%s","a":"11.00000000","A":"1.00000000"}' % (price, quantity)  # noqa: UP031 - braces
     end = START_NS + 60 * STEP_NS
@@ -300,7 +380,9 @@ def test_a_folder_without_recording_is_one_line(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=1, max_size=6), st.data())
-def test_a_snapshot_bridges_where_a_diff_covers_its_next_id(diffs: list[tuple[int, bool]], data: st.DataObject) -> None:
+def test_a_snapshot_bridges_where_a_diff_covers_its_next_id(
+    diffs: list[tuple[int, bool]], data: st.DataObject
+) -> None:
     """`U <= lastUpdateId + 1 <= u` for some diff that stands, or the snapshot is at the end of one that nothing follows yet."""
     stream, kept, at = StreamScan("x@depth", StreamKind.DEPTH), [], 10
     for width, stands in diffs:

@@ -31,15 +31,25 @@ def run(deployment: Deployment, month: Month) -> Outcome:
 
 
 def failed(deployment: Deployment, part: Partition) -> list[str]:
-    return [result.summary for result in check_bars(deployment.workspace, [part], deployment.workspace.now_us()) if not result.passed]
+    return [
+        result.summary
+        for result in check_bars(deployment.workspace, [part], deployment.workspace.now_us())
+        if not result.passed
+    ]
 
 
 @pytest.mark.parametrize(
     ("month", "pattern"),
-    [(Month(2025, 1), "BTCUSDT-1h-2025-01.*.zip"), (Month(2025, 2), "BTCUSDT-1h-2025-02-07.*.zip"), (Month(2025, 2), "rest/*.json")],
+    [
+        (Month(2025, 1), "BTCUSDT-1h-2025-01.*.zip"),
+        (Month(2025, 2), "BTCUSDT-1h-2025-02-07.*.zip"),
+        (Month(2025, 2), "rest/*.json"),
+    ],
     ids=["monthly", "daily", "rest"],
 )
-def test_an_altered_file_is_set_aside_and_fetched_again(month: Month, pattern: str, deployment: Deployment) -> None:
+def test_an_altered_file_is_set_aside_and_fetched_again(
+    month: Month, pattern: str, deployment: Deployment
+) -> None:
     """The check names it; after one more run every check passes, and the altered bytes lie in the quarantine with the reason."""
     assert run(deployment, month).error is None
     part = deployment.workspace.partition("BTCUSDT", month)

@@ -9,7 +9,13 @@ import pytest
 
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import HOUR_US, Month
-from capture_pipeline.errors import AccessDeniedError, CaptureError, NetworkError, ServerError, UntrustedPeerError
+from capture_pipeline.errors import (
+    AccessDeniedError,
+    CaptureError,
+    NetworkError,
+    ServerError,
+    UntrustedPeerError,
+)
 from capture_pipeline.klines import bars as made_bars
 from capture_pipeline.klines.backfill import GateError, Outcome, backfill
 from capture_pipeline.klines.ingest.archives import ArchivesResult, fetch
@@ -34,12 +40,16 @@ def run(deployment: Deployment, **environment: str) -> Outcome:
 
 def monthly(outcome: Outcome) -> ArchiveRecord:
     assert outcome.archives is not None
-    return next(record for record in outcome.archives.manifest.files if record.name == "BTCUSDT-1h-2025-01.zip")
+    return next(
+        record for record in outcome.archives.manifest.files if record.name == "BTCUSDT-1h-2025-01.zip"
+    )
 
 
 def bars(deployment: Deployment) -> pl.DataFrame:
     workspace = deployment.workspace
-    return pl.read_parquet(workspace.lake.bars(workspace.partition("BTCUSDT", Month(2025, 1))), hive_partitioning=False)
+    return pl.read_parquet(
+        workspace.lake.bars(workspace.partition("BTCUSDT", Month(2025, 1))), hive_partitioning=False
+    )
 
 
 def same_values(left: pl.DataFrame, right: pl.DataFrame) -> bool:
@@ -82,7 +92,9 @@ def test_a_broken_file_is_quarantined_and_the_daily_files_take_its_place(
 
 
 @pytest.mark.parametrize("fault", ["csv_header", "csv_bom", "csv_crlf", "csv_unordered", "csv_duplicates"])
-def test_a_sound_file_in_another_dress_gives_the_same_bars(fault: str, deployment: Deployment, sound_month: pl.DataFrame) -> None:
+def test_a_sound_file_in_another_dress_gives_the_same_bars(
+    fault: str, deployment: Deployment, sound_month: pl.DataFrame
+) -> None:
     """Header, byte order mark, line ends, order and identical duplicates change nothing."""
     deployment.faults({**ZIP, "fault": fault})
     outcome = run(deployment)
@@ -107,7 +119,9 @@ def test_a_conflicting_duplicate_is_kept_beside_the_bars(deployment: Deployment)
 
 
 @pytest.mark.parametrize("fault", ["csv_other_month", "csv_future"])
-def test_rows_of_another_period_are_excluded(fault: str, deployment: Deployment, sound_month: pl.DataFrame) -> None:
+def test_rows_of_another_period_are_excluded(
+    fault: str, deployment: Deployment, sound_month: pl.DataFrame
+) -> None:
     """The rest of the file is used, and its bars are the same."""
     deployment.faults({**ZIP, "fault": fault})
     outcome = run(deployment)
@@ -118,7 +132,9 @@ def test_rows_of_another_period_are_excluded(fault: str, deployment: Deployment,
     assert set(outcome.bars.excluded) == {"outside_period"}
 
 
-def test_a_file_that_changes_its_unit_gives_the_same_bars(deployment: Deployment, sound_month: pl.DataFrame) -> None:
+def test_a_file_that_changes_its_unit_gives_the_same_bars(
+    deployment: Deployment, sound_month: pl.DataFrame
+) -> None:
     """The unit of each row is told from its own times."""
     deployment.faults({**ZIP, "fault": "csv_mixed_units"})
     outcome = run(deployment)
@@ -130,9 +146,15 @@ def test_a_file_that_changes_its_unit_gives_the_same_bars(deployment: Deployment
 
 @pytest.mark.parametrize(
     ("fault", "kind"),
-    [("csv_unaligned", ""), ("csv_unclosed", "early_close late_close"), ("csv_negative", "negative_amount taker_above_total")],
+    [
+        ("csv_unaligned", ""),
+        ("csv_unclosed", "early_close late_close"),
+        ("csv_negative", "negative_amount taker_above_total"),
+    ],
 )
-def test_irregular_rows_of_a_verified_file_do_not_stop_their_partition(fault: str, kind: str, deployment: Deployment) -> None:
+def test_irregular_rows_of_a_verified_file_do_not_stop_their_partition(
+    fault: str, kind: str, deployment: Deployment
+) -> None:
     """They are classified or excluded, and the month gets its ledger."""
     deployment.faults({**ZIP, "fault": fault})
     outcome = run(deployment)
@@ -146,10 +168,16 @@ def test_irregular_rows_of_a_verified_file_do_not_stop_their_partition(fault: st
     assert (bars(deployment)["open_time_us"] % HOUR_US == 0).all()
 
 
-def test_damage_of_our_own_fails_its_gate_and_stops_its_partition(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_of_our_own_fails_its_gate_and_stops_its_partition(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows off the grid that get past the exclusion are a bug of this project: no ledger is made of them."""
     deployment.faults({**ZIP, "fault": "csv_unaligned"})
-    monkeypatch.setattr(made_bars, "separate", lambda parts, _step: Separated(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)))
+    monkeypatch.setattr(
+        made_bars,
+        "separate",
+        lambda parts, _step: Separated(list(parts), pl.DataFrame(schema=EXCLUSION_SCHEMA)),
+    )
     outcome = run(deployment)
     assert isinstance(outcome.error, GateError)
     assert "open_times_on_grid" in str(outcome.error)
@@ -222,7 +250,9 @@ def test_a_file_without_checksum_is_used_only_where_the_settings_allow_it(deploy
     ],
     ids=lambda rule: str(rule["fault"]),
 )
-def test_a_passing_failure_is_repeated(rule: dict[str, Any], deployment: Deployment, sound_month: pl.DataFrame) -> None:
+def test_a_passing_failure_is_repeated(
+    rule: dict[str, Any], deployment: Deployment, sound_month: pl.DataFrame
+) -> None:
     """Server errors, resets, silence and bodies that end early cost a retry and nothing else."""
     deployment.faults({**ZIP, **rule})
     outcome = run(deployment, **(SHORT_READ_TIMEOUT if rule["fault"] == "timeout" else {}))
@@ -241,7 +271,9 @@ def test_a_broken_download_goes_on_where_it_ended(deployment: Deployment) -> Non
     assert monthly(outcome).trust is Trust.OK
 
 
-@pytest.mark.parametrize(("fault", "asked"), [("wrong_etag_on_range", [False, True, False]), ("ignore_range", [False, True])])
+@pytest.mark.parametrize(
+    ("fault", "asked"), [("wrong_etag_on_range", [False, True, False]), ("ignore_range", [False, True])]
+)
 def test_a_range_answered_with_another_version_is_thrown_away(
     fault: str, asked: list[bool], deployment: Deployment, sound_month: pl.DataFrame
 ) -> None:
@@ -252,9 +284,22 @@ def test_a_range_answered_with_another_version_is_thrown_away(
     assert deployment.injected() == 2
     assert monthly(outcome).trust is Trust.OK
     assert bars(deployment).equals(sound_month)
-    assert [bool(entry["range"]) for entry in deployment.requests() if entry["path"].endswith("/BTCUSDT-1h-2025-01.zip")] == asked
+    assert [
+        bool(entry["range"])
+        for entry in deployment.requests()
+        if entry["path"].endswith("/BTCUSDT-1h-2025-01.zip")
+    ] == asked
     # It is seen by the version, before a digest of the whole file could tell.
-    assert len([entry for entry in deployment.requests() if entry["path"].endswith("/BTCUSDT-1h-2025-01.zip.CHECKSUM")]) == 1
+    assert (
+        len(
+            [
+                entry
+                for entry in deployment.requests()
+                if entry["path"].endswith("/BTCUSDT-1h-2025-01.zip.CHECKSUM")
+            ]
+        )
+        == 1
+    )
 
 
 def test_a_download_goes_on_in_a_new_process(deployment: Deployment) -> None:
@@ -323,7 +368,11 @@ def test_daily_files_stand_in_until_the_monthly_one_appears(deployment: Deployme
     deployment.clock(now="2025-02-03T08:00:00Z")
     outcome = run(deployment)
     assert outcome.bars is not None
-    assert (outcome.bars.by_source, outcome.bars.duplicates, outcome.bars.conflicts) == ({"monthly": 744}, 744, 0)
+    assert (outcome.bars.by_source, outcome.bars.duplicates, outcome.bars.conflicts) == (
+        {"monthly": 744},
+        744,
+        0,
+    )
 
 
 def test_a_file_published_anew_is_kept_beside_its_predecessor(deployment: Deployment) -> None:
@@ -348,7 +397,9 @@ def test_a_file_published_anew_is_kept_beside_its_predecessor(deployment: Deploy
     assert workspace.lake.resolve(after.path or "").is_file()
 
 
-def test_a_new_version_that_cannot_be_trusted_does_not_displace_a_verified_one(deployment: Deployment) -> None:
+def test_a_new_version_that_cannot_be_trusted_does_not_displace_a_verified_one(
+    deployment: Deployment,
+) -> None:
     """Whole families of stale checksums were published; the verified bytes stay in use."""
     from capture_pipeline.klines.ingest.republished import recheck  # noqa: PLC0415 - the one test that needs it
 
@@ -376,7 +427,11 @@ def test_first_and_last_month_go_before_the_rest(deployment: Deployment) -> None
 
     first = [next(results) for results in [fetch_many(workspace, parts, now_us)]]
     assert not isinstance(first[0], ArchivesResult)
-    months = {entry["path"].removesuffix(".zip.CHECKSUM")[-7:] for entry in deployment.requests() if "CHECKSUM" in entry["path"]}
+    months = {
+        entry["path"].removesuffix(".zip.CHECKSUM")[-7:]
+        for entry in deployment.requests()
+        if "CHECKSUM" in entry["path"]
+    }
     assert months <= {"2024-09", "2025-01"}
 
 

@@ -62,11 +62,17 @@ def test_a_lost_daily_file_is_fetched_again_beside_the_monthly_one(deployment: D
     assert outcome.archives.fetched == ["BTCUSDT-1h-2025-01-07.zip"]
 
 
-def test_a_lost_daily_file_that_the_archive_dropped_is_no_longer_used(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_daily_file_that_the_archive_dropped_is_no_longer_used(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The monthly one has its bars; nothing refers to the lost file."""
     closed_with_a_lost_day(deployment)
     url = ArchiveClient.url
-    monkeypatch.setattr(ArchiveClient, "url", lambda client, file: url(client, file).replace("2025-01-07.zip", "2031-01-07.zip"))
+    monkeypatch.setattr(
+        ArchiveClient,
+        "url",
+        lambda client, file: url(client, file).replace("2025-01-07.zip", "2031-01-07.zip"),
+    )
     outcome = run(deployment)
     assert outcome.error is None
     workspace = deployment.reopened()
@@ -77,7 +83,9 @@ def test_a_lost_daily_file_that_the_archive_dropped_is_no_longer_used(deployment
 
 
 @pytest.mark.parametrize("fault", ["checksum_wrong", "checksum_missing", "zip_truncated"])
-def test_a_bad_monthly_file_is_fetched_again_once_it_is_published_anew(fault: str, deployment: Deployment) -> None:
+def test_a_bad_monthly_file_is_fetched_again_once_it_is_published_anew(
+    fault: str, deployment: Deployment
+) -> None:
     """Its checksum is read again like any other; when it has changed, the month is to be closed."""
     deployment.clock(now="2025-02-03T10:00:00Z")
     deployment.faults({"match": {"path": MONTHLY}, "fault": fault, "times": "always"})
@@ -142,14 +150,18 @@ def test_old_zip_of_a_cache_is_fetched_again_at_the_next_recheck(own: Deployment
 
 def test_a_partition_whose_only_file_is_bad_is_due_for_a_recheck(deployment: Deployment) -> None:
     """No bar of it is in use, and it is looked at all the same."""
-    deployment.faults({"match": {"path": "*BTCUSDT-1h-2025-01*"}, "fault": "checksum_wrong", "times": "always"})
+    deployment.faults(
+        {"match": {"path": "*BTCUSDT-1h-2025-01*"}, "fault": "checksum_wrong", "times": "always"}
+    )
     run(deployment)
     workspace = deployment.reopened()
     later_us = workspace.now_us() + 8 * DAY_US
     assert due_for_recheck(workspace, later_us, 10).partitions == [january(workspace)]
 
 
-def test_each_verified_file_is_recorded_at_once(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_verified_file_is_recorded_at_once(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A program that is killed has lost only the files under way."""
     deployment.clock(now="2025-02-01T08:00:00Z")
     workspace = deployment.reopened()
@@ -185,7 +197,11 @@ def test_a_month_without_files_costs_few_requests(deployment: Deployment) -> Non
     assert sorted(paths) == ["/data.binance.vision/", month, f"{month}.CHECKSUM"]
 
 
-@pytest.mark.parametrize("rule", [{"fault": "timeout", "stall_s": 60}, {"fault": "slow_body", "bytes_per_s": 300}], ids=["hangs", "crawls"])
+@pytest.mark.parametrize(
+    "rule",
+    [{"fault": "timeout", "stall_s": 60}, {"fault": "slow_body", "bytes_per_s": 300}],
+    ids=["hangs", "crawls"],
+)
 def test_a_stopped_download_ends_with_the_try_under_way(rule: dict[str, Any], deployment: Deployment) -> None:
     """Whether it hangs or comes slowly; no further try is made."""
     deployment.faults({"match": {"path": MONTHLY}, "times": "always", **rule})

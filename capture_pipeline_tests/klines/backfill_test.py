@@ -45,7 +45,9 @@ def window(workspace: Workspace) -> dict[str, int]:
     return pl.read_parquet(path, hive_partitioning=False).row(0, named=True)
 
 
-def test_a_slow_run_does_not_undo_a_newer_one(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_run_does_not_undo_a_newer_one(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The newer one waits until the slow one is done, then makes the bars from all that is recorded."""
     merging = threading.Event()
 
@@ -98,7 +100,9 @@ def test_a_window_in_the_future_is_not_kept(deployment: Deployment) -> None:
     assert window(workspace)["as_of_us"] == now_us
 
 
-def test_a_partition_held_for_long_is_an_outcome(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partition_held_for_long_is_an_outcome(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It names who holds it, after some patience; nothing is made without the lock."""
     monkeypatch.setattr(archives, "PATIENCE_S", 0.2)
     workspace = deployment.workspace
@@ -127,10 +131,14 @@ def test_symbols_that_are_all_unknown_are_one_error(deployment: Deployment) -> N
         outcomes(deployment.workspace, "NOSUCHUSDT", "NORTHISUSDT")
 
 
-def test_a_symbol_that_rest_forgot_lives_on_in_the_archive(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_symbol_that_rest_forgot_lives_on_in_the_archive(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Months with files have their bars; of those after its last file nothing is expected."""
     known = RestApi._known
-    monkeypatch.setattr(RestApi, "_known", lambda api: {name: spec for name, spec in known(api).items() if name != "ETHUSDT"})
+    monkeypatch.setattr(
+        RestApi, "_known", lambda api: {name: spec for name, spec in known(api).items() if name != "ETHUSDT"}
+    )
     deployment.clock(now="2025-02-01T03:00:00Z")
     found = outcomes(deployment.workspace, "ETHUSDT")
     january, empty = found["ETHUSDT 2025-01"], found["ETHUSDT 2025-02"]
@@ -161,9 +169,13 @@ def test_an_interrupted_program_does_not_wait_for_downloads_that_hang(tmp_path: 
     """It ends with the try under way, not after the last of them."""
     with deployed(tmp_path) as deployment:
         deployment.faults({"match": {"path": "*.zip"}, "fault": "timeout", "stall_s": 60, "times": "always"})
-        told = deployment.environment(CAPTURE_HTTP_ATTEMPTS="20", CAPTURE_HTTP_READ_TIMEOUT_S="1", CAPTURE_HISTORY_START="2024-01-01")
+        told = deployment.environment(
+            CAPTURE_HTTP_ATTEMPTS="20", CAPTURE_HTTP_READ_TIMEOUT_S="1", CAPTURE_HISTORY_START="2024-01-01"
+        )
         command = [str(Path(sys.executable).with_name("capture")), "backfill"]
-        process = subprocess.Popen(command, env={**os.environ, **told}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, env={**os.environ, **told}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         deadline = time.monotonic() + 30
         while not deployment.injected():
             assert time.monotonic() < deadline

@@ -18,7 +18,9 @@ from sandbox_exchange.server.server import SandboxServer
 @pytest.fixture(scope="session")
 def exchange() -> Iterator[str]:
     """The address of a sandbox exchange whose clock stands; a young one, for a listing holds the size of each file there ever was."""
-    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True, "listed": "2024-11-01"})) as server:
+    with SandboxServer(
+        SandboxConfig.model_validate({"now": NOW, "frozen": True, "listed": "2024-11-01"})
+    ) as server:
         yield server.url
 
 

@@ -40,7 +40,8 @@ Alter = Callable[[list[list[object]]], None]
 def hours(step: int = HOUR_US, length: int | None = None) -> list[list[object]]:
     """Sound rows of the month, in milliseconds."""
     return [
-        [at // 1000, 50, 60, 40, 55, 10, (at + (length or step)) // 1000 - 1, 500, 7, 5, 250, 0] for at in range(START, MONTH.end_us, step)
+        [at // 1000, 50, 60, 40, 55, 10, (at + (length or step)) // 1000 - 1, 500, 7, 5, 250, 0]
+        for at in range(START, MONTH.end_us, step)
     ]
 
 
@@ -99,11 +100,16 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         alter(rows)
         write(folder / f"{symbol}-1h-2023-03.csv", rows)
         minutes: list[list[object]] = [
-            [when // 1000, 1, 1, 1, 1, 1, when // 1000 + 59_999, 1, 1, 1, 1, 0] for when in (START, MONTH.end_us - MINUTE_US)
+            [when // 1000, 1, 1, 1, 1, 1, when // 1000 + 59_999, 1, 1, 1, 1, 0]
+            for when in (START, MONTH.end_us - MINUTE_US)
         ]
         write(folder / f"{symbol}-1m-2023-03-01.csv", minutes[:1])
         write(folder / f"{symbol}-1m-2023-03-31.csv", minutes[1:])
-    for name, rows in {"LONGUSDT": hours(DAY_US), "SHORTUSDT": hours(15 * MINUTE_US), "HALFUSDT": half_other()}.items():
+    for name, rows in {
+        "LONGUSDT": hours(DAY_US),
+        "SHORTUSDT": hours(15 * MINUTE_US),
+        "HALFUSDT": half_other(),
+    }.items():
         write(folder / f"{name}-1h-2023-03.csv", rows)
         write(
             folder / f"{name}-1h-2023-03-05.csv",
@@ -153,7 +159,9 @@ class Made:
 
 
 def made(exchange: str, root: Path, symbol: str, **environment: str) -> Made:
-    deployment = Deployment(exchange, root, CAPTURE_SYMBOLS=symbol, CAPTURE_HISTORY_START="2023-03-01", **environment)
+    deployment = Deployment(
+        exchange, root, CAPTURE_SYMBOLS=symbol, CAPTURE_HISTORY_START="2023-03-01", **environment
+    )
     workspace = deployment.workspace
     (outcome,) = backfill(workspace, [workspace.partition(symbol, MONTH)], workspace.rest.server_time_us())
     return Made(workspace, outcome, deployment)
@@ -166,7 +174,10 @@ def test_a_listed_early_close_is_kept_and_passes(exchange: str, tmp_path: Path) 
     row = found.bars.filter(pl.col("open_time_us") == HALT)
     assert row["close_time_us"].to_list() == [HALT + 2_345_678_000]
     assert found.failed == set()
-    assert found.results["close_time_fits"].values == {"rows": 743, "irregular": {"early_close": {"known": 1, "unknown": 0}}}
+    assert found.results["close_time_fits"].values == {
+        "rows": 743,
+        "irregular": {"early_close": {"known": 1, "unknown": 0}},
+    }
     assert found.outcome.gaps is not None
     assert summary(found.outcome)["irregular"] == {"early_close": {"known": 1, "unknown": 0}}
 
@@ -185,7 +196,9 @@ def test_a_listed_early_close_is_kept_and_passes(exchange: str, tmp_path: Path) 
         ("TAKERUSDT", "taker_within_total", "taker_above_total"),
     ],
 )
-def test_an_unknown_irregular_row_warns_and_blocks_nothing(symbol: str, gate: str, kind: str, exchange: str, tmp_path: Path) -> None:
+def test_an_unknown_irregular_row_warns_and_blocks_nothing(
+    symbol: str, gate: str, kind: str, exchange: str, tmp_path: Path
+) -> None:
     """One row of a verified file: all bars and the ledger are there, the gate names the row; the deployment's calendar settles it."""
     found = made(exchange, tmp_path / "data", symbol)
     assert found.outcome.error is None
@@ -224,7 +237,12 @@ def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path:
     assert (gap["cause"], gap["start_us"], gap["end_us"], gap["explained"]) == ("off_grid", *SHIFTED, True)
     assert "shifted by 17 min 3.25 s; they are in the table bar_exclusions" in gap["detail"]
     (row,) = measure(found.workspace, ["OFFUSDT"], [MONTH], found.workspace.now_us()).iter_rows(named=True)
-    assert (row["present"], row["missing"], row["explained"], row["unexplained"]) == (744 - missing, missing, missing, 0)
+    assert (row["present"], row["missing"], row["explained"], row["unexplained"]) == (
+        744 - missing,
+        missing,
+        missing,
+        0,
+    )
     assert row["explained_coverage_percent"] == 100.0
     assert [name for name, result in found.results.items() if result.fails_check] == []
     gate = found.results["off_grid_rows_known"]
@@ -286,14 +304,19 @@ def test_a_row_of_another_month_is_excluded_and_the_file_is_used(exchange: str, 
     assert found.outcome.error is None
     assert found.failed == set()
     assert found.bars.height == 744
-    excluded = pl.read_parquet(found.workspace.lake.exclusions(found.outcome.partition), hive_partitioning=False)
+    excluded = pl.read_parquet(
+        found.workspace.lake.exclusions(found.outcome.partition), hive_partitioning=False
+    )
     assert excluded.select("open_time_us", "cause").rows() == [(START - HOUR_US, "outside_period")]
 
 
 @pytest.mark.parametrize(
-    ("symbol", "told"), [("LONGUSDT", "contains candles of 1d, not of 1h"), ("SHORTUSDT", "contains candles of 15m, not of 1h")]
+    ("symbol", "told"),
+    [("LONGUSDT", "contains candles of 1d, not of 1h"), ("SHORTUSDT", "contains candles of 15m, not of 1h")],
 )
-def test_a_file_of_another_interval_is_quarantined(symbol: str, told: str, exchange: str, tmp_path: Path) -> None:
+def test_a_file_of_another_interval_is_quarantined(
+    symbol: str, told: str, exchange: str, tmp_path: Path
+) -> None:
     """Its checksum is right; the daily file takes its place and none of its rows is a bar."""
     found = made(exchange, tmp_path, symbol)
     assert found.outcome.archives is not None
@@ -302,19 +325,27 @@ def test_a_file_of_another_interval_is_quarantined(symbol: str, told: str, excha
     assert told in (record.detail or "")
 
 
-def test_a_file_with_some_rows_of_another_interval_is_kept_and_warned_of(exchange: str, tmp_path: Path) -> None:
+def test_a_file_with_some_rows_of_another_interval_is_kept_and_warned_of(
+    exchange: str, tmp_path: Path
+) -> None:
     """A third of its rows is too long: none is published without a word."""
     found = made(exchange, tmp_path, "HALFUSDT")
     assert found.outcome.error is None
     assert found.failed == {"close_time_fits"}
-    assert found.results["close_time_fits"].values["irregular"] == {"late_close": {"known": 0, "unknown": 248}}
+    assert found.results["close_time_fits"].values["irregular"] == {
+        "late_close": {"known": 0, "unknown": 248}
+    }
 
 
 def test_listed_halts_make_their_cut_candles_known_up_to_12h() -> None:
     """Dates on which candles of the public archive end early; the halt is listed once, and a suspension cuts nothing."""
     workspace = Workspace(Deployment("http://127.0.0.1:1", Path("unused")).workspace.settings)
     edge_us = workspace.settings.gaps.outage_edge_minutes * MINUTE_US
-    halts = [entry.start_us + edge_us for entry in workspace.irregularities if Irregularity.EARLY_CLOSE in entry.kinds]
+    halts = [
+        entry.start_us + edge_us
+        for entry in workspace.irregularities
+        if Irregularity.EARLY_CLOSE in entry.kinds
+    ]
     days = {start_us // DAY_US * DAY_US for start_us in halts}
     dates = "2017-12-04 2017-12-18 2018-01-04 2018-02-08 2018-07-04 2019-06-07 2020-02-19"
     dates += " 2020-03-04 2021-02-11 2021-04-25 2021-08-13 2021-12-24 2023-03-24"
@@ -323,4 +354,6 @@ def test_listed_halts_make_their_cut_candles_known_up_to_12h() -> None:
     assert all(entry.reason and entry.source for entry in workspace.irregularities)
     part = workspace.partition("BTCUSDT", MONTH)
     assert len(workspace.known_irregularities(part)) == len(workspace.irregularities)
-    assert [entry for entry in workspace.irregularities if entry.holds_for(part.market, part.symbol, Interval.D1)] == []
+    assert [
+        entry for entry in workspace.irregularities if entry.holds_for(part.market, part.symbol, Interval.D1)
+    ] == []

@@ -24,7 +24,11 @@ def filled(deployment: Deployment, *months: Month) -> list[Partition]:
     """Backfill months of BTCUSDT."""
     workspace = deployment.reopened()
     parts = [workspace.partition("BTCUSDT", month) for month in months]
-    assert not [outcome.error for outcome in backfill(workspace, parts, workspace.rest.server_time_us()) if outcome.error]
+    assert not [
+        outcome.error
+        for outcome in backfill(workspace, parts, workspace.rest.server_time_us())
+        if outcome.error
+    ]
     return parts
 
 
@@ -48,8 +52,12 @@ def test_a_month_that_nobody_topped_up_after_its_end_fails(deployment: Deploymen
     deployment.clock(now="2025-03-05T09:00:00Z")
     found = failed(deployment, parts)
     assert set(found) == {"coverage", "unexplained_missing", "long_gap"}
-    assert "206 of them lie beyond the ledger, last computed at 2025-02-20T10:30" in found["unexplained_missing"]
-    (row,) = measure(deployment.workspace, ["BTCUSDT"], [FEBRUARY], deployment.workspace.now_us()).iter_rows(named=True)
+    assert (
+        "206 of them lie beyond the ledger, last computed at 2025-02-20T10:30" in found["unexplained_missing"]
+    )
+    (row,) = measure(deployment.workspace, ["BTCUSDT"], [FEBRUARY], deployment.workspace.now_us()).iter_rows(
+        named=True
+    )
     assert (row["expected"], row["present"], row["missing"], row["unjudged"]) == (672, 466, 206, 206)
     filled(deployment, FEBRUARY)
     assert failed(deployment, parts) == {}
@@ -74,7 +82,9 @@ def test_values_that_were_changed_do_not_fit_the_ledger(deployment: Deployment) 
     """All prices doubled: no rule of rows can tell."""
     (part,) = filled(deployment, Month(2025, 1))
     table = pl.read_parquet(bars_of(deployment, part), hive_partitioning=False)
-    doubled = table.with_columns((pl.col(name) * 2).cast(table.schema[name]) for name in ("open", "high", "low", "close"))
+    doubled = table.with_columns(
+        (pl.col(name) * 2).cast(table.schema[name]) for name in ("open", "high", "low", "close")
+    )
     doubled.write_parquet(bars_of(deployment, part))
     assert set(failed(deployment, [part])) == {"ledger_fits"}
 
@@ -104,7 +114,11 @@ def test_bars_newer_than_their_ledger_are_named(deployment: Deployment) -> None:
 def behind(deployment: Deployment) -> list[tuple[object, ...]]:
     """The failing rows of the gate that compares bars with ledgers."""
     workspace = deployment.workspace
-    (result,) = [result for result in check_lake(workspace, workspace.now_us()) if result.spec.name == "ledgers_current"]
+    (result,) = [
+        result
+        for result in check_lake(workspace, workspace.now_us())
+        if result.spec.name == "ledgers_current"
+    ]
     assert result.failing is not None
     assert result.passed is result.failing.is_empty()
     return result.failing.rows()
@@ -118,7 +132,9 @@ def test_bars_without_any_raw_file_fail_their_checksums(deployment: Deployment) 
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", None])
-def test_a_damaged_table_fails_its_schema_and_holds_up_no_other(content: bytes | None, deployment: Deployment) -> None:
+def test_a_damaged_table_fails_its_schema_and_holds_up_no_other(
+    content: bytes | None, deployment: Deployment
+) -> None:
     """Empty, cut to its first bytes, or cut in the middle; a backfill makes it anew."""
     january, february = filled(deployment, Month(2025, 1), FEBRUARY)
     path = bars_of(deployment, january)
@@ -146,8 +162,12 @@ def test_a_gap_is_one_whatever_its_causes_and_months(tmp_path: Path) -> None:
     """Thirty hours over the end of January, two of them in a listed outage: longer than a day in both months."""
     hole = {"start": "2025-01-31T12:00:00Z", "end": "2025-02-01T18:00:00Z"}
     calendar = tmp_path / "outages.yaml"
-    calendar.write_text("outages:\n  - {start: 2025-01-31T20:00:00Z, end: 2025-01-31T22:00:00Z, reason: a test}\n")
-    with deployed(tmp_path / "d", {"outages": [hole]}, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar)) as deployment:
+    calendar.write_text(
+        "outages:\n  - {start: 2025-01-31T20:00:00Z, end: 2025-01-31T22:00:00Z, reason: a test}\n"
+    )
+    with deployed(
+        tmp_path / "d", {"outages": [hole]}, CAPTURE_GAPS_OUTAGE_CALENDAR=str(calendar)
+    ) as deployment:
         parts = filled(deployment, Month(2025, 1), FEBRUARY)
         workspace = deployment.workspace
         gaps = find_gaps(workspace, parts[0], workspace.now_us()).open

@@ -59,7 +59,9 @@ def _lines(count: int) -> bytes:
 
 
 @pytest.mark.parametrize("swapped", [None, 0, 98, 99, 100, 198])
-def test_rows_are_judged_in_slices_as_they_are_judged_whole(swapped: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_judged_in_slices_as_they_are_judged_whole(
+    swapped: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two rows in the wrong order are found on both sides of a slice's edge and across it."""
     bars = seconds(200)
     if swapped is not None:

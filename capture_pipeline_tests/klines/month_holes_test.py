@@ -23,7 +23,9 @@ JANUARY = {"CAPTURE_HISTORY_START": "2025-01-01", "CAPTURE_HISTORY_END": "2025-0
 def run(deployment: Deployment, **environment: str) -> Outcome:
     """Backfill January from archive files alone."""
     workspace = deployment.reopened(**environment)
-    (outcome,) = backfill(workspace, [workspace.partition("BTCUSDT", Month(2025, 1))], workspace.now_us(), ask_rest=False)
+    (outcome,) = backfill(
+        workspace, [workspace.partition("BTCUSDT", Month(2025, 1))], workspace.now_us(), ask_rest=False
+    )
     assert outcome.error is None
     return outcome
 
@@ -33,7 +35,8 @@ def asked(deployment: Deployment) -> Counter[str]:
     entries = [entry["path"] for entry in deployment.requests() if not entry["path"].startswith("/api/")]
     deployment.forget_requests()
     return Counter(
-        "listing" if path == "/data.binance.vision/" else path.rpartition("BTCUSDT-1h-")[2].partition(".")[0] for path in entries
+        "listing" if path == "/data.binance.vision/" else path.rpartition("BTCUSDT-1h-")[2].partition(".")[0]
+        for path in entries
     )
 
 
@@ -41,20 +44,38 @@ def asked(deployment: Deployment) -> Counter[str]:
     ("holes", "days"),
     [
         ([("2025-01-10T03:00:00Z", "2025-01-10T06:00:00Z")], ["10"]),
-        ([("2025-01-01T00:00:00Z", "2025-01-01T01:00:00Z"), ("2025-01-31T23:00:00Z", "2025-02-01T00:00:00Z")], ["01", "31"]),
+        (
+            [
+                ("2025-01-01T00:00:00Z", "2025-01-01T01:00:00Z"),
+                ("2025-01-31T23:00:00Z", "2025-02-01T00:00:00Z"),
+            ],
+            ["01", "31"],
+        ),
         ([("2025-01-10T20:00:00Z", "2025-01-13T02:00:00Z")], ["10", "11", "12", "13"]),
     ],
     ids=["within a day", "first and last hour", "over midnights"],
 )
-def test_daily_files_fill_the_holes_of_the_monthly_one(holes: list[tuple[str, str]], days: list[str], tmp_path: Path) -> None:
+def test_daily_files_fill_the_holes_of_the_monthly_one(
+    holes: list[tuple[str, str]], days: list[str], tmp_path: Path
+) -> None:
     """Without REST; a second run asks for nothing."""
-    config: dict[str, Any] = {"listed": "2024-12-01", "archive_omissions": [{**MONTHLY, "start": a, "end": b} for a, b in holes]}
+    config: dict[str, Any] = {
+        "listed": "2024-12-01",
+        "archive_omissions": [{**MONTHLY, "start": a, "end": b} for a, b in holes],
+    }
     with deployed(tmp_path, config, **JANUARY) as deployment:
         outcome = run(deployment)
         assert outcome.archives is not None
-        assert set(outcome.archives.fetched) == {"BTCUSDT-1h-2025-01.zip", *(f"BTCUSDT-1h-2025-01-{day}.zip" for day in days)}
+        assert set(outcome.archives.fetched) == {
+            "BTCUSDT-1h-2025-01.zip",
+            *(f"BTCUSDT-1h-2025-01-{day}.zip" for day in days),
+        }
         assert outcome.gaps is not None
-        assert (outcome.gaps.missing, set(outcome.gaps.gaps["filled_by"]), set(outcome.gaps.gaps["cause"])) == (
+        assert (
+            outcome.gaps.missing,
+            set(outcome.gaps.gaps["filled_by"]),
+            set(outcome.gaps.gaps["cause"]),
+        ) == (
             0,
             {"daily"},
             {"archive_omission"},
@@ -92,7 +113,9 @@ def test_a_day_that_lacks_them_too_is_asked_for_once(tmp_path: Path) -> None:
         tmp_path,
         {
             "listed": "2024-12-01",
-            "archive_omissions": [{"symbol": "BTCUSDT", "start": "2025-01-10T03:00:00Z", "end": "2025-01-10T06:00:00Z"}],
+            "archive_omissions": [
+                {"symbol": "BTCUSDT", "start": "2025-01-10T03:00:00Z", "end": "2025-01-10T06:00:00Z"}
+            ],
         },
         **JANUARY,
     ) as deployment:
@@ -104,7 +127,9 @@ def test_a_day_that_lacks_them_too_is_asked_for_once(tmp_path: Path) -> None:
 
 def test_the_month_of_the_listing_costs_one_request_more(tmp_path: Path) -> None:
     """Nineteen days without a file are told from one listing, and remembered."""
-    with deployed(tmp_path, {"symbols": [{"symbol": "BTCUSDT", "listed": "2025-01-20T09:00:00Z"}]}, **JANUARY) as deployment:
+    with deployed(
+        tmp_path, {"symbols": [{"symbol": "BTCUSDT", "listed": "2025-01-20T09:00:00Z"}]}, **JANUARY
+    ) as deployment:
         run(deployment)
         assert asked(deployment) == {"2025-01": 2, "listing": 1, "2025-01-20": 2}
         run(deployment)
@@ -126,7 +151,11 @@ def test_a_day_whose_file_was_not_out_yet_is_asked_for_again_once_the_monthly_fi
         fetch(workspace, part, workspace.rest.server_time_us())
         manifest = read_model(workspace.lake.archives_manifest(part), ArchivesManifest)
         assert manifest is not None
-        assert "2025-01-31" in next(record.name for record in manifest.files if record.trust == "not_published" and len(record.name) > 22)
+        assert "2025-01-31" in next(
+            record.name
+            for record in manifest.files
+            if record.trust == "not_published" and len(record.name) > 22
+        )
         deployment.clock(now="2025-02-03T00:30:00Z")
         fetched = fetch(workspace, part, workspace.rest.server_time_us()).fetched
     assert sorted(fetched) == ["BTCUSDT-1h-2025-01-31.zip", "BTCUSDT-1h-2025-01.zip"]

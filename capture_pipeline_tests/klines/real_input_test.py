@@ -22,17 +22,39 @@ from capture_pipeline_tests.deployment import Deployment
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.server.server import SandboxServer
 
-COLUMNS = ("open", "high", "low", "close", "volume", None, "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
+COLUMNS = (
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    None,
+    "quote_volume",
+    "trades",
+    "taker_buy_volume",
+    "taker_buy_quote_volume",
+)
 
 
 @contextmanager
-def backfilled(recordings: Path, tmp_path: Path, market: str, *arguments: str) -> Iterator[tuple[Deployment, dict[str, Any]]]:
+def backfilled(
+    recordings: Path, tmp_path: Path, market: str, *arguments: str
+) -> Iterator[tuple[Deployment, dict[str, Any]]]:
     """Serve the recorded files and run `capture backfill` as its own process."""
     with SandboxServer(SandboxConfig.model_validate({"recorded": recordings / "binance_archive"})) as server:
         deployment = Deployment(server.url, tmp_path / "data", CAPTURE_MARKET=market)
         settings = tmp_path / "pipeline.yaml"
-        settings.write_text(f"venue: sandbox\nsandbox_url: {server.url}\nmarket: {market}\nstorage: {{root: data}}\n")
-        command = [str(Path(sys.executable).with_name("capture")), "backfill", "--config", str(settings), "--json", *arguments]
+        settings.write_text(
+            f"venue: sandbox\nsandbox_url: {server.url}\nmarket: {market}\nstorage: {{root: data}}\n"
+        )
+        command = [
+            str(Path(sys.executable).with_name("capture")),
+            "backfill",
+            "--config",
+            str(settings),
+            "--json",
+            *arguments,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
         yield deployment, json.loads(done.stdout)
@@ -46,21 +68,30 @@ def from_csv(file: Path) -> dict[int, tuple[object, ...]]:
             if row[0].isdigit():
                 factor = 1 if len(row[0]) == 16 else 1000
                 values = [
-                    int(value) if name == "trades" else Decimal(value) for name, value in zip(COLUMNS, row[1:11], strict=True) if name
+                    int(value) if name == "trades" else Decimal(value)
+                    for name, value in zip(COLUMNS, row[1:11], strict=True)
+                    if name
                 ]
                 found[int(row[0]) * factor] = (*values, int(row[6]) * factor, "us" if factor == 1 else "ms")
     return found
 
 
-def from_lake(deployment: Deployment, symbol: str, interval: str, month: Month) -> dict[int, tuple[object, ...]]:
+def from_lake(
+    deployment: Deployment, symbol: str, interval: str, month: Month
+) -> dict[int, tuple[object, ...]]:
     """The lake's rows in the same form."""
     workspace = deployment.reopened(CAPTURE_INTERVAL=interval)
     table = pl.read_parquet(workspace.lake.bars(workspace.partition(symbol, month)), hive_partitioning=False)
     names = [name for name in COLUMNS if name]
-    return {row[0]: row[1:] for row in table.select("open_time_us", *names, "close_time_us", "time_unit").iter_rows()}
+    return {
+        row[0]: row[1:]
+        for row in table.select("open_time_us", *names, "close_time_us", "time_unit").iter_rows()
+    }
 
 
-def test_the_spot_hours_come_through_unaltered_over_the_change_of_unit(recordings: Path, tmp_path: Path) -> None:
+def test_the_spot_hours_come_through_unaltered_over_the_change_of_unit(
+    recordings: Path, tmp_path: Path
+) -> None:
     """ETHUSDT 1h, 2024-11 to 2025-02: headerless, milliseconds and then microseconds."""
     arguments = ("--symbol", "ETHUSDT", "--interval", "1h", "--from", "2024-11", "--to", "2025-02")
     with backfilled(recordings, tmp_path, "spot", *arguments) as (deployment, told):
@@ -68,19 +99,24 @@ def test_the_spot_hours_come_through_unaltered_over_the_change_of_unit(recording
             expected = from_csv(recordings / "binance_archive" / f"ETHUSDT-1h-{month}.csv")
             assert from_lake(deployment, "ETHUSDT", "1h", month) == expected
     assert [
-        (row["month"], row["bars"], row["missing"], row["state"]) for row in sorted(told["partitions"], key=lambda row: str(row["month"]))
+        (row["month"], row["bars"], row["missing"], row["state"])
+        for row in sorted(told["partitions"], key=lambda row: str(row["month"]))
     ] == [
         ("2024-11", 720, 0, "ok"),
         ("2024-12", 744, 0, "ok"),
         ("2025-01", 744, 0, "ok"),
         ("2025-02", 672, 0, "ok"),
     ]
-    december, january = (from_lake(deployment, "ETHUSDT", "1h", month) for month in (Month(2024, 12), Month(2025, 1)))
+    december, january = (
+        from_lake(deployment, "ETHUSDT", "1h", month) for month in (Month(2024, 12), Month(2025, 1))
+    )
     assert december[parse_time("2024-12-31T23:00:00Z")][3] == january[parse_time("2025-01-01T00:00:00Z")][0]
 
 
 @pytest.mark.parametrize(("month", "bars"), [("2024-11", 43_200), ("2025-02", 40_320)])
-def test_the_futures_minutes_come_through_unaltered_with_their_header(month: str, bars: int, recordings: Path, tmp_path: Path) -> None:
+def test_the_futures_minutes_come_through_unaltered_with_their_header(
+    month: str, bars: int, recordings: Path, tmp_path: Path
+) -> None:
     """NEARUSDT 1m, USD-M futures: with a header, in milliseconds also in 2025."""
     arguments = ("--symbol", "NEARUSDT", "--interval", "1m", "--from", month, "--to", month)
     with backfilled(recordings, tmp_path, "um", *arguments) as (deployment, told):

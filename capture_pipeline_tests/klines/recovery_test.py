@@ -20,11 +20,15 @@ SPAWN = multiprocessing.get_context("spawn")
 
 def january(workspace: Workspace) -> Outcome:
     """Backfill it."""
-    (outcome,) = backfill(workspace, [workspace.partition("BTCUSDT", Month(2025, 1))], workspace.rest.server_time_us())
+    (outcome,) = backfill(
+        workspace, [workspace.partition("BTCUSDT", Month(2025, 1))], workspace.rest.server_time_us()
+    )
     return outcome
 
 
-def _build_on_a_full_disk(root: str, environment: dict[str, str], told: multiprocessing.SimpleQueue[str]) -> None:
+def _build_on_a_full_disk(
+    root: str, environment: dict[str, str], told: multiprocessing.SimpleQueue[str]
+) -> None:
     """Rebuild the bars where no file may grow beyond some bytes."""
     from pathlib import Path  # noqa: PLC0415 - in the spawned process
 
@@ -45,7 +49,9 @@ def test_a_disk_that_takes_no_more_leaves_the_table_as_it_was(deployment: Deploy
     bars = deployment.workspace.lake.bars(deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
     before = bars.read_bytes()
     told: multiprocessing.SimpleQueue[str] = SPAWN.SimpleQueue()
-    process = SPAWN.Process(target=_build_on_a_full_disk, args=(str(deployment.root), deployment.environment(), told))
+    process = SPAWN.Process(
+        target=_build_on_a_full_disk, args=(str(deployment.root), deployment.environment(), told)
+    )
     process.start()
     process.join(60)
     said = told.get()
@@ -70,7 +76,9 @@ def test_a_quarantined_file_may_be_cleaned_away(deployment: Deployment) -> None:
 def test_a_lost_rest_answer_is_asked_for_again(deployment: Deployment) -> None:
     """So is a lost zip; the bars come out the same."""
     workspace = deployment.reopened(CAPTURE_HISTORY_START="2025-02-01")
-    (first,) = backfill(workspace, [workspace.partition("BTCUSDT", Month(2025, 2))], workspace.rest.server_time_us())
+    (first,) = backfill(
+        workspace, [workspace.partition("BTCUSDT", Month(2025, 2))], workspace.rest.server_time_us()
+    )
     assert first.topups is not None
     assert first.bars is not None
     workspace.lake.resolve(first.topups.manifest.pages[0].path).unlink()

@@ -17,7 +17,13 @@ from capture_pipeline.klines.gaps import find_gaps
 from capture_pipeline.klines.ingest.rest_fill import ranges_to_request
 from capture_pipeline.klines.quality.ranges import Ranges, intersect, missing, present, subtract, union
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest, RestPage, TopupsManifest, TradingPeriod
+from capture_pipeline.lake.manifests import (
+    ArchiveRecord,
+    ArchivesManifest,
+    RestPage,
+    TopupsManifest,
+    TradingPeriod,
+)
 from capture_pipeline.lake.parquet import publish_table
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.tables.bars import BAR_SCHEMA
@@ -28,8 +34,12 @@ MONTH = Month(2024, 2)
 START = MONTH.start_us
 HOURS = 29 * 24
 hour = st.integers(0, HOURS - 1)
-span = st.tuples(hour, st.integers(1, 60)).map(lambda each: (START + each[0] * HOUR_US, START + min(HOURS, each[0] + each[1]) * HOUR_US))
-trust = st.sampled_from([Trust.OK, Trust.PINNED, Trust.MISMATCH, Trust.MALFORMED, Trust.CHECKSUM_MISSING, Trust.NOT_PUBLISHED])
+span = st.tuples(hour, st.integers(1, 60)).map(
+    lambda each: (START + each[0] * HOUR_US, START + min(HOURS, each[0] + each[1]) * HOUR_US)
+)
+trust = st.sampled_from(
+    [Trust.OK, Trust.PINNED, Trust.MISMATCH, Trust.MALFORMED, Trust.CHECKSUM_MISSING, Trust.NOT_PUBLISHED]
+)
 
 
 def frame(opens: np.ndarray, schema: dict[str, pl.DataType]) -> pl.DataFrame:
@@ -88,7 +98,9 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
     absent = union(holes, shifted)
     archives = ArchivesManifest(files=[day(index, state, absent) for index, state in sorted(days.items())])
     there = subtract([(START, MONTH.end_us)], absent)
-    topups = TopupsManifest(pages=[page(range_, now_us - minutes * MINUTE_US, there) for range_, minutes in asked])
+    topups = TopupsManifest(
+        pages=[page(range_, now_us - minutes * MINUTE_US, there) for range_, minutes in asked]
+    )
     known = None
     if life is not None:
         first, last = (START + each * HOUR_US if each is not None else None for each in life)
@@ -99,7 +111,9 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
     result = find_gaps(workspace, part, now_us)
 
     def next_asked(at_us: int) -> Ranges:
-        return ranges_to_request(part, archives, topups, life=known, gaps=workspace.settings.gaps, now_us=at_us)
+        return ranges_to_request(
+            part, archives, topups, life=known, gaps=workspace.settings.gaps, now_us=at_us
+        )
 
     later = now_us + (workspace.settings.gaps.sighting_minutes + 1) * MINUTE_US
     for gap in result.open.iter_rows(named=True):
@@ -110,10 +124,15 @@ def test_a_top_up_is_named_exactly_where_it_sends_a_request(
             assert intersect([whole], next_asked(later)) == [whole], gap
         elif gap["cause"] == "ours":
             assert intersect([whole], next_asked(now_us)) == [], gap
-    assert result.fillable == sum(end - start for start, end in next_asked(now_us)) // HOUR_US or not result.open.height
+    assert (
+        result.fillable == sum(end - start for start, end in next_asked(now_us)) // HOUR_US
+        or not result.open.height
+    )
 
 
-def save(workspace: Workspace, part: Partition, archives: ArchivesManifest, topups: TopupsManifest, shifted: Ranges) -> None:
+def save(
+    workspace: Workspace, part: Partition, archives: ArchivesManifest, topups: TopupsManifest, shifted: Ranges
+) -> None:
     """Manifests, the bars that follow from them, and rows off the grid."""
     lake = workspace.lake
     publish_model(lake.archives_manifest(part), archives)
@@ -124,7 +143,9 @@ def save(workspace: Workspace, part: Partition, archives: ArchivesManifest, topu
     )
     opens = np.array([at for start, end in held for at in range(start, end, HOUR_US)], np.int64)
     publish_table(frame(opens, BAR_SCHEMA), lake.bars(part))
-    off = np.array([at + 7 * MINUTE_US for start, end in union(shifted) for at in range(start, end, HOUR_US)], np.int64)
+    off = np.array(
+        [at + 7 * MINUTE_US for start, end in union(shifted) for at in range(start, end, HOUR_US)], np.int64
+    )
     if off.size:
         publish_table(frame(off, EXCLUSION_SCHEMA), lake.exclusions(part))
 

@@ -75,7 +75,11 @@ def test_a_second_top_up_asks_only_for_what_is_new(deployment: Deployment) -> No
     deployment.clock(advance_s=3600)
     deployment.forget_requests()
     assert fill(deployment).rows == 1
-    asked = [entry["query"] for entry in deployment.requests() if entry["path"] == "/api/v3/klines" and "limit=1000" in entry["query"]]
+    asked = [
+        entry["query"]
+        for entry in deployment.requests()
+        if entry["path"] == "/api/v3/klines" and "limit=1000" in entry["query"]
+    ]
     assert f"startTime={parse_time('2025-02-20T10:00:00Z') // 1000}" in asked[0]
 
 
@@ -87,7 +91,9 @@ def test_rows_of_rest_are_those_of_the_archive(deployment: Deployment) -> None:
     now_us = other.workspace.rest.server_time_us()
     top_up(other.workspace, february(other), now_us)
     by_rest = bars(other).head(by_archive.height)
-    assert by_rest.select("open_time_us", *VALUE_COLUMNS).equals(by_archive.select("open_time_us", *VALUE_COLUMNS))
+    assert by_rest.select("open_time_us", *VALUE_COLUMNS).equals(
+        by_archive.select("open_time_us", *VALUE_COLUMNS)
+    )
     assert set(by_rest["source"]) == {"rest"}
 
 
@@ -144,7 +150,9 @@ def test_a_row_that_is_no_kline_is_an_error_with_its_place(value: str, deploymen
     ],
     ids=lambda value: value["fault"] if isinstance(value, dict) else "",
 )
-def test_a_lasting_failure_is_one_error(rule: dict[str, Any], kind: type[CaptureError], deployment: Deployment) -> None:
+def test_a_lasting_failure_is_one_error(
+    rule: dict[str, Any], kind: type[CaptureError], deployment: Deployment
+) -> None:
     """Sorted, on one line, with the address."""
     deployment.faults({**KLINES, **rule})
     with pytest.raises(kind) as caught:
@@ -188,8 +196,14 @@ def test_a_code_about_the_request_is_not_repeated(code: int, deployment: Deploym
 def test_candle_is_accepted_some_seconds_after_its_end(tmp_path: Path) -> None:
     """REST is five seconds behind: the hour that ended three seconds ago is there unfinished, and is not asked for before the margin."""
     with deployed(tmp_path / "d", {"now": "2025-02-20T10:00:03Z", "rest_lag_s": 5}) as deployment:
-        assert (fill(deployment).rows, set(bars(deployment)["open_time_us"].tail(1))) == (9, {parse_time("2025-02-20T08:00:00Z")})
-        assert find_gaps(deployment.workspace, february(deployment), parse_time("2025-02-20T10:00:03Z")).missing == 0
+        assert (fill(deployment).rows, set(bars(deployment)["open_time_us"].tail(1))) == (
+            9,
+            {parse_time("2025-02-20T08:00:00Z")},
+        )
+        assert (
+            find_gaps(deployment.workspace, february(deployment), parse_time("2025-02-20T10:00:03Z")).missing
+            == 0
+        )
         deployment.clock(now="2025-02-20T10:00:11Z")
         assert fill(deployment).rows == 1
         table = bars(deployment)
@@ -204,9 +218,17 @@ def test_candle_is_accepted_some_seconds_after_its_end(tmp_path: Path) -> None:
 
 def test_symbol_that_is_being_settled_is_served_by_the_archive_alone(tmp_path: Path) -> None:
     """USD-M futures list it as SETTLING and refuse its klines with -1122: no run fails, REST is not asked again, and the result says so."""
-    settling = {"symbol": "BTCUSDT", "start": "2025-02-19", "end": "2025-04-01", "status": "SETTLING", "market": "um"}
+    settling = {
+        "symbol": "BTCUSDT",
+        "start": "2025-02-19",
+        "end": "2025-04-01",
+        "status": "SETTLING",
+        "market": "um",
+    }
     hole = {"symbol": "BTCUSDT", "start": "2025-02-10T03:00", "end": "2025-02-10T05:00"}
-    with deployed(tmp_path / "d", {"suspensions": [settling], "archive_omissions": [hole]}, CAPTURE_MARKET="um") as deployment:
+    with deployed(
+        tmp_path / "d", {"suspensions": [settling], "archive_omissions": [hole]}, CAPTURE_MARKET="um"
+    ) as deployment:
         result = fill(deployment)
         assert (result.archive_only, result.pages, bars(deployment).height) == ("SETTLING", 0, 18 * 24 - 2)
         assert find_gaps(deployment.workspace, february(deployment), parse_time(NOW)).missing == 2
@@ -223,7 +245,9 @@ class Client:
         self.now_s = 60.0
         http, settings = Http(deployment.workspace.settings.http), RateLimits(**limits)
         address = AddressLimits(root / "limits.json", settings, now_s=lambda: self.now_s)
-        self.rest = RestClient(http, deployment.url, Market.SPOT, settings, address, now_s=lambda: self.now_s, sleep=self.sleep)
+        self.rest = RestClient(
+            http, deployment.url, Market.SPOT, settings, address, now_s=lambda: self.now_s, sleep=self.sleep
+        )
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -236,7 +260,9 @@ def test_too_many_requests_are_waited_out(deployment: Deployment, tmp_path: Path
     deployment.faults({**KLINES, "fault": "status_429", "retry_after": 1})
     assert fill(deployment).still_missing == 0
     assert deployment.injected() == 1
-    deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "status_429", "retry_after": 7, "times": 2})
+    deployment.faults(
+        {"match": {"path": "/api/v3/time"}, "fault": "status_429", "retry_after": 7, "times": 2}
+    )
     client = Client(deployment, tmp_path)
     assert client.rest.server_time_us() == parse_time(NOW)
     assert client.waits == [7.0, 7.0]
@@ -262,7 +288,9 @@ def test_a_ban_silences_every_process_until_it_ends(deployment: Deployment) -> N
     assert deployment.requests() == []
 
 
-def test_short_ban_is_waited_out(deployment: Deployment, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_short_ban_is_waited_out(
+    deployment: Deployment, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """By the wall clock, within rate_limits.max_wait_s; one line says so."""
     client = Client(deployment, tmp_path)
     deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "status_418", "retry_after": 200})
@@ -290,7 +318,9 @@ def test_firewall_pauses_all_and_is_not_waited_out(deployment: Deployment, tmp_p
 def test_ban_that_begins_between_two_tries_is_obeyed(deployment: Deployment, tmp_path: Path) -> None:
     """A request that failed is not repeated once another process is banned: the second of four tries is not sent."""
     client = Client(deployment, tmp_path, max_wait_s=0)
-    deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "timeout", "stall_s": 1, "times": "always"})
+    deployment.faults(
+        {"match": {"path": "/api/v3/time"}, "fault": "timeout", "stall_s": 1, "times": "always"}
+    )
     other = AddressLimits(tmp_path / "limits.json", RateLimits(), now_s=lambda: client.now_s)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(client.rest.server_time_us)
@@ -327,8 +357,12 @@ def test_weight_used_by_another_program_counts(deployment: Deployment, tmp_path:
     assert client.waits == [60.0]
 
 
-@pytest.mark.parametrize(("budget", "refused"), [(6000, (RequestRefusedError, "400")), (45, (RateLimitedError, "429"))])
-def test_weight_header_of_a_refused_request_counts(budget: int, refused: tuple[type[CaptureError], str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("budget", "refused"), [(6000, (RequestRefusedError, "400")), (45, (RateLimitedError, "429"))]
+)
+def test_weight_header_of_a_refused_request_counts(
+    budget: int, refused: tuple[type[CaptureError], str], tmp_path: Path
+) -> None:
     """400 and 429 cost weight at the exchange, and say how much is used."""
     _avoid_the_end_of_a_minute()
     with deployed(tmp_path / "d", {"weight_budget": budget}) as deployment:
@@ -348,7 +382,8 @@ def _avoid_the_end_of_a_minute() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "used", "weight", "wait"), [(100, 0, 2, 0), (100, 98, 2, 0), (100, 99, 2, 45), (100, 5000, 1, 45), (1, 0, 2, 0)]
+    ("budget", "used", "weight", "wait"),
+    [(100, 0, 2, 0), (100, 98, 2, 0), (100, 99, 2, 45), (100, 5000, 1, 45), (1, 0, 2, 0)],
 )
 def test_the_governor_waits_for_the_next_minute(budget: int, used: int, weight: int, wait: float) -> None:
     """Fifteen seconds into a minute; a single request heavier than the budget still goes out."""
@@ -361,7 +396,9 @@ def test_the_governor_waits_for_the_next_minute(budget: int, used: int, weight: 
 
 def test_answer_beyond_the_cap_is_refused(deployment: Deployment) -> None:
     """Also where it is small until it is decompressed."""
-    deployment.faults({"match": {"path": "/api/v3/time"}, "fault": "gzip_bomb", "inflate_mb": 40, "times": "always"})
+    deployment.faults(
+        {"match": {"path": "/api/v3/time"}, "fault": "gzip_bomb", "inflate_mb": 40, "times": "always"}
+    )
     with pytest.raises(ProtocolViolationError, match="answers with more than 33,554,432 bytes"):
         deployment.workspace.rest.server_time_us()
     assert deployment.injected() == 1

@@ -38,14 +38,21 @@ def run(workspace: Workspace, *, ask_rest: bool = True) -> dict[str, Outcome]:
     """Backfill the whole history, by month."""
     now_us = workspace.rest.server_time_us()
     parts = workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
-    return {str(outcome.partition.month): outcome for outcome in backfill(workspace, parts, now_us, ask_rest=ask_rest)}
+    return {
+        str(outcome.partition.month): outcome
+        for outcome in backfill(workspace, parts, now_us, ask_rest=ask_rest)
+    }
 
 
 def failed(workspace: Workspace) -> list[GateResult]:
     """The coverage gates that fail over the whole history."""
     now_us = workspace.now_us()
     parts = workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
-    return [result for result in (*check_gaps(workspace, parts, now_us), *check_lake(workspace, now_us)) if not result.passed]
+    return [
+        result
+        for result in (*check_gaps(workspace, parts, now_us), *check_lake(workspace, now_us))
+        if not result.passed
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +64,12 @@ def suspended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         yield deployment
 
 
-@pytest.mark.parametrize("form", ["symbols: [BTCUSDT]", "kind: suspension, symbols: [BTCUSDT, ETHUSDT], markets: [spot]"])
-def test_a_listed_suspension_is_not_expected_and_its_months_pass(form: str, suspended: Deployment, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "form", ["symbols: [BTCUSDT]", "kind: suspension, symbols: [BTCUSDT, ETHUSDT], markets: [spot]"]
+)
+def test_a_listed_suspension_is_not_expected_and_its_months_pass(
+    form: str, suspended: Deployment, tmp_path: Path
+) -> None:
     """The month without any file has nothing to be missing, and all of it is explained."""
     calendar = listed(tmp_path, f"start: {SUSPENSION['start']}, end: {SUSPENSION['end']}, {form}")
     workspace = suspended.reopened(**calendar)
@@ -77,22 +88,37 @@ def test_a_listed_suspension_is_not_expected_and_its_months_pass(form: str, susp
     assert (december.expected, december.suspended, set(december.gaps["cause"])) == (0, 744, {"suspended"})
     metadata = describe.gaps(workspace, december)["bar_gaps"]
     assert (metadata["suspended"], metadata["explained_coverage_percent"]) == (744, 100.0)
-    shown = CliRunner().invoke(main, ["coverage"], env=suspended.environment(**calendar), catch_exceptions=False).stdout
+    shown = (
+        CliRunner()
+        .invoke(main, ["coverage"], env=suspended.environment(**calendar), catch_exceptions=False)
+        .stdout
+    )
     assert re.search(r"2024-12 +│ +0 │ +0 │ +│ +100 │ +0 │ +0 │ +744 │", shown)
-    told = CliRunner().invoke(main, ["backfill"], env=suspended.environment(**calendar), catch_exceptions=False).stdout
+    told = (
+        CliRunner()
+        .invoke(main, ["backfill"], env=suspended.environment(**calendar), catch_exceptions=False)
+        .stdout
+    )
     assert "bars not expected, because the outage calendar lists a suspension: 1,060" in told
     made = report(workspace, workspace.now_us())
     assert (made.summary["suspended"], made.summary["explained_coverage_percent"]) == (1060, 100.0)
     assert "744 not expected while suspended" in made.svg
     (row,) = [row for row in csv.DictReader(made.csv.read_text().splitlines()) if row["month"] == "2024-12"]
-    assert (row["expected"], row["suspended"], row["coverage_percent"], row["explained_coverage_percent"]) == ("0", "744", "", "100.0")
+    assert (
+        row["expected"],
+        row["suspended"],
+        row["coverage_percent"],
+        row["explained_coverage_percent"],
+    ) == ("0", "744", "", "100.0")
     assert "<td>2024-12</td><td>0</td><td>0</td><td>–</td><td>100.0000</td>" in made.html.read_text()
 
 
 def test_a_history_inside_a_suspension_passes(suspended: Deployment, tmp_path: Path) -> None:
     """The exchange has no bar of it, so none can be there."""
     calendar = listed(tmp_path, f"start: {SUSPENSION['start']}, end: {SUSPENSION['end']}, symbols: [BTCUSDT]")
-    workspace = suspended.reopened(**calendar, CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2024-12-31")
+    workspace = suspended.reopened(
+        **calendar, CAPTURE_HISTORY_START="2024-12-01", CAPTURE_HISTORY_END="2024-12-31"
+    )
     run(workspace)
     assert failed(workspace) == []
     assert report(workspace, workspace.now_us(), publish=False).summary["explained_coverage_percent"] == 100.0
@@ -101,7 +127,10 @@ def test_a_history_inside_a_suspension_passes(suspended: Deployment, tmp_path: P
 def test_freshness_does_not_wait_for_a_suspended_symbol(tmp_path: Path) -> None:
     """As long as the suspension lasts."""
     entry = "start: 2025-02-17T00:00:00Z, end: 2025-03-01T00:00:00Z, symbols: [BTCUSDT]"
-    config = {"listed": "2025-01-01", "outages": [{"start": "2025-02-17T00:00:00Z", "end": "2025-03-01T00:00:00Z"}]}
+    config = {
+        "listed": "2025-01-01",
+        "outages": [{"start": "2025-02-17T00:00:00Z", "end": "2025-03-01T00:00:00Z"}],
+    }
     with deployed(tmp_path / "d", config) as deployment:
         run(deployment.workspace, ask_rest=False)
         assert "freshness" in {result.spec.name for result in failed(deployment.workspace)}
@@ -123,7 +152,9 @@ def test_a_suspension_that_is_not_listed_fails_and_the_ledger_names_what_to_do(s
 
 
 @pytest.mark.parametrize(
-    ("hours", "level"), [(4, None), (34, Level.WARNING), (80, Level.CRITICAL)], ids=["short", "longer than a day", "a tenth of the month"]
+    ("hours", "level"),
+    [(4, None), (34, Level.WARNING), (80, Level.CRITICAL)],
+    ids=["short", "longer than a day", "a tenth of the month"],
 )
 def test_a_listed_outage_fails_no_error_gate(hours: int, level: Level | None, tmp_path: Path) -> None:
     """However long it is; that it took much of the month is a warning, with the share of all expected bars."""
@@ -134,9 +165,9 @@ def test_a_listed_outage_fails_no_error_gate(hours: int, level: Level | None, tm
     with deployed(tmp_path / "d", config, CAPTURE_HISTORY_END="2025-01-31", **calendar) as deployment:
         (outcome,) = run(deployment.workspace, ask_rest=False).values()
         assert outcome.gaps is not None
-        assert [tuple(row) for row in outcome.gaps.gaps.select("start_us", "end_us", "cause").iter_rows()] == [
-            (start, start + hours * HOUR_US, "exchange_outage")
-        ]
+        assert [
+            tuple(row) for row in outcome.gaps.gaps.select("start_us", "end_us", "cause").iter_rows()
+        ] == [(start, start + hours * HOUR_US, "exchange_outage")]
         found = {result.spec.name: result for result in failed(deployment.workspace)}
     assert {result.spec.severity for result in found.values()} <= {Severity.WARN}
     warned = found.get("coverage_with_outages")
@@ -148,7 +179,10 @@ def test_a_listed_outage_fails_no_error_gate(hours: int, level: Level | None, tm
 
 def test_bars_missing_beside_a_listed_outage_fail_coverage(tmp_path: Path) -> None:
     """The listed hours do not hide the others."""
-    config = {"listed": "2025-01-01", "outages": [{"start": "2025-01-07T00:00:00Z", "end": "2025-01-07T10:00:00Z"}]}
+    config = {
+        "listed": "2025-01-01",
+        "outages": [{"start": "2025-01-07T00:00:00Z", "end": "2025-01-07T10:00:00Z"}],
+    }
     calendar = listed(tmp_path, "start: 2025-01-07T00:00:00Z, end: 2025-01-07T08:00:00Z")
     with deployed(tmp_path / "d", config, CAPTURE_HISTORY_END="2025-01-31", **calendar) as deployment:
         run(deployment.workspace, ask_rest=False)
@@ -171,7 +205,11 @@ def test_a_symbol_with_files_of_one_interval_alone_is_known(tmp_path: Path) -> N
     """REST has no minutes of it: its life is asked in hours, and a month without a file, first or in the middle, condemns no other."""
     recorded(tmp_path / "r", "ABCUSDT", "1h", ("2024-05", "2024-06-01"), ("2024-07", "2024-08-01"))
     config = {"recorded": tmp_path / "r", "now": "2024-09-01T00:00:00Z", "frozen": True}
-    environment = {"CAPTURE_SYMBOLS": "ABCUSDT", "CAPTURE_HISTORY_START": "2024-04-01", "CAPTURE_HISTORY_END": "2024-07-31"}
+    environment = {
+        "CAPTURE_SYMBOLS": "ABCUSDT",
+        "CAPTURE_HISTORY_START": "2024-04-01",
+        "CAPTURE_HISTORY_END": "2024-07-31",
+    }
     with deployed(tmp_path / "d", config, **environment) as deployment:
         outcomes = run(deployment.workspace)
     assert {month: str(outcome.error) for month, outcome in outcomes.items() if outcome.error} == {}
@@ -186,7 +224,11 @@ def test_the_life_of_one_interval_says_nothing_of_another(tmp_path: Path) -> Non
     """Asked first for days, of which there is no candle anywhere, a deployment of hours in the same lake still finds its own."""
     recorded(tmp_path / "r", "ABCUSDT", "1h", ("2024-05", "2024-06-01"))
     config = {"recorded": tmp_path / "r", "now": "2024-07-01T00:00:00Z", "frozen": True}
-    environment = {"CAPTURE_SYMBOLS": "ABCUSDT", "CAPTURE_HISTORY_START": "2024-04-01", "CAPTURE_HISTORY_END": "2024-06-30"}
+    environment = {
+        "CAPTURE_SYMBOLS": "ABCUSDT",
+        "CAPTURE_HISTORY_START": "2024-04-01",
+        "CAPTURE_HISTORY_END": "2024-06-30",
+    }
     with deployed(tmp_path / "d", config, **environment) as deployment:
         with pytest.raises(ConfigError, match="does not know ABCUSDT"):
             run(deployment.reopened(CAPTURE_INTERVAL="1d"))
@@ -200,9 +242,15 @@ CASE = Path(__file__).resolve().parents[3] / "shared" / "cases" / "klines" / "re
 @pytest.mark.skipif(not CASE.is_dir(), reason="the folder of shared cases is not beside the repository")
 def test_the_recorded_case_of_a_relisted_symbol_passes(tmp_path: Path) -> None:
     """Its calendar entry has no kind and names the symbol."""
-    environment = {"CAPTURE_SYMBOLS": "BTCUSDC", "CAPTURE_HISTORY_START": "2022-08-01", "CAPTURE_HISTORY_END": "2023-04-30"}
+    environment = {
+        "CAPTURE_SYMBOLS": "BTCUSDC",
+        "CAPTURE_HISTORY_START": "2022-08-01",
+        "CAPTURE_HISTORY_END": "2023-04-30",
+    }
     calendar = {"CAPTURE_GAPS_OUTAGE_CALENDAR": str(CASE / "outages.yaml")}
-    with deployed(tmp_path / "d", {"recorded": CASE, "now": None, "frozen": False}, **environment, **calendar) as deployment:
+    with deployed(
+        tmp_path / "d", {"recorded": CASE, "now": None, "frozen": False}, **environment, **calendar
+    ) as deployment:
         outcomes = run(deployment.workspace)
         assert [outcome.error for outcome in outcomes.values()] == [None] * 9
         assert failed(deployment.workspace) == []

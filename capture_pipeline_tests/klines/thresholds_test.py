@@ -25,16 +25,28 @@ NOW_US = parse_time(NOW)
 
 
 def workspace_of(root: Path, **environment: str) -> Workspace:
-    return Workspace(load_settings(environ={**QUICK, "CAPTURE_STORAGE_ROOT": str(root), **environment}, path=NO_SETTINGS))
+    return Workspace(
+        load_settings(environ={**QUICK, "CAPTURE_STORAGE_ROOT": str(root), **environment}, path=NO_SETTINGS)
+    )
 
 
 def judged(root: Path, **row: float) -> dict[str, GateResult]:
     """The gates of a month of 100,000 expected hours, of which the row says what is there."""
     workspace = workspace_of(root)
-    counts: dict[str, Any] = dict.fromkeys(("missing", "explained", "unexplained", "suspended", "unjudged", "filled", "longest_gap"), 0)
-    known = {"expected": 100_000, "present": 100_000, "coverage_percent": 100.0, "explained_coverage_percent": 100.0, "as_of_us": NOW_US}
+    counts: dict[str, Any] = dict.fromkeys(
+        ("missing", "explained", "unexplained", "suspended", "unjudged", "filled", "longest_gap"), 0
+    )
+    known = {
+        "expected": 100_000,
+        "present": 100_000,
+        "coverage_percent": 100.0,
+        "explained_coverage_percent": 100.0,
+        "as_of_us": NOW_US,
+    }
     part = workspace.partition("BTCUSDT", Month(2025, 1))
-    results = _coverage_gates(workspace, part, {**counts, **known, "bars_sha256": "", "gaps_sha256": "", **row})
+    results = _coverage_gates(
+        workspace, part, {**counts, **known, "bars_sha256": "", "gaps_sha256": "", **row}
+    )
     return {result.spec.name: result for result in results}
 
 
@@ -52,13 +64,16 @@ def judged(root: Path, **row: float) -> dict[str, GateResult]:
         ("long_gap", {"longest_gap": 25}, False),
     ],
 )
-def test_coverage_gate_at_its_threshold(gate: str, row: dict[str, float], passed: bool, tmp_path: Path) -> None:
+def test_coverage_gate_at_its_threshold(
+    gate: str, row: dict[str, float], passed: bool, tmp_path: Path
+) -> None:
     """As docs/gates.md words it: coverage is an ERROR below, unexplained at or above, a gap is long when longer."""
     assert judged(tmp_path, **row)[gate].passed is passed
 
 
 @pytest.mark.parametrize(
-    ("percent", "level"), [(99.0, Level.INFO), (98.9999, Level.WARNING), (95.0, Level.WARNING), (94.9999, Level.CRITICAL)]
+    ("percent", "level"),
+    [(99.0, Level.INFO), (98.9999, Level.WARNING), (95.0, Level.WARNING), (94.9999, Level.CRITICAL)],
 )
 def test_alert_level_at_its_threshold(percent: float, level: Level) -> None:
     """A partition alerts as a warning below 99 % and as critical below 95 %."""
@@ -74,7 +89,9 @@ def test_freshness_at_its_threshold(late_us: int, passed: bool, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("late_us", "ended"), [(0, True), (1, False)])
-def test_suspension_that_begins_at_the_limit_excuses_a_symbol(late_us: int, ended: bool, tmp_path: Path) -> None:
+def test_suspension_that_begins_at_the_limit_excuses_a_symbol(
+    late_us: int, ended: bool, tmp_path: Path
+) -> None:
     """It has to cover the whole time for which no bar is there."""
     start = NOW_US - 30 * HOUR_US + late_us
     calendar = tmp_path / "outages.yaml"
@@ -94,6 +111,8 @@ def test_presence_counts_bars_on_the_grid_alone(tmp_path: Path) -> None:
     workspace = workspace_of(tmp_path, CAPTURE_INTERVAL="1m")
     month = Month.of(START_US)
     shifted = changed(bars(9), 4, "open_time_us", pl.col("open_time_us") + 1_000_000)
-    publish_table(pl.concat([shifted, shifted.tail(1)]), workspace.lake.bars(workspace.partition("BTCUSDT", month)))
+    publish_table(
+        pl.concat([shifted, shifted.tail(1)]), workspace.lake.bars(workspace.partition("BTCUSDT", month))
+    )
     (row,) = measure(workspace, ["BTCUSDT"], [month], NOW_US).to_dicts()
     assert (row["present"], row["duplicates"]) == (8, 2)

@@ -52,11 +52,15 @@ def test_answers_that_came_seconds_apart_prove_nothing_however_long_a_run_took(t
         deployment.clock(advance_s=1)
         assert fill(workspace).pages == 1
         build_bars(workspace, january(workspace))
-        (row,) = find_gaps(workspace, january(workspace), workspace.rest.server_time_us()).gaps.rows(named=True)
+        (row,) = find_gaps(workspace, january(workspace), workspace.rest.server_time_us()).gaps.rows(
+            named=True
+        )
         assert (row["bars"], row["verified_nonexistent"], row["attempts"]) == (3, True, 2)
 
 
-def test_a_request_that_waited_long_counts_from_its_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_waited_long_counts_from_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The clock is read after the answer, since what holds a request up comes before it."""
     with deployed(tmp_path, {"outages": [HOLE]}) as deployment:
         workspace = deployment.workspace

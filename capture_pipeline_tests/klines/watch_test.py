@@ -35,10 +35,19 @@ def monthly(state: Trust, holes: Ranges) -> ArchiveRecord:
     )  # fmt: skip
 
 
-def save(workspace: Workspace, part: Partition, archives: ArchivesManifest, topups: TopupsManifest, now_us: int) -> None:
+def save(
+    workspace: Workspace, part: Partition, archives: ArchivesManifest, topups: TopupsManifest, now_us: int
+) -> None:
     publish_model(workspace.lake.archives_manifest(part), archives)
     publish_model(workspace.lake.topups_manifest(part), topups)
-    window = {"start_us": START, "end_us": MONTH.end_us, "as_of_us": now_us, "expected": 0, "bars_sha256": "", "gaps_sha256": ""}
+    window = {
+        "start_us": START,
+        "end_us": MONTH.end_us,
+        "as_of_us": now_us,
+        "expected": 0,
+        "bars_sha256": "",
+        "gaps_sha256": "",
+    }
     publish_table(pl.DataFrame([window], schema=WINDOW_SCHEMA), workspace.lake.window(part))
 
 
@@ -68,11 +77,19 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
     now_us = MONTH.end_us + age * HOUR_US
     files = [day(index, state, holes) for index, state in sorted(days.items())]
     archives = ArchivesManifest(files=[*([monthly(*month)] if month else []), *files])
-    topups = TopupsManifest(pages=[page(range_, now_us - minutes * MINUTE_US, [range_]) for range_, minutes in asked])
+    topups = TopupsManifest(
+        pages=[page(range_, now_us - minutes * MINUTE_US, [range_]) for range_, minutes in asked]
+    )
     known = None
     if life is not None:
         first, last = (START + each * HOUR_US if each is not None else None for each in life[:2])
-        known = TradingPeriod(first_open_us=first, last_open_us=last, status="TRADING", checked_at_us=now_us, is_archive_only=life[2])
+        known = TradingPeriod(
+            first_open_us=first,
+            last_open_us=last,
+            status="TRADING",
+            checked_at_us=now_us,
+            is_archive_only=life[2],
+        )
         publish_model(workspace.lake.symbol_life(part.market, part.symbol, part.interval), known)
     save(workspace, part, archives, topups, now_us)
     if not begun:
@@ -80,9 +97,13 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
 
     found = fillable(workspace, now_us)
 
-    ranges = ranges_to_request(part, archives, topups, life=known, gaps=workspace.settings.gaps, now_us=now_us)
+    ranges = ranges_to_request(
+        part, archives, topups, life=known, gaps=workspace.settings.gaps, now_us=now_us
+    )
     assert found.damaged == {}
-    assert found.partitions == ([part] if begun and any(start < now_us - DAY_US for start, _ in ranges) else [])
+    assert found.partitions == (
+        [part] if begun and any(start < now_us - DAY_US for start, _ in ranges) else []
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +115,9 @@ def test_the_search_finds_what_the_rule_of_one_partition_says(
         (Trust.MISMATCH, [], True),
     ],
 )
-def test_a_month_is_found_unless_a_usable_file_has_each_candle(state: Trust, holes: Ranges, is_found: bool, tmp_path: Path) -> None:
+def test_a_month_is_found_unless_a_usable_file_has_each_candle(
+    state: Trust, holes: Ranges, is_found: bool, tmp_path: Path
+) -> None:
     workspace = Deployment("http://127.0.0.1:1", tmp_path, **FEBRUARY).workspace
     part = workspace.partition("BTCUSDT", MONTH)
     now_us = MONTH.end_us + 40 * DAY_US

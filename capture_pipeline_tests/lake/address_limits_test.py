@@ -77,7 +77,9 @@ def test_shorter_refusal_does_not_end_a_ban_earlier(tmp_path: Path, clock: Clock
     assert left_s(store(tmp_path, clock), clock) == 600
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 300, b"{", b'{"pauses": 3}', b'{"until_us": 1, "reason": "told"}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 300, b"{", b'{"pauses": 3}', b'{"until_us": 1, "reason": "told"}', b"\xff\xfe"]
+)
 def test_damaged_store_is_written_anew(content: bytes, tmp_path: Path, clock: Clock) -> None:
     """Requests go on, and the next refusal is recorded."""
     (tmp_path / "limits.json").write_bytes(content)
@@ -135,7 +137,9 @@ def test_attempts_beyond_the_share_of_the_limit_wait_for_the_oldest(tmp_path: Pa
     pause = store(tmp_path, clock).count_attempt()
     assert pause is not None
     assert pause.left_s(clock.now_s) == 250
-    assert pause.text.startswith("5 of 10 connection attempts in five minutes are used; the next one is made at 20")
+    assert pause.text.startswith(
+        "5 of 10 connection attempts in five minutes are used; the next one is made at 20"
+    )
     clock.now_s += 250
     assert store(tmp_path, clock).count_attempt() is None
     assert store(tmp_path, clock).count_attempt() is not None
@@ -172,7 +176,9 @@ for number in range(int(sys.argv[3])):
 def writer(path: Path, kind: str, attempts: int) -> subprocess.Popen[str]:
     """A process that counts attempts, after it recorded a refusal if it is of that kind."""
     command = [sys.executable, "-c", WRITER, str(path), kind, str(attempts)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
 
 
 def attempts_of(path: Path, limits: RateLimits) -> int:

@@ -52,10 +52,25 @@ if STRACE is None and os.environ.get("TEST_TOOLS") == "required":
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(STRACE is None, reason="strace is not installed")]
 
 
-def traced(target: Path, *options: str, program: str = PROGRAM) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+def traced(
+    target: Path, *options: str, program: str = PROGRAM
+) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """Publish over `target` under strace; its end, and the calls on files in the target's folder."""
     log = target.parent.parent / "strace.log"
-    command = [str(STRACE), "-f", "-y", "-o", str(log), "-e", f"trace={CALLS}", *options, sys.executable, "-c", program, str(target)]
+    command = [
+        str(STRACE),
+        "-f",
+        "-y",
+        "-o",
+        str(log),
+        "-e",
+        f"trace={CALLS}",
+        *options,
+        sys.executable,
+        "-c",
+        program,
+        str(target),
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return ended, [line for line in log.read_text().splitlines() if str(target.parent) in line]
 
@@ -114,7 +129,9 @@ def test_a_refusing_disk_leaves_the_old_file(call: str, error: str, tmp_path: Pa
     """One line that says so, nothing left beside it."""
     target = old(tmp_path)
     # The interpreter writes nothing, flushes nothing and renames nothing before; with -B it caches no bytecode.
-    ended, calls = traced(target, "-E", "PYTHONDONTWRITEBYTECODE=1", "-e", f"inject={call}:error={error}:when=1")
+    ended, calls = traced(
+        target, "-E", "PYTHONDONTWRITEBYTECODE=1", "-e", f"inject={call}:error={error}:when=1"
+    )
     assert ended.returncode == 3, ended.stderr
     assert "INJECTED" in "".join(calls)
     assert str(target) in ended.stdout
@@ -127,13 +144,20 @@ def test_killed_at_any_call_the_file_is_the_old_one_or_the_new(call: str, tmp_pa
     """Never a part of either; the signal comes before the call takes effect."""
     target = old(tmp_path)
     name, _, when = call.partition(":")
-    ended, _ = traced(target, "-E", "PYTHONDONTWRITEBYTECODE=1", "-e", f"inject={name}:signal=SIGKILL:when={when}")
+    ended, _ = traced(
+        target, "-E", "PYTHONDONTWRITEBYTECODE=1", "-e", f"inject={name}:signal=SIGKILL:when={when}"
+    )
     assert ended.returncode in {-9, 137}
     assert target.read_bytes() == (b"new" * 1000 if call == "fsync:2" else b"old")
 
 
-@pytest.mark.parametrize(("name", "calls"), [("ban.json", ["write", "fsync", "rename", "fsync"]), ("attempt.json", ["write", "rename"])])
-def test_ban_is_flushed_and_a_count_of_attempts_is_only_whole(name: str, calls: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [("ban.json", ["write", "fsync", "rename", "fsync"]), ("attempt.json", ["write", "rename"])],
+)
+def test_ban_is_flushed_and_a_count_of_attempts_is_only_whole(
+    name: str, calls: list[str], tmp_path: Path
+) -> None:
     """A ban survives a loss of power; a connection does not wait for the disk."""
     (tmp_path / "state").mkdir()
     ended, found = traced(tmp_path / "state" / name, program=REFUSAL)

@@ -14,7 +14,14 @@ from pydantic import BaseModel
 from capture_pipeline.binance.periods import Interval, Month
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import BusyError, ConfigError, LakeError, StorageError
-from capture_pipeline.lake.files import atomic_write, file_lock, publish_bytes, publish_model, read_model, sha256_file
+from capture_pipeline.lake.files import (
+    atomic_write,
+    file_lock,
+    publish_bytes,
+    publish_model,
+    read_model,
+    sha256_file,
+)
 from capture_pipeline.lake.paths import Lake, Partition
 
 SPAWN = multiprocessing.get_context("spawn")

@@ -17,10 +17,18 @@ from capture_pipeline.lake.parquet import publish_table, read_table, scan_tables
 
 ROWS = 50
 FRAME = pl.DataFrame(
-    {"time_us": range(ROWS), "price": [Decimal(each) / 8 for each in range(ROWS)], "side": ["buy", None] * 25, "last": [True, False] * 25},
+    {
+        "time_us": range(ROWS),
+        "price": [Decimal(each) / 8 for each in range(ROWS)],
+        "side": ["buy", None] * 25,
+        "last": [True, False] * 25,
+    },
     schema={"time_us": pl.Int64, "price": pl.Decimal(18, 8), "side": pl.String, "last": pl.Boolean},
 )
-READERS: dict[str, Callable[[Path], pl.DataFrame]] = {"whole": read_table, "scanned": lambda path: scan_tables([path], "").collect()}
+READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+    "whole": read_table,
+    "scanned": lambda path: scan_tables([path], "").collect(),
+}
 readers = pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 
 
@@ -54,14 +62,18 @@ QUERIES: dict[str, Callable[[pl.LazyFrame], pl.LazyFrame]] = {
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
-def test_a_query_of_scanned_tables_is_the_one_of_their_rows(query: Callable[[pl.LazyFrame], pl.LazyFrame], table: Path) -> None:
+def test_a_query_of_scanned_tables_is_the_one_of_their_rows(
+    query: Callable[[pl.LazyFrame], pl.LazyFrame], table: Path
+) -> None:
     rows = pl.concat([FRAME, FRAME]).lazy()
     assert query(scan_tables([table, table], "")).collect().equals(query(rows).collect())
 
 
 def _flipped(content: bytes) -> list[bytes]:
     return [
-        content[:place] + bytes([content[place] ^ flip]) + content[place + 1 :] for place in range(0, len(content), 5) for flip in (1, 0x80)
+        content[:place] + bytes([content[place] ^ flip]) + content[place + 1 :]
+        for place in range(0, len(content), 5)
+        for flip in (1, 0x80)
     ]
 
 
@@ -72,7 +84,10 @@ def _cut(content: bytes) -> list[bytes]:
 @readers
 @pytest.mark.parametrize("damage", [_flipped, _cut])
 def test_a_damaged_table_gives_a_frame_or_one_error(
-    read: Callable[[Path], pl.DataFrame], damage: Callable[[bytes], list[bytes]], table: Path, capfd: pytest.CaptureFixture[str]
+    read: Callable[[Path], pl.DataFrame],
+    damage: Callable[[bytes], list[bytes]],
+    table: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Nothing is written to standard error: where Polars meets text that is not UTF-8 it panics there."""
     for content in damage(table.read_bytes()):

@@ -49,19 +49,28 @@ class Mutation:
         """
         count = text.count(self.find)
         if count != 1:
-            raise ValueError(f"the text to find occurs {count} times in {self.file}, once is needed; update the entry")
+            raise ValueError(
+                f"the text to find occurs {count} times in {self.file}, once is needed; update the entry"
+            )
         return text.replace(self.find, self.replace)
 
 
 def load(folder: Path = FOLDER) -> list[Mutation]:
     """Read every list in a folder, in the order of file names."""
-    return [_mutation(entry) for path in sorted(folder.glob("*.yaml")) for entry in yaml.safe_load(path.read_text())]
+    return [
+        _mutation(entry)
+        for path in sorted(folder.glob("*.yaml"))
+        for entry in yaml.safe_load(path.read_text())
+    ]
 
 
 def problems(mutations: list[Mutation], root: Path = ROOT) -> list[str]:
     """Return what keeps entries from being applied: an ambiguous or missing text, a change that does not compile, an unknown test."""
     ids = [mutation.id for mutation in mutations]
-    found = [f"{name}: the id occurs more than once" for name in sorted({name for name in ids if ids.count(name) > 1})]
+    found = [
+        f"{name}: the id occurs more than once"
+        for name in sorted({name for name in ids if ids.count(name) > 1})
+    ]
     known: dict[Path, set[str]] = {}
     for mutation in mutations:
         found += _problems(mutation, root, known)
@@ -84,7 +93,9 @@ def _problems(mutation: Mutation, root: Path, known: dict[Path, set[str]]) -> li
         return [f"{mutation.id}: {error}"]
     found = [] if mutation.find != mutation.replace else [f"{mutation.id}: nothing is changed"]
     found += [] if mutation.test else [f"{mutation.id}: no test is named"]
-    return found + [f"{mutation.id}: there is no test {node}" for node in mutation.nodes if not _exists(node, root, known)]
+    return found + [
+        f"{mutation.id}: there is no test {node}" for node in mutation.nodes if not _exists(node, root, known)
+    ]
 
 
 def _exists(node: str, root: Path, known: dict[Path, set[str]]) -> bool:
@@ -93,5 +104,7 @@ def _exists(node: str, root: Path, known: dict[Path, set[str]]) -> bool:
     path = root / name
     if path not in known:
         tree = ast.parse(path.read_text()) if path.is_file() else ast.Module([], [])
-        known[path] = {each.name for each in tree.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))}
+        known[path] = {
+            each.name for each in tree.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))
+        }
     return function in known[path] if function else bool(known[path])

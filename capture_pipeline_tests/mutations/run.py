@@ -124,7 +124,9 @@ class Runner:
         names = {node: [each for each in self._seconds if _selects(node, each)] for node in mutation.nodes}
         unsound = [node for node, cases in names.items() if not cases or not self._passed.issuperset(cases)]
         if unsound:
-            return Result(mutation, Outcome.ERROR, f"fails or is skipped without the fault: {', '.join(unsound)}")
+            return Result(
+                mutation, Outcome.ERROR, f"fails or is skipped without the fault: {', '.join(unsound)}"
+            )
         usual = sum(self._seconds[each] for cases in names.values() for each in cases)
         began = time.monotonic()
         with self._copy(mutation) as copy:
@@ -141,7 +143,9 @@ class Runner:
         if code == _FAILED and failed:
             return Result(mutation, Outcome.KILLED, failed[0], seconds)
         if code == 0:
-            return Result(mutation, Outcome.GUARDED if mutation.guard else Outcome.SURVIVED, mutation.guard, seconds)
+            return Result(
+                mutation, Outcome.GUARDED if mutation.guard else Outcome.SURVIVED, mutation.guard, seconds
+            )
         return Result(mutation, Outcome.ERROR, f"pytest ended with {code}: {told[-600:]}", seconds)
 
     @contextmanager
@@ -166,16 +170,35 @@ class Runner:
         """Make sure that Python takes the packages of the copy."""
         code = f"import {', '.join(_PACKAGES)}; print({_PACKAGES[0]}.__file__)"
         command = [sys.executable, "-c", code]
-        found = subprocess.run(command, env=_environment(self._base), cwd=self._work, capture_output=True, text=True, check=True).stdout
+        found = subprocess.run(
+            command, env=_environment(self._base), cwd=self._work, capture_output=True, text=True, check=True
+        ).stdout
         if not Path(found.strip()).is_relative_to(self._base):
             raise RuntimeError(f"Python imports {found.strip()} and not the copy in {self._base}")
 
     def _pytest(self, copy: Path, arguments: list[str], limit_s: float | None) -> tuple[int, str]:
         """Run tests in a copy, in a process group of their own: exit code and output."""
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-rfE", *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--no-header",
+            "--tb=no",
+            "-rfE",
+            *arguments,
+        ]
         output = subprocess.PIPE
         with subprocess.Popen(
-            command, cwd=copy, env=_environment(copy), stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            command,
+            cwd=copy,
+            env=_environment(copy),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         ) as process:
             try:
                 told, _ = process.communicate(timeout=limit_s)
@@ -193,8 +216,17 @@ def _left_out(folder: str, names: list[str]) -> set[str]:
 
 def _environment(copy: Path) -> dict[str, str]:
     """Environment in which Python finds the copy first and keeps its compiled kernels in it."""
-    kept = {name: value for name, value in os.environ.items() if name not in {"NUMBA_CACHE_DIR", "PYTHONDONTWRITEBYTECODE"}}
-    return {**kept, "PYTHONPATH": str(copy), "TMPDIR": str(copy.parent), "TEST_TOOLS": kept.get("TEST_TOOLS", "")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"NUMBA_CACHE_DIR", "PYTHONDONTWRITEBYTECODE"}
+    }
+    return {
+        **kept,
+        "PYTHONPATH": str(copy),
+        "TMPDIR": str(copy.parent),
+        "TEST_TOOLS": kept.get("TEST_TOOLS", ""),
+    }
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:
@@ -209,7 +241,11 @@ def _selects(node: str, case: str) -> bool:
 
 
 def run(
-    mutations: list[Mutation], root: Path, jobs: int, on_result: Callable[[Result], None] = lambda _: None, least_s: float = 120.0
+    mutations: list[Mutation],
+    root: Path,
+    jobs: int,
+    on_result: Callable[[Result], None] = lambda _: None,
+    least_s: float = 120.0,
 ) -> list[Result]:
     """Run mutations, report each result as it comes, and return the results in the order of the list."""
     results: dict[str, Result] = {}
@@ -229,16 +265,24 @@ def run(
 def main(arguments: list[str] | None = None) -> int:
     """Run the mutations that the arguments choose; 1 if one survives without a stated guard or could not be tried."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", action="append", default=[], metavar="ID", help="run this mutation; may be repeated")
-    parser.add_argument("--file", default="", metavar="TEXT", help="run mutations of files whose path contains this text")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="ID", help="run this mutation; may be repeated"
+    )
+    parser.add_argument(
+        "--file", default="", metavar="TEXT", help="run mutations of files whose path contains this text"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run so many at the same time")
     parser.add_argument("--write", action="store_true", help="write the results into docs/reliability.md")
     parser.add_argument("--list", action="store_true", help="print the mutations and run none")
     chosen = parser.parse_args(arguments)
     listed = load()
-    mutations = [each for each in listed if chosen.file in each.file and (not chosen.only or each.id in chosen.only)]
+    mutations = [
+        each for each in listed if chosen.file in each.file and (not chosen.only or each.id in chosen.only)
+    ]
     unusable = problems(mutations) + [
-        f"{name}: there is no such mutation" for name in chosen.only if name not in {each.id for each in listed}
+        f"{name}: there is no such mutation"
+        for name in chosen.only
+        if name not in {each.id for each in listed}
     ]
     if unusable:
         sys.stderr.write("\n".join([*unusable, ""]))
@@ -249,7 +293,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     def write(result: Result) -> None:
         if chosen.write:
-            update(ROOT / "docs" / "reliability.md", listed, {result.mutation.id: (result.outcome, result.detail)})
+            update(
+                ROOT / "docs" / "reliability.md",
+                listed,
+                {result.mutation.id: (result.outcome, result.detail)},
+            )
 
     results = run(mutations, ROOT, chosen.jobs, write)
     counts = Counter(result.outcome for result in results)

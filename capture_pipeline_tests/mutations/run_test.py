@@ -38,13 +38,23 @@ def test_red():
 def test_skipped():
     pass
 """
-FAULT = Mutation("fault", "capture_pipeline/sums.py", "number * 2", "number * 3", ("sums_test.py::test_double",), "sums are right")
+FAULT = Mutation(
+    "fault",
+    "capture_pipeline/sums.py",
+    "number * 2",
+    "number * 3",
+    ("sums_test.py::test_double",),
+    "sums are right",
+)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     root = tmp_path / "project"
-    for package, name, text in (("capture_pipeline", "sums.py", PRODUCT), ("capture_pipeline_tests", "sums_test.py", TESTS)):
+    for package, name, text in (
+        ("capture_pipeline", "sums.py", PRODUCT),
+        ("capture_pipeline_tests", "sums_test.py", TESTS),
+    ):
         (root / package).mkdir(parents=True)
         (root / package / "__init__.py").touch()
         (root / package / name).write_text(text)
@@ -68,7 +78,10 @@ def test_every_entry_fits_its_file_and_its_tests() -> None:
         ({"replace": "number * 2"}, "fault: nothing is changed"),
         ({"file": "capture_pipeline/other.py"}, "fault: capture_pipeline/other.py does not exist"),
         ({"test": ()}, "fault: no test is named"),
-        ({"test": ("sums_test.py::test_other",)}, "fault: there is no test capture_pipeline_tests/sums_test.py::test_other"),
+        (
+            {"test": ("sums_test.py::test_other",)},
+            "fault: there is no test capture_pipeline_tests/sums_test.py::test_other",
+        ),
         ({"test": ("other_test.py",)}, "fault: there is no test capture_pipeline_tests/other_test.py"),
     ],
 )
@@ -86,25 +99,39 @@ def test_runner_tells_what_became_of_each_fault(project: Path) -> None:
     harmless = {"find": "return None", "replace": "return 7", "test": ("sums_test.py::test_nothing",)}
     cases = [
         (FAULT, Outcome.KILLED),
-        (replace(FAULT, id="process", test=("sums_test.py::test_double_in_another_process[2]",)), Outcome.KILLED),
+        (
+            replace(FAULT, id="process", test=("sums_test.py::test_double_in_another_process[2]",)),
+            Outcome.KILLED,
+        ),
         (replace(FAULT, id="all", test=("sums_test.py::test_double_in_another_process",)), Outcome.KILLED),
         (replace(FAULT, id="survivor", **harmless), Outcome.SURVIVED),  # type: ignore[arg-type]
         (replace(FAULT, id="guarded", guard="nobody uses it", **harmless), Outcome.GUARDED),  # type: ignore[arg-type]
-        (replace(FAULT, id="endless", **{**harmless, "replace": "import time; time.sleep(600)"}), Outcome.TIMEOUT),  # type: ignore[arg-type]
+        (
+            replace(FAULT, id="endless", **{**harmless, "replace": "import time; time.sleep(600)"}),
+            Outcome.TIMEOUT,
+        ),  # type: ignore[arg-type]
         (replace(FAULT, id="red", test=("sums_test.py::test_red",)), Outcome.ERROR),
         (replace(FAULT, id="skipped", test=("sums_test.py::test_skipped",)), Outcome.ERROR),
     ]
     results = run.run([mutation for mutation, _ in cases], project, jobs=2, least_s=40.0)
-    assert [(each.mutation.id, each.outcome) for each in results] == [(mutation.id, outcome) for mutation, outcome in cases]
+    assert [(each.mutation.id, each.outcome) for each in results] == [
+        (mutation.id, outcome) for mutation, outcome in cases
+    ]
     assert (project / "capture_pipeline" / "sums.py").read_text() == PRODUCT
 
 
-@pytest.mark.parametrize(("outcome", "code"), [("killed", 0), ("guarded", 0), ("timeout", 0), ("survived", 1), ("error", 1)])
-def test_survivor_without_a_guard_gives_exit_code_1(outcome: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "code"), [("killed", 0), ("guarded", 0), ("timeout", 0), ("survived", 1), ("error", 1)]
+)
+def test_survivor_without_a_guard_gives_exit_code_1(
+    outcome: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So does one that could not be tried, or that is not in the list."""
     listed = load()[:2]
     monkeypatch.setattr(run, "load", lambda: listed)
-    monkeypatch.setattr(run, "run", lambda chosen, *_: [run.Result(each, Outcome(outcome), "") for each in chosen])
+    monkeypatch.setattr(
+        run, "run", lambda chosen, *_: [run.Result(each, Outcome(outcome), "") for each in chosen]
+    )
     assert run.main(["--only", listed[1].id]) == code
     assert run.main(["--only", "no-such-mutation"]) == 1
 

@@ -39,11 +39,21 @@ def table(listed: list[Mutation], results: Mapping[str, tuple[str, str]]) -> str
 def _row(mutation: Mutation, outcome: str, _: str) -> str:
     tests = ", ".join(f"`{node.removeprefix('capture_pipeline_tests/')}`" for node in mutation.nodes)
     result = f"{outcome}: {mutation.guard}" if mutation.guard else outcome
-    cells = (f"`{mutation.id}`", f"`{mutation.file.removeprefix('capture_pipeline/')}`", mutation.why, tests, result)
+    cells = (
+        f"`{mutation.id}`",
+        f"`{mutation.file.removeprefix('capture_pipeline/')}`",
+        mutation.why,
+        tests,
+        result,
+    )
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"
 
 
 def _results(old: str) -> dict[str, tuple[str, str]]:
     """Read the outcomes of an earlier table."""
-    rows = [line.strip().strip("|").replace("\\|", "\0").split("|") for line in old.splitlines() if line.startswith("| `")]
+    rows = [
+        line.strip().strip("|").replace("\\|", "\0").split("|")
+        for line in old.splitlines()
+        if line.startswith("| `")
+    ]
     return {cells[0].strip().strip("`"): (cells[-1].strip().partition(":")[0], "") for cells in rows}

@@ -32,10 +32,14 @@ LOGIN = {"username": "ann", "security": "none"}
 
 
 def run(*arguments: str, **environment: str) -> Result:
-    return CliRunner().invoke(main, list(arguments), env={"CAPTURE_CONFIG": str(NO_SETTINGS), **environment}, catch_exceptions=False)
+    return CliRunner().invoke(
+        main, list(arguments), env={"CAPTURE_CONFIG": str(NO_SETTINGS), **environment}, catch_exceptions=False
+    )
 
 
-def test_hostile_text_mentions_nobody_and_adds_no_header(web: HttpReceiver, mail: MailReceiver, lake: Lake) -> None:
+def test_hostile_text_mentions_nobody_and_adds_no_header(
+    web: HttpReceiver, mail: MailReceiver, lake: Lake
+) -> None:
     """In titles, texts, keys and fields alike."""
     settings = settings_for(web, mail)
     spool = Spool(lake, settings)
@@ -73,10 +77,14 @@ def test_a_hostile_answer_of_a_mail_server_is_escaped(mail: MailReceiver) -> Non
 
 
 @pytest.mark.parametrize(("password", "accepted"), [("right", True), ("pa,ss: 'wrong'", False)])
-def test_a_login_is_used_and_a_wrong_password_is_in_no_error(password: str, accepted: bool, mail: MailReceiver) -> None:
+def test_a_login_is_used_and_a_wrong_password_is_in_no_error(
+    password: str, accepted: bool, mail: MailReceiver
+) -> None:
     settings = settings_for(mail=mail)
     channel = settings.channels[0].model_copy(update=LOGIN)
-    settings = settings.model_validate({"channels": [channel.model_dump()], "secrets": {"mail": password}, "timeout_s": 30})
+    settings = settings.model_validate(
+        {"channels": [channel.model_dump()], "secrets": {"mail": password}, "timeout_s": 30}
+    )
     (outcome,) = send_test(settings)
     assert mail.logins[0] == (b"ann", password.encode())
     assert (outcome.error == "") is accepted
@@ -105,9 +113,18 @@ def test_mail_goes_by_tls_to_a_server_whose_certificate_is_trusted(
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
     with MailReceiver(certificate=authority.context(), security=security).running() as mail:
-        settings = settings_for(mail=mail, mail_keys={"security": security, "username": "ann"}, secrets={"mail": "right"}, timeout_s=30)
+        settings = settings_for(
+            mail=mail,
+            mail_keys={"security": security, "username": "ann"},
+            secrets={"mail": "right"},
+            timeout_s=30,
+        )
         (outcome,) = send_test(settings)
-    assert (outcome.error == "", len(mail.messages), len(mail.logins)) == (trusted, int(trusted), int(trusted)), outcome.error
+    assert (outcome.error == "", len(mail.messages), len(mail.logins)) == (
+        trusted,
+        int(trusted),
+        int(trusted),
+    ), outcome.error
     assert trusted or "certificate verify failed" in outcome.error
 
 
@@ -115,7 +132,9 @@ SECRET = "T0SECRET/B0SECRET"  # noqa: S105 - of these tests
 
 
 @pytest.mark.parametrize("state", ["down", "refuses", "bad address", "accepts"])
-def test_the_address_of_a_webhook_is_shown_nowhere(state: str, lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_address_of_a_webhook_is_shown_nowhere(
+    state: str, lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
     """Not in outputs of commands, logs, files below the root or errors; it comes from the environment."""
     web = HttpReceiver(status=404 if state == "refuses" else 200, port=free_port())
     address = f"https://exa mple/{SECRET}" if state == "bad address" else web.address
@@ -155,22 +174,37 @@ def test_a_secret_is_hidden_in_every_form(text: str) -> None:
 @pytest.mark.parametrize(
     ("yaml", "told"),
     [
-        ("alerts: {channels: [{name: ops, kind: webhook, url: 'https://h/SECRET'}]}", "url: unknown key; allowed: kind, level, name"),
+        (
+            "alerts: {channels: [{name: ops, kind: webhook, url: 'https://h/SECRET'}]}",
+            "url: unknown key; allowed: kind, level, name",
+        ),
         ("alerts: {channels: ['https://h/SECRET']}", "alerts.channels.0: Input should be"),
         (
             "alerts: {channels: [{name: ops, kind: webhook}], secrets: {ops: [SECRET]}}",
             "alerts.secrets.ops: Input should be a valid string",
         ),
-        ("alerts: {channels: [{name: ops, kind: webhook}], secrets: SECRET}", "alerts.secrets: Input should be"),
+        (
+            "alerts: {channels: [{name: ops, kind: webhook}], secrets: SECRET}",
+            "alerts.secrets: Input should be",
+        ),
         ("alerts: SECRET", "alerts: Input should be"),
-        ("alerts: {channels: [{name: ops, kind: webhook}], secrets: {opps: SECRET}}", "secrets: opps: no channel has this name"),
-        ("alerts: {channels: [{name: ops, kind: webhook}, {name: ops, kind: log}]}", "channels: a name is used twice"),
+        (
+            "alerts: {channels: [{name: ops, kind: webhook}], secrets: {opps: SECRET}}",
+            "secrets: opps: no channel has this name",
+        ),
+        (
+            "alerts: {channels: [{name: ops, kind: webhook}, {name: ops, kind: log}]}",
+            "channels: a name is used twice",
+        ),
         ("alerts: {channels: [{name: ops, kind: slack}]}", "'log', 'webhook', 'smtp', 'plugin'"),
         (
             "alerts: {channels: [{name: ops, kind: webhook, level: loud}]}",
             "level: Input should be 'info', 'warning' or 'critical', not 'loud'",
         ),
-        ("sessions: [{regimee: a, weekday: tue, regime: b}]", "sessions.0.regimee: unknown key; did you mean regime?"),
+        (
+            "sessions: [{regimee: a, weekday: tue, regime: b}]",
+            "sessions.0.regimee: unknown key; did you mean regime?",
+        ),
     ],
 )
 def test_a_mistake_in_the_settings_is_one_line_without_a_secret(yaml: str, told: str, tmp_path: Path) -> None:
@@ -189,7 +223,9 @@ def test_a_login_without_tls_is_refused_but_on_this_machine(mail: MailReceiver) 
         settings_for(mail=mail).model_validate({"channels": [fields | {"host": "mail.example.org"}]})
 
 
-@pytest.mark.parametrize("address", ["http://example.org/x", "ftp://127.0.0.1/x", "https:///x", "nothing", "https://[x/"])
+@pytest.mark.parametrize(
+    "address", ["http://example.org/x", "ftp://127.0.0.1/x", "https:///x", "nothing", "https://[x/"]
+)
 def test_a_webhook_is_https_or_on_this_machine(address: str) -> None:
     settings = settings_for(HttpReceiver(port=1)).model_validate(
         {"channels": [{"name": "ops", "kind": "webhook"}], "secrets": {"ops": address}}
@@ -198,11 +234,17 @@ def test_a_webhook_is_https_or_on_this_machine(address: str) -> None:
         open_channel(settings, settings.channels[0])
 
 
-def test_a_missing_secret_keeps_no_command_from_running_and_is_told_by_the_test(lake: Lake, mail: MailReceiver) -> None:
+def test_a_missing_secret_keeps_no_command_from_running_and_is_told_by_the_test(
+    lake: Lake, mail: MailReceiver
+) -> None:
     """Only the process that sends needs it."""
     channels = [
         {"name": "ops", "kind": "webhook"},
-        {"name": "login", **settings_for(mail=mail).channels[0].model_dump(mode="json", exclude={"name"}), **LOGIN},
+        {
+            "name": "login",
+            **settings_for(mail=mail).channels[0].model_dump(mode="json", exclude={"name"}),
+            **LOGIN,
+        },
         {"name": "log", "kind": "log"},
     ]
     environment = {"CAPTURE_STORAGE_ROOT": str(lake.root), "CAPTURE_ALERTS_CHANNELS": json.dumps(channels)}
@@ -210,12 +252,16 @@ def test_a_missing_secret_keeps_no_command_from_running_and_is_told_by_the_test(
     result = run("alerts", "test", **environment)
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
-    assert lines[0].startswith("FAIL  ops: alerts.channels: ops: has no secret (set alerts.secrets.ops, or CAPTURE_ALERTS_SECRETS=")
+    assert lines[0].startswith(
+        "FAIL  ops: alerts.channels: ops: has no secret (set alerts.secrets.ops, or CAPTURE_ALERTS_SECRETS="
+    )
     assert lines[1].startswith("FAIL  login: alerts.channels: login: has no secret")
     assert lines[2] == "PASS  log: it was accepted"
 
 
-def test_the_test_command_sends_to_the_chosen_channels_and_shows_which_failed(web: HttpReceiver, mail: MailReceiver, lake: Lake) -> None:
+def test_the_test_command_sends_to_the_chosen_channels_and_shows_which_failed(
+    web: HttpReceiver, mail: MailReceiver, lake: Lake
+) -> None:
     channels = [channel.model_dump(mode="json") for channel in settings_for(web, mail).channels]
     environment = {
         "CAPTURE_STORAGE_ROOT": str(lake.root),
@@ -223,7 +269,10 @@ def test_the_test_command_sends_to_the_chosen_channels_and_shows_which_failed(we
         "CAPTURE_ALERTS_SECRETS": json.dumps({"ops": web.address}),
     }
     result = run("alerts", "test", **environment)
-    assert (result.exit_code, result.stdout) == (0, "PASS  ops: it was accepted\nPASS  mail: it was accepted\n")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "PASS  ops: it was accepted\nPASS  mail: it was accepted\n",
+    )
     assert (web.titles(), mail.subjects()) == (["INFO: Test of this channel"], ["INFO: Test of this channel"])
     web.status = 500
     result = run("alerts", "test", **environment)
@@ -232,7 +281,10 @@ def test_the_test_command_sends_to_the_chosen_channels_and_shows_which_failed(we
     assert run("alerts", "test", "--channel", "mail", **environment).exit_code == 0
     assert (len(web.texts), len(mail.messages)) == (1, 3)
     unknown = run("alerts", "test", "--channel", "opps", **environment)
-    assert (unknown.exit_code, "'opps' is no channel (configured are ops, mail)" in unknown.stderr) == (2, True)
+    assert (unknown.exit_code, "'opps' is no channel (configured are ops, mail)" in unknown.stderr) == (
+        2,
+        True,
+    )
     none = run("alerts", "test")
     assert (none.exit_code, "there is no channel" in none.stderr) == (2, True)
 
@@ -246,11 +298,21 @@ def test_the_status_shows_open_alerts_and_what_waits(lake: Lake) -> None:
     assert "No alert is open." in run("alerts", "status", **environment).stdout
     settings = load_settings(NO_SETTINGS, environment).alerts
     spool = Spool(lake, settings)
-    spool.post([Alert(key="check:a", level=Level.INFO, title="low"), Alert(key="check:b", level=Level.CRITICAL, title=HOSTILE)])
+    spool.post(
+        [
+            Alert(key="check:a", level=Level.INFO, title="low"),
+            Alert(key="check:b", level=Level.CRITICAL, title=HOSTILE),
+        ]
+    )
     deliver(spool, settings)
     document = json.loads(run("alerts", "status", "--json", **environment).stdout)
-    assert [(one["level"], one["key"]) for one in document["open"]] == [("critical", "check:b"), ("info", "check:a")]
-    assert [(one["channel"], one["waiting"], "cannot be reached" in one["error"]) for one in document["channels"]] == [("ops", 1, True)]
+    assert [(one["level"], one["key"]) for one in document["open"]] == [
+        ("critical", "check:b"),
+        ("info", "check:a"),
+    ]
+    assert [
+        (one["channel"], one["waiting"], "cannot be reached" in one["error"]) for one in document["channels"]
+    ] == [("ops", 1, True)]
     shown = run("alerts", "status", **environment).stdout
     check_printable(shown)
     assert "2 open alerts" in shown
@@ -318,7 +380,9 @@ def test_a_channel_of_another_package_gets_alerts(installed: Path, tmp_path: Pat
         "CAPTURE_ALERTS_SECRETS": '{two: "hidden-word"}',
     }
     command = [str(Path(sys.executable).with_name("capture")), "alerts", "test"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
     assert result.returncode == 1, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0] == "PASS  one: it was accepted"
@@ -330,6 +394,8 @@ def test_a_channel_of_another_package_gets_alerts(installed: Path, tmp_path: Pat
 
 
 def test_without_such_a_package_the_error_says_so() -> None:
-    settings = settings_for().model_validate({"channels": [{"name": "one", "kind": "plugin", "entry_point": "pager"}]})
+    settings = settings_for().model_validate(
+        {"channels": [{"name": "one", "kind": "plugin", "entry_point": "pager"}]}
+    )
     (outcome,) = send_test(settings)
     assert "none is installed" in outcome.error

@@ -23,7 +23,10 @@ def now_us() -> int:
 
 
 def look(root: Path, later_us: int, *open_keys: str) -> list[tuple[Level, State, str]]:
-    return [(alert.level, alert.state, alert.title) for alert in look_at_sessions(root, now_us() + later_us, open_keys)]
+    return [
+        (alert.level, alert.state, alert.title)
+        for alert in look_at_sessions(root, now_us() + later_us, open_keys)
+    ]
 
 
 @pytest.mark.slow
@@ -42,7 +45,9 @@ def test_a_recorder_that_dies_is_an_alert_until_it_is_back(tmp_path: Path) -> No
         assert alert.text == "Start it again: capture session start --symbol BTCUSDT --regime custom"
         one.start()
         one.wait(lambda status: status.state == "recording" and status.messages > 40)
-        assert look(root, 0, key) == [(Level.CRITICAL, State.RESOLVED, f"Session {one.folder.session} is recorded again")]
+        assert look(root, 0, key) == [
+            (Level.CRITICAL, State.RESOLVED, f"Session {one.folder.session} is recorded again")
+        ]
 
 
 def test_a_session_that_nobody_began_is_down_and_one_that_ended_is_to_be_finished(tmp_path: Path) -> None:
@@ -80,7 +85,10 @@ def test_the_disk_is_compared_with_the_reserve_of_recordings(tmp_path: Path) -> 
     free = free_bytes(tmp_path) / 1e9
 
     def at(reserve: float) -> Alert | None:
-        environment = {"CAPTURE_STORAGE_ROOT": str(tmp_path / "a" / "b"), "CAPTURE_RECORDING_FREE_DISK_GB": str(reserve)}
+        environment = {
+            "CAPTURE_STORAGE_ROOT": str(tmp_path / "a" / "b"),
+            "CAPTURE_RECORDING_FREE_DISK_GB": str(reserve),
+        }
         return look_at_disk(load_settings(NO_SETTINGS, environment))
 
     below, between, above = at(free * 1.5), at(free * 0.975), at(free * 0.5)

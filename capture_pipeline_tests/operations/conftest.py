@@ -39,10 +39,26 @@ def settings_for(web: HttpReceiver | None = None, mail: MailReceiver | None = No
     if web is not None:
         channels.append({"name": "ops", "kind": "webhook", "level": more.pop("web_level", "info")})
     if mail is not None:
-        address = {"host": "127.0.0.1", "port": mail.port, "security": "none", "sender": "a@example.org", "recipients": ["b@example.org"]}
-        channels.append({"name": "mail", "kind": "smtp", "level": more.pop("mail_level", "info"), **address, **more.pop("mail_keys", {})})
+        address = {
+            "host": "127.0.0.1",
+            "port": mail.port,
+            "security": "none",
+            "sender": "a@example.org",
+            "recipients": ["b@example.org"],
+        }
+        channels.append(
+            {
+                "name": "mail",
+                "kind": "smtp",
+                "level": more.pop("mail_level", "info"),
+                **address,
+                **more.pop("mail_keys", {}),
+            }
+        )
     secrets = {"ops": web.address} if web is not None else {}
-    return Alerts.model_validate({"channels": channels, "secrets": {**secrets, **more.pop("secrets", {})}, **more})
+    return Alerts.model_validate(
+        {"channels": channels, "secrets": {**secrets, **more.pop("secrets", {})}, **more}
+    )
 
 
 def spool_of(lake: Lake, settings: Alerts) -> Spool:

@@ -29,7 +29,9 @@ NOW_US = 1_740_000_000_000_000
 MINUTE_US = 60_000_000
 
 
-def alert(name: str, level: Level = Level.WARNING, state: State = State.OPEN, at_us: int = NOW_US, text: str = "") -> Alert:
+def alert(
+    name: str, level: Level = Level.WARNING, state: State = State.OPEN, at_us: int = NOW_US, text: str = ""
+) -> Alert:
     return Alert(key=f"check:{name}", level=level, state=state, title=name, text=text, at_us=at_us)
 
 
@@ -37,11 +39,19 @@ def resolved(name: str) -> Alert:
     return alert(name, state=State.RESOLVED)
 
 
-def test_an_alert_and_its_end_arrive_once_at_both_receivers(web: HttpReceiver, mail: MailReceiver, lake: Lake) -> None:
+def test_an_alert_and_its_end_arrive_once_at_both_receivers(
+    web: HttpReceiver, mail: MailReceiver, lake: Lake
+) -> None:
     """Reported again while it lasts it makes no message; the end of what was never open makes none either."""
     settings = settings_for(web, mail)
     spool = Spool(lake, settings)
-    for change in ([alert("gaps")], [alert("gaps"), alert("gaps")], [resolved("other")], [resolved("gaps")], [resolved("gaps")]):
+    for change in (
+        [alert("gaps")],
+        [alert("gaps"), alert("gaps")],
+        [resolved("other")],
+        [resolved("gaps")],
+        [resolved("gaps")],
+    ):
         spool.post(change)
         deliver(spool, settings, lambda: NOW_US)
     assert web.titles() == ["WARNING: gaps", "RESOLVED: gaps"]
@@ -51,7 +61,9 @@ def test_an_alert_and_its_end_arrive_once_at_both_receivers(web: HttpReceiver, m
     assert spool.read().open == {}
 
 
-def test_a_condition_that_gets_worse_is_sent_again_and_one_that_gets_better_is_not(web: HttpReceiver, lake: Lake) -> None:
+def test_a_condition_that_gets_worse_is_sent_again_and_one_that_gets_better_is_not(
+    web: HttpReceiver, lake: Lake
+) -> None:
     """Its end has the highest level that was sent."""
     settings = settings_for(web)
     spool = Spool(lake, settings)
@@ -64,7 +76,9 @@ def test_a_condition_that_gets_worse_is_sent_again_and_one_that_gets_better_is_n
     assert end.level is Level.CRITICAL
 
 
-def test_a_channel_gets_its_least_level_and_more_and_the_ends_of_these(web: HttpReceiver, mail: MailReceiver, lake: Lake) -> None:
+def test_a_channel_gets_its_least_level_and_more_and_the_ends_of_these(
+    web: HttpReceiver, mail: MailReceiver, lake: Lake
+) -> None:
     settings = settings_for(web, mail, web_level="warning", mail_level="critical")
     spool = Spool(lake, settings)
     spool.post([alert("a", Level.INFO), alert("b", Level.WARNING), alert("c", Level.CRITICAL)])
@@ -99,7 +113,9 @@ def test_alerts_wait_for_an_absent_receiver_and_arrive_in_order(mail: MailReceiv
     for number in range(40):
         if number < 3:
             spool.post([alert(f"n{number}")])
-        tries += [now_us] if any(outcome.error for outcome in deliver(spool, settings, lambda: now_us)) else []  # noqa: B023
+        tries += (
+            [now_us] if any(outcome.error for outcome in deliver(spool, settings, lambda: now_us)) else []  # noqa: B023
+        )
         now_us += MINUTE_US // 2
     assert mail.subjects() == ["WARNING: n0", "WARNING: n1", "WARNING: n2"]
     waits = [(later - earlier) // (MINUTE_US // 2) for earlier, later in itertools.pairwise(tries)]
@@ -113,7 +129,9 @@ def test_alerts_wait_for_an_absent_receiver_and_arrive_in_order(mail: MailReceiv
     assert (queue.waiting, queue.failures, queue.error, queue.next_us) == ([], 0, "", 0)
 
 
-def test_a_receiver_that_never_answers_delays_no_other_and_its_caller_for_a_bounded_time(mail: MailReceiver, lake: Lake) -> None:
+def test_a_receiver_that_never_answers_delays_no_other_and_its_caller_for_a_bounded_time(
+    mail: MailReceiver, lake: Lake
+) -> None:
     """It keeps the connection open. The message waits for the next attempt."""
     with HttpReceiver(delay=threading.Event()).running() as web:
         settings = settings_for(web, mail, timeout_s=1.5)
@@ -164,7 +182,9 @@ def test_a_mail_server_that_never_answers_is_given_up_in_time(lake: Lake) -> Non
         (429, {"Retry-After": "1800"}, "asks to wait 1800 s"),
     ],
 )
-def test_a_refused_message_waits(status: int, headers: dict[str, str], told: str, web: HttpReceiver, lake: Lake) -> None:
+def test_a_refused_message_waits(
+    status: int, headers: dict[str, str], told: str, web: HttpReceiver, lake: Lake
+) -> None:
     """The reason is kept, without the address; a receiver that says how long to wait is obeyed."""
     settings = settings_for(web)
     spool = Spool(lake, settings)
@@ -230,7 +250,10 @@ def test_two_processes_send_nothing_twice(web: HttpReceiver, lake: Lake) -> None
 
 def test_posts_of_many_threads_are_all_kept(lake: Lake) -> None:
     settings = settings_for(HttpReceiver(port=1))
-    threads = [threading.Thread(target=Spool(lake, settings).post, args=([alert(f"n{number}")],)) for number in range(8)]
+    threads = [
+        threading.Thread(target=Spool(lake, settings).post, args=([alert(f"n{number}")],))
+        for number in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -251,7 +274,9 @@ def test_what_waits_is_bounded(lake: Lake) -> None:
     assert ([waiting.title for waiting in queue.waiting], queue.dropped) == (["late"], MOST_WAITING + 5)
 
 
-def test_a_damaged_file_is_set_aside_and_alerts_go_on(web: HttpReceiver, lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_set_aside_and_alerts_go_on(
+    web: HttpReceiver, lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = settings_for(web)
     spool = Spool(lake, settings)
     spool.post([alert("gaps")])
@@ -280,7 +305,9 @@ def test_a_disk_that_refuses_is_an_error_and_changes_nothing(lake: Lake) -> None
         Spool(lake, settings_for(HttpReceiver(port=1))).post([alert("gaps")])
 
 
-def test_removed_channels_are_forgotten_and_new_ones_begin_empty(web: HttpReceiver, mail: MailReceiver, lake: Lake, tmp_path: Path) -> None:
+def test_removed_channels_are_forgotten_and_new_ones_begin_empty(
+    web: HttpReceiver, mail: MailReceiver, lake: Lake, tmp_path: Path
+) -> None:
     del tmp_path
     first, second = settings_for(web), settings_for(mail=mail)
     Spool(lake, first).post([alert("gaps")])

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.orderbook.levels import ZERO, Book, Side, decimal_text, units
 
-CHANGE = st.tuples(st.integers(1, 40).map(lambda tick: f"{tick}.50000000"), st.sampled_from([ZERO, "1.00000000", "0.00000001", "2.5"]))
+CHANGE = st.tuples(
+    st.integers(1, 40).map(lambda tick: f"{tick}.50000000"),
+    st.sampled_from([ZERO, "1.00000000", "0.00000001", "2.5"]),
+)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +93,12 @@ def test_flicker_does_not_grow_a_side() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bid", "ask", "crossed"), [("1.00000000", "2.00000000", False), ("2.00000000", "2.00000000", True), ("3.00000000", "2.00000000", True)]
+    ("bid", "ask", "crossed"),
+    [
+        ("1.00000000", "2.00000000", False),
+        ("2.00000000", "2.00000000", True),
+        ("3.00000000", "2.00000000", True),
+    ],
 )
 def test_a_book_is_crossed_where_the_bid_reaches_the_ask(bid: str, ask: str, crossed: bool) -> None:
     """Equal prices are crossed too; an empty side never is."""

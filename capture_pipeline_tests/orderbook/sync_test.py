@@ -15,7 +15,13 @@ from capture_pipeline.orderbook.sync import MOST_BUFFERED, BookSync, State, Step
 ONE, TWO = "1.00000000", "2.00000000"
 
 
-def diff(first: int, last: int, bids: list[Level] | None = None, asks: list[Level] | None = None, previous: int | None = None) -> DepthDiff:
+def diff(
+    first: int,
+    last: int,
+    bids: list[Level] | None = None,
+    asks: list[Level] | None = None,
+    previous: int | None = None,
+) -> DepthDiff:
     return DepthDiff(0, "BTCUSDT", first, last, bids or [], asks or [], previous)
 
 
@@ -25,7 +31,11 @@ def snapshot(last: int, bids: list[Level] | None = None, asks: list[Level] | Non
 
 def synced(last: int = 100) -> BookSync[Book]:
     sync = BookSync(Book())
-    sync.snapshot(snapshot(last, [("10.00000000", ONE), ("9.00000000", ONE)], [("11.00000000", ONE), ("12.00000000", ONE)]))
+    sync.snapshot(
+        snapshot(
+            last, [("10.00000000", ONE), ("9.00000000", ONE)], [("11.00000000", ONE), ("12.00000000", ONE)]
+        )
+    )
     sync.diff(diff(last + 1, last + 1))
     assert sync.state is State.SYNCED
     return sync
@@ -73,18 +83,31 @@ def test_futures_continue_by_pu() -> None:
     """`U` may jump; a `pu` that is not what was reached is a gap."""
     sync = BookSync(Book())
     sync.snapshot(snapshot(100))
-    steps = [sync.diff(diff(*ids[:2], previous=ids[2])) for ids in ((99, 105, 97), (140, 150, 105), (160, 170, 151))]
+    steps = [
+        sync.diff(diff(*ids[:2], previous=ids[2]))
+        for ids in ((99, 105, 97), (140, 150, 105), (160, 170, 151))
+    ]
     assert steps == [Step.BRIDGED, Step.APPLIED, Step.GAP]
 
 
 @pytest.mark.parametrize(
     ("last", "step", "wanted"),
-    [(88, Step.TOO_OLD, True), (89, Step.BRIDGED, False), (105, Step.BRIDGED, False), (110, Step.HELD, False), (200, Step.HELD, False)],
+    [
+        (88, Step.TOO_OLD, True),
+        (89, Step.BRIDGED, False),
+        (105, Step.BRIDGED, False),
+        (110, Step.HELD, False),
+        (200, Step.HELD, False),
+    ],
 )
 def test_a_snapshot_meets_buffered_diffs(last: int, step: Step, wanted: bool) -> None:
     """Diffs that came first are buffered; a snapshot older than the first of them is too old."""
     sync = BookSync(Book())
-    assert [sync.diff(diff(first, first + 9)) for first in (90, 100, 101)] == [Step.BUFFERED, Step.BUFFERED, Step.BUFFERED]
+    assert [sync.diff(diff(first, first + 9)) for first in (90, 100, 101)] == [
+        Step.BUFFERED,
+        Step.BUFFERED,
+        Step.BUFFERED,
+    ]
     assert sync.snapshot(snapshot(last)) is step
     assert sync.snapshot_wanted is wanted
     if step is Step.BRIDGED:
@@ -112,7 +135,13 @@ def test_a_gap_between_buffered_diffs_leaves_only_what_follows_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "step"), [((95, 101), Step.DROPPED), ((101, 101), Step.DROPPED), ((100, 103), Step.APPLIED), ((102, 102), Step.APPLIED)]
+    ("ids", "step"),
+    [
+        ((95, 101), Step.DROPPED),
+        ((101, 101), Step.DROPPED),
+        ((100, 103), Step.APPLIED),
+        ((102, 102), Step.APPLIED),
+    ],
 )
 def test_what_was_there_before_is_no_gap(ids: tuple[int, int], step: Step) -> None:
     """Repeated diffs are dropped, overlapping ones applied: quantities are absolute."""
@@ -141,7 +170,11 @@ def test_an_audit_compares_the_book_as_it_was() -> None:
     sync.want_audit()
     sync.diff(diff(102, 103, [("10.00000000", TWO)]))
     sync.diff(diff(104, 105, [("10.00000000", ZERO)]))
-    taken = snapshot(103, [("10.00000000", TWO), ("9.00000000", ONE), ("1.00000000", TWO)], [("11.00000000", ONE), ("12.00000000", ONE)])
+    taken = snapshot(
+        103,
+        [("10.00000000", TWO), ("9.00000000", ONE), ("1.00000000", TWO)],
+        [("11.00000000", ONE), ("12.00000000", ONE)],
+    )
     audit, bids = audited(sync, taken)
     assert (audit.outcome, audit.clean, audit.ratio(10)) == (AuditOutcome.COMPARED, True, 1.0)
     assert (bids.matched, bids.unknown) == (2, 1)
@@ -191,11 +224,17 @@ def test_an_audit_ends_with_the_book() -> None:
     assert sync.audit(snapshot(201)).outcome is AuditOutcome.NOT_READY
 
 
-MOVES = st.lists(st.lists(st.tuples(st.booleans(), st.integers(1, 20), st.integers(0, 3)), min_size=1, max_size=4), min_size=2, max_size=25)
+MOVES = st.lists(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 20), st.integers(0, 3)), min_size=1, max_size=4),
+    min_size=2,
+    max_size=25,
+)
 
 
 @given(MOVES, st.data())
-def test_any_snapshot_leads_to_the_true_book(moves: list[list[tuple[bool, int, int]]], data: st.DataObject) -> None:
+def test_any_snapshot_leads_to_the_true_book(
+    moves: list[list[tuple[bool, int, int]]], data: st.DataObject
+) -> None:
     """Whenever the snapshot is taken and whenever it arrives, the book ends as the exchange's; an audit of the true state is clean."""
     truth: list[dict[tuple[bool, int], int]] = [{}]
     diffs: list[DepthDiff] = []
@@ -208,7 +247,10 @@ def test_any_snapshot_leads_to_the_true_book(moves: list[list[tuple[bool, int, i
             touched.add((bid, price))
             reached += 1
         now = truth[-1]
-        sides = [[(f"{price}.00000000", decimal_text(now[side, price])) for side, price in touched if side is bid] for bid in (True, False)]
+        sides = [
+            [(f"{price}.00000000", decimal_text(now[side, price])) for side, price in touched if side is bid]
+            for bid in (True, False)
+        ]
         diffs.append(diff(first, reached, sides[0], sides[1]))
     taken, arrives = data.draw(st.integers(0, reached)), data.draw(st.integers(0, len(diffs)))
     sync = BookSync(Book())
@@ -218,11 +260,15 @@ def test_any_snapshot_leads_to_the_true_book(moves: list[list[tuple[bool, int, i
         sync.diff(one)
     if arrives == len(diffs):
         sync.snapshot(_true(truth[taken], taken))
-    assert _levels(sync) == {place: quantity for place, quantity in truth[max(reached, taken)].items() if quantity}
+    assert _levels(sync) == {
+        place: quantity for place, quantity in truth[max(reached, taken)].items() if quantity
+    }
 
 
 @given(MOVES, st.data())
-def test_an_audit_of_the_true_state_is_clean(moves: list[list[tuple[bool, int, int]]], data: st.DataObject) -> None:
+def test_an_audit_of_the_true_state_is_clean(
+    moves: list[list[tuple[bool, int, int]]], data: st.DataObject
+) -> None:
     """Whichever id since the audit began the snapshot stands at, also inside a diff's range, nothing disagrees and the book stays true."""
     truth: list[dict[tuple[bool, int], int]] = [{}]
     sync = BookSync(Book())
@@ -236,7 +282,12 @@ def test_an_audit_of_the_true_state_is_clean(moves: list[list[tuple[bool, int, i
             touched.add((bid, price))
             reached += 1
         sides = [
-            [(f"{price}.00000000", decimal_text(truth[-1][side, price])) for side, price in touched if side is bid] for bid in (True, False)
+            [
+                (f"{price}.00000000", decimal_text(truth[-1][side, price]))
+                for side, price in touched
+                if side is bid
+            ]
+            for bid in (True, False)
         ]
         sync.diff(diff(first, reached, sides[0], sides[1]))
         if number == begins_at:
@@ -253,7 +304,11 @@ def test_an_audit_of_the_true_state_is_clean(moves: list[list[tuple[bool, int, i
 
 def _true(levels: dict[tuple[bool, int], int], last: int) -> DepthSnapshot:
     sides = [
-        [(f"{price}.00000000", decimal_text(levels[side, price])) for side, price in sorted(levels) if side is bid and levels[side, price]]
+        [
+            (f"{price}.00000000", decimal_text(levels[side, price]))
+            for side, price in sorted(levels)
+            if side is bid and levels[side, price]
+        ]
         for bid in (True, False)
     ]
     return DepthSnapshot(last, sides[0], sides[1])

@@ -25,7 +25,9 @@ def diff(number: int, bids: list[Level], asks: list[Level]) -> DepthDiff:
 
 
 @given(st.lists(st.tuples(LEVELS, LEVELS), max_size=40), st.sets(st.integers(0, 39)))
-def test_a_book_of_texts_is_the_book_of_numbers(diffs: list[tuple[list[Level], list[Level]]], looked: set[int]) -> None:
+def test_a_book_of_texts_is_the_book_of_numbers(
+    diffs: list[tuple[list[Level], list[Level]]], looked: set[int]
+) -> None:
     """After any diffs, looked at whenever, prices and quantities are those of the plain book; a price is one, however it is written."""
     texts, numbers = TextBook(), Book()
     for number, (bids, asks) in enumerate(diffs):
@@ -38,7 +40,8 @@ def test_a_book_of_texts_is_the_book_of_numbers(diffs: list[tuple[list[Level], l
 
 def same(one: Book, other: Book) -> bool:
     return all(
-        {price: ours.quantity(price) for price in ours.levels} == {price: theirs.quantity(price) for price in theirs.levels}
+        {price: ours.quantity(price) for price in ours.levels}
+        == {price: theirs.quantity(price) for price in theirs.levels}
         and ours.best() == theirs.best()
         for ours, theirs in ((one.bids, other.bids), (one.asks, other.asks))
     )
@@ -79,12 +82,17 @@ def test_a_snapshot_replaces_everything() -> None:
 def test_an_audit_of_texts_goes_on_from_the_snapshot() -> None:
     """It compares as one of numbers does, and the diffs after the snapshot stand in the book that follows."""
     sync = BookSync(TextBook())
-    assert sync.snapshot(DepthSnapshot(1, [("10.00000000", "1.00000000")], [("11.00000000", "1.00000000")])) is Step.HELD
+    assert (
+        sync.snapshot(DepthSnapshot(1, [("10.00000000", "1.00000000")], [("11.00000000", "1.00000000")]))
+        is Step.HELD
+    )
     sync.diff(diff(2, [("9.00000000", "1.00000000")], []))
     sync.want_audit()
     sync.diff(diff(3, [("10.00000000", "2.00000000")], []))
     sync.diff(diff(4, [("8.00000000", "3.00000000")], []))
-    taken = DepthSnapshot(3, [("10.00000000", "2.00000000"), ("9.00000000", "1.00000000")], [("11.00000000", "1.00000000")])
+    taken = DepthSnapshot(
+        3, [("10.00000000", "2.00000000"), ("9.00000000", "1.00000000")], [("11.00000000", "1.00000000")]
+    )
     audit = sync.audit(taken)
     assert (audit.outcome, audit.clean, sync.state) == (AuditOutcome.COMPARED, True, State.SYNCED)
     assert [(decimal_text(price), decimal_text(size)) for price, size in sync.book.settled().bids.top(9)] == [

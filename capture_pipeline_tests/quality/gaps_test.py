@@ -32,7 +32,9 @@ KNOWN_DAYS = [
 # fmt: on
 
 
-def page(start: int, end: int, at: int, present: Ranges | None = None, *, run_at: int | None = None) -> RestPage:
+def page(
+    start: int, end: int, at: int, present: Ranges | None = None, *, run_at: int | None = None
+) -> RestPage:
     return RestPage(
         asked_start_us=start,
         asked_end_us=end,
@@ -86,13 +88,36 @@ TWICE = [page(*HOLE, NOW - 2 * HOUR_US), page(*HOLE, NOW - HOUR_US)]
         (Cause.BEFORE_LISTING, False, {"trading": (DAY + DAY_US, DAY + 31 * DAY_US)}),
         (Cause.AFTER_DELISTING, False, {"trading": (DAY, DAY + MINUTE_US)}),
         (Cause.EXCHANGE_OUTAGE, False, {"outages": [Outage(*HOLE, "outage")]}),
-        (Cause.EXCHANGE_OUTAGE, False, {"outages": [Outage(HOLE[0] - 30_000_000, HOLE[1] + 30_000_000, "more than whole minutes")]}),
-        (Cause.EXCHANGE_OUTAGE, True, {"outages": [Outage(HOLE[1], HOLE[1] + HOUR_US, "its edge")], "pages": TWICE}),
+        (
+            Cause.EXCHANGE_OUTAGE,
+            False,
+            {"outages": [Outage(HOLE[0] - 30_000_000, HOLE[1] + 30_000_000, "more than whole minutes")]},
+        ),
+        (
+            Cause.EXCHANGE_OUTAGE,
+            True,
+            {"outages": [Outage(HOLE[1], HOLE[1] + HOUR_US, "its edge")], "pages": TWICE},
+        ),
         (Cause.OURS, False, {"outages": [Outage(HOLE[1], HOLE[1] + HOUR_US, "an edge needs proof")]}),
         (Cause.SUSPENDED, False, {"outages": [Outage(*HOLE, "removed for a while", kind=Kind.SUSPENSION)]}),
-        (Cause.SUSPENDED, False, {"outages": [Outage(*HOLE, "both"), Outage(*HOLE, "both", kind=Kind.SUSPENSION)]}),
-        (Cause.SUSPENDED, True, {"outages": [Outage(HOLE[1], HOLE[1] + HOUR_US, "its edge", kind=Kind.SUSPENSION)], "pages": TWICE}),
-        (Cause.BEFORE_LISTING, False, {"trading": (HOLE[1], NOW), "outages": [Outage(*HOLE, "earlier", kind=Kind.SUSPENSION)]}),
+        (
+            Cause.SUSPENDED,
+            False,
+            {"outages": [Outage(*HOLE, "both"), Outage(*HOLE, "both", kind=Kind.SUSPENSION)]},
+        ),
+        (
+            Cause.SUSPENDED,
+            True,
+            {
+                "outages": [Outage(HOLE[1], HOLE[1] + HOUR_US, "its edge", kind=Kind.SUSPENSION)],
+                "pages": TWICE,
+            },
+        ),
+        (
+            Cause.BEFORE_LISTING,
+            False,
+            {"trading": (HOLE[1], NOW), "outages": [Outage(*HOLE, "earlier", kind=Kind.SUSPENSION)]},
+        ),
         (Cause.UNKNOWN, False, {"pages": TWICE[:1]}),
         (Cause.UNKNOWN, False, {"pages": TWICE[:1], "asked_later": []}),
         (Cause.UNKNOWN, True, {"pages": TWICE}),
@@ -100,10 +125,14 @@ TWICE = [page(*HOLE, NOW - 2 * HOUR_US), page(*HOLE, NOW - HOUR_US)]
         (Cause.NOT_YET_PUBLISHED, False, {"now_us": HOLE[1] + HOUR_US}),
     ],
 )
-def test_a_hole_gets_the_cause_that_the_evidence_shows(cause: Cause, verified: bool, known: dict[str, object]) -> None:
+def test_a_hole_gets_the_cause_that_the_evidence_shows(
+    cause: Cause, verified: bool, known: dict[str, object]
+) -> None:
     """The first cause that holds, in a fixed order."""
     gaps = explain([HOLE], evidence(**known))
-    assert [(gap.start_us, gap.end_us, gap.cause, gap.verified_nonexistent) for gap in gaps] == [(*HOLE, cause, verified)]
+    assert [(gap.start_us, gap.end_us, gap.cause, gap.verified_nonexistent) for gap in gaps] == [
+        (*HOLE, cause, verified)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -116,16 +145,23 @@ def test_a_hole_gets_the_cause_that_the_evidence_shows(cause: Cause, verified: b
         ({"asked_next": []}, False),
     ],
 )
-def test_rows_off_the_grid_explain_a_hole_once_rest_was_asked_or_they_are_listed(known: dict[str, object], explained: bool) -> None:
+def test_rows_off_the_grid_explain_a_hole_once_rest_was_asked_or_they_are_listed(
+    known: dict[str, object], explained: bool
+) -> None:
     """A shifted file alone proves nothing: REST or a daily file may have the candles of the grid."""
     archives = [archive_of(DAY, Trust.OK, usable=True)]
     (gap,) = explain([HOLE], evidence(archives=archives, off_grid=[HOLE], shift="1 s", **known))
-    assert (gap.cause, gap.row(MINUTE_US)["explained"]) == (Cause.OFF_GRID if explained else Cause.OURS, explained)
+    assert (gap.cause, gap.row(MINUTE_US)["explained"]) == (
+        Cause.OFF_GRID if explained else Cause.OURS,
+        explained,
+    )
     assert "bar_exclusions" in gap.detail
     assert ("run a top-up" in gap.detail) is (not explained and known.get("asked_next") != [])
 
 
-@pytest.mark.parametrize(("trust", "said"), [(Trust.MISMATCH, "quarantined"), (Trust.CHECKSUM_MISSING, "unverified")])
+@pytest.mark.parametrize(
+    ("trust", "said"), [(Trust.MISMATCH, "quarantined"), (Trust.CHECKSUM_MISSING, "unverified")]
+)
 def test_a_file_that_is_not_used_makes_its_hole_ours(trust: Trust, said: str) -> None:
     """Also where the hole is recent."""
     (gap,) = explain([HOLE], evidence(archives=[archive_of(DAY, trust)], now_us=HOLE[1] + HOUR_US))
@@ -145,7 +181,11 @@ def test_a_recent_hole_inside_an_ingested_file_does_not_wait_for_publication() -
     """The file is out and leaves it out: expected and unexplained at once; the day after it still waits."""
     known = evidence(archives=[archive_of(DAY, Trust.OK, usable=True)], now_us=DAY + DAY_US + 2 * HOUR_US)
     inside, after = explain([(DAY + DAY_US - HOUR_US, DAY + DAY_US + HOUR_US)], known)
-    assert (inside.cause, inside.end_us, inside.row(MINUTE_US)["explained"]) == (Cause.OURS, DAY + DAY_US, False)
+    assert (inside.cause, inside.end_us, inside.row(MINUTE_US)["explained"]) == (
+        Cause.OURS,
+        DAY + DAY_US,
+        False,
+    )
     assert "left it out" in inside.detail
     assert after.cause is Cause.NOT_YET_PUBLISHED
 
@@ -157,7 +197,10 @@ def test_an_outage_that_touches_a_candle_does_not_explain_it(start: int, end: in
     outage = Outage(hour[0] + start * MINUTE_US, hour[0] + end * MINUTE_US, "minutes")
     (gap,) = explain([hour], evidence(step_us=HOUR_US, outages=[outage]))
     assert (gap.cause, gap.start_us, gap.end_us) == (Cause.OURS, *hour)
-    (gap,) = explain([hour], evidence(step_us=HOUR_US, outages=[outage], pages=[page(*hour, NOW - HOUR_US), page(*hour, NOW)]))
+    (gap,) = explain(
+        [hour],
+        evidence(step_us=HOUR_US, outages=[outage], pages=[page(*hour, NOW - HOUR_US), page(*hour, NOW)]),
+    )
     assert (gap.cause, gap.verified_nonexistent) == (Cause.EXCHANGE_OUTAGE, True)
     assert "edge" in gap.detail
 
@@ -176,7 +219,10 @@ def test_the_edge_of_an_outage_is_made_of_whole_candles() -> None:
     outage = Outage(DAY + 10 * HOUR_US, DAY + 12 * HOUR_US, "outage")
     pages = [page(*hole, NOW - HOUR_US), page(*hole, NOW)]
     gaps = explain([hole], evidence(step_us=HOUR_US, outages=[outage], pages=pages))
-    assert [(gap.row(HOUR_US)["bars"], gap.cause) for gap in gaps] == [(1, Cause.EXCHANGE_OUTAGE), (2, Cause.EXCHANGE_OUTAGE)]
+    assert [(gap.row(HOUR_US)["bars"], gap.cause) for gap in gaps] == [
+        (1, Cause.EXCHANGE_OUTAGE),
+        (2, Cause.EXCHANGE_OUTAGE),
+    ]
 
 
 _SECONDS = st.integers(0, 4 * 86_400)
@@ -208,7 +254,10 @@ def test_every_row_is_of_whole_candles_and_none_vanishes(
 ) -> None:
     """Whatever instants outages, answers, the listing and the present fall on, and whatever an earlier ledger held."""
     missing = union(_spans_us(holes, step))
-    asked = [(*span, DAY + at * 1_000_000) for span, (_, _, at) in zip(_spans_us([each[:2] for each in pages]), pages, strict=True)]
+    asked = [
+        (*span, DAY + at * 1_000_000)
+        for span, (_, _, at) in zip(_spans_us([each[:2] for each in pages]), pages, strict=True)
+    ]
     seen = evidence(
         step_us=step,
         trading=(DAY + min(trading) * 1_000_000, DAY + max(trading) * 1_000_000),
@@ -222,17 +271,23 @@ def test_every_row_is_of_whole_candles_and_none_vanishes(
     assert sum(int(str(gap.row(step)["bars"])) for gap in gaps) == length(missing) // step
     rows = filled([(Cause.OURS, span) for span in _spans_us(known)], {"rest": missing}, seen)
     assert all((gap.start_us - DAY) % step == 0 and (gap.end_us - gap.start_us) % step == 0 for gap in rows)
-    assert length((gap.start_us, gap.end_us) for gap in rows) == sum(gap.end_us - gap.start_us for gap in rows)
+    assert length((gap.start_us, gap.end_us) for gap in rows) == sum(
+        gap.end_us - gap.start_us for gap in rows
+    )
 
 
 @given(
     st.lists(st.tuples(st.integers(0, 99), st.integers(1, 9)), max_size=6),
     st.lists(st.tuples(st.integers(0, 99), st.integers(1, 30)), max_size=4),
 )
-def test_rows_make_up_exactly_what_is_missing(holes: list[tuple[int, int]], outages: list[tuple[int, int]]) -> None:
+def test_rows_make_up_exactly_what_is_missing(
+    holes: list[tuple[int, int]], outages: list[tuple[int, int]]
+) -> None:
     """Split where the cause changes, none lost and none twice."""
     missing = union([(DAY + start * MINUTE_US, DAY + (start + count) * MINUTE_US) for start, count in holes])
-    listed = [Outage(DAY + start * MINUTE_US, DAY + (start + count) * MINUTE_US, "made") for start, count in outages]
+    listed = [
+        Outage(DAY + start * MINUTE_US, DAY + (start + count) * MINUTE_US, "made") for start, count in outages
+    ]
     gaps = explain(missing, evidence(outages=listed))
     assert union([(gap.start_us, gap.end_us) for gap in gaps]) == missing
     assert sum(gap.end_us - gap.start_us for gap in gaps) == sum(end - start for start, end in missing)
@@ -240,9 +295,18 @@ def test_rows_make_up_exactly_what_is_missing(holes: list[tuple[int, int]], outa
 
 @pytest.mark.parametrize(
     ("minutes", "verified"),
-    [([0], False), ([0, 29], False), ([0, 30], True), ([0, 10, 20, 29], False), ([0, 10, 20, 30], True), ([0, 20, 40], True)],
+    [
+        ([0], False),
+        ([0, 29], False),
+        ([0, 30], True),
+        ([0, 10, 20, 29], False),
+        ([0, 10, 20, 30], True),
+        ([0, 20, 40], True),
+    ],
 )
-def test_absence_is_verified_by_two_sightings_thirty_minutes_apart(minutes: list[int], verified: bool) -> None:
+def test_absence_is_verified_by_two_sightings_thirty_minutes_apart(
+    minutes: list[int], verified: bool
+) -> None:
     """Asking often in a short time proves nothing."""
     pages = [page(*HOLE, NOW + minute * MINUTE_US) for minute in minutes]
     assert (nonexistent(pages, Gaps()) == [HOLE]) is verified
@@ -264,12 +328,17 @@ def test_what_was_seen_a_moment_ago_is_not_worth_asking() -> None:
 
 def test_two_requests_seconds_apart_are_one_sighting_however_long_ago_the_run_began() -> None:
     """The time of the request counts: the first was made forty minutes into its run, the second right after it."""
-    late = [page(*HOLE, NOW, run_at=NOW - 40 * MINUTE_US), page(*HOLE, NOW + 1_000_000, run_at=NOW + 1_000_000)]
+    late = [
+        page(*HOLE, NOW, run_at=NOW - 40 * MINUTE_US),
+        page(*HOLE, NOW + 1_000_000, run_at=NOW + 1_000_000),
+    ]
     assert nonexistent(late, Gaps()) == []
     assert nonexistent([*late, page(*HOLE, NOW + 30 * MINUTE_US, run_at=NOW)], Gaps()) == [HOLE]
 
 
-@pytest.mark.parametrize(("minutes", "recent"), [(-71, False), (-40, True), (0, True), (29, True), (30, False)])
+@pytest.mark.parametrize(
+    ("minutes", "recent"), [(-71, False), (-40, True), (0, True), (29, True), (30, False)]
+)
 def test_an_answer_is_recent_from_its_run_until_half_an_hour_after_it(minutes: int, recent: bool) -> None:
     """A run that asks late takes its own answers for recent; a clock that was far ahead once blocks nothing."""
     late = page(*HOLE, NOW, run_at=NOW - 40 * MINUTE_US)
@@ -285,9 +354,10 @@ def test_an_answer_recorded_without_its_own_time_was_asked_when_its_run_began() 
 
 def test_a_minute_after_the_answers_own_time_is_not_seen_missing() -> None:
     """An answer says nothing of the future."""
-    assert nonexistent([page(NOW - MINUTE_US, NOW + HOUR_US, NOW), page(NOW - MINUTE_US, NOW + HOUR_US, NOW + HOUR_US)], Gaps()) == [
-        (NOW - MINUTE_US, NOW)
-    ]
+    assert nonexistent(
+        [page(NOW - MINUTE_US, NOW + HOUR_US, NOW), page(NOW - MINUTE_US, NOW + HOUR_US, NOW + HOUR_US)],
+        Gaps(),
+    ) == [(NOW - MINUTE_US, NOW)]
 
 
 def test_a_filled_hole_stays_in_the_ledger_with_what_filled_it() -> None:
@@ -304,10 +374,15 @@ def test_the_shipped_calendar_lists_the_known_outages_of_spot() -> None:
     """Each with its source, in order, none inside another; futures have none listed."""
     outages = [entry for entry in load_calendar() if entry.kind is Kind.OUTAGE]
     assert [iso(entry.start_us)[:10] for entry in outages] == KNOWN_DAYS
-    assert all(entry.holds_for(Market.SPOT, "BTCUSDT") and not entry.holds_for(Market.UM, "BTCUSDT") for entry in outages)
+    assert all(
+        entry.holds_for(Market.SPOT, "BTCUSDT") and not entry.holds_for(Market.UM, "BTCUSDT")
+        for entry in outages
+    )
     assert all(entry.source for entry in load_calendar())
     assert all(before.end_us < after.start_us for before, after in pairwise(outages))
-    assert not any(entry.edges is Edges.APPROXIMATE for entry in outages if entry.start_us > parse_time("2018-03-01"))
+    assert not any(
+        entry.edges is Edges.APPROXIMATE for entry in outages if entry.start_us > parse_time("2018-03-01")
+    )
 
 
 @pytest.mark.parametrize(

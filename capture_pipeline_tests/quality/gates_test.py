@@ -26,7 +26,10 @@ FAULTS: list[tuple[set[str], pl.DataFrame]] = [
     ({"schema"}, changed(bars(9), 3, "close", pl.lit(None))),
     ({"open_times_increase"}, pl.concat([bars(9).tail(4), bars(9).head(5)])),
     ({"open_times_increase", "open_times_unique"}, pl.concat([bars(9).head(5), bars(9).tail(5)])),
-    ({"open_times_on_grid", "close_time_fits"}, changed(bars(9), 3, "open_time_us", pl.col("open_time_us") + 1_000_000)),
+    (
+        {"open_times_on_grid", "close_time_fits"},
+        changed(bars(9), 3, "open_time_us", pl.col("open_time_us") + 1_000_000),
+    ),
     ({"high_is_highest"}, changed(bars(9), 3, "high", pl.max_horizontal("open", "close") - 0.01)),
     ({"low_is_lowest"}, changed(bars(9), 3, "low", pl.min_horizontal("open", "close") + 0.01)),
     ({"prices_positive"}, changed(bars(9), 3, "low", pl.lit(0))),
@@ -41,7 +44,11 @@ FAULTS: list[tuple[set[str], pl.DataFrame]] = [
 ]
 
 
-@pytest.mark.parametrize(("names", "frame"), FAULTS, ids=[f"{index}-{'-'.join(sorted(names))}" for index, (names, _) in enumerate(FAULTS)])
+@pytest.mark.parametrize(
+    ("names", "frame"),
+    FAULTS,
+    ids=[f"{index}-{'-'.join(sorted(names))}" for index, (names, _) in enumerate(FAULTS)],
+)
 def test_each_gate_fails_on_its_fault(names: set[str], frame: pl.DataFrame) -> None:
     """One fault, one verdict, with the failing rows beside it."""
     found = failed(frame)
@@ -58,7 +65,11 @@ def test_sound_bars_pass_every_gate() -> None:
     assert failed(bars(50).clear()) == set()
     milliseconds = bars(5).with_columns(pl.lit("ms").alias("time_unit"), pl.col("close_time_us") - 999)
     assert failed(milliseconds) == set()
-    flat = bars(5).with_columns(high=pl.max_horizontal("open", "close"), low=pl.min_horizontal("open", "close"), taker_buy_volume="volume")
+    flat = bars(5).with_columns(
+        high=pl.max_horizontal("open", "close"),
+        low=pl.min_horizontal("open", "close"),
+        taker_buy_volume="volume",
+    )
     assert failed(flat) == set()
 
 
@@ -72,7 +83,11 @@ def test_a_candle_that_has_not_closed_is_in_the_future() -> None:
 def test_failing_rows_are_shown_capped_and_counted() -> None:
     """Fifty bad rows, five shown."""
     frame = bars(50).with_columns(high=(pl.col("low") - 1).cast(pl.Decimal(18, 8)))
-    result = next(result for result in judge_rows(frame, Interval.M1, NOW_US, 5) if result.spec.name == "high_is_highest")
+    result = next(
+        result
+        for result in judge_rows(frame, Interval.M1, NOW_US, 5)
+        if result.spec.name == "high_is_highest"
+    )
     assert result.failing is not None
     assert (result.failing.height, result.failing_count) == (5, 50)
     assert "50 of 50 rows are irregular (50 high_not_highest)" in result.summary

@@ -8,7 +8,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.klines.quality.ranges import Ranges, batched, intersect, length, missing, present, subtract, union
+from capture_pipeline.klines.quality.ranges import (
+    Ranges,
+    batched,
+    intersect,
+    length,
+    missing,
+    present,
+    subtract,
+    union,
+)
 
 ranges = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=8)
 
@@ -39,7 +48,12 @@ def test_ranges_behave_as_the_sets_they_stand_for(left: Ranges, right: Ranges) -
 def test_what_is_present_and_what_is_missing_make_the_whole(indices: set[int], noise: list[int]) -> None:
     """Doubled, unordered, unaligned and outside open times count for nothing."""
     opens = np.array(
-        [*(index * 10 for index in indices), *(index * 10 for index in indices), *(each for each in noise if each % 10)], np.int64
+        [
+            *(index * 10 for index in indices),
+            *(index * 10 for index in indices),
+            *(each for each in noise if each % 10),
+        ],
+        np.int64,
     )
     there, gone = present(opens, 10, (0, 300)), missing(opens, 10, (0, 300))
     assert union(there, gone) == [(0, 300)]
@@ -49,4 +63,8 @@ def test_what_is_present_and_what_is_missing_make_the_whole(indices: set[int], n
 
 def test_small_holes_share_a_request_and_long_ones_stay_whole() -> None:
     """No span made of several holes is longer than a page."""
-    assert batched([(0, 1), (5, 6), (99, 100), (101, 102), (200, 900)], 100) == [(0, 100), (101, 102), (200, 900)]
+    assert batched([(0, 1), (5, 6), (99, 100), (101, 102), (200, 900)], 100) == [
+        (0, 100),
+        (101, 102),
+        (200, 900),
+    ]

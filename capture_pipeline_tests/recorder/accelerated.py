@@ -98,13 +98,22 @@ def one_at_a_time(root: Path, pace: Pace) -> Account:
     every_s = pace.hours * 3600 * 0.93 / (pace.cuts * 1.4)
     faults = [
         {"fault": "ws_cut", "every_s": every_s, "least": 2, "end": last},
-        {"fault": "ws_shutdown", "start": iso(begins + round(pace.hours * _HOUR_US * 0.96)), "lag_s": pace.speed / 2},
+        {
+            "fault": "ws_shutdown",
+            "start": iso(begins + round(pace.hours * _HOUR_US * 0.96)),
+            "lag_s": pace.speed / 2,
+        },
     ]
     with exchange(root, {"symbols": [BUSY], "frozen": True, "faults": faults}) as deployment:
         session = _recorded(deployment, pace, account, lambda _: None)
-        ended = Counter(_slot_of(session).get(event["connection"]) for event in session.events("connection_ended"))
+        ended = Counter(
+            _slot_of(session).get(event["connection"]) for event in session.events("connection_ended")
+        )
         account.cuts = [ended[0], ended[1]]
-        account.hold(min(account.cuts) >= pace.cuts, f"connections were cut {account.cuts} times instead of {pace.cuts} or more each")
+        account.hold(
+            min(account.cuts) >= pace.cuts,
+            f"connections were cut {account.cuts} times instead of {pace.cuts} or more each",
+        )
         account.hold(session.events("serverShutdown"), "no shutdown was announced")
         account.hold(not account.gaps, f"{account.gaps} gaps of {account.ids_lost} ids")
     return account
@@ -125,7 +134,11 @@ def everything_at_once(root: Path, pace: Pace) -> Account:
         session = _recorded(deployment, pace, account, spoil)
         account.outages = [outage.what for outage in outages]
         for gap in session.gaps:
-            inside = [one for one in outages if one.start_ns - _SLACK_NS <= gap.start_ns and gap.end_ns <= one.end_ns + _SLACK_NS]
+            inside = [
+                one
+                for one in outages
+                if one.start_ns - _SLACK_NS <= gap.start_ns and gap.end_ns <= one.end_ns + _SLACK_NS
+            ]
             account.hold(inside, f"a gap outside of every outage: {gap.model_dump_json()}")
         account.hold(account.gaps, "nothing was lost, so that nothing was tried")
     return account
@@ -191,7 +204,9 @@ def _cut_both(session: Live, _: Pace) -> Outage:
     return Outage("both connections cut", start_ns, time.time_ns())
 
 
-def _until(condition: Callable[[], bool], what: str, *, every_s: float = 0.02, patience_s: float = _PATIENCE_S) -> None:
+def _until(
+    condition: Callable[[], bool], what: str, *, every_s: float = 0.02, patience_s: float = _PATIENCE_S
+) -> None:
     deadline = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come in {patience_s:g} s"
@@ -230,12 +245,21 @@ def _compare(session: Live, sent: dict[str, Any], account: Account) -> None:
     account.gaps, account.ids_lost = len(session.gaps), sum(gap.ids_lost for gap in session.gaps)
     account.hold(found.keys() == sent.keys(), f"recorded {sorted(found)}, sent {sorted(sent)}")
     for stream, one in found.items():
-        listed = [(gap.last_good_id + 1, gap.first_good_id - 1) for gap in session.gaps if gap.stream == stream]
-        account.hold(one.holes == listed, f"{stream}: the file lacks {one.holes[:5]}, the ledger says {listed[:5]}")
+        listed = [
+            (gap.last_good_id + 1, gap.first_good_id - 1) for gap in session.gaps if gap.stream == stream
+        ]
+        account.hold(
+            one.holes == listed, f"{stream}: the file lacks {one.holes[:5]}, the ledger says {listed[:5]}"
+        )
         ends = sent[stream]["first_id"], sent[stream]["last_id"]
-        account.hold((one.first, one.last) == ends, f"{stream}: recorded {one.first}..{one.last}, sent {ends}")
+        account.hold(
+            (one.first, one.last) == ends, f"{stream}: recorded {one.first}..{one.last}, sent {ends}"
+        )
         if not listed:
-            account.hold(one.count == sent[stream]["count"], f"{stream}: {one.count:,} recorded, {sent[stream]['count']:,} sent")
+            account.hold(
+                one.count == sent[stream]["count"],
+                f"{stream}: {one.count:,} recorded, {sent[stream]['count']:,} sent",
+            )
 
 
 def _validate(session: Live, pace: Pace, account: Account) -> None:
@@ -255,4 +279,6 @@ def _validate(session: Live, pace: Pace, account: Account) -> None:
     report = validate(session.folder.path, thresholds, book=True)
     account.wrong += [f"validation: {check.name}: {check.reason}" for check in report.failed]
     for name in ("ledger", "checksums"):
-        account.hold(report.check(name).verdict is Verdict.PASS, f"validation: {name}: {report.check(name).reason}")
+        account.hold(
+            report.check(name).verdict is Verdict.PASS, f"validation: {name}: {report.check(name).reason}"
+        )

@@ -18,9 +18,13 @@ from capture_pipeline_tests.recorder.accelerated import Account, Pace, everythin
 
 def main() -> int:
     """Record both days, and tell."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--hours", type=float, default=24, help="of the market")
-    parser.add_argument("--speed", type=float, default=400, help="sandbox seconds a second; a slow machine needs less")
+    parser.add_argument(
+        "--speed", type=float, default=400, help="sandbox seconds a second; a slow machine needs less"
+    )
     parser.add_argument("--cuts", type=int, default=20, help="of each connection, at least")
     parser.add_argument("--only", choices=["a", "b"], help="one of the two days")
     given = parser.parse_args()
@@ -29,11 +33,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name, record in (("a", one_at_a_time), ("b", everything_at_once)):
             if given.only in {None, name}:
-                sys.stderr.write(f"{given.hours:g} hours of the market at {given.speed:g} times real speed: {record.__name__}\n")
+                sys.stderr.write(
+                    f"{given.hours:g} hours of the market at {given.speed:g} times real speed: {record.__name__}\n"
+                )
                 accounts.append(record(Path(folder) / name, pace))
     Console().print(_table(accounts))
     wrong = [f"{account.name}: {told}" for account in accounts for told in account.wrong]
-    sys.stdout.write("".join(f"WRONG {line}\n" for line in wrong) or "Persisted is what was sent less what the ledger says, id by id.\n")
+    sys.stdout.write(
+        "".join(f"WRONG {line}\n" for line in wrong)
+        or "Persisted is what was sent less what the ledger says, id by id.\n"
+    )
     return int(bool(wrong))
 
 
@@ -42,7 +51,13 @@ def _table(accounts: list[Account]) -> Table:
     for account in accounts:
         cuts, outages = " + ".join(map(str, account.cuts)), ", ".join(account.outages)
         table.add_row(
-            account.name, f"{account.messages:,}", cuts, outages, str(account.gaps), f"{account.ids_lost:,}", f"{account.seconds:.0f}"
+            account.name,
+            f"{account.messages:,}",
+            cuts,
+            outages,
+            str(account.gaps),
+            f"{account.ids_lost:,}",
+            f"{account.seconds:.0f}",
         )
     return table
 

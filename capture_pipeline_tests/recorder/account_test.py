@@ -25,7 +25,9 @@ from capture_pipeline_tests.recorder.desk import OTHERS, TRADES, Desk, left, los
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A deployment whose exchange nobody asks."""
-    return Settings.model_validate({"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}})
+    return Settings.model_validate(
+        {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
+    )
 
 
 @pytest.fixture
@@ -62,7 +64,9 @@ def test_every_message_that_comes_in_is_accounted_for(folder: SessionFolder, set
     assert metadata.statistics["accounting"]["written"] == 13
 
 
-def test_what_the_writer_has_no_room_for_at_the_end_is_listed_by_its_ids(folder: SessionFolder, settings: Settings) -> None:
+def test_what_the_writer_has_no_room_for_at_the_end_is_listed_by_its_ids(
+    folder: SessionFolder, settings: Settings
+) -> None:
     """No later message would show it: one stream had something before, the other nothing at all."""
     desk = Desk(folder, most_bytes=10)
     desk.send(1, 5)
@@ -88,7 +92,9 @@ def test_what_the_writer_has_no_room_for_at_the_end_is_listed_by_its_ids(folder:
     }
 
 
-def test_what_the_writer_had_no_room_for_at_the_start_is_listed_by_its_ids(folder: SessionFolder, settings: Settings) -> None:
+def test_what_the_writer_had_no_room_for_at_the_start_is_listed_by_its_ids(
+    folder: SessionFolder, settings: Settings
+) -> None:
     """The first messages of a stream were dropped, and it goes on: nothing in the recording precedes the gap."""
     desk = Desk(folder, most_bytes=10)
     desk.send(1, 5)
@@ -118,7 +124,9 @@ def unwritten(folder: SessionFolder) -> Desk:
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_what_was_never_written_is_listed_by_whoever_comes_next(resumed: bool, folder: SessionFolder, settings: Settings) -> None:
+def test_what_was_never_written_is_listed_by_whoever_comes_next(
+    resumed: bool, folder: SessionFolder, settings: Settings
+) -> None:
     """With its ids and the disk as the cause, whether the session is finished or goes on."""
     unwritten(folder)
     if resumed:
@@ -130,12 +138,18 @@ def test_what_was_never_written_is_listed_by_whoever_comes_next(resumed: bool, f
     assert lost(folder, Cause.DISK) == set(range(11, 31 if resumed else 26))
     assert lost(folder, Cause.DISK, stream=OTHERS) == {1, 2, 3, 4, 5}
     account = metadata.statistics["accounting"]
-    assert (account["unwritten"], account["difference"], account["end"]) == (20, 0, "closed" if resumed else "unwritten")
+    assert (account["unwritten"], account["difference"], account["end"]) == (
+        20,
+        0,
+        "closed" if resumed else "unwritten",
+    )
     report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
     assert (report.check("accounting").verdict, report.check("disk").verdict) == (Verdict.PASS, Verdict.FAIL)
 
 
-def test_a_ledger_that_could_not_be_written_is_not_written(folder: SessionFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_that_could_not_be_written_is_not_written(
+    folder: SessionFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing but a line of the ledger waits for a disk that is too slow: it is no less lost than a message."""
     calls, syncing = Calls(monkeypatch), threading.Event()
 
@@ -169,7 +183,12 @@ def test_a_ledger_that_could_not_be_written_is_not_written(folder: SessionFolder
     ],
 )
 def test_only_a_recorder_that_wrote_all_completes_a_session(
-    state: AccountState | None, early_ns: int, ending: str | None, expected: str, folder: SessionFolder, settings: Settings
+    state: AccountState | None,
+    early_ns: int,
+    ending: str | None,
+    expected: str,
+    folder: SessionFolder,
+    settings: Settings,
 ) -> None:
     """Whoever finishes it, and whatever the time is: it received until the planned end, and all that it took is on the disk."""
     past = plan_of(folder).model_copy(update={"start_us": 10**15})
@@ -209,7 +228,9 @@ def test_a_killed_recorder_leaves_what_is_unknown(folder: SessionFolder, setting
     assert lost(folder, Cause.PROCESS) == set(range(11, 21))
 
 
-def test_a_recording_without_an_account_is_as_unknown_as_after_a_kill(folder: SessionFolder, settings: Settings) -> None:
+def test_a_recording_without_an_account_is_as_unknown_as_after_a_kill(
+    folder: SessionFolder, settings: Settings
+) -> None:
     """An earlier version recorded it, or somebody removed the account: the next recorder does not claim to know."""
     desk = Desk(folder).start()
     desk.send(1, 10)
@@ -222,7 +243,12 @@ def test_a_recording_without_an_account_is_as_unknown_as_after_a_kill(folder: Se
     metadata = stop(folder, settings)
     assert metadata is not None
     account = metadata.statistics["accounting"]
-    assert (account["received"], account["written"], account["difference"], account["killed"]) == (20, 20, 0, 1)
+    assert (account["received"], account["written"], account["difference"], account["killed"]) == (
+        20,
+        20,
+        0,
+        1,
+    )
     assert validate(folder.path).check("accounting").verdict is Verdict.SKIPPED
 
 
@@ -254,11 +280,16 @@ def test_an_altered_recording_is_read_whole_again(folder: SessionFolder) -> None
 
 def test_an_account_has_room_for_every_stream(folder: SessionFolder) -> None:
     """The largest one that a session can leave fits into what was allocated."""
-    streams = {f"{'x' * 20}{number}usdt@depth@100ms": {"first": 2**60, "last": 2**61, "messages": 2**50} for number in range(512)}
+    streams = {
+        f"{'x' * 20}{number}usdt@depth@100ms": {"first": 2**60, "last": 2**61, "messages": 2**50}
+        for number in range(512)
+    }
     rest = dict.fromkeys(("gaps", "lost", "duplicates", "overlaps", "last_ns", "last_event_us"), 2**62)
     file = AccountFile(folder.account, 512)
     file.allocate()
     size = folder.account.stat().st_size
-    mark = resume(folder).checkpoint.model_copy(update={"tracks": {name: ids | rest for name, ids in streams.items()}})
+    mark = resume(folder).checkpoint.model_copy(
+        update={"tracks": {name: ids | rest for name, ids in streams.items()}}
+    )
     file.write(Account(state=AccountState.UNWRITTEN, mark=mark))
     assert folder.account.stat().st_size == size

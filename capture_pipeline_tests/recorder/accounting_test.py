@@ -99,7 +99,12 @@ def _check_unwritten(session: Live, account: Account) -> None:
     assert session.metadata.statistics["ids_lost"] == sum(gap.ids_lost for gap in session.gaps) > 0
     assert session.metadata.statistics["uptime_percent"] < 100
     report = validate(session.folder.path, SHORT)
-    expected = {"accounting": Verdict.PASS, "disk": Verdict.FAIL, "ledger": Verdict.PASS, "checksums": Verdict.PASS}
+    expected = {
+        "accounting": Verdict.PASS,
+        "disk": Verdict.FAIL,
+        "ledger": Verdict.PASS,
+        "checksums": Verdict.PASS,
+    }
     assert verdicts(report, *expected) == expected
     assert report.verdict is Verdict.FAIL
     # What it recorded stops before the end that was planned, whatever the other thresholds are.
@@ -173,7 +178,9 @@ def test_a_recorder_killed_behind_its_deadline_completes_nothing(tmp_path: Path)
         session.start(CAPTURE_RECORDING_PATIENCE_S="60")
         session.recording()
         fill(session)
-        session.wait(lambda status: status.updated_ns > status.ends_us * 1000 - 10**9 and status.state == "disk")
+        session.wait(
+            lambda status: status.updated_ns > status.ends_us * 1000 - 10**9 and status.state == "disk"
+        )
         while time.time_ns() < session.status().ends_us * 1000 + 5 * 10**8:  # type: ignore[union-attr]
             time.sleep(0.05)
         session.kill()
@@ -184,7 +191,9 @@ def test_a_recorder_killed_behind_its_deadline_completes_nothing(tmp_path: Path)
         report = validate(session.folder.path, SHORT)
         assert verdicts(report, "accounting") == {"accounting": Verdict.FAIL}
         assert "was killed: what it received behind its last line" in report.check("accounting").reason
-        assert not open_sessions(sessions_root(session.deployment.workspace.settings), "custom", ["BTCUSDT"])[1:]
+        assert not open_sessions(sessions_root(session.deployment.workspace.settings), "custom", ["BTCUSDT"])[
+            1:
+        ]
 
 
 def test_a_real_disk_without_room_can_still_report_the_loss(tmp_path: Path) -> None:
@@ -202,7 +211,9 @@ def test_a_real_disk_without_room_can_still_report_the_loss(tmp_path: Path) -> N
             except OSError:
                 break
         os.close(filler)
-        file.write(Account(state=AccountState.UNWRITTEN, mark=Checkpoint(counts={"received": 7}), trouble="x" * 400))
+        file.write(
+            Account(state=AccountState.UNWRITTEN, mark=Checkpoint(counts={"received": 7}), trouble="x" * 400)
+        )
         found = read_account(disk / "account.json")
         assert found is not None
         assert (found.state, found.mark.counts) == (AccountState.UNWRITTEN, {"received": 7})

@@ -71,7 +71,9 @@ HARMS: dict[str, tuple[Callable[[Path], None], Cause]] = {
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A deployment whose exchange nobody asks."""
-    return Settings.model_validate({"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}})
+    return Settings.model_validate(
+        {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
+    )
 
 
 @pytest.fixture
@@ -81,7 +83,9 @@ def folder(settings: Settings) -> SessionFolder:
 
 @pytest.mark.parametrize("name", HARMS)
 @pytest.mark.parametrize("resumed", [False, True], ids=["one recorder", "and another one"])
-def test_it_is_noticed_and_its_ids_are_listed(name: str, resumed: bool, folder: SessionFolder, settings: Settings) -> None:
+def test_it_is_noticed_and_its_ids_are_listed(
+    name: str, resumed: bool, folder: SessionFolder, settings: Settings
+) -> None:
     """Within the fsync interval, without another message; recording goes on in a new part, and only what was taken away is lost."""
     harm, cause = HARMS[name]
     desk = Desk(folder).start()
@@ -110,7 +114,10 @@ def test_it_is_noticed_and_its_ids_are_listed(name: str, resumed: bool, folder: 
     assert account["removed"] == 40 + 5 - len(left(folder) & set(range(1, 41))) - len(left(folder, OTHERS))
     assert [one["cause"] for one in account["altered"]] == [cause]
     report = validate(folder.path, Thresholds(min_messages=1, duration_s=0.0))
-    assert (report.check("ledger").verdict, report.check("accounting").verdict) == (Verdict.PASS, Verdict.PASS)
+    assert (report.check("ledger").verdict, report.check("accounting").verdict) == (
+        Verdict.PASS,
+        Verdict.PASS,
+    )
     assert (report.check("disk").verdict, report.check("disk").decides) == (Verdict.FAIL, True)
     assert folder.growing.name in report.check("disk").reason
 
@@ -131,7 +138,9 @@ def test_a_message_that_comes_before_it_is_noticed_goes_into_the_new_part(
     assert left(folder) | lost(folder, Cause.FILE_REMOVED, Cause.FILE_ALTERED) == set(range(1, 26))
 
 
-def test_gaps_of_a_part_that_was_removed_are_within_its_own(folder: SessionFolder, settings: Settings) -> None:
+def test_gaps_of_a_part_that_was_removed_are_within_its_own(
+    folder: SessionFolder, settings: Settings
+) -> None:
     """The ledger lists no id twice: what was missing before is missing still."""
     desk = Desk(folder).start()
     desk.send(1, 10)
@@ -146,7 +155,9 @@ def test_gaps_of_a_part_that_was_removed_are_within_its_own(folder: SessionFolde
     assert len(read_gaps(folder.gaps)) == 1
 
 
-def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(folder: SessionFolder, settings: Settings) -> None:
+def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(
+    folder: SessionFolder, settings: Settings
+) -> None:
     """Parts are taken up by their number, not by their count."""
     desk = Desk(folder).start()
     desk.send(1, 10)
@@ -165,7 +176,9 @@ def test_a_middle_part_that_is_removed_is_a_gap_between_the_others(folder: Sessi
     assert left(folder) | lost(folder, *every) == set(range(1, 31))
 
 
-def test_it_is_noticed_while_nothing_is_written(folder: SessionFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_noticed_while_nothing_is_written(
+    folder: SessionFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a quiet market too: everything had been flushed, and looked at, before."""
     calls = Calls(monkeypatch)
     desk = Desk(folder)
@@ -174,7 +187,11 @@ def test_it_is_noticed_while_nothing_is_written(folder: SessionFolder, monkeypat
     desk.start()
     deadline = begun_s + 10
     name = folder.growing.name
-    while calls.of(name)[-1] != f"fsync {name}" or calls.count(f"write {name}") != 2 or desk.writer._checked_s < begun_s:
+    while (
+        calls.of(name)[-1] != f"fsync {name}"
+        or calls.count(f"write {name}") != 2
+        or desk.writer._checked_s < begun_s
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.005)
     time.sleep(0.2)
@@ -213,7 +230,9 @@ def test_a_live_recorder_goes_on_through_all_of_it(tmp_path: Path) -> None:
             session.wait(lambda status, number=number: len(status.altered) == number)  # type: ignore[misc]
         status = session.status()
         assert status is not None
-        assert [line.split()[0] for line in status.altered] == [session.folder.segment(number).name for number in range(1, 5)]
+        assert [line.split()[0] for line in status.altered] == [
+            session.folder.segment(number).name for number in range(1, 5)
+        ]
         console = Console(width=200)
         with console.capture() as captured:
             console.print(overview([session.folder]))
@@ -232,4 +251,7 @@ def test_a_live_recorder_goes_on_through_all_of_it(tmp_path: Path) -> None:
         assert account["difference"] == 0
         assert account["removed"] > 0
         assert len(session.events("recording_altered")) == 4
-        assert SessionPlan.model_validate_json(session.folder.plan.read_bytes()).session == session.folder.session
+        assert (
+            SessionPlan.model_validate_json(session.folder.plan.read_bytes()).session
+            == session.folder.session
+        )

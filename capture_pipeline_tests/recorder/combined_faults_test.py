@@ -13,13 +13,24 @@ from capture_pipeline_tests.recorder.live import BUSY, Live
 
 pytestmark = pytest.mark.slow
 
-ARCHIVE = {market: f"data/{folder}/monthly/klines/BTCUSDT/1h/" for market, folder in (("spot", "spot"), ("um", "futures/um"))}
+ARCHIVE = {
+    market: f"data/{folder}/monthly/klines/BTCUSDT/1h/"
+    for market, folder in (("spot", "spot"), ("um", "futures/um"))
+}
 ZIP = "BTCUSDT-1h-2025-01.zip"
-PASSING = [{"fault": "status_408", "times": 1}, {"fault": "status_400", "code": -1001, "times": 1}, {"fault": "status_503", "times": 1}]
+PASSING = [
+    {"fault": "status_408", "times": 1},
+    {"fault": "status_400", "code": -1001, "times": 1},
+    {"fault": "status_503", "times": 1},
+]
 
 
-@pytest.mark.parametrize(("market", "trades", "connections"), [("spot", "btcusdt@trade", 2), ("um", "btcusdt@aggTrade", 4)])
-def test_both_complete_and_every_id_is_accounted_for(market: str, trades: str, connections: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("market", "trades", "connections"), [("spot", "btcusdt@trade", 2), ("um", "btcusdt@aggTrade", 4)]
+)
+def test_both_complete_and_every_id_is_accounted_for(
+    market: str, trades: str, connections: int, tmp_path: Path
+) -> None:
     """REST lags, passing errors, a ban stated in the body alone that cuts every connection, an old zip in the archive's cache."""
     config = {"frozen": False, "speed": 20, "symbols": [BUSY], "ban_stated": "body", "rest_lag_s": 60}
     with exchange(tmp_path, config, CAPTURE_MARKET=market) as deployment:
@@ -35,7 +46,9 @@ def test_both_complete_and_every_id_is_accounted_for(market: str, trades: str, c
         limits(deployment, {"status": 418, "seconds": 15})
         session.hit("ws_cut", "all")
         session.wait(lambda status: OVER in status.paused)
-        with command(deployment, tmp_path / "told", "backfill", "--from", "2025-01", "--to", "2025-02") as backfill:
+        with command(
+            deployment, tmp_path / "told", "backfill", "--from", "2025-01", "--to", "2025-02"
+        ) as backfill:
             assert backfill.end() == 0, backfill.told()
         session.recording(connections)
         session.wait(lambda status: status.refills.keys() == {RefillState.COMPLETE})
@@ -46,5 +59,7 @@ def test_both_complete_and_every_id_is_accounted_for(market: str, trades: str, c
         gap = next(gap for gap in session.gaps if gap.stream == trades)
         assert (gap.refill, gap.ids_refilled) == (RefillState.COMPLETE, gap.ids_lost)
         assert session.metadata.statistics["ids_lost"] == sum(gap.ids_lost for gap in session.gaps)
-        with command(deployment, tmp_path / "checked", "check", "--from", "2025-01", "--to", "2025-01") as checked:
+        with command(
+            deployment, tmp_path / "checked", "check", "--from", "2025-01", "--to", "2025-01"
+        ) as checked:
             assert checked.end() == 0, checked.told()

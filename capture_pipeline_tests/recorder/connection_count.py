@@ -93,11 +93,21 @@ def many_symbols(root: Path, market: str, *, symbols: int, seconds: float, speed
         speed: Sandbox seconds a second; a slow machine needs less.
     """
     names = [f"SYN{number:03d}USDT" for number in range(symbols)]
-    config = {"frozen": False, "speed": speed, "symbols": [{"symbol": name, "trades_per_day": 5760} for name in names]}
+    config = {
+        "frozen": False,
+        "speed": speed,
+        "symbols": [{"symbol": name, "trades_per_day": 5760} for name in names],
+    }
     with _session(root, market, config, names) as session:
         # A snapshot of 5,000 levels has a weight of 250: 300 books would take the budget of 16 minutes.
-        session.start(CAPTURE_RECORDING_SILENCE_S="8", CAPTURE_RECORDING_AUDIT_MINUTES="60", CAPTURE_RECORDING_SNAPSHOT_LIMIT="100")
-        session.wait(lambda status: sum("@depth" in stream for stream in status.last_ids) == symbols, within_s=240)
+        session.start(
+            CAPTURE_RECORDING_SILENCE_S="8",
+            CAPTURE_RECORDING_AUDIT_MINUTES="60",
+            CAPTURE_RECORDING_SNAPSHOT_LIMIT="100",
+        )
+        session.wait(
+            lambda status: sum("@depth" in stream for stream in status.last_ids) == symbols, within_s=240
+        )
         time.sleep(seconds)
         return _outcome(session, f"{symbols} symbols of {market}, {seconds:g} s", 4)
 
@@ -118,7 +128,10 @@ def _outcome(session: Live, name: str, connections: int) -> Outcome:
     streams = {name for one in session.streams()["connections"] for name in one["streams"]}
     ends = [f"{event['cause']}: {event['detail']}" for event in session.events("connection_ended")]
     session.finish()
-    report = validate(session.folder.path, Thresholds(min_messages=0, duration_s=0, min_book_valid=0.5, end_tolerance_s=math.inf))
+    report = validate(
+        session.folder.path,
+        Thresholds(min_messages=0, duration_s=0, min_book_valid=0.5, end_tolerance_s=math.inf),
+    )
     statistics = session.metadata.statistics
     return Outcome(
         name=name,
@@ -136,21 +149,41 @@ def _outcome(session: Live, name: str, connections: int) -> Outcome:
 
 def main() -> int:
     """Record the sessions, and report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--hours", type=float, default=1, help="of the quiet contract's market")
     parser.add_argument(
-        "--speed", type=float, default=1, help="sandbox seconds a second, of the quiet contract; the limit of silence is as much shorter"
+        "--speed",
+        type=float,
+        default=1,
+        help="sandbox seconds a second, of the quiet contract; the limit of silence is as much shorter",
     )
     parser.add_argument("--symbols", type=int, default=300, help="in one session")
     parser.add_argument("--seconds", type=float, default=180, help="length of the sessions of many symbols")
-    parser.add_argument("--many-speed", type=float, default=1, help="sandbox seconds a second, of many symbols; a slow machine needs less")
+    parser.add_argument(
+        "--many-speed",
+        type=float,
+        default=1,
+        help="sandbox seconds a second, of many symbols; a slow machine needs less",
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         outcomes = [quiet_contract(root / "quiet", hours=given.hours, speed=given.speed)]
         many = partial(many_symbols, symbols=given.symbols, seconds=given.seconds, speed=given.many_speed)
         outcomes += [many(root / market, market) for market in ("spot", "um")]
-    table = Table("session", "messages", "streams", "silent", "ids lost", "connections", "attempts", "refused", "ends and failed checks")
+    table = Table(
+        "session",
+        "messages",
+        "streams",
+        "silent",
+        "ids lost",
+        "connections",
+        "attempts",
+        "refused",
+        "ends and failed checks",
+    )
     for one in outcomes:
         figures = (
             f"{one.messages:,}",

@@ -87,7 +87,12 @@ def checked(folder: SessionFolder, last_sent: int) -> None:
     assert stamps == sorted(set(stamps))
     gaps = read_gaps(folder.gaps)
     trades = [line["data"]["t"] for line in lines if line["stream"] == TRADES]
-    lost = [number for gap in gaps if gap.stream == TRADES for number in range(gap.last_good_id + 1, gap.first_good_id)]
+    lost = [
+        number
+        for gap in gaps
+        if gap.stream == TRADES
+        for number in range(gap.last_good_id + 1, gap.first_good_id)
+    ]
     # Killed before the first batch, the session begins with what the second run sent: nothing precedes its first id.
     assert trades[0] in {FIRST_RUN[0], SECOND_RUN[0]}
     assert sorted(trades + lost) == list(range(trades[0], trades[-1] + 1))
@@ -131,16 +136,27 @@ def test_a_session_survives_every_crash_and_every_refusal(undisturbed: str, tmp_
 def test_a_batch_is_written_flushed_and_the_end_is_in_order(undisturbed: str) -> None:
     """The recording is flushed before it is renamed, its folder after, and the metadata come last."""
     lines = undisturbed.splitlines()
-    part = [found[1] for line in lines if ".jsonl.gz.part" in line and (found := re.search(r"\b(write|fsync)\(", line))]
+    part = [
+        found[1]
+        for line in lines
+        if ".jsonl.gz.part" in line and (found := re.search(r"\b(write|fsync)\(", line))
+    ]
     assert part[: 2 * part.count("write")] == ["write", "fsync"] * part.count("write")
     renamed = next(place for place, line in enumerate(lines) if "rename(" in line and ".part" in line)
     # Once more than after each batch, and its folder before anything else is renamed.
     assert part.count("fsync") == part.count("write") + 1
     following = next(place for place, line in enumerate(lines) if "rename(" in line and place > renamed)
-    assert any(re.search(r"fsync\(\d+<[^>]*/20260803T143000Z_btcusdt>\)", line) for line in lines[renamed : renamed + 2])
+    assert any(
+        re.search(r"fsync\(\d+<[^>]*/20260803T143000Z_btcusdt>\)", line)
+        for line in lines[renamed : renamed + 2]
+    )
     assert renamed + 1 < following
-    metadata = next(place for place, line in enumerate(lines) if "rename(" in line and "/metadata.json" in line)
+    metadata = next(
+        place for place, line in enumerate(lines) if "rename(" in line and "/metadata.json" in line
+    )
     assert renamed < metadata
     assert any("fsync(" in line and ".metadata.json" in line for line in lines[renamed:metadata])
-    checksums = next(place for place, line in enumerate(lines) if "rename(" in line and "/checksums.txt" in line)
+    checksums = next(
+        place for place, line in enumerate(lines) if "rename(" in line and "/checksums.txt" in line
+    )
     assert renamed < checksums < metadata

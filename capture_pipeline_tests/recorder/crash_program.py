@@ -59,16 +59,28 @@ def feed(folder: SessionFolder, first: int, last: int) -> None:
     writer = Writer(folder, segment=resumed.segment, most_bytes=1 << 20, fsync_s=0.0)
     settings = Recording(flush_messages=4, connections=1)
     hooks = Hooks(lambda *_: None, lambda _: None, lambda mark: mark)
-    capture = RecordingPipeline(settings, Intake([TRADES, DEPTH], lambda _: None, lambda *_: None), _clock(resumed.last_ns), writer, hooks)
+    capture = RecordingPipeline(
+        settings,
+        Intake([TRADES, DEPTH], lambda _: None, lambda *_: None),
+        _clock(resumed.last_ns),
+        writer,
+        hooks,
+    )
     capture.resume(resumed)
     accounting = Accounting(folder, 2, resumed, capture, writer)
     accounting.begin()
     capture.merge.opened(1)
     for number in range(first, last + 1):
         if number not in MISSING:
-            capture.message(1, b'{"stream":"%b","data":{"e":"trade","E":1,"t":%d}}' % (TRADES.encode(), number))
+            capture.message(
+                1, b'{"stream":"%b","data":{"e":"trade","E":1,"t":%d}}' % (TRADES.encode(), number)
+            )
             low = number * 10
-            capture.message(1, b'{"stream":"%b","data":{"E":1,"U":%d,"u":%d,"b":[],"a":[]}}' % (DEPTH.encode(), low, low + 9))
+            capture.message(
+                1,
+                b'{"stream":"%b","data":{"E":1,"U":%d,"u":%d,"b":[],"a":[]}}'
+                % (DEPTH.encode(), low, low + 9),
+            )
     capture.finish()
     # Run here and not as a thread: strace counts the calls of each thread for itself.
     writer.end()
@@ -85,8 +97,16 @@ def _clock(floor_ns: int) -> CaptureClock:
 
 
 def _plan(session: str) -> SessionPlan:
-    names = {"session": session, "venue": "sandbox", "market": "spot", "symbols": ["BTCUSDT"], "streams": [TRADES, DEPTH]}
-    return SessionPlan.model_validate({**names, "regime": "custom", "start_us": _NEVER_OVER_US, "duration_s": 1, "connections": 1})
+    names = {
+        "session": session,
+        "venue": "sandbox",
+        "market": "spot",
+        "symbols": ["BTCUSDT"],
+        "streams": [TRADES, DEPTH],
+    }
+    return SessionPlan.model_validate(
+        {**names, "regime": "custom", "start_us": _NEVER_OVER_US, "duration_s": 1, "connections": 1}
+    )
 
 
 if __name__ == "__main__":

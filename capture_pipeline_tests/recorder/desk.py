@@ -46,7 +46,9 @@ class Desk:
     def send(self, first: int, last: int, stream: str = TRADES) -> None:
         """Trades first..last, in batches of five."""
         for number in range(first, last + 1):
-            self.capture.message(1, b'{"stream":"%b","data":{"e":"trade","E":%d,"t":%d}}' % (stream.encode(), number, number))
+            self.capture.message(
+                1, b'{"stream":"%b","data":{"e":"trade","E":%d,"t":%d}}' % (stream.encode(), number, number)
+            )
         if self.writer.is_alive():
             self.writer.drain(10)
 

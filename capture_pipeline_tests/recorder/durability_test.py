@@ -66,7 +66,14 @@ def test_data_are_flushed_before_the_checkpoint_that_counts_them(folder: Session
     writer = writer_of(folder)
     calls.clear()
     writer.put(
-        Batch(LINE % (1, 1), 1, [GAP], Checkpoint(lines=1, tracks={"btcusdt@trade": {**asdict(Track()), "last_ns": 0, "last_event_us": 0}}))
+        Batch(
+            LINE % (1, 1),
+            1,
+            [GAP],
+            Checkpoint(
+                lines=1, tracks={"btcusdt@trade": {**asdict(Track()), "last_ns": 0, "last_event_us": 0}}
+            ),
+        )
     )
     written(writer)
     assert calls == [
@@ -83,15 +90,22 @@ def test_data_are_flushed_before_the_checkpoint_that_counts_them(folder: Session
 
 
 @pytest.mark.parametrize("refused", [f"fsync {PART}", "fsync gaps.jsonl"])
-def test_behind_a_failed_fsync_nothing_goes_into_that_file(refused: str, folder: SessionFolder, calls: Calls) -> None:
+def test_behind_a_failed_fsync_nothing_goes_into_that_file(
+    refused: str, folder: SessionFolder, calls: Calls
+) -> None:
     """Nobody knows what of it is on the disk: it is not tried again, nothing is claimed of it, and a second part goes on."""
     writer = writer_of(folder)
     append_line(folder.gaps, GAP.model_dump_json() + "\n")
-    calls.refuse = lambda line: OSError(errno.EIO, "planted") if line == refused and not folder.segment(2).exists() else None
+    calls.refuse = lambda line: (
+        OSError(errno.EIO, "planted") if line == refused and not folder.segment(2).exists() else None
+    )
     writer.put(batch(1, Checkpoint(lines=1)))
     writer.put(batch(2))
     written(writer)
-    assert [line for line in calls.of(PART, SECOND) if line.startswith("write")] == [f"write {PART}", f"write {SECOND}"]
+    assert [line for line in calls.of(PART, SECOND) if line.startswith("write")] == [
+        f"write {PART}",
+        f"write {SECOND}",
+    ]
     assert calls.count(f"fsync {PART}") + calls.count(f"fsync {PART} refused") == 1
     assert (writer.segment, len(writer.suspects)) == (2, 1)
     behind = calls[calls.index(f"{refused} refused") :]
@@ -111,7 +125,9 @@ def test_what_was_cut_off_stays_cut_off(folder: SessionFolder, calls: Calls) -> 
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> tuple[SessionFolder, Settings]:
-    settings = Settings.model_validate({"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}})
+    settings = Settings.model_validate(
+        {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
+    )
     plan = new_plan(settings, ["BTCUSDT"], "custom", 60, start_us=1_785_767_400_000_000)
     return prepare(sessions_root(settings), plan), settings
 
@@ -132,7 +148,9 @@ def test_a_recording_gets_its_name_durably(prepared: tuple[SessionFolder, Settin
         assert (calls[at - 1], calls[at + 1]) == (f"fsync {name}.tmp", f"fsync {folder.session}")
 
 
-def test_parts_are_removed_once_the_whole_is_durable(prepared: tuple[SessionFolder, Settings], calls: Calls) -> None:
+def test_parts_are_removed_once_the_whole_is_durable(
+    prepared: tuple[SessionFolder, Settings], calls: Calls
+) -> None:
     """A loss of power leaves the parts or the whole."""
     folder, settings = prepared
     for number in (1, 2):
@@ -142,7 +160,11 @@ def test_parts_are_removed_once_the_whole_is_durable(prepared: tuple[SessionFold
     name = folder.recording.name
     place = calls.index(f"rename {name}.tmp {name}")
     assert (calls[place - 1], calls[place + 1]) == (f"fsync {name}.tmp", f"fsync {folder.session}")
-    gone = [place for place, line in enumerate(calls) if line in {f"unlink {folder.segment(number).name}" for number in (1, 2)}]
+    gone = [
+        place
+        for place, line in enumerate(calls)
+        if line in {f"unlink {folder.segment(number).name}" for number in (1, 2)}
+    ]
     assert len(gone) == 2
     assert min(gone) > place + 1
 
@@ -151,7 +173,12 @@ def test_an_account_is_durable(folder: SessionFolder, calls: Calls) -> None:
     """Its room from the start, and each of its states."""
     file = AccountFile(folder.account, 1)
     file.allocate()
-    assert calls == ["create account.json", "write account.json", "fsync account.json", f"fsync {folder.session}"]
+    assert calls == [
+        "create account.json",
+        "write account.json",
+        "fsync account.json",
+        f"fsync {folder.session}",
+    ]
     calls.clear()
     file.write(Account(state=AccountState.OPEN))
     assert calls == ["pwrite account.json", "fsync account.json"]

@@ -16,7 +16,16 @@ from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.errors import CaptureError, ConfigError, NetworkError, PermanentError, TransientError
 from capture_pipeline.recorder.connections.connection import Connection
 from capture_pipeline.sessions.models import Cause
-from capture_pipeline_tests.network import BODY, HOST, Authority, Proxy, clear_environment, exchange, make_authority, proxy_to
+from capture_pipeline_tests.network import (
+    BODY,
+    HOST,
+    Authority,
+    Proxy,
+    clear_environment,
+    exchange,
+    make_authority,
+    proxy_to,
+)
 
 SECRET = "hunter2"  # noqa: S105 - nobody's
 
@@ -58,7 +67,9 @@ def world(shared: World, authority: Authority, monkeypatch: pytest.MonkeyPatch) 
 def rest(url: str) -> str:
     """Ask once; the failure's text, empty if it was answered."""
     try:
-        body = Http(HttpSettings(attempts=1, connect_timeout_s=5, read_timeout_s=5)).get(url, max_bytes=100).body
+        body = (
+            Http(HttpSettings(attempts=1, connect_timeout_s=5, read_timeout_s=5)).get(url, max_bytes=100).body
+        )
     except CaptureError as error:
         return str(error)
     return "" if body == BODY else f"another body: {body!r}"
@@ -105,7 +116,12 @@ ASKED = pytest.mark.parametrize("ask", [rest, stream], ids=["REST", "stream"])
     ],
 )
 def test_address_is_reached_through_the_proxy(
-    variable: str, value: str, scheme: str, ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch
+    variable: str,
+    value: str,
+    scheme: str,
+    ask: Callable[[str], str],
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Only the proxy can resolve its name, so an answer came through it; with a login where the address holds one."""
     world.proxy.login = "usér:p€s:s" if "@" in value else None
@@ -116,7 +132,9 @@ def test_address_is_reached_through_the_proxy(
 
 @ASKED
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_loopback_never_goes_through_a_proxy(scheme: str, ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_never_goes_through_a_proxy(
+    scheme: str, ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It would be the proxy's own loopback."""
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{world.proxy.port}")
     assert not ask(f"{scheme}://127.0.0.1:{world.direct[scheme]}/api")
@@ -124,7 +142,9 @@ def test_loopback_never_goes_through_a_proxy(scheme: str, ask: Callable[[str], s
 
 
 @ASKED
-def test_excepted_host_is_asked_directly(ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_excepted_host_is_asked_directly(
+    ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So nobody resolves its name, and the proxy hears nothing."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{world.proxy.port}")
     monkeypatch.setenv("NO_PROXY", "exchange.test")
@@ -135,9 +155,16 @@ def test_excepted_host_is_asked_directly(ask: Callable[[str], str], world: World
 
 
 @ASKED
-@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR", ""])
+@pytest.mark.parametrize(
+    "variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR", ""]
+)
 def test_authority_is_trusted_where_a_variable_names_it(
-    variable: str, ask: Callable[[str], str], world: World, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    variable: str,
+    ask: Callable[[str], str],
+    world: World,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And by no other means; nothing else is trusted then."""
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
@@ -169,7 +196,12 @@ def test_authority_is_trusted_where_a_variable_names_it(
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_proxy_that_fails_is_one_text_that_names_it(
-    answer: int | bytes | None, told: str, scheme: str, ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch
+    answer: int | bytes | None,
+    told: str,
+    scheme: str,
+    ask: Callable[[str], str],
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing else is raised; no text contains the password."""
     world.proxy.answer = answer
@@ -177,7 +209,9 @@ def test_proxy_that_fails_is_one_text_that_names_it(
     monkeypatch.setenv("ALL_PROXY", f"http://user:{SECRET}@127.0.0.1:{port}")
     failure = ask(f"{scheme}://{HOST}/api")
     assert failure
-    if scheme == "https" or ask is not rest or answer == 407:  # a proxy's answer to an absolute address may be the exchange's own
+    if (
+        scheme == "https" or ask is not rest or answer == 407
+    ):  # a proxy's answer to an absolute address may be the exchange's own
         assert told.format(port=port) in failure
     assert SECRET not in failure
     assert "\n" not in failure
@@ -185,7 +219,13 @@ def test_proxy_that_fails_is_one_text_that_names_it(
 
 @pytest.mark.parametrize(
     ("answer", "kind"),
-    [(407, ConfigError), (403, PermanentError), (502, NetworkError), (b"", TransientError), (b"no HTTP\r\n\r\n", TransientError)],
+    [
+        (407, ConfigError),
+        (403, PermanentError),
+        (502, NetworkError),
+        (b"", TransientError),
+        (b"no HTTP\r\n\r\n", TransientError),
+    ],
 )
 def test_only_a_proxy_that_may_recover_is_asked_again(
     answer: int | bytes, kind: type[CaptureError], world: World, monkeypatch: pytest.MonkeyPatch
@@ -208,7 +248,12 @@ def test_only_a_proxy_that_may_recover_is_asked_again(
     ],
 )
 def test_variable_that_cannot_be_used_is_one_text(
-    variable: str, value: str, told: str, ask: Callable[[str], str], world: World, monkeypatch: pytest.MonkeyPatch
+    variable: str,
+    value: str,
+    told: str,
+    ask: Callable[[str], str],
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also while a recorder runs, whose bundle may be removed."""
     del world

@@ -32,7 +32,9 @@ from capture_pipeline_tests.recorder.live import live
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A deployment whose exchange nobody asks."""
-    return Settings.model_validate({"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}})
+    return Settings.model_validate(
+        {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
+    )
 
 
 @pytest.fixture
@@ -49,10 +51,14 @@ def members(first: int, count: int = 10) -> bytes:
 
 def ids(folder: SessionFolder) -> list[int]:
     """Trade ids of the finished recording."""
-    return [json.loads(line)["data"]["t"] for line in gzip.decompress(folder.recording.read_bytes()).splitlines()]
+    return [
+        json.loads(line)["data"]["t"] for line in gzip.decompress(folder.recording.read_bytes()).splitlines()
+    ]
 
 
-def test_a_finish_that_was_cut_off_is_finished_and_nothing_is_recorded_over_it(folder: SessionFolder, settings: Settings) -> None:
+def test_a_finish_that_was_cut_off_is_finished_and_nothing_is_recorded_over_it(
+    folder: SessionFolder, settings: Settings
+) -> None:
     """The recording has its name and no metadata yet; its time is not over."""
     folder.recording.write_bytes(members(1))
     ended = record(settings, folder)
@@ -62,7 +68,9 @@ def test_a_finish_that_was_cut_off_is_finished_and_nothing_is_recorded_over_it(f
 
 
 @pytest.mark.parametrize("left", [0, 1, 2, 3])
-def test_parts_that_were_joined_are_neither_doubled_nor_lost(left: int, folder: SessionFolder, settings: Settings) -> None:
+def test_parts_that_were_joined_are_neither_doubled_nor_lost(
+    left: int, folder: SessionFolder, settings: Settings
+) -> None:
     """Whatever of them was still there when it was cut off."""
     parts = [members(1), members(11), members(21)]
     folder.recording.write_bytes(b"".join(parts))
@@ -90,7 +98,9 @@ def test_two_recordings_of_one_session_are_left_alone(folder: SessionFolder, set
     assert (folder.recording.read_bytes(), folder.growing.read_bytes()) == (members(1), members(500))
 
 
-def test_a_session_of_which_nothing_came_is_finished_as_empty(folder: SessionFolder, settings: Settings) -> None:
+def test_a_session_of_which_nothing_came_is_finished_as_empty(
+    folder: SessionFolder, settings: Settings
+) -> None:
     """And is in nobody's way."""
     metadata = stop(folder, settings)
     assert metadata is not None
@@ -109,7 +119,9 @@ def test_a_stop_before_the_recorder_is_up_is_heard(folder: SessionFolder, settin
 
 def test_a_carriage_return_in_a_message_harms_nobody(folder: SessionFolder, settings: Settings) -> None:
     """A line that is none of ours is counted, and the session can be finished."""
-    folder.growing.write_bytes(members(1) + member_of(b'{"capture_ns":99,\r"stream":"btcusdt@trade","data":{"t":"x"}}\n', 1))
+    folder.growing.write_bytes(
+        members(1) + member_of(b'{"capture_ns":99,\r"stream":"btcusdt@trade","data":{"t":"x"}}\n', 1)
+    )
     metadata = stop(folder, settings)
     assert metadata is not None
     assert metadata.statistics["bad_lines"] == 1
@@ -147,7 +159,11 @@ def test_a_stale_owner_is_never_signalled(folder: SessionFolder) -> None:
         with session_lock(folder):
             owner = json.loads(folder.lock.read_text())
             folder.lock.write_text(json.dumps({**owner, "pid": stranger.pid}))
-            assert lock_owner_pid(folder) is None or lock_owner_pid(folder) != stranger.pid or owner["started"] == "?"
+            assert (
+                lock_owner_pid(folder) is None
+                or lock_owner_pid(folder) != stranger.pid
+                or owner["started"] == "?"
+            )
     finally:
         stranger.kill()
         stranger.wait()
@@ -161,7 +177,9 @@ def test_a_stale_owner_is_never_signalled(folder: SessionFolder) -> None:
         ([f"S{n}USDT" for n in range(600)], 60, "at most 512"),
     ],
 )
-def test_a_plan_beyond_what_a_connection_carries_is_one_line(symbols: list[str], seconds: float, told: str, settings: Settings) -> None:
+def test_a_plan_beyond_what_a_connection_carries_is_one_line(
+    symbols: list[str], seconds: float, told: str, settings: Settings
+) -> None:
     """Before anything is written."""
     with pytest.raises(ConfigError, match=told):
         new_plan(settings, symbols, "custom", seconds)
@@ -184,7 +202,12 @@ def test_starts_at_the_same_time_choose_one_session(settings: Settings) -> None:
     """Also where the second turns between them, so that their names differ: all but one would record the same data twice."""
     second = 1_000_000
     for turn in range(5):
-        names = [new_plan(settings, [f"S{turn}USDT"], "custom", 3600, start_us=time.time_ns() // 1000 + at * second) for at in range(8)]
+        names = [
+            new_plan(
+                settings, [f"S{turn}USDT"], "custom", 3600, start_us=time.time_ns() // 1000 + at * second
+            )
+            for at in range(8)
+        ]
         together = threading.Barrier(len(names))
 
         def start(plan: SessionPlan, together: threading.Barrier = together) -> Path:
@@ -201,7 +224,9 @@ def test_starts_at_the_same_time_choose_one_session(settings: Settings) -> None:
 def test_rest_that_hangs_keeps_no_recorder_from_ending(tmp_path: Path) -> None:
     """SIGTERM to the end within seconds, while snapshot and clock wait for their answers."""
     with live(tmp_path) as session:
-        session.deployment.faults({"match": {"path": "/api/*"}, "fault": "timeout", "stall_s": 60, "times": "always"})
+        session.deployment.faults(
+            {"match": {"path": "/api/*"}, "fault": "timeout", "stall_s": 60, "times": "always"}
+        )
         session.start(CAPTURE_HTTP_READ_TIMEOUT_S="50")
         session.recording()
         assert session.process is not None

@@ -69,7 +69,18 @@ def test_one_of_two_connections_may_be_cut_without_the_loss_of_an_id(session: Li
     assert session.metadata.statistics["reconnects_by_cause"] == {Cause.CLOSED: 2}
     report = validate(session.folder.path)
     verdicts = {check.name: str(check.verdict) for check in report.checks}
-    passed = ("line_form", "continuity", "overlaps", "seed", "snapshots", "streams", "ledger", "book_valid", "book_crossed", "book_audits")
+    passed = (
+        "line_form",
+        "continuity",
+        "overlaps",
+        "seed",
+        "snapshots",
+        "streams",
+        "ledger",
+        "book_valid",
+        "book_crossed",
+        "book_audits",
+    )
     assert {name: verdicts[name] for name in passed} == dict.fromkeys(passed, "PASS")
     rows = convert(session.folder.recording, session.folder.session, tmp_path / "tables").rows
     assert rows["golden_trades"] == 0
@@ -92,7 +103,10 @@ def test_what_is_lost_with_both_connections_stands_in_the_ledger(session: Live) 
     assert [line["agg"]["a"] for line in lines] == list(lost)
     assert (gaps[AGG_TRADE].filled_by, gaps[DEPTH].filled_by) == ("refilled_trades.jsonl", None)
     checks = {check.name: check for check in validate(session.folder.path).checks}
-    places = {place["stream"]: (place["last_good_id"], place["first_good_id"]) for place in checks["continuity"].figures["places"]}
+    places = {
+        place["stream"]: (place["last_good_id"], place["first_good_id"])
+        for place in checks["continuity"].figures["places"]
+    }
     assert places == {stream: (gap.last_good_id, gap.first_good_id) for stream, gap in gaps.items()}
     assert str(checks["ledger"].verdict) == "PASS"
 
@@ -101,7 +115,9 @@ def _capture(deployment: Deployment, *arguments: str) -> subprocess.Popen[str]:
     """Run a command as a process."""
     environment = {**os.environ, **deployment.environment(**QUICK)}
     command = [sys.executable, "-c", "from capture_pipeline.cli.main import main; main()", *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def test_preflight_and_a_started_session_know_futures(futures: Deployment) -> None:
@@ -111,7 +127,10 @@ def test_preflight_and_a_started_session_know_futures(futures: Deployment) -> No
     told = checked.communicate(timeout=60)[0]
     capture = next(line for line in told.splitlines() if "test capture" in line)
     assert capture.startswith("PASS"), told
-    assert all(part in capture for part in ("/fstream/market/stream", "/fstream/public/stream", f"{AGG_TRADE} ", f"{DEPTH} "))
+    assert all(
+        part in capture
+        for part in ("/fstream/market/stream", "/fstream/public/stream", f"{AGG_TRADE} ", f"{DEPTH} ")
+    )
     said = started.communicate(timeout=60)[0]
     assert started.returncode == 0, said
     assert f"Recording {AGG_TRADE}, {DEPTH} until" in said
@@ -119,14 +138,21 @@ def test_preflight_and_a_started_session_know_futures(futures: Deployment) -> No
     folder = all_sessions(sessions_root(futures.workspace.settings))[0]
     metadata = SessionMetadata.model_validate_json(folder.metadata.read_bytes())
     assert metadata.plan.market == "um"
-    assert {stream: count > 50 for stream, count in metadata.statistics["messages_by_stream"].items()} == {AGG_TRADE: True, DEPTH: True}
+    assert {stream: count > 50 for stream, count in metadata.statistics["messages_by_stream"].items()} == {
+        AGG_TRADE: True,
+        DEPTH: True,
+    }
 
 
 def test_preflight_names_the_endpoint_that_refuses(futures: Deployment) -> None:
     """Trades that are not to be had are told before a session lacks them."""
-    futures.faults({"fault": "ws_refuse", "status": 503, "times": "always", "match": {"path": "/fstream/market/*"}})
+    futures.faults(
+        {"fault": "ws_refuse", "status": 503, "times": "always", "match": {"path": "/fstream/market/*"}}
+    )
     try:
-        told = _capture(futures, "preflight", "--symbol", "btcusdt", "--seconds", "2").communicate(timeout=60)[0]
+        told = _capture(futures, "preflight", "--symbol", "btcusdt", "--seconds", "2").communicate(
+            timeout=60
+        )[0]
     finally:
         futures.faults()
     capture = next(line for line in told.splitlines() if "test capture" in line)

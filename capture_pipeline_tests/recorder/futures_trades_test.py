@@ -31,7 +31,9 @@ PUBLISHED = "2025-02-22T12:00:00Z"
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A finished session of trades and diffs of a delivery contract, long enough for whole minutes, one of its two connections cut."""
     root = tmp_path_factory.mktemp("futures-trades")
-    with exchange(root, MARKET, CAPTURE_MARKET="um", CAPTURE_SYMBOLS=CONTRACT, CAPTURE_HTTP_READ_TIMEOUT_S="60") as deployment:
+    with exchange(
+        root, MARKET, CAPTURE_MARKET="um", CAPTURE_SYMBOLS=CONTRACT, CAPTURE_HTTP_READ_TIMEOUT_S="60"
+    ) as deployment:
         one = Live(deployment, 600, [CONTRACT])
         one.plan(streams=[trade_stream(CONTRACT), depth_stream(CONTRACT)])
         one.start()
@@ -59,7 +61,16 @@ def test_orders_outside_the_market_are_recorded_without_a_hole(session: Live) ->
     """They have ids of their own, so that the recording validates and the ledger stays empty."""
     assert not session.gaps
     verdicts = {check.name: str(check.verdict) for check in validate(session.folder.path).checks}
-    passed = ("line_form", "continuity", "overlaps", "seed", "streams", "ledger", "book_valid", "book_crossed")
+    passed = (
+        "line_form",
+        "continuity",
+        "overlaps",
+        "seed",
+        "streams",
+        "ledger",
+        "book_valid",
+        "book_crossed",
+    )
     assert {name: verdicts[name] for name in passed} == dict.fromkeys(passed, "PASS")
 
 

@@ -39,7 +39,17 @@ def frame(kind: int, payload: bytes = b"", *, mask: bool = False, size: int | No
 def trade(number: int) -> bytes:
     """A trade as the exchange sends it."""
     now_ms = time.time_ns() // 1_000_000
-    data = {"e": "trade", "E": now_ms, "s": "BTCUSDT", "t": number, "p": "1.0", "q": "1.0", "T": now_ms, "m": False, "M": True}
+    data = {
+        "e": "trade",
+        "E": now_ms,
+        "s": "BTCUSDT",
+        "t": number,
+        "p": "1.0",
+        "q": "1.0",
+        "T": now_ms,
+        "m": False,
+        "M": True,
+    }
     return json.dumps({"stream": "btcusdt@trade", "data": data}, separators=(",", ":")).encode()
 
 
@@ -84,7 +94,9 @@ class _Handler(socketserver.BaseRequestHandler):
             head = _head(one)
             key = re.search(rb"(?i)\r\nSec-WebSocket-Key: *(\S+)", head)
             if key is None:
-                one.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                one.sendall(
+                    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                )
                 return
             behaviour = self.server.next_behaviour()
             if not getattr(behaviour, "is_before_the_handshake", False):

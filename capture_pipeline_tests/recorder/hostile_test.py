@@ -88,9 +88,13 @@ def slow_frame(one: socket.socket) -> None:
 
 ENDLESS: dict[str, Behaviour] = {
     "empty messages": flooding(frame(FIN | TEXT) * _FLOOD),
-    "small messages behind a big one": flooding(frame(FIN | TEXT, b"1") * _FLOOD, before=frame(FIN | BINARY, bytes(2 * MIB))),
+    "small messages behind a big one": flooding(
+        frame(FIN | TEXT, b"1") * _FLOOD, before=frame(FIN | BINARY, bytes(2 * MIB))
+    ),
     "pings whose answers nobody reads": flooding(frame(FIN | PING, b"x" * 125) * 500),
-    "short pings behind a big message": flooding(frame(FIN | PING) * _FLOOD, before=frame(FIN | BINARY, bytes(2 * MIB))),
+    "short pings behind a big message": flooding(
+        frame(FIN | PING) * _FLOOD, before=frame(FIN | BINARY, bytes(2 * MIB))
+    ),
     "fragments without end": flooding(frame(CONT) * _FLOOD, before=frame(TEXT)),
     "bytes of one frame": slow_frame,
     "handshake": slow_handshake,
@@ -113,13 +117,17 @@ def recorder(root: Path, *behaviours: Behaviour, answer: bytes = b"", seconds: f
 @pytest.mark.slow
 def test_a_violation_ends_the_connection_with_its_own_cause(tmp_path: Path) -> None:
     """At once, with the close code; sound messages around it are recorded, and the next connection goes on."""
-    last = sending(*(frame(FIN | TEXT, trade(number)) for number in range(len(VIOLATIONS) + 2, len(VIOLATIONS) + 50)))
+    last = sending(
+        *(frame(FIN | TEXT, trade(number)) for number in range(len(VIOLATIONS) + 2, len(VIOLATIONS) + 50))
+    )
     with recorder(tmp_path, *(behaviour for behaviour, _ in VIOLATIONS.values()), last) as live:
         live.start(**_AGAIN_AT_ONCE)
         live.wait(lambda status: status.messages >= len(VIOLATIONS) + 40)
         ended = live.events("connection_ended")
         live.end()
-        found = {name: (event["cause"], event["detail"]) for name, event in zip(VIOLATIONS, ended, strict=True)}
+        found = {
+            name: (event["cause"], event["detail"]) for name, event in zip(VIOLATIONS, ended, strict=True)
+        }
         wrong = {
             name: found[name]
             for name, (_, code) in VIOLATIONS.items()
@@ -136,7 +144,9 @@ def test_a_signal_is_obeyed_whatever_arrives(tmp_path: Path, flood: str) -> None
     """Work is linear in what is received and done in slices: neither the signal nor the second one waits for the flood."""
     with recorder(tmp_path, ENDLESS[flood]) as live:
         live.start(CAPTURE_RECORDING_SILENCE_S="600")
-        live.wait(lambda status: status.messages > 0 or (flood == "handshake" and status.state == "connecting"))
+        live.wait(
+            lambda status: status.messages > 0 or (flood == "handshake" and status.state == "connecting")
+        )
         assert live.process is not None
         live.process.send_signal(signal.SIGTERM)
         live.process.communicate(timeout=30)
@@ -158,7 +168,9 @@ def test_json_nested_deeply_is_rejected_and_recording_goes_on(tmp_path: Path) ->
     deep = b"[" * 100_000 + b"]" * 100_000
     beside = trade(2).replace(b'"M":true', b'"M":' + deep)
     instead = trade(2).replace(b'"t":2', b'"t":' + deep)
-    with recorder(tmp_path, sending(*(frame(FIN | TEXT, each) for each in (beside, instead, trade(2))))) as live:
+    with recorder(
+        tmp_path, sending(*(frame(FIN | TEXT, each) for each in (beside, instead, trade(2))))
+    ) as live:
         live.start(**_AGAIN_AT_ONCE)
         live.wait(lambda status: status.messages == 2)
         live.end()

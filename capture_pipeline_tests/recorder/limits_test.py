@@ -30,7 +30,9 @@ class Process:
         self._told = told
         with told.open("w") as file:
             env = {**os.environ, **deployment.environment(**environment)}
-            self.process = subprocess.Popen([CAPTURE, *arguments], env=env, stdout=subprocess.DEVNULL, stderr=file)
+            self.process = subprocess.Popen(
+                [CAPTURE, *arguments], env=env, stdout=subprocess.DEVNULL, stderr=file
+            )
 
     def told(self) -> str:
         """What it has said."""
@@ -125,7 +127,10 @@ def test_refused_handshake_is_not_repeated_before_its_end(status: int, stated: s
     with live(tmp_path, connections=2) as session:
         session.start()
         session.recording(2)
-        limits(session.deployment, {"status": status, "seconds": 8, "stated": stated, "part": None if status != 429 else "streams"})
+        limits(
+            session.deployment,
+            {"status": status, "seconds": 8, "stated": stated, "part": None if status != 429 else "streams"},
+        )
         session.hit("ws_cut", "all")
         session.recording(2)
         assert 1 <= limits(session.deployment)["refused"]["streams"] <= 2

@@ -26,7 +26,13 @@ from capture_pipeline.sessions.models import Gap, SessionMetadata
 from capture_pipeline.sessions.status import Status, read_status
 from capture_pipeline_tests.deployment import Deployment, deployed
 
-BUSY = {"symbol": "BTCUSDT", "base_price": 60000, "tick_size": 0.01, "lot_size": 0.00001, "trades_per_day": 400_000}
+BUSY = {
+    "symbol": "BTCUSDT",
+    "base_price": 60000,
+    "tick_size": 0.01,
+    "lot_size": 0.00001,
+    "trades_per_day": 400_000,
+}
 QUICK = {
     "CAPTURE_RECORDING_FREE_DISK_GB": "0.01",
     "CAPTURE_RECORDING_SILENCE_S": "1.5",
@@ -39,7 +45,9 @@ _WAIT_S = 40.0
 class Live:
     """One session and its recorder."""
 
-    def __init__(self, deployment: Deployment, seconds: float, symbols: list[str], connections: int = 2) -> None:
+    def __init__(
+        self, deployment: Deployment, seconds: float, symbols: list[str], connections: int = 2
+    ) -> None:
         """Prepare it; nothing runs yet."""
         self.deployment = deployment
         settings = deployment.workspace.settings
@@ -55,7 +63,9 @@ class Live:
         """Start its recorder."""
         command = [sys.executable, "-m", "capture_pipeline.recorder", str(self.folder.path)]
         env = {**os.environ, **self.deployment.environment(**{**QUICK, **environment})}
-        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     def ended(self) -> tuple[int, str]:
         """Wait for its end: exit code and what it said."""
@@ -76,7 +86,10 @@ class Live:
         assert code == 0, told
         # What connections went through is told; nothing else.
         assert all(
-            re.match(r"\S+Z  (cannot connect to |connection to |every connection |REST: |no message came within 10 s: )", line)
+            re.match(
+                r"\S+Z  (cannot connect to |connection to |every connection |REST: |no message came within 10 s: )",
+                line,
+            )
             for line in told.splitlines()
         ), told
 
@@ -157,21 +170,32 @@ class Live:
             if "t" in data:
                 ranges.setdefault(parsed["stream"], []).append((data["t"], data["t"]))
             elif "U" in data:
-                ranges.setdefault(parsed["stream"], []).append((data["pu"] + 1 if "pu" in data else data["U"], data["u"]))
+                ranges.setdefault(parsed["stream"], []).append(
+                    (data["pu"] + 1 if "pu" in data else data["U"], data["u"])
+                )
             elif data.get("e") == "aggTrade":
                 ranges.setdefault(parsed["stream"], []).append((data["a"], data["a"]))
         assert stamps == sorted(set(stamps))
         for stream, found in ranges.items():
-            lost = [(gap.last_good_id + 1, gap.first_good_id - 1) for gap in self.gaps if gap.stream == stream]
+            lost = [
+                (gap.last_good_id + 1, gap.first_good_id - 1) for gap in self.gaps if gap.stream == stream
+            ]
             whole = sorted([*found, *lost])
             assert all(before[1] + 1 == after[0] for before, after in itertools.pairwise(whole)), stream
-        subprocess.run(["sha256sum", "-c", "--quiet", self.folder.checksums.name], cwd=self.folder.path, check=True)
+        subprocess.run(
+            ["sha256sum", "-c", "--quiet", self.folder.checksums.name], cwd=self.folder.path, check=True
+        )
         return ranges
 
 
 @contextmanager
 def live(
-    root: Path, *, speed: float = 20, seconds: float = 600, connections: int = 2, config: dict[str, Any] | None = None
+    root: Path,
+    *,
+    speed: float = 20,
+    seconds: float = 600,
+    connections: int = 2,
+    config: dict[str, Any] | None = None,
 ) -> Iterator[Live]:
     """A session against a market that runs `speed` times as fast as real time."""
     settings = {"frozen": False, "speed": speed, "symbols": [BUSY], **(config or {})}

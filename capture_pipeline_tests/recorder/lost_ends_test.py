@@ -28,7 +28,9 @@ TRADES, OTHERS = "btcusdt@trade", "ethusdt@trade"
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A deployment whose exchange nobody asks."""
-    return Settings.model_validate({"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}})
+    return Settings.model_validate(
+        {"venue": "sandbox", "sandbox_url": "http://127.0.0.1:9", "storage": {"root": tmp_path}}
+    )
 
 
 @pytest.fixture
@@ -40,7 +42,10 @@ def folder(settings: Settings) -> SessionFolder:
 def member(stream: str, first: int, count: int = 10) -> bytes:
     """Trades in one member; the stamp is the id."""
     form = b'{"capture_ns":%d,"stream":"%b","data":{"e":"trade","E":%d,"t":%d}}\n'
-    return member_of(b"".join(form % (number, stream.encode(), number, number) for number in range(first, first + count)), count)
+    return member_of(
+        b"".join(form % (number, stream.encode(), number, number) for number in range(first, first + count)),
+        count,
+    )
 
 
 def broken(part: bytes) -> bytes:
@@ -54,14 +59,19 @@ def marked(folder: SessionFolder, parts: list[bytes]) -> None:
     folder.growing.write_bytes(b"".join(parts))
     state = resume(folder, whole=True)
     tracks = tracks_of(state.tracks, state.last_of)
-    publish_model(folder.checkpoint, Checkpoint(offset=folder.growing.stat().st_size, last_ns=state.last_ns, tracks=tracks))
+    publish_model(
+        folder.checkpoint,
+        Checkpoint(offset=folder.growing.stat().st_size, last_ns=state.last_ns, tracks=tracks),
+    )
 
 
 def told(gap: Gap) -> tuple[str, int, int, bool]:
     return gap.stream, gap.last_good_id, gap.first_good_id, gap.at_end
 
 
-def test_what_damage_took_of_the_end_of_a_stream_is_listed_and_fails_the_disk(folder: SessionFolder, settings: Settings) -> None:
+def test_what_damage_took_of_the_end_of_a_stream_is_listed_and_fails_the_disk(
+    folder: SessionFolder, settings: Settings
+) -> None:
     """Its last messages lay in the middle of the file, and other streams go on behind them: no later id shows the loss."""
     parts = [member(TRADES, 1), member(TRADES, 11), member(OTHERS, 21)]
     marked(folder, parts)
@@ -69,7 +79,13 @@ def test_what_damage_took_of_the_end_of_a_stream_is_listed_and_fails_the_disk(fo
     assert stop(folder, settings) is not None
     (gap,) = read_gaps(folder.gaps)
     assert told(gap) == (TRADES, 10, 21, True)
-    assert (gap.ids_lost, gap.cause, gap.start_ns, gap.end_ns, gap.recoverable) == (10, Cause.DISK, 10, 20, False)
+    assert (gap.ids_lost, gap.cause, gap.start_ns, gap.end_ns, gap.recoverable) == (
+        10,
+        Cause.DISK,
+        10,
+        20,
+        False,
+    )
     report = validate(folder.path, Thresholds(min_messages=1))
     assert (report.check("ledger").verdict, report.check("disk").verdict) == (Verdict.PASS, Verdict.FAIL)
     assert report.check("disk").decides
@@ -81,7 +97,9 @@ def test_what_damage_took_of_the_end_of_a_stream_is_listed_and_fails_the_disk(fo
 
 
 @pytest.mark.parametrize("left", [0, 1])
-def test_a_recording_that_ends_before_its_checkpoint_is_told(left: int, folder: SessionFolder, settings: Settings) -> None:
+def test_a_recording_that_ends_before_its_checkpoint_is_told(
+    left: int, folder: SessionFolder, settings: Settings
+) -> None:
     """What was fsynced and is gone, of each stream; also where the whole file is."""
     parts = [member(TRADES, 1), member(TRADES, 11), member(OTHERS, 21)]
     marked(folder, parts)
@@ -142,7 +160,9 @@ def test_an_open_line_goes_where_the_data_go_on(folder: SessionFolder) -> None:
         (Track(first=1, last=3), 30, []),
     ],
 )
-def test_only_what_a_checkpoint_counted_is_lost(scanned: Track, last_ns: int, lost: list[tuple[str, int, int, bool]]) -> None:
+def test_only_what_a_checkpoint_counted_is_lost(
+    scanned: Track, last_ns: int, lost: list[tuple[str, int, int, bool]]
+) -> None:
     """Nothing where the data reach as far or further, or where a later message of an exchange that counts anew has a lower id."""
     mark = Checkpoint(tracks=tracks_of({TRADES: Track(first=1, last=20)}, {TRADES: MessageTime(20, 5)}))
     assert [told(gap) for gap in lost_ends(mark, {TRADES: scanned}, {TRADES: MessageTime(last_ns)})] == lost
@@ -154,7 +174,9 @@ def test_a_stream_without_ids_is_no_loss() -> None:
     assert not lost_ends(mark, {}, {})
 
 
-def test_lines_of_a_torn_tail_that_nothing_follows_fail_the_disk(folder: SessionFolder, settings: Settings) -> None:
+def test_lines_of_a_torn_tail_that_nothing_follows_fail_the_disk(
+    folder: SessionFolder, settings: Settings
+) -> None:
     """A member says how many lines it holds; those that could not be saved are counted when the session is finished."""
     folder.growing.write_bytes(member(TRADES, 1) + member(TRADES, 11)[:-30])
     stop(folder, settings)

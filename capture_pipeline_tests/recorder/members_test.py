@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capture_pipeline.sessions.gzip_members import HEAD_BYTES, Ending, Scan, inflated, member_of, member_size, scan
+from capture_pipeline.sessions.gzip_members import (
+    HEAD_BYTES,
+    Ending,
+    Scan,
+    inflated,
+    member_of,
+    member_size,
+    scan,
+)
 
 BATCHES = [b"".join(b'{"n":%d}\n' % (batch * 10 + line) for line in range(10)) for batch in range(4)]
 MEMBERS = [member_of(lines, 10) for lines in BATCHES]
@@ -46,7 +54,13 @@ def test_a_sound_file_is_read_whole() -> None:
     """Every line, and it ends clean."""
     out, found = scanned(FILE)
     assert out == b"".join(BATCHES)
-    assert (found.ending, found.good_end, found.lines, found.members, found.damage) == (Ending.CLEAN, len(FILE), 40, 4, [])
+    assert (found.ending, found.good_end, found.lines, found.members, found.damage) == (
+        Ending.CLEAN,
+        len(FILE),
+        40,
+        4,
+        [],
+    )
 
 
 @given(st.integers(1, len(FILE) - 1))

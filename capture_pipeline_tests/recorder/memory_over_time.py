@@ -54,7 +54,9 @@ def sampled(minutes: float, speed: float, root: Path) -> tuple[list[tuple[float,
 
 def main() -> int:
     """Sample, and tell."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--speed", type=float, default=20)
     given = parser.parse_args()

@@ -24,7 +24,10 @@ class Desk:
         """Ids let through by a message."""
         last = first if last is None else last
         raw = f"{connection}:{first}-{last}".encode()
-        return [(one.first, one.last) for one in self.merge.offer(Message(first, last, STREAM, raw, self.now, connection))]
+        return [
+            (one.first, one.last)
+            for one in self.merge.offer(Message(first, last, STREAM, raw, self.now, connection))
+        ]
 
     def wait(self, ms: int) -> list[tuple[int, int]]:
         """Ids let through by time."""
@@ -173,7 +176,9 @@ def test_the_end_lets_everything_through() -> None:
 def journeys(draw: st.DrawFn) -> tuple[int, list[tuple[int, str]]]:
     """Steps of two connections over ids 1..n: each delivers in order, and may be cut while the other is up."""
     count = draw(st.integers(5, 60))
-    return count, draw(st.lists(st.tuples(st.sampled_from([0, 1]), st.sampled_from(["go", "go", "go", "cut"])), max_size=300))
+    return count, draw(
+        st.lists(st.tuples(st.sampled_from([0, 1]), st.sampled_from(["go", "go", "go", "cut"])), max_size=300)
+    )
 
 
 @given(journeys())
@@ -220,7 +225,12 @@ def test_what_is_let_through_never_goes_back(ids: list[int], connections: int) -
         merge.opened(number)
     out: list[int] = []
     for place, one in enumerate(ids):
-        out.extend(m.first for m in merge.offer(Message(one, one, STREAM, b"", place * 30 * MILLISECOND, place % connections)))
+        out.extend(
+            m.first
+            for m in merge.offer(
+                Message(one, one, STREAM, b"", place * 30 * MILLISECOND, place % connections)
+            )
+        )
         out.extend(m.first for m in merge.tick(place * 30 * MILLISECOND))
     out.extend(m.first for m in merge.finish(len(ids) * 30 * MILLISECOND))
     assert out == sorted(set(out))
@@ -243,7 +253,15 @@ def test_streams_do_not_wait_for_each_other(streams: int) -> None:
 
 def at(merge: Merger, connection: int, number: int, second: int) -> list[int]:
     """Ids let through by a message of an event time."""
-    message = Message(number, number, STREAM, b"%d" % number, second * 1000 * MILLISECOND, connection, 1_700_000_000_000 + second * 1000)
+    message = Message(
+        number,
+        number,
+        STREAM,
+        b"%d" % number,
+        second * 1000 * MILLISECOND,
+        connection,
+        1_700_000_000_000 + second * 1000,
+    )
     return [one.first for one in merge.offer(message)]
 
 
@@ -307,7 +325,9 @@ def test_strays_are_no_new_count(strays: list[tuple[int, int]], old: list[int]) 
     merge.opened(1)
     at(merge, 1, 5000, 0)
     number = 5001
-    for second, stray in sorted([(second, first) for first, second in strays] + [(second, -1) for second in old]):
+    for second, stray in sorted(
+        [(second, first) for first, second in strays] + [(second, -1) for second in old]
+    ):
         if stray < 0:
             assert at(merge, 1, number, second) == [number]
             number += 1
@@ -391,7 +411,13 @@ def test_an_overlap_that_reaches_before_the_first_message_brings_its_ids() -> No
 @st.composite
 def offers(draw: st.DrawFn) -> list[tuple[int, int, int, int]]:
     """Connection, first id, width and event second of messages: in order, doubled, ahead, behind, counted anew, far behind."""
-    steps = draw(st.lists(st.tuples(st.integers(1, 3), st.sampled_from("nnnnnndaslr"), st.integers(0, 30)), min_size=1, max_size=120))
+    steps = draw(
+        st.lists(
+            st.tuples(st.integers(1, 3), st.sampled_from("nnnnnndaslr"), st.integers(0, 30)),
+            min_size=1,
+            max_size=120,
+        )
+    )
     found, number, second = [], 1000, 1
     for connection, kind, step in steps:
         second += draw(st.sampled_from([0, 1, 3]))
@@ -414,7 +440,9 @@ def offers(draw: st.DrawFn) -> list[tuple[int, int, int, int]]:
 
 
 @given(offers(), st.data())
-def test_every_message_is_passed_once_or_counted(steps: list[tuple[int, int, int, int]], data: st.DataObject) -> None:
+def test_every_message_is_passed_once_or_counted(
+    steps: list[tuple[int, int, int, int]], data: st.DataObject
+) -> None:
     """Of any offers: let through once, or counted as duplicate, late, early or stray; nothing is left at the end."""
     kept: list[Message] = []
     merge = Merger(on_stray=kept.append)
@@ -425,7 +453,13 @@ def test_every_message_is_passed_once_or_counted(steps: list[tuple[int, int, int
     for place, (connection, first, width, second) in enumerate(steps):
         now = place * data.draw(st.sampled_from([10, 100, 700])) * MILLISECOND
         message = Message(
-            first, first + width - 1, STREAM, b"%d" % place, place * 10 * MILLISECOND, connection, 1_700_000_000_000 + second * 1000
+            first,
+            first + width - 1,
+            STREAM,
+            b"%d" % place,
+            place * 10 * MILLISECOND,
+            connection,
+            1_700_000_000_000 + second * 1000,
         )
         offered.append(message)
         out.extend(merge.offer(message))
@@ -439,11 +473,17 @@ def test_every_message_is_passed_once_or_counted(steps: list[tuple[int, int, int
     assert (len(out), len(kept)) == (counts.passed, counts.stray)
     came = [one.raw for one in (*out, *kept)]
     assert len(set(came)) == len(came)
-    assert {one.raw for one in out if one.is_reset} == {one.raw for one in out if one.is_reset and one.first > 0}
+    assert {one.raw for one in out if one.is_reset} == {
+        one.raw for one in out if one.is_reset and one.first > 0
+    }
     assert sum(one.is_reset for one in out) == counts.resets
 
 
-@given(st.lists(st.tuples(st.integers(1, 2), st.integers(1, 60), st.sampled_from([1, 2, 4])), min_size=1, max_size=150))
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 2), st.integers(1, 60), st.sampled_from([1, 2, 4])), min_size=1, max_size=150
+    )
+)
 def test_each_class_of_a_message_is_what_it_says(steps: list[tuple[int, int, int]]) -> None:
     """Without a new count: all ids of a duplicate were let through, a late one reaches into a gap, an early one precedes the first."""
     merge = Merger()
@@ -452,7 +492,9 @@ def test_each_class_of_a_message_is_what_it_says(steps: list[tuple[int, int, int
     out: list[Message] = []
     classes: dict[str, list[Message]] = {"duplicates": [], "late": [], "early": []}
     for place, (connection, first, width) in enumerate(steps):
-        message = Message(first, first + width - 1, STREAM, b"%d" % place, place * 60 * MILLISECOND, connection)
+        message = Message(
+            first, first + width - 1, STREAM, b"%d" % place, place * 60 * MILLISECOND, connection
+        )
         before = {name: getattr(merge.counts, name) for name in classes}
         passed = merge.offer(message)
         out.extend(passed)

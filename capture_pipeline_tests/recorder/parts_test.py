@@ -104,7 +104,13 @@ def test_a_gap_names_both_edges_and_the_outage_it_lies_in() -> None:
     ledger.begin(Outage(Cause.SILENCE, "both", 120, 180))
     gap = ledger.see(TRADES, 5, 5, MessageTime(200))
     assert gap is not None
-    assert (gap.last_good_id, gap.first_good_id, gap.ids_lost, gap.start_ns, gap.end_ns) == (1, 5, 3, 100, 200)
+    assert (gap.last_good_id, gap.first_good_id, gap.ids_lost, gap.start_ns, gap.end_ns) == (
+        1,
+        5,
+        3,
+        100,
+        200,
+    )
     assert (gap.cause, gap.detail, gap.recoverable) == (Cause.SILENCE, "both", True)
 
 
@@ -226,7 +232,13 @@ def test_a_line_holds_the_exchanges_bytes_unchanged(noise: bytes) -> None:
     name, start = split_envelope(raw)
     line = splice_line(17, raw)
     parsed = decode_line(line)
-    assert (name, bytes(raw[start:-1]), bytes(parsed.data), parsed.capture_ns, parsed.stream) == ("a@trade", data, data, 17, "a@trade")
+    assert (name, bytes(raw[start:-1]), bytes(parsed.data), parsed.capture_ns, parsed.stream) == (
+        "a@trade",
+        data,
+        data,
+        17,
+        "a@trade",
+    )
     assert format_line(17, "a@trade", data) == line
 
 
@@ -246,7 +258,9 @@ def test_a_weekly_session_is_due_every_week_at_its_time() -> None:
 
 def test_a_dated_session_is_due_once() -> None:
     """And not outside its time."""
-    plan = [PlannedSession(regime="special_event", date=dt.date(2026, 8, 7), time=dt.time(8, 0), duration_hours=2)]
+    plan = [
+        PlannedSession(regime="special_event", date=dt.date(2026, 8, 7), time=dt.time(8, 0), duration_hours=2)
+    ]
     assert len(windows(plan, parse_time("2026-08-07T09:59:59Z"), parse_time("2026-08-08T00:00:00Z"))) == 1
     assert not windows(plan, parse_time("2026-08-07T10:00:00Z"), parse_time("2026-09-08T00:00:00Z"))
 
@@ -284,13 +298,20 @@ def test_names_of_sessions() -> None:
     assert re.fullmatch("s0-plus9-[0-9a-f]{4}", label_of([f"S{n}" for n in range(10)]))
     session = session_id(["BTCUSDT"], parse_time("2026-08-03T14:30:00Z"), "high_volume")
     folder = SessionFolder.under(Path("/x"), "high_volume", session)
-    assert str(folder.recording) == ("/x/high_volume/20260803T143000Z_high_volume_btcusdt/btcusdt_capture_20260803T143000Z.jsonl.gz")
+    assert str(folder.recording) == (
+        "/x/high_volume/20260803T143000Z_high_volume_btcusdt/btcusdt_capture_20260803T143000Z.jsonl.gz"
+    )
 
 
 def test_the_recorder_loads_neither_dagster_nor_polars() -> None:
     """It starts fast, stays small, and outlives both."""
     code = "import sys, capture_pipeline.recorder.__main__; print([n for n in ('dagster','polars','pyarrow','numba') if n in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_what_is_lost_at_the_very_end_is_counted(tmp_path: Path) -> None:
@@ -340,4 +361,6 @@ def test_a_diff_that_is_none_is_told_before_long(tmp_path: Path) -> None:
 def capturing(folder: Path, follower: Follower) -> RecordingPipeline:
     hooks = Hooks(follower.diff, lambda _: None, lambda mark: mark)
     writer = Writer(SessionFolder(folder), segment=1, most_bytes=1 << 20, fsync_s=1)
-    return RecordingPipeline(Recording(), Intake([DEPTH], lambda _: None, lambda *_: None), CaptureClock(), writer, hooks)
+    return RecordingPipeline(
+        Recording(), Intake([DEPTH], lambda _: None, lambda *_: None), CaptureClock(), writer, hooks
+    )

@@ -28,25 +28,51 @@ SUSPENDED = {"symbol": "ETHUSDT", "start": "2025-02-01", "end": "2025-03-01", "s
 NOTICE = '{"e":"serverShutdown","E":1740047400000}'
 TEXT = f'{{"stream":"{ESCAPE}{"x" * 5000}","data":{{}}}}'
 FAULTS: list[dict[str, Any]] = [
-    {"fault": "rest_header", "name": "X-Unknown-Weight", "value": "7", "times": "always", "match": {"path": "*/klines"}},
-    {"fault": "ws_unknown_field", "name": HIDDEN, "value": f'"{"y" * 5000}"', "match": {"stream": "*@depth*"}},
+    {
+        "fault": "rest_header",
+        "name": "X-Unknown-Weight",
+        "value": "7",
+        "times": "always",
+        "match": {"path": "*/klines"},
+    },
+    {
+        "fault": "ws_unknown_field",
+        "name": HIDDEN,
+        "value": f'"{"y" * 5000}"',
+        "match": {"stream": "*@depth*"},
+    },
     {"fault": "ws_text", "value": NOTICE, "after": 5, "match": {"stream": "*@depth*"}},
 ]
-DEPTH_FIELDS = {"spot": ["e", "E", "s", "U", "u", "b", "a"], "um": ["e", "E", "T", "s", "ps", "U", "u", "pu", "b", "a", "st"]}
+DEPTH_FIELDS = {
+    "spot": ["e", "E", "s", "U", "u", "b", "a"],
+    "um": ["e", "E", "T", "s", "ps", "U", "u", "pu", "b", "a", "st"],
+}
 
 
 @pytest.fixture(params=["spot", "um"])
 def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
     """A market twenty times as fast as real time that pings each second."""
     market = {"frozen": False, "speed": 20, "symbols": [BUSY, "ETHUSDT"], "suspensions": [SUSPENDED]}
-    unusual = {"ping_every_s": 0.5, "um_ping_every_s": 0.5, "spot_trade_id_hole_every": 20, "order_types": {"every": 20}}
+    unusual = {
+        "ping_every_s": 0.5,
+        "um_ping_every_s": 0.5,
+        "spot_trade_id_hole_every": 20,
+        "order_types": {"every": 20},
+    }
     with exchange(tmp_path, {**market, **unusual}, CAPTURE_MARKET=request.param) as made:
         yield made
 
 
 def preflight(deployment: Deployment, **environment: str) -> tuple[str, dict[str, Any]]:
     """Run the command; return what it printed and what it recorded."""
-    command = [sys.executable, "-c", "from capture_pipeline.cli.main import main; main()", "preflight", "--seconds", "4"]
+    command = [
+        sys.executable,
+        "-c",
+        "from capture_pipeline.cli.main import main; main()",
+        "preflight",
+        "--seconds",
+        "4",
+    ]
     done = subprocess.run(
         command,
         env={**os.environ, **deployment.environment(**QUICK, **environment)},
@@ -77,7 +103,9 @@ def test_what_no_document_describes_is_printed_and_recorded(deployment: Deployme
     assert "x-unknown-weight" in lines["headers"]
     assert "x-mbx-used-weight-1m" in lines["headers"]
     assert {"200"} == {status for seen in record["requests"].values() for status in seen["statuses"]}
-    assert all(set(seen["weights_seen"]) <= {str(seen["weight_expected"])} for seen in record["requests"].values())
+    assert all(
+        set(seen["weights_seen"]) <= {str(seen["weight_expected"])} for seen in record["requests"].values()
+    )
     assert sum(bool(seen["weights_seen"]) for seen in record["requests"].values()) >= 4
     assert record["statuses"] == {"counts": {"TRADING": 1, "SETTLING": 1}, "symbols": {"BTCUSDT": "TRADING"}}
     assert "SETTLING 1" in lines["statuses"]
@@ -131,7 +159,9 @@ def test_a_refused_handshake_is_recorded(deployment: Deployment) -> None:
     deployment.faults({"fault": "ws_refuse", "status": 429, "retry_after": 9, "times": "always"})
     said, record = preflight(deployment)
     assert "FAIL  test capture" in said
-    assert {(seen["status"], seen["headers"].get("retry-after")) for seen in record["connections"]} >= {(429, "9")}
+    assert {(seen["status"], seen["headers"].get("retry-after")) for seen in record["connections"]} >= {
+        (429, "9")
+    }
 
 
 def test_entries_for_people_are_escaped_and_cut() -> None:
@@ -145,7 +175,11 @@ def test_entries_for_people_are_escaped_and_cut() -> None:
 def test_names_of_headers_are_compared_without_case() -> None:
     """HTTP/1.1 servers send them in any; the value of a cookie is not kept."""
     record = RestRecord(Market.SPOT)
-    record.note("https://host/api/v3/time", 429, {"Retry-After": "Wed, 02 Dec 2026 07:28:00 GMT", "Set-Cookie": "secret"})
+    record.note(
+        "https://host/api/v3/time",
+        429,
+        {"Retry-After": "Wed, 02 Dec 2026 07:28:00 GMT", "Set-Cookie": "secret"},
+    )
     assert record.retry_after == [{"status": 429, "value": "Wed, 02 Dec 2026 07:28:00 GMT"}]
     assert record.headers == {"retry-after": "Wed, 02 Dec 2026 07:28:00 GMT", "set-cookie": ""}
 
@@ -156,5 +190,9 @@ def test_the_weight_of_a_request_is_a_difference_within_one_minute() -> None:
     record = RestRecord(Market.SPOT)
     for second, used in answers:
         date = f"Wed, 02 Dec 2026 07:{29 if second < '05' else 28}:{second} GMT"
-        record.note("https://host/api/v3/klines?limit=1000", 200, CaseInsensitiveDict({"X-MBX-USED-WEIGHT-1M": str(used), "Date": date}))
+        record.note(
+            "https://host/api/v3/klines?limit=1000",
+            200,
+            CaseInsensitiveDict({"X-MBX-USED-WEIGHT-1M": str(used), "Date": date}),
+        )
     assert record.requests["GET /api/v3/klines limit=1000"]["weights_seen"] == {"2": 2, "4": 1}

@@ -56,8 +56,12 @@ def test_a_close_frame_is_obeyed_though_tcp_stays_open(tmp_path: Path) -> None:
         assert not session.gaps
 
 
-@pytest.mark.parametrize(("fault", "reason"), [("ws_silent", "another connection"), ("ws_half_open", "the answer to a ping")])
-def test_a_connection_that_only_seems_to_be_there_is_replaced(fault: str, reason: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("ws_silent", "another connection"), ("ws_half_open", "the answer to a ping")]
+)
+def test_a_connection_that_only_seems_to_be_there_is_replaced(
+    fault: str, reason: str, tmp_path: Path
+) -> None:
     """Silence beside a connection that delivers; and a peer that is gone, of a single connection, which nothing else can show."""
     count = 2 if fault == "ws_silent" else 1
     with live(tmp_path, connections=count) as session:
@@ -67,7 +71,9 @@ def test_a_connection_that_only_seems_to_be_there_is_replaced(fault: str, reason
         session.wait(lambda status: status.reconnects.get(Cause.SILENCE, 0) > 0)
         session.recording(count)
         session.finish()
-        reasons = [event["detail"] for event in session.events("connection_ended") if event["cause"] == Cause.SILENCE]
+        reasons = [
+            event["detail"] for event in session.events("connection_ended") if event["cause"] == Cause.SILENCE
+        ]
         assert reason in reasons[0]
         assert bool(session.gaps) == (count == 1)
 

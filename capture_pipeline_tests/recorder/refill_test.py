@@ -23,7 +23,15 @@ class PagesOfTrades:
 
     def __init__(self, ranges: list[Range]) -> None:
         self._aggregates = [
-            {"a": number, "p": "1.0", "q": "1.0", "f": low, "l": high, "T": 1_700_000_000_000 + number, "m": True}
+            {
+                "a": number,
+                "p": "1.0",
+                "q": "1.0",
+                "f": low,
+                "l": high,
+                "T": 1_700_000_000_000 + number,
+                "m": True,
+            }
             for number, (low, high) in enumerate(ranges)
         ]
         self.calls = self.calls_by_time = 0
@@ -43,12 +51,18 @@ class PagesOfTrades:
 
     def _page(self, first: int) -> bytes:
         self.calls += 1
-        served = [each for each in self._aggregates[first : first + PAGE_ROWS + len(self.hidden)] if each["f"] not in self.hidden]
+        served = [
+            each
+            for each in self._aggregates[first : first + PAGE_ROWS + len(self.hidden)]
+            if each["f"] not in self.hidden
+        ]
         return json.dumps(served[:PAGE_ROWS]).encode()
 
 
 def gap_of(last_good: int, first_good: int) -> Gap:
-    edge = GapBounds(TRADES, last_good, first_good, MessageTime(10**18, 10**15), MessageTime(10**18 + 1, 10**15 + 1))
+    edge = GapBounds(
+        TRADES, last_good, first_good, MessageTime(10**18, 10**15), MessageTime(10**18 + 1, 10**15 + 1)
+    )
     return gap_between(edge, Cause.SILENCE, "")
 
 
@@ -78,13 +92,17 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
         ([], 0),
     ],
 )
-def test_gap_is_complete_only_once_every_lost_id_came_back(ranges: list[Range], ids_refilled: int, tmp_path: Path) -> None:
+def test_gap_is_complete_only_once_every_lost_id_came_back(
+    ranges: list[Range], ids_refilled: int, tmp_path: Path
+) -> None:
     """Ids 11 to 20 are lost; aggregates that have none of them are not written."""
     path = tmp_path / "refilled_trades.jsonl"
     refill = refilled(PagesOfTrades(ranges), gap_of(10, 21), path)
     assert (refill.ids_refilled, refill.is_complete) == (ids_refilled, ids_refilled == 10)
     lines = lines_of(path)
-    assert [(line["agg"]["f"], line["agg"]["l"]) for line in lines] == [(low, high) for low, high in ranges if high > 10 and low < 21]
+    assert [(line["agg"]["f"], line["agg"]["l"]) for line in lines] == [
+        (low, high) for low, high in ranges if high > 10 and low < 21
+    ]
     assert {(line["stream"], line["first_lost"], line["last_lost"]) for line in lines} <= {(TRADES, 11, 20)}
     ended = end_refill(gap_of(10, 21).model_copy(update={"refill": RefillState.PENDING}), path)
     state, filled_by = (RefillState.COMPLETE, path.name) if ids_refilled == 10 else (RefillState.ENDED, None)
@@ -129,7 +147,9 @@ def test_aggregates_are_asked_for_by_id_without_a_time_window(tmp_path: Path) ->
     """Their ids are contiguous, and futures refuse windows that are older than two days."""
     rest = PagesOfTrades([(2 * number, 2 * number + 1) for number in range(2500)])
     edge = GapBounds("btcusdt@aggTrade", 10, 2100, MessageTime(10**18), MessageTime(10**18 + 1))
-    assert refilled(rest, gap_between(edge, Cause.SILENCE, ""), tmp_path / "refilled_trades.jsonl").is_complete
+    assert refilled(
+        rest, gap_between(edge, Cause.SILENCE, ""), tmp_path / "refilled_trades.jsonl"
+    ).is_complete
     assert (rest.calls, rest.calls_by_time) == (3, 0)
 
 

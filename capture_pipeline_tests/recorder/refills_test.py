@@ -45,7 +45,9 @@ def _gap(session: Live) -> Gap:
 
 
 def _requests(session: Live) -> list[str]:
-    return [entry["query"] for entry in session.deployment.requests() if entry["path"] == TRADES["match"]["path"]]
+    return [
+        entry["query"] for entry in session.deployment.requests() if entry["path"] == TRADES["match"]["path"]
+    ]
 
 
 def test_refill_is_repeated_until_late_trades_came(session: Live) -> None:
@@ -60,7 +62,11 @@ def test_refill_is_repeated_until_late_trades_came(session: Live) -> None:
     assert (complete.gaps, complete.ids_refilled) == (1, complete.ids_lost)
     session.finish()
     gap = _gap(session)
-    assert (gap.refill, gap.ids_refilled, gap.filled_by) == (RefillState.COMPLETE, gap.ids_lost, "refilled_trades.jsonl")
+    assert (gap.refill, gap.ids_refilled, gap.filled_by) == (
+        RefillState.COMPLETE,
+        gap.ids_lost,
+        "refilled_trades.jsonl",
+    )
     assert all(query.startswith("symbol=BTCUSDT&fromId=") for query in _requests(session))
 
 
@@ -79,7 +85,10 @@ def test_refusal_for_good_is_left_to_the_archive_and_not_asked_again(session: Li
     assert list(ids.values()) == [RefillState.REFUSED, RefillState.COMPLETE]
     assert f"fromId={min(ids) + 1}" not in " ".join(_requests(session)[1:])
     session.finish()
-    assert [gap.refill for gap in session.gaps if gap.stream == AGG_TRADE] == [RefillState.REFUSED, RefillState.COMPLETE]
+    assert [gap.refill for gap in session.gaps if gap.stream == AGG_TRADE] == [
+        RefillState.REFUSED,
+        RefillState.COMPLETE,
+    ]
     _prove(session)
 
 
@@ -93,7 +102,9 @@ def _prove(session: Live) -> None:
         0,
     )
     session.deployment.clock(advance_s=48 * HOUR_S, speed=0)
-    assert due_sessions(workspace.lake, [session.folder], workspace.now_us()).wanted == [session.folder.session]
+    assert due_sessions(workspace.lake, [session.folder], workspace.now_us()).wanted == [
+        session.folder.session
+    ]
     (account,) = prove(workspace, session.folder).gaps
     assert (account.by_rest, account.by_archive, account.not_published) == (0, gap.ids_lost, 0)
     rows = pl.read_parquet(workspace.lake.refills(session.folder.session), hive_partitioning=False)
@@ -112,4 +123,6 @@ def test_session_that_ends_first_leaves_the_rest_to_the_archive(session: Live) -
     assert (gap.refill, gap.ids_refilled, gap.filled_by) == (RefillState.ENDED, 0, None)
     status = session_state(session.folder)[1]
     assert status is not None
-    assert {state: (count.gaps, count.ids_lost) for state, count in status.refills.items()} == {str(gap.refill): (1, gap.ids_lost)}
+    assert {state: (count.gaps, count.ids_lost) for state, count in status.refills.items()} == {
+        str(gap.refill): (1, gap.ids_lost)
+    }

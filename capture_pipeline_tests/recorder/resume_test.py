@@ -24,7 +24,11 @@ def line(number: int) -> bytes:
     half = number // 2
     stream, data = TRADES, b'{"e":"trade","E":1,"t":%d,"b":5,"a":6}' % half
     if number % 2:
-        stream, data = DEPTH, b'{"e":"depthUpdate","E":1,"U":%d,"u":%d,"b":[],"a":[["1.0","2.0"]]}' % (half * 10, half * 10 + 9)
+        stream, data = (
+            DEPTH,
+            b'{"e":"depthUpdate","E":1,"U":%d,"u":%d,"b":[],"a":[["1.0","2.0"]]}'
+            % (half * 10, half * 10 + 9),
+        )
     return b'{"capture_ns":%d,"stream":"%b","data":%b}\n' % (1000 + number, stream.encode(), data)
 
 
@@ -144,7 +148,9 @@ def test_a_gap_whose_later_edge_is_not_in_the_data_leaves_the_ledger(folder: Ses
     """The ledger is written before the data, so that a crash in between leaves a line too many, never one too few."""
     folder.growing.write_bytes(batch(0)[1] + batch(20)[1])
     there = gap_between(GapBounds(TRADES, 4, 10, MessageTime(1008), MessageTime(1020)), Cause.SILENCE, "")
-    there_too = gap_between(GapBounds(DEPTH, 49, 100, MessageTime(1009), MessageTime(1021)), Cause.SILENCE, "")
+    there_too = gap_between(
+        GapBounds(DEPTH, 49, 100, MessageTime(1009), MessageTime(1021)), Cause.SILENCE, ""
+    )
     ahead = gap_between(GapBounds(TRADES, 14, 40, MessageTime(1028), MessageTime(2000)), Cause.SILENCE, "")
     write_gaps(folder.gaps, [there, there_too, ahead])
     resume(folder)

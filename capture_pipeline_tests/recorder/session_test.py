@@ -71,7 +71,9 @@ def _hit_by_each(session: Live, faults: list[tuple[str, dict[str, int]]]) -> Non
     ],
     ids=lambda rule: rule["fault"],
 )
-def test_what_comes_twice_out_of_order_or_in_pieces_is_put_right(rule: dict[str, object], tmp_path: Path) -> None:
+def test_what_comes_twice_out_of_order_or_in_pieces_is_put_right(
+    rule: dict[str, object], tmp_path: Path
+) -> None:
     """On both connections; nothing is lost and nothing is there twice."""
     with live(tmp_path) as session:
         session.deployment.faults({**rule, "times": "always"})
@@ -88,8 +90,16 @@ def test_ids_that_the_exchange_never_sends_are_a_gap_of_its_own(tmp_path: Path) 
         rule = {"fault": "ws_drop", "times": 2, "after": 40}
         session.start()
         session.wait(lambda status: status.books == {"BTCUSDT": "synced"})
-        session.deployment.faults({**rule, "match": {"stream": "*@depth*"}}, {**rule, "match": {"stream": "*@trade"}})
-        session.wait(lambda status: status.gaps == 2 and status.books == {"BTCUSDT": "synced"} and RefillState.COMPLETE in status.refills)
+        session.deployment.faults(
+            {**rule, "match": {"stream": "*@depth*"}}, {**rule, "match": {"stream": "*@trade"}}
+        )
+        session.wait(
+            lambda status: (
+                status.gaps == 2
+                and status.books == {"BTCUSDT": "synced"}
+                and RefillState.COMPLETE in status.refills
+            )
+        )
         session.finish()
         assert {gap.cause for gap in session.gaps} == {Cause.EXCHANGE}
         by_kind = {gap.recoverable: gap for gap in session.gaps}
@@ -158,7 +168,9 @@ def test_one_connection_is_enough_where_it_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_session_is_resumed_by_the_same_command_and_finished_by_stop(number: signal.Signals, tmp_path: Path) -> None:
+def test_an_interrupted_session_is_resumed_by_the_same_command_and_finished_by_stop(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     """It ends within seconds with 130, its file is sound, and another recorder is refused while one is at work."""
     with live(tmp_path) as session:
         session.start()

@@ -45,7 +45,10 @@ class Course:
         first_s = self.now_s
         while self.now_s < until_s:
             self.now_s += 1
-            if every_s is not None and (self.now_s - first_s) // every_s > (self.now_s - 1 - first_s) // every_s:
+            if (
+                every_s is not None
+                and (self.now_s - first_s) // every_s > (self.now_s - 1 - first_s) // every_s
+            ):
                 for wire in self.wires if wires is None else wires:
                     wire.take(self.now_s - 0.5)
             for wire, reason in list(self.rule.look(self.wires, self.now_s)):
@@ -90,12 +93,16 @@ def test_a_dead_peer_is_noticed_within_the_limit(every_s: float, count: int) -> 
 
 
 @pytest.mark.parametrize("every_s", [1, 15])
-def test_a_connection_that_lacks_what_another_one_brings_is_replaced_though_it_answers_pings(every_s: float) -> None:
+def test_a_connection_that_lacks_what_another_one_brings_is_replaced_though_it_answers_pings(
+    every_s: float,
+) -> None:
     """Within the limit of the first message that it lacks, which comes `every_s` later."""
     course = Course(2)
     course.run(150, every_s)
     course.run(150 + every_s + LIMIT_S + 3, every_s, wires=course.wires[1:])
-    assert [(number, "while another connection brought some" in reason) for _, number, reason in course.replaced] == [(1, True)]
+    assert [
+        (number, "while another connection brought some" in reason) for _, number, reason in course.replaced
+    ] == [(1, True)]
 
 
 def test_one_message_that_comes_seconds_apart_on_two_connections_replaces_none() -> None:

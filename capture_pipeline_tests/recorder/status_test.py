@@ -63,7 +63,9 @@ class _Ended:
 
     def end(self, cause: Cause, detail: str, *, opened: bool = False) -> None:
         """A connection ends."""
-        connection = Connection(1, 0, lambda *_: None, opened_s=1.0 if opened else None, cause=cause, detail=detail)
+        connection = Connection(
+            1, 0, lambda *_: None, opened_s=1.0 if opened else None, cause=cause, detail=detail
+        )
         self.troubles.ended(connection)
 
     def look(self, seconds: float, *, is_whole: bool = False) -> None:
@@ -83,7 +85,10 @@ def test_a_connection_error_is_told_once_and_again_when_it_changes() -> None:
     case.look(3)
     assert case.troubles.current == "cannot connect to ws://host: refused with HTTP 451"
     case.look(3, is_whole=True)
-    refused = ["cannot connect to ws://host: ConnectionRefusedError", "cannot connect to ws://host: refused with HTTP 451"]
+    refused = [
+        "cannot connect to ws://host: ConnectionRefusedError",
+        "cannot connect to ws://host: refused with HTTP 451",
+    ]
     assert case.told == [*refused, "every connection delivers again"]
     assert not case.troubles.current
 
@@ -112,7 +117,11 @@ def test_pause_of_rest_is_told_once_with_its_end(tmp_path: Path) -> None:
     limits.refuse(Part.REST, 429, 60.0)
     for _ in range(3):
         pauses.look()
-    assert told == ["REST: the exchange asks this address to back off until 2027-01-15T08:01:00Z (429)"] == [pauses.current]
+    assert (
+        told
+        == ["REST: the exchange asks this address to back off until 2027-01-15T08:01:00Z (429)"]
+        == [pauses.current]
+    )
     now_s[0] += 60
     pauses.look()
     assert (pauses.current, len(told)) == ("", 1)
@@ -120,9 +129,21 @@ def test_pause_of_rest_is_told_once_with_its_end(tmp_path: Path) -> None:
 
 def test_a_connection_error_is_a_metric_with_its_text() -> None:
     """Quotes in it do not break the form; without one the value is 0."""
-    status = Status(session="s", state="connecting", pid=1, updated_ns=0, started_us=0, ends_us=1, last_error='said "no"\nand \\')
-    assert 'capture_connection_error{session="s",error="said \\"no\\"\\\\nand \\\\"} 1\n' in prometheus_text(status)
-    assert 'capture_connection_error{session="s",error=""} 0\n' in prometheus_text(status.model_copy(update={"last_error": ""}))
+    status = Status(
+        session="s",
+        state="connecting",
+        pid=1,
+        updated_ns=0,
+        started_us=0,
+        ends_us=1,
+        last_error='said "no"\nand \\',
+    )
+    assert 'capture_connection_error{session="s",error="said \\"no\\"\\\\nand \\\\"} 1\n' in prometheus_text(
+        status
+    )
+    assert 'capture_connection_error{session="s",error=""} 0\n' in prometheus_text(
+        status.model_copy(update={"last_error": ""})
+    )
 
 
 def _shown(session: Live) -> str:
@@ -144,7 +165,12 @@ def test_a_killed_recorder_is_shown_as_dead_and_its_successor_counts_on(tmp_path
         assert left is not None
         assert status is not None
         assert left.connections
-        assert (state, status.connections, status.messages_per_s, status.books) == ("interrupted", [], 0.0, {})
+        assert (state, status.connections, status.messages_per_s, status.books) == (
+            "interrupted",
+            [],
+            0.0,
+            {},
+        )
         assert (status.dead_since_ns, status.messages) == (left.updated_ns, left.messages)
         assert f"pid {left.pid}, dead since 20" in _shown(session)
         assert "connection 1" not in _shown(session)
@@ -157,8 +183,14 @@ def test_a_killed_recorder_is_shown_as_dead_and_its_successor_counts_on(tmp_path
         rates.append(later.messages_per_s)
         session.process.send_signal(signal.SIGUSR1)
         assert session.ended()[0] == 0
-        lines = [json.loads(line) for line in gzip.decompress(session.folder.recording.read_bytes()).splitlines()]
-        own = [line["capture_ns"] for line in lines if "Snapshot" not in line["stream"] and line["capture_ns"] > left.updated_ns]
+        lines = [
+            json.loads(line) for line in gzip.decompress(session.folder.recording.read_bytes()).splitlines()
+        ]
+        own = [
+            line["capture_ns"]
+            for line in lines
+            if "Snapshot" not in line["stream"] and line["capture_ns"] > left.updated_ns
+        ]
         true = len(own) / (own[-1] - own[0]) * 1e9
         assert rates == pytest.approx([true, true], rel=0.6)
         ended = session.status()
@@ -172,7 +204,9 @@ def test_a_resumed_recorder_knows_every_line_before_it_writes_one(tmp_path: Path
     """Also those before the last checkpoint that are of no stream of trades or diffs."""
     with live(tmp_path) as session:
         session.start()
-        session.wait(lambda status: status.books == {"BTCUSDT": "synced"} and session.folder.checkpoint.exists())
+        session.wait(
+            lambda status: status.books == {"BTCUSDT": "synced"} and session.folder.checkpoint.exists()
+        )
         assert session.process is not None
         session.process.send_signal(signal.SIGINT)
         assert session.ended()[0] == 130
@@ -185,7 +219,9 @@ def test_a_resumed_recorder_knows_every_line_before_it_writes_one(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_who_follows_hears_nothing_of_a_recorder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_follows_hears_nothing_of_a_recorder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first status is of the recorder that was started, though the killed one left its own."""
     with live(tmp_path) as session:
         session.start()

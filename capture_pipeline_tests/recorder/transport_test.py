@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
 from capture_pipeline.recorder.connections.connection import Connection
-from capture_pipeline.recorder.connections.frame_parser import MAX_FRAGMENTS, MAX_FRAMES, FrameCutter, FrameError
+from capture_pipeline.recorder.connections.frame_parser import (
+    MAX_FRAGMENTS,
+    MAX_FRAMES,
+    FrameCutter,
+    FrameError,
+)
 from capture_pipeline.sessions.models import Cause
 
 MOST = 70_000
@@ -42,13 +47,18 @@ def cut(data: bytes, sizes: list[int]) -> tuple[list[bytes], list[bytes], FrameE
     return messages, passed, None
 
 
-payloads = st.one_of(st.text(max_size=300).map(str.encode), st.integers(65_500, 65_600).map(lambda size: b"x" * size))
+payloads = st.one_of(
+    st.text(max_size=300).map(str.encode), st.integers(65_500, 65_600).map(lambda size: b"x" * size)
+)
 
 
 @given(
-    st.lists(st.tuples(payloads, st.integers(1, 4), st.booleans()), max_size=6), st.lists(st.integers(1, 70_000), min_size=1, max_size=5)
+    st.lists(st.tuples(payloads, st.integers(1, 4), st.booleans()), max_size=6),
+    st.lists(st.integers(1, 70_000), min_size=1, max_size=5),
 )
-def test_messages_come_out_as_they_went_in_however_the_bytes_come(sent: list[tuple[bytes, int, bool]], sizes: list[int]) -> None:
+def test_messages_come_out_as_they_went_in_however_the_bytes_come(
+    sent: list[tuple[bytes, int, bool]], sizes: list[int]
+) -> None:
     """In one frame or several, with pings between the frames of one message; of pings the last one is passed on, whole."""
     data, pings = b"", 0
     for payload, pieces, pinged in sent:

@@ -33,7 +33,9 @@ class GuardedSide:
         floors: list[NDArray[np.uint64]] = [whole[:-GUARD] for whole in self.wholes]
         for floor in floors:
             floor[:] = 0
-        self.arrays: SideArrays = side._replace(floor0=floors[0], floor1=floors[1], floor2=floors[2], floor3=floors[3])
+        self.arrays: SideArrays = side._replace(
+            floor0=floors[0], floor1=floors[1], floor2=floors[2], floor3=floors[3]
+        )
 
     def first(self, place: int) -> int:
         """The first taken place at or after one."""
@@ -51,7 +53,9 @@ def guarded() -> GuardedSide:
 
 @given(st.lists(st.tuples(st.booleans(), PLACES), max_size=40), st.lists(PLACES, min_size=1, max_size=40))
 @settings(max_examples=200)
-def test_next_place_is_that_of_a_sorted_list(guarded: GuardedSide, changes: list[tuple[bool, int]], asked: list[int]) -> None:
+def test_next_place_is_that_of_a_sorted_list(
+    guarded: GuardedSide, changes: list[tuple[bool, int]], asked: list[int]
+) -> None:
     """At every edge of every floor, from an empty bitmap to one that is taken at both ends."""
     taken: set[int] = set()
     for is_taken, place in changes:

@@ -27,11 +27,20 @@ DIFFS = {
 def deltas(folder: Path, updates: Sequence[Update], *, renamed: bool = False, **changed: Any) -> Path:
     """A file of `book_delta_v2`; update n has the sequence number 3 n."""
     rows = [
-        (update.capture_ns - 20_000_000, update.capture_ns, 3 * update.number, not ask, float(price), float(quantity))
+        (
+            update.capture_ns - 20_000_000,
+            update.capture_ns,
+            3 * update.number,
+            not ask,
+            float(price),
+            float(quantity),
+        )
         for update in updates
         for ask, price, quantity in update.changes
     ]
-    table = pa.table({name: pa.array([row[at] for row in rows], kind) for at, (name, kind) in enumerate(DIFFS.items())})
+    table = pa.table(
+        {name: pa.array([row[at] for row in rows], kind) for at, (name, kind) in enumerate(DIFFS.items())}
+    )
     for name, column in changed.items():
         table = table.set_column(table.schema.get_field_index(name), name, column)
     if renamed:
@@ -39,7 +48,14 @@ def deltas(folder: Path, updates: Sequence[Update], *, renamed: bool = False, **
         table = pa.table({"origin_time": times["timestamp"], "received_time": times["receipt_timestamp"], **{
             name: table[name] for name in list(DIFFS)[2:]
         }})  # fmt: skip
-    path = folder / "book_delta_v2" / "exchange=BINANCE" / "symbol=BTC-USDT" / "dt=2026-01-31" / "1.snappy.parquet"
+    path = (
+        folder
+        / "book_delta_v2"
+        / "exchange=BINANCE"
+        / "symbol=BTC-USDT"
+        / "dt=2026-01-31"
+        / "1.snappy.parquet"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, row_group_size=100)
     return path
@@ -50,8 +66,15 @@ def books(folder: Path, updates: Sequence[Update], every: int, first: int) -> Pa
     rows = []
     for at in range(first, len(updates) + 1, every):
         last, sides = updates[at - 1], book_of(updates[:at])
-        row: dict[str, Any] = {"timestamp": -1, "receipt_timestamp": last.capture_ns, "sequence_number": 3 * last.number}
-        for side, prices, levels in (("bid", sorted(sides[0], reverse=True), sides[0]), ("ask", sorted(sides[1]), sides[1])):
+        row: dict[str, Any] = {
+            "timestamp": -1,
+            "receipt_timestamp": last.capture_ns,
+            "sequence_number": 3 * last.number,
+        }
+        for side, prices, levels in (
+            ("bid", sorted(sides[0], reverse=True), sides[0]),
+            ("ask", sorted(sides[1]), sides[1]),
+        ):
             for level in range(LEVELS):
                 there = level < len(prices)
                 row[f"{side}_{level}_price"] = float(prices[level]) if there else float("nan")
@@ -69,7 +92,9 @@ def test_a_book_comes_back_level_by_level(tmp_path: Path, block_rows: int, renam
     updates = market(300)
     # While the book is thin a snapshot of twenty levels is all of it, so that the whole book is known from then on.
     thin = next(at for at in range(1, 300) if max(map(len, book_of(updates[:at]))) == LEVELS)
-    source = CryptoLakeSource(deltas(tmp_path, updates, renamed=renamed), books(tmp_path, updates, 40, thin), block_rows=block_rows)
+    source = CryptoLakeSource(
+        deltas(tmp_path, updates, renamed=renamed), books(tmp_path, updates, 40, thin), block_rows=block_rows
+    )
     replay, sides, pieces = replayed(source)
     assert sides == book_of(updates)
     assert source.symbol == "BTC-USDT"
@@ -96,7 +121,10 @@ def test_gaps_are_seen_where_every_message_is_numbered_and_only_there(tmp_path: 
 @pytest.mark.parametrize("block_rows", [1, 2, 3, 1 << 17])
 def test_of_one_time_diffs_come_before_the_snapshot(tmp_path: Path, block_rows: int) -> None:
     """Wherever blocks end: the snapshot holds what these diffs changed, and diffs behind it follow."""
-    updates = [Update(number, START_NS + (number > 4), [(False, Decimal(number), Decimal(1))]) for number in range(1, 7)]
+    updates = [
+        Update(number, START_NS + (number > 4), [(False, Decimal(number), Decimal(1))])
+        for number in range(1, 7)
+    ]
     made = [update for update in updates if update.number <= 4]
     source = CryptoLakeSource(deltas(tmp_path, updates), books(tmp_path, made, 1, 4), block_rows=block_rows)
     rows = np.concatenate([piece.rows for piece in source], axis=1)
@@ -108,9 +136,14 @@ def test_of_one_time_diffs_come_before_the_snapshot(tmp_path: Path, block_rows: 
 def test_a_finer_tick_within_the_file(tmp_path: Path) -> None:
     """From the block with the first finer price on messages have a finer scale; levels of before stay what they were."""
     coarse = market(100, tick="0.5")
-    fine = [Update(100 + each.number, each.capture_ns + 60 * 10**9, each.changes) for each in market(100, tick="0.001", seed=8)]
+    fine = [
+        Update(100 + each.number, each.capture_ns + 60 * 10**9, each.changes)
+        for each in market(100, tick="0.001", seed=8)
+    ]
     thin = next(at for at in range(1, 100) if max(map(len, book_of(coarse[:at]))) == LEVELS)
-    source = CryptoLakeSource(deltas(tmp_path, coarse + fine), books(tmp_path, coarse, 1000, thin), block_rows=50)
+    source = CryptoLakeSource(
+        deltas(tmp_path, coarse + fine), books(tmp_path, coarse, 1000, thin), block_rows=50
+    )
     _, sides, pieces = replayed(source)
     assert sides == book_of(coarse + fine)
     ticks = [piece.scale.tick for piece in pieces]
@@ -168,8 +201,14 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(MalformedDataError, match=f"row {count - 1} has no price"):
         list(CryptoLakeSource(deltas(tmp_path, updates, price=pa.array([1.0] * (count - 1) + [None]))))
     with pytest.raises(MalformedDataError, match=f"row 0 was received at {START_NS // 1000}, no nanoseconds"):
-        list(CryptoLakeSource(deltas(tmp_path, updates, receipt_timestamp=pa.array([START_NS // 1000] * count))))
-    with pytest.raises(MalformedDataError, match="has the column sequence_number as double, not as whole numbers"):
+        list(
+            CryptoLakeSource(
+                deltas(tmp_path, updates, receipt_timestamp=pa.array([START_NS // 1000] * count))
+            )
+        )
+    with pytest.raises(
+        MalformedDataError, match="has the column sequence_number as double, not as whole numbers"
+    ):
         list(CryptoLakeSource(deltas(tmp_path, updates, sequence_number=pa.array([1.0] * count))))
     damaged = deltas(tmp_path, market(400))
     content = bytearray(damaged.read_bytes())
@@ -179,7 +218,10 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         list(CryptoLakeSource(damaged, block_rows=50))
     half = pq.read_table(books(tmp_path, updates, 1, 1))
     at = half.schema.get_field_index("ask_0_size")
-    pq.write_table(half.set_column(at, "ask_0_size", pa.array([None] * half.num_rows, pa.float64())), tmp_path / "half.parquet")
+    pq.write_table(
+        half.set_column(at, "ask_0_size", pa.array([None] * half.num_rows, pa.float64())),
+        tmp_path / "half.parquet",
+    )
     with pytest.raises(MalformedDataError, match="has a price without a size"):
         list(CryptoLakeSource(deltas(tmp_path, updates), tmp_path / "half.parquet"))
     torn = deltas(tmp_path, updates)

@@ -46,24 +46,40 @@ def streams(draw: st.DrawFn) -> list[tuple[int, int, int, int, list[tuple[int, i
             continue
         first = max(0, last + draw(st.sampled_from([1, 1, 1, 1, 1, 0, -2, 3])))
         end = first + draw(st.integers(0, 4))
-        made.append((DIFF, first + 7 * futures, end + 7 * futures, first - 1 if futures and first else -1, bids, asks))
+        made.append(
+            (DIFF, first + 7 * futures, end + 7 * futures, first - 1 if futures and first else -1, bids, asks)
+        )
         last = max(last, end + 7 * futures)
     return made
 
 
-def pieces(made: list[tuple[int, int, int, int, list[tuple[int, int]], list[tuple[int, int]]]], sizes: list[int]) -> Iterator[Messages]:
+def pieces(
+    made: list[tuple[int, int, int, int, list[tuple[int, int]], list[tuple[int, int]]]], sizes: list[int]
+) -> Iterator[Messages]:
     at = 0
     while at < len(made):
         some = made[at : at + sizes[at % len(sizes)]]
         rows = np.zeros((ROWS, len(some)), np.int64)
         for number, (kind, first, last, previous, _, _) in enumerate(some):
-            rows[:, number] = [kind, START_NS + (at + number) * STEP_NS, 0, first, last, previous, at + number]
+            rows[:, number] = [
+                kind,
+                START_NS + (at + number) * STEP_NS,
+                0,
+                first,
+                last,
+                previous,
+                at + number,
+            ]
         counts = np.array([[len(bids), len(asks)] for *_, bids, asks in some])
         ends = np.cumsum(counts.sum(axis=1))
         starts = ends - counts.sum(axis=1)
         levels = [level for *_, bids, asks in some for level in bids + asks]
         prices, lots = (np.array([level[part] for level in levels], np.int64) for part in (0, 1))
-        yield Messages(rows, LevelBatch(np.stack([starts, starts + counts[:, 0], ends]), prices, lots), Scale(Decimal(1), Decimal(1)))
+        yield Messages(
+            rows,
+            LevelBatch(np.stack([starts, starts + counts[:, 0], ends]), prices, lots),
+            Scale(Decimal(1), Decimal(1)),
+        )
         at += len(some)
 
 
@@ -89,7 +105,9 @@ def test_a_replay_does_what_the_procedure_says(
         if kind == SNAPSHOT:
             sync.snapshot(DepthSnapshot(last, texts(bids), texts(asks)))
         else:
-            sync.diff(DepthDiff(0, "X", first, last, texts(bids), texts(asks), None if previous < 0 else previous))
+            sync.diff(
+                DepthDiff(0, "X", first, last, texts(bids), texts(asks), None if previous < 0 else previous)
+            )
     assert str(replay.state) == str(sync.state)
     if replay.state is State.SYNCED:
         found = replay.book.top()
@@ -101,11 +119,19 @@ def test_a_replay_does_what_the_procedure_says(
 
 @pytest.mark.parametrize(
     ("one", "other", "both"),
-    [("0.01", "0.001", "0.001"), ("0.02", "0.03", "0.01"), ("1e-8", "0.5", "1e-8"), ("0.25", "0.1", "0.05"), ("7", "7", "7")],
+    [
+        ("0.01", "0.001", "0.001"),
+        ("0.02", "0.03", "0.01"),
+        ("1e-8", "0.5", "1e-8"),
+        ("0.25", "0.1", "0.05"),
+        ("7", "7", "7"),
+    ],
 )
 def test_two_scales_have_a_common_one(one: str, other: str, both: str) -> None:
     """The coarsest of which both are multiples."""
-    assert common_scale(Scale(Decimal(one), Decimal(1)), Scale(Decimal(other), Decimal(1))).tick == Decimal(both)
+    assert common_scale(Scale(Decimal(one), Decimal(1)), Scale(Decimal(other), Decimal(1))).tick == Decimal(
+        both
+    )
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +154,14 @@ def tables(recording: Path) -> GoldenTables:
 
 
 @pytest.mark.parametrize("kind", ["raw", "tables"])
-def test_a_gap_leaves_no_book_until_the_next_snapshot(recording: Path, tables: GoldenTables, kind: str) -> None:
+def test_a_gap_leaves_no_book_until_the_next_snapshot(
+    recording: Path, tables: GoldenTables, kind: str
+) -> None:
     """It is told with its ids; a tick that becomes finer changes nothing but the scale."""
     replay = Replay()
-    for messages in RawSource(recording, block_bytes=1 << 12) if kind == "raw" else GoldenSource(tables, "BTCUSDT"):
+    for messages in (
+        RawSource(recording, block_bytes=1 << 12) if kind == "raw" else GoldenSource(tables, "BTCUSDT")
+    ):
         replay.take(messages)
     assert [(one.last_good_id, one.first_good_id) for one in replay.counts.discontinuities] == [(135, 141)]
     assert (replay.state, replay.counts.gaps, replay.counts.snapshots) == (State.SYNCED, 1, 2)
@@ -150,8 +180,18 @@ def test_samples_stand_only_where_there_was_a_book(recording: Path, tmp_path: Pa
     seconds = [(stamp - START_NS) // STEP_NS for stamp in wide["sampled_ns"].to_pylist()]
     assert seconds == [*range(1, 45), *range(51, 59)]
     first = [row for row in long if row["sampled_ns"] == wide["sampled_ns"][10].as_py()]
-    assert [(row["side"], row["level"], row["price_e8"], row["quantity_e8"]) for row in first if row["side"] == "bid"] == [
-        ("bid", level, wide[f"bid_{level}_price_e8"][10].as_py(), wide[f"bid_{level}_quantity_e8"][10].as_py()) for level in (1, 2, 3)
+    assert [
+        (row["side"], row["level"], row["price_e8"], row["quantity_e8"])
+        for row in first
+        if row["side"] == "bid"
+    ] == [
+        (
+            "bid",
+            level,
+            wide[f"bid_{level}_price_e8"][10].as_py(),
+            wide[f"bid_{level}_quantity_e8"][10].as_py(),
+        )
+        for level in (1, 2, 3)
     ]
     assert wide["ask_2_price_e8"][10].as_py() is None
 
@@ -172,7 +212,9 @@ def test_the_book_at_any_time_is_that_of_a_replay_up_to_it(tables: GoldenTables,
 
 def test_what_cannot_be_replayed_is_told(tmp_path: Path) -> None:
     """A recording of several symbols without a name, a symbol that is not there, nothing at all."""
-    both = written(tmp_path / "both.jsonl.gz", [depth(1, 3, START_NS), depth(1, 3, START_NS, symbol="ethusdt")])
+    both = written(
+        tmp_path / "both.jsonl.gz", [depth(1, 3, START_NS), depth(1, 3, START_NS, symbol="ethusdt")]
+    )
     for symbol, what in (("", "several symbols"), ("SOLUSDT", "no book of SOLUSDT")):
         with pytest.raises(MalformedDataError, match=what):
             list(RawSource(both, symbol))
@@ -183,7 +225,10 @@ def test_what_cannot_be_replayed_is_told(tmp_path: Path) -> None:
 def test_a_recording_cut_at_any_byte_ends_in_a_defined_way(tmp_path: Path) -> None:
     """Whole members are replayed as far as they go, then the damage is told; never a crash, never a level that was not sent."""
     lines = [depth(1, 3, START_NS), snapshot(2, START_NS + 1)]
-    lines += [depth(3 * at + 1, 3 * at + 3, START_NS + at * STEP_NS, f'["{at}.50000000","1.00000000"]') for at in range(1, 13)]
+    lines += [
+        depth(3 * at + 1, 3 * at + 3, START_NS + at * STEP_NS, f'["{at}.50000000","1.00000000"]')
+        for at in range(1, 13)
+    ]
     whole = written(tmp_path / "whole.jsonl.gz", lines).read_bytes()
     path = tmp_path / "cut.jsonl.gz"
     for size in range(len(whole) + 1):

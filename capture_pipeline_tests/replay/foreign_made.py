@@ -51,7 +51,9 @@ def book_of(updates: Iterable[Update]) -> tuple[Side, Side]:
 def levels_of(sides: tuple[Side, Side]) -> list[Change]:
     """As a snapshot lists them."""
     bids, asks = sides
-    return [(False, price, bids[price]) for price in sorted(bids, reverse=True)] + [(True, price, asks[price]) for price in sorted(asks)]
+    return [(False, price, bids[price]) for price in sorted(bids, reverse=True)] + [
+        (True, price, asks[price]) for price in sorted(asks)
+    ]
 
 
 def replayed(messages: Iterable[Messages]) -> tuple[Replay, tuple[Side, Side], list[Messages]]:
@@ -61,6 +63,9 @@ def replayed(messages: Iterable[Messages]) -> tuple[Replay, tuple[Side, Side], l
         replay.take(piece)
         pieces.append(piece)
     scale = pieces[-1].scale
-    sides = [{scale.price(int(tick)): scale.quantity(int(lots)) for tick, lots in zip(*side, strict=True)} for side in replay.book.top()]
+    sides = [
+        {scale.price(int(tick)): scale.quantity(int(lots)) for tick, lots in zip(*side, strict=True)}
+        for side in replay.book.top()
+    ]
     assert replay.state is State.SYNCED
     return replay, (sides[0], sides[1]), pieces

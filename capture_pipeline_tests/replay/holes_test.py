@@ -78,7 +78,9 @@ class Recorded:
 
     def true_id(self, symbol: str, at_ns: int) -> int:
         """The last id that the exchange had sent."""
-        return max(message.last for message in self.sent if message.symbol == symbol and message.capture_ns <= at_ns)
+        return max(
+            message.last for message in self.sent if message.symbol == symbol and message.capture_ns <= at_ns
+        )
 
     @property
     def times(self) -> range:
@@ -103,7 +105,11 @@ def recordings(draw: st.DrawFn) -> Recorded:
         elif event == "snapshot" and not down:
             at = max(1, reached[symbol] - draw(st.integers(0, 2)))
             kept.append(Message(capture_ns, symbol, at, at, is_snapshot=True))
-        elif event == "repeat" and not down and (before := [one for one in kept if one.symbol == symbol and not one.is_snapshot]):
+        elif (
+            event == "repeat"
+            and not down
+            and (before := [one for one in kept if one.symbol == symbol and not one.is_snapshot])
+        ):
             kept.append(Message(capture_ns, symbol, before[-1].first, before[-1].last))
         elif event == "diff":
             first = reached[symbol] + 1
@@ -129,7 +135,9 @@ def oracle(messages: list[Message], at_ns: int) -> int | None:
         if message.is_snapshot:
             sync.snapshot(DepthSnapshot(message.last, [("10", message.quantity)], [("11", "1")]))
         else:
-            sync.diff(DepthDiff(0, message.symbol, message.first, message.last, [("10", message.quantity)], []))
+            sync.diff(
+                DepthDiff(0, message.symbol, message.first, message.last, [("10", message.quantity)], [])
+            )
             reached_ns = message.capture_ns if sync.last_id > before else reached_ns
     return sync.last_id if sync.state is State.SYNCED and at_ns == reached_ns else None
 
@@ -150,10 +158,20 @@ def pieces(messages: list[Message], sizes: list[int]) -> list[Messages]:
         some = messages[at : at + sizes[len(made) % len(sizes)]]
         rows = np.full((ROWS, len(some)), -1, np.int64)
         for number, message in enumerate(some):
-            rows[:, number] = [message.is_snapshot, message.capture_ns, 0, message.first, message.last, -1, at + number]
+            rows[:, number] = [
+                message.is_snapshot,
+                message.capture_ns,
+                0,
+                message.first,
+                message.last,
+                -1,
+                at + number,
+            ]
         counts = np.array([2 if message.is_snapshot else 1 for message in some])
         starts = np.cumsum(counts) - counts
-        levels = [level for message in some for level in [(10, message.last), (11, 1)][: 1 + message.is_snapshot]]
+        levels = [
+            level for message in some for level in [(10, message.last), (11, 1)][: 1 + message.is_snapshot]
+        ]
         prices, lots = (np.array([level[part] for level in levels], np.int64) for part in (0, 1))
         run = LevelBatch(np.stack([starts, starts + 1, starts + counts]), prices, lots)
         made.append(Messages(rows, run, Scale(Decimal(1), Decimal(1))))
@@ -175,7 +193,10 @@ def test_what_is_shown_was_so(recorded: Recorded, sizes: list[int], data: st.Dat
         messages, known = recorded.of(symbol), expected(recorded, symbol)
         if not messages:
             continue
-        found = {sample.sampled_ns: sample.last_id for sample in sampled(Replay(), pieces(messages, sizes), EVERY_NS, 1)}
+        found = {
+            sample.sampled_ns: sample.last_id
+            for sample in sampled(Replay(), pieces(messages, sizes), EVERY_NS, 1)
+        }
         assert found == {at_ns: number for at_ns, number in known.items() if at_ns < messages[-1].capture_ns}
         assert all(number == recorded.true_id(symbol, at_ns) for at_ns, number in known.items())
         for at_ns in data.draw(st.lists(st.sampled_from(recorded.times), max_size=4)):
@@ -186,9 +207,19 @@ def test_what_is_shown_was_so(recorded: Recorded, sizes: list[int], data: st.Dat
 def test_a_sample_that_waits_for_the_next_piece_lies_in_no_hole(next_id: int, samples: int) -> None:
     """The first piece ends with a repeated diff long after it, so that only the second one shows whether ids are missing."""
     times = [(0, 1, True), (1, 2, False), (9, 2, False), (10, next_id, False)]
-    messages = [Message(START_NS + at * STEP_NS, "BTCUSDT", number, number, is_snapshot) for at, number, is_snapshot in times]
-    found = {sample.sampled_ns: sample.last_id for sample in sampled(Replay(), pieces(messages, [3, 1]), EVERY_NS, 1)}
-    assert found == {at: number for at, number in expected(Recorded([], messages), "BTCUSDT").items() if at < messages[-1].capture_ns}
+    messages = [
+        Message(START_NS + at * STEP_NS, "BTCUSDT", number, number, is_snapshot)
+        for at, number, is_snapshot in times
+    ]
+    found = {
+        sample.sampled_ns: sample.last_id
+        for sample in sampled(Replay(), pieces(messages, [3, 1]), EVERY_NS, 1)
+    }
+    assert found == {
+        at: number
+        for at, number in expected(Recorded([], messages), "BTCUSDT").items()
+        if at < messages[-1].capture_ns
+    }
     assert len(found) == samples
 
 
@@ -197,14 +228,20 @@ def test_a_sample_that_waits_for_the_next_piece_lies_in_no_hole(next_id: int, sa
 def test_lines_tables_and_checkpoints_show_the_same(recorded: Recorded) -> None:
     """Two symbols in one recording, read from its lines, from tables and from checkpoints; the seconds of a comparison too."""
     with tempfile.TemporaryDirectory() as name:
-        path = written(Path(name) / "both_capture_20250812T120000Z.jsonl.gz", [message.line for message in recorded.kept])
+        path = written(
+            Path(name) / "both_capture_20250812T120000Z.jsonl.gz", [message.line for message in recorded.kept]
+        )
         convert(path, SESSION, Path(name) / "lake", block_bytes=1 << 10)
         tables = GoldenTables(Path(name) / "lake", SESSION)
         for symbol in tables.symbols():
             messages, known = recorded.of(symbol), expected(recorded, symbol)
             for source in (RawSource(path, symbol, block_bytes=1 << 10), GoldenSource(tables, symbol)):
-                found = {sample.sampled_ns: sample.last_id for sample in sampled(Replay(), source, EVERY_NS, 1)}
-                assert found == {at_ns: number for at_ns, number in known.items() if at_ns < messages[-1].capture_ns}
+                found = {
+                    sample.sampled_ns: sample.last_id for sample in sampled(Replay(), source, EVERY_NS, 1)
+                }
+                assert found == {
+                    at_ns: number for at_ns, number in known.items() if at_ns < messages[-1].capture_ns
+                }
             checkpoints = Checkpoints(tables, symbol)
             checkpoints.ensure(2 * STEP_NS)
             for at_ns in recorded.times[::5]:
@@ -215,8 +252,15 @@ def test_lines_tables_and_checkpoints_show_the_same(recorded: Recorded) -> None:
 
 def hole(numbers: list[int]) -> list[Message]:
     """A diff each tenth of a second, of which those with these numbers are lost; a snapshot at 1 and at 60."""
-    diffs = [Message(START_NS + number * STEP_NS, "BTCUSDT", number, number) for number in range(1, 100) if number not in numbers]
-    snapshots = [Message(START_NS + number * STEP_NS + 1, "BTCUSDT", number, number, is_snapshot=True) for number in (1, 60)]
+    diffs = [
+        Message(START_NS + number * STEP_NS, "BTCUSDT", number, number)
+        for number in range(1, 100)
+        if number not in numbers
+    ]
+    snapshots = [
+        Message(START_NS + number * STEP_NS + 1, "BTCUSDT", number, number, is_snapshot=True)
+        for number in (1, 60)
+    ]
     return sorted([*diffs, *snapshots], key=lambda message: message.capture_ns)
 
 
@@ -242,7 +286,10 @@ def test_a_hole_is_named(
     tmp_path: Path, at_s: float, absence: Absence | None, last_id: int, between: tuple[int | None, int | None]
 ) -> None:
     """From the last diff before the missing ids to the next valid book; the end of the recording is no book either."""
-    path = written(tmp_path / "btcusdt_capture_20250812T120000Z.jsonl.gz", [message.line for message in hole(list(range(21, 41)))])
+    path = written(
+        tmp_path / "btcusdt_capture_20250812T120000Z.jsonl.gz",
+        [message.line for message in hole(list(range(21, 41)))],
+    )
     found = book_at(RawSource(path, block_bytes=1 << 12), second(at_s))
     assert found.absence is absence
     assert (found.from_ns, found.to_ns) == between
@@ -263,7 +310,9 @@ def test_seconds_of_a_comparison_lie_in_no_hole(tmp_path: Path) -> None:
     """The second in which ids go missing has no spread, for the book at its end is not known."""
     path = written(tmp_path / "x.jsonl.gz", [message.line for message in hole(list(range(25, 41)))])
     convert(path, SESSION, tmp_path / "lake")
-    seconds = sampled_seconds(GoldenTables(tmp_path / "lake", SESSION), "BTCUSDT")["second"] - START_NS // 10**9
+    seconds = (
+        sampled_seconds(GoldenTables(tmp_path / "lake", SESSION), "BTCUSDT")["second"] - START_NS // 10**9
+    )
     assert seconds.to_list() == [0, 1, 6, 7, 8]
 
 

@@ -29,7 +29,9 @@ MIDNIGHT_NS = 1_723_161_600_000_000_000
 
 @pytest.fixture(scope="module")
 def recording(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return import_eth(recordings, tmp_path_factory.mktemp("eth") / "ethusdt_capture_20240808T235414Z.jsonl.gz")
+    return import_eth(
+        recordings, tmp_path_factory.mktemp("eth") / "ethusdt_capture_20240808T235414Z.jsonl.gz"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +65,16 @@ def test_every_best_price_is_the_exchange_s_own(recording: Path, tables: GoldenT
     for one in (replay, again):
         assert (one.state, one.counts.gaps, one.counts.snapshots, one.book.crossed) == (State.SYNCED, 0, 1, 0)
         assert one.counts.messages == 6_471
-    tickers = [decode_book_ticker(line.data) for _, line in read_lines(recording) if line.stream == "ethusdt@bookTicker"]
+    tickers = [
+        decode_book_ticker(line.data)
+        for _, line in read_lines(recording)
+        if line.stream == "ethusdt@bookTicker"
+    ]
     compared = OrderedDict(
-        (ticker.update_id, tuple(units(text) for text in (ticker.bid, ticker.bid_quantity, ticker.ask, ticker.ask_quantity)))
+        (
+            ticker.update_id,
+            tuple(units(text) for text in (ticker.bid, ticker.bid_quantity, ticker.ask, ticker.ask_quantity)),
+        )
         for ticker in tickers
         if ticker.update_id in bests
     )
@@ -85,7 +94,12 @@ def test_the_book_is_carried_over_midnight(tables: GoldenTables) -> None:
     after = checkpoints.book_at(1 << 62)
     assert (after.absence, after.goes_on, after.last_id) == (Absence.END, False, whole.last_id)
     midnight = checkpoints.book_at(MIDNIGHT_NS)
-    assert (midnight.absence, midnight.goes_on, midnight.state, midnight.capture_ns <= MIDNIGHT_NS) == (None, True, State.SYNCED, True)
+    assert (midnight.absence, midnight.goes_on, midnight.state, midnight.capture_ns <= MIDNIGHT_NS) == (
+        None,
+        True,
+        State.SYNCED,
+        True,
+    )
     assert checkpoints.book_at(0).absence is Absence.NO_SNAPSHOT
 
 
@@ -96,10 +110,17 @@ def test_a_full_book_of_another_venue_is_loaded_and_queried(recordings: Path) ->
 
     import numpy as np  # noqa: PLC0415 - likewise
 
-    document = json.loads(gzip.decompress((recordings / "venue_books" / "coinbase_btcusd_level2_full.json.gz").read_bytes()))
-    sides = {name: {Decimal(level[0]): Decimal(level[1]) for level in document[name]} for name in ("bids", "asks")}
+    document = json.loads(
+        gzip.decompress((recordings / "venue_books" / "coinbase_btcusd_level2_full.json.gz").read_bytes())
+    )
+    sides = {
+        name: {Decimal(level[0]): Decimal(level[1]) for level in document[name]} for name in ("bids", "asks")
+    }
     columns = [
-        (np.array([int(price * 100) for price in sides[name]], np.int64), np.array([int(size.scaleb(8)) for size in sides[name].values()]))
+        (
+            np.array([int(price * 100) for price in sides[name]], np.int64),
+            np.array([int(size.scaleb(8)) for size in sides[name].values()]),
+        )
         for name in ("bids", "asks")
     ]
     book = TickBook()

@@ -28,7 +28,10 @@ def shown(value: Decimal) -> str:
 def lines(update: Update, *, snapshot: bool = False) -> list[str]:
     arrival = update.capture_ns // 1000
     head = f"binance,BTCUSDT,{arrival - 20_000},{arrival},{str(snapshot).lower()}"
-    return [f"{head},{'ask' if ask else 'bid'},{shown(price)},{shown(quantity)}" for ask, price, quantity in update.changes]
+    return [
+        f"{head},{'ask' if ask else 'bid'},{shown(price)},{shown(quantity)}"
+        for ask, price, quantity in update.changes
+    ]
 
 
 def from_snapshot(updates: list[Update], at: int) -> list[str]:
@@ -53,7 +56,9 @@ def written(path: Path, rows: list[str], *, packed: bool = True) -> Path:
 def test_a_book_comes_back_level_by_level(tmp_path: Path, block_bytes: int, packed: bool) -> None:
     """Wherever blocks end, packed or not: what came before the snapshot is dropped, and every price and quantity is exact."""
     updates = market(400, lot="0.00000001")
-    source = TardisSource(written(tmp_path / "x.csv.gz", seeded(updates, 60), packed=packed), block_bytes=block_bytes)
+    source = TardisSource(
+        written(tmp_path / "x.csv.gz", seeded(updates, 60), packed=packed), block_bytes=block_bytes
+    )
     replay, sides, pieces = replayed(source)
     assert sides == book_of(updates)
     assert source.symbol == "BTCUSDT"
@@ -78,7 +83,9 @@ def test_a_snapshot_is_one_message_though_its_rows_came_apart(tmp_path: Path) ->
 def test_rows_of_one_arrival_are_one_message(tmp_path: Path, block_bytes: int) -> None:
     """Also where their exchange times differ: no book is seen between the two halves, and the later row of a price counts."""
     head, arrival = "binance,BTCUSDT", 1_769_817_600_100_000
-    rows = [f"{head},{arrival},{arrival},true,{side},{price},1" for side, price in (("bid", 100), ("ask", 101))]
+    rows = [
+        f"{head},{arrival},{arrival},true,{side},{price},1" for side, price in (("bid", 100), ("ask", 101))
+    ]
     rows += [
         f"{head},{arrival + 10},{arrival + 50},false,ask,101,0",
         f"{head},{arrival + 10},{arrival + 50},false,ask,103,1",
@@ -87,9 +94,13 @@ def test_rows_of_one_arrival_are_one_message(tmp_path: Path, block_bytes: int) -
         f"{head},{arrival + 20},{arrival + 60},false,bid,99,1",
     ]
     bests: list[tuple[int, ...]] = []
-    replay = Replay([lambda _, first, end, found: bests.extend(tuple(found[:, at].tolist()) for at in range(first, end))])
+    replay = Replay(
+        [lambda _, first, end, found: bests.extend(tuple(found[:, at].tolist()) for at in range(first, end))]
+    )
     pieces = []
-    for piece in TardisSource(written(tmp_path / "x.csv", rows), tick=Decimal(1), lot=Decimal(1), block_bytes=block_bytes):
+    for piece in TardisSource(
+        written(tmp_path / "x.csv", rows), tick=Decimal(1), lot=Decimal(1), block_bytes=block_bytes
+    ):
         replay.take(piece)
         pieces.append(piece.rows.copy())
     found = np.concatenate(pieces, axis=1)
@@ -160,8 +171,15 @@ def test_numbers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     long = written(tmp_path / "long.csv", [GOOD.replace("0.25", "123456789012345678.25")], packed=False)
     with pytest.raises(MalformedDataError, match=r"line 2: amount is '123456789012345678\.25'"):
         list(TardisSource(long))
-    mixed = written(tmp_path / "mixed.csv", [GOOD.replace("0.25", "123456789012"), GOOD.replace("0.25", "0.000000000001")], packed=False)
-    for block_bytes, told in ((90, "holds an amount that 64 bits do not hold"), (1 << 20, "an amount from line 2 on has too many digits")):
+    mixed = written(
+        tmp_path / "mixed.csv",
+        [GOOD.replace("0.25", "123456789012"), GOOD.replace("0.25", "0.000000000001")],
+        packed=False,
+    )
+    for block_bytes, told in (
+        (90, "holds an amount that 64 bits do not hold"),
+        (1 << 20, "an amount from line 2 on has too many digits"),
+    ):
         with pytest.raises(MalformedDataError, match=told):
             list(TardisSource(mixed, block_bytes=block_bytes))
     with pytest.raises(MalformedDataError, match=r"holds the price 84012.01, no multiple of 0.1 "):

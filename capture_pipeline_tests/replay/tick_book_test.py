@@ -21,7 +21,9 @@ TICKS = st.one_of(
         st.sampled_from([WINDOW // 4, WINDOW // 2, WINDOW, 3 * WINDOW, SPAN // 2, SPAN, 3 * SPAN, 1 << 55]),
         NEAR,
     ),
-    st.builds(lambda base, off: off - base, st.sampled_from([WINDOW // 2, WINDOW, SPAN // 2, SPAN, 1 << 55]), NEAR),
+    st.builds(
+        lambda base, off: off - base, st.sampled_from([WINDOW // 2, WINDOW, SPAN // 2, SPAN, 1 << 55]), NEAR
+    ),
 )
 SIDE = st.lists(st.tuples(TICKS, st.sampled_from([0, 0, 1, 7, 2**62])), max_size=8)
 
@@ -57,12 +59,17 @@ def run_of(messages: list[tuple[Levels, Levels]]) -> LevelBatch:
 
 def told(book: TickBook) -> tuple[Levels, Levels]:
     bids, asks = book.top()
-    return list(zip(*map(np.ndarray.tolist, bids), strict=True)), list(zip(*map(np.ndarray.tolist, asks), strict=True))
+    return list(zip(*map(np.ndarray.tolist, bids), strict=True)), list(
+        zip(*map(np.ndarray.tolist, asks), strict=True)
+    )
 
 
 def same(book: TickBook, plain: Plain) -> bool:
     bids, asks = plain.sides
-    return told(book) == (sorted(bids.items(), reverse=True), sorted(asks.items())) and book.levels == (len(bids), len(asks))
+    return told(book) == (sorted(bids.items(), reverse=True), sorted(asks.items())) and book.levels == (
+        len(bids),
+        len(asks),
+    )
 
 
 @given(st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=30))
@@ -81,12 +88,17 @@ def test_bests_and_levels_are_those_of_the_plain_book(messages: list[tuple[Level
 
 
 @given(SIDE, SIDE, st.lists(st.tuples(SIDE, SIDE), max_size=6), st.floats(0, 1))
-def test_a_snapshot_takes_the_place_of_everything(bids: Levels, asks: Levels, before: list[tuple[Levels, Levels]], corridor: float) -> None:
+def test_a_snapshot_takes_the_place_of_everything(
+    bids: Levels, asks: Levels, before: list[tuple[Levels, Levels]], corridor: float
+) -> None:
     """And a corridor leaves what lies within it."""
     book, plain = TickBook(), Plain()
     if before:
         book.apply(run_of(before))
-    columns = [(np.array([tick for tick, _ in side], np.int64), np.array([lots for _, lots in side], np.int64)) for side in (bids, asks)]
+    columns = [
+        (np.array([tick for tick, _ in side], np.int64), np.array([lots for _, lots in side], np.int64))
+        for side in (bids, asks)
+    ]
     book.load(columns[0], columns[1])
     plain.set(0, bids)
     plain.set(1, asks)
@@ -95,7 +107,9 @@ def test_a_snapshot_takes_the_place_of_everything(bids: Levels, asks: Levels, be
     book.prune(corridor)
     furthest = best[0] - int(abs(best[0]) * corridor), best[2] + int(abs(best[2]) * corridor)
     for side, sign in ((0, -1), (1, 1)):
-        kept = {tick: lots for tick, lots in plain.sides[side].items() if sign * tick <= sign * furthest[side]}
+        kept = {
+            tick: lots for tick, lots in plain.sides[side].items() if sign * tick <= sign * furthest[side]
+        }
         plain.sides[side].clear()
         plain.sides[side].update(kept)
     assert same(book, plain)
@@ -130,7 +144,9 @@ def test_a_book_beyond_all_markets_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_a_book_that_wanders_stays_whole() -> None:
     """The window follows the best price over many times its width, and nothing is lost on the way."""
     steps = np.arange(3000, dtype=np.int64) * (WINDOW // 3)
-    messages = [([(int(at) - 1, 5), (int(at) - WINDOW // 2, 6)], [(int(at) + 1, 7), (int(at), 0)]) for at in steps]
+    messages = [
+        ([(int(at) - 1, 5), (int(at) - WINDOW // 2, 6)], [(int(at) + 1, 7), (int(at), 0)]) for at in steps
+    ]
     book, plain = TickBook(), Plain()
     bests = book.apply(run_of(messages))
     for number, (bids, asks) in enumerate(messages):

@@ -20,7 +20,9 @@ FILE = FOLDER + "BTCUSDT-1h-2024-03.zip"
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A running sandbox in March 2025."""
-    with SandboxServer(SandboxConfig.model_validate({"now": "2025-03-10T12:00:00Z", "frozen": True})) as server:
+    with SandboxServer(
+        SandboxConfig.model_validate({"now": "2025-03-10T12:00:00Z", "frozen": True})
+    ) as server:
         yield server.url
 
 
@@ -40,7 +42,11 @@ def test_file_has_the_buckets_headers_and_its_checksum(url: str) -> None:
     assert text.endswith("  BTCUSDT-1h-2024-03.zip\n")
     assert parse_checksum(text, "BTCUSDT-1h-2024-03.zip") == hashlib.sha256(answer.content).hexdigest()
     head = requests.head(url + FILE, timeout=30)
-    assert (head.headers["ETag"], head.headers["Content-Length"], head.content) == (answer.headers["ETag"], str(len(answer.content)), b"")
+    assert (head.headers["ETag"], head.headers["Content-Length"], head.content) == (
+        answer.headers["ETag"],
+        str(len(answer.content)),
+        b"",
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +62,9 @@ def test_file_has_the_buckets_headers_and_its_checksum(url: str) -> None:
 def test_a_checksum_file_comes_in_other_forms(fault: str, form: str, url: str) -> None:
     """The digest in it is right, and it is not what the exchange publishes."""
     digest = hashlib.sha256(requests.get(url + FILE, timeout=30).content).hexdigest()
-    requests.put(f"{url}/_sandbox/faults", json=[{"match": {"path": FILE}, "fault": fault}], timeout=30).raise_for_status()
+    requests.put(
+        f"{url}/_sandbox/faults", json=[{"match": {"path": FILE}, "fault": fault}], timeout=30
+    ).raise_for_status()
     try:
         text = requests.get(url + FILE + ".CHECKSUM", timeout=30).content.decode()
     finally:
@@ -87,7 +95,9 @@ def test_range_is_answered_with_206(url: str, asked: str, part: slice, said: str
 def test_if_range_of_another_version_gives_the_whole_file(url: str) -> None:
     """If-Range with the right ETag gives 206, with another one 200 and everything."""
     whole = requests.get(url + FILE, timeout=30)
-    same = requests.get(url + FILE, headers={"Range": "bytes=10-", "If-Range": whole.headers["ETag"]}, timeout=30)
+    same = requests.get(
+        url + FILE, headers={"Range": "bytes=10-", "If-Range": whole.headers["ETag"]}, timeout=30
+    )
     other = requests.get(url + FILE, headers={"Range": "bytes=10-", "If-Range": '"other"'}, timeout=30)
     assert (same.status_code, other.status_code) == (206, 200)
     assert other.content == whole.content
@@ -166,7 +176,10 @@ def test_listing_without_delimiter_goes_deep(url: str) -> None:
     keys = [
         file.key
         for file in page(
-            url, prefix="data/spot/monthly/klines/DOTUSDT/1", marker="data/spot/monthly/klines/DOTUSDT/12h", **{"max-keys": 4}
+            url,
+            prefix="data/spot/monthly/klines/DOTUSDT/1",
+            marker="data/spot/monthly/klines/DOTUSDT/12h",
+            **{"max-keys": 4},
         ).files
     ]
     assert keys[0] == "data/spot/monthly/klines/DOTUSDT/12h/DOTUSDT-12h-2024-01.zip"
@@ -177,28 +190,42 @@ def test_files_appear_at_their_publication_time() -> None:
     """Daily files come five hours after midnight, monthly ones a day and a half after the month; both with that date."""
     daily = "/data/spot/daily/klines/ETHUSDT/1h/ETHUSDT-1h-2024-05-31.zip"
     monthly = "/data/spot/monthly/klines/ETHUSDT/1h/ETHUSDT-1h-2024-05.zip"
-    with SandboxServer(SandboxConfig.model_validate({"now": "2024-06-01T04:59:59Z", "frozen": True})) as server:
+    with SandboxServer(
+        SandboxConfig.model_validate({"now": "2024-06-01T04:59:59Z", "frozen": True})
+    ) as server:
 
         def statuses(now: str) -> tuple[int, int]:
             requests.post(f"{server.url}/_sandbox/clock", json={"now": now}, timeout=30)
-            return tuple(requests.head(server.url + path, timeout=30).status_code for path in (daily, monthly))  # type: ignore[return-value]
+            return tuple(
+                requests.head(server.url + path, timeout=30).status_code for path in (daily, monthly)
+            )  # type: ignore[return-value]
 
         assert statuses("2024-06-01T04:59:59Z") == (404, 404)
         assert statuses("2024-06-01T05:00:00Z") == (200, 404)
         assert statuses("2024-06-02T12:00:00Z") == (200, 200)
-        assert requests.head(server.url + daily, timeout=30).headers["Last-Modified"] == "Sat, 01 Jun 2024 05:00:00 GMT"
+        assert (
+            requests.head(server.url + daily, timeout=30).headers["Last-Modified"]
+            == "Sat, 01 Jun 2024 05:00:00 GMT"
+        )
 
 
 def test_republished_file_is_a_new_version() -> None:
     """After re-publication one row differs, and checksum, ETag, date and listing are the new version's."""
-    with SandboxServer(SandboxConfig.model_validate({"now": "2024-06-10T00:00:00Z", "frozen": True})) as server:
+    with SandboxServer(
+        SandboxConfig.model_validate({"now": "2024-06-10T00:00:00Z", "frozen": True})
+    ) as server:
         before = requests.get(server.url + FILE, timeout=30)
         answer = requests.post(f"{server.url}/_sandbox/republish", json={"key": FILE}, timeout=30)
         after = requests.get(server.url + FILE, timeout=30)
         assert answer.json()["etag"] == after.headers["ETag"].strip('"') != before.headers["ETag"].strip('"')
         assert after.headers["Last-Modified"] == "Mon, 10 Jun 2024 00:00:00 GMT"
-        assert requests.get(f"{server.url}{FILE}.CHECKSUM", timeout=30).text.split()[0] == hashlib.sha256(after.content).hexdigest()
+        assert (
+            requests.get(f"{server.url}{FILE}.CHECKSUM", timeout=30).text.split()[0]
+            == hashlib.sha256(after.content).hexdigest()
+        )
         listed = {file.key: file.etag for file in page(server.url, prefix=FOLDER[1:], delimiter="/").files}
         assert listed[FILE[1:]] == answer.json()["etag"]
-        missing = requests.post(f"{server.url}/_sandbox/republish", json={"key": "data/nothing.zip"}, timeout=30)
+        missing = requests.post(
+            f"{server.url}/_sandbox/republish", json={"key": "data/nothing.zip"}, timeout=30
+        )
         assert missing.status_code == 404

@@ -16,16 +16,33 @@ import requests
 
 from capture_pipeline.binance.archive.protocol import parse_checksum, parse_listing
 from capture_pipeline.binance.periods import Month, parse_time
-from capture_pipeline.binance.urls import AGG_TRADES, ArchiveFile, Market, TradesFile, parse_name, parse_trades_name
+from capture_pipeline.binance.urls import (
+    AGG_TRADES,
+    ArchiveFile,
+    Market,
+    TradesFile,
+    parse_name,
+    parse_trades_name,
+)
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.proof.published_trades import published_trades
 from capture_pipeline_tests.sandbox_exchange.streaming import check_aggregates
 from sandbox_exchange.market.spans import Outage
 from sandbox_exchange.server.server import SandboxConfig, SandboxServer
 
-SMALL = {"symbol": "BTCUSDT", "base_price": 60000, "tick_size": 0.01, "lot_size": 0.00001, "trades_per_day": 2000, "listed": "2024-12-30"}
+SMALL = {
+    "symbol": "BTCUSDT",
+    "base_price": 60000,
+    "tick_size": 0.01,
+    "lot_size": 0.00001,
+    "trades_per_day": 2000,
+    "listed": "2024-12-30",
+}
 MARKET = {"now": "2025-02-10T12:00:00Z", "frozen": True, "symbols": [SMALL]}
-OLD, NEW = TradesFile(Market.SPOT, "BTCUSDT", date(2024, 12, 31)), TradesFile(Market.SPOT, "BTCUSDT", date(2025, 1, 1))
+OLD, NEW = (
+    TradesFile(Market.SPOT, "BTCUSDT", date(2024, 12, 31)),
+    TradesFile(Market.SPOT, "BTCUSDT", date(2025, 1, 1)),
+)
 BAD_CSV: tuple[str, ...] = (
     "csv_empty",
     "csv_missing_column",
@@ -60,10 +77,14 @@ def rest(url: str, bounds: tuple[int, int], root: str = "/api/v3") -> list[dict[
     """The aggregates of a period; pages have a size that ends them between two aggregates of one millisecond too."""
     asked: dict[str, str | int] = {"symbol": "BTCUSDT", "limit": 21}
     start, end = (bound // 1000 for bound in bounds)
-    found: list[dict[str, Any]] = requests.get(f"{url}{root}/aggTrades", params=asked | {"startTime": start}, timeout=30).json()
+    found: list[dict[str, Any]] = requests.get(
+        f"{url}{root}/aggTrades", params=asked | {"startTime": start}, timeout=30
+    ).json()
     inside = 0
     while found[-1]["T"] < end:
-        page = requests.get(f"{url}{root}/aggTrades", params=asked | {"fromId": found[-1]["a"] + 1}, timeout=30).json()
+        page = requests.get(
+            f"{url}{root}/aggTrades", params=asked | {"fromId": found[-1]["a"] + 1}, timeout=30
+        ).json()
         inside += page[0]["T"] == found[-1]["T"]
         found += page
     assert inside
@@ -98,12 +119,21 @@ def test_files_hold_the_trades_of_rest(file: TradesFile, root: str) -> None:
         found = [row for row in rows(url, file) if row[0].isdigit()]
         assert len(found) == SMALL["trades_per_day"]
         unit = 1000 if len(found[0][4]) == 16 else 1
-        published = {int(row[0]): (row[1], row[2], int(row[4]) // unit, row[5].lower() == "true") for row in found}
+        published = {
+            int(row[0]): (row[1], row[2], int(row[4]) // unit, row[5].lower() == "true") for row in found
+        }
         aggregates = rest(url, file.bounds, root)
         check_aggregates(aggregates, published)
         put_together = [row for row in rows(url, aggregates_file) if row[0].isdigit()]
         assert [
-            (*map(int, (row[0], row[3], row[4])), row[1], row[2], int(row[5]) // unit, row[6].lower() == "true") for row in put_together
+            (
+                *map(int, (row[0], row[3], row[4])),
+                row[1],
+                row[2],
+                int(row[5]) // unit,
+                row[6].lower() == "true",
+            )
+            for row in put_together
         ] == [tuple(one[name] for name in "aflpqTm") for one in aggregates]
         for read, those in ((file, found), (aggregates_file, put_together)):
             frame = published_trades(got(url, read), read.stem, 1 << 24, file.bounds)
@@ -117,7 +147,12 @@ def test_a_cheap_coin_has_quantities_of_eleven_digits(market: Market, root: str)
     with SandboxServer(SandboxConfig.model_validate(MARKET | {"symbols": [cheap]})) as server:
         file = TradesFile(market, "PEPEUSDT", date(2025, 1, 1))
         frame = published_trades(got(server.url, file), file.stem, 1 << 24, file.bounds)
-        params: dict[str, str | int] = {"symbol": "PEPEUSDT", "interval": "1d", "startTime": file.bounds[0] // 1000, "limit": 1}
+        params: dict[str, str | int] = {
+            "symbol": "PEPEUSDT",
+            "interval": "1d",
+            "startTime": file.bounds[0] // 1000,
+            "limit": 1,
+        }
         candle = requests.get(f"{server.url}{root}/klines", params=params, timeout=60).json()[0]
     quantities = frame["quantity_e8"].to_list()
     assert max(quantities) > 10**18
@@ -138,7 +173,11 @@ def test_a_file_has_checksum_etag_and_ranges(url: str) -> None:
 def test_a_month_is_its_days(url: str) -> None:
     """The monthly file holds the rows of the daily ones, one after the other."""
     monthly = rows(url, TradesFile(Market.SPOT, "BTCUSDT", Month(2025, 1)))
-    days = [row for day in range(1, 32) for row in rows(url, TradesFile(Market.SPOT, "BTCUSDT", date(2025, 1, day)))]
+    days = [
+        row
+        for day in range(1, 32)
+        for row in rows(url, TradesFile(Market.SPOT, "BTCUSDT", date(2025, 1, day)))
+    ]
     assert monthly == days
 
 
@@ -146,7 +185,9 @@ def test_the_listing_shows_trades_beside_klines(url: str) -> None:
     """No folder of an interval: files stand in the symbol's own, with true sizes."""
 
     def listed(prefix: str) -> Any:
-        return parse_listing(requests.get(f"{url}/", params={"prefix": prefix, "delimiter": "/"}, timeout=30).content)
+        return parse_listing(
+            requests.get(f"{url}/", params={"prefix": prefix, "delimiter": "/"}, timeout=30).content
+        )
 
     root = "data/spot/daily/"
     assert listed(root).folders == [f"{root}{data}/" for data in ("aggTrades", "klines", "trades")]
@@ -164,14 +205,22 @@ def test_the_listing_shows_trades_beside_klines(url: str) -> None:
 def test_files_come_the_day_after_and_not_of_days_without_trades() -> None:
     """Five hours after midnight; a day that was closed has no file."""
     outage = {"start": "2025-01-03", "end": "2025-01-05"}
-    with SandboxServer(SandboxConfig.model_validate({**MARKET, "now": "2025-01-02T04:59:59Z", "outages": [outage]})) as server:
+    with SandboxServer(
+        SandboxConfig.model_validate({**MARKET, "now": "2025-01-02T04:59:59Z", "outages": [outage]})
+    ) as server:
 
         def status(day: date) -> int:
-            return requests.head(f"{server.url}/{TradesFile(Market.SPOT, 'BTCUSDT', day).path}", timeout=30).status_code
+            return requests.head(
+                f"{server.url}/{TradesFile(Market.SPOT, 'BTCUSDT', day).path}", timeout=30
+            ).status_code
 
         assert status(date(2025, 1, 1)) == 404
         requests.post(f"{server.url}/_sandbox/clock", json={"now": "2025-01-02T05:00:00Z"}, timeout=30)
-        assert (status(date(2025, 1, 1)), status(date(2025, 1, 2)), status(date(2024, 12, 29))) == (200, 404, 404)
+        assert (status(date(2025, 1, 1)), status(date(2025, 1, 2)), status(date(2024, 12, 29))) == (
+            200,
+            404,
+            404,
+        )
         requests.post(f"{server.url}/_sandbox/clock", json={"now": "2025-01-06T05:00:00Z"}, timeout=30)
         assert [status(date(2025, 1, day)) for day in (2, 3, 4, 5)] == [200, 404, 404, 200]
     assert Outage.model_validate(outage).start == parse_time("2025-01-03")
@@ -181,9 +230,13 @@ def test_a_version_published_anew_has_one_other_quantity() -> None:
     """One trade's quantity, nothing else; the checksum is the new one's."""
     with SandboxServer(SandboxConfig.model_validate(MARKET)) as server:
         before = rows(server.url, NEW)
-        requests.post(f"{server.url}/_sandbox/republish", json={"key": NEW.path}, timeout=30).raise_for_status()
+        requests.post(
+            f"{server.url}/_sandbox/republish", json={"key": NEW.path}, timeout=30
+        ).raise_for_status()
         changed = [(old, new) for old, new in zip(before, rows(server.url, NEW), strict=True) if old != new]
-        assert [[column for column in range(7) if old[column] != new[column]] for old, new in changed] == [[2]]
+        assert [[column for column in range(7) if old[column] != new[column]] for old, new in changed] == [
+            [2]
+        ]
         text = requests.get(f"{server.url}/{NEW.path}.CHECKSUM", timeout=30).text
         assert parse_checksum(text, NEW.name) == hashlib.sha256(got(server.url, NEW)).hexdigest()
 
@@ -202,11 +255,25 @@ def test_faults_of_files_hit_trades_and_are_seen(fault: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", ["csv_header", "csv_bom", "csv_crlf", "csv_duplicates", "csv_unordered", "csv_unaligned", "csv_unclosed", "csv_mixed_units"]
+    "fault",
+    [
+        "csv_header",
+        "csv_bom",
+        "csv_crlf",
+        "csv_duplicates",
+        "csv_unordered",
+        "csv_unaligned",
+        "csv_unclosed",
+        "csv_mixed_units",
+    ],
 )
 def test_faults_without_consequence_change_no_trade(url: str, fault: str) -> None:
     """A header more, line ends, rows twice, order, the unit from a row on: what is read is the same. Faults of candles hit no trades."""
-    with SandboxServer(SandboxConfig.model_validate({**MARKET, "faults": [{"match": {"path": "*-trades-*"}, "fault": fault}]})) as server:
+    with SandboxServer(
+        SandboxConfig.model_validate(
+            {**MARKET, "faults": [{"match": {"path": "*-trades-*"}, "fault": fault}]}
+        )
+    ) as server:
         for file in (NEW, FUTURES):
             spoilt = published_trades(got(server.url, file), file.stem, 1 << 24, file.bounds)
             sound = published_trades(got(url, file), file.stem, 1 << 24, file.bounds)
@@ -218,7 +285,9 @@ def test_faults_without_consequence_change_no_trade(url: str, fault: str) -> Non
 def test_names_of_trades_and_klines_are_told_apart() -> None:
     """Each is the other's None."""
     assert parse_trades_name(NEW.name, Market.SPOT) == NEW
-    assert parse_trades_name("BTCUSDT-trades-2025-01.zip", Market.SPOT) == TradesFile(Market.SPOT, "BTCUSDT", Month(2025, 1))
+    assert parse_trades_name("BTCUSDT-trades-2025-01.zip", Market.SPOT) == TradesFile(
+        Market.SPOT, "BTCUSDT", Month(2025, 1)
+    )
     assert parse_name(NEW.name, Market.SPOT) is None
     assert parse_trades_name("BTCUSDT-1m-2025-01-01.zip", Market.SPOT) is None
     assert parse_trades_name("BTCUSDT-trades-2025-13-01.zip", Market.SPOT) is None

@@ -25,7 +25,12 @@ OUTAGES = [
 MARKET = SyntheticMarket(SandboxConfig.model_validate({"outages": OUTAGES}))
 SYMBOLS = st.sampled_from(["BTCUSDT", "ETHUSDT", "XRPUSDT"])
 # Often close to an outage, to midnight or to the listing, where things are not as always.
-SPECIAL = [DAY + 10 * 3_600_000_000, DAY + 11 * 3_600_000_000 + 1_800_000_000, DAY + 12 * 3_600_000_000, DAY + DAY_US]
+SPECIAL = [
+    DAY + 10 * 3_600_000_000,
+    DAY + 11 * 3_600_000_000 + 1_800_000_000,
+    DAY + 12 * 3_600_000_000,
+    DAY + DAY_US,
+]
 TIMES = st.one_of(
     st.integers(parse_time("2024-01-01"), DAY + 2 * DAY_US),
     st.tuples(st.sampled_from(SPECIAL), st.integers(-30_000_000, 30_000_000)).map(sum),
@@ -54,7 +59,9 @@ def assert_same(bids: dict[int, int], asks: dict[int, int], first: Snapshot, las
     high = min(int(shot.asks[-1, 0]) for shot in (first, last))
     assert low < high
     for mine, theirs in ((bids, last.bids), (asks, last.asks)):
-        assert {p: q for p, q in mine.items() if low <= p <= high} == {p: q for p, q in theirs.tolist() if low <= p <= high}
+        assert {p: q for p, q in mine.items() if low <= p <= high} == {
+            p: q for p, q in theirs.tolist() if low <= p <= high
+        }
 
 
 @settings(max_examples=25)
@@ -129,7 +136,11 @@ def test_merged_diffs_bridge_from_a_snapshot_inside_of_them(at: int, inside: int
     if len(slots) <= inside:
         return
     before, after = book.snapshot(int(slots[inside]), 5000), book.snapshot(int(slots[-1]), 5000)
-    bids, asks, merged = dict(before.bids.tolist()), dict(before.asks.tolist()), book.diffs(first, first + 10, 10)
+    bids, asks, merged = (
+        dict(before.bids.tolist()),
+        dict(before.asks.tolist()),
+        book.diffs(first, first + 10, 10),
+    )
     apply(bids, merged.bids, 0)
     apply(asks, merged.asks, 0)
     assert merged.first_id[0] <= before.last_update_id + 1
@@ -145,7 +156,11 @@ def test_a_diff_holds_nothing_that_did_not_change() -> None:
         levels = dict(start.tolist())
         for number in range(200):
             for price, quantity in zip(
-                *(c[side.bounds[number] : side.bounds[number + 1]].tolist() for c in (side.price, side.quantity)), strict=True
+                *(
+                    c[side.bounds[number] : side.bounds[number + 1]].tolist()
+                    for c in (side.price, side.quantity)
+                ),
+                strict=True,
             ):
                 assert levels.get(price, 0) != quantity
             apply(levels, side, number)
@@ -173,7 +188,10 @@ def test_there_is_nothing_before_the_listing_and_after_the_delisting() -> None:
     spec = {"symbol": "NEWUSDT", "listed": "2024-06-05T08:30", "delisted": "2024-06-05T08:31"}
     book = SyntheticMarket(SandboxConfig.model_validate({"symbols": [spec]})).book(Market.SPOT, "NEWUSDT")
     diffs = book.diffs(-50, 5000)
-    assert (diffs.time_us[0], diffs.time_us[-1]) == (parse_time("2024-06-05T08:30"), parse_time("2024-06-05T08:30:59.9"))
+    assert (diffs.time_us[0], diffs.time_us[-1]) == (
+        parse_time("2024-06-05T08:30"),
+        parse_time("2024-06-05T08:30:59.9"),
+    )
     assert book.slot_of(parse_time("2024-06-04")) == -1
     assert book.slot_of(parse_time("2025-06-04")) == 599
 

@@ -42,9 +42,16 @@ def test_clock_is_controlled_over_http() -> None:
     with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
         url = f"{server.url}/_sandbox/clock"
         assert requests.get(url, timeout=30).json() == {"now": NOW, "now_us": parse_time(NOW), "speed": 0}
-        assert requests.post(url, json={"advance_s": 3600}, timeout=30).json()["now"] == "2024-06-01T13:00:00Z"
-        assert requests.post(url, json={"now": "2024-07-01"}, timeout=30).json()["now"] == "2024-07-01T00:00:00Z"
-        assert requests.get(f"{server.url}/api/v3/time", timeout=30).json()["serverTime"] == parse_time("2024-07-01") // 1000
+        assert (
+            requests.post(url, json={"advance_s": 3600}, timeout=30).json()["now"] == "2024-06-01T13:00:00Z"
+        )
+        assert (
+            requests.post(url, json={"now": "2024-07-01"}, timeout=30).json()["now"] == "2024-07-01T00:00:00Z"
+        )
+        assert (
+            requests.get(f"{server.url}/api/v3/time", timeout=30).json()["serverTime"]
+            == parse_time("2024-07-01") // 1000
+        )
         assert requests.post(url, json={"speed": 1000}, timeout=30).json()["speed"] == 1000
         time.sleep(0.05)
         assert requests.get(url, timeout=30).json()["now_us"] > parse_time("2024-07-01T00:00:40")
@@ -119,8 +126,14 @@ def test_configuration_is_read_from_yaml(tmp_path: Path) -> None:
         ("faults: [{fault: status_429, retry: 5}]", "'retry' is no parameter"),
         ("faults: [{fault: redirect}]", "redirect needs `to`"),
         ("faults: [{fault: rest_hole}]", "rest_hole needs `start` and `end`"),
-        ("faults: [{fault: rest_hole, start: yesterday, end: 2025-01-02}]", "start: 'yesterday' is not a date or time"),
-        ("faults: [{fault: rest_hole, start: 2025-01-03, end: 2025-01-02}]", "rest_hole must end after its start"),
+        (
+            "faults: [{fault: rest_hole, start: yesterday, end: 2025-01-02}]",
+            "start: 'yesterday' is not a date or time",
+        ),
+        (
+            "faults: [{fault: rest_hole, start: 2025-01-03, end: 2025-01-02}]",
+            "rest_hole must end after its start",
+        ),
         (
             "faults: [{fault: rest_bad_row, value: nonsense}]",
             "value of rest_bad_row must be one of missing, nan, number, null, string_time",
@@ -130,9 +143,15 @@ def test_configuration_is_read_from_yaml(tmp_path: Path) -> None:
         ("faults: [{fault: status_429, retry_after: .nan}]", "retry_after must be a number"),
         ("faults: [{fault: short_page, rows: -1}]", "rows must not be negative"),
         ("faults: [{fault: redirect, to: 'http://ü'}]", "to must be an address in ASCII"),
-        ("now: 2025-02-30", "is not YAML: line 1, column 6: a value that does not exist: day is out of range"),
+        (
+            "now: 2025-02-30",
+            "is not YAML: line 1, column 6: a value that does not exist: day is out of range",
+        ),
         ("- a", "valid dictionary"),
-        ("symbols: [{symbol: AUSDT, tick_size: 0.00001, lot_size: 0.00001}]", "more than eight decimals together"),
+        (
+            "symbols: [{symbol: AUSDT, tick_size: 0.00001, lot_size: 0.00001}]",
+            "more than eight decimals together",
+        ),
         ("now: soon", "'soon' is not a date or time"),
         ("[", "is not YAML"),
     ],
@@ -172,7 +191,14 @@ def test_command_serves_a_profile(tmp_path: Path) -> None:
     settings = tmp_path / "sandbox.yaml"
     settings.write_text("symbols: [BTCUSDT]\n")
     options = ["--profile", "real-world", "--config", str(settings), "--frozen"]
-    arguments = [sys.executable, "-c", "from sandbox_exchange.cli import sandbox; sandbox()", "serve", "--port", "0"]
+    arguments = [
+        sys.executable,
+        "-c",
+        "from sandbox_exchange.cli import sandbox; sandbox()",
+        "serve",
+        "--port",
+        "0",
+    ]
     with subprocess.Popen([*arguments, *options], stdout=subprocess.PIPE, text=True) as process:
         lines = []
         for line in process.stdout or ():
@@ -202,8 +228,17 @@ def test_command_serves_until_it_is_told_to_end(tmp_path: Path, number: signal.S
     """The command prints how to use it, answers, and ends with 0 on either signal."""
     faults = tmp_path / "faults.yaml"
     faults.write_text("- {match: {path: /api/v3/time}, fault: status_503}\n")
-    arguments = [sys.executable, "-c", "from sandbox_exchange.cli import sandbox; sandbox()", "serve", "--port", "0"]
-    with subprocess.Popen([*arguments, "--now", NOW, "--frozen", "--faults", str(faults)], stdout=subprocess.PIPE, text=True) as process:
+    arguments = [
+        sys.executable,
+        "-c",
+        "from sandbox_exchange.cli import sandbox; sandbox()",
+        "serve",
+        "--port",
+        "0",
+    ]
+    with subprocess.Popen(
+        [*arguments, "--now", NOW, "--frozen", "--faults", str(faults)], stdout=subprocess.PIPE, text=True
+    ) as process:
         lines = []
         for line in process.stdout or ():
             lines.append(line)
@@ -216,19 +251,44 @@ def test_command_serves_until_it_is_told_to_end(tmp_path: Path, number: signal.S
     assert "BTCUSDT" in "".join(lines)
 
 
-VALUES = ["NaN", "-1e999", "1e308", "-1", "9" * 400, '"x"', "null", "true", "[]", "{}", "[" * 3000, '"\\ud800"', '"\\u0000"']
+VALUES = [
+    "NaN",
+    "-1e999",
+    "1e308",
+    "-1",
+    "9" * 400,
+    '"x"',
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "[" * 3000,
+    '"\\ud800"',
+    '"\\u0000"',
+]
 KEYS = {
     ("POST", "clock"): ('{"now": %s}', '{"advance_s": %s}', '{"speed": %s}'),
-    ("PUT", "faults"): ('{"faults": %s}', '[{"fault": %s}]', '[{"fault": "status_429", "times": %s}]', '[{"fault": "reset", "match": %s}]'),
+    ("PUT", "faults"): (
+        '{"faults": %s}',
+        '[{"fault": %s}]',
+        '[{"fault": "status_429", "times": %s}]',
+        '[{"fault": "reset", "match": %s}]',
+    ),
     ("POST", "republish"): ('{"key": %s}',),
-    ("POST", "streams"): ('{"connection": %s, "fault": "ws_close"}', '{"connection": "all", "fault": "ws_close", "code": %s}'),
+    ("POST", "streams"): (
+        '{"connection": %s, "fault": "ws_close"}',
+        '{"connection": "all", "fault": "ws_close", "code": %s}',
+    ),
 }
 
 
 @pytest.mark.parametrize(("method", "what"), KEYS)
 def test_control_answers_malformed_requests_with_400_or_404_and_goes_on(method: str, what: str) -> None:
     """Whatever the body is, the answer is no server error, and neither is the next one."""
-    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server, requests.Session() as session:
+    with (
+        SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server,
+        requests.Session() as session,
+    ):
         url = f"{server.url}/_sandbox/{what}"
         texts = [*VALUES, "", *(form % value for form in KEYS[method, what] for value in VALUES)]
         for body in [b"\xff\xfe", *(text.encode() for text in texts)]:
@@ -237,17 +297,35 @@ def test_control_answers_malformed_requests_with_400_or_404_and_goes_on(method: 
             assert session.get(f"{server.url}/_sandbox/faults", timeout=30).status_code == 200, body
             assert session.get(f"{server.url}/_sandbox/clock", timeout=30).status_code == 200, body
             if what == "clock":
-                assert session.get(f"{server.url}/?prefix=data/spot/monthly/klines/BTCUSDT/1d/", timeout=30).status_code == 200, body
+                assert (
+                    session.get(
+                        f"{server.url}/?prefix=data/spot/monthly/klines/BTCUSDT/1d/", timeout=30
+                    ).status_code
+                    == 200
+                ), body
 
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Host": "["}],
+    [
+        {"Host": "evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "["},
+    ],
 )
 def test_control_refuses_pages_of_other_sites(headers: dict[str, str]) -> None:
     """A web page in a browser on the same machine cannot set the clock, neither by its own name nor by one that resolves to loopback."""
     with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
-        answer = requests.post(f"{server.url}/_sandbox/clock", json={"advance_s": 60}, headers=headers, timeout=30)
+        answer = requests.post(
+            f"{server.url}/_sandbox/clock", json={"advance_s": 60}, headers=headers, timeout=30
+        )
         assert answer.status_code == 403
         assert requests.get(f"{server.url}/_sandbox/clock", timeout=30).json()["now"] == NOW
-        assert requests.post(f"{server.url}/_sandbox/clock", json={}, headers={"Origin": server.url}, timeout=30).status_code == 200
+        assert (
+            requests.post(
+                f"{server.url}/_sandbox/clock", json={}, headers={"Origin": server.url}, timeout=30
+            ).status_code
+            == 200
+        )

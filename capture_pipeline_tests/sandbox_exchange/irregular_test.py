@@ -16,7 +16,15 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, SECOND_US, Interval, Month, parse_time
+from capture_pipeline.binance.periods import (
+    DAY_US,
+    HOUR_US,
+    MINUTE_US,
+    SECOND_US,
+    Interval,
+    Month,
+    parse_time,
+)
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from capture_pipeline.errors import ConfigError
 from sandbox_exchange.config import validated
@@ -38,7 +46,15 @@ def box_of(**keys: Any) -> Sandbox:
     return Sandbox(SandboxConfig.model_validate({"symbols": ["BTCUSDT", "ETHUSDT"], **keys}))
 
 
-def rest(box: Sandbox, interval: Interval, start: int, end: int, *, market: Market = Market.SPOT, symbol: str = "BTCUSDT") -> pl.DataFrame:
+def rest(
+    box: Sandbox,
+    interval: Interval,
+    start: int,
+    end: int,
+    *,
+    market: Market = Market.SPOT,
+    symbol: str = "BTCUSDT",
+) -> pl.DataFrame:
     """The candles that REST has in `[start, end)`, all of them."""
     return box.source.klines(KlineQuery(market, symbol, interval, start, end - 1, 100_000), NEVER)
 
@@ -67,7 +83,9 @@ def real_world() -> Sandbox:
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT", "SOLUSDT"])
 @pytest.mark.parametrize(("market", "interval"), [(Market.SPOT, Interval.M15), (Market.UM, Interval.H1)])
-def test_profile_files_and_rest_agree_row_by_row(real_world: Sandbox, market: Market, interval: Interval, symbol: str) -> None:
+def test_profile_files_and_rest_agree_row_by_row(
+    real_world: Sandbox, market: Market, interval: Interval, symbol: str
+) -> None:
     """A file holds the rows of REST, but for those that the profile omits or changes; repeats and disorder change no value."""
     box = real_world
     for month in Month.range(Month(2024, 11), Month(2025, 1)):
@@ -79,15 +97,21 @@ def test_profile_files_and_rest_agree_row_by_row(real_world: Sandbox, market: Ma
             assert box.archive.zip(file.path) is None
             continue
         found = rows_of(box, file)
-        assert [list(row) for row in sorted({tuple(row) for row in found}, key=lambda row: int(row[0]))] == expected
+        assert [
+            list(row) for row in sorted({tuple(row) for row in found}, key=lambda row: int(row[0]))
+        ] == expected
 
 
-@pytest.mark.parametrize("day", ["2024-11-07", "2024-12-05", "2024-12-10", "2024-12-18", "2025-01-15", "2025-01-20", "2025-01-28"])
+@pytest.mark.parametrize(
+    "day", ["2024-11-07", "2024-12-05", "2024-12-10", "2024-12-18", "2025-01-15", "2025-01-20", "2025-01-28"]
+)
 def test_daily_files_of_irregular_days_are_the_rows_of_rest(real_world: Sandbox, day: str) -> None:
     """Each minute, hour and half day, and of one day each second."""
     start = parse_time(day)
     for interval in (Interval.M1, Interval.H1, Interval.H12, *([Interval.S1] if day == "2024-12-18" else [])):
-        candles = _as_in_files(real_world, rest(real_world, interval, start, start + DAY_US), "BTCUSDT", Granularity.DAILY)
+        candles = _as_in_files(
+            real_world, rest(real_world, interval, start, start + DAY_US), "BTCUSDT", Granularity.DAILY
+        )
         found = rows_of(real_world, ArchiveFile(Market.SPOT, "BTCUSDT", interval, date.fromisoformat(day)))
         assert found == texts(candles, micro=start >= parse_time("2025-01-01")), interval
 
@@ -97,7 +121,11 @@ def _as_in_files(box: Sandbox, candles: pl.DataFrame, symbol: str, granularity: 
         if hole.symbol == symbol and granularity in hole.granularities:
             candles = candles.filter(~pl.col("open_us").is_between(hole.start, hole.end, closed="left"))
     for change in box.config.archive_differences:
-        candles = changed(candles, change) if (change.symbol, change.granularity) == (symbol, granularity) else candles
+        candles = (
+            changed(candles, change)
+            if (change.symbol, change.granularity) == (symbol, granularity)
+            else candles
+        )
     return candles
 
 
@@ -115,10 +143,18 @@ def test_profile_has_each_irregularity_as_documented(real_world: Sandbox) -> Non
     assert beside["open_us"].to_list() == [RESTART + number * HOUR_US + SHIFT_US for number in range(3)]
     texts_in = Counter(Month.of(row["open_us"]) for row in hours.to_dicts() if row["ignore"] != "0")
     assert texts_in == {Month(2024, 11): 720}
-    assert real_world.archive.zip(ArchiveFile(Market.SPOT, "SOLUSDT", Interval.H1, Month(2024, 12)).path) is None
-    twice = Counter(row[0] for row in rows_of(real_world, ArchiveFile(Market.SPOT, "BTCUSDT", Interval.H1, Month(2024, 12))))
+    assert (
+        real_world.archive.zip(ArchiveFile(Market.SPOT, "SOLUSDT", Interval.H1, Month(2024, 12)).path) is None
+    )
+    twice = Counter(
+        row[0]
+        for row in rows_of(real_world, ArchiveFile(Market.SPOT, "BTCUSDT", Interval.H1, Month(2024, 12)))
+    )
     assert sorted(count for count in twice.values() if count > 1) == [2, 2, 2, 2]
-    january = [int(row[0]) for row in rows_of(real_world, ArchiveFile(Market.SPOT, "ETHUSDT", Interval.H1, Month(2025, 1)))]
+    january = [
+        int(row[0])
+        for row in rows_of(real_world, ArchiveFile(Market.SPOT, "ETHUSDT", Interval.H1, Month(2025, 1)))
+    ]
     assert sum(later < earlier for earlier, later in pairwise(january)) == 3
     december = rows_of(real_world, ArchiveFile(Market.SPOT, "ETHUSDT", Interval.H1, Month(2024, 12)))
     assert len(december) == 31 * 24 - 3
@@ -140,11 +176,14 @@ def test_last_candle_before_a_halt_closes_early(interval: Interval) -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "opens"), [(Interval.S1, "06:00"), (Interval.M1, "06:00"), (Interval.H1, "06:00"), (Interval.H4, "04:00")]
+    ("interval", "opens"),
+    [(Interval.S1, "06:00"), (Interval.M1, "06:00"), (Interval.H1, "06:00"), (Interval.H4, "04:00")],
 )
 def test_inverted_candle_closes_before_it_opens(interval: Interval, opens: str) -> None:
     """Where an empty candle opens with the halt, it closes just before it; a longer candle closes early."""
-    box = box_of(outages=[{"start": "2024-12-18T06:00", "end": "2024-12-18T07:00", "last_candle": "inverted"}])
+    box = box_of(
+        outages=[{"start": "2024-12-18T06:00", "end": "2024-12-18T07:00", "last_candle": "inverted"}]
+    )
     halt, candles = parse_time("2024-12-18T06:00"), rest(box, interval, START, START + DAY_US)
     (last,) = candles.filter(pl.col("close_us") != pl.col("open_us") + interval.us - 1).to_dicts()
     assert (last["open_us"], last["close_us"]) == (parse_time(f"2024-12-18T{opens}"), halt - 1)
@@ -170,7 +209,9 @@ def test_halt_ahead_does_not_show() -> None:
     """Until the halt starts the unfinished candle closes as always."""
     box = box_of(outages=[EARLY])
     query = KlineQuery(Market.SPOT, "BTCUSDT", Interval.H1, None, None, 1)
-    before, after = (box.source.klines(query, now).to_dicts()[0] for now in (HALT - SECOND_US, HALT + SECOND_US))
+    before, after = (
+        box.source.klines(query, now).to_dicts()[0] for now in (HALT - SECOND_US, HALT + SECOND_US)
+    )
     assert before["open_us"] == after["open_us"] == HALT - HALT % HOUR_US
     assert (before["close_us"], after["close_us"]) == (before["open_us"] + HOUR_US - 1, HALT - 1)
 
@@ -183,7 +224,8 @@ def test_outages_may_concern_one_market() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "shift_us"), [(Interval.S1, 789_000), (Interval.M1, 14_789_000), (Interval.H1, SHIFT_US), (Interval.H12, SHIFT_US)]
+    ("interval", "shift_us"),
+    [(Interval.S1, 789_000), (Interval.M1, 14_789_000), (Interval.H1, SHIFT_US), (Interval.H12, SHIFT_US)],
 )
 def test_off_grid_candles_are_shifted_modulo_the_interval(interval: Interval, shift_us: int) -> None:
     """Between restart and return to the grid, with the values of the candles of the grid."""
@@ -197,7 +239,10 @@ def test_off_grid_candles_are_shifted_modulo_the_interval(interval: Interval, sh
 
 
 OFF_BOX = box_of(off_grid=[OFF_GRID], outages=[EARLY])
-ALL_OPENS = {step: rest(OFF_BOX, step, START, START + DAY_US)["open_us"].to_numpy() for step in (Interval.M15, Interval.H1)}
+ALL_OPENS = {
+    step: rest(OFF_BOX, step, START, START + DAY_US)["open_us"].to_numpy()
+    for step in (Interval.M15, Interval.H1)
+}
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -208,15 +253,21 @@ ALL_OPENS = {step: rest(OFF_BOX, step, START, START + DAY_US)["open_us"].to_nump
     limit=st.integers(1, 12),
     seconds=st.sampled_from([0, 14.789, 14.790]),
 )
-def test_pages_go_by_the_shown_open_times(step: Interval, start: int | None, length: int, limit: int, seconds: float) -> None:
+def test_pages_go_by_the_shown_open_times(
+    step: Interval, start: int | None, length: int, limit: int, seconds: float
+) -> None:
     """Whatever is asked, REST returns the first candles of the range, or the last ones without a start, off the grid as well."""
     offset = round(seconds * SECOND_US)
     first = None if start is None else START + start * MINUTE_US + offset
     end = (START + 12 * HOUR_US if first is None else first) + length * MINUTE_US
     opens = ALL_OPENS[step]
     expected = opens[(opens >= (first or 0)) & (opens <= end) & (opens < START + DAY_US)]
-    found = OFF_BOX.source.klines(KlineQuery(Market.SPOT, "BTCUSDT", step, first, min(end, START + DAY_US - 1), limit), NEVER)
-    assert found["open_us"].to_list() == (expected[:limit] if first is not None else expected[-limit:]).tolist()
+    found = OFF_BOX.source.klines(
+        KlineQuery(Market.SPOT, "BTCUSDT", step, first, min(end, START + DAY_US - 1), limit), NEVER
+    )
+    assert (
+        found["open_us"].to_list() == (expected[:limit] if first is not None else expected[-limit:]).tolist()
+    )
 
 
 def test_shifted_candles_open_at_their_shown_time() -> None:
@@ -237,8 +288,16 @@ def test_ignore_holds_the_text_of_its_time() -> None:
     assert all(float(text) > 0 and len(text.partition(".")[2]) == 8 for text in hours[:2])
     assert (hours[0] == hours[1], hours[2], set(hours[3:])) == (False, "n/a", {"0"})
     assert [row[11] for row in rows_of(box, ArchiveFile(Market.SPOT, "BTCUSDT", Interval.H1, DAY))] == hours
-    assert rest(box, Interval.H1, START, START + DAY_US, symbol="ETHUSDT")["ignore"].to_list()[:3] == ["0", "0", "n/a"]
-    assert rest(box, Interval.H1, START, START + DAY_US, market=Market.UM)["ignore"].to_list()[:3] == ["0", "0", "n/a"]
+    assert rest(box, Interval.H1, START, START + DAY_US, symbol="ETHUSDT")["ignore"].to_list()[:3] == [
+        "0",
+        "0",
+        "n/a",
+    ]
+    assert rest(box, Interval.H1, START, START + DAY_US, market=Market.UM)["ignore"].to_list()[:3] == [
+        "0",
+        "0",
+        "n/a",
+    ]
 
 
 def test_suspended_symbol_has_no_candle_no_trade_no_file_and_its_status() -> None:
@@ -249,21 +308,33 @@ def test_suspended_symbol_has_no_candle_no_trade_no_file_and_its_status() -> Non
         info = requests.get(f"{server.url}/api/v3/exchangeInfo", timeout=60).json()["symbols"]
         assert {each["symbol"]: each["status"] for each in info} == {"BTCUSDT": "HALT", "ETHUSDT": "TRADING"}
         box = server.sandbox
-        files = box.source.files(Market.SPOT, Granularity.MONTHLY, "BTCUSDT", Interval.H1, parse_time("2025-01-01"))
+        files = box.source.files(
+            Market.SPOT, Granularity.MONTHLY, "BTCUSDT", Interval.H1, parse_time("2025-01-01")
+        )
         assert [str(file.period) for file in files][-3:] == ["2024-08", "2024-11", "2024-12"]
         assert not len(rest(box, Interval.H1, parse_time("2024-08-20T06:00"), parse_time("2024-11-02T12:00")))
-        around = rest(box, Interval.H1, parse_time("2024-08-20T05:00"), parse_time("2024-11-02T13:00"))["open_us"].to_list()
+        around = rest(box, Interval.H1, parse_time("2024-08-20T05:00"), parse_time("2024-11-02T13:00"))[
+            "open_us"
+        ].to_list()
         assert around == [parse_time("2024-08-20T05:00"), parse_time("2024-11-02T12:00")]
         assert box.market is not None
         trades = box.market.trades(Market.SPOT, "BTCUSDT", parse_time("2024-08-20"), parse_time("2024-11-03"))
         assert (np.diff(trades.ids) == 1).all()
-        assert box.source.status(Market.SPOT, box.source.symbols(Market.SPOT)[0], parse_time("2024-11-02T12:00")) == "TRADING"
+        assert (
+            box.source.status(Market.SPOT, box.source.symbols(Market.SPOT)[0], parse_time("2024-11-02T12:00"))
+            == "TRADING"
+        )
 
 
 @pytest.mark.parametrize("market", list(Market))
 def test_files_repeat_rows_and_reverse_their_order(market: Market) -> None:
     """In the files and of the data that the settings name; nothing else differs."""
-    span = {"symbol": "BTCUSDT", "start": "2024-12-18T03:00", "end": "2024-12-18T05:00", "granularities": ["daily"]}
+    span = {
+        "symbol": "BTCUSDT",
+        "start": "2024-12-18T03:00",
+        "end": "2024-12-18T05:00",
+        "granularities": ["daily"],
+    }
     plain, twice, back = box_of(), box_of(archive_repeats=[span]), box_of(archive_disorder=[span])
     only_klines = box_of(archive_repeats=[{**span, "data": ["klines"]}])
     klines, trades = ArchiveFile(market, "BTCUSDT", Interval.H1, DAY), TradesFile(market, "BTCUSDT", DAY)
@@ -291,11 +362,23 @@ def test_keys_of_the_user_win_over_the_profile() -> None:
         ({"profile": "tidy"}, "there is no profile 'tidy'; use one of: real-world"),
         ({"profile": "real_world", "recorded": "."}, "leave out recorded and replay"),
         ({"profile": "real_world", "replay": "x"}, "leave out recorded and replay"),
-        ({"off_grid": [{**OFF_GRID, "start": "2024-12-18T09:59"}], "outages": [EARLY]}, "must not overlap an outage"),
+        (
+            {"off_grid": [{**OFF_GRID, "start": "2024-12-18T09:59"}], "outages": [EARLY]},
+            "must not overlap an outage",
+        ),
         ({"off_grid": [{**OFF_GRID, "shift_s": 0}]}, "off_grid.0.shift_s"),
-        ({"suspensions": [{"symbol": "BTCUSDT", "start": "2024-12-18", "end": "2024-12-18"}]}, "end must lie after start"),
-        ({"archive_omissions": [{"symbol": "BTCUSDT", "start": "2024-12-18", "end": "2024-12-17"}]}, "end must lie after start"),
-        ({"ignore_texts": [{"start": "2024-12-18", "end": "2024-12-19", "text": "a,b"}]}, "ignore_texts.0.text"),
+        (
+            {"suspensions": [{"symbol": "BTCUSDT", "start": "2024-12-18", "end": "2024-12-18"}]},
+            "end must lie after start",
+        ),
+        (
+            {"archive_omissions": [{"symbol": "BTCUSDT", "start": "2024-12-18", "end": "2024-12-17"}]},
+            "end must lie after start",
+        ),
+        (
+            {"ignore_texts": [{"start": "2024-12-18", "end": "2024-12-19", "text": "a,b"}]},
+            "ignore_texts.0.text",
+        ),
         ({"outages": [{**EARLY, "last_candle": "late"}]}, "outages.0.last_candle"),
     ],
 )
@@ -309,5 +392,11 @@ def test_settings_that_make_no_sense_are_refused(keys: dict[str, Any], said: str
 
 def test_off_grid_and_an_outage_of_another_symbol_may_overlap() -> None:
     """They concern different candles."""
-    box_of(off_grid=[{**OFF_GRID, "symbols": ["BTCUSDT"]}], outages=[{**EARLY, "end": "2024-12-18T11:00", "symbols": ["ETHUSDT"]}])
-    box_of(off_grid=[{**OFF_GRID, "market": "spot"}], outages=[{**EARLY, "end": "2024-12-18T11:00", "market": "um"}])
+    box_of(
+        off_grid=[{**OFF_GRID, "symbols": ["BTCUSDT"]}],
+        outages=[{**EARLY, "end": "2024-12-18T11:00", "symbols": ["ETHUSDT"]}],
+    )
+    box_of(
+        off_grid=[{**OFF_GRID, "market": "spot"}],
+        outages=[{**EARLY, "end": "2024-12-18T11:00", "market": "um"}],
+    )

@@ -50,7 +50,9 @@ def test_price_is_continuous_across_midnight() -> None:
     assert (np.abs(np.diff(price)) < price[:-1] / 100).all()
 
 
-@pytest.mark.parametrize("interval", [Interval.S1, Interval.M1, Interval.M15, Interval.H1, Interval.H4, Interval.D1])
+@pytest.mark.parametrize(
+    "interval", [Interval.S1, Interval.M1, Interval.M15, Interval.H1, Interval.H4, Interval.D1]
+)
 def test_klines_are_those_of_the_trades(interval: Interval) -> None:
     """Each candle says exactly what its trades say."""
     market, end = market_of(), DAY + DAY_US
@@ -60,7 +62,13 @@ def test_klines_are_those_of_the_trades(interval: Interval) -> None:
     assert bars.volume.sum() == trades.quantity.sum()
     busiest = int(bars.open_us[np.argmax(bars.count)])
     bar, inside = bars.between(busiest, busiest + 1), trades.between(busiest, busiest + interval.us)
-    expected = (inside.price[0], inside.price.max(), inside.price.min(), inside.price[-1], (inside.price * inside.quantity).sum())
+    expected = (
+        inside.price[0],
+        inside.price.max(),
+        inside.price.min(),
+        inside.price[-1],
+        (inside.price * inside.quantity).sum(),
+    )
     assert (bar.open[0], bar.high[0], bar.low[0], bar.close[0], bar.quote[0]) == expected
 
 
@@ -81,7 +89,9 @@ def test_minute_without_trades_repeats_the_previous_close() -> None:
     for column in (bars.open, bars.high, bars.low, bars.close):
         assert np.array_equal(column[empty[empty > 0]], bars.close[empty[empty > 0] - 1])
     before = market_of(extra_symbols=1).trades(Market.SPOT, "SYN00USDT", DAY - DAY_US, DAY)
-    own = from_trades(market_of(extra_symbols=1).trades(Market.SPOT, "SYN00USDT", DAY, DAY + DAY_US), MINUTE_US)
+    own = from_trades(
+        market_of(extra_symbols=1).trades(Market.SPOT, "SYN00USDT", DAY, DAY + DAY_US), MINUTE_US
+    )
     assert np.array_equal(filled(own, bars.open_us, int(before.price[-1])).open, bars.open)
 
 
@@ -99,7 +109,9 @@ def test_outage_has_no_trade_and_no_candle() -> None:
 
 def test_outage_of_whole_days_keeps_ids_contiguous() -> None:
     """Days without any trade use no ids."""
-    market = market_of(outages=[{"start": "2024-12-31T20:00", "end": "2025-01-03T04:00", "symbols": ["BTCUSDT"]}])
+    market = market_of(
+        outages=[{"start": "2024-12-31T20:00", "end": "2025-01-03T04:00", "symbols": ["BTCUSDT"]}]
+    )
     trades = market.trades(Market.SPOT, "BTCUSDT", DAY, DAY + 5 * DAY_US)
     assert (np.diff(trades.ids) == 1).all()
     assert len(trades) == 3 * 11520
@@ -141,7 +153,11 @@ def test_spot_files_change_to_microseconds_in_2025(month: str, factor: int) -> N
     file = ArchiveFile(Market.SPOT, "ADAUSDT", Interval.H1, Month.parse(month))
     rows = csv_of(box, file)
     assert int(rows[0][0]) * factor == file.bounds[0]
-    assert (int(rows[0][6]) + 1) * factor == file.bounds[0] + HOUR_US if factor == 1000 else int(rows[0][6]) == file.bounds[0] + HOUR_US - 1
+    assert (
+        (int(rows[0][6]) + 1) * factor == file.bounds[0] + HOUR_US
+        if factor == 1000
+        else int(rows[0][6]) == file.bounds[0] + HOUR_US - 1
+    )
     futures = ArchiveFile(Market.UM, "ADAUSDT", Interval.H1, Month.parse(month))
     head, first, *_ = csv_of(box, futures)
     assert head[0] == "open_time"
@@ -159,14 +175,18 @@ def test_archive_rows_are_rest_rows(market: Market) -> None:
     rest = [[str(value) for value in row[1:6]] for row in frame.iter_rows()]
     rows = [row for row in csv_of(box, daily) if row[0].isdigit()]
     assert [row[1:6] for row in rows] == rest
-    assert rows == [row for row in csv_of(box, monthly) if row[0].isdigit() and start <= int(row[0]) * 1000 < end]
+    assert rows == [
+        row for row in csv_of(box, monthly) if row[0].isdigit() and start <= int(row[0]) * 1000 < end
+    ]
 
 
 def test_omissions_and_differences_are_in_archive_files_only() -> None:
     """Rows can be left out of files, and values differ in one kind of file, while REST has all of them as they were."""
     hole = {"symbol": "BTCUSDT", "start": "2024-11-05T03:00", "end": "2024-11-05T05:00"}
     change = {"symbol": "BTCUSDT", "open_time": "2024-11-05T08:00", "field": "high", "delta": "1.5"}
-    box = Sandbox(SandboxConfig.model_validate({"archive_omissions": [hole], "archive_differences": [change]}))
+    box = Sandbox(
+        SandboxConfig.model_validate({"archive_omissions": [hole], "archive_differences": [change]})
+    )
     daily = ArchiveFile(Market.SPOT, "BTCUSDT", Interval.H1, date(2024, 11, 5))
     of_month = csv_of(box, ArchiveFile(Market.SPOT, "BTCUSDT", Interval.H1, Month(2024, 11)))
     of_day = csv_of(box, daily)
@@ -175,4 +195,7 @@ def test_omissions_and_differences_are_in_archive_files_only() -> None:
     differing = [(a, b) for a in of_day for b in of_month if a[0] == b[0] and a != b]
     assert [float(b[2]) - float(a[2]) for a, b in differing] == [1.5]
     start, end = daily.bounds
-    assert len(box.source.klines(KlineQuery(Market.SPOT, "BTCUSDT", Interval.H1, start, end - 1, 1000), NEVER)) == 24
+    assert (
+        len(box.source.klines(KlineQuery(Market.SPOT, "BTCUSDT", Interval.H1, start, end - 1, 1000), NEVER))
+        == 24
+    )

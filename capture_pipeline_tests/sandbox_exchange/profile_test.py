@@ -16,7 +16,17 @@ import requests
 from capture_pipeline.binance.archive.protocol import parse_checksum, parse_listing
 from capture_pipeline.binance.streams.messages import decode_depth
 from capture_pipeline.errors import ConfigError
-from capture_pipeline_tests.sandbox_exchange.streaming import BUSY, DEPTH, NOW_US, Exchange, check_aggregates, exchange, parsed, take, until
+from capture_pipeline_tests.sandbox_exchange.streaming import (
+    BUSY,
+    DEPTH,
+    NOW_US,
+    Exchange,
+    check_aggregates,
+    exchange,
+    parsed,
+    take,
+    until,
+)
 from sandbox_exchange.config import SandboxConfig, validated
 
 UNICODE, CONTRACT = "币安人生USDT", "BTCUSDT_250328"
@@ -27,7 +37,10 @@ TRADE = "btcusdt@trade"
 @pytest.fixture(scope="module")
 def profile() -> Iterator[Exchange]:
     """The profile; its clock stands."""
-    with exchange(profile="real_world", symbols=SandboxConfig.model_validate({"profile": "real_world"}).model_dump()["symbols"]) as box:
+    with exchange(
+        profile="real_world",
+        symbols=SandboxConfig.model_validate({"profile": "real_world"}).model_dump()["symbols"],
+    ) as box:
         yield box
 
 
@@ -40,7 +53,9 @@ def fetch(box: Exchange, path: str) -> requests.Response:
     ("symbol", "rest", "others", "archive"),
     [(UNICODE, "/api/v3", "/fapi/v1", SPOT), (CONTRACT, "/fapi/v1", "/api/v3", FUTURES)],
 )
-def test_a_symbol_is_listed_in_its_market_alone(profile: Exchange, symbol: str, rest: str, others: str, archive: str) -> None:
+def test_a_symbol_is_listed_in_its_market_alone(
+    profile: Exchange, symbol: str, rest: str, others: str, archive: str
+) -> None:
     """Candles, book, trades, files and listing, under its percent-encoded name; the other market does not know it."""
     assert symbol in {each["symbol"] for each in profile.get(f"{rest}/exchangeInfo")["symbols"]}
     assert symbol not in {each["symbol"] for each in profile.get(f"{others}/exchangeInfo")["symbols"]}
@@ -48,12 +63,16 @@ def test_a_symbol_is_listed_in_its_market_alone(profile: Exchange, symbol: str, 
     assert candle[0] % 3_600_000 == 0
     assert profile.get(f"{rest}/depth", symbol=symbol, limit=5)["bids"]
     assert profile.get(f"{rest}/aggTrades", symbol=symbol, limit=2)
-    refused = requests.get(f"{profile.url}{others}/klines", params={"symbol": symbol, "interval": "1h"}, timeout=30)
+    refused = requests.get(
+        f"{profile.url}{others}/klines", params={"symbol": symbol, "interval": "1h"}, timeout=30
+    )
     assert refused.json()["code"] == -1121
     folder, name = f"{archive}/monthly/klines/{symbol}/1h/", f"{symbol}-1h-2025-01.zip"
     zipped, checksum = fetch(profile, folder + name), fetch(profile, f"{folder}{name}.CHECKSUM")
     assert parse_checksum(checksum.text, name) == hashlib.sha256(zipped.content).hexdigest()
-    page = parse_listing(requests.get(profile.url, params={"prefix": folder, "delimiter": "/"}, timeout=30).content)
+    page = parse_listing(
+        requests.get(profile.url, params={"prefix": folder, "delimiter": "/"}, timeout=30).content
+    )
     assert folder + name in {entry.key for entry in page.files}
 
 
@@ -61,7 +80,13 @@ def test_a_contract_states_its_delivery(profile: Exchange) -> None:
     """Beside the perpetual contract of its pair."""
     listed = {each["symbol"]: each for each in profile.get("/fapi/v1/exchangeInfo")["symbols"]}
     fields = ("pair", "contractType", "baseAsset", "quoteAsset", "deliveryDate")
-    assert [listed[CONTRACT][name] for name in fields] == ["BTCUSDT", "CURRENT_QUARTER", "BTC", "USDT", 1_743_148_800_000]
+    assert [listed[CONTRACT][name] for name in fields] == [
+        "BTCUSDT",
+        "CURRENT_QUARTER",
+        "BTC",
+        "USDT",
+        1_743_148_800_000,
+    ]
     assert [listed["BTCUSDT"][name] for name in fields[:4]] == ["BTCUSDT", "PERPETUAL", "BTC", "USDT"]
 
 

@@ -50,19 +50,30 @@ def directory(tmp_path: Path) -> Path:
 def test_everything_is_published_and_byte_for_byte(directory: Path) -> None:
     """CSVs come zipped with a right checksum, zips and their checksum files as they lie there."""
     with SandboxServer(SandboxConfig(recorded=directory)) as server:
-        futures = requests.get(f"{server.url}/data/futures/um/monthly/klines/ETHUSDT/1h/ETHUSDT-1h-2024-11.zip", timeout=30)
+        futures = requests.get(
+            f"{server.url}/data/futures/um/monthly/klines/ETHUSDT/1h/ETHUSDT-1h-2024-11.zip", timeout=30
+        )
         with zipfile.ZipFile(io.BytesIO(futures.content)) as archive:
-            assert archive.read("ETHUSDT-1h-2024-11.csv") == (directory / "ETHUSDT-1h-2024-11.csv").read_bytes()
+            assert (
+                archive.read("ETHUSDT-1h-2024-11.csv") == (directory / "ETHUSDT-1h-2024-11.csv").read_bytes()
+            )
         said = requests.get(f"{futures.url}.CHECKSUM", timeout=30).text
         assert said == f"{hashlib.sha256(futures.content).hexdigest()}  ETHUSDT-1h-2024-11.zip\n"
         path = "data/spot/daily/klines/ETHUSDT/1h/ETHUSDT-1h-2024-11-02.zip"
         assert requests.get(f"{server.url}/{path}", timeout=30).content == (directory / path).read_bytes()
-        assert requests.get(f"{server.url}/{path}.CHECKSUM", timeout=30).text == "0" * 64 + "  ETHUSDT-1h-2024-11-02.zip"
-        listed = requests.get(server.url, params={"prefix": path.rpartition("/")[0] + "/", "delimiter": "/"}, timeout=30).text
+        assert (
+            requests.get(f"{server.url}/{path}.CHECKSUM", timeout=30).text
+            == "0" * 64 + "  ETHUSDT-1h-2024-11-02.zip"
+        )
+        listed = requests.get(
+            server.url, params={"prefix": path.rpartition("/")[0] + "/", "delimiter": "/"}, timeout=30
+        ).text
         assert listed.count("<Key>") == 2
 
 
-@pytest.mark.parametrize(("root", "symbol", "first_ms"), [("/fapi/v1", "ETHUSDT", NOVEMBER), ("/api/v3", "BTCUSDT", 1735689600000)])
+@pytest.mark.parametrize(
+    ("root", "symbol", "first_ms"), [("/fapi/v1", "ETHUSDT", NOVEMBER), ("/api/v3", "BTCUSDT", 1735689600000)]
+)
 def test_rest_pages_hold_the_recorded_values(directory: Path, root: str, symbol: str, first_ms: int) -> None:
     """REST rows are the recorded ones, strings unchanged, times in milliseconds, page by page."""
     with SandboxServer(SandboxConfig(recorded=directory)) as server:
@@ -82,10 +93,14 @@ def test_rest_pages_hold_the_recorded_values(directory: Path, root: str, symbol:
             "15698.750",
             "0",
         ]
-        last = requests.get(f"{server.url}{root}/klines", params=f"symbol={symbol}&interval=1h&limit=2", timeout=30).json()
+        last = requests.get(
+            f"{server.url}{root}/klines", params=f"symbol={symbol}&interval=1h&limit=2", timeout=30
+        ).json()
         assert last[0][4].startswith("2512.7")
         between = {**asked, "startTime": first_ms + 5 * HOUR, "endTime": first_ms + 6 * HOUR}
-        assert [row[4] for row in requests.get(f"{server.url}{root}/klines", params=between, timeout=30).json()] == ["2512.5", "2512.6"]
+        assert [
+            row[4] for row in requests.get(f"{server.url}{root}/klines", params=between, timeout=30).json()
+        ] == ["2512.5", "2512.6"]
         info = requests.get(f"{server.url}{root}/exchangeInfo", timeout=30).json()
         assert symbol in {entry["symbol"] for entry in info["symbols"]}
         assert requests.get(f"{server.url}{root}/depth?symbol={symbol}", timeout=30).json()["code"] == -1000
@@ -100,12 +115,18 @@ def test_a_market_can_be_forced_on_flat_files(directory: Path) -> None:
 
 def test_the_clock_starts_after_the_last_publication(directory: Path) -> None:
     """By default all recorded files are published; an earlier clock hides them."""
-    assert Sandbox(SandboxConfig(recorded=directory, frozen=True)).clock.now_us() == parse_time("2025-02-02T13:00")
+    assert Sandbox(SandboxConfig(recorded=directory, frozen=True)).clock.now_us() == parse_time(
+        "2025-02-02T13:00"
+    )
     settings = {"recorded": directory, "now": "2024-11-20", "frozen": True}
     with SandboxServer(SandboxConfig.model_validate(settings)) as server:
-        answer = requests.get(f"{server.url}/data/futures/um/monthly/klines/ETHUSDT/1h/ETHUSDT-1h-2024-11.zip", timeout=30)
+        answer = requests.get(
+            f"{server.url}/data/futures/um/monthly/klines/ETHUSDT/1h/ETHUSDT-1h-2024-11.zip", timeout=30
+        )
         assert answer.status_code == 404
-        rows_then = requests.get(f"{server.url}/fapi/v1/klines?symbol=ETHUSDT&interval=1h&limit=1", timeout=30).json()
+        rows_then = requests.get(
+            f"{server.url}/fapi/v1/klines?symbol=ETHUSDT&interval=1h&limit=1", timeout=30
+        ).json()
         assert rows_then[0][0] == NOVEMBER + (19 * 24 - 1) * HOUR
 
 
@@ -115,7 +136,10 @@ def test_faults_work_on_recorded_files(directory: Path) -> None:
     settings = {"recorded": directory, "faults": [{"match": {"path": path}, "fault": "csv_bom"}]}
     with SandboxServer(SandboxConfig.model_validate(settings)) as server:
         body = requests.get(server.url + path, timeout=30).content
-        assert requests.get(f"{server.url}{path}.CHECKSUM", timeout=30).text.split()[0] == hashlib.sha256(body).hexdigest()
+        assert (
+            requests.get(f"{server.url}{path}.CHECKSUM", timeout=30).text.split()[0]
+            == hashlib.sha256(body).hexdigest()
+        )
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
             assert archive.read("ETHUSDT-1h-2024-11-02.csv").startswith(b"\xef\xbb\xbf")
 

@@ -15,7 +15,14 @@ from click.testing import CliRunner
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.sessions.line_format import format_line, splice_line
-from capture_pipeline_tests.sandbox_exchange.streaming import Exchange, code_of, exchange, rest_of, take, until
+from capture_pipeline_tests.sandbox_exchange.streaming import (
+    Exchange,
+    code_of,
+    exchange,
+    rest_of,
+    take,
+    until,
+)
 from sandbox_exchange.cli import sandbox as command
 from sandbox_exchange.server.server import Sandbox, SandboxConfig
 from sandbox_exchange.sources.replay import records
@@ -40,7 +47,8 @@ def lines() -> list[bytes]:
     for tick in range(100):
         at = START_NS + tick * 100_000_000
         found += [
-            splice_line(at + 1000 * n, message(s, tick + 1)) for n, s in enumerate(("btcusdt@trade", "btcusdt@depth@100ms", "x@trade"))
+            splice_line(at + 1000 * n, message(s, tick + 1))
+            for n, s in enumerate(("btcusdt@trade", "btcusdt@depth@100ms", "x@trade"))
         ]
         if tick in {20, 60}:
             book = {"lastUpdateId": tick, "bids": [["1.0", "2"], ["0.9", "1"]], "asks": [["1.1", "3"]]}
@@ -53,7 +61,10 @@ def recording(tmp_path: Path) -> Path:
     """Several gzip members and a torn end, as a recorder that was killed leaves them."""
     path, whole = tmp_path / "btcusdt_capture.jsonl.gz.part", lines()
     members = [gzip.compress(b"".join(whole[start : start + 40])) for start in range(0, len(whole), 40)]
-    path.write_bytes(b"".join(members) + gzip.compress(splice_line(START_NS + 20_000_000_000, message("btcusdt@trade", 999)))[:30])
+    path.write_bytes(
+        b"".join(members)
+        + gzip.compress(splice_line(START_NS + 20_000_000_000, message("btcusdt@trade", 999)))[:30]
+    )
     return path
 
 
@@ -69,15 +80,25 @@ def depth(box: Exchange, **params: Any) -> requests.Response:
 
 def test_every_message_comes_byte_for_byte_and_then_the_end(recording: Path) -> None:
     """Two connections get what they listen to, unchanged and in order; at the end 1000, and whoever comes later gets nothing."""
-    expected = [message(stream, tick + 1) for tick in range(100) for stream in ("btcusdt@trade", "btcusdt@depth@100ms")]
+    expected = [
+        message(stream, tick + 1)
+        for tick in range(100)
+        for stream in ("btcusdt@trade", "btcusdt@depth@100ms")
+    ]
     with replay(recording, speed=100) as box, box.connect("/stream") as one:
         assert box.control("clock") == {"now": START, "now_us": START_NS // 1000, "speed": 0}
-        one.send(json.dumps({"method": "SUBSCRIBE", "params": ["btcusdt@trade", "btcusdt@depth@100ms"], "id": 1}))
+        one.send(
+            json.dumps({"method": "SUBSCRIBE", "params": ["btcusdt@trade", "btcusdt@depth@100ms"], "id": 1})
+        )
         assert take(one, 1) == [b'{"result":null,"id":1}']
         messages, closed = rest_of(one)
         assert messages == expected
         assert code_of(closed) == 1000
-        assert box.control("streams")["streams"]["btcusdt@trade"] == {"first_id": 1, "last_id": 100, "count": 100}
+        assert box.control("streams")["streams"]["btcusdt@trade"] == {
+            "first_id": 1,
+            "last_id": 100,
+            "count": 100,
+        }
         with box.connect(STREAMS) as later, pytest.raises(TimeoutError):
             later.recv(timeout=0.1)
 
@@ -113,14 +134,25 @@ def test_what_a_recording_does_not_hold_is_refused(recording: Path) -> None:
             assert (answer.status_code, answer.json()["code"]) == (400, -1000)
         assert {entry["symbol"] for entry in box.get("/api/v3/exchangeInfo")["symbols"]} == {"BTCUSDT", "X"}
         assert box.get("/api/v3/ping") == {}
-        assert requests.get(f"{box.url}/data/spot/monthly/klines/BTCUSDT/1m/BTCUSDT-1m-2026-07.zip", timeout=30).status_code == 404
+        assert (
+            requests.get(
+                f"{box.url}/data/spot/monthly/klines/BTCUSDT/1m/BTCUSDT-1m-2026-07.zip", timeout=30
+            ).status_code
+            == 404
+        )
 
 
 def test_faults_work_on_a_recording(recording: Path) -> None:
     """A recorded message can be lost on the way."""
     rule = {"fault": "ws_drop", "after": 10, "match": {"stream": "btcusdt@trade"}}
-    with replay(recording, speed=100, faults=[rule]) as box, box.connect("/stream?streams=btcusdt@trade") as client:
-        assert [json.loads(one)["data"]["t"] for one in rest_of(client)[0]] == [*range(1, 11), *range(12, 101)]
+    with (
+        replay(recording, speed=100, faults=[rule]) as box,
+        box.connect("/stream?streams=btcusdt@trade") as client,
+    ):
+        assert [json.loads(one)["data"]["t"] for one in rest_of(client)[0]] == [
+            *range(1, 11),
+            *range(12, 101),
+        ]
         assert box.injected() == [1]
 
 
@@ -155,5 +187,7 @@ def test_what_is_no_recording_is_refused_on_one_line(tmp_path: Path, content: by
     assert "\n" not in str(caught.value)
     result = CliRunner().invoke(command, ["serve", "--port", "0", "--replay", str(path)])
     assert (result.exit_code, result.output.count("\n")) == (2, 1)
-    result = CliRunner().invoke(command, ["serve", "--port", "0", "--replay", str(path), "--recorded", str(tmp_path)])
+    result = CliRunner().invoke(
+        command, ["serve", "--port", "0", "--replay", str(path), "--recorded", str(tmp_path)]
+    )
     assert "replay and recorded exclude each other" in result.output

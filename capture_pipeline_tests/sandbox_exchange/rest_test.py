@@ -38,12 +38,20 @@ def ms(text: str) -> int:
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A running sandbox whose clock stands, with an outage of two days in July."""
-    settings = {"now": NOW, "frozen": True, "outages": [OUTAGE], "weight_budget": 10**6, "um_weight_budget": 10**6}
+    settings = {
+        "now": NOW,
+        "frozen": True,
+        "outages": [OUTAGE],
+        "weight_budget": 10**6,
+        "um_weight_budget": 10**6,
+    }
     with SandboxServer(SandboxConfig.model_validate(settings)) as server:
         yield server.url
 
 
-def klines(url: str, *, headers: dict[str, str] | None = None, root: str = "/api/v3", **params: str | int) -> list[list[Any]]:
+def klines(
+    url: str, *, headers: dict[str, str] | None = None, root: str = "/api/v3", **params: str | int
+) -> list[list[Any]]:
     """One page of BTCUSDT hours unless asked otherwise."""
     asked = {"symbol": "BTCUSDT", "interval": "1h", **params}
     answer = requests.get(f"{url}{root}/klines", params=asked, headers=headers, timeout=30)
@@ -53,7 +61,8 @@ def klines(url: str, *, headers: dict[str, str] | None = None, root: str = "/api
 
 
 @pytest.mark.parametrize(
-    ("root", "asked", "rows"), [("/api/v3", {}, 500), ("/api/v3", {"limit": 5000}, 1000), ("/fapi/v1", {"limit": 5000}, 1500)]
+    ("root", "asked", "rows"),
+    [("/api/v3", {}, 500), ("/api/v3", {"limit": 5000}, 1000), ("/fapi/v1", {"limit": 5000}, 1500)],
 )
 def test_limits_have_a_default_and_are_cut(url: str, root: str, asked: dict[str, Any], rows: int) -> None:
     """Without a limit 500 rows come; a spot page has at most 1000, a futures page 1500."""
@@ -71,7 +80,10 @@ def test_rows_have_the_exchanges_types(url: str) -> None:
 
 def test_start_zero_gives_the_first_candles_after_the_listing(url: str) -> None:
     """startTime=0 begins at the listing."""
-    assert [row[0] for row in klines(url, startTime=0, limit=2)] == [ms("2024-01-01T00:00"), ms("2024-01-01T01:00")]
+    assert [row[0] for row in klines(url, startTime=0, limit=2)] == [
+        ms("2024-01-01T00:00"),
+        ms("2024-01-01T01:00"),
+    ]
 
 
 def test_end_bounds_open_times_inclusively(url: str) -> None:
@@ -84,7 +96,11 @@ def test_end_bounds_open_times_inclusively(url: str) -> None:
 def test_without_start_the_latest_come_and_the_last_is_unfinished(url: str) -> None:
     """Without startTime the newest candles come; the last one closes in the future."""
     rows = klines(url, limit=3)
-    assert [row[0] for row in rows] == [ms("2025-02-01T08:00"), ms("2025-02-01T09:00"), ms("2025-02-01T10:00")]
+    assert [row[0] for row in rows] == [
+        ms("2025-02-01T08:00"),
+        ms("2025-02-01T09:00"),
+        ms("2025-02-01T10:00"),
+    ]
     assert rows[-1][6] > ms(NOW)
     assert 0 < rows[-1][8] < rows[-2][8]
     assert klines(url, endTime=ms("2024-05-01"), limit=1)[0][0] == ms("2024-05-01")
@@ -98,7 +114,11 @@ def test_nothing_opens_after_now(url: str) -> None:
 def test_pages_join_across_an_outage(url: str) -> None:
     """A page is full although an outage lies in it, and holds no candle of the outage."""
     rows = klines(url, startTime=ms("2024-06-30T20:00"), limit=6)
-    assert [row[0] for row in rows[3:]] == [ms("2024-06-30T23:00"), ms("2024-07-03T06:00"), ms("2024-07-03T07:00")]
+    assert [row[0] for row in rows[3:]] == [
+        ms("2024-06-30T23:00"),
+        ms("2024-07-03T06:00"),
+        ms("2024-07-03T07:00"),
+    ]
     assert klines(url, startTime=ms("2024-07-01"), endTime=ms("2024-07-02")) == []
 
 
@@ -149,7 +169,12 @@ def test_unknown_endpoint_is_404(url: str) -> None:
 
 def test_exchange_info_tells_symbols_and_their_status() -> None:
     """All symbols, one, or several; BREAK where a symbol is delisted."""
-    settings = {"now": NOW, "frozen": True, "symbols": ["BTCUSDT", {"symbol": "OLDUSDT", "delisted": "2024-06-01"}], "extra_symbols": 2}
+    settings = {
+        "now": NOW,
+        "frozen": True,
+        "symbols": ["BTCUSDT", {"symbol": "OLDUSDT", "delisted": "2024-06-01"}],
+        "extra_symbols": 2,
+    }
     with SandboxServer(SandboxConfig.model_validate(settings)) as server:
         url = server.url + "/api/v3/exchangeInfo"
         info = requests.get(url, timeout=30).json()
@@ -162,8 +187,12 @@ def test_exchange_info_tells_symbols_and_their_status() -> None:
         assert info["serverTime"] == ms(NOW)
         assert info["rateLimits"][0]["limit"] == 6000
         one = requests.get(url, params={"symbol": "BTCUSDT"}, timeout=30).json()["symbols"]
-        assert {entry["filterType"]: entry for entry in one[0]["filters"]}["PRICE_FILTER"]["tickSize"] == "0.01000000"
-        several = requests.get(url, params={"symbols": '["SYN01USDT","BTCUSDT"]'}, timeout=30).json()["symbols"]
+        assert {entry["filterType"]: entry for entry in one[0]["filters"]}["PRICE_FILTER"][
+            "tickSize"
+        ] == "0.01000000"
+        several = requests.get(url, params={"symbols": '["SYN01USDT","BTCUSDT"]'}, timeout=30).json()[
+            "symbols"
+        ]
         assert [entry["symbol"] for entry in several] == ["SYN01USDT", "BTCUSDT"]
 
 
@@ -171,13 +200,22 @@ def test_trades_by_id_and_by_time_are_those_of_the_candle(url: str) -> None:
     """AggTrades of an hour are contiguous, sum up to its candle, and are the same by id."""
     start = ms("2025-01-05T03:00")
     candle = klines(url, symbol="DOTUSDT", startTime=start, limit=1)[0]
-    asked: dict[str, str | int] = {"symbol": "DOTUSDT", "startTime": start, "endTime": start + HOUR_MS - 1, "limit": 1000}
+    asked: dict[str, str | int] = {
+        "symbol": "DOTUSDT",
+        "startTime": start,
+        "endTime": start + HOUR_MS - 1,
+        "limit": 1000,
+    }
     trades = requests.get(f"{url}/api/v3/aggTrades", params=asked, timeout=30).json()
     assert sum(trade["l"] - trade["f"] + 1 for trade in trades) == candle[8]
     assert sum(Decimal(trade["q"]) for trade in trades) == Decimal(candle[5])
-    assert all(after["f"] == before["l"] + 1 and after["a"] == before["a"] + 1 for before, after in pairwise(trades))
+    assert all(
+        after["f"] == before["l"] + 1 and after["a"] == before["a"] + 1 for before, after in pairwise(trades)
+    )
     assert (trades[0]["p"], trades[-1]["p"]) == (candle[1], candle[4])
-    by_id = requests.get(f"{url}/api/v3/aggTrades?symbol=DOTUSDT&limit=10&fromId={trades[5]['a']}", timeout=30).json()
+    by_id = requests.get(
+        f"{url}/api/v3/aggTrades?symbol=DOTUSDT&limit=10&fromId={trades[5]['a']}", timeout=30
+    ).json()
     assert by_id == trades[5:15]
     latest = requests.get(f"{url}/api/v3/aggTrades", params="symbol=DOTUSDT&limit=7", timeout=30).json()
     assert len(latest) == 7
@@ -231,7 +269,9 @@ def test_used_weight_grows_by_the_requests_weight(path: str, weight: int) -> Non
 
 
 @pytest.mark.parametrize("market", list(Market))
-def test_the_client_counts_what_the_exchange_counts(market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_counts_what_the_exchange_counts(
+    market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Weight by weight."""
     counted: list[int] = []
     sent: list[int] = []
@@ -240,7 +280,10 @@ def test_the_client_counts_what_the_exchange_counts(market: Market, tmp_path: Pa
         counted.append(weight)
         return 0.0
 
-    with monkeypatch.context() as patch, SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
+    with (
+        monkeypatch.context() as patch,
+        SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server,
+    ):
         patch.setattr(WeightGovernor, "wait_s", count)
         patch.setattr(WeightGovernor, "learn", lambda _, used, __: sent.append(used))
         limits = AddressLimits(tmp_path / "limits.json", RateLimits(), now_s=lambda: 0.0)
@@ -301,7 +344,10 @@ def test_refused_address_is_told_the_end_where_the_setting_says(status: int, sta
             box.connect()
         handshake = refused.value.response
         counts = box.control("limits")["refused"]
-    for headers, body in ((answer.headers, answer.text), (handshake.headers, (handshake.body or b"").decode())):
+    for headers, body in (
+        (answer.headers, answer.text),
+        (handshake.headers, (handshake.body or b"").decode()),
+    ):
         assert headers.get("Retry-After") in ({"49", "50"} if stated is Stated.BOTH else {None})
         assert ("banned until 1" in body) is (status == 418 and stated is not Stated.NOWHERE)
     assert (answer.status_code, handshake.status_code, counts) == (status, status, {"rest": 1, "streams": 1})
@@ -328,12 +374,26 @@ def test_futures_trades_older_than_two_days_are_refused_by_time_and_by_id(url: s
     """With -4166, as the exchange does; newer ones are served either way, and spot has no such window."""
     asked: dict[str, str | int] = {**DOTS, "startTime": ms(NOW) - 47 * HOUR_MS, "limit": 1}
     newest = requests.get(f"{url}{UM}/aggTrades", params=asked, timeout=30).json()[0]
-    assert requests.get(f"{url}{UM}/aggTrades", params={**DOTS, "fromId": newest["a"]}, timeout=30).json()[0] == newest
-    refused: list[dict[str, str | int]] = [{"startTime": ms(NOW) - 49 * HOUR_MS}, {"fromId": newest["a"] - 5760 // 12}]
+    assert (
+        requests.get(f"{url}{UM}/aggTrades", params={**DOTS, "fromId": newest["a"]}, timeout=30).json()[0]
+        == newest
+    )
+    refused: list[dict[str, str | int]] = [
+        {"startTime": ms(NOW) - 49 * HOUR_MS},
+        {"fromId": newest["a"] - 5760 // 12},
+    ]
     for old in refused:
         answer = requests.get(f"{url}{UM}/aggTrades", params={**DOTS, **old}, timeout=30)
-        assert (answer.status_code, answer.json()) == (400, {"code": -4166, "msg": "Search window is restricted to recent 2 days only."})
-    assert requests.get(f"{url}{SPOT}/aggTrades", params={**DOTS, "startTime": ms(NOW) - 49 * HOUR_MS}, timeout=30).status_code == 200
+        assert (answer.status_code, answer.json()) == (
+            400,
+            {"code": -4166, "msg": "Search window is restricted to recent 2 days only."},
+        )
+    assert (
+        requests.get(
+            f"{url}{SPOT}/aggTrades", params={**DOTS, "startTime": ms(NOW) - 49 * HOUR_MS}, timeout=30
+        ).status_code
+        == 200
+    )
 
 
 @pytest.mark.parametrize("root", [SPOT, UM])
@@ -343,7 +403,9 @@ def test_rest_may_be_behind_the_market(root: str, way: str) -> None:
     settings: dict[str, Any] = {"now": NOW, "frozen": True}
     rule = {"fault": "rest_lag", "lag_s": 40}
     with SandboxServer(
-        SandboxConfig.model_validate({**settings, **({"rest_lag_s": 40} if way == "setting" else {"faults": [rule]})})
+        SandboxConfig.model_validate(
+            {**settings, **({"rest_lag_s": 40} if way == "setting" else {"faults": [rule]})}
+        )
     ) as late:
         trades = requests.get(f"{late.url}{root}/aggTrades?symbol=BTCUSDT", timeout=30).json()
         candle = klines(late.url, root=root, interval="1m", startTime=ms("2025-02-01T10:19"), limit=1)[0]
@@ -358,7 +420,9 @@ def test_rest_may_be_behind_the_market(root: str, way: str) -> None:
 def test_futures_that_are_settled_are_listed_without_klines() -> None:
     """SETTLING in exchangeInfo, and -1122 for klines; spot knows no such state of klines."""
     suspension = {"symbol": "DOTUSDT", "start": "2025-01-20", "end": "2025-03-01", "status": "SETTLING"}
-    with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True, "suspensions": [suspension]})) as server:
+    with SandboxServer(
+        SandboxConfig.model_validate({"now": NOW, "frozen": True, "suspensions": [suspension]})
+    ) as server:
         listed = requests.get(f"{server.url}{UM}/exchangeInfo", timeout=30).json()["symbols"]
         answer = requests.get(f"{server.url}{UM}/klines?symbol=DOTUSDT&interval=1h", timeout=30)
         other = requests.get(f"{server.url}{UM}/klines?symbol=BTCUSDT&interval=1h", timeout=30)

@@ -13,7 +13,18 @@ from websockets.exceptions import InvalidStatus
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import Market
-from capture_pipeline_tests.sandbox_exchange.streaming import BOTH, DEPTH, TRADE, Exchange, code_of, exchange, parsed, rest_of, take, until
+from capture_pipeline_tests.sandbox_exchange.streaming import (
+    BOTH,
+    DEPTH,
+    TRADE,
+    Exchange,
+    code_of,
+    exchange,
+    parsed,
+    rest_of,
+    take,
+    until,
+)
 from sandbox_exchange.faults.rules import FaultRule
 
 DIFFS = f"/stream?streams={DEPTH}"
@@ -47,7 +58,9 @@ def first_ids(messages: list[bytes]) -> list[int]:
         ({"fault": "ws_close", "code": 1012}, 1012),
     ],
 )
-def test_a_connection_ends_after_the_messages_its_rule_lets_pass(box: Exchange, rule: dict[str, Any], code: int) -> None:
+def test_a_connection_ends_after_the_messages_its_rule_lets_pass(
+    box: Exchange, rule: dict[str, Any], code: int
+) -> None:
     """One connection ends after its twentieth message, the other one gets all."""
     with box.connect(DIFFS) as hit, box.connect(DIFFS) as spared:
         number = box.connections()[-1]["number"] - 1
@@ -95,7 +108,9 @@ def test_shutdown_is_announced_and_follows_later(box: Exchange) -> None:
 @pytest.mark.parametrize("status", [429, 503, 403])
 def test_an_upgrade_is_refused(box: Exchange, status: int) -> None:
     """The second of three upgrades is answered with the status."""
-    box.faults({"fault": "ws_refuse", "status": status, "after": 1, "retry_after": 7, "match": {"path": "/stream"}})
+    box.faults(
+        {"fault": "ws_refuse", "status": status, "after": 1, "retry_after": 7, "match": {"path": "/stream"}}
+    )
     with box.connect():
         with pytest.raises(InvalidStatus) as refused:
             box.connect()
@@ -109,7 +124,14 @@ def test_an_upgrade_is_refused(box: Exchange, status: int) -> None:
 def test_late_data_come_whole_and_in_order(box: Exchange) -> None:
     """One connection gets everything so many seconds of market time after the other."""
     with box.connect(DIFFS) as late, box.connect(DIFFS) as prompt:
-        box.faults({"fault": "ws_lag", "lag_s": 4, "after": 2, "match": {"connection": box.connections()[-2]["number"]}})
+        box.faults(
+            {
+                "fault": "ws_lag",
+                "lag_s": 4,
+                "after": 2,
+                "match": {"connection": box.connections()[-2]["number"]},
+            }
+        )
         box.advance(2)
         expected = take(prompt, 20)
         assert take(late, 2) == expected[:2]
@@ -128,11 +150,15 @@ def test_late_data_come_whole_and_in_order(box: Exchange) -> None:
         ("ws_reorder", lambda ids: [*ids[:5], ids[6], ids[5], ids[7], ids[9], ids[8], *ids[10:]]),
     ],
 )
-def test_messages_are_lost_doubled_and_exchanged(box: Exchange, fault: str, change: Any, *, everywhere: bool) -> None:
+def test_messages_are_lost_doubled_and_exchanged(
+    box: Exchange, fault: str, change: Any, *, everywhere: bool
+) -> None:
     """The sixth and the ninth message are hit: everywhere alike, or on one connection only."""
     with box.connect(DIFFS) as one, box.connect(DIFFS) as other:
         match = {} if everywhere else {"connection": box.connections()[-2]["number"]}
-        box.faults({"fault": fault, "after": 5, "every": 3, "times": 2, "match": {**match, "stream": "*@depth*"}})
+        box.faults(
+            {"fault": fault, "after": 5, "every": 3, "times": 2, "match": {**match, "stream": "*@depth*"}}
+        )
         all_of_them = expected_ids(box, 30)
         box.advance(3)
         hit = change(all_of_them)
@@ -155,7 +181,11 @@ def expected_ids(box: Exchange, count: int) -> list[int]:
 def test_messages_are_spoilt(box: Exchange, fault: str) -> None:
     """One trade is no UTF-8, no JSON, very long, or in pieces; the others are as always."""
     with box.connect() as client, box.connect() as clean:
-        rule = {"fault": fault, "after": 2, "match": {"stream": TRADE, "connection": box.connections()[-2]["number"]}}
+        rule = {
+            "fault": fault,
+            "after": 2,
+            "match": {"stream": TRADE, "connection": box.connections()[-2]["number"]},
+        }
         box.faults({**rule, "bytes": 300_000} if fault == "ws_oversized" else rule)
         box.advance(10)
         pairs = zip(take(client, 100), take(clean, 100), strict=True)
@@ -192,7 +222,14 @@ def test_a_rule_can_wait_for_a_market_time_and_a_stream(box: Exchange) -> None:
         box.control("clock", {"now": "2025-02-20T11:00:00Z"})
         until(lambda: box.control("streams")["position"] == "2025-02-20T11:00:00Z")
         take(client, (parse_time("2025-02-20T11:00:00Z") - now_us) // 100_000)
-        box.faults({"fault": "ws_drop", "times": "always", "start": "2025-02-20T11:00:01Z", "end": "2025-02-20T11:00:02Z"})
+        box.faults(
+            {
+                "fault": "ws_drop",
+                "times": "always",
+                "start": "2025-02-20T11:00:01Z",
+                "end": "2025-02-20T11:00:02Z",
+            }
+        )
         box.advance(3)
         times = [diff["E"] - parse_time("2025-02-20T11:00:00Z") // 1000 for diff in parsed(client, 20)]
         assert times == [*range(100, 1000, 100), *range(2000, 3001, 100)]
@@ -228,7 +265,9 @@ def test_connections_are_hit_by_hand(box: Exchange) -> None:
     with box.connect() as one, box.connect() as other:
         number = box.connections()[-2]["number"]
         before = box.server.sandbox.faults.injected("ws_close")
-        assert box.control("streams", {"connection": number, "fault": "ws_close", "code": 1008}) == {"hit": [number]}
+        assert box.control("streams", {"connection": number, "fault": "ws_close", "code": 1008}) == {
+            "hit": [number]
+        }
         assert code_of(rest_of(one)[1]) == 1008
         assert box.control("streams", {"connection": "all", "fault": "ws_cut"})["hit"][-1] == number + 1
         assert code_of(rest_of(other)[1]) == 1006

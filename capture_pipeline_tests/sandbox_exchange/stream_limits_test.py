@@ -10,7 +10,17 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 
-from capture_pipeline_tests.sandbox_exchange.streaming import BUSY, DEPTH, Exchange, code_of, exchange, raw_connection, rest_of, take, until
+from capture_pipeline_tests.sandbox_exchange.streaming import (
+    BUSY,
+    DEPTH,
+    Exchange,
+    code_of,
+    exchange,
+    raw_connection,
+    rest_of,
+    take,
+    until,
+)
 
 UM = "/fstream/market"
 SHORT = [f"{number:x}@t" for number in range(1025)]
@@ -53,7 +63,9 @@ def test_the_1025th_futures_stream_is_answered_with_error_4_and_1008(box: Exchan
 
 @pytest.mark.parametrize(("host", "most"), [("", 5), (UM, 10)])
 @pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.PING, Opcode.PONG])
-def test_one_message_more_than_allowed_in_a_second_ends_the_connection(box: Exchange, host: str, most: int, opcode: Opcode) -> None:
+def test_one_message_more_than_allowed_in_a_second_ends_the_connection(
+    box: Exchange, host: str, most: int, opcode: Opcode
+) -> None:
     """Requests, pings and pongs count alike; the close code is 1008."""
     payload = b'{"method":"LIST_SUBSCRIPTIONS","id":1}' if opcode is Opcode.TEXT else b"x"
     with raw_connection(box, f"{host}/stream") as raw:
@@ -67,7 +79,11 @@ def test_one_message_more_than_allowed_in_a_second_ends_the_connection(box: Exch
 
 
 def test_futures_are_pinged_at_a_pace_of_their_own() -> None:
-    with exchange(um_ping_every_s=0.2, um_pong_within_s=0.3) as box, raw_connection(box, f"{UM}/stream") as raw, box.connect() as spot:
+    with (
+        exchange(um_ping_every_s=0.2, um_pong_within_s=0.3) as box,
+        raw_connection(box, f"{UM}/stream") as raw,
+        box.connect() as spot,
+    ):
         received = b""
         while b"Pong timeout" not in received:
             received += raw.recv(4096)
@@ -90,13 +106,19 @@ def test_a_close_frame_may_come_and_tcp_stay_open(box: Exchange) -> None:
 def test_a_book_changes_and_a_symbol_trades_as_seldom_as_wanted() -> None:
     """One diff every 12.5 s, each from where the one before ended, and they lead from one snapshot to a later one; none where it stands."""
     symbols = [QUIET, {**BUSY, "symbol": "ETHUSDT", "book_interval_s": None}]
-    with exchange(symbols=symbols) as box, box.connect("/stream?streams=ethusdt@depth@100ms/btcusdt@trade/btcusdt@depth@100ms") as client:
+    with (
+        exchange(symbols=symbols) as box,
+        box.connect("/stream?streams=ethusdt@depth@100ms/btcusdt@trade/btcusdt@depth@100ms") as client,
+    ):
         still = box.get("/api/v3/depth", symbol="ETHUSDT", limit=5)
         box.advance(50)
         messages = [json.loads(message) for message in take(client, 4)]
         assert [message["stream"] for message in messages] == [DEPTH] * 4
         diffs = [message["data"] for message in messages]
-        assert all(one["u"] + 1 == other["U"] and other["E"] - one["E"] == 12_500_000 // 1000 for one, other in pairwise(diffs))
+        assert all(
+            one["u"] + 1 == other["U"] and other["E"] - one["E"] == 12_500_000 // 1000
+            for one, other in pairwise(diffs)
+        )
         now = box.get("/api/v3/depth", symbol="BTCUSDT", limit=5)
         assert diffs[-1]["u"] <= now["lastUpdateId"]
         assert box.get("/api/v3/depth", symbol="ETHUSDT", limit=5) == still
@@ -111,5 +133,8 @@ def test_a_book_changes_and_a_symbol_trades_as_seldom_as_wanted() -> None:
 
 @pytest.mark.parametrize("interval_s", [0.15, 0.3, 26])
 def test_an_interval_of_books_that_cannot_be_is_refused(interval_s: float) -> None:
-    with pytest.raises(ValueError, match="book_interval_s"), exchange(symbols=[{**BUSY, "book_interval_s": interval_s}]):
+    with (
+        pytest.raises(ValueError, match="book_interval_s"),
+        exchange(symbols=[{**BUSY, "book_interval_s": interval_s}]),
+    ):
         pass

@@ -57,7 +57,9 @@ def test_a_request_is_bounded_in_all_its_frames_together(box: Exchange) -> None:
 def test_a_client_that_is_closed_may_still_send(box: Exchange) -> None:
     """A reset would take the code from a client that has not read it yet."""
     with raw_connection(box, "/stream") as raw:
-        raw.sendall(Frame(Opcode.BINARY, b"{}").serialize(mask=True) + Frame(Opcode.CONT, b"x").serialize(mask=True))
+        raw.sendall(
+            Frame(Opcode.BINARY, b"{}").serialize(mask=True) + Frame(Opcode.CONT, b"x").serialize(mask=True)
+        )
         while raw.recv(4096):
             pass
         for _ in range(3):
@@ -83,4 +85,7 @@ def test_a_deeply_nested_request_is_answered_with_an_error(box: Exchange) -> Non
 def test_a_control_request_is_bounded(box: Exchange) -> None:
     """Its body is read no further than four megabytes."""
     answer = requests.post(f"{box.url}/_sandbox/clock", data=b" " * (5 << 20), timeout=30)
-    assert (answer.status_code, answer.json()) == (400, {"error": "/_sandbox/clock: the body is longer than 4,194,304 bytes"})
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"error": "/_sandbox/clock: the body is longer than 4,194,304 bytes"},
+    )

@@ -59,7 +59,9 @@ def test_trades_are_those_of_rest_and_all_is_in_order_of_time() -> None:
         check_aggregates(rest, {t["t"]: (t["p"], t["q"], t["T"], t["m"]) for t in trades})
         assert [t["t"] for t in trades] == list(range(trades[0]["t"], trades[0]["t"] + len(trades)))
         assert sent[TRADE] == {"first_id": trades[0]["t"], "last_id": trades[-1]["t"], "count": len(trades)}
-        assert [{**m, "e": "", "E": 0} for m in messages if m["e"] == "aggTrade"] == [{**r, "e": "", "E": 0, "s": "BTCUSDT"} for r in rest]
+        assert [{**m, "e": "", "E": 0} for m in messages if m["e"] == "aggTrade"] == [
+            {**r, "e": "", "E": 0, "s": "BTCUSDT"} for r in rest
+        ]
         times = [message["E"] for message in messages]
         assert times == sorted(times)
 
@@ -90,7 +92,9 @@ class LocalBook:
         low = max(float(shot["bids"][-1][0]) for shot in (first, snapshot))
         high = min(float(shot["asks"][-1][0]) for shot in (first, snapshot))
         for name, theirs in (("b", snapshot["bids"]), ("a", snapshot["asks"])):
-            mine = {price: quantity for price, quantity in self.sides[name].items() if low <= float(price) <= high}
+            mine = {
+                price: quantity for price, quantity in self.sides[name].items() if low <= float(price) <= high
+            }
             assert mine == {price: quantity for price, quantity in theirs if low <= float(price) <= high}
             assert len(mine) > 1000
 
@@ -146,7 +150,11 @@ def test_streams_are_subscribed_to_and_left_on_a_bare_connection() -> None:
     with exchange() as box, box.connect("/ws") as client:
 
         def asked(method: str, *params: object) -> Any:
-            client.send(json.dumps({"method": method, "params": params, "id": 7} if params else {"method": method, "id": 7}))
+            client.send(
+                json.dumps(
+                    {"method": method, "params": params, "id": 7} if params else {"method": method, "id": 7}
+                )
+            )
             return json.loads(take(client, 1)[0])
 
         assert asked("SUBSCRIBE", DEPTH, TRADE) == {"result": None, "id": 7}
@@ -171,7 +179,12 @@ def test_streams_are_subscribed_to_and_left_on_a_bare_connection() -> None:
         ('{"method":"SUBSCRIBE","params":["a@trade"],"id":{}}', 2),
         ('{"method":"SET_PROPERTY","params":["speed",5],"id":1}', 0),
         ('{"method":"SET_PROPERTY","params":["combined",5],"id":1}', 1),
-        (json.dumps({"method": "SUBSCRIBE", "params": [f"s{number}@trade" for number in range(1025)], "id": 1}), 2),
+        (
+            json.dumps(
+                {"method": "SUBSCRIBE", "params": [f"s{number}@trade" for number in range(1025)], "id": 1}
+            ),
+            2,
+        ),
     ],
 )
 def test_a_wrong_request_is_answered_with_an_error(box: Exchange, sent: str, code: int) -> None:
@@ -202,7 +215,11 @@ def test_unknown_paths_are_refused(box: Exchange) -> None:
 
 def test_the_server_pings_and_ends_connections_that_do_not_answer() -> None:
     """A ping with the time as payload; without a pong 1008, with one the connection lives on."""
-    with exchange(ping_every_s=0.3, pong_within_s=0.5) as box, box.connect() as client, raw_connection(box, BOTH) as raw:
+    with (
+        exchange(ping_every_s=0.3, pong_within_s=0.5) as box,
+        box.connect() as client,
+        raw_connection(box, BOTH) as raw,
+    ):
         received = b""
         while b"Pong timeout" not in received:
             received += raw.recv(4096)
@@ -214,7 +231,10 @@ def test_the_server_pings_and_ends_connections_that_do_not_answer() -> None:
 
 def test_a_connection_lives_a_day_of_sandbox_time() -> None:
     """At 1000 times the speed a life of 300 s is over after 0.3 s; every message until then has come."""
-    with exchange(speed=1000, frozen=False, connection_life_s=300) as box, box.connect(f"/stream?streams={DEPTH}") as client:
+    with (
+        exchange(speed=1000, frozen=False, connection_life_s=300) as box,
+        box.connect(f"/stream?streams={DEPTH}") as client,
+    ):
         messages, closed = rest_of(client)
         assert code_of(closed) == 1001
         diffs = [json.loads(message)["data"] for message in messages]
@@ -224,7 +244,11 @@ def test_a_connection_lives_a_day_of_sandbox_time() -> None:
 
 def test_a_slow_consumer_is_closed_and_harms_no_other() -> None:
     """Whoever does not read is closed with 1008 beyond the bound; the other connection misses nothing."""
-    with exchange(speed=1000, frozen=False, stream_buffer_bytes=100_000) as box, box.connect() as client, raw_connection(box, BOTH):
+    with (
+        exchange(speed=1000, frozen=False, stream_buffer_bytes=100_000) as box,
+        box.connect() as client,
+        raw_connection(box, BOTH),
+    ):
         last, contiguous = 0, True
         while not any(one["close_code"] == 1008 and one["number"] == 2 for one in box.connections()):
             for message in take(client, 2000):
@@ -269,5 +293,8 @@ def test_the_end_of_the_server_is_told_and_quick() -> None:
             start = time.perf_counter()
         assert time.perf_counter() - start < 1
         messages, closed = rest_of(client)
-    assert json.loads(messages[-1]) == {"stream": "!serverShutdown", "data": {"e": "serverShutdown", "E": NOW_US // 1000}}
+    assert json.loads(messages[-1]) == {
+        "stream": "!serverShutdown",
+        "data": {"e": "serverShutdown", "E": NOW_US // 1000},
+    }
     assert code_of(closed) == 1001

@@ -15,7 +15,16 @@ from websockets.exceptions import InvalidStatus
 from capture_pipeline.binance.streams import _kernel as kernel
 from capture_pipeline.binance.streams.parser import StreamParser
 from capture_pipeline_tests.binance.stream_kernel_test import parse, reference, said
-from capture_pipeline_tests.sandbox_exchange.streaming import BUSY, DEPTH, NOW_US, Exchange, exchange, parsed, take, until
+from capture_pipeline_tests.sandbox_exchange.streaming import (
+    BUSY,
+    DEPTH,
+    NOW_US,
+    Exchange,
+    exchange,
+    parsed,
+    take,
+    until,
+)
 
 AGG_TRADE = "btcusdt@aggTrade"
 MARKET, PUBLIC = f"/fstream/market/stream?streams={AGG_TRADE}", f"/fstream/public/stream?streams={DEPTH}"
@@ -24,7 +33,11 @@ MARKET, PUBLIC = f"/fstream/market/stream?streams={AGG_TRADE}", f"/fstream/publi
 @pytest.mark.parametrize("is_older", [False, True])
 def test_messages_have_the_exchanges_form(is_older: bool) -> None:
     """Fields in order, numbers with the decimals of their symbol, times in milliseconds also where others are asked for."""
-    paths = MARKET + "&timeUnit=MICROSECOND", f"/fstream/public/ws/{DEPTH}", "/fstream/public/ws/btcusdt@trade"
+    paths = (
+        MARKET + "&timeUnit=MICROSECOND",
+        f"/fstream/public/ws/{DEPTH}",
+        "/fstream/public/ws/btcusdt@trade",
+    )
     with exchange(older_um_frames=is_older) as box, ExitStack() as stack:
         market, public, trades = (stack.enter_context(box.connect(path)) for path in paths)
         box.advance(5)
@@ -54,12 +67,20 @@ def test_every_frame_takes_the_compiled_path(symbol: dict[str, Any], is_older: b
         f"/fstream/market/stream?streams={name}@aggTrade",
         f"/fstream/public/stream?streams={name}@trade/{name}@depth@100ms",
     )
-    with exchange(symbols=[symbol], older_um_frames=is_older) as box, box.connect(of_market) as one, box.connect(of_public) as other:
+    with (
+        exchange(symbols=[symbol], older_um_frames=is_older) as box,
+        box.connect(of_market) as one,
+        box.connect(of_public) as other,
+    ):
         box.advance(20)
         messages = [message[1:] for message in take(one, 30) + take(other, 90)]
-        shot = requests.get(f"{box.url}/fapi/v1/depth", params={"symbol": symbol["symbol"], "limit": 100}, timeout=30).content
+        shot = requests.get(
+            f"{box.url}/fapi/v1/depth", params={"symbol": symbol["symbol"], "limit": 100}, timeout=30
+        ).content
     messages.append(b'"stream":"%b@depthSnapshot","data":%b}' % (name.encode(), shot))
-    content = b"".join(b'{"capture_ns":%d,%b\n' % (number, message) for number, message in enumerate(messages))
+    content = b"".join(
+        b'{"capture_ns":%d,%b\n' % (number, message) for number, message in enumerate(messages)
+    )
     parser = StreamParser("made.gz")
     parse(content, parser)
     found = parse(content, parser)
@@ -102,10 +123,15 @@ def test_aggregates_are_those_of_rest_and_not_those_of_spot() -> None:
         fields = ("a", "p", "q", "f", "l", "T", "m")
         rest = box.get("/fapi/v1/aggTrades", symbol="BTCUSDT", startTime=NOW_US // 1000, limit=1000)
         assert len(sent) > 20
-        assert [[one[name] for name in fields] for one in sent] == [[one[name] for name in fields] for one in rest]
+        assert [[one[name] for name in fields] for one in sent] == [
+            [one[name] for name in fields] for one in rest
+        ]
         assert [one["a"] for one in sent] == list(range(sent[0]["a"], sent[0]["a"] + len(sent)))
         assert not {one["a"] for one in sent} & {one["f"] for one in sent}
-        assert box.get("/fapi/v1/aggTrades", symbol="BTCUSDT", fromId=sent[5]["a"], limit=1)[0]["a"] == sent[5]["a"]
+        assert (
+            box.get("/fapi/v1/aggTrades", symbol="BTCUSDT", fromId=sent[5]["a"], limit=1)[0]["a"]
+            == sent[5]["a"]
+        )
         spot = box.get("/api/v3/aggTrades", symbol="BTCUSDT", startTime=NOW_US // 1000, limit=10)
         assert [one["T"] for one in spot] != [one["T"] for one in sent[:10]]
 
@@ -134,6 +160,10 @@ def _assert_equal(first: dict[str, Any], diffs: list[dict[str, Any]], last: dict
         book = dict(first[name])
         for diff in diffs:
             book |= dict(diff[side])
-        mine = {price: quantity for price, quantity in book.items() if float(quantity) and low <= float(price) <= high}
+        mine = {
+            price: quantity
+            for price, quantity in book.items()
+            if float(quantity) and low <= float(price) <= high
+        }
         assert mine == {price: quantity for price, quantity in last[name] if low <= float(price) <= high}
         assert len(mine) > 500

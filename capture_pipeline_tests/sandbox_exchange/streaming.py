@@ -22,7 +22,13 @@ NOW = "2025-02-20T10:30:00Z"
 NOW_US = parse_time(NOW)
 TRADE, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 BOTH = f"/stream?streams={TRADE}/{DEPTH}"
-BUSY = {"symbol": "BTCUSDT", "base_price": 60000, "tick_size": "0.01", "lot_size": "0.00001", "trades_per_day": 200_000}
+BUSY = {
+    "symbol": "BTCUSDT",
+    "base_price": 60000,
+    "tick_size": "0.01",
+    "lot_size": "0.00001",
+    "trades_per_day": 200_000,
+}
 
 
 class Exchange:
@@ -45,7 +51,12 @@ class Exchange:
 
     def control(self, what: str, document: Any = None, method: str = "POST") -> Any:
         """A control request."""
-        answer = requests.request(method if document is not None else "GET", f"{self.url}/_sandbox/{what}", json=document, timeout=30)
+        answer = requests.request(
+            method if document is not None else "GET",
+            f"{self.url}/_sandbox/{what}",
+            json=document,
+            timeout=30,
+        )
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -119,11 +130,15 @@ def check_aggregates(aggregates: list[dict[str, Any]], trades: dict[int, tuple[s
     for one in aggregates:
         ids = [number for number in range(one["f"], one["l"] + 1) if number in trades]
         assert (ids[0], ids[-1]) == (one["f"], one["l"])
-        assert {(price, time, maker) for price, _, time, maker in map(trades.__getitem__, ids)} == {(one["p"], one["T"], one["m"])}
+        assert {(price, time, maker) for price, _, time, maker in map(trades.__getitem__, ids)} == {
+            (one["p"], one["T"], one["m"])
+        }
         assert sum(Decimal(trades[number][1]) for number in ids) == Decimal(one["q"])
         counted += ids
     assert counted == list(trades)
-    assert [one["a"] for one in aggregates] == list(range(aggregates[0]["a"], aggregates[0]["a"] + len(aggregates)))
+    assert [one["a"] for one in aggregates] == list(
+        range(aggregates[0]["a"], aggregates[0]["a"] + len(aggregates))
+    )
     assert {one["l"] - one["f"] for one in aggregates} >= {0, 1, 2}
     assert any(one["T"] == other["T"] and one["p"] != other["p"] for one, other in pairwise(aggregates))
 

@@ -78,7 +78,9 @@ def kill_backfill(root: Path, *, kills: int, seed: int, most_kills_a_lake: int =
     return found
 
 
-def _fill(lake: Deployment, instants: random.Random, usual_s: float, kills: int, found: BackfillKills) -> float:
+def _fill(
+    lake: Deployment, instants: random.Random, usual_s: float, kills: int, found: BackfillKills
+) -> float:
     """Run backfills of one lake until one ends; kill the first of them.
 
     Returns:
@@ -98,7 +100,10 @@ def _fill(lake: Deployment, instants: random.Random, usual_s: float, kills: int,
         code = process.wait(_PATIENCE_S)
         asked = [Path(entry["path"]).name for entry in lake.requests() if entry["path"].endswith(".zip")]
         found.files += len(asked)
-        found.wrong += [f"{lake.root.name}: {name} is verified and was fetched again" for name in sorted(verified & set(asked))]
+        found.wrong += [
+            f"{lake.root.name}: {name} is verified and was fetched again"
+            for name in sorted(verified & set(asked))
+        ]
         found.wrong += [f"{lake.root.name}: {what}" for what in _visible_parts(lake.root)]
         verified = set(_verified(lake.root))
         if code == 0:

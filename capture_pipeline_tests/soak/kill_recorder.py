@@ -64,14 +64,31 @@ class CommandLineSession(Live):
 
     def start(self, **environment: str) -> None:
         """Start the command."""
-        command = [*_COMMAND, "session", "start", "--symbol", "btcusdt", "--regime", "custom", "--duration", "24h"]
+        command = [
+            *_COMMAND,
+            "session",
+            "start",
+            "--symbol",
+            "btcusdt",
+            "--regime",
+            "custom",
+            "--duration",
+            "24h",
+        ]
         env = {**os.environ, **self.deployment.environment(**{**QUICK, **environment})}
-        self.process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
 
     def is_recording(self) -> bool:
         """Whether the process that runs now has said that it records."""
         status = self.status()
-        return status is not None and self.process is not None and status.pid == self.process.pid and status.state == "recording"
+        return (
+            status is not None
+            and self.process is not None
+            and status.pid == self.process.pid
+            and status.state == "recording"
+        )
 
     def finish_by_command(self) -> None:
         """Finish the session with `capture session stop`."""
@@ -83,7 +100,9 @@ class CommandLineSession(Live):
         assert self.process.returncode == 0, told
 
 
-def kill_recorder(root: Path, *, kills: int, seed: int, speed: float = 20.0, longest_s: float = 4.0) -> RecorderKills:
+def kill_recorder(
+    root: Path, *, kills: int, seed: int, speed: float = 20.0, longest_s: float = 4.0
+) -> RecorderKills:
     """Record, kill and resume, and compare what is recorded with what was sent.
 
     Args:
@@ -106,7 +125,9 @@ def kill_recorder(root: Path, *, kills: int, seed: int, speed: float = 20.0, lon
                 session.recording()
                 for _ in range(kills):
                     if instants.random() < _SHARE_RECORDING:
-                        _wait(lambda: "" if session.is_recording() else "the recorder does not record", session)
+                        _wait(
+                            lambda: "" if session.is_recording() else "the recorder does not record", session
+                        )
                     time.sleep(instants.uniform(0, longest_s))
                     assert session.process is not None
                     assert session.process.poll() is None, session.process.communicate()
@@ -135,10 +156,17 @@ def _unconnected(session: Live) -> str:
 def _lacking(session: Live, observer: Observer) -> str:
     """Name what recorder or observer do not have of what was sent, or the exchange has not sent."""
     sent, status = session.streams()["streams"], session.status()
-    last, count = {stream: one["last_id"] for stream, one in sent.items()}, sum(one["count"] for one in sent.values())
+    last, count = (
+        {stream: one["last_id"] for stream, one in sent.items()},
+        sum(one["count"] for one in sent.values()),
+    )
     if len(observer.messages) != count:
         return f"the observer has {len(observer.messages):,} messages of {count:,}"
-    return "" if status is not None and status.last_ids == last else f"the recorder stands at {status and status.last_ids}, sent was {last}"
+    return (
+        ""
+        if status is not None and status.last_ids == last
+        else f"the recorder stands at {status and status.last_ids}, sent was {last}"
+    )
 
 
 def _wait(missing: Callable[[], str], session: Live) -> None:

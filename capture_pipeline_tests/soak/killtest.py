@@ -21,7 +21,9 @@ _MOST_SHOWN = 20
 
 def main(arguments: list[str] | None = None) -> int:
     """Kill both, and print what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=200, help="of each")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--speed", type=float, default=20.0, help="seconds of the market a second")
@@ -33,7 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
     wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="killtest-", ignore_cleanup_errors=True) as folder:
         if given.only != "backfill":
-            recorder = kill_recorder(Path(folder) / "recorder", kills=given.kills, seed=seed, speed=given.speed, longest_s=given.longest_s)
+            recorder = kill_recorder(
+                Path(folder) / "recorder",
+                kills=given.kills,
+                seed=seed,
+                speed=given.speed,
+                longest_s=given.longest_s,
+            )
             _say(recorder)
             wrong += recorder.wrong
         if given.only != "recorder":

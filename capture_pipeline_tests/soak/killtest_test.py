@@ -16,8 +16,14 @@ from capture_pipeline_tests.soak.observer import compare
 
 TRADES, DEPTH = "btcusdt@trade", "btcusdt@depth@100ms"
 MESSAGES = [
-    *(b'{"stream":"%b","data":{"e":"trade","t":%d,"p":"1.5"}}' % (TRADES.encode(), number) for number in range(5, 15)),
-    *(b'{"stream":"%b","data":{"U":%d,"u":%d,"b":[]}}' % (DEPTH.encode(), first, first + 2) for first in range(1, 31, 3)),
+    *(
+        b'{"stream":"%b","data":{"e":"trade","t":%d,"p":"1.5"}}' % (TRADES.encode(), number)
+        for number in range(5, 15)
+    ),
+    *(
+        b'{"stream":"%b","data":{"U":%d,"u":%d,"b":[]}}' % (DEPTH.encode(), first, first + 2)
+        for first in range(1, 31, 3)
+    ),
 ]
 SNAPSHOT = b'{"stream":"btcusdt@depthSnapshot","data":{"lastUpdateId":4}}'
 
@@ -41,12 +47,18 @@ def test_killed_backfill_ends_with_the_bytes_of_an_undisturbed_one(tmp_path: Pat
 
 def recorded(folder: Path, messages: list[bytes]) -> Path:
     path = folder / "x.jsonl.gz"
-    path.write_bytes(gzip.compress(b"".join(b'{"capture_ns":%d,%b\n' % (at, message[1:]) for at, message in enumerate(messages, 1))))
+    path.write_bytes(
+        gzip.compress(
+            b"".join(b'{"capture_ns":%d,%b\n' % (at, message[1:]) for at, message in enumerate(messages, 1))
+        )
+    )
     return path
 
 
 def gap(stream: str, last_good: int, first_good: int) -> Gap:
-    return gap_between(GapBounds(stream, last_good, first_good, MessageTime(1), MessageTime(2)), Cause.SILENCE, "")
+    return gap_between(
+        GapBounds(stream, last_good, first_good, MessageTime(1), MessageTime(2)), Cause.SILENCE, ""
+    )
 
 
 LOST = [gap(TRADES, 6, 9), gap(DEPTH, 3, 10)]
@@ -59,11 +71,23 @@ LEFT = [*MESSAGES[:2], *MESSAGES[4:11], *MESSAGES[13:]]
         ([*MESSAGES, SNAPSHOT], [], []),
         (LEFT, LOST, []),
         (LEFT, LOST[:1], [f"('{DEPTH}', 4, 9) is missing and not in the ledger"]),
-        (LEFT, [gap(TRADES, 6, 8), LOST[1]], [f"('{TRADES}', 7, 8) is missing", f"('{TRADES}', 7, 7) is in the ledger"]),
+        (
+            LEFT,
+            [gap(TRADES, 6, 8), LOST[1]],
+            [f"('{TRADES}', 7, 8) is missing", f"('{TRADES}', 7, 7) is in the ledger"],
+        ),
         (MESSAGES, LOST[:1], [f"('{TRADES}', 7, 8) is in the ledger and not missing"]),
         ([*MESSAGES, MESSAGES[3]], [], [f"('{TRADES}', 8, 8) is recorded twice"]),
-        ([*MESSAGES, MESSAGES[0].replace(b'"t":5', b'"t":99')], [], [f"('{TRADES}', 99, 99) is recorded and was never sent"]),
-        ([MESSAGES[0].replace(b"1.5", b"1.50"), *MESSAGES[1:]], [], [f"('{TRADES}', 5, 5) is recorded with other bytes"]),
+        (
+            [*MESSAGES, MESSAGES[0].replace(b'"t":5', b'"t":99')],
+            [],
+            [f"('{TRADES}', 99, 99) is recorded and was never sent"],
+        ),
+        (
+            [MESSAGES[0].replace(b"1.5", b"1.50"), *MESSAGES[1:]],
+            [],
+            [f"('{TRADES}', 5, 5) is recorded with other bytes"],
+        ),
         (MESSAGES[1:], [], [f"('{TRADES}', 5, 5) is missing and not in the ledger"]),
     ],
 )
@@ -81,7 +105,11 @@ def test_partial_files_are_found_unless_their_names_are_hidden(tmp_path: Path) -
     raw = tmp_path / "raw" / "spot"
     (raw / "archives").mkdir(parents=True)
     (tmp_path / "lake").mkdir()
-    for folder, name in ((tmp_path / "lake", "bars.parquet"), (raw, "archives.json"), (raw / "archives", "BTCUSDT-1h.0123456789ab.zip")):
+    for folder, name in (
+        (tmp_path / "lake", "bars.parquet"),
+        (raw, "archives.json"),
+        (raw / "archives", "BTCUSDT-1h.0123456789ab.zip"),
+    ):
         (folder / f".{name}.7-0.tmp").write_bytes(b"PAR1")
         assert list(_visible_parts(tmp_path)) == []
         (folder / name).write_bytes(b"{PAR1")

@@ -39,7 +39,9 @@ class Observer:
         """
         address = f"{url.replace('http', 'ws', 1)}/stream?streams={'/'.join(streams)}"
         self._stack = ExitStack()
-        self._client = self._stack.enter_context(connect(address, max_size=None, max_queue=None, compression=None, ping_interval=None))
+        self._client = self._stack.enter_context(
+            connect(address, max_size=None, max_queue=None, compression=None, ping_interval=None)
+        )
         self.messages: list[bytes] = []
         self.failure = ""
         self._is_closing = False
@@ -50,7 +52,9 @@ class Observer:
         """Return the observer."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Disconnect."""
         self.close()
 
@@ -122,7 +126,11 @@ def compare(messages: Iterable[bytes], recording: Path, gaps: Iterable[Gap]) -> 
 def ids_of(message: dict[str, Any]) -> Ids:
     """Return the ids of a message of the combined stream, of trades or diffs."""
     data = message["data"]
-    return (message["stream"], data["t"], data["t"]) if "t" in data else (message["stream"], data["U"], data["u"])
+    return (
+        (message["stream"], data["t"], data["t"])
+        if "t" in data
+        else (message["stream"], data["U"], data["u"])
+    )
 
 
 def joined(ranges: Iterable[Ids]) -> list[Ids]:

@@ -19,7 +19,9 @@ def test_other_sources_fill_the_place_of_rows_off_the_grid() -> None:
     """Half of the monthly file is shifted; a daily file has the candles of the grid, and REST repeats the shifted rows."""
     shifted = klines(6).slice(3).with_columns(TIMES)
     monthly = Part("monthly", "month", pl.concat([klines(6).head(3), shifted]))
-    separated = separate([Part("rest", "answer", shifted), Part("daily", "day", klines(6)), monthly], MINUTE_US)
+    separated = separate(
+        [Part("rest", "answer", shifted), Part("daily", "day", klines(6)), monthly], MINUTE_US
+    )
     bars = merge(separated.parts).bars
     assert bars.select("open_time_us", "source").rows() == [
         (START_US + index * MINUTE_US, "monthly" if index < 3 else "daily") for index in range(6)
@@ -34,14 +36,26 @@ def test_rows_off_the_grid_that_disagree_are_both_kept() -> None:
     """Nothing that a source says is lost."""
     shifted = klines(1).with_columns(TIMES)
     other = shifted.with_columns(volume=(pl.col("volume") + 1).cast(shifted.schema["volume"]))
-    assert separate([Part("monthly", "a", shifted), Part("rest", "b", other)], MINUTE_US).exclusions["file"].to_list() == ["a", "b"]
+    assert separate([Part("monthly", "a", shifted), Part("rest", "b", other)], MINUTE_US).exclusions[
+        "file"
+    ].to_list() == ["a", "b"]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["monthly", "daily", "rest"]), st.integers(-90, 90), st.integers(0, 2)), max_size=4))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["monthly", "daily", "rest"]), st.integers(-90, 90), st.integers(0, 2)),
+        max_size=4,
+    )
+)
 def test_every_row_is_a_bar_candidate_or_excluded(files: list[tuple[str, int, int]]) -> None:
     """Over files that are shifted by seconds and may reach out of their period."""
     parts = [
-        Part(source, str(index), klines(3, START_US + seconds * 1_000_000), (START_US, START_US + length * MINUTE_US))
+        Part(
+            source,
+            str(index),
+            klines(3, START_US + seconds * 1_000_000),
+            (START_US, START_US + length * MINUTE_US),
+        )
         for index, (source, seconds, length) in enumerate(files)
     ]
     separated = separate(parts, MINUTE_US)

@@ -18,7 +18,9 @@ from capture_pipeline_tests.frames import changed, klines
 
 def test_monthly_wins_over_daily_over_rest() -> None:
     """Each minute comes from the most trusted source that has it."""
-    merged = merge([Part("rest", "r", klines(10)), Part("daily", "d", klines(6)), Part("monthly", "m", klines(3))])
+    merged = merge(
+        [Part("rest", "r", klines(10)), Part("daily", "d", klines(6)), Part("monthly", "m", klines(3))]
+    )
     assert merged.bars["source"].to_list() == ["monthly"] * 3 + ["daily"] * 3 + ["rest"] * 4
     assert merged.bars["open_time_us"].is_sorted()
     assert merged.duplicates == 9
@@ -64,11 +66,19 @@ def test_nothing_gives_an_empty_table_of_the_right_columns() -> None:
 sources = st.sampled_from(["monthly", "daily", "rest"])
 
 
-@given(st.lists(st.tuples(sources, st.integers(0, 15), st.integers(1, 15)), min_size=1, max_size=5), st.randoms(use_true_random=False))
-def test_merging_is_idempotent_complete_and_blind_to_order(spans: list[tuple[str, int, int]], chance: random.Random) -> None:
+@given(
+    st.lists(st.tuples(sources, st.integers(0, 15), st.integers(1, 15)), min_size=1, max_size=5),
+    st.randoms(use_true_random=False),
+)
+def test_merging_is_idempotent_complete_and_blind_to_order(
+    spans: list[tuple[str, int, int]], chance: random.Random
+) -> None:
     """Every minute that any part has is there once; parts in another order give the same bars; merging twice changes nothing."""
     whole = klines(40)
-    parts = [Part(source, f"{index}", whole.slice(start, count)) for index, (source, start, count) in enumerate(spans)]
+    parts = [
+        Part(source, f"{index}", whole.slice(start, count))
+        for index, (source, start, count) in enumerate(spans)
+    ]
     merged = merge(parts)
     expected = {open_us for part in parts for open_us in part.rows["open_time_us"]}
     assert merged.bars["open_time_us"].to_list() == sorted(expected)
@@ -80,14 +90,23 @@ def test_merging_is_idempotent_complete_and_blind_to_order(spans: list[tuple[str
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["monthly", "daily", "rest"]), st.lists(st.integers(0, 39), min_size=1, max_size=40)), max_size=4),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["monthly", "daily", "rest"]),
+            st.lists(st.integers(0, 39), min_size=1, max_size=40),
+        ),
+        max_size=4,
+    ),
     st.integers(1, 30),
 )
 def test_windows_are_merged_as_the_whole_is(drawn: list[tuple[str, list[int]]], at_once: int) -> None:
     """However long the windows are: rows doubled, out of order, and with other values in one source."""
     rows = klines(40)
     odd = changed(rows, 7, "high", pl.lit("999.5"))
-    parts = [Part(source, f"{source}{number}", (odd if number else rows)[chosen]) for number, (source, chosen) in enumerate(drawn)]
+    parts = [
+        Part(source, f"{source}{number}", (odd if number else rows)[chosen])
+        for number, (source, chosen) in enumerate(drawn)
+    ]
     whole = merge(parts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(merging, "_ROWS_AT_ONCE", at_once)

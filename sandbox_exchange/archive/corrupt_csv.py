@@ -44,7 +44,9 @@ class _Layout:
 
 
 _KLINES = _Layout(tuple(HEADER.split(",")), ((_OPEN, 0), (_CLOSE_TIME, 999)), 5, {})
-_TRADES = _Layout((*TRADES_HEADER.split(","), "is_best_match"), ((4, 0),), 2, {"volume": "qty", "low": "price"})
+_TRADES = _Layout(
+    (*TRADES_HEADER.split(","), "is_best_match"), ((4, 0),), 2, {"volume": "qty", "low": "price"}
+)
 
 
 def _layout(file: AnyFile) -> _Layout:

@@ -61,7 +61,11 @@ def zip_of(*entries: Entry, overlapping: bool = False) -> bytes:
         if not (overlapping and number):
             body += _LOCAL.pack(b"PK\x03\x04", *fixed) + name + entry.data
         directory += _CENTRAL.pack(b"PK\x01\x02", _VERSION, *fixed, 0, 0, 0, 0, offset) + name
-    return body + directory + _END.pack(b"PK\x05\x06", 0, 0, len(entries), len(entries), len(directory), len(body), 0)
+    return (
+        body
+        + directory
+        + _END.pack(b"PK\x05\x06", 0, 0, len(entries), len(entries), len(directory), len(body), 0)
+    )
 
 
 @lru_cache(maxsize=4)
@@ -85,14 +89,22 @@ def first_entry(body: bytes, where: str) -> bytes:
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         entry = archive.infolist()[0]
         if entry.file_size > MOST_ENTRY:  # zipfile inflates no more than an entry states
-            raise ConfigError(f"inflates to {entry.file_size:,} bytes, {MOST_ENTRY:,} are allowed", where=where, remedy="remove it")
+            raise ConfigError(
+                f"inflates to {entry.file_size:,} bytes, {MOST_ENTRY:,} are allowed",
+                where=where,
+                remedy="remove it",
+            )
         return archive.read(entry)
 
 
 def gzip_bomb(megabytes: int) -> bytes:
     """A gzip member that inflates to that many megabytes."""
     data, crc = zeros(megabytes)
-    return b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff" + data + struct.pack("<2L", crc, megabytes * _MB & 0xFFFFFFFF)
+    return (
+        b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
+        + data
+        + struct.pack("<2L", crc, megabytes * _MB & 0xFFFFFFFF)
+    )
 
 
 def spoil_zip(good: bytes, name: str, csv: bytes, rule: FaultRule) -> bytes:
@@ -138,7 +150,9 @@ _KINDS: dict[str, Callable[[bytes, str, bytes, FaultRule], bytes]] = {
     "zip_bit_flip": _bit_flip,
     "zip_bomb": _bomb,
     "zip_overlapping": _overlapping,
-    "zip_two_entries": lambda _, name, csv, __: zip_of(entry_of(name, csv), entry_of("readme.txt", b"second\n")),
+    "zip_two_entries": lambda _, name, csv, __: zip_of(
+        entry_of(name, csv), entry_of("readme.txt", b"second\n")
+    ),
     "zip_other_name": lambda _, name, csv, __: zip_of(entry_of("other-" + name, csv)),
     "zip_traversal": lambda _, name, csv, __: zip_of(entry_of("../" + name, csv)),
 }

@@ -36,14 +36,18 @@ class ArchiveHost:
         """Files and listing."""
         bucket = _BUCKET.rstrip("/")
         listings = [Route(f"{root}/", self.list_keys, methods=["GET"]) for root in ("", bucket)]
-        return listings + [Route(f"{root}/data/{{path:path}}", self.file, methods=["GET", "HEAD"]) for root in ("", bucket)]
+        return listings + [
+            Route(f"{root}/data/{{path:path}}", self.file, methods=["GET", "HEAD"]) for root in ("", bucket)
+        ]
 
     async def list_keys(self, request: Request) -> Response:
         """One page of the listing."""
         query = request.query_params
         most = parse_count(query.get("max-keys", "1000"))
         if most is None:
-            return _xml_error(400, "InvalidArgument", "Provided max-keys not an integer or within integer range", "")
+            return _xml_error(
+                400, "InvalidArgument", "Provided max-keys not an integer or within integer range", ""
+            )
         asked = ListQuery(query.get("prefix", ""), query.get("delimiter", ""), query.get("marker", ""), most)
         return Response(await run_in_threadpool(self._listing.page, asked), media_type="application/xml")
 
@@ -84,7 +88,11 @@ def partial(request: Request, found: Published, kind: str) -> Response:
     condition = request.headers.get("If-Range")
     asked = _RANGE.fullmatch(request.headers.get("Range", ""))
     # A condition that does not hold means another version: the whole of it is sent.
-    if asked is None or asked[0] == "bytes=-" or (condition is not None and condition not in {etag, modified}):
+    if (
+        asked is None
+        or asked[0] == "bytes=-"
+        or (condition is not None and condition not in {etag, modified})
+    ):
         return Response(found.body, headers=headers, media_type=kind)
     first, last = _bounds(asked[1], asked[2], total)
     if first >= total or first > last:

@@ -117,7 +117,12 @@ class Archive:
         folder, _, name = path.rpartition("/")
         for market in Market:
             file = parse_name(name, market) or parse_trades_name(name, market)
-            if file is not None and archive_path(file) == path and folder and self.published_us(file) <= self._clock.now_us():
+            if (
+                file is not None
+                and archive_path(file) == path
+                and folder
+                and self.published_us(file) <= self._clock.now_us()
+            ):
                 return file
         return None
 
@@ -133,7 +138,9 @@ class Archive:
         return self._by_now(self._source.files(market, granularity, symbol, steps[kind], now), now)
 
     def _by_now(self, files: Sequence[AnyFile], now_us: int) -> list[AnyFile]:
-        return sorted((file for file in files if self.published_us(file) <= now_us), key=lambda file: file.name)
+        return sorted(
+            (file for file in files if self.published_us(file) <= now_us), key=lambda file: file.name
+        )
 
     def zip(self, path: str, rules: Rules = (), *, is_older: bool = False) -> Published | None:
         """The zip at a path, with the defects of `rules`, or the version before it; None if it is not published."""
@@ -171,7 +178,10 @@ class Archive:
         recorded = facts.recorded if not rules and path not in self._versions and not kind else None
         text = recorded or f"{digest}  {file.name}\n".encode()
         kind = kind or f"checksum_{self._form_of(file)}"
-        return _object(_CHECKSUM_FORMS[kind](text, digest, file.name) if kind in _CHECKSUM_FORMS else text, facts.modified_us)
+        return _object(
+            _CHECKSUM_FORMS[kind](text, digest, file.name) if kind in _CHECKSUM_FORMS else text,
+            facts.modified_us,
+        )
 
     def republish(self, path: str) -> Facts | None:
         """Make the file at a path a new version; None if it is not published.
@@ -213,7 +223,12 @@ def _name_of(rules: Rules) -> str:
 
 
 def _object(body: bytes, modified_us: int) -> Published:
-    return Published(body, hashlib.md5(body, usedforsecurity=False).hexdigest(), hashlib.sha256(body).hexdigest(), modified_us)
+    return Published(
+        body,
+        hashlib.md5(body, usedforsecurity=False).hexdigest(),
+        hashlib.sha256(body).hexdigest(),
+        modified_us,
+    )
 
 
 def _zip_bytes(content: Content, file: AnyFile, version: int, rules: Rules) -> bytes:

@@ -82,7 +82,11 @@ class Listing:
         if market is None:
             return []
         parts = folder.removeprefix(ARCHIVE_ROOTS[market] + "/").split("/")[:-1]
-        if len(parts) > _LAST_DEPTH or parts[:1] not in ([], ["daily"], ["monthly"]) or (parts[1:] and parts[1] not in DATA):
+        if (
+            len(parts) > _LAST_DEPTH
+            or parts[:1] not in ([], ["daily"], ["monthly"])
+            or (parts[1:] and parts[1] not in DATA)
+        ):
             return []
         return self._market_children(market, parts)
 
@@ -98,7 +102,9 @@ class Listing:
             return []
         return self._symbol_children(market, granularity, parts[2], parts[1], parts[3] if parts[3:] else None)
 
-    def _symbol_children(self, market: Market, granularity: Granularity, symbol: str, data: str, interval: str | None) -> list[str]:
+    def _symbol_children(
+        self, market: Market, granularity: Granularity, symbol: str, data: str, interval: str | None
+    ) -> list[str]:
         """The intervals of klines, or files; trades and aggregates have no folders of intervals."""
         if data == "klines" and interval is None:
             return sorted(f"{step}/" for step in self._archive.source.intervals(market, granularity, symbol))
@@ -130,7 +136,9 @@ def _prefix_xml(name: str) -> str:
 
 
 def _page_xml(query: ListQuery, most: int, found: list[tuple[str, str]], *, truncated: bool) -> bytes:
-    following = f"<NextMarker>{escape(found[-1][0])}</NextMarker>" if truncated and found and query.delimiter else ""
+    following = (
+        f"<NextMarker>{escape(found[-1][0])}</NextMarker>" if truncated and found and query.delimiter else ""
+    )
     head = (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="{_NAMESPACE}"><Name>data.binance.vision</Name>'
         f"<Prefix>{escape(query.prefix)}</Prefix><Marker>{escape(query.marker)}</Marker>{following}<MaxKeys>{most}</MaxKeys>"

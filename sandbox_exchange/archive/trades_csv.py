@@ -39,14 +39,22 @@ def trades_csv(market: SyntheticMarket, file: TradesFile, scale: Scale, arrange:
     micro = is_spot and start >= MICROSECONDS_FROM_US
     days = (market.trades(file.market, file.symbol, day, day + DAY_US) for day in range(start, end, DAY_US))
     columns = _aggregate_columns if file.kind == _AGG_TRADES else _trade_columns
-    body = b"".join(_csv(columns(market, file.market, day, scale), arrange, micro=micro, is_spot=is_spot) for day in days if len(day))
+    body = b"".join(
+        _csv(columns(market, file.market, day, scale), arrange, micro=micro, is_spot=is_spot)
+        for day in days
+        if len(day)
+    )
     header = _AGG_HEADER if file.kind == _AGG_TRADES else TRADES_HEADER
     return body if is_spot or not body else f"{header}\n".encode() + body
 
 
 def _trade_columns(market: SyntheticMarket, venue: Market, trades: Trades, scale: Scale) -> _Columns:
     quote = scale.text("quote", trades.price * trades.quantity)
-    values = {"price": scale.text("price", trades.price), "qty": scale.text("lot", trades.quantity), "quote_qty": quote}
+    values = {
+        "price": scale.text("price", trades.price),
+        "qty": scale.text("lot", trades.quantity),
+        "quote_qty": quote,
+    }
     return trades, {"id": market.trade_ids.sent(venue, trades.ids), **values}
 
 
@@ -62,5 +70,11 @@ def _csv(columns: _Columns, arrange: Arrange, *, micro: bool, is_spot: bool) -> 
     yes, no = ("True", "False") if is_spot else ("true", "false")
     maker = np.where(rows.taker_buys == 0, yes, no)
     best = {"best": np.full(len(rows), "True")} if is_spot else {}
-    frame = pl.DataFrame({**values, "time": rows.time_us if micro else rows.time_us // 1000, "m": maker, **best})
-    return arrange(frame, pl.col("time") * (1 if micro else 1000)).write_csv(None, include_header=False, quote_style="never").encode()
+    frame = pl.DataFrame(
+        {**values, "time": rows.time_us if micro else rows.time_us // 1000, "m": maker, **best}
+    )
+    return (
+        arrange(frame, pl.col("time") * (1 if micro else 1000))
+        .write_csv(None, include_header=False, quote_style="never")
+        .encode()
+    )

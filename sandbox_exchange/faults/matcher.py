@@ -78,7 +78,10 @@ class FaultBook:
         """Each rule with how many requests it matched and how often it was injected."""
         with self._lock:
             shown = [line.rule.model_dump(mode="json", exclude_none=True) for line in self._lines]
-            return [{**rule, "matched": line.matched, "injected": line.injected} for rule, line in zip(shown, self._lines, strict=True)]
+            return [
+                {**rule, "matched": line.matched, "injected": line.injected}
+                for rule, line in zip(shown, self._lines, strict=True)
+            ]
 
     def injected(self, kind: str) -> int:
         """How often a kind was injected."""
@@ -99,7 +102,11 @@ class FaultBook:
     def stream_lines(self) -> list[Line]:
         """The rules about streams that are not used up; they are counted by whoever applies them, in one thread."""
         with self._lock:
-            return [line for line in self._lines if line.rule.stage is Stage.STREAM and line.injected < line.rule.most]
+            return [
+                line
+                for line in self._lines
+                if line.rule.stage is Stage.STREAM and line.injected < line.rule.most
+            ]
 
     def take(self, stage: Stage, ask: RequestInfo) -> FaultRule | None:
         """The first rule of a stage that is due for a request; every rule that matches counts it."""
@@ -126,12 +133,16 @@ class FaultBook:
     def peek_all(self, ask: RequestInfo) -> tuple[FaultRule, ...]:
         """The rules that the next request of the file would meet, for its checksum and its listing; nothing is consumed."""
         with self._lock:
-            return tuple(line.rule for line in self._matching(Stage.CONTENT, ask, any_method=True) if line.is_due())
+            return tuple(
+                line.rule for line in self._matching(Stage.CONTENT, ask, any_method=True) if line.is_due()
+            )
 
     def peek(self, stage: Stage, ask: RequestInfo) -> FaultRule | None:
         """The rule of a stage that the next request would meet; nothing is consumed."""
         with self._lock:
-            return next((line.rule for line in self._matching(stage, ask, any_method=True) if line.is_due()), None)
+            return next(
+                (line.rule for line in self._matching(stage, ask, any_method=True) if line.is_due()), None
+            )
 
     def _matching(self, stage: Stage, ask: RequestInfo, *, any_method: bool = False) -> list[Line]:
         found = []

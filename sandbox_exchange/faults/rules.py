@@ -236,22 +236,35 @@ class FaultRule(BaseModel):
     def _known_parameters(self) -> FaultRule:
         for name, value in self.parameters.items():
             if name not in _NUMBERS | _TEXTS:
-                raise ValueError(f"{name!r} is no parameter of a fault; there are {', '.join(sorted(_NUMBERS | _TEXTS))}")
+                raise ValueError(
+                    f"{name!r} is no parameter of a fault; there are {', '.join(sorted(_NUMBERS | _TEXTS))}"
+                )
             _check_number(name, value) if name in _NUMBERS else _check_text(name, value)
         if self.fault == "redirect" and "to" not in self.parameters:
             raise ValueError("redirect needs `to`, an address")
         if self.fault == "rest_hole":
             self._check_hole()
-        if self.fault == "rest_header" and not _HEADER.fullmatch(f"{self.text('name', 'X')}:{self.text('value')}"):
-            raise ValueError("rest_header needs a name of letters, digits and -, and a value in printable ASCII")
+        if self.fault == "rest_header" and not _HEADER.fullmatch(
+            f"{self.text('name', 'X')}:{self.text('value')}"
+        ):
+            raise ValueError(
+                "rest_header needs a name of letters, digits and -, and a value in printable ASCII"
+            )
         if (self.match.stream, self.match.connection) != (None, None) and self.stage is not Stage.STREAM:
             raise ValueError("match.stream and match.connection belong to faults of streams")
         # `code` of an HTTP answer is the exchange's error code, that of a stream a close code.
         stream_rules.check(
-            self.fault, {name: value for name, value in self.parameters.items() if self.stage is not Stage.HTTP or name != "code"}
+            self.fault,
+            {
+                name: value
+                for name, value in self.parameters.items()
+                if self.stage is not Stage.HTTP or name != "code"
+            },
         )
         if self.fault == "rest_bad_row" and self.parameters.get("value", BAD_ROWS[0]) not in BAD_ROWS:
-            raise ValueError(f"value of rest_bad_row must be one of {', '.join(BAD_ROWS)}, not {self.parameters['value']!r}")
+            raise ValueError(
+                f"value of rest_bad_row must be one of {', '.join(BAD_ROWS)}, not {self.parameters['value']!r}"
+            )
         return self
 
     def _check_hole(self) -> None:

@@ -7,7 +7,16 @@ from typing import Any
 
 UPGRADE_KINDS = ("ws_refuse",)
 """Of the request that opens a connection."""
-CONNECTION_KINDS = ("ws_cut", "ws_reset", "ws_close", "ws_close_half", "ws_silent", "ws_half_open", "ws_shutdown", "ws_lag")
+CONNECTION_KINDS = (
+    "ws_cut",
+    "ws_reset",
+    "ws_close",
+    "ws_close_half",
+    "ws_silent",
+    "ws_half_open",
+    "ws_shutdown",
+    "ws_lag",
+)
 """Of one connection; also on request, without a rule."""
 ANSWER_KINDS = ("ws_answer", "ws_error", "ws_text")
 """Of single messages: an answer to a request, an error object, or any text, is sent before the message."""
@@ -39,7 +48,9 @@ def check(fault: str, values: Mapping[str, Any]) -> None:
     """
     code, status = values.get("code", 1000), values.get("status", 503)
     if code not in _CODES and code not in _OWN_CODES:
-        raise ValueError(f"code must be one that a server may send, not {code}; a loss without a code (1006) is ws_cut or ws_reset")
+        raise ValueError(
+            f"code must be one that a server may send, not {code}; a loss without a code (1006) is ws_cut or ws_reset"
+        )
     if status not in _STATUSES:
         raise ValueError(f"status must be 400 to 599, not {status}")
     if "every_s" in values and (fault not in CONNECTION_KINDS or values["every_s"] <= 0):

@@ -66,7 +66,18 @@ def from_trades(trades: Trades, interval_us: int) -> Bars:
         return joined([])
     price, quantity = trades.price, trades.quantity
     bought = quantity * trades.taker_buys
-    single = Bars(trades.time_us, price, price, price, price, quantity, price * quantity, np.ones_like(price), bought, price * bought)
+    single = Bars(
+        trades.time_us,
+        price,
+        price,
+        price,
+        price,
+        quantity,
+        price * quantity,
+        np.ones_like(price),
+        bought,
+        price * bought,
+    )
     return coarser(single, interval_us)
 
 
@@ -83,7 +94,10 @@ def coarser(bars: Bars, interval_us: int) -> Bars:
         np.maximum.reduceat(bars.high, first),
         np.minimum.reduceat(bars.low, first),
         bars.close[last],
-        *(np.add.reduceat(column, first) for column in (bars.volume, bars.quote, bars.count, bars.taker_volume, bars.taker_quote)),
+        *(
+            np.add.reduceat(column, first)
+            for column in (bars.volume, bars.quote, bars.count, bars.taker_volume, bars.taker_quote)
+        ),
     )
 
 
@@ -102,6 +116,9 @@ def filled(bars: Bars, opens: Ints, close_before: int) -> Bars:
         return Bars(opens, close, close, close, close, zero, zero, zero, zero, zero)
     traded = (at >= 0) & (bars.open_us[at] == opens)
     prices = [np.where(traded, column[at], close) for column in (bars.open, bars.high, bars.low)]
-    sums = [np.where(traded, column[at], 0) for column in (bars.volume, bars.quote, bars.count, bars.taker_volume, bars.taker_quote)]
+    sums = [
+        np.where(traded, column[at], 0)
+        for column in (bars.volume, bars.quote, bars.count, bars.taker_volume, bars.taker_quote)
+    ]
     columns: list[Ints] = [opens, *prices, close, *sums]
     return Bars(*columns)

@@ -95,7 +95,9 @@ class Book:
         self.spec: SymbolSpec = tape.spec
         self._tape = tape
         name = tape.spec.symbol
-        self._keys = Keys(key_of(seed, market, name, "book"), key_of(seed, market, name, "touches"), tape.spec.largest_lots)
+        self._keys = Keys(
+            key_of(seed, market, name, "book"), key_of(seed, market, name, "touches"), tape.spec.largest_lots
+        )
         self._ids = key_of(seed, market, name, "updates")
         # So wide that five thousand levels reach some percent of the price, whatever the tick.
         self._rung = max(1, tape.spec.base_ticks // _RUNGS_TO_BASE)
@@ -163,7 +165,9 @@ class Book:
         ends = 1 + np.flatnonzero(np.append(groups[1:] != groups[:-1], True)[: len(groups)])
         ids = self.last_ids(moments)
         first_ids = ids[np.append(0, ends[:-1])[: len(ends)]] + 1
-        bids, asks = (self._side(*side, ends, falls=falls) for side, falls in zip(sides, (True, False), strict=True))
+        bids, asks = (
+            self._side(*side, ends, falls=falls) for side, falls in zip(sides, (True, False), strict=True)
+        )
         return Diffs(self._times(moments[ends]), first_ids, ids[ends], bids, asks)
 
     def best(self, first_slot: int, end_slot: int) -> Best:
@@ -184,7 +188,9 @@ class Book:
 
     def _moments(self, first_slot: int, end_slot: int) -> Ints:
         """The open slots, and before them the one that the first diff starts from."""
-        return np.concatenate([np.array([self.before(first_slot)], np.int64), self.open_slots(first_slot, end_slot)])
+        return np.concatenate(
+            [np.array([self.before(first_slot)], np.int64), self.open_slots(first_slot, end_slot)]
+        )
 
     def _levels(self, moments: Ints) -> Levels:
         # An outage between two moments needs no slots of its own: nothing passes in it.
@@ -202,7 +208,9 @@ class Book:
         order = np.lexsort((moment, -rung if falls else rung, diff))
         rung, diff, quantity = rung[order], diff[order], quantity[order]
         last = np.append((rung[1:] != rung[:-1]) | (diff[1:] != diff[:-1]), True)[: len(rung)]
-        return Side(self._prices(rung[last]), quantity[last], np.searchsorted(diff[last], np.arange(len(ends) + 1)))
+        return Side(
+            self._prices(rung[last]), quantity[last], np.searchsorted(diff[last], np.arange(len(ends) + 1))
+        )
 
     def _times(self, slots: Ints) -> Ints:
         return self._tape.hours.first_us + slots * SLOT_US

@@ -106,7 +106,9 @@ class Levels:
         self._keys = keys
         self.count = len(moments)
         by_rung = np.argsort(passing.rung, kind="stable")
-        rung, slot, end, quantity = (column[by_rung] for column in (passing.rung, passing.slot, passing.end, passing.quantity))
+        rung, slot, end, quantity = (
+            column[by_rung] for column in (passing.rung, passing.slot, passing.end, passing.quantity)
+        )
         follows = np.append(rung[1:] == rung[:-1], False) if len(rung) else np.empty(0, np.bool_)
         until = np.where(follows, np.roll(slot, -1), _NEVER)
         # Of several touches in one slot the last counts; one that ends before the next leaves the level to itself.

@@ -14,7 +14,16 @@ from sandbox_exchange.market.prng import Bits, Ints, field
 
 _TRADES, _AGGREGATES = 8, 5
 _SIZES = np.array(
-    [[1, 1, 1, 2, 3], [3, 1, 2, 1, 1], [2, 3, 1, 1, 1], [1, 2, 1, 3, 1], [4, 1, 1, 1, 1], [1, 1, 2, 2, 2], [1, 4, 1, 1, 1], [2, 1, 2, 1, 2]]
+    [
+        [1, 1, 1, 2, 3],
+        [3, 1, 2, 1, 1],
+        [2, 3, 1, 1, 1],
+        [1, 2, 1, 3, 1],
+        [4, 1, 1, 1, 1],
+        [1, 1, 2, 2, 2],
+        [1, 4, 1, 1, 1],
+        [2, 1, 2, 1, 2],
+    ]
 )
 """Trades of each of the five aggregates of a block."""
 

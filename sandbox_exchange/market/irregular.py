@@ -42,7 +42,11 @@ class Irregularities:
     @classmethod
     def of(cls, config: SandboxConfig, market: Market, symbol: str) -> Irregularities:
         """Select what concerns a symbol of a market."""
-        outages = [each for each in config.outages if each.concerns(market, symbol) and each.last_candle is not LastCandle.WHOLE]
+        outages = [
+            each
+            for each in config.outages
+            if each.concerns(market, symbol) and each.last_candle is not LastCandle.WHOLE
+        ]
         # Before an outage that starts while the symbol does not trade there is no last candle.
         closed = closed_times(config, market, symbol)
         starting = [each for each in outages if not any(start < each.start <= end for start, end in closed)]
@@ -106,25 +110,37 @@ def close_early(frame: pl.DataFrame, outage: Outage, interval: Interval) -> pl.D
     """Let the candle that an outage starts in close 1 µs before the outage; if it is inverted, one that opens with the outage too."""
     newest = outage.start if outage.last_candle is LastCandle.INVERTED else outage.start - 1
     is_last = _OPEN.is_between(outage.start - interval.us + 1, newest)
-    return frame.with_columns(pl.when(is_last).then(outage.start - 1).otherwise(pl.col("close_us")).alias("close_us"))
+    return frame.with_columns(
+        pl.when(is_last).then(outage.start - 1).otherwise(pl.col("close_us")).alias("close_us")
+    )
 
 
 def replace_ignore(frame: pl.DataFrame, change: IgnoreText) -> pl.DataFrame:
     """Put another text into the column `ignore`."""
-    text = pl.lit(change.text) if change.text is not None else decimal_text(_OPEN // SECOND_US * _SPREAD % _MOST_IGNORE, _IGNORE_DECIMALS)
+    text = (
+        pl.lit(change.text)
+        if change.text is not None
+        else decimal_text(_OPEN // SECOND_US * _SPREAD % _MOST_IGNORE, _IGNORE_DECIMALS)
+    )
     return frame.with_columns(pl.when(_inside(change)).then(text).otherwise(pl.col("ignore")).alias("ignore"))
 
 
 def closed_times(config: SandboxConfig, market: Market, symbol: str) -> list[tuple[int, int]]:
     """Return the outages and suspensions of a symbol as `[start, end)`."""
     outages = [(outage.start, outage.end) for outage in config.outages if outage.concerns(market, symbol)]
-    return outages + [(each.start, each.end) for each in config.suspensions if each.symbol == symbol and each.market in {None, market}]
+    return outages + [
+        (each.start, each.end)
+        for each in config.suspensions
+        if each.symbol == symbol and each.market in {None, market}
+    ]
 
 
 def suspended_status(config: SandboxConfig, market: Market, symbol: str, now_us: int) -> str | None:
     """Return the status of the suspension that holds at a time, None if there is none."""
     holding = (
-        each for each in config.suspensions if each.symbol == symbol and each.market in {None, market} and each.start <= now_us < each.end
+        each
+        for each in config.suspensions
+        if each.symbol == symbol and each.market in {None, market} and each.start <= now_us < each.end
     )
     return next((str(each.status) for each in holding), None)
 
@@ -153,12 +169,19 @@ def arranged(frame: pl.DataFrame, time: pl.Expr, config: SandboxConfig, file: An
 def checksum_form(config: SandboxConfig, file: AnyFile) -> ChecksumForm | None:
     """Return the form of a file's checksum file, None for the usual one."""
     spans = config.checksum_forms
-    return next((each.form for each in spans if _applies(each, file) and each.start <= file.bounds[0] < each.end), None)
+    return next(
+        (each.form for each in spans if _applies(each, file) and each.start <= file.bounds[0] < each.end),
+        None,
+    )
 
 
 def _applies(span: Arrangement, file: AnyFile) -> bool:
     kind = "trades" if isinstance(file, TradesFile) else "klines"
-    is_of_file = span.symbol == file.symbol and file.granularity in span.granularities and span.market in {None, file.market}
+    is_of_file = (
+        span.symbol == file.symbol
+        and file.granularity in span.granularities
+        and span.market in {None, file.market}
+    )
     start, end = file.bounds
     return is_of_file and kind in span.data and span.start < end and start < span.end
 

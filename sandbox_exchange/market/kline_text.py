@@ -60,7 +60,11 @@ class Scale:
         """Derive factors and decimals."""
         price, lot = spec.price_decimals, spec.lot_decimals
         self._decimals = {"price": price, "lot": lot, "quote": price + lot}
-        self._factors = {"price": spec.tick_units, "lot": spec.lot_units, "quote": spec.tick_units * spec.lot_units}
+        self._factors = {
+            "price": spec.tick_units,
+            "lot": spec.lot_units,
+            "quote": spec.tick_units * spec.lot_units,
+        }
         self._is_spot = market is Market.SPOT
 
     def text(self, kind: str, values: Ints) -> pl.Series:
@@ -70,7 +74,9 @@ class Scale:
             kind: price, lot or quote.
             values: In ticks, lots, or ticks times lots.
         """
-        return pl.DataFrame({kind: values}, schema={kind: pl.Int64}).select(self.written(kind, kind)).to_series()
+        return (
+            pl.DataFrame({kind: values}, schema={kind: pl.Int64}).select(self.written(kind, kind)).to_series()
+        )
 
     def written(self, kind: str, column: str) -> pl.Expr:
         """A column of values as text.
@@ -82,7 +88,9 @@ class Scale:
         decimals = self._decimals[kind]
         text = decimal_text(pl.col(column) * self._factors[kind], decimals)
         # Zeros as text, not by multiplication: the volume of a cheap coin has eleven digits and more before the point.
-        return text + (("" if decimals else ".") + "0" * (_SPOT_DECIMALS - decimals)) if self._is_spot else text
+        return (
+            text + (("" if decimals else ".") + "0" * (_SPOT_DECIMALS - decimals)) if self._is_spot else text
+        )
 
 
 def frame_of(bars: Bars, interval: Interval, scale: Scale) -> pl.DataFrame:
@@ -97,7 +105,9 @@ def frame_of(bars: Bars, interval: Interval, scale: Scale) -> pl.DataFrame:
         "taker_buy_quote_volume": bars.taker_quote,
     }
     texts = [scale.written(_KINDS[name], name) for name in numbers if name in _KINDS]
-    return pl.DataFrame(numbers, schema=dict.fromkeys(numbers, pl.Int64)).with_columns(*texts, ignore=pl.lit("0"))
+    return pl.DataFrame(numbers, schema=dict.fromkeys(numbers, pl.Int64)).with_columns(
+        *texts, ignore=pl.lit("0")
+    )
 
 
 def in_unit(frame: pl.DataFrame, *, microseconds: bool) -> pl.DataFrame:
@@ -107,7 +117,11 @@ def in_unit(frame: pl.DataFrame, *, microseconds: bool) -> pl.DataFrame:
 
 def csv_of(frame: pl.DataFrame, *, microseconds: bool, header: bool) -> bytes:
     """An archive file's CSV."""
-    body = in_unit(frame, microseconds=microseconds).write_csv(None, include_header=False, quote_style="never").encode()
+    body = (
+        in_unit(frame, microseconds=microseconds)
+        .write_csv(None, include_header=False, quote_style="never")
+        .encode()
+    )
     return f"{HEADER}\n".encode() + body if header else body
 
 
@@ -125,7 +139,11 @@ def parse_csv(text: bytes) -> pl.DataFrame:
     lines = text.decode("utf-8", "replace").splitlines()
     rows = [line.split(",") for line in lines if line[:1].isdigit() and line.count(",") == len(SCHEMA) - 1]
     raw = pl.DataFrame(rows, schema=dict.fromkeys(SCHEMA, pl.String()), orient="row")
-    numbers = raw.with_columns(pl.col("open_us", "close_us", "count").cast(pl.Int64, strict=False)).drop_nulls("open_us")
+    numbers = raw.with_columns(
+        pl.col("open_us", "close_us", "count").cast(pl.Int64, strict=False)
+    ).drop_nulls("open_us")
     is_ms = pl.col("open_us") < 10**14
     close = pl.when(is_ms).then((pl.col("close_us") + 1) * 1000 - 1).otherwise(pl.col("close_us"))
-    return numbers.with_columns(close_us=close, open_us=pl.when(is_ms).then(pl.col("open_us") * 1000).otherwise(pl.col("open_us")))
+    return numbers.with_columns(
+        close_us=close, open_us=pl.when(is_ms).then(pl.col("open_us") * 1000).otherwise(pl.col("open_us"))
+    )

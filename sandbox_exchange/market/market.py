@@ -59,7 +59,9 @@ class SyntheticMarket:
         self._irregular: dict[tuple[Market, str], Irregularities] = {}
         for spec in config.all_symbols():
             for market in spec.markets:
-                hours = TradingHours(spec.listed or LISTED_US, spec.delisted, closed_times(config, market, spec.symbol))
+                hours = TradingHours(
+                    spec.listed or LISTED_US, spec.delisted, closed_times(config, market, spec.symbol)
+                )
                 self._tapes[market, spec.symbol] = TradeSeries(config.seed, str(market), spec, hours)
                 self._irregular[market, spec.symbol] = Irregularities.of(config, market, spec.symbol)
         self.trade_ids = TradeIds(config.order_types, config.spot_trade_id_hole_every)
@@ -102,7 +104,9 @@ class SyntheticMarket:
         tape = self.tape(market, symbol)
         return tape.days(start_us // DAY_US, -(-end_us // DAY_US)).between(start_us, end_us)
 
-    def aggregates_from(self, market: Market, symbol: str, first_id: int, limit: int, end_us: int) -> Aggregates:
+    def aggregates_from(
+        self, market: Market, symbol: str, first_id: int, limit: int, end_us: int
+    ) -> Aggregates:
         """At most `limit` aggregates from an id of an aggregate on, those before `end_us`."""
         tape = self.tape(market, symbol)
         day = tape.aggregate_day(first_id)
@@ -117,9 +121,13 @@ class SyntheticMarket:
         hours = tape.hours
         start = max(interval.ceil(start_us), interval.floor(tape.first_us))
         opens = np.arange(start, max(start, min(end_us, hours.last_us)), interval.us, dtype=np.int64)
-        return self.irregular(market, symbol).add_opens(opens[hours.exist(opens, interval.us)], interval, start, min(end_us, hours.last_us))
+        return self.irregular(market, symbol).add_opens(
+            opens[hours.exist(opens, interval.us)], interval, start, min(end_us, hours.last_us)
+        )
 
-    def klines(self, market: Market, symbol: str, interval: Interval, start_us: int, end_us: int, now_us: int) -> Bars:
+    def klines(
+        self, market: Market, symbol: str, interval: Interval, start_us: int, end_us: int, now_us: int
+    ) -> Bars:
         """The candles that open in `[start_us, end_us)`, as of a time.
 
         Args:
@@ -151,7 +159,9 @@ class SyntheticMarket:
         if end_us - start_us <= DAY_US:
             return coarser(from_trades(self.trades(market, symbol, start_us, end_us), base.us), interval.us)
         months = Month.range(Month.of(start_us), Month.of(end_us - 1))
-        bars = joined([self._month(market, symbol, month, base).between(start_us, end_us) for month in months])
+        bars = joined(
+            [self._month(market, symbol, month, base).between(start_us, end_us) for month in months]
+        )
         return coarser(bars, interval.us)
 
     def _month(self, market: Market, symbol: str, month: Month, base: Interval) -> Bars:

@@ -68,10 +68,14 @@ class Source(Protocol):
     def intervals(self, market: Market, granularity: Granularity, symbol: str) -> list[Interval]:
         """The intervals of which files exist."""
 
-    def files(self, market: Market, granularity: Granularity, symbol: str, interval: Interval, until_us: int) -> list[ArchiveFile]:
+    def files(
+        self, market: Market, granularity: Granularity, symbol: str, interval: Interval, until_us: int
+    ) -> list[ArchiveFile]:
         """The files whose period is over by `until_us`."""
 
-    def trades_files(self, market: Market, granularity: Granularity, symbol: str, until_us: int) -> list[TradesFile]:
+    def trades_files(
+        self, market: Market, granularity: Granularity, symbol: str, until_us: int
+    ) -> list[TradesFile]:
         """The files of trades whose period is over by `until_us`."""
 
     def content(self, file: AnyFile) -> Content | None:

@@ -162,4 +162,8 @@ class OrderTypes(Strict):
     """
 
     every: Annotated[int, Field(ge=1)]
-    kinds: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z_]+$")], ...], Field(min_length=1)] = ("INSURANCE_FUND", "NA", "ADL")
+    kinds: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z_]+$")], ...], Field(min_length=1)] = (
+        "INSURANCE_FUND",
+        "NA",
+        "ADL",
+    )

@@ -20,7 +20,11 @@ _MEAN_NOTIONAL = 500
 
 
 def _time_us(value: object) -> object:
-    return parse_time(value.isoformat() if isinstance(value, date) else value) if isinstance(value, date | str) else value
+    return (
+        parse_time(value.isoformat() if isinstance(value, date) else value)
+        if isinstance(value, date | str)
+        else value
+    )
 
 
 def _symbol(text: str) -> str:
@@ -73,7 +77,9 @@ class SymbolSpec(BaseModel):
 
     @model_validator(mode="after")
     def _whole_book_interval(self) -> SymbolSpec:
-        if self.book_slots is not None and (not math.isclose(self.book_slots / 10, self.book_interval_s or 0) or 250 % self.book_slots):
+        if self.book_slots is not None and (
+            not math.isclose(self.book_slots / 10, self.book_interval_s or 0) or 250 % self.book_slots
+        ):
             raise ValueError("book_interval_s must divide 25 s and be a multiple of 0.1 s")
         return self
 
@@ -129,7 +135,13 @@ class SymbolSpec(BaseModel):
 
 
 def _known(symbol: str, price: str, tick: str, lot: str, trades: int = 5760) -> SymbolSpec:
-    return SymbolSpec(symbol=symbol, base_price=Decimal(price), tick_size=Decimal(tick), lot_size=Decimal(lot), trades_per_day=trades)
+    return SymbolSpec(
+        symbol=symbol,
+        base_price=Decimal(price),
+        tick_size=Decimal(tick),
+        lot_size=Decimal(lot),
+        trades_per_day=trades,
+    )
 
 
 DEFAULT_SYMBOLS = {
@@ -154,4 +166,11 @@ def synthetic(number: int, listed_us: int) -> SymbolSpec:
     """A further symbol, SYN00USDT and so on; quiet, so that a thousand of them stay cheap."""
     price = Decimal(number % 90 + 10) / 10
     tick, lot = Decimal("0.0001"), Decimal("0.1")
-    return SymbolSpec(symbol=f"SYN{number:02d}USDT", base_price=price, tick_size=tick, lot_size=lot, listed=listed_us, trades_per_day=1440)
+    return SymbolSpec(
+        symbol=f"SYN{number:02d}USDT",
+        base_price=price,
+        tick_size=tick,
+        lot_size=lot,
+        listed=listed_us,
+        trades_per_day=1440,
+    )

@@ -85,7 +85,11 @@ class Aggregates:
         ends = np.append(starts[1:], len(trades)) - 1 if len(starts) else starts
         values = {name: getattr(trades, name)[starts] for name in _COLUMNS}
         quantity = np.add.reduceat(trades.quantity, starts) if len(starts) else trades.quantity
-        return cls(Trades(**values | {"ids": values["aggregates"], "quantity": quantity}), trades.ids[starts], trades.ids[ends])
+        return cls(
+            Trades(**values | {"ids": values["aggregates"], "quantity": quantity}),
+            trades.ids[starts],
+            trades.ids[ends],
+        )
 
     def __len__(self) -> int:
         """How many."""
@@ -120,7 +124,9 @@ class TradeSeries:
         """Id of the first trade of a day (counted from 1970), or of the first one after it where it has none."""
         if day <= self._first_day:
             return 0
-        return (day - self._first_day - self.hours.closed_days(self._first_day, day)) * self.spec.trades_per_day
+        return (
+            day - self._first_day - self.hours.closed_days(self._first_day, day)
+        ) * self.spec.trades_per_day
 
     def day_of(self, trade_id: int) -> int:
         """The day that holds a trade."""
@@ -145,7 +151,12 @@ class TradeSeries:
         if len(parts) == 1:
             return parts[0]
         nothing = np.empty(0, np.int64)
-        return Trades(*(np.concatenate([getattr(part, name) for part in parts]) if parts else nothing for name in _COLUMNS))
+        return Trades(
+            *(
+                np.concatenate([getattr(part, name) for part in parts]) if parts else nothing
+                for name in _COLUMNS
+            )
+        )
 
     def last_before(self, time_us: int) -> Trades:
         """The last trade before a time; empty if there is none."""
@@ -208,7 +219,9 @@ class TradeSeries:
         total, count = int(weights.sum()), len(jitter)
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(weights)])
         # One trade in each of `count` equal strata of the weight: in order without sorting.
-        place = ((np.arange(count, dtype=np.int64) << _JITTER_BITS) + jitter) * total // (count << _JITTER_BITS)
+        place = (
+            ((np.arange(count, dtype=np.int64) << _JITTER_BITS) + jitter) * total // (count << _JITTER_BITS)
+        )
         cell = np.searchsorted(before, place, side="right") - 1
         times: Ints = edges[cell] + (place - before[cell]) * np.diff(edges)[cell] // weights[cell]
         return times

@@ -24,7 +24,11 @@ class TradingHours:
             delisted_us: Nothing exists from then on; None for a living symbol.
             outages: `[start, end)` in any order, also overlapping.
         """
-        spans = [(-_NEVER, listed_us), *outages, *([(delisted_us, _NEVER)] if delisted_us is not None else [])]
+        spans = [
+            (-_NEVER, listed_us),
+            *outages,
+            *([(delisted_us, _NEVER)] if delisted_us is not None else []),
+        ]
         merged: list[list[int]] = []
         for start, end in sorted(spans):
             if merged and start <= merged[-1][1]:

@@ -44,7 +44,15 @@ def weight_of(market: Market, endpoint: str, query: dict[str, str]) -> int:
 class RestHost:
     """All endpoints of one market."""
 
-    def __init__(self, market: Market, api: RestApi, trading: Trading, limiter: Limiter, faults: FaultBook, lag_s: float) -> None:
+    def __init__(
+        self,
+        market: Market,
+        api: RestApi,
+        trading: Trading,
+        limiter: Limiter,
+        faults: FaultBook,
+        lag_s: float,
+    ) -> None:
         """Keep the parts; `lag_s` is the age of the data that are served."""
         self._market = market
         self._api = api
@@ -61,7 +69,11 @@ class RestHost:
         """Admit, compute, answer."""
         name: str = request.path_params["name"]
         if name not in self._endpoints:
-            return Response("<html><head><title>404 Not Found</title></head></html>", status_code=404, media_type="text/html")
+            return Response(
+                "<html><head><title>404 Not Found</title></head></html>",
+                status_code=404,
+                media_type="text/html",
+            )
         query = dict(request.query_params)
         admitted = self._limiter.admit(weight_of(self._market, name, query), time.time())
         headers = {"X-MBX-USED-WEIGHT": str(admitted.used), "X-MBX-USED-WEIGHT-1M": str(admitted.used)}
@@ -73,10 +85,15 @@ class RestHost:
         note_fault(request.scope, rule)
         if rule is not None and rule.fault == "rest_header":
             headers[rule.text("name", "X-Unknown")] = rule.text("value", "1")
-        micro = self._market is Market.SPOT and request.headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND"
+        micro = (
+            self._market is Market.SPOT
+            and request.headers.get("X-MBX-TIME-UNIT", "").upper() == "MICROSECOND"
+        )
         try:
             # Klines of a year take long. All else is answered at once: a thread of its own would wait for the streams' many times.
-            lag_s = rule.number("lag_s", 3600) if rule is not None and rule.fault == "rest_lag" else self._lag_s
+            lag_s = (
+                rule.number("lag_s", 3600) if rule is not None and rule.fault == "rest_lag" else self._lag_s
+            )
             asked = name, Params(query, round(lag_s * SECOND_US)), rule, micro
             body = await run_in_threadpool(self._body, *asked) if name == "klines" else self._body(*asked)
         except RestError as error:
@@ -93,4 +110,9 @@ class RestHost:
 
 
 def _error(status: int, code: int, msg: str, headers: dict[str, str]) -> Response:
-    return Response(json.dumps({"code": code, "msg": msg}), status_code=status, headers=headers, media_type="application/json")
+    return Response(
+        json.dumps({"code": code, "msg": msg}),
+        status_code=status,
+        headers=headers,
+        media_type="application/json",
+    )

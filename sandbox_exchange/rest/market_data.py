@@ -43,7 +43,12 @@ class RestApi:
 
     def endpoints(self) -> dict[str, Endpoint]:
         """The endpoints by name."""
-        return {"ping": self.ping, "time": self.time, "exchangeInfo": self.exchange_info, "klines": self.klines}
+        return {
+            "ping": self.ping,
+            "time": self.time,
+            "exchangeInfo": self.exchange_info,
+            "klines": self.klines,
+        }
 
     def ping(self, params: Params, micro: bool) -> dict[str, Any]:  # noqa: FBT001, ARG002
         """Nothing."""
@@ -75,7 +80,10 @@ class RestApi:
         params.text("timeZone")
         self._finish(params)
         now = self._clock.now_us()
-        if self._market is Market.UM and self._source.status(self._market, self._known()[symbol], now) == _SETTLING:
+        if (
+            self._market is Market.UM
+            and self._source.status(self._market, self._known()[symbol], now) == _SETTLING
+        ):
             raise RestError(-1122, "Invalid symbol status.")
         return KlineQuery(self._market, symbol, interval, start, end, limit, params.lag_us)
 
@@ -88,7 +96,14 @@ class RestApi:
         return {
             "timezone": "UTC",
             "serverTime": self._now(micro=micro),
-            "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": self._budget}],
+            "rateLimits": [
+                {
+                    "rateLimitType": "REQUEST_WEIGHT",
+                    "interval": "MINUTE",
+                    "intervalNum": 1,
+                    "limit": self._budget,
+                }
+            ],
             "exchangeFilters": [],
             "symbols": [
                 {
@@ -122,7 +137,9 @@ def _chosen(params: Params, known: dict[str, SymbolSpec]) -> list[str]:
     except PARSE_ERRORS:
         names = None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise RestError(-1100, f"Illegal characters found in parameter 'symbols'; legal range is {_SYMBOLS_RANGE}.")
+        raise RestError(
+            -1100, f"Illegal characters found in parameter 'symbols'; legal range is {_SYMBOLS_RANGE}."
+        )
     if not set(names) <= known.keys():
         raise RestError(-1121, "Invalid symbol.")
     return names
@@ -142,7 +159,12 @@ def _symbol_info(spec: SymbolSpec, status: str) -> dict[str, Any]:
         "isSpotTradingAllowed": True,
         "isMarginTradingAllowed": False,
         "filters": [
-            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00000000", "tickSize": tick},
+            {
+                "filterType": "PRICE_FILTER",
+                "minPrice": tick,
+                "maxPrice": "1000000.00000000",
+                "tickSize": tick,
+            },
             {"filterType": "LOT_SIZE", "minQty": lot, "maxQty": "9000000.00000000", "stepSize": lot},
         ],
     }
@@ -152,4 +174,9 @@ def _contract_info(spec: SymbolSpec) -> dict[str, Any]:
     """The fields of a futures contract; a perpetual one is delivered in 2100."""
     kind = "CURRENT_QUARTER" if spec.is_delivery else "PERPETUAL"
     delivery = spec.delisted if spec.is_delivery and spec.delisted is not None else _PERPETUAL_US
-    return {"pair": spec.pair, "contractType": kind, "deliveryDate": delivery // 1000, "marginAsset": spec.quote}
+    return {
+        "pair": spec.pair,
+        "contractType": kind,
+        "deliveryDate": delivery // 1000,
+        "marginAsset": spec.quote,
+    }

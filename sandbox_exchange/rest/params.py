@@ -56,7 +56,9 @@ class Params:
         if not value:
             raise missing("symbol")
         if not _LEGAL.fullmatch(value):
-            raise RestError(-1100, f"Illegal characters found in parameter 'symbol'; legal range is '^{LEGAL_SYMBOL}$'.")
+            raise RestError(
+                -1100, f"Illegal characters found in parameter 'symbol'; legal range is '^{LEGAL_SYMBOL}$'."
+            )
         if value not in known:
             raise RestError(-1121, "Invalid symbol.")
         return value
@@ -86,7 +88,9 @@ class Params:
         if not value:
             raise missing(name)
         if not _NUMBER.fullmatch(value):
-            raise RestError(-1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'.")
+            raise RestError(
+                -1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'."
+            )
         return int(value)
 
     def limit(self, default: int, most: int) -> int:
@@ -114,7 +118,9 @@ class Params:
         unread = self.query.keys() - self.read
         if unread:
             read, sent = len(self.query) - len(unread), len(self.query)
-            raise RestError(-1104, f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'.")
+            raise RestError(
+                -1104, f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'."
+            )
 
 
 def missing(name: str) -> RestError:

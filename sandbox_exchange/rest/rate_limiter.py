@@ -15,9 +15,7 @@ _MINUTE_S = 60
 BACK_OFF, BANNED, FIREWALL = 429, 418, 403
 _TOO_MANY = "Too many requests; current limit is {} request weight per 1 MINUTE. Please use WebSocket Streams for live updates."
 _BAN = "Way too many requests; IP banned until {}. Please use WebSocket Streams for live updates."
-_BLOCKED = (
-    b"<HTML><HEAD><TITLE>ERROR: The request could not be satisfied</TITLE></HEAD><BODY><H1>403 ERROR</H1>Request blocked.</BODY></HTML>"
-)
+_BLOCKED = b"<HTML><HEAD><TITLE>ERROR: The request could not be satisfied</TITLE></HEAD><BODY><H1>403 ERROR</H1>Request blocked.</BODY></HTML>"
 
 
 class Stated(StrEnum):
@@ -52,7 +50,9 @@ class Refusal:
     def headers(self) -> dict[str, str]:
         """Headers of the answer."""
         kind = "text/html" if self.status == FIREWALL else "application/json"
-        return {"Content-Type": kind} | ({"Retry-After": str(self.wait_s)} if self.stated is Stated.BOTH else {})
+        return {"Content-Type": kind} | (
+            {"Retry-After": str(self.wait_s)} if self.stated is Stated.BOTH else {}
+        )
 
     @property
     def body(self) -> bytes:
@@ -91,7 +91,13 @@ class AddressLimiter:
     """
 
     def __init__(
-        self, *, requests_until_ban: int, ban_s: float, attempts: int = 300, window_s: float = 300, stated: Stated = Stated.BOTH
+        self,
+        *,
+        requests_until_ban: int,
+        ban_s: float,
+        attempts: int = 300,
+        window_s: float = 300,
+        stated: Stated = Stated.BOTH,
     ) -> None:
         """Start with nothing refused.
 
@@ -151,13 +157,18 @@ class AddressLimiter:
             left_s = block.until_s - now_s
             if left_s <= 0:
                 return None
-            return Refusal(block.status, max(1, -int(-left_s // 1)), round(block.until_s * 1000), self.stated, budget)
+            return Refusal(
+                block.status, max(1, -int(-left_s // 1)), round(block.until_s * 1000), self.stated, budget
+            )
 
     def state(self, now_s: float) -> dict[str, object]:
         """Return what control shows."""
         with self._lock:
             refusals = {part: self.refusal(part, now_s) for part in Part}
-            shown = {part: {"status": one.status, "until_ms": one.until_ms} if one else None for part, one in refusals.items()}
+            shown = {
+                part: {"status": one.status, "until_ms": one.until_ms} if one else None
+                for part, one in refusals.items()
+            }
             counts = {"connection_attempts": self.attempts, "surplus_attempts": self.surplus}
             return {"in_force": shown, "stated": self.stated, "refused": dict(self.refused), **counts}
 

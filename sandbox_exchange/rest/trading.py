@@ -35,7 +35,9 @@ class TradingApi:
         """The book."""
         market, symbol = self._trading(), self._symbol(params)
         spot = self._market is Market.SPOT
-        limit = params.limit(DEFAULT_ROWS[self._market]["depth"], MOST_ROWS[self._market]["depth"] if spot else _NO_BOUND)
+        limit = params.limit(
+            DEFAULT_ROWS[self._market]["depth"], MOST_ROWS[self._market]["depth"] if spot else _NO_BOUND
+        )
         if not spot and limit not in UM_DEPTHS:
             raise RestError(-4021, f"'{limit}' is not valid depth limit.")
         self._finish(params)
@@ -43,7 +45,12 @@ class TradingApi:
         shot = book.snapshot(book.slot_of(now), limit)
         scale = Scale(book.spec, self._market)
         times = {} if spot else {"E": now // 1000, "T": shot.time_us // 1000}
-        return {"lastUpdateId": shot.last_update_id, **times, "bids": _levels(shot.bids, scale), "asks": _levels(shot.asks, scale)}
+        return {
+            "lastUpdateId": shot.last_update_id,
+            **times,
+            "bids": _levels(shot.bids, scale),
+            "asks": _levels(shot.asks, scale),
+        }
 
     def agg_trades(self, params: Params, micro: bool) -> list[dict[str, Any]]:  # noqa: FBT001
         """Aggregates of trades: the trades of one taker order at one price."""
@@ -79,12 +86,21 @@ class TradingApi:
         Raises:
             RestError: -4166.
         """
-        oldest = min([*([start_us] if start_us is not None else []), *trades.time_us[:1].tolist()], default=now_us)
+        oldest = min(
+            [*([start_us] if start_us is not None else []), *trades.time_us[:1].tolist()], default=now_us
+        )
         if self._market is Market.UM and oldest < now_us - UM_REACH_US:
             raise RestError(-4166, "Search window is restricted to recent 2 days only.")
 
     def _select(
-        self, market: SyntheticMarket, symbol: str, first_id: int | None, start: int | None, end: int | None, limit: int, now: int
+        self,
+        market: SyntheticMarket,
+        symbol: str,
+        first_id: int | None,
+        start: int | None,
+        end: int | None,
+        limit: int,
+        now: int,
     ) -> Aggregates:
         if first_id is not None:
             first = max(0, first_id - AGGREGATES_FROM[self._market])

@@ -57,7 +57,14 @@ class _Refuse(BaseModel):
 class Control:
     """The control endpoints."""
 
-    def __init__(self, clock: SandboxClock, log: RequestLog, faults: FaultBook, archive: Archive, limits: AddressLimiter) -> None:
+    def __init__(
+        self,
+        clock: SandboxClock,
+        log: RequestLog,
+        faults: FaultBook,
+        archive: Archive,
+        limits: AddressLimiter,
+    ) -> None:
         """Keep what is controlled."""
         self._clock = clock
         self._log = log
@@ -137,7 +144,9 @@ async def body_of(request: Request, model: type[Model]) -> Model:
         data: Any = json.loads(await _bytes_of(request))  # noqa: TID251 - guarded
         is_plain = _is_plain(data)
     if not is_plain:
-        raise ConfigError("the body has a number beyond 64 bits or text that is not Unicode", where=request.url.path)
+        raise ConfigError(
+            "the body has a number beyond 64 bits or text that is not Unicode", where=request.url.path
+        )
     if model is FaultScript and isinstance(data, list):
         data = {"faults": data}
     return validated(model, data, request.url.path)
@@ -156,7 +165,9 @@ async def _bytes_of(request: Request) -> bytes:
 def _check_target(now_us: int, advance_s: float) -> None:
     """Refuse a change that would take the clock out of its range."""
     if not _FIRST_US <= now_us + round(advance_s * 1e6) <= _LAST_US:
-        raise ConfigError(f"the clock would leave {iso(_FIRST_US)} to {iso(_LAST_US)}", where="/_sandbox/clock")
+        raise ConfigError(
+            f"the clock would leave {iso(_FIRST_US)} to {iso(_LAST_US)}", where="/_sandbox/clock"
+        )
 
 
 def _is_plain(value: object) -> bool:

@@ -94,7 +94,9 @@ class FaultMiddleware:
             body = flipped(body, min(int(len(body) * rule.number("at", 0.5)), len(body) - 1))
         await send(start)
         if rule.fault == "truncated_body":
-            await send({"type": "http.response.body", "body": body[: _kept(len(body), rule)], "more_body": True})
+            await send(
+                {"type": "http.response.body", "body": body[: _kept(len(body), rule)], "more_body": True}
+            )
             await cut(scope, receive)
         elif rule.fault == "slow_body":
             await self._slowly(send, body, rule)
@@ -125,7 +127,9 @@ def _instead(rule: FaultRule) -> Response | None:
     status = int(rule.fault.removeprefix(_STATUS))
     headers = {"Retry-After": str(int(rule.number("retry_after", 1)))} if status in {418, 429} else {}
     code = int(rule.number("code", -1003 if status in {418, 429} else 0))
-    text = json.dumps({"code": code, "msg": _MESSAGES.get(status, "Internal error; unable to process your request.")})
+    text = json.dumps(
+        {"code": code, "msg": _MESSAGES.get(status, "Internal error; unable to process your request.")}
+    )
     return Response(text, status_code=status, headers=headers, media_type="application/json")
 
 

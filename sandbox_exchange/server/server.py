@@ -78,7 +78,10 @@ class Sandbox:
             self.source, now = ReplaySource(self._replay), self._replay.first_us
         elif config.recorded is not None:
             recorded = RecordedSource(config.recorded, config.market)
-            self.source, now = recorded, now or recorded.published_by(config.monthly_delay_hours, config.daily_delay_hours)
+            self.source, now = (
+                recorded,
+                now or recorded.published_by(config.monthly_delay_hours, config.daily_delay_hours),
+            )
         else:
             self.market = SyntheticMarket(config)
             self.source, feed = SyntheticSource(self.market, config), MarketFeed(self.market)
@@ -96,7 +99,10 @@ class Sandbox:
         self.streams = StreamHub(feed, self.clock, self.faults, self.log, self.limits, config)
         if self._replay is not None:
             self.streams.on_first = lambda: self.clock.set_speed(speed)
-        delays = {"monthly_delay_hours": config.monthly_delay_hours, "daily_delay_hours": config.daily_delay_hours}
+        delays = {
+            "monthly_delay_hours": config.monthly_delay_hours,
+            "daily_delay_hours": config.daily_delay_hours,
+        }
         self.archive = Archive(self.source, self.clock, **delays, form_of=partial(checksum_form, config))
         self.app = FaultMiddleware(Starlette(routes=self._routes()), self.faults, self.log, self.clock)
 
@@ -109,7 +115,12 @@ class Sandbox:
         hosts = [route for market in Market for route in self._rest(market).routes()]
         control = Control(self.clock, self.log, self.faults, self.archive, self.limits)
         streams = StreamControl(self.streams)
-        return [*control.routes(), *streams.routes(), *hosts, *ArchiveHost(self.archive, self.faults).routes()]
+        return [
+            *control.routes(),
+            *streams.routes(),
+            *hosts,
+            *ArchiveHost(self.archive, self.faults).routes(),
+        ]
 
     def _rest(self, market: Market) -> RestHost:
         config = self.config
@@ -187,7 +198,9 @@ class SandboxServer:
         self.port: int = self._socket.getsockname()[1]
         self._ready = threading.Event()
         self._server = _Server(self.sandbox, self._ready.set)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="sandbox", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="sandbox", daemon=True
+        )
 
     @property
     def url(self) -> str:
@@ -205,7 +218,9 @@ class SandboxServer:
             raise NetworkError("the sandbox does not start", where=self.url)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """End within a second, also with stalled requests."""
         self._server.stop()
         self._thread.join(_STOP_S)
@@ -239,7 +254,9 @@ def _bound(port: int) -> socket.socket:
         listener.bind(("127.0.0.1", port))
     except OSError as error:
         listener.close()
-        raise ConfigError(f"port {port} cannot be used: {error.strerror}", remedy="choose another --port") from None
+        raise ConfigError(
+            f"port {port} cannot be used: {error.strerror}", remedy="choose another --port"
+        ) from None
     return listener
 
 

@@ -57,8 +57,13 @@ class RecordedSource:
         if not self._files:
             remedy = "files are named as the archive names them, for instance ETHUSDT-1h-2024-11.csv"
             raise ConfigError("holds no kline file", where=str(directory), remedy=remedy)
-        self._series: defaultdict[Series, defaultdict[Month, list[_Lying]]] = defaultdict(lambda: defaultdict(list))
-        for lying in sorted(self._files.values(), key=lambda lying: (lying.file.granularity is Granularity.DAILY, lying.file.name)):
+        self._series: defaultdict[Series, defaultdict[Month, list[_Lying]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        for lying in sorted(
+            self._files.values(),
+            key=lambda lying: (lying.file.granularity is Granularity.DAILY, lying.file.name),
+        ):
             file = lying.file
             self._series[file.market, file.symbol, file.interval][Month.of(file.bounds[0])].append(lying)
         self._frames: OrderedDict[tuple[Series, Month], pl.DataFrame] = OrderedDict()
@@ -71,7 +76,9 @@ class RecordedSource:
     def symbols(self, market: Market) -> list[SymbolSpec]:
         """The symbols of a market; tick and lot are not known, and stated as the smallest."""
         names = sorted({symbol for of, symbol, _ in self._series if of is market})
-        return [SymbolSpec(symbol=name, tick_size=Decimal("0.00000001"), lot_size=Decimal(1)) for name in names]
+        return [
+            SymbolSpec(symbol=name, tick_size=Decimal("0.00000001"), lot_size=Decimal(1)) for name in names
+        ]
 
     def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
         """Return TRADING, as files contain no status."""
@@ -98,16 +105,28 @@ class RecordedSource:
     def intervals(self, market: Market, granularity: Granularity, symbol: str) -> list[Interval]:
         """The intervals of which files exist."""
         files = [lying.file for lying in self._files.values()]
-        return sorted({file.interval for file in files if (file.market, file.granularity, file.symbol) == (market, granularity, symbol)})
+        return sorted(
+            {
+                file.interval
+                for file in files
+                if (file.market, file.granularity, file.symbol) == (market, granularity, symbol)
+            }
+        )
 
-    def files(self, market: Market, granularity: Granularity, symbol: str, interval: Interval, until_us: int) -> list[ArchiveFile]:
+    def files(
+        self, market: Market, granularity: Granularity, symbol: str, interval: Interval, until_us: int
+    ) -> list[ArchiveFile]:
         """The files whose period is over by `until_us`."""
         wanted = market, granularity, symbol, interval
         files = [lying.file for lying in self._files.values()]
-        of_folder = [file for file in files if (file.market, file.granularity, file.symbol, file.interval) == wanted]
+        of_folder = [
+            file for file in files if (file.market, file.granularity, file.symbol, file.interval) == wanted
+        ]
         return [file for file in of_folder if file.bounds[1] <= until_us]
 
-    def trades_files(self, market: Market, granularity: Granularity, symbol: str, until_us: int) -> list[TradesFile]:
+    def trades_files(
+        self, market: Market, granularity: Granularity, symbol: str, until_us: int
+    ) -> list[TradesFile]:
         """None: of trades nothing is recorded."""
         del market, granularity, symbol, until_us
         return []

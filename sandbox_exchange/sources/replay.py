@@ -65,7 +65,9 @@ def _record(line: bytes, path: Path, number: int) -> Record:
         read = decode_line(line)
     except PARSE_ERRORS as error:
         remedy = 'lines have the form {"capture_ns":…,"stream":"…","data":…}'
-        raise ConfigError(f"line {number} is none of a recording: {explain(error)}", where=str(path), remedy=remedy) from None
+        raise ConfigError(
+            f"line {number} is none of a recording: {explain(error)}", where=str(path), remedy=remedy
+        ) from None
     return Record(read.capture_ns // 1000, read.stream, bytes(read.data))
 
 
@@ -87,7 +89,9 @@ class ReplayFeed:
         """
         beginning = list(islice(records(path), _LOOKED_AT))
         if not beginning:
-            raise ConfigError("holds no whole line", where=str(path), remedy="give a recording, .jsonl.gz or .jsonl")
+            raise ConfigError(
+                "holds no whole line", where=str(path), remedy="give a recording, .jsonl.gz or .jsonl"
+            )
         self.first_us = beginning[0].time_us
         names = {symbol_of(record.stream) for record in beginning}
         self.symbols = sorted(filter(is_symbol, names))
@@ -127,7 +131,10 @@ class ReplayFeed:
                 return messages, end_us
             if kind_of(record.stream) is StreamKind.SNAPSHOT:
                 self.snapshots[symbol_of(record.stream)] = record.data
-            messages += [Message(record.time_us, key, record.data, *_ids(record)) for key in wanted.get(record.stream, ())]
+            messages += [
+                Message(record.time_us, key, record.data, *_ids(record))
+                for key in wanted.get(record.stream, ())
+            ]
             start_us = record.time_us
             self._advance()
         return messages, start_us
@@ -161,7 +168,11 @@ class ReplaySource:
     def symbols(self, market: Market) -> list[SymbolSpec]:
         """The spot symbols; tick and lot are not known, and stated as the smallest."""
         smallest = {"tick_size": Decimal("0.00000001"), "lot_size": Decimal(1)}
-        return [SymbolSpec(symbol=name, **smallest) for name in self._feed.symbols] if market is Market.SPOT else []
+        return (
+            [SymbolSpec(symbol=name, **smallest) for name in self._feed.symbols]
+            if market is Market.SPOT
+            else []
+        )
 
     def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
         """Return TRADING until the recording ends, then BREAK."""
@@ -178,12 +189,16 @@ class ReplaySource:
         del market, granularity, symbol
         return []
 
-    def files(self, market: Market, granularity: Granularity, symbol: str, interval: Interval, until_us: int) -> list[ArchiveFile]:
+    def files(
+        self, market: Market, granularity: Granularity, symbol: str, interval: Interval, until_us: int
+    ) -> list[ArchiveFile]:
         """None."""
         del market, granularity, symbol, interval, until_us
         return []
 
-    def trades_files(self, market: Market, granularity: Granularity, symbol: str, until_us: int) -> list[TradesFile]:
+    def trades_files(
+        self, market: Market, granularity: Granularity, symbol: str, until_us: int
+    ) -> list[TradesFile]:
         """None."""
         del market, granularity, symbol, until_us
         return []

@@ -76,30 +76,50 @@ class SyntheticSource:
         longest = DAY_US if granularity is Granularity.MONTHLY else DAY_US // 2
         has_files = (market, symbol) in self._specs
         return [
-            step for step in Interval if has_files and step.us <= max(longest, DAY_US) and not (market is Market.UM and step is Interval.S1)
+            step
+            for step in Interval
+            if has_files
+            and step.us <= max(longest, DAY_US)
+            and not (market is Market.UM and step is Interval.S1)
         ]
 
-    def files(self, market: Market, granularity: Granularity, symbol: str, interval: Interval, until_us: int) -> list[ArchiveFile]:
+    def files(
+        self, market: Market, granularity: Granularity, symbol: str, interval: Interval, until_us: int
+    ) -> list[ArchiveFile]:
         """The files whose period is over by `until_us`."""
         if interval not in self.intervals(market, granularity, symbol):
             return []
-        files = [ArchiveFile(market, symbol, interval, period) for period in self._periods(market, granularity, symbol, until_us)]
+        files = [
+            ArchiveFile(market, symbol, interval, period)
+            for period in self._periods(market, granularity, symbol, until_us)
+        ]
         return [file for file in files if file.bounds[1] <= until_us and self._any(file)]
 
-    def trades_files(self, market: Market, granularity: Granularity, symbol: str, until_us: int) -> list[TradesFile]:
+    def trades_files(
+        self, market: Market, granularity: Granularity, symbol: str, until_us: int
+    ) -> list[TradesFile]:
         """The files of trades whose period is over by `until_us`."""
         if (market, symbol) not in self._specs:
             return []
-        files = [TradesFile(market, symbol, period) for period in self._periods(market, granularity, symbol, until_us)]
+        files = [
+            TradesFile(market, symbol, period)
+            for period in self._periods(market, granularity, symbol, until_us)
+        ]
         return [file for file in files if file.bounds[1] <= until_us and self._any(file)]
 
-    def _periods(self, market: Market, granularity: Granularity, symbol: str, until_us: int) -> Sequence[Month | date]:
+    def _periods(
+        self, market: Market, granularity: Granularity, symbol: str, until_us: int
+    ) -> Sequence[Month | date]:
         hours = self._market.tape(market, symbol).hours
         last_us = min(hours.last_us, until_us) - 1
         if last_us < hours.first_us:
             return []
         if granularity is Granularity.MONTHLY:
-            return [month for month in Month.range(Month.of(hours.first_us), Month.of(last_us)) if month.end_us <= until_us]
+            return [
+                month
+                for month in Month.range(Month.of(hours.first_us), Month.of(last_us))
+                if month.end_us <= until_us
+            ]
         first, last = from_us(hours.first_us).date(), from_us(last_us).date()
         return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
@@ -113,10 +133,16 @@ class SyntheticSource:
         return self._trades(file) if isinstance(file, TradesFile) else self._klines(file)
 
     def _trades(self, file: TradesFile) -> Content | None:
-        if replace(file, kind="trades") not in self.trades_files(file.market, file.granularity, file.symbol, file.bounds[1]):
+        if replace(file, kind="trades") not in self.trades_files(
+            file.market, file.granularity, file.symbol, file.bounds[1]
+        ):
             return None
         arrange = partial(arranged, config=self._config, file=file)
-        return Content(csv=trades_csv(self._market, file, Scale(self._specs[file.market, file.symbol], file.market), arrange))
+        return Content(
+            csv=trades_csv(
+                self._market, file, Scale(self._specs[file.market, file.symbol], file.market), arrange
+            )
+        )
 
     def _klines(self, file: ArchiveFile) -> Content | None:
         if file not in self.files(file.market, file.granularity, file.symbol, file.interval, file.bounds[1]):
@@ -129,11 +155,17 @@ class SyntheticSource:
         if frame.is_empty():
             return None
         spot = file.market is Market.SPOT
-        return Content(csv=csv_of(frame, microseconds=spot and start >= MICROSECONDS_FROM_US, header=not spot))
+        return Content(
+            csv=csv_of(frame, microseconds=spot and start >= MICROSECONDS_FROM_US, header=not spot)
+        )
 
     def _altered(self, frame: pl.DataFrame, file: ArchiveFile) -> pl.DataFrame:
         for hole in self._config.archive_omissions:
-            if hole.symbol == file.symbol and file.granularity in hole.granularities and hole.market in {None, file.market}:
+            if (
+                hole.symbol == file.symbol
+                and file.granularity in hole.granularities
+                and hole.market in {None, file.market}
+            ):
                 frame = frame.filter(~pl.col("open_us").is_between(hole.start, hole.end, closed="left"))
         for change in self._config.archive_differences:
             applies = change.symbol == file.symbol and change.granularity is file.granularity
@@ -150,7 +182,9 @@ def changed(frame: pl.DataFrame, change: Difference) -> pl.DataFrame:
     value = Decimal(str(found[change.field][0])) + change.delta
     new: str | int = int(value) if change.field == "count" else f"{value:f}"
     is_it = pl.col("open_us") == change.open_time
-    return frame.with_columns(pl.when(is_it).then(pl.lit(new)).otherwise(pl.col(change.field)).alias(change.field))
+    return frame.with_columns(
+        pl.when(is_it).then(pl.lit(new)).otherwise(pl.col(change.field)).alias(change.field)
+    )
 
 
 __all__ = ["LISTED_US", "SyntheticSource", "changed"]

@@ -36,7 +36,9 @@ class Dispatcher:
         sent: By stream, what went out to at least one connection.
     """
 
-    def __init__(self, feed: Feed, clock: SandboxClock, faults: StreamFaults, *, life_s: float, buffer_bytes: int) -> None:
+    def __init__(
+        self, feed: Feed, clock: SandboxClock, faults: StreamFaults, *, life_s: float, buffer_bytes: int
+    ) -> None:
         """Keep the parts.
 
         Args:
@@ -119,7 +121,9 @@ class Dispatcher:
             elif items:
                 group = one.keys, one.wrapped
                 if group not in payloads:
-                    parts = [frames_of(item, wrapped=one.wrapped) for item in items if item.message.key in one.keys]
+                    parts = [
+                        frames_of(item, wrapped=one.wrapped) for item in items if item.message.key in one.keys
+                    ]
                     payloads[group] = b"".join(parts), len(parts)
                 one.write(*payloads[group], self.position_us)
 
@@ -129,7 +133,9 @@ class Dispatcher:
         lines = self._faults.lines_of(one, [item.message for item in rest])
         while one.receives:
             out, hit = applied(lines, rest, one.number, held)
-            one.write(b"".join([frames_of(item, wrapped=one.wrapped) for item in out]), len(out), self.position_us)
+            one.write(
+                b"".join([frames_of(item, wrapped=one.wrapped) for item in out]), len(out), self.position_us
+            )
             if hit is None:
                 break
             following = frames_of(rest[hit.at], wrapped=one.wrapped)

@@ -49,7 +49,11 @@ class StreamFaults:
 
     def on_streams(self, messages: Sequence[Message]) -> list[Item]:
         """The messages of a window as all connections get them."""
-        lines = [line for line in self._lines(messages) if line.rule.match.is_of_all_connections and line.rule.fault in MESSAGE_KINDS]
+        lines = [
+            line
+            for line in self._lines(messages)
+            if line.rule.match.is_of_all_connections and line.rule.fault in MESSAGE_KINDS
+        ]
         items = [Item(message) for message in messages]
         return applied(lines, items, ALL, self._held)[0] if lines or self._held else items
 
@@ -70,7 +74,9 @@ class StreamFaults:
         return [line for line in lines if _start(line.rule) <= last and first < _end(line.rule)]
 
 
-def applied(lines: Sequence[Line], items: Sequence[Item], number: int, held: Held) -> tuple[list[Item], Hit | None]:
+def applied(
+    lines: Sequence[Line], items: Sequence[Item], number: int, held: Held
+) -> tuple[list[Item], Hit | None]:
     """Items with the faults of messages, up to the first fault of a connection.
 
     Args:
@@ -135,7 +141,12 @@ def _due(lines: Sequence[Line], message: Message, number: int) -> FaultRule | No
     for line in lines:
         rule = line.rule
         in_time = _start(rule) <= message.time_us < _end(rule)
-        if in_time and _is_named(rule.match.stream, message.key.stream) and line.counts(number) and chosen is None:
+        if (
+            in_time
+            and _is_named(rule.match.stream, message.key.stream)
+            and line.counts(number)
+            and chosen is None
+        ):
             chosen = rule
             line.injected += 1
     return chosen

@@ -18,7 +18,12 @@ from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.market.trades import Trades
 from sandbox_exchange.streams.futures_messages import FuturesTexts
 from sandbox_exchange.streams.messages import Key, Message
-from sandbox_exchange.streams.spot_messages import agg_trade_messages, depth_messages, ticker_messages, trade_messages
+from sandbox_exchange.streams.spot_messages import (
+    agg_trade_messages,
+    depth_messages,
+    ticker_messages,
+    trade_messages,
+)
 
 _BLOCK_SLOTS = 250
 _BLOCK_US = _BLOCK_SLOTS * SLOT_US
@@ -77,11 +82,17 @@ class MarketFeed:
         return is_kind and name.islower() and (key.market, symbol_of(key.stream)) in self._specs
 
     def _part(self, key: Key, start_us: int, end_us: int) -> list[Message]:
-        messages = list(chain.from_iterable(self._block(key, block) for block in self._blocks_of(key, start_us, end_us)))
-        return messages[bisect_right(messages, start_us, key=_TIME) : bisect_right(messages, end_us, key=_TIME)]
+        messages = list(
+            chain.from_iterable(self._block(key, block) for block in self._blocks_of(key, start_us, end_us))
+        )
+        return messages[
+            bisect_right(messages, start_us, key=_TIME) : bisect_right(messages, end_us, key=_TIME)
+        ]
 
     def _blocks_of(self, key: Key, start_us: int, end_us: int) -> range:
-        origin = self._market.tape(key.market, symbol_of(key.stream)).hours.first_us - self._shift(key) * SLOT_US
+        origin = (
+            self._market.tape(key.market, symbol_of(key.stream)).hours.first_us - self._shift(key) * SLOT_US
+        )
         return range(max(0, (start_us - origin) // _BLOCK_US), (end_us - origin) // _BLOCK_US + 1)
 
     def _step(self, key: Key) -> int:
@@ -105,13 +116,18 @@ class MarketFeed:
     def _rendered(self, key: Key, block: int) -> list[Message]:
         market, symbol, kind = key.market, symbol_of(key.stream), kind_of(key.stream)
         scale, first = Scale(self._specs[market, symbol], market), block * _BLOCK_SLOTS - self._shift(key)
-        if self._specs[market, symbol].book_slots is None and kind in {StreamKind.DEPTH, StreamKind.BOOK_TICKER}:
+        if self._specs[market, symbol].book_slots is None and kind in {
+            StreamKind.DEPTH,
+            StreamKind.BOOK_TICKER,
+        }:
             return []
         if kind is StreamKind.DEPTH:
             diffs = self._market.book(market, symbol).diffs(first, first + _BLOCK_SLOTS, self._step(key))
             return self._depth_texts[market](diffs, key, symbol, scale)
         if kind is StreamKind.BOOK_TICKER:
-            return ticker_messages(self._market.book(market, symbol).best(first, first + _BLOCK_SLOTS), key, symbol, scale)
+            return ticker_messages(
+                self._market.book(market, symbol).best(first, first + _BLOCK_SLOTS), key, symbol, scale
+            )
         start = self._market.tape(market, symbol).hours.first_us + first * SLOT_US
         trades = self._market.trades(market, symbol, start, start + _BLOCK_US)
         return self._trade_texts[market][kind](trades, key, symbol, scale)

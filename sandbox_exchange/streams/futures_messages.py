@@ -32,20 +32,26 @@ class FuturesTexts:
     def trades(self, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
         """`@trade`: the trades of the market, and between them the ids that are no trades of it."""
         messages = []
-        for sent, (at, t, i, p, q, maker) in zip(self._sent(trades.ids), trade_rows(trades, key, scale), strict=True):
+        for sent, (at, t, i, p, q, maker) in zip(
+            self._sent(trades.ids), trade_rows(trades, key, scale), strict=True
+        ):
             rows, kind = [(sent, p, q, MARKET_ORDER)], self.ids.kind_after(i)
             if kind is not None:
                 rows.append((sent + 1, *(("0", "0") if kind == NO_TRADE else (p, q)), kind))
             for number, price, quantity, order in rows:
                 ids = f'"E":{t},"T":{t},"s":"{symbol}","t":{number}'
-                text = f'{{"e":"trade",{ids},"p":"{price}","q":"{quantity}","X":"{order}","m":{maker}{self._end}'
+                text = (
+                    f'{{"e":"trade",{ids},"p":"{price}","q":"{quantity}","X":"{order}","m":{maker}{self._end}'
+                )
                 messages.append(Message(at, key, text.encode(), number, number))
         return messages
 
     def aggregates(self, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
         """`@aggTrade`: the trades of one taker order at one price, with an id that is not a trade's."""
         found, since = Aggregates.of(trades), AGGREGATES_FROM[Market.UM]
-        rows = zip(trade_rows(found.rows, key, scale), self._sent(found.first), self._sent(found.last), strict=True)
+        rows = zip(
+            trade_rows(found.rows, key, scale), self._sent(found.first), self._sent(found.last), strict=True
+        )
         messages = []
         for (at, t, number, p, q, maker), first, last in rows:
             a = since + number
@@ -59,7 +65,16 @@ class FuturesTexts:
         first, last = diffs.first_id.tolist(), diffs.last_id.tolist()
         bids, asks = level_texts(diffs.bids, scale), level_texts(diffs.asks, scale)
         beyond = [low + (high - low) // 3 for low, high in zip(first, last, strict=True)]
-        rows = zip(diffs.time_us.tolist(), sent_times(diffs.time_us, key), beyond, first, last, bids, asks, strict=True)
+        rows = zip(
+            diffs.time_us.tolist(),
+            sent_times(diffs.time_us, key),
+            beyond,
+            first,
+            last,
+            bids,
+            asks,
+            strict=True,
+        )
         pair = "" if self.is_older else f'"ps":"{symbol.partition("_")[0]}",'
         messages = []
         for at, t, shown, low, high, b, a in rows:

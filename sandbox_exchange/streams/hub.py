@@ -40,7 +40,13 @@ class StreamHub:
     """
 
     def __init__(
-        self, feed: Feed | None, clock: SandboxClock, faults: FaultBook, log: RequestLog, limits: AddressLimiter, config: SandboxConfig
+        self,
+        feed: Feed | None,
+        clock: SandboxClock,
+        faults: FaultBook,
+        log: RequestLog,
+        limits: AddressLimiter,
+        config: SandboxConfig,
     ) -> None:
         """Keep the parts.
 
@@ -77,7 +83,12 @@ class StreamHub:
 
     def admit(self, connection: StreamConnection, query: str) -> Refusal | None:
         """Read path and query of an upgrade; a status, headers and a body where it is refused."""
-        scope: dict[str, Any] = {"headers": [], "method": "GET", "path": connection.path, "query_string": query.encode()}
+        scope: dict[str, Any] = {
+            "headers": [],
+            "method": "GET",
+            "path": connection.path,
+            "query_string": query.encode(),
+        }
         entry = self._log.add(scope, self.now_us())
         refusal = self._refusal(connection, scope)
         entry.status = refusal[0] if refusal else 101
@@ -125,7 +136,11 @@ class StreamHub:
 
     def kick(self, which: int | Literal["all"], rule: FaultRule) -> list[int]:
         """Inject a fault of a connection by hand; the numbers of those it hit."""
-        meant = [one for one in self._connections.values() if which in {"all", one.number} and one.state in {State.OPEN, State.SILENT}]
+        meant = [
+            one
+            for one in self._connections.values()
+            if which in {"all", one.number} and one.state in {State.OPEN, State.SILENT}
+        ]
         for one in meant:
             apply_fault(one, rule, self.now_us())
             self._faults.note(rule.fault)

@@ -82,7 +82,11 @@ def frame(payload: bytes, opcode: int = TEXT, *, last: bool = True) -> bytes:
 def frames_of(item: Item, *, wrapped: bool) -> bytes:
     """The frames of a message, in the envelope of the combined stream or bare."""
     message = item.message
-    payload = b'{"stream":"%b","data":%b}' % (message.key.stream.encode(), message.data) if wrapped else message.data
+    payload = (
+        b'{"stream":"%b","data":%b}' % (message.key.stream.encode(), message.data)
+        if wrapped
+        else message.data
+    )
     return frame(payload) if item.rule is None else _spoilt(payload, item.rule)
 
 
@@ -104,10 +108,17 @@ def _altered(payload: bytes, rule: FaultRule) -> bytes:
             return payload[:-2] + b"\xff" + payload[-1:]
         case "ws_unknown_field":
             at = len(payload) - (2 if payload.startswith(b'{"stream":') else 1)
-            return b'%b,"%b":%b%b' % (payload[:at], rule.text("name", "zz").encode(), rule.text("value", "1").encode(), payload[at:])
+            return b'%b,"%b":%b%b' % (
+                payload[:at],
+                rule.text("name", "zz").encode(),
+                rule.text("value", "1").encode(),
+                payload[at:],
+            )
         case _:
             # Of ws_oversized. Blanks before the last brace: valid JSON of that many bytes.
-            return payload[:-1] + b" " * max(0, int(rule.number("bytes", 2 << 20)) - len(payload)) + payload[-1:]
+            return (
+                payload[:-1] + b" " * max(0, int(rule.number("bytes", 2 << 20)) - len(payload)) + payload[-1:]
+            )
 
 
 def _split(payload: bytes, pieces: int) -> bytes:

@@ -24,7 +24,9 @@ def trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, scale: 
             i,
             i,
         )
-        for i, (at, t, _, p, q, maker) in zip(ids.sent(Market.SPOT, trades.ids).tolist(), trade_rows(trades, key, scale), strict=True)
+        for i, (at, t, _, p, q, maker) in zip(
+            ids.sent(Market.SPOT, trades.ids).tolist(), trade_rows(trades, key, scale), strict=True
+        )
     ]
 
 
@@ -57,16 +59,23 @@ def depth_messages(diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Me
             low,
             high,
         )
-        for at, t, low, high, b, a in zip(times, sent_times(diffs.time_us, key), first, last, bids, asks, strict=True)
+        for at, t, low, high, b, a in zip(
+            times, sent_times(diffs.time_us, key), first, last, bids, asks, strict=True
+        )
     ]
 
 
 def ticker_messages(best: Best, key: Key, symbol: str, scale: Scale) -> list[Message]:
     """`@bookTicker`, which carries no time."""
-    columns = [scale.text(kind, best.rows[:, place].copy()) for place, kind in enumerate(("price", "lot", "price", "lot"))]
+    columns = [
+        scale.text(kind, best.rows[:, place].copy())
+        for place, kind in enumerate(("price", "lot", "price", "lot"))
+    ]
     rows = zip(best.time_us.tolist(), best.last_id.tolist(), *columns, strict=True)
     return [
-        Message(at, key, f'{{"u":{u},"s":"{symbol}","b":"{b}","B":"{bq}","a":"{a}","A":"{aq}"}}'.encode(), u, u)
+        Message(
+            at, key, f'{{"u":{u},"s":"{symbol}","b":"{b}","B":"{bq}","a":"{a}","A":"{aq}"}}'.encode(), u, u
+        )
         for at, u, b, bq, a, aq in rows
     ]
 
@@ -75,7 +84,14 @@ def trade_rows(trades: Trades, key: Key, scale: Scale) -> Iterator[tuple[int, in
     """Of each trade its time, that time as sent, id, price, quantity, and whether the buyer was the maker."""
     texts = scale.text("price", trades.price), scale.text("lot", trades.quantity)
     makers = ("false" if taker else "true" for taker in trades.taker_buys.tolist())
-    return zip(trades.time_us.tolist(), sent_times(trades.time_us, key), trades.ids.tolist(), *texts, makers, strict=True)
+    return zip(
+        trades.time_us.tolist(),
+        sent_times(trades.time_us, key),
+        trades.ids.tolist(),
+        *texts,
+        makers,
+        strict=True,
+    )
 
 
 def sent_times(time_us: Ints, key: Key) -> list[int]:
@@ -86,6 +102,8 @@ def sent_times(time_us: Ints, key: Key) -> list[int]:
 
 def level_texts(side: Side, scale: Scale) -> list[str]:
     """The levels of each diff of a side, joined."""
-    texts = ('["' + scale.text("price", side.price) + '","' + scale.text("lot", side.quantity) + '"]').to_list()
+    texts = (
+        '["' + scale.text("price", side.price) + '","' + scale.text("lot", side.quantity) + '"]'
+    ).to_list()
     bounds = side.bounds.tolist()
     return [",".join(texts[first:end]) for first, end in pairwise(bounds)]

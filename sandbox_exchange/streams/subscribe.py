@@ -45,7 +45,9 @@ def _read(text: bytes) -> dict[str, Any]:
     try:
         request = json.loads(text)  # noqa: TID251 - guarded
     except PARSE_ERRORS as error:
-        raise _RefusedError(3, f"Invalid JSON: expected value at line 1 column {getattr(error, 'colno', 1)}") from None
+        raise _RefusedError(
+            3, f"Invalid JSON: expected value at line 1 column {getattr(error, 'colno', 1)}"
+        ) from None
     if not isinstance(request, dict):
         raise _RefusedError(2, "Invalid request: request must be an object")
     return request
@@ -62,7 +64,10 @@ def _done(subscriber: Subscriber, request: dict[str, Any]) -> Any:
     if not isinstance(method, str):
         raise _RefusedError(2, "Invalid request: method name must be a string")
     if method not in _METHODS:
-        raise _RefusedError(2, f"Invalid request: unknown variant `{method[:40]}`, expected one of {', '.join(sorted(_METHODS))}")
+        raise _RefusedError(
+            2,
+            f"Invalid request: unknown variant `{method[:40]}`, expected one of {', '.join(sorted(_METHODS))}",
+        )
     if method == "LIST_SUBSCRIPTIONS":
         return list(subscriber.streams)
     if not isinstance(params, list) or not params:

@@ -42,13 +42,23 @@ def eight_digits(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.u
     The compiler makes one load of the eight.
     """
     word = np.uint64(text[at]) | np.uint64(text[at + _ONE]) << _WORD
-    word |= np.uint64(text[at + np.uint64(2)]) << np.uint64(16) | np.uint64(text[at + np.uint64(3)]) << np.uint64(24)
-    word |= np.uint64(text[at + np.uint64(4)]) << np.uint64(32) | np.uint64(text[at + np.uint64(5)]) << np.uint64(40)
-    word |= np.uint64(text[at + np.uint64(6)]) << np.uint64(48) | np.uint64(text[at + np.uint64(7)]) << np.uint64(56)
+    word |= np.uint64(text[at + np.uint64(2)]) << np.uint64(16) | np.uint64(
+        text[at + np.uint64(3)]
+    ) << np.uint64(24)
+    word |= np.uint64(text[at + np.uint64(4)]) << np.uint64(32) | np.uint64(
+        text[at + np.uint64(5)]
+    ) << np.uint64(40)
+    word |= np.uint64(text[at + np.uint64(6)]) << np.uint64(48) | np.uint64(
+        text[at + np.uint64(7)]
+    ) << np.uint64(56)
     word ^= np.uint64(0x3030303030303030)  # a digit's byte is now its value, any other byte is ten or more
-    others = (((word & np.uint64(0x7F7F7F7F7F7F7F7F)) + np.uint64(0x7676767676767676)) | word) & np.uint64(0x8080808080808080)
+    others = (((word & np.uint64(0x7F7F7F7F7F7F7F7F)) + np.uint64(0x7676767676767676)) | word) & np.uint64(
+        0x8080808080808080
+    )
     lowest = others & (~others + _ONE)
-    count = (((lowest - _ONE) & np.uint64(0x0101010101010101)) * np.uint64(0x0101010101010101)) >> np.uint64(56)
+    count = (((lowest - _ONE) & np.uint64(0x0101010101010101)) * np.uint64(0x0101010101010101)) >> np.uint64(
+        56
+    )
     if others != _NONE:
         count -= _ONE
     # The digits move to the end, zeros before them; then neighbours are joined: pairs, fours, all eight.
@@ -65,7 +75,12 @@ def _usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np
     whole, digits = eight_digits(text, at)
     point = at + digits
     fraction, places = eight_digits(text, point + _ONE)
-    usual = (digits - _ONE < np.uint64(7)) & (text[point] == _POINT) & (places == _WORD) & (text[point + _NINE] == _COMMA)
+    usual = (
+        (digits - _ONE < np.uint64(7))
+        & (text[point] == _POINT)
+        & (places == _WORD)
+        & (text[point + _NINE] == _COMMA)
+    )
     return whole * np.int64(100_000_000) + fraction, point + _NINE + _ONE, usual
 
 
@@ -128,7 +143,12 @@ def _fraction(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.uint
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
 def _store(  # noqa: PLR0917 - a kernel takes no keywords
-    whole: np.int64, fraction: np.int64, low: NDArray[np.int64], high: NDArray[np.int64], column: int, row: int
+    whole: np.int64,
+    fraction: np.int64,
+    low: NDArray[np.int64],
+    high: NDArray[np.int64],
+    column: int,
+    row: int,
 ) -> bool:
     """Write `whole * 1e8 + fraction` as 128 bits; `whole` has at most 18 digits, so the product needs more than 64.
 
@@ -164,7 +184,9 @@ def _store(  # noqa: PLR0917 - a kernel takes no keywords
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _usual_rows(text: NDArray[np.uint8], at: np.uint64, row: int, low: NDArray[np.int64]) -> tuple[int, np.uint64]:
+def _usual_rows(
+    text: NDArray[np.uint8], at: np.uint64, row: int, low: NDArray[np.int64]
+) -> tuple[int, np.uint64]:
     """Parse rows as the exchange nearly always writes them: (row, position) of the first that is not. Calls nothing."""
     while at + _LONGEST_ROW <= np.uint64(text.size):
         # Positions may run astray in an unusual row, by less than 26 bytes a field; whether it was one is asked once, at its end.
@@ -192,7 +214,12 @@ def _usual_rows(text: NDArray[np.uint8], at: np.uint64, row: int, low: NDArray[n
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
 def _any_row(  # noqa: PLR0917 - a field has this many ways to be wrong
-    text: NDArray[np.uint8], at: np.uint64, row: int, is_decimal: NDArray[np.uint8], low: NDArray[np.int64], high: NDArray[np.int64]
+    text: NDArray[np.uint8],
+    at: np.uint64,
+    row: int,
+    is_decimal: NDArray[np.uint8],
+    low: NDArray[np.int64],
+    high: NDArray[np.int64],
 ) -> tuple[int, int, np.uint64]:
     """Parse one row in any form: (status, column, position after it or of what is wrong)."""
     for column in range(VALUES):
@@ -243,7 +270,9 @@ def parse_rows(
     return row, OK, 0, int(np.int64(at))
 
 
-def parse(text: NDArray[np.uint8], most_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, tuple[int, int, int, int]]:
+def parse(
+    text: NDArray[np.uint8], most_rows: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, tuple[int, int, int, int]]:
     """Parse with arrays as large as needed.
 
     Args:
@@ -253,7 +282,10 @@ def parse(text: NDArray[np.uint8], most_rows: int) -> tuple[NDArray[np.int64], N
     Returns:
         Low and high as of `parse_rows`, high None where every decimal fits 64 bits, and what `parse_rows` returns.
     """
-    low, is_decimal = np.empty((VALUES, most_rows), np.int64), np.array([column in DECIMAL_COLUMNS for column in range(VALUES)], np.uint8)
+    low, is_decimal = (
+        np.empty((VALUES, most_rows), np.int64),
+        np.array([column in DECIMAL_COLUMNS for column in range(VALUES)], np.uint8),
+    )
     found = parse_rows(text, is_decimal, low, np.empty((VALUES, 0), np.int64))
     if found[1] != TOO_WIDE:
         return low, None, found

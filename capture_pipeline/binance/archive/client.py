@@ -73,7 +73,9 @@ class ArchiveClient:
         """Where a file lies."""
         return f"{self._archive_url}/{file.path}"
 
-    def checksum(self, file: PublishedFile, over: threading.Event | None = None) -> tuple[str | None, str | None]:
+    def checksum(
+        self, file: PublishedFile, over: threading.Event | None = None
+    ) -> tuple[str | None, str | None]:
         """The published SHA-256 of a zip.
 
         Args:
@@ -84,7 +86,9 @@ class ArchiveClient:
             `(digest, None)`, or `(None, why)` where none is published or it is unreadable.
         """
         answer = retrying(
-            self._http.settings, lambda: self._http.get(self.url(file) + ".CHECKSUM", max_bytes=_CHECKSUM_CAP, headers=_IDENTITY), over
+            self._http.settings,
+            lambda: self._http.get(self.url(file) + ".CHECKSUM", max_bytes=_CHECKSUM_CAP, headers=_IDENTITY),
+            over,
         )
         if answer.status == 404:  # noqa: PLR2004
             return None, "no checksum is published"
@@ -121,7 +125,9 @@ class ArchiveClient:
                 raise ProtocolViolationError("a listing does not advance", where=self._listing_url + prefix)
             marker = page.next_marker
 
-    def download(self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None = None) -> bool:
+    def download(
+        self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None = None
+    ) -> bool:
         """Download a zip into `sink`, going on where it ends if it still is the same version.
 
         Args:
@@ -143,9 +149,15 @@ class ArchiveClient:
         finally:
             state.seconds = time.monotonic() - start
 
-    def _attempt(self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None) -> bool:
+    def _attempt(
+        self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None
+    ) -> bool:
         have = sink.seek(0, 2) if state.etag else 0
-        headers = {**_IDENTITY, "Range": f"bytes={have}-", "If-Range": state.etag} if have and state.etag else dict(_IDENTITY)
+        headers = (
+            {**_IDENTITY, "Range": f"bytes={have}-", "If-Range": state.etag}
+            if have and state.etag
+            else dict(_IDENTITY)
+        )
         state.attempts += 1
         limit = self._http.settings.max_zip_mb * _MB
         with self._http.stream(self.url(file), headers=headers) as (answer, chunks):
@@ -171,11 +183,17 @@ class ArchiveClient:
             for chunk in chunks:
                 sink.write(chunk)
                 if sink.tell() > limit:
-                    raise ProtocolViolationError(f"is larger than {limit:,} bytes", where=self.url(file), remedy="raise http.max_zip_mb")
+                    raise ProtocolViolationError(
+                        f"is larger than {limit:,} bytes",
+                        where=self.url(file),
+                        remedy="raise http.max_zip_mb",
+                    )
                 raise_if_cancelled(over, self.url(file))
             sink.flush()
             if total is not None and sink.tell() != total:
-                raise NetworkError(f"broke off after {sink.tell():,} of {total:,} bytes", where=self.url(file))
+                raise NetworkError(
+                    f"broke off after {sink.tell():,} of {total:,} bytes", where=self.url(file)
+                )
         return True
 
 

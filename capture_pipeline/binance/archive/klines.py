@@ -74,7 +74,10 @@ _WHY = {
     kernel.EXTRA_FIELD: "a row has more than 12 columns",
 }
 _REMEDY = "the file is set aside and other sources are used; compare it with the exchange's"
-_LENGTHS = {length: name for name, length in (*((str(each), each.us) for each in Interval), ("3d", 3 * DAY_US), ("1w", 7 * DAY_US))}
+_LENGTHS = {
+    length: name
+    for name, length in (*((str(each), each.us) for each in Interval), ("3d", 3 * DAY_US), ("1w", 7 * DAY_US))
+}
 _decode_any = msgspec.json.Decoder().decode
 _SHORTER_ROWS = 2
 """Rows of a shorter interval that make a file one of it: a single candle may have been cut to any length by a halt."""
@@ -152,12 +155,21 @@ def _parse(content: bytes, offset: int, where: str, first_line: int) -> pl.DataF
     if not content.endswith(b"\n"):
         content += b"\n"
     text = np.frombuffer(content, np.uint8, offset=offset)
-    low, high, (rows, status, column, position) = kernel.parse(text, int(np.count_nonzero(text == _LINE_FEED)))
+    low, high, (rows, status, column, position) = kernel.parse(
+        text, int(np.count_nonzero(text == _LINE_FEED))
+    )
     if status != kernel.OK:
         line, at = first_line + rows, offset + position
         field = max(content.rfind(b",", offset, at), content.rfind(b"\n", offset, at), offset - 1) + 1
-        shown = re.split(rb"[,\r\n]", content[field : at + 40], maxsplit=1)[0] or content[at : at + 20].split(b"\n", 1)[0]
-        raise MalformedDataError(f"{_WHY[status]}, found {shown!r}", where=f"{where}, line {line}, column {column + 1}", remedy=_REMEDY)
+        shown = (
+            re.split(rb"[,\r\n]", content[field : at + 40], maxsplit=1)[0]
+            or content[at : at + 20].split(b"\n", 1)[0]
+        )
+        raise MalformedDataError(
+            f"{_WHY[status]}, found {shown!r}",
+            where=f"{where}, line {line}, column {column + 1}",
+            remedy=_REMEDY,
+        )
     return _frame(low[:, :rows], None if high is None else high[:, :rows], where, first_line)
 
 
@@ -192,7 +204,11 @@ def count_lengths(rows: pl.DataFrame, interval: Interval) -> Counter[int]:
         rows: A kline frame.
         interval: The length that most of them have.
     """
-    length = pl.col("close_time_us") - pl.col("open_time_us") + pl.when(pl.col("time_unit") == "ms").then(1000).otherwise(1)
+    length = (
+        pl.col("close_time_us")
+        - pl.col("open_time_us")
+        + pl.when(pl.col("time_unit") == "ms").then(1000).otherwise(1)
+    )
     lengths = rows.select(length.alias("length"))["length"]
     if (lengths == interval.us).all():  # a hundredth of the time that counting takes
         return Counter({interval.us: rows.height})
@@ -226,21 +242,32 @@ def refuse_other_interval(lengths: Counter[int], interval: Interval, where: str)
 def _rest_line(row: object, number: int, where: str) -> str:
     place = f"{where}, row {number}"
     if not isinstance(row, list) or len(row) != kernel.COLUMNS:
-        raise MalformedDataError(f"a row of {kernel.COLUMNS} was expected, found {str(row)[:80]}", where=place)
+        raise MalformedDataError(
+            f"a row of {kernel.COLUMNS} was expected, found {str(row)[:80]}", where=place
+        )
     for column, value in enumerate(row[:-1]):
         expected = str if column in kernel.DECIMAL_COLUMNS else int
         if type(value) is not expected or not str(value).isascii():
-            raise MalformedDataError(f"{expected.__name__} was expected, found {value!r}"[:120], where=f"{place}, column {column + 1}")
+            raise MalformedDataError(
+                f"{expected.__name__} was expected, found {value!r}"[:120],
+                where=f"{place}, column {column + 1}",
+            )
     return ",".join(map(str, (*row[:-1], 0)))
 
 
 def _check_header(line: bytes, where: str) -> None:
     names = line.decode("ascii", "replace").strip().lower().split(",")
-    if len(names) != kernel.COLUMNS or any(name not in known for name, known in zip(names, _HEADER, strict=False)):
-        raise MalformedDataError(f"has another header: {','.join(names)[:200]!r}", where=f"{where}, line 1", remedy=_REMEDY)
+    if len(names) != kernel.COLUMNS or any(
+        name not in known for name, known in zip(names, _HEADER, strict=False)
+    ):
+        raise MalformedDataError(
+            f"has another header: {','.join(names)[:200]!r}", where=f"{where}, line 1", remedy=_REMEDY
+        )
 
 
-def _frame(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int) -> pl.DataFrame:
+def _frame(
+    low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, first_line: int
+) -> pl.DataFrame:
     factor, unit = _unit(low[0], where, first_line)
     closes = _close_times(low[6], factor, where, first_line)
     # Each is an array of its own: a view would keep all of `low` in memory, 96 bytes a row.
@@ -254,7 +281,9 @@ def _frame(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: str, f
             _check_price(low[index], high if high is None else high[index], where, first_line)
         bits = np.empty((low.shape[1], 2), np.int64)
         bits[:, 0], bits[:, 1] = low[index], low[index] >> 63 if high is None else high[index]
-        columns[name] = pa.Array.from_buffers(pa.decimal128(kind.precision or 38, kind.scale), low.shape[1], [None, pa.py_buffer(bits)])
+        columns[name] = pa.Array.from_buffers(
+            pa.decimal128(kind.precision or 38, kind.scale), low.shape[1], [None, pa.py_buffer(bits)]
+        )
     frame = pl.from_arrow(pa.table(columns))
     if not isinstance(frame, pl.DataFrame):
         raise TypeError(type(frame))
@@ -273,7 +302,9 @@ def _unit(opens: NDArray[np.int64], where: str, first_line: int) -> tuple[NDArra
     return np.where(is_us, 1, 1000), pl.lit(pl.Series(np.where(is_us, "us", "ms")))
 
 
-def _close_times(closes: NDArray[np.int64], factor: NDArray[np.int64] | int, where: str, first_line: int) -> NDArray[np.int64]:
+def _close_times(
+    closes: NDArray[np.int64], factor: NDArray[np.int64] | int, where: str, first_line: int
+) -> NDArray[np.int64]:
     """Return close times in microseconds. Each has the unit that it looks like, and its row's unit where it looks like none."""
     _refuse_times("close", closes, (closes >= _US_TO) | (closes <= -_US_FROM), where, first_line)
     own = np.where(closes >= _US_FROM, 1, np.where(closes >= _MS_FROM, 1000, factor))
@@ -281,7 +312,9 @@ def _close_times(closes: NDArray[np.int64], factor: NDArray[np.int64] | int, whe
     return scaled
 
 
-def _refuse_times(name: str, times: NDArray[np.int64], strange: NDArray[np.bool_], where: str, first_line: int) -> None:
+def _refuse_times(
+    name: str, times: NDArray[np.int64], strange: NDArray[np.bool_], where: str, first_line: int
+) -> None:
     if strange.any():
         at = int(np.argmax(strange))
         what = f"{name} time {times[at]} is no time in milliseconds or microseconds"
@@ -294,5 +327,7 @@ def _check_price(low: NDArray[np.int64], high: NDArray[np.int64] | None, where: 
         outside |= high != low >> 63
     if outside.any():
         raise MalformedDataError(
-            "a price has more than ten digits", where=f"{where}, line {first_line + int(np.argmax(outside))}", remedy=_REMEDY
+            "a price has more than ten digits",
+            where=f"{where}, line {first_line + int(np.argmax(outside))}",
+            remedy=_REMEDY,
         )

@@ -101,7 +101,11 @@ def judge(own: str, published: str | None, pinned: str | None, *, fresh: bool) -
         fresh: Whether checksum and zip were both fetched anew after an earlier mismatch.
     """
     if pinned:
-        return (Trust.PINNED, Next.ACCEPT) if own == pinned else (Trust.MISMATCH, Next.QUARANTINE if fresh else Next.FETCH_AFRESH)
+        return (
+            (Trust.PINNED, Next.ACCEPT)
+            if own == pinned
+            else (Trust.MISMATCH, Next.QUARANTINE if fresh else Next.FETCH_AFRESH)
+        )
     if published is None:
         return Trust.CHECKSUM_MISSING, Next.ACCEPT
     if own == published:
@@ -167,7 +171,12 @@ def _listed(item: ET.Element, space: str) -> Listed:
     with guard_parser("archive listing", "holds an entry without size or date", kind=ProtocolViolationError):
         modified = datetime.fromisoformat(item.findtext(f"{space}LastModified") or "")
         etag = (item.findtext(f"{space}ETag") or "").strip('"')
-        return Listed(item.findtext(f"{space}Key") or "", int(item.findtext(f"{space}Size") or ""), etag, to_us(modified))
+        return Listed(
+            item.findtext(f"{space}Key") or "",
+            int(item.findtext(f"{space}Size") or ""),
+            etag,
+            to_us(modified),
+        )
 
 
 def due_us(day: date) -> int:

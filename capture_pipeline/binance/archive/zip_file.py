@@ -77,15 +77,22 @@ def _only_entry(content: bytes, expected: str, max_bytes: int, where: str) -> zi
     """Return the one entry of a zip, without looking inside."""
     if content.count(_DIRECTORY_ENTRY) > _MOST_ENTRIES:
         raise MalformedDataError(f"has more than {_MOST_ENTRIES:,} entries", where=where, remedy=_REMEDY)
-    with guard_parser(where, "is not a readable zip", remedy=_REMEDY), zipfile.ZipFile(io.BytesIO(content)) as archive:
+    with (
+        guard_parser(where, "is not a readable zip", remedy=_REMEDY),
+        zipfile.ZipFile(io.BytesIO(content)) as archive,
+    ):
         entries = archive.infolist()
     if len(entries) != 1 or _name_of(entries[0]) != expected:
         names = ", ".join(_name_of(entry) for entry in entries[:4])
-        raise MalformedDataError(f"one entry {expected!r} was expected, found {names!r}"[:300], where=where, remedy=_REMEDY)
+        raise MalformedDataError(
+            f"one entry {expected!r} was expected, found {names!r}"[:300], where=where, remedy=_REMEDY
+        )
     entry = entries[0]
     if entry.file_size > max_bytes:
         raise MalformedDataError(
-            f"would inflate to {entry.file_size:,} bytes, {max_bytes:,} are allowed", where=where, remedy="raise http.max_csv_mb"
+            f"would inflate to {entry.file_size:,} bytes, {max_bytes:,} are allowed",
+            where=where,
+            remedy="raise http.max_csv_mb",
         )
     return entry
 
@@ -107,7 +114,9 @@ def _inflated(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[by
         yield from (bytes(data[at : at + BLOCK_BYTES]) for at in range(0, len(data), BLOCK_BYTES))
         return
     if entry.compress_type != zipfile.ZIP_DEFLATED:
-        raise MalformedDataError(f"uses compression method {entry.compress_type}", where=where, remedy=_REMEDY)
+        raise MalformedDataError(
+            f"uses compression method {entry.compress_type}", where=where, remedy=_REMEDY
+        )
     decompressor = isal_zlib.decompressobj(wbits=-15)
     most = min(BLOCK_BYTES, entry.file_size + 1)
     step = len(data) if entry.file_size < BLOCK_BYTES else _INPUT_BYTES
@@ -128,7 +137,11 @@ def _inflated(content: bytes, entry: zipfile.ZipInfo, where: str) -> Iterator[by
 def _entry_data(content: bytes, entry: zipfile.ZipInfo, where: str) -> memoryview:
     """The compressed bytes of the entry, by its local header; they must lie before the central directory."""
     header = content[entry.header_offset : entry.header_offset + _LOCAL_HEADER.size]
-    if entry.flag_bits & _ENCRYPTED or len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
+    if (
+        entry.flag_bits & _ENCRYPTED
+        or len(header) < _LOCAL_HEADER.size
+        or not header.startswith(b"PK\x03\x04")
+    ):
         raise MalformedDataError("has a damaged or encrypted entry", where=where, remedy=_REMEDY)
     fields = _LOCAL_HEADER.unpack(header)
     start = entry.header_offset + _LOCAL_HEADER.size + fields[9] + fields[10]

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 import requests
 
 from capture_pipeline.binance.http.network import Proxy
-from capture_pipeline.binance.http.refusals import BACK_OFF, BANNED, DEFAULT_WAIT_S, FIREWALL, parse_error, parse_wait
+from capture_pipeline.binance.http.refusals import (
+    BACK_OFF,
+    BANNED,
+    DEFAULT_WAIT_S,
+    FIREWALL,
+    parse_error,
+    parse_wait,
+)
 from capture_pipeline.binance.periods import SECOND_US, iso
 from capture_pipeline.errors import (
     AccessDeniedError,
@@ -45,7 +52,9 @@ def proxy_failure(error: BaseException, url: str, proxy: Proxy | None) -> Captur
     """Sort a failure of a proxy."""
     if proxy is not None and (found := _TUNNEL_STATUS.search(str(error))):
         return proxy_refusal(proxy, int(found[1]), url)
-    return NetworkError(f"the proxy {proxy} cannot be reached: {brief(error)}", where=url, remedy="check the proxy")
+    return NetworkError(
+        f"the proxy {proxy} cannot be reached: {brief(error)}", where=url, remedy="check the proxy"
+    )
 
 
 def brief(error: BaseException) -> str:
@@ -60,7 +69,10 @@ def brief(error: BaseException) -> str:
 
 def _wrapped(error: BaseException) -> BaseException | None:
     """Return the failure that requests or urllib3 put into another one."""
-    return next((part for part in (getattr(error, "reason", None), *error.args) if isinstance(part, BaseException)), None)
+    return next(
+        (part for part in (getattr(error, "reason", None), *error.args) if isinstance(part, BaseException)),
+        None,
+    )
 
 
 def is_refused(error: BaseException) -> bool:
@@ -85,7 +97,9 @@ def error_body(response: requests.Response) -> bytes:
         return b""
 
 
-def refusal_error(status: int, headers: Mapping[str, str], body: bytes, url: str, now_s: float) -> CaptureError:
+def refusal_error(
+    status: int, headers: Mapping[str, str], body: bytes, url: str, now_s: float
+) -> CaptureError:
     """Sort an answer that refuses a request.
 
     Args:
@@ -102,10 +116,18 @@ def refusal_error(status: int, headers: Mapping[str, str], body: bytes, url: str
     if status == BANNED:
         until = int((now_s + wait) * 1e6)
         end = iso(until // SECOND_US * SECOND_US)
-        return BannedError(f"has banned this address until {end} (418)", retry_after_s=wait, until_us=until, where=url)
+        return BannedError(
+            f"has banned this address until {end} (418)", retry_after_s=wait, until_us=until, where=url
+        )
     if status in {FIREWALL, 451}:
-        remedy = "the firewall refuses this address" if status == FIREWALL else "the exchange does not serve this country"
-        denied = AccessDeniedError(f"refuses access ({status}){text}", status=status, code=code, where=url, remedy=remedy)
+        remedy = (
+            "the firewall refuses this address"
+            if status == FIREWALL
+            else "the exchange does not serve this country"
+        )
+        denied = AccessDeniedError(
+            f"refuses access ({status}){text}", status=status, code=code, where=url, remedy=remedy
+        )
         denied.retry_after_s = wait
         return denied
     if status == _TIMEOUT or status >= _FIRST_SERVER_ERROR or code in _PASSING_CODES:

@@ -25,7 +25,9 @@ from requests.utils import should_bypass_proxies
 from capture_pipeline.errors import ConfigError
 
 _SCHEMES = {"http": 80, "https": 443}
-_PROXY_FORM = "http://host:port or http://user:password@host:port, with special characters in the login percent-encoded"
+_PROXY_FORM = (
+    "http://host:port or http://user:password@host:port, with special characters in the login percent-encoded"
+)
 _HOST = re.compile(r"[a-z0-9._:-]+")
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _HASH_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
@@ -133,7 +135,10 @@ def _is_loopback(host: str) -> bool:
 def _variable(name: str) -> str:
     """Return the variable's name as the environment spells it; lower case wins, as in `getproxies`."""
     spellings = [name, name.upper(), *os.environ]
-    return next((spelling for spelling in spellings if spelling.lower() == name and os.environ.get(spelling)), name.upper())
+    return next(
+        (spelling for spelling in spellings if spelling.lower() == name and os.environ.get(spelling)),
+        name.upper(),
+    )
 
 
 def parse_proxy(text: str, variable: str) -> Proxy:
@@ -151,13 +156,21 @@ def parse_proxy(text: str, variable: str) -> Proxy:
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         port = parts.port
-        host = (parts.hostname or "").encode("idna").decode() if ":" not in (parts.hostname or "") else parts.hostname or ""
+        host = (
+            (parts.hostname or "").encode("idna").decode()
+            if ":" not in (parts.hostname or "")
+            else parts.hostname or ""
+        )
         login = _login(parts)
     except ValueError:  # a bad port, bracket, label or percent-encoding
         raise malformed from None
     if parts.scheme not in _SCHEMES:
         kind = parts.scheme if re.fullmatch(r"[a-z0-9+.-]{1,20}", parts.scheme) else "another"
-        raise ConfigError(f"names a proxy of the kind {kind}, which is not supported", where=variable, remedy="use an http proxy")
+        raise ConfigError(
+            f"names a proxy of the kind {kind}, which is not supported",
+            where=variable,
+            remedy="use an http proxy",
+        )
     if not _HOST.fullmatch(host) or port == 0 or parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise malformed
     address = f"{f'[{host}]' if ':' in host else host}:{port or _SCHEMES[parts.scheme]}"
@@ -166,7 +179,9 @@ def parse_proxy(text: str, variable: str) -> Proxy:
     user, password = login
     encoded = f"{quote(user, safe='')}:{quote(password, safe='')}"
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
-    return Proxy(f"{parts.scheme}://{encoded}@{address}", f"{parts.scheme}://{address}", variable, f"Basic {token}")
+    return Proxy(
+        f"{parts.scheme}://{encoded}@{address}", f"{parts.scheme}://{address}", variable, f"Basic {token}"
+    )
 
 
 def _login(parts: SplitResult) -> tuple[str, str] | None:
@@ -188,7 +203,9 @@ def trusted_certificates() -> ssl.SSLContext:
     Raises:
         ConfigError: A variable names something that is missing, unreadable or holds no certificate.
     """
-    return _context(tuple((variable, path, _modified_ns(variable, path)) for variable, path in _named_paths()))
+    return _context(
+        tuple((variable, path, _modified_ns(variable, path)) for variable, path in _named_paths())
+    )
 
 
 def _named_paths() -> list[tuple[str, Path]]:
@@ -196,19 +213,27 @@ def _named_paths() -> list[tuple[str, Path]]:
         if value := os.environ.get(name):
             return [(name, Path(value))]
     file = [("SSL_CERT_FILE", Path(value))] if (value := os.environ.get("SSL_CERT_FILE")) else []
-    folders = [("SSL_CERT_DIR", Path(part)) for part in os.environ.get("SSL_CERT_DIR", "").split(os.pathsep) if part]
+    folders = [
+        ("SSL_CERT_DIR", Path(part)) for part in os.environ.get("SSL_CERT_DIR", "").split(os.pathsep) if part
+    ]
     return [*file, *folders]
 
 
 def _unusable(variable: str, path: Path, problem: str) -> ConfigError:
-    return ConfigError(problem, where=f"{variable}={path}", remedy=f"set {variable} to a file of PEM certificates, or unset it")
+    return ConfigError(
+        problem,
+        where=f"{variable}={path}",
+        remedy=f"set {variable} to a file of PEM certificates, or unset it",
+    )
 
 
 def _modified_ns(variable: str, path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
     except (OSError, ValueError) as error:
-        raise _unusable(variable, path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise _unusable(
+            variable, path, f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
 
 
 @lru_cache(maxsize=8)
@@ -229,7 +254,11 @@ def _load(context: ssl.SSLContext, variable: str, path: Path) -> None:
     try:
         if path.is_dir() and variable != "SSL_CERT_FILE":
             if not any(_HASH_NAME.fullmatch(entry.name) for entry in path.iterdir()):
-                raise _unusable(variable, path, f"holds no certificate under its hash; openssl rehash {path} makes these names")
+                raise _unusable(
+                    variable,
+                    path,
+                    f"holds no certificate under its hash; openssl rehash {path} makes these names",
+                )
             context.load_verify_locations(capath=str(path))
         else:
             context.load_verify_locations(cafile=str(path))

@@ -59,7 +59,9 @@ class Pause(BaseModel):
             case 429:
                 return f"the exchange asks this address to back off until {end} (429)"
             case 403:
-                return f"the exchange's firewall refuses this address (403); the next request is sent at {end}"
+                return (
+                    f"the exchange's firewall refuses this address (403); the next request is sent at {end}"
+                )
             case _:
                 return f"{self.detail}; the next one is made at {end}"
 
@@ -81,7 +83,9 @@ class Pause(BaseModel):
         """Return the error about a request that is not sent because of it."""
         what, left_s = f"is not asked: {self.text}", max(0.0, self.left_s(now_s))
         if self.status == BANNED:
-            return BannedError(what, retry_after_s=left_s, until_us=self.until_us, where=where, remedy=_REMEDY)
+            return BannedError(
+                what, retry_after_s=left_s, until_us=self.until_us, where=where, remedy=_REMEDY
+            )
         return RateLimitedError(what, retry_after_s=left_s, where=where, remedy=_REMEDY)
 
     @property

@@ -80,7 +80,9 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:  # noqa: ANN401 - urllib3's manager
-        manager = super().proxy_manager_for(proxy, **kwargs, ssl_context=self._tls, proxy_ssl_context=self._tls)
+        manager = super().proxy_manager_for(
+            proxy, **kwargs, ssl_context=self._tls, proxy_ssl_context=self._tls
+        )
         manager.pool_classes_by_scheme = _POOLS
         return manager
 

@@ -31,7 +31,12 @@ from capture_pipeline.binance.http.failures import (
 from capture_pipeline.binance.http.network import Egress, Proxy, egress_of
 from capture_pipeline.binance.http.session import new_session
 from capture_pipeline.binance.http.settings import Http as HttpSettings
-from capture_pipeline.errors import NetworkError, ProtocolViolationError, RequestRefusedError, UntrustedPeerError
+from capture_pipeline.errors import (
+    NetworkError,
+    ProtocolViolationError,
+    RequestRefusedError,
+    UntrustedPeerError,
+)
 
 OnAnswer = Callable[[str, int, Mapping[str, str]], None]
 _CHUNK = 1 << 16
@@ -110,7 +115,11 @@ class Http:
 
     @contextmanager
     def stream(
-        self, url: str, *, headers: Mapping[str, str] | None = None, params: Mapping[str, str | int] | None = None
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str | int] | None = None,
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         """One GET whose body comes in chunks, for as long as it brings enough: see `http.least_download_kb_s`.
 
@@ -146,10 +155,16 @@ class Http:
             )
             try:
                 if response.is_redirect:
-                    raise UntrustedPeerError("redirects to another address", where=where, remedy="set the address that it redirects to")
+                    raise UntrustedPeerError(
+                        "redirects to another address",
+                        where=where,
+                        remedy="set the address that it redirects to",
+                    )
                 if not requests.codes.ok <= response.status_code < requests.codes.multiple_choices:
                     self._refuse(response, where, egress.proxy)
-                    raise RequestRefusedError(f"answers with {response.status_code}", status=response.status_code, where=where)
+                    raise RequestRefusedError(
+                        f"answers with {response.status_code}", status=response.status_code, where=where
+                    )
             finally:
                 response.close()
 
@@ -180,19 +195,32 @@ class Http:
                 if on_headers is not None:
                     on_headers(response.headers)
                 self._refuse(response, url, egress.proxy)
-                yield Answer(response.status_code, response.headers, b""), self._chunks(response, url, egress.proxy, deadline, least)
+                yield (
+                    Answer(response.status_code, response.headers, b""),
+                    self._chunks(response, url, egress.proxy, deadline, least),
+                )
             finally:
                 response.close()
 
     def _send(
-        self, url: str, egress: Egress, headers: Mapping[str, str] | None, params: Mapping[str, str | int] | None
+        self,
+        url: str,
+        egress: Egress,
+        headers: Mapping[str, str] | None,
+        params: Mapping[str, str | int] | None,
     ) -> requests.Response:
         timeout = (self.settings.connect_timeout_s, self.settings.read_timeout_s)
         proxies = _proxies(url, egress.proxy)
         target = url
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._session(egress.tls).get(
-                target, headers=dict(headers or {}), params=params, timeout=timeout, stream=True, allow_redirects=False, proxies=proxies
+                target,
+                headers=dict(headers or {}),
+                params=params,
+                timeout=timeout,
+                stream=True,
+                allow_redirects=False,
+                proxies=proxies,
             )
             if not response.is_redirect:
                 return response
@@ -200,20 +228,29 @@ class Http:
             response.close()
             if urlsplit(following)[:2] != urlsplit(url)[:2]:
                 raise UntrustedPeerError(
-                    f"redirects to {following[:120]}", where=url, remedy="check the endpoint; another host is never followed"
+                    f"redirects to {following[:120]}",
+                    where=url,
+                    remedy="check the endpoint; another host is never followed",
                 )
             target, params = following, None
         raise ProtocolViolationError("redirects in a circle", where=url)
 
     def _session(self, tls: ssl.SSLContext | None) -> requests.Session:
         """Return this thread's session for certificates; a session keeps the ones it began with."""
-        sessions: dict[ssl.SSLContext | None, requests.Session] = self._local.__dict__.setdefault("sessions", {})
+        sessions: dict[ssl.SSLContext | None, requests.Session] = self._local.__dict__.setdefault(
+            "sessions", {}
+        )
         if tls not in sessions:
             sessions[tls] = new_session(tls)
         return sessions[tls]
 
     def _chunks(
-        self, response: requests.Response, url: str, proxy: Proxy | None, deadline: Deadline, least: float | None
+        self,
+        response: requests.Response,
+        url: str,
+        proxy: Proxy | None,
+        deadline: Deadline,
+        least: float | None,
     ) -> Iterator[bytes]:
         came = 0
         with self._sorted_failures(url, proxy, deadline):
@@ -245,16 +282,26 @@ class Http:
         except requests.exceptions.ProxyError as error:
             raise proxy_failure(error, url, proxy) from None
         except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
-            raise UntrustedPeerError(f"TLS failed{way}: {brief(error)}", where=url, remedy=_TLS_REMEDY) from None
-        except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
+            raise UntrustedPeerError(
+                f"TLS failed{way}: {brief(error)}", where=url, remedy=_TLS_REMEDY
+            ) from None
+        except (
+            requests.exceptions.InvalidURL,
+            requests.exceptions.MissingSchema,
+            requests.exceptions.InvalidSchema,
+        ) as error:
             raise RequestRefusedError(f"is no usable address: {brief(error)}", status=0, where=url) from None
         except (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError) as error:
-            raise ProtocolViolationError(f"sends a body that cannot be decoded: {brief(error)}", where=url) from None
+            raise ProtocolViolationError(
+                f"sends a body that cannot be decoded: {brief(error)}", where=url
+            ) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             if not is_of_network(error):
                 raise
             remedy = "check the proxy" if proxy else self._remedy(url, error)
-            raise NetworkError(f"cannot be reached or broke off{way}: {brief(error)}", where=url, remedy=remedy) from None
+            raise NetworkError(
+                f"cannot be reached or broke off{way}: {brief(error)}", where=url, remedy=remedy
+            ) from None
 
     def _remedy(self, url: str, error: BaseException) -> str | None:
         """Name the sandbox's command where nothing listens at the sandbox's address; another failure has another cause."""
@@ -275,4 +322,6 @@ def _in_time(deadline: Deadline, url: str) -> Iterator[None]:
         if not deadline.is_over or not is_of_network(error):
             raise
         what = f"sent too little within {deadline.seconds:g} s"
-        raise NetworkError(what, where=url, remedy="if the line is slow, raise http.answer_timeout_s") from error
+        raise NetworkError(
+            what, where=url, remedy="if the line is slow, raise http.answer_timeout_s"
+        ) from error

@@ -144,9 +144,17 @@ class RestClient:
             now_s: Wall clock, seconds.
             sleep: How to wait.
         """
-        self._http, self._base, self._market, self._limits, self._address = http, base_url.rstrip("/"), market, limits, address
+        self._http, self._base, self._market, self._limits, self._address = (
+            http,
+            base_url.rstrip("/"),
+            market,
+            limits,
+            address,
+        )
         self._now_s, self._sleep = now_s, sleep
-        self._weight_per_minute = (limits.weight_per_minute or market.weight_per_minute) * limits.use_percent / 100
+        self._weight_per_minute = (
+            (limits.weight_per_minute or market.weight_per_minute) * limits.use_percent / 100
+        )
         self._governor = WeightGovernor(self._weight_per_minute)
         self._lock = threading.Lock()
         self._told_us = 0
@@ -156,9 +164,15 @@ class RestClient:
         answer = self._get("time", {})
         return parse_time(answer.body, f"{self._base} time")
 
-    def klines_url(self, symbol: str, interval: Interval, start_us: int, end_us: int) -> tuple[str, dict[str, str | int]]:
+    def klines_url(
+        self, symbol: str, interval: Interval, start_us: int, end_us: int
+    ) -> tuple[str, dict[str, str | int]]:
         """Endpoint and parameters of one page of candles that open in `[start_us, end_us)`."""
-        params: dict[str, str | int] = {"symbol": symbol, "interval": str(interval), "startTime": start_us // 1000}
+        params: dict[str, str | int] = {
+            "symbol": symbol,
+            "interval": str(interval),
+            "startTime": start_us // 1000,
+        }
         return "klines", {**params, "endTime": end_us // 1000 - 1, "limit": PAGE_ROWS}
 
     def klines(self, symbol: str, interval: Interval, start_us: int, end_us: int) -> bytes:
@@ -182,7 +196,12 @@ class RestClient:
 
     def agg_trades(self, symbol: str, *, start_ms: int, end_ms: int) -> bytes:
         """At most 1000 aggregate trades of `[start_ms, end_ms]`, as sent."""
-        params: dict[str, str | int] = {"symbol": symbol, "startTime": start_ms, "endTime": end_ms, "limit": PAGE_ROWS}
+        params: dict[str, str | int] = {
+            "symbol": symbol,
+            "startTime": start_ms,
+            "endTime": end_ms,
+            "limit": PAGE_ROWS,
+        }
         return self._get("aggTrades", params).body
 
     def agg_trades_from(self, symbol: str, agg_id: int) -> bytes:
@@ -244,9 +263,16 @@ class RestClient:
             if answer is None:
                 continue
             if answer.status == _NOT_FOUND:
-                raise RequestRefusedError("does not exist (404)", status=_NOT_FOUND, where=url, remedy="check the endpoint's host")
+                raise RequestRefusedError(
+                    "does not exist (404)", status=_NOT_FOUND, where=url, remedy="check the endpoint's host"
+                )
             return answer
-        raise RateLimitedError("still asks to wait", retry_after_s=60, where=url, remedy="lower rate_limits.use_percent; run again later")
+        raise RateLimitedError(
+            "still asks to wait",
+            retry_after_s=60,
+            where=url,
+            remedy="lower rate_limits.use_percent; run again later",
+        )
 
     def _ask(self, url: str, params: Mapping[str, str | int], weight: int) -> Answer | None:
         """Send a request as soon as the limits allow it, and record a refusal of the address for all.
@@ -258,7 +284,9 @@ class RestClient:
         try:
             return self._http.get(url, max_bytes=_BODY_CAP, params=params, on_headers=self._learn)
         except RateLimitedError as error:
-            self._address.refuse(Part.REST, BANNED if isinstance(error, BannedError) else BACK_OFF, error.retry_after_s)
+            self._address.refuse(
+                Part.REST, BANNED if isinstance(error, BannedError) else BACK_OFF, error.retry_after_s
+            )
             if error.retry_after_s > self._limits.max_wait_s:
                 raise
             return None

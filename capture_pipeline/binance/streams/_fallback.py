@@ -13,7 +13,14 @@ import msgspec
 
 from capture_pipeline.binance.decimals import MOST_UNITS, PLACES, PLAIN_DECIMAL, UNIT
 from capture_pipeline.binance.streams._kernel import DEPTH, SKIP, SNAPSHOT, TRADE
-from capture_pipeline.binance.streams.messages import DepthDiff, DepthSnapshot, Level, decode_depth, decode_snapshot, decode_trade
+from capture_pipeline.binance.streams.messages import (
+    DepthDiff,
+    DepthSnapshot,
+    Level,
+    decode_depth,
+    decode_snapshot,
+    decode_trade,
+)
 from capture_pipeline.binance.streams.names import StreamKind, event_us, kind_of, symbol_of
 from capture_pipeline.binance.symbols import valid_symbol
 from capture_pipeline.errors import ConfigError, MalformedDataError
@@ -101,8 +108,15 @@ def _read(line: bytes) -> AnyLine:
     symbol = valid_symbol(symbol_of(envelope.stream))
     if kind == TRADE:
         trade = decode_trade(data)
-        (price, price_places), (quantity, quantity_places) = decimal_e8(trade.price), decimal_e8(trade.quantity)
-        found.row += [_int64(event_us(trade.event_time)), _int64(event_us(trade.trade_time)), _int64(trade.trade_id)]
+        (price, price_places), (quantity, quantity_places) = (
+            decimal_e8(trade.price),
+            decimal_e8(trade.quantity),
+        )
+        found.row += [
+            _int64(event_us(trade.event_time)),
+            _int64(event_us(trade.trade_time)),
+            _int64(trade.trade_id),
+        ]
         found.row += [price, quantity, int(trade.buyer_maker), price_places * 16 + quantity_places]
         found.order_type = _order_type(trade.order_type)
         _check_symbol(trade.symbol, symbol)
@@ -111,7 +125,12 @@ def _read(line: bytes) -> AnyLine:
     if kind == DEPTH:
         book = diff = decode_depth(data)
         previous = -1 if diff.previous_id is None else _int64(diff.previous_id)
-        found.row += [_int64(event_us(diff.event_time)), _int64(diff.first_id), _int64(diff.last_id), previous]
+        found.row += [
+            _int64(event_us(diff.event_time)),
+            _int64(diff.first_id),
+            _int64(diff.last_id),
+            previous,
+        ]
         _check_symbol(diff.symbol, symbol)
     else:
         book = decode_snapshot(data)

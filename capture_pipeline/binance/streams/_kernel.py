@@ -16,7 +16,16 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from capture_pipeline.binance.streams._kernel_text import decimal, event_us, integer, known, same_symbol, skip, stands, usual_decimal
+from capture_pipeline.binance.streams._kernel_text import (
+    decimal,
+    event_us,
+    integer,
+    known,
+    same_symbol,
+    skip,
+    stands,
+    usual_decimal,
+)
 
 PADDING = 1024
 """Readable bytes that follow the text: more than the longest fixed part of a line, which is about 600."""
@@ -28,7 +37,9 @@ SKIP, TRADE, DEPTH, SNAPSHOT = range(4)
 """What a stream's lines are parsed as."""
 AT, LINE, TRADES, DEPTHS, LEVELS, SNAPSHOTS, SNAPSHOT_LEVELS = range(7)
 """Places of the state: position, lines before it, and rows written to each output."""
-T_CAPTURE, T_EVENT, T_TRADE, T_ID, T_PRICE, T_QUANTITY, T_MAKER, T_PLACES, T_STREAM, T_LINE, T_MARKET = range(11)
+T_CAPTURE, T_EVENT, T_TRADE, T_ID, T_PRICE, T_QUANTITY, T_MAKER, T_PLACES, T_STREAM, T_LINE, T_MARKET = range(
+    11
+)
 """Rows of the trades' array. Places: decimals sent, of the price times 16 plus of the quantity. Market: 1 where `X` is `MARKET`, else 0."""
 D_CAPTURE, D_EVENT, D_FIRST, D_LAST, D_PREVIOUS, D_BIDS, D_ASKS, D_END, D_STREAM, D_LINE = range(10)
 """Rows of the array of diffs and snapshots. Bids are levels `[D_BIDS, D_ASKS)`, asks `[D_ASKS, D_END)`."""
@@ -44,17 +55,32 @@ def _bytes(text: str) -> NDArray[np.uint8]:
 
 _CAPTURE, _STREAM, _DATA = _bytes('{"capture_ns":'), _bytes(',"stream":"'), _bytes('","data":{"')
 _TRADE_E, _DEPTH_E, _S = _bytes('e":"trade","E":'), _bytes('e":"depthUpdate","E":'), _bytes(',"s":"')
-_FIELD_T, _FIELD_P, _FIELD_Q, _FIELD_TIME = _bytes('","t":'), _bytes(',"p":"'), _bytes(',"q":"'), _bytes(',"T":')
+_FIELD_T, _FIELD_P, _FIELD_Q, _FIELD_TIME = (
+    _bytes('","t":'),
+    _bytes(',"p":"'),
+    _bytes(',"q":"'),
+    _bytes(',"T":'),
+)
 _MARKET, _MAKER, _BEST, _TRUE, _FALSE = map(_bytes, (',"X":"MARKET"', ',"m":', ',"M":', "true", "false"))
 _SYMBOL, _AS_PAIR = False, True
 """How `same_symbol` compares."""
-_PAIR, _FIRST, _LAST, _PREVIOUS, _B, _A = map(_bytes, ('","ps":"', '","U":', ',"u":', ',"pu":', ',"b":[', ',"a":['))
-_SNAPSHOT, _EVENT, _BIDS, _ASKS, _TYPE, _END = map(_bytes, ('lastUpdateId":', ',"E":', ',"bids":[', ',"asks":[', ',"st":', "}}\n"))
+_PAIR, _FIRST, _LAST, _PREVIOUS, _B, _A = map(
+    _bytes, ('","ps":"', '","U":', ',"u":', ',"pu":', ',"b":[', ',"a":[')
+)
+_SNAPSHOT, _EVENT, _BIDS, _ASKS, _TYPE, _END = map(
+    _bytes, ('lastUpdateId":', ',"E":', ',"bids":[', ',"asks":[', ',"st":', "}}\n")
+)
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
 def _levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
-    text: NDArray[np.uint8], at: np.uint64, end: np.uint64, side: int, row: int, values: NDArray[np.int64], tags: NDArray[np.uint8]
+    text: NDArray[np.uint8],
+    at: np.uint64,
+    end: np.uint64,
+    side: int,
+    row: int,
+    values: NDArray[np.int64],
+    tags: NDArray[np.uint8],
 ) -> tuple[int, np.uint64, int]:
     """Read levels up to the bracket that ends the list: (row after them, position after the bracket, status)."""
     capacity = min(values.shape[1], tags.shape[1])
@@ -75,7 +101,13 @@ def _levels(  # noqa: C901, PLR0917 - a kernel takes no keywords
             price, price_places, here, good = decimal(text, at + np.uint64(2))
             quantity, quantity_places, after, more = decimal(text, here + np.uint64(2))
             places = price_places * 16 + quantity_places
-        good &= more & (text[at] == _OPEN) & (text[at + _1] == _QUOTE) & (text[here] == _COMMA) & (text[here + _1] == _QUOTE)
+        good &= (
+            more
+            & (text[at] == _OPEN)
+            & (text[at + _1] == _QUOTE)
+            & (text[here] == _COMMA)
+            & (text[here + _1] == _QUOTE)
+        )
         if not (good & (text[after] == _CLOSE)):
             break
         values[0, row], values[1, row] = price, quantity
@@ -106,7 +138,9 @@ def _line_end(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.uint64, bool]:
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _trade(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row: NDArray[np.int64]) -> tuple[np.uint64, bool]:
+def _trade(
+    text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row: NDArray[np.int64]
+) -> tuple[np.uint64, bool]:
     """Read a trade from its first field to the line's end into one row: (position, whether it was one)."""
     good = stands(text, at, _TRADE_E)
     event, at, more = integer(text, at + np.uint64(_TRADE_E.size))
@@ -147,7 +181,9 @@ def _trade(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row:
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def _diff_head(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row: NDArray[np.int64]) -> tuple[np.uint64, bool]:
+def _diff_head(
+    text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], row: NDArray[np.int64]
+) -> tuple[np.uint64, bool]:
     """Read a diff up to its first bid; futures' `T`, `ps` and `pu` may stand in their places."""
     good = stands(text, at, _DEPTH_E)
     event, at, more = integer(text, at + np.uint64(_DEPTH_E.size))
@@ -254,7 +290,12 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
             here, good = _diff_head(text, here, names[stream], row)
             if not good:
                 return OTHER_LAYOUT
-            row[D_CAPTURE], row[D_STREAM], row[D_LINE], row[D_BIDS] = capture, stream, state[LINE], state[LEVELS]
+            row[D_CAPTURE], row[D_STREAM], row[D_LINE], row[D_BIDS] = (
+                capture,
+                stream,
+                state[LINE],
+                state[LEVELS],
+            )
             here, status = _book(text, here, limit, _A, row, levels[0], levels[1])
             if status != DONE or here > limit:
                 return status if status != DONE else OTHER_LAYOUT
@@ -275,8 +316,15 @@ def parse_lines(  # noqa: C901, PLR0911, PLR0912, PLR0915, PLR0917 - one loop, s
             if not (good and stands(text, here, _BIDS)):
                 return OTHER_LAYOUT
             row[D_EVENT], row[D_FIRST], row[D_PREVIOUS] = 0, 0, -1
-            row[D_CAPTURE], row[D_STREAM], row[D_LINE], row[D_BIDS] = capture, stream, state[LINE], state[SNAPSHOT_LEVELS]
-            here, status = _book(text, here + np.uint64(_BIDS.size), limit, _ASKS, row, snapshot_levels[0], snapshot_levels[1])
+            row[D_CAPTURE], row[D_STREAM], row[D_LINE], row[D_BIDS] = (
+                capture,
+                stream,
+                state[LINE],
+                state[SNAPSHOT_LEVELS],
+            )
+            here, status = _book(
+                text, here + np.uint64(_BIDS.size), limit, _ASKS, row, snapshot_levels[0], snapshot_levels[1]
+            )
             if status != DONE or here > limit:
                 return status if status != DONE else OTHER_LAYOUT
             snapshots[:, number] = row[:10]

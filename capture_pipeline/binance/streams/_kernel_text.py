@@ -18,7 +18,9 @@ LONGEST_NAME = 64
 _njit = numba.njit(cache=True, nogil=True)
 _inlined = numba.njit(cache=True, nogil=True, inline="always")
 _0, _1, _8 = np.uint64(0), np.uint64(1), np.uint64(8)
-_ZERO, _TEN, _POINT, _QUOTE, _LF, _SLASH, _BRACE, _UNBRACE = (np.uint8(byte) for byte in (48, 10, 46, 34, 10, 92, 123, 125))
+_ZERO, _TEN, _POINT, _QUOTE, _LF, _SLASH, _BRACE, _UNBRACE = (
+    np.uint8(byte) for byte in (48, 10, 46, 34, 10, 92, 123, 125)
+)
 _POWERS = 10 ** np.arange(PLACES + 1, dtype=np.int64)
 _WHOLE_DIGITS = np.uint64(WHOLE_DIGITS)
 _MOST_WHOLE, _MOST_FRACTION = divmod(MOST_UNITS, UNIT)
@@ -71,7 +73,9 @@ def _any_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.i
             digit = np.uint8(text[at] - _ZERO)
         good &= places > 0
     fraction *= _POWERS[PLACES - places]
-    good &= text[at] == _QUOTE and (whole < _MOST_WHOLE or (whole == _MOST_WHOLE and fraction <= _MOST_FRACTION))
+    good &= text[at] == _QUOTE and (
+        whole < _MOST_WHOLE or (whole == _MOST_WHOLE and fraction <= _MOST_FRACTION)
+    )
     return (whole * UNIT + fraction if good else np.int64(0)), places, at + _1, good
 
 
@@ -79,11 +83,19 @@ def _any_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.i
 def _eight_decimals(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, bool]:
     """Read exactly eight digits: (value, whether they are). The compiler makes one load of the eight."""
     word = np.uint64(text[at]) | np.uint64(text[at + _1]) << _8
-    word |= np.uint64(text[at + np.uint64(2)]) << np.uint64(16) | np.uint64(text[at + np.uint64(3)]) << np.uint64(24)
-    word |= np.uint64(text[at + np.uint64(4)]) << np.uint64(32) | np.uint64(text[at + np.uint64(5)]) << np.uint64(40)
-    word |= np.uint64(text[at + np.uint64(6)]) << np.uint64(48) | np.uint64(text[at + np.uint64(7)]) << np.uint64(56)
+    word |= np.uint64(text[at + np.uint64(2)]) << np.uint64(16) | np.uint64(
+        text[at + np.uint64(3)]
+    ) << np.uint64(24)
+    word |= np.uint64(text[at + np.uint64(4)]) << np.uint64(32) | np.uint64(
+        text[at + np.uint64(5)]
+    ) << np.uint64(40)
+    word |= np.uint64(text[at + np.uint64(6)]) << np.uint64(48) | np.uint64(
+        text[at + np.uint64(7)]
+    ) << np.uint64(56)
     word ^= np.uint64(0x3030303030303030)
-    digits = (((word & np.uint64(0x7F7F7F7F7F7F7F7F)) + np.uint64(0x7676767676767676)) | word) & np.uint64(0x8080808080808080) == _0
+    digits = (((word & np.uint64(0x7F7F7F7F7F7F7F7F)) + np.uint64(0x7676767676767676)) | word) & np.uint64(
+        0x8080808080808080
+    ) == _0
     word = (word * np.uint64(2561)) >> _8
     word = ((word & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601)) >> np.uint64(16)
     word = ((word & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001)) >> np.uint64(32)
@@ -97,7 +109,12 @@ def usual_decimal(text: NDArray[np.uint8], at: np.uint64) -> tuple[np.int64, np.
     point = at + digits
     fraction, good = _eight_decimals(text, point + _1)
     after = point + np.uint64(9)
-    good &= (digits - _1 < _8) & (text[point] == _POINT) & (text[after] == _QUOTE) & ((digits == _1) | (text[at] != _ZERO))
+    good &= (
+        (digits - _1 < _8)
+        & (text[point] == _POINT)
+        & (text[after] == _QUOTE)
+        & ((digits == _1) | (text[at] != _ZERO))
+    )
     return whole * np.int64(UNIT) + fraction, after + _1, good
 
 
@@ -131,7 +148,9 @@ def name_hash(text: NDArray[np.uint8], at: int) -> tuple[np.uint64, int]:
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def known(text: NDArray[np.uint8], at: np.uint64, names: NDArray[np.uint8], slots: NDArray[np.int64]) -> tuple[int, np.uint64]:
+def known(
+    text: NDArray[np.uint8], at: np.uint64, names: NDArray[np.uint8], slots: NDArray[np.int64]
+) -> tuple[int, np.uint64]:
     """Number of the stream whose name stands here, −1 if it is none, and the position after it."""
     value, length = name_hash(text, int(at))
     slot = np.int64(value & np.uint64(slots.size - 1))
@@ -149,7 +168,12 @@ def known(text: NDArray[np.uint8], at: np.uint64, names: NDArray[np.uint8], slot
 
 
 @_njit  # type: ignore[untyped-decorator, unused-ignore]
-def same_symbol(text: NDArray[np.uint8], at: np.uint64, name: NDArray[np.uint8], is_pair: bool) -> tuple[np.uint64, bool]:  # noqa: FBT001
+def same_symbol(
+    text: NDArray[np.uint8],
+    at: np.uint64,
+    name: NDArray[np.uint8],
+    is_pair: bool,  # noqa: FBT001
+) -> tuple[np.uint64, bool]:
     """Compare the symbol here, in capitals, with that of a stream's name, in small letters.
 
     Args:

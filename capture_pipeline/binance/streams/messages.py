@@ -22,7 +22,9 @@ EventTime = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
 """Milliseconds or microseconds UTC, up to the year 9999."""
 Level = tuple[str, str]
 """Price and quantity as sent; a quantity of zero removes the level."""
-_LooseLevel = Annotated[list[str | Annotated[list[Any], msgspec.Meta(max_length=0)]], msgspec.Meta(min_length=2, max_length=3)]
+_LooseLevel = Annotated[
+    list[str | Annotated[list[Any], msgspec.Meta(max_length=0)]], msgspec.Meta(min_length=2, max_length=3)
+]
 """A level that may have an empty list as its third element: the exchange sent one until 2019-03, without a meaning."""
 _NOTHING = msgspec.Raw(b"null")
 MARKET_ORDER = "MARKET"
@@ -167,7 +169,9 @@ def decode_depth(data: bytes | msgspec.Raw) -> DepthDiff:
     except msgspec.ValidationError as error:
         loose = _loosely(_decode_loose_depth, data, error)
         bids, asks = _pairs(loose.bids, error), _pairs(loose.asks, error)
-        return DepthDiff(loose.event_time, loose.symbol, loose.first_id, loose.last_id, bids, asks, loose.previous_id)
+        return DepthDiff(
+            loose.event_time, loose.symbol, loose.first_id, loose.last_id, bids, asks, loose.previous_id
+        )
 
 
 def decode_snapshot(data: bytes | msgspec.Raw) -> DepthSnapshot:
@@ -190,10 +194,14 @@ def _levels(text: msgspec.Raw) -> list[Level]:
     except PARSE_ERRORS as error:
         with contextlib.suppress(*PARSE_ERRORS):
             return _pairs(_decode_loose_levels(text), msgspec.ValidationError(str(error)))
-        raise MalformedDataError(f"is no diff: {explain(error)}", remedy="the message is damaged; record it again") from None
+        raise MalformedDataError(
+            f"is no diff: {explain(error)}", remedy="the message is damaged; record it again"
+        ) from None
 
 
-def _loosely(decode: Callable[[bytes | msgspec.Raw], T], data: bytes | msgspec.Raw, error: msgspec.ValidationError) -> T:
+def _loosely(
+    decode: Callable[[bytes | msgspec.Raw], T], data: bytes | msgspec.Raw, error: msgspec.ValidationError
+) -> T:
     """Decode with an optional third element of levels; the error of the strict decoder is raised where that fails too."""
     try:
         return decode(data)
@@ -205,6 +213,10 @@ def _pairs(levels: Sequence[Sequence[Any]], error: msgspec.ValidationError) -> l
     """Price and quantity of levels whose third element, if there is one, is an empty list."""
     for level in levels:
         price, quantity, *rest = level
-        if not isinstance(price, str) or not isinstance(quantity, str) or any(isinstance(each, str) for each in rest):
+        if (
+            not isinstance(price, str)
+            or not isinstance(quantity, str)
+            or any(isinstance(each, str) for each in rest)
+        ):
             raise error from None
     return [(level[0], level[1]) for level in levels]

@@ -81,7 +81,9 @@ def combined_url(base: str, streams: list[str]) -> str:
 
     Names are percent-encoded, as the exchange demands of those that are not ASCII.
     """
-    return f"{base.rstrip('/')}/stream?streams={'/'.join(quote(stream, safe=_UNQUOTED) for stream in streams)}"
+    return (
+        f"{base.rstrip('/')}/stream?streams={'/'.join(quote(stream, safe=_UNQUOTED) for stream in streams)}"
+    )
 
 
 def route_of(stream: str) -> Route:
@@ -144,7 +146,10 @@ def event_us(value: int) -> int:
 
 
 _PUBLIC_TOPICS = (StreamKind.DEPTH, StreamKind.BOOK_TICKER, "rpiDepth", StreamKind.TRADE)
-_BY_TOPIC = {str(kind): kind for kind in (StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.BOOK_TICKER, StreamKind.SNAPSHOT)}
+_BY_TOPIC = {
+    str(kind): kind
+    for kind in (StreamKind.TRADE, StreamKind.AGG_TRADE, StreamKind.BOOK_TICKER, StreamKind.SNAPSHOT)
+}
 FIELDS: dict[tuple[Market, StreamKind], tuple[str, ...]] = {
     (Market.SPOT, StreamKind.TRADE): ("e", "E", "s", "t", "p", "q", "T", "m", "M"),
     (Market.SPOT, StreamKind.DEPTH): ("e", "E", "s", "U", "u", "b", "a"),

@@ -54,7 +54,10 @@ class Columns:
         """Room for any block of so many bytes; memory is taken only as it is written to."""
         lines, levels = most_bytes // kernel.SHORTEST_LINE + 1, most_bytes // kernel.SHORTEST_LEVEL + 1
         rows = (np.empty((count, lines), np.int64) for count in (11, 10, 10))
-        values, tags = (np.empty((2, levels), np.int64) for _ in range(2)), (np.empty((2, levels), np.uint8) for _ in range(2))
+        values, tags = (
+            (np.empty((2, levels), np.int64) for _ in range(2)),
+            (np.empty((2, levels), np.uint8) for _ in range(2)),
+        )
         return cls(next(rows), next(rows), next(values), next(tags), next(rows), next(values), next(tags))
 
 
@@ -115,7 +118,9 @@ class StreamParser:
             ValueError: Padding or room is lacking, or the last line does not end.
         """
         if size < 0 or size + kernel.PADDING > text.size or (size and text[size - 1] != _LF):
-            raise ValueError(f"a block of {size} bytes needs a line feed at its end and {kernel.PADDING} bytes more")
+            raise ValueError(
+                f"a block of {size} bytes needs a line feed at its end and {kernel.PADDING} bytes more"
+            )
         state, by_fallback = np.zeros(7, np.int64), 0
         out.order_types.clear()
         while True:
@@ -143,12 +148,26 @@ class StreamParser:
                 out.order_types[number] = found.order_type
             state[kernel.TRADES] += 1
         elif found.kind == kernel.DEPTH:
-            _store_book(found, [stream, number], out.diffs, int(state[kernel.DEPTHS]), (out.levels, out.tags), int(state[kernel.LEVELS]))
+            _store_book(
+                found,
+                [stream, number],
+                out.diffs,
+                int(state[kernel.DEPTHS]),
+                (out.levels, out.tags),
+                int(state[kernel.LEVELS]),
+            )
             state[kernel.DEPTHS] += 1
             state[kernel.LEVELS] += len(found.bids) + len(found.asks)
         elif found.kind == kernel.SNAPSHOT:
             levels = (out.snapshot_levels, out.snapshot_tags)
-            _store_book(found, [stream, number], out.snapshots, int(state[kernel.SNAPSHOTS]), levels, int(state[kernel.SNAPSHOT_LEVELS]))
+            _store_book(
+                found,
+                [stream, number],
+                out.snapshots,
+                int(state[kernel.SNAPSHOTS]),
+                levels,
+                int(state[kernel.SNAPSHOT_LEVELS]),
+            )
             state[kernel.SNAPSHOTS] += 1
             state[kernel.SNAPSHOT_LEVELS] += len(found.bids) + len(found.asks)
         self._seen[stream] += 1
@@ -162,7 +181,9 @@ class StreamParser:
         number = len(self.streams)
         if number >= _MOST_STREAMS:
             raise MalformedDataError(
-                f"has more than {_MOST_STREAMS} streams", where=self._where, remedy="it is no recording of this project"
+                f"has more than {_MOST_STREAMS} streams",
+                where=self._where,
+                remedy="it is no recording of this project",
             )
         if number == len(self._kinds):
             self._grow()
@@ -172,7 +193,11 @@ class StreamParser:
         self._kinds[number] = kernel_kind(stream)
         name = stream.encode("utf-8", "surrogatepass")
         # The kernel changes the case of ASCII letters only; lines of other names stay with msgspec.
-        if 0 < len(name) <= LONGEST_NAME and is_caseless(stream) and all(byte > _SPACE and byte not in _NOT_PLAIN for byte in name):
+        if (
+            0 < len(name) <= LONGEST_NAME
+            and is_caseless(stream)
+            and all(byte > _SPACE and byte not in _NOT_PLAIN for byte in name)
+        ):
             self._names[number, : len(name)] = np.frombuffer(name, np.uint8)
             self._enter(number, len(name))
         return number
@@ -181,7 +206,9 @@ class StreamParser:
         """Twice the room, and the hash table anew."""
         more = len(self._kinds)
         self._names = np.concatenate([self._names, np.zeros((more, LONGEST_NAME + 1), np.uint8)])
-        self._kinds, self._seen = (np.concatenate([old, np.zeros(more, np.int64)]) for old in (self._kinds, self._seen))
+        self._kinds, self._seen = (
+            np.concatenate([old, np.zeros(more, np.int64)]) for old in (self._kinds, self._seen)
+        )
         self._slots = np.full(8 * more, -1, np.int64)
         for number in range(len(self.streams)):
             if self._names[number, 0]:

@@ -21,7 +21,9 @@ _SETTLED_US = 30_000_000
     description="Every minute: reports benchmarks that were measured outside Dagster, for instance by `capture demo`: materializations "
     "with their metadata, and the evaluations of their checks. It starts no run.",
 )
-def evidence_arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SkipReason:
+def evidence_arrivals(
+    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.SkipReason:
     """Report each benchmark whose evidence is newer than its materialization."""
     settled_us = time.time_ns() // 1000 - _SETTLED_US
     reported = []
@@ -31,4 +33,8 @@ def evidence_arrivals(context: dg.SensorEvaluationContext, workspace: dg.Resourc
                 reported.append(measured.name)
         except CaptureError as error:
             outputs.log_warning(context, f"{measured.name} is not reported: {error}")
-    return outputs.skip(f"reported: {', '.join(reported)}" if reported else "no benchmark was measured outside Dagster since the last look")
+    return outputs.skip(
+        f"reported: {', '.join(reported)}"
+        if reported
+        else "no benchmark was measured outside Dagster since the last look"
+    )

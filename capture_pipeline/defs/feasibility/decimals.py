@@ -16,12 +16,18 @@ from capture_pipeline.feasibility.decimal_precision.report import MAIN_FIGURES
 _SCHEMA = dg.TableSchema(
     [
         dg.TableColumn("form", "string", "Representation of prices and quantities"),
-        dg.TableColumn("operation", "string", "Operation: sum, notional, VWAP, sums by minute, join by price, Parquet round trip"),
+        dg.TableColumn(
+            "operation",
+            "string",
+            "Operation: sum, notional, VWAP, sums by minute, join by price, Parquet round trip",
+        ),
         dg.TableColumn("seconds", "float", "Seconds: sum of the fastest attempt of each block"),
         dg.TableColumn("ratio", "float", "Ratio of the time to that of int64 ticks and lots"),
         dg.TableColumn("results", "int", "Number of results that were compared with exact integers"),
         dg.TableColumn("wrong", "int", "Number of results that differ from the exact ones"),
-        dg.TableColumn("refused", "int", "Number of results not computed, because of an overflow or too few digits"),
+        dg.TableColumn(
+            "refused", "int", "Number of results not computed, because of an overflow or too few digits"
+        ),
     ]
 )
 
@@ -30,7 +36,12 @@ class DecimalConfig(dg.Config):
     """How much is compared."""
 
     rows: int = Field(default=8_000_000, ge=5, le=100_000_000, description="Rows that every form works on")
-    block_rows: int = Field(default=1_000_000, ge=1, le=10_000_000, description="Rows of a block; the memory depends on this number alone")
+    block_rows: int = Field(
+        default=1_000_000,
+        ge=1,
+        le=10_000_000,
+        description="Rows of a block; the memory depends on this number alone",
+    )
     seed: int = Field(default=7, ge=0, lt=1 << 63, description="Seed of the generated rows")
     repeats: int = Field(default=3, ge=1, le=100, description="Attempts at each block; the fastest counts")
 
@@ -49,9 +60,13 @@ def decimal_benchmark(
 ) -> dg.MaterializeResult[Any]:
     """Compare the forms and publish what was measured."""
     with domain_errors_as_dagster(context.op_execution_context):
-        evidence = measure_decimals(workspace.lake, config.rows, config.block_rows, config.seed, config.repeats)
+        evidence = measure_decimals(
+            workspace.lake, config.rows, config.block_rows, config.seed, config.repeats
+        )
     return outputs.materialization(DECIMALS.metadata(workspace.lake, evidence))
 
 
-DECIMALS = MeasuredAsset(EXACT.asset, {"decimals_exact": EXACT}, MAIN_FIGURES, ("seconds_", "wrong_", "refused_"))
+DECIMALS = MeasuredAsset(
+    EXACT.asset, {"decimals_exact": EXACT}, MAIN_FIGURES, ("seconds_", "wrong_", "refused_")
+)
 decimal_checks = DECIMALS.checks()

@@ -15,7 +15,9 @@ from capture_pipeline.feasibility.disk_throughput.report import MAIN_FIGURES
 
 _SCHEMA = dg.TableSchema(
     [
-        dg.TableColumn("file", "string", "Codec, row group and encoding of the file, or lines of a recording"),
+        dg.TableColumn(
+            "file", "string", "Codec, row group and encoding of the file, or lines of a recording"
+        ),
         dg.TableColumn("way", "string", "Written whole, or in batches (streaming)"),
         dg.TableColumn("rows", "int", "Number of rows of golden_depth, or of lines"),
         dg.TableColumn("plain_mb", "float", "Size of the values in memory, MB (1e6 bytes)"),
@@ -41,10 +43,16 @@ class IoConfig(dg.Config):
         description="Numbers of rows of the tables; the largest table is held in memory",
     )
     medium_mib: int = Field(
-        default=1024, ge=8, le=65_536, multiple_of=8, description="Size in MiB of the plain file that measures the limit of the disk"
+        default=1024,
+        ge=8,
+        le=65_536,
+        multiple_of=8,
+        description="Size in MiB of the plain file that measures the limit of the disk",
     )
     seed: int = Field(default=7, ge=0, lt=1 << 63, description="Seed of the generated rows")
-    repeats: int = Field(default=3, ge=1, le=100, description="Attempts with the layout of the project; the slowest counts")
+    repeats: int = Field(
+        default=3, ge=1, le=100, description="Attempts with the layout of the project; the slowest counts"
+    )
 
     @field_validator("rows")
     @classmethod
@@ -63,10 +71,14 @@ class IoConfig(dg.Config):
     "and read, beside what the medium itself does and what 220 GB a month need.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
-def io_benchmark(context: dg.AssetExecutionContext, config: IoConfig, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
+def io_benchmark(
+    context: dg.AssetExecutionContext, config: IoConfig, workspace: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult[Any]:
     """Write, read, and publish what was measured."""
     with domain_errors_as_dagster(context.op_execution_context):
-        evidence = measure_disk(workspace.lake, config.rows, config.medium_mib * _MIB, config.seed, config.repeats)
+        evidence = measure_disk(
+            workspace.lake, config.rows, config.medium_mib * _MIB, config.seed, config.repeats
+        )
     return outputs.materialization(DISK_RATES.metadata(workspace.lake, evidence))
 
 

@@ -42,25 +42,36 @@ class MeasuredAsset:
 
     def metadata(self, lake: Lake, evidence: Evidence) -> dict[str, Any]:
         """Return the values of the materialization."""
-        figures = {name: value for name, value in evidence.figures.items() if not name.startswith(self.only_in_text)}
+        figures = {
+            name: value for name, value in evidence.figures.items() if not name.startswith(self.only_in_text)
+        }
         path = EvidenceStore(lake.reports()).path(evidence.asset)
         return {"tables": Markdown(evidence.text), **figures, "evidence": path, "inputs": evidence.inputs}
 
     def checks(self) -> dg.AssetChecksDefinition:
         """Return the asset checks: one for each criterion, and `no_regression`."""
-        specs = [self._spec(name, _sentence(criterion), self._severity(name)) for name, criterion in self.criteria.items()]
+        specs = [
+            self._spec(name, _sentence(criterion), self._severity(name))
+            for name, criterion in self.criteria.items()
+        ]
         description = f"No main figure is worse than {_WORST_RATIO} of the median of the runs before"
         specs.append(self._spec(REGRESSION, description, Severity.WARN))
 
         @dg.multi_asset_check(
-            name=f"{self.name}_checks", specs=specs, description="Compares the latest measurement with its criteria and with earlier runs."
+            name=f"{self.name}_checks",
+            specs=specs,
+            description="Compares the latest measurement with its criteria and with earlier runs.",
         )
-        def checks(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.AssetCheckResult]:
+        def checks(
+            context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
+        ) -> Iterator[dg.AssetCheckResult]:
             with domain_errors_as_dagster(context.op_execution_context):
                 store = EvidenceStore(workspace.lake.reports())
                 found = store.latest(self.name)
                 if found is None:
-                    raise LakeError("there is no evidence", where=self.name, remedy=f"materialize {self.name}")
+                    raise LakeError(
+                        "there is no evidence", where=self.name, remedy=f"materialize {self.name}"
+                    )
                 results = list(self._results(store, found[0]))
             yield from results
 
@@ -83,9 +94,15 @@ class MeasuredAsset:
         store = EvidenceStore(lake.reports())
         found = store.latest(self.name)
         known = NewestMaterializations(instance).of(self.name, None)
-        if found is None or found[0].measured_us > before_us or (known is not None and known.timestamp * 1e6 >= found[0].measured_us):
+        if (
+            found is None
+            or found[0].measured_us > before_us
+            or (known is not None and known.timestamp * 1e6 >= found[0].measured_us)
+        ):
             return False
-        report_materialization(instance, outputs.whole_materialization(self.name, self.metadata(lake, found[0])))
+        report_materialization(
+            instance, outputs.whole_materialization(self.name, self.metadata(lake, found[0]))
+        )
         newest = NewestMaterializations(instance)
         for result in self._results(store, found[0]):
             report_evaluation(instance, evaluation_of_result(newest, self.name, result))
@@ -95,7 +112,9 @@ class MeasuredAsset:
         return Severity.WARN if self.criteria[check].mitigation else Severity.ERROR
 
     def _spec(self, check: str, description: str, severity: Severity) -> dg.AssetCheckSpec:
-        return dg.AssetCheckSpec(check, asset=self.name, description=description, metadata={"severity": str(severity)})
+        return dg.AssetCheckSpec(
+            check, asset=self.name, description=description, metadata={"severity": str(severity)}
+        )
 
     def _results(self, store: EvidenceStore, evidence: Evidence) -> Iterator[dg.AssetCheckResult]:
         for name, criterion in self.criteria.items():
@@ -107,10 +126,16 @@ def _sentence(criterion: Criterion) -> str:
     return f"{criterion.title}: {criterion.bound} {criterion.threshold:,g} {criterion.unit}"
 
 
-def _criterion_result(evidence: Evidence, name: str, criterion: Criterion, severity: Severity) -> dg.AssetCheckResult:
+def _criterion_result(
+    evidence: Evidence, name: str, criterion: Criterion, severity: Severity
+) -> dg.AssetCheckResult:
     reading = evidence.reading(criterion)
     verdict = criterion.verdict(reading.measured)
-    values = {"measured": reading.measured, "threshold": criterion.threshold, "margin": criterion.margin(reading.measured)}
+    values = {
+        "measured": reading.measured,
+        "threshold": criterion.threshold,
+        "margin": criterion.margin(reading.measured),
+    }
     return outputs.check_result(
         {key: value for key, value in values.items() if value is not None}
         | {"verdict": str(verdict), "mitigation": criterion.mitigation or "none"},
@@ -122,7 +147,9 @@ def _criterion_result(evidence: Evidence, name: str, criterion: Criterion, sever
     )
 
 
-def _regression_result(store: EvidenceStore, evidence: Evidence, main_figures: Sequence[str]) -> dg.AssetCheckResult:
+def _regression_result(
+    store: EvidenceStore, evidence: Evidence, main_figures: Sequence[str]
+) -> dg.AssetCheckResult:
     before = {name: store.before(evidence.asset, name) for name in main_figures if name in evidence.figures}
     ratios = {name: evidence.figures[name] / median for name, median in before.items() if median}
     worse_ratios = {name: ratio for name, ratio in ratios.items() if ratio < _WORST_RATIO}

@@ -44,7 +44,9 @@ def origin_time_report(
     with domain_errors_as_dagster(context.op_execution_context):
         tables = GoldenTables(workspace.lake.tables(), folder_of(workspace, context.partition_key).session)
         reports = [
-            report_of(f"{tables.session} {symbol}", [measure(stream) for stream in golden_streams(tables, symbol)])
+            report_of(
+                f"{tables.session} {symbol}", [measure(stream) for stream in golden_streams(tables, symbol)]
+            )
             for symbol in tables.symbols()
         ]
         found = evidence(reports, inputs_of(tables, TABLES))

@@ -17,7 +17,9 @@ from capture_pipeline.replay.sources.open import of_session
 
 _SCHEMA = dg.TableSchema(
     [
-        dg.TableColumn("from", "string", "Source of the replay: memory, Parquet, or the raw recording (JSONL.gz)"),
+        dg.TableColumn(
+            "from", "string", "Source of the replay: memory, Parquet, or the raw recording (JSONL.gz)"
+        ),
         dg.TableColumn("events", "float", "Level updates a second"),
         dg.TableColumn("messages", "float", "Messages a second"),
         dg.TableColumn("peak", "float", "Largest resident memory, MB"),
@@ -29,12 +31,21 @@ _SCHEMA = dg.TableSchema(
 class ReplayConfig(dg.Config):
     """What is replayed."""
 
-    session: str = Field(default="", description="Session with tables; if empty, an hour of level updates is generated")
+    session: str = Field(
+        default="", description="Session with tables; if empty, an hour of level updates is generated"
+    )
     symbol: str = Field(default="", description="Symbol of the book, where the session has several")
-    events: int = Field(default=HOUR_EVENTS, ge=1, le=100_000_000, description="Number of level updates to generate")
-    repeats: int = Field(default=3, ge=1, le=100, description="Runs of each kind; the fastest and the largest memory count")
+    events: int = Field(
+        default=HOUR_EVENTS, ge=1, le=100_000_000, description="Number of level updates to generate"
+    )
+    repeats: int = Field(
+        default=3, ge=1, le=100, description="Runs of each kind; the fastest and the largest memory count"
+    )
     cap_mb: int = Field(
-        default=2048, ge=1, le=1 << 20, description="Memory in MB that the run with limited memory may use besides the program itself"
+        default=2048,
+        ge=1,
+        le=1 << 20,
+        description="Memory in MB that the run with limited memory may use besides the program itself",
     )
 
 
@@ -54,7 +65,9 @@ def replay_benchmark(
     with domain_errors_as_dagster(context.op_execution_context):
         if config.session:
             tables, symbol = of_session(config.session, config.symbol, workspace.lake.tables())
-            recorded = session_input(tables, symbol, folder_of(workspace, config.session).recording, config.events)
+            recorded = session_input(
+                tables, symbol, folder_of(workspace, config.session).recording, config.events
+            )
             evidence = measure_replay(workspace.lake, recorded, config.repeats, config.cap_mb)
         else:
             evidence = measure_synthetic_replay(workspace.lake, config.events, config.repeats, config.cap_mb)

@@ -38,7 +38,9 @@ def inputs_of(tables: GoldenTables, used: Sequence[GoldenTable]) -> dict[str, st
     return {manifest.recording: manifest.recording_sha256, **files}
 
 
-def published(workspace: Workspace, found: Evidence, title: str, session: str, sections: Sequence[Section]) -> dict[str, Any]:
+def published(
+    workspace: Workspace, found: Evidence, title: str, session: str, sections: Sequence[Section]
+) -> dict[str, Any]:
     """Publish evidence and page; returns the values of the materialization.
 
     Raises:
@@ -48,7 +50,9 @@ def published(workspace: Workspace, found: Evidence, title: str, session: str, s
     path = store.folder / found.asset / f"{session}.html"
     publish_bytes(path, page(title, sections).encode())
     latest = store.publish(found)
-    measured: dict[str, Any] = {reading.criterion: reading.measured for reading in found.readings if reading.measured is not None}
+    measured: dict[str, Any] = {
+        reading.criterion: reading.measured for reading in found.readings if reading.measured is not None
+    }
     return {
         **measured,
         **found.figures,
@@ -78,7 +82,9 @@ def checked(found: Evidence, criteria: Sequence[Criterion]) -> Iterator[dg.Asset
     for criterion in criteria:
         reading = found.reading(criterion)
         verdict = criterion.verdict(reading.measured)
-        measured: dict[str, Any] = {} if reading.measured is None else {"measured": reading.measured, "unit": criterion.unit}
+        measured: dict[str, Any] = (
+            {} if reading.measured is None else {"measured": reading.measured, "unit": criterion.unit}
+        )
         yield outputs.check_result(
             {"verdict": str(verdict), "threshold": criterion.threshold, **measured},
             f"{verdict}: {reading.note}" + ("" if verdict is Verdict.PASS else f"; {criterion.mitigation}"),

@@ -43,7 +43,9 @@ _SCHEMA = dg.TableSchema(
     "something was not measured. Lists the SHA-256 of each measurement.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
-def go_no_go(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
+def go_no_go(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult[Any]:
     """Judge, publish, and show."""
     with domain_errors_as_dagster(context.op_execution_context):
         reports = workspace.lake.reports()
@@ -51,7 +53,9 @@ def go_no_go(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Work
         text = markdown(verdict)
         paths = publish(verdict, reports, page(verdict), text)
     files = {**outputs.page(paths["html"], reports), "json": paths["json"]}
-    return outputs.materialization({"overall": str(verdict.overall), "verdict": text, **_figures(verdict), **files})
+    return outputs.materialization(
+        {"overall": str(verdict.overall), "verdict": text, **_figures(verdict), **files}
+    )
 
 
 @dg.asset_check(
@@ -77,4 +81,6 @@ def go(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Works
 
 def _figures(verdict: GoNoGo) -> dict[str, float]:
     measured = {one.criterion: one.measured for one in verdict.criteria if one.measured is not None}
-    return measured | {f"margin_{one.criterion}": one.margin for one in verdict.criteria if one.margin is not None}
+    return measured | {
+        f"margin_{one.criterion}": one.margin for one in verdict.criteria if one.margin is not None
+    }

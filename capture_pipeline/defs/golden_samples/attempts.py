@@ -37,7 +37,9 @@ class Attempts:
             now_s: Present, seconds since 1970.
             is_ending: Whether the end of the session was requested: then a cancelled run left it to be finished.
         """
-        if not 0 < len(self.records) < MAX_ATTEMPTS or any(not record.dagster_run.is_finished for record in self.records):
+        if not 0 < len(self.records) < MAX_ATTEMPTS or any(
+            not record.dagster_run.is_finished for record in self.records
+        ):
             return False
         newest = self.records[0]
         ended_s = newest.end_time or newest.update_timestamp.timestamp()

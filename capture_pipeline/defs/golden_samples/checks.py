@@ -51,10 +51,14 @@ SPECS = _specs()
     can_subset=True,
     description="Validates a session with the checks of `capture validate`.",
 )
-def golden_samples_checks(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
+def golden_samples_checks(
+    context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> Iterator[Event]:
     """Read the recording once, tell every check."""
     with domain_errors_as_dagster(context.op_execution_context):
-        report = validate(folder_of(workspace, context.partition_key).path, thresholds_of(workspace.settings.session_gates))
+        report = validate(
+            folder_of(workspace, context.partition_key).path, thresholds_of(workspace.settings.session_gates)
+        )
     newest = NewestMaterializations(context.instance, [context.partition_key])
     wanted = {key.name for key in context.selected_asset_check_keys}
     for check in report.checks:
@@ -75,7 +79,9 @@ def _evaluation(newest: NewestMaterializations, check: Check, session: str) -> d
         asset_key=dg.AssetKey(ASSET),
         passed=check.verdict is not Verdict.FAIL,
         target_materialization_data=newest.of(ASSET, session),
-        severity=dg.AssetCheckSeverity.ERROR if check.decides and not is_skipped else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR
+        if check.decides and not is_skipped
+        else dg.AssetCheckSeverity.WARN,
         blocking=check.name in BLOCKING,
         partition=session,
     )

@@ -34,7 +34,11 @@ _SCHEMA = dg.TableSchema(
             "struct",
             "Recorded trades compared with published ones by id: counts, volumes in base asset, losses listed in the ledger, differences",
         ),
-        dg.TableColumn("bars", "struct", "Bars made of recorded trades compared with published klines: counts, differences"),
+        dg.TableColumn(
+            "bars",
+            "struct",
+            "Bars made of recorded trades compared with published klines: counts, differences",
+        ),
         dg.TableColumn("files", "list", "Published files that were compared, paths below the storage root"),
     ]
 )
@@ -54,7 +58,9 @@ Event = dg.Output[None] | dg.AssetCheckEvaluation
     "gap ledger are no differences. A day that is not published yet is compared later.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
-def next_day_proof(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
+def next_day_proof(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult[Any]:
     """Fetch what is published, compare, publish the result."""
     with domain_errors_as_dagster(context.op_execution_context):
         proof = prove(workspace, folder_of(workspace, context.partition_key))
@@ -89,8 +95,14 @@ def _spec() -> dg.AssetCheckSpec:
 SPEC = _spec()
 
 
-@dg.multi_asset_check(name="next_day_proof_checks", specs=[SPEC], description="Reports whether the last proof of a session holds.")
-def next_day_proof_checks(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
+@dg.multi_asset_check(
+    name="next_day_proof_checks",
+    specs=[SPEC],
+    description="Reports whether the last proof of a session holds.",
+)
+def next_day_proof_checks(
+    context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> Iterator[Event]:
     """One evaluation a session, of the proof that was published last."""
     with domain_errors_as_dagster(context.op_execution_context):
         session = folder_of(workspace, context.partition_key).session
@@ -103,7 +115,11 @@ def next_day_proof_checks(context: dg.AssetCheckExecutionContext, workspace: dg.
 
 def _evaluation(newest: NewestMaterializations, proof: SessionProof) -> dg.AssetCheckEvaluation:
     first = next((difference for day in proof.days for difference in day.listed), None)
-    said = f"; first: {first.where}, {first.field}: captured {first.captured}, published {first.published}" if first else ""
+    said = (
+        f"; first: {first.where}, {first.field}: captured {first.captured}, published {first.published}"
+        if first
+        else ""
+    )
     said += "".join(f"; {each}" for each in proof.not_compared)
     return outputs.check_evaluation(
         {"state": str(proof.state), **proof.figures},
@@ -118,7 +134,9 @@ def _evaluation(newest: NewestMaterializations, proof: SessionProof) -> dg.Asset
     )
 
 
-def report_proofs(context: dg.SensorEvaluationContext, workspace: Workspace, sessions: Collection[str]) -> int:
+def report_proofs(
+    context: dg.SensorEvaluationContext, workspace: Workspace, sessions: Collection[str]
+) -> int:
     """Report the proofs that no run of Dagster made, with the evaluation of their check.
 
     A proof that cannot be read is named in the log and left out.
@@ -132,7 +150,9 @@ def report_proofs(context: dg.SensorEvaluationContext, workspace: Workspace, ses
         The number of proofs that were reported.
     """
     instance, reported = context.instance, 0
-    paths = {session: path for session in sorted(sessions) if (path := workspace.lake.proof(session)).exists()}
+    paths = {
+        session: path for session in sorted(sessions) if (path := workspace.lake.proof(session)).exists()
+    }
     newest = NewestMaterializations(instance, paths)
     for session, path in paths.items():
         known = newest.of(ASSET, session)
@@ -144,7 +164,9 @@ def report_proofs(context: dg.SensorEvaluationContext, workspace: Workspace, ses
             outputs.log_warning(context, f"the proof of {session} is not reported: {error}")
             continue
         if proof is not None:
-            report_materialization(instance, outputs.partition_materialization(ASSET, session, _metadata(workspace, proof)))
+            report_materialization(
+                instance, outputs.partition_materialization(ASSET, session, _metadata(workspace, proof))
+            )
             report_evaluation(instance, _evaluation(NewestMaterializations(instance, [session]), proof))
             reported += 1
     return reported
@@ -165,7 +187,9 @@ prove_session = dg.define_asset_job(
     "midnight UTC of the session. "
     "If a file is not published yet, the waits between two attempts grow up to a day.",
 )
-def proof_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
+def proof_sensor(
+    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.SensorResult | dg.SkipReason:
     """One run a session whose proof is missing, waits or lacks a file."""
     try:
         now_us = with_short_timeouts(workspace).now_us()
@@ -178,6 +202,15 @@ def proof_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourcePara
     if not due:
         waiting = f"{len(found.wanted)} sessions were asked for a while ago; the next attempt waits"
         nothing = f"no session is to be proved now; {found.later} once their days are published"
-        return dg.SensorResult(skip_reason=outputs.skip(waiting if found.wanted else nothing), cursor=remembered.dump())
-    runs = [dg.RunRequest(run_key=f"prove-{session}-{number}-{iso(now_us)}", partition_key=session) for session, number in due.items()]
-    return dg.SensorResult(run_requests=runs, cursor=remembered.dump(), dynamic_partitions_requests=[SESSIONS.build_add_request(list(due))])
+        return dg.SensorResult(
+            skip_reason=outputs.skip(waiting if found.wanted else nothing), cursor=remembered.dump()
+        )
+    runs = [
+        dg.RunRequest(run_key=f"prove-{session}-{number}-{iso(now_us)}", partition_key=session)
+        for session, number in due.items()
+    ]
+    return dg.SensorResult(
+        run_requests=runs,
+        cursor=remembered.dump(),
+        dynamic_partitions_requests=[SESSIONS.build_add_request(list(due))],
+    )

@@ -33,9 +33,13 @@ _LATE_S = 5.0
 _FINISH_S = 60.0
 _SCHEMA = dg.TableSchema(
     [
-        dg.TableColumn("capture_ns", "int", "Time at which the recorder accepted the message, nanoseconds UTC"),
         dg.TableColumn(
-            "stream", "string", "Name of the stream at the exchange, or <symbol>@depthSnapshot for a snapshot requested by REST"
+            "capture_ns", "int", "Time at which the recorder accepted the message, nanoseconds UTC"
+        ),
+        dg.TableColumn(
+            "stream",
+            "string",
+            "Name of the stream at the exchange, or <symbol>@depthSnapshot for a snapshot requested by REST",
         ),
         dg.TableColumn("data", "string", "Message of the exchange, unchanged"),
     ]
@@ -53,7 +57,9 @@ _SCHEMA = dg.TableSchema(
     "message, gzip. A ledger lists every missing id. The recorder is a separate process, which goes on if this run dies.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
-def golden_samples(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
+def golden_samples(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult[Any]:
     """Record, or attach and wait."""
     with domain_errors_as_dagster(context.op_execution_context):
         folder = folder_of(workspace, context.partition_key)
@@ -66,7 +72,11 @@ def golden_samples(context: dg.AssetExecutionContext, workspace: dg.ResourcePara
             raise
         metadata = finished(folder)
         if metadata.state == EMPTY:
-            raise MalformedDataError(empty_session_reason(folder), where=str(folder.path), remedy="there is nothing to validate or convert")
+            raise MalformedDataError(
+                empty_session_reason(folder),
+                where=str(folder.path),
+                remedy="there is nothing to validate or convert",
+            )
         return outputs.materialization(_described(folder, metadata))
 
 
@@ -75,7 +85,9 @@ def _check_disk(workspace: Workspace, folder: SessionFolder) -> None:
     if not folder.growing.exists() and not folder.metadata.exists() and free < least:
         remedy = "free the disk, or lower recording.free_disk_gb"
         raise StorageError(
-            f"{free:.1f} GB are free and {least:g} are wanted before a session starts", where=str(folder.path), remedy=remedy
+            f"{free:.1f} GB are free and {least:g} are wanted before a session starts",
+            where=str(folder.path),
+            remedy=remedy,
         )
 
 
@@ -106,7 +118,11 @@ def report_times() -> Iterator[float]:
 def progress(status: Status) -> str:
     """A status as one line."""
     connections = ", ".join(f"{one.number} for {one.age_s:.0f} s" for one in status.connections) or "none"
-    troubles = [status.last_error, status.trouble, f"began {status.late_s:.0f} s late" if status.late_s >= _LATE_S else ""]
+    troubles = [
+        status.last_error,
+        status.trouble,
+        f"began {status.late_s:.0f} s late" if status.late_s >= _LATE_S else "",
+    ]
     return (
         f"{status.state}: {status.messages:,} messages, {status.messages_per_s:.1f}/s, {status.gaps} gaps, {status.ids_lost} ids lost, "
         f"{status.file_bytes / 1e6:.1f} MB, {status.disk_free_bytes / 1e9:.0f} GB free, connections {connections}, recorder {status.pid}"
@@ -129,16 +145,30 @@ def _finish(context: dg.AssetExecutionContext, workspace: Workspace, folder: Ses
         outputs.log_warning(context, f"could not be finished: {error}")
         return
     outputs.log_info(
-        context, f"The session was finished gracefully: {folder.metadata}" if folder.metadata.exists() else "It is still finishing"
+        context,
+        f"The session was finished gracefully: {folder.metadata}"
+        if folder.metadata.exists()
+        else "It is still finishing",
     )
 
 
 def _described(folder: SessionFolder, metadata: SessionMetadata) -> dict[str, Any]:
     figures = metadata.statistics
-    names = ("messages", "gaps", "ids_lost", "duplicates", "reconnects", "duration_s", "uptime_percent", "late_s")
+    names = (
+        "messages",
+        "gaps",
+        "ids_lost",
+        "duplicates",
+        "reconnects",
+        "duration_s",
+        "uptime_percent",
+        "late_s",
+    )
     # Sessions of an earlier version count less.
     numbers = {name: figures[name] for name in names if figures.get(name) is not None}
-    ratios = {name: figures[name] for name in ("gap_ratio_ids", "gap_ratio_events", "gap_ratio_discontinuities")}
+    ratios = {
+        name: figures[name] for name in ("gap_ratio_ids", "gap_ratio_events", "gap_ratio_discontinuities")
+    }
     recording = next((file for file in metadata.files if file.name == folder.recording.name), None)
     return {
         ROWS: figures["messages"],
@@ -150,9 +180,14 @@ def _described(folder: SessionFolder, metadata: SessionMetadata) -> dict[str, An
         "sha256": recording.sha256 if recording else "there is no recording",
         **numbers,
         **ratios,
-        **{name: figures.get(name, {}) for name in ("reconnects_by_cause", "gaps_by_cause", "messages_by_stream")},
+        **{
+            name: figures.get(name, {})
+            for name in ("reconnects_by_cause", "gaps_by_cause", "messages_by_stream")
+        },
         "files": outputs.table(
             [{"name": file.name, "bytes": file.bytes, "sha256": file.sha256} for file in metadata.files],
-            dg.TableSchema([dg.TableColumn("name"), dg.TableColumn("bytes", "int"), dg.TableColumn("sha256")]),
+            dg.TableSchema(
+                [dg.TableColumn("name"), dg.TableColumn("bytes", "int"), dg.TableColumn("sha256")]
+            ),
         ),
     }

@@ -48,7 +48,9 @@ record_session = dg.define_asset_job(
     description="Starts the run of each planned session two minutes before the session begins. "
     "Stopped by default, because a session uses disk and network for a day: turn it on to record by plan.",
 )
-def session_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
+def session_sensor(
+    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each planned session that has none; a run that somebody cancelled in the queue is not requested again."""
     now_us = time.time_ns() // 1000
     try:
@@ -74,12 +76,19 @@ def session_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourcePa
     "running, the recorder. "
     "Reports runs that are still queued 60 s before their session begins, or later.",
 )
-def session_resumption(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
+def session_resumption(
+    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each unfinished session that a run of Dagster began to record and none records now."""
     now_s, queued, due = time.time(), [], {}
     for folder, plan in _unfinished(workspace):
         attempts = attempts_of(context.instance, folder.session)
-        if attempts.has_failed(now_s) and folder.growing.exists() and not is_ending(folder, plan) and lock_owner_pid(folder) is None:
+        if (
+            attempts.has_failed(now_s)
+            and folder.growing.exists()
+            and not is_ending(folder, plan)
+            and lock_owner_pid(folder) is None
+        ):
             launch(folder)  # at once, for a run takes half a minute to start; it attaches
         if attempts.is_due(now_s, is_ending=folder.ending.exists()):
             due[folder.session] = f"{folder.session}-{len(attempts.records) + 1}"
@@ -95,7 +104,9 @@ def session_resumption(context: dg.SensorEvaluationContext, workspace: dg.Resour
     description="Every 30 s: starts a run for each finished session that Dagster does not know, for instance of `capture "
     "session start` or `capture import`. The run validates the session. Reports the proofs that `capture prove` made.",
 )
-def session_arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
+def session_arrivals(
+    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each finished session that was never materialized, and report proofs of the others."""
     known = context.instance.get_materialized_partitions(dg.AssetKey("golden_samples"))
     finished = [folder for folder in all_sessions(root(workspace)) if folder.metadata.exists()]
@@ -111,7 +122,9 @@ def session_arrivals(context: dg.SensorEvaluationContext, workspace: dg.Resource
 def _requests(keys: dict[str, str]) -> dg.SensorResult:
     """Request a run of each session, by the key under which Dagster starts it once."""
     runs = [dg.RunRequest(run_key=key, partition_key=session) for session, key in keys.items()]
-    return dg.SensorResult(run_requests=runs, dynamic_partitions_requests=[SESSIONS.build_add_request(list(keys))])
+    return dg.SensorResult(
+        run_requests=runs, dynamic_partitions_requests=[SESSIONS.build_add_request(list(keys))]
+    )
 
 
 def _unfinished(workspace: Workspace) -> Iterator[tuple[SessionFolder, SessionPlan]]:
@@ -122,12 +135,20 @@ def _unfinished(workspace: Workspace) -> Iterator[tuple[SessionFolder, SessionPl
 
 def _report_queued(instance: dg.DagsterInstance, attempts: Attempts, plan: SessionPlan) -> list[str]:
     """Name the runs of a session that wait in the queue, also in a tag of each run."""
-    waiting = [record.dagster_run for record in attempts.records if record.dagster_run.status is dg.DagsterRunStatus.QUEUED]
+    waiting = [
+        record.dagster_run
+        for record in attempts.records
+        if record.dagster_run.status is dg.DagsterRunStatus.QUEUED
+    ]
     if not waiting:
         return []
     pool = instance.event_log_storage.get_concurrency_info(POOL)
     is_full = pool.limit is not None and len(pool.claimed_slots) >= pool.limit
-    cause = f"all {pool.limit} slots of the pool {POOL} were taken" if is_full else "too many runs, or a code server that did not answer"
+    cause = (
+        f"all {pool.limit} slots of the pool {POOL} were taken"
+        if is_full
+        else "too many runs, or a code server that did not answer"
+    )
     text = f"the start of the session is {iso(plan.start_us)}, and this run was still in the queue: {cause}"
     for run in waiting:
         if QUEUED_TAG not in run.tags:

@@ -30,7 +30,9 @@ _ABOUT = {
 
 
 def _schema(table: GoldenTable) -> dg.TableSchema:
-    return dg.TableSchema([dg.TableColumn(name, str(kind), COLUMN_DESCRIPTIONS[name]) for name, kind in table.columns.items()])
+    return dg.TableSchema(
+        [dg.TableColumn(name, str(kind), COLUMN_DESCRIPTIONS[name]) for name, kind in table.columns.items()]
+    )
 
 
 @dg.multi_asset(
@@ -51,7 +53,9 @@ def _schema(table: GoldenTable) -> dg.TableSchema:
     ],
     description="Reads the recording once and writes the tables of trades, diffs and snapshots.",
 )
-def golden_tables(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
+def golden_tables(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> Iterator[dg.MaterializeResult[Any]]:
     """Convert a finished session."""
     with domain_errors_as_dagster(context.op_execution_context):
         folder = folder_of(workspace, context.partition_key)
@@ -90,7 +94,9 @@ def _described(workspace: Workspace, table: GoldenTable, manifest: GoldenManifes
         )
     },
 )
-def regime_comparison_report(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
+def regime_comparison_report(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult[Any]:
     """Compare every session that has tables."""
     with domain_errors_as_dagster(context.op_execution_context):
         compared = _with_tables(workspace)
@@ -98,7 +104,9 @@ def regime_comparison_report(context: dg.AssetExecutionContext, workspace: dg.Re
         path = workspace.lake.reports() / "regime_comparison.html"
         publish_bytes(path, page(comparison).encode())
     shown = outputs.page(path, workspace.lake.reports())
-    return outputs.materialization({"comparison": markdown(comparison), "sessions": len(comparison.sessions), **shown})
+    return outputs.materialization(
+        {"comparison": markdown(comparison), "sessions": len(comparison.sessions), **shown}
+    )
 
 
 def _with_tables(workspace: Workspace) -> list[Compared]:

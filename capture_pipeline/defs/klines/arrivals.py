@@ -24,7 +24,14 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.quality.measure import recorded_report
 from capture_pipeline.klines.reconcile import recorded_reconciliation
-from capture_pipeline.klines.recorded import Stamps, recorded_archives, recorded_bars, recorded_gaps, recorded_topups, stamps_of
+from capture_pipeline.klines.recorded import (
+    Stamps,
+    recorded_archives,
+    recorded_bars,
+    recorded_gaps,
+    recorded_topups,
+    stamps_of,
+)
 from capture_pipeline.lake.paths import Partition
 
 MOST_PARTITIONS = 50
@@ -51,7 +58,9 @@ _AT_WORK = [
     description="Reports what `capture backfill`, `capture topup`, `capture reconcile` and `capture coverage` made: materializations "
     "with their metadata, and the evaluations of their checks; at most 50 partitions every 30 seconds. It starts no run.",
 )
-def lake_arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult:
+def lake_arrivals(
+    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.SensorResult:
     """Do the next part of the round."""
     now_ns, at = time.time_ns(), Round.load(context.cursor)
     try:
@@ -61,7 +70,9 @@ def lake_arrivals(context: dg.SensorEvaluationContext, workspace: dg.ResourcePar
         known = [partition for partition in partitions if PARTITIONS.has_partition_key(key_of(partition))]
         after = look.go_on(at, known)
     except CaptureError as error:
-        return dg.SensorResult(skip_reason=outputs.skip(f"cannot be decided now: {error}"), cursor=context.cursor)
+        return dg.SensorResult(
+            skip_reason=outputs.skip(f"cannot be decided now: {error}"), cursor=context.cursor
+        )
     for partition, problem in look.damaged.items():
         outputs.log_warning(context, f"{partition} is left out: {problem}")
     reason = f"{look.reported} partitions reported, {look.postponed} being made, {len(look.damaged)} left out"
@@ -104,8 +115,14 @@ class Look:
         looked = partitions[at.position : at.position + MOST_LOOKS]
         # Files are looked at before runs, and runs before materializations: a run that made a file is then under way or has recorded it.
         stamps = {partition: stamps_of(self.workspace.lake, partition) for partition in looked}
-        changed = {partition: each for partition, each in stamps.items() if each.newest_ns >= max(1, at.since_ns)}
-        at_work = {key for run in self.instance.get_runs(dg.RunsFilter(statuses=_AT_WORK)) for key in keys_of_run(run.tags)}
+        changed = {
+            partition: each for partition, each in stamps.items() if each.newest_ns >= max(1, at.since_ns)
+        }
+        at_work = {
+            key
+            for run in self.instance.get_runs(dg.RunsFilter(statuses=_AT_WORK))
+            for key in keys_of_run(run.tags)
+        }
         newest = NewestMaterializations(self.instance, [str(key_of(partition)) for partition in changed])
         seen: list[Partition] = []
         rows, done = 0, len(looked)
@@ -142,15 +159,25 @@ class Look:
         made: list[dg.AssetMaterialization] = []
         try:
             for stage, changed_ns in enumerate(stamps.current):
-                if not is_new and all(_is_known_since(newest, asset, key, changed_ns) for asset in _STAGES[stage]):
+                if not is_new and all(
+                    _is_known_since(newest, asset, key, changed_ns) for asset in _STAGES[stage]
+                ):
                     continue
                 events = [
-                    outputs.partition_materialization(asset, key, values) for asset, values in self._described(stage, partition).items()
+                    outputs.partition_materialization(asset, key, values)
+                    for asset, values in self._described(stage, partition).items()
                 ]
-                is_new = is_new or any(_says_else(newest.record(event.asset_key.to_user_string(), key), event) for event in events)
+                is_new = is_new or any(
+                    _says_else(newest.record(event.asset_key.to_user_string(), key), event)
+                    for event in events
+                )
                 made += events if is_new else []
-            if stamps.is_reconciled and not _is_known_since(newest, _RECONCILIATION, key, stamps.reconciliation_ns):
-                values = describe.reconciliation(recorded_reconciliation(self.workspace, partition))[_RECONCILIATION]
+            if stamps.is_reconciled and not _is_known_since(
+                newest, _RECONCILIATION, key, stamps.reconciliation_ns
+            ):
+                values = describe.reconciliation(recorded_reconciliation(self.workspace, partition))[
+                    _RECONCILIATION
+                ]
                 event = outputs.partition_materialization(_RECONCILIATION, key, values)
                 made += [event] if is_new or _says_else(newest.record(_RECONCILIATION, key), event) else []
         except CaptureError as error:
@@ -163,7 +190,10 @@ class Look:
     def _described(self, stage: int, partition: Partition) -> Described:
         workspace = self.workspace
         if stage == 0:
-            archives, topups = recorded_archives(workspace, partition), recorded_topups(workspace, partition, self.now_us)
+            archives, topups = (
+                recorded_archives(workspace, partition),
+                recorded_topups(workspace, partition, self.now_us),
+            )
             return {**describe.archives(archives), **describe.topups(topups)}
         if stage == 1:
             return describe.bars(workspace, recorded_bars(workspace, partition))
@@ -179,7 +209,11 @@ class Look:
         for table, judge in JUDGES.items():
             if table == _REPORT:
                 continue
-            keys = [key for key in by_key if (record := newest.record(table, key)) is not None and not record.run_id]
+            keys = [
+                key
+                for key in by_key
+                if (record := newest.record(table, key)) is not None and not record.run_id
+            ]
             wanted = unjudged(self.instance, judge.check_keys, keys)
             self._report_evaluations(judge, [by_key[key] for key in keys if key in wanted])
 

@@ -61,10 +61,14 @@ from capture_pipeline.lake.paths import Partition
     partitions_def=PARTITIONS,
     backfill_policy=BACKFILL_POLICY,
 )
-def bars(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
+def bars(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> Iterator[dg.MaterializeResult[Any]]:
     """Merge the raw files."""
 
     def merged(partition: Partition) -> BarsResult:
         return with_partition_lock(workspace, partition, partial(build_bars, workspace, partition))[0]
 
-    yield from run_partitions(context, workspace, sequentially(merged), lambda result: describe.bars(workspace, result))
+    yield from run_partitions(
+        context, workspace, sequentially(merged), lambda result: describe.bars(workspace, result)
+    )

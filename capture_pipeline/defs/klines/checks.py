@@ -15,7 +15,12 @@ import dagster as dg
 from capture_pipeline.binance.periods import Month
 from capture_pipeline.checks.gates import GateResult
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.check_evaluations import CheckSpec, NewestMaterializations, check_specs, evaluation_of
+from capture_pipeline.defs.shared.check_evaluations import (
+    CheckSpec,
+    NewestMaterializations,
+    check_specs,
+    evaluation_of,
+)
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of, partitions_of
 from capture_pipeline.deployment.deployment import Workspace
@@ -70,9 +75,14 @@ def checks_of(table: str, partitions_def: dg.PartitionsDefinition[Any] | None) -
     specs = {name: _spec(check, partitions_def) for name, check in judge.checks.items()}
 
     @dg.multi_asset_check(
-        name=f"{table}_checks", specs=list(specs.values()), can_subset=True, description=f"Evaluates the gates of {table}."
+        name=f"{table}_checks",
+        specs=list(specs.values()),
+        can_subset=True,
+        description=f"Evaluates the gates of {table}.",
     )
-    def check(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
+    def check(
+        context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
+    ) -> Iterator[Event]:
         with domain_errors_as_dagster(context.op_execution_context):
             partitions = partitions_of(workspace, _keys(context, table)) if partitions_def else []
             evaluations = evaluate(context.instance, workspace, judge, partitions, workspace.now_us())
@@ -82,7 +92,9 @@ def checks_of(table: str, partitions_def: dg.PartitionsDefinition[Any] | None) -
         blocked = [each for each in evaluations if each.blocking and not each.passed]
         if blocked:
             # Dagster's own error names the checks alone.
-            raise outputs.failure(f"{len(blocked)} blocking checks failed: {'; '.join(each.description or '' for each in blocked)}")
+            raise outputs.failure(
+                f"{len(blocked)} blocking checks failed: {'; '.join(each.description or '' for each in blocked)}"
+            )
         for name in dict.fromkeys(each.check_name for each in evaluations):
             yield dg.Output(None, output_name=specs[name].get_python_identifier())
 
@@ -98,7 +110,11 @@ def _keys(context: dg.AssetCheckExecutionContext, table: str) -> list[str]:
 
 
 def evaluate(
-    instance: dg.DagsterInstance, workspace: Workspace, judge: Judge, partitions: Sequence[Partition], now_us: int
+    instance: dg.DagsterInstance,
+    workspace: Workspace,
+    judge: Judge,
+    partitions: Sequence[Partition],
+    now_us: int,
 ) -> list[dg.AssetCheckEvaluation]:
     """Return one evaluation a partition and check. Those that failed are last, because a check's page shows its latest one first.
 
@@ -111,10 +127,16 @@ def evaluate(
     """
     grouped: dict[tuple[dg.MultiPartitionKey | None, str], list[GateResult]] = {}
     for result in judge.gates(workspace, partitions, now_us):
-        key = key_of(workspace.partition(result.symbol, Month.parse(result.month))) if result.symbol and result.month else None
+        key = (
+            key_of(workspace.partition(result.symbol, Month.parse(result.month)))
+            if result.symbol and result.month
+            else None
+        )
         grouped.setdefault((key, result.spec.check or result.spec.name), []).append(result)
     newest = NewestMaterializations(instance, [key for key, _ in grouped if key])
-    evaluations = [evaluation_of(newest, judge.checks[name], each, key) for (key, name), each in grouped.items()]
+    evaluations = [
+        evaluation_of(newest, judge.checks[name], each, key) for (key, name), each in grouped.items()
+    ]
     return sorted(evaluations, key=lambda evaluation: not evaluation.passed)
 
 

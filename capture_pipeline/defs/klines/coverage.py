@@ -33,12 +33,16 @@ _TOOL_TIP = re.compile(r"<title>[^<]*</title>")
     "DuckDB catalogue.",
     metadata={"dagster/column_schema": schemas.COVERAGE},
 )
-def coverage_report(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.MaterializeResult[Any]:
+def coverage_report(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult[Any]:
     """Measure, publish, and show."""
     with domain_errors_as_dagster(context.op_execution_context):
         views = refresh_catalog(workspace.lake)
         made = report(workspace, workspace.now_us())
-    return outputs.materialization({**described(workspace, made), "catalog": workspace.lake.catalog(), "views": ", ".join(views)})
+    return outputs.materialization(
+        {**described(workspace, made), "catalog": workspace.lake.catalog(), "views": ", ".join(views)}
+    )
 
 
 def described(workspace: Workspace, made: CoverageReport) -> dict[str, Any]:
@@ -62,4 +66,6 @@ def picture(made: CoverageReport) -> md.Markdown:
     svg = _TOOL_TIP.sub("", made.svg)
     if len(svg) > _LARGEST_PICTURE:
         return md.sentence("The heat-map is too large to show here; open ", md.code(made.html), ".")
-    return md.image("Coverage by symbol and month", f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}")
+    return md.image(
+        "Coverage by symbol and month", f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+    )

@@ -18,7 +18,17 @@ from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 
 _MB = 1_000_000
 OF_A_RUN = frozenset(
-    {"fetched_now", "mb_per_s", "attempts", "requests_now", "rows_now", "still_missing", "archive_only", "duplicates", "fillable"}
+    {
+        "fetched_now",
+        "mb_per_s",
+        "attempts",
+        "requests_now",
+        "rows_now",
+        "still_missing",
+        "archive_only",
+        "duplicates",
+        "fillable",
+    }
     | {"as_of", "newest_age_hours", "catalog", "views"}
 )
 """Values about a run or a moment; all others are about the files."""
@@ -59,7 +69,8 @@ def topups(result: TopupResult) -> Described:
             "still_missing": result.still_missing,
             "archive_only": result.archive_only or "no",
             "answers": len(pages),
-            "newest_answers": records_of([_page(page) for page in pages[-_PAGES_SHOWN:]]) or "nothing was missing",
+            "newest_answers": records_of([_page(page) for page in pages[-_PAGES_SHOWN:]])
+            or "nothing was missing",
         }
     }
 
@@ -109,7 +120,9 @@ def gaps(workspace: Workspace, result: GapsResult) -> Described:
             "suspended": result.suspended,
             "fillable": result.fillable,
             "coverage_percent": round(100 * present / result.expected, 4) if result.expected else 100.0,
-            "explained_coverage_percent": round(100 * present / result.attainable, 4) if result.attainable else 100.0,
+            "explained_coverage_percent": round(100 * present / result.attainable, 4)
+            if result.attainable
+            else 100.0,
             "gaps": table_of(readable) if readable else "no gap",
         }
     }
@@ -121,7 +134,14 @@ def reconciliation(result: Reconciliation) -> Described:
     figures = report.model_dump(exclude={"partition", "differences"})
     listed = [difference.model_dump(exclude={"open_time"}) for difference in report.differences]
     shown = table_of(listed or [{"open_time_us": "no source disagrees with another"}])
-    return {"month_reconciliation": {ROWS: report.differing_fields, **figures, "report": result.path, "differences": shown}}
+    return {
+        "month_reconciliation": {
+            ROWS: report.differing_fields,
+            **figures,
+            "report": result.path,
+            "differences": shown,
+        }
+    }
 
 
 def revisions(records: Sequence[ArchiveRecord]) -> dict[str, Any]:

@@ -29,9 +29,13 @@ from capture_pipeline.klines.ingest.archives import with_partition_lock
     "cause and status.",
     metadata={"dagster/column_schema": schemas.GAPS, "dagster/table_name": "bar_gaps"},
 )
-def bar_gaps(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
+def bar_gaps(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> Iterator[dg.MaterializeResult[Any]]:
     """Compute the ledger; asks nobody."""
     found = sequentially(
-        lambda partition: with_partition_lock(workspace, partition, partial(find_gaps, workspace, partition, workspace.now_us()))
+        lambda partition: with_partition_lock(
+            workspace, partition, partial(find_gaps, workspace, partition, workspace.now_us())
+        )
     )
     yield from run_partitions(context, workspace, found, lambda result: describe.gaps(workspace, result))

@@ -45,7 +45,9 @@ month_close = dg.define_asset_job(
     tags=_SOONER,
 )
 coverage = dg.define_asset_job(
-    "coverage", dg.AssetSelection.assets("coverage_report"), description="Makes the coverage report of the whole lake."
+    "coverage",
+    dg.AssetSelection.assets("coverage_report"),
+    description="Makes the coverage report of the whole lake.",
 )
 
 

@@ -18,15 +18,23 @@ from capture_pipeline.defs.shared.partitions import MONTHS, SETTINGS, months
 def new_month(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Compare the months of the definitions with the present; start no run."""
     loaded = MONTHS.get_partition_keys()
-    begun = [month for month in months(SETTINGS, time.time_ns() // 1000).get_partition_keys() if month not in loaded]
+    begun = [
+        month
+        for month in months(SETTINGS, time.time_ns() // 1000).get_partition_keys()
+        if month not in loaded
+    ]
     if not begun:
         return outputs.skip("every month that has begun is a partition")
     origin = context.code_location_origin
     if not isinstance(origin, GrpcServerCodeLocationOrigin):
-        return outputs.skip(f"{begun[-1]} has begun: the daemon loads the definitions again by itself; reload the location in the UI")
+        return outputs.skip(
+            f"{begun[-1]} has begun: the daemon loads the definitions again by itself; reload the location in the UI"
+        )
     try:
         # Answers once the new definitions are loaded. Runs of the old ones go on in their own processes.
         origin.create_client().reload_code(timeout=context.instance.code_server_reload_timeout)
     except DagsterUserCodeUnreachableError as error:
-        return outputs.skip(f"{begun[-1]} has begun, and the code server did not load the definitions again: {error}; tried again")
+        return outputs.skip(
+            f"{begun[-1]} has begun, and the code server did not load the definitions again: {error}; tried again"
+        )
     return outputs.skip(f"{begun[-1]} has begun: the code server has loaded the definitions again")

@@ -32,9 +32,13 @@ ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
     "disk. A file that fails the verification is moved to the quarantine.",
     metadata={"dagster/column_schema": schemas.SENT},
 )
-def kline_archives(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
+def kline_archives(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> Iterator[dg.MaterializeResult[Any]]:
     """Fetch what is published."""
-    yield from run_partitions(context, workspace, partial(_fetched, workspace, _is_by_hand(context.run.tags)), describe.archives)
+    yield from run_partitions(
+        context, workspace, partial(_fetched, workspace, _is_by_hand(context.run.tags)), describe.archives
+    )
 
 
 @dg.asset(
@@ -51,7 +55,9 @@ def kline_archives(context: dg.AssetExecutionContext, workspace: dg.ResourcePara
     "An answer without a candle is kept as proof that the exchange has none.",
     metadata={"dagster/column_schema": schemas.SENT},
 )
-def kline_topups(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
+def kline_topups(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> Iterator[dg.MaterializeResult[Any]]:
     """Ask for what is missing, by the exchange's clock."""
     topped_up = sequentially(lambda partition: top_up(workspace, partition, workspace.rest.server_time_us()))
     yield from run_partitions(context, workspace, topped_up, describe.topups)
@@ -62,7 +68,13 @@ def _is_by_hand(tags: Mapping[str, str]) -> bool:
     return not {"dagster/schedule_name", "dagster/sensor_name"} & tags.keys()
 
 
-def _fetched(workspace: Workspace, check_revisions: bool, partitions: Sequence[Partition]) -> Results[ArchivesResult]:  # noqa: FBT001 - bound once
+def _fetched(
+    workspace: Workspace,
+    check_revisions: bool,  # noqa: FBT001 - bound once
+    partitions: Sequence[Partition],
+) -> Results[ArchivesResult]:
     """Fetch side by side; when the run is stopped, no further file is begun."""
-    for result in fetch_many(workspace, list(partitions), workspace.now_us(), check_revisions=check_revisions):
+    for result in fetch_many(
+        workspace, list(partitions), workspace.now_us(), check_revisions=check_revisions
+    ):
         yield (result.partition, result) if isinstance(result, ArchivesResult) else result

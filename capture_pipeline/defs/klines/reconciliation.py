@@ -23,7 +23,9 @@ from capture_pipeline.klines.reconcile import reconcile
     "Made by the job month_close.",
     metadata={"dagster/column_schema": schemas.CONFLICTS},
 )
-def month_reconciliation(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[dg.MaterializeResult[Any]]:
+def month_reconciliation(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> Iterator[dg.MaterializeResult[Any]]:
     """Compare the sources."""
     compared = sequentially(lambda partition: reconcile(workspace, partition))
     yield from run_partitions(context, workspace, compared, describe.reconciliation)

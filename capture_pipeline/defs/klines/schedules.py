@@ -24,7 +24,9 @@ _FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
     description="At 06:30 UTC, when the files of yesterday are published: updates the current month of every symbol in one run, and "
     "in the first two days of a month the month before. After a failure it is repeated every three hours until 21:30 UTC.",
 )
-def daily_update_schedule(context: dg.ScheduleEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipReason:
+def daily_update_schedule(
+    context: dg.ScheduleEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.RunRequest | dg.SkipReason:
     """One run a day for the open month, whatever the number of symbols; further ones on that day only after it failed."""
     day = f"{context.scheduled_execution_time:%Y-%m-%d}"
     before = context.instance.get_runs(dg.RunsFilter(job_name=daily_update.name, tags={_DAY_TAG: day}))

@@ -42,9 +42,15 @@ COVERAGE_COLUMNS: dict[str, tuple[pl.DataType, str]] = {
     "present": (_COUNT, "Number of distinct open times"),
     "duplicates": (_COUNT, "Rows whose open time is already present"),
     "missing": (_COUNT, "Expected bars that are not present"),
-    "explained": (_COUNT, "Missing bars with a known cause that needs no action: a listed outage, or candles off the grid"),
+    "explained": (
+        _COUNT,
+        "Missing bars with a known cause that needs no action: a listed outage, or candles off the grid",
+    ),
     "unexplained": (_COUNT, "Missing bars without a known cause"),
-    "suspended": (_COUNT, "Bars that were not expected because the calendar lists a suspension of the symbol"),
+    "suspended": (
+        _COUNT,
+        "Bars that were not expected because the calendar lists a suspension of the symbol",
+    ),
     "unjudged": (_COUNT, "Missing bars after the time at which the gaps were computed"),
     "filled": (_COUNT, "Bars that were missing and are present now"),
     "longest_gap": (_COUNT, "Bars of the longest open gap"),
@@ -55,11 +61,16 @@ COVERAGE_COLUMNS: dict[str, tuple[pl.DataType, str]] = {
     "newest_us": (_TIME, "Open time of the newest bar, microseconds UTC"),
     "as_of_us": (_TIME, "When the gaps were computed, microseconds UTC"),
     "coverage_percent": (_PERCENT, "Present bars, percent of the expected ones"),
-    "explained_coverage_percent": (_PERCENT, "Present bars, percent of the expected ones outside listed outages; 100 where there are none"),
+    "explained_coverage_percent": (
+        _PERCENT,
+        "Present bars, percent of the expected ones outside listed outages; 100 where there are none",
+    ),
 }
 _MAY_BE_EMPTY = {"expected", "newest_us", "as_of_us", "coverage_percent", "explained_coverage_percent"}
 
-SENT = schema_of({name: kind for name, (kind, _) in _SENT.items()}, {name: text for name, (_, text) in _SENT.items()})
+SENT = schema_of(
+    {name: kind for name, (kind, _) in _SENT.items()}, {name: text for name, (_, text) in _SENT.items()}
+)
 """The twelve columns of the exchange, in a zip's CSV as in a REST answer."""
 BARS = schema_of(BAR_SCHEMA, COLUMN_DESCRIPTIONS)
 CONFLICTS = schema_of(CONFLICT_SCHEMA, _CONFLICTS)
@@ -71,11 +82,18 @@ COVERAGE = schema_of(
     nullable=_MAY_BE_EMPTY,
 )
 
-_SENT_AS = {"open_time_us": "open_time", "close_time_us": "close_time", "trades": "count", "time_unit": "open_time"}
+_SENT_AS = {
+    "open_time_us": "open_time",
+    "close_time_us": "close_time",
+    "trades": "count",
+    "time_unit": "open_time",
+}
 """Columns of `bars` that have another name in the exchange's files."""
 LINEAGE = dg.TableColumnLineage(
     {
-        name: [dg.TableColumnDep(asset, _SENT_AS.get(name, name)) for asset in ("kline_archives", "kline_topups")]
+        name: [
+            dg.TableColumnDep(asset, _SENT_AS.get(name, name)) for asset in ("kline_archives", "kline_topups")
+        ]
         for name in BAR_SCHEMA
         if name != "source"
     }

@@ -20,7 +20,12 @@ from capture_pipeline.klines import pending
 
 _RUNNING = dg.DefaultSensorStatus.RUNNING
 _MOST_RUNS = 50
-_UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+_UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
 
 
 @dg.sensor(
@@ -30,9 +35,13 @@ _UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.Da
     description="Every 30 min: looks for monthly files of the last three closed months in the listing of the archive, and "
     "starts month_close for new ones.",
 )
-def month_close_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
+def month_close_sensor(
+    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.SensorResult | dg.SkipReason:
     """One run a partition whose monthly file is out."""
-    return _run_requests(context, workspace, pending.closable, "close", "no closed month waits for a monthly file that is out")
+    return _run_requests(
+        context, workspace, pending.closable, "close", "no closed month waits for a monthly file that is out"
+    )
 
 
 @dg.sensor(
@@ -42,7 +51,9 @@ def month_close_sensor(context: dg.SensorEvaluationContext, workspace: dg.Resour
     description="Every 15 min: starts gap_fill for partitions with missing candles that may exist. The waits between two "
     "attempts grow from an hour to a day.",
 )
-def gap_fill_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
+def gap_fill_sensor(
+    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.SensorResult | dg.SkipReason:
     """One run a partition with such a hole."""
     return _run_requests(context, workspace, pending.fillable, "fill", "no hole is worth asking for now")
 
@@ -53,9 +64,13 @@ def gap_fill_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceP
     default_status=_RUNNING,
     description="Every hour: starts revision_watch for published checksums that were not read for archive.recheck_days.",
 )
-def revision_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipReason:
+def revision_sensor(
+    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.RunRequest | dg.SkipReason:
     """One run for all that are due; it takes the oldest first."""
-    if context.instance.get_run_records(dg.RunsFilter(job_name=revision_watch.name, statuses=_UNDER_WAY), limit=1):
+    if context.instance.get_run_records(
+        dg.RunsFilter(job_name=revision_watch.name, statuses=_UNDER_WAY), limit=1
+    ):
         return outputs.skip("a turn of the rota is under way")
     try:
         now_us = with_short_timeouts(workspace).now_us()
@@ -116,9 +131,16 @@ def _run_requests(
     wanted = [key for key in keys if PARTITIONS.has_partition_key(key)]
     due, remembered = Attempts.load(context.cursor).next(wanted, now_us, _MOST_RUNS)
     if not due:
-        reason = f"{len(wanted)} partitions were asked for a while ago; the next attempt waits" if wanted else nothing
+        reason = (
+            f"{len(wanted)} partitions were asked for a while ago; the next attempt waits"
+            if wanted
+            else nothing
+        )
         return dg.SensorResult(skip_reason=outputs.skip(f"{reason}{left_out}"), cursor=remembered.dump())
-    runs = [dg.RunRequest(run_key=f"{name}-{key}-{number}-{iso(now_us)}", partition_key=key) for key, number in due.items()]
+    runs = [
+        dg.RunRequest(run_key=f"{name}-{key}-{number}-{iso(now_us)}", partition_key=key)
+        for key, number in due.items()
+    ]
     return dg.SensorResult(run_requests=runs, cursor=remembered.dump())
 
 

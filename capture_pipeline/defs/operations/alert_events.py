@@ -9,14 +9,22 @@ from capture_pipeline.reporting.markdown import plain
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.models import Settings
 
-_TYPES = (dg.DagsterEventType.ASSET_CHECK_EVALUATION, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_SUCCESS)
+_TYPES = (
+    dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+    dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.RUN_SUCCESS,
+)
 MOST_EVENTS = 1000
 """Events of one type that are read at once."""
 _LEVEL_OF_SEVERITY = {dg.AssetCheckSeverity.ERROR: Level.CRITICAL, dg.AssetCheckSeverity.WARN: Level.WARNING}
 """Of a failed check that states no level."""
 CHECK_PREFIX, RUN_PREFIX = "check:", "run:"
 _ASSET_JOB = "__ASSET_JOB"
-_PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+_PARTITION_TAGS = (
+    "dagster/partition",
+    "dagster/asset_partition_range_start",
+    "dagster/asset_partition_range_end",
+)
 
 
 def newest_id(instance: dg.DagsterInstance) -> int:
@@ -48,7 +56,12 @@ def read_events(instance: dg.DagsterInstance, after: int) -> tuple[int, list[dg.
     return complete, [found[number] for number in sorted(found) if number <= complete]
 
 
-def alerts_of(instance: dg.DagsterInstance, events: list[dg.EventLogEntry], settings: Settings, known: dict[str, OpenAlert]) -> list[Alert]:
+def alerts_of(
+    instance: dg.DagsterInstance,
+    events: list[dg.EventLogEntry],
+    settings: Settings,
+    known: dict[str, OpenAlert],
+) -> list[Alert]:
     """Turn events into alerts.
 
     Args:
@@ -57,7 +70,9 @@ def alerts_of(instance: dg.DagsterInstance, events: list[dg.EventLogEntry], sett
         settings: Of the deployment.
         known: Open alerts by key. Runs that succeed are looked up only while a failed one is open, or is among the events.
     """
-    may_resolve = any(key.startswith(RUN_PREFIX) for key in known) or any(_is_failure(event) for event in events)
+    may_resolve = any(key.startswith(RUN_PREFIX) for key in known) or any(
+        _is_failure(event) for event in events
+    )
     made: list[Alert] = []
     for event in events:
         if event.dagster_event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
@@ -106,15 +121,36 @@ def _of_run(instance: dg.DagsterInstance, event: dg.EventLogEntry, settings: Set
     if _is_failure(event):
         text = (event.dagster_event.message or "") if event.dagster_event is not None else ""
         fields = {"run": run.run_id} | (
-            {"page": f"{settings.alerts.ui_url.rstrip('/')}/runs/{run.run_id}"} if settings.alerts.ui_url else {}
+            {"page": f"{settings.alerts.ui_url.rstrip('/')}/runs/{run.run_id}"}
+            if settings.alerts.ui_url
+            else {}
         )
         text = "\n".join(filter(None, [text, _step_error(instance, run.run_id)]))
-        return [Alert(key=_key(run), level=Level.WARNING, title=f"{name} failed", text=text, fields=fields, at_us=at_us)]
+        return [
+            Alert(
+                key=_key(run),
+                level=Level.WARNING,
+                title=f"{name} failed",
+                text=text,
+                fields=fields,
+                at_us=at_us,
+            )
+        ]
     # A run that was started again from a failure may make less than the one that failed.
     root = instance.get_run_by_id(run.root_run_id) if run.root_run_id else None
     keys = dict.fromkeys([_key(run), *([_key(root)] if root is not None else [])])
     title = f"{name} succeeded"
-    return [Alert(key=key, level=Level.WARNING, state=State.RESOLVED, title=title, fields={"run": run.run_id}, at_us=at_us) for key in keys]
+    return [
+        Alert(
+            key=key,
+            level=Level.WARNING,
+            state=State.RESOLVED,
+            title=title,
+            fields={"run": run.run_id},
+            at_us=at_us,
+        )
+        for key in keys
+    ]
 
 
 def _step_error(instance: dg.DagsterInstance, run_id: str) -> str:

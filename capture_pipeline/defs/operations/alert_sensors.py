@@ -24,7 +24,9 @@ from capture_pipeline.recorder.lifecycle import sessions_root
     description="Sends alerts about failed checks, failed runs, sessions that are down or late, and a full disk to alerts.channels. "
     "Starts no run.",
 )
-def alert_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult | dg.SkipReason:
+def alert_sensor(
+    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.SensorResult | dg.SkipReason:
     """Record new alerts and deliver what waits."""
     settings = workspace.settings
     if not settings.alerts.channels:
@@ -39,7 +41,9 @@ def alert_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourcePara
         made += _conditions(context, workspace, list(known))
         posted = spool.post(made)
     except CaptureError as error:
-        return dg.SensorResult(skip_reason=outputs.skip(f"alerts cannot be recorded now: {error}"), cursor=str(after))
+        return dg.SensorResult(
+            skip_reason=outputs.skip(f"alerts cannot be recorded now: {error}"), cursor=str(after)
+        )
     outcomes = deliver(spool, settings.alerts)
     for outcome in outcomes:
         if outcome.error:
@@ -47,7 +51,9 @@ def alert_sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourcePara
     return dg.SensorResult(skip_reason=outputs.skip(_told(posted, outcomes)), cursor=str(newest))
 
 
-def _conditions(context: dg.SensorEvaluationContext, workspace: Workspace, open_keys: list[str]) -> list[Alert]:
+def _conditions(
+    context: dg.SensorEvaluationContext, workspace: Workspace, open_keys: list[str]
+) -> list[Alert]:
     """Look at disk and sessions; sessions that cannot be read keep no other alert from being sent."""
     settings = workspace.settings
     disk = look_at_disk(settings)

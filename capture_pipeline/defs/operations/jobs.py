@@ -10,7 +10,10 @@ from capture_pipeline.deployment.deployment import Workspace
 _NOTHING = dg.Out(dagster_type=dg.Nothing)
 
 
-@dg.op(out=_NOTHING, description="Removes finished runs older than retention.run_history_days, with their events.")
+@dg.op(
+    out=_NOTHING,
+    description="Removes finished runs older than retention.run_history_days, with their events.",
+)
 def forget_runs(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
     """Remove old runs that no partition needs."""
     old = runs_to_forget(context.instance, workspace.settings.retention.run_history_days)
@@ -23,7 +26,9 @@ def forget_runs(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Work
 def forget_quarantine(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
     """Remove what has been in quarantine for long."""
     with domain_errors_as_dagster(context):
-        removed = forget_quarantined(workspace.lake.root / "quarantine", workspace.settings.retention.quarantine_days)
+        removed = forget_quarantined(
+            workspace.lake.root / "quarantine", workspace.settings.retention.quarantine_days
+        )
     outputs.log_info(context, f"{removed} quarantined files removed")
 
 

@@ -24,7 +24,11 @@ def runs_to_forget(instance: dg.DagsterInstance, days: int) -> list[str]:
     finished = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
     before = dg.RunsFilter(statuses=finished, created_before=datetime.now(UTC) - timedelta(days=days))
     needed = runs_still_needed(instance)
-    return [record.dagster_run.run_id for record in instance.get_run_records(before) if record.dagster_run.run_id not in needed]
+    return [
+        record.dagster_run.run_id
+        for record in instance.get_run_records(before)
+        if record.dagster_run.run_id not in needed
+    ]
 
 
 def runs_still_needed(instance: dg.DagsterInstance) -> set[str]:
@@ -33,11 +37,17 @@ def runs_still_needed(instance: dg.DagsterInstance) -> set[str]:
     for asset in instance.get_asset_keys():
         newest = instance.get_latest_materialization_event(asset)
         needed |= {newest.run_id} if newest else set()
-        ids = set(instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION).values())
+        ids = set(
+            instance.get_latest_storage_id_by_partition(
+                asset, dg.DagsterEventType.ASSET_MATERIALIZATION
+            ).values()
+        )
         ordered = sorted(ids)
         for start in range(0, len(ordered), _PAGE):
             wanted = dg.AssetRecordsFilter(asset, storage_ids=ordered[start : start + _PAGE])
-            needed |= {record.run_id for record in instance.fetch_materializations(wanted, limit=_PAGE).records}
+            needed |= {
+                record.run_id for record in instance.fetch_materializations(wanted, limit=_PAGE).records
+            }
     return needed
 
 
@@ -65,7 +75,11 @@ def forget_quarantined(root: Path, days: int) -> int:
     Returns:
         How many were removed.
     """
-    old = [path for path in root.rglob("*.zip") if path.is_file() and path.stat().st_mtime < time.time() - days * DAY_S]
+    old = [
+        path
+        for path in root.rglob("*.zip")
+        if path.is_file() and path.stat().st_mtime < time.time() - days * DAY_S
+    ]
     for path in old:
         with storage_errors(path):
             path.unlink(missing_ok=True)

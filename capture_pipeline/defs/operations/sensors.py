@@ -18,10 +18,16 @@ SILENCE_S = 24 * 3600
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Every 10 s: marks runs as failed that are shown as running although their process is dead. Starts no run.",
 )
-def dead_run_reaper(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SkipReason:
+def dead_run_reaper(
+    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.SkipReason:
     """Fail the dead, say how many."""
     started = context.instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    dead = [(record.dagster_run, reason) for record in started if (reason := stale_reason(context.instance, workspace, record))]
+    dead = [
+        (record.dagster_run, reason)
+        for record in started
+        if (reason := stale_reason(context.instance, workspace, record))
+    ]
     for run, reason in dead:
         now = context.instance.get_run_by_id(run.run_id)
         if now is None or now.is_finished:
@@ -42,4 +48,8 @@ def stale_reason(instance: dg.DagsterInstance, workspace: Workspace, record: dg.
     age_s = time.time() - (record.start_time or record.create_timestamp.timestamp())
     newest = instance.get_records_for_run(run_id, limit=1, ascending=False).records
     silent_s = time.time() - newest[0].timestamp if newest else age_s
-    return f"it has been silent for {silent_s / 3600:.0f} h and shows no sign of life" if silent_s > SILENCE_S else None
+    return (
+        f"it has been silent for {silent_s / 3600:.0f} h and shows no sign of life"
+        if silent_s > SILENCE_S
+        else None
+    )

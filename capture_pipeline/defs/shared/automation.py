@@ -20,9 +20,9 @@ _IDLE = ~_Condition.in_progress() & ~(~_Condition.in_progress()).newly_true()
 """Neither at this tick nor at the one before. A tick counts the events up to its beginning, and reads a moment later what is in progress:
 what a run made in between is not counted yet, and the run is over. The next tick counts it."""
 _WAITS = _INPUT_UPDATED & _SETTLED & _IDLE & ~_Condition.any_deps_in_progress()
-AFTER_INPUT = (_WAITS & ~_Condition.any_deps_missing() & _Condition.all_deps_blocking_checks_passed()).with_label(
-    "after its input, once the blocking checks passed"
-)
+AFTER_INPUT = (
+    _WAITS & ~_Condition.any_deps_missing() & _Condition.all_deps_blocking_checks_passed()
+).with_label("after its input, once the blocking checks passed")
 """For partitions of any month, not the latest alone."""
 
 AFTER_UPSTREAM_IDLE = _WAITS.with_label("after its input, once no partition is being made")

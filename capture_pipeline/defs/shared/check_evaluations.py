@@ -6,7 +6,9 @@ from functools import cache
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
 from capture_pipeline.checks.gates import GateResult, GateSpec, Severity, worst
 from capture_pipeline.defs.shared import outputs
@@ -51,7 +53,9 @@ class NewestMaterializations:
         found: dict[str, dg.EventLogRecord] = {}
         for start in range(0, len(self._partitions), _PER_QUERY):
             some = set(self._partitions[start : start + _PER_QUERY])
-            ids = self._instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, some)
+            ids = self._instance.get_latest_storage_id_by_partition(
+                key, dg.DagsterEventType.ASSET_MATERIALIZATION, some
+            )
             if ids:
                 wanted = dg.AssetRecordsFilter(key, storage_ids=list(ids.values()))
                 records = self._instance.fetch_materializations(wanted, limit=len(ids)).records
@@ -60,7 +64,9 @@ class NewestMaterializations:
 
 
 def _target(record: dg.EventLogRecord) -> AssetCheckEvaluationTargetMaterializationData:
-    return AssetCheckEvaluationTargetMaterializationData(run_id=record.run_id, storage_id=record.storage_id, timestamp=record.timestamp)
+    return AssetCheckEvaluationTargetMaterializationData(
+        run_id=record.run_id, storage_id=record.storage_id, timestamp=record.timestamp
+    )
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,10 @@ def check_specs(gates: Sequence[GateSpec]) -> dict[str, CheckSpec]:
 
 
 def evaluation_of(
-    newest: NewestMaterializations, check: CheckSpec, results: Sequence[GateResult], key: dg.MultiPartitionKey | None
+    newest: NewestMaterializations,
+    check: CheckSpec,
+    results: Sequence[GateResult],
+    key: dg.MultiPartitionKey | None,
 ) -> dg.AssetCheckEvaluation:
     """The evaluation of a check.
 
@@ -130,7 +139,9 @@ def evaluation_of(
     )
 
 
-def evaluation_of_result(newest: NewestMaterializations, asset: str, result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+def evaluation_of_result(
+    newest: NewestMaterializations, asset: str, result: dg.AssetCheckResult
+) -> dg.AssetCheckEvaluation:
     """Return the evaluation of a check of a whole asset, from the result that a run of the check would yield.
 
     Args:
@@ -164,7 +175,9 @@ def _values(results: Sequence[GateResult]) -> dict[str, Any]:
         values = dict(_figures(results[0]))
     else:
         # The number of rows is that of the file, whichever gate counted them.
-        values = {name: value for result in results for name, value in result.values.items() if name == "rows"}
+        values = {
+            name: value for result in results for name, value in result.values.items() if name == "rows"
+        }
         values["gates"] = {result.spec.name: _verdict(result) for result in results}
     if failed:
         values["level"] = str(worst(failed))
@@ -172,7 +185,9 @@ def _values(results: Sequence[GateResult]) -> dict[str, Any]:
         values["failing"] = count
     for result in failed:
         if result.failing is not None and result.failing.height:
-            values["failing_rows" if len(results) == 1 else f"failing_rows_{result.spec.name}"] = table_of(result.failing)
+            values["failing_rows" if len(results) == 1 else f"failing_rows_{result.spec.name}"] = table_of(
+                result.failing
+            )
     return values
 
 
@@ -184,4 +199,10 @@ def _verdict(result: GateResult) -> dict[str, Any]:
     figures = {name: value for name, value in _figures(result).items() if name != "rows"}
     if result.passed:
         return {"verdict": "passed", **figures}
-    return {"verdict": "failed", "level": str(result.level), "failing": result.failing_count, "summary": result.summary, **figures}
+    return {
+        "verdict": "failed",
+        "level": str(result.level),
+        "failing": result.failing_count,
+        "summary": result.summary,
+        **figures,
+    }

@@ -36,7 +36,9 @@ def may_retry(retries: int, *errors: CaptureError) -> bool:
     return retries < RETRIES.max_retries and any(isinstance(error, TransientError) for error in errors)
 
 
-def raise_retry_or_failure(retries: int, failed: Mapping[Partition, CaptureError], *others: CaptureError) -> NoReturn:
+def raise_retry_or_failure(
+    retries: int, failed: Mapping[Partition, CaptureError], *others: CaptureError
+) -> NoReturn:
     """End the step, naming every partition that failed.
 
     Args:
@@ -49,13 +51,19 @@ def raise_retry_or_failure(retries: int, failed: Mapping[Partition, CaptureError
         Failure: None is, or the retries are used up.
     """
     errors = [*failed.values(), *others]
-    lines = [f"{partition}: {error}" for partition, error in failed.items()] + [str(error) for error in others]
+    lines = [f"{partition}: {error}" for partition, error in failed.items()] + [
+        str(error) for error in others
+    ]
     failure = outputs.failure(
         f"{len(errors)} failed: {'; '.join(lines)}" if failed else lines[0],
-        {"failed": outputs.table([_row(partition, error) for partition, error in failed.items()], _SCHEMA)} if failed else {},
+        {"failed": outputs.table([_row(partition, error) for partition, error in failed.items()], _SCHEMA)}
+        if failed
+        else {},
     )
     if may_retry(retries, *errors):
-        raise dg.RetryRequested(max_retries=RETRIES.max_retries, seconds_to_wait=_wait_s(retries, errors)) from failure
+        raise dg.RetryRequested(
+            max_retries=RETRIES.max_retries, seconds_to_wait=_wait_s(retries, errors)
+        ) from failure
     raise failure
 
 
@@ -64,8 +72,20 @@ def _wait_s(retries: int, errors: list[CaptureError]) -> float:
     return min(LONGEST_WAIT_S, max(asked, RETRIES.calculate_delay(retries + 1)))
 
 
-_SCHEMA = dg.TableSchema([dg.TableColumn("partition"), dg.TableColumn("error"), dg.TableColumn("kind"), dg.TableColumn("may_pass", "bool")])
+_SCHEMA = dg.TableSchema(
+    [
+        dg.TableColumn("partition"),
+        dg.TableColumn("error"),
+        dg.TableColumn("kind"),
+        dg.TableColumn("may_pass", "bool"),
+    ]
+)
 
 
 def _row(partition: Partition, error: CaptureError) -> dict[str, object]:
-    return {"partition": partition, "error": error, "kind": type(error).__name__, "may_pass": isinstance(error, TransientError)}
+    return {
+        "partition": partition,
+        "error": error,
+        "kind": type(error).__name__,
+        "may_pass": isinstance(error, TransientError),
+    }

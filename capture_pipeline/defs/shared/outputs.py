@@ -44,7 +44,10 @@ def page(path: Path, reports: Path) -> dict[str, object]:
         path: Of the page.
         reports: Folder of reports, which it lies below.
     """
-    return {"page": path, "open": dg.MetadataValue.url(f"{REPORTS}/{quote(path.relative_to(reports).as_posix())}")}
+    return {
+        "page": path,
+        "open": dg.MetadataValue.url(f"{REPORTS}/{quote(path.relative_to(reports).as_posix())}"),
+    }
 
 
 def cell(value: object) -> str | int | float | bool:
@@ -59,10 +62,14 @@ def table(rows: list[Mapping[str, object]], schema: dg.TableSchema) -> dg.TableM
         rows: Cells by column.
         schema: Its columns.
     """
-    return dg.MetadataValue.table([dg.TableRecord({name: cell(value) for name, value in row.items()}) for row in rows], schema)
+    return dg.MetadataValue.table(
+        [dg.TableRecord({name: cell(value) for name, value in row.items()}) for row in rows], schema
+    )
 
 
-def materialization(values: Mapping[str, object] | None = None, *, asset: str | None = None) -> dg.MaterializeResult[Any]:
+def materialization(
+    values: Mapping[str, object] | None = None, *, asset: str | None = None
+) -> dg.MaterializeResult[Any]:
     """Return what an asset's function yields.
 
     Args:
@@ -72,7 +79,9 @@ def materialization(values: Mapping[str, object] | None = None, *, asset: str | 
     return dg.MaterializeResult(asset_key=asset, metadata=metadata(values or {}))
 
 
-def partition_materialization(asset: str, partition: str, values: Mapping[str, object]) -> dg.AssetMaterialization:
+def partition_materialization(
+    asset: str, partition: str, values: Mapping[str, object]
+) -> dg.AssetMaterialization:
     """Return the event of one partition, with the tags that Dagster itself gives it."""
     dimensions = partition.keys_by_dimension if isinstance(partition, dg.MultiPartitionKey) else {}
     tags = {f"dagster/partition/{name}": value for name, value in dimensions.items()}
@@ -84,7 +93,9 @@ def whole_materialization(asset: str, values: Mapping[str, object]) -> dg.AssetM
     return dg.AssetMaterialization(asset, metadata=metadata(values))
 
 
-def add_metadata(context: dg.AssetExecutionContext, values: Mapping[str, object], asset: str, partition: str) -> None:
+def add_metadata(
+    context: dg.AssetExecutionContext, values: Mapping[str, object], asset: str, partition: str
+) -> None:
     """Add to the materialization of one partition that the running step makes."""
     context.add_asset_metadata(metadata(values), asset_key=asset, partition_key=partition)
 
@@ -94,7 +105,11 @@ def observation(asset: str, partition: str, values: Mapping[str, object]) -> dg.
     return dg.AssetObservation(asset, partition=partition, metadata=metadata(values))
 
 
-def check_evaluation(values: Mapping[str, object], description: str | None, **fields: Any) -> dg.AssetCheckEvaluation:  # noqa: ANN401 - of Dagster's class
+def check_evaluation(
+    values: Mapping[str, object],
+    description: str | None,
+    **fields: Any,  # noqa: ANN401
+) -> dg.AssetCheckEvaluation:
     """Return the evaluation of a check, for one partition.
 
     Args:
@@ -102,7 +117,9 @@ def check_evaluation(values: Mapping[str, object], description: str | None, **fi
         description: What was found; None adds nothing to the description of the check, which Dagster shows too.
         fields: Others of `AssetCheckEvaluation`.
     """
-    return dg.AssetCheckEvaluation(metadata=metadata(values), description=_described(description) if description else None, **fields)
+    return dg.AssetCheckEvaluation(
+        metadata=metadata(values), description=_described(description) if description else None, **fields
+    )
 
 
 def check_result(values: Mapping[str, object], description: str, **fields: Any) -> dg.AssetCheckResult:  # noqa: ANN401 - likewise
@@ -117,7 +134,9 @@ def _described(description: str) -> str:
 
 def failure(description: str, values: Mapping[str, object] | None = None) -> dg.Failure:
     """Return the failure of a step that is not to be tried again."""
-    return dg.Failure(printable(description, LONGEST_LINE), metadata=metadata(values or {}), allow_retries=False)
+    return dg.Failure(
+        printable(description, LONGEST_LINE), metadata=metadata(values or {}), allow_retries=False
+    )
 
 
 def skip(reason: str) -> dg.SkipReason:

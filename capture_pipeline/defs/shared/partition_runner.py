@@ -65,7 +65,10 @@ def run_partitions(
             if finished == len(partitions) or time.monotonic() - logged_s >= PROGRESS_INTERVAL_S:
                 logged_s = time.monotonic()
                 words = _in_words(done[partition]) if partition in done else "failed"
-                outputs.log_info(context, f"{finished} of {len(partitions)} partitions; the last one is {partition}: {words}")
+                outputs.log_info(
+                    context,
+                    f"{finished} of {len(partitions)} partitions; the last one is {partition}: {words}",
+                )
     if failed:
         _end(context, done, failed)
     yield from _all(context, done)
@@ -84,7 +87,9 @@ def sequentially(work: Callable[[Partition], T]) -> Callable[[Sequence[Partition
     return results
 
 
-def _all(context: dg.AssetExecutionContext, done: Mapping[Partition, Described]) -> Iterator[dg.MaterializeResult[Any]]:
+def _all(
+    context: dg.AssetExecutionContext, done: Mapping[Partition, Described]
+) -> Iterator[dg.MaterializeResult[Any]]:
     for partition, described in done.items():
         for asset, metadata in described.items():
             outputs.add_metadata(context, metadata, asset, key_of(partition))
@@ -92,7 +97,11 @@ def _all(context: dg.AssetExecutionContext, done: Mapping[Partition, Described])
         yield outputs.materialization(asset=asset)
 
 
-def _end(context: dg.AssetExecutionContext, done: Mapping[Partition, Described], failed: Mapping[Partition, CaptureError]) -> None:
+def _end(
+    context: dg.AssetExecutionContext,
+    done: Mapping[Partition, Described],
+    failed: Mapping[Partition, CaptureError],
+) -> None:
     """Fail or ask for a retry; before failing, what is good is recorded, since a step that fails reports nothing."""
     retries = context.op_execution_context.retry_number
     if not may_retry(retries, *failed.values()):
@@ -106,4 +115,6 @@ def _in_words(described: Described) -> str:
     """The numbers of the first asset's metadata, for the log."""
     numbers = next(iter(described.values()), {})
     words = {name.removeprefix("dagster/partition_"): value for name, value in numbers.items()}
-    return ", ".join(f"{name} {value:,}" for name, value in words.items() if isinstance(value, int | float) and value)
+    return ", ".join(
+        f"{name} {value:,}" for name, value in words.items() if isinstance(value, int | float) and value
+    )

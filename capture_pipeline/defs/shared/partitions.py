@@ -67,7 +67,9 @@ def partition_of(workspace: Workspace, key: str) -> Partition:
         ConfigError: The key is not of this deployment.
     """
     if not PARTITIONS.has_partition_key(key):
-        raise ConfigError(f"{key!r} is no partition of this deployment", remedy="choose one that the launchpad offers")
+        raise ConfigError(
+            f"{key!r} is no partition of this deployment", remedy="choose one that the launchpad offers"
+        )
     month, symbol = key.split("|")
     return workspace.partition(symbol, Month.parse(month))
 
@@ -83,9 +85,7 @@ def check_tags(tags: Mapping[str, str]) -> None:
     """
     single = [name for name in tags if name.startswith(f"{PARTITION_TAG}/")]
     if RANGE_TAGS[0] in tags and single and tags[RANGE_TAGS[0]] != tags.get(RANGE_TAGS[1]):
-        what = (
-            f"the run is for the partitions {tags[RANGE_TAGS[0]]} to {tags.get(RANGE_TAGS[1])}, and its tag {single[0]} names one of them"
-        )
+        what = f"the run is for the partitions {tags[RANGE_TAGS[0]]} to {tags.get(RANGE_TAGS[1])}, and its tag {single[0]} names one of them"
         raise ConfigError(what, remedy="launch it as a backfill of the assets")
 
 

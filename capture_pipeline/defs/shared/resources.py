@@ -14,7 +14,9 @@ from capture_pipeline.defs.shared.run_lock import hold_run_lock
 from capture_pipeline.deployment.deployment import Workspace
 
 
-@dg.resource(config_schema={}, description="Settings, lake and exchange of the deployment. A run cannot configure it.")
+@dg.resource(
+    config_schema={}, description="Settings, lake and exchange of the deployment. A run cannot configure it."
+)
 def workspace(context: dg.InitResourceContext) -> Iterator[Workspace]:
     """The deployment's workspace, with a sign of life for the run that uses it."""
     deployment = Workspace(SETTINGS)
@@ -33,7 +35,13 @@ def run_lock_path(deployment: Workspace, run_id: str) -> Path:
 def with_short_timeouts(deployment: Workspace) -> Workspace:
     """The same deployment for sensors and schedules, which have to answer within seconds: one try, short time-outs."""
     http = deployment.settings.http.model_copy(
-        update={"attempts": 1, "connect_timeout_s": 5.0, "read_timeout_s": 10.0, "answer_timeout_s": 20.0, "total_timeout_s": 20.0}
+        update={
+            "attempts": 1,
+            "connect_timeout_s": 5.0,
+            "read_timeout_s": 10.0,
+            "answer_timeout_s": 20.0,
+            "total_timeout_s": 20.0,
+        }
     )
     limits = deployment.settings.rate_limits.model_copy(update={"max_wait_s": 0.0})
     return Workspace(deployment.settings.model_copy(update={"http": http, "rate_limits": limits}))

@@ -25,14 +25,18 @@ def report_evaluation(instance: dg.DagsterInstance, evaluation: dg.AssetCheckEva
             rows.asset_key == evaluation.asset_key.to_string(),
             rows.check_name == evaluation.check_name,
             rows.run_id == RUNLESS_RUN_ID,
-            rows.partition.is_(None) if evaluation.partition is None else rows.partition == evaluation.partition,
+            rows.partition.is_(None)
+            if evaluation.partition is None
+            else rows.partition == evaluation.partition,
         ]
         with storage.index_transaction() as connection:
             connection.execute(AssetCheckExecutionsTable.delete().where(*is_earlier))
     instance.report_runless_asset_event(evaluation)
 
 
-def unjudged(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey], partitions: Sequence[str]) -> set[str]:
+def unjudged(
+    instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey], partitions: Sequence[str]
+) -> set[str]:
     """Return the partitions of which a check was never evaluated for the newest materialization.
 
     Args:

@@ -45,7 +45,9 @@ class Attempts:
             most: Cap on what is asked for now.
         """
         known = {key: self.made[key] for key in wanted if key in self.made}
-        ready = [key for key in wanted if key not in known or abs(now_us - known[key][1]) >= wait_us(known[key][0])]
+        ready = [
+            key for key in wanted if key not in known or abs(now_us - known[key][1]) >= wait_us(known[key][0])
+        ]
         ready.sort(key=lambda key: known.get(key, (0, 0)))
         due = {key: known.get(key, (0, 0))[0] + 1 for key in ready[:most]}
         return due, Attempts({**known, **{key: (number, now_us) for key, number in due.items()}})

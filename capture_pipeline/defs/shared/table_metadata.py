@@ -15,7 +15,9 @@ MOST_ROWS = 100
 _TYPES = {pl.Int64(): "int", pl.String(): "string", pl.Boolean(): "bool", pl.Float64(): "float"}
 
 
-def schema_of(columns: Mapping[str, pl.DataType], descriptions: Mapping[str, str], nullable: Collection[str] = ()) -> dg.TableSchema:
+def schema_of(
+    columns: Mapping[str, pl.DataType], descriptions: Mapping[str, str], nullable: Collection[str] = ()
+) -> dg.TableSchema:
     """The column schema of a table, as a definition shows it.
 
     Args:
@@ -24,13 +26,17 @@ def schema_of(columns: Mapping[str, pl.DataType], descriptions: Mapping[str, str
         nullable: Columns that may be empty.
     """
     made = [
-        dg.TableColumn(name, _type(kind), descriptions[name], dg.TableColumnConstraints(nullable=name in nullable))
+        dg.TableColumn(
+            name, _type(kind), descriptions[name], dg.TableColumnConstraints(nullable=name in nullable)
+        )
         for name, kind in columns.items()
     ]
     return dg.TableSchema(made)
 
 
-def table_of(rows: pl.DataFrame | Sequence[Mapping[str, Any]], most: int = MOST_ROWS) -> dg.TableMetadataValue:
+def table_of(
+    rows: pl.DataFrame | Sequence[Mapping[str, Any]], most: int = MOST_ROWS
+) -> dg.TableMetadataValue:
     """Build a table for metadata.
 
     Args:
@@ -39,7 +45,13 @@ def table_of(rows: pl.DataFrame | Sequence[Mapping[str, Any]], most: int = MOST_
     """
     frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), infer_schema_length=None)
     schema = dg.TableSchema([dg.TableColumn(name, _type(kind)) for name, kind in frame.schema.items()])
-    return outputs.table([{name: _plain(value) for name, value in row.items()} for row in frame.head(most).iter_rows(named=True)], schema)
+    return outputs.table(
+        [
+            {name: _plain(value) for name, value in row.items()}
+            for row in frame.head(most).iter_rows(named=True)
+        ],
+        schema,
+    )
 
 
 def records_of(rows: Sequence[Mapping[str, Any]], most: int = MOST_ROWS) -> list[dict[str, Any]]:
@@ -51,7 +63,9 @@ def records_of(rows: Sequence[Mapping[str, Any]], most: int = MOST_ROWS) -> list
         rows: Cells by column; those without a value are left out.
         most: Cap on rows.
     """
-    return [{name: outputs.cell(value) for name, value in row.items() if value is not None} for row in rows[:most]]
+    return [
+        {name: outputs.cell(value) for name, value in row.items() if value is not None} for row in rows[:most]
+    ]
 
 
 def _type(kind: pl.DataType) -> str:

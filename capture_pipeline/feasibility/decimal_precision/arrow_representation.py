@@ -14,7 +14,13 @@ import pyarrow.parquet as pq
 
 from capture_pipeline.feasibility.decimal_precision.dataset import Rows
 from capture_pipeline.feasibility.decimal_precision.polars_representations import unscaled
-from capture_pipeline.feasibility.decimal_precision.representations import Dataset, Operation, Raw, Results, divided
+from capture_pipeline.feasibility.decimal_precision.representations import (
+    Dataset,
+    Operation,
+    Raw,
+    Results,
+    divided,
+)
 from capture_pipeline.tables.golden import SCALE
 
 
@@ -51,7 +57,12 @@ class ArrowForm:
             case Operation.VWAP:
                 return {"notional": _notional(table), "quantity": pc.sum(table["quantity"])}
             case Operation.GROUPS:
-                widened = pa.table({**dict(zip(table.column_names, table.columns, strict=True)), "notional": _products(table)})
+                widened = pa.table(
+                    {
+                        **dict(zip(table.column_names, table.columns, strict=True)),
+                        "notional": _products(table),
+                    }
+                )
                 return widened.group_by("minute").aggregate([("quantity", "sum"), ("notional", "sum")])
             case Operation.JOIN:
                 return table.join(built.ladder, "price", join_type="inner").num_rows
@@ -69,13 +80,20 @@ class ArrowForm:
                 return {"vwap": divided(raw["notional"].as_py(), raw["quantity"].as_py())}
             case Operation.GROUPS:
                 return {
-                    f"{name} of minute {row['minute']}": row[f"{name}_sum"] for row in raw.to_pylist() for name in ("quantity", "notional")
+                    f"{name} of minute {row['minute']}": row[f"{name}_sum"]
+                    for row in raw.to_pylist()
+                    for name in ("quantity", "notional")
                 }
             case Operation.JOIN:
                 return {"rows joined": Decimal(raw)}
             case Operation.PARQUET:
-                made = {"price": built.rows.ticks * built.rows.price_factor, "quantity": built.rows.lots * built.rows.quantity_factor}
-                return {f"{name} as written": Decimal(_same(raw[name], values)) for name, values in made.items()}
+                made = {
+                    "price": built.rows.ticks * built.rows.price_factor,
+                    "quantity": built.rows.lots * built.rows.quantity_factor,
+                }
+                return {
+                    f"{name} as written": Decimal(_same(raw[name], values)) for name, values in made.items()
+                }
 
 
 def _products(table: pa.Table) -> Any:  # noqa: ANN401 - pyarrow has no types

@@ -17,8 +17,18 @@ import pyarrow as pa
 from capture_pipeline.feasibility.decimal_precision.arrow_representation import ArrowForm
 from capture_pipeline.feasibility.decimal_precision.dataset import Rows, digest_of, made_rows
 from capture_pipeline.feasibility.decimal_precision.expected import wanted_of
-from capture_pipeline.feasibility.decimal_precision.polars_representations import DecimalForm, FloatForm, IntegerForm
-from capture_pipeline.feasibility.decimal_precision.representations import Dataset, Operation, Raw, Representation, Results
+from capture_pipeline.feasibility.decimal_precision.polars_representations import (
+    DecimalForm,
+    FloatForm,
+    IntegerForm,
+)
+from capture_pipeline.feasibility.decimal_precision.representations import (
+    Dataset,
+    Operation,
+    Raw,
+    Representation,
+    Results,
+)
 
 PROJECT = IntegerForm("int64 of 1e-8, sums in Int128", bits=128, by_market=False)
 """How tables and books of this project keep and sum them."""
@@ -77,12 +87,18 @@ class Cell:
     def count(self, market: str, found: Results | None, wanted: dict[str, Decimal]) -> None:
         """Hold what was found against what is right."""
         given = {name: value for name in wanted if (value := (found or {}).get(name)) is not None}
-        wrong = sum(value != wanted[name] for name, value in given.items()) + len((found or {}).keys() - wanted.keys())
+        wrong = sum(value != wanted[name] for name, value in given.items()) + len(
+            (found or {}).keys() - wanted.keys()
+        )
         refused = len(wanted) - len(given)
         for what, count in (("wrong", wrong), ("refused", refused)):
             if count:
                 self.markets[what].add(market)
-        self.results, self.wrong, self.refused = self.results + len(wanted), self.wrong + wrong, self.refused + refused
+        self.results, self.wrong, self.refused = (
+            self.results + len(wanted),
+            self.wrong + wrong,
+            self.refused + refused,
+        )
 
 
 @dataclass(frozen=True)
@@ -115,12 +131,21 @@ class DecimalBenchmark:
     def eligible(self, operation: Operation) -> list[Cell]:
         """Forms without a wrong or missing result in an operation and in those that it is made of, the fastest first."""
         needed = {operation, *_MADE_OF.get(operation, ())}
-        forms = {cell.form for cell in self.cells} - {cell.form for cell in self.cells if cell.operation in needed and not cell.exact}
-        return sorted((one for one in self.cells if one.operation is operation and one.form in forms), key=lambda one: one.seconds)
+        forms = {cell.form for cell in self.cells} - {
+            cell.form for cell in self.cells if cell.operation in needed and not cell.exact
+        }
+        return sorted(
+            (one for one in self.cells if one.operation is operation and one.form in forms),
+            key=lambda one: one.seconds,
+        )
 
 
 def benchmark(
-    rows: int = 8_000_000, block_rows: int = 1_000_000, seed: int = 7, repeats: int = 3, forms: Sequence[Representation] = FORMS
+    rows: int = 8_000_000,
+    block_rows: int = 1_000_000,
+    seed: int = 7,
+    repeats: int = 3,
+    forms: Sequence[Representation] = FORMS,
 ) -> DecimalBenchmark:
     """Run every form and operation.
 
@@ -153,7 +178,9 @@ def _warm_up(forms: Sequence[Representation], seed: int) -> None:
     _measured(forms, block, 1)
 
 
-def _measured(forms: Sequence[Representation], block: Rows, repeats: int) -> dict[str, tuple[float, Results | None]]:
+def _measured(
+    forms: Sequence[Representation], block: Rows, repeats: int
+) -> dict[str, tuple[float, Results | None]]:
     """Seconds and results of everything that the forms do; None where a form refuses."""
     done: dict[str, tuple[float, Results | None]] = {}
     for form in forms:
@@ -161,7 +188,10 @@ def _measured(forms: Sequence[Representation], block: Rows, repeats: int) -> dic
         for operation in Operation:
             if form.does(operation) not in done:
                 seconds, raw = _timed(form, operation, built, repeats)
-                done[form.does(operation)] = seconds, None if raw is None else form.results(operation, raw, built)
+                done[form.does(operation)] = (
+                    seconds,
+                    None if raw is None else form.results(operation, raw, built),
+                )
     return done
 
 

@@ -111,10 +111,15 @@ def made_rows(rows: int, block_rows: int, seed: int) -> Iterator[Rows]:
         ConfigError: There are fewer rows than one a market.
     """
     if rows < len(SCALES) or block_rows < 1:
-        raise ConfigError(f"{rows} rows in blocks of {block_rows} leave a market out", remedy=f"ask for {len(SCALES)} rows or more")
+        raise ConfigError(
+            f"{rows} rows in blocks of {block_rows} leave a market out",
+            remedy=f"ask for {len(SCALES)} rows or more",
+        )
     size = min(block_rows, -(-rows // len(SCALES)))
     for number, start in enumerate(range(0, rows, size)):
-        yield _block(SCALES[number % len(SCALES)], min(size, rows - start), np.random.default_rng((seed, number)))
+        yield _block(
+            SCALES[number % len(SCALES)], min(size, rows - start), np.random.default_rng((seed, number))
+        )
 
 
 def digest_of(blocks: Iterator[Rows]) -> Iterator[tuple[Rows, str]]:

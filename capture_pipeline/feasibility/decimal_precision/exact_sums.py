@@ -42,12 +42,17 @@ def exact_notionals(left: Ints, right: Ints, starts: NDArray[np.intp] = _WHOLE) 
     """
     left_high, left_low = left >> _WORD, left & _LOW
     right_high, right_low = right >> _WORD, right & _LOW
-    low = left_low.astype(np.uint64) * right_low.astype(np.uint64)  # below 2**64, the other three lie within 63 bits and a sign
-    lows = _joined((low >> np.uint64(_WORD)).astype(np.int64), (low & np.uint64(_LOW)).astype(np.int64), starts)
+    low = left_low.astype(np.uint64) * right_low.astype(
+        np.uint64
+    )  # below 2**64, the other three lie within 63 bits and a sign
+    lows = _joined(
+        (low >> np.uint64(_WORD)).astype(np.int64), (low & np.uint64(_LOW)).astype(np.int64), starts
+    )
     crossed = [exact_sums(left_high * right_low, starts), exact_sums(left_low * right_high, starts)]
     highs = exact_sums(left_high * right_high, starts)
     return [
-        (high << 2 * _WORD) + ((first + second) << _WORD) + least for high, first, second, least in zip(highs, *crossed, lows, strict=True)
+        (high << 2 * _WORD) + ((first + second) << _WORD) + least
+        for high, first, second, least in zip(highs, *crossed, lows, strict=True)
     ]
 
 

@@ -31,12 +31,18 @@ def wanted_of(operation: Operation, rows: Rows) -> dict[str, Decimal]:
             return {
                 f"{name} of minute {minute}": value
                 for minute, lots, product in named
-                for name, value in (("quantity", _times(lots, lot)), ("notional", _times(product, tick * lot)))
+                for name, value in (
+                    ("quantity", _times(lots, lot)),
+                    ("notional", _times(product, tick * lot)),
+                )
             }
         case Operation.JOIN:
             return {"rows joined": Decimal(rows.ticks.size)}
         case Operation.PARQUET:
-            return {"price as written": Decimal(rows.ticks.size), "quantity as written": Decimal(rows.lots.size)}
+            return {
+                "price as written": Decimal(rows.ticks.size),
+                "quantity as written": Decimal(rows.lots.size),
+            }
 
 
 def _times(count: int, unit: Decimal) -> Decimal:

@@ -12,7 +12,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from capture_pipeline.feasibility.decimal_precision.dataset import Rows
-from capture_pipeline.feasibility.decimal_precision.representations import EXACT, VWAP_PLACES, Operation, PolarsForm, Results
+from capture_pipeline.feasibility.decimal_precision.representations import (
+    EXACT,
+    VWAP_PLACES,
+    Operation,
+    PolarsForm,
+    Results,
+)
 from capture_pipeline.tables.golden import SCALE
 
 _SLACK = 1 - 1e-6
@@ -57,7 +63,9 @@ class IntegerForm(PolarsForm):
     def sums(self) -> list[pl.Expr]:
         """Sums, and what they come to in floats."""
         exact = [self._wide(name).sum().alias(name) for name in ("price", "quantity")]
-        return exact + [pl.col(name).cast(pl.Float64).sum().alias(f"{name} about") for name in ("price", "quantity")]
+        return exact + [
+            pl.col(name).cast(pl.Float64).sum().alias(f"{name} about") for name in ("price", "quantity")
+        ]
 
     def volume(self) -> list[pl.Expr]:
         """Likewise."""
@@ -66,7 +74,10 @@ class IntegerForm(PolarsForm):
     def notional(self) -> list[pl.Expr]:
         """Likewise."""
         about = pl.col("price").cast(pl.Float64) * pl.col("quantity").cast(pl.Float64)
-        return [(self._wide("price") * self._wide("quantity")).sum().alias("notional"), about.sum().alias("notional about")]
+        return [
+            (self._wide("price") * self._wide("quantity")).sum().alias("notional"),
+            about.sum().alias("notional about"),
+        ]
 
     def decimals(self, row: dict[str, Any], rows: Rows) -> Results:
         """None where a sum can have left its width."""
@@ -106,8 +117,16 @@ class FloatForm(PolarsForm):
 
     def decimals(self, row: dict[str, Any], rows: Rows) -> Results:
         """Rounded to the decimals of the exact answer."""
-        units = {"price": rows.scale.tick, "quantity": rows.scale.lot, "notional": rows.scale.tick * rows.scale.lot}
-        return {name: Decimal(row[name]).quantize(unit, context=EXACT) for name, unit in units.items() if name in row}
+        units = {
+            "price": rows.scale.tick,
+            "quantity": rows.scale.lot,
+            "notional": rows.scale.tick * rows.scale.lot,
+        }
+        return {
+            name: Decimal(row[name]).quantize(unit, context=EXACT)
+            for name, unit in units.items()
+            if name in row
+        }
 
     def vwap_of(self, row: dict[str, Any], rows: Rows) -> Decimal | None:
         """The quotient, rounded to eight decimals."""

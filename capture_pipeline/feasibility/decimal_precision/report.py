@@ -37,7 +37,10 @@ def figures(found: DecimalBenchmark) -> dict[str, float]:
         name = f"{slug(cell.form)}_{cell.operation}"
         numbers |= {f"seconds_{name}": cell.seconds, f"ratio_{name}": found.ratio(cell)}
         numbers |= {f"wrong_{name}": cell.wrong, f"refused_{name}": cell.refused}
-    return numbers | {f"project_rows_per_s_{each}": found.rows / found.cell(PROJECT.name, each).seconds for each in Operation}
+    return numbers | {
+        f"project_rows_per_s_{each}": found.rows / found.cell(PROJECT.name, each).seconds
+        for each in Operation
+    }
 
 
 def choices(found: DecimalBenchmark) -> list[dict[str, str]]:
@@ -67,15 +70,24 @@ def _choice(found: DecimalBenchmark, operation: Operation) -> dict[str, str]:
     limit = exact[0].seconds * _AS_FAST if exact else float("inf")
     best = project if project in exact and project.seconds <= limit else exact[0] if exact else None
     names = {cell.form for cell in exact}
-    others = [cell for cell in found.cells if cell.operation is operation and cell.form not in names and cell.seconds < limit]
-    against = [f"not {cell.form}: {cell.said if not cell.exact else 'its sums or notionals are not exact'}" for cell in others]
+    others = [
+        cell
+        for cell in found.cells
+        if cell.operation is operation and cell.form not in names and cell.seconds < limit
+    ]
+    against = [
+        f"not {cell.form}: {cell.said if not cell.exact else 'its sums or notionals are not exact'}"
+        for cell in others
+    ]
     if best is None:
         return {"operation": operation, "use": "none", "why": "; ".join(["no form is exact", *against])}
     reasons = [f"exact, {found.ratio(best):.2f} times {BASE.name}"]
     if best is not exact[0]:
         reasons.append(f"as fast as {exact[0].form} within {_AS_FAST - 1:.0%}")
     if best is not project:
-        reasons.append(f"the project's form: {project.said}, {project.seconds / best.seconds:.2f} times its time")
+        reasons.append(
+            f"the project's form: {project.said}, {project.seconds / best.seconds:.2f} times its time"
+        )
     return {"operation": operation, "use": best.form, "why": "; ".join(reasons + against)}
 
 

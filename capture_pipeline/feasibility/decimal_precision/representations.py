@@ -73,7 +73,11 @@ class Representation(Protocol):
 
 def divided(notional: Decimal | None, volume: Decimal | None) -> Decimal | None:
     """A VWAP of two sums, to eight decimals, half to even."""
-    return None if notional is None or volume is None else EXACT.divide(notional, volume).quantize(VWAP_PLACES, context=EXACT)
+    return (
+        None
+        if notional is None or volume is None
+        else EXACT.divide(notional, volume).quantize(VWAP_PLACES, context=EXACT)
+    )
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,11 @@ class PolarsForm:
 
     def build(self, rows: Rows) -> Dataset:
         """Bring rows into the form."""
-        columns = {"price": self.prices(rows.ticks, rows), "quantity": self.quantities(rows.lots, rows), "minute": rows.minutes}
+        columns = {
+            "price": self.prices(rows.ticks, rows),
+            "quantity": self.quantities(rows.lots, rows),
+            "minute": rows.minutes,
+        }
         return Dataset(rows, pl.DataFrame(columns), pl.DataFrame({"price": self.ladder(rows)}))
 
     def prices(self, ticks: NDArray[np.int64], rows: Rows) -> pl.Series:
@@ -159,7 +167,9 @@ class PolarsForm:
                 return {"rows joined": Decimal(raw)}
             case Operation.PARQUET:
                 return {
-                    f"{name} as written": Decimal(int((self.integers(raw[name], name, built.rows) == made).sum()))
+                    f"{name} as written": Decimal(
+                        int((self.integers(raw[name], name, built.rows) == made).sum())
+                    )
                     for name, made in (("price", built.rows.ticks), ("quantity", built.rows.lots))
                 }
 

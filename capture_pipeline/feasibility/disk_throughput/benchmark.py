@@ -11,8 +11,19 @@ from pathlib import Path
 import pyarrow as pa
 
 from capture_pipeline.errors import ConfigError
-from capture_pipeline.feasibility.disk_throughput.dataset import LEVELS_A_MESSAGE, depth_batches, depth_lines, digest_of
-from capture_pipeline.feasibility.disk_throughput.parquet_layouts import AROUND_PROJECT, GRID, PROJECT, streaming, whole
+from capture_pipeline.feasibility.disk_throughput.dataset import (
+    LEVELS_A_MESSAGE,
+    depth_batches,
+    depth_lines,
+    digest_of,
+)
+from capture_pipeline.feasibility.disk_throughput.parquet_layouts import (
+    AROUND_PROJECT,
+    GRID,
+    PROJECT,
+    streaming,
+    whole,
+)
 from capture_pipeline.feasibility.disk_throughput.raw_disk import MediumRate, measure_medium
 from capture_pipeline.feasibility.disk_throughput.recording_lines import NAME as LINES
 from capture_pipeline.feasibility.disk_throughput.recording_lines import lines_in_members
@@ -44,7 +55,11 @@ class IoBenchmark:
     @property
     def sustained(self) -> list[Timing]:
         """The project's layout at the largest size, batch after batch."""
-        return [one for one in self.timings if one.what == PROJECT.name and one.way == "streaming" and one.rows == self.sizes[-1]]
+        return [
+            one
+            for one in self.timings
+            if one.what == PROJECT.name and one.way == "streaming" and one.rows == self.sizes[-1]
+        ]
 
     @property
     def write_rate(self) -> float:
@@ -88,10 +103,17 @@ def measure(
     """
     sizes = tuple(sorted(set(sizes)))
     if not sizes or sizes[0] < LEVELS_A_MESSAGE or repeats < 1:
-        raise ConfigError(f"sizes {sizes} with {repeats} attempts measure nothing", remedy=f"ask for {LEVELS_A_MESSAGE} rows or more")
+        raise ConfigError(
+            f"sizes {sizes} with {repeats} attempts measure nothing",
+            remedy=f"ask for {LEVELS_A_MESSAGE} rows or more",
+        )
     make_folder(folder)
     digests = {rows: digest_of(depth_batches(rows, PROJECT.rows, seed)) for rows in sizes}
-    timings = list(itertools.chain.from_iterable(_at_size(folder / "io.bin", rows, sizes, repeats, seed) for rows in sizes))
+    timings = list(
+        itertools.chain.from_iterable(
+            _at_size(folder / "io.bin", rows, sizes, repeats, seed) for rows in sizes
+        )
+    )
     medium = measure_medium(folder, medium_bytes)
     with contextlib.suppress(OSError):  # somebody else's files are in it
         folder.rmdir()

@@ -73,7 +73,9 @@ def _batch(start: int, rows: int, random: np.random.Generator) -> pa.Table:
         "price_places": np.full(rows, 8, np.int8),
         "quantity_places": np.full(rows, 8, np.int8),
     }
-    return pa.table({name: pa.array(values[name], kind) for name, kind in DEPTH.columns.items()}, schema=DEPTH.schema)
+    return pa.table(
+        {name: pa.array(values[name], kind) for name, kind in DEPTH.columns.items()}, schema=DEPTH.schema
+    )
 
 
 def _line(columns: dict[str, NDArray[np.int64]], start: int, end: int) -> bytes:
@@ -82,6 +84,10 @@ def _line(columns: dict[str, NDArray[np.int64]], start: int, end: int) -> bytes:
         price, quantity = int(columns["price_e8"][row]), int(columns["quantity_e8"][row])
         text = f'["{price // 10**8}.{price % 10**8:08d}","{quantity // 10**8}.{quantity % 10**8:08d}"]'
         sides[columns["side"][row]].append(text)
-    event_ms, first, last = columns["event_us"][start] // 1000, columns["first_id"][start], columns["last_id"][start]
+    event_ms, first, last = (
+        columns["event_us"][start] // 1000,
+        columns["first_id"][start],
+        columns["last_id"][start],
+    )
     data = f'"e":"depthUpdate","E":{event_ms},"s":"BTCUSDT","U":{first},"u":{last},"b":[{",".join(sides[0])}],"a":[{",".join(sides[1])}]'
     return f'{{"capture_ns":{columns["capture_ns"][start]},"stream":"btcusdt@depth@100ms","data":{{{data}}}}}\n'.encode()

@@ -81,7 +81,9 @@ class Layout:
 PROJECT = Layout("zstd 1", "512k", "by column")
 """How `golden_depth` is written; its row groups are blocks of 16 MB of lines, some 350,000 rows."""
 GRID = tuple(Layout(*parts) for parts in itertools.product(CODECS, ROW_GROUPS, ENCODINGS))
-AROUND_PROJECT = tuple(each for each in GRID if sum(a != b for a, b in zip(each.parts, PROJECT.parts, strict=True)) <= 1)
+AROUND_PROJECT = tuple(
+    each for each in GRID if sum(a != b for a, b in zip(each.parts, PROJECT.parts, strict=True)) <= 1
+)
 """The project's layout, and what differs from it in one thing."""
 
 

@@ -64,7 +64,9 @@ def measure_medium(folder: Path, size: int) -> MediumRate:
         StorageError: The disk refuses.
     """
     if size < _BLOCK_BYTES or size % _BLOCK_BYTES:
-        raise ConfigError(f"{size:,} bytes are no multiple of {_BLOCK_BYTES:,}", remedy="ask for whole blocks of 8 MiB")
+        raise ConfigError(
+            f"{size:,} bytes are no multiple of {_BLOCK_BYTES:,}", remedy="ask for whole blocks of 8 MiB"
+        )
     path = folder / "medium.bin"
     with mmap.mmap(-1, _BLOCK_BYTES) as block, storage_errors(path):  # a map is aligned as O_DIRECT wants it
         block.write(os.urandom(_BLOCK_BYTES))

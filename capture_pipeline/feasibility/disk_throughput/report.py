@@ -9,7 +9,13 @@ from capture_pipeline.feasibility.disk_throughput.timing import Timing
 from capture_pipeline.feasibility.evidence import Evidence, Reading, new_evidence
 from capture_pipeline.reporting import markdown as md
 
-MAIN_FIGURES = ("sustained_write_mb_s", "sustained_read_mb_s", "lines_write_mb_s", "medium_write_mb_s", "medium_read_mb_s")
+MAIN_FIGURES = (
+    "sustained_write_mb_s",
+    "sustained_read_mb_s",
+    "lines_write_mb_s",
+    "medium_write_mb_s",
+    "medium_read_mb_s",
+)
 """Figures whose fall is told; higher is better."""
 _MB = 1e6
 
@@ -51,13 +57,26 @@ def figures(found: IoBenchmark) -> dict[str, float]:
         if each.rows == found.sizes[-1]:
             name = f"{slug(each.what)}_{each.way}"
             for what, rate in (("write", each.write_rate), ("read", each.read_rate)):
-                numbers[f"{what}_mb_s_{name}"] = min(rate / _MB, numbers.get(f"{what}_mb_s_{name}", rate / _MB))
+                numbers[f"{what}_mb_s_{name}"] = min(
+                    rate / _MB, numbers.get(f"{what}_mb_s_{name}", rate / _MB)
+                )
     return numbers
 
 
 def markdown(found: IoBenchmark) -> md.Markdown:
     """Tables for people: the medium beside the project's layout, and every file."""
-    head = ["file", "way", "rows", "plain MB", "stored MB", "write MB/s", "read MB/s", "plain write MB/s", "plain read MB/s", "cached"]
+    head = [
+        "file",
+        "way",
+        "rows",
+        "plain MB",
+        "stored MB",
+        "write MB/s",
+        "read MB/s",
+        "plain write MB/s",
+        "plain read MB/s",
+        "cached",
+    ]
     rows = [[str(value) for value in _record(each).values()] for each in found.timings]
     limits = [[name, f"{value:,.3f}"] for name, value in _medium(found).items()]
     return md.document(md.table(["MB/s", ""], limits), md.table(head, rows))

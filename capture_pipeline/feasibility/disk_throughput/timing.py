@@ -120,5 +120,9 @@ def timed(what: str, way: str, path: Path, write: Callable[[], Written], read: C
     finally:
         path.unlink(missing_ok=True)
     if rows != written.rows:
-        raise LakeError(f"{rows:,} of {written.rows:,} rows came back", where=f"{path} ({what})", remedy="check the disk, then run again")
+        raise LakeError(
+            f"{rows:,} of {written.rows:,} rows came back",
+            where=f"{path} ({what})",
+            remedy="check the disk, then run again",
+        )
     return Timing(what, way, written.rows, written.plain_bytes, size, write_s, read_s, cached)

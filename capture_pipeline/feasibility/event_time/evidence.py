@@ -39,7 +39,11 @@ def report_of(subject: str, streams: Sequence[StreamTimes]) -> OriginReport:
     """Judge measured streams."""
     judged = [stream for stream in streams if stream.judged and stream.messages]
     against = [reason for stream in judged for reason in _against(stream)]
-    reasons = against or [f"{stream.name}: {_in_favour(stream)}" for stream in judged] or ["there is no message to judge by"]
+    reasons = (
+        against
+        or [f"{stream.name}: {_in_favour(stream)}" for stream in judged]
+        or ["there is no message to judge by"]
+    )
     clock = "receipt time" if against or not judged else "origin time"
     notes = [note for stream in streams for note in _notes(stream, clock)]
     return OriginReport(subject=subject, streams=list(streams), clock=clock, reasons=reasons + notes)
@@ -59,7 +63,9 @@ def _missing(found: list[tuple[float, str, StreamTimes]]) -> Reading:
     share, subject, worst = max(found, key=lambda each: each[0])
     missing = worst.null + worst.zero
     note = f"worst: {subject}, {worst.name}: {missing:,} missing, {worst.invalid:,} invalid, {worst.receipt_filled:,} filled in"
-    return Reading(criterion=ORIGIN_TIME.name, measured=share, note=f"{note} from the receipt, of {worst.messages:,}")
+    return Reading(
+        criterion=ORIGIN_TIME.name, measured=share, note=f"{note} from the receipt, of {worst.messages:,}"
+    )
 
 
 def _skew(found: list[tuple[float, str, StreamTimes]], judged: int) -> Reading:
@@ -89,20 +95,34 @@ def evidence(reports: Sequence[OriginReport], inputs: dict[str, str]) -> Evidenc
                 "offset, ms": stream.offset_ms,
                 "skew p95 without offset, ms": stream.p95_ms,
             }
-            figures |= {f"{prefix}: {name}": float(value) for name, value in shown.items() if value is not None}
-    return new_evidence(ASSET, readings(reports), figures, inputs, {"reports": [report.model_dump() for report in reports]})
+            figures |= {
+                f"{prefix}: {name}": float(value) for name, value in shown.items() if value is not None
+            }
+    return new_evidence(
+        ASSET, readings(reports), figures, inputs, {"reports": [report.model_dump() for report in reports]}
+    )
 
 
 def _against(stream: StreamTimes) -> list[str]:
     """Why a stream's origin time cannot be the clock."""
     share = stream.unusable_percent
     if ORIGIN_TIME.verdict(share) is not Verdict.PASS:
-        return [f"{stream.name}: {share:.2f} % of the origin times are missing, invalid or filled in from the receipt"]
+        return [
+            f"{stream.name}: {share:.2f} % of the origin times are missing, invalid or filled in from the receipt"
+        ]
     if stream.resolution is not None and UNITS[stream.resolution] > SKEW.threshold * 1e6:
-        return [f"{stream.name}: origin times are rounded to {stream.resolution}, more than {SKEW.threshold:g} ms"]
+        return [
+            f"{stream.name}: origin times are rounded to {stream.resolution}, more than {SKEW.threshold:g} ms"
+        ]
     if SKEW.verdict(stream.p95_ms) is not Verdict.PASS:
-        what = f"lie {stream.p95_ms:,.1f} ms from the receipt" if stream.p95_ms is not None else "cannot be held against receipts"
-        return [f"{stream.name}: origin times {what} at the 95th percentile, the offset of the clocks taken out"]
+        what = (
+            f"lie {stream.p95_ms:,.1f} ms from the receipt"
+            if stream.p95_ms is not None
+            else "cannot be held against receipts"
+        )
+        return [
+            f"{stream.name}: origin times {what} at the 95th percentile, the offset of the clocks taken out"
+        ]
     return []
 
 
@@ -115,11 +135,21 @@ def _notes(stream: StreamTimes, clock: str) -> list[str]:
     if stream.messages and not stream.judged:
         notes.append(f"{stream.name}: carry no origin time by nature; place them by their update id")
     if stream.offset_ms is not None and abs(stream.offset_ms) >= SKEW.threshold:
-        which = "behind the exchange's, or more" if stream.offset_ms < 0 else "ahead of the exchange's, or messages take that long"
+        which = (
+            "behind the exchange's, or more"
+            if stream.offset_ms < 0
+            else "ahead of the exchange's, or messages take that long"
+        )
         clocks = f"the receiving clock runs {abs(stream.offset_ms):,.1f} ms {which}"
-        notes.append(f"{stream.name}: {clocks}; add {-stream.offset_ms:,.1f} ms to receipts before they are held against origin times")
+        notes.append(
+            f"{stream.name}: {clocks}; add {-stream.offset_ms:,.1f} ms to receipts before they are held against origin times"
+        )
     if stream.drift_ms is not None and stream.drift_ms >= SKEW.threshold:
-        notes.append(f"{stream.name}: the offset moved by {stream.drift_ms:,.1f} ms; take it out by period, not once")
+        notes.append(
+            f"{stream.name}: the offset moved by {stream.drift_ms:,.1f} ms; take it out by period, not once"
+        )
     if stream.regressions and clock == "origin time":
-        notes.append(f"{stream.name}: {stream.regressions:,} origin times precede the one before; keep the order of receipt among them")
+        notes.append(
+            f"{stream.name}: {stream.regressions:,} origin times precede the one before; keep the order of receipt among them"
+        )
     return notes

@@ -103,12 +103,19 @@ def measure(stream: TimedStream) -> StreamTimes:
     step = origin.diff()
     steps = _row(
         stream.frame.filter(valid).select(
-            (step < 0).sum().alias("regressions"), step.min().alias("least"), step.max().alias("most"), pl.len().alias("valid")
+            (step < 0).sum().alias("regressions"),
+            step.min().alias("least"),
+            step.max().alias("most"),
+            pl.len().alias("valid"),
         )
     )
     resolution = _coarsest(counts, "origin") if steps["valid"] else None
     of_receipts = _coarsest(counts, "receipt") if counts["messages"] else None
-    rounded = resolution is not None and of_receipts is not None and UNITS[resolution] > max(UNITS[of_receipts], 1000)
+    rounded = (
+        resolution is not None
+        and of_receipts is not None
+        and UNITS[resolution] > max(UNITS[of_receipts], 1000)
+    )
     width = max(1, (int(counts["last"] or 0) - int(counts["first"] or 0)) // _PERIODS + 1)
     grouped = stream.frame.filter(told).group_by(
         (skew // 1000).alias("skew_us"), ((receipt - int(counts["first"] or 0)) // width).alias("period")
@@ -161,7 +168,9 @@ def _row(frame: pl.LazyFrame) -> dict[str, int]:
 
 
 def _collect(frame: pl.LazyFrame) -> pl.DataFrame:
-    with guard_parquet("a table of the stream", remedy="fetch the file again, or convert the recording again"):
+    with guard_parquet(
+        "a table of the stream", remedy="fetch the file again, or convert the recording again"
+    ):
         return frame.collect(engine="streaming")
 
 

@@ -37,12 +37,24 @@ def sections_of(reports: Sequence[OriginReport]) -> list[Section]:
         Section(
             title=f"{report.subject}: order events by {report.clock}",
             lines=report.reasons,
-            head=["", *(f"{stream.name}{'' if stream.judged else ' (not judged)'}" for stream in report.streams)],
+            head=[
+                "",
+                *(f"{stream.name}{'' if stream.judged else ' (not judged)'}" for stream in report.streams),
+            ],
             rows=[
-                *([label, *(shown(getattr(stream, name)) for stream in report.streams)] for label, name in _ROWS.items()),
-                *([f"Skew {name}, ms", *(shown(stream.skew_ms.get(name)) for stream in report.streams)] for name in PERCENTILES),
                 *(
-                    [f"Skew without offset {name}, ms", *(shown(stream.corrected_ms.get(name)) for stream in report.streams)]
+                    [label, *(shown(getattr(stream, name)) for stream in report.streams)]
+                    for label, name in _ROWS.items()
+                ),
+                *(
+                    [f"Skew {name}, ms", *(shown(stream.skew_ms.get(name)) for stream in report.streams)]
+                    for name in PERCENTILES
+                ),
+                *(
+                    [
+                        f"Skew without offset {name}, ms",
+                        *(shown(stream.corrected_ms.get(name)) for stream in report.streams),
+                    ]
                     for name in PERCENTILES
                 ),
             ],
@@ -60,6 +72,12 @@ def _plots(stream: StreamTimes) -> list[tuple[str, Markup]]:
     ends = (f"{found.start_ms:,.3f} ms", f"{(found.start_ms + end) / 2:,.3f} ms", f"{end:,.3f} ms")
     outside = f"{found.below:,} messages lie before, {found.above:,} behind"
     return [
-        (f"{stream.name}: skew without offset, messages by bin; {outside}", bars(f"skew of {stream.name}", found.counts, ends)),
-        (f"{stream.name}: median skew over time, ms", line(f"offset of {stream.name}", stream.offsets_ms, ("first message", "", "last"))),
+        (
+            f"{stream.name}: skew without offset, messages by bin; {outside}",
+            bars(f"skew of {stream.name}", found.counts, ends),
+        ),
+        (
+            f"{stream.name}: median skew over time, ms",
+            line(f"offset of {stream.name}", stream.offsets_ms, ("first message", "", "last")),
+        ),
     ]

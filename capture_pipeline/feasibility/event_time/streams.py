@@ -38,16 +38,22 @@ def golden_streams(tables: GoldenTables, symbol: str) -> list[TimedStream]:
     return [
         TimedStream("trades", trades.select(_from_us("event_us"), receipt)),
         TimedStream("trades, trade time", trades.select(_from_us("trade_us"), receipt)),
-        TimedStream("deltas", _first_of(tables.scan(DEPTH, symbol), "line").select(_from_us("event_us"), receipt)),
+        TimedStream(
+            "deltas", _first_of(tables.scan(DEPTH, symbol), "line").select(_from_us("event_us"), receipt)
+        ),
         TimedStream(
             "snapshots",
-            _first_of(tables.scan(SNAPSHOTS, symbol), "line").select(pl.lit(None, pl.Int64).alias("origin_ns"), receipt),
+            _first_of(tables.scan(SNAPSHOTS, symbol), "line").select(
+                pl.lit(None, pl.Int64).alias("origin_ns"), receipt
+            ),
             judged=False,
         ),
     ]
 
 
-def crypto_lake_streams(trades: Path | None = None, deltas: Path | None = None, books: Path | None = None) -> list[TimedStream]:
+def crypto_lake_streams(
+    trades: Path | None = None, deltas: Path | None = None, books: Path | None = None
+) -> list[TimedStream]:
     """The tables `trades`, `book_delta_v2` and `book` of Crypto Lake, as far as they are given.
 
     Raises:
@@ -55,7 +61,9 @@ def crypto_lake_streams(trades: Path | None = None, deltas: Path | None = None, 
         MalformedDataError: A file has another layout.
     """
     files = {"trades": (trades, ()), "deltas": (deltas, ("sequence_number",)), "books": (books, ())}
-    return [TimedStream(name, _of_lake(path, keys)) for name, (path, keys) in files.items() if path is not None]
+    return [
+        TimedStream(name, _of_lake(path, keys)) for name, (path, keys) in files.items() if path is not None
+    ]
 
 
 def _of_lake(path: Path, keys: tuple[str, ...]) -> pl.LazyFrame:

@@ -66,4 +66,10 @@ def histogram(skew: Counted, offset: int) -> Histogram:
     inside = (bins >= 0) & (bins < _BINS)
     counts = np.bincount(bins[inside], weights=skew.counts[inside], minlength=_BINS)
     below, above = (int(skew.counts[outside].sum()) for outside in (bins < 0, bins >= _BINS))
-    return Histogram(start_ms=start / US_A_MS, width_ms=width / US_A_MS, counts=[int(each) for each in counts], below=below, above=above)
+    return Histogram(
+        start_ms=start / US_A_MS,
+        width_ms=width / US_A_MS,
+        counts=[int(each) for each in counts],
+        below=below,
+        above=above,
+    )

@@ -85,7 +85,13 @@ def made_input(folder: Path, events: int) -> Input:
     synthetic_session.make_session(home, events)
     recording = synthetic_session.recording_of(home)
     tables = synthetic_session.tables_of(home)
-    return Input(tables, synthetic_session.SYMBOL, recording, events, {f"{events:,} made level updates": sha256_file(recording)})
+    return Input(
+        tables,
+        synthetic_session.SYMBOL,
+        recording,
+        events,
+        {f"{events:,} made level updates": sha256_file(recording)},
+    )
 
 
 def session_input(tables: GoldenTables, symbol: str, recording: Path, events: int) -> Input:
@@ -120,7 +126,10 @@ def measure(found: Input, repeats: int, cap_mb: int) -> ReplayBenchmark:
         result.runs[kind] = best | {name: max(run[name] for run in runs) for name in ("peak_mb", "p95_mb")}
     done = _child(["--cap-mb", str(cap_mb), *commands["parquet"]])
     if done.returncode == 0:
-        result.pressure, result.pressure_held = f"succeeded with {_answer(done)['peak_mb']:,.0f} MB at most", True
+        result.pressure, result.pressure_held = (
+            f"succeeded with {_answer(done)['peak_mb']:,.0f} MB at most",
+            True,
+        )
     else:
         result.pressure = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
         result.pressure_held = done.returncode == OUT_OF_MEMORY and len(done.stderr.strip().splitlines()) == 1
@@ -133,7 +142,9 @@ def evidence_of(found: ReplayBenchmark) -> Evidence:
     largest = max(found.runs, key=lambda kind: found.runs[kind]["p95_mb"])
     readings = [
         Reading(
-            criterion=THROUGHPUT.name, measured=_rate(found.runs[slowest]), note=f"{_TITLES[slowest]}, the slowest of three; {_size(found)}"
+            criterion=THROUGHPUT.name,
+            measured=_rate(found.runs[slowest]),
+            note=f"{_TITLES[slowest]}, the slowest of three; {_size(found)}",
         ),
         Reading(
             criterion=MEMORY.name,
@@ -161,7 +172,9 @@ def markdown(found: ReplayBenchmark) -> md.Markdown:
         cells = (_rate(run), run["messages"] / run["seconds"], run["peak_mb"], run["p95_mb"])
         rows.append([_TITLES[kind], *(f"{cell:,.0f}" for cell in cells)])
     held = "as it should" if found.pressure_held else md.bold("not as it should")
-    ended = md.sentence(f"With {found.cap_mb:,} MB beside the program itself it ended ", held, f": {found.pressure}")
+    ended = md.sentence(
+        f"With {found.cap_mb:,} MB beside the program itself it ended ", held, f": {found.pressure}"
+    )
     return md.document(md.table(["", "level updates/s", "messages/s", "peak MB", "P95 MB"], rows), ended)
 
 
@@ -178,7 +191,9 @@ def _run(command: list[str]) -> dict[str, float]:
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
         raise BenchmarkError(
-            f"a replay ended with {done.returncode}: {said}", where=" ".join(command), remedy="repair the cause that it names"
+            f"a replay ended with {done.returncode}: {said}",
+            where=" ".join(command),
+            remedy="repair the cause that it names",
         )
     return _answer(done)
 

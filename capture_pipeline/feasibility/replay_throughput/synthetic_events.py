@@ -63,7 +63,9 @@ def _diffs(random: np.random.Generator, mid: Ints, made: int) -> Messages:
         lots[:, [step, half + step]] = 0
     starts = np.arange(count, dtype=np.int64) * LEVELS
     return Messages(
-        _rows(count, made, DIFF), LevelBatch(np.stack([starts, starts + half, starts + LEVELS]), prices.ravel(), lots.ravel()), SCALE
+        _rows(count, made, DIFF),
+        LevelBatch(np.stack([starts, starts + half, starts + LEVELS]), prices.ravel(), lots.ravel()),
+        SCALE,
     )
 
 
@@ -71,5 +73,7 @@ def _rows(count: int, made: int, kind: int) -> Ints:
     rows = np.zeros((ROWS, count), np.int64)
     place = made + np.arange(count) + (kind == DIFF)
     stamp = _START_NS + place * _STEP_NS
-    rows[:] = np.stack([np.full(count, kind), stamp, stamp // 1000 - 4000, place, place, np.full(count, -1), place])
+    rows[:] = np.stack(
+        [np.full(count, kind), stamp, stamp // 1000 - 4000, place, place, np.full(count, -1), place]
+    )
     return rows

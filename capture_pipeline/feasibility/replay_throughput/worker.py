@@ -79,7 +79,10 @@ def main(arguments: list[str]) -> int:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and _NO_STACK not in str(error):
             raise
-        write_line(f"not enough memory: {cap_mb} MB more than the program itself are allowed ({str(error) or 'no room'})", err=True)
+        write_line(
+            f"not enough memory: {cap_mb} MB more than the program itself are allowed ({str(error) or 'no room'})",
+            err=True,
+        )
         return OUT_OF_MEMORY
     except CaptureError as error:
         write_line(error, err=True)

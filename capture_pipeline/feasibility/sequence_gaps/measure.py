@@ -119,9 +119,17 @@ class _Feed:
         if missing:
             self.lost[minute] = self.lost.get(minute, 0) + missing
             self.gaps.append(
-                Gap(capture_ns=capture_ns, last_good_id=before, first_good_id=before + missing + 1, lost=missing, recovered_ms=None)
+                Gap(
+                    capture_ns=capture_ns,
+                    last_good_id=before,
+                    first_good_id=before + missing + 1,
+                    lost=missing,
+                    recovered_ms=None,
+                )
             )
-        step = self.sync.diff(DepthDiff(0, "", first_id, last_id, [], [], None if previous_id < 0 else previous_id))
+        step = self.sync.diff(
+            DepthDiff(0, "", first_id, last_id, [], [], None if previous_id < 0 else previous_id)
+        )
         if missing:
             self.open_ns = capture_ns
         self._valid_at(capture_ns, step)
@@ -150,7 +158,9 @@ def delta_feed(tables: GoldenTables, symbol: str) -> FeedFigures:
         LakeError: The session has no tables, or a file of them is gone.
     """
     feed = _Feed()
-    for message in heapq.merge(_messages(tables, DEPTH, symbol), _messages(tables, SNAPSHOTS, symbol), key=lambda found: found[0]):
+    for message in heapq.merge(
+        _messages(tables, DEPTH, symbol), _messages(tables, SNAPSHOTS, symbol), key=lambda found: found[0]
+    ):
         if len(message) == len(_HEADS[DEPTH.name]):
             feed.diff(*message[1:])
         else:

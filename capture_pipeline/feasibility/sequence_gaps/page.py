@@ -36,7 +36,11 @@ _ROWS = {
 def reading(feeds: Sequence[FeedFigures]) -> Reading:
     """What the feeds say of the criterion: the worst one decides; nothing was measured where one has no diff."""
     if not feeds or not all(feed.diffs for feed in feeds):
-        return Reading(criterion=GAPS.name, measured=None, note="there is a symbol without diffs" if feeds else "there is no symbol")
+        return Reading(
+            criterion=GAPS.name,
+            measured=None,
+            note="there is a symbol without diffs" if feeds else "there is no symbol",
+        )
     worst = max(feeds, key=lambda feed: feed.lost_ids_percent)
     others = f"lost messages {worst.lost_events_percent:.4g} %, gaps of messages {worst.discontinuities_percent:.4g} %"
     note = f"{DECIDES}; worst: {worst.subject}: {worst.lost_ids:,} of {worst.ids:,} in {worst.gaps:,} gaps; {others}"
@@ -50,14 +54,24 @@ def evidence(feeds: Sequence[FeedFigures], inputs: dict[str, str]) -> Evidence:
         feeds: One a symbol.
         inputs: SHA-256 by file.
     """
-    names = ("diffs", "lost_ids", "gaps", "lost_ids_percent", "lost_events_percent", "discontinuities_percent", "longest_recovery_ms")
+    names = (
+        "diffs",
+        "lost_ids",
+        "gaps",
+        "lost_ids_percent",
+        "lost_events_percent",
+        "discontinuities_percent",
+        "longest_recovery_ms",
+    )
     figures = {
         f"{feed.subject.rpartition(' ')[2]}: {name}": float(value)
         for feed in feeds
         for name in names
         if (value := getattr(feed, name)) is not None
     }
-    return new_evidence(ASSET, [reading(feeds)], figures, inputs, {"feeds": [feed.model_dump() for feed in feeds]})
+    return new_evidence(
+        ASSET, [reading(feeds)], figures, inputs, {"feeds": [feed.model_dump() for feed in feeds]}
+    )
 
 
 def sections_of(feeds: Sequence[FeedFigures]) -> list[Section]:
@@ -76,12 +90,16 @@ def sections_of(feeds: Sequence[FeedFigures]) -> list[Section]:
 
 def _said(feed: FeedFigures) -> list[str]:
     verdict = GAPS.verdict(feed.lost_ids_percent if feed.diffs else None)
-    said = [f"{verdict}: {feed.lost_ids_percent:.4g} % of the ids are lost; {DECIDES} decides, below {GAPS.threshold:g} % holds"]
+    said = [
+        f"{verdict}: {feed.lost_ids_percent:.4g} % of the ids are lost; {DECIDES} decides, below {GAPS.threshold:g} % holds"
+    ]
     if verdict is Verdict.UNKNOWN:
         return ["There is no diff."]
     open_gaps = feed.gaps - feed.recovered
     if open_gaps:
-        said.append(f"After {open_gaps:,} of {feed.gaps:,} gaps no snapshot made the book valid before the next gap or the end")
+        said.append(
+            f"After {open_gaps:,} of {feed.gaps:,} gaps no snapshot made the book valid before the next gap or the end"
+        )
     if feed.first_valid_ms is None:
         said.append("No snapshot was bridged: a book cannot be rebuilt from these diffs alone")
     return said
@@ -109,4 +127,9 @@ def _gaps_of(feed: FeedFigures) -> Section:
         for gap in feed.listed
     ]
     more = [f"The first {len(rows)} of {feed.gaps:,}"] if feed.gaps > len(rows) else []
-    return Section(f"{feed.subject}: gaps", more, ["Found at", "Last good id", "First good id", "Ids lost", "Recovered after, ms"], rows)
+    return Section(
+        f"{feed.subject}: gaps",
+        more,
+        ["Found at", "Last good id", "First good id", "Ids lost", "Recovered after, ms"],
+        rows,
+    )

@@ -57,7 +57,10 @@ class _Sampler:
         best = sync.book.best() if sync.state is State.SYNCED and self.second >= 0 else None
         if best is not None:
             book, deep = sync.book, self.second % _DEPTH_EVERY == 0
-            depths = [sum(quantity for _, quantity in side.top(self.levels)) if deep else None for side in (book.bids, book.asks)]
+            depths = [
+                sum(quantity for _, quantity in side.top(self.levels)) if deep else None
+                for side in (book.bids, book.asks)
+            ]
             self._waiting.append((self.second, best[0], best[2], depths[0], depths[1]))
         self.second = second
 
@@ -103,7 +106,10 @@ def _messages(paths: list[Path], table: GoldenTable, symbol: str) -> Iterator[Me
 
 def _of_rows(frame: pl.DataFrame, table: GoldenTable, symbol: str) -> Iterator[Message]:
     line = pl.col("line")
-    lists = [pl.struct("price", "quantity").filter(pl.col("side") == side).alias(name) for side, name in ((BID, "bids"), (ASK, "asks"))]
+    lists = [
+        pl.struct("price", "quantity").filter(pl.col("side") == side).alias(name)
+        for side, name in ((BID, "bids"), (ASK, "asks"))
+    ]
     rows = (
         frame.lazy()
         .with_columns(_text("price_e8").alias("price"), _text("quantity_e8").alias("quantity"))
@@ -117,7 +123,11 @@ def _of_rows(frame: pl.DataFrame, table: GoldenTable, symbol: str) -> Iterator[M
             yield row["line"], row["capture_ns"], DepthSnapshot(row["last_id"], bids, asks)
         else:
             previous = None if row["previous_id"] < 0 else row["previous_id"]
-            yield row["line"], row["capture_ns"], DepthDiff(row["event_us"], symbol, row["first_id"], row["last_id"], bids, asks, previous)
+            yield (
+                row["line"],
+                row["capture_ns"],
+                DepthDiff(row["event_us"], symbol, row["first_id"], row["last_id"], bids, asks, previous),
+            )
 
 
 def _text(column: str) -> pl.Expr:

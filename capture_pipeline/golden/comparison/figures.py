@@ -183,12 +183,18 @@ def volatility_bp(trades: pl.DataFrame) -> float | None:
 def _figures(compared: Compared) -> SessionFigures:
     tables, symbol, metadata = compared.tables, compared.symbol, compared.metadata
     trades = tables.collect(tables.scan(TRADES, symbol))
-    diffs = tables.collect(tables.scan(DEPTH, symbol).select("line", "capture_ns", "event_us").unique("line", maintain_order=True))
+    diffs = tables.collect(
+        tables.scan(DEPTH, symbol)
+        .select("line", "capture_ns", "event_us")
+        .unique("line", maintain_order=True)
+    )
     stamps = pl.concat([trades["capture_ns"], diffs["capture_ns"]])
     first, last = (int(stamps.min()), int(stamps.max())) if stamps.len() else (0, 0)  # type: ignore[arg-type]
     seconds = (last - first) / 1e9
     book = sampled(tables, symbol).with_columns(
-        ((pl.col("ask_e8") - pl.col("bid_e8")) * 2e4 / (pl.col("ask_e8") + pl.col("bid_e8"))).alias("spread_bp")
+        ((pl.col("ask_e8") - pl.col("bid_e8")) * 2e4 / (pl.col("ask_e8") + pl.col("bid_e8"))).alias(
+            "spread_bp"
+        )
     )
     statistics = metadata.statistics if metadata else {}
     return SessionFigures(
@@ -216,11 +222,19 @@ def _figures(compared: Compared) -> SessionFigures:
 
 def _rates(messages: pl.DataFrame, table: GoldenTable, first_ns: int) -> Series:
     """Messages in each minute since the first, also where there were none."""
-    counts = messages.group_by(((pl.col("capture_ns") - first_ns) // _MINUTE_NS).alias("minute")).len().sort("minute")
+    counts = (
+        messages.group_by(((pl.col("capture_ns") - first_ns) // _MINUTE_NS).alias("minute"))
+        .len()
+        .sort("minute")
+    )
     found: dict[int, int] = dict(counts.iter_rows())
     minutes = range(max(found, default=-1) + 1)
     name = f"{table.name.removeprefix('golden_')} messages a minute"
-    return Series(name=name, seconds=[60.0 * minute for minute in minutes], values=[float(found.get(minute, 0)) for minute in minutes])
+    return Series(
+        name=name,
+        seconds=[60.0 * minute for minute in minutes],
+        values=[float(found.get(minute, 0)) for minute in minutes],
+    )
 
 
 def _spreads(book: pl.DataFrame, first_ns: int) -> Series:

@@ -31,7 +31,10 @@ _LATENCY = (*_COUNTS, "p50", "p90", "p99", "least", "most")
 
 def table_of(comparison: Comparison) -> list[tuple[str, list[str]]]:
     """Label and one text a session, row by row."""
-    rows = [(label, [_shown(getattr(session, name)) for session in comparison.sessions]) for label, name in ROWS.items()]
+    rows = [
+        (label, [_shown(getattr(session, name)) for session in comparison.sessions])
+        for label, name in ROWS.items()
+    ]
     for what, name in (("Trades", "trade_latency"), ("Diffs", "depth_latency")):
         rows += [
             (
@@ -65,19 +68,28 @@ def page(comparison: Comparison) -> str:
 def plot(name: str, sessions: list[SessionFigures]) -> Markup:
     """One figure of all sessions over the time since each began, as an SVG that stands alone."""
     lines = [
-        (index, series) for index, session in enumerate(sessions) for series in session.series if series.name == name and series.values
+        (index, series)
+        for index, session in enumerate(sessions)
+        for series in session.series
+        if series.name == name and series.values
     ]
     longest = max((series.seconds[-1] for _, series in lines), default=0.0) or 1.0
     highest = max((max(series.values) for _, series in lines), default=0.0) or 1.0
     font = 'font-family="system-ui, sans-serif" font-size="11"'
     size = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}"'
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font} role="img" aria-label="{svg_text(name)}">']
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font} role="img" aria-label="{svg_text(name)}">'
+    ]
     for share in (0.0, 0.5, 1.0):
         y = _y(share * highest, highest)
         parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y}" y2="{y}" stroke="#d0d7de"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" fill="#57606a">{share * highest:,.6g}</text>')
+        parts.append(
+            f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end" fill="#57606a">{share * highest:,.6g}</text>'
+        )
         x = _LEFT + share * (_WIDTH - _LEFT - 44)
-        parts.append(f'<text x="{x:.0f}" y="{_HEIGHT - 8}" fill="#57606a">{share * longest / 60:,.1f} min</text>')
+        parts.append(
+            f'<text x="{x:.0f}" y="{_HEIGHT - 8}" fill="#57606a">{share * longest / 60:,.1f} min</text>'
+        )
     parts += [_line(series, _COLOURS[index % len(_COLOURS)], longest, highest) for index, series in lines]
     return picture([*parts, "</svg>"])
 

@@ -68,11 +68,12 @@ def _trades(rows: Ints, first_line: int, order_types: Mapping[int, str]) -> pa.T
 def _order_types(rows: Ints, order_types: Mapping[int, str]) -> pa.StringArray:
     is_market = rows[kernel.T_MARKET] == 1
     if not order_types:
-        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(is_market), np.int8), mask=~is_market), [MARKET_ORDER]).cast(
-            pa.string()
-        )
+        return pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(len(is_market), np.int8), mask=~is_market), [MARKET_ORDER]
+        ).cast(pa.string())
     kinds = [
-        MARKET_ORDER if market else order_types.get(line) for line, market in zip(rows[kernel.T_LINE].tolist(), is_market, strict=True)
+        MARKET_ORDER if market else order_types.get(line)
+        for line, market in zip(rows[kernel.T_LINE].tolist(), is_market, strict=True)
     ]
     return pa.array(kinds, pa.string())
 

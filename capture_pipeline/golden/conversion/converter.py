@@ -45,12 +45,18 @@ def convert(recording: Path, session: str, root: Path, *, block_bytes: int = BLO
     """
     tables = GoldenTables(root, session)
     unpublish(tables.manifest_path)
-    parser, columns, blocks = StreamParser(recording.name), Columns.of_size(block_bytes + 1), Blocks(recording, block_bytes)
+    parser, columns, blocks = (
+        StreamParser(recording.name),
+        Columns.of_size(block_bytes + 1),
+        Blocks(recording, block_bytes),
+    )
     lines = by_fallback = 0
     with _Writers(tables, recording.name) as writers:
         for block in blocks:
             parsed = parser.parse(block.text, block.size, columns, lines + 1)
-            for key, rows in sorted(tables_of(parsed.columns, parser.symbols, lines + 1), key=lambda found: found[0][2]):
+            for key, rows in sorted(
+                tables_of(parsed.columns, parser.symbols, lines + 1), key=lambda found: found[0][2]
+            ):
                 writers.write(key, rows)
             lines, by_fallback = lines + parsed.lines, by_fallback + parsed.by_fallback
     if not lines:
@@ -64,7 +70,10 @@ def convert(recording: Path, session: str, root: Path, *, block_bytes: int = BLO
         lines=lines,
         fallback_lines=by_fallback,
         messages=parser.messages,
-        rows={table.name: sum(file.rows for file in writers.files if file.table == table.name) for table in TABLES},
+        rows={
+            table.name: sum(file.rows for file in writers.files if file.table == table.name)
+            for table in TABLES
+        },
         files=sorted(writers.files, key=lambda file: file.path),
     )
     publish_model(tables.manifest_path, manifest)
@@ -115,10 +124,10 @@ class _Writers:
             self._publish()
             self._hour = hour
         if hour < self._hour:
-            what = (
-                f"line {rows['line'][0].as_py()} was captured in {hour_of(hour * HOUR_NS)}, after lines of {hour_of(self._hour * HOUR_NS)}"
+            what = f"line {rows['line'][0].as_py()} was captured in {hour_of(hour * HOUR_NS)}, after lines of {hour_of(self._hour * HOUR_NS)}"
+            raise MalformedDataError(
+                what, where=self.where, remedy="capture times never decrease in a recording; sort the import"
             )
-            raise MalformedDataError(what, where=self.where, remedy="capture times never decrease in a recording; sort the import")
         if key not in self._open:
             self._open[key] = self._begin(table, symbol, hour)
         with storage_errors(self._open[key].path):
@@ -128,10 +137,14 @@ class _Writers:
     def _begin(self, table: GoldenTable, symbol: str, hour: int) -> _Open:
         if len(self._open) >= _MOST_OPEN:
             raise MalformedDataError(
-                f"holds more than {_MOST_OPEN // 3} symbols", where=self.where, remedy="record fewer symbols in a session"
+                f"holds more than {_MOST_OPEN // 3} symbols",
+                where=self.where,
+                remedy="record fewer symbols in a session",
             )
         path = self.tables.file(table, symbol, hour_of(hour * HOUR_NS))
-        schema = table.schema.with_metadata({"session": self.tables.session, "symbol": symbol, "scale": str(SCALE)})
+        schema = table.schema.with_metadata(
+            {"session": self.tables.session, "symbol": symbol, "scale": str(SCALE)}
+        )
         with contextlib.ExitStack() as stack:
             beside = stack.enter_context(atomic_write(path))
             parquet = stack.enter_context(pq.ParquetWriter(beside, schema, **_options(table)))

@@ -40,7 +40,13 @@ _DIFF_KEYS = {
     "FinalUpdateId": "u",
     "FinalUpdateIdInLastStream": "pu",
 }
-_SNAPSHOT_KEYS = {"LastUpdateId": "lastUpdateId", "MessageOutputTime": "E", "TransactionTime": "T", "Symbol": "symbol", "Pair": "pair"}
+_SNAPSHOT_KEYS = {
+    "LastUpdateId": "lastUpdateId",
+    "MessageOutputTime": "E",
+    "TransactionTime": "T",
+    "Symbol": "symbol",
+    "Pair": "pair",
+}
 _TRADE_KEYS = {
     "EventTime": "E",
     "Symbol": "s",
@@ -185,7 +191,9 @@ class ProcessorLines:
         symbol = row.get("Symbol") or self.symbol or self._named
         if not symbol or not is_symbol(symbol):
             remedy = "name it with --symbol, or keep the name that the tool gave the file"
-            raise MalformedDataError(f"line {number:,} is of a snapshot, and of which symbol is not told", remedy=remedy)
+            raise MalformedDataError(
+                f"line {number:,} is of a snapshot, and of which symbol is not told", remedy=remedy
+            )
         return symbol
 
     def _faulty(self, number: int, text: str, why: str) -> Iterable[Captured]:
@@ -197,9 +205,13 @@ class ProcessorLines:
 
 def _checked_columns(number: int, text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
-    if not any(needed <= set(names) for needed in (_TRADE, _DIFF, _SNAPSHOT)) or len(set(names)) != len(names):
+    if not any(needed <= set(names) for needed in (_TRADE, _DIFF, _SNAPSHOT)) or len(set(names)) != len(
+        names
+    ):
         what = f"line {number:,} is no header of Binance-Data-Processor's trades, diffs or snapshots: {text[:120]!r}"
-        raise MalformedDataError(what, remedy="import the files of single streams as its scraper writes them, not merged ones")
+        raise MalformedDataError(
+            what, remedy="import the files of single streams as its scraper writes them, not merged ones"
+        )
     return names
 
 

@@ -25,9 +25,23 @@ _VENUE = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _COIN_MARGINED = re.compile(r".+USD_(?:PERP|[0-9]{6})")
 _BINANCE_HOST = re.compile(r"(?:([a-z0-9-]+)\.)?(?:.+\.)?(?:binance\.(com|vision)|(binancefuture)\.com)")
 _OTHER_BINANCE_HOST = re.compile(r"(?:.+\.)?(binance\.[a-z]{2,3})")
-_HOST_MARKETS = {"fstream": UM, "fapi": UM, "dstream": CM, "dapi": CM, "stream": SPOT, "data-stream": SPOT, "data-api": SPOT, "api": SPOT}
+_HOST_MARKETS = {
+    "fstream": UM,
+    "fapi": UM,
+    "dstream": CM,
+    "dapi": CM,
+    "stream": SPOT,
+    "data-stream": SPOT,
+    "data-api": SPOT,
+    "api": SPOT,
+}
 _HEAD_BYTES = 300
-_FUTURES_MARKS = ((StreamKind.DEPTH, b"pu"), (StreamKind.TRADE, b"X"), (StreamKind.BOOK_TICKER, b"e"), (StreamKind.SNAPSHOT, b"T"))
+_FUTURES_MARKS = (
+    (StreamKind.DEPTH, b"pu"),
+    (StreamKind.TRADE, b"X"),
+    (StreamKind.BOOK_TICKER, b"e"),
+    (StreamKind.SNAPSHOT, b"T"),
+)
 _FUTURES_TOPICS = ("markPrice", "forceOrder", "depth@0ms")
 _CRYPTOFEED_NAME = re.compile(r"(BINANCE(?:_[A-Z]+)?)(?:\.(?:ws|http))?\.")
 _CRYPTOFEED_NAMES = {
@@ -134,7 +148,13 @@ class Evidence:
             self.venue(venue, "--venue", given)
         hosts = f"; its host {', '.join(self.strangers)} is none that is known" if self.strangers else ""
         _check_single("market", self.markets, where, f"name it with --market {', '.join(MARKETS)}", "")
-        _check_single("venue", self.venues, where, "name it with --venue, for instance --venue binance or binance.us", hosts)
+        _check_single(
+            "venue",
+            self.venues,
+            where,
+            "name it with --venue, for instance --venue binance or binance.us",
+            hosts,
+        )
 
 
 def valid_venue(text: str) -> str:
@@ -144,7 +164,9 @@ def valid_venue(text: str) -> str:
         ConfigError: It cannot.
     """
     if not _VENUE.fullmatch(text):
-        raise ConfigError(f"{text!r} is no venue", remedy="small letters, digits, dots, _ and -, for instance binance.us")
+        raise ConfigError(
+            f"{text!r} is no venue", remedy="small letters, digits, dots, _ and -, for instance binance.us"
+        )
     return text
 
 
@@ -154,7 +176,9 @@ def _check_single(what: str, said: dict[str, _Said], where: str, remedy: str, hi
     if len(said) > 1:
         told = ", ".join(f"{value} by {reason}" for value, reason in said.items())
         raise MalformedDataError(
-            f"the {what} is contradictory: {told}", where=where, remedy=f"import the files of each {what} by themselves"
+            f"the {what} is contradictory: {told}",
+            where=where,
+            remedy=f"import the files of each {what} by themselves",
         )
 
 
@@ -168,9 +192,15 @@ def _host(url: str) -> str | None:
 def _market_of(stream: str, data: bytes) -> tuple[str, str] | None:
     """The market that a message is of, and what says it; None where its form is the same in all."""
     kind, topic = kind_of(stream), stream.partition("@")[2]
-    mark = next((name for of, name in _FUTURES_MARKS if of is kind and b'"%b":' % name in data[:_HEAD_BYTES]), b"")
+    mark = next(
+        (name for of, name in _FUTURES_MARKS if of is kind and b'"%b":' % name in data[:_HEAD_BYTES]), b""
+    )
     if mark or topic.startswith(_FUTURES_TOPICS):
-        is_coin = bool(_COIN_MARGINED.fullmatch(symbol_of(stream))) or b'"ps":' in data or b'"pair":' in data[:_HEAD_BYTES]
+        is_coin = (
+            bool(_COIN_MARGINED.fullmatch(symbol_of(stream)))
+            or b'"ps":' in data
+            or b'"pair":' in data[:_HEAD_BYTES]
+        )
         return (CM if is_coin else UM), f"{mark.decode()} in {stream}" if mark else stream
     if kind is StreamKind.DEPTH:
         return SPOT, f"no pu in {stream}"

@@ -85,7 +85,9 @@ class _Lines:
             return bare_snapshot_stream(self.symbol)
         if self.is_survey:
             return ""
-        raise MalformedDataError(f"line {number:,} is a snapshot, and of which symbol is not told", remedy="name it with --symbol")
+        raise MalformedDataError(
+            f"line {number:,} is a snapshot, and of which symbol is not told", remedy="name it with --symbol"
+        )
 
 
 class HftbacktestLines(_Lines):
@@ -97,7 +99,9 @@ class HftbacktestLines(_Lines):
         """The message of a line."""
         match = _HFT.fullmatch(line)
         if not match:
-            raise MalformedDataError(f"line {number:,} is no line of hftbacktest: {line[:80]!r}", remedy="is --from right?")
+            raise MalformedDataError(
+                f"line {number:,} is no line of hftbacktest: {line[:80]!r}", remedy="is --from right?"
+            )
         return self._captured(number, stamp_ns(number, match[1], self.notes), match[2])
 
 
@@ -134,7 +138,9 @@ class CryptofeedLines(_Lines):
         if match := _ANSWERED.fullmatch(line):
             return self._answer(number, _address(match[1]), _ns(match[2], match[3]), match[4])
         if not self._is_about_the_connection(line):
-            raise MalformedDataError(f"line {number:,} is no line of cryptofeed: {line[:80]!r}", remedy="is --from right?")
+            raise MalformedDataError(
+                f"line {number:,} is no line of cryptofeed: {line[:80]!r}", remedy="is --from right?"
+            )
         return ()
 
     def _is_about_the_connection(self, line: bytes) -> bool:

@@ -117,7 +117,9 @@ class _Reading:
         damage = [finding for finding in findings if finding.kind is not FindingKind.OPEN_LINE]
         if self.refused and not damage:
             raise self.refusal(self.refused)
-        is_cut = self.refused is not None or any(finding.kind is FindingKind.DAMAGED_MEMBER for finding in damage)
+        is_cut = self.refused is not None or any(
+            finding.kind is FindingKind.DAMAGED_MEMBER for finding in damage
+        )
         if is_cut:
             # The damage may begin inside the last line that looks sound: a decoder fails only some bytes after it.
             self.behind += bool(self.held) + bool(open_line)
@@ -144,7 +146,9 @@ class _Reading:
         known = None if self.taken else recognized(self.path)
         if known is None or known.remedy == fits(self.parser.origin):
             return MalformedDataError(error.what, where=str(self.path), remedy=error.remedy)
-        return MalformedDataError(f"{error.what}; the file is {known.what}", where=str(self.path), remedy=known.remedy)
+        return MalformedDataError(
+            f"{error.what}; the file is {known.what}", where=str(self.path), remedy=known.remedy
+        )
 
 
 def messages_of(path: Path, parser: Parser) -> Iterator[Captured]:
@@ -187,7 +191,8 @@ def _by_keys(number: int, message: bytes) -> Body:
         parts = _decode_object(message)
     except PARSE_ERRORS as error:
         raise MalformedDataError(
-            f"line {number:,} holds no JSON: {explain(error)}", remedy="cut the line, the gap will be reported"
+            f"line {number:,} holds no JSON: {explain(error)}",
+            remedy="cut the line, the gap will be reported",
         ) from None
     if {"stream", "data"} <= parts.keys():
         return Body(BodyKind.MESSAGE, _text(number, parts["stream"]), bytes(parts["data"]).strip())
@@ -235,7 +240,8 @@ def _check_json(number: int, data: bytes) -> None:
         _decode_any(data)
     except PARSE_ERRORS as error:
         raise MalformedDataError(
-            f"line {number:,} holds no JSON: {explain(error)}", remedy="cut the line, the gap will be reported"
+            f"line {number:,} holds no JSON: {explain(error)}",
+            remedy="cut the line, the gap will be reported",
         ) from None
 
 
@@ -248,7 +254,10 @@ def _text(number: int, raw: msgspec.Raw) -> str:
 
 def _checked(number: int, valid: str, name: bytes) -> str:
     if not valid:
-        raise MalformedDataError(f"line {number:,} has a stream whose name is none of the exchange: {name[:80]!r}", remedy="cut the line")
+        raise MalformedDataError(
+            f"line {number:,} has a stream whose name is none of the exchange: {name[:80]!r}",
+            remedy="cut the line",
+        )
     return valid
 
 

@@ -43,7 +43,9 @@ class LeftOut(NamedTuple):
 
     def __str__(self) -> str:
         """One line."""
-        return f"{self.file}: {self.what}" + (f"; {self.lines:,} lines behind it not taken" if self.lines else "")
+        return f"{self.file}: {self.what}" + (
+            f"; {self.lines:,} lines behind it not taken" if self.lines else ""
+        )
 
 
 @dataclass(slots=True)

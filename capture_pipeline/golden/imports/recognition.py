@@ -14,7 +14,9 @@ _LONGEST_SHOWN = 60
 _UNPACK = "unpack it, then import what is inside"
 _ONLY_RAW = "import takes raw captures of hftbacktest and cryptofeed, CSV files of Binance-Data-Processor, and recordings of this product"
 _REPLAY = "it is no raw capture; `capture replay` reads Tardis' incremental_book_L2 and Crypto Lake's book_delta_v2 as they are"
-_ARCHIVE = "files of the public archive are not imported; `capture backfill` fetches klines, `capture prove` trades"
+_ARCHIVE = (
+    "files of the public archive are not imported; `capture backfill` fetches klines, `capture prove` trades"
+)
 
 
 class Kind(NamedTuple):
@@ -49,19 +51,39 @@ _BINARY = (
     (b"\x04\x22\x4d\x18", Kind("packed with LZ4", _UNPACK)),
     (b"\x89HDF", Kind("an HDF5 file", _ONLY_RAW)),
     (b"SQLite format 3", Kind("an SQLite database", _ONLY_RAW)),
-    (b"\x4d\x3c\xb2\xa1", Kind("a packet capture, as cryptofeed writes since 2026", "record with its raw data collection instead")),
+    (
+        b"\x4d\x3c\xb2\xa1",
+        Kind(
+            "a packet capture, as cryptofeed writes since 2026", "record with its raw data collection instead"
+        ),
+    ),
     (b"\xd4\xc3\xb2\xa1", Kind("a packet capture", _ONLY_RAW)),
     (b"\x0a\x0d\x0d\x0a", Kind("a packet capture", _ONLY_RAW)),
 )
 _FORMATS = (
-    (rb'[0-9]{13,19} \{.*"topic":', Kind("a recording of hftbacktest's collector of Bybit", "only Binance can be imported")),
-    (rb'[0-9]{13,19} \{.*"channel":', Kind("a recording of hftbacktest's collector of Hyperliquid", "only Binance can be imported")),
+    (
+        rb'[0-9]{13,19} \{.*"topic":',
+        Kind("a recording of hftbacktest's collector of Bybit", "only Binance can be imported"),
+    ),
+    (
+        rb'[0-9]{13,19} \{.*"channel":',
+        Kind("a recording of hftbacktest's collector of Hyperliquid", "only Binance can be imported"),
+    ),
     (rb"[0-9]+ \{", Kind("a recording of hftbacktest", fits("hftbacktest"))),
     (rb'\{"capture_ns":', Kind("a recording in this product's own form", fits("capture"))),
     (rb"TimestampOfReceive,", Kind("a CSV of Binance-Data-Processor", fits("binance-data-processor"))),
-    (rb'\{"t":"header"', Kind("a capture of cryptofeed since 2026", "record with its raw data collection instead")),
-    (rb'\{"stream":', Kind("messages without capture times", "record them with the time of each, as hftbacktest does")),
-    (rb'\[\{"stream":.*"_E":', Kind("JSON of Binance-Data-Processor", "make CSV files of it with the tool's scraper")),
+    (
+        rb'\{"t":"header"',
+        Kind("a capture of cryptofeed since 2026", "record with its raw data collection instead"),
+    ),
+    (
+        rb'\{"stream":',
+        Kind("messages without capture times", "record them with the time of each, as hftbacktest does"),
+    ),
+    (
+        rb'\[\{"stream":.*"_E":',
+        Kind("JSON of Binance-Data-Processor", "make CSV files of it with the tool's scraper"),
+    ),
     (rb"\[\[[0-9]{13}", Kind("an answer of REST with klines", _ARCHIVE)),
     (rb"\[", Kind("a JSON array", _ONLY_RAW)),
     (rb"\{", Kind("JSON of another form", _ONLY_RAW)),
@@ -72,7 +94,10 @@ _FORMATS = (
     (rb"[0-9]+(?:,[0-9.]+){4},(?:[Tt]rue|[Ff]alse)", Kind("trades of the public archive", _ARCHIVE)),
     (rb"\s*<(?:!|\?|[a-zA-Z])", Kind("a page of HTML or XML", "fetch the file again")),
 )
-_CRYPTOFEED = re.compile(rb"(?:wss?|https?)://\S+ (?:<->|->|<-) |(?:wss?)://\S+$|configuration: |[0-9]{9,11}(?:\.[0-9]+)?: ", re.MULTILINE)
+_CRYPTOFEED = re.compile(
+    rb"(?:wss?|https?)://\S+ (?:<->|->|<-) |(?:wss?)://\S+$|configuration: |[0-9]{9,11}(?:\.[0-9]+)?: ",
+    re.MULTILINE,
+)
 _ADDRESS = re.compile(rb"(?:wss?|https?)://([^/\s?:]+)")
 
 
@@ -139,4 +164,6 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(_HEAD_BYTES)
     except OSError as error:
-        raise MalformedDataError(f"cannot be opened: {error.strerror}", where=str(path), remedy="name a recording") from None
+        raise MalformedDataError(
+            f"cannot be opened: {error.strerror}", where=str(path), remedy="name a recording"
+        ) from None

@@ -15,7 +15,10 @@ def provenance(source: Source, raised: int, raised_most_ns: int) -> dict[str, ob
         raised: Stamps that went back and were raised to their predecessor.
         raised_most_ns: The most that one was raised by.
     """
-    files = [{"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in source.files]
+    files = [
+        {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        for path in source.files
+    ]
     notes, evidence = source.notes, source.evidence
     return {
         "imported_from": str(source.origin),
@@ -37,11 +40,15 @@ def provenance(source: Source, raised: int, raised_most_ns: int) -> dict[str, ob
 def import_summary(metadata: SessionMetadata) -> list[str]:
     """What an import did, a line each, for people."""
     of, plan = metadata.configuration, metadata.plan
-    lines = [f"market {plan.market} by {', '.join(of['market_by'])}; venue {plan.venue} by {', '.join(of['venue_by'])}"]
+    lines = [
+        f"market {plan.market} by {', '.join(of['market_by'])}; venue {plan.venue} by {', '.join(of['venue_by'])}"
+    ]
     lines.append(f"stamps in {', '.join(of['stamp_units'])}")
     if of["stamps_raised"]:
         most_s = of["stamps_raised_most_ns"] / 1e9
-        lines.append(f"{of['stamps_raised']:,} stamps went back and were raised to the one before, by {most_s:,.9g} s at most")
+        lines.append(
+            f"{of['stamps_raised']:,} stamps went back and were raised to the one before, by {most_s:,.9g} s at most"
+        )
     if of["skipped"]:
         lines.append("skipped: " + ", ".join(f"{count:,} {kind}" for kind, count in of["skipped"].items()))
     lines += [f"error object: {text}" for text in of["errors"]]

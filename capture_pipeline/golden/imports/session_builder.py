@@ -135,7 +135,9 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _built(beside: SessionFolder, source: Source, regime: str, market: str | None, venue: str | None) -> SessionFolder:
+def _built(
+    beside: SessionFolder, source: Source, regime: str, market: str | None, venue: str | None
+) -> SessionFolder:
     writing, raw = _Writing(), beside.path / "recording"
     with raw.open("wb") as file:
         for member in writing.members(source.messages()):
@@ -143,32 +145,48 @@ def _built(beside: SessionFolder, source: Source, regime: str, market: str | Non
     if writing.last_ns < 0:
         left = "; ".join(map(str, source.notes.left_out))
         what = f"there is no message to import: {left}" if left else "there is no message to import"
-        raise MalformedDataError(what, where=", ".join(map(str, source.files)), remedy="name the recording's files")
+        raise MalformedDataError(
+            what, where=", ".join(map(str, source.files)), remedy="name the recording's files"
+        )
     source.decide(market, venue)
     found = scan(raw)
-    target = SessionFolder(beside.path.parent / session_id(list(writing.symbols) or ["NONE"], found.first_ns // 1000))
+    target = SessionFolder(
+        beside.path.parent / session_id(list(writing.symbols) or ["NONE"], found.first_ns // 1000)
+    )
     if target.path.exists():
         raise ConfigError(
-            "the session is there already", where=str(target.path), remedy="nothing is overwritten; remove it or choose another --out"
+            "the session is there already",
+            where=str(target.path),
+            remedy="nothing is overwritten; remove it or choose another --out",
         )
     raw.rename(beside.path / target.recording.name)
     writing.planned(list(source.notes.subscribed))
-    with guard_parser(", ".join(map(str, source.files)), "no session can be made of its messages and their times"):
+    with guard_parser(
+        ", ".join(map(str, source.files)), "no session can be made of its messages and their times"
+    ):
         plan = _plan(target.session, found, writing, regime, source)
-    _describe(beside, target.recording.name, plan, found, provenance(source, writing.raised, writing.raised_most_ns))
+    _describe(
+        beside, target.recording.name, plan, found, provenance(source, writing.raised, writing.raised_most_ns)
+    )
     for path in (*beside.path.iterdir(), beside.path):
         fsync(path)
     try:
         beside.path.rename(target.path)
     except OSError as error:
         if target.path.exists():
-            raise ConfigError("the session is there already", where=str(target.path), remedy="another import made it meanwhile") from error
+            raise ConfigError(
+                "the session is there already",
+                where=str(target.path),
+                remedy="another import made it meanwhile",
+            ) from error
         raise
     fsync(target.path.parent)
     return target
 
 
-def _describe(beside: SessionFolder, recording: str, plan: SessionPlan, found: Scan, provenance: dict[str, object]) -> None:
+def _describe(
+    beside: SessionFolder, recording: str, plan: SessionPlan, found: Scan, provenance: dict[str, object]
+) -> None:
     """Everything but the recording; metadata last but for the checksums that cover it."""
     beside.plan.write_bytes(_text(plan))
     beside.gaps.write_bytes(b"".join(gap.model_dump_json().encode() + b"\n" for gap in gaps_of(found)))
@@ -178,12 +196,17 @@ def _describe(beside: SessionFolder, recording: str, plan: SessionPlan, found: S
         state="complete",
         started_ns=found.first_ns,
         ended_ns=found.last_ns,
-        files=[FileRecord(name=path.name, bytes=path.stat().st_size, sha256=sha256_file(path)) for path in listed],
+        files=[
+            FileRecord(name=path.name, bytes=path.stat().st_size, sha256=sha256_file(path)) for path in listed
+        ],
         statistics=statistics(found, None) | _as_recorded(found),
         audits=[],
         clock={},
         host={},
-        versions={"capture-pipeline": importlib.metadata.version("capture-pipeline"), "python": platform.python_version()},
+        versions={
+            "capture-pipeline": importlib.metadata.version("capture-pipeline"),
+            "python": platform.python_version(),
+        },
         configuration=provenance,
     )
     beside.metadata.write_bytes(_text(metadata))
@@ -197,7 +220,9 @@ def _as_recorded(found: Scan) -> dict[str, object]:
     gaps = gaps_of(found)
     return {
         "messages_by_stream": {name: track.messages for name, track in tracks.items()},
-        "uptime_percent": round(100 * (1 - gap_seconds(found) / found.duration_s), 6) if found.duration_s else 0.0,
+        "uptime_percent": round(100 * (1 - gap_seconds(found) / found.duration_s), 6)
+        if found.duration_s
+        else 0.0,
         "gaps": len(gaps),
         "gaps_by_cause": {str(Cause.UNKNOWN): len(gaps)} if gaps else {},
         "ids_lost": sum(gap.ids_lost for gap in gaps),

@@ -25,7 +25,10 @@ from capture_pipeline.golden.imports.notes import Captured, Notes
 
 _SURVEYED = 2000
 """Messages at the beginning of a file by which its place is told."""
-_IDS = {StreamKind.TRADE: re.compile(rb'"t":([0-9]{1,19})(?![0-9])'), StreamKind.DEPTH: re.compile(rb'"U":([0-9]{1,19})(?![0-9])')}
+_IDS = {
+    StreamKind.TRADE: re.compile(rb'"t":([0-9]{1,19})(?![0-9])'),
+    StreamKind.DEPTH: re.compile(rb'"U":([0-9]{1,19})(?![0-9])'),
+}
 _IDS |= {StreamKind.AGG_TRADE: re.compile(rb'"a":([0-9]{1,19})(?![0-9])')}
 
 
@@ -82,7 +85,9 @@ class Source:
         for path in self.files if self.origin is Origin.CRYPTOFEED else ():
             self.evidence.file_name(path.name)
         if self.origin in _WITHOUT_HOST and not venue:
-            self.evidence.venue(BINANCE, str(self.origin), "the host of the tool as released; --venue names another")
+            self.evidence.venue(
+                BINANCE, str(self.origin), "the host of the tool as released; --venue names another"
+            )
         self.evidence.decide(", ".join(map(str, self.files)), market, venue)
 
     def _file(self, head: _Head, heads: list[_Head]) -> Iterator[Captured]:
@@ -99,7 +104,9 @@ class Source:
             head.see(captured)
         return head
 
-    def _parser(self, path: Path, notes: Notes, evidence: Evidence, symbol: str | None, *, is_survey: bool = False) -> Parser:
+    def _parser(
+        self, path: Path, notes: Notes, evidence: Evidence, symbol: str | None, *, is_survey: bool = False
+    ) -> Parser:
         return _PARSERS[self.origin](path, notes, evidence, symbol, is_survey)
 
 
@@ -143,7 +150,9 @@ def _chains(heads: list[_Head]) -> list[list[_Head]]:
     """Files that have streams in common, each group in its order."""
     chains: list[list[_Head]] = []
     for head in heads:
-        mine = [part for part in chains if any(head.first_ids.keys() & other.first_ids.keys() for other in part)]
+        mine = [
+            part for part in chains if any(head.first_ids.keys() & other.first_ids.keys() for other in part)
+        ]
         chains = [part for part in chains if part not in mine]
         chains.append([*chain.from_iterable(mine), head])
     return [sorted(part, key=cmp_to_key(_Head.precedes)) for part in chains]

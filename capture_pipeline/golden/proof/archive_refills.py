@@ -15,7 +15,12 @@ from capture_pipeline.binance.periods import DAY_US, SECOND_US, day_bounds, from
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
 from capture_pipeline.binance.urls import AGG_TRADES, Market, TradesFile
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import ChecksumMismatchError, LakeError, MalformedDataError, ProtocolViolationError
+from capture_pipeline.errors import (
+    ChecksumMismatchError,
+    LakeError,
+    MalformedDataError,
+    ProtocolViolationError,
+)
 from capture_pipeline.golden.proof import published_files
 from capture_pipeline.golden.proof.compare import within
 from capture_pipeline.golden.proof.report import GapProof
@@ -32,7 +37,9 @@ _SLACK_US = 5 * SECOND_US
 """Event times follow trade times by less than this."""
 
 
-def fill_from_archive(workspace: Workspace, folder: SessionFolder, market: Market, now_us: int) -> list[GapProof]:
+def fill_from_archive(
+    workspace: Workspace, folder: SessionFolder, market: Market, now_us: int
+) -> list[GapProof]:
     """Find the ids that neither the streams nor REST brought, and publish their rows in `Lake.refills`.
 
     Args:
@@ -59,7 +66,9 @@ def fill_from_archive(workspace: Workspace, folder: SessionFolder, market: Marke
     return [account for account, _ in found]
 
 
-def _of_gap(workspace: Workspace, folder: SessionFolder, market: Market, gap: Gap, now_us: int) -> tuple[GapProof, pl.DataFrame | None]:
+def _of_gap(
+    workspace: Workspace, folder: SessionFolder, market: Market, gap: Gap, now_us: int
+) -> tuple[GapProof, pl.DataFrame | None]:
     refill = Refill(gap, folder.refilled)
     account = GapProof(
         stream=gap.stream,
@@ -78,7 +87,9 @@ def _of_gap(workspace: Workspace, folder: SessionFolder, market: Market, gap: Ga
         if published is None:
             return account.model_copy(update={"waits_for": file.name}), None
         frame = published.frame
-        is_lost = within(frame["trade_id"], [(account.first_lost, account.last_lost)]) & ~within(frame["trade_id"], refill.covered)
+        is_lost = within(frame["trade_id"], [(account.first_lost, account.last_lost)]) & ~within(
+            frame["trade_id"], refill.covered
+        )
         parts.append(frame.filter(is_lost).with_columns(pl.lit(gap.stream).alias("stream")))
     rows = pl.concat(parts).unique("trade_id", keep="first", maintain_order=True)
     not_published = account.last_lost - account.first_lost + 1 - account.by_rest - rows.height

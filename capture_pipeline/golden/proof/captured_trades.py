@@ -57,7 +57,11 @@ def captured(folder: SessionFolder, tables: GoldenTables) -> Captured:
         raise LakeError("lists no recording", where=str(folder.metadata), remedy="validate the session")
     symbols = sorted(metadata.plan.symbols)
     is_converted = tables.manifest_path.exists() and tables.manifest().recording_sha256 == sha256
-    trades = {symbol: tables.scan(TRADES, symbol).select(COLUMNS) for symbol in symbols} if is_converted else _recorded(folder, symbols)
+    trades = (
+        {symbol: tables.scan(TRADES, symbol).select(COLUMNS) for symbol in symbols}
+        if is_converted
+        else _recorded(folder, symbols)
+    )
     return Captured(metadata, sha256, "tables" if is_converted else "recording", trades, _lost(folder))
 
 
@@ -85,13 +89,22 @@ def last_trade_us(tables: GoldenTables) -> int | None:
     if not files:
         return None
     with guard_parquet(tables.root, remedy="convert the recording again"):
-        found = scan_tables(files, "convert the recording again").select(pl.col("trade_us").max()).collect().item()
+        found = (
+            scan_tables(files, "convert the recording again")
+            .select(pl.col("trade_us").max())
+            .collect()
+            .item()
+        )
     return None if found is None else int(found)
 
 
-def _recorded(folder: SessionFolder, symbols: list[str], block_bytes: int = BLOCK_BYTES) -> dict[str, pl.LazyFrame]:
+def _recorded(
+    folder: SessionFolder, symbols: list[str], block_bytes: int = BLOCK_BYTES
+) -> dict[str, pl.LazyFrame]:
     parser, columns, line = StreamParser(folder.recording.name), Columns.of_size(block_bytes + 1), 1
-    parts: dict[str, list[pa.Table]] = {symbol: [TRADES.schema.empty_table().select(COLUMNS)] for symbol in symbols}
+    parts: dict[str, list[pa.Table]] = {
+        symbol: [TRADES.schema.empty_table().select(COLUMNS)] for symbol in symbols
+    }
     for block in Blocks(folder.recording, block_bytes):
         parsed = parser.parse(block.text, block.size, columns, line)
         for (table, symbol, _), rows in tables_of(parsed.columns, parser.symbols, line):

@@ -18,7 +18,17 @@ from capture_pipeline.golden.proof.trade_bars import bars_of, is_market_trade
 _MOST_LISTED = 50
 _MS = 1000
 _VALUES = ("price_e8", "quantity_e8", "trade_us", "buyer_maker")
-_BAR_COLUMNS = ("open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
+_BAR_COLUMNS = (
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "quote_volume",
+    "trades",
+    "taker_buy_volume",
+    "taker_buy_quote_volume",
+)
 Ranges = Sequence[tuple[int, int]]
 """Ids `first..last`, both included."""
 
@@ -77,7 +87,9 @@ class Proof(BaseModel):
     listed: list[Difference]
 
 
-def prove_trades(captured: pl.DataFrame, published: pl.DataFrame, ids: tuple[int, int] | None = None, lost: Ranges = ()) -> Proof:
+def prove_trades(
+    captured: pl.DataFrame, published: pl.DataFrame, ids: tuple[int, int] | None = None, lost: Ranges = ()
+) -> Proof:
     """Captured trades against published ones, by id.
 
     Ids that are no trades of the market (see `is_market_trade`) are compared where they are published, and left out where they are not.
@@ -100,7 +112,12 @@ def prove_trades(captured: pl.DataFrame, published: pl.DataFrame, ids: tuple[int
     found, count = _differing(both, _MS if unit == "ms" else 1)
     repeated = captured.height - captured["trade_id"].n_unique()
     if repeated:
-        found.insert(0, _of_trade(captured.filter(captured["trade_id"].is_duplicated())["trade_id"][0], "repeated", repeated, 0))
+        found.insert(
+            0,
+            _of_trade(
+                captured.filter(captured["trade_id"].is_duplicated())["trade_id"][0], "repeated", repeated, 0
+            ),
+        )
     return Proof(
         holds=not count + repeated and not both.is_empty(),
         trades_captured=captured.height,
@@ -137,9 +154,13 @@ def prove_bars(
         return Proof(holds=False, differences=0, listed=[])
     start, end = covered or whole_bars(captured, interval)
     left_out = sorted({open_us for time_us in lost_us if start <= (open_us := interval.floor(time_us)) < end})
-    is_meant = pl.col("open_time_us").is_between(start, end, closed="left") & ~pl.col("open_time_us").is_in(left_out)
+    is_meant = pl.col("open_time_us").is_between(start, end, closed="left") & ~pl.col("open_time_us").is_in(
+        left_out
+    )
     ours, theirs = bars_of(captured, interval).filter(is_meant), official.filter(is_meant)
-    both = theirs.join(ours, on="open_time_us", how="full", suffix="_captured", coalesce=True).sort("open_time_us")
+    both = theirs.join(ours, on="open_time_us", how="full", suffix="_captured", coalesce=True).sort(
+        "open_time_us"
+    )
     found = [difference for row in both.iter_rows(named=True) for difference in _of_bar(row)]
     return Proof(
         holds=theirs.height > 0 and not found,
@@ -153,7 +174,11 @@ def prove_bars(
 def _comparable(captured: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
     """Trades of the market, and whatever else is published."""
     others = captured.filter(~is_market_trade(captured))
-    return captured if others.is_empty() else captured.join(others.join(published, on="trade_id", how="anti"), on="trade_id", how="anti")
+    return (
+        captured
+        if others.is_empty()
+        else captured.join(others.join(published, on="trade_id", how="anti"), on="trade_id", how="anti")
+    )
 
 
 def whole_bars(captured: pl.DataFrame, interval: Interval) -> tuple[int, int]:
@@ -214,17 +239,31 @@ def _of_trade(number: object, name: str, ours: object, theirs: object) -> Differ
 
 def _lone(row: dict[str, object]) -> Difference:
     is_missing = row["price_e8"] is None
-    return _of_trade(row["trade_id"], *(("missing", "none", "there") if is_missing else ("unknown", "there", "none")))
+    return _of_trade(
+        row["trade_id"], *(("missing", "none", "there") if is_missing else ("unknown", "there", "none"))
+    )
 
 
 def _of_bar(row: dict[str, object]) -> list[Difference]:
     """What differs in one interval; no bar of ours equals an official one without a trade."""
     where = f"bar {iso(int(str(row['open_time_us'])))}"
     if row["trades"] is None:
-        return [Difference(where=where, field="unknown", captured=f"{row['trades_captured']} trades", published="no bar")]
+        return [
+            Difference(
+                where=where, field="unknown", captured=f"{row['trades_captured']} trades", published="no bar"
+            )
+        ]
     if row["trades_captured"] is None:
         is_quiet = row["trades"] == 0
-        return [] if is_quiet else [Difference(where=where, field="missing", captured="no trade", published=f"{row['trades']} trades")]
+        return (
+            []
+            if is_quiet
+            else [
+                Difference(
+                    where=where, field="missing", captured="no trade", published=f"{row['trades']} trades"
+                )
+            ]
+        )
     return [
         Difference(where=where, field=name, captured=str(row[f"{name}_captured"]), published=str(row[name]))
         for name in _BAR_COLUMNS

@@ -21,7 +21,14 @@ from capture_pipeline.errors import CaptureError, ConfigError, LakeError, Malfor
 from capture_pipeline.golden.proof import published_files
 from capture_pipeline.golden.proof.archive_refills import UNUSABLE, fill_from_archive
 from capture_pipeline.golden.proof.captured_trades import Captured, captured, finished_metadata
-from capture_pipeline.golden.proof.compare import Proof, known_lost, prove_bars, prove_trades, span, whole_bars
+from capture_pipeline.golden.proof.compare import (
+    Proof,
+    known_lost,
+    prove_bars,
+    prove_trades,
+    span,
+    whole_bars,
+)
 from capture_pipeline.golden.proof.report import DayProof, SessionProof, Uncompared, publish, state_of
 from capture_pipeline.golden.tables import GoldenTables
 from capture_pipeline.lake.parquet import guard_parquet, read_table
@@ -51,11 +58,17 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
     """
     plan = finished_metadata(folder).plan
     if reason := unprovable(plan):
-        raise ConfigError(reason, where=str(folder.path), remedy="validate it instead; its ids and its ledger can be checked")
+        raise ConfigError(
+            reason,
+            where=str(folder.path),
+            remedy="validate it instead; its ids and its ledger can be checked",
+        )
     if plan.venue != workspace.settings.venue:
         remedy = "prove it with the settings that it was recorded with"
         raise ConfigError(
-            f"was recorded at venue {plan.venue}, the settings say {workspace.settings.venue}", where=str(folder.path), remedy=remedy
+            f"was recorded at venue {plan.venue}, the settings say {workspace.settings.venue}",
+            where=str(folder.path),
+            remedy=remedy,
         )
     found = captured(folder, GoldenTables(workspace.lake.tables(), folder.session))
     ensure_venue(workspace)
@@ -63,7 +76,9 @@ def prove(workspace: Workspace, folder: SessionFolder) -> SessionProof:
     days, without = _proved(workspace, found, now_us)
     gaps = fill_from_archive(workspace, folder, Market(plan.market), now_us)
     if not days and not gaps:
-        raise MalformedDataError("holds no trade to prove", where=str(folder.path), remedy="record a session with trades")
+        raise MalformedDataError(
+            "holds no trade to prove", where=str(folder.path), remedy="record a session with trades"
+        )
     proof = SessionProof(
         session=folder.session,
         recording_sha256=found.sha256,
@@ -98,7 +113,9 @@ def _proved(workspace: Workspace, found: Captured, now_us: int) -> tuple[list[Da
         if trades.is_empty():
             without.append(symbol)
             continue
-        work = _Symbol(workspace, Market(found.metadata.plan.market), symbol, trades, found.lost.get(symbol, []), now_us)
+        work = _Symbol(
+            workspace, Market(found.metadata.plan.market), symbol, trades, found.lost.get(symbol, []), now_us
+        )
         days += list(work.days())
     return days, without
 
@@ -153,7 +170,10 @@ class _Symbol:
     def _without_minutes(self, day: date) -> DayProof:
         """A day whose known losses lie in minutes that only its trades file tells."""
         klines = ArchiveFile(self.market, self.symbol, _INTERVAL, day).name
-        why = Uncompared(file=klines, reason="the session lost trades of that day, and only the trades file tells in which minutes")
+        why = Uncompared(
+            file=klines,
+            reason="the session lost trades of that day, and only the trades file tells in which minutes",
+        )
         return DayProof(symbol=self.symbol, day=day, due_us=due_us(day), uncompared=[why])
 
     def _has_losses(self, ours: pl.DataFrame) -> bool:
@@ -172,7 +192,9 @@ class _Symbol:
             return head
         official = self._of_lake(day, covered)
         if official is not None:
-            return head.model_copy(update={"bars": self._prove_bars(ours, official, covered, lost_us), "bars_from": "lake"})
+            return head.model_copy(
+                update={"bars": self._prove_bars(ours, official, covered, lost_us), "bars_from": "lake"}
+            )
         file = ArchiveFile(self.market, self.symbol, _INTERVAL, day)
         try:
             published = published_files.klines_of(self.workspace, file)
@@ -184,7 +206,9 @@ class _Symbol:
         return head.model_copy(update={"bars": proof, "bars_from": "archive", "files": [published.path]})
 
     @staticmethod
-    def _prove_bars(ours: pl.DataFrame, official: pl.DataFrame, covered: tuple[int, int], lost_us: list[int]) -> Proof:
+    def _prove_bars(
+        ours: pl.DataFrame, official: pl.DataFrame, covered: tuple[int, int], lost_us: list[int]
+    ) -> Proof:
         return prove_bars(ours, official, _INTERVAL, covered, lost_us)
 
     def _of_lake(self, day: date, covered: tuple[int, int]) -> pl.DataFrame | None:

@@ -43,13 +43,17 @@ def trades_of(workspace: Workspace, file: TradesFile) -> Publication | None:
         CaptureError: It could not be had, or the disk refused.
     """
     most = workspace.settings.http.max_csv_mb * _MB
-    return _published(workspace, file, file.kind, lambda content: published_trades(content, file.stem, most, file.bounds))
+    return _published(
+        workspace, file, file.kind, lambda content: published_trades(content, file.stem, most, file.bounds)
+    )
 
 
 def klines_of(workspace: Workspace, file: ArchiveFile) -> Publication | None:
     """Published klines of a day; as `trades_of`."""
     most = workspace.settings.http.max_csv_mb * _MB
-    return _published(workspace, file, DAILY_KLINES, lambda content: read_zip(content, file.stem, most, file.bounds))
+    return _published(
+        workspace, file, DAILY_KLINES, lambda content: read_zip(content, file.stem, most, file.bounds)
+    )
 
 
 def _published(
@@ -70,15 +74,21 @@ def _kept(workspace: Workspace, file: ArchiveFile | TradesFile, kind: str) -> Pa
     """
     pinned = workspace.settings.archive.pinned_checksums.get(file.name)
     digest = pinned or workspace.archive.checksum(file)[0]
-    path = workspace.lake.published_file(file.market, kind, file.symbol, file.name, digest) if digest else None
+    path = (
+        workspace.lake.published_file(file.market, kind, file.symbol, file.name, digest) if digest else None
+    )
     if path is None or not path.is_file():
         return None
     if sha256_file(path) != digest:
-        raise LakeError("is not what was fetched", where=str(path), remedy="remove it; the next proof fetches it again")
+        raise LakeError(
+            "is not what was fetched", where=str(path), remedy="remove it; the next proof fetches it again"
+        )
     return path
 
 
-def _fetched(workspace: Workspace, file: ArchiveFile | TradesFile, kind: str, read: Callable[[bytes], pl.DataFrame]) -> Publication | None:
+def _fetched(
+    workspace: Workspace, file: ArchiveFile | TradesFile, kind: str, read: Callable[[bytes], pl.DataFrame]
+) -> Publication | None:
     lake, archive = workspace.lake, workspace.settings.archive
     partial = lake.published_partial(file.market, kind, file.symbol, file.name)
     got = fetch_judged(workspace.archive, file, partial, archive.pinned_checksums.get(file.name))
@@ -88,7 +98,11 @@ def _fetched(workspace: Workspace, file: ArchiveFile | TradesFile, kind: str, re
         _check(file, got, accept_without=archive.accept_without_checksum)
         frame = read(partial.read_bytes())
     except (ChecksumMismatchError, MalformedDataError) as error:
-        place(partial, lake.published_quarantine(file.market, kind, file.symbol, file.name, got.sha256), str(error))
+        place(
+            partial,
+            lake.published_quarantine(file.market, kind, file.symbol, file.name, got.sha256),
+            str(error),
+        )
         raise
     target = lake.published_file(file.market, kind, file.symbol, file.name, got.sha256)
     place(partial, target)

@@ -23,7 +23,9 @@ _MS_FROM, _US_FROM, _US_TO = 10**11, 10**14, 10**17
 _REMEDY = "fetch the file again; compare it with its checksum"
 
 
-def published_trades(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int] | None = None) -> pl.DataFrame:
+def published_trades(
+    content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int] | None = None
+) -> pl.DataFrame:
     """The trades of an archive zip; unit and header are told from the bytes.
 
     Args:
@@ -41,12 +43,22 @@ def published_trades(content: bytes, stem: str, max_bytes: int, bounds: tuple[in
     where = f"{stem}.zip:{stem}.csv"
     text = only_entry(content, f"{stem}.csv", max_bytes, f"{stem}.zip").removeprefix(_BOM)
     has_header = text[:1].isalpha()
-    with guard_parser(where, "is no table", remedy=_REMEDY, also=(pl.exceptions.PolarsError, pl.exceptions.PanicException)):
-        rows = pl.read_csv(io.BytesIO(text), has_header=False, infer_schema=False, skip_rows=int(has_header), truncate_ragged_lines=False)
+    with guard_parser(
+        where, "is no table", remedy=_REMEDY, also=(pl.exceptions.PolarsError, pl.exceptions.PanicException)
+    ):
+        rows = pl.read_csv(
+            io.BytesIO(text),
+            has_header=False,
+            infer_schema=False,
+            skip_rows=int(has_header),
+            truncate_ragged_lines=False,
+        )
     names = _AGG_COLUMNS if f"-{AGG_TRADES}-" in stem else _COLUMNS
     most = len(names)
     if rows.width not in {most - 1, most}:
-        raise MalformedDataError(f"has {rows.width} columns, {most - 1} or {most} were expected", where=where, remedy=_REMEDY)
+        raise MalformedDataError(
+            f"has {rows.width} columns, {most - 1} or {most} were expected", where=where, remedy=_REMEDY
+        )
     rows.columns = list(names[: rows.width])
     _check(rows, where, 1 + has_header)
     if not rows["id"].is_unique().all():
@@ -100,4 +112,6 @@ def _once_each(rows: pl.DataFrame, where: str, first_line: int) -> pl.DataFrame:
 def _refuse(rows: pl.DataFrame, name: str, bad: pl.Series, where: str, first_line: int) -> None:
     at = int(bad.arg_max() or 0)
     what = f"{name} is not what this trades file holds, or stands twice: {rows[name][at]!r}"
-    raise MalformedDataError(re.sub(r"\s+", " ", what)[:160], where=f"{where}, line {first_line + at}", remedy=_REMEDY)
+    raise MalformedDataError(
+        re.sub(r"\s+", " ", what)[:160], where=f"{where}, line {first_line + at}", remedy=_REMEDY
+    )

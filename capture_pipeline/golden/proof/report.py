@@ -152,18 +152,27 @@ class SessionProof(BaseModel):
     @property
     def figures(self) -> dict[str, int]:
         """The counts of all days together."""
-        trades = {name: self.total(lambda day: day.trades, name) for name in ("trades_captured", "trades_published", "known_lost")}
+        trades = {
+            name: self.total(lambda day: day.trades, name)
+            for name in ("trades_captured", "trades_published", "known_lost")
+        }
         bars = {name: self.total(lambda day: day.bars, name) for name in ("bars_compared", "bars_left_out")}
         differing = {
             "trades_differing": self.total(lambda day: day.trades, "differences"),
             "bars_differing": self.total(lambda day: day.bars, "differences"),
         }
-        lost = {f"lost_{name}": sum(getattr(gap, name) for gap in self.gaps) for name in ("by_rest", "by_archive", "not_published")}
+        lost = {
+            f"lost_{name}": sum(getattr(gap, name) for gap in self.gaps)
+            for name in ("by_rest", "by_archive", "not_published")
+        }
         return {**trades, **bars, **differing, **lost, **self._days}
 
     @property
     def _days(self) -> dict[str, int]:
-        return {f"days_{state}": sum(day.state is state for day in self.days) for state in (State.WAITING, State.UNPROVED)}
+        return {
+            f"days_{state}": sum(day.state is state for day in self.days)
+            for state in (State.WAITING, State.UNPROVED)
+        }
 
     @property
     def due_us(self) -> int | None:
@@ -175,8 +184,15 @@ class SessionProof(BaseModel):
     def not_compared(self) -> list[str]:
         """A sentence for each file that could not be compared."""
         found = ((day, each) for day in self.days for each in day.uncompared)
-        days = [f"{day.symbol} {day.day} could not be held against {each.file}: {each.reason}" for day, each in found]
-        return days + [f"lost ids of {gap.stream} could not be looked up: {gap.uncompared}" for gap in self.gaps if gap.uncompared]
+        days = [
+            f"{day.symbol} {day.day} could not be held against {each.file}: {each.reason}"
+            for day, each in found
+        ]
+        return days + [
+            f"lost ids of {gap.stream} could not be looked up: {gap.uncompared}"
+            for gap in self.gaps
+            if gap.uncompared
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: the model, with what follows from it."""
@@ -189,7 +205,9 @@ class SessionProof(BaseModel):
 def state_of(parts: Sequence[DayProof | GapProof]) -> State:
     """Return the state of all days and gaps together."""
     states = {part.state for part in parts}
-    return next(state for state in (State.DIFFERS, State.UNPROVED, State.WAITING, State.HOLDS) if state in states)
+    return next(
+        state for state in (State.DIFFERS, State.UNPROVED, State.WAITING, State.HOLDS) if state in states
+    )
 
 
 def publish(path: Path, proof: SessionProof) -> None:
@@ -208,7 +226,17 @@ def read_proof(path: Path) -> SessionProof | None:
 
 def markdown(proof: SessionProof) -> md.Markdown:
     """A table of days and, where there are any, of the first differences."""
-    head = ("symbol", "day", "state", "trades captured", "published", "known losses", "minutes", "left out", "differences")
+    head = (
+        "symbol",
+        "day",
+        "state",
+        "trades captured",
+        "published",
+        "known losses",
+        "minutes",
+        "left out",
+        "differences",
+    )
     parts = [
         md.sentence(md.bold(proof.state), f" — {proof.session}, from {proof.captured_from}"),
         md.table(head, map(_row, proof.days), numbers_from=3),
@@ -224,12 +252,18 @@ def markdown(proof: SessionProof) -> md.Markdown:
 
 
 def _row(day: DayProof) -> tuple[str, ...]:
-    trades, bars = day.trades or Proof(holds=False, differences=0, listed=[]), day.bars or Proof(holds=False, differences=0, listed=[])
+    trades, bars = (
+        day.trades or Proof(holds=False, differences=0, listed=[]),
+        day.bars or Proof(holds=False, differences=0, listed=[]),
+    )
     state = f"{day.state}: {day.waits_for}, due {iso(day.due_us)}" if day.waits_for else str(day.state)
     return (
         day.symbol,
         str(day.day),
         state,
         *(f"{count:,}" for count in (trades.trades_captured, trades.trades_published, trades.known_lost)),
-        *(f"{count:,}" for count in (bars.bars_compared, bars.bars_left_out, trades.differences + bars.differences)),
+        *(
+            f"{count:,}"
+            for count in (bars.bars_compared, bars.bars_left_out, trades.differences + bars.differences)
+        ),
     )

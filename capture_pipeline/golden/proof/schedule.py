@@ -73,6 +73,10 @@ def _due(lake: Lake, folder: SessionFolder) -> int | None:
         return proof.due_us if proof.state in {State.WAITING, State.UNPROVED} else None
     tables = GoldenTables(lake.tables(), folder.session)
     last = last_trade_us(tables) if tables.manifest_path.exists() else None
-    lost = [gap.end_event_us or gap.end_ns // 1000 for gap in read_gaps(folder.gaps) if gap.refill and gap.filled_by is None]
+    lost = [
+        gap.end_event_us or gap.end_ns // 1000
+        for gap in read_gaps(folder.gaps)
+        if gap.refill and gap.filled_by is None
+    ]
     newest = max([*lost, *([last] if last is not None else [])], default=None)
     return None if newest is None else due_us(from_us(newest).date())

@@ -72,7 +72,11 @@ def is_market_trade(trades: pl.DataFrame) -> pl.Expr:
     without a trade (`NA`, price 0).
     """
     is_priced = pl.col("price_e8") > 0
-    return is_priced & (pl.col("order_type").fill_null(MARKET_ORDER) == MARKET_ORDER) if "order_type" in trades.columns else is_priced
+    return (
+        is_priced & (pl.col("order_type").fill_null(MARKET_ORDER) == MARKET_ORDER)
+        if "order_type" in trades.columns
+        else is_priced
+    )
 
 
 def _exact(values: pl.Series, kind: pl.Decimal, divisor: int = 1) -> pl.Series:

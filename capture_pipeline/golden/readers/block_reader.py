@@ -109,13 +109,17 @@ class Blocks:
         for finding in source.findings:
             if finding.kind is not FindingKind.EMPTY:
                 what = f"the file is damaged after about {self._lines:,} lines: {finding}"
-                raise MalformedDataError(what, where=self._path.name, remedy="repair the recording, or record again")
+                raise MalformedDataError(
+                    what, where=self._path.name, remedy="repair the recording, or record again"
+                )
 
     def _hand_over(self, text: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         end = size - _last_line_feed(text, size)
         if end == 0:
             what = f"line {self._lines + 1} is longer than {self._size:,} bytes"
-            raise MalformedDataError(what, where=self._path.name, remedy="it is no recording, or it is damaged there")
+            raise MalformedDataError(
+                what, where=self._path.name, remedy="it is no recording, or it is damaged there"
+            )
         carried = text[end:size].copy()
         self._lines += int(np.count_nonzero(text[:end] == ord("\n")))
         self._full.put(Block(text, end))

@@ -56,7 +56,11 @@ class Finding:
 
     def __str__(self) -> str:
         """One line."""
-        return f"{self.kind} at byte {self.offset:,}: {self.detail}" if self.offset is not None else f"{self.kind}: {self.detail}"
+        return (
+            f"{self.kind} at byte {self.offset:,}: {self.detail}"
+            if self.offset is not None
+            else f"{self.kind}: {self.detail}"
+        )
 
 
 @dataclass(slots=True)
@@ -93,7 +97,9 @@ class Source:
             source = cls(path, path.open("rb", buffering=0), end=end, taken=start, salvage=salvage)
             source.file.seek(start)
         except OSError as error:
-            raise MalformedDataError(f"cannot be opened: {error.strerror}", where=str(path), remedy="name a recording") from None
+            raise MalformedDataError(
+                f"cannot be opened: {error.strerror}", where=str(path), remedy="name a recording"
+            ) from None
 
         return source
 
@@ -198,7 +204,9 @@ class Source:
         while data:
             zeros = zeros and not data.strip(b"\0")
             data = self._read()
-        what = f"{self.taken - start:,} bytes to the end of the file; resume the session, or cut the file there"
+        what = (
+            f"{self.taken - start:,} bytes to the end of the file; resume the session, or cut the file there"
+        )
         kind = FindingKind.ZERO_TAIL if zeros else FindingKind.FOREIGN_BYTES
         self.findings.append(Finding(kind, start, what))
 

@@ -52,7 +52,9 @@ class Recording:
     sha256: str = ""
     open_line: bytes = b""
     salvage: bool = False
-    _queue: queue.Queue[bytes | BaseException | None] = field(default_factory=lambda: queue.Queue(BLOCKS_AHEAD))
+    _queue: queue.Queue[bytes | BaseException | None] = field(
+        default_factory=lambda: queue.Queue(BLOCKS_AHEAD)
+    )
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -63,7 +65,9 @@ class Recording:
             MalformedDataError: The file cannot be opened.
         """
         source = Source.opened(self.path, self.start, self.end, salvage=self.salvage)
-        self._thread = threading.Thread(target=self._read_ahead, args=(source,), name=f"inflate {self.path.name}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._read_ahead, args=(source,), name=f"inflate {self.path.name}", daemon=True
+        )
         self._thread.start()
         return self
 
@@ -97,7 +101,11 @@ class Recording:
                 what = f"the last line has no end: {len(rest):,} bytes, {rest[:60]!r}"
                 self.findings.append(Finding(FindingKind.OPEN_LINE, None, what))
         except (MalformedDataError, OSError) as error:
-            last = error if isinstance(error, MalformedDataError) else MalformedDataError(f"cannot be read: {error}", where=str(self.path))
+            last = (
+                error
+                if isinstance(error, MalformedDataError)
+                else MalformedDataError(f"cannot be read: {error}", where=str(self.path))
+            )
         except BaseException as error:  # noqa: BLE001 - a bug in the thread has to surface where its blocks are waited for
             last = error
         self._put(last)
@@ -114,7 +122,9 @@ class Recording:
                 continue  # a member of whole lines is a good place to cut: nothing is copied there
             block, rest = _whole_lines(b"".join(parts))
             if len(rest) > MOST_LINE_BYTES:
-                raise MalformedDataError("holds a line longer than any message", where=str(self.path), remedy="is it a recording?")
+                raise MalformedDataError(
+                    "holds a line longer than any message", where=str(self.path), remedy="is it a recording?"
+                )
             if block:
                 self._put(block)
             parts, size = [rest], len(rest)
@@ -167,7 +177,9 @@ def read_lines(path: Path, *, tolerant: bool = False) -> Iterator[tuple[int, Lin
                     raise MalformedDataError(what, where=str(path), remedy="validate it") from None
                 yield number, line
     if recording.findings and not tolerant:
-        raise MalformedDataError(str(recording.findings[0]), where=str(path), remedy="validate it; what stands before was read")
+        raise MalformedDataError(
+            str(recording.findings[0]), where=str(path), remedy="validate it; what stands before was read"
+        )
 
 
 def _whole_lines(data: bytes) -> tuple[bytes, bytes]:

@@ -20,13 +20,29 @@ _NEXT = rb'\}\}\n(?:\{"capture_ns":|\Z)'
 def _fields(names: str) -> bytes:
     """Keys in their order, each with its value and the comma behind it; a name in brackets may be left out."""
     made = (f'"{name.strip("()")}":'.encode() + _VALUE + b"," for name in names.split())
-    return b"".join(b"(?:%b)?+" % field if name.startswith("(") else field for name, field in zip(names.split(), made, strict=True))
+    return b"".join(
+        b"(?:%b)?+" % field if name.startswith("(") else field
+        for name, field in zip(names.split(), made, strict=True)
+    )
 
 
 _TRADE = rb'"e":"trade",' + _fields("E s t p q T m") + rb'"M":' + _FLAG + _NEXT
-_AGGREGATE = rb'"e":"aggTrade",' + _fields("E s a p q (nq) f l T") + rb'"m":' + _FLAG + rb'(?:,"M":' + _FLAG + rb")?+" + _NEXT
+_AGGREGATE = (
+    rb'"e":"aggTrade",'
+    + _fields("E s a p q (nq) f l T")
+    + rb'"m":'
+    + _FLAG
+    + rb'(?:,"M":'
+    + _FLAG
+    + rb")?+"
+    + _NEXT
+)
 _BEST = _fields("u s b B a") + rb'"A":"[^"]*+"' + _NEXT
-_DIFF = rb'"e":"depthUpdate",' + _fields("E (T) s U u (pu)") + rb'"b":[^:]*+:(?<=,"a":)[^:]*+(?::(?<=\}\}\n\{"capture_ns":)|\Z(?<=\}\}\n))'
+_DIFF = (
+    rb'"e":"depthUpdate",'
+    + _fields("E (T) s U u (pu)")
+    + rb'"b":[^:]*+:(?<=,"a":)[^:]*+(?::(?<=\}\}\n\{"capture_ns":)|\Z(?<=\}\}\n))'
+)
 _LINE = rb'[0-9]++,"stream":"[^"\\\n]++","data":\{(?:' + b"|".join((_TRADE, _DIFF, _AGGREGATE, _BEST)) + b")"
 _RUN = re.compile(re.escape(_HEAD) + b"(?:" + _LINE + b")*+")
 

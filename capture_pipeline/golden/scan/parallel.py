@@ -112,7 +112,14 @@ def _digest(path: Path, size: int) -> str:
 
 def _received(path: Path, answer: bytes) -> Scan:
     part = msgspec.json.decode(answer, type=Part)
-    result = Scan(path, lines=part.lines, bad=part.bad, disorder=part.disorder, first_ns=part.first_ns, last_ns=part.last_ns)
+    result = Scan(
+        path,
+        lines=part.lines,
+        bad=part.bad,
+        disorder=part.disorder,
+        first_ns=part.first_ns,
+        last_ns=part.last_ns,
+    )
     result.streams = Streams({stream.name: stream for stream in part.streams})
     result.silences, result.findings = part.silences, part.findings
     return result

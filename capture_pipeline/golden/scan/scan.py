@@ -80,7 +80,14 @@ class Scan:
             False, with nothing added, where the parts do not simply follow each other, so that only one pass over both is exact.
         """
         known = self.streams.keys() & later.streams.keys()
-        if self.findings or self.bad or later.bad or self.disorder or later.disorder or 0 <= later.first_ns < self.last_ns:
+        if (
+            self.findings
+            or self.bad
+            or later.bad
+            or self.disorder
+            or later.disorder
+            or 0 <= later.first_ns < self.last_ns
+        ):
             return False
         if not all(self.streams[name].precedes(later.streams[name]) for name in known):
             return False

@@ -36,10 +36,14 @@ def accounting_check(found: Scan, metadata: SessionMetadata) -> Check:
     """Received = written + duplicates + listed losses, and written = lines of the recording."""
     account = metadata.statistics.get("accounting")
     if account is None:
-        return skipped_check("accounting", "metadata.json holds no account: imported, or recorded by an earlier version")
+        return skipped_check(
+            "accounting", "metadata.json holds no account: imported, or recorded by an earlier version"
+        )
     lacking = [name for name in _FIGURES if not _is_count(account, name)]
     if lacking:
-        return check_result("accounting", good=False, reason=f"the account in metadata.json has no {', '.join(lacking)}")
+        return check_result(
+            "accounting", good=False, reason=f"the account in metadata.json has no {', '.join(lacking)}"
+        )
     parts = {name: account[name] for name in ("written", *LISTED.values())}
     difference = account["received"] - sum(parts.values())
     shown = " + ".join(f"{count:,} {name}" for name, count in parts.items() if count or name == "written")
@@ -49,13 +53,21 @@ def accounting_check(found: Scan, metadata: SessionMetadata) -> Check:
         wrong.append(f"{account['written']:,} lines were counted and the recording has {found.lines:,}")
     last = (account.get("unknown") or [{}])[-1]
     if account.get("end") not in {AccountState.CLOSED, AccountState.UNWRITTEN}:
-        wrong.append(f"the last recorder was killed: what it received behind its last line {_time(last)} is unknown, and nothing follows")
+        wrong.append(
+            f"the last recorder was killed: what it received behind its last line {_time(last)} is unknown, and nothing follows"
+        )
     if not wrong and account["killed"]:
         told = f"{account['killed']:,} recorders were killed, the last one behind its line {_time(last)}"
         return skipped_check(
-            "accounting", f"{text}; {told}: what they received and had not written is known by its ids in the ledger alone"
+            "accounting",
+            f"{text}; {told}: what they received and had not written is known by its ids in the ledger alone",
         )
-    return check_result("accounting", not wrong, f"{'; '.join(wrong)}: {text}" if wrong else text, **{**account, "difference": difference})
+    return check_result(
+        "accounting",
+        not wrong,
+        f"{'; '.join(wrong)}: {text}" if wrong else text,
+        **{**account, "difference": difference},
+    )
 
 
 def disk_check(metadata: SessionMetadata, folder: SessionFolder) -> Check:
@@ -67,20 +79,33 @@ def disk_check(metadata: SessionMetadata, folder: SessionFolder) -> Check:
     ends = [ids_of_gap(gap) for gap in gaps if gap.at_end]
     starts = [ids_of_gap(gap) for gap in gaps if gap.at_start]
     counts = {name: metadata.statistics.get(name, 0) for name in _DISK}
-    aside = [record.name for record in metadata.files if any(mark in Path(record.name).name for mark in _SET_ASIDE)]
+    aside = [
+        record.name for record in metadata.files if any(mark in Path(record.name).name for mark in _SET_ASIDE)
+    ]
     wrong = [f"{count} {_DISK[name]}" for name, count in counts.items() if count]
     wrong += [f"{len(aside)} quarantined: {', '.join(aside[:_MOST_NAMED])}"] if aside else []
     wrong += [f"recorded and gone, {told}"] if (told := named(_AT_END, ends)) else []
     wrong += [f"recorded and gone, {told}"] if (told := named(_AT_START, starts)) else []
     wrong += [f"{one['segment']} {one['detail']}" for one in _altered(metadata)]
     left_out = metadata.configuration.get("left_out", [])
-    wrong += [f"{len(left_out)} parts left out at import: {'; '.join(left_out[:_MOST_NAMED])}"] if left_out else []
+    wrong += (
+        [f"{len(left_out)} parts left out at import: {'; '.join(left_out[:_MOST_NAMED])}"] if left_out else []
+    )
     lacking = [name for name in _COUNTED if name not in metadata.statistics]
     if not wrong and (lacking or not folder.gaps.exists()):
         what = f"metadata.json does not count {', '.join(lacking)}" if lacking else "gaps.jsonl is missing"
         return skipped_check("disk", f"not known: {what}")
     reason = "; ".join(wrong) or "no fsync failed, nothing set aside or dropped"
-    return check_result("disk", not wrong, reason, **counts, quarantined=aside, lost_at_end=ends, lost_at_start=starts, left_out=left_out)
+    return check_result(
+        "disk",
+        not wrong,
+        reason,
+        **counts,
+        quarantined=aside,
+        lost_at_end=ends,
+        lost_at_start=starts,
+        left_out=left_out,
+    )
 
 
 def ids_of_gap(gap: Gap) -> tuple[str, int, int]:
@@ -105,4 +130,8 @@ def _is_count(account: object, name: str) -> bool:
 
 def _time(unknown: dict[str, int]) -> str:
     stamp = unknown.get("from_ns", 0)
-    return f"of {datetime.fromtimestamp(stamp / 1e9, UTC).isoformat(timespec='milliseconds')}" if stamp else "(there is none)"
+    return (
+        f"of {datetime.fromtimestamp(stamp / 1e9, UTC).isoformat(timespec='milliseconds')}"
+        if stamp
+        else "(there is none)"
+    )

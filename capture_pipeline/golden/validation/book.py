@@ -14,7 +14,10 @@ _MOST_NAMED = 5
 def without_book(why: str, *, broken: bool = False) -> list[Check]:
     """The checks where there is no book: none was wanted, or it could not be built (`broken`), which fails the first of them."""
     first, *others = BOOK_CHECKS
-    return [check_result(first, not broken, why) if broken else skipped_check(first, why), *(skipped_check(name, why) for name in others)]
+    return [
+        check_result(first, not broken, why) if broken else skipped_check(first, why),
+        *(skipped_check(name, why) for name in others),
+    ]
 
 
 def book_checks(replayed: Replay, thresholds: Thresholds) -> list[Check]:
@@ -24,13 +27,19 @@ def book_checks(replayed: Replay, thresholds: Thresholds) -> list[Check]:
         return without_book("there is no depth stream")
     if not any(book.valid for book in books):
         others = (
-            skipped_check(name, "there is no book: no snapshot stands before or at a diff that it bridges to") for name in BOOK_CHECKS[1:]
+            skipped_check(name, "there is no book: no snapshot stands before or at a diff that it bridges to")
+            for name in BOOK_CHECKS[1:]
         )
         return [_valid(books, thresholds), *others]
     crossed = sum(book.crossed for book in books)
     return [
         _valid(books, thresholds),
-        check_result("book_crossed", crossed <= thresholds.max_crossed, f"crossed after {crossed:,} diffs", crossed=crossed),
+        check_result(
+            "book_crossed",
+            crossed <= thresholds.max_crossed,
+            f"crossed after {crossed:,} diffs",
+            crossed=crossed,
+        ),
         _best(books),
         _audits(books, thresholds),
     ]
@@ -39,7 +48,10 @@ def book_checks(replayed: Replay, thresholds: Thresholds) -> list[Check]:
 def _valid(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
     shares = {book.symbol: book.valid / book.diffs for book in books}
     least = min(shares.values())
-    worst = ", ".join(f"{symbol} {share:.4%}" for symbol, share in sorted(shares.items(), key=lambda item: item[1])[:_MOST_NAMED])
+    worst = ", ".join(
+        f"{symbol} {share:.4%}"
+        for symbol, share in sorted(shares.items(), key=lambda item: item[1])[:_MOST_NAMED]
+    )
     reason = f"share of diffs with a synced book: {worst}, of at least {thresholds.min_book_valid:.2%}"
     return check_result("book_valid", least >= thresholds.min_book_valid, reason, shares=shares)
 
@@ -50,20 +62,40 @@ def _best(books: list[SymbolReplay]) -> Check:
         return skipped_check("book_best", "no bookTicker stands at the update id of a diff")
     shown = "; ".join(text for book in books for text in book.differing[:1])
     reason = f"{compared - wrong:,} of {compared:,} bookTickers equal the replayed best price and quantity"
-    return check_result("book_best", not wrong, f"{reason}: {shown}" if wrong else reason, compared=compared, differing=wrong)
+    return check_result(
+        "book_best", not wrong, f"{reason}: {shown}" if wrong else reason, compared=compared, differing=wrong
+    )
 
 
 def _audits(books: list[SymbolReplay], thresholds: Thresholds) -> Check:
-    audits = [(book.symbol, audit) for book in books for audit in book.audits if audit.outcome is AuditOutcome.COMPARED]
+    audits = [
+        (book.symbol, audit)
+        for book in books
+        for audit in book.audits
+        if audit.outcome is AuditOutcome.COMPARED
+    ]
     if not audits:
         return skipped_check("book_audits", "no snapshot came while a book was synced")
     ratios = [(symbol, audit.last_id, audit.ratio(_DEPTH) or 0.0) for symbol, audit in audits]
-    low = [f"{symbol} at {last} {ratio:.3%}" for symbol, last, ratio in ratios if ratio < thresholds.min_audit_ratio]
+    low = [
+        f"{symbol} at {last} {ratio:.3%}"
+        for symbol, last, ratio in ratios
+        if ratio < thresholds.min_audit_ratio
+    ]
     clean = sum(audit.clean for _, audit in audits)
-    reason = f"{clean} of {len(audits)} agree wholly; lowest match ratio {min(ratio for *_, ratio in ratios):.3%}"
+    reason = (
+        f"{clean} of {len(audits)} agree wholly; lowest match ratio {min(ratio for *_, ratio in ratios):.3%}"
+    )
     without = sorted({book.symbol for book in books} - {symbol for symbol, _ in audits})
     if without and not low:
-        return skipped_check("book_audits", f"{reason}; no snapshot came while the book was synced of {', '.join(without[:_MOST_NAMED])}")
+        return skipped_check(
+            "book_audits",
+            f"{reason}; no snapshot came while the book was synced of {', '.join(without[:_MOST_NAMED])}",
+        )
     return check_result(
-        "book_audits", not low, f"{reason}: {', '.join(low[:_MOST_NAMED])}" if low else reason, audits=len(audits), clean=clean
+        "book_audits",
+        not low,
+        f"{reason}: {', '.join(low[:_MOST_NAMED])}" if low else reason,
+        audits=len(audits),
+        clean=clean,
     )

@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from capture_pipeline.binance.streams.messages import BookTicker, DepthSnapshot, decode_book_ticker, decode_depth, decode_snapshot
+from capture_pipeline.binance.streams.messages import (
+    BookTicker,
+    DepthSnapshot,
+    decode_book_ticker,
+    decode_depth,
+    decode_snapshot,
+)
 from capture_pipeline.binance.streams.names import StreamKind, kind_of, symbol_of
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.readers.line_reader import read_lines
@@ -123,7 +129,9 @@ class SymbolReplay:
             self.mismatches += 1
             if len(self.differing) < _MOST_SHOWN:
                 ours = " ".join(map(decimal_text, best)) if best else "an empty side"
-                self.differing.append(f"{self.symbol} at {ticker.update_id}: {ours}, bookTicker {' '.join(map(decimal_text, theirs))}")
+                self.differing.append(
+                    f"{self.symbol} at {ticker.update_id}: {ours}, bookTicker {' '.join(map(decimal_text, theirs))}"
+                )
 
     def _audit(self, snapshot: DepthSnapshot) -> None:
         audit = self.sync.audit(snapshot)
@@ -167,7 +175,9 @@ def replay(path: Path, found: Scan) -> Replay:
     Raises:
         MalformedDataError: A message holds what is no diff, snapshot or bookTicker, or a number that is none; with its line.
     """
-    result = Replay({symbol: SymbolReplay(symbol, snapshot_ids=ids) for symbol, ids in _snapshot_ids(found).items()})
+    result = Replay(
+        {symbol: SymbolReplay(symbol, snapshot_ids=ids) for symbol, ids in _snapshot_ids(found).items()}
+    )
     takers: dict[str, Callable[[bytes], None] | None] = {}
     lines = read_lines(path, tolerant=True)
     for number, line in lines:
@@ -180,7 +190,9 @@ def replay(path: Path, found: Scan) -> Replay:
             take(bytes(line.data))
         except (MalformedDataError, ValueError) as error:
             raise MalformedDataError(
-                f"line {number}: {error}", where=str(path), remedy="the message is damaged; leave the book out with --no-book"
+                f"line {number}: {error}",
+                where=str(path),
+                remedy="the message is damaged; leave the book out with --no-book",
             ) from None
     return result
 
@@ -196,5 +208,9 @@ def _taker(result: Replay, stream: str) -> Callable[[bytes], None] | None:
     book = result.books.get(symbol_of(stream))
     if book is None:
         return None
-    kinds = {StreamKind.DEPTH: book.depth, StreamKind.SNAPSHOT: book.snapshot, StreamKind.BOOK_TICKER: book.ticker}
+    kinds = {
+        StreamKind.DEPTH: book.depth,
+        StreamKind.SNAPSHOT: book.snapshot,
+        StreamKind.BOOK_TICKER: book.ticker,
+    }
     return kinds.get(kind_of(stream))

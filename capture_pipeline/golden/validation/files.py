@@ -20,10 +20,15 @@ _MOST_NAMED = 5
 def checksums_check(found: Scan, folder: SessionFolder, metadata: SessionMetadata) -> Check:
     """Every file of the session is listed in `metadata.json` and in `checksums.txt`, and is what both say."""
     listed = {record.name for record in metadata.files}
-    wrong = [f"{record.name} {why}" for record in metadata.files if (why := _wrong(found, folder.path, record))]
+    wrong = [
+        f"{record.name} {why}" for record in metadata.files if (why := _wrong(found, folder.path, record))
+    ]
     wrong += [f"{name} is not listed in metadata.json" for name in sorted(_expected(found, folder) - listed)]
     wrong += _wrong_lines(found, folder, listed)
-    reason = "; ".join(wrong[:_MOST_NAMED]) or f"{len(metadata.files)} files have the size and SHA-256 that were recorded"
+    reason = (
+        "; ".join(wrong[:_MOST_NAMED])
+        or f"{len(metadata.files)} files have the size and SHA-256 that were recorded"
+    )
     return check_result("checksums", not wrong, reason, files=len(metadata.files), wrong=wrong)
 
 

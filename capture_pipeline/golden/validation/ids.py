@@ -29,7 +29,12 @@ def id_checks(found: Scan, thresholds: Thresholds, *, listed: bool) -> list[Chec
             "seed",
         )
         return [skipped_check(name, "no stream carries contiguous ids") for name in names]
-    return [_continuity(tracked, listed=listed), *_repeats(tracked), *_ratios(tracked, thresholds), *snapshot_checks(found)]
+    return [
+        _continuity(tracked, listed=listed),
+        *_repeats(tracked),
+        *_ratios(tracked, thresholds),
+        *snapshot_checks(found),
+    ]
 
 
 def snapshot_checks(found: Scan) -> list[Check]:
@@ -38,18 +43,34 @@ def snapshot_checks(found: Scan) -> list[Check]:
     taken = {stream.symbol: stream.snapshots for stream in found.of_kind(StreamKind.SNAPSHOT)}
     if not depth:
         return [skipped_check(name, "there is no depth stream") for name in ("snapshots", "seed")]
-    astray = [f"{symbol} {last}" for symbol, ids in taken.items() for last in ids if symbol in depth and not bridges(depth[symbol], last)]
-    seeded = {symbol for symbol, stream in depth.items() if any(bridges(stream, last) for last in taken.get(symbol, []))}
+    astray = [
+        f"{symbol} {last}"
+        for symbol, ids in taken.items()
+        for last in ids
+        if symbol in depth and not bridges(depth[symbol], last)
+    ]
+    seeded = {
+        symbol
+        for symbol, stream in depth.items()
+        if any(bridges(stream, last) for last in taken.get(symbol, []))
+    }
     count = sum(map(len, taken.values()))
     bare = sorted(depth.keys() - seeded)
     snapshots = (
         check_result(
-            "snapshots", not astray, _named("lastUpdateId without a diff to follow it", astray) or f"all {count} bridge", snapshots=count
+            "snapshots",
+            not astray,
+            _named("lastUpdateId without a diff to follow it", astray) or f"all {count} bridge",
+            snapshots=count,
         )
         if count
         else skipped_check("snapshots", "the recording holds none")
     )
-    reason = f"no seed: no usable snapshot of {', '.join(bare)}" if bare else f"every book can be built, {len(seeded)} of {len(depth)}"
+    reason = (
+        f"no seed: no usable snapshot of {', '.join(bare)}"
+        if bare
+        else f"every book can be built, {len(seeded)} of {len(depth)}"
+    )
     return [snapshots, check_result("seed", not bare, reason, without=bare)]
 
 
@@ -66,7 +87,11 @@ def _continuity(tracked: list[StreamScan], *, listed: bool) -> Check:
     gaps = sum(stream.track.gaps for stream in tracked)
     named = [f"{gap.stream} {gap.last_good_id + 1}–{gap.first_good_id - 1}" for gap in breaks]
     where = "each of them in the ledger" if listed else "not accounted for"
-    reason = f"{gaps:,} gaps, {lost:,} ids, {where}: {_named('', named)}" if gaps else f"no id is missing in {len(tracked)} streams"
+    reason = (
+        f"{gaps:,} gaps, {lost:,} ids, {where}: {_named('', named)}"
+        if gaps
+        else f"no id is missing in {len(tracked)} streams"
+    )
     places = [
         {
             "stream": gap.stream,
@@ -77,7 +102,9 @@ def _continuity(tracked: list[StreamScan], *, listed: bool) -> Check:
         }
         for gap in breaks
     ]
-    return check_result("continuity", not gaps, reason, decides=not listed, gaps=gaps, ids_lost=lost, places=places)
+    return check_result(
+        "continuity", not gaps, reason, decides=not listed, gaps=gaps, ids_lost=lost, places=places
+    )
 
 
 def _repeats(tracked: list[StreamScan]) -> list[Check]:
@@ -98,7 +125,8 @@ def _ratios(tracked: list[StreamScan], thresholds: Thresholds) -> list[Check]:
         ("gap_ratio_discontinuities", ratios.discontinuities, "places at which ids are missing / messages"),
     )
     return [
-        check_result(name, ratio < limit, f"{ratio:.6%} of less than {limit:.4%}: {meaning}", ratio=ratio) for name, ratio, meaning in told
+        check_result(name, ratio < limit, f"{ratio:.6%} of less than {limit:.4%}: {meaning}", ratio=ratio)
+        for name, ratio, meaning in told
     ]
 
 

@@ -65,7 +65,11 @@ def stream_check(found: Scan, folder: SessionFolder | None, thresholds: Threshol
     wrong = {name: why for name in plan.streams if (why := _silent(found, name, thresholds.stream_silence_s))}
     named = ", ".join(f"{name} {why}" for name, why in list(wrong.items())[:_MOST_NAMED])
     more = f" and {len(wrong) - _MOST_NAMED:,} more" if len(wrong) > _MOST_NAMED else ""
-    reason = f"{len(wrong)} of {len(plan.streams)}: {named}{more}" if wrong else f"{len(plan.streams)} planned streams from start to end"
+    reason = (
+        f"{len(wrong)} of {len(plan.streams)}: {named}{more}"
+        if wrong
+        else f"{len(plan.streams)} planned streams from start to end"
+    )
     return check_result("streams", not wrong, reason, planned=len(plan.streams), wrong=wrong)
 
 
@@ -92,22 +96,38 @@ def _ledger(found: Scan, folder: SessionFolder) -> Check:
     listed = {ids_of_gap(gap) for gap in gaps}
     outside = {ids_of_gap(gap) for gap in gaps if gap.is_outside and _is_beyond(gap, found)}
     data = {
-        (gap.stream, gap.last_good_id, gap.first_good_id) for gap in chain.from_iterable(stream.breaks for stream in found.streams.values())
+        (gap.stream, gap.last_good_id, gap.first_good_id)
+        for gap in chain.from_iterable(stream.breaks for stream in found.streams.values())
     }
     unlisted, unseen = sorted(data - listed), sorted(listed - data - outside)
     wrong = [
-        *filter(None, (named("in the data and not in the ledger", unlisted), named("in the ledger and not in the data", unseen))),
+        *filter(
+            None,
+            (
+                named("in the data and not in the ledger", unlisted),
+                named("in the ledger and not in the data", unseen),
+            ),
+        ),
         *_broken(found, folder),
     ]
     if wrong:
         return check_result("ledger", good=False, reason="; ".join(wrong), unlisted=unlisted, unseen=unseen)
     if not is_whole(folder.gaps):
-        return skipped_check("ledger", "the session is not finished, and its ledger is not there yet or ends in half a line")
+        return skipped_check(
+            "ledger", "the session is not finished, and its ledger is not there yet or ends in half a line"
+        )
     same = f"{len(listed - outside)} gaps in the ledger and the same in the data"
     ends = sorted(ids_of_gap(gap) for gap in gaps if gap.at_end and ids_of_gap(gap) in outside)
     starts = sorted(ids_of_gap(gap) for gap in gaps if gap.at_start and ids_of_gap(gap) in outside)
     told = [text for what, lost in ((_AT_END, ends), (_AT_START, starts)) if (text := named(what, lost))]
-    return check_result("ledger", good=True, reason=", and ".join([same, *told]), gaps=len(listed), lost_at_end=ends, lost_at_start=starts)
+    return check_result(
+        "ledger",
+        good=True,
+        reason=", and ".join([same, *told]),
+        gaps=len(listed),
+        lost_at_end=ends,
+        lost_at_start=starts,
+    )
 
 
 def _broken(found: Scan, folder: SessionFolder) -> list[str]:
@@ -118,7 +138,9 @@ def _broken(found: Scan, folder: SessionFolder) -> list[str]:
     elif folder.metadata.exists() and not is_whole(folder.gaps):
         wrong.append("gaps.jsonl ends in half a line")
     uncounted = [stream.name for stream in found.streams.values() if stream.track.gaps > len(stream.breaks)]
-    return wrong + ([f"too many gaps to be compared in {', '.join(uncounted[:_MOST_NAMED])}"] if uncounted else [])
+    return wrong + (
+        [f"too many gaps to be compared in {', '.join(uncounted[:_MOST_NAMED])}"] if uncounted else []
+    )
 
 
 def _is_beyond(gap: Gap, found: Scan) -> bool:
@@ -135,4 +157,8 @@ def _finished(found: Scan, folder: SessionFolder) -> list[Check]:
         return [check_result(name, good=False, reason=str(error)) for name in names]
     if metadata is None:
         return [skipped_check(name, _UNFINISHED) for name in names]
-    return [checksums_check(found, folder, metadata), disk_check(metadata, folder), accounting_check(found, metadata)]
+    return [
+        checksums_check(found, folder, metadata),
+        disk_check(metadata, folder),
+        accounting_check(found, metadata),
+    ]

@@ -33,7 +33,9 @@ class Planned:
 def form_checks(found: Scan) -> list[Check]:
     """The file as a file, its lines, the order of their stamps."""
     whole = "; ".join(map(str, found.findings)) or "every member whole, every line ended"
-    file = check_result("file", not found.findings, whole, findings=[str(finding) for finding in found.findings])
+    file = check_result(
+        "file", not found.findings, whole, findings=[str(finding) for finding in found.findings]
+    )
     if not found.lines:
         nothing = "the recording holds no line"
         return [
@@ -41,12 +43,22 @@ def form_checks(found: Scan) -> list[Check]:
             skipped_check("line_form", nothing),
             skipped_check("capture_order", nothing),
         ]
-    lines = f"{found.bad:,} of {found.lines:,} lines: {'; '.join(found.bad_shown)}" if found.bad else f"all {found.lines:,} lines"
-    order = f"{found.disorder:,} stamps go back: {'; '.join(found.disorder_shown)}" if found.disorder else "capture_ns never decreases"
+    lines = (
+        f"{found.bad:,} of {found.lines:,} lines: {'; '.join(found.bad_shown)}"
+        if found.bad
+        else f"all {found.lines:,} lines"
+    )
+    order = (
+        f"{found.disorder:,} stamps go back: {'; '.join(found.disorder_shown)}"
+        if found.disorder
+        else "capture_ns never decreases"
+    )
     return [
         file,
         check_result("line_form", not found.bad, lines, bad=found.bad, first=found.bad_shown),
-        check_result("capture_order", not found.disorder, order, disorder=found.disorder, first=found.disorder_shown),
+        check_result(
+            "capture_order", not found.disorder, order, disorder=found.disorder, first=found.disorder_shown
+        ),
     ]
 
 
@@ -60,7 +72,12 @@ def size_checks(found: Scan, thresholds: Thresholds, planned: Planned | None = N
     """
     enough = found.lines >= max(1, thresholds.min_messages)
     return [
-        check_result("messages", enough, f"{found.lines:,} of at least {thresholds.min_messages:,}", messages=found.lines),
+        check_result(
+            "messages",
+            enough,
+            f"{found.lines:,} of at least {thresholds.min_messages:,}",
+            messages=found.lines,
+        ),
         _duration(found, thresholds, planned or Planned()),
         _uptime(found, thresholds),
         _rate("trade_rate", found, StreamKind.TRADE, thresholds.trades_per_s),
@@ -96,7 +113,10 @@ def _duration(found: Scan, thresholds: Thresholds, planned: Planned) -> Check:
 
 def gap_seconds(found: Scan) -> float:
     """Time inside gaps: from the message before to the message after each break, of all streams, overlapping stretches counted once."""
-    stretches = sorted((gap.start_ns, gap.end_ns) for gap in chain.from_iterable(stream.breaks for stream in found.streams.values()))
+    stretches = sorted(
+        (gap.start_ns, gap.end_ns)
+        for gap in chain.from_iterable(stream.breaks for stream in found.streams.values())
+    )
     total, reached = 0, -1
     for start, end in stretches:
         total += max(0, end - max(start, reached))
@@ -111,7 +131,9 @@ def _uptime(found: Scan, thresholds: Thresholds) -> Check:
     uptime = 1 - down / found.duration_s
     uncounted = sum(stream.track.gaps - len(stream.breaks) for stream in found.streams.values())
     if uncounted and uptime > thresholds.min_uptime:
-        return skipped_check("uptime", f"at most {uptime:.5%}: {uncounted:,} gaps have no times, for there are too many")
+        return skipped_check(
+            "uptime", f"at most {uptime:.5%}: {uncounted:,} gaps have no times, for there are too many"
+        )
     reason = f"{uptime:.5%} of more than {thresholds.min_uptime:.3%}: 1 − {down:,.3f} s inside gaps (capture_ns before to after) / duration"
     return check_result("uptime", uptime > thresholds.min_uptime, reason, uptime=uptime, gap_seconds=down)
 
@@ -121,7 +143,13 @@ def _rate(name: str, found: Scan, kind: StreamKind, expected: tuple[float, float
     if not streams or not found.duration_s:
         return skipped_check(name, f"there is no {kind} stream")
     rates = {stream.symbol: stream.track.messages / found.duration_s for stream in streams}
-    outside = [f"{symbol} {rate:.2f}/s" for symbol, rate in rates.items() if not expected[0] <= rate <= expected[1]]
+    outside = [
+        f"{symbol} {rate:.2f}/s" for symbol, rate in rates.items() if not expected[0] <= rate <= expected[1]
+    ]
     least, most = min(rates.values()), max(rates.values())
-    reason = f"outside {expected[0]:g}–{expected[1]:g}/s: {', '.join(outside)}" if outside else f"{least:.2f}–{most:.2f}/s a symbol"
+    reason = (
+        f"outside {expected[0]:g}–{expected[1]:g}/s: {', '.join(outside)}"
+        if outside
+        else f"{least:.2f}–{most:.2f}/s a symbol"
+    )
     return check_result(name, not outside, reason, per_second=rates)

@@ -44,10 +44,20 @@ def validate(path: Path, thresholds: Thresholds = DEFAULTS, *, book: bool | None
     wanted = found.size <= BOOK_UP_TO_BYTES if book is None else book
     replayed, trouble = _replayed(recording, found, wanted=wanted)
     in_session = session_checks(found, folder)
-    listed = folder is not None and any(check.name == "ledger" and check.verdict is Verdict.PASS for check in in_session)
-    checks = [*form_checks(found), *id_checks(found, thresholds, listed=listed), stream_check(found, folder, thresholds)]
+    listed = folder is not None and any(
+        check.name == "ledger" and check.verdict is Verdict.PASS for check in in_session
+    )
+    checks = [
+        *form_checks(found),
+        *id_checks(found, thresholds, listed=listed),
+        stream_check(found, folder, thresholds),
+    ]
     checks += [*size_checks(found, thresholds, planned_of(found, folder)), *in_session]
-    checks += book_checks(replayed, thresholds) if replayed else without_book(trouble, broken=wanted and not found.bad)
+    checks += (
+        book_checks(replayed, thresholds)
+        if replayed
+        else without_book(trouble, broken=wanted and not found.bad)
+    )
     doubted = [_doubted(check, _unread(found), _never_came(checks)) for check in checks]
     return Report(recording, [_advised(check, thresholds) for check in doubted], statistics(found, replayed))
 
@@ -63,14 +73,28 @@ def locate(path: Path) -> tuple[Path, SessionFolder | None]:
     folder = SessionFolder(path.resolve())
     if (parts := len(folder.segments())) > 1:
         raise MalformedDataError(
-            f"the recording still grows and is in {parts} parts", where=str(path), remedy="let the session finish, or resume it"
+            f"the recording still grows and is in {parts} parts",
+            where=str(path),
+            remedy="let the session finish, or resume it",
         )
-    plain = [file for file in sorted(path.glob("*.jsonl")) if file not in {folder.gaps, folder.events, folder.refilled}]
-    candidates = [folder.recording, folder.growing, *sorted(path.glob("*.jsonl.gz")), *sorted(path.glob("*.jsonl.gz.part")), *plain]
+    plain = [
+        file
+        for file in sorted(path.glob("*.jsonl"))
+        if file not in {folder.gaps, folder.events, folder.refilled}
+    ]
+    candidates = [
+        folder.recording,
+        folder.growing,
+        *sorted(path.glob("*.jsonl.gz")),
+        *sorted(path.glob("*.jsonl.gz.part")),
+        *plain,
+    ]
     for candidate in candidates:
         if candidate.is_file():
             return candidate, folder
-    raise MalformedDataError("holds no recording", where=str(path), remedy="name a recording, or the folder of one session")
+    raise MalformedDataError(
+        "holds no recording", where=str(path), remedy="name a recording, or the folder of one session"
+    )
 
 
 def statistics(found: Scan, replayed: Replay | None) -> dict[str, Any]:
@@ -93,7 +117,9 @@ def statistics(found: Scan, replayed: Replay | None) -> dict[str, Any]:
         "streams": {
             stream.name: {
                 "messages": stream.track.messages,
-                "per_second": round(stream.track.messages / found.duration_s, 3) if found.duration_s else None,
+                "per_second": round(stream.track.messages / found.duration_s, 3)
+                if found.duration_s
+                else None,
                 "first_id": stream.track.first if stream.track.first >= 0 else None,
                 "last_id": stream.track.last if stream.track.first >= 0 else None,
                 "gaps": stream.track.gaps,
@@ -127,7 +153,9 @@ def _unread(found: Scan) -> str:
 
 def _never_came(checks: list[Check]) -> str:
     """How many planned streams never came; empty where all did."""
-    wrong: dict[str, str] = next((check.figures.get("wrong", {}) for check in checks if check.name == "streams"), {})
+    wrong: dict[str, str] = next(
+        (check.figures.get("wrong", {}) for check in checks if check.name == "streams"), {}
+    )
     never = [name for name, why in wrong.items() if why == NEVER_CAME]
     return f"{len(never):,} planned streams never came" if never else ""
 

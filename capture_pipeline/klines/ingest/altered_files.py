@@ -30,7 +30,11 @@ def quarantine_altered_files(workspace: Workspace, partition: Partition, manifes
         if record.path and not record.quarantined:
             is_unaltered(workspace, partition, record.path, record.sha256_own)
     for record in manifest.superseded:
-        if record.path and not record.quarantined and not is_unaltered(workspace, partition, record.path, record.sha256_own):
+        if (
+            record.path
+            and not record.quarantined
+            and not is_unaltered(workspace, partition, record.path, record.sha256_own)
+        ):
             record.path, record.detail = None, "the file of this earlier version was altered or removed"
 
 

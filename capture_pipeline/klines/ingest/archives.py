@@ -154,7 +154,9 @@ def with_partition_lock(workspace: Workspace, partition: Partition, work: Callab
     return retry_while_busy(with_lock)
 
 
-def fetch(workspace: Workspace, partition: Partition, now_us: int, over: threading.Event | None = None) -> ArchivesResult:
+def fetch(
+    workspace: Workspace, partition: Partition, now_us: int, over: threading.Event | None = None
+) -> ArchivesResult:
     """Bring one partition's archive files up to what is published.
 
     Args:
@@ -183,7 +185,9 @@ def fetch(workspace: Workspace, partition: Partition, now_us: int, over: threadi
     return ArchivesResult(partition, manifest, fetcher.fetched)
 
 
-def _fetch_files(workspace: Workspace, partition: Partition, fetcher: Fetcher, now_us: int, over: threading.Event | None) -> None:
+def _fetch_files(
+    workspace: Workspace, partition: Partition, fetcher: Fetcher, now_us: int, over: threading.Event | None
+) -> None:
     month = partition.month
     monthly = ArchiveFile(partition.market, partition.symbol, partition.interval, month)
     whole = fetcher.ensure(monthly) if month.end_us <= now_us else None
@@ -204,7 +208,11 @@ def _fetch_files(workspace: Workspace, partition: Partition, fetcher: Fetcher, n
 
 
 def _for_holes(
-    workspace: Workspace, fetcher: Fetcher, monthly: ArchiveRecord, files: list[ArchiveFile], over: threading.Event | None
+    workspace: Workspace,
+    fetcher: Fetcher,
+    monthly: ArchiveRecord,
+    files: list[ArchiveFile],
+    over: threading.Event | None,
 ) -> list[ArchiveFile]:
     """Choose the daily files that may fill holes of a usable monthly file.
 
@@ -224,12 +232,16 @@ def _for_holes(
     return found
 
 
-def _few_or_listed(workspace: Workspace, files: list[ArchiveFile], over: threading.Event | None) -> list[ArchiveFile]:
+def _few_or_listed(
+    workspace: Workspace, files: list[ArchiveFile], over: threading.Event | None
+) -> list[ArchiveFile]:
     """Choose the daily files of one month that are worth a request: few are requested directly, of more one listing is requested."""
     return files if len(files) <= _ASKED_SINGLY else _listed(workspace, files, over)
 
 
-def _published(workspace: Workspace, fetcher: Fetcher, files: list[ArchiveFile], over: threading.Event | None) -> list[ArchiveFile]:
+def _published(
+    workspace: Workspace, fetcher: Fetcher, files: list[ArchiveFile], over: threading.Event | None
+) -> list[ArchiveFile]:
     """The days worth asking for: all between two edges of which one is published, else those that the archive lists."""
     edges = [fetcher.ensure(file) for file in dict.fromkeys((*files[:1], *files[-1:]))]
     if any(record.trust is not Trust.NOT_PUBLISHED for record in edges) or len(files) == len(edges):
@@ -237,7 +249,9 @@ def _published(workspace: Workspace, fetcher: Fetcher, files: list[ArchiveFile],
     return _listed(workspace, files, over)
 
 
-def _listed(workspace: Workspace, files: list[ArchiveFile], over: threading.Event | None) -> list[ArchiveFile]:
+def _listed(
+    workspace: Workspace, files: list[ArchiveFile], over: threading.Event | None
+) -> list[ArchiveFile]:
     """Those of the daily files of one month that the archive lists; one request."""
     prefix = f"{files[0].folder}{files[0].stem[:-2]}"
     listed = {entry.key for entry in workspace.archive.listing(prefix, over)}
@@ -252,7 +266,9 @@ def _edges_first(partitions: list[Partition]) -> tuple[list[Partition], list[Par
     by_symbol: dict[str, list[Partition]] = {}
     for part in partitions:
         by_symbol.setdefault(part.symbol, []).append(part)
-    edges = {part for parts in by_symbol.values() for part in (min(parts, key=_month), max(parts, key=_month))}
+    edges = {
+        part for parts in by_symbol.values() for part in (min(parts, key=_month), max(parts, key=_month))
+    }
     return [part for part in partitions if part in edges], [part for part in partitions if part not in edges]
 
 

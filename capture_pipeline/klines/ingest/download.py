@@ -40,7 +40,11 @@ class VerifiedDownload:
 
 
 def fetch_judged(
-    archive: ArchiveClient, file: PublishedFile, partial: Path, pinned: str | None = None, over: threading.Event | None = None
+    archive: ArchiveClient,
+    file: PublishedFile,
+    partial: Path,
+    pinned: str | None = None,
+    over: threading.Event | None = None,
 ) -> VerifiedDownload | None:
     """Download a file and judge it; after a mismatch checksum and zip are both fetched afresh, once, and then from the bucket.
 
@@ -78,7 +82,11 @@ def fetch_judged(
 
 
 def _from_bucket(
-    archive: ArchiveClient, file: PublishedFile, partial: Path, pinned: str | None, over: threading.Event | None
+    archive: ArchiveClient,
+    file: PublishedFile,
+    partial: Path,
+    pinned: str | None,
+    over: threading.Event | None,
 ) -> VerifiedDownload | None:
     """Replace a download that does not match its checksum by that of the bucket, if the bucket's file and checksum match.
 
@@ -99,7 +107,13 @@ def _from_bucket(
         discard(partial)
         straight.replace(partial)
         return VerifiedDownload(
-            trust, "from the bucket: the archive's cache served an old zip", own, published, download, download.attempts, download.seconds
+            trust,
+            "from the bucket: the archive's cache served an old zip",
+            own,
+            published,
+            download,
+            download.attempts,
+            download.seconds,
         )
     except (TransientError, PermanentError):
         # The archive's own answer stands: it is put into the quarantine, and fetched again at the next recheck.
@@ -131,7 +145,9 @@ def _version(partial: Path) -> Path:
     return partial.with_suffix(".etag")
 
 
-def _download(archive: ArchiveClient, file: PublishedFile, partial: Path, over: threading.Event | None) -> Download | None:
+def _download(
+    archive: ArchiveClient, file: PublishedFile, partial: Path, over: threading.Event | None
+) -> Download | None:
     """Download into the partial file, going on with what an earlier try left; its version stands beside it."""
     version = _version(partial)
     etag = version.read_text() if version.is_file() and partial.is_file() else None

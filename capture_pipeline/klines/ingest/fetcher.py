@@ -20,7 +20,9 @@ from capture_pipeline.lake.paths import Partition
 
 _VERIFIED = {Trust.OK, Trust.PINNED}
 _MB = 1 << 20
-_REMEDY = "archive.pinned_checksums once it is verified by other means, or set archive.accept_without_checksum"
+_REMEDY = (
+    "archive.pinned_checksums once it is verified by other means, or set archive.accept_without_checksum"
+)
 
 
 class Fetcher:
@@ -43,7 +45,12 @@ class Fetcher:
             now_us: The present.
             over: Set to begin no further file and no further try.
         """
-        self._workspace, self._partition, self._manifest, self._now_us = workspace, partition, manifest, now_us
+        self._workspace, self._partition, self._manifest, self._now_us = (
+            workspace,
+            partition,
+            manifest,
+            now_us,
+        )
         self._lake, self._over = workspace.lake, over
         self._pinned = workspace.settings.archive.pinned_checksums
         self._mutex = threading.Lock()
@@ -62,27 +69,44 @@ class Fetcher:
             return known
         record = self.fetch(file)
         with self._mutex:
-            current = self._keep(known, record) if known and there and not record.usable else self._replace(known, record)
+            current = (
+                self._keep(known, record)
+                if known and there and not record.usable
+                else self._replace(known, record)
+            )
             if record.path:
                 self.publish()
         return current
 
     def recorded(self) -> set[str]:
         """Names of the files that bars are made of, and of those published anew since."""
-        return {record.name for record in self._manifest.files if record.usable or record.trust is Trust.REPUBLISHED}
+        return {
+            record.name
+            for record in self._manifest.files
+            if record.usable or record.trust is Trust.REPUBLISHED
+        }
 
     def not_published(self, since_us: int) -> set[str]:
         """Names of the files that the archive did not have when it was asked, at `since_us` or later."""
-        return {record.name for record in self._manifest.files if record.trust is Trust.NOT_PUBLISHED and record.fetched_at_us >= since_us}
+        return {
+            record.name
+            for record in self._manifest.files
+            if record.trust is Trust.NOT_PUBLISHED and record.fetched_at_us >= since_us
+        }
 
     def note_not_published(self, files: Iterable[ArchiveFile]) -> None:
         """Record files that a listing of the archive does not name."""
         for file in files:
-            self._replace(self._known(file), self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not list it"))
+            self._replace(
+                self._known(file),
+                self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not list it"),
+            )
 
     def publish(self) -> None:
         """Publish the manifest as it stands; what is in it is never downloaded again, however the program ends."""
-        self._manifest.files.sort(key=lambda record: (record.granularity != Granularity.MONTHLY, record.start_us))
+        self._manifest.files.sort(
+            key=lambda record: (record.granularity != Granularity.MONTHLY, record.start_us)
+        )
         publish_model(self._lake.archives_manifest(self._partition), self._manifest)
 
     def fetch(self, file: ArchiveFile) -> ArchiveRecord:
@@ -92,7 +116,11 @@ class Fetcher:
         if got is None:
             return self._record(file, Trust.NOT_PUBLISHED, detail="the archive does not have it")
         record = self._record(file, got.trust, detail=got.detail)
-        record.bytes, record.sha256_own, record.sha256_published = partial.stat().st_size, got.sha256, got.published
+        record.bytes, record.sha256_own, record.sha256_published = (
+            partial.stat().st_size,
+            got.sha256,
+            got.published,
+        )
         record.etag, record.last_modified = got.download.etag, got.download.last_modified
         record.attempts, record.seconds = got.attempts, round(got.seconds, 3)
         self._settle(file, partial, record)
@@ -110,15 +138,22 @@ class Fetcher:
     def _read(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
         """Look inside: a kline file of its period, or malformed."""
         try:
-            opens, frame = read_opens(partial.read_bytes(), file.stem, self._workspace.settings.http.max_csv_mb * _MB, file.bounds)
+            opens, frame = read_opens(
+                partial.read_bytes(), file.stem, self._workspace.settings.http.max_csv_mb * _MB, file.bounds
+            )
         except MalformedDataError as error:
             record.trust, record.detail = Trust.MALFORMED, str(error)
             return
         inside = opens[(opens >= file.bounds[0]) & (opens < file.bounds[1])]
-        record.rows, record.first_open_us, record.last_open_us = opens.size, int(inside.min()), int(inside.max())
+        record.rows, record.first_open_us, record.last_open_us = (
+            opens.size,
+            int(inside.min()),
+            int(inside.max()),
+        )
         record.holes = missing(opens, self._partition.interval.us, file.bounds)
         record.usable = record.trust in _VERIFIED or (
-            record.trust is Trust.CHECKSUM_MISSING and self._workspace.settings.archive.accept_without_checksum
+            record.trust is Trust.CHECKSUM_MISSING
+            and self._workspace.settings.archive.accept_without_checksum
         )
         if record.unverified:
             record.detail = f"{record.detail}; not used: pin its SHA-256 {record.sha256_own} in {_REMEDY}"
@@ -165,7 +200,11 @@ class Fetcher:
     def _replace(self, known: ArchiveRecord | None, record: ArchiveRecord) -> ArchiveRecord:
         if known:
             self._manifest.files.remove(known)
-            if known.path and known.sha256_own != record.sha256_own and known not in self._manifest.superseded:
+            if (
+                known.path
+                and known.sha256_own != record.sha256_own
+                and known not in self._manifest.superseded
+            ):
                 path = known.path if self._is_there(known) else None
                 self._manifest.superseded.append(known.model_copy(update={"usable": False, "path": path}))
         self._manifest.files.append(record)

@@ -60,11 +60,17 @@ def _mark(record: ArchiveRecord, published: str) -> None:
     if record.quarantined:
         # The quarantine is cleaned with time: nothing that is fetched again refers to it.
         record.path = None
-    why = f"published anew with SHA-256 {published}" if _is_new(record, published) else "its zip did not match its checksum"
+    why = (
+        f"published anew with SHA-256 {published}"
+        if _is_new(record, published)
+        else "its zip did not match its checksum"
+    )
     record.trust = Trust.REPUBLISHED
     record.detail = f"{why}; materialize kline_archives to fetch it again"
 
 
 def _file(record: ArchiveRecord, partition: Partition) -> ArchiveFile:
     file = parse_name(record.name, partition.market)
-    return file or ArchiveFile(partition.market, partition.symbol, partition.interval, Month.of(record.start_us))
+    return file or ArchiveFile(
+        partition.market, partition.symbol, partition.interval, Month.of(record.start_us)
+    )

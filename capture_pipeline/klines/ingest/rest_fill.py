@@ -21,7 +21,16 @@ from capture_pipeline.deployment.venue_guard import ensure_venue
 from capture_pipeline.errors import ProtocolViolationError, RequestRefusedError
 from capture_pipeline.klines.ingest.altered_files import is_unaltered
 from capture_pipeline.klines.ingest.trading_period import fetch_trading_period, trading_range
-from capture_pipeline.klines.quality.ranges import Range, Ranges, batched, intersect, length, present, subtract, union
+from capture_pipeline.klines.quality.ranges import (
+    Range,
+    Ranges,
+    batched,
+    intersect,
+    length,
+    present,
+    subtract,
+    union,
+)
 from capture_pipeline.klines.quality.sightings import absent, nonexistent, seen_recently
 from capture_pipeline.lake.files import file_lock, publish_bytes, publish_model, read_model
 from capture_pipeline.lake.manifests import ArchivesManifest, RestPage, TopupsManifest, TradingPeriod
@@ -79,11 +88,15 @@ def top_up(workspace: Workspace, partition: Partition, now_us: int) -> TopupResu
         recorded = manifest.pages
         # What is gone or altered is asked for again, if it is still worth asking; so is what an earlier version asked off the grid.
         on_grid = [page for page in recorded if page.asked_start_us % partition.interval.us == 0]
-        manifest.pages = [page for page in on_grid if is_unaltered(workspace, partition, page.path, page.sha256)]
+        manifest.pages = [
+            page for page in on_grid if is_unaltered(workspace, partition, page.path, page.sha256)
+        ]
         before = len(manifest.pages)
         try:
             life = _trading_period(workspace, partition, archives, now_us)
-            missing = ranges_to_request(partition, archives, manifest, life=life, gaps=workspace.settings.gaps, now_us=now_us)
+            missing = ranges_to_request(
+                partition, archives, manifest, life=life, gaps=workspace.settings.gaps, now_us=now_us
+            )
             for span in batched(missing, PAGE_ROWS * partition.interval.us):
                 for page in _ask_span(workspace, partition, span, now_us):
                     manifest.pages.append(page)
@@ -112,21 +125,37 @@ def result_of(
         now_us: The present.
         before: Number of answers that were there before this time; None for all.
     """
-    left = subtract(_expected_ranges(partition, archives, life, now_us), union(archive_ranges(archives), rest_ranges(manifest)))
+    left = subtract(
+        _expected_ranges(partition, archives, life, now_us),
+        union(archive_ranges(archives), rest_ranges(manifest)),
+    )
     new = manifest.pages[len(manifest.pages) if before is None else before :]
     archive_only = life.status if life is not None and life.is_archive_only else ""
     rows = sum(page.rows for page in new)
-    return TopupResult(partition, manifest, len(new), rows, length(left) // partition.interval.us, archive_only)
+    return TopupResult(
+        partition, manifest, len(new), rows, length(left) // partition.interval.us, archive_only
+    )
 
 
 def ranges_to_request(
-    partition: Partition, archives: ArchivesManifest, manifest: TopupsManifest, *, life: TradingPeriod | None, gaps: Gaps, now_us: int
+    partition: Partition,
+    archives: ArchivesManifest,
+    manifest: TopupsManifest,
+    *,
+    life: TradingPeriod | None,
+    gaps: Gaps,
+    now_us: int,
 ) -> Ranges:
     """The ranges worth a request now: missing, not verified as non-existent, not seen missing a moment ago."""
     if life is not None and life.is_archive_only:
         return []
-    missing = subtract(_expected_ranges(partition, archives, life, now_us), union(archive_ranges(archives), rest_ranges(manifest)))
-    return subtract(missing, union(nonexistent(manifest.pages, gaps), seen_recently(manifest.pages, gaps, now_us)))
+    missing = subtract(
+        _expected_ranges(partition, archives, life, now_us),
+        union(archive_ranges(archives), rest_ranges(manifest)),
+    )
+    return subtract(
+        missing, union(nonexistent(manifest.pages, gaps), seen_recently(manifest.pages, gaps, now_us))
+    )
 
 
 def closed_end_us(partition: Partition, now_us: int) -> int:
@@ -137,7 +166,9 @@ def closed_end_us(partition: Partition, now_us: int) -> int:
 
 def archive_ranges(archives: ArchivesManifest) -> Ranges:
     """The candles that usable archive files hold."""
-    return union(*(subtract([(record.start_us, record.end_us)], record.holes) for record in archives.usable()))
+    return union(
+        *(subtract([(record.start_us, record.end_us)], record.holes) for record in archives.usable())
+    )
 
 
 def rest_ranges(manifest: TopupsManifest) -> Ranges:
@@ -150,7 +181,9 @@ def closed_klines(rows: pl.DataFrame, interval: Interval, server_time_us: int) -
     return rows.filter(pl.col("open_time_us") + interval.us <= server_time_us)
 
 
-def _expected_ranges(partition: Partition, archives: ArchivesManifest, life: TradingPeriod | None, now_us: int) -> Ranges:
+def _expected_ranges(
+    partition: Partition, archives: ArchivesManifest, life: TradingPeriod | None, now_us: int
+) -> Ranges:
     """Candles of the month that should exist by now, as far as is known."""
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
     if life is not None and life.first_open_us is None and not archives.usable():
@@ -158,10 +191,16 @@ def _expected_ranges(partition: Partition, archives: ArchivesManifest, life: Tra
     return intersect([whole], [trading_range(life, partition, archives)])
 
 
-def _trading_period(workspace: Workspace, partition: Partition, archives: ArchivesManifest, now_us: int) -> TradingPeriod | None:
+def _trading_period(
+    workspace: Workspace, partition: Partition, archives: ArchivesManifest, now_us: int
+) -> TradingPeriod | None:
     """The life of the symbol, asked only where the archive leaves something open."""
     whole = (partition.month.start_us, closed_end_us(partition, now_us))
-    return fetch_trading_period(workspace, partition.symbol, now_us) if subtract([whole], archive_ranges(archives)) else None
+    return (
+        fetch_trading_period(workspace, partition.symbol, now_us)
+        if subtract([whole], archive_ranges(archives))
+        else None
+    )
 
 
 def _ask_span(workspace: Workspace, partition: Partition, span: Range, now_us: int) -> Iterator[RestPage]:
@@ -175,7 +214,9 @@ def _ask_span(workspace: Workspace, partition: Partition, span: Range, now_us: i
         at = page.answered_end_us
 
 
-def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us: int, now_us: int) -> RestPage | None:
+def _ask_page(
+    workspace: Workspace, partition: Partition, start_us: int, end_us: int, now_us: int
+) -> RestPage | None:
     """One answer, None where the exchange does not know the symbol.
 
     Where a candle is absent, the exchange's clock is read again, right after the answer: `now_us` is of the start of a run that may
@@ -198,7 +239,11 @@ def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us:
     path = workspace.lake.rest_file(partition, start_us, end_us, digest)
     publish_bytes(path, body)
     # A page with rows is complete up to its last row only: it may be short. An empty one says that nothing follows.
-    answered = partition.interval.floor(int(sent["open_time_us"][-1])) + partition.interval.us if sent.height else end_us
+    answered = (
+        partition.interval.floor(int(sent["open_time_us"][-1])) + partition.interval.us
+        if sent.height
+        else end_us
+    )
     page = RestPage(
         asked_start_us=start_us,
         asked_end_us=end_us,
@@ -216,14 +261,20 @@ def _ask_page(workspace: Workspace, partition: Partition, start_us: int, end_us:
 def _check_page(rows: pl.DataFrame, interval: Interval, asked: Range, where: str) -> None:
     start_us, end_us = asked
     if rows.height > PAGE_ROWS:
-        raise ProtocolViolationError(f"answers with {rows.height} rows, {PAGE_ROWS} were asked for", where=where)
+        raise ProtocolViolationError(
+            f"answers with {rows.height} rows, {PAGE_ROWS} were asked for", where=where
+        )
     if not rows.height:
         return
     opens = rows["open_time_us"]
     lowest, highest = int(opens.min()), int(opens.max())  # type: ignore[arg-type]
     if lowest < start_us or highest >= end_us:
         remedy = "the page does not advance; nothing of it is used"
-        raise ProtocolViolationError(f"answers with candles from {iso(lowest)} to {iso(highest)}", where=where, remedy=remedy)
+        raise ProtocolViolationError(
+            f"answers with candles from {iso(lowest)} to {iso(highest)}", where=where, remedy=remedy
+        )
     if not opens.is_sorted() or opens.n_unique() != rows.height:
-        raise ProtocolViolationError("answers with candles out of order or twice", where=where, remedy="nothing of it is used")
+        raise ProtocolViolationError(
+            "answers with candles out of order or twice", where=where, remedy="nothing of it is used"
+        )
     refuse_other_interval(count_lengths(rows, interval), interval, where)

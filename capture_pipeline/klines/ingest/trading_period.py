@@ -43,7 +43,9 @@ def fetch_trading_period(workspace: Workspace, symbol: str, now_us: int) -> Trad
 def load_trading_period(workspace: Workspace, symbol: str) -> TradingPeriod | None:
     """The life of a symbol as last asked, without asking; by minutes where it was not asked in the configured interval yet."""
     known = read_model(_path(workspace, symbol), TradingPeriod)
-    return known or read_model(workspace.lake.symbol_life(workspace.settings.market, symbol, Interval.M1), TradingPeriod)
+    return known or read_model(
+        workspace.lake.symbol_life(workspace.settings.market, symbol, Interval.M1), TradingPeriod
+    )
 
 
 def trading_range(life: TradingPeriod | None, partition: Partition, archives: ArchivesManifest) -> Range:
@@ -60,7 +62,16 @@ def trading_range(life: TradingPeriod | None, partition: Partition, archives: Ar
     usable = archives.usable()
     if usable:
         start = min([start, *(record.first_open_us for record in usable if record.first_open_us is not None)])
-        end = max([end, *(partition.interval.floor(record.last_open_us) + step for record in usable if record.last_open_us is not None)])
+        end = max(
+            [
+                end,
+                *(
+                    partition.interval.floor(record.last_open_us) + step
+                    for record in usable
+                    if record.last_open_us is not None
+                ),
+            ]
+        )
     start = partition.interval.floor(start)
     return (start, max(start, end))
 
@@ -69,21 +80,33 @@ def _path(workspace: Workspace, symbol: str) -> Path:
     return workspace.lake.symbol_life(workspace.settings.market, symbol, workspace.settings.interval)
 
 
-def _request_trading_period(workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None) -> TradingPeriod:
+def _request_trading_period(
+    workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None
+) -> TradingPeriod:
     interval = workspace.settings.interval
     status = workspace.rest.symbol_status(symbol)
     try:
-        first = parse_rest(workspace.rest.edge_klines(symbol, interval, first=True), f"first candle of {symbol}")
-        last = parse_rest(workspace.rest.edge_klines(symbol, interval, first=False), f"newest candle of {symbol}")
+        first = parse_rest(
+            workspace.rest.edge_klines(symbol, interval, first=True), f"first candle of {symbol}"
+        )
+        last = parse_rest(
+            workspace.rest.edge_klines(symbol, interval, first=False), f"newest candle of {symbol}"
+        )
     except RequestRefusedError as error:
         if error.code not in UNKNOWN_SYMBOL:
             raise
         is_listed = status is not None and error.code == INVALID_SYMBOL_STATUS
-        life = _listed_trading_period(workspace, symbol, now_us, known, status if is_listed and status else _UNKNOWN)
+        life = _listed_trading_period(
+            workspace, symbol, now_us, known, status if is_listed and status else _UNKNOWN
+        )
         return life.model_copy(update={"is_archive_only": is_listed})
     if not first.height:
         return _listed_trading_period(workspace, symbol, now_us, known, status or _UNKNOWN)
-    ended = status not in _TRADING and last.height and int(last["open_time_us"][-1]) + interval.us <= now_us - DAY_US
+    ended = (
+        status not in _TRADING
+        and last.height
+        and int(last["open_time_us"][-1]) + interval.us <= now_us - DAY_US
+    )
     return TradingPeriod(
         first_open_us=int(first["open_time_us"][0]),
         last_open_us=int(last["open_time_us"][-1]) if ended else None,
@@ -92,7 +115,9 @@ def _request_trading_period(workspace: Workspace, symbol: str, now_us: int, know
     )
 
 
-def _listed_trading_period(workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None, status: str) -> TradingPeriod:
+def _listed_trading_period(
+    workspace: Workspace, symbol: str, now_us: int, known: TradingPeriod | None, status: str
+) -> TradingPeriod:
     """The life of a symbol of which REST has no candle: what was known before, and what the archive lists.
 
     While it trades it has no end: it may have been listed minutes ago, and its first files come tomorrow.
@@ -103,12 +128,17 @@ def _listed_trading_period(workspace: Workspace, symbol: str, now_us: int, known
         first = listed[0]
     last = listed[1] - workspace.settings.interval.us if listed and status not in _TRADING else None
     ends = [end for end in (known.last_open_us if known else None, last) if end is not None]
-    return TradingPeriod(first_open_us=first, last_open_us=max(ends, default=None), status=status, checked_at_us=now_us)
+    return TradingPeriod(
+        first_open_us=first, last_open_us=max(ends, default=None), status=status, checked_at_us=now_us
+    )
 
 
 def _listed_range(workspace: Workspace, symbol: str) -> Range | None:
     """From the first to the last period of which the archive has a file; days tell an edge better than months."""
-    months, days = (_listed_periods(workspace, symbol, granularity) for granularity in (Granularity.MONTHLY, Granularity.DAILY))
+    months, days = (
+        _listed_periods(workspace, symbol, granularity)
+        for granularity in (Granularity.MONTHLY, Granularity.DAILY)
+    )
     if not months or not days:
         either = months or days
         return (either[0][0], either[-1][1]) if either else None

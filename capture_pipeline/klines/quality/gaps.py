@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, MINUTE_US
 from capture_pipeline.calendars.outages import Kind, Outage
-from capture_pipeline.klines.quality.ranges import Range, Ranges, intersect, subtract, touched_steps, union, whole_steps
+from capture_pipeline.klines.quality.ranges import (
+    Range,
+    Ranges,
+    intersect,
+    subtract,
+    touched_steps,
+    union,
+    whole_steps,
+)
 from capture_pipeline.klines.quality.sightings import absent, attempts, nonexistent
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 from capture_pipeline.settings.models import Gaps
@@ -18,7 +26,9 @@ _DAYS_UNTIL_PUBLISHED = 3
 _EVER = 1 << 62
 _QUARANTINED = {Trust.MISMATCH, Trust.MALFORMED}
 _SEEN = "the exchange has no candle, seen once"
-_NOT_ASKED = "REST is not asked for it: neither it nor a usable archive file shows that the symbol traded then"
+_NOT_ASKED = (
+    "REST is not asked for it: neither it nor a usable archive file shows that the symbol traded then"
+)
 _SUSPECTED = "the exchange has no candle for a day or longer, verified; list it with its symbols in the outage calendar if it was suspended"
 
 
@@ -121,8 +131,16 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
     off_grid = touched_steps(evidence.off_grid, step)
     whole: Ranges = [(-_EVER, _EVER)]
     causes: list[tuple[Cause, Ranges, str]] = [
-        (Cause.BEFORE_LISTING, whole_steps([(-_EVER, evidence.trading[0])], step), "the symbol did not trade yet"),
-        (Cause.AFTER_DELISTING, whole_steps([(evidence.trading[1], _EVER)], step), "the symbol no longer traded"),
+        (
+            Cause.BEFORE_LISTING,
+            whole_steps([(-_EVER, evidence.trading[0])], step),
+            "the symbol did not trade yet",
+        ),
+        (
+            Cause.AFTER_DELISTING,
+            whole_steps([(evidence.trading[1], _EVER)], step),
+            "the symbol no longer traded",
+        ),
         *((Cause.SUSPENDED, ranges, reason) for ranges, reason in _listed(suspensions, step)),
         *((Cause.EXCHANGE_OUTAGE, ranges, reason) for ranges, reason in _listed(halts, step)),
         (
@@ -130,10 +148,22 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
             intersect(off_grid, union(seen, touched_steps(evidence.off_grid_listed, step))),
             f"the exchange's candles of this time are shifted by {evidence.shift}; they are in the table bar_exclusions",
         ),
-        (Cause.EXCHANGE_OUTAGE, intersect(verified, _near(halts, edge, step)), "edge of a listed outage, verified as non-existent"),
-        (Cause.SUSPENDED, intersect(verified, _near(suspensions, edge, step)), "edge of a listed suspension, verified as non-existent"),
+        (
+            Cause.EXCHANGE_OUTAGE,
+            intersect(verified, _near(halts, edge, step)),
+            "edge of a listed outage, verified as non-existent",
+        ),
+        (
+            Cause.SUSPENDED,
+            intersect(verified, _near(suspensions, edge, step)),
+            "edge of a listed suspension, verified as non-existent",
+        ),
         (Cause.UNKNOWN, _long(verified, missing), _SUSPECTED),
-        (Cause.UNKNOWN, verified, "the exchange has no candle, verified; list it in the outage calendar once its cause is known"),
+        (
+            Cause.UNKNOWN,
+            verified,
+            "the exchange has no candle, verified; list it in the outage calendar once its cause is known",
+        ),
         (
             Cause.UNKNOWN,
             intersect(seen, evidence.asked_later),
@@ -142,7 +172,11 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
         (Cause.UNKNOWN, seen, f"{_SEEN}; {_NOT_ASKED}"),
         *_ours(touched_steps(bad, step), "its archive file is quarantined", evidence),
         *_ours(touched_steps(unverified, step), "its archive file is unverified and not used", evidence),
-        *_ours(off_grid, "its archive file has candles shifted off the grid instead, see bar_exclusions", evidence),
+        *_ours(
+            off_grid,
+            "its archive file has candles shifted off the grid instead, see bar_exclusions",
+            evidence,
+        ),
         *_ours(touched_steps(published, step), "its archive file left it out", evidence),
         (Cause.NOT_YET_PUBLISHED, recent, "no archive file holds it yet and REST was not asked"),
         *_ours(whole, "it was never asked for", evidence),
@@ -160,7 +194,11 @@ def explain(missing: Ranges, evidence: Evidence) -> list[Gap]:
 def _ours(ranges: Ranges, what: str, evidence: Evidence) -> list[tuple[Cause, Ranges, str]]:
     """Divide ranges that this pipeline owes by their remedy. A top-up is named only where it would send a request."""
     return [
-        (Cause.OURS, intersect(ranges, evidence.asked_next), f"{what}; run a top-up of this month to ask REST"),
+        (
+            Cause.OURS,
+            intersect(ranges, evidence.asked_next),
+            f"{what}; run a top-up of this month to ask REST",
+        ),
         (Cause.OURS, ranges, f"{what}; {_NOT_ASKED}"),
     ]
 
@@ -179,10 +217,16 @@ def filled(known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evi
         candles = touched_steps([span], evidence.step_us)
         new = subtract(candles, done)
         done = union(done, candles)
-        detail = "an archive file left it out; another source had it" if cause is Cause.ARCHIVE_OMISSION else "fetched since"
+        detail = (
+            "an archive file left it out; another source had it"
+            if cause is Cause.ARCHIVE_OMISSION
+            else "fetched since"
+        )
         for source, ranges in sources.items():
             gaps += [
-                Gap(start, end, cause, detail, attempts=attempts(evidence.pages, start, end), filled_by=source)
+                Gap(
+                    start, end, cause, detail, attempts=attempts(evidence.pages, start, end), filled_by=source
+                )
                 for start, end in intersect(new, ranges)
             ]
     return sorted(gaps, key=lambda gap: gap.start_us)
@@ -190,7 +234,9 @@ def filled(known: Iterable[tuple[Cause, Range]], sources: dict[str, Ranges], evi
 
 def _near(outages: list[Outage], edge_us: int, step_us: int) -> Ranges:
     """The candles that an entry touches or that lie close to it."""
-    return touched_steps([(outage.start_us - edge_us, outage.end_us + edge_us) for outage in outages], step_us)
+    return touched_steps(
+        [(outage.start_us - edge_us, outage.end_us + edge_us) for outage in outages], step_us
+    )
 
 
 def _long(verified: Ranges, missing: Ranges) -> Ranges:
@@ -201,4 +247,7 @@ def _long(verified: Ranges, missing: Ranges) -> Ranges:
 def _listed(outages: list[Outage], step_us: int) -> list[tuple[Ranges, str]]:
     """By entry, the candles that it takes away: those that all entries together cover whole."""
     covered = whole_steps([(outage.start_us, outage.end_us) for outage in outages], step_us)
-    return [(intersect(touched_steps([(outage.start_us, outage.end_us)], step_us), covered), outage.reason) for outage in outages]
+    return [
+        (intersect(touched_steps([(outage.start_us, outage.end_us)], step_us), covered), outage.reason)
+        for outage in outages
+    ]

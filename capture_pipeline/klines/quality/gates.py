@@ -22,21 +22,47 @@ from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.models import Gates
 
-COVERAGE_GATE = GateSpec("coverage", "bar_gaps", "Of the expected bars that have no explained cause, nearly all are present.")
-OUTAGE_GATE = GateSpec(
-    "coverage_with_outages", "bar_gaps", "Of all expected bars, few are missing with an explained cause.", severity=Severity.WARN
+COVERAGE_GATE = GateSpec(
+    "coverage", "bar_gaps", "Of the expected bars that have no explained cause, nearly all are present."
 )
-UNEXPLAINED_GATE = GateSpec("unexplained_missing", "bar_gaps", "Few expected bars are missing without an explained cause.")
-LEDGER_GATE = GateSpec("ledger_fits", "bar_gaps", "The gap ledger is that of these bars, and bars and gaps are all that was expected.")
+OUTAGE_GATE = GateSpec(
+    "coverage_with_outages",
+    "bar_gaps",
+    "Of all expected bars, few are missing with an explained cause.",
+    severity=Severity.WARN,
+)
+UNEXPLAINED_GATE = GateSpec(
+    "unexplained_missing", "bar_gaps", "Few expected bars are missing without an explained cause."
+)
+LEDGER_GATE = GateSpec(
+    "ledger_fits",
+    "bar_gaps",
+    "The gap ledger is that of these bars, and bars and gaps are all that was expected.",
+)
 LONG_GAP_GATE = GateSpec("long_gap", "bar_gaps", "No single gap is long.", severity=Severity.WARN)
 SYMBOLS_GATE = GateSpec("all_symbols_present", "coverage_report", "Every configured symbol has bars.")
-LEDGERS_GATE = GateSpec("ledgers_current", "coverage_report", "Every gap ledger was computed from the bars that are there now.")
-FRESHNESS_GATE = GateSpec("freshness", "coverage_report", "The newest bar of the open month is recent, for every symbol that trades.")
+LEDGERS_GATE = GateSpec(
+    "ledgers_current", "coverage_report", "Every gap ledger was computed from the bars that are there now."
+)
+FRESHNESS_GATE = GateSpec(
+    "freshness",
+    "coverage_report",
+    "The newest bar of the open month is recent, for every symbol that trades.",
+)
 
 
 def coverage_specs() -> list[GateSpec]:
     """The gates of this file, in the order in which they are evaluated."""
-    return [LEDGER_GATE, COVERAGE_GATE, OUTAGE_GATE, UNEXPLAINED_GATE, LONG_GAP_GATE, SYMBOLS_GATE, LEDGERS_GATE, FRESHNESS_GATE]
+    return [
+        LEDGER_GATE,
+        COVERAGE_GATE,
+        OUTAGE_GATE,
+        UNEXPLAINED_GATE,
+        LONG_GAP_GATE,
+        SYMBOLS_GATE,
+        LEDGERS_GATE,
+        FRESHNESS_GATE,
+    ]
 
 
 def check_gaps(workspace: Workspace, partitions: Sequence[Partition], now_us: int) -> list[GateResult]:
@@ -49,8 +75,15 @@ def check_gaps(workspace: Workspace, partitions: Sequence[Partition], now_us: in
     """
     symbols = sorted({part.symbol for part in partitions})
     months = sorted({part.month for part in partitions})
-    rows = {(row["symbol"], row["month"]): row for row in measure(workspace, symbols, months, now_us).iter_rows(named=True)}
-    return [result for part in partitions for result in _coverage_gates(workspace, part, rows[part.symbol, str(part.month)])]
+    rows = {
+        (row["symbol"], row["month"]): row
+        for row in measure(workspace, symbols, months, now_us).iter_rows(named=True)
+    }
+    return [
+        result
+        for part in partitions
+        for result in _coverage_gates(workspace, part, rows[part.symbol, str(part.month)])
+    ]
 
 
 def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
@@ -65,8 +98,14 @@ def check_lake(workspace: Workspace, now_us: int) -> list[GateResult]:
     sums = (pl.col(name).sum() for name in ("present", "expected", "suspended"))
     totals = frame.group_by("symbol").agg(*sums, pl.col("newest_us").max()).sort("symbol")
     # A history that lies in a suspension whole has no bars at the exchange either.
-    absent = totals.filter((pl.col("present") == 0) & ~((pl.col("expected") == 0) & (pl.col("suspended") > 0)))
-    summary = f"{absent.height} of {totals.height} symbols have no bars: {', '.join(absent['symbol'])}" if absent.height else ""
+    absent = totals.filter(
+        (pl.col("present") == 0) & ~((pl.col("expected") == 0) & (pl.col("suspended") > 0))
+    )
+    summary = (
+        f"{absent.height} of {totals.height} symbols have no bars: {', '.join(absent['symbol'])}"
+        if absent.height
+        else ""
+    )
     present = GateResult(
         SYMBOLS_GATE,
         absent.is_empty(),
@@ -86,14 +125,27 @@ def _ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResu
     """
     lake = workspace.lake
     recorded = {(row["symbol"], row["month"]): row["bars_sha256"] for row in frame.iter_rows(named=True)}
-    with_bars = [part for part in workspace.partitions(workspace.settings.symbols, workspace.months(now_us)) if lake.bars(part).is_file()]
+    with_bars = [
+        part
+        for part in workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
+        if lake.bars(part).is_file()
+    ]
     behind = []
     for part in with_bars:
         bars, window = lake.bars(part), lake.window(part)
         if not window.is_file():
             behind.append({"symbol": part.symbol, "month": str(part.month), "why": "there is no ledger"})
-        elif bars.stat().st_mtime_ns > window.stat().st_mtime_ns and sha256_file(bars) != recorded[part.symbol, str(part.month)]:
-            behind.append({"symbol": part.symbol, "month": str(part.month), "why": "the bars changed after the ledger was computed"})
+        elif (
+            bars.stat().st_mtime_ns > window.stat().st_mtime_ns
+            and sha256_file(bars) != recorded[part.symbol, str(part.month)]
+        ):
+            behind.append(
+                {
+                    "symbol": part.symbol,
+                    "month": str(part.month),
+                    "why": "the bars changed after the ledger was computed",
+                }
+            )
     failing = pl.DataFrame(behind, schema={"symbol": pl.String, "month": pl.String, "why": pl.String})
     first = ", ".join(f"{row['symbol']} {row['month']}" for row in behind[:3])
     summary = f"{len(behind)} of {len(with_bars)} gap ledgers do not belong to their bars: {first}; materialize bar_gaps of them"
@@ -110,19 +162,42 @@ def _ledgers(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateResu
 
 def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) -> list[GateResult]:
     gates, expected = workspace.settings.gates, row["expected"]
-    key: dict[str, Any] = {"symbol": part.symbol, "month": str(part.month), "file": workspace.lake.relative(workspace.lake.gaps(part))}
+    key: dict[str, Any] = {
+        "symbol": part.symbol,
+        "month": str(part.month),
+        "file": workspace.lake.relative(workspace.lake.gaps(part)),
+    }
     if expected is None:
         begun = workspace.lake.raw(part).is_dir()
-        summary = "its gaps were never computed; materialize bar_gaps" if begun else "it was never backfilled; backfill or deselect it"
+        summary = (
+            "its gaps were never computed; materialize bar_gaps"
+            if begun
+            else "it was never backfilled; backfill or deselect it"
+        )
         specs = (LEDGER_GATE, COVERAGE_GATE, UNEXPLAINED_GATE)
-        return [GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary, **key) for spec in specs]
-    names = ("expected", "present", "missing", "explained", "unexplained", "suspended", "unjudged", "filled", "longest_gap")
+        return [
+            GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary, **key) for spec in specs
+        ]
+    names = (
+        "expected",
+        "present",
+        "missing",
+        "explained",
+        "unexplained",
+        "suspended",
+        "unjudged",
+        "filled",
+        "longest_gap",
+    )
     values = {name: row[name] for name in names}
     percent, raw = row["explained_coverage_percent"], row["coverage_percent"] if expected else 100.0
     unexplained = 100.0 * row["unexplained"] / expected if expected else 0.0
     level = _level(percent, gates)
     hours = row["longest_gap"] * part.interval.us / HOUR_US
-    attainable, listed = expected - row["explained"], f" ({row['explained']:,} explained ones are left out)" if row["explained"] else ""
+    attainable, listed = (
+        expected - row["explained"],
+        f" ({row['explained']:,} explained ones are left out)" if row["explained"] else "",
+    )
     told = f"{percent:.4f} % of {attainable:,} expected bars are present, below {gates.coverage_error_below_percent} %{listed}"
     values |= {"coverage_percent": raw, "explained_coverage_percent": percent}
     said = f"{row['unexplained']:,} of {expected:,} expected bars ({unexplained:.4f} %) are missing without a proven outage"
@@ -130,7 +205,14 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
         said += f"; {row['unjudged']:,} of them lie beyond the ledger, last computed at {iso(row['as_of_us'])}: top up or backfill"
     misfit = _misfit(workspace, part, row)
     return [
-        GateResult(LEDGER_GATE, not misfit, level=Level.CRITICAL, summary=misfit, values={"as_of": iso(row["as_of_us"])}, **key),
+        GateResult(
+            LEDGER_GATE,
+            not misfit,
+            level=Level.CRITICAL,
+            summary=misfit,
+            values={"as_of": iso(row["as_of_us"])},
+            **key,
+        ),
         GateResult(
             COVERAGE_GATE,
             percent >= gates.coverage_error_below_percent,
@@ -144,7 +226,9 @@ def _coverage_gates(workspace: Workspace, part: Partition, row: dict[str, Any]) 
             not row["explained"] or raw >= gates.coverage_warning_below_percent,
             level=_level(raw, gates),
             summary=f"{raw:.4f} % of {expected:,} expected bars are there; {row['explained']:,} have an explained cause",
-            values={name: values[name] for name in ("explained", "coverage_percent", "explained_coverage_percent")},
+            values={
+                name: values[name] for name in ("explained", "coverage_percent", "explained_coverage_percent")
+            },
             **key,
         ),
         GateResult(
@@ -177,7 +261,10 @@ def _level(percent: float, gates: Gates) -> Level:
 
 def _misfit(workspace: Workspace, part: Partition, row: dict[str, Any]) -> str:
     """Why bars and ledger do not belong together, nothing if they do."""
-    files = {"bars": (workspace.lake.bars(part), row["bars_sha256"]), "gaps": (workspace.lake.gaps(part), row["gaps_sha256"])}
+    files = {
+        "bars": (workspace.lake.bars(part), row["bars_sha256"]),
+        "gaps": (workspace.lake.gaps(part), row["gaps_sha256"]),
+    }
     for name, (path, recorded) in files.items():
         if (sha256_file(path) if path.is_file() else "") != recorded:
             return f"the {name} are not those that the ledger was computed with; backfill the partition again"
@@ -202,22 +289,43 @@ def _freshness(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> GateRe
     if end is not None and Month(end.year, end.month) < Month.of(now_us):
         return GateResult(FRESHNESS_GATE, passed=True, summary="history.end lies in the past", values={})
     since_us = now_us - round(limit * HOUR_US)
-    ended = [symbol for symbol in settings.symbols if _delisted(workspace, symbol) or _suspended(workspace, symbol, since_us, now_us)]
-    newest = frame.group_by("symbol").agg(pl.col("newest_us").max()).sort("symbol").filter(~pl.col("symbol").is_in(ended))
+    ended = [
+        symbol
+        for symbol in settings.symbols
+        if _delisted(workspace, symbol) or _suspended(workspace, symbol, since_us, now_us)
+    ]
+    newest = (
+        frame.group_by("symbol")
+        .agg(pl.col("newest_us").max())
+        .sort("symbol")
+        .filter(~pl.col("symbol").is_in(ended))
+    )
     aged = newest.with_columns(((now_us - pl.col("newest_us")) / HOUR_US).alias("age_hours"))
     stale = aged.filter(pl.col("age_hours").is_null() | (pl.col("age_hours") > limit))
     summary = (
-        f"{stale.height} of {aged.height} symbols have no bar of the last {limit:g} h: {', '.join(stale['symbol'])}" if stale.height else ""
+        f"{stale.height} of {aged.height} symbols have no bar of the last {limit:g} h: {', '.join(stale['symbol'])}"
+        if stale.height
+        else ""
     )
     values = {"as_of": iso(now_us), "oldest_hours": aged["age_hours"].max(), "symbols": aged.height}
     return GateResult(
-        FRESHNESS_GATE, stale.is_empty(), level=Level.CRITICAL, summary=summary, values=values, failing=stale, failing_count=stale.height
+        FRESHNESS_GATE,
+        stale.is_empty(),
+        level=Level.CRITICAL,
+        summary=summary,
+        values=values,
+        failing=stale,
+        failing_count=stale.height,
     )
 
 
 def _suspended(workspace: Workspace, symbol: str, start_us: int, end_us: int) -> bool:
     """Whether the calendar lists a suspension of the symbol that covers all of this time."""
-    known = (each for each in workspace.outages if each.kind is Kind.SUSPENSION and each.holds_for(workspace.settings.market, symbol))
+    known = (
+        each
+        for each in workspace.outages
+        if each.kind is Kind.SUSPENSION and each.holds_for(workspace.settings.market, symbol)
+    )
     return any(each.start_us <= start_us and each.end_us >= end_us for each in known)
 
 

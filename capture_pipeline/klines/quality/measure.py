@@ -51,7 +51,9 @@ class CoverageReport:
     html: Path
 
 
-def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month], now_us: int) -> pl.DataFrame:
+def measure(
+    workspace: Workspace, symbols: Sequence[str], months: Sequence[Month], now_us: int
+) -> pl.DataFrame:
     """Coverage by symbol and month, by one query.
 
     What a ledger does not reach although it is older than `gates.freshness_hours` counts as expected, missing and unexplained: nobody
@@ -74,7 +76,9 @@ def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month
     """
     lake, interval = workspace.lake, workspace.settings.interval
     tables = {
-        name: select(lake, f"bar_{name}" if name != "bars" else name, TABLES[f"bar_{name}" if name != "bars" else name])
+        name: select(
+            lake, f"bar_{name}" if name != "bars" else name, TABLES[f"bar_{name}" if name != "bars" else name]
+        )
         for name in ("bars", "gaps", "conflicts", "windows")
     }
     here = f"market = '{workspace.settings.market}' AND interval = '{interval}'"
@@ -104,10 +108,16 @@ def measure(workspace: Workspace, symbols: Sequence[str], months: Sequence[Month
             frame = pl.DataFrame(connection.sql(query, params=parameters).to_arrow_table())
         except duckdb.Error as error:
             what = f"a table cannot be read: {' '.join(str(error).split())[:200]}"
-            raise LakeError(what, where=str(lake.root), remedy="move it aside, then backfill its partition again to make it anew") from None
+            raise LakeError(
+                what,
+                where=str(lake.root),
+                remedy="move it aside, then backfill its partition again to make it anew",
+            ) from None
     return frame.with_columns(
         _percent(pl.col("present"), pl.col("expected")).alias("coverage_percent"),
-        _explained_percent(pl.col("present"), pl.col("expected") - pl.col("explained")).alias("explained_coverage_percent"),
+        _explained_percent(pl.col("present"), pl.col("expected") - pl.col("explained")).alias(
+            "explained_coverage_percent"
+        ),
     )
 
 
@@ -121,7 +131,11 @@ def report(workspace: Workspace, now_us: int, *, publish: bool = True) -> Covera
     """
     settings = workspace.settings
     found = _report(
-        workspace, measure(workspace, settings.symbols, workspace.months(now_us), now_us).drop("bars_sha256", "gaps_sha256"), now_us
+        workspace,
+        measure(workspace, settings.symbols, workspace.months(now_us), now_us).drop(
+            "bars_sha256", "gaps_sha256"
+        ),
+        now_us,
     )
     if publish:
         title = f"{settings.market} {settings.interval}"
@@ -143,16 +157,28 @@ def recorded_report(workspace: Workspace, made_us: int) -> CoverageReport:
     path = workspace.lake.reports() / "coverage.csv"
     try:
         frame = pl.read_csv(path, infer_schema_length=None)
-        return _report(workspace, frame.with_columns(pl.col(name).cast(kind) for name, kind in _NULLABLE.items()), made_us)
+        return _report(
+            workspace,
+            frame.with_columns(pl.col(name).cast(kind) for name, kind in _NULLABLE.items()),
+            made_us,
+        )
     except (pl.exceptions.PolarsError, OSError) as error:
         raise LakeError(
-            f"cannot be read: {' '.join(str(error).split())[:200]}", where=str(path), remedy="make it again: capture coverage"
+            f"cannot be read: {' '.join(str(error).split())[:200]}",
+            where=str(path),
+            remedy="make it again: capture coverage",
         ) from None
 
 
 def _report(workspace: Workspace, frame: pl.DataFrame, now_us: int) -> CoverageReport:
     reports, gates = workspace.lake.reports(), workspace.settings.gates
-    return CoverageReport(frame, summarise(frame, now_us), heat_map(frame, gates), reports / "coverage.csv", reports / "coverage.html")
+    return CoverageReport(
+        frame,
+        summarise(frame, now_us),
+        heat_map(frame, gates),
+        reports / "coverage.csv",
+        reports / "coverage.html",
+    )
 
 
 def summarise(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:
@@ -162,14 +188,27 @@ def summarise(frame: pl.DataFrame, now_us: int) -> dict[str, Any]:
         frame: As `measure` returns.
         now_us: The present.
     """
-    names = ("expected", "present", "missing", "explained", "unexplained", "suspended", "unjudged", "filled", "duplicates", "conflicts")
+    names = (
+        "expected",
+        "present",
+        "missing",
+        "explained",
+        "unexplained",
+        "suspended",
+        "unjudged",
+        "filled",
+        "duplicates",
+        "conflicts",
+    )
     totals: dict[str, Any] = {name: int(frame[name].sum() or 0) for name in names}
     newest = frame["newest_us"].max()
     expected = totals["expected"]
     totals["coverage_percent"] = round(100 * totals["present"] / expected, 4) if expected else None
     attainable = expected - totals["explained"]
     computed = frame["expected"].null_count() < frame.height
-    totals["explained_coverage_percent"] = round(100 * totals["present"] / attainable, 4) if attainable else 100.0 if computed else None
+    totals["explained_coverage_percent"] = (
+        round(100 * totals["present"] / attainable, 4) if attainable else 100.0 if computed else None
+    )
     totals["newest"] = iso(newest) if isinstance(newest, int) else None
     totals["newest_age_hours"] = round((now_us - newest) / HOUR_US, 2) if isinstance(newest, int) else None
     totals["never_computed"] = frame["expected"].null_count()

@@ -12,7 +12,14 @@ from capture_pipeline.reporting.pages import picture, render_page, svg_text
 from capture_pipeline.settings.models import Gates
 
 _CELL, _LEFT, _TOP, _GAP = 26, 96, 64, 2
-_COLOURS = {"whole": "#1a7f4b", "good": "#7bc47f", "warning": "#f0c05a", "critical": "#d1495b", "unknown": "#8d7bb8", "nothing": "#e6e8eb"}
+_COLOURS = {
+    "whole": "#1a7f4b",
+    "good": "#7bc47f",
+    "warning": "#f0c05a",
+    "critical": "#d1495b",
+    "unknown": "#8d7bb8",
+    "nothing": "#e6e8eb",
+}
 _TITLES = {
     "whole": "nothing missing but explained gaps",
     "good": "within the gates",
@@ -50,7 +57,9 @@ def heat_map(frame: pl.DataFrame, gates: Gates) -> Markup:
     width, height = max(560, _LEFT + len(months) * _CELL + 12), _TOP + len(symbols) * _CELL + 74
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     font = 'font-family="system-ui, sans-serif" font-size="11"'
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font} role="img" aria-label="Coverage by symbol and month">']
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font} role="img" aria-label="Coverage by symbol and month">'
+    ]
     column = {month: _LEFT + index * _CELL for index, month in enumerate(months)}
     line = {symbol: _TOP + index * _CELL for index, symbol in enumerate(symbols)}
     parts += [
@@ -59,9 +68,12 @@ def heat_map(frame: pl.DataFrame, gates: Gates) -> Markup:
         for month, x in column.items()
     ]
     parts += [
-        f'<text x="{_LEFT - 8}" y="{y + 17}" text-anchor="end" fill="#57606a">{svg_text(symbol)}</text>' for symbol, y in line.items()
+        f'<text x="{_LEFT - 8}" y="{y + 17}" text-anchor="end" fill="#57606a">{svg_text(symbol)}</text>'
+        for symbol, y in line.items()
     ]
-    parts += [_cell(row, column[row["month"]], line[row["symbol"]], gates) for row in frame.iter_rows(named=True)]
+    parts += [
+        _cell(row, column[row["month"]], line[row["symbol"]], gates) for row in frame.iter_rows(named=True)
+    ]
     parts += _legend(_TOP + len(symbols) * _CELL + 18, width)
     return picture([*parts, "</svg>"])
 
@@ -72,7 +84,8 @@ def page(frame: pl.DataFrame, summary: dict[str, Any], svg: Markup, title: str, 
     notable = [
         row
         for row in rows
-        if row["expected"] is not None and any(row[name] for name in ("missing", "filled", "conflicts", "duplicates", "suspended"))
+        if row["expected"] is not None
+        and any(row[name] for name in ("missing", "filled", "conflicts", "duplicates", "suspended"))
     ]
     return render_page(
         "capture_pipeline.klines.quality",
@@ -88,14 +101,20 @@ def page(frame: pl.DataFrame, summary: dict[str, Any], svg: Markup, title: str, 
 
 def _cell(row: dict[str, Any], x: int, y: int, gates: Gates) -> str:
     name = grade(row, gates)
-    coverage = _TITLES[name] if row["coverage_percent"] is None else f"{row['coverage_percent']:.4f} % of {row['expected']:,}"
+    coverage = (
+        _TITLES[name]
+        if row["coverage_percent"] is None
+        else f"{row['coverage_percent']:.4f} % of {row['expected']:,}"
+    )
     told = f"{row['symbol']} {row['month']}: {coverage}, {row['missing']:,} missing, {row['explained']:,} of them in listed outages"
     told += f", {row['suspended']:,} not expected while suspended" if row["suspended"] else ""
     size = _CELL - _GAP
-    mark = f'<circle cx="{x + size / 2}" cy="{y + size / 2}" r="3" fill="#fff"/>' if row["missing"] and name in {"whole", "good"} else ""
-    return (
-        f'<g><title>{svg_text(told)}</title><rect x="{x}" y="{y}" width="{size}" height="{size}" rx="3" fill="{_COLOURS[name]}"/>{mark}</g>'
+    mark = (
+        f'<circle cx="{x + size / 2}" cy="{y + size / 2}" r="3" fill="#fff"/>'
+        if row["missing"] and name in {"whole", "good"}
+        else ""
     )
+    return f'<g><title>{svg_text(told)}</title><rect x="{x}" y="{y}" width="{size}" height="{size}" rx="3" fill="{_COLOURS[name]}"/>{mark}</g>'
 
 
 def _legend(y: int, width: int) -> Iterable[str]:

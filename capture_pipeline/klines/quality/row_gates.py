@@ -12,7 +12,15 @@ from itertools import groupby
 import polars as pl
 
 from capture_pipeline.calendars.irregularities import is_known
-from capture_pipeline.checks.gates import CHECKSUM_GATE, OFF_GRID_GATE, GateResult, GateSpec, is_sound, judge_rows, row_gates
+from capture_pipeline.checks.gates import (
+    CHECKSUM_GATE,
+    OFF_GRID_GATE,
+    GateResult,
+    GateSpec,
+    is_sound,
+    judge_rows,
+    row_gates,
+)
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import LakeError
 from capture_pipeline.klines.bars import read_recorded
@@ -54,12 +62,16 @@ def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> l
     interval, shown = workspace.settings.interval, workspace.settings.gates.failing_rows_shown
     frames = [_read(workspace, part) for part in chunk]
     there = [frame for frame in frames if frame is not None]
-    sound = len({tuple(frame.schema.items()) for frame in there}) == 1 and is_sound(pl.concat(there), interval, now_us)
+    sound = len({tuple(frame.schema.items()) for frame in there}) == 1 and is_sound(
+        pl.concat(there), interval, now_us
+    )
     results: list[GateResult] = []
     for part, frame in zip(chunk, frames, strict=True):
         if frame is None:
             summary = "there are no bars; materialize the partition first"
-            found = [GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary) for spec in row_gates()]
+            found = [
+                GateResult(spec, passed=False, level=Level.CRITICAL, summary=summary) for spec in row_gates()
+            ]
         elif sound:
             found = [GateResult(spec, passed=True, values={"rows": frame.height}) for spec in row_gates()]
         else:
@@ -67,7 +79,10 @@ def _check_chunk(workspace: Workspace, chunk: list[Partition], now_us: int) -> l
         bars = workspace.lake.relative(workspace.lake.bars(part))
         found.append(_off_grid(workspace, part))
         found.append(_checksums(workspace, part, frame))
-        results += [replace(result, symbol=part.symbol, month=str(part.month), file=result.file or bars) for result in found]
+        results += [
+            replace(result, symbol=part.symbol, month=str(part.month), file=result.file or bars)
+            for result in found
+        ]
     return results
 
 
@@ -93,7 +108,13 @@ def _off_grid(workspace: Workspace, partition: Partition) -> GateResult:
     try:
         rows = read_table(path) if path.is_file() else pl.DataFrame(schema=EXCLUSION_SCHEMA)
     except LakeError as error:
-        return GateResult(OFF_GRID_GATE, passed=False, level=Level.WARNING, summary=str(error), file=workspace.lake.relative(path))
+        return GateResult(
+            OFF_GRID_GATE,
+            passed=False,
+            level=Level.WARNING,
+            summary=str(error),
+            file=workspace.lake.relative(path),
+        )
     known = is_known(workspace.known_irregularities(partition), partition.interval, pl.col("cause"))
     rows = rows.filter(pl.col("cause") == str(Exclusion.OFF_GRID))
     unknown = rows.filter(~known)
@@ -103,7 +124,9 @@ def _off_grid(workspace: Workspace, partition: Partition) -> GateResult:
         OFF_GRID_GATE,
         passed=unknown.is_empty(),
         level=Level.WARNING,
-        summary=f"{unknown.height:,} of {rows.height:,} rows off the grid are not listed; {remedy}" if unknown.height else "",
+        summary=f"{unknown.height:,} of {rows.height:,} rows off the grid are not listed; {remedy}"
+        if unknown.height
+        else "",
         values={"off_grid": counts},
         failing=unknown.select("open_time_us", "close_time_us", "shift_us", "source", "file").head(
             workspace.settings.gates.failing_rows_shown
@@ -119,7 +142,9 @@ def _checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | 
     archives = read_model(lake.archives_manifest(partition), ArchivesManifest) or ArchivesManifest()
     topups = read_model(lake.topups_manifest(partition), TopupsManifest) or TopupsManifest()
     recorded = [
-        (record.path, record.sha256_own) for record in (*archives.files, *archives.superseded) if record.path and not record.quarantined
+        (record.path, record.sha256_own)
+        for record in (*archives.files, *archives.superseded)
+        if record.path and not record.quarantined
     ]
     recorded += [(page.path, page.sha256) for page in topups.pages]
     wrong = []
@@ -130,8 +155,15 @@ def _checksums(workspace: Workspace, partition: Partition, bars: pl.DataFrame | 
             wrong.append({"file": path, "problem": error.what})
     failing = pl.DataFrame(wrong, schema={"file": pl.String, "problem": pl.String})
     if not recorded and bars is not None and bars.height:
-        wrong.append({"file": lake.relative(lake.raw(partition)), "problem": "there are bars, and no raw file is recorded"})
-    summary = f"{len(wrong)} of {len(recorded)} raw files are not as recorded: {wrong[0]['file']}" if wrong else ""
+        wrong.append(
+            {
+                "file": lake.relative(lake.raw(partition)),
+                "problem": "there are bars, and no raw file is recorded",
+            }
+        )
+    summary = (
+        f"{len(wrong)} of {len(recorded)} raw files are not as recorded: {wrong[0]['file']}" if wrong else ""
+    )
     return GateResult(
         CHECKSUM_GATE,
         not wrong,

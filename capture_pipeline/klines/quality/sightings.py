@@ -44,7 +44,9 @@ def seen_recently(pages: Iterable[RestPage], gaps: Gaps, now_us: int) -> Ranges:
     Within a run the present is when the run began, so an answer may lie after it and still be of this run.
     """
     apart = gaps.sighting_minutes * MINUTE_US
-    return union(*(absent(page) for page in pages if page.server_time_us - apart < now_us < page.asked_at_us + apart))
+    return union(
+        *(absent(page) for page in pages if page.server_time_us - apart < now_us < page.asked_at_us + apart)
+    )
 
 
 def attempts(pages: Iterable[RestPage], start_us: int, end_us: int) -> int:

@@ -12,7 +12,13 @@ from capture_pipeline.operations.alerts.mail import MailSender
 from capture_pipeline.operations.alerts.models import Alert
 from capture_pipeline.operations.alerts.webhook import Webhook
 from capture_pipeline.printable import printable
-from capture_pipeline.settings.alerts import Alerts, ChannelSettings, LogChannel, PluginChannel, WebhookChannel
+from capture_pipeline.settings.alerts import (
+    Alerts,
+    ChannelSettings,
+    LogChannel,
+    PluginChannel,
+    WebhookChannel,
+)
 from capture_pipeline.terminal import report
 
 ENTRY_POINTS = "capture_pipeline.alert_channels"
@@ -46,7 +52,9 @@ def open_channel(settings: Alerts, channel: ChannelSettings) -> Channel:
     if isinstance(channel, PluginChannel):
         return _plugin(channel, secret, settings.timeout_s)
     if isinstance(channel, WebhookChannel):
-        return Webhook(channel.name, _needed(channel.name, secret, "the address of the webhook"), settings.timeout_s)
+        return Webhook(
+            channel.name, _needed(channel.name, secret, "the address of the webhook"), settings.timeout_s
+        )
     if channel.username is not None:
         _needed(channel.name, secret, "the password of the SMTP login")
     return MailSender(channel, secret, settings.timeout_s)
@@ -90,10 +98,16 @@ def _plugin(channel: PluginChannel, secret: str | None, timeout_s: float) -> Cha
         )
     options: Mapping[str, str | bool | int | float] = dict(channel.options)
     try:
-        made = found[channel.entry_point].load()(name=channel.name, options=options, secret=secret, timeout_s=timeout_s)
+        made = found[channel.entry_point].load()(
+            name=channel.name, options=options, secret=secret, timeout_s=timeout_s
+        )
     except Exception as error:  # noqa: BLE001 - code of another package
         what = hide(f"{type(error).__name__}: {error}", secret)
-        raise ConfigError(f"the entry point {channel.entry_point!r} failed: {what}", where=where, remedy="see its documentation") from None
+        raise ConfigError(
+            f"the entry point {channel.entry_point!r} failed: {what}",
+            where=where,
+            remedy="see its documentation",
+        ) from None
     if not callable(getattr(made, "send", None)):
         raise ConfigError(
             f"the entry point {channel.entry_point!r} returned no channel",

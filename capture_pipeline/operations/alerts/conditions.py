@@ -32,10 +32,16 @@ def look_at_disk(settings: Settings) -> Alert | None:
     root = settings.storage.root
     folder = next((path for path in (root, *root.parents) if path.is_dir()), root)
     free, least = free_bytes(folder) / 1e9, settings.recording.free_disk_gb
-    said = {"free": f"{free:.1f} GB", "reserve": f"{least:g} GB (recording.free_disk_gb)", "folder": str(root)}
+    said = {
+        "free": f"{free:.1f} GB",
+        "reserve": f"{least:g} GB (recording.free_disk_gb)",
+        "folder": str(root),
+    }
     if free < least:
         text = "No session starts, and recordings may lose messages. Free the disk."
-        return Alert(key=DISK_KEY, level=Level.CRITICAL, title="The disk is below its reserve", text=text, fields=said)
+        return Alert(
+            key=DISK_KEY, level=Level.CRITICAL, title="The disk is below its reserve", text=text, fields=said
+        )
     if free >= least * _RELEASE:
         title = "The disk is above its reserve"
         return Alert(key=DISK_KEY, level=Level.CRITICAL, state=State.RESOLVED, title=title, fields=said)
@@ -63,35 +69,61 @@ def _look_at(folder: SessionFolder, key: str, now_us: int) -> Alert | None:
     plan = known_plan(folder)
     if plan is None:
         text = f"{folder.plan} cannot be read. The session is neither recorded nor finished."
-        return Alert(key=key, level=Level.CRITICAL, title=f"Session {folder.session} has no usable plan", text=text)
+        return Alert(
+            key=key, level=Level.CRITICAL, title=f"Session {folder.session} has no usable plan", text=text
+        )
     try:
         state, status = session_state(folder)
     except LakeError as error:
-        return Alert(key=key, level=Level.CRITICAL, title=f"Session {folder.session} is damaged", text=str(error))
+        return Alert(
+            key=key, level=Level.CRITICAL, title=f"Session {folder.session} is damaged", text=str(error)
+        )
     problem = _problem(plan, state, status, now_us)
     if problem is None:
         return None
     level, what, text = problem
-    fields = {"state": state, "symbols": ", ".join(plan.symbols), "ends": iso(plan.end_ns // 1000 // SECOND_US * SECOND_US)}
+    fields = {
+        "state": state,
+        "symbols": ", ".join(plan.symbols),
+        "ends": iso(plan.end_ns // 1000 // SECOND_US * SECOND_US),
+    }
     if status is not None and (trouble := status.trouble or status.last_error):
         fields["last error"] = trouble
     return Alert(key=key, level=level, title=f"Session {folder.session} {what}", text=text, fields=fields)
 
 
-def _problem(plan: SessionPlan, state: str, status: Status | None, now_us: int) -> tuple[Level, str, str] | None:
+def _problem(
+    plan: SessionPlan, state: str, status: Status | None, now_us: int
+) -> tuple[Level, str, str] | None:
     """Return level, title and text of what is wrong with an unfinished session; None if nothing is, or it began a moment ago."""
     seen_us = status.updated_ns // 1000 if status is not None else plan.start_us
     silent_us = now_us - max(seen_us, plan.start_us)
-    restart = f"Start it again: capture session start --symbol {','.join(plan.symbols)} --regime {plan.regime}"
+    restart = (
+        f"Start it again: capture session start --symbol {','.join(plan.symbols)} --regime {plan.regime}"
+    )
     if state == "ended, not finished":
         is_due = now_us - max(seen_us, plan.end_ns // 1000) > GRACE_US
-        return (Level.WARNING, "ended and is not finished", f"Finish it: capture session stop {plan.session}") if is_due else None
-    if silent_us > GRACE_US and (state == "interrupted" or (status is not None and status.dead_since_ns is not None)):
+        return (
+            (Level.WARNING, "ended and is not finished", f"Finish it: capture session stop {plan.session}")
+            if is_due
+            else None
+        )
+    if silent_us > GRACE_US and (
+        state == "interrupted" or (status is not None and status.dead_since_ns is not None)
+    ):
         is_gone = state == "interrupted"
-        text = restart if is_gone else f"Its recorder does not report. Stop it: capture session stop {plan.session}"
+        text = (
+            restart
+            if is_gone
+            else f"Its recorder does not report. Stop it: capture session stop {plan.session}"
+        )
         return Level.CRITICAL, f"is down since {iso((now_us - silent_us) // SECOND_US * SECOND_US)}", text
     if state == "disk":
-        return Level.CRITICAL, "cannot write", "The disk refuses what is recorded. Messages wait in memory, and are lost when it is full."
+        return (
+            Level.CRITICAL,
+            "cannot write",
+            "The disk refuses what is recorded. Messages wait in memory, and are lost when it is full.",
+        )
     late_us = now_us - plan.start_us
     if status is not None and not status.messages and late_us > GRACE_US:
         return Level.WARNING, "is late", f"No message came for {late_us / 1e6:.0f} s since its start."

@@ -44,15 +44,23 @@ class Outcome:
     retry_s: float = 0.0
 
 
-def deliver(spool: Spool, settings: Alerts, now_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> list[Outcome]:
+def deliver(
+    spool: Spool, settings: Alerts, now_us: Callable[[], int] = lambda: time.time_ns() // 1000
+) -> list[Outcome]:
     """Send what waits and is due.
 
     Returns:
         One outcome for each channel to which something was to be sent. A channel that does not return in time is one of them.
     """
     queues = spool.read().queues
-    due = [each for each in settings.channels if queues[each.name].waiting and queues[each.name].next_us <= now_us()]
-    return _each_in_a_thread(due, lambda channel: _deliver_one(spool, settings, channel, now_us), settings.timeout_s + _PASS_S)
+    due = [
+        each
+        for each in settings.channels
+        if queues[each.name].waiting and queues[each.name].next_us <= now_us()
+    ]
+    return _each_in_a_thread(
+        due, lambda channel: _deliver_one(spool, settings, channel, now_us), settings.timeout_s + _PASS_S
+    )
 
 
 def send_test(settings: Alerts, names: Sequence[str] = ()) -> list[Outcome]:
@@ -63,22 +71,44 @@ def send_test(settings: Alerts, names: Sequence[str] = ()) -> list[Outcome]:
     """
     known = [channel.name for channel in settings.channels]
     if not known:
-        raise ConfigError("there is no channel", where="alerts.channels", remedy="list one in pipeline.yaml, see docs/operations.md")
+        raise ConfigError(
+            "there is no channel",
+            where="alerts.channels",
+            remedy="list one in pipeline.yaml, see docs/operations.md",
+        )
     if unknown := [name for name in names if name not in known]:
-        raise ConfigError(f"{unknown[0]!r} is no channel", where="alerts.channels", remedy=f"configured are {', '.join(known)}")
-    alert = Alert(key="test", level=Level.INFO, title="Test of this channel", text="Sent by capture alerts test. Nothing is wrong.")
+        raise ConfigError(
+            f"{unknown[0]!r} is no channel",
+            where="alerts.channels",
+            remedy=f"configured are {', '.join(known)}",
+        )
+    alert = Alert(
+        key="test",
+        level=Level.INFO,
+        title="Test of this channel",
+        text="Sent by capture alerts test. Nothing is wrong.",
+    )
     chosen = [channel for channel in settings.channels if not names or channel.name in names]
-    return _each_in_a_thread(chosen, lambda channel: _send_all(settings, channel, [[alert]], lambda _: None), settings.timeout_s + _PASS_S)
+    return _each_in_a_thread(
+        chosen,
+        lambda channel: _send_all(settings, channel, [[alert]], lambda _: None),
+        settings.timeout_s + _PASS_S,
+    )
 
 
-def _each_in_a_thread(channels: Sequence[ChannelSettings], work: Callable[[ChannelSettings], Outcome], seconds: float) -> list[Outcome]:
+def _each_in_a_thread(
+    channels: Sequence[ChannelSettings], work: Callable[[ChannelSettings], Outcome], seconds: float
+) -> list[Outcome]:
     """Work on all channels at once; one that hangs is left behind in its thread."""
     outcomes: dict[str, Outcome] = {}
 
     def run(channel: ChannelSettings) -> None:
         outcomes[channel.name] = work(channel)
 
-    threads = [threading.Thread(target=run, args=(channel,), name=f"alerts-{channel.name}", daemon=True) for channel in channels]
+    threads = [
+        threading.Thread(target=run, args=(channel,), name=f"alerts-{channel.name}", daemon=True)
+        for channel in channels
+    ]
     for thread in threads:
         thread.start()
     until = time.monotonic() + seconds
@@ -88,12 +118,19 @@ def _each_in_a_thread(channels: Sequence[ChannelSettings], work: Callable[[Chann
     return [outcomes.get(channel.name, Outcome(channel.name, error=late)) for channel in channels]
 
 
-def _deliver_one(spool: Spool, settings: Alerts, channel: ChannelSettings, now_us: Callable[[], int]) -> Outcome:
+def _deliver_one(
+    spool: Spool, settings: Alerts, channel: ChannelSettings, now_us: Callable[[], int]
+) -> Outcome:
     try:
         with spool.delivering(channel.name):
             queue = spool.read().queues[channel.name]
             messages = batches(queue, settings.messages_per_hour, now_us())
-            outcome = _send_all(settings, channel, messages, lambda sent: spool.settle(channel.name, partial(_accepted, sent, now_us())))
+            outcome = _send_all(
+                settings,
+                channel,
+                messages,
+                lambda sent: spool.settle(channel.name, partial(_accepted, sent, now_us())),
+            )
             if outcome.error:
                 spool.settle(channel.name, partial(_failed, outcome, now_us()))
             return outcome
@@ -114,7 +151,10 @@ def batches(queue: Queue, most: int, now_us: int) -> list[list[Alert]]:
 
 
 def _send_all(
-    settings: Alerts, channel: ChannelSettings, messages: Sequence[list[Alert]], on_sent: Callable[[list[Alert]], None]
+    settings: Alerts,
+    channel: ChannelSettings,
+    messages: Sequence[list[Alert]],
+    on_sent: Callable[[list[Alert]], None],
 ) -> Outcome:
     """Send messages one after the other until one fails or the time is over."""
     secret, sent, until = secret_of(settings, channel.name), 0, time.monotonic() + _PASS_S
@@ -131,7 +171,11 @@ def _send_all(
     except CaptureError as error:
         return Outcome(channel.name, sent, hide(str(error), secret))
     except Exception as error:  # noqa: BLE001 - a channel of another package
-        return Outcome(channel.name, sent, hide(f"alerts.channels: {channel.name}: {type(error).__name__}: {error}", secret))
+        return Outcome(
+            channel.name,
+            sent,
+            hide(f"alerts.channels: {channel.name}: {type(error).__name__}: {error}", secret),
+        )
     return Outcome(channel.name, sent)
 
 
@@ -144,5 +188,8 @@ def _accepted(sent: list[Alert], now_us: int, queue: Queue) -> None:
 def _failed(outcome: Outcome, now_us: int, queue: Queue) -> None:
     queue.failures += 1
     wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(queue.failures - 1, 10))
-    queue.next_us, queue.error = now_us + round(max(wait_s, min(outcome.retry_s, _LONGEST_RETRY_AFTER_S)) * 1e6), outcome.error
+    queue.next_us, queue.error = (
+        now_us + round(max(wait_s, min(outcome.retry_s, _LONGEST_RETRY_AFTER_S)) * 1e6),
+        outcome.error,
+    )
     _log.warning("alerts wait for the channel %s: %s", outcome.channel, outcome.error)

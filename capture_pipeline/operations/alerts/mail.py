@@ -12,7 +12,13 @@ from email.utils import format_datetime
 from capture_pipeline.binance.http.deadline import Deadline, release, watch
 from capture_pipeline.binance.http.network import trusted_certificates
 from capture_pipeline.binance.periods import from_us
-from capture_pipeline.errors import CaptureError, NetworkError, RequestRefusedError, ServerError, UntrustedPeerError
+from capture_pipeline.errors import (
+    CaptureError,
+    NetworkError,
+    RequestRefusedError,
+    ServerError,
+    UntrustedPeerError,
+)
 from capture_pipeline.operations.alerts.models import Alert
 from capture_pipeline.settings.alerts import SmtpChannel
 
@@ -49,13 +55,21 @@ class MailSender:
             raise self._refused(*next(iter(error.recipients.values()))) from None
         except smtplib.SMTPNotSupportedError as error:
             remedy = "check security and username of the channel"
-            raise RequestRefusedError(f"{self._server} lacks a function: {error}", status=0, where=self._where, remedy=remedy) from None
+            raise RequestRefusedError(
+                f"{self._server} lacks a function: {error}", status=0, where=self._where, remedy=remedy
+            ) from None
         except ssl.SSLError as error:
             raise UntrustedPeerError(
-                f"TLS with {self._server} failed: {error}", where=self._where, remedy="check security and host"
+                f"TLS with {self._server} failed: {error}",
+                where=self._where,
+                remedy="check security and host",
             ) from None
         except (smtplib.SMTPException, OSError, UnicodeError) as error:
-            late = f"did not answer within {self._timeout_s:g} s" if deadline.is_over else f"cannot be reached or broke off: {error}"
+            late = (
+                f"did not answer within {self._timeout_s:g} s"
+                if deadline.is_over
+                else f"cannot be reached or broke off: {error}"
+            )
             raise NetworkError(f"{self._server} {late}", where=self._where) from None
 
     @property
@@ -65,7 +79,11 @@ class MailSender:
     def _deliver(self, message: EmailMessage) -> None:
         kind = self._settings.security
         tls = trusted_certificates() if kind != "none" else None
-        with _WatchedTlsSmtp(timeout=self._timeout_s, context=tls) if kind == "tls" else _WatchedSmtp(timeout=self._timeout_s) as server:
+        with (
+            _WatchedTlsSmtp(timeout=self._timeout_s, context=tls)
+            if kind == "tls"
+            else _WatchedSmtp(timeout=self._timeout_s) as server
+        ):
             server.connect(self._settings.host, self._settings.port)
             if kind == "starttls":
                 server.starttls(context=tls)
@@ -79,7 +97,9 @@ class MailSender:
         text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
         what = f"{self._server} refuses the message: {code} {text}"
         if code >= _FIRST_PERMANENT:
-            return RequestRefusedError(what, status=code, where=self._where, remedy="check login, sender and recipients")
+            return RequestRefusedError(
+                what, status=code, where=self._where, remedy="check login, sender and recipients"
+            )
         return ServerError(what, where=self._where)
 
 
@@ -102,7 +122,8 @@ class _WatchedSmtp(smtplib.SMTP):
     _watched: socket.socket | None = None
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        self._host = host  # the name that the certificate must have; the library takes it from its constructor only
+        # The name that the certificate must have; the library takes it from its constructor only.
+        self._host = host
         made: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]
         # TLS takes the descriptor away from this object. A second one of the same connection stays.
         self._watched = made.dup()

@@ -28,7 +28,9 @@ def _lines(text: str) -> str:
 
 
 def _fields(fields: dict[str, str]) -> dict[str, str]:
-    return {printable(name, _LONGEST_FIELD): printable(value, _LONGEST_FIELD) for name, value in fields.items()}
+    return {
+        printable(name, _LONGEST_FIELD): printable(value, _LONGEST_FIELD) for name, value in fields.items()
+    }
 
 
 class Alert(BaseModel):
@@ -77,5 +79,10 @@ def summary_of(alerts: list[Alert]) -> Alert:
         lines.append(f"and {len(alerts) - len(shown):,} more; open ones are listed by: capture alerts status")
     level = max((alert.level for alert in alerts), key=lambda each: each.rank)
     return Alert(
-        key="summary", level=level, title=f"{len(alerts):,} alerts", text="\n".join(lines), at_us=alerts[-1].at_us, id=alerts[-1].id
+        key="summary",
+        level=level,
+        title=f"{len(alerts):,} alerts",
+        text="\n".join(lines),
+        at_us=alerts[-1].at_us,
+        id=alerts[-1].id,
     )

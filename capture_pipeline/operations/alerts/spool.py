@@ -156,7 +156,9 @@ class Spool:
                 book = read_model(self._path, Book) or Book()
         except LakeError as damage:
             book, error = Book(), damage
-        return book.model_copy(update={"queues": {name: book.queues.get(name, Queue()) for name in self._least}}), error
+        return book.model_copy(
+            update={"queues": {name: book.queues.get(name, Queue()) for name in self._least}}
+        ), error
 
     @contextmanager
     def _changing(self) -> Iterator[Book]:
@@ -180,7 +182,9 @@ def _take(book: Book, alert: Alert) -> Alert | None:
         return alert.model_copy(update={"level": known.level})
     if known is None:
         at_us = alert.at_us
-        book.open[alert.key] = OpenAlert(level=alert.level, title=alert.title, since_us=at_us, latest_us=at_us, fields=alert.fields)
+        book.open[alert.key] = OpenAlert(
+            level=alert.level, title=alert.title, since_us=at_us, latest_us=at_us, fields=alert.fields
+        )
         return alert
     known.latest_us, known.times, known.title = alert.at_us, known.times + 1, alert.title
     if alert.level.rank <= known.level.rank:
@@ -200,7 +204,9 @@ def _set_aside(path: Path) -> None:
     """Rename a damaged file, so that alerts go on."""
     aside = path.with_name(f"{path.name}.damaged-{os.getpid()}")
     path.replace(aside)
-    _log.warning("%s is damaged and was renamed to %s; alerts that waited in it are not sent", path, aside.name)
+    _log.warning(
+        "%s is damaged and was renamed to %s; alerts that waited in it are not sent", path, aside.name
+    )
 
 
 def without(waiting: Sequence[Alert], sent: Iterable[Alert]) -> list[Alert]:

@@ -37,11 +37,17 @@ class Webhook:
         self._where, self._address = f"alerts.channels: {name}", address
         try:
             parts = urlsplit(address)
-            is_usable = bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")))
+            is_usable = bool(parts.hostname) and (
+                parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+            )
         except ValueError:
             is_usable = False
         if not is_usable or not address.isprintable() or " " in address:
-            raise ConfigError("its secret is not the address of a webhook", where=self._where, remedy="write https://host/path")
+            raise ConfigError(
+                "its secret is not the address of a webhook",
+                where=self._where,
+                remedy="write https://host/path",
+            )
         limit = {"connect_timeout_s": timeout_s, "read_timeout_s": timeout_s, "answer_timeout_s": timeout_s}
         self._http = Http(HttpSettings(**limit, attempts=1))
 
@@ -53,10 +59,14 @@ class Webhook:
         """
         body = json.dumps({"text": slack_text(alert)}).encode()
         try:
-            self._http.post(self._address, body, headers={"Content-Type": "application/json"}, where=self._where)
+            self._http.post(
+                self._address, body, headers={"Content-Type": "application/json"}, where=self._where
+            )
         except AccessDeniedError as error:
             what = f"refuses the message ({error.status})"
-            raise RequestRefusedError(what, status=error.status, where=self._where, remedy="check the address of the webhook") from None
+            raise RequestRefusedError(
+                what, status=error.status, where=self._where, remedy="check the address of the webhook"
+            ) from None
 
 
 def slack_text(alert: Alert) -> str:

@@ -59,7 +59,9 @@ class Follower:
     def wanted(self) -> list[str]:
         """Symbols whose book needs a snapshot, or is to be audited; a snapshot from before the first diff would be of no use."""
         return [
-            symbol for symbol, book in self._books.items() if symbol in self._audits or (book.snapshot_wanted and symbol in self._flowing)
+            symbol
+            for symbol, book in self._books.items()
+            if symbol in self._audits or (book.snapshot_wanted and symbol in self._flowing)
         ]
 
     def begin_audits(self) -> None:

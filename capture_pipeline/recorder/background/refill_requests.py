@@ -64,7 +64,11 @@ class Refills:
         # Trades reach REST with some delay ("Database" as the source in the exchange's documentation).
         await asyncio.sleep(_FIRST_WAIT_S)
         async for attempt in stamina.retry_context(
-            on=(CaptureError, OSError), attempts=None, timeout=None, wait_initial=_FIRST_WAIT_S, wait_max=_LONGEST_WAIT_S
+            on=(CaptureError, OSError),
+            attempts=None,
+            timeout=None,
+            wait_initial=_FIRST_WAIT_S,
+            wait_max=_LONGEST_WAIT_S,
         ):
             with attempt:
                 try:
@@ -94,7 +98,10 @@ class Refills:
             raise
         self._write("refill", gap, filled=refill.is_complete, ids_refilled=refill.ids_refilled)
         if not refill.is_complete:
-            raise TransientError(f"{gap.ids_lost - refill.ids_refilled:,} of {gap.ids_lost:,} lost ids have not come", where=gap.stream)
+            raise TransientError(
+                f"{gap.ids_lost - refill.ids_refilled:,} of {gap.ids_lost:,} lost ids have not come",
+                where=gap.stream,
+            )
         self._settle(self._note(gap, refill.ids_refilled), RefillState.COMPLETE, path.name)
 
     def _final(self, error: Exception, gap: Gap) -> RefillState | None:
@@ -102,7 +109,11 @@ class Refills:
 
         A code of the exchange in a refusal is its last word, for instance -4166 of USD-M futures for trades older than two days.
         """
-        if isinstance(error, RequestRefusedError) and not isinstance(error, AccessDeniedError) and error.code is not None:
+        if (
+            isinstance(error, RequestRefusedError)
+            and not isinstance(error, AccessDeniedError)
+            and error.code is not None
+        ):
             return RefillState.REFUSED
         newest = self._capture.newest
         end_us = gap.end_event_us or gap.end_ns // 1000
@@ -122,4 +133,6 @@ class Refills:
             self._write("refill_ended", gap, state=str(state), ids_refilled=gap.ids_refilled)
 
     def _write(self, kind: str, gap: Gap, **details: object) -> None:
-        self._events.write(self._capture.clock.now_ns(), kind, stream=gap.stream, after=gap.last_good_id, **details)
+        self._events.write(
+            self._capture.clock.now_ns(), kind, stream=gap.stream, after=gap.last_good_id, **details
+        )

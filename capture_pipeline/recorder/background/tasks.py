@@ -36,12 +36,25 @@ class BackgroundTasks:
         refills: Requests for lost trades.
     """
 
-    def __init__(self, rest: RestClient, settings: Recording, capture: RecordingPipeline, follower: Follower, events: EventLog) -> None:
+    def __init__(
+        self,
+        rest: RestClient,
+        settings: Recording,
+        capture: RecordingPipeline,
+        follower: Follower,
+        events: EventLog,
+    ) -> None:
         """Keep whom to ask and whom to tell."""
         self.audits: list[dict[str, Any]] = []
         self.clock_samples: list[dict[str, Any]] = []
         self.refills = Refills(rest, capture, events)
-        self._rest, self._settings, self._capture, self._follower, self._events = rest, settings, capture, follower, events
+        self._rest, self._settings, self._capture, self._follower, self._events = (
+            rest,
+            settings,
+            capture,
+            follower,
+            events,
+        )
         self._not_before: dict[str, float] = {}
         self._waits: dict[str, float] = {}
         self._fetching: set[str] = set()
@@ -79,12 +92,24 @@ class BackgroundTasks:
         try:
             body = await self._ask(lambda: self._rest.depth(symbol, self._settings.snapshot_limit))
             is_useful = self._follower.snapshot(symbol, body)
-            stamp = self._capture.bare(snapshot_stream(symbol), body) if is_useful else self._capture.clock.now_ns()
+            stamp = (
+                self._capture.bare(snapshot_stream(symbol), body)
+                if is_useful
+                else self._capture.clock.now_ns()
+            )
         except CaptureError as error:
-            self._events.write(self._capture.clock.now_ns(), "snapshot_failed", symbol=symbol, reason=reason, error=str(error))
+            self._events.write(
+                self._capture.clock.now_ns(),
+                "snapshot_failed",
+                symbol=symbol,
+                reason=reason,
+                error=str(error),
+            )
             self._put_off(symbol, error.retry_after_s if isinstance(error, RateLimitedError) else 0.0)
         else:
-            self._events.write(stamp, "snapshot" if is_useful else "snapshot_too_old", symbol=symbol, reason=reason)
+            self._events.write(
+                stamp, "snapshot" if is_useful else "snapshot_too_old", symbol=symbol, reason=reason
+            )
             self._settle(symbol)
         finally:
             self._fetching.discard(symbol)
@@ -124,7 +149,9 @@ class BackgroundTasks:
             "round_trip_ms": round((after - before) / 1e6, 3),
         }
         self.clock_samples.append(sample)
-        self._events.write(after, "clock_sample", **{key: sample[key] for key in ("offset_ms", "round_trip_ms")})
+        self._events.write(
+            after, "clock_sample", **{key: sample[key] for key in ("offset_ms", "round_trip_ms")}
+        )
 
     @staticmethod
     async def _every(seconds: float, action: Callable[[], None]) -> None:

@@ -101,7 +101,8 @@ class Refill:
         asked = self._next_agg_id
         if page and asked is not None and page[0][0].agg_id < asked:
             raise ProtocolViolationError(
-                f"answers from aggregate {page[0][0].agg_id}, {asked} was asked for", where=f"aggTrades {self.gap.stream}"
+                f"answers from aggregate {page[0][0].agg_id}, {asked} was asked for",
+                where=f"aggTrades {self.gap.stream}",
             )
         new = [(trade, raw) for trade, raw in page if not self._is_covered(*self._range(trade))]
         if new:
@@ -120,10 +121,15 @@ class Refill:
         gap = self.gap
         # By the exchange's clock where it is known: ours may differ.
         start_us, end_us = gap.start_event_us or gap.start_ns // 1000, gap.end_event_us or gap.end_ns // 1000
-        return rest.agg_trades(symbol, start_ms=start_us // 1000 - _SLACK_MS, end_ms=end_us // 1000 + _SLACK_MS)
+        return rest.agg_trades(
+            symbol, start_ms=start_us // 1000 - _SLACK_MS, end_ms=end_us // 1000 + _SLACK_MS
+        )
 
     def _line(self, raw: bytes) -> str:
-        head = json.dumps({"stream": self.gap.stream, "first_lost": self._first, "last_lost": self._last}, separators=(",", ":"))
+        head = json.dumps(
+            {"stream": self.gap.stream, "first_lost": self._first, "last_lost": self._last},
+            separators=(",", ":"),
+        )
         return f'{head[:-1]},"agg":{raw.decode()}}}\n'
 
     def _range(self, trade: AggTrade) -> tuple[int, int]:
@@ -159,7 +165,11 @@ class Refill:
                     line = _decode_line(text)
                 except PARSE_ERRORS:
                     continue  # a kill left half a line
-                if (line.stream, line.first_lost, line.last_lost) == (self.gap.stream, self._first, self._last):
+                if (line.stream, line.first_lost, line.last_lost) == (
+                    self.gap.stream,
+                    self._first,
+                    self._last,
+                ):
                     self._add(line.agg)
 
 
@@ -176,8 +186,12 @@ def end_refill(gap: Gap, refilled: Path) -> Gap:
     if gap.refill is not RefillState.PENDING:
         return gap
     refill = Refill(gap, refilled)
-    state, filled_by = (RefillState.COMPLETE, refilled.name) if refill.is_complete else (RefillState.ENDED, None)
-    return gap.model_copy(update={"refill": state, "ids_refilled": refill.ids_refilled, "filled_by": filled_by})
+    state, filled_by = (
+        (RefillState.COMPLETE, refilled.name) if refill.is_complete else (RefillState.ENDED, None)
+    )
+    return gap.model_copy(
+        update={"refill": state, "ids_refilled": refill.ids_refilled, "filled_by": filled_by}
+    )
 
 
 def _page(body: bytes) -> list[tuple[AggTrade, bytes]]:

@@ -206,7 +206,11 @@ class Connection:
         self._send_ping()
 
     def _send_ping(self) -> None:
-        if self._socket is not None and not self._socket.transport.get_write_buffer_size() and self._socket.protocol.state is State.OPEN:
+        if (
+            self._socket is not None
+            and not self._socket.transport.get_write_buffer_size()
+            and self._socket.protocol.state is State.OPEN
+        ):
             self._socket.protocol.send_ping(b"")
             self._socket.send_data()
 
@@ -249,7 +253,10 @@ class _Socket(ClientConnection):
     _on_ping: Callable[[], None]
 
     def begin(
-        self, on_message: Callable[[bytes], None], guard: Callable[[Callable[[bytes], int], bytes], None], on_ping: Callable[[], None]
+        self,
+        on_message: Callable[[bytes], None],
+        guard: Callable[[Callable[[bytes], int], bytes], None],
+        on_ping: Callable[[], None],
     ) -> None:
         """Messages may go on their way from now on, those that waited first.
 
@@ -258,7 +265,11 @@ class _Socket(ClientConnection):
             guard: Is given the cutter and the bytes for it, whenever some came.
             on_ping: Called at each ping.
         """
-        self._cutter, self._guard, self._on_ping = FrameCutter(on_message, self._control, MOST_FRAME), guard, on_ping
+        self._cutter, self._guard, self._on_ping = (
+            FrameCutter(on_message, self._control, MOST_FRAME),
+            guard,
+            on_ping,
+        )
         held, self._held = self._held, b""
         self._cut(held)
 

@@ -112,7 +112,9 @@ class FrameCutter:
         is_behind: Whether whole frames are left because `feed` took as many as one call may; the next call goes on with them.
     """
 
-    def __init__(self, on_message: Callable[[bytes], None], pass_on: Callable[[bytes], None], max_bytes: int) -> None:
+    def __init__(
+        self, on_message: Callable[[bytes], None], pass_on: Callable[[bytes], None], max_bytes: int
+    ) -> None:
         """Start at the border of a frame.
 
         Args:

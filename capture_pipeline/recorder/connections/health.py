@@ -23,7 +23,9 @@ class ConnectionHealth:
         current: That error; empty while all is well.
     """
 
-    def __init__(self, host: str, tell: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, host: str, tell: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         """Keep whom to tell.
 
         Args:
@@ -91,7 +93,9 @@ class RestPauses:
 class FirstMessage:
     """Reports once that a recorder received nothing in its first ten seconds; it goes on trying."""
 
-    def __init__(self, messages: int, report: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, messages: int, report: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         """Begin to wait.
 
         Args:

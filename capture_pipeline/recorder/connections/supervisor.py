@@ -68,7 +68,9 @@ class Supervisor:
     @property
     def is_whole(self) -> bool:
         """Whether every slot has a connection that delivers, or would if the market were not quiet."""
-        delivering = {one.slot for one in self.live.values() if one.is_alive and one.cause is not Cause.SILENCE}
+        delivering = {
+            one.slot for one in self.live.values() if one.is_alive and one.cause is not Cause.SILENCE
+        }
         return len(delivering) == self._slots
 
     async def run(self) -> None:
@@ -102,14 +104,19 @@ class Supervisor:
             leaving.cancel()
             if task.done():
                 task.result()
-                if connection.opened_s is not None and time.monotonic() - connection.opened_s > self._steady_s:
+                if (
+                    connection.opened_s is not None
+                    and time.monotonic() - connection.opened_s > self._steady_s
+                ):
                     waits = _waits()
                 running = None
                 await asyncio.sleep(next(waits) + connection.wait_s)
             else:
                 running = await self._succeed(connection, task, slot)
 
-    async def _succeed(self, old: Connection, task: asyncio.Task[None], slot: int) -> tuple[Connection, asyncio.Task[None]] | None:
+    async def _succeed(
+        self, old: Connection, task: asyncio.Task[None], slot: int
+    ) -> tuple[Connection, asyncio.Task[None]] | None:
         """Replace a connection that still delivers; None if it died before a successor could replace it."""
         waits = _waits()
         while not task.done():
@@ -138,7 +145,9 @@ class Supervisor:
         def opened(one: Connection) -> None:
             nonlocal timer
             self.live[one.number] = one
-            timer = asyncio.get_running_loop().call_later(renew_s, one.retire, Cause.LIFE, f"after {renew_s / 3600:.4g} h")
+            timer = asyncio.get_running_loop().call_later(
+                renew_s, one.retire, Cause.LIFE, f"after {renew_s / 3600:.4g} h"
+            )
             self._on_open(one)
 
         try:
@@ -154,7 +163,11 @@ class Supervisor:
         while True:
             await asyncio.sleep(min(1.0, self._silence_s / 8))
             for address, silence in enumerate(self._silences):
-                lines = [one for one in self.live.values() if one.slot % len(self._urls) == address and not one.leaving.is_set()]
+                lines = [
+                    one
+                    for one in self.live.values()
+                    if one.slot % len(self._urls) == address and not one.leaving.is_set()
+                ]
                 for connection, reason in silence.look(lines, time.monotonic()):
                     if reason:
                         connection.retire(Cause.SILENCE, reason)

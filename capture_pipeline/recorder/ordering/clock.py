@@ -16,7 +16,11 @@ class CaptureClock:
     """
 
     def __init__(
-        self, floor_ns: int = 0, *, wall: Callable[[], int] = time.time_ns, monotonic: Callable[[], int] = time.monotonic_ns
+        self,
+        floor_ns: int = 0,
+        *,
+        wall: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Anchor it.
 

@@ -111,7 +111,12 @@ class Ledger:
         gaps, tracks, newest = [], self.tracks, self._newest
         for message in messages:
             track = tracks.get(message.stream)
-            if track is not None and message.first == track.last + 1 and track.first >= 0 and not message.is_reset:
+            if (
+                track is not None
+                and message.first == track.last + 1
+                and track.first >= 0
+                and not message.is_reset
+            ):
                 track.messages += 1
                 track.last = message.last
                 newest[message.stream] = message
@@ -134,7 +139,10 @@ class Ledger:
         if track is None:
             track = self.tracks[stream] = Track()
         newest = self._newest.pop(stream, None)
-        before, before_at = track.last, self._moments.get(stream, moment) if newest is None else _moment(newest)
+        before, before_at = (
+            track.last,
+            self._moments.get(stream, moment) if newest is None else _moment(newest),
+        )
         self._moments[stream] = moment
         if not track.see(first, last):
             return None
@@ -143,7 +151,11 @@ class Ledger:
 
     def _cause(self, start_ns: int, end_ns: int) -> tuple[Cause, str]:
         """The outage in that time: a total one before one of a single connection, the latest of several."""
-        during = [one for one in self._outages if one.start_ns <= end_ns and (one.end_ns is None or one.end_ns >= start_ns)]
+        during = [
+            one
+            for one in self._outages
+            if one.start_ns <= end_ns and (one.end_ns is None or one.end_ns >= start_ns)
+        ]
         if not during:
             return Cause.EXCHANGE, "live connections went on without them"
         worst = max(during, key=lambda one: (one.total, one.start_ns))

@@ -32,7 +32,9 @@ class Intake:
             on_reject: Takes the reason and the message, for each message that is no line.
         """
         placers = {stream: placer_of(kind_of(stream)) for stream in streams}
-        self._placers: dict[bytes, tuple[str, Placer]] = {name.encode(): (name, place) for name, place in placers.items() if place}
+        self._placers: dict[bytes, tuple[str, Placer]] = {
+            name.encode(): (name, place) for name, place in placers.items() if place
+        }
         self.rejected = self.control = 0
         self._on_shutdown, self._on_reject = on_shutdown, on_reject
 

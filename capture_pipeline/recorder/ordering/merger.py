@@ -41,7 +41,11 @@ class Merger:
             on_stray: Takes each message that cannot be placed in its stream.
         """
         self.counts = MergeCounts()
-        self._grace, self._unseen, self._most = grace_ms * MILLISECOND, unseen_ms * MILLISECOND, most_ms * MILLISECOND
+        self._grace, self._unseen, self._most = (
+            grace_ms * MILLISECOND,
+            unseen_ms * MILLISECOND,
+            most_ms * MILLISECOND,
+        )
         self._most_bytes = most_bytes
         self._lanes: dict[str, StreamBuffer] = {}
         self._live: set[int] = set()
@@ -92,7 +96,11 @@ class Merger:
             self.counts.passed += 1
             if lane.doubted:
                 self._drop_strays(id_resets.disproved(lane.doubted, message.event_time))
-            return (message, *self._drain(message.stream, lane, message.received_ns)) if lane.held else (message,)
+            return (
+                (message, *self._drain(message.stream, lane, message.received_ns))
+                if lane.held
+                else (message,)
+            )
         if message.last < lane.next_id:
             return self._look_back(lane, message)
         if lane.before is not None and event_us(message.event_time) < lane.before[1]:
@@ -127,7 +135,11 @@ class Merger:
             return _NONE
         self._doubting.add(message.stream)
         self._drop_strays(id_resets.outdated(lane.doubted, event_us(message.event_time)))
-        return self._restart(message.stream, lane, message.received_ns) if id_resets.is_new_count(lane.doubted) else _NONE
+        return (
+            self._restart(message.stream, lane, message.received_ns)
+            if id_resets.is_new_count(lane.doubted)
+            else _NONE
+        )
 
     def _restart(self, stream: str, lane: StreamBuffer, now_ns: int) -> Sequence[Message]:
         """Let through what is held of the old count, then the beginning of the new one."""
@@ -162,23 +174,37 @@ class Merger:
         for stream in list(self._doubting):
             doubted = self._lanes[stream].doubted
             waited_us = (now_ns - min(one.received_ns for one in doubted)) // 1000
-            self._drop_strays(id_resets.outdated(doubted, min(event_us(one.event_time) for one in doubted) + waited_us))
+            self._drop_strays(
+                id_resets.outdated(doubted, min(event_us(one.event_time) for one in doubted) + waited_us)
+            )
         if not self._holding:
             return _NONE
-        return [message for stream in list(self._holding) for message in self._drain(stream, self._lanes[stream], now_ns)]
+        return [
+            message
+            for stream in list(self._holding)
+            for message in self._drain(stream, self._lanes[stream], now_ns)
+        ]
 
     def finish(self, now_ns: int) -> Sequence[Message]:
         """Let everything through that is still held, the beginning of a new count too: nothing more will come."""
         self._live.clear()
         out = list(self.tick(now_ns))
-        out += [message for stream in list(self._holding) for message in self._drain(stream, self._lanes[stream], now_ns, force=True)]
+        out += [
+            message
+            for stream in list(self._holding)
+            for message in self._drain(stream, self._lanes[stream], now_ns, force=True)
+        ]
         for stream in list(self._doubting):
             out += self._restart(stream, self._lanes[stream], now_ns)
         return out
 
     def _hold(self, lane: StreamBuffer, message: Message) -> None:
         place = bisect_left(lane.held, message)
-        if place < len(lane.held) and lane.held[place].first == message.first and lane.held[place].last == message.last:
+        if (
+            place < len(lane.held)
+            and lane.held[place].first == message.first
+            and lane.held[place].last == message.last
+        ):
             self.counts.duplicates += 1
             return
         lane.held.insert(place, message)

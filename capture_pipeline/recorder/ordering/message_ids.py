@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from capture_pipeline.binance.streams.messages import WireDiff, decode_agg_ids, decode_trade_ids, decode_wire_diff
+from capture_pipeline.binance.streams.messages import (
+    WireDiff,
+    decode_agg_ids,
+    decode_trade_ids,
+    decode_wire_diff,
+)
 from capture_pipeline.binance.streams.names import StreamKind
 
 Ids = tuple[int, int, int, WireDiff | None]
@@ -49,4 +54,8 @@ def _diff(data: bytes) -> Ids:
     return first, diff.last_id, diff.event_time, diff
 
 
-_PLACERS: dict[StreamKind, Placer] = {StreamKind.TRADE: _trade, StreamKind.AGG_TRADE: _aggregate, StreamKind.DEPTH: _diff}
+_PLACERS: dict[StreamKind, Placer] = {
+    StreamKind.TRADE: _trade,
+    StreamKind.AGG_TRADE: _aggregate,
+    StreamKind.DEPTH: _diff,
+}

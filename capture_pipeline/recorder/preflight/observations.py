@@ -62,13 +62,23 @@ class RestRecord:
         name = f"GET {parts.path}" + (f" limit={limit}" if limit else "")
         if name not in self.requests and len(self.requests) >= MOST_ENTRIES:
             return
-        new: dict[str, Any] = {"statuses": Counter(), "weight_expected": self._expected(endpoint, limit), "weights_seen": Counter()}
+        new: dict[str, Any] = {
+            "statuses": Counter(),
+            "weight_expected": self._expected(endpoint, limit),
+            "weights_seen": Counter(),
+        }
         seen = self.requests.setdefault(name[:LONGEST], new)
         seen["statuses"][str(status)] += 1
         used = parse_count(headers.get(USED_WEIGHT_HEADER, ""))
         minute = _minute_of(headers)
         # The exchange counts from 0 in each minute: the difference of two answers is the weight of one request within a minute only.
-        if used is not None and self._used is not None and used > self._used and minute is not None and minute == self._minute:
+        if (
+            used is not None
+            and self._used is not None
+            and used > self._used
+            and minute is not None
+            and minute == self._minute
+        ):
             _count(seen["weights_seen"], str(used - self._used))
         self._used, self._minute = used, minute
         for header, value in headers.items():
@@ -141,9 +151,15 @@ class StreamRecord:
                 _keep(self.unknown_fields, name, bytes(value).decode("utf-8", "backslashreplace"))
         for name in _VALUES:
             if name in found:
-                _count(self.values.setdefault(name, Counter()), bytes(found[name]).decode("utf-8", "backslashreplace")[:LONGEST])
+                _count(
+                    self.values.setdefault(name, Counter()),
+                    bytes(found[name]).decode("utf-8", "backslashreplace")[:LONGEST],
+                )
         if "nq" in found:
-            _count(self.values.setdefault("nq", Counter()), "equal to q" if found["nq"] == found.get("q") else "other than q")
+            _count(
+                self.values.setdefault("nq", Counter()),
+                "equal to q" if found["nq"] == found.get("q") else "other than q",
+            )
         if ids is not None:
             self._place(ids[0], ids[1])
 
@@ -159,7 +175,12 @@ class StreamRecord:
     def document(self) -> dict[str, Any]:
         """What was seen, as JSON."""
         missing = [name for name in self.expected if self.fields[name] < self.messages]
-        seen = {"messages": self.messages, "fields": self.fields, "unknown_fields": self.unknown_fields, "missing_fields": missing}
+        seen = {
+            "messages": self.messages,
+            "fields": self.fields,
+            "unknown_fields": self.unknown_fields,
+            "missing_fields": missing,
+        }
         return {**seen, "values": self.values, "id_holes": self.holes}
 
 
@@ -174,7 +195,9 @@ class FrameRecord:
 
     def __init__(self, market: Market, streams: list[str]) -> None:
         """Start with nothing."""
-        self.streams = {name: StreamRecord(kind_of(name), FIELDS.get((market, kind_of(name)), ())) for name in streams}
+        self.streams = {
+            name: StreamRecord(kind_of(name), FIELDS.get((market, kind_of(name)), ())) for name in streams
+        }
         self.shutdowns: list[str] = []
         self.others: list[str] = []
 
@@ -197,13 +220,25 @@ def connection_document(url: str, connection: Connection, market: Market) -> dic
         _keep_header(kept, name, value)
     pings = list(connection.pings_s)
     between = [round(after - before, 1) for before, after in pairwise(pings)]
-    seen = {"url": url.partition("?")[0], "status": status, "headers": kept, "end": connection.detail[:LONGEST]}
-    return {**seen, "pings": len(pings), "ping_intervals_s": between, "ping_interval_expected_s": PING_EVERY_S[market]}
+    seen = {
+        "url": url.partition("?")[0],
+        "status": status,
+        "headers": kept,
+        "end": connection.detail[:LONGEST],
+    }
+    return {
+        **seen,
+        "pings": len(pings),
+        "ping_intervals_s": between,
+        "ping_interval_expected_s": PING_EVERY_S[market],
+    }
 
 
 def listed(entries: Mapping[str, object] | list[str]) -> str:
     """Return entries as one line for people; `none` where there is none."""
-    texts = [f"{name} {value}" for name, value in entries.items()] if isinstance(entries, Mapping) else entries
+    texts = (
+        [f"{name} {value}" for name, value in entries.items()] if isinstance(entries, Mapping) else entries
+    )
     return printable(", ".join(texts)) if texts else "none"
 
 

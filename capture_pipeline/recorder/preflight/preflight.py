@@ -51,7 +51,9 @@ class Finding:
     is_note: bool = False
 
 
-def preflight(settings: Settings, symbols: list[str], *, seconds: float, output: Path | None = None) -> Iterator[Finding]:
+def preflight(
+    settings: Settings, symbols: list[str], *, seconds: float, output: Path | None = None
+) -> Iterator[Finding]:
     """Run all checks, one after the other.
 
     Args:
@@ -72,7 +74,9 @@ def preflight(settings: Settings, symbols: list[str], *, seconds: float, output:
     yield from _rest(settings, symbols, seen)
     yield _guarded("test capture", lambda: _capture(settings, symbols, seconds, seen))
     yield from (Finding(name, passed=True, measured=text, is_note=True) for name, text in seen.notes())
-    yield _guarded("record", lambda: Finding("record", passed=True, measured=str(seen.publish(root)), is_note=True))
+    yield _guarded(
+        "record", lambda: Finding("record", passed=True, measured=str(seen.publish(root)), is_note=True)
+    )
 
 
 def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
@@ -81,7 +85,12 @@ def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
     except CaptureError as error:
         return Finding(name, passed=False, measured=_problem(error), remedy=error.remedy or "see the message")
     except OSError as error:
-        return Finding(name, passed=False, measured=f"{error.filename}: {error.strerror}", remedy="mend the disk or its permissions")
+        return Finding(
+            name,
+            passed=False,
+            measured=f"{error.filename}: {error.strerror}",
+            remedy="mend the disk or its permissions",
+        )
 
 
 def _problem(error: CaptureError) -> str:
@@ -112,7 +121,12 @@ def _fsync(root: Path) -> Finding:
         probe.unlink(missing_ok=True)
     worst, middle = max(times), statistics.median(times)
     measured = f"median {middle:.1f} ms, longest {worst:.1f} ms of {_FSYNCS}"
-    return Finding("fsync latency", worst <= _MOST_FSYNC_MS, measured, f"record to a disk that syncs within {_MOST_FSYNC_MS:g} ms")
+    return Finding(
+        "fsync latency",
+        worst <= _MOST_FSYNC_MS,
+        measured,
+        f"record to a disk that syncs within {_MOST_FSYNC_MS:g} ms",
+    )
 
 
 def _files() -> Finding:
@@ -122,7 +136,9 @@ def _files() -> Finding:
 
 def _network(settings: Settings, symbols: list[str]) -> Finding:
     ways = check_network(settings, streams_of(symbols, settings.market))
-    return Finding("network", passed=True, measured="; ".join(f"{name}: {egress}" for name, egress in ways.items()))
+    return Finding(
+        "network", passed=True, measured="; ".join(f"{name}: {egress}" for name, egress in ways.items())
+    )
 
 
 def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Iterator[Finding]:
@@ -147,11 +163,20 @@ def _rest(settings: Settings, symbols: list[str], seen: ExchangeRecord) -> Itera
         return
     offset, trip, jitter = statistics.median(offsets), statistics.median(trips), max(trips) - min(trips)
     is_sandbox = settings.venue == "sandbox"
-    told = f"{offset:+.1f} ms against the exchange" + (", which is a sandbox with a clock of its own" if is_sandbox else "")
+    told = f"{offset:+.1f} ms against the exchange" + (
+        ", which is a sandbox with a clock of its own" if is_sandbox else ""
+    )
     yield Finding("clock offset", is_sandbox or abs(offset) <= _MOST_OFFSET_MS, told, "set the clock by NTP")
-    yield Finding("round trip", trip <= _MOST_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange")
+    yield Finding(
+        "round trip", trip <= _MOST_ROUND_TRIP_MS, f"median {trip:.1f} ms", "record nearer to the exchange"
+    )
     yield _guarded("symbols", lambda: _listed(rest, symbols))
-    yield Finding("jitter", jitter <= _MOST_JITTER_MS, f"{jitter:.1f} ms over {len(trips)} requests", "use a steadier network")
+    yield Finding(
+        "jitter",
+        jitter <= _MOST_JITTER_MS,
+        f"{jitter:.1f} ms over {len(trips)} requests",
+        "use a steadier network",
+    )
 
 
 def _listed(rest: RestClient, symbols: list[str]) -> Finding:
@@ -172,7 +197,10 @@ def _capture(settings: Settings, symbols: list[str], seconds: float, seen: Excha
         return Finding("test capture", passed=False, measured=refused, remedy="check endpoints and network")
     if silent:
         return Finding(
-            "test capture", passed=False, measured=f"nothing came of {', '.join(silent)} in {seconds:g} s", remedy="check symbols"
+            "test capture",
+            passed=False,
+            measured=f"nothing came of {', '.join(silent)} in {seconds:g} s",
+            remedy="check symbols",
         )
     rates = ", ".join(f"{stream} {count / seconds:.1f}/s" for stream, count in counts.items())
     where = ", ".join(url.partition("?")[0] for url in urls)
@@ -194,9 +222,13 @@ async def _sampled(
 
     intake = Intake(streams, lambda _: None, lambda reason, _: bad.append(reason))
     connections = [kind(number, 0, take) for number in range(1, len(urls) + 1)]
-    tasks = [asyncio.create_task(one.run(url, lambda _: None)) for one, url in zip(connections, urls, strict=True)]
+    tasks = [
+        asyncio.create_task(one.run(url, lambda _: None)) for one, url in zip(connections, urls, strict=True)
+    ]
     await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    ended = [f"{url}: {one.detail}" for url, one, task in zip(urls, connections, tasks, strict=True) if task.done()]
+    ended = [
+        f"{url}: {one.detail}" for url, one, task in zip(urls, connections, tasks, strict=True) if task.done()
+    ]
     await asyncio.gather(*(one.close() for one in connections))
     # One that is still being opened has nothing to close.
     _, opening = await asyncio.wait(tasks, timeout=CLOSE_S)

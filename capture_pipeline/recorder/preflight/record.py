@@ -16,7 +16,14 @@ from capture_pipeline.deployment.rest_client import http_of, rest_of
 from capture_pipeline.errors import CaptureError, PermanentError
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.recorder.connections.connection import Connection
-from capture_pipeline.recorder.preflight.observations import LONGEST, MOST_ENTRIES, FrameRecord, RestRecord, connection_document, listed
+from capture_pipeline.recorder.preflight.observations import (
+    LONGEST,
+    MOST_ENTRIES,
+    FrameRecord,
+    RestRecord,
+    connection_document,
+    listed,
+)
 from capture_pipeline.sessions.layout import label_of, stamp_of
 from capture_pipeline.settings.models import Settings
 
@@ -76,13 +83,16 @@ class ExchangeRecord:
 
     def note_connections(self, urls: list[str], connections: list[Connection]) -> None:
         """Note the connections of the test capture at their end."""
-        self._connections = [connection_document(*each, self._settings.market) for each in zip(urls, connections, strict=True)]
+        self._connections = [
+            connection_document(*each, self._settings.market) for each in zip(urls, connections, strict=True)
+        ]
 
     def notes(self) -> Iterator[tuple[str, str]]:
         """Yield name and text of each line for people; the texts are escaped and cut."""
         answers = self._answers
         counts = {
-            name: "/".join(f"{status} x{count}" for status, count in seen["statuses"].items()) for name, seen in answers.requests.items()
+            name: "/".join(f"{status} x{count}" for status, count in seen["statuses"].items())
+            for name, seen in answers.requests.items()
         }
         yield "answers", listed(counts)
         if self._refusals:
@@ -92,11 +102,20 @@ class ExchangeRecord:
         yield "weights", f"other than expected: {listed(answers.unexpected_weights)}"
         yield "statuses", listed(Counter(self._statuses.values()))
         streams = self.frames.streams
-        unknown = {name: "/".join(seen.unknown_fields) for name, seen in streams.items() if seen.unknown_fields}
+        unknown = {
+            name: "/".join(seen.unknown_fields) for name, seen in streams.items() if seen.unknown_fields
+        }
         yield "fields", f"unknown: {listed(unknown)}"
-        holes = {name: f"{seen.holes['count']} of {seen.holes['ids']} ids" for name, seen in streams.items() if seen.holes["count"]}
+        holes = {
+            name: f"{seen.holes['count']} of {seen.holes['ids']} ids"
+            for name, seen in streams.items()
+            if seen.holes["count"]
+        }
         yield "id holes", listed(holes)
-        yield "close notices", f"{listed(self.frames.shutdowns)}; other messages: {listed(self.frames.others)}"
+        yield (
+            "close notices",
+            f"{listed(self.frames.shutdowns)}; other messages: {listed(self.frames.others)}",
+        )
         yield "connections", listed([_connection_text(seen) for seen in self._connections])
 
     def publish(self, root: Path) -> Path:
@@ -110,7 +129,9 @@ class ExchangeRecord:
         """
         now_us = time.time_ns() // 1000
         path = root / FOLDER / f"{stamp_of(now_us)}-{now_us % SECOND_US:06d}_{label_of(self._symbols)}.json"
-        publish_bytes(path, msgspec.json.format(msgspec.json.encode(self._document(now_us)), indent=1) + b"\n")
+        publish_bytes(
+            path, msgspec.json.format(msgspec.json.encode(self._document(now_us)), indent=1) + b"\n"
+        )
         return path
 
     def _document(self, now_us: int) -> dict[str, Any]:
@@ -125,7 +146,9 @@ class ExchangeRecord:
             "headers": answers.headers,
             "retry_after": answers.retry_after,
             "statuses": {
-                "counts": dict(Counter(status[:LONGEST] for status in self._statuses.values()).most_common(MOST_ENTRIES)),
+                "counts": dict(
+                    Counter(status[:LONGEST] for status in self._statuses.values()).most_common(MOST_ENTRIES)
+                ),
                 "symbols": {name: self._statuses.get(name, "")[:LONGEST] for name in self._symbols},
             },
             "connections": self._connections,

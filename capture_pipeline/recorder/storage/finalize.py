@@ -14,7 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from capture_pipeline.lake.files import atomic_write, fsync, publish_bytes, publish_model, sha256_file, storage_errors
+from capture_pipeline.lake.files import (
+    atomic_write,
+    fsync,
+    publish_bytes,
+    publish_model,
+    sha256_file,
+    storage_errors,
+)
 from capture_pipeline.recorder.background.trade_backfill import end_refill
 from capture_pipeline.recorder.ordering.merger import MergeCounts
 from capture_pipeline.recorder.storage.event_log import EventLog
@@ -23,13 +30,23 @@ from capture_pipeline.sessions.account import figures as account_figures
 from capture_pipeline.sessions.continuity import gap_ratios
 from capture_pipeline.sessions.gap_ledger import read_gaps, write_gaps
 from capture_pipeline.sessions.layout import SessionFolder
-from capture_pipeline.sessions.models import EMPTY, ENDED_BY, FileRecord, Gap, SessionMetadata, SessionPlan, count_refills
+from capture_pipeline.sessions.models import (
+    EMPTY,
+    ENDED_BY,
+    FileRecord,
+    Gap,
+    SessionMetadata,
+    SessionPlan,
+    count_refills,
+)
 
 _STEP = 1 << 20
 _PACKAGES = ("capture-pipeline", "websockets", "isal", "msgspec", "pydantic")
 
 
-def finish_session(folder: SessionFolder, plan: SessionPlan, state: str, configuration: dict[str, Any]) -> SessionMetadata:
+def finish_session(
+    folder: SessionFolder, plan: SessionPlan, state: str, configuration: dict[str, Any]
+) -> SessionMetadata:
     """Make a growing session a finished one.
 
     Args:
@@ -55,12 +72,17 @@ def finish_session(folder: SessionFolder, plan: SessionPlan, state: str, configu
         files=_files(folder),
         statistics=statistics(read, read_gaps(folder.gaps), plan),
         audits=read.checkpoint.audits,
-        clock={"samples": read.checkpoint.clock, "offset_ms": _median([sample["offset_ms"] for sample in read.checkpoint.clock])},
+        clock={
+            "samples": read.checkpoint.clock,
+            "offset_ms": _median([sample["offset_ms"] for sample in read.checkpoint.clock]),
+        },
         host=host_information(),
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         configuration=configuration,
     )
-    publish_bytes(folder.checksums, "".join(f"{file.sha256}  {file.name}\n" for file in metadata.files).encode())
+    publish_bytes(
+        folder.checksums, "".join(f"{file.sha256}  {file.name}\n" for file in metadata.files).encode()
+    )
     publish_model(folder.metadata, metadata)
     folder.checkpoint.unlink(missing_ok=True)
     folder.account.unlink(missing_ok=True)
@@ -88,7 +110,10 @@ def _join(folder: SessionFolder) -> None:
 
 
 def _files(folder: SessionFolder) -> list[FileRecord]:
-    return [FileRecord(name=_name(path, folder), bytes=path.stat().st_size, sha256=sha256_file(path)) for path in files_of(folder)]
+    return [
+        FileRecord(name=_name(path, folder), bytes=path.stat().st_size, sha256=sha256_file(path))
+        for path in files_of(folder)
+    ]
 
 
 def files_of(folder: SessionFolder) -> list[Path]:
@@ -113,12 +138,19 @@ def statistics(read: Resumed, gaps: list[Gap], plan: SessionPlan) -> dict[str, A
     return {
         "messages": read.messages,
         "messages_by_stream": {stream: track.messages for stream, track in sorted(tracks.items())},
-        "messages_per_s": {stream: round(track.messages / seconds, 3) if seconds > 0 else 0.0 for stream, track in sorted(tracks.items())},
+        "messages_per_s": {
+            stream: round(track.messages / seconds, 3) if seconds > 0 else 0.0
+            for stream, track in sorted(tracks.items())
+        },
         "first_and_last_id": {stream: [track.first, track.last] for stream, track in sorted(tracks.items())},
         "duration_s": round(seconds, 6),
         "planned_s": plan.duration_s,
         "late_s": round(plan.late_s(read.first_ns), 3) if read.first_ns else None,
-        "uptime_percent": round(100 * uptime(gaps, read.first_ns, max([read.last_ns, *(gap.end_ns for gap in gaps if gap.at_end)])), 6),
+        "uptime_percent": round(
+            100
+            * uptime(gaps, read.first_ns, max([read.last_ns, *(gap.end_ns for gap in gaps if gap.at_end)])),
+            6,
+        ),
         "gap_ratio_ids": ratios.lost_ids,
         "gap_ratio_events": ratios.lost_events,
         "gap_ratio_discontinuities": ratios.discontinuities,
@@ -131,18 +163,27 @@ def statistics(read: Resumed, gaps: list[Gap], plan: SessionPlan) -> dict[str, A
         "suspect_segments": 0,
         "tail_dropped_messages": 0,
         "torn_lines": read.torn_lines,
-        "mended_damage": sum("damaged" in line for line in read.mended) + read.checkpoint.counts.get("mended_damage", 0),
+        "mended_damage": sum("damaged" in line for line in read.mended)
+        + read.checkpoint.counts.get("mended_damage", 0),
         "accounting": account_figures(read.account, read.messages) if read.account else None,
-        **{name: count for name, count in _recorder_counts(read.checkpoint.counts).items() if name != "mended_damage"},
+        **{
+            name: count
+            for name, count in _recorder_counts(read.checkpoint.counts).items()
+            if name != "mended_damage"
+        },
     }
 
 
 def _recorder_counts(counts: dict[str, int]) -> dict[str, Any]:
     """What the recorder counted: ends of connections by cause, the merge's figures, and the rest."""
     merged = {field.name for field in fields(MergeCounts)}
-    ended = {name.removeprefix(ENDED_BY): count for name, count in counts.items() if name.startswith(ENDED_BY)}
+    ended = {
+        name.removeprefix(ENDED_BY): count for name, count in counts.items() if name.startswith(ENDED_BY)
+    }
     merge = {name: count for name, count in counts.items() if name in merged}
-    others = {name: count for name, count in counts.items() if name not in merged and not name.startswith(ENDED_BY)}
+    others = {
+        name: count for name, count in counts.items() if name not in merged and not name.startswith(ENDED_BY)
+    }
     return {"reconnects": sum(ended.values()), "reconnects_by_cause": ended, "merge": merge, **others}
 
 

@@ -99,7 +99,9 @@ class Journal:
                 raise SegmentAlteredError(Cause.FILE_REMOVED, "was removed while it was written") from None
             written = os.fstat(self._descriptor)
             if (named.st_dev, named.st_ino) != (written.st_dev, written.st_ino):
-                raise SegmentAlteredError(Cause.FILE_REMOVED, "was replaced by another file while it was written")
+                raise SegmentAlteredError(
+                    Cause.FILE_REMOVED, "was replaced by another file while it was written"
+                )
         self._check_size()
 
     def _check_size(self) -> None:
@@ -108,7 +110,9 @@ class Journal:
         except OSError:
             return
         if size != self.size:
-            raise SegmentAlteredError(Cause.FILE_ALTERED, f"had {size:,} bytes and {self.size:,} were written")
+            raise SegmentAlteredError(
+                Cause.FILE_ALTERED, f"had {size:,} bytes and {self.size:,} were written"
+            )
 
     def sync(self) -> None:
         """Make what was written survive a loss of power.

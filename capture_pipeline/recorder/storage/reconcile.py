@@ -47,9 +47,14 @@ def reconciled(gaps: list[Gap], found: Evidence) -> list[Gap]:
     for gap in found.gaps:
         known = kept.get((gap.stream, gap.last_good_id))
         if known is None or known.first_good_id != gap.first_good_id:
-            kept[gap.stream, gap.last_good_id] = _with_cause(gap, found, Cause.DISK if found.is_damaged else Cause.UNKNOWN)
+            kept[gap.stream, gap.last_good_id] = _with_cause(
+                gap, found, Cause.DISK if found.is_damaged else Cause.UNKNOWN
+            )
     for mark in found.marks:
-        for gap in (*lost_ends(mark, found.tracks, found.last_of), *lost_starts(mark, found.tracks, found.first_ns)):
+        for gap in (
+            *lost_ends(mark, found.tracks, found.last_of),
+            *lost_starts(mark, found.tracks, found.first_ns),
+        ):
             known = kept.get((gap.stream, gap.last_good_id))
             if known is None or known.first_good_id < gap.first_good_id:
                 kept[gap.stream, gap.last_good_id] = _with_cause(gap, found, gap.cause)
@@ -68,7 +73,12 @@ def _with_cause(gap: Gap, found: Evidence, otherwise: Cause) -> Gap:
     for one in reversed(found.altered):
         if gap.start_ns <= one.to_ns and gap.end_ns >= one.from_ns:
             return gap.model_copy(
-                update={"cause": one.cause, "detail": f"{one.segment}: {one.detail}", "recoverable": False, "refill": None}
+                update={
+                    "cause": one.cause,
+                    "detail": f"{one.segment}: {one.detail}",
+                    "recoverable": False,
+                    "refill": None,
+                }
             )
     return gap.model_copy(update={"cause": otherwise})
 
@@ -80,6 +90,9 @@ def _without_contained(gaps: Mapping[_Key, Gap]) -> dict[_Key, Gap]:
 
 def _is_contained(gap: Gap, gaps: Iterable[Gap]) -> bool:
     return any(
-        wide is not gap and wide.stream == gap.stream and wide.last_good_id <= gap.last_good_id and gap.first_good_id <= wide.first_good_id
+        wide is not gap
+        and wide.stream == gap.stream
+        and wide.last_good_id <= gap.last_good_id
+        and gap.first_good_id <= wide.first_good_id
         for wide in gaps
     )

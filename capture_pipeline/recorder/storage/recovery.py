@@ -25,7 +25,15 @@ from capture_pipeline.recorder.storage.reconcile import Evidence, reconciled
 from capture_pipeline.sessions.account import Account, read_account, settle
 from capture_pipeline.sessions.continuity import Track
 from capture_pipeline.sessions.gap_ledger import is_whole, read_gaps, write_gaps
-from capture_pipeline.sessions.gzip_members import HEAD_BYTES, Ending, Scan, Source, claimed_lines, member_size, scan
+from capture_pipeline.sessions.gzip_members import (
+    HEAD_BYTES,
+    Ending,
+    Scan,
+    Source,
+    claimed_lines,
+    member_size,
+    scan,
+)
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline.sessions.line_format import decode_line
 from capture_pipeline.sessions.models import Cause, Checkpoint, Gap
@@ -85,7 +93,11 @@ class Resumed:
         first, last, _, _ = ids
         track = self.tracks.setdefault(stream, Track())
         known = self.last_of.get(stream)
-        if last <= track.last and known is not None and (moment.event_us or 0) > (known.event_us or _NEVER_US) + _RESET_US:
+        if (
+            last <= track.last
+            and known is not None
+            and (moment.event_us or 0) > (known.event_us or _NEVER_US) + _RESET_US
+        ):
             # Lower ids of a later time: the exchange began to count anew.
             track.restart()
         before = track.last
@@ -114,12 +126,19 @@ def resume(folder: SessionFolder, *, whole: bool = False) -> Resumed:
     is_trusted = not whole and not (state.account and state.account.altered)
     checkpoint = _usable(state.checkpoint, segments) if is_trusted else None
     if checkpoint is not None:
-        with guard_parser(str(folder.checkpoint), "is damaged", kind=LakeError, remedy="move it aside; the recording is then read whole"):
+        with guard_parser(
+            str(folder.checkpoint),
+            "is damaged",
+            kind=LakeError,
+            remedy="move it aside; the recording is then read whole",
+        ):
             _take(state, checkpoint)
     first = checkpoint.segment if checkpoint else 1
     for number, path in segments.items():
         if number >= first:
-            _scan_segment(folder, path, state, checkpoint.offset if checkpoint and number == checkpoint.segment else 0)
+            _scan_segment(
+                folder, path, state, checkpoint.offset if checkpoint and number == checkpoint.segment else 0
+            )
     state.segment = max(segments, default=1)
     _reconcile(folder, state)
     if state.account is not None:
@@ -160,7 +179,9 @@ def _leave_out(folder: SessionFolder, parts: list[Path]) -> None:
                     if whole.read(len(block)) != block:
                         remedy = "move one of them aside; neither was changed"
                         raise LakeError(
-                            f"stands beside {part.name}, which is not its beginning", where=str(folder.recording), remedy=remedy
+                            f"stands beside {part.name}, which is not its beginning",
+                            where=str(folder.recording),
+                            remedy=remedy,
                         )
     for part in reversed(parts):
         part.unlink()
@@ -209,7 +230,10 @@ def mapped(path: Path) -> Iterator[Source]:
 
 def _mend_tail(folder: SessionFolder, path: Path, content: Source, found: Scan, state: Resumed) -> None:
     """Keep what is removed, cut the file behind its last sound member, and append the lines that could be saved."""
-    kept, size = folder.quarantine / f"{path.name}.{found.ending}-{found.good_end}.bin", len(content) - found.good_end
+    kept, size = (
+        folder.quarantine / f"{path.name}.{found.ending}-{found.good_end}.bin",
+        len(content) - found.good_end,
+    )
     _keep(kept, content, found.good_end, len(content))
     lost = claimed_lines(content, found.good_end)
     good_end = path.stat().st_size - size
@@ -233,7 +257,9 @@ def _set_aside(folder: SessionFolder, path: Path, content: Source, found: Scan, 
     for hole in found.damage:
         _keep(folder.quarantine / f"{path.name}.damaged-{hole.start}.bin", content, hole.start, hole.end)
         edges += [hole.start, hole.end]
-        state.mended.append(f"{path.name}: {hole.end - hole.start:,} damaged bytes at {hole.start:,} moved to quarantine")
+        state.mended.append(
+            f"{path.name}: {hole.end - hole.start:,} damaged bytes at {hole.start:,} moved to quarantine"
+        )
     edges.append(len(content))
     with atomic_write(path) as beside, beside.open("wb") as file:
         for start, end in zip(edges[::2], edges[1::2], strict=True):
@@ -265,7 +291,9 @@ def _reconcile(folder: SessionFolder, state: Resumed) -> None:
     gaps = read_gaps(folder.gaps)
     marks = [state.checkpoint, *([state.account.mark] if state.account else [])]
     altered = state.account.altered if state.account else []
-    evidence = Evidence(state.tracks, state.last_of, state.gaps, state.first_ns, marks, altered, bool(state.mended))
+    evidence = Evidence(
+        state.tracks, state.last_of, state.gaps, state.first_ns, marks, altered, bool(state.mended)
+    )
     result = reconciled(gaps, evidence)
     if result != gaps or not is_whole(folder.gaps):
         write_gaps(folder.gaps, result)
@@ -276,6 +304,10 @@ def tracks_of(tracks: dict[str, Track], last_of: dict[str, MessageTime]) -> dict
     nothing = MessageTime(0)
     times = {stream: last_of.get(stream, nothing) for stream in tracks}
     return {
-        stream: {**asdict(track), "last_ns": times[stream].capture_ns, "last_event_us": times[stream].event_us or 0}
+        stream: {
+            **asdict(track),
+            "last_ns": times[stream].capture_ns,
+            "last_event_us": times[stream].event_us or 0,
+        }
         for stream, track in tracks.items()
     }

@@ -22,7 +22,9 @@ _NOT_ASKED = {"recoverable": False, "refill": None}
 _AT_START = "gone from the recording; nothing of the stream is left before it"
 
 
-def lost_ends(checkpoint: Checkpoint, tracks: Mapping[str, Track], last_of: Mapping[str, MessageTime]) -> list[Gap]:
+def lost_ends(
+    checkpoint: Checkpoint, tracks: Mapping[str, Track], last_of: Mapping[str, MessageTime]
+) -> list[Gap]:
     """The ledger's lines for what a checkpoint counted and a scan of the whole recording did not find, a line a stream.
 
     Args:
@@ -36,7 +38,11 @@ def lost_ends(checkpoint: Checkpoint, tracks: Mapping[str, Track], last_of: Mapp
         start, track = last_of.get(stream), tracks.get(stream)
         last = counted["first"] - 1 if track is None else track.last
         # A later message with lower ids is of an exchange that began to count anew: nothing was lost behind it.
-        if counted["first"] < 0 or counted["last"] <= last or (start is not None and start.capture_ns >= end.capture_ns):
+        if (
+            counted["first"] < 0
+            or counted["last"] <= last
+            or (start is not None and start.capture_ns >= end.capture_ns)
+        ):
             continue
         edge = GapBounds(stream, last, counted["last"] + 1, start or end, end)
         found.append(gap_between(edge, Cause.DISK, _DETAIL).model_copy(update={"at_end": True, **_NOT_ASKED}))
@@ -56,9 +62,15 @@ def lost_starts(checkpoint: Checkpoint, tracks: Mapping[str, Track], first_ns: i
         track = tracks.get(stream)
         if track is not None and 0 <= counted["first"] < track.first:
             edge = GapBounds(
-                stream, counted["first"] - 1, track.first, MessageTime(min(checkpoint.first_ns, first_ns)), MessageTime(first_ns)
+                stream,
+                counted["first"] - 1,
+                track.first,
+                MessageTime(min(checkpoint.first_ns, first_ns)),
+                MessageTime(first_ns),
             )
-            found.append(gap_between(edge, Cause.DISK, _AT_START).model_copy(update={"at_start": True, **_NOT_ASKED}))
+            found.append(
+                gap_between(edge, Cause.DISK, _AT_START).model_copy(update={"at_start": True, **_NOT_ASKED})
+            )
     return found
 
 
@@ -94,7 +106,11 @@ class LostEnds:
             message.is_reset = message.is_reset or first.is_reset
             start, end = (MessageTime(one.capture_ns, event_us(one.event_time)) for one in (first, message))
             if first.first < message.first:
-                gap = gap_between(GapBounds(message.stream, first.first - 1, message.first, start, end), Cause.DISK, _NO_ROOM_AT_START)
+                gap = gap_between(
+                    GapBounds(message.stream, first.first - 1, message.first, start, end),
+                    Cause.DISK,
+                    _NO_ROOM_AT_START,
+                )
                 found.append(gap.model_copy(update={"at_start": True, **_NOT_ASKED}))
         return found
 
@@ -109,7 +125,9 @@ class LostEnds:
         for stream, (first, last) in self._lost.items():
             track, end = tracks.get(stream), MessageTime(last.capture_ns, event_us(last.event_time))
             is_behind = track is not None and 0 <= track.last < last.last and not first.is_reset
-            before, start = (track.last, last_of[stream]) if track is not None and is_behind else (first.first - 1, end)
+            before, start = (
+                (track.last, last_of[stream]) if track is not None and is_behind else (first.first - 1, end)
+            )
             gap = gap_between(GapBounds(stream, before, last.last + 1, start, end), Cause.DISK, _NO_ROOM)
             found.append(gap.model_copy(update={"at_end": True, **_NOT_ASKED}))
         return found
@@ -120,7 +138,12 @@ class LostEnds:
             known = dict(tracks.get(stream, asdict(Track())))
             if first.is_reset or known["first"] < 0:
                 known["first"] = first.first
-            tracks[stream] = {**known, "last": last.last, "last_ns": last.capture_ns, "last_event_us": event_us(last.event_time)}
+            tracks[stream] = {
+                **known,
+                "last": last.last,
+                "last_ns": last.capture_ns,
+                "last_event_us": event_us(last.event_time),
+            }
         return tracks
 
 

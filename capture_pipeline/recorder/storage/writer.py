@@ -190,7 +190,9 @@ class Writer(threading.Thread):
             self._wake.notify_all()
         if batch.mark is not None:
             # The place behind this batch, whatever else is written before the next fsync.
-            self._mark = batch.mark.model_copy(update={"segment": self._segment, "offset": self._journal.size})
+            self._mark = batch.mark.model_copy(
+                update={"segment": self._segment, "offset": self._journal.size}
+            )
         if self._dirty_since is None:
             self._dirty_since = time.monotonic()
 
@@ -242,7 +244,13 @@ class Writer(threading.Thread):
         path = self._journal.path
         start, end = self._times
         self.alterations.append(
-            Alteration(cause=altered.cause, segment=path.name, detail=altered.detail, from_ns=start, to_ns=end or time.time_ns())
+            Alteration(
+                cause=altered.cause,
+                segment=path.name,
+                detail=altered.detail,
+                from_ns=start,
+                to_ns=end or time.time_ns(),
+            )
         )
         if altered.cause is Cause.FILE_REMOVED:
             with contextlib.suppress(OSError, StorageError):

@@ -19,7 +19,14 @@ class Accounting:
         altered: What was found wrong with files of the recording, a line each.
     """
 
-    def __init__(self, folder: SessionFolder, streams: int, resumed: Resumed, capture: RecordingPipeline, writer: Writer) -> None:
+    def __init__(
+        self,
+        folder: SessionFolder,
+        streams: int,
+        resumed: Resumed,
+        capture: RecordingPipeline,
+        writer: Writer,
+    ) -> None:
         """Take up the account of the recorders before.
 
         Args:
@@ -91,7 +98,12 @@ class Accounting:
             StorageError: The disk refuses even that; the account stays open.
         """
         state = AccountState.CLOSED if is_written else AccountState.UNWRITTEN
-        end = {"state": state, "mark": self._capture.taken(), "until_ns": until_ns, "trouble": self._writer.trouble[:500]}
+        end = {
+            "state": state,
+            "mark": self._capture.taken(),
+            "until_ns": until_ns,
+            "trouble": self._writer.trouble[:500],
+        }
         self._account = self._account.model_copy(update=end)
         self._file.write(self._account)
 

@@ -22,7 +22,13 @@ _KEPT_BYTES = 64 << 10
 class Incidents:
     """Tells events, counts and outages of what it hears of."""
 
-    def __init__(self, capture: RecordingPipeline, events: EventLog, live: Callable[[], int], is_ending: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        capture: RecordingPipeline,
+        events: EventLog,
+        live: Callable[[], int],
+        is_ending: Callable[[], bool],
+    ) -> None:
         """Keep whom to tell.
 
         Args:
@@ -48,14 +54,21 @@ class Incidents:
         now = self._capture.clock.now_ns()
         self._capture.merge.closed(connection.number)
         cause, detail = connection.cause or Cause.CLOSED, connection.detail
-        details = {"connection": connection.number, "cause": cause, "detail": detail, "messages": connection.messages}
+        details = {
+            "connection": connection.number,
+            "cause": cause,
+            "detail": detail,
+            "messages": connection.messages,
+        }
         if connection.opened_s is None:
             self._events.write(now, "connection_refused", **details)
             return
         if not self._is_ending():
             self._count(f"{ENDED_BY}{cause}")
             is_total = not self._live()
-            outage = self._capture.ledger.begin(Outage(cause, detail, now, None if is_total else now, is_total))
+            outage = self._capture.ledger.begin(
+                Outage(cause, detail, now, None if is_total else now, is_total)
+            )
             self._down = outage if is_total else self._down
         self._events.write(now, "connection_ended", **details)
 
@@ -83,7 +96,9 @@ class Incidents:
         behind = self._capture.clock.behind_ns
         if behind:
             self._count("clock_steps")
-            self._events.write(self._capture.clock.now_ns(), "clock_step", step_ms=-behind / 1e6, since="the recorder before")
+            self._events.write(
+                self._capture.clock.now_ns(), "clock_step", step_ms=-behind / 1e6, since="the recorder before"
+            )
 
     def suspects(self, segments: list[str]) -> None:
         """Parts of the recording whose fsync failed."""
@@ -103,7 +118,9 @@ class Incidents:
     def reconnects(self) -> dict[str, int]:
         """Ends of connections by cause, over all processes of the session."""
         counts = self._capture.counts
-        return {name.removeprefix(ENDED_BY): count for name, count in counts.items() if name.startswith(ENDED_BY)}
+        return {
+            name.removeprefix(ENDED_BY): count for name, count in counts.items() if name.startswith(ENDED_BY)
+        }
 
     def _count(self, name: str) -> None:
         self._capture.counts[name] = self._capture.counts.get(name, 0) + 1

@@ -91,7 +91,11 @@ class StatusPublisher:
     def _connections(self, now_s: float) -> list[ConnectionStatus]:
         return [
             ConnectionStatus(
-                number=one.number, slot=one.slot, age_s=now_s - one.opened_s, messages=one.messages, silent_s=now_s - one.last_s
+                number=one.number,
+                slot=one.slot,
+                age_s=now_s - one.opened_s,
+                messages=one.messages,
+                silent_s=now_s - one.last_s,
             )
             for one in self.supervisor.live.values()
             if one.opened_s is not None

@@ -22,7 +22,14 @@ AT, LEVEL, CROSSED, PLACES = range(4)
 
 @kernel  # type: ignore[untyped-decorator, unused-ignore]
 def apply_run(  # noqa: PLR0917 - compiled: a call costs more than a level, and columns come one by one
-    bids: SideArrays, asks: SideArrays, bounds: Ints, prices: Ints, lots: Ints, end: int, progress: Ints, bests: Ints
+    bids: SideArrays,
+    asks: SideArrays,
+    bounds: Ints,
+    prices: Ints,
+    lots: Ints,
+    end: int,
+    progress: Ints,
+    bests: Ints,
 ) -> int:
     """Apply messages.
 

@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.replay.compiled._apply import ASKS_LACK_ROOM, CROSSED, DONE, LEVEL, NO_RANK, PLACES, apply_run
+from capture_pipeline.replay.compiled._apply import (
+    ASKS_LACK_ROOM,
+    CROSSED,
+    DONE,
+    LEVEL,
+    NO_RANK,
+    PLACES,
+    apply_run,
+)
 from capture_pipeline.replay.compiled._side import BEST, EMPTY, MOST_TICK, TAKEN, new_side, quantity
 from capture_pipeline.replay.compiled._side_window import forget, listed, load, prune, widened
 
@@ -70,7 +78,9 @@ class TickBook:
         for number, (prices, lots) in enumerate((bids, asks)):
             _check(prices)
             done = 0
-            while (done := load(self._sides[number], _constant(prices * _SIGNS[number]), _constant(lots), done)) < len(prices):
+            while (
+                done := load(self._sides[number], _constant(prices * _SIGNS[number]), _constant(lots), done)
+            ) < len(prices):
                 self._widen(number)
 
     def apply(self, run: LevelBatch, first: int = 0, end: int | None = None) -> Ints:
@@ -141,7 +151,8 @@ class TickBook:
             slots *= 2
         if slots > _MOST_SLOTS:
             raise MalformedDataError(
-                f"holds a book of more than {_MOST_SLOTS // 4:,} levels a side", remedy="no market has so many; look at it"
+                f"holds a book of more than {_MOST_SLOTS // 4:,} levels a side",
+                remedy="no market has so many; look at it",
             )
         self._sides[number] = widened(self._sides[number], slots)
 
@@ -154,7 +165,8 @@ def _check(prices: Ints) -> None:
 
 def _no_rank(price: int) -> MalformedDataError:
     return MalformedDataError(
-        f"holds a price of {price:,} ticks, beyond what 62 bits can tell", remedy="look at it, or at the scale of its prices"
+        f"holds a price of {price:,} ticks, beyond what 62 bits can tell",
+        remedy="look at it, or at the scale of its prices",
     )
 
 

@@ -53,7 +53,9 @@ class Columns:
 
     def followed_by(self, more: Columns) -> Columns:
         """With the rows after them."""
-        return Columns(self.row, {name: np.concatenate([column, more[name]]) for name, column in self.columns.items()})
+        return Columns(
+            self.row, {name: np.concatenate([column, more[name]]) for name, column in self.columns.items()}
+        )
 
 
 def opened(path: Path) -> pq.ParquetFile:
@@ -77,7 +79,9 @@ def resolved(there: Sequence[str], name: str, where: str) -> str:
     """
     found = next((each for each in NAMES.get(name, (name,)) if each in there), None)
     if found is None:
-        raise MalformedDataError(f"has no column {' or '.join(NAMES.get(name, (name,)))}", where=where, remedy=_LAYOUT)
+        raise MalformedDataError(
+            f"has no column {' or '.join(NAMES.get(name, (name,)))}", where=where, remedy=_LAYOUT
+        )
     return found
 
 
@@ -110,11 +114,15 @@ def blocks(path: Path, wanted: Sequence[str], rows: int) -> Iterator[Columns]:
         row = 0
         batches = file.iter_batches(batch_size=rows, columns=list(names.values()))
         while True:
-            with guard_parquet(path, what=f"is damaged behind row {row}", kind=MalformedDataError, remedy="fetch it again"):
+            with guard_parquet(
+                path, what=f"is damaged behind row {row}", kind=MalformedDataError, remedy="fetch it again"
+            ):
                 batch = next(batches, None)
                 if batch is None:
                     return
-                found = {name: _plain(batch.column(column), name, path, row) for name, column in names.items()}
+                found = {
+                    name: _plain(batch.column(column), name, path, row) for name, column in names.items()
+                }
             if batch.num_rows:
                 _in_time(found["receipt"], path, row)
                 yield Columns(row, found)
@@ -131,7 +139,9 @@ def _plain(column: pa.Array, name: str, path: Path, row: int) -> NDArray[Any]:
         first = row + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise MalformedDataError(f"row {first} has no {name}", where=str(path), remedy="fetch it again")
     if name in _WHOLE and not pa.types.is_integer(column.type):
-        raise MalformedDataError(f"has the column {name} as {column.type}, not as whole numbers", where=str(path), remedy=_LAYOUT)
+        raise MalformedDataError(
+            f"has the column {name} as {column.type}, not as whole numbers", where=str(path), remedy=_LAYOUT
+        )
     kind = np.int64 if name in _WHOLE else np.bool_ if name == "side_is_bid" else np.float64
     return np.asarray(column.to_numpy(zero_copy_only=False), kind)
 
@@ -140,4 +150,6 @@ def _in_time(receipt: NDArray[np.int64], path: Path, row: int) -> None:
     astray = np.flatnonzero((receipt < _FIRST_NS) | (receipt > _LAST_NS))
     if astray.size:
         what = f"row {row + int(astray[0])} was received at {int(receipt[astray[0]])}, no nanoseconds of 2009 to 2100"
-        raise MalformedDataError(what, where=str(path), remedy="give the file as it was published, with times in nanoseconds")
+        raise MalformedDataError(
+            what, where=str(path), remedy="give the file as it was published, with times in nanoseconds"
+        )

@@ -43,7 +43,13 @@ class Part:
         """Some of them."""
         bounds = self.bounds[:, first:end]
         start, stop = (int(bounds[0, 0]), int(bounds[2, -1])) if end > first else (0, 0)
-        return Part(self.rows[:, first:end], bounds - start, self.prices[start:stop], self.sizes[start:stop], self.key[first:end])
+        return Part(
+            self.rows[:, first:end],
+            bounds - start,
+            self.prices[start:stop],
+            self.sizes[start:stop],
+            self.key[first:end],
+        )
 
 
 def merged(first: Iterator[Part], second: Iterator[Part]) -> Iterator[Part]:
@@ -112,7 +118,9 @@ def exact(values: Floats, where: str, what: str, places: int = 0) -> tuple[Ints,
         scaled = values * 10.0**tried
         units = np.rint(scaled)
         off = np.abs(scaled - units)
-        sound = ((units / 10.0**tried == values) | ((off <= _OFF) & (off <= units * _NOISE))) & (units < _DIGITS)
+        sound = ((units / 10.0**tried == values) | ((off <= _OFF) & (off <= units * _NOISE))) & (
+            units < _DIGITS
+        )
         if sound.all():
             return units.astype(np.int64), tried
     value = float(values[np.argmin(sound)])

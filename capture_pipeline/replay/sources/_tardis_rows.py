@@ -41,7 +41,9 @@ def frames(path: Path, block_bytes: int) -> Iterator[pl.DataFrame]:
         if number == 0:
             head, _, text = block.partition(b"\n")
             if head.rstrip(b"\r").decode(errors="replace") != ",".join(COLUMNS):
-                raise MalformedDataError("line 1: is not the header " + ",".join(COLUMNS), where=str(path), remedy=_LAYOUT)
+                raise MalformedDataError(
+                    "line 1: is not the header " + ",".join(COLUMNS), where=str(path), remedy=_LAYOUT
+                )
             line = 2
         if text:
             rows = _read(text, path, line)
@@ -68,7 +70,9 @@ def _blocks(path: Path, size: int) -> Iterator[bytes]:
                     carried += piece
                     if len(carried) > _MOST_LINE:
                         what = f"has a line of more than {_MOST_LINE:,} bytes before byte {read:,}"
-                        raise MalformedDataError(what, where=str(path), remedy="it is no CSV, or it is damaged there")
+                        raise MalformedDataError(
+                            what, where=str(path), remedy="it is no CSV, or it is damaged there"
+                        )
     except FileNotFoundError:
         raise LakeError("is not there", where=str(path), remedy=_LAYOUT) from None
     except PARSE_ERRORS as error:
@@ -88,8 +92,14 @@ def _read(text: bytes, path: Path, line: int) -> pl.DataFrame:
         return rows
     for number, row in enumerate(text.split(b"\n")[:-1], line):
         if row.count(b",") != len(COLUMNS) - 1 or not row.isascii():
-            raise MalformedDataError(f"line {number}: is no row of eight fields: {row[:80]!r}", where=str(path), remedy="fetch it again")
-    raise MalformedDataError(f"the rows from line {line} on cannot be read", where=str(path), remedy="fetch it again")
+            raise MalformedDataError(
+                f"line {number}: is no row of eight fields: {row[:80]!r}",
+                where=str(path),
+                remedy="fetch it again",
+            )
+    raise MalformedDataError(
+        f"the rows from line {line} on cannot be read", where=str(path), remedy="fetch it again"
+    )
 
 
 def _typed(rows: pl.DataFrame, path: Path, line: int, places: dict[str, int]) -> pl.DataFrame:
@@ -106,16 +116,23 @@ def _typed(rows: pl.DataFrame, path: Path, line: int, places: dict[str, int]) ->
     _refuse_unsound(rows, found, path, line)
     for name, before in places.items():
         count = places[name] = max(before, int(found[f"{name}_places"].max()))  # type: ignore[arg-type]
-        largest = found.select((pl.col(name).cast(pl.Float64) * 10.0 ** (count - pl.col(f"{name}_places"))).max()).item()
+        largest = found.select(
+            (pl.col(name).cast(pl.Float64) * 10.0 ** (count - pl.col(f"{name}_places"))).max()
+        ).item()
         if count > MOST_PLACES or largest > _LARGEST:
-            raise MalformedDataError(f"an {name} from line {line} on has too many digits", where=str(path), remedy=_LAYOUT)
+            raise MalformedDataError(
+                f"an {name} from line {line} on has too many digits", where=str(path), remedy=_LAYOUT
+            )
     return found.select(
         "symbol",
         "timestamp",
         "local_timestamp",
         pl.col("is_snapshot") == "true",
         (pl.col("side") == "ask").alias("ask"),
-        *(pl.col(name) * pl.lit(10, pl.Int64).pow(count - pl.col(f"{name}_places")) for name, count in places.items()),
+        *(
+            pl.col(name) * pl.lit(10, pl.Int64).pow(count - pl.col(f"{name}_places"))
+            for name, count in places.items()
+        ),
         *(pl.lit(count, pl.Int64).alias(f"{name}_places") for name, count in places.items()),
     )
 
@@ -131,19 +148,29 @@ def _refuse_unsound(rows: pl.DataFrame, found: pl.DataFrame, path: Path, line: i
     if not all(checked[name].all() for name in sound):
         at = int(checked.select(pl.all_horizontal(pl.all())).to_series().arg_min() or 0)
         name = next(name for name in sound if not checked[name][at])
-        raise MalformedDataError(f"line {line + at}: {name} is {rows[name][at]!r}", where=str(path), remedy="fetch it again")
+        raise MalformedDataError(
+            f"line {line + at}: {name} is {rows[name][at]!r}", where=str(path), remedy="fetch it again"
+        )
 
 
 def _plain(texts: pl.Series) -> pl.Series:
     """Numbers with an exponent written out, exactly, for the producer writes a ten-millionth as 1e-7; and no long tails of zeros."""
     packed = texts.str.contains(_WITH_EXPONENT) if texts.str.contains("e", literal=True).any() else None
     if packed is not None:
-        texts = pl.Series(texts.name, [f"{Decimal(text):f}" if odd else text for text, odd in zip(texts, packed, strict=True)], pl.String)
+        texts = pl.Series(
+            texts.name,
+            [f"{Decimal(text):f}" if odd else text for text, odd in zip(texts, packed, strict=True)],
+            pl.String,
+        )
     if int(texts.str.len_bytes().max() or 0) <= MOST_PLACES:  # type: ignore[arg-type]
         return texts
     stripped = pl.col(texts.name).str.strip_chars_end("0").str.strip_suffix(".")
     pointed = pl.col(texts.name).str.contains(".", literal=True)
-    return texts.to_frame().select(pl.when(pointed).then(stripped).otherwise(pl.col(texts.name)).alias(texts.name)).to_series()
+    return (
+        texts.to_frame()
+        .select(pl.when(pointed).then(stripped).otherwise(pl.col(texts.name)).alias(texts.name))
+        .to_series()
+    )
 
 
 def _places(name: str) -> pl.Expr:

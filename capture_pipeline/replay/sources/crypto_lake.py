@@ -21,7 +21,20 @@ import numpy as np
 
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.replay.compiled.book import LevelBatch
-from capture_pipeline.replay.messages import CAPTURE, DIFF, EVENT, FIRST, KIND, LAST, PLACE, PREVIOUS, ROWS, SNAPSHOT, Messages, Scale
+from capture_pipeline.replay.messages import (
+    CAPTURE,
+    DIFF,
+    EVENT,
+    FIRST,
+    KIND,
+    LAST,
+    PLACE,
+    PREVIOUS,
+    ROWS,
+    SNAPSHOT,
+    Messages,
+    Scale,
+)
 from capture_pipeline.replay.sources._crypto_lake_columns import BLOCK_ROWS, Columns, blocks, sides_of
 from capture_pipeline.replay.sources._crypto_lake_parts import Part, exact, merged, running
 from capture_pipeline.replay.sources.tick_grid import Flags, Grid, Ints, bids_first, runs_of
@@ -74,13 +87,17 @@ class CryptoLakeSource:
     def _exact(self, part: Part) -> Messages:
         prices = self._prices.ticks(*exact(part.prices, self.where, "price", self._prices.places))
         lots = self._lots.ticks(*exact(part.sizes, self.where, "quantity", self._lots.places))
-        return Messages(part.rows, LevelBatch(part.bounds, prices, lots), Scale(self._prices.worth, self._lots.worth))
+        return Messages(
+            part.rows, LevelBatch(part.bounds, prices, lots), Scale(self._prices.worth, self._lots.worth)
+        )
 
     def _diffs(self) -> Iterator[Part]:
         """Blocks of whole messages: the last message of a block waits for the next block, which may go on with it."""
         before = np.int64(0)
         waiting: Columns | None = None
-        for block in blocks(self._deltas, ("sequence_number", "side_is_bid", "price", "size"), self._block_rows):
+        for block in blocks(
+            self._deltas, ("sequence_number", "side_is_bid", "price", "size"), self._block_rows
+        ):
             columns = block if waiting is None else waiting.followed_by(block)
             starts = runs_of(columns["receipt"], columns["sequence_number"])
             waiting = columns.cut(int(starts[-1]), None)
@@ -93,9 +110,17 @@ class CryptoLakeSource:
 
     def _snapshots(self, books: Path) -> Iterator[Part]:
         before, width = np.int64(0), sides_of(books)
-        names = [f"{side}_{level}_{what}" for side in ("bid", "ask") for level in range(width) for what in ("price", "size")]
+        names = [
+            f"{side}_{level}_{what}"
+            for side in ("bid", "ask")
+            for level in range(width)
+            for what in ("price", "size")
+        ]
         for block in blocks(books, ("sequence_number", *names), max(1, self._block_rows // (2 * width))):
-            grids = [np.stack([block[name] for name in names if name.endswith(what)], axis=1) for what in ("_price", "_size")]
+            grids = [
+                np.stack([block[name] for name in names if name.endswith(what)], axis=1)
+                for what in ("_price", "_size")
+            ]
             there = [np.isfinite(grid) & (grid > 0) for grid in grids]
             if (there[0] != there[1]).any():
                 row = int(np.flatnonzero((there[0] != there[1]).any(axis=1))[0]) + block.row
@@ -105,7 +130,9 @@ class CryptoLakeSource:
             bids = there[0][:, :width].sum(axis=1)
             bounds = np.stack([counts[:-1], counts[:-1] + bids, counts[1:]]).astype(np.int64)
             rows = _rows(block, SNAPSHOT, np.arange(len(block)))
-            part = Part(rows, bounds, grids[0][there[0]], grids[1][there[0]], running(rows[CAPTURE], int(before)))
+            part = Part(
+                rows, bounds, grids[0][there[0]], grids[1][there[0]], running(rows[CAPTURE], int(before))
+            )
             before = part.key[-1]
             yield part
 

@@ -41,7 +41,14 @@ from capture_pipeline.replay.messages import (
 from capture_pipeline.tables.golden import DEPTH, SNAPSHOTS, GoldenTable
 
 _REMEDY = "convert the recording again"
-_HEADS = {"capture_ns": CAPTURE, "event_us": EVENT, "first_id": FIRST, "last_id": LAST, "previous_id": PREVIOUS, "line": PLACE}
+_HEADS = {
+    "capture_ns": CAPTURE,
+    "event_us": EVENT,
+    "first_id": FIRST,
+    "last_id": LAST,
+    "previous_id": PREVIOUS,
+    "line": PLACE,
+}
 
 
 @dataclass
@@ -93,7 +100,11 @@ class GoldenSource:
 
     def _pieces(self, table: GoldenTable) -> Iterator[Messages]:
         """The messages of a table; snapshots one by one."""
-        groups = [(path, group) for path in self.tables.paths(table, self.symbol) for group in _groups(path, self.after)]
+        groups = [
+            (path, group)
+            for path in self.tables.paths(table, self.symbol)
+            for group in _groups(path, self.after)
+        ]
         with ThreadPoolExecutor(1) as ahead:
             coming = [ahead.submit(_read, *groups[0], self._heads(table))] if groups else []
             for number in range(len(groups)):
@@ -136,7 +147,11 @@ def _groups(path: Path, after: int) -> list[int]:
     """The row groups of a file that hold lines behind `after`."""
     with guard_parquet(path, remedy=_REMEDY), pq.ParquetFile(path) as file:
         statistics = [column_statistics(file, group, "line") for group in range(file.num_row_groups)]
-    return [group for group, found in enumerate(statistics) if found is None or not found.has_min_max or found.max > after]
+    return [
+        group
+        for group, found in enumerate(statistics)
+        if found is None or not found.has_min_max or found.max > after
+    ]
 
 
 def _read(path: Path, group: int, heads: list[str]) -> pa.Table:

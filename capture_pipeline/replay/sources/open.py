@@ -31,7 +31,9 @@ def source_of(target: str, symbol: str, tables: Path) -> Source:
     if path.is_dir():
         recording = SessionFolder(path).recording
         if not recording.is_file():
-            raise LakeError("holds no finished recording", where=str(path), remedy="finish the session, or name the file")
+            raise LakeError(
+                "holds no finished recording", where=str(path), remedy="finish the session, or name the file"
+            )
         return RawSource(recording, symbol)
     if path.is_file():
         return _of_file(path, symbol)
@@ -59,5 +61,7 @@ def of_session(session: str, symbol: str, tables: Path) -> tuple[GoldenTables, s
     if symbol and symbol not in symbols:
         raise LakeError(f"has no {symbol}", where=session, remedy=f"name one of {', '.join(symbols)}")
     if not symbol and len(symbols) != 1:
-        raise MalformedDataError("holds several symbols", where=session, remedy=f"name one of {', '.join(symbols)}")
+        raise MalformedDataError(
+            "holds several symbols", where=session, remedy=f"name one of {', '.join(symbols)}"
+        )
     return found, symbol or symbols[0]

@@ -83,14 +83,22 @@ class RawSource:
         if not self.lines:
             raise MalformedDataError("holds no line", where=self.path.name, remedy="record again")
         if not self._numbers(parser).size:
-            raise MalformedDataError(f"holds no book of {self.symbol}", where=self.path.name, remedy=f"there are {_names(parser.symbols)}")
+            raise MalformedDataError(
+                f"holds no book of {self.symbol}",
+                where=self.path.name,
+                remedy=f"there are {_names(parser.symbols)}",
+            )
 
     def _numbers(self, parser: StreamParser) -> Ints:
         """The streams of the symbol."""
         symbols = {name for name in parser.symbols if name}
         if not self.symbol and len(symbols) > 1:
-            raise MalformedDataError("holds several symbols", where=self.path.name, remedy=f"name one of {_names(sorted(symbols))}")
-        return np.array([number for number, name in enumerate(parser.symbols) if name == (self.symbol or name)], np.int64)
+            raise MalformedDataError(
+                "holds several symbols", where=self.path.name, remedy=f"name one of {_names(sorted(symbols))}"
+            )
+        return np.array(
+            [number for number, name in enumerate(parser.symbols) if name == (self.symbol or name)], np.int64
+        )
 
     def _ordered(self, columns: Columns, numbers: Ints) -> Iterator[Messages]:
         """Diffs up to a snapshot's line, the snapshot, the diffs behind it."""

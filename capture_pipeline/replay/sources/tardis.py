@@ -53,7 +53,14 @@ class TardisSource:
         symbol: In capitals; known once the first messages were taken, until then the file's name.
     """
 
-    def __init__(self, path: Path, *, tick: Decimal | None = None, lot: Decimal | None = None, block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        tick: Decimal | None = None,
+        lot: Decimal | None = None,
+        block_bytes: int = BLOCK_BYTES,
+    ) -> None:
         """Open nothing yet.
 
         Args:
@@ -80,7 +87,9 @@ class TardisSource:
             rows = frame if waiting is None else pl.concat([self._aligned(waiting, frame), frame])
             self.symbol = str(rows["symbol"][0]).upper()
             if rows["symbol"].n_unique() > 1:
-                raise MalformedDataError("holds more than one symbol", where=self.where, remedy="give a file of one symbol")
+                raise MalformedDataError(
+                    "holds more than one symbol", where=self.where, remedy="give a file of one symbol"
+                )
             starts = _starts(rows)
             waiting = rows.slice(int(starts[-1]))
             if starts.size > 1:
@@ -93,8 +102,13 @@ class TardisSource:
         for name in ("price", "amount"):
             factor = 10 ** int(frame[f"{name}_places"][0] - waiting[f"{name}_places"][0])
             if int(waiting[name].max() or 0) > (2**63 - 1) // factor:  # type: ignore[arg-type]
-                raise MalformedDataError(f"holds an {name} that 64 bits do not hold", where=self.where, remedy="look at the file")
-            waiting = waiting.with_columns(pl.col(name) * factor, pl.lit(int(frame[f"{name}_places"][0]), pl.Int64).alias(f"{name}_places"))
+                raise MalformedDataError(
+                    f"holds an {name} that 64 bits do not hold", where=self.where, remedy="look at the file"
+                )
+            waiting = waiting.with_columns(
+                pl.col(name) * factor,
+                pl.lit(int(frame[f"{name}_places"][0]), pl.Int64).alias(f"{name}_places"),
+            )
         return waiting
 
     def _messages(self, frame: pl.DataFrame, starts: Ints) -> Messages:
@@ -106,8 +120,13 @@ class TardisSource:
         heads, lasts = frame[starts], frame[np.append(starts[1:], frame.height) - 1]
         rows = np.full((ROWS, starts.size), -1, np.int64)
         rows[KIND] = np.where(heads["is_snapshot"].to_numpy(), SNAPSHOT, DIFF)
-        rows[CAPTURE], rows[EVENT] = heads["local_timestamp"].to_numpy() * 1000, np.maximum(lasts["timestamp"].to_numpy(), 0)
-        return self._numbered(Messages(rows, LevelBatch(bounds, prices, lots), Scale(self._prices.worth, self._lots.worth)))
+        rows[CAPTURE], rows[EVENT] = (
+            heads["local_timestamp"].to_numpy() * 1000,
+            np.maximum(lasts["timestamp"].to_numpy(), 0),
+        )
+        return self._numbered(
+            Messages(rows, LevelBatch(bounds, prices, lots), Scale(self._prices.worth, self._lots.worth))
+        )
 
     def _numbered(self, messages: Messages) -> Messages:
         """Give ids and places, and put a break before every snapshot but the file's first."""
@@ -124,7 +143,11 @@ class TardisSource:
         rows[LAST] = rows[FIRST] = self._last_id + np.cumsum(1 + made.astype(np.int64) - after)
         rows[PREVIOUS], rows[PLACE] = -1, np.arange(self._place, self._place + rows.shape[1])
         self._last_id, self._place = int(rows[LAST, -1]), self._place + rows.shape[1]
-        return copy_slice(Messages(rows, LevelBatch(bounds, messages.run.prices, messages.run.lots), messages.scale), 0, rows.shape[1])
+        return copy_slice(
+            Messages(rows, LevelBatch(bounds, messages.run.prices, messages.run.lots), messages.scale),
+            0,
+            rows.shape[1],
+        )
 
 
 def _starts(rows: pl.DataFrame) -> Ints:

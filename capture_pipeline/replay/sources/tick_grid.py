@@ -61,7 +61,9 @@ class Grid:
             self._places = places
         factor = 10 ** (self._places - places)
         if units.size and int(np.abs(units).max()) > _MOST // factor:
-            raise MalformedDataError(f"holds a {self._what} that 64 bits do not hold", where=self._where, remedy="look at the file")
+            raise MalformedDataError(
+                f"holds a {self._what} that 64 bits do not hold", where=self._where, remedy="look at the file"
+            )
         units = units * factor
         if self._known is not None:
             self._refuse_between(units)
@@ -74,7 +76,11 @@ class Grid:
         if between.size:
             value = Decimal(int(units[between[0]])).scaleb(-self._places)
             remedy = "give the tick that was in force, or none"
-            raise MalformedDataError(f"holds the {self._what} {value}, no multiple of {self._known}", where=self._where, remedy=remedy)
+            raise MalformedDataError(
+                f"holds the {self._what} {value}, no multiple of {self._known}",
+                where=self._where,
+                remedy=remedy,
+            )
 
 
 def runs_of(*columns: NDArray[np.generic]) -> Ints:
