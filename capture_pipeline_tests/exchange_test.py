@@ -314,13 +314,11 @@ def test_the_sandbox_takes_no_constant_from_the_client() -> None:
     taken = []
     for path in SANDBOX.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
-                "capture_pipeline.binance"
-            ):
+            module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+            if isinstance(node, ast.ImportFrom) and module.startswith("capture_pipeline.binance"):
                 names = {alias.name for alias in node.names}
-                wrong = names & rules | {
-                    name for name in names if name.isupper() and node.module.rpartition(".")[2] not in shared
-                }  # type: ignore[union-attr]
+                is_shared = module.rpartition(".")[2] in shared
+                wrong = names & rules | {name for name in names if name.isupper() and not is_shared}
                 taken += [f"{path.name}: {name}" for name in wrong]
             if isinstance(node, ast.Attribute) and node.attr in attributes:
                 taken.append(f"{path.name}: {node.attr}")

@@ -107,9 +107,9 @@ def test_runner_tells_what_became_of_each_fault(project: Path) -> None:
         (replace(FAULT, id="survivor", **harmless), Outcome.SURVIVED),  # type: ignore[arg-type]
         (replace(FAULT, id="guarded", guard="nobody uses it", **harmless), Outcome.GUARDED),  # type: ignore[arg-type]
         (
-            replace(FAULT, id="endless", **{**harmless, "replace": "import time; time.sleep(600)"}),
+            replace(FAULT, id="endless", **{**harmless, "replace": "import time; time.sleep(600)"}),  # type: ignore[arg-type]
             Outcome.TIMEOUT,
-        ),  # type: ignore[arg-type]
+        ),
         (replace(FAULT, id="red", test=("sums_test.py::test_red",)), Outcome.ERROR),
         (replace(FAULT, id="skipped", test=("sums_test.py::test_skipped",)), Outcome.ERROR),
     ]
