@@ -9,15 +9,12 @@ import click
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.exits import EXIT_FAILED
+from capture_pipeline.cli.options import CONFIG, JSON
 from capture_pipeline.lake.paths import Lake
 from capture_pipeline.operations.alerts.delivery import send_test
 from capture_pipeline.operations.alerts.spool import Spool
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line
-
-_config = click.option(
-    "--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one."
-)
 
 
 @click.group("alerts")
@@ -25,9 +22,9 @@ def alerts_group() -> None:
     """Alerts: test the channels, show what is open and what waits."""
 
 
-@alerts_group.command("test")
+@alerts_group.command("test", epilog="Example: capture alerts test --channel mail")
 @click.option("--channel", "names", multiple=True, help="Only this channel; may be repeated.")
-@_config
+@CONFIG
 def test_command(names: tuple[str, ...], config: Path | None) -> None:
     """Send one test alert to every channel. Exit code 1: one did not accept it. 2: there is no such channel."""
     with one_line_errors():
@@ -42,9 +39,9 @@ def test_command(names: tuple[str, ...], config: Path | None) -> None:
         click.get_current_context().exit(EXIT_FAILED)
 
 
-@alerts_group.command("status")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
-@_config
+@alerts_group.command("status", epilog="Example: capture alerts status --json")
+@JSON
+@CONFIG
 def status_command(as_json: bool, config: Path | None) -> None:
     """Show open alerts, the most urgent first, and for each channel what waits and why."""
     with one_line_errors():

@@ -20,6 +20,7 @@ from capture_pipeline.cli.console import (
     progress,
 )
 from capture_pipeline.cli.exits import EXIT_FAILED
+from capture_pipeline.cli.options import JSON
 from capture_pipeline.cli.selection import partition_options, partitions
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError, ConfigError
@@ -36,7 +37,7 @@ _MOST_TEXT = 2000
 """Characters of a text of the JUnit file."""
 
 
-@click.command("check")
+@click.command("check", epilog="Example: capture check --junit gates.xml --symbol BTCUSDT")
 @click.option(
     "--gate",
     "names",
@@ -44,7 +45,7 @@ _MOST_TEXT = 2000
     help="Evaluate only this gate; may be repeated. `capture check --list` names them.",
 )
 @click.option("--list", "list_gates", is_flag=True, help="Name the gates and end.")
-@click.option("--json", "as_json", is_flag=True, help="Write every result as JSON.")
+@JSON
 @click.option(
     "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write the results as a JUnit file too."
 )
@@ -52,7 +53,7 @@ _MOST_TEXT = 2000
 def check_command(
     workspace: Workspace, names: tuple[str, ...], list_gates: bool, as_json: bool, junit: Path | None
 ) -> None:
-    """Hold what is in the lake to its gates. Exit code 1: an ERROR gate failed. 2: it could not run."""
+    """Evaluate the gates of the lake. Exit code 1: a gate of severity ERROR failed. 2: a gate could not be evaluated."""
     specs = gate_specs()
     if list_gates:
         emit_table(

@@ -14,20 +14,20 @@ from capture_pipeline.binance.symbols import parse_symbols
 from capture_pipeline.binance.urls import NO_UM_SECONDS, has_interval
 from capture_pipeline.cli.console import one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
+from capture_pipeline.cli.options import CONFIG
 from capture_pipeline.deployment.deployment import Workspace
-from capture_pipeline.errors import ConfigError
+from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.lake.paths import Partition
 from capture_pipeline.settings.models import History, Settings
+
+Failures = dict[Partition, CaptureError]
+"""The error of each partition that failed."""
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --config; the command gets `workspace`."""
 
-    @click.option(
-        "--config",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="The settings' file; by default the nearest pipeline.yaml.",
-    )
+    @CONFIG
     @wraps(command)
     def wrapped(config: Path | None, **arguments: Any) -> Any:  # noqa: ANN401 - passes on whatever the command takes
         return command(workspace=open_workspace(config), **arguments)
@@ -72,6 +72,15 @@ def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(workspace=narrowed, **arguments)
 
     return wrapped
+
+
+def symbol_names(symbols: tuple[str, ...]) -> list[str]:
+    """Return the symbols of a recording; BTCUSDT if none is given.
+
+    Raises:
+        ConfigError: A symbol is not a valid name.
+    """
+    return parse_symbols(symbols) or ["BTCUSDT"]
 
 
 def narrow(

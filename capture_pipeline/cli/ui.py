@@ -20,7 +20,7 @@ import click
 import yaml
 
 from capture_pipeline.cli.console import CliError, one_line_errors
-from capture_pipeline.cli.demo import SANDBOX_FILE, free_port, prepare
+from capture_pipeline.cli.demo.command import SANDBOX_FILE, free_port, prepare
 from capture_pipeline.cli.exits import EXIT_FAILED
 from capture_pipeline.settings.loader import load_settings
 from capture_pipeline.terminal import write_line
@@ -56,7 +56,7 @@ class EndedByItselfError(CliError):
     exit_code = EXIT_FAILED
 
 
-@click.command("ui")
+@click.command("ui", epilog="Example: capture ui --port 3001")
 @click.option("--port", default=3000, show_default=True, help="Port of the webserver.")
 @click.option(
     "--demo", is_flag=True, help="Show the demo's data, with the sandbox exchange running beside it."

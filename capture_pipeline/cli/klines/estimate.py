@@ -1,4 +1,4 @@
-"""`capture backfill --dry-run`: what a backfill would cost, for people or as JSON."""
+"""`capture klines backfill --dry-run`: files, bytes, requests and time of a backfill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that look at what is there: `coverage`, `sql`, `config`."""
+"""`capture sql`: one read-only query over the tables of the lake."""
 
 from __future__ import annotations
 
@@ -8,65 +8,23 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import click
 import duckdb
-import yaml
 
 from capture_pipeline.cli.console import CliError, emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import renew_catalog
-from capture_pipeline.cli.selection import config_option, partition_options
+from capture_pipeline.cli.options import JSON
+from capture_pipeline.cli.selection import config_option
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.ingest.archives import result_interruptibly
-from capture_pipeline.klines.quality.measure import report
 from capture_pipeline.lake.catalog import check_reads_only, connect
-from capture_pipeline.settings.loader import environment_names, json_schema
-from capture_pipeline.terminal import write_json, write_line, write_lines
 
 Answer = tuple[list[str], list[tuple[object, ...]]]
 _ROWS_AT_ONCE = 10_000
 _BETWEEN_INTERRUPTS_S = 0.05
 
 
-@click.command("coverage")
-@click.option("--json", "as_json", is_flag=True, help="Write one object a symbol-month as JSON.")
-@partition_options
-def coverage_command(workspace: Workspace, as_json: bool) -> None:
-    """Expected against present bars by symbol and month, as a table, a CSV and a page with a heat-map.
-
-    With --symbol, --interval, --from or --to it only shows: the files on disk are the whole deployment's.
-    """
-    asked = click.get_current_context().params
-    whole = not any(asked.get(name) for name in ("symbols", "interval", "first", "last"))
-    with one_line_errors():
-        found = report(workspace, workspace.now_us(), publish=whole)
-    rows = found.frame.to_dicts()
-    if as_json:
-        emit_json({"summary": found.summary, "partitions": rows})
-        return
-    columns = (
-        "symbol",
-        "month",
-        "expected",
-        "present",
-        "coverage_percent",
-        "explained_coverage_percent",
-        "missing",
-        "unexplained",
-        "suspended",
-        "filled",
-        "conflicts",
-    )
-    emit_table("Coverage", columns, [row for row in rows if row["expected"] or row["suspended"]])
-    told = found.summary["coverage_percent"]
-    where = f"; {found.html} and {found.csv}" if whole else ""
-    write_line(f"{'nothing expected' if told is None else f'{told} % of expected bars'}{where}")
-    if found.summary["never_computed"]:
-        write_line(
-            f"{found.summary['never_computed']:,} symbol-months were never backfilled and are not part of the figures"
-        )
-
-
-@click.command("sql")
+@click.command("sql", epilog="Example: capture sql 'SELECT symbol, count(*) FROM bars GROUP BY symbol'")
 @click.argument("query")
-@click.option("--json", "as_json", is_flag=True, help="Write rows as JSON.")
+@JSON
 @config_option
 def sql_command(workspace: Workspace, query: str, as_json: bool) -> None:
     """Run one query over the lake's views (bars, bar_conflicts, bar_exclusions, bar_gaps, bar_windows), read-only."""
@@ -129,31 +87,3 @@ def _unique(names: list[str]) -> list[str]:
             else next(other for other in numbered if other not in {*unique, *names})
         )
     return unique
-
-
-@click.group("config")
-def config_group() -> None:
-    """Show the settings in force, or their JSON schema."""
-
-
-@config_group.command("show")
-@config_option
-def show_command(workspace: Workspace) -> None:
-    """Every setting in force as YAML."""
-    write_lines(yaml.safe_dump(workspace.settings.model_dump(mode="json"), sort_keys=False).rstrip())
-
-
-@config_group.command("schema")
-def schema_command() -> None:
-    """The JSON schema of pipeline.yaml, for editors."""
-    write_json(json_schema().rstrip())
-
-
-@config_group.command("env")
-def env_command() -> None:
-    """The environment variables that override settings."""
-    emit_table(
-        "Environment",
-        ("variable", "key"),
-        [{"variable": name, "key": ".".join(path)} for name, path in environment_names().items()],
-    )

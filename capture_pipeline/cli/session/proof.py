@@ -1,4 +1,4 @@
-"""`capture convert` and `capture prove`: the tables of a session, and its proof by what the exchange publishes the day after."""
+"""`capture session prove`: a session against the trades and klines that the exchange publishes the day after."""
 
 from __future__ import annotations
 
@@ -11,60 +11,25 @@ from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.cli.exits import EXIT_COULD_NOT_RUN, EXIT_FAILED
-from capture_pipeline.golden.conversion.converter import convert
-from capture_pipeline.golden.proof.captured_trades import finished_metadata
+from capture_pipeline.cli.options import CONFIG, JSON, SESSIONS
 from capture_pipeline.golden.proof.prover import prove
 from capture_pipeline.golden.proof.report import SessionProof, State
 from capture_pipeline.recorder.lifecycle import find_session, sessions_root
-from capture_pipeline.tables.golden import TABLES
 from capture_pipeline.terminal import write_line
 
 _MOST_LISTED = 40
 _EXITS = {State.DIFFERS: EXIT_FAILED, State.UNPROVED: EXIT_COULD_NOT_RUN}
-_CONFIG = click.option(
-    "--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one."
-)
-_OUTPUT = click.option(
-    "--output-dir", "output", type=click.Path(file_okay=False, path_type=Path), help="Where sessions lie."
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 
 
-@click.command("convert")
+@click.command("prove", epilog="Example: capture session prove 20260803T123000Z_high_volume_btcusdt")
 @click.argument("session")
-@_OUTPUT
-@_JSON
-@_CONFIG
-def convert_command(session: str, output: Path | None, as_json: bool, config: Path | None) -> None:
-    """Make typed tables of a finished session; what an earlier run made of it is replaced."""
-    workspace = open_workspace(config)
-    with one_line_errors():
-        folder = find_session(sessions_root(workspace.settings, output), session)
-        finished_metadata(folder)
-        manifest = convert(folder.recording, folder.session, workspace.lake.tables())
-    if as_json:
-        emit_json(manifest.model_dump(mode="json"))
-        return
-    emit_table(
-        f"Tables of {session}",
-        ("path", "rows", "bytes"),
-        [file.model_dump() for file in manifest.files[:_MOST_LISTED]],
-    )
-    if len(manifest.files) > _MOST_LISTED:
-        write_line(f"and {len(manifest.files) - _MOST_LISTED:,} more files; --json has them all")
-    rows = ", ".join(f"{manifest.rows[table.name]:,} rows of {table.name}" for table in TABLES)
-    write_line(f"{len(manifest.files):,} files, {rows}; in {workspace.lake.tables()}")
-
-
-@click.command("prove")
-@click.argument("session")
-@_OUTPUT
-@_JSON
-@_CONFIG
+@SESSIONS
+@JSON
+@CONFIG
 def prove_command(session: str, output: Path | None, as_json: bool, config: Path | None) -> None:
-    """Hold a session against the trades and klines that the exchange published.
+    """Compare a session with the trades and klines that the exchange published.
 
-    Exit code 1: it differs. 2: a file could not be compared, which is told while the others are, or nothing could be proved at all.
+    Exit code 1: the session differs. 2: a file could not be compared (it is named, the others are compared), or no file could be.
     """
     workspace = open_workspace(config)
     with one_line_errors():

@@ -1,4 +1,4 @@
-"""`capture times`: what origin times are worth, of a session or of Crypto Lake's files."""
+"""`capture session times`: the quality of origin times, of a session or of files of Crypto Lake."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from capture_pipeline.cli.console import emit_json, emit_table, one_line_errors
 from capture_pipeline.cli.deployment import open_workspace
 from capture_pipeline.cli.exits import EXIT_FAILED
+from capture_pipeline.cli.options import CONFIG, JSON
 from capture_pipeline.feasibility.criteria import ORIGIN_TIME, SKEW, Verdict
 from capture_pipeline.feasibility.event_time.evidence import OriginReport, evidence, report_of
 from capture_pipeline.feasibility.event_time.measure import measure
@@ -24,7 +25,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _CRITERIA = (ORIGIN_TIME, SKEW)
 
 
-@click.command("times")
+@click.command(
+    "times", epilog="Example: capture session times 20260803T123000Z_high_volume_btcusdt --out times.html"
+)
 @click.argument("session", required=False)
 @click.option("--trades", type=_FILE, help="Crypto Lake's trades, Parquet.")
 @click.option("--deltas", type=_FILE, help="Crypto Lake's book_delta_v2, Parquet.")
@@ -33,10 +36,8 @@ _CRITERIA = (ORIGIN_TIME, SKEW)
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the page with plots, HTML."
 )
 @click.option("--publish", "is_published", is_flag=True, help="Keep it as the evidence that go_no_go reads.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
-@click.option(
-    "--config", type=click.Path(dir_okay=False, path_type=Path), help="pipeline.yaml, if not the nearest one."
-)
+@JSON
+@CONFIG
 def times_command(
     session: str | None,
     trades: Path | None,
@@ -47,9 +48,9 @@ def times_command(
     as_json: bool,
     config: Path | None,
 ) -> None:
-    """Tell which time events are to be ordered by: of SESSION, which has tables, or of files of Crypto Lake.
+    """Report which timestamp orders the events of SESSION, which must have tables, or of files of Crypto Lake.
 
-    Exit code 1: a criterion of origin times does not hold. 2: unreadable.
+    Exit code 1: a criterion of origin times fails. 2: an input cannot be read.
     """
     files = [path for path in (trades, deltas, books) if path is not None]
     if (session is None) == (not files):

@@ -14,11 +14,12 @@ import polars as pl
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.cli.check import evaluate
 from capture_pipeline.cli.console import emit_table, one_line_errors, progress
-from capture_pipeline.cli.demo_benchmarks import measured_benchmarks
-from capture_pipeline.cli.demo_session import Recorded, recorded_session
+from capture_pipeline.cli.demo.benchmarks import measured_benchmarks
+from capture_pipeline.cli.demo.session import Recorded, recorded_session
 from capture_pipeline.cli.deployment import renew_catalog
 from capture_pipeline.cli.exits import EXIT_FAILED
-from capture_pipeline.cli.fetch import reconcile_all, summary
+from capture_pipeline.cli.klines.backfill import outcome_row
+from capture_pipeline.cli.klines.reconcile import reconcile_all
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.feasibility.criteria import Verdict
@@ -48,14 +49,14 @@ _COLUMNS = (
 )
 
 
-@click.command("demo")
+@click.command("demo", epilog="Example: capture demo --out /tmp/demo")
 @click.option(
-    "--dir",
+    "--out",
     "folder",
     default="demo",
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where everything goes.",
+    help="Folder of everything that the demo builds.",
 )
 @click.option(
     "--port",
@@ -86,7 +87,7 @@ def demo_command(folder: Path, port: int) -> None:
         write_line("Measuring decimals, disk and replay, at a reduced size")
         benchmarks = measured_benchmarks(workspace.lake)
     failed = [result for result in results if result.fails_check]
-    emit_table("What the archive holds", _COLUMNS, [summary(outcome) for outcome in outcomes])
+    emit_table("What the archive holds", _COLUMNS, [outcome_row(outcome) for outcome in outcomes])
     emit_table(
         "Holes, and what became of them",
         ("symbol", "from", "to", "bars", "status", "cause", "filled_by"),
@@ -180,7 +181,7 @@ def prepare(folder: Path) -> Path:
     Raises:
         ConfigError: A file of the same name holds something else; nothing was written.
     """
-    shipped = files("capture_pipeline.cli.demo_files")
+    shipped = files("capture_pipeline.cli.demo.files")
     contents = {folder.absolute() / name: shipped.joinpath(name).read_bytes() for name in _FILES}
     missing = [path for path, content in contents.items() if not _is_there(path, content)]
     for path in missing:
@@ -197,9 +198,9 @@ def _is_there(path: Path, content: bytes) -> bool:
         return False
     except OSError as error:
         raise ConfigError(
-            f"cannot be read: {error.strerror}", where=str(path), remedy="use another --dir"
+            f"cannot be read: {error.strerror}", where=str(path), remedy="use another --out"
         ) from None
-    remedy = "use another --dir; if it is an earlier demo's, it may also be removed"
+    remedy = "use another --out; if it is an earlier demo's, it may also be removed"
     raise ConfigError("is there and is not this demo's own file", where=str(path), remedy=remedy)
 
 

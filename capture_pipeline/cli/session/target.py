@@ -1,4 +1,4 @@
-"""Resolution of the TARGET of `capture replay` and `capture book`: a file, a session's folder, or the id of a session."""
+"""Resolution of the TARGET of `capture session replay` and `capture session book`: a file, a session's folder, or the id of a session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from capture_pipeline.sessions.models import SessionMetadata
 
 
 def replay_source(target: str, symbol: str, workspace: Workspace) -> Source:
-    """Open what `capture replay` names; a session without tables is read from its recording.
+    """Open what `capture session replay` names; a session without tables is read from its recording.
 
     Raises:
         CaptureError: See `source_of`.
@@ -26,7 +26,7 @@ def replay_source(target: str, symbol: str, workspace: Workspace) -> Source:
 
 
 def book_source(target: str, symbol: str, workspace: Workspace) -> Checkpoints | Source:
-    """Open what `capture book` names: the checkpoints of a session whose tables were made of its recording, or else the recording.
+    """Open what `capture session book` names: the checkpoints of a session whose tables were made of its recording, or else the recording.
 
     Raises:
         CaptureError: See `source_of`.

@@ -1,0 +1,40 @@
+"""`capture config …`: settings in force, their JSON schema, and their environment variables."""
+
+from __future__ import annotations
+
+import click
+import yaml
+
+from capture_pipeline.cli.console import emit_table
+from capture_pipeline.cli.selection import config_option
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.settings.loader import environment_names, json_schema
+from capture_pipeline.terminal import write_json, write_lines
+
+
+@click.group("config")
+def config_group() -> None:
+    """Show the settings in force, or their JSON schema."""
+
+
+@config_group.command("show", epilog="Example: capture config show --config pipeline.yaml")
+@config_option
+def show_command(workspace: Workspace) -> None:
+    """Show every setting in force as YAML."""
+    write_lines(yaml.safe_dump(workspace.settings.model_dump(mode="json"), sort_keys=False).rstrip())
+
+
+@config_group.command("schema", epilog="Example: capture config schema > pipeline.schema.json")
+def schema_command() -> None:
+    """Show the JSON schema of pipeline.yaml, for editors."""
+    write_json(json_schema().rstrip())
+
+
+@config_group.command("env", epilog="Example: capture config env")
+def env_command() -> None:
+    """Show the environment variables that override settings."""
+    emit_table(
+        "Environment",
+        ("variable", "key"),
+        [{"variable": name, "key": ".".join(path)} for name, path in environment_names().items()],
+    )

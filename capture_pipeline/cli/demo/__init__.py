@@ -1,0 +1,1 @@
+"""`capture demo`: the main job end to end on the embedded sandbox exchange."""

@@ -1,0 +1,134 @@
+"""`capture klines gaps`: the gap ledger, and requests for missing bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import click
+
+from capture_pipeline.binance.periods import iso
+from capture_pipeline.cli.console import emit_failures, emit_json, emit_table, one_line_errors, progress
+from capture_pipeline.cli.deployment import renew_catalog
+from capture_pipeline.cli.exits import EXIT_FAILED
+from capture_pipeline.cli.klines.backfill import outcome_line, outcome_row
+from capture_pipeline.cli.options import JSON
+from capture_pipeline.cli.selection import Failures, partition_options, partitions
+from capture_pipeline.deployment.deployment import Workspace
+from capture_pipeline.deployment.venue_guard import check_venue
+from capture_pipeline.errors import CaptureError, MalformedDataError
+from capture_pipeline.klines.backfill import Outcome, complete
+from capture_pipeline.klines.gaps import GapsResult, find_gaps
+from capture_pipeline.klines.ingest.archives import fetch, with_partition_lock
+from capture_pipeline.klines.pending import fillable
+from capture_pipeline.lake.paths import Partition
+from capture_pipeline.terminal import write_line
+
+_MOST_LISTED = 40
+
+
+@click.command("gaps", epilog="Example: capture klines gaps --fill --symbol BTCUSDT --from 2024-12")
+@click.option("--fill", is_flag=True, help="Request every hole that REST may fill, first.")
+@click.option("--all", "show_all", is_flag=True, help="Show explained and filled gaps too.")
+@JSON
+@partition_options
+def gaps_command(workspace: Workspace, fill: bool, show_all: bool, as_json: bool) -> None:
+    """Compute the gap ledger again and show it; with --fill, request missing bars from REST first."""
+    with one_line_errors():
+        check_venue(workspace)
+        now_us = workspace.rest.server_time_us() if fill else workspace.now_us()
+        parts = [part for part in partitions(workspace, now_us) if _has_begun(workspace, part)]
+        failures = _fill(workspace, now_us, quiet=as_json) if fill else {}
+        results, not_computed = _compute(workspace, parts, now_us, quiet=as_json)
+        failures |= not_computed
+    rows = [row for result in results for row in _ledger(result, show_all=show_all or as_json)]
+    if as_json:
+        emit_json(rows)
+    else:
+        _show_ledger(rows, results)
+    renew_catalog(workspace)
+    emit_failures(list(failures.values()))
+    if failures:
+        click.get_current_context().exit(EXIT_FAILED)
+
+
+def _compute(
+    workspace: Workspace, parts: list[Partition], now_us: int, *, quiet: bool
+) -> tuple[list[GapsResult], Failures]:
+    """The ledgers, each computed while nobody changes its partition; the error of each that could not be."""
+    results: list[GapsResult] = []
+    failures: Failures = {}
+    with progress("gaps", len(parts), quiet=quiet) as tell:
+        for part in parts:
+            try:
+                results.append(
+                    with_partition_lock(workspace, part, partial(find_gaps, workspace, part, now_us))
+                )
+            except CaptureError as error:
+                failures[part] = error
+            tell(str(part))
+    return results, failures
+
+
+def _has_begun(workspace: Workspace, part: Partition) -> bool:
+    """Whether anything of it was fetched or made."""
+    return workspace.lake.raw(part).is_dir() or workspace.lake.bars(part).is_file()
+
+
+def _fill(workspace: Workspace, now_us: int, *, quiet: bool) -> Failures:
+    """Ask for every hole that may be filled; the errors of partitions that failed."""
+    wanted = fillable(workspace, now_us)
+    failures: Failures = {**wanted.damaged}
+    with progress("fill", len(wanted.partitions), quiet=quiet) as tell:
+        for part in wanted.partitions:
+            try:
+                outcome = complete(workspace, fetch(workspace, part, now_us), now_us, ask_rest=True)
+            except CaptureError as error:
+                outcome = Outcome(part, error=error)
+            unverified = outcome_row(outcome)["unverified"]
+            if outcome.error or unverified:
+                failures[part] = outcome.error or MalformedDataError(
+                    f"{len(unverified)} files are not used: {unverified[0]}", where=str(part)
+                )
+            tell(outcome_line(outcome))
+    return failures
+
+
+def _show_ledger(rows: list[dict[str, Any]], results: list[GapsResult]) -> None:
+    """The first rows as a table, and the totals."""
+    columns = (
+        "symbol",
+        "month",
+        "from",
+        "to",
+        "bars",
+        "status",
+        "cause",
+        "verified",
+        "attempts",
+        "filled_by",
+    )
+    emit_table("Gap ledger", columns, rows[:_MOST_LISTED])
+    if len(rows) > _MOST_LISTED:
+        write_line(f"and {len(rows) - _MOST_LISTED:,} more; --json has them all")
+    missing, unexplained = (
+        sum(result.missing for result in results),
+        sum(result.unexplained for result in results),
+    )
+    write_line(
+        f"{len(results)} partitions, {missing:,} expected bars missing, {unexplained:,} of them unexplained"
+    )
+
+
+def _ledger(result: GapsResult, *, show_all: bool) -> Iterable[dict[str, Any]]:
+    rows = result.gaps if show_all else result.open.filter(~result.open["explained"])
+    for row in rows.iter_rows(named=True):
+        yield {
+            "symbol": result.partition.symbol,
+            "month": str(result.partition.month),
+            "from": iso(row["start_us"]),
+            "to": iso(row["end_us"]),
+            **{name: row[name] for name in ("bars", "status", "cause", "attempts", "filled_by", "detail")},
+            "verified": row["verified_nonexistent"],
+        }

@@ -1,0 +1,177 @@
+"""`capture session start` and `capture session stop`: a live recording."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from capture_pipeline.binance.periods import iso
+from capture_pipeline.cli.console import one_line_errors
+from capture_pipeline.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
+from capture_pipeline.cli.options import CONFIG, SESSIONS, SYMBOLS, Duration
+from capture_pipeline.cli.selection import symbol_names
+from capture_pipeline.deployment.rest_client import rest_of
+from capture_pipeline.errors import CaptureError, StorageError
+from capture_pipeline.lake.files import make_folder
+from capture_pipeline.recorder.connections.egress import check_network
+from capture_pipeline.recorder.lifecycle import (
+    Ended,
+    find_session,
+    new_plan,
+    open_sessions,
+    prepare,
+    record,
+    sessions_root,
+    stop,
+)
+from capture_pipeline.recorder.state import empty_session_reason
+from capture_pipeline.sessions.layout import SessionFolder
+from capture_pipeline.sessions.models import EMPTY, SessionPlan
+from capture_pipeline.sessions.status import free_bytes
+from capture_pipeline.settings.loader import load_settings
+from capture_pipeline.settings.models import Settings
+from capture_pipeline.terminal import write_line
+
+_STOP_S = 120.0
+_SYMBOLS_S = 5.0
+"""Longest time that the question for the symbols delays a recording."""
+
+
+@click.command(
+    "start", epilog="Example: capture session start --symbol BTCUSDT --duration 24h --regime high_volume"
+)
+@SYMBOLS
+@click.option("--duration", type=Duration(), default="24h", show_default=True, help="90s, 15m, 24h, 2d.")
+@click.option(
+    "--regime",
+    default="custom",
+    show_default=True,
+    help="high_volume, low_volume, special_event or your own.",
+)
+@click.option("--description", default="", help="Details of the event, conditions.")
+@click.option("--connections", type=click.IntRange(1, 4), help="Connections side by side.")
+@click.option(
+    "--no-resume",
+    is_flag=True,
+    help="Set an unfinished session of the same symbols and regime aside, and start anew.",
+)
+@SESSIONS
+@CONFIG
+def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | None, **options: Any) -> None:  # noqa: ANN401 - of many kinds
+    """Record in the foreground until the time is over; Ctrl-C interrupts, and the same command goes on in the same file.
+
+    Exit code 1: the session ended and nothing was recorded. 130: interrupted.
+    """
+    with one_line_errors():
+        settings = load_settings(config)
+        root = sessions_root(settings, output)
+        plan = _new_plan(settings, symbols, options)
+        check_network(settings, plan.streams)
+        _check_disk(settings, root)
+        if options["no_resume"] or not open_sessions(root, plan.regime, plan.symbols):
+            _check_symbols(settings, plan.symbols)
+            plan = _new_plan(settings, symbols, options)  # the time of the session begins after the question
+        folder = prepare(root, plan, resume_open=not options["no_resume"], on_set_aside=_report_set_aside)
+        verb = "Resuming" if folder.session != plan.session else "Recording"
+        ended = record(settings, folder, lambda actual: _report_begin(verb, folder, actual))
+    _report_end(ended)
+
+
+def _new_plan(settings: Settings, symbols: tuple[str, ...], options: dict[str, Any]) -> SessionPlan:
+    plan = new_plan(
+        settings,
+        symbol_names(symbols),
+        options["regime"],
+        options["duration"],
+        description=options["description"],
+    )
+    return plan.model_copy(update={"connections": options["connections"]}) if options["connections"] else plan
+
+
+def _report_set_aside(path: Path) -> None:
+    write_line(f"Set the unfinished session aside: {path}   (capture session list --all shows it)", err=True)
+
+
+def _report_begin(verb: str, folder: SessionFolder, plan: SessionPlan) -> None:
+    write_line(
+        f"{verb} {', '.join(plan.streams)} until {iso(plan.start_us + round(plan.duration_s * 1e6))}",
+        err=True,
+    )
+    write_line(f"  {folder.path}   (watch it: capture session status {folder.session} --watch)", err=True)
+
+
+def _check_disk(settings: Settings, root: Path) -> None:
+    make_folder(root)
+    free, least = free_bytes(root) / 1e9, settings.recording.free_disk_gb
+    if free < least:
+        remedy = "free the disk, or lower recording.free_disk_gb"
+        raise StorageError(
+            f"{free:.1f} GB are free and {least:g} are wanted before a session starts",
+            where=str(root),
+            remedy=remedy,
+        )
+
+
+def _check_symbols(settings: Settings, symbols: list[str]) -> None:
+    """Refuse symbols that the exchange does not list; where it does not answer at once, the recording goes before the question."""
+    http = settings.http
+    limits = {
+        name: min(getattr(http, name), _SYMBOLS_S)
+        for name in ("connect_timeout_s", "read_timeout_s", "answer_timeout_s")
+    }
+    quick = settings.model_copy(update={"http": http.model_copy(update={"attempts": 1, **limits})})
+    try:
+        error = rest_of(quick, max_wait_s=0.0).unknown_symbols(symbols)
+    except CaptureError as failure:
+        write_line(
+            f"Whether the exchange lists {', '.join(symbols)} could not be checked; recording begins all the same: {failure}",
+            err=True,
+        )
+        return
+    if error is not None:
+        raise error
+
+
+def _report_end(ended: Ended) -> None:
+    if ended.metadata is None:
+        session = ended.folder.session
+        write_line(
+            f"Interrupted; the same command resumes it, `capture session stop {session}` finishes it.",
+            err=True,
+        )
+        click.get_current_context().exit(EXIT_INTERRUPTED)
+    if ended.metadata.state == EMPTY:
+        write_line(f"Error: {empty_session_reason(ended.folder)}", err=True)
+        click.get_current_context().exit(EXIT_FAILED)
+    statistics = ended.metadata.statistics
+    write_line(
+        f"{ended.metadata.state}: {statistics['messages']:,} messages, {statistics['gaps']} gaps, {statistics['ids_lost']} ids lost"
+    )
+    for file in ended.metadata.files:
+        write_line(f"  {ended.folder.path / file.name}  {file.bytes:,} bytes")
+    write_line(f"Validate it:  capture session validate {ended.folder.path}")
+
+
+@click.command("stop", epilog="Example: capture session stop 20260803T123000Z_high_volume_btcusdt")
+@click.argument("session")
+@SESSIONS
+@CONFIG
+def stop_command(session: str, output: Path | None, config: Path | None) -> None:
+    """End a session for good: its file is finished and its metadata written."""
+    with one_line_errors():
+        settings = load_settings(config)
+        folder = find_session(sessions_root(settings, output), session)
+        deadline = time.monotonic() + _STOP_S
+        # Asked again, for a recorder that dies while it finishes leaves the rest to us.
+        while stop(folder, settings) is None:
+            if time.monotonic() > deadline:
+                raise StorageError(
+                    f"is not finished after {_STOP_S:g} s",
+                    where=str(folder.path),
+                    remedy="see capture session status",
+                )
+            time.sleep(0.2)
+        write_line(f"{session} is finished: {folder.metadata}")
