@@ -78,7 +78,9 @@ def list_names(connection: socket.socket, request: str) -> None:
 
 
 @pytest.mark.parametrize("handle", [refuse, redirect, list_names])
-@pytest.mark.parametrize("command", [("backfill",), ("topup",), ("backfill", "--json")])
+@pytest.mark.parametrize(
+    "command", [("klines", "backfill"), ("klines", "topup"), ("klines", "backfill", "--json")]
+)
 def test_an_answer_of_rest_or_of_the_archive(
     handle: object, command: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -101,7 +103,15 @@ def test_a_symbol_that_the_exchange_lists(tmp_path: Path) -> None:
             answer(connection, {"serverTime": int(time.time() * 1000)})
 
     with server(handle) as url:
-        result = run("preflight", "--symbol", f"{MARK}USDT", "--seconds", "1", **deployment_at(url, tmp_path))
+        result = run(
+            "session",
+            "preflight",
+            "--symbol",
+            f"{MARK}USDT",
+            "--seconds",
+            "1",
+            **deployment_at(url, tmp_path),
+        )
     assert result.exit_code == 1
     assert f"did you mean {MARK}USDT\\x1b\\u202e?" in result.stdout
     check_shown(result.stdout)
@@ -167,13 +177,13 @@ def captures(tmp_path: Path) -> Path:
 def test_names_and_streams_of_recordings(captures: Path, tmp_path: Path) -> None:
     """`diagnose`, `validate` and `import` name files, streams and lines."""
     for file in captures.iterdir():
-        check_printable(run("validate", str(file)).output)
-    check_shown(run("validate", str(captures / f"{NAME}.jsonl.gz")).output)
-    check_shown(run("diagnose", str(captures)).output)
-    check_printable(run("diagnose", "--json", str(captures)).output)
+        check_printable(run("session", "validate", str(file)).output)
+    check_shown(run("session", "validate", str(captures / f"{NAME}.jsonl.gz")).output)
+    check_shown(run("session", "diagnose", str(captures)).output)
+    check_printable(run("session", "diagnose", "--json", str(captures)).output)
     for origin in ("hftbacktest", "cryptofeed", "binance-data-processor"):
         names = [str(file) for file in captures.iterdir()]
-        result = run("import", "--from", origin, "--out", str(tmp_path / "out"), *names)
+        result = run("session", "import", "--format", origin, "--out", str(tmp_path / "out"), *names)
         check_printable(result.output)
 
 
@@ -182,7 +192,7 @@ def test_a_file_of_another_tool_with_a_hostile_stream(tmp_path: Path) -> None:
     message = {"stream": f"btcusdt@trade{LONG}", "data": {"e": "trade", "s": "BTCUSDT"}}
     path = tmp_path / "capture"
     path.write_text("1740047400000000000 " + json.dumps(message) + "\n")
-    result = run("import", "--from", "hftbacktest", "--out", str(tmp_path / "out"), str(path))
+    result = run("session", "import", "--format", "hftbacktest", "--out", str(tmp_path / "out"), str(path))
     assert result.exit_code == 2
     check_shown(result.output)
 
@@ -190,13 +200,13 @@ def test_a_file_of_another_tool_with_a_hostile_stream(tmp_path: Path) -> None:
 def test_names_that_the_command_line_itself_refuses(tmp_path: Path) -> None:
     """What click quotes: a missing file, an unknown option, an unknown command."""
     for arguments in (
-        ("validate", str(tmp_path / NAME)),
-        ("validate", f"--{NAME}"),
+        ("session", "validate", str(tmp_path / NAME)),
+        ("session", "validate", f"--{NAME}"),
         (f"{NAME}",),
         (f"--{LONG}",),
         (LONG,),
-        ("validate", f"--{LONG}"),
-        ("replay", NAME),
+        ("session", "validate", f"--{LONG}"),
+        ("session", "replay", NAME),
     ):
         result = run(*arguments)
         assert result.exit_code == 2
@@ -243,7 +253,7 @@ def test_a_folder_of_sessions_with_a_hostile_name(tmp_path: Path) -> None:
     folder.plan.write_text("{")
     for command in ("list", "status"):
         check_printable(
-            run("session", command, "--output-dir", str(tmp_path / "sessions"), CAPTURE_CONFIG="").output
+            run("session", command, "--out", str(tmp_path / "sessions"), CAPTURE_CONFIG="").output
         )
 
 

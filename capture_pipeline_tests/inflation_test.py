@@ -179,11 +179,11 @@ def test_a_zip_of_many_entries_is_not_listed() -> None:
 
 
 COMMANDS = [
-    ("validate", "{bomb}"),
-    ("diagnose", "{folder}"),
-    ("import", "--from", "hftbacktest", "--out", "{out}", "{bomb}"),
-    ("import", "--from", "cryptofeed", "--out", "{out}", "{bomb}"),
-    ("import", "--from", "binance-data-processor", "--out", "{out}", "{bomb}"),
+    ("session", "validate", "{bomb}"),
+    ("session", "diagnose", "{folder}"),
+    ("session", "import", "--format", "hftbacktest", "--out", "{out}", "{bomb}"),
+    ("session", "import", "--format", "cryptofeed", "--out", "{out}", "{bomb}"),
+    ("session", "import", "--format", "binance-data-processor", "--out", "{out}", "{bomb}"),
     ("sandbox", "serve", "--port", "0", "--config", "{sandbox}"),
 ]
 

@@ -53,11 +53,11 @@ def run(deployment: Deployment, *arguments: str) -> Result:
 def test_months_of_the_exchange_pass_the_gates(case: tuple[str, Deployment]) -> None:
     """Backfill, ledger, gates and coverage end without an error that nobody can repair; an unverified file is reported."""
     name, deployment = case
-    backfill = run(deployment, "backfill", "--json")
+    backfill = run(deployment, "klines", "backfill", "--json")
     assert backfill.exit_code == (1 if name == "checksum-forms" else 0), backfill.output
     check = run(deployment, "check", "--json")
     assert check.exit_code == 0, check.output
-    for row in json.loads(run(deployment, "coverage", "--json").stdout)["partitions"]:
+    for row in json.loads(run(deployment, "klines", "coverage", "--json").stdout)["partitions"]:
         assert (row["explained_coverage_percent"], row["unexplained"]) == (100, 0), row
     _expect(name, json.loads(backfill.stdout)["partitions"], deployment)
 
@@ -105,7 +105,7 @@ def test_recordings_of_tools_are_imported_and_what_is_odd_is_reported(name: str,
     """Units, markets, error objects and clocks that go back."""
     tool, options, told = IMPORTS[name]
     result = CliRunner().invoke(
-        main, ["import", str(STREAMS / name), "--from", tool, "--out", str(tmp_path), *options]
+        main, ["session", "import", str(STREAMS / name), "--format", tool, "--out", str(tmp_path), *options]
     )
     assert result.exit_code == 0, result.output
     assert told in result.output
@@ -125,9 +125,11 @@ READ = [
 @pytest.mark.parametrize("name", READ)
 def test_recordings_are_read_alike_by_every_command(name: str) -> None:
     """Names of any script, contracts, levels with a third element, CRLF and plain text."""
-    report = json.loads(CliRunner().invoke(main, ["validate", str(STREAMS / name), "--json"]).stdout)
+    report = json.loads(
+        CliRunner().invoke(main, ["session", "validate", str(STREAMS / name), "--json"]).stdout
+    )
     assert {check["name"]: check["verdict"] for check in report["checks"]}["line_form"] == "PASS"
-    result = CliRunner().invoke(main, ["replay", str(STREAMS / name), "--json"])
+    result = CliRunner().invoke(main, ["session", "replay", str(STREAMS / name), "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["events"] > 0
 
@@ -136,7 +138,7 @@ def test_recordings_are_read_alike_by_every_command(name: str) -> None:
 def test_there_is_no_book_inside_a_hole(second: float, exit_code: int) -> None:
     """From the last diff before missing ids to the next snapshot."""
     at = f"2025-09-04T15:33:{20 + second:06.3f}Z"
-    result = CliRunner().invoke(main, ["book", str(STREAMS / "c20_hole.jsonl.gz"), "--at", at])
+    result = CliRunner().invoke(main, ["session", "book", str(STREAMS / "c20_hole.jsonl.gz"), "--at", at])
     assert result.exit_code == exit_code, result.output
     assert ("60 ids" in result.output) == bool(exit_code)
 
@@ -144,6 +146,8 @@ def test_there_is_no_book_inside_a_hole(second: float, exit_code: int) -> None:
 def test_a_short_hole_ends_a_stretch() -> None:
     """Two ids missing within 0.3 s."""
     document = json.loads(
-        CliRunner().invoke(main, ["diagnose", str(STREAMS / "diagnose-short-gap"), "--json"]).stdout
+        CliRunner()
+        .invoke(main, ["session", "diagnose", str(STREAMS / "diagnose-short-gap"), "--json"])
+        .stdout
     )
     assert document["score"] < 80

@@ -30,7 +30,7 @@ def sandbox() -> None:
     """An exchange on loopback for trials, demonstrations and tests."""
 
 
-@sandbox.command("serve")
+@sandbox.command("serve", epilog="Example: capture sandbox serve --profile real_world --port 8650")
 @click.option(
     "--port",
     default=8650,

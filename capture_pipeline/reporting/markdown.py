@@ -33,6 +33,11 @@ def text(value: object, most: int = LONGEST) -> Markdown:
     return Markdown(_SPECIAL.sub(lambda found: "\\" + found[0], printable(value, most)))
 
 
+def stored(document: str) -> Markdown:
+    """Return a document that this module built and that a file of the lake contained."""
+    return Markdown(document)
+
+
 def plain(escaped: str) -> str:
     """Return the text that `text` escaped, for a reader that shows no Markdown."""
     return _ESCAPED.sub(r"\1", escaped)

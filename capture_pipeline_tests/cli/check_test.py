@@ -66,7 +66,7 @@ def test_a_sound_lake_passes_once_its_outage_is_listed(run: Run, tmp_path: Path)
         "CAPTURE_GAPS_OUTAGE_CALENDAR": str(calendar),
         "CAPTURE_GATES_COVERAGE_ERROR_BELOW_PERCENT": "99",
     }
-    assert run("gaps", **environment).exit_code == 0
+    assert run("klines", "gaps", **environment).exit_code == 0
     result = run("check", "--json", **environment)
     document = told(result)
     assert (result.exit_code, document["failed"]) == (0, 0), result.output

@@ -24,7 +24,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """January and February 2025 of BTCUSDT 1h at noon on 20 February, with an unlisted outage of four hours in January."""
     root = tmp_path_factory.mktemp("filled")
     with deployed(root, {"outages": [OUTAGE], "archive_omissions": [OMITTED]}) as deployment:
-        result = CliRunner().invoke(main, ["backfill"], env=deployment.environment(), catch_exceptions=False)
+        result = CliRunner().invoke(
+            main, ["klines", "backfill"], env=deployment.environment(), catch_exceptions=False
+        )
         assert result.exit_code == 0, result.output
         yield deployment
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from capture_pipeline.cli.demo import prepare
+from capture_pipeline.cli.demo.command import prepare
 from capture_pipeline.cli.main import main
 
 CAPTURE = str(Path(sys.executable).with_name("capture"))

@@ -1,4 +1,4 @@
-"""`capture backfill`, `topup` and `gaps` as a script sees them, and what a killed backfill leaves behind."""
+"""`capture klines backfill`, `topup` and `gaps` as a script sees them, and what a killed backfill leaves behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from capture_pipeline.binance.periods import Month
-from capture_pipeline.cli import demo, fetch, inspect
+from capture_pipeline.cli.demo import command as demo
+from capture_pipeline.cli.klines import backfill as fetch
+from capture_pipeline.cli.klines import coverage
 from capture_pipeline.cli.main import main
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.lake.files import file_lock
@@ -42,7 +44,7 @@ def test_a_second_backfill_downloads_nothing_and_changes_no_byte(run: Run, deplo
     """Only the unfinished month asks for its listing, its checksums and its tail."""
     before = {path: path.read_bytes() for path in (deployment.root / "lake").rglob("*.parquet")}
     deployment.forget_requests()
-    result = run("backfill", "--json")
+    result = run("klines", "backfill", "--json")
     assert [row["fetched"] for row in told(result)["partitions"]] == [[], []]
     assert not [entry for entry in deployment.requests() if entry["path"].endswith(".zip")]
     assert {path: path.read_bytes() for path in before} == before
@@ -54,7 +56,7 @@ def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
         dry = partial(
             CliRunner().invoke,
             main,
-            ["backfill", "--dry-run", "--json"],
+            ["klines", "backfill", "--dry-run", "--json"],
             env=deployment.environment(),
             catch_exceptions=False,
         )
@@ -63,7 +65,7 @@ def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
         deployment.forget_requests()
         assert (
             CliRunner()
-            .invoke(main, ["backfill"], env=deployment.environment(), catch_exceptions=False)
+            .invoke(main, ["klines", "backfill"], env=deployment.environment(), catch_exceptions=False)
             .exit_code
             == 0
         )
@@ -87,7 +89,12 @@ def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
         assert told(dry())["files"] == 1
         told_to_people = (
             CliRunner()
-            .invoke(main, ["backfill", "--dry-run"], env=deployment.environment(), catch_exceptions=False)
+            .invoke(
+                main,
+                ["klines", "backfill", "--dry-run"],
+                env=deployment.environment(),
+                catch_exceptions=False,
+            )
             .stdout
         )
     assert "to download: 1 files" in told_to_people
@@ -112,7 +119,7 @@ def test_a_backfill_tells_a_log_plain_lines_and_a_script_json(tmp_path: Path) ->
 
 def test_a_topup_touches_the_open_month_alone(run: Run) -> None:
     """Without --from and --to, where no earlier month was left unfinished."""
-    assert [row["month"] for row in told(run("topup", "--json"))["partitions"]] == ["2025-02"]
+    assert [row["month"] for row in told(run("klines", "topup", "--json"))["partitions"]] == ["2025-02"]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +147,7 @@ def test_what_goes_wrong_is_one_line(
     arguments: tuple[str, ...], environment: dict[str, str], code: int, said: str, run: Run
 ) -> None:
     """Exit 2 where it could not run, 1 where partitions failed."""
-    result = run("backfill", *arguments, **environment)
+    result = run("klines", "backfill", *arguments, **environment)
     assert result.exit_code == code, result.output
     assert said in result.stderr
     assert "Traceback" not in result.output
@@ -148,7 +155,7 @@ def test_what_goes_wrong_is_one_line(
 
 def test_the_ledger_names_what_was_filled_and_what_is_open(run: Run) -> None:
     """The omission was filled from REST; the outage is seen once, so nothing is proven."""
-    rows = told(run("gaps", "--json"))
+    rows = told(run("klines", "gaps", "--json"))
     filled, hole = sorted((row for row in rows if row["month"] == "2025-01"), key=lambda row: row["from"])
     assert (filled["from"], filled["status"], filled["filled_by"]) == (OMITTED["start"], "filled", "rest")
     assert (hole["bars"], hole["status"], hole["cause"], hole["verified"]) == (4, "open", "unknown", False)
@@ -166,13 +173,13 @@ def test_gaps_fill_asks_again_and_two_sightings_make_a_proof(tmp_path: Path) -> 
             rows = told(result)
             return [row for row in rows if row["status"] == "open"] if isinstance(rows, list) else []
 
-        call("backfill")
-        assert [row["verified"] for row in call("gaps", "--fill")] == [False]
+        call("klines", "backfill")
+        assert [row["verified"] for row in call("klines", "gaps", "--fill")] == [False]
         deployment.clock(advance_s=31 * 60)
-        assert [row["verified"] for row in call("gaps", "--fill")] == [True]
+        assert [row["verified"] for row in call("klines", "gaps", "--fill")] == [True]
         deployment.clock(advance_s=30 * 86_400)
         deployment.forget_requests()
-        call("gaps", "--fill")
+        call("klines", "gaps", "--fill")
         assert not [entry for entry in deployment.requests() if entry["path"].endswith("/klines")]
 
 
@@ -189,18 +196,18 @@ def test_a_fill_that_fails_is_told_and_exits_1(quiet: tuple[str, ...], tmp_path:
                 main, [*arguments, *quiet], env=deployment.environment(), catch_exceptions=False
             )
 
-        call("backfill")
+        call("klines", "backfill")
         deployment.clock(advance_s=31 * 60)
         deployment.faults({"match": {"path": "/api/v3/klines"}, "fault": "status_451", "times": "always"})
-        refused = call("gaps", "--fill")
+        refused = call("klines", "gaps", "--fill")
         deployment.faults()
         lake, january = deployment.workspace.lake, deployment.workspace.partition("BTCUSDT", Month(2025, 1))
         computed = lake.window(january).read_bytes()
         with file_lock(lake.lock(january)):
-            held = call("gaps", "--fill")
+            held = call("klines", "gaps", "--fill")
             # Whoever holds it may be changing the bars: no ledger of half of them is published.
             assert lake.window(january).read_bytes() == computed
-        assert call("gaps", "--fill").exit_code == 0
+        assert call("klines", "gaps", "--fill").exit_code == 0
     for result, said in ((refused, "451"), (held, "is held by")):
         assert result.exit_code == 1, result.output
         assert any(line.startswith("failed ") and said in line for line in result.stderr.splitlines())
@@ -215,7 +222,9 @@ def test_a_partition_without_bars_is_in_the_ledger(run: Run, deployment: Deploym
     bars = deployment.workspace.lake.bars(deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
     bars.unlink()
     rows = [
-        row for row in told(run("gaps", "--json")) if row["month"] == "2025-01" and row["status"] == "open"
+        row
+        for row in told(run("klines", "gaps", "--json"))
+        if row["month"] == "2025-01" and row["status"] == "open"
     ]
     assert sum(row["bars"] for row in rows) == 744
 
@@ -224,8 +233,8 @@ def test_a_ledger_cut_short_says_so(run: Run, deployment: Deployment) -> None:
     """Forty rows are shown, the others counted."""
     path = deployment.workspace.lake.bars(deployment.workspace.partition("BTCUSDT", Month(2025, 1)))
     pl.read_parquet(path, hive_partitioning=False).gather_every(2).write_parquet(path)
-    found = len(told(run("gaps", "--json", "--to", "2025-01")))
-    assert f"and {found - 40:,} more" in run("gaps", "--all", "--to", "2025-01").stdout
+    found = len(told(run("klines", "gaps", "--json", "--to", "2025-01")))
+    assert f"and {found - 40:,} more" in run("klines", "gaps", "--all", "--to", "2025-01").stdout
 
 
 def test_a_catalogue_in_use_keeps_nothing_from_being_told(run: Run, deployment: Deployment) -> None:
@@ -236,7 +245,7 @@ def test_a_catalogue_in_use_keeps_nothing_from_being_told(run: Run, deployment: 
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         process.stdout.readline()
-        results = [run("gaps", "--json"), run("topup", "--json")]
+        results = [run("klines", "gaps", "--json"), run("klines", "topup", "--json")]
         process.communicate("\n")
     for result in results:
         assert (result.exit_code, "Warning: the catalogue was not renewed" in result.stderr) == (0, True), (
@@ -251,8 +260,8 @@ def test_an_interrupt_is_no_verdict(run: Run, monkeypatch: pytest.MonkeyPatch) -
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inspect, "report", interrupted)
-    result = run("coverage")
+    monkeypatch.setattr(coverage, "report", interrupted)
+    result = run("klines", "coverage")
     assert (result.exit_code, result.stderr.strip()) == (130, "Interrupted")
 
 
@@ -304,7 +313,10 @@ def test_a_killed_backfill_goes_on_where_it_was(after: int, tmp_path: Path) -> N
         assert not {Path(entry["path"]).stem for entry in zips} & kept
         assert [entry for entry in zips if entry["range"]]
         undisturbed = Deployment(deployment.url, tmp_path / "whole")
-        assert CliRunner().invoke(main, ["backfill", *months], env=undisturbed.environment()).exit_code == 0
+        assert (
+            CliRunner().invoke(main, ["klines", "backfill", *months], env=undisturbed.environment()).exit_code
+            == 0
+        )
         for month in Month.range(Month(2024, 7), Month(2024, 12)):
             one, two = (
                 each.workspace.lake.bars(each.workspace.partition("BTCUSDT", month))
@@ -321,7 +333,7 @@ def test_the_archives_alone_leave_the_tail_to_rest(tmp_path: Path) -> None:
     with deployed(tmp_path) as deployment:
         result = CliRunner().invoke(
             main,
-            ["backfill", "--archives-only", "--json"],
+            ["klines", "backfill", "--archives-only", "--json"],
             env=deployment.environment(),
             catch_exceptions=False,
         )
@@ -338,7 +350,7 @@ def test_the_futures_market_has_its_own_archive_and_budget(tmp_path: Path) -> No
     """USD-M futures: header, milliseconds in 2025 too, the same gates."""
     with deployed(tmp_path, CAPTURE_MARKET="um") as deployment:
         env = deployment.environment(CAPTURE_HISTORY_START="2024-12-01")
-        result = CliRunner().invoke(main, ["backfill", "--json"], env=env, catch_exceptions=False)
+        result = CliRunner().invoke(main, ["klines", "backfill", "--json"], env=env, catch_exceptions=False)
         assert [(row["month"], row["bars"], row["missing"]) for row in told(result)["partitions"]] == [
             ("2024-12", 744, 0),
             ("2025-01", 744, 0),
@@ -356,11 +368,11 @@ def test_recheck_marks_what_was_published_anew_and_the_next_backfill_fetches_it(
     run: Run, deployment: Deployment
 ) -> None:
     """Both versions are kept."""
-    assert told(run("recheck", "--json")) == {"rechecked": 0, "published_anew": []}
+    assert told(run("klines", "recheck", "--json")) == {"rechecked": 0, "published_anew": []}
     deployment.republish("data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01.zip")
-    (found,) = told(run("recheck", "--all", "--json"))["published_anew"]
+    (found,) = told(run("klines", "recheck", "--all", "--json"))["published_anew"]
     assert found["file"] == "BTCUSDT-1h-2025-01.zip"
-    january, _ = told(run("backfill", "--json"))["partitions"]
+    january, _ = told(run("klines", "backfill", "--json"))["partitions"]
     assert january["fetched"] == ["BTCUSDT-1h-2025-01.zip"]
     assert len(list(deployment.root.rglob("raw/**/BTCUSDT-1h-2025-01.*.zip"))) == 2
 
@@ -371,7 +383,7 @@ def test_a_topup_finishes_the_month_before(tmp_path: Path) -> None:
 
         def topup() -> list[tuple[str, int]]:
             result = CliRunner().invoke(
-                main, ["topup", "--json"], env=deployment.environment(), catch_exceptions=False
+                main, ["klines", "topup", "--json"], env=deployment.environment(), catch_exceptions=False
             )
             return [(row["month"], row["bars"]) for row in told(result)["partitions"]]
 
@@ -422,11 +434,14 @@ def test_a_damaged_record_keeps_no_other_partition_from_being_looked_at(
     lake = deployment.workspace.lake
     january, february = (deployment.workspace.partition("BTCUSDT", Month(2025, month)) for month in (1, 2))
     lake.window(january).write_bytes(b"")
-    assert [row["month"] for row in told(run("topup", "--json"))["partitions"]] == ["2025-01", "2025-02"]
+    assert [row["month"] for row in told(run("klines", "topup", "--json"))["partitions"]] == [
+        "2025-01",
+        "2025-02",
+    ]
     assert pl.read_parquet(lake.window(january))["expected"].to_list() == [744]
     lake.archives_manifest(january).write_text("{")
     deployment.clock(advance_s=8 * 86_400)
-    result = run("recheck", "--json")
+    result = run("klines", "recheck", "--json")
     deployment.clock(now=NOW)
     assert (result.exit_code, told(result)["rechecked"]) == (1, 1)
     assert str(lake.archives_manifest(january)) in result.stderr

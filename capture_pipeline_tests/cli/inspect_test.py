@@ -1,4 +1,4 @@
-"""`capture coverage`, `sql` and `config`."""
+"""`capture klines coverage`, `sql` and `config`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from capture_pipeline_tests.deployment import Deployment
 
 def test_coverage_counts_what_is_there_and_what_is_not(run: Run, deployment: Deployment) -> None:
     """The same figures as JSON, as CSV and on the page."""
-    document = told(run("coverage", "--json"))
+    document = told(run("klines", "coverage", "--json"))
     january = document["partitions"][0]
     figures = {
         name: january[name]
@@ -50,7 +50,7 @@ def test_coverage_counts_what_is_there_and_what_is_not(run: Run, deployment: Dep
 
 def test_months_that_were_never_backfilled_are_named(run: Run) -> None:
     """They are no part of the percentage, so the line below says how many there are."""
-    result = run("coverage", CAPTURE_HISTORY_START="2024-11-01")
+    result = run("klines", "coverage", CAPTURE_HISTORY_START="2024-11-01")
     assert result.exit_code == 0
     assert "2 symbol-months were never backfilled" in result.stdout
 
@@ -148,9 +148,9 @@ def test_the_settings_in_force_are_shown(run: Run) -> None:
 
 def test_a_look_at_a_part_leaves_the_report_of_the_whole(run: Run, deployment: Deployment) -> None:
     """With --from only a table is shown."""
-    assert run("coverage").exit_code == 0
+    assert run("klines", "coverage").exit_code == 0
     before = (deployment.root / "reports" / "coverage.csv").read_bytes()
-    result = run("coverage", "--from", "2025-02")
+    result = run("klines", "coverage", "--from", "2025-02")
     assert result.exit_code == 0
     assert "coverage.csv" not in result.stdout
     assert (deployment.root / "reports" / "coverage.csv").read_bytes() == before
@@ -214,7 +214,7 @@ def test_a_calendar_that_cannot_be_read_is_told_before_anything_is_done(
 ) -> None:
     """One line and exit 2, and nothing was asked."""
     deployment.forget_requests()
-    result = run("backfill", CAPTURE_GAPS_OUTAGE_CALENDAR="/nowhere/outages.yaml")
+    result = run("klines", "backfill", CAPTURE_GAPS_OUTAGE_CALENDAR="/nowhere/outages.yaml")
     assert (result.exit_code, "/nowhere/outages.yaml" in result.stderr) == (2, True)
     assert deployment.requests() == []
 

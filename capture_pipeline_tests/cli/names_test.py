@@ -65,7 +65,7 @@ def filled(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dep
         CAPTURE_SYMBOLS=case.written,
         CAPTURE_HISTORY_END="2025-01-31",
     ) as deployment:
-        made = capture(deployment, "backfill", "--json")
+        made = capture(deployment, "klines", "backfill", "--json")
         assert made.exit_code == 0, made.output
         assert {row["symbol"] for row in json.loads(made.stdout)["partitions"]} == {case.symbol}
         yield deployment
@@ -73,18 +73,18 @@ def filled(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dep
 
 def test_klines_are_filled_checked_and_shown(case: Case, filled: Deployment) -> None:
     """By `--symbol` in small letters too: gaps, check, topup, coverage."""
-    ledger = json.loads(capture(filled, "gaps", "--symbol", case.written, "--json").stdout)
+    ledger = json.loads(capture(filled, "klines", "gaps", "--symbol", case.written, "--json").stdout)
     assert [(row["symbol"], row["bars"], row["status"]) for row in ledger] == [(case.symbol, 3, "filled")]
     for arguments in (
         ("check",),
-        ("topup",),
-        ("recheck",),
-        ("coverage",),
-        ("coverage", "--symbol", case.written),
+        ("klines", "topup"),
+        ("klines", "recheck"),
+        ("klines", "coverage"),
+        ("klines", "coverage", "--symbol", case.written),
     ):
         done = capture(filled, *arguments)
         assert done.exit_code == 0, done.output
-    assert case.symbol in str(json.loads(capture(filled, "coverage", "--json").stdout))
+    assert case.symbol in str(json.loads(capture(filled, "klines", "coverage", "--json").stdout))
     assert case.symbol in (filled.root / "reports" / "coverage.html").read_text(encoding="utf-8")
 
 
@@ -112,7 +112,7 @@ def test_an_unknown_symbol_is_reported_with_a_similar_one(case: Case, filled: De
     """With two requests for exchangeInfo in all, whatever the number of months."""
     filled.forget_requests()
     wrong = case.symbol.replace("USDT", "USTD")
-    told = capture(filled, "backfill", "--symbol", wrong, "--from", "2024-12")
+    told = capture(filled, "klines", "backfill", "--symbol", wrong, "--from", "2024-12")
     assert told.exit_code == 2, told.output
     assert f"does not know {wrong}" in told.output
     assert f"did you mean {case.symbol}" in told.output
@@ -120,7 +120,15 @@ def test_an_unknown_symbol_is_reported_with_a_similar_one(case: Case, filled: De
 
 
 @pytest.mark.parametrize(
-    "command", [("backfill",), ("gaps",), ("check",), ("coverage",), ("session", "start"), ("preflight",)]
+    "command",
+    [
+        ("klines", "backfill"),
+        ("klines", "gaps"),
+        ("check",),
+        ("klines", "coverage"),
+        ("session", "start"),
+        ("session", "preflight"),
+    ],
 )
 @pytest.mark.parametrize("text", ["../x", "a/b", "BTC\u202eUSDT"])
 def test_a_hostile_symbol_is_one_line_in_every_command(
@@ -173,11 +181,13 @@ def recording_of(symbol: str, path: Path) -> Path:
 def replayed(path: Path, symbol: str) -> dict[str, Any]:
     """What `replay` and `validate` say of a recording."""
     runner = CliRunner()
-    report = json.loads(runner.invoke(main, ["validate", str(path), "--json"], catch_exceptions=False).stdout)
+    report = json.loads(
+        runner.invoke(main, ["session", "validate", str(path), "--json"], catch_exceptions=False).stdout
+    )
     failed = {check["name"] for check in report["checks"] if check["verdict"] == "FAIL"}
     told: dict[str, Any] = json.loads(
         runner.invoke(
-            main, ["replay", str(path), "--symbol", symbol, "--json"], catch_exceptions=False
+            main, ["session", "replay", str(path), "--symbol", symbol, "--json"], catch_exceptions=False
         ).stdout
     )
     assert not failed & {"line_form", "symbols", "continuity", "book_valid"}
@@ -218,7 +228,7 @@ def test_a_session_is_recorded_validated_converted_and_replayed(case: Case, tmp_
         unknown = capture(live, "session", "start", "--symbol", "BTCUSTD", "--duration", "3s")
         assert (unknown.exit_code, "did you mean BTCUSDT" in unknown.output) == (2, True)
         assert not all_sessions(sessions_root(live.workspace.settings))
-        checked = capture(live, "preflight", "--symbol", case.written, "--seconds", "1")
+        checked = capture(live, "session", "preflight", "--symbol", case.written, "--seconds", "1")
         assert all(f"PASS  {name}" in checked.output for name in ("symbols", "test capture")), checked.output
         started = capture(live, "session", "start", "--symbol", case.written, "--duration", "5s")
         assert started.exit_code == 0, started.output
@@ -226,18 +236,24 @@ def test_a_session_is_recorded_validated_converted_and_replayed(case: Case, tmp_
         folder = all_sessions(sessions_root(live.workspace.settings))[0]
         checks = {
             check["name"]: check["verdict"]
-            for check in json.loads(capture(live, "validate", str(folder.path), "--json").stdout)["checks"]
+            for check in json.loads(capture(live, "session", "validate", str(folder.path), "--json").stdout)[
+                "checks"
+            ]
         }
         passed = ("line_form", "continuity", "streams", "ledger", "book_valid", "book_crossed")
         assert {name: checks[name] for name in passed} == dict.fromkeys(passed, "PASS")
-        converted = capture(live, "convert", folder.session)
+        converted = capture(live, "session", "convert", folder.session)
         assert converted.exit_code == 0, converted.output
         for target in (str(folder.path), folder.session):
-            told = json.loads(capture(live, "replay", target, "--symbol", case.written, "--json").stdout)
+            told = json.loads(
+                capture(live, "session", "replay", target, "--symbol", case.written, "--json").stdout
+            )
             assert (told["symbol"], told["state"], told["gaps"]) == (case.symbol, "synced", 0)
         book = json.loads(
             capture(
                 live,
+                "session",
+                "session",
                 "book",
                 folder.session,
                 "--symbol",

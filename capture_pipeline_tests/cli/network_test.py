@@ -1,4 +1,4 @@
-"""`capture session start` and `capture preflight` as processes behind a proxy, in front of an exchange with certificates of its own."""
+"""`capture session start` and `capture session preflight` as processes behind a proxy, in front of an exchange with certificates of its own."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_variable_that_cannot_be_used_ends_before_a_session_begins(
     """One line with the variable; no folder of a session, no traceback, no password."""
     arguments = {
         "session": ["session", "start", "--duration", "5s"],
-        "preflight": ["preflight", "--seconds", "1"],
+        "preflight": ["session", "preflight", "--seconds", "1"],
     }[command]
     process = run(arguments, tmp_path / "data", **environment)
     out, err = process.communicate(timeout=60)
@@ -181,7 +181,9 @@ def test_session_is_recorded_through_a_proxy_and_survives_its_failure(behind: Be
 @pytest.mark.slow
 def test_preflight_names_the_proxy_and_what_it_refuses(behind: Behind, tmp_path: Path) -> None:
     """It passes through the proxy, and fails with the proxy's reason and the remedy."""
-    passed = run(["preflight", "--seconds", "1", "--json"], tmp_path / "data", **behind.environment)
+    passed = run(
+        ["session", "preflight", "--seconds", "1", "--json"], tmp_path / "data", **behind.environment
+    )
     found = {finding["name"]: finding for finding in json.loads(passed.communicate(timeout=60)[0])}
     assert (
         f"proxy http://127.0.0.1:{behind.proxy.port}, certificates from SSL_CERT_FILE="
@@ -190,7 +192,7 @@ def test_preflight_names_the_proxy_and_what_it_refuses(behind: Behind, tmp_path:
     assert found["requests"]["passed"]
     assert found["test capture"]["passed"]
     behind.proxy.login = "user:another"
-    failed = run(["preflight", "--seconds", "1"], tmp_path / "data", **behind.environment)
+    failed = run(["session", "preflight", "--seconds", "1"], tmp_path / "data", **behind.environment)
     out, err = failed.communicate(timeout=60)
     assert (failed.returncode, err) == (1, "")
     assert "→ set HTTPS_PROXY to http://user:password@host:port" in out

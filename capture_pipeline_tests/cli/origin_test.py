@@ -46,14 +46,22 @@ def test_another_port_of_the_sandbox_is_the_same_exchange(deployment: Deployment
     with deployed(deployment.root) as again:
         assert again.url != deployment.url
         assert (
-            CliRunner().invoke(main, ["topup"], env=again.environment(), catch_exceptions=False).exit_code
+            CliRunner()
+            .invoke(main, ["klines", "topup"], env=again.environment(), catch_exceptions=False)
+            .exit_code
             == 0
         )
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [("backfill",), ("topup",), ("gaps",), ("gaps", "--fill"), ("recheck", "--all")],
+    [
+        ("klines", "backfill"),
+        ("klines", "topup"),
+        ("klines", "gaps"),
+        ("klines", "gaps", "--fill"),
+        ("klines", "recheck", "--all"),
+    ],
     ids=" ".join,
 )
 def test_another_exchange_is_refused_on_one_line(
@@ -86,9 +94,9 @@ def test_no_single_step_touches_the_lake_of_another_exchange(step: object, deplo
 def test_a_lake_of_before_gets_its_origin_with_the_next_fetch(run: Run, deployment: Deployment) -> None:
     """What only computes does not say whose it is."""
     origin(deployment).unlink()
-    assert run("gaps").exit_code == 0
+    assert run("klines", "gaps").exit_code == 0
     assert not origin(deployment).exists()
-    assert run("topup").exit_code == 0
+    assert run("klines", "topup").exit_code == 0
     assert json.loads(origin(deployment).read_text())["venue"] == "sandbox"
 
 
@@ -96,7 +104,7 @@ def test_a_lake_of_before_gets_its_origin_with_the_next_fetch(run: Run, deployme
 def test_a_damaged_origin_is_one_line(content: str, run: Run, deployment: Deployment) -> None:
     """With the file and how to mend it."""
     origin(deployment).write_text(content)
-    result = run("topup")
+    result = run("klines", "topup")
     assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
     assert f"{origin(deployment)}: is damaged" in result.stderr
     assert "whichever this lake was fetched from" in result.stderr
@@ -110,7 +118,7 @@ def test_spot_and_futures_stand_beside_each_other(run: Run, deployment: Deployme
         if "spot" in str(path.relative_to(deployment.root))
     }
     assert kept
-    assert run("backfill", CAPTURE_MARKET="um").exit_code == 0
+    assert run("klines", "backfill", CAPTURE_MARKET="um").exit_code == 0
     after = contents(deployment.root)
     assert {path: after[path] for path in kept} == kept
     assert any("market=um" in str(path) for path in after)

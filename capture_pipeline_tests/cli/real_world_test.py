@@ -62,7 +62,7 @@ def filled(world: World, url: str, tmp_path_factory: pytest.TempPathFactory) -> 
     deployment = Deployment(
         url, tmp_path_factory.mktemp("real-world") / "data", **world.settings, **CALENDARS, **PATIENT
     )
-    return deployment, run(deployment, "backfill", "--json")
+    return deployment, run(deployment, "klines", "backfill", "--json")
 
 
 def run(deployment: Deployment, *arguments: str, **environment: str) -> Result:
@@ -212,7 +212,7 @@ def _is_error(result: dict[str, Any]) -> bool:
 def test_coverage_expects_no_suspended_hour(world: World, filled: tuple[Deployment, Result]) -> None:
     """All that is missing is explained."""
     deployment, _ = filled
-    result = run(deployment, "coverage", "--json")
+    result = run(deployment, "klines", "coverage", "--json")
     assert result.exit_code == 0, result.output
     rows = {(row["symbol"], row["month"]): row for row in told(result)["partitions"]}
     suspended = {
@@ -236,7 +236,7 @@ def test_a_second_backfill_fetches_nothing_and_changes_nothing(filled: tuple[Dep
     deployment, first = filled
     assert first.exit_code == 0, first.output
     before = {path: path.read_bytes() for path in (deployment.root / "lake" / BARS).rglob("*.parquet")}
-    rows = told(run(deployment, "backfill", "--json"))["partitions"]
+    rows = told(run(deployment, "klines", "backfill", "--json"))["partitions"]
     assert [row["fetched"] for row in rows] == [[]] * len(rows)
     assert {path: path.read_bytes() for path in before} == before
 

@@ -1,4 +1,4 @@
-"""`capture replay` and `capture book` as their user calls them."""
+"""`capture session replay` and `capture session book` as their user calls them."""
 
 from __future__ import annotations
 
@@ -42,12 +42,14 @@ def run(*arguments: str) -> Result:
 @pytest.mark.parametrize("kind", ["file", "session"])
 def test_a_replay_tells_what_came_of_it(recording: Path, kind: str) -> None:
     """Messages, level updates, the ids that are missing, and no best prices where there is no book at the end."""
-    told = run("replay", str(recording) if kind == "file" else SESSION)
+    told = run("session", "replay", str(recording) if kind == "file" else SESSION)
     assert told.exit_code == 0, told.output
     assert "11 messages, 5 level updates" in told.output
     assert "1 gaps, 1 snapshots taken" in told.output
     assert "The book is invalid at the end" in told.stdout
-    document = json.loads(run("replay", str(recording) if kind == "file" else SESSION, "--json").stdout)
+    document = json.loads(
+        run("session", "replay", str(recording) if kind == "file" else SESSION, "--json").stdout
+    )
     assert [(one["last_good_id"], one["first_good_id"]) for one in document["discontinuities"]] == [(18, 21)]
     assert (document["best"], document["state"], document["events"]) == (None, "invalid", 5)
 
@@ -55,7 +57,7 @@ def test_a_replay_tells_what_came_of_it(recording: Path, kind: str) -> None:
 def test_levels_are_kept_at_a_step(recording: Path, tmp_path: Path) -> None:
     """Each second with a valid book, as Parquet."""
     out = tmp_path / "levels.parquet"
-    told = run("replay", str(recording), "--every", "1s", "--depth", "2", "--out", str(out))
+    told = run("session", "replay", str(recording), "--every", "1s", "--depth", "2", "--out", str(out))
     assert told.exit_code == 0, told.output
     assert f"5 samples in {out}" in told.output
     assert pl.read_parquet(out)["bid_2_quantity_e8"].to_list() == [second * 10**8 for second in range(1, 6)]
@@ -64,16 +66,16 @@ def test_levels_are_kept_at_a_step(recording: Path, tmp_path: Path) -> None:
 def test_the_book_at_a_time(recording: Path) -> None:
     """Levels of both sides while it is valid; exit code 1 and the reason where it is not."""
     del recording
-    told = run("book", SESSION, "--at", "2025-08-03T12:30:03.5Z", "--json")
+    told = run("session", "book", SESSION, "--at", "2025-08-03T12:30:03.5Z", "--json")
     assert told.exit_code == 0, told.output
     document = json.loads(told.stdout)
     assert (document["bids"], document["last_id"]) == ([["10.0", "1.00000000"], ["9.5", "3.00000000"]], 12)
-    shown = run("book", SESSION, "--at", "2025-08-03T12:30:03.5Z").output
+    shown = run("session", "book", SESSION, "--at", "2025-08-03T12:30:03.5Z").output
     assert "1 asks in all; last message captured at 2025-08-03T12:30:03" in shown
     assert "no message after it" not in shown
-    later = run("book", SESSION, "--at", "2025-08-03T12:30:07Z")
+    later = run("session", "book", SESSION, "--at", "2025-08-03T12:30:07Z")
     assert (later.exit_code, "ids are missing after 18" in later.output) == (1, True)
-    before = run("book", SESSION, "--at", "2025-08-03T11:00:00Z", "--json")
+    before = run("session", "book", SESSION, "--at", "2025-08-03T11:00:00Z", "--json")
     assert (before.exit_code, json.loads(before.stdout)["reason"]) == (1, "no snapshot had come")
 
 
@@ -100,7 +102,7 @@ def test_book_and_replay_take_the_same_targets(
             12,
             "BTCUSDT",
         )
-        absent = run("book", target, "--at", "2025-08-03T12:30:07Z")
+        absent = run("session", "book", target, "--at", "2025-08-03T12:30:07Z")
         assert (absent.exit_code, "ids are missing after 18" in absent.stderr) == (1, True)
     else:
         assert (document["events"], document["gaps"]) == (5, 1)
@@ -114,15 +116,15 @@ def test_book_of_a_folder_uses_tables_of_its_own_recording_only(recording: Path,
         folder / recording.name,
         [depth(1, 3, START_NS), snapshot(2, START_NS + 1), depth(4, 40, START_NS + SECOND)],
     )
-    told = run("book", str(folder), "--at", "2025-08-03T12:30:01Z", "--json")
+    told = run("session", "book", str(folder), "--at", "2025-08-03T12:30:01Z", "--json")
     assert (told.exit_code, json.loads(told.stdout)["last_id"]) == (0, 40)
 
 
 def test_the_book_in_a_hole_is_not_shown(recording: Path) -> None:
     """From the last diff before the missing ids on, though no message says yet that ids are missing; exit code 1 and the hole."""
     del recording
-    assert run("book", SESSION, "--at", "2025-08-03T12:30:05Z").exit_code == 0
-    told = run("book", SESSION, "--at", "2025-08-03T12:30:05.5Z", "--json")
+    assert run("session", "book", SESSION, "--at", "2025-08-03T12:30:05Z").exit_code == 0
+    told = run("session", "book", SESSION, "--at", "2025-08-03T12:30:05.5Z", "--json")
     document = json.loads(told.stdout)
     assert (told.exit_code, document["state"], document["bids"]) == (1, "invalid", [])
     assert document["hole"] == {
@@ -131,7 +133,7 @@ def test_the_book_in_a_hole_is_not_shown(recording: Path) -> None:
         "last_good_id": 18,
         "first_good_id": 21,
     }
-    shown = run("book", SESSION, "--at", "2025-08-03T12:30:05.5Z").output
+    shown = run("session", "book", SESSION, "--at", "2025-08-03T12:30:05.5Z").output
     assert (
         "the next one recorded is 21 (2 ids); no book is known after 2025-08-03T12:30:05Z; no valid book follows"
         in shown
@@ -153,7 +155,7 @@ def test_files_of_other_vendors_are_told_by_their_names(recording: Path, kind: s
         times = {name: [START_NS, START_NS + 1] for name in ("timestamp", "receipt_timestamp")}
         levels = {"side_is_bid": [True, False], "price": [10.75, 11.0], "size": [2.0, 2.0]}
         pl.DataFrame({**times, "sequence_number": [1, 2], **levels}).write_parquet(path)
-    document = json.loads(run("replay", str(path), "--json").stdout)
+    document = json.loads(run("session", "replay", str(path), "--json").stdout)
     assert document["source"] == str(path)
     bests = {
         "csv": {"bid": "10.75", "bid_quantity": "2", "ask": "11.00", "ask_quantity": "2"},
@@ -168,12 +170,12 @@ def test_files_of_other_vendors_are_told_by_their_names(recording: Path, kind: s
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["replay", "20250803T143000Z_custom_ethusdt"], "convert its recording first"),
-        (["replay", SESSION, "--symbol", "ethusdt"], "has no ETHUSDT"),
-        (["replay", SESSION, "--every", "1s"], "--every and --out go together"),
-        (["replay", SESSION, "--long"], "--every and --out go together"),
-        (["replay", SESSION, "--every", "0s", "--out", "x.parquet"], "is no length of time"),
-        (["book", SESSION, "--at", "yesterday"], "is not a date or time"),
+        (["session", "replay", "20250803T143000Z_custom_ethusdt"], "convert its recording first"),
+        (["session", "replay", SESSION, "--symbol", "ethusdt"], "has no ETHUSDT"),
+        (["session", "replay", SESSION, "--every", "1s"], "--every and --out go together"),
+        (["session", "replay", SESSION, "--long"], "--every and --out go together"),
+        (["session", "replay", SESSION, "--every", "0s", "--out", "x.parquet"], "is no length of time"),
+        (["session", "book", SESSION, "--at", "yesterday"], "is not a date or time"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(recording: Path, arguments: list[str], what: str) -> None:

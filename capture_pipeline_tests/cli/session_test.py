@@ -1,4 +1,4 @@
-"""`capture session …` and `capture preflight`, in this process, against the sandbox's streams."""
+"""`capture session …` and `capture session preflight`, in this process, against the sandbox's streams."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_session_is_started_listed_shown_and_validated(exchange: Deployment) -
     assert shown.exit_code == 0
     assert "BTCUSDT synced" in shown.stdout
     assert shown.stdout.splitlines()[-1] == f"{folder.session}: complete"
-    report = capture(exchange, "validate", str(folder.path), "--json")
+    report = capture(exchange, "session", "validate", str(folder.path), "--json")
     checks = {check["name"]: check["verdict"] for check in json.loads(report.stdout)["checks"]}
     assert (report.exit_code, checks["ledger"], checks["streams"], checks["disk"]) == (
         1,
@@ -241,7 +241,7 @@ def test_the_plan_is_shown_as_a_calendar(exchange: Deployment) -> None:
 
 def test_a_preflight_passes_against_an_exchange_that_answers(exchange: Deployment) -> None:
     """Each check with what it measured."""
-    result = capture(exchange, "preflight", "--seconds", "2")
+    result = capture(exchange, "session", "preflight", "--seconds", "2")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert [line[:4] for line in lines] == ["PASS"] * 10 + ["SEEN"] * 9
@@ -251,7 +251,7 @@ def test_a_preflight_fails_with_a_remedy_where_nobody_answers(exchange: Deployme
     """Exit code 1; each failing check says what to do."""
     dead = exchange.environment(**QUICK, CAPTURE_SANDBOX_URL="http://127.0.0.1:9", CAPTURE_HTTP_ATTEMPTS="1")
     result = CliRunner().invoke(
-        main, ["preflight", "--seconds", "1", "--json"], env=dead, catch_exceptions=False
+        main, ["session", "preflight", "--seconds", "1", "--json"], env=dead, catch_exceptions=False
     )
     failed = {
         finding["name"]: finding["remedy"] for finding in json.loads(result.stdout) if not finding["passed"]

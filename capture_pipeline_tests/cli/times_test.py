@@ -1,4 +1,4 @@
-"""`capture times`: which clock to order events by, of Crypto Lake's files as of a session, with the criteria as its exit code."""
+"""`capture session times`: which clock to order events by, of Crypto Lake's files as of a session, with the criteria as its exit code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def trades(path: Path, missing: int) -> Path:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["times", *arguments])
+    return CliRunner().invoke(main, ["session", "times", *arguments])
 
 
 @pytest.mark.parametrize(

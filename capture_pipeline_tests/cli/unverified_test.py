@@ -40,7 +40,7 @@ def backfill(fresh: Deployment) -> Backfill:
     """Backfill December from archive files alone."""
 
     def call(*arguments: str, **environment: str) -> Result:
-        arguments = ("backfill", "--archives-only", *arguments)
+        arguments = ("klines", "backfill", "--archives-only", *arguments)
         return CliRunner().invoke(
             main, list(arguments), env=fresh.environment(**environment), catch_exceptions=False
         )
@@ -102,7 +102,9 @@ def test_its_hole_is_ours_where_nothing_stands_in(fresh: Deployment, backfill: B
     result = backfill("--json")
     (row,) = told(result)["partitions"]
     assert (result.exit_code, row["state"], row["unexplained"]) == (1, "32 unverified", 744)
-    ledger = CliRunner().invoke(main, ["gaps", "--json"], env=fresh.environment(), catch_exceptions=False)
+    ledger = CliRunner().invoke(
+        main, ["klines", "gaps", "--json"], env=fresh.environment(), catch_exceptions=False
+    )
     assert {(hole["cause"], "unverified" in hole["detail"]) for hole in told(ledger)} == {("ours", True)}
 
 

@@ -41,7 +41,7 @@ def partition(stage: Stage, name: str) -> Partition:
 
 
 def backfill_in_a_shell(stage: Stage, names: Iterable[str]) -> None:
-    """Do what `capture backfill` does, as another process would."""
+    """Do what `capture klines backfill` does, as another process would."""
     workspace = stage.deployment.reopened()
     done = list(backfill(workspace, [partition(stage, name) for name in names], workspace.now_us()))
     assert not [outcome.error for outcome in done if outcome.error]

@@ -99,8 +99,8 @@ def test_a_lake_of_the_shell_is_on_the_pages(tmp_path: Path) -> None:
     """Every asset with metadata and checks and no run; another version of a file is reported, and no run makes its bars."""
     project, port = make_project(tmp_path), free_port()
     with deployed(project / "data", None, **SETTINGS) as exchange:
-        shell(project, exchange.url, "backfill")
-        shell(project, exchange.url, "coverage")
+        shell(project, exchange.url, "klines", "backfill")
+        shell(project, exchange.url, "klines", "coverage")
         with running(project, port, CAPTURE_SANDBOX_URL=exchange.url, **SETTINGS):
             daemons(port)
             ui = Ui(port, project / "dagster_home")
@@ -146,9 +146,9 @@ def republish(ui: Ui, exchange: Deployment, project: Path) -> None:
     changed = key("2024-12", BTC)
     before = digest(ui, changed)
     exchange.republish(MONTHLY)
-    shell(project, exchange.url, "recheck", "--all")
-    shell(project, exchange.url, "backfill")
-    shell(project, exchange.url, "coverage")
+    shell(project, exchange.url, "klines", "recheck", "--all")
+    shell(project, exchange.url, "klines", "backfill")
+    shell(project, exchange.url, "klines", "coverage")
     soon(lambda: digest(ui, changed) != before)
     soon(lambda: len(nodes(ui)["coverage_report"]["assetMaterializations"]) == 2)
     assert sorted(each["partition"] for each in nodes(ui)["bars"]["assetMaterializations"]) == sorted(

@@ -96,11 +96,11 @@ def test_a_difference_and_a_broken_file_fail_the_check(stage: Stage, session: Li
 
 
 def test_a_proof_of_the_shell_is_reported_once(stage: Stage, session: Live) -> None:
-    """`capture prove` makes it; the sensor of arrivals reports it with its check, again only where a newer one was made."""
+    """`capture session prove` makes it; the sensor of arrivals reports it with its check, again only where a newer one was made."""
     key = session.folder.session
     assert stage.run("record_session", key).success
     stage.deployment.clock(now=FIRST_OUT)
-    prove = [str(PROGRAMS / "capture"), "prove", key, "--output-dir", str(session.folder.path.parents[1])]
+    prove = [str(PROGRAMS / "capture"), "session", "prove", key, "--out", str(session.folder.path.parents[1])]
     known = "all 1 finished sessions are known or empty"
     assert stage.look("session_arrivals").reason == known
     for now, state in ((FIRST_OUT, "waiting"), (BOTH_OUT, "holds")):

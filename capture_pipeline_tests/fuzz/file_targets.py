@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from capture_pipeline.calendars.irregularities import load_irregularities
 from capture_pipeline.calendars.outages import load_calendar
 from capture_pipeline.cli.console import _plain
-from capture_pipeline.cli.session_view import overview, session_document, session_row, state_lines
+from capture_pipeline.cli.session.view import overview, session_document, session_row, state_lines
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin

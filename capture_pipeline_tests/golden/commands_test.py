@@ -9,7 +9,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from capture_pipeline.cli.golden import diagnose_command, import_command, validate_command
+from capture_pipeline.cli.session.diagnosis import diagnose_command
+from capture_pipeline.cli.session.imports import import_command
+from capture_pipeline.cli.session.validation import validate_command
 from capture_pipeline.golden.quality_score import MEANING
 from capture_pipeline_tests.golden.made import recording, session, trade, written
 
@@ -92,7 +94,7 @@ def test_import_says_where_the_session_is(tmp_path: Path) -> None:
     """A session is made once; the second time it is one line and exit code 2, as is a wrong regime."""
     session(tmp_path, recording())
     source = tmp_path / "source.gz"
-    arguments = ("--from", "hftbacktest", "--out", tmp_path / "o", source)
+    arguments = ("--format", "hftbacktest", "--out", tmp_path / "o", source)
     first = run(import_command, *arguments)
     assert first.exit_code == 0
     assert Path(first.stdout.removeprefix("Imported as ").strip()).is_dir()

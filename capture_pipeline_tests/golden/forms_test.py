@@ -13,8 +13,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from capture_pipeline.cli.golden import diagnose_command, import_command, validate_command
-from capture_pipeline.cli.replay import replay_command
+from capture_pipeline.cli.session.diagnosis import diagnose_command
+from capture_pipeline.cli.session.imports import import_command
+from capture_pipeline.cli.session.replay import replay_command
+from capture_pipeline.cli.session.validation import validate_command
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.golden.conversion.converter import convert
 from capture_pipeline.golden.proof.captured_trades import _recorded
@@ -76,7 +78,7 @@ def of_diagnose(path: Path) -> Any:
 
 def of_import(path: Path) -> Any:
     result = run(
-        import_command, "--from", "capture", "--venue", "binance", "--out", path.parent / "out", path
+        import_command, "--format", "capture", "--venue", "binance", "--out", path.parent / "out", path
     )
     assert result.exit_code == 0, result.output
     (session,) = (path.parent / "out" / "imported").iterdir()
@@ -143,7 +145,7 @@ def test_a_recording_of_nothing_is_told_by_all(tmp_path: Path, form: str) -> Non
     assert json.loads(run(diagnose_command, tmp_path, "--json").stdout)["score"] == 0
     assert list(records(path)) == []
     for command, words in ((import_command, "no message to import"), (replay_command, "holds no line")):
-        options = ["--from", "capture", "--out", tmp_path / "out"] if command is import_command else []
+        options = ["--format", "capture", "--out", tmp_path / "out"] if command is import_command else []
         result = run(command, *options, path)
         assert (result.exit_code, words in result.stderr, result.stderr.count("\n")) == (2, True, 1)
     with pytest.raises(CaptureError, match="holds no line"):

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from capture_pipeline.cli.golden import import_command
+from capture_pipeline.cli.session.imports import import_command
 
 T = 1_741_000_000
 MESSAGE = '{"stream":"adausdt@trade","data":{"e":"trade","t":1,"M":true}}'
@@ -47,7 +47,7 @@ KINDS = {
         r"hftbacktest's converted data \(npz\)",
         "import the capture that it was converted from",
     ),
-    "Parquet of Crypto Lake": (parquet(), "a Parquet file", "capture replay"),
+    "Parquet of Crypto Lake": (parquet(), "a Parquet file", "capture session replay"),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(50), "a PNG image", "import takes raw captures"),
     "a document": (b"%PDF-1.7\n", "a PDF document", "import takes raw captures"),
     "Zstandard": (b"\x28\xb5\x2f\xfd" + bytes(9), "packed with Zstandard", "unpack it"),
@@ -62,7 +62,7 @@ KINDS = {
     "an answer with klines": (
         b'[[1741000000000,"1","2"]]',
         "an answer of REST with klines",
-        "capture backfill",
+        "capture klines backfill",
     ),
     "JSON of Binance-Data-Processor": (
         b'[{"stream":"adausdt@trade","data":{"e":"trade"},"_E":1741000000000}]',
@@ -74,17 +74,17 @@ KINDS = {
     "klines with a header": (
         b"open_time,open,high,low\n1,2,3,4\n",
         "klines of the public archive",
-        "capture backfill",
+        "capture klines backfill",
     ),
     "klines without one": (
         b"1741000000000,1.0,2.0,0.5,1.5,10,1741000059999,15,3,5,7,0\n",
         "klines of the public archive",
-        "capture backfill",
+        "capture klines backfill",
     ),
     "published trades": (
         b"1,0.5,2,1,1741000000000,True,True\n",
         "trades of the public archive",
-        "capture prove",
+        "capture session prove",
     ),
     "Tardis": (
         b"exchange,symbol,timestamp,local_timestamp,is_snapshot\n",
@@ -127,7 +127,7 @@ ORIGINS = ("hftbacktest", "cryptofeed", "binance-data-processor", "capture")
 
 
 def refused(folder: Path, origin: str, path: Path) -> str:
-    result = CliRunner().invoke(import_command, ["--from", origin, "--out", str(folder / "out"), str(path)])
+    result = CliRunner().invoke(import_command, ["--format", origin, "--out", str(folder / "out"), str(path)])
     assert result.exit_code == 2, result.output
     assert not (folder / "out").exists()
     lines = result.stderr.splitlines()
@@ -181,6 +181,6 @@ def test_folders_and_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "given").mkdir()
     assert "given: is a folder (name the files in it)" in refused(tmp_path, "cryptofeed", tmp_path / "given")
     result = CliRunner().invoke(
-        import_command, ["--from", "capture", "--out", str(tmp_path / "out"), str(tmp_path / "none")]
+        import_command, ["--format", "capture", "--out", str(tmp_path / "out"), str(tmp_path / "none")]
     )
     assert (result.exit_code, "does not exist" in result.stderr) == (2, True)

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from capture_pipeline.cli.golden import import_command
+from capture_pipeline.cli.session.imports import import_command
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin
@@ -375,7 +375,7 @@ def test_the_command_says_what_was_done(tmp_path: Path) -> None:
     error = f'{START * SECOND} {{"code":-1,"msg":"x"}}\n'
     (tmp_path / "a.dat").write_text("".join([lines[0], error, *lines[1:], back, hft(1, first=6)[0][:40]]))
     result = CliRunner().invoke(
-        import_command, ["--from", "hftbacktest", "--out", str(tmp_path / "out"), str(tmp_path / "a.dat")]
+        import_command, ["--format", "hftbacktest", "--out", str(tmp_path / "out"), str(tmp_path / "a.dat")]
     )
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("Imported as ")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from capture_pipeline.cli.session_view import session_row
+from capture_pipeline.cli.session.view import session_row
 from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.golden.imports.session_builder import import_session
 from capture_pipeline.golden.imports.sources import Origin

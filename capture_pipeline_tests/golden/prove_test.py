@@ -148,7 +148,7 @@ def test_one_trade_that_differs_is_told_with_its_id(exchange: Live) -> None:
     exchange.deployment.faults(
         {"match": {"path": ZIP}, "fault": "csv_negative", "field": "qty", "row": row, "value": "7.00000000"}
     )
-    result = run(exchange, "prove", exchange.folder.session, "--json")
+    result = run(exchange, "session", "prove", exchange.folder.session, "--json")
     assert result.exit_code == 1, result.output
     document = json.loads(result.stdout)
     assert document["state"] == "differs"
@@ -215,7 +215,7 @@ def test_a_file_that_cannot_be_trusted_is_told_and_the_rest_compared(
     assert not list((root / "raw/spot/trades/BTCUSDT").glob("*02-20*"))
     reasons = list((root / "quarantine/spot/trades/BTCUSDT").glob("*.reason.txt"))
     assert [said in reason.read_text() for reason in reasons] == [True]
-    result = run(exchange, "prove", exchange.folder.session)
+    result = run(exchange, "session", "prove", exchange.folder.session)
     assert (
         result.exit_code,
         "2025-02-20 could not be held against BTCUSDT-trades-2025-02-20.zip: " in result.stdout,
@@ -283,19 +283,19 @@ def test_a_file_published_anew_is_fetched_beside_the_first(exchange: Live) -> No
 def test_commands_convert_and_prove(exchange: Live) -> None:
     """Files and rows, then counts by day; waiting is exit code 0 and told."""
     session = exchange.folder.session
-    result = run(exchange, "convert", session)
+    result = run(exchange, "session", "convert", session)
     assert result.exit_code == 0, result.output
     assert "rows of golden_trades" in result.stdout
-    assert run(exchange, "convert", "20200101T000000Z_btcusdt").exit_code == 2
+    assert run(exchange, "session", "convert", "20200101T000000Z_btcusdt").exit_code == 2
     exchange.deployment.clock(now=OVER)
-    waiting = run(exchange, "prove", session)
+    waiting = run(exchange, "session", "prove", session)
     assert waiting.exit_code == 0
     assert (
         "BTCUSDT 2025-02-20 waits for BTCUSDT-trades-2025-02-20.zip, due 2025-02-21T05:00:00Z"
         in waiting.stdout
     )
     exchange.deployment.clock(now=BOTH_OUT)
-    holds = run(exchange, "prove", session)
+    holds = run(exchange, "session", "prove", session)
     assert (holds.exit_code, holds.stdout.splitlines()[-1].startswith("holds; from its tables;")) == (0, True)
 
 

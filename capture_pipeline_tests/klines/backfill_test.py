@@ -172,7 +172,7 @@ def test_an_interrupted_program_does_not_wait_for_downloads_that_hang(tmp_path: 
         told = deployment.environment(
             CAPTURE_HTTP_ATTEMPTS="20", CAPTURE_HTTP_READ_TIMEOUT_S="1", CAPTURE_HISTORY_START="2024-01-01"
         )
-        command = [str(Path(sys.executable).with_name("capture")), "backfill"]
+        command = [str(Path(sys.executable).with_name("capture")), "klines", "backfill"]
         process = subprocess.Popen(
             command, env={**os.environ, **told}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )

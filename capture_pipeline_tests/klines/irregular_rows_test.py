@@ -13,7 +13,7 @@ from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Interval, Month, parse_time
 from capture_pipeline.calendars.outages import Kind
 from capture_pipeline.checks.gates import GateResult, Severity
-from capture_pipeline.cli.fetch import summary
+from capture_pipeline.cli.klines.backfill import outcome_row
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.backfill import Outcome, backfill
 from capture_pipeline.klines.gaps import find_gaps
@@ -179,7 +179,7 @@ def test_a_listed_early_close_is_kept_and_passes(exchange: str, tmp_path: Path) 
         "irregular": {"early_close": {"known": 1, "unknown": 0}},
     }
     assert found.outcome.gaps is not None
-    assert summary(found.outcome)["irregular"] == {"early_close": {"known": 1, "unknown": 0}}
+    assert outcome_row(found.outcome)["irregular"] == {"early_close": {"known": 1, "unknown": 0}}
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_off_grid_rows_are_in_their_table_and_explained(exchange: str, tmp_path:
     assert excluded.select("cause", "shift_us", "source", "file").unique().rows() == [
         ("off_grid", SHIFT, "monthly", "OFFUSDT-1h-2023-03.zip")
     ]
-    assert summary(found.outcome)["excluded"] == {"off_grid": missing}
+    assert outcome_row(found.outcome)["excluded"] == {"off_grid": missing}
     assert found.outcome.gaps is not None
     (gap,) = found.outcome.gaps.open.iter_rows(named=True)
     assert (gap["cause"], gap["start_us"], gap["end_us"], gap["explained"]) == ("off_grid", *SHIFTED, True)

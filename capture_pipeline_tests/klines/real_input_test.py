@@ -40,7 +40,7 @@ COLUMNS = (
 def backfilled(
     recordings: Path, tmp_path: Path, market: str, *arguments: str
 ) -> Iterator[tuple[Deployment, dict[str, Any]]]:
-    """Serve the recorded files and run `capture backfill` as its own process."""
+    """Serve the recorded files and run `capture klines backfill` as its own process."""
     with SandboxServer(SandboxConfig.model_validate({"recorded": recordings / "binance_archive"})) as server:
         deployment = Deployment(server.url, tmp_path / "data", CAPTURE_MARKET=market)
         settings = tmp_path / "pipeline.yaml"
@@ -49,6 +49,7 @@ def backfilled(
         )
         command = [
             str(Path(sys.executable).with_name("capture")),
+            "klines",
             "backfill",
             "--config",
             str(settings),

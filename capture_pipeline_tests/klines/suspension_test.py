@@ -90,13 +90,13 @@ def test_a_listed_suspension_is_not_expected_and_its_months_pass(
     assert (metadata["suspended"], metadata["explained_coverage_percent"]) == (744, 100.0)
     shown = (
         CliRunner()
-        .invoke(main, ["coverage"], env=suspended.environment(**calendar), catch_exceptions=False)
+        .invoke(main, ["klines", "coverage"], env=suspended.environment(**calendar), catch_exceptions=False)
         .stdout
     )
     assert re.search(r"2024-12 +│ +0 │ +0 │ +│ +100 │ +0 │ +0 │ +744 │", shown)
     told = (
         CliRunner()
-        .invoke(main, ["backfill"], env=suspended.environment(**calendar), catch_exceptions=False)
+        .invoke(main, ["klines", "backfill"], env=suspended.environment(**calendar), catch_exceptions=False)
         .stdout
     )
     assert "bars not expected, because the outage calendar lists a suspension: 1,060" in told

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from capture_pipeline.cli.session_view import session_document
+from capture_pipeline.cli.session.view import session_document
 from capture_pipeline.golden.validation.report import Report, Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.recorder.lifecycle import new_plan, open_sessions, prepare, sessions_root, stop

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from capture_pipeline.cli.session_view import overview
+from capture_pipeline.cli.session.view import overview
 from capture_pipeline.golden.validation.report import Thresholds, Verdict
 from capture_pipeline.golden.validation.validate import validate
 from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root, stop

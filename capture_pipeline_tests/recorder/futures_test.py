@@ -122,7 +122,7 @@ def _capture(deployment: Deployment, *arguments: str) -> subprocess.Popen[str]:
 
 def test_preflight_and_a_started_session_know_futures(futures: Deployment) -> None:
     """Preflight hears both endpoints; `session start` records both streams."""
-    checked = _capture(futures, "preflight", "--symbol", "btcusdt", "--seconds", "2")
+    checked = _capture(futures, "session", "preflight", "--symbol", "btcusdt", "--seconds", "2")
     started = _capture(futures, "session", "start", "--symbol", "btcusdt", "--duration", "4s")
     told = checked.communicate(timeout=60)[0]
     capture = next(line for line in told.splitlines() if "test capture" in line)
@@ -150,7 +150,7 @@ def test_preflight_names_the_endpoint_that_refuses(futures: Deployment) -> None:
         {"fault": "ws_refuse", "status": 503, "times": "always", "match": {"path": "/fstream/market/*"}}
     )
     try:
-        told = _capture(futures, "preflight", "--symbol", "btcusdt", "--seconds", "2").communicate(
+        told = _capture(futures, "session", "preflight", "--symbol", "btcusdt", "--seconds", "2").communicate(
             timeout=60
         )[0]
     finally:

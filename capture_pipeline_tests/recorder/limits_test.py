@@ -75,7 +75,7 @@ def command(deployment: Deployment, told: Path, *arguments: str, **environment: 
         one.process.wait()
 
 
-BACKFILL = ("backfill", "--from", "2025-02", "--to", "2025-02")
+BACKFILL = ("klines", "backfill", "--from", "2025-02", "--to", "2025-02")
 
 
 @pytest.mark.parametrize(("status", "stated"), [(418, "body"), (429, "both")])

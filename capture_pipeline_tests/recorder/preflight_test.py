@@ -1,4 +1,4 @@
-"""`capture preflight` as a process, against an exchange of its own process that sends what no document describes."""
+"""`capture session preflight` as a process, against an exchange of its own process that sends what no document describes."""
 
 from __future__ import annotations
 
@@ -69,6 +69,7 @@ def preflight(deployment: Deployment, **environment: str) -> tuple[str, dict[str
         sys.executable,
         "-c",
         "from capture_pipeline.cli.main import main; main()",
+        "session",
         "preflight",
         "--seconds",
         "4",

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from capture_pipeline.binance.http.pauses import Part
 from capture_pipeline.binance.http.settings import RateLimits
-from capture_pipeline.cli.session_view import overview, session_document
+from capture_pipeline.cli.session.view import overview, session_document
 from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline.recorder.app import LEAD_S
 from capture_pipeline.recorder.connections.connection import Connection

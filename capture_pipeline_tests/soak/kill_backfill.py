@@ -1,4 +1,4 @@
-"""`capture backfill` killed with -9 at random instants and run again until it is done: the lake is that of an undisturbed run."""
+"""`capture klines backfill` killed with -9 at random instants and run again until it is done: the lake is that of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _lake(deployment: Deployment, root: Path) -> Deployment:
 
 
 def _started(lake: Deployment) -> subprocess.Popen[bytes]:
-    command, env = [*_COMMAND, "backfill", *_MONTHS], {**os.environ, **lake.environment()}
+    command, env = [*_COMMAND, "klines", "backfill", *_MONTHS], {**os.environ, **lake.environment()}
     return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

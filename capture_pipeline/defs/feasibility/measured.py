@@ -8,7 +8,7 @@ import dagster as dg
 
 from capture_pipeline.checks.gates import Severity
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations, evaluation_of_result
+from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.runless import report_evaluation, report_materialization
 from capture_pipeline.deployment.deployment import Workspace
@@ -16,7 +16,7 @@ from capture_pipeline.errors import LakeError
 from capture_pipeline.feasibility.criteria import Criterion, Verdict
 from capture_pipeline.feasibility.evidence import Evidence, EvidenceStore
 from capture_pipeline.lake.paths import Lake
-from capture_pipeline.reporting.markdown import Markdown
+from capture_pipeline.reporting.markdown import stored
 
 GROUP = "feasibility"
 REGRESSION = "no_regression"
@@ -46,7 +46,7 @@ class MeasuredAsset:
             name: value for name, value in evidence.figures.items() if not name.startswith(self.only_in_text)
         }
         path = EvidenceStore(lake.reports()).path(evidence.asset)
-        return {"tables": Markdown(evidence.text), **figures, "evidence": path, "inputs": evidence.inputs}
+        return {"tables": stored(evidence.text), **figures, "evidence": path, "inputs": evidence.inputs}
 
     def checks(self) -> dg.AssetChecksDefinition:
         """Return the asset checks: one for each criterion, and `no_regression`."""
@@ -103,9 +103,9 @@ class MeasuredAsset:
         report_materialization(
             instance, outputs.whole_materialization(self.name, self.metadata(lake, found[0]))
         )
-        newest = NewestMaterializations(instance)
+        target = NewestMaterializations(instance).of(self.name, None)
         for result in self._results(store, found[0]):
-            report_evaluation(instance, evaluation_of_result(newest, self.name, result))
+            report_evaluation(instance, outputs.evaluation_of_result(self.name, result, target))
         return True
 
     def _severity(self, check: str) -> Severity:

@@ -139,28 +139,6 @@ def evaluation_of(
     )
 
 
-def evaluation_of_result(
-    newest: NewestMaterializations, asset: str, result: dg.AssetCheckResult
-) -> dg.AssetCheckEvaluation:
-    """Return the evaluation of a check of a whole asset, from the result that a run of the check would yield.
-
-    Args:
-        newest: Contains the materialization that was judged.
-        asset: The asset.
-        result: Names the check.
-    """
-    return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey(asset),
-        check_name=str(result.check_name),
-        passed=bool(result.passed),
-        metadata=result.metadata,
-        target_materialization_data=newest.of(asset, None),
-        severity=result.severity,
-        description=result.description,
-        blocking=False,
-    )
-
-
 def _failure(result: GateResult, key: dg.MultiPartitionKey | None) -> str:
     """Name partition, gate, finding and file."""
     where = f"{key}, " if key else ""
