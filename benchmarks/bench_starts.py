@@ -1,4 +1,4 @@
-"""A backfill of 24 symbol-months by one `capture backfill` against one `capture backfill` each, from a sandbox exchange on loopback."""
+"""A backfill of 24 symbol-months by one `capture klines backfill` against one `capture klines backfill` each, from a sandbox exchange on loopback."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def _backfill(url: str, portions: list[tuple[str, str, str]]) -> Run:
     for symbols, first, last in portions:
         command = [
             str(_CAPTURE),
+            "klines",
             "backfill",
             "--config",
             str(config),

@@ -60,7 +60,7 @@ def main() -> None:
     into: Path = parser.parse_args().into
     with tempfile.TemporaryDirectory(prefix="capture-pictures-") as folder:
         project, port = make_project(Path(folder)), free_port()
-        demo = [str(PROGRAMS / "capture"), "demo", "--dir", str(project / "demo"), "--port", "0"]
+        demo = [str(PROGRAMS / "capture"), "demo", "--out", str(project / "demo"), "--port", "0"]
         subprocess.run(demo, cwd=project, check=True)
         with running(project, port, "--demo"), chromium() as browser:
             daemons(port)

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def demo(folder: Path) -> str:
     """Run the demo; what it says."""
     ended = subprocess.run(
-        [CAPTURE, "demo", "--dir", str(folder), "--port", "0"],
+        [CAPTURE, "demo", "--out", str(folder), "--port", "0"],
         capture_output=True,
         text=True,
         timeout=120,
@@ -68,10 +68,10 @@ def test_the_demo_makes_its_archive_and_a_second_run_changes_nothing(tmp_path: P
 def test_the_demo_leaves_files_of_others_alone(name: str, tmp_path: Path) -> None:
     """One line and exit 2, and nothing is written."""
     (tmp_path / name).write_text("symbols: [BTCUSDT]\n")
-    result = CliRunner().invoke(main, ["demo", "--dir", str(tmp_path)])
+    result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path)])
     assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
     assert str(tmp_path / name) in result.stderr
-    assert "use another --dir" in result.stderr
+    assert "use another --out" in result.stderr
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "symbols: [BTCUSDT]\n")]
 
 

@@ -104,11 +104,11 @@ def test_a_dry_run_tells_what_a_backfill_then_downloads(tmp_path: Path) -> None:
 def test_a_backfill_tells_a_log_plain_lines_and_a_script_json(tmp_path: Path) -> None:
     """One line a partition on stderr without a terminal; with --json nothing but the document on stdout."""
     with deployed(tmp_path) as deployment:
-        plain = started(deployment, "backfill", "--from", "2025-01", "--to", "2025-01").communicate(
+        plain = started(deployment, "klines", "backfill", "--from", "2025-01", "--to", "2025-01").communicate(
             timeout=60
         )
         told_to_script = started(
-            deployment, "backfill", "--from", "2025-01", "--to", "2025-01", "--json"
+            deployment, "klines", "backfill", "--from", "2025-01", "--to", "2025-01", "--json"
         ).communicate(timeout=60)
     assert "backfill 1/1 BTCUSDT 2025-01" in plain[1]
     assert "\x1b[" not in plain[0] + plain[1]
@@ -290,7 +290,7 @@ def test_a_killed_backfill_goes_on_where_it_was(after: int, tmp_path: Path) -> N
     }
     with deployed(tmp_path / "killed") as deployment:
         deployment.faults(slow)
-        process = started(deployment, "backfill", *months)
+        process = started(deployment, "klines", "backfill", *months)
         deadline = time.monotonic() + 60
         while len(manifests(deployment)) < after or not partials(deployment):
             assert process.poll() is None, process.communicate()
@@ -305,7 +305,9 @@ def test_a_killed_backfill_goes_on_where_it_was(after: int, tmp_path: Path) -> N
             for record in json.loads(path.read_text())["files"]
         }
         deployment.forget_requests()
-        again = json.loads(started(deployment, "backfill", *months, "--json").communicate(timeout=60)[0])
+        again = json.loads(
+            started(deployment, "klines", "backfill", *months, "--json").communicate(timeout=60)[0]
+        )
         zips = [entry for entry in deployment.requests() if entry["path"].endswith(".zip")]
         assert process.returncode == -signal.SIGKILL
         assert [row["missing"] for row in again["partitions"]] == [0] * 6

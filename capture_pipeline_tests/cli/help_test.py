@@ -1,7 +1,11 @@
 """The help text of every command: an example that the command accepts, and options of one name and form."""
 
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -9,6 +13,7 @@ from click.testing import CliRunner
 
 from capture_pipeline.cli.main import main
 
+CAPTURE = Path(sys.executable).with_name("capture")
 OLD = {
     "backfill": "capture klines backfill",
     "topup": "capture klines topup",
@@ -66,6 +71,24 @@ def test_options_that_mean_the_same_have_the_same_form(words: tuple[str, ...]) -
             if {"--out", "--config"} & set(option.opts):
                 assert isinstance(option.type, click.Path) or words[0] == "sandbox"
             assert option.help
+
+
+def test_the_page_of_commands_lists_all() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    rows = {
+        f"| `capture {' '.join(words)}` | {command.get_short_help_str(200)} |"
+        for words, command in ALL.items()
+    }
+    assert rows <= set(page.splitlines())
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_complete_commands(shell: str) -> None:
+    environment = {**os.environ, "_CAPTURE_COMPLETE": f"{shell}_source"}
+    script = subprocess.run(
+        ["capture"], executable=CAPTURE, env=environment, capture_output=True, text=True, check=True
+    )
+    assert "_CAPTURE_COMPLETE" in script.stdout
 
 
 @pytest.mark.parametrize(("name", "present"), OLD.items())

@@ -33,7 +33,7 @@ OUTAGE, OFF_GRID, SUSPENDED, OMITTED = "exchange_outage", "off_grid", "suspended
 BARS, GAPS, EXCLUSIONS = "bars", "bar_gaps", "bar_exclusions"
 CLOSE_GATE, OFF_GRID_GATE, IRREGULAR = "close_time_fits", "off_grid_rows_known", "irregular"
 JOB = "initial_backfill"
-DEMO_FILES = Path(capture_pipeline.__file__).parent / "cli" / "demo_files"
+DEMO_FILES = Path(capture_pipeline.__file__).parent / "cli" / "demo" / "files"
 PATIENT = {"CAPTURE_HTTP_READ_TIMEOUT_S": "20"}
 """A listing makes the files of its month, which a busy machine does not do within the usual time of tests."""
 CALENDARS = {

@@ -93,7 +93,7 @@ def test_book_and_replay_take_the_same_targets(
         shutil.rmtree(tmp_path / "root" / "lake")
     target = {"id": SESSION, "folder": str(folder), "file": str(sound)}[kind.partition(" ")[0]]
     arguments = ["--at", "2025-08-03T12:30:03.5Z"] if command == "book" else []
-    told = run(command, target, *arguments, "--symbol", "btcusdt", "--json")
+    told = run("session", command, target, *arguments, "--symbol", "btcusdt", "--json")
     assert told.exit_code == 0, told.output
     document = json.loads(told.stdout)
     if command == "book":
@@ -174,7 +174,7 @@ def test_files_of_other_vendors_are_told_by_their_names(recording: Path, kind: s
         (["session", "replay", SESSION, "--symbol", "ethusdt"], "has no ETHUSDT"),
         (["session", "replay", SESSION, "--every", "1s"], "--every and --out go together"),
         (["session", "replay", SESSION, "--long"], "--every and --out go together"),
-        (["session", "replay", SESSION, "--every", "0s", "--out", "x.parquet"], "is no length of time"),
+        (["session", "replay", SESSION, "--every", "0s", "--out", "x.parquet"], "is not a duration"),
         (["session", "book", SESSION, "--at", "yesterday"], "is not a date or time"),
     ],
 )

@@ -209,7 +209,7 @@ def test_a_damaged_session_keeps_no_other_from_being_listed(name: str, exchange:
 @pytest.mark.parametrize(
     ("arguments", "environment", "told"),
     [
-        (["session", "start", "--duration", "9x"], {}, "is no length of time"),
+        (["session", "start", "--duration", "9x"], {}, "is not a duration"),
         (["session", "start", "--symbol", "btc/usdt"], {}, "is not a symbol"),
         (["session", "start", "--regime", "../x"], {}, "is no regime"),
         (["session", "start", "--duration", "99999d"], {}, "is no length of a session"),

@@ -178,7 +178,7 @@ def test_diagnosis_can_be_read_on_any_terminal(columns: int, tmp_path: Path) -> 
     start_ns = 1_754_230_000_000_000_000
     lines = [line % (start_ns + at * 10**6, at, at if at < 1500 else at + 5) for at in range(1, 3000)]
     (tmp_path / name).write_text("".join(lines) + "{ no message\n")
-    shown = on_terminal(columns, "diagnose", str(tmp_path))
+    shown = on_terminal(columns, "session", "diagnose", str(tmp_path))
     assert max(map(len, shown.splitlines())) <= columns
     assert name in shown
     assert f"{(tmp_path / name).stat().st_size:,}" in shown
