@@ -6,7 +6,7 @@ TESTS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage check ui bench crash-matrix accelerated-day connection-count memory-over-time fuzz mutations killtest pictures lock clean
+.PHONY: help setup demo test coverage check structure ui bench crash-matrix accelerated-day connection-count memory-over-time fuzz mutations killtest pictures lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ check: setup ## Lint, types, import contracts and Dagster definitions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/dg check defs
+
+structure: setup ## Print modules, lengths, arrows and circles of the code
+	@$(BIN)/python -m capture_pipeline_tests.structure $(ARGS)
 
 ui: setup ## Open Dagster at http://127.0.0.1:3000; DEMO=1 shows the demo's data
 	@$(BIN)/capture ui $(if $(DEMO),--demo)
