@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import graphlib
 import statistics
 import sys
 from collections import Counter
@@ -11,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import grimp
+
+from capture_pipeline.terminal import write_line
 
 PACKAGES = ("capture_pipeline", "sandbox_exchange")
 
@@ -27,32 +30,14 @@ def functions(path: Path) -> Iterator[int]:
             yield (node.end_lineno or node.lineno) - node.lineno + 1
 
 
-def circles(arrows: Mapping[str, set[str]]) -> list[list[str]]:
-    """Return the groups of nodes that reach each other (Tarjan's strongly connected components)."""
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    found: list[list[str]] = []
-
-    def visit(node: str) -> None:
-        index[node] = low[node] = len(index)
-        stack.append(node)
-        for target in arrows.get(node, set()):
-            if target not in index:
-                visit(target)
-                low[node] = min(low[node], low[target])
-            elif target in stack:
-                low[node] = min(low[node], index[target])
-        if low[node] == index[node]:
-            at = stack.index(node)
-            component, stack[at:] = stack[at:], []
-            if len(component) > 1:
-                found.append(sorted(component))
-
-    for node in sorted(arrows):
-        if node not in index:
-            visit(node)
-    return found
+def import_circle(arrows: Mapping[str, set[str]]) -> list[str]:
+    """Return the nodes of one circle, an empty list where there is none."""
+    try:
+        graphlib.TopologicalSorter(arrows).prepare()
+    except graphlib.CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle
+    return []
 
 
 def main() -> None:
@@ -68,29 +53,31 @@ def main() -> None:
     folders = Counter(str(path.parent.relative_to(root)) for path in files)
     lengths = [len(path.read_text(encoding="utf-8").splitlines()) for path in files]
     spans = [length for path in files for length in functions(path)]
-    print(f"modules: {len(files):,} in {len(folders)} folders; largest folders:")
+    write_line(f"modules: {len(files):,} in {len(folders)} folders; largest folders:")
     for folder, count in folders.most_common(6):
-        print(f"  {count:3} {folder}")
-    print(f"folders with more than 12 modules: {sum(count > 12 for count in folders.values())}")
-    print(
+        write_line(f"  {count:3} {folder}")
+    write_line(f"folders with more than 12 modules: {sum(count > 12 for count in folders.values())}")
+    write_line(
         f"lines of a module: median {statistics.median(lengths):.0f}, 95 % up to {percentile(lengths, 0.95)}"
     )
-    print(f"lines of a function: median {statistics.median(spans):.0f}, 95 % up to {percentile(spans, 0.95)}")
+    write_line(
+        f"lines of a function: median {statistics.median(spans):.0f}, 95 % up to {percentile(spans, 0.95)}"
+    )
     for name in packages:
         of_package = [
             length for path, length in zip(files, lengths, strict=True) if path.is_relative_to(root / name)
         ]
-        print(f"lines of {name}: {sum(of_package):,}")
-    print(f"imports between modules: {sum(map(len, modules.values())):,}")
+        write_line(f"lines of {name}: {sum(of_package):,}")
+    write_line(f"imports between modules: {sum(map(len, modules.values())):,}")
     by_package: dict[str, set[str]] = {}
     for name, targets in modules.items():
         source = ".".join(name.split(".")[:2])
         by_package.setdefault(source, set()).update(
             package for target in targets if (package := ".".join(target.split(".")[:2])) != source
         )
-    print(f"arrows between packages: {sum(map(len, by_package.values()))}")
-    print(f"import circles of modules: {circles(modules) or 'none'}")
-    print(f"import circles of packages: {circles(by_package) or 'none'}")
+    write_line(f"arrows between packages: {sum(map(len, by_package.values()))}")
+    write_line(f"import circle of modules: {' > '.join(import_circle(modules)) or 'none'}")
+    write_line(f"import circle of packages: {' > '.join(import_circle(by_package)) or 'none'}")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The command line, `capture …`: arguments in, domain called, text or JSON out. Decides nothing of its own."""
+"""The command line, `capture …`: parses arguments, calls the domain, and writes text or JSON."""

@@ -1,4 +1,4 @@
-"""`capture alerts …`: send a test, and show what is open and what waits."""
+"""`capture alerts …`: send a test alert, and show open alerts and waiting messages."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from capture_pipeline.terminal import write_line
 
 @click.group("alerts")
 def alerts_group() -> None:
-    """Alerts: test the channels, show what is open and what waits."""
+    """Test the channels of alerts; show open alerts and waiting messages."""
 
 
 @alerts_group.command("test", epilog="Example: capture alerts test --channel mail")
 @click.option("--channel", "names", multiple=True, help="Only this channel; may be repeated.")
 @CONFIG
 def test_command(names: tuple[str, ...], config: Path | None) -> None:
-    """Send one test alert to every channel. Exit code 1: one did not accept it. 2: there is no such channel."""
+    """Send one test alert to every channel. Exit code 1: a channel did not accept it. 2: no such channel exists."""
     with one_line_errors():
         outcomes = send_test(load_settings(config).alerts, names)
     for outcome in outcomes:
@@ -43,7 +43,7 @@ def test_command(names: tuple[str, ...], config: Path | None) -> None:
 @JSON
 @CONFIG
 def status_command(as_json: bool, config: Path | None) -> None:
-    """Show open alerts, the most urgent first, and for each channel what waits and why."""
+    """Show open alerts, the most urgent first, and the messages that wait for each channel, with the reason."""
     with one_line_errors():
         settings = load_settings(config)
         book = Spool(Lake(settings.storage.root), settings.alerts).read()

@@ -1,4 +1,4 @@
-"""`capture check`: the gates for the shell and for CI, as a table, JSON or a JUnit file."""
+"""`capture check`: results of the gates as a table, JSON or a JUnit file."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def check_command(
 
 
 def _show(results: list[GateResult]) -> None:
-    """Failed gates as a table, and the failing rows of the first few."""
+    """Write failed gates as a table, and the failing rows of the first few gates."""
     failed = [result for result in results if not result.passed]
     columns = ("symbol", "month", "gate", "severity", "level", "why")
     rows = [
@@ -117,7 +117,7 @@ def _show(results: list[GateResult]) -> None:
 def evaluate(workspace: Workspace, *, quiet: bool = False) -> list[GateResult]:
     """Evaluate every gate over the selected partitions.
 
-    A partition that was never backfilled has nothing for the gates of rows and fails its coverage.
+    A partition that was never backfilled has no rows to check; its gate `coverage` fails.
 
     Args:
         workspace: The deployment.
@@ -148,7 +148,7 @@ def evaluate(workspace: Workspace, *, quiet: bool = False) -> list[GateResult]:
 
 
 def to_document(results: list[GateResult]) -> dict[str, Any]:
-    """All results for JSON."""
+    """Return all results for JSON."""
     failed = sum(not result.passed for result in results)
     return {
         "passed": len(results) - failed,
@@ -159,7 +159,7 @@ def to_document(results: list[GateResult]) -> dict[str, Any]:
 
 
 def to_dict(result: GateResult) -> dict[str, Any]:
-    """A result for JSON."""
+    """Return one result for JSON."""
     failing = result.failing.to_dicts() if result.failing is not None else []
     return {
         "gate": result.spec.name,
@@ -177,7 +177,7 @@ def to_dict(result: GateResult) -> dict[str, Any]:
 
 
 def to_junit(results: list[GateResult]) -> bytes:
-    """Results as a JUnit file: a test case a gate and partition, ERROR gates as failures, WARN gates as passed with output."""
+    """Write results as a JUnit file: one test case per gate and partition. Failed ERROR gates are failures; failed WARN gates pass with output."""
     suite = ET.Element(
         "testsuite",
         name="capture check",
@@ -207,7 +207,7 @@ def to_junit(results: list[GateResult]) -> bytes:
 
 @contextlib.contextmanager
 def could_run(junit: Path | None) -> Iterator[None]:
-    """Make whatever keeps the gates from being evaluated an error of the JUnit file, and of a bug exit code 2 after its traceback."""
+    """Write an exception of the gates as an error to the JUnit file; after the traceback of a bug, exit with 2."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""How the command line speaks: progress bars on a terminal, plain lines in a log, JSON for scripts, one line for an error."""
+"""Output of the command line: progress bars on a terminal, plain lines in a log, JSON for scripts, one line for an error."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ _LONGEST_WORD, _BORDER = 20, 3
 
 
 class CliError(click.ClickException):
-    """An error of ours as the one line a user reads; exit code 2."""
+    """An error that is shown as one line; exit code 2."""
 
     exit_code = EXIT_COULD_NOT_RUN
 
     def __init__(self, message: str) -> None:
-        """Keep the line."""
         super().__init__(printable(message, LONGEST_LINE))
 
 
@@ -65,12 +64,12 @@ def one_line_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """Yield a function that counts one thing done and tells what it was.
+    """Yield a function that counts one finished item and shows its name.
 
     Args:
-        title: What is going on.
-        total: How many things there are.
-        quiet: Tell nothing, for JSON.
+        title: Name of the work.
+        total: Number of items.
+        quiet: Write nothing, for JSON.
     """
     if quiet:
         yield lambda _: None
@@ -97,7 +96,7 @@ def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Callabl
 
 
 def emit_json(document: object) -> None:
-    """Write one JSON document to standard output; what JSON has no number for is null."""
+    """Write one JSON document to standard output; NaN and infinity become null."""
     write_json(json.dumps(_plain(document), indent=1, default=str, allow_nan=False))
 
 
@@ -117,7 +116,7 @@ def emit_table(
     plain: bool = False,
     names: str | None = None,
 ) -> None:
-    """Write a table to standard output; numbers to the right, with separators unless they are to be copied.
+    """Write a table to standard output; numbers are right-aligned, with separators unless `plain` is set.
 
     Columns fold at words. On a terminal that is too narrow for that, each row is a block of lines, so that no column is cut off.
 
@@ -164,7 +163,7 @@ def emit_table(
 def _widths(
     cells: list[list[str]], headings: list[str], numeric: list[bool], most: list[int], total: int
 ) -> list[int | None] | None:
-    """Divide the terminal among columns, or return None if it is too narrow.
+    """Divide the width of the terminal among columns; return None if it is too narrow.
 
     Each column gets its least width, then those that lack least of their natural width are served first. rich's own division may give a
     column less than its least width, and the table's right end is then cut off.
@@ -191,7 +190,7 @@ def _widths(
 
 
 def output_console() -> Console:
-    """Open a console on standard output: as wide as the terminal, wide where there is none."""
+    """Open a console on standard output, as wide as the terminal, or `WIDE` without a terminal."""
     return _Console(width=None if sys.stdout.isatty() else WIDE)
 
 
@@ -200,7 +199,7 @@ def _columns(cells: list[list[str]], columns: Sequence[str]) -> list[list[str]]:
 
 
 def _least_width(column: list[str], heading: str, *, is_whole: bool, most: int) -> int:
-    """Find the width at which a column can still be read: numbers and headings stay whole, other words up to a length."""
+    """Return the least width of a column: numbers and headings stay whole, other words up to `_LONGEST_WORD`."""
     words = [word for text in column for word in text.split()]
     longest = max(map(cell_len, words), default=0)
     return max(longest if is_whole else min(longest, most), *map(cell_len, heading.split()), 1)
@@ -221,7 +220,7 @@ def _blocks(title: str, headings: list[str], cells: list[list[str]]) -> Group:
 
 
 def _plain(value: object) -> object:
-    """The same with null for NaN and infinity, and with texts as keys."""
+    """Return a value for JSON: null for NaN and infinity, strings as keys."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Decimal):
@@ -234,7 +233,7 @@ def _plain(value: object) -> object:
 
 
 def exact_text(value: object) -> str:
-    """Write a value to be read and copied: decimals in full with zero as 0, integers without separators, nothing for none."""
+    """Return a value that can be copied: decimals in full, integers without separators, an empty string for None."""
     if isinstance(value, Decimal):
         text = f"{value:f}"
         return (text.rstrip("0").rstrip(".") if "." in text else text) if value else "0"

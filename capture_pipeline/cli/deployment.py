@@ -1,4 +1,4 @@
-"""The deployment that a command works on. Apart from `console.py`, for it brings polars and DuckDB along."""
+"""The deployment of a command. Separate from `console.py`, because it imports polars and DuckDB."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from capture_pipeline.terminal import write_line
 
 
 def open_workspace(config: Path | None) -> Workspace:
-    """The deployment that file and environment describe."""
+    """Return the deployment that the file of settings and the environment describe."""
     with one_line_errors():
         workspace = Workspace(load_settings(config))
         workspace.outages  # noqa: B018 - a calendar that cannot be read is told before anything is done
@@ -21,7 +21,7 @@ def open_workspace(config: Path | None) -> Workspace:
 
 
 def renew_catalog(workspace: Workspace) -> None:
-    """Renew the catalogue's views; where that fails it is told, for the data are in the lake without them."""
+    """Renew the views of the catalogue. A failure is only a warning: the data are in the lake without views."""
     try:
         refresh_catalog(workspace.lake)
     except CaptureError as error:

@@ -1,4 +1,4 @@
-"""What an exit code means, over all commands."""
+"""Exit codes of all commands."""
 
 from __future__ import annotations
 

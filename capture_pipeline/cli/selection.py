@@ -1,4 +1,4 @@
-"""Options by which a command says which symbols and months it is about."""
+"""Options that select symbols and months."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --symbol, --interval, --from and --to; the command gets `workspace` and `chosen`, a `Selection`."""
+    """Add --symbol, --interval, --from and --to; the command gets a `workspace` with the chosen symbols, interval and history."""
 
     @click.option(
         "--symbol",
         "symbols",
         multiple=True,
-        help="A symbol, or several by commas; may be repeated. Default: all configured.",
+        help="Symbol, or several separated by commas; may be repeated. Default: all configured.",
     )
     @click.option(
         "--interval",
@@ -52,10 +52,12 @@ def partition_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--from",
         "first",
-        help="First month, or a day of it, 2024-12 or 2024-12-31; taken whole. Default: history.start.",
+        help="First month, 2024-12, or a day of it, 2024-12-31; the whole month is used. Default: history.start.",
     )
     @click.option(
-        "--to", "last", help="Last month, or a day of it; taken whole. Default: history.end, or the present."
+        "--to",
+        "last",
+        help="Last month, or a day of it; the whole month is used. Default: history.end, or the present.",
     )
     @config_option
     @wraps(command)
@@ -86,7 +88,7 @@ def symbol_names(symbols: tuple[str, ...]) -> list[str]:
 def narrow(
     workspace: Workspace, symbols: tuple[str, ...], interval: str | None, first: str | None, last: str | None
 ) -> Workspace:
-    """The same deployment with the chosen symbols, interval and history."""
+    """Return the deployment with the chosen symbols, interval and history."""
     settings = workspace.settings
     chosen = parse_symbols(symbols)
     start = _month(first) if first else Month(settings.history.start.year, settings.history.start.month)
@@ -105,10 +107,10 @@ def narrow(
 
 
 def partitions(workspace: Workspace, now_us: int) -> list[Partition]:
-    """The symbol-months that a narrowed deployment is about.
+    """Return the partitions of a narrowed deployment.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: No month of the history has begun.
     """
     found = workspace.partitions(workspace.settings.symbols, workspace.months(now_us))
     if not found:

@@ -41,7 +41,7 @@ def sql_command(workspace: Workspace, query: str, as_json: bool) -> None:
 
 
 def _interruptible(connection: duckdb.DuckDBPyConnection, query: str) -> Answer:
-    """What the query answers; asked in a thread, since DuckDB does not look for a Ctrl-C in every query of the main one."""
+    """Run the query in a thread, because DuckDB does not notice Ctrl-C in every query of the main thread."""
     over = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="sql") as pool:
         future: Future[Answer] = pool.submit(_answer, connection, query, over)
@@ -49,14 +49,14 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, query: str) -> Answer:
             return result_interruptibly(future)
         except KeyboardInterrupt:
             over.set()
-            # Again and again: an interrupt that comes before the query has begun is forgotten.
+            # Repeated, because DuckDB ignores an interrupt before the query has begun.
             while not wait([future], _BETWEEN_INTERRUPTS_S).done:
                 connection.interrupt()
             raise
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, query: str, over: threading.Event) -> Answer:
-    """The columns under names of their own, and the rows; no further ones once it is over."""
+    """Return unique names of columns, and the rows; no further rows are read once `over` is set."""
     try:
         check_reads_only(query)
         # Without a statement there is no cursor, whatever the library's types say.
@@ -69,7 +69,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, query: str, over: threading.E
 
 
 def _rows(cursor: duckdb.DuckDBPyConnection, over: threading.Event) -> list[tuple[object, ...]]:
-    """All rows, some at a time: between them a Ctrl-C is noticed."""
+    """Return all rows, read in blocks: Ctrl-C is noticed between two blocks."""
     rows: list[tuple[object, ...]] = []
     while not over.is_set() and (more := cursor.fetchmany(_ROWS_AT_ONCE)):
         rows += more
@@ -77,7 +77,7 @@ def _rows(cursor: duckdb.DuckDBPyConnection, over: threading.Event) -> list[tupl
 
 
 def _unique(names: list[str]) -> list[str]:
-    """The same names; one that was there before gets a number: a, a_1."""
+    """Return the names; a repeated name gets a number: a, a_1."""
     unique: list[str] = []
     for name in names:
         numbered = (f"{name}_{number}" for number in itertools.count(1))

@@ -51,19 +51,17 @@ _CODE_SERVER = (
 
 
 class EndedByItselfError(CliError):
-    """A process of the UI ended although nobody stopped it."""
+    """A process of the UI ended by itself."""
 
     exit_code = EXIT_FAILED
 
 
 @click.command("ui", epilog="Example: capture ui --port 3001")
 @click.option("--port", default=3000, show_default=True, help="Port of the webserver.")
-@click.option(
-    "--demo", is_flag=True, help="Show the demo's data, with the sandbox exchange running beside it."
-)
-@click.option("--read-only", is_flag=True, help="Let nobody launch or change anything.")
+@click.option("--demo", is_flag=True, help="Show the data of the demo, with its sandbox exchange running.")
+@click.option("--read-only", is_flag=True, help="Allow no launch and no change.")
 def ui_command(port: int, demo: bool, read_only: bool) -> None:
-    """Open Dagster: code server, webserver and daemon, bound to 127.0.0.1. DAGSTER_HOME is the project's own unless it is set."""
+    """Open Dagster: code server, webserver and daemon, bound to 127.0.0.1. The default of DAGSTER_HOME is the folder dagster_home of the project."""
     root = _project_root()
     with one_line_errors(), _venue(root, demo=demo) as environment:
         load_settings(environ={**os.environ, **environment})
@@ -77,7 +75,7 @@ def ui_command(port: int, demo: bool, read_only: bool) -> None:
 
 @contextlib.contextmanager
 def _venue(root: Path, *, demo: bool) -> Iterator[dict[str, str]]:
-    """The environment of the chosen deployment; for the demo its sandbox exchange runs meanwhile."""
+    """Yield the environment of the deployment; for the demo, run its sandbox exchange meanwhile."""
     if not demo:
         yield {}
         return
@@ -87,12 +85,12 @@ def _venue(root: Path, *, demo: bool) -> Iterator[dict[str, str]]:
 
 
 def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool) -> None:
-    """Start the code server and, once it answers, the two others; end all when one ends or a signal comes.
+    """Start the code server, then webserver and daemon; end all when one ends or a signal arrives.
 
-    The code server listens on a socket in a folder of its own, which no other user can open and no second UI occupies.
+    The code server listens on a socket in a private folder: no other user can open it, and a second UI uses another one.
 
     Raises:
-        EndedByItselfError: One of them ended; the others were ended too.
+        EndedByItselfError: A process ended by itself; the others were stopped.
     """
     dagster = Path(sys.executable).parent
     _make_instance(dagster, root, environment)
@@ -149,13 +147,13 @@ def _run(root: Path, port: int, environment: dict[str, str], *, read_only: bool)
 
 
 def _answers(path: Path) -> bool:
-    """Whether a process listens on the socket."""
+    """Report whether a process listens on the socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
 
 
 class _Process:
-    """A program of ours that passes on what it writes to standard error and remembers why it ended."""
+    """A child process. Its standard error is passed on, and the last error is kept."""
 
     def __init__(self, name: str, command: list[str], root: Path, environment: dict[str, str]) -> None:
         self.name = name
@@ -167,12 +165,11 @@ class _Process:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended yet."""
         return self.handle.poll() is None
 
     @property
     def why(self) -> str:
-        """Its last error, else its last line."""
+        """Return the last error, otherwise the last line."""
         # What it started may hold the pipe open for longer than it lived itself.
         self._listener.join(_LAST_WORDS_S)
         return (self._error or self._last or "it did not say why")[:300]
@@ -187,7 +184,7 @@ class _Process:
 
 
 def _make_instance(dagster: Path, root: Path, environment: dict[str, str]) -> None:
-    """Make the instance's own files before two processes look for them: on a first start both would, and spoil each other's."""
+    """Create the files of the instance before two processes do it at the same time and damage them."""
     command = [str(dagster / "dagster"), "instance", "info"]
     made = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
     if made.returncode:
@@ -196,7 +193,7 @@ def _make_instance(dagster: Path, root: Path, environment: dict[str, str]) -> No
 
 
 def _end(running: list[_Process]) -> None:
-    """End all, the code server last: a daemon that loses it in the middle of a tick reports an error."""
+    """End all processes, the code server last: a daemon that loses it during a tick reports an error."""
     for process in running:
         process.is_ending = process.is_running  # what they write about being interrupted is not shown
     for some in (running[1:], running[:1]):
@@ -204,7 +201,7 @@ def _end(running: list[_Process]) -> None:
 
 
 def _interrupt(processes: list[_Process]) -> None:
-    """Interrupt processes, and kill those that go on for longer than the grace."""
+    """Interrupt processes; kill those that still run after the grace period."""
     for process in processes:
         if process.is_running:
             process.handle.send_signal(signal.SIGINT)
@@ -217,7 +214,7 @@ def _interrupt(processes: list[_Process]) -> None:
 
 
 def _project_root() -> Path:
-    """The folder that holds workspace.yaml, here or above."""
+    """Return the nearest folder that contains workspace.yaml, here or above."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "workspace.yaml").is_file():

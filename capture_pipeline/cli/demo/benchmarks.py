@@ -1,4 +1,4 @@
-"""The benchmarks of the demo: the three of the job `feasibility`, at sizes that take seconds. Evidence of an earlier run is kept."""
+"""The benchmarks of the job `feasibility` at sizes that take seconds. Evidence of an earlier run is kept."""
 
 from __future__ import annotations
 

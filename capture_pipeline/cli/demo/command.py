@@ -1,4 +1,4 @@
-"""`capture demo`: the main job end to end on the embedded sandbox exchange, and what it made. Running it again changes nothing."""
+"""`capture demo`: run the main job end to end on the embedded sandbox exchange. A second run changes nothing."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _COLUMNS = (
     help="Port of the sandbox exchange; another is taken if it is in use.",
 )
 def demo_command(folder: Path, port: int) -> None:
-    """Backfill, top up, explain gaps, record a session, hold all to its gates, on the embedded sandbox exchange."""
+    """Backfill, explain gaps, evaluate gates, record and prove a session, on the embedded sandbox exchange."""
     started = time.monotonic()
     with one_line_errors():
         workspace_file = prepare(folder)
@@ -74,7 +74,7 @@ def demo_command(folder: Path, port: int) -> None:
             workspace = Workspace(load_settings(workspace_file, {"CAPTURE_SANDBOX_URL": server.url}))
             now_us = workspace.rest.server_time_us()
             outcomes = _backfill(workspace, now_us)
-            write_line("Holding the bars to the gates")
+            write_line("Evaluating the gates of the bars")
             results = evaluate(workspace)
             coverage = report(workspace, now_us)
         write_line("Comparing the monthly files with the daily files and REST answers")
@@ -176,10 +176,10 @@ def _tell_session(session: Recorded) -> None:
 
 
 def prepare(folder: Path) -> Path:
-    """Lay the demo's files into its folder; returns the settings' file.
+    """Write the demo's files to its folder; return the path of the settings.
 
     Raises:
-        ConfigError: A file of the same name holds something else; nothing was written.
+        ConfigError: A file of the same name has other content; nothing was written.
     """
     shipped = files("capture_pipeline.cli.demo.files")
     contents = {folder.absolute() / name: shipped.joinpath(name).read_bytes() for name in _FILES}
@@ -190,7 +190,7 @@ def prepare(folder: Path) -> Path:
 
 
 def _is_there(path: Path, content: bytes) -> bool:
-    """Whether the file holds just this."""
+    """Report whether the file has exactly this content."""
     try:
         if path.read_bytes() == content:
             return True
@@ -205,7 +205,7 @@ def _is_there(path: Path, content: bytes) -> bool:
 
 
 def free_port(port: int) -> int:
-    """`port`, or 0 for any if it is in use."""
+    """Return `port`, or 0 (any port) if it is in use."""
     with socket.socket() as probe:
         return 0 if probe.connect_ex(("127.0.0.1", port)) == 0 else port
 

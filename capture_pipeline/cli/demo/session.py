@@ -1,4 +1,4 @@
-"""The live session of the demo: recorded by a real recorder, one connection of which is cut; validated, converted and proved.
+"""The live session of the demo: recorded, validated, converted and proved. One connection is closed during the recording.
 
 The proof compares it with the trades and candles that the sandbox publishes two days later.
 """
@@ -35,14 +35,14 @@ _SYMBOL, _REGIME = "BTCUSDT", "demo"
 
 @dataclass(frozen=True)
 class Recorded:
-    """What came of the session.
+    """Result of the session.
 
     Attributes:
-        folder: Where it lies.
-        metadata: Its own account.
-        report: The verdict on it.
-        tables: What it was converted to.
-        proof: Its comparison with what is published.
+        folder: Folder of the session.
+        metadata: Metadata of the session.
+        report: Result of the validation.
+        tables: Tables of the session.
+        proof: Comparison with published trades.
         is_new: Whether it was recorded now, or by an earlier demo.
     """
 
@@ -55,7 +55,7 @@ class Recorded:
 
 
 def recorded_session(settings_file: Path, live_file: Path) -> Recorded:
-    """Record a session of seconds, or take that of an earlier demo; validate, convert and prove it.
+    """Record a session of seconds, or use the session of an earlier demo; validate, convert and prove it.
 
     Raises:
         CaptureError: A step failed.
@@ -70,7 +70,7 @@ def recorded_session(settings_file: Path, live_file: Path) -> Recorded:
 
 
 def _proved(settings_file: Path, live_file: Path, folder: SessionFolder) -> SessionProof:
-    """Compare the session with what the sandbox publishes: its clock is set to two days after the end of the session."""
+    """Compare the session with the files of a sandbox whose clock is two days after the end of the session."""
     now_us = finished(folder).plan.end_ns // 1000 + 2 * DAY_US
     with SandboxServer(load_config(live_file).model_copy(update={"now": now_us, "frozen": True})) as server:
         return prove(Workspace(load_settings(settings_file, {"CAPTURE_SANDBOX_URL": server.url})), folder)
@@ -89,7 +89,7 @@ def _record(settings_file: Path, live_file: Path) -> SessionFolder:
 
 
 def _follow(folder: SessionFolder, settings_file: Path, environment: Mapping[str, str], url: str) -> None:
-    """Show what the recorder says, and cut one of its two connections on the way."""
+    """Show the status of the recorder, and close one of its two connections after some seconds."""
     with progress("session", SECONDS) as tell:
         is_cut = False
         for second, status in enumerate(follow(folder, settings_file, environment)):

@@ -93,9 +93,9 @@ def topup_command(workspace: Workspace, as_json: bool) -> None:
 def run(
     workspace: Workspace, parts: list[Partition], now_us: int, title: str, *, ask_rest: bool, as_json: bool
 ) -> None:
-    """Backfill partitions with progress and show what became of them.
+    """Backfill partitions with progress, and show the outcome of each.
 
-    Exits with 1 if one failed, if an unverified file came and is not used, or if a quarantined file leaves an unexplained hole.
+    Exit code 1: a partition failed, an unverified file is not used, or a quarantined file leaves an unexplained gap.
     """
     started = time.monotonic()
     make_folder(workspace.lake.root)
@@ -133,7 +133,7 @@ def run(
 
 
 def _lacks_a_file(row: dict[str, Any]) -> bool:
-    """Whether a file came and is not used, and somebody has to act on it."""
+    """Report whether a downloaded file is not used and needs a decision."""
     return bool(row["unverified"] or (row["quarantined"] and row["unexplained"]))
 
 
@@ -151,7 +151,7 @@ def _show_unused(rows: list[dict[str, Any]]) -> None:
 
 
 def outcome_row(outcome: Outcome) -> dict[str, Any]:
-    """One outcome as a row."""
+    """Return an outcome as a row of a table."""
     bars, gaps, archives = outcome.bars, outcome.gaps, outcome.archives
     sources = bars.by_source if bars else {}
     quarantined = [f"{record.name}: {record.detail}" for record in archives.quarantined] if archives else []
@@ -178,7 +178,7 @@ def outcome_row(outcome: Outcome) -> dict[str, Any]:
 
 
 def _notes(outcomes: list[Outcome]) -> list[str]:
-    """Report rows of the exchange that are no regular candles, and bars that the calendar takes out of the expected ones."""
+    """Return notes on irregular rows of the exchange, and on bars that the calendar excludes from the expected bars."""
     excluded = sum(sum(outcome.bars.excluded.values()) for outcome in outcomes if outcome.bars)
     counts = [count for outcome in outcomes for count in outcome.irregular.values()]
     known, unknown = (sum(count[name] for count in counts) for name in ("known", "unknown"))
@@ -207,7 +207,7 @@ def _notes(outcomes: list[Outcome]) -> list[str]:
 
 
 def _worth_listing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All rows of a small run; of a large one those with something to tell."""
+    """Return all rows of a small run; of a large run, rows with a failure, missing bars or conflicts."""
     if len(rows) <= _MOST_LISTED:
         return rows
     return [row for row in rows if row["state"] != "ok" or row["missing"] or row["conflicts"]][:_MOST_LISTED]

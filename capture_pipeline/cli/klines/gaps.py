@@ -56,7 +56,7 @@ def gaps_command(workspace: Workspace, fill: bool, show_all: bool, as_json: bool
 def _compute(
     workspace: Workspace, parts: list[Partition], now_us: int, *, quiet: bool
 ) -> tuple[list[GapsResult], Failures]:
-    """The ledgers, each computed while nobody changes its partition; the error of each that could not be."""
+    """Compute the ledgers, each under the lock of its partition; return them, and the error of each partition that failed."""
     results: list[GapsResult] = []
     failures: Failures = {}
     with progress("gaps", len(parts), quiet=quiet) as tell:
@@ -72,12 +72,12 @@ def _compute(
 
 
 def _has_begun(workspace: Workspace, part: Partition) -> bool:
-    """Whether anything of it was fetched or made."""
+    """Report whether a raw file or bars of the partition exist."""
     return workspace.lake.raw(part).is_dir() or workspace.lake.bars(part).is_file()
 
 
 def _fill(workspace: Workspace, now_us: int, *, quiet: bool) -> Failures:
-    """Ask for every hole that may be filled; the errors of partitions that failed."""
+    """Request every gap that may be filled; return the error of each partition that failed."""
     wanted = fillable(workspace, now_us)
     failures: Failures = {**wanted.damaged}
     with progress("fill", len(wanted.partitions), quiet=quiet) as tell:
@@ -96,7 +96,7 @@ def _fill(workspace: Workspace, now_us: int, *, quiet: bool) -> Failures:
 
 
 def _show_ledger(rows: list[dict[str, Any]], results: list[GapsResult]) -> None:
-    """The first rows as a table, and the totals."""
+    """Write the first rows as a table, and the totals."""
     columns = (
         "symbol",
         "month",

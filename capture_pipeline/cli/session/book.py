@@ -25,9 +25,13 @@ from capture_pipeline.terminal import write_line
 )
 @click.argument("target")
 @BOOK_SYMBOL
-@click.option("--at", "at_text", required=True, help="The time, UTC: 2026-08-03T14:30:05.123Z.")
+@click.option("--at", "at_text", required=True, help="Time, UTC, for instance 2026-08-03T14:30:05.123Z.")
 @click.option(
-    "--depth", type=click.IntRange(1, 50_000), default=10, show_default=True, help="Levels of each side."
+    "--depth",
+    type=click.IntRange(1, 50_000),
+    default=10,
+    show_default=True,
+    help="Number of levels of each side.",
 )
 @JSON
 @CONFIG
@@ -37,7 +41,7 @@ def book_command(
     """Show the book of TARGET as it was after every message captured up to a time.
 
     TARGET is a recording, the folder of a session or its id. With tables, the book is found without reading the recording from its start.
-    Exit code 1: the book at that time is not known; the reason and the time without a book are named.
+    Exit code 1: the book at that time is not known; the reason and the time without a book are reported.
     """
     with one_line_errors():
         at_ns = parse_time(at_text) * 1000
@@ -90,14 +94,14 @@ def book_command(
 
 
 def _state_of(found: BookAt) -> str:
-    """The state to show: after the last diff before missing ids the replay alone would still be synced."""
+    """Return the state to show; after the last diff before missing ids, the replay alone would still be synced."""
     if found.state is State.SYNCED and found.absence is not None:
         return "unknown" if found.absence is Absence.END else str(State.INVALID)
     return str(found.state)
 
 
 def _reason_of(found: BookAt) -> str:
-    """Why no book is known."""
+    """Return the reason why no book is known."""
     missing = found.missing
     if missing is not None:
         since = (

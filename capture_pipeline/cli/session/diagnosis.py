@@ -22,7 +22,7 @@ _MOST_LISTED = 40
 @JSON
 @CONFIG
 def diagnose_command(folder: Path, as_json: bool, config: Path | None) -> None:
-    """Tell what a folder of captures is worth: fragments, gaps between files, a score. Exit code 1: the score is not above the gate."""
+    """Describe a folder of recordings: fragments, gaps between files, and a score. Exit code 1: the score is not above the gate."""
     with one_line_errors():
         diagnosis = diagnose(folder, load_settings(config).session_gates.quality_score_least)
     if as_json:

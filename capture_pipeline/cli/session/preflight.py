@@ -22,7 +22,7 @@ from capture_pipeline.terminal import write_line
     type=click.FloatRange(1, 3600),
     default=60,
     show_default=True,
-    help="Length of the test capture.",
+    help="Duration of the test recording, seconds.",
 )
 @SESSIONS
 @JSON
@@ -30,9 +30,9 @@ from capture_pipeline.terminal import write_line
 def preflight_command(
     symbols: tuple[str, ...], seconds: float, output: Path | None, as_json: bool, config: Path | None
 ) -> None:
-    """Check disk, clock, network and stream before a capture; exits 1 if a check fails.
+    """Check disk, clock, network and streams before a recording. Exit code 1: a check failed.
 
-    Lines with SEEN state what no document says of the exchange. The last one names a JSON file with all of it.
+    Lines with SEEN report behaviour of the exchange that no document states. The last line names a JSON file with all of them.
     """
     with one_line_errors():
         settings = load_settings(config)

@@ -37,33 +37,39 @@ from capture_pipeline.terminal import write_line
 
 _STOP_S = 120.0
 _SYMBOLS_S = 5.0
-"""Longest time that the question for the symbols delays a recording."""
+"""Longest delay of a recording by the request for the symbols."""
 
 
 @click.command(
     "start", epilog="Example: capture session start --symbol BTCUSDT --duration 24h --regime high_volume"
 )
 @SYMBOLS
-@click.option("--duration", type=Duration(), default="24h", show_default=True, help="90s, 15m, 24h, 2d.")
+@click.option(
+    "--duration",
+    type=Duration(),
+    default="24h",
+    show_default=True,
+    help="Duration, for instance 90s, 15m, 24h or 2d.",
+)
 @click.option(
     "--regime",
     default="custom",
     show_default=True,
     help="high_volume, low_volume, special_event or your own.",
 )
-@click.option("--description", default="", help="Details of the event, conditions.")
-@click.option("--connections", type=click.IntRange(1, 4), help="Connections side by side.")
+@click.option("--description", default="", help="Details of the event or the conditions.")
+@click.option("--connections", type=click.IntRange(1, 4), help="Number of parallel connections.")
 @click.option(
     "--no-resume",
     is_flag=True,
-    help="Set an unfinished session of the same symbols and regime aside, and start anew.",
+    help="Set aside an unfinished session of the same symbols and regime, and start a new one.",
 )
 @SESSIONS
 @CONFIG
 def start_command(symbols: tuple[str, ...], output: Path | None, config: Path | None, **options: Any) -> None:  # noqa: ANN401 - of many kinds
-    """Record in the foreground until the time is over; Ctrl-C interrupts, and the same command goes on in the same file.
+    """Record in the foreground for the given duration. After Ctrl-C the same command continues in the same file.
 
-    Exit code 1: the session ended and nothing was recorded. 130: interrupted.
+    Exit code 1: nothing was recorded. 130: interrupted.
     """
     with one_line_errors():
         settings = load_settings(config)
@@ -116,7 +122,7 @@ def _check_disk(settings: Settings, root: Path) -> None:
 
 
 def _check_symbols(settings: Settings, symbols: list[str]) -> None:
-    """Refuse symbols that the exchange does not list; where it does not answer at once, the recording goes before the question."""
+    """Refuse symbols that the exchange does not list. If it does not answer within `_SYMBOLS_S`, the recording begins without this check."""
     http = settings.http
     limits = {
         name: min(getattr(http, name), _SYMBOLS_S)
@@ -160,7 +166,7 @@ def _report_end(ended: Ended) -> None:
 @SESSIONS
 @CONFIG
 def stop_command(session: str, output: Path | None, config: Path | None) -> None:
-    """End a session for good: its file is finished and its metadata written."""
+    """Finish a session: complete its file and write its metadata."""
     with one_line_errors():
         settings = load_settings(config)
         folder = find_session(sessions_root(settings, output), session)

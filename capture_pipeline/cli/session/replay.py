@@ -33,17 +33,17 @@ _MOST_LISTED = 20
     "--every",
     "every_s",
     type=Duration(),
-    help="Keep the best levels at this step, for instance 1s; needs --out.",
+    help="Write the best levels at this interval, for instance 1s; needs --out.",
 )
 @click.option(
     "--depth",
     type=click.IntRange(1, 5000),
     default=20,
     show_default=True,
-    help="Levels of each side to keep.",
+    help="Number of levels of each side to write.",
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The Parquet file for them.")
-@click.option("--long", "is_long", is_flag=True, help="A row a level instead of a row a time.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Parquet file of the levels.")
+@click.option("--long", "is_long", is_flag=True, help="Write one row per level instead of one row per time.")
 @JSON
 @CONFIG
 def replay_command(
@@ -95,7 +95,7 @@ def _time_of(capture_ns: int) -> str:
 
 
 def _watched(source: Source, replay: Replay, *, quiet: bool) -> Iterator[Messages]:
-    """The messages of a source, with what was done so far told each second."""
+    """Yield the messages of a source; write progress each second."""
     told = started = time.monotonic()
     tell: Callable[[str], None] = (lambda _: None) if quiet else (lambda text: write_line(text, err=True))
     pieces: Iterable[Messages] = source

@@ -30,7 +30,9 @@ from capture_pipeline.terminal import write_line
 @click.command("status", epilog="Example: capture session status --watch")
 @click.argument("session", required=False)
 @click.option(
-    "--watch", is_flag=True, help="Renew the view each second until the session is finished, or Ctrl-C."
+    "--watch",
+    is_flag=True,
+    help="Update the view each second until the session is finished, or until Ctrl-C.",
 )
 @SESSIONS
 @JSON
@@ -38,7 +40,7 @@ from capture_pipeline.terminal import write_line
 def status_command(
     session: str | None, watch: bool, output: Path | None, as_json: bool, config: Path | None
 ) -> None:
-    """Show one session, or all that are not finished. Exit code 1: a file of one is damaged; the others are shown all the same."""
+    """Show one session, or all unfinished sessions. Exit code 1: a file of a session is damaged; the other sessions are shown."""
     with one_line_errors():
         root = sessions_root(load_settings(config), output)
         if watch:
@@ -58,7 +60,7 @@ def status_command(
 
 
 def _watch(root: Path, session: str | None) -> None:
-    """Show the chosen sessions until all of them are finished, or until Ctrl-C; the last lines are their states."""
+    """Show the chosen sessions until all are finished or until Ctrl-C, then one line with the state of each."""
     seen = chosen = _chosen(root, session)
     if not chosen:
         write_line(f"No session is open in {root}.")
@@ -92,13 +94,13 @@ def _chosen(root: Path, session: str | None) -> list[SessionFolder]:
     "--all",
     "with_set_aside",
     is_flag=True,
-    help="Show sessions that --no-resume set aside too, with their folders.",
+    help="List sessions that --no-resume set aside too, with their folders.",
 )
 @SESSIONS
 @JSON
 @CONFIG
 def list_command(with_set_aside: bool, output: Path | None, as_json: bool, config: Path | None) -> None:
-    """Show all sessions, newest first. Exit code 1: a file of one is damaged; it is named, and the others are listed all the same."""
+    """List all sessions, newest first. Exit code 1: a file of a session is damaged; it is named, and the others are listed."""
     with one_line_errors():
         root = sessions_root(load_settings(config), output)
         rows = [session_row(folder) for folder in all_sessions(root)]
@@ -123,11 +125,13 @@ def list_command(with_set_aside: bool, output: Path | None, as_json: bool, confi
 
 
 @click.command("plan", epilog="Example: capture session plan --days 30")
-@click.option("--days", type=click.IntRange(1, 366), default=14, show_default=True, help="How far to look.")
+@click.option(
+    "--days", type=click.IntRange(1, 366), default=14, show_default=True, help="Number of days ahead."
+)
 @JSON
 @CONFIG
 def plan_command(days: int, as_json: bool, config: Path | None) -> None:
-    """Show the calendar of planned sessions."""
+    """List planned sessions."""
     with one_line_errors():
         settings = load_settings(config)
     now = time.time_ns() // 1000

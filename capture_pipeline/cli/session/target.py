@@ -17,7 +17,7 @@ from capture_pipeline.sessions.models import SessionMetadata
 
 
 def replay_source(target: str, symbol: str, workspace: Workspace) -> Source:
-    """Open what `capture session replay` names; a session without tables is read from its recording.
+    """Open the target of `capture session replay`; a session without tables is read from its recording.
 
     Raises:
         CaptureError: See `source_of`.
@@ -26,7 +26,7 @@ def replay_source(target: str, symbol: str, workspace: Workspace) -> Source:
 
 
 def book_source(target: str, symbol: str, workspace: Workspace) -> Checkpoints | Source:
-    """Open what `capture session book` names: the checkpoints of a session whose tables were made of its recording, or else the recording.
+    """Open the target of `capture session book`: the checkpoints of a session whose tables were built from its recording, otherwise the recording.
 
     Raises:
         CaptureError: See `source_of`.
@@ -57,7 +57,7 @@ def _has_manifest(session: str, tables: Path) -> bool:
 
 
 def _has_tables_of(folder: Path, tables: Path) -> bool:
-    """Report whether the lake's tables of a session were made of the recording in a folder, by the SHA-256 in its metadata."""
+    """Report whether the tables of a session were built from the recording in a folder, by the SHA-256 in its metadata."""
     session = SessionFolder(folder)
     if not _has_manifest(session.session, tables):
         return False

@@ -29,13 +29,13 @@ _CRITERIA = (ORIGIN_TIME, SKEW)
     "times", epilog="Example: capture session times 20260803T123000Z_high_volume_btcusdt --out times.html"
 )
 @click.argument("session", required=False)
-@click.option("--trades", type=_FILE, help="Crypto Lake's trades, Parquet.")
-@click.option("--deltas", type=_FILE, help="Crypto Lake's book_delta_v2, Parquet.")
-@click.option("--books", type=_FILE, help="Crypto Lake's book, Parquet.")
+@click.option("--trades", type=_FILE, help="Trades of Crypto Lake, Parquet.")
+@click.option("--deltas", type=_FILE, help="book_delta_v2 of Crypto Lake, Parquet.")
+@click.option("--books", type=_FILE, help="book of Crypto Lake, Parquet.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots, HTML.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the page with plots, HTML."
+    "--publish", "is_published", is_flag=True, help="Publish the result as the evidence that go_no_go reads."
 )
-@click.option("--publish", "is_published", is_flag=True, help="Keep it as the evidence that go_no_go reads.")
 @JSON
 @CONFIG
 def times_command(

@@ -25,11 +25,14 @@ _THERE = click.Path(exists=True, path_type=Path)
 @click.option(
     "--book/--no-book",
     default=None,
-    help="Replay the order books too; without either, for recordings up to 64 MB.",
+    help="Replay the order books too. Default: only for recordings up to 64 MB.",
 )
 @CONFIG
 def validate_command(path: Path, as_json: bool, book: bool | None, config: Path | None) -> None:
-    """Hold a recording, or the folder of a session, to the thresholds of a golden sample. Exit code 1: it fails. 2: unreadable."""
+    """Check a recording, or the folder of a session, against the thresholds of a golden sample.
+
+    Exit code 1: a check failed. 2: the recording cannot be read.
+    """
     with one_line_errors():
         report = validate(path, thresholds_of(load_settings(config).session_gates), book=book)
     if as_json:

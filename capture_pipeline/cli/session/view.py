@@ -1,4 +1,4 @@
-"""How sessions look on a terminal."""
+"""Sessions as tables and lines of a terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LATE_S = 5.0
 
 
 def overview(folders: list[SessionFolder]) -> Group:
-    """The state of sessions: position, rate, gaps, disk, connections and books."""
+    """Return a table of sessions: position, rate, gaps, disk, connections and books."""
     return Group(*(_one(folder) for folder in folders))
 
 
@@ -76,7 +76,7 @@ def _lag(status: Status) -> str:
 
 
 def _account(account: dict[str, int]) -> str:
-    """What became of the messages received; what is 0 is left out."""
+    """Return the counts of received messages by outcome, without zeros."""
     parts = [f"{account.get('written', 0):,} written"]
     parts += [
         f"{count:,} {_IN_WORDS.get(name, name)}"
@@ -119,12 +119,12 @@ def _add_state(table: Table, status: Status) -> None:
 
 
 def state_lines(folders: list[SessionFolder]) -> list[str]:
-    """Describe each session by its id and its state, a line each."""
+    """Return one line per session: its id and its state."""
     return [f"{folder.session}: {session_document(folder)['state']}" for folder in folders]
 
 
 def session_document(folder: SessionFolder) -> dict[str, Any]:
-    """The state of a session for JSON; of one whose files are damaged, what is wrong with them."""
+    """Return the state of a session for JSON; for a session with damaged files, the damage."""
     head: dict[str, Any] = {"session": folder.session, "folder": str(folder.path)}
     try:
         state, status = session_state(folder)
@@ -134,7 +134,7 @@ def session_document(folder: SessionFolder) -> dict[str, Any]:
 
 
 def session_row(folder: SessionFolder) -> dict[str, Any]:
-    """A session as a row of a list; one whose files are damaged is a row that says so, and keeps no other from being shown."""
+    """Return a session as a row of a list; damaged files are reported in the row."""
     try:
         return _sound_row(folder)
     except LakeError as error:
@@ -147,7 +147,7 @@ def session_row(folder: SessionFolder) -> dict[str, Any]:
 
 
 def set_aside_row(folder: SessionFolder) -> dict[str, Any]:
-    """Describe a session that was set aside, by the id that it had, with its folder."""
+    """Return a session that was set aside as a row, with its former id and its folder."""
     row = session_row(folder)
     session = str(plan.session) if (plan := known_plan(folder)) is not None else folder.session
     return {
@@ -159,7 +159,7 @@ def set_aside_row(folder: SessionFolder) -> dict[str, Any]:
 
 
 def damaged(rows: list[dict[str, Any]]) -> list[str]:
-    """Which of them are damaged, a line each."""
+    """Return one line per damaged session."""
     return [f"{row['session']} is damaged: {row['error']}" for row in rows if row["state"] == DAMAGED]
 
 

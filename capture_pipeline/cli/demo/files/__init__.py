@@ -1,1 +1,1 @@
-"""What `capture demo` starts from: settings, the sandbox exchange's market, and a deployment's own outage."""
+"""Files of `capture demo`: settings, market of the sandbox exchange, and outages of the deployment."""
