@@ -253,7 +253,6 @@ def test_a_session_is_recorded_validated_converted_and_replayed(case: Case, tmp_
             capture(
                 live,
                 "session",
-                "session",
                 "book",
                 folder.session,
                 "--symbol",
