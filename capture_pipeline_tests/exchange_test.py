@@ -96,8 +96,8 @@ LIMITS_OF_SANDBOX: dict[str, dict[Market, object]] = {
     f"connection attempts in {CONFIG.connection_window_s / 60:g} minutes": dict.fromkeys(
         Market, CONFIG.connection_attempts
     ),
-    "streams a connection": dict.fromkeys(Market, constants.MOST_STREAMS),
-    "characters of a stream address": dict.fromkeys(Market, constants.MOST_TARGET),
+    "streams a connection": dict.fromkeys(Market, constants.MAX_STREAMS),
+    "characters of a stream address": dict.fromkeys(Market, constants.MAX_TARGET_LENGTH),
     "messages a second to the exchange": dict(constants.MESSAGES_A_SECOND),
     "seconds of a connection's life": dict.fromkeys(Market, int(CONFIG.connection_life_s)),
     "seconds between pings": {Market.SPOT: int(CONFIG.ping_every_s), Market.UM: int(CONFIG.um_ping_every_s)},
@@ -291,7 +291,7 @@ def test_the_client_sorts_each_error_as_the_page_says(row: Row) -> None:
     ) as server:
         with pytest.raises(CaptureError) as caught:
             Http(limits.Http()).get(f"{server.url}/api/v3/time", max_bytes=1000)
-        assert server.sandbox.faults.injected(fault) == 1
+        assert server.sandbox.faults.count_injected(fault) == 1
     kind = AccessDeniedError if row["status"] in {"403", "451"} else KINDS_OF_ERROR[row["the client"]]
     assert type(caught.value) is kind
     if isinstance(caught.value, RequestRefusedError):

@@ -37,7 +37,7 @@ from capture_pipeline_tests.binance.stream_kernel_test import (
 )
 from capture_pipeline_tests.recorder.hostile import CONT, FIN, PING, TEXT, frame
 from sandbox_exchange.faults.rules import FaultScript
-from sandbox_exchange.server.control import body_of
+from sandbox_exchange.server.control import parse_body
 from sandbox_exchange.streams.subscribe import answer
 
 DATA = {
@@ -139,7 +139,7 @@ def _control(data: bytes, _: Path) -> None:
         "query_string": b"",
         "server": ("x", 1),
     }
-    asyncio.run(body_of(Request(scope, receive), FaultScript))
+    asyncio.run(parse_body(Request(scope, receive), FaultScript))
 
 
 def _envelope(stream: str, data: bytes) -> bytes:

@@ -251,7 +251,7 @@ def test_faults_of_files_hit_trades_and_are_seen(fault: str) -> None:
         for file in (NEW, FUTURES):
             with pytest.raises(MalformedDataError):
                 published_trades(got(server.url, file), file.stem, 1 << 24, file.bounds)
-        assert server.sandbox.faults.injected(fault) == 2
+        assert server.sandbox.faults.count_injected(fault) == 2
 
 
 @pytest.mark.parametrize(

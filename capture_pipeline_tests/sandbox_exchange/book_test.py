@@ -69,9 +69,12 @@ def assert_same(bids: dict[int, int], asks: dict[int, int], first: Snapshot, las
 def test_snapshot_plus_diffs_is_the_later_snapshot(symbol: str, at: int, length: int, step: int) -> None:
     """From any moment on, diffs of one slot or merged ones lead from one snapshot to the next, ids without a hole."""
     book = book_of(symbol)
-    first = book.slot_of(at) // step * step
+    first = book.last_changed_slot(at) // step * step
     end = first + -(-length // step) * step
-    before, after = book.snapshot(book.before(first), 5000), book.snapshot(book.before(end), 5000)
+    before, after = (
+        book.snapshot(book.previous_open_slot(first), 5000),
+        book.snapshot(book.previous_open_slot(end), 5000),
+    )
     bids, asks = dict(before.bids.tolist()), dict(before.asks.tolist())
     diffs, expected = book.diffs(first, end, step), before.last_update_id + 1
     for number in range(len(diffs.last_id)):
@@ -87,7 +90,7 @@ def test_snapshot_plus_diffs_is_the_later_snapshot(symbol: str, at: int, length:
 @given(symbol=SYMBOLS, at=TIMES, length=st.integers(1, 300), cut=st.integers(0, 300))
 def test_diffs_do_not_depend_on_how_time_is_cut(symbol: str, at: int, length: int, cut: int) -> None:
     """Diffs of a stretch are those of its two parts, one after the other."""
-    book, first = book_of(symbol), book_of(symbol).slot_of(at)
+    book, first = book_of(symbol), book_of(symbol).last_changed_slot(at)
     cut = min(cut, length)
     whole = book.diffs(first, first + length)
     parts = [book.diffs(first, first + cut), book.diffs(first + cut, first + length)]
@@ -102,10 +105,10 @@ def test_diffs_do_not_depend_on_how_time_is_cut(symbol: str, at: int, length: in
 @given(symbol=SYMBOLS, at=TIMES)
 def test_best_prices_are_those_of_the_snapshot(symbol: str, at: int) -> None:
     """The best of either side is what the snapshot has on top; where nothing is told, it did not change."""
-    book, first = book_of(symbol), book_of(symbol).slot_of(at)
+    book, first = book_of(symbol), book_of(symbol).last_changed_slot(at)
     best = book.best(first, first + 20)
     told = dict(zip(best.last_id.tolist(), best.rows.tolist(), strict=True))
-    previous = book.snapshot(book.before(first), 5)
+    previous = book.snapshot(book.previous_open_slot(first), 5)
     for slot in book.open_slots(first, first + 20).tolist():
         shot = book.snapshot(slot, 5)
         now, then = ([*shot.bids[0], *shot.asks[0]] for shot in (shot, previous))
@@ -118,12 +121,12 @@ def test_best_prices_are_those_of_the_snapshot(symbol: str, at: int) -> None:
 def test_sides_are_in_order_and_do_not_cross(symbol: str, at: int) -> None:
     """Bids fall, asks rise, the best bid is below the best ask, and fewer levels are the best of more."""
     book = book_of(symbol)
-    shot = book.snapshot(book.slot_of(at), 500)
+    shot = book.snapshot(book.last_changed_slot(at), 500)
     assert all(high > low for high, low in pairwise(shot.bids[:, 0].tolist()))
     assert all(high > low for low, high in pairwise(shot.asks[:, 0].tolist()))
     assert shot.bids[0, 0] < shot.asks[0, 0]
     assert (shot.bids[:, 1] > 0).all()
-    assert np.array_equal(book.snapshot(book.slot_of(at), 20).asks, shot.asks[:20])
+    assert np.array_equal(book.snapshot(book.last_changed_slot(at), 20).asks, shot.asks[:20])
 
 
 @settings(max_examples=25)
@@ -131,7 +134,7 @@ def test_sides_are_in_order_and_do_not_cross(symbol: str, at: int) -> None:
 def test_merged_diffs_bridge_from_a_snapshot_inside_of_them(at: int, inside: int) -> None:
     """A merged diff holds every level that changed, also back again: applied to any snapshot of its second it leads to its end."""
     book = book_of("BTCUSDT")
-    first = book.slot_of(at) // 10 * 10
+    first = book.last_changed_slot(at) // 10 * 10
     slots = book.open_slots(first, first + 10)
     if len(slots) <= inside:
         return
@@ -150,7 +153,7 @@ def test_merged_diffs_bridge_from_a_snapshot_inside_of_them(at: int, inside: int
 def test_a_diff_holds_nothing_that_did_not_change() -> None:
     """Every level of a diff of one slot differs from before, and a removed one was there."""
     book = book_of("BTCUSDT")
-    first = book.slot_of(DAY)
+    first = book.last_changed_slot(DAY)
     shot, diffs = book.snapshot(first - 1, 5000), book.diffs(first, first + 200)
     for start, side in ((shot.bids, diffs.bids), (shot.asks, diffs.asks)):
         levels = dict(start.tolist())
@@ -170,8 +173,8 @@ def test_each_open_slot_has_one_diff_and_an_outage_has_none() -> None:
     """Messages come every 100 ms, stop with an outage, and go on after it with the next ids."""
     book = book_of("ETHUSDT")
     start, end = parse_time("2024-12-31T09:59:50"), parse_time("2024-12-31T11:31:00")
-    first = (start - book.time_of(0)) // SLOT_US
-    diffs = book.diffs(first, (end - book.time_of(0)) // SLOT_US)
+    first = (start - book.slot_time(0)) // SLOT_US
+    diffs = book.diffs(first, (end - book.slot_time(0)) // SLOT_US)
     steps = np.diff(diffs.time_us)
     # 90 minutes are missing; one slot of the short outage after them is.
     assert sorted(set(steps.tolist())) == [SLOT_US, 90 * 60_000_000 + SLOT_US]
@@ -179,8 +182,8 @@ def test_each_open_slot_has_one_diff_and_an_outage_has_none() -> None:
     used = diffs.last_id - diffs.first_id + 1
     assert used[steps.argmax() + 1] > 5000 * IDS_PER_SLOT
     assert len(set(used.tolist())) > 50
-    inside = book.slot_of(parse_time("2024-12-31T10:40"))
-    assert book.time_of(inside) == parse_time("2024-12-31T10:00") - SLOT_US
+    inside = book.last_changed_slot(parse_time("2024-12-31T10:40"))
+    assert book.slot_time(inside) == parse_time("2024-12-31T10:00") - SLOT_US
 
 
 def test_there_is_nothing_before_the_listing_and_after_the_delisting() -> None:
@@ -192,14 +195,14 @@ def test_there_is_nothing_before_the_listing_and_after_the_delisting() -> None:
         parse_time("2024-06-05T08:30"),
         parse_time("2024-06-05T08:30:59.9"),
     )
-    assert book.slot_of(parse_time("2024-06-04")) == -1
-    assert book.slot_of(parse_time("2025-06-04")) == 599
+    assert book.last_changed_slot(parse_time("2024-06-04")) == -1
+    assert book.last_changed_slot(parse_time("2025-06-04")) == 599
 
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "DOGEUSDT"])
 def test_diffs_are_small_and_quick(symbol: str) -> None:
     """About ten to twenty levels a message, and thousands of messages a second."""
-    book, first = book_of(symbol), book_of(symbol).slot_of(DAY)
+    book, first = book_of(symbol), book_of(symbol).last_changed_slot(DAY)
     begin = time.process_time()
     parts = [book.diffs(start, start + 250) for start in range(first, first + 5000, 250)]
     spent = time.process_time() - begin

@@ -360,8 +360,8 @@ def test_keys_of_the_user_win_over_the_profile() -> None:
     ("keys", "said"),
     [
         ({"profile": "tidy"}, "there is no profile 'tidy'; use one of: real-world"),
-        ({"profile": "real_world", "recorded": "."}, "leave out recorded and replay"),
-        ({"profile": "real_world", "replay": "x"}, "leave out recorded and replay"),
+        ({"profile": "real_world", "recorded": "."}, "remove recorded and replay"),
+        ({"profile": "real_world", "replay": "x"}, "remove recorded and replay"),
         (
             {"off_grid": [{**OFF_GRID, "start": "2024-12-18T09:59"}], "outages": [EARLY]},
             "must not overlap an outage",

@@ -11,7 +11,7 @@ import pytest
 
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market
-from sandbox_exchange.market.bars import filled, from_trades
+from sandbox_exchange.market.bars import build_bars, fill_empty_bars
 from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.market.source import KlineQuery
 from sandbox_exchange.market.spans import Outage
@@ -61,7 +61,10 @@ def test_klines_are_those_of_the_trades(interval: Interval) -> None:
     assert bars.count.sum() == len(trades)
     assert bars.volume.sum() == trades.quantity.sum()
     busiest = int(bars.open_us[np.argmax(bars.count)])
-    bar, inside = bars.between(busiest, busiest + 1), trades.between(busiest, busiest + interval.us)
+    bar, inside = (
+        bars.select_period(busiest, busiest + 1),
+        trades.select_period(busiest, busiest + interval.us),
+    )
     expected = (
         inside.price[0],
         inside.price.max(),
@@ -76,8 +79,8 @@ def test_cached_months_and_single_days_agree() -> None:
     """A candle is the same whether its month or only its day was computed."""
     whole = market_of().klines(Market.SPOT, "XRPUSDT", Interval.M5, DAY - 30 * DAY_US, DAY + DAY_US, NEVER)
     part = market_of().klines(Market.SPOT, "XRPUSDT", Interval.M5, DAY, DAY + DAY_US, NEVER)
-    assert np.array_equal(whole.between(DAY, DAY + DAY_US).close, part.close)
-    assert np.array_equal(whole.between(DAY, DAY + DAY_US).high, part.high)
+    assert np.array_equal(whole.select_period(DAY, DAY + DAY_US).close, part.close)
+    assert np.array_equal(whole.select_period(DAY, DAY + DAY_US).high, part.high)
 
 
 def test_minute_without_trades_repeats_the_previous_close() -> None:
@@ -89,10 +92,10 @@ def test_minute_without_trades_repeats_the_previous_close() -> None:
     for column in (bars.open, bars.high, bars.low, bars.close):
         assert np.array_equal(column[empty[empty > 0]], bars.close[empty[empty > 0] - 1])
     before = market_of(extra_symbols=1).trades(Market.SPOT, "SYN00USDT", DAY - DAY_US, DAY)
-    own = from_trades(
+    own = build_bars(
         market_of(extra_symbols=1).trades(Market.SPOT, "SYN00USDT", DAY, DAY + DAY_US), MINUTE_US
     )
-    assert np.array_equal(filled(own, bars.open_us, int(before.price[-1])).open, bars.open)
+    assert np.array_equal(fill_empty_bars(own, bars.open_us, int(before.price[-1])).open, bars.open)
 
 
 def test_outage_has_no_trade_and_no_candle() -> None:
@@ -101,7 +104,7 @@ def test_outage_has_no_trade_and_no_candle() -> None:
     assert len(market.trades(Market.SPOT, "BTCUSDT", OUTAGE.start, OUTAGE.end)) == 0
     minutes = market.klines(Market.SPOT, "BTCUSDT", Interval.M1, DAY, DAY + DAY_US, NEVER)
     assert len(minutes) == 1440 - 90
-    assert not len(minutes.between(OUTAGE.start, OUTAGE.end))
+    assert not len(minutes.select_period(OUTAGE.start, OUTAGE.end))
     hours = market.klines(Market.SPOT, "BTCUSDT", Interval.H1, DAY, DAY + DAY_US, NEVER)
     assert len(hours) == 23  # 10:00 is gone, 11:00 has half an hour
     assert (np.diff(market.trades(Market.SPOT, "BTCUSDT", DAY, DAY + 2 * DAY_US).ids) == 1).all()
@@ -116,7 +119,10 @@ def test_outage_of_whole_days_keeps_ids_contiguous() -> None:
     assert (np.diff(trades.ids) == 1).all()
     assert len(trades) == 3 * 11520
     assert len(market.trades(Market.SPOT, "ETHUSDT", DAY + DAY_US, DAY + 2 * DAY_US)) == 8640
-    assert market.tape(Market.SPOT, "BTCUSDT").day_of(int(trades.ids[-1])) == (DAY + 4 * DAY_US) // DAY_US
+    assert (
+        market.trade_series(Market.SPOT, "BTCUSDT").day_of(int(trades.ids[-1]))
+        == (DAY + 4 * DAY_US) // DAY_US
+    )
 
 
 def test_listing_and_delisting_bound_a_symbol() -> None:

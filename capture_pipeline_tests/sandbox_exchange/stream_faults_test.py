@@ -173,7 +173,7 @@ def expected_ids(box: Exchange, count: int) -> list[int]:
     market = box.server.sandbox.market
     assert market is not None
     book = market.book(Market.SPOT, "BTCUSDT")
-    slot = book.slot_of(box.server.sandbox.clock.now_us()) + 1
+    slot = book.last_changed_slot(box.server.sandbox.clock.now_us()) + 1
     return [int(number) for number in book.diffs(slot, slot + count).first_id]
 
 
@@ -264,14 +264,14 @@ def test_connections_are_hit_by_hand(box: Exchange) -> None:
     url = f"{box.url}/_sandbox/streams"
     with box.connect() as one, box.connect() as other:
         number = box.connections()[-2]["number"]
-        before = box.server.sandbox.faults.injected("ws_close")
+        before = box.server.sandbox.faults.count_injected("ws_close")
         assert box.control("streams", {"connection": number, "fault": "ws_close", "code": 1008}) == {
             "hit": [number]
         }
         assert code_of(rest_of(one)[1]) == 1008
         assert box.control("streams", {"connection": "all", "fault": "ws_cut"})["hit"][-1] == number + 1
         assert code_of(rest_of(other)[1]) == 1006
-        assert box.server.sandbox.faults.injected("ws_close") == before + 1
+        assert box.server.sandbox.faults.count_injected("ws_close") == before + 1
         assert box.control("streams")["by_hand"]["ws_close"] >= 1
     for wrong, status in (
         ({"connection": 99_999, "fault": "ws_cut"}, 404),
@@ -288,12 +288,12 @@ def test_connections_are_hit_by_hand(box: Exchange) -> None:
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        ({"fault": "ws_close", "code": 1006}, "is ws_cut or ws_reset"),
+        ({"fault": "ws_close", "code": 1006}, "use ws_cut or ws_reset"),
         ({"fault": "ws_refuse", "status": 200}, "status must be 400 to 599"),
         ({"fault": "ws_drop", "every_s": 5}, "every_s"),
         ({"fault": "ws_cut", "every_s": 0}, "every_s"),
         ({"fault": "ws_oversized", "bytes": 1e12}, "bytes must be at most"),
-        ({"fault": "reset", "match": {"stream": "*"}}, "belong to faults of streams"),
+        ({"fault": "reset", "match": {"stream": "*"}}, "apply to faults of streams only"),
     ],
 )
 def test_a_wrong_rule_is_refused(rule: dict[str, Any], said: str) -> None:

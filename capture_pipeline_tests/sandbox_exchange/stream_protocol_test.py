@@ -10,7 +10,7 @@ import requests
 from websockets.frames import Frame, Opcode
 
 from capture_pipeline_tests.sandbox_exchange.streaming import Exchange, exchange, raw_connection, take
-from sandbox_exchange.streams.connection import MOST_REQUEST
+from sandbox_exchange.streams.connection import MAX_REQUEST_BYTES
 
 _CODE_END = 3
 """End of the code behind the first byte of a close frame."""
@@ -49,7 +49,7 @@ def test_a_request_in_fragments_is_put_together(box: Exchange) -> None:
 
 def test_a_request_is_bounded_in_all_its_frames_together(box: Exchange) -> None:
     """1009 for one that is too big at once, or frame by frame."""
-    half = b" " * (MOST_REQUEST // 2 + 1)
+    half = b" " * (MAX_REQUEST_BYTES // 2 + 1)
     assert closed_with(box, Frame(Opcode.TEXT, half + half)) == 1009
     assert closed_with(box, Frame(Opcode.TEXT, half, fin=False), Frame(Opcode.CONT, half)) == 1009
 

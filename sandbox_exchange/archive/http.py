@@ -14,9 +14,9 @@ from capture_pipeline.parsing import parse_count
 from sandbox_exchange.archive.publisher import Archive, Published
 from sandbox_exchange.archive.s3_listing import Listing, ListQuery
 from sandbox_exchange.constants import BUCKET
-from sandbox_exchange.faults.matcher import FaultBook, RequestInfo
+from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
 from sandbox_exchange.faults.rules import CHECKSUM, Stage
-from sandbox_exchange.http.request_log import note_fault
+from sandbox_exchange.http.request_log import log_fault
 
 _BUCKET = f"/{BUCKET}/"
 """Path of the bucket behind the archive's cache; the archive's own host is the root."""
@@ -26,7 +26,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 class ArchiveHost:
     """The archive and its listing."""
 
-    def __init__(self, archive: Archive, faults: FaultBook) -> None:
+    def __init__(self, archive: Archive, faults: FaultInjector) -> None:
         """Keep the parts."""
         self._archive = archive
         self._faults = faults
@@ -66,15 +66,15 @@ class ArchiveHost:
         if self._archive.file_at(plain) is None:
             return None
         if path == plain:
-            rules = self._faults.take_all(ask) if request.method == "GET" else self._faults.peek_all(ask)
+            rules = self._faults.select_all(ask) if request.method == "GET" else self._faults.peek_all(ask)
             for rule in rules:
-                note_fault(request.scope, rule)
+                log_fault(request.scope, rule)
             is_cached = request.method == "GET" and not request.url.path.startswith(_BUCKET)
-            cached = self._faults.take(Stage.CACHE, ask) if is_cached else None
-            note_fault(request.scope, cached)
+            cached = self._faults.select(Stage.CACHE, ask) if is_cached else None
+            log_fault(request.scope, cached)
             return self._archive.zip(plain, rules, is_older=cached is not None)
-        fault = self._faults.take(Stage.CHECKSUM, ask)
-        note_fault(request.scope, fault)
+        fault = self._faults.select(Stage.CHECKSUM, ask)
+        log_fault(request.scope, fault)
         return self._archive.checksum(plain, self._faults.peek_all(ask), fault)
 
 

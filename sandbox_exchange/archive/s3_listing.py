@@ -10,7 +10,7 @@ from capture_pipeline.binance.periods import from_us
 from capture_pipeline.binance.urls import Granularity, Market
 from sandbox_exchange.archive.publisher import Archive
 from sandbox_exchange.constants import ARCHIVE_ROOTS, DATA
-from sandbox_exchange.faults.matcher import FaultBook, RequestInfo
+from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
 from sandbox_exchange.faults.rules import CHECKSUM, Stage
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -38,7 +38,7 @@ class ListQuery:
 class Listing:
     """Listings of the published files."""
 
-    def __init__(self, archive: Archive, faults: FaultBook) -> None:
+    def __init__(self, archive: Archive, faults: FaultInjector) -> None:
         """Keep the archive, and the faults that change its files' sizes."""
         self._archive = archive
         self._faults = faults

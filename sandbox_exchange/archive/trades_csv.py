@@ -55,13 +55,13 @@ def _trade_columns(market: SyntheticMarket, venue: Market, trades: Trades, scale
         "qty": scale.text("lot", trades.quantity),
         "quote_qty": quote,
     }
-    return trades, {"id": market.trade_ids.sent(venue, trades.ids), **values}
+    return trades, {"id": market.trade_ids.sent_ids(venue, trades.ids), **values}
 
 
 def _aggregate_columns(market: SyntheticMarket, venue: Market, trades: Trades, scale: Scale) -> _Columns:
     found = Aggregates.of(trades)
     values = {"price": scale.text("price", found.rows.price), "qty": scale.text("lot", found.rows.quantity)}
-    first, last = (market.trade_ids.sent(venue, ids) for ids in (found.first, found.last))
+    first, last = (market.trade_ids.sent_ids(venue, ids) for ids in (found.first, found.last))
     return found.rows, {"id": found.rows.ids + AGGREGATES_FROM[venue], **values, "first": first, "last": last}
 
 

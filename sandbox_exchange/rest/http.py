@@ -15,9 +15,9 @@ from capture_pipeline.binance.periods import SECOND_US
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.parsing import parse_count
 from sandbox_exchange.constants import DEFAULT_ROWS, REST_ROOTS, WEIGHTS
-from sandbox_exchange.faults.matcher import FaultBook, RequestInfo
+from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
 from sandbox_exchange.faults.rules import FaultRule, Stage
-from sandbox_exchange.http.request_log import note_fault
+from sandbox_exchange.http.request_log import log_fault
 from sandbox_exchange.rest.corrupt_answers import spoilt_body, spoilt_klines
 from sandbox_exchange.rest.market_data import Endpoint, RestApi
 from sandbox_exchange.rest.params import Params, RestError
@@ -50,7 +50,7 @@ class RestHost:
         api: RestApi,
         trading: Trading,
         limiter: Limiter,
-        faults: FaultBook,
+        faults: FaultInjector,
         lag_s: float,
     ) -> None:
         """Keep the parts; `lag_s` is the age of the data that are served."""
@@ -81,8 +81,8 @@ class RestHost:
             # The firewall stands before the servers that count weights.
             counted = {} if refusal.status == FIREWALL else headers
             return Response(refusal.body, status_code=refusal.status, headers={**counted, **refusal.headers})
-        rule = self._faults.take(Stage.REST, RequestInfo(request.method, request.url.path, query))
-        note_fault(request.scope, rule)
+        rule = self._faults.select(Stage.REST, RequestInfo(request.method, request.url.path, query))
+        log_fault(request.scope, rule)
         if rule is not None and rule.fault == "rest_header":
             headers[rule.text("name", "X-Unknown")] = rule.text("value", "1")
         micro = (

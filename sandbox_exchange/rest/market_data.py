@@ -11,7 +11,7 @@ from capture_pipeline.binance.urls import Market
 from capture_pipeline.parsing import PARSE_ERRORS
 from sandbox_exchange.clock import SandboxClock
 from sandbox_exchange.constants import DEFAULT_ROWS, MOST_ROWS
-from sandbox_exchange.market.kline_text import rows_of
+from sandbox_exchange.market.kline_text import frame_to_rows
 from sandbox_exchange.market.source import KlineQuery, Source
 from sandbox_exchange.market.symbols import SymbolSpec
 from sandbox_exchange.rest.params import LEGAL_SYMBOL, Params, RestError
@@ -66,7 +66,9 @@ class RestApi:
 
     def rows(self, query: KlineQuery, *, micro: bool) -> list[list[Any]]:
         """The rows of a query."""
-        return rows_of(self._source.klines(query, self._clock.now_us() - query.lag_us), microseconds=micro)
+        return frame_to_rows(
+            self._source.klines(query, self._clock.now_us() - query.lag_us), microseconds=micro
+        )
 
     def kline_query(self, params: Params) -> KlineQuery:
         """What a klines request asks for.

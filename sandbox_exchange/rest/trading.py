@@ -42,7 +42,7 @@ class TradingApi:
             raise RestError(-4021, f"'{limit}' is not valid depth limit.")
         self._finish(params)
         book, now = market.book(self._market, symbol), self._clock.now_us()
-        shot = book.snapshot(book.slot_of(now), limit)
+        shot = book.snapshot(book.last_changed_slot(now), limit)
         scale = Scale(book.spec, self._market)
         times = {} if spot else {"E": now // 1000, "T": shot.time_us // 1000}
         return {
@@ -65,15 +65,15 @@ class TradingApi:
             raise RestError(-1128, "Combination of optional parameters invalid.")
         now = self._clock.now_us()
         found = self._select(market, symbol, first_id, start, end, limit, now - params.lag_us)
-        rows, scale = found.rows, Scale(market.tape(self._market, symbol).spec, self._market)
+        rows, scale = found.rows, Scale(market.trade_series(self._market, symbol).spec, self._market)
         self._refuse_old(rows, start, now)
         best = {"M": True} if self._market is Market.SPOT else {}
         columns = zip(
             (AGGREGATES_FROM[self._market] + rows.ids).tolist(),
             scale.text("price", rows.price),
             scale.text("lot", rows.quantity),
-            market.trade_ids.sent(self._market, found.first).tolist(),
-            market.trade_ids.sent(self._market, found.last).tolist(),
+            market.trade_ids.sent_ids(self._market, found.first).tolist(),
+            market.trade_ids.sent_ids(self._market, found.last).tolist(),
             (rows.time_us if micro else rows.time_us // 1000).tolist(),
             (rows.taker_buys == 0).tolist(),
             strict=True,
@@ -106,7 +106,7 @@ class TradingApi:
             first = max(0, first_id - AGGREGATES_FROM[self._market])
             return market.aggregates_from(self._market, symbol, first, limit, now + 1)
         if start is None and end is None:
-            last = market.tape(self._market, symbol).last_before(now + 1)
+            last = market.trade_series(self._market, symbol).last_trade_before(now + 1)
             newest = int(last.aggregates[0]) if len(last) else -1
             return market.aggregates_from(self._market, symbol, max(0, newest - limit + 1), limit, now + 1)
         low = start if start is not None else (end or 0) - HOUR_US

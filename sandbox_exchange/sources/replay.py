@@ -102,14 +102,14 @@ class ReplayFeed:
         self._next: Record | None = next(self._records)
 
     @property
-    def ended(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether all has passed."""
         return self._next is None
 
     @property
-    def goes_on(self) -> bool:
+    def runs_without_listeners(self) -> bool:
         """Messages pass even when nobody listens."""
-        return not self.ended
+        return not self.is_finished
 
     def render(self, keys: Collection[Key], start_us: int, end_us: int) -> Iterator[None]:
         """Prepare nothing: the lines are there."""
@@ -177,7 +177,7 @@ class ReplaySource:
     def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
         """Return TRADING until the recording ends, then BREAK."""
         del market, symbol, now_us
-        return "BREAK" if self._feed.ended else "TRADING"
+        return "BREAK" if self._feed.is_finished else "TRADING"
 
     def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
         """Refused."""

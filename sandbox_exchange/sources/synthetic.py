@@ -14,8 +14,8 @@ from capture_pipeline.binance.periods import DAY_US, Interval, Month, from_us
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from sandbox_exchange.archive.trades_csv import trades_csv
 from sandbox_exchange.config import Difference, SandboxConfig
-from sandbox_exchange.market.irregular import arranged, suspended_status
-from sandbox_exchange.market.kline_text import MICROSECONDS_FROM_US, Scale, csv_of, frame_of
+from sandbox_exchange.market.irregular import rearrange_rows, suspended_status
+from sandbox_exchange.market.kline_text import MICROSECONDS_FROM_US, Scale, bars_to_frame, frame_to_csv
 from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.market.source import AnyFile, Content, KlineQuery
 from sandbox_exchange.market.symbols import LISTED_US, SymbolSpec
@@ -38,22 +38,24 @@ class SyntheticSource:
 
     def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
         """The status of a suspension, BREAK before the listing and after the delisting, else TRADING; outages do not change it."""
-        hours = self._market.tape(market, symbol.symbol).hours
+        hours = self._market.trade_series(market, symbol.symbol).hours
         if not hours.first_us <= now_us < hours.last_us:
             return "BREAK"
         return suspended_status(self._config, market, symbol.symbol, now_us) or "TRADING"
 
     def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
         """The candles a request asks for, as of a time, oldest first."""
-        irregular = self._market.irregular(query.market, query.symbol)
-        start, end = self._window(irregular.widen(query), now_us)
+        irregularities = self._market.irregularities(query.market, query.symbol)
+        start, end = self._window(irregularities.widen(query), now_us)
         bars = self._market.klines(query.market, query.symbol, query.interval, start, end, now_us)
-        frame = frame_of(bars, query.interval, Scale(self._specs[query.market, query.symbol], query.market))
-        return irregular.page(irregular.apply(frame, query.interval, now_us), query, now_us)
+        frame = bars_to_frame(
+            bars, query.interval, Scale(self._specs[query.market, query.symbol], query.market)
+        )
+        return irregularities.select_page(irregularities.apply(frame, query.interval, now_us), query, now_us)
 
     def _window(self, query: KlineQuery, now_us: int) -> tuple[int, int]:
         """Bounds of open times that hold exactly the candles asked for, reaching over outages."""
-        step, hours = query.interval, self._market.tape(query.market, query.symbol).hours
+        step, hours = query.interval, self._market.trade_series(query.market, query.symbol).hours
         bound = min(now_us if query.end_us is None else query.end_us, now_us, hours.last_us) + 1
         first = step.floor(hours.first_us)
         if query.start_us is not None:
@@ -62,7 +64,7 @@ class SyntheticSource:
         while True:
             low, high = (first, first + span) if query.start_us is not None else (bound - span, bound)
             low, high = max(low, first), min(high, bound)
-            opens = self._market.opens(query.market, query.symbol, step, low, high)
+            opens = self._market.open_times(query.market, query.symbol, step, low, high)
             if len(opens) >= query.limit or (low <= first and high >= bound):
                 break
             span *= 2
@@ -110,7 +112,7 @@ class SyntheticSource:
     def _periods(
         self, market: Market, granularity: Granularity, symbol: str, until_us: int
     ) -> Sequence[Month | date]:
-        hours = self._market.tape(market, symbol).hours
+        hours = self._market.trade_series(market, symbol).hours
         last_us = min(hours.last_us, until_us) - 1
         if last_us < hours.first_us:
             return []
@@ -125,8 +127,8 @@ class SyntheticSource:
 
     def _any(self, file: AnyFile) -> bool:
         start, end = file.bounds
-        hours = self._market.tape(file.market, file.symbol).hours
-        return (end - start) // DAY_US > hours.closed_days(start // DAY_US, end // DAY_US)
+        hours = self._market.trade_series(file.market, file.symbol).hours
+        return (end - start) // DAY_US > hours.count_closed_days(start // DAY_US, end // DAY_US)
 
     def content(self, file: AnyFile) -> Content | None:
         """What a file holds, None if it does not exist."""
@@ -137,7 +139,7 @@ class SyntheticSource:
             file.market, file.granularity, file.symbol, file.bounds[1]
         ):
             return None
-        arrange = partial(arranged, config=self._config, file=file)
+        arrange = partial(rearrange_rows, config=self._config, file=file)
         return Content(
             csv=trades_csv(
                 self._market, file, Scale(self._specs[file.market, file.symbol], file.market), arrange
@@ -149,14 +151,14 @@ class SyntheticSource:
             return None
         start, end = file.bounds
         bars = self._market.klines(file.market, file.symbol, file.interval, start, end, _NEVER)
-        frame = frame_of(bars, file.interval, Scale(self._specs[file.market, file.symbol], file.market))
-        frame = self._market.irregular(file.market, file.symbol).apply(frame, file.interval, _NEVER)
-        frame = arranged(self._altered(frame, file), pl.col("open_us"), self._config, file)
+        frame = bars_to_frame(bars, file.interval, Scale(self._specs[file.market, file.symbol], file.market))
+        frame = self._market.irregularities(file.market, file.symbol).apply(frame, file.interval, _NEVER)
+        frame = rearrange_rows(self._altered(frame, file), pl.col("open_us"), self._config, file)
         if frame.is_empty():
             return None
         spot = file.market is Market.SPOT
         return Content(
-            csv=csv_of(frame, microseconds=spot and start >= MICROSECONDS_FROM_US, header=not spot)
+            csv=frame_to_csv(frame, microseconds=spot and start >= MICROSECONDS_FROM_US, header=not spot)
         )
 
     def _altered(self, frame: pl.DataFrame, file: ArchiveFile) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""Faults of a connection, done to it."""
+"""Injection of connection faults."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _STATES = {"ws_silent": State.SILENT, "ws_half_open": State.HALF_OPEN}
 
 
 def apply_fault(connection: StreamConnection, rule: FaultRule, now_us: int, next_frame: bytes = b"") -> None:
-    """Inject a fault.
+    """Inject a connection fault.
 
     Args:
-        connection: Whom it hits; one that is closing already is left alone.
+        connection: Connection to change; a connection that is closing stays unchanged.
         rule: One of `CONNECTION_KINDS`.
-        now_us: Market time.
-        next_frame: What would be sent next; half of it goes out before a cut.
+        now_us: Market time, microseconds UTC.
+        next_frame: Next bytes to send; half of them are sent before a cut.
     """
     if connection.state not in {State.OPEN, State.SILENT}:
         return

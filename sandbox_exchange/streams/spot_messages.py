@@ -1,4 +1,4 @@
-"""Spot's stream messages of the synthetic market, in the exchange's field order and number format: eight decimals, compact JSON."""
+"""Stream messages of spot, with the field order and number format of the exchange: eight decimals, compact JSON."""
 
 from __future__ import annotations
 
@@ -15,31 +15,39 @@ from sandbox_exchange.streams.messages import Key, Message
 
 
 def trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
-    """`@trade`."""
+    """Render `@trade`."""
     return [
         Message(
             at,
             key,
-            f'{{"e":"trade","E":{t},"s":"{symbol}","t":{i},"p":"{p}","q":"{q}","T":{t},"m":{maker},"M":true}}'.encode(),
+            (
+                f'{{"e":"trade","E":{t},"s":"{symbol}","t":{i},"p":"{p}","q":"{q}",'
+                f'"T":{t},"m":{maker},"M":true}}'
+            ).encode(),
             i,
             i,
         )
         for i, (at, t, _, p, q, maker) in zip(
-            ids.sent(Market.SPOT, trades.ids).tolist(), trade_rows(trades, key, scale), strict=True
+            ids.sent_ids(Market.SPOT, trades.ids).tolist(), trade_rows(trades, key, scale), strict=True
         )
     ]
 
 
 def agg_trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
-    """`@aggTrade`: the trades of one taker order at one price are one message, as in REST."""
-    found = Aggregates.of(trades)
-    first_ids, last_ids = (ids.sent(Market.SPOT, each).tolist() for each in (found.first, found.last))
-    rows = zip(trade_rows(found.rows, key, scale), first_ids, last_ids, strict=True)
+    """Render `@aggTrade`: one message for the trades of a taker order at one price, as in REST."""
+    aggregates = Aggregates.of(trades)
+    first_ids, last_ids = (
+        ids.sent_ids(Market.SPOT, each).tolist() for each in (aggregates.first, aggregates.last)
+    )
+    rows = zip(trade_rows(aggregates.rows, key, scale), first_ids, last_ids, strict=True)
     return [
         Message(
             at,
             key,
-            f'{{"e":"aggTrade","E":{t},"s":"{symbol}","a":{a},"p":"{p}","q":"{q}","f":{first},"l":{last},"T":{t},"m":{maker},"M":true}}'.encode(),
+            (
+                f'{{"e":"aggTrade","E":{t},"s":"{symbol}","a":{a},"p":"{p}","q":"{q}",'
+                f'"f":{first},"l":{last},"T":{t},"m":{maker},"M":true}}'
+            ).encode(),
             a,
             a,
         )
@@ -48,7 +56,7 @@ def agg_trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, sca
 
 
 def depth_messages(diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Message]:
-    """`@depth`, at any speed."""
+    """Render `@depth` at any speed."""
     times, first, last = diffs.time_us.tolist(), diffs.first_id.tolist(), diffs.last_id.tolist()
     bids, asks = level_texts(diffs.bids, scale), level_texts(diffs.asks, scale)
     return [
@@ -66,7 +74,7 @@ def depth_messages(diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Me
 
 
 def ticker_messages(best: Best, key: Key, symbol: str, scale: Scale) -> list[Message]:
-    """`@bookTicker`, which carries no time."""
+    """Render `@bookTicker`, which contains no time."""
     columns = [
         scale.text(kind, best.rows[:, place].copy())
         for place, kind in enumerate(("price", "lot", "price", "lot"))
@@ -81,7 +89,7 @@ def ticker_messages(best: Best, key: Key, symbol: str, scale: Scale) -> list[Mes
 
 
 def trade_rows(trades: Trades, key: Key, scale: Scale) -> Iterator[tuple[int, int, int, str, str, str]]:
-    """Of each trade its time, that time as sent, id, price, quantity, and whether the buyer was the maker."""
+    """Yield the time, the time as sent, id, price, quantity and the buyer-is-maker flag of each trade."""
     texts = scale.text("price", trades.price), scale.text("lot", trades.quantity)
     makers = ("false" if taker else "true" for taker in trades.taker_buys.tolist())
     return zip(
@@ -95,13 +103,13 @@ def trade_rows(trades: Trades, key: Key, scale: Scale) -> Iterator[tuple[int, in
 
 
 def sent_times(time_us: Ints, key: Key) -> list[int]:
-    """Times in the unit of a stream."""
+    """Convert times to the unit of a stream."""
     times: list[int] = (time_us if key.micro else time_us // 1000).tolist()
     return times
 
 
 def level_texts(side: Side, scale: Scale) -> list[str]:
-    """The levels of each diff of a side, joined."""
+    """Render the levels of one side of each diff."""
     texts = (
         '["' + scale.text("price", side.price) + '","' + scale.text("lot", side.quantity) + '"]'
     ).to_list()
