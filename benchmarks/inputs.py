@@ -22,7 +22,7 @@ from capture_pipeline.binance.periods import Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.settings.models import DEFAULT_SYMBOLS
-from sandbox_exchange.archive.corrupt_zip import Entry, zip_of
+from sandbox_exchange.archive.corrupt_zip import Entry, build_zip
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.sources.synthetic import SyntheticSource
@@ -94,7 +94,7 @@ def _published(file: ArchiveFile, csv: bytes | None, deflate: Deflate) -> tuple[
     """A file as the archive would have it: its zip and its checksum file."""
     if csv is None:
         return None
-    body = zip_of(Entry(f"{file.stem}.csv", deflate(csv), zlib.crc32(csv), len(csv)))
+    body = build_zip(Entry(f"{file.stem}.csv", deflate(csv), zlib.crc32(csv), len(csv)))
     return body, f"{hashlib.sha256(body).hexdigest()}  {file.name}\n"
 
 

@@ -109,7 +109,8 @@ def _print_summary(served: Sandbox, url: str) -> None:
     if served.config.replay:
         speed = 0 if served.config.frozen else served.config.speed
         write_line(
-            f"  from {served.config.replay}; it is {now} until somebody listens, then {speed:g} times real speed"
+            f"  from {served.config.replay}; it is {now} until the first subscription, "
+            f"then {speed:g} times real speed"
         )
     else:
         write_line(f"  from {_describe_origin(served.config)}; it is {now}, at {speed:g} times real speed")

@@ -32,19 +32,19 @@ from sandbox_exchange.market.spans import (
     Omission,
     OrderTypes,
     Outage,
-    Strict,
+    StrictModel,
     Suspension,
     TimeUs,
 )
 from sandbox_exchange.market.symbols import DEFAULT_SYMBOLS, LISTED_US, SymbolSpec, create_synthetic_symbol
 from sandbox_exchange.profiles import profile_settings
-from sandbox_exchange.rest.rate_limiter import Stated
+from sandbox_exchange.rest.rate_limiter import EndLocation
 
 Model = TypeVar("Model", bound=BaseModel)
 _VALUE_FIELDS = r"^(open|high|low|close|volume|quote_volume|count|taker_buy_volume|taker_buy_quote_volume)$"
 
 
-class Difference(Strict):
+class Difference(StrictModel):
     """Value of one kind of archive file that differs from the other kind and from REST.
 
     Attributes:
@@ -70,7 +70,7 @@ def _as_symbol_spec(value: object) -> object:
     return DEFAULT_SYMBOLS.get(value) or SymbolSpec(symbol=value) if isinstance(value, str) else value
 
 
-class SandboxConfig(Strict):
+class SandboxConfig(StrictModel):
     """Settings of the sandbox.
 
     Attributes:
@@ -89,8 +89,10 @@ class SandboxConfig(Strict):
         archive_differences: Values in which archive files differ.
         checksum_forms: Checksum files in another valid form.
         order_types: Ids of futures trades that are not trades of the market.
-        spot_trade_id_hole_every: Number of spot trades after which one id is skipped, in streams, REST and files.
-        older_um_frames: Send futures frames as before mid-2026: without `ps` and `st`, and with `s` before `a`.
+        spot_trade_id_hole_every: Number of spot trades after which one id is skipped, in streams, REST and
+            files.
+        older_um_frames: Send futures frames as before mid-2026: without `ps` and `st`, and with `s` before
+            `a`.
         now: Sandbox time at the start. None for wall time, or for the publication of the last recorded file.
         speed: Sandbox seconds per real second.
         frozen: Whether the clock is stopped.
@@ -145,7 +147,7 @@ class SandboxConfig(Strict):
     rest_lag_s: float = Field(0.0, ge=0)
     requests_until_ban: int = Field(10, ge=1)
     ban_s: float = Field(120.0, gt=0)
-    ban_stated: Stated = Stated.BOTH
+    ban_stated: EndLocation = EndLocation.BOTH
     connection_attempts: int = Field(CONNECTION_ATTEMPTS, ge=1)
     connection_window_s: float = Field(CONNECTION_WINDOW_S, gt=0)
     ping_every_s: float = Field(PING_EVERY_S[Market.SPOT], gt=0)

@@ -34,7 +34,7 @@ WEIGHTS: dict[Market, dict[str, int | Steps]] = {
     },
 }
 """Weight of a request; pairs are a maximum of `limit` and the weight up to it."""
-MOST_ROWS = {
+MAX_ROWS = {
     Market.SPOT: {"klines": 1000, "depth": 5000, "aggTrades": 1000},
     Market.UM: {"klines": 1500, "depth": 1000, "aggTrades": 1000},
 }
@@ -46,7 +46,7 @@ DEFAULT_ROWS = {
 UM_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 """Valid values of `limit` in a depth request of futures, levels per side."""
 UM_REACH_US = 2 * DAY_US
-"""Maximum age of the aggTrades of futures: 48 hours since 2026-08-13 (measured by other clients), before 24."""
+"""Maximum age of futures aggTrades: 48 hours since 2026-08-13 (measured by other clients), before that 24."""
 INTERVALS = {
     Market.SPOT: tuple(Interval),
     Market.UM: tuple(step for step in Interval if step is not Interval.S1),

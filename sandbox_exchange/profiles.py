@@ -1,4 +1,4 @@
-"""Profiles: predefined settings of the synthetic market, one file `profile_NAME.yaml` each, in this folder."""
+"""Profiles: predefined settings of the synthetic market in files `profile_NAME.yaml` of this folder."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def test_command_refuses_on_one_line(tmp_path: Path) -> None:
     """An empty recorded directory is one line on the terminal, and exit code 1."""
     result = CliRunner().invoke(command, ["serve", "--port", "0", "--recorded", str(tmp_path)])
     assert result.exit_code == 2
-    assert "holds no kline file" in result.output
+    assert "contains no kline file" in result.output
     assert result.output.count("\n") == 1
 
 

@@ -30,7 +30,7 @@ from capture_pipeline.errors import ConfigError
 from sandbox_exchange.config import validated
 from sandbox_exchange.market.source import AnyFile, KlineQuery
 from sandbox_exchange.server.server import Sandbox, SandboxConfig, SandboxServer
-from sandbox_exchange.sources.synthetic import changed
+from sandbox_exchange.sources.synthetic import apply_difference
 
 DAY = date(2024, 12, 18)
 START = parse_time("2024-12-18")
@@ -122,7 +122,7 @@ def _as_in_files(box: Sandbox, candles: pl.DataFrame, symbol: str, granularity: 
             candles = candles.filter(~pl.col("open_us").is_between(hole.start, hole.end, closed="left"))
     for change in box.config.archive_differences:
         candles = (
-            changed(candles, change)
+            apply_difference(candles, change)
             if (change.symbol, change.granularity) == (symbol, granularity)
             else candles
         )
@@ -369,11 +369,11 @@ def test_keys_of_the_user_win_over_the_profile() -> None:
         ({"off_grid": [{**OFF_GRID, "shift_s": 0}]}, "off_grid.0.shift_s"),
         (
             {"suspensions": [{"symbol": "BTCUSDT", "start": "2024-12-18", "end": "2024-12-18"}]},
-            "end must lie after start",
+            "end must be later than start",
         ),
         (
             {"archive_omissions": [{"symbol": "BTCUSDT", "start": "2024-12-18", "end": "2024-12-17"}]},
-            "end must lie after start",
+            "end must be later than start",
         ),
         (
             {"ignore_texts": [{"start": "2024-12-18", "end": "2024-12-19", "text": "a,b"}]},

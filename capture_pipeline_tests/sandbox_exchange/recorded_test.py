@@ -147,5 +147,5 @@ def test_faults_work_on_recorded_files(directory: Path) -> None:
 def test_a_directory_without_kline_files_is_refused(tmp_path: Path) -> None:
     """A directory without any kline file is one clear error."""
     (tmp_path / "readme.txt").write_text("nothing")
-    with pytest.raises(ConfigError, match="holds no kline file"):
+    with pytest.raises(ConfigError, match="contains no kline file"):
         Sandbox(SandboxConfig(recorded=tmp_path))

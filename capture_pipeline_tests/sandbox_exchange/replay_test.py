@@ -25,7 +25,7 @@ from capture_pipeline_tests.sandbox_exchange.streaming import (
 )
 from sandbox_exchange.cli import sandbox as command
 from sandbox_exchange.server.server import Sandbox, SandboxConfig
-from sandbox_exchange.sources.replay import records
+from sandbox_exchange.sources.replay import read_records
 
 START = "2026-08-03T14:30:00Z"
 START_NS = parse_time(START) * 1000
@@ -162,7 +162,7 @@ def test_plain_files_are_read_and_memory_does_not_grow(tmp_path: Path) -> None:
     with path.open("wb") as file:
         for number in range(200_000):
             file.write(splice_line(START_NS + number, message("btcusdt@trade", number)))
-    assert sum(1 for _ in records(path)) == 200_000
+    assert sum(1 for _ in read_records(path)) == 200_000
     box = Sandbox(SandboxConfig(replay=path))
     assert box.clock.now_us() == START_NS // 1000
     box.close()
@@ -171,10 +171,10 @@ def test_plain_files_are_read_and_memory_does_not_grow(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "holds no whole line"),
-        (b'{"capture_ns":5', "holds no whole line"),
-        (b'{"time":5}\n', "line 1 is none of a recording"),
-        (b"\x1f\x8bnonsense", "holds no whole line"),
+        (b"", "contains no complete line"),
+        (b'{"capture_ns":5', "contains no complete line"),
+        (b'{"time":5}\n', "line 1 is not a line of a recording"),
+        (b"\x1f\x8bnonsense", "contains no complete line"),
     ],
 )
 def test_what_is_no_recording_is_refused_on_one_line(tmp_path: Path, content: bytes, said: str) -> None:

@@ -22,7 +22,7 @@ from capture_pipeline.binance.rest.client import RestClient, WeightGovernor
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline_tests.sandbox_exchange.streaming import exchange
-from sandbox_exchange.rest.rate_limiter import AddressLimiter, Limiter, Part, Stated
+from sandbox_exchange.rest.rate_limiter import AddressLimiter, EndLocation, HostGroup, Limiter
 from sandbox_exchange.server.server import SandboxConfig, SandboxServer
 
 NOW = "2025-02-01T10:20:30Z"
@@ -334,8 +334,8 @@ def test_limiter_counts_by_minute_and_bans_for_as_long_as_it_says() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 418, 403])
-@pytest.mark.parametrize("stated", list(Stated))
-def test_refused_address_is_told_the_end_where_the_setting_says(status: int, stated: Stated) -> None:
+@pytest.mark.parametrize("stated", list(EndLocation))
+def test_refused_address_is_told_the_end_where_the_setting_says(status: int, stated: EndLocation) -> None:
     """REST and handshakes alike; the requests that come meanwhile are counted."""
     with exchange() as box:
         box.control("limits", {"status": status, "seconds": 50, "stated": stated})
@@ -348,8 +348,8 @@ def test_refused_address_is_told_the_end_where_the_setting_says(status: int, sta
         (answer.headers, answer.text),
         (handshake.headers, (handshake.body or b"").decode()),
     ):
-        assert headers.get("Retry-After") in ({"49", "50"} if stated is Stated.BOTH else {None})
-        assert ("banned until 1" in body) is (status == 418 and stated is not Stated.NOWHERE)
+        assert headers.get("Retry-After") in ({"49", "50"} if stated is EndLocation.BOTH else {None})
+        assert ("banned until 1" in body) is (status == 418 and stated is not EndLocation.NOWHERE)
     assert (answer.status_code, handshake.status_code, counts) == (status, status, {"rest": 1, "streams": 1})
     assert ("X-MBX-USED-WEIGHT-1M" in answer.headers) is (status != 403)
 
@@ -357,13 +357,15 @@ def test_refused_address_is_told_the_end_where_the_setting_says(status: int, sta
 def test_handshakes_beyond_the_limit_of_attempts_are_refused() -> None:
     """With 429 until the first of them is out of the window; REST is not concerned. Whoever goes on is banned from all hosts."""
     limits = AddressLimiter(requests_until_ban=2, ban_s=100, attempts=2, window_s=30)
-    refusals = [limits.refuse(Part.STREAMS, now) for now in (0.0, 10.0, 11.0, 12.0)]
+    refusals = [limits.count_request(HostGroup.STREAMS, now) for now in (0.0, 10.0, 11.0, 12.0)]
     assert [one and (one.status, one.wait_s) for one in refusals] == [None, None, (429, 19), (429, 18)]
-    assert limits.refuse(Part.REST, 12.0) is None
-    assert [limits.refuse(Part.STREAMS, now) for now in (30.0,)] == [None]
-    banned = [limits.refuse(Part.STREAMS, now) for now in (31.0, 32.0, 33.0)]
+    assert limits.count_request(HostGroup.REST, 12.0) is None
+    assert [limits.count_request(HostGroup.STREAMS, now) for now in (30.0,)] == [None]
+    banned = [limits.count_request(HostGroup.STREAMS, now) for now in (31.0, 32.0, 33.0)]
     assert [one and one.status for one in banned] == [429, 429, 418]
-    assert (limits.refuse(Part.REST, 34.0) or banned[0]) == limits.refusal(Part.STREAMS, 34.0)
+    assert (limits.count_request(HostGroup.REST, 34.0) or banned[0]) == limits.current_refusal(
+        HostGroup.STREAMS, 34.0
+    )
     assert (limits.attempts, limits.surplus) == (8, 2)
 
 

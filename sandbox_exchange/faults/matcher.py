@@ -103,7 +103,7 @@ class FaultInjector:
             return dict(self._manual_counts)
 
     def stream_rules(self) -> list[RuleState]:
-        """Return the stream rules that are not used up; only the thread of the server changes their counts."""
+        """Return the stream rules that are not used up; only the server thread changes their counts."""
         with self._lock:
             return [
                 state
@@ -112,7 +112,7 @@ class FaultInjector:
             ]
 
     def select(self, stage: Stage, request: RequestInfo) -> FaultRule | None:
-        """Select the first rule of a stage that is due for a request; count the request in every matching rule."""
+        """Select the first rule of a stage that is due for a request; all matching rules count it."""
         with self._lock:
             chosen: FaultRule | None = None
             for state in self._matching(stage, request):

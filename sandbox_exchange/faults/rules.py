@@ -239,7 +239,8 @@ class FaultRule(BaseModel):
         for name, value in self.parameters.items():
             if name not in _NUMBERS | _TEXTS:
                 raise ValueError(
-                    f"{name!r} is not a parameter of a fault; use one of {', '.join(sorted(_NUMBERS | _TEXTS))}"
+                    f"{name!r} is not a parameter of a fault; "
+                    f"use one of {', '.join(sorted(_NUMBERS | _TEXTS))}"
                 )
             _check_number(name, value) if name in _NUMBERS else _check_text(name, value)
         if self.fault == "redirect" and "to" not in self.parameters:
@@ -265,7 +266,8 @@ class FaultRule(BaseModel):
         )
         if self.fault == "rest_bad_row" and self.parameters.get("value", BAD_ROWS[0]) not in BAD_ROWS:
             raise ValueError(
-                f"value of rest_bad_row must be one of {', '.join(BAD_ROWS)}, not {self.parameters['value']!r}"
+                f"value of rest_bad_row must be one of {', '.join(BAD_ROWS)}, "
+                f"not {self.parameters['value']!r}"
             )
         return self
 
@@ -303,7 +305,10 @@ class FaultRule(BaseModel):
 
 
 class FaultScript(BaseModel):
-    """List of rules. The first rule of each stage that is due applies to a request; of file faults all that are due."""
+    """List of rules.
+
+    In each stage, the first rule that is due applies to a request. Of file faults all that are due apply.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

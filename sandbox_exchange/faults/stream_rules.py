@@ -32,7 +32,7 @@ MESSAGE_KINDS = (
     "ws_unknown_field",
     *ANSWER_KINDS,
 )
-"""Faults of single messages: on all connections, or on those that the rule selects by number, path or query."""
+"""Faults of single messages: on all connections, or on those selected by number, path or query."""
 NUMBERS = frozenset({"code", "status", "lag_s", "every_s", "least", "bytes", "pieces"})
 _CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 _APPLICATION_CODES = range(3000, 5000)

@@ -1,4 +1,4 @@
-"""HTTP protocol of uvicorn that gives the application its transport, so that faults can end the connection."""
+"""HTTP protocol of uvicorn that gives its transport to the application, which can end the connection."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ async def cut(scope: Scope, receive: Receive) -> None:
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
-    """Wait until uvicorn has noticed the disconnect: it logs an error for an unfinished response otherwise."""
+    """Wait until uvicorn has noticed the disconnect; otherwise it logs an unfinished response as an error."""
     while (await receive())["type"] != "http.disconnect":
         pass

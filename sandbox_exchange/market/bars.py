@@ -1,4 +1,4 @@
-"""Aggregation of trades to bars and of bars to longer bars, in int64 ticks, lots and counts without rounding."""
+"""Aggregation of trades to bars, and of bars to longer bars, in int64 without rounding."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Synthetic order book: snapshots and diffs are computed from the same pure function of time and always agree.
+"""Synthetic order book: snapshots and diffs come from the same pure function of time and always agree.
 
-Time is divided into slots of 100 ms. Each level has a base quantity. Temporary orders replace the base quantity for
-some slots, and a level changes sides when the smooth price path crosses it.
+Time is divided into slots of 100 ms. Each level has a base quantity. Temporary orders replace the base
+quantity for some slots, and a level changes sides when the smooth price path crosses it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Diffs:
 
 @dataclass(frozen=True)
 class Best:
-    """Best prices in ticks and quantities in lots; the columns of `rows` are bid, bid quantity, ask, ask quantity."""
+    """Best prices; `rows` has the columns bid and its quantity, ask and its quantity, in ticks and lots."""
 
     time_us: Ints
     last_id: Ints
@@ -209,7 +209,7 @@ class Book:
         return np.stack([self._prices(rungs), quantity], axis=1)[quantity > 0]
 
     def _side(self, rung: Ints, moment: Ints, quantity: Ints, ends: Ints, *, falls: bool) -> Side:
-        """Group changes into diffs, best level first; of several changes of a level in one diff the last counts."""
+        """Group changes into diffs, best level first; the last change of a level in a diff counts."""
         diff = np.searchsorted(ends, moment)
         order = np.lexsort((moment, -rung if falls else rung, diff))
         rung, diff, quantity = rung[order], diff[order], quantity[order]

@@ -1,7 +1,7 @@
 """Quantities of the price levels of a synthetic book: a base quantity, or that of a temporary order.
 
-A rung is the number of a level; rungs are a fixed number of ticks apart. All values are pure functions of keys, so
-that any slot can be computed without the others.
+A rung is the number of a level; rungs are a fixed number of ticks apart. All values are pure functions of
+keys, so that any slot can be computed without the others.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class TemporaryOrders:
-    """Orders that replace the quantity of a level for some slots, in order of time, as arrays of equal length.
+    """Orders that replace a quantity for some slots; arrays of equal length, in order of time.
 
     Attributes:
         rung: Level.
@@ -113,7 +113,8 @@ class Levels:
         )
         follows = np.append(rung[1:] == rung[:-1], False) if len(rung) else np.empty(0, np.bool_)
         until = np.where(follows, np.roll(slot, -1), _NEVER)
-        # The last order of a slot counts; after an order that ends before the next one, the level has its base quantity.
+        # The last order of a slot counts; after an order that ends before the next one, the level has its
+        # base quantity.
         begins, reverts = slot < until, end < until
         all_rungs = np.concatenate([rung[begins], rung[reverts]])
         all_slots = np.concatenate([slot[begins], end[reverts]])

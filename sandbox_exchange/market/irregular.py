@@ -1,7 +1,8 @@
 """Irregularities of the klines and files of the synthetic market.
 
-Close times before an outage, times off the grid and texts in the column `ignore` apply to archive and REST. Repeated
-rows and rows in reverse order apply to archive files only. Rows are frames of `sandbox_exchange.market.kline_text`.
+Close times before an outage, times off the grid and texts in the column `ignore` apply to archive and REST.
+Repeated rows and rows in reverse order apply to archive files only. Rows are frames of
+`sandbox_exchange.market.kline_text`.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def shift_times(frame: pl.DataFrame, span: OffGrid, interval: Interval) -> pl.Da
 
 
 def close_early(frame: pl.DataFrame, outage: Outage, interval: Interval) -> pl.DataFrame:
-    """Set the close time of the last candle to 1 µs before an outage; also of an inverted candle at its start."""
+    """Set the close time of the last candle, and of an inverted candle, to 1 µs before an outage."""
     last_open = outage.start if outage.last_candle is LastCandle.INVERTED else outage.start - 1
     is_last = _OPEN.is_between(outage.start - interval.us + 1, last_open)
     return frame.with_columns(

@@ -1,6 +1,7 @@
 """Kline frame of archive and REST, with its CSV and its JSON rows.
 
-The columns `open_us` and `close_us` are microseconds UTC, `count` is an integer, and all others are text as sent.
+The columns `open_us` and `close_us` are microseconds UTC, `count` is an integer, and all others are text as
+sent.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ class Scale:
         """
         decimals = self._decimals[kind]
         text = decimal_text(pl.col(column) * self._factors[kind], decimals)
-        # Zeros are appended as text: a multiplication would overflow for volumes with eleven digits before the point.
+        # Zeros are appended as text: a multiplication would overflow for volumes with eleven digits before
+        # the point.
         return (
             text + (("" if decimals else ".") + "0" * (_SPOT_DECIMALS - decimals)) if self._is_spot else text
         )
@@ -135,9 +137,10 @@ def frame_to_rows(frame: pl.DataFrame, *, microseconds: bool) -> list[list[Any]]
 
 
 def parse_csv(text: bytes) -> pl.DataFrame:
-    """Parse a recorded CSV; values stay byte for byte the same, and rows without a valid open time are skipped.
+    """Parse a recorded CSV without changing its values.
 
-    A header and a byte order mark are skipped. The size of a time determines its unit.
+    Rows without a valid open time, a header and a byte order mark are skipped. The size of a time determines
+    its unit.
     """
     text = text.removeprefix(b"\xef\xbb\xbf")
     lines = text.decode("utf-8", "replace").splitlines()

@@ -24,12 +24,15 @@ from sandbox_exchange.market.trades import Aggregates, Trades, TradeSeries
 from sandbox_exchange.market.trading_hours import TradingHours
 
 AGGREGATES_FROM = {Market.SPOT: 0, Market.UM: 1_000_000_000}
-"""Id of the first aggregate. A large value for futures keeps ids of aggregates and of trades distinct in tests."""
+"""Id of the first aggregate. The large value of futures separates ids of aggregates from ids of trades."""
 _MAX_CACHED_BARS = 1_500_000
 
 
 class TradeIds:
-    """Conversion of trade ids to sent ids: spot skips some ids, and some futures ids are not trades of the market."""
+    """Conversion of trade ids to sent ids.
+
+    Spot skips some ids, and some ids of futures are not trades of the market.
+    """
 
     def __init__(self, kinds: OrderTypes | None, spot_hole_every: int | None) -> None:
         """Create a conversion.

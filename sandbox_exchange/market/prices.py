@@ -1,8 +1,8 @@
 """Price path: a continuous pure function of key and time.
 
-The path is a sum of value noise with periods from five minutes to most of a year. The amplitude grows with the square
-root of the period, as in a random walk. Transcendental functions are avoided, so that every machine gives the same
-prices.
+The path is a sum of value noise with periods from five minutes to most of a year. The amplitude grows with
+the square root of the period, as in a random walk. Transcendental functions are avoided, so that every
+machine gives the same prices.
 """
 
 from __future__ import annotations

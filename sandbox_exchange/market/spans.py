@@ -30,13 +30,13 @@ TimeUs = Annotated[int, BeforeValidator(_time_us)]
 _BOTH = (Granularity.MONTHLY, Granularity.DAILY)
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """Base class of settings that reject unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Span(Strict):
+class _Span(StrictModel):
     """Period `[start, end)`."""
 
     start: TimeUs
@@ -73,7 +73,7 @@ class LastCandle(StrEnum):
     EARLY = "early"
     """Start of the outage − 1 unit."""
     INVERTED = "inverted"
-    """As EARLY. In addition, a candle that opens at the start of the outage is empty and closes 1 unit before it opens."""
+    """As EARLY, and an empty candle that opens at the start of the outage closes 1 unit before it opens."""
 
 
 class Outage(MarketSpan):
@@ -91,8 +91,8 @@ class Suspension(_Span):
 
     Attributes:
         symbol: Suspended symbol.
-        status: Status in exchangeInfo during the period. Klines of a futures contract with the status `SETTLING`
-            are refused with -1122.
+        status: Status in exchangeInfo during the period. Klines of a futures contract with the status
+            `SETTLING` are refused with -1122.
         market: Market of the suspension; None for both.
     """
 
@@ -102,7 +102,7 @@ class Suspension(_Span):
 
 
 class OffGrid(MarketSpan):
-    """Candles off the grid: the candles that open in `[start, end)` have times that are shifted by a constant.
+    """Candles off the grid: the candles that open in `[start, end)` have shifted times.
 
     Attributes:
         shift_s: Seconds added to open and close time, modulo the interval.
@@ -154,8 +154,8 @@ class ChecksumFiles(Arrangement):
     form: ChecksumForm
 
 
-class OrderTypes(Strict):
-    """Ids of the futures stream `@trade` that are not trades of the market: no aggregate, file or candle has them.
+class OrderTypes(StrictModel):
+    """Ids of the futures stream `@trade` that are not in any aggregate, file or candle.
 
     Attributes:
         every: Number of trades of the market between two such ids.

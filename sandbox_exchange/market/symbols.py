@@ -47,11 +47,13 @@ class SymbolSpec(BaseModel):
         symbol: Name, for example BTCUSDT.
         base_price: Price around which the price path moves.
         tick_size: Smallest price step.
-        lot_size: Smallest quantity step. Tick and lot together have at most eight decimals, so that turnover is exact.
+        lot_size: Smallest quantity step. Tick and lot together have at most eight decimals, so that turnover
+            is exact.
         listed: Time of the listing, microseconds UTC; the first trade is within a minute of it.
         delisted: Time of the delisting, microseconds UTC; there are no later trades.
         trades_per_day: Constant, so that the ids of any day are known without counting.
-        book_interval_s: Time between two diffs, a divisor of 25 s and a multiple of 0.1 s. None for a constant book.
+        book_interval_s: Time between two diffs, a divisor of 25 s and a multiple of 0.1 s. None for a
+            constant book.
         quote: Quote asset: the end of the symbol, or of the part before the date of a delivery contract
             (BTCUSDT_250328).
         markets: Markets that list the symbol.

@@ -1,8 +1,8 @@
 """Trades of one symbol by day: each trade is a pure function of the seed, the symbol, the day and the id.
 
-Each day has the same number of trades, so that ids are contiguous and any day can be computed without the others. Random
-weights distribute the trades of a day over its minutes; minutes with weight 0 have no trades. The trades of one taker
-order have the same time and side.
+Each day has the same number of trades, so that ids are contiguous and any day can be computed without the
+others. Random weights distribute the trades of a day over its minutes; minutes with weight 0 have no trades.
+The trades of one taker order have the same time and side.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Trades:
         price: Ticks.
         quantity: Lots.
         taker_buys: 1 if the buyer is the taker, 0 if the buyer is the maker.
-        aggregates: Id of the aggregate of each trade, contiguous from 0. An aggregate has one time, price and side.
+        aggregates: Id of the aggregate of each trade, contiguous from 0. An aggregate has one time, price and
+            side.
     """
 
     ids: Ints
@@ -82,7 +83,8 @@ class Aggregates:
     def of(cls, trades: Trades) -> Aggregates:
         """Combine trades to aggregates.
 
-        The trades must contain whole aggregates. A selection by time always does, as an aggregate has one time.
+        The trades must contain whole aggregates. A selection by time always does, as an aggregate has one
+        time.
         """
         starts = np.flatnonzero(np.diff(trades.aggregates, prepend=-1))
         ends = np.append(starts[1:], len(trades)) - 1 if len(starts) else starts
@@ -212,7 +214,8 @@ class TradeSeries:
         weights = np.where(extract_bits(random, 20, 6) < _QUIET_OF_64, 0, weights) * lengths // MINUTE_US
         weights[~is_open] = 0
         first = int(np.argmax(is_open))
-        # The first open cell always has trades, so that no day is empty and the first trade is close to the listing.
+        # The first open cell always has trades, so that no day is empty and the first trade is close to the
+        # listing.
         weights[first] = max(int(weights[first]), _MIN_WEIGHT)
         return weights
 

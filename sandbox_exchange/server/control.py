@@ -22,7 +22,7 @@ from sandbox_exchange.faults.matcher import FaultInjector
 from sandbox_exchange.faults.rules import FaultScript
 from sandbox_exchange.http.request_log import RequestLog
 from sandbox_exchange.market.spans import TimeUs
-from sandbox_exchange.rest.rate_limiter import AddressLimiter, Part, Stated
+from sandbox_exchange.rest.rate_limiter import AddressLimiter, EndLocation, HostGroup
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -50,8 +50,8 @@ class _Refusal(BaseModel):
     model_config = ConfigDict(extra="forbid")
     status: Literal[429, 418, 403]
     seconds: Annotated[float, Field(gt=0, le=_MAX_SECONDS, allow_inf_nan=False)]
-    stated: Stated | None = None
-    part: Part | None = None
+    stated: EndLocation | None = None
+    part: HostGroup | None = None
 
 
 class Control:
@@ -117,7 +117,7 @@ class Control:
             return error_response(error)
         if refusal is not None:
             self._limits.stated = refusal.stated or self._limits.stated
-            self._limits.begin(refusal.status, refusal.seconds, time.time(), refusal.part)
+            self._limits.start_refusal(refusal.status, refusal.seconds, time.time(), refusal.part)
         return JSONResponse(self._limits.state(time.time()))
 
     async def republish(self, request: Request) -> JSONResponse:
@@ -171,7 +171,7 @@ def _check_target(now_us: int, advance_s: float) -> None:
 
 
 def _is_encodable(value: object) -> bool:
-    """Check that every number fits 64 bits and every text is Unicode: a response that contains them cannot fail."""
+    """Return whether numbers fit 64 bits and texts are Unicode, so that responses can contain them."""
     if isinstance(value, dict):
         return all(_is_encodable(part) for pair in value.items() for part in pair)
     if isinstance(value, list):

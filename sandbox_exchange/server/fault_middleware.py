@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from capture_pipeline.request_guard import RequestGuard
-from sandbox_exchange.archive.corrupt_zip import flipped, gzip_bomb
+from sandbox_exchange.archive.corrupt_zip import flip_bit, gzip_bomb
 from sandbox_exchange.clock import SandboxClock
 from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
 from sandbox_exchange.faults.rules import FaultRule, Stage
@@ -27,7 +27,10 @@ from sandbox_exchange.http.request_log import Entry, RequestLog, log_fault
 CONTROL = "/_sandbox/"
 _TICK_S = 0.05
 _STATUS = "status_"
-_HTML = "<!DOCTYPE html><html><head><title>Attention Required!</title></head><body>Please enable cookies.</body></html>"
+_HTML = (
+    "<!DOCTYPE html><html><head><title>Attention Required!</title></head>"
+    "<body>Please enable cookies.</body></html>"
+)
 _MESSAGES = {
     429: "Too many requests; current limit is 6000 request weight per 1 MINUTE.",
     418: "Way too many requests; IP banned.",
@@ -93,7 +96,7 @@ class FaultMiddleware:
             headers["ETag"] = '"00000000000000000000000000000000"'
             body = bytes(byte ^ 0x5A for byte in body)
         if rule.fault == "body_bit_flip" and body:
-            body = flipped(body, min(int(len(body) * rule.number("at", 0.5)), len(body) - 1))
+            body = flip_bit(body, min(int(len(body) * rule.number("at", 0.5)), len(body) - 1))
         await send(start)
         if rule.fault == "truncated_body":
             await send(

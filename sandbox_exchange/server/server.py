@@ -65,7 +65,8 @@ class Sandbox:
         """Build the application.
 
         Raises:
-            ConfigError: The directory `recorded` contains no kline file, or the file `replay` is no recording.
+            ConfigError: The directory `recorded` contains no kline file, or the file `replay` is no
+                recording.
         """
         self.config = config = config or SandboxConfig()
         self.market: SyntheticMarket | None = None
@@ -80,7 +81,7 @@ class Sandbox:
             recorded = RecordedSource(config.recorded, config.market)
             self.source, now = (
                 recorded,
-                now or recorded.published_by(config.monthly_delay_hours, config.daily_delay_hours),
+                now or recorded.all_published_us(config.monthly_delay_hours, config.daily_delay_hours),
             )
         else:
             self.market = SyntheticMarket(config)
@@ -103,7 +104,9 @@ class Sandbox:
             "monthly_delay_hours": config.monthly_delay_hours,
             "daily_delay_hours": config.daily_delay_hours,
         }
-        self.archive = Archive(self.source, self.clock, **delays, form_of=partial(checksum_form, config))
+        self.archive = Archive(
+            self.source, self.clock, **delays, checksum_form=partial(checksum_form, config)
+        )
         self.app = FaultMiddleware(Starlette(routes=self._routes()), self.faults, self.log, self.clock)
 
     def close(self) -> None:

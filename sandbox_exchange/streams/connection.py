@@ -1,4 +1,4 @@
-"""One stream connection: handshake, pings and closes of the WebSocket protocol. Data frames are built elsewhere."""
+"""WebSocket protocol of one stream connection: handshake, pings, requests and closes."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class StreamConnection(asyncio.Protocol):
             self.sent_bytes += len(payload)
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send a close frame, and end the connection if the client does not answer within `_CLOSE_WITHIN_S`."""
+        """Send a close frame; end the connection if the client does not answer within `_CLOSE_WITHIN_S`."""
         if self._protocol.state is OPEN:
             self.state, self.close_code = State.CLOSING, code
             self._protocol.send_close(code, reason)
@@ -237,10 +237,10 @@ class StreamConnection(asyncio.Protocol):
             self._hub.report_subscription()
 
     def _is_within_rate(self) -> bool:
-        """Count a frame of the client; close the connection and return False if the rate limit is exceeded."""
-        now, most = asyncio.get_running_loop().time(), MESSAGES_A_SECOND[self.market]
+        """Count a frame of the client; above the rate limit close the connection and return False."""
+        now, limit = asyncio.get_running_loop().time(), MESSAGES_A_SECOND[self.market]
         self._inbound.append(now)
-        if len(self._inbound) > most and now - self._inbound[-most - 1] < 1:
+        if len(self._inbound) > limit and now - self._inbound[-limit - 1] < 1:
             self.close(1008, "Too many requests")
             return False
         return True

@@ -65,7 +65,7 @@ class Dispatcher:
         self.sent: dict[Key, Sent] = {}
 
     async def run(self, connections: dict[int, StreamConnection]) -> None:
-        """Send messages until no connection is open, or until the feed ends if it does not wait for connections."""
+        """Send messages while a connection is open or the feed runs without listeners."""
         self.position_us = self._clock.now_us()
         while connections or self._feed.runs_without_listeners:
             until_us = min(self._clock.now_us(), self.position_us + _CHUNK_US)

@@ -61,7 +61,7 @@ class MarketFeed:
         self._blocks: dict[Key, dict[int, list[Message]]] = {}
 
     def render(self, keys: Collection[Key], start_us: int, end_us: int) -> Iterator[None]:
-        """Render the messages of `(start_us, end_us]`; yield after each block, so that pings can be answered."""
+        """Render the messages of `(start_us, end_us]`; yield after each block for pings."""
         for key in sorted(filter(self._is_served, keys)):
             for block in self._block_range(key, start_us, end_us):
                 if block not in self._blocks.get(key, ()):

@@ -23,14 +23,15 @@ class FuturesMessages:
 
     Attributes:
         ids: Conversion of trade ids to the ids that are sent.
-        is_older: Whether frames have the form from before mid-2026: without `ps` and `st`, and with `s` before `a`.
+        is_older: Whether frames have the form from before mid-2026: without `ps` and `st`, and with `s`
+            before `a`.
     """
 
     ids: TradeIds
     is_older: bool = False
 
     def trades(self, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
-        """Render `@trade`: the trades of the market, and between them the ids that are not trades of the market."""
+        """Render `@trade`: the trades of the market, and between them ids that are not."""
         messages = []
         for sent, (at, t, i, p, q, maker) in zip(
             self._sent_ids(trades.ids), trade_rows(trades, key, scale), strict=True
@@ -47,7 +48,7 @@ class FuturesMessages:
         return messages
 
     def aggregates(self, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
-        """Render `@aggTrade`: one message for the trades of a taker order at one price, with ids of its own."""
+        """Render `@aggTrade`: the trades of a taker order at one price, with ids of their own."""
         aggregates, offset = Aggregates.of(trades), AGGREGATES_FROM[Market.UM]
         rows = zip(
             trade_rows(aggregates.rows, key, scale),
@@ -65,7 +66,7 @@ class FuturesMessages:
         return messages
 
     def depth(self, diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Message]:
-        """Render `@depth@100ms`: `pu` is the previous `u`, and `U` may be more than `pu + 1`, as at the exchange."""
+        """Render `@depth@100ms`: `pu` is the previous `u`; `U` may be more than `pu + 1`."""
         first, last = diffs.first_id.tolist(), diffs.last_id.tolist()
         bids, asks = level_texts(diffs.bids, scale), level_texts(diffs.asks, scale)
         first_shown = [low + (high - low) // 3 for low, high in zip(first, last, strict=True)]

@@ -18,7 +18,7 @@ from sandbox_exchange.constants import FUTURES_HOST, MAX_STREAMS, MAX_TARGET_LEN
 from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
 from sandbox_exchange.faults.rules import FaultRule, Stage
 from sandbox_exchange.http.request_log import RequestLog, log_fault
-from sandbox_exchange.rest.rate_limiter import AddressLimiter, Part
+from sandbox_exchange.rest.rate_limiter import AddressLimiter, HostGroup
 from sandbox_exchange.streams.connection import State, StreamConnection
 from sandbox_exchange.streams.connection_faults import apply_fault
 from sandbox_exchange.streams.dispatcher import Dispatcher
@@ -31,7 +31,9 @@ Refusal = tuple[int, dict[str, str], bytes]
 
 
 class StreamHub:
-    """Stream connections of one exchange. All methods but the constructor run in the event loop of the server.
+    """Stream connections of one exchange.
+
+    All methods but the constructor run in the event loop of the server.
 
     Attributes:
         ping_every_s: Real seconds between pings by market.
@@ -68,8 +70,10 @@ class StreamHub:
         self._task: asyncio.Task[None] | None = None
         self._dispatcher: Dispatcher | None = None
         if feed is not None:
-            life_s, most = config.connection_life_s, config.stream_buffer_bytes
-            self._dispatcher = Dispatcher(feed, clock, StreamFaults(faults), life_s=life_s, buffer_bytes=most)
+            life_s, buffer_bytes = config.connection_life_s, config.stream_buffer_bytes
+            self._dispatcher = Dispatcher(
+                feed, clock, StreamFaults(faults), life_s=life_s, buffer_bytes=buffer_bytes
+            )
         self.ping_every_s = {Market.SPOT: config.ping_every_s, Market.UM: config.um_ping_every_s}
         self.pong_within_s = {Market.SPOT: config.pong_within_s, Market.UM: config.um_pong_within_s}
 
@@ -81,7 +85,7 @@ class StreamHub:
         return self._clock.now_us()
 
     def admit(self, connection: StreamConnection, query: str) -> Refusal | None:
-        """Configure a connection from the path and query of its handshake; return a response if it is refused."""
+        """Configure a connection from its path and query; return a response if it is refused."""
         scope: dict[str, Any] = {
             "headers": [],
             "method": "GET",
@@ -94,7 +98,7 @@ class StreamHub:
         return refusal
 
     def _refusal(self, connection: StreamConnection, scope: dict[str, Any]) -> Refusal | None:
-        if (refusal := self._limits.refuse(Part.STREAMS, time.time())) is not None:
+        if (refusal := self._limits.count_request(HostGroup.STREAMS, time.time())) is not None:
             return refusal.status, refusal.headers, refusal.body
         rule = self._faults.select(Stage.UPGRADE, RequestInfo("GET", connection.path, connection.query))
         log_fault(scope, rule)
@@ -146,7 +150,7 @@ class StreamHub:
         return [one.number for one in targets]
 
     def state(self) -> dict[str, Any]:
-        """Return the state for the control endpoint: open and past connections, and the messages sent by stream."""
+        """Return connections and sent messages for the control endpoint."""
         sent = self._dispatcher.sent if self._dispatcher else {}
         return {
             "position": iso(self._dispatcher.position_us) if self._dispatcher else None,

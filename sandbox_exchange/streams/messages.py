@@ -69,7 +69,7 @@ class Feed(Protocol):
         """Prepare the messages of `window` in steps; optional before `window`."""
 
     def window(self, keys: Collection[Key], start_us: int, end_us: int) -> tuple[list[Message], int]:
-        """Return messages in `(start_us, end_us]` in order of time, and the time up to which they are complete."""
+        """Return messages in `(start_us, end_us]` by time, and the time up to which they are complete."""
 
 
 def frame(payload: bytes, opcode: int = TEXT, *, last: bool = True) -> bytes:

@@ -1,4 +1,4 @@
-"""Stream messages of spot, with the field order and number format of the exchange: eight decimals, compact JSON."""
+"""Stream messages of spot, with the field order of the exchange and eight decimals."""
 
 from __future__ import annotations
 

@@ -66,7 +66,8 @@ def _execute(subscriber: Subscriber, request: dict[str, Any]) -> Any:
     if method not in _METHODS:
         raise _RefusedError(
             2,
-            f"Invalid request: unknown variant `{method[:40]}`, expected one of {', '.join(sorted(_METHODS))}",
+            f"Invalid request: unknown variant `{method[:40]}`, "
+            f"expected one of {', '.join(sorted(_METHODS))}",
         )
     if method == "LIST_SUBSCRIPTIONS":
         return list(subscriber.streams)
