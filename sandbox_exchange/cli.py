@@ -12,7 +12,7 @@ from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.parsing import read_yaml
 from capture_pipeline.terminal import write_line
-from sandbox_exchange.config import SandboxConfig, validated
+from sandbox_exchange.config import SandboxConfig, validate_model
 from sandbox_exchange.faults.rules import FaultScript
 from sandbox_exchange.profiles import profile_names
 from sandbox_exchange.server.server import Sandbox, serve
@@ -82,11 +82,13 @@ def _config(config_file: Path | None, faults_file: Path | None, options: dict[st
         raise ConfigError("must contain keys and values", where=str(config_file))
     if faults_file:
         script = read_yaml(faults_file) or []
-        data["faults"] = validated(
+        data["faults"] = validate_model(
             FaultScript, {"faults": script} if isinstance(script, list) else script, str(faults_file)
         ).faults
-    given = {name: value for name, value in options.items() if value is not None}
-    return validated(SandboxConfig, {**data, **given}, str(config_file) if config_file else "sandbox")
+    given_options = {name: value for name, value in options.items() if value is not None}
+    return validate_model(
+        SandboxConfig, {**data, **given_options}, str(config_file) if config_file else "sandbox"
+    )
 
 
 def _describe_origin(config: SandboxConfig) -> str:

@@ -203,7 +203,7 @@ def _share_symbol(one: MarketSpan, other: MarketSpan) -> bool:
     return one.symbols is None or other.symbols is None or bool(set(one.symbols) & set(other.symbols))
 
 
-def validated(model: type[Model], data: object, where: str) -> Model:
+def validate_model(model: type[Model], data: object, where: str) -> Model:
     """Validate `data` against `model`.
 
     Raises:
@@ -221,4 +221,4 @@ def load_config(path: Path) -> SandboxConfig:
     Raises:
         ConfigError: The file cannot be read, or a key is unknown or has an invalid value.
     """
-    return validated(SandboxConfig, read_yaml(path) or {}, str(path))
+    return validate_model(SandboxConfig, read_yaml(path) or {}, str(path))

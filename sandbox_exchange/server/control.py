@@ -17,7 +17,7 @@ from capture_pipeline.errors import ConfigError
 from capture_pipeline.parsing import guard_parser
 from sandbox_exchange.archive.publisher import Archive
 from sandbox_exchange.clock import SandboxClock
-from sandbox_exchange.config import validated
+from sandbox_exchange.config import validate_model
 from sandbox_exchange.faults.matcher import FaultInjector
 from sandbox_exchange.faults.rules import FaultScript
 from sandbox_exchange.http.request_log import RequestLog
@@ -149,7 +149,7 @@ async def parse_body(request: Request, model: type[Model]) -> Model:
         )
     if model is FaultScript and isinstance(data, list):
         data = {"faults": data}
-    return validated(model, data, request.url.path)
+    return validate_model(model, data, request.url.path)
 
 
 async def _read_body(request: Request) -> bytes:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from capture_pipeline.errors import ConfigError
-from sandbox_exchange.config import validated
+from sandbox_exchange.config import validate_model
 from sandbox_exchange.faults.rules import FaultRule
 from sandbox_exchange.faults.stream_rules import CONNECTION_KINDS
 from sandbox_exchange.server.control import error_response, parse_body
@@ -49,7 +49,7 @@ class StreamControl:
 
 
 def _parse_rule(keys: dict[str, Any], where: str) -> FaultRule:
-    rule = validated(FaultRule, keys, where)
+    rule = validate_model(FaultRule, keys, where)
     if rule.fault not in CONNECTION_KINDS or keys.keys() & {"times", "after", "every", "every_s", "match"}:
         remedy = f"give fault, one of {', '.join(CONNECTION_KINDS)}, and its parameters"
         raise ConfigError("is no fault that can be injected by hand", where=where, remedy=remedy)
