@@ -23,7 +23,7 @@ from capture_pipeline.binance.periods import Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market
 from capture_pipeline.klines.backfill import backfill
 from capture_pipeline.settings.models import DEFAULT_SYMBOLS
-from sandbox_exchange.archive.corrupt_zip import Entry, build_zip
+from sandbox_exchange.archive.corrupt_zip import ZipEntry, build_zip
 from sandbox_exchange.config import SandboxConfig
 from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.sources.synthetic import SyntheticSource
@@ -96,7 +96,7 @@ def _build_published(file: ArchiveFile, csv: bytes | None, deflate: Deflate) -> 
     """Build the zip and the checksum file of an archive file."""
     if csv is None:
         return None
-    body = build_zip(Entry(f"{file.stem}.csv", deflate(csv), zlib.crc32(csv), len(csv)))
+    body = build_zip(ZipEntry(f"{file.stem}.csv", deflate(csv), zlib.crc32(csv), len(csv)))
     return body, f"{hashlib.sha256(body).hexdigest()}  {file.name}\n"
 
 

@@ -74,17 +74,17 @@ MESSAGES_A_SECOND = {Market.SPOT: 5, Market.UM: 10}
 _PUBLIC_TOPICS = ("depth", "bookTicker", "rpiDepth", "trade")
 
 
-class Route(StrEnum):
+class StreamRoute(StrEnum):
     """Endpoints of the futures' stream host."""
 
     PUBLIC = "public"
     MARKET = "market"
 
 
-def route_of(stream: str) -> Route:
+def route_of(stream: str) -> StreamRoute:
     """Return the endpoint that sends a futures stream."""
     topic = stream.partition("@")[2]
-    return Route.PUBLIC if topic.startswith(_PUBLIC_TOPICS) else Route.MARKET
+    return StreamRoute.PUBLIC if topic.startswith(_PUBLIC_TOPICS) else StreamRoute.MARKET
 
 
 def archive_path(file: ArchiveFile | TradesFile) -> str:

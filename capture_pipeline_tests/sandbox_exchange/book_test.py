@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.periods import DAY_US, parse_time
 from capture_pipeline.binance.urls import Market
 from sandbox_exchange.config import SandboxConfig
-from sandbox_exchange.market.book import IDS_PER_SLOT, SLOT_US, Book, Side, Snapshot
+from sandbox_exchange.market.book import IDS_PER_SLOT, SLOT_US, Book, SideChanges, Snapshot
 from sandbox_exchange.market.market import SyntheticMarket
 
 DAY = parse_time("2024-12-31")
@@ -42,7 +42,7 @@ def book_of(symbol: str) -> Book:
     return MARKET.book(Market.SPOT, symbol)
 
 
-def apply(levels: dict[int, int], side: Side, number: int) -> None:
+def apply(levels: dict[int, int], side: SideChanges, number: int) -> None:
     part = slice(int(side.bounds[number]), int(side.bounds[number + 1]))
     for price, quantity in zip(side.price[part].tolist(), side.quantity[part].tolist(), strict=True):
         if quantity:

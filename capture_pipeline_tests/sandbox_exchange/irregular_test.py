@@ -60,7 +60,7 @@ def rest(
 
 def rows_of(box: Sandbox, file: AnyFile) -> list[list[str]]:
     """Read the rows of a published file without its header."""
-    published = box.archive.zip(file.path)
+    published = box.archive.read_zip(file.path)
     if published is None:
         pytest.fail(f"{file.path} is not published")
     with zipfile.ZipFile(io.BytesIO(published.body)) as archive:
@@ -92,7 +92,7 @@ def test_profile_files_and_rest_agree_row_by_row(
         expected = texts(_as_in_files(box, candles, symbol, Granularity.MONTHLY), micro=micro)
         file = ArchiveFile(market, symbol, interval, month)
         if not expected:
-            assert box.archive.zip(file.path) is None
+            assert box.archive.read_zip(file.path) is None
             continue
         found = rows_of(box, file)
         assert [
@@ -144,7 +144,8 @@ def test_profile_has_each_irregularity_as_documented(real_world: Sandbox) -> Non
     texts_in = Counter(Month.of(row["open_us"]) for row in hours.to_dicts() if row["ignore"] != "0")
     assert texts_in == {Month(2024, 11): 720}
     assert (
-        real_world.archive.zip(ArchiveFile(Market.SPOT, "SOLUSDT", Interval.H1, Month(2024, 12)).path) is None
+        real_world.archive.read_zip(ArchiveFile(Market.SPOT, "SOLUSDT", Interval.H1, Month(2024, 12)).path)
+        is None
     )
     twice = Counter(
         row[0]

@@ -27,7 +27,7 @@ def market_of(**settings: object) -> SyntheticMarket:
 
 
 def csv_of(box: Sandbox, file: ArchiveFile) -> list[list[str]]:
-    published = box.archive.zip(file.path)
+    published = box.archive.read_zip(file.path)
     if published is None:
         pytest.fail(f"{file.path} is not published")
     with zipfile.ZipFile(io.BytesIO(published.body)) as archive:
@@ -136,7 +136,7 @@ def test_listing_and_delisting_bound_a_symbol() -> None:
 def test_same_seed_same_bytes_and_other_seed_other_bytes() -> None:
     """Two sandboxes with the same seed serve identical zips; another seed gives other zips."""
     file = ArchiveFile(Market.SPOT, "BNBUSDT", Interval.H1, Month(2024, 5))
-    bodies = [Sandbox(SandboxConfig(seed=seed)).archive.zip(file.path) for seed in (3, 3, 4)]
+    bodies = [Sandbox(SandboxConfig(seed=seed)).archive.read_zip(file.path) for seed in (3, 3, 4)]
     digests = [body.sha256 for body in bodies if body]
     assert digests[0] == digests[1] != digests[2]
 

@@ -22,7 +22,7 @@ from capture_pipeline.binance.rest.client import RestClient, WeightGovernor
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline_tests.sandbox_exchange.streaming import exchange
-from sandbox_exchange.rest.rate_limiter import AddressLimiter, EndLocation, HostGroup, Limiter
+from sandbox_exchange.rest.rate_limiter import AddressLimiter, EndLocation, HostGroup, WeightLimiter
 from sandbox_exchange.server.server import SandboxConfig, SandboxServer
 
 NOW = "2025-02-01T10:20:30Z"
@@ -315,7 +315,7 @@ def test_over_budget_gives_429_and_going_on_gives_418() -> None:
 
 def test_limiter_counts_by_minute_and_bans_for_as_long_as_it_says() -> None:
     """A new minute has a new budget; a ban ends at its stated time."""
-    limiter = Limiter(10, AddressLimiter(requests_until_ban=2, ban_s=100))
+    limiter = WeightLimiter(10, AddressLimiter(requests_until_ban=2, ban_s=100))
     refusals = [limiter.admit(5, now).refusal for now in (60.0, 61.0, 62.0, 63.0, 64.0, 130.0, 163.9, 164.0)]
     assert [one and (one.status, one.wait_s) for one in refusals] == [
         None,
@@ -327,7 +327,7 @@ def test_limiter_counts_by_minute_and_bans_for_as_long_as_it_says() -> None:
         (418, 1),
         None,
     ]
-    assert Limiter(10, AddressLimiter(requests_until_ban=2, ban_s=100)).admit(10, 0.0).used == 10
+    assert WeightLimiter(10, AddressLimiter(requests_until_ban=2, ban_s=100)).admit(10, 0.0).used == 10
 
 
 @pytest.mark.parametrize("status", [429, 418, 403])

@@ -24,7 +24,7 @@ MAX_ENTRY_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
-class Entry:
+class ZipEntry:
     """Compressed entry of a zip.
 
     Attributes:
@@ -40,13 +40,13 @@ class Entry:
     size: int
 
 
-def compress_entry(name: str, content: bytes) -> Entry:
+def compress_entry(name: str, content: bytes) -> ZipEntry:
     """Compress content to an entry."""
     packer = zlib.compressobj(1, zlib.DEFLATED, -15)
-    return Entry(name, packer.compress(content) + packer.flush(), zlib.crc32(content), len(content))
+    return ZipEntry(name, packer.compress(content) + packer.flush(), zlib.crc32(content), len(content))
 
 
-def build_zip(*entries: Entry, overlapping: bool = False) -> bytes:
+def build_zip(*entries: ZipEntry, overlapping: bool = False) -> bytes:
     """Build a zip.
 
     Args:
@@ -137,7 +137,7 @@ def flip_bit(content: bytes, at: int) -> bytes:
 def _bomb(_: bytes, name: str, __: bytes, rule: FaultRule) -> bytes:
     megabytes = int(rule.number("inflate_mb", 1024))
     data, crc = deflate_zeros(megabytes)
-    return build_zip(Entry(name, data, crc, megabytes * _MB))
+    return build_zip(ZipEntry(name, data, crc, megabytes * _MB))
 
 
 def _overlapping(_: bytes, name: str, csv: bytes, rule: FaultRule) -> bytes:

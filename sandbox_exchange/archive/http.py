@@ -15,7 +15,7 @@ from sandbox_exchange.archive.publisher import Archive, Published
 from sandbox_exchange.archive.s3_listing import Listing, ListQuery
 from sandbox_exchange.constants import BUCKET
 from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
-from sandbox_exchange.faults.rules import CHECKSUM, Stage
+from sandbox_exchange.faults.rules import CHECKSUM, FaultStage
 from sandbox_exchange.http.request_log import log_fault
 
 _BUCKET = f"/{BUCKET}/"
@@ -63,19 +63,19 @@ class ArchiveHost:
     def _find(self, request: Request, path: str) -> Published | None:
         zip_path = path.removesuffix(CHECKSUM)
         info = RequestInfo(request.method, "/" + zip_path, dict(request.query_params))
-        if self._archive.file_at(zip_path) is None:
+        if self._archive.find_file(zip_path) is None:
             return None
         if path == zip_path:
             rules = self._faults.select_all(info) if request.method == "GET" else self._faults.peek_all(info)
             for rule in rules:
                 log_fault(request.scope, rule)
             is_cached = request.method == "GET" and not request.url.path.startswith(_BUCKET)
-            cached = self._faults.select(Stage.CACHE, info) if is_cached else None
+            cached = self._faults.select(FaultStage.CACHE, info) if is_cached else None
             log_fault(request.scope, cached)
-            return self._archive.zip(zip_path, rules, is_older=cached is not None)
-        fault = self._faults.select(Stage.CHECKSUM, info)
+            return self._archive.read_zip(zip_path, rules, is_older=cached is not None)
+        fault = self._faults.select(FaultStage.CHECKSUM, info)
         log_fault(request.scope, fault)
-        return self._archive.checksum(zip_path, self._faults.peek_all(info), fault)
+        return self._archive.read_checksum(zip_path, self._faults.peek_all(info), fault)
 
 
 def build_response(request: Request, published: Published, kind: str) -> Response:

@@ -24,7 +24,7 @@ from sandbox_exchange.archive.corrupt_zip import build_zip, compress_entry, corr
 from sandbox_exchange.clock import SandboxClock
 from sandbox_exchange.constants import archive_path
 from sandbox_exchange.faults.rules import CHECKSUM, ChecksumForm, FaultRule
-from sandbox_exchange.market.source import AnyFile, Content, Source
+from sandbox_exchange.market.source import AnyFile, FileContent, Source
 
 _MAX_CACHED_BYTES = 512 << 20
 _VOLUME, _QUANTITY = 5, 2
@@ -65,7 +65,7 @@ class Published:
 
 @dataclass(frozen=True)
 class ZipInfo:
-    """Properties of a zip in a listing, and its recorded checksum file; see `Published` and `Content`."""
+    """Properties of a zip in a listing, and its recorded checksum file; see `Published` and `FileContent`."""
 
     size: int
     etag: str
@@ -92,7 +92,7 @@ class Archive:
         self._checksum_form = checksum_form
         delays = {Granularity.MONTHLY: monthly_delay_hours, Granularity.DAILY: daily_delay_hours}
         self._delay_us = {kind: int(hours * HOUR_US) for kind, hours in delays.items()}
-        self._versions: dict[str, tuple[int, int]] = {}
+        self._revisions: dict[str, tuple[int, int]] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="sandbox-archive-"))
         self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._stored_sizes: OrderedDict[str, int] = OrderedDict()
@@ -108,11 +108,11 @@ class Archive:
         """Remove the temporary directory."""
         self._remove()
 
-    def published_us(self, file: AnyFile) -> int:
+    def publication_us(self, file: AnyFile) -> int:
         """Return the publication time of a file, microseconds UTC."""
         return (file.bounds[1] + self._delay_us[file.granularity]) // SECOND_US * SECOND_US
 
-    def file_at(self, path: str) -> AnyFile | None:
+    def find_file(self, path: str) -> AnyFile | None:
         """Return the published file at a path without a leading slash; None if there is none yet."""
         folder, _, name = path.rpartition("/")
         for market in Market:
@@ -121,12 +121,12 @@ class Archive:
                 file is not None
                 and archive_path(file) == path
                 and folder
-                and self.published_us(file) <= self._clock.now_us()
+                and self.publication_us(file) <= self._clock.now_us()
             ):
                 return file
         return None
 
-    def published(self, market: Market, granularity: Granularity, symbol: str, kind: str) -> list[AnyFile]:
+    def list_files(self, market: Market, granularity: Granularity, symbol: str, kind: str) -> list[AnyFile]:
         """Return the published files of a folder in order; `kind` is an interval, `trades` or `aggTrades`."""
         now = self._clock.now_us()
         if kind in _TRADES:
@@ -139,10 +139,10 @@ class Archive:
 
     def _sort_published(self, files: Sequence[AnyFile], now_us: int) -> list[AnyFile]:
         return sorted(
-            (file for file in files if self.published_us(file) <= now_us), key=lambda file: file.name
+            (file for file in files if self.publication_us(file) <= now_us), key=lambda file: file.name
         )
 
-    def zip(self, path: str, rules: Rules = (), *, is_older: bool = False) -> Published | None:
+    def read_zip(self, path: str, rules: Rules = (), *, is_older: bool = False) -> Published | None:
         """Return the zip at a path with the defects of `rules`; None if it is not published.
 
         Args:
@@ -150,25 +150,25 @@ class Archive:
             rules: Content faults.
             is_older: Return the previous revision.
         """
-        file = self.file_at(path)
+        file = self.find_file(path)
         with self._lock:
-            newest, modified_us = self._versions.get(path, (0, 0))
-            version = (newest - 1, 0) if is_older and newest else (newest, modified_us)
-            return self._build(file, version, rules) if file else None
+            newest, modified_us = self._revisions.get(path, (0, 0))
+            revision = (newest - 1, 0) if is_older and newest else (newest, modified_us)
+            return self._build(file, revision, rules) if file else None
 
-    def info(self, path: str, rules: Rules = ()) -> ZipInfo | None:
+    def read_info(self, path: str, rules: Rules = ()) -> ZipInfo | None:
         """Return the properties of the zip at a path; None if it is not published."""
-        file = self.file_at(path)
+        file = self.find_file(path)
         if file is None:
             return None
         with self._lock:
-            key = path, self._versions.get(path, (0, 0))[0], _rules_key(rules)
+            key = path, self._revisions.get(path, (0, 0))[0], _rules_key(rules)
             # A file without content gets no entry.
             if key not in self._infos:
-                self.zip(path, rules)
+                self.read_zip(path, rules)
             return self._infos.get(key)
 
-    def checksum(self, path: str, rules: Rules = (), fault: FaultRule | None = None) -> Published | None:
+    def read_checksum(self, path: str, rules: Rules = (), fault: FaultRule | None = None) -> Published | None:
         """Return the checksum file of the zip at a path; None if it is not published or a fault removes it.
 
         Args:
@@ -176,7 +176,7 @@ class Archive:
             rules: Content faults of the zip.
             fault: Fault of the checksum file.
         """
-        file, info = self.file_at(path), self.info(path, rules)
+        file, info = self.find_file(path), self.read_info(path, rules)
         kind = fault.fault if fault else ""
         if file is None or info is None or kind == "checksum_missing":
             return None
@@ -185,12 +185,12 @@ class Archive:
             digest = hashlib.sha256(digest.encode()).hexdigest()
         if kind == "stale_checksum":
             with self._lock:
-                older = self._build(file, (self._versions.get(path, (0, 0))[0] - 1, 0), rules)
+                older = self._build(file, (self._revisions.get(path, (0, 0))[0] - 1, 0), rules)
             digest = older.sha256 if older else digest
-        recorded = info.recorded_checksum if not rules and path not in self._versions and not kind else None
+        recorded = info.recorded_checksum if not rules and path not in self._revisions and not kind else None
         text = recorded or f"{digest}  {file.name}\n".encode()
         kind = kind or f"checksum_{self._checksum_form(file)}"
-        return _publish(
+        return _create_published(
             _CHECKSUM_FORMS[kind](text, digest, file.name) if kind in _CHECKSUM_FORMS else text,
             info.modified_us,
         )
@@ -200,15 +200,15 @@ class Archive:
 
         The revision differs in the volume of one candle, or in the quantity of one trade.
         """
-        if self.file_at(path) is None:
+        if self.find_file(path) is None:
             return None
         with self._lock:
-            version = self._versions.get(path, (0, 0))[0] + 1
-            self._versions[path] = version, self._clock.now_us() // SECOND_US * SECOND_US
-        return self.info(path)
+            revision = self._revisions.get(path, (0, 0))[0] + 1
+            self._revisions[path] = revision, self._clock.now_us() // SECOND_US * SECOND_US
+        return self.read_info(path)
 
-    def _build(self, file: AnyFile, version: tuple[int, int], rules: Rules) -> Published | None:
-        key = file.path, version[0], _rules_key(rules)
+    def _build(self, file: AnyFile, revision: tuple[int, int], rules: Rules) -> Published | None:
+        key = file.path, revision[0], _rules_key(rules)
         info = self._infos.get(key)
         cached_path = self._folder / hashlib.sha256(repr(key).encode()).hexdigest()
         if info and cached_path.name in self._stored_sizes:
@@ -217,8 +217,8 @@ class Archive:
         content = self._source.content(file)
         if content is None:
             return None
-        published = _publish(
-            _build_zip_bytes(content, file, version[0], rules), version[1] or self.published_us(file)
+        published = _create_published(
+            _build_zip_bytes(content, file, revision[0], rules), revision[1] or self.publication_us(file)
         )
         self._infos[key] = ZipInfo(
             len(published.body), published.etag, published.sha256, published.modified_us, content.checksum
@@ -238,7 +238,7 @@ def _rules_key(rules: Rules) -> str:
     return "\n".join(rule.model_dump_json() for rule in rules)
 
 
-def _publish(body: bytes, modified_us: int) -> Published:
+def _create_published(body: bytes, modified_us: int) -> Published:
     return Published(
         body,
         hashlib.md5(body, usedforsecurity=False).hexdigest(),
@@ -247,13 +247,15 @@ def _publish(body: bytes, modified_us: int) -> Published:
     )
 
 
-def _build_zip_bytes(content: Content, file: AnyFile, version: int, rules: Rules) -> bytes:
-    if content.zip is not None and not version and not rules:
+def _build_zip_bytes(content: FileContent, file: AnyFile, revision: int, rules: Rules) -> bytes:
+    if content.zip is not None and not revision and not rules:
         return content.zip
     name = f"{file.stem}.csv"
     csv = content.csv if content.csv is not None else inflate_first_entry(content.zip or b"", name)
     csv = (
-        _revise_csv(csv, version, _QUANTITY if isinstance(file, TradesFile) else _VOLUME) if version else csv
+        _revise_csv(csv, revision, _QUANTITY if isinstance(file, TradesFile) else _VOLUME)
+        if revision
+        else csv
     )
     for rule in rules:
         csv = corrupt_csv(csv, file, rule)
@@ -263,11 +265,11 @@ def _build_zip_bytes(content: Content, file: AnyFile, version: int, rules: Rules
     return body
 
 
-def _revise_csv(csv: bytes, version: int, column: int) -> bytes:
+def _revise_csv(csv: bytes, revision: int, column: int) -> bytes:
     """Change the quantity in the middle row of a CSV."""
     lines = csv.decode().splitlines()
     row = lines[len(lines) // 2].split(",")
-    row[column] = f"{Decimal(row[column]) + version:f}"
+    row[column] = f"{Decimal(row[column]) + revision:f}"
     lines[len(lines) // 2] = ",".join(row)
     return ("\n".join(lines) + "\n").encode()
 

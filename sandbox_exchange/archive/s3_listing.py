@@ -11,7 +11,7 @@ from capture_pipeline.binance.urls import Granularity, Market
 from sandbox_exchange.archive.publisher import Archive
 from sandbox_exchange.constants import ARCHIVE_ROOTS, DATA
 from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
-from sandbox_exchange.faults.rules import CHECKSUM, Stage
+from sandbox_exchange.faults.rules import CHECKSUM, FaultStage
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _MAX_KEYS = 1000
@@ -110,18 +110,18 @@ class Listing:
             return sorted(f"{step}/" for step in self._archive.source.intervals(market, granularity, symbol))
         if data != "klines" and interval is not None:
             return []
-        files = self._archive.published(market, granularity, symbol, interval or data)
+        files = self._archive.list_files(market, granularity, symbol, interval or data)
         return [name for file in files for name in (file.name, file.name + CHECKSUM)]
 
     def _key_xml(self, key: str) -> str:
         path = key.removesuffix(CHECKSUM)
         rules = self._faults.peek_all(RequestInfo("GET", "/" + path, {}))
         if key.endswith(CHECKSUM):
-            fault = self._faults.peek(Stage.CHECKSUM, RequestInfo("GET", "/" + path, {}))
-            checksum = self._archive.checksum(path, rules, fault)
+            fault = self._faults.peek(FaultStage.CHECKSUM, RequestInfo("GET", "/" + path, {}))
+            checksum = self._archive.read_checksum(path, rules, fault)
             properties = (len(checksum.body), checksum.etag, checksum.modified_us) if checksum else None
         else:
-            info = self._archive.info(path, rules)
+            info = self._archive.read_info(path, rules)
             properties = (info.size, info.etag, info.modified_us) if info else None
         if properties is None:
             return ""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox_exchange.faults.rules import CHECKSUM, ON_RANGE_ONLY, FaultRule, Stage
+from sandbox_exchange.faults.rules import CHECKSUM, ON_RANGE_ONLY, FaultRule, FaultStage
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class FaultInjector:
             by_rule = sum(state.injected for state in self._states if state.rule.fault == kind)
             return by_rule + self._manual_counts[kind]
 
-    def count_manual(self, kind: str) -> None:
+    def record_manual_fault(self, kind: str) -> None:
         """Count a fault that the control endpoint injected without a rule."""
         with self._lock:
             self._manual_counts[kind] += 1
@@ -108,10 +108,10 @@ class FaultInjector:
             return [
                 state
                 for state in self._states
-                if state.rule.stage is Stage.STREAM and state.injected < state.rule.max_injections
+                if state.rule.stage is FaultStage.STREAM and state.injected < state.rule.max_injections
             ]
 
-    def select(self, stage: Stage, request: RequestInfo) -> FaultRule | None:
+    def select(self, stage: FaultStage, request: RequestInfo) -> FaultRule | None:
         """Select the first rule of a stage that is due for a request; all matching rules count it."""
         with self._lock:
             chosen: FaultRule | None = None
@@ -126,7 +126,7 @@ class FaultInjector:
         """Select all rules about the content of a file that are due for a request of the file."""
         with self._lock:
             chosen = []
-            for state in self._matching(Stage.CONTENT, request):
+            for state in self._matching(FaultStage.CONTENT, request):
                 if state.is_due():
                     chosen.append(state.rule)
                     state.injected += 1
@@ -138,11 +138,11 @@ class FaultInjector:
         with self._lock:
             return tuple(
                 state.rule
-                for state in self._matching(Stage.CONTENT, request, any_method=True)
+                for state in self._matching(FaultStage.CONTENT, request, any_method=True)
                 if state.is_due()
             )
 
-    def peek(self, stage: Stage, request: RequestInfo) -> FaultRule | None:
+    def peek(self, stage: FaultStage, request: RequestInfo) -> FaultRule | None:
         """Return what `select` would return, without counting."""
         with self._lock:
             return next(
@@ -150,14 +150,16 @@ class FaultInjector:
                 None,
             )
 
-    def _matching(self, stage: Stage, request: RequestInfo, *, any_method: bool = False) -> list[RuleState]:
+    def _matching(
+        self, stage: FaultStage, request: RequestInfo, *, any_method: bool = False
+    ) -> list[RuleState]:
         matching = []
         for state in self._states:
             rule = state.rule
             if rule.stage is not stage or (rule.fault in ON_RANGE_ONLY and not request.has_range):
                 continue
             match = rule.match
-            if stage in {Stage.CONTENT, Stage.CHECKSUM}:
+            if stage in {FaultStage.CONTENT, FaultStage.CHECKSUM}:
                 match = match.model_copy(update={"path": match.path.removesuffix(CHECKSUM)})
             method = match.method.upper() if any_method and match.method else request.method
             if match.matches_request(method, request.path, dict(request.query)):

@@ -18,7 +18,7 @@ from sandbox_exchange.market.kline_text import HEADER, TRADES_HEADER
 CHECKSUM = ".CHECKSUM"
 
 
-class Stage(StrEnum):
+class FaultStage(StrEnum):
     """Part of the exchange that a fault changes."""
 
     HTTP = "http"
@@ -117,14 +117,14 @@ _REST = (
     "rest_header",
 )
 
-STAGES: dict[str, Stage] = {
-    **dict.fromkeys(_HTTP, Stage.HTTP),
-    **dict.fromkeys(_CONTENT, Stage.CONTENT),
-    **dict.fromkeys(_CHECKSUM, Stage.CHECKSUM),
-    "stale_zip": Stage.CACHE,
-    **dict.fromkeys(_REST, Stage.REST),
-    **dict.fromkeys(stream_rules.UPGRADE_KINDS, Stage.UPGRADE),
-    **dict.fromkeys(stream_rules.CONNECTION_KINDS + stream_rules.MESSAGE_KINDS, Stage.STREAM),
+STAGES: dict[str, FaultStage] = {
+    **dict.fromkeys(_HTTP, FaultStage.HTTP),
+    **dict.fromkeys(_CONTENT, FaultStage.CONTENT),
+    **dict.fromkeys(_CHECKSUM, FaultStage.CHECKSUM),
+    "stale_zip": FaultStage.CACHE,
+    **dict.fromkeys(_REST, FaultStage.REST),
+    **dict.fromkeys(stream_rules.UPGRADE_KINDS, FaultStage.UPGRADE),
+    **dict.fromkeys(stream_rules.CONNECTION_KINDS + stream_rules.MESSAGE_KINDS, FaultStage.STREAM),
 }
 """Every kind of fault and its stage."""
 _REST_ONCE = {"short_page", "rest_bad_row", "bad_json"}
@@ -175,7 +175,7 @@ def _check_text(name: str, value: object) -> None:
         raise ValueError(f"to must be an ASCII address, not {value!r}")
 
 
-class Match(BaseModel):
+class RequestMatch(BaseModel):
     """Requests that a rule applies to.
 
     Attributes:
@@ -228,7 +228,7 @@ class FaultRule(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    match: Match = Match()
+    match: RequestMatch = RequestMatch()
     fault: Annotated[str, BeforeValidator(_check_kind)]
     times: int | Literal["always"] | None = None
     after: int = Field(0, ge=0)
@@ -253,7 +253,7 @@ class FaultRule(BaseModel):
             raise ValueError(
                 "rest_header needs a name of letters, digits and -, and a value in printable ASCII"
             )
-        if (self.match.stream, self.match.connection) != (None, None) and self.stage is not Stage.STREAM:
+        if (self.match.stream, self.match.connection) != (None, None) and self.stage is not FaultStage.STREAM:
             raise ValueError("match.stream and match.connection apply to faults of streams only")
         # `code` is an error code of the exchange in HTTP faults, and a WebSocket close code in stream faults.
         stream_rules.check_parameters(
@@ -261,7 +261,7 @@ class FaultRule(BaseModel):
             {
                 name: value
                 for name, value in self.parameters.items()
-                if self.stage is not Stage.HTTP or name != "code"
+                if self.stage is not FaultStage.HTTP or name != "code"
             },
         )
         if self.fault == "rest_bad_row" and self.parameters.get("value", BAD_ROWS[0]) not in BAD_ROWS:
@@ -278,7 +278,7 @@ class FaultRule(BaseModel):
             raise ValueError("rest_hole must end after its start")
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> FaultStage:
         """Stage of the fault."""
         return STAGES[self.fault]
 
@@ -286,7 +286,10 @@ class FaultRule(BaseModel):
     def max_injections(self) -> float:
         """Maximum number of injections."""
         if self.times is None:
-            once = self.stage in {Stage.HTTP, Stage.UPGRADE, Stage.STREAM} or self.fault in _REST_ONCE
+            once = (
+                self.stage in {FaultStage.HTTP, FaultStage.UPGRADE, FaultStage.STREAM}
+                or self.fault in _REST_ONCE
+            )
             return 1 if once and "every_s" not in self.parameters else float("inf")
         return float("inf") if self.times == "always" else self.times
 

@@ -16,7 +16,7 @@ _KEY = "sandbox.entry"
 
 
 @dataclass
-class Entry:
+class RequestEntry:
     """One request.
 
     Attributes:
@@ -44,14 +44,14 @@ class RequestLog:
     """The most recent requests; thread-safe."""
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=_MAX_ENTRIES)
+        self._entries: deque[RequestEntry] = deque(maxlen=_MAX_ENTRIES)
         self._lock = threading.Lock()
 
-    def add(self, scope: Scope, at_us: int) -> Entry:
+    def add(self, scope: Scope, at_us: int) -> RequestEntry:
         """Add a request at its arrival; the middleware completes the returned entry."""
         headers = dict(scope["headers"])
         range_header = headers[b"range"].decode("latin-1") if b"range" in headers else None
-        entry = Entry(
+        entry = RequestEntry(
             scope["method"], scope["path"], scope["query_string"].decode("latin-1"), range_header, at_us
         )
         scope[_KEY] = entry
@@ -71,6 +71,6 @@ class RequestLog:
 
 def log_fault(scope: Scope, rule: FaultRule | None) -> None:
     """Add a fault to the log entry of a request."""
-    entry: Entry | None = scope.get(_KEY)
+    entry: RequestEntry | None = scope.get(_KEY)
     if rule is not None and entry is not None:
         entry.fault = f"{entry.fault}+{rule.fault}" if entry.fault else rule.fault

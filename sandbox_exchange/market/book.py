@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sandbox_exchange.market.book_levels import MAX_ORDER_SLOTS, Keys, Levels, generate_orders
+from sandbox_exchange.market.book_levels import MAX_ORDER_SLOTS, BookKeys, Levels, generate_orders
 from sandbox_exchange.market.prng import Ints, derive_key, extract_bits, random_bits
 from sandbox_exchange.market.symbols import SymbolSpec
 from sandbox_exchange.market.trades import TradeSeries
@@ -41,7 +41,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Side:
+class SideChanges:
     """Changed levels of one side in several diffs; the levels of a diff are in order, best first.
 
     Attributes:
@@ -70,12 +70,12 @@ class Diffs:
     time_us: Ints
     first_id: Ints
     last_id: Ints
-    bids: Side
-    asks: Side
+    bids: SideChanges
+    asks: SideChanges
 
 
 @dataclass(frozen=True)
-class Best:
+class BestPrices:
     """Best prices; `rows` has the columns bid and its quantity, ask and its quantity, in ticks and lots."""
 
     time_us: Ints
@@ -94,7 +94,7 @@ class Book:
         self.spec: SymbolSpec = series.spec
         self._series = series
         name = series.spec.symbol
-        self._keys = Keys(
+        self._keys = BookKeys(
             derive_key(seed, market, name, "book"),
             derive_key(seed, market, name, "touches"),
             series.spec.max_trade_lots,
@@ -174,7 +174,7 @@ class Book:
         )
         return Diffs(self._times(moments[ends]), first_ids, ids[ends], bids, asks)
 
-    def best(self, first_slot: int, end_slot: int) -> Best:
+    def best(self, first_slot: int, end_slot: int) -> BestPrices:
         """Return the best prices after each open slot in which they changed."""
         moments = self._slots_from_previous(first_slot, end_slot)
         levels, mids = self._levels(moments), self._mids(moments)
@@ -188,7 +188,7 @@ class Book:
             columns += [self._prices(rungs[here]), quantity[here]]
         rows = np.stack(columns, axis=1)
         changed = (rows[1:] != rows[:-1]).any(axis=1)
-        return Best(
+        return BestPrices(
             self._times(moments[1:])[changed], self.last_update_ids(moments[1:])[changed], rows[1:][changed]
         )
 
@@ -208,13 +208,13 @@ class Book:
         quantity = levels.quantities(rungs, 0)
         return np.stack([self._prices(rungs), quantity], axis=1)[quantity > 0]
 
-    def _side(self, rung: Ints, moment: Ints, quantity: Ints, ends: Ints, *, falls: bool) -> Side:
+    def _side(self, rung: Ints, moment: Ints, quantity: Ints, ends: Ints, *, falls: bool) -> SideChanges:
         """Group changes into diffs, best level first; the last change of a level in a diff counts."""
         diff = np.searchsorted(ends, moment)
         order = np.lexsort((moment, -rung if falls else rung, diff))
         rung, diff, quantity = rung[order], diff[order], quantity[order]
         last = np.append((rung[1:] != rung[:-1]) | (diff[1:] != diff[:-1]), True)[: len(rung)]
-        return Side(
+        return SideChanges(
             self._prices(rung[last]), quantity[last], np.searchsorted(diff[last], np.arange(len(ends) + 1))
         )
 

@@ -20,7 +20,7 @@ _NEVER = 1 << 62
 
 
 @dataclass(frozen=True)
-class Keys:
+class BookKeys:
     """Random keys of one book.
 
     Attributes:
@@ -63,7 +63,7 @@ class TemporaryOrders:
     quantity: Ints
 
 
-def generate_orders(keys: Keys, slots: Ints, mids: Ints) -> TemporaryOrders:
+def generate_orders(keys: BookKeys, slots: Ints, mids: Ints) -> TemporaryOrders:
     """Generate the temporary orders that start in some slots.
 
     Args:
@@ -97,7 +97,7 @@ class Levels:
         changes: `rung * count + moment` of each change of a level after the first moment, in order.
     """
 
-    def __init__(self, keys: Keys, orders: TemporaryOrders, moments: Ints) -> None:
+    def __init__(self, keys: BookKeys, orders: TemporaryOrders, moments: Ints) -> None:
         """Determine the quantity of each level from the temporary orders.
 
         Args:

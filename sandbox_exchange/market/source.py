@@ -39,7 +39,7 @@ class KlineQuery:
 
 
 @dataclass(frozen=True)
-class Content:
+class FileContent:
     """Content of an archive file before its publication.
 
     Attributes:
@@ -78,5 +78,5 @@ class Source(Protocol):
     ) -> list[TradesFile]:
         """Return the files of trades whose period ends by `until_us`."""
 
-    def content(self, file: AnyFile) -> Content | None:
+    def content(self, file: AnyFile) -> FileContent | None:
         """Return the content of a file; None if the file does not exist."""

@@ -16,12 +16,12 @@ from capture_pipeline.binance.urls import Market
 from capture_pipeline.parsing import parse_count
 from sandbox_exchange.constants import DEFAULT_ROWS, REST_ROOTS, WEIGHTS
 from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
-from sandbox_exchange.faults.rules import FaultRule, Stage
+from sandbox_exchange.faults.rules import FaultRule, FaultStage
 from sandbox_exchange.http.request_log import log_fault
 from sandbox_exchange.rest.corrupt_answers import corrupt_klines, encode_body
 from sandbox_exchange.rest.market_data import Endpoint, RestApi
 from sandbox_exchange.rest.params import Params, RestError
-from sandbox_exchange.rest.rate_limiter import FIREWALL, Limiter
+from sandbox_exchange.rest.rate_limiter import FIREWALL, WeightLimiter
 
 
 class Trading(Protocol):
@@ -49,7 +49,7 @@ class RestHost:
         market: Market,
         api: RestApi,
         trading: Trading,
-        limiter: Limiter,
+        limiter: WeightLimiter,
         faults: FaultInjector,
         lag_s: float,
     ) -> None:
@@ -80,7 +80,7 @@ class RestHost:
             # The firewall refuses requests before the servers that count weights.
             weights = {} if refusal.status == FIREWALL else headers
             return Response(refusal.body, status_code=refusal.status, headers={**weights, **refusal.headers})
-        rule = self._faults.select(Stage.REST, RequestInfo(request.method, request.url.path, query))
+        rule = self._faults.select(FaultStage.REST, RequestInfo(request.method, request.url.path, query))
         log_fault(request.scope, rule)
         if rule is not None and rule.fault == "rest_header":
             headers[rule.text("name", "X-Unknown")] = rule.text("value", "1")

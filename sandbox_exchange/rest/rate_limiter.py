@@ -204,7 +204,7 @@ class Admission:
     refusal: Refusal | None = None
 
 
-class Limiter:
+class WeightLimiter:
     """Weight limit of one host."""
 
     def __init__(self, budget: int, address: AddressLimiter) -> None:

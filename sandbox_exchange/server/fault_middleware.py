@@ -20,9 +20,9 @@ from capture_pipeline.request_guard import RequestGuard
 from sandbox_exchange.archive.corrupt_zip import flip_bit, gzip_bomb
 from sandbox_exchange.clock import SandboxClock
 from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
-from sandbox_exchange.faults.rules import FaultRule, Stage
+from sandbox_exchange.faults.rules import FaultRule, FaultStage
 from sandbox_exchange.http.protocol import cut, reset
-from sandbox_exchange.http.request_log import Entry, RequestLog, log_fault
+from sandbox_exchange.http.request_log import RequestEntry, RequestLog, log_fault
 
 CONTROL = "/_sandbox/"
 _TICK_S = 0.05
@@ -63,7 +63,9 @@ class FaultMiddleware:
         send = _record_response(send, entry)
         has_range = any(name == b"range" for name, _ in scope["headers"])
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        rule = self._faults.select(Stage.HTTP, RequestInfo(scope["method"], scope["path"], query, has_range))
+        rule = self._faults.select(
+            FaultStage.HTTP, RequestInfo(scope["method"], scope["path"], query, has_range)
+        )
         log_fault(scope, rule)
         if rule is None:
             await self._app(scope, receive, send)
@@ -162,7 +164,7 @@ async def _wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
-def _record_response(send: Send, entry: Entry) -> Send:
+def _record_response(send: Send, entry: RequestEntry) -> Send:
     async def send_and_record(message: Message) -> None:
         if message["type"] == "http.response.start":
             entry.status = message["status"]

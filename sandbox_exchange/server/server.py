@@ -30,7 +30,7 @@ from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.market.source import Source
 from sandbox_exchange.rest.http import RestHost
 from sandbox_exchange.rest.market_data import RestApi
-from sandbox_exchange.rest.rate_limiter import AddressLimiter, Limiter
+from sandbox_exchange.rest.rate_limiter import AddressLimiter, WeightLimiter
 from sandbox_exchange.rest.trading import TradingApi
 from sandbox_exchange.server.control import Control
 from sandbox_exchange.server.fault_middleware import FaultMiddleware
@@ -130,7 +130,9 @@ class Sandbox:
         budget = config.weight_budget if market is Market.SPOT else config.um_weight_budget
         api = RestApi(market, self.source, self.clock, budget)
         trading = ReplayTrading(self._replay) if self._replay else TradingApi(market, self.market, self.clock)
-        return RestHost(market, api, trading, Limiter(budget, self.limits), self.faults, config.rest_lag_s)
+        return RestHost(
+            market, api, trading, WeightLimiter(budget, self.limits), self.faults, config.rest_lag_s
+        )
 
 
 class _Server(uvicorn.Server):

@@ -18,13 +18,13 @@ from capture_pipeline.parsing import PARSE_ERRORS
 from sandbox_exchange.archive.corrupt_zip import inflate_first_entry
 from sandbox_exchange.faults.rules import CHECKSUM
 from sandbox_exchange.market.kline_text import SCHEMA, parse_csv
-from sandbox_exchange.market.source import AnyFile, Content, KlineQuery
+from sandbox_exchange.market.source import AnyFile, FileContent, KlineQuery
 from sandbox_exchange.market.symbols import SymbolSpec
 
 _FAILURES: tuple[type[Exception], ...] = (OSError, *PARSE_ERRORS)
 _MAX_CACHED_MONTHS = 48
 _FIRST_BYTES = 64
-Series = tuple[Market, str, Interval]
+_SeriesKey = tuple[Market, str, Interval]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class RecordedSource:
         if not self._files:
             remedy = "name the files as in the archive, for example ETHUSDT-1h-2024-11.csv"
             raise ConfigError("contains no kline file", where=str(directory), remedy=remedy)
-        self._series: defaultdict[Series, defaultdict[Month, list[_RecordedFile]]] = defaultdict(
+        self._series: defaultdict[_SeriesKey, defaultdict[Month, list[_RecordedFile]]] = defaultdict(
             lambda: defaultdict(list)
         )
         for recorded in sorted(
@@ -66,7 +66,7 @@ class RecordedSource:
         ):
             file = recorded.file
             self._series[file.market, file.symbol, file.interval][Month.of(file.bounds[0])].append(recorded)
-        self._frames: OrderedDict[tuple[Series, Month], pl.DataFrame] = OrderedDict()
+        self._frames: OrderedDict[tuple[_SeriesKey, Month], pl.DataFrame] = OrderedDict()
 
     def all_published_us(self, monthly_delay_hours: float, daily_delay_hours: float) -> int:
         """Return a time shortly after the publication of the last file and of the file of its month."""
@@ -131,7 +131,7 @@ class RecordedSource:
         del market, granularity, symbol, until_us
         return []
 
-    def content(self, file: AnyFile) -> Content | None:
+    def content(self, file: AnyFile) -> FileContent | None:
         """Return the content of a file; None if the file does not exist."""
         recorded = self._files.get(file.path)
         if recorded is None:
@@ -139,10 +139,10 @@ class RecordedSource:
         body = recorded.path.read_bytes()
         checksum = recorded.path.with_name(recorded.path.name + CHECKSUM)
         if recorded.path.suffix == ".zip":
-            return Content(zip=body, checksum=checksum.read_bytes() if checksum.is_file() else None)
-        return Content(csv=body)
+            return FileContent(zip=body, checksum=checksum.read_bytes() if checksum.is_file() else None)
+        return FileContent(csv=body)
 
-    def _month(self, series: Series, month: Month) -> pl.DataFrame:
+    def _month(self, series: _SeriesKey, month: Month) -> pl.DataFrame:
         """Return all bars of a month; rows of monthly files take precedence over those of daily files."""
         key = series, month
         frame = self._frames.get(key)

@@ -24,11 +24,11 @@ from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.golden.readers.line_reader import Recording
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.sessions.line_format import decode_line
-from sandbox_exchange.market.source import AnyFile, Content, KlineQuery
+from sandbox_exchange.market.source import AnyFile, FileContent, KlineQuery
 from sandbox_exchange.market.symbols import SymbolSpec
 from sandbox_exchange.rest.market_data import Endpoint
 from sandbox_exchange.rest.params import Params, RestError
-from sandbox_exchange.streams.messages import Key, Message
+from sandbox_exchange.streams.messages import Message, StreamKey
 
 _BLOCK_BYTES = 1 << 18
 _MAX_WINDOW_LINES = 5000
@@ -111,12 +111,12 @@ class ReplayFeed:
         """Whether messages pass while no connection is open; true until the end of the recording."""
         return not self.is_finished
 
-    def render(self, keys: Collection[Key], start_us: int, end_us: int) -> Iterator[None]:
+    def render(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> Iterator[None]:
         """Prepare nothing, because the messages are recorded."""
         del keys, start_us, end_us
         return iter(())
 
-    def window(self, keys: Collection[Key], start_us: int, end_us: int) -> tuple[list[Message], int]:
+    def window(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> tuple[list[Message], int]:
         """Return the messages up to `end_us` since the last call, from at most `_MAX_WINDOW_LINES` lines.
 
         The replay starts at the first call with keys.
@@ -124,7 +124,7 @@ class ReplayFeed:
         if not (keys or self._is_started):
             return [], end_us
         self._is_started = True
-        wanted: dict[str, list[Key]] = {}
+        wanted: dict[str, list[StreamKey]] = {}
         for key in keys:
             wanted.setdefault(key.stream, []).append(key)
         messages: list[Message] = []
@@ -205,7 +205,7 @@ class ReplaySource:
         del market, granularity, symbol, until_us
         return []
 
-    def content(self, file: AnyFile) -> Content | None:
+    def content(self, file: AnyFile) -> FileContent | None:
         """Return None, because a recording has no archive files."""
         del file
         return None

@@ -17,7 +17,7 @@ from sandbox_exchange.config import Difference, SandboxConfig
 from sandbox_exchange.market.irregular import rearrange_rows, suspended_status
 from sandbox_exchange.market.kline_text import MICROSECONDS_FROM_US, Scale, bars_to_frame, frame_to_csv
 from sandbox_exchange.market.market import SyntheticMarket
-from sandbox_exchange.market.source import AnyFile, Content, KlineQuery
+from sandbox_exchange.market.source import AnyFile, FileContent, KlineQuery
 from sandbox_exchange.market.symbols import LISTED_US, SymbolSpec
 
 _NEVER = 1 << 62
@@ -127,23 +127,23 @@ class SyntheticSource:
         hours = self._market.trade_series(file.market, file.symbol).hours
         return (end - start) // DAY_US > hours.count_closed_days(start // DAY_US, end // DAY_US)
 
-    def content(self, file: AnyFile) -> Content | None:
+    def content(self, file: AnyFile) -> FileContent | None:
         """Return the content of a file; None if the file does not exist."""
         return self._build_trades(file) if isinstance(file, TradesFile) else self._build_klines(file)
 
-    def _build_trades(self, file: TradesFile) -> Content | None:
+    def _build_trades(self, file: TradesFile) -> FileContent | None:
         if replace(file, kind="trades") not in self.trades_files(
             file.market, file.granularity, file.symbol, file.bounds[1]
         ):
             return None
         arrange = partial(rearrange_rows, config=self._config, file=file)
-        return Content(
+        return FileContent(
             csv=build_trades_csv(
                 self._market, file, Scale(self._specs[file.market, file.symbol], file.market), arrange
             )
         )
 
-    def _build_klines(self, file: ArchiveFile) -> Content | None:
+    def _build_klines(self, file: ArchiveFile) -> FileContent | None:
         if file not in self.files(file.market, file.granularity, file.symbol, file.interval, file.bounds[1]):
             return None
         start, end = file.bounds
@@ -156,7 +156,7 @@ class SyntheticSource:
         if frame.is_empty():
             return None
         spot = file.market is Market.SPOT
-        return Content(
+        return FileContent(
             csv=frame_to_csv(frame, microseconds=spot and start >= MICROSECONDS_FROM_US, header=not spot)
         )
 

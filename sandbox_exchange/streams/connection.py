@@ -18,9 +18,9 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from capture_pipeline.binance.urls import Market
-from sandbox_exchange.constants import MAX_STREAMS, MESSAGES_A_SECOND, Route, route_of
+from sandbox_exchange.constants import MAX_STREAMS, MESSAGES_A_SECOND, StreamRoute, route_of
 from sandbox_exchange.http.protocol import LINGER_0
-from sandbox_exchange.streams.messages import CLOSE, Key, frame, shutdown_frame
+from sandbox_exchange.streams.messages import CLOSE, StreamKey, frame, shutdown_frame
 from sandbox_exchange.streams.subscribe import answer
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _TOO_MANY_STREAMS = b'{"error":{"code":4,"msg":"Too many streams"},"id":null}'
 _PARTIAL_FRAME = frame(b'{"stream":"' + b" " * 200)[:60]
 
 
-class State(StrEnum):
+class ConnectionState(StrEnum):
     """State of a connection."""
 
     OPENING = "opening"
@@ -86,14 +86,14 @@ class StreamConnection(asyncio.Protocol):
         self.query: dict[str, str] = {}
         self.streams: dict[str, None] = {}
         self.market = Market.SPOT
-        self.route: Route | None = None
-        self.keys: frozenset[Key] = frozenset()
+        self.route: StreamRoute | None = None
+        self.keys: frozenset[StreamKey] = frozenset()
         self.micro = False
         self.wrapped = True
         self.opened_us = 0
         self.sent = self.sent_bytes = 0
         self.faults: list[str] = []
-        self.state = State.OPENING
+        self.state = ConnectionState.OPENING
         self.close_code: int | None = None
         self.close_at_us: int | None = None
         self.close_with = 1001
@@ -102,13 +102,13 @@ class StreamConnection(asyncio.Protocol):
     @property
     def receives(self) -> bool:
         """Whether data are sent to it."""
-        return self.state is State.OPEN
+        return self.state is ConnectionState.OPEN
 
     @property
     def buffered(self) -> int:
         """Bytes that wait for the client or, with a lag, for their time."""
         late = sum(len(payload) for _, payload, _ in self._late)
-        return late + (0 if self.state is State.GONE else self._transport.get_write_buffer_size())
+        return late + (0 if self.state is ConnectionState.GONE else self._transport.get_write_buffer_size())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Store the transport and register the connection."""
@@ -117,9 +117,9 @@ class StreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Process a handshake, requests, pongs and close frames."""
-        if self.state in {State.HALF_OPEN, State.GONE}:
+        if self.state in {ConnectionState.HALF_OPEN, ConnectionState.GONE}:
             return
-        if self.state is State.OPENING and not self.target:
+        if self.state is ConnectionState.OPENING and not self.target:
             data = self._without_target(data)
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
@@ -131,14 +131,14 @@ class StreamConnection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Process the end of the data from the client."""
-        if self.state is not State.HALF_OPEN:
+        if self.state is not ConnectionState.HALF_OPEN:
             self._protocol.receive_eof()
             self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timers and unregister the connection."""
         del exc
-        self.state = State.GONE
+        self.state = ConnectionState.GONE
         self._late.clear()
         for timer in self._timers.values():
             timer.cancel()
@@ -147,9 +147,9 @@ class StreamConnection(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Announce the shutdown and close; uvicorn calls this method when the server stops."""
-        if self.state is State.HALF_OPEN:
+        if self.state is ConnectionState.HALF_OPEN:
             self.reset()
-        elif self.state in {State.OPEN, State.SILENT}:
+        elif self.state in {ConnectionState.OPEN, ConnectionState.SILENT}:
             self.announce(self._hub.now_us())
             self.close(1001)
             self._schedule("close", 0.05, self._transport.abort)
@@ -180,7 +180,7 @@ class StreamConnection(asyncio.Protocol):
     def close(self, code: int, reason: str = "") -> None:
         """Send a close frame; end the connection if the client does not answer within `_CLOSE_WITHIN_S`."""
         if self._protocol.state is OPEN:
-            self.state, self.close_code = State.CLOSING, code
+            self.state, self.close_code = ConnectionState.CLOSING, code
             self._protocol.send_close(code, reason)
             self._flush()
             self._schedule("close", _CLOSE_WITHIN_S, self._transport.abort)
@@ -188,16 +188,16 @@ class StreamConnection(asyncio.Protocol):
     def close_half(self, code: int) -> None:
         """Send a close frame, and keep the TCP connection open even if the client answers."""
         self._transport.write(frame(code.to_bytes(2, "big"), CLOSE))
-        self.state, self.close_code = State.HALF_OPEN, code
+        self.state, self.close_code = ConnectionState.HALF_OPEN, code
 
     def cut(self, partial: bytes = b"") -> None:
         """End the TCP connection in the middle of a frame."""
-        self.state = State.CLOSING
+        self.state = ConnectionState.CLOSING
         self._transport.write(partial or _PARTIAL_FRAME)
         self._transport.close()
 
     def reset(self) -> None:
-        self.state = State.CLOSING
+        self.state = ConnectionState.CLOSING
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
         self._transport.abort()
 
@@ -220,7 +220,7 @@ class StreamConnection(asyncio.Protocol):
             response = _build_response(status, headers, body)
         self._protocol.send_response(response)
         if self._protocol.state is OPEN:
-            self.state = State.OPEN
+            self.state = ConnectionState.OPEN
             self._hub.register(self)
             if len(self.streams) > MAX_STREAMS:
                 self._flush()
@@ -232,7 +232,7 @@ class StreamConnection(asyncio.Protocol):
 
     def _update_keys(self) -> None:
         served = [name for name in self.streams if self.route in {None, route_of(name)}]
-        self.keys = frozenset(Key(name, self.micro, self.market) for name in served)
+        self.keys = frozenset(StreamKey(name, self.micro, self.market) for name in served)
         if self.keys:
             self._hub.report_subscription()
 
@@ -250,7 +250,10 @@ class StreamConnection(asyncio.Protocol):
             self._timers.pop("pong").cancel()
         elif event.opcode is Opcode.BINARY:
             self.close(CloseCode.UNSUPPORTED_DATA, "Requests are text")
-        elif event.opcode in {Opcode.TEXT, Opcode.CONT} and self.state in {State.OPEN, State.SILENT}:
+        elif event.opcode in {Opcode.TEXT, Opcode.CONT} and self.state in {
+            ConnectionState.OPEN,
+            ConnectionState.SILENT,
+        }:
             # The library closes a connection if a message is too long or its frames are in a wrong order.
             self._parts.append(bytes(event.data))
             if event.fin:
@@ -267,7 +270,7 @@ class StreamConnection(asyncio.Protocol):
         self._update_keys()
 
     def _ping(self) -> None:
-        if self.state in {State.OPEN, State.SILENT}:
+        if self.state in {ConnectionState.OPEN, ConnectionState.SILENT}:
             self._protocol.send_ping(str(self._hub.now_us() // 1000).encode())
             self._flush()
             if "pong" not in self._timers:
@@ -275,7 +278,7 @@ class StreamConnection(asyncio.Protocol):
             self._schedule("ping", self._hub.ping_every_s[self.market], self._ping)
 
     def _close_after_pong_timeout(self) -> None:
-        if self.state is not State.HALF_OPEN:
+        if self.state is not ConnectionState.HALF_OPEN:
             self.close(1008, "Pong timeout")
 
     def _schedule(self, name: str, seconds: float, call: Any) -> None:
@@ -289,7 +292,7 @@ class StreamConnection(asyncio.Protocol):
             if data:
                 self._transport.write(data)
             else:
-                self.state = State.CLOSING
+                self.state = ConnectionState.CLOSING
                 self._end()
 
     def _end(self) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sandbox_exchange.faults.rules import FaultRule
-from sandbox_exchange.streams.connection import State, StreamConnection
+from sandbox_exchange.streams.connection import ConnectionState, StreamConnection
 
-_STATES = {"ws_silent": State.SILENT, "ws_half_open": State.HALF_OPEN}
+_STATES = {"ws_silent": ConnectionState.SILENT, "ws_half_open": ConnectionState.HALF_OPEN}
 
 
 def apply_fault(connection: StreamConnection, rule: FaultRule, now_us: int, next_frame: bytes = b"") -> None:
@@ -17,7 +17,7 @@ def apply_fault(connection: StreamConnection, rule: FaultRule, now_us: int, next
         now_us: Market time, microseconds UTC.
         next_frame: Next bytes to send; half of them are sent before a cut.
     """
-    if connection.state not in {State.OPEN, State.SILENT}:
+    if connection.state not in {ConnectionState.OPEN, ConnectionState.SILENT}:
         return
     connection.faults.append(rule.fault)
     code = int(rule.number("code", 1001))

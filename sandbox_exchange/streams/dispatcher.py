@@ -8,24 +8,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sandbox_exchange.clock import SandboxClock
-from sandbox_exchange.streams.connection import State, StreamConnection
+from sandbox_exchange.streams.connection import ConnectionState, StreamConnection
 from sandbox_exchange.streams.connection_faults import apply_fault
 from sandbox_exchange.streams.faults import (
-    DelayedItems,
+    DelayedMessages,
     StreamFaults,
     apply_message_faults,
     select_periodic_target,
 )
-from sandbox_exchange.streams.messages import Feed, Item, Key, encode_frames
+from sandbox_exchange.streams.messages import Feed, OutgoingMessage, StreamKey, encode_frames
 
 _TICK_S = 0.01
-_CHUNK_US = 20_000_000
-_BEHIND_S = 2.0
-_PATIENCE_S = 5.0
+_MAX_STEP_US = 20_000_000
+_MIN_JUMP_S = 2.0
+_MAX_WAIT_S = 5.0
 
 
 @dataclass
-class Sent:
+class SentMessages:
     """Ids of the first and the last message sent on a stream, and the number of messages."""
 
     first_id: int
@@ -58,17 +58,17 @@ class Dispatcher:
         self._faults = faults
         self._life_us = round(life_s * 1e6)
         self._buffer_bytes = buffer_bytes
-        self._delayed: dict[int, DelayedItems] = {}
+        self._delayed: dict[int, DelayedMessages] = {}
         self._blocked_since: float | None = None
         self._is_finished = False
         self.position_us = clock.now_us()
-        self.sent: dict[Key, Sent] = {}
+        self.sent: dict[StreamKey, SentMessages] = {}
 
     async def run(self, connections: dict[int, StreamConnection]) -> None:
         """Send messages while a connection is open or the feed runs without listeners."""
         self.position_us = self._clock.now_us()
         while connections or self._feed.runs_without_listeners:
-            until_us = min(self._clock.now_us(), self.position_us + _CHUNK_US)
+            until_us = min(self._clock.now_us(), self.position_us + _MAX_STEP_US)
             await self._render(connections, until_us)
             has_more = self._step(list(connections.values()), until_us)
             self._delayed = {
@@ -81,8 +81,10 @@ class Dispatcher:
 
         Connections that open during the rendering are included.
         """
-        rendered = frozenset[Key]()
-        while not rendered >= (keys := _subscribed_keys(one for one in connections.values() if one.receives)):
+        rendered = frozenset[StreamKey]()
+        while not rendered >= (
+            keys := _subscribed_keys(connection for connection in connections.values() if connection.receives)
+        ):
             rendered = keys
             for _ in self._feed.render(keys, self.position_us, until_us):
                 await asyncio.sleep(0)
@@ -90,7 +92,7 @@ class Dispatcher:
     def _step(self, connections: list[StreamConnection], until_us: int) -> bool:
         """Send the messages up to a time; return whether more messages are due."""
         now = self._clock.now_us()
-        receiving = [one for one in connections if one.receives]
+        receiving = [connection for connection in connections if connection.receives]
         if self._must_wait(receiving, now):
             return False
         keys = _subscribed_keys(receiving)
@@ -104,66 +106,66 @@ class Dispatcher:
         return end_us < now
 
     def _must_wait(self, receiving: list[StreamConnection], now: int) -> bool:
-        """Return whether to wait for slow clients after a jump of the clock, for at most `_PATIENCE_S`."""
-        is_jump = now - self.position_us > _BEHIND_S * 1e6 * max(1.0, self._clock.speed)
-        if not is_jump or all(one.buffered * 2 < self._buffer_bytes for one in receiving):
+        """Return whether to wait for slow clients after a jump of the clock, for at most `_MAX_WAIT_S`."""
+        is_jump = now - self.position_us > _MIN_JUMP_S * 1e6 * max(1.0, self._clock.speed)
+        if not is_jump or all(connection.buffered * 2 < self._buffer_bytes for connection in receiving):
             self._blocked_since = None
             return False
         self._blocked_since = self._blocked_since or time.monotonic()
-        return time.monotonic() - self._blocked_since < _PATIENCE_S
+        return time.monotonic() - self._blocked_since < _MAX_WAIT_S
 
-    def _count(self, items: Sequence[Item]) -> None:
+    def _count(self, items: Sequence[OutgoingMessage]) -> None:
         for message, _ in items:
             sent = self.sent.get(message.key)
             if sent is None:
-                sent = self.sent[message.key] = Sent(message.first_id, message.last_id)
+                sent = self.sent[message.key] = SentMessages(message.first_id, message.last_id)
             sent.last_id = message.last_id
             sent.count += 1
 
-    def _deliver(self, items: Sequence[Item], receiving: list[StreamConnection]) -> None:
+    def _deliver(self, items: Sequence[OutgoingMessage], receiving: list[StreamConnection]) -> None:
         messages = [item.message for item in items]
-        payloads: dict[tuple[frozenset[Key], bool], tuple[bytes, int]] = {}
-        for one in receiving:
-            states = self._faults.rules_for(one, messages)
-            delayed = self._delayed.setdefault(one.number, {})
+        payloads: dict[tuple[frozenset[StreamKey], bool], tuple[bytes, int]] = {}
+        for connection in receiving:
+            states = self._faults.rules_for(connection, messages)
+            delayed = self._delayed.setdefault(connection.number, {})
             if states or delayed:
-                self._deliver_with_faults(one, items, delayed)
+                self._deliver_with_faults(connection, items, delayed)
             elif items:
-                group = one.keys, one.wrapped
+                group = connection.keys, connection.wrapped
                 if group not in payloads:
                     parts = [
-                        encode_frames(item, wrapped=one.wrapped)
+                        encode_frames(item, wrapped=connection.wrapped)
                         for item in items
-                        if item.message.key in one.keys
+                        if item.message.key in connection.keys
                     ]
                     payloads[group] = b"".join(parts), len(parts)
-                one.write(*payloads[group], self.position_us)
+                connection.write(*payloads[group], self.position_us)
 
     def _deliver_with_faults(
-        self, one: StreamConnection, items: Sequence[Item], delayed: DelayedItems
+        self, connection: StreamConnection, items: Sequence[OutgoingMessage], delayed: DelayedMessages
     ) -> None:
         """Send items to a connection that has rules of its own."""
-        rest = [item for item in items if item.message.key in one.keys]
-        states = self._faults.rules_for(one, [item.message for item in rest])
-        while one.receives:
-            out, fault = apply_message_faults(states, rest, one.number, delayed)
-            one.write(
-                b"".join([encode_frames(item, wrapped=one.wrapped) for item in out]),
+        rest = [item for item in items if item.message.key in connection.keys]
+        states = self._faults.rules_for(connection, [item.message for item in rest])
+        while connection.receives:
+            out, fault = apply_message_faults(states, rest, connection.number, delayed)
+            connection.write(
+                b"".join([encode_frames(item, wrapped=connection.wrapped) for item in out]),
                 len(out),
                 self.position_us,
             )
             if fault is None:
                 break
             item = rest[fault.position]
-            next_frame = encode_frames(item, wrapped=one.wrapped)
-            apply_fault(one, fault.rule, item.message.time_us, next_frame)
-            if one.receives:
-                one.write(next_frame, 1, self.position_us)
+            next_frame = encode_frames(item, wrapped=connection.wrapped)
+            apply_fault(connection, fault.rule, item.message.time_us, next_frame)
+            if connection.receives:
+                connection.write(next_frame, 1, self.position_us)
             rest = rest[fault.position + 1 :]
 
     def _apply_periodic_faults(self, connections: list[StreamConnection]) -> None:
         for state in self._faults.periodic_rules():
-            receiving = [one for one in connections if one.receives and one.sent]
+            receiving = [connection for connection in connections if connection.receives and connection.sent]
             target = select_periodic_target(state, receiving, self.position_us)
             if isinstance(target, StreamConnection):
                 apply_fault(target, state.rule, self.position_us)
@@ -175,20 +177,23 @@ class Dispatcher:
         """
         now = self.position_us
         self._apply_periodic_faults(connections)
-        for one in connections:
-            one.send_late(now)
-            if one.close_at_us is not None and now >= one.close_at_us:
-                one.close(one.close_with)
-            elif one.buffered > self._buffer_bytes and one.receives:
-                one.close(1008, "Slow consumer")
-            elif now - one.opened_us >= self._life_us and one.state in {State.OPEN, State.SILENT}:
-                one.close(1001, "Connection life is over")
+        for connection in connections:
+            connection.send_late(now)
+            if connection.close_at_us is not None and now >= connection.close_at_us:
+                connection.close(connection.close_with)
+            elif connection.buffered > self._buffer_bytes and connection.receives:
+                connection.close(1008, "Slow consumer")
+            elif now - connection.opened_us >= self._life_us and connection.state in {
+                ConnectionState.OPEN,
+                ConnectionState.SILENT,
+            }:
+                connection.close(1001, "Connection life is over")
         if self._feed.is_finished and not self._is_finished:
             # Connections that open later stay open and receive nothing.
             self._is_finished = True
-            for one in connections:
-                one.close(1000)
+            for connection in connections:
+                connection.close(1000)
 
 
-def _subscribed_keys(connections: Iterable[StreamConnection]) -> frozenset[Key]:
-    return frozenset[Key]().union(*(one.keys for one in connections))
+def _subscribed_keys(connections: Iterable[StreamConnection]) -> frozenset[StreamKey]:
+    return frozenset[StreamKey]().union(*(connection.keys for connection in connections))

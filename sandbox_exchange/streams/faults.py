@@ -11,11 +11,11 @@ from capture_pipeline.binance.periods import parse_time
 from sandbox_exchange.faults.matcher import FaultInjector, RuleState
 from sandbox_exchange.faults.rules import FaultRule
 from sandbox_exchange.faults.stream_rules import MESSAGE_KINDS
-from sandbox_exchange.streams.messages import Item, Message
+from sandbox_exchange.streams.messages import Message, OutgoingMessage
 
 ALL_CONNECTIONS = 0
 """Number under which rules about all connections count messages."""
-DelayedItems = dict[str, Item]
+DelayedMessages = dict[str, OutgoingMessage]
 """Messages of `ws_reorder` by stream: each is sent after the next message of its stream."""
 
 
@@ -44,16 +44,16 @@ class StreamFaults:
 
     def __init__(self, injector: FaultInjector) -> None:
         self._injector = injector
-        self._delayed: DelayedItems = {}
+        self._delayed: DelayedMessages = {}
 
-    def apply_to_all(self, messages: Sequence[Message]) -> list[Item]:
+    def apply_to_all(self, messages: Sequence[Message]) -> list[OutgoingMessage]:
         """Apply the rules about all connections to the messages of a window."""
         states = [
             state
             for state in self._rules_in_period(messages)
             if state.rule.match.is_for_all_connections and state.rule.fault in MESSAGE_KINDS
         ]
-        items = [Item(message) for message in messages]
+        items = [OutgoingMessage(message) for message in messages]
         return (
             apply_message_faults(states, items, ALL_CONNECTIONS, self._delayed)[0]
             if states or self._delayed
@@ -65,7 +65,7 @@ class StreamFaults:
         return [
             state
             for state in self._rules_in_period(messages)
-            if _is_single(state.rule) and is_for_connection(state.rule, target)
+            if _counts_per_connection(state.rule) and is_for_connection(state.rule, target)
         ]
 
     def periodic_rules(self) -> list[RuleState]:
@@ -82,8 +82,8 @@ class StreamFaults:
 
 
 def apply_message_faults(
-    states: Sequence[RuleState], items: Sequence[Item], number: int, delayed: DelayedItems
-) -> tuple[list[Item], ConnectionFault | None]:
+    states: Sequence[RuleState], items: Sequence[OutgoingMessage], number: int, delayed: DelayedMessages
+) -> tuple[list[OutgoingMessage], ConnectionFault | None]:
     """Apply message faults to items, up to the first fault of a connection.
 
     Args:
@@ -92,9 +92,9 @@ def apply_message_faults(
         number: Number of the connection whose messages are counted.
         delayed: Delayed messages; the caller keeps them between calls.
     """
-    out: list[Item] = []
+    out: list[OutgoingMessage] = []
     for position, item in enumerate(items):
-        rule = _due(states, item.message, number)
+        rule = _select_due_rule(states, item.message, number)
         if rule is not None and rule.fault not in MESSAGE_KINDS:
             return out, ConnectionFault(rule, position)
         stream = item.message.key.stream
@@ -135,23 +135,23 @@ def select_periodic_target(state: RuleState, open_targets: Iterable[Target], now
     return targets[0]
 
 
-def _apply_to_item(item: Item, rule: FaultRule | None) -> list[Item]:
+def _apply_to_item(item: OutgoingMessage, rule: FaultRule | None) -> list[OutgoingMessage]:
     if rule is None or rule.fault == "ws_reorder":
         return [item]
     if rule.fault == "ws_drop":
         return []
-    return [item, item] if rule.fault == "ws_duplicate" else [Item(item.message, rule)]
+    return [item, item] if rule.fault == "ws_duplicate" else [OutgoingMessage(item.message, rule)]
 
 
-def _due(states: Sequence[RuleState], message: Message, number: int) -> FaultRule | None:
+def _select_due_rule(states: Sequence[RuleState], message: Message, number: int) -> FaultRule | None:
     """Return the first rule that is due for a message; count the message in every matching rule."""
     chosen: FaultRule | None = None
     for state in states:
         rule = state.rule
-        in_time = _start(rule) <= message.time_us < _end(rule)
+        is_in_period = _start(rule) <= message.time_us < _end(rule)
         if (
-            in_time
-            and _is_named(rule.match.stream, message.key.stream)
+            is_in_period
+            and _matches_stream(rule.match.stream, message.key.stream)
             and state.count_message(number)
             and chosen is None
         ):
@@ -160,12 +160,12 @@ def _due(states: Sequence[RuleState], message: Message, number: int) -> FaultRul
     return chosen
 
 
-def _is_single(rule: FaultRule) -> bool:
+def _counts_per_connection(rule: FaultRule) -> bool:
     return rule.fault not in MESSAGE_KINDS or not rule.match.is_for_all_connections
 
 
 @lru_cache(maxsize=4096)
-def _is_named(glob: str | None, stream: str) -> bool:
+def _matches_stream(glob: str | None, stream: str) -> bool:
     return glob is None or fnmatchcase(stream, glob)
 
 

@@ -17,7 +17,7 @@ from sandbox_exchange.market.kline_text import Scale
 from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.market.trades import Trades
 from sandbox_exchange.streams.futures_messages import FuturesMessages
-from sandbox_exchange.streams.messages import Key, Message
+from sandbox_exchange.streams.messages import Message, StreamKey
 from sandbox_exchange.streams.spot_messages import (
     agg_trade_messages,
     depth_messages,
@@ -30,7 +30,7 @@ _BLOCK_US = _BLOCK_SLOTS * SLOT_US
 _CACHED_BLOCKS = 2
 _SLOW_STEP = 10
 _TIME = attrgetter("time_us")
-_TradeRenderer = Callable[[Trades, Key, str, Scale], list[Message]]
+_TradeRenderer = Callable[[Trades, StreamKey, str, Scale], list[Message]]
 _DEPTH_STEPS = {
     Market.SPOT: {"depth@100ms": 1, "depth": _SLOW_STEP, "depth@1000ms": _SLOW_STEP},
     Market.UM: {"depth@100ms": 1},
@@ -58,9 +58,9 @@ class MarketFeed:
         }
         self._depth_renderers = {Market.SPOT: depth_messages, Market.UM: futures.depth}
         self._specs = {(of, spec.symbol): spec for of in Market for spec in market.symbols(of)}
-        self._blocks: dict[Key, dict[int, list[Message]]] = {}
+        self._blocks: dict[StreamKey, dict[int, list[Message]]] = {}
 
-    def render(self, keys: Collection[Key], start_us: int, end_us: int) -> Iterator[None]:
+    def render(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> Iterator[None]:
         """Render the messages of `(start_us, end_us]`; yield after each block for pings."""
         for key in sorted(filter(self._is_served, keys)):
             for block in self._block_range(key, start_us, end_us):
@@ -68,7 +68,7 @@ class MarketFeed:
                     self._get_block(key, block)
                     yield
 
-    def window(self, keys: Collection[Key], start_us: int, end_us: int) -> tuple[list[Message], int]:
+    def window(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> tuple[list[Message], int]:
         """Return all messages in `(start_us, end_us]`, in order of time, and `end_us`."""
         for key in self._blocks.keys() - set(keys):
             del self._blocks[key]
@@ -77,12 +77,12 @@ class MarketFeed:
         ]
         return sorted(chain.from_iterable(parts), key=_TIME), end_us
 
-    def _is_served(self, key: Key) -> bool:
+    def _is_served(self, key: StreamKey) -> bool:
         name, _, topic = key.stream.partition("@")
         is_kind = kind_of(key.stream) in _KINDS[key.market] or topic in _DEPTH_STEPS[key.market]
         return is_kind and name.islower() and (key.market, symbol_of(key.stream)) in self._specs
 
-    def _messages_between(self, key: Key, start_us: int, end_us: int) -> list[Message]:
+    def _messages_between(self, key: StreamKey, start_us: int, end_us: int) -> list[Message]:
         messages = list(
             chain.from_iterable(
                 self._get_block(key, block) for block in self._block_range(key, start_us, end_us)
@@ -92,19 +92,19 @@ class MarketFeed:
             bisect_right(messages, start_us, key=_TIME) : bisect_right(messages, end_us, key=_TIME)
         ]
 
-    def _block_range(self, key: Key, start_us: int, end_us: int) -> range:
+    def _block_range(self, key: StreamKey, start_us: int, end_us: int) -> range:
         origin = (
             self._market.trade_series(key.market, symbol_of(key.stream)).hours.first_us
             - self._shift(key) * SLOT_US
         )
         return range(max(0, (start_us - origin) // _BLOCK_US), (end_us - origin) // _BLOCK_US + 1)
 
-    def _step(self, key: Key) -> int:
+    def _step(self, key: StreamKey) -> int:
         """Return the minimum number of slots that a diff covers."""
         stream_step = _DEPTH_STEPS[key.market].get(key.stream.partition("@")[2], 1)
         return math.lcm(self._specs[key.market, symbol_of(key.stream)].book_slots or 1, stream_step)
 
-    def _shift(self, key: Key) -> int:
+    def _shift(self, key: StreamKey) -> int:
         """Return the slots by which the blocks of a stream start earlier.
 
         The shift differs by stream, so that the blocks of many streams are not rendered at the same time.
@@ -112,7 +112,7 @@ class MarketFeed:
         step = self._step(key)
         return crc32(key.stream.encode()) % (_BLOCK_SLOTS // step) * step
 
-    def _get_block(self, key: Key, block: int) -> list[Message]:
+    def _get_block(self, key: StreamKey, block: int) -> list[Message]:
         blocks = self._blocks.setdefault(key, {})
         if block not in blocks:
             blocks[block] = self._render_block(key, block)
@@ -120,7 +120,7 @@ class MarketFeed:
                 del blocks[next(iter(blocks))]
         return blocks[block]
 
-    def _render_block(self, key: Key, block: int) -> list[Message]:
+    def _render_block(self, key: StreamKey, block: int) -> list[Message]:
         market, symbol, kind = key.market, symbol_of(key.stream), kind_of(key.stream)
         scale, first = Scale(self._specs[market, symbol], market), block * _BLOCK_SLOTS - self._shift(key)
         if self._specs[market, symbol].book_slots is None and kind in {

@@ -10,7 +10,7 @@ from sandbox_exchange.market.kline_text import Scale
 from sandbox_exchange.market.market import AGGREGATES_FROM, TradeIds
 from sandbox_exchange.market.prng import Ints
 from sandbox_exchange.market.trades import Aggregates, Trades
-from sandbox_exchange.streams.messages import Key, Message
+from sandbox_exchange.streams.messages import Message, StreamKey
 from sandbox_exchange.streams.spot_messages import level_texts, sent_times, trade_rows
 
 MARKET_ORDER, NO_TRADE = "MARKET", "NA"
@@ -30,7 +30,7 @@ class FuturesMessages:
     ids: TradeIds
     is_older: bool = False
 
-    def trades(self, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
+    def trades(self, trades: Trades, key: StreamKey, symbol: str, scale: Scale) -> list[Message]:
         """Render `@trade`: the trades of the market, and between them ids that are not."""
         messages = []
         for sent, (at, t, i, p, q, maker) in zip(
@@ -47,7 +47,7 @@ class FuturesMessages:
                 messages.append(Message(at, key, text.encode(), number, number))
         return messages
 
-    def aggregates(self, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
+    def aggregates(self, trades: Trades, key: StreamKey, symbol: str, scale: Scale) -> list[Message]:
         """Render `@aggTrade`: the trades of a taker order at one price, with ids of their own."""
         aggregates, offset = Aggregates.of(trades), AGGREGATES_FROM[Market.UM]
         rows = zip(
@@ -65,7 +65,7 @@ class FuturesMessages:
             messages.append(Message(at, key, text.encode(), a, a))
         return messages
 
-    def depth(self, diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Message]:
+    def depth(self, diffs: Diffs, key: StreamKey, symbol: str, scale: Scale) -> list[Message]:
         """Render `@depth@100ms`: `pu` is the previous `u`; `U` may be more than `pu + 1`."""
         first, last = diffs.first_id.tolist(), diffs.last_id.tolist()
         bids, asks = level_texts(diffs.bids, scale), level_texts(diffs.asks, scale)

@@ -14,24 +14,24 @@ from capture_pipeline.binance.periods import iso
 from capture_pipeline.binance.urls import Market
 from sandbox_exchange.clock import SandboxClock
 from sandbox_exchange.config import SandboxConfig
-from sandbox_exchange.constants import FUTURES_HOST, MAX_STREAMS, MAX_TARGET_LENGTH, Route
+from sandbox_exchange.constants import FUTURES_HOST, MAX_STREAMS, MAX_TARGET_LENGTH, StreamRoute
 from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
-from sandbox_exchange.faults.rules import FaultRule, Stage
+from sandbox_exchange.faults.rules import FaultRule, FaultStage
 from sandbox_exchange.http.request_log import RequestLog, log_fault
 from sandbox_exchange.rest.rate_limiter import AddressLimiter, HostGroup
-from sandbox_exchange.streams.connection import State, StreamConnection
+from sandbox_exchange.streams.connection import ConnectionState, StreamConnection
 from sandbox_exchange.streams.connection_faults import apply_fault
 from sandbox_exchange.streams.dispatcher import Dispatcher
 from sandbox_exchange.streams.faults import StreamFaults
-from sandbox_exchange.streams.messages import Feed, Key
+from sandbox_exchange.streams.messages import Feed, StreamKey
 
 _MAX_PAST = 500
-Refusal = tuple[int, dict[str, str], bytes]
+RefusalResponse = tuple[int, dict[str, str], bytes]
 """Status, headers and body of a response."""
 
 
 class StreamHub:
-    """Stream connections of one exchange.
+    """Stream connections of connection exchange.
 
     All methods but the constructor run in the event loop of the server.
 
@@ -84,7 +84,7 @@ class StreamHub:
     def now_us(self) -> int:
         return self._clock.now_us()
 
-    def admit(self, connection: StreamConnection, query: str) -> Refusal | None:
+    def admit(self, connection: StreamConnection, query: str) -> RefusalResponse | None:
         """Configure a connection from its path and query; return a response if it is refused."""
         scope: dict[str, Any] = {
             "headers": [],
@@ -97,10 +97,10 @@ class StreamHub:
         entry.status = refusal[0] if refusal else 101
         return refusal
 
-    def _refusal(self, connection: StreamConnection, scope: dict[str, Any]) -> Refusal | None:
+    def _refusal(self, connection: StreamConnection, scope: dict[str, Any]) -> RefusalResponse | None:
         if (refusal := self._limits.count_request(HostGroup.STREAMS, time.time())) is not None:
             return refusal.status, refusal.headers, refusal.body
-        rule = self._faults.select(Stage.UPGRADE, RequestInfo("GET", connection.path, connection.query))
+        rule = self._faults.select(FaultStage.UPGRADE, RequestInfo("GET", connection.path, connection.query))
         log_fault(scope, rule)
         if rule is not None:
             status = int(rule.number("status", 503))
@@ -140,21 +140,22 @@ class StreamHub:
     def inject(self, which: int | Literal["all"], rule: FaultRule) -> list[int]:
         """Inject a fault without the script; return the numbers of the changed connections."""
         targets = [
-            one
-            for one in self._connections.values()
-            if which in {"all", one.number} and one.state in {State.OPEN, State.SILENT}
+            connection
+            for connection in self._connections.values()
+            if which in {"all", connection.number}
+            and connection.state in {ConnectionState.OPEN, ConnectionState.SILENT}
         ]
-        for one in targets:
-            apply_fault(one, rule, self.now_us())
-            self._faults.count_manual(rule.fault)
-        return [one.number for one in targets]
+        for connection in targets:
+            apply_fault(connection, rule, self.now_us())
+            self._faults.record_manual_fault(rule.fault)
+        return [connection.number for connection in targets]
 
     def state(self) -> dict[str, Any]:
         """Return connections and sent messages for the control endpoint."""
         sent = self._dispatcher.sent if self._dispatcher else {}
         return {
             "position": iso(self._dispatcher.position_us) if self._dispatcher else None,
-            "connections": [self._describe(one) for one in self._connections.values()],
+            "connections": [self._describe(connection) for connection in self._connections.values()],
             "gone": list(self._past),
             "streams": {_describe_key(key): asdict(counts) for key, counts in sorted(sent.items())},
             "by_hand": self._faults.manual_counts,
@@ -164,35 +165,39 @@ class StreamHub:
         if self._dispatcher is not None and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._dispatcher.run(self._connections))
 
-    def _describe(self, one: StreamConnection) -> dict[str, Any]:
+    def _describe(self, connection: StreamConnection) -> dict[str, Any]:
         return {
-            "number": one.number,
-            "path": one.path,
-            "streams": list(one.streams),
-            "state": str(one.state),
-            "messages": one.sent,
-            "bytes": one.sent_bytes,
-            "buffered": one.buffered,
-            "age_s": (self.now_us() - one.opened_us) / 1e6,
-            "close_code": one.close_code,
-            "faults": one.faults,
+            "number": connection.number,
+            "path": connection.path,
+            "streams": list(connection.streams),
+            "state": str(connection.state),
+            "messages": connection.sent,
+            "bytes": connection.sent_bytes,
+            "buffered": connection.buffered,
+            "age_s": (self.now_us() - connection.opened_us) / 1e6,
+            "close_code": connection.close_code,
+            "faults": connection.faults,
         }
 
 
-def _build_refusal(status: int, text: str, headers: dict[str, str] | None = None) -> Refusal:
+def _build_refusal(status: int, text: str, headers: dict[str, str] | None = None) -> RefusalResponse:
     body = json.dumps({"code": -1003 if headers else 0, "msg": text}).encode()
     return status, {"Content-Type": "application/json", **(headers or {})}, body
 
 
-def _split_path(path: str) -> tuple[Market, Route | None, str]:
+def _split_path(path: str) -> tuple[Market, StreamRoute | None, str]:
     """Split a path into market, route and the rest; a futures path without a route has the public route."""
     head, _, rest = path.removeprefix("/").partition("/")
     if head != FUTURES_HOST:
         return Market.SPOT, None, path.removeprefix("/")
     route, _, inner = rest.partition("/")
-    return (Market.UM, Route(route), inner) if route in set(Route) else (Market.UM, Route.PUBLIC, rest)
+    return (
+        (Market.UM, StreamRoute(route), inner)
+        if route in set(StreamRoute)
+        else (Market.UM, StreamRoute.PUBLIC, rest)
+    )
 
 
-def _describe_key(key: Key) -> str:
+def _describe_key(key: StreamKey) -> str:
     unit = "?timeUnit=MICROSECOND" if key.micro else ""
     return key.stream + unit if key.market is Market.SPOT else f"{FUTURES_HOST}/{key.stream}"

@@ -21,7 +21,7 @@ _ANSWERS = {
 _SHORT, _MEDIUM = 126, 1 << 16
 
 
-class Key(NamedTuple):
+class StreamKey(NamedTuple):
     """Stream of a market in one unit of time."""
 
     stream: str
@@ -41,13 +41,13 @@ class Message(NamedTuple):
     """
 
     time_us: int
-    key: Key
+    key: StreamKey
     data: bytes
     first_id: int
     last_id: int
 
 
-class Item(NamedTuple):
+class OutgoingMessage(NamedTuple):
     """Message to send, with the rule of its defect or None."""
 
     message: Message
@@ -65,10 +65,10 @@ class Feed(Protocol):
     def is_finished(self) -> bool:
         """Whether there are no further messages."""
 
-    def render(self, keys: Collection[Key], start_us: int, end_us: int) -> Iterator[None]:
+    def render(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> Iterator[None]:
         """Prepare the messages of `window` in steps; optional before `window`."""
 
-    def window(self, keys: Collection[Key], start_us: int, end_us: int) -> tuple[list[Message], int]:
+    def window(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> tuple[list[Message], int]:
         """Return messages in `(start_us, end_us]` by time, and the time up to which they are complete."""
 
 
@@ -82,7 +82,7 @@ def frame(payload: bytes, opcode: int = TEXT, *, last: bool = True) -> bytes:
     return b"%c\x7f%b%b" % (head, length.to_bytes(8, "big"), payload)
 
 
-def encode_frames(item: Item, *, wrapped: bool) -> bytes:
+def encode_frames(item: OutgoingMessage, *, wrapped: bool) -> bytes:
     """Encode a message as frames, with or without the envelope of the combined stream."""
     message = item.message
     payload = (

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from capture_pipeline.binance.urls import Market
-from sandbox_exchange.market.book import Best, Diffs, Side
+from sandbox_exchange.market.book import BestPrices, Diffs, SideChanges
 from sandbox_exchange.market.kline_text import Scale
 from sandbox_exchange.market.market import TradeIds
 from sandbox_exchange.market.prng import Ints
 from sandbox_exchange.market.trades import Aggregates, Trades
-from sandbox_exchange.streams.messages import Key, Message
+from sandbox_exchange.streams.messages import Message, StreamKey
 
 
-def trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
+def trade_messages(ids: TradeIds, trades: Trades, key: StreamKey, symbol: str, scale: Scale) -> list[Message]:
     """Render `@trade`."""
     return [
         Message(
@@ -33,7 +33,9 @@ def trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, scale: 
     ]
 
 
-def agg_trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
+def agg_trade_messages(
+    ids: TradeIds, trades: Trades, key: StreamKey, symbol: str, scale: Scale
+) -> list[Message]:
     """Render `@aggTrade`: one message for the trades of a taker order at one price, as in REST."""
     aggregates = Aggregates.of(trades)
     first_ids, last_ids = (
@@ -55,7 +57,7 @@ def agg_trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, sca
     ]
 
 
-def depth_messages(diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Message]:
+def depth_messages(diffs: Diffs, key: StreamKey, symbol: str, scale: Scale) -> list[Message]:
     """Render `@depth` at any speed."""
     times, first, last = diffs.time_us.tolist(), diffs.first_id.tolist(), diffs.last_id.tolist()
     bids, asks = level_texts(diffs.bids, scale), level_texts(diffs.asks, scale)
@@ -73,7 +75,7 @@ def depth_messages(diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Me
     ]
 
 
-def ticker_messages(best: Best, key: Key, symbol: str, scale: Scale) -> list[Message]:
+def ticker_messages(best: BestPrices, key: StreamKey, symbol: str, scale: Scale) -> list[Message]:
     """Render `@bookTicker`, which contains no time."""
     columns = [
         scale.text(kind, best.rows[:, place].copy())
@@ -88,7 +90,7 @@ def ticker_messages(best: Best, key: Key, symbol: str, scale: Scale) -> list[Mes
     ]
 
 
-def trade_rows(trades: Trades, key: Key, scale: Scale) -> Iterator[tuple[int, int, int, str, str, str]]:
+def trade_rows(trades: Trades, key: StreamKey, scale: Scale) -> Iterator[tuple[int, int, int, str, str, str]]:
     """Yield the time, the time as sent, id, price, quantity and the buyer-is-maker flag of each trade."""
     texts = scale.text("price", trades.price), scale.text("lot", trades.quantity)
     makers = ("false" if taker else "true" for taker in trades.taker_buys.tolist())
@@ -102,13 +104,13 @@ def trade_rows(trades: Trades, key: Key, scale: Scale) -> Iterator[tuple[int, in
     )
 
 
-def sent_times(time_us: Ints, key: Key) -> list[int]:
+def sent_times(time_us: Ints, key: StreamKey) -> list[int]:
     """Convert times to the unit of a stream."""
     times: list[int] = (time_us if key.micro else time_us // 1000).tolist()
     return times
 
 
-def level_texts(side: Side, scale: Scale) -> list[str]:
+def level_texts(side: SideChanges, scale: Scale) -> list[str]:
     """Render the levels of one side of each diff."""
     texts = (
         '["' + scale.text("price", side.price) + '","' + scale.text("lot", side.quantity) + '"]'
