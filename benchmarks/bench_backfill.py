@@ -67,8 +67,8 @@ def _measure(home: Path, size: Size, url: str) -> dict[str, float]:
     environment["CAPTURE_SYMBOLS"] = ",".join(symbols)
     (home / "pipeline.yaml").touch()
     configure(home)
-    _warm(url, size, symbols)
-    with _user_interface(environment, home / "ui.log") as server:
+    _warm_sandbox(url, size, symbols)
+    with _start_ui(environment, home / "ui.log") as server:
         cpu, started = cpu_s(server.process.pid), time.monotonic()
         keys = [f"{month}|{symbol}" for month, symbol in product(size.month_list, symbols)]
         selector = {"partitionSetName": f"{JOB}_partition_set", "repositorySelector": LOCATION}
@@ -93,7 +93,7 @@ def _measure(home: Path, size: Size, url: str) -> dict[str, float]:
     return {**figures, "runs": float(len(runs)), "evaluations' share of the runs, %": 100 * share}
 
 
-def _warm(url: str, size: Size, symbols: list[str]) -> None:
+def _warm_sandbox(url: str, size: Size, symbols: list[str]) -> None:
     """Request each file once, so that the sandbox has built all files, as the real exchange has."""
     interval = size.interval
     with requests.Session() as session:
@@ -105,7 +105,7 @@ def _warm(url: str, size: Size, symbols: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _user_interface(environment: dict[str, str], log: Path) -> Iterator[UiServer]:
+def _start_ui(environment: dict[str, str], log: Path) -> Iterator[UiServer]:
     """Start `capture ui` and wait until all its daemons are healthy."""
     port = free_port()
     command = [str(Path(sys.executable).parent / "capture"), "ui", "--port", str(port)]

@@ -38,7 +38,7 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
     Raises:
         RuntimeError: The best prices differ between the programs.
     """
-    events, session, eighth = _events(_EVENTS), _session(_EVENTS), _session(_EIGHTH)
+    events, session, eighth = _ensure_events(_EVENTS), _ensure_session(_EVENTS), _ensure_session(_EIGHTH)
     commands: dict[str, Command] = {
         _MEMORY: (OURS, "worker_book.py", "book", events),
         _SCAN: (OURS, "worker_book.py", "scan", events),
@@ -54,7 +54,9 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
     _check_equal({name: each for name, each in series.items() if name != _SCAN})
     _check_equal(few)
     nautilus = few[_NAUTILUS]
-    peaks = {kind: [_peak(kind, folder) for folder in (eighth, session)] for kind in ("parquet", "raw")}
+    peaks = {
+        kind: [_measure_peak(kind, folder) for folder in (eighth, session)] for kind in ("parquet", "raw")
+    }
     rates = {name: _EVENTS / each.minimum("wall_s") / 1e6 for name, each in series.items() if name != _SCAN}
     rates[_NAUTILUS] = (_SNAPSHOT_LEVELS + (_FEW - 1) * LEVELS) / nautilus.minimum("wall_s") / 1e6
     write_bar_chart(
@@ -103,19 +105,19 @@ def _check_equal(series: dict[str, Series]) -> None:
         raise RuntimeError(f"best prices differ: {checksums}")
 
 
-def _peak(kind: str, folder: Path) -> float:
+def _measure_peak(kind: str, folder: Path) -> float:
     run: Run = run_in_new_process((OURS, "worker_replay.py", kind, folder), 1)
     return run.peak_mb
 
 
-def _events(count: int) -> Path:
+def _ensure_events(count: int) -> Path:
     path = OUT / f"book_{count}.npz"
     if not path.is_file():
         book_events_file.write_events(path, count)
     return path
 
 
-def _session(count: int) -> Path:
+def _ensure_session(count: int) -> Path:
     path = OUT / f"book_session_{count}"
     make_session(path, count)
     return path

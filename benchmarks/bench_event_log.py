@@ -83,17 +83,17 @@ def _measure(home: Path, size: Size, url: str, *, with_lake: bool) -> dict[str, 
         started = time.process_time()
         fill_instance(instance, size)
         figures["making the event log, CPU s"] = time.process_time() - started
-        figures["storage a partition, KB"] = _bytes(home, instance) / size.partitions / 1000
+        figures["storage a partition, KB"] = _stored_bytes(home, instance) / size.partitions / 1000
         with ui_server(workspace, environment, home / "webserver.log") as server:
-            figures |= _pages(server)
+            figures |= _measure_pages(server)
             if with_lake:
                 copy_lake(home, size)
-                figures |= _sensor(server)
-        figures |= _automation(instance, workspace, size)
+                figures |= _measure_sensor(server)
+        figures |= _measure_automation(instance, workspace, size)
     return figures
 
 
-def _bytes(home: Path, instance: dg.DagsterInstance) -> int:
+def _stored_bytes(home: Path, instance: dg.DagsterInstance) -> int:
     """Return the bytes of the database, or of the files of the instance without the lake."""
     if isinstance(instance.event_log_storage, SqliteEventLogStorage):
         return sum(
@@ -105,7 +105,7 @@ def _bytes(home: Path, instance: dg.DagsterInstance) -> int:
         return int(connection.exec_driver_sql("select pg_database_size(current_database())").scalar_one())
 
 
-def _pages(server: UiServer) -> dict[str, float]:
+def _measure_pages(server: UiServer) -> dict[str, float]:
     graph, checks, health = read_queries(
         "AssetGraphLiveQuery", "AssetChecksQuery", "AssetCheckPartitionHealthQuery"
     )
@@ -135,7 +135,7 @@ def _pages(server: UiServer) -> dict[str, float]:
     return {**figures, **both}
 
 
-def _sensor(server: UiServer) -> dict[str, float]:
+def _measure_sensor(server: UiServer) -> dict[str, float]:
     cost = server.measure_query(_SENSOR, selector={**LOCATION, "sensorName": "gap_fill_sensor"})
     result = cost.answer["sensorDryRun"]
     if result["__typename"] != "DryRunInstigationTick" or result["evaluationResult"]["error"]:
@@ -144,18 +144,18 @@ def _sensor(server: UiServer) -> dict[str, float]:
     return {"gap_fill_sensor, s": cost.wall_s, "gap_fill_sensor, CPU s": cost.cpu_s}
 
 
-def _automation(instance: dg.DagsterInstance, workspace: Path, size: Size) -> dict[str, float]:
+def _measure_automation(instance: dg.DagsterInstance, workspace: Path, size: Size) -> dict[str, float]:
     """Measure two ticks of the daemon: all partitions are new in the first one, one in the second."""
     logging.getLogger("dagster").setLevel(logging.ERROR)
     with WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)])) as context:
-        first, _ = _tick(context)
+        first, _ = _measure_tick(context)
         from capture_pipeline.binance.periods import Month  # noqa: PLC0415
         from capture_pipeline.defs.shared.partitions import block_tags  # noqa: PLC0415
 
         last: Month = size.month_list[-1]
         key = next(iter(block_tags(last, last).values()))
         instance.report_runless_asset_event(dg.AssetMaterialization("kline_archives", partition=key))
-        updated, evaluation = _tick(context)
+        updated, evaluation = _measure_tick(context)
     requested = instance.get_runs_count()
     print(f"{requested} runs after the ticks")
     return {
@@ -165,7 +165,7 @@ def _automation(instance: dg.DagsterInstance, workspace: Path, size: Size) -> di
     }
 
 
-def _tick(context: WorkspaceProcessContext) -> tuple[float, float]:
+def _measure_tick(context: WorkspaceProcessContext) -> tuple[float, float]:
     """Run one tick when it is due; return its CPU seconds and the KB of the decisions that it stores."""
     instance = context.instance
     storage: Any = instance.schedule_storage

@@ -34,7 +34,7 @@ def main() -> None:
     kind, path = sys.argv[1:]
     with np.load(path) as file:
         bounds, prices, lots = file["bounds"], file["prices"], file["lots"]
-    events = _events(bounds, prices, lots)
+    events = _create_events(bounds, prices, lots)
     asset = (
         BacktestAsset()
         .data([events])
@@ -62,7 +62,7 @@ def main() -> None:
     serve(work, prepare=prepare)
 
 
-def _events(bounds: np.ndarray, prices: np.ndarray, lots: np.ndarray) -> np.ndarray:
+def _create_events(bounds: np.ndarray, prices: np.ndarray, lots: np.ndarray) -> np.ndarray:
     events = np.zeros(prices.size, event_dtype)
     message = np.repeat(np.arange(bounds.shape[1]), bounds[2] - bounds[0])
     is_bid = np.arange(prices.size) < np.repeat(bounds[1], bounds[2] - bounds[0])

@@ -22,7 +22,7 @@ def main() -> None:
     with np.load(sys.argv[1]) as file:
         bounds, prices, lots = file["bounds"], file["prices"], file["lots"]
     instrument = pyo3.InstrumentId.from_str("BTCUSDT.BINANCE")
-    deltas = _deltas(instrument, bounds[:, : int(sys.argv[2])], prices, lots)
+    deltas = _create_deltas(instrument, bounds[:, : int(sys.argv[2])], prices, lots)
 
     def work(messages: int) -> int:
         book, checksum = pyo3.OrderBook(instrument, pyo3.BookType.L2_MBP), 0xCBF29CE484222325
@@ -39,7 +39,7 @@ def main() -> None:
     serve(work)
 
 
-def _deltas(
+def _create_deltas(
     instrument: pyo3.InstrumentId, bounds: np.ndarray, prices: np.ndarray, lots: np.ndarray
 ) -> list[list[pyo3.OrderBookDelta]]:
     """Create the deltas of each message."""

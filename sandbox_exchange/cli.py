@@ -70,12 +70,14 @@ def sandbox() -> None:
 def serve_command(port: int, config_file: Path | None, faults_file: Path | None, **options: Any) -> None:
     """Serve archive, REST and streams on loopback until Ctrl-C."""
     try:
-        serve(_config(config_file, faults_file, options), port, _print_summary)
+        serve(_read_config(config_file, faults_file, options), port, _print_summary)
     except CaptureError as error:
         raise _SandboxStartError(str(error)) from None
 
 
-def _config(config_file: Path | None, faults_file: Path | None, options: dict[str, Any]) -> SandboxConfig:
+def _read_config(
+    config_file: Path | None, faults_file: Path | None, options: dict[str, Any]
+) -> SandboxConfig:
     """Read the configuration file and override its settings with the given options."""
     data = read_yaml(config_file) or {} if config_file else {}
     if not isinstance(data, dict):

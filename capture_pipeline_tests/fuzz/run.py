@@ -58,7 +58,7 @@ def try_case(name: str, data: bytes, folder: Path) -> bool:
     """
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        with _limited():
+        with _limit_time():
             ALL[name].run(data, folder)
     except CaptureError as error:
         if "\n" in str(error):
@@ -78,7 +78,7 @@ def try_case(name: str, data: bytes, folder: Path) -> bool:
 
 
 @contextmanager
-def _limited() -> Iterator[None]:
+def _limit_time() -> Iterator[None]:
     def overdue(_: int, __: FrameType | None) -> None:
         raise _OverdueError
 

@@ -77,7 +77,7 @@ def problems(mutations: list[Mutation], root: Path = ROOT) -> list[str]:
     ]
     test_names: dict[Path, set[str]] = {}
     for mutation in mutations:
-        errors += _problems(mutation, root, test_names)
+        errors += _check_entry(mutation, root, test_names)
     return errors
 
 
@@ -85,7 +85,7 @@ def _parse_entry(entry: dict[str, Any]) -> Mutation:
     return Mutation(**{**entry, "test": tuple(entry["test"])})
 
 
-def _problems(mutation: Mutation, root: Path, test_names: dict[Path, set[str]]) -> list[str]:
+def _check_entry(mutation: Mutation, root: Path, test_names: dict[Path, set[str]]) -> list[str]:
     path = root / mutation.file
     if not path.is_file():
         return [f"{mutation.id}: {mutation.file} does not exist"]

@@ -61,14 +61,14 @@ def url() -> Iterator[str]:
         yield server.url
 
 
-def got(url: str, file: TradesFile | ArchiveFile) -> bytes:
+def download(url: str, file: TradesFile | ArchiveFile) -> bytes:
     answer = requests.get(f"{url}/{file.path}", timeout=30)
     answer.raise_for_status()
     return answer.content
 
 
 def rows(url: str, file: TradesFile) -> list[list[str]]:
-    with zipfile.ZipFile(io.BytesIO(got(url, file))) as archive:
+    with zipfile.ZipFile(io.BytesIO(download(url, file))) as archive:
         return [line.split(",") for line in archive.read(f"{file.stem}.csv").decode().splitlines()]
 
 
@@ -135,7 +135,7 @@ def test_files_hold_the_trades_of_rest(file: TradesFile, root: str) -> None:
             for row in put_together
         ] == [tuple(one[name] for name in "aflpqTm") for one in aggregates]
         for read, those in ((file, found), (aggregates_file, put_together)):
-            frame = published_trades(got(url, read), read.stem, 1 << 24, file.bounds)
+            frame = published_trades(download(url, read), read.stem, 1 << 24, file.bounds)
             assert frame["trade_id"].to_list() == [int(row[0]) for row in those]
 
 
@@ -145,7 +145,7 @@ def test_a_cheap_coin_has_quantities_of_eleven_digits(market: Market, root: str)
     cheap = SMALL | {"symbol": "PEPEUSDT", "base_price": 0.00000012, "tick_size": 0.00000001, "lot_size": 1}
     with SandboxServer(SandboxConfig.model_validate(MARKET | {"symbols": [cheap]})) as server:
         file = TradesFile(market, "PEPEUSDT", date(2025, 1, 1))
-        frame = published_trades(got(server.url, file), file.stem, 1 << 24, file.bounds)
+        frame = published_trades(download(server.url, file), file.stem, 1 << 24, file.bounds)
         params: dict[str, str | int] = {
             "symbol": "PEPEUSDT",
             "interval": "1d",
@@ -161,7 +161,7 @@ def test_a_cheap_coin_has_quantities_of_eleven_digits(market: Market, root: str)
 
 def test_a_file_has_checksum_etag_and_ranges(url: str) -> None:
     """Files of trades have the same headers as files of klines."""
-    body = got(url, NEW)
+    body = download(url, NEW)
     answer = requests.get(f"{url}/{NEW.path}", headers={"Range": "bytes=100-199"}, timeout=30)
     assert (answer.status_code, answer.content) == (206, body[100:200])
     assert answer.headers["ETag"] == f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
@@ -193,12 +193,12 @@ def test_the_listing_shows_trades_beside_klines(url: str) -> None:
     assert listed(f"{root}trades/").folders == [f"{root}trades/BTCUSDT/"]
     files = listed(f"{root}trades/BTCUSDT/").files
     assert len(files) == 2 * (2 + 31 + 9)
-    assert {file.key: file.size for file in files}[NEW.path] == len(got(url, NEW))
+    assert {file.key: file.size for file in files}[NEW.path] == len(download(url, NEW))
     assert listed(f"{root}trades/BTCUSDT/1m/").files == []
     aggregates = TradesFile(Market.SPOT, "BTCUSDT", NEW.period, "aggTrades")
     sizes = {file.key: file.size for file in listed(f"{root}aggTrades/BTCUSDT/").files}
     assert len(sizes) == len(files)
-    assert sizes[aggregates.path] == len(got(url, aggregates))
+    assert sizes[aggregates.path] == len(download(url, aggregates))
 
 
 def test_files_come_the_day_after_and_not_of_days_without_trades() -> None:
@@ -237,7 +237,7 @@ def test_a_version_published_anew_has_one_other_quantity() -> None:
             [2]
         ]
         text = requests.get(f"{server.url}/{NEW.path}.CHECKSUM", timeout=30).text
-        assert parse_checksum(text, NEW.name) == hashlib.sha256(got(server.url, NEW)).hexdigest()
+        assert parse_checksum(text, NEW.name) == hashlib.sha256(download(server.url, NEW)).hexdigest()
 
 
 @pytest.mark.parametrize("fault", [*BAD_CSV, *BAD_ZIP])
@@ -249,7 +249,7 @@ def test_faults_of_files_hit_trades_and_are_seen(fault: str) -> None:
     with SandboxServer(SandboxConfig.model_validate({**MARKET, "faults": [rule]})) as server:
         for file in (NEW, FUTURES):
             with pytest.raises(MalformedDataError):
-                published_trades(got(server.url, file), file.stem, 1 << 24, file.bounds)
+                published_trades(download(server.url, file), file.stem, 1 << 24, file.bounds)
         assert server.sandbox.faults.count_injected(fault) == 2
 
 
@@ -274,8 +274,8 @@ def test_faults_without_consequence_change_no_trade(url: str, fault: str) -> Non
         )
     ) as server:
         for file in (NEW, FUTURES):
-            damaged = published_trades(got(server.url, file), file.stem, 1 << 24, file.bounds)
-            correct = published_trades(got(url, file), file.stem, 1 << 24, file.bounds)
+            damaged = published_trades(download(server.url, file), file.stem, 1 << 24, file.bounds)
+            correct = published_trades(download(url, file), file.stem, 1 << 24, file.bounds)
             columns = [name for name in correct.columns if name != "trade_us" or fault != "csv_mixed_units"]
             assert damaged.select(columns).equals(correct.select(columns))
             assert (damaged["trade_us"] // 1000).equals(correct["trade_us"] // 1000)

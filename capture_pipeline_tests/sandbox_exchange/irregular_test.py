@@ -89,7 +89,7 @@ def test_profile_files_and_rest_agree_row_by_row(
     for month in Month.range(Month(2024, 11), Month(2025, 1)):
         candles = rest(box, interval, month.start_us, month.end_us, market=market, symbol=symbol)
         micro = market is Market.SPOT and month.year == 2025
-        expected = texts(_as_in_files(box, candles, symbol, Granularity.MONTHLY), micro=micro)
+        expected = texts(_convert_to_file_rows(box, candles, symbol, Granularity.MONTHLY), micro=micro)
         file = ArchiveFile(market, symbol, interval, month)
         if not expected:
             assert box.archive.read_zip(file.path) is None
@@ -107,14 +107,16 @@ def test_daily_files_of_irregular_days_are_the_rows_of_rest(real_world: Sandbox,
     """All intervals agree, on one day also that of a second."""
     start = parse_time(day)
     for interval in (Interval.M1, Interval.H1, Interval.H12, *([Interval.S1] if day == "2024-12-18" else [])):
-        candles = _as_in_files(
+        candles = _convert_to_file_rows(
             real_world, rest(real_world, interval, start, start + DAY_US), "BTCUSDT", Granularity.DAILY
         )
         found = rows_of(real_world, ArchiveFile(Market.SPOT, "BTCUSDT", interval, date.fromisoformat(day)))
         assert found == texts(candles, micro=start >= parse_time("2025-01-01")), interval
 
 
-def _as_in_files(box: Sandbox, candles: pl.DataFrame, symbol: str, granularity: Granularity) -> pl.DataFrame:
+def _convert_to_file_rows(
+    box: Sandbox, candles: pl.DataFrame, symbol: str, granularity: Granularity
+) -> pl.DataFrame:
     for hole in box.config.archive_omissions:
         if hole.symbol == symbol and granularity in hole.granularities:
             candles = candles.filter(~pl.col("open_us").is_between(hole.start, hole.end, closed="left"))

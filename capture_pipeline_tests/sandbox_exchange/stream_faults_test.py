@@ -31,16 +31,16 @@ DIFFS = f"/stream?streams={DEPTH}"
 
 
 @pytest.fixture(scope="module")
-def _running() -> Iterator[Exchange]:
+def _run_exchange() -> Iterator[Exchange]:
     with exchange() as box:
         yield box
 
 
 @pytest.fixture
-def box(_running: Exchange) -> Iterator[Exchange]:
+def box(_run_exchange: Exchange) -> Iterator[Exchange]:
     """Run a sandbox with a stopped clock; each test starts without faults."""
-    yield _running
-    _running.faults()
+    yield _run_exchange
+    _run_exchange.faults()
 
 
 def first_ids(messages: list[bytes]) -> list[int]:

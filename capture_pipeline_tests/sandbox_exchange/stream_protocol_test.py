@@ -22,7 +22,7 @@ def box() -> Any:
         yield running
 
 
-def closed_with(box: Exchange, *frames: Frame) -> int:
+def receive_close_code(box: Exchange, *frames: Frame) -> int:
     """Send frames and return the close code of the server."""
     with raw_connection(box, "/stream") as raw:
         for frame in frames:
@@ -49,8 +49,8 @@ def test_a_request_in_fragments_is_put_together(box: Exchange) -> None:
 def test_a_request_is_bounded_in_all_its_frames_together(box: Exchange) -> None:
     """A request that is too long, in one frame or several, gets 1009."""
     half = b" " * (MAX_REQUEST_BYTES // 2 + 1)
-    assert closed_with(box, Frame(Opcode.TEXT, half + half)) == 1009
-    assert closed_with(box, Frame(Opcode.TEXT, half, fin=False), Frame(Opcode.CONT, half)) == 1009
+    assert receive_close_code(box, Frame(Opcode.TEXT, half + half)) == 1009
+    assert receive_close_code(box, Frame(Opcode.TEXT, half, fin=False), Frame(Opcode.CONT, half)) == 1009
 
 
 def test_a_client_that_is_closed_may_still_send(box: Exchange) -> None:
@@ -68,11 +68,11 @@ def test_a_client_that_is_closed_may_still_send(box: Exchange) -> None:
 
 def test_an_error_of_the_protocol_closes_with_its_code(box: Exchange) -> None:
     """Frames out of order get 1002, binary data 1003, and text that is not UTF-8 1007."""
-    assert closed_with(box, Frame(Opcode.CONT, b"x")) == 1002
-    assert closed_with(box, Frame(Opcode.TEXT, b"x", fin=False), Frame(Opcode.TEXT, b"x")) == 1002
-    assert closed_with(box, Frame(Opcode.BINARY, b"{}")) == 1003
-    assert closed_with(box, Frame(Opcode.BINARY, b"{", fin=False), Frame(Opcode.CONT, b"}")) == 1003
-    assert closed_with(box, Frame(Opcode.TEXT, b"\xff")) == 1007
+    assert receive_close_code(box, Frame(Opcode.CONT, b"x")) == 1002
+    assert receive_close_code(box, Frame(Opcode.TEXT, b"x", fin=False), Frame(Opcode.TEXT, b"x")) == 1002
+    assert receive_close_code(box, Frame(Opcode.BINARY, b"{}")) == 1003
+    assert receive_close_code(box, Frame(Opcode.BINARY, b"{", fin=False), Frame(Opcode.CONT, b"}")) == 1003
+    assert receive_close_code(box, Frame(Opcode.TEXT, b"\xff")) == 1007
 
 
 def test_a_deeply_nested_request_is_answered_with_an_error(box: Exchange) -> None:

@@ -89,7 +89,7 @@ def test_every_frame_takes_the_compiled_path(symbol: dict[str, Any], is_older: b
     assert said(found, parser.streams) == reference(content)
 
 
-def _streams_that_come(box: Exchange, path: str) -> set[str]:
+def _received_streams(box: Exchange, path: str) -> set[str]:
     with box.connect(path) as client:
         box.advance(3)
         until(lambda: bool(box.control("streams")["position"] == box.control("clock")["now"]))
@@ -107,9 +107,9 @@ def test_each_endpoint_sends_its_own_streams_and_no_others() -> None:
     """Books are sent by `public` and trades by `market`; other streams get no messages and no error."""
     with exchange() as box:
         both = f"stream?streams={AGG_TRADE}/{DEPTH}"
-        assert _streams_that_come(box, f"/fstream/market/{both}") == {AGG_TRADE}
-        assert _streams_that_come(box, f"/fstream/public/{both}") == {DEPTH}
-        assert _streams_that_come(box, f"/fstream/{both}") == {DEPTH}
+        assert _received_streams(box, f"/fstream/market/{both}") == {AGG_TRADE}
+        assert _received_streams(box, f"/fstream/public/{both}") == {DEPTH}
+        assert _received_streams(box, f"/fstream/{both}") == {DEPTH}
         with pytest.raises(InvalidStatus):
             box.connect("/fstream/private/stream")
 

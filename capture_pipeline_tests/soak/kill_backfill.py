@@ -64,13 +64,13 @@ def kill_backfill(root: Path, *, kills: int, seed: int, max_kills_per_lake: int 
     start_s, rng, result = time.monotonic(), random.Random(seed), BackfillKills()  # noqa: S311 - not secret
     with exchange(root, {"frozen": True}) as deployment:
         deployment.faults(_SLOW)
-        uninterrupted = _lake(deployment, root / "uninterrupted")
+        uninterrupted = _create_lake(deployment, root / "uninterrupted")
         start = time.monotonic()
         _run_to_end(uninterrupted)
         usual_s, expected = time.monotonic() - start, _tables(uninterrupted.root)
         assert expected, "an uninterrupted backfill wrote no table"
         while result.kills < kills:
-            lake = _lake(deployment, root / f"lake{result.lakes}")
+            lake = _create_lake(deployment, root / f"lake{result.lakes}")
             usual_s = _fill(lake, rng, usual_s, min(max_kills_per_lake, kills - result.kills), result)
             result.lakes += 1
             differs = [path for path, digest in expected.items() if _tables(lake.root).get(path) != digest]
@@ -116,7 +116,7 @@ def _fill(lake: Deployment, rng: random.Random, usual_s: float, kills: int, resu
     return usual_s
 
 
-def _lake(deployment: Deployment, root: Path) -> Deployment:
+def _create_lake(deployment: Deployment, root: Path) -> Deployment:
     return Deployment(deployment.url, root, CAPTURE_SYMBOLS=_SYMBOLS)
 
 
@@ -131,34 +131,34 @@ def _run_to_end(lake: Deployment) -> None:
 
 def _tables(root: Path) -> dict[str, str]:
     """Return the digests of all published tables by path."""
-    return {str(path.relative_to(root)): _sha256(path) for path in _visible(root, "lake/**/*.parquet")}
+    return {str(path.relative_to(root)): _sha256(path) for path in _visible_files(root, "lake/**/*.parquet")}
 
 
 def _verified_names(root: Path) -> Iterator[str]:
     """Yield the names of the archive files that the manifests record as usable."""
-    for path in _visible(root, "raw/**/archives.json"):
+    for path in _visible_files(root, "raw/**/archives.json"):
         yield from (record["name"] for record in json.loads(path.read_text())["files"] if record["usable"])
 
 
 def _describe_damaged(root: Path) -> Iterator[str]:
     """Describe published files that are incomplete or damaged."""
-    for path in _visible(root, "lake/**/*.parquet"):
+    for path in _visible_files(root, "lake/**/*.parquet"):
         try:
             pq.read_table(path)
         except (OSError, ValueError) as error:
             yield f"{path.name} cannot be read: {error}"
-    for path in _visible(root, "raw/**/*.json"):
+    for path in _visible_files(root, "raw/**/*.json"):
         try:
             json.loads(path.read_bytes())
         except ValueError as error:
             yield f"{path.name} is not JSON: {error}"
     for pattern in ("raw/**/archives/*.zip", "raw/**/rest/*.json"):
-        for path in _visible(root, pattern):
+        for path in _visible_files(root, pattern):
             if not _sha256(path).startswith(path.name.split(".")[-2]):
                 yield f"{path.name} does not have the digest in its name"
 
 
-def _visible(root: Path, pattern: str) -> list[Path]:
+def _visible_files(root: Path, pattern: str) -> list[Path]:
     """Return files whose names do not begin with a dot; a dot marks files that are incomplete."""
     return [path for path in root.glob(pattern) if not path.name.startswith(".")]
 

@@ -81,18 +81,18 @@ _TEXT: dict[str, Callable[[bytes, str], bytes]] = {
 }
 
 
-def _at(rows: Rows, rule: FaultRule) -> int:
+def _row_index(rows: Rows, rule: FaultRule) -> int:
     """Return the index of the row to change: parameter `row` or the middle row, but never the last row."""
     return max(0, min(int(rule.number("row", len(rows) // 2)), len(rows) - 2))
 
 
-def _unit(row: list[str], layout: _Layout = _KLINES) -> int:
+def _time_unit_us(row: list[str], layout: _Layout = _KLINES) -> int:
     """Return the unit of the times in a file, in microseconds."""
     return 1 if int(row[layout.time]) >= _US_FROM else 1000
 
 
-def _shifted(row: list[str], by_us: int, layout: _Layout = _KLINES) -> list[str]:
-    step = by_us // _unit(row, layout)
+def _shift_row(row: list[str], by_us: int, layout: _Layout = _KLINES) -> list[str]:
+    step = by_us // _time_unit_us(row, layout)
     shifted = list(row)
     for column, _ in layout.times:
         shifted[column] = str(int(row[column]) + step)
@@ -109,28 +109,28 @@ def _extra_column(rows: Rows, _: AnyFile, __: FaultRule) -> Rows:
 
 
 def _mixed_units(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
-    at, layout = _at(rows, rule), _layout(file)
+    at, layout = _row_index(rows, rule), _layout(file)
     for row in rows[at:]:
-        is_us = _unit(row, layout) == 1
+        is_us = _time_unit_us(row, layout) == 1
         for column, rest in layout.times:
             row[column] = str(int(row[column]) // 1000 if is_us else int(row[column]) * 1000 + rest)
     return rows
 
 
 def _duplicates(rows: Rows, _: AnyFile, rule: FaultRule) -> Rows:
-    at, count = _at(rows, rule), int(rule.number("rows", 1))
+    at, count = _row_index(rows, rule), int(rule.number("rows", 1))
     return rows[: at + count] + rows[at : at + count] + rows[at + count :]
 
 
-def _conflicting(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
-    at, volume = _at(rows, rule), _layout(file).volume
+def _conflicting_duplicate(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
+    at, volume = _row_index(rows, rule), _layout(file).volume
     other = list(rows[at])
     other[volume] = f"{Decimal(other[volume]) + 1:f}"
     return [*rows[: at + 1], other, *rows[at + 1 :]]
 
 
 def _unordered(rows: Rows, _: AnyFile, rule: FaultRule) -> Rows:
-    at = _at(rows, rule)
+    at = _row_index(rows, rule)
     rows[at], rows[at + 1] = rows[at + 1], rows[at]
     return rows
 
@@ -138,31 +138,31 @@ def _unordered(rows: Rows, _: AnyFile, rule: FaultRule) -> Rows:
 def _future(rows: Rows, file: AnyFile, _: FaultRule) -> Rows:
     """Append a row with a time in the future."""
     if isinstance(file, ArchiveFile):
-        opens_us = int(rows[-1][_OPEN]) * _unit(rows[-1])
-        return [*rows, _shifted(rows[-1], file.interval.floor(_FUTURE_US) - opens_us)]
-    last = _shifted(rows[-1], _FUTURE_US - file.bounds[0], _TRADES)
+        opens_us = int(rows[-1][_OPEN]) * _time_unit_us(rows[-1])
+        return [*rows, _shift_row(rows[-1], file.interval.floor(_FUTURE_US) - opens_us)]
+    last = _shift_row(rows[-1], _FUTURE_US - file.bounds[0], _TRADES)
     last[_ID] = str(int(last[_ID]) + 1)
     return [*rows, last]
 
 
 def _unaligned(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
     if isinstance(file, ArchiveFile):
-        at = _at(rows, rule)
-        rows[at] = _shifted(rows[at], file.interval.us // 4 // 1000 * 1000)
+        at = _row_index(rows, rule)
+        rows[at] = _shift_row(rows[at], file.interval.us // 4 // 1000 * 1000)
     return rows
 
 
 def _unclosed(rows: Rows, file: AnyFile, _: FaultRule) -> Rows:
     """Give the last candle an early close time, as if it was written before its end."""
     if isinstance(file, ArchiveFile):
-        rows[-1][_CLOSE_TIME] = str(int(rows[-1][_OPEN]) + file.interval.us // 2 // _unit(rows[-1]))
+        rows[-1][_CLOSE_TIME] = str(int(rows[-1][_OPEN]) + file.interval.us // 2 // _time_unit_us(rows[-1]))
     return rows
 
 
 def _other_month(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
     """Append rows of the period after that of the file."""
     start, end = file.bounds
-    appended = [_shifted(row, end - start, _layout(file)) for row in rows[: int(rule.number("rows", 3))]]
+    appended = [_shift_row(row, end - start, _layout(file)) for row in rows[: int(rule.number("rows", 3))]]
     if isinstance(file, TradesFile):
         for number, row in enumerate(appended, int(rows[-1][_ID]) + 1):
             row[_ID] = str(number)
@@ -176,7 +176,7 @@ def _replace_value(
         layout, name = _layout(file), rule.text("field", default_field)
         name = layout.aliases.get(name, name)
         if name in layout.columns:
-            column, at = layout.columns.index(name), _at(rows, rule)
+            column, at = layout.columns.index(name), _row_index(rows, rule)
             rows[at][column] = rule.text("value") or replacement(rows[at][column])
         return rows
 
@@ -188,7 +188,7 @@ _ROWS: dict[str, Callable[[Rows, AnyFile, FaultRule], Rows]] = {
     "csv_extra_column": _extra_column,
     "csv_mixed_units": _mixed_units,
     "csv_duplicates": _duplicates,
-    "csv_conflicting_duplicate": _conflicting,
+    "csv_conflicting_duplicate": _conflicting_duplicate,
     "csv_unordered": _unordered,
     "csv_future": _future,
     "csv_unaligned": _unaligned,

@@ -54,13 +54,13 @@ class ArchiveHost:
     async def file(self, request: Request) -> Response:
         """Return a zip or a checksum file."""
         path = request.url.path.removeprefix(_BUCKET).lstrip("/")
-        published = await run_in_threadpool(self._find, request, path)
+        published = await run_in_threadpool(self._find_published, request, path)
         if published is None:
             return _xml_error(404, "NoSuchKey", "The specified key does not exist.", path)
         kind = "binary/octet-stream" if path.endswith(CHECKSUM) else "application/zip"
         return build_response(request, published, kind)
 
-    def _find(self, request: Request, path: str) -> Published | None:
+    def _find_published(self, request: Request, path: str) -> Published | None:
         zip_path = path.removesuffix(CHECKSUM)
         info = RequestInfo(request.method, "/" + zip_path, dict(request.query_params))
         if self._archive.find_file(zip_path) is None:

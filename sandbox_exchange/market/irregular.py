@@ -105,7 +105,7 @@ class Irregularities:
 
 def shift_times(frame: pl.DataFrame, span: OffGrid, interval: Interval) -> pl.DataFrame:
     """Add the shift, modulo the interval, to open and close times of the candles in a period."""
-    by = pl.when(_inside(span)).then(span.shift_us % interval.us).otherwise(0)
+    by = pl.when(_is_in_span(span)).then(span.shift_us % interval.us).otherwise(0)
     return frame.with_columns(_OPEN + by, pl.col("close_us") + by)
 
 
@@ -125,7 +125,9 @@ def replace_ignore(frame: pl.DataFrame, change: IgnoreText) -> pl.DataFrame:
         if change.text is not None
         else decimal_text(_OPEN // SECOND_US * _MULTIPLIER % _MAX_IGNORE, _IGNORE_DECIMALS)
     )
-    return frame.with_columns(pl.when(_inside(change)).then(text).otherwise(pl.col("ignore")).alias("ignore"))
+    return frame.with_columns(
+        pl.when(_is_in_span(change)).then(text).otherwise(pl.col("ignore")).alias("ignore")
+    )
 
 
 def closed_times(config: SandboxConfig, market: Market, symbol: str) -> list[tuple[int, int]]:
@@ -163,7 +165,7 @@ def rearrange_rows(frame: pl.DataFrame, time: pl.Expr, config: SandboxConfig, fi
     ]
     for spans, change in steps:
         for span in spans:
-            if _applies(span, file):
+            if _applies_to_file(span, file):
                 inside = frame.select(time.is_between(span.start, span.end, closed="left")).to_series()
                 frame = change(frame, inside) if inside.any() else frame
     return frame
@@ -173,12 +175,16 @@ def checksum_form(config: SandboxConfig, file: AnyFile) -> ChecksumForm | None:
     """Return the form of the checksum file of a file; None for the usual form."""
     spans = config.checksum_forms
     return next(
-        (each.form for each in spans if _applies(each, file) and each.start <= file.bounds[0] < each.end),
+        (
+            each.form
+            for each in spans
+            if _applies_to_file(each, file) and each.start <= file.bounds[0] < each.end
+        ),
         None,
     )
 
 
-def _applies(span: Arrangement, file: AnyFile) -> bool:
+def _applies_to_file(span: Arrangement, file: AnyFile) -> bool:
     kind = "trades" if isinstance(file, TradesFile) else "klines"
     is_of_file = (
         span.symbol == file.symbol
@@ -200,7 +206,7 @@ def _reverse(frame: pl.DataFrame, inside: pl.Series) -> pl.DataFrame:
     return frame[order]
 
 
-def _inside(span: OffGrid | IgnoreText) -> pl.Expr:
+def _is_in_span(span: OffGrid | IgnoreText) -> pl.Expr:
     return _OPEN.is_between(span.start, span.end, closed="left")
 
 

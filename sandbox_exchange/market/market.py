@@ -126,7 +126,7 @@ class SyntheticMarket:
         day_count = limit // count_aggregates(series.spec.trades_per_day) + 2
         aggregates = Aggregates.of(series.trades_of_days(day, day + day_count).select_period(0, end_us))
         first = int(np.searchsorted(aggregates.rows.ids, first_id))
-        return aggregates.cut(first, first + limit)
+        return aggregates.slice_rows(first, first + limit)
 
     def open_times(self, market: Market, symbol: str, interval: Interval, start_us: int, end_us: int) -> Ints:
         """Return the open times in `[start_us, end_us)` of all candles, including future ones."""

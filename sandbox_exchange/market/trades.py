@@ -52,14 +52,14 @@ class Trades:
         """Return the number of rows."""
         return len(self.ids)
 
-    def cut(self, first: int, end: int) -> Trades:
+    def slice_rows(self, first: int, end: int) -> Trades:
         part = slice(first, end)
         return Trades(*(getattr(self, name)[part] for name in _COLUMNS))
 
     def select_period(self, start_us: int, end_us: int) -> Trades:
         """Select the trades in `[start_us, end_us)`."""
         first, end = np.searchsorted(self.time_us, [start_us, end_us])
-        return self.cut(int(first), int(end))
+        return self.slice_rows(int(first), int(end))
 
 
 _COLUMNS = tuple(each.name for each in fields(Trades))
@@ -100,8 +100,8 @@ class Aggregates:
         """Return the number of rows."""
         return len(self.rows)
 
-    def cut(self, first: int, end: int) -> Aggregates:
-        return Aggregates(self.rows.cut(first, end), self.first[first:end], self.last[first:end])
+    def slice_rows(self, first: int, end: int) -> Aggregates:
+        return Aggregates(self.rows.slice_rows(first, end), self.first[first:end], self.last[first:end])
 
 
 class TradeSeries:
@@ -168,7 +168,7 @@ class TradeSeries:
         while day >= self._first_day:
             trades = self._day(day).select_period(0, time_us)
             if len(trades):
-                return trades.cut(len(trades) - 1, len(trades))
+                return trades.slice_rows(len(trades) - 1, len(trades))
             day -= 1
         return self.trades_of_days(0, 0)
 

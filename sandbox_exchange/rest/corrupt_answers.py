@@ -43,7 +43,7 @@ def corrupt_klines(api: RestApi, query: KlineQuery, rule: FaultRule, *, micro: b
         return rows[: int(rule.number("rows", len(rows) // 2))]
     if rule.fault == "rest_hole":
         start, end = parse_time(rule.text("start")), parse_time(rule.text("end"))
-        return [row for row in rows if not start <= _us(row[0]) < end]
+        return [row for row in rows if not start <= _to_us(row[0]) < end]
     if rule.fault == "rest_bad_row" and rows:
         at = min(int(rule.number("row", len(rows) // 2)), len(rows) - 1)
         rows[at] = _BAD_ROWS[rule.text("value", BAD_ROWS[0])](rows[at])
@@ -58,5 +58,5 @@ def encode_body(value: Any, rule: FaultRule | None, *, micro: bool) -> bytes:
     return body[: max(1, len(body) // 2)] if rule is not None and rule.fault == "bad_json" else body
 
 
-def _us(time: int) -> int:
+def _to_us(time: int) -> int:
     return time if time >= _US_FROM else time * 1000

@@ -96,15 +96,15 @@ class RestHost:
             )
             arguments = name, Params(query, round(lag_s * SECOND_US)), rule, micro
             body = (
-                await run_in_threadpool(self._body, *arguments)
+                await run_in_threadpool(self._compute_body, *arguments)
                 if name == "klines"
-                else self._body(*arguments)
+                else self._compute_body(*arguments)
             )
         except RestError as error:
-            return _error(error.status, error.code, error.msg, headers)
+            return _error_response(error.status, error.code, error.msg, headers)
         return Response(body, headers=headers, media_type="application/json")
 
-    def _body(self, name: str, params: Params, rule: FaultRule | None, micro: bool) -> bytes:  # noqa: FBT001
+    def _compute_body(self, name: str, params: Params, rule: FaultRule | None, micro: bool) -> bytes:  # noqa: FBT001
         value: Any
         if name == "klines" and rule is not None:
             value = corrupt_klines(self._api, self._api.kline_query(params), rule, micro=micro)
@@ -113,7 +113,7 @@ class RestHost:
         return encode_body(value, rule, micro=micro)
 
 
-def _error(status: int, code: int, msg: str, headers: dict[str, str]) -> Response:
+def _error_response(status: int, code: int, msg: str, headers: dict[str, str]) -> Response:
     return Response(
         json.dumps({"code": code, "msg": msg}),
         status_code=status,

@@ -114,9 +114,9 @@ class TradingApi:
         high = end + 1000 if end is not None else low + HOUR_US
         aggregates = Aggregates.of(market.trades(self._market, symbol, low, min(now + 1, high)))
         return (
-            aggregates.cut(0, limit)
+            aggregates.slice_rows(0, limit)
             if start is not None
-            else aggregates.cut(max(0, len(aggregates) - limit), len(aggregates))
+            else aggregates.slice_rows(max(0, len(aggregates) - limit), len(aggregates))
         )
 
     def _symbol(self, params: Params) -> str:

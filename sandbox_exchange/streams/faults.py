@@ -78,7 +78,7 @@ class StreamFaults:
             return []
         first, last = messages[0].time_us, messages[-1].time_us
         states = [state for state in self._injector.stream_rules() if "every_s" not in state.rule.parameters]
-        return [state for state in states if _start(state.rule) <= last and first < _end(state.rule)]
+        return [state for state in states if _start_us(state.rule) <= last and first < _end_us(state.rule)]
 
 
 def apply_message_faults(
@@ -122,7 +122,7 @@ def select_periodic_target(state: RuleState, open_targets: Iterable[Target], now
         now_us: Market time, microseconds UTC.
     """
     targets = [target for target in open_targets if is_for_connection(state.rule, target)]
-    if not targets or not _start(state.rule) <= now_us < _end(state.rule):
+    if not targets or not _start_us(state.rule) <= now_us < _end_us(state.rule):
         return None
     step = round(state.rule.number("every_s", 0) * 1e6 / len(targets))
     if state.due_us is None or state.due_us > now_us + 2 * step * len(targets):
@@ -148,7 +148,7 @@ def _select_due_rule(states: Sequence[RuleState], message: Message, number: int)
     chosen: FaultRule | None = None
     for state in states:
         rule = state.rule
-        is_in_period = _start(rule) <= message.time_us < _end(rule)
+        is_in_period = _start_us(rule) <= message.time_us < _end_us(rule)
         if (
             is_in_period
             and _matches_stream(rule.match.stream, message.key.stream)
@@ -170,15 +170,15 @@ def _matches_stream(glob: str | None, stream: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _time(text: str) -> int:
+def _parse_time_us(text: str) -> int:
     return parse_time(text)
 
 
-def _start(rule: FaultRule) -> float:
+def _start_us(rule: FaultRule) -> float:
     text = rule.text("start")
-    return _time(text) if text else float("-inf")
+    return _parse_time_us(text) if text else float("-inf")
 
 
-def _end(rule: FaultRule) -> float:
+def _end_us(rule: FaultRule) -> float:
     text = rule.text("end")
-    return _time(text) if text else float("inf")
+    return _parse_time_us(text) if text else float("inf")
