@@ -153,7 +153,7 @@ def _unaligned(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
 
 
 def _unclosed(rows: Rows, file: AnyFile, _: FaultRule) -> Rows:
-    """Give the last candle an early close time, as if it was written before its end."""
+    """Give the last candle an early close time, as if the file was written before the end of the candle."""
     if isinstance(file, ArchiveFile):
         rows[-1][_CLOSE_TIME] = str(int(rows[-1][_OPEN]) + file.interval.us // 2 // _time_unit_us(rows[-1]))
     return rows

@@ -104,7 +104,13 @@ class RestHost:
             return _error_response(error.status, error.code, error.msg, headers)
         return Response(body, headers=headers, media_type="application/json")
 
-    def _compute_body(self, name: str, params: Params, rule: FaultRule | None, micro: bool) -> bytes:  # noqa: FBT001
+    def _compute_body(
+        self,
+        name: str,
+        params: Params,
+        rule: FaultRule | None,
+        micro: bool,  # noqa: FBT001
+    ) -> bytes:
         value: Any
         if name == "klines" and rule is not None:
             value = corrupt_klines(self._api, self._api.kline_query(params), rule, micro=micro)

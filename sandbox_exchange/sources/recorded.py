@@ -69,7 +69,7 @@ class RecordedSource:
         self._frames: OrderedDict[tuple[_SeriesKey, Month], pl.DataFrame] = OrderedDict()
 
     def all_published_us(self, monthly_delay_hours: float, daily_delay_hours: float) -> int:
-        """Return a time shortly after the publication of the last file and of the file of its month."""
+        """Return a time by which the last file and the monthly file of its period are published."""
         ends = [Month.of(recorded.file.bounds[0]).end_us for recorded in self._files.values()]
         return max(ends) + int((max(monthly_delay_hours, daily_delay_hours) + 1) * HOUR_US)
 

@@ -100,8 +100,8 @@ class StreamConnection(asyncio.Protocol):
         self.lag_us = 0
 
     @property
-    def receives(self) -> bool:
-        """Whether data are sent to it."""
+    def is_receiving(self) -> bool:
+        """Whether data are sent to the client."""
         return self.state is ConnectionState.OPEN
 
     @property
@@ -171,7 +171,7 @@ class StreamConnection(asyncio.Protocol):
 
     def send_late(self, now_us: int) -> None:
         """Send the stored frames that are due."""
-        while self._late and self.receives and self._late[0][0] <= now_us:
+        while self._late and self.is_receiving and self._late[0][0] <= now_us:
             _, payload, messages = self._late.popleft()
             self._transport.write(payload)
             self.sent += messages

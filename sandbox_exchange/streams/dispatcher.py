@@ -83,7 +83,9 @@ class Dispatcher:
         """
         rendered = frozenset[StreamKey]()
         while not rendered >= (
-            keys := _subscribed_keys(connection for connection in connections.values() if connection.receives)
+            keys := _subscribed_keys(
+                connection for connection in connections.values() if connection.is_receiving
+            )
         ):
             rendered = keys
             for _ in self._feed.render(keys, self.position_us, until_us):
@@ -92,7 +94,7 @@ class Dispatcher:
     def _step(self, connections: list[StreamConnection], until_us: int) -> bool:
         """Send the messages up to a time; return whether more messages are due."""
         now = self._clock.now_us()
-        receiving = [connection for connection in connections if connection.receives]
+        receiving = [connection for connection in connections if connection.is_receiving]
         if self._must_wait(receiving, now):
             return False
         keys = _subscribed_keys(receiving)
@@ -147,7 +149,7 @@ class Dispatcher:
         """Send items to a connection that has rules of its own."""
         rest = [item for item in items if item.message.key in connection.keys]
         states = self._faults.rules_for(connection, [item.message for item in rest])
-        while connection.receives:
+        while connection.is_receiving:
             out, fault = apply_message_faults(states, rest, connection.number, delayed)
             connection.write(
                 b"".join([encode_frames(item, wrapped=connection.wrapped) for item in out]),
@@ -159,13 +161,15 @@ class Dispatcher:
             item = rest[fault.position]
             next_frame = encode_frames(item, wrapped=connection.wrapped)
             apply_fault(connection, fault.rule, item.message.time_us, next_frame)
-            if connection.receives:
+            if connection.is_receiving:
                 connection.write(next_frame, 1, self.position_us)
             rest = rest[fault.position + 1 :]
 
     def _apply_periodic_faults(self, connections: list[StreamConnection]) -> None:
         for state in self._faults.periodic_rules():
-            receiving = [connection for connection in connections if connection.receives and connection.sent]
+            receiving = [
+                connection for connection in connections if connection.is_receiving and connection.sent
+            ]
             target = select_periodic_target(state, receiving, self.position_us)
             if isinstance(target, StreamConnection):
                 apply_fault(target, state.rule, self.position_us)
@@ -181,7 +185,7 @@ class Dispatcher:
             connection.send_late(now)
             if connection.close_at_us is not None and now >= connection.close_at_us:
                 connection.close(connection.close_with)
-            elif connection.buffered > self._buffer_bytes and connection.receives:
+            elif connection.buffered > self._buffer_bytes and connection.is_receiving:
                 connection.close(1008, "Slow consumer")
             elif now - connection.opened_us >= self._life_us and connection.state in {
                 ConnectionState.OPEN,

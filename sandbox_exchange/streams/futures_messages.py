@@ -31,7 +31,7 @@ class FuturesMessages:
     is_older: bool = False
 
     def trades(self, trades: Trades, key: StreamKey, symbol: str, scale: Scale) -> list[Message]:
-        """Render `@trade`: the trades of the market, and between them ids that are not."""
+        """Render `@trade`: the trades of the market, and other ids between them."""
         messages = []
         for sent, (at, t, i, p, q, maker) in zip(
             self._sent_ids(trades.ids), trade_rows(trades, key, scale), strict=True
