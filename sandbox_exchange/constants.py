@@ -66,7 +66,7 @@ CONNECTION_ATTEMPTS, CONNECTION_WINDOW_S = 300, 300.0
 """Number of handshakes that one address may start in the window."""
 MAX_STREAMS = 1024
 MAX_TARGET_LENGTH = 8000
-"""Characters of path and query of a connection; the exchange accepted 8,004 for a whole address."""
+"""Characters of path and query of a connection; clients measured 8,004 for a whole address."""
 PING_EVERY_S = {Market.SPOT: 20, Market.UM: 180}
 PONG_WITHIN_S = {Market.SPOT: 60, Market.UM: 600}
 MESSAGES_A_SECOND = {Market.SPOT: 5, Market.UM: 10}

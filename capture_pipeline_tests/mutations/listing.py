@@ -24,8 +24,8 @@ class Mutation:
         find: Text that occurs exactly once in the file.
         replace: Replacement text.
         test: Node ids of the tests that must fail, relative to the folder of tests.
-        why: Property of the product that the change breaks.
-        guard: Other code that keeps the property despite the change; empty if the tests must fail.
+        why: Promise of the product that the change breaks.
+        guard: Second guard that keeps the promise despite the change; empty if the tests must fail.
     """
 
     id: str
