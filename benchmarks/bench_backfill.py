@@ -1,9 +1,10 @@
-"""The time of a backfill through Dagster's daemon: `capture ui` at a sandbox exchange, launched over GraphQL as its pages do.
+"""Benchmark of a backfill through the daemon of Dagster, launched over GraphQL with a sandbox exchange.
 
     .venv/bin/python benchmarks/bench_backfill.py --symbols 10 --months 96
 
-A program of its own: it takes minutes, and its size is an option. The sandbox makes its files before the backfill begins. The state is kept
-in sqlite, or in the empty Postgres database that `DAGSTER_POSTGRES_URL` names.
+This program is not part of `make bench`: it takes minutes, and its size is an option. The sandbox builds its
+files before the backfill starts. Dagster stores its state in sqlite, or in the empty Postgres database of
+`DAGSTER_POSTGRES_URL`.
 """
 
 from __future__ import annotations
@@ -25,14 +26,16 @@ from pathlib import Path
 import dagster as dg
 import requests
 from event_log import Size, configure, exchange, run_times
-from report import table
+from report import format_table
 from ui_server import LOCATION, UiServer, cpu_s, free_port
 
 JOB = "initial_backfill"
 TARGETS = {"backfill, s": 360.0, "evaluations' share of the runs, %": 20.0}
 _HEALTH = "{instance {daemonHealth {allDaemonStatuses {required healthy}}}}"
 _LAUNCH = """mutation ($given: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $given) {__typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}
+  launchPartitionBackfill(backfillParams: $given) {
+    __typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}
+  }
 }"""
 _STATUS = (
     "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
@@ -41,7 +44,7 @@ _START_S, _END_S = 300, 7200
 
 
 def main() -> None:
-    """Make the backfill, print."""
+    """Run the backfill and print the figures."""
     arguments = _arguments()
     size = Size(arguments.symbols, arguments.months, arguments.interval)
     home = Path(tempfile.mkdtemp(prefix="backfill_", dir=arguments.folder))
@@ -54,7 +57,7 @@ def main() -> None:
         (name, f"{value:,.1f}", f"≤ {TARGETS[name]:g}" if name in TARGETS else "")
         for name, value in figures.items()
     ]
-    print(table(("what", "measured", "target at 1,000"), rows))
+    print(format_table(("what", "measured", "target at 1,000"), rows))
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 
@@ -64,34 +67,34 @@ def _measure(home: Path, size: Size, url: str) -> dict[str, float]:
     environment["CAPTURE_SYMBOLS"] = ",".join(symbols)
     (home / "pipeline.yaml").touch()
     configure(home)
-    _warm(url, size, symbols)
-    with _user_interface(environment, home / "ui.log") as server:
+    _warm_sandbox(url, size, symbols)
+    with _start_ui(environment, home / "ui.log") as server:
         cpu, started = cpu_s(server.process.pid), time.monotonic()
         keys = [f"{month}|{symbol}" for month, symbol in product(size.month_list, symbols)]
         selector = {"partitionSetName": f"{JOB}_partition_set", "repositorySelector": LOCATION}
-        given = {"partitionNames": keys, "selector": selector}
-        launched = server.ask(_LAUNCH, given=given)["launchPartitionBackfill"]
+        params = {"partitionNames": keys, "selector": selector}
+        launched = server.query(_LAUNCH, given=params)["launchPartitionBackfill"]
         if launched["__typename"] != "LaunchBackfillSuccess":
             raise RuntimeError(launched)
-        status = _ended(server, launched["backfillId"])
-        spent = time.monotonic() - started
+        status = _wait_for_end(server, launched["backfillId"])
+        wall_s = time.monotonic() - started
         figures = {
             "partitions": float(len(keys)),
-            "backfill, s": spent,
+            "backfill, s": wall_s,
             "backfill, CPU s": cpu_s(server.process.pid) - cpu,
         }
     with dg.DagsterInstance.from_config(str(home)) as instance:
         runs = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": launched["backfillId"]}))
         times = [run_times(instance.all_logs(run.run_id)) for run in runs]
-        made = len(instance.get_materialized_partitions(dg.AssetKey("bar_gaps")))
-    if (status, made) != ("COMPLETED_SUCCESS", len(keys)):
-        raise RuntimeError(f"{status}: {made} of {len(keys)} partitions were made")
+        materialized = len(instance.get_materialized_partitions(dg.AssetKey("bar_gaps")))
+    if (status, materialized) != ("COMPLETED_SUCCESS", len(keys)):
+        raise RuntimeError(f"{status}: {materialized} of {len(keys)} partitions were materialized")
     share = sum(run.evaluations_s for run in times) / sum(run.whole_s for run in times)
     return {**figures, "runs": float(len(runs)), "evaluations' share of the runs, %": 100 * share}
 
 
-def _warm(url: str, size: Size, symbols: list[str]) -> None:
-    """Request each file once: the sandbox computes it then, and the real exchange has it."""
+def _warm_sandbox(url: str, size: Size, symbols: list[str]) -> None:
+    """Request each file once, so that the sandbox has built all files, as the real exchange has."""
     interval = size.interval
     with requests.Session() as session:
         for symbol, month in product(symbols, size.month_list):
@@ -102,8 +105,8 @@ def _warm(url: str, size: Size, symbols: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _user_interface(environment: dict[str, str], log: Path) -> Iterator[UiServer]:
-    """`capture ui`, once all its daemons have a heart-beat."""
+def _start_ui(environment: dict[str, str], log: Path) -> Iterator[UiServer]:
+    """Start `capture ui` and wait until all its daemons are healthy."""
     port = free_port()
     command = [str(Path(sys.executable).parent / "capture"), "ui", "--port", str(port)]
     settings = {**os.environ, **environment}
@@ -116,7 +119,7 @@ def _user_interface(environment: dict[str, str], log: Path) -> Iterator[UiServer
         try:
             server = UiServer(process, port)
             deadline = time.monotonic() + _START_S
-            while not _healthy(server):
+            while not _is_healthy(server):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"no healthy daemons within {_START_S} s")
                 time.sleep(0.5)
@@ -125,17 +128,17 @@ def _user_interface(environment: dict[str, str], log: Path) -> Iterator[UiServer
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _healthy(server: UiServer) -> bool:
+def _is_healthy(server: UiServer) -> bool:
     with contextlib.suppress(requests.ConnectionError):
-        daemons = server.ask(_HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"]
+        daemons = server.query(_HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"]
         return all(daemon["healthy"] for daemon in daemons if daemon["required"])
     return False
 
 
-def _ended(server: UiServer, backfill: str) -> str:
+def _wait_for_end(server: UiServer, backfill: str) -> str:
     deadline = time.monotonic() + _END_S
     while time.monotonic() < deadline:
-        status = str(server.ask(_STATUS, id=backfill)["partitionBackfillOrError"]["status"])
+        status = str(server.query(_STATUS, id=backfill)["partitionBackfillOrError"]["status"])
         if status.startswith("COMPLETED_") or status in {"FAILED", "CANCELED"}:
             return status
         time.sleep(1)
@@ -147,8 +150,8 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--symbols", type=int, default=10)
-    parser.add_argument("--months", type=int, default=96, help="A multiple of 12.")
-    parser.add_argument("--interval", default="1h", help="Of the bars.")
+    parser.add_argument("--months", type=int, default=96, help="Number of months, a multiple of 12.")
+    parser.add_argument("--interval", default="1h", help="Interval of the bars.")
     parser.add_argument("--folder", help="Parent of the temporary folder.")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""A backfill of 24 symbol-months by one `capture klines backfill` against one `capture klines backfill` each, from a sandbox exchange on loopback."""
+"""Benchmark of process starts: one backfill of 24 symbol-months, compared with 24 of one month."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from inputs import FEW, OUT, ensure_zips
-from processes import Run, Series, whole
+from processes import Run, Series, run_program
 from report import Finding, ratio
 
 from capture_pipeline.binance.periods import Month
@@ -22,7 +22,7 @@ _CAPTURE = Path(sys.executable).with_name("capture")
 
 
 def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
-    """Measure whole processes, their start included."""
+    """Measure whole programs, including their start."""
     one, many = Series(f"one process for {FEW}"), Series(f"{FEW} processes")
     with SandboxServer(SandboxConfig(recorded=ensure_zips())) as server:
         for _ in range(repeats):
@@ -32,13 +32,13 @@ def measure(repeats: int) -> tuple[list[Finding], list[Series]]:
             )
     findings = [
         ratio(NAME, f"one backfill of {FEW} symbol-months: times as fast as {FEW} of one", many, one),
-        ratio(NAME, "… in CPU time", many, one, of="cpu_s"),
+        ratio(NAME, "… in CPU time", many, one, figure="cpu_s"),
     ]
     return findings, [one, many]
 
 
 def _backfill(url: str, portions: list[tuple[str, str, str]]) -> Run:
-    """Fill an empty lake, one process a portion of symbols, first and last month; their times together."""
+    """Fill an empty lake with one process per portion (symbols, first and last month); add up the times."""
     root = OUT / "work" / "starts"
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
@@ -50,6 +50,7 @@ def _backfill(url: str, portions: list[tuple[str, str, str]]) -> Run:
         command = [
             str(_CAPTURE),
             "klines",
+            "klines",
             "backfill",
             "--config",
             str(config),
@@ -60,5 +61,5 @@ def _backfill(url: str, portions: list[tuple[str, str, str]]) -> Run:
             "--to",
             last,
         ]
-        runs.append(whole(command, environment))
+        runs.append(run_program(command, environment))
     return Run(sum(run.wall_s for run in runs), sum(run.cpu_s for run in runs), 0, 0.0)

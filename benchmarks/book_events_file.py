@@ -1,8 +1,9 @@
-"""An hour of level updates for the book benchmarks, as plain arrays that every environment can read.
+"""Input of the book benchmarks: an hour of level updates as plain arrays that every environment can read.
 
     .venv/bin/python benchmarks/book_events_file.py benchmarks/out/book_8000000.npz 8000000
 
-The diffs are those of `capture_pipeline.feasibility.replay_throughput.synthetic_events`; the first message is the snapshot.
+The diffs are those of `capture_pipeline.feasibility.replay_throughput.synthetic_events`; the first message is
+the snapshot.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy as np
 from capture_pipeline.feasibility.replay_throughput.synthetic_events import made_events
 
 
-def write(path: Path, events: int) -> None:
-    """Write `bounds` (3, messages), `prices` and `lots`; places of the levels count from the first one of all."""
+def write_events(path: Path, events: int) -> None:
+    """Write `bounds` (3, messages), `prices` and `lots`; `bounds` contains indexes of the others."""
     parts = list(made_events(events))
     offsets = np.cumsum([0, *(part.run.prices.size for part in parts)])
     bounds = np.concatenate(
@@ -32,4 +33,4 @@ def write(path: Path, events: int) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), int(sys.argv[2]))
+    write_events(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,6 +1,6 @@
-"""A Dagster instance in which every partition was made once: one real run of 48 partitions, copied to all other months and symbols.
+"""Dagster instance in which every partition is materialized once: one run of 48 partitions and its copies.
 
-The rows of the copies are those that Dagster's storage wrote for the run, with other symbols, months and ids.
+The copies are the rows that the storage of Dagster wrote for the run, with other symbols, months and ids.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FIRST_SYMBOL = "BTCUSDT"
 PER_RUN = 48
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 _ROOT = Path(__file__).parent.parent
-_TARGET = re.compile(r'("storage_id": )(\d+)')
+_STORAGE_ID = re.compile(r'("storage_id": )(\d+)')
 _MONTH = re.compile(r"20\d\d-\d\d")
 POSTGRES = "DAGSTER_POSTGRES_URL"
 _EVENTS = SqlEventLogStorageTable
@@ -51,8 +51,8 @@ class Size:
 
     Attributes:
         symbols: Number of symbols.
-        months: Number of months, a multiple of 12, and of 48 where a run is copied.
-        interval: Of the bars in the run that is copied.
+        months: Number of months, a multiple of 12; of 48 if runs are copied.
+        interval: Interval of the bars.
     """
 
     symbols: int
@@ -61,25 +61,25 @@ class Size:
 
     @property
     def partitions(self) -> int:
-        """The product."""
+        """Number of partitions."""
         return self.symbols * self.months
 
     @property
     def symbol_names(self) -> list[str]:
-        """A known symbol of the sandbox, then names of the same length."""
+        """A symbol of the sandbox, and invented names of the same length."""
         return [FIRST_SYMBOL, *(f"S{number:03}USD" for number in range(1, self.symbols))]
 
     @property
     def month_list(self) -> list[Month]:
-        """The last months up to `LAST`."""
+        """Months up to `LAST`, in order."""
         return Month.range(Month(LAST.year + 1 - self.months // 12, 1), LAST)
 
     def environment(self, home: Path, url: str) -> dict[str, str]:
-        """Variables of a deployment of that size.
+        """Return the environment variables of a deployment of this size.
 
         Args:
-            home: Folder of the Dagster instance; the lake is in it.
-            url: Of the sandbox exchange.
+            home: Folder of the Dagster instance, which also contains the lake.
+            url: Address of the sandbox.
         """
         return {
             "CAPTURE_CONFIG": str(home / "pipeline.yaml"),
@@ -96,11 +96,11 @@ class Size:
 
 @dataclass(frozen=True)
 class RunTimes:
-    """Seconds on the clock of one run.
+    """Wall-clock times of one run.
 
     Attributes:
-        whole_s: From its first to its last event; the planning and the time in the queue are left out.
-        evaluations_s: From the first to the last evaluation of each step of checks.
+        whole_s: Seconds from the first to the last event, without planning and queue.
+        evaluations_s: Seconds from the first to the last check evaluation of each step, added up.
     """
 
     whole_s: float
@@ -109,10 +109,10 @@ class RunTimes:
 
 @contextmanager
 def exchange(extra_symbols: int = 0) -> Iterator[str]:
-    """The address of a sandbox exchange at which all months are published.
+    """Run a sandbox that has published all months, and yield its address.
 
     Args:
-        extra_symbols: Number of further symbols, `SYN00USDT` and so on.
+        extra_symbols: Number of additional symbols, `SYN00USDT` and so on.
     """
     document = {"now": NOW, "frozen": True, "listed": "2016-01-01", "extra_symbols": extra_symbols}
     with SandboxServer(SandboxConfig.model_validate(document)) as server:
@@ -120,52 +120,52 @@ def exchange(extra_symbols: int = 0) -> Iterator[str]:
 
 
 def configure(home: Path) -> None:
-    """Write the project's `dagster.yaml`, with its example for Postgres where the environment names a database."""
+    """Write `dagster.yaml` of the project, with the Postgres example if the environment names a database."""
     parts = ["dagster.yaml", *(["postgres.example.yaml"] if POSTGRES in os.environ else [])]
     text = "\n".join((_ROOT / "dagster_home" / part).read_text(encoding="utf-8") for part in parts)
     (home / "dagster.yaml").write_text(text, encoding="utf-8")
 
 
-def fill(instance: dg.DagsterInstance, size: Size) -> None:
-    """Make the first months of the first symbol by a run, and copy that run to all other partitions.
+def fill_instance(instance: dg.DagsterInstance, size: Size) -> None:
+    """Run the first months of the first symbol, and copy the run to all other partitions.
 
     Args:
-        instance: With no events.
-        size: As the definitions were loaded.
+        instance: Instance without events.
+        size: Size with which the definitions are loaded.
     """
-    from capture_pipeline.definitions import defs  # noqa: PLC0415 - reads the settings when it is imported
-    from capture_pipeline.defs.shared.partitions import block_tags  # noqa: PLC0415 - reads the settings when it is imported
+    from capture_pipeline.definitions import defs  # noqa: PLC0415 - the import reads settings
+    from capture_pipeline.defs.shared.partitions import block_tags  # noqa: PLC0415 - as above
 
     months = size.month_list
     tags = block_tags(months[0], months[PER_RUN - 1])
     end = "dagster/asset_partition_range_end"
     tags[end] = tags[end].replace(size.symbol_names[-1], FIRST_SYMBOL)
     job = defs.resolve_job_def("initial_backfill")
-    made = job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET)
-    run = instance.get_run_by_id(made.run_id)
-    if not made.success or run is None:
-        raise RuntimeError("the run that is to be copied failed")
+    result = job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET)
+    run = instance.get_run_by_id(result.run_id)
+    if not result.success or run is None:
+        raise RuntimeError("the run to copy failed")
     _copy(instance, size, run)
 
 
 def run_times(events: Sequence[EventLogEntry]) -> RunTimes:
-    """Measure a run by its events, from the launch of its process on."""
-    waiting = {
+    """Compute the times of a run from its events, starting with the launch of its process."""
+    before_launch = {
         dg.DagsterEventType.RUN_ENQUEUED,
         dg.DagsterEventType.RUN_DEQUEUED,
         dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
     }
-    judged: dict[str, list[float]] = {}
-    whole = [event.timestamp for event in events if event.dagster_event_type not in waiting]
+    evaluated: dict[str, list[float]] = {}
+    whole = [event.timestamp for event in events if event.dagster_event_type not in before_launch]
     for event in events:
         if event.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            judged.setdefault(str(event.step_key), []).append(event.timestamp)
-    spent = sum(max(times) - min(times) for times in judged.values())
-    return RunTimes(max(whole) - min(whole), spent)
+            evaluated.setdefault(str(event.step_key), []).append(event.timestamp)
+    evaluations_s = sum(max(times) - min(times) for times in evaluated.values())
+    return RunTimes(max(whole) - min(whole), evaluations_s)
 
 
 def _copy(instance: dg.DagsterInstance, size: Size, run: DagsterRun) -> None:
-    """Insert the rows of the run once more for all other months and symbols."""
+    """Insert copies of the rows of the run for all other months and symbols."""
     storage = instance.event_log_storage
     months = [str(month) for month in size.month_list]
     whole = serialize_value(run)
@@ -175,8 +175,8 @@ def _copy(instance: dg.DagsterInstance, size: Size, run: DagsterRun) -> None:
         per_run = max(int(row["id"]) for row in events)
         starts = [(symbol, start) for symbol in size.symbol_names for start in range(0, len(months), PER_RUN)]
         for number, (symbol, start) in enumerate(starts[1:], start=1):
-            others = dict(zip(months[:PER_RUN], months[start : start + PER_RUN], strict=True))
-            copy = _Copy(run.run_id, str(uuid.uuid4()), symbol, others, number * per_run)
+            copied_months = dict(zip(months[:PER_RUN], months[start : start + PER_RUN], strict=True))
+            copy = _Copy(run.run_id, str(uuid.uuid4()), symbol, copied_months, number * per_run)
             instance.run_storage.add_run(deserialize_value(str(copy.text(whole)), DagsterRun))
             index.execute(
                 sa.insert(_EVENTS), [{**copy.row(dict(row)), "id": row["id"] + copy.shift} for row in events]
@@ -186,7 +186,7 @@ def _copy(instance: dg.DagsterInstance, size: Size, run: DagsterRun) -> None:
             if isinstance(storage, SqliteEventLogStorage):
                 shard = storage.path_for_shard(copy.run_id)
                 shutil.copy(storage.path_for_shard(run.run_id), shard)
-                _move_rows(shard, copy)
+                _replace_rows(shard, copy)
         if index.dialect.name == "postgresql":
             newest = sa.select(sa.func.max(_EVENTS.c.id)).scalar_subquery()
             index.execute(
@@ -195,14 +195,14 @@ def _copy(instance: dg.DagsterInstance, size: Size, run: DagsterRun) -> None:
 
 
 def _index(storage: EventLogStorage) -> sa.Engine:
-    """The database with the events of all runs."""
+    """Return the database with the events of all runs."""
     if isinstance(storage, SqliteEventLogStorage):
         return sa.create_engine(f"sqlite:///{storage.path_for_shard('index')}", poolclass=sa.NullPool)
     return sa.create_engine(os.environ[POSTGRES])
 
 
-def _move_rows(shard: str, copy: _Copy) -> None:
-    """Replace the rows in the copied file of a run, and leave no free pages in it."""
+def _replace_rows(shard: str, copy: _Copy) -> None:
+    """Replace the rows in the copied file of a run, and remove free pages."""
     engine = sa.create_engine(f"sqlite:///{shard}", isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as rows:
         for row in rows.execute(sa.select(_EVENTS)).mappings().all():
@@ -212,14 +212,14 @@ def _move_rows(shard: str, copy: _Copy) -> None:
 
 @dataclass(frozen=True)
 class _Copy:
-    """One copy of a run.
+    """Copy of a run.
 
     Attributes:
-        original: Id of the run that is copied.
-        run_id: Of the copy.
-        symbol: Its symbol.
-        months: Its months by those of the original.
-        shift: Added to ids of events.
+        original: Id of the copied run.
+        run_id: Id of the copy.
+        symbol: Symbol of the copy.
+        months: Months of the copy by months of the copied run.
+        shift: Number that is added to ids of events.
     """
 
     original: str
@@ -229,16 +229,16 @@ class _Copy:
     shift: int
 
     def text(self, value: str) -> str:
-        """Put the copy's own names and ids into a text."""
-        moved = value.replace(self.original, self.run_id).replace(FIRST_SYMBOL, self.symbol)
-        moved = _MONTH.sub(lambda found: self.months.get(found[0], found[0]), moved)
-        return _TARGET.sub(lambda found: f"{found[1]}{int(found[2]) + self.shift}", moved)
+        """Replace the names and ids in a text by those of the copy."""
+        copied = value.replace(self.original, self.run_id).replace(FIRST_SYMBOL, self.symbol)
+        copied = _MONTH.sub(lambda match: self.months.get(match[0], match[0]), copied)
+        return _STORAGE_ID.sub(lambda match: f"{match[1]}{int(match[2]) + self.shift}", copied)
 
     def row(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The same row of the copy, without the row's own id."""
+        """Return the row of the copy, without the id of the row."""
         return {name: self._value(name, value) for name, value in row.items() if name != "id"}
 
-    def _value(self, name: str, value: Any) -> Any:  # noqa: ANN401 - of any column
+    def _value(self, name: str, value: Any) -> Any:  # noqa: ANN401 - value of any column
         if isinstance(value, str):
             return self.text(value)
         is_id = name.endswith(("_storage_id", "event_id"))
@@ -246,7 +246,7 @@ class _Copy:
 
 
 def copy_lake(home: Path, size: Size) -> None:
-    """Give every partition what `gap_fill_sensor` reads: a manifest of one whole monthly file, and a window."""
+    """Create the files that `gap_fill_sensor` reads for each partition: manifest and window."""
     root = home / "data"
     raw = next(root.glob(f"raw/*/klines/*/{FIRST_SYMBOL}"))
     windows = next(root.glob(f"lake/bar_windows/*/*/symbol={FIRST_SYMBOL}"))

@@ -1,4 +1,4 @@
-"""The machine and the versions that figures belong to."""
+"""Description of the machine and the versions of a benchmark run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from pathlib import Path
 from processes import PEERS
 
 _OURS = ("polars", "duckdb", "pandera", "numba", "isal", "pyarrow", "numpy")
-_ASK_PEERS = "from importlib.metadata import version; print(*(f'{name} {version(name)}' for name in ('pandas', 'pyarrow', 'numpy')), sep=', ')"
+_PRINT_PEERS = (
+    "from importlib.metadata import version; "
+    "print(*(f'{name} {version(name)}' for name in ('pandas', 'pyarrow', 'numpy')), sep=', ')"
+)
 
 
-def machine() -> dict[str, str]:
-    """Facts by name."""
+def describe_machine() -> dict[str, str]:
+    """Return machine, load and versions by name."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     peers = subprocess.run(
-        [PEERS, "-c", _ASK_PEERS], check=True, capture_output=True, text=True
+        [PEERS, "-c", _PRINT_PEERS], check=True, capture_output=True, text=True
     ).stdout.strip()
     return {
         "measured at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -36,5 +39,5 @@ def machine() -> dict[str, str]:
 def _processor() -> str:
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    found = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return found or platform.processor() or platform.machine()
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return name or platform.processor() or platform.machine()

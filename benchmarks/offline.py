@@ -1,4 +1,4 @@
-"""The package's own operations without a network: an archive that answers from files or memory, and the workspace that asks it."""
+"""Deployment without a network: an archive client that reads files or memory, and its workspace."""
 
 from __future__ import annotations
 
@@ -20,65 +20,67 @@ from capture_pipeline.settings.models import Settings
 
 NOW_US = parse_time("2026-01-10")
 Reader = Callable[[ArchiveFile], tuple[bytes, str] | None]
-"""Zip and text of its checksum file, None where there is none."""
+"""Function that returns a zip and the text of its checksum file; None if the file does not exist."""
 
 
 class OfflineArchive(ArchiveClient):
-    """The archive's answers without HTTP; a download is a write of the bytes that would have come."""
+    """Archive client without HTTP; a download writes the bytes of a reader."""
 
     def __init__(self, http: Http, read: Reader) -> None:
-        """Keep where the bytes come from."""
+        """Create a client; `read` returns the content of files."""
         super().__init__(http, "http://127.0.0.1", "http://127.0.0.1")
         self._read = read
 
-    def _found(self, file: PublishedFile) -> tuple[bytes, str] | None:
+    def _read_file(self, file: PublishedFile) -> tuple[bytes, str] | None:
         return self._read(file) if isinstance(file, ArchiveFile) else None
 
     def checksum(
         self, file: PublishedFile, over: threading.Event | None = None
     ) -> tuple[str | None, str | None]:
-        """The published digest."""
-        found = self._found(file)
-        return (parse_checksum(found[1], file.name), None) if found else (None, "no checksum is published")
+        """Return the published digest, or the reason for its absence."""
+        content = self._read_file(file)
+        return (
+            (parse_checksum(content[1], file.name), None) if content else (None, "no checksum is published")
+        )
 
     def download(
         self, file: PublishedFile, sink: BinaryIO, state: Download, over: threading.Event | None = None
     ) -> bool:
         """Write the zip into `sink`."""
         state.attempts += 1
-        found = self._found(file)
-        if found is None:
+        content = self._read_file(file)
+        if content is None:
             return False
         sink.truncate(0)
-        sink.write(found[0])
-        state.etag = found[1].split()[0]
+        sink.write(content[0])
+        state.etag = content[1].split()[0]
         return True
 
 
 @dataclass(frozen=True)
 class OfflineWorkspace(Workspace):
-    """A deployment whose archive is offline.
+    """Deployment with an offline archive.
 
     Attributes:
-        read: Where its archive's bytes come from.
+        read: Function that returns the content of files.
     """
 
     read: Reader
 
     @cached_property
     def archive(self) -> ArchiveClient:
-        """The exchange's archive."""
+        """Offline archive client."""
         return OfflineArchive(self.http, self.read)
 
 
-def settings_for(root: Path, symbols: list[str], start: str, end: str) -> Settings:
-    """Settings of a spot deployment of 1m bars.
+def create_settings(root: Path, symbols: list[str], start: str, end: str) -> Settings:
+    """Create settings of a spot deployment with 1m bars.
 
     Args:
         root: Storage root.
-        symbols: Which ones.
-        start: First day.
-        end: Last day.
+        symbols: Symbols of the deployment.
+        start: First day of the history.
+        end: Last day of the history.
     """
     document = {
         "symbols": symbols,
@@ -88,8 +90,8 @@ def settings_for(root: Path, symbols: list[str], start: str, end: str) -> Settin
     return Settings.model_validate(document)
 
 
-def from_folder(folder: Path) -> Reader:
-    """Read zips and checksum files of a folder."""
+def read_from_folder(folder: Path) -> Reader:
+    """Create a reader of the zips and checksum files in a folder."""
 
     def read(file: ArchiveFile) -> tuple[bytes, str] | None:
         path = folder / file.name
@@ -102,11 +104,11 @@ def from_folder(folder: Path) -> Reader:
     return read
 
 
-def file_of(path: Path) -> ArchiveFile:
-    """The archive file that a zip is.
+def archive_file_of(path: Path) -> ArchiveFile:
+    """Parse the name of a zip.
 
     Raises:
-        ValueError: Its name is none of the archive's.
+        ValueError: The name is not a name of the archive.
     """
     file = parse_name(path.name, Market.SPOT)
     if file is None:
@@ -115,11 +117,11 @@ def file_of(path: Path) -> ArchiveFile:
 
 
 def partition_of(file: ArchiveFile) -> Partition:
-    """The partition that a monthly zip fills.
+    """Return the partition of a monthly file.
 
     Raises:
-        ValueError: It is a daily one.
+        ValueError: The file is a daily file.
     """
     if not isinstance(file.period, Month):
-        raise ValueError(file.name)  # noqa: TRY004 - a value of the right type that does not fit
+        raise ValueError(file.name)  # noqa: TRY004 - the type of the argument is valid
     return Partition(file.market, file.interval, file.symbol, file.period)

@@ -1,6 +1,7 @@
-"""Peer: the way of the published downloader packages. They unpack each zip to a CSV beside it; pandas then reads the CSVs.
+"""Peer: method of the published downloader packages, which extract each zip to a CSV that pandas reads.
 
-Like the packages it checks no checksum. Times become datetimes, as their users need them; decimals become floats.
+Like the packages, the peer does not verify checksums. Times are converted to datetimes and decimals to
+floats.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ import zipfile
 
 import pandas as pd
 from peer_pandas import COLUMNS
-from stopwatch import folders, serve
+from stopwatch import parse_folders, serve
 
 _FIRST_MICROSECOND = 10**14
 
 
 def main() -> None:
-    """Serve."""
-    zips, into = folders()
+    """Run the stopwatch; the number is the number of zips."""
+    zips, into = parse_folders()
 
     def work(number: int) -> int:
         rows = 0

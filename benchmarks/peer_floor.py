@@ -1,4 +1,4 @@
-"""Floor: the least that has to be done. isal inflates, polars parses into floats; nothing is checked and nothing is written."""
+"""Floor: the minimum work. isal inflates and polars parses to floats, without checks and output."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import zipfile
 
 import polars as pl
 from isal import isal_zlib
-from stopwatch import folders, serve
+from stopwatch import parse_folders, serve
 
 _LOCAL_HEADER, _NAME_LENGTH, _EXTRA_LENGTH = 30, slice(26, 28), slice(28, 30)
 
 
 def main() -> None:
-    """Serve."""
-    zips, _ = folders()
+    """Run the stopwatch; the number is the number of zips."""
+    zips, _ = parse_folders()
 
     def work(number: int) -> int:
         rows = 0

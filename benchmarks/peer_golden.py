@@ -1,4 +1,4 @@
-"""Peers: a golden sample read by the loop that everybody writes, with checks of ids; or made into Parquet by pandas, without any.
+"""Peers: a simple loop over a golden sample that checks ids, or converts it to Parquet with pandas.
 
 .venv-bench/bin/python benchmarks/peer_golden.py validate|convert RECORDING FOLDER
 """
@@ -15,14 +15,14 @@ from stopwatch import serve
 
 
 def main() -> None:
-    """Serve."""
-    what, recording, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    """Run the stopwatch; the number is not used."""
+    task, recording, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
-    serve(lambda _: _validated(recording) if what == "validate" else _converted(recording, folder))
+    serve(lambda _: _validate(recording) if task == "validate" else _convert(recording, folder))
 
 
-def _validated(recording: Path) -> int:
-    """Lines counted, ids of trades and diffs held to the ones before."""
+def _validate(recording: Path) -> int:
+    """Count lines and compare ids of trades and diffs with the previous ids."""
     lines = gaps = 0
     last: dict[str, int] = {}
     with gzip.open(recording, "rb") as file:
@@ -41,9 +41,9 @@ def _validated(recording: Path) -> int:
     return lines
 
 
-def _converted(recording: Path, folder: Path) -> int:
-    """Floats, everything in memory, no checks."""
-    import pandas as pd  # noqa: PLC0415 - the other one needs it not
+def _convert(recording: Path, folder: Path) -> int:
+    """Convert to floats in memory, without checks."""
+    import pandas as pd  # noqa: PLC0415 - only this task needs pandas
 
     trades: list[tuple[Any, ...]] = []
     depth: list[tuple[Any, ...]] = []

@@ -1,8 +1,9 @@
-"""Peer: hftbacktest's depths on the same level updates, its best prices read after each message.
+"""Peer: depths of hftbacktest with the same level updates; best prices are read after each message.
 
     .venv-bench-books/bin/python benchmarks/peer_hftbacktest.py roi|hashmap benchmarks/out/book_8000000.npz
 
-A backtest also knows latencies and orders; none are used here. A message is elapsed at once, which is its fastest way.
+A backtest also simulates latencies and orders, which are not used. One step of time contains one message,
+which is the fastest method.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ _MARGIN = 600_000
 
 
 def main() -> None:
-    """Serve; the number of a line is not used."""
+    """Run the stopwatch; the number is not used."""
     kind, path = sys.argv[1:]
     with np.load(path) as file:
         bounds, prices, lots = file["bounds"], file["prices"], file["lots"]
-    events = _events(bounds, prices, lots)
+    events = _create_events(bounds, prices, lots)
     asset = (
         BacktestAsset()
         .data([events])
@@ -47,21 +48,21 @@ def main() -> None:
         asset = asset.roi_lb((int(prices.min()) - _MARGIN) * _TICK).roi_ub(
             (int(prices.max()) + _MARGIN) * _TICK
         )
-    made = ROIVectorMarketDepthBacktest if kind == "roi" else HashMapMarketDepthBacktest
-    held: list[object] = []
+    backtest_class = ROIVectorMarketDepthBacktest if kind == "roi" else HashMapMarketDepthBacktest
+    backtests: list[object] = []
 
-    def before() -> None:
-        held.clear()
-        held.append(made([asset]))
+    def prepare() -> None:
+        backtests.clear()
+        backtests.append(backtest_class([asset]))
 
     def work(_: int) -> int:
-        return int(_replayed(held[0], bounds.shape[1]))
+        return int(_replay(backtests[0], bounds.shape[1]))
 
-    _replayed(made([asset]), 10)
-    serve(work, before=before)
+    _replay(backtest_class([asset]), 10)
+    serve(work, prepare=prepare)
 
 
-def _events(bounds: np.ndarray, prices: np.ndarray, lots: np.ndarray) -> np.ndarray:
+def _create_events(bounds: np.ndarray, prices: np.ndarray, lots: np.ndarray) -> np.ndarray:
     events = np.zeros(prices.size, event_dtype)
     message = np.repeat(np.arange(bounds.shape[1]), bounds[2] - bounds[0])
     is_bid = np.arange(prices.size) < np.repeat(bounds[1], bounds[2] - bounds[0])
@@ -72,18 +73,18 @@ def _events(bounds: np.ndarray, prices: np.ndarray, lots: np.ndarray) -> np.ndar
 
 
 @njit
-def _replayed(backtest, messages):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - compiled
-    """Elapse message after message; returns one number for all best prices."""
-    found = uint64(0xCBF29CE484222325)
+def _replay(backtest, messages):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - compiled
+    """Replay message after message; return a checksum of all best prices."""
+    checksum = uint64(0xCBF29CE484222325)
     for message in range(messages):
-        # It stands at the first message to begin with; a step from there would take the second one too.
+        # The backtest starts at the first message: a whole step would include the second message.
         backtest.elapse(_STEP_NS if message else 1)
         depth = backtest.depth(0)
         if not message:
             continue
-        found = (found ^ uint64(depth.best_bid_tick)) * uint64(0x100000001B3)
-        found = (found ^ uint64(depth.best_ask_tick)) * uint64(0x100000001B3)
-    return found >> uint64(1)
+        checksum = (checksum ^ uint64(depth.best_bid_tick)) * uint64(0x100000001B3)
+        checksum = (checksum ^ uint64(depth.best_ask_tick)) * uint64(0x100000001B3)
+    return checksum >> uint64(1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Peer: the recorder that everybody writes first. One connection, nothing merged, no ids looked at, no book, no fsync; gzip as it comes."""
+"""Peer: a simple recorder with one connection and gzip, without merge, checks of ids, books and fsync."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from stopwatch import serve
 
 
 def main() -> None:
-    """Serve; each line of input is the port of a server that waits for one connection."""
+    """Run the stopwatch; each input line is the port of a server that waits for one connection."""
     messages, target = int(sys.argv[1]), Path(sys.argv[2]) / "naive.jsonl.gz"
     target.parent.mkdir(parents=True, exist_ok=True)
-    serve(lambda port: asyncio.run(_recorded(port, messages, target)))
+    serve(lambda port: asyncio.run(_record(port, messages, target)))
 
 
-async def _recorded(port: int, messages: int, target: Path) -> int:
+async def _record(port: int, messages: int, target: Path) -> int:
     count = 0
     async with websockets.connect(
         f"ws://127.0.0.1:{port}/stream?streams=all", compression=None, ping_interval=None

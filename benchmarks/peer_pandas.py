@@ -1,9 +1,9 @@
-"""Peer: what a user of pandas writes today. No checksum, no check, floats, times as they come; nothing is synced to the disk."""
+"""Peer: simple conversion with pandas to floats, without checksums, checks, conversion of times and fsync."""
 
 from __future__ import annotations
 
 import pandas as pd
-from stopwatch import folders, serve
+from stopwatch import parse_folders, serve
 
 COLUMNS = [
     "open_time",
@@ -22,8 +22,8 @@ COLUMNS = [
 
 
 def main() -> None:
-    """Serve."""
-    zips, into = folders()
+    """Run the stopwatch; the number is the number of zips."""
+    zips, into = parse_folders()
 
     def work(number: int) -> int:
         rows = 0

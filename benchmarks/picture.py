@@ -1,4 +1,4 @@
-"""A bar chart as SVG, readable on light and dark pages, with nothing to load."""
+"""Bar chart as a self-contained SVG that is readable on light and dark pages."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ _WIDTH, _BAR, _GAP, _LEFT, _TOP = 820, 22, 10, 210, 44
 _OURS, _THEIRS, _TEXT = "#2f6fb7", "#8b949e", "#57606a"
 
 
-def bars(path: Path, title: str, values: Mapping[str, float], *, ours: str) -> None:
-    """Write it, the largest first.
+def write_bar_chart(path: Path, title: str, values: Mapping[str, float], *, ours: str) -> None:
+    """Write a bar chart in descending order of the values.
 
     Args:
-        path: The file.
-        title: What is shown.
-        values: By name.
-        ours: How the names begin that are to stand out.
+        path: File to write.
+        title: Title of the chart.
+        values: Values by name.
+        ours: Prefix of the names whose bars are highlighted.
     """
     ranked = sorted(values.items(), key=lambda item: -item[1])
     scale = (_WIDTH - _LEFT - 90) / ranked[0][1]
     height = _TOP + len(ranked) * (_BAR + _GAP) + 6
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" font-size="13" fill="{_TEXT}">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+            f'font-family="sans-serif" font-size="13" fill="{_TEXT}">'
+        ),
         f"<title>{escape(title)}</title>",
         f'<text x="8" y="22" font-size="15">{escape(title)}</text>',
     ]

@@ -1,9 +1,10 @@
-"""Starting what is measured and asking it for its times; rounds in which every process has its turn, so that a slow minute hits all."""
+"""Processes that are measured, in interleaved runs: other load on the machine affects all of them."""
 
 from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -11,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from types import TracebackType
 from typing import Self
 
@@ -23,13 +23,13 @@ BOOK_PEERS = str(HERE.parent / ".venv-bench-books" / "bin" / "python")
 
 @dataclass(frozen=True)
 class Run:
-    """One piece of work.
+    """Times of one piece of work.
 
     Attributes:
-        wall_s: Seconds on the clock.
-        cpu_s: Seconds of all cores, user and system.
-        rows: Rows made, for a look whether all did the same.
-        peak_mb: Peak resident memory of the process up to its end; 0 where it was not taken.
+        wall_s: Wall-clock seconds.
+        cpu_s: CPU seconds of all cores, user and system.
+        rows: Number of rows, to check that all processes do the same work.
+        peak_mb: Peak resident memory of the process so far; 0 if not measured.
     """
 
     wall_s: float
@@ -40,51 +40,51 @@ class Run:
 
 @dataclass
 class Series:
-    """All runs of one process or of one kind of process.
+    """Runs of one process or one kind of process.
 
     Attributes:
-        name: What it is.
-        runs: In order.
+        name: Name in the report.
+        runs: Runs in order.
     """
 
     name: str
     runs: list[Run] = field(default_factory=list)
 
-    def least(self, what: str) -> float:
-        """The least of a figure: the run that other work on the machine disturbed least."""
-        return min(float(getattr(run, what)) for run in self.runs)
+    def minimum(self, figure: str) -> float:
+        """Return the minimum of a figure: the run that other load on the machine affected least."""
+        return min(float(getattr(run, figure)) for run in self.runs)
 
-    def middle(self, what: str) -> float:
-        """The median of a figure."""
-        return median(float(getattr(run, what)) for run in self.runs)
+    def median(self, figure: str) -> float:
+        """Return the median of a figure."""
+        return statistics.median(float(getattr(run, figure)) for run in self.runs)
 
-    def most(self, what: str) -> float:
-        """The largest of a figure."""
-        return max(float(getattr(run, what)) for run in self.runs)
+    def maximum(self, figure: str) -> float:
+        """Return the maximum of a figure."""
+        return max(float(getattr(run, figure)) for run in self.runs)
 
 
 class Worker:
-    """A process that answers each number on its standard input with the times of that much work; a context manager.
+    """Context manager of a process that works for each number on its standard input and returns times.
 
-    It is started, and imports what it needs, before anything is timed.
+    The process is started, and has imported its modules, before the first work.
     """
 
     def __init__(self, program: str, *arguments: object) -> None:
-        """Start it.
+        """Start the process.
 
         Args:
-            program: An interpreter, for instance.
-            arguments: Its arguments.
+            program: Path of an interpreter or another program.
+            arguments: Arguments of the program.
         """
         command = [program, *map(str, arguments)]
         self._name = " ".join(command)
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def ask(self, number: int) -> Run:
-        """Have it work through `number` of its inputs.
+    def run(self, number: int) -> Run:
+        """Process `number` inputs.
 
         Raises:
-            RuntimeError: It ended instead of answering; what it said stands on standard error.
+            RuntimeError: The process ended without an answer. Its messages are on standard error.
         """
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
@@ -97,13 +97,13 @@ class Worker:
         return Run(**json.loads(answer))
 
     def __enter__(self) -> Self:
-        """Nothing more to do."""
+        """Return the worker."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close its input, which ends it."""
+        """Close the input of the process, which ends it."""
         self._process.communicate()
 
 
@@ -111,52 +111,53 @@ Command = Sequence[object]
 """Interpreter, script and arguments of a worker."""
 
 
-def in_turn(
+def run_interleaved(
     commands: Mapping[str, Command], number: int, repeats: int, *, warm_up: int = 1
 ) -> dict[str, Series]:
-    """Keep workers running and ask each in turn, round by round.
+    """Start all workers, and let each of them run once in every round.
 
     Args:
-        commands: By name.
-        number: How much work a run is.
-        repeats: Rounds.
-        warm_up: How much work each does first, untimed: caches fill and compiled code is loaded.
+        commands: Commands by name.
+        number: Number of inputs in a run.
+        repeats: Number of rounds.
+        warm_up: Number of inputs before the first round, without measurement, to fill caches and load
+            compiled code.
     """
     with ExitStack() as stack:
-        workers = {name: stack.enter_context(_worker(command)) for name, command in commands.items()}
+        workers = {name: stack.enter_context(_start_worker(command)) for name, command in commands.items()}
         series = {name: Series(name) for name in commands}
         for worker in workers.values():
-            worker.ask(warm_up)
+            worker.run(warm_up)
         for _ in range(repeats):
             for name, worker in workers.items():
-                series[name].runs.append(worker.ask(number))
+                series[name].runs.append(worker.run(number))
     return series
 
 
-def afresh(command: Command, number: int) -> Run:
-    """Do one piece of work in a process of its own."""
-    with _worker(command) as worker:
-        return worker.ask(number)
+def run_in_new_process(command: Command, number: int) -> Run:
+    """Start a worker for a single run."""
+    with _start_worker(command) as worker:
+        return worker.run(number)
 
 
-def whole(command: Sequence[str], environment: Mapping[str, str]) -> Run:
-    """Run a program from start to end: its start-up is in its times.
+def run_program(command: Sequence[str], environment: Mapping[str, str]) -> Run:
+    """Measure a program including its start.
 
     Raises:
-        RuntimeError: It fails.
+        RuntimeError: The program ends with an exit code other than 0.
     """
     started = time.perf_counter()
     with subprocess.Popen(
         command, env=dict(environment), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:
-        said = process.stderr.read() if process.stderr else b""
+        errors = process.stderr.read() if process.stderr else b""
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said.decode()[-2000:]}")
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {errors.decode()[-2000:]}")
     return Run(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, 0, 0.0)
 
 
-def _worker(command: Command) -> Worker:
+def _start_worker(command: Command) -> Worker:
     python, script, *arguments = command
     return Worker(str(python), HERE / str(script), *arguments)

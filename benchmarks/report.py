@@ -1,4 +1,4 @@
-"""What was found, against its target: on the terminal, as JSON and as Markdown."""
+"""Report of the figures and their targets: on the terminal, as JSON and as Markdown."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ MISSED, OK = "missed", "ok"
 
 @dataclass(frozen=True)
 class Finding:
-    """One figure.
+    """Figure of a benchmark.
 
     Attributes:
-        benchmark: Of which benchmark.
-        what: What the figure says.
-        value: The figure.
-        unit: x, s, ms or MB.
-        least: It has to be at least this; None if it need not.
-        most: It has to be at most this; None if it need not.
-        median: The same from medians instead of the least disturbed runs; None where there is only one.
+        benchmark: Name of the benchmark.
+        what: Description of the figure.
+        value: Value from the fastest runs.
+        unit: x, s, ms, MB, k/s or M/s.
+        least: Minimum that the target requires; None without a minimum.
+        most: Maximum that the target allows; None without a maximum.
+        median: Value from the medians of the runs; None if there is no such value.
     """
 
     benchmark: str
@@ -36,7 +36,7 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """`ok`, `missed`, or nothing where there is no target."""
+        """`ok`, `missed`, or empty without a target."""
         if self.least is None and self.most is None:
             return ""
         is_met = (self.least is None or self.value >= self.least) and (
@@ -46,15 +46,22 @@ class Finding:
 
     @property
     def target(self) -> str:
-        """The target in words."""
+        """Target as text; empty without a target."""
         if self.least is not None:
             return f"≥ {self.least:g} {self.unit}"
         return f"≤ {self.most:g} {self.unit}" if self.most is not None else ""
 
     def row(self) -> tuple[str, ...]:
-        """Cells of a table."""
-        median = "" if self.median is None else _figure(self.median, self.unit)
-        return self.benchmark, self.what, _figure(self.value, self.unit), median, self.target, self.verdict
+        """Return the cells of a table row."""
+        median = "" if self.median is None else _format_figure(self.median, self.unit)
+        return (
+            self.benchmark,
+            self.what,
+            _format_figure(self.value, self.unit),
+            median,
+            self.target,
+            self.verdict,
+        )
 
 
 def ratio(
@@ -63,13 +70,13 @@ def ratio(
     above: Series,
     below: Series,
     *,
-    of: str = "wall_s",
+    figure: str = "wall_s",
     least: float | None = None,
     most: float | None = None,
 ) -> Finding:
-    """How many times a figure of one series is that of another, by the least disturbed run of each."""
-    value, middle = above.least(of) / below.least(of), above.middle(of) / below.middle(of)
-    return Finding(benchmark, what, value, "x", least, most, middle)
+    """Divide a figure of one series by that of another, from the fastest runs and from the medians."""
+    value, median = above.minimum(figure) / below.minimum(figure), above.median(figure) / below.median(figure)
+    return Finding(benchmark, what, value, "x", least, most, median)
 
 
 HEADINGS = ("benchmark", "what", "measured", "by medians", "target", "")
@@ -77,34 +84,34 @@ SERIES_HEADINGS = (
     "benchmark",
     "process",
     "runs",
-    "least s",
+    "minimum s",
     "median s",
-    "least CPU s",
+    "minimum CPU s",
     "median CPU s",
     "peak MB",
 )
 
 
 def series_rows(timed: Sequence[tuple[str, Series]]) -> list[tuple[str, ...]]:
-    """Cells of the table of everything that was timed."""
+    """Return the rows of the table of all measured series."""
     return [
         (
             benchmark,
             series.name,
             str(len(series.runs)),
             *(
-                f"{figure:.3f}"
+                f"{value:.3f}"
                 for name in ("wall_s", "cpu_s")
-                for figure in (series.least(name), series.middle(name))
+                for value in (series.minimum(name), series.median(name))
             ),
-            f"{series.most('peak_mb'):.0f}" if series.most("peak_mb") else "",
+            f"{series.maximum('peak_mb'):.0f}" if series.maximum("peak_mb") else "",
         )
         for benchmark, series in timed
     ]
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table for the terminal."""
+def format_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Format a table for the terminal."""
     widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
     lines = [headings, ["-" * width for width in widths], *rows]
     return "\n".join(
@@ -131,14 +138,14 @@ def publish(
     parts = [
         "# Benchmark results",
         "\n".join(f"- {name}: {fact}" for name, fact in facts.items()),
-        _markdown(HEADINGS, [finding.row() for finding in findings]),
-        "## Everything that was timed",
-        _markdown(SERIES_HEADINGS, series_rows(timed)),
+        _format_markdown(HEADINGS, [finding.row() for finding in findings]),
+        "## All measured processes",
+        _format_markdown(SERIES_HEADINGS, series_rows(timed)),
     ]
     (folder / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _figure(value: float, unit: str) -> str:
+def _format_figure(value: float, unit: str) -> str:
     return (
         f"{value:,.0f} {unit}"
         if unit == "MB"
@@ -148,6 +155,6 @@ def _figure(value: float, unit: str) -> str:
     )
 
 
-def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _format_markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark, its targets, and what was measured. Exit code 1 if a target is missed, 2 if it could not run."""
+"""Program `make bench`: exit code 1 if a target is missed, 2 if the peers are not installed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import bench_memory
 import bench_parquet
 import bench_recording
 import bench_starts
-from facts import machine
+from facts import describe_machine
 from inputs import OUT
 from processes import BOOK_PEERS, PEERS, Series
-from report import HEADINGS, MISSED, SERIES_HEADINGS, Finding, publish, series_rows, table
+from report import HEADINGS, MISSED, SERIES_HEADINGS, Finding, format_table, publish, series_rows
 
 Measure = Callable[[int], tuple[list[Finding], list[Series]]]
 _BENCHMARKS: dict[str, tuple[Measure, int]] = {
@@ -35,18 +35,18 @@ _BENCHMARKS: dict[str, tuple[Measure, int]] = {
     bench_golden.NAME: (bench_golden.measure, 3),
     bench_books.NAME: (bench_books.measure, 5),
 }
-"""What is measured, and how often unless --repeats says otherwise."""
+"""Benchmarks by name, with the default number of repeats."""
 
 
 def main() -> int:
-    """Measure, show, write."""
+    """Run the benchmarks, print and write the results."""
     arguments = _arguments()
     if not Path(PEERS).is_file() or not Path(BOOK_PEERS).is_file():
         sys.stderr.write(
-            "The peers are not installed: run `make bench`, which installs them into environments of their own.\n"
+            "The peers are not installed; run `make bench`, which installs them into separate environments.\n"
         )
         return 2
-    facts = machine()
+    facts = describe_machine()
     print("\n".join(f"{name}: {fact}" for name, fact in facts.items()))
     findings: list[Finding] = []
     timed: list[tuple[str, Series]] = []
@@ -54,14 +54,14 @@ def main() -> int:
         measure, repeats = _BENCHMARKS[name]
         started = time.monotonic()
         print(f"{name} …", end=" ", flush=True)
-        found, series = measure(arguments.repeats or repeats)
+        new_findings, series = measure(arguments.repeats or repeats)
         print(f"{time.monotonic() - started:.0f} s", flush=True)
-        findings += found
+        findings += new_findings
         timed += [(name, each) for each in series]
     shutil.rmtree(OUT / "work", ignore_errors=True)
     publish(OUT, facts, findings, timed)
-    print("\n" + table(SERIES_HEADINGS, series_rows(timed)))
-    print("\n" + table(HEADINGS, [finding.row() for finding in findings]))
+    print("\n" + format_table(SERIES_HEADINGS, series_rows(timed)))
+    print("\n" + format_table(HEADINGS, [finding.row() for finding in findings]))
     missed = [finding for finding in findings if finding.verdict == MISSED]
     print(f"\n{len(missed)} targets missed; {OUT / 'results.md'}, {OUT / 'results.json'}")
     return int(bool(missed))
@@ -75,7 +75,9 @@ def _arguments() -> argparse.Namespace:
         choices=list(_BENCHMARKS),
         help="Run this benchmark; may be repeated. Default: all.",
     )
-    parser.add_argument("--repeats", type=int, help="Rounds of each. Default: one to five, by benchmark.")
+    parser.add_argument(
+        "--repeats", type=int, help="Number of rounds. Default: one to five, depending on the benchmark."
+    )
     return parser.parse_args()
 
 

@@ -1,6 +1,6 @@
-"""What every measured process has in common: orders by standard input, times and peak memory by standard output.
+"""Protocol of the measured processes: numbers on standard input, times and peak memory on standard output.
 
-Standard library only, since the peers run in an environment of their own.
+This module uses the standard library only, because the peers run in separate environments.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _STATUS = Path("/proc/self/status")
 _KB_PER_MB = 1024
 
 
-def serve(work: Callable[[int], int], before: Callable[[], None] | None = None) -> None:
-    """Do `work` once for each line of standard input and answer each with a line of JSON.
+def serve(work: Callable[[int], int], prepare: Callable[[], None] | None = None) -> None:
+    """Call `work` for each line of standard input and write the times as a line of JSON.
 
     Args:
-        work: Takes the number on the line, which says how much of its input it is to work through; returns the rows it made.
-        before: Called before each piece of work, outside its time.
+        work: Function from the number of inputs to process to the number of rows.
+        prepare: Function that is called before `work` and not measured.
     """
     for line in sys.stdin:
-        if before is not None:
-            before()
+        if prepare is not None:
+            prepare()
         wall, cpu = time.perf_counter(), time.process_time()
         rows = work(int(line))
         answer: dict[str, Any] = {
@@ -39,9 +39,9 @@ def serve(work: Callable[[int], int], before: Callable[[], None] | None = None) 
 
 
 def peak_mb() -> float:
-    """Peak resident memory of this process so far.
+    """Return the peak resident memory of this process so far.
 
-    Where /proc is there it is asked, because on Linux the figure of `getrusage` begins with that of the parent.
+    `/proc` is preferred, because on Linux the value of `getrusage` includes the peak of the parent process.
     """
     if _STATUS.is_file():
         line = next(
@@ -52,8 +52,8 @@ def peak_mb() -> float:
     return peak / (_KB_PER_MB * _KB_PER_MB if sys.platform == "darwin" else _KB_PER_MB)
 
 
-def folders() -> tuple[list[Path], Path]:
-    """The two arguments of a worker: the zips of a folder, by month and then by symbol, and the folder to write into."""
+def parse_folders() -> tuple[list[Path], Path]:
+    """Parse the arguments of a worker: a folder, whose zips are returned by month, and the output folder."""
     source, into = (Path(argument) for argument in sys.argv[1:3])
     into.mkdir(parents=True, exist_ok=True)
     return sorted(source.glob("*.zip"), key=lambda path: (path.stem[-7:], path.stem)), into

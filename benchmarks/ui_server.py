@@ -1,4 +1,4 @@
-"""Dagster's webserver and code server as processes that are measured, and the queries of the installed UI."""
+"""Webserver and code server of Dagster as measured processes, and the queries of the installed UI."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ import requests
 LOCATION = {"repositoryLocationName": "capture_pipeline", "repositoryName": "__repository__"}
 _TICKS = os.sysconf("SC_CLK_TCK")
 _DOCUMENT = re.compile(r"gql`([^`]*)`")
-_DEFINED = re.compile(r"\b(?:query|fragment) (\w+)")
+_DEFINITION = re.compile(r"\b(?:query|fragment) (\w+)")
 _START_S = 300
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one request.
+    """Cost of one request.
 
     Attributes:
-        cpu_s: Seconds of all cores, of the webserver and the processes that it started.
-        wall_s: Seconds on the clock.
-        answer: The data of the answer.
+        cpu_s: CPU seconds of the webserver and its child processes.
+        wall_s: Wall-clock seconds.
+        answer: Data of the response.
     """
 
     cpu_s: float
@@ -42,27 +42,27 @@ class Cost:
 
 @dataclass(frozen=True)
 class UiServer:
-    """A webserver with its code server.
+    """Webserver with its code server.
 
     Attributes:
-        process: The webserver.
-        port: Its port.
+        process: Process of the webserver.
+        port: Port on 127.0.0.1.
     """
 
     process: subprocess.Popen[bytes]
     port: int
 
-    def cost(self, document: str, **variables: object) -> Cost:
-        """Send a query, and measure it."""
+    def measure_query(self, document: str, **variables: object) -> Cost:
+        """Send a query and measure its cost."""
         cpu, wall = cpu_s(self.process.pid), time.perf_counter()
-        answer = self.ask(document, **variables)
+        answer = self.query(document, **variables)
         return Cost(cpu_s(self.process.pid) - cpu, time.perf_counter() - wall, answer)
 
-    def ask(self, document: str, **variables: object) -> Any:  # noqa: ANN401 - JSON
-        """Send a query: the data of the answer.
+    def query(self, document: str, **variables: object) -> Any:  # noqa: ANN401 - JSON
+        """Send a query and return the data of the response.
 
         Raises:
-            RuntimeError: The answer has errors.
+            RuntimeError: The response contains errors.
         """
         body = {"query": document, "variables": variables}
         answer = requests.post(f"http://127.0.0.1:{self.port}/graphql", json=body, timeout=1800).json()
@@ -76,9 +76,9 @@ def ui_server(workspace: Path, environment: Mapping[str, str], log: Path) -> Ite
     """Start the webserver and wait until its code location is loaded.
 
     Args:
-        workspace: A workspace file.
-        environment: Of the processes.
-        log: File for their output.
+        workspace: Workspace file of Dagster.
+        environment: Additional environment variables of the processes.
+        log: File for the output of the processes.
     """
     port = free_port()
     command = [
@@ -105,7 +105,7 @@ def ui_server(workspace: Path, environment: Mapping[str, str], log: Path) -> Ite
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
+    """Return an unused port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -115,7 +115,7 @@ def _wait(server: UiServer) -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         with contextlib.suppress(requests.ConnectionError):
-            nodes = server.ask("{assetNodes {id}}")["assetNodes"]
+            nodes = server.query("{assetNodes {id}}")["assetNodes"]
             if nodes:
                 return
         time.sleep(0.5)
@@ -123,46 +123,46 @@ def _wait(server: UiServer) -> None:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds of a process and of its descendants, those that ended included."""
+    """Return the CPU seconds of a process and its descendants, including those that ended."""
     children: dict[int, list[int]] = {}
-    spent: dict[int, float] = {}
+    cpu_by_pid: dict[int, float] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             children.setdefault(int(fields[1]), []).append(int(folder.name))
-            spent[int(folder.name)] = sum(map(int, fields[11:15])) / _TICKS
+            cpu_by_pid[int(folder.name)] = sum(map(int, fields[11:15])) / _TICKS
     waiting, total = [pid], 0.0
     while waiting:
         each = waiting.pop()
-        total += spent.get(each, 0.0)
+        total += cpu_by_pid.get(each, 0.0)
         waiting += children.get(each, [])
     return total
 
 
-def documents(*names: str) -> list[str]:
-    """The queries of the installed UI with the fragments that they use, from the source maps of its pages.
+def read_queries(*names: str) -> list[str]:
+    """Read queries of the installed UI, with their fragments, from the source maps of its pages.
 
     Args:
-        names: Of queries.
+        names: Names of queries.
 
     Raises:
-        KeyError: The installed UI has no such query.
+        KeyError: The installed UI does not have a query of this name.
     """
-    found = find_spec("dagster_webserver")
-    if found is None or found.origin is None:
+    spec = find_spec("dagster_webserver")
+    if spec is None or spec.origin is None:
         raise KeyError(names)
     parts: dict[str, str] = {}
-    for path in (Path(found.origin).parent / "webapp" / "build").rglob("*.js.map"):
+    for path in (Path(spec.origin).parent / "webapp" / "build").rglob("*.js.map"):
         for source in json.loads(path.read_text(encoding="utf-8")).get("sourcesContent") or []:
             for document in _DOCUMENT.findall(source or ""):
                 text = re.sub(r"\$\{\w+\}", "", document)
                 for definition in re.split(r"(?m)^(?=\s*(?:query|fragment) \w)", text):
-                    if name := _DEFINED.search(definition):
+                    if name := _DEFINITION.search(definition):
                         parts.setdefault(name[1], definition)
-    return [_whole(name, parts) for name in names]
+    return [_with_fragments(name, parts) for name in names]
 
 
-def _whole(name: str, parts: Mapping[str, str]) -> str:
+def _with_fragments(name: str, parts: Mapping[str, str]) -> str:
     needed, waiting = {}, [name]
     while waiting:
         each = waiting.pop()

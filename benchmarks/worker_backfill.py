@@ -1,24 +1,25 @@
-"""Ours, the whole of it: the package's backfill of many symbol-months, with the exchange's answers read from files.
+"""Ours: the complete backfill of many symbol-months, with an archive that is read from files.
 
-Beside what `worker_ours.py` does this looks into each zip when it arrives, keeps it in the raw folder and computes the gap ledger.
+In addition to the work of `worker_ours.py`, the backfill inspects each zip, stores it in the raw folder and
+computes the gap ledger.
 """
 
 from __future__ import annotations
 
 import shutil
 
-from inputs import workspace_of
-from offline import NOW_US, file_of, from_folder, partition_of
-from stopwatch import folders, serve
+from inputs import create_workspace
+from offline import NOW_US, archive_file_of, partition_of, read_from_folder
+from stopwatch import parse_folders, serve
 
 from capture_pipeline.klines.backfill import backfill
 
 
 def main() -> None:
-    """Serve."""
-    zips, into = folders()
-    partitions = [partition_of(file_of(path)) for path in zips]
-    workspace = workspace_of(into, from_folder(zips[0].parent))
+    """Run the stopwatch; the number is the number of symbol-months."""
+    zips, into = parse_folders()
+    partitions = [partition_of(archive_file_of(path)) for path in zips]
+    workspace = create_workspace(into, read_from_folder(zips[0].parent))
 
     def work(number: int) -> int:
         rows = 0
@@ -28,7 +29,7 @@ def main() -> None:
             rows += outcome.bars.rows
         return rows
 
-    serve(work, before=lambda: shutil.rmtree(into))
+    serve(work, prepare=lambda: shutil.rmtree(into))
 
 
 if __name__ == "__main__":

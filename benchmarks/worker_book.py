@@ -1,4 +1,4 @@
-"""Ours: the compiled book on level updates in memory, its best prices read after each message.
+"""Ours: the compiled book with level updates in memory; best prices are read after each message.
 
 .venv/bin/python benchmarks/worker_book.py book|scan benchmarks/out/book_8000000.npz
 """
@@ -18,14 +18,14 @@ from capture_pipeline.replay.messages import Ints
 
 
 def main() -> None:
-    """Serve; the number of a line is how many messages, 0 for all."""
-    what, path = sys.argv[1:]
+    """Run the stopwatch; the number is the number of messages, 0 for all."""
+    task, path = sys.argv[1:]
     with np.load(path) as file:
         run = LevelBatch(file["bounds"], file["prices"], file["lots"])
 
     def work(messages: int) -> int:
-        if what == "scan":
-            return int(_scanned(run.bounds, run.prices, run.lots))
+        if task == "scan":
+            return int(_scan(run.bounds, run.prices, run.lots))
         end = messages or len(run)
         bests = TickBook().apply(run, 0, end)
         return int(folded(bests[[0, 2]], 1, end, SEED)) >> 1
@@ -34,13 +34,13 @@ def main() -> None:
 
 
 @making  # type: ignore[untyped-decorator, unused-ignore]
-def _scanned(bounds: Ints, prices: Ints, lots: Ints) -> int:
-    """Look at every level once and do nothing with it: what any replay takes at least."""
-    found = 0
+def _scan(bounds: Ints, prices: Ints, lots: Ints) -> int:
+    """Read every level once, which is the minimum work of a replay."""
+    checksum = 0
     for message in range(bounds.shape[1]):
         for level in range(bounds[0, message], bounds[2, message]):
-            found += prices[level] ^ lots[level]
-    return found & 0x7FFFFFFF
+            checksum += prices[level] ^ lots[level]
+    return checksum & 0x7FFFFFFF
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ours: a golden sample validated or converted, by the functions that the commands call.
+"""Ours: validation or conversion of a golden sample with the functions of the commands.
 
 .venv/bin/python benchmarks/worker_golden.py validate|convert RECORDING FOLDER
 """
@@ -13,18 +13,18 @@ from stopwatch import serve
 
 
 def main() -> None:
-    """Serve."""
-    what, recording, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    """Run the stopwatch; the number is not used."""
+    task, recording, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 
     def work(_: int) -> int:
-        return _validated(recording) if what == "validate" else _converted(recording, folder)
+        return _validate(recording) if task == "validate" else _convert(recording, folder)
 
-    serve(work, before=lambda: shutil.rmtree(folder, ignore_errors=True))
+    serve(work, prepare=lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
-def _validated(recording: Path) -> int:
-    """Every check but the replay of the book."""
-    from capture_pipeline.golden.validation.validate import validate  # noqa: PLC0415 - each needs its own, and their memory is measured
+def _validate(recording: Path) -> int:
+    """Run all checks except the replay of the book."""
+    from capture_pipeline.golden.validation.validate import validate  # noqa: PLC0415 - memory is measured
 
     report = validate(recording, book=False)
     for name in ("continuity", "duplicates"):
@@ -33,9 +33,9 @@ def _validated(recording: Path) -> int:
     return int(report.statistics["messages"])
 
 
-def _converted(recording: Path, folder: Path) -> int:
-    """Exact, checked, hour by hour, with a manifest."""
-    from capture_pipeline.golden.conversion.converter import convert  # noqa: PLC0415 - likewise
+def _convert(recording: Path, folder: Path) -> int:
+    """Convert to exact tables with a manifest."""
+    from capture_pipeline.golden.conversion.converter import convert  # noqa: PLC0415 - memory is measured
 
     return sum(convert(recording, "20260803T123000Z_btcusdt", folder).rows.values())
 

@@ -1,6 +1,6 @@
-"""Ours, over a lake: the gates of the bars, the coverage query, and merely reading the same files.
+"""Ours, with a lake: the gates of the bars, the coverage query, or reading the same files only.
 
-The gates are those of `capture check` that look at bars: every row gate, and the digest of every raw file.
+The gates are those of `capture check` for bars: all row gates, and the digest of each raw file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
-from inputs import workspace_of
+from inputs import create_workspace
 from offline import NOW_US
 from stopwatch import serve
 
@@ -20,18 +20,18 @@ from capture_pipeline.klines.quality.row_gates import check_bars
 from capture_pipeline.lake.paths import Partition
 
 
-def read(workspace: Workspace, partitions: list[Partition]) -> int:
-    """All columns of every file, one file after the other."""
+def read_files(workspace: Workspace, partitions: list[Partition]) -> int:
+    """Read all columns of all files one after the other."""
     return sum(
         pl.read_parquet(workspace.lake.bars(part), hive_partitioning=False).height for part in partitions
     )
 
 
-def gates(workspace: Workspace, partitions: list[Partition]) -> int:
-    """All gates of the bars.
+def check_gates(workspace: Workspace, partitions: list[Partition]) -> int:
+    """Check all gates of the bars.
 
     Raises:
-        ValueError: One fails.
+        ValueError: A gate fails.
     """
     results = check_bars(workspace, partitions, NOW_US)
     failed = [f"{result.symbol} {result.month} {result.spec.name}" for result in results if not result.passed]
@@ -40,8 +40,8 @@ def gates(workspace: Workspace, partitions: list[Partition]) -> int:
     return sum(result.values["rows"] for result in results if result.spec.name == "schema")
 
 
-def coverage(workspace: Workspace, partitions: list[Partition]) -> int:
-    """The coverage query."""
+def query_coverage(workspace: Workspace, partitions: list[Partition]) -> int:
+    """Run the coverage query."""
     frame = measure(
         workspace,
         sorted({part.symbol for part in partitions}),
@@ -52,18 +52,18 @@ def coverage(workspace: Workspace, partitions: list[Partition]) -> int:
 
 
 _WORK: dict[str, Callable[[Workspace, list[Partition]], int]] = {
-    "read": read,
-    "gates": gates,
-    "coverage": coverage,
+    "read": read_files,
+    "gates": check_gates,
+    "coverage": query_coverage,
 }
 
 
 def main() -> None:
-    """Serve one of them."""
-    workspace = workspace_of(Path(sys.argv[2]), lambda _: None)
+    """Run the stopwatch; the number is the number of symbol-months."""
+    workspace = create_workspace(Path(sys.argv[2]), lambda _: None)
     partitions = workspace.partitions(workspace.settings.symbols, workspace.months(NOW_US))
-    chosen = _WORK[sys.argv[1]]
-    serve(lambda number: chosen(workspace, partitions[:number]))
+    work = _WORK[sys.argv[1]]
+    serve(lambda number: work(workspace, partitions[:number]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Ours, from a zip to gated bars: what a backfill does with a file between its download and its gap ledger.
+"""Ours, from a zip to checked bars: the work of a backfill between the download and the gap ledger.
 
-The zip lies in the lake's raw folder, as the download leaves it. Timed are the verification against the published checksum, the
-manifest, the building of bars and conflicts (digest again, inflate, exact parse, merge, publish durably) and the blocking gates.
-Several symbol-months are under way side by side, as in a backfill.
+The zip is in the raw folder of the lake, as after the download. The measured work is the verification against
+the published checksum, the manifest, the construction of bars and conflicts (digest, inflate, exact parse,
+merge, durable write) and the blocking gates. Several symbol-months are processed in parallel, as in a
+backfill.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import os
 from functools import partial
 from pathlib import Path
 
-from inputs import workspace_of
-from offline import NOW_US, file_of, from_folder, partition_of
-from stopwatch import folders, serve
+from inputs import create_workspace
+from offline import NOW_US, archive_file_of, partition_of, read_from_folder
+from stopwatch import parse_folders, serve
 
 from capture_pipeline.binance.archive.protocol import Trust, judge, parse_checksum
 from capture_pipeline.checks.gates import judge_rows
@@ -25,21 +26,21 @@ from capture_pipeline.lake.manifests import ArchiveRecord, ArchivesManifest
 
 
 def main() -> None:
-    """Serve."""
-    zips, into = folders()
-    workspace = workspace_of(into, from_folder(zips[0].parent))
-    placed = [(path, _placed(workspace, path)) for path in zips]
+    """Run the stopwatch; the number is the number of zips."""
+    zips, into = parse_folders()
+    workspace = create_workspace(into, read_from_folder(zips[0].parent))
+    raw_files = [(path, _link_raw_file(workspace, path)) for path in zips]
 
     def work(number: int) -> int:
         return sum(
-            map_threads_ordered(partial(_convert, workspace, path, raw) for path, raw in placed[:number])
+            map_threads_ordered(partial(_convert, workspace, path, raw) for path, raw in raw_files[:number])
         )
 
     serve(work)
 
 
-def _placed(workspace: Workspace, path: Path) -> Path:
-    file = file_of(path)
+def _link_raw_file(workspace: Workspace, path: Path) -> Path:
+    file = archive_file_of(path)
     raw = workspace.lake.archive_file(partition_of(file), file.name, sha256_file(path))
     raw.parent.mkdir(parents=True, exist_ok=True)
     raw.unlink(missing_ok=True)
@@ -48,12 +49,12 @@ def _placed(workspace: Workspace, path: Path) -> Path:
 
 
 def _convert(workspace: Workspace, path: Path, raw: Path) -> int:
-    """Verify, build and judge one symbol-month.
+    """Verify, build and check one symbol-month.
 
     Raises:
-        ValueError: A digest or a gate fails.
+        ValueError: The digest is wrong, or a gate fails.
     """
-    file = file_of(path)
+    file = archive_file_of(path)
     partition = partition_of(file)
     published = parse_checksum(Path(f"{path}.CHECKSUM").read_text(encoding="ascii"), file.name)
     own = sha256_file(raw)

@@ -1,7 +1,8 @@
-"""Ours: the whole recorder, from its connections to the synced file, against prepared frames.
+"""Ours: the complete recorder, from its connections to the synced file, with prepared frames.
 
-Everything runs that runs in a session: connections, intake, merge, stamps, books, ledger, writer, status. Only REST is answered in the
-process: a small snapshot for each book, and the time. It does not end while a message is missing, and it fails if one was dropped.
+All parts of a session run: connections, intake, merge, capture times, books, ledger, writer and status. Only
+REST is replaced: it returns a small snapshot for each book, and the time. The run ends when all messages are
+recorded, and fails if a message was dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 from typing import cast
 
-from frames_file import FIRST_UPDATE, symbols_of
+from frames_file import FIRST_UPDATE, symbol_names
 from stopwatch import serve
 
 from capture_pipeline.binance.rest.client import RestClient
@@ -32,33 +33,33 @@ _QUEUE_MB = 4096
 
 
 class Rest:
-    """What the exchange answers."""
+    """Replacement of the REST client."""
 
     def depth(self, symbol: str, limit: int) -> bytes:
-        """A book that the first diff continues."""
+        """Return a snapshot that precedes the first diff."""
         return _SNAPSHOT % (FIRST_UPDATE - 1)
 
     def server_time_us(self) -> int:
-        """Ours."""
+        """Return the time of this machine."""
         return time.time_ns() // 1000
 
 
 def main() -> None:
-    """Serve; each line of input is the port of a server that waits for two connections."""
-    symbols, messages = symbols_of(int(sys.argv[1])), int(sys.argv[2])
+    """Run the stopwatch; each input line is the port of a server that waits for two connections."""
+    symbols, messages = symbol_names(int(sys.argv[1])), int(sys.argv[2])
     root = Path(tempfile.mkdtemp(dir=sys.argv[3]))
 
     def work(port: int) -> int:
         folder = SessionFolder(root / "20260803T143000Z_bench")
         shutil.rmtree(folder.path, ignore_errors=True)
         folder.path.mkdir(parents=True)
-        return asyncio.run(_recorded(folder, symbols, messages, Recording(queue_mb=_QUEUE_MB), port))
+        return asyncio.run(_record(folder, symbols, messages, Recording(queue_mb=_QUEUE_MB), port))
 
     serve(work)
     shutil.rmtree(root)
 
 
-async def _recorded(
+async def _record(
     folder: SessionFolder, symbols: list[str], messages: int, settings: Recording, port: int
 ) -> int:
     plan = SessionPlan(
@@ -78,7 +79,7 @@ async def _recorded(
     counts = recorder.capture.merge.counts
 
     async def end() -> None:
-        while counts.passed < messages or counts.duplicates < messages:  # noqa: ASYNC110 - the merge counts, and tells nobody
+        while counts.passed < messages or counts.duplicates < messages:  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.005)
         recorder.end(STOPPED)
 

@@ -1,4 +1,4 @@
-"""Ours end to end: a session replayed from its tables or from its raw recording, its best prices read after each message.
+"""Ours: replay of a session from its tables or its recording; best prices are read after each message.
 
 .venv/bin/python benchmarks/worker_replay.py parquet|raw benchmarks/out/book_session_8000000
 """
@@ -19,36 +19,35 @@ from capture_pipeline.replay.sources.golden import GoldenSource
 from capture_pipeline.replay.sources.raw import RawSource
 
 
-class Folded:
-    """One number for all best prices."""
+class BestPriceChecksum:
+    """Checksum of all best prices."""
 
     def __init__(self) -> None:
-        """Start."""
-        self.found = SEED
+        self.value = SEED
 
     def __call__(self, messages: Messages, first: int, end: int, bests: Ints) -> None:
-        """Take a run."""
+        """Add the best prices of some messages."""
         del messages
-        self.found = np.uint64(folded(bests[[0, 2], first:end], 0, end - first, self.found))
+        self.value = np.uint64(folded(bests[[0, 2], first:end], 0, end - first, self.value))
 
 
 def main() -> None:
-    """Serve; the number of a line is not used."""
+    """Run the stopwatch; the number is not used."""
     kind, folder = sys.argv[1], Path(sys.argv[2])
 
     def work(_: int) -> int:
-        found = Folded()
-        replay = Replay([found])
-        for messages in _source(kind, folder):
+        checksum = BestPriceChecksum()
+        replay = Replay([checksum])
+        for messages in _open_source(kind, folder):
             replay.take(messages)
         if replay.counts.gaps or replay.book.crossed:
             raise RuntimeError(f"{replay.counts}")
-        return int(found.found) >> 1
+        return int(checksum.value) >> 1
 
     serve(work)
 
 
-def _source(kind: str, folder: Path) -> Source:
+def _open_source(kind: str, folder: Path) -> Source:
     if kind == "parquet":
         return GoldenSource(tables_of(folder), SYMBOL)
     return RawSource(recording_of(folder))

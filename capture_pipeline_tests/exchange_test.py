@@ -52,7 +52,7 @@ from capture_pipeline_tests.pages import ExchangePage, Row, codes
 from sandbox_exchange import constants
 from sandbox_exchange.archive import s3_listing
 from sandbox_exchange.config import SandboxConfig
-from sandbox_exchange.rest.http import weight_of
+from sandbox_exchange.rest.http import compute_weight
 from sandbox_exchange.server.server import Sandbox, SandboxServer
 from sandbox_exchange.streams import feed
 
@@ -96,14 +96,14 @@ LIMITS_OF_SANDBOX: dict[str, dict[Market, object]] = {
     f"connection attempts in {CONFIG.connection_window_s / 60:g} minutes": dict.fromkeys(
         Market, CONFIG.connection_attempts
     ),
-    "streams a connection": dict.fromkeys(Market, constants.MOST_STREAMS),
-    "characters of a stream address": dict.fromkeys(Market, constants.MOST_TARGET),
+    "streams a connection": dict.fromkeys(Market, constants.MAX_STREAMS),
+    "characters of a stream address": dict.fromkeys(Market, constants.MAX_TARGET_LENGTH),
     "messages a second to the exchange": dict(constants.MESSAGES_A_SECOND),
     "seconds of a connection's life": dict.fromkeys(Market, int(CONFIG.connection_life_s)),
     "seconds between pings": {Market.SPOT: int(CONFIG.ping_every_s), Market.UM: int(CONFIG.um_ping_every_s)},
     "seconds for a pong": {Market.SPOT: int(CONFIG.pong_within_s), Market.UM: int(CONFIG.um_pong_within_s)},
     "levels of a depth request": {
-        Market.SPOT: f"1 to {constants.MOST_ROWS[Market.SPOT]['depth']}",
+        Market.SPOT: f"1 to {constants.MAX_ROWS[Market.SPOT]['depth']}",
         Market.UM: ", ".join(map(str, constants.UM_DEPTHS)),
     },
     "hours that aggTrades reach back": {
@@ -112,7 +112,7 @@ LIMITS_OF_SANDBOX: dict[str, dict[Market, object]] = {
     },
     "hours until daily files are expected": dict.fromkeys(Market, int(CONFIG.daily_delay_hours)),
     "hours until monthly files": dict.fromkeys(Market, int(CONFIG.monthly_delay_hours)),
-    "keys of a page of the listing": dict.fromkeys(Market, s3_listing._MOST_KEYS),
+    "keys of a page of the listing": dict.fromkeys(Market, s3_listing._MAX_KEYS),
 }
 
 
@@ -174,7 +174,7 @@ def test_weights_are_those_of_the_page(key: tuple[Market, str]) -> None:
     """For every value of `limit`."""
     (market, path), expected = key, weights(REQUESTS[key])
     endpoint = path.rpartition("/")[2]
-    assert {limit: weight_of(market, endpoint, {"limit": str(limit)}) for limit in expected} == expected
+    assert {limit: compute_weight(market, endpoint, {"limit": str(limit)}) for limit in expected} == expected
     if key in USED:
         assert {limit: request_weight(market, endpoint, limit) for limit in expected} == expected
 
@@ -193,7 +193,7 @@ def test_the_sandbox_serves_the_requests_of_the_page_and_no_others() -> None:
                 for (of, path), row in REQUESTS.items()
                 if of is market
             }
-            assert {name: str(rows) for name, rows in constants.MOST_ROWS[market].items()} == {
+            assert {name: str(rows) for name, rows in constants.MAX_ROWS[market].items()} == {
                 n: m for n, m in most.items() if m != "none"
             }
             assert constants.WEIGHTS[market].keys() == most.keys()
@@ -291,7 +291,7 @@ def test_the_client_sorts_each_error_as_the_page_says(row: Row) -> None:
     ) as server:
         with pytest.raises(CaptureError) as caught:
             Http(limits.Http()).get(f"{server.url}/api/v3/time", max_bytes=1000)
-        assert server.sandbox.faults.injected(fault) == 1
+        assert server.sandbox.faults.count_injected(fault) == 1
     kind = AccessDeniedError if row["status"] in {"403", "451"} else KINDS_OF_ERROR[row["the client"]]
     assert type(caught.value) is kind
     if isinstance(caught.value, RequestRefusedError):

@@ -33,7 +33,7 @@ from capture_pipeline.recorder.preflight.observations import FrameRecord
 from capture_pipeline.recorder.preflight.record import ExchangeRecord
 from capture_pipeline_tests.deployment import Deployment, deployed
 from capture_pipeline_tests.pages import ExchangePage, Row, codes
-from capture_pipeline_tests.sandbox_exchange.streaming import BUSY, NOW_US, exchange, take
+from capture_pipeline_tests.sandbox_exchange.streaming import BUSY, NOW_US, exchange, receive
 
 PAGE = ExchangePage()
 SYMBOL, LISTED = "BTCUSDT", "2024-12-01"
@@ -153,7 +153,7 @@ def test_frames_have_the_form_of_the_page(row: Row) -> None:
     assert market is Market.SPOT or f"/{row['endpoint']}/" in path
     with exchange(symbols=[BUSY]) as box, box.connect(path) as client:
         box.advance(20)
-        frames = take(client, 15)
+        frames = receive(client, 15)
     record = FrameRecord(market, [stream])
     for frame in frames:
         envelope = json.loads(frame)

@@ -1,4 +1,5 @@
-"""The exchange on loopback: one deterministic market behind archive and REST, with faults on request.
+"""Sandbox exchange on loopback: archive, REST and streams of one deterministic market, with scripted faults.
 
-What is served is decided by a seed and a clock, or by recorded files; nothing here is imported by the pipeline itself.
+A seed and a clock, or recorded files, decide what is served. The pipeline itself imports nothing from this
+package.
 """

@@ -1,4 +1,4 @@
-"""`capture sandbox serve`: the exchange on loopback, in the foreground."""
+"""Command `capture sandbox serve`: run the sandbox exchange in the foreground."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from capture_pipeline.binance.urls import Market
 from capture_pipeline.errors import CaptureError, ConfigError
 from capture_pipeline.parsing import read_yaml
 from capture_pipeline.terminal import write_line
-from sandbox_exchange.config import SandboxConfig, validated
+from sandbox_exchange.config import SandboxConfig, validate_model
 from sandbox_exchange.faults.rules import FaultScript
 from sandbox_exchange.profiles import profile_names
 from sandbox_exchange.server.server import Sandbox, serve
 
-_SHOWN = 6
+_MAX_SYMBOLS_SHOWN = 6
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-class _CouldNotRunError(click.ClickException):
+class _SandboxStartError(click.ClickException):
     exit_code = 2
 
 
 @click.group()
 def sandbox() -> None:
-    """An exchange on loopback for trials, demonstrations and tests."""
+    """Run a local exchange for trials, demonstrations and tests."""
 
 
 @sandbox.command("serve", epilog="Example: capture sandbox serve --profile real_world --port 8650")
@@ -36,12 +36,12 @@ def sandbox() -> None:
     default=8650,
     show_default=True,
     type=click.IntRange(0, 65535),
-    help="Port on 127.0.0.1; 0 takes a free one.",
+    help="Port on 127.0.0.1; 0 selects a free port.",
 )
 @click.option(
     "--recorded",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Serve the real kline files below DIR.",
+    help="Serve the recorded kline files below DIR.",
 )
 @click.option(
     "--replay", type=_FILE, help="Serve a recorded session, FILE.jsonl.gz, over the stream protocol."
@@ -54,61 +54,70 @@ def sandbox() -> None:
 @click.option(
     "--profile",
     type=click.Choice(profile_names()),
-    help="Shipped settings of the market; those of --config and other options win.",
+    help="Predefined settings of the market; --config and other options override them.",
 )
 @click.option(
-    "--config", "config_file", type=_FILE, help="YAML file with the sandbox's settings; options override it."
+    "--config",
+    "config_file",
+    type=_FILE,
+    help="YAML file with the sandbox's settings; other options override it.",
 )
 @click.option("--faults", "faults_file", type=_FILE, help="YAML or JSON file with a fault script.")
-@click.option("--now", help="Sandbox time at the start, ISO, UTC.")
-@click.option("--speed", type=click.FloatRange(min=0), help="Sandbox seconds a real second.")
-@click.option("--frozen", is_flag=True, default=None, help="Let the clock stand.")
-@click.option("--seed", type=int, help="Another seed is another market.")
+@click.option("--now", help="Sandbox time at the start, ISO format, UTC.")
+@click.option("--speed", type=click.FloatRange(min=0), help="Sandbox seconds per real second.")
+@click.option("--frozen", is_flag=True, default=None, help="Stop the sandbox clock.")
+@click.option("--seed", type=int, help="Seed of the synthetic market; another seed gives another market.")
 def serve_command(port: int, config_file: Path | None, faults_file: Path | None, **options: Any) -> None:
     """Serve archive, REST and streams on loopback until Ctrl-C."""
     try:
-        serve(_config(config_file, faults_file, options), port, _announce)
+        serve(_read_config(config_file, faults_file, options), port, _print_summary)
     except CaptureError as error:
-        raise _CouldNotRunError(str(error)) from None
+        raise _SandboxStartError(str(error)) from None
 
 
-def _config(config_file: Path | None, faults_file: Path | None, options: dict[str, Any]) -> SandboxConfig:
-    """The file's settings, overridden by options that were given."""
+def _read_config(
+    config_file: Path | None, faults_file: Path | None, options: dict[str, Any]
+) -> SandboxConfig:
+    """Read the configuration file and override its settings with the given options."""
     data = read_yaml(config_file) or {} if config_file else {}
     if not isinstance(data, dict):
-        raise ConfigError("must hold keys and values", where=str(config_file))
+        raise ConfigError("must contain keys and values", where=str(config_file))
     if faults_file:
         script = read_yaml(faults_file) or []
-        data["faults"] = validated(
+        data["faults"] = validate_model(
             FaultScript, {"faults": script} if isinstance(script, list) else script, str(faults_file)
         ).faults
-    given = {name: value for name, value in options.items() if value is not None}
-    return validated(SandboxConfig, {**data, **given}, str(config_file) if config_file else "sandbox")
+    given_options = {name: value for name, value in options.items() if value is not None}
+    return validate_model(
+        SandboxConfig, {**data, **given_options}, str(config_file) if config_file else "sandbox"
+    )
 
 
-def _synthetic(config: SandboxConfig) -> str:
+def _describe_origin(config: SandboxConfig) -> str:
+    if config.recorded:
+        return f"recorded files of {config.recorded}"
     return f"a synthetic market, seed {config.seed}" + (
         f", profile {config.profile}" if config.profile else ""
     )
 
 
-def _announce(served: Sandbox, url: str) -> None:
+def _print_summary(served: Sandbox, url: str) -> None:
     write_line(f"The sandbox answers at {url} (Ctrl-C ends it)")
     for market in Market:
         names = [spec.symbol for spec in served.source.symbols(market)]
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        hidden_count = len(names) - _MAX_SYMBOLS_SHOWN
+        more = f" and {hidden_count} more" if hidden_count > 0 else ""
         if names:
-            write_line(f"  {market}: {', '.join(names[:_SHOWN])}{more}")
+            write_line(f"  {market}: {', '.join(names[:_MAX_SYMBOLS_SHOWN])}{more}")
     now, speed = iso(served.clock.now_us()), served.clock.speed
     if served.config.replay:
         speed = 0 if served.config.frozen else served.config.speed
         write_line(
-            f"  from {served.config.replay}; it is {now} until somebody listens, then {speed:g} times real speed"
+            f"  from {served.config.replay}; it is {now} until the first subscription, "
+            f"then {speed:g} times real speed"
         )
     else:
-        config = served.config
-        origin = f"recorded files of {config.recorded}" if config.recorded else _synthetic(config)
-        write_line(f"  from {origin}; it is {now}, at {speed:g} times real speed")
+        write_line(f"  from {_describe_origin(served.config)}; it is {now}, at {speed:g} times real speed")
     if served.config.faults:
         write_line(f"  with {len(served.config.faults)} fault rules")
     if not served.config.recorded:

@@ -1,4 +1,4 @@
-"""What a sandbox is made of: seed, symbols, outages, deliberate differences, clock and faults. Validated, without behaviour."""
+"""Configuration of the sandbox: seed, symbols, outages, deliberate differences, clock and faults."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ from sandbox_exchange.market.spans import (
     Omission,
     OrderTypes,
     Outage,
-    Strict,
+    StrictModel,
     Suspension,
     TimeUs,
 )
-from sandbox_exchange.market.symbols import DEFAULT_SYMBOLS, LISTED_US, SymbolSpec, synthetic
+from sandbox_exchange.market.symbols import DEFAULT_SYMBOLS, LISTED_US, SymbolSpec, create_synthetic_symbol
 from sandbox_exchange.profiles import profile_settings
-from sandbox_exchange.rest.rate_limiter import Stated
+from sandbox_exchange.rest.rate_limiter import EndLocation
 
 Model = TypeVar("Model", bound=BaseModel)
 _VALUE_FIELDS = r"^(open|high|low|close|volume|quote_volume|count|taker_buy_volume|taker_buy_quote_volume)$"
 
 
-class Difference(Strict):
-    """A value that differs in one kind of archive file from the other kind and from REST.
+class Difference(StrictModel):
+    """Value of one kind of archive file that differs from the other kind and from REST.
 
     Attributes:
-        symbol: Whose candle.
-        open_time: Its open time.
-        field: Which value.
-        granularity: Which kind of file is wrong.
-        delta: Added to the value, in the value's own unit.
-        interval: Only in files of this interval; None for all.
-        market: Only in this market; None for both.
+        symbol: Symbol of the candle.
+        open_time: Open time of the candle.
+        field: Column of the value.
+        granularity: Kind of file with the wrong value.
+        delta: Number added to the correct value.
+        interval: Interval of the files; None for all intervals.
+        market: Market of the files; None for both markets.
     """
 
     symbol: str
@@ -66,58 +66,62 @@ class Difference(Strict):
     market: Market | None = None
 
 
-def _symbol(value: object) -> object:
+def _as_symbol_spec(value: object) -> object:
     return DEFAULT_SYMBOLS.get(value) or SymbolSpec(symbol=value) if isinstance(value, str) else value
 
 
-class SandboxConfig(Strict):
-    """Everything that decides what the sandbox serves.
+class SandboxConfig(StrictModel):
+    """Settings of the sandbox.
 
     Attributes:
-        seed: Of the market; the same seed gives the same bytes.
-        symbols: Names of known symbols, or whole specifications.
-        extra_symbols: How many synthetic symbols (SYN00USDT …) are added.
-        listed: Listing time of the symbols that do not state their own.
-        profile: Shipped settings beneath these ones.
-        outages: Times without candles.
-        suspensions: Times in which one symbol does not trade.
-        off_grid: Candles that open beside the grid.
-        ignore_texts: Texts in the column that is not interpreted.
-        archive_omissions: Holes that REST can fill.
+        seed: Seed of the synthetic market; the same seed gives the same bytes.
+        symbols: Names of known symbols, or complete specifications.
+        extra_symbols: Number of additional synthetic symbols (SYN00USDT and so on).
+        listed: Listing time of the symbols without a listing time of their own.
+        profile: Name of predefined settings; the other settings override them.
+        outages: Periods without candles.
+        suspensions: Periods in which one symbol does not trade.
+        off_grid: Periods in which candles open at times that are not multiples of the interval.
+        ignore_texts: Periods in which the ignored column contains text.
+        archive_omissions: Rows that archive files lack and REST has.
         archive_repeats: Rows that files contain twice.
         archive_disorder: Rows that files contain in reverse order.
         archive_differences: Values in which archive files differ.
-        checksum_forms: Checksum files in another form.
-        order_types: Ids of the futures' trades that are no trades of the market.
-        spot_trade_id_hole_every: After so many trades of spot one id is left out in streams, REST and files alike.
-        older_um_frames: The futures' streams send frames as before the middle of 2026: without `ps` and `st`, and `s` before `a`.
-        now: Sandbox time at the start; None for wall time, or for the time by which all recorded files are published.
-        speed: Sandbox seconds a real second.
-        frozen: Whether the clock stands.
-        monthly_delay_hours: Publication of monthly files after the month's end.
-        daily_delay_hours: Publication of daily files after the day's end.
-        weight_budget: REST weight a wall-clock minute on the spot host.
-        um_weight_budget: The same on the futures host.
-        rest_lag_s: Age of the trades and candles that REST serves, sandbox seconds.
-        requests_until_ban: Requests sent despite 429 that bring 418.
+        checksum_forms: Checksum files in another valid form.
+        order_types: Ids of futures trades that are not trades of the market.
+        spot_trade_id_hole_every: Number of spot trades after which one id is skipped, in streams, REST and
+            files.
+        older_um_frames: Send futures frames as before mid-2026: without `ps` and `st`, and with `s` before
+            `a`.
+        now: Sandbox time at the start. None for wall time, or for the publication of the last recorded file.
+        speed: Sandbox seconds per real second.
+        frozen: Whether the clock is stopped.
+        monthly_delay_hours: Hours from the end of a month to the publication of its files.
+        daily_delay_hours: Hours from the end of a day to the publication of its files.
+        weight_budget: REST weight per wall-clock minute on the spot host.
+        um_weight_budget: REST weight per wall-clock minute on the futures host.
+        rest_lag_s: Age of the newest trade and candle that REST serves, sandbox seconds.
+        requests_until_ban: Number of requests during a 429 that cause a 418.
         ban_s: Length of a ban, real seconds.
-        ban_stated: Where refusals of an address state their end.
-        connection_attempts: Handshakes of streams in `connection_window_s` that are admitted.
+        ban_stated: Place in which a refusal states its end.
+        connection_attempts: Accepted stream handshakes per `connection_window_s`.
         connection_window_s: Real seconds.
-        ping_every_s: Pings on spot stream connections, real seconds.
-        pong_within_s: How long a pong may take, real seconds.
-        um_ping_every_s: Pings on the futures' stream connections, real seconds.
-        um_pong_within_s: How long a pong may take there, real seconds.
+        ping_every_s: Real seconds between pings on spot stream connections.
+        pong_within_s: Real seconds within which a spot client must answer a ping.
+        um_ping_every_s: Real seconds between pings on futures stream connections.
+        um_pong_within_s: Real seconds within which a futures client must answer a ping.
         connection_life_s: Age at which a stream connection is closed, sandbox seconds.
-        stream_buffer_bytes: A stream connection with more unsent bytes is closed as too slow.
-        replay: Serve this recorded session in place of the market.
-        recorded: Serve real kline files below this directory in place of the market.
-        market: Market of recorded files whose path does not state it.
-        faults: Fault script.
+        stream_buffer_bytes: Unsent bytes above which a stream connection is closed as too slow.
+        replay: File of a recorded session that is served instead of the synthetic market.
+        recorded: Directory of real kline files that are served instead of the synthetic market.
+        market: Market of recorded files whose path does not contain it.
+        faults: Rules of the fault script.
     """
 
     seed: int = 1
-    symbols: tuple[Annotated[SymbolSpec, BeforeValidator(_symbol)], ...] = tuple(DEFAULT_SYMBOLS.values())
+    symbols: tuple[Annotated[SymbolSpec, BeforeValidator(_as_symbol_spec)], ...] = tuple(
+        DEFAULT_SYMBOLS.values()
+    )
     extra_symbols: int = Field(0, ge=0, le=5000)
     listed: TimeUs = LISTED_US
     profile: str | None = None
@@ -143,7 +147,7 @@ class SandboxConfig(Strict):
     rest_lag_s: float = Field(0.0, ge=0)
     requests_until_ban: int = Field(10, ge=1)
     ban_s: float = Field(120.0, gt=0)
-    ban_stated: Stated = Stated.BOTH
+    ban_stated: EndLocation = EndLocation.BOTH
     connection_attempts: int = Field(CONNECTION_ATTEMPTS, ge=1)
     connection_window_s: float = Field(CONNECTION_WINDOW_S, gt=0)
     ping_every_s: float = Field(PING_EVERY_S[Market.SPOT], gt=0)
@@ -159,54 +163,51 @@ class SandboxConfig(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_profile(cls, data: Any) -> Any:
+    def _add_profile(cls, data: Any) -> Any:
         name = data.get("profile") if isinstance(data, dict) else None
         return data if name is None else {**profile_settings(name), **data}
 
     @model_validator(mode="after")
-    def _one_source(self) -> SandboxConfig:
+    def _check_source(self) -> SandboxConfig:
         if self.replay is not None and self.recorded is not None:
             raise ValueError("replay and recorded exclude each other")
         if self.profile is not None and (self.replay is not None or self.recorded is not None):
             raise ValueError(
-                "profile is of the synthetic market; leave it out, or leave out recorded and replay"
+                "profile applies to the synthetic market only; remove profile, or remove recorded and replay"
             )
         return self
 
     @model_validator(mode="after")
-    def _off_grid_while_trading(self) -> SandboxConfig:
-        for stretch in self.off_grid:
+    def _check_off_grid(self) -> SandboxConfig:
+        for span in self.off_grid:
             for outage in self.outages:
-                if (
-                    stretch.start < outage.end
-                    and outage.start < stretch.end
-                    and _share_a_symbol(stretch, outage)
-                ):
+                overlap = span.start < outage.end and outage.start < span.end
+                if overlap and _share_symbol(span, outage):
                     raise ValueError(
-                        "a stretch of off_grid must not overlap an outage; end it where the outage starts"
+                        "a period of off_grid must not overlap an outage; end it where the outage starts"
                     )
         return self
 
     def all_symbols(self) -> list[SymbolSpec]:
-        """Configured and synthetic symbols, each with its listing time."""
+        """Return the configured and the additional symbols, each with its listing time."""
         named = [
             spec if spec.listed is not None else spec.model_copy(update={"listed": self.listed})
             for spec in self.symbols
         ]
-        return named + [synthetic(number, self.listed) for number in range(self.extra_symbols)]
+        return named + [create_synthetic_symbol(number, self.listed) for number in range(self.extra_symbols)]
 
 
-def _share_a_symbol(one: MarketSpan, other: MarketSpan) -> bool:
+def _share_symbol(one: MarketSpan, other: MarketSpan) -> bool:
     if None not in {one.market, other.market} and one.market is not other.market:
         return False
     return one.symbols is None or other.symbols is None or bool(set(one.symbols) & set(other.symbols))
 
 
-def validated(model: type[Model], data: object, where: str) -> Model:
-    """`data` as `model`.
+def validate_model(model: type[Model], data: object, where: str) -> Model:
+    """Validate `data` against `model`.
 
     Raises:
-        ConfigError: It does not fit; one line says which key and why.
+        ConfigError: A key of `data` is unknown, missing or has an invalid value. The message names the key.
     """
     try:
         return model.model_validate(data)
@@ -215,9 +216,9 @@ def validated(model: type[Model], data: object, where: str) -> Model:
 
 
 def load_config(path: Path) -> SandboxConfig:
-    """A sandbox configuration from a YAML or JSON file.
+    """Read a sandbox configuration from a YAML or JSON file.
 
     Raises:
-        ConfigError: It cannot be read, or a key does not fit.
+        ConfigError: The file cannot be read, or a key is unknown or has an invalid value.
     """
-    return validated(SandboxConfig, read_yaml(path) or {}, str(path))
+    return validate_model(SandboxConfig, read_yaml(path) or {}, str(path))

@@ -1,7 +1,7 @@
-"""Names and numbers of the exchange as the sandbox serves them, written down from the exchange's documents.
+"""Names and limits of the exchange, copied from its documentation.
 
-None of them is taken from the client: an error that both shared would show nowhere. `docs/exchange.md` states the source of each, and a
-test compares the client, the sandbox and that page.
+None of them is imported from the client: tests could not detect an error that both share. `docs/exchange.md`
+states the source of each value, and a test compares the client, the sandbox and that page.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from capture_pipeline.binance.urls import ArchiveFile, Market, TradesFile
 
 REST_ROOTS = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1"}
 WEIGHT_BUDGETS = {Market.SPOT: 6000, Market.UM: 2400}
-"""Request weight a minute of one address."""
+"""Request weight per minute and address."""
 Steps = tuple[tuple[int, int], ...]
 WEIGHTS: dict[Market, dict[str, int | Steps]] = {
     Market.SPOT: {
@@ -33,8 +33,8 @@ WEIGHTS: dict[Market, dict[str, int | Steps]] = {
         "aggTrades": 20,
     },
 }
-"""Weight of a request, or of one up to each value of `limit`."""
-MOST_ROWS = {
+"""Weight of a request; pairs are a maximum of `limit` and the weight up to it."""
+MAX_ROWS = {
     Market.SPOT: {"klines": 1000, "depth": 5000, "aggTrades": 1000},
     Market.UM: {"klines": 1500, "depth": 1000, "aggTrades": 1000},
 }
@@ -44,9 +44,9 @@ DEFAULT_ROWS = {
 }
 """Rows of an answer to a request without `limit`."""
 UM_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
-"""Levels a side that a depth request of futures may name."""
+"""Valid values of `limit` in a depth request of futures, levels per side."""
 UM_REACH_US = 2 * DAY_US
-"""Age up to which futures' aggTrades are served: 48 hours since 2026-08-13 (measured by other clients), 24 before."""
+"""Maximum age of futures aggTrades: 48 hours since 2026-08-13 (measured by other clients), before that 24."""
 INTERVALS = {
     Market.SPOT: tuple(Interval),
     Market.UM: tuple(step for step in Interval if step is not Interval.S1),
@@ -55,36 +55,36 @@ INTERVALS = {
 ARCHIVE_ROOTS = {Market.SPOT: "data/spot", Market.UM: "data/futures/um"}
 BUCKET = "data.binance.vision"
 DATA = ("aggTrades", "klines", "trades")
-"""Folders of a market's archive, below monthly and daily."""
+"""Folders below `monthly` and `daily` in the archive of a market."""
 DAILY_DELAY_HOURS, MONTHLY_DELAY_HOURS = 5.0, 36.0
 
 FUTURES_HOST = "fstream"
-"""First folder of the futures' streams, which are a host of their own at the exchange."""
+"""First path segment of futures streams, which have a separate host at the exchange."""
 SHUTDOWN_STREAM = "!serverShutdown"
 CONNECTION_LIFE_S = 86_400
 CONNECTION_ATTEMPTS, CONNECTION_WINDOW_S = 300, 300.0
-"""Handshakes of one address in so many seconds."""
-MOST_STREAMS = 1024
-MOST_TARGET = 8000
-"""Characters of path and query of a connection; 8,004 of a whole address were measured at the exchange."""
+"""Number of handshakes that one address may start in the window."""
+MAX_STREAMS = 1024
+MAX_TARGET_LENGTH = 8000
+"""Characters of path and query of a connection; clients measured 8,004 for a whole address."""
 PING_EVERY_S = {Market.SPOT: 20, Market.UM: 180}
 PONG_WITHIN_S = {Market.SPOT: 60, Market.UM: 600}
 MESSAGES_A_SECOND = {Market.SPOT: 5, Market.UM: 10}
-"""Messages that a client may send, pongs included."""
+"""Number of messages that a client may send per second, pongs included."""
 _PUBLIC_TOPICS = ("depth", "bookTicker", "rpiDepth", "trade")
 
 
-class Route(StrEnum):
+class StreamRoute(StrEnum):
     """Endpoints of the futures' stream host."""
 
     PUBLIC = "public"
     MARKET = "market"
 
 
-def route_of(stream: str) -> Route:
+def route_of(stream: str) -> StreamRoute:
     """Return the endpoint that sends a futures stream."""
     topic = stream.partition("@")[2]
-    return Route.PUBLIC if topic.startswith(_PUBLIC_TOPICS) else Route.MARKET
+    return StreamRoute.PUBLIC if topic.startswith(_PUBLIC_TOPICS) else StreamRoute.MARKET
 
 
 def archive_path(file: ArchiveFile | TradesFile) -> str:
@@ -94,4 +94,5 @@ def archive_path(file: ArchiveFile | TradesFile) -> str:
     )
     granularity = "monthly" if isinstance(file.period, Month) else "daily"
     data = kind if isinstance(file, TradesFile) else "klines"
-    return f"{ARCHIVE_ROOTS[file.market]}/{granularity}/{data}/{file.symbol}/{folder}{file.symbol}-{kind}-{file.period}.zip"
+    name = f"{file.symbol}-{kind}-{file.period}.zip"
+    return f"{ARCHIVE_ROOTS[file.market]}/{granularity}/{data}/{file.symbol}/{folder}{name}"

@@ -1,4 +1,4 @@
-"""Parsers that read files: settings, recordings of this and of other tools, tables, and the files of a session."""
+"""Fuzz targets that read files: settings, recordings of this and other tools, tables and session files."""
 
 from __future__ import annotations
 
@@ -56,16 +56,31 @@ storage: {root: data}
 sessions:
   - {regime: custom, weekday: tue, time: "14:30"}
 """
-_OUTAGES = b"outages:\n  - {start: 2024-12-05T06:00:00Z, end: 2024-12-05T07:00:00Z, reason: halt, symbols: [BTCUSDT]}\n"
-_IRREGULAR = b"irregularities:\n  - {start: 2024-12-05T06:00:00Z, end: 2024-12-05T07:00:00Z, kinds: [early_close], reason: planned}\n"
-_SANDBOX = b"seed: 7\nsymbols:\n  - {symbol: BTCUSDT, base_price: 60000, tick_size: 0.01}\nnow: 2025-02-20T10:30:00Z\nfaults: []\n"
-_MANIFEST = b'{"files":[{"name":"a.zip","granularity":"daily","start_us":1,"end_us":2,"trust":"ok","url":"u","fetched_at_us":3,"checked_at_us":4}]}'
+_OUTAGES = (
+    b"outages:\n"
+    b"  - {start: 2024-12-05T06:00:00Z, end: 2024-12-05T07:00:00Z, reason: halt, symbols: [BTCUSDT]}\n"
+)
+_IRREGULAR = (
+    b"irregularities:\n"
+    b"  - {start: 2024-12-05T06:00:00Z, end: 2024-12-05T07:00:00Z, kinds: [early_close], reason: planned}\n"
+)
+_SANDBOX = (
+    b"seed: 7\nsymbols:\n  - {symbol: BTCUSDT, base_price: 60000, tick_size: 0.01}\n"
+    b"now: 2025-02-20T10:30:00Z\nfaults: []\n"
+)
+_MANIFEST = (
+    b'{"files":[{"name":"a.zip","granularity":"daily","start_us":1,"end_us":2,"trust":"ok","url":"u",'
+    b'"fetched_at_us":3,"checked_at_us":4}]}'
+)
 _TARDIS = (
     b"exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
     b"binance,BTCUSDT,1722470400000000,1722470400000001,true,bid,64000.5,1.5\n"
     b"binance,BTCUSDT,1722470400100000,1722470400100001,false,ask,64001.5,1e-7\n"
 )
-_TRADE = b'{"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,"s":"ETHUSDT","t":7,"p":"1","q":"2","T":1,"m":true,"M":true}}'
+_TRADE = (
+    b'{"stream":"ethusdt@trade","data":{"e":"trade","E":1723161255612,"s":"ETHUSDT","t":7,'
+    b'"p":"1","q":"2","T":1,"m":true,"M":true}}'
+)
 _HFT = (
     b"1723161254340863867 "
     + _TRADE
@@ -74,7 +89,8 @@ _HFT = (
 _CRYPTOFEED = (
     b"wss://stream.binance.com:9443/stream?streams=ethusdt@trade <-> 1723161254.34\n"
     b"1723161254.340863: " + _TRADE + b"\n"
-    b'https://api.binance.com/api/v3/depth?symbol=ETHUSDT -> 1723161255.1: {"lastUpdateId":39,"bids":[["1.5","2.25"]],"asks":[]}\n'
+    b"https://api.binance.com/api/v3/depth?symbol=ETHUSDT -> 1723161255.1: "
+    b'{"lastUpdateId":39,"bids":[["1.5","2.25"]],"asks":[]}\n'
 )
 _PROCESSOR = (
     b"TimestampOfReceive,Stream,EventType,EventTime,Symbol,FirstUpdateId,FinalUpdateId,IsAsk,Price,Quantity\n"
@@ -83,7 +99,7 @@ _PROCESSOR = (
 )
 
 
-def _file(
+def _file_target(
     name: str, read: Callable[[Path], object], *, packed: bool = False
 ) -> Callable[[bytes, Path], None]:
     def run(data: bytes, folder: Path) -> None:
@@ -94,7 +110,7 @@ def _file(
     return run
 
 
-def _imported(origin: Origin) -> Callable[[Path], object]:
+def _import_reader(origin: Origin) -> Callable[[Path], object]:
     def read(path: Path) -> None:
         root = path.with_name("imported")
         try:
@@ -105,31 +121,31 @@ def _imported(origin: Origin) -> Callable[[Path], object]:
     return read
 
 
-def _recording(path: Path) -> None:
+def _read_recording(path: Path) -> None:
     scan_part(path)
     for _ in read_lines(path, tolerant=True):
         pass
     convert(path, _SESSION, path.with_name("tables"))
 
 
-def _consumed(source: object) -> None:
+def _consume(source: object) -> None:
     for _ in source:  # type: ignore[attr-defined]
         pass
 
 
-def _model(kind: type[BaseModel]) -> Callable[[Path], object]:
+def _model_reader(kind: type[BaseModel]) -> Callable[[Path], object]:
     return lambda path: read_model(path, kind)
 
 
-def _finished() -> dict[str, bytes]:
-    """The files of a finished session, by name."""
+def _build_finished() -> dict[str, bytes]:
+    """Build the files of a finished session by name."""
     with tempfile.TemporaryDirectory() as root:
         folder = made.session(Path(root), made.recording(30))
         return {path.name: path.read_bytes() for path in folder.path.iterdir() if path.is_file()}
 
 
-def _growing() -> dict[str, bytes]:
-    """The files of a session that a recorder left."""
+def _build_growing() -> dict[str, bytes]:
+    """Build the files of a session whose recorder was killed, by name."""
     with tempfile.TemporaryDirectory() as root:
         lines = made.recording(30)
         folder = SessionFolder(Path(root) / _SESSION)
@@ -150,14 +166,14 @@ def _growing() -> dict[str, bytes]:
 
 
 def _seeds(files: dict[str, bytes]) -> tuple[bytes, ...]:
-    """A seed a file: its name, a line feed, its content."""
+    """Build one seed per file: its name, a line feed and its content."""
     return tuple(name.encode() + b"\n" + content for name, content in files.items())
 
 
-def _session(
-    files: dict[str, bytes], look: Callable[[SessionFolder], object]
+def _session_target(
+    files: dict[str, bytes], read_session: Callable[[SessionFolder], object]
 ) -> Callable[[bytes, Path], None]:
-    """Replace one file of a session, and look at the session as the commands do."""
+    """Build a target that replaces one file of a session and reads the session as the commands do."""
 
     def run(data: bytes, root: Path) -> None:
         name, _, content = data.partition(b"\n")
@@ -166,14 +182,14 @@ def _session(
         folder = SessionFolder(root / "custom" / _SESSION)
         shutil.rmtree(folder.path, ignore_errors=True)
         folder.path.mkdir(parents=True)
-        for each, sound in files.items():
-            (folder.path / each).write_bytes(content if each.encode() == name else sound)
-        look(folder)
+        for each, valid in files.items():
+            (folder.path / each).write_bytes(content if each.encode() == name else valid)
+        read_session(folder)
 
     return run
 
 
-def _look_at_finished(folder: SessionFolder) -> None:
+def _read_finished(folder: SessionFolder) -> None:
     json.dumps(_plain([session_row(folder), session_document(folder)]), allow_nan=False, default=str)
     state_lines([folder])
     overview([folder])
@@ -182,7 +198,7 @@ def _look_at_finished(folder: SessionFolder) -> None:
     read_gaps_strictly(folder.gaps)
 
 
-def _look_at_growing(folder: SessionFolder) -> None:
+def _read_growing(folder: SessionFolder) -> None:
     json.dumps(_plain([session_row(folder), session_document(folder)]), allow_nan=False, default=str)
     state_lines([folder])
     overview([folder])
@@ -193,7 +209,7 @@ def _look_at_growing(folder: SessionFolder) -> None:
     session_row(folder)
 
 
-def _crypto_lake() -> bytes:
+def _build_crypto_lake() -> bytes:
     rows = 5
     frame = pl.DataFrame(
         {
@@ -214,8 +230,8 @@ def _crypto_lake() -> bytes:
     return content.getvalue()
 
 
-def _published() -> bytes:
-    """A table as the project writes it: integers as differences, decimals, strings by dictionary."""
+def _build_published() -> bytes:
+    """Build a table with the encodings that the project writes: delta integers, decimals and dictionaries."""
     rows = range(50)
     frame = pl.DataFrame(
         {"time": rows, "price": [Decimal(each) / 8 for each in rows], "side": ["buy", "sell"] * 25}
@@ -226,13 +242,13 @@ def _published() -> bytes:
         return path.read_bytes()
 
 
-def _queried(path: Path) -> None:
+def _query(path: Path) -> None:
     with duckdb.connect() as connection, contextlib.suppress(duckdb.Error):
         connection.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
 
 
-def _golden() -> dict[str, bytes]:
-    """Tables of a session and their manifest, by their paths."""
+def _build_golden() -> dict[str, bytes]:
+    """Build the tables of a session and their manifest, by path."""
     with tempfile.TemporaryDirectory() as root:
         path = made.written(Path(root) / "r.jsonl.gz", made.recording(30))
         convert(path, _SESSION, Path(root) / "tables")
@@ -240,22 +256,22 @@ def _golden() -> dict[str, bytes]:
         return {str(each.relative_to(base)): each.read_bytes() for each in base.rglob("*") if each.is_file()}
 
 
-def _tables(files: dict[str, bytes]) -> Callable[[bytes, Path], None]:
+def _tables_target(files: dict[str, bytes]) -> Callable[[bytes, Path], None]:
     def run(data: bytes, root: Path) -> None:
         name, _, content = data.partition(b"\n")
-        for each, sound in files.items():
+        for each, valid in files.items():
             path = root / "golden" / each
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if each.encode() == name else sound)
-        _consumed(GoldenSource(GoldenTables(root / "golden", _SESSION), "BTCUSDT"))
+            path.write_bytes(content if each.encode() == name else valid)
+        _consume(GoldenSource(GoldenTables(root / "golden", _SESSION), "BTCUSDT"))
 
     return run
 
 
-FINISHED, GROWING, GOLDEN = _finished(), _growing(), _golden()
+FINISHED, GROWING, GOLDEN = _build_finished(), _build_growing(), _build_golden()
 _LINES = b"".join(made.recording(8))
 FILE_TARGETS: dict[str, Target] = {
-    "settings": Target(_file("pipeline.yaml", lambda path: load_settings(path, {})), (_SETTINGS,), 60),
+    "settings": Target(_file_target("pipeline.yaml", lambda path: load_settings(path, {})), (_SETTINGS,), 60),
     "settings of the environment": Target(
         lambda data, _: load_settings(
             Path(__file__).parents[1] / "empty.yaml", {"CAPTURE_SESSIONS": data.decode("latin-1")}
@@ -263,15 +279,19 @@ FILE_TARGETS: dict[str, Target] = {
         (b'[{regime: custom, weekday: tue, time: "14:30"}]',),
         60,
     ),
-    "outage calendar": Target(_file("outages.yaml", load_calendar), (_OUTAGES,), 30),
-    "irregularity calendar": Target(_file("irregular.yaml", load_irregularities), (_IRREGULAR,), 30),
-    "sandbox settings": Target(_file("sandbox.yaml", load_config), (_SANDBOX,), 60),
-    "manifests": Target(_file("manifest.json", _model(ArchivesManifest)), (_MANIFEST,)),
-    "recording, plain": Target(_file("r.jsonl", _recording), (_LINES,), 60),
-    "recording, packed": Target(_file("r.jsonl.gz", _recording), (made.packed(made.recording(8), 4),), 60),
-    "recording, damaged inside": Target(_file("r.jsonl.gz", _recording, packed=True), (_LINES,), 60),
+    "outage calendar": Target(_file_target("outages.yaml", load_calendar), (_OUTAGES,), 30),
+    "irregularity calendar": Target(_file_target("irregular.yaml", load_irregularities), (_IRREGULAR,), 30),
+    "sandbox settings": Target(_file_target("sandbox.yaml", load_config), (_SANDBOX,), 60),
+    "manifests": Target(_file_target("manifest.json", _model_reader(ArchivesManifest)), (_MANIFEST,)),
+    "recording, plain": Target(_file_target("r.jsonl", _read_recording), (_LINES,), 60),
+    "recording, packed": Target(
+        _file_target("r.jsonl.gz", _read_recording), (made.packed(made.recording(8), 4),), 60
+    ),
+    "recording, damaged inside": Target(
+        _file_target("r.jsonl.gz", _read_recording, packed=True), (_LINES,), 60
+    ),
     **{
-        f"import of {origin}": Target(_file("source.txt", _imported(origin)), (seed,), 30)
+        f"import of {origin}": Target(_file_target("source.txt", _import_reader(origin)), (seed,), 30)
         for origin, seed in (
             (Origin.HFTBACKTEST, _HFT),
             (Origin.CRYPTOFEED, _CRYPTOFEED),
@@ -279,20 +299,22 @@ FILE_TARGETS: dict[str, Target] = {
             (Origin.CAPTURE, _LINES),
         )
     },
-    "Tardis": Target(_file("t.csv", lambda path: _consumed(TardisSource(path))), (_TARDIS,), 40),
+    "Tardis": Target(_file_target("t.csv", lambda path: _consume(TardisSource(path))), (_TARDIS,), 40),
     "Tardis, packed": Target(
-        _file("t.csv.gz", lambda path: _consumed(TardisSource(path))), (gzip.compress(_TARDIS, mtime=0),), 40
+        _file_target("t.csv.gz", lambda path: _consume(TardisSource(path))),
+        (gzip.compress(_TARDIS, mtime=0),),
+        40,
     ),
     "Crypto Lake": Target(
-        _file("c.parquet", lambda path: _consumed(CryptoLakeSource(path))), (_crypto_lake(),), 100
+        _file_target("c.parquet", lambda path: _consume(CryptoLakeSource(path))), (_build_crypto_lake(),), 100
     ),
-    "published tables": Target(_file("p.parquet", read_table), (_crypto_lake(),), 100),
+    "published tables": Target(_file_target("p.parquet", read_table), (_build_crypto_lake(),), 100),
     "published tables, scanned": Target(
-        _file("p.parquet", lambda path: scan_tables([path], "").collect()), (_published(),), 100
+        _file_target("p.parquet", lambda path: scan_tables([path], "").collect()), (_build_published(),), 100
     ),
-    "published tables, by SQL": Target(_file("p.parquet", _queried), (_published(),), 100),
-    "tables of a session": Target(_tables(GOLDEN), _seeds(GOLDEN), 60),
-    "session, finished": Target(_session(FINISHED, _look_at_finished), _seeds(FINISHED), 50),
-    "session, growing": Target(_session(GROWING, _look_at_growing), _seeds(GROWING), 50),
+    "published tables, by SQL": Target(_file_target("p.parquet", _query), (_build_published(),), 100),
+    "tables of a session": Target(_tables_target(GOLDEN), _seeds(GOLDEN), 60),
+    "session, finished": Target(_session_target(FINISHED, _read_finished), _seeds(FINISHED), 50),
+    "session, growing": Target(_session_target(GROWING, _read_growing), _seeds(GROWING), 50),
 }
-"""Parsers of files, by name."""
+"""Targets that read files, by name."""

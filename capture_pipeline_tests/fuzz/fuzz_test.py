@@ -1,4 +1,4 @@
-"""A sample of `make fuzz`: each parser of bytes from outside on some damaged inputs, the same in every run."""
+"""Sample of `make fuzz`: each parser of external bytes on some damaged inputs, the same in every run."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import pytest
 
 from capture_pipeline.errors import MalformedDataError
 from capture_pipeline_tests.fuzz.file_targets import FINISHED, GOLDEN
-from capture_pipeline_tests.fuzz.run import ALL, FuzzError, case_of, main, save, try_case
+from capture_pipeline_tests.fuzz.run import ALL, FuzzError, build_case, main, save, try_case
 from capture_pipeline_tests.fuzz.targets import Target
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_damaged_input_gives_a_value_or_an_error_of_the_project(name: str, tmp_path: Path) -> None:
-    """Sound input is taken."""
+    """Valid input is accepted."""
     for seed in ALL[name].seeds:
         assert try_case(name, seed, tmp_path), seed[:80]
     for number in range(ALL[name].cases):
-        data = case_of(name, 1, number)
+        data = build_case(name, 1, number)
         try:
             try_case(name, data, tmp_path)
         except FuzzError as error:
             raise AssertionError(
-                f"seed 1, case {number}: {error}; the input is in {save(data, name, tmp_path / 'kept')}"
+                f"seed 1, case {number}: {error}; the input is in {save(data, name, tmp_path / 'saved')}"
             ) from error
 
 
@@ -34,7 +34,7 @@ MANIFEST = next(name for name in GOLDEN if name.endswith("manifest.json")).encod
 LONG = b"9" * 5000
 AGGREGATE = b'{"capture_ns":1723161254340863867,"stream":"ethusdt@aggTrade","data":{"a":%b,"E":1}}\n' % LONG
 TRACK = b'{"messages":1,"gaps":0,"lost":0,"duplicates":0,"overlaps":0,"last_ns":5,"last_event_us":5}'
-FOUND = [
+PAST_FAILURES = [
     ("import of hftbacktest", ALL["import of hftbacktest"].seeds[0].replace(b'"t":7', b'"t":' + LONG)),
     ("import of capture", ALL["import of capture"].seeds[0].replace(b":17", b":91")),
     ("recording, plain", AGGREGATE),
@@ -58,30 +58,35 @@ FOUND = [
         MANIFEST + b"\n" + GOLDEN[MANIFEST.decode()].replace(b"hour=", b"hour=" + b"1" * 300),
     ),
 ]
-"""Inputs that some version of a parser let through to a traceback."""
+"""Inputs that caused a traceback in an earlier version."""
 
 
 @pytest.mark.parametrize(
-    ("name", "data"), FOUND, ids=[f"{number} {name}" for number, (name, _) in enumerate(FOUND)]
+    ("name", "data"),
+    PAST_FAILURES,
+    ids=[f"{number} {name}" for number, (name, _) in enumerate(PAST_FAILURES)],
 )
 def test_input_that_was_at_fault_once_is_refused(name: str, data: bytes, tmp_path: Path) -> None:
     try_case(name, data, tmp_path)
 
 
 def test_a_damaged_page_of_a_table_does_not_end_the_process(tmp_path: Path) -> None:
-    """One byte of a page's encoding is changed; Polars' own reader then asks for two exabytes of memory and the process ends."""
+    """With one changed byte of a page encoding, the reader of Polars allocates two exabytes and crashes."""
     content = ALL["published tables"].seeds[0]
     damaged = content.replace(b"R,\x15\n\x15", b"R,\x15+\x15")
     assert damaged != content
     path = tmp_path / "table.parquet"
     path.write_bytes(damaged)
-    code = f"from pathlib import Path; from capture_pipeline.lake.parquet import read_table; read_table(Path({str(path)!r}))"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (ended.returncode, "LakeError" in ended.stderr) == (1, True), ended.stderr[-500:]
+    code = (
+        "from pathlib import Path; from capture_pipeline.lake.parquet import read_table; "
+        f"read_table(Path({str(path)!r}))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, "LakeError" in result.stderr) == (1, True), result.stderr[-500:]
 
 
 def test_tables_outside_the_lake_are_not_read(tmp_path: Path) -> None:
-    """A manifest names files below its root only."""
+    """A manifest with a file outside the lake is rejected."""
     outside = tmp_path / "outside.parquet"
     inside = next(name for name in GOLDEN if "golden_depth" in name)
     outside.write_bytes(GOLDEN[inside])
@@ -96,7 +101,7 @@ def _fail(data: bytes, _: Path) -> None:
 
 
 def _leak(data: bytes, _: Path) -> None:
-    error = MalformedDataError(f"sound {data!r}")
+    error = MalformedDataError(f"valid {data!r}")
     error.args = (f"two\nlines {data!r}",)
     raise error
 
@@ -105,20 +110,20 @@ def _leak(data: bytes, _: Path) -> None:
 def test_an_input_at_fault_ends_the_run_and_is_saved(
     run: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The report names target, seed and case; the saved input is the one at fault."""
-    monkeypatch.setitem(ALL, "broken", Target(run, (b"sound input",)))  # type: ignore[arg-type]
+    """The report contains target, seed and case; the saved input causes the failure again."""
+    monkeypatch.setitem(ALL, "broken", Target(run, (b"valid input",)))  # type: ignore[arg-type]
     assert main(["--target", "broken", "--minutes", "1", "--seed", "3", "--save", str(tmp_path)]) == 1
-    told = capsys.readouterr().out
+    report = capsys.readouterr().out
     (saved,) = tmp_path.iterdir()
-    assert "broken, seed 3, case " in told
-    assert str(saved) in told
+    assert "broken, seed 3, case " in report
+    assert str(saved) in report
     with pytest.raises(FuzzError):
         try_case("broken", saved.read_bytes(), tmp_path)
 
 
 def test_a_run_counts_the_inputs_of_each_target(capsys: pytest.CaptureFixture[str]) -> None:
-    """Targets take turns."""
+    """All targets run, and the report contains no failure."""
     assert main(["--target", "REST time", "--target", "REST errors", "--minutes", "0.002"]) == 0
-    told = capsys.readouterr().out
-    assert "REST time" in told
-    assert "none at fault" in told
+    report = capsys.readouterr().out
+    assert "REST time" in report
+    assert "no failure" in report

@@ -1,4 +1,4 @@
-"""Harms to sound input: bytes changed, cut, doubled and put in from elsewhere, and what breaks parsers of JSON, numbers and text."""
+"""Random damage to valid input: changed, removed and inserted bytes, unusual JSON, numbers and text."""
 
 from __future__ import annotations
 
@@ -38,104 +38,114 @@ _TEXTS = (
 )
 _VALUES = (b"null", b"true", b"[]", b"{}", b'""', b"[[]]", b'{"a":1}', b'"x"', b"0")
 _DEPTHS = (50, 900, 2000, 100_000)
-Harm = Callable[[random.Random, bytearray, Sequence[bytes]], None]
+Mutator = Callable[[random.Random, bytearray, Sequence[bytes]], None]
 
 
-def _place(chance: random.Random, data: bytearray) -> int:
-    return chance.randrange(len(data) + 1)
+def _position(rng: random.Random, data: bytearray) -> int:
+    return rng.randrange(len(data) + 1)
 
 
-def _likely_byte(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    at = _place(chance, data)
-    data[at : at + 1] = bytes([chance.choice(_LIKELY)])
+def _replace_by_likely_byte(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    at = _position(rng, data)
+    data[at : at + 1] = bytes([rng.choice(_LIKELY)])
 
 
-def _any_byte(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    at = _place(chance, data)
-    data[at : at + 1] = bytes([chance.randrange(256)])
+def _replace_by_any_byte(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    at = _position(rng, data)
+    data[at : at + 1] = bytes([rng.randrange(256)])
 
 
-def _bit(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+def _flip_bit(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
     if data:
-        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
 
 
-def _deletion(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    at = _place(chance, data)
-    del data[at : at + _reach(chance)]
+def _delete(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    at = _position(rng, data)
+    del data[at : at + _length(rng)]
 
 
-def _repetition(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    at = _place(chance, data)
-    data[at:at] = data[at : at + _reach(chance)]
+def _repeat(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    at = _position(rng, data)
+    data[at:at] = data[at : at + _length(rng)]
 
 
-def _insertion(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    at = _place(chance, data)
-    data[at:at] = bytes(chance.choice(_LIKELY) for _ in range(_reach(chance)))
+def _insert(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    at = _position(rng, data)
+    data[at:at] = bytes(rng.choice(_LIKELY) for _ in range(_length(rng)))
 
 
-def _digits(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    at = _place(chance, data)
-    data[at:at] = bytes(chance.choice(_DIGITS) for _ in range(_reach(chance)))
+def _insert_digits(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    at = _position(rng, data)
+    data[at:at] = bytes(rng.choice(_DIGITS) for _ in range(_length(rng)))
 
 
-def _splice(chance: random.Random, data: bytearray, seeds: Sequence[bytes]) -> None:
-    source, at, reach = chance.choice(seeds), _place(chance, data), _reach(chance)
-    start = chance.randrange(len(source) + 1)
-    data[at : at + reach] = source[start : start + reach]
+def _splice(rng: random.Random, data: bytearray, seeds: Sequence[bytes]) -> None:
+    source, at, length = rng.choice(seeds), _position(rng, data), _length(rng)
+    start = rng.randrange(len(source) + 1)
+    data[at : at + length] = source[start : start + length]
 
 
-def _truncation(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    del data[_place(chance, data) :]
+def _truncate(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    del data[_position(rng, data) :]
 
 
-def _text(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    at = _place(chance, data)
-    data[at:at] = chance.choice(_TEXTS)
+def _insert_text(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    at = _position(rng, data)
+    data[at:at] = rng.choice(_TEXTS)
 
 
-def _number(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    """Another number in the place of one."""
-    start = next((at for at in range(_place(chance, data), len(data)) if data[at] in _DIGITS), len(data))
+def _replace_number(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    """Replace a number by an unusual number."""
+    start = next((at for at in range(_position(rng, data), len(data)) if data[at] in _DIGITS), len(data))
     end = next((at for at in range(start, len(data)) if data[at] not in _DIGITS), len(data))
-    data[start:end] = chance.choice(_NUMBERS)
+    data[start:end] = rng.choice(_NUMBERS)
 
 
-def _value(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    """Another JSON value behind a colon or a comma."""
-    start = max(data.find(b":", _place(chance, data)), data.find(b",", _place(chance, data))) + 1
+def _replace_value(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    """Replace a JSON value after a colon or a comma."""
+    start = max(data.find(b":", _position(rng, data)), data.find(b",", _position(rng, data))) + 1
     ends = [at for mark in (b",", b"}", b"]", b"\n") if (at := data.find(mark, start)) >= 0]
-    data[start : min(ends, default=len(data))] = chance.choice(_VALUES)
+    data[start : min(ends, default=len(data))] = rng.choice(_VALUES)
 
 
-def _nesting(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    depth, at = chance.choice(_DEPTHS), _place(chance, data)
-    opening, closing = chance.choice(((b"[", b"]"), (b'{"a":', b"}"), (b"[", b""), (b"- ", b"")))
+def _insert_nesting(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    depth, at = rng.choice(_DEPTHS), _position(rng, data)
+    opening, closing = rng.choice(((b"[", b"]"), (b'{"a":', b"}"), (b"[", b""), (b"- ", b"")))
     data[at:at] = opening * depth + b"1" + closing * depth
 
 
-def _key_again(chance: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    """A key and its value, again."""
-    start = data.find(b'"', _place(chance, data))
+def _repeat_key(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    """Repeat a key and its value."""
+    start = data.find(b'"', _position(rng, data))
     end = data.find(b",", start) + 1
     if 0 <= start < end:
         data[start:start] = data[start:end]
 
 
-_HARMS: tuple[Harm, ...] = (
-    *(_likely_byte, _any_byte, _bit, _deletion, _repetition, _insertion, _digits, _splice, _splice),
-    *(_truncation, _text, _number, _value, _key_again, _nesting),
+_MUTATORS: tuple[Mutator, ...] = (
+    *(
+        _replace_by_likely_byte,
+        _replace_by_any_byte,
+        _flip_bit,
+        _delete,
+        _repeat,
+        _insert,
+        _insert_digits,
+        _splice,
+        _splice,
+    ),
+    *(_truncate, _insert_text, _replace_number, _replace_value, _repeat_key, _insert_nesting),
 )
 
 
-def _reach(chance: random.Random) -> int:
-    return chance.choice((1, 1, 2, 8, 40, 300))
+def _length(rng: random.Random) -> int:
+    return rng.choice((1, 1, 2, 8, 40, 300))
 
 
-def mutated(chance: random.Random, seeds: Sequence[bytes]) -> bytes:
-    """One of the seeds with a few harms."""
-    data = bytearray(chance.choice(seeds))
-    for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
-        chance.choice(_HARMS)(chance, data, seeds)
+def damage(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
+    """Return one of the seeds with some random damage."""
+    data = bytearray(rng.choice(seeds))
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
+        rng.choice(_MUTATORS)(rng, data, seeds)
     return bytes(data)

@@ -1,4 +1,7 @@
-"""The parsers of bytes from outside, each with sound input; they may return a value or raise the project's own error, and nothing else."""
+"""Fuzz targets: parsers of external bytes, each with valid input.
+
+A parser must return a value or raise `CaptureError`.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ from capture_pipeline_tests.binance.stream_kernel_test import (
 )
 from capture_pipeline_tests.recorder.hostile import CONT, FIN, PING, TEXT, frame
 from sandbox_exchange.faults.rules import FaultScript
-from sandbox_exchange.server.control import body_of
+from sandbox_exchange.server.control import parse_body
 from sandbox_exchange.streams.subscribe import answer
 
 DATA = {
@@ -48,22 +51,27 @@ AGGREGATE = b'{"a":7,"p":"1.5","q":"2.0","f":11,"l":12,"T":1723161255612,"m":tru
 KLINE = (
     b"1735689600000,93576.00,93702.15,93489.03,93656.18,52.46,1735689659999,4910000.0,9000,26.1,2440000.0,0"
 )
-_KLINE_HEADER = b"open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
+_KLINE_HEADER = (
+    b"open_time,open,high,low,close,volume,close_time,quote_volume,count,"
+    b"taker_buy_volume,taker_buy_quote_volume,ignore\n"
+)
 PUBLISHED_TRADE = b"4359204385,93576.00,0.001,93.576,1735689600000123,True,True"
-LISTED = b"""<?xml version="1.0" encoding="UTF-8"?>
-<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>data</Name><Prefix>p/</Prefix><IsTruncated>true</IsTruncated>
-<Contents><Key>p/a.zip</Key><LastModified>2025-01-02T08:30:00.000Z</LastModified><ETag>"0f"</ETag><Size>123</Size></Contents>
+LISTING = b"""<?xml version="1.0" encoding="UTF-8"?>
+<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>data</Name>
+<Prefix>p/</Prefix><IsTruncated>true</IsTruncated>
+<Contents><Key>p/a.zip</Key><LastModified>2025-01-02T08:30:00.000Z</LastModified>
+<ETag>"0f"</ETag><Size>123</Size></Contents>
 <CommonPrefixes><Prefix>p/q/</Prefix></CommonPrefixes></ListBucketResult>"""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A parser.
+    """Parser to fuzz.
 
     Attributes:
-        run: Parses the input; it may use files in the folder.
-        seeds: Sound input, which the parser takes.
-        cases: How many inputs CI tries.
+        run: Function that parses the input; it may create files in the folder.
+        seeds: Valid inputs.
+        cases: Number of damaged inputs in CI.
     """
 
     run: Callable[[bytes, Path], object]
@@ -71,15 +79,15 @@ class Target:
     cases: int = 300
 
 
-def _zipped(name: str, content: bytes) -> bytes:
+def _build_zip(name: str, content: bytes) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(zipfile.ZipInfo(name), content)
     return file.getvalue()
 
 
-def _message(data: bytes, _: Path) -> None:
-    """The way of messages through the recorder, up to a book with an audit."""
+def _parse_messages(data: bytes, _: Path) -> None:
+    """Process messages as the recorder does, up to a book with an audit."""
     follower = Follower(["ETHUSDT"], lambda *_: None)
     intake = Intake(["ethusdt@trade", "ethusdt@depth@100ms"], lambda _: None, lambda *_: None)
     for message in data.split(b"\n"):
@@ -91,13 +99,13 @@ def _message(data: bytes, _: Path) -> None:
     follower.begin_audits()
 
 
-def _snapshot(data: bytes, _: Path) -> None:
+def _parse_snapshot(data: bytes, _: Path) -> None:
     follower = Follower(["ETHUSDT"], lambda *_: None)
     follower.snapshot("ETHUSDT", data)
     follower.begin_audits()
 
 
-def _frames(data: bytes, _: Path) -> None:
+def _parse_frames(data: bytes, _: Path) -> None:
     cutter = FrameCutter(lambda _: None, lambda _: None, 70_000)
     with contextlib.suppress(FrameError):
         for at in range(0, len(data), 50):
@@ -106,15 +114,15 @@ def _frames(data: bytes, _: Path) -> None:
                 cutter.feed()
 
 
-def _kline_zip(data: bytes, _: Path) -> None:
+def _parse_kline_zip(data: bytes, _: Path) -> None:
     parse_csv(only_entry(data, "k.csv", 1 << 20, "k.zip"), "k.csv")
 
 
-def _members(data: bytes, _: Path) -> None:
+def _scan_members(data: bytes, _: Path) -> None:
     scan_members(data, 0, lambda _: None)
 
 
-def _header(data: bytes, _: Path) -> None:
+def _parse_header(data: bytes, _: Path) -> None:
     text = data.decode("latin-1")
     parse_count(text)
     parse_wait(418, {"retry-after": text, "date": text}, data, 1.0)
@@ -127,7 +135,7 @@ class _Subscriber:
     wrapped: bool = True
 
 
-def _control(data: bytes, _: Path) -> None:
+def _parse_control(data: bytes, _: Path) -> None:
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": data, "more_body": False}
 
@@ -139,7 +147,7 @@ def _control(data: bytes, _: Path) -> None:
         "query_string": b"",
         "server": ("x", 1),
     }
-    asyncio.run(body_of(Request(scope, receive), FaultScript))
+    asyncio.run(parse_body(Request(scope, receive), FaultScript))
 
 
 def _envelope(stream: str, data: bytes) -> bytes:
@@ -147,15 +155,19 @@ def _envelope(stream: str, data: bytes) -> bytes:
 
 
 _CHECKSUM = b"0" * 64 + b"  BTCUSDT-1m-2025-01.zip\n"
-_INFO = b'{"timezone":"UTC","symbols":[{"symbol":"BTCUSDT","status":"TRADING","filters":[{"a":1}]},{"symbol":"X","status":"BREAK"}]}'
+_INFO = (
+    b'{"timezone":"UTC","symbols":[{"symbol":"BTCUSDT","status":"TRADING","filters":[{"a":1}]},'
+    b'{"symbol":"X","status":"BREAK"}]}'
+)
 _REST_KLINE = b'[1735689600000,"1.0","2.0","0.5","1.5","10.0",1735689659999,"15.0",7,"5.0","7.5","0"]'
 
 TARGETS: dict[str, Target] = {
     "recorder messages": Target(
-        _message, (_envelope("ethusdt@trade", DATA["trade"]), _envelope("ethusdt@depth@100ms", DATA["diff"]))
+        _parse_messages,
+        (_envelope("ethusdt@trade", DATA["trade"]), _envelope("ethusdt@depth@100ms", DATA["diff"])),
     ),
     "websocket frames": Target(
-        _frames,
+        _parse_frames,
         (
             frame(FIN | TEXT, b"{}" * 90)
             + frame(TEXT, b"a")
@@ -170,8 +182,8 @@ TARGETS: dict[str, Target] = {
         (TRADE, DIFF, SNAPSHOT, TICKER, TRADE + DIFF + SNAPSHOT, *UM_LINES),
         200,
     ),
-    "recording members": Target(_members, (member_of(TRADE * 3, 3) + member_of(DIFF * 2, 2),)),
-    "REST depth": Target(_snapshot, (DATA["snapshot"],)),
+    "recording members": Target(_scan_members, (member_of(TRADE * 3, 3) + member_of(DIFF * 2, 2),)),
+    "REST depth": Target(_parse_snapshot, (DATA["snapshot"],)),
     "REST aggTrades": Target(lambda data, _: _page(data), (b"[%b,%b]" % (AGGREGATE, AGGREGATE),)),
     "REST klines": Target(
         lambda data, _: parse_rest(data, "rest"), (b"[%b,%b]" % (_REST_KLINE, _REST_KLINE),)
@@ -179,8 +191,8 @@ TARGETS: dict[str, Target] = {
     "REST time": Target(lambda data, _: parse_time(data, "rest"), (b'{"serverTime":1735689600000}',)),
     "REST exchangeInfo": Target(lambda data, _: parse_statuses(data, "rest"), (_INFO,)),
     "REST errors": Target(lambda data, _: parse_error(data), (b'{"code":-1121,"msg":"Invalid symbol."}',)),
-    "HTTP headers": Target(_header, (b"120", b"bytes 5-9/10", b"1.5")),
-    "bucket listings": Target(lambda data, _: parse_listing(data), (LISTED,)),
+    "HTTP headers": Target(_parse_header, (b"120", b"bytes 5-9/10", b"1.5")),
+    "bucket listings": Target(lambda data, _: parse_listing(data), (LISTING,)),
     "checksum files": Target(
         lambda data, _: parse_checksum(data.decode("utf-8", "replace"), "BTCUSDT-1m-2025-01.zip"),
         (_CHECKSUM,),
@@ -188,13 +200,13 @@ TARGETS: dict[str, Target] = {
     "kline CSV": Target(
         lambda data, _: parse_csv(data, "k.csv"), (KLINE + b"\n" + KLINE, _KLINE_HEADER + KLINE)
     ),
-    "kline zips": Target(_kline_zip, (_zipped("k.csv", (KLINE + b"\n") * 3),)),
+    "kline zips": Target(_parse_kline_zip, (_build_zip("k.csv", (KLINE + b"\n") * 3),)),
     "trade zips": Target(
         lambda data, _: published_trades(data, "t", 1 << 20),
-        (_zipped("t.csv", PUBLISHED_TRADE + b"\n" + PUBLISHED_TRADE.replace(b"385", b"386") + b"\n"),),
+        (_build_zip("t.csv", PUBLISHED_TRADE + b"\n" + PUBLISHED_TRADE.replace(b"385", b"386") + b"\n"),),
     ),
     "trade CSV": Target(
-        lambda data, _: published_trades(_zipped("t.csv", data), "t", 1 << 20),
+        lambda data, _: published_trades(_build_zip("t.csv", data), "t", 1 << 20),
         (PUBLISHED_TRADE + b"\n" + PUBLISHED_TRADE.replace(b"385", b"386") + b"\n",),
         150,
     ),
@@ -203,11 +215,11 @@ TARGETS: dict[str, Target] = {
         (b'{"method":"SUBSCRIBE","params":["btcusdt@trade","x@depth"],"id":7}',),
     ),
     "sandbox control": Target(
-        _control,
+        _parse_control,
         (
             b'[{"match":{"path":"/api"},"fault":"status_503","times":2}]',
             b'{"faults":[{"match":{},"fault":"slow_body"}]}',
         ),
     ),
 }
-"""Parsers that need no file, by name."""
+"""Targets that need no file, by name."""

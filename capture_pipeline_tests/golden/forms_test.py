@@ -26,7 +26,7 @@ from capture_pipeline.recorder.storage.recovery import _scan_segment as scan_seg
 from capture_pipeline.sessions.gzip_members import member_of
 from capture_pipeline.sessions.layout import SessionFolder
 from capture_pipeline_tests.golden.made import packed, recording
-from sandbox_exchange.sources.replay import records
+from sandbox_exchange.sources.replay import read_records
 
 LINES = recording(60)
 TEXT = b"".join(LINES)
@@ -107,7 +107,7 @@ def of_prove(path: Path) -> Any:
 
 
 def of_sandbox(path: Path) -> Any:
-    return list(records(path))
+    return list(read_records(path))
 
 
 READERS: list[Callable[[Path], Any]] = [
@@ -143,7 +143,7 @@ def test_a_recording_of_nothing_is_told_by_all(tmp_path: Path, form: str) -> Non
     path.write_bytes(NOTHING[form])
     assert json.loads(run(validate_command, path, "--json").stdout)["statistics"]["messages"] == 0
     assert json.loads(run(diagnose_command, tmp_path, "--json").stdout)["score"] == 0
-    assert list(records(path)) == []
+    assert list(read_records(path)) == []
     for command, words in ((import_command, "no message to import"), (replay_command, "holds no line")):
         options = ["--format", "capture", "--out", tmp_path / "out"] if command is import_command else []
         result = run(command, *options, path)

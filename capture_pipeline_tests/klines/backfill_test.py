@@ -135,9 +135,9 @@ def test_a_symbol_that_rest_forgot_lives_on_in_the_archive(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Months with files have their bars; of those after its last file nothing is expected."""
-    known = RestApi._known
+    known = RestApi._specs
     monkeypatch.setattr(
-        RestApi, "_known", lambda api: {name: spec for name, spec in known(api).items() if name != "ETHUSDT"}
+        RestApi, "_specs", lambda api: {name: spec for name, spec in known(api).items() if name != "ETHUSDT"}
     )
     deployment.clock(now="2025-02-01T03:00:00Z")
     found = outcomes(deployment.workspace, "ETHUSDT")

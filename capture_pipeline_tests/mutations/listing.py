@@ -1,4 +1,4 @@
-"""The list of mutations: faults put into the product on purpose, and the tests that must notice each of them."""
+"""List of mutations: deliberate faults in the product, and the tests that must detect each fault."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _TESTS = "capture_pipeline_tests"
 
 @dataclass(frozen=True)
 class Mutation:
-    """One change of one file.
+    """Change of one file.
 
     Attributes:
         id: Unique name.
         file: File to change, relative to the project.
         find: Text that occurs exactly once in the file.
-        replace: Text that takes its place.
+        replace: Replacement text.
         test: Node ids of the tests that must fail, relative to the folder of tests.
-        why: Promise that the change breaks.
-        guard: Second guard that keeps the promise in spite of the change; empty where the tests must fail.
+        why: Promise of the product that the change breaks.
+        guard: Second guard that keeps the promise despite the change; empty if the tests must fail.
     """
 
     id: str
@@ -45,12 +45,12 @@ class Mutation:
         """Return the changed text of the file.
 
         Raises:
-            ValueError: The text to find occurs never or more than once.
+            ValueError: The text to find does not occur exactly once.
         """
         count = text.count(self.find)
         if count != 1:
             raise ValueError(
-                f"the text to find occurs {count} times in {self.file}, once is needed; update the entry"
+                f"the text to find occurs {count} times in {self.file} instead of once; update the entry"
             )
         return text.replace(self.find, self.replace)
 
@@ -58,30 +58,34 @@ class Mutation:
 def load(folder: Path = FOLDER) -> list[Mutation]:
     """Read every list in a folder, in the order of file names."""
     return [
-        _mutation(entry)
+        _parse_entry(entry)
         for path in sorted(folder.glob("*.yaml"))
         for entry in yaml.safe_load(path.read_text())
     ]
 
 
 def problems(mutations: list[Mutation], root: Path = ROOT) -> list[str]:
-    """Return what keeps entries from being applied: an ambiguous or missing text, a change that does not compile, an unknown test."""
+    """Describe invalid entries.
+
+    An entry is invalid if its text does not occur exactly once, its change does not compile, or a test is
+    unknown.
+    """
     ids = [mutation.id for mutation in mutations]
-    found = [
+    errors = [
         f"{name}: the id occurs more than once"
         for name in sorted({name for name in ids if ids.count(name) > 1})
     ]
-    known: dict[Path, set[str]] = {}
+    test_names: dict[Path, set[str]] = {}
     for mutation in mutations:
-        found += _problems(mutation, root, known)
-    return found
+        errors += _check_entry(mutation, root, test_names)
+    return errors
 
 
-def _mutation(entry: dict[str, Any]) -> Mutation:
+def _parse_entry(entry: dict[str, Any]) -> Mutation:
     return Mutation(**{**entry, "test": tuple(entry["test"])})
 
 
-def _problems(mutation: Mutation, root: Path, known: dict[Path, set[str]]) -> list[str]:
+def _check_entry(mutation: Mutation, root: Path, test_names: dict[Path, set[str]]) -> list[str]:
     path = root / mutation.file
     if not path.is_file():
         return [f"{mutation.id}: {mutation.file} does not exist"]
@@ -91,20 +95,22 @@ def _problems(mutation: Mutation, root: Path, known: dict[Path, set[str]]) -> li
             compile(changed, mutation.file, "exec")
     except (ValueError, SyntaxError) as error:
         return [f"{mutation.id}: {error}"]
-    found = [] if mutation.find != mutation.replace else [f"{mutation.id}: nothing is changed"]
-    found += [] if mutation.test else [f"{mutation.id}: no test is named"]
-    return found + [
-        f"{mutation.id}: there is no test {node}" for node in mutation.nodes if not _exists(node, root, known)
+    errors = [] if mutation.find != mutation.replace else [f"{mutation.id}: nothing is changed"]
+    errors += [] if mutation.test else [f"{mutation.id}: no test is named"]
+    return errors + [
+        f"{mutation.id}: there is no test {node}"
+        for node in mutation.nodes
+        if not _exists(node, root, test_names)
     ]
 
 
-def _exists(node: str, root: Path, known: dict[Path, set[str]]) -> bool:
-    """Whether a file of tests defines the function of a node id; the values of its parameters are not looked at."""
+def _exists(node: str, root: Path, test_names: dict[Path, set[str]]) -> bool:
+    """Return whether a test module defines the function of a node id; parameter values are ignored."""
     name, _, function = node.partition("[")[0].partition("::")
     path = root / name
-    if path not in known:
+    if path not in test_names:
         tree = ast.parse(path.read_text()) if path.is_file() else ast.Module([], [])
-        known[path] = {
+        test_names[path] = {
             each.name for each in tree.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))
         }
-    return function in known[path] if function else bool(known[path])
+    return function in test_names[path] if function else bool(test_names[path])

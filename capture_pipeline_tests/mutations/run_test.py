@@ -1,4 +1,4 @@
-"""The list of mutations fits the project, and the runner tells a test that notices a fault from one that does not."""
+"""Tests of the list of mutations and of their runner."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from capture_pipeline_tests.mutations import run
 from capture_pipeline_tests.mutations.listing import Mutation, load, problems
 from capture_pipeline_tests.mutations.run import Outcome
-from capture_pipeline_tests.mutations.table import BEGIN, END, update
+from capture_pipeline_tests.mutations.table import BEGIN, END, update_table
 
 PRODUCT = "def double(number):\n    return number * 2\n\n\ndef wait():\n    return None\n"
 TESTS = """
@@ -26,7 +26,9 @@ def test_double():
 @pytest.mark.parametrize("number", [1, 2])
 def test_double_in_another_process(number):
     code = "import sys; from capture_pipeline.sums import double; print(double(int(sys.argv[1])))"
-    assert subprocess.run([sys.executable, "-c", code, str(number)], capture_output=True, text=True).stdout == f"{2 * number}\\n"
+    command = [sys.executable, "-c", code, str(number)]
+    output = subprocess.run(command, capture_output=True, text=True).stdout
+    assert output == f"{2 * number}\\n"
 
 def test_nothing():
     wait()
@@ -63,14 +65,14 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_every_entry_fits_its_file_and_its_tests() -> None:
-    """The text to find occurs once, the change compiles, and the tests exist: the list stays usable while the code changes."""
+    """For each entry, the text to find occurs once, the change compiles, and the tests exist."""
     mutations = load()
     assert problems(mutations) == []
     assert len(mutations) >= 120
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"find": "number * 4"}, "fault: the text to find occurs 0 times in capture_pipeline/sums.py"),
         ({"find": "number"}, "fault: the text to find occurs 2 times"),
@@ -85,18 +87,19 @@ def test_every_entry_fits_its_file_and_its_tests() -> None:
         ({"test": ("other_test.py",)}, "fault: there is no test capture_pipeline_tests/other_test.py"),
     ],
 )
-def test_entry_that_does_not_fit_is_named(change: dict[str, object], told: str, project: Path) -> None:
-    """With its id; an entry that fits is not."""
+def test_entry_that_does_not_fit_is_named(change: dict[str, object], message: str, project: Path) -> None:
+    """The message begins with the id of the entry; a valid entry has no message."""
     assert problems([FAULT], project) == []
-    found = problems([replace(FAULT, **change)], project)  # type: ignore[arg-type]
-    assert [each[: len(told)] for each in found] == [told]
+    errors = problems([replace(FAULT, **change)], project)  # type: ignore[arg-type]
+    assert [each[: len(message)] for each in errors] == [message]
     assert problems([FAULT, FAULT], project) == ["fault: the id occurs more than once"]
 
 
 @pytest.mark.slow
 def test_runner_tells_what_became_of_each_fault(project: Path) -> None:
-    """Killed in this process and in one that a test starts; survived, guarded, overdue, and not tried where the tests prove nothing."""
+    """The runner distinguishes all outcomes; tests that fail without a mutation give an error."""
     harmless = {"find": "return None", "replace": "return 7", "test": ("sums_test.py::test_nothing",)}
+    endless = {**harmless, "replace": "import time; time.sleep(600)"}
     cases = [
         (FAULT, Outcome.KILLED),
         (
@@ -105,15 +108,15 @@ def test_runner_tells_what_became_of_each_fault(project: Path) -> None:
         ),
         (replace(FAULT, id="all", test=("sums_test.py::test_double_in_another_process",)), Outcome.KILLED),
         (replace(FAULT, id="survivor", **harmless), Outcome.SURVIVED),  # type: ignore[arg-type]
-        (replace(FAULT, id="guarded", guard="nobody uses it", **harmless), Outcome.GUARDED),  # type: ignore[arg-type]
+        (replace(FAULT, id="guarded", guard="unused", **harmless), Outcome.GUARDED),  # type: ignore[arg-type]
         (
-            replace(FAULT, id="endless", **{**harmless, "replace": "import time; time.sleep(600)"}),  # type: ignore[arg-type]
+            replace(FAULT, id="endless", **endless),  # type: ignore[arg-type]
             Outcome.TIMEOUT,
         ),
         (replace(FAULT, id="red", test=("sums_test.py::test_red",)), Outcome.ERROR),
         (replace(FAULT, id="skipped", test=("sums_test.py::test_skipped",)), Outcome.ERROR),
     ]
-    results = run.run([mutation for mutation, _ in cases], project, jobs=2, least_s=40.0)
+    results = run.run([mutation for mutation, _ in cases], project, jobs=2, min_limit_s=40.0)
     assert [(each.mutation.id, each.outcome) for each in results] == [
         (mutation.id, outcome) for mutation, outcome in cases
     ]
@@ -126,23 +129,23 @@ def test_runner_tells_what_became_of_each_fault(project: Path) -> None:
 def test_survivor_without_a_guard_gives_exit_code_1(
     outcome: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So does one that could not be tried, or that is not in the list."""
-    listed = load()[:2]
-    monkeypatch.setattr(run, "load", lambda: listed)
+    """A mutation that could not be tested, or is unknown, gives exit code 1 too."""
+    mutations = load()[:2]
+    monkeypatch.setattr(run, "load", lambda: mutations)
     monkeypatch.setattr(
-        run, "run", lambda chosen, *_: [run.Result(each, Outcome(outcome), "") for each in chosen]
+        run, "run", lambda mutations, *_: [run.Result(each, Outcome(outcome), "") for each in mutations]
     )
-    assert run.main(["--only", listed[1].id]) == code
+    assert run.main(["--only", mutations[1].id]) == code
     assert run.main(["--only", "no-such-mutation"]) == 1
 
 
 def test_table_keeps_the_results_of_mutations_that_were_not_run(tmp_path: Path) -> None:
-    """Rows are those of the list, in its order; the rest of the page is unchanged."""
+    """The table has the mutations of the list in order; the rest of the page does not change."""
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\n{END}\nafter\n")
     one, two = FAULT, replace(FAULT, id="two", why="a | b", guard="something else")
-    update(page, [one, two], {"fault": ("killed", ""), "two": ("guarded", "")})
-    update(page, [two, one, replace(one, id="new")], {"two": ("killed", "")})
+    update_table(page, [one, two], {"fault": ("killed", ""), "two": ("guarded", "")})
+    update_table(page, [two, one, replace(one, id="new")], {"two": ("killed", "")})
     rows = [line for line in page.read_text().splitlines() if line.startswith("| `")]
     assert [(row.split("`")[1], row.strip(" |").rpartition(" | ")[2]) for row in rows] == [
         ("two", "killed: something else"),
@@ -153,4 +156,4 @@ def test_table_keeps_the_results_of_mutations_that_were_not_run(tmp_path: Path) 
     assert page.read_text().endswith("after\n")
     page.write_text("no markers")
     with pytest.raises(ValueError, match="lacks the markers"):
-        update(page, [], {})
+        update_table(page, [], {})

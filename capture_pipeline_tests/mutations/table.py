@@ -1,4 +1,4 @@
-"""The table of mutations in the documentation, between two markers."""
+"""Table of mutations in the documentation, between two markers."""
 
 from __future__ import annotations
 
@@ -11,32 +11,34 @@ BEGIN, END = "<!-- mutations: begin -->", "<!-- mutations: end -->"
 NOT_RUN = "not run"
 
 
-def update(page: Path, listed: list[Mutation], results: Mapping[str, tuple[str, str]]) -> None:
-    """Write results into the table of a page; rows of mutations that were not run keep their result.
+def update_table(page: Path, mutations: list[Mutation], results: Mapping[str, tuple[str, str]]) -> None:
+    """Write results to the table of a page; mutations that were not run keep their result.
 
     Args:
         page: Markdown file with the two markers.
-        listed: All mutations; the table gets a row for each of them and no other.
+        mutations: All mutations, the rows of the table.
         results: Outcome and detail by id.
 
     Raises:
-        ValueError: The page lacks the markers.
+        ValueError: The page does not contain both markers.
     """
     before, begin, rest = page.read_text().partition(BEGIN)
     old, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{page} lacks the markers {BEGIN} and {END}; add them where the table belongs")
-    page.write_text(f"{before}{BEGIN}\n{table(listed, {**_results(old), **results})}{END}{after}")
+    page.write_text(
+        f"{before}{BEGIN}\n{format_table(mutations, {**_parse_outcomes(old), **results})}{END}{after}"
+    )
 
 
-def table(listed: list[Mutation], results: Mapping[str, tuple[str, str]]) -> str:
-    """Return the table as Markdown."""
-    rows = [_row(mutation, *results.get(mutation.id, (NOT_RUN, ""))) for mutation in listed]
+def format_table(mutations: list[Mutation], results: Mapping[str, tuple[str, str]]) -> str:
+    """Format the table as Markdown."""
+    rows = [_format_row(mutation, *results.get(mutation.id, (NOT_RUN, ""))) for mutation in mutations]
     head = "| mutation | file | broken promise | tests | result |\n|---|---|---|---|---|\n"
     return head + "".join(rows)
 
 
-def _row(mutation: Mutation, outcome: str, _: str) -> str:
+def _format_row(mutation: Mutation, outcome: str, _: str) -> str:
     tests = ", ".join(f"`{node.removeprefix('capture_pipeline_tests/')}`" for node in mutation.nodes)
     result = f"{outcome}: {mutation.guard}" if mutation.guard else outcome
     cells = (
@@ -49,8 +51,8 @@ def _row(mutation: Mutation, outcome: str, _: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"
 
 
-def _results(old: str) -> dict[str, tuple[str, str]]:
-    """Read the outcomes of an earlier table."""
+def _parse_outcomes(old: str) -> dict[str, tuple[str, str]]:
+    """Parse the outcomes of the old table by id."""
     rows = [
         line.strip().strip("|").replace("\\|", "\0").split("|")
         for line in old.splitlines()

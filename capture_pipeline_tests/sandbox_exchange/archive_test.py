@@ -1,4 +1,4 @@
-"""The archive over HTTP: files, checksums, ranges, errors, listings, publication times and versions."""
+"""Tests of the archive over HTTP: files, checksums, ranges, errors, listings and revisions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ FILE = FOLDER + "BTCUSDT-1h-2024-03.zip"
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A running sandbox in March 2025."""
     with SandboxServer(
         SandboxConfig.model_validate({"now": "2025-03-10T12:00:00Z", "frozen": True})
     ) as server:
@@ -27,12 +26,11 @@ def url() -> Iterator[str]:
 
 
 def page(url: str, **params: str | int) -> ListingPage:
-    """One page of a listing."""
     return parse_listing(requests.get(url + "/", params=params, timeout=30).content)
 
 
 def test_file_has_the_buckets_headers_and_its_checksum(url: str) -> None:
-    """A file is served with ETag, Last-Modified, Accept-Ranges and length; its checksum file is right."""
+    """A file has ETag, Last-Modified, Accept-Ranges and length; its checksum file is correct."""
     answer = requests.get(url + FILE, timeout=30)
     assert answer.headers["ETag"] == f'"{hashlib.md5(answer.content, usedforsecurity=False).hexdigest()}"'
     assert answer.headers["Last-Modified"] == "Tue, 02 Apr 2024 12:00:00 GMT"
@@ -60,7 +58,7 @@ def test_file_has_the_buckets_headers_and_its_checksum(url: str) -> None:
     ],
 )
 def test_a_checksum_file_comes_in_other_forms(fault: str, form: str, url: str) -> None:
-    """The digest in it is right, and it is not what the exchange publishes."""
+    """The digest is correct, and the form differs from that of the exchange."""
     digest = hashlib.sha256(requests.get(url + FILE, timeout=30).content).hexdigest()
     requests.put(
         f"{url}/_sandbox/faults", json=[{"match": {"path": FILE}, "fault": fault}], timeout=30
@@ -75,7 +73,7 @@ def test_a_checksum_file_comes_in_other_forms(fault: str, form: str, url: str) -
 
 
 @pytest.mark.parametrize(
-    ("asked", "part", "said"),
+    ("byte_range", "part", "content_range"),
     [
         ("bytes=100-199", slice(100, 200), "bytes 100-199/{}"),
         ("bytes=100-", slice(100, None), "bytes 100-{last}/{}"),
@@ -83,17 +81,19 @@ def test_a_checksum_file_comes_in_other_forms(fault: str, form: str, url: str) -
         ("bytes=0-99999999", slice(0, None), None),
     ],
 )
-def test_range_is_answered_with_206(url: str, asked: str, part: slice, said: str | None) -> None:
-    """A range gives 206, its bytes and Content-Range."""
+def test_range_is_answered_with_206(
+    url: str, byte_range: str, part: slice, content_range: str | None
+) -> None:
+    """A range request returns 206, the requested bytes and Content-Range."""
     whole = requests.get(url + FILE, timeout=30).content
-    answer = requests.get(url + FILE, headers={"Range": asked}, timeout=30)
+    answer = requests.get(url + FILE, headers={"Range": byte_range}, timeout=30)
     assert (answer.status_code, answer.content) == (206, whole[part])
-    if said:
-        assert answer.headers["Content-Range"] == said.format(len(whole), last=len(whole) - 1)
+    if content_range:
+        assert answer.headers["Content-Range"] == content_range.format(len(whole), last=len(whole) - 1)
 
 
 def test_if_range_of_another_version_gives_the_whole_file(url: str) -> None:
-    """If-Range with the right ETag gives 206, with another one 200 and everything."""
+    """If-Range with the current ETag returns 206, with another ETag 200 and the whole file."""
     whole = requests.get(url + FILE, timeout=30)
     same = requests.get(
         url + FILE, headers={"Range": "bytes=10-", "If-Range": whole.headers["ETag"]}, timeout=30
@@ -104,7 +104,7 @@ def test_if_range_of_another_version_gives_the_whole_file(url: str) -> None:
 
 
 def test_range_past_the_end_is_refused(url: str) -> None:
-    """A range that begins past the end gives 416 with the length."""
+    """A range that begins after the end of the file returns 416 with the length."""
     size = len(requests.get(url + FILE, timeout=30).content)
     answer = requests.get(url + FILE, headers={"Range": f"bytes={size}-"}, timeout=30)
     assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{size}")
@@ -124,14 +124,14 @@ def test_range_past_the_end_is_refused(url: str) -> None:
     ],
 )
 def test_missing_file_is_the_buckets_404(url: str, path: str) -> None:
-    """What is not there, or not yet, gives 404 with NoSuchKey."""
+    """A missing or unpublished file returns 404 with NoSuchKey."""
     answer = requests.get(url + path, timeout=30)
     assert answer.status_code == 404
     assert ET.fromstring(answer.content).findtext("Code") == "NoSuchKey"
 
 
 def test_listing_states_the_served_sizes_and_etags(url: str) -> None:
-    """Keys of a folder come in order with their checksum files, true sizes and ETags."""
+    """A listing contains the keys of a folder in order, with checksum files, sizes and ETags."""
     listed = page(url, prefix=FOLDER[1:], delimiter="/")
     assert [file.key for file in listed.files] == sorted(file.key for file in listed.files)
     assert len(listed.files) == 14 * 2
@@ -142,7 +142,7 @@ def test_listing_states_the_served_sizes_and_etags(url: str) -> None:
 
 
 def test_listing_pages_give_every_key_once(url: str) -> None:
-    """Small pages joined by NextMarker are the whole listing."""
+    """Pages joined by NextMarker are equal to the whole listing."""
     whole = [file.key for file in page(url, prefix=FOLDER[1:], delimiter="/").files]
     keys, marker = [], ""
     while True:
@@ -167,12 +167,12 @@ def test_listing_pages_give_every_key_once(url: str) -> None:
     ],
 )
 def test_listing_shows_folders(url: str, prefix: str, folders: list[str]) -> None:
-    """With a delimiter, folders are folded; a prefix may end inside a name."""
+    """With a delimiter, the listing contains folders; a prefix may end inside a name."""
     assert page(url, prefix=prefix, delimiter="/").folders == folders
 
 
 def test_listing_without_delimiter_goes_deep(url: str) -> None:
-    """Without a delimiter keys of all folders below come in order."""
+    """Without a delimiter, the listing contains the keys of all subfolders in order."""
     keys = [
         file.key
         for file in page(
@@ -187,7 +187,7 @@ def test_listing_without_delimiter_goes_deep(url: str) -> None:
 
 
 def test_files_appear_at_their_publication_time() -> None:
-    """Daily files come five hours after midnight, monthly ones a day and a half after the month; both with that date."""
+    """Daily files appear 5 hours after the day, monthly files 36 hours after the month."""
     daily = "/data/spot/daily/klines/ETHUSDT/1h/ETHUSDT-1h-2024-05-31.zip"
     monthly = "/data/spot/monthly/klines/ETHUSDT/1h/ETHUSDT-1h-2024-05.zip"
     with SandboxServer(
@@ -210,7 +210,7 @@ def test_files_appear_at_their_publication_time() -> None:
 
 
 def test_republished_file_is_a_new_version() -> None:
-    """After re-publication one row differs, and checksum, ETag, date and listing are the new version's."""
+    """A revision differs in one row; checksum, ETag, date and listing are those of the revision."""
     with SandboxServer(
         SandboxConfig.model_validate({"now": "2024-06-10T00:00:00Z", "frozen": True})
     ) as server:

@@ -1,4 +1,4 @@
-"""The archive's files of trades: the trades of streams and REST, in the exchange's columns, with the faults of files."""
+"""Tests of archive files of trades: the trades of streams and REST, and the faults of files."""
 
 from __future__ import annotations
 
@@ -57,33 +57,32 @@ FUTURES = TradesFile(Market.UM, "BTCUSDT", date(2025, 1, 1))
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A running sandbox in February 2025."""
     with SandboxServer(SandboxConfig.model_validate(MARKET)) as server:
         yield server.url
 
 
-def got(url: str, file: TradesFile | ArchiveFile) -> bytes:
+def download(url: str, file: TradesFile | ArchiveFile) -> bytes:
     answer = requests.get(f"{url}/{file.path}", timeout=30)
     answer.raise_for_status()
     return answer.content
 
 
 def rows(url: str, file: TradesFile) -> list[list[str]]:
-    with zipfile.ZipFile(io.BytesIO(got(url, file))) as archive:
+    with zipfile.ZipFile(io.BytesIO(download(url, file))) as archive:
         return [line.split(",") for line in archive.read(f"{file.stem}.csv").decode().splitlines()]
 
 
 def rest(url: str, bounds: tuple[int, int], root: str = "/api/v3") -> list[dict[str, Any]]:
-    """The aggregates of a period; pages have a size that ends them between two aggregates of one millisecond too."""
-    asked: dict[str, str | int] = {"symbol": "BTCUSDT", "limit": 21}
+    """Download all aggregates of a period; some pages end between two aggregates of one millisecond."""
+    query: dict[str, str | int] = {"symbol": "BTCUSDT", "limit": 21}
     start, end = (bound // 1000 for bound in bounds)
     found: list[dict[str, Any]] = requests.get(
-        f"{url}{root}/aggTrades", params=asked | {"startTime": start}, timeout=30
+        f"{url}{root}/aggTrades", params=query | {"startTime": start}, timeout=30
     ).json()
     inside = 0
     while found[-1]["T"] < end:
         page = requests.get(
-            f"{url}{root}/aggTrades", params=asked | {"fromId": found[-1]["a"] + 1}, timeout=30
+            f"{url}{root}/aggTrades", params=query | {"fromId": found[-1]["a"] + 1}, timeout=30
         ).json()
         inside += page[0]["T"] == found[-1]["T"]
         found += page
@@ -92,7 +91,7 @@ def rest(url: str, bounds: tuple[int, int], root: str = "/api/v3") -> list[dict[
 
 
 def test_spot_rows_are_the_exchange_s(url: str) -> None:
-    """Seven columns without a header, True and False, milliseconds up to 2024 and microseconds from 2025 on."""
+    """Spot rows have seven columns, no header, True and False; microseconds from 2025 on."""
     old, new = rows(url, OLD), rows(url, NEW)
     for found, digits in ((old, 13), (new, 16)):
         assert {len(row) for row in found} == {7}
@@ -104,7 +103,7 @@ def test_spot_rows_are_the_exchange_s(url: str) -> None:
 
 
 def test_futures_rows_are_the_exchange_s(url: str) -> None:
-    """A header and six columns, true and false, milliseconds."""
+    """Futures rows have six columns, a header, true and false, and milliseconds."""
     header, *found = rows(url, FUTURES)
     assert header == ["id", "price", "qty", "quote_qty", "time", "is_buyer_maker"]
     assert {row[5] for row in found} == {"true", "false"}
@@ -113,7 +112,7 @@ def test_futures_rows_are_the_exchange_s(url: str) -> None:
 
 @pytest.mark.parametrize(("file", "root"), [(NEW, "/api/v3"), (FUTURES, "/fapi/v1")])
 def test_files_hold_the_trades_of_rest(file: TradesFile, root: str) -> None:
-    """Id by id: price, quantity, time, side; the file of aggregates has the rows of REST; and both are read as they are."""
+    """Files contain the trades and aggregates of REST, and the client parses them exactly."""
     with SandboxServer(SandboxConfig.model_validate(MARKET | {"now": "2025-01-02T12:00:00Z"})) as server:
         url, aggregates_file = server.url, replace(file, kind=AGG_TRADES)
         found = [row for row in rows(url, file) if row[0].isdigit()]
@@ -136,17 +135,17 @@ def test_files_hold_the_trades_of_rest(file: TradesFile, root: str) -> None:
             for row in put_together
         ] == [tuple(one[name] for name in "aflpqTm") for one in aggregates]
         for read, those in ((file, found), (aggregates_file, put_together)):
-            frame = published_trades(got(url, read), read.stem, 1 << 24, file.bounds)
+            frame = published_trades(download(url, read), read.stem, 1 << 24, file.bounds)
             assert frame["trade_id"].to_list() == [int(row[0]) for row in those]
 
 
 @pytest.mark.parametrize(("market", "root"), [(Market.SPOT, "/api/v3"), (Market.UM, "/fapi/v1")])
 def test_a_cheap_coin_has_quantities_of_eleven_digits(market: Market, root: str) -> None:
-    """Its file is read exactly; the volume of its daily candle, which no 64 bits hold in units of 1e-8, is their sum."""
+    """The volume of a candle is the sum of its trades, even if it exceeds 64 bits in units of 1e-8."""
     cheap = SMALL | {"symbol": "PEPEUSDT", "base_price": 0.00000012, "tick_size": 0.00000001, "lot_size": 1}
     with SandboxServer(SandboxConfig.model_validate(MARKET | {"symbols": [cheap]})) as server:
         file = TradesFile(market, "PEPEUSDT", date(2025, 1, 1))
-        frame = published_trades(got(server.url, file), file.stem, 1 << 24, file.bounds)
+        frame = published_trades(download(server.url, file), file.stem, 1 << 24, file.bounds)
         params: dict[str, str | int] = {
             "symbol": "PEPEUSDT",
             "interval": "1d",
@@ -161,8 +160,8 @@ def test_a_cheap_coin_has_quantities_of_eleven_digits(market: Market, root: str)
 
 
 def test_a_file_has_checksum_etag_and_ranges(url: str) -> None:
-    """As the files of klines."""
-    body = got(url, NEW)
+    """Files of trades have the same headers as files of klines."""
+    body = download(url, NEW)
     answer = requests.get(f"{url}/{NEW.path}", headers={"Range": "bytes=100-199"}, timeout=30)
     assert (answer.status_code, answer.content) == (206, body[100:200])
     assert answer.headers["ETag"] == f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
@@ -171,7 +170,7 @@ def test_a_file_has_checksum_etag_and_ranges(url: str) -> None:
 
 
 def test_a_month_is_its_days(url: str) -> None:
-    """The monthly file holds the rows of the daily ones, one after the other."""
+    """The monthly file contains the rows of the daily files in order."""
     monthly = rows(url, TradesFile(Market.SPOT, "BTCUSDT", Month(2025, 1)))
     days = [
         row
@@ -182,7 +181,7 @@ def test_a_month_is_its_days(url: str) -> None:
 
 
 def test_the_listing_shows_trades_beside_klines(url: str) -> None:
-    """No folder of an interval: files stand in the symbol's own, with true sizes."""
+    """Files of trades are listed in the folder of their symbol, with correct sizes."""
 
     def listed(prefix: str) -> Any:
         return parse_listing(
@@ -194,16 +193,16 @@ def test_the_listing_shows_trades_beside_klines(url: str) -> None:
     assert listed(f"{root}trades/").folders == [f"{root}trades/BTCUSDT/"]
     files = listed(f"{root}trades/BTCUSDT/").files
     assert len(files) == 2 * (2 + 31 + 9)
-    assert {file.key: file.size for file in files}[NEW.path] == len(got(url, NEW))
+    assert {file.key: file.size for file in files}[NEW.path] == len(download(url, NEW))
     assert listed(f"{root}trades/BTCUSDT/1m/").files == []
     aggregates = TradesFile(Market.SPOT, "BTCUSDT", NEW.period, "aggTrades")
     sizes = {file.key: file.size for file in listed(f"{root}aggTrades/BTCUSDT/").files}
     assert len(sizes) == len(files)
-    assert sizes[aggregates.path] == len(got(url, aggregates))
+    assert sizes[aggregates.path] == len(download(url, aggregates))
 
 
 def test_files_come_the_day_after_and_not_of_days_without_trades() -> None:
-    """Five hours after midnight; a day that was closed has no file."""
+    """A daily file appears 5 hours after its day; a closed day has no file."""
     outage = {"start": "2025-01-03", "end": "2025-01-05"}
     with SandboxServer(
         SandboxConfig.model_validate({**MARKET, "now": "2025-01-02T04:59:59Z", "outages": [outage]})
@@ -227,7 +226,7 @@ def test_files_come_the_day_after_and_not_of_days_without_trades() -> None:
 
 
 def test_a_version_published_anew_has_one_other_quantity() -> None:
-    """One trade's quantity, nothing else; the checksum is the new one's."""
+    """A revision differs in one quantity; the checksum is that of the revision."""
     with SandboxServer(SandboxConfig.model_validate(MARKET)) as server:
         before = rows(server.url, NEW)
         requests.post(
@@ -238,20 +237,20 @@ def test_a_version_published_anew_has_one_other_quantity() -> None:
             [2]
         ]
         text = requests.get(f"{server.url}/{NEW.path}.CHECKSUM", timeout=30).text
-        assert parse_checksum(text, NEW.name) == hashlib.sha256(got(server.url, NEW)).hexdigest()
+        assert parse_checksum(text, NEW.name) == hashlib.sha256(download(server.url, NEW)).hexdigest()
 
 
 @pytest.mark.parametrize("fault", [*BAD_CSV, *BAD_ZIP])
 def test_faults_of_files_hit_trades_and_are_seen(fault: str) -> None:
-    """What is wrong with such a file is refused by whoever reads it, spot or futures."""
+    """The client rejects each damaged file of spot and futures."""
     rule: dict[str, Any] = {"match": {"path": "*-trades-*"}, "fault": fault}
-    # A column fewer is what futures have, so of spot the first one is cut.
+    # Spot files without their last column would look like futures files, so the first column is removed.
     rule = {**rule, "cut": 0} if fault == "csv_missing_column" else rule
     with SandboxServer(SandboxConfig.model_validate({**MARKET, "faults": [rule]})) as server:
         for file in (NEW, FUTURES):
             with pytest.raises(MalformedDataError):
-                published_trades(got(server.url, file), file.stem, 1 << 24, file.bounds)
-        assert server.sandbox.faults.injected(fault) == 2
+                published_trades(download(server.url, file), file.stem, 1 << 24, file.bounds)
+        assert server.sandbox.faults.count_injected(fault) == 2
 
 
 @pytest.mark.parametrize(
@@ -268,22 +267,22 @@ def test_faults_of_files_hit_trades_and_are_seen(fault: str) -> None:
     ],
 )
 def test_faults_without_consequence_change_no_trade(url: str, fault: str) -> None:
-    """A header more, line ends, rows twice, order, the unit from a row on: what is read is the same. Faults of candles hit no trades."""
+    """Faults that change no value give the same trades; faults of candles do not apply."""
     with SandboxServer(
         SandboxConfig.model_validate(
             {**MARKET, "faults": [{"match": {"path": "*-trades-*"}, "fault": fault}]}
         )
     ) as server:
         for file in (NEW, FUTURES):
-            spoilt = published_trades(got(server.url, file), file.stem, 1 << 24, file.bounds)
-            sound = published_trades(got(url, file), file.stem, 1 << 24, file.bounds)
-            columns = [name for name in sound.columns if name != "trade_us" or fault != "csv_mixed_units"]
-            assert spoilt.select(columns).equals(sound.select(columns))
-            assert (spoilt["trade_us"] // 1000).equals(sound["trade_us"] // 1000)
+            damaged = published_trades(download(server.url, file), file.stem, 1 << 24, file.bounds)
+            correct = published_trades(download(url, file), file.stem, 1 << 24, file.bounds)
+            columns = [name for name in correct.columns if name != "trade_us" or fault != "csv_mixed_units"]
+            assert damaged.select(columns).equals(correct.select(columns))
+            assert (damaged["trade_us"] // 1000).equals(correct["trade_us"] // 1000)
 
 
 def test_names_of_trades_and_klines_are_told_apart() -> None:
-    """Each is the other's None."""
+    """The parser of kline names rejects names of trades, and the reverse."""
     assert parse_trades_name(NEW.name, Market.SPOT) == NEW
     assert parse_trades_name("BTCUSDT-trades-2025-01.zip", Market.SPOT) == TradesFile(
         Market.SPOT, "BTCUSDT", Month(2025, 1)

@@ -1,4 +1,4 @@
-"""The synthetic book: snapshots, diffs and best prices are views of one thing."""
+"""Tests of the synthetic book: snapshots, diffs and best prices agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from capture_pipeline.binance.periods import DAY_US, parse_time
 from capture_pipeline.binance.urls import Market
 from sandbox_exchange.config import SandboxConfig
-from sandbox_exchange.market.book import IDS_PER_SLOT, SLOT_US, Book, Side, Snapshot
+from sandbox_exchange.market.book import IDS_PER_SLOT, SLOT_US, Book, SideChanges, Snapshot
 from sandbox_exchange.market.market import SyntheticMarket
 
 DAY = parse_time("2024-12-31")
@@ -24,7 +24,7 @@ OUTAGES = [
 ]
 MARKET = SyntheticMarket(SandboxConfig.model_validate({"outages": OUTAGES}))
 SYMBOLS = st.sampled_from(["BTCUSDT", "ETHUSDT", "XRPUSDT"])
-# Often close to an outage, to midnight or to the listing, where things are not as always.
+# Many of the times are close to an outage, to midnight or to the listing.
 SPECIAL = [
     DAY + 10 * 3_600_000_000,
     DAY + 11 * 3_600_000_000 + 1_800_000_000,
@@ -39,12 +39,10 @@ TIMES = st.one_of(
 
 
 def book_of(symbol: str) -> Book:
-    """A spot book."""
     return MARKET.book(Market.SPOT, symbol)
 
 
-def apply(levels: dict[int, int], side: Side, number: int) -> None:
-    """Apply one side of one diff."""
+def apply(levels: dict[int, int], side: SideChanges, number: int) -> None:
     part = slice(int(side.bounds[number]), int(side.bounds[number + 1]))
     for price, quantity in zip(side.price[part].tolist(), side.quantity[part].tolist(), strict=True):
         if quantity:
@@ -54,7 +52,7 @@ def apply(levels: dict[int, int], side: Side, number: int) -> None:
 
 
 def assert_same(bids: dict[int, int], asks: dict[int, int], first: Snapshot, last: Snapshot) -> None:
-    """Both sides agree with a snapshot between the outermost levels that both snapshots know."""
+    """Check that two books are equal between the outermost levels that both contain."""
     low = max(int(shot.bids[-1, 0]) if len(shot.bids) else 0 for shot in (first, last))
     high = min(int(shot.asks[-1, 0]) for shot in (first, last))
     assert low < high
@@ -67,11 +65,14 @@ def assert_same(bids: dict[int, int], asks: dict[int, int], first: Snapshot, las
 @settings(max_examples=25)
 @given(symbol=SYMBOLS, at=TIMES, length=st.integers(1, 400), step=st.sampled_from([1, 10]))
 def test_snapshot_plus_diffs_is_the_later_snapshot(symbol: str, at: int, length: int, step: int) -> None:
-    """From any moment on, diffs of one slot or merged ones lead from one snapshot to the next, ids without a hole."""
+    """Diffs of any length lead from one snapshot to the next, with contiguous ids."""
     book = book_of(symbol)
-    first = book.slot_of(at) // step * step
+    first = book.last_changed_slot(at) // step * step
     end = first + -(-length // step) * step
-    before, after = book.snapshot(book.before(first), 5000), book.snapshot(book.before(end), 5000)
+    before, after = (
+        book.snapshot(book.previous_open_slot(first), 5000),
+        book.snapshot(book.previous_open_slot(end), 5000),
+    )
     bids, asks = dict(before.bids.tolist()), dict(before.asks.tolist())
     diffs, expected = book.diffs(first, end, step), before.last_update_id + 1
     for number in range(len(diffs.last_id)):
@@ -86,8 +87,8 @@ def test_snapshot_plus_diffs_is_the_later_snapshot(symbol: str, at: int, length:
 @settings(max_examples=30)
 @given(symbol=SYMBOLS, at=TIMES, length=st.integers(1, 300), cut=st.integers(0, 300))
 def test_diffs_do_not_depend_on_how_time_is_cut(symbol: str, at: int, length: int, cut: int) -> None:
-    """Diffs of a stretch are those of its two parts, one after the other."""
-    book, first = book_of(symbol), book_of(symbol).slot_of(at)
+    """The diffs of a period are those of its two parts."""
+    book, first = book_of(symbol), book_of(symbol).last_changed_slot(at)
     cut = min(cut, length)
     whole = book.diffs(first, first + length)
     parts = [book.diffs(first, first + cut), book.diffs(first + cut, first + length)]
@@ -101,37 +102,37 @@ def test_diffs_do_not_depend_on_how_time_is_cut(symbol: str, at: int, length: in
 @settings(max_examples=25)
 @given(symbol=SYMBOLS, at=TIMES)
 def test_best_prices_are_those_of_the_snapshot(symbol: str, at: int) -> None:
-    """The best of either side is what the snapshot has on top; where nothing is told, it did not change."""
-    book, first = book_of(symbol), book_of(symbol).slot_of(at)
+    """Best prices are those of the snapshots; without a message they do not change."""
+    book, first = book_of(symbol), book_of(symbol).last_changed_slot(at)
     best = book.best(first, first + 20)
-    told = dict(zip(best.last_id.tolist(), best.rows.tolist(), strict=True))
-    previous = book.snapshot(book.before(first), 5)
+    best_by_id = dict(zip(best.last_id.tolist(), best.rows.tolist(), strict=True))
+    previous = book.snapshot(book.previous_open_slot(first), 5)
     for slot in book.open_slots(first, first + 20).tolist():
         shot = book.snapshot(slot, 5)
         now, then = ([*shot.bids[0], *shot.asks[0]] for shot in (shot, previous))
-        assert told.get(shot.last_update_id, then) == now
+        assert best_by_id.get(shot.last_update_id, then) == now
         previous = shot
 
 
 @settings(max_examples=25)
 @given(symbol=SYMBOLS, at=TIMES)
 def test_sides_are_in_order_and_do_not_cross(symbol: str, at: int) -> None:
-    """Bids fall, asks rise, the best bid is below the best ask, and fewer levels are the best of more."""
+    """Bids descend, asks ascend, the book is not crossed, and fewer levels are the best levels."""
     book = book_of(symbol)
-    shot = book.snapshot(book.slot_of(at), 500)
+    shot = book.snapshot(book.last_changed_slot(at), 500)
     assert all(high > low for high, low in pairwise(shot.bids[:, 0].tolist()))
     assert all(high > low for low, high in pairwise(shot.asks[:, 0].tolist()))
     assert shot.bids[0, 0] < shot.asks[0, 0]
     assert (shot.bids[:, 1] > 0).all()
-    assert np.array_equal(book.snapshot(book.slot_of(at), 20).asks, shot.asks[:20])
+    assert np.array_equal(book.snapshot(book.last_changed_slot(at), 20).asks, shot.asks[:20])
 
 
 @settings(max_examples=25)
 @given(at=TIMES, inside=st.integers(0, 9))
 def test_merged_diffs_bridge_from_a_snapshot_inside_of_them(at: int, inside: int) -> None:
-    """A merged diff holds every level that changed, also back again: applied to any snapshot of its second it leads to its end."""
+    """A merged diff is valid after any snapshot of its period, as it contains all changed levels."""
     book = book_of("BTCUSDT")
-    first = book.slot_of(at) // 10 * 10
+    first = book.last_changed_slot(at) // 10 * 10
     slots = book.open_slots(first, first + 10)
     if len(slots) <= inside:
         return
@@ -148,9 +149,9 @@ def test_merged_diffs_bridge_from_a_snapshot_inside_of_them(at: int, inside: int
 
 
 def test_a_diff_holds_nothing_that_did_not_change() -> None:
-    """Every level of a diff of one slot differs from before, and a removed one was there."""
+    """Each level in a diff of one slot differs from the previous book."""
     book = book_of("BTCUSDT")
-    first = book.slot_of(DAY)
+    first = book.last_changed_slot(DAY)
     shot, diffs = book.snapshot(first - 1, 5000), book.diffs(first, first + 200)
     for start, side in ((shot.bids, diffs.bids), (shot.asks, diffs.asks)):
         levels = dict(start.tolist())
@@ -167,24 +168,24 @@ def test_a_diff_holds_nothing_that_did_not_change() -> None:
 
 
 def test_each_open_slot_has_one_diff_and_an_outage_has_none() -> None:
-    """Messages come every 100 ms, stop with an outage, and go on after it with the next ids."""
+    """There is one diff per open slot; ids continue after an outage."""
     book = book_of("ETHUSDT")
     start, end = parse_time("2024-12-31T09:59:50"), parse_time("2024-12-31T11:31:00")
-    first = (start - book.time_of(0)) // SLOT_US
-    diffs = book.diffs(first, (end - book.time_of(0)) // SLOT_US)
+    first = (start - book.slot_time(0)) // SLOT_US
+    diffs = book.diffs(first, (end - book.slot_time(0)) // SLOT_US)
     steps = np.diff(diffs.time_us)
-    # 90 minutes are missing; one slot of the short outage after them is.
+    # 90 minutes are missing, and one slot of the short outage after them.
     assert sorted(set(steps.tolist())) == [SLOT_US, 90 * 60_000_000 + SLOT_US]
     assert (diffs.first_id[1:] == diffs.last_id[:-1] + 1).all()
     used = diffs.last_id - diffs.first_id + 1
     assert used[steps.argmax() + 1] > 5000 * IDS_PER_SLOT
     assert len(set(used.tolist())) > 50
-    inside = book.slot_of(parse_time("2024-12-31T10:40"))
-    assert book.time_of(inside) == parse_time("2024-12-31T10:00") - SLOT_US
+    inside = book.last_changed_slot(parse_time("2024-12-31T10:40"))
+    assert book.slot_time(inside) == parse_time("2024-12-31T10:00") - SLOT_US
 
 
 def test_there_is_nothing_before_the_listing_and_after_the_delisting() -> None:
-    """The first slot is that of the listing; none follows the delisting."""
+    """The first slot is the listing, and no slot follows the delisting."""
     spec = {"symbol": "NEWUSDT", "listed": "2024-06-05T08:30", "delisted": "2024-06-05T08:31"}
     book = SyntheticMarket(SandboxConfig.model_validate({"symbols": [spec]})).book(Market.SPOT, "NEWUSDT")
     diffs = book.diffs(-50, 5000)
@@ -192,14 +193,14 @@ def test_there_is_nothing_before_the_listing_and_after_the_delisting() -> None:
         parse_time("2024-06-05T08:30"),
         parse_time("2024-06-05T08:30:59.9"),
     )
-    assert book.slot_of(parse_time("2024-06-04")) == -1
-    assert book.slot_of(parse_time("2025-06-04")) == 599
+    assert book.last_changed_slot(parse_time("2024-06-04")) == -1
+    assert book.last_changed_slot(parse_time("2025-06-04")) == 599
 
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "DOGEUSDT"])
 def test_diffs_are_small_and_quick(symbol: str) -> None:
-    """About ten to twenty levels a message, and thousands of messages a second."""
-    book, first = book_of(symbol), book_of(symbol).slot_of(DAY)
+    """A diff has 10 to 20 levels on average, and thousands of diffs are built per second."""
+    book, first = book_of(symbol), book_of(symbol).last_changed_slot(DAY)
     begin = time.process_time()
     parts = [book.diffs(start, start + 250) for start in range(first, first + 5000, 250)]
     spent = time.process_time() - begin

@@ -1,4 +1,4 @@
-"""Clock, request log, configuration, command line, and how the server begins and ends."""
+"""Tests of clock, request log, configuration, command line, and start and end of the server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOW = "2024-06-01T12:00:00Z"
 
 
 def test_clock_runs_stands_jumps_and_changes_speed() -> None:
-    """Sandbox time follows real time at its speed, and goes on from where it is when that changes."""
+    """Sandbox time follows real time at its speed, and continues after a change of speed."""
     real = [100.0]
     clock = SandboxClock(1_000_000, speed=2, real_s=lambda: real[0])
     real[0] += 3
@@ -38,7 +38,7 @@ def test_clock_runs_stands_jumps_and_changes_speed() -> None:
 
 
 def test_clock_is_controlled_over_http() -> None:
-    """The clock can be set, advanced and sped up; the REST time follows."""
+    """The clock can be set, advanced and accelerated; the REST time follows."""
     with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
         url = f"{server.url}/_sandbox/clock"
         assert requests.get(url, timeout=30).json() == {"now": NOW, "now_us": parse_time(NOW), "speed": 0}
@@ -61,7 +61,7 @@ def test_clock_is_controlled_over_http() -> None:
 
 
 def test_requests_are_logged_and_forgotten() -> None:
-    """The log holds method, path, query, range, status and bytes; control requests are not in it."""
+    """The log contains method, path, query, range, status and bytes, but no control requests."""
     with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
         url = f"{server.url}/_sandbox/requests"
         requests.get(f"{server.url}/api/v3/klines?symbol=NOPE&interval=1h", timeout=30)
@@ -81,7 +81,7 @@ def test_requests_are_logged_and_forgotten() -> None:
 
 
 def test_server_ends_within_a_second_with_a_stalled_request() -> None:
-    """A request that stalls does not hold up the end."""
+    """A stalled request does not delay the end of the server."""
     with SandboxServer(SandboxConfig.model_validate({"faults": [{"fault": "timeout"}]})) as server:
 
         def ask() -> None:
@@ -98,32 +98,34 @@ def test_server_ends_within_a_second_with_a_stalled_request() -> None:
 
 
 def test_a_taken_port_is_a_clear_error() -> None:
-    """A second server on the same port says so."""
+    """A second server on the same port reports the port."""
     with SandboxServer() as server, pytest.raises(ConfigError, match="cannot be used"):
         SandboxServer(port=server.port)
 
 
 def test_configuration_is_read_from_yaml(tmp_path: Path) -> None:
-    """A YAML file holds all settings, times in any ISO form."""
+    """A YAML file contains all settings, with times in any ISO form."""
     path = tmp_path / "sandbox.yaml"
     path.write_text(
-        "seed: 5\nnow: 2025-03-01T00:00:00Z\nsymbols: [BTCUSDT, {symbol: AAUSDT, base_price: 2, listed: 2024-02-01}]\n"
-        "outages: [{start: 2024-03-01, end: 2024-03-01T02:00:00Z}]\nfaults:\n  - {match: {path: '*.zip'}, fault: status_503, times: 2}\n"
+        "seed: 5\nnow: 2025-03-01T00:00:00Z\n"
+        "symbols: [BTCUSDT, {symbol: AAUSDT, base_price: 2, listed: 2024-02-01}]\n"
+        "outages: [{start: 2024-03-01, end: 2024-03-01T02:00:00Z}]\n"
+        "faults:\n  - {match: {path: '*.zip'}, fault: status_503, times: 2}\n"
     )
     config = load_config(path)
     assert config.now == parse_time("2025-03-01")
     assert config.outages[0].start == parse_time("2024-03-01")
     assert [spec.symbol for spec in config.all_symbols()] == ["BTCUSDT", "AAUSDT"]
-    assert config.faults[0].most == 2
+    assert config.faults[0].max_injections == 2
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "error_text"),
     [
         ("sed: 5", "sed: Extra inputs"),
-        ("outages: [{start: 2024-03-02, end: 2024-03-01}]", "outages.0: end must lie after start"),
+        ("outages: [{start: 2024-03-02, end: 2024-03-01}]", "outages.0: end must be later than start"),
         ("faults: [{fault: nonsense}]", "faults.0.fault: no such fault"),
-        ("faults: [{fault: status_429, retry: 5}]", "'retry' is no parameter"),
+        ("faults: [{fault: status_429, retry: 5}]", "'retry' is not a parameter"),
         ("faults: [{fault: redirect}]", "redirect needs `to`"),
         ("faults: [{fault: rest_hole}]", "rest_hole needs `start` and `end`"),
         (
@@ -142,7 +144,7 @@ def test_configuration_is_read_from_yaml(tmp_path: Path) -> None:
         ("faults: [{fault: csv_nan, field: nonsense}]", "field must be one of open_time, open,"),
         ("faults: [{fault: status_429, retry_after: .nan}]", "retry_after must be a number"),
         ("faults: [{fault: short_page, rows: -1}]", "rows must not be negative"),
-        ("faults: [{fault: redirect, to: 'http://ü'}]", "to must be an address in ASCII"),
+        ("faults: [{fault: redirect, to: 'http://ü'}]", "to must be an ASCII address"),
         (
             "now: 2025-02-30",
             "is not YAML: line 1, column 6: a value that does not exist: day is out of range",
@@ -156,38 +158,38 @@ def test_configuration_is_read_from_yaml(tmp_path: Path) -> None:
         ("[", "is not YAML"),
     ],
 )
-def test_a_wrong_configuration_is_one_line(tmp_path: Path, text: str, said: str) -> None:
-    """What is wrong is said on one line, with the file and the key."""
+def test_a_wrong_configuration_is_one_line(tmp_path: Path, text: str, error_text: str) -> None:
+    """The error is one line with the file and the key."""
     path = tmp_path / "sandbox.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         load_config(path)
-    assert said in str(caught.value)
+    assert error_text in str(caught.value)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
 
 
 def test_command_refuses_on_one_line(tmp_path: Path) -> None:
-    """An empty recorded directory is one line on the terminal, and exit code 1."""
+    """An empty recorded directory gives one line on the terminal and exit code 2."""
     result = CliRunner().invoke(command, ["serve", "--port", "0", "--recorded", str(tmp_path)])
     assert result.exit_code == 2
-    assert "holds no kline file" in result.output
+    assert "contains no kline file" in result.output
     assert result.output.count("\n") == 1
 
 
 def test_command_wants_keys_and_values(tmp_path: Path) -> None:
-    """A list for its settings, with and without a fault script, is one line and exit code 2."""
+    """A list instead of settings, with or without a fault script, gives one line and exit code 2."""
     settings, faults = tmp_path / "sandbox.yaml", tmp_path / "faults.yaml"
     settings.write_text("- a\n")
     faults.write_text("- {fault: reset}\n")
     for more in ([], ["--faults", str(faults)]):
         result = CliRunner().invoke(command, ["serve", "--port", "0", "--config", str(settings), *more])
-        assert (result.exit_code, "must hold keys and values" in result.output) == (2, True)
+        assert (result.exit_code, "must contain keys and values" in result.output) == (2, True)
         assert result.output.count("\n") == 1
 
 
 def test_command_serves_a_profile(tmp_path: Path) -> None:
-    """Its market and its clock; a key of --config wins over it, and an option over both."""
+    """--config overrides keys of the profile, and options override both."""
     settings = tmp_path / "sandbox.yaml"
     settings.write_text("symbols: [BTCUSDT]\n")
     options = ["--profile", "real-world", "--config", str(settings), "--frozen"]
@@ -207,25 +209,25 @@ def test_command_serves_a_profile(tmp_path: Path) -> None:
                 break
         url = lines[-1].strip().partition("CAPTURE_VENUE=sandbox CAPTURE_SANDBOX_URL=")[2]
         assert requests.get(f"{url}/_sandbox/clock", timeout=30).json()["now"] == "2025-02-20T10:30:00Z"
-        known = requests.get(f"{url}/api/v3/exchangeInfo", timeout=30).json()["symbols"]
+        symbols = requests.get(f"{url}/api/v3/exchangeInfo", timeout=30).json()["symbols"]
         start = parse_time("2024-12-18T10:00") // 1000
-        asked: dict[str, str | int] = {"symbol": "BTCUSDT", "interval": "1h", "startTime": start, "limit": 1}
-        candle = requests.get(f"{url}/api/v3/klines", params=asked, timeout=30).json()[0]
+        query: dict[str, str | int] = {"symbol": "BTCUSDT", "interval": "1h", "startTime": start, "limit": 1}
+        candle = requests.get(f"{url}/api/v3/klines", params=query, timeout=30).json()[0]
         process.send_signal(signal.SIGINT)
         assert process.wait(5) == 0
-    assert ([entry["symbol"] for entry in known], candle[0] - start) == (["BTCUSDT"], 1_694_789)
+    assert ([entry["symbol"] for entry in symbols], candle[0] - start) == (["BTCUSDT"], 1_694_789)
     assert "profile real-world" in "".join(lines)
 
 
 def test_an_unknown_profile_is_refused() -> None:
-    """The option names those that exist."""
+    """The error contains the names of the profiles."""
     result = CliRunner().invoke(command, ["serve", "--profile", "tidy"])
     assert (result.exit_code, "'real-world'" in result.output) == (2, True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_command_serves_until_it_is_told_to_end(tmp_path: Path, number: signal.Signals) -> None:
-    """The command prints how to use it, answers, and ends with 0 on either signal."""
+    """The command prints its variables, serves requests, and ends with 0 on either signal."""
     faults = tmp_path / "faults.yaml"
     faults.write_text("- {match: {path: /api/v3/time}, fault: status_503}\n")
     arguments = [
@@ -284,7 +286,7 @@ KEYS = {
 
 @pytest.mark.parametrize(("method", "what"), KEYS)
 def test_control_answers_malformed_requests_with_400_or_404_and_goes_on(method: str, what: str) -> None:
-    """Whatever the body is, the answer is no server error, and neither is the next one."""
+    """No body causes a server error, and the next request succeeds."""
     with (
         SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server,
         requests.Session() as session,
@@ -316,7 +318,7 @@ def test_control_answers_malformed_requests_with_400_or_404_and_goes_on(method: 
     ],
 )
 def test_control_refuses_pages_of_other_sites(headers: dict[str, str]) -> None:
-    """A web page in a browser on the same machine cannot set the clock, neither by its own name nor by one that resolves to loopback."""
+    """A web page of another site cannot set the clock, even if its name resolves to loopback."""
     with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
         answer = requests.post(
             f"{server.url}/_sandbox/clock", json={"advance_s": 60}, headers=headers, timeout=30

@@ -1,4 +1,4 @@
-"""Irregular klines: each appears as configured, and monthly files, daily files and REST agree row by row."""
+"""Tests of irregular klines: monthly files, daily files and REST agree row by row."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from capture_pipeline.binance.periods import (
 )
 from capture_pipeline.binance.urls import ArchiveFile, Granularity, Market, TradesFile
 from capture_pipeline.errors import ConfigError
-from sandbox_exchange.config import validated
+from sandbox_exchange.config import validate_model
 from sandbox_exchange.market.source import AnyFile, KlineQuery
 from sandbox_exchange.server.server import Sandbox, SandboxConfig, SandboxServer
-from sandbox_exchange.sources.synthetic import changed
+from sandbox_exchange.sources.synthetic import apply_difference
 
 DAY = date(2024, 12, 18)
 START = parse_time("2024-12-18")
@@ -42,7 +42,6 @@ SHIFT_US = 1_694_789_000
 
 
 def box_of(**keys: Any) -> Sandbox:
-    """A sandbox of two symbols with some settings."""
     return Sandbox(SandboxConfig.model_validate({"symbols": ["BTCUSDT", "ETHUSDT"], **keys}))
 
 
@@ -55,13 +54,13 @@ def rest(
     market: Market = Market.SPOT,
     symbol: str = "BTCUSDT",
 ) -> pl.DataFrame:
-    """The candles that REST has in `[start, end)`, all of them."""
+    """Request all candles in `[start, end)` from REST."""
     return box.source.klines(KlineQuery(market, symbol, interval, start, end - 1, 100_000), NEVER)
 
 
 def rows_of(box: Sandbox, file: AnyFile) -> list[list[str]]:
-    """The rows of a published file, without a header."""
-    published = box.archive.zip(file.path)
+    """Read the rows of a published file without its header."""
+    published = box.archive.read_zip(file.path)
     if published is None:
         pytest.fail(f"{file.path} is not published")
     with zipfile.ZipFile(io.BytesIO(published.body)) as archive:
@@ -70,14 +69,13 @@ def rows_of(box: Sandbox, file: AnyFile) -> list[list[str]]:
 
 
 def texts(frame: pl.DataFrame, *, micro: bool) -> list[list[str]]:
-    """Candles of REST as rows of a file."""
+    """Convert candles of REST to rows of a file."""
     times = frame if micro else frame.with_columns(pl.col("open_us", "close_us") // 1000)
     return [[str(value) for value in row] for row in times.iter_rows()]
 
 
 @pytest.fixture(scope="module")
 def real_world() -> Sandbox:
-    """The profile."""
     return Sandbox(SandboxConfig.model_validate({"profile": "real_world", "frozen": True}))
 
 
@@ -86,15 +84,15 @@ def real_world() -> Sandbox:
 def test_profile_files_and_rest_agree_row_by_row(
     real_world: Sandbox, market: Market, interval: Interval, symbol: str
 ) -> None:
-    """A file holds the rows of REST, but for those that the profile omits or changes; repeats and disorder change no value."""
+    """Files contain the rows of REST, except the rows that the profile omits, changes or repeats."""
     box = real_world
     for month in Month.range(Month(2024, 11), Month(2025, 1)):
         candles = rest(box, interval, month.start_us, month.end_us, market=market, symbol=symbol)
         micro = market is Market.SPOT and month.year == 2025
-        expected = texts(_as_in_files(box, candles, symbol, Granularity.MONTHLY), micro=micro)
+        expected = texts(_convert_to_file_rows(box, candles, symbol, Granularity.MONTHLY), micro=micro)
         file = ArchiveFile(market, symbol, interval, month)
         if not expected:
-            assert box.archive.zip(file.path) is None
+            assert box.archive.read_zip(file.path) is None
             continue
         found = rows_of(box, file)
         assert [
@@ -106,23 +104,25 @@ def test_profile_files_and_rest_agree_row_by_row(
     "day", ["2024-11-07", "2024-12-05", "2024-12-10", "2024-12-18", "2025-01-15", "2025-01-20", "2025-01-28"]
 )
 def test_daily_files_of_irregular_days_are_the_rows_of_rest(real_world: Sandbox, day: str) -> None:
-    """Each minute, hour and half day, and of one day each second."""
+    """All intervals agree, on one day also that of a second."""
     start = parse_time(day)
     for interval in (Interval.M1, Interval.H1, Interval.H12, *([Interval.S1] if day == "2024-12-18" else [])):
-        candles = _as_in_files(
+        candles = _convert_to_file_rows(
             real_world, rest(real_world, interval, start, start + DAY_US), "BTCUSDT", Granularity.DAILY
         )
         found = rows_of(real_world, ArchiveFile(Market.SPOT, "BTCUSDT", interval, date.fromisoformat(day)))
         assert found == texts(candles, micro=start >= parse_time("2025-01-01")), interval
 
 
-def _as_in_files(box: Sandbox, candles: pl.DataFrame, symbol: str, granularity: Granularity) -> pl.DataFrame:
+def _convert_to_file_rows(
+    box: Sandbox, candles: pl.DataFrame, symbol: str, granularity: Granularity
+) -> pl.DataFrame:
     for hole in box.config.archive_omissions:
         if hole.symbol == symbol and granularity in hole.granularities:
             candles = candles.filter(~pl.col("open_us").is_between(hole.start, hole.end, closed="left"))
     for change in box.config.archive_differences:
         candles = (
-            changed(candles, change)
+            apply_difference(candles, change)
             if (change.symbol, change.granularity) == (symbol, granularity)
             else candles
         )
@@ -130,7 +130,7 @@ def _as_in_files(box: Sandbox, candles: pl.DataFrame, symbol: str, granularity: 
 
 
 def test_profile_has_each_irregularity_as_documented(real_world: Sandbox) -> None:
-    """The hours of four months: close times, times beside the grid, texts, a suspension, repeats, disorder, omissions."""
+    """The hours of four months contain each irregularity of the profile."""
     hours = rest(real_world, Interval.H1, parse_time("2024-11-01"), parse_time("2025-02-01"))
     regular_close = pl.col("open_us") + HOUR_US - 1
     odd = hours.filter(pl.col("close_us") != regular_close)
@@ -139,12 +139,15 @@ def test_profile_has_each_irregularity_as_documented(real_world: Sandbox) -> Non
         (parse_time("2024-12-18T09:00"), HALT - 1),
         (parse_time("2025-01-15T02:00"), parse_time("2025-01-15T02:00:21.5") - 1),
     }
-    beside = hours.filter(pl.col("open_us") % HOUR_US != 0)
-    assert beside["open_us"].to_list() == [RESTART + number * HOUR_US + SHIFT_US for number in range(3)]
+    off_grid_hours = hours.filter(pl.col("open_us") % HOUR_US != 0)
+    assert off_grid_hours["open_us"].to_list() == [
+        RESTART + number * HOUR_US + SHIFT_US for number in range(3)
+    ]
     texts_in = Counter(Month.of(row["open_us"]) for row in hours.to_dicts() if row["ignore"] != "0")
     assert texts_in == {Month(2024, 11): 720}
     assert (
-        real_world.archive.zip(ArchiveFile(Market.SPOT, "SOLUSDT", Interval.H1, Month(2024, 12)).path) is None
+        real_world.archive.read_zip(ArchiveFile(Market.SPOT, "SOLUSDT", Interval.H1, Month(2024, 12)).path)
+        is None
     )
     twice = Counter(
         row[0]
@@ -162,7 +165,7 @@ def test_profile_has_each_irregularity_as_documented(real_world: Sandbox) -> Non
 
 @pytest.mark.parametrize("interval", list(Interval))
 def test_last_candle_before_a_halt_closes_early(interval: Interval) -> None:
-    """In every interval it keeps its trades and closes a microsecond before the halt; all other candles close as always."""
+    """The last candle keeps its trades and closes 1 µs before the halt; other candles do not change."""
     box = box_of(outages=[EARLY])
     candles = rest(box, interval, START, START + DAY_US)
     (last,) = candles.filter(pl.col("close_us") != pl.col("open_us") + interval.us - 1).to_dicts()
@@ -180,7 +183,7 @@ def test_last_candle_before_a_halt_closes_early(interval: Interval) -> None:
     [(Interval.S1, "06:00"), (Interval.M1, "06:00"), (Interval.H1, "06:00"), (Interval.H4, "04:00")],
 )
 def test_inverted_candle_closes_before_it_opens(interval: Interval, opens: str) -> None:
-    """Where an empty candle opens with the halt, it closes just before it; a longer candle closes early."""
+    """An empty candle that opens at the halt closes before it opens; a longer candle closes early."""
     box = box_of(
         outages=[{"start": "2024-12-18T06:00", "end": "2024-12-18T07:00", "last_candle": "inverted"}]
     )
@@ -197,7 +200,7 @@ def test_inverted_candle_closes_before_it_opens(interval: Interval, opens: str) 
 
 @pytest.mark.parametrize("kind", ["early", "inverted"])
 def test_halt_of_a_suspended_symbol_changes_no_candle(kind: str) -> None:
-    """There is no last candle before a halt that starts during a suspension, nor a candle at its start."""
+    """A halt that starts during a suspension adds and changes no candle."""
     halt = {"start": "2024-12-18T06:00", "end": "2024-12-18T07:00", "last_candle": kind}
     span = {"symbol": "BTCUSDT", "start": "2024-12-18T05:00", "end": "2024-12-18T07:30"}
     for interval in (Interval.M1, Interval.H4):
@@ -206,7 +209,7 @@ def test_halt_of_a_suspended_symbol_changes_no_candle(kind: str) -> None:
 
 
 def test_halt_ahead_does_not_show() -> None:
-    """Until the halt starts the unfinished candle closes as always."""
+    """The unfinished candle has the usual close time until the halt starts."""
     box = box_of(outages=[EARLY])
     query = KlineQuery(Market.SPOT, "BTCUSDT", Interval.H1, None, None, 1)
     before, after = (
@@ -217,7 +220,7 @@ def test_halt_ahead_does_not_show() -> None:
 
 
 def test_outages_may_concern_one_market() -> None:
-    """Futures go on where only spot halts."""
+    """An outage of spot does not change candles of futures."""
     box = box_of(outages=[{**EARLY, "market": "spot"}])
     minutes = {market: len(rest(box, Interval.M1, START, START + DAY_US, market=market)) for market in Market}
     assert minutes == {Market.SPOT: 1440 - 31, Market.UM: 1440}
@@ -228,14 +231,14 @@ def test_outages_may_concern_one_market() -> None:
     [(Interval.S1, 789_000), (Interval.M1, 14_789_000), (Interval.H1, SHIFT_US), (Interval.H12, SHIFT_US)],
 )
 def test_off_grid_candles_are_shifted_modulo_the_interval(interval: Interval, shift_us: int) -> None:
-    """Between restart and return to the grid, with the values of the candles of the grid."""
-    moved = rest(box_of(off_grid=[OFF_GRID]), interval, START, START + DAY_US)
+    """Candles between the restart and the return to the grid have shifted times and the same values."""
+    shifted = rest(box_of(off_grid=[OFF_GRID]), interval, START, START + DAY_US)
     plain = rest(box_of(), interval, START, START + DAY_US)
     inside = plain["open_us"].is_between(RESTART, ON_GRID, closed="left")
     assert inside.any()
-    assert (moved["open_us"] - plain["open_us"]).to_list() == (inside.cast(pl.Int64) * shift_us).to_list()
-    assert (moved["close_us"] - plain["close_us"]).to_list() == (inside.cast(pl.Int64) * shift_us).to_list()
-    assert moved.drop("open_us", "close_us").equals(plain.drop("open_us", "close_us"))
+    assert (shifted["open_us"] - plain["open_us"]).to_list() == (inside.cast(pl.Int64) * shift_us).to_list()
+    assert (shifted["close_us"] - plain["close_us"]).to_list() == (inside.cast(pl.Int64) * shift_us).to_list()
+    assert shifted.drop("open_us", "close_us").equals(plain.drop("open_us", "close_us"))
 
 
 OFF_BOX = box_of(off_grid=[OFF_GRID], outages=[EARLY])
@@ -256,7 +259,7 @@ ALL_OPENS = {
 def test_pages_go_by_the_shown_open_times(
     step: Interval, start: int | None, length: int, limit: int, seconds: float
 ) -> None:
-    """Whatever is asked, REST returns the first candles of the range, or the last ones without a start, off the grid as well."""
+    """REST returns the first candles of a range, or the last ones without a start, also off the grid."""
     offset = round(seconds * SECOND_US)
     first = None if start is None else START + start * MINUTE_US + offset
     end = (START + 12 * HOUR_US if first is None else first) + length * MINUTE_US
@@ -271,14 +274,14 @@ def test_pages_go_by_the_shown_open_times(
 
 
 def test_shifted_candles_open_at_their_shown_time() -> None:
-    """A minute before its open time a shifted candle does not exist."""
+    """A shifted candle does not exist a minute before its shifted open time."""
     query = KlineQuery(Market.SPOT, "BTCUSDT", Interval.H1, None, None, 1)
     opens = [OFF_BOX.source.klines(query, RESTART + SHIFT_US + by)["open_us"][0] for by in (-MINUTE_US, 0)]
     assert opens == [HALT - HALT % HOUR_US, RESTART + SHIFT_US]
 
 
 def test_ignore_holds_the_text_of_its_time() -> None:
-    """Decimals by default, or a given text; in files and REST of the symbols and markets concerned."""
+    """The column contains decimals or a given text, in files and REST of the configured symbols."""
     texts_of = [
         {"start": "2024-12-18T00:00", "end": "2024-12-18T02:00", "symbols": ["BTCUSDT"], "market": "spot"},
         {"start": "2024-12-18T02:00", "end": "2024-12-18T03:00", "text": "n/a"},
@@ -301,7 +304,7 @@ def test_ignore_holds_the_text_of_its_time() -> None:
 
 
 def test_suspended_symbol_has_no_candle_no_trade_no_file_and_its_status() -> None:
-    """Whole months have no file; ids of trades go on after the suspension; the other symbol and its status do not change."""
+    """Suspended months have no file; ids continue; the other symbol does not change."""
     span = {"symbol": "BTCUSDT", "start": "2024-08-20T06:00", "end": "2024-11-02T12:00", "status": "HALT"}
     keys = {"symbols": ["BTCUSDT", "ETHUSDT"], "suspensions": [span], "now": "2024-10-01", "frozen": True}
     with SandboxServer(SandboxConfig.model_validate(keys)) as server:
@@ -328,7 +331,7 @@ def test_suspended_symbol_has_no_candle_no_trade_no_file_and_its_status() -> Non
 
 @pytest.mark.parametrize("market", list(Market))
 def test_files_repeat_rows_and_reverse_their_order(market: Market) -> None:
-    """In the files and of the data that the settings name; nothing else differs."""
+    """Only the configured files differ."""
     span = {
         "symbol": "BTCUSDT",
         "start": "2024-12-18T03:00",
@@ -350,18 +353,18 @@ def test_files_repeat_rows_and_reverse_their_order(market: Market) -> None:
 
 
 def test_keys_of_the_user_win_over_the_profile() -> None:
-    """A key replaces the whole key of the profile, the others stay; both spellings of the name are understood."""
+    """A key replaces the same key of the profile; hyphens and underscores in names are equal."""
     config = SandboxConfig.model_validate({"profile": "real-world", "symbols": ["BTCUSDT"], "outages": []})
     assert ([spec.symbol for spec in config.symbols], config.outages, config.seed) == (["BTCUSDT"], (), 7)
     assert config.off_grid == SandboxConfig.model_validate({"profile": "real_world"}).off_grid != ()
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "error_text"),
     [
         ({"profile": "tidy"}, "there is no profile 'tidy'; use one of: real-world"),
-        ({"profile": "real_world", "recorded": "."}, "leave out recorded and replay"),
-        ({"profile": "real_world", "replay": "x"}, "leave out recorded and replay"),
+        ({"profile": "real_world", "recorded": "."}, "remove recorded and replay"),
+        ({"profile": "real_world", "replay": "x"}, "remove recorded and replay"),
         (
             {"off_grid": [{**OFF_GRID, "start": "2024-12-18T09:59"}], "outages": [EARLY]},
             "must not overlap an outage",
@@ -369,11 +372,11 @@ def test_keys_of_the_user_win_over_the_profile() -> None:
         ({"off_grid": [{**OFF_GRID, "shift_s": 0}]}, "off_grid.0.shift_s"),
         (
             {"suspensions": [{"symbol": "BTCUSDT", "start": "2024-12-18", "end": "2024-12-18"}]},
-            "end must lie after start",
+            "end must be later than start",
         ),
         (
             {"archive_omissions": [{"symbol": "BTCUSDT", "start": "2024-12-18", "end": "2024-12-17"}]},
-            "end must lie after start",
+            "end must be later than start",
         ),
         (
             {"ignore_texts": [{"start": "2024-12-18", "end": "2024-12-19", "text": "a,b"}]},
@@ -382,16 +385,16 @@ def test_keys_of_the_user_win_over_the_profile() -> None:
         ({"outages": [{**EARLY, "last_candle": "late"}]}, "outages.0.last_candle"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(keys: dict[str, Any], said: str) -> None:
-    """One line that names the key or the remedy."""
+def test_settings_that_make_no_sense_are_refused(keys: dict[str, Any], error_text: str) -> None:
+    """The error contains the key or the remedy."""
     with pytest.raises(ConfigError) as refused:
-        validated(SandboxConfig, keys, "sandbox.yaml")
-    assert said in str(refused.value)
+        validate_model(SandboxConfig, keys, "sandbox.yaml")
+    assert error_text in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_off_grid_and_an_outage_of_another_symbol_may_overlap() -> None:
-    """They concern different candles."""
+    """Settings of different symbols may overlap."""
     box_of(
         off_grid=[{**OFF_GRID, "symbols": ["BTCUSDT"]}],
         outages=[{**EARLY, "end": "2024-12-18T11:00", "symbols": ["ETHUSDT"]}],

@@ -1,4 +1,4 @@
-"""The synthetic market: trades, klines and archive files are one and the same thing."""
+"""Tests of the synthetic market: trades, klines and archive files agree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from capture_pipeline.binance.periods import DAY_US, HOUR_US, MINUTE_US, Interval, Month, parse_time
 from capture_pipeline.binance.urls import ArchiveFile, Market
-from sandbox_exchange.market.bars import filled, from_trades
+from sandbox_exchange.market.bars import build_bars, fill_empty_bars
 from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.market.source import KlineQuery
 from sandbox_exchange.market.spans import Outage
@@ -23,13 +23,11 @@ OUTAGE = Outage(start=parse_time("2024-12-31T10:00"), end=parse_time("2024-12-31
 
 
 def market_of(**settings: object) -> SyntheticMarket:
-    """A market with some settings."""
     return SyntheticMarket(SandboxConfig.model_validate(settings))
 
 
 def csv_of(box: Sandbox, file: ArchiveFile) -> list[list[str]]:
-    """The rows of a published file."""
-    published = box.archive.zip(file.path)
+    published = box.archive.read_zip(file.path)
     if published is None:
         pytest.fail(f"{file.path} is not published")
     with zipfile.ZipFile(io.BytesIO(published.body)) as archive:
@@ -37,7 +35,7 @@ def csv_of(box: Sandbox, file: ArchiveFile) -> list[list[str]]:
 
 
 def test_ids_are_contiguous_and_times_in_order_across_midnight() -> None:
-    """Trades of several days have contiguous ids and never go back in time."""
+    """Trades of several days have contiguous ids and ascending times."""
     trades = market_of().trades(Market.SPOT, "BTCUSDT", DAY, DAY + 3 * DAY_US)
     assert (np.diff(trades.ids) == 1).all()
     assert (np.diff(trades.time_us) >= 0).all()
@@ -45,7 +43,7 @@ def test_ids_are_contiguous_and_times_in_order_across_midnight() -> None:
 
 
 def test_price_is_continuous_across_midnight() -> None:
-    """Between neighbouring trades, also over midnight, the price moves by less than a hundredth."""
+    """The price moves by less than 1 % between two trades, also at midnight."""
     price = market_of().trades(Market.SPOT, "ETHUSDT", DAY, DAY + 2 * DAY_US).price
     assert (np.abs(np.diff(price)) < price[:-1] / 100).all()
 
@@ -54,14 +52,17 @@ def test_price_is_continuous_across_midnight() -> None:
     "interval", [Interval.S1, Interval.M1, Interval.M15, Interval.H1, Interval.H4, Interval.D1]
 )
 def test_klines_are_those_of_the_trades(interval: Interval) -> None:
-    """Each candle says exactly what its trades say."""
+    """Each candle contains exactly the values of its trades."""
     market, end = market_of(), DAY + DAY_US
     bars = market.klines(Market.SPOT, "SOLUSDT", interval, DAY, end, NEVER)
     trades = market.trades(Market.SPOT, "SOLUSDT", DAY, end)
     assert bars.count.sum() == len(trades)
     assert bars.volume.sum() == trades.quantity.sum()
     busiest = int(bars.open_us[np.argmax(bars.count)])
-    bar, inside = bars.between(busiest, busiest + 1), trades.between(busiest, busiest + interval.us)
+    bar, inside = (
+        bars.select_period(busiest, busiest + 1),
+        trades.select_period(busiest, busiest + interval.us),
+    )
     expected = (
         inside.price[0],
         inside.price.max(),
@@ -73,15 +74,15 @@ def test_klines_are_those_of_the_trades(interval: Interval) -> None:
 
 
 def test_cached_months_and_single_days_agree() -> None:
-    """A candle is the same whether its month or only its day was computed."""
+    """A candle is the same if its month or only its day is computed."""
     whole = market_of().klines(Market.SPOT, "XRPUSDT", Interval.M5, DAY - 30 * DAY_US, DAY + DAY_US, NEVER)
     part = market_of().klines(Market.SPOT, "XRPUSDT", Interval.M5, DAY, DAY + DAY_US, NEVER)
-    assert np.array_equal(whole.between(DAY, DAY + DAY_US).close, part.close)
-    assert np.array_equal(whole.between(DAY, DAY + DAY_US).high, part.high)
+    assert np.array_equal(whole.select_period(DAY, DAY + DAY_US).close, part.close)
+    assert np.array_equal(whole.select_period(DAY, DAY + DAY_US).high, part.high)
 
 
 def test_minute_without_trades_repeats_the_previous_close() -> None:
-    """A minute without trades has a candle of volume 0 at the previous close."""
+    """A minute without trades has volume 0 and the previous close."""
     bars = market_of(extra_symbols=1).klines(Market.SPOT, "SYN00USDT", Interval.M1, DAY, DAY + DAY_US, NEVER)
     assert len(bars) == 1440
     empty = np.flatnonzero(bars.count == 0)
@@ -89,26 +90,26 @@ def test_minute_without_trades_repeats_the_previous_close() -> None:
     for column in (bars.open, bars.high, bars.low, bars.close):
         assert np.array_equal(column[empty[empty > 0]], bars.close[empty[empty > 0] - 1])
     before = market_of(extra_symbols=1).trades(Market.SPOT, "SYN00USDT", DAY - DAY_US, DAY)
-    own = from_trades(
+    own = build_bars(
         market_of(extra_symbols=1).trades(Market.SPOT, "SYN00USDT", DAY, DAY + DAY_US), MINUTE_US
     )
-    assert np.array_equal(filled(own, bars.open_us, int(before.price[-1])).open, bars.open)
+    assert np.array_equal(fill_empty_bars(own, bars.open_us, int(before.price[-1])).open, bars.open)
 
 
 def test_outage_has_no_trade_and_no_candle() -> None:
-    """Candles wholly inside an outage do not exist; ids go on without a hole."""
+    """Candles that are completely inside an outage do not exist; ids continue."""
     market = market_of(outages=[OUTAGE])
     assert len(market.trades(Market.SPOT, "BTCUSDT", OUTAGE.start, OUTAGE.end)) == 0
     minutes = market.klines(Market.SPOT, "BTCUSDT", Interval.M1, DAY, DAY + DAY_US, NEVER)
     assert len(minutes) == 1440 - 90
-    assert not len(minutes.between(OUTAGE.start, OUTAGE.end))
+    assert not len(minutes.select_period(OUTAGE.start, OUTAGE.end))
     hours = market.klines(Market.SPOT, "BTCUSDT", Interval.H1, DAY, DAY + DAY_US, NEVER)
-    assert len(hours) == 23  # 10:00 is gone, 11:00 has half an hour
+    assert len(hours) == 23  # 10:00 does not exist, 11:00 has half an hour
     assert (np.diff(market.trades(Market.SPOT, "BTCUSDT", DAY, DAY + 2 * DAY_US).ids) == 1).all()
 
 
 def test_outage_of_whole_days_keeps_ids_contiguous() -> None:
-    """Days without any trade use no ids."""
+    """Days without trades use no ids."""
     market = market_of(
         outages=[{"start": "2024-12-31T20:00", "end": "2025-01-03T04:00", "symbols": ["BTCUSDT"]}]
     )
@@ -116,11 +117,14 @@ def test_outage_of_whole_days_keeps_ids_contiguous() -> None:
     assert (np.diff(trades.ids) == 1).all()
     assert len(trades) == 3 * 11520
     assert len(market.trades(Market.SPOT, "ETHUSDT", DAY + DAY_US, DAY + 2 * DAY_US)) == 8640
-    assert market.tape(Market.SPOT, "BTCUSDT").day_of(int(trades.ids[-1])) == (DAY + 4 * DAY_US) // DAY_US
+    assert (
+        market.trade_series(Market.SPOT, "BTCUSDT").day_of(int(trades.ids[-1]))
+        == (DAY + 4 * DAY_US) // DAY_US
+    )
 
 
 def test_listing_and_delisting_bound_a_symbol() -> None:
-    """The first candle is that of the listing minute, and none opens at or after the delisting."""
+    """The first candle is in the minute of the listing, and no candle opens after the delisting."""
     spec = {"symbol": "NEWUSDT", "listed": "2024-06-05T08:30", "delisted": "2024-06-20T12:00"}
     market = market_of(symbols=[spec])
     bars = market.klines(Market.SPOT, "NEWUSDT", Interval.M1, 0, parse_time("2024-07-01"), NEVER)
@@ -130,15 +134,15 @@ def test_listing_and_delisting_bound_a_symbol() -> None:
 
 
 def test_same_seed_same_bytes_and_other_seed_other_bytes() -> None:
-    """Two sandboxes of one seed serve identical zips; another seed does not."""
+    """Two sandboxes with the same seed serve identical zips; another seed gives other zips."""
     file = ArchiveFile(Market.SPOT, "BNBUSDT", Interval.H1, Month(2024, 5))
-    bodies = [Sandbox(SandboxConfig(seed=seed)).archive.zip(file.path) for seed in (3, 3, 4)]
+    bodies = [Sandbox(SandboxConfig(seed=seed)).archive.read_zip(file.path) for seed in (3, 3, 4)]
     digests = [body.sha256 for body in bodies if body]
     assert digests[0] == digests[1] != digests[2]
 
 
 def test_unfinished_candle_holds_only_trades_so_far() -> None:
-    """The last candle as of a time ends with the last trade before it."""
+    """The last candle ends with the last trade before the present time."""
     market, now = market_of(), DAY + 10 * HOUR_US + 30_500_000
     bars = market.klines(Market.SPOT, "BTCUSDT", Interval.H1, DAY, DAY + DAY_US, now)
     inside = market.trades(Market.SPOT, "BTCUSDT", DAY + 10 * HOUR_US, now + 1)
@@ -148,7 +152,7 @@ def test_unfinished_candle_holds_only_trades_so_far() -> None:
 
 @pytest.mark.parametrize(("month", "factor"), [("2024-12", 1000), ("2025-01", 1)])
 def test_spot_files_change_to_microseconds_in_2025(month: str, factor: int) -> None:
-    """Spot files are in milliseconds before 2025 and in microseconds from then on; futures stay in milliseconds."""
+    """Spot files have milliseconds before 2025 and microseconds from then on; futures milliseconds."""
     box = Sandbox(SandboxConfig())
     file = ArchiveFile(Market.SPOT, "ADAUSDT", Interval.H1, Month.parse(month))
     rows = csv_of(box, file)
@@ -166,7 +170,7 @@ def test_spot_files_change_to_microseconds_in_2025(month: str, factor: int) -> N
 
 @pytest.mark.parametrize("market", list(Market))
 def test_archive_rows_are_rest_rows(market: Market) -> None:
-    """Daily file, monthly file and REST hold the same values, field by field."""
+    """Daily file, monthly file and REST contain the same values."""
     box = Sandbox(SandboxConfig())
     daily = ArchiveFile(market, "BTCUSDT", Interval.M15, date(2024, 11, 5))
     monthly = ArchiveFile(market, "BTCUSDT", Interval.M15, Month(2024, 11))
@@ -181,7 +185,7 @@ def test_archive_rows_are_rest_rows(market: Market) -> None:
 
 
 def test_omissions_and_differences_are_in_archive_files_only() -> None:
-    """Rows can be left out of files, and values differ in one kind of file, while REST has all of them as they were."""
+    """Omissions and differences apply to archive files; REST has all correct rows."""
     hole = {"symbol": "BTCUSDT", "start": "2024-11-05T03:00", "end": "2024-11-05T05:00"}
     change = {"symbol": "BTCUSDT", "open_time": "2024-11-05T08:00", "field": "high", "delta": "1.5"}
     box = Sandbox(

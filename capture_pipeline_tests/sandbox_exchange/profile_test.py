@@ -1,4 +1,4 @@
-"""The real-world profile beside its klines: names, contracts, checksum files and the futures' ids that are no trades of the market."""
+"""Tests of the real-world profile: names, contracts, checksum files and ids of futures trades."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from capture_pipeline_tests.sandbox_exchange.streaming import (
     Exchange,
     check_aggregates,
     exchange,
-    parsed,
-    take,
+    receive,
+    receive_data,
     until,
 )
-from sandbox_exchange.config import SandboxConfig, validated
+from sandbox_exchange.config import SandboxConfig, validate_model
 
 UNICODE, CONTRACT = "币安人生USDT", "BTCUSDT_250328"
 SPOT, FUTURES = "data/spot", "data/futures/um"
@@ -36,7 +36,7 @@ TRADE = "btcusdt@trade"
 
 @pytest.fixture(scope="module")
 def profile() -> Iterator[Exchange]:
-    """The profile; its clock stands."""
+    """Run the profile with a stopped clock."""
     with exchange(
         profile="real_world",
         symbols=SandboxConfig.model_validate({"profile": "real_world"}).model_dump()["symbols"],
@@ -45,7 +45,7 @@ def profile() -> Iterator[Exchange]:
 
 
 def fetch(box: Exchange, path: str) -> requests.Response:
-    """An answer whose path is percent-encoded."""
+    """Download a percent-encoded path."""
     return requests.get(f"{box.url}/{quote(path)}", timeout=30)
 
 
@@ -56,7 +56,7 @@ def fetch(box: Exchange, path: str) -> requests.Response:
 def test_a_symbol_is_listed_in_its_market_alone(
     profile: Exchange, symbol: str, rest: str, others: str, archive: str
 ) -> None:
-    """Candles, book, trades, files and listing, under its percent-encoded name; the other market does not know it."""
+    """The symbol has data under its percent-encoded name in one market; the other returns an error."""
     assert symbol in {each["symbol"] for each in profile.get(f"{rest}/exchangeInfo")["symbols"]}
     assert symbol not in {each["symbol"] for each in profile.get(f"{others}/exchangeInfo")["symbols"]}
     (candle,) = profile.get(f"{rest}/klines", symbol=symbol, interval="1h", startTime=0, limit=1)
@@ -77,7 +77,7 @@ def test_a_symbol_is_listed_in_its_market_alone(
 
 
 def test_a_contract_states_its_delivery(profile: Exchange) -> None:
-    """Beside the perpetual contract of its pair."""
+    """The contract is listed in addition to the perpetual contract of its pair."""
     listed = {each["symbol"]: each for each in profile.get("/fapi/v1/exchangeInfo")["symbols"]}
     fields = ("pair", "contractType", "baseAsset", "quoteAsset", "deliveryDate")
     assert [listed[CONTRACT][name] for name in fields] == [
@@ -91,10 +91,10 @@ def test_a_contract_states_its_delivery(profile: Exchange) -> None:
 
 
 def test_streams_have_the_name_in_small_letters(profile: Exchange) -> None:
-    """Subscribed to by its percent-encoded address; the messages name the symbol as it is listed."""
+    """The stream has a percent-encoded name; the messages contain the symbol as listed."""
     with profile.connect(f"/stream?streams={quote(UNICODE.lower())}@trade") as client:
         profile.advance(600)
-        message = json.loads(take(client, 1)[0])
+        message = json.loads(receive(client, 1)[0])
         assert (message["stream"], message["data"]["s"]) == (f"{UNICODE.lower()}@trade", UNICODE)
 
 
@@ -110,7 +110,7 @@ CHECKSUM_FORMS = {
 
 @pytest.mark.parametrize("name", CHECKSUM_FORMS)
 def test_checksum_files_have_the_form_of_their_file(profile: Exchange, name: str) -> None:
-    """Each form states the digest of the zip, and the product reads it."""
+    """Each form contains the digest of the zip, and the client accepts it."""
     symbol, granularity = name.partition("-")[0], "daily" if name.count("-") > 3 else "monthly"
     path = f"{SPOT}/{granularity}/klines/{symbol}/1h/{name}"
     digest = hashlib.sha256(fetch(profile, path).content).hexdigest()
@@ -120,22 +120,22 @@ def test_checksum_files_have_the_form_of_their_file(profile: Exchange, name: str
 
 
 def test_a_form_that_does_not_exist_is_refused() -> None:
-    """One line names the key."""
+    """The error is one line with the key."""
     span = {"symbol": "BTCUSDT", "start": "2024-11-01", "end": "2024-12-01", "form": "rot13"}
     with pytest.raises(ConfigError, match=r"checksum_forms\.0\.form"):
-        validated(SandboxConfig, {"checksum_forms": [span]}, "sandbox.yaml")
+        validate_model(SandboxConfig, {"checksum_forms": [span]}, "sandbox.yaml")
 
 
 def sent(box: Exchange, address: str, stream: str, seconds: float) -> list[dict[str, Any]]:
-    """All messages of a futures stream in a stretch of time."""
+    """Receive all messages of a futures stream in a period."""
     with box.connect(f"/fstream/public/stream?streams={address}") as client:
         box.advance(seconds)
         until(lambda: bool(box.control("streams")["position"] == box.control("clock")["now"]))
-        return parsed(client, box.control("streams")["streams"][f"fstream/{stream}"]["count"])
+        return receive_data(client, box.control("streams")["streams"][f"fstream/{stream}"]["count"])
 
 
 def test_some_ids_of_futures_trades_are_no_trades_of_the_market() -> None:
-    """Ids are contiguous, `NA` has price and quantity 0, and REST and files have the other ids alone."""
+    """Ids are contiguous, `NA` has price and quantity 0, and REST and files have only market trades."""
     with exchange(order_types={"every": 7, "kinds": ["NA", "ADL"]}) as box:
         trades = sent(box, TRADE, TRADE, 60)
         assert [one["t"] for one in trades] == list(range(trades[0]["t"], trades[0]["t"] + len(trades)))
@@ -154,7 +154,7 @@ def test_some_ids_of_futures_trades_are_no_trades_of_the_market() -> None:
 
 
 def test_without_the_setting_every_futures_trade_is_one_of_the_market() -> None:
-    """Of the order type MARKET, in the exchange's field order."""
+    """All trades have the order type MARKET and the field order of the exchange."""
     with exchange(symbols=[BUSY]) as box:
         trades = sent(box, TRADE, TRADE, 30)
         assert {one["X"] for one in trades} == {"MARKET"}
@@ -162,12 +162,12 @@ def test_without_the_setting_every_futures_trade_is_one_of_the_market() -> None:
 
 
 def test_levels_may_have_an_empty_third_element() -> None:
-    """As the exchange sent them until 2019-03; the values are those of a message without the fault."""
+    """Levels have a third element as until 2019-03, and the same values."""
     with exchange(symbols=[BUSY]) as box, box.connect(f"/ws/{DEPTH}") as plain:
         box.faults({"fault": "ws_third_element", "times": "always", "match": {"path": "/stream"}})
-        with box.connect(f"/stream?streams={DEPTH}") as spoilt:
+        with box.connect(f"/stream?streams={DEPTH}") as faulty:
             box.advance(1)
-            (message,), (usual,) = take(spoilt, 1), take(plain, 1)
+            (message,), (normal,) = receive(faulty, 1), receive(plain, 1)
         data = json.loads(message)["data"]
         assert {len(level) for level in data["b"] + data["a"]} == {3}
-        assert decode_depth(json.dumps(data).encode()) == decode_depth(usual)
+        assert decode_depth(json.dumps(data).encode()) == decode_depth(normal)

@@ -1,4 +1,4 @@
-"""Recorded mode: real files in place of the market, values byte for byte."""
+"""Tests of recorded files: values are served byte for byte."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOUR = 3_600_000
 
 
 def rows(first_ms: int, count: int, *, micro: bool = False) -> str:
-    """Handwritten hours whose values have odd forms, which must survive."""
+    """Build hours with unusual forms of values, which must not change."""
     factor, rest = (1000, 999) if micro else (1, 0)
     lines = [
         f"{(first_ms + number * HOUR) * factor},2511.8,2515.90000000,2510.10,2512.{number},12.500,"
@@ -33,7 +33,7 @@ def rows(first_ms: int, count: int, *, micro: bool = False) -> str:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A flat futures CSV, a flat spot CSV in microseconds, and a spot zip in the archive's layout with its checksum."""
+    """Create a futures CSV, a spot CSV in microseconds, and a spot zip with its checksum."""
     (tmp_path / "ETHUSDT-1h-2024-11.csv").write_text(f"{HEADER}\n{rows(NOVEMBER, 720)}")
     (tmp_path / "BTCUSDT-1h-2025-01.csv").write_text(rows(1735689600000, 744, micro=True))
     (tmp_path / "notes.csv").write_text("something else")
@@ -48,7 +48,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_everything_is_published_and_byte_for_byte(directory: Path) -> None:
-    """CSVs come zipped with a right checksum, zips and their checksum files as they lie there."""
+    """CSVs are served as zips with correct checksums; zips and their checksum files are unchanged."""
     with SandboxServer(SandboxConfig(recorded=directory)) as server:
         futures = requests.get(
             f"{server.url}/data/futures/um/monthly/klines/ETHUSDT/1h/ETHUSDT-1h-2024-11.zip", timeout=30
@@ -57,8 +57,8 @@ def test_everything_is_published_and_byte_for_byte(directory: Path) -> None:
             assert (
                 archive.read("ETHUSDT-1h-2024-11.csv") == (directory / "ETHUSDT-1h-2024-11.csv").read_bytes()
             )
-        said = requests.get(f"{futures.url}.CHECKSUM", timeout=30).text
-        assert said == f"{hashlib.sha256(futures.content).hexdigest()}  ETHUSDT-1h-2024-11.zip\n"
+        checksum = requests.get(f"{futures.url}.CHECKSUM", timeout=30).text
+        assert checksum == f"{hashlib.sha256(futures.content).hexdigest()}  ETHUSDT-1h-2024-11.zip\n"
         path = "data/spot/daily/klines/ETHUSDT/1h/ETHUSDT-1h-2024-11-02.zip"
         assert requests.get(f"{server.url}/{path}", timeout=30).content == (directory / path).read_bytes()
         assert (
@@ -75,10 +75,10 @@ def test_everything_is_published_and_byte_for_byte(directory: Path) -> None:
     ("root", "symbol", "first_ms"), [("/fapi/v1", "ETHUSDT", NOVEMBER), ("/api/v3", "BTCUSDT", 1735689600000)]
 )
 def test_rest_pages_hold_the_recorded_values(directory: Path, root: str, symbol: str, first_ms: int) -> None:
-    """REST rows are the recorded ones, strings unchanged, times in milliseconds, page by page."""
+    """REST pages contain the recorded strings, with times in milliseconds."""
     with SandboxServer(SandboxConfig(recorded=directory)) as server:
-        asked: dict[str, str | int] = {"symbol": symbol, "interval": "1h", "startTime": 0, "limit": 3}
-        page = requests.get(f"{server.url}{root}/klines", params=asked, timeout=30).json()
+        query: dict[str, str | int] = {"symbol": symbol, "interval": "1h", "startTime": 0, "limit": 3}
+        page = requests.get(f"{server.url}{root}/klines", params=query, timeout=30).json()
         assert page[0] == [
             first_ms,
             "2511.8",
@@ -97,9 +97,10 @@ def test_rest_pages_hold_the_recorded_values(directory: Path, root: str, symbol:
             f"{server.url}{root}/klines", params=f"symbol={symbol}&interval=1h&limit=2", timeout=30
         ).json()
         assert last[0][4].startswith("2512.7")
-        between = {**asked, "startTime": first_ms + 5 * HOUR, "endTime": first_ms + 6 * HOUR}
+        range_query = {**query, "startTime": first_ms + 5 * HOUR, "endTime": first_ms + 6 * HOUR}
         assert [
-            row[4] for row in requests.get(f"{server.url}{root}/klines", params=between, timeout=30).json()
+            row[4]
+            for row in requests.get(f"{server.url}{root}/klines", params=range_query, timeout=30).json()
         ] == ["2512.5", "2512.6"]
         info = requests.get(f"{server.url}{root}/exchangeInfo", timeout=30).json()
         assert symbol in {entry["symbol"] for entry in info["symbols"]}
@@ -107,14 +108,14 @@ def test_rest_pages_hold_the_recorded_values(directory: Path, root: str, symbol:
 
 
 def test_a_market_can_be_forced_on_flat_files(directory: Path) -> None:
-    """Flat files belong to the market that is given; files in the archive's layout keep theirs."""
+    """The given market applies to flat files only."""
     source = Sandbox(SandboxConfig(recorded=directory, market=Market.SPOT)).source
     assert [spec.symbol for spec in source.symbols(Market.SPOT)] == ["BTCUSDT", "ETHUSDT"]
     assert source.symbols(Market.UM) == []
 
 
 def test_the_clock_starts_after_the_last_publication(directory: Path) -> None:
-    """By default all recorded files are published; an earlier clock hides them."""
+    """All recorded files are published by default; an earlier clock hides them."""
     assert Sandbox(SandboxConfig(recorded=directory, frozen=True)).clock.now_us() == parse_time(
         "2025-02-02T13:00"
     )
@@ -131,7 +132,7 @@ def test_the_clock_starts_after_the_last_publication(directory: Path) -> None:
 
 
 def test_faults_work_on_recorded_files(directory: Path) -> None:
-    """A recorded zip can be served with a defect, and a fitting checksum."""
+    """A recorded zip with a defect has a matching checksum."""
     path = "/data/spot/daily/klines/ETHUSDT/1h/ETHUSDT-1h-2024-11-02.zip"
     settings = {"recorded": directory, "faults": [{"match": {"path": path}, "fault": "csv_bom"}]}
     with SandboxServer(SandboxConfig.model_validate(settings)) as server:
@@ -145,7 +146,7 @@ def test_faults_work_on_recorded_files(directory: Path) -> None:
 
 
 def test_a_directory_without_kline_files_is_refused(tmp_path: Path) -> None:
-    """A directory without any kline file is one clear error."""
+    """A directory without kline files gives an error."""
     (tmp_path / "readme.txt").write_text("nothing")
-    with pytest.raises(ConfigError, match="holds no kline file"):
+    with pytest.raises(ConfigError, match="contains no kline file"):
         Sandbox(SandboxConfig(recorded=tmp_path))

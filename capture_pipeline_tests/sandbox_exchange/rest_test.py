@@ -1,4 +1,4 @@
-"""REST over HTTP: pages, parameters, errors, weights and limits."""
+"""Tests of REST over HTTP: pages, parameters, errors, weights and limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from capture_pipeline.binance.rest.client import RestClient, WeightGovernor
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.deployment.address_limits import AddressLimits
 from capture_pipeline_tests.sandbox_exchange.streaming import exchange
-from sandbox_exchange.rest.rate_limiter import AddressLimiter, Limiter, Part, Stated
+from sandbox_exchange.rest.rate_limiter import AddressLimiter, EndLocation, HostGroup, WeightLimiter
 from sandbox_exchange.server.server import SandboxConfig, SandboxServer
 
 NOW = "2025-02-01T10:20:30Z"
@@ -31,13 +31,12 @@ OUTAGE = {"start": "2024-07-01T00:00", "end": "2024-07-03T06:00"}
 
 
 def ms(text: str) -> int:
-    """Milliseconds of an ISO time."""
     return parse_time(text) // 1000
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A running sandbox whose clock stands, with an outage of two days in July."""
+    """Run a sandbox with a stopped clock and an outage of two days in July."""
     settings = {
         "now": NOW,
         "frozen": True,
@@ -52,25 +51,25 @@ def url() -> Iterator[str]:
 def klines(
     url: str, *, headers: dict[str, str] | None = None, root: str = "/api/v3", **params: str | int
 ) -> list[list[Any]]:
-    """One page of BTCUSDT hours unless asked otherwise."""
-    asked = {"symbol": "BTCUSDT", "interval": "1h", **params}
-    answer = requests.get(f"{url}{root}/klines", params=asked, headers=headers, timeout=30)
+    """Request one page of BTCUSDT hours by default."""
+    query = {"symbol": "BTCUSDT", "interval": "1h", **params}
+    answer = requests.get(f"{url}{root}/klines", params=query, headers=headers, timeout=30)
     assert answer.status_code == 200, answer.text
     rows: list[list[Any]] = answer.json()
     return rows
 
 
 @pytest.mark.parametrize(
-    ("root", "asked", "rows"),
+    ("root", "query", "rows"),
     [("/api/v3", {}, 500), ("/api/v3", {"limit": 5000}, 1000), ("/fapi/v1", {"limit": 5000}, 1500)],
 )
-def test_limits_have_a_default_and_are_cut(url: str, root: str, asked: dict[str, Any], rows: int) -> None:
-    """Without a limit 500 rows come; a spot page has at most 1000, a futures page 1500."""
-    assert len(klines(url, root=root, startTime=0, **asked)) == rows
+def test_limits_have_a_default_and_are_cut(url: str, root: str, query: dict[str, Any], rows: int) -> None:
+    """A page has 500 rows by default, at most 1000 on spot and 1500 on futures."""
+    assert len(klines(url, root=root, startTime=0, **query)) == rows
 
 
 def test_rows_have_the_exchanges_types(url: str) -> None:
-    """A row has twelve values: integer times and count, strings for the rest; the project's own parser takes it."""
+    """A row has twelve values: integer times and count, and strings; the client parses it."""
     answer = requests.get(f"{url}/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=2", timeout=30)
     row = answer.json()[0]
     assert [type(value) for value in row] == [int, str, str, str, str, str, int, str, int, str, str, str]
@@ -79,7 +78,7 @@ def test_rows_have_the_exchanges_types(url: str) -> None:
 
 
 def test_start_zero_gives_the_first_candles_after_the_listing(url: str) -> None:
-    """startTime=0 begins at the listing."""
+    """startTime=0 returns candles from the listing on."""
     assert [row[0] for row in klines(url, startTime=0, limit=2)] == [
         ms("2024-01-01T00:00"),
         ms("2024-01-01T01:00"),
@@ -87,14 +86,14 @@ def test_start_zero_gives_the_first_candles_after_the_listing(url: str) -> None:
 
 
 def test_end_bounds_open_times_inclusively(url: str) -> None:
-    """The candle that opens at endTime belongs to the page, one millisecond earlier it does not."""
+    """A candle that opens at endTime is in the page; one millisecond earlier it is not."""
     start = ms("2024-05-01")
     assert len(klines(url, startTime=start, endTime=start + 3 * HOUR_MS)) == 4
     assert len(klines(url, startTime=start, endTime=start + 3 * HOUR_MS - 1)) == 3
 
 
 def test_without_start_the_latest_come_and_the_last_is_unfinished(url: str) -> None:
-    """Without startTime the newest candles come; the last one closes in the future."""
+    """Without startTime the page has the newest candles; the last one closes in the future."""
     rows = klines(url, limit=3)
     assert [row[0] for row in rows] == [
         ms("2025-02-01T08:00"),
@@ -107,12 +106,11 @@ def test_without_start_the_latest_come_and_the_last_is_unfinished(url: str) -> N
 
 
 def test_nothing_opens_after_now(url: str) -> None:
-    """Candles that would open in the future do not exist."""
     assert klines(url, startTime=ms(NOW)) == []
 
 
 def test_pages_join_across_an_outage(url: str) -> None:
-    """A page is full although an outage lies in it, and holds no candle of the outage."""
+    """A page across an outage is full and has no candle of the outage."""
     rows = klines(url, startTime=ms("2024-06-30T20:00"), limit=6)
     assert [row[0] for row in rows[3:]] == [
         ms("2024-06-30T23:00"),
@@ -123,7 +121,7 @@ def test_pages_join_across_an_outage(url: str) -> None:
 
 
 def test_microseconds_on_request(url: str) -> None:
-    """With the header spot times are microseconds; times may also be asked for in microseconds."""
+    """With the header, spot times are microseconds; request times may be microseconds too."""
     start = parse_time("2024-05-01")
     row = klines(url, headers={"X-MBX-TIME-UNIT": "MICROSECOND"}, startTime=start, limit=1)[0]
     assert (row[0], row[6]) == (start, start + 3_600_000_000 - 1)
@@ -156,19 +154,18 @@ SPOT, UM = "/api/v3", "/fapi/v1"
     ],
 )
 def test_errors_are_the_exchanges(url: str, path: str, code: int) -> None:
-    """A refused request gives 400 with the exchange's code."""
+    """A refused request returns 400 with the error code of the exchange."""
     answer = requests.get(url + path, timeout=30)
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert answer.json()["msg"]
 
 
 def test_unknown_endpoint_is_404(url: str) -> None:
-    """An endpoint that does not exist gives 404."""
     assert requests.get(url + "/api/v3/nothing", timeout=30).status_code == 404
 
 
 def test_exchange_info_tells_symbols_and_their_status() -> None:
-    """All symbols, one, or several; BREAK where a symbol is delisted."""
+    """All, one or several symbols can be requested; a delisted symbol has the status BREAK."""
     settings = {
         "now": NOW,
         "frozen": True,
@@ -197,16 +194,16 @@ def test_exchange_info_tells_symbols_and_their_status() -> None:
 
 
 def test_trades_by_id_and_by_time_are_those_of_the_candle(url: str) -> None:
-    """AggTrades of an hour are contiguous, sum up to its candle, and are the same by id."""
+    """AggTrades of an hour are contiguous, add up to its candle, and are the same by id."""
     start = ms("2025-01-05T03:00")
     candle = klines(url, symbol="DOTUSDT", startTime=start, limit=1)[0]
-    asked: dict[str, str | int] = {
+    query: dict[str, str | int] = {
         "symbol": "DOTUSDT",
         "startTime": start,
         "endTime": start + HOUR_MS - 1,
         "limit": 1000,
     }
-    trades = requests.get(f"{url}/api/v3/aggTrades", params=asked, timeout=30).json()
+    trades = requests.get(f"{url}/api/v3/aggTrades", params=query, timeout=30).json()
     assert sum(trade["l"] - trade["f"] + 1 for trade in trades) == candle[8]
     assert sum(Decimal(trade["q"]) for trade in trades) == Decimal(candle[5])
     assert all(
@@ -224,7 +221,7 @@ def test_trades_by_id_and_by_time_are_those_of_the_candle(url: str) -> None:
 
 @pytest.mark.parametrize("root", [SPOT, UM])
 def test_depth_has_the_levels_asked_for(url: str, root: str) -> None:
-    """The book has as many levels as asked, around the last trade; futures add times."""
+    """The book has the requested levels around the last trade; futures add times."""
     book = requests.get(f"{url}{root}/depth", params="symbol=BTCUSDT&limit=100", timeout=30).json()
     assert len(book["bids"]) == len(book["asks"]) == 100
     assert float(book["bids"][0][0]) < float(book["asks"][0][0])
@@ -262,7 +259,7 @@ def test_depth_has_the_levels_asked_for(url: str, root: str) -> None:
     ],
 )
 def test_used_weight_grows_by_the_requests_weight(path: str, weight: int) -> None:
-    """The header of the first answer is the weight of that request."""
+    """The header of the first response is the weight of the request."""
     with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
         answer = requests.get(server.url + path, timeout=30)
         assert answer.headers["X-MBX-USED-WEIGHT-1M"] == answer.headers["x-mbx-used-weight"] == str(weight)
@@ -272,7 +269,7 @@ def test_used_weight_grows_by_the_requests_weight(path: str, weight: int) -> Non
 def test_the_client_counts_what_the_exchange_counts(
     market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weight by weight."""
+    """The weights of the client are the used weights of the sandbox."""
     counted: list[int] = []
     sent: list[int] = []
 
@@ -301,12 +298,12 @@ def test_the_client_counts_what_the_exchange_counts(
 
 
 def test_over_budget_gives_429_and_going_on_gives_418() -> None:
-    """Past the budget 429 with Retry-After; requests sent all the same bring 418, which stays."""
+    """Beyond the budget, requests get 429 with Retry-After; further requests get 418."""
     settings = {"now": NOW, "weight_budget": 3, "requests_until_ban": 2, "ban_s": 90}
     with SandboxServer(SandboxConfig.model_validate(settings)) as server:
         answers = [requests.get(server.url + "/api/v3/ping", timeout=30) for _ in range(9)]
     statuses = [answer.status_code for answer in answers]
-    # The minute may turn once in between; then the budget is new, unless the ban has come.
+    # A new minute may begin during the requests; the budget is then new, unless the address is banned.
     assert statuses[-1] == 418
     assert 429 in statuses
     assert answers[-1].json()["code"] == -1003
@@ -317,8 +314,8 @@ def test_over_budget_gives_429_and_going_on_gives_418() -> None:
 
 
 def test_limiter_counts_by_minute_and_bans_for_as_long_as_it_says() -> None:
-    """A new minute has a new budget; a ban ends when it says."""
-    limiter = Limiter(10, AddressLimiter(requests_until_ban=2, ban_s=100))
+    """A new minute has a new budget; a ban ends at its stated time."""
+    limiter = WeightLimiter(10, AddressLimiter(requests_until_ban=2, ban_s=100))
     refusals = [limiter.admit(5, now).refusal for now in (60.0, 61.0, 62.0, 63.0, 64.0, 130.0, 163.9, 164.0)]
     assert [one and (one.status, one.wait_s) for one in refusals] == [
         None,
@@ -330,13 +327,13 @@ def test_limiter_counts_by_minute_and_bans_for_as_long_as_it_says() -> None:
         (418, 1),
         None,
     ]
-    assert Limiter(10, AddressLimiter(requests_until_ban=2, ban_s=100)).admit(10, 0.0).used == 10
+    assert WeightLimiter(10, AddressLimiter(requests_until_ban=2, ban_s=100)).admit(10, 0.0).used == 10
 
 
 @pytest.mark.parametrize("status", [429, 418, 403])
-@pytest.mark.parametrize("stated", list(Stated))
-def test_refused_address_is_told_the_end_where_the_setting_says(status: int, stated: Stated) -> None:
-    """REST and handshakes alike; the requests that come meanwhile are counted."""
+@pytest.mark.parametrize("stated", list(EndLocation))
+def test_refused_address_is_told_the_end_where_the_setting_says(status: int, stated: EndLocation) -> None:
+    """REST and handshakes are refused, and requests during the refusal are counted."""
     with exchange() as box:
         box.control("limits", {"status": status, "seconds": 50, "stated": stated})
         answer = requests.get(box.url + "/api/v3/time", timeout=30)
@@ -348,22 +345,24 @@ def test_refused_address_is_told_the_end_where_the_setting_says(status: int, sta
         (answer.headers, answer.text),
         (handshake.headers, (handshake.body or b"").decode()),
     ):
-        assert headers.get("Retry-After") in ({"49", "50"} if stated is Stated.BOTH else {None})
-        assert ("banned until 1" in body) is (status == 418 and stated is not Stated.NOWHERE)
+        assert headers.get("Retry-After") in ({"49", "50"} if stated is EndLocation.BOTH else {None})
+        assert ("banned until 1" in body) is (status == 418 and stated is not EndLocation.NOWHERE)
     assert (answer.status_code, handshake.status_code, counts) == (status, status, {"rest": 1, "streams": 1})
     assert ("X-MBX-USED-WEIGHT-1M" in answer.headers) is (status != 403)
 
 
 def test_handshakes_beyond_the_limit_of_attempts_are_refused() -> None:
-    """With 429 until the first of them is out of the window; REST is not concerned. Whoever goes on is banned from all hosts."""
+    """Handshakes get 429 until the window moves on, REST does not; more attempts cause a ban."""
     limits = AddressLimiter(requests_until_ban=2, ban_s=100, attempts=2, window_s=30)
-    refusals = [limits.refuse(Part.STREAMS, now) for now in (0.0, 10.0, 11.0, 12.0)]
+    refusals = [limits.count_request(HostGroup.STREAMS, now) for now in (0.0, 10.0, 11.0, 12.0)]
     assert [one and (one.status, one.wait_s) for one in refusals] == [None, None, (429, 19), (429, 18)]
-    assert limits.refuse(Part.REST, 12.0) is None
-    assert [limits.refuse(Part.STREAMS, now) for now in (30.0,)] == [None]
-    banned = [limits.refuse(Part.STREAMS, now) for now in (31.0, 32.0, 33.0)]
+    assert limits.count_request(HostGroup.REST, 12.0) is None
+    assert [limits.count_request(HostGroup.STREAMS, now) for now in (30.0,)] == [None]
+    banned = [limits.count_request(HostGroup.STREAMS, now) for now in (31.0, 32.0, 33.0)]
     assert [one and one.status for one in banned] == [429, 429, 418]
-    assert (limits.refuse(Part.REST, 34.0) or banned[0]) == limits.refusal(Part.STREAMS, 34.0)
+    assert (limits.count_request(HostGroup.REST, 34.0) or banned[0]) == limits.current_refusal(
+        HostGroup.STREAMS, 34.0
+    )
     assert (limits.attempts, limits.surplus) == (8, 2)
 
 
@@ -371,9 +370,9 @@ DOTS: dict[str, str | int] = {"symbol": "DOTUSDT", "limit": 1000}
 
 
 def test_futures_trades_older_than_two_days_are_refused_by_time_and_by_id(url: str) -> None:
-    """With -4166, as the exchange does; newer ones are served either way, and spot has no such window."""
-    asked: dict[str, str | int] = {**DOTS, "startTime": ms(NOW) - 47 * HOUR_MS, "limit": 1}
-    newest = requests.get(f"{url}{UM}/aggTrades", params=asked, timeout=30).json()[0]
+    """Older trades get -4166, newer trades are served, and spot has no window."""
+    query: dict[str, str | int] = {**DOTS, "startTime": ms(NOW) - 47 * HOUR_MS, "limit": 1}
+    newest = requests.get(f"{url}{UM}/aggTrades", params=query, timeout=30).json()[0]
     assert (
         requests.get(f"{url}{UM}/aggTrades", params={**DOTS, "fromId": newest["a"]}, timeout=30).json()[0]
         == newest
@@ -399,7 +398,7 @@ def test_futures_trades_older_than_two_days_are_refused_by_time_and_by_id(url: s
 @pytest.mark.parametrize("root", [SPOT, UM])
 @pytest.mark.parametrize("way", ["setting", "fault"])
 def test_rest_may_be_behind_the_market(root: str, way: str) -> None:
-    """Trades and candles are those of `lag_s` ago: the newest candle that has closed is served as it stood then."""
+    """Trades and candles are those of `lag_s` ago; a candle that has closed since is still unfinished."""
     settings: dict[str, Any] = {"now": NOW, "frozen": True}
     rule = {"fault": "rest_lag", "lag_s": 40}
     with SandboxServer(
@@ -418,7 +417,7 @@ def test_rest_may_be_behind_the_market(root: str, way: str) -> None:
 
 
 def test_futures_that_are_settled_are_listed_without_klines() -> None:
-    """SETTLING in exchangeInfo, and -1122 for klines; spot knows no such state of klines."""
+    """The status in exchangeInfo is SETTLING, and klines get -1122; spot serves klines."""
     suspension = {"symbol": "DOTUSDT", "start": "2025-01-20", "end": "2025-03-01", "status": "SETTLING"}
     with SandboxServer(
         SandboxConfig.model_validate({"now": NOW, "frozen": True, "suspensions": [suspension]})

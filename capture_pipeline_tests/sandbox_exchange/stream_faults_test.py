@@ -1,4 +1,4 @@
-"""Faults of streams: each hits whom its rule says, as often as it says, and is counted."""
+"""Tests of stream faults: each applies to the configured connections and messages and is counted."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from capture_pipeline_tests.sandbox_exchange.streaming import (
     DEPTH,
     TRADE,
     Exchange,
-    code_of,
+    close_code,
     exchange,
-    parsed,
-    rest_of,
-    take,
+    receive,
+    receive_data,
+    receive_rest,
     until,
 )
 from sandbox_exchange.faults.rules import FaultRule
@@ -31,20 +31,20 @@ DIFFS = f"/stream?streams={DEPTH}"
 
 
 @pytest.fixture(scope="module")
-def _running() -> Iterator[Exchange]:
+def _run_exchange() -> Iterator[Exchange]:
     with exchange() as box:
         yield box
 
 
 @pytest.fixture
-def box(_running: Exchange) -> Iterator[Exchange]:
-    """A sandbox whose clock stands; its faults are taken away after each test."""
-    yield _running
-    _running.faults()
+def box(_run_exchange: Exchange) -> Iterator[Exchange]:
+    """Run a sandbox with a stopped clock; each test starts without faults."""
+    yield _run_exchange
+    _run_exchange.faults()
 
 
 def first_ids(messages: list[bytes]) -> list[int]:
-    """Trade ids, or first update ids."""
+    """Return trade ids, or first update ids."""
     return [json.loads(message)["data"].get("t") or json.loads(message)["data"]["U"] for message in messages]
 
 
@@ -61,22 +61,22 @@ def first_ids(messages: list[bytes]) -> list[int]:
 def test_a_connection_ends_after_the_messages_its_rule_lets_pass(
     box: Exchange, rule: dict[str, Any], code: int
 ) -> None:
-    """One connection ends after its twentieth message, the other one gets all."""
+    """One connection ends after its twentieth message, the other gets all messages."""
     with box.connect(DIFFS) as hit, box.connect(DIFFS) as spared:
         number = box.connections()[-1]["number"] - 1
         box.faults({**rule, "after": 20, "match": {"connection": number}})
         box.advance(5)
-        messages, closed = rest_of(hit)
-        assert code_of(closed) == code
-        # A reset throws away what is on its way.
-        assert messages == take(spared, 50)[: len(messages)]
+        messages, closed = receive_rest(hit)
+        assert close_code(closed) == code
+        # A reset discards messages that are not received yet.
+        assert messages == receive(spared, 50)[: len(messages)]
         assert len(messages) == 20 or rule["fault"] == "ws_reset"
         assert box.injected() == [1]
     assert rule["fault"] in next(one for one in box.connections() if one["number"] == number)["faults"]
 
 
 def test_a_silent_connection_answers_pings_and_a_half_open_one_does_not(box: Exchange) -> None:
-    """Neither gets data; only the silent one still answers, also a close."""
+    """Neither connection gets data; only the silent one answers pings and a close."""
     with box.connect(DIFFS) as silent, box.connect(DIFFS) as dead:
         last = box.connections()[-1]["number"]
         box.faults(
@@ -84,7 +84,7 @@ def test_a_silent_connection_answers_pings_and_a_half_open_one_does_not(box: Exc
             {"fault": "ws_half_open", "after": 3, "match": {"connection": last}},
         )
         box.advance(2)
-        assert take(silent, 3) == take(dead, 3)
+        assert receive(silent, 3) == receive(dead, 3)
         for client, answers in ((silent, True), (dead, False)):
             assert client.ping().wait(0.5) is answers
             with pytest.raises(TimeoutError):
@@ -95,19 +95,19 @@ def test_a_silent_connection_answers_pings_and_a_half_open_one_does_not(box: Exc
 
 
 def test_shutdown_is_announced_and_follows_later(box: Exchange) -> None:
-    """The word serverShutdown comes between the data, which go on until the close `lag_s` of market time later."""
+    """The announcement comes between the data, which continue until the close `lag_s` later."""
     with box.connect(DIFFS) as client:
         box.faults({"fault": "ws_shutdown", "after": 5, "lag_s": 3})
         box.advance(2)
-        messages = take(client, 21)
+        messages = receive(client, 21)
         assert json.loads(messages[5])["data"]["e"] == "serverShutdown"
         box.advance(2)
-        assert code_of(rest_of(client)[1]) == 1001
+        assert close_code(receive_rest(client)[1]) == 1001
 
 
 @pytest.mark.parametrize("status", [429, 503, 403])
 def test_an_upgrade_is_refused(box: Exchange, status: int) -> None:
-    """The second of three upgrades is answered with the status."""
+    """The second of three handshakes gets the status of the rule."""
     box.faults(
         {"fault": "ws_refuse", "status": status, "after": 1, "retry_after": 7, "match": {"path": "/stream"}}
     )
@@ -122,7 +122,7 @@ def test_an_upgrade_is_refused(box: Exchange, status: int) -> None:
 
 
 def test_late_data_come_whole_and_in_order(box: Exchange) -> None:
-    """One connection gets everything so many seconds of market time after the other."""
+    """The data of one connection are delayed by a period of market time."""
     with box.connect(DIFFS) as late, box.connect(DIFFS) as prompt:
         box.faults(
             {
@@ -133,12 +133,12 @@ def test_late_data_come_whole_and_in_order(box: Exchange) -> None:
             }
         )
         box.advance(2)
-        expected = take(prompt, 20)
-        assert take(late, 2) == expected[:2]
+        expected = receive(prompt, 20)
+        assert receive(late, 2) == expected[:2]
         with pytest.raises(TimeoutError):
             late.recv(timeout=0.2)
         box.advance(4.1)
-        assert take(late, 18) == expected[2:]
+        assert receive(late, 18) == expected[2:]
 
 
 @pytest.mark.parametrize("everywhere", [True, False])
@@ -153,7 +153,7 @@ def test_late_data_come_whole_and_in_order(box: Exchange) -> None:
 def test_messages_are_lost_doubled_and_exchanged(
     box: Exchange, fault: str, change: Any, *, everywhere: bool
 ) -> None:
-    """The sixth and the ninth message are hit: everywhere alike, or on one connection only."""
+    """The rule applies to the sixth and the ninth message, on all connections or on one."""
     with box.connect(DIFFS) as one, box.connect(DIFFS) as other:
         match = {} if everywhere else {"connection": box.connections()[-2]["number"]}
         box.faults(
@@ -162,24 +162,26 @@ def test_messages_are_lost_doubled_and_exchanged(
         all_of_them = expected_ids(box, 30)
         box.advance(3)
         hit = change(all_of_them)
-        assert first_ids(take(one, len(hit))) == hit
-        assert first_ids(take(other, len(hit) if everywhere else 30)) == (hit if everywhere else all_of_them)
+        assert first_ids(receive(one, len(hit))) == hit
+        assert first_ids(receive(other, len(hit) if everywhere else 30)) == (
+            hit if everywhere else all_of_them
+        )
         assert box.injected() == [2]
         assert box.control("streams")["streams"][DEPTH]["last_id"] >= all_of_them[-1]
 
 
 def expected_ids(box: Exchange, count: int) -> list[int]:
-    """First ids of the next diffs, from the book itself."""
+    """Return the first ids of the next diffs from the book."""
     market = box.server.sandbox.market
     assert market is not None
     book = market.book(Market.SPOT, "BTCUSDT")
-    slot = book.slot_of(box.server.sandbox.clock.now_us()) + 1
+    slot = book.last_changed_slot(box.server.sandbox.clock.now_us()) + 1
     return [int(number) for number in book.diffs(slot, slot + count).first_id]
 
 
 @pytest.mark.parametrize("fault", ["ws_bad_utf8", "ws_bad_json", "ws_oversized", "ws_split"])
 def test_messages_are_spoilt(box: Exchange, fault: str) -> None:
-    """One trade is no UTF-8, no JSON, very long, or in pieces; the others are as always."""
+    """One trade is not UTF-8, not JSON, very long, or in pieces; the others are unchanged."""
     with box.connect() as client, box.connect() as clean:
         rule = {
             "fault": fault,
@@ -188,7 +190,7 @@ def test_messages_are_spoilt(box: Exchange, fault: str) -> None:
         }
         box.faults({**rule, "bytes": 300_000} if fault == "ws_oversized" else rule)
         box.advance(10)
-        pairs = zip(take(client, 100), take(clean, 100), strict=True)
+        pairs = zip(receive(client, 100), receive(clean, 100), strict=True)
         differing = [(mine, theirs) for mine, theirs in pairs if mine != theirs]
         assert box.injected() == [1]
     if fault == "ws_split":
@@ -205,23 +207,23 @@ def test_messages_are_spoilt(box: Exchange, fault: str) -> None:
 
 @pytest.mark.parametrize(("fault", "key"), [("ws_answer", "result"), ("ws_error", "error")])
 def test_answers_come_between_messages(box: Exchange, fault: str, key: str) -> None:
-    """An answer or an error object precedes the third diff, without an envelope; no diff is lost."""
+    """An answer or an error object precedes the third diff; no diff is lost."""
     with box.connect(DIFFS) as client:
         box.faults({"fault": fault, "after": 2, "match": {"stream": "*@depth*"}})
         expected = expected_ids(box, 10)
         box.advance(1)
-        messages = [json.loads(message) for message in take(client, 11)]
+        messages = [json.loads(message) for message in receive(client, 11)]
         assert (key in messages[2], messages[2]["id"]) == (True, 1)
         assert [message["data"]["U"] for number, message in enumerate(messages) if number != 2] == expected
 
 
 def test_a_rule_can_wait_for_a_market_time_and_a_stream(box: Exchange) -> None:
-    """Nothing is hit before `start` and after `end`."""
+    """The rule applies only between `start` and `end`."""
     with box.connect(DIFFS) as client:
         now_us = box.control("clock")["now_us"]
         box.control("clock", {"now": "2025-02-20T11:00:00Z"})
         until(lambda: box.control("streams")["position"] == "2025-02-20T11:00:00Z")
-        take(client, (parse_time("2025-02-20T11:00:00Z") - now_us) // 100_000)
+        receive(client, (parse_time("2025-02-20T11:00:00Z") - now_us) // 100_000)
         box.faults(
             {
                 "fault": "ws_drop",
@@ -231,47 +233,47 @@ def test_a_rule_can_wait_for_a_market_time_and_a_stream(box: Exchange) -> None:
             }
         )
         box.advance(3)
-        times = [diff["E"] - parse_time("2025-02-20T11:00:00Z") // 1000 for diff in parsed(client, 20)]
+        times = [diff["E"] - parse_time("2025-02-20T11:00:00Z") // 1000 for diff in receive_data(client, 20)]
         assert times == [*range(100, 1000, 100), *range(2000, 3001, 100)]
         assert box.injected() == [10]
 
 
 def test_connections_are_cut_in_turns_and_never_together() -> None:
-    """With `every_s` each connection ends after so long, the oldest first, half of it apart; one alone is spared by `least`."""
+    """With `every_s` connections end in turn, at different times; `least` protects a single one."""
     with exchange(faults=[{"fault": "ws_close", "code": 1001, "every_s": 60, "least": 2}]) as box:
         with box.connect(DIFFS) as one, box.connect(DIFFS) as other:
             for _ in range(50):
                 box.advance(1)
-                take(other, 10)
-            assert code_of(rest_of(one)[1]) == 1001
+                receive(other, 10)
+            assert close_code(receive_rest(one)[1]) == 1001
             for _ in range(60):
                 box.advance(1)
-                take(other, 10)
+                receive(other, 10)
             assert box.injected() == [1]
             with box.connect(DIFFS) as third:
                 box.advance(1)
-                take(third, 10)
-                assert code_of(rest_of(other)[1]) == 1001
+                receive(third, 10)
+                assert close_code(receive_rest(other)[1]) == 1001
                 box.advance(29)
-                take(third, 290)
+                receive(third, 290)
                 assert box.injected() == [2]
-        gone = [one for one in box.connections() if one["close_code"] == 1001]
-        assert 25 < gone[0]["age_s"] < 35
+        ended = [one for one in box.connections() if one["close_code"] == 1001]
+        assert 25 < ended[0]["age_s"] < 35
 
 
 def test_connections_are_hit_by_hand(box: Exchange) -> None:
-    """Control can hit one connection or all, counts it, and refuses what it cannot do on one line."""
+    """The control endpoint can inject into one connection or all, and rejects invalid requests."""
     url = f"{box.url}/_sandbox/streams"
     with box.connect() as one, box.connect() as other:
         number = box.connections()[-2]["number"]
-        before = box.server.sandbox.faults.injected("ws_close")
+        before = box.server.sandbox.faults.count_injected("ws_close")
         assert box.control("streams", {"connection": number, "fault": "ws_close", "code": 1008}) == {
             "hit": [number]
         }
-        assert code_of(rest_of(one)[1]) == 1008
+        assert close_code(receive_rest(one)[1]) == 1008
         assert box.control("streams", {"connection": "all", "fault": "ws_cut"})["hit"][-1] == number + 1
-        assert code_of(rest_of(other)[1]) == 1006
-        assert box.server.sandbox.faults.injected("ws_close") == before + 1
+        assert close_code(receive_rest(other)[1]) == 1006
+        assert box.server.sandbox.faults.count_injected("ws_close") == before + 1
         assert box.control("streams")["by_hand"]["ws_close"] >= 1
     for wrong, status in (
         ({"connection": 99_999, "fault": "ws_cut"}, 404),
@@ -286,25 +288,25 @@ def test_connections_are_hit_by_hand(box: Exchange) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "error_text"),
     [
-        ({"fault": "ws_close", "code": 1006}, "is ws_cut or ws_reset"),
+        ({"fault": "ws_close", "code": 1006}, "use ws_cut or ws_reset"),
         ({"fault": "ws_refuse", "status": 200}, "status must be 400 to 599"),
         ({"fault": "ws_drop", "every_s": 5}, "every_s"),
         ({"fault": "ws_cut", "every_s": 0}, "every_s"),
         ({"fault": "ws_oversized", "bytes": 1e12}, "bytes must be at most"),
-        ({"fault": "reset", "match": {"stream": "*"}}, "belong to faults of streams"),
+        ({"fault": "reset", "match": {"stream": "*"}}, "apply to faults of streams only"),
     ],
 )
-def test_a_wrong_rule_is_refused(rule: dict[str, Any], said: str) -> None:
-    """What cannot be is said when the script is read."""
-    with pytest.raises(ValidationError, match=said):
+def test_a_wrong_rule_is_refused(rule: dict[str, Any], error_text: str) -> None:
+    """Invalid rules are rejected when the script is read."""
+    with pytest.raises(ValidationError, match=error_text):
         FaultRule.model_validate(rule)
 
 
 def test_both_streams_of_one_connection_are_counted_together(box: Exchange) -> None:
-    """Without a stream in its match a rule counts every message of a connection."""
+    """A rule without a stream counts all messages of a connection."""
     with box.connect(BOTH) as client:
         box.faults({"fault": "ws_close", "after": 40})
         box.advance(10)
-        assert len(rest_of(client)[0]) == 40
+        assert len(receive_rest(client)[0]) == 40

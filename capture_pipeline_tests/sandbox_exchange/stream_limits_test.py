@@ -1,4 +1,4 @@
-"""Limits of stream connections: length of the URL, streams, messages of the client, pings; and markets that hardly move."""
+"""Tests of stream limits: URL length, streams, client messages and pings; and of quiet markets."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from capture_pipeline_tests.sandbox_exchange.streaming import (
     BUSY,
     DEPTH,
     Exchange,
-    code_of,
+    close_code,
     exchange,
     raw_connection,
-    rest_of,
-    take,
+    receive,
+    receive_rest,
     until,
 )
 
 UM = "/fstream/market"
 SHORT = [f"{number:x}@t" for number in range(1025)]
-"""Names of no stream, so short that 1,025 of them fit into a URL."""
+"""Short names of unknown streams: 1,025 of them fit into a URL."""
 QUIET = {**BUSY, "trades_per_day": 10, "book_interval_s": 12.5}
 
 
 @pytest.fixture(scope="module")
 def box() -> Any:
-    """A sandbox whose clock stands."""
     with exchange(symbols=[QUIET, {**BUSY, "symbol": "ETHUSDT", "book_interval_s": None}]) as running:
         yield running
 
@@ -54,11 +53,11 @@ def test_the_1025th_spot_stream_is_refused_with_400(box: Exchange) -> None:
 def test_the_1025th_futures_stream_is_answered_with_error_4_and_1008(box: Exchange) -> None:
     with box.connect(f"{UM}/stream?streams={'/'.join(SHORT[1:])}") as client:
         client.send('{"method":"LIST_SUBSCRIPTIONS","id":1}')
-        assert len(json.loads(take(client, 1)[0])["result"]) == 1024
+        assert len(json.loads(receive(client, 1)[0])["result"]) == 1024
     with box.connect(f"{UM}/stream?streams={'/'.join(SHORT)}") as client:
-        answers, closed = rest_of(client)
+        answers, closed = receive_rest(client)
     assert [json.loads(answer)["error"]["code"] for answer in answers] == [4]
-    assert code_of(closed) == 1008
+    assert close_code(closed) == 1008
 
 
 @pytest.mark.parametrize(("host", "most"), [("", 5), (UM, 10)])
@@ -66,7 +65,7 @@ def test_the_1025th_futures_stream_is_answered_with_error_4_and_1008(box: Exchan
 def test_one_message_more_than_allowed_in_a_second_ends_the_connection(
     box: Exchange, host: str, most: int, opcode: Opcode
 ) -> None:
-    """Requests, pings and pongs count alike; the close code is 1008."""
+    """Requests, pings and pongs count; the close code is 1008."""
     payload = b'{"method":"LIST_SUBSCRIPTIONS","id":1}' if opcode is Opcode.TEXT else b"x"
     with raw_connection(box, f"{host}/stream") as raw:
         raw.sendall(Frame(opcode, payload).serialize(mask=True) * (most + 1))
@@ -89,7 +88,7 @@ def test_futures_are_pinged_at_a_pace_of_their_own() -> None:
             received += raw.recv(4096)
         assert received.startswith(b"\x89")
         box.advance(1)
-        take(spot, 1)
+        receive(spot, 1)
 
 
 def test_a_close_frame_may_come_and_tcp_stay_open(box: Exchange) -> None:
@@ -104,7 +103,7 @@ def test_a_close_frame_may_come_and_tcp_stay_open(box: Exchange) -> None:
 
 
 def test_a_book_changes_and_a_symbol_trades_as_seldom_as_wanted() -> None:
-    """One diff every 12.5 s, each from where the one before ended, and they lead from one snapshot to a later one; none where it stands."""
+    """There is one contiguous diff per 12.5 s, or none for a constant book."""
     symbols = [QUIET, {**BUSY, "symbol": "ETHUSDT", "book_interval_s": None}]
     with (
         exchange(symbols=symbols) as box,
@@ -112,7 +111,7 @@ def test_a_book_changes_and_a_symbol_trades_as_seldom_as_wanted() -> None:
     ):
         still = box.get("/api/v3/depth", symbol="ETHUSDT", limit=5)
         box.advance(50)
-        messages = [json.loads(message) for message in take(client, 4)]
+        messages = [json.loads(message) for message in receive(client, 4)]
         assert [message["stream"] for message in messages] == [DEPTH] * 4
         diffs = [message["data"] for message in messages]
         assert all(
@@ -127,7 +126,7 @@ def test_a_book_changes_and_a_symbol_trades_as_seldom_as_wanted() -> None:
         until(lambda: box.control("streams")["position"] == box.control("clock")["now"], 30)
         count = box.control("streams")["streams"]["btcusdt@trade"]["count"]
         assert 1 <= count <= 4
-        ids = [json.loads(message)["data"]["t"] for message in take(client, count)]
+        ids = [json.loads(message)["data"]["t"] for message in receive(client, count)]
         assert ids == list(range(ids[0], ids[0] + count))
 
 

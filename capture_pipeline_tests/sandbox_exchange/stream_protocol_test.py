@@ -1,4 +1,4 @@
-"""What a client of the streams may send: requests in frames of any kind, and the codes with which the server closes."""
+"""Tests of the stream protocol: requests in frames of any kind, and close codes of the server."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import requests
 from websockets.frames import Frame, Opcode
 
-from capture_pipeline_tests.sandbox_exchange.streaming import Exchange, exchange, raw_connection, take
-from sandbox_exchange.streams.connection import MOST_REQUEST
+from capture_pipeline_tests.sandbox_exchange.streaming import Exchange, exchange, raw_connection, receive
+from sandbox_exchange.streams.connection import MAX_REQUEST_BYTES
 
 _CODE_END = 3
 """End of the code behind the first byte of a close frame."""
@@ -18,13 +18,12 @@ _CODE_END = 3
 
 @pytest.fixture(scope="module")
 def box() -> Any:
-    """A sandbox whose clock stands."""
     with exchange() as running:
         yield running
 
 
-def closed_with(box: Exchange, *frames: Frame) -> int:
-    """The code with which the server closes a connection that sends some frames."""
+def receive_close_code(box: Exchange, *frames: Frame) -> int:
+    """Send frames and return the close code of the server."""
     with raw_connection(box, "/stream") as raw:
         for frame in frames:
             raw.sendall(frame.serialize(mask=True))
@@ -35,7 +34,7 @@ def closed_with(box: Exchange, *frames: Frame) -> int:
 
 
 def test_a_request_in_fragments_is_put_together(box: Exchange) -> None:
-    """In as many frames as five within a second."""
+    """A request may have up to five frames within a second."""
     request = b'{"method":"LIST_SUBSCRIPTIONS","id":7}'
     with raw_connection(box, "/stream") as raw:
         for at, opcode in ((0, Opcode.TEXT), (10, Opcode.CONT), (20, Opcode.CONT), (30, Opcode.CONT)):
@@ -48,14 +47,14 @@ def test_a_request_in_fragments_is_put_together(box: Exchange) -> None:
 
 
 def test_a_request_is_bounded_in_all_its_frames_together(box: Exchange) -> None:
-    """1009 for one that is too big at once, or frame by frame."""
-    half = b" " * (MOST_REQUEST // 2 + 1)
-    assert closed_with(box, Frame(Opcode.TEXT, half + half)) == 1009
-    assert closed_with(box, Frame(Opcode.TEXT, half, fin=False), Frame(Opcode.CONT, half)) == 1009
+    """A request that is too long, in one frame or several, gets 1009."""
+    half = b" " * (MAX_REQUEST_BYTES // 2 + 1)
+    assert receive_close_code(box, Frame(Opcode.TEXT, half + half)) == 1009
+    assert receive_close_code(box, Frame(Opcode.TEXT, half, fin=False), Frame(Opcode.CONT, half)) == 1009
 
 
 def test_a_client_that_is_closed_may_still_send(box: Exchange) -> None:
-    """A reset would take the code from a client that has not read it yet."""
+    """The server does not reset the connection before the client has read the close code."""
     with raw_connection(box, "/stream") as raw:
         raw.sendall(
             Frame(Opcode.BINARY, b"{}").serialize(mask=True) + Frame(Opcode.CONT, b"x").serialize(mask=True)
@@ -68,22 +67,22 @@ def test_a_client_that_is_closed_may_still_send(box: Exchange) -> None:
 
 
 def test_an_error_of_the_protocol_closes_with_its_code(box: Exchange) -> None:
-    """1002 for frames out of order, 1003 for binary data, 1007 for text that is not UTF-8."""
-    assert closed_with(box, Frame(Opcode.CONT, b"x")) == 1002
-    assert closed_with(box, Frame(Opcode.TEXT, b"x", fin=False), Frame(Opcode.TEXT, b"x")) == 1002
-    assert closed_with(box, Frame(Opcode.BINARY, b"{}")) == 1003
-    assert closed_with(box, Frame(Opcode.BINARY, b"{", fin=False), Frame(Opcode.CONT, b"}")) == 1003
-    assert closed_with(box, Frame(Opcode.TEXT, b"\xff")) == 1007
+    """Frames out of order get 1002, binary data 1003, and text that is not UTF-8 1007."""
+    assert receive_close_code(box, Frame(Opcode.CONT, b"x")) == 1002
+    assert receive_close_code(box, Frame(Opcode.TEXT, b"x", fin=False), Frame(Opcode.TEXT, b"x")) == 1002
+    assert receive_close_code(box, Frame(Opcode.BINARY, b"{}")) == 1003
+    assert receive_close_code(box, Frame(Opcode.BINARY, b"{", fin=False), Frame(Opcode.CONT, b"}")) == 1003
+    assert receive_close_code(box, Frame(Opcode.TEXT, b"\xff")) == 1007
 
 
 def test_a_deeply_nested_request_is_answered_with_an_error(box: Exchange) -> None:
     with box.connect("/stream") as client:
         client.send("[" * 100_000)
-        assert json.loads(take(client, 1)[0])["error"]["code"] == 3
+        assert json.loads(receive(client, 1)[0])["error"]["code"] == 3
 
 
 def test_a_control_request_is_bounded(box: Exchange) -> None:
-    """Its body is read no further than four megabytes."""
+    """A body of more than 4 MB is rejected."""
     answer = requests.post(f"{box.url}/_sandbox/clock", data=b" " * (5 << 20), timeout=30)
     assert (answer.status_code, answer.json()) == (
         400,

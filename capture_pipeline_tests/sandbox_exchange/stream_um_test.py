@@ -1,4 +1,4 @@
-"""Streams of USD-M futures over real connections: their form, by which endpoint they come, and how they agree with REST."""
+"""Tests of USD-M futures streams: form, endpoints and agreement with REST."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from capture_pipeline_tests.sandbox_exchange.streaming import (
     NOW_US,
     Exchange,
     exchange,
-    parsed,
-    take,
+    receive,
+    receive_data,
     until,
 )
 
@@ -32,7 +32,7 @@ MARKET, PUBLIC = f"/fstream/market/stream?streams={AGG_TRADE}", f"/fstream/publi
 
 @pytest.mark.parametrize("is_older", [False, True])
 def test_messages_have_the_exchanges_form(is_older: bool) -> None:
-    """Fields in order, numbers with the decimals of their symbol, times in milliseconds also where others are asked for."""
+    """Messages have ordered fields, the decimals of the symbol, and always milliseconds."""
     paths = (
         MARKET + "&timeUnit=MICROSECOND",
         f"/fstream/public/ws/{DEPTH}",
@@ -46,22 +46,22 @@ def test_messages_have_the_exchanges_form(is_older: bool) -> None:
         names = r'"s":"BTCUSDT","a":\d+' if is_older else r'"a":\d+,"s":"BTCUSDT"'
         values = rf'"p":{price},"q":{quantity},"nq":{quantity},"f":\d+,"l":\d+'
         aggregate = rf'{{"e":"aggTrade","E":\d{{13}},{names},{values},"T":\d{{13}},"m":(true|false){end}'
-        assert re.fullmatch(rf'{{"stream":"{AGG_TRADE}","data":{aggregate}}}', take(market, 1)[0].decode())
+        assert re.fullmatch(rf'{{"stream":"{AGG_TRADE}","data":{aggregate}}}', receive(market, 1)[0].decode())
         level = rf"\[{price},{quantity}\]"
         levels = rf"\[({level}(,{level})*)?\]"
         pair = "" if is_older else '"ps":"BTCUSDT",'
         ids = rf'"s":"BTCUSDT",{pair}"U":\d+,"u":\d+,"pu":\d+'
         depth = rf'{{"e":"depthUpdate","E":\d{{13}},"T":\d{{13}},{ids},"b":{levels},"a":{levels}{end}'
-        assert re.fullmatch(depth, take(public, 1)[0].decode())
+        assert re.fullmatch(depth, receive(public, 1)[0].decode())
         head = r'"e":"trade","E":\d{13},"T":\d{13},"s":"BTCUSDT","t":\d+'
         trade = rf'{{{head},"p":{price},"q":{quantity},"X":"MARKET","m":(true|false){end}'
-        assert re.fullmatch(trade, take(trades, 1)[0].decode())
+        assert re.fullmatch(trade, receive(trades, 1)[0].decode())
 
 
 @pytest.mark.parametrize("is_older", [False, True])
 @pytest.mark.parametrize("symbol", [BUSY, BUSY | {"symbol": "BTCUSDT_261225", "markets": ["um"]}])
 def test_every_frame_takes_the_compiled_path(symbol: dict[str, Any], is_older: bool) -> None:
-    """Diffs, trades, aggregates and a snapshot as a recorder writes them: none is left to the reference decoder, and both agree."""
+    """The compiled reader parses all recorded lines, with the results of the reference decoder."""
     name = symbol["symbol"].lower()
     of_market, of_public = (
         f"/fstream/market/stream?streams={name}@aggTrade",
@@ -73,7 +73,7 @@ def test_every_frame_takes_the_compiled_path(symbol: dict[str, Any], is_older: b
         box.connect(of_public) as other,
     ):
         box.advance(20)
-        messages = [message[1:] for message in take(one, 30) + take(other, 90)]
+        messages = [message[1:] for message in receive(one, 30) + receive(other, 90)]
         shot = requests.get(
             f"{box.url}/fapi/v1/depth", params={"symbol": symbol["symbol"], "limit": 100}, timeout=30
         ).content
@@ -89,14 +89,14 @@ def test_every_frame_takes_the_compiled_path(symbol: dict[str, Any], is_older: b
     assert said(found, parser.streams) == reference(content)
 
 
-def _streams_that_come(box: Exchange, path: str) -> set[str]:
+def _received_streams(box: Exchange, path: str) -> set[str]:
     with box.connect(path) as client:
         box.advance(3)
         until(lambda: bool(box.control("streams")["position"] == box.control("clock")["now"]))
         client.send('{"method":"LIST_SUBSCRIPTIONS","id":1}')
         came: set[str] = set()
         while True:
-            message = json.loads(take(client, 1)[0])
+            message = json.loads(receive(client, 1)[0])
             if "result" in message:
                 assert message["result"] == [AGG_TRADE, DEPTH]
                 return came
@@ -104,22 +104,22 @@ def _streams_that_come(box: Exchange, path: str) -> set[str]:
 
 
 def test_each_endpoint_sends_its_own_streams_and_no_others() -> None:
-    """Books by `public` and trades by `market`; without an endpoint only what is public comes, and nothing tells so."""
+    """Books are sent by `public` and trades by `market`; other streams get no messages and no error."""
     with exchange() as box:
         both = f"stream?streams={AGG_TRADE}/{DEPTH}"
-        assert _streams_that_come(box, f"/fstream/market/{both}") == {AGG_TRADE}
-        assert _streams_that_come(box, f"/fstream/public/{both}") == {DEPTH}
-        assert _streams_that_come(box, f"/fstream/{both}") == {DEPTH}
+        assert _received_streams(box, f"/fstream/market/{both}") == {AGG_TRADE}
+        assert _received_streams(box, f"/fstream/public/{both}") == {DEPTH}
+        assert _received_streams(box, f"/fstream/{both}") == {DEPTH}
         with pytest.raises(InvalidStatus):
             box.connect("/fstream/private/stream")
 
 
 def test_aggregates_are_those_of_rest_and_not_those_of_spot() -> None:
-    """Ids of aggregates are contiguous, are no ids of trades, and REST goes on from each of them."""
+    """Ids of aggregates are contiguous, differ from trade ids, and are valid in REST."""
     with exchange() as box, box.connect(MARKET) as client:
         box.advance(20)
         until(lambda: f"fstream/{AGG_TRADE}" in box.control("streams")["streams"])
-        sent = parsed(client, box.control("streams")["streams"][f"fstream/{AGG_TRADE}"]["count"])
+        sent = receive_data(client, box.control("streams")["streams"][f"fstream/{AGG_TRADE}"]["count"])
         fields = ("a", "p", "q", "f", "l", "T", "m")
         rest = box.get("/fapi/v1/aggTrades", symbol="BTCUSDT", startTime=NOW_US // 1000, limit=1000)
         assert len(sent) > 20
@@ -137,23 +137,23 @@ def test_aggregates_are_those_of_rest_and_not_those_of_spot() -> None:
 
 
 def test_a_local_book_bridges_by_the_previous_update_id() -> None:
-    """By the exchange's procedure: `U <= lastUpdateId <= u`, then each `pu` is the `u` before; the book is that of a later snapshot."""
+    """Diffs after a snapshot, each with the `pu` of its predecessor, give the book of a later snapshot."""
     with exchange() as box, box.connect(PUBLIC) as client:
         box.advance(3)
         first = box.get("/fapi/v1/depth", symbol="BTCUSDT", limit=1000)
         box.advance(5)
         last = box.get("/fapi/v1/depth", symbol="BTCUSDT", limit=1000)
-        diffs = parsed(client, 80)
+        diffs = receive_data(client, 80)
         assert all(one["u"] == other["pu"] < other["U"] <= other["u"] for one, other in pairwise(diffs))
         assert any(diff["U"] > diff["pu"] + 1 for diff in diffs)
-        kept = [diff for diff in diffs if diff["u"] >= first["lastUpdateId"]]
-        assert kept[0]["U"] <= first["lastUpdateId"] <= kept[0]["u"]
-        assert kept[-1]["u"] == last["lastUpdateId"]
-        _assert_equal(first, kept, last)
+        newer = [diff for diff in diffs if diff["u"] >= first["lastUpdateId"]]
+        assert newer[0]["U"] <= first["lastUpdateId"] <= newer[0]["u"]
+        assert newer[-1]["u"] == last["lastUpdateId"]
+        _assert_equal(first, newer, last)
 
 
 def _assert_equal(first: dict[str, Any], diffs: list[dict[str, Any]], last: dict[str, Any]) -> None:
-    """A snapshot and diffs against another snapshot, between the outermost levels of both."""
+    """Compare a snapshot with diffs to another snapshot between the outermost common levels."""
     low = max(float(shot["bids"][-1][0]) for shot in (first, last))
     high = min(float(shot["asks"][-1][0]) for shot in (first, last))
     for name, side in (("bids", "b"), ("asks", "a")):

@@ -1,4 +1,4 @@
-"""What the tests of streams share: a sandbox on loopback and clients of its streams."""
+"""Helpers of stream tests: a sandbox on loopback and clients of its streams."""
 
 from __future__ import annotations
 
@@ -32,28 +32,26 @@ BUSY = {
 
 
 class Exchange:
-    """A running sandbox."""
+    """Running sandbox with its control interface."""
 
     def __init__(self, server: SandboxServer) -> None:
         self.server = server
         self.url = server.url
 
     def connect(self, path: str = BOTH) -> ClientConnection:
-        """A client whose messages are not limited and whose queue is long."""
+        """Connect a client without limits of message size and queue."""
         address = self.url.replace("http", "ws", 1) + path
         return connect(address, max_size=None, max_queue=None, compression=None, ping_interval=None)
 
     def get(self, path: str, **params: Any) -> Any:
-        """A REST answer."""
         answer = requests.get(self.url + path, params=params, timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def control(self, what: str, document: Any = None, method: str = "POST") -> Any:
-        """A control request."""
+    def control(self, endpoint: str, document: Any = None, method: str = "POST") -> Any:
         answer = requests.request(
             method if document is not None else "GET",
-            f"{self.url}/_sandbox/{what}",
+            f"{self.url}/_sandbox/{endpoint}",
             json=document,
             timeout=30,
         )
@@ -61,7 +59,6 @@ class Exchange:
         return answer.json()
 
     def advance(self, seconds: float) -> None:
-        """Let market time go by."""
         self.control("clock", {"advance_s": seconds})
 
     def faults(self, *rules: dict[str, Any]) -> None:
@@ -69,43 +66,42 @@ class Exchange:
         self.control("faults", list(rules), "PUT")
 
     def injected(self) -> list[int]:
-        """How often each rule was injected."""
+        """Return the number of injections of each rule."""
         return [rule["injected"] for rule in self.control("faults")["faults"]]
 
     def connections(self) -> list[dict[str, Any]]:
-        """All connections, those that are over first."""
+        """Return all connections, closed ones first."""
         state = self.control("streams")
         return [*state["gone"], *state["connections"]]
 
 
 @contextmanager
 def exchange(**settings: Any) -> Iterator[Exchange]:
-    """A sandbox with one busy symbol and a clock that stands unless told otherwise."""
+    """Run a sandbox with one busy symbol and, by default, a stopped clock."""
     config = {"now": NOW, "frozen": True, "symbols": [BUSY], "weight_budget": 10**6, **settings}
     with SandboxServer(SandboxConfig.model_validate(config)) as server:
         yield Exchange(server)
 
 
 def until(condition: Callable[[], bool], within_s: float = 10) -> None:
-    """Wait for a condition."""
     end = time.monotonic() + within_s
     while not condition():
-        assert time.monotonic() < end, "it never came true"
+        assert time.monotonic() < end, f"the condition was not met within {within_s:g} s"
         time.sleep(0.01)
 
 
-def take(client: ClientConnection, count: int) -> list[bytes]:
-    """The next messages, as bytes."""
+def receive(client: ClientConnection, count: int) -> list[bytes]:
+    """Receive the next messages as bytes."""
     return [client.recv(timeout=60, decode=False) for _ in range(count)]
 
 
-def parsed(client: ClientConnection, count: int) -> list[dict[str, Any]]:
-    """The data of the next messages of a combined stream."""
-    return [json.loads(message)["data"] for message in take(client, count)]
+def receive_data(client: ClientConnection, count: int) -> list[dict[str, Any]]:
+    """Receive the data of the next messages of a combined stream."""
+    return [json.loads(message)["data"] for message in receive(client, count)]
 
 
-def rest_of(client: ClientConnection) -> tuple[list[bytes], ConnectionClosed]:
-    """All messages until the connection is over, and how it ended."""
+def receive_rest(client: ClientConnection) -> tuple[list[bytes], ConnectionClosed]:
+    """Receive all messages until the connection ends; return them with the end."""
     messages = []
     while True:
         try:
@@ -114,17 +110,17 @@ def rest_of(client: ClientConnection) -> tuple[list[bytes], ConnectionClosed]:
             return messages, closed
 
 
-def code_of(closed: ConnectionClosed) -> int:
-    """The close code; 1006 where there was none."""
+def close_code(closed: ConnectionClosed) -> int:
+    """Return the close code; 1006 without a close frame."""
     return closed.rcvd.code if closed.rcvd else 1006
 
 
 def check_aggregates(aggregates: list[dict[str, Any]], trades: dict[int, tuple[str, str, int, bool]]) -> None:
-    """Check that aggregates are exactly these trades put together.
+    """Check that aggregates combine exactly these trades.
 
     Args:
         aggregates: Messages or rows of REST, in order.
-        trades: Price, quantity, time and maker by id; ids in order. Ids in a range that are not among them belong to no trade.
+        trades: Price, quantity, time and maker by id, in order. Other ids are not trades of the market.
     """
     counted: list[int] = []
     for one in aggregates:
@@ -144,9 +140,12 @@ def check_aggregates(aggregates: list[dict[str, Any]], trades: dict[int, tuple[s
 
 
 def raw_connection(box: Exchange, path: str) -> socket.socket:
-    """A socket after the handshake, which answers nothing by itself."""
+    """Open a socket and complete the handshake; the socket answers no pings."""
     raw = socket.create_connection(("127.0.0.1", box.server.port), timeout=10)
-    head = f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    head = (
+        f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    )
     raw.sendall(f"{head}Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode())
     answer = b""
     while not answer.endswith(b"\r\n\r\n"):

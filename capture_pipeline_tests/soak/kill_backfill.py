@@ -1,4 +1,4 @@
-"""`capture klines backfill` killed with -9 at random instants and run again until it is done: the lake is that of an undisturbed run."""
+"""Test of `capture klines backfill` with SIGKILL at random times: the lake must equal that of a normal run."""
 
 from __future__ import annotations
 
@@ -22,141 +22,144 @@ _COMMAND = [sys.executable, "-c", "from capture_pipeline.cli.main import main; m
 _MONTHS = ("--from", "2024-09", "--to", "2024-12")
 _SYMBOLS = "BTCUSDT,ETHUSDT"
 _SLOW = {"match": {"path": "*.zip"}, "fault": "slow_body", "bytes_per_s": 60_000, "times": "always"}
-_PATIENCE_S = 120.0
+_TIMEOUT_S = 120.0
 
 
 @dataclass
 class BackfillKills:
-    """What came of it.
+    """Results of the test.
 
     Attributes:
-        kills: How often a backfill was killed.
-        lakes: How many lakes were filled to the end.
-        files: Archive files that were fetched.
-        wrong: Everything that does not hold.
+        kills: Number of killed backfills.
+        lakes: Number of completed lakes.
+        files: Number of downloaded archive files.
+        errors: Differences from the expected results.
         seconds: Duration.
     """
 
     kills: int = 0
     lakes: int = 0
     files: int = 0
-    wrong: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        """One line."""
+        """Return a summary in one line."""
         return (
-            f"backfill: {self.kills} kills in {self.seconds:.0f} s, {self.lakes} lakes filled with {self.files:,} archive files, "
-            f"each the same bytes as one undisturbed, {len(self.wrong)} wrong"
+            f"backfill: {self.kills} kills in {self.seconds:.0f} s, {self.lakes} lakes with "
+            f"{self.files:,} downloaded archive files compared with an uninterrupted run, "
+            f"{len(self.errors)} errors"
         )
 
 
-def kill_backfill(root: Path, *, kills: int, seed: int, most_kills_a_lake: int = 8) -> BackfillKills:
-    """Fill lakes, kill and run again, and compare each lake with one that was filled undisturbed.
+def kill_backfill(root: Path, *, kills: int, seed: int, max_kills_per_lake: int = 8) -> BackfillKills:
+    """Fill lakes with killed and repeated backfills, and compare each lake with that of an uninterrupted run.
 
     Args:
         root: Empty folder.
-        kills: How often to kill.
-        seed: Of the instants.
-        most_kills_a_lake: After so many kills a lake's next run is left alone.
+        kills: Number of kills.
+        seed: Seed of the random times.
+        max_kills_per_lake: Number of kills after which a backfill of a lake may finish.
     """
-    began, instants, found = time.monotonic(), random.Random(seed), BackfillKills()  # noqa: S311 - instants, no secret
+    start_s, rng, result = time.monotonic(), random.Random(seed), BackfillKills()  # noqa: S311 - not secret
     with exchange(root, {"frozen": True}) as deployment:
         deployment.faults(_SLOW)
-        whole = _lake(deployment, root / "undisturbed")
+        uninterrupted = _create_lake(deployment, root / "uninterrupted")
         start = time.monotonic()
-        _finish(whole)
-        usual_s, expected = time.monotonic() - start, _tables(whole.root)
-        assert expected, "an undisturbed backfill wrote no table"
-        while found.kills < kills:
-            lake = _lake(deployment, root / f"lake{found.lakes}")
-            usual_s = _fill(lake, instants, usual_s, min(most_kills_a_lake, kills - found.kills), found)
-            found.lakes += 1
+        _run_to_end(uninterrupted)
+        usual_s, expected = time.monotonic() - start, _tables(uninterrupted.root)
+        assert expected, "an uninterrupted backfill wrote no table"
+        while result.kills < kills:
+            lake = _create_lake(deployment, root / f"lake{result.lakes}")
+            usual_s = _fill(lake, rng, usual_s, min(max_kills_per_lake, kills - result.kills), result)
+            result.lakes += 1
             differs = [path for path, digest in expected.items() if _tables(lake.root).get(path) != digest]
-            found.wrong += [f"{lake.root.name}: {path} differs from the undisturbed one" for path in differs]
-    found.seconds = time.monotonic() - began
-    return found
+            result.errors += [
+                f"{lake.root.name}: {path} differs from that of the uninterrupted run" for path in differs
+            ]
+    result.seconds = time.monotonic() - start_s
+    return result
 
 
-def _fill(
-    lake: Deployment, instants: random.Random, usual_s: float, kills: int, found: BackfillKills
-) -> float:
-    """Run backfills of one lake until one ends; kill the first of them.
+def _fill(lake: Deployment, rng: random.Random, usual_s: float, kills: int, result: BackfillKills) -> float:
+    """Run backfills of one lake until one finishes; kill up to `kills` of them.
 
     Returns:
-        How long the next one may take: so long as this one, if it was not killed. A machine is not equally busy all the time.
+        Usual duration of a backfill in seconds: that of this lake if no backfill was killed, because the load
+            of
+        the machine changes.
     """
     verified: set[str] = set()
     for number in range(kills + 1):
         lake.forget_requests()
         start = time.monotonic()
-        process = _started(lake)
+        process = _start(lake)
         if number < kills:
             try:
-                process.wait(instants.uniform(0, usual_s))
+                process.wait(rng.uniform(0, usual_s))
             except subprocess.TimeoutExpired:
                 process.kill()
-                found.kills += 1
-        code = process.wait(_PATIENCE_S)
-        asked = [Path(entry["path"]).name for entry in lake.requests() if entry["path"].endswith(".zip")]
-        found.files += len(asked)
-        found.wrong += [
-            f"{lake.root.name}: {name} is verified and was fetched again"
-            for name in sorted(verified & set(asked))
+                result.kills += 1
+        code = process.wait(_TIMEOUT_S)
+        downloaded = [Path(entry["path"]).name for entry in lake.requests() if entry["path"].endswith(".zip")]
+        result.files += len(downloaded)
+        result.errors += [
+            f"{lake.root.name}: {name} is verified and was downloaded again"
+            for name in sorted(verified & set(downloaded))
         ]
-        found.wrong += [f"{lake.root.name}: {what}" for what in _visible_parts(lake.root)]
-        verified = set(_verified(lake.root))
+        result.errors += [f"{lake.root.name}: {text}" for text in _describe_damaged(lake.root)]
+        verified = set(_verified_names(lake.root))
         if code == 0:
             return time.monotonic() - start if number == 0 else usual_s
         if code > 0:
-            found.wrong.append(f"{lake.root.name}: a backfill ended with {code}")
+            result.errors.append(f"{lake.root.name}: a backfill ended with {code}")
     return usual_s
 
 
-def _lake(deployment: Deployment, root: Path) -> Deployment:
+def _create_lake(deployment: Deployment, root: Path) -> Deployment:
     return Deployment(deployment.url, root, CAPTURE_SYMBOLS=_SYMBOLS)
 
 
-def _started(lake: Deployment) -> subprocess.Popen[bytes]:
+def _start(lake: Deployment) -> subprocess.Popen[bytes]:
     command, env = [*_COMMAND, "klines", "backfill", *_MONTHS], {**os.environ, **lake.environment()}
     return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _finish(lake: Deployment) -> None:
-    assert _started(lake).wait(_PATIENCE_S) == 0, "an undisturbed backfill failed"
+def _run_to_end(lake: Deployment) -> None:
+    assert _start(lake).wait(_TIMEOUT_S) == 0, "an uninterrupted backfill failed"
 
 
 def _tables(root: Path) -> dict[str, str]:
-    """Digests of all published tables."""
-    return {str(path.relative_to(root)): _sha256(path) for path in _visible(root, "lake/**/*.parquet")}
+    """Return the digests of all published tables by path."""
+    return {str(path.relative_to(root)): _sha256(path) for path in _visible_files(root, "lake/**/*.parquet")}
 
 
-def _verified(root: Path) -> Iterator[str]:
-    """Names of the archive files that are recorded as usable."""
-    for path in _visible(root, "raw/**/archives.json"):
+def _verified_names(root: Path) -> Iterator[str]:
+    """Yield the names of the archive files that the manifests record as usable."""
+    for path in _visible_files(root, "raw/**/archives.json"):
         yield from (record["name"] for record in json.loads(path.read_text())["files"] if record["usable"])
 
 
-def _visible_parts(root: Path) -> Iterator[str]:
-    """Published files that are not whole."""
-    for path in _visible(root, "lake/**/*.parquet"):
+def _describe_damaged(root: Path) -> Iterator[str]:
+    """Describe published files that are incomplete or damaged."""
+    for path in _visible_files(root, "lake/**/*.parquet"):
         try:
             pq.read_table(path)
         except (OSError, ValueError) as error:
             yield f"{path.name} cannot be read: {error}"
-    for path in _visible(root, "raw/**/*.json"):
+    for path in _visible_files(root, "raw/**/*.json"):
         try:
             json.loads(path.read_bytes())
         except ValueError as error:
-            yield f"{path.name} is no JSON: {error}"
+            yield f"{path.name} is not JSON: {error}"
     for pattern in ("raw/**/archives/*.zip", "raw/**/rest/*.json"):
-        for path in _visible(root, pattern):
+        for path in _visible_files(root, pattern):
             if not _sha256(path).startswith(path.name.split(".")[-2]):
-                yield f"{path.name} has not the digest of its name"
+                yield f"{path.name} does not have the digest in its name"
 
 
-def _visible(root: Path, pattern: str) -> list[Path]:
-    """Files whose names do not begin with a dot; those that do are being written, or were when their writer was killed."""
+def _visible_files(root: Path, pattern: str) -> list[Path]:
+    """Return files whose names do not begin with a dot; a dot marks files that are incomplete."""
     return [path for path in root.glob(pattern) if not path.name.startswith(".")]
 
 

@@ -1,4 +1,4 @@
-"""A recorder killed with -9 at random instants and started again, against an observer of its own: every message is accounted for."""
+"""Test of a recorder with SIGKILL at random times: its recording is compared with an independent observer."""
 
 from __future__ import annotations
 
@@ -21,49 +21,49 @@ _STREAMS = ["btcusdt@trade", "btcusdt@depth@100ms"]
 _CONNECTIONS = 2
 _DURATION_S = 86_400.0
 _ATTEMPTS = 100_000
-_PATIENCE_S = 60.0
-_SHARE_RECORDING = 0.75
-"""Share of the kills that wait until the recorder records; the others may hit its start."""
+_TIMEOUT_S = 60.0
+_SHARE_WHILE_RECORDING = 0.75
+"""Share of the kills that wait until the recorder records; the others may kill it during its start."""
 _COMMAND = [sys.executable, "-c", "from capture_pipeline.cli.main import main; main()"]
 
 
 @dataclass
 class RecorderKills:
-    """What came of it.
+    """Results of the test.
 
     Attributes:
-        kills: How often the recorder was killed.
-        while_recording: How many of the kills hit it while it recorded; the others hit a start.
-        compared: The recording against the observer.
-        gaps: Lines of the ledger.
+        kills: Number of kills.
+        kills_while_recording: Number of kills while the recorder recorded; the others were during a start.
+        comparison: Comparison of the recording with the observer.
+        gaps: Number of lines of the ledger.
         seconds: Duration.
     """
 
     kills: int
-    while_recording: int
-    compared: Comparison
+    kills_while_recording: int
+    comparison: Comparison
     gaps: int
     seconds: float
 
     @property
-    def wrong(self) -> list[str]:
-        """Everything that does not hold."""
-        return self.compared.wrong
+    def errors(self) -> list[str]:
+        """Differences from the expected results."""
+        return self.comparison.errors
 
     def __str__(self) -> str:
-        """One line."""
-        one = self.compared
+        """Return a summary in one line."""
+        one = self.comparison
         return (
-            f"recorder: {self.kills} kills in {self.seconds:.0f} s, {self.while_recording} while it recorded; {one.observed:,} messages "
-            f"observed, {one.recorded:,} recorded byte for byte, {one.listed:,} in {self.gaps} gaps of the ledger, {len(one.wrong)} wrong"
+            f"recorder: {self.kills} kills in {self.seconds:.0f} s, {self.kills_while_recording} while it "
+            f"recorded; {one.observed:,} messages observed, {one.recorded:,} recorded byte for byte, "
+            f"{one.listed:,} in {self.gaps} gaps of the ledger, {len(one.errors)} errors"
         )
 
 
 class CommandLineSession(Live):
-    """A session that `capture session start` records in the foreground, and resumes when it is called again."""
+    """A session that `capture session start` records in the foreground; another start resumes the session."""
 
     def start(self, **environment: str) -> None:
-        """Start the command."""
         command = [
             *_COMMAND,
             "session",
@@ -81,7 +81,7 @@ class CommandLineSession(Live):
         )
 
     def is_recording(self) -> bool:
-        """Whether the process that runs now has said that it records."""
+        """Return whether the status of the present process is `recording`."""
         status = self.status()
         return (
             status is not None
@@ -95,66 +95,68 @@ class CommandLineSession(Live):
         assert self.process is not None
         command = [*_COMMAND, "session", "stop", self.folder.session]
         env = {**os.environ, **self.deployment.environment(**QUICK)}
-        subprocess.run(command, env=env, check=True, capture_output=True, timeout=_PATIENCE_S)
-        _, told = self.process.communicate(timeout=_PATIENCE_S)
-        assert self.process.returncode == 0, told
+        subprocess.run(command, env=env, check=True, capture_output=True, timeout=_TIMEOUT_S)
+        _, errors = self.process.communicate(timeout=_TIMEOUT_S)
+        assert self.process.returncode == 0, errors
 
 
 def kill_recorder(
     root: Path, *, kills: int, seed: int, speed: float = 20.0, longest_s: float = 4.0
 ) -> RecorderKills:
-    """Record, kill and resume, and compare what is recorded with what was sent.
+    """Record, kill and resume, and compare the recording with the sent messages.
 
     Args:
         root: Empty folder.
-        kills: How often to kill.
-        seed: Of the instants.
-        speed: Seconds of the market a second.
-        longest_s: A kill comes at most so many seconds after the start of the process, or after it began to record.
+        kills: Number of kills.
+        seed: Seed of the random times.
+        speed: Sandbox seconds per second.
+        longest_s: Maximum seconds between a kill and the start of the process or of its recording.
     """
-    began, instants, while_recording = time.monotonic(), random.Random(seed), 0  # noqa: S311 - instants, no secret
+    start_s, rng, kills_while_recording = time.monotonic(), random.Random(seed), 0  # noqa: S311 - not secret
     config = {"frozen": True, "symbols": [BUSY], "connection_attempts": _ATTEMPTS}
-    # A killed recorder connects more often than the exchange lets an address connect.
+    # A killed recorder connects more often than the limit of the exchange allows.
     with exchange(root, config, CAPTURE_RATE_LIMITS_CONNECTIONS_PER_5_MINUTES=str(_ATTEMPTS)) as deployment:
         session = CommandLineSession(deployment, _DURATION_S, ["BTCUSDT"], _CONNECTIONS)
         with Observer(deployment.url, _STREAMS) as observer:
             try:
                 session.start()
-                _wait(lambda: _unconnected(session), session)
+                _wait(lambda: _missing_connections(session), session)
                 deployment.clock(speed=speed)
                 session.recording()
                 for _ in range(kills):
-                    if instants.random() < _SHARE_RECORDING:
+                    if rng.random() < _SHARE_WHILE_RECORDING:
                         _wait(
                             lambda: "" if session.is_recording() else "the recorder does not record", session
                         )
-                    time.sleep(instants.uniform(0, longest_s))
+                    time.sleep(rng.uniform(0, longest_s))
                     assert session.process is not None
                     assert session.process.poll() is None, session.process.communicate()
-                    while_recording += session.is_recording()
+                    kills_while_recording += session.is_recording()
                     session.kill()
                     session.start()
                 session.recording()
                 deployment.clock(speed=0)
-                _wait(lambda: _lacking(session, observer), session)
+                _wait(lambda: _missing_messages(session, observer), session)
                 session.finish_by_command()
             finally:
                 if session.process is not None and session.process.poll() is None:
                     session.kill()
-        compared = compare(observer.messages, session.folder.recording, session.gaps)
-        compared.wrong += [observer.failure] if observer.failure else []
-        compared.wrong += _faults(session)
-        return RecorderKills(kills, while_recording, compared, len(session.gaps), time.monotonic() - began)
+        comparison = compare(observer.messages, session.folder.recording, session.gaps)
+        comparison.errors += [observer.failure] if observer.failure else []
+        comparison.errors += _validate(session)
+        return RecorderKills(
+            kills, kills_while_recording, comparison, len(session.gaps), time.monotonic() - start_s
+        )
 
 
-def _unconnected(session: Live) -> str:
-    """Name the connections that are not open yet."""
+def _missing_connections(session: Live) -> str:
+    """Describe missing connections; empty if all are open."""
     count = len(session.connections())
     return "" if count == _CONNECTIONS + 1 else f"{count} connections of the recorder and the observer"
 
 
-def _lacking(session: Live, observer: Observer) -> str:
-    """Name what recorder or observer do not have of what was sent, or the exchange has not sent."""
+def _missing_messages(session: Live, observer: Observer) -> str:
+    """Describe the sent messages that the recorder or the observer lacks; empty if both have all."""
     sent, status = session.streams()["streams"], session.status()
     last, count = (
         {stream: one["last_id"] for stream, one in sent.items()},
@@ -165,23 +167,23 @@ def _lacking(session: Live, observer: Observer) -> str:
     return (
         ""
         if status is not None and status.last_ids == last
-        else f"the recorder stands at {status and status.last_ids}, sent was {last}"
+        else f"the recorder has the last ids {status and status.last_ids}, the exchange sent {last}"
     )
 
 
 def _wait(missing: Callable[[], str], session: Live) -> None:
-    """Wait until nothing is missing; the recorder has to live until then."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while what := missing():
+    """Wait until `missing` returns an empty text; fail if the recorder ends before."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while text := missing():
         assert session.process is not None
         assert session.process.poll() is None, session.process.communicate()
-        assert time.monotonic() < deadline, f"after {_PATIENCE_S:g} s: {what}"
+        assert time.monotonic() < deadline, f"after {_TIMEOUT_S:g} s: {text}"
         time.sleep(0.05)
 
 
-def _faults(session: Live) -> list[str]:
-    """Return what the project's own validation finds in the form, the order, the ledger and the files of the session."""
-    left = [f"{path.name} was left" for path in session.folder.segments()]
+def _validate(session: Live) -> list[str]:
+    """Validate the form, order, ledger and files of the session, and describe the failed checks."""
+    left = [f"{path.name} was not removed" for path in session.folder.segments()]
     report = validate(session.folder.path, Thresholds(min_messages=0, duration_s=0), book=False)
     names = ("file", "line_form", "capture_order", "duplicates", "overlaps", "ledger", "checksums", "disk")
     failed = [check for name in names if (check := report.check(name)).verdict is not Verdict.PASS]

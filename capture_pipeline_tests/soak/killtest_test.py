@@ -1,4 +1,4 @@
-"""A few kills of `make killtest`, and what its comparisons find."""
+"""Short runs of `make killtest`, and tests of its comparisons."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from capture_pipeline.recorder.ordering.gap_tracker import GapBounds, MessageTime, gap_between
 from capture_pipeline.sessions.models import Cause, Gap
-from capture_pipeline_tests.soak.kill_backfill import _visible_parts, kill_backfill
+from capture_pipeline_tests.soak.kill_backfill import _describe_damaged, kill_backfill
 from capture_pipeline_tests.soak.kill_recorder import kill_recorder
 from capture_pipeline_tests.soak.observer import compare
 
@@ -30,22 +30,22 @@ SNAPSHOT = b'{"stream":"btcusdt@depthSnapshot","data":{"lastUpdateId":4}}'
 
 @pytest.mark.slow
 def test_killed_recorder_accounts_for_every_message(tmp_path: Path) -> None:
-    """Killed three times at random instants: what was sent is recorded byte for byte or in the ledger."""
-    found = kill_recorder(tmp_path, kills=3, seed=9, longest_s=3.0)
-    assert not found.wrong
-    assert found.compared.observed == found.compared.recorded + found.compared.listed
-    assert found.compared.recorded > 100
+    """After three kills, each sent message is recorded byte for byte or in the ledger."""
+    result = kill_recorder(tmp_path, kills=3, seed=9, longest_s=3.0)
+    assert not result.errors
+    assert result.comparison.observed == result.comparison.recorded + result.comparison.listed
+    assert result.comparison.recorded > 100
 
 
 @pytest.mark.slow
 def test_killed_backfill_ends_with_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
-    """Killed up to three times at random instants: no partial file is visible and no verified file is fetched again."""
-    found = kill_backfill(tmp_path, kills=3, seed=9)
-    assert not found.wrong
-    assert found.kills == 3
+    """After three kills, no damaged file was visible and no verified file was downloaded again."""
+    result = kill_backfill(tmp_path, kills=3, seed=9)
+    assert not result.errors
+    assert result.kills == 3
 
 
-def recorded(folder: Path, messages: list[bytes]) -> Path:
+def write_recording(folder: Path, messages: list[bytes]) -> Path:
     path = folder / "x.jsonl.gz"
     path.write_bytes(
         gzip.compress(
@@ -66,7 +66,7 @@ LEFT = [*MESSAGES[:2], *MESSAGES[4:11], *MESSAGES[13:]]
 
 
 @pytest.mark.parametrize(
-    ("messages", "gaps", "wrong"),
+    ("messages", "gaps", "expected"),
     [
         ([*MESSAGES, SNAPSHOT], [], []),
         (LEFT, LOST, []),
@@ -92,16 +92,16 @@ LEFT = [*MESSAGES[:2], *MESSAGES[4:11], *MESSAGES[13:]]
     ],
 )
 def test_comparison_names_each_message_that_is_not_accounted_for(
-    messages: list[bytes], gaps: list[Gap], wrong: list[str], tmp_path: Path
+    messages: list[bytes], gaps: list[Gap], expected: list[str], tmp_path: Path
 ) -> None:
-    """Nothing else is wrong."""
-    found = compare(MESSAGES, recorded(tmp_path, messages), gaps).wrong
-    assert len(found) == len(wrong), found
-    assert all(any(each.startswith(one) for each in found) for one in wrong), found
+    """The comparison reports exactly the expected errors."""
+    errors = compare(MESSAGES, write_recording(tmp_path, messages), gaps).errors
+    assert len(errors) == len(expected), errors
+    assert all(any(each.startswith(one) for each in errors) for one in expected), errors
 
 
 def test_partial_files_are_found_unless_their_names_are_hidden(tmp_path: Path) -> None:
-    """Half a table, half a manifest, a raw file with another digest than its name says."""
+    """A damaged table, manifest and raw file are reported; files with a dot are ignored."""
     raw = tmp_path / "raw" / "spot"
     (raw / "archives").mkdir(parents=True)
     (tmp_path / "lake").mkdir()
@@ -111,9 +111,9 @@ def test_partial_files_are_found_unless_their_names_are_hidden(tmp_path: Path) -
         (raw / "archives", "BTCUSDT-1h.0123456789ab.zip"),
     ):
         (folder / f".{name}.7-0.tmp").write_bytes(b"PAR1")
-        assert list(_visible_parts(tmp_path)) == []
+        assert list(_describe_damaged(tmp_path)) == []
         (folder / name).write_bytes(b"{PAR1")
-        assert [what.split()[0] for what in _visible_parts(tmp_path)] == [name]
+        assert [text.split()[0] for text in _describe_damaged(tmp_path)] == [name]
         (folder / name).unlink()
     (raw / "archives.json").write_text(json.dumps({"files": []}))
-    assert list(_visible_parts(tmp_path)) == []
+    assert list(_describe_damaged(tmp_path)) == []

@@ -1,4 +1,4 @@
-"""A client of the exchange's streams that is independent of the recorder, and a comparison of both, message by message."""
+"""Stream client that is independent of the recorder, and a comparison of their messages."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _SNAPSHOT = "@depthSnapshot"
 
 
 class Observer:
-    """Receives every message of some streams over a connection of its own, from a thread.
+    """Stream client that receives messages in a thread over a connection of its own.
 
     Attributes:
-        messages: Messages as they came, in their order.
-        failure: How the connection ended before it was closed; empty while it lives.
+        messages: Received messages in order.
+        failure: Reason for the loss of the connection; empty without a loss.
     """
 
     def __init__(self, url: str, streams: list[str]) -> None:
@@ -59,7 +59,7 @@ class Observer:
         self.close()
 
     def close(self) -> None:
-        """Disconnect; what was received stays."""
+        """Disconnect and keep the received messages."""
         self._is_closing = True
         self._stack.close()
         self._thread.join()
@@ -74,57 +74,57 @@ class Observer:
 
 @dataclass
 class Comparison:
-    """What a recording has of the observed messages.
+    """Comparison of a recording with the observed messages.
 
     Attributes:
-        observed: Messages of the observer.
-        recorded: Messages of the recording.
-        listed: Observed messages that the recording lacks and whose ids are in the ledger.
-        wrong: Everything else, in words.
+        observed: Number of messages of the observer.
+        recorded: Number of messages of the recording.
+        listed: Number of observed messages that the recording lacks.
+        errors: Descriptions of all differences that the ledger does not contain.
     """
 
     observed: int = 0
     recorded: int = 0
     listed: int = 0
-    wrong: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
 
 def compare(messages: Iterable[bytes], recording: Path, gaps: Iterable[Gap]) -> Comparison:
-    """Compare observed messages with a recording and its ledger: each message is in exactly one of both, with its bytes unchanged.
+    """Check that each observed message is either recorded byte for byte or in the ledger.
 
     Args:
-        messages: Messages of an observer, as they came.
+        messages: Messages of an observer.
         recording: Finished recording.
-        gaps: Its ledger.
+        gaps: Ledger of the recording.
     """
     observed = {ids_of(json.loads(message)): message for message in messages}
-    found = Comparison(observed=len(observed))
-    seen: set[Ids] = set()
+    result = Comparison(observed=len(observed))
+    recorded_ids: set[Ids] = set()
     for line in gzip.decompress(recording.read_bytes()).splitlines():
         body = line.partition(b",")[2]
         parsed = json.loads(b"{" + body)
         if parsed["stream"].endswith(_SNAPSHOT):
             continue
         ids = ids_of(parsed)
-        found.recorded += 1
-        if ids in seen:
-            found.wrong.append(f"{ids} is recorded twice")
-        seen.add(ids)
+        result.recorded += 1
+        if ids in recorded_ids:
+            result.errors.append(f"{ids} is recorded twice")
+        recorded_ids.add(ids)
         if ids not in observed:
-            found.wrong.append(f"{ids} is recorded and was never sent")
+            result.errors.append(f"{ids} is recorded and was never sent")
         elif observed[ids][1:] != body:
-            found.wrong.append(f"{ids} is recorded with other bytes: {body[:80]!r}")
-    lacking = sorted(observed.keys() - seen)
+            result.errors.append(f"{ids} is recorded with other bytes: {body[:80]!r}")
+    missing_ids = sorted(observed.keys() - recorded_ids)
     listed = sorted((gap.stream, gap.last_good_id + 1, gap.first_good_id - 1) for gap in gaps)
-    found.listed = len(lacking)
-    if (missing := joined(lacking)) != (told := joined(listed)):
-        found.wrong += [f"{ids} is missing and not in the ledger" for ids in missing if ids not in told]
-        found.wrong += [f"{ids} is in the ledger and not missing" for ids in told if ids not in missing]
-    return found
+    result.listed = len(missing_ids)
+    if (missing := join_ranges(missing_ids)) != (ledger := join_ranges(listed)):
+        result.errors += [f"{ids} is missing and not in the ledger" for ids in missing if ids not in ledger]
+        result.errors += [f"{ids} is in the ledger and not missing" for ids in ledger if ids not in missing]
+    return result
 
 
 def ids_of(message: dict[str, Any]) -> Ids:
-    """Return the ids of a message of the combined stream, of trades or diffs."""
+    """Return the ids of a trade or diff in the envelope of the combined stream."""
     data = message["data"]
     return (
         (message["stream"], data["t"], data["t"])
@@ -133,12 +133,12 @@ def ids_of(message: dict[str, Any]) -> Ids:
     )
 
 
-def joined(ranges: Iterable[Ids]) -> list[Ids]:
-    """Join ranges of ids that follow each other; sorted input."""
-    found: list[Ids] = []
+def join_ranges(ranges: Iterable[Ids]) -> list[Ids]:
+    """Join contiguous ranges of ids; the input is sorted."""
+    joined: list[Ids] = []
     for stream, first, last in ranges:
-        if found and found[-1][0] == stream and first == found[-1][2] + 1:
-            found[-1] = (stream, found[-1][1], last)
+        if joined and joined[-1][0] == stream and first == joined[-1][2] + 1:
+            joined[-1] = (stream, joined[-1][1], last)
         else:
-            found.append((stream, first, last))
-    return found
+            joined.append((stream, first, last))
+    return joined

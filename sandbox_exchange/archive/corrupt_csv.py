@@ -1,6 +1,6 @@
-"""Archive CSVs with a defect: each function takes the rows of a good file and spoils them.
+"""Defects of archive CSVs: each function returns the rows of a correct file with one defect.
 
-Trades have other columns than klines, and no close time: what is about candles alone leaves a file of trades as it is.
+Faults that concern only candles do not change files of trades, which have other columns and no close time.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ _FUTURE_US = parse_time("2100-01-01")
 
 @dataclass(frozen=True)
 class _Layout:
-    """The columns of a kind of file.
+    """Columns of a kind of file.
 
     Attributes:
-        columns: Their names.
-        times: Columns of times, with the microseconds that a millisecond of them lacks.
-        volume: The column of the quantity.
-        called: What it calls the fields that a fault names by default.
+        columns: Names of the columns.
+        times: Indexes of the time columns, each with the microseconds to add when milliseconds are converted.
+        volume: Index of the quantity column.
+        aliases: Names of kline fields, with the corresponding names in this kind of file.
     """
 
     columns: tuple[str, ...]
     times: tuple[tuple[int, int], ...]
     volume: int
-    called: dict[str, str]
+    aliases: dict[str, str]
 
     @property
     def time(self) -> int:
-        """The column that tells when."""
+        """Index of the first time column."""
         return self.times[0][0]
 
 
@@ -53,8 +53,8 @@ def _layout(file: AnyFile) -> _Layout:
     return _TRADES if isinstance(file, TradesFile) else _KLINES
 
 
-def spoil_csv(csv: bytes, file: AnyFile, rule: FaultRule) -> bytes:
-    """A CSV with the defect of a rule; unchanged if the rule is about something else."""
+def corrupt_csv(csv: bytes, file: AnyFile, rule: FaultRule) -> bytes:
+    """Return a CSV with the defect of a rule; unchanged if the rule is not about the CSV."""
     if rule.fault in _TEXT:
         return _TEXT[rule.fault](csv, TRADES_HEADER if isinstance(file, TradesFile) else HEADER)
     if rule.fault not in _ROWS:
@@ -62,14 +62,14 @@ def spoil_csv(csv: bytes, file: AnyFile, rule: FaultRule) -> bytes:
     lines = csv.decode().splitlines()
     header = [lines.pop(0).split(",")] if lines and lines[0][:1].isalpha() else []
     rows = [line.split(",") for line in lines]
-    spoilt = _ROWS[rule.fault](rows, file, rule)
+    corrupted = _ROWS[rule.fault](rows, file, rule)
     if rule.fault in {"csv_missing_column", "csv_extra_column"}:
         header = _ROWS[rule.fault](header, file, rule) if header else header
-    return "".join(",".join(row) + "\n" for row in header + spoilt).encode()
+    return "".join(",".join(row) + "\n" for row in header + corrupted).encode()
 
 
 def _header(csv: bytes, header: str) -> bytes:
-    """A header where none is expected, none where one is."""
+    """Remove the header of a file that has one, and add one to a file without."""
     return csv.split(b"\n", 1)[1] if csv[:1].isalpha() else f"{header}\n".encode() + csv
 
 
@@ -81,22 +81,22 @@ _TEXT: dict[str, Callable[[bytes, str], bytes]] = {
 }
 
 
-def _at(rows: Rows, rule: FaultRule) -> int:
-    """The row that is hit: the parameter `row`, or the middle one; never past the last but one, so that a successor exists."""
+def _row_index(rows: Rows, rule: FaultRule) -> int:
+    """Return the index of the row to change: parameter `row` or the middle row, but never the last row."""
     return max(0, min(int(rule.number("row", len(rows) // 2)), len(rows) - 2))
 
 
-def _unit(row: list[str], layout: _Layout = _KLINES) -> int:
-    """Microseconds a unit of the file's times."""
+def _time_unit_us(row: list[str], layout: _Layout = _KLINES) -> int:
+    """Return the unit of the times in a file, in microseconds."""
     return 1 if int(row[layout.time]) >= _US_FROM else 1000
 
 
-def _shifted(row: list[str], by_us: int, layout: _Layout = _KLINES) -> list[str]:
-    step = by_us // _unit(row, layout)
-    moved = list(row)
+def _shift_row(row: list[str], by_us: int, layout: _Layout = _KLINES) -> list[str]:
+    step = by_us // _time_unit_us(row, layout)
+    shifted = list(row)
     for column, _ in layout.times:
-        moved[column] = str(int(row[column]) + step)
-    return moved
+        shifted[column] = str(int(row[column]) + step)
+    return shifted
 
 
 def _missing_column(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
@@ -109,76 +109,78 @@ def _extra_column(rows: Rows, _: AnyFile, __: FaultRule) -> Rows:
 
 
 def _mixed_units(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
-    at, layout = _at(rows, rule), _layout(file)
+    at, layout = _row_index(rows, rule), _layout(file)
     for row in rows[at:]:
-        is_us = _unit(row, layout) == 1
+        is_us = _time_unit_us(row, layout) == 1
         for column, rest in layout.times:
             row[column] = str(int(row[column]) // 1000 if is_us else int(row[column]) * 1000 + rest)
     return rows
 
 
 def _duplicates(rows: Rows, _: AnyFile, rule: FaultRule) -> Rows:
-    at, count = _at(rows, rule), int(rule.number("rows", 1))
+    at, count = _row_index(rows, rule), int(rule.number("rows", 1))
     return rows[: at + count] + rows[at : at + count] + rows[at + count :]
 
 
-def _conflicting(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
-    at, volume = _at(rows, rule), _layout(file).volume
+def _conflicting_duplicate(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
+    at, volume = _row_index(rows, rule), _layout(file).volume
     other = list(rows[at])
     other[volume] = f"{Decimal(other[volume]) + 1:f}"
     return [*rows[: at + 1], other, *rows[at + 1 :]]
 
 
 def _unordered(rows: Rows, _: AnyFile, rule: FaultRule) -> Rows:
-    at = _at(rows, rule)
+    at = _row_index(rows, rule)
     rows[at], rows[at + 1] = rows[at + 1], rows[at]
     return rows
 
 
 def _future(rows: Rows, file: AnyFile, _: FaultRule) -> Rows:
-    """One row more, whose time has not come."""
+    """Append a row with a time in the future."""
     if isinstance(file, ArchiveFile):
-        opens_us = int(rows[-1][_OPEN]) * _unit(rows[-1])
-        return [*rows, _shifted(rows[-1], file.interval.floor(_FUTURE_US) - opens_us)]
-    last = _shifted(rows[-1], _FUTURE_US - file.bounds[0], _TRADES)
+        opens_us = int(rows[-1][_OPEN]) * _time_unit_us(rows[-1])
+        return [*rows, _shift_row(rows[-1], file.interval.floor(_FUTURE_US) - opens_us)]
+    last = _shift_row(rows[-1], _FUTURE_US - file.bounds[0], _TRADES)
     last[_ID] = str(int(last[_ID]) + 1)
     return [*rows, last]
 
 
 def _unaligned(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
     if isinstance(file, ArchiveFile):
-        at = _at(rows, rule)
-        rows[at] = _shifted(rows[at], file.interval.us // 4 // 1000 * 1000)
+        at = _row_index(rows, rule)
+        rows[at] = _shift_row(rows[at], file.interval.us // 4 // 1000 * 1000)
     return rows
 
 
 def _unclosed(rows: Rows, file: AnyFile, _: FaultRule) -> Rows:
-    """The last candle was written before it was over: its close time is too early."""
+    """Give the last candle an early close time, as if the file was written before the end of the candle."""
     if isinstance(file, ArchiveFile):
-        rows[-1][_CLOSE_TIME] = str(int(rows[-1][_OPEN]) + file.interval.us // 2 // _unit(rows[-1]))
+        rows[-1][_CLOSE_TIME] = str(int(rows[-1][_OPEN]) + file.interval.us // 2 // _time_unit_us(rows[-1]))
     return rows
 
 
 def _other_month(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
-    """Rows of the time after the file's own, as if they were written into the wrong file."""
+    """Append rows of the period after that of the file."""
     start, end = file.bounds
-    moved = [_shifted(row, end - start, _layout(file)) for row in rows[: int(rule.number("rows", 3))]]
+    appended = [_shift_row(row, end - start, _layout(file)) for row in rows[: int(rule.number("rows", 3))]]
     if isinstance(file, TradesFile):
-        for number, row in enumerate(moved, int(rows[-1][_ID]) + 1):
+        for number, row in enumerate(appended, int(rows[-1][_ID]) + 1):
             row[_ID] = str(number)
-    return rows + moved
+    return rows + appended
 
 
-def _value(default_field: str, make: Callable[[str], str]) -> Callable[[Rows, AnyFile, FaultRule], Rows]:
-    def spoil(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
+def _replace_value(
+    default_field: str, replacement: Callable[[str], str]
+) -> Callable[[Rows, AnyFile, FaultRule], Rows]:
+    def corrupt(rows: Rows, file: AnyFile, rule: FaultRule) -> Rows:
         layout, name = _layout(file), rule.text("field", default_field)
-        name = layout.called.get(name, name)
+        name = layout.aliases.get(name, name)
         if name in layout.columns:
-            column, at = layout.columns.index(name), _at(rows, rule)
-            rows[at][column] = rule.text("value") or make(rows[at][column])
+            column, at = layout.columns.index(name), _row_index(rows, rule)
+            rows[at][column] = rule.text("value") or replacement(rows[at][column])
         return rows
 
-    return spoil
+    return corrupt
 
 
 _ROWS: dict[str, Callable[[Rows, AnyFile, FaultRule], Rows]] = {
@@ -186,13 +188,13 @@ _ROWS: dict[str, Callable[[Rows, AnyFile, FaultRule], Rows]] = {
     "csv_extra_column": _extra_column,
     "csv_mixed_units": _mixed_units,
     "csv_duplicates": _duplicates,
-    "csv_conflicting_duplicate": _conflicting,
+    "csv_conflicting_duplicate": _conflicting_duplicate,
     "csv_unordered": _unordered,
     "csv_future": _future,
     "csv_unaligned": _unaligned,
     "csv_unclosed": _unclosed,
     "csv_other_month": _other_month,
-    "csv_negative": _value("volume", lambda text: f"-{text if Decimal(text) else '1.0'}"),
-    "csv_nan": _value("low", lambda _: "NaN"),
-    "csv_exponent": _value("volume", lambda _: "1e5"),
+    "csv_negative": _replace_value("volume", lambda text: f"-{text if Decimal(text) else '1.0'}"),
+    "csv_nan": _replace_value("low", lambda _: "NaN"),
+    "csv_exponent": _replace_value("volume", lambda _: "1e5"),
 }

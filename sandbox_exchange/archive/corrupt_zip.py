@@ -1,4 +1,4 @@
-"""Zips: the good one that a published file is, and those with a defect. All are the same bytes each time."""
+"""Zip files, correct and with a defect. The same input always gives the same bytes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _END = struct.Struct("<4s4H2LH")
 _VERSION, _DEFLATED = 20, 8
 _DATE, _TIME = (44 << 9) | (1 << 5) | 1, 0
 _MB = 1 << 20
-MOST_ENTRY = 2 << 30
-"""Bytes to which an entry inflates at most."""
+MAX_ENTRY_BYTES = 2 << 30
+"""Maximum size of an inflated entry."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One entry, compressed.
+class ZipEntry:
+    """Compressed entry of a zip.
 
     Attributes:
-        name: Its name.
+        name: Name in the zip.
         data: Raw deflate stream.
-        crc: CRC-32 of what it inflates to.
-        size: Length of that.
+        crc: CRC-32 of the inflated content.
+        size: Bytes of the inflated content.
     """
 
     name: str
@@ -40,18 +40,18 @@ class Entry:
     size: int
 
 
-def entry_of(name: str, content: bytes) -> Entry:
-    """Compress an entry."""
+def compress_entry(name: str, content: bytes) -> ZipEntry:
+    """Compress content to an entry."""
     packer = zlib.compressobj(1, zlib.DEFLATED, -15)
-    return Entry(name, packer.compress(content) + packer.flush(), zlib.crc32(content), len(content))
+    return ZipEntry(name, packer.compress(content) + packer.flush(), zlib.crc32(content), len(content))
 
 
-def zip_of(*entries: Entry, overlapping: bool = False) -> bytes:
-    """A zip of entries.
+def build_zip(*entries: ZipEntry, overlapping: bool = False) -> bytes:
+    """Build a zip.
 
     Args:
-        entries: In their order.
-        overlapping: All entries of the directory point at the first one's data, the way a small zip bomb is built.
+        entries: Entries in order.
+        overlapping: Point all entries of the directory at the data of the first one, as in a small zip bomb.
     """
     body, directory = b"", b""
     for number, entry in enumerate(entries):
@@ -69,28 +69,28 @@ def zip_of(*entries: Entry, overlapping: bool = False) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def zeros(megabytes: int) -> tuple[bytes, int]:
-    """A raw deflate stream that inflates to many zero bytes, and their CRC-32; made without holding what it inflates to."""
+def deflate_zeros(megabytes: int) -> tuple[bytes, int]:
+    """Build a raw deflate stream of zero bytes, and compute their CRC-32, without storing the zero bytes."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     block, crc = bytes(_MB), 0
-    # After a full flush nothing refers back, so the same bytes can stand as often as wanted.
+    # A full flush removes all back references, so that the same bytes can be repeated.
     piece = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
     for _ in range(megabytes):
         crc = zlib.crc32(block, crc)
     return piece * megabytes + b"\x03\x00", crc
 
 
-def first_entry(body: bytes, where: str) -> bytes:
-    """Inflate the first entry of a zip that this process serves.
+def inflate_first_entry(body: bytes, where: str) -> bytes:
+    """Inflate the first entry of a recorded zip.
 
     Raises:
-        ConfigError: It inflates to more than `MOST_ENTRY`.
+        ConfigError: The entry states a size of more than `MAX_ENTRY_BYTES`.
     """
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         entry = archive.infolist()[0]
-        if entry.file_size > MOST_ENTRY:  # zipfile inflates no more than an entry states
+        if entry.file_size > MAX_ENTRY_BYTES:  # zipfile inflates at most the stated size
             raise ConfigError(
-                f"inflates to {entry.file_size:,} bytes, {MOST_ENTRY:,} are allowed",
+                f"inflates to {entry.file_size:,} bytes, {MAX_ENTRY_BYTES:,} are allowed",
                 where=where,
                 remedy="remove it",
             )
@@ -98,8 +98,8 @@ def first_entry(body: bytes, where: str) -> bytes:
 
 
 def gzip_bomb(megabytes: int) -> bytes:
-    """A gzip member that inflates to that many megabytes."""
-    data, crc = zeros(megabytes)
+    """Build a gzip member that inflates to a number of megabytes."""
+    data, crc = deflate_zeros(megabytes)
     return (
         b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
         + data
@@ -107,42 +107,42 @@ def gzip_bomb(megabytes: int) -> bytes:
     )
 
 
-def spoil_zip(good: bytes, name: str, csv: bytes, rule: FaultRule) -> bytes:
-    """A zip with the defect of a rule; unchanged if the rule is about something else.
+def corrupt_zip(correct: bytes, name: str, csv: bytes, rule: FaultRule) -> bytes:
+    """Return a zip with the defect of a rule; unchanged if the rule is not about the zip.
 
     Args:
-        good: The zip as it should be.
-        name: Of its entry.
-        csv: Content of its entry.
-        rule: Whose fault it is.
+        correct: Correct zip.
+        name: Name of the entry.
+        csv: Content of the entry.
+        rule: Rule of the fault.
     """
-    return _KINDS[rule.fault](good, name, csv, rule) if rule.fault in _KINDS else good
+    return _KINDS[rule.fault](correct, name, csv, rule) if rule.fault in _KINDS else correct
 
 
-def _truncated(good: bytes, _: str, __: bytes, rule: FaultRule) -> bytes:
-    return good[: int(len(good) * rule.number("at", 0.6))]
+def _truncated(correct: bytes, _: str, __: bytes, rule: FaultRule) -> bytes:
+    return correct[: int(len(correct) * rule.number("at", 0.6))]
 
 
-def _bit_flip(good: bytes, name: str, _: bytes, rule: FaultRule) -> bytes:
-    """One bit of the compressed data is another; its place depends on nothing else, so the file stays the same."""
-    start, end = _LOCAL.size + len(name.encode()), good.find(b"PK\x01\x02")
-    return flipped(good, start + int((end - start) * rule.number("at", 0.5)))
+def _bit_flip(correct: bytes, name: str, _: bytes, rule: FaultRule) -> bytes:
+    """Flip one bit of the compressed data; the position depends only on the file and the rule."""
+    start, end = _LOCAL.size + len(name.encode()), correct.find(b"PK\x01\x02")
+    return flip_bit(correct, start + int((end - start) * rule.number("at", 0.5)))
 
 
-def flipped(content: bytes, at: int) -> bytes:
-    """`content` with one bit flipped."""
+def flip_bit(content: bytes, at: int) -> bytes:
+    """Return `content` with one bit of the byte at a position flipped."""
     return content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :]
 
 
 def _bomb(_: bytes, name: str, __: bytes, rule: FaultRule) -> bytes:
     megabytes = int(rule.number("inflate_mb", 1024))
-    data, crc = zeros(megabytes)
-    return zip_of(Entry(name, data, crc, megabytes * _MB))
+    data, crc = deflate_zeros(megabytes)
+    return build_zip(ZipEntry(name, data, crc, megabytes * _MB))
 
 
 def _overlapping(_: bytes, name: str, csv: bytes, rule: FaultRule) -> bytes:
-    entry = entry_of(name, csv)
-    return zip_of(*[entry] * int(rule.number("rows", 64)), overlapping=True)
+    entry = compress_entry(name, csv)
+    return build_zip(*[entry] * int(rule.number("rows", 64)), overlapping=True)
 
 
 _KINDS: dict[str, Callable[[bytes, str, bytes, FaultRule], bytes]] = {
@@ -150,9 +150,9 @@ _KINDS: dict[str, Callable[[bytes, str, bytes, FaultRule], bytes]] = {
     "zip_bit_flip": _bit_flip,
     "zip_bomb": _bomb,
     "zip_overlapping": _overlapping,
-    "zip_two_entries": lambda _, name, csv, __: zip_of(
-        entry_of(name, csv), entry_of("readme.txt", b"second\n")
+    "zip_two_entries": lambda _, name, csv, __: build_zip(
+        compress_entry(name, csv), compress_entry("readme.txt", b"second\n")
     ),
-    "zip_other_name": lambda _, name, csv, __: zip_of(entry_of("other-" + name, csv)),
-    "zip_traversal": lambda _, name, csv, __: zip_of(entry_of("../" + name, csv)),
+    "zip_other_name": lambda _, name, csv, __: build_zip(compress_entry("other-" + name, csv)),
+    "zip_traversal": lambda _, name, csv, __: build_zip(compress_entry("../" + name, csv)),
 }

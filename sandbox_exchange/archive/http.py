@@ -1,4 +1,4 @@
-"""Archive files over HTTP: ranges, conditions, and errors in the bucket's words."""
+"""HTTP handlers of the archive: ranges, conditional requests, and the error texts of the bucket."""
 
 from __future__ import annotations
 
@@ -14,26 +14,24 @@ from capture_pipeline.parsing import parse_count
 from sandbox_exchange.archive.publisher import Archive, Published
 from sandbox_exchange.archive.s3_listing import Listing, ListQuery
 from sandbox_exchange.constants import BUCKET
-from sandbox_exchange.faults.matcher import FaultBook, RequestInfo
-from sandbox_exchange.faults.rules import CHECKSUM, Stage
-from sandbox_exchange.http.request_log import note_fault
+from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
+from sandbox_exchange.faults.rules import CHECKSUM, FaultStage
+from sandbox_exchange.http.request_log import log_fault
 
 _BUCKET = f"/{BUCKET}/"
-"""Path of the bucket behind the archive's cache; the archive's own host is the root."""
+"""Path prefix of the bucket, which has no cache; the host of the archive is the root."""
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 class ArchiveHost:
-    """The archive and its listing."""
+    """HTTP handlers of archive files and listings."""
 
-    def __init__(self, archive: Archive, faults: FaultBook) -> None:
-        """Keep the parts."""
+    def __init__(self, archive: Archive, faults: FaultInjector) -> None:
         self._archive = archive
         self._faults = faults
         self._listing = Listing(archive, faults)
 
     def routes(self) -> list[Route]:
-        """Files and listing."""
         bucket = _BUCKET.rstrip("/")
         listings = [Route(f"{root}/", self.list_keys, methods=["GET"]) for root in ("", bucket)]
         return listings + [
@@ -41,66 +39,68 @@ class ArchiveHost:
         ]
 
     async def list_keys(self, request: Request) -> Response:
-        """One page of the listing."""
+        """Return one page of the listing."""
         query = request.query_params
-        most = parse_count(query.get("max-keys", "1000"))
-        if most is None:
+        max_keys = parse_count(query.get("max-keys", "1000"))
+        if max_keys is None:
             return _xml_error(
                 400, "InvalidArgument", "Provided max-keys not an integer or within integer range", ""
             )
-        asked = ListQuery(query.get("prefix", ""), query.get("delimiter", ""), query.get("marker", ""), most)
-        return Response(await run_in_threadpool(self._listing.page, asked), media_type="application/xml")
+        listing = ListQuery(
+            query.get("prefix", ""), query.get("delimiter", ""), query.get("marker", ""), max_keys
+        )
+        return Response(await run_in_threadpool(self._listing.page, listing), media_type="application/xml")
 
     async def file(self, request: Request) -> Response:
-        """A zip or its checksum file."""
+        """Return a zip or a checksum file."""
         path = request.url.path.removeprefix(_BUCKET).lstrip("/")
-        found = await run_in_threadpool(self._find, request, path)
-        if found is None:
+        published = await run_in_threadpool(self._find_published, request, path)
+        if published is None:
             return _xml_error(404, "NoSuchKey", "The specified key does not exist.", path)
         kind = "binary/octet-stream" if path.endswith(CHECKSUM) else "application/zip"
-        return partial(request, found, kind)
+        return build_response(request, published, kind)
 
-    def _find(self, request: Request, path: str) -> Published | None:
-        plain = path.removesuffix(CHECKSUM)
-        ask = RequestInfo(request.method, "/" + plain, dict(request.query_params))
-        if self._archive.file_at(plain) is None:
+    def _find_published(self, request: Request, path: str) -> Published | None:
+        zip_path = path.removesuffix(CHECKSUM)
+        info = RequestInfo(request.method, "/" + zip_path, dict(request.query_params))
+        if self._archive.find_file(zip_path) is None:
             return None
-        if path == plain:
-            rules = self._faults.take_all(ask) if request.method == "GET" else self._faults.peek_all(ask)
+        if path == zip_path:
+            rules = self._faults.select_all(info) if request.method == "GET" else self._faults.peek_all(info)
             for rule in rules:
-                note_fault(request.scope, rule)
+                log_fault(request.scope, rule)
             is_cached = request.method == "GET" and not request.url.path.startswith(_BUCKET)
-            cached = self._faults.take(Stage.CACHE, ask) if is_cached else None
-            note_fault(request.scope, cached)
-            return self._archive.zip(plain, rules, is_older=cached is not None)
-        fault = self._faults.take(Stage.CHECKSUM, ask)
-        note_fault(request.scope, fault)
-        return self._archive.checksum(plain, self._faults.peek_all(ask), fault)
+            cached = self._faults.select(FaultStage.CACHE, info) if is_cached else None
+            log_fault(request.scope, cached)
+            return self._archive.read_zip(zip_path, rules, is_older=cached is not None)
+        fault = self._faults.select(FaultStage.CHECKSUM, info)
+        log_fault(request.scope, fault)
+        return self._archive.read_checksum(zip_path, self._faults.peek_all(info), fault)
 
 
-def partial(request: Request, found: Published, kind: str) -> Response:
-    """The whole object, or the part that is asked for: 200, 206, 304 or 416."""
-    etag, total = f'"{found.etag}"', len(found.body)
-    modified = formatdate(found.modified_us // 1_000_000, usegmt=True)
+def build_response(request: Request, published: Published, kind: str) -> Response:
+    """Build the response with the object or the requested range: status 200, 206, 304 or 416."""
+    etag, total = f'"{published.etag}"', len(published.body)
+    modified = formatdate(published.modified_us // 1_000_000, usegmt=True)
     headers = {"ETag": etag, "Last-Modified": modified, "Accept-Ranges": "bytes", "Server": "AmazonS3"}
     if request.headers.get("If-None-Match") in {etag, "*"}:
         return Response(status_code=304, headers=headers)
     condition = request.headers.get("If-Range")
-    asked = _RANGE.fullmatch(request.headers.get("Range", ""))
-    # A condition that does not hold means another version: the whole of it is sent.
+    byte_range = _RANGE.fullmatch(request.headers.get("Range", ""))
+    # If the condition is false, the client has another revision: the whole object is sent.
     if (
-        asked is None
-        or asked[0] == "bytes=-"
+        byte_range is None
+        or byte_range[0] == "bytes=-"
         or (condition is not None and condition not in {etag, modified})
     ):
-        return Response(found.body, headers=headers, media_type=kind)
-    first, last = _bounds(asked[1], asked[2], total)
+        return Response(published.body, headers=headers, media_type=kind)
+    first, last = _bounds(byte_range[1], byte_range[2], total)
     if first >= total or first > last:
         error = _xml_error(416, "InvalidRange", "The requested range is not satisfiable", "")
         error.headers["Content-Range"] = f"bytes */{total}"
         return error
     headers["Content-Range"] = f"bytes {first}-{last}/{total}"
-    return Response(found.body[first : last + 1], status_code=206, headers=headers, media_type=kind)
+    return Response(published.body[first : last + 1], status_code=206, headers=headers, media_type=kind)
 
 
 def _bounds(first: str, last: str, total: int) -> tuple[int, int]:
@@ -111,9 +111,12 @@ def _bounds(first: str, last: str, total: int) -> tuple[int, int]:
 
 def _xml_error(status: int, code: str, message: str, key: str) -> Response:
     head = '<?xml version="1.0" encoding="UTF-8"?>\n'
-    text = f"{head}<Error><Code>{code}</Code><Message>{message}</Message><Key>{_escaped(key)}</Key><RequestId>SANDBOX</RequestId></Error>"
+    text = (
+        f"{head}<Error><Code>{code}</Code><Message>{message}</Message><Key>{_escape(key)}</Key>"
+        "<RequestId>SANDBOX</RequestId></Error>"
+    )
     return Response(text, status_code=status, media_type="application/xml")
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

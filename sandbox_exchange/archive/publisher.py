@@ -1,7 +1,7 @@
-"""The archive: which files are published by now, in which version, with which checksum. Knows no HTTP.
+"""Archive: the published files with their revisions and checksums.
 
-Files are made when they are first asked for and kept, within bounds, in a temporary directory; sizes and digests of all files that
-were made are remembered.
+A file is built at its first request and cached in a temporary directory of bounded size. Sizes and digests of
+all built files are stored.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from pathlib import Path
 
 from capture_pipeline.binance.periods import HOUR_US, SECOND_US
 from capture_pipeline.binance.urls import Granularity, Market, TradesFile, parse_name, parse_trades_name
-from sandbox_exchange.archive.corrupt_csv import spoil_csv
-from sandbox_exchange.archive.corrupt_zip import entry_of, first_entry, spoil_zip, zip_of
+from sandbox_exchange.archive.corrupt_csv import corrupt_csv
+from sandbox_exchange.archive.corrupt_zip import build_zip, compress_entry, corrupt_zip, inflate_first_entry
 from sandbox_exchange.clock import SandboxClock
 from sandbox_exchange.constants import archive_path
 from sandbox_exchange.faults.rules import CHECKSUM, ChecksumForm, FaultRule
-from sandbox_exchange.market.source import AnyFile, Content, Source
+from sandbox_exchange.market.source import AnyFile, FileContent, Source
 
-_CACHED_BYTES = 512 << 20
+_MAX_CACHED_BYTES = 512 << 20
 _VOLUME, _QUANTITY = 5, 2
-"""The column that a new version differs in: of klines, of trades."""
+"""Column in which a revision differs: of klines, of trades."""
 Rules = tuple[FaultRule, ...]
 _TRADES = frozenset({"trades", "aggTrades"})
 _CHECKSUM_FORMS: dict[str, Callable[[bytes, str, str], bytes]] = {
@@ -43,18 +43,18 @@ _CHECKSUM_FORMS: dict[str, Callable[[bytes, str, str], bytes]] = {
     "checksum_digest_alone": lambda _, digest, __: f"{digest}\n".encode(),
     "checksum_bsd": lambda _, digest, name: f"SHA256 ({name}) = {digest}\n".encode(),
 }
-"""What a fault makes of a checksum file, from its text, the digest and the zip's name."""
+"""Functions that build a checksum file from its correct text, the digest and the name of the zip."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """One object of the archive.
+    """Object of the archive.
 
     Attributes:
-        body: Its bytes.
-        etag: MD5, as the bucket states it, without quotes.
-        sha256: What a right checksum file says.
-        modified_us: Publication time, whole seconds.
+        body: Content of the object.
+        etag: MD5 without quotes, as in the bucket.
+        sha256: Digest in a correct checksum file.
+        modified_us: Publication time in microseconds UTC, whole seconds.
     """
 
     body: bytes
@@ -64,18 +64,18 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a listing says of a zip, and what was recorded beside it; see `Published` and `Content`."""
+class ZipInfo:
+    """Properties of a zip in a listing, and its recorded checksum file; see `Published` and `FileContent`."""
 
     size: int
     etag: str
     sha256: str
     modified_us: int
-    recorded: bytes | None
+    recorded_checksum: bytes | None
 
 
 class Archive:
-    """Published files of a source, as of a clock."""
+    """Published files of a source at the time of a clock."""
 
     def __init__(
         self,
@@ -84,36 +84,36 @@ class Archive:
         *,
         monthly_delay_hours: float,
         daily_delay_hours: float,
-        form_of: Callable[[AnyFile], ChecksumForm | None] = lambda _: None,
+        checksum_form: Callable[[AnyFile], ChecksumForm | None] = lambda _: None,
     ) -> None:
-        """Publish nothing yet; the temporary directory lives as long as this object, or until `close`."""
+        """Create the temporary directory; it exists until `close` or as long as this object."""
         self._source = source
         self._clock = clock
-        self._form_of = form_of
+        self._checksum_form = checksum_form
         delays = {Granularity.MONTHLY: monthly_delay_hours, Granularity.DAILY: daily_delay_hours}
         self._delay_us = {kind: int(hours * HOUR_US) for kind, hours in delays.items()}
-        self._versions: dict[str, tuple[int, int]] = {}
+        self._revisions: dict[str, tuple[int, int]] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="sandbox-archive-"))
         self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._kept: OrderedDict[str, int] = OrderedDict()
-        self._facts: dict[tuple[str, int, str], Facts] = {}
+        self._stored_sizes: OrderedDict[str, int] = OrderedDict()
+        self._infos: dict[tuple[str, int, str], ZipInfo] = {}
         self._lock = threading.RLock()
 
     @property
     def source(self) -> Source:
-        """What stands behind it."""
+        """Source of the files."""
         return self._source
 
     def close(self) -> None:
         """Remove the temporary directory."""
         self._remove()
 
-    def published_us(self, file: AnyFile) -> int:
-        """When a file appears."""
+    def publication_us(self, file: AnyFile) -> int:
+        """Return the publication time of a file, microseconds UTC."""
         return (file.bounds[1] + self._delay_us[file.granularity]) // SECOND_US * SECOND_US
 
-    def file_at(self, path: str) -> AnyFile | None:
-        """The published file at a path (without a leading slash), None if there is none by now."""
+    def find_file(self, path: str) -> AnyFile | None:
+        """Return the published file at a path without a leading slash; None if there is none yet."""
         folder, _, name = path.rpartition("/")
         for market in Market:
             file = parse_name(name, market) or parse_trades_name(name, market)
@@ -121,108 +121,124 @@ class Archive:
                 file is not None
                 and archive_path(file) == path
                 and folder
-                and self.published_us(file) <= self._clock.now_us()
+                and self.publication_us(file) <= self._clock.now_us()
             ):
                 return file
         return None
 
-    def published(self, market: Market, granularity: Granularity, symbol: str, kind: str) -> list[AnyFile]:
-        """The files of a folder that are there by now, in order: klines of an interval, `trades` or `aggTrades`."""
+    def list_files(self, market: Market, granularity: Granularity, symbol: str, kind: str) -> list[AnyFile]:
+        """Return the published files of a folder in order; `kind` is an interval, `trades` or `aggTrades`."""
         now = self._clock.now_us()
         if kind in _TRADES:
             trades = self._source.trades_files(market, granularity, symbol, now)
-            return self._by_now([replace(file, kind=kind) for file in trades], now)
+            return self._sort_published([replace(file, kind=kind) for file in trades], now)
         steps = {str(step): step for step in self._source.intervals(market, granularity, symbol)}
         if kind not in steps:
             return []
-        return self._by_now(self._source.files(market, granularity, symbol, steps[kind], now), now)
+        return self._sort_published(self._source.files(market, granularity, symbol, steps[kind], now), now)
 
-    def _by_now(self, files: Sequence[AnyFile], now_us: int) -> list[AnyFile]:
+    def _sort_published(self, files: Sequence[AnyFile], now_us: int) -> list[AnyFile]:
         return sorted(
-            (file for file in files if self.published_us(file) <= now_us), key=lambda file: file.name
+            (file for file in files if self.publication_us(file) <= now_us), key=lambda file: file.name
         )
 
-    def zip(self, path: str, rules: Rules = (), *, is_older: bool = False) -> Published | None:
-        """The zip at a path, with the defects of `rules`, or the version before it; None if it is not published."""
-        file = self.file_at(path)
-        with self._lock:
-            newest, modified_us = self._versions.get(path, (0, 0))
-            version = (newest - 1, 0) if is_older and newest else (newest, modified_us)
-            return self._made(file, version, rules) if file else None
+    def read_zip(self, path: str, rules: Rules = (), *, is_older: bool = False) -> Published | None:
+        """Return the zip at a path with the defects of `rules`; None if it is not published.
 
-    def facts(self, path: str, rules: Rules = ()) -> Facts | None:
-        """What a listing says of the zip at a path."""
-        file = self.file_at(path)
+        Args:
+            path: Path without a leading slash.
+            rules: Content faults.
+            is_older: Return the previous revision.
+        """
+        file = self.find_file(path)
+        with self._lock:
+            newest, modified_us = self._revisions.get(path, (0, 0))
+            revision = (newest - 1, 0) if is_older and newest else (newest, modified_us)
+            return self._build(file, revision, rules) if file else None
+
+    def read_info(self, path: str, rules: Rules = ()) -> ZipInfo | None:
+        """Return the properties of the zip at a path; None if it is not published."""
+        file = self.find_file(path)
         if file is None:
             return None
         with self._lock:
-            key = path, self._versions.get(path, (0, 0))[0], _name_of(rules)
-            # A file that has no content leaves no facts.
-            if key not in self._facts:
-                self.zip(path, rules)
-            return self._facts.get(key)
+            key = path, self._revisions.get(path, (0, 0))[0], _rules_key(rules)
+            # A file without content gets no entry.
+            if key not in self._infos:
+                self.read_zip(path, rules)
+            return self._infos.get(key)
 
-    def checksum(self, path: str, rules: Rules = (), fault: FaultRule | None = None) -> Published | None:
-        """The checksum file of the zip at a path, with the defects of `rules` in the zip and of `fault` in itself."""
-        file, facts = self.file_at(path), self.facts(path, rules)
+    def read_checksum(self, path: str, rules: Rules = (), fault: FaultRule | None = None) -> Published | None:
+        """Return the checksum file of the zip at a path; None if it is not published or a fault removes it.
+
+        Args:
+            path: Path of the zip without a leading slash.
+            rules: Content faults of the zip.
+            fault: Fault of the checksum file.
+        """
+        file, info = self.find_file(path), self.read_info(path, rules)
         kind = fault.fault if fault else ""
-        if file is None or facts is None or kind == "checksum_missing":
+        if file is None or info is None or kind == "checksum_missing":
             return None
-        digest = facts.sha256
+        digest = info.sha256
         if kind == "checksum_wrong":
             digest = hashlib.sha256(digest.encode()).hexdigest()
         if kind == "stale_checksum":
             with self._lock:
-                older = self._made(file, (self._versions.get(path, (0, 0))[0] - 1, 0), rules)
+                older = self._build(file, (self._revisions.get(path, (0, 0))[0] - 1, 0), rules)
             digest = older.sha256 if older else digest
-        recorded = facts.recorded if not rules and path not in self._versions and not kind else None
+        recorded = info.recorded_checksum if not rules and path not in self._revisions and not kind else None
         text = recorded or f"{digest}  {file.name}\n".encode()
-        kind = kind or f"checksum_{self._form_of(file)}"
-        return _object(
+        kind = kind or f"checksum_{self._checksum_form(file)}"
+        return _create_published(
             _CHECKSUM_FORMS[kind](text, digest, file.name) if kind in _CHECKSUM_FORMS else text,
-            facts.modified_us,
+            info.modified_us,
         )
 
-    def republish(self, path: str) -> Facts | None:
-        """Make the file at a path a new version; None if it is not published.
+    def republish(self, path: str) -> ZipInfo | None:
+        """Publish a new revision of the file at a path; None if the file is not published.
 
-        In it the volume of one candle differs, or the quantity of one trade.
+        The revision differs in the volume of one candle, or in the quantity of one trade.
         """
-        if self.file_at(path) is None:
+        if self.find_file(path) is None:
             return None
         with self._lock:
-            version = self._versions.get(path, (0, 0))[0] + 1
-            self._versions[path] = version, self._clock.now_us() // SECOND_US * SECOND_US
-        return self.facts(path)
+            revision = self._revisions.get(path, (0, 0))[0] + 1
+            self._revisions[path] = revision, self._clock.now_us() // SECOND_US * SECOND_US
+        return self.read_info(path)
 
-    def _made(self, file: AnyFile, version: tuple[int, int], rules: Rules) -> Published | None:
-        key = file.path, version[0], _name_of(rules)
-        known = self._facts.get(key)
-        place = self._folder / hashlib.sha256(repr(key).encode()).hexdigest()
-        if known and place.name in self._kept:
-            self._kept.move_to_end(place.name)
-            return Published(place.read_bytes(), known.etag, known.sha256, known.modified_us)
+    def _build(self, file: AnyFile, revision: tuple[int, int], rules: Rules) -> Published | None:
+        key = file.path, revision[0], _rules_key(rules)
+        info = self._infos.get(key)
+        cached_path = self._folder / hashlib.sha256(repr(key).encode()).hexdigest()
+        if info and cached_path.name in self._stored_sizes:
+            self._stored_sizes.move_to_end(cached_path.name)
+            return Published(cached_path.read_bytes(), info.etag, info.sha256, info.modified_us)
         content = self._source.content(file)
         if content is None:
             return None
-        made = _object(_zip_bytes(content, file, version[0], rules), version[1] or self.published_us(file))
-        self._facts[key] = Facts(len(made.body), made.etag, made.sha256, made.modified_us, content.checksum)
-        self._keep(place, made.body)
-        return made
+        published = _create_published(
+            _build_zip_bytes(content, file, revision[0], rules), revision[1] or self.publication_us(file)
+        )
+        self._infos[key] = ZipInfo(
+            len(published.body), published.etag, published.sha256, published.modified_us, content.checksum
+        )
+        self._store(cached_path, published.body)
+        return published
 
-    def _keep(self, place: Path, body: bytes) -> None:
-        place.write_bytes(body)
-        self._kept[place.name] = len(body)
-        while sum(self._kept.values()) > _CACHED_BYTES:
-            oldest, _ = self._kept.popitem(last=False)
-            (place.parent / oldest).unlink(missing_ok=True)
+    def _store(self, cached_path: Path, body: bytes) -> None:
+        cached_path.write_bytes(body)
+        self._stored_sizes[cached_path.name] = len(body)
+        while sum(self._stored_sizes.values()) > _MAX_CACHED_BYTES:
+            oldest, _ = self._stored_sizes.popitem(last=False)
+            (cached_path.parent / oldest).unlink(missing_ok=True)
 
 
-def _name_of(rules: Rules) -> str:
+def _rules_key(rules: Rules) -> str:
     return "\n".join(rule.model_dump_json() for rule in rules)
 
 
-def _object(body: bytes, modified_us: int) -> Published:
+def _create_published(body: bytes, modified_us: int) -> Published:
     return Published(
         body,
         hashlib.md5(body, usedforsecurity=False).hexdigest(),
@@ -231,27 +247,31 @@ def _object(body: bytes, modified_us: int) -> Published:
     )
 
 
-def _zip_bytes(content: Content, file: AnyFile, version: int, rules: Rules) -> bytes:
-    if content.zip is not None and not version and not rules:
+def _build_zip_bytes(content: FileContent, file: AnyFile, revision: int, rules: Rules) -> bytes:
+    if content.zip is not None and not revision and not rules:
         return content.zip
     name = f"{file.stem}.csv"
-    csv = content.csv if content.csv is not None else first_entry(content.zip or b"", name)
-    csv = _revised(csv, version, _QUANTITY if isinstance(file, TradesFile) else _VOLUME) if version else csv
+    csv = content.csv if content.csv is not None else inflate_first_entry(content.zip or b"", name)
+    csv = (
+        _revise_csv(csv, revision, _QUANTITY if isinstance(file, TradesFile) else _VOLUME)
+        if revision
+        else csv
+    )
     for rule in rules:
-        csv = spoil_csv(csv, file, rule)
-    body = zip_of(entry_of(name, csv))
+        csv = corrupt_csv(csv, file, rule)
+    body = build_zip(compress_entry(name, csv))
     for rule in rules:
-        body = spoil_zip(body, name, csv, rule)
+        body = corrupt_zip(body, name, csv, rule)
     return body
 
 
-def _revised(csv: bytes, version: int, column: int) -> bytes:
-    """The CSV with another volume in its middle row."""
+def _revise_csv(csv: bytes, revision: int, column: int) -> bytes:
+    """Change the quantity in the middle row of a CSV."""
     lines = csv.decode().splitlines()
     row = lines[len(lines) // 2].split(",")
-    row[column] = f"{Decimal(row[column]) + version:f}"
+    row[column] = f"{Decimal(row[column]) + revision:f}"
     lines[len(lines) // 2] = ",".join(row)
     return ("\n".join(lines) + "\n").encode()
 
 
-__all__ = ["CHECKSUM", "Archive", "Facts", "Published"]
+__all__ = ["CHECKSUM", "Archive", "Published", "ZipInfo"]

@@ -1,4 +1,4 @@
-"""The bucket's listing, as S3's first protocol answers it: prefixes, markers, pages of at most 1000 keys. Knows no HTTP."""
+"""Listing of the bucket in version 1 of the S3 protocol: prefixes, markers and pages of at most 1000 keys."""
 
 from __future__ import annotations
 
@@ -10,71 +10,71 @@ from capture_pipeline.binance.periods import from_us
 from capture_pipeline.binance.urls import Granularity, Market
 from sandbox_exchange.archive.publisher import Archive
 from sandbox_exchange.constants import ARCHIVE_ROOTS, DATA
-from sandbox_exchange.faults.matcher import FaultBook, RequestInfo
-from sandbox_exchange.faults.rules import CHECKSUM, Stage
+from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
+from sandbox_exchange.faults.rules import CHECKSUM, FaultStage
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
-_MOST_KEYS = 1000
+_MAX_KEYS = 1000
 _LAST_DEPTH = 4
 
 
 @dataclass(frozen=True)
 class ListQuery:
-    """What a listing asks for.
+    """Parameters of a listing request.
 
     Attributes:
-        prefix: Of the keys.
-        delimiter: `/` to fold folders, or empty.
-        marker: Keys up to this one are left out.
-        max_keys: Most keys and folders of the page.
+        prefix: Prefix of the keys.
+        delimiter: `/` to list folders instead of their keys, or empty.
+        marker: Last key that is not listed.
+        max_keys: Maximum number of keys and folders of the page.
     """
 
     prefix: str = ""
     delimiter: str = ""
     marker: str = ""
-    max_keys: int = _MOST_KEYS
+    max_keys: int = _MAX_KEYS
 
 
 class Listing:
-    """Listings of the published files."""
+    """Generator of listing pages."""
 
-    def __init__(self, archive: Archive, faults: FaultBook) -> None:
-        """Keep the archive, and the faults that change its files' sizes."""
+    def __init__(self, archive: Archive, faults: FaultInjector) -> None:
+        """Create a listing; `faults` can change the sizes of files."""
         self._archive = archive
         self._faults = faults
 
     def page(self, query: ListQuery) -> bytes:
-        """One page as XML."""
-        most = max(0, min(query.max_keys, _MOST_KEYS))
-        found: list[tuple[str, str]] = []
-        truncated = False
+        """Render one page as XML."""
+        max_keys = max(0, min(query.max_keys, _MAX_KEYS))
+        entries: list[tuple[str, str]] = []
+        is_truncated = False
         for name in self._names(query):
-            if len(found) == most:
-                truncated = True
+            if len(entries) == max_keys:
+                is_truncated = True
                 break
             text = _prefix_xml(name) if name.endswith("/") else self._key_xml(name)
             if text:
-                found.append((name, text))
-        return _page_xml(query, most, found, truncated=truncated)
+                entries.append((name, text))
+        return _page_xml(query, max_keys, entries, is_truncated=is_truncated)
 
     def _names(self, query: ListQuery) -> Iterator[str]:
         folder = query.prefix[: query.prefix.rfind("/") + 1]
-        for name in self._below(folder, query.prefix, deep=query.delimiter != "/"):
+        for name in self._names_below(folder, query.prefix, is_recursive=query.delimiter != "/"):
             is_past = name > query.marker and not (name.endswith("/") and query.marker.startswith(name))
             if name.startswith(query.prefix) and is_past:
                 yield name
 
-    def _below(self, folder: str, prefix: str, *, deep: bool) -> Iterator[str]:
+    def _names_below(self, folder: str, prefix: str, *, is_recursive: bool) -> Iterator[str]:
         for child in self._children(folder):
             name = folder + child
-            if deep and child.endswith("/"):
+            if is_recursive and child.endswith("/"):
                 if name.startswith(prefix) or prefix.startswith(name):
-                    yield from self._below(name, prefix, deep=deep)
+                    yield from self._names_below(name, prefix, is_recursive=is_recursive)
             else:
                 yield name
 
     def _children(self, folder: str) -> list[str]:
-        """Names in a folder in order, folders with a slash at their end."""
+        """Return the names in a folder in order; names of folders end with a slash."""
         fixed = {"": ["data/"], "data/": ["futures/", "spot/"], "data/futures/": ["um/"]}
         if folder in fixed:
             return fixed[folder]
@@ -105,46 +105,55 @@ class Listing:
     def _symbol_children(
         self, market: Market, granularity: Granularity, symbol: str, data: str, interval: str | None
     ) -> list[str]:
-        """The intervals of klines, or files; trades and aggregates have no folders of intervals."""
+        """Return the intervals of klines, or files; trades and aggregates have no interval folders."""
         if data == "klines" and interval is None:
             return sorted(f"{step}/" for step in self._archive.source.intervals(market, granularity, symbol))
         if data != "klines" and interval is not None:
             return []
-        files = self._archive.published(market, granularity, symbol, interval or data)
+        files = self._archive.list_files(market, granularity, symbol, interval or data)
         return [name for file in files for name in (file.name, file.name + CHECKSUM)]
 
     def _key_xml(self, key: str) -> str:
         path = key.removesuffix(CHECKSUM)
         rules = self._faults.peek_all(RequestInfo("GET", "/" + path, {}))
         if key.endswith(CHECKSUM):
-            fault = self._faults.peek(Stage.CHECKSUM, RequestInfo("GET", "/" + path, {}))
-            checksum = self._archive.checksum(path, rules, fault)
-            facts = (len(checksum.body), checksum.etag, checksum.modified_us) if checksum else None
+            fault = self._faults.peek(FaultStage.CHECKSUM, RequestInfo("GET", "/" + path, {}))
+            checksum = self._archive.read_checksum(path, rules, fault)
+            properties = (len(checksum.body), checksum.etag, checksum.modified_us) if checksum else None
         else:
-            known = self._archive.facts(path, rules)
-            facts = (known.size, known.etag, known.modified_us) if known else None
-        if facts is None:
+            info = self._archive.read_info(path, rules)
+            properties = (info.size, info.etag, info.modified_us) if info else None
+        if properties is None:
             return ""
-        size, etag, modified_us = facts
+        size, etag, modified_us = properties
         modified = from_us(modified_us).strftime("%Y-%m-%dT%H:%M:%S.000Z")
         head = f"<Contents><Key>{escape(key)}</Key><LastModified>{modified}</LastModified>"
-        return f"{head}<ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+        return (
+            f"{head}<ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size>"
+            "<StorageClass>STANDARD</StorageClass></Contents>"
+        )
 
 
 def _prefix_xml(name: str) -> str:
     return f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>"
 
 
-def _page_xml(query: ListQuery, most: int, found: list[tuple[str, str]], *, truncated: bool) -> bytes:
-    following = (
-        f"<NextMarker>{escape(found[-1][0])}</NextMarker>" if truncated and found and query.delimiter else ""
+def _page_xml(
+    query: ListQuery, max_keys: int, entries: list[tuple[str, str]], *, is_truncated: bool
+) -> bytes:
+    next_marker = (
+        f"<NextMarker>{escape(entries[-1][0])}</NextMarker>"
+        if is_truncated and entries and query.delimiter
+        else ""
     )
     head = (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="{_NAMESPACE}"><Name>data.binance.vision</Name>'
-        f"<Prefix>{escape(query.prefix)}</Prefix><Marker>{escape(query.marker)}</Marker>{following}<MaxKeys>{most}</MaxKeys>"
-        f"<Delimiter>{escape(query.delimiter)}</Delimiter><IsTruncated>{str(truncated).lower()}</IsTruncated>"
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="{_NAMESPACE}">'
+        f"<Name>data.binance.vision</Name><Prefix>{escape(query.prefix)}</Prefix>"
+        f"<Marker>{escape(query.marker)}</Marker>{next_marker}<MaxKeys>{max_keys}</MaxKeys>"
+        f"<Delimiter>{escape(query.delimiter)}</Delimiter>"
+        f"<IsTruncated>{str(is_truncated).lower()}</IsTruncated>"
     )
-    # Keys come before folders, as the bucket sends them.
-    keys = "".join(text for name, text in found if not name.endswith("/"))
-    folders = "".join(text for name, text in found if name.endswith("/"))
+    # The bucket sends keys before folders.
+    keys = "".join(text for name, text in entries if not name.endswith("/"))
+    folders = "".join(text for name, text in entries if name.endswith("/"))
     return f"{head}{keys}{folders}</ListBucketResult>".encode()

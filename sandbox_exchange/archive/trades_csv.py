@@ -1,6 +1,6 @@
-"""Trades as the archive publishes them: the rows of a file, in the exchange's columns. Knows no HTTP and no publication times.
+"""CSVs of the archive files of trades and aggregates.
 
-Spot has seven columns and no header, futures have six and one.
+Files of spot trades have seven columns and no header, files of futures trades have six columns and a header.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from sandbox_exchange.market.trades import Aggregates, Trades
 _AGG_TRADES = "aggTrades"
 _AGG_HEADER = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
 Arrange = Callable[[pl.DataFrame, pl.Expr], pl.DataFrame]
-"""Rows and the expression of their time in microseconds, to the rows of the file."""
+"""Function from rows and the expression of their time in microseconds to the rows of the file."""
 _Columns = tuple[Trades, dict[str, Any]]
-"""Times and sides of the rows, and their other columns in order."""
+"""Trades with times and sides of the rows, and the other columns in order."""
 
 
-def trades_csv(market: SyntheticMarket, file: TradesFile, scale: Scale, arrange: Arrange) -> bytes:
-    """The CSV of a file, made a day at a time; empty where nothing was traded.
+def build_trades_csv(market: SyntheticMarket, file: TradesFile, scale: Scale, arrange: Arrange) -> bytes:
+    """Build the CSV of a file day by day; empty for a period without trades.
 
     Args:
-        market: Whose trades; the same as those of its streams and its REST.
-        file: Which period of which symbol.
-        scale: How the symbol's values are written.
-        arrange: Repeats rows, or changes their order.
+        market: Market that also provides the trades of streams and REST.
+        file: Symbol, period and kind of the file.
+        scale: Number format of the symbol.
+        arrange: Function that repeats rows or changes their order.
     """
     start, end = file.bounds
     is_spot = file.market is Market.SPOT
@@ -55,14 +55,22 @@ def _trade_columns(market: SyntheticMarket, venue: Market, trades: Trades, scale
         "qty": scale.text("lot", trades.quantity),
         "quote_qty": quote,
     }
-    return trades, {"id": market.trade_ids.sent(venue, trades.ids), **values}
+    return trades, {"id": market.trade_ids.sent_ids(venue, trades.ids), **values}
 
 
 def _aggregate_columns(market: SyntheticMarket, venue: Market, trades: Trades, scale: Scale) -> _Columns:
-    found = Aggregates.of(trades)
-    values = {"price": scale.text("price", found.rows.price), "qty": scale.text("lot", found.rows.quantity)}
-    first, last = (market.trade_ids.sent(venue, ids) for ids in (found.first, found.last))
-    return found.rows, {"id": found.rows.ids + AGGREGATES_FROM[venue], **values, "first": first, "last": last}
+    aggregates = Aggregates.of(trades)
+    values = {
+        "price": scale.text("price", aggregates.rows.price),
+        "qty": scale.text("lot", aggregates.rows.quantity),
+    }
+    first, last = (market.trade_ids.sent_ids(venue, ids) for ids in (aggregates.first, aggregates.last))
+    return aggregates.rows, {
+        "id": aggregates.rows.ids + AGGREGATES_FROM[venue],
+        **values,
+        "first": first,
+        "last": last,
+    }
 
 
 def _csv(columns: _Columns, arrange: Arrange, *, micro: bool, is_spot: bool) -> bytes:

@@ -1,1 +1,1 @@
-"""Faults by script: rules, and which requests they match."""
+"""Scripted faults: rules and their selection for requests."""

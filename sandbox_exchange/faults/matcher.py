@@ -1,4 +1,7 @@
-"""Which fault hits which request: rules are matched, counted and consumed here; what they do stands in `fault_*.py`."""
+"""Selection of the fault for a request: match, count and use up the rules of a script.
+
+Other modules apply the fault.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox_exchange.faults.rules import CHECKSUM, ON_RANGE_ONLY, FaultRule, Stage
+from sandbox_exchange.faults.rules import CHECKSUM, ON_RANGE_ONLY, FaultRule, FaultStage
 
 
 @dataclass(frozen=True)
 class RequestInfo:
-    """What a rule is matched against.
+    """Properties of a request that rules are matched against.
 
     Attributes:
         method: GET or HEAD.
-        path: With its leading slash; of a checksum file that of its zip, where faults of files are asked for.
-        query: Query parameters, the last of each name.
-        has_range: Whether a Range header was sent.
+        path: Path with its leading slash. For faults of files, a checksum file has the path of its zip.
+        query: Query parameters; the last value of each name.
+        has_range: Whether the request has a Range header.
     """
 
     method: str
@@ -29,131 +32,136 @@ class RequestInfo:
 
 
 @dataclass
-class Line:
-    """A rule and what became of it.
+class RuleState:
+    """A rule and its counts.
 
     Attributes:
-        rule: The rule.
-        matched: Requests or messages it matched.
-        injected: How often it was injected.
-        seen: Of stream faults: matching messages by connection; 0 where all connections are meant.
-        due_us: Of periodic stream faults: market time of the next one.
+        rule: Rule of the script.
+        matched: Number of requests or messages that the rule matched.
+        injected: Number of injections.
+        message_counts: Number of matching messages by connection; key 0 for rules about all connections.
+        due_us: Market time of the next injection of a periodic stream fault.
     """
 
     rule: FaultRule
     matched: int = 0
     injected: int = 0
-    seen: dict[int, int] = field(default_factory=dict)
+    message_counts: dict[int, int] = field(default_factory=dict)
     due_us: int | None = None
 
     def is_due(self) -> bool:
-        """Whether the next matching request is hit."""
+        """Return whether the rule applies to the next matching request."""
         number = self.matched - self.rule.after
-        return number >= 0 and number % self.rule.every == 0 and self.injected < self.rule.most
+        return number >= 0 and number % self.rule.every == 0 and self.injected < self.rule.max_injections
 
-    def counts(self, connection: int) -> bool:
-        """Count a matching message of a connection; whether it is hit."""
-        number = self.seen.get(connection, 0)
-        self.seen[connection] = number + 1
+    def count_message(self, connection: int) -> bool:
+        """Count a matching message of a connection and return whether the rule applies to it."""
+        number = self.message_counts.get(connection, 0)
+        self.message_counts[connection] = number + 1
         self.matched += 1
         number -= self.rule.after
-        return number >= 0 and number % self.rule.every == 0 and self.injected < self.rule.most
+        return number >= 0 and number % self.rule.every == 0 and self.injected < self.rule.max_injections
 
 
-class FaultBook:
-    """The fault script at work; safe to use from several threads."""
+class FaultInjector:
+    """Fault script with its counts; thread-safe."""
 
     def __init__(self, rules: tuple[FaultRule, ...] = ()) -> None:
-        """Start with a script, nothing counted."""
         self._lock = threading.Lock()
-        self._lines = [Line(rule) for rule in rules]
-        self._asked: Counter[str] = Counter()
+        self._states = [RuleState(rule) for rule in rules]
+        self._manual_counts: Counter[str] = Counter()
 
     def replace(self, rules: tuple[FaultRule, ...]) -> None:
-        """Take another script; all counts start again."""
+        """Replace the script and reset the counts."""
         with self._lock:
-            self._lines = [Line(rule) for rule in rules]
+            self._states = [RuleState(rule) for rule in rules]
 
     def state(self) -> list[dict[str, Any]]:
-        """Each rule with how many requests it matched and how often it was injected."""
+        """Return each rule with the numbers of its matches and injections."""
         with self._lock:
-            shown = [line.rule.model_dump(mode="json", exclude_none=True) for line in self._lines]
+            rules = [state.rule.model_dump(mode="json", exclude_none=True) for state in self._states]
             return [
-                {**rule, "matched": line.matched, "injected": line.injected}
-                for rule, line in zip(shown, self._lines, strict=True)
+                {**rule, "matched": state.matched, "injected": state.injected}
+                for rule, state in zip(rules, self._states, strict=True)
             ]
 
-    def injected(self, kind: str) -> int:
-        """How often a kind was injected."""
+    def count_injected(self, kind: str) -> int:
+        """Return the number of injections of a kind."""
         with self._lock:
-            return sum(line.injected for line in self._lines if line.rule.fault == kind) + self._asked[kind]
+            by_rule = sum(state.injected for state in self._states if state.rule.fault == kind)
+            return by_rule + self._manual_counts[kind]
 
-    def note(self, kind: str) -> None:
-        """Count a fault that was asked for by hand, without a rule."""
+    def record_manual_fault(self, kind: str) -> None:
+        """Count a fault that the control endpoint injected without a rule."""
         with self._lock:
-            self._asked[kind] += 1
+            self._manual_counts[kind] += 1
 
     @property
-    def by_hand(self) -> dict[str, int]:
-        """How often each kind was injected without a rule."""
+    def manual_counts(self) -> dict[str, int]:
+        """Number of injections without a rule by kind."""
         with self._lock:
-            return dict(self._asked)
+            return dict(self._manual_counts)
 
-    def stream_lines(self) -> list[Line]:
-        """The rules about streams that are not used up; they are counted by whoever applies them, in one thread."""
+    def stream_rules(self) -> list[RuleState]:
+        """Return the stream rules that are not used up; only the server thread changes their counts."""
         with self._lock:
             return [
-                line
-                for line in self._lines
-                if line.rule.stage is Stage.STREAM and line.injected < line.rule.most
+                state
+                for state in self._states
+                if state.rule.stage is FaultStage.STREAM and state.injected < state.rule.max_injections
             ]
 
-    def take(self, stage: Stage, ask: RequestInfo) -> FaultRule | None:
-        """The first rule of a stage that is due for a request; every rule that matches counts it."""
+    def select(self, stage: FaultStage, request: RequestInfo) -> FaultRule | None:
+        """Select the first rule of a stage that is due for a request; all matching rules count it."""
         with self._lock:
             chosen: FaultRule | None = None
-            for line in self._matching(stage, ask):
-                if chosen is None and line.is_due():
-                    chosen = line.rule
-                    line.injected += 1
-                line.matched += 1
+            for state in self._matching(stage, request):
+                if chosen is None and state.is_due():
+                    chosen = state.rule
+                    state.injected += 1
+                state.matched += 1
             return chosen
 
-    def take_all(self, ask: RequestInfo) -> tuple[FaultRule, ...]:
-        """All rules about a file's content that are due for a request of the file; they are consumed."""
+    def select_all(self, request: RequestInfo) -> tuple[FaultRule, ...]:
+        """Select all rules about the content of a file that are due for a request of the file."""
         with self._lock:
             chosen = []
-            for line in self._matching(Stage.CONTENT, ask):
-                if line.is_due():
-                    chosen.append(line.rule)
-                    line.injected += 1
-                line.matched += 1
+            for state in self._matching(FaultStage.CONTENT, request):
+                if state.is_due():
+                    chosen.append(state.rule)
+                    state.injected += 1
+                state.matched += 1
             return tuple(chosen)
 
-    def peek_all(self, ask: RequestInfo) -> tuple[FaultRule, ...]:
-        """The rules that the next request of the file would meet, for its checksum and its listing; nothing is consumed."""
+    def peek_all(self, request: RequestInfo) -> tuple[FaultRule, ...]:
+        """Return what `select_all` would return, for checksum and listing, without counting."""
         with self._lock:
             return tuple(
-                line.rule for line in self._matching(Stage.CONTENT, ask, any_method=True) if line.is_due()
+                state.rule
+                for state in self._matching(FaultStage.CONTENT, request, any_method=True)
+                if state.is_due()
             )
 
-    def peek(self, stage: Stage, ask: RequestInfo) -> FaultRule | None:
-        """The rule of a stage that the next request would meet; nothing is consumed."""
+    def peek(self, stage: FaultStage, request: RequestInfo) -> FaultRule | None:
+        """Return what `select` would return, without counting."""
         with self._lock:
             return next(
-                (line.rule for line in self._matching(stage, ask, any_method=True) if line.is_due()), None
+                (state.rule for state in self._matching(stage, request, any_method=True) if state.is_due()),
+                None,
             )
 
-    def _matching(self, stage: Stage, ask: RequestInfo, *, any_method: bool = False) -> list[Line]:
-        found = []
-        for line in self._lines:
-            rule = line.rule
-            if rule.stage is not stage or (rule.fault in ON_RANGE_ONLY and not ask.has_range):
+    def _matching(
+        self, stage: FaultStage, request: RequestInfo, *, any_method: bool = False
+    ) -> list[RuleState]:
+        matching = []
+        for state in self._states:
+            rule = state.rule
+            if rule.stage is not stage or (rule.fault in ON_RANGE_ONLY and not request.has_range):
                 continue
             match = rule.match
-            if stage in {Stage.CONTENT, Stage.CHECKSUM}:
+            if stage in {FaultStage.CONTENT, FaultStage.CHECKSUM}:
                 match = match.model_copy(update={"path": match.path.removesuffix(CHECKSUM)})
-            method = match.method.upper() if any_method and match.method else ask.method
-            if match.hits(method, ask.path, dict(ask.query)):
-                found.append(line)
-        return found
+            method = match.method.upper() if any_method and match.method else request.method
+            if match.matches_request(method, request.path, dict(request.query)):
+                matching.append(state)
+        return matching

@@ -1,4 +1,4 @@
-"""The fault script: which requests are hit, how, and how often. Validated; does nothing by itself."""
+"""Models of the fault script: the matched requests, the fault and the number of injections of each rule."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from sandbox_exchange.market.kline_text import HEADER, TRADES_HEADER
 CHECKSUM = ".CHECKSUM"
 
 
-class Stage(StrEnum):
-    """Where a fault acts."""
+class FaultStage(StrEnum):
+    """Part of the exchange that a fault changes."""
 
     HTTP = "http"
-    """On the answer as a whole, whatever it is about."""
+    """A whole HTTP response of any kind."""
     CONTENT = "content"
-    """On an archive file itself; its checksum is that of the faulty file."""
+    """Content of an archive file; the checksum is that of the faulty file."""
     CHECKSUM = "checksum"
-    """On the checksum file alone."""
+    """The checksum file only."""
     CACHE = "cache"
-    """On the zip as the archive's host serves it; the bucket behind it and the checksum are not concerned."""
+    """The zip as the host of the archive serves it; the bucket and the checksum do not change."""
     REST = "rest"
-    """On what a REST answer says."""
+    """Content of a REST response."""
     UPGRADE = "upgrade"
-    """On the request that opens a stream connection."""
+    """The request that opens a stream connection."""
     STREAM = "stream"
-    """On a stream connection and its messages."""
+    """A stream connection and its messages."""
 
 
 class ChecksumForm(StrEnum):
-    """Forms of a checksum file with the right digest. `parse_checksum` reads the first four and refuses the others."""
+    """Forms of a checksum file with the correct digest. `parse_checksum` accepts the first four only."""
 
     NO_NEWLINE = "no_newline"
     CRLF = "crlf"
@@ -117,19 +117,19 @@ _REST = (
     "rest_header",
 )
 
-STAGES: dict[str, Stage] = {
-    **dict.fromkeys(_HTTP, Stage.HTTP),
-    **dict.fromkeys(_CONTENT, Stage.CONTENT),
-    **dict.fromkeys(_CHECKSUM, Stage.CHECKSUM),
-    "stale_zip": Stage.CACHE,
-    **dict.fromkeys(_REST, Stage.REST),
-    **dict.fromkeys(stream_rules.UPGRADE_KINDS, Stage.UPGRADE),
-    **dict.fromkeys(stream_rules.CONNECTION_KINDS + stream_rules.MESSAGE_KINDS, Stage.STREAM),
+STAGES: dict[str, FaultStage] = {
+    **dict.fromkeys(_HTTP, FaultStage.HTTP),
+    **dict.fromkeys(_CONTENT, FaultStage.CONTENT),
+    **dict.fromkeys(_CHECKSUM, FaultStage.CHECKSUM),
+    "stale_zip": FaultStage.CACHE,
+    **dict.fromkeys(_REST, FaultStage.REST),
+    **dict.fromkeys(stream_rules.UPGRADE_KINDS, FaultStage.UPGRADE),
+    **dict.fromkeys(stream_rules.CONNECTION_KINDS + stream_rules.MESSAGE_KINDS, FaultStage.STREAM),
 }
-"""Every kind of fault and where it acts."""
-_ONCE_REST = {"short_page", "rest_bad_row", "bad_json"}
+"""Every kind of fault and its stage."""
+_REST_ONCE = {"short_page", "rest_bad_row", "bad_json"}
 ON_RANGE_ONLY = frozenset({"wrong_etag_on_range", "ignore_range"})
-"""Kinds that hit only requests with a Range header."""
+"""Kinds that apply only to requests with a Range header."""
 _NUMBERS = {
     "retry_after",
     "stall_s",
@@ -147,12 +147,12 @@ _HEADER = re.compile(r"[A-Za-z0-9-]{1,60}:[ -~]{0,1000}")
 _FIELDS = (*HEADER.split(","), *TRADES_HEADER.split(","))
 _TEXTS = {"to", "start", "end", "field", "value", "name"}
 BAD_ROWS = ("missing", "nan", "number", "null", "string_time")
-"""What `value` of rest_bad_row may be; by default the first."""
+"""Valid values of the parameter `value` of rest_bad_row; the first is the default."""
 
 
-def _kind(value: object) -> object:
+def _check_kind(value: object) -> object:
     if not isinstance(value, str) or value not in STAGES:
-        raise ValueError(f"no such fault; there are {', '.join(STAGES)}")
+        raise ValueError(f"no such fault; use one of {', '.join(STAGES)}")
     return value
 
 
@@ -172,18 +172,18 @@ def _check_text(name: str, value: object) -> None:
     if name == "field" and value not in _FIELDS:
         raise ValueError(f"field must be one of {', '.join(_FIELDS)}, not {value!r}")
     if name == "to" and not (isinstance(value, str) and value.isascii() and value.isprintable()):
-        raise ValueError(f"to must be an address in ASCII, not {value!r}")
+        raise ValueError(f"to must be an ASCII address, not {value!r}")
 
 
-class Match(BaseModel):
-    """Which requests a rule is about.
+class RequestMatch(BaseModel):
+    """Requests that a rule applies to.
 
     Attributes:
-        path: Glob over the whole path; `*` also matches slashes. For faults of a file it is the zip's path.
+        path: Glob for the whole path; `*` also matches slashes. For faults of a file, the path of the zip.
         method: GET or HEAD; None for both.
-        query: Globs over query parameters, each of which must be there.
-        stream: Glob over the stream's name; None for all. Of stream faults only, as the next one.
-        connection: Numbers of stream connections, counted from 1; None for all.
+        query: Globs for query parameters; a request without one of the parameters does not match.
+        stream: Glob for the stream name; None for all streams. For stream faults only.
+        connection: Numbers of stream connections, counted from 1; None for all. For stream faults only.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -195,17 +195,17 @@ class Match(BaseModel):
     connection: int | tuple[int, ...] | None = None
 
     @property
-    def is_of_all_connections(self) -> bool:
-        """Whether it leaves open which connection is meant."""
+    def is_for_all_connections(self) -> bool:
+        """Whether the rule selects no connection by path, query or number."""
         return self.path == "*" and not self.query and self.connection is None
 
-    def hits_connection(self, number: int, path: str, query: dict[str, str]) -> bool:
-        """Whether a stream connection is meant."""
+    def matches_connection(self, number: int, path: str, query: dict[str, str]) -> bool:
         numbers = (self.connection,) if isinstance(self.connection, int) else self.connection
-        return (numbers is None or number in numbers) and self.hits(self.method or "GET", path, query)
+        return (numbers is None or number in numbers) and self.matches_request(
+            self.method or "GET", path, query
+        )
 
-    def hits(self, method: str, path: str, query: dict[str, str]) -> bool:
-        """Whether a request is meant."""
+    def matches_request(self, method: str, path: str, query: dict[str, str]) -> bool:
         if self.method is not None and self.method.upper() != method:
             return False
         if not fnmatchcase(path, self.path if self.path.startswith(("/", "*")) else "/" + self.path):
@@ -214,30 +214,33 @@ class Match(BaseModel):
 
 
 class FaultRule(BaseModel):
-    """One line of the script; further keys are the fault's parameters.
+    """Rule of the script; additional keys are parameters of the fault.
 
     Attributes:
-        match: Which requests.
-        fault: Kind.
-        times: How often it is injected; by default once for HTTP and stream faults, always for faults of files and those with `every_s`.
-        after: How many matching requests pass before; of stream faults messages, counted on each connection by itself.
-        every: After them, only each n-th matching request or message is hit.
+        match: Requests that the rule applies to.
+        fault: Kind of fault.
+        times: Number of injections. The default is once for HTTP and stream faults, and always for faults of
+            files and for faults with `every_s`.
+        after: Number of matching requests without a fault before the first injection. For stream faults the
+            number of messages, counted for each connection.
+        every: After `after`, the rule applies to every n-th matching request or message.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    match: Match = Match()
-    fault: Annotated[str, BeforeValidator(_kind)]
+    match: RequestMatch = RequestMatch()
+    fault: Annotated[str, BeforeValidator(_check_kind)]
     times: int | Literal["always"] | None = None
     after: int = Field(0, ge=0)
     every: int = Field(1, ge=1)
 
     @model_validator(mode="after")
-    def _known_parameters(self) -> FaultRule:
+    def _check_parameters(self) -> FaultRule:
         for name, value in self.parameters.items():
             if name not in _NUMBERS | _TEXTS:
                 raise ValueError(
-                    f"{name!r} is no parameter of a fault; there are {', '.join(sorted(_NUMBERS | _TEXTS))}"
+                    f"{name!r} is not a parameter of a fault; "
+                    f"use one of {', '.join(sorted(_NUMBERS | _TEXTS))}"
                 )
             _check_number(name, value) if name in _NUMBERS else _check_text(name, value)
         if self.fault == "redirect" and "to" not in self.parameters:
@@ -250,20 +253,21 @@ class FaultRule(BaseModel):
             raise ValueError(
                 "rest_header needs a name of letters, digits and -, and a value in printable ASCII"
             )
-        if (self.match.stream, self.match.connection) != (None, None) and self.stage is not Stage.STREAM:
-            raise ValueError("match.stream and match.connection belong to faults of streams")
-        # `code` of an HTTP answer is the exchange's error code, that of a stream a close code.
-        stream_rules.check(
+        if (self.match.stream, self.match.connection) != (None, None) and self.stage is not FaultStage.STREAM:
+            raise ValueError("match.stream and match.connection apply to faults of streams only")
+        # `code` is an error code of the exchange in HTTP faults, and a WebSocket close code in stream faults.
+        stream_rules.check_parameters(
             self.fault,
             {
                 name: value
                 for name, value in self.parameters.items()
-                if self.stage is not Stage.HTTP or name != "code"
+                if self.stage is not FaultStage.HTTP or name != "code"
             },
         )
         if self.fault == "rest_bad_row" and self.parameters.get("value", BAD_ROWS[0]) not in BAD_ROWS:
             raise ValueError(
-                f"value of rest_bad_row must be one of {', '.join(BAD_ROWS)}, not {self.parameters['value']!r}"
+                f"value of rest_bad_row must be one of {', '.join(BAD_ROWS)}, "
+                f"not {self.parameters['value']!r}"
             )
         return self
 
@@ -274,34 +278,40 @@ class FaultRule(BaseModel):
             raise ValueError("rest_hole must end after its start")
 
     @property
-    def stage(self) -> Stage:
-        """Where it acts."""
+    def stage(self) -> FaultStage:
+        """Stage of the fault."""
         return STAGES[self.fault]
 
     @property
-    def most(self) -> float:
-        """How often it is injected at most."""
+    def max_injections(self) -> float:
+        """Maximum number of injections."""
         if self.times is None:
-            once = self.stage in {Stage.HTTP, Stage.UPGRADE, Stage.STREAM} or self.fault in _ONCE_REST
+            once = (
+                self.stage in {FaultStage.HTTP, FaultStage.UPGRADE, FaultStage.STREAM}
+                or self.fault in _REST_ONCE
+            )
             return 1 if once and "every_s" not in self.parameters else float("inf")
         return float("inf") if self.times == "always" else self.times
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The fault's own parameters."""
+        """Parameters of the fault."""
         return dict(self.model_extra or {})
 
     def number(self, name: str, default: float) -> float:
-        """A parameter that is a number."""
+        """Return a parameter that is a number."""
         return float(self.parameters.get(name, default))
 
     def text(self, name: str, default: str = "") -> str:
-        """A parameter that is text; times of YAML come out in their ISO form."""
+        """Return a parameter that is text; a time in YAML is converted to ISO format."""
         return str(self.parameters.get(name, default))
 
 
 class FaultScript(BaseModel):
-    """A list of rules; in each stage the first one that is due hits a request, of file faults all that are due."""
+    """List of rules.
+
+    In each stage, the first rule that is due applies to a request. Of file faults all that are due apply.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""A connection that can be reset or cut: uvicorn's HTTP protocol, which hands its transport to the application."""
+"""HTTP protocol of uvicorn that gives its transport to the application, which can end the connection."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from starlette.types import Receive, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 TRANSPORT = "sandbox.transport"
-"""Key of the scope under which the transport stands."""
+"""Key of the ASGI scope that contains the transport."""
 LINGER_0 = struct.pack("ii", 1, 0)
 
 
 class OpenProtocol(H11Protocol):
-    """Puts its transport into the scope of every request."""
+    """HTTP protocol that adds its transport to the scope of every request."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wrap the application for this connection."""
@@ -31,21 +31,21 @@ class OpenProtocol(H11Protocol):
 
 
 async def reset(scope: Scope, receive: Receive) -> None:
-    """Reset the connection: the client gets RST in place of an answer."""
+    """Reset the connection: the client receives RST instead of a response."""
     transport: asyncio.Transport = scope[TRANSPORT]
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
     transport.abort()
-    await _gone(receive)
+    await _wait_for_disconnect(receive)
 
 
 async def cut(scope: Scope, receive: Receive) -> None:
-    """Send what is buffered and close the connection in the middle of an answer."""
+    """Send the buffered bytes and close the connection in the middle of a response."""
     transport: asyncio.Transport = scope[TRANSPORT]
     transport.close()
-    await _gone(receive)
+    await _wait_for_disconnect(receive)
 
 
-async def _gone(receive: Receive) -> None:
-    """Wait until uvicorn knows of the end, so that it does not complain of an unfinished answer."""
+async def _wait_for_disconnect(receive: Receive) -> None:
+    """Wait until uvicorn has noticed the disconnect; otherwise it logs an unfinished response as an error."""
     while (await receive())["type"] != "http.disconnect":
         pass

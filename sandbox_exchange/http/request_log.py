@@ -1,4 +1,4 @@
-"""The log of requests that tests read: bounded, oldest forgotten first."""
+"""Log of the last requests, for tests and the control endpoint."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from starlette.types import Scope
 
 from sandbox_exchange.faults.rules import FaultRule
 
-_KEPT = 20_000
+_MAX_ENTRIES = 20_000
 _KEY = "sandbox.entry"
 
 
 @dataclass
-class Entry:
+class RequestEntry:
     """One request.
 
     Attributes:
         method: GET or HEAD.
-        path: As it was asked.
+        path: Requested path.
         query: Raw query string.
         range: Range header, None without one.
         at_us: Sandbox time of its arrival, microseconds UTC.
-        status: Of the answer; None while there is none, and where the connection was reset.
-        sent: Bytes of the body that were sent.
-        fault: Kinds of the faults injected, joined by +; None where there was none.
+        status: Status of the response; None before the response and after a reset of the connection.
+        sent: Number of body bytes sent.
+        fault: Kinds of the injected faults, joined by `+`; None without a fault.
     """
 
     method: str
@@ -41,36 +41,36 @@ class Entry:
 
 
 class RequestLog:
-    """The last requests."""
+    """The most recent requests; thread-safe."""
 
     def __init__(self) -> None:
-        """Start empty."""
-        self._entries: deque[Entry] = deque(maxlen=_KEPT)
+        self._entries: deque[RequestEntry] = deque(maxlen=_MAX_ENTRIES)
         self._lock = threading.Lock()
 
-    def add(self, scope: Scope, at_us: int) -> Entry:
-        """Note a request at its arrival; its entry is completed by those who answer it."""
+    def add(self, scope: Scope, at_us: int) -> RequestEntry:
+        """Add a request at its arrival; the middleware completes the returned entry."""
         headers = dict(scope["headers"])
-        asked = headers[b"range"].decode("latin-1") if b"range" in headers else None
-        entry = Entry(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), asked, at_us)
+        range_header = headers[b"range"].decode("latin-1") if b"range" in headers else None
+        entry = RequestEntry(
+            scope["method"], scope["path"], scope["query_string"].decode("latin-1"), range_header, at_us
+        )
         scope[_KEY] = entry
         with self._lock:
             self._entries.append(entry)
         return entry
 
     def entries(self) -> list[dict[str, Any]]:
-        """All that are remembered, oldest first."""
+        """Return the stored requests, oldest first."""
         with self._lock:
             return [asdict(entry) for entry in self._entries]
 
     def clear(self) -> None:
-        """Forget all."""
         with self._lock:
             self._entries.clear()
 
 
-def note_fault(scope: Scope, rule: FaultRule | None) -> None:
-    """Write a fault into the entry of a request."""
-    entry: Entry | None = scope.get(_KEY)
+def log_fault(scope: Scope, rule: FaultRule | None) -> None:
+    """Add a fault to the log entry of a request."""
+    entry: RequestEntry | None = scope.get(_KEY)
     if rule is not None and entry is not None:
         entry.fault = f"{entry.fault}+{rule.fault}" if entry.fault else rule.fault

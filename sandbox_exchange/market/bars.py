@@ -1,4 +1,4 @@
-"""Trades to bars, bars to longer bars: int64 ticks, lots and counts, nothing rounded."""
+"""Aggregation of trades to bars, and of bars to longer bars, in int64 without rounding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sandbox_exchange.market.trades import Trades
 
 @dataclass(frozen=True)
 class Bars:
-    """Bars in order of time; arrays of one length.
+    """Bars in order of time, as arrays of equal length.
 
     Attributes:
         open_us: Open time, microseconds UTC.
@@ -23,9 +23,9 @@ class Bars:
         close: Last price, ticks.
         volume: Lots.
         quote: Turnover, ticks times lots.
-        count: Trades.
-        taker_volume: Lots that takers bought.
-        taker_quote: Turnover of them, ticks times lots.
+        count: Number of trades.
+        taker_volume: Lots bought by takers.
+        taker_quote: Turnover bought by takers, ticks times lots.
     """
 
     open_us: Ints
@@ -40,30 +40,30 @@ class Bars:
     taker_quote: Ints
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of bars."""
         return len(self.open_us)
 
     def select(self, which: NDArray[np.bool_] | slice) -> Bars:
-        """Some of them."""
+        """Select bars by a mask or a slice."""
         return Bars(*(getattr(self, item.name)[which] for item in fields(self)))
 
-    def between(self, start_us: int, end_us: int) -> Bars:
-        """Those that open in `[start_us, end_us)`."""
+    def select_period(self, start_us: int, end_us: int) -> Bars:
+        """Select the bars that open in `[start_us, end_us)`."""
         first, end = np.searchsorted(self.open_us, [start_us, end_us])
         return self.select(slice(int(first), int(end)))
 
 
-def joined(parts: list[Bars]) -> Bars:
-    """One after the other."""
+def concat_bars(parts: list[Bars]) -> Bars:
+    """Concatenate bars."""
     if not parts:
         return Bars(*(np.empty(0, np.int64) for _ in fields(Bars)))
     return Bars(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Bars)))
 
 
-def from_trades(trades: Trades, interval_us: int) -> Bars:
-    """The bars of the intervals that have trades."""
+def build_bars(trades: Trades, interval_us: int) -> Bars:
+    """Build the bars of the intervals that contain trades."""
     if not len(trades):
-        return joined([])
+        return concat_bars([])
     price, quantity = trades.price, trades.quantity
     bought = quantity * trades.taker_buys
     single = Bars(
@@ -78,11 +78,11 @@ def from_trades(trades: Trades, interval_us: int) -> Bars:
         bought,
         price * bought,
     )
-    return coarser(single, interval_us)
+    return combine_bars(single, interval_us)
 
 
-def coarser(bars: Bars, interval_us: int) -> Bars:
-    """Bars without gaps filled in, put together to longer ones."""
+def combine_bars(bars: Bars, interval_us: int) -> Bars:
+    """Combine bars to longer bars; an interval without bars has no longer bar."""
     if not len(bars):
         return bars
     opens = bars.open_us // interval_us * interval_us
@@ -101,13 +101,13 @@ def coarser(bars: Bars, interval_us: int) -> Bars:
     )
 
 
-def filled(bars: Bars, opens: Ints, close_before: int) -> Bars:
-    """A bar at each of `opens`: where nothing was traded, the previous close with volume 0.
+def fill_empty_bars(bars: Bars, opens: Ints, close_before: int) -> Bars:
+    """Return a bar for each of `opens`: without trades it has the previous close and volume 0.
 
     Args:
-        bars: Those with trades; each opens at one of `opens`.
-        opens: Open times of all bars that exist.
-        close_before: Last price before the first of them, ticks.
+        bars: Bars with trades; each opens at one of `opens`.
+        opens: Open times of all bars.
+        close_before: Last price before the first bar, ticks.
     """
     at = np.searchsorted(bars.open_us, opens, side="right") - 1
     close = np.concatenate([[close_before], bars.close])[at + 1]

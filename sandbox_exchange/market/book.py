@@ -1,7 +1,7 @@
-"""A synthetic order book: a pure function of time, of which snapshots and diffs are two views that always agree.
+"""Synthetic order book: snapshots and diffs come from the same pure function of time and always agree.
 
-Time is cut into slots of 100 ms. A level holds a quantity of its own; passing orders replace it for a while, and where the smooth price
-path crosses a level, the level changes sides. Knows no HTTP.
+Time is divided into slots of 100 ms. Each level has a base quantity. Temporary orders replace the base
+quantity for some slots, and a level changes sides when the smooth price path crosses it.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sandbox_exchange.market.book_levels import LASTING, Keys, Levels, touches
-from sandbox_exchange.market.prng import Ints, bits, field, key_of
+from sandbox_exchange.market.book_levels import MAX_ORDER_SLOTS, BookKeys, Levels, generate_orders
+from sandbox_exchange.market.prng import Ints, derive_key, extract_bits, random_bits
 from sandbox_exchange.market.symbols import SymbolSpec
 from sandbox_exchange.market.trades import TradeSeries
 
 SLOT_US = 100_000
 IDS_PER_SLOT = 64
-"""Update ids a slot on average; how many it uses varies."""
-_WINDOW = 1.6
-_RUNGS_TO_BASE = 240_000
-_BEST_WITHIN = 40
+"""Average number of update ids per slot."""
+_REACH_FACTOR = 1.6
+_RUNGS_TO_BASE_PRICE = 240_000
+_BEST_REACH_RUNGS = 40
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The book after a slot.
+    """Order book after a slot.
 
     Attributes:
-        last_update_id: Last update id it contains.
-        time_us: Time of its slot, microseconds UTC.
-        bids: Prices in ticks, best first, and quantities in lots; shape (n, 2).
-        asks: The same for the other side.
+        last_update_id: Last update id in the book.
+        time_us: Time of the slot, microseconds UTC.
+        bids: Bid prices in ticks, best first, and quantities in lots; shape (n, 2).
+        asks: Ask prices and quantities in the same form.
     """
 
     last_update_id: int
@@ -41,13 +41,13 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Side:
-    """Changed levels of one side of several diffs, best first within each.
+class SideChanges:
+    """Changed levels of one side in several diffs; the levels of a diff are in order, best first.
 
     Attributes:
         price: Ticks.
-        quantity: Lots, absolute; 0 deletes.
-        bounds: The levels of diff i are those in `bounds[i]:bounds[i + 1]`.
+        quantity: New quantity in lots; 0 deletes the level.
+        bounds: Diff i has the levels `bounds[i]:bounds[i + 1]`.
     """
 
     price: Ints
@@ -57,26 +57,26 @@ class Side:
 
 @dataclass(frozen=True)
 class Diffs:
-    """One diff a moment; arrays of one length.
+    """Depth diffs, as arrays of equal length.
 
     Attributes:
         time_us: Microseconds UTC.
-        first_id: First update id, the one after the previous diff's last.
+        first_id: First update id, one more than the last id of the previous diff.
         last_id: Last update id.
-        bids: What changed.
-        asks: What changed.
+        bids: Changed bid levels.
+        asks: Changed ask levels.
     """
 
     time_us: Ints
     first_id: Ints
     last_id: Ints
-    bids: Side
-    asks: Side
+    bids: SideChanges
+    asks: SideChanges
 
 
 @dataclass(frozen=True)
-class Best:
-    """Best prices in ticks and their quantities in lots, one row a moment: bid, its quantity, ask, its quantity."""
+class BestPrices:
+    """Best prices; `rows` has the columns bid and its quantity, ask and its quantity, in ticks and lots."""
 
     time_us: Ints
     last_id: Ints
@@ -84,151 +84,157 @@ class Best:
 
 
 class Book:
-    """The book of one symbol.
+    """Order book of one symbol.
 
     Attributes:
-        spec: The symbol.
+        spec: Properties of the symbol.
     """
 
-    def __init__(self, seed: int, market: str, tape: TradeSeries) -> None:
-        """Derive the keys."""
-        self.spec: SymbolSpec = tape.spec
-        self._tape = tape
-        name = tape.spec.symbol
-        self._keys = Keys(
-            key_of(seed, market, name, "book"), key_of(seed, market, name, "touches"), tape.spec.largest_lots
+    def __init__(self, seed: int, market: str, series: TradeSeries) -> None:
+        self.spec: SymbolSpec = series.spec
+        self._series = series
+        name = series.spec.symbol
+        self._keys = BookKeys(
+            derive_key(seed, market, name, "book"),
+            derive_key(seed, market, name, "touches"),
+            series.spec.max_trade_lots,
         )
-        self._ids = key_of(seed, market, name, "updates")
-        # So wide that five thousand levels reach some percent of the price, whatever the tick.
-        self._rung = max(1, tape.spec.base_ticks // _RUNGS_TO_BASE)
+        self._ids = derive_key(seed, market, name, "updates")
+        # The width of a rung: 5,000 levels cover some percent of the price for every tick size.
+        self._rung = max(1, series.spec.base_ticks // _RUNGS_TO_BASE_PRICE)
 
-    def time_of(self, slot: int) -> int:
-        """Time of a slot, microseconds UTC."""
-        return self._tape.hours.first_us + slot * SLOT_US
+    def slot_time(self, slot: int) -> int:
+        """Return the time of a slot, microseconds UTC."""
+        return self._series.hours.first_us + slot * SLOT_US
 
-    def slot_of(self, now_us: int) -> int:
-        """The last open slot up to a time in which the book changed, counted from the listing; -1 before the first."""
-        slot = self.before((now_us - self._tape.hours.first_us) // SLOT_US + 1)
+    def last_changed_slot(self, now_us: int) -> int:
+        """Return the last slot up to a time in which the book changed; -1 before the first.
+
+        Slots are counted from the listing.
+        """
+        slot = self.previous_open_slot((now_us - self._series.hours.first_us) // SLOT_US + 1)
         if self.spec.book_slots is None:
             return min(slot, 0)
-        return self.before(slot + 1 - (slot + 1) % self.spec.book_slots)
+        return self.previous_open_slot(slot + 1 - (slot + 1) % self.spec.book_slots)
 
-    def before(self, slot: int) -> int:
-        """The last open slot before another; -1 before the first."""
+    def previous_open_slot(self, slot: int) -> int:
+        """Return the last open slot before a slot; -1 before the first."""
         slot -= 1
-        while slot >= 0 and (start := self._tape.hours.closed_since(self.time_of(slot))) is not None:
-            slot = (start - 1 - self._tape.hours.first_us) // SLOT_US
+        while slot >= 0 and (start := self._series.hours.closure_start(self.slot_time(slot))) is not None:
+            slot = (start - 1 - self._series.hours.first_us) // SLOT_US
         return max(-1, slot)
 
     def open_slots(self, first_slot: int, end_slot: int) -> Ints:
-        """The open ones of the slots in `[first_slot, end_slot)`."""
+        """Return the open slots in `[first_slot, end_slot)`."""
         slots = np.arange(max(0, first_slot), max(0, end_slot), dtype=np.int64)
-        return slots[self._tape.hours.exist(self._times(slots), 1)]
+        return slots[self._series.hours.are_open(self._times(slots), 1)]
 
-    def last_ids(self, slots: Ints) -> Ints:
-        """Last update ids of slots."""
-        ids: Ints = (slots + 1) * IDS_PER_SLOT + field(bits(self._ids, slots), 0, 6)
+    def last_update_ids(self, slots: Ints) -> Ints:
+        ids: Ints = (slots + 1) * IDS_PER_SLOT + extract_bits(random_bits(self._ids, slots), 0, 6)
         return ids
 
     def snapshot(self, slot: int, limit: int) -> Snapshot:
-        """The best `limit` levels of either side after an open slot."""
+        """Return the best `limit` levels of each side after an open slot."""
         moments = np.array([slot], np.int64)
         levels, mid = self._levels(moments), int(self._mids(moments)[0])
-        reach = int(limit * _WINDOW) + 64
+        reach = int(limit * _REACH_FACTOR) + 64
         below = np.arange(mid - 1, max(0, mid - 1 - reach), -1, dtype=np.int64)
         above = np.arange(mid, mid + reach, dtype=np.int64)
-        bids, asks = (self._filled(levels, rungs)[:limit] for rungs in (below, above))
-        return Snapshot(int(self.last_ids(moments)[0]), self.time_of(slot), bids, asks)
+        bids, asks = (self._existing_levels(levels, rungs)[:limit] for rungs in (below, above))
+        return Snapshot(int(self.last_update_ids(moments)[0]), self.slot_time(slot), bids, asks)
 
     def diffs(self, first_slot: int, end_slot: int, step: int = 1) -> Diffs:
-        """The diffs of the open slots in `[first_slot, end_slot)`.
+        """Return the diffs of the open slots in `[first_slot, end_slot)`.
 
         Args:
-            first_slot: The first diff is against the last open slot before it.
-            end_slot: End.
-            step: So many slots are merged to one diff, which holds every level that changed in one of them; divides the bounds.
+            first_slot: First slot; its diff is relative to the last open slot before it.
+            end_slot: Slot after the last one.
+            step: Number of slots per diff, a divisor of both bounds. A diff contains every level that changed
+                in one of its slots.
         """
-        moments = self._moments(first_slot, end_slot)
+        moments = self._slots_from_previous(first_slot, end_slot)
         levels, mids, count = self._levels(moments), self._mids(moments), len(moments)
-        key = np.union1d(levels.changes, _crossed(mids))
+        key = np.union1d(levels.changes, _crossed_level_keys(mids))
         rung, moment = key // count, key % count
         order = np.lexsort((rung, moment))
         rung, moment = rung[order], moment[order]
-        before, after = levels.at(rung, moment - 1), levels.at(rung, moment)
+        before, after = levels.quantities(rung, moment - 1), levels.quantities(rung, moment)
         was_bid, is_bid = rung < mids[moment - 1], rung < mids[moment]
         sides = []
         for was, now in ((was_bid, is_bid), (~was_bid, ~is_bid)):
             old, new = np.where(was, before, 0), np.where(now, after, 0)
             sides.append((rung[old != new], moment[old != new], new[old != new]))
-        # The position of the last slot of each diff, and for each slot which diff it belongs to.
+        # `ends` contains the position of the last slot of each diff.
         groups = moments[1:] // step
         ends = 1 + np.flatnonzero(np.append(groups[1:] != groups[:-1], True)[: len(groups)])
-        ids = self.last_ids(moments)
+        ids = self.last_update_ids(moments)
         first_ids = ids[np.append(0, ends[:-1])[: len(ends)]] + 1
         bids, asks = (
             self._side(*side, ends, falls=falls) for side, falls in zip(sides, (True, False), strict=True)
         )
         return Diffs(self._times(moments[ends]), first_ids, ids[ends], bids, asks)
 
-    def best(self, first_slot: int, end_slot: int) -> Best:
-        """The best of either side after each open slot in which it changed."""
-        moments = self._moments(first_slot, end_slot)
+    def best(self, first_slot: int, end_slot: int) -> BestPrices:
+        """Return the best prices after each open slot in which they changed."""
+        moments = self._slots_from_previous(first_slot, end_slot)
         levels, mids = self._levels(moments), self._mids(moments)
-        near = np.arange(_BEST_WITHIN, dtype=np.int64)
-        number = np.repeat(np.arange(len(moments), dtype=np.int64), _BEST_WITHIN)
+        near = np.arange(_BEST_REACH_RUNGS, dtype=np.int64)
+        number = np.repeat(np.arange(len(moments), dtype=np.int64), _BEST_REACH_RUNGS)
         columns: list[Ints] = []
         for rungs in (np.maximum(mids[:, None] - 1 - near, 1), mids[:, None] + near):
-            quantity = levels.at(rungs.ravel(), number).reshape(rungs.shape)
+            quantity = levels.quantities(rungs.ravel(), number).reshape(rungs.shape)
             first = np.argmax(quantity > 0, axis=1)
             here = np.arange(len(moments)), first
             columns += [self._prices(rungs[here]), quantity[here]]
         rows = np.stack(columns, axis=1)
         changed = (rows[1:] != rows[:-1]).any(axis=1)
-        return Best(self._times(moments[1:])[changed], self.last_ids(moments[1:])[changed], rows[1:][changed])
+        return BestPrices(
+            self._times(moments[1:])[changed], self.last_update_ids(moments[1:])[changed], rows[1:][changed]
+        )
 
-    def _moments(self, first_slot: int, end_slot: int) -> Ints:
-        """The open slots, and before them the one that the first diff starts from."""
+    def _slots_from_previous(self, first_slot: int, end_slot: int) -> Ints:
+        """Return the open slots, preceded by the slot that the first diff is relative to."""
         return np.concatenate(
-            [np.array([self.before(first_slot)], np.int64), self.open_slots(first_slot, end_slot)]
+            [np.array([self.previous_open_slot(first_slot)], np.int64), self.open_slots(first_slot, end_slot)]
         )
 
     def _levels(self, moments: Ints) -> Levels:
-        # An outage between two moments needs no slots of its own: nothing passes in it.
-        slots = self.open_slots(int(moments[0]) - LASTING, int(moments[-1]) + 1)
-        passing = touches(self._keys, slots, self._mids(slots) if len(slots) else slots)
-        return Levels(self._keys, passing, moments)
+        # An outage between two slots has no temporary orders.
+        slots = self.open_slots(int(moments[0]) - MAX_ORDER_SLOTS, int(moments[-1]) + 1)
+        orders = generate_orders(self._keys, slots, self._mids(slots) if len(slots) else slots)
+        return Levels(self._keys, orders, moments)
 
-    def _filled(self, levels: Levels, rungs: Ints) -> Ints:
-        quantity = levels.at(rungs, 0)
+    def _existing_levels(self, levels: Levels, rungs: Ints) -> Ints:
+        quantity = levels.quantities(rungs, 0)
         return np.stack([self._prices(rungs), quantity], axis=1)[quantity > 0]
 
-    def _side(self, rung: Ints, moment: Ints, quantity: Ints, ends: Ints, *, falls: bool) -> Side:
-        """Changes in order of time as the levels of diffs, best first; of several changes of a level in one diff the last."""
+    def _side(self, rung: Ints, moment: Ints, quantity: Ints, ends: Ints, *, falls: bool) -> SideChanges:
+        """Group changes into diffs, best level first; the last change of a level in a diff counts."""
         diff = np.searchsorted(ends, moment)
         order = np.lexsort((moment, -rung if falls else rung, diff))
         rung, diff, quantity = rung[order], diff[order], quantity[order]
         last = np.append((rung[1:] != rung[:-1]) | (diff[1:] != diff[:-1]), True)[: len(rung)]
-        return Side(
+        return SideChanges(
             self._prices(rung[last]), quantity[last], np.searchsorted(diff[last], np.arange(len(ends) + 1))
         )
 
     def _times(self, slots: Ints) -> Ints:
-        return self._tape.hours.first_us + slots * SLOT_US
+        return self._series.hours.first_us + slots * SLOT_US
 
     def _mids(self, slots: Ints) -> Ints:
-        """The lowest rung on the ask side."""
-        mids: Ints = np.maximum(1, self._tape.middle(self._times(slots)) // self._rung)
+        """Return the lowest rung on the ask side at each slot."""
+        mids: Ints = np.maximum(1, self._series.smooth_price(self._times(slots)) // self._rung)
         return mids
 
     def _prices(self, rungs: Ints) -> Ints:
-        """Each rung has one price of its own; they rise with it."""
+        """Return the price of each rung; a higher rung has a higher price."""
         if self._rung == 1:
             return rungs
-        return rungs * self._rung + field(bits(self._keys.level, -rungs), 0, 16) % self._rung
+        return rungs * self._rung + extract_bits(random_bits(self._keys.level, -rungs), 0, 16) % self._rung
 
 
-def _crossed(mids: Ints) -> Ints:
-    """`rung * count + moment` of the levels that change sides."""
+def _crossed_level_keys(mids: Ints) -> Ints:
+    """Return `rung * count + moment` of the levels that change sides."""
     count, many = len(mids), np.abs(np.diff(mids))
     moment = np.repeat(np.arange(1, count, dtype=np.int64), many)
     within = np.arange(int(many.sum()), dtype=np.int64) - np.repeat(np.cumsum(many) - many, many)

@@ -1,7 +1,8 @@
-"""Irregular klines and files of the synthetic market: rows in, rows out, by the settings of one symbol in one market.
+"""Irregularities of the klines and files of the synthetic market.
 
-Close times before an outage, times beside the grid and texts in the column `ignore` apply to archive and REST alike. Repeats and
-disorder apply to archive files only. Rows are frames of `sandbox_exchange.market.kline_text`.
+Close times before an outage, times off the grid and texts in the column `ignore` apply to archive and REST.
+Repeated rows and rows in reverse order apply to archive files only. Rows are frames of
+`sandbox_exchange.market.kline_text`.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from sandbox_exchange.market.source import AnyFile, KlineQuery
 from sandbox_exchange.market.spans import Arrangement, IgnoreText, LastCandle, OffGrid, Outage
 
 _OPEN = pl.col("open_us")
-_SPREAD, _MOST_IGNORE, _IGNORE_DECIMALS = 2_654_435_761, 10**15, 8
+_MULTIPLIER, _MAX_IGNORE, _IGNORE_DECIMALS = 2_654_435_761, 10**15, 8
 
 
 @dataclass(frozen=True)
 class Irregularities:
-    """The irregularities of one symbol in one market.
+    """Irregularities of one symbol in one market.
 
     Attributes:
-        outages: Outages whose last candle is not whole, the latest first.
-        off_grid: Stretches whose candles open beside the grid.
-        ignore_texts: Texts in the column `ignore`.
+        outages: Outages with a shortened last candle, the latest first.
+        off_grid: Periods whose candles open off the grid.
+        ignore_texts: Periods with other texts in the column `ignore`.
     """
 
     outages: tuple[Outage, ...] = ()
@@ -40,42 +41,44 @@ class Irregularities:
     ignore_texts: tuple[IgnoreText, ...] = ()
 
     @classmethod
-    def of(cls, config: SandboxConfig, market: Market, symbol: str) -> Irregularities:
-        """Select what concerns a symbol of a market."""
+    def from_config(cls, config: SandboxConfig, market: Market, symbol: str) -> Irregularities:
+        """Select the irregularities of a symbol of a market."""
         outages = [
             each
             for each in config.outages
-            if each.concerns(market, symbol) and each.last_candle is not LastCandle.WHOLE
+            if each.applies_to(market, symbol) and each.last_candle is not LastCandle.WHOLE
         ]
-        # Before an outage that starts while the symbol does not trade there is no last candle.
+        # An outage that starts while the symbol does not trade has no last candle.
         closed = closed_times(config, market, symbol)
-        starting = [each for each in outages if not any(start < each.start <= end for start, end in closed)]
+        with_last_candle = [
+            each for each in outages if not any(start < each.start <= end for start, end in closed)
+        ]
         return cls(
-            tuple(sorted(starting, key=lambda outage: outage.start, reverse=True)),
-            tuple(each for each in config.off_grid if each.concerns(market, symbol)),
-            tuple(each for each in config.ignore_texts if each.concerns(market, symbol)),
+            tuple(sorted(with_last_candle, key=lambda outage: outage.start, reverse=True)),
+            tuple(each for each in config.off_grid if each.applies_to(market, symbol)),
+            tuple(each for each in config.ignore_texts if each.applies_to(market, symbol)),
         )
 
     def add_opens(self, opens: Ints, interval: Interval, start_us: int, end_us: int) -> Ints:
-        """Add the open times in `[start_us, end_us)` of candles that exist only because an outage inverts them."""
+        """Add the open times in `[start_us, end_us)` of the inverted candles at the start of an outage."""
         starts = [outage.start for outage in self.outages if outage.last_candle is LastCandle.INVERTED]
         added = [start for start in starts if start_us <= start < end_us and start % interval.us == 0]
         return np.union1d(opens, np.array(added, np.int64)) if added else opens
 
     def apply(self, frame: pl.DataFrame, interval: Interval, now_us: int) -> pl.DataFrame:
-        """Return the candles of a grid as the exchange shows them at a time; the number of rows does not change.
+        """Apply the irregularities to candles; the number of rows does not change.
 
         Args:
-            frame: Candles of the grid, in order.
-            interval: Their length.
-            now_us: An outage that starts later does not change a close time yet.
+            frame: Candles on the grid, in order of time.
+            interval: Length of the candles.
+            now_us: Present time. An outage that starts later does not change a close time yet.
         """
         if frame.is_empty():
             return frame
         first, end = int(frame["open_us"][0]), int(frame["open_us"][-1]) + interval.us
-        for stretch in self.off_grid:
-            if first < stretch.end and stretch.start < end:
-                frame = shift_times(frame, stretch, interval)
+        for span in self.off_grid:
+            if first < span.end and span.start < end:
+                frame = shift_times(frame, span, interval)
         for outage in self.outages:
             if first <= outage.start < end + interval.us and outage.start <= now_us:
                 frame = close_early(frame, outage, interval)
@@ -85,14 +88,14 @@ class Irregularities:
         return frame
 
     def widen(self, query: KlineQuery) -> KlineQuery:
-        """Return a query of the grid whose candles include all that `page` selects for `query`."""
+        """Return a query for candles on the grid that include all candles selected by `select_page`."""
         if not self.off_grid:
             return query
         start = None if query.start_us is None else query.interval.floor(query.start_us)
         return replace(query, start_us=start, limit=query.limit + 1)
 
-    def page(self, frame: pl.DataFrame, query: KlineQuery, now_us: int) -> pl.DataFrame:
-        """Select the candles of a query by the open times that they are shown with."""
+    def select_page(self, frame: pl.DataFrame, query: KlineQuery, now_us: int) -> pl.DataFrame:
+        """Select the candles of a query by their shifted open times."""
         if not self.off_grid:
             return frame
         last = now_us if query.end_us is None else min(query.end_us, now_us)
@@ -100,34 +103,36 @@ class Irregularities:
         return frame.tail(query.limit) if query.start_us is None else frame.head(query.limit)
 
 
-def shift_times(frame: pl.DataFrame, stretch: OffGrid, interval: Interval) -> pl.DataFrame:
-    """Move open and close times of the candles in a stretch by its shift, modulo the interval."""
-    by = pl.when(_inside(stretch)).then(stretch.shift_us % interval.us).otherwise(0)
+def shift_times(frame: pl.DataFrame, span: OffGrid, interval: Interval) -> pl.DataFrame:
+    """Add the shift, modulo the interval, to open and close times of the candles in a period."""
+    by = pl.when(_is_in_span(span)).then(span.shift_us % interval.us).otherwise(0)
     return frame.with_columns(_OPEN + by, pl.col("close_us") + by)
 
 
 def close_early(frame: pl.DataFrame, outage: Outage, interval: Interval) -> pl.DataFrame:
-    """Let the candle that an outage starts in close 1 µs before the outage; if it is inverted, one that opens with the outage too."""
-    newest = outage.start if outage.last_candle is LastCandle.INVERTED else outage.start - 1
-    is_last = _OPEN.is_between(outage.start - interval.us + 1, newest)
+    """Set the close time of the last candle, and of an inverted candle, to 1 µs before an outage."""
+    last_open = outage.start if outage.last_candle is LastCandle.INVERTED else outage.start - 1
+    is_last = _OPEN.is_between(outage.start - interval.us + 1, last_open)
     return frame.with_columns(
         pl.when(is_last).then(outage.start - 1).otherwise(pl.col("close_us")).alias("close_us")
     )
 
 
 def replace_ignore(frame: pl.DataFrame, change: IgnoreText) -> pl.DataFrame:
-    """Put another text into the column `ignore`."""
+    """Replace the text in the column `ignore`."""
     text = (
         pl.lit(change.text)
         if change.text is not None
-        else decimal_text(_OPEN // SECOND_US * _SPREAD % _MOST_IGNORE, _IGNORE_DECIMALS)
+        else decimal_text(_OPEN // SECOND_US * _MULTIPLIER % _MAX_IGNORE, _IGNORE_DECIMALS)
     )
-    return frame.with_columns(pl.when(_inside(change)).then(text).otherwise(pl.col("ignore")).alias("ignore"))
+    return frame.with_columns(
+        pl.when(_is_in_span(change)).then(text).otherwise(pl.col("ignore")).alias("ignore")
+    )
 
 
 def closed_times(config: SandboxConfig, market: Market, symbol: str) -> list[tuple[int, int]]:
     """Return the outages and suspensions of a symbol as `[start, end)`."""
-    outages = [(outage.start, outage.end) for outage in config.outages if outage.concerns(market, symbol)]
+    outages = [(outage.start, outage.end) for outage in config.outages if outage.applies_to(market, symbol)]
     return outages + [
         (each.start, each.end)
         for each in config.suspensions
@@ -136,46 +141,50 @@ def closed_times(config: SandboxConfig, market: Market, symbol: str) -> list[tup
 
 
 def suspended_status(config: SandboxConfig, market: Market, symbol: str, now_us: int) -> str | None:
-    """Return the status of the suspension that holds at a time, None if there is none."""
-    holding = (
+    """Return the status of the suspension at a time; None without a suspension."""
+    active = (
         each
         for each in config.suspensions
         if each.symbol == symbol and each.market in {None, market} and each.start <= now_us < each.end
     )
-    return next((str(each.status) for each in holding), None)
+    return next((str(each.status) for each in active), None)
 
 
-def arranged(frame: pl.DataFrame, time: pl.Expr, config: SandboxConfig, file: AnyFile) -> pl.DataFrame:
-    """Repeat rows of a file and reverse their order where the settings say so.
+def rearrange_rows(frame: pl.DataFrame, time: pl.Expr, config: SandboxConfig, file: AnyFile) -> pl.DataFrame:
+    """Repeat rows of a file and reverse their order according to the settings.
 
     Args:
         frame: Rows of the file.
-        time: Expression of their time, microseconds.
-        config: The settings.
-        file: The file.
+        time: Expression of the time of a row, microseconds.
+        config: Settings of the sandbox.
+        file: File to which the rows belong.
     """
     steps: list[tuple[tuple[Arrangement, ...], Callable[[pl.DataFrame, pl.Series], pl.DataFrame]]] = [
         (config.archive_repeats, _repeat),
         (config.archive_disorder, _reverse),
     ]
-    for spans, arrange in steps:
+    for spans, change in steps:
         for span in spans:
-            if _applies(span, file):
+            if _applies_to_file(span, file):
                 inside = frame.select(time.is_between(span.start, span.end, closed="left")).to_series()
-                frame = arrange(frame, inside) if inside.any() else frame
+                frame = change(frame, inside) if inside.any() else frame
     return frame
 
 
 def checksum_form(config: SandboxConfig, file: AnyFile) -> ChecksumForm | None:
-    """Return the form of a file's checksum file, None for the usual one."""
+    """Return the form of the checksum file of a file; None for the usual form."""
     spans = config.checksum_forms
     return next(
-        (each.form for each in spans if _applies(each, file) and each.start <= file.bounds[0] < each.end),
+        (
+            each.form
+            for each in spans
+            if _applies_to_file(each, file) and each.start <= file.bounds[0] < each.end
+        ),
         None,
     )
 
 
-def _applies(span: Arrangement, file: AnyFile) -> bool:
+def _applies_to_file(span: Arrangement, file: AnyFile) -> bool:
     kind = "trades" if isinstance(file, TradesFile) else "klines"
     is_of_file = (
         span.symbol == file.symbol
@@ -187,26 +196,26 @@ def _applies(span: Arrangement, file: AnyFile) -> bool:
 
 
 def _repeat(frame: pl.DataFrame, inside: pl.Series) -> pl.DataFrame:
-    after = int(inside.arg_true()[-1]) + 1
-    return pl.concat([frame.head(after), frame.filter(inside), frame.slice(after)])
+    end = int(inside.arg_true()[-1]) + 1
+    return pl.concat([frame.head(end), frame.filter(inside), frame.slice(end)])
 
 
 def _reverse(frame: pl.DataFrame, inside: pl.Series) -> pl.DataFrame:
-    order, hit = np.arange(frame.height), inside.arg_true().to_numpy()
-    order[hit] = hit[::-1]
+    order, positions = np.arange(frame.height), inside.arg_true().to_numpy()
+    order[positions] = positions[::-1]
     return frame[order]
 
 
-def _inside(span: OffGrid | IgnoreText) -> pl.Expr:
+def _is_in_span(span: OffGrid | IgnoreText) -> pl.Expr:
     return _OPEN.is_between(span.start, span.end, closed="left")
 
 
 __all__ = [
     "Irregularities",
-    "arranged",
     "checksum_form",
     "close_early",
     "closed_times",
+    "rearrange_rows",
     "replace_ignore",
     "shift_times",
     "suspended_status",

@@ -1,6 +1,7 @@
-"""Klines as text: the frame that archive and REST share, its CSV and its JSON rows.
+"""Kline frame of archive and REST, with its CSV and its JSON rows.
 
-Columns: `open_us` and `close_us` (microseconds UTC), `count` (integer), all others text exactly as it is sent.
+The columns `open_us` and `close_us` are microseconds UTC, `count` is an integer, and all others are text as
+sent.
 """
 
 from __future__ import annotations
@@ -29,23 +30,26 @@ SCHEMA = {
     "taker_buy_quote_volume": pl.String(),
     "ignore": pl.String(),
 }
-"""Columns of a kline frame, in the exchange's order."""
+"""Columns of a kline frame, in the order of the exchange."""
 _KINDS = {
     **dict.fromkeys(("open", "high", "low", "close"), "price"),
     **dict.fromkeys(("volume", "taker_buy_volume"), "lot"),
     **dict.fromkeys(("quote_volume", "taker_buy_quote_volume"), "quote"),
 }
-"""Unit of the columns that are written with decimals."""
-HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+"""Unit of each column with decimals."""
+HEADER = (
+    "open_time,open,high,low,close,volume,close_time,quote_volume,count,"
+    "taker_buy_volume,taker_buy_quote_volume,ignore"
+)
 TRADES_HEADER = "id,price,qty,quote_qty,time,is_buyer_maker"
-"""Of files of trades; spot has one column more, and no header."""
+"""Header of futures files of trades. Spot files have one more column and no header."""
 MICROSECONDS_FROM_US = parse_time("2025-01-01")
-"""Spot archive files are in microseconds from here on."""
+"""Start of the first period whose spot archive files have times in microseconds."""
 _SPOT_DECIMALS = 8
 
 
 def decimal_text(values: pl.Expr, decimals: int) -> pl.Expr:
-    """Integers from 0 on, in units of the last decimal, as text: 1234 with two decimals is 12.34."""
+    """Render non-negative integers in units of the last decimal: 1234 with two decimals is 12.34."""
     digits = values.cast(pl.String)
     if not decimals:
         return digits
@@ -54,10 +58,9 @@ def decimal_text(values: pl.Expr, decimals: int) -> pl.Expr:
 
 
 class Scale:
-    """How a symbol's ticks and lots are written in one market: spot with eight decimals, futures with their own."""
+    """Number format of a symbol in one market: spot has eight decimals, futures have those of the symbol."""
 
     def __init__(self, spec: SymbolSpec, market: Market) -> None:
-        """Derive factors and decimals."""
         price, lot = spec.price_decimals, spec.lot_decimals
         self._decimals = {"price": price, "lot": lot, "quote": price + lot}
         self._factors = {
@@ -68,33 +71,36 @@ class Scale:
         self._is_spot = market is Market.SPOT
 
     def text(self, kind: str, values: Ints) -> pl.Series:
-        """Values as text.
+        """Render values as text.
 
         Args:
             kind: price, lot or quote.
-            values: In ticks, lots, or ticks times lots.
+            values: Integers in ticks, lots, or ticks times lots.
         """
         return (
-            pl.DataFrame({kind: values}, schema={kind: pl.Int64}).select(self.written(kind, kind)).to_series()
+            pl.DataFrame({kind: values}, schema={kind: pl.Int64})
+            .select(self.text_expr(kind, kind))
+            .to_series()
         )
 
-    def written(self, kind: str, column: str) -> pl.Expr:
-        """A column of values as text.
+    def text_expr(self, kind: str, column: str) -> pl.Expr:
+        """Build the expression that renders a column as text.
 
         Args:
             kind: price, lot or quote.
-            column: Integers in ticks, lots, or ticks times lots.
+            column: Name of a column of integers in ticks, lots, or ticks times lots.
         """
         decimals = self._decimals[kind]
         text = decimal_text(pl.col(column) * self._factors[kind], decimals)
-        # Zeros as text, not by multiplication: the volume of a cheap coin has eleven digits and more before the point.
+        # Zeros are appended as text: a multiplication would overflow for volumes with eleven digits before
+        # the point.
         return (
             text + (("" if decimals else ".") + "0" * (_SPOT_DECIMALS - decimals)) if self._is_spot else text
         )
 
 
-def frame_of(bars: Bars, interval: Interval, scale: Scale) -> pl.DataFrame:
-    """Bars as a kline frame."""
+def bars_to_frame(bars: Bars, interval: Interval, scale: Scale) -> pl.DataFrame:
+    """Convert bars to a kline frame."""
     numbers = {
         "open_us": bars.open_us,
         **{name: getattr(bars, name) for name in ("open", "high", "low", "close", "volume")},
@@ -104,36 +110,37 @@ def frame_of(bars: Bars, interval: Interval, scale: Scale) -> pl.DataFrame:
         "taker_buy_volume": bars.taker_volume,
         "taker_buy_quote_volume": bars.taker_quote,
     }
-    texts = [scale.written(_KINDS[name], name) for name in numbers if name in _KINDS]
+    texts = [scale.text_expr(_KINDS[name], name) for name in numbers if name in _KINDS]
     return pl.DataFrame(numbers, schema=dict.fromkeys(numbers, pl.Int64)).with_columns(
         *texts, ignore=pl.lit("0")
     )
 
 
-def in_unit(frame: pl.DataFrame, *, microseconds: bool) -> pl.DataFrame:
-    """Times as they are sent: milliseconds unless microseconds are wanted."""
+def convert_times(frame: pl.DataFrame, *, microseconds: bool) -> pl.DataFrame:
+    """Convert times to milliseconds unless `microseconds` is set."""
     return frame if microseconds else frame.with_columns(pl.col("open_us", "close_us") // 1000)
 
 
-def csv_of(frame: pl.DataFrame, *, microseconds: bool, header: bool) -> bytes:
-    """An archive file's CSV."""
+def frame_to_csv(frame: pl.DataFrame, *, microseconds: bool, header: bool) -> bytes:
+    """Render the CSV of an archive file."""
     body = (
-        in_unit(frame, microseconds=microseconds)
+        convert_times(frame, microseconds=microseconds)
         .write_csv(None, include_header=False, quote_style="never")
         .encode()
     )
     return f"{HEADER}\n".encode() + body if header else body
 
 
-def rows_of(frame: pl.DataFrame, *, microseconds: bool) -> list[list[Any]]:
-    """REST rows: times and count are integers, everything else text."""
-    return [list(row) for row in in_unit(frame, microseconds=microseconds).iter_rows()]
+def frame_to_rows(frame: pl.DataFrame, *, microseconds: bool) -> list[list[Any]]:
+    """Convert a frame to REST rows, in which times and count are integers and all other values text."""
+    return [list(row) for row in convert_times(frame, microseconds=microseconds).iter_rows()]
 
 
 def parse_csv(text: bytes) -> pl.DataFrame:
-    """A recorded CSV as a kline frame, its values byte for byte; rows without a readable open time are left out.
+    """Parse a recorded CSV without changing its values.
 
-    A header and a byte order mark are skipped; the unit of times is told from their size.
+    Rows without a valid open time, a header and a byte order mark are skipped. The size of a time determines
+    its unit.
     """
     text = text.removeprefix(b"\xef\xbb\xbf")
     lines = text.decode("utf-8", "replace").splitlines()

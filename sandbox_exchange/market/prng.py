@@ -1,6 +1,6 @@
-"""Randomness that is a pure function of a key and a counter, so that any part of the market can be made alone.
+"""Stateless random numbers (SplitMix64 on arrays): a pure function of a key and a counter.
 
-SplitMix64 on arrays: no state, no generator objects, the same bits on every machine.
+Any part of the market can be computed without the others, and every machine gives the same bits.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
-def key_of(*parts: object) -> np.uint64:
-    """A 64 bit key from anything printable, for instance a seed, a symbol and a purpose."""
+def derive_key(*parts: object) -> np.uint64:
+    """Derive a 64-bit key from printable parts, for example a seed, a symbol and a purpose."""
     digest = hashlib.blake2b("|".join(map(str, parts)).encode(), digest_size=8).digest()
     return np.uint64(int.from_bytes(digest, "little"))
 
 
-def bits(key: np.uint64, counter: Ints) -> Bits:
-    """64 random bits for each counter."""
+def random_bits(key: np.uint64, counter: Ints) -> Bits:
+    """Return 64 random bits for each counter."""
     mixed = counter.astype(np.uint64)
     mixed *= _GOLDEN
     mixed += key
@@ -37,6 +37,6 @@ def bits(key: np.uint64, counter: Ints) -> Bits:
     return mixed
 
 
-def field(source: Bits, shift: int, width: int) -> Ints:
-    """`width` of the bits from bit `shift` on, as integers."""
+def extract_bits(source: Bits, shift: int, width: int) -> Ints:
+    """Extract `width` bits, starting with bit `shift`, as integers."""
     return ((source >> np.uint64(shift)) & np.uint64((1 << width) - 1)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What archive and REST need of whatever stands behind them: the synthetic market, or recorded files."""
+"""Interface between archive or REST and the source of their data: the synthetic market, or recorded files."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ AnyFile = ArchiveFile | TradesFile
 
 @dataclass(frozen=True)
 class KlineQuery:
-    """What a klines request asks for.
+    """Parameters of a klines request.
 
     Attributes:
         market: Spot or futures.
-        symbol: One of the market's.
+        symbol: Symbol that the market lists.
         interval: Length of the candles.
-        start_us: Earliest open time; None for the latest candles.
-        end_us: Latest open time, included; None for no bound.
-        limit: Most candles.
-        lag_us: Age of the data that are served: the answer is that of so many microseconds ago.
+        start_us: First open time; None for the latest candles.
+        end_us: Last open time, included; None for no bound.
+        limit: Maximum number of candles.
+        lag_us: Age of the response: the data are those of this number of microseconds ago.
     """
 
     market: Market
@@ -39,13 +39,13 @@ class KlineQuery:
 
 
 @dataclass(frozen=True)
-class Content:
-    """What is known of an archive file before it is published.
+class FileContent:
+    """Content of an archive file before its publication.
 
     Attributes:
-        csv: Its CSV; None where a recorded zip is served as it is.
-        zip: The recorded zip.
-        checksum: The recorded checksum file beside it.
+        csv: CSV; None if a recorded zip is served unchanged.
+        zip: Recorded zip.
+        checksum: Recorded checksum file of the zip.
     """
 
     csv: bytes | None = None
@@ -54,29 +54,29 @@ class Content:
 
 
 class Source(Protocol):
-    """Klines and archive files, without publication times, versions or faults."""
+    """Klines and archive files, without publication times, revisions and faults."""
 
     def symbols(self, market: Market) -> list[SymbolSpec]:
-        """The symbols of a market."""
+        """Return the symbols of a market."""
 
     def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
-        """The status that exchangeInfo states: TRADING, BREAK, HALT or SETTLING."""
+        """Return the status in exchangeInfo: TRADING, BREAK, HALT or SETTLING."""
 
     def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
-        """The candles a request asks for, as of a time, oldest first."""
+        """Return the candles of a query at a time, oldest first."""
 
     def intervals(self, market: Market, granularity: Granularity, symbol: str) -> list[Interval]:
-        """The intervals of which files exist."""
+        """Return the intervals with archive files."""
 
     def files(
         self, market: Market, granularity: Granularity, symbol: str, interval: Interval, until_us: int
     ) -> list[ArchiveFile]:
-        """The files whose period is over by `until_us`."""
+        """Return the kline files whose period ends by `until_us`."""
 
     def trades_files(
         self, market: Market, granularity: Granularity, symbol: str, until_us: int
     ) -> list[TradesFile]:
-        """The files of trades whose period is over by `until_us`."""
+        """Return the files of trades whose period ends by `until_us`."""
 
-    def content(self, file: AnyFile) -> Content | None:
-        """What a file holds, None if it does not exist."""
+    def content(self, file: AnyFile) -> FileContent | None:
+        """Return the content of a file; None if the file does not exist."""

@@ -1,4 +1,4 @@
-"""Settings of the synthetic market that hold for a span of its time: outages, suspensions, irregular rows and files."""
+"""Settings that apply to a period of the synthetic market: outages, suspensions, irregular rows and files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sandbox_exchange.faults.rules import ChecksumForm
 
 
 def _time_us(value: object) -> object:
-    """YAML makes dates of what looks like one; all forms become microseconds."""
+    """Convert an ISO text, or the date that YAML parsed from it, to microseconds."""
     if not isinstance(value, date | str):
         return value
     try:
@@ -26,73 +26,74 @@ def _time_us(value: object) -> object:
 
 
 TimeUs = Annotated[int, BeforeValidator(_time_us)]
-"""Microseconds UTC, written as an ISO date or time."""
+"""Microseconds UTC; settings contain an ISO date or time."""
 _BOTH = (Granularity.MONTHLY, Granularity.DAILY)
 
 
-class Strict(BaseModel):
-    """Settings that refuse unknown keys."""
+class StrictModel(BaseModel):
+    """Base class of settings that reject unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Span(Strict):
-    """The time `[start, end)`."""
+class _Span(StrictModel):
+    """Period `[start, end)`."""
 
     start: TimeUs
     end: TimeUs
 
     @model_validator(mode="after")
-    def _in_order(self) -> Self:
+    def _check_order(self) -> Self:
         if self.end <= self.start:
-            raise ValueError("end must lie after start")
+            raise ValueError("end must be later than start")
         return self
 
 
 class MarketSpan(_Span):
-    """The time `[start, end)` of some symbols.
+    """Period `[start, end)` of some symbols.
 
     Attributes:
-        symbols: The symbols concerned; None for all.
-        market: The market concerned; None for both.
+        symbols: Symbols that the setting applies to; None for all.
+        market: Market that the setting applies to; None for both.
     """
 
     symbols: tuple[str, ...] | None = None
     market: Market | None = None
 
-    def concerns(self, market: Market, symbol: str) -> bool:
-        """Whether a symbol of a market is among those concerned."""
+    def applies_to(self, market: Market, symbol: str) -> bool:
+        """Return whether the setting applies to a symbol of a market."""
         return self.market in {None, market} and (self.symbols is None or symbol in self.symbols)
 
 
 class LastCandle(StrEnum):
-    """The close time of the last candle before an outage."""
+    """Close time of the last candle before an outage."""
 
     WHOLE = "whole"
-    """Open time + interval − 1 unit, as always."""
+    """Open time + interval − 1 unit, the usual close time."""
     EARLY = "early"
     """Start of the outage − 1 unit."""
     INVERTED = "inverted"
-    """As early; where a candle would open at the start of the outage it exists, is empty, and closes 1 unit before it opens."""
+    """As EARLY, and an empty candle that opens at the start of the outage closes 1 unit before it opens."""
 
 
 class Outage(MarketSpan):
-    """A time without trades and without candles.
+    """Period without trades and candles.
 
     Attributes:
-        last_candle: Close time of the last candle before it.
+        last_candle: Close time of the last candle before the outage.
     """
 
     last_candle: LastCandle = LastCandle.WHOLE
 
 
 class Suspension(_Span):
-    """A time inside a symbol's life in which it does not trade.
+    """Period in which a listed symbol does not trade.
 
     Attributes:
-        symbol: The suspended symbol.
-        status: Its status in exchangeInfo during that time. Klines of a futures contract that is `SETTLING` are refused with -1122.
-        market: Only in this market; None for both.
+        symbol: Suspended symbol.
+        status: Status in exchangeInfo during the period. Klines of a futures contract with the status
+            `SETTLING` are refused with -1122.
+        market: Market of the suspension; None for both.
     """
 
     symbol: str
@@ -101,7 +102,7 @@ class Suspension(_Span):
 
 
 class OffGrid(MarketSpan):
-    """Candles whose times are not on the interval's grid: those of the grid in `[start, end)`, each moved by the same shift.
+    """Candles off the grid: the candles that open in `[start, end)` have shifted times.
 
     Attributes:
         shift_s: Seconds added to open and close time, modulo the interval.
@@ -111,22 +112,22 @@ class OffGrid(MarketSpan):
 
     @property
     def shift_us(self) -> int:
-        """The shift in microseconds."""
+        """Shift in microseconds."""
         return int(self.shift_s * 1_000_000)
 
 
 class IgnoreText(MarketSpan):
-    """Another text than `0` in the column `ignore` of candles that open in `[start, end)`.
+    """Text other than `0` in the column `ignore` of candles that open in `[start, end)`.
 
     Attributes:
-        text: What the column contains; None for decimals that differ from row to row.
+        text: Content of the column; None for numbers that differ from row to row.
     """
 
     text: Annotated[str | None, Field(pattern=r"^[^,\"\r\n]*$")] = None
 
 
 class Omission(_Span):
-    """Rows left out of archive files although REST serves them: candles that open in `[start, end)`."""
+    """Candles that open in `[start, end)`, which archive files lack and REST has."""
 
     symbol: str
     granularities: tuple[Granularity, ...] = _BOTH
@@ -137,28 +138,28 @@ class Arrangement(Omission):
     """Rows in `[start, end)` that archive files contain twice, or in reverse order.
 
     Attributes:
-        data: Kinds of files that are concerned.
+        data: Kinds of files that the setting applies to.
     """
 
     data: tuple[Literal["klines", "trades"], ...] = ("klines", "trades")
 
 
 class ChecksumFiles(Arrangement):
-    """Another form of the checksum files of archive files whose period begins in `[start, end)`; the digest is right.
+    """Other form of the checksum files of files whose period begins in `[start, end)`; the digest is correct.
 
     Attributes:
-        form: Kind of a checksum fault, without `checksum_`.
+        form: Kind of checksum fault without the prefix `checksum_`.
     """
 
     form: ChecksumForm
 
 
-class OrderTypes(Strict):
-    """Ids of the futures' stream `@trade` that are no trades of the market, and so are in no aggregate, file or candle.
+class OrderTypes(StrictModel):
+    """Ids of the futures stream `@trade` that are not in any aggregate, file or candle.
 
     Attributes:
-        every: Trades of the market between two such ids.
-        kinds: Values of `X`, in turn; the row of `NA` has price and quantity 0.
+        every: Number of trades of the market between two such ids.
+        kinds: Values of the field `X`, used in turn; a message with `NA` has price and quantity 0.
     """
 
     every: Annotated[int, Field(ge=1)]

@@ -1,4 +1,4 @@
-"""Symbols of the sandbox: tick, lot, price level, listing, and how busy they are."""
+"""Symbols of the sandbox: tick, lot, base price, listing and number of trades."""
 
 from __future__ import annotations
 
@@ -27,38 +27,41 @@ def _time_us(value: object) -> object:
     )
 
 
-def _symbol(text: str) -> str:
+def _check_symbol(text: str) -> str:
     try:
         return valid_symbol(text)
     except ConfigError as error:
         raise ValueError(str(error)) from None
 
 
-def decimals_of(step: Decimal) -> int:
-    """How many decimals a step has: 2 for 0.01."""
+def count_decimals(step: Decimal) -> int:
+    """Return the number of decimals of a step: 2 for 0.01."""
     exponent = step.normalize().as_tuple().exponent
     return max(0, -int(exponent))
 
 
 class SymbolSpec(BaseModel):
-    """One symbol.
+    """Properties of a symbol.
 
     Attributes:
-        symbol: For instance BTCUSDT.
-        base_price: Around which its price moves.
+        symbol: Name, for example BTCUSDT.
+        base_price: Price around which the price path moves.
         tick_size: Smallest price step.
-        lot_size: Smallest quantity step; tick and lot have at most eight decimals together, so that turnover is exact.
-        listed: First trade is within a minute of it, microseconds UTC.
-        delisted: No trade from then on.
+        lot_size: Smallest quantity step. Tick and lot together have at most eight decimals, so that turnover
+            is exact.
+        listed: Time of the listing, microseconds UTC; the first trade is within a minute of it.
+        delisted: Time of the delisting, microseconds UTC; there are no later trades.
         trades_per_day: Constant, so that the ids of any day are known without counting.
-        book_interval_s: Time between two diffs, a divisor of 25 s in steps of 0.1 s; None where the book never changes.
-        quote: Quote asset, the end of the symbol; of a delivery contract (BTCUSDT_250328) what precedes the date ends with it.
+        book_interval_s: Time between two diffs, a divisor of 25 s and a multiple of 0.1 s. None for a
+            constant book.
+        quote: Quote asset: the end of the symbol, or of the part before the date of a delivery contract
+            (BTCUSDT_250328).
         markets: Markets that list the symbol.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    symbol: Annotated[str, AfterValidator(_symbol)]
+    symbol: Annotated[str, AfterValidator(_check_symbol)]
     base_price: Decimal = Field(Decimal(1), gt=0)
     tick_size: Decimal = Field(Decimal("0.0001"), gt=0)
     lot_size: Decimal = Field(Decimal("0.1"), gt=0)
@@ -70,13 +73,13 @@ class SymbolSpec(BaseModel):
     markets: tuple[Market, ...] = Field(tuple(Market), min_length=1)
 
     @model_validator(mode="after")
-    def _exact_turnover(self) -> SymbolSpec:
+    def _check_decimals(self) -> SymbolSpec:
         if self.price_decimals + self.lot_decimals > _MAX_DECIMALS:
             raise ValueError("tick_size and lot_size have more than eight decimals together")
         return self
 
     @model_validator(mode="after")
-    def _whole_book_interval(self) -> SymbolSpec:
+    def _check_book_interval(self) -> SymbolSpec:
         if self.book_slots is not None and (
             not math.isclose(self.book_slots / 10, self.book_interval_s or 0) or 250 % self.book_slots
         ):
@@ -85,37 +88,37 @@ class SymbolSpec(BaseModel):
 
     @property
     def book_slots(self) -> int | None:
-        """Slots of 100 ms between two diffs; None where the book never changes."""
+        """Number of slots of 100 ms between two diffs; None for a constant book."""
         return None if self.book_interval_s is None else round(self.book_interval_s * 10)
 
     @property
     def price_decimals(self) -> int:
-        """Decimals of prices."""
-        return decimals_of(self.tick_size)
+        """Number of decimals of prices."""
+        return count_decimals(self.tick_size)
 
     @property
     def lot_decimals(self) -> int:
-        """Decimals of quantities."""
-        return decimals_of(self.lot_size)
+        """Number of decimals of quantities."""
+        return count_decimals(self.lot_size)
 
     @property
     def tick_units(self) -> int:
-        """One tick, in units of its last decimal."""
+        """Tick size in units of its last decimal."""
         return int(self.tick_size.scaleb(self.price_decimals))
 
     @property
     def lot_units(self) -> int:
-        """One lot, in units of its last decimal."""
+        """Lot size in units of its last decimal."""
         return int(self.lot_size.scaleb(self.lot_decimals))
 
     @property
     def base_ticks(self) -> int:
-        """The base price in ticks."""
+        """Base price in ticks."""
         return max(1, int(self.base_price / self.tick_size))
 
     @property
-    def largest_lots(self) -> int:
-        """Largest quantity of one trade, in lots."""
+    def max_trade_lots(self) -> int:
+        """Maximum quantity of one trade, in lots."""
         return max(1, int(3 * _MEAN_NOTIONAL / (self.base_price * self.lot_size)))
 
     @property
@@ -125,16 +128,16 @@ class SymbolSpec(BaseModel):
 
     @property
     def pair(self) -> str:
-        """The symbol without the delivery date of a contract."""
+        """Symbol without the delivery date of a contract."""
         return self.symbol.partition("_")[0]
 
     @property
     def is_delivery(self) -> bool:
-        """Whether the symbol is a contract with a delivery date, which is the time of its delisting."""
+        """Whether the symbol is a contract with a delivery date, the time of its delisting."""
         return self.pair != self.symbol
 
 
-def _known(symbol: str, price: str, tick: str, lot: str, trades: int = 5760) -> SymbolSpec:
+def _create_spec(symbol: str, price: str, tick: str, lot: str, trades: int = 5760) -> SymbolSpec:
     return SymbolSpec(
         symbol=symbol,
         base_price=Decimal(price),
@@ -147,23 +150,23 @@ def _known(symbol: str, price: str, tick: str, lot: str, trades: int = 5760) -> 
 DEFAULT_SYMBOLS = {
     spec.symbol: spec
     for spec in (
-        _known("BTCUSDT", "60000", "0.01", "0.00001", 11520),
-        _known("ETHUSDT", "3000", "0.01", "0.0001", 8640),
-        _known("BNBUSDT", "550", "0.01", "0.001"),
-        _known("SOLUSDT", "150", "0.01", "0.001"),
-        _known("XRPUSDT", "0.6", "0.0001", "0.1"),
-        _known("ADAUSDT", "0.5", "0.0001", "0.1"),
-        _known("DOGEUSDT", "0.15", "0.00001", "1"),
-        _known("AVAXUSDT", "35", "0.01", "0.01"),
-        _known("TRXUSDT", "0.13", "0.0001", "0.1"),
-        _known("DOTUSDT", "7", "0.001", "0.01"),
+        _create_spec("BTCUSDT", "60000", "0.01", "0.00001", 11520),
+        _create_spec("ETHUSDT", "3000", "0.01", "0.0001", 8640),
+        _create_spec("BNBUSDT", "550", "0.01", "0.001"),
+        _create_spec("SOLUSDT", "150", "0.01", "0.001"),
+        _create_spec("XRPUSDT", "0.6", "0.0001", "0.1"),
+        _create_spec("ADAUSDT", "0.5", "0.0001", "0.1"),
+        _create_spec("DOGEUSDT", "0.15", "0.00001", "1"),
+        _create_spec("AVAXUSDT", "35", "0.01", "0.01"),
+        _create_spec("TRXUSDT", "0.13", "0.0001", "0.1"),
+        _create_spec("DOTUSDT", "7", "0.001", "0.01"),
     )
 }
-"""The ten symbols that are served unless others are configured."""
+"""Ten symbols that are served by default."""
 
 
-def synthetic(number: int, listed_us: int) -> SymbolSpec:
-    """A further symbol, SYN00USDT and so on; quiet, so that a thousand of them stay cheap."""
+def create_synthetic_symbol(number: int, listed_us: int) -> SymbolSpec:
+    """Create an additional symbol, SYN00USDT and so on; few trades keep a thousand of them cheap."""
     price = Decimal(number % 90 + 10) / 10
     tick, lot = Decimal("0.0001"), Decimal("0.1")
     return SymbolSpec(

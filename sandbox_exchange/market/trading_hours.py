@@ -1,4 +1,4 @@
-"""When a symbol trades: from its listing to its delisting, but not during outages."""
+"""Trading hours of a symbol: from listing to delisting, except outages."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ _NEVER = 1 << 62
 
 
 class TradingHours:
-    """The times at which a symbol is closed, merged and in order."""
+    """Closed periods of a symbol, merged and in order.
+
+    Attributes:
+        first_us: Time of the listing, or the end of an outage at the listing.
+        last_us: Time of the delisting, or the start of an outage at the delisting; far in the future if the symbol
+            is listed.
+    """
 
     def __init__(self, listed_us: int, delisted_us: int | None, outages: Iterable[tuple[int, int]]) -> None:
         """Merge listing, delisting and outages.
 
         Args:
-            listed_us: Nothing exists before.
-            delisted_us: Nothing exists from then on; None for a living symbol.
-            outages: `[start, end)` in any order, also overlapping.
+            listed_us: Time of the listing, microseconds UTC.
+            delisted_us: Time of the delisting, microseconds UTC; None for a listed symbol.
+            outages: Periods `[start, end)` in any order; they may overlap.
         """
         spans = [
             (-_NEVER, listed_us),
@@ -40,22 +46,22 @@ class TradingHours:
         self.first_us = merged[0][1]
         self.last_us = merged[-1][0] if merged[-1][1] == _NEVER else _NEVER
 
-    def exist(self, opens: Ints, length_us: int) -> NDArray[np.bool_]:
-        """Which candles exist: those that do not lie wholly inside a closed time."""
-        at = np.searchsorted(self._starts, opens, side="right") - 1
-        inside = (at >= 0) & (self._ends[at] >= opens + length_us)
-        return ~inside
+    def are_open(self, starts: Ints, length_us: int) -> NDArray[np.bool_]:
+        """Return for each period of a length whether any part of it is open."""
+        at = np.searchsorted(self._starts, starts, side="right") - 1
+        is_closed = (at >= 0) & (self._ends[at] >= starts + length_us)
+        return ~is_closed
 
-    def closed_since(self, time_us: int) -> int | None:
-        """Start of the closed time that holds a time; None where it is open."""
+    def closure_start(self, time_us: int) -> int | None:
+        """Return the start of the closed period that contains a time; None if the time is open."""
         at = int(np.searchsorted(self._starts, time_us, side="right")) - 1
         return int(self._starts[at]) if at >= 0 and time_us < self._ends[at] else None
 
     def day_edges(self, day: int, step_us: int) -> tuple[Ints, NDArray[np.bool_]]:
-        """A day cut into cells of at most `step_us`, none of them partly closed.
+        """Divide a day into cells of at most `step_us`, each completely open or completely closed.
 
         Returns:
-            The n + 1 edges in microseconds, and for each of the n cells whether it is open.
+            The n + 1 edges in microseconds UTC, and for each of the n cells whether it is open.
         """
         start = day * DAY_US
         edges = np.arange(start, start + DAY_US + 1, step_us, dtype=np.int64)
@@ -63,10 +69,10 @@ class TradingHours:
         cuts = cuts[(cuts > start) & (cuts < start + DAY_US)]
         if cuts.size:
             edges = np.union1d(edges, cuts)
-        return edges, self.exist(edges[:-1], 1)
+        return edges, self.are_open(edges[:-1], 1)
 
-    def closed_days(self, first_day: int, end_day: int) -> int:
-        """How many days in `[first_day, end_day)` lie wholly inside a closed time."""
+    def count_closed_days(self, first_day: int, end_day: int) -> int:
+        """Return the number of days in `[first_day, end_day)` that are completely closed."""
         total = 0
         for start, end in zip(self._starts.tolist(), self._ends.tolist(), strict=True):
             total += max(0, min(end // DAY_US, end_day) - max(-(-start // DAY_US), first_day))

@@ -1,4 +1,4 @@
-"""The REST endpoints over a source: parameters in, JSON values out. Weights and HTTP stand in `rest_http.py`."""
+"""General and kline endpoints of REST: functions from parameters to JSON values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from capture_pipeline.binance.periods import parse_time
 from capture_pipeline.binance.urls import Market
 from capture_pipeline.parsing import PARSE_ERRORS
 from sandbox_exchange.clock import SandboxClock
-from sandbox_exchange.constants import DEFAULT_ROWS, MOST_ROWS
-from sandbox_exchange.market.kline_text import rows_of
+from sandbox_exchange.constants import DEFAULT_ROWS, MAX_ROWS
+from sandbox_exchange.market.kline_text import frame_to_rows
 from sandbox_exchange.market.source import KlineQuery, Source
 from sandbox_exchange.market.symbols import SymbolSpec
 from sandbox_exchange.rest.params import LEGAL_SYMBOL, Params, RestError
@@ -21,20 +21,20 @@ _PERPETUAL_US = parse_time("2100-12-25T08:00")
 _SYMBOLS_RANGE = f'\'^\\[("{LEGAL_SYMBOL}"(,"{LEGAL_SYMBOL}"){{0,}}){{0,1}}\\]$\''
 
 Endpoint = Callable[[Params, bool], Any]
-"""Parameters, and whether times are wanted in microseconds, to a JSON value."""
+"""Function from parameters, and whether times are in microseconds, to a JSON value."""
 
 
 class RestApi:
     """General and kline endpoints of one host."""
 
     def __init__(self, market: Market, source: Source, clock: SandboxClock, budget: int) -> None:
-        """Keep what is served.
+        """Create the endpoints.
 
         Args:
             market: Spot or futures.
-            source: Klines and symbols.
+            source: Source of klines and symbols.
             clock: Server time.
-            budget: Weight a minute, as exchangeInfo states it.
+            budget: Weight per minute in exchangeInfo.
         """
         self._market = market
         self._source = source
@@ -42,7 +42,7 @@ class RestApi:
         self._budget = budget
 
     def endpoints(self) -> dict[str, Endpoint]:
-        """The endpoints by name."""
+        """Return the endpoints by name."""
         return {
             "ping": self.ping,
             "time": self.time,
@@ -51,47 +51,49 @@ class RestApi:
         }
 
     def ping(self, params: Params, micro: bool) -> dict[str, Any]:  # noqa: FBT001, ARG002
-        """Nothing."""
-        self._finish(params)
+        """Return an empty object."""
+        self._check_all_read(params)
         return {}
 
     def time(self, params: Params, micro: bool) -> dict[str, int]:  # noqa: FBT001
-        """Server time."""
-        self._finish(params)
+        """Return the server time."""
+        self._check_all_read(params)
         return {"serverTime": self._now(micro=micro)}
 
     def klines(self, params: Params, micro: bool) -> list[list[Any]]:  # noqa: FBT001
-        """Candles, oldest first."""
+        """Return candles, oldest first."""
         return self.rows(self.kline_query(params), micro=micro)
 
     def rows(self, query: KlineQuery, *, micro: bool) -> list[list[Any]]:
-        """The rows of a query."""
-        return rows_of(self._source.klines(query, self._clock.now_us() - query.lag_us), microseconds=micro)
+        """Return the rows of a query."""
+        return frame_to_rows(
+            self._source.klines(query, self._clock.now_us() - query.lag_us), microseconds=micro
+        )
 
     def kline_query(self, params: Params) -> KlineQuery:
-        """What a klines request asks for.
+        """Parse the parameters of a klines request.
 
         Raises:
-            RestError: As the exchange refuses it.
+            RestError: A parameter is missing, invalid or unknown, or the futures contract is in settlement.
         """
-        symbol, interval = params.symbol(self._known().keys()), params.interval(self._market)
-        limit = params.limit(DEFAULT_ROWS[self._market]["klines"], MOST_ROWS[self._market]["klines"])
+        symbol, interval = params.symbol(self._specs().keys()), params.interval(self._market)
+        limit = params.limit(DEFAULT_ROWS[self._market]["klines"], MAX_ROWS[self._market]["klines"])
         start, end = params.time_us("startTime"), params.time_us("endTime")
         params.text("timeZone")
-        self._finish(params)
+        self._check_all_read(params)
         now = self._clock.now_us()
         if (
             self._market is Market.UM
-            and self._source.status(self._market, self._known()[symbol], now) == _SETTLING
+            and self._source.status(self._market, self._specs()[symbol], now) == _SETTLING
         ):
             raise RestError(-1122, "Invalid symbol status.")
         return KlineQuery(self._market, symbol, interval, start, end, limit, params.lag_us)
 
     def exchange_info(self, params: Params, micro: bool) -> dict[str, Any]:  # noqa: FBT001
-        """Server time, limits and symbols."""
-        known = self._known()
-        chosen = list(known) if self._market is Market.UM else _chosen(params, known)
-        self._finish(params)
+        """Return server time, limits and symbols."""
+        specs = self._specs()
+        names = list(specs) if self._market is Market.UM else _select_symbols(params, specs)
+        self._check_all_read(params)
         now = self._clock.now_us()
         return {
             "timezone": "UTC",
@@ -107,40 +109,40 @@ class RestApi:
             "exchangeFilters": [],
             "symbols": [
                 {
-                    **_symbol_info(known[name], self._source.status(self._market, known[name], now)),
-                    **(_contract_info(known[name]) if self._market is Market.UM else {}),
+                    **_symbol_info(specs[name], self._source.status(self._market, specs[name], now)),
+                    **(_contract_info(specs[name]) if self._market is Market.UM else {}),
                 }
-                for name in chosen
+                for name in names
             ],
         }
 
-    def _known(self) -> dict[str, SymbolSpec]:
+    def _specs(self) -> dict[str, SymbolSpec]:
         return {spec.symbol: spec for spec in self._source.symbols(self._market)}
 
-    def _finish(self, params: Params) -> None:
-        # The futures host ignores what it does not know.
+    def _check_all_read(self, params: Params) -> None:
+        # The futures host ignores unknown parameters.
         if self._market is Market.SPOT:
-            params.finish()
+            params.check_all_read()
 
     def _now(self, *, micro: bool) -> int:
         now = self._clock.now_us()
         return now if micro else now // 1000
 
 
-def _chosen(params: Params, known: dict[str, SymbolSpec]) -> list[str]:
-    """The symbols that `symbol` or `symbols` names; all where neither is sent."""
-    several = params.text("symbols")
-    if several is None:
-        return [params.symbol(known.keys())] if "symbol" in params.query else list(known)
+def _select_symbols(params: Params, specs: dict[str, SymbolSpec]) -> list[str]:
+    """Return the symbols in `symbol` or `symbols`; all symbols if neither parameter is sent."""
+    text = params.text("symbols")
+    if text is None:
+        return [params.symbol(specs.keys())] if "symbol" in params.query else list(specs)
     try:
-        names = json.loads(several)  # noqa: TID251 - guarded
+        names = json.loads(text)  # noqa: TID251 - guarded
     except PARSE_ERRORS:
         names = None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise RestError(
             -1100, f"Illegal characters found in parameter 'symbols'; legal range is {_SYMBOLS_RANGE}."
         )
-    if not set(names) <= known.keys():
+    if not set(names) <= specs.keys():
         raise RestError(-1121, "Invalid symbol.")
     return names
 
@@ -171,7 +173,7 @@ def _symbol_info(spec: SymbolSpec, status: str) -> dict[str, Any]:
 
 
 def _contract_info(spec: SymbolSpec) -> dict[str, Any]:
-    """The fields of a futures contract; a perpetual one is delivered in 2100."""
+    """Return the fields of a futures contract; a perpetual contract has a delivery date in 2100."""
     kind = "CURRENT_QUARTER" if spec.is_delivery else "PERPETUAL"
     delivery = spec.delisted if spec.is_delivery and spec.delisted is not None else _PERPETUAL_US
     return {

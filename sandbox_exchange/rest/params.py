@@ -1,4 +1,4 @@
-"""Parameters of REST requests and the exchange's errors about them."""
+"""Parameters of REST requests and the errors of the exchange about them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from capture_pipeline.binance.urls import Market
 from sandbox_exchange.constants import INTERVALS
 
 LEGAL_SYMBOL = r"[\w\-._&&[^a-z]]{1,50}"
-"""The characters of a symbol in the exchange's notation."""
+"""Valid characters of a symbol in the notation of the exchange."""
 _LEGAL = re.compile(r"(?:[^\Wa-z]|[-.]){1,50}")
 _NUMBER = re.compile(r"[0-9]{1,20}")
 _US_FROM = 10**14
 
 
 class RestError(Exception):
-    """An answer of the form `{"code":-1121,"msg":"Invalid symbol."}`."""
+    """Error response of the form `{"code":-1121,"msg":"Invalid symbol."}`."""
 
     def __init__(self, code: int, msg: str, status: int = 400) -> None:
-        """Keep code, message and HTTP status."""
         super().__init__(msg)
         self.code = code
         self.msg = msg
@@ -30,11 +29,14 @@ class RestError(Exception):
 
 @dataclass
 class Params:
-    """The query of one request; remembers what was read, as the exchange refuses what it does not know.
+    """Parameters of one request.
+
+    The exchange refuses unknown parameters. `read` stores the known ones.
 
     Attributes:
-        query: The last value of each parameter.
-        lag_us: Age of the data that the answer is made of, in microseconds.
+        query: Last value of each parameter.
+        lag_us: Age of the data in the response, microseconds.
+        read: Names of the parameters that were read.
     """
 
     query: Mapping[str, str]
@@ -42,19 +44,19 @@ class Params:
     read: set[str] = field(default_factory=set)
 
     def text(self, name: str) -> str | None:
-        """A parameter, None where it is missing."""
+        """Return a parameter; None if it is missing."""
         self.read.add(name)
         return self.query.get(name)
 
     def symbol(self, known: Collection[str]) -> str:
-        """The mandatory symbol.
+        """Return the mandatory symbol.
 
         Raises:
-            RestError: -1102, -1100 or -1121.
+            RestError: The symbol is missing (-1102), has invalid characters (-1100) or is unknown (-1121).
         """
         value = self.text("symbol")
         if not value:
-            raise missing("symbol")
+            raise missing_error("symbol")
         if not _LEGAL.fullmatch(value):
             raise RestError(
                 -1100, f"Illegal characters found in parameter 'symbol'; legal range is '^{LEGAL_SYMBOL}$'."
@@ -64,56 +66,56 @@ class Params:
         return value
 
     def interval(self, market: Market) -> Interval:
-        """The mandatory interval.
+        """Return the mandatory interval.
 
         Raises:
-            RestError: -1102 or -1120.
+            RestError: The interval is missing (-1102) or invalid (-1120).
         """
         value = self.text("interval")
         if not value:
-            raise missing("interval")
+            raise missing_error("interval")
         if value not in INTERVALS[market]:
             raise RestError(-1120, "Invalid interval.")
         return Interval(value)
 
     def number(self, name: str) -> int | None:
-        """An unsigned integer, None where it is missing.
+        """Return an unsigned integer; None if it is missing.
 
         Raises:
-            RestError: -1102 where it is empty, -1100 where it holds anything but digits.
+            RestError: The value is empty (-1102) or has characters other than digits (-1100).
         """
         value = self.text(name)
         if value is None:
             return None
         if not value:
-            raise missing(name)
+            raise missing_error(name)
         if not _NUMBER.fullmatch(value):
             raise RestError(
                 -1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'."
             )
         return int(value)
 
-    def limit(self, default: int, most: int) -> int:
-        """The limit, cut to what is allowed.
+    def limit(self, default: int, maximum: int) -> int:
+        """Return the limit, at most `maximum`.
 
         Raises:
-            RestError: -1130 where it is 0, -1100 where it is no number.
+            RestError: The limit is 0 (-1130) or not a number (-1100).
         """
         value = self.number("limit")
         if value == 0:
             raise RestError(-1130, "Data sent for parameter 'limit' is not valid.")
-        return min(default if value is None else value, most)
+        return min(default if value is None else value, maximum)
 
     def time_us(self, name: str) -> int | None:
-        """A time in milliseconds or microseconds, told by its size, as microseconds."""
+        """Return a time in microseconds; the size of the number determines the unit of the request."""
         value = self.number(name)
         return value if value is None or value >= _US_FROM else value * 1000
 
-    def finish(self) -> None:
-        """Refuse what was sent and never read.
+    def check_all_read(self) -> None:
+        """Check that all parameters of the request were read.
 
         Raises:
-            RestError: -1104.
+            RestError: A parameter was not read (-1104).
         """
         unread = self.query.keys() - self.read
         if unread:
@@ -123,6 +125,6 @@ class Params:
             )
 
 
-def missing(name: str) -> RestError:
-    """-1102 about a parameter."""
+def missing_error(name: str) -> RestError:
+    """Create the error -1102 about a missing parameter."""
     return RestError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")

@@ -1,4 +1,7 @@
-"""The front of the sandbox: logs each request and injects faults of the answer as a whole. Control requests pass untouched."""
+"""ASGI middleware: log each request and inject faults that concern a whole response.
+
+Control requests are not logged and have no faults.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,20 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from capture_pipeline.request_guard import RequestGuard
-from sandbox_exchange.archive.corrupt_zip import flipped, gzip_bomb
+from sandbox_exchange.archive.corrupt_zip import flip_bit, gzip_bomb
 from sandbox_exchange.clock import SandboxClock
-from sandbox_exchange.faults.matcher import FaultBook, RequestInfo
-from sandbox_exchange.faults.rules import FaultRule, Stage
+from sandbox_exchange.faults.matcher import FaultInjector, RequestInfo
+from sandbox_exchange.faults.rules import FaultRule, FaultStage
 from sandbox_exchange.http.protocol import cut, reset
-from sandbox_exchange.http.request_log import Entry, RequestLog, note_fault
+from sandbox_exchange.http.request_log import RequestEntry, RequestLog, log_fault
 
 CONTROL = "/_sandbox/"
 _TICK_S = 0.05
 _STATUS = "status_"
-_HTML = "<!DOCTYPE html><html><head><title>Attention Required!</title></head><body>Please enable cookies.</body></html>"
+_HTML = (
+    "<!DOCTYPE html><html><head><title>Attention Required!</title></head>"
+    "<body>Please enable cookies.</body></html>"
+)
 _MESSAGES = {
     429: "Too many requests; current limit is 6000 request weight per 1 MINUTE.",
     418: "Way too many requests; IP banned.",
@@ -35,10 +41,9 @@ _MESSAGES = {
 
 
 class FaultMiddleware:
-    """ASGI application around the real one."""
+    """ASGI application that wraps the sandbox."""
 
-    def __init__(self, app: ASGIApp, faults: FaultBook, log: RequestLog, clock: SandboxClock) -> None:
-        """Wrap `app`."""
+    def __init__(self, app: ASGIApp, faults: FaultInjector, log: RequestLog, clock: SandboxClock) -> None:
         self._app = app
         self._control = RequestGuard(app)
         self._faults = faults
@@ -55,55 +60,61 @@ class FaultMiddleware:
             await self._control(scope, receive, send)
             return
         entry = self._log.add(scope, self._clock.now_us())
-        send = _noting(send, entry)
+        send = _record_response(send, entry)
         has_range = any(name == b"range" for name, _ in scope["headers"])
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        rule = self._faults.take(Stage.HTTP, RequestInfo(scope["method"], scope["path"], query, has_range))
-        note_fault(scope, rule)
+        rule = self._faults.select(
+            FaultStage.HTTP, RequestInfo(scope["method"], scope["path"], query, has_range)
+        )
+        log_fault(scope, rule)
         if rule is None:
             await self._app(scope, receive, send)
-        elif (instead := _instead(rule)) is not None:
-            await instead(scope, receive, send)
+        elif (replacement := _replacement_response(rule)) is not None:
+            await replacement(scope, receive, send)
         elif rule.fault == "timeout":
             await self._stall(scope, receive, rule)
         elif rule.fault == "reset":
             await reset(scope, receive)
         else:
-            await self._altered(scope, receive, send, rule)
+            await self._send_altered(scope, receive, send, rule)
 
     async def _stall(self, scope: Scope, receive: Receive, rule: FaultRule) -> None:
-        """Answer nothing until the client leaves, the time is over, or the server ends."""
-        left = asyncio.ensure_future(_disconnected(receive))
+        """Send nothing until the client disconnects, the time of the rule is over, or the server stops."""
+        disconnect = asyncio.ensure_future(_wait_for_disconnect(receive))
         end = time.monotonic() + rule.number("stall_s", 3600)
-        while not left.done() and not self.closing and time.monotonic() < end:
-            await asyncio.wait({left}, timeout=_TICK_S)
-        if not left.done():
-            left.cancel()
+        while not disconnect.done() and not self.closing and time.monotonic() < end:
+            await asyncio.wait({disconnect}, timeout=_TICK_S)
+        if not disconnect.done():
+            disconnect.cancel()
             await cut(scope, receive)
 
-    async def _altered(self, scope: Scope, receive: Receive, send: Send, rule: FaultRule) -> None:
-        """Let the real application answer, and spoil the answer."""
+    async def _send_altered(self, scope: Scope, receive: Receive, send: Send, rule: FaultRule) -> None:
+        """Send the real response with the defect of a rule."""
         if rule.fault == "ignore_range":
             scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"range"]
-        start, body = await _answer(self._app, scope, receive)
+        start, body = await _collect_response(self._app, scope, receive)
         headers = MutableHeaders(raw=start["headers"])
         if rule.fault == "wrong_etag_on_range":
             headers["ETag"] = '"00000000000000000000000000000000"'
             body = bytes(byte ^ 0x5A for byte in body)
         if rule.fault == "body_bit_flip" and body:
-            body = flipped(body, min(int(len(body) * rule.number("at", 0.5)), len(body) - 1))
+            body = flip_bit(body, min(int(len(body) * rule.number("at", 0.5)), len(body) - 1))
         await send(start)
         if rule.fault == "truncated_body":
             await send(
-                {"type": "http.response.body", "body": body[: _kept(len(body), rule)], "more_body": True}
+                {
+                    "type": "http.response.body",
+                    "body": body[: _truncated_length(len(body), rule)],
+                    "more_body": True,
+                }
             )
             await cut(scope, receive)
         elif rule.fault == "slow_body":
-            await self._slowly(send, body, rule)
+            await self._send_slowly(send, body, rule)
         else:
             await send({"type": "http.response.body", "body": body})
 
-    async def _slowly(self, send: Send, body: bytes, rule: FaultRule) -> None:
+    async def _send_slowly(self, send: Send, body: bytes, rule: FaultRule) -> None:
         step = max(1, int(rule.number("bytes_per_s", 1024) * _TICK_S))
         for start in range(0, len(body), step):
             if self.closing:
@@ -113,8 +124,8 @@ class FaultMiddleware:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _instead(rule: FaultRule) -> Response | None:
-    """An answer that takes the place of the real one."""
+def _replacement_response(rule: FaultRule) -> Response | None:
+    """Build the response that replaces the real one; None if the rule alters the real one."""
     if rule.fault == "html_200":
         return Response(_HTML, media_type="text/html")
     if rule.fault == "redirect":
@@ -133,12 +144,12 @@ def _instead(rule: FaultRule) -> Response | None:
     return Response(text, status_code=status, headers=headers, media_type="application/json")
 
 
-def _kept(length: int, rule: FaultRule) -> int:
-    """How much of a body is sent: the share `at`, and always less than all of it."""
+def _truncated_length(length: int, rule: FaultRule) -> int:
+    """Compute the number of bytes that are sent: the share `at`, and always less than all."""
     return min(int(length * rule.number("at", 0.5)), max(0, length - 1))
 
 
-async def _answer(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
+async def _collect_response(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
     messages: list[MutableMapping[str, Any]] = []
 
     async def collect(message: Message) -> None:
@@ -148,17 +159,17 @@ async def _answer(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[Message
     return messages[0], b"".join(message.get("body", b"") for message in messages[1:])
 
 
-async def _disconnected(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _noting(send: Send, entry: Entry) -> Send:
-    async def noting(message: Message) -> None:
+def _record_response(send: Send, entry: RequestEntry) -> Send:
+    async def send_and_record(message: Message) -> None:
         if message["type"] == "http.response.start":
             entry.status = message["status"]
         elif entry.method != "HEAD":
             entry.sent += len(message.get("body", b""))
         await send(message)
 
-    return noting
+    return send_and_record

@@ -1,4 +1,4 @@
-"""The sandbox as an application, in a thread, and in the foreground."""
+"""Sandbox server: the ASGI application, and its server in a thread or in the foreground."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sandbox_exchange.archive.http import ArchiveHost
 from sandbox_exchange.archive.publisher import Archive
 from sandbox_exchange.clock import SandboxClock
 from sandbox_exchange.config import SandboxConfig, load_config
-from sandbox_exchange.faults.matcher import FaultBook
+from sandbox_exchange.faults.matcher import FaultInjector
 from sandbox_exchange.http.protocol import OpenProtocol
 from sandbox_exchange.http.request_log import RequestLog
 from sandbox_exchange.market.irregular import checksum_form
@@ -30,7 +30,7 @@ from sandbox_exchange.market.market import SyntheticMarket
 from sandbox_exchange.market.source import Source
 from sandbox_exchange.rest.http import RestHost
 from sandbox_exchange.rest.market_data import RestApi
-from sandbox_exchange.rest.rate_limiter import AddressLimiter, Limiter
+from sandbox_exchange.rest.rate_limiter import AddressLimiter, WeightLimiter
 from sandbox_exchange.rest.trading import TradingApi
 from sandbox_exchange.server.control import Control
 from sandbox_exchange.server.fault_middleware import FaultMiddleware
@@ -46,26 +46,27 @@ _START_S, _STOP_S = 20.0, 5.0
 
 
 class Sandbox:
-    """Everything that is served, without a socket.
+    """Application of the sandbox, without a socket.
 
     Attributes:
-        config: What it is made of.
+        config: Settings.
         clock: Sandbox time.
-        market: The synthetic market; None in recorded mode.
+        market: Synthetic market; None if recorded files or a recorded session are served.
         source: Klines and files, synthetic or recorded.
-        archive: The published files.
-        faults: The fault script at work.
-        log: The requests.
-        limits: What the address may do.
-        streams: The stream connections.
-        app: The ASGI application; its connections must come through `OpenProtocol` for faults that reset or cut them.
+        archive: Published files.
+        faults: Fault script with its counts.
+        log: Log of the requests.
+        limits: Limits of the client's address.
+        streams: Stream connections.
+        app: ASGI application. Faults that reset or cut a connection need `OpenProtocol`.
     """
 
     def __init__(self, config: SandboxConfig | None = None) -> None:
-        """Build it.
+        """Build the application.
 
         Raises:
-            ConfigError: The recorded directory holds no kline file.
+            ConfigError: The directory `recorded` contains no kline file, or the file `replay` is no
+                recording.
         """
         self.config = config = config or SandboxConfig()
         self.market: SyntheticMarket | None = None
@@ -80,14 +81,14 @@ class Sandbox:
             recorded = RecordedSource(config.recorded, config.market)
             self.source, now = (
                 recorded,
-                now or recorded.published_by(config.monthly_delay_hours, config.daily_delay_hours),
+                now or recorded.all_published_us(config.monthly_delay_hours, config.daily_delay_hours),
             )
         else:
             self.market = SyntheticMarket(config)
             self.source, feed = SyntheticSource(self.market, config), MarketFeed(self.market)
-        # A replay's clock waits for the first listener, who would miss its beginning otherwise.
+        # The clock of a replay starts with the first subscriber, which would miss messages otherwise.
         self.clock = SandboxClock(now, speed=0 if self._replay else speed)
-        self.faults = FaultBook(config.faults)
+        self.faults = FaultInjector(config.faults)
         self.log = RequestLog()
         self.limits = AddressLimiter(
             requests_until_ban=config.requests_until_ban,
@@ -98,16 +99,18 @@ class Sandbox:
         )
         self.streams = StreamHub(feed, self.clock, self.faults, self.log, self.limits, config)
         if self._replay is not None:
-            self.streams.on_first = lambda: self.clock.set_speed(speed)
+            self.streams.on_first_subscription = lambda: self.clock.set_speed(speed)
         delays = {
             "monthly_delay_hours": config.monthly_delay_hours,
             "daily_delay_hours": config.daily_delay_hours,
         }
-        self.archive = Archive(self.source, self.clock, **delays, form_of=partial(checksum_form, config))
+        self.archive = Archive(
+            self.source, self.clock, **delays, checksum_form=partial(checksum_form, config)
+        )
         self.app = FaultMiddleware(Starlette(routes=self._routes()), self.faults, self.log, self.clock)
 
     def close(self) -> None:
-        """End stalled answers and remove the temporary directory."""
+        """End stalled responses and remove the temporary directory."""
         self.app.closing = True
         self.archive.close()
 
@@ -127,18 +130,20 @@ class Sandbox:
         budget = config.weight_budget if market is Market.SPOT else config.um_weight_budget
         api = RestApi(market, self.source, self.clock, budget)
         trading = ReplayTrading(self._replay) if self._replay else TradingApi(market, self.market, self.clock)
-        return RestHost(market, api, trading, Limiter(budget, self.limits), self.faults, config.rest_lag_s)
+        return RestHost(
+            market, api, trading, WeightLimiter(budget, self.limits), self.faults, config.rest_lag_s
+        )
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that ends quietly on SIGINT and SIGTERM, and tells its application so."""
+    """uvicorn server that stops without a traceback on SIGINT and SIGTERM, and ends stalled responses."""
 
     def __init__(self, sandbox: Sandbox, on_ready: Callable[[], None] | None = None) -> None:
         settings = uvicorn.Config(
             sandbox.app,
             host="127.0.0.1",
             http=OpenProtocol,
-            ws=cast("type[asyncio.Protocol]", sandbox.streams.connection),
+            ws=cast("type[asyncio.Protocol]", sandbox.streams.create_connection),
             loop="asyncio",
             lifespan="off",
             log_config=None,
@@ -158,15 +163,15 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals in the main thread only, and do not raise them again after the end."""
+        """Handle signals in the main thread only, and do not raise them again after the server stopped."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal(number, self.handle_exit) for number in (SIGINT, SIGTERM)}
+        previous = {number: signal(number, self.handle_exit) for number in (SIGINT, SIGTERM)}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -174,27 +179,27 @@ class _Server(uvicorn.Server):
         self.stop()
 
     def stop(self) -> None:
-        """End soon, also with requests that stall."""
+        """Stop within a second, even if responses are stalled."""
         self._sandbox.app.closing = True
         self.should_exit = True
 
 
 class SandboxServer:
-    """A sandbox on 127.0.0.1 in a background thread, as a context manager.
+    """Context manager that runs a sandbox on 127.0.0.1 in a background thread.
 
     Attributes:
-        sandbox: What is served.
-        port: Its port, known from the start.
+        sandbox: Application that is served.
+        port: Port on 127.0.0.1, bound by the constructor.
     """
 
     def __init__(self, config: SandboxConfig | None = None, port: int = 0) -> None:
-        """Bind the port; 0 takes a free one.
+        """Build the application and bind the port; 0 selects a free port.
 
         Raises:
-            ConfigError: The port is taken, or the configuration cannot be served.
+            ConfigError: The port is in use, or the application cannot be built.
         """
         self.sandbox = Sandbox(config)
-        self._socket = _bound(port)
+        self._socket = _bind(port)
         self.port: int = self._socket.getsockname()[1]
         self._ready = threading.Event()
         self._server = _Server(self.sandbox, self._ready.set)
@@ -204,24 +209,24 @@ class SandboxServer:
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:PORT`, without a slash at its end."""
+        """Address `http://127.0.0.1:PORT`, without a final slash."""
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        """Start; ready when this returns.
+        """Start the server and wait until it accepts requests.
 
         Raises:
-            NetworkError: It does not start.
+            NetworkError: The server does not start within 20 seconds.
         """
         self._thread.start()
         if not self._ready.wait(_START_S):
-            raise NetworkError("the sandbox does not start", where=self.url)
+            raise NetworkError(f"the sandbox did not start within {_START_S:g} s", where=self.url)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End within a second, also with stalled requests."""
+        """Stop the server."""
         self._server.stop()
         self._thread.join(_STOP_S)
         self.sandbox.close()
@@ -231,23 +236,23 @@ def serve(config: SandboxConfig, port: int, on_ready: Callable[[Sandbox, str], N
     """Serve in the foreground until SIGINT or SIGTERM.
 
     Args:
-        config: What to serve.
-        port: Port on 127.0.0.1; 0 takes a free one.
-        on_ready: Called with the sandbox and its URL once requests are answered.
+        config: Settings.
+        port: Port on 127.0.0.1; 0 selects a free port.
+        on_ready: Called with the sandbox and its URL when the server accepts requests.
 
     Raises:
-        ConfigError: The port is taken, or the configuration cannot be served.
+        ConfigError: The port is in use, or the application cannot be built.
     """
     sandbox = Sandbox(config)
-    bound = _bound(port)
-    url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    listener = _bind(port)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
-        _Server(sandbox, lambda: on_ready(sandbox, url)).run(sockets=[bound])
+        _Server(sandbox, lambda: on_ready(sandbox, url)).run(sockets=[listener])
     finally:
         sandbox.close()
 
 
-def _bound(port: int) -> socket.socket:
+def _bind(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -1,6 +1,6 @@
-"""A recorded session in place of the market: its messages byte for byte at their recorded pace, its snapshots as REST answers.
+"""Replay of a recorded session: its messages at the recorded speed, and its snapshots as REST responses.
 
-The file is read as the clock goes by, a block at a time, so that memory does not grow with it.
+The file is read in blocks as the clock advances, so that memory use does not depend on its size.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from capture_pipeline.errors import ConfigError, MalformedDataError
 from capture_pipeline.golden.readers.line_reader import Recording
 from capture_pipeline.parsing import PARSE_ERRORS, explain
 from capture_pipeline.sessions.line_format import decode_line
-from sandbox_exchange.market.source import AnyFile, Content, KlineQuery
+from sandbox_exchange.market.source import AnyFile, FileContent, KlineQuery
 from sandbox_exchange.market.symbols import SymbolSpec
 from sandbox_exchange.rest.market_data import Endpoint
 from sandbox_exchange.rest.params import Params, RestError
-from sandbox_exchange.streams.messages import Key, Message
+from sandbox_exchange.streams.messages import Message, StreamKey
 
 _BLOCK_BYTES = 1 << 18
-_A_WINDOW = 5000
-_LOOKED_AT = 5000
+_MAX_WINDOW_LINES = 5000
+_SYMBOL_SEARCH_LINES = 5000
 
 
 class Record(NamedTuple):
-    """One line of a recording: capture time in microseconds UTC, stream, and the exchange's bytes."""
+    """Line of a recording: capture time in microseconds UTC, stream name and the bytes of the exchange."""
 
     time_us: int
     stream: str
     data: bytes
 
 
-def records(path: Path) -> Iterator[Record]:
-    """The lines of a recording, plain or gzip of any number of members; a torn end is the end.
+def read_records(path: Path) -> Iterator[Record]:
+    """Read the lines of a recording, plain or gzip. An incomplete last line is ignored.
 
     Raises:
-        ConfigError: The file cannot be read, or a line is none of a recording.
+        ConfigError: The file cannot be read, or a line does not have the form of a recording.
     """
     number = 0
     try:
@@ -55,77 +55,80 @@ def records(path: Path) -> Iterator[Record]:
             for block in recording:
                 for line in block.split(b"\n")[:-1]:
                     number += 1
-                    yield _record(line, path, number)
+                    yield _parse_record(line, path, number)
     except MalformedDataError as error:
         raise ConfigError(error.what, where=error.where, remedy=error.remedy) from None
 
 
-def _record(line: bytes, path: Path, number: int) -> Record:
+def _parse_record(line: bytes, path: Path, number: int) -> Record:
     try:
-        read = decode_line(line)
+        decoded = decode_line(line)
     except PARSE_ERRORS as error:
         remedy = 'lines have the form {"capture_ns":…,"stream":"…","data":…}'
         raise ConfigError(
-            f"line {number} is none of a recording: {explain(error)}", where=str(path), remedy=remedy
+            f"line {number} is not a line of a recording: {explain(error)}", where=str(path), remedy=remedy
         ) from None
-    return Record(read.capture_ns // 1000, read.stream, bytes(read.data))
+    return Record(decoded.capture_ns // 1000, decoded.stream, bytes(decoded.data))
 
 
 class ReplayFeed:
-    """The messages of a recording as streams.
+    """Feed of the messages of a recording.
 
     Attributes:
         first_us: Capture time of the first line, microseconds UTC.
-        symbols: Those found near the beginning.
-        snapshots: By symbol, the last REST snapshot that has passed.
-        failure: Why the recording ended before its end; empty where it did not.
+        symbols: Symbols of the first lines.
+        snapshots: Last REST snapshot of each symbol up to the present time.
+        failure: Error that ended the replay early; empty without an error.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the beginning.
+        """Read the first lines.
 
         Raises:
-            ConfigError: It is no recording, or an empty one.
+            ConfigError: The file is not a recording, or contains no complete line.
         """
-        beginning = list(islice(records(path), _LOOKED_AT))
-        if not beginning:
+        first_records = list(islice(read_records(path), _SYMBOL_SEARCH_LINES))
+        if not first_records:
             raise ConfigError(
-                "holds no whole line", where=str(path), remedy="give a recording, .jsonl.gz or .jsonl"
+                "contains no complete line", where=str(path), remedy="give a recording, .jsonl.gz or .jsonl"
             )
-        self.first_us = beginning[0].time_us
-        names = {symbol_of(record.stream) for record in beginning}
+        self.first_us = first_records[0].time_us
+        names = {symbol_of(record.stream) for record in first_records}
         self.symbols = sorted(filter(is_symbol, names))
         self.snapshots: dict[str, bytes] = {}
         self.failure = ""
-        self._is_heard = False
-        self._records = records(path)
+        self._is_started = False
+        self._records = read_records(path)
         self._next: Record | None = next(self._records)
 
     @property
-    def ended(self) -> bool:
-        """Whether all has passed."""
+    def is_finished(self) -> bool:
+        """Whether all messages have passed."""
         return self._next is None
 
     @property
-    def goes_on(self) -> bool:
-        """Messages pass even when nobody listens."""
-        return not self.ended
+    def runs_without_listeners(self) -> bool:
+        """Whether messages pass while no connection is open; true until the end of the recording."""
+        return not self.is_finished
 
-    def render(self, keys: Collection[Key], start_us: int, end_us: int) -> Iterator[None]:
-        """Prepare nothing: the lines are there."""
+    def render(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> Iterator[None]:
+        """Prepare nothing, because the messages are recorded."""
         del keys, start_us, end_us
         return iter(())
 
-    def window(self, keys: Collection[Key], start_us: int, end_us: int) -> tuple[list[Message], int]:
-        """The messages that have come up to `end_us` since the last call, a bounded number of lines at once."""
-        if not (keys or self._is_heard):
+    def window(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> tuple[list[Message], int]:
+        """Return the messages up to `end_us` since the last call, from at most `_MAX_WINDOW_LINES` lines.
+
+        The replay starts at the first call with keys.
+        """
+        if not (keys or self._is_started):
             return [], end_us
-        self._is_heard = True
-        wanted: dict[str, list[Key]] = {}
+        self._is_started = True
+        wanted: dict[str, list[StreamKey]] = {}
         for key in keys:
             wanted.setdefault(key.stream, []).append(key)
         messages: list[Message] = []
-        for _ in range(_A_WINDOW):
+        for _ in range(_MAX_WINDOW_LINES):
             record = self._next
             if record is None or record.time_us > end_us:
                 return messages, end_us
@@ -147,7 +150,7 @@ class ReplayFeed:
 
 
 def _ids(record: Record) -> tuple[int, int]:
-    """First and last id of a message; zeros where it has none or is damaged."""
+    """Return the first and last id of a message; zeros if it has no ids or is damaged."""
     with suppress(*PARSE_ERRORS):
         if kind_of(record.stream) is StreamKind.DEPTH:
             diff = decode_wire_diff(record.data)
@@ -159,14 +162,13 @@ def _ids(record: Record) -> tuple[int, int]:
 
 
 class ReplaySource:
-    """What archive and klines say of a recording: its symbols, and nothing else."""
+    """Source with the symbols of a recording, without klines and archive files."""
 
     def __init__(self, feed: ReplayFeed) -> None:
-        """Keep the recording."""
         self._feed = feed
 
     def symbols(self, market: Market) -> list[SymbolSpec]:
-        """The spot symbols; tick and lot are not known, and stated as the smallest."""
+        """Return the spot symbols; tick and lot are unknown and have their minimum values."""
         smallest = {"tick_size": Decimal("0.00000001"), "lot_size": Decimal(1)}
         return (
             [SymbolSpec(symbol=name, **smallest) for name in self._feed.symbols]
@@ -177,64 +179,63 @@ class ReplaySource:
     def status(self, market: Market, symbol: SymbolSpec, now_us: int) -> str:
         """Return TRADING until the recording ends, then BREAK."""
         del market, symbol, now_us
-        return "BREAK" if self._feed.ended else "TRADING"
+        return "BREAK" if self._feed.is_finished else "TRADING"
 
     def klines(self, query: KlineQuery, now_us: int) -> pl.DataFrame:
-        """Refused."""
+        """Raise an error, because a recording has no klines."""
         del query, now_us
         _refuse("klines")
 
     def intervals(self, market: Market, granularity: Granularity, symbol: str) -> list[Interval]:
-        """None: there is no archive."""
+        """Return no intervals, because a recording has no archive files."""
         del market, granularity, symbol
         return []
 
     def files(
         self, market: Market, granularity: Granularity, symbol: str, interval: Interval, until_us: int
     ) -> list[ArchiveFile]:
-        """None."""
+        """Return no files."""
         del market, granularity, symbol, interval, until_us
         return []
 
     def trades_files(
         self, market: Market, granularity: Granularity, symbol: str, until_us: int
     ) -> list[TradesFile]:
-        """None."""
+        """Return no files."""
         del market, granularity, symbol, until_us
         return []
 
-    def content(self, file: AnyFile) -> Content | None:
-        """None."""
+    def content(self, file: AnyFile) -> FileContent | None:
+        """Return None, because a recording has no archive files."""
         del file
         return None
 
 
 class ReplayTrading:
-    """Depth of a recording: its own snapshots."""
+    """Endpoint depth with the snapshots of a recording."""
 
     def __init__(self, feed: ReplayFeed) -> None:
-        """Keep the recording."""
         self._feed = feed
 
     def endpoints(self) -> dict[str, Endpoint]:
-        """The endpoints by name."""
+        """Return the endpoints by name."""
         return {"depth": self.depth, "aggTrades": self.agg_trades}
 
     def depth(self, params: Params, micro: bool) -> dict[str, Any]:  # noqa: FBT001, ARG002
-        """The last snapshot that was recorded by now; 503 where none was."""
+        """Return the last snapshot up to the present time; status 503 if there is none."""
         symbol, limit = params.symbol(self._feed.symbols), params.limit(100, 5000)
-        params.finish()
-        recorded = self._feed.snapshots.get(symbol)
-        if recorded is None:
+        params.check_all_read()
+        snapshot = self._feed.snapshots.get(symbol)
+        if snapshot is None:
             raise RestError(-1001, "No snapshot of this symbol was recorded up to now.", status=503)
         try:
-            book: dict[str, Any] = msgspec.json.decode(recorded)
+            book: dict[str, Any] = msgspec.json.decode(snapshot)
             return {**book, "bids": book["bids"][:limit], "asks": book["asks"][:limit]}
         except PARSE_ERRORS:
             raise RestError(-1001, "The recorded snapshot of this symbol is damaged.", status=503) from None
 
     def agg_trades(self, params: Params, micro: bool) -> NoReturn:  # noqa: FBT001, ARG002
-        """Refused."""
+        """Raise an error, because a recording has no aggregates."""
         _refuse("aggregate trades")
 
 

@@ -1,4 +1,4 @@
-"""One stream connection: handshake, pings and closes of the WebSocket protocol; data frames arrive here ready-made."""
+"""WebSocket protocol of one stream connection: handshake, pings, requests and closes."""
 
 from __future__ import annotations
 
@@ -18,63 +18,63 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from capture_pipeline.binance.urls import Market
-from sandbox_exchange.constants import MESSAGES_A_SECOND, MOST_STREAMS, Route, route_of
+from sandbox_exchange.constants import MAX_STREAMS, MESSAGES_A_SECOND, StreamRoute, route_of
 from sandbox_exchange.http.protocol import LINGER_0
-from sandbox_exchange.streams.messages import CLOSE, Key, frame, shutdown_frame
+from sandbox_exchange.streams.messages import CLOSE, StreamKey, frame, shutdown_frame
 from sandbox_exchange.streams.subscribe import answer
 
 if TYPE_CHECKING:
     from sandbox_exchange.streams.hub import StreamHub
 
 _CLOSE_WITHIN_S = 10.0
-MOST_REQUEST = 128 << 10
-"""Bytes of a request in all its frames: 1,024 names of streams and more."""
+MAX_REQUEST_BYTES = 128 << 10
+"""Maximum bytes of a request in all its frames; 1,024 names of streams need less."""
 _TOO_MANY_STREAMS = b'{"error":{"code":4,"msg":"Too many streams"},"id":null}'
-_HALF_A_FRAME = frame(b'{"stream":"' + b" " * 200)[:60]
+_PARTIAL_FRAME = frame(b'{"stream":"' + b" " * 200)[:60]
 
 
-class State(StrEnum):
-    """How a connection is."""
+class ConnectionState(StrEnum):
+    """State of a connection."""
 
     OPENING = "opening"
     OPEN = "open"
     SILENT = "silent"
-    """Pings are answered, data no longer come."""
+    """Control frames are sent, data are not."""
     HALF_OPEN = "half-open"
-    """Nothing comes, nothing is answered."""
+    """Nothing is sent, and received bytes are ignored."""
     CLOSING = "closing"
     GONE = "gone"
 
 
 class StreamConnection(asyncio.Protocol):
-    """Takes over a connection from the HTTP protocol at its upgrade.
+    """WebSocket protocol of one connection; uvicorn creates it when an HTTP connection is upgraded.
 
     Attributes:
-        number: Counted from 1 in order of opening; 0 before.
-        target: Path and query as they came.
-        path: As it was asked.
+        number: Number in order of opening, from 1; 0 before the handshake.
+        target: Path and query as received.
+        path: Decoded path.
         query: Query parameters.
         streams: Subscribed names, in order.
-        market: Whose streams its path serves.
-        route: Endpoint of futures that it was opened to; None where all streams come.
-        keys: The streams that come, with their unit of time.
+        market: Market whose streams the path serves.
+        route: Endpoint of the futures host; None if the endpoint serves all streams.
+        keys: Subscribed streams that the endpoint serves, with their unit of time.
         micro: Whether times are in microseconds.
-        wrapped: Whether messages come in the envelope of the combined stream.
-        opened_us: Sandbox time of its opening.
-        sent: Data messages.
-        sent_bytes: Their bytes.
-        faults: Kinds that hit it.
-        state: How it is.
-        close_code: What it was closed with by this side.
-        close_at_us: Market time of an announced close, with `close_with`.
-        lag_us: How much its data are late.
+        wrapped: Whether messages have the envelope of the combined stream.
+        opened_us: Sandbox time of the handshake.
+        sent: Number of data messages sent.
+        sent_bytes: Bytes of the data messages sent.
+        faults: Kinds of the injected faults.
+        state: State of the connection.
+        close_code: Close code that this side sent.
+        close_at_us: Market time of an announced close, with code `close_with`.
+        lag_us: Delay of the data, microseconds of market time.
     """
 
     def __init__(self, hub: StreamHub, *, server_state: Any, **_uvicorn: Any) -> None:
-        """Made by uvicorn, which counts its connections in `server_state`."""
+        """Create a connection; uvicorn passes `server_state`, in which it counts connections."""
         self._hub = hub
         self._server_state = server_state
-        self._protocol = ServerProtocol(max_size=MOST_REQUEST)
+        self._protocol = ServerProtocol(max_size=MAX_REQUEST_BYTES)
         self._transport: asyncio.Transport
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._inbound: deque[float] = deque(maxlen=max(MESSAGES_A_SECOND.values()) + 1)
@@ -86,82 +86,82 @@ class StreamConnection(asyncio.Protocol):
         self.query: dict[str, str] = {}
         self.streams: dict[str, None] = {}
         self.market = Market.SPOT
-        self.route: Route | None = None
-        self.keys: frozenset[Key] = frozenset()
+        self.route: StreamRoute | None = None
+        self.keys: frozenset[StreamKey] = frozenset()
         self.micro = False
         self.wrapped = True
         self.opened_us = 0
         self.sent = self.sent_bytes = 0
         self.faults: list[str] = []
-        self.state = State.OPENING
+        self.state = ConnectionState.OPENING
         self.close_code: int | None = None
         self.close_at_us: int | None = None
         self.close_with = 1001
         self.lag_us = 0
 
     @property
-    def receives(self) -> bool:
-        """Whether data are sent to it."""
-        return self.state is State.OPEN
+    def is_receiving(self) -> bool:
+        """Whether data are sent to the client."""
+        return self.state is ConnectionState.OPEN
 
     @property
     def buffered(self) -> int:
-        """Bytes that wait for the client or for their time."""
+        """Bytes that wait for the client or, with a lag, for their time."""
         late = sum(len(payload) for _, payload, _ in self._late)
-        return late + (0 if self.state is State.GONE else self._transport.get_write_buffer_size())
+        return late + (0 if self.state is ConnectionState.GONE else self._transport.get_write_buffer_size())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the transport."""
+        """Store the transport and register the connection."""
         self._transport = cast("asyncio.Transport", transport)
         self._server_state.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Handshake, requests, pongs, close."""
-        if self.state in {State.HALF_OPEN, State.GONE}:
+        """Process a handshake, requests, pongs and close frames."""
+        if self.state in {ConnectionState.HALF_OPEN, ConnectionState.GONE}:
             return
-        if self.state is State.OPENING and not self.target:
+        if self.state is ConnectionState.OPENING and not self.target:
             data = self._without_target(data)
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Request):
                 self._open(event)
-            elif isinstance(event, Frame) and self._admits():
-                self._take(event)
+            elif isinstance(event, Frame) and self._is_within_rate():
+                self._process_frame(event)
         self._flush()
 
     def eof_received(self) -> None:
-        """The client sends nothing any more."""
-        if self.state is not State.HALF_OPEN:
+        """Process the end of the data from the client."""
+        if self.state is not ConnectionState.HALF_OPEN:
             self._protocol.receive_eof()
             self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Stop the timers and unregister the connection."""
         del exc
-        self.state = State.GONE
+        self.state = ConnectionState.GONE
         self._late.clear()
         for timer in self._timers.values():
             timer.cancel()
         self._server_state.connections.discard(self)
-        self._hub.left(self)
+        self._hub.unregister(self)
 
     def shutdown(self) -> None:
-        """The server ends: say so and close; called by uvicorn."""
-        if self.state is State.HALF_OPEN:
+        """Announce the shutdown and close; uvicorn calls this method when the server stops."""
+        if self.state is ConnectionState.HALF_OPEN:
             self.reset()
-        elif self.state in {State.OPEN, State.SILENT}:
+        elif self.state in {ConnectionState.OPEN, ConnectionState.SILENT}:
             self.announce(self._hub.now_us())
             self.close(1001)
-            self._after("close", 0.05, self._transport.abort)
+            self._schedule("close", 0.05, self._transport.abort)
         else:
             self._transport.abort()
 
     def announce(self, now_us: int) -> None:
-        """Tell that the exchange is about to close it."""
+        """Send the message that announces a close by the exchange."""
         self._transport.write(shutdown_frame(now_us, wrapped=self.wrapped, micro=self.micro))
 
     def write(self, payload: bytes, messages: int, due_us: int) -> None:
-        """Send frames, or keep them until the market is `lag_us` after `due_us`."""
+        """Send frames, or store them until market time `due_us + lag_us`."""
         if self.lag_us:
             self._late.append((due_us + self.lag_us, payload, messages))
         elif payload:
@@ -170,40 +170,39 @@ class StreamConnection(asyncio.Protocol):
             self.sent_bytes += len(payload)
 
     def send_late(self, now_us: int) -> None:
-        """Send what is due of that which was kept."""
-        while self._late and self.receives and self._late[0][0] <= now_us:
+        """Send the stored frames that are due."""
+        while self._late and self.is_receiving and self._late[0][0] <= now_us:
             _, payload, messages = self._late.popleft()
             self._transport.write(payload)
             self.sent += messages
             self.sent_bytes += len(payload)
 
     def close(self, code: int, reason: str = "") -> None:
-        """Close in an orderly way, and end the connection if the client does not answer."""
+        """Send a close frame; end the connection if the client does not answer within `_CLOSE_WITHIN_S`."""
         if self._protocol.state is OPEN:
-            self.state, self.close_code = State.CLOSING, code
+            self.state, self.close_code = ConnectionState.CLOSING, code
             self._protocol.send_close(code, reason)
             self._flush()
-            self._after("close", _CLOSE_WITHIN_S, self._transport.abort)
+            self._schedule("close", _CLOSE_WITHIN_S, self._transport.abort)
 
     def close_half(self, code: int) -> None:
-        """Send a close frame, and leave the TCP connection open whatever the client does."""
+        """Send a close frame, and keep the TCP connection open even if the client answers."""
         self._transport.write(frame(code.to_bytes(2, "big"), CLOSE))
-        self.state, self.close_code = State.HALF_OPEN, code
+        self.state, self.close_code = ConnectionState.HALF_OPEN, code
 
     def cut(self, partial: bytes = b"") -> None:
         """End the TCP connection in the middle of a frame."""
-        self.state = State.CLOSING
-        self._transport.write(partial or _HALF_A_FRAME)
+        self.state = ConnectionState.CLOSING
+        self._transport.write(partial or _PARTIAL_FRAME)
         self._transport.close()
 
     def reset(self) -> None:
-        """Reset the TCP connection."""
-        self.state = State.CLOSING
+        self.state = ConnectionState.CLOSING
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
         self._transport.abort()
 
     def _without_target(self, data: bytes) -> bytes:
-        """Keep the address of the upgrade to itself: with a thousand streams it is longer than the library reads."""
+        """Store the target and replace it: a target with a thousand streams is too long for the library."""
         line, _, headers = data.partition(b"\r\n")
         method, target, version = line.split(b" ", 2)
         self.target = target.decode("latin-1")
@@ -218,41 +217,44 @@ class StreamConnection(asyncio.Protocol):
             response = self._protocol.accept(request)
         else:
             status, headers, body = refusal
-            response = _answer_of(status, headers, body)
+            response = _build_response(status, headers, body)
         self._protocol.send_response(response)
         if self._protocol.state is OPEN:
-            self.state = State.OPEN
-            self._hub.joined(self)
-            if len(self.streams) > MOST_STREAMS:
+            self.state = ConnectionState.OPEN
+            self._hub.register(self)
+            if len(self.streams) > MAX_STREAMS:
                 self._flush()
                 self._transport.write(frame(_TOO_MANY_STREAMS))
                 self.close(1008, "Invalid request")
                 return
-            self._subscribed()
-            self._after("ping", self._hub.ping_every_s[self.market], self._ping)
+            self._update_keys()
+            self._schedule("ping", self._hub.ping_every_s[self.market], self._ping)
 
-    def _subscribed(self) -> None:
-        come = [name for name in self.streams if self.route in {None, route_of(name)}]
-        self.keys = frozenset(Key(name, self.micro, self.market) for name in come)
+    def _update_keys(self) -> None:
+        served = [name for name in self.streams if self.route in {None, route_of(name)}]
+        self.keys = frozenset(StreamKey(name, self.micro, self.market) for name in served)
         if self.keys:
-            self._hub.heard()
+            self._hub.report_subscription()
 
-    def _admits(self) -> bool:
-        """Count a frame of the client; whether it is within what is allowed."""
-        now, most = asyncio.get_running_loop().time(), MESSAGES_A_SECOND[self.market]
+    def _is_within_rate(self) -> bool:
+        """Count a frame of the client; above the rate limit close the connection and return False."""
+        now, limit = asyncio.get_running_loop().time(), MESSAGES_A_SECOND[self.market]
         self._inbound.append(now)
-        if len(self._inbound) > most and now - self._inbound[-most - 1] < 1:
+        if len(self._inbound) > limit and now - self._inbound[-limit - 1] < 1:
             self.close(1008, "Too many requests")
             return False
         return True
 
-    def _take(self, event: Frame) -> None:
+    def _process_frame(self, event: Frame) -> None:
         if event.opcode is Opcode.PONG and "pong" in self._timers:
             self._timers.pop("pong").cancel()
         elif event.opcode is Opcode.BINARY:
             self.close(CloseCode.UNSUPPORTED_DATA, "Requests are text")
-        elif event.opcode in {Opcode.TEXT, Opcode.CONT} and self.state in {State.OPEN, State.SILENT}:
-            # The protocol closes a connection whose message is too long, or whose frames come in another order.
+        elif event.opcode in {Opcode.TEXT, Opcode.CONT} and self.state in {
+            ConnectionState.OPEN,
+            ConnectionState.SILENT,
+        }:
+            # The library closes a connection if a message is too long or its frames are in a wrong order.
             self._parts.append(bytes(event.data))
             if event.fin:
                 text, self._parts = b"".join(self._parts), []
@@ -265,43 +267,46 @@ class StreamConnection(asyncio.Protocol):
             self.close(CloseCode.INVALID_DATA, "Requests are UTF-8")
             return
         self._transport.write(frame(answer(self, text)))
-        self._subscribed()
+        self._update_keys()
 
     def _ping(self) -> None:
-        if self.state in {State.OPEN, State.SILENT}:
+        if self.state in {ConnectionState.OPEN, ConnectionState.SILENT}:
             self._protocol.send_ping(str(self._hub.now_us() // 1000).encode())
             self._flush()
             if "pong" not in self._timers:
-                self._after("pong", self._hub.pong_within_s[self.market], self._unanswered)
-            self._after("ping", self._hub.ping_every_s[self.market], self._ping)
+                self._schedule("pong", self._hub.pong_within_s[self.market], self._close_after_pong_timeout)
+            self._schedule("ping", self._hub.ping_every_s[self.market], self._ping)
 
-    def _unanswered(self) -> None:
-        if self.state is not State.HALF_OPEN:
+    def _close_after_pong_timeout(self) -> None:
+        if self.state is not ConnectionState.HALF_OPEN:
             self.close(1008, "Pong timeout")
 
-    def _after(self, name: str, seconds: float, call: Any) -> None:
+    def _schedule(self, name: str, seconds: float, call: Any) -> None:
         if name in self._timers:
             self._timers[name].cancel()
         self._timers[name] = asyncio.get_running_loop().call_later(seconds, call)
 
     def _flush(self) -> None:
-        """Write what the protocol wants to say; the empty part means the end."""
+        """Write the pending bytes of the protocol; an empty item means the end of the connection."""
         for data in self._protocol.data_to_send():
             if data:
                 self._transport.write(data)
             else:
-                self.state = State.CLOSING
+                self.state = ConnectionState.CLOSING
                 self._end()
 
     def _end(self) -> None:
-        """End the connection; after an error of the protocol the client still sends, and a reset would take the close code from it."""
+        """End the connection.
+
+        After a protocol error the client may still send; a reset would then discard the close code.
+        """
         if isinstance(self._protocol.parser_exc, ProtocolError | PayloadTooBig):
             self._transport.write_eof()
-            self._after("close", _CLOSE_WITHIN_S, self._transport.abort)
+            self._schedule("close", _CLOSE_WITHIN_S, self._transport.abort)
         else:
             self._transport.close()
 
 
-def _answer_of(status: int, headers: dict[str, str], content: bytes) -> Response:
+def _build_response(status: int, headers: dict[str, str], content: bytes) -> Response:
     own = {"Content-Length": str(len(content)), "Connection": "close"}
     return Response(status, HTTPStatus(status).phrase, Headers({**headers, **own}), content)

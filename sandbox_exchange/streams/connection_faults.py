@@ -1,23 +1,23 @@
-"""Faults of a connection, done to it."""
+"""Injection of connection faults."""
 
 from __future__ import annotations
 
 from sandbox_exchange.faults.rules import FaultRule
-from sandbox_exchange.streams.connection import State, StreamConnection
+from sandbox_exchange.streams.connection import ConnectionState, StreamConnection
 
-_STATES = {"ws_silent": State.SILENT, "ws_half_open": State.HALF_OPEN}
+_STATES = {"ws_silent": ConnectionState.SILENT, "ws_half_open": ConnectionState.HALF_OPEN}
 
 
 def apply_fault(connection: StreamConnection, rule: FaultRule, now_us: int, next_frame: bytes = b"") -> None:
-    """Inject a fault.
+    """Inject a connection fault.
 
     Args:
-        connection: Whom it hits; one that is closing already is left alone.
+        connection: Connection to change; a connection that is closing stays unchanged.
         rule: One of `CONNECTION_KINDS`.
-        now_us: Market time.
-        next_frame: What would be sent next; half of it goes out before a cut.
+        now_us: Market time, microseconds UTC.
+        next_frame: Next bytes to send; half of them are sent before a cut.
     """
-    if connection.state not in {State.OPEN, State.SILENT}:
+    if connection.state not in {ConnectionState.OPEN, ConnectionState.SILENT}:
         return
     connection.faults.append(rule.fault)
     code = int(rule.number("code", 1001))

@@ -1,4 +1,4 @@
-"""The pump: gives stream connections the market's messages as sandbox time goes by, each rendered once, in order of time."""
+"""Dispatcher: send the messages of a feed to the stream connections as sandbox time passes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sandbox_exchange.clock import SandboxClock
-from sandbox_exchange.streams.connection import State, StreamConnection
+from sandbox_exchange.streams.connection import ConnectionState, StreamConnection
 from sandbox_exchange.streams.connection_faults import apply_fault
-from sandbox_exchange.streams.faults import Held, StreamFaults, applied, in_turn
-from sandbox_exchange.streams.messages import Feed, Item, Key, frames_of
+from sandbox_exchange.streams.faults import (
+    DelayedMessages,
+    StreamFaults,
+    apply_message_faults,
+    select_periodic_target,
+)
+from sandbox_exchange.streams.messages import Feed, OutgoingMessage, StreamKey, encode_frames
 
 _TICK_S = 0.01
-_CHUNK_US = 20_000_000
-_BEHIND_S = 2.0
-_PATIENCE_S = 5.0
+_MAX_STEP_US = 20_000_000
+_MIN_JUMP_S = 2.0
+_MAX_WAIT_S = 5.0
 
 
 @dataclass
-class Sent:
-    """What went out on a stream: ids of the first and of the last message, and how many messages."""
+class SentMessages:
+    """Ids of the first and the last message sent on a stream, and the number of messages."""
 
     first_id: int
     last_id: int
@@ -29,145 +34,170 @@ class Sent:
 
 
 class Dispatcher:
-    """Moves messages from a feed to connections.
+    """Sender of the messages of a feed to all connections.
 
     Attributes:
-        position_us: Market time up to which messages have gone out.
-        sent: By stream, what went out to at least one connection.
+        position_us: Market time up to which messages were sent.
+        sent: By stream, the messages that were sent to at least one connection.
     """
 
     def __init__(
         self, feed: Feed, clock: SandboxClock, faults: StreamFaults, *, life_s: float, buffer_bytes: int
     ) -> None:
-        """Keep the parts.
+        """Create a dispatcher that starts at the present time of the clock.
 
         Args:
-            feed: Messages.
+            feed: Source of the messages.
             clock: Market time.
-            faults: Rules about streams.
+            faults: Stream rules of the fault script.
             life_s: Age in sandbox seconds at which a connection is closed.
-            buffer_bytes: A connection with more unsent bytes is closed as too slow.
+            buffer_bytes: Unsent bytes above which a connection is closed as too slow.
         """
         self._feed = feed
         self._clock = clock
         self._faults = faults
         self._life_us = round(life_s * 1e6)
         self._buffer_bytes = buffer_bytes
-        self._held: dict[int, Held] = {}
+        self._delayed: dict[int, DelayedMessages] = {}
         self._blocked_since: float | None = None
-        self._ended = False
+        self._is_finished = False
         self.position_us = clock.now_us()
-        self.sent: dict[Key, Sent] = {}
+        self.sent: dict[StreamKey, SentMessages] = {}
 
     async def run(self, connections: dict[int, StreamConnection]) -> None:
-        """Send messages as long as there are connections, or the feed goes on without them."""
+        """Send messages while a connection is open or the feed runs without listeners."""
         self.position_us = self._clock.now_us()
-        while connections or self._feed.goes_on:
-            until_us = min(self._clock.now_us(), self.position_us + _CHUNK_US)
+        while connections or self._feed.runs_without_listeners:
+            until_us = min(self._clock.now_us(), self.position_us + _MAX_STEP_US)
             await self._render(connections, until_us)
-            behind = self._step(list(connections.values()), until_us)
-            self._held = {number: held for number, held in self._held.items() if number in connections}
-            await asyncio.sleep(0 if behind else _TICK_S)
+            has_more = self._step(list(connections.values()), until_us)
+            self._delayed = {
+                number: delayed for number, delayed in self._delayed.items() if number in connections
+            }
+            await asyncio.sleep(0 if has_more else _TICK_S)
 
     async def _render(self, connections: dict[int, StreamConnection], until_us: int) -> None:
-        """Render what `_step` sends, and let the server work in between; also for connections that open meanwhile."""
-        rendered = frozenset[Key]()
-        while not rendered >= (keys := _keys(one for one in connections.values() if one.receives)):
+        """Render the messages that `_step` sends, in pieces, so that the server can answer pings.
+
+        Connections that open during the rendering are included.
+        """
+        rendered = frozenset[StreamKey]()
+        while not rendered >= (
+            keys := _subscribed_keys(
+                connection for connection in connections.values() if connection.is_receiving
+            )
+        ):
             rendered = keys
             for _ in self._feed.render(keys, self.position_us, until_us):
                 await asyncio.sleep(0)
 
     def _step(self, connections: list[StreamConnection], until_us: int) -> bool:
-        """Send what came up to a time; whether there is more by now."""
+        """Send the messages up to a time; return whether more messages are due."""
         now = self._clock.now_us()
-        receiving = [one for one in connections if one.receives]
+        receiving = [connection for connection in connections if connection.is_receiving]
         if self._must_wait(receiving, now):
             return False
-        keys = _keys(receiving)
+        keys = _subscribed_keys(receiving)
         # If the clock was set back, the window is empty and ends there.
-        messages, reached = self._feed.window(keys, self.position_us, until_us)
-        self.position_us = reached
-        items = self._faults.on_streams(messages)
+        messages, end_us = self._feed.window(keys, self.position_us, until_us)
+        self.position_us = end_us
+        items = self._faults.apply_to_all(messages)
         self._count(items)
         self._deliver(items, receiving)
-        self._look_after(connections)
-        return reached < now
+        self._apply_time(connections)
+        return end_us < now
 
     def _must_wait(self, receiving: list[StreamConnection], now: int) -> bool:
-        """Whether a jump of the clock is being made up for and clients lag; they get some seconds to catch up."""
-        is_jump = now - self.position_us > _BEHIND_S * 1e6 * max(1.0, self._clock.speed)
-        if not is_jump or all(one.buffered * 2 < self._buffer_bytes for one in receiving):
+        """Return whether to wait for slow clients after a jump of the clock, for at most `_MAX_WAIT_S`."""
+        is_jump = now - self.position_us > _MIN_JUMP_S * 1e6 * max(1.0, self._clock.speed)
+        if not is_jump or all(connection.buffered * 2 < self._buffer_bytes for connection in receiving):
             self._blocked_since = None
             return False
         self._blocked_since = self._blocked_since or time.monotonic()
-        return time.monotonic() - self._blocked_since < _PATIENCE_S
+        return time.monotonic() - self._blocked_since < _MAX_WAIT_S
 
-    def _count(self, items: Sequence[Item]) -> None:
+    def _count(self, items: Sequence[OutgoingMessage]) -> None:
         for message, _ in items:
             sent = self.sent.get(message.key)
             if sent is None:
-                sent = self.sent[message.key] = Sent(message.first_id, message.last_id)
+                sent = self.sent[message.key] = SentMessages(message.first_id, message.last_id)
             sent.last_id = message.last_id
             sent.count += 1
 
-    def _deliver(self, items: Sequence[Item], receiving: list[StreamConnection]) -> None:
+    def _deliver(self, items: Sequence[OutgoingMessage], receiving: list[StreamConnection]) -> None:
         messages = [item.message for item in items]
-        payloads: dict[tuple[frozenset[Key], bool], tuple[bytes, int]] = {}
-        for one in receiving:
-            lines = self._faults.lines_of(one, messages)
-            held = self._held.setdefault(one.number, {})
-            if lines or held:
-                self._deliver_alone(one, items, held)
+        payloads: dict[tuple[frozenset[StreamKey], bool], tuple[bytes, int]] = {}
+        for connection in receiving:
+            states = self._faults.rules_for(connection, messages)
+            delayed = self._delayed.setdefault(connection.number, {})
+            if states or delayed:
+                self._deliver_with_faults(connection, items, delayed)
             elif items:
-                group = one.keys, one.wrapped
+                group = connection.keys, connection.wrapped
                 if group not in payloads:
                     parts = [
-                        frames_of(item, wrapped=one.wrapped) for item in items if item.message.key in one.keys
+                        encode_frames(item, wrapped=connection.wrapped)
+                        for item in items
+                        if item.message.key in connection.keys
                     ]
                     payloads[group] = b"".join(parts), len(parts)
-                one.write(*payloads[group], self.position_us)
+                connection.write(*payloads[group], self.position_us)
 
-    def _deliver_alone(self, one: StreamConnection, items: Sequence[Item], held: Held) -> None:
-        """To a connection with faults of its own."""
-        rest = [item for item in items if item.message.key in one.keys]
-        lines = self._faults.lines_of(one, [item.message for item in rest])
-        while one.receives:
-            out, hit = applied(lines, rest, one.number, held)
-            one.write(
-                b"".join([frames_of(item, wrapped=one.wrapped) for item in out]), len(out), self.position_us
+    def _deliver_with_faults(
+        self, connection: StreamConnection, items: Sequence[OutgoingMessage], delayed: DelayedMessages
+    ) -> None:
+        """Send items to a connection that has rules of its own."""
+        rest = [item for item in items if item.message.key in connection.keys]
+        states = self._faults.rules_for(connection, [item.message for item in rest])
+        while connection.is_receiving:
+            out, fault = apply_message_faults(states, rest, connection.number, delayed)
+            connection.write(
+                b"".join([encode_frames(item, wrapped=connection.wrapped) for item in out]),
+                len(out),
+                self.position_us,
             )
-            if hit is None:
+            if fault is None:
                 break
-            following = frames_of(rest[hit.at], wrapped=one.wrapped)
-            apply_fault(one, hit.rule, rest[hit.at].message.time_us, following)
-            if one.receives:
-                one.write(following, 1, self.position_us)
-            rest = rest[hit.at + 1 :]
+            item = rest[fault.position]
+            next_frame = encode_frames(item, wrapped=connection.wrapped)
+            apply_fault(connection, fault.rule, item.message.time_us, next_frame)
+            if connection.is_receiving:
+                connection.write(next_frame, 1, self.position_us)
+            rest = rest[fault.position + 1 :]
 
-    def _take_turns(self, connections: list[StreamConnection]) -> None:
-        for line in self._faults.periodic():
-            one = in_turn(line, [one for one in connections if one.receives and one.sent], self.position_us)
-            if isinstance(one, StreamConnection):
-                apply_fault(one, line.rule, self.position_us)
+    def _apply_periodic_faults(self, connections: list[StreamConnection]) -> None:
+        for state in self._faults.periodic_rules():
+            receiving = [
+                connection for connection in connections if connection.is_receiving and connection.sent
+            ]
+            target = select_periodic_target(state, receiving, self.position_us)
+            if isinstance(target, StreamConnection):
+                apply_fault(target, state.rule, self.position_us)
 
-    def _look_after(self, connections: list[StreamConnection]) -> None:
-        """What comes with time: late data, periodic faults, and the ends of announced, slow and old connections and of the feed."""
+    def _apply_time(self, connections: list[StreamConnection]) -> None:
+        """Send late data, apply periodic faults, and close announced, slow and old connections.
+
+        All connections are closed when the feed ends.
+        """
         now = self.position_us
-        self._take_turns(connections)
-        for one in connections:
-            one.send_late(now)
-            if one.close_at_us is not None and now >= one.close_at_us:
-                one.close(one.close_with)
-            elif one.buffered > self._buffer_bytes and one.receives:
-                one.close(1008, "Slow consumer")
-            elif now - one.opened_us >= self._life_us and one.state in {State.OPEN, State.SILENT}:
-                one.close(1001, "Connection life is over")
-        if self._feed.ended and not self._ended:
-            # Who comes later stays connected and gets nothing.
-            self._ended = True
-            for one in connections:
-                one.close(1000)
+        self._apply_periodic_faults(connections)
+        for connection in connections:
+            connection.send_late(now)
+            if connection.close_at_us is not None and now >= connection.close_at_us:
+                connection.close(connection.close_with)
+            elif connection.buffered > self._buffer_bytes and connection.is_receiving:
+                connection.close(1008, "Slow consumer")
+            elif now - connection.opened_us >= self._life_us and connection.state in {
+                ConnectionState.OPEN,
+                ConnectionState.SILENT,
+            }:
+                connection.close(1001, "Connection life is over")
+        if self._feed.is_finished and not self._is_finished:
+            # Connections that open later stay open and receive nothing.
+            self._is_finished = True
+            for connection in connections:
+                connection.close(1000)
 
 
-def _keys(connections: Iterable[StreamConnection]) -> frozenset[Key]:
-    return frozenset[Key]().union(*(one.keys for one in connections))
+def _subscribed_keys(connections: Iterable[StreamConnection]) -> frozenset[StreamKey]:
+    return frozenset[StreamKey]().union(*(connection.keys for connection in connections))

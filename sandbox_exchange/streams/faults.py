@@ -1,4 +1,4 @@
-"""Which messages and connections a fault script hits, counted message by message. Bytes and sockets stand elsewhere."""
+"""Selection of the messages and connections that stream rules apply to, without bytes and sockets."""
 
 from __future__ import annotations
 
@@ -8,169 +8,177 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from capture_pipeline.binance.periods import parse_time
-from sandbox_exchange.faults.matcher import FaultBook, Line
+from sandbox_exchange.faults.matcher import FaultInjector, RuleState
 from sandbox_exchange.faults.rules import FaultRule
 from sandbox_exchange.faults.stream_rules import MESSAGE_KINDS
-from sandbox_exchange.streams.messages import Item, Message
+from sandbox_exchange.streams.messages import Message, OutgoingMessage
 
-ALL = 0
-"""Stands for all connections where messages are counted."""
-Held = dict[str, Item]
-"""Messages by stream that wait for the next one of their stream, to come after it."""
+ALL_CONNECTIONS = 0
+"""Number under which rules about all connections count messages."""
+DelayedMessages = dict[str, OutgoingMessage]
+"""Messages of `ws_reorder` by stream: each is sent after the next message of its stream."""
 
 
 class Target(Protocol):
-    """A connection as rules see it."""
+    """Properties of a connection that rules are matched against."""
 
     number: int
     path: str
     query: dict[str, str]
 
 
-class Hit(NamedTuple):
-    """A fault of a connection that is due.
+class ConnectionFault(NamedTuple):
+    """Fault of a connection that is due.
 
     Attributes:
-        rule: What to do.
-        at: Position of the message at which it came.
+        rule: Rule of the fault.
+        position: Index of the message at which the rule is due.
     """
 
     rule: FaultRule
-    at: int
+    position: int
 
 
 class StreamFaults:
-    """The rules about streams at work."""
+    """Stream rules of the fault script."""
 
-    def __init__(self, book: FaultBook) -> None:
-        """Keep the script, which may be replaced at any time."""
-        self._book = book
-        self._held: Held = {}
+    def __init__(self, injector: FaultInjector) -> None:
+        self._injector = injector
+        self._delayed: DelayedMessages = {}
 
-    def on_streams(self, messages: Sequence[Message]) -> list[Item]:
-        """The messages of a window as all connections get them."""
-        lines = [
-            line
-            for line in self._lines(messages)
-            if line.rule.match.is_of_all_connections and line.rule.fault in MESSAGE_KINDS
+    def apply_to_all(self, messages: Sequence[Message]) -> list[OutgoingMessage]:
+        """Apply the rules about all connections to the messages of a window."""
+        states = [
+            state
+            for state in self._rules_in_period(messages)
+            if state.rule.match.is_for_all_connections and state.rule.fault in MESSAGE_KINDS
         ]
-        items = [Item(message) for message in messages]
-        return applied(lines, items, ALL, self._held)[0] if lines or self._held else items
+        items = [OutgoingMessage(message) for message in messages]
+        return (
+            apply_message_faults(states, items, ALL_CONNECTIONS, self._delayed)[0]
+            if states or self._delayed
+            else items
+        )
 
-    def lines_of(self, target: Target, messages: Sequence[Message]) -> list[Line]:
-        """The rules that count the messages of a connection by themselves."""
-        return [line for line in self._lines(messages) if _is_single(line.rule) and hits(line.rule, target)]
+    def rules_for(self, target: Target, messages: Sequence[Message]) -> list[RuleState]:
+        """Return the rules that count the messages of one connection separately."""
+        return [
+            state
+            for state in self._rules_in_period(messages)
+            if _counts_per_connection(state.rule) and is_for_connection(state.rule, target)
+        ]
 
-    def periodic(self) -> list[Line]:
-        """The rules that hit connections in turns."""
-        return [line for line in self._book.stream_lines() if "every_s" in line.rule.parameters]
+    def periodic_rules(self) -> list[RuleState]:
+        """Return the rules that apply to one connection after the other, every `every_s` seconds."""
+        return [state for state in self._injector.stream_rules() if "every_s" in state.rule.parameters]
 
-    def _lines(self, messages: Sequence[Message]) -> list[Line]:
-        """The rules that may hit one of some messages, which are in order of time."""
+    def _rules_in_period(self, messages: Sequence[Message]) -> list[RuleState]:
+        """Return the rules whose period contains one of the messages, which are in order of time."""
         if not messages:
             return []
         first, last = messages[0].time_us, messages[-1].time_us
-        lines = [line for line in self._book.stream_lines() if "every_s" not in line.rule.parameters]
-        return [line for line in lines if _start(line.rule) <= last and first < _end(line.rule)]
+        states = [state for state in self._injector.stream_rules() if "every_s" not in state.rule.parameters]
+        return [state for state in states if _start_us(state.rule) <= last and first < _end_us(state.rule)]
 
 
-def applied(
-    lines: Sequence[Line], items: Sequence[Item], number: int, held: Held
-) -> tuple[list[Item], Hit | None]:
-    """Items with the faults of messages, up to the first fault of a connection.
+def apply_message_faults(
+    states: Sequence[RuleState], items: Sequence[OutgoingMessage], number: int, delayed: DelayedMessages
+) -> tuple[list[OutgoingMessage], ConnectionFault | None]:
+    """Apply message faults to items, up to the first fault of a connection.
 
     Args:
-        lines: Rules that may be due.
-        items: What would be sent.
-        number: Connection whose messages are counted.
-        held: Kept by the caller from one call to the next.
+        states: Rules that may be due.
+        items: Messages to send.
+        number: Number of the connection whose messages are counted.
+        delayed: Delayed messages; the caller keeps them between calls.
     """
-    out: list[Item] = []
-    for at, item in enumerate(items):
-        rule = _due(lines, item.message, number)
+    out: list[OutgoingMessage] = []
+    for position, item in enumerate(items):
+        rule = _select_due_rule(states, item.message, number)
         if rule is not None and rule.fault not in MESSAGE_KINDS:
-            return out, Hit(rule, at)
+            return out, ConnectionFault(rule, position)
         stream = item.message.key.stream
-        if rule is not None and rule.fault == "ws_reorder" and stream not in held:
-            held[stream] = item
+        if rule is not None and rule.fault == "ws_reorder" and stream not in delayed:
+            delayed[stream] = item
             continue
-        out += _copies(item, rule)
-        if stream in held:
-            out.append(held.pop(stream))
+        out += _apply_to_item(item, rule)
+        if stream in delayed:
+            out.append(delayed.pop(stream))
     return out, None
 
 
-def hits(rule: FaultRule, target: Target) -> bool:
-    """Whether a rule is about a connection."""
-    return rule.match.hits_connection(target.number, target.path, target.query)
+def is_for_connection(rule: FaultRule, target: Target) -> bool:
+    return rule.match.matches_connection(target.number, target.path, target.query)
 
 
-def in_turn(line: Line, living: Iterable[Target], now_us: int) -> Target | None:
-    """The connection that a periodic rule hits now: the oldest one, so that each has its turn and none falls beside another.
+def select_periodic_target(state: RuleState, open_targets: Iterable[Target], now_us: int) -> Target | None:
+    """Select the oldest connection if a periodic rule is due.
+
+    The interval is divided by the number of connections, so that two connections never fail at the same time.
 
     Args:
-        line: A rule with `every_s`.
-        living: Connections that receive data, oldest first.
-        now_us: Market time.
+        state: A rule with `every_s`.
+        open_targets: Connections that receive data, oldest first.
+        now_us: Market time, microseconds UTC.
     """
-    meant = [target for target in living if hits(line.rule, target)]
-    if not meant or not _start(line.rule) <= now_us < _end(line.rule):
+    targets = [target for target in open_targets if is_for_connection(state.rule, target)]
+    if not targets or not _start_us(state.rule) <= now_us < _end_us(state.rule):
         return None
-    step = round(line.rule.number("every_s", 0) * 1e6 / len(meant))
-    if line.due_us is None or line.due_us > now_us + 2 * step * len(meant):
-        line.due_us = now_us + step
-    if now_us < line.due_us or len(meant) < line.rule.number("least", 1):
+    step = round(state.rule.number("every_s", 0) * 1e6 / len(targets))
+    if state.due_us is None or state.due_us > now_us + 2 * step * len(targets):
+        state.due_us = now_us + step
+    if now_us < state.due_us or len(targets) < state.rule.number("least", 1):
         return None
-    line.due_us = now_us + step
-    line.matched += 1
-    line.injected += 1
-    return meant[0]
+    state.due_us = now_us + step
+    state.matched += 1
+    state.injected += 1
+    return targets[0]
 
 
-def _copies(item: Item, rule: FaultRule | None) -> list[Item]:
+def _apply_to_item(item: OutgoingMessage, rule: FaultRule | None) -> list[OutgoingMessage]:
     if rule is None or rule.fault == "ws_reorder":
         return [item]
     if rule.fault == "ws_drop":
         return []
-    return [item, item] if rule.fault == "ws_duplicate" else [Item(item.message, rule)]
+    return [item, item] if rule.fault == "ws_duplicate" else [OutgoingMessage(item.message, rule)]
 
 
-def _due(lines: Sequence[Line], message: Message, number: int) -> FaultRule | None:
-    """The first rule that is due; every rule that matches counts the message."""
+def _select_due_rule(states: Sequence[RuleState], message: Message, number: int) -> FaultRule | None:
+    """Return the first rule that is due for a message; count the message in every matching rule."""
     chosen: FaultRule | None = None
-    for line in lines:
-        rule = line.rule
-        in_time = _start(rule) <= message.time_us < _end(rule)
+    for state in states:
+        rule = state.rule
+        is_in_period = _start_us(rule) <= message.time_us < _end_us(rule)
         if (
-            in_time
-            and _is_named(rule.match.stream, message.key.stream)
-            and line.counts(number)
+            is_in_period
+            and _matches_stream(rule.match.stream, message.key.stream)
+            and state.count_message(number)
             and chosen is None
         ):
             chosen = rule
-            line.injected += 1
+            state.injected += 1
     return chosen
 
 
-def _is_single(rule: FaultRule) -> bool:
-    return rule.fault not in MESSAGE_KINDS or not rule.match.is_of_all_connections
+def _counts_per_connection(rule: FaultRule) -> bool:
+    return rule.fault not in MESSAGE_KINDS or not rule.match.is_for_all_connections
 
 
 @lru_cache(maxsize=4096)
-def _is_named(glob: str | None, stream: str) -> bool:
+def _matches_stream(glob: str | None, stream: str) -> bool:
     return glob is None or fnmatchcase(stream, glob)
 
 
 @lru_cache(maxsize=1024)
-def _time(text: str) -> int:
+def _parse_time_us(text: str) -> int:
     return parse_time(text)
 
 
-def _start(rule: FaultRule) -> float:
+def _start_us(rule: FaultRule) -> float:
     text = rule.text("start")
-    return _time(text) if text else float("-inf")
+    return _parse_time_us(text) if text else float("-inf")
 
 
-def _end(rule: FaultRule) -> float:
+def _end_us(rule: FaultRule) -> float:
     text = rule.text("end")
-    return _time(text) if text else float("inf")
+    return _parse_time_us(text) if text else float("inf")

@@ -1,4 +1,7 @@
-"""Stream messages and their frames: bytes that are made once and go to all connections, since a server's frames are not masked."""
+"""Stream messages and their frames.
+
+Frames of a server are not masked, so that the bytes of a message are the same for all connections.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ _ANSWERS = {
 _SHORT, _MEDIUM = 126, 1 << 16
 
 
-class Key(NamedTuple):
-    """A stream of a market in one unit of time: what a connection subscribes to."""
+class StreamKey(NamedTuple):
+    """Stream of a market in one unit of time."""
 
     stream: str
     micro: bool
@@ -27,50 +30,50 @@ class Key(NamedTuple):
 
 
 class Message(NamedTuple):
-    """One message of a stream.
+    """Message of a stream.
 
     Attributes:
-        time_us: Event time, microseconds UTC; of a replay the capture time.
-        key: Its stream.
-        data: The bare JSON.
-        first_id: First id it covers: trade id or update id.
-        last_id: Last id.
+        time_us: Event time, microseconds UTC; in a replay the capture time.
+        key: Stream of the message.
+        data: JSON without the envelope of the combined stream.
+        first_id: First trade id or update id in the message.
+        last_id: Last trade id or update id in the message.
     """
 
     time_us: int
-    key: Key
+    key: StreamKey
     data: bytes
     first_id: int
     last_id: int
 
 
-class Item(NamedTuple):
-    """A message as it is sent: unspoilt, or with the defect of a rule."""
+class OutgoingMessage(NamedTuple):
+    """Message to send, with the rule of its defect or None."""
 
     message: Message
     rule: FaultRule | None = None
 
 
 class Feed(Protocol):
-    """Where messages come from."""
+    """Source of stream messages."""
 
     @property
-    def goes_on(self) -> bool:
-        """Whether its messages pass even when nobody listens."""
+    def runs_without_listeners(self) -> bool:
+        """Whether messages pass while no connection is open."""
 
     @property
-    def ended(self) -> bool:
-        """Whether nothing will come any more."""
+    def is_finished(self) -> bool:
+        """Whether there are no further messages."""
 
-    def render(self, keys: Collection[Key], start_us: int, end_us: int) -> Iterator[None]:
-        """Prepare `window`, a step at a time; it may be called without."""
+    def render(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> Iterator[None]:
+        """Prepare the messages of `window` in steps; optional before `window`."""
 
-    def window(self, keys: Collection[Key], start_us: int, end_us: int) -> tuple[list[Message], int]:
-        """Messages of some streams in `(start_us, end_us]`, in order of time, and up to where they are complete."""
+    def window(self, keys: Collection[StreamKey], start_us: int, end_us: int) -> tuple[list[Message], int]:
+        """Return messages in `(start_us, end_us]` by time, and the time up to which they are complete."""
 
 
 def frame(payload: bytes, opcode: int = TEXT, *, last: bool = True) -> bytes:
-    """A WebSocket frame from server to client."""
+    """Encode a WebSocket frame from server to client."""
     head, length = opcode | (_FIN if last else 0), len(payload)
     if length < _SHORT:
         return b"%c%c%b" % (head, length, payload)
@@ -79,26 +82,26 @@ def frame(payload: bytes, opcode: int = TEXT, *, last: bool = True) -> bytes:
     return b"%c\x7f%b%b" % (head, length.to_bytes(8, "big"), payload)
 
 
-def frames_of(item: Item, *, wrapped: bool) -> bytes:
-    """The frames of a message, in the envelope of the combined stream or bare."""
+def encode_frames(item: OutgoingMessage, *, wrapped: bool) -> bytes:
+    """Encode a message as frames, with or without the envelope of the combined stream."""
     message = item.message
     payload = (
         b'{"stream":"%b","data":%b}' % (message.key.stream.encode(), message.data)
         if wrapped
         else message.data
     )
-    return frame(payload) if item.rule is None else _spoilt(payload, item.rule)
+    return frame(payload) if item.rule is None else _encode_with_fault(payload, item.rule)
 
 
-def _spoilt(payload: bytes, rule: FaultRule) -> bytes:
+def _encode_with_fault(payload: bytes, rule: FaultRule) -> bytes:
     if rule.fault == "ws_split":
-        return _split(payload, max(2, int(rule.number("pieces", 3))))
-    before = rule.text("value").encode() if rule.fault == "ws_text" else _ANSWERS.get(rule.fault)
-    return frame(_altered(payload, rule)) if before is None else frame(before) + frame(payload)
+        return _split_frames(payload, max(2, int(rule.number("pieces", 3))))
+    prefix = rule.text("value").encode() if rule.fault == "ws_text" else _ANSWERS.get(rule.fault)
+    return frame(_corrupt(payload, rule)) if prefix is None else frame(prefix) + frame(payload)
 
 
-def _altered(payload: bytes, rule: FaultRule) -> bytes:
-    """The bytes of a message with the defect of a rule."""
+def _corrupt(payload: bytes, rule: FaultRule) -> bytes:
+    """Return a message with the defect of a rule."""
     match rule.fault:
         case "ws_bad_json":
             return payload[: len(payload) // 2]
@@ -115,13 +118,13 @@ def _altered(payload: bytes, rule: FaultRule) -> bytes:
                 payload[at:],
             )
         case _:
-            # Of ws_oversized. Blanks before the last brace: valid JSON of that many bytes.
+            # ws_oversized: blanks before the last brace keep the JSON valid.
             return (
                 payload[:-1] + b" " * max(0, int(rule.number("bytes", 2 << 20)) - len(payload)) + payload[-1:]
             )
 
 
-def _split(payload: bytes, pieces: int) -> bytes:
+def _split_frames(payload: bytes, pieces: int) -> bytes:
     step = -(-len(payload) // pieces)
     first, *middle, end = [payload[start : start + step] for start in range(0, len(payload), step)]
     inner = b"".join(frame(part, CONTINUATION, last=False) for part in middle)
@@ -129,6 +132,6 @@ def _split(payload: bytes, pieces: int) -> bytes:
 
 
 def shutdown_frame(time_us: int, *, wrapped: bool, micro: bool) -> bytes:
-    """The message by which the exchange tells that it is about to close a connection."""
+    """Encode the message that announces a close by the exchange."""
     data = b'{"e":"serverShutdown","E":%d}' % (time_us if micro else time_us // 1000)
     return frame(b'{"stream":"%b","data":%b}' % (SHUTDOWN_STREAM.encode(), data) if wrapped else data)

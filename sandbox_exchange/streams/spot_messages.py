@@ -1,4 +1,4 @@
-"""Spot's stream messages of the synthetic market, in the exchange's field order and number format: eight decimals, compact JSON."""
+"""Stream messages of spot, with the field order of the exchange and eight decimals."""
 
 from __future__ import annotations
 
@@ -6,40 +6,50 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from capture_pipeline.binance.urls import Market
-from sandbox_exchange.market.book import Best, Diffs, Side
+from sandbox_exchange.market.book import BestPrices, Diffs, SideChanges
 from sandbox_exchange.market.kline_text import Scale
 from sandbox_exchange.market.market import TradeIds
 from sandbox_exchange.market.prng import Ints
 from sandbox_exchange.market.trades import Aggregates, Trades
-from sandbox_exchange.streams.messages import Key, Message
+from sandbox_exchange.streams.messages import Message, StreamKey
 
 
-def trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
-    """`@trade`."""
+def trade_messages(ids: TradeIds, trades: Trades, key: StreamKey, symbol: str, scale: Scale) -> list[Message]:
+    """Render `@trade`."""
     return [
         Message(
             at,
             key,
-            f'{{"e":"trade","E":{t},"s":"{symbol}","t":{i},"p":"{p}","q":"{q}","T":{t},"m":{maker},"M":true}}'.encode(),
+            (
+                f'{{"e":"trade","E":{t},"s":"{symbol}","t":{i},"p":"{p}","q":"{q}",'
+                f'"T":{t},"m":{maker},"M":true}}'
+            ).encode(),
             i,
             i,
         )
         for i, (at, t, _, p, q, maker) in zip(
-            ids.sent(Market.SPOT, trades.ids).tolist(), trade_rows(trades, key, scale), strict=True
+            ids.sent_ids(Market.SPOT, trades.ids).tolist(), trade_rows(trades, key, scale), strict=True
         )
     ]
 
 
-def agg_trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, scale: Scale) -> list[Message]:
-    """`@aggTrade`: the trades of one taker order at one price are one message, as in REST."""
-    found = Aggregates.of(trades)
-    first_ids, last_ids = (ids.sent(Market.SPOT, each).tolist() for each in (found.first, found.last))
-    rows = zip(trade_rows(found.rows, key, scale), first_ids, last_ids, strict=True)
+def agg_trade_messages(
+    ids: TradeIds, trades: Trades, key: StreamKey, symbol: str, scale: Scale
+) -> list[Message]:
+    """Render `@aggTrade`: one message for the trades of a taker order at one price, as in REST."""
+    aggregates = Aggregates.of(trades)
+    first_ids, last_ids = (
+        ids.sent_ids(Market.SPOT, each).tolist() for each in (aggregates.first, aggregates.last)
+    )
+    rows = zip(trade_rows(aggregates.rows, key, scale), first_ids, last_ids, strict=True)
     return [
         Message(
             at,
             key,
-            f'{{"e":"aggTrade","E":{t},"s":"{symbol}","a":{a},"p":"{p}","q":"{q}","f":{first},"l":{last},"T":{t},"m":{maker},"M":true}}'.encode(),
+            (
+                f'{{"e":"aggTrade","E":{t},"s":"{symbol}","a":{a},"p":"{p}","q":"{q}",'
+                f'"f":{first},"l":{last},"T":{t},"m":{maker},"M":true}}'
+            ).encode(),
             a,
             a,
         )
@@ -47,8 +57,8 @@ def agg_trade_messages(ids: TradeIds, trades: Trades, key: Key, symbol: str, sca
     ]
 
 
-def depth_messages(diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Message]:
-    """`@depth`, at any speed."""
+def depth_messages(diffs: Diffs, key: StreamKey, symbol: str, scale: Scale) -> list[Message]:
+    """Render `@depth` at any speed."""
     times, first, last = diffs.time_us.tolist(), diffs.first_id.tolist(), diffs.last_id.tolist()
     bids, asks = level_texts(diffs.bids, scale), level_texts(diffs.asks, scale)
     return [
@@ -65,8 +75,8 @@ def depth_messages(diffs: Diffs, key: Key, symbol: str, scale: Scale) -> list[Me
     ]
 
 
-def ticker_messages(best: Best, key: Key, symbol: str, scale: Scale) -> list[Message]:
-    """`@bookTicker`, which carries no time."""
+def ticker_messages(best: BestPrices, key: StreamKey, symbol: str, scale: Scale) -> list[Message]:
+    """Render `@bookTicker`, which contains no time."""
     columns = [
         scale.text(kind, best.rows[:, place].copy())
         for place, kind in enumerate(("price", "lot", "price", "lot"))
@@ -80,8 +90,8 @@ def ticker_messages(best: Best, key: Key, symbol: str, scale: Scale) -> list[Mes
     ]
 
 
-def trade_rows(trades: Trades, key: Key, scale: Scale) -> Iterator[tuple[int, int, int, str, str, str]]:
-    """Of each trade its time, that time as sent, id, price, quantity, and whether the buyer was the maker."""
+def trade_rows(trades: Trades, key: StreamKey, scale: Scale) -> Iterator[tuple[int, int, int, str, str, str]]:
+    """Yield the time, the time as sent, id, price, quantity and the buyer-is-maker flag of each trade."""
     texts = scale.text("price", trades.price), scale.text("lot", trades.quantity)
     makers = ("false" if taker else "true" for taker in trades.taker_buys.tolist())
     return zip(
@@ -94,14 +104,14 @@ def trade_rows(trades: Trades, key: Key, scale: Scale) -> Iterator[tuple[int, in
     )
 
 
-def sent_times(time_us: Ints, key: Key) -> list[int]:
-    """Times in the unit of a stream."""
+def sent_times(time_us: Ints, key: StreamKey) -> list[int]:
+    """Convert times to the unit of a stream."""
     times: list[int] = (time_us if key.micro else time_us // 1000).tolist()
     return times
 
 
-def level_texts(side: Side, scale: Scale) -> list[str]:
-    """The levels of each diff of a side, joined."""
+def level_texts(side: SideChanges, scale: Scale) -> list[str]:
+    """Render the levels of one side of each diff."""
     texts = (
         '["' + scale.text("price", side.price) + '","' + scale.text("lot", side.quantity) + '"]'
     ).to_list()

@@ -1,4 +1,4 @@
-"""SUBSCRIBE and its like: JSON requests on a stream connection and their answers, in the exchange's words."""
+"""JSON requests on a stream connection (SUBSCRIBE and others), answered with the texts of the exchange."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import json
 from typing import Any, Protocol
 
 from capture_pipeline.parsing import PARSE_ERRORS
-from sandbox_exchange.constants import MOST_STREAMS
+from sandbox_exchange.constants import MAX_STREAMS
 
 _METHODS = {"SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY"}
 
 
 class Subscriber(Protocol):
-    """What requests change.
+    """State of a connection that requests change.
 
     Attributes:
-        streams: Names, in the order of their subscription.
-        wrapped: Whether messages come in the envelope of the combined stream.
+        streams: Subscribed names, in order.
+        wrapped: Whether messages have the envelope of the combined stream.
     """
 
     streams: dict[str, None]
@@ -30,18 +30,18 @@ class _RefusedError(Exception):
 
 
 def answer(subscriber: Subscriber, text: bytes) -> bytes:
-    """Carry out a request and answer it."""
-    asked_by: Any = None
+    """Execute a request and return the answer as JSON."""
+    request_id: Any = None
     try:
-        request = _read(text)
-        asked_by = _checked_id(request.get("id"))
-        said: dict[str, Any] = {"result": _done(subscriber, request), "id": asked_by}
+        request = _parse_request(text)
+        request_id = _check_id(request.get("id"))
+        response: dict[str, Any] = {"result": _execute(subscriber, request), "id": request_id}
     except _RefusedError as refused:
-        said = {"error": {"code": refused.code, "msg": str(refused)}, "id": asked_by}
-    return json.dumps(said, separators=(",", ":")).encode()
+        response = {"error": {"code": refused.code, "msg": str(refused)}, "id": request_id}
+    return json.dumps(response, separators=(",", ":")).encode()
 
 
-def _read(text: bytes) -> dict[str, Any]:
+def _parse_request(text: bytes) -> dict[str, Any]:
     try:
         request = json.loads(text)  # noqa: TID251 - guarded
     except PARSE_ERRORS as error:
@@ -53,42 +53,43 @@ def _read(text: bytes) -> dict[str, Any]:
     return request
 
 
-def _checked_id(value: object) -> object:
+def _check_id(value: object) -> object:
     if isinstance(value, bool) or not (value is None or isinstance(value, int | str)):
         raise _RefusedError(2, "Invalid request: request ID must be an unsigned integer")
     return value
 
 
-def _done(subscriber: Subscriber, request: dict[str, Any]) -> Any:
+def _execute(subscriber: Subscriber, request: dict[str, Any]) -> Any:
     method, params = request.get("method"), request.get("params", [])
     if not isinstance(method, str):
         raise _RefusedError(2, "Invalid request: method name must be a string")
     if method not in _METHODS:
         raise _RefusedError(
             2,
-            f"Invalid request: unknown variant `{method[:40]}`, expected one of {', '.join(sorted(_METHODS))}",
+            f"Invalid request: unknown variant `{method[:40]}`, "
+            f"expected one of {', '.join(sorted(_METHODS))}",
         )
     if method == "LIST_SUBSCRIPTIONS":
         return list(subscriber.streams)
     if not isinstance(params, list) or not params:
         raise _RefusedError(2, "Invalid request: params must be an array with at least one value")
     if method.endswith("PROPERTY"):
-        return _property(subscriber, method, params)
+        return _access_property(subscriber, method, params)
     if not all(isinstance(name, str) for name in params):
         raise _RefusedError(2, "Invalid request: each of the params must be a string")
-    return _subscription(subscriber, dict.fromkeys(params), adds=method == "SUBSCRIBE")
+    return _change_subscription(subscriber, dict.fromkeys(params), adds=method == "SUBSCRIBE")
 
 
-def _subscription(subscriber: Subscriber, wanted: dict[str, None], *, adds: bool) -> None:
+def _change_subscription(subscriber: Subscriber, wanted: dict[str, None], *, adds: bool) -> None:
     if not adds:
         subscriber.streams = {name: None for name in subscriber.streams if name not in wanted}
-    elif len(subscriber.streams | wanted) > MOST_STREAMS:
-        raise _RefusedError(2, f"Invalid request: a connection may listen to at most {MOST_STREAMS} streams")
+    elif len(subscriber.streams | wanted) > MAX_STREAMS:
+        raise _RefusedError(2, f"Invalid request: a connection may listen to at most {MAX_STREAMS} streams")
     else:
         subscriber.streams |= wanted
 
 
-def _property(subscriber: Subscriber, method: str, params: list[Any]) -> Any:
+def _access_property(subscriber: Subscriber, method: str, params: list[Any]) -> Any:
     if params[0] != "combined":
         raise _RefusedError(0, "Unknown property")
     if method == "GET_PROPERTY":
