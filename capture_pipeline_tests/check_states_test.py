@@ -207,7 +207,7 @@ def test_a_kept_state_is_derived_again_after_a_time_and_for_other_partitions(
     with storage.index_connection() as connection:
         connection.exec_driver_sql("update asset_check_executions set execution_status = 'FAILED'")
     assert plain(states.update(instance, KEYS, {})) == before
-    now[0] = check_states.LONGEST_S
+    now[0] = check_states.MAX_AGE_S
     assert plain(states.update(instance, KEYS, {})) == {"bars FAILED": ["2024-01|BTCUSDT"]}
     fewer = dg.MultiPartitionsDefinition(
         {"month": MONTHS, "symbol": dg.StaticPartitionsDefinition(["ETHUSDT"])}

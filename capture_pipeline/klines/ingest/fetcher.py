@@ -131,7 +131,7 @@ class Fetcher:
         with self._mutex:
             self.fetched.append(file.name)
         if record.trust is not Trust.MISMATCH:
-            with self._workspace.budget.hold((file.bounds[1] - file.bounds[0]) // file.interval.us):
+            with self._workspace.budget.reserve((file.bounds[1] - file.bounds[0]) // file.interval.us):
                 self._read(file, partial, record)
         self._place(file, partial, record)
 
