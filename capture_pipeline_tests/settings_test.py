@@ -83,7 +83,7 @@ def test_the_environment_wins(tmp_path: Path) -> None:
             {},
             "symbols.0: 'BTC/USDT' is not a symbol: '/' is none of letters, digits and _",
         ),
-        ("symbols: [BTCUSDT, btcusdt]\n", {}, "one is listed twice"),
+        ("symbols: [BTCUSDT, btcusdt]\n", {}, "a symbol is listed twice"),
         (
             "market: um\ninterval: 1s\n",
             {},
@@ -91,14 +91,14 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         ),
         ("market: um\n", {"CAPTURE_INTERVAL": "1s"}, "interval: USD-M futures have no candles of 1s"),
         ("symbols: [../../etc]\n", {}, "is not a symbol"),
-        ("symbols: [BTCUSDT, BTCUSDT]\n", {}, "one is listed twice"),
+        ("symbols: [BTCUSDT, BTCUSDT]\n", {}, "a symbol is listed twice"),
         ("symbols: []\n", {}, "symbols: List should have at least 1 item"),
         (
             "gates: {coverage_error_below_percent: 101}\n",
             {},
             "gates.coverage_error_below_percent: Input should be less than or equal to 100, not 101",
         ),
-        ("history: {start: 2024-02-01, end: 2024-01-01}\n", {}, "end lies before start"),
+        ("history: {start: 2024-02-01, end: 2024-01-01}\n", {}, "end is before start"),
         ("history: {start: soon}\n", {}, "history.start: "),
         (
             "endpoints: {archive: 'http://data.binance.vision'}\n",
@@ -132,14 +132,14 @@ def test_the_environment_wins(tmp_path: Path) -> None:
             {},
             "sandbox_url: 'http://10.0.0.1' must be http:// on one of",
         ),
-        ("- a\n", {}, "must hold keys and values"),
+        ("- a\n", {}, "must contain keys and values"),
         ("a: [\n", {}, "is not YAML"),
         (
             "history: {start: 2025-02-30}\n",
             {},
             "p.yaml: is not YAML: line 1, column 18: a value that does not exist: day is out of range for month",
         ),
-        ("gates: 3\n", {"CAPTURE_GATES_LONG_GAP_HOURS": "1"}, "gates must hold keys and values"),
+        ("gates: 3\n", {"CAPTURE_GATES_LONG_GAP_HOURS": "1"}, "gates must contain keys and values"),
         ("", {"CAPTURE_VENUE": "kraken"}, "(set by CAPTURE_VENUE)"),
         (
             "",
@@ -147,7 +147,11 @@ def test_the_environment_wins(tmp_path: Path) -> None:
             "CAPTURE_ARCHIVE_PINNED_CHECKSUMS: 'abc' is not a pair",
         ),
         ("", {"CAPTURE_ARCHIVE_PINNED_CHECKSUMS": "a.zip=abc"}, "(set by CAPTURE_ARCHIVE_PINNED_CHECKSUMS)"),
-        ("", {"CAPTURE_SYMBOL": "BTCUSDT"}, "CAPTURE_SYMBOL is no setting (did you mean CAPTURE_SYMBOLS?)"),
+        (
+            "",
+            {"CAPTURE_SYMBOL": "BTCUSDT"},
+            "CAPTURE_SYMBOL is not a setting (did you mean CAPTURE_SYMBOLS?)",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(

@@ -194,7 +194,7 @@ def test_a_secret_is_hidden_in_every_form(text: str) -> None:
         ),
         (
             "alerts: {channels: [{name: ops, kind: webhook}, {name: ops, kind: log}]}",
-            "channels: a name is used twice",
+            "channels: two channels have the same name",
         ),
         ("alerts: {channels: [{name: ops, kind: slack}]}", "'log', 'webhook', 'smtp', 'plugin'"),
         (
@@ -281,7 +281,10 @@ def test_the_test_command_sends_to_the_chosen_channels_and_shows_which_failed(
     assert run("alerts", "test", "--channel", "mail", **environment).exit_code == 0
     assert (len(web.texts), len(mail.messages)) == (1, 3)
     unknown = run("alerts", "test", "--channel", "opps", **environment)
-    assert (unknown.exit_code, "'opps' is no channel (configured are ops, mail)" in unknown.stderr) == (
+    assert (
+        unknown.exit_code,
+        "'opps' is not a channel (configured channels: ops, mail)" in unknown.stderr,
+    ) == (
         2,
         True,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.operations.alerts.conditions import GRACE_US, look_at_disk, look_at_sessions
+from capture_pipeline.operations.alerts.conditions import GRACE_US, check_disk, check_sessions
 from capture_pipeline.operations.alerts.models import Alert, State
 from capture_pipeline.recorder.lifecycle import new_plan, plan_of, prepare, sessions_root
 from capture_pipeline.sessions.status import free_bytes
@@ -25,7 +25,7 @@ def now_us() -> int:
 def look(root: Path, later_us: int, *open_keys: str) -> list[tuple[Level, State, str]]:
     return [
         (alert.level, alert.state, alert.title)
-        for alert in look_at_sessions(root, now_us() + later_us, open_keys)
+        for alert in check_sessions(root, now_us() + later_us, open_keys)
     ]
 
 
@@ -39,9 +39,9 @@ def test_a_recorder_that_dies_is_an_alert_until_it_is_back(tmp_path: Path) -> No
         assert look(root, 0) == []
         one.kill()
         assert look(root, 0) == []
-        (alert,) = look_at_sessions(root, now_us() + GRACE_US, [])
+        (alert,) = check_sessions(root, now_us() + GRACE_US, [])
         assert (alert.key, alert.level, alert.state) == (key, Level.CRITICAL, State.OPEN)
-        assert f"Session {one.folder.session} is down since " in alert.title
+        assert f"Session {one.folder.session} has been down since " in alert.title
         assert alert.text == "Start it again: capture session start --symbol BTCUSDT --regime custom"
         one.start()
         one.wait(lambda status: status.state == "recording" and status.messages > 40)
@@ -57,7 +57,7 @@ def test_a_session_that_nobody_began_is_down_and_one_that_ended_is_to_be_finishe
     folder = prepare(root, new_plan(settings, ["BTCUSDT"], "custom", 3600, start_us=start_us))
     assert look(root, 0) == []
     ((level, _, title),) = look(root, GRACE_US)
-    assert (level, "is down since" in title) == (Level.CRITICAL, True)
+    assert (level, "has been down since" in title) == (Level.CRITICAL, True)
     publish_model(folder.plan, plan_of(folder).model_copy(update={"start_us": start_us - 3600 * 1_000_000}))
     assert look(root, 0) == []
     ((level, _, title),) = look(root, GRACE_US)
@@ -75,7 +75,7 @@ def test_a_session_without_a_message_is_late(tmp_path: Path) -> None:
         root = sessions_root(one.deployment.workspace.settings)
         assert look(root, 0) == []
         one.plan(start_us=now_us() - GRACE_US)
-        (alert,) = look_at_sessions(root, now_us(), [])
+        (alert,) = check_sessions(root, now_us(), [])
         assert (alert.level, alert.title) == (Level.WARNING, f"Session {one.folder.session} is late")
         assert "cannot connect to ws://127.0.0.1:9" in alert.fields["last error"]
 
@@ -89,7 +89,7 @@ def test_the_disk_is_compared_with_the_reserve_of_recordings(tmp_path: Path) -> 
             "CAPTURE_STORAGE_ROOT": str(tmp_path / "a" / "b"),
             "CAPTURE_RECORDING_FREE_DISK_GB": str(reserve),
         }
-        return look_at_disk(load_settings(NO_SETTINGS, environment))
+        return check_disk(load_settings(NO_SETTINGS, environment))
 
     below, between, above = at(free * 1.5), at(free * 0.975), at(free * 0.5)
     assert below is not None

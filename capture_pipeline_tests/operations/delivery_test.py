@@ -19,7 +19,7 @@ from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.paths import Lake
 from capture_pipeline.operations.alerts.delivery import deliver
 from capture_pipeline.operations.alerts.models import Alert, State
-from capture_pipeline.operations.alerts.spool import LONGEST_WAIT_US, MOST_WAITING, Spool
+from capture_pipeline.operations.alerts.spool import MAX_WAIT_US, MAX_WAITING, Spool
 from capture_pipeline.settings.levels import Level
 from capture_pipeline_tests.operations.conftest import settings_for
 from capture_pipeline_tests.operations.receivers import HttpReceiver, MailReceiver, free_port
@@ -266,12 +266,12 @@ def test_what_waits_is_bounded(lake: Lake) -> None:
     """The oldest of too many, and what is too old, are given up and counted."""
     settings = settings_for(HttpReceiver(port=1))
     spool = Spool(lake, settings)
-    spool.post([alert(f"n{number}") for number in range(MOST_WAITING + 5)])
+    spool.post([alert(f"n{number}") for number in range(MAX_WAITING + 5)])
     queue = spool.read().queues["ops"]
-    assert (len(queue.waiting), queue.waiting[0].title, queue.dropped) == (MOST_WAITING, "n5", 5)
-    spool.post([alert("late", at_us=NOW_US + LONGEST_WAIT_US)])
+    assert (len(queue.waiting), queue.waiting[0].title, queue.dropped) == (MAX_WAITING, "n5", 5)
+    spool.post([alert("late", at_us=NOW_US + MAX_WAIT_US)])
     queue = spool.read().queues["ops"]
-    assert ([waiting.title for waiting in queue.waiting], queue.dropped) == (["late"], MOST_WAITING + 5)
+    assert ([waiting.title for waiting in queue.waiting], queue.dropped) == (["late"], MAX_WAITING + 5)
 
 
 def test_a_damaged_file_is_set_aside_and_alerts_go_on(

@@ -14,7 +14,7 @@ _TYPES = (
     dg.DagsterEventType.RUN_FAILURE,
     dg.DagsterEventType.RUN_SUCCESS,
 )
-MOST_EVENTS = 1000
+MAX_EVENTS = 1000
 """Events of one type that are read at once."""
 _LEVEL_OF_SEVERITY = {dg.AssetCheckSeverity.ERROR: Level.CRITICAL, dg.AssetCheckSeverity.WARN: Level.WARNING}
 """Of a failed check that states no level."""
@@ -35,28 +35,28 @@ def newest_id(instance: dg.DagsterInstance) -> int:
 def read_events(instance: dg.DagsterInstance, after: int) -> tuple[int, list[dg.EventLogEntry]]:
     """Read the next events that alerts are made of, in their order.
 
-    Dagster's public readers of the event log leave evaluations of checks out. This one is what its own daemon follows runs by; it reads
-    by an index, and its cost depends on the number of new events only.
+    Dagster's public readers of the event log leave evaluations of checks out. This one is what its own daemon
+    follows runs by; it reads by an index, and its cost depends on the number of new events only.
 
     Args:
         instance: Of Dagster.
         after: Id of the last event that was read.
 
     Returns:
-        The id of the last event that is read now, and the events. The id is lower than `after` where the newest runs were deleted: the
-        storage may give their ids again.
+        The id of the last event that is read now, and the events. The id is lower than `after` where the
+        newest runs were deleted: the storage may give their ids again.
     """
     found: dict[int, dg.EventLogEntry] = {}
     complete = newest_id(instance)
     for kind in _TYPES:
-        some = instance.event_log_storage.get_logs_for_all_runs_by_log_id(after, kind, MOST_EVENTS)
+        some = instance.event_log_storage.get_logs_for_all_runs_by_log_id(after, kind, MAX_EVENTS)
         found |= some
-        if len(some) == MOST_EVENTS:
+        if len(some) == MAX_EVENTS:
             complete = min(complete, max(some))
     return complete, [found[number] for number in sorted(found) if number <= complete]
 
 
-def alerts_of(
+def alerts_from_events(
     instance: dg.DagsterInstance,
     events: list[dg.EventLogEntry],
     settings: Settings,
@@ -68,7 +68,8 @@ def alerts_of(
         instance: Knows the tags of runs.
         events: In their order.
         settings: Of the deployment.
-        known: Open alerts by key. Runs that succeed are looked up only while a failed one is open, or is among the events.
+        known: Open alerts by key. Runs that succeed are looked up only while a failed one is open, or is
+            among the events.
     """
     may_resolve = any(key.startswith(RUN_PREFIX) for key in known) or any(
         _is_failure(event) for event in events

@@ -1,17 +1,23 @@
 """The sensor of alerts. It records what happened, then delivers what waits; it starts no run.
 
-The cursor moves on only after the alerts of its events are on the disk, so that none is lost. Without a cursor it begins at the present.
+The cursor moves on only after the alerts of its events are on the disk, so that none is lost. Without a
+cursor it begins at the present.
 """
 
 import time
 
 import dagster as dg
 
-from capture_pipeline.defs.operations.alert_events import alerts_of, newest_id, parse_cursor, read_events
+from capture_pipeline.defs.operations.alert_events import (
+    alerts_from_events,
+    newest_id,
+    parse_cursor,
+    read_events,
+)
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.operations.alerts.conditions import look_at_disk, look_at_sessions
+from capture_pipeline.operations.alerts.conditions import check_disk, check_sessions
 from capture_pipeline.operations.alerts.delivery import Outcome, deliver
 from capture_pipeline.operations.alerts.models import Alert
 from capture_pipeline.operations.alerts.spool import Spool
@@ -21,8 +27,8 @@ from capture_pipeline.recorder.lifecycle import sessions_root
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Sends alerts about failed checks, failed runs, sessions that are down or late, and a full disk to alerts.channels. "
-    "Starts no run.",
+    description="Sends alerts about failed checks, failed runs, sessions that are down or late, and a full "
+    "disk to alerts.channels. Starts no run.",
 )
 def alert_sensor(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
@@ -37,7 +43,7 @@ def alert_sensor(
     try:
         known = spool.read().open
         newest, events = read_events(context.instance, after)
-        made = alerts_of(context.instance, events, settings, known)
+        made = alerts_from_events(context.instance, events, settings, known)
         made += _conditions(context, workspace, list(known))
         posted = spool.post(made)
     except CaptureError as error:
@@ -56,10 +62,10 @@ def _conditions(
 ) -> list[Alert]:
     """Look at disk and sessions; sessions that cannot be read keep no other alert from being sent."""
     settings = workspace.settings
-    disk = look_at_disk(settings)
+    disk = check_disk(settings)
     found = [disk] if disk is not None else []
     try:
-        found += look_at_sessions(sessions_root(settings), time.time_ns() // 1000, open_keys)
+        found += check_sessions(sessions_root(settings), time.time_ns() // 1000, open_keys)
     except (CaptureError, OSError) as error:
         outputs.log_warning(context, f"sessions cannot be looked at: {error}")
     return found
