@@ -54,7 +54,7 @@ def events(stage: Stage) -> int:
 
 def content(stage: Stage) -> dict[str, dict[str, object]]:
     """What the newest materializations say of files, by asset and partition."""
-    of_a_run = part("klines.describe").OF_A_RUN
+    of_a_run = part("klines.describe").RUN_VALUES
     return {
         f"{asset} {name}": {field: value for field, value in made.metadata.items() if field not in of_a_run}
         for asset in CHAIN
@@ -65,7 +65,7 @@ def content(stage: Stage) -> dict[str, dict[str, object]]:
 def evaluations(stage: Stage, table: str, name: str | None) -> dict[str, tuple[Status, bool]]:
     """Status of each check of a table, and whether it is about the newest materialization."""
     judge, newest = (
-        part("klines.checks").JUDGES[table],
+        part("klines.checks").TABLE_CHECKS[table],
         part("shared.check_evaluations").NewestMaterializations,
     )
     target = newest(stage.instance, [name] if name else []).of(table, name)
@@ -88,16 +88,16 @@ def evaluations(stage: Stage, table: str, name: str | None) -> dict[str, tuple[S
 def test_what_a_shell_made_is_reported_as_a_run_reports_it(stage: Stage) -> None:
     """With the same metadata and with evaluated checks, once, and without a run."""
     backfill_in_a_shell(stage, FOUR)
-    assert stage.look(SENSOR).reason == "4 partitions reported, 0 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "4 partitions reported, 0 in progress, 0 left out"
     assert {asset: sorted(map(str, stage.made(asset))) for asset in CHAIN} == dict.fromkeys(
         CHAIN, sorted(FOUR)
     )
     for table in ("bars", "bar_gaps"):
-        checks = {check.name for check in part("klines.checks").JUDGES[table].check_keys}
+        checks = {check.name for check in part("klines.checks").TABLE_CHECKS[table].check_keys}
         assert evaluations(stage, table, JANUARY_BTC) == dict.fromkeys(checks, (Status.SUCCEEDED, True))
     assert not stage.instance.get_runs()
     before = events(stage)
-    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
     assert events(stage) == before
     with dg.DagsterInstance.ephemeral() as other:
         run = Stage(stage.definitions, stage.deployment, other)
@@ -110,9 +110,9 @@ def test_what_a_run_made_is_not_reported(stage: Stage) -> None:
     assert stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
     before = events(stage)
     for _ in range(2):
-        assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+        assert stage.look(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
         backfill_in_a_shell(stage, FOUR)
-    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
     assert events(stage) == before
 
 
@@ -138,7 +138,7 @@ def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
     by_run = stage.made("month_reconciliation")[FOUR[0]].metadata
     assert reported[0] == FOUR[0]
     assert {
-        name: value for name, value in by_run.items() if name not in part("klines.describe").OF_A_RUN
+        name: value for name, value in by_run.items() if name not in part("klines.describe").RUN_VALUES
     } == reported[1].metadata
 
 
@@ -150,7 +150,7 @@ def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -
     stage.deployment.republish(MONTHLY)
     recheck(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
     backfill_in_a_shell(stage, FOUR)
-    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
     for asset in CHAIN:
         reported = {
             name
@@ -179,9 +179,9 @@ def test_a_partition_that_a_run_makes_is_left_to_it(stage: Stage) -> None:
     run = stage.instance.create_run_for_job(
         job, tags=block(JANUARY, FEBRUARY), status=dg.DagsterRunStatus.STARTED
     )
-    assert stage.look(SENSOR).reason == "0 partitions reported, 1 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "0 partitions reported, 1 in progress, 0 left out"
     stage.instance.report_run_failed(run)
-    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
 
 
 def test_a_partition_that_is_not_complete_waits_until_nothing_changes(
@@ -191,9 +191,9 @@ def test_a_partition_that_is_not_complete_waits_until_nothing_changes(
     automation = Automation(stage)
     assert automation.tick() == NOTHING
     fetch(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
-    assert stage.look(SENSOR).reason == "0 partitions reported, 1 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "0 partitions reported, 1 in progress, 0 left out"
     monkeypatch.setattr(part("klines.arrivals"), "SETTLED_S", 0.0)
-    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
     assert [asset for asset in CHAIN if stage.made(asset)] == ["kline_archives", "kline_topups"]
     assert automation.tick() == {name: {JANUARY_BTC} for name in ("bars", "bar_conflicts", "bar_exclusions")}
 
@@ -202,21 +202,21 @@ def test_many_partitions_are_reported_over_several_ticks(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newest months first, each once."""
-    monkeypatch.setattr(part("klines.arrivals"), "MOST_PARTITIONS", 3)
+    monkeypatch.setattr(part("klines.arrivals"), "MAX_PARTITIONS", 3)
     backfill_in_a_shell(stage, FOUR)
-    assert stage.look(SENSOR).reason == "3 partitions reported, 0 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "3 partitions reported, 0 in progress, 0 left out"
     assert set(stage.made("bars")) < set(FOUR)
-    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
-    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
+    assert stage.look(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
     records = stage.instance.fetch_materializations(dg.AssetKey("bars"), limit=100).records
     assert sorted(str(record.partition_key) for record in records) == sorted(FOUR)
 
 
 def test_rows_bound_a_tick_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Months of short candles are many rows each."""
-    monkeypatch.setattr(part("klines.arrivals"), "MOST_ROWS", 1)
+    monkeypatch.setattr(part("klines.arrivals"), "MAX_ROWS", 1)
     backfill_in_a_shell(stage, FOUR)
-    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
 
 
 def test_a_damaged_partition_is_left_out(stage: Stage) -> None:
@@ -224,8 +224,8 @@ def test_a_damaged_partition_is_left_out(stage: Stage) -> None:
     backfill_in_a_shell(stage, FOUR)
     (stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives.json").write_text("{")
     assert stage.look(SENSOR).reason in {
-        "3 partitions reported, 0 being made, 1 left out",
-        "3 partitions reported, 1 being made, 0 left out",
+        "3 partitions reported, 0 in progress, 1 left out",
+        "3 partitions reported, 1 in progress, 0 left out",
     }
 
 
@@ -239,7 +239,7 @@ def test_a_tick_that_broke_off_is_made_up_for(stage: Stage, monkeypatch: pytest.
         with pytest.raises(KeyboardInterrupt):
             stage.look(SENSOR)
     assert not evaluations(stage, "bars", JANUARY_BTC)
-    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
     for name in FOUR:
         for table in ("bars", "bar_gaps"):
             assert set(evaluations(stage, table, name).values()) == {(Status.SUCCEEDED, True)}
@@ -263,7 +263,7 @@ def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
     reported = stage.made("coverage_report")[None].metadata
     assert stage.run("coverage").success
     made = stage.made("coverage_report")[None].metadata
-    of_a_run = part("klines.describe").OF_A_RUN
+    of_a_run = part("klines.describe").RUN_VALUES
     assert {name: made[name] for name in reported if name not in of_a_run} == {
         name: reported[name] for name in reported if name not in of_a_run
     }
@@ -310,7 +310,7 @@ def test_a_cursor_that_cannot_be_read_begins_a_round(stage: Stage) -> None:
     backfill_in_a_shell(stage, FOUR)
     stage.look(SENSOR)
     stage.cursors[SENSOR] = "nonsense"
-    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    assert stage.look(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
 
 
 def test_files_that_did_not_change_are_not_looked_at_again() -> None:

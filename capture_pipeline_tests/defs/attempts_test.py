@@ -29,18 +29,18 @@ def test_what_waits_is_remembered_and_what_is_done_forgotten(attempts: Any) -> N
     before = attempts.Attempts(
         {"a": (1, NOW - HOUR // 2), "b": (2, NOW - 2 * HOUR), "d": (1, NOW - 9 * HOUR)}
     )
-    due, after = before.next(["a", "b", "c"], NOW, 50)
+    due, after = before.select_due(["a", "b", "c"], NOW, 50)
     assert due == {"b": 3, "c": 1}
-    assert after.made == {"a": (1, NOW - HOUR // 2), "b": (3, NOW), "c": (1, NOW)}
+    assert after.by_key == {"a": (1, NOW - HOUR // 2), "b": (3, NOW), "c": (1, NOW)}
 
 
 def test_hopeless_ones_never_keep_others_from_their_turn(attempts: Any) -> None:
     """With room for two, those asked for least often come first, and the rest are as they were."""
     before = attempts.Attempts(dict.fromkeys(("a", "b", "c"), (5, NOW - 99 * HOUR)))
-    due, after = before.next(["a", "b", "c", "x", "y", "z"], NOW, 2)
+    due, after = before.select_due(["a", "b", "c", "x", "y", "z"], NOW, 2)
     assert due == {"x": 1, "y": 1}
-    assert {key: after.made[key] for key in ("a", "b", "c")} == before.made
-    due, _ = after.next(["a", "b", "c", "x", "y", "z"], NOW, 2)
+    assert {key: after.by_key[key] for key in ("a", "b", "c")} == before.by_key
+    due, _ = after.select_due(["a", "b", "c", "x", "y", "z"], NOW, 2)
     assert due == {"z": 1, "a": 6}
 
 
@@ -55,10 +55,10 @@ def test_memory_goes_through_the_cursor(attempts: Any) -> None:
 )
 def test_a_cursor_of_another_kind_counts_as_none(cursor: str | None, attempts: Any) -> None:
     """A sensor that cannot read its memory begins anew and does not fail for ever."""
-    assert attempts.Attempts.load(cursor).made == {}
+    assert attempts.Attempts.load(cursor).by_key == {}
 
 
 def test_a_clock_set_back_does_not_stop_the_attempts(attempts: Any) -> None:
     """A time far in the future is as old as one far in the past."""
-    due, _ = attempts.Attempts({"a": (1, NOW + 99 * HOUR)}).next(["a"], NOW, 50)
+    due, _ = attempts.Attempts({"a": (1, NOW + 99 * HOUR)}).select_due(["a"], NOW, 50)
     assert due == {"a": 2}

@@ -100,7 +100,7 @@ def test_its_columns_are_those_of_its_definition(stage: Stage, definitions: dg.D
 def test_a_picture_that_would_bloat_the_event_log_is_only_pointed_at(stage: Stage) -> None:
     """Hundreds of symbols over years: the page has it."""
     made = report(stage.workspace, stage.workspace.now_us())
-    picture = part("klines.coverage").picture
+    picture = part("klines.coverage").render_heat_map
     assert IMAGE.fullmatch(picture(made))
     assert picture(replace(made, svg=made.svg.replace("</svg>", "x" * 400_000 + "</svg>"))) == (
         f"The heat-map is too large to show here; open `{made.html}`."

@@ -140,7 +140,7 @@ def test_every_job_schedule_and_sensor_says_what_it_is_for_and_runs_from_the_sta
         for group in (jobs, repository.schedule_defs, repository.sensor_defs)
         for entry in group
     }
-    assert len(described) == 10 + 3 + 13
+    assert len(described) == 10 + 3 + 14
     assert {name for name, description in described.items() if len(description or "") < 15} == set()
     assert {str(schedule.default_status.value) for schedule in repository.schedule_defs} == {"RUNNING"}
     stopped = {

@@ -128,7 +128,7 @@ def test_what_no_retry_can_help_fails_at_once(failures: Any) -> None:
 )
 def test_a_key_of_no_partition_never_reaches_the_domain(wrong: str, stage: Stage) -> None:
     """Run tags are free text; what is not one of the deployment's partitions is refused."""
-    with pytest.raises(ConfigError, match="is no partition of this deployment"):
+    with pytest.raises(ConfigError, match="is not a partition of this deployment"):
         part("shared.partitions").partition_of(stage.workspace, wrong)
 
 
@@ -137,5 +137,5 @@ def test_a_run_of_a_range_that_names_one_partition_too_is_refused(stage: Stage) 
     single = {"dagster/partition/month": JANUARY, "dagster/partition/symbol": BTC}
     result = stage.materialize(["kline_archives"], tags={**block(JANUARY, FEBRUARY), **single})
     told = failure(result, "kline_archives").error_display_string
-    assert "2024-01|BTCUSDT to 2024-02|ETHUSDT, and its tag dagster/partition/month names one of them" in told
+    assert "2024-01|BTCUSDT to 2024-02|ETHUSDT, but its tag dagster/partition/month names one of them" in told
     assert stage.made("kline_archives") == {}

@@ -130,7 +130,7 @@ def test_evidence_of_a_shell_is_reported_as_a_run_reports_it(
     measure_decimals(stage.workspace.lake, DECIMALS["rows"], DECIMALS["block_rows"], 7, 1)
     assert (
         stage.look("evidence_arrivals").reason
-        == "no benchmark was measured outside Dagster since the last look"
+        == "no benchmark was measured outside Dagster since the last tick"
     )
     monkeypatch.setattr(part("feasibility.arrivals"), "_SETTLED_US", -60_000_000)
     assert (
@@ -145,7 +145,7 @@ def test_evidence_of_a_shell_is_reported_as_a_run_reports_it(
     assert len(judged) == 2
     assert (
         stage.look("evidence_arrivals").reason
-        == "no benchmark was measured outside Dagster since the last look"
+        == "no benchmark was measured outside Dagster since the last tick"
     )
     assert ran(stage, EXACT.asset, DECIMALS).success
     (by_run,) = stage.made(EXACT.asset).values()
@@ -201,7 +201,7 @@ def test_a_figure_that_falls_below_seven_tenths_of_the_runs_before_warns(
     told = next(each for each in result.get_asset_check_evaluations() if each.check_name == "no_regression")
     assert told.metadata[f"ratio_{name}"].value == pytest.approx(now / 100)
     assert told.metadata["compared"].value == 1
-    assert ("0.69 of the median before" in (told.description or "")) is not holds
+    assert ("0.69 of the median of earlier runs" in (told.description or "")) is not holds
 
 
 def test_checks_without_evidence_say_what_to_do(stage: Stage) -> None:

@@ -53,7 +53,7 @@ def test_one_partition_goes_through_all_assets(stage: Stage) -> None:
         "symbol",
         "month",
     }
-    sent = {column.name for column in part("klines.schemas").SENT.columns}
+    sent = {column.name for column in part("klines.schemas").RAW.columns}
     assert {dep.column_name for deps in lineage.deps_by_column.values() for dep in deps} <= sent
 
 

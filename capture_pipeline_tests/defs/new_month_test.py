@@ -133,7 +133,7 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
 def test_where_nothing_began_nothing_is_reloaded(stage: Stage) -> None:
     """The history of these definitions ended long ago."""
     look = stage.look("new_month")
-    assert (look.runs, look.reason) == ([], "every month that has begun is a partition")
+    assert (look.runs, look.reason) == ([], "every month up to the present is a partition")
 
 
 def test_without_a_code_server_it_names_the_remedy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,5 +142,5 @@ def test_without_a_code_server_it_names_the_remedy(stage: Stage, monkeypatch: py
         part("klines.new_month"), "MONTHS", dg.StaticPartitionsDefinition(["2024-01", "2024-02"])
     )
     assert stage.look("new_month").reason == (
-        "2024-03 has begun: the daemon loads the definitions again by itself; reload the location in the UI"
+        "2024-03 has begun: the daemon reloads the definitions itself; reload the code location in the UI"
     )

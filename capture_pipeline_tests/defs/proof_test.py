@@ -46,7 +46,10 @@ def test_a_session_is_proved_when_its_days_are_out(stage: Stage, session: Live) 
     key = session.folder.session
     stage.deployment.clock(now=FIRST_OUT)
     look = stage.look("proof_sensor")
-    assert (look.runs, look.reason) == ([], "no session is to be proved now; 1 once their days are published")
+    assert (look.runs, look.reason) == (
+        [],
+        "no session can be proved now; 1 wait until their days are published",
+    )
     assert checked(stage, key) == (True, "waiting")
     assert stage.made("next_day_proof")[key].metadata["days_waiting"].value == 1
     stage.deployment.clock(now=BOTH_OUT)
@@ -61,7 +64,8 @@ def test_a_session_is_proved_when_its_days_are_out(stage: Stage, session: Live) 
     assert metadata["trades_differing"].value == 0
     assert key in str(metadata["proof"].value)
     assert (
-        stage.look("proof_sensor").reason == "no session is to be proved now; 0 once their days are published"
+        stage.look("proof_sensor").reason
+        == "no session can be proved now; 0 wait until their days are published"
     )
 
 

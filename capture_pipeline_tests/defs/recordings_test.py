@@ -184,7 +184,7 @@ def test_a_session_beyond_the_limit_waits_visibly_and_is_then_recorded(desk: Des
     waiting = desk.run(two)
     assert (waiting["status"], waiting["rootConcurrencyKeys"]) == ("QUEUED", ["recordings"])
     assert waiting["tags"]["capture/queued_at_start"].endswith(
-        "was still in the queue: all 1 slots of the pool recordings were taken"
+        "was still in the queue: all 1 slots of the pool recordings were in use"
     )
     assert desk.ui.ask(POOL)["instance"]["concurrencyLimit"] == {"limit": 1, "claimedSlots": [{"runId": one}]}
     assert lock_owner_pid(second) is None

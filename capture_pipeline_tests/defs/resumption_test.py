@@ -145,7 +145,7 @@ def test_the_recorder_is_started_before_the_run_that_attaches(stage: Stage) -> N
     first = made_run(stage, folder.session, status=STARTED)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert stage.look("session_resumption").reason == "no session lacks its run"
+    assert stage.look("session_resumption").reason == "no session needs another run"
     assert lock_owner_pid(folder) is None
     stage.instance.report_run_failed(first)
     stage.instance.add_run_tags(first.run_id, {"dagster/will_retry": "true"})
@@ -174,7 +174,7 @@ def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None
         if ahead_s < 60:
             near, start_us = made, plan.start_us
     look = stage.look("session_resumption")
-    assert look.reason.startswith(f"{near.tags['dagster/partition']}: the start of the session is ")
+    assert look.reason.startswith(f"{near.tags['dagster/partition']}: the session starts at ")
     assert look.reason.count("still in the queue") == 1
     found = stage.instance.get_run_by_id(near.run_id)
     assert found is not None

@@ -77,7 +77,7 @@ def test_a_failed_update_is_tried_again_on_the_same_day_and_one_that_was_made_is
     assert stage.run("daily_update", tags=request.tags).success
     answer = tick(stage, "2024-03-10T15:30:00Z")
     assert isinstance(answer, dg.SkipReason)
-    assert answer.skip_message == "the update of 2024-03-10 was made or is under way"
+    assert answer.skip_message == "the update of 2024-03-10 is done or in progress"
     assert isinstance(tick(stage, "2024-03-11T06:30:00Z"), dg.RunRequest)
 
 
@@ -85,7 +85,7 @@ def test_after_the_end_of_the_history_it_says_why_it_does_nothing(stage: Stage) 
     """A finished archive needs no update."""
     answer = tick(stage, "2024-04-10T06:30:00Z")
     assert isinstance(answer, dg.SkipReason)
-    assert answer.skip_message == "no month of the configured history is open"
+    assert answer.skip_message == "the configured history does not include the current month"
 
 
 def test_without_an_exchange_it_says_so(stage: Stage, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_without_an_exchange_it_says_so(stage: Stage, tmp_path: Path) -> None:
     )
     answer = schedule(context)
     assert isinstance(answer, dg.SkipReason)
-    assert "the present is not known" in (answer.skip_message or "")
+    assert "the time of the exchange cannot be requested" in (answer.skip_message or "")
 
 
 def test_by_the_clock_the_clean_up_goes_before_the_update_and_the_report_after(

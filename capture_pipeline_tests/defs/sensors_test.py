@@ -19,18 +19,15 @@ def test_a_month_is_closed_once_when_its_monthly_file_comes_out(stage: Stage) ->
     """Before it there is nothing to do; after it each symbol is asked for once, and when it is ingested no more."""
     stage.deployment.clock(now="2024-03-02T11:00:00Z")
     assert stage.run("daily_update", tags=block(FEBRUARY, MARCH)).success
-    assert stage.look("month_close_sensor").reason == "no closed month waits for a monthly file that is out"
+    assert stage.look("month_close_sensor").reason == "no monthly file was published that is not ingested"
     stage.deployment.clock(now="2024-03-02T13:00:00Z")
     assert stage.look("month_close_sensor").keys == BOTH
-    assert (
-        stage.look("month_close_sensor").reason
-        == "2 partitions were asked for a while ago; the next attempt waits"
-    )
+    assert stage.look("month_close_sensor").reason == "2 partitions wait for their next attempt"
     assert stage.run("month_close", tags=block(FEBRUARY, FEBRUARY)).success
     assert stage.made("bars")[key(FEBRUARY, BTC)].metadata["by_source"].value == {"monthly": 29 * 24}
     stage.deployment.clock(advance_s=5 * HOUR)
     look = stage.look("month_close_sensor")
-    assert (look.runs, look.reason) == ([], "no closed month waits for a monthly file that is out")
+    assert (look.runs, look.reason) == ([], "no monthly file was published that is not ingested")
 
 
 def test_a_month_whose_run_failed_is_asked_for_again_ever_more_rarely(stage: Stage) -> None:
@@ -78,14 +75,14 @@ def test_a_hole_that_nobody_can_fill_is_asked_for_once_more_and_then_never(
     }
     with deployed(tmp_path / "other", outage, **SETTINGS) as stage.deployment:
         assert stage.run("initial_backfill", key(JANUARY, BTC)).success
-        assert stage.look("gap_fill_sensor").reason == "no hole is worth asking for now"
+        assert stage.look("gap_fill_sensor").reason == "no gap can be filled now"
         stage.deployment.clock(advance_s=31 * 60)
         assert stage.look("gap_fill_sensor").keys == [key(JANUARY, BTC)]
         assert stage.run("gap_fill", key(JANUARY, BTC)).success
         for _ in range(3):
             stage.deployment.clock(advance_s=26 * HOUR)
             look = stage.look("gap_fill_sensor")
-            assert (look.runs, look.reason) == ([], "no hole is worth asking for now")
+            assert (look.runs, look.reason) == ([], "no gap can be filled now")
     gaps = stage.made("bar_gaps")[key(JANUARY, BTC)].metadata
     assert (gaps["missing"].value, gaps["fillable"].value) == (6, 0)
 
@@ -102,7 +99,7 @@ def test_a_hole_that_can_be_filled_is_asked_for_until_it_is(stage: Stage, tmp_pa
         stage.deployment.faults()
         stage.deployment.clock(advance_s=31 * 60)
         assert stage.look("gap_fill_sensor").keys == [key(JANUARY, BTC)]
-        assert "1 partitions were asked for a while ago" in stage.look("gap_fill_sensor").reason
+        assert "1 partitions wait for their next attempt" in stage.look("gap_fill_sensor").reason
         assert stage.run("gap_fill", key(JANUARY, BTC)).success
         stage.deployment.clock(advance_s=2 * HOUR)
         assert stage.look("gap_fill_sensor").runs == []
@@ -118,7 +115,7 @@ def test_checksums_are_read_again_when_due_and_a_new_version_is_fetched_beside_t
     stage.deployment.republish(JANUARY_ZIP)
     stage.deployment.clock(advance_s=8 * 24 * HOUR)
     assert len(stage.look("revision_sensor").runs) == 1
-    assert stage.look("republished_sensor").reason == "no file was published anew since the last look"
+    assert stage.look("republished_sensor").reason == "no changed checksum was observed since the last tick"
     assert stage.run("revision_watch").success
     assert stage.look("revision_sensor").runs == []
     assert stage.look("republished_sensor").keys == [key(JANUARY, BTC)]
@@ -158,7 +155,7 @@ def test_the_rota_waits_for_the_turn_under_way(stage: Stage) -> None:
     stage.deployment.clock(advance_s=8 * 24 * HOUR)
     job = stage.definitions.resolve_job_def("revision_watch")
     stage.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
-    assert stage.look("revision_sensor").reason == "a turn of the rota is under way"
+    assert stage.look("revision_sensor").reason == "a run of revision_watch is in progress"
 
 
 DAMAGE = {

@@ -128,7 +128,9 @@ def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Sta
 def test_a_planned_session_is_asked_for_ahead_and_begins_in_time(stage: Stage) -> None:
     """Two minutes before its window and no sooner; the file begins before the planned start, and the session is as long as planned."""
     assert (
-        planned(stage, 5, ahead_s=600).look("session_sensor").reason.startswith("no window is open; next: ")
+        planned(stage, 5, ahead_s=600)
+        .look("session_sensor")
+        .reason.startswith("no planned session is due; next: ")
     )
     look = planned(stage, 5, ahead_s=LEAD_S + 20).look("session_sensor")
     folder = session_of(stage)
