@@ -49,7 +49,6 @@ SETTLED_S = 300.0
 """An incomplete partition is reported after this time without a change: a program may still be working on
 it."""
 _STAGES = (("kline_archives", "kline_topups"), ("bars", "bar_conflicts", "bar_exclusions"), ("bar_gaps",))
-_CHAIN = [asset for assets in _STAGES for asset in assets]
 _REPORT, _RECONCILIATION = "coverage_report", "month_reconciliation"
 _ACTIVE = [
     dg.DagsterRunStatus.NOT_STARTED,
