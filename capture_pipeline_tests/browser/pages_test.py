@@ -1,4 +1,4 @@
-"""The main ways of a user through Dagster's pages, clicked in a browser: backfills, a failing check, reports, a planned session."""
+"""Main workflows in Dagster's pages, clicked in a browser: backfills, a failed check, reports, a session."""
 
 import datetime as dt
 from collections import Counter
@@ -41,9 +41,9 @@ class Site:
     """A running deployment.
 
     Attributes:
-        ui: Its webserver.
-        deployment: Its settings, and the controls of the sandbox exchange.
-        browser: To look at it with.
+        ui: Webserver of the deployment.
+        deployment: Settings, and controls of the sandbox exchange.
+        browser: Browser that shows the pages.
     """
 
     ui: Ui
@@ -53,7 +53,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """`capture ui` at a sandbox exchange whose clock runs, with a session planned for the next minutes."""
+    """Start `capture ui` with a sandbox exchange, and with a session that is planned for the next minutes."""
     project, port = make_project(tmp_path_factory.mktemp("project")), free_port()
     opens = dt.datetime.now(dt.UTC) + WINDOW_AHEAD
     planned = {
@@ -81,7 +81,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def page(site: Site) -> Iterator[Page]:
-    """An empty page of the browser."""
     with new_page(site.browser, site.ui.port) as made:
         yield made
 
@@ -89,7 +88,7 @@ def page(site: Site) -> Iterator[Page]:
 def test_backfills_by_click_make_every_partition_and_a_failing_check_and_a_report_are_read(
     site: Site, page: Page
 ) -> None:
-    """From the job's page and from the list of assets; the check's page names partition, gate and file."""
+    """Backfills start from the job and from the list of assets; the check names partition and file."""
     ui, exchange = site.ui, site.deployment
     by_job = launch_from_job(page, "initial_backfill", len(ALL))
     assert ui.ended(by_job) == "COMPLETED_SUCCESS"
@@ -122,7 +121,7 @@ def test_backfills_by_click_make_every_partition_and_a_failing_check_and_a_repor
 
 
 def test_a_planned_session_starts_by_its_sensor_is_followed_and_terminated(site: Site, page: Page) -> None:
-    """The sensor is switched on, the page of the run shows what comes in, and *Terminate* finishes the session."""
+    """The page of the run shows progress, and *Terminate* finishes the session."""
     ui = site.ui
 
     def run() -> dg.DagsterRun | None:

@@ -1,4 +1,4 @@
-"""Alerts of Dagster's events: sensor by itself, and through the real daemon to real receivers."""
+"""Alerts of Dagster's events: the sensor alone, and the daemon with real receivers."""
 
 import json
 import time
@@ -45,7 +45,7 @@ def variables(web: HttpReceiver, mail: MailReceiver) -> dict[str, str]:
 
 @pytest.fixture
 def alerting(stage: Stage, web: HttpReceiver, mail: MailReceiver) -> Stage:
-    """The stage with both channels; a deployment of it reads its own variables."""
+    """Return the stage with both channels; its settings are set in the environment, too."""
     environment = {**stage.deployment._environment, **variables(web, mail)}
     stage.deployment = Deployment(stage.deployment.url, stage.deployment.root, **environment)
     return stage
@@ -59,7 +59,7 @@ def report(
     severity: str = "ERROR",
     partition: str | None = PARTITION,
 ) -> None:
-    """An evaluation as a run or a sensor reports it."""
+    """Report an evaluation in the same way as a run or a sensor."""
     stage.instance.report_runless_asset_event(
         dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey("bar_gaps"),
@@ -76,7 +76,7 @@ def report(
 def test_a_failed_check_and_its_recovery_arrive_at_both_receivers(
     alerting: Stage, web: HttpReceiver, mail: MailReceiver
 ) -> None:
-    """Once, whatever it is repeated; with asset, check, partition and what was found, in which no escape of Markdown is left."""
+    """A repeated failure sends no message; the text has no Markdown escapes."""
     assert alerting.look("alert_sensor").reason == "0 new alerts, 0 messages sent"
     for passed in (True, False, False, True):
         report(alerting, passed=passed, partition=None)
@@ -114,7 +114,7 @@ def test_what_happened_before_the_sensor_began_is_not_sent(alerting: Stage, web:
 
 
 def test_a_disk_that_refuses_loses_no_event(alerting: Stage, web: HttpReceiver) -> None:
-    """The cursor stays; the next tick reports it."""
+    """The cursor is not changed; the next tick reports the event."""
     alerting.look("alert_sensor")
     folder = alerting.deployment.root / "state" / "alerts"
     report(alerting, passed=False)
@@ -138,7 +138,7 @@ def test_without_a_channel_the_sensor_does_nothing(stage: Stage) -> None:
 def test_a_failed_run_is_told_with_its_step_and_ends_with_a_run_that_succeeds(
     alerting: Stage, web: HttpReceiver, tmp_path: Path
 ) -> None:
-    """By job and partition; the text names step and cause, the page is linked."""
+    """The key is job and partition; the text names step and cause, and the page is linked."""
     alerting.look("alert_sensor")
     good = alerting.deployment
     fault = {"match": {"path": "*BTCUSDT-1h-2024-01.zip"}, "fault": "status_403", "times": "always"}
@@ -164,7 +164,7 @@ def test_a_failed_run_is_told_with_its_step_and_ends_with_a_run_that_succeeds(
 def test_the_daemon_sends_a_failing_check_and_a_failed_run_and_their_ends(
     web: HttpReceiver, mail: MailReceiver, tmp_path: Path
 ) -> None:
-    """`capture ui` with webserver, code server and daemon. The archive refuses a file; then two days are missing; then REST has them."""
+    """The archive refuses a file; then two days are missing; then REST has them."""
     project, port, hole = (
         make_project(tmp_path),
         free_port(),

@@ -1,4 +1,4 @@
-"""What programs outside Dagster made in the lake appears as materializations and evaluations without a run."""
+"""Reports of files that programs outside Dagster wrote, as materializations without a run."""
 
 import os
 from collections.abc import Iterable
@@ -41,19 +41,19 @@ def partition(stage: Stage, name: str) -> Partition:
 
 
 def backfill_in_a_shell(stage: Stage, names: Iterable[str]) -> None:
-    """Do what `capture backfill` does, as another process would."""
+    """Run the function of `capture backfill`, as another process would."""
     workspace = stage.deployment.reopened()
     done = list(backfill(workspace, [partition(stage, name) for name in names], workspace.now_us()))
     assert not [outcome.error for outcome in done if outcome.error]
 
 
 def events(stage: Stage) -> int:
-    """The number of the newest event."""
+    """Return the id of the newest event."""
     return stage.instance.event_log_storage.get_maximum_record_id() or 0
 
 
 def content(stage: Stage) -> dict[str, dict[str, object]]:
-    """What the newest materializations say of files, by asset and partition."""
+    """Return the metadata of the newest materializations that depend on files, by asset and partition."""
     of_a_run = part("klines.describe").RUN_VALUES
     return {
         f"{asset} {name}": {field: value for field, value in made.metadata.items() if field not in of_a_run}
@@ -63,7 +63,7 @@ def content(stage: Stage) -> dict[str, dict[str, object]]:
 
 
 def evaluations(stage: Stage, table: str, name: str | None) -> dict[str, tuple[Status, bool]]:
-    """Status of each check of a table, and whether it is about the newest materialization."""
+    """Return the status of each check, and whether it refers to the newest materialization."""
     judge, newest = (
         part("klines.checks").TABLE_CHECKS[table],
         part("shared.check_evaluations").NewestMaterializations,
@@ -86,7 +86,7 @@ def evaluations(stage: Stage, table: str, name: str | None) -> dict[str, tuple[S
 
 
 def test_what_a_shell_made_is_reported_as_a_run_reports_it(stage: Stage) -> None:
-    """With the same metadata and with evaluated checks, once, and without a run."""
+    """The metadata equal those of a run, the checks are evaluated, and each event is reported once."""
     backfill_in_a_shell(stage, FOUR)
     assert stage.look(SENSOR).reason == "4 partitions reported, 0 in progress, 0 left out"
     assert {asset: sorted(map(str, stage.made(asset))) for asset in CHAIN} == dict.fromkeys(
@@ -106,7 +106,7 @@ def test_what_a_shell_made_is_reported_as_a_run_reports_it(stage: Stage) -> None
 
 
 def test_what_a_run_made_is_not_reported(stage: Stage) -> None:
-    """Nor is it after a shell has gone through it again and changed nothing."""
+    """A later shell command that changes nothing is not reported either."""
     assert stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
     before = events(stage)
     for _ in range(2):
@@ -117,7 +117,7 @@ def test_what_a_run_made_is_not_reported(stage: Stage) -> None:
 
 
 def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
-    """With the metadata of a run; one that was made before the bars is left out."""
+    """The metadata equal those of a run; a reconciliation older than the bars is not reported."""
     backfill_in_a_shell(stage, FOUR)
     stage.look(SENSOR)
     workspace = stage.deployment.reopened()
@@ -143,7 +143,7 @@ def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
 
 
 def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -> None:
-    """The partition and no other, also where its checks were reported before."""
+    """Only the changed partition is reported, also if its checks were reported before."""
     backfill_in_a_shell(stage, FOUR)
     stage.look(SENSOR)
     known = {asset: stage.made(asset) for asset in CHAIN}
@@ -164,7 +164,7 @@ def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -
 
 
 def test_a_check_that_fails_is_reported_as_failed(stage: Stage) -> None:
-    """A byte of a raw file is another one than recorded."""
+    """A byte of a raw file differs from the recorded digest."""
     backfill_in_a_shell(stage, [JANUARY_BTC])
     path = next((stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives").glob("*.zip"))
     path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -173,7 +173,7 @@ def test_a_check_that_fails_is_reported_as_failed(stage: Stage) -> None:
 
 
 def test_a_partition_that_a_run_makes_is_left_to_it(stage: Stage) -> None:
-    """Once the run is over, what it did not record is reported."""
+    """After the end of the run, assets that it did not materialize are reported."""
     backfill_in_a_shell(stage, [JANUARY_BTC])
     job = stage.definitions.resolve_job_def("initial_backfill")
     run = stage.instance.create_run_for_job(
@@ -187,7 +187,7 @@ def test_a_partition_that_a_run_makes_is_left_to_it(stage: Stage) -> None:
 def test_a_partition_that_is_not_complete_waits_until_nothing_changes(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shell between its steps is not disturbed; where it ended there, what is there is reported and the automation goes on."""
+    """An unfinished partition is reported after five minutes, and the automation completes it."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
     fetch(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
@@ -201,7 +201,7 @@ def test_a_partition_that_is_not_complete_waits_until_nothing_changes(
 def test_many_partitions_are_reported_over_several_ticks(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The newest months first, each once."""
+    """The newest months come first; each partition is reported once."""
     monkeypatch.setattr(part("klines.arrivals"), "MAX_PARTITIONS", 3)
     backfill_in_a_shell(stage, FOUR)
     assert stage.look(SENSOR).reason == "3 partitions reported, 0 in progress, 0 left out"
@@ -213,14 +213,13 @@ def test_many_partitions_are_reported_over_several_ticks(
 
 
 def test_rows_bound_a_tick_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Months of short candles are many rows each."""
     monkeypatch.setattr(part("klines.arrivals"), "MAX_ROWS", 1)
     backfill_in_a_shell(stage, FOUR)
     assert stage.look(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
 
 
 def test_a_damaged_partition_is_left_out(stage: Stage) -> None:
-    """It is named, and the others are reported."""
+    """The partition is named, and the others are reported."""
     backfill_in_a_shell(stage, FOUR)
     (stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives.json").write_text("{")
     assert stage.look(SENSOR).reason in {
@@ -230,7 +229,7 @@ def test_a_damaged_partition_is_left_out(stage: Stage) -> None:
 
 
 def test_a_tick_that_broke_off_is_made_up_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Materializations were reported and their checks were not: the next tick evaluates these."""
+    """The next tick evaluates checks of materializations that were reported without them."""
     backfill_in_a_shell(stage, FOUR)
     with monkeypatch.context() as broken:
         broken.setattr(
@@ -246,7 +245,7 @@ def test_a_tick_that_broke_off_is_made_up_for(stage: Stage, monkeypatch: pytest.
 
 
 def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
-    """The automation does not make what the shell has made; it makes the report where that is older than a ledger."""
+    """The automation requests only a report that is older than a ledger."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
     backfill_in_a_shell(stage, FOUR)
@@ -270,7 +269,7 @@ def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
 
 
 def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: Stage) -> None:
-    """Reported bars and gaps are not made again; the report is, once, after the last of them."""
+    """The automation requests the report once, after the last ledger, but no reported bars and gaps."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
     report(stage.workspace, stage.workspace.now_us())
@@ -284,7 +283,7 @@ def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: S
 def test_an_automation_tick_between_two_reports_of_a_partition_makes_nothing(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The events of a partition are stored one after the other: a tick comes after the first of one partition, the second of the next."""
+    """The events of a partition are stored one by one; a tick of the automation falls between them."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
     backfill_in_a_shell(stage, SIX)
@@ -306,7 +305,7 @@ def test_an_automation_tick_between_two_reports_of_a_partition_makes_nothing(
 
 
 def test_a_cursor_that_cannot_be_read_begins_a_round(stage: Stage) -> None:
-    """All partitions are looked at, and what is known is not reported."""
+    """All partitions are inspected; unchanged ones are not reported."""
     backfill_in_a_shell(stage, FOUR)
     stage.look(SENSOR)
     stage.cursors[SENSOR] = "nonsense"
@@ -314,7 +313,10 @@ def test_a_cursor_that_cannot_be_read_begins_a_round(stage: Stage) -> None:
 
 
 def test_files_that_did_not_change_are_not_looked_at_again() -> None:
-    """A round goes on where its last tick ended; the next one begins with what was postponed, or a minute before this one."""
+    """A round continues after the last tick.
+
+    The next round begins with the earliest postponed change, or a minute before this round.
+    """
     cursor, minute = part("klines.arrivals_cursor").Round, 60 * 10**9
     now_ns = int(datetime(2024, 3, 10, tzinfo=UTC).timestamp()) * 10**9
     first = cursor.load(None).begun(now_ns).seen(5).moved(3)

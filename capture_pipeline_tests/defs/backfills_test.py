@@ -1,4 +1,4 @@
-"""Backfills as the UI launches them: `capture ui` with webserver, code server and daemon, and what became of each chosen partition."""
+"""Backfills launched in the UI, with webserver, code server and daemon."""
 
 import itertools
 from collections import Counter
@@ -36,7 +36,7 @@ HEARTBEATS = "{instance {daemonHealth {allDaemonStatuses {daemonType lastHeartbe
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Deployment]]:
-    """`capture ui` at a sandbox exchange, and the controls of both."""
+    """Start `capture ui` with a sandbox exchange."""
     project, port = make_project(tmp_path_factory.mktemp("project")), free_port()
     (project / "pipeline.yaml").touch()
     with (
@@ -58,7 +58,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Deploym
 
 @pytest.fixture
 def ui(site: tuple[Ui, Deployment]) -> Ui:
-    """The UI alone."""
     return site[0]
 
 
@@ -75,7 +74,7 @@ def assets(*names: str) -> dict[str, object]:
 
 
 def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
-    """From a job's page and from the assets', for every partitioned job; success is told only of partitions that were made."""
+    """Backfills of every partitioned job and of assets report success only for built partitions."""
     first, second, third, fourth = ([month] for month in MONTHS)
     launched: dict[str, tuple[tuple[str, ...], list[str]]] = {}
     for target, months in (
@@ -98,9 +97,9 @@ def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
 def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_hand_heals_it(
     site: tuple[Ui, Deployment],
 ) -> None:
-    """A run over all partitions ends at the blocking check of one; the automation completes the others.
+    """The run ends at the blocking check of one partition; the automation completes the others.
 
-    An earlier version of a raw file is altered on the disk, which the check `raw_checksums` finds.
+    An earlier version of a raw file is altered on the disk; the check `raw_checksums` fails.
     """
     ui, exchange = site
     bad, everything = key(MONTHS[3], BTC), chosen(MONTHS[3:])
@@ -129,7 +128,7 @@ def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_h
 
 
 def test_a_report_opens_in_the_browser(ui: Ui) -> None:
-    """The link beside its materialization is answered by the webserver; the page runs no script, and nothing else is served."""
+    """The webserver answers the link of the materialization; the page cannot run scripts."""
     assert ui.run("coverage") == "SUCCESS"
     with dg.DagsterInstance.from_config(str(ui.home)) as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey("coverage_report"))
@@ -150,15 +149,15 @@ def test_a_report_opens_in_the_browser(ui: Ui) -> None:
 
 
 def heartbeat(ui: Ui) -> float:
-    """Time of the newest heart-beat of the daemon that launches the runs of backfills."""
+    """Return the time of the newest heartbeat of the daemon that launches runs of backfills."""
     found = ui.ask(HEARTBEATS)["instance"]["daemonHealth"]["allDaemonStatuses"]
     return max(float(daemon["lastHeartbeatTime"]) for daemon in found if daemon["daemonType"] == "BACKFILL")
 
 
 def test_a_half_written_configuration_ends_no_backfill(ui: Ui) -> None:
-    """The location shows one line that names the file; after the file is mended and reloaded, every chosen partition is made once.
+    """One line names the file; after a repair and a reload, every partition is built once.
 
-    The daemon is held, so that no run of the backfill has begun before.
+    The daemon is suspended, so that no run of the backfill begins before.
     """
     configuration = ui.home.parent / "pipeline.yaml"
     try:

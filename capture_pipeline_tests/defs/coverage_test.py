@@ -1,4 +1,4 @@
-"""The coverage report as Dagster's pages show it: a picture inside the text, tables, and paths."""
+"""The coverage report in Dagster's pages: an image, tables and paths."""
 
 import base64
 import re
@@ -24,7 +24,7 @@ CELLS = {"#1a7f4b": "whole", "#d1495b": "critical", "#8d7bb8": "unknown"}
 
 @pytest.fixture
 def metadata(stage: Stage, tmp_path: Path) -> dict[str, dg.MetadataValue[Any]]:
-    """Of a report over two whole months, one bad one and three of which nothing is known."""
+    """Return the metadata of a report over two complete months, a bad one and three unknown ones."""
     outage = {
         "outages": [{"start": "2024-02-10T00:00:00Z", "end": "2024-02-13T00:00:00Z", "symbols": [BTC]}],
         "now": NOW,
@@ -40,7 +40,7 @@ def metadata(stage: Stage, tmp_path: Path) -> dict[str, dg.MetadataValue[Any]]:
 def test_the_heat_map_is_a_picture_with_a_cell_for_each_symbol_and_month(
     metadata: dict[str, dg.MetadataValue[Any]],
 ) -> None:
-    """It stands in the text as an image that needs no other file; colours are those of the gates."""
+    """The image is embedded; its colours are those of the gates."""
     value = metadata["heat_map"]
     assert isinstance(value, dg.MarkdownMetadataValue)
     found = IMAGE.fullmatch(value.value or "")
@@ -64,7 +64,7 @@ def test_the_heat_map_is_a_picture_with_a_cell_for_each_symbol_and_month(
 
 
 def test_totals_and_tables_stand_beside_it(metadata: dict[str, dg.MetadataValue[Any]]) -> None:
-    """Totals are numbers, so that Dagster plots them over time; every symbol-month is a row."""
+    """Totals are numbers, so that Dagster plots them; every symbol and month has a row."""
     assert metadata["expected"].value == 2 * (744 + 696)
     assert metadata["missing"].value == 72
     assert metadata["coverage_percent"].value == pytest.approx(97.5)
@@ -79,7 +79,7 @@ def test_totals_and_tables_stand_beside_it(metadata: dict[str, dg.MetadataValue[
 
 
 def test_its_columns_are_those_of_its_definition(stage: Stage, definitions: dg.Definitions) -> None:
-    """Names and types in the definition are those of the table that is published."""
+    """Names and types in the definition equal those of the published table."""
     assert stage.run("initial_backfill", tags=block(JANUARY, JANUARY)).success
     made = report(stage.workspace, stage.workspace.now_us())
     schema = (
@@ -98,7 +98,7 @@ def test_its_columns_are_those_of_its_definition(stage: Stage, definitions: dg.D
 
 
 def test_a_picture_that_would_bloat_the_event_log_is_only_pointed_at(stage: Stage) -> None:
-    """Hundreds of symbols over years: the page has it."""
+    """The page still shows the heat map."""
     made = report(stage.workspace, stage.workspace.now_us())
     picture = part("klines.coverage").render_heat_map
     assert IMAGE.fullmatch(picture(made))

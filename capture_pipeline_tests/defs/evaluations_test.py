@@ -1,4 +1,4 @@
-"""The materializations that evaluations of checks are about."""
+"""Materializations to which evaluations of checks refer."""
 
 import dagster as dg
 import pytest
@@ -8,7 +8,7 @@ from capture_pipeline.defs.shared.check_evaluations import NewestMaterialization
 
 
 def test_more_partitions_than_one_query_returns_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each partition has its newest materialization, one that was never made has none."""
+    """A partition without a materialization has none in the result."""
     monkeypatch.setattr(check_evaluations, "_PER_QUERY", 3)
     keys = [f"{number}" for number in range(7)]
     with dg.instance_for_test() as instance:

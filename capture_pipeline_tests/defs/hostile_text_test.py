@@ -1,4 +1,4 @@
-"""Hostile text in Dagster: Markdown shows it as text, and events, checks and pages have it escaped and cut."""
+"""Hostile text in Dagster: Markdown shows it as plain text; events, checks and pages escape and cut it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OURS |= {"bullet_list_open", "list_item_open", "inline", "text"}
 
 
 def kinds_of(markdown: str) -> set[str]:
-    """Kinds of what a text in Markdown is made of, ends left out."""
+    """Return the kinds of the tokens in a Markdown text, without closing tokens."""
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown)
     inner = [child for token in tokens for child in token.children or []]
     return {token.type for token in [*tokens, *inner] if not token.type.endswith("_close")}
@@ -107,7 +107,7 @@ def _cells(value: dg.MetadataValue) -> str:
 
 
 def test_a_table_of_metadata_has_printable_cells(stage: Stage) -> None:
-    """Through the module of the definitions under test."""
+    """The functions are those of the definitions under test."""
     del stage
     outputs = part("shared.outputs")
     (record,) = part("shared.table_metadata").table_of([{"name": LONG, "rows": 1}]).records

@@ -1,4 +1,4 @@
-"""Materializing in this process against the sandbox exchange: every asset, one partition or many in a run, and what is recorded."""
+"""Materialization in this process against the sandbox exchange, of one and of many partitions."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def records(metadata: object) -> list[dict[str, object]]:
 
 
 def test_one_partition_goes_through_all_assets(stage: Stage) -> None:
-    """The job of a month's close makes every partitioned asset, and the bars are the month's."""
+    """The job `month_close` materializes every partitioned asset; the bars are those of the month."""
     result = stage.run("month_close", key(JANUARY, BTC))
     assert result.success
     for asset in (*CHAIN, "month_reconciliation"):
@@ -58,7 +58,7 @@ def test_one_partition_goes_through_all_assets(stage: Stage) -> None:
 
 
 def test_archives_are_shown_with_all_that_proves_them(stage: Stage) -> None:
-    """Bytes, both SHA-256, ETag, speed, attempts and address stand beside a materialization."""
+    """The metadata contain bytes, both SHA-256, ETag, speed, attempts and URL."""
     stage.materialize(["kline_archives"], key(JANUARY, BTC))
     metadata = stage.made("kline_archives")[key(JANUARY, BTC)].metadata
     (file,) = records(metadata["archive_files"])
@@ -75,7 +75,7 @@ def test_archives_are_shown_with_all_that_proves_them(stage: Stage) -> None:
 
 
 def test_a_block_of_partitions_in_one_run_gets_a_materialization_each(stage: Stage) -> None:
-    """Each with metadata of its own, all from one run."""
+    """Each materialization has its own metadata; all belong to one run."""
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
     assert result.success
     for asset in CHAIN:
@@ -102,7 +102,7 @@ def test_a_block_of_partitions_in_one_run_gets_a_materialization_each(stage: Sta
 
 
 def test_a_verdict_names_the_materialization_that_it_judged(stage: Stage) -> None:
-    """Each partition's own, not the newest of the asset."""
+    """An evaluation refers to the materialization of its partition, not to the newest of the asset."""
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
     newest = {
         str(record.partition_key): record.storage_id
@@ -117,7 +117,7 @@ def test_a_verdict_names_the_materialization_that_it_judged(stage: Stage) -> Non
 
 
 def test_the_open_month_is_a_partition_and_is_topped_up(stage: Stage) -> None:
-    """Yesterday's candles and today's up to the present come from daily files and REST."""
+    """Klines of yesterday come from daily files, klines of today from REST."""
     result = stage.run("daily_update", tags=block(MARCH, MARCH))
     assert result.success
     made = stage.made("bars")[key(MARCH, ETH)].metadata
@@ -132,7 +132,7 @@ def test_the_open_month_is_a_partition_and_is_topped_up(stage: Stage) -> None:
 
 
 def test_nothing_is_pickled(stage: Stage) -> None:
-    """What assets write is published by the domain; Dagster's own storage of outputs stays unused."""
+    """Dagster's storage of outputs stays empty."""
     result = stage.run("initial_backfill", key(JANUARY, BTC))
     assert result.success
     storage = Path(stage.instance.storage_directory())
@@ -143,7 +143,7 @@ def test_nothing_is_pickled(stage: Stage) -> None:
 
 
 def test_progress_is_logged_at_the_end_and_not_for_each_partition(stage: Stage) -> None:
-    """Each line is a row of the event log: a step of four partitions that takes less than 15 s has at most three, the last one for all."""
+    """A step of four partitions in less than 15 s logs at most three progress lines."""
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
     lines: dict[str | None, list[str]] = {}
     for event in stage.instance.all_logs(result.run_id):

@@ -1,4 +1,4 @@
-"""Partitions of symbols whose names hold more than ASCII capitals, materialized and checked by Dagster in a process with such settings."""
+"""Partitions of symbols with non-ASCII names, materialized and checked by Dagster in a separate process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ with dg.DagsterInstance.ephemeral() as instance:
 def test_a_partition_of_any_symbol_is_materialized_and_checked(
     market: str, symbol: str, tmp_path: Path
 ) -> None:
-    """The key holds the symbol itself, and the bars lie in its folder."""
+    """The key contains the symbol, and the bars are in its folder."""
     config = {
         "symbols": [{"symbol": symbol, "trades_per_day": 1440}],
         "listed": "2024-12-20",

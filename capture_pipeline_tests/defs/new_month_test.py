@@ -1,4 +1,4 @@
-"""A month's end that passes while a code server, a webserver and a daemon run: the new month is a partition without a restart."""
+"""Begin of a month while Dagster runs: the month becomes a partition without a restart."""
 
 import contextlib
 import os
@@ -28,13 +28,14 @@ def shifted():
 
 time.time_ns = shifted
 """
-"""Shifts the clock that this project reads in every process that is started with it; Dagster reads another one."""
+"""Shifts the clock that this project reads in every process that is started with it; Dagster reads another
+one."""
 KEYS = '{assetNodeOrError(assetKey: {path: ["bars"]}) {... on AssetNode {partitionKeys}}}'
 
 
 @contextlib.contextmanager
 def started(project: Path, commands: list[list[str]], settings: dict[str, str]) -> Iterator[None]:
-    """Programs that are ended at the end with all that they started."""
+    """Start programs, and stop them with all their child processes at the end."""
     running = []
     try:
         for number, command in enumerate(commands):
@@ -53,7 +54,7 @@ def started(project: Path, commands: list[list[str]], settings: dict[str, str]) 
 
 
 def set_clock(file: Path, text: str) -> None:
-    """Make it that time now, in one step."""
+    """Set the clock of the programs in one step."""
     new = file.with_suffix(".new")
     new.write_text(str(parse_time(text) * 1000 - time.time_ns()))
     new.replace(file)
@@ -70,7 +71,7 @@ def months_shown(ui: Ui) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) -> None:
-    """The sensor reloads the code server; webserver and daemon then know the month, and a backfill of it starts a run."""
+    """After the reload, webserver and daemon know the month, and a backfill of it starts a run."""
     project, port, code = make_project(tmp_path), free_port(), free_port()
     (project / "workspace.yaml").write_text(
         f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code}, location_name: capture_pipeline}}\n"
@@ -131,13 +132,13 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
 
 
 def test_where_nothing_began_nothing_is_reloaded(stage: Stage) -> None:
-    """The history of these definitions ended long ago."""
+    """The history of these definitions ended before the present."""
     look = stage.look("new_month")
     assert (look.runs, look.reason) == ([], "every month up to the present is a partition")
 
 
 def test_without_a_code_server_it_names_the_remedy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A location that Dagster's programs import themselves cannot be reloaded from inside."""
+    """Dagster cannot reload a code location that it imports without a code server."""
     monkeypatch.setattr(
         part("klines.new_month"), "MONTHS", dg.StaticPartitionsDefinition(["2024-01", "2024-02"])
     )

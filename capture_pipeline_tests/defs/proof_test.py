@@ -1,4 +1,4 @@
-"""The next-day proof in Dagster: asked for when the last day should be out, waiting is no failure, a difference fails the check."""
+"""The next-day proof in Dagster: it starts after the last day is published; a difference fails it."""
 
 import json
 import os
@@ -21,7 +21,7 @@ PROOF_HOLDS = dg.AssetCheckKey(dg.AssetKey("next_day_proof"), "proof_holds")
 
 @pytest.fixture
 def session(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A recorded session with its tables; the stage is its deployment."""
+    """Record a session with its tables in the deployment of the stage."""
     with live(tmp_path_factory.mktemp("proof"), speed=4, config=MARKET) as one:
         recorded(one)
         stage.deployment = one.deployment
@@ -33,7 +33,7 @@ def session(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def checked(stage: Stage, key: str) -> tuple[bool, str]:
-    """Run the job; the check's verdict and what it says."""
+    """Run the job; return whether the check passed, and the state of the proof."""
     ran = stage.run("prove_session", key)
     assert ran.success
     (evaluation,) = ran.get_asset_check_evaluations()
@@ -42,7 +42,7 @@ def checked(stage: Stage, key: str) -> tuple[bool, str]:
 
 
 def test_a_session_is_proved_when_its_days_are_out(stage: Stage, session: Live) -> None:
-    """Asked for once all should be published; a late file is asked for ever more rarely; then it holds, and nothing is asked any more."""
+    """The waits for a late file grow; a complete proof is not requested again."""
     key = session.folder.session
     stage.deployment.clock(now=FIRST_OUT)
     look = stage.look("proof_sensor")
@@ -70,7 +70,7 @@ def test_a_session_is_proved_when_its_days_are_out(stage: Stage, session: Live) 
 
 
 def test_a_difference_and_a_broken_file_fail_the_check(stage: Stage, session: Live) -> None:
-    """The check names the first thing that differs, and a file that cannot be trusted, which is never a difference."""
+    """The check names the first difference, and a file that fails its verification."""
     key = session.folder.session
     stage.deployment.clock(now=BOTH_OUT)
     lines = session.folder.gaps.read_text()
@@ -100,7 +100,7 @@ def test_a_difference_and_a_broken_file_fail_the_check(stage: Stage, session: Li
 
 
 def test_a_proof_of_the_shell_is_reported_once(stage: Stage, session: Live) -> None:
-    """`capture prove` makes it; the sensor of arrivals reports it with its check, again only where a newer one was made."""
+    """The sensor reports a proof of `capture prove` with its check, and again only a newer one."""
     key = session.folder.session
     assert stage.run("record_session", key).success
     stage.deployment.clock(now=FIRST_OUT)

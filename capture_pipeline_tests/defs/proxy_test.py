@@ -1,4 +1,4 @@
-"""The webserver as `capture ui` runs it, directly and behind the shipped proxy configuration: requests of other sites are refused."""
+"""The webserver, directly and behind the shipped proxy, refuses requests of other sites."""
 
 import base64
 import contextlib
@@ -58,7 +58,7 @@ class Proxy:
     def ask(
         self, method: str, path: str, headers: dict[str, str], body: str | None = None, host: str = HOST
     ) -> tuple[int, str]:
-        """One request over TLS."""
+        """Send one request over TLS."""
         with urllib3.HTTPSConnectionPool(
             "127.0.0.1",
             self.port,
@@ -99,7 +99,7 @@ def started(command: list[str], port: int, folder: Path, **environment: str) -> 
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """The real nginx with the shipped file, its addresses and paths replaced, before Dagster's webserver."""
+    """Start nginx with the shipped file, with other addresses and paths, before Dagster's webserver."""
     nginx = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
     if nginx is None:
         assert not os.environ.get("CI"), "CI needs nginx"
@@ -152,7 +152,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 
 def test_only_who_logs_in_sees_anything(proxy: Proxy) -> None:
-    """Pages, files and GraphQL alike."""
+    """Pages, files and GraphQL need a login."""
     for path in ("/", "/server_info", "/logs/x"):
         assert proxy.ask("GET", path, {})[0] == 401
     assert proxy.ask("POST", "/graphql", JSON, QUERY)[0] == 401
@@ -167,7 +167,7 @@ def test_only_who_logs_in_sees_anything(proxy: Proxy) -> None:
 
 
 def test_graphql_is_json_by_post_from_own_pages(proxy: Proxy) -> None:
-    """What the pages send is answered; the ways in which another site could make a browser ask are refused."""
+    """Requests of the pages are accepted; requests that another site can cause in a browser are refused."""
     for origin in ({"Origin": ORIGIN}, {}):
         status, answer = proxy.ask("POST", "/graphql", {**LOGIN, **JSON, **origin}, QUERY)
         assert (status, set(json.loads(answer)["data"])) == (200, {"version"})
@@ -204,7 +204,7 @@ PAUSED = json.dumps({"query": "{ instance { autoMaterializePaused } }"})
 def test_a_page_of_another_site_changes_nothing_without_a_proxy(
     proxy: Proxy, method: str, headers: dict[str, str]
 ) -> None:
-    """The ways in which a page in a browser on this machine could send a mutation to the webserver on loopback."""
+    """A page in a browser on this machine cannot send a mutation to the webserver on loopback."""
     url = f"http://127.0.0.1:{proxy.upstream}/graphql"
     if method == "GET":
         answer = requests.get(url, params={"query": RESUME}, headers=headers, timeout=20)
@@ -224,7 +224,7 @@ def test_a_page_of_another_site_changes_nothing_without_a_proxy(
 
 
 def test_nothing_else_can_be_posted(proxy: Proxy) -> None:
-    """Reports of materializations that never were least of all."""
+    """For instance reports of materializations are refused."""
     for path in (
         "/report_asset_materialization/bars",
         "/report_asset_check/bars",
@@ -236,7 +236,7 @@ def test_nothing_else_can_be_posted(proxy: Proxy) -> None:
 
 
 def test_another_name_gets_no_answer(proxy: Proxy) -> None:
-    """A name that somebody points at this address is not served."""
+    """Another host name that resolves to this address is refused."""
     with pytest.raises(urllib3.exceptions.ProtocolError):
         proxy.ask("GET", "/", LOGIN, host="evil.example")
 
@@ -248,7 +248,7 @@ def test_another_name_gets_no_answer(proxy: Proxy) -> None:
 def test_web_sockets_pass_for_own_pages(
     origin: str, login: dict[str, str], status: int, proxy: Proxy
 ) -> None:
-    """Run logs come over them; another site's page gets none, though the browser would send the password along."""
+    """Run logs use WebSockets; a page of another site gets none, although the browser sends the password."""
     context = ssl.create_default_context(cafile=str(proxy.certificate))
     expected = pytest.raises(InvalidStatus) if status else contextlib.nullcontext()
     link = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)

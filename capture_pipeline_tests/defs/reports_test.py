@@ -1,4 +1,4 @@
-"""Reports on a session in Dagster: made from its tables, evidence with the digests of its inputs, a check a criterion."""
+"""Reports on a session in Dagster: evidence with digests of the input, and a check for each criterion."""
 
 import json
 import re
@@ -19,7 +19,7 @@ REPORTS = ("origin_time_report", "delta_feed_report")
 
 
 def on_time(line: bytes) -> bytes:
-    """A line with event and trade time 12 ms before its capture."""
+    """Return a line whose event and trade time are 12 ms before its capture time."""
     stamp = int(line[len(b'{"capture_ns":') :].split(b",")[0])
     return re.sub(rb'"([ET])":\d+', rb'"\1":%d' % (stamp // 10**6 - 12), line)
 
@@ -39,7 +39,7 @@ def recording(missing: int | None = None, *, timed: bool = True) -> list[bytes]:
 
 
 def reported(stage: Stage, lines: list[bytes]) -> tuple[str, dg.ExecuteInProcessResult]:
-    """A session of these lines with its tables and both reports."""
+    """Create a session of lines with its tables and both reports."""
     root = sessions_root(stage.workspace.settings)
     root.parent.mkdir(parents=True, exist_ok=True)
     folder = session(root.parent, lines)
@@ -56,7 +56,7 @@ def verdicts(ran: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def test_reports_of_a_sound_session(stage: Stage) -> None:
-    """All criteria hold; figures, page, evidence and the digests of recording and tables are there."""
+    """All criteria are met; figures, page, evidence, and digests of recording and tables exist."""
     key, ran = reported(stage, recording())
     assert verdicts(ran) == {ORIGIN_TIME.name: True, SKEW.name: True, GAPS.name: True}
     assert {each.partition for each in ran.get_asset_check_evaluations()} == {key}
@@ -83,7 +83,7 @@ def test_reports_of_a_sound_session(stage: Stage) -> None:
 
 
 def test_each_criterion_fails_where_it_should(stage: Stage) -> None:
-    """A lost diff and diffs without event times: two checks warn and name the remedy, the run goes on, one is unknown."""
+    """With a lost diff and missing event times two checks warn and name the mitigation; the run succeeds."""
     _, ran = reported(stage, recording(missing=200, timed=False))
     assert verdicts(ran) == {ORIGIN_TIME.name: False, SKEW.name: False, GAPS.name: False}
     told = {each.check_name: each for each in ran.get_asset_check_evaluations()}
@@ -96,7 +96,7 @@ def test_each_criterion_fails_where_it_should(stage: Stage) -> None:
 
 
 def test_a_session_without_tables_is_told(stage: Stage) -> None:
-    """The run fails at once, with the remedy."""
+    """The run fails at once with the remedy."""
     root = sessions_root(stage.workspace.settings)
     root.parent.mkdir(parents=True, exist_ok=True)
     folder = session(root.parent, recording())

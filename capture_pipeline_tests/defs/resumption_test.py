@@ -1,4 +1,4 @@
-"""When an unfinished session gets another run, and its recorder: a table of runs, and the sensor with a real recorder."""
+"""Further runs of unfinished sessions and restarts of recorders: a table of runs, and the sensor."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ QUEUED, STARTING, SUCCESS = (
 def run(
     status: dg.DagsterRunStatus, ended_s: float | None = None, length_s: float = 600, **tags: str
 ) -> dg.RunRecord:
-    """A run that ended so many seconds before the present; a failed one is not retried unless `tags` say so."""
+    """Return a run that ended this many seconds ago; a failed run has no retry, unless `tags` say so."""
     end = None if ended_s is None else NOW_S - ended_s
     at = datetime.fromtimestamp(end or NOW_S, UTC)
     named = {f"dagster/{name}": value for name, value in {"will_retry": "false", **tags}.items() if value}
@@ -82,28 +82,28 @@ SHORT = [run(FAILURE, ended, 5) for ended in (30, 60, 90, 100, 110)]
 def test_a_failed_run_is_followed_by_another(
     stage: Stage, runs: list[dg.RunRecord], is_due: bool, has_failed: bool
 ) -> None:
-    """None beside a live, queued or cancelled one, or one that is retried; short ones wait twice as long each, and 200 are the most."""
+    """No run is due next to an active, queued, cancelled or retried one; the waits of short runs double."""
     del stage
     attempts = part("golden_samples.attempts").Attempts(runs)
     assert (attempts.is_due(NOW_S, is_ending=False), attempts.has_failed(NOW_S)) == (is_due, has_failed)
 
 
 def test_a_session_whose_end_was_requested_is_finished_by_another_run(stage: Stage) -> None:
-    """A cancelled run that could not finish it leaves that to the next one."""
+    """The next run finishes a session whose cancelled run did not finish it."""
     del stage
     assert part("golden_samples.attempts").Attempts([run(CANCELED, 10)]).is_due(NOW_S, is_ending=True)
 
 
 @pytest.fixture(scope="module")
 def market() -> Iterator[str]:
-    """An exchange whose clock runs."""
+    """Start an exchange with a running clock."""
     with SandboxServer(SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20})) as server:
         yield server.url
 
 
 @pytest.fixture
 def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
-    """A deployment in the environment, where recorders find it too."""
+    """Set a deployment in the environment, where recorders find it."""
     fresh = Deployment(
         market, tmp_path / "data", CAPTURE_RECORDING_FREE_DISK_GB="0.01", CAPTURE_RECORDING_FLUSH_S="0.2"
     )
@@ -113,7 +113,7 @@ def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def made_run(stage: Stage, session: str, **more: Any) -> dg.DagsterRun:
-    """A run of a session."""
+    """Add a run of a session to the instance."""
     job = stage.definitions.resolve_job_def("record_session")
     return stage.instance.create_run_for_job(
         job, tags={"dagster/partition": session}, remote_job_origin=ORIGIN, **more
@@ -121,7 +121,7 @@ def made_run(stage: Stage, session: str, **more: Any) -> dg.DagsterRun:
 
 
 def until_recorded(folder: SessionFolder) -> int:
-    """Wait until messages came: the id of the recorder."""
+    """Wait for messages; return the process id of the recorder."""
     deadline = time.monotonic() + 60
     while (
         (holder := lock_owner_pid(folder)) is None
@@ -137,7 +137,7 @@ def until_recorded(folder: SessionFolder) -> int:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_recorder_is_started_before_the_run_that_attaches(stage: Stage) -> None:
-    """The first failed run has a retry: no run is requested, and the recorder records again; the end of the retry requests a run."""
+    """While the failed run has a retry, no run is requested, but the recorder is started."""
     settings = stage.workspace.settings
     folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 600))
     process = launch(folder)
@@ -163,7 +163,7 @@ def test_the_recorder_is_started_before_the_run_that_attaches(stage: Stage) -> N
 
 
 def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None:
-    """The sensor and the run's tags name the start and the cause; a session that begins later is not reported yet."""
+    """The sensor and the tags of the run name start and cause; a later session is not reported yet."""
     settings = stage.workspace.settings
     for symbol, ahead_s in (("BTCUSDT", 30), ("ETHUSDT", 3600)):
         plan = new_plan(
@@ -184,7 +184,7 @@ def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None
 
 
 def test_a_cancelled_run_of_a_planned_session_is_not_requested_again(stage: Stage) -> None:
-    """Somebody took it out of the queue."""
+    """A user cancelled the run in the queue."""
     settings = stage.workspace.settings
     plan = new_plan(settings, ["BTCUSDT"], "custom", 600).model_copy(update={"planned": True})
     prepare(sessions_root(settings), plan)

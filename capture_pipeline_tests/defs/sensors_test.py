@@ -1,4 +1,4 @@
-"""What the sensors decide, on an exchange whose clock is moved: months that close, holes, checksums that are due, files published anew."""
+"""Decisions of the sensors: closed months, gaps, checksums that are due, and changed checksums."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ HOUR = 3600
 
 
 def test_a_month_is_closed_once_when_its_monthly_file_comes_out(stage: Stage) -> None:
-    """Before it there is nothing to do; after it each symbol is asked for once, and when it is ingested no more."""
+    """Each symbol is requested once after the publication, and not after the ingestion."""
     stage.deployment.clock(now="2024-03-02T11:00:00Z")
     assert stage.run("daily_update", tags=block(FEBRUARY, MARCH)).success
     assert stage.look("month_close_sensor").reason == "no monthly file was published that is not ingested"
@@ -31,7 +31,7 @@ def test_a_month_is_closed_once_when_its_monthly_file_comes_out(stage: Stage) ->
 
 
 def test_a_month_whose_run_failed_is_asked_for_again_ever_more_rarely(stage: Stage) -> None:
-    """After one hour, then two, each time under a run key of its own, since a key is never run twice."""
+    """After one hour, then two; each attempt has a new run key, because Dagster runs a key once."""
     stage.deployment.clock(now="2024-03-02T11:00:00Z")
     assert stage.run("daily_update", tags=block(FEBRUARY, FEBRUARY)).success
     stage.deployment.clock(now="2024-03-02T13:00:00Z")
@@ -45,7 +45,7 @@ def test_a_month_whose_run_failed_is_asked_for_again_ever_more_rarely(stage: Sta
 
 
 def test_closing_a_month_tells_what_the_monthly_file_changed(stage: Stage, tmp_path: Path) -> None:
-    """One value differs between the daily file and the monthly one: the reconciliation names bar, field and both values."""
+    """The reconciliation names bar, field and both values of a difference."""
     difference = {"symbol": BTC, "open_time": "2024-02-10T07:00:00Z", "field": "count", "delta": "5"}
     config = {"archive_differences": [difference], "now": "2024-03-02T11:00:00Z", "frozen": True}
     with deployed(tmp_path / "other", config, **SETTINGS) as stage.deployment:
@@ -67,7 +67,7 @@ def test_closing_a_month_tells_what_the_monthly_file_changed(stage: Stage, tmp_p
 def test_a_hole_that_nobody_can_fill_is_asked_for_once_more_and_then_never(
     stage: Stage, tmp_path: Path
 ) -> None:
-    """Two answers without its candles, far enough apart, prove that it does not exist."""
+    """Two answers without the klines, with enough time between them, prove that they do not exist."""
     outage = {
         "outages": [{"start": "2024-01-10T00:00:00Z", "end": "2024-01-10T06:00:00Z"}],
         "now": NOW,
@@ -88,7 +88,7 @@ def test_a_hole_that_nobody_can_fill_is_asked_for_once_more_and_then_never(
 
 
 def test_a_hole_that_can_be_filled_is_asked_for_until_it_is(stage: Stage, tmp_path: Path) -> None:
-    """The archive left it out and REST hid it: the sensor asks, waits between attempts, and ends when the hole is filled."""
+    """The archive lacks a kline and REST hides it: the sensor waits between its attempts."""
     hole = {"start": "2024-01-10T00:00:00Z", "end": "2024-01-10T06:00:00Z"}
     omission = {"archive_omissions": [{"symbol": BTC, **hole}], "now": NOW, "frozen": True}
     with deployed(tmp_path / "other", omission, **SETTINGS) as stage.deployment:
@@ -109,7 +109,7 @@ def test_a_hole_that_can_be_filled_is_asked_for_until_it_is(stage: Stage, tmp_pa
 
 
 def test_checksums_are_read_again_when_due_and_a_new_version_is_fetched_beside_the_old(stage: Stage) -> None:
-    """The rota starts after a week; a republished file is observed, its partition asked for once, and both versions are kept."""
+    """A republished file is observed after a week; its partition is requested once."""
     assert stage.run("initial_backfill", key(JANUARY, BTC)).success
     assert stage.look("revision_sensor").reason == "no published checksum is due to be read again"
     stage.deployment.republish(JANUARY_ZIP)
@@ -133,7 +133,7 @@ def test_checksums_are_read_again_when_due_and_a_new_version_is_fetched_beside_t
 
 
 def test_a_run_by_hand_fetches_what_was_published_anew(stage: Stage) -> None:
-    """Whoever runs a month again after the exchange mended its file gets the mended one; a schedule's run does not look."""
+    """A run of a user reads the checksums again; a run of a schedule does not."""
     january = key(JANUARY, BTC)
     assert stage.run("initial_backfill", january).success
     stage.deployment.republish(JANUARY_ZIP)
@@ -150,7 +150,7 @@ def test_a_run_by_hand_fetches_what_was_published_anew(stage: Stage) -> None:
 
 
 def test_the_rota_waits_for_the_turn_under_way(stage: Stage) -> None:
-    """Two turns at once would ask for the same checksums."""
+    """Two runs at the same time would read the same checksums."""
     assert stage.run("initial_backfill", key(JANUARY, BTC)).success
     stage.deployment.clock(advance_s=8 * 24 * HOUR)
     job = stage.definitions.resolve_job_def("revision_watch")
@@ -169,7 +169,7 @@ DAMAGE = {
 def test_a_damaged_manifest_keeps_a_sensor_from_no_other_partition(
     sensor: str, stage: Stage, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The other symbol is asked for; the damaged one is named in the log, and in the reason where nothing else is to be done."""
+    """The other symbol is requested; the log, or the reason to skip, names the damaged one."""
     month, name, then = DAMAGE[sensor]
     outage = {
         "outages": [{"start": "2024-01-10T00:00:00Z", "end": "2024-01-10T06:00:00Z"}],
@@ -199,7 +199,7 @@ def test_a_damaged_manifest_keeps_a_sensor_from_no_other_partition(
 def test_an_exchange_out_of_reach_is_told_and_asked_again_next_time(
     sensor: str, stage: Stage, tmp_path: Path
 ) -> None:
-    """A sensor must answer within seconds: it tries once and keeps its memory."""
+    """The sensor tries once and keeps its cursor."""
     stage.deployment = Deployment("http://127.0.0.1:9", tmp_path / "data", **SETTINGS)
     stage.cursors[sensor] = '{"2024-01|BTCUSDT": [3, 5]}'
     look = stage.look(sensor)
@@ -210,7 +210,7 @@ def test_an_exchange_out_of_reach_is_told_and_asked_again_next_time(
 
 
 def test_a_sensor_asks_with_one_try_and_short_time_outs(stage: Stage) -> None:
-    """It has a minute at most, whatever the settings allow a run."""
+    """A tick has a minute, whatever the settings allow for runs."""
     short = part("shared.resources").with_short_timeouts(stage.workspace).settings
     assert (short.http.attempts, short.rate_limits.max_wait_s) == (1, 0)
     assert short.http.total_timeout_s + short.http.connect_timeout_s < 60

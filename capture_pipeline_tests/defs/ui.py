@@ -1,4 +1,4 @@
-"""`capture ui` as tests run it: a project folder, its processes, and queries as the browser sends them."""
+"""Helpers for tests with `capture ui`: a project folder, processes, and queries of the browser."""
 
 import contextlib
 import os
@@ -38,7 +38,7 @@ LOCATION = {"repositoryLocationName": "capture_pipeline", "repositoryName": "__r
 
 
 def make_project(folder: Path) -> Path:
-    """Put what a deployment has besides the package into a folder."""
+    """Copy the files of a deployment, except the package, into a folder."""
     shutil.copy(ROOT / "workspace.yaml", folder)
     (folder / "dagster_home").mkdir()
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", folder / "dagster_home")
@@ -51,7 +51,7 @@ def environment(project: Path, **more: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
+    """Return a port on which nothing listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -59,7 +59,10 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(project: Path, port: int, *options: str, **more: str) -> Iterator[subprocess.Popen[str]]:
-    """`capture ui`, ended at the end with all that it started; with `--demo` the settings are the demo's."""
+    """Run `capture ui`, and kill it with all its child processes at the end.
+
+    With `--demo` the settings are those of the demo.
+    """
     home = {**os.environ, "DAGSTER_HOME": str(project / "dagster_home")}
     command = [str(PROGRAMS / "capture"), "ui", "--port", str(port), *options]
     with (project / "ui.log").open("w") as log:
@@ -81,7 +84,7 @@ def running(project: Path, port: int, *options: str, **more: str) -> Iterator[su
 
 
 def children(pid: int) -> Iterator[int]:
-    """The process and all that it started, as long as their parents live."""
+    """Yield a process and all its descendants whose parents are alive."""
     yield pid
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in path.read_text().split():
@@ -90,7 +93,7 @@ def children(pid: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def suspended(pid: int) -> Iterator[None]:
-    """The process does nothing meanwhile."""
+    """Stop a process inside the `with` block."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -99,7 +102,7 @@ def suspended(pid: int) -> Iterator[None]:
 
 
 def asked(port: int, query: str, **variables: object) -> Any:
-    """What the webserver answers to a query as the UI sends it."""
+    """Send a query in the same way as the UI; return the data of the answer."""
     document = {"query": query, "variables": variables}
     answer = requests.post(f"http://127.0.0.1:{port}/graphql", json=document, timeout=60).json()
     assert "errors" not in answer, answer["errors"]
@@ -107,7 +110,7 @@ def asked(port: int, query: str, **variables: object) -> Any:
 
 
 def daemons(port: int) -> list[dict[str, Any]]:
-    """Every daemon, once the webserver answers and all have a heart-beat."""
+    """Wait until all required daemons are healthy; return all daemons."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         with contextlib.suppress(requests.ConnectionError, requests.Timeout):
@@ -123,9 +126,9 @@ class Ui:
     """A running UI.
 
     Attributes:
-        port: Of its webserver.
+        port: Port of the webserver.
         home: Folder of the Dagster instance.
-        pid: Of `capture ui`, where a test needs it.
+        pid: Process id of `capture ui`; 0 if a test does not need it.
     """
 
     port: int
@@ -133,11 +136,11 @@ class Ui:
     pid: int = 0
 
     def ask(self, query: str, **variables: object) -> Any:
-        """Send a query as the UI does."""
+        """Send a query in the same way as the UI."""
         return asked(self.port, query, **variables)
 
     def daemon(self) -> int:
-        """The process id of the daemon."""
+        """Return the process id of the daemon."""
         (found,) = (
             pid
             for pid in children(self.pid)
@@ -146,13 +149,13 @@ class Ui:
         return found
 
     def launch(self, partitions: list[str], **target: object) -> str:
-        """Launch a backfill: its id."""
+        """Launch a backfill; return its id."""
         launched = self.ask(LAUNCH, given={"partitionNames": partitions, **target})["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])
 
     def run(self, job: str, partition: str = "") -> str:
-        """Launch a run of a job, for one partition if it has such: its status at its end."""
+        """Launch a run of a job, for a partition if given; return its final status."""
         tags = (
             {"dagster/partition": partition, **dict(zip(DIMENSIONS, partition.split("|"), strict=True))}
             if partition
@@ -179,22 +182,21 @@ class Ui:
             return status().value
 
     def status(self, backfill: str) -> str:
-        """Its status."""
         return str(self.ask(STATUS, id=backfill)["partitionBackfillOrError"]["status"])
 
     def ended(self, backfill: str) -> str:
-        """Wait for the end of a backfill: its status."""
+        """Wait for the end of a backfill; return its status."""
         wait_for(lambda: self.status(backfill).startswith("COMPLETED_"), 600, every_s=1)
         return self.status(backfill)
 
     def newest(self, asset: str) -> dict[str, int]:
-        """The number of the newest materialization of each partition; numbers grow with time."""
+        """Return the id of the newest materialization by partition. Ids grow with time."""
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             records = instance.fetch_materializations(dg.AssetKey(asset), limit=1000, ascending=True).records
         return {str(record.partition_key): record.storage_id for record in records}
 
     def made(self, backfill: str) -> dict[str, Counter[str]]:
-        """How often its runs made each partition, by asset."""
+        """Return the number of materializations by asset and partition in the runs of a backfill."""
         made: dict[str, Counter[str]] = {}
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             for run in instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill})):

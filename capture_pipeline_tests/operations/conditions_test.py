@@ -1,4 +1,4 @@
-"""Sessions that are down or late, and the free disk, by real recorders, folders and disks."""
+"""Alerts about sessions and the disk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def look(root: Path, later_us: int, *open_keys: str) -> list[tuple[Level, State,
 
 @pytest.mark.slow
 def test_a_recorder_that_dies_is_an_alert_until_it_is_back(tmp_path: Path) -> None:
-    """While it records there is none; a minute after its death there is one that says how to go on; then the end of it."""
+    """The alert is raised a minute after the death, contains the remedy, and ends with the recording."""
     with live(tmp_path) as one:
         root, key = sessions_root(one.deployment.workspace.settings), f"session:{one.folder.session}"
         one.start()
@@ -68,7 +68,7 @@ def test_a_session_that_nobody_began_is_down_and_one_that_ended_is_to_be_finishe
 
 
 def test_a_session_without_a_message_is_late(tmp_path: Path) -> None:
-    """Its recorder runs and nobody answers it."""
+    """The recorder runs, but its exchange does not answer."""
     with live(tmp_path) as one:
         one.start(CAPTURE_SANDBOX_URL="http://127.0.0.1:9")
         one.wait(lambda status: bool(status.last_error))
@@ -81,7 +81,7 @@ def test_a_session_without_a_message_is_late(tmp_path: Path) -> None:
 
 
 def test_the_disk_is_compared_with_the_reserve_of_recordings(tmp_path: Path) -> None:
-    """Also where the storage root is not there yet; near the border nothing changes."""
+    """The storage root may be missing; near the reserve nothing changes."""
     free = free_bytes(tmp_path) / 1e9
 
     def at(reserve: float) -> Alert | None:

@@ -1,4 +1,4 @@
-"""Alerts at real receivers: once, to the channels of their level, with their end, few enough, and in order after an absence."""
+"""Delivery of alerts to real receivers: levels, ends, limits, order, and absent receivers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def resolved(name: str) -> Alert:
 def test_an_alert_and_its_end_arrive_once_at_both_receivers(
     web: HttpReceiver, mail: MailReceiver, lake: Lake
 ) -> None:
-    """Reported again while it lasts it makes no message; the end of what was never open makes none either."""
+    """A repeated alert, and the end of a condition that is not open, send no message."""
     settings = settings_for(web, mail)
     spool = Spool(lake, settings)
     for change in (
@@ -64,7 +64,7 @@ def test_an_alert_and_its_end_arrive_once_at_both_receivers(
 def test_a_condition_that_gets_worse_is_sent_again_and_one_that_gets_better_is_not(
     web: HttpReceiver, lake: Lake
 ) -> None:
-    """Its end has the highest level that was sent."""
+    """The end has the highest level that was sent."""
     settings = settings_for(web)
     spool = Spool(lake, settings)
     for level in (Level.INFO, Level.CRITICAL, Level.WARNING, Level.CRITICAL):
@@ -89,7 +89,7 @@ def test_a_channel_gets_its_least_level_and_more_and_the_ends_of_these(
 
 
 def test_many_alerts_are_few_messages_an_hour(web: HttpReceiver, lake: Lake) -> None:
-    """The last message that the hour allows combines the rest; what comes later waits for the next hour."""
+    """The last message of the hour combines the rest; later alerts wait for the next hour."""
     settings = settings_for(web, messages_per_hour=4)
     spool = Spool(lake, settings)
     spool.post([alert(f"n{number}") for number in range(40)] + [alert("worst", Level.CRITICAL)])
@@ -105,7 +105,7 @@ def test_many_alerts_are_few_messages_an_hour(web: HttpReceiver, lake: Lake) -> 
 
 
 def test_alerts_wait_for_an_absent_receiver_and_arrive_in_order(mail: MailReceiver, lake: Lake) -> None:
-    """The other channel gets its message at once; attempts become rarer, and after the return everything arrives."""
+    """The other channel gets its message at once; the waits between attempts grow."""
     web = HttpReceiver(port=free_port())
     settings = settings_for(web, mail)
     spool = Spool(lake, settings)
@@ -132,7 +132,7 @@ def test_alerts_wait_for_an_absent_receiver_and_arrive_in_order(mail: MailReceiv
 def test_a_receiver_that_never_answers_delays_no_other_and_its_caller_for_a_bounded_time(
     mail: MailReceiver, lake: Lake
 ) -> None:
-    """It keeps the connection open. The message waits for the next attempt."""
+    """The receiver keeps the connection open; the message waits for the next attempt."""
     with HttpReceiver(delay=threading.Event()).running() as web:
         settings = settings_for(web, mail, timeout_s=1.5)
         spool = Spool(lake, settings)
@@ -150,7 +150,7 @@ def test_a_receiver_that_never_answers_delays_no_other_and_its_caller_for_a_boun
 
 
 def test_a_mail_server_that_never_answers_is_given_up_in_time(lake: Lake) -> None:
-    """It accepts the connection and says nothing, or one byte at a time."""
+    """The server accepts the connection and sends nothing, or one byte at a time."""
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -185,7 +185,7 @@ def test_a_mail_server_that_never_answers_is_given_up_in_time(lake: Lake) -> Non
 def test_a_refused_message_waits(
     status: int, headers: dict[str, str], told: str, web: HttpReceiver, lake: Lake
 ) -> None:
-    """The reason is kept, without the address; a receiver that says how long to wait is obeyed."""
+    """The reason is stored without the address; Retry-After is used as the wait."""
     settings = settings_for(web)
     spool = Spool(lake, settings)
     web.status, web.headers = status, headers
@@ -215,7 +215,7 @@ deliver(spool, settings)
 
 
 def test_alerts_outlive_a_killed_process(lake: Lake) -> None:
-    """It is killed while the receiver has its first message and has not accepted it: both arrive afterwards, in order."""
+    """The process is killed before the receiver accepted the first message: both arrive later, in order."""
     web = HttpReceiver(delay=threading.Event())
     with web.running():
         process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(lake.root), web.address])
@@ -233,7 +233,7 @@ def test_alerts_outlive_a_killed_process(lake: Lake) -> None:
 
 
 def test_two_processes_send_nothing_twice(web: HttpReceiver, lake: Lake) -> None:
-    """While one sends to a channel the other leaves it alone."""
+    """While one process sends to a channel, another one does not."""
     web.delay = threading.Event()
     settings = settings_for(web, timeout_s=30)
     spool = Spool(lake, settings)
@@ -263,7 +263,7 @@ def test_posts_of_many_threads_are_all_kept(lake: Lake) -> None:
 
 
 def test_what_waits_is_bounded(lake: Lake) -> None:
-    """The oldest of too many, and what is too old, are given up and counted."""
+    """The oldest of too many alerts, and too old alerts, are dropped and counted."""
     settings = settings_for(HttpReceiver(port=1))
     spool = Spool(lake, settings)
     spool.post([alert(f"n{number}") for number in range(MAX_WAITING + 5)])
@@ -290,7 +290,7 @@ def test_a_damaged_file_is_set_aside_and_alerts_go_on(
 
 
 def test_nothing_is_written_where_nothing_changes(lake: Lake) -> None:
-    """A sensor looks every half minute."""
+    """A sensor reads the file every 30 seconds."""
     spool = Spool(lake, settings_for(HttpReceiver(port=1)))
     spool.post([])
     spool.post([resolved("gaps")])
@@ -298,7 +298,7 @@ def test_nothing_is_written_where_nothing_changes(lake: Lake) -> None:
 
 
 def test_a_disk_that_refuses_is_an_error_and_changes_nothing(lake: Lake) -> None:
-    """The caller keeps its place and reports again."""
+    """The caller keeps its cursor and reports again."""
     lake.root.mkdir(parents=True)
     lake.root.joinpath("state").write_text("")
     with pytest.raises(StorageError):
