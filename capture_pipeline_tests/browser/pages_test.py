@@ -14,7 +14,7 @@ from capture_pipeline.recorder.lifecycle import all_sessions, sessions_root
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline_tests.browser.clicks import chromium, launch_from_assets, launch_from_job, new_page
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
-from capture_pipeline_tests.defs.ui import Ui, daemons, free_port, make_project, running
+from capture_pipeline_tests.defs.ui import Ui, free_port, make_project, run_ui, wait_for_daemons
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
@@ -70,10 +70,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     )
     with (
         SandboxServer(market) as server,
-        running(project, port, CAPTURE_SANDBOX_URL=server.url, **settings),
+        run_ui(project, port, CAPTURE_SANDBOX_URL=server.url, **settings),
         chromium() as browser,
     ):
-        daemons(port)
+        wait_for_daemons(port)
         yield Site(
             Ui(port, project / "dagster_home"), Deployment(server.url, project / "data", **settings), browser
         )
@@ -91,10 +91,14 @@ def test_backfills_by_click_make_every_partition_and_a_failing_check_and_a_repor
     """Backfills start from the job and from the list of assets; the check names partition and file."""
     ui, exchange = site.ui, site.deployment
     by_job = launch_from_job(page, "initial_backfill", len(ALL))
-    assert ui.ended(by_job) == "COMPLETED_SUCCESS"
+    assert ui.wait_for_backfill(by_job) == "COMPLETED_SUCCESS"
     by_assets = launch_from_assets(page, "klines", CHAIN, len(ALL))
-    assert ui.ended(by_assets) == "COMPLETED_SUCCESS"
-    assert ui.made(by_job) == ui.made(by_assets) == {name: Counter(ALL) for name in CHAIN}
+    assert ui.wait_for_backfill(by_assets) == "COMPLETED_SUCCESS"
+    assert (
+        ui.count_materializations(by_job)
+        == ui.count_materializations(by_assets)
+        == {name: Counter(ALL) for name in CHAIN}
+    )
 
     bad = key(MONTHS[2], ETH)
     name = f"{ETH}-1d-{MONTHS[2]}"

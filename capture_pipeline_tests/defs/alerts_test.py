@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from capture_pipeline_tests.defs.stage import BTC, JANUARY, Stage, key
-from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, make_project, running
+from capture_pipeline_tests.defs.ui import LOCATION, Ui, free_port, make_project, run_ui, wait_for_daemons
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.operations.conftest import settings_for
 from capture_pipeline_tests.operations.receivers import HttpReceiver, MailReceiver
@@ -77,17 +77,17 @@ def test_a_failed_check_and_its_recovery_arrive_at_both_receivers(
     alerting: Stage, web: HttpReceiver, mail: MailReceiver
 ) -> None:
     """A repeated failure sends no message; the text has no Markdown escapes."""
-    assert alerting.look("alert_sensor").reason == "0 new alerts, 0 messages sent"
+    assert alerting.tick("alert_sensor").reason == "0 new alerts, 0 messages sent"
     for passed in (True, False, False, True):
         report(alerting, passed=passed, partition=None)
-        assert alerting.look("alert_sensor").runs == []
+        assert alerting.tick("alert_sensor").runs == []
     failed, passes = "CRITICAL: bar_gaps: coverage failed", "RESOLVED: bar_gaps: coverage passes again"
     assert web.titles() == mail.subjects() == [failed, passes]
     assert "94.0000 % of bars_x are there" in web.texts[0]
 
 
 @pytest.mark.parametrize(
-    ("level", "severity", "told"),
+    ("level", "severity", "heading"),
     [
         ("info", "ERROR", "INFO"),
         ("warning", "ERROR", "WARNING"),
@@ -97,41 +97,41 @@ def test_a_failed_check_and_its_recovery_arrive_at_both_receivers(
     ],
 )
 def test_the_level_is_the_gates_or_else_that_of_the_severity(
-    level: str | None, severity: str, told: str, alerting: Stage, web: HttpReceiver
+    level: str | None, severity: str, heading: str, alerting: Stage, web: HttpReceiver
 ) -> None:
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     report(alerting, passed=False, level=level, severity=severity, partition=None)
-    alerting.look("alert_sensor")
-    assert web.titles() == [f"{told}: bar_gaps: coverage failed"]
+    alerting.tick("alert_sensor")
+    assert web.titles() == [f"{heading}: bar_gaps: coverage failed"]
 
 
 def test_what_happened_before_the_sensor_began_is_not_sent(alerting: Stage, web: HttpReceiver) -> None:
     report(alerting, passed=False)
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     report(alerting, passed=False, partition=key(JANUARY, "ETHUSDT"))
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     assert web.titles() == ["CRITICAL: bar_gaps: coverage of 2024-01|ETHUSDT failed"]
 
 
 def test_a_disk_that_refuses_loses_no_event(alerting: Stage, web: HttpReceiver) -> None:
     """The cursor is not changed; the next tick reports the event."""
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     folder = alerting.deployment.root / "state" / "alerts"
     report(alerting, passed=False)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name("aside")
     folder.rename(aside)
     folder.write_text("")
-    assert "alerts cannot be recorded now" in alerting.look("alert_sensor").reason
+    assert "alerts cannot be recorded now" in alerting.tick("alert_sensor").reason
     folder.unlink()
     aside.rename(folder)
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     assert len(web.texts) == 1
 
 
 def test_without_a_channel_the_sensor_does_nothing(stage: Stage) -> None:
     report(stage, passed=False)
-    assert stage.look("alert_sensor").reason == "alerts.channels lists no channel"
+    assert stage.tick("alert_sensor").reason == "alerts.channels lists no channel"
     assert not (stage.deployment.root / "state" / "alerts").exists()
 
 
@@ -139,16 +139,16 @@ def test_a_failed_run_is_told_with_its_step_and_ends_with_a_run_that_succeeds(
     alerting: Stage, web: HttpReceiver, tmp_path: Path
 ) -> None:
     """The key is job and partition; the text names step and cause, and the page is linked."""
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     good = alerting.deployment
     fault = {"match": {"path": "*BTCUSDT-1h-2024-01.zip"}, "fault": "status_403", "times": "always"}
     good.faults(fault)
     failed = alerting.run("initial_backfill", PARTITION)
     assert not failed.success
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     good.faults()
     assert alerting.run("initial_backfill", PARTITION).success
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     titles = [title for title in web.titles() if "Run of" in title]
     assert titles == [
         f"WARNING: Run of initial_backfill for {PARTITION} failed",
@@ -187,12 +187,12 @@ def test_the_daemon_sends_a_failing_check_and_a_failed_run_and_their_ends(
 
     with (
         SandboxServer(SandboxConfig.model_validate(config)) as server,
-        running(project, port, CAPTURE_SANDBOX_URL=server.url, **settings, **variables(web, mail)),
+        run_ui(project, port, CAPTURE_SANDBOX_URL=server.url, **settings, **variables(web, mail)),
     ):
         exchange = Deployment(server.url, project / "data")
         refused = {"match": {"path": "*BTCUSDT-1h-2024-01.zip"}, "fault": "status_403", "times": "always"}
         missing = {"match": {"path": "/api/v3/klines"}, "fault": "rest_hole", **hole}
-        daemons(port)
+        wait_for_daemons(port)
         ui = Ui(port, project / "dagster_home")
         exchange.faults(refused)
         backfill(ui, "COMPLETED_FAILED", "initial_backfill")

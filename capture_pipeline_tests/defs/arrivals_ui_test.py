@@ -12,11 +12,11 @@ from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
 from capture_pipeline_tests.defs.ui import (
     PROGRAMS,
     Ui,
-    daemons,
     environment,
     free_port,
     make_project,
-    running,
+    run_ui,
+    wait_for_daemons,
 )
 from capture_pipeline_tests.deployment import Deployment, deployed
 from capture_pipeline_tests.waiting import wait_for
@@ -58,21 +58,21 @@ def shell(project: Path, url: str, *arguments: str) -> None:
 def nodes(ui: Ui) -> dict[str, Any]:
     """Return the nodes of the assets by name."""
     keys = [{"path": [name]} for name in (*CHAIN, "coverage_report")]
-    return {node["assetKey"]["path"][0]: node for node in ui.ask(ASSETS, keys=keys)["assetNodes"]}
+    return {node["assetKey"]["path"][0]: node for node in ui.query(ASSETS, keys=keys)["assetNodes"]}
 
 
 def runs(ui: Ui) -> list[str]:
     """Return the assets of each run."""
     return [
         ",".join(sorted(each["path"][0] for each in run["assetSelection"] or []))
-        for run in ui.ask(RUNS)["runsOrError"]["results"]
+        for run in ui.query(RUNS)["runsOrError"]["results"]
     ]
 
 
 def history(ui: Ui, asset: str, check: str) -> dict[str, list[bool]]:
     """Return the results of a check by partition, newest first."""
     found: dict[str, list[bool]] = {}
-    for each in ui.ask(HISTORY, asset={"path": [asset]}, check=check)["assetCheckExecutions"]:
+    for each in ui.query(HISTORY, asset={"path": [asset]}, check=check)["assetCheckExecutions"]:
         assert each["runId"] == ""
         found.setdefault(each["partition"], []).append(each["evaluation"]["success"])
     return found
@@ -101,8 +101,8 @@ def test_a_lake_of_the_shell_is_on_the_pages(tmp_path: Path) -> None:
     with deployed(project / "data", None, **SETTINGS) as exchange:
         shell(project, exchange.url, "backfill")
         shell(project, exchange.url, "coverage")
-        with running(project, port, CAPTURE_SANDBOX_URL=exchange.url, **SETTINGS):
-            daemons(port)
+        with run_ui(project, port, CAPTURE_SANDBOX_URL=exchange.url, **SETTINGS):
+            wait_for_daemons(port)
             ui = Ui(port, project / "dagster_home")
             soon(
                 lambda: (

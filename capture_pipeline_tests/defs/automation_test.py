@@ -41,14 +41,14 @@ class Automation:
             self.stage.definitions, self.stage.instance, cursor=self.cursor
         )
         self.cursor = result.cursor
-        asked: dict[str, set[str | None]] = {}
+        requested: dict[str, set[str | None]] = {}
         for entry in result.results:
             if not entry.true_subset.is_empty:
                 keys = {
                     item.partition_key for item in entry.true_subset.expensively_compute_asset_partitions()
                 }
-                asked[entry.key.to_user_string()] = keys
-        return asked
+                requested[entry.key.to_user_string()] = keys
+        return requested
 
 
 @pytest.fixture
@@ -110,14 +110,14 @@ def test_what_a_run_makes_while_a_tick_is_computed_is_not_asked_for_again(
                 )
         return await original(view, *key, **given)
 
-    asked: set[str] = set()
+    requested: set[str] = set()
     for number in range(4):
         with monkeypatch.context() as watched:
             if number == tick:
                 watched.setattr(AssetGraphView, instant, observed)
-            asked |= automation.evaluate().keys()
+            requested |= automation.evaluate().keys()
     assert made
-    assert asked == {"coverage_report"}
+    assert requested == {"coverage_report"}
 
 
 def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
@@ -139,7 +139,7 @@ def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
     assert automation.tick() == {"coverage_report": {None}}
     stage.run("coverage")
     assert automation.tick() == NOTHING
-    mend(stage)
+    repair_archive(stage)
     assert stage.materialize(
         ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC
     ).success
@@ -189,7 +189,7 @@ def test_a_failed_download_is_not_asked_for_again_and_the_others_go_on(
     }
 
 
-def mend(stage: Stage) -> None:
+def repair_archive(stage: Stage) -> None:
     """Let the exchange publish a good file, and remove the downloads of the bad one."""
     stage.deployment.faults()
     folder = stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01"

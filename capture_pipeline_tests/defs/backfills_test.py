@@ -9,7 +9,15 @@ import pytest
 import requests
 
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
-from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, make_project, running, suspended
+from capture_pipeline_tests.defs.ui import (
+    LOCATION,
+    Ui,
+    free_port,
+    make_project,
+    run_ui,
+    suspend,
+    wait_for_daemons,
+)
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
@@ -41,7 +49,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Deploym
     (project / "pipeline.yaml").touch()
     with (
         SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server,
-        running(
+        run_ui(
             project,
             port,
             CAPTURE_SANDBOX_URL=server.url,
@@ -49,7 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Deploym
             **SETTINGS,
         ) as process,
     ):
-        daemons(port)
+        wait_for_daemons(port)
         yield (
             Ui(port, project / "dagster_home", process.pid),
             Deployment(server.url, project / "data", **SETTINGS),
@@ -83,15 +91,15 @@ def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
         (assets(*CHAIN), fourth),
     ):
         launched[ui.launch(chosen(months), **target)] = (CHAIN, chosen(months))
-    assert {ui.ended(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
+    assert {ui.wait_for_backfill(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
     launched[ui.launch(chosen(first + second), **job("gap_fill"))] = (CHAIN[1:], chosen(first + second))
     launched[ui.launch(chosen(third), **job("month_close"))] = (
         (*CHAIN, "month_reconciliation"),
         chosen(third),
     )
-    assert {ui.ended(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
+    assert {ui.wait_for_backfill(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
     for backfill, (expected, partitions) in launched.items():
-        assert ui.made(backfill) == {name: Counter(partitions) for name in expected}
+        assert ui.count_materializations(backfill) == {name: Counter(partitions) for name in expected}
 
 
 def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_hand_heals_it(
@@ -111,20 +119,20 @@ def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_h
     content[len(content) // 2] ^= 1
     first.write_bytes(content)
 
-    before = ui.newest("bar_gaps")
-    assert ui.ended(ui.launch(everything, **job("gap_fill"))) == "COMPLETED_FAILED"
+    before = ui.newest_ids("bar_gaps")
+    assert ui.wait_for_backfill(ui.launch(everything, **job("gap_fill"))) == "COMPLETED_FAILED"
     completed = set(everything) - {bad}
     wait_for(
         lambda: (
-            completed <= {name for name, number in ui.newest("bar_gaps").items() if number > before[name]}
+            completed <= {name for name, number in ui.newest_ids("bar_gaps").items() if number > before[name]}
         ),
         180,
         every_s=1,
     )
-    assert ui.newest("bar_gaps")[bad] == before[bad]
+    assert ui.newest_ids("bar_gaps")[bad] == before[bad]
 
     assert ui.run("initial_backfill", bad) == "SUCCESS"
-    assert ui.newest("bar_gaps")[bad] > before[bad]
+    assert ui.newest_ids("bar_gaps")[bad] > before[bad]
 
 
 def test_a_report_opens_in_the_browser(ui: Ui) -> None:
@@ -150,7 +158,7 @@ def test_a_report_opens_in_the_browser(ui: Ui) -> None:
 
 def heartbeat(ui: Ui) -> float:
     """Return the time of the newest heartbeat of the daemon that launches runs of backfills."""
-    found = ui.ask(HEARTBEATS)["instance"]["daemonHealth"]["allDaemonStatuses"]
+    found = ui.query(HEARTBEATS)["instance"]["daemonHealth"]["allDaemonStatuses"]
     return max(float(daemon["lastHeartbeatTime"]) for daemon in found if daemon["daemonType"] == "BACKFILL")
 
 
@@ -161,10 +169,10 @@ def test_a_half_written_configuration_ends_no_backfill(ui: Ui) -> None:
     """
     configuration = ui.home.parent / "pipeline.yaml"
     try:
-        with suspended(ui.daemon()):
+        with suspend(ui.daemon()):
             backfill = ui.launch(chosen(MONTHS[:2]), **job("daily_update"))
             configuration.write_text("interval: 1d\nhttp: {attempts: [")
-            shown = ui.ask(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]
+            shown = ui.query(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]
             assert shown["__typename"] == "PythonError"
             assert f"ConfigError: {configuration}: " in shown["causes"][-1]["message"]
             before = heartbeat(ui)
@@ -172,8 +180,8 @@ def test_a_half_written_configuration_ends_no_backfill(ui: Ui) -> None:
     finally:
         configuration.write_text("interval: 1d\n")
     assert (
-        ui.ask(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]["__typename"]
+        ui.query(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]["__typename"]
         == "RepositoryLocation"
     )
-    assert ui.ended(backfill) == "COMPLETED_SUCCESS"
-    assert ui.made(backfill) == {name: Counter(chosen(MONTHS[:2])) for name in CHAIN}
+    assert ui.wait_for_backfill(backfill) == "COMPLETED_SUCCESS"
+    assert ui.count_materializations(backfill) == {name: Counter(chosen(MONTHS[:2])) for name in CHAIN}

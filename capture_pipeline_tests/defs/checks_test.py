@@ -98,9 +98,9 @@ def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(
     assert {name for name, found in gates.items() if found["verdict"] != "passed"} == {"open_times_on_grid"}
     assert (gates["open_times_on_grid"]["failing"], gates["open_times_on_grid"]["level"]) == (1, "critical")
     (event,) = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_FAILURE]
-    for told in (failed.description or "", event.step_failure_data.error_display_string):
+    for text in (failed.description or "", event.step_failure_data.error_display_string):
         for name in (JANUARY, BTC, "open_times_on_grid", f"symbol={BTC}/month=2024-01/bars.parquet"):
-            assert name in told.replace("\\", "")
+            assert name in text.replace("\\", "")
     rows = failing_rows(failed, "open_times_on_grid")
     assert len(rows) == failed.metadata["failing"].value == 1
     assert int(str(rows[0]["open_time_us"])) % 3_600_000_000
@@ -109,7 +109,7 @@ def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(
         each.partition for each in result.get_asset_check_evaluations() if each.check_name == "timestamps"
     ][-1]
     assert latest == key(JANUARY, BTC), "the page of a check shows its latest evaluation"
-    assert stage.made("bar_gaps") == {}
+    assert stage.materializations("bar_gaps") == {}
 
 
 def test_failing_rows_are_capped(stage: Stage) -> None:

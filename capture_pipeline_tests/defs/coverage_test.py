@@ -33,7 +33,7 @@ def metadata(stage: Stage, tmp_path: Path) -> dict[str, dg.MetadataValue[Any]]:
     with deployed(tmp_path / "other", outage, **SETTINGS) as stage.deployment:
         assert stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
         assert stage.run("coverage").success
-        (made,) = stage.made("coverage_report").values()
+        (made,) = stage.materializations("coverage_report").values()
     return dict(made.metadata)
 
 

@@ -122,10 +122,10 @@ from capture_pipeline.definitions import defs
 print(*{spec.freshness_policy.deadline_cron for spec in defs.resolve_all_asset_specs() if spec.freshness_policy}, sep=";", end="")
 """
     environment = {**os.environ, **QUICK, "CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_HISTORY_END": end}
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     ).stdout
-    assert set(filter(None, told.split(";"))) == expected
+    assert set(filter(None, output.split(";"))) == expected
 
 
 def test_every_job_schedule_and_sensor_says_what_it_is_for_and_runs_from_the_start(

@@ -53,11 +53,11 @@ def test_a_permanent_failure_of_one_partition_keeps_the_others_recorded(stage: S
         "AccessDeniedError",
         False,
     )
-    made = stage.made("kline_archives")
+    made = stage.materializations("kline_archives")
     assert set(made) == OTHERS
     assert made[key(JANUARY, ETH)].metadata["fetched_now"].value == 1
     assert (made[key(JANUARY, ETH)].tags or {})["dagster/partition/symbol"] == ETH
-    assert stage.made("bars") == {}
+    assert stage.materializations("bars") == {}
 
 
 @pytest.mark.usefixtures("at_once")
@@ -88,10 +88,10 @@ def test_a_transient_failure_that_stays_ends_the_step_with_the_others_recorded(s
 
 def test_a_ban_asks_for_a_retry_no_sooner_than_the_exchange_says(failures: Any) -> None:
     """Retry-After replaces the delay of the policy, up to 15 minutes."""
-    for asked, expected in ((77.0, 77.0), (9_999.0, 900.0)):
+    for retry_after_s, expected in ((77.0, 77.0), (9_999.0, 900.0)):
         with pytest.raises(dg.RetryRequested) as raised:
             failures.raise_retry_or_failure(
-                0, {}, NetworkError("reset"), RateLimitedError("429", retry_after_s=asked)
+                0, {}, NetworkError("reset"), RateLimitedError("429", retry_after_s=retry_after_s)
             )
         assert raised.value.seconds_to_wait == expected
     with pytest.raises(dg.RetryRequested) as raised:
@@ -136,6 +136,8 @@ def test_a_run_of_a_range_that_names_one_partition_too_is_refused(stage: Stage) 
     """Dagster would build the single partition and count the whole range as built."""
     single = {"dagster/partition/month": JANUARY, "dagster/partition/symbol": BTC}
     result = stage.materialize(["kline_archives"], tags={**block(JANUARY, FEBRUARY), **single})
-    told = failure(result, "kline_archives").error_display_string
-    assert "2024-01|BTCUSDT to 2024-02|ETHUSDT, but its tag dagster/partition/month names one of them" in told
-    assert stage.made("kline_archives") == {}
+    message = failure(result, "kline_archives").error_display_string
+    assert (
+        "2024-01|BTCUSDT to 2024-02|ETHUSDT, but its tag dagster/partition/month names one of them" in message
+    )
+    assert stage.materializations("kline_archives") == {}

@@ -19,7 +19,7 @@ REPLAYS = {"events": 4_200, "repeats": 1, "cap_mb": 4096}
 DISKS = {"rows": [1_000, 2_000], "medium_mib": 8, "repeats": 1}
 
 
-def ran(
+def run_asset(
     stage: Stage, asset: str, config: dict[str, Any] | None = None, *, only_checks: bool = False
 ) -> dg.ExecuteInProcessResult:
     """Materialize an asset and run its checks, or run its checks only."""
@@ -51,7 +51,7 @@ def latest(stage: Stage, asset: str) -> Evidence:
     return found[0]
 
 
-def held(criterion: Criterion) -> float:
+def passing_value(criterion: Criterion) -> float:
     """Return a value that meets a criterion."""
     return {
         Bound.AT_LEAST: 2 * criterion.threshold,
@@ -64,7 +64,7 @@ def publish_all(stage: Stage, **readings: float) -> None:
     """Publish evidence of every asset with values that meet the criteria, except for the given values."""
     for asset in {criterion.asset for criterion in CRITERIA}:
         found = [
-            Reading(criterion=one.name, measured=readings.get(one.name, held(one)))
+            Reading(criterion=one.name, measured=readings.get(one.name, passing_value(one)))
             for one in CRITERIA
             if one.asset == asset
         ]
@@ -73,10 +73,10 @@ def publish_all(stage: Stage, **readings: float) -> None:
 
 def test_decimals_are_compared_and_held_exact(stage: Stage) -> None:
     """A small run publishes evidence and numeric figures; without an earlier run there is no regression."""
-    result = ran(stage, EXACT.asset, DECIMALS)
+    result = run_asset(stage, EXACT.asset, DECIMALS)
     assert result.success
     assert verdicts(result) == {"decimals_exact": (True, "ERROR"), "no_regression": (True, "WARN")}
-    (materialized,) = stage.made(EXACT.asset).values()
+    (materialized,) = stage.materializations(EXACT.asset).values()
     metadata = materialized.metadata
     assert metadata["rows"].value == DECIMALS["rows"]
     assert metadata["decimal_errors"].value == 0
@@ -88,7 +88,7 @@ def test_decimals_are_compared_and_held_exact(stage: Stage) -> None:
 
 def test_replays_are_measured_and_held_to_their_gates(stage: Stage) -> None:
     """A run of generated updates has numeric rates and memory, both checks, and the name of its input."""
-    result = ran(stage, THROUGHPUT.asset, REPLAYS)
+    result = run_asset(stage, THROUGHPUT.asset, REPLAYS)
     assert result.success
     checks = verdicts(result)
     assert (checks["throughput"][1], checks["memory"], checks["no_regression"]) == (
@@ -96,7 +96,7 @@ def test_replays_are_measured_and_held_to_their_gates(stage: Stage) -> None:
         (True, "WARN"),
         (True, "WARN"),
     )
-    (materialized,) = stage.made(THROUGHPUT.asset).values()
+    (materialized,) = stage.materializations(THROUGHPUT.asset).values()
     rates = {
         kind: float(str(materialized.metadata[f"{kind}_events_s"].value))
         for kind in ("memory", "parquet", "raw")
@@ -108,10 +108,10 @@ def test_replays_are_measured_and_held_to_their_gates(stage: Stage) -> None:
 
 def test_the_disk_is_measured_where_the_lake_lies(stage: Stage) -> None:
     """A small run leaves only the evidence and its lock in the lake."""
-    result = ran(stage, DISK.asset, DISKS)
+    result = run_asset(stage, DISK.asset, DISKS)
     assert result.success
     assert verdicts(result)["disk_rate"] == (latest(stage, DISK.asset).failed == [], "WARN")
-    (materialized,) = stage.made(DISK.asset).values()
+    (materialized,) = stage.materializations(DISK.asset).values()
     margin = latest(stage, DISK.asset).reading(DISK).measured
     assert materialized.metadata["disk_rate"].value == margin
     assert not stage.workspace.lake.state("io_benchmark").exists()
@@ -127,26 +127,26 @@ def test_evidence_of_a_shell_is_reported_as_a_run_reports_it(
     publish_all(stage)
     measure_decimals(stage.workspace.lake, DECIMALS["rows"], DECIMALS["block_rows"], 7, 1)
     assert (
-        stage.look("evidence_arrivals").reason
+        stage.tick("evidence_arrivals").reason
         == "no benchmark was measured outside Dagster since the last tick"
     )
     monkeypatch.setattr(part("feasibility.arrivals"), "_SETTLED_US", -60_000_000)
     assert (
-        stage.look("evidence_arrivals").reason
+        stage.tick("evidence_arrivals").reason
         == "reported: decimal_benchmark, io_benchmark, replay_benchmark"
     )
-    (reported,) = stage.made(EXACT.asset).values()
+    (reported,) = stage.materializations(EXACT.asset).values()
     judged = stage.instance.event_log_storage.get_latest_asset_check_execution_by_key(
         [dg.AssetCheckKey(dg.AssetKey(EXACT.asset), name) for name in ("decimals_exact", "no_regression")]
     )
     assert {record.status.value for record in judged.values()} == {"SUCCEEDED"}
     assert len(judged) == 2
     assert (
-        stage.look("evidence_arrivals").reason
+        stage.tick("evidence_arrivals").reason
         == "no benchmark was measured outside Dagster since the last tick"
     )
-    assert ran(stage, EXACT.asset, DECIMALS).success
-    (by_run,) = stage.made(EXACT.asset).values()
+    assert run_asset(stage, EXACT.asset, DECIMALS).success
+    (by_run,) = stage.materializations(EXACT.asset).values()
     assert set(by_run.metadata) == set(reported.metadata)
     assert by_run.metadata["inputs"] == reported.metadata["inputs"]
 
@@ -157,7 +157,7 @@ def test_damaged_evidence_is_named_and_the_others_are_reported(
     monkeypatch.setattr(part("feasibility.arrivals"), "_SETTLED_US", -60_000_000)
     publish_all(stage)
     store_of(stage).path(EXACT.asset).write_text("{")
-    assert stage.look("evidence_arrivals").reason == "reported: io_benchmark, replay_benchmark"
+    assert stage.tick("evidence_arrivals").reason == "reported: io_benchmark, replay_benchmark"
 
 
 @pytest.mark.parametrize(
@@ -173,13 +173,13 @@ def test_a_criterion_that_fails_fails_its_check(
             criterion.asset, [Reading(criterion=criterion.name, measured=measured, note="as made")], {}, {}
         )
     )
-    result = ran(stage, criterion.asset, only_checks=True)
+    result = run_asset(stage, criterion.asset, only_checks=True)
     assert result.success
     assert verdicts(result)[check] == (False, severity)
-    told = next(each for each in result.get_asset_check_evaluations() if each.check_name == check)
-    assert told.description == "FAIL: as made"
-    assert told.metadata["measured"].value == measured
-    assert told.metadata["mitigation"].value == (criterion.mitigation or "none")
+    evaluation = next(each for each in result.get_asset_check_evaluations() if each.check_name == check)
+    assert evaluation.description == "FAIL: as made"
+    assert evaluation.metadata["measured"].value == measured
+    assert evaluation.metadata["mitigation"].value == (criterion.mitigation or "none")
 
 
 @pytest.mark.parametrize(("now", "holds"), [(69.0, False), (71.0, True), (1000.0, True)])
@@ -193,18 +193,20 @@ def test_a_figure_that_falls_below_seven_tenths_of_the_runs_before_warns(
             DISK.asset, [Reading(criterion=DISK.name, measured=2)], {name: value, "needed_mb_s": value}, {}
         )
         store.publish(evidence.model_copy(update={"measured_us": 10**15 + number}))
-    result = ran(stage, DISK.asset, only_checks=True)
+    result = run_asset(stage, DISK.asset, only_checks=True)
     assert verdicts(result) == {"disk_rate": (True, "WARN"), "no_regression": (holds, "WARN")}
-    told = next(each for each in result.get_asset_check_evaluations() if each.check_name == "no_regression")
-    assert told.metadata[f"ratio_{name}"].value == pytest.approx(now / 100)
-    assert told.metadata["compared"].value == 1
-    assert ("0.69 of the median of earlier runs" in (told.description or "")) is not holds
+    evaluation = next(
+        each for each in result.get_asset_check_evaluations() if each.check_name == "no_regression"
+    )
+    assert evaluation.metadata[f"ratio_{name}"].value == pytest.approx(now / 100)
+    assert evaluation.metadata["compared"].value == 1
+    assert ("0.69 of the median of earlier runs" in (evaluation.description or "")) is not holds
 
 
 def test_checks_without_evidence_say_what_to_do(stage: Stage) -> None:
     """The check of the verdict does the same without a verdict."""
     for asset, remedy in ((EXACT.asset, f"materialize {EXACT.asset}"), ("go_no_go", "materialize go_no_go")):
-        result = ran(stage, asset, only_checks=True)
+        result = run_asset(stage, asset, only_checks=True)
         assert not result.success
         assert any(
             remedy in str(event.event_specific_data) for event in result.all_events if event.is_step_failure
@@ -224,13 +226,13 @@ def test_the_verdict_is_published_and_its_check_follows(
 ) -> None:
     """Go passes, Conditional warns with the mitigation, No-Go fails; the run succeeds in all cases."""
     publish_all(stage, **readings)
-    result = ran(stage, "go_no_go")
+    result = run_asset(stage, "go_no_go")
     assert result.success
     assert verdicts(result) == {"go": (passed, severity)}
-    (told,) = result.get_asset_check_evaluations()
-    assert (told.description or "").startswith(overall)
-    assert (GAPS.mitigation in (told.description or "")) is (GAPS.name in readings)
-    (materialized,) = stage.made("go_no_go").values()
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert (evaluation.description or "").startswith(overall)
+    assert (GAPS.mitigation in (evaluation.description or "")) is (GAPS.name in readings)
+    (materialized,) = stage.materializations("go_no_go").values()
     metadata = materialized.metadata
     assert metadata["overall"].value == overall
     assert metadata[EXACT.name].value == readings.get(EXACT.name, 0)
@@ -244,19 +246,19 @@ def test_the_verdict_is_published_and_its_check_follows(
 
 def test_without_any_evidence_the_verdict_is_not_judged_and_no_error(stage: Stage) -> None:
     """The result names every criterion."""
-    result = ran(stage, "go_no_go")
+    result = run_asset(stage, "go_no_go")
     assert result.success
-    (told,) = result.get_asset_check_evaluations()
-    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert (told.description or "").startswith("Not judged")
-    assert all(f"{criterion.title}: not measured" in (told.description or "") for criterion in CRITERIA)
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert (evaluation.description or "").startswith("Not judged")
+    assert all(f"{criterion.title}: not measured" in (evaluation.description or "") for criterion in CRITERIA)
 
 
 def test_damaged_evidence_fails_the_step_and_names_the_file(stage: Stage) -> None:
     """No page is published."""
     publish_all(stage)
     store_of(stage).path(DISK.asset).write_text("{")
-    result = ran(stage, "go_no_go")
+    result = run_asset(stage, "go_no_go")
     assert not result.success
     assert any(
         f"{DISK.asset}.json" in str(event.event_specific_data)
@@ -282,13 +284,13 @@ def test_configuration_that_measures_nothing_is_refused(
     asset: str, config: dict[str, Any], stage: Stage
 ) -> None:
     """Nothing is written."""
-    assert not ran(stage, asset, config).success
+    assert not run_asset(stage, asset, config).success
     assert store_of(stage).latest(asset) is None
 
 
 def test_sizes_that_hold_no_message_are_told_in_one_line(stage: Stage) -> None:
     """The step fails with a domain error instead of a traceback."""
-    result = ran(stage, DISK.asset, {"rows": [3]})
+    result = run_asset(stage, DISK.asset, {"rows": [3]})
     assert not result.success
     assert any(
         "measure nothing" in str(event.event_specific_data)

@@ -33,8 +33,8 @@ def test_one_partition_goes_through_all_assets(stage: Stage) -> None:
     result = stage.run("month_close", key(JANUARY, BTC))
     assert result.success
     for asset in (*CHAIN, "month_reconciliation"):
-        assert set(stage.made(asset)) == {key(JANUARY, BTC)}
-    metadata = stage.made("bars")[key(JANUARY, BTC)].metadata
+        assert set(stage.materializations(asset)) == {key(JANUARY, BTC)}
+    metadata = stage.materializations("bars")[key(JANUARY, BTC)].metadata
     frame = pl.read_parquet(str(metadata["dagster/uri"].value))
     assert frame.height == metadata["dagster/partition_row_count"].value == 31 * 24
     assert metadata["by_source"].value == {"monthly": 31 * 24}
@@ -60,7 +60,7 @@ def test_one_partition_goes_through_all_assets(stage: Stage) -> None:
 def test_archives_are_shown_with_all_that_proves_them(stage: Stage) -> None:
     """The metadata contain bytes, both SHA-256, ETag, speed, attempts and URL."""
     stage.materialize(["kline_archives"], key(JANUARY, BTC))
-    metadata = stage.made("kline_archives")[key(JANUARY, BTC)].metadata
+    metadata = stage.materializations("kline_archives")[key(JANUARY, BTC)].metadata
     (file,) = records(metadata["archive_files"])
     manifest = stage.workspace.lake.root.joinpath(
         "raw/spot/klines/1h/BTCUSDT/2024-01/archives.json"
@@ -79,12 +79,12 @@ def test_a_block_of_partitions_in_one_run_gets_a_materialization_each(stage: Sta
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
     assert result.success
     for asset in CHAIN:
-        made = stage.made(asset)
+        made = stage.materializations(asset)
         assert set(made) == ALL
         assert {
             (materialization.tags or {})["dagster/partition/symbol"] for materialization in made.values()
         } == {BTC, ETH}
-    bars = stage.made("bars")
+    bars = stage.materializations("bars")
     hours = {
         partition: materialization.metadata["dagster/partition_row_count"].value
         for partition, materialization in bars.items()
@@ -120,11 +120,11 @@ def test_the_open_month_is_a_partition_and_is_topped_up(stage: Stage) -> None:
     """Klines of yesterday come from daily files, klines of today from REST."""
     result = stage.run("daily_update", tags=block(MARCH, MARCH))
     assert result.success
-    made = stage.made("bars")[key(MARCH, ETH)].metadata
+    made = stage.materializations("bars")[key(MARCH, ETH)].metadata
     assert made["by_source"].value == {"daily": 9 * 24, "rest": 12}
-    gaps = stage.made("bar_gaps")[key(MARCH, ETH)].metadata
+    gaps = stage.materializations("bar_gaps")[key(MARCH, ETH)].metadata
     assert (gaps["expected"].value, gaps["missing"].value) == (9 * 24 + 12, 0)
-    topups = stage.made("kline_topups")[key(MARCH, ETH)].metadata
+    topups = stage.materializations("kline_topups")[key(MARCH, ETH)].metadata
     assert topups["rows_now"].value == 12
     assert str(records(topups["newest_answers"])[0]["url"]).startswith(
         "klines?symbol=ETHUSDT&interval=1h&startTime="
@@ -150,6 +150,6 @@ def test_progress_is_logged_at_the_end_and_not_for_each_partition(stage: Stage) 
         if " partitions; the last one is " in event.user_message:
             lines.setdefault(event.step_key, []).append(event.user_message)
     assert len(lines) == 4
-    for said in lines.values():
-        assert said[-1].startswith("4 of 4 partitions")
-        assert len(said) < 4
+    for messages in lines.values():
+        assert messages[-1].startswith("4 of 4 partitions")
+        assert len(messages) < 4

@@ -50,10 +50,10 @@ def test_a_partition_of_any_symbol_is_materialized_and_checked(
             [sys.executable, "-c", PROGRAM, key], env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout.splitlines()[-1])
-        assert (told["success"], told["made"]) == (True, [key])
-        assert [name for name, (passed, _) in told["checks"].items() if not passed] == []
-        assert {partition for _, partition in told["checks"].values()} == {key}
+        output = json.loads(done.stdout.splitlines()[-1])
+        assert (output["success"], output["made"]) == (True, [key])
+        assert [name for name, (passed, _) in output["checks"].items() if not passed] == []
+        assert {partition for _, partition in output["checks"].values()} == {key}
         workspace = deployment.workspace
         (part,) = workspace.partitions([symbol], workspace.months(workspace.now_us()))
         assert pl.read_parquet(workspace.lake.bars(part), hive_partitioning=True)[

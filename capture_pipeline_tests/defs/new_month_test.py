@@ -15,7 +15,14 @@ import requests
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline_tests.defs.stage import BTC, Stage, key, part
-from capture_pipeline_tests.defs.ui import PROGRAMS, Ui, daemons, environment, free_port, make_project
+from capture_pipeline_tests.defs.ui import (
+    PROGRAMS,
+    Ui,
+    environment,
+    free_port,
+    make_project,
+    wait_for_daemons,
+)
 from capture_pipeline_tests.waiting import wait_for
 
 CLOCK = """import os, time
@@ -63,7 +70,7 @@ def set_clock(file: Path, text: str) -> None:
 def months_shown(ui: Ui) -> list[str]:
     with contextlib.suppress(requests.RequestException, AssertionError):
         return sorted(
-            {name.partition("|")[0] for name in ui.ask(KEYS)["assetNodeOrError"].get("partitionKeys", [])}
+            {name.partition("|")[0] for name in ui.query(KEYS)["assetNodeOrError"].get("partitionKeys", [])}
         )
     return []
 
@@ -102,7 +109,7 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
     )
     with started(project, commands, settings):
         ui = Ui(port, project / "dagster_home")
-        daemons(port)
+        wait_for_daemons(port)
         wait_for(
             lambda: months_shown(ui) == ["2025-02", "2025-03"],
             300,
@@ -133,8 +140,8 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
 
 def test_where_nothing_began_nothing_is_reloaded(stage: Stage) -> None:
     """The history of these definitions ended before the present."""
-    look = stage.look("new_month")
-    assert (look.runs, look.reason) == ([], "every month up to the present is a partition")
+    result = stage.tick("new_month")
+    assert (result.runs, result.reason) == ([], "every month up to the present is a partition")
 
 
 def test_without_a_code_server_it_names_the_remedy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +149,6 @@ def test_without_a_code_server_it_names_the_remedy(stage: Stage, monkeypatch: py
     monkeypatch.setattr(
         part("klines.new_month"), "MONTHS", dg.StaticPartitionsDefinition(["2024-01", "2024-02"])
     )
-    assert stage.look("new_month").reason == (
+    assert stage.tick("new_month").reason == (
         "2024-03 has begun: the daemon reloads the definitions itself; reload the code location in the UI"
     )

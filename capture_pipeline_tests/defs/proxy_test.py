@@ -55,7 +55,7 @@ class Proxy:
     upstream: int
     certificate: Path
 
-    def ask(
+    def request(
         self, method: str, path: str, headers: dict[str, str], body: str | None = None, host: str = HOST
     ) -> tuple[int, str]:
         """Send one request over TLS."""
@@ -154,28 +154,31 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 def test_only_who_logs_in_sees_anything(proxy: Proxy) -> None:
     """Pages, files and GraphQL need a login."""
     for path in ("/", "/server_info", "/logs/x"):
-        assert proxy.ask("GET", path, {})[0] == 401
-    assert proxy.ask("POST", "/graphql", JSON, QUERY)[0] == 401
+        assert proxy.request("GET", path, {})[0] == 401
+    assert proxy.request("POST", "/graphql", JSON, QUERY)[0] == 401
     assert (
-        proxy.ask("GET", "/", {"Authorization": "Basic " + base64.b64encode(b"anna:wrong").decode()})[0]
+        proxy.request("GET", "/", {"Authorization": "Basic " + base64.b64encode(b"anna:wrong").decode()})[0]
         == 401
     )
-    assert proxy.ask("GET", "/", LOGIN)[0] == 200
-    status, told = proxy.ask("GET", "/server_info", LOGIN)
+    assert proxy.request("GET", "/", LOGIN)[0] == 200
+    status, body = proxy.request("GET", "/server_info", LOGIN)
     assert status == 200
-    assert json.loads(told)["dagster_version"]
+    assert json.loads(body)["dagster_version"]
 
 
 def test_graphql_is_json_by_post_from_own_pages(proxy: Proxy) -> None:
     """Requests of the pages are accepted; requests that another site can cause in a browser are refused."""
     for origin in ({"Origin": ORIGIN}, {}):
-        status, answer = proxy.ask("POST", "/graphql", {**LOGIN, **JSON, **origin}, QUERY)
+        status, answer = proxy.request("POST", "/graphql", {**LOGIN, **JSON, **origin}, QUERY)
         assert (status, set(json.loads(answer)["data"])) == (200, {"version"})
-    assert proxy.ask("POST", "/graphql", {**LOGIN, **JSON, "Origin": "https://evil.example"}, QUERY)[0] == 403
-    assert proxy.ask("POST", "/graphql", {**LOGIN, **JSON, "Origin": "null"}, QUERY)[0] == 403
-    assert proxy.ask("POST", "/graphql", {**LOGIN, "Content-Type": "text/plain"}, QUERY)[0] == 405
     assert (
-        proxy.ask(
+        proxy.request("POST", "/graphql", {**LOGIN, **JSON, "Origin": "https://evil.example"}, QUERY)[0]
+        == 403
+    )
+    assert proxy.request("POST", "/graphql", {**LOGIN, **JSON, "Origin": "null"}, QUERY)[0] == 403
+    assert proxy.request("POST", "/graphql", {**LOGIN, "Content-Type": "text/plain"}, QUERY)[0] == 405
+    assert (
+        proxy.request(
             "POST",
             "/graphql",
             {**LOGIN, "Content-Type": "application/x-www-form-urlencoded"},
@@ -183,7 +186,7 @@ def test_graphql_is_json_by_post_from_own_pages(proxy: Proxy) -> None:
         )[0]
         == 405
     )
-    assert proxy.ask("GET", "/graphql?query=%7Bversion%7D", LOGIN)[0] == 405
+    assert proxy.request("GET", "/graphql?query=%7Bversion%7D", LOGIN)[0] == 405
 
 
 RESUME = "mutation { setAutoMaterializePaused(paused: false) }"
@@ -232,13 +235,13 @@ def test_nothing_else_can_be_posted(proxy: Proxy) -> None:
         "/",
         "/logs/x",
     ):
-        assert proxy.ask("POST", path, {**LOGIN, **JSON}, "{}")[0] == 403
+        assert proxy.request("POST", path, {**LOGIN, **JSON}, "{}")[0] == 403
 
 
 def test_another_name_gets_no_answer(proxy: Proxy) -> None:
     """Another host name that resolves to this address is refused."""
     with pytest.raises(urllib3.exceptions.ProtocolError):
-        proxy.ask("GET", "/", LOGIN, host="evil.example")
+        proxy.request("GET", "/", LOGIN, host="evil.example")
 
 
 @pytest.mark.parametrize(

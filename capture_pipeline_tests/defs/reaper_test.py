@@ -80,7 +80,7 @@ def test_a_killed_run_is_ended_and_a_live_one_left_alone(stage: Stage, home: Pat
         killed.wait()
         assert set(statuses(stage.instance).values()) == {dg.DagsterRunStatus.STARTED}
         assert (
-            stage.look("dead_run_reaper").reason
+            stage.tick("dead_run_reaper").reason
             == "2 runs are in progress; 1 of them were dead and marked as failed"
         )
         ended = {
@@ -89,7 +89,7 @@ def test_a_killed_run_is_ended_and_a_live_one_left_alone(stage: Stage, home: Pat
         }
         assert statuses(stage.instance) == ended
         assert (
-            stage.look("dead_run_reaper").reason
+            stage.tick("dead_run_reaper").reason
             == "1 runs are in progress; 0 of them were dead and marked as failed"
         )
         live.send_signal(signal.SIGINT)
@@ -110,7 +110,7 @@ def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(
     run = stage.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     stage.instance.report_engine_event("its last words", run)
     assert (
-        stage.look("dead_run_reaper").reason
+        stage.tick("dead_run_reaper").reason
         == "1 runs are in progress; 0 of them were dead and marked as failed"
     )
     monkeypatch.setattr(part("operations.sensors"), "SILENCE_S", -1.0)
@@ -118,11 +118,11 @@ def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(
         part("shared.resources").run_lock_path(stage.workspace, run.run_id)
     ):
         assert (
-            stage.look("dead_run_reaper").reason
+            stage.tick("dead_run_reaper").reason
             == "1 runs are in progress; 0 of them were dead and marked as failed"
         )
     assert (
-        stage.look("dead_run_reaper").reason
+        stage.tick("dead_run_reaper").reason
         == "1 runs are in progress; 1 of them were dead and marked as failed"
     )
     ended = stage.instance.get_run_by_id(run.run_id)

@@ -21,11 +21,11 @@ from capture_pipeline_tests.defs.ui import (
     LOCATION,
     RUN_JOB,
     Ui,
-    children,
-    daemons,
     free_port,
     make_project,
-    running,
+    process_tree,
+    run_ui,
+    wait_for_daemons,
 )
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
@@ -72,7 +72,7 @@ class Desk:
         folder = prepare(
             sessions_root(settings), new_plan(settings, [symbol], "custom", duration_s), resume_open=False
         )
-        self.ui.ask(ADD, key=folder.session, where=LOCATION)
+        self.ui.query(ADD, key=folder.session, where=LOCATION)
         return folder
 
     def materialize(self, folder: SessionFolder) -> str:
@@ -89,18 +89,18 @@ class Desk:
             "runConfigData": "{}",
             "executionMetadata": {"tags": tags},
         }
-        launched = self.ui.ask(RUN_JOB, given=given)["launchPipelineExecution"]
+        launched = self.ui.query(RUN_JOB, given=given)["launchPipelineExecution"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
 
     def run(self, run_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.ui.ask(RUN, id=run_id)["runOrError"]
+        found: dict[str, Any] = self.ui.query(RUN, id=run_id)["runOrError"]
         return {**found, "tags": {tag["key"]: tag["value"] for tag in found["tags"]}}
 
     def runs(self, folder: SessionFolder) -> list[dict[str, Any]]:
         """Return the runs of a session, newest first."""
-        asked = {"tags": [{"key": "dagster/partition", "value": folder.session}]}
-        found: list[dict[str, Any]] = self.ui.ask(RUNS, filter=asked)["runsOrError"]["results"]
+        query_filter = {"tags": [{"key": "dagster/partition", "value": folder.session}]}
+        found: list[dict[str, Any]] = self.ui.query(RUNS, filter=query_filter)["runsOrError"]["results"]
         return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found]
 
     def messages(self, run_id: str) -> list[str]:
@@ -147,8 +147,8 @@ def starts(folder: SessionFolder) -> int:
 def site(project: Path, url: str) -> Iterator[tuple[Desk, int]]:
     """Start `capture ui`; yield it with its process id."""
     port = free_port()
-    with running(project, port, CAPTURE_SANDBOX_URL=url, **SETTINGS) as process:
-        daemons(port)
+    with run_ui(project, port, CAPTURE_SANDBOX_URL=url, **SETTINGS) as process:
+        wait_for_daemons(port)
         yield (
             Desk(Ui(port, project / "dagster_home"), Deployment(url, project / "data", **SETTINGS)),
             process.pid,
@@ -173,7 +173,7 @@ def desk(market: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk
 
 def test_a_session_beyond_the_limit_waits_visibly_and_is_then_recorded(desk: Desk) -> None:
     """*Materialize* sets no tag; the page and the sensor show why the second run is queued."""
-    desk.ui.ask(LIMIT, limit=1)
+    desk.ui.query(LIMIT, limit=1)
     first, second = desk.session("BTCUSDT"), desk.session("ETHUSDT")
     one = desk.materialize(first)
     recorder = recorded(first)
@@ -184,15 +184,18 @@ def test_a_session_beyond_the_limit_waits_visibly_and_is_then_recorded(desk: Des
     assert waiting["tags"]["capture/queued_at_start"].endswith(
         "was still in the queue: all 1 slots of the pool recordings were in use"
     )
-    assert desk.ui.ask(POOL)["instance"]["concurrencyLimit"] == {"limit": 1, "claimedSlots": [{"runId": one}]}
+    assert desk.ui.query(POOL)["instance"]["concurrencyLimit"] == {
+        "limit": 1,
+        "claimedSlots": [{"runId": one}],
+    }
     assert lock_owner_pid(second) is None
     assert lock_owner_pid(first) == recorder
 
     desk.end(first)
     recorded(second)
-    assert desk.ui.ask(POOL)["instance"]["concurrencyLimit"]["claimedSlots"] == [{"runId": two}]
+    assert desk.ui.query(POOL)["instance"]["concurrencyLimit"]["claimedSlots"] == [{"runId": two}]
     desk.end(second)
-    desk.ui.ask(LIMIT, limit=3)
+    desk.ui.query(LIMIT, limit=3)
 
 
 def test_a_killed_recorder_is_started_again_under_its_run(desk: Desk) -> None:
@@ -253,7 +256,7 @@ def test_after_a_power_cut_the_session_goes_on(market: str, tmp_path: Path) -> N
         folder = desk.session("BTCUSDT")
         run = desk.materialize(folder)
         killed = recorded(folder)
-        for process in [*children(pid), killed]:
+        for process in [*process_tree(pid), killed]:
             os.kill(process, signal.SIGKILL)
     with site(project, market) as (desk, _):
         assert desk.runs(folder)[-1]["runId"] == run

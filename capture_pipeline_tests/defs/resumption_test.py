@@ -112,7 +112,7 @@ def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return fresh
 
 
-def made_run(stage: Stage, session: str, **more: Any) -> dg.DagsterRun:
+def add_run(stage: Stage, session: str, **more: Any) -> dg.DagsterRun:
     """Add a run of a session to the instance."""
     job = stage.definitions.resolve_job_def("record_session")
     return stage.instance.create_run_for_job(
@@ -142,17 +142,17 @@ def test_the_recorder_is_started_before_the_run_that_attaches(stage: Stage) -> N
     folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 600))
     process = launch(folder)
     until_recorded(folder)
-    first = made_run(stage, folder.session, status=STARTED)
+    first = add_run(stage, folder.session, status=STARTED)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert stage.look("session_resumption").reason == "no session needs another run"
+    assert stage.tick("session_resumption").reason == "no session needs another run"
     assert lock_owner_pid(folder) is None
     stage.instance.report_run_failed(first)
     stage.instance.add_run_tags(first.run_id, {"dagster/will_retry": "true"})
-    assert stage.look("session_resumption").keys == []
+    assert stage.tick("session_resumption").keys == []
     until_recorded(folder)
     stage.instance.add_run_tags(first.run_id, {"dagster/auto_retry_run_id": "another"})
-    (request,) = stage.look("session_resumption").runs
+    (request,) = stage.tick("session_resumption").runs
     assert (request.partition_key, request.run_key) == (folder.session, f"{folder.session}-2")
     assert folder.events.read_text().count('"recorder_started"') == 2
     stop(folder, settings)
@@ -170,12 +170,12 @@ def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None
             settings, [symbol], "custom", 600, start_us=time.time_ns() // 1000 + ahead_s * 1_000_000
         )
         prepare(sessions_root(settings), plan)
-        made = made_run(stage, plan.session, status=QUEUED)
+        made = add_run(stage, plan.session, status=QUEUED)
         if ahead_s < 60:
             near, start_us = made, plan.start_us
-    look = stage.look("session_resumption")
-    assert look.reason.startswith(f"{near.tags['dagster/partition']}: the session starts at ")
-    assert look.reason.count("still in the queue") == 1
+    result = stage.tick("session_resumption")
+    assert result.reason.startswith(f"{near.tags['dagster/partition']}: the session starts at ")
+    assert result.reason.count("still in the queue") == 1
     found = stage.instance.get_run_by_id(near.run_id)
     assert found is not None
     assert (
@@ -188,7 +188,7 @@ def test_a_cancelled_run_of_a_planned_session_is_not_requested_again(stage: Stag
     settings = stage.workspace.settings
     plan = new_plan(settings, ["BTCUSDT"], "custom", 600).model_copy(update={"planned": True})
     prepare(sessions_root(settings), plan)
-    assert plan.session in stage.look("session_sensor").keys
-    made_run(stage, plan.session, status=CANCELED)
-    assert plan.session not in stage.look("session_sensor").keys
-    assert stage.look("session_resumption").keys == []
+    assert plan.session in stage.tick("session_sensor").keys
+    add_run(stage, plan.session, status=CANCELED)
+    assert plan.session not in stage.tick("session_sensor").keys
+    assert stage.tick("session_resumption").keys == []

@@ -46,7 +46,7 @@ def test_old_runs_go_with_their_files_unless_they_hold_a_newest_materialization(
     for run_id in (superseded, other, newest):
         age(stage, run_id, 91)
     age(stage, report, 89)
-    before = stage.made("bars")
+    before = stage.materializations("bars")
     assert files_of(stage, superseded)
     cleaning = stage.run("clean_up")
     assert cleaning.success
@@ -58,7 +58,7 @@ def test_old_runs_go_with_their_files_unless_they_hold_a_newest_materialization(
         cleaning.run_id,
     }
     assert files_of(stage, superseded) == []
-    assert stage.made("bars") == before
+    assert stage.materializations("bars") == before
     assert stage.instance.get_materialized_partitions(dg.AssetKey("bars")) == {
         key(JANUARY, BTC),
         key(JANUARY, ETH),
@@ -78,8 +78,8 @@ def test_verdicts_outlive_the_run_that_gave_them(stage: Stage) -> None:
     assert stage.run("clean_up").success
     assert not stage.instance.has_run(judged.run_id)
     seen = dg.evaluate_automation_conditions(stage.definitions, stage.instance, cursor=seen.cursor)
-    asked = dg.evaluate_automation_conditions(stage.definitions, stage.instance, cursor=seen.cursor)
-    assert asked.get_num_requested(dg.AssetKey("bar_gaps")) == 1
+    requested = dg.evaluate_automation_conditions(stage.definitions, stage.instance, cursor=seen.cursor)
+    assert requested.get_num_requested(dg.AssetKey("bar_gaps")) == 1
 
 
 def test_runs_under_way_are_never_removed(stage: Stage) -> None:

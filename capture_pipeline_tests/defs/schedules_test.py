@@ -60,8 +60,8 @@ def test_its_one_run_makes_every_symbol_of_those_months(stage: Stage) -> None:
     assert isinstance(request, dg.RunRequest)
     assert stage.run("daily_update", tags=request.tags).success
     wanted = {key(month, symbol) for month in (FEBRUARY, MARCH) for symbol in (BTC, ETH)}
-    assert set(stage.made("bar_gaps")) == wanted
-    assert stage.made("bar_gaps")[key(MARCH, ETH)].metadata["expected"].value == 24 + 6
+    assert set(stage.materializations("bar_gaps")) == wanted
+    assert stage.materializations("bar_gaps")[key(MARCH, ETH)].metadata["expected"].value == 24 + 6
 
 
 def test_a_failed_update_is_tried_again_on_the_same_day_and_one_that_was_made_is_not(stage: Stage) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from capture_pipeline.recorder.lifecycle import all_sessions, sessions_root
 from capture_pipeline_tests.defs.recordings_test import BUSY, SETTINGS, Desk, recorded, starts
-from capture_pipeline_tests.defs.ui import ROOT, Ui, daemons, environment, free_port, make_project
+from capture_pipeline_tests.defs.ui import ROOT, Ui, environment, free_port, make_project, wait_for_daemons
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
@@ -152,8 +152,8 @@ def test_runs_and_recorders_go_on_while_the_services_are_restarted(
     assert made.run(CODE_SERVER, "ExecStartPre").wait() == 0
     running = {unit: made.run(unit) for unit in (CODE_SERVER, DAEMON, WEBSERVER)}
     desk = Desk(Ui(int(made.ports["3000"]), made.project / "dagster_home"), deployment)
-    daemons(desk.ui.port)
-    wait_for(lambda: "golden_samples" in str(desk.ui.ask(LOADED)), 240)
+    wait_for_daemons(desk.ui.port)
+    wait_for(lambda: "golden_samples" in str(desk.ui.query(LOADED)), 240)
     folder = desk.session("BTCUSDT")
     run = desk.materialize(folder)
     recorder = recorded(folder)
@@ -165,7 +165,7 @@ def test_runs_and_recorders_go_on_while_the_services_are_restarted(
     assert {recorder, follower} < set(processes_of(made.project))
     for unit in running:
         made.run(unit)
-    daemons(desk.ui.port)
+    wait_for_daemons(desk.ui.port)
     assert recorded(folder) == recorder
     assert [(each["runId"], each["status"]) for each in desk.runs(folder)] == [(run, "STARTED")]
     desk.end(folder)

@@ -90,59 +90,61 @@ def until(happened: Callable[[], bool]) -> None:
 
 def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Stage) -> None:
     """The run ends with the finished session, and all derived assets are materialized."""
-    look = planned(stage, 30).look(
+    tick = planned(stage, 30).tick(
         "session_sensor"
     )  # long enough for a busy machine to start the recorder in it
     folder = session_of(stage)
-    assert look.keys == [folder.session]
-    assert [run.run_key for run in look.runs] == [f"{folder.session}-1"]
-    stage.instance.add_dynamic_partitions("sessions", look.keys)
+    assert tick.keys == [folder.session]
+    assert [run.run_key for run in tick.runs] == [f"{folder.session}-1"]
+    stage.instance.add_dynamic_partitions("sessions", tick.keys)
     seen = dg.evaluate_automation_conditions(defs=stage.definitions, instance=stage.instance)
-    ran = stage.run("record_session", folder.session)
-    assert ran.success
-    made = stage.made("golden_samples")[folder.session]
+    result = stage.run("record_session", folder.session)
+    assert result.success
+    made = stage.materializations("golden_samples")[folder.session]
     assert made.metadata["state"].value == "complete"
     assert made.metadata["gaps"].value == 0
-    verdicts = {each.check_name: each.passed for each in ran.get_asset_check_evaluations()}
+    verdicts = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
     assert verdicts == dict.fromkeys(CHECKS, True) | {"depth_rate": False}
     tables = ("golden_trades", "golden_depth", "golden_snapshots")
     seen = dg.evaluate_automation_conditions(
         defs=stage.definitions, instance=stage.instance, cursor=seen.cursor
     )
-    asked = dg.evaluate_automation_conditions(
+    requested = dg.evaluate_automation_conditions(
         defs=stage.definitions, instance=stage.instance, cursor=seen.cursor
     )
-    assert {name: asked.get_num_requested(dg.AssetKey(name)) for name in tables} == dict.fromkeys(tables, 1)
+    assert {name: requested.get_num_requested(dg.AssetKey(name)) for name in tables} == dict.fromkeys(
+        tables, 1
+    )
     assert stage.materialize(tables, folder.session).success
     assert all(
-        stage.made(name)[folder.session].metadata["dagster/partition_row_count"].value
+        stage.materializations(name)[folder.session].metadata["dagster/partition_row_count"].value
         for name in ("golden_samples", *tables)
     )
     assert stage.materialize(["regime_comparison"]).success
-    page = Path(str(stage.made("regime_comparison")[None].metadata["page"].value))
+    page = Path(str(stage.materializations("regime_comparison")[None].metadata["page"].value))
     assert folder.session in page.read_text()
-    assert stage.look("session_sensor").runs == []
+    assert stage.tick("session_sensor").runs == []
 
 
 def test_a_planned_session_is_asked_for_ahead_and_begins_in_time(stage: Stage) -> None:
     """The run is requested two minutes before; the file begins before the planned start."""
     assert (
         planned(stage, 5, ahead_s=600)
-        .look("session_sensor")
+        .tick("session_sensor")
         .reason.startswith("no planned session is due; next: ")
     )
-    look = planned(stage, 5, ahead_s=LEAD_S + 20).look("session_sensor")
+    tick = planned(stage, 5, ahead_s=LEAD_S + 20).tick("session_sensor")
     folder = session_of(stage)
-    assert look.keys == [folder.session]
-    stage.instance.add_dynamic_partitions("sessions", look.keys)
-    ran = stage.run("record_session", folder.session)
-    assert ran.success
+    assert tick.keys == [folder.session]
+    stage.instance.add_dynamic_partitions("sessions", tick.keys)
+    result = stage.run("record_session", folder.session)
+    assert result.success
     metadata = finished(folder)
     assert metadata.started_ns is not None
     assert metadata.started_ns < metadata.plan.start_us * 1000
     assert metadata.statistics["duration_s"] >= 5
-    assert stage.made("golden_samples")[folder.session].metadata["late_s"].value == 0
-    lines = [event.user_message for event in stage.instance.all_logs(ran.run_id)]
+    assert stage.materializations("golden_samples")[folder.session].metadata["late_s"].value == 0
+    lines = [event.user_message for event in stage.instance.all_logs(result.run_id)]
     assert any(line.startswith("waiting: 0 messages") for line in lines)
 
 
@@ -152,8 +154,8 @@ def test_a_check_that_was_skipped_says_so(stage: Stage) -> None:
         sessions_root(stage.workspace.settings), new_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 3)
     )
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
-    ran = stage.run("record_session", folder.session)
-    evaluations = {each.check_name: each for each in ran.get_asset_check_evaluations()}
+    result = stage.run("record_session", folder.session)
+    evaluations = {each.check_name: each for each in result.get_asset_check_evaluations()}
     best, ledger = evaluations["book_best"], evaluations["ledger"]
     assert (best.passed, best.severity, best.metadata["verdict"].value) == (
         True,
@@ -177,17 +179,17 @@ def test_a_session_of_which_nothing_came_fails_its_run_with_the_reason(
         sessions_root(stage.workspace.settings), new_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 5)
     )
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
-    ran = stage.run("record_session", folder.session)
-    assert not ran.success
-    [failed] = [event for event in ran.get_step_failure_events() if event.node_name == "golden_samples"]
+    result = stage.run("record_session", folder.session)
+    assert not result.success
+    [failed] = [event for event in result.get_step_failure_events() if event.node_name == "golden_samples"]
     assert "ended without a message: cannot connect to ws://127.0.0.1:9" in str(
         failed.step_failure_data.error
     )
     assert any(
         "connecting" in event.user_message and "cannot connect" in event.user_message
-        for event in stage.instance.all_logs(ran.run_id)
+        for event in stage.instance.all_logs(result.run_id)
     )
-    assert stage.look("session_arrivals").reason == "all 1 finished sessions are known or empty"
+    assert stage.tick("session_arrivals").reason == "all 1 finished sessions are known or empty"
 
 
 def test_a_run_tells_more_often_at_first() -> None:
@@ -205,7 +207,7 @@ def test_a_run_tells_more_often_at_first() -> None:
 
 def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: Stage, tmp_path: Path) -> None:
     """After kill -9 of the run the recorder continues, the sensor requests a run, and there is one file."""
-    planned(stage, 40).look("session_sensor")
+    planned(stage, 40).tick("session_sensor")
     folder = session_of(stage)
     with at_home(tmp_path) as (home, instance):
         instance.add_dynamic_partitions("sessions", [folder.session])
@@ -229,9 +231,9 @@ def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: St
             )
         )
         assert lock_owner_pid(folder) == recorder
-    look = stage.look("session_sensor")
-    assert look.keys == [folder.session]
-    stage.instance.add_dynamic_partitions("sessions", look.keys)
+    tick = stage.tick("session_sensor")
+    assert tick.keys == [folder.session]
+    stage.instance.add_dynamic_partitions("sessions", tick.keys)
     assert stage.run("record_session", folder.session).success
     starts = folder.events.read_text().count('"recorder_started"')
     assert starts == 1
@@ -240,7 +242,7 @@ def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: St
 
 def test_a_recorder_that_dies_is_started_again_into_the_same_file(stage: Stage) -> None:
     """The run restarts it within seconds; messages lost in between are in the ledger."""
-    planned(stage, 600).look("session_sensor")
+    planned(stage, 600).tick("session_sensor")
     folder = session_of(stage)
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
     killer = subprocess.Popen([sys.executable, "-c", _KILLER, str(folder.path)])
@@ -248,7 +250,7 @@ def test_a_recorder_that_dies_is_started_again_into_the_same_file(stage: Stage) 
     assert killer.wait() == 0
     assert folder.events.read_text().count('"recorder_started"') == 2
     assert "process down" in folder.gaps.read_text()
-    metadata = stage.made("golden_samples")[folder.session].metadata
+    metadata = stage.materializations("golden_samples")[folder.session].metadata
     assert metadata["gaps"].value == 2
 
 
@@ -278,7 +280,7 @@ sys.exit(1)
 
 def test_terminate_finishes_the_session_and_another_interrupt_leaves_it(stage: Stage, tmp_path: Path) -> None:
     """An interrupt finishes the session only if a user terminated the run."""
-    planned(stage, 600).look("session_sensor")
+    planned(stage, 600).tick("session_sensor")
     folder = session_of(stage)
     with at_home(tmp_path) as (home, instance):
         instance.add_dynamic_partitions("sessions", [folder.session])
@@ -336,11 +338,11 @@ def test_a_session_recorded_elsewhere_is_brought_in_once(stage: Stage) -> None:
     folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 3))
     process = launch(folder)
     assert process.wait(timeout=60) == 0
-    look = stage.look("session_arrivals")
-    assert look.keys == [folder.session]
-    stage.instance.add_dynamic_partitions("sessions", look.keys)
+    result = stage.tick("session_arrivals")
+    assert result.keys == [folder.session]
+    stage.instance.add_dynamic_partitions("sessions", result.keys)
     assert stage.run("record_session", folder.session).success
-    assert stage.look("session_arrivals").reason == "all 1 finished sessions are known or empty"
+    assert stage.tick("session_arrivals").reason == "all 1 finished sessions are known or empty"
 
 
 def test_a_key_that_is_no_session_is_refused(stage: Stage) -> None:

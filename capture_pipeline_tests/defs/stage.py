@@ -34,7 +34,7 @@ def part(name: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Look:
+class TickResult:
     """The result of a tick of a sensor.
 
     Attributes:
@@ -108,7 +108,7 @@ class Stage:
             raise_on_error=False,
         )
 
-    def look(self, sensor: str) -> Look:
+    def tick(self, sensor: str) -> TickResult:
         """Evaluate a sensor once, with the cursor of its last tick."""
         made = self.definitions.resolve_sensor_def(sensor)
         resources = {"workspace": self.workspace} if made.required_resource_keys else None
@@ -117,17 +117,17 @@ class Stage:
         )
         result = made(context)
         if isinstance(result, dg.SkipReason):
-            return Look([], result.skip_message or "")
+            return TickResult([], result.skip_message or "")
         if isinstance(result, dg.RunRequest):
-            return Look([result], "")
+            return TickResult([result], "")
         assert isinstance(result, dg.SensorResult)
         self.cursors[sensor] = result.cursor
-        return Look(
+        return TickResult(
             list(result.run_requests or []),
             result.skip_reason.skip_message or "" if result.skip_reason else "",
         )
 
-    def made(self, asset: str) -> dict[str | None, dg.AssetMaterialization]:
+    def materializations(self, asset: str) -> dict[str | None, dg.AssetMaterialization]:
         """Return the newest materialization of an asset by partition."""
         records = self.instance.fetch_materializations(dg.AssetKey(asset), limit=1000, ascending=True).records
         return {

@@ -58,7 +58,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(project: Path, port: int, *options: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+def run_ui(project: Path, port: int, *options: str, **more: str) -> Iterator[subprocess.Popen[str]]:
     """Run `capture ui`, and kill it with all its child processes at the end.
 
     With `--demo` the settings are those of the demo.
@@ -83,16 +83,16 @@ def running(project: Path, port: int, *options: str, **more: str) -> Iterator[su
             process.wait()
 
 
-def children(pid: int) -> Iterator[int]:
+def process_tree(pid: int) -> Iterator[int]:
     """Yield a process and all its descendants whose parents are alive."""
     yield pid
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in path.read_text().split():
-            yield from children(int(child))
+            yield from process_tree(int(child))
 
 
 @contextlib.contextmanager
-def suspended(pid: int) -> Iterator[None]:
+def suspend(pid: int) -> Iterator[None]:
     """Stop a process inside the `with` block."""
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -101,7 +101,7 @@ def suspended(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def asked(port: int, query: str, **variables: object) -> Any:
+def query_graphql(port: int, query: str, **variables: object) -> Any:
     """Send a query in the same way as the UI; return the data of the answer."""
     document = {"query": query, "variables": variables}
     answer = requests.post(f"http://127.0.0.1:{port}/graphql", json=document, timeout=60).json()
@@ -109,12 +109,14 @@ def asked(port: int, query: str, **variables: object) -> Any:
     return answer["data"]
 
 
-def daemons(port: int) -> list[dict[str, Any]]:
+def wait_for_daemons(port: int) -> list[dict[str, Any]]:
     """Wait until all required daemons are healthy; return all daemons."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         with contextlib.suppress(requests.ConnectionError, requests.Timeout):
-            found: list[dict[str, Any]] = asked(port, HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"]
+            found: list[dict[str, Any]] = query_graphql(port, HEALTH)["instance"]["daemonHealth"][
+                "allDaemonStatuses"
+            ]
             if all(daemon["healthy"] for daemon in found if daemon["required"]):
                 return found
         time.sleep(0.2)
@@ -135,22 +137,24 @@ class Ui:
     home: Path
     pid: int = 0
 
-    def ask(self, query: str, **variables: object) -> Any:
+    def query(self, query: str, **variables: object) -> Any:
         """Send a query in the same way as the UI."""
-        return asked(self.port, query, **variables)
+        return query_graphql(self.port, query, **variables)
 
     def daemon(self) -> int:
         """Return the process id of the daemon."""
         (found,) = (
             pid
-            for pid in children(self.pid)
+            for pid in process_tree(self.pid)
             if b"dagster-daemon" in Path(f"/proc/{pid}/cmdline").read_bytes()
         )
         return found
 
     def launch(self, partitions: list[str], **target: object) -> str:
         """Launch a backfill; return its id."""
-        launched = self.ask(LAUNCH, given={"partitionNames": partitions, **target})["launchPartitionBackfill"]
+        launched = self.query(LAUNCH, given={"partitionNames": partitions, **target})[
+            "launchPartitionBackfill"
+        ]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])
 
@@ -167,7 +171,7 @@ class Ui:
             "mode": "default",
             "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
         }
-        launched = self.ask(RUN_JOB, given=given)["launchPipelineExecution"]
+        launched = self.query(RUN_JOB, given=given)["launchPipelineExecution"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
 
@@ -182,20 +186,20 @@ class Ui:
             return status().value
 
     def status(self, backfill: str) -> str:
-        return str(self.ask(STATUS, id=backfill)["partitionBackfillOrError"]["status"])
+        return str(self.query(STATUS, id=backfill)["partitionBackfillOrError"]["status"])
 
-    def ended(self, backfill: str) -> str:
+    def wait_for_backfill(self, backfill: str) -> str:
         """Wait for the end of a backfill; return its status."""
         wait_for(lambda: self.status(backfill).startswith("COMPLETED_"), 600, every_s=1)
         return self.status(backfill)
 
-    def newest(self, asset: str) -> dict[str, int]:
+    def newest_ids(self, asset: str) -> dict[str, int]:
         """Return the id of the newest materialization by partition. Ids grow with time."""
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             records = instance.fetch_materializations(dg.AssetKey(asset), limit=1000, ascending=True).records
         return {str(record.partition_key): record.storage_id for record in records}
 
-    def made(self, backfill: str) -> dict[str, Counter[str]]:
+    def count_materializations(self, backfill: str) -> dict[str, Counter[str]]:
         """Return the number of materializations by asset and partition in the runs of a backfill."""
         made: dict[str, Counter[str]] = {}
         with dg.DagsterInstance.from_config(str(self.home)) as instance:

@@ -14,12 +14,12 @@ import yaml
 from capture_pipeline_tests.defs.ui import (
     PROGRAMS,
     ROOT,
-    asked,
-    daemons,
     environment,
     free_port,
     make_project,
-    running,
+    query_graphql,
+    run_ui,
+    wait_for_daemons,
 )
 
 LOOPBACK = "0100007F"
@@ -168,13 +168,13 @@ def addresses(port: int) -> set[str]:
 def test_the_ui_listens_on_loopback_alone(project: Path) -> None:
     """All daemons are healthy, no other address listens, and Ctrl-C ends all processes."""
     port = free_port()
-    with running(project, port) as process:
-        found = daemons(port)
+    with run_ui(project, port) as process:
+        found = wait_for_daemons(port)
         assert {"SENSOR", "SCHEDULER", "ASSET", "BACKFILL", "QUEUED_RUN_COORDINATOR", "MONITORING"} <= {
             daemon["daemonType"] for daemon in found
         }
         assert [daemon["lastHeartbeatErrors"] for daemon in found if daemon["lastHeartbeatErrors"]] == []
-        (repository,) = asked(port, SENSORS)["repositoriesOrError"]["nodes"]
+        (repository,) = query_graphql(port, SENSORS)["repositoriesOrError"]["nodes"]
         assert {"month_close_sensor", "gap_fill_sensor"} <= {
             sensor["name"] for sensor in repository["sensors"]
         }
@@ -189,7 +189,7 @@ def test_the_ui_listens_on_loopback_alone(project: Path) -> None:
 def test_the_instance_is_made_before_the_two_processes_look_for_it(project: Path) -> None:
     """Two processes would damage each other's files; a failure is reported in one line."""
     (project / "dagster_home" / "dagster.yaml").write_text("telemetrie: {enabled: false}\n")
-    with running(project, 1) as process:
+    with run_ui(project, 1) as process:
         assert process.wait(60) == 2
     (line,) = (project / "ui.log").read_text().splitlines()
     assert line.startswith(

@@ -172,7 +172,7 @@ def test_a_secret_is_hidden_in_every_form(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("yaml", "told"),
+    ("yaml", "message"),
     [
         (
             "alerts: {channels: [{name: ops, kind: webhook, url: 'https://h/SECRET'}]}",
@@ -207,12 +207,14 @@ def test_a_secret_is_hidden_in_every_form(text: str) -> None:
         ),
     ],
 )
-def test_a_mistake_in_the_settings_is_one_line_without_a_secret(yaml: str, told: str, tmp_path: Path) -> None:
+def test_a_mistake_in_the_settings_is_one_line_without_a_secret(
+    yaml: str, message: str, tmp_path: Path
+) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(yaml + "\n")
     with pytest.raises(ConfigError) as caught:
         load_settings(file, {})
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "SECRET" not in str(caught.value)
 
 

@@ -173,7 +173,7 @@ def test_a_mail_server_that_never_answers_is_given_up_in_time(lake: Lake) -> Non
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "told"),
+    ("status", "headers", "message"),
     [
         (404, {}, "answers with 404"),
         (403, {}, "refuses the message (403)"),
@@ -183,7 +183,7 @@ def test_a_mail_server_that_never_answers_is_given_up_in_time(lake: Lake) -> Non
     ],
 )
 def test_a_refused_message_waits(
-    status: int, headers: dict[str, str], told: str, web: HttpReceiver, lake: Lake
+    status: int, headers: dict[str, str], message: str, web: HttpReceiver, lake: Lake
 ) -> None:
     """The reason is stored without the address; Retry-After is used as the wait."""
     settings = settings_for(web)
@@ -191,7 +191,7 @@ def test_a_refused_message_waits(
     web.status, web.headers = status, headers
     spool.post([alert("gaps")])
     (outcome,) = deliver(spool, settings, lambda: NOW_US)
-    assert told in outcome.error
+    assert message in outcome.error
     queue = spool.read().queues["ops"]
     assert (len(queue.waiting), queue.next_us - NOW_US) == (1, 1800_000_000 if status == 429 else 30_000_000)
     web.status, web.headers = 204, {}
