@@ -22,7 +22,7 @@ from capture_pipeline.cli.session_view import (
     set_aside_row,
     state_lines,
 )
-from capture_pipeline.deployment.rest_client import rest_of
+from capture_pipeline.deployment.rest_client import create_rest_client
 from capture_pipeline.errors import CaptureError, StorageError
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.recorder.connections.egress import check_network
@@ -157,7 +157,7 @@ def _check_symbols(settings: Settings, symbols: list[str]) -> None:
     }
     quick = settings.model_copy(update={"http": http.model_copy(update={"attempts": 1, **limits})})
     try:
-        error = rest_of(quick, max_wait_s=0.0).unknown_symbols(symbols)
+        error = create_rest_client(quick, max_wait_s=0.0).unknown_symbols(symbols)
     except CaptureError as failure:
         write_line(
             f"Whether the exchange lists {', '.join(symbols)} could not be checked; recording begins all the same: {failure}",

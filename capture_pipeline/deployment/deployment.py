@@ -18,7 +18,7 @@ from capture_pipeline.calendars.irregularities import (
     load_irregularities,
 )
 from capture_pipeline.calendars.outages import Outage, load_calendar
-from capture_pipeline.deployment.rest_client import http_of, rest_of
+from capture_pipeline.deployment.rest_client import create_http, create_rest_client
 from capture_pipeline.lake.paths import Lake, Partition
 from capture_pipeline.memory import RowBudget
 from capture_pipeline.settings.models import Settings
@@ -38,7 +38,7 @@ class Workspace:
     @cached_property
     def http(self) -> Http:
         """HTTP transport with the deployment's time-outs and certificates."""
-        return http_of(self.settings)
+        return create_http(self.settings)
 
     @cached_property
     def archive(self) -> ArchiveClient:
@@ -48,7 +48,7 @@ class Workspace:
     @cached_property
     def rest(self) -> RestClient:
         """Client of the exchange's REST endpoints."""
-        return rest_of(self.settings, self.http)
+        return create_rest_client(self.settings, self.http)
 
     @cached_property
     def parsed(self) -> ParsedFiles:

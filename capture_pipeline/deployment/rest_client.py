@@ -14,13 +14,13 @@ from capture_pipeline.lake.paths import Lake
 from capture_pipeline.settings.models import Settings
 
 
-def http_of(settings: Settings, on_answer: OnAnswer = lambda *_: None) -> Http:
+def create_http(settings: Settings, on_answer: OnAnswer = lambda *_: None) -> Http:
     """Create the HTTP transport of a deployment; `on_answer` is called for each answer."""
     sandbox_url = settings.sandbox_url if settings.venue == "sandbox" else None
     return Http(settings.http, sandbox_url=sandbox_url, on_answer=on_answer)
 
 
-def limits_of(settings: Settings) -> AddressLimits:
+def open_address_limits(settings: Settings) -> AddressLimits:
     """Open the store of the exchange's limits for this machine's IP address, for REST and streams.
 
     Spot and USD-M futures have separate hosts and limits. Each has its own store, named after the REST host.
@@ -29,7 +29,9 @@ def limits_of(settings: Settings) -> AddressLimits:
     return AddressLimits(Lake(settings.storage.root).state(f"limits-{host}.json"), settings.rate_limits)
 
 
-def rest_of(settings: Settings, http: Http | None = None, *, max_wait_s: float | None = None) -> RestClient:
+def create_rest_client(
+    settings: Settings, http: Http | None = None, *, max_wait_s: float | None = None
+) -> RestClient:
     """Create the REST client of a deployment's venue and market.
 
     Args:
@@ -43,5 +45,9 @@ def rest_of(settings: Settings, http: Http | None = None, *, max_wait_s: float |
         else settings.rate_limits.model_copy(update={"max_wait_s": max_wait_s})
     )
     return RestClient(
-        http or http_of(settings), settings.rest_url, settings.market, limits, limits_of(settings)
+        http or create_http(settings),
+        settings.rest_url,
+        settings.market,
+        limits,
+        open_address_limits(settings),
     )

@@ -110,10 +110,10 @@ def test_a_table_of_metadata_has_printable_cells(stage: Stage) -> None:
     """The functions are those of the definitions under test."""
     del stage
     outputs = part("shared.outputs")
-    (record,) = part("shared.table_metadata").table_of([{"name": LONG, "rows": 1}]).records
+    (record,) = part("shared.table_metadata").build_table([{"name": LONG, "rows": 1}]).records
     check_shown(str(record.data["name"]))
     assert len(str(record.data["name"])) == 300
-    assert part("shared.table_metadata").records_of([{"name": LONG, "rows": 1, "none": None}]) == [
+    assert part("shared.table_metadata").build_records([{"name": LONG, "rows": 1, "none": None}]) == [
         dict(record.data)
     ]
     values = outputs.metadata({"text": LONG, "json": {"a": ATTACK}})

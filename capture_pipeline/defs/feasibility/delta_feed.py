@@ -13,7 +13,7 @@ from capture_pipeline.defs.feasibility.session_reports import (
     input_digests,
     publish_report,
 )
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
@@ -45,7 +45,9 @@ def delta_feed_report(
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Check the sequence of ids of every symbol; publish evidence and page."""
     with domain_errors_as_dagster(context.op_execution_context):
-        tables = GoldenTables(workspace.lake.tables(), folder_of(workspace, context.partition_key).session)
+        tables = GoldenTables(
+            workspace.lake.tables(), find_session_folder(workspace, context.partition_key).session
+        )
         feeds = [delta_feed(tables, symbol) for symbol in tables.symbols()]
         found = evidence(feeds, input_digests(tables, _INPUTS))
         metadata = publish_report(workspace, found, TITLE, tables.session, sections_of(feeds))

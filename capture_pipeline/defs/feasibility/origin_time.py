@@ -13,7 +13,7 @@ from capture_pipeline.defs.feasibility.session_reports import (
     input_digests,
     publish_report,
 )
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
@@ -48,7 +48,9 @@ def origin_time_report(
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """Measure all streams of all symbols; publish evidence and page."""
     with domain_errors_as_dagster(context.op_execution_context):
-        tables = GoldenTables(workspace.lake.tables(), folder_of(workspace, context.partition_key).session)
+        tables = GoldenTables(
+            workspace.lake.tables(), find_session_folder(workspace, context.partition_key).session
+        )
         reports = [
             report_of(
                 f"{tables.session} {symbol}", [measure(stream) for stream in golden_streams(tables, symbol)]

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from capture_pipeline.defs.feasibility.measured import GROUP, MeasuredAsset
-from capture_pipeline.defs.golden_samples.sessions import folder_of
+from capture_pipeline.defs.golden_samples.sessions import find_session_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
@@ -70,7 +70,7 @@ def replay_benchmark(
         if config.session:
             tables, symbol = of_session(config.session, config.symbol, workspace.lake.tables())
             recorded = session_input(
-                tables, symbol, folder_of(workspace, config.session).recording, config.events
+                tables, symbol, find_session_folder(workspace, config.session).recording, config.events
             )
             evidence = measure_replay(workspace.lake, recorded, config.repeats, config.cap_mb)
         else:

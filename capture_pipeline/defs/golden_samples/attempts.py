@@ -65,7 +65,7 @@ class Attempts:
         return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** (short - 2)) if short > 1 else 0.0
 
 
-def attempts_of(instance: dg.DagsterInstance, session: str) -> Attempts:
+def read_attempts(instance: dg.DagsterInstance, session: str) -> Attempts:
     """Read the runs of a session, launched by the job or by *Materialize*."""
     records = instance.get_run_records(dg.RunsFilter(tags={"dagster/partition": session}), limit=MAX_ATTEMPTS)
     return Attempts([record for record in records if _records_a_session(record.dagster_run)])

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.checks.gates import Severity
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
@@ -57,7 +57,8 @@ def golden_samples_checks(
     """Validate the recording and yield the evaluation of each selected check."""
     with domain_errors_as_dagster(context.op_execution_context):
         report = validate(
-            folder_of(workspace, context.partition_key).path, thresholds_of(workspace.settings.session_gates)
+            find_session_folder(workspace, context.partition_key).path,
+            thresholds_of(workspace.settings.session_gates),
         )
     newest = NewestMaterializations(context.instance, [context.partition_key])
     wanted = {key.name for key in context.selected_asset_check_keys}

@@ -11,7 +11,7 @@ import dagster as dg
 
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.checks.gates import Severity
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, root
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder, sessions_folder
 from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
@@ -66,7 +66,7 @@ def next_day_proof(
 ) -> dg.MaterializeResult[Any]:
     """Download the published files, compare, and publish the result."""
     with domain_errors_as_dagster(context.op_execution_context):
-        proof = prove(workspace, folder_of(workspace, context.partition_key))
+        proof = prove(workspace, find_session_folder(workspace, context.partition_key))
     return outputs.materialization(_metadata(workspace, proof))
 
 
@@ -109,7 +109,7 @@ def next_day_proof_checks(
 ) -> Iterator[Event]:
     """Yield the evaluation of the last published proof of a session."""
     with domain_errors_as_dagster(context.op_execution_context):
-        session = folder_of(workspace, context.partition_key).session
+        session = find_session_folder(workspace, context.partition_key).session
         proof = read_proof(workspace.lake.proof(session))
         if proof is None:
             raise LakeError("there is no proof", where=session, remedy=f"materialize {ASSET} of this session")
@@ -197,7 +197,7 @@ def proof_sensor(
     """Request one run for each session without a complete proof."""
     try:
         now_us = with_short_timeouts(workspace).now_us()
-        found = due_sessions(workspace.lake, reversed(all_sessions(root(workspace))), now_us)
+        found = due_sessions(workspace.lake, reversed(all_sessions(sessions_folder(workspace))), now_us)
     except CaptureError as error:
         return outputs.skip(f"cannot be decided now: {error}")
     for session, reason in found.damaged.items():

@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.table_metadata import ROWS
@@ -65,7 +65,7 @@ def golden_samples(
 ) -> dg.MaterializeResult[Any]:
     """Record a session, or follow its recorder, until the session is finished."""
     with domain_errors_as_dagster(context.op_execution_context):
-        folder = folder_of(workspace, context.partition_key)
+        folder = find_session_folder(workspace, context.partition_key)
         _check_disk(workspace, folder)
         try:
             _log_progress(context, folder)

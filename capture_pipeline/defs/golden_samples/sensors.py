@@ -11,10 +11,10 @@ from itertools import islice
 import dagster as dg
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.defs.golden_samples.attempts import JOB, Attempts, attempts_of
+from capture_pipeline.defs.golden_samples.attempts import JOB, Attempts, read_attempts
 from capture_pipeline.defs.golden_samples.proof import report_proofs
 from capture_pipeline.defs.golden_samples.recording import POOL
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, root
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, sessions_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
@@ -61,7 +61,7 @@ def session_sensor(
         wanted = [folder for folder, plan in _unfinished(workspace) if plan.planned]
     except CaptureError as error:
         return outputs.skip(f"cannot be decided now: {error}")
-    new = [folder.session for folder in wanted if not attempts_of(context.instance, folder.session).records]
+    new = [folder.session for folder in wanted if not read_attempts(context.instance, folder.session).records]
     if new:
         return _request_runs({session: f"{session}-1" for session in new})
     open_ones = (
@@ -86,7 +86,7 @@ def session_resumption(
     """Request one run for each unfinished session whose last run ended; start missing recorders."""
     now_s, queued, due = time.time(), [], {}
     for folder, plan in _unfinished(workspace):
-        attempts = attempts_of(context.instance, folder.session)
+        attempts = read_attempts(context.instance, folder.session)
         if (
             attempts.has_failed(now_s)
             and folder.growing.exists()
@@ -114,7 +114,7 @@ def session_arrivals(
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each finished session that was never materialized; report proofs of the others."""
     known = context.instance.get_materialized_partitions(dg.AssetKey("golden_samples"))
-    finished = [folder for folder in all_sessions(root(workspace)) if folder.metadata.exists()]
+    finished = [folder for folder in all_sessions(sessions_folder(workspace)) if folder.metadata.exists()]
     new = (folder for folder in reversed(finished) if folder.session not in known and not _is_empty(folder))
     arrived = [folder.session for folder in islice(new, _MAX_ARRIVALS)]
     proofs = report_proofs(context, workspace, {folder.session for folder in finished} & known)
@@ -137,7 +137,7 @@ def _request_runs(keys: dict[str, str]) -> dg.SensorResult:
 
 
 def _unfinished(workspace: Workspace) -> Iterator[tuple[SessionFolder, SessionPlan]]:
-    for folder in all_sessions(root(workspace)):
+    for folder in all_sessions(sessions_folder(workspace)):
         if not folder.metadata.exists() and (plan := known_plan(folder)):
             yield folder, plan
 
@@ -177,7 +177,7 @@ def _is_empty(folder: SessionFolder) -> bool:
 def _prepare(workspace: Workspace, window: Window) -> None:
     """Write the plan of a session unless it exists."""
     planned = window.planned
-    folder = SessionFolder.under(root(workspace), planned.regime, window.session)
+    folder = SessionFolder.under(sessions_folder(workspace), planned.regime, window.session)
     if folder.plan.exists():
         return
     plan = new_plan(

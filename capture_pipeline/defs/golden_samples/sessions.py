@@ -11,12 +11,12 @@ from capture_pipeline.sessions.layout import SessionFolder, valid_session
 SESSIONS = dg.DynamicPartitionsDefinition(name="sessions")
 
 
-def root(workspace: Workspace) -> Path:
+def sessions_folder(workspace: Workspace) -> Path:
     """Return the folder that contains the sessions of a deployment."""
     return sessions_root(workspace.settings)
 
 
-def folder_of(workspace: Workspace, key: str) -> SessionFolder:
+def find_session_folder(workspace: Workspace, key: str) -> SessionFolder:
     """Return the folder of a session.
 
     Args:
@@ -26,4 +26,4 @@ def folder_of(workspace: Workspace, key: str) -> SessionFolder:
     Raises:
         ConfigError: The key is not a session id, or the session does not exist.
     """
-    return find_session(root(workspace), valid_session(key))
+    return find_session(sessions_folder(workspace), valid_session(key))

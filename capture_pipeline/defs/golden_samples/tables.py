@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, root
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder, sessions_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT, AFTER_UPSTREAM_IDLE
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
@@ -59,7 +59,7 @@ def golden_tables(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Convert a finished session."""
     with domain_errors_as_dagster(context.op_execution_context):
-        folder = folder_of(workspace, context.partition_key)
+        folder = find_session_folder(workspace, context.partition_key)
         finished(folder)
         manifest = convert(folder.recording, folder.session, workspace.lake.tables())
     for table in TABLES:
@@ -113,7 +113,7 @@ def regime_comparison_report(
 
 def _sessions_with_tables(workspace: Workspace) -> list[Compared]:
     found = []
-    for folder in reversed(all_sessions(root(workspace))):
+    for folder in reversed(all_sessions(sessions_folder(workspace))):
         tables = GoldenTables(workspace.lake.tables(), folder.session)
         if tables.manifest_path.exists() and folder.metadata.exists():
             metadata = finished(folder)

@@ -65,7 +65,7 @@ TABLE_CHECKS = {
 }
 
 
-def checks_of(table: str, partitions_def: dg.PartitionsDefinition[Any] | None) -> dg.AssetChecksDefinition:
+def build_checks(table: str, partitions_def: dg.PartitionsDefinition[Any] | None) -> dg.AssetChecksDefinition:
     """Build the definition of the asset checks of a table.
 
     Args:
@@ -156,6 +156,6 @@ def _spec(check: CheckSpec, partitions_def: dg.PartitionsDefinition[Any] | None)
         )
 
 
-bars_checks = checks_of("bars", PARTITIONS)
-gaps_checks = checks_of("bar_gaps", PARTITIONS)
-coverage_checks = checks_of("coverage_report", None)
+bars_checks = build_checks("bars", PARTITIONS)
+gaps_checks = build_checks("bar_gaps", PARTITIONS)
+coverage_checks = build_checks("coverage_report", None)

@@ -11,7 +11,7 @@ from capture_pipeline.defs.klines.freshness import BY_THE_REPORT
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_UPSTREAM_IDLE
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
-from capture_pipeline.defs.shared.table_metadata import table_of
+from capture_pipeline.defs.shared.table_metadata import build_table
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.quality.measure import CoverageReport, report
 from capture_pipeline.reporting import markdown as md
@@ -56,7 +56,7 @@ def describe_report(workspace: Workspace, coverage: CoverageReport) -> dict[str,
         "heat_map": render_heat_map(coverage),
         **summary,
         "dagster/row_count": coverage.frame.height,
-        "coverage": table_of(coverage.frame, _ROWS_SHOWN),
+        "coverage": build_table(coverage.frame, _ROWS_SHOWN),
         "csv": coverage.csv,
         **outputs.page(coverage.html, workspace.lake.reports()),
     }

@@ -7,7 +7,7 @@ from typing import Any
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.defs.shared.partition_runner import MetadataByAsset
-from capture_pipeline.defs.shared.table_metadata import ROWS, records_of, table_of
+from capture_pipeline.defs.shared.table_metadata import ROWS, build_records, build_table
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.bars import BarsResult
 from capture_pipeline.klines.gaps import GapsResult
@@ -53,7 +53,7 @@ def archives(result: ArchivesResult) -> MetadataByAsset:
             "unverified": len(result.unverified),
             "superseded": len(result.manifest.superseded),
             "trust": dict(Counter(str(record.trust) for record in result.manifest.files)),
-            "archive_files": records_of([_file_row(record) for record in published])
+            "archive_files": build_records([_file_row(record) for record in published])
             or "none is published yet",
         }
     }
@@ -70,7 +70,7 @@ def topups(result: TopupResult) -> MetadataByAsset:
             "still_missing": result.still_missing,
             "archive_only": result.archive_only or "no",
             "answers": len(pages),
-            "newest_answers": records_of([_page_row(page) for page in pages[-_PAGES_SHOWN:]])
+            "newest_answers": build_records([_page_row(page) for page in pages[-_PAGES_SHOWN:]])
             or "nothing was missing",
         }
     }
@@ -124,7 +124,7 @@ def gaps(workspace: Workspace, result: GapsResult) -> MetadataByAsset:
             "explained_coverage_percent": round(100 * present / result.attainable, 4)
             if result.attainable
             else 100.0,
-            "gaps": table_of(rows) if rows else "no gap",
+            "gaps": build_table(rows) if rows else "no gap",
         }
     }
 
@@ -134,7 +134,7 @@ def reconciliation(result: Reconciliation) -> MetadataByAsset:
     report = result.report
     figures = report.model_dump(exclude={"partition", "differences"})
     listed = [difference.model_dump(exclude={"open_time"}) for difference in report.differences]
-    shown = table_of(listed or [{"open_time_us": "no source disagrees with another"}])
+    shown = build_table(listed or [{"open_time_us": "no source disagrees with another"}])
     return {
         "month_reconciliation": {
             ROWS: report.differing_fields,
@@ -147,7 +147,7 @@ def reconciliation(result: Reconciliation) -> MetadataByAsset:
 
 def revisions(records: Sequence[ArchiveRecord]) -> dict[str, Any]:
     """Return the metadata of an observation of files with a changed checksum."""
-    return {"republished": len(records), "files": table_of([_file_row(record) for record in records])}
+    return {"republished": len(records), "files": build_table([_file_row(record) for record in records])}
 
 
 def _file_row(record: ArchiveRecord) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from capture_pipeline.defs.shared.table_metadata import schema_of
+from capture_pipeline.defs.shared.table_metadata import build_schema
 from capture_pipeline.tables.bars import BAR_SCHEMA, COLUMN_DESCRIPTIONS
 from capture_pipeline.tables.exclusions import EXCLUSION_DESCRIPTIONS, EXCLUSION_SCHEMA
 from capture_pipeline.tables.gaps import GAP_DESCRIPTIONS, GAP_SCHEMA
@@ -68,16 +68,16 @@ COVERAGE_COLUMNS: dict[str, tuple[pl.DataType, str]] = {
 }
 _MAY_BE_EMPTY = {"expected", "newest_us", "as_of_us", "coverage_percent", "explained_coverage_percent"}
 
-RAW = schema_of(
+RAW = build_schema(
     {name: kind for name, (kind, _) in _RAW_COLUMNS.items()},
     {name: text for name, (_, text) in _RAW_COLUMNS.items()},
 )
 """The twelve columns of a kline at the exchange, both in the CSV of a zip and in a REST answer."""
-BARS = schema_of(BAR_SCHEMA, COLUMN_DESCRIPTIONS)
-CONFLICTS = schema_of(CONFLICT_SCHEMA, _CONFLICTS)
-EXCLUSIONS = schema_of(EXCLUSION_SCHEMA, EXCLUSION_DESCRIPTIONS)
-GAPS = schema_of(GAP_SCHEMA, GAP_DESCRIPTIONS, nullable={"filled_by"})
-COVERAGE = schema_of(
+BARS = build_schema(BAR_SCHEMA, COLUMN_DESCRIPTIONS)
+CONFLICTS = build_schema(CONFLICT_SCHEMA, _CONFLICTS)
+EXCLUSIONS = build_schema(EXCLUSION_SCHEMA, EXCLUSION_DESCRIPTIONS)
+GAPS = build_schema(GAP_SCHEMA, GAP_DESCRIPTIONS, nullable={"filled_by"})
+COVERAGE = build_schema(
     {name: kind for name, (kind, _) in COVERAGE_COLUMNS.items()},
     {name: text for name, (_, text) in COVERAGE_COLUMNS.items()},
     nullable=_MAY_BE_EMPTY,

@@ -12,7 +12,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 
 from capture_pipeline.checks.gates import GateResult, GateSpec, Severity, worst
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.table_metadata import table_of
+from capture_pipeline.defs.shared.table_metadata import build_table
 
 _SEVERITIES = {Severity.ERROR: dg.AssetCheckSeverity.ERROR, Severity.WARN: dg.AssetCheckSeverity.WARN}
 _PER_QUERY = 500
@@ -180,7 +180,7 @@ def _metadata(results: Sequence[GateResult]) -> dict[str, Any]:
         values["failing"] = count
     for result in failed:
         if result.failing is not None and result.failing.height:
-            values["failing_rows" if len(results) == 1 else f"failing_rows_{result.spec.name}"] = table_of(
+            values["failing_rows" if len(results) == 1 else f"failing_rows_{result.spec.name}"] = build_table(
                 result.failing
             )
     return values

@@ -15,7 +15,7 @@ MAX_ROWS = 100
 _TYPES = {pl.Int64(): "int", pl.String(): "string", pl.Boolean(): "bool", pl.Float64(): "float"}
 
 
-def schema_of(
+def build_schema(
     columns: Mapping[str, pl.DataType], descriptions: Mapping[str, str], nullable: Collection[str] = ()
 ) -> dg.TableSchema:
     """Return the column schema of a table for its definition.
@@ -34,7 +34,9 @@ def schema_of(
     return dg.TableSchema(table_columns)
 
 
-def table_of(rows: pl.DataFrame | Sequence[Mapping[str, Any]], most: int = MAX_ROWS) -> dg.TableMetadataValue:
+def build_table(
+    rows: pl.DataFrame | Sequence[Mapping[str, Any]], most: int = MAX_ROWS
+) -> dg.TableMetadataValue:
     """Build a table for metadata.
 
     Args:
@@ -52,7 +54,7 @@ def table_of(rows: pl.DataFrame | Sequence[Mapping[str, Any]], most: int = MAX_R
     )
 
 
-def records_of(rows: Sequence[Mapping[str, Any]], most: int = MAX_ROWS) -> list[dict[str, Any]]:
+def build_records(rows: Sequence[Mapping[str, Any]], most: int = MAX_ROWS) -> list[dict[str, Any]]:
     """Build rows for metadata, which Dagster shows as JSON.
 
     Unlike a table they have no schema, which would add 190 bytes a column to each of the two or three copies

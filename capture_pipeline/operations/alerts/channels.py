@@ -50,7 +50,7 @@ def open_channel(settings: Alerts, channel: ChannelSettings) -> Channel:
     Raises:
         ConfigError: The secret of the channel is missing, or its entry point is not installed or fails.
     """
-    secret = secret_of(settings, channel.name)
+    secret = get_secret(settings, channel.name)
     if isinstance(channel, LogChannel):
         return LogWriter()
     if isinstance(channel, PluginChannel):
@@ -63,7 +63,7 @@ def open_channel(settings: Alerts, channel: ChannelSettings) -> Channel:
     return MailSender(channel, secret, settings.timeout_s)
 
 
-def secret_of(settings: Alerts, name: str) -> str | None:
+def get_secret(settings: Alerts, name: str) -> str | None:
     """Return the secret of a channel, or None if it has no secret."""
     secret = settings.secrets.get(name)
     return secret.get_secret_value() if secret is not None else None

@@ -15,7 +15,7 @@ from functools import partial
 
 from capture_pipeline.binance.periods import HOUR_US
 from capture_pipeline.errors import BusyError, CaptureError, ConfigError, RateLimitedError
-from capture_pipeline.operations.alerts.channels import Channel, hide, open_channel, secret_of
+from capture_pipeline.operations.alerts.channels import Channel, get_secret, hide, open_channel
 from capture_pipeline.operations.alerts.models import Alert, combine_alerts
 from capture_pipeline.operations.alerts.spool import Queue, Spool
 from capture_pipeline.settings.alerts import Alerts, ChannelSettings
@@ -158,7 +158,7 @@ def _send_all(
     on_sent: Callable[[list[Alert]], None],
 ) -> Outcome:
     """Send messages one by one until one fails or the time is over."""
-    secret, sent, until = secret_of(settings, channel.name), 0, time.monotonic() + _PASS_S
+    secret, sent, until = get_secret(settings, channel.name), 0, time.monotonic() + _PASS_S
     try:
         opened: Channel = open_channel(settings, channel)
         for message in messages:

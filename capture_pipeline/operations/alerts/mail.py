@@ -48,7 +48,7 @@ class MailSender:
         deadline = Deadline(self._timeout_s)
         try:
             with deadline.counting():
-                self._deliver(message_of(alert, self._settings))
+                self._deliver(build_mail(alert, self._settings))
         except smtplib.SMTPResponseException as error:
             raise self._refused(error.smtp_code, error.smtp_error) from None
         except smtplib.SMTPRecipientsRefused as error:
@@ -106,7 +106,7 @@ class MailSender:
         return ServerError(what, where=self._where)
 
 
-def message_of(alert: Alert, settings: SmtpChannel) -> EmailMessage:
+def build_mail(alert: Alert, settings: SmtpChannel) -> EmailMessage:
     """Build the mail of an alert; a repetition has the same Message-ID."""
     message = EmailMessage(policy=SMTP)
     message["Subject"] = alert.heading

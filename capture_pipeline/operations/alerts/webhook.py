@@ -59,7 +59,7 @@ class Webhook:
         Raises:
             CaptureError: The service did not accept the alert. The error contains no part of the address.
         """
-        body = json.dumps({"text": slack_text(alert)}).encode()
+        body = json.dumps({"text": format_for_slack(alert)}).encode()
         try:
             self._http.post(
                 self._address, body, headers={"Content-Type": "application/json"}, where=self._where
@@ -71,7 +71,7 @@ class Webhook:
             ) from None
 
 
-def slack_text(alert: Alert) -> str:
+def format_for_slack(alert: Alert) -> str:
     """Format an alert for Slack: the heading, and the body as a code block, without markup and mentions."""
     return f"{_escape(alert.heading)}\n```\n{_escape(alert.body)}\n```"
 
