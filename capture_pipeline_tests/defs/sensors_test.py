@@ -212,7 +212,7 @@ def test_an_exchange_out_of_reach_is_told_and_asked_again_next_time(
     stage.cursors[sensor] = '{"2024-01|BTCUSDT": [3, 5]}'
     result = stage.tick(sensor)
     assert result.runs == []
-    assert result.reason.startswith("cannot be decided now: ")
+    assert result.reason.startswith("skipped until the next tick: ")
     assert "127.0.0.1:9" in result.reason
     assert stage.cursors[sensor] == '{"2024-01|BTCUSDT": [3, 5]}'
 

@@ -199,7 +199,7 @@ def proof_sensor(
         now_us = with_short_timeouts(workspace).now_us()
         found = due_sessions(workspace.lake, reversed(all_sessions(sessions_folder(workspace))), now_us)
     except CaptureError as error:
-        return outputs.skip(f"cannot be decided now: {error}")
+        return outputs.skip(f"skipped until the next tick: {error}")
     for session, reason in found.damaged.items():
         outputs.log_warning(context, f"{session} is left out: {reason}")
     due, attempts = Attempts.load(context.cursor).select_due(found.wanted, now_us, _MAX_RUNS)

@@ -60,7 +60,7 @@ def session_sensor(
             _prepare(workspace, window)
         wanted = [folder for folder, plan in _unfinished(workspace) if plan.planned]
     except CaptureError as error:
-        return outputs.skip(f"cannot be decided now: {error}")
+        return outputs.skip(f"skipped until the next tick: {error}")
     new = [folder.session for folder in wanted if not read_attempts(context.instance, folder.session).records]
     if new:
         return _request_runs({session: f"{session}-1" for session in new})

@@ -78,7 +78,7 @@ def lake_arrivals(
         next_state = tick.process_next(state, known)
     except CaptureError as error:
         return dg.SensorResult(
-            skip_reason=outputs.skip(f"cannot be decided now: {error}"), cursor=context.cursor
+            skip_reason=outputs.skip(f"skipped until the next tick: {error}"), cursor=context.cursor
         )
     for partition, problem in tick.damaged.items():
         outputs.log_warning(context, f"{partition} is left out: {problem}")

@@ -78,7 +78,7 @@ def revision_sensor(
         now_us = with_short_timeouts(workspace).now_us()
         due = pending.due_for_recheck(workspace, now_us, 1)
     except CaptureError as error:
-        return outputs.skip(f"cannot be decided now: {error}")
+        return outputs.skip(f"skipped until the next tick: {error}")
     left_out = _report_damaged(context, due)
     if due.partitions:
         return dg.RunRequest(run_key=f"recheck-{iso(now_us)}")
@@ -127,7 +127,7 @@ def _request_runs(
         now_us = fast.now_us()
         found = find(fast, now_us)
     except CaptureError as error:
-        return outputs.skip(f"cannot be decided now: {error}")
+        return outputs.skip(f"skipped until the next tick: {error}")
     left_out = _report_damaged(context, found)
     keys = [str(key_of(partition)) for partition in found.partitions]
     wanted = [key for key in keys if PARTITIONS.has_partition_key(key)]
