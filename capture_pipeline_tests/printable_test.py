@@ -1,4 +1,4 @@
-"""The helper itself: what it escapes, what it keeps, and where it cuts."""
+"""Characters that `printable` escapes and keeps, and the places where it cuts."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_a_junit_file_of_hostile_findings_is_xml() -> None:
 
 
 def test_a_page_shows_text_as_text() -> None:
-    """Whatever a template does with it, but for a picture."""
+    """Templates escape every text; only pictures are exempt."""
     section = Section(
         "<b>\x1b",
         lines=["<i>\u202e"],
