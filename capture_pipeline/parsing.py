@@ -167,18 +167,18 @@ class _Loader(yaml.SafeLoader):
         is_alias, before = self.check_event(yaml.AliasEvent), self._values
         self._depth += 1
         if self._depth > _MAX_YAML_DEPTH:
-            raise _refusal(f"nested deeper than {_MAX_YAML_DEPTH} levels", parent)
+            raise _yaml_error(f"nested deeper than {_MAX_YAML_DEPTH} levels", parent)
         node = super().compose_node(parent, index)
         self._depth -= 1
         if node is not None and is_alias:
             if node not in self._sizes:
-                raise _refusal("an alias refers to a value that contains it", node)
+                raise _yaml_error("an alias refers to a value that contains it", node)
             self._values += self._sizes[node]
         elif node is not None:
             self._values += 1
             self._sizes[node] = self._values - before
         if self._values > _MAX_YAML_VALUES:
-            raise _refusal(f"more than {_MAX_YAML_VALUES:,} values", node)
+            raise _yaml_error(f"more than {_MAX_YAML_VALUES:,} values", node)
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 - PyYAML's own type
@@ -188,7 +188,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in mapping.value:
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in seen:
-                    raise _refusal(f"the key {key.value[:40]!r} is given twice", key)
+                    raise _yaml_error(f"the key {key.value[:40]!r} is given twice", key)
                 seen.add((key.tag, key.value))
         return mapping
 
@@ -197,8 +197,8 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise _refusal(f"a value that does not exist: {explain(error)}", node) from None
+            raise _yaml_error(f"a value that does not exist: {explain(error)}", node) from None
 
 
-def _refusal(what: str, at: Any) -> yaml.MarkedYAMLError:  # noqa: ANN401 - an event or a node of PyYAML
+def _yaml_error(what: str, at: Any) -> yaml.MarkedYAMLError:  # noqa: ANN401 - an event or a node of PyYAML
     return yaml.MarkedYAMLError(problem=what, problem_mark=getattr(at, "start_mark", None))

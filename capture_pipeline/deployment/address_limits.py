@@ -86,7 +86,7 @@ class AddressLimits:
             record = stored.at(now_us)
         # A pause differs if the clock was set back. Its new end is stored, so that it does not move again.
         if any(record.pauses[each] != stored.pauses[each] for each in record.pauses):
-            with self._exclusive():
+            with self._lock_store():
                 record = self._read().at(now_us)
                 self._write(record)
         return record.pauses.get(part)
@@ -99,7 +99,7 @@ class AddressLimits:
             status: 429, 418 or 403.
             wait_s: Length of the pause, seconds.
         """
-        with self._exclusive():
+        with self._lock_store():
             now_us = self._now_us()
             record = self._read().at(now_us)
             new = Pause(since_us=now_us, until_us=now_us + round(wait_s * 1e6), status=status).at(now_us)
@@ -115,7 +115,7 @@ class AddressLimits:
         Returns:
             None if the connection may be opened. Otherwise the current pause; the attempt is not counted.
         """
-        with self._exclusive():
+        with self._lock_store():
             now_us = self._now_us()
             record = self._read().at(now_us)
             if (pause := record.pauses.get(Part.STREAMS)) is not None:
@@ -137,7 +137,7 @@ class AddressLimits:
         return round(self._now_s() * 1e6)
 
     @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
+    def _lock_store(self) -> Iterator[None]:
         """Lock the store. Continue without the lock if another process keeps it for longer than `_LOCK_S`."""
         with self._mutex, contextlib.ExitStack() as stack:
             with contextlib.suppress(CaptureError, OSError):

@@ -51,12 +51,12 @@ class Workspace:
         return create_rest_client(self.settings, self.http)
 
     @cached_property
-    def parsed(self) -> ParsedFiles:
+    def frame_cache(self) -> ParsedFiles:
         """Cache of parsed archive files, so that a file is not parsed again after its verification."""
         return ParsedFiles()
 
     @cached_property
-    def budget(self) -> RowBudget:
+    def row_budget(self) -> RowBudget:
         """Limit of the rows that all threads process at the same time."""
         return RowBudget()
 

@@ -68,7 +68,7 @@ def evaluations(stage: Stage, table: str, name: str | None) -> dict[str, tuple[S
         part("klines.checks").TABLE_CHECKS[table],
         part("shared.check_evaluations").NewestMaterializations,
     )
-    target = newest(stage.instance, [name] if name else []).of(table, name)
+    target = newest(stage.instance, [name] if name else []).target(table, name)
     found = {}
     for check in judge.check_keys:
         history = stage.instance.event_log_storage.get_asset_check_execution_history(check, limit=100)

@@ -84,14 +84,14 @@ def test_a_failed_run_is_followed_by_another(
 ) -> None:
     """No run is due next to an active, queued, cancelled or retried one; the waits of short runs double."""
     del stage
-    attempts = part("golden_samples.attempts").Attempts(runs)
+    attempts = part("golden_samples.attempts").SessionRuns(runs)
     assert (attempts.is_due(NOW_S, is_ending=False), attempts.has_failed(NOW_S)) == (is_due, has_failed)
 
 
 def test_a_session_whose_end_was_requested_is_finished_by_another_run(stage: Stage) -> None:
     """The next run finishes a session whose cancelled run did not finish it."""
     del stage
-    assert part("golden_samples.attempts").Attempts([run(CANCELED, 10)]).is_due(NOW_S, is_ending=True)
+    assert part("golden_samples.attempts").SessionRuns([run(CANCELED, 10)]).is_due(NOW_S, is_ending=True)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from capture_pipeline.cli.main import main
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.lake.paths import Lake
-from capture_pipeline.operations.alerts.channels import hide, open_channel
+from capture_pipeline.operations.alerts.channels import mask_secret, open_channel
 from capture_pipeline.operations.alerts.delivery import deliver, send_test
 from capture_pipeline.operations.alerts.models import Alert
 from capture_pipeline.operations.alerts.spool import Spool
@@ -166,7 +166,7 @@ def test_the_address_of_a_webhook_is_shown_nowhere(
 @pytest.mark.parametrize("text", [SECRET, f"https://h/{SECRET}?a=b", "pa\x1bss"])
 def test_a_secret_is_hidden_in_every_form(text: str) -> None:
     quoted = f"Max retries exceeded with url: {text} and {text!r} and {text.partition('://h')[2] or text}"
-    hidden = hide(quoted, text)
+    hidden = mask_secret(quoted, text)
     assert "SECRET" not in hidden
     assert "pa" not in hidden
 

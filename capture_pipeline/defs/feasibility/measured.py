@@ -98,7 +98,7 @@ class MeasuredAsset:
         """
         store = EvidenceStore(lake.reports())
         found = store.latest(self.name)
-        known = NewestMaterializations(instance).of(self.name, None)
+        known = NewestMaterializations(instance).target(self.name, None)
         if (
             found is None
             or found[0].measured_us > before_us
@@ -106,7 +106,7 @@ class MeasuredAsset:
         ):
             return False
         report_materialization(
-            instance, outputs.whole_materialization(self.name, self.metadata(lake, found[0]))
+            instance, outputs.unpartitioned_materialization(self.name, self.metadata(lake, found[0]))
         )
         newest = NewestMaterializations(instance)
         for result in self._results(store, found[0]):

@@ -22,7 +22,7 @@ _WILL_RETRY, _RETRIED = "dagster/will_retry", "dagster/auto_retry_run_id"
 
 
 @dataclass(frozen=True)
-class Attempts:
+class SessionRuns:
     """The runs of one session.
 
     Attributes:
@@ -65,10 +65,10 @@ class Attempts:
         return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** (short - 2)) if short > 1 else 0.0
 
 
-def read_attempts(instance: dg.DagsterInstance, session: str) -> Attempts:
+def read_session_runs(instance: dg.DagsterInstance, session: str) -> SessionRuns:
     """Read the runs of a session, launched by the job or by *Materialize*."""
     records = instance.get_run_records(dg.RunsFilter(tags={"dagster/partition": session}), limit=MAX_ATTEMPTS)
-    return Attempts([record for record in records if _records_a_session(record.dagster_run)])
+    return SessionRuns([record for record in records if _records_a_session(record.dagster_run)])
 
 
 def _records_a_session(run: dg.DagsterRun) -> bool:

@@ -79,7 +79,7 @@ def _evaluation(newest: NewestMaterializations, check: Check, session: str) -> d
         check_name=check.name,
         asset_key=dg.AssetKey(ASSET),
         passed=check.verdict is not Verdict.FAIL,
-        target_materialization_data=newest.of(ASSET, session),
+        target_materialization_data=newest.target(ASSET, session),
         severity=dg.AssetCheckSeverity.ERROR
         if check.decides and not is_skipped
         else dg.AssetCheckSeverity.WARN,

@@ -131,7 +131,7 @@ def _evaluation(newest: NewestMaterializations, proof: SessionProof) -> dg.Asset
         check_name=CHECK,
         asset_key=dg.AssetKey(ASSET),
         passed=proof.state not in {State.DIFFERS, State.UNPROVED},
-        target_materialization_data=newest.of(ASSET, proof.session),
+        target_materialization_data=newest.target(ASSET, proof.session),
         severity=dg.AssetCheckSeverity.ERROR,
         blocking=False,
         partition=proof.session,
@@ -159,7 +159,7 @@ def report_proofs(
     }
     newest = NewestMaterializations(instance, paths)
     for session, path in paths.items():
-        known = newest.of(ASSET, session)
+        known = newest.target(ASSET, session)
         if known is not None and known.timestamp >= path.stat().st_mtime:
             continue
         try:

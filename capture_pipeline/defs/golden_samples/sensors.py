@@ -11,7 +11,7 @@ from itertools import islice
 import dagster as dg
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.defs.golden_samples.attempts import JOB, Attempts, read_attempts
+from capture_pipeline.defs.golden_samples.attempts import JOB, SessionRuns, read_session_runs
 from capture_pipeline.defs.golden_samples.proof import report_proofs
 from capture_pipeline.defs.golden_samples.recording import POOL
 from capture_pipeline.defs.golden_samples.sessions import SESSIONS, sessions_folder
@@ -57,19 +57,21 @@ def session_sensor(
     now_us = time.time_ns() // 1000
     try:
         for window in windows(workspace.settings.sessions, now_us, now_us + round(AHEAD_S * 1e6)):
-            _prepare(workspace, window)
-        wanted = [folder for folder, plan in _unfinished(workspace) if plan.planned]
+            _write_plan(workspace, window)
+        wanted = [folder for folder, plan in _find_unfinished(workspace) if plan.planned]
     except CaptureError as error:
         return outputs.skip(f"skipped until the next tick: {error}")
-    new = [folder.session for folder in wanted if not read_attempts(context.instance, folder.session).records]
+    new = [
+        folder.session for folder in wanted if not read_session_runs(context.instance, folder.session).records
+    ]
     if new:
         return _request_runs({session: f"{session}-1" for session in new})
-    open_ones = (
+    state = (
         f"{len(wanted)} sessions are being recorded or begin soon" if wanted else "no planned session is due"
     )
     upcoming = windows(workspace.settings.sessions, now_us, now_us + 8 * 86_400_000_000)
     following = next((f"; next: {window.session}" for window in upcoming if window.start_us > now_us), "")
-    return outputs.skip(open_ones + following)
+    return outputs.skip(state + following)
 
 
 @dg.sensor(
@@ -85,19 +87,19 @@ def session_resumption(
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one run for each unfinished session whose last run ended; start missing recorders."""
     now_s, queued, due = time.time(), [], {}
-    for folder, plan in _unfinished(workspace):
-        attempts = read_attempts(context.instance, folder.session)
+    for folder, plan in _find_unfinished(workspace):
+        runs = read_session_runs(context.instance, folder.session)
         if (
-            attempts.has_failed(now_s)
+            runs.has_failed(now_s)
             and folder.growing.exists()
             and not is_ending(folder, plan)
             and lock_owner_pid(folder) is None
         ):
             launch(folder)  # at once: a run needs half a minute to start; it attaches to the recorder
-        if attempts.is_due(now_s, is_ending=folder.ending.exists()):
-            due[folder.session] = f"{folder.session}-{len(attempts.records) + 1}"
+        if runs.is_due(now_s, is_ending=folder.ending.exists()):
+            due[folder.session] = f"{folder.session}-{len(runs.records) + 1}"
         elif now_s > plan.start_us / 1e6 - QUEUED_S:
-            queued += _report_queued(context.instance, attempts, plan)
+            queued += _report_queued(context.instance, runs, plan)
     return _request_runs(due) if due else outputs.skip("; ".join(queued) or "no session needs another run")
 
 
@@ -107,7 +109,7 @@ def session_resumption(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Every 30 s: starts a run for each finished session that Dagster does not know, for "
     "instance of `capture session start` or `capture import`. The run validates the session. Reports the "
-    "proofs that `capture prove` made.",
+    "proofs that `capture prove` wrote.",
 )
 def session_arrivals(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
@@ -136,17 +138,17 @@ def _request_runs(keys: dict[str, str]) -> dg.SensorResult:
     )
 
 
-def _unfinished(workspace: Workspace) -> Iterator[tuple[SessionFolder, SessionPlan]]:
+def _find_unfinished(workspace: Workspace) -> Iterator[tuple[SessionFolder, SessionPlan]]:
     for folder in all_sessions(sessions_folder(workspace)):
         if not folder.metadata.exists() and (plan := known_plan(folder)):
             yield folder, plan
 
 
-def _report_queued(instance: dg.DagsterInstance, attempts: Attempts, plan: SessionPlan) -> list[str]:
+def _report_queued(instance: dg.DagsterInstance, runs: SessionRuns, plan: SessionPlan) -> list[str]:
     """Tag the queued runs of a session with the cause; return the text, empty without queued runs."""
     waiting = [
         record.dagster_run
-        for record in attempts.records
+        for record in runs.records
         if record.dagster_run.status is dg.DagsterRunStatus.QUEUED
     ]
     if not waiting:
@@ -174,7 +176,7 @@ def _is_empty(folder: SessionFolder) -> bool:
     return metadata is not None and metadata.state == EMPTY
 
 
-def _prepare(workspace: Workspace, window: Window) -> None:
+def _write_plan(workspace: Workspace, window: Window) -> None:
     """Write the plan of a session unless it exists."""
     planned = window.planned
     folder = SessionFolder.under(sessions_folder(workspace), planned.regime, window.session)

@@ -241,7 +241,9 @@ class ArrivalsTick:
             return
         age_us = (self.now_ns - changed_ns) // 1000
         report = recorded_report(self.workspace, (self.now_us - age_us) // SECOND_US * SECOND_US)
-        event = outputs.whole_materialization(_REPORT, coverage.describe_report(self.workspace, report))
+        event = outputs.unpartitioned_materialization(
+            _REPORT, coverage.describe_report(self.workspace, report)
+        )
         if _differs(newest.record(_REPORT, None), event):
             report_materialization(self.instance, event)
             self._report_evaluations(TABLE_CHECKS[_REPORT], [])

@@ -36,7 +36,9 @@ class NewestMaterializations:
         self._partitions = sorted(set(partitions))
         self._by_partition = cache(self._fetch)
 
-    def of(self, asset: str, partition: str | None) -> AssetCheckEvaluationTargetMaterializationData | None:
+    def target(
+        self, asset: str, partition: str | None
+    ) -> AssetCheckEvaluationTargetMaterializationData | None:
         """Return the newest materialization of a partition, or of an unpartitioned asset, or None."""
         record = self.record(asset, partition)
         return _target(record) if record else None
@@ -128,7 +130,7 @@ def build_evaluation(
         check_name=check.name,
         asset_key=dg.AssetKey(check.table),
         passed=not failed,
-        target_materialization_data=newest.of(check.table, key),
+        target_materialization_data=newest.target(check.table, key),
         severity=_SEVERITIES[check.severity],
         blocking=check.blocking,
         partition=key,
@@ -150,7 +152,7 @@ def build_evaluation_from_result(
         check_name=str(result.check_name),
         passed=bool(result.passed),
         metadata=result.metadata,
-        target_materialization_data=newest.of(asset, None),
+        target_materialization_data=newest.target(asset, None),
         severity=result.severity,
         description=result.description,
         blocking=False,

@@ -92,7 +92,7 @@ def partition_materialization(
     return dg.AssetMaterialization(asset, partition=partition, metadata=metadata(values), tags=tags)
 
 
-def whole_materialization(asset: str, values: Mapping[str, object]) -> dg.AssetMaterialization:
+def unpartitioned_materialization(asset: str, values: Mapping[str, object]) -> dg.AssetMaterialization:
     """Return the materialization event of an unpartitioned asset."""
     return dg.AssetMaterialization(asset, metadata=metadata(values))
 

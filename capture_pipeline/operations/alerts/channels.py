@@ -69,7 +69,7 @@ def get_secret(settings: Alerts, name: str) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
 
-def hide(text: str, secret: str | None) -> str:
+def mask_secret(text: str, secret: str | None) -> str:
     """Replace a secret in a text by `***`, also its escaped forms, and the parts of a secret address."""
     if not secret:
         return text
@@ -105,7 +105,7 @@ def _open_plugin(channel: PluginChannel, secret: str | None, timeout_s: float) -
             name=channel.name, options=options, secret=secret, timeout_s=timeout_s
         )
     except Exception as error:  # noqa: BLE001 - code of another package
-        what = hide(f"{type(error).__name__}: {error}", secret)
+        what = mask_secret(f"{type(error).__name__}: {error}", secret)
         raise ConfigError(
             f"the entry point {channel.entry_point!r} failed: {what}",
             where=where,

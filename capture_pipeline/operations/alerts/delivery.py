@@ -15,7 +15,7 @@ from functools import partial
 
 from capture_pipeline.binance.periods import HOUR_US
 from capture_pipeline.errors import BusyError, CaptureError, ConfigError, RateLimitedError
-from capture_pipeline.operations.alerts.channels import Channel, get_secret, hide, open_channel
+from capture_pipeline.operations.alerts.channels import Channel, get_secret, mask_secret, open_channel
 from capture_pipeline.operations.alerts.models import Alert, combine_alerts
 from capture_pipeline.operations.alerts.spool import Queue, Spool
 from capture_pipeline.settings.alerts import Alerts, ChannelSettings
@@ -168,14 +168,14 @@ def _send_all(
             sent += 1
             on_sent(message)
     except RateLimitedError as error:
-        return Outcome(channel.name, sent, hide(str(error), secret), error.retry_after_s)
+        return Outcome(channel.name, sent, mask_secret(str(error), secret), error.retry_after_s)
     except CaptureError as error:
-        return Outcome(channel.name, sent, hide(str(error), secret))
+        return Outcome(channel.name, sent, mask_secret(str(error), secret))
     except Exception as error:  # noqa: BLE001 - a channel of another package
         return Outcome(
             channel.name,
             sent,
-            hide(f"alerts.channels: {channel.name}: {type(error).__name__}: {error}", secret),
+            mask_secret(f"alerts.channels: {channel.name}: {type(error).__name__}: {error}", secret),
         )
     return Outcome(channel.name, sent)
 

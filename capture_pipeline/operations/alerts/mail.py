@@ -50,9 +50,9 @@ class MailSender:
             with deadline.counting():
                 self._deliver(build_mail(alert, self._settings))
         except smtplib.SMTPResponseException as error:
-            raise self._refused(error.smtp_code, error.smtp_error) from None
+            raise self._build_error(error.smtp_code, error.smtp_error) from None
         except smtplib.SMTPRecipientsRefused as error:
-            raise self._refused(*next(iter(error.recipients.values()))) from None
+            raise self._build_error(*next(iter(error.recipients.values()))) from None
         except smtplib.SMTPNotSupportedError as error:
             remedy = "check security and username of the channel"
             raise RequestRefusedError(
@@ -96,7 +96,7 @@ class MailSender:
         if refused:
             raise smtplib.SMTPRecipientsRefused(refused)
 
-    def _refused(self, code: int, answer: bytes | str) -> CaptureError:
+    def _build_error(self, code: int, answer: bytes | str) -> CaptureError:
         text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
         what = f"{self._server} refuses the message: {code} {text}"
         if code >= _FIRST_PERMANENT:
