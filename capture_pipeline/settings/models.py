@@ -141,7 +141,8 @@ class Gates(Section):
 
     coverage_error_below_percent: Percent = Field(
         99.9,
-        description="The gate coverage fails below this share of the bars expected outside listed outages.",
+        description="The gate coverage fails below this share of the expected bars. Bars whose absence is "
+        "explained are not expected.",
     )
     unexplained_error_percent: Percent = Field(
         0.01,

@@ -110,15 +110,15 @@ class Recording(Section):
 class PlannedSession(Section):
     """A planned session: every week on `weekday`, or once on `date`."""
 
-    regime: Regime
-    symbols: list[Symbol] = Field(["BTCUSDT"], min_length=1)
-    weekday: Weekday | None = None
-    date: dt.date | None = None
+    regime: Regime = Field(description="Kind of market, for instance high_volume; part of the session's id.")
+    symbols: list[Symbol] = Field(["BTCUSDT"], min_length=1, description="Recorded symbols.")
+    weekday: Weekday | None = Field(None, description="Day of a weekly session, UTC.")
+    date: dt.date | None = Field(None, description="Day of a single session, UTC.")
     time: Annotated[dt.time, BeforeValidator(_check_clock_time)] = Field(
         dt.time(0, 0), description='Start, UTC, in quotes: "14:30".'
     )
-    duration_hours: float = Field(24, gt=0, le=168)
-    description: str = ""
+    duration_hours: float = Field(24, gt=0, le=168, description="Planned duration.")
+    description: str = Field("", description="Text that is stored with the session.")
 
     @model_validator(mode="after")
     def _check_day(self) -> PlannedSession:
@@ -132,17 +132,21 @@ class SessionGates(Section):
 
     gap_percent: Percent = Field(0.01, description="Each gap ratio must be below this.")
     uptime_percent: Percent = Field(99.9, description="The uptime must be above this.")
-    least_messages: int = Field(1_000_000, ge=0)
-    least_hours: float = Field(24, ge=0)
+    least_messages: int = Field(1_000_000, ge=0, description="Smallest number of messages of a session.")
+    least_hours: float = Field(
+        24, ge=0, description="Shortest duration of a session; a minute less is accepted."
+    )
     trades_per_s_least: float = Field(
         10,
         ge=0,
         description="Rates outside their limits are reported but do not change the verdict: they depend on "
         "the market.",
     )
-    trades_per_s_most: float = Field(100, ge=0)
-    depth_per_s_least: float = Field(8, ge=0)
-    depth_per_s_most: float = Field(10.5, ge=0)
+    trades_per_s_most: float = Field(100, ge=0, description="Highest expected rate of trades of a symbol.")
+    depth_per_s_least: float = Field(8, ge=0, description="Lowest expected rate of depth diffs of a symbol.")
+    depth_per_s_most: float = Field(
+        10.5, ge=0, description="Highest expected rate of depth diffs of a symbol."
+    )
     stream_silence_s: float = Field(
         600,
         ge=0,
