@@ -146,8 +146,8 @@ class Gates(Section):
     )
     unexplained_error_percent: Percent = Field(
         0.01,
-        description="The gate unexplained_missing fails if this share of the bars, or more, is missing "
-        "without a known outage.",
+        description="The gate unexplained_missing fails if this share of the expected bars, or more, is "
+        "missing without an explanation.",
     )
     coverage_warning_below_percent: Percent = Field(
         99.0,
