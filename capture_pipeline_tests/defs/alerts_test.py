@@ -202,7 +202,7 @@ def test_the_daemon_sends_a_failing_check_and_a_failed_run_and_their_ends(
         both_have(f"RESOLVED: {run} succeeded")
         both_have(f"CRITICAL: {check} failed")
         exchange.faults()
-        exchange.clock(advance_s=7200)  # what was seen missing is not asked for again at once
+        exchange.clock(advance_s=7200)  # the next attempt has to wait an hour
         backfill(ui, "COMPLETED_SUCCESS", "gap_fill")
         both_have(f"RESOLVED: {check} passes again")
     assert len(set(web.titles())) == len(web.titles())
