@@ -62,8 +62,8 @@ DEFS = dg.Definitions(assets=[bars, report], asset_checks=[bars_are_sound, repor
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """Create an instance with files, like that of the webserver."""
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as made:
-        yield made
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        yield instance
 
 
 def plain(states: Any) -> dict[str, Any]:

@@ -86,8 +86,8 @@ def test_markdown_of_a_text_is_that_text() -> None:
 
 
 def test_a_table_of_markdown_has_the_cells_it_was_given() -> None:
-    made = md.table(["a|b", "c"], [["x\ny", md.bold("*z*")]], numbers_from=1)
-    assert made == "| a\\|b | c |\n|---|---:|\n| x\\\\ny | **\\*z\\*** |"
+    table = md.table(["a|b", "c"], [["x\ny", md.bold("*z*")]], numbers_from=1)
+    assert table == "| a\\|b | c |\n|---|---:|\n| x\\\\ny | **\\*z\\*** |"
 
 
 def test_code_of_markdown_ends_where_it_should() -> None:

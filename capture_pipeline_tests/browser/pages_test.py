@@ -81,8 +81,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def page(site: Site) -> Iterator[Page]:
-    with new_page(site.browser, site.ui.port) as made:
-        yield made
+    with new_page(site.browser, site.ui.port) as page:
+        yield page
 
 
 def test_backfills_by_click_make_every_partition_and_a_failing_check_and_a_report_are_read(

@@ -36,8 +36,8 @@ FOUR = SIX[2:]
 
 
 def partition(stage: Stage, name: str) -> Partition:
-    made: Partition = part("shared.partitions").partition_of(stage.workspace, name)
-    return made
+    partition: Partition = part("shared.partitions").partition_of(stage.workspace, name)
+    return partition
 
 
 def backfill_in_a_shell(stage: Stage, names: Iterable[str]) -> None:
@@ -56,9 +56,11 @@ def content(stage: Stage) -> dict[str, dict[str, object]]:
     """Return the metadata of the newest materializations that depend on files, by asset and partition."""
     of_a_run = part("klines.describe").RUN_VALUES
     return {
-        f"{asset} {name}": {field: value for field, value in made.metadata.items() if field not in of_a_run}
+        f"{asset} {name}": {
+            field: value for field, value in materialization.metadata.items() if field not in of_a_run
+        }
         for asset in CHAIN
-        for name, made in stage.materializations(asset).items()
+        for name, materialization in stage.materializations(asset).items()
     }
 
 
@@ -154,8 +156,8 @@ def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -
     for asset in CHAIN:
         reported = {
             name
-            for name, made in stage.materializations(asset).items()
-            if made is not known[asset][name] and made != known[asset][name]
+            for name, materialization in stage.materializations(asset).items()
+            if materialization is not known[asset][name] and materialization != known[asset][name]
         }
         assert reported <= {JANUARY_BTC}
     assert (
@@ -264,9 +266,9 @@ def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
     assert all(is_current for _, is_current in checks.values())
     reported = stage.materializations("coverage_report")[None].metadata
     assert stage.run("coverage").success
-    made = stage.materializations("coverage_report")[None].metadata
+    metadata = stage.materializations("coverage_report")[None].metadata
     of_a_run = part("klines.describe").RUN_VALUES
-    assert {name: made[name] for name in reported if name not in of_a_run} == {
+    assert {name: metadata[name] for name in reported if name not in of_a_run} == {
         name: reported[name] for name in reported if name not in of_a_run
     }
 

@@ -80,8 +80,12 @@ def history(ui: Ui, asset: str, check: str) -> dict[str, list[bool]]:
 
 def digest(ui: Ui, partition: str) -> str:
     """Return the SHA-256 of the bars of a partition, as its page shows it."""
-    made = next(each for each in nodes(ui)["bars"]["assetMaterializations"] if each["partition"] == partition)
-    return next(str(entry["text"]) for entry in made["metadataEntries"] if entry["label"] == "sha256")
+    materialization = next(
+        each for each in nodes(ui)["bars"]["assetMaterializations"] if each["partition"] == partition
+    )
+    return next(
+        str(entry["text"]) for entry in materialization["metadataEntries"] if entry["label"] == "sha256"
+    )
 
 
 def soon(condition: Callable[[], bool]) -> None:

@@ -54,9 +54,9 @@ class Automation:
 @pytest.fixture
 def automation(stage: Stage) -> Automation:
     """Return an automation that has evaluated the empty lake."""
-    made = Automation(stage)
-    assert made.tick() == NOTHING
-    return made
+    automation = Automation(stage)
+    assert automation.tick() == NOTHING
+    return automation
 
 
 def test_what_lies_downstream_follows_its_input(automation: Automation, stage: Stage) -> None:
@@ -99,12 +99,12 @@ def test_what_a_run_makes_while_a_tick_is_computed_is_not_asked_for_again(
         dg.AssetMaterialization("kline_archives", partition=JANUARY_BTC)
     )
     original = getattr(AssetGraphView, instant)
-    made: list[str] = []
+    built: list[str] = []
 
     async def observed(view: AssetGraphView, *key: dg.AssetKey, **given: Any) -> Any:
-        if not made and (key or (given["key"],))[0].to_user_string() in {"bars", "kline_archives"}:
-            made.extend(CHAIN[1:])
-            for name in made:
+        if not built and (key or (given["key"],))[0].to_user_string() in {"bars", "kline_archives"}:
+            built.extend(CHAIN[1:])
+            for name in built:
                 stage.instance.report_runless_asset_event(
                     dg.AssetMaterialization(name, partition=JANUARY_BTC)
                 )
@@ -116,7 +116,7 @@ def test_what_a_run_makes_while_a_tick_is_computed_is_not_asked_for_again(
             if number == tick:
                 watched.setattr(AssetGraphView, instant, observed)
             requested |= automation.evaluate().keys()
-    assert made
+    assert built
     assert requested == {"coverage_report"}
 
 

@@ -72,8 +72,8 @@ def deployment(exchange: str, tmp_path: Path) -> Deployment:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as made:
-        yield made
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
+        yield instance
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ def metadata(stage: Stage, tmp_path: Path) -> dict[str, dg.MetadataValue[Any]]:
     with deployed(tmp_path / "other", outage, **SETTINGS) as stage.deployment:
         assert stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
         assert stage.run("coverage").success
-        (made,) = stage.materializations("coverage_report").values()
-    return dict(made.metadata)
+        (materialization,) = stage.materializations("coverage_report").values()
+    return dict(materialization.metadata)
 
 
 def test_the_heat_map_is_a_picture_with_a_cell_for_each_symbol_and_month(
@@ -81,7 +81,7 @@ def test_totals_and_tables_stand_beside_it(metadata: dict[str, dg.MetadataValue[
 def test_its_columns_are_those_of_its_definition(stage: Stage, definitions: dg.Definitions) -> None:
     """Names and types in the definition equal those of the published table."""
     assert stage.run("initial_backfill", tags=block(JANUARY, JANUARY)).success
-    made = report(stage.workspace, stage.workspace.now_us())
+    coverage = report(stage.workspace, stage.workspace.now_us())
     schema = (
         definitions.resolve_asset_graph()
         .get(dg.AssetKey("coverage_report"))
@@ -90,18 +90,18 @@ def test_its_columns_are_those_of_its_definition(stage: Stage, definitions: dg.D
     assert isinstance(schema, dg.TableSchema)
     names = {pl.Int64(): "int", pl.Float64(): "float", pl.String(): "string"}
     assert [(column.name, column.type) for column in schema.columns] == [
-        (name, names[kind]) for name, kind in made.frame.schema.items()
+        (name, names[kind]) for name, kind in coverage.frame.schema.items()
     ]
     may_be_empty = {column.name for column in schema.columns if column.constraints.nullable}
-    assert {name for name in made.frame.columns if made.frame[name].null_count()} <= may_be_empty
-    assert made.csv.read_text().splitlines()[0] == ",".join(column.name for column in schema.columns)
+    assert {name for name in coverage.frame.columns if coverage.frame[name].null_count()} <= may_be_empty
+    assert coverage.csv.read_text().splitlines()[0] == ",".join(column.name for column in schema.columns)
 
 
 def test_a_picture_that_would_bloat_the_event_log_is_only_pointed_at(stage: Stage) -> None:
     """The page still shows the heat map."""
-    made = report(stage.workspace, stage.workspace.now_us())
+    coverage = report(stage.workspace, stage.workspace.now_us())
     picture = part("klines.coverage").render_heat_map
-    assert IMAGE.fullmatch(picture(made))
-    assert picture(replace(made, svg=made.svg.replace("</svg>", "x" * 400_000 + "</svg>"))) == (
-        f"The heat-map is too large to show here; open `{made.html}`."
+    assert IMAGE.fullmatch(picture(coverage))
+    assert picture(replace(coverage, svg=coverage.svg.replace("</svg>", "x" * 400_000 + "</svg>"))) == (
+        f"The heat-map is too large to show here; open `{coverage.html}`."
     )

@@ -271,9 +271,9 @@ def snapshot(definitions: dg.Definitions) -> dict[str, Any]:
 
 
 def _asset(definitions: dg.Definitions, spec: dg.AssetSpec) -> dict[str, Any]:
-    made = definitions.get_assets_def(spec.key)
+    assets_def = definitions.get_assets_def(spec.key)
     schema = spec.metadata["dagster/column_schema"]
-    policy = made.backfill_policy
+    policy = assets_def.backfill_policy
     return {
         "group": spec.group_name,
         "kinds": sorted(spec.kinds),
@@ -288,7 +288,7 @@ def _asset(definitions: dg.Definitions, spec: dg.AssetSpec) -> dict[str, Any]:
         "partitions": _partitions(spec.partitions_def),
         "partitions_a_run": policy.max_partitions_per_run if policy else None,
         "automation": spec.automation_condition.get_label() if spec.automation_condition else None,
-        "pool": made.op.pool,
+        "pool": assets_def.op.pool,
     }
 
 

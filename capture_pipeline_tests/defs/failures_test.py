@@ -53,10 +53,10 @@ def test_a_permanent_failure_of_one_partition_keeps_the_others_recorded(stage: S
         "AccessDeniedError",
         False,
     )
-    made = stage.materializations("kline_archives")
-    assert set(made) == OTHERS
-    assert made[key(JANUARY, ETH)].metadata["fetched_now"].value == 1
-    assert (made[key(JANUARY, ETH)].tags or {})["dagster/partition/symbol"] == ETH
+    materializations = stage.materializations("kline_archives")
+    assert set(materializations) == OTHERS
+    assert materializations[key(JANUARY, ETH)].metadata["fetched_now"].value == 1
+    assert (materializations[key(JANUARY, ETH)].tags or {})["dagster/partition/symbol"] == ETH
     assert stage.materializations("bars") == {}
 
 

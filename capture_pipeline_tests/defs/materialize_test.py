@@ -79,10 +79,11 @@ def test_a_block_of_partitions_in_one_run_gets_a_materialization_each(stage: Sta
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
     assert result.success
     for asset in CHAIN:
-        made = stage.materializations(asset)
-        assert set(made) == ALL
+        materializations = stage.materializations(asset)
+        assert set(materializations) == ALL
         assert {
-            (materialization.tags or {})["dagster/partition/symbol"] for materialization in made.values()
+            (materialization.tags or {})["dagster/partition/symbol"]
+            for materialization in materializations.values()
         } == {BTC, ETH}
     bars = stage.materializations("bars")
     hours = {
@@ -120,8 +121,8 @@ def test_the_open_month_is_a_partition_and_is_topped_up(stage: Stage) -> None:
     """Klines of yesterday come from daily files, klines of today from REST."""
     result = stage.run("daily_update", tags=block(MARCH, MARCH))
     assert result.success
-    made = stage.materializations("bars")[key(MARCH, ETH)].metadata
-    assert made["by_source"].value == {"daily": 9 * 24, "rest": 12}
+    metadata = stage.materializations("bars")[key(MARCH, ETH)].metadata
+    assert metadata["by_source"].value == {"daily": 9 * 24, "rest": 12}
     gaps = stage.materializations("bar_gaps")[key(MARCH, ETH)].metadata
     assert (gaps["expected"].value, gaps["missing"].value) == (9 * 24 + 12, 0)
     topups = stage.materializations("kline_topups")[key(MARCH, ETH)].metadata

@@ -113,8 +113,8 @@ def test_a_proof_of_the_shell_is_reported_once(stage: Stage, session: Live) -> N
             prove, env={**os.environ, **stage.deployment.environment()}, check=True, capture_output=True
         )
         assert stage.tick("session_arrivals").reason == f"{known}; 1 proofs reported"
-        made = stage.materializations("next_day_proof")[key]
-        assert made.metadata["state"].value == state
+        materialization = stage.materializations("next_day_proof")[key]
+        assert materialization.metadata["state"].value == state
         [execution] = stage.instance.event_log_storage.get_asset_check_execution_history(
             PROOF_HOLDS, limit=10
         )

@@ -105,7 +105,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         assert not os.environ.get("CI"), "CI needs nginx"
         pytest.skip("nginx is not installed")
     folder = tmp_path_factory.mktemp("proxy")
-    made = Proxy(free_port(), free_port(), folder / "capture.crt")
+    proxy = Proxy(free_port(), free_port(), folder / "capture.crt")
     name = ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}"]
     key = [
         "openssl",
@@ -126,10 +126,10 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     (folder / "capture.htpasswd").write_text("anna:{PLAIN}correct horse\n")
     shipped = (ROOT / "deploy" / "nginx.conf").read_text()
     replaced = {
-        "listen 443 ": f"listen 127.0.0.1:{made.port} ",
+        "listen 443 ": f"listen 127.0.0.1:{proxy.port} ",
         "listen 80;": f"listen 127.0.0.1:{free_port()};",
     }
-    replaced |= {"127.0.0.1:3000": f"127.0.0.1:{made.upstream}", "/etc/nginx/": f"{folder}/"}
+    replaced |= {"127.0.0.1:3000": f"127.0.0.1:{proxy.upstream}", "/etc/nginx/": f"{folder}/"}
     for old, new in replaced.items():
         assert old in shipped
         shipped = shipped.replace(old, new)
@@ -143,12 +143,12 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         "DAGSTER_HOME": str(folder / "home"),
         "CAPTURE_UI_HOSTS": HOST,
     }
-    web = [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(made.upstream)]
+    web = [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(proxy.upstream)]
     with (
-        started([*web, "-w", str(ROOT / "workspace.yaml")], made.upstream, folder, **settings),
-        started([nginx, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"], made.port, folder),
+        started([*web, "-w", str(ROOT / "workspace.yaml")], proxy.upstream, folder, **settings),
+        started([nginx, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"], proxy.port, folder),
     ):
-        yield made
+        yield proxy
 
 
 def test_only_who_logs_in_sees_anything(proxy: Proxy) -> None:

@@ -31,8 +31,8 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def instance(home: Path) -> Iterator[dg.DagsterInstance]:
     """Open the instance of that home, which other processes use too."""
-    with dg.DagsterInstance.from_config(str(home)) as made:
-        yield made
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance
 
 
 def start(stage: Stage, home: Path, symbol: str) -> subprocess.Popen[bytes]:

@@ -167,8 +167,8 @@ def market() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def desk(market: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """Start a deployment for the tests that do not stop parts of it."""
-    with site(make_project(tmp_path_factory.mktemp("project")), market) as (made, _):
-        yield made
+    with site(make_project(tmp_path_factory.mktemp("project")), market) as (desk, _):
+        yield desk
 
 
 def test_a_session_beyond_the_limit_waits_visibly_and_is_then_recorded(desk: Desk) -> None:

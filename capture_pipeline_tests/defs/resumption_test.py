@@ -46,8 +46,10 @@ def run(
     end = None if ended_s is None else NOW_S - ended_s
     at = datetime.fromtimestamp(end or NOW_S, UTC)
     named = {f"dagster/{name}": value for name, value in {"will_retry": "false", **tags}.items() if value}
-    made = dg.DagsterRun(job_name="record_session", status=status, tags=named, remote_job_origin=ORIGIN)
-    return dg.RunRecord(1, made, at, at, (end or NOW_S) - length_s, end)
+    dagster_run = dg.DagsterRun(
+        job_name="record_session", status=status, tags=named, remote_job_origin=ORIGIN
+    )
+    return dg.RunRecord(1, dagster_run, at, at, (end or NOW_S) - length_s, end)
 
 
 SHORT = [run(FAILURE, ended, 5) for ended in (30, 60, 90, 100, 110)]
@@ -170,9 +172,9 @@ def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None
             settings, [symbol], "custom", 600, start_us=time.time_ns() // 1000 + ahead_s * 1_000_000
         )
         prepare(sessions_root(settings), plan)
-        made = add_run(stage, plan.session, status=QUEUED)
+        run = add_run(stage, plan.session, status=QUEUED)
         if ahead_s < 60:
-            near, start_us = made, plan.start_us
+            near, start_us = run, plan.start_us
     result = stage.tick("session_resumption")
     assert result.reason.startswith(f"{near.tags['dagster/partition']}: the session starts at ")
     assert result.reason.count("still in the queue") == 1

@@ -17,8 +17,8 @@ from capture_pipeline_tests.defs.stage import BTC, ETH, JANUARY, Stage, key
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """Create an instance with sqlite files, like that of the project."""
     (tmp_path / "home").mkdir()
-    with dg.DagsterInstance.from_config(str(tmp_path / "home")) as made:
-        yield made
+    with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
+        yield instance
 
 
 def age(stage: Stage, run_id: str, days: int) -> None:

@@ -15,8 +15,8 @@ from capture_pipeline_tests.deployment import Deployment
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """Create an instance on the disk, which Dagster requires for schedules."""
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as made:
-        yield made
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield instance
 
 
 def tick(stage: Stage, now: str) -> dg.RunRequest | dg.SkipReason:

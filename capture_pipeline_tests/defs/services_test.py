@@ -135,11 +135,11 @@ def services(tmp_path: Path) -> Iterator[tuple[Services, Deployment]]:
     with SandboxServer(
         SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20, "symbols": BUSY})
     ) as server:
-        made = Services(project, {**SETTINGS, "CAPTURE_SANDBOX_URL": server.url})
+        units = Services(project, {**SETTINGS, "CAPTURE_SANDBOX_URL": server.url})
         try:
-            yield made, Deployment(server.url, project / "data", **SETTINGS)
+            yield units, Deployment(server.url, project / "data", **SETTINGS)
         finally:
-            made.end()
+            units.end()
 
 
 @pytest.mark.slow
@@ -148,10 +148,10 @@ def test_runs_and_recorders_go_on_while_the_services_are_restarted(
     services: tuple[Services, Deployment],
 ) -> None:
     """Recorder and run stay the same; the run succeeds after the end of the session."""
-    made, deployment = services
-    assert made.run(CODE_SERVER, "ExecStartPre").wait() == 0
-    running = {unit: made.run(unit) for unit in (CODE_SERVER, DAEMON, WEBSERVER)}
-    desk = Desk(Ui(int(made.ports["3000"]), made.project / "dagster_home"), deployment)
+    units, deployment = services
+    assert units.run(CODE_SERVER, "ExecStartPre").wait() == 0
+    running = {unit: units.run(unit) for unit in (CODE_SERVER, DAEMON, WEBSERVER)}
+    desk = Desk(Ui(int(units.ports["3000"]), units.project / "dagster_home"), deployment)
     wait_for_daemons(desk.ui.port)
     wait_for(lambda: "golden_samples" in str(desk.ui.query(LOADED)), 240)
     folder = desk.session("BTCUSDT")
@@ -161,10 +161,10 @@ def test_runs_and_recorders_go_on_while_the_services_are_restarted(
     follower = desk.process(run)
 
     for unit, process in running.items():
-        made.stop(unit, process)
-    assert {recorder, follower} < set(processes_of(made.project))
+        units.stop(unit, process)
+    assert {recorder, follower} < set(processes_of(units.project))
     for unit in running:
-        made.run(unit)
+        units.run(unit)
     wait_for_daemons(desk.ui.port)
     assert recorded(folder) == recorder
     assert [(each["runId"], each["status"]) for each in desk.runs(folder)] == [(run, "STARTED")]
@@ -176,21 +176,21 @@ def test_runs_and_recorders_go_on_while_the_services_are_restarted(
 @pytest.mark.slow
 def test_the_recorder_unit_resumes_its_session(services: tuple[Services, Deployment]) -> None:
     """After a kill systemd restarts it; after a stop the next start resumes. A stop exits with success."""
-    made, deployment = services
+    units, deployment = services
     settings = settings_of(RECORDER)
     assert settings["Restart"] == ["on-failure"]
-    process = made.run(RECORDER, instance="BTCUSDT")
+    process = units.run(RECORDER, instance="BTCUSDT")
     root = sessions_root(deployment.workspace.settings)
     wait_for(lambda: len(all_sessions(root)) == 1, 240)
     (folder,) = all_sessions(root)
     assert recorded(folder) == process.pid
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    process = made.run(RECORDER, instance="BTCUSDT")
+    process = units.run(RECORDER, instance="BTCUSDT")
     assert recorded(folder) == process.pid
-    made.stop(RECORDER, process)
+    units.stop(RECORDER, process)
     assert [str(process.returncode)] == settings["SuccessExitStatus"]
-    made.run(RECORDER, instance="BTCUSDT")
+    units.run(RECORDER, instance="BTCUSDT")
     recorded(folder)
     assert starts(folder) == 3
     assert all_sessions(root) == [folder]

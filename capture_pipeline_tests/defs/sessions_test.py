@@ -100,9 +100,9 @@ def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Sta
     seen = dg.evaluate_automation_conditions(defs=stage.definitions, instance=stage.instance)
     result = stage.run("record_session", folder.session)
     assert result.success
-    made = stage.materializations("golden_samples")[folder.session]
-    assert made.metadata["state"].value == "complete"
-    assert made.metadata["gaps"].value == 0
+    materialization = stage.materializations("golden_samples")[folder.session]
+    assert materialization.metadata["state"].value == "complete"
+    assert materialization.metadata["gaps"].value == 0
     verdicts = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
     assert verdicts == dict.fromkeys(CHECKS, True) | {"depth_rate": False}
     tables = ("golden_trades", "golden_depth", "golden_snapshots")

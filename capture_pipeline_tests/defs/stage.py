@@ -75,8 +75,8 @@ class Stage:
         self, job: str, partition: str | None = None, tags: Mapping[str, str] | None = None
     ) -> dg.ExecuteInProcessResult:
         """Run a job for one partition, or for the partitions of the tags."""
-        made = self.definitions.resolve_job_def(job)
-        return made.execute_in_process(
+        job_def = self.definitions.resolve_job_def(job)
+        return job_def.execute_in_process(
             run_config=QUIET,
             instance=self.instance,
             partition_key=partition,
@@ -110,12 +110,12 @@ class Stage:
 
     def tick(self, sensor: str) -> TickResult:
         """Evaluate a sensor once, with the cursor of its last tick."""
-        made = self.definitions.resolve_sensor_def(sensor)
-        resources = {"workspace": self.workspace} if made.required_resource_keys else None
+        sensor_def = self.definitions.resolve_sensor_def(sensor)
+        resources = {"workspace": self.workspace} if sensor_def.required_resource_keys else None
         context = dg.build_sensor_context(
             instance=self.instance, cursor=self.cursors.get(sensor), resources=resources
         )
-        result = made(context)
+        result = sensor_def(context)
         if isinstance(result, dg.SkipReason):
             return TickResult([], result.skip_message or "")
         if isinstance(result, dg.RunRequest):

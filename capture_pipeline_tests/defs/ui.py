@@ -201,11 +201,11 @@ class Ui:
 
     def count_materializations(self, backfill: str) -> dict[str, Counter[str]]:
         """Return the number of materializations by asset and partition in the runs of a backfill."""
-        made: dict[str, Counter[str]] = {}
+        counts: dict[str, Counter[str]] = {}
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             for run in instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill})):
                 for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
                     found = entry.asset_materialization
                     assert found is not None
-                    made.setdefault(found.asset_key.to_user_string(), Counter())[str(found.partition)] += 1
-        return made
+                    counts.setdefault(found.asset_key.to_user_string(), Counter())[str(found.partition)] += 1
+        return counts
