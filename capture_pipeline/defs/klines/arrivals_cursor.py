@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from capture_pipeline.parsing import PARSE_ERRORS
 
 _MARGIN_NS = 60 * 10**9
-"""The next round also inspects files that changed shortly before this round began: clocks of file systems are
-coarse."""
+"""The next round also inspects files that changed within this time before this round began."""
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,11 @@ _WAITS = _INPUT_UPDATED & _SETTLED & _IDLE & ~_Condition.any_deps_in_progress()
 AFTER_INPUT = (
     _WAITS & ~_Condition.any_deps_missing() & _Condition.all_deps_blocking_checks_passed()
 ).with_label("after its input, once the blocking checks passed")
-"""For partitioned assets; all months, not only the latest."""
+"""Condition of partitioned assets; it applies to all partitions, not only to the latest."""
 
 AFTER_UPSTREAM_IDLE = _WAITS.with_label("after its input, once no partition is being made")
-"""For reports over the whole lake: built once at the end of a backfill, also if partitions are missing or
-bad, as the report shows these."""
+"""Condition of reports over the whole lake. A report is built once at the end of a backfill, also if
+partitions are missing or bad, because it shows these."""
 
 automation = dg.AutomationConditionSensorDefinition(
     "automation",
