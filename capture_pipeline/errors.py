@@ -1,11 +1,11 @@
 """Errors of the project, grouped by the reaction of the caller: change something, or try again later.
 
     CaptureError
-    ├── PermanentError               a repeated request gives the same answer: a person has to change something
+    ├── PermanentError               a repetition fails again: a person has to change something
     │   ├── ConfigError              pipeline.yaml, an environment variable or an argument is wrong
     │   ├── RequestRefusedError      the exchange refuses this request (4xx, an error code)
     │   │   └── AccessDeniedError    403, 451: this address or country has no access
-    │   ├── ProtocolViolationError   the answer violates the protocol (HTML with status 200, a page that repeats)
+    │   ├── ProtocolViolationError   the answer violates the protocol (HTML with status 200, a repeated page)
     │   ├── UntrustedPeerError       TLS failed, or a redirect led to another host
     │   ├── MalformedDataError       a file or an answer cannot be parsed, or a value is not allowed
     │   ├── ChecksumMismatchError    the bytes differ from the published ones

@@ -37,7 +37,8 @@ ASSETS = """query ($keys: [AssetKeyInput!]) {assetNodes(assetKeys: $keys) {
   assetChecksOrError {... on AssetChecks {checks {name executionForLatestMaterialization {
     status runId evaluation {success partition targetMaterialization {storageId}}}}}}}}"""
 HISTORY = """query ($asset: AssetKeyInput!, $check: String!) {
-  assetCheckExecutions(assetKey: $asset, checkName: $check, limit: 100) {runId partition status evaluation {success}}}"""
+  assetCheckExecutions(assetKey: $asset, checkName: $check, limit: 100) {
+    runId partition status evaluation {success}}}"""
 RUNS = "{runsOrError {... on Runs {results {pipelineName assetSelection {path}}}}}"
 
 

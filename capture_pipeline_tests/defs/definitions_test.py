@@ -119,7 +119,8 @@ def test_what_a_schedule_makes_daily_has_a_deadline_unless_the_history_has_ended
     """After the deadline Dagster shows the asset as late."""
     program = """
 from capture_pipeline.definitions import defs
-print(*{spec.freshness_policy.deadline_cron for spec in defs.resolve_all_asset_specs() if spec.freshness_policy}, sep=";", end="")
+policies = [spec.freshness_policy for spec in defs.resolve_all_asset_specs() if spec.freshness_policy]
+print(*{policy.deadline_cron for policy in policies}, sep=";", end="")
 """
     environment = {**os.environ, **QUICK, "CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_HISTORY_END": end}
     output = subprocess.run(

@@ -22,11 +22,15 @@ from capture_pipeline.definitions import defs
 
 with dg.DagsterInstance.ephemeral() as instance:
     result = defs.resolve_job_def("month_close").execute_in_process(
-        instance=instance, partition_key=sys.argv[1], run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+        instance=instance,
+        partition_key=sys.argv[1],
+        run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
     )
-    made = instance.fetch_materializations(dg.AssetKey("bars"), limit=10).records
-    checks = {check.check_name: [check.passed, check.partition] for check in result.get_asset_check_evaluations()}
-    print(json.dumps({"success": result.success, "made": [record.partition_key for record in made], "checks": checks}))
+    records = instance.fetch_materializations(dg.AssetKey("bars"), limit=10).records
+    evaluations = result.get_asset_check_evaluations()
+    checks = {check.check_name: [check.passed, check.partition] for check in evaluations}
+    partitions = [record.partition_key for record in records]
+    print(json.dumps({"success": result.success, "partitions": partitions, "checks": checks}))
 """
 
 
@@ -51,7 +55,7 @@ def test_a_partition_of_any_symbol_is_materialized_and_checked(
         )
         assert done.returncode == 0, done.stderr
         output = json.loads(done.stdout.splitlines()[-1])
-        assert (output["success"], output["made"]) == (True, [key])
+        assert (output["success"], output["partitions"]) == (True, [key])
         assert [name for name, (passed, _) in output["checks"].items() if not passed] == []
         assert {partition for _, partition in output["checks"].values()} == {key}
         workspace = deployment.workspace

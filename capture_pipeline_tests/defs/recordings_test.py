@@ -44,14 +44,16 @@ SETTINGS = {
     "CAPTURE_RECORDING_FLUSH_S": "0.2",
 }
 ADD = """mutation ($key: String!, $where: RepositorySelector!) {
-  addDynamicPartition(partitionsDefName: "sessions", partitionKey: $key, repositorySelector: $where) {__typename}
+  addDynamicPartition(partitionsDefName: "sessions", partitionKey: $key, repositorySelector: $where) {
+    __typename}
 }"""
 LIMIT = 'mutation ($limit: Int!) {setConcurrencyLimit(concurrencyKey: "recordings", limit: $limit)}'
 POOL = '{instance {concurrencyLimit(concurrencyKey: "recordings") {limit claimedSlots {runId}}}}'
 RUN = """query ($id: ID!) {
   runOrError(runId: $id) {... on Run {status rootConcurrencyKeys tags {key value}}}
 }"""
-RUNS = "query ($filter: RunsFilter!) {runsOrError(filter: $filter) {... on Runs {results {runId status tags {key value}}}}}"
+RUNS = """query ($filter: RunsFilter!) {
+  runsOrError(filter: $filter) {... on Runs {results {runId status tags {key value}}}}}"""
 
 
 @dataclass(frozen=True)

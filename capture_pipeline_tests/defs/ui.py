@@ -23,12 +23,15 @@ from capture_pipeline_tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
-HEALTH = "{instance {daemonHealth {allDaemonStatuses {daemonType required healthy lastHeartbeatErrors {message}}}}}"
+HEALTH = """{instance {daemonHealth {allDaemonStatuses {
+  daemonType required healthy lastHeartbeatErrors {message}}}}}"""
 LAUNCH = """mutation ($given: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $given) {__typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}
+  launchPartitionBackfill(backfillParams: $given) {
+    __typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}
 }"""
 RUN_JOB = """mutation ($given: ExecutionParams!) {
-  launchPipelineExecution(executionParams: $given) {__typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}
+  launchPipelineExecution(executionParams: $given) {
+    __typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}
 }"""
 STATUS = (
     "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"

@@ -125,7 +125,8 @@ def test_a_wrong_setting_shows_as_its_one_line(project: Path) -> None:
     lines = [line for line in result.stdout.splitlines() if "symbls" in line]
     assert len(lines) == 1
     assert lines[0].startswith(
-        f"capture_pipeline.errors.ConfigError: {wrong}: symbls: unknown key; did you mean symbols? allowed: alerts, archive, "
+        f"capture_pipeline.errors.ConfigError: {wrong}: symbls: unknown key; did you mean symbols? "
+        "allowed: alerts, archive, "
     )
 
 
@@ -205,7 +206,10 @@ def test_a_signal_ends_all_processes_and_the_ui_with_0(number: signal.Signals, p
     for path in (project / "dagster", *programs[1:]):  # the webserver and the code server are modules
         path.write_text("#!/bin/sh\n" if path.name == "dagster" else STAND_IN)
         path.chmod(0o755)
-    code = f"import sys; sys.executable = {str(project / 'python')!r}; from capture_pipeline.cli.main import main; main()"
+    code = (
+        f"import sys; sys.executable = {str(project / 'python')!r}; "
+        "from capture_pipeline.cli.main import main; main()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code, "ui"], cwd=project, env=environment(project), stdout=PIPE
     ) as process:

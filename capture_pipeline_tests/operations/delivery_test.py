@@ -113,9 +113,8 @@ def test_alerts_wait_for_an_absent_receiver_and_arrive_in_order(mail: MailReceiv
     for number in range(40):
         if number < 3:
             spool.post([alert(f"n{number}")])
-        tries += (
-            [now_us] if any(outcome.error for outcome in deliver(spool, settings, lambda: now_us)) else []  # noqa: B023
-        )
+        outcomes = deliver(spool, settings, lambda: now_us)  # noqa: B023
+        tries += [now_us] if any(outcome.error for outcome in outcomes) else []
         now_us += MINUTE_US // 2
     assert mail.subjects() == ["WARNING: n0", "WARNING: n1", "WARNING: n2"]
     waits = [(later - earlier) // (MINUTE_US // 2) for earlier, later in itertools.pairwise(tries)]
@@ -207,7 +206,8 @@ from capture_pipeline.operations.alerts.models import Alert
 from capture_pipeline.operations.alerts.spool import Spool
 from capture_pipeline.settings.alerts import Alerts
 from capture_pipeline.lake.paths import Lake
-settings = Alerts.model_validate({"channels": [{"name": "ops", "kind": "webhook"}], "secrets": {"ops": sys.argv[2]}, "timeout_s": 30})
+channels = [{"name": "ops", "kind": "webhook"}]
+settings = Alerts.model_validate({"channels": channels, "secrets": {"ops": sys.argv[2]}, "timeout_s": 30})
 spool = Spool(Lake(Path(sys.argv[1])), settings)
 spool.post([Alert(key=name, level="warning", title=name) for name in ("first", "second")])
 deliver(spool, settings)

@@ -59,7 +59,7 @@ class SessionRuns:
         return now_s >= (started.end_time or 0.0) + self._wait_s()
 
     def _wait_s(self) -> float:
-        """Return the wait after the last run: 5 s after two short runs in a row, doubled with each further one."""
+        """Return the wait: 5 s after two short runs in a row, doubled with each further one, otherwise 0."""
         ended = [record for record in self.records if record.dagster_run.is_finished]
         short = sum(1 for _ in takewhile(_was_short, ended))
         return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** (short - 2)) if short > 1 else 0.0
