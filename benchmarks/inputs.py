@@ -35,8 +35,8 @@ START, END = "2021-01-01", "2025-12-31"
 FEW, MANY = 24, 120
 SYMBOLS = DEFAULT_SYMBOLS
 PARTITIONS = 600
-_PACKAGE = Path(__file__).parent.parent / "capture_pipeline"
-_SOURCE_FOLDERS = ("lake", "sandbox", "tables")
+_ROOT = Path(__file__).parent.parent
+_SOURCE_FOLDERS = ("capture_pipeline/lake", "capture_pipeline/tables", "sandbox_exchange")
 _PROCESSES = max(1, min(8, os.cpu_count() or 1))
 
 
@@ -147,6 +147,6 @@ def _mark_current(folder: Path) -> None:
 def _fingerprint() -> str:
     sources = [
         Path(__file__),
-        *(path for name in _SOURCE_FOLDERS for path in sorted((_PACKAGE / name).rglob("*.py"))),
+        *(path for name in _SOURCE_FOLDERS for path in sorted((_ROOT / name).rglob("*.py"))),
     ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()

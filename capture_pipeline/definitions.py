@@ -1,6 +1,6 @@
-"""The one entry that Dagster loads: everything below `defs`, with one policy applied to all of it.
+"""Entry point for Dagster: loads all definitions below `defs` and gives every asset the configured owners.
 
-No asset, job or sensor is defined here. A wrong setting shows as its one line.
+No asset, job or sensor is defined here. A wrong setting raises a `ConfigError` of one line.
 """
 
 import warnings
@@ -12,15 +12,15 @@ from capture_pipeline.defs.shared.partitions import SETTINGS
 from capture_pipeline.defs.shared.resources import workspace
 
 
-def _policy(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """What holds for every asset."""
+def _add_owners(spec: dg.AssetSpec) -> dg.AssetSpec:
     return spec.replace_attributes(owners=SETTINGS.owners)
 
 
 def _load() -> dg.Definitions:
-    """Everything below `defs`.
+    """Load the definitions below `defs`.
 
-    One process a run: what a step of this project waits for is the network or the disk, and a cold process costs more than most steps.
+    All steps of a run share one process. Steps wait for the network or the disk, and starting a process takes
+    longer than most steps.
     """
     loaded = dg.load_definitions_from_package_module(
         folder, resources={"workspace": workspace}, executor=dg.in_process_executor
@@ -34,14 +34,15 @@ def _load() -> dg.Definitions:
         resources=loaded.resources,
         executor=loaded.executor,
     )
-    made = with_sources.map_asset_specs(func=_policy)
-    # Resolved here and not at first use: a wrong reference is told at once, and its warnings are those that are silenced below.
-    made.get_repository_def()
-    return made
+    definitions = with_sources.map_asset_specs(func=_add_owners)
+    # Resolve references now: a wrong one is reported at load time, and the warnings below are suppressed.
+    definitions.get_repository_def()
+    return definitions
 
 
 with warnings.catch_warnings():
-    # The version is pinned, and the tests guard what is preview or beta in it: loading a folder, backfill policies, partitioned checks.
+    # The version of Dagster is pinned, and tests cover its preview and beta features that are used here:
+    # loading a folder, backfill policies and partitioned checks.
     warnings.simplefilter("ignore", dg.PreviewWarning)
     warnings.simplefilter("ignore", dg.BetaWarning)
     defs = _load()

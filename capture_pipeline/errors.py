@@ -1,54 +1,54 @@
-"""Errors of the project, by what the caller can do.
+"""Errors of the project, grouped by the reaction of the caller: change something, or try again later.
 
     CaptureError
-    ├── PermanentError               a repeated request gives the same answer: a person has to change something
-    │   ├── ConfigError                  pipeline.yaml, an environment variable or an argument is wrong
-    │   ├── RequestRefusedError          the exchange refuses this request (4xx, an error code)
-    │   │   └── AccessDeniedError            403, 451: this address or country has no access
-    │   ├── ProtocolViolationError       the answer violates the protocol (HTML with status 200, a page that repeats)
-    │   ├── UntrustedPeerError           TLS failed, or a redirect led to another host
-    │   ├── MalformedDataError           a file or an answer contains something that is not a kline
-    │   ├── ChecksumMismatchError        the bytes differ from the published ones
-    │   └── LakeError                    a path is outside the lake, or a recorded file is missing or altered
+    ├── PermanentError               a repetition fails again: a person has to change something
+    │   ├── ConfigError              pipeline.yaml, an environment variable or an argument is wrong
+    │   ├── RequestRefusedError      the exchange refuses this request (4xx, an error code)
+    │   │   └── AccessDeniedError    403, 451: this address or country has no access
+    │   ├── ProtocolViolationError   the answer violates the protocol (HTML with status 200, a repeated page)
+    │   ├── UntrustedPeerError       TLS failed, or a redirect led to another host
+    │   ├── MalformedDataError       a file or an answer cannot be parsed, or a value is not allowed
+    │   ├── ChecksumMismatchError    the bytes differ from the published ones
+    │   └── LakeError                a path is outside the lake, or a recorded file is missing or altered
     └── TransientError               a later request may succeed
-        ├── NetworkError                 DNS, time-out, reset, a body that ended early
-        ├── ServerError                  5xx, 408, or the code of a failure that passes
-        ├── RateLimitedError             429, or a pause of the address; `retry_after_s` is the time to wait
-        │   └── BannedError                  418; nothing may be sent before `until_us`
-        ├── StorageError                 the disk is full, read-only or broken
-        └── BusyError                    another process holds the lock of this partition
+        ├── NetworkError             DNS, time-out, reset, a body that ended early
+        ├── ServerError              5xx, 408, or the error code of a temporary failure
+        ├── RateLimitedError         429, or a pause of the address; `retry_after_s` is the time to wait
+        │   └── BannedError          418; nothing may be sent before `until_us`
+        ├── StorageError             the disk is full, read-only or broken
+        └── BusyError                another process holds the lock of this partition
 
-Handling of errors, retry policies and texts for a single caller belong elsewhere.
+Error handling, retry policies and texts for a single caller belong elsewhere.
 """
 
 from __future__ import annotations
 
 from capture_pipeline.printable import printable
 
-_MOST_WHAT, _MOST_PART = 1000, 500
-"""Characters of what is wrong, and of each other part of an error."""
+_MAX_WHAT, _MAX_PART = 1000, 500
+"""Longest `what`, and longest `where` or `remedy`, in characters."""
 
 
 class CaptureError(Exception):
-    """Base of all errors; its text names what failed, where, and the remedy, on one line that is printable and cut."""
+    """Base of all errors. Its text is one printable line of limited length with place, problem and remedy."""
 
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
-        """Compose the one line that a user reads.
+        """Compose the line that a user reads.
 
         Args:
-            what: What is wrong, in the user's terms.
-            where: The file, key, URL or row it is about.
-            remedy: What the user can do about it.
+            what: The problem, in words that a user knows.
+            where: The file, key, URL or row with the problem.
+            remedy: The action that solves the problem.
         """
-        self.what = printable(what, _MOST_WHAT)
-        self.where = printable(where, _MOST_PART) if where else where
-        self.remedy = printable(remedy, _MOST_PART) if remedy else remedy
+        self.what = printable(what, _MAX_WHAT)
+        self.where = printable(where, _MAX_PART) if where else where
+        self.remedy = printable(remedy, _MAX_PART) if remedy else remedy
         text = f"{self.where}: {self.what}" if self.where else self.what
         super().__init__(f"{text} ({self.remedy})" if self.remedy else text)
 
 
 class PermanentError(CaptureError):
-    """Asking again gives the same answer."""
+    """A repetition fails in the same way until a person changes something."""
 
 
 class ConfigError(PermanentError):
@@ -72,56 +72,56 @@ class RequestRefusedError(PermanentError):
         where: str | None = None,
         remedy: str | None = None,
     ) -> None:
-        """Keep the status and the code beside the text."""
+        """Store the status and the code."""
         super().__init__(what, where=where, remedy=remedy)
         self.status = status
         self.code = code
 
 
 class AccessDeniedError(RequestRefusedError):
-    """403 or 451: this address or country may not ask.
+    """HTTP 403 or 451: the exchange refuses requests of this IP address or country.
 
     Attributes:
-        retry_after_s: Of the firewall's 403, seconds in which nothing may be sent; 0 of 451.
+        retry_after_s: Seconds without requests after a 403 of the exchange's firewall; 0 after a 451.
     """
 
     retry_after_s: float = 0.0
 
 
 class ProtocolViolationError(PermanentError):
-    """The answer is not what the protocol allows."""
+    """The answer violates the protocol, for instance HTML with status 200."""
 
 
 class UntrustedPeerError(PermanentError):
-    """TLS failed, or a redirect led off the host."""
+    """TLS failed, or a redirect led to another host."""
 
 
 class MalformedDataError(PermanentError):
-    """A file or an answer holds something that is not a kline."""
+    """A file or an answer is malformed: its bytes cannot be parsed or have values that are not allowed."""
 
 
 class ChecksumMismatchError(PermanentError):
-    """The bytes are not those that were published."""
+    """The SHA-256 of a file differs from the published one."""
 
 
 class LakeError(PermanentError):
-    """A path leaves the lake's root, or a recorded file is gone or altered."""
+    """A path is outside the root of the lake, or a recorded file is missing, altered or damaged."""
 
 
 class TransientError(CaptureError):
-    """Asking again later may work."""
+    """A later repetition may succeed."""
 
 
 class NetworkError(TransientError):
-    """DNS, a time-out, a reset, or a body that ended early."""
+    """DNS failed, the connection timed out or was reset, or the body ended early."""
 
 
 class ServerError(TransientError):
-    """The server answered 5xx, 408, or with a code of a failure that passes."""
+    """The server answered with 5xx, 408, or an error code of a temporary failure."""
 
 
 class RateLimitedError(TransientError):
-    """429, or a request that is not sent because the address has to wait.
+    """HTTP 429, or a request that was not sent because this IP address has to wait.
 
     Attributes:
         retry_after_s: Seconds to wait before the next request.
@@ -130,13 +130,13 @@ class RateLimitedError(TransientError):
     def __init__(
         self, what: str, *, retry_after_s: float, where: str | None = None, remedy: str | None = None
     ) -> None:
-        """Keep the wait beside the text."""
+        """Store the wait."""
         super().__init__(what, where=where, remedy=remedy)
         self.retry_after_s = retry_after_s
 
 
 class BannedError(RateLimitedError):
-    """418.
+    """HTTP 418: the exchange banned this IP address.
 
     Attributes:
         until_us: Wall-clock time, in microseconds UTC, before which nothing may be sent.
@@ -151,7 +151,7 @@ class BannedError(RateLimitedError):
         where: str | None = None,
         remedy: str | None = None,
     ) -> None:
-        """Keep the end of the ban beside the text."""
+        """Store the end of the ban."""
         super().__init__(what, retry_after_s=retry_after_s, where=where, remedy=remedy)
         self.until_us = until_us
 

@@ -1,4 +1,4 @@
-"""The memory of work that runs at the same time, bounded by rows: months of 1s candles are worked on one at a time."""
+"""Limit of the memory of concurrent work, counted in rows. Months of 1s klines are processed one by one."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-MOST_ROWS = 1_000_000
-"""Rows in work at the same time: twenty months of 1m candles, or one month of 1s candles, which alone has 2.7 million."""
+MAX_ROWS = 1_000_000
+"""Rows processed at the same time: about twenty months of 1m klines. A month of 1s klines has 2.7 million
+rows."""
 
 
 class RowBudget:
-    """Admits work as long as the rows of all of it fit; work that is larger than the whole budget runs alone."""
+    """Admits work while the sum of its rows is within a limit. Work with more rows than that runs alone."""
 
-    def __init__(self, most_rows: int = MOST_ROWS) -> None:
-        """Start with nothing in work.
+    def __init__(self, max_rows: int = MAX_ROWS) -> None:
+        """Start with no rows in use.
 
         Args:
-            most_rows: Rows that may be in work at the same time.
+            max_rows: Rows that may be in use at the same time.
         """
-        self._most_rows, self._rows = most_rows, 0
+        self._max_rows, self._rows = max_rows, 0
         self._changed = threading.Condition()
 
     @contextmanager
-    def hold(self, rows: int) -> Iterator[None]:
-        """Wait until `rows` fit, and count them while inside. A holder must not ask for more."""
-        rows = min(rows, self._most_rows)
+    def reserve(self, rows: int) -> Iterator[None]:
+        """Wait until `rows` are free and use them inside the `with` block.
+
+        Do not reserve more rows inside the block: two threads that do so can wait for each other forever.
+        """
+        rows = min(rows, self._max_rows)
         with self._changed:
-            self._changed.wait_for(lambda: self._rows + rows <= self._most_rows)
+            self._changed.wait_for(lambda: self._rows + rows <= self._max_rows)
             self._rows += rows
         try:
             yield
@@ -36,11 +40,14 @@ class RowBudget:
             with self._changed:
                 self._rows -= rows
                 self._changed.notify_all()
-            if rows == self._most_rows:
-                trim()
+            if rows == self._max_rows:
+                release_freed_memory()
 
 
-def trim() -> None:
-    """Return freed memory to the system where the C library can: what many small blocks leave behind is a quarter of a large month."""
+def release_freed_memory() -> None:
+    """Return freed memory to the operating system, if the C library has `malloc_trim`.
+
+    Without it, freed small blocks stay in the process: about a quarter of the memory of a month of 1s klines.
+    """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

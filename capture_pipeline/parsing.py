@@ -1,10 +1,12 @@
-"""The guard around parsers of bytes from outside, and the one reader of YAML.
+"""Error handling for parsers of untrusted bytes, and the YAML reader of the project.
 
-Messages, answers, archives, recordings and settings can hold anything. A parser raises errors of many types for bytes that it cannot read;
-`PARSE_ERRORS` lists them, `guard_parser` turns them into one error of the project, and `explain` describes them in one line.
-The module opens no socket and decides nothing about what a parser returns.
+Messages, answers, archives, recordings and settings can contain any bytes. Parsers raise errors of many types
+for bytes that they cannot read. `PARSE_ERRORS` lists these types, `guard_parser` turns them into one error of
+the project, and `explain` describes an error in one line. The module opens no socket and does not check the
+values that a parser returns.
 
-`MemoryError` is not in the list: it depends on the machine and not only on the bytes. Callers limit the size before they parse.
+`MemoryError` is not in the list: it depends on the machine and not only on the bytes. Callers limit the size
+before they parse.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from pydantic import ValidationError
 from capture_pipeline.errors import CaptureError, ConfigError, MalformedDataError, PermanentError
 
 _ISAL_ERROR: Any = isal_zlib.error
-"""The stubs of isal declare the type of its errors as an instance."""
+"""Typed as Any because the type stubs of isal declare this class as an instance."""
 PARSE_ERRORS: Final[tuple[type[Exception], ...]] = (
     ArithmeticError,
     AttributeError,
@@ -44,7 +46,8 @@ PARSE_ERRORS: Final[tuple[type[Exception], ...]] = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""Errors of parsers for bytes that they cannot read: of the standard library, msgspec, pydantic, PyYAML and isal."""
+"""Error types that the standard library, msgspec, pydantic, PyYAML and isal raise for bytes that they cannot
+parse."""
 MAX_YAML_BYTES: Final = 512 << 10
 _MAX_YAML_DEPTH, _MAX_YAML_VALUES = 40, 20_000
 _LONGEST_TEXT, _MAX_DIGITS = 200, 18
@@ -59,14 +62,15 @@ def guard_parser(
     kind: type[PermanentError] = MalformedDataError,
     also: tuple[type[BaseException], ...] = (),
 ) -> Iterator[None]:
-    """Turn errors of a parser into one error of the project; the project's own errors pass unchanged.
+    """Turn errors of a parser into one error of the project; errors of the project are not changed.
 
     Args:
         where: The file, request or line that is parsed.
-        what: What is wrong if the parser fails; the parser's reason follows.
-        remedy: What the user can do.
+        what: The problem if the parser fails; the parser's reason is appended.
+        remedy: The action that solves the problem.
         kind: Type of the error.
-        also: Further errors of the parser, for instance those of a library that this module does not import.
+        also: Further error types of the parser, for instance those of a library that this module does not
+            import.
 
     Raises:
         PermanentError: The parser failed; the error is of type `kind`.
@@ -78,7 +82,7 @@ def guard_parser(
 
 
 def explain(error: BaseException) -> str:
-    """Describe the error of a parser in one line."""
+    """Describe an error of a parser in one line."""
     if isinstance(error, CaptureError):
         return str(error)
     if isinstance(error, RecursionError):
@@ -98,16 +102,16 @@ def explain(error: BaseException) -> str:
 
 
 def parse_count(text: str) -> int | None:
-    """Parse the decimal digits of a header; None if the text is anything else or has more than 18 digits."""
+    """Parse a number of at most 18 decimal digits; return None if the text is anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
 def read_yaml(path: Path, remedy: str | None = None) -> Any:  # noqa: ANN401 - any YAML value
-    """Read a YAML file; see `parse_yaml`.
+    """Read a YAML file with the limits of `parse_yaml`.
 
     Args:
         path: The file.
-        remedy: What the user can do if the file cannot be opened.
+        remedy: The action for a user whose file cannot be opened.
 
     Raises:
         ConfigError: The file cannot be opened, is not UTF-8, or is not YAML within the limits.
@@ -131,7 +135,8 @@ def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - any YAML value
         where: The file or variable, for errors.
 
     Raises:
-        ConfigError: The text is not YAML, exceeds a limit, gives a key twice, or holds a date or number that does not exist.
+        ConfigError: The text is not YAML, exceeds a limit, has a key twice, or has a date or number that does
+            not exist.
     """
     _check_length(len(text), where)
     with guard_parser(where, "is not YAML", kind=ConfigError):
@@ -150,7 +155,7 @@ def _check_length(length: int, where: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with limits; aliases count as often as they are used."""
+    """PyYAML's safe loader with limits. The values of an alias count again at each use."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -158,42 +163,42 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[yaml.Node, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Compose a value and count it."""
+        """Compose a node; refuse it if the text is nested too deeply or has too many values."""
         is_alias, before = self.check_event(yaml.AliasEvent), self._values
         self._depth += 1
         if self._depth > _MAX_YAML_DEPTH:
-            raise _refusal(f"nested deeper than {_MAX_YAML_DEPTH} levels", parent)
+            raise _yaml_error(f"nested deeper than {_MAX_YAML_DEPTH} levels", parent)
         node = super().compose_node(parent, index)
         self._depth -= 1
         if node is not None and is_alias:
             if node not in self._sizes:
-                raise _refusal("an alias refers to a value that contains it", node)
+                raise _yaml_error("an alias refers to a value that contains it", node)
             self._values += self._sizes[node]
         elif node is not None:
             self._values += 1
             self._sizes[node] = self._values - before
         if self._values > _MAX_YAML_VALUES:
-            raise _refusal(f"more than {_MAX_YAML_VALUES:,} values", node)
+            raise _yaml_error(f"more than {_MAX_YAML_VALUES:,} values", node)
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 - PyYAML's own type
-        """Compose keys and values; no key is given twice."""
+        """Compose keys and values; refuse a repeated key."""
         mapping = super().compose_mapping_node(anchor)
         seen: set[tuple[str, str]] = set()
         for key, _ in mapping.value:
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in seen:
-                    raise _refusal(f"the key {key.value[:40]!r} is given twice", key)
+                    raise _yaml_error(f"the key {key.value[:40]!r} is given twice", key)
                 seen.add((key.tag, key.value))
         return mapping
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - PyYAML's signature
-        """Make the value; one that does not exist, for instance a date, is named with its place."""
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002
+        """Build the value of a node; report an impossible value, for instance February 30, with its line."""
         try:
             return super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise _refusal(f"a value that does not exist: {explain(error)}", node) from None
+            raise _yaml_error(f"a value that does not exist: {explain(error)}", node) from None
 
 
-def _refusal(what: str, at: Any) -> yaml.MarkedYAMLError:  # noqa: ANN401 - an event or a node of PyYAML
+def _yaml_error(what: str, at: Any) -> yaml.MarkedYAMLError:  # noqa: ANN401 - an event or a node of PyYAML
     return yaml.MarkedYAMLError(problem=what, problem_mark=getattr(at, "start_mark", None))

@@ -1,35 +1,38 @@
-"""Text from outside, for people: one line without control characters, of a stated length.
+"""Conversion of untrusted text to one line without control characters and with a limited length.
 
-Text from outside is what an exchange, a server, a file or a folder decides: reasons of closed connections, error bodies, names of streams,
-symbols and files, values of messages. Such text may hold sequences that a terminal obeys, or letters that hide others.
-Every module through which text leaves uses this one. Files for machines keep the exact value.
+Untrusted text comes from an exchange, a server, a file or a folder: close reasons, error bodies, message
+values, and names of streams, symbols and files. It may contain escape sequences that control a terminal, or
+characters that hide other characters. Every module that shows text to people uses this one. Files for
+machines keep the exact value.
 """
 
 from __future__ import annotations
 
 LONGEST = 500
-"""Characters of one text, unless the caller states another number."""
+"""Default maximum length of one text, in characters."""
 LONGEST_LINE = 4000
-"""Characters of one line of several."""
-# Letters by their Unicode category, which are drawn as nothing: fillers of Hangul, the blank of Braille, and a joiner of graphemes.
+"""Maximum length of one line of a text with several lines, in characters."""
+# Unicode calls these printable, but they are invisible: Hangul fillers, the Braille blank and the combining
+# grapheme joiner.
 _BLANKS = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0")
 
 
 def printable(text: object, most: int = LONGEST) -> str:
-    r"""Return a text as one line that a terminal, a log and a page show as it is.
+    r"""Return a text as one line that is safe to show on a terminal, in a log and on a page.
 
-    Escaped in Python's notation (`\x1b`, `\u202e`) is what Unicode does not call printable: control characters, line ends, marks of
-    direction, characters of no width, lone surrogates, spaces other than the usual one. Other letters stay, whatever their script. A
-    backslash stays too, so that the result is for people and cannot be turned back. The result is its own result.
+    Characters that Unicode does not call printable are escaped in Python's notation (`\x1b`, `\u202e`):
+    control characters, line ends, direction marks, zero-width characters, lone surrogates, and spaces other
+    than U+0020. Letters of all scripts are kept. A backslash is kept too, so the original text cannot be
+    recovered. A second call does not change the result.
 
     Args:
-        text: Anything; its `str` is taken.
-        most: Characters of the result; a longer text ends with `…` and its own length.
+        text: Any object; `str(text)` is used.
+        most: Maximum length of the result; a longer text is cut and ends with `…` and its original length.
     """
     whole = str(text)
     if len(whole) <= most and whole.isprintable() and _BLANKS.isdisjoint(whole):
         return whole
-    shown = [_escaped(letter) for letter in whole[: most + 1]]
+    shown = [_escape(letter) for letter in whole[: most + 1]]
     if sum(map(len, shown)) <= most:
         return "".join(shown)
     mark = f"… ({len(whole):,} characters)"[:most]
@@ -44,16 +47,16 @@ def printable(text: object, most: int = LONGEST) -> str:
 
 
 def printable_lines(text: object, most: int = LONGEST_LINE) -> str:
-    """Return a text of several lines, each of them as `printable` returns it.
+    """Apply `printable` to each line of a text.
 
     Args:
-        text: Anything; its `str` is taken.
-        most: Characters of a line.
+        text: Any object; `str(text)` is used.
+        most: Maximum length of a line.
     """
     return "\n".join(printable(line, most) for line in str(text).split("\n"))
 
 
-def _escaped(letter: str) -> str:
+def _escape(letter: str) -> str:
     if letter.isprintable() and letter not in _BLANKS:
         return letter
     return ascii(letter)[1:-1]

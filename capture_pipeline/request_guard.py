@@ -1,9 +1,10 @@
-"""ASGI middleware for services without a login: only their own pages and programs on the machine may use them.
+"""ASGI middleware that protects services without a login from requests of other web sites.
 
-A server on loopback is reachable by every page that a browser on the same machine shows. Such a page can send forms, scripts and
-WebSocket handshakes to it (cross-site request forgery), and a page whose name resolves to 127.0.0.1 is even allowed to read the
-answers (DNS rebinding). A browser always names the page's site in `Origin` or `Sec-Fetch-Site` and the requested name in `Host`;
-the guard refuses a request when one of them is foreign.
+Every page that a browser on this machine shows can reach a server on loopback. A page of another site can
+send forms and open WebSockets there (cross-site request forgery). A page whose host name resolves to
+127.0.0.1 can also read the answers (DNS rebinding). A browser sends the site of the page in `Origin` or
+`Sec-Fetch-Site`, and the requested host name in `Host`. The guard refuses a request if one of these headers
+names another site or host.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 Check = Callable[[Scope, Headers], str]
-"""A further rule of a service: the reason to refuse a request, or an empty text."""
+"""A further rule of a service. It returns the reason to refuse a request, or an empty text."""
 
 
 class RequestGuard:
@@ -26,22 +27,22 @@ class RequestGuard:
     def __init__(
         self, app: ASGIApp, hosts: Collection[str] = LOOPBACK_NAMES, check: Check | None = None
     ) -> None:
-        """Guard `app`.
+        """Wrap a service.
 
         Args:
             app: The service.
-            hosts: Names in `Host` that are accepted, without a port.
-            check: A further rule, applied to requests that pass the first ones.
+            hosts: Accepted names in the `Host` header, without a port.
+            check: A further rule for requests that these headers do not exclude.
         """
         self._app, self._hosts, self._check = app, frozenset(hosts), check
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Forward a request to the service, or refuse it."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        reason = self._reason(headers) or (self._check(scope, headers) if self._check else "")
+        reason = self._find_reason(headers) or (self._check(scope, headers) if self._check else "")
         if not reason:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
@@ -49,10 +50,10 @@ class RequestGuard:
         else:
             await send({"type": "websocket.close", "code": 1008, "reason": reason})
 
-    def _reason(self, headers: Headers) -> str:
-        """The reason to refuse a request; empty if it is the service's own."""
+    def _find_reason(self, headers: Headers) -> str:
+        """Return the reason to refuse a request, or an empty text."""
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or _name_of(hosts[0]) not in self._hosts:
+        if len(hosts) != 1 or _host_name(hosts[0]) not in self._hosts:
             return "the Host header is not a name of this server"
         for origin in headers.getlist("origin"):
             if urlsplit(origin).netloc != hosts[0]:
@@ -65,8 +66,8 @@ class RequestGuard:
         return ""
 
 
-def _name_of(host: str) -> str:
-    """The name in a Host header in lower case; empty if it is malformed."""
+def _host_name(host: str) -> str:
+    """Return the name in a Host header in lower case, or an empty text if the header is malformed."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""States of checks that are kept between requests, against those that Dagster derives from all executions."""
+"""Cached states of checks, compared with the states that Dagster derives from all executions."""
 
 import random
 import subprocess
@@ -27,32 +27,32 @@ KEYS: list[Key] = [(PARTITIONED, BOTH), (WHOLE, None)]
 
 
 def end_if_wanted(tags: Mapping[str, str]) -> None:
-    """Fail where the run's tags say so."""
+    """Fail if the tags of the run say so."""
     if tags.get("fails"):
         raise dg.Failure("as the test wants it")
 
 
 @dg.asset(partitions_def=BOTH)
 def bars(context: dg.AssetExecutionContext) -> None:
-    """A table by month and symbol."""
+    """Asset with partitions by month and symbol."""
     end_if_wanted(context.run.tags)
 
 
 @dg.asset
 def report() -> None:
-    """One file."""
+    """Unpartitioned asset."""
 
 
 @dg.asset_check(asset=bars, name="sound", partitions_def=BOTH)
 def bars_are_sound(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-    """Passes as the run's tags say."""
+    """Pass if the tags of the run say so."""
     end_if_wanted(context.run.tags)
     return dg.AssetCheckResult(passed="passes" in context.run.tags)
 
 
 @dg.asset_check(asset=report, name="sound")
 def report_is_sound(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-    """Passes as the run's tags say."""
+    """Pass if the tags of the run say so."""
     return dg.AssetCheckResult(passed="passes" in context.run.tags)
 
 
@@ -61,13 +61,13 @@ DEFS = dg.Definitions(assets=[bars, report], asset_checks=[bars_are_sound, repor
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """An instance in files, as the webserver has it."""
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as made:
-        yield made
+    """Create an instance with files, like that of the webserver."""
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        yield instance
 
 
 def plain(states: Any) -> dict[str, Any]:
-    """Partitions by status; a check of an asset without partitions has True."""
+    """Return the partitions by check and status; True for an unpartitioned check."""
     shown: dict[str, Any] = {}
     for key, state in states.items():
         for status, subset in state.subsets.items():
@@ -88,7 +88,7 @@ def derived(instance: dg.DagsterInstance) -> dict[str, Any]:
 
 
 def run(instance: dg.DagsterInstance, selection: str, partition: str | None, *tags: str) -> str:
-    """Make an asset, its check, or both; the run's id."""
+    """Run an asset, its check, or both; return the id of the run."""
     asset = "bars" if partition else "report"
     chosen = {
         "both": dg.AssetSelection.assets(asset),
@@ -108,7 +108,7 @@ def run(instance: dg.DagsterInstance, selection: str, partition: str | None, *ta
 def test_after_any_history_they_are_what_dagster_derives(
     instance: dg.DagsterInstance, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Materializations, checks that pass, fail, and end by an error, checks alone, deleted runs and wiped assets, in any order."""
+    """Random histories contain runs, passed and failed checks, deleted runs and wiped assets."""
     monkeypatch.setattr(check_states, "OVERLAP", 0)
     choose = random.Random(seed)  # noqa: S311
     states, runs = CheckStates(), list[str]()
@@ -138,7 +138,7 @@ def test_after_any_history_they_are_what_dagster_derives(
 
 @pytest.mark.parametrize("what", ["runs", "assets"])
 def test_what_was_deleted_has_no_state(instance: dg.DagsterInstance, what: str) -> None:
-    """Executions of a deleted run, and materializations of a wiped asset."""
+    """Executions of a deleted run and materializations of a wiped asset are ignored."""
     states = CheckStates()
     done = run(instance, "both", "2024-01|BTCUSDT", "passes")
     assert plain(states.update(instance, KEYS, {})) == {"bars SUCCEEDED": ["2024-01|BTCUSDT"]}
@@ -150,7 +150,7 @@ def test_what_was_deleted_has_no_state(instance: dg.DagsterInstance, what: str) 
 
 
 def test_a_planned_check_takes_the_end_of_its_run(instance: dg.DagsterInstance) -> None:
-    """Without any further event of the check: the run was killed."""
+    """The run was killed, so the check has no further event."""
     states = CheckStates()
     job = dg.define_asset_job("one", dg.AssetSelection.assets("bars")).resolve(
         asset_graph=DEFS.resolve_asset_graph()
@@ -174,7 +174,7 @@ def test_a_planned_check_takes_the_end_of_its_run(instance: dg.DagsterInstance) 
 def test_where_nothing_happened_no_execution_is_read(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And after an event only the partitions near it."""
+    """After an event only the partitions near it are read."""
     run(instance, "both", "2024-01|BTCUSDT", "passes")
     states, read = CheckStates(), []
     storage = type(instance.event_log_storage)
@@ -197,7 +197,7 @@ def test_where_nothing_happened_no_execution_is_read(
 def test_a_kept_state_is_derived_again_after_a_time_and_for_other_partitions(
     instance: dg.DagsterInstance,
 ) -> None:
-    """What leaves no trace in the numbers of events is seen then."""
+    """Changes without an event are found then."""
     now = [0.0]
     states = CheckStates(lambda: now[0])
     run(instance, "both", "2024-01|BTCUSDT", "passes")
@@ -207,7 +207,7 @@ def test_a_kept_state_is_derived_again_after_a_time_and_for_other_partitions(
     with storage.index_connection() as connection:
         connection.exec_driver_sql("update asset_check_executions set execution_status = 'FAILED'")
     assert plain(states.update(instance, KEYS, {})) == before
-    now[0] = check_states.LONGEST_S
+    now[0] = check_states.MAX_AGE_S
     assert plain(states.update(instance, KEYS, {})) == {"bars FAILED": ["2024-01|BTCUSDT"]}
     fewer = dg.MultiPartitionsDefinition(
         {"month": MONTHS, "symbol": dg.StaticPartitionsDefinition(["ETHUSDT"])}
@@ -216,7 +216,7 @@ def test_a_kept_state_is_derived_again_after_a_time_and_for_other_partitions(
 
 
 def test_the_webserver_keeps_states() -> None:
-    """From its start on."""
+    """The cache is active from the start of the webserver."""
     program = (
         "from dagster._core.storage import asset_check_state as place\n"
         "from dagster_webserver import cli\n"

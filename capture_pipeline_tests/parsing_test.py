@@ -1,4 +1,4 @@
-"""The guard around parsers, and the one reader of YAML."""
+"""Error handling of parsers, and the YAML reader."""
 
 from __future__ import annotations
 
@@ -68,20 +68,19 @@ def test_an_error_of_a_parser_becomes_one_line_of_the_project(
     "error", [MalformedDataError("as it is"), MemoryError(), KeyboardInterrupt(), OSError(5, "x")]
 )
 def test_other_errors_pass(error: BaseException) -> None:
-    """Those of the project, of the machine, and of the user."""
+    """Errors of the project, the machine and the user are not changed."""
     with pytest.raises(type(error)) as caught, guard_parser("a.json"):
         raise error
     assert caught.value is error
 
 
 def test_a_long_reason_is_cut() -> None:
-    """And it is one line."""
     assert len(explain(ValueError("x" * 10_000))) <= 200
     assert explain(ValueError("two\n  lines")) == "two lines"
 
 
 def test_only_one_module_decides_what_a_parser_may_raise() -> None:
-    """A parser beside the guard would know some errors and let the others pass."""
+    """Another module with its own list of parser errors would miss some of them."""
     root = Path(capture_pipeline.__file__).parent
     naming = {path.name for path in root.rglob("*.py") if "RecursionError" in path.read_text()}
     assert naming == {"parsing.py", "messages.py"}  # one decides, one documents
@@ -92,7 +91,7 @@ def test_only_one_module_decides_what_a_parser_may_raise() -> None:
     [("120", 120), ("0", 0), ("\u00b2", None), ("\u0661", None), ("9" * 19, None), ("", None), ("-1", None)],
 )
 def test_a_count_has_ascii_digits(text: str, count: int | None) -> None:
-    """Superscripts are digits to Python, and no number."""
+    """Python's `isdigit` accepts superscripts, which `int` refuses."""
     assert parse_count(text) == count
 
 

@@ -11,7 +11,15 @@ from pathlib import Path
 from playwright.sync_api import Browser
 
 from capture_pipeline_tests.browser.clicks import chromium
-from capture_pipeline_tests.defs.ui import PROGRAMS, ROOT, Ui, daemons, free_port, make_project, running
+from capture_pipeline_tests.defs.ui import (
+    PROGRAMS,
+    ROOT,
+    Ui,
+    free_port,
+    make_project,
+    run_ui,
+    wait_for_daemons,
+)
 from capture_pipeline_tests.waiting import wait_for
 
 LINEAGE = "/locations/capture_pipeline/asset-groups/klines/lineage"
@@ -26,7 +34,7 @@ def wait_for_reports(ui: Ui) -> None:
     keys = [{"path": [name]} for name in (*PARTITIONED, "coverage_report")]
 
     def are_there() -> bool:
-        found = ui.ask(_STATS, keys=keys)["assetNodes"]
+        found = ui.query(_STATS, keys=keys)["assetNodes"]
         stats = [node["partitionStats"] for node in found if node["partitionStats"]]
         is_made = all(node["assetMaterializations"] for node in found)
         return is_made and all(each["numMaterialized"] == each["numPartitions"] for each in stats)
@@ -62,8 +70,8 @@ def main() -> None:
         project, port = make_project(Path(folder)), free_port()
         demo = [str(PROGRAMS / "capture"), "demo", "--out", str(project / "demo"), "--port", "0"]
         subprocess.run(demo, cwd=project, check=True)
-        with running(project, port, "--demo"), chromium() as browser:
-            daemons(port)
+        with run_ui(project, port, "--demo"), chromium() as browser:
+            wait_for_daemons(port)
             wait_for_reports(Ui(port, project / "dagster_home"))
             take(
                 browser,

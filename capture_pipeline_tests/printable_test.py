@@ -1,4 +1,4 @@
-"""The helper itself: what it escapes, what it keeps, and where it cuts."""
+"""Characters that `printable` escapes and keeps, and the places where it cuts."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_markdown_of_a_text_is_that_text() -> None:
 
 
 def test_a_table_of_markdown_has_the_cells_it_was_given() -> None:
-    made = md.table(["a|b", "c"], [["x\ny", md.bold("*z*")]], numbers_from=1)
-    assert made == "| a\\|b | c |\n|---|---:|\n| x\\\\ny | **\\*z\\*** |"
+    table = md.table(["a|b", "c"], [["x\ny", md.bold("*z*")]], numbers_from=1)
+    assert table == "| a\\|b | c |\n|---|---:|\n| x\\\\ny | **\\*z\\*** |"
 
 
 def test_code_of_markdown_ends_where_it_should() -> None:
@@ -175,7 +175,7 @@ def test_a_junit_file_of_hostile_findings_is_xml() -> None:
 
 
 def test_a_page_shows_text_as_text() -> None:
-    """Whatever a template does with it, but for a picture."""
+    """Templates escape every text; only pictures are exempt."""
     section = Section(
         "<b>\x1b",
         lines=["<i>\u202e"],

@@ -1,4 +1,4 @@
-"""The request guard: which requests reach the service behind it."""
+"""Requests that the request guard forwards and refuses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def service(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """The port of the guarded service, with the rules of the webserver."""
+    """Start a service with the rules of the webserver behind the guard; yield its port."""
     listener = socket.create_server(("127.0.0.1", 0))
     guarded = RequestGuard(service, LOOPBACK_NAMES, check_request)
     server = uvicorn.Server(uvicorn.Config(guarded, lifespan="off", log_config=None, access_log=False))
@@ -101,7 +101,7 @@ def ask(port: int, method: str, path: str, headers: list[tuple[str, str]]) -> tu
 def test_only_requests_of_own_pages_and_programs_reach_the_service(
     port: int, method: str, path: str, headers: Mapping[str, str], status: int
 ) -> None:
-    """Own host name, own origin, GraphQL as JSON by POST."""
+    """Host name and origin must be those of the service; GraphQL must be JSON by POST."""
     found, text = ask(port, method, path, list({**OWN, **headers}.items()))
     assert found == status
     assert method == "HEAD" or (text == f"reached {method}") == (status == 200)
@@ -138,17 +138,17 @@ def test_only_websockets_of_own_pages_and_programs_are_accepted(
 
 
 def test_two_host_headers_are_refused(port: int) -> None:
-    """Servers disagree on which of two counts; the protocol's own check or the guard refuses them."""
+    """Servers differ in which of two headers counts; the HTTP library or the guard refuses both."""
     assert ask(port, "GET", "/", [("Host", "127.0.0.1:3000"), ("Host", "evil.example")])[0] in {400, 403}
 
 
 def test_a_missing_host_header_is_refused(port: int) -> None:
-    """Every browser and every HTTP/1.1 client sends one."""
+    """Every browser and every HTTP/1.1 client sends the header."""
     assert ask(port, "GET", "/", [])[0] in {400, 403}
 
 
 def test_further_names_come_from_the_environment() -> None:
-    """For a proxy with a name of its own."""
+    """They are needed for a proxy with another host name."""
     assert accepted_hosts("") == LOOPBACK_NAMES
     assert accepted_hosts(" Capture.example.org ,b.example,") == LOOPBACK_NAMES | {
         "capture.example.org",

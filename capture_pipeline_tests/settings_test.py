@@ -1,4 +1,4 @@
-"""Settings: defaults, environment, and one line for every mistake."""
+"""Settings: defaults, environment, and mistakes, which are reported in one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_shipped_file_is_the_default_deployment() -> None:
-    """The real exchange's market-data hosts, one-minute bars of the ten symbols."""
+    """The file sets the market-data hosts of Binance and 1m bars of ten symbols."""
     settings = load_settings(ROOT / "pipeline.yaml", {})
     assert (settings.venue, settings.market, settings.interval, settings.symbols) == (
         "binance",
@@ -31,7 +31,7 @@ def test_the_shipped_file_is_the_default_deployment() -> None:
 
 
 def test_futures_have_their_own_hosts(tmp_path: Path) -> None:
-    """USD-M futures are not served by the spot hosts; the sandbox tells both by the path."""
+    """USD-M futures have other hosts than spot; the sandbox uses other paths."""
     file = tmp_path / "x.yaml"
     file.write_text("market: um\n")
     settings = load_settings(file, {})
@@ -45,7 +45,7 @@ def test_futures_have_their_own_hosts(tmp_path: Path) -> None:
 
 
 def test_the_environment_wins(tmp_path: Path) -> None:
-    """Also over what the file says, lists by commas."""
+    """Variables override the file; lists are separated by commas."""
     file = tmp_path / "p.yaml"
     file.write_text("interval: 1h\nsymbols: [BTCUSDT]\n")
     environ = {
@@ -72,7 +72,7 @@ def test_the_environment_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "environ", "told"),
+    ("text", "environ", "message"),
     [
         ("symbls: [A]\n", {}, "symbls: unknown key; did you mean symbols? allowed: alerts, archive, "),
         ("gates: {long_gap: 1}\n", {}, "gates.long_gap: unknown key; did you mean long_gap_hours?"),
@@ -83,7 +83,7 @@ def test_the_environment_wins(tmp_path: Path) -> None:
             {},
             "symbols.0: 'BTC/USDT' is not a symbol: '/' is none of letters, digits and _",
         ),
-        ("symbols: [BTCUSDT, btcusdt]\n", {}, "one is listed twice"),
+        ("symbols: [BTCUSDT, btcusdt]\n", {}, "a symbol is listed twice"),
         (
             "market: um\ninterval: 1s\n",
             {},
@@ -91,14 +91,14 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         ),
         ("market: um\n", {"CAPTURE_INTERVAL": "1s"}, "interval: USD-M futures have no candles of 1s"),
         ("symbols: [../../etc]\n", {}, "is not a symbol"),
-        ("symbols: [BTCUSDT, BTCUSDT]\n", {}, "one is listed twice"),
+        ("symbols: [BTCUSDT, BTCUSDT]\n", {}, "a symbol is listed twice"),
         ("symbols: []\n", {}, "symbols: List should have at least 1 item"),
         (
             "gates: {coverage_error_below_percent: 101}\n",
             {},
             "gates.coverage_error_below_percent: Input should be less than or equal to 100, not 101",
         ),
-        ("history: {start: 2024-02-01, end: 2024-01-01}\n", {}, "end lies before start"),
+        ("history: {start: 2024-02-01, end: 2024-01-01}\n", {}, "end is before start"),
         ("history: {start: soon}\n", {}, "history.start: "),
         (
             "endpoints: {archive: 'http://data.binance.vision'}\n",
@@ -132,14 +132,14 @@ def test_the_environment_wins(tmp_path: Path) -> None:
             {},
             "sandbox_url: 'http://10.0.0.1' must be http:// on one of",
         ),
-        ("- a\n", {}, "must hold keys and values"),
+        ("- a\n", {}, "must contain keys and values"),
         ("a: [\n", {}, "is not YAML"),
         (
             "history: {start: 2025-02-30}\n",
             {},
             "p.yaml: is not YAML: line 1, column 18: a value that does not exist: day is out of range for month",
         ),
-        ("gates: 3\n", {"CAPTURE_GATES_LONG_GAP_HOURS": "1"}, "gates must hold keys and values"),
+        ("gates: 3\n", {"CAPTURE_GATES_LONG_GAP_HOURS": "1"}, "gates must contain keys and values"),
         ("", {"CAPTURE_VENUE": "kraken"}, "(set by CAPTURE_VENUE)"),
         (
             "",
@@ -147,23 +147,27 @@ def test_the_environment_wins(tmp_path: Path) -> None:
             "CAPTURE_ARCHIVE_PINNED_CHECKSUMS: 'abc' is not a pair",
         ),
         ("", {"CAPTURE_ARCHIVE_PINNED_CHECKSUMS": "a.zip=abc"}, "(set by CAPTURE_ARCHIVE_PINNED_CHECKSUMS)"),
-        ("", {"CAPTURE_SYMBOL": "BTCUSDT"}, "CAPTURE_SYMBOL is no setting (did you mean CAPTURE_SYMBOLS?)"),
+        (
+            "",
+            {"CAPTURE_SYMBOL": "BTCUSDT"},
+            "CAPTURE_SYMBOL is not a setting (did you mean CAPTURE_SYMBOLS?)",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(
-    text: str, environ: dict[str, str], told: str, tmp_path: Path
+    text: str, environ: dict[str, str], message: str, tmp_path: Path
 ) -> None:
-    """And what is allowed."""
+    """The line also names the allowed values."""
     file = tmp_path / "p.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
         load_settings(file, environ)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
-    """Settings and outage calendar alike, on one line with the file's name."""
+    """The settings and the outage calendar report it in one line with the name of the file."""
     file = tmp_path / "latin.yaml"
     file.write_bytes("venue: Zürich\n".encode("latin-1"))
     for read in (load_settings, load_calendar):
@@ -173,7 +177,7 @@ def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "message"),
     [
         ("start: 2025-02-30, end: 2025-03-01", "a value that does not exist: day is out of range for month"),
         ("start: 2025-02-02, end: 2025-02-01", "outages.0: end must lie after start"),
@@ -189,13 +193,13 @@ def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
         ("start: 2025-02-01, end: 2025-02-02, edges: guessed", "outages.0.edges: Input should be"),
     ],
 )
-def test_a_mistake_in_the_outage_calendar_is_one_line(entry: str, told: str, tmp_path: Path) -> None:
-    """An entry that would hold for nobody is a mistake too."""
+def test_a_mistake_in_the_outage_calendar_is_one_line(entry: str, message: str, tmp_path: Path) -> None:
+    """An entry that applies to no symbol is a mistake, too."""
     file = tmp_path / "outages.yaml"
     file.write_text(f"outages: [{{{entry}}}]\n")
     with pytest.raises(ConfigError) as caught:
         load_calendar(file)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -215,7 +219,7 @@ def test_a_mistake_in_the_outage_calendar_is_one_line(entry: str, told: str, tmp
 def test_a_long_entry_that_names_symbols_is_a_suspension_unless_it_says_otherwise(
     more: str, kind: str, reason: str, tmp_path: Path
 ) -> None:
-    """A halt of hours stays an outage, whose candles are expected. The default reason is the kind."""
+    """In an outage, unlike a suspension, klines are expected. The default reason is the kind."""
     file = tmp_path / "outages.yaml"
     file.write_text(f"outages: [{{start: 2025-02-01, end: 2025-02-02{more}}}]\n")
     entry = load_calendar(file)[-1]
@@ -223,14 +227,14 @@ def test_a_long_entry_that_names_symbols_is_a_suspension_unless_it_says_otherwis
 
 
 def test_an_entry_of_hours_that_names_symbols_is_an_outage(tmp_path: Path) -> None:
-    """Calendars of earlier versions list halts of single symbols so."""
+    """Calendars of earlier versions list halts of single symbols in this way."""
     file = tmp_path / "outages.yaml"
     file.write_text("outages: [{start: 2025-02-01T00:00:01Z, end: 2025-02-02, symbols: [BTCUSDT]}]\n")
     assert load_calendar(file)[-1].kind == "outage"
 
 
 def test_the_last_year_of_the_calendar_has_months() -> None:
-    """December 9999 ends; what lies outside the calendar is no month and no time."""
+    """Months and times outside the years 1 to 9999 are refused."""
     assert Month.parse("9999-12").end_us - Month.parse("9999-12").start_us == 31 * DAY_US
     for text in ("0000-01", "10000-01"):
         with pytest.raises(ConfigError, match="is not a month"):
@@ -240,25 +244,25 @@ def test_the_last_year_of_the_calendar_has_months() -> None:
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    """A file that was named must be there; none at all gives the defaults."""
+    """A file that was named must exist; without a file the defaults are used."""
     with pytest.raises(ConfigError, match="cannot be read"):
         load_settings(tmp_path / "no.yaml", {})
 
 
 def test_the_schema_that_is_shipped_is_the_settings() -> None:
-    """Make it anew with: capture config schema > capture_pipeline/pipeline.schema.json."""
+    """Update it by: capture config schema > capture_pipeline/pipeline.schema.json."""
     assert (ROOT / "capture_pipeline" / "pipeline.schema.json").read_text() == json_schema()
 
 
 def test_every_key_can_be_overridden() -> None:
-    """Names are unambiguous."""
+    """The names of the variables are unambiguous."""
     names = environment_names()
     assert names["CAPTURE_STORAGE_ROOT"] == ("storage", "root")
     assert len(set(names.values())) == len(names)
 
 
 def test_planned_sessions_may_come_from_the_environment() -> None:
-    """As YAML; an empty list plans none."""
+    """The value is YAML; an empty list plans no session."""
     settings = load_settings(
         ROOT / "pipeline.yaml", {"CAPTURE_SESSIONS": '[{regime: custom, weekday: tue, time: "14:30"}]'}
     )
@@ -273,7 +277,7 @@ def test_planned_sessions_may_come_from_the_environment() -> None:
 
 
 def test_symbols_are_normalised_wherever_they_are_set(tmp_path: Path) -> None:
-    """In the file, in the environment and in planned sessions: small ASCII letters become capitals."""
+    """ASCII letters become capitals in the file, in the environment and in planned sessions."""
     file = tmp_path / "p.yaml"
     file.write_text(
         "symbols: [btcusdt_240329]\nsessions: [{regime: x, weekday: tue, symbols: [币安人生usdt]}]\n",

@@ -1,4 +1,6 @@
-"""What Dagster sees. A function here takes its partition and resources, calls the domain and returns metadata; it decides nothing else.
+"""Dagster definitions.
 
-What belongs to all subjects stands beside this file, each subject in a folder of its own. Nothing outside `defs` imports it.
+A function here takes its partition and resources, calls the domain, and returns metadata.
+`shared` contains the parts that all subjects use; each subject has its own package. Modules outside `defs` do
+not import it.
 """

@@ -1,1 +1,1 @@
-"""One deployment: settings, lake and clients of the exchange, which functions of the domain take."""
+"""A deployment: the settings, the lake and the exchange clients that domain functions take as arguments."""

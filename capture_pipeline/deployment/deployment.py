@@ -1,4 +1,4 @@
-"""Settings, lake and exchange in one hand: what every operation takes."""
+"""The workspace of a deployment: one object with its settings, its lake and its exchange clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from capture_pipeline.calendars.irregularities import (
     load_irregularities,
 )
 from capture_pipeline.calendars.outages import Outage, load_calendar
-from capture_pipeline.deployment.rest_client import http_of, rest_of
+from capture_pipeline.deployment.rest_client import create_http, create_rest_client
 from capture_pipeline.lake.paths import Lake, Partition
 from capture_pipeline.memory import RowBudget
 from capture_pipeline.settings.models import Settings
@@ -26,58 +26,54 @@ from capture_pipeline.settings.models import Settings
 
 @dataclass(frozen=True)
 class Workspace:
-    """One deployment.
-
-    Attributes:
-        settings: Its settings.
-    """
+    """A deployment: its settings, and the objects that are created from them on first use."""
 
     settings: Settings
 
     @cached_property
     def lake(self) -> Lake:
-        """Where it writes."""
+        """The folders and files below `storage.root`."""
         return Lake(self.settings.storage.root)
 
     @cached_property
     def http(self) -> Http:
-        """Its transport."""
-        return http_of(self.settings)
+        """HTTP transport with the deployment's time-outs and certificates."""
+        return create_http(self.settings)
 
     @cached_property
     def archive(self) -> ArchiveClient:
-        """The exchange's archive."""
+        """Client of the exchange's archive."""
         return ArchiveClient(self.http, self.settings.archive_url, self.settings.listing_url)
 
     @cached_property
     def rest(self) -> RestClient:
-        """The exchange's REST endpoints."""
-        return rest_of(self.settings, self.http)
+        """Client of the exchange's REST endpoints."""
+        return create_rest_client(self.settings, self.http)
 
     @cached_property
-    def parsed(self) -> ParsedFiles:
-        """Frames of archive files between their verification and their bars."""
+    def frame_cache(self) -> ParsedFiles:
+        """Cache of parsed archive files, so that a file is not parsed again after its verification."""
         return ParsedFiles()
 
     @cached_property
-    def budget(self) -> RowBudget:
-        """Rows that its threads work on at the same time."""
+    def row_budget(self) -> RowBudget:
+        """Limit of the rows that all threads process at the same time."""
         return RowBudget()
 
     @cached_property
     def outages(self) -> list[Outage]:
-        """The shipped calendar and the deployment's own."""
+        """Outages of the shipped calendar and of `gaps.outage_calendar`."""
         return load_calendar(self.settings.gaps.outage_calendar)
 
     @cached_property
     def irregularities(self) -> list[KnownIrregularity]:
-        """Known irregular rows: the shipped calendar, the deployment's own, and the candles that listed outages cut."""
+        """Known irregular rows: of the shipped and the configured calendar, and at the edges of outages."""
         gaps = self.settings.gaps
-        cut = known_from_outages(self.outages, gaps.outage_edge_minutes * MINUTE_US)
-        return load_irregularities(gaps.irregularity_calendar) + cut
+        from_outages = known_from_outages(self.outages, gaps.outage_edge_minutes * MINUTE_US)
+        return load_irregularities(gaps.irregularity_calendar) + from_outages
 
     def known_irregularities(self, partition: Partition) -> list[KnownIrregularity]:
-        """Return the known irregularities that concern one partition."""
+        """Return the known irregularities of a partition's market, symbol and interval."""
         return [
             each
             for each in self.irregularities
@@ -85,22 +81,22 @@ class Workspace:
         ]
 
     def now_us(self) -> int:
-        """The time that "in the future" and "fresh" are measured against: the wall clock, or the sandbox's own."""
+        """Return the present, microseconds UTC. The venue `sandbox` has its own clock."""
         if self.settings.venue == "sandbox":
             return self.rest.server_time_us()
         return time.time_ns() // 1000
 
     def partition(self, symbol: str, month: Month) -> Partition:
-        """One partition of this deployment's market and interval."""
+        """Return a partition of this deployment's market and interval."""
         return Partition(self.settings.market, self.settings.interval, symbol, month)
 
     def months(self, now_us: int) -> list[Month]:
-        """The months of the configured history that have begun."""
+        """Return the months of the configured history that began before `now_us`."""
         start, end = self.settings.history.start, self.settings.history.end
         last = min(Month.of(now_us), Month(end.year, end.month)) if end else Month.of(now_us)
         return Month.range(Month(start.year, start.month), last)
 
     def partitions(self, symbols: Iterable[str], months: Iterable[Month]) -> list[Partition]:
-        """The product, by symbol and then month."""
+        """Return the partitions of all symbols and months, ordered by symbol, then month."""
         months = list(months)
         return [self.partition(symbol, month) for symbol in symbols for month in months]

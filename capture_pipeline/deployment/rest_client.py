@@ -1,4 +1,7 @@
-"""The exchange as a deployment asks it: every process below one storage root obeys the same limits."""
+"""Factories of a deployment's HTTP and REST clients.
+
+All processes with the same storage root share the rate limits.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +14,30 @@ from capture_pipeline.lake.paths import Lake
 from capture_pipeline.settings.models import Settings
 
 
-def http_of(settings: Settings, on_answer: OnAnswer = lambda *_: None) -> Http:
-    """Transport of the deployment; `on_answer` is called for every answer."""
+def create_http(settings: Settings, on_answer: OnAnswer = lambda *_: None) -> Http:
+    """Create the HTTP transport of a deployment; `on_answer` is called for each answer."""
     sandbox_url = settings.sandbox_url if settings.venue == "sandbox" else None
     return Http(settings.http, sandbox_url=sandbox_url, on_answer=on_answer)
 
 
-def limits_of(settings: Settings) -> AddressLimits:
-    """Limits of this machine's address at the exchange, of REST and streams together.
+def open_address_limits(settings: Settings) -> AddressLimits:
+    """Open the store of the exchange's limits for this machine's IP address, for REST and streams.
 
-    Spot and USD-M futures have hosts and limits of their own, so each has a store, named by its REST host.
+    Spot and USD-M futures have separate hosts and limits. Each has its own store, named after the REST host.
     """
     host = urlsplit(settings.rest_url).netloc.replace(":", "-")
     return AddressLimits(Lake(settings.storage.root).state(f"limits-{host}.json"), settings.rate_limits)
 
 
-def rest_of(settings: Settings, http: Http | None = None, *, max_wait_s: float | None = None) -> RestClient:
-    """REST of the deployment's venue and market.
+def create_rest_client(
+    settings: Settings, http: Http | None = None, *, max_wait_s: float | None = None
+) -> RestClient:
+    """Create the REST client of a deployment's venue and market.
 
     Args:
-        settings: Of the deployment.
-        http: Transport; one of its own by default.
-        max_wait_s: In place of `rate_limits.max_wait_s`, for callers that have something better to do than to wait.
+        settings: Settings of the deployment.
+        http: HTTP transport; a new one by default.
+        max_wait_s: Replaces `rate_limits.max_wait_s`, for callers that must not wait for long.
     """
     limits = (
         settings.rate_limits
@@ -40,5 +45,9 @@ def rest_of(settings: Settings, http: Http | None = None, *, max_wait_s: float |
         else settings.rate_limits.model_copy(update={"max_wait_s": max_wait_s})
     )
     return RestClient(
-        http or http_of(settings), settings.rest_url, settings.market, limits, limits_of(settings)
+        http or create_http(settings),
+        settings.rest_url,
+        settings.market,
+        limits,
+        open_address_limits(settings),
     )

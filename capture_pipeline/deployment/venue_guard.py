@@ -1,6 +1,7 @@
-"""Whose data a lake holds: recorded with the first fetch, so that two exchanges are never mixed in one storage root.
+"""Record of the exchange that a lake belongs to, so that data of two exchanges are never mixed in one lake.
 
-Spot and USD-M futures of one exchange stand beside each other: every path names its market. Nothing in a path names the exchange.
+The first download writes the record. Paths in the lake name the market (spot or USD-M futures) but not the
+exchange.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from capture_pipeline.lake.manifests import Record
 
 
 class Origin(Record):
-    """What `state/origin.json` says.
+    """Content of `state/origin.json`.
 
     Attributes:
-        venue: The exchange; the sandbox is one of its own, whatever port it answers on.
-        archive: Root of the archive at the first fetch, to be read by people; a mirror may take its place. None for the sandbox.
+        venue: The exchange; all sandboxes count as one exchange.
+        archive: URL of the archive at the first download, for information only; None for the sandbox.
     """
 
     venue: str = Field(min_length=1)
@@ -26,49 +27,47 @@ class Origin(Record):
 
 
 def ensure_venue(workspace: Workspace) -> None:
-    """Record the exchange of this deployment as that of its lake, unless one is recorded; then it has to be the same.
+    """Record the exchange of the deployment in its lake, or check the deployment against the existing record.
 
     Args:
         workspace: The deployment.
 
     Raises:
-        ConfigError: The lake is another exchange's; nothing was changed.
-        BusyError: Another process records one at this moment.
+        ConfigError: The lake contains data of another exchange; nothing was changed.
+        BusyError: Another process is writing the record.
         CaptureError: The record is damaged or cannot be written.
     """
     if check_venue(workspace):
         return
     settings, lake = workspace.settings, workspace.lake
     with file_lock(lake.origin_lock()):
-        # Another process may have been here between the look and the lock.
+        # Another process may have written the record before this one got the lock.
         if not check_venue(workspace):
             archive = None if settings.venue == "sandbox" else settings.archive_url
             publish_model(lake.origin(), Origin(venue=settings.venue, archive=archive))
 
 
 def check_venue(workspace: Workspace) -> bool:
-    """Refuse a lake that is another exchange's; writes nothing.
+    """Check that a lake does not contain data of another exchange; nothing is written.
 
     Args:
         workspace: The deployment.
 
     Returns:
-        Whether the lake's exchange is recorded.
+        True if the lake has a record of its exchange.
 
     Raises:
-        ConfigError: The lake is another exchange's.
+        ConfigError: The lake contains data of another exchange.
         LakeError: The record is damaged.
     """
     path, venue = workspace.lake.origin(), workspace.settings.venue
     try:
         origin = read_model(path, Origin)
     except LakeError as error:
-        remedy = (
-            'write {"venue": "binance"} or {"venue": "sandbox"} into it, whichever this lake was fetched from'
-        )
+        remedy = 'write the exchange of this lake into it: {"venue": "binance"} or {"venue": "sandbox"}'
         raise LakeError(error.what, where=str(path), remedy=remedy) from None
     if origin is not None and origin.venue != venue:
         remedy = "set CAPTURE_STORAGE_ROOT or storage.root to another folder, or remove this lake"
-        what = f"this lake holds data of venue {origin.venue}, and the settings say venue {venue}"
+        what = f"this lake contains data of venue {origin.venue}, but the settings name venue {venue}"
         raise ConfigError(what, where=str(path), remedy=remedy)
     return origin is not None

@@ -189,7 +189,7 @@ def _build_locked(
 ) -> Outcome:
     """Bars, gates and gap ledger, from what is recorded by then: a run that was overtaken does not undo the newer one's work."""
     try:
-        with workspace.budget.hold(fetched.partition.expected):
+        with workspace.row_budget.reserve(fetched.partition.expected):
             return with_partition_lock(
                 workspace, fetched.partition, partial(_build, workspace, fetched, topups, now_us)
             )

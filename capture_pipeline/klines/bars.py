@@ -142,7 +142,7 @@ def _digests(archives: ArchivesManifest, topups: TopupsManifest) -> dict[str, st
 
 def _archive_part(workspace: Workspace, record: ArchiveRecord, limit: int) -> Part:
     content = read_recorded(workspace.lake, record.path or "", record.sha256_own)
-    rows = workspace.parsed.take(record.name, record.sha256_own)
+    rows = workspace.frame_cache.take(record.name, record.sha256_own)
     if rows is None:
         rows = read_zip(content, record.name.removesuffix(".zip"), limit, (record.start_us, record.end_us))
     return Part(granularity_name(record), record.name, rows, (record.start_us, record.end_us))

@@ -1,1 +1,1 @@
-"""Functions for whoever operates a deployment."""
+"""Functions for the operators of a deployment."""

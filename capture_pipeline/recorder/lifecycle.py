@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capture_pipeline.binance.streams.names import MOST_STREAMS, streams_of
-from capture_pipeline.deployment.rest_client import limits_of, rest_of
+from capture_pipeline.deployment.rest_client import create_rest_client, open_address_limits
 from capture_pipeline.errors import ConfigError, LakeError
 from capture_pipeline.lake.files import file_lock, make_folder, publish_model, read_model
 from capture_pipeline.recorder.app import COMPLETE, INTERRUPTED, Recorder, Setup
@@ -271,8 +271,8 @@ def _stop_signal_ignored() -> Iterator[None]:
 async def _run_recorder(settings: Settings, folder: SessionFolder, plan: SessionPlan) -> str:
     resumed = await asyncio.to_thread(resume, folder)
     # The recorder asks again by itself; a request that waits out a ban would make a useless sample of the clock.
-    rest = rest_of(settings, max_wait_s=0.0)
-    setup = Setup(folder, plan, settings.recording, settings.stream_url, rest, limits_of(settings))
+    rest = create_rest_client(settings, max_wait_s=0.0)
+    setup = Setup(folder, plan, settings.recording, settings.stream_url, rest, open_address_limits(settings))
     return await Recorder(setup, resumed).run()
 
 

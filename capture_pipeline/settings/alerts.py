@@ -1,4 +1,4 @@
-"""Settings of alerts in `pipeline.yaml`: channels, their least levels, their secrets. Opens no file and no connection."""
+"""Settings of alerts in `pipeline.yaml`: channels, their lowest levels and their secrets."""
 
 from __future__ import annotations
 
@@ -17,44 +17,46 @@ MailAddress = Annotated[str, Field(pattern=r"^[!-?A-~]{1,100}@[A-Za-z0-9.-]{1,15
 class _Channel(Section):
     """Keys of every channel."""
 
-    name: ChannelName = Field(description="Unique; the key of its secret in alerts.secrets.")
-    level: Level = Field(Level.INFO, description="Least level that is sent to this channel.")
+    name: ChannelName = Field(
+        description="Unique name; also the key of the channel's secret in alerts.secrets."
+    )
+    level: Level = Field(Level.INFO, description="Lowest level that is sent to this channel.")
 
 
 class LogChannel(_Channel):
-    """Standard error of the process that delivers, in a deployment the code server."""
+    """Standard error of the process that delivers; in a deployment this is the code server."""
 
     kind: Literal["log"]
 
 
 class WebhookChannel(_Channel):
-    """HTTP POST of `{"text": ...}`, as Slack and compatible services take it. The secret is the address."""
+    """HTTP POST of `{"text": ...}` to Slack or a compatible service. The secret is the address."""
 
     kind: Literal["webhook"]
 
 
 class SmtpChannel(_Channel):
-    """Mail by an SMTP server. The secret is the password of `username`."""
+    """Mail through an SMTP server. The secret is the password of `username`."""
 
     kind: Literal["smtp"]
     host: str = Field(min_length=1, description="SMTP server.")
     port: int = Field(587, ge=1, le=65535, description="Port of the server.")
     security: Literal["starttls", "tls", "none"] = Field(
-        "starttls", description="starttls, tls from the start (port 465), or none."
+        "starttls", description="starttls, tls (TLS from the start, port 465), or none."
     )
-    username: str | None = Field(None, description="Login; none without one.")
-    sender: MailAddress = Field(description="Address in From.")
-    recipients: list[MailAddress] = Field(min_length=1, description="Addresses in To.")
+    username: str | None = Field(None, description="User name of the login; none for a server without login.")
+    sender: MailAddress = Field(description="Address of the sender (From).")
+    recipients: list[MailAddress] = Field(min_length=1, description="Addresses of the recipients (To).")
 
     @model_validator(mode="after")
-    def _login_is_encrypted(self) -> SmtpChannel:
+    def _check_login_is_encrypted(self) -> SmtpChannel:
         if self.username and self.security == "none" and not is_loopback(self.host):
             raise ValueError("security: a login needs starttls or tls")
         return self
 
 
 class PluginChannel(_Channel):
-    """A channel of another package, found by its entry point in the group `capture_pipeline.alert_channels`."""
+    """A channel of another package, with an entry point in the group `capture_pipeline.alert_channels`."""
 
     kind: Literal["plugin"]
     entry_point: str = Field(
@@ -71,35 +73,40 @@ ChannelSettings = Annotated[
 class Alerts(Section):
     """Destinations of alerts."""
 
-    channels: list[ChannelSettings] = Field([], description="Destinations of alerts; none sends nothing.")
+    channels: list[ChannelSettings] = Field(
+        [], description="Destinations of alerts; without channels no alert is sent."
+    )
     secrets: dict[ChannelName, SecretStr] = Field(
-        {}, description="By channel: the address of a webhook, the password of an SMTP login. Never shown."
+        {},
+        description="Secret by channel name: the address of a webhook, or the password of an SMTP login. "
+        "Never shown.",
     )
     timeout_s: float = Field(10, gt=0, le=30, description="Longest time for one message to one channel.")
     messages_per_hour: int = Field(
         20,
         ge=1,
         le=1000,
-        description="Most messages to one channel in an hour. Further alerts are combined into the last one or wait.",
+        description="Most messages to one channel in an hour. The last one combines further alerts; later "
+        "ones wait.",
     )
     ui_url: str = Field(
         "",
         pattern=r"^(https?://[!-~]{1,200})?$",
-        description="Address of Dagster's pages, for links to failed runs.",
+        description="Address of Dagster's UI, for links to failed runs.",
     )
 
     @model_validator(mode="after")
-    def _names(self) -> Alerts:
+    def _check_names(self) -> Alerts:
         names = [channel.name for channel in self.channels]
         if len(set(names)) != len(names):
-            raise ValueError("channels: a name is used twice")
+            raise ValueError("channels: two channels have the same name")
         if unknown := sorted(set(self.secrets) - set(names)):
             raise ValueError(f"secrets: {', '.join(unknown)}: no channel has this name")
         return self
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine by its loopback address."""
+    """Return True for `localhost` and for loopback addresses."""
     if host == "localhost":
         return True
     try:

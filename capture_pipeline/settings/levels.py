@@ -1,4 +1,4 @@
-"""Levels of alerts, which gates set and channels compare."""
+"""Levels of alerts. Gates set them; channels compare them with their lowest level."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class Level(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Return the position in the order, from 0."""
+        """Position in the order of urgency, from 0."""
         return list(Level).index(self)

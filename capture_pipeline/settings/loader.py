@@ -1,7 +1,9 @@
-"""From `pipeline.yaml` and the environment to `Settings`; every mistake is one line that names the key and what is allowed.
+"""Loader of the settings from `pipeline.yaml` and the environment.
 
-The environment wins: `CAPTURE_` and the key's path in capitals, for instance `CAPTURE_VENUE`, `CAPTURE_STORAGE_ROOT`,
-`CAPTURE_GATES_LONG_GAP_HOURS`; lists are separated by commas. `CAPTURE_CONFIG` names the file.
+Environment variables override the file. Their names are `CAPTURE_` and the path of the key in capitals, for
+instance `CAPTURE_STORAGE_ROOT` or `CAPTURE_GATES_LONG_GAP_HOURS`. Lists are separated by commas.
+`CAPTURE_CONFIG` is the path of the file. Each mistake is reported in one line with the key and the allowed
+values.
 """
 
 from __future__ import annotations
@@ -26,24 +28,24 @@ _YAML_EXAMPLES = {
     ("alerts", "channels"): "[{name: ops, kind: webhook, level: warning}]",
     ("alerts", "secrets"): '{ops: "https://..."}',
 }
-"""Keys whose variable holds YAML, with an example."""
+"""Keys whose environment variable contains YAML, with an example."""
 _CHANNEL_KEY_DEPTH = 5
-"""Length of the path of a key of a channel: alerts, channels, number, kind, key."""
+"""Length of the path of a channel's key: alerts, channels, index, kind, key."""
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings.
 
     Args:
-        path: The YAML file; by default `$CAPTURE_CONFIG`, else `pipeline.yaml` in this folder or the nearest one above that has it.
-            Where there is none, the defaults hold.
-        environ: The environment, by default this process's.
+        path: The YAML file. Default: `$CAPTURE_CONFIG`, else `pipeline.yaml` in the working folder or the
+            nearest folder above it. If there is no file, the default settings are used.
+        environ: The environment. Default: that of this process.
 
     Returns:
-        The settings, with `storage.root` made absolute.
+        The settings, with `storage.root` as an absolute path.
 
     Raises:
-        ConfigError: The file cannot be read, or a key or value is wrong.
+        ConfigError: The file cannot be read, or a key or a value is not allowed.
     """
     environ = os.environ if environ is None else environ
     named = path or (Path(environ["CAPTURE_CONFIG"]) if environ.get("CAPTURE_CONFIG") else None)
@@ -66,12 +68,12 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
 
 
 def json_schema() -> str:
-    """The JSON schema of `pipeline.yaml`, for editors."""
+    """Return the JSON schema of `pipeline.yaml`, for editors."""
     return json.dumps(Settings.model_json_schema(), indent=2, sort_keys=True) + "\n"
 
 
 def environment_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> dict[str, tuple[str, ...]]:
-    """Every environment variable that overrides a key, with that key's path."""
+    """Return the path of the overridden key by environment variable, for all keys."""
     names: dict[str, tuple[str, ...]] = {}
     for key, field in model.model_fields.items():
         kind = field.annotation
@@ -93,12 +95,12 @@ def _read(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError("must hold keys and values", where=str(path))
+        raise ConfigError("must contain keys and values", where=str(path))
     return content
 
 
 def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[tuple[str, ...], str]:
-    """Write the overrides into `raw`; return which variable set which path."""
+    """Write the overrides into `raw`; return the name of the variable by path of the key."""
     names = environment_names()
     origin = {}
     for name in sorted(environ):
@@ -107,7 +109,7 @@ def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             raise ConfigError(
-                f"{name} is no setting",
+                f"{name} is not a setting",
                 where="environment",
                 remedy=f"did you mean {near[0]}?" if near else "unset it",
             )
@@ -116,50 +118,50 @@ def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[
         for key in path[:-1]:
             section = section.setdefault(key, {})
             if not isinstance(section, dict):
-                raise ConfigError(f"{key} must hold keys and values", where="pipeline.yaml")
-        section[path[-1]] = _value(environ[name], path, name)
+                raise ConfigError(f"{key} must contain keys and values", where="pipeline.yaml")
+        section[path[-1]] = _parse_value(environ[name], path, name)
         origin[path] = name
     return origin
 
 
-def _value(text: str, path: tuple[str, ...], name: str) -> object:
+def _parse_value(text: str, path: tuple[str, ...], name: str) -> object:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if path[-1] in {"symbols", "owners", "extra_hosts"}:
         return parts
     if path in _YAML_EXAMPLES:
-        return _yaml(text, path, name)
+        return _parse_yaml_value(text, path, name)
     if path[-1] == "pinned_checksums":
-        return dict(_pair(part, name) for part in parts)
+        return dict(_parse_pair(part, name) for part in parts)
     return text or None
 
 
-def _yaml(text: str, path: tuple[str, ...], name: str) -> object:
-    """Parse a variable whose value is YAML; its text, which may be a secret, is in no error."""
+def _parse_yaml_value(text: str, path: tuple[str, ...], name: str) -> object:
+    """Parse a variable whose value is YAML. Errors do not quote the value: it may be a secret."""
     try:
         return parse_yaml(text, "environment") or ({} if path[-1] == "secrets" else [])
     except ConfigError:
-        remedy = f"write it as in the file, for instance {_YAML_EXAMPLES[path]}"
+        remedy = f"write it as in pipeline.yaml, for instance {_YAML_EXAMPLES[path]}"
         raise ConfigError(f"{name}: is not YAML", where="environment", remedy=remedy) from None
 
 
-def _pair(text: str, name: str) -> tuple[str, str]:
+def _parse_pair(text: str, name: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator:
         raise ConfigError(
             f"{name}: {text!r} is not a pair",
             where="environment",
-            remedy="write FILE=SHA256, several by commas",
+            remedy="write FILE=SHA256; separate several pairs by commas",
         )
     return key.strip(), value.strip()
 
 
 def _explain(error: ValidationError, origin: Mapping[tuple[str, ...], str]) -> str:
-    """The first mistake as one line, with how many more there are."""
+    """Describe the first mistake in one line, and count the others."""
     first, *rest = error.errors()
     path = tuple(str(part) for part in first["loc"])
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
-        allowed = _keys_beside(path)
+        allowed = _allowed_keys(path)
         near = difflib.get_close_matches(path[-1], allowed, n=1)
         text = (
             f"{key}: unknown key; {f'did you mean {near[0]}? ' if near else ''}allowed: {', '.join(allowed)}"
@@ -170,18 +172,21 @@ def _explain(error: ValidationError, origin: Mapping[tuple[str, ...], str]) -> s
         text = (
             f"{key}: {message}, not {first['input']!r}" if shows_input else f"{key}: {message}".lstrip(": ")
         )
-    named = next((variable for setting, variable in origin.items() if setting == path[: len(setting)]), None)
+    variable = next((name for setting, name in origin.items() if setting == path[: len(setting)]), None)
     more = f"; and {len(rest)} more" if rest else ""
-    return f"{text}{f' (set by {named})' if named else ''}{more}"
+    return f"{text}{f' (set by {variable})' if variable else ''}{more}"
 
 
 def _may_be_secret(path: tuple[str, ...]) -> bool:
-    """Return whether the value at a path may hold a secret: all of `alerts` but the keys of a channel."""
+    """Return True if a value may contain a secret: everything below `alerts` except the keys of a channel."""
     return path[0] == "alerts" and len(path) < _CHANNEL_KEY_DEPTH
 
 
-def _keys_beside(path: tuple[str, ...]) -> list[str]:
-    """Return the keys that are allowed where the last key of a path stands; entries of lists are numbered, kinds of entries named."""
+def _allowed_keys(path: tuple[str, ...]) -> list[str]:
+    """Return the allowed keys in the section of a path's last key.
+
+    In a path, a number is an entry of a list, and the kind of a channel is a key.
+    """
     schema = Settings.model_json_schema()
     place: dict[str, Any] = schema
     for key in path[:-1]:

@@ -1,6 +1,6 @@
-"""The deployment's settings: what `pipeline.yaml` may say, typed and bounded. Every threshold of the gates stands here once.
+"""Settings of a deployment: types, limits and defaults of all keys of `pipeline.yaml`.
 
-Reading the file and the environment is `settings.py`'s; nothing here opens a file.
+The file and the environment are read by `settings.loader`.
 """
 
 from __future__ import annotations
@@ -44,31 +44,34 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class History(Section):
-    """Which months are kept."""
+    """First and last month of the data."""
 
-    start: date = Field(date(2021, 1, 1), description="A day of the first month; that whole month is kept.")
+    start: date = Field(
+        date(2021, 1, 1), description="Any day of the first month; the whole month is included."
+    )
     end: date | None = Field(
-        None, description="A day of the last month; that whole month is kept. Default: the present."
+        None,
+        description="Any day of the last month; the whole month is included. Default: the present month.",
     )
 
     @model_validator(mode="after")
-    def _in_order(self) -> History:
+    def _check_order(self) -> History:
         if self.end and self.end < self.start:
-            raise ValueError("end lies before start")
+            raise ValueError("end is before start")
         return self
 
 
 class Storage(Section):
-    """Where the pipeline writes."""
+    """Folder of all files that the pipeline writes."""
 
     root: Path = Field(
         Path("data"),
-        description="Root of everything written; a relative path starts at the folder of pipeline.yaml.",
+        description="Folder of all written files; a relative path starts at the folder of pipeline.yaml.",
     )
 
 
 class Retention(Section):
-    """How long what can be made again is kept. Raw files and bars are never removed."""
+    """Age at which run history and quarantined files are removed. Raw files and bars are never removed."""
 
     run_history_days: int = Field(
         90, ge=1, description="Finished runs and their event logs older than this are removed."
@@ -79,89 +82,106 @@ class Retention(Section):
 class Endpoints(Section):
     """The exchange's hosts. The defaults serve market data only and need no key."""
 
-    archive: str = Field("https://data.binance.vision", description="Root of the public archive.")
+    archive: str = Field("https://data.binance.vision", description="URL of the public archive.")
     listing: str = Field(
         "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision",
-        description="The archive's bucket: listings, and files that the archive's cache serves in an old version.",
+        description="URL of the archive's bucket, for listings, and for files of which the archive serves "
+        "an old version.",
     )
     rest_spot: str = Field("https://data-api.binance.vision", description="REST host for spot.")
     rest_um: str = Field("https://fapi.binance.com", description="REST host for USD-M futures.")
     stream_spot: str = Field("wss://data-stream.binance.vision", description="WebSocket host for spot.")
     stream_um: str = Field(
         f"wss://fstream.binance.com/{ROUTE}",
-        description="WebSocket host for USD-M futures. {route} stands for the endpoint of a stream: public for books, market for trades.",
+        description="WebSocket host for USD-M futures. {route} is replaced by the endpoint of a stream: "
+        "public for order books, market for trades.",
     )
     extra_hosts: list[str] = Field(
-        [], description="Further hosts that the endpoints may name, for instance a mirror."
+        [], description="Further hosts that the endpoints may use, for instance a mirror."
     )
 
 
 class Archive(Section):
-    """How archive files are trusted."""
+    """Verification of archive files by checksums."""
 
     pinned_checksums: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
-        {}, description="SHA-256 by file name, for files whose published checksum is known to be stale."
+        {}, description="SHA-256 by file name, for files whose published checksum is known to be wrong."
     )
     accept_without_checksum: bool = Field(
-        default=False, description="Use files for which no checksum is published."
+        default=False, description="Accept files for which no checksum is published."
     )
     recheck_days: int = Field(
-        7, ge=1, description="The published checksum of each ingested file is read again this often."
+        7, ge=1, description="Days between two reads of the published checksum of an ingested file."
     )
 
 
 class Gaps(Section):
-    """When a hole is asked for again, and when it is given up."""
+    """Explanation of missing bars."""
 
     sightings: int = Field(
-        2, ge=2, description="Answers without a candle that make a hole verified as non-existent."
+        2, ge=2, description="REST answers without a kline after which the kline counts as non-existent."
     )
-    sighting_minutes: int = Field(30, ge=1, description="Least time between two such answers.")
+    sighting_minutes: int = Field(30, ge=1, description="Shortest time between two such answers.")
     outage_edge_minutes: int = Field(
         30,
         ge=0,
-        description="A hole verified as non-existent this close to a listed outage or suspension is its edge.",
+        description="A non-existent kline this close to a listed outage or suspension is attributed to it.",
     )
     outage_calendar: Path | None = Field(
-        None, description="A YAML file of further outages and suspensions, in the form of the shipped one."
+        None,
+        description="A YAML file with further outages and suspensions, in the format of the shipped file.",
     )
     irregularity_calendar: Path | None = Field(
-        None, description="A YAML file of known irregular rows, in the form of the shipped one."
+        None, description="A YAML file with known irregular rows, in the format of the shipped file."
     )
 
 
 class Gates(Section):
-    """Every threshold of the gates."""
+    """Thresholds of the gates of klines."""
 
     coverage_error_below_percent: Percent = Field(
-        99.9, description="ERROR below this share of the expected bars outside listed outages."
+        99.9,
+        description="The gate coverage fails below this share of the expected bars. Bars whose absence is "
+        "explained are not expected.",
     )
     unexplained_error_percent: Percent = Field(
-        0.01, description="ERROR at or above this share missing without a proven outage."
+        0.01,
+        description="The gate unexplained_missing fails if this share of the expected bars, or more, is "
+        "missing without an explanation.",
     )
     coverage_warning_below_percent: Percent = Field(
-        99.0, description="An alert is a warning below this; coverage_with_outages fails."
+        99.0,
+        description="The gate coverage_with_outages fails below this share; the alert of a failed coverage "
+        "gate is a warning.",
     )
-    coverage_critical_below_percent: Percent = Field(95.0, description="An alert is critical below this.")
-    long_gap_hours: float = Field(24, gt=0, description="Any single gap longer than this alerts.")
+    coverage_critical_below_percent: Percent = Field(
+        95.0, description="The alert of a failed coverage gate is critical below this share."
+    )
+    long_gap_hours: float = Field(
+        24, gt=0, description="The gate long_gap fails for a gap that is longer than this."
+    )
     freshness_hours: float = Field(
-        30, gt=0, description="Oldest that the newest bar of the open month may be."
+        30, gt=0, description="Highest allowed age of the newest bar of the current month."
     )
-    failing_rows_shown: int = Field(20, ge=1, le=1000)
+    failing_rows_shown: int = Field(
+        20, ge=1, le=1000, description="Most rows that are shown for a failed gate."
+    )
 
 
 class Settings(Section):
-    """All of `pipeline.yaml`."""
+    """All keys of `pipeline.yaml`."""
 
     venue: Literal["binance", "sandbox"] = Field(
-        "binance", description="The real exchange, or the one on loopback."
+        "binance", description="The real exchange, or the sandbox on loopback."
     )
     sandbox_url: str = Field(
-        "http://127.0.0.1:8650", description="Where the sandbox answers; used with venue: sandbox only."
+        "http://127.0.0.1:8650", description="URL of the sandbox; used only with venue: sandbox."
     )
     market: Market = Field(Market.SPOT, description="spot, or um for USD-M futures.")
-    interval: Interval = Interval.M1
-    symbols: list[Symbol] = Field(DEFAULT_SYMBOLS, min_length=1)
+    interval: Interval = Field(Interval.M1, description="Interval of the klines.")
+    symbols: list[Symbol] = Field(
+        DEFAULT_SYMBOLS, min_length=1, description="Symbols as the exchange writes them."
+    )
     owners: list[str] = Field(
         ["team:market-data"], description="Owners shown on every asset: an e-mail address or team:name."
     )
@@ -176,15 +196,15 @@ class Settings(Section):
     gates: Gates = Gates()
     recording: Recording = Recording()
     sessions: list[PlannedSession] = Field(
-        DEFAULT_SESSIONS, description="Sessions that are recorded by plan."
+        DEFAULT_SESSIONS, description="Sessions that the scheduler records."
     )
     session_gates: SessionGates = SessionGates()
     alerts: Alerts = Alerts()
 
     @model_validator(mode="after")
-    def _consistent(self) -> Settings:
+    def _check_consistency(self) -> Settings:
         if len(set(self.symbols)) != len(self.symbols):
-            raise ValueError("symbols: one is listed twice")
+            raise ValueError("symbols: a symbol is listed twice")
         if not has_interval(self.market, self.interval):
             raise ValueError(NO_UM_SECONDS)
         if self.venue == "sandbox":
@@ -199,26 +219,26 @@ class Settings(Section):
 
     @property
     def archive_url(self) -> str:
-        """Root of the archive for the chosen venue."""
+        """URL of the archive of the configured venue."""
         return self.sandbox_url if self.venue == "sandbox" else self.endpoints.archive
 
     @property
     def listing_url(self) -> str:
-        """The archive's bucket for the chosen venue."""
+        """URL of the archive's bucket of the configured venue."""
         return (
             f"{self.sandbox_url.rstrip('/')}/{BUCKET}" if self.venue == "sandbox" else self.endpoints.listing
         )
 
     @property
     def rest_url(self) -> str:
-        """REST host for the chosen venue and market."""
+        """REST host of the configured venue and market."""
         if self.venue == "sandbox":
             return self.sandbox_url
         return self.endpoints.rest_spot if self.market is Market.SPOT else self.endpoints.rest_um
 
     @property
     def stream_url(self) -> str:
-        """WebSocket host for the chosen venue and market."""
+        """WebSocket host of the configured venue and market."""
         if self.venue == "sandbox":
             host = "ws" + self.sandbox_url.removeprefix("http").rstrip("/")
             return host if self.market is Market.SPOT else f"{host}/fstream/{ROUTE}"

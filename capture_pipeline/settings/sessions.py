@@ -1,4 +1,4 @@
-"""What `pipeline.yaml` may say of golden samples: how they are recorded, when, and what they are held to. Opens no file."""
+"""Settings of golden samples in `pipeline.yaml`: recording, planned sessions, and thresholds."""
 
 from __future__ import annotations
 
@@ -29,112 +29,134 @@ class Weekday(StrEnum):
     SUN = "sun"
 
 
-def _symbol(text: str) -> str:
+def _parse_symbol(text: str) -> str:
     try:
         return parse_symbol(text)
     except ConfigError as error:
         raise ValueError(str(error)) from None
 
 
-def _clock_time(value: object) -> object:
-    """YAML takes 14:30 without quotes for a number, which would be another time of day."""
+def _check_clock_time(value: object) -> object:
+    """Refuse a time without quotes: YAML reads 14:30 as the number 870."""
     if isinstance(value, dt.time) and value.tzinfo is None:
         return value
     if not isinstance(value, str) or not _TIME.fullmatch(value):
-        raise ValueError('a time is written in quotes, as "14:30" or "14:30:00", and is UTC')
+        raise ValueError('a time must be in quotes, for instance "14:30" or "14:30:00", UTC')
     return value
 
 
-Symbol = Annotated[str, AfterValidator(_symbol)]
+Symbol = Annotated[str, AfterValidator(_parse_symbol)]
 Regime = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 
 
 class Recording(Section):
-    """How a live session is recorded."""
+    """Recording of live sessions."""
 
-    connections: int = Field(2, ge=1, le=4, description="Connections side by side, merged into one stream.")
+    connections: int = Field(
+        2, ge=1, le=4, description="Parallel connections, whose messages are merged into one stream."
+    )
     silence_s: float = Field(
         8,
         gt=0,
         le=600,
-        description="A connection that sends nothing for this long, not even the answer to a ping, is replaced.",
+        description="A connection that sends nothing for this time, not even the answer to a ping, is "
+        "replaced.",
     )
     steady_s: float = Field(
         30,
         gt=0,
         le=3600,
-        description="After a connection that lived this long the waits before new ones start anew.",
+        description="A connection that lasted this long resets the growing waits between attempts to "
+        "connect.",
     )
     renew_hours: float = Field(
         23.5,
         gt=0,
         le=CONNECTION_LIFE_S // 3600,
-        description="A connection is replaced at this age, before the exchange ends it.",
+        description="A connection is replaced at this age, before the exchange closes it.",
     )
-    flush_messages: int = Field(500, ge=1, le=100_000, description="Messages in one write at most.")
-    flush_s: float = Field(1, gt=0, le=10, description="Longest time that a message waits for its write.")
-    fsync_s: float = Field(1, gt=0, le=60, description="Longest time between two fsyncs.")
+    flush_messages: int = Field(500, ge=1, le=100_000, description="Most messages in one write.")
+    flush_s: float = Field(1, gt=0, le=10, description="Longest time that a message waits to be written.")
+    fsync_s: float = Field(1, gt=0, le=60, description="Longest time between two calls of fsync.")
     queue_mb: int = Field(
         64,
         ge=1,
         le=4096,
-        description="What may wait for a slow disk; beyond it messages are lost, and listed.",
+        description="Memory for messages that wait for a slow disk; when it is full, messages are lost and "
+        "recorded as lost.",
     )
     patience_s: float = Field(
-        20, ge=0, le=3600, description="At the end of a session a disk that refuses is tried twice this long."
+        20,
+        ge=0,
+        le=3600,
+        description="At the end of a session failed writes are repeated for twice this time.",
     )
     audit_minutes: float = Field(
-        60, gt=0, description="The live book is compared with a REST snapshot this often."
+        60, gt=0, description="Time between two comparisons of the live book with a REST snapshot."
     )
-    clock_minutes: float = Field(10, gt=0, description="The exchange's clock is asked this often.")
-    clock_step_ms: float = Field(50, gt=0, description="A larger step of the wall clock is put on record.")
-    snapshot_limit: int = Field(5000, ge=5, le=5000, description="Levels a side of a REST snapshot.")
-    free_disk_gb: float = Field(50, ge=0, description="Least free disk before a session starts.")
+    clock_minutes: float = Field(10, gt=0, description="Time between two requests of the exchange's clock.")
+    clock_step_ms: float = Field(50, gt=0, description="A larger step of the wall clock is recorded.")
+    snapshot_limit: int = Field(
+        5000, ge=5, le=5000, description="Price levels of each side of a REST snapshot."
+    )
+    free_disk_gb: float = Field(
+        50, ge=0, description="Smallest free disk space with which a session may start."
+    )
     metrics_port: int | None = Field(
-        None, ge=1, le=65535, description="Serve Prometheus metrics on this port of 127.0.0.1."
+        None, ge=1, le=65535, description="Port of 127.0.0.1 for Prometheus metrics; none serves no metrics."
     )
 
 
 class PlannedSession(Section):
-    """One session of the plan: weekly by `weekday`, or once by `date`."""
+    """A planned session: every week on `weekday`, or once on `date`."""
 
-    regime: Regime
-    symbols: list[Symbol] = Field(["BTCUSDT"], min_length=1)
-    weekday: Weekday | None = None
-    date: dt.date | None = None
-    time: Annotated[dt.time, BeforeValidator(_clock_time)] = Field(
+    regime: Regime = Field(description="Kind of market, for instance high_volume; part of the session's id.")
+    symbols: list[Symbol] = Field(["BTCUSDT"], min_length=1, description="Recorded symbols.")
+    weekday: Weekday | None = Field(None, description="Day of a weekly session, UTC.")
+    date: dt.date | None = Field(None, description="Day of a single session, UTC.")
+    time: Annotated[dt.time, BeforeValidator(_check_clock_time)] = Field(
         dt.time(0, 0), description='Start, UTC, in quotes: "14:30".'
     )
-    duration_hours: float = Field(24, gt=0, le=168)
-    description: str = ""
+    duration_hours: float = Field(24, gt=0, le=168, description="Planned duration.")
+    description: str = Field("", description="Text that is stored with the session.")
 
     @model_validator(mode="after")
-    def _one_day(self) -> PlannedSession:
+    def _check_day(self) -> PlannedSession:
         if (self.weekday is None) == (self.date is None):
-            raise ValueError("a session has either a weekday or a date")
+            raise ValueError("a session needs either a weekday or a date")
         return self
 
 
 class SessionGates(Section):
-    """Every threshold of a session's verdict."""
+    """Thresholds of the verdict on a session."""
 
     gap_percent: Percent = Field(0.01, description="Each gap ratio must be below this.")
-    uptime_percent: Percent = Field(99.9, description="Uptime must be above this.")
-    least_messages: int = Field(1_000_000, ge=0)
-    least_hours: float = Field(24, ge=0)
-    trades_per_s_least: float = Field(
-        10, ge=0, description="Rates are told and do not decide: how much is traded is the market's doing."
+    uptime_percent: Percent = Field(99.9, description="The uptime must be above this.")
+    least_messages: int = Field(1_000_000, ge=0, description="Smallest number of messages of a session.")
+    least_hours: float = Field(
+        24, ge=0, description="Shortest duration of a session; a minute less is accepted."
     )
-    trades_per_s_most: float = Field(100, ge=0)
-    depth_per_s_least: float = Field(8, ge=0)
-    depth_per_s_most: float = Field(10.5, ge=0)
+    trades_per_s_least: float = Field(
+        10,
+        ge=0,
+        description="Rates outside their limits are reported but do not change the verdict: they depend on "
+        "the market.",
+    )
+    trades_per_s_most: float = Field(100, ge=0, description="Highest expected rate of trades of a symbol.")
+    depth_per_s_least: float = Field(8, ge=0, description="Lowest expected rate of depth diffs of a symbol.")
+    depth_per_s_most: float = Field(
+        10.5, ge=0, description="Highest expected rate of depth diffs of a symbol."
+    )
     stream_silence_s: float = Field(
         600,
         ge=0,
-        description="A planned stream begins and ends within this of the recording's start and end.",
+        description="The first and the last message of a planned stream must be this close to the start and "
+        "the end of the recording.",
     )
     end_tolerance_s: float = Field(
-        10, ge=0, description="A session's last message comes at most this long before its planned end."
+        10,
+        ge=0,
+        description="The last message of a session must arrive at most this long before the planned end.",
     )
     quality_score_least: float = Field(
         70, ge=0, le=100, description="The quality score of a folder must be above this."

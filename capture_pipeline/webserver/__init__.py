@@ -1,1 +1,1 @@
-"""The webserver of Dagster behind a request guard: `python -m capture_pipeline.webserver`."""
+"""Dagster's webserver behind a request guard: `python -m capture_pipeline.webserver`."""

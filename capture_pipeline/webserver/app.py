@@ -1,9 +1,10 @@
-"""Dagster's webserver behind a request guard, and with it the pages of reports: `python -m capture_pipeline.webserver`.
+"""Dagster's webserver behind a request guard, extended by the report pages.
 
-It takes the options of `dagster-webserver`.
+Started by `python -m capture_pipeline.webserver`. It takes the options of `dagster-webserver`.
 
-Dagster's own program answers GraphQL mutations sent by GET, as text/plain and from any origin, so that a web page in a browser on
-the same machine could launch runs. The guard runs in the same process: no second port exists that is not guarded.
+Dagster's webserver accepts GraphQL mutations by GET, as text/plain and from every origin: a web page in a
+browser on the same machine could launch runs. The guard runs in the process of the webserver, so there is no
+unguarded port.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from capture_pipeline.webserver import check_states
 
 HOSTS_VARIABLE = "CAPTURE_UI_HOSTS"
 _BUILD = "create_app_from_workspace_process_context"
-"""The name by which Dagster's command line builds its application."""
+"""Function of Dagster's command line that creates the application."""
 _JSON = "application/json"
 _POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 class Reports(StaticFiles):
-    """Files of a folder, read-only; a page among them can run no script and load nothing."""
+    """Read-only files of a folder. Pages among them cannot run scripts or load other files."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Answer with a file."""
+        """Return a file with the restricting headers."""
         answer = await super().get_response(path, scope)
         answer.headers.update(
             {
@@ -52,16 +53,19 @@ class Reports(StaticFiles):
 
 
 def accepted_hosts(variable: str) -> frozenset[str]:
-    """Host names that the webserver accepts.
+    """Return the host names that the webserver accepts.
 
     Args:
-        variable: The value of `CAPTURE_UI_HOSTS`: further names, separated by commas, for instance of a proxy.
+        variable: Value of `CAPTURE_UI_HOSTS`: further names, for instance of a proxy, separated by commas.
     """
     return LOOPBACK_NAMES | {name.strip().lower() for name in variable.split(",") if name.strip()}
 
 
 def check_request(scope: Scope, headers: Headers) -> str:
-    """Refuse what the UI's pages do not send: GraphQL other than JSON by POST or a WebSocket, and other writing requests."""
+    """Return the reason to refuse a request that the pages of the UI never send, or an empty text.
+
+    The pages send GraphQL as JSON by POST or over a WebSocket, and no other requests that write.
+    """
     if scope["type"] == "websocket":
         return ""
     is_graphql = scope["path"].rstrip("/").endswith("/graphql")
@@ -91,7 +95,7 @@ def main() -> None:
         app.add_middleware(RequestGuard, hosts=hosts, check=check_request)
         return app
 
-    # Where a release of Dagster builds its application by another name, `getattr` above fails: nothing is served without the guard.
+    # If a release of Dagster renames the function, `getattr` above fails and no unguarded webserver starts.
     setattr(cli, _BUILD, build_guarded)
     check_states.install()
     cli.cli(auto_envvar_prefix="DAGSTER_WEBSERVER")

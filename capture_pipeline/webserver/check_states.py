@@ -1,8 +1,9 @@
-"""The states of asset checks by partition, kept by the webserver between requests.
+"""Cache of the states of asset checks by partition, for Dagster's webserver.
 
-Dagster derives the state of every check from all its executions each time that a page asks, and joins two sets for each partition: at
-7,200 partitions that takes several seconds. Here only partitions with events newer than the last request are read. What a state means
-stays Dagster's: an execution counts if it judged the newest materialization, and a planned one takes the end of its run.
+For each request, Dagster computes the state of every check from all executions of the check; with 7,200
+partitions this takes several seconds. The cache reads only partitions with events after the last request. The
+states are those of Dagster: an execution counts if it checked the newest materialization, and a planned
+execution takes the final status of its run.
 """
 
 from __future__ import annotations
@@ -35,32 +36,33 @@ _ENDS: Final = {
     AssetCheckExecutionRecordStatus.FAILED: _Status.FAILED,
 }
 OVERLAP: Final = 1_000
-"""Events before the newest known one that are read again: in Postgres an event may appear after one with a greater number."""
-LONGEST_S: Final = 600.0
-"""A kept state is derived from all executions again after this time, for changes that make no event and remove no execution."""
+"""Number of known events that are read again: in Postgres an event may become visible after one with a
+greater id."""
+MAX_AGE_S: Final = 600.0
+"""A cached state is computed from all executions again after this time, to find changes without an event."""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """An execution that has not ended.
+    """State of a partition whose newest execution has not ended.
 
     Attributes:
-        run_id: Of its run.
+        run_id: Run of the execution.
     """
 
     run_id: str
 
 
 @dataclass
-class _Kept:
-    """What is known of one check.
+class _CachedCheck:
+    """Cached states of one check.
 
     Attributes:
-        partitions: The partitions for which it was derived.
-        since_s: When all executions were read, on the monotonic clock.
-        by_partition: State by partition key; None for an asset without partitions.
-        event: Number of the newest event when executions were last read; None before the first time.
-        state: Made from `by_partition`.
+        partitions: Partitions definition of the check.
+        since_s: Time of the last read of all executions, monotonic clock.
+        by_partition: State by partition key; the key is None for an asset without partitions.
+        event: Id of the newest event at the last read of executions; None before the first read.
+        state: Dagster's form of `by_partition`.
     """
 
     partitions: dg.PartitionsDefinition[Any] | None
@@ -71,20 +73,20 @@ class _Kept:
 
 
 class CheckStates:
-    """States of checks, updated from the event log.
+    """Cache of the states of checks, updated from the event log.
 
-    One object serves all threads of a process and one Dagster instance.
+    All threads of a process use one object. It is for one Dagster instance.
     """
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
-        """Know nothing yet.
+        """Create an empty cache.
 
         Args:
-            clock_s: Returns the time in seconds, to measure the age of a kept state.
+            clock_s: Clock that measures the age of cached states, seconds.
         """
         self._clock_s = clock_s
         self._lock = threading.Lock()
-        self._kept: dict[dg.AssetCheckKey, _Kept] = {}
+        self._cached: dict[dg.AssetCheckKey, _CachedCheck] = {}
         self._executions = 0
 
     def update(
@@ -93,79 +95,83 @@ class CheckStates:
         keys: Sequence[Key],
         initial_states: Mapping[dg.AssetCheckKey, AssetCheckState],
     ) -> Mapping[dg.AssetCheckKey, AssetCheckState]:
-        """Return the states of checks; takes the place of Dagster's `bulk_update_asset_check_state`.
+        """Return the states of checks; replaces Dagster's `bulk_update_asset_check_state`.
 
         Args:
-            instance: Contains the events.
+            instance: Instance with the event log.
             keys: Checks with their partitions.
-            initial_states: States from the storage. Open-source Dagster keeps none, so they are not used.
+            initial_states: Unused. Open-source Dagster stores no states.
         """
         del initial_states
         with self._lock:
-            # Read before the executions, so that an event in between is read again by the next request.
-            newest, executions = _newest_event(instance), _count_executions(instance)
+            # The newest id is read before the executions: the next request reads events in between again.
+            newest, executions = _newest_event_id(instance), _count_executions(instance)
             if executions < self._executions:
-                self._kept.clear()  # assets were wiped
+                self._cached.clear()  # assets were wiped
             self._executions = executions
             for key, partitions in keys:
                 if not self._is_usable(key, partitions):
-                    self._kept[key] = _Kept(partitions, self._clock_s())
+                    self._cached[key] = _CachedCheck(partitions, self._clock_s())
             self._read(instance, [key for key, _ in keys], newest)
-            return {key: self._kept[key].state for key, _ in keys}
+            return {key: self._cached[key].state for key, _ in keys}
 
     def _is_usable(self, key: dg.AssetCheckKey, partitions: dg.PartitionsDefinition[Any] | None) -> bool:
-        kept = self._kept.get(key)
+        cached = self._cached.get(key)
         return (
-            kept is not None and kept.partitions == partitions and self._clock_s() - kept.since_s < LONGEST_S
+            cached is not None
+            and cached.partitions == partitions
+            and self._clock_s() - cached.since_s < MAX_AGE_S
         )
 
     def _read(self, instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey], newest: int) -> None:
         is_known = cache(_is_known)
         changed = set()
-        for start, some in self._unread(keys, newest).items():
+        for start, some in self._group_outdated(keys, newest).items():
             for info in instance.event_log_storage.get_asset_check_partition_info(
                 some, after_storage_id=start
             ):
-                kept = self._kept[info.check_key]
-                if is_known(kept.partitions, info.partition_key):
-                    _note(kept.by_partition, info)
+                cached = self._cached[info.check_key]
+                if is_known(cached.partitions, info.partition_key):
+                    _set_state(cached.by_partition, info)
                     changed.add(info.check_key)
             for key in some:
-                self._kept[key].event = newest
+                self._cached[key].event = newest
         for key in changed | self._end_planned(instance, keys):
-            self._kept[key].state = _state_of(key, self._kept[key], newest)
+            self._cached[key].state = _build_state(key, self._cached[key], newest)
 
-    def _unread(
+    def _group_outdated(
         self, keys: Iterable[dg.AssetCheckKey], newest: int
     ) -> dict[int | None, list[dg.AssetCheckKey]]:
-        """Group the checks that may have newer executions by the event after which they are read; None for all of them."""
+        """Group the checks that may have new executions by the event id to read from; None means all."""
         starts: dict[int | None, list[dg.AssetCheckKey]] = {}
         for key in keys:
-            kept = self._kept[key]
-            if kept.event == newest:
+            cached = self._cached[key]
+            if cached.event == newest:
                 continue
-            # Dagster's query by event does not find a new materialization of an asset without partitions.
-            start = None if kept.event is None or kept.partitions is None else max(0, kept.event - OVERLAP)
+            # Dagster's query by event id does not find a new materialization of an asset without partitions.
+            start = (
+                None if cached.event is None or cached.partitions is None else max(0, cached.event - OVERLAP)
+            )
             starts.setdefault(start, []).append(key)
         return starts
 
     def _end_planned(
         self, instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
     ) -> set[dg.AssetCheckKey]:
-        """Give planned executions whose run is over the end of that run; return the checks concerned."""
+        """Set planned executions whose run has ended to the result of the run; return the changed checks."""
         runs = {
             state.run_id
             for key in keys
-            for state in self._kept[key].by_partition.values()
+            for state in self._cached[key].by_partition.values()
             if isinstance(state, Planned)
         }
         if not runs:
             return set()
-        over = instance.get_runs(dg.RunsFilter(run_ids=sorted(runs), statuses=list(FINISHED_STATUSES)))
-        status = {run.run_id: run.status for run in over}
+        ended = instance.get_runs(dg.RunsFilter(run_ids=sorted(runs), statuses=list(FINISHED_STATUSES)))
+        status = {run.run_id: run.status for run in ended}
         changed = set()
         for key in keys:
-            states = self._kept[key].by_partition
+            states = self._cached[key].by_partition
             for partition, state in states.items():
                 if isinstance(state, Planned) and state.run_id in status:
                     failed = status[state.run_id] == dg.DagsterRunStatus.FAILURE
@@ -174,8 +180,8 @@ class CheckStates:
         return changed
 
 
-def _note(states: dict[str | None, _Status | Planned], info: AssetCheckPartitionInfo) -> None:
-    """Replace the state of a partition by that of its newest execution; one of an earlier materialization says nothing."""
+def _set_state(states: dict[str | None, _Status | Planned], info: AssetCheckPartitionInfo) -> None:
+    """Set the state of a partition by its newest execution; none if that checked an old materialization."""
     if info.latest_execution_status == AssetCheckExecutionRecordStatus.PLANNED:
         states[info.partition_key] = Planned(info.latest_planned_run_id)
     elif info.is_current:
@@ -190,10 +196,10 @@ def _is_known(partitions: dg.PartitionsDefinition[Any] | None, key: str | None) 
     return partitions.has_partition_key(key)
 
 
-def _state_of(key: dg.AssetCheckKey, kept: _Kept, event: int) -> AssetCheckState:
+def _build_state(key: dg.AssetCheckKey, cached: _CachedCheck, event: int) -> AssetCheckState:
     by_status: dict[_Status, list[str | None]] = {status: [] for status in _Status}
     by_run: dict[str, list[str | None]] = {}
-    for partition, state in kept.by_partition.items():
+    for partition, state in cached.by_partition.items():
         if isinstance(state, Planned):
             by_status[_Status.IN_PROGRESS].append(partition)
             by_run.setdefault(state.run_id, []).append(partition)
@@ -201,10 +207,10 @@ def _state_of(key: dg.AssetCheckKey, kept: _Kept, event: int) -> AssetCheckState
             by_status[state].append(partition)
 
     def subset(found: Iterable[str | None]) -> SerializableEntitySubset[dg.AssetCheckKey]:
-        if kept.partitions is None:
+        if cached.partitions is None:
             return SerializableEntitySubset(key=key, value=bool(list(found)))
         return SerializableEntitySubset.from_coercible_value(
-            key, [name for name in found if name is not None], kept.partitions
+            key, [name for name in found if name is not None], cached.partitions
         )
 
     return AssetCheckState(
@@ -214,12 +220,12 @@ def _state_of(key: dg.AssetCheckKey, kept: _Kept, event: int) -> AssetCheckState
     )
 
 
-def _newest_event(instance: dg.DagsterInstance) -> int:
+def _newest_event_id(instance: dg.DagsterInstance) -> int:
     return instance.event_log_storage.get_maximum_record_id() or 0
 
 
 def _count_executions(instance: dg.DagsterInstance) -> int:
-    """Return the number of executions of all checks; it falls only where assets are wiped."""
+    """Return the number of executions of all checks; it decreases only if assets are wiped."""
     storage: Any = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
         return 0
@@ -230,5 +236,5 @@ def _count_executions(instance: dg.DagsterInstance) -> int:
 
 
 def install() -> None:
-    """Let this process keep the states of checks."""
+    """Replace Dagster's function in this process by the cache."""
     asset_check_state.bulk_update_asset_check_state = CheckStates().update

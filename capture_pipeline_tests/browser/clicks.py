@@ -1,4 +1,4 @@
-"""A headless Chromium, and what a user does with it in Dagster's pages."""
+"""A headless Chromium, and the clicks of a user in Dagster's pages."""
 
 import contextlib
 import os
@@ -27,7 +27,10 @@ _PATIENCE_MS = 120_000
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium; the test is skipped where there is none, unless tools are required."""
+    """Start the system's Chromium.
+
+    The test is skipped if Chromium is not installed, unless TEST_TOOLS requires it.
+    """
     program = shutil.which("chromium")
     if program is None and os.environ.get("TEST_TOOLS") != "required":
         pytest.skip("chromium is not installed")
@@ -41,7 +44,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextlib.contextmanager
 def new_page(browser: Browser, port: int) -> Iterator[Page]:
-    """A page that resolves addresses against the webserver at `port`."""
+    """Open a page whose base address is the webserver at `port`."""
     with contextlib.closing(
         browser.new_context(base_url=f"http://127.0.0.1:{port}", viewport={"width": 1400, "height": 950})
     ) as context:
@@ -50,14 +53,14 @@ def new_page(browser: Browser, port: int) -> Iterator[Page]:
 
 
 def launch_from_job(page: Page, job: str, partitions: int) -> str:
-    """Launch a backfill of all partitions from the page of a job: its id."""
+    """Launch a backfill of all partitions from the page of a job; return its id."""
     page.goto(f"/locations/capture_pipeline/jobs/{job}")
     page.get_by_role("button", name="Materialize all…").click()
     return _launch(page, partitions)
 
 
 def launch_from_assets(page: Page, group: str, assets: Sequence[str], partitions: int) -> str:
-    """Launch a backfill of all partitions from the list of a group's assets: its id."""
+    """Launch a backfill of all partitions from the list of a group's assets; return its id."""
     page.goto(f"/locations/capture_pipeline/asset-groups/{group}/list")
     for asset in assets:
         page.get_by_test_id(f"checkbox-{asset}").locator("xpath=..").click()
@@ -72,7 +75,10 @@ def _launch(page: Page, partitions: int) -> str:
     chosen = dialog.get_by_text(f"{partitions} partitions", exact=True)
 
     def is_chosen() -> bool:
-        """Click again until it holds: what a dialog that still loads preselects replaces an earlier choice."""
+        """Click until all partitions are selected.
+
+        While the dialog is loading, its preselection replaces an earlier choice.
+        """
         if not chosen.is_visible():
             for dimension in range(2):
                 choose_all.nth(dimension).click()

@@ -1,4 +1,4 @@
-"""The main ways of a user through Dagster's pages, clicked in a browser: backfills, a failing check, reports, a planned session."""
+"""Main workflows in Dagster's pages, clicked in a browser: backfills, a failed check, reports, a session."""
 
 import datetime as dt
 from collections import Counter
@@ -14,7 +14,7 @@ from capture_pipeline.recorder.lifecycle import all_sessions, sessions_root
 from capture_pipeline.sessions.lock import lock_owner_pid
 from capture_pipeline_tests.browser.clicks import chromium, launch_from_assets, launch_from_job, new_page
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
-from capture_pipeline_tests.defs.ui import Ui, daemons, free_port, make_project, running
+from capture_pipeline_tests.defs.ui import Ui, free_port, make_project, run_ui, wait_for_daemons
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
@@ -41,9 +41,9 @@ class Site:
     """A running deployment.
 
     Attributes:
-        ui: Its webserver.
-        deployment: Its settings, and the controls of the sandbox exchange.
-        browser: To look at it with.
+        ui: Webserver of the deployment.
+        deployment: Settings, and controls of the sandbox exchange.
+        browser: Browser that shows the pages.
     """
 
     ui: Ui
@@ -53,7 +53,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """`capture ui` at a sandbox exchange whose clock runs, with a session planned for the next minutes."""
+    """Start `capture ui` with a sandbox exchange, and with a session that is planned for the next minutes."""
     project, port = make_project(tmp_path_factory.mktemp("project")), free_port()
     opens = dt.datetime.now(dt.UTC) + WINDOW_AHEAD
     planned = {
@@ -70,10 +70,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     )
     with (
         SandboxServer(market) as server,
-        running(project, port, CAPTURE_SANDBOX_URL=server.url, **settings),
+        run_ui(project, port, CAPTURE_SANDBOX_URL=server.url, **settings),
         chromium() as browser,
     ):
-        daemons(port)
+        wait_for_daemons(port)
         yield Site(
             Ui(port, project / "dagster_home"), Deployment(server.url, project / "data", **settings), browser
         )
@@ -81,21 +81,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def page(site: Site) -> Iterator[Page]:
-    """An empty page of the browser."""
-    with new_page(site.browser, site.ui.port) as made:
-        yield made
+    with new_page(site.browser, site.ui.port) as page:
+        yield page
 
 
 def test_backfills_by_click_make_every_partition_and_a_failing_check_and_a_report_are_read(
     site: Site, page: Page
 ) -> None:
-    """From the job's page and from the list of assets; the check's page names partition, gate and file."""
+    """Backfills start from the job and from the list of assets; the check names partition and file."""
     ui, exchange = site.ui, site.deployment
     by_job = launch_from_job(page, "initial_backfill", len(ALL))
-    assert ui.ended(by_job) == "COMPLETED_SUCCESS"
+    assert ui.wait_for_backfill(by_job) == "COMPLETED_SUCCESS"
     by_assets = launch_from_assets(page, "klines", CHAIN, len(ALL))
-    assert ui.ended(by_assets) == "COMPLETED_SUCCESS"
-    assert ui.made(by_job) == ui.made(by_assets) == {name: Counter(ALL) for name in CHAIN}
+    assert ui.wait_for_backfill(by_assets) == "COMPLETED_SUCCESS"
+    assert (
+        ui.count_materializations(by_job)
+        == ui.count_materializations(by_assets)
+        == {name: Counter(ALL) for name in CHAIN}
+    )
 
     bad = key(MONTHS[2], ETH)
     name = f"{ETH}-1d-{MONTHS[2]}"
@@ -122,7 +125,7 @@ def test_backfills_by_click_make_every_partition_and_a_failing_check_and_a_repor
 
 
 def test_a_planned_session_starts_by_its_sensor_is_followed_and_terminated(site: Site, page: Page) -> None:
-    """The sensor is switched on, the page of the run shows what comes in, and *Terminate* finishes the session."""
+    """The page of the run shows progress, and *Terminate* finishes the session."""
     ui = site.ui
 
     def run() -> dg.DagsterRun | None:

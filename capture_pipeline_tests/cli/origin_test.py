@@ -107,7 +107,7 @@ def test_a_damaged_origin_is_one_line(content: str, run: Run, deployment: Deploy
     result = run("klines", "topup")
     assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
     assert f"{origin(deployment)}: is damaged" in result.stderr
-    assert "whichever this lake was fetched from" in result.stderr
+    assert "write the exchange of this lake into it" in result.stderr
 
 
 def test_spot_and_futures_stand_beside_each_other(run: Run, deployment: Deployment) -> None:

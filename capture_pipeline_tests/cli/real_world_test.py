@@ -288,7 +288,7 @@ def test_dagster_materializes_every_partition_and_all_blocking_checks_pass(
         assert evaluated == {key(month, symbol) for month in MONTHS for symbol in world.bars}
         rows = {
             partition: materialization.metadata["dagster/partition_row_count"].value
-            for partition, materialization in stage.made(BARS).items()
+            for partition, materialization in stage.materializations(BARS).items()
         }
     assert rows == {
         key(month, symbol): count

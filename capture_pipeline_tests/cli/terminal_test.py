@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from capture_pipeline.binance.http.settings import Http as HttpSettings
 from capture_pipeline.binance.http.transport import Http
 from capture_pipeline.cli.main import COMMANDS, main
-from capture_pipeline.deployment.rest_client import http_of
+from capture_pipeline.deployment.rest_client import create_http
 from capture_pipeline.errors import NetworkError
 from capture_pipeline.lake.files import publish_model
 from capture_pipeline.recorder.lifecycle import new_plan, prepare, sessions_root
@@ -206,12 +206,12 @@ def test_sandbox_command_is_named_only_where_nothing_listens_at_its_address(
             http.get(f"{address}/api/v3/time", max_bytes=10)
         return failed.value.remedy
 
-    sandbox = http_of(load_settings())
+    sandbox = create_http(load_settings())
     assert remedy(sandbox, url) == "start it with capture sandbox serve"
     assert remedy(sandbox, f"http://127.0.0.1:{closed_port()}") is None
     assert remedy(Http(HttpSettings()), url) is None
     monkeypatch.setenv("CAPTURE_VENUE", "binance")
-    assert remedy(http_of(load_settings()), url) is None
+    assert remedy(create_http(load_settings()), url) is None
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert remedy(Http(HttpSettings(read_timeout_s=0.2), sandbox_url=address), address) is None

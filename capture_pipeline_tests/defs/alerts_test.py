@@ -1,4 +1,4 @@
-"""Alerts of Dagster's events: sensor by itself, and through the real daemon to real receivers."""
+"""Alerts of Dagster's events: the sensor alone, and the daemon with real receivers."""
 
 import json
 import time
@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from capture_pipeline_tests.defs.stage import BTC, JANUARY, Stage, key
-from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, make_project, running
+from capture_pipeline_tests.defs.ui import LOCATION, Ui, free_port, make_project, run_ui, wait_for_daemons
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.operations.conftest import settings_for
 from capture_pipeline_tests.operations.receivers import HttpReceiver, MailReceiver
@@ -45,7 +45,7 @@ def variables(web: HttpReceiver, mail: MailReceiver) -> dict[str, str]:
 
 @pytest.fixture
 def alerting(stage: Stage, web: HttpReceiver, mail: MailReceiver) -> Stage:
-    """The stage with both channels; a deployment of it reads its own variables."""
+    """Return the stage with both channels; its settings are set in the environment, too."""
     environment = {**stage.deployment._environment, **variables(web, mail)}
     stage.deployment = Deployment(stage.deployment.url, stage.deployment.root, **environment)
     return stage
@@ -59,7 +59,7 @@ def report(
     severity: str = "ERROR",
     partition: str | None = PARTITION,
 ) -> None:
-    """An evaluation as a run or a sensor reports it."""
+    """Report an evaluation in the same way as a run or a sensor."""
     stage.instance.report_runless_asset_event(
         dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey("bar_gaps"),
@@ -76,18 +76,18 @@ def report(
 def test_a_failed_check_and_its_recovery_arrive_at_both_receivers(
     alerting: Stage, web: HttpReceiver, mail: MailReceiver
 ) -> None:
-    """Once, whatever it is repeated; with asset, check, partition and what was found, in which no escape of Markdown is left."""
-    assert alerting.look("alert_sensor").reason == "0 new alerts, 0 messages sent"
+    """A repeated failure sends no message; the text has no Markdown escapes."""
+    assert alerting.tick("alert_sensor").reason == "0 new alerts, 0 messages sent"
     for passed in (True, False, False, True):
         report(alerting, passed=passed, partition=None)
-        assert alerting.look("alert_sensor").runs == []
+        assert alerting.tick("alert_sensor").runs == []
     failed, passes = "CRITICAL: bar_gaps: coverage failed", "RESOLVED: bar_gaps: coverage passes again"
     assert web.titles() == mail.subjects() == [failed, passes]
     assert "94.0000 % of bars_x are there" in web.texts[0]
 
 
 @pytest.mark.parametrize(
-    ("level", "severity", "told"),
+    ("level", "severity", "heading"),
     [
         ("info", "ERROR", "INFO"),
         ("warning", "ERROR", "WARNING"),
@@ -97,58 +97,58 @@ def test_a_failed_check_and_its_recovery_arrive_at_both_receivers(
     ],
 )
 def test_the_level_is_the_gates_or_else_that_of_the_severity(
-    level: str | None, severity: str, told: str, alerting: Stage, web: HttpReceiver
+    level: str | None, severity: str, heading: str, alerting: Stage, web: HttpReceiver
 ) -> None:
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     report(alerting, passed=False, level=level, severity=severity, partition=None)
-    alerting.look("alert_sensor")
-    assert web.titles() == [f"{told}: bar_gaps: coverage failed"]
+    alerting.tick("alert_sensor")
+    assert web.titles() == [f"{heading}: bar_gaps: coverage failed"]
 
 
 def test_what_happened_before_the_sensor_began_is_not_sent(alerting: Stage, web: HttpReceiver) -> None:
     report(alerting, passed=False)
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     report(alerting, passed=False, partition=key(JANUARY, "ETHUSDT"))
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     assert web.titles() == ["CRITICAL: bar_gaps: coverage of 2024-01|ETHUSDT failed"]
 
 
 def test_a_disk_that_refuses_loses_no_event(alerting: Stage, web: HttpReceiver) -> None:
-    """The cursor stays; the next tick reports it."""
-    alerting.look("alert_sensor")
+    """The cursor is not changed; the next tick reports the event."""
+    alerting.tick("alert_sensor")
     folder = alerting.deployment.root / "state" / "alerts"
     report(alerting, passed=False)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name("aside")
     folder.rename(aside)
     folder.write_text("")
-    assert "alerts cannot be recorded now" in alerting.look("alert_sensor").reason
+    assert "alerts cannot be recorded now" in alerting.tick("alert_sensor").reason
     folder.unlink()
     aside.rename(folder)
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     assert len(web.texts) == 1
 
 
 def test_without_a_channel_the_sensor_does_nothing(stage: Stage) -> None:
     report(stage, passed=False)
-    assert stage.look("alert_sensor").reason == "alerts.channels lists no channel"
+    assert stage.tick("alert_sensor").reason == "alerts.channels lists no channel"
     assert not (stage.deployment.root / "state" / "alerts").exists()
 
 
 def test_a_failed_run_is_told_with_its_step_and_ends_with_a_run_that_succeeds(
     alerting: Stage, web: HttpReceiver, tmp_path: Path
 ) -> None:
-    """By job and partition; the text names step and cause, the page is linked."""
-    alerting.look("alert_sensor")
+    """The key is job and partition; the text names step and cause, and the page is linked."""
+    alerting.tick("alert_sensor")
     good = alerting.deployment
     fault = {"match": {"path": "*BTCUSDT-1h-2024-01.zip"}, "fault": "status_403", "times": "always"}
     good.faults(fault)
     failed = alerting.run("initial_backfill", PARTITION)
     assert not failed.success
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     good.faults()
     assert alerting.run("initial_backfill", PARTITION).success
-    alerting.look("alert_sensor")
+    alerting.tick("alert_sensor")
     titles = [title for title in web.titles() if "Run of" in title]
     assert titles == [
         f"WARNING: Run of initial_backfill for {PARTITION} failed",
@@ -164,7 +164,7 @@ def test_a_failed_run_is_told_with_its_step_and_ends_with_a_run_that_succeeds(
 def test_the_daemon_sends_a_failing_check_and_a_failed_run_and_their_ends(
     web: HttpReceiver, mail: MailReceiver, tmp_path: Path
 ) -> None:
-    """`capture ui` with webserver, code server and daemon. The archive refuses a file; then two days are missing; then REST has them."""
+    """The archive refuses a file; then two days are missing; then REST has them."""
     project, port, hole = (
         make_project(tmp_path),
         free_port(),
@@ -187,12 +187,12 @@ def test_the_daemon_sends_a_failing_check_and_a_failed_run_and_their_ends(
 
     with (
         SandboxServer(SandboxConfig.model_validate(config)) as server,
-        running(project, port, CAPTURE_SANDBOX_URL=server.url, **settings, **variables(web, mail)),
+        run_ui(project, port, CAPTURE_SANDBOX_URL=server.url, **settings, **variables(web, mail)),
     ):
         exchange = Deployment(server.url, project / "data")
         refused = {"match": {"path": "*BTCUSDT-1h-2024-01.zip"}, "fault": "status_403", "times": "always"}
         missing = {"match": {"path": "/api/v3/klines"}, "fault": "rest_hole", **hole}
-        daemons(port)
+        wait_for_daemons(port)
         ui = Ui(port, project / "dagster_home")
         exchange.faults(refused)
         backfill(ui, "COMPLETED_FAILED", "initial_backfill")
@@ -202,7 +202,7 @@ def test_the_daemon_sends_a_failing_check_and_a_failed_run_and_their_ends(
         both_have(f"RESOLVED: {run} succeeded")
         both_have(f"CRITICAL: {check} failed")
         exchange.faults()
-        exchange.clock(advance_s=7200)  # what was seen missing is not asked for again at once
+        exchange.clock(advance_s=7200)  # the next attempt has to wait an hour
         backfill(ui, "COMPLETED_SUCCESS", "gap_fill")
         both_have(f"RESOLVED: {check} passes again")
     assert len(set(web.titles())) == len(web.titles())

@@ -1,4 +1,4 @@
-"""What programs outside Dagster made in the lake appears as materializations and evaluations without a run."""
+"""Reports of files that programs outside Dagster wrote, as materializations without a run."""
 
 import os
 from collections.abc import Iterable
@@ -36,39 +36,41 @@ FOUR = SIX[2:]
 
 
 def partition(stage: Stage, name: str) -> Partition:
-    made: Partition = part("shared.partitions").partition_of(stage.workspace, name)
-    return made
+    partition: Partition = part("shared.partitions").partition_of(stage.workspace, name)
+    return partition
 
 
 def backfill_in_a_shell(stage: Stage, names: Iterable[str]) -> None:
-    """Do what `capture klines backfill` does, as another process would."""
+    """Run the function of `capture klines backfill`, as another process would."""
     workspace = stage.deployment.reopened()
     done = list(backfill(workspace, [partition(stage, name) for name in names], workspace.now_us()))
     assert not [outcome.error for outcome in done if outcome.error]
 
 
 def events(stage: Stage) -> int:
-    """The number of the newest event."""
+    """Return the id of the newest event."""
     return stage.instance.event_log_storage.get_maximum_record_id() or 0
 
 
 def content(stage: Stage) -> dict[str, dict[str, object]]:
-    """What the newest materializations say of files, by asset and partition."""
-    of_a_run = part("klines.describe").OF_A_RUN
+    """Return the metadata of the newest materializations that depend on files, by asset and partition."""
+    of_a_run = part("klines.describe").RUN_VALUES
     return {
-        f"{asset} {name}": {field: value for field, value in made.metadata.items() if field not in of_a_run}
+        f"{asset} {name}": {
+            field: value for field, value in materialization.metadata.items() if field not in of_a_run
+        }
         for asset in CHAIN
-        for name, made in stage.made(asset).items()
+        for name, materialization in stage.materializations(asset).items()
     }
 
 
 def evaluations(stage: Stage, table: str, name: str | None) -> dict[str, tuple[Status, bool]]:
-    """Status of each check of a table, and whether it is about the newest materialization."""
+    """Return the status of each check, and whether it refers to the newest materialization."""
     judge, newest = (
-        part("klines.checks").JUDGES[table],
+        part("klines.checks").TABLE_CHECKS[table],
         part("shared.check_evaluations").NewestMaterializations,
     )
-    target = newest(stage.instance, [name] if name else []).of(table, name)
+    target = newest(stage.instance, [name] if name else []).target(table, name)
     found = {}
     for check in judge.check_keys:
         history = stage.instance.event_log_storage.get_asset_check_execution_history(check, limit=100)
@@ -86,18 +88,18 @@ def evaluations(stage: Stage, table: str, name: str | None) -> dict[str, tuple[S
 
 
 def test_what_a_shell_made_is_reported_as_a_run_reports_it(stage: Stage) -> None:
-    """With the same metadata and with evaluated checks, once, and without a run."""
+    """The metadata equal those of a run, the checks are evaluated, and each event is reported once."""
     backfill_in_a_shell(stage, FOUR)
-    assert stage.look(SENSOR).reason == "4 partitions reported, 0 being made, 0 left out"
-    assert {asset: sorted(map(str, stage.made(asset))) for asset in CHAIN} == dict.fromkeys(
+    assert stage.tick(SENSOR).reason == "4 partitions reported, 0 in progress, 0 left out"
+    assert {asset: sorted(map(str, stage.materializations(asset))) for asset in CHAIN} == dict.fromkeys(
         CHAIN, sorted(FOUR)
     )
     for table in ("bars", "bar_gaps"):
-        checks = {check.name for check in part("klines.checks").JUDGES[table].check_keys}
+        checks = {check.name for check in part("klines.checks").TABLE_CHECKS[table].check_keys}
         assert evaluations(stage, table, JANUARY_BTC) == dict.fromkeys(checks, (Status.SUCCEEDED, True))
     assert not stage.instance.get_runs()
     before = events(stage)
-    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    assert stage.tick(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
     assert events(stage) == before
     with dg.DagsterInstance.ephemeral() as other:
         run = Stage(stage.definitions, stage.deployment, other)
@@ -106,20 +108,20 @@ def test_what_a_shell_made_is_reported_as_a_run_reports_it(stage: Stage) -> None
 
 
 def test_what_a_run_made_is_not_reported(stage: Stage) -> None:
-    """Nor is it after a shell has gone through it again and changed nothing."""
+    """A later shell command that changes nothing is not reported either."""
     assert stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
     before = events(stage)
     for _ in range(2):
-        assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+        assert stage.tick(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
         backfill_in_a_shell(stage, FOUR)
-    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    assert stage.tick(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
     assert events(stage) == before
 
 
 def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
-    """With the metadata of a run; one that was made before the bars is left out."""
+    """The metadata equal those of a run; a reconciliation older than the bars is not reported."""
     backfill_in_a_shell(stage, FOUR)
-    stage.look(SENSOR)
+    stage.tick(SENSOR)
     workspace = stage.deployment.reopened()
     for name in FOUR[:2]:
         reconcile(workspace, partition(stage, name))
@@ -129,130 +131,132 @@ def test_a_reconciliation_of_a_shell_is_reported_once(stage: Stage) -> None:
     )
     while bars.stat().st_ctime_ns <= report.stat().st_ctime_ns:
         os.utime(bars)
-    assert stage.look(SENSOR).reason.startswith("1 partitions reported")
-    (reported,) = stage.made("month_reconciliation").items()
+    assert stage.tick(SENSOR).reason.startswith("1 partitions reported")
+    (reported,) = stage.materializations("month_reconciliation").items()
     before = events(stage)
-    assert stage.look(SENSOR).reason.startswith("0 partitions reported")
+    assert stage.tick(SENSOR).reason.startswith("0 partitions reported")
     assert events(stage) == before
     assert stage.materialize(["month_reconciliation"], FOUR[0]).success
-    by_run = stage.made("month_reconciliation")[FOUR[0]].metadata
+    by_run = stage.materializations("month_reconciliation")[FOUR[0]].metadata
     assert reported[0] == FOUR[0]
     assert {
-        name: value for name, value in by_run.items() if name not in part("klines.describe").OF_A_RUN
+        name: value for name, value in by_run.items() if name not in part("klines.describe").RUN_VALUES
     } == reported[1].metadata
 
 
 def test_a_file_published_anew_is_reported_again_with_its_checks(stage: Stage) -> None:
-    """The partition and no other, also where its checks were reported before."""
+    """Only the changed partition is reported, also if its checks were reported before."""
     backfill_in_a_shell(stage, FOUR)
-    stage.look(SENSOR)
-    known = {asset: stage.made(asset) for asset in CHAIN}
+    stage.tick(SENSOR)
+    known = {asset: stage.materializations(asset) for asset in CHAIN}
     stage.deployment.republish(MONTHLY)
     recheck(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
     backfill_in_a_shell(stage, FOUR)
-    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
+    assert stage.tick(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
     for asset in CHAIN:
         reported = {
             name
-            for name, made in stage.made(asset).items()
-            if made is not known[asset][name] and made != known[asset][name]
+            for name, materialization in stage.materializations(asset).items()
+            if materialization is not known[asset][name] and materialization != known[asset][name]
         }
         assert reported <= {JANUARY_BTC}
-    assert stage.made("bars")[JANUARY_BTC].metadata["sha256"] != known["bars"][JANUARY_BTC].metadata["sha256"]
+    assert (
+        stage.materializations("bars")[JANUARY_BTC].metadata["sha256"]
+        != known["bars"][JANUARY_BTC].metadata["sha256"]
+    )
     assert set(evaluations(stage, "bars", JANUARY_BTC).values()) == {(Status.SUCCEEDED, True)}
     assert set(evaluations(stage, "bar_gaps", JANUARY_BTC).values()) == {(Status.SUCCEEDED, True)}
 
 
 def test_a_check_that_fails_is_reported_as_failed(stage: Stage) -> None:
-    """A byte of a raw file is another one than recorded."""
+    """A byte of a raw file differs from the recorded digest."""
     backfill_in_a_shell(stage, [JANUARY_BTC])
     path = next((stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives").glob("*.zip"))
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    stage.look(SENSOR)
+    stage.tick(SENSOR)
     assert evaluations(stage, "bars", JANUARY_BTC)["raw_checksums"] == (Status.FAILED, True)
 
 
 def test_a_partition_that_a_run_makes_is_left_to_it(stage: Stage) -> None:
-    """Once the run is over, what it did not record is reported."""
+    """After the end of the run, assets that it did not materialize are reported."""
     backfill_in_a_shell(stage, [JANUARY_BTC])
     job = stage.definitions.resolve_job_def("initial_backfill")
     run = stage.instance.create_run_for_job(
         job, tags=block(JANUARY, FEBRUARY), status=dg.DagsterRunStatus.STARTED
     )
-    assert stage.look(SENSOR).reason == "0 partitions reported, 1 being made, 0 left out"
+    assert stage.tick(SENSOR).reason == "0 partitions reported, 1 in progress, 0 left out"
     stage.instance.report_run_failed(run)
-    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
+    assert stage.tick(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
 
 
 def test_a_partition_that_is_not_complete_waits_until_nothing_changes(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shell between its steps is not disturbed; where it ended there, what is there is reported and the automation goes on."""
+    """An unfinished partition is reported after five minutes, and the automation completes it."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
     fetch(stage.workspace, partition(stage, JANUARY_BTC), stage.workspace.now_us())
-    assert stage.look(SENSOR).reason == "0 partitions reported, 1 being made, 0 left out"
+    assert stage.tick(SENSOR).reason == "0 partitions reported, 1 in progress, 0 left out"
     monkeypatch.setattr(part("klines.arrivals"), "SETTLED_S", 0.0)
-    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
-    assert [asset for asset in CHAIN if stage.made(asset)] == ["kline_archives", "kline_topups"]
+    assert stage.tick(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
+    assert [asset for asset in CHAIN if stage.materializations(asset)] == ["kline_archives", "kline_topups"]
     assert automation.tick() == {name: {JANUARY_BTC} for name in ("bars", "bar_conflicts", "bar_exclusions")}
 
 
 def test_many_partitions_are_reported_over_several_ticks(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The newest months first, each once."""
-    monkeypatch.setattr(part("klines.arrivals"), "MOST_PARTITIONS", 3)
+    """The newest months come first; each partition is reported once."""
+    monkeypatch.setattr(part("klines.arrivals"), "MAX_PARTITIONS", 3)
     backfill_in_a_shell(stage, FOUR)
-    assert stage.look(SENSOR).reason == "3 partitions reported, 0 being made, 0 left out"
-    assert set(stage.made("bars")) < set(FOUR)
-    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
-    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    assert stage.tick(SENSOR).reason == "3 partitions reported, 0 in progress, 0 left out"
+    assert set(stage.materializations("bars")) < set(FOUR)
+    assert stage.tick(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
+    assert stage.tick(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
     records = stage.instance.fetch_materializations(dg.AssetKey("bars"), limit=100).records
     assert sorted(str(record.partition_key) for record in records) == sorted(FOUR)
 
 
 def test_rows_bound_a_tick_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Months of short candles are many rows each."""
-    monkeypatch.setattr(part("klines.arrivals"), "MOST_ROWS", 1)
+    monkeypatch.setattr(part("klines.arrivals"), "MAX_ROWS", 1)
     backfill_in_a_shell(stage, FOUR)
-    assert stage.look(SENSOR).reason == "1 partitions reported, 0 being made, 0 left out"
+    assert stage.tick(SENSOR).reason == "1 partitions reported, 0 in progress, 0 left out"
 
 
 def test_a_damaged_partition_is_left_out(stage: Stage) -> None:
-    """It is named, and the others are reported."""
+    """The partition is named, and the others are reported."""
     backfill_in_a_shell(stage, FOUR)
     (stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01/archives.json").write_text("{")
-    assert stage.look(SENSOR).reason in {
-        "3 partitions reported, 0 being made, 1 left out",
-        "3 partitions reported, 1 being made, 0 left out",
+    assert stage.tick(SENSOR).reason in {
+        "3 partitions reported, 0 in progress, 1 left out",
+        "3 partitions reported, 1 in progress, 0 left out",
     }
 
 
 def test_a_tick_that_broke_off_is_made_up_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Materializations were reported and their checks were not: the next tick evaluates these."""
+    """The next tick evaluates checks of materializations that were reported without them."""
     backfill_in_a_shell(stage, FOUR)
     with monkeypatch.context() as broken:
         broken.setattr(
             part("klines.arrivals"), "report_evaluation", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
-            stage.look(SENSOR)
+            stage.tick(SENSOR)
     assert not evaluations(stage, "bars", JANUARY_BTC)
-    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    assert stage.tick(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
     for name in FOUR:
         for table in ("bars", "bar_gaps"):
             assert set(evaluations(stage, table, name).values()) == {(Status.SUCCEEDED, True)}
 
 
 def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
-    """The automation does not make what the shell has made; it makes the report where that is older than a ledger."""
+    """The automation requests only a report that is older than a ledger."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
     backfill_in_a_shell(stage, FOUR)
     report(stage.workspace, stage.workspace.now_us())
-    stage.look(SENSOR)
-    assert set(stage.made("coverage_report")) == {None}
+    stage.tick(SENSOR)
+    assert set(stage.materializations("coverage_report")) == {None}
     assert [automation.tick() for _ in range(2)] == [NOTHING] * 2
     checks = evaluations(stage, "coverage_report", None)
     assert {name for name, (status, _) in checks.items() if status is Status.SUCCEEDED} >= {
@@ -260,23 +264,23 @@ def test_the_coverage_report_is_reported_with_its_checks(stage: Stage) -> None:
         "all_symbols_present",
     }
     assert all(is_current for _, is_current in checks.values())
-    reported = stage.made("coverage_report")[None].metadata
+    reported = stage.materializations("coverage_report")[None].metadata
     assert stage.run("coverage").success
-    made = stage.made("coverage_report")[None].metadata
-    of_a_run = part("klines.describe").OF_A_RUN
-    assert {name: made[name] for name in reported if name not in of_a_run} == {
+    metadata = stage.materializations("coverage_report")[None].metadata
+    of_a_run = part("klines.describe").RUN_VALUES
+    assert {name: metadata[name] for name in reported if name not in of_a_run} == {
         name: reported[name] for name in reported if name not in of_a_run
     }
 
 
 def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: Stage) -> None:
-    """Reported bars and gaps are not made again; the report is, once, after the last of them."""
+    """The automation requests the report once, after the last ledger, but no reported bars and gaps."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
     report(stage.workspace, stage.workspace.now_us())
     backfill_in_a_shell(stage, FOUR)
-    stage.look(SENSOR)
-    assert not stage.made("coverage_report")
+    stage.tick(SENSOR)
+    assert not stage.materializations("coverage_report")
     assert automation.tick() == {"coverage_report": {None}}
     assert automation.tick() == NOTHING
 
@@ -284,41 +288,44 @@ def test_a_report_that_is_older_than_a_ledger_is_made_by_the_automation(stage: S
 def test_an_automation_tick_between_two_reports_of_a_partition_makes_nothing(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The events of a partition are stored one after the other: a tick comes after the first of one partition, the second of the next."""
+    """The events of a partition are stored one by one; a tick of the automation falls between them."""
     automation = Automation(stage)
     assert automation.tick() == NOTHING
     backfill_in_a_shell(stage, SIX)
     arrivals = part("klines.arrivals")
-    report_one, asked = arrivals.report_materialization, []
+    report_one, requested = arrivals.report_materialization, []
     seen: list[dg.AssetMaterialization] = []
 
     def report_and_tick(instance: dg.DagsterInstance, event: dg.AssetMaterialization) -> None:
         report_one(instance, event)
         if len(seen) % len(CHAIN) == len(seen) // len(CHAIN):
-            asked.append(automation.evaluate())
+            requested.append(automation.evaluate())
         seen.append(event)
 
     monkeypatch.setattr(arrivals, "report_materialization", report_and_tick)
-    stage.look(SENSOR)
-    assert asked == [NOTHING] * len(CHAIN)
+    stage.tick(SENSOR)
+    assert requested == [NOTHING] * len(CHAIN)
     assert len(seen) == len(SIX) * len(CHAIN)
     assert automation.evaluate() == {"coverage_report": {None}}
 
 
 def test_a_cursor_that_cannot_be_read_begins_a_round(stage: Stage) -> None:
-    """All partitions are looked at, and what is known is not reported."""
+    """All partitions are inspected; unchanged ones are not reported."""
     backfill_in_a_shell(stage, FOUR)
-    stage.look(SENSOR)
+    stage.tick(SENSOR)
     stage.cursors[SENSOR] = "nonsense"
-    assert stage.look(SENSOR).reason == "0 partitions reported, 0 being made, 0 left out"
+    assert stage.tick(SENSOR).reason == "0 partitions reported, 0 in progress, 0 left out"
 
 
 def test_files_that_did_not_change_are_not_looked_at_again() -> None:
-    """A round goes on where its last tick ended; the next one begins with what was postponed, or a minute before this one."""
+    """A round continues after the last tick.
+
+    The next round begins with the earliest postponed change, or a minute before this round.
+    """
     cursor, minute = part("klines.arrivals_cursor").Round, 60 * 10**9
     now_ns = int(datetime(2024, 3, 10, tzinfo=UTC).timestamp()) * 10**9
-    first = cursor.load(None).begun(now_ns).seen(5).moved(3)
-    again = cursor.load(first.dump()).begun(now_ns + 1)
+    first = cursor.load(None).start(now_ns).record_gaps(5).advance(3)
+    again = cursor.load(first.dump()).start(now_ns + 1)
     assert (again.position, again.began_ns, again.newest_gaps_ns) == (3, now_ns, 5)
-    assert again.ended() == cursor(since_ns=now_ns - minute)
-    assert again.postponed(40).postponed(50).ended() == cursor(since_ns=40)
+    assert again.next_round() == cursor(since_ns=now_ns - minute)
+    assert again.postpone(40).postpone(50).next_round() == cursor(since_ns=40)

@@ -1,4 +1,4 @@
-"""A lake made in a shell, then `capture ui`: what its pages show of it, without a run."""
+"""A lake that shell commands built, as the pages of `capture ui` show it."""
 
 import contextlib
 import subprocess
@@ -12,11 +12,11 @@ from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
 from capture_pipeline_tests.defs.ui import (
     PROGRAMS,
     Ui,
-    daemons,
     environment,
     free_port,
     make_project,
-    running,
+    run_ui,
+    wait_for_daemons,
 )
 from capture_pipeline_tests.deployment import Deployment, deployed
 from capture_pipeline_tests.waiting import wait_for
@@ -37,7 +37,8 @@ ASSETS = """query ($keys: [AssetKeyInput!]) {assetNodes(assetKeys: $keys) {
   assetChecksOrError {... on AssetChecks {checks {name executionForLatestMaterialization {
     status runId evaluation {success partition targetMaterialization {storageId}}}}}}}}"""
 HISTORY = """query ($asset: AssetKeyInput!, $check: String!) {
-  assetCheckExecutions(assetKey: $asset, checkName: $check, limit: 100) {runId partition status evaluation {success}}}"""
+  assetCheckExecutions(assetKey: $asset, checkName: $check, limit: 100) {
+    runId partition status evaluation {success}}}"""
 RUNS = "{runsOrError {... on Runs {results {pipelineName assetSelection {path}}}}}"
 
 
@@ -56,36 +57,40 @@ def shell(project: Path, url: str, *arguments: str) -> None:
 
 
 def nodes(ui: Ui) -> dict[str, Any]:
-    """The chain and the report, by name."""
+    """Return the nodes of the assets by name."""
     keys = [{"path": [name]} for name in (*CHAIN, "coverage_report")]
-    return {node["assetKey"]["path"][0]: node for node in ui.ask(ASSETS, keys=keys)["assetNodes"]}
+    return {node["assetKey"]["path"][0]: node for node in ui.query(ASSETS, keys=keys)["assetNodes"]}
 
 
 def runs(ui: Ui) -> list[str]:
-    """The assets of each run."""
+    """Return the assets of each run."""
     return [
         ",".join(sorted(each["path"][0] for each in run["assetSelection"] or []))
-        for run in ui.ask(RUNS)["runsOrError"]["results"]
+        for run in ui.query(RUNS)["runsOrError"]["results"]
     ]
 
 
 def history(ui: Ui, asset: str, check: str) -> dict[str, list[bool]]:
-    """The results of a check by partition, newest first."""
+    """Return the results of a check by partition, newest first."""
     found: dict[str, list[bool]] = {}
-    for each in ui.ask(HISTORY, asset={"path": [asset]}, check=check)["assetCheckExecutions"]:
+    for each in ui.query(HISTORY, asset={"path": [asset]}, check=check)["assetCheckExecutions"]:
         assert each["runId"] == ""
         found.setdefault(each["partition"], []).append(each["evaluation"]["success"])
     return found
 
 
 def digest(ui: Ui, partition: str) -> str:
-    """SHA-256 of the bars of a partition, as its page shows it."""
-    made = next(each for each in nodes(ui)["bars"]["assetMaterializations"] if each["partition"] == partition)
-    return next(str(entry["text"]) for entry in made["metadataEntries"] if entry["label"] == "sha256")
+    """Return the SHA-256 of the bars of a partition, as its page shows it."""
+    materialization = next(
+        each for each in nodes(ui)["bars"]["assetMaterializations"] if each["partition"] == partition
+    )
+    return next(
+        str(entry["text"]) for entry in materialization["metadataEntries"] if entry["label"] == "sha256"
+    )
 
 
 def soon(condition: Callable[[], bool]) -> None:
-    """Wait for a condition over pages that may not be complete yet."""
+    """Wait for a condition, and ignore pages that are not complete yet."""
 
     def holds() -> bool:
         with contextlib.suppress(StopIteration, KeyError, TypeError):
@@ -96,13 +101,13 @@ def soon(condition: Callable[[], bool]) -> None:
 
 
 def test_a_lake_of_the_shell_is_on_the_pages(tmp_path: Path) -> None:
-    """Every asset with metadata and checks and no run; another version of a file is reported, and no run makes its bars."""
+    """Every asset has metadata and checks but no run; a new version of a file is reported."""
     project, port = make_project(tmp_path), free_port()
     with deployed(project / "data", None, **SETTINGS) as exchange:
         shell(project, exchange.url, "klines", "backfill")
         shell(project, exchange.url, "klines", "coverage")
-        with running(project, port, CAPTURE_SANDBOX_URL=exchange.url, **SETTINGS):
-            daemons(port)
+        with run_ui(project, port, CAPTURE_SANDBOX_URL=exchange.url, **SETTINGS):
+            wait_for_daemons(port)
             ui = Ui(port, project / "dagster_home")
             soon(
                 lambda: (
@@ -117,7 +122,7 @@ def test_a_lake_of_the_shell_is_on_the_pages(tmp_path: Path) -> None:
 
 
 def check_pages(ui: Ui) -> None:
-    """Look at every asset and check."""
+    """Check the page of every asset and check."""
     found = nodes(ui)
     for name in CHAIN:
         node = found[name]
@@ -142,7 +147,7 @@ def check_pages(ui: Ui) -> None:
 
 
 def republish(ui: Ui, exchange: Deployment, project: Path) -> None:
-    """Publish another version of a file, fetch it in the shell, and see it on the pages."""
+    """Publish another version of a file, download it in the shell, and check the pages."""
     changed = key("2024-12", BTC)
     before = digest(ui, changed)
     exchange.republish(MONTHLY)

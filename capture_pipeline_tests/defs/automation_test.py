@@ -1,4 +1,4 @@
-"""Declarative automation: what is asked for by itself after its input changed, and what a failed blocking check holds back."""
+"""Declarative automation: requests after a change of the input, and the effect of failed blocking checks."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,48 +19,48 @@ NOTHING: dict[str, set[str | None]] = {}
 
 @dataclass
 class Automation:
-    """The automation's ticks, one after the other.
+    """Ticks of the automation.
 
     Attributes:
-        stage: What it watches.
-        cursor: Its memory.
+        stage: Stage with the assets.
+        cursor: Cursor after the last tick.
     """
 
     stage: Stage
     cursor: Any = None
 
     def tick(self) -> dict[str, set[str | None]]:
-        """What is asked for after an update: by the second tick that sees it, or by the first if it waited for something else."""
+        """Return the requests after an update: those of the second tick that sees it, or of the first."""
         first, second = self.evaluate(), self.evaluate()
         assert not first.keys() & second.keys()
         return first | second
 
     def evaluate(self) -> dict[str, set[str | None]]:
-        """What is asked for now: partitions by asset; None for an asset without partitions."""
+        """Return the partitions that one tick requests, by asset; None for an unpartitioned asset."""
         result = dg.evaluate_automation_conditions(
             self.stage.definitions, self.stage.instance, cursor=self.cursor
         )
         self.cursor = result.cursor
-        asked: dict[str, set[str | None]] = {}
+        requested: dict[str, set[str | None]] = {}
         for entry in result.results:
             if not entry.true_subset.is_empty:
                 keys = {
                     item.partition_key for item in entry.true_subset.expensively_compute_asset_partitions()
                 }
-                asked[entry.key.to_user_string()] = keys
-        return asked
+                requested[entry.key.to_user_string()] = keys
+        return requested
 
 
 @pytest.fixture
 def automation(stage: Stage) -> Automation:
-    """One that has seen the state in which nothing was ever made."""
-    made = Automation(stage)
-    assert made.tick() == NOTHING
-    return made
+    """Return an automation that has evaluated the empty lake."""
+    automation = Automation(stage)
+    assert automation.tick() == NOTHING
+    return automation
 
 
 def test_what_lies_downstream_follows_its_input(automation: Automation, stage: Stage) -> None:
-    """Archives bring top-ups and bars, bars bring gaps, gaps bring the report; each once, and nothing for other partitions."""
+    """Each asset is requested once after its input, and only for the changed partitions."""
     stage.materialize(["kline_archives"], JANUARY_BTC)
     assert automation.tick() == {
         name: {JANUARY_BTC} for name in ("kline_topups", "bars", "bar_conflicts", "bar_exclusions")
@@ -77,7 +77,7 @@ def test_what_lies_downstream_follows_its_input(automation: Automation, stage: S
 def test_a_run_over_the_whole_chain_leaves_only_the_report_to_do(
     automation: Automation, stage: Stage
 ) -> None:
-    """What a run makes itself is not asked for again, also where it holds many partitions."""
+    """Assets that a run builds itself are not requested again, also in a run of many partitions."""
     assert stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
     assert automation.tick() == {"coverage_report": {None}}
     assert automation.tick() == NOTHING
@@ -90,7 +90,7 @@ def test_a_run_over_the_whole_chain_leaves_only_the_report_to_do(
 def test_what_a_run_makes_while_a_tick_is_computed_is_not_asked_for_again(
     automation: Automation, stage: Stage, instant: str, tick: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its input is updated, and the rest is made at an instant within the first or the second tick that sees the update."""
+    """The run ends in the middle of the first or the second tick after the update."""
     job = stage.definitions.resolve_job_def("initial_backfill")
     stage.instance.create_run_for_job(
         job, tags=block(JANUARY, JANUARY, BTC), status=dg.DagsterRunStatus.STARTED
@@ -99,31 +99,31 @@ def test_what_a_run_makes_while_a_tick_is_computed_is_not_asked_for_again(
         dg.AssetMaterialization("kline_archives", partition=JANUARY_BTC)
     )
     original = getattr(AssetGraphView, instant)
-    made: list[str] = []
+    built: list[str] = []
 
     async def observed(view: AssetGraphView, *key: dg.AssetKey, **given: Any) -> Any:
-        if not made and (key or (given["key"],))[0].to_user_string() in {"bars", "kline_archives"}:
-            made.extend(CHAIN[1:])
-            for name in made:
+        if not built and (key or (given["key"],))[0].to_user_string() in {"bars", "kline_archives"}:
+            built.extend(CHAIN[1:])
+            for name in built:
                 stage.instance.report_runless_asset_event(
                     dg.AssetMaterialization(name, partition=JANUARY_BTC)
                 )
         return await original(view, *key, **given)
 
-    asked: set[str] = set()
+    requested: set[str] = set()
     for number in range(4):
         with monkeypatch.context() as watched:
             if number == tick:
                 watched.setattr(AssetGraphView, instant, observed)
-            asked |= automation.evaluate().keys()
-    assert made
-    assert asked == {"coverage_report"}
+            requested |= automation.evaluate().keys()
+    assert built
+    assert requested == {"coverage_report"}
 
 
 def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
     automation: Automation, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run ended before the gap ledger; the three sound partitions go on, the bad one only once its bars are sound."""
+    """The three good partitions continue; the bad one continues after its bars are good."""
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "csv_unaligned"})
     with monkeypatch.context() as broken:
         broken.setattr(
@@ -139,7 +139,7 @@ def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
     assert automation.tick() == {"coverage_report": {None}}
     stage.run("coverage")
     assert automation.tick() == NOTHING
-    mend(stage)
+    repair_archive(stage)
     assert stage.materialize(
         ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"], JANUARY_BTC
     ).success
@@ -150,7 +150,7 @@ def test_a_failed_blocking_check_holds_back_its_own_partition_alone(
 def test_an_input_that_is_made_again_after_its_ledger_brings_the_ledger(
     automation: Automation, stage: Stage, *, asked_for_before: bool
 ) -> None:
-    """Also where bars, gaps and bars again are made between two ticks, so that both are new at the next one."""
+    """Bars, gaps and bars again may be built between two ticks, so that both are new."""
     first = CHAIN if not asked_for_before else [name for name in CHAIN if name != "bar_gaps"]
     assert stage.materialize(first, JANUARY_BTC).success
     if asked_for_before:
@@ -161,7 +161,7 @@ def test_an_input_that_is_made_again_after_its_ledger_brings_the_ledger(
 
 
 def test_bars_that_were_never_checked_bring_nothing(automation: Automation, stage: Stage) -> None:
-    """Not judged is not passed: gaps wait until the checks ran."""
+    """Gaps wait until the checks of the bars ran."""
     stage.materialize(
         ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"],
         JANUARY_BTC,
@@ -173,7 +173,7 @@ def test_bars_that_were_never_checked_bring_nothing(automation: Automation, stag
 
 
 def test_an_input_that_was_never_made_is_waited_for(automation: Automation, stage: Stage) -> None:
-    """Answers of REST alone make no bars: without archives it is not known what they stand in for."""
+    """Bars are not built from REST answers alone, without archives."""
     stage.materialize(["kline_topups"], JANUARY_BTC)
     assert automation.tick() == NOTHING
 
@@ -181,7 +181,7 @@ def test_an_input_that_was_never_made_is_waited_for(automation: Automation, stag
 def test_a_failed_download_is_not_asked_for_again_and_the_others_go_on(
     automation: Automation, stage: Stage
 ) -> None:
-    """Retries are the step's own; the automation only goes on with what came."""
+    """Only the policy of the step retries it; the automation continues the others."""
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "status_403", "times": "always"})
     assert not stage.run("initial_backfill", tags=block(JANUARY, JANUARY)).success
     assert automation.tick() == {
@@ -189,8 +189,8 @@ def test_a_failed_download_is_not_asked_for_again_and_the_others_go_on(
     }
 
 
-def mend(stage: Stage) -> None:
-    """The exchange's file is sound again; what was fetched of the bad one is moved aside."""
+def repair_archive(stage: Stage) -> None:
+    """Let the exchange publish a good file, and remove the downloads of the bad one."""
     stage.deployment.faults()
     folder = stage.deployment.root / "raw/spot/klines/1h/BTCUSDT/2024-01"
     (folder / "archives.json").unlink()

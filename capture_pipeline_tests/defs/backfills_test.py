@@ -1,4 +1,4 @@
-"""Backfills as the UI launches them: `capture ui` with webserver, code server and daemon, and what became of each chosen partition."""
+"""Backfills launched in the UI, with webserver, code server and daemon."""
 
 import itertools
 from collections import Counter
@@ -9,7 +9,15 @@ import pytest
 import requests
 
 from capture_pipeline_tests.defs.stage import BTC, CHAIN, ETH, key
-from capture_pipeline_tests.defs.ui import LOCATION, Ui, daemons, free_port, make_project, running, suspended
+from capture_pipeline_tests.defs.ui import (
+    LOCATION,
+    Ui,
+    free_port,
+    make_project,
+    run_ui,
+    suspend,
+    wait_for_daemons,
+)
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
@@ -36,12 +44,12 @@ HEARTBEATS = "{instance {daemonHealth {allDaemonStatuses {daemonType lastHeartbe
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Deployment]]:
-    """`capture ui` at a sandbox exchange, and the controls of both."""
+    """Start `capture ui` with a sandbox exchange."""
     project, port = make_project(tmp_path_factory.mktemp("project")), free_port()
     (project / "pipeline.yaml").touch()
     with (
         SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server,
-        running(
+        run_ui(
             project,
             port,
             CAPTURE_SANDBOX_URL=server.url,
@@ -49,7 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Deploym
             **SETTINGS,
         ) as process,
     ):
-        daemons(port)
+        wait_for_daemons(port)
         yield (
             Ui(port, project / "dagster_home", process.pid),
             Deployment(server.url, project / "data", **SETTINGS),
@@ -58,7 +66,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ui, Deploym
 
 @pytest.fixture
 def ui(site: tuple[Ui, Deployment]) -> Ui:
-    """The UI alone."""
     return site[0]
 
 
@@ -75,7 +82,7 @@ def assets(*names: str) -> dict[str, object]:
 
 
 def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
-    """From a job's page and from the assets', for every partitioned job; success is told only of partitions that were made."""
+    """Backfills of every partitioned job and of assets report success only for built partitions."""
     first, second, third, fourth = ([month] for month in MONTHS)
     launched: dict[str, tuple[tuple[str, ...], list[str]]] = {}
     for target, months in (
@@ -84,23 +91,23 @@ def test_a_backfill_makes_each_partition_that_was_chosen_once(ui: Ui) -> None:
         (assets(*CHAIN), fourth),
     ):
         launched[ui.launch(chosen(months), **target)] = (CHAIN, chosen(months))
-    assert {ui.ended(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
+    assert {ui.wait_for_backfill(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
     launched[ui.launch(chosen(first + second), **job("gap_fill"))] = (CHAIN[1:], chosen(first + second))
     launched[ui.launch(chosen(third), **job("month_close"))] = (
         (*CHAIN, "month_reconciliation"),
         chosen(third),
     )
-    assert {ui.ended(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
+    assert {ui.wait_for_backfill(backfill) for backfill in launched} == {"COMPLETED_SUCCESS"}
     for backfill, (expected, partitions) in launched.items():
-        assert ui.made(backfill) == {name: Counter(partitions) for name in expected}
+        assert ui.count_materializations(backfill) == {name: Counter(partitions) for name in expected}
 
 
 def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_hand_heals_it(
     site: tuple[Ui, Deployment],
 ) -> None:
-    """A run over all partitions ends at the blocking check of one; the automation completes the others.
+    """The run ends at the blocking check of one partition; the automation completes the others.
 
-    An earlier version of a raw file is altered on the disk, which the check `raw_checksums` finds.
+    An earlier version of a raw file is altered on the disk; the check `raw_checksums` fails.
     """
     ui, exchange = site
     bad, everything = key(MONTHS[3], BTC), chosen(MONTHS[3:])
@@ -112,24 +119,24 @@ def test_a_failed_check_holds_back_its_own_partition_alone_and_the_next_run_by_h
     content[len(content) // 2] ^= 1
     first.write_bytes(content)
 
-    before = ui.newest("bar_gaps")
-    assert ui.ended(ui.launch(everything, **job("gap_fill"))) == "COMPLETED_FAILED"
+    before = ui.newest_ids("bar_gaps")
+    assert ui.wait_for_backfill(ui.launch(everything, **job("gap_fill"))) == "COMPLETED_FAILED"
     completed = set(everything) - {bad}
     wait_for(
         lambda: (
-            completed <= {name for name, number in ui.newest("bar_gaps").items() if number > before[name]}
+            completed <= {name for name, number in ui.newest_ids("bar_gaps").items() if number > before[name]}
         ),
         180,
         every_s=1,
     )
-    assert ui.newest("bar_gaps")[bad] == before[bad]
+    assert ui.newest_ids("bar_gaps")[bad] == before[bad]
 
     assert ui.run("initial_backfill", bad) == "SUCCESS"
-    assert ui.newest("bar_gaps")[bad] > before[bad]
+    assert ui.newest_ids("bar_gaps")[bad] > before[bad]
 
 
 def test_a_report_opens_in_the_browser(ui: Ui) -> None:
-    """The link beside its materialization is answered by the webserver; the page runs no script, and nothing else is served."""
+    """The webserver answers the link of the materialization; the page cannot run scripts."""
     assert ui.run("coverage") == "SUCCESS"
     with dg.DagsterInstance.from_config(str(ui.home)) as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey("coverage_report"))
@@ -150,22 +157,22 @@ def test_a_report_opens_in_the_browser(ui: Ui) -> None:
 
 
 def heartbeat(ui: Ui) -> float:
-    """Time of the newest heart-beat of the daemon that launches the runs of backfills."""
-    found = ui.ask(HEARTBEATS)["instance"]["daemonHealth"]["allDaemonStatuses"]
+    """Return the time of the newest heartbeat of the daemon that launches runs of backfills."""
+    found = ui.query(HEARTBEATS)["instance"]["daemonHealth"]["allDaemonStatuses"]
     return max(float(daemon["lastHeartbeatTime"]) for daemon in found if daemon["daemonType"] == "BACKFILL")
 
 
 def test_a_half_written_configuration_ends_no_backfill(ui: Ui) -> None:
-    """The location shows one line that names the file; after the file is mended and reloaded, every chosen partition is made once.
+    """One line names the file; after a repair and a reload, every partition is built once.
 
-    The daemon is held, so that no run of the backfill has begun before.
+    The daemon is suspended, so that no run of the backfill begins before.
     """
     configuration = ui.home.parent / "pipeline.yaml"
     try:
-        with suspended(ui.daemon()):
+        with suspend(ui.daemon()):
             backfill = ui.launch(chosen(MONTHS[:2]), **job("daily_update"))
             configuration.write_text("interval: 1d\nhttp: {attempts: [")
-            shown = ui.ask(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]
+            shown = ui.query(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]
             assert shown["__typename"] == "PythonError"
             assert f"ConfigError: {configuration}: " in shown["causes"][-1]["message"]
             before = heartbeat(ui)
@@ -173,8 +180,8 @@ def test_a_half_written_configuration_ends_no_backfill(ui: Ui) -> None:
     finally:
         configuration.write_text("interval: 1d\n")
     assert (
-        ui.ask(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]["__typename"]
+        ui.query(RELOAD)["reloadRepositoryLocation"]["locationOrLoadError"]["__typename"]
         == "RepositoryLocation"
     )
-    assert ui.ended(backfill) == "COMPLETED_SUCCESS"
-    assert ui.made(backfill) == {name: Counter(chosen(MONTHS[:2])) for name in CHAIN}
+    assert ui.wait_for_backfill(backfill) == "COMPLETED_SUCCESS"
+    assert ui.count_materializations(backfill) == {name: Counter(chosen(MONTHS[:2])) for name in CHAIN}

@@ -1,4 +1,4 @@
-"""The gates as asset checks: what blocks, what is shown of failing rows, how loud an alert is, and what a bug in a gate does."""
+"""Gates as asset checks: blocking, failing rows, alert levels, and errors inside a gate."""
 
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ OTHERS = {"golden_samples", "next_day_proof", "go_no_go", *(criterion.asset for 
 
 
 def test_every_gate_is_in_one_check(definitions: dg.Definitions) -> None:
-    """The gates of bars are three checks, each other gate is one; a check blocks as each of its gates does. Sessions have their own."""
+    """Three checks combine the gates of bars; every other gate is one check of its own."""
     graph = definitions.resolve_asset_graph()
     every = {check_key: graph.get_check_spec(check_key) for check_key in graph.asset_check_keys}
     assert {
@@ -79,7 +79,7 @@ def test_every_gate_is_in_one_check(definitions: dg.Definitions) -> None:
 def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One candle off the grid that was not excluded: no gap ledger and no reconciliation in this run; the check names the row."""
+    """With an irregular row in the bars, the run builds no gap ledger; the check names the row."""
     monkeypatch.setattr(
         made_bars,
         "separate",
@@ -98,9 +98,9 @@ def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(
     assert {name for name, found in gates.items() if found["verdict"] != "passed"} == {"open_times_on_grid"}
     assert (gates["open_times_on_grid"]["failing"], gates["open_times_on_grid"]["level"]) == (1, "critical")
     (event,) = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_FAILURE]
-    for told in (failed.description or "", event.step_failure_data.error_display_string):
+    for text in (failed.description or "", event.step_failure_data.error_display_string):
         for name in (JANUARY, BTC, "open_times_on_grid", f"symbol={BTC}/month=2024-01/bars.parquet"):
-            assert name in told.replace("\\", "")
+            assert name in text.replace("\\", "")
     rows = failing_rows(failed, "open_times_on_grid")
     assert len(rows) == failed.metadata["failing"].value == 1
     assert int(str(rows[0]["open_time_us"])) % 3_600_000_000
@@ -109,11 +109,11 @@ def test_a_failed_blocking_check_stops_what_lies_downstream_and_shows_its_rows(
         each.partition for each in result.get_asset_check_evaluations() if each.check_name == "timestamps"
     ][-1]
     assert latest == key(JANUARY, BTC), "the page of a check shows its latest evaluation"
-    assert stage.made("bar_gaps") == {}
+    assert stage.materializations("bar_gaps") == {}
 
 
 def test_failing_rows_are_capped(stage: Stage) -> None:
-    """A file altered by hand is irregular in every row: all are counted, twenty shown, and nothing waits for it."""
+    """Every row of an altered file is irregular: all are counted, twenty are shown."""
     assert stage.run("initial_backfill", key(JANUARY, BTC)).success
     path = next(Path(stage.deployment.root).glob("lake/bars/**/bars.parquet"))
     pl.read_parquet(path, hive_partitioning=False).with_columns(-pl.col("low")).write_parquet(path)
@@ -130,7 +130,7 @@ def test_failing_rows_are_capped(stage: Stage) -> None:
 
 
 def test_what_lies_downstream_follows_in_the_run_in_which_the_checks_pass(stage: Stage) -> None:
-    """Also where the bars themselves are not made in it."""
+    """The run need not build the bars itself."""
     assert stage.materialize(
         ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"],
         key(JANUARY, BTC),
@@ -145,7 +145,7 @@ def test_what_lies_downstream_follows_in_the_run_in_which_the_checks_pass(stage:
 
 
 def test_a_raw_file_altered_later_fails_its_check(stage: Stage) -> None:
-    """The digest of each raw file is held against the recorded one, and the file is named."""
+    """The check compares the digest of each raw file with the recorded one, and names the file."""
     assert stage.run("initial_backfill", key(JANUARY, BTC)).success
     path = next(Path(stage.deployment.root).glob("raw/**/*.zip"))
     path.write_bytes(path.read_bytes() + b"\0")
@@ -157,7 +157,7 @@ def test_a_raw_file_altered_later_fails_its_check(stage: Stage) -> None:
 
 
 def test_a_bug_in_a_gate_is_an_error_and_no_verdict(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rule that names a column that is not there: the step fails with its own error, is not tried again, and judges nothing."""
+    """A gate with an unknown column fails the step, without a retry and without evaluations."""
     broken = bar_table.Rule("prices_positive", "Prices are positive.", pl.col("no_such_column") > 0)
     monkeypatch.setattr(bar_table, "rules", lambda _interval, _now_us: [broken])
     monkeypatch.setattr(
@@ -178,7 +178,7 @@ def test_a_bug_in_a_gate_is_an_error_and_no_verdict(stage: Stage, monkeypatch: p
 def test_a_check_that_does_not_block_tells_how_loud_it_is(
     hours: int, level: str, stage: Stage, tmp_path: Path
 ) -> None:
-    """Candles that nobody has: the run succeeds, coverage fails as an error, the long gap as a warning, both with their level."""
+    """With missing klines the run succeeds; both failed checks have a severity and a level."""
     end = f"2024-01-{10 + hours // 24}T{hours % 24:02}:00:00Z"
     outage = {"outages": [{"start": "2024-01-10T00:00:00Z", "end": end}], "now": NOW}
     with deployed(tmp_path / "other", outage, **SETTINGS) as other:
@@ -198,7 +198,7 @@ def test_a_check_that_does_not_block_tells_how_loud_it_is(
 
 
 def test_checks_run_alone_judge_all_that_was_ever_made(stage: Stage) -> None:
-    """As from the button on an asset's page: no partition is chosen, each that there is gets its verdicts."""
+    """Without selected partitions, as in the UI, all materialized partitions are checked."""
     assert stage.run("initial_backfill", tags=block(JANUARY, JANUARY)).success
     result = stage.materialize([], checks="bars")
     assert result.success
@@ -211,7 +211,7 @@ def test_checks_run_alone_judge_all_that_was_ever_made(stage: Stage) -> None:
 
 
 def test_the_lake_is_held_to_its_gates_as_a_whole(stage: Stage) -> None:
-    """A symbol without bars and stale bars fail the checks of the report, which has no partitions."""
+    """A symbol without bars and stale bars fail the checks of the unpartitioned report."""
     assert stage.run("initial_backfill", key(JANUARY, BTC)).success
     result = stage.run("coverage")
     assert result.success

@@ -1,4 +1,4 @@
-"""The definitions loaded with small settings, and a deployment on a sandbox exchange for each test."""
+"""Fixtures: the definitions with small settings, and a deployment on a sandbox exchange for each test."""
 
 import importlib
 import sys
@@ -23,7 +23,7 @@ SETTINGS = {
 
 
 def import_definitions(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Import the definitions anew, with the settings of this environment."""
+    """Import the definitions again, with the settings of an environment."""
     forget_definitions()
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -31,7 +31,7 @@ def import_definitions(environment: Mapping[str, str], monkeypatch: pytest.Monke
 
 
 def forget_definitions() -> None:
-    """Leave no module behind that was made of some test's settings."""
+    """Remove the modules of the definitions, because they contain the settings of a test."""
     for name in [
         name
         for name in sys.modules
@@ -46,7 +46,7 @@ def forget_definitions() -> None:
 
 @pytest.fixture(scope="session")
 def definitions() -> Iterator[dg.Definitions]:
-    """The project's definitions: two symbols, three months."""
+    """Load the project's definitions with two symbols and three months."""
     with pytest.MonkeyPatch.context() as patch:
         module = import_definitions({**QUICK, **SETTINGS, "CAPTURE_CONFIG": str(NO_SETTINGS)}, patch)
     yield module.defs
@@ -55,14 +55,14 @@ def definitions() -> Iterator[dg.Definitions]:
 
 @pytest.fixture(scope="session")
 def exchange() -> Iterator[str]:
-    """The address of a sandbox exchange whose clock stands."""
+    """Start a sandbox exchange with a frozen clock; yield its address."""
     with SandboxServer(SandboxConfig.model_validate({"now": NOW, "frozen": True})) as server:
         yield server.url
 
 
 @pytest.fixture
 def deployment(exchange: str, tmp_path: Path) -> Deployment:
-    """A fresh lake at an exchange without faults, on 10 March 2024."""
+    """Create a new lake at an exchange without faults, on 10 March 2024."""
     fresh = Deployment(exchange, tmp_path / "data", **SETTINGS)
     fresh.faults()
     fresh.forget_requests()
@@ -72,12 +72,10 @@ def deployment(exchange: str, tmp_path: Path) -> Deployment:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance in memory."""
-    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as made:
-        yield made
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
+        yield instance
 
 
 @pytest.fixture
 def stage(definitions: dg.Definitions, deployment: Deployment, instance: dg.DagsterInstance) -> Stage:
-    """Definitions, deployment and instance in one hand."""
     return Stage(definitions, deployment, instance)

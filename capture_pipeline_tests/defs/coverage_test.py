@@ -1,4 +1,4 @@
-"""The coverage report as Dagster's pages show it: a picture inside the text, tables, and paths."""
+"""The coverage report in Dagster's pages: an image, tables and paths."""
 
 import base64
 import re
@@ -24,7 +24,7 @@ CELLS = {"#1a7f4b": "whole", "#d1495b": "critical", "#8d7bb8": "unknown"}
 
 @pytest.fixture
 def metadata(stage: Stage, tmp_path: Path) -> dict[str, dg.MetadataValue[Any]]:
-    """Of a report over two whole months, one bad one and three of which nothing is known."""
+    """Return the metadata of a report over two complete months, a bad one and three unknown ones."""
     outage = {
         "outages": [{"start": "2024-02-10T00:00:00Z", "end": "2024-02-13T00:00:00Z", "symbols": [BTC]}],
         "now": NOW,
@@ -33,14 +33,14 @@ def metadata(stage: Stage, tmp_path: Path) -> dict[str, dg.MetadataValue[Any]]:
     with deployed(tmp_path / "other", outage, **SETTINGS) as stage.deployment:
         assert stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY)).success
         assert stage.run("coverage").success
-        (made,) = stage.made("coverage_report").values()
-    return dict(made.metadata)
+        (materialization,) = stage.materializations("coverage_report").values()
+    return dict(materialization.metadata)
 
 
 def test_the_heat_map_is_a_picture_with_a_cell_for_each_symbol_and_month(
     metadata: dict[str, dg.MetadataValue[Any]],
 ) -> None:
-    """It stands in the text as an image that needs no other file; colours are those of the gates."""
+    """The image is embedded; its colours are those of the gates."""
     value = metadata["heat_map"]
     assert isinstance(value, dg.MarkdownMetadataValue)
     found = IMAGE.fullmatch(value.value or "")
@@ -64,7 +64,7 @@ def test_the_heat_map_is_a_picture_with_a_cell_for_each_symbol_and_month(
 
 
 def test_totals_and_tables_stand_beside_it(metadata: dict[str, dg.MetadataValue[Any]]) -> None:
-    """Totals are numbers, so that Dagster plots them over time; every symbol-month is a row."""
+    """Totals are numbers, so that Dagster plots them; every symbol and month has a row."""
     assert metadata["expected"].value == 2 * (744 + 696)
     assert metadata["missing"].value == 72
     assert metadata["coverage_percent"].value == pytest.approx(97.5)
@@ -79,9 +79,9 @@ def test_totals_and_tables_stand_beside_it(metadata: dict[str, dg.MetadataValue[
 
 
 def test_its_columns_are_those_of_its_definition(stage: Stage, definitions: dg.Definitions) -> None:
-    """Names and types in the definition are those of the table that is published."""
+    """Names and types in the definition equal those of the published table."""
     assert stage.run("initial_backfill", tags=block(JANUARY, JANUARY)).success
-    made = report(stage.workspace, stage.workspace.now_us())
+    coverage = report(stage.workspace, stage.workspace.now_us())
     schema = (
         definitions.resolve_asset_graph()
         .get(dg.AssetKey("coverage_report"))
@@ -90,18 +90,18 @@ def test_its_columns_are_those_of_its_definition(stage: Stage, definitions: dg.D
     assert isinstance(schema, dg.TableSchema)
     names = {pl.Int64(): "int", pl.Float64(): "float", pl.String(): "string"}
     assert [(column.name, column.type) for column in schema.columns] == [
-        (name, names[kind]) for name, kind in made.frame.schema.items()
+        (name, names[kind]) for name, kind in coverage.frame.schema.items()
     ]
     may_be_empty = {column.name for column in schema.columns if column.constraints.nullable}
-    assert {name for name in made.frame.columns if made.frame[name].null_count()} <= may_be_empty
-    assert made.csv.read_text().splitlines()[0] == ",".join(column.name for column in schema.columns)
+    assert {name for name in coverage.frame.columns if coverage.frame[name].null_count()} <= may_be_empty
+    assert coverage.csv.read_text().splitlines()[0] == ",".join(column.name for column in schema.columns)
 
 
 def test_a_picture_that_would_bloat_the_event_log_is_only_pointed_at(stage: Stage) -> None:
-    """Hundreds of symbols over years: the page has it."""
-    made = report(stage.workspace, stage.workspace.now_us())
-    picture = part("klines.coverage").picture
-    assert IMAGE.fullmatch(picture(made))
-    assert picture(replace(made, svg=made.svg.replace("</svg>", "x" * 400_000 + "</svg>"))) == (
-        f"The heat-map is too large to show here; open `{made.html}`."
+    """The page still shows the heat map."""
+    coverage = report(stage.workspace, stage.workspace.now_us())
+    picture = part("klines.coverage").render_heat_map
+    assert IMAGE.fullmatch(picture(coverage))
+    assert picture(replace(coverage, svg=coverage.svg.replace("</svg>", "x" * 400_000 + "</svg>"))) == (
+        f"The heat-map is too large to show here; open `{coverage.html}`."
     )

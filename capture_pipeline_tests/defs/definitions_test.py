@@ -1,4 +1,4 @@
-"""What holds for every definition, and every one of them against one committed file."""
+"""Rules for all definitions, and a snapshot of them in one committed file."""
 
 import difflib
 import json
@@ -69,12 +69,11 @@ GROUPS = {
 
 @pytest.fixture
 def specs(definitions: dg.Definitions) -> dict[str, dg.AssetSpec]:
-    """Every asset."""
     return {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
 
 
 def test_the_assets_hang_together_as_drawn(specs: dict[str, dg.AssetSpec]) -> None:
-    """Archives, top-ups, bars, gaps, report; sessions, their tables, their comparison; benchmarks and the verdict; nothing else."""
+    """The graph contains klines, sessions with their tables and reports, benchmarks and the verdict."""
     assert {
         name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in specs.items()
     } == UPSTREAM
@@ -94,7 +93,7 @@ def test_every_asset_says_what_it_is(specs: dict[str, dg.AssetSpec]) -> None:
 
 
 def test_every_asset_opens_its_source_and_every_table_has_its_name(specs: dict[str, dg.AssetSpec]) -> None:
-    """The function that makes it, by file and line; for tables of the lake, the name of the view."""
+    """Assets refer to file and line of their function; assets of tables name the view."""
     for name, spec in specs.items():
         (reference,) = spec.metadata["dagster/code_references"].code_references
         assert isinstance(reference, dg.LocalFileCodeReference)
@@ -117,22 +116,23 @@ def test_every_asset_opens_its_source_and_every_table_has_its_name(specs: dict[s
 def test_what_a_schedule_makes_daily_has_a_deadline_unless_the_history_has_ended(
     end: str, expected: set[str]
 ) -> None:
-    """After the deadline Dagster shows it as late."""
+    """After the deadline Dagster shows the asset as late."""
     program = """
 from capture_pipeline.definitions import defs
-print(*{spec.freshness_policy.deadline_cron for spec in defs.resolve_all_asset_specs() if spec.freshness_policy}, sep=";", end="")
+policies = [spec.freshness_policy for spec in defs.resolve_all_asset_specs() if spec.freshness_policy]
+print(*{policy.deadline_cron for policy in policies}, sep=";", end="")
 """
     environment = {**os.environ, **QUICK, "CAPTURE_CONFIG": str(NO_SETTINGS), "CAPTURE_HISTORY_END": end}
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     ).stdout
-    assert set(filter(None, told.split(";"))) == expected
+    assert set(filter(None, output.split(";"))) == expected
 
 
 def test_every_job_schedule_and_sensor_says_what_it_is_for_and_runs_from_the_start(
     definitions: dg.Definitions,
 ) -> None:
-    """Nobody has to switch anything on, but for live recordings."""
+    """All sensors and schedules except that of planned sessions run by default."""
     repository = definitions.get_repository_def()
     jobs = [job for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"]
     described = {
@@ -140,7 +140,7 @@ def test_every_job_schedule_and_sensor_says_what_it_is_for_and_runs_from_the_sta
         for group in (jobs, repository.schedule_defs, repository.sensor_defs)
         for entry in group
     }
-    assert len(described) == 10 + 3 + 13
+    assert len(described) == 10 + 3 + 14
     assert {name for name, description in described.items() if len(description or "") < 15} == set()
     assert {str(schedule.default_status.value) for schedule in repository.schedule_defs} == {"RUNNING"}
     stopped = {
@@ -154,7 +154,7 @@ def test_every_job_schedule_and_sensor_says_what_it_is_for_and_runs_from_the_sta
 
 
 def test_partitions_are_months_by_symbol(definitions: dg.Definitions) -> None:
-    """Every month of the history with every symbol, the month first in the key."""
+    """The partitions are all months with all symbols; the month comes first in the key."""
     partitions = definitions.resolve_asset_graph().get(dg.AssetKey("bars")).partitions_def
     assert partitions is not None
     wanted = [key(month, symbol) for month in (JANUARY, FEBRUARY, MARCH) for symbol in (BTC, ETH)]
@@ -165,7 +165,7 @@ def test_partitions_are_months_by_symbol(definitions: dg.Definitions) -> None:
 def test_the_open_month_is_a_partition_and_no_later_one(
     start: int, end: int | None, last: int, definitions: dg.Definitions
 ) -> None:
-    """Also where the history is to end in the future; one that ended has no further month. Days are counted back from today."""
+    """Future months are no partitions, also if the history ends in the future."""
     del definitions
     now = datetime.now(UTC)
     first, final = (
@@ -179,7 +179,7 @@ def test_the_open_month_is_a_partition_and_no_later_one(
 
 
 def test_jobs_are_their_assets_with_the_checks_on_them(definitions: dg.Definitions) -> None:
-    """No job leaves a gate out, and none takes configuration."""
+    """No job omits a check, and no job has a configuration."""
     selected = {}
     for name in ("initial_backfill", "daily_update", "gap_fill", "month_close", "coverage"):
         job = definitions.resolve_job_def(name)
@@ -196,7 +196,7 @@ def test_jobs_are_their_assets_with_the_checks_on_them(definitions: dg.Definitio
 
 
 def test_a_run_cannot_name_hosts_or_paths(definitions: dg.Definitions) -> None:
-    """The one resource refuses any configuration."""
+    """The resource refuses every configuration."""
     job = definitions.resolve_job_def("month_close")
     dg.validate_run_config(job, {})
     with pytest.raises(dg.DagsterInvalidConfigError, match="sandbox_url"):
@@ -206,7 +206,7 @@ def test_a_run_cannot_name_hosts_or_paths(definitions: dg.Definitions) -> None:
 
 
 def test_pools_guard_the_exchange(definitions: dg.Definitions) -> None:
-    """Steps that ask the exchange or record hold a slot of a pool; the others hold none."""
+    """Steps that use the exchange take a slot of a pool; other steps do not."""
     pools = {name: definitions.get_assets_def(name).op.pool for name in UPSTREAM}
     archive = dict.fromkeys(("kline_archives", "next_day_proof"), "binance_archive")
     wanted = {**archive, "kline_topups": "binance_rest", "golden_samples": "recordings"}
@@ -218,7 +218,7 @@ def test_pools_guard_the_exchange(definitions: dg.Definitions) -> None:
 
 
 def test_definitions_are_as_committed(definitions: dg.Definitions) -> None:
-    """Every asset, check, job, schedule and sensor; UPDATE_SNAPSHOTS=1 writes the file anew."""
+    """UPDATE_SNAPSHOTS=1 writes the file of all assets, checks, jobs, schedules and sensors."""
     now = json.dumps(snapshot(definitions), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     if os.environ.get("UPDATE_SNAPSHOTS") == "1":
         SNAPSHOT.write_text(now, encoding="utf-8")
@@ -240,7 +240,7 @@ def _partitions(definition: dg.PartitionsDefinition[Any] | None) -> list[str] | 
 
 
 def snapshot(definitions: dg.Definitions) -> dict[str, Any]:
-    """All definitions as plain values."""
+    """Return all definitions as plain values."""
     repository = definitions.get_repository_def()
     graph = definitions.resolve_asset_graph()
     return {
@@ -272,9 +272,9 @@ def snapshot(definitions: dg.Definitions) -> dict[str, Any]:
 
 
 def _asset(definitions: dg.Definitions, spec: dg.AssetSpec) -> dict[str, Any]:
-    made = definitions.get_assets_def(spec.key)
+    assets_def = definitions.get_assets_def(spec.key)
     schema = spec.metadata["dagster/column_schema"]
-    policy = made.backfill_policy
+    policy = assets_def.backfill_policy
     return {
         "group": spec.group_name,
         "kinds": sorted(spec.kinds),
@@ -289,7 +289,7 @@ def _asset(definitions: dg.Definitions, spec: dg.AssetSpec) -> dict[str, Any]:
         "partitions": _partitions(spec.partitions_def),
         "partitions_a_run": policy.max_partitions_per_run if policy else None,
         "automation": spec.automation_condition.get_label() if spec.automation_condition else None,
-        "pool": made.op.pool,
+        "pool": assets_def.op.pool,
     }
 
 

@@ -1,4 +1,4 @@
-"""The materializations that evaluations of checks are about."""
+"""Materializations to which evaluations of checks refer."""
 
 import dagster as dg
 import pytest
@@ -8,7 +8,7 @@ from capture_pipeline.defs.shared.check_evaluations import NewestMaterialization
 
 
 def test_more_partitions_than_one_query_returns_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each partition has its newest materialization, one that was never made has none."""
+    """A partition without a materialization has none in the result."""
     monkeypatch.setattr(check_evaluations, "_PER_QUERY", 3)
     keys = [f"{number}" for number in range(7)]
     with dg.instance_for_test() as instance:
@@ -16,12 +16,12 @@ def test_more_partitions_than_one_query_returns_are_all_found(monkeypatch: pytes
             instance.report_runless_asset_event(dg.AssetMaterialization("made", partition=key))
         records = instance.fetch_materializations(dg.AssetKey("made"), limit=len(keys)).records
         newest = NewestMaterializations(instance, [*keys, "never"])
-        found = {key: newest.of("made", key) for key in keys}
+        found = {key: newest.target("made", key) for key in keys}
         assert {key: target.storage_id for key, target in found.items() if target} == {
             str(each.partition_key): each.storage_id for each in records
         }
-        assert newest.of("made", "never") is None
-        assert newest.of("other", keys[0]) is None
-        whole = newest.of("made", None)
+        assert newest.target("made", "never") is None
+        assert newest.target("other", keys[0]) is None
+        whole = newest.target("made", None)
         assert whole is not None
         assert whole.storage_id == records[0].storage_id

@@ -1,4 +1,4 @@
-"""How a step ends when some of its partitions fail: what may pass is tried again, the rest is told, and what is good stays recorded."""
+"""End of a step with failed partitions: retries, failures, and the record of the good partitions."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ OTHERS = {key(JANUARY, ETH), key(FEBRUARY, BTC), key(FEBRUARY, ETH)}
 
 @pytest.fixture
 def failures(definitions: dg.Definitions) -> Any:
-    """The module, as loaded for these tests."""
+    """Return the module, as loaded for these tests."""
     del definitions
     return part("shared.failures")
 
 
 @pytest.fixture
 def at_once(failures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries without a wait."""
+    """Set the wait before retries to zero."""
     monkeypatch.setattr(failures, "RETRIES", dg.RetryPolicy(max_retries=2, delay=0))
 
 
@@ -39,7 +39,7 @@ def failure(result: dg.ExecuteInProcessResult, step: str) -> Any:
 
 
 def test_a_permanent_failure_of_one_partition_keeps_the_others_recorded(stage: Stage) -> None:
-    """It is not tried again, names its partition, and three of four have their materialization with metadata."""
+    """The step is not retried, names the partition, and records the other three partitions with metadata."""
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "status_403", "times": "always"})
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
     assert stage.deployment.injected()
@@ -53,16 +53,16 @@ def test_a_permanent_failure_of_one_partition_keeps_the_others_recorded(stage: S
         "AccessDeniedError",
         False,
     )
-    made = stage.made("kline_archives")
-    assert set(made) == OTHERS
-    assert made[key(JANUARY, ETH)].metadata["fetched_now"].value == 1
-    assert (made[key(JANUARY, ETH)].tags or {})["dagster/partition/symbol"] == ETH
-    assert stage.made("bars") == {}
+    materializations = stage.materializations("kline_archives")
+    assert set(materializations) == OTHERS
+    assert materializations[key(JANUARY, ETH)].metadata["fetched_now"].value == 1
+    assert (materializations[key(JANUARY, ETH)].tags or {})["dagster/partition/symbol"] == ETH
+    assert stage.materializations("bars") == {}
 
 
 @pytest.mark.usefixtures("at_once")
 def test_a_transient_failure_is_tried_again_and_then_all_is_recorded_once(stage: Stage) -> None:
-    """As many 503 as one step endures bring a second try of the step, and no partition twice."""
+    """If the client's retries do not suffice, the step is retried; each partition is recorded once."""
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "status_503", "times": 4})
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
     assert stage.deployment.injected() == 4
@@ -74,7 +74,7 @@ def test_a_transient_failure_is_tried_again_and_then_all_is_recorded_once(stage:
 
 @pytest.mark.usefixtures("at_once")
 def test_a_transient_failure_that_stays_ends_the_step_with_the_others_recorded(stage: Stage) -> None:
-    """After the last retry it fails like a permanent one."""
+    """After the last retry the step fails in the same way as with a permanent error."""
     stage.deployment.faults({"match": {"path": MONTHLY}, "fault": "reset", "times": "always"})
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
     assert retried(result) == 2
@@ -87,11 +87,11 @@ def test_a_transient_failure_that_stays_ends_the_step_with_the_others_recorded(s
 
 
 def test_a_ban_asks_for_a_retry_no_sooner_than_the_exchange_says(failures: Any) -> None:
-    """Retry-After beats the policy's own delay, up to a quarter of an hour."""
-    for asked, expected in ((77.0, 77.0), (9_999.0, 900.0)):
+    """Retry-After replaces the delay of the policy, up to 15 minutes."""
+    for retry_after_s, expected in ((77.0, 77.0), (9_999.0, 900.0)):
         with pytest.raises(dg.RetryRequested) as raised:
             failures.raise_retry_or_failure(
-                0, {}, NetworkError("reset"), RateLimitedError("429", retry_after_s=asked)
+                0, {}, NetworkError("reset"), RateLimitedError("429", retry_after_s=retry_after_s)
             )
         assert raised.value.seconds_to_wait == expected
     with pytest.raises(dg.RetryRequested) as raised:
@@ -101,7 +101,7 @@ def test_a_ban_asks_for_a_retry_no_sooner_than_the_exchange_says(failures: Any) 
 
 
 def test_what_no_retry_can_help_fails_at_once(failures: Any) -> None:
-    """Permanent errors, and any error once the retries are used up; one that may pass beside one that will not is tried again."""
+    """Without a transient error, or without retries left, the step fails."""
     for retries, errors in (
         (0, [MalformedDataError("x")]),
         (3, [NetworkError("x")]),
@@ -127,15 +127,17 @@ def test_what_no_retry_can_help_fails_at_once(failures: Any) -> None:
     ],
 )
 def test_a_key_of_no_partition_never_reaches_the_domain(wrong: str, stage: Stage) -> None:
-    """Run tags are free text; what is not one of the deployment's partitions is refused."""
-    with pytest.raises(ConfigError, match="is no partition of this deployment"):
+    """Run tags are free text; keys that are no partitions of the deployment are refused."""
+    with pytest.raises(ConfigError, match="is not a partition of this deployment"):
         part("shared.partitions").partition_of(stage.workspace, wrong)
 
 
 def test_a_run_of_a_range_that_names_one_partition_too_is_refused(stage: Stage) -> None:
-    """Dagster would make that one alone and count the range as made. With the tag of a whole key it refuses the run itself."""
+    """Dagster would build the single partition and count the whole range as built."""
     single = {"dagster/partition/month": JANUARY, "dagster/partition/symbol": BTC}
     result = stage.materialize(["kline_archives"], tags={**block(JANUARY, FEBRUARY), **single})
-    told = failure(result, "kline_archives").error_display_string
-    assert "2024-01|BTCUSDT to 2024-02|ETHUSDT, and its tag dagster/partition/month names one of them" in told
-    assert stage.made("kline_archives") == {}
+    message = failure(result, "kline_archives").error_display_string
+    assert (
+        "2024-01|BTCUSDT to 2024-02|ETHUSDT, but its tag dagster/partition/month names one of them" in message
+    )
+    assert stage.materializations("kline_archives") == {}

@@ -1,4 +1,4 @@
-"""Benchmarks and the verdict in Dagster: figures as numbers, criteria as checks, a fall that warns, and a verdict that fails."""
+"""Benchmarks and the verdict in Dagster: numeric figures, checks of criteria, and regressions."""
 
 import threading
 from pathlib import Path
@@ -19,10 +19,10 @@ REPLAYS = {"events": 4_200, "repeats": 1, "cap_mb": 4096}
 DISKS = {"rows": [1_000, 2_000], "medium_mib": 8, "repeats": 1}
 
 
-def ran(
+def run_asset(
     stage: Stage, asset: str, config: dict[str, Any] | None = None, *, only_checks: bool = False
 ) -> dg.ExecuteInProcessResult:
-    """An asset and its checks, or its checks alone."""
+    """Materialize an asset and run its checks, or run its checks only."""
     checks = dg.AssetSelection.checks_for_assets(asset)
     return dg.materialize(
         [*(stage.definitions.assets or []), *(stage.definitions.asset_checks or [])],  # type: ignore[list-item]
@@ -35,26 +35,24 @@ def ran(
 
 
 def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
-    """Whether each check passed, and its severity."""
+    """Return for each check of a run whether it passed, and its severity."""
     return {
         each.check_name: (each.passed, each.severity.value) for each in result.get_asset_check_evaluations()
     }
 
 
 def store_of(stage: Stage) -> EvidenceStore:
-    """Of the deployment."""
     return EvidenceStore(stage.workspace.lake.reports())
 
 
 def latest(stage: Stage, asset: str) -> Evidence:
-    """What was published last."""
     found = store_of(stage).latest(asset)
     assert found
     return found[0]
 
 
-def held(criterion: Criterion) -> float:
-    """A value that holds."""
+def passing_value(criterion: Criterion) -> float:
+    """Return a value that meets a criterion."""
     return {
         Bound.AT_LEAST: 2 * criterion.threshold,
         Bound.BELOW: criterion.threshold / 2,
@@ -63,10 +61,10 @@ def held(criterion: Criterion) -> float:
 
 
 def publish_all(stage: Stage, **readings: float) -> None:
-    """Evidence of every asset, of values that hold but for those given."""
+    """Publish evidence of every asset with values that meet the criteria, except for the given values."""
     for asset in {criterion.asset for criterion in CRITERIA}:
         found = [
-            Reading(criterion=one.name, measured=readings.get(one.name, held(one)))
+            Reading(criterion=one.name, measured=readings.get(one.name, passing_value(one)))
             for one in CRITERIA
             if one.asset == asset
         ]
@@ -74,11 +72,11 @@ def publish_all(stage: Stage, **readings: float) -> None:
 
 
 def test_decimals_are_compared_and_held_exact(stage: Stage) -> None:
-    """A small run: evidence is published, figures are numbers, the criterion holds, and there is nothing to compare with yet."""
-    result = ran(stage, EXACT.asset, DECIMALS)
+    """A small run publishes evidence and numeric figures; without an earlier run there is no regression."""
+    result = run_asset(stage, EXACT.asset, DECIMALS)
     assert result.success
     assert verdicts(result) == {"decimals_exact": (True, "ERROR"), "no_regression": (True, "WARN")}
-    (materialized,) = stage.made(EXACT.asset).values()
+    (materialized,) = stage.materializations(EXACT.asset).values()
     metadata = materialized.metadata
     assert metadata["rows"].value == DECIMALS["rows"]
     assert metadata["decimal_errors"].value == 0
@@ -89,8 +87,8 @@ def test_decimals_are_compared_and_held_exact(stage: Stage) -> None:
 
 
 def test_replays_are_measured_and_held_to_their_gates(stage: Stage) -> None:
-    """A small run of made level updates: rates and memory are numbers, both gates are checks, and what was replayed is named."""
-    result = ran(stage, THROUGHPUT.asset, REPLAYS)
+    """A run of generated updates has numeric rates and memory, both checks, and the name of its input."""
+    result = run_asset(stage, THROUGHPUT.asset, REPLAYS)
     assert result.success
     checks = verdicts(result)
     assert (checks["throughput"][1], checks["memory"], checks["no_regression"]) == (
@@ -98,7 +96,7 @@ def test_replays_are_measured_and_held_to_their_gates(stage: Stage) -> None:
         (True, "WARN"),
         (True, "WARN"),
     )
-    (materialized,) = stage.made(THROUGHPUT.asset).values()
+    (materialized,) = stage.materializations(THROUGHPUT.asset).values()
     rates = {
         kind: float(str(materialized.metadata[f"{kind}_events_s"].value))
         for kind in ("memory", "parquet", "raw")
@@ -109,11 +107,11 @@ def test_replays_are_measured_and_held_to_their_gates(stage: Stage) -> None:
 
 
 def test_the_disk_is_measured_where_the_lake_lies(stage: Stage) -> None:
-    """A small run; nothing is left but the evidence and its lock."""
-    result = ran(stage, DISK.asset, DISKS)
+    """A small run leaves only the evidence and its lock in the lake."""
+    result = run_asset(stage, DISK.asset, DISKS)
     assert result.success
     assert verdicts(result)["disk_rate"] == (latest(stage, DISK.asset).failed == [], "WARN")
-    (materialized,) = stage.made(DISK.asset).values()
+    (materialized,) = stage.materializations(DISK.asset).values()
     margin = latest(stage, DISK.asset).reading(DISK).measured
     assert materialized.metadata["disk_rate"].value == margin
     assert not stage.workspace.lake.state("io_benchmark").exists()
@@ -125,30 +123,30 @@ def test_the_disk_is_measured_where_the_lake_lies(stage: Stage) -> None:
 def test_evidence_of_a_shell_is_reported_as_a_run_reports_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Metadata and evaluations are those of a run; evidence of a moment ago is left to the run that may have published it."""
+    """Metadata and evaluations equal those of a run. Recent evidence is left to the run that wrote it."""
     publish_all(stage)
     measure_decimals(stage.workspace.lake, DECIMALS["rows"], DECIMALS["block_rows"], 7, 1)
     assert (
-        stage.look("evidence_arrivals").reason
-        == "no benchmark was measured outside Dagster since the last look"
+        stage.tick("evidence_arrivals").reason
+        == "no benchmark was measured outside Dagster since the last tick"
     )
     monkeypatch.setattr(part("feasibility.arrivals"), "_SETTLED_US", -60_000_000)
     assert (
-        stage.look("evidence_arrivals").reason
+        stage.tick("evidence_arrivals").reason
         == "reported: decimal_benchmark, io_benchmark, replay_benchmark"
     )
-    (reported,) = stage.made(EXACT.asset).values()
+    (reported,) = stage.materializations(EXACT.asset).values()
     judged = stage.instance.event_log_storage.get_latest_asset_check_execution_by_key(
         [dg.AssetCheckKey(dg.AssetKey(EXACT.asset), name) for name in ("decimals_exact", "no_regression")]
     )
     assert {record.status.value for record in judged.values()} == {"SUCCEEDED"}
     assert len(judged) == 2
     assert (
-        stage.look("evidence_arrivals").reason
-        == "no benchmark was measured outside Dagster since the last look"
+        stage.tick("evidence_arrivals").reason
+        == "no benchmark was measured outside Dagster since the last tick"
     )
-    assert ran(stage, EXACT.asset, DECIMALS).success
-    (by_run,) = stage.made(EXACT.asset).values()
+    assert run_asset(stage, EXACT.asset, DECIMALS).success
+    (by_run,) = stage.materializations(EXACT.asset).values()
     assert set(by_run.metadata) == set(reported.metadata)
     assert by_run.metadata["inputs"] == reported.metadata["inputs"]
 
@@ -156,11 +154,10 @@ def test_evidence_of_a_shell_is_reported_as_a_run_reports_it(
 def test_damaged_evidence_is_named_and_the_others_are_reported(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sensor goes on."""
     monkeypatch.setattr(part("feasibility.arrivals"), "_SETTLED_US", -60_000_000)
     publish_all(stage)
     store_of(stage).path(EXACT.asset).write_text("{")
-    assert stage.look("evidence_arrivals").reason == "reported: io_benchmark, replay_benchmark"
+    assert stage.tick("evidence_arrivals").reason == "reported: io_benchmark, replay_benchmark"
 
 
 @pytest.mark.parametrize(
@@ -170,44 +167,46 @@ def test_damaged_evidence_is_named_and_the_others_are_reported(
 def test_a_criterion_that_fails_fails_its_check(
     stage: Stage, criterion: Criterion, check: str, measured: float, severity: str
 ) -> None:
-    """An error where nothing helps, a warning where something does; what helps is told."""
+    """The severity is WARN with a mitigation, which is named, and ERROR without one."""
     store_of(stage).publish(
         new_evidence(
             criterion.asset, [Reading(criterion=criterion.name, measured=measured, note="as made")], {}, {}
         )
     )
-    result = ran(stage, criterion.asset, only_checks=True)
+    result = run_asset(stage, criterion.asset, only_checks=True)
     assert result.success
     assert verdicts(result)[check] == (False, severity)
-    told = next(each for each in result.get_asset_check_evaluations() if each.check_name == check)
-    assert told.description == "FAIL: as made"
-    assert told.metadata["measured"].value == measured
-    assert told.metadata["mitigation"].value == (criterion.mitigation or "none")
+    evaluation = next(each for each in result.get_asset_check_evaluations() if each.check_name == check)
+    assert evaluation.description == "FAIL: as made"
+    assert evaluation.metadata["measured"].value == measured
+    assert evaluation.metadata["mitigation"].value == (criterion.mitigation or "none")
 
 
 @pytest.mark.parametrize(("now", "holds"), [(69.0, False), (71.0, True), (1000.0, True)])
 def test_a_figure_that_falls_below_seven_tenths_of_the_runs_before_warns(
     now: float, holds: bool, stage: Stage
 ) -> None:
-    """Of their median; the run at hand is not among them."""
+    """The median does not include the run itself."""
     name, store = "sustained_write_mb_s", store_of(stage)
     for number, value in enumerate([100.0, 1.0, 100.0, now]):
         evidence = new_evidence(
             DISK.asset, [Reading(criterion=DISK.name, measured=2)], {name: value, "needed_mb_s": value}, {}
         )
         store.publish(evidence.model_copy(update={"measured_us": 10**15 + number}))
-    result = ran(stage, DISK.asset, only_checks=True)
+    result = run_asset(stage, DISK.asset, only_checks=True)
     assert verdicts(result) == {"disk_rate": (True, "WARN"), "no_regression": (holds, "WARN")}
-    told = next(each for each in result.get_asset_check_evaluations() if each.check_name == "no_regression")
-    assert told.metadata[f"ratio_{name}"].value == pytest.approx(now / 100)
-    assert told.metadata["compared"].value == 1
-    assert ("0.69 of the median before" in (told.description or "")) is not holds
+    evaluation = next(
+        each for each in result.get_asset_check_evaluations() if each.check_name == "no_regression"
+    )
+    assert evaluation.metadata[f"ratio_{name}"].value == pytest.approx(now / 100)
+    assert evaluation.metadata["compared"].value == 1
+    assert ("0.69 of the median of earlier runs" in (evaluation.description or "")) is not holds
 
 
 def test_checks_without_evidence_say_what_to_do(stage: Stage) -> None:
-    """And so does the check of a verdict that was never made."""
+    """The check of the verdict does the same without a verdict."""
     for asset, remedy in ((EXACT.asset, f"materialize {EXACT.asset}"), ("go_no_go", "materialize go_no_go")):
-        result = ran(stage, asset, only_checks=True)
+        result = run_asset(stage, asset, only_checks=True)
         assert not result.success
         assert any(
             remedy in str(event.event_specific_data) for event in result.all_events if event.is_step_failure
@@ -225,15 +224,15 @@ def test_checks_without_evidence_say_what_to_do(stage: Stage) -> None:
 def test_the_verdict_is_published_and_its_check_follows(
     readings: dict[str, float], overall: str, passed: bool, severity: str, stage: Stage
 ) -> None:
-    """Go passes, Conditional warns with the mitigation, No-Go fails; the run succeeds, for the page is what is wanted."""
+    """Go passes, Conditional warns with the mitigation, No-Go fails; the run succeeds in all cases."""
     publish_all(stage, **readings)
-    result = ran(stage, "go_no_go")
+    result = run_asset(stage, "go_no_go")
     assert result.success
     assert verdicts(result) == {"go": (passed, severity)}
-    (told,) = result.get_asset_check_evaluations()
-    assert (told.description or "").startswith(overall)
-    assert (GAPS.mitigation in (told.description or "")) is (GAPS.name in readings)
-    (materialized,) = stage.made("go_no_go").values()
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert (evaluation.description or "").startswith(overall)
+    assert (GAPS.mitigation in (evaluation.description or "")) is (GAPS.name in readings)
+    (materialized,) = stage.materializations("go_no_go").values()
     metadata = materialized.metadata
     assert metadata["overall"].value == overall
     assert metadata[EXACT.name].value == readings.get(EXACT.name, 0)
@@ -246,20 +245,20 @@ def test_the_verdict_is_published_and_its_check_follows(
 
 
 def test_without_any_evidence_the_verdict_is_not_judged_and_no_error(stage: Stage) -> None:
-    """Every criterion is named."""
-    result = ran(stage, "go_no_go")
+    """The result names every criterion."""
+    result = run_asset(stage, "go_no_go")
     assert result.success
-    (told,) = result.get_asset_check_evaluations()
-    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert (told.description or "").startswith("Not judged")
-    assert all(f"{criterion.title}: not measured" in (told.description or "") for criterion in CRITERIA)
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert (evaluation.description or "").startswith("Not judged")
+    assert all(f"{criterion.title}: not measured" in (evaluation.description or "") for criterion in CRITERIA)
 
 
 def test_damaged_evidence_fails_the_step_and_names_the_file(stage: Stage) -> None:
-    """No page is published of it."""
+    """No page is published."""
     publish_all(stage)
     store_of(stage).path(DISK.asset).write_text("{")
-    result = ran(stage, "go_no_go")
+    result = run_asset(stage, "go_no_go")
     assert not result.success
     assert any(
         f"{DISK.asset}.json" in str(event.event_specific_data)
@@ -270,7 +269,7 @@ def test_damaged_evidence_fails_the_step_and_names_the_file(stage: Stage) -> Non
 
 
 def test_the_verdict_hangs_on_every_asset_that_measures(definitions: dg.Definitions) -> None:
-    """By name, whoever defines it."""
+    """The dependencies are the assets of all criteria."""
     spec = next(spec for spec in definitions.resolve_all_asset_specs() if spec.key == dg.AssetKey("go_no_go"))
     assert {dep.asset_key.to_user_string() for dep in spec.deps} == {
         criterion.asset for criterion in CRITERIA
@@ -284,14 +283,14 @@ def test_the_verdict_hangs_on_every_asset_that_measures(definitions: dg.Definiti
 def test_configuration_that_measures_nothing_is_refused(
     asset: str, config: dict[str, Any], stage: Stage
 ) -> None:
-    """Before anything is written."""
-    assert not ran(stage, asset, config).success
+    """Nothing is written."""
+    assert not run_asset(stage, asset, config).success
     assert store_of(stage).latest(asset) is None
 
 
 def test_sizes_that_hold_no_message_are_told_in_one_line(stage: Stage) -> None:
-    """An error of the domain, not a traceback."""
-    result = ran(stage, DISK.asset, {"rows": [3]})
+    """The step fails with a domain error instead of a traceback."""
+    result = run_asset(stage, DISK.asset, {"rows": [3]})
     assert not result.success
     assert any(
         "measure nothing" in str(event.event_specific_data)
@@ -301,7 +300,7 @@ def test_sizes_that_hold_no_message_are_told_in_one_line(stage: Stage) -> None:
 
 
 def test_two_benchmarks_do_not_measure_each_other(stage: Stage) -> None:
-    """While one runs the other waits, and goes on as soon as it is over."""
+    """The second benchmark waits until the first one ends."""
     order = list[str]()
 
     def second() -> None:

@@ -1,4 +1,4 @@
-"""Hostile text in Dagster: Markdown shows it as text, and events, checks and pages have it escaped and cut."""
+"""Hostile text in Dagster: Markdown shows it as plain text; events, checks and pages escape and cut it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 
 from capture_pipeline.feasibility.criteria import CRITERIA
 from capture_pipeline.feasibility.evidence import Reading, new_evidence
-from capture_pipeline_tests.defs.feasibility_test import held, ran, store_of
+from capture_pipeline_tests.defs.feasibility_test import passing_value, run_asset, store_of
 from capture_pipeline_tests.defs.stage import Stage, key, part
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.hostile import ATTACK, LONG, MARK, answer, check_printable, check_shown, server
@@ -30,7 +30,7 @@ OURS |= {"bullet_list_open", "list_item_open", "inline", "text"}
 
 
 def kinds_of(markdown: str) -> set[str]:
-    """Kinds of what a text in Markdown is made of, ends left out."""
+    """Return the kinds of the tokens in a Markdown text, without closing tokens."""
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown)
     inner = [child for token in tokens for child in token.children or []]
     return {token.type for token in [*tokens, *inner] if not token.type.endswith("_close")}
@@ -52,14 +52,14 @@ def test_markdown_and_checks_of_a_verdict_on_hostile_evidence(stage: Stage) -> N
     """The notes of evidence are read from files."""
     for asset in {criterion.asset for criterion in CRITERIA}:
         readings = [
-            Reading(criterion=one.name, measured=held(one), note=INJECTION)
+            Reading(criterion=one.name, measured=passing_value(one), note=INJECTION)
             for one in CRITERIA
             if one.asset == asset
         ]
         store_of(stage).publish(new_evidence(asset, readings, {}, {INJECTION: "0" * 64}))
-    result = ran(stage, "go_no_go")
+    result = run_asset(stage, "go_no_go")
     assert result.success
-    (materialized,) = stage.made("go_no_go").values()
+    (materialized,) = stage.materializations("go_no_go").values()
     verdict = materialized.metadata["verdict"]
     assert isinstance(verdict, dg.MarkdownMetadataValue)
     assert verdict.value
@@ -87,7 +87,7 @@ def test_events_and_failures_of_a_refused_request(asset: str, stage: Stage) -> N
             [asset], key("2024-01", "BTCUSDT")
         )
     assert not result.success
-    told = [entry.user_message for entry in stage.instance.all_logs(result.run_id)]
+    messages = [entry.user_message for entry in stage.instance.all_logs(result.run_id)]
     data = [event.step_failure_data.user_failure_data for event in result.all_events if event.is_step_failure]
     failures = [
         text
@@ -95,7 +95,7 @@ def test_events_and_failures_of_a_refused_request(asset: str, stage: Stage) -> N
         if each
         for text in (each.description or "", *map(_cells, each.metadata.values()))
     ]
-    for text in [*told, *failures]:
+    for text in [*messages, *failures]:
         check_printable(text)
     assert failures
     assert all(MARK in text for text in failures)
@@ -107,13 +107,13 @@ def _cells(value: dg.MetadataValue) -> str:
 
 
 def test_a_table_of_metadata_has_printable_cells(stage: Stage) -> None:
-    """Through the module of the definitions under test."""
+    """The functions are those of the definitions under test."""
     del stage
     outputs = part("shared.outputs")
-    (record,) = part("shared.table_metadata").table_of([{"name": LONG, "rows": 1}]).records
+    (record,) = part("shared.table_metadata").build_table([{"name": LONG, "rows": 1}]).records
     check_shown(str(record.data["name"]))
     assert len(str(record.data["name"])) == 300
-    assert part("shared.table_metadata").records_of([{"name": LONG, "rows": 1, "none": None}]) == [
+    assert part("shared.table_metadata").build_records([{"name": LONG, "rows": 1, "none": None}]) == [
         dict(record.data)
     ]
     values = outputs.metadata({"text": LONG, "json": {"a": ATTACK}})

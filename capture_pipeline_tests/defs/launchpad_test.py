@@ -22,19 +22,19 @@ NUMBERS = [
 @pytest.mark.parametrize(("model", "name"), NUMBERS)
 @pytest.mark.parametrize("value", [-1, HUGE**2])
 def test_every_number_has_bounds(model: type[dg.Config], name: str, value: int) -> None:
-    """A slip of the finger asks for a clear refusal, not for the memory of a thousand machines."""
+    """A typing error is refused instead of using all memory."""
     with pytest.raises(ValidationError, match=name):
         model(**{name: value})
 
 
 @pytest.mark.parametrize("rows", [[], [0], [-1], [HUGE], [10] * 11])
 def test_sizes_of_tables_have_bounds(rows: list[int]) -> None:
-    """Each of them, and how many there are."""
+    """Both each size and the number of sizes have limits."""
     with pytest.raises(ValidationError, match="rows"):
         IoConfig(rows=rows)
 
 
 def test_defaults_are_within_the_bounds() -> None:
-    """Materializing without a configuration works."""
+    """The assets can be materialized without a configuration."""
     for model in (DecimalConfig, IoConfig, ReplayConfig):
         assert model.model_validate(model().model_dump()) == model()

@@ -1,4 +1,4 @@
-"""Materializing in this process against the sandbox exchange: every asset, one partition or many in a run, and what is recorded."""
+"""Materialization in this process against the sandbox exchange, of one and of many partitions."""
 
 from pathlib import Path
 
@@ -29,12 +29,12 @@ def records(metadata: object) -> list[dict[str, object]]:
 
 
 def test_one_partition_goes_through_all_assets(stage: Stage) -> None:
-    """The job of a month's close makes every partitioned asset, and the bars are the month's."""
+    """The job `month_close` materializes every partitioned asset; the bars are those of the month."""
     result = stage.run("month_close", key(JANUARY, BTC))
     assert result.success
     for asset in (*CHAIN, "month_reconciliation"):
-        assert set(stage.made(asset)) == {key(JANUARY, BTC)}
-    metadata = stage.made("bars")[key(JANUARY, BTC)].metadata
+        assert set(stage.materializations(asset)) == {key(JANUARY, BTC)}
+    metadata = stage.materializations("bars")[key(JANUARY, BTC)].metadata
     frame = pl.read_parquet(str(metadata["dagster/uri"].value))
     assert frame.height == metadata["dagster/partition_row_count"].value == 31 * 24
     assert metadata["by_source"].value == {"monthly": 31 * 24}
@@ -53,14 +53,14 @@ def test_one_partition_goes_through_all_assets(stage: Stage) -> None:
         "symbol",
         "month",
     }
-    sent = {column.name for column in part("klines.schemas").SENT.columns}
+    sent = {column.name for column in part("klines.schemas").RAW.columns}
     assert {dep.column_name for deps in lineage.deps_by_column.values() for dep in deps} <= sent
 
 
 def test_archives_are_shown_with_all_that_proves_them(stage: Stage) -> None:
-    """Bytes, both SHA-256, ETag, speed, attempts and address stand beside a materialization."""
+    """The metadata contain bytes, both SHA-256, ETag, speed, attempts and URL."""
     stage.materialize(["kline_archives"], key(JANUARY, BTC))
-    metadata = stage.made("kline_archives")[key(JANUARY, BTC)].metadata
+    metadata = stage.materializations("kline_archives")[key(JANUARY, BTC)].metadata
     (file,) = records(metadata["archive_files"])
     manifest = stage.workspace.lake.root.joinpath(
         "raw/spot/klines/1h/BTCUSDT/2024-01/archives.json"
@@ -75,16 +75,17 @@ def test_archives_are_shown_with_all_that_proves_them(stage: Stage) -> None:
 
 
 def test_a_block_of_partitions_in_one_run_gets_a_materialization_each(stage: Stage) -> None:
-    """Each with metadata of its own, all from one run."""
+    """Each materialization has its own metadata; all belong to one run."""
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
     assert result.success
     for asset in CHAIN:
-        made = stage.made(asset)
-        assert set(made) == ALL
+        materializations = stage.materializations(asset)
+        assert set(materializations) == ALL
         assert {
-            (materialization.tags or {})["dagster/partition/symbol"] for materialization in made.values()
+            (materialization.tags or {})["dagster/partition/symbol"]
+            for materialization in materializations.values()
         } == {BTC, ETH}
-    bars = stage.made("bars")
+    bars = stage.materializations("bars")
     hours = {
         partition: materialization.metadata["dagster/partition_row_count"].value
         for partition, materialization in bars.items()
@@ -102,7 +103,7 @@ def test_a_block_of_partitions_in_one_run_gets_a_materialization_each(stage: Sta
 
 
 def test_a_verdict_names_the_materialization_that_it_judged(stage: Stage) -> None:
-    """Each partition's own, not the newest of the asset."""
+    """An evaluation refers to the materialization of its partition, not to the newest of the asset."""
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
     newest = {
         str(record.partition_key): record.storage_id
@@ -117,14 +118,14 @@ def test_a_verdict_names_the_materialization_that_it_judged(stage: Stage) -> Non
 
 
 def test_the_open_month_is_a_partition_and_is_topped_up(stage: Stage) -> None:
-    """Yesterday's candles and today's up to the present come from daily files and REST."""
+    """Klines of yesterday come from daily files, klines of today from REST."""
     result = stage.run("daily_update", tags=block(MARCH, MARCH))
     assert result.success
-    made = stage.made("bars")[key(MARCH, ETH)].metadata
-    assert made["by_source"].value == {"daily": 9 * 24, "rest": 12}
-    gaps = stage.made("bar_gaps")[key(MARCH, ETH)].metadata
+    metadata = stage.materializations("bars")[key(MARCH, ETH)].metadata
+    assert metadata["by_source"].value == {"daily": 9 * 24, "rest": 12}
+    gaps = stage.materializations("bar_gaps")[key(MARCH, ETH)].metadata
     assert (gaps["expected"].value, gaps["missing"].value) == (9 * 24 + 12, 0)
-    topups = stage.made("kline_topups")[key(MARCH, ETH)].metadata
+    topups = stage.materializations("kline_topups")[key(MARCH, ETH)].metadata
     assert topups["rows_now"].value == 12
     assert str(records(topups["newest_answers"])[0]["url"]).startswith(
         "klines?symbol=ETHUSDT&interval=1h&startTime="
@@ -132,7 +133,7 @@ def test_the_open_month_is_a_partition_and_is_topped_up(stage: Stage) -> None:
 
 
 def test_nothing_is_pickled(stage: Stage) -> None:
-    """What assets write is published by the domain; Dagster's own storage of outputs stays unused."""
+    """Dagster's storage of outputs stays empty."""
     result = stage.run("initial_backfill", key(JANUARY, BTC))
     assert result.success
     storage = Path(stage.instance.storage_directory())
@@ -143,13 +144,13 @@ def test_nothing_is_pickled(stage: Stage) -> None:
 
 
 def test_progress_is_logged_at_the_end_and_not_for_each_partition(stage: Stage) -> None:
-    """Each line is a row of the event log: a step of four partitions that takes less than 15 s has at most three, the last one for all."""
+    """A step of four partitions in less than 15 s logs at most three progress lines."""
     result = stage.run("initial_backfill", tags=block(JANUARY, FEBRUARY))
     lines: dict[str | None, list[str]] = {}
     for event in stage.instance.all_logs(result.run_id):
         if " partitions; the last one is " in event.user_message:
             lines.setdefault(event.step_key, []).append(event.user_message)
     assert len(lines) == 4
-    for said in lines.values():
-        assert said[-1].startswith("4 of 4 partitions")
-        assert len(said) < 4
+    for messages in lines.values():
+        assert messages[-1].startswith("4 of 4 partitions")
+        assert len(messages) < 4

@@ -1,4 +1,4 @@
-"""Partitions of symbols whose names hold more than ASCII capitals, materialized and checked by Dagster in a process with such settings."""
+"""Partitions of symbols with non-ASCII names, materialized and checked by Dagster in a separate process."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ from capture_pipeline.definitions import defs
 
 with dg.DagsterInstance.ephemeral() as instance:
     result = defs.resolve_job_def("month_close").execute_in_process(
-        instance=instance, partition_key=sys.argv[1], run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+        instance=instance,
+        partition_key=sys.argv[1],
+        run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
     )
-    made = instance.fetch_materializations(dg.AssetKey("bars"), limit=10).records
-    checks = {check.check_name: [check.passed, check.partition] for check in result.get_asset_check_evaluations()}
-    print(json.dumps({"success": result.success, "made": [record.partition_key for record in made], "checks": checks}))
+    records = instance.fetch_materializations(dg.AssetKey("bars"), limit=10).records
+    evaluations = result.get_asset_check_evaluations()
+    checks = {check.check_name: [check.passed, check.partition] for check in evaluations}
+    partitions = [record.partition_key for record in records]
+    print(json.dumps({"success": result.success, "partitions": partitions, "checks": checks}))
 """
 
 
@@ -34,7 +38,7 @@ with dg.DagsterInstance.ephemeral() as instance:
 def test_a_partition_of_any_symbol_is_materialized_and_checked(
     market: str, symbol: str, tmp_path: Path
 ) -> None:
-    """The key holds the symbol itself, and the bars lie in its folder."""
+    """The key contains the symbol, and the bars are in its folder."""
     config = {
         "symbols": [{"symbol": symbol, "trades_per_day": 1440}],
         "listed": "2024-12-20",
@@ -50,10 +54,10 @@ def test_a_partition_of_any_symbol_is_materialized_and_checked(
             [sys.executable, "-c", PROGRAM, key], env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout.splitlines()[-1])
-        assert (told["success"], told["made"]) == (True, [key])
-        assert [name for name, (passed, _) in told["checks"].items() if not passed] == []
-        assert {partition for _, partition in told["checks"].values()} == {key}
+        output = json.loads(done.stdout.splitlines()[-1])
+        assert (output["success"], output["partitions"]) == (True, [key])
+        assert [name for name, (passed, _) in output["checks"].items() if not passed] == []
+        assert {partition for _, partition in output["checks"].values()} == {key}
         workspace = deployment.workspace
         (part,) = workspace.partitions([symbol], workspace.months(workspace.now_us()))
         assert pl.read_parquet(workspace.lake.bars(part), hive_partitioning=True)[

@@ -1,4 +1,4 @@
-"""A month's end that passes while a code server, a webserver and a daemon run: the new month is a partition without a restart."""
+"""Begin of a month while Dagster runs: the month becomes a partition without a restart."""
 
 import contextlib
 import os
@@ -15,7 +15,14 @@ import requests
 
 from capture_pipeline.binance.periods import parse_time
 from capture_pipeline_tests.defs.stage import BTC, Stage, key, part
-from capture_pipeline_tests.defs.ui import PROGRAMS, Ui, daemons, environment, free_port, make_project
+from capture_pipeline_tests.defs.ui import (
+    PROGRAMS,
+    Ui,
+    environment,
+    free_port,
+    make_project,
+    wait_for_daemons,
+)
 from capture_pipeline_tests.waiting import wait_for
 
 CLOCK = """import os, time
@@ -28,13 +35,14 @@ def shifted():
 
 time.time_ns = shifted
 """
-"""Shifts the clock that this project reads in every process that is started with it; Dagster reads another one."""
+"""Shifts the clock that this project reads in every process that is started with it; Dagster reads another
+one."""
 KEYS = '{assetNodeOrError(assetKey: {path: ["bars"]}) {... on AssetNode {partitionKeys}}}'
 
 
 @contextlib.contextmanager
 def started(project: Path, commands: list[list[str]], settings: dict[str, str]) -> Iterator[None]:
-    """Programs that are ended at the end with all that they started."""
+    """Start programs, and stop them with all their child processes at the end."""
     running = []
     try:
         for number, command in enumerate(commands):
@@ -53,7 +61,7 @@ def started(project: Path, commands: list[list[str]], settings: dict[str, str]) 
 
 
 def set_clock(file: Path, text: str) -> None:
-    """Make it that time now, in one step."""
+    """Set the clock of the programs in one step."""
     new = file.with_suffix(".new")
     new.write_text(str(parse_time(text) * 1000 - time.time_ns()))
     new.replace(file)
@@ -62,7 +70,7 @@ def set_clock(file: Path, text: str) -> None:
 def months_shown(ui: Ui) -> list[str]:
     with contextlib.suppress(requests.RequestException, AssertionError):
         return sorted(
-            {name.partition("|")[0] for name in ui.ask(KEYS)["assetNodeOrError"].get("partitionKeys", [])}
+            {name.partition("|")[0] for name in ui.query(KEYS)["assetNodeOrError"].get("partitionKeys", [])}
         )
     return []
 
@@ -70,7 +78,7 @@ def months_shown(ui: Ui) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) -> None:
-    """The sensor reloads the code server; webserver and daemon then know the month, and a backfill of it starts a run."""
+    """After the reload, webserver and daemon know the month, and a backfill of it starts a run."""
     project, port, code = make_project(tmp_path), free_port(), free_port()
     (project / "workspace.yaml").write_text(
         f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code}, location_name: capture_pipeline}}\n"
@@ -101,7 +109,7 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
     )
     with started(project, commands, settings):
         ui = Ui(port, project / "dagster_home")
-        daemons(port)
+        wait_for_daemons(port)
         wait_for(
             lambda: months_shown(ui) == ["2025-02", "2025-03"],
             300,
@@ -131,16 +139,16 @@ def test_a_month_that_begins_is_a_partition_without_a_restart(tmp_path: Path) ->
 
 
 def test_where_nothing_began_nothing_is_reloaded(stage: Stage) -> None:
-    """The history of these definitions ended long ago."""
-    look = stage.look("new_month")
-    assert (look.runs, look.reason) == ([], "every month that has begun is a partition")
+    """The history of these definitions ended before the present."""
+    result = stage.tick("new_month")
+    assert (result.runs, result.reason) == ([], "every month up to the present is a partition")
 
 
 def test_without_a_code_server_it_names_the_remedy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A location that Dagster's programs import themselves cannot be reloaded from inside."""
+    """Dagster cannot reload a code location that it imports without a code server."""
     monkeypatch.setattr(
         part("klines.new_month"), "MONTHS", dg.StaticPartitionsDefinition(["2024-01", "2024-02"])
     )
-    assert stage.look("new_month").reason == (
-        "2024-03 has begun: the daemon loads the definitions again by itself; reload the location in the UI"
+    assert stage.tick("new_month").reason == (
+        "2024-03 has begun: the daemon reloads the definitions itself; reload the code location in the UI"
     )

@@ -1,4 +1,4 @@
-"""The next-day proof in Dagster: asked for when the last day should be out, waiting is no failure, a difference fails the check."""
+"""The next-day proof in Dagster: it starts after the last day is published; a difference fails it."""
 
 import json
 import os
@@ -21,7 +21,7 @@ PROOF_HOLDS = dg.AssetCheckKey(dg.AssetKey("next_day_proof"), "proof_holds")
 
 @pytest.fixture
 def session(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A recorded session with its tables; the stage is its deployment."""
+    """Record a session with its tables in the deployment of the stage."""
     with live(tmp_path_factory.mktemp("proof"), speed=4, config=MARKET) as one:
         recorded(one)
         stage.deployment = one.deployment
@@ -32,41 +32,45 @@ def session(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield one
 
 
-def checked(stage: Stage, key: str) -> tuple[bool, str]:
-    """Run the job; the check's verdict and what it says."""
-    ran = stage.run("prove_session", key)
-    assert ran.success
-    (evaluation,) = ran.get_asset_check_evaluations()
+def run_proof(stage: Stage, key: str) -> tuple[bool, str]:
+    """Run the job; return whether the check passed, and the state of the proof."""
+    result = stage.run("prove_session", key)
+    assert result.success
+    (evaluation,) = result.get_asset_check_evaluations()
     assert evaluation.partition == key
     return evaluation.passed, evaluation.description or ""
 
 
 def test_a_session_is_proved_when_its_days_are_out(stage: Stage, session: Live) -> None:
-    """Asked for once all should be published; a late file is asked for ever more rarely; then it holds, and nothing is asked any more."""
+    """The waits for a late file grow; a complete proof is not requested again."""
     key = session.folder.session
     stage.deployment.clock(now=FIRST_OUT)
-    look = stage.look("proof_sensor")
-    assert (look.runs, look.reason) == ([], "no session is to be proved now; 1 once their days are published")
-    assert checked(stage, key) == (True, "waiting")
-    assert stage.made("next_day_proof")[key].metadata["days_waiting"].value == 1
+    result = stage.tick("proof_sensor")
+    assert (result.runs, result.reason) == (
+        [],
+        "no session can be proved now; 1 wait until their days are published",
+    )
+    assert run_proof(stage, key) == (True, "waiting")
+    assert stage.materializations("next_day_proof")[key].metadata["days_waiting"].value == 1
     stage.deployment.clock(now=BOTH_OUT)
-    asked = []
+    requested = []
     for _ in range(8):
-        asked.append(stage.look("proof_sensor").keys)
+        requested.append(stage.tick("proof_sensor").keys)
         stage.deployment.clock(advance_s=HOUR // 2)
-    assert asked == [[key], [], [key], [], [], [], [key], []]
-    assert checked(stage, key) == (True, "holds")
-    metadata = stage.made("next_day_proof")[key].metadata
+    assert requested == [[key], [], [key], [], [], [], [key], []]
+    assert run_proof(stage, key) == (True, "holds")
+    metadata = stage.materializations("next_day_proof")[key].metadata
     assert metadata["trades_captured"].value == metadata["trades_published"].value
     assert metadata["trades_differing"].value == 0
     assert key in str(metadata["proof"].value)
     assert (
-        stage.look("proof_sensor").reason == "no session is to be proved now; 0 once their days are published"
+        stage.tick("proof_sensor").reason
+        == "no session can be proved now; 0 wait until their days are published"
     )
 
 
 def test_a_difference_and_a_broken_file_fail_the_check(stage: Stage, session: Live) -> None:
-    """The check names the first thing that differs, and a file that cannot be trusted, which is never a difference."""
+    """The check names the first difference, and a file that fails its verification."""
     key = session.folder.session
     stage.deployment.clock(now=BOTH_OUT)
     lines = session.folder.gaps.read_text()
@@ -79,42 +83,42 @@ def test_a_difference_and_a_broken_file_fail_the_check(stage: Stage, session: Li
         "value": "12345",
     }
     stage.deployment.faults(fault)
-    passed, said = checked(stage, key)
+    passed, text = run_proof(stage, key)
     assert not passed
-    assert said.startswith("differs; first: bar 2025-02-20T23:58:00Z, trades: captured ")
+    assert text.startswith("differs; first: bar 2025-02-20T23:58:00Z, trades: captured ")
     assert json.loads(stage.workspace.lake.proof(key).read_text())["state"] == "differs"
     stage.deployment.faults({"match": {"path": "*-trades-*"}, "fault": "checksum_wrong"})
     shutil.rmtree(stage.deployment.root / "raw" / "spot" / "trades")
-    passed, said = checked(stage, key)
+    passed, text = run_proof(stage, key)
     assert not passed
-    assert said.startswith(
+    assert text.startswith(
         "unproved; BTCUSDT 2025-02-20 could not be held against BTCUSDT-trades-2025-02-20.zip: "
     )
-    assert stage.made("next_day_proof")[key].metadata["days_unproved"].value == 2
+    assert stage.materializations("next_day_proof")[key].metadata["days_unproved"].value == 2
     stage.deployment.faults()
-    assert checked(stage, key) == (True, "holds")
+    assert run_proof(stage, key) == (True, "holds")
 
 
 def test_a_proof_of_the_shell_is_reported_once(stage: Stage, session: Live) -> None:
-    """`capture session prove` makes it; the sensor of arrivals reports it with its check, again only where a newer one was made."""
+    """The sensor reports a proof of `capture session prove` with its check, and again only a newer one."""
     key = session.folder.session
     assert stage.run("record_session", key).success
     stage.deployment.clock(now=FIRST_OUT)
     prove = [str(PROGRAMS / "capture"), "session", "prove", key, "--out", str(session.folder.path.parents[1])]
     known = "all 1 finished sessions are known or empty"
-    assert stage.look("session_arrivals").reason == known
+    assert stage.tick("session_arrivals").reason == known
     for now, state in ((FIRST_OUT, "waiting"), (BOTH_OUT, "holds")):
         stage.deployment.clock(now=now)
         subprocess.run(
             prove, env={**os.environ, **stage.deployment.environment()}, check=True, capture_output=True
         )
-        assert stage.look("session_arrivals").reason == f"{known}; 1 proofs reported"
-        made = stage.made("next_day_proof")[key]
-        assert made.metadata["state"].value == state
+        assert stage.tick("session_arrivals").reason == f"{known}; 1 proofs reported"
+        materialization = stage.materializations("next_day_proof")[key]
+        assert materialization.metadata["state"].value == state
         [execution] = stage.instance.event_log_storage.get_asset_check_execution_history(
             PROOF_HOLDS, limit=10
         )
         assert execution.event is not None
         evaluation = execution.event.get_dagster_event().asset_check_evaluation_data
         assert (evaluation.passed, evaluation.description, evaluation.partition) == (True, state, key)
-        assert stage.look("session_arrivals").reason == known
+        assert stage.tick("session_arrivals").reason == known

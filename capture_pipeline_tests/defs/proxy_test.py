@@ -1,4 +1,4 @@
-"""The webserver as `capture ui` runs it, directly and behind the shipped proxy configuration: requests of other sites are refused."""
+"""The webserver, directly and behind the shipped proxy, refuses requests of other sites."""
 
 import base64
 import contextlib
@@ -41,7 +41,8 @@ error_log error.log;
 events {{}}
 http {{
     access_log off;
-    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi; scgi_temp_path scgi;
     include capture.conf;
 }}
 """
@@ -55,10 +56,10 @@ class Proxy:
     upstream: int
     certificate: Path
 
-    def ask(
+    def request(
         self, method: str, path: str, headers: dict[str, str], body: str | None = None, host: str = HOST
     ) -> tuple[int, str]:
-        """One request over TLS."""
+        """Send one request over TLS."""
         with urllib3.HTTPSConnectionPool(
             "127.0.0.1",
             self.port,
@@ -99,13 +100,13 @@ def started(command: list[str], port: int, folder: Path, **environment: str) -> 
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """The real nginx with the shipped file, its addresses and paths replaced, before Dagster's webserver."""
+    """Start nginx with the shipped file, with other addresses and paths, before Dagster's webserver."""
     nginx = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
     if nginx is None:
         assert not os.environ.get("CI"), "CI needs nginx"
         pytest.skip("nginx is not installed")
     folder = tmp_path_factory.mktemp("proxy")
-    made = Proxy(free_port(), free_port(), folder / "capture.crt")
+    proxy = Proxy(free_port(), free_port(), folder / "capture.crt")
     name = ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}"]
     key = [
         "openssl",
@@ -126,10 +127,10 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     (folder / "capture.htpasswd").write_text("anna:{PLAIN}correct horse\n")
     shipped = (ROOT / "deploy" / "nginx.conf").read_text()
     replaced = {
-        "listen 443 ": f"listen 127.0.0.1:{made.port} ",
+        "listen 443 ": f"listen 127.0.0.1:{proxy.port} ",
         "listen 80;": f"listen 127.0.0.1:{free_port()};",
     }
-    replaced |= {"127.0.0.1:3000": f"127.0.0.1:{made.upstream}", "/etc/nginx/": f"{folder}/"}
+    replaced |= {"127.0.0.1:3000": f"127.0.0.1:{proxy.upstream}", "/etc/nginx/": f"{folder}/"}
     for old, new in replaced.items():
         assert old in shipped
         shipped = shipped.replace(old, new)
@@ -143,39 +144,42 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         "DAGSTER_HOME": str(folder / "home"),
         "CAPTURE_UI_HOSTS": HOST,
     }
-    web = [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(made.upstream)]
+    web = [sys.executable, "-m", "capture_pipeline.webserver", "-h", "127.0.0.1", "-p", str(proxy.upstream)]
     with (
-        started([*web, "-w", str(ROOT / "workspace.yaml")], made.upstream, folder, **settings),
-        started([nginx, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"], made.port, folder),
+        started([*web, "-w", str(ROOT / "workspace.yaml")], proxy.upstream, folder, **settings),
+        started([nginx, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"], proxy.port, folder),
     ):
-        yield made
+        yield proxy
 
 
 def test_only_who_logs_in_sees_anything(proxy: Proxy) -> None:
-    """Pages, files and GraphQL alike."""
+    """Pages, files and GraphQL need a login."""
     for path in ("/", "/server_info", "/logs/x"):
-        assert proxy.ask("GET", path, {})[0] == 401
-    assert proxy.ask("POST", "/graphql", JSON, QUERY)[0] == 401
+        assert proxy.request("GET", path, {})[0] == 401
+    assert proxy.request("POST", "/graphql", JSON, QUERY)[0] == 401
     assert (
-        proxy.ask("GET", "/", {"Authorization": "Basic " + base64.b64encode(b"anna:wrong").decode()})[0]
+        proxy.request("GET", "/", {"Authorization": "Basic " + base64.b64encode(b"anna:wrong").decode()})[0]
         == 401
     )
-    assert proxy.ask("GET", "/", LOGIN)[0] == 200
-    status, told = proxy.ask("GET", "/server_info", LOGIN)
+    assert proxy.request("GET", "/", LOGIN)[0] == 200
+    status, body = proxy.request("GET", "/server_info", LOGIN)
     assert status == 200
-    assert json.loads(told)["dagster_version"]
+    assert json.loads(body)["dagster_version"]
 
 
 def test_graphql_is_json_by_post_from_own_pages(proxy: Proxy) -> None:
-    """What the pages send is answered; the ways in which another site could make a browser ask are refused."""
+    """Requests of the pages are accepted; requests that another site can cause in a browser are refused."""
     for origin in ({"Origin": ORIGIN}, {}):
-        status, answer = proxy.ask("POST", "/graphql", {**LOGIN, **JSON, **origin}, QUERY)
+        status, answer = proxy.request("POST", "/graphql", {**LOGIN, **JSON, **origin}, QUERY)
         assert (status, set(json.loads(answer)["data"])) == (200, {"version"})
-    assert proxy.ask("POST", "/graphql", {**LOGIN, **JSON, "Origin": "https://evil.example"}, QUERY)[0] == 403
-    assert proxy.ask("POST", "/graphql", {**LOGIN, **JSON, "Origin": "null"}, QUERY)[0] == 403
-    assert proxy.ask("POST", "/graphql", {**LOGIN, "Content-Type": "text/plain"}, QUERY)[0] == 405
     assert (
-        proxy.ask(
+        proxy.request("POST", "/graphql", {**LOGIN, **JSON, "Origin": "https://evil.example"}, QUERY)[0]
+        == 403
+    )
+    assert proxy.request("POST", "/graphql", {**LOGIN, **JSON, "Origin": "null"}, QUERY)[0] == 403
+    assert proxy.request("POST", "/graphql", {**LOGIN, "Content-Type": "text/plain"}, QUERY)[0] == 405
+    assert (
+        proxy.request(
             "POST",
             "/graphql",
             {**LOGIN, "Content-Type": "application/x-www-form-urlencoded"},
@@ -183,7 +187,7 @@ def test_graphql_is_json_by_post_from_own_pages(proxy: Proxy) -> None:
         )[0]
         == 405
     )
-    assert proxy.ask("GET", "/graphql?query=%7Bversion%7D", LOGIN)[0] == 405
+    assert proxy.request("GET", "/graphql?query=%7Bversion%7D", LOGIN)[0] == 405
 
 
 RESUME = "mutation { setAutoMaterializePaused(paused: false) }"
@@ -204,7 +208,7 @@ PAUSED = json.dumps({"query": "{ instance { autoMaterializePaused } }"})
 def test_a_page_of_another_site_changes_nothing_without_a_proxy(
     proxy: Proxy, method: str, headers: dict[str, str]
 ) -> None:
-    """The ways in which a page in a browser on this machine could send a mutation to the webserver on loopback."""
+    """A page in a browser on this machine cannot send a mutation to the webserver on loopback."""
     url = f"http://127.0.0.1:{proxy.upstream}/graphql"
     if method == "GET":
         answer = requests.get(url, params={"query": RESUME}, headers=headers, timeout=20)
@@ -224,7 +228,7 @@ def test_a_page_of_another_site_changes_nothing_without_a_proxy(
 
 
 def test_nothing_else_can_be_posted(proxy: Proxy) -> None:
-    """Reports of materializations that never were least of all."""
+    """For instance reports of materializations are refused."""
     for path in (
         "/report_asset_materialization/bars",
         "/report_asset_check/bars",
@@ -232,13 +236,13 @@ def test_nothing_else_can_be_posted(proxy: Proxy) -> None:
         "/",
         "/logs/x",
     ):
-        assert proxy.ask("POST", path, {**LOGIN, **JSON}, "{}")[0] == 403
+        assert proxy.request("POST", path, {**LOGIN, **JSON}, "{}")[0] == 403
 
 
 def test_another_name_gets_no_answer(proxy: Proxy) -> None:
-    """A name that somebody points at this address is not served."""
+    """Another host name that resolves to this address is refused."""
     with pytest.raises(urllib3.exceptions.ProtocolError):
-        proxy.ask("GET", "/", LOGIN, host="evil.example")
+        proxy.request("GET", "/", LOGIN, host="evil.example")
 
 
 @pytest.mark.parametrize(
@@ -248,7 +252,7 @@ def test_another_name_gets_no_answer(proxy: Proxy) -> None:
 def test_web_sockets_pass_for_own_pages(
     origin: str, login: dict[str, str], status: int, proxy: Proxy
 ) -> None:
-    """Run logs come over them; another site's page gets none, though the browser would send the password along."""
+    """Run logs use WebSockets; a page of another site gets none, although the browser sends the password."""
     context = ssl.create_default_context(cafile=str(proxy.certificate))
     expected = pytest.raises(InvalidStatus) if status else contextlib.nullcontext()
     link = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)

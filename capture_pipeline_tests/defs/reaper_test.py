@@ -1,4 +1,4 @@
-"""The reaper, with real processes: a run whose process was killed is ended, one that lives or ended well is left alone."""
+"""The reaper with real processes: only runs whose process was killed are marked as failed."""
 
 import fcntl
 import os
@@ -21,7 +21,7 @@ DAGSTER = Path(sys.executable).with_name("dagster")
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A Dagster home with the project's own instance settings."""
+    """Create a Dagster home with the project's instance settings."""
     folder = tmp_path / "home"
     folder.mkdir()
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", folder)
@@ -30,13 +30,13 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    """The instance in that home, which other processes use too."""
-    with dg.DagsterInstance.from_config(str(home)) as made:
-        yield made
+    """Open the instance of that home, which other processes use too."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance
 
 
 def start(stage: Stage, home: Path, symbol: str) -> subprocess.Popen[bytes]:
-    """Materialize one partition in a process of its own."""
+    """Materialize one partition in a separate process."""
     environment = {
         **os.environ,
         **stage.deployment.environment(CAPTURE_HTTP_READ_TIMEOUT_S="120"),
@@ -57,7 +57,7 @@ def start(stage: Stage, home: Path, symbol: str) -> subprocess.Popen[bytes]:
 
 
 def until(happened: Callable[[], bool]) -> None:
-    """Wait for something that another process does."""
+    """Wait for a condition that another process changes."""
     deadline = time.monotonic() + 60
     while not happened():
         assert time.monotonic() < deadline, "it did not happen within a minute"
@@ -65,13 +65,12 @@ def until(happened: Callable[[], bool]) -> None:
 
 
 def statuses(instance: dg.DagsterInstance) -> dict[str, dg.DagsterRunStatus]:
-    """Status by partition."""
     return {run.tags["dagster/partition"]: run.status for run in instance.get_runs()}
 
 
 @pytest.mark.slow
 def test_a_killed_run_is_ended_and_a_live_one_left_alone(stage: Stage, home: Path) -> None:
-    """SIGKILL leaves a run that is shown as running, and the reaper fails it; Ctrl-C ends the other at once, though its download stalls."""
+    """The reaper fails a run after SIGKILL; Ctrl-C ends a run at once, although its download stalls."""
     stalled = {"match": {"path": "*.zip"}, "fault": "timeout", "stall_s": 100, "times": "always"}
     stage.deployment.faults(stalled)
     killed, live = start(stage, home, BTC), start(stage, home, ETH)
@@ -80,13 +79,19 @@ def test_a_killed_run_is_ended_and_a_live_one_left_alone(stage: Stage, home: Pat
         killed.kill()
         killed.wait()
         assert set(statuses(stage.instance).values()) == {dg.DagsterRunStatus.STARTED}
-        assert stage.look("dead_run_reaper").reason == "2 runs are under way, 1 of them were dead and ended"
+        assert (
+            stage.tick("dead_run_reaper").reason
+            == "2 runs are in progress; 1 of them were dead and marked as failed"
+        )
         ended = {
             key(JANUARY, BTC): dg.DagsterRunStatus.FAILURE,
             key(JANUARY, ETH): dg.DagsterRunStatus.STARTED,
         }
         assert statuses(stage.instance) == ended
-        assert stage.look("dead_run_reaper").reason == "1 runs are under way, 0 of them were dead and ended"
+        assert (
+            stage.tick("dead_run_reaper").reason
+            == "1 runs are in progress; 0 of them were dead and marked as failed"
+        )
         live.send_signal(signal.SIGINT)
         until(lambda: statuses(stage.instance)[key(JANUARY, ETH)] is not dg.DagsterRunStatus.STARTED)
     finally:
@@ -100,24 +105,33 @@ def test_a_killed_run_is_ended_and_a_live_one_left_alone(stage: Stage, home: Pat
 def test_a_run_without_a_sign_of_life_is_ended_after_a_silent_day(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its process died before it could take its lock: nothing is known for a day, then it is taken for dead; never while it is locked."""
+    """A process that died before it locked its file counts as dead after a day, unless the file is locked."""
     job = stage.definitions.resolve_job_def("clean_up")
     run = stage.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     stage.instance.report_engine_event("its last words", run)
-    assert stage.look("dead_run_reaper").reason == "1 runs are under way, 0 of them were dead and ended"
+    assert (
+        stage.tick("dead_run_reaper").reason
+        == "1 runs are in progress; 0 of them were dead and marked as failed"
+    )
     monkeypatch.setattr(part("operations.sensors"), "SILENCE_S", -1.0)
     with part("shared.run_lock").hold_run_lock(
         part("shared.resources").run_lock_path(stage.workspace, run.run_id)
     ):
-        assert stage.look("dead_run_reaper").reason == "1 runs are under way, 0 of them were dead and ended"
-    assert stage.look("dead_run_reaper").reason == "1 runs are under way, 1 of them were dead and ended"
+        assert (
+            stage.tick("dead_run_reaper").reason
+            == "1 runs are in progress; 0 of them were dead and marked as failed"
+        )
+    assert (
+        stage.tick("dead_run_reaper").reason
+        == "1 runs are in progress; 1 of them were dead and marked as failed"
+    )
     ended = stage.instance.get_run_by_id(run.run_id)
     assert ended is not None
     assert ended.status is dg.DagsterRunStatus.FAILURE
 
 
 def test_a_lock_says_who_lives(stage: Stage, tmp_path: Path) -> None:
-    """Held: alive. Let go without being removed: dead. Never made, or removed by a clean end: not known to be dead."""
+    """A locked file means alive, a released one dead; a missing file means unknown."""
     liveness = part("shared.run_lock")
     del stage
     path = tmp_path / "runs" / "a.lock"
@@ -134,7 +148,7 @@ def test_a_lock_says_who_lives(stage: Stage, tmp_path: Path) -> None:
 def test_a_process_about_to_take_its_lock_is_not_dead(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reaper looks between the two: the file was made, the lock is still free."""
+    """The reaper checks a file that was created but not locked yet."""
     liveness = part("shared.run_lock")
     del stage
     path, flock, seen = tmp_path / "a.lock", fcntl.flock, []
@@ -152,7 +166,7 @@ def test_a_process_about_to_take_its_lock_is_not_dead(
 def test_a_run_that_ends_while_it_is_looked_at_is_not_dead(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its file was opened before it ended, and the lock is free after: the file is gone by then, as only a clean end leaves it."""
+    """The file was opened before the run ended; only a clean end removes it before the lock is released."""
     liveness = part("shared.run_lock")
     del stage
     path = tmp_path / "a.lock"

@@ -1,4 +1,4 @@
-"""Recordings as the UI launches them: the limit of sessions, and recorders, runs and the whole deployment killed under them."""
+"""Recordings launched in the UI: the limit of sessions, and killed recorders, runs and deployments."""
 
 import os
 import re
@@ -21,11 +21,11 @@ from capture_pipeline_tests.defs.ui import (
     LOCATION,
     RUN_JOB,
     Ui,
-    children,
-    daemons,
     free_port,
     make_project,
-    running,
+    process_tree,
+    run_ui,
+    wait_for_daemons,
 )
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
@@ -44,23 +44,25 @@ SETTINGS = {
     "CAPTURE_RECORDING_FLUSH_S": "0.2",
 }
 ADD = """mutation ($key: String!, $where: RepositorySelector!) {
-  addDynamicPartition(partitionsDefName: "sessions", partitionKey: $key, repositorySelector: $where) {__typename}
+  addDynamicPartition(partitionsDefName: "sessions", partitionKey: $key, repositorySelector: $where) {
+    __typename}
 }"""
 LIMIT = 'mutation ($limit: Int!) {setConcurrencyLimit(concurrencyKey: "recordings", limit: $limit)}'
 POOL = '{instance {concurrencyLimit(concurrencyKey: "recordings") {limit claimedSlots {runId}}}}'
 RUN = """query ($id: ID!) {
   runOrError(runId: $id) {... on Run {status rootConcurrencyKeys tags {key value}}}
 }"""
-RUNS = "query ($filter: RunsFilter!) {runsOrError(filter: $filter) {... on Runs {results {runId status tags {key value}}}}}"
+RUNS = """query ($filter: RunsFilter!) {
+  runsOrError(filter: $filter) {... on Runs {results {runId status tags {key value}}}}}"""
 
 
 @dataclass(frozen=True)
 class Desk:
-    """A running deployment and what its user sees.
+    """A running deployment and its UI.
 
     Attributes:
-        ui: Webserver, and the folder of the Dagster instance.
-        deployment: Its settings.
+        ui: Webserver, and folder of the Dagster instance.
+        deployment: Settings of the deployment.
     """
 
     ui: Ui
@@ -72,11 +74,11 @@ class Desk:
         folder = prepare(
             sessions_root(settings), new_plan(settings, [symbol], "custom", duration_s), resume_open=False
         )
-        self.ui.ask(ADD, key=folder.session, where=LOCATION)
+        self.ui.query(ADD, key=folder.session, where=LOCATION)
         return folder
 
     def materialize(self, folder: SessionFolder) -> str:
-        """Click *Materialize* for a session: the id of the run."""
+        """Click *Materialize* for a session; return the id of the run."""
         selector = {
             **LOCATION,
             "pipelineName": "__ASSET_JOB",
@@ -89,28 +91,26 @@ class Desk:
             "runConfigData": "{}",
             "executionMetadata": {"tags": tags},
         }
-        launched = self.ui.ask(RUN_JOB, given=given)["launchPipelineExecution"]
+        launched = self.ui.query(RUN_JOB, given=given)["launchPipelineExecution"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
 
     def run(self, run_id: str) -> dict[str, Any]:
-        """A run, as its page shows it."""
-        found: dict[str, Any] = self.ui.ask(RUN, id=run_id)["runOrError"]
+        found: dict[str, Any] = self.ui.query(RUN, id=run_id)["runOrError"]
         return {**found, "tags": {tag["key"]: tag["value"] for tag in found["tags"]}}
 
     def runs(self, folder: SessionFolder) -> list[dict[str, Any]]:
-        """The runs of a session, newest first."""
-        asked = {"tags": [{"key": "dagster/partition", "value": folder.session}]}
-        found: list[dict[str, Any]] = self.ui.ask(RUNS, filter=asked)["runsOrError"]["results"]
+        """Return the runs of a session, newest first."""
+        query_filter = {"tags": [{"key": "dagster/partition", "value": folder.session}]}
+        found: list[dict[str, Any]] = self.ui.query(RUNS, filter=query_filter)["runsOrError"]["results"]
         return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found]
 
     def messages(self, run_id: str) -> list[str]:
-        """The lines of a run's log."""
+        """Return the lines of a run's log."""
         with dg.DagsterInstance.from_config(str(self.ui.home)) as instance:
             return [event.user_message or event.message for event in instance.all_logs(run_id)]
 
     def process(self, run_id: str) -> int:
-        """The id of a run's process."""
         found = re.search(r"\(pid: (\d+)\)", "\n".join(self.messages(run_id)))
         assert found is not None
         return int(found[1])
@@ -124,7 +124,7 @@ class Desk:
 
 
 def recorded(folder: SessionFolder, but: int | None = None) -> int:
-    """Wait until a recorder, which is not `but`, has let messages through: its process id."""
+    """Wait until a recorder other than `but` accepted messages; return its process id."""
 
     def records() -> bool:
         status = read_status(folder.status)
@@ -147,10 +147,10 @@ def starts(folder: SessionFolder) -> int:
 
 @contextmanager
 def site(project: Path, url: str) -> Iterator[tuple[Desk, int]]:
-    """`capture ui`, and the id of its process."""
+    """Start `capture ui`; yield it with its process id."""
     port = free_port()
-    with running(project, port, CAPTURE_SANDBOX_URL=url, **SETTINGS) as process:
-        daemons(port)
+    with run_ui(project, port, CAPTURE_SANDBOX_URL=url, **SETTINGS) as process:
+        wait_for_daemons(port)
         yield (
             Desk(Ui(port, project / "dagster_home"), Deployment(url, project / "data", **SETTINGS)),
             process.pid,
@@ -159,7 +159,7 @@ def site(project: Path, url: str) -> Iterator[tuple[Desk, int]]:
 
 @pytest.fixture(scope="module")
 def market() -> Iterator[str]:
-    """An exchange whose clock runs."""
+    """Start an exchange with a running clock."""
     with SandboxServer(
         SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20, "symbols": BUSY})
     ) as server:
@@ -168,14 +168,14 @@ def market() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def desk(market: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """A deployment for the tests of this module that end no part of it."""
-    with site(make_project(tmp_path_factory.mktemp("project")), market) as (made, _):
-        yield made
+    """Start a deployment for the tests that do not stop parts of it."""
+    with site(make_project(tmp_path_factory.mktemp("project")), market) as (desk, _):
+        yield desk
 
 
 def test_a_session_beyond_the_limit_waits_visibly_and_is_then_recorded(desk: Desk) -> None:
-    """Both are launched by *Materialize*, which sets no tag: the second is queued, its page and the sensor state why, the first goes on."""
-    desk.ui.ask(LIMIT, limit=1)
+    """*Materialize* sets no tag; the page and the sensor show why the second run is queued."""
+    desk.ui.query(LIMIT, limit=1)
     first, second = desk.session("BTCUSDT"), desk.session("ETHUSDT")
     one = desk.materialize(first)
     recorder = recorded(first)
@@ -184,21 +184,24 @@ def test_a_session_beyond_the_limit_waits_visibly_and_is_then_recorded(desk: Des
     waiting = desk.run(two)
     assert (waiting["status"], waiting["rootConcurrencyKeys"]) == ("QUEUED", ["recordings"])
     assert waiting["tags"]["capture/queued_at_start"].endswith(
-        "was still in the queue: all 1 slots of the pool recordings were taken"
+        "was still in the queue: all 1 slots of the pool recordings were in use"
     )
-    assert desk.ui.ask(POOL)["instance"]["concurrencyLimit"] == {"limit": 1, "claimedSlots": [{"runId": one}]}
+    assert desk.ui.query(POOL)["instance"]["concurrencyLimit"] == {
+        "limit": 1,
+        "claimedSlots": [{"runId": one}],
+    }
     assert lock_owner_pid(second) is None
     assert lock_owner_pid(first) == recorder
 
     desk.end(first)
     recorded(second)
-    assert desk.ui.ask(POOL)["instance"]["concurrencyLimit"]["claimedSlots"] == [{"runId": two}]
+    assert desk.ui.query(POOL)["instance"]["concurrencyLimit"]["claimedSlots"] == [{"runId": two}]
     desk.end(second)
-    desk.ui.ask(LIMIT, limit=3)
+    desk.ui.query(LIMIT, limit=3)
 
 
 def test_a_killed_recorder_is_started_again_under_its_run(desk: Desk) -> None:
-    """The same run follows the next recorder of the same session; what was missed is in the ledger."""
+    """The run follows the next recorder of the session; missed messages are in the ledger."""
     folder = desk.session("BTCUSDT")
     run = desk.materialize(folder)
     killed = recorded(folder)
@@ -211,7 +214,7 @@ def test_a_killed_recorder_is_started_again_under_its_run(desk: Desk) -> None:
 
 
 def test_a_run_killed_together_with_its_recorder_is_retried_and_resumes_the_session(desk: Desk) -> None:
-    """The first time by Dagster's retry, as dagster.yaml allows one; the second time by the sensor of unfinished sessions."""
+    """Dagster retries the first time, as set in dagster.yaml; the sensor requests a run the second time."""
     folder = desk.session("BTCUSDT")
     first = desk.materialize(folder)
     recorder = recorded(folder)
@@ -236,7 +239,7 @@ def test_a_run_killed_together_with_its_recorder_is_retried_and_resumes_the_sess
 
 
 def test_a_run_killed_alone_leaves_its_recorder_to_the_retry(desk: Desk) -> None:
-    """Nothing is missed: the retry attaches to the recorder at work."""
+    """The retry attaches to the running recorder; no message is missed."""
     folder = desk.session("ETHUSDT")
     first = desk.materialize(folder)
     recorder = recorded(folder)
@@ -249,13 +252,13 @@ def test_a_run_killed_alone_leaves_its_recorder_to_the_retry(desk: Desk) -> None
 
 
 def test_after_a_power_cut_the_session_goes_on(market: str, tmp_path: Path) -> None:
-    """All processes are gone at once; the restarted deployment ends the dead run, however young, and its retry resumes the session."""
+    """All processes are killed; after a restart the retry of the dead run resumes the session."""
     project = make_project(tmp_path)
     with site(project, market) as (desk, pid):
         folder = desk.session("BTCUSDT")
         run = desk.materialize(folder)
         killed = recorded(folder)
-        for process in [*children(pid), killed]:
+        for process in [*process_tree(pid), killed]:
             os.kill(process, signal.SIGKILL)
     with site(project, market) as (desk, _):
         assert desk.runs(folder)[-1]["runId"] == run

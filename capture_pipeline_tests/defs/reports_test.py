@@ -1,4 +1,4 @@
-"""Reports on a session in Dagster: made from its tables, evidence with the digests of its inputs, a check a criterion."""
+"""Reports on a session in Dagster: evidence with digests of the input, and a check for each criterion."""
 
 import json
 import re
@@ -19,7 +19,7 @@ REPORTS = ("origin_time_report", "delta_feed_report")
 
 
 def on_time(line: bytes) -> bytes:
-    """A line with event and trade time 12 ms before its capture."""
+    """Return a line whose event and trade time are 12 ms before its capture time."""
     stamp = int(line[len(b'{"capture_ns":') :].split(b",")[0])
     return re.sub(rb'"([ET])":\d+', rb'"\1":%d' % (stamp // 10**6 - 12), line)
 
@@ -39,31 +39,31 @@ def recording(missing: int | None = None, *, timed: bool = True) -> list[bytes]:
 
 
 def reported(stage: Stage, lines: list[bytes]) -> tuple[str, dg.ExecuteInProcessResult]:
-    """A session of these lines with its tables and both reports."""
+    """Create a session of lines with its tables and both reports."""
     root = sessions_root(stage.workspace.settings)
     root.parent.mkdir(parents=True, exist_ok=True)
     folder = session(root.parent, lines)
     assert folder.path.is_relative_to(root)
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
     assert stage.materialize(TABLES, folder.session, with_checks=False).success
-    ran = stage.materialize(REPORTS, folder.session)
-    assert ran.success
-    return folder.session, ran
+    result = stage.materialize(REPORTS, folder.session)
+    assert result.success
+    return folder.session, result
 
 
-def verdicts(ran: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    return {each.check_name: each.passed for each in ran.get_asset_check_evaluations()}
+def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
 
 
 def test_reports_of_a_sound_session(stage: Stage) -> None:
-    """All criteria hold; figures, page, evidence and the digests of recording and tables are there."""
-    key, ran = reported(stage, recording())
-    assert verdicts(ran) == {ORIGIN_TIME.name: True, SKEW.name: True, GAPS.name: True}
-    assert {each.partition for each in ran.get_asset_check_evaluations()} == {key}
+    """All criteria are met; figures, page, evidence, and digests of recording and tables exist."""
+    key, result = reported(stage, recording())
+    assert verdicts(result) == {ORIGIN_TIME.name: True, SKEW.name: True, GAPS.name: True}
+    assert {each.partition for each in result.get_asset_check_evaluations()} == {key}
     store = EvidenceStore(stage.workspace.lake.reports())
     manifest = GoldenTables(stage.workspace.lake.tables(), key).manifest()
     for name in REPORTS:
-        metadata = stage.made(name)[key].metadata
+        metadata = stage.materializations(name)[key].metadata
         page = Path(str(metadata["page"].value))
         assert key in page.read_text()
         assert key in str(metadata["report"].value)
@@ -75,34 +75,34 @@ def test_reports_of_a_sound_session(stage: Stage) -> None:
         }.items() <= latest[0].inputs.items()
         assert latest[0].failed == []
         assert json.loads(json.dumps(metadata["inputs"].value)) == latest[0].inputs
-    origin = stage.made("origin_time_report")[key].metadata
+    origin = stage.materializations("origin_time_report")[key].metadata
     assert origin["clock BTCUSDT"].value == "origin time"
     assert origin[SKEW.name].value == pytest.approx(0, abs=1)
     assert origin["BTCUSDT deltas: offset, ms"].value == 12
-    assert stage.made("delta_feed_report")[key].metadata[GAPS.name].value == 0
+    assert stage.materializations("delta_feed_report")[key].metadata[GAPS.name].value == 0
 
 
 def test_each_criterion_fails_where_it_should(stage: Stage) -> None:
-    """A lost diff and diffs without event times: two checks warn and name the remedy, the run goes on, one is unknown."""
-    _, ran = reported(stage, recording(missing=200, timed=False))
-    assert verdicts(ran) == {ORIGIN_TIME.name: False, SKEW.name: False, GAPS.name: False}
-    told = {each.check_name: each for each in ran.get_asset_check_evaluations()}
-    assert {each.severity for each in told.values()} == {dg.AssetCheckSeverity.WARN}
-    assert str(told[ORIGIN_TIME.name].description).endswith(ORIGIN_TIME.mitigation)
-    assert str(told[SKEW.name].description).startswith("UNKNOWN")
-    gaps = told[GAPS.name]
+    """With a lost diff and missing event times two checks warn and name the mitigation; the run succeeds."""
+    _, result = reported(stage, recording(missing=200, timed=False))
+    assert verdicts(result) == {ORIGIN_TIME.name: False, SKEW.name: False, GAPS.name: False}
+    evaluations = {each.check_name: each for each in result.get_asset_check_evaluations()}
+    assert {each.severity for each in evaluations.values()} == {dg.AssetCheckSeverity.WARN}
+    assert str(evaluations[ORIGIN_TIME.name].description).endswith(ORIGIN_TIME.mitigation)
+    assert str(evaluations[SKEW.name].description).startswith("UNKNOWN")
+    gaps = evaluations[GAPS.name]
     assert str(gaps.description).startswith("FAIL: lost ids against all ids; worst: ")
     assert gaps.metadata["measured"].value == pytest.approx(100 * 3 / 600)
 
 
 def test_a_session_without_tables_is_told(stage: Stage) -> None:
-    """The run fails at once, with the remedy."""
+    """The run fails at once with the remedy."""
     root = sessions_root(stage.workspace.settings)
     root.parent.mkdir(parents=True, exist_ok=True)
     folder = session(root.parent, recording())
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
-    ran = stage.materialize(["delta_feed_report"], folder.session)
-    assert not ran.success
-    (failed,) = [event for event in ran.all_events if event.is_step_failure]
+    result = stage.materialize(["delta_feed_report"], folder.session)
+    assert not result.success
+    (failed,) = [event for event in result.all_events if event.is_step_failure]
     assert "the session has no tables" in str(failed.step_failure_data.error)
     assert stage.materialize(["origin_time_report"], folder.session).success is False

@@ -1,4 +1,4 @@
-"""When an unfinished session gets another run, and its recorder: a table of runs, and the sensor with a real recorder."""
+"""Further runs of unfinished sessions and restarts of recorders: a table of runs, and the sensor."""
 
 import os
 import signal
@@ -42,12 +42,14 @@ QUEUED, STARTING, SUCCESS = (
 def run(
     status: dg.DagsterRunStatus, ended_s: float | None = None, length_s: float = 600, **tags: str
 ) -> dg.RunRecord:
-    """A run that ended so many seconds before the present; a failed one is not retried unless `tags` say so."""
+    """Return a run that ended this many seconds ago; a failed run has no retry, unless `tags` say so."""
     end = None if ended_s is None else NOW_S - ended_s
     at = datetime.fromtimestamp(end or NOW_S, UTC)
     named = {f"dagster/{name}": value for name, value in {"will_retry": "false", **tags}.items() if value}
-    made = dg.DagsterRun(job_name="record_session", status=status, tags=named, remote_job_origin=ORIGIN)
-    return dg.RunRecord(1, made, at, at, (end or NOW_S) - length_s, end)
+    dagster_run = dg.DagsterRun(
+        job_name="record_session", status=status, tags=named, remote_job_origin=ORIGIN
+    )
+    return dg.RunRecord(1, dagster_run, at, at, (end or NOW_S) - length_s, end)
 
 
 SHORT = [run(FAILURE, ended, 5) for ended in (30, 60, 90, 100, 110)]
@@ -82,28 +84,28 @@ SHORT = [run(FAILURE, ended, 5) for ended in (30, 60, 90, 100, 110)]
 def test_a_failed_run_is_followed_by_another(
     stage: Stage, runs: list[dg.RunRecord], is_due: bool, has_failed: bool
 ) -> None:
-    """None beside a live, queued or cancelled one, or one that is retried; short ones wait twice as long each, and 200 are the most."""
+    """No run is due next to an active, queued, cancelled or retried one; the waits of short runs double."""
     del stage
-    attempts = part("golden_samples.attempts").Attempts(runs)
+    attempts = part("golden_samples.attempts").SessionRuns(runs)
     assert (attempts.is_due(NOW_S, is_ending=False), attempts.has_failed(NOW_S)) == (is_due, has_failed)
 
 
 def test_a_session_whose_end_was_requested_is_finished_by_another_run(stage: Stage) -> None:
-    """A cancelled run that could not finish it leaves that to the next one."""
+    """The next run finishes a session whose cancelled run did not finish it."""
     del stage
-    assert part("golden_samples.attempts").Attempts([run(CANCELED, 10)]).is_due(NOW_S, is_ending=True)
+    assert part("golden_samples.attempts").SessionRuns([run(CANCELED, 10)]).is_due(NOW_S, is_ending=True)
 
 
 @pytest.fixture(scope="module")
 def market() -> Iterator[str]:
-    """An exchange whose clock runs."""
+    """Start an exchange with a running clock."""
     with SandboxServer(SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20})) as server:
         yield server.url
 
 
 @pytest.fixture
 def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
-    """A deployment in the environment, where recorders find it too."""
+    """Set a deployment in the environment, where recorders find it."""
     fresh = Deployment(
         market, tmp_path / "data", CAPTURE_RECORDING_FREE_DISK_GB="0.01", CAPTURE_RECORDING_FLUSH_S="0.2"
     )
@@ -112,8 +114,8 @@ def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return fresh
 
 
-def made_run(stage: Stage, session: str, **more: Any) -> dg.DagsterRun:
-    """A run of a session."""
+def add_run(stage: Stage, session: str, **more: Any) -> dg.DagsterRun:
+    """Add a run of a session to the instance."""
     job = stage.definitions.resolve_job_def("record_session")
     return stage.instance.create_run_for_job(
         job, tags={"dagster/partition": session}, remote_job_origin=ORIGIN, **more
@@ -121,7 +123,7 @@ def made_run(stage: Stage, session: str, **more: Any) -> dg.DagsterRun:
 
 
 def until_recorded(folder: SessionFolder) -> int:
-    """Wait until messages came: the id of the recorder."""
+    """Wait for messages; return the process id of the recorder."""
     deadline = time.monotonic() + 60
     while (
         (holder := lock_owner_pid(folder)) is None
@@ -137,22 +139,22 @@ def until_recorded(folder: SessionFolder) -> int:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_the_recorder_is_started_before_the_run_that_attaches(stage: Stage) -> None:
-    """The first failed run has a retry: no run is requested, and the recorder records again; the end of the retry requests a run."""
+    """While the failed run has a retry, no run is requested, but the recorder is started."""
     settings = stage.workspace.settings
     folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 600))
     process = launch(folder)
     until_recorded(folder)
-    first = made_run(stage, folder.session, status=STARTED)
+    first = add_run(stage, folder.session, status=STARTED)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert stage.look("session_resumption").reason == "no session lacks its run"
+    assert stage.tick("session_resumption").reason == "no session needs another run"
     assert lock_owner_pid(folder) is None
     stage.instance.report_run_failed(first)
     stage.instance.add_run_tags(first.run_id, {"dagster/will_retry": "true"})
-    assert stage.look("session_resumption").keys == []
+    assert stage.tick("session_resumption").keys == []
     until_recorded(folder)
     stage.instance.add_run_tags(first.run_id, {"dagster/auto_retry_run_id": "another"})
-    (request,) = stage.look("session_resumption").runs
+    (request,) = stage.tick("session_resumption").runs
     assert (request.partition_key, request.run_key) == (folder.session, f"{folder.session}-2")
     assert folder.events.read_text().count('"recorder_started"') == 2
     stop(folder, settings)
@@ -163,19 +165,19 @@ def test_the_recorder_is_started_before_the_run_that_attaches(stage: Stage) -> N
 
 
 def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None:
-    """The sensor and the run's tags name the start and the cause; a session that begins later is not reported yet."""
+    """The sensor and the tags of the run name start and cause; a later session is not reported yet."""
     settings = stage.workspace.settings
     for symbol, ahead_s in (("BTCUSDT", 30), ("ETHUSDT", 3600)):
         plan = new_plan(
             settings, [symbol], "custom", 600, start_us=time.time_ns() // 1000 + ahead_s * 1_000_000
         )
         prepare(sessions_root(settings), plan)
-        made = made_run(stage, plan.session, status=QUEUED)
+        run = add_run(stage, plan.session, status=QUEUED)
         if ahead_s < 60:
-            near, start_us = made, plan.start_us
-    look = stage.look("session_resumption")
-    assert look.reason.startswith(f"{near.tags['dagster/partition']}: the start of the session is ")
-    assert look.reason.count("still in the queue") == 1
+            near, start_us = run, plan.start_us
+    result = stage.tick("session_resumption")
+    assert result.reason.startswith(f"{near.tags['dagster/partition']}: the session starts at ")
+    assert result.reason.count("still in the queue") == 1
     found = stage.instance.get_run_by_id(near.run_id)
     assert found is not None
     assert (
@@ -184,11 +186,11 @@ def test_a_queued_run_of_a_session_that_begins_is_reported(stage: Stage) -> None
 
 
 def test_a_cancelled_run_of_a_planned_session_is_not_requested_again(stage: Stage) -> None:
-    """Somebody took it out of the queue."""
+    """A user cancelled the run in the queue."""
     settings = stage.workspace.settings
     plan = new_plan(settings, ["BTCUSDT"], "custom", 600).model_copy(update={"planned": True})
     prepare(sessions_root(settings), plan)
-    assert plan.session in stage.look("session_sensor").keys
-    made_run(stage, plan.session, status=CANCELED)
-    assert plan.session not in stage.look("session_sensor").keys
-    assert stage.look("session_resumption").keys == []
+    assert plan.session in stage.tick("session_sensor").keys
+    add_run(stage, plan.session, status=CANCELED)
+    assert plan.session not in stage.tick("session_sensor").keys
+    assert stage.tick("session_resumption").keys == []

@@ -1,4 +1,4 @@
-"""What the clean-up removes and what it must keep."""
+"""Data that the clean-up removes, and data that it keeps."""
 
 import os
 import sqlite3
@@ -15,14 +15,14 @@ from capture_pipeline_tests.defs.stage import BTC, ETH, JANUARY, Stage, key
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """An instance that keeps its state in sqlite files, as the project's own does."""
+    """Create an instance with sqlite files, like that of the project."""
     (tmp_path / "home").mkdir()
-    with dg.DagsterInstance.from_config(str(tmp_path / "home")) as made:
-        yield made
+    with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
+        yield instance
 
 
 def age(stage: Stage, run_id: str, days: int) -> None:
-    """Make a run so many days old."""
+    """Set the age of a run in days."""
     created = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)
     with sqlite3.connect(Path(stage.instance.root_directory) / "history" / "runs.db") as connection:
         changed = connection.execute(
@@ -37,7 +37,7 @@ def files_of(stage: Stage, run_id: str) -> list[Path]:
 
 
 def test_old_runs_go_with_their_files_unless_they_hold_a_newest_materialization(stage: Stage) -> None:
-    """Of three old runs the superseded one goes; the newest of each partition stays, and so does what is young."""
+    """A superseded old run is removed; young runs, and the newest of each partition, are kept."""
     superseded = stage.run("initial_backfill", key(JANUARY, BTC)).run_id
     other = stage.run("initial_backfill", key(JANUARY, ETH)).run_id
     newest = stage.run("initial_backfill", key(JANUARY, BTC)).run_id
@@ -46,7 +46,7 @@ def test_old_runs_go_with_their_files_unless_they_hold_a_newest_materialization(
     for run_id in (superseded, other, newest):
         age(stage, run_id, 91)
     age(stage, report, 89)
-    before = stage.made("bars")
+    before = stage.materializations("bars")
     assert files_of(stage, superseded)
     cleaning = stage.run("clean_up")
     assert cleaning.success
@@ -58,7 +58,7 @@ def test_old_runs_go_with_their_files_unless_they_hold_a_newest_materialization(
         cleaning.run_id,
     }
     assert files_of(stage, superseded) == []
-    assert stage.made("bars") == before
+    assert stage.materializations("bars") == before
     assert stage.instance.get_materialized_partitions(dg.AssetKey("bars")) == {
         key(JANUARY, BTC),
         key(JANUARY, ETH),
@@ -66,7 +66,7 @@ def test_old_runs_go_with_their_files_unless_they_hold_a_newest_materialization(
 
 
 def test_verdicts_outlive_the_run_that_gave_them(stage: Stage) -> None:
-    """Checks run alone hold no materialization, so their run goes; automation still knows that the bars passed."""
+    """A run of checks only is removed; the automation still knows that the bars passed."""
     seen = dg.evaluate_automation_conditions(stage.definitions, stage.instance)
     stage.materialize(
         ["kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions"],
@@ -78,12 +78,11 @@ def test_verdicts_outlive_the_run_that_gave_them(stage: Stage) -> None:
     assert stage.run("clean_up").success
     assert not stage.instance.has_run(judged.run_id)
     seen = dg.evaluate_automation_conditions(stage.definitions, stage.instance, cursor=seen.cursor)
-    asked = dg.evaluate_automation_conditions(stage.definitions, stage.instance, cursor=seen.cursor)
-    assert asked.get_num_requested(dg.AssetKey("bar_gaps")) == 1
+    requested = dg.evaluate_automation_conditions(stage.definitions, stage.instance, cursor=seen.cursor)
+    assert requested.get_num_requested(dg.AssetKey("bar_gaps")) == 1
 
 
 def test_runs_under_way_are_never_removed(stage: Stage) -> None:
-    """However old."""
     run = stage.instance.create_run_for_job(
         stage.definitions.resolve_job_def("coverage"), status=dg.DagsterRunStatus.STARTED
     )
@@ -93,7 +92,7 @@ def test_runs_under_way_are_never_removed(stage: Stage) -> None:
 
 
 def test_old_quarantined_files_go_and_their_reasons_stay(stage: Stage) -> None:
-    """A file set aside a year ago has served; why it was is still worth knowing, and raw files are never touched."""
+    """Raw files are never removed."""
     url = "/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
     stage.deployment.faults({"match": {"path": url}, "fault": "csv_nan"})
     assert stage.run("initial_backfill", key(JANUARY, BTC)).success

@@ -1,4 +1,4 @@
-"""What the schedules ask for, and that one run of it covers every symbol."""
+"""Run requests of the schedules: one run covers every symbol."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,13 +14,13 @@ from capture_pipeline_tests.deployment import Deployment
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """An instance on the disk: Dagster gives a schedule no other."""
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as made:
-        yield made
+    """Create an instance on the disk, which Dagster requires for schedules."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield instance
 
 
 def tick(stage: Stage, now: str) -> dg.RunRequest | dg.SkipReason:
-    """The daily schedule's one answer at that time."""
+    """Return the result of the daily schedule at a time."""
     stage.deployment.clock(now=now)
     schedule = stage.definitions.resolve_schedule_def("daily_update_schedule")
     context = dg.build_schedule_context(
@@ -47,7 +47,7 @@ def tick(stage: Stage, now: str) -> dg.RunRequest | dg.SkipReason:
 def test_the_daily_update_asks_for_the_open_month_and_early_in_it_for_the_one_before(
     now: str, first: str, last: str, stage: Stage
 ) -> None:
-    """One run for all symbols; the first month of the history has none before, and its end has none after."""
+    """One run covers all symbols; no month before or after the history is requested."""
     request = tick(stage, now)
     assert isinstance(request, dg.RunRequest)
     assert {name: request.tags[name] for name in block(first, last)} == block(first, last)
@@ -55,17 +55,17 @@ def test_the_daily_update_asks_for_the_open_month_and_early_in_it_for_the_one_be
 
 
 def test_its_one_run_makes_every_symbol_of_those_months(stage: Stage) -> None:
-    """The tags that it asks with name four partitions, and each is made."""
+    """The tags of the request name four partitions; each is materialized."""
     request = tick(stage, "2024-03-02T06:30:00Z")
     assert isinstance(request, dg.RunRequest)
     assert stage.run("daily_update", tags=request.tags).success
     wanted = {key(month, symbol) for month in (FEBRUARY, MARCH) for symbol in (BTC, ETH)}
-    assert set(stage.made("bar_gaps")) == wanted
-    assert stage.made("bar_gaps")[key(MARCH, ETH)].metadata["expected"].value == 24 + 6
+    assert set(stage.materializations("bar_gaps")) == wanted
+    assert stage.materializations("bar_gaps")[key(MARCH, ETH)].metadata["expected"].value == 24 + 6
 
 
 def test_a_failed_update_is_tried_again_on_the_same_day_and_one_that_was_made_is_not(stage: Stage) -> None:
-    """Until it succeeds; the next day begins anew."""
+    """The next day starts again with the first attempt."""
     stage.deployment.faults({"match": {"path": "/data/spot/*"}, "fault": "status_451", "times": "always"})
     for hour in ("06", "09"):
         request = tick(stage, f"2024-03-10T{hour}:30:00Z")
@@ -77,19 +77,18 @@ def test_a_failed_update_is_tried_again_on_the_same_day_and_one_that_was_made_is
     assert stage.run("daily_update", tags=request.tags).success
     answer = tick(stage, "2024-03-10T15:30:00Z")
     assert isinstance(answer, dg.SkipReason)
-    assert answer.skip_message == "the update of 2024-03-10 was made or is under way"
+    assert answer.skip_message == "the update of 2024-03-10 is done or in progress"
     assert isinstance(tick(stage, "2024-03-11T06:30:00Z"), dg.RunRequest)
 
 
 def test_after_the_end_of_the_history_it_says_why_it_does_nothing(stage: Stage) -> None:
-    """A finished archive needs no update."""
     answer = tick(stage, "2024-04-10T06:30:00Z")
     assert isinstance(answer, dg.SkipReason)
-    assert answer.skip_message == "no month of the configured history is open"
+    assert answer.skip_message == "the configured history does not include the current month"
 
 
 def test_without_an_exchange_it_says_so(stage: Stage, tmp_path: Path) -> None:
-    """The sandbox's clock is not known then; a skipped tick is no failed one."""
+    """The clock of the sandbox is unknown; the tick is skipped without an error."""
     stage.deployment = Deployment("http://127.0.0.1:9", tmp_path / "data", **SETTINGS)
     schedule = stage.definitions.resolve_schedule_def("daily_update_schedule")
     context = dg.build_schedule_context(
@@ -99,13 +98,13 @@ def test_without_an_exchange_it_says_so(stage: Stage, tmp_path: Path) -> None:
     )
     answer = schedule(context)
     assert isinstance(answer, dg.SkipReason)
-    assert "the present is not known" in (answer.skip_message or "")
+    assert "the time of the exchange cannot be requested" in (answer.skip_message or "")
 
 
 def test_by_the_clock_the_clean_up_goes_before_the_update_and_the_report_after(
     definitions: dg.Definitions,
 ) -> None:
-    """All in UTC, all running from the start."""
+    """All schedules are in UTC and run by default."""
     schedules = {schedule.name: schedule for schedule in definitions.get_repository_def().schedule_defs}
     assert {name: (schedule.cron_schedule, schedule.job_name) for name, schedule in schedules.items()} == {
         "clean_up_schedule": ("15 3 * * *", "clean_up"),

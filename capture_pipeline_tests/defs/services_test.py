@@ -1,4 +1,4 @@
-"""The systemd units in `deploy/systemd`: their form, and their commands as real processes that are ended as systemd ends them."""
+"""The systemd units in `deploy/systemd`: their syntax, and their commands with the signals of systemd."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ import pytest
 
 from capture_pipeline.recorder.lifecycle import all_sessions, sessions_root
 from capture_pipeline_tests.defs.recordings_test import BUSY, SETTINGS, Desk, recorded, starts
-from capture_pipeline_tests.defs.ui import ROOT, Ui, daemons, environment, free_port, make_project
+from capture_pipeline_tests.defs.ui import ROOT, Ui, environment, free_port, make_project, wait_for_daemons
 from capture_pipeline_tests.deployment import Deployment
 from capture_pipeline_tests.waiting import wait_for
 from sandbox_exchange.config import SandboxConfig
@@ -33,7 +33,7 @@ LOADED = "{assetNodes {assetKey {path}}}"
 
 
 def settings_of(unit: str) -> dict[str, list[str]]:
-    """The settings of a unit's sections, each with its values in order."""
+    """Return the values of the settings of a unit by section, in order."""
     found: dict[str, list[str]] = {}
     for line in (UNITS / unit).read_text().splitlines():
         if "=" in line and not line.startswith("#"):
@@ -43,7 +43,7 @@ def settings_of(unit: str) -> dict[str, list[str]]:
 
 
 def test_every_service_leaves_the_processes_that_it_started() -> None:
-    """A stop ends the main process alone, a death is followed by a restart, and the guide names each unit."""
+    """A stop ends only the main process, systemd restarts a dead one, and the guide names each unit."""
     assert sorted(path.name for path in UNITS.iterdir()) == NAMES
     guide = (ROOT / "docs" / "deployment.md").read_text()
     for name in NAMES:
@@ -60,7 +60,7 @@ if ANALYZE is None and os.environ.get("TEST_TOOLS") == "required":
 
 @pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
-    """Every setting is known to systemd, and every command is there; in the place of /opt/capture_pipeline this folder."""
+    """Systemd knows every setting, and every command exists; this folder replaces /opt/capture_pipeline."""
     assert ANALYZE is not None
     for name in NAMES:
         (tmp_path / name).write_text(
@@ -78,7 +78,7 @@ class Services:
     """The commands of the units on free ports, with the signals of KillMode=process."""
 
     def __init__(self, project: Path, variables: dict[str, str]) -> None:
-        """Give the project its ports."""
+        """Select free ports for the project."""
         self.project, self._variables = project, variables
         self.ports = {"4266": str(free_port()), "3000": str(free_port())}
         workspace = project / "workspace.yaml"
@@ -101,7 +101,7 @@ class Services:
         return process
 
     def end(self) -> None:
-        """Kill all that the commands started, whoever its parent is."""
+        """Kill all processes that the commands started, also orphans."""
         for pid in processes_of(self.project):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -109,7 +109,7 @@ class Services:
             process.wait()
 
     def stop(self, unit: str, process: subprocess.Popen[bytes]) -> None:
-        """SIGTERM to the main process, and SIGKILL to it alone where that does not end it in time."""
+        """Send SIGTERM to the main process, and SIGKILL if it does not end in time."""
         process.terminate()
         try:
             process.wait(int(settings_of(unit)["TimeoutStopSec"][0]))
@@ -119,7 +119,7 @@ class Services:
 
 
 def processes_of(project: Path) -> list[int]:
-    """Every process with the environment of a project, whoever its parent is."""
+    """Return every process with the environment of a project, also orphans."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
@@ -130,16 +130,16 @@ def processes_of(project: Path) -> list[int]:
 
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[tuple[Services, Deployment]]:
-    """The services of a deployment at an exchange whose clock runs; nothing of them is left at the end."""
+    """Start the services of a deployment at an exchange with a running clock; kill them at the end."""
     project = make_project(tmp_path)
     with SandboxServer(
         SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20, "symbols": BUSY})
     ) as server:
-        made = Services(project, {**SETTINGS, "CAPTURE_SANDBOX_URL": server.url})
+        units = Services(project, {**SETTINGS, "CAPTURE_SANDBOX_URL": server.url})
         try:
-            yield made, Deployment(server.url, project / "data", **SETTINGS)
+            yield units, Deployment(server.url, project / "data", **SETTINGS)
         finally:
-            made.end()
+            units.end()
 
 
 @pytest.mark.slow
@@ -147,13 +147,13 @@ def services(tmp_path: Path) -> Iterator[tuple[Services, Deployment]]:
 def test_runs_and_recorders_go_on_while_the_services_are_restarted(
     services: tuple[Services, Deployment],
 ) -> None:
-    """The same recorder and the same run before and after; the run succeeds once the session ends."""
-    made, deployment = services
-    assert made.run(CODE_SERVER, "ExecStartPre").wait() == 0
-    running = {unit: made.run(unit) for unit in (CODE_SERVER, DAEMON, WEBSERVER)}
-    desk = Desk(Ui(int(made.ports["3000"]), made.project / "dagster_home"), deployment)
-    daemons(desk.ui.port)
-    wait_for(lambda: "golden_samples" in str(desk.ui.ask(LOADED)), 240)
+    """Recorder and run stay the same; the run succeeds after the end of the session."""
+    units, deployment = services
+    assert units.run(CODE_SERVER, "ExecStartPre").wait() == 0
+    running = {unit: units.run(unit) for unit in (CODE_SERVER, DAEMON, WEBSERVER)}
+    desk = Desk(Ui(int(units.ports["3000"]), units.project / "dagster_home"), deployment)
+    wait_for_daemons(desk.ui.port)
+    wait_for(lambda: "golden_samples" in str(desk.ui.query(LOADED)), 240)
     folder = desk.session("BTCUSDT")
     run = desk.materialize(folder)
     recorder = recorded(folder)
@@ -161,11 +161,11 @@ def test_runs_and_recorders_go_on_while_the_services_are_restarted(
     follower = desk.process(run)
 
     for unit, process in running.items():
-        made.stop(unit, process)
-    assert {recorder, follower} < set(processes_of(made.project))
+        units.stop(unit, process)
+    assert {recorder, follower} < set(processes_of(units.project))
     for unit in running:
-        made.run(unit)
-    daemons(desk.ui.port)
+        units.run(unit)
+    wait_for_daemons(desk.ui.port)
     assert recorded(folder) == recorder
     assert [(each["runId"], each["status"]) for each in desk.runs(folder)] == [(run, "STARTED")]
     desk.end(folder)
@@ -175,22 +175,22 @@ def test_runs_and_recorders_go_on_while_the_services_are_restarted(
 
 @pytest.mark.slow
 def test_the_recorder_unit_resumes_its_session(services: tuple[Services, Deployment]) -> None:
-    """After a kill, by the restart of systemd; after a stop, by the next start. The exit code of a stop is no failure."""
-    made, deployment = services
+    """After a kill systemd restarts it; after a stop the next start resumes. A stop exits with success."""
+    units, deployment = services
     settings = settings_of(RECORDER)
     assert settings["Restart"] == ["on-failure"]
-    process = made.run(RECORDER, instance="BTCUSDT")
+    process = units.run(RECORDER, instance="BTCUSDT")
     root = sessions_root(deployment.workspace.settings)
     wait_for(lambda: len(all_sessions(root)) == 1, 240)
     (folder,) = all_sessions(root)
     assert recorded(folder) == process.pid
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    process = made.run(RECORDER, instance="BTCUSDT")
+    process = units.run(RECORDER, instance="BTCUSDT")
     assert recorded(folder) == process.pid
-    made.stop(RECORDER, process)
+    units.stop(RECORDER, process)
     assert [str(process.returncode)] == settings["SuccessExitStatus"]
-    made.run(RECORDER, instance="BTCUSDT")
+    units.run(RECORDER, instance="BTCUSDT")
     recorded(folder)
     assert starts(folder) == 3
     assert all_sessions(root) == [folder]

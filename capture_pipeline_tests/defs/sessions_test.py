@@ -1,4 +1,4 @@
-"""Sessions in Dagster: launched by the plan, attached to again, finished by Terminate, and never ended by what ends a run."""
+"""Sessions in Dagster: launched by the plan, followed again after a failure, finished by Terminate."""
 
 import datetime as dt
 import os
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def market() -> Iterator[str]:
-    """An exchange whose clock runs."""
+    """Start an exchange with a running clock."""
     with SandboxServer(
         SandboxConfig.model_validate({"now": "2025-02-20T10:30:00Z", "speed": 20, "symbols": [BUSY]})
     ) as server:
@@ -48,7 +48,7 @@ def market() -> Iterator[str]:
 
 @pytest.fixture
 def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
-    """A deployment in the environment, where recorders find it too."""
+    """Set a deployment in the environment, where recorders find it."""
     quick = {
         "CAPTURE_RECORDING_FREE_DISK_GB": "0.01",
         "CAPTURE_RECORDING_FLUSH_S": "0.2",
@@ -61,7 +61,7 @@ def deployment(market: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def planned(stage: Stage, seconds: float, ahead_s: float = 0) -> Stage:
-    """The same stage with a session whose window has just opened, or opens in a while."""
+    """Return the stage with a session that is planned to begin in some seconds, by default now."""
     now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=ahead_s)
     entry = {
         "regime": "high_volume",
@@ -77,12 +77,11 @@ def planned(stage: Stage, seconds: float, ahead_s: float = 0) -> Stage:
 
 
 def session_of(stage: Stage) -> SessionFolder:
-    """The one session there is."""
     return all_sessions(sessions_root(stage.workspace.settings))[0]
 
 
 def until(happened: Callable[[], bool]) -> None:
-    """Wait for something that another process does."""
+    """Wait for a condition that another process changes."""
     deadline = time.monotonic() + 60
     while not happened():
         assert time.monotonic() < deadline, "it did not happen within a minute"
@@ -90,69 +89,73 @@ def until(happened: Callable[[], bool]) -> None:
 
 
 def test_a_planned_session_is_recorded_checked_converted_and_compared(stage: Stage) -> None:
-    """The sensor asks for a run when the window opens; the run ends with the finished session, and everything derived follows."""
-    look = planned(stage, 30).look(
+    """The run ends with the finished session, and all derived assets are materialized."""
+    tick = planned(stage, 30).tick(
         "session_sensor"
     )  # long enough for a busy machine to start the recorder in it
     folder = session_of(stage)
-    assert look.keys == [folder.session]
-    assert [run.run_key for run in look.runs] == [f"{folder.session}-1"]
-    stage.instance.add_dynamic_partitions("sessions", look.keys)
+    assert tick.keys == [folder.session]
+    assert [run.run_key for run in tick.runs] == [f"{folder.session}-1"]
+    stage.instance.add_dynamic_partitions("sessions", tick.keys)
     seen = dg.evaluate_automation_conditions(defs=stage.definitions, instance=stage.instance)
-    ran = stage.run("record_session", folder.session)
-    assert ran.success
-    made = stage.made("golden_samples")[folder.session]
-    assert made.metadata["state"].value == "complete"
-    assert made.metadata["gaps"].value == 0
-    verdicts = {each.check_name: each.passed for each in ran.get_asset_check_evaluations()}
+    result = stage.run("record_session", folder.session)
+    assert result.success
+    materialization = stage.materializations("golden_samples")[folder.session]
+    assert materialization.metadata["state"].value == "complete"
+    assert materialization.metadata["gaps"].value == 0
+    verdicts = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
     assert verdicts == dict.fromkeys(CHECKS, True) | {"depth_rate": False}
     tables = ("golden_trades", "golden_depth", "golden_snapshots")
     seen = dg.evaluate_automation_conditions(
         defs=stage.definitions, instance=stage.instance, cursor=seen.cursor
     )
-    asked = dg.evaluate_automation_conditions(
+    requested = dg.evaluate_automation_conditions(
         defs=stage.definitions, instance=stage.instance, cursor=seen.cursor
     )
-    assert {name: asked.get_num_requested(dg.AssetKey(name)) for name in tables} == dict.fromkeys(tables, 1)
+    assert {name: requested.get_num_requested(dg.AssetKey(name)) for name in tables} == dict.fromkeys(
+        tables, 1
+    )
     assert stage.materialize(tables, folder.session).success
     assert all(
-        stage.made(name)[folder.session].metadata["dagster/partition_row_count"].value
+        stage.materializations(name)[folder.session].metadata["dagster/partition_row_count"].value
         for name in ("golden_samples", *tables)
     )
     assert stage.materialize(["regime_comparison"]).success
-    page = Path(str(stage.made("regime_comparison")[None].metadata["page"].value))
+    page = Path(str(stage.materializations("regime_comparison")[None].metadata["page"].value))
     assert folder.session in page.read_text()
-    assert stage.look("session_sensor").runs == []
+    assert stage.tick("session_sensor").runs == []
 
 
 def test_a_planned_session_is_asked_for_ahead_and_begins_in_time(stage: Stage) -> None:
-    """Two minutes before its window and no sooner; the file begins before the planned start, and the session is as long as planned."""
+    """The run is requested two minutes before; the file begins before the planned start."""
     assert (
-        planned(stage, 5, ahead_s=600).look("session_sensor").reason.startswith("no window is open; next: ")
+        planned(stage, 5, ahead_s=600)
+        .tick("session_sensor")
+        .reason.startswith("no planned session is due; next: ")
     )
-    look = planned(stage, 5, ahead_s=LEAD_S + 20).look("session_sensor")
+    tick = planned(stage, 5, ahead_s=LEAD_S + 20).tick("session_sensor")
     folder = session_of(stage)
-    assert look.keys == [folder.session]
-    stage.instance.add_dynamic_partitions("sessions", look.keys)
-    ran = stage.run("record_session", folder.session)
-    assert ran.success
+    assert tick.keys == [folder.session]
+    stage.instance.add_dynamic_partitions("sessions", tick.keys)
+    result = stage.run("record_session", folder.session)
+    assert result.success
     metadata = finished(folder)
     assert metadata.started_ns is not None
     assert metadata.started_ns < metadata.plan.start_us * 1000
     assert metadata.statistics["duration_s"] >= 5
-    assert stage.made("golden_samples")[folder.session].metadata["late_s"].value == 0
-    lines = [event.user_message for event in stage.instance.all_logs(ran.run_id)]
+    assert stage.materializations("golden_samples")[folder.session].metadata["late_s"].value == 0
+    lines = [event.user_message for event in stage.instance.all_logs(result.run_id)]
     assert any(line.startswith("waiting: 0 messages") for line in lines)
 
 
 def test_a_check_that_was_skipped_says_so(stage: Stage) -> None:
-    """First of all, as a warning that holds nothing up; of a short session no snapshot came while a book was synced."""
+    """A short session has no snapshot of a synchronised book; the check warns and blocks nothing."""
     folder = prepare(
         sessions_root(stage.workspace.settings), new_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 3)
     )
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
-    ran = stage.run("record_session", folder.session)
-    evaluations = {each.check_name: each for each in ran.get_asset_check_evaluations()}
+    result = stage.run("record_session", folder.session)
+    evaluations = {each.check_name: each for each in result.get_asset_check_evaluations()}
     best, ledger = evaluations["book_best"], evaluations["ledger"]
     assert (best.passed, best.severity, best.metadata["verdict"].value) == (
         True,
@@ -170,27 +173,27 @@ def test_a_check_that_was_skipped_says_so(stage: Stage) -> None:
 def test_a_session_of_which_nothing_came_fails_its_run_with_the_reason(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is no materialization, and nobody brings it in as one that was recorded elsewhere."""
+    """It is not materialized, and the sensor of arrivals ignores it."""
     monkeypatch.setenv("CAPTURE_SANDBOX_URL", "http://127.0.0.1:9")
     folder = prepare(
         sessions_root(stage.workspace.settings), new_plan(stage.workspace.settings, ["BTCUSDT"], "custom", 5)
     )
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
-    ran = stage.run("record_session", folder.session)
-    assert not ran.success
-    [failed] = [event for event in ran.get_step_failure_events() if event.node_name == "golden_samples"]
+    result = stage.run("record_session", folder.session)
+    assert not result.success
+    [failed] = [event for event in result.get_step_failure_events() if event.node_name == "golden_samples"]
     assert "ended without a message: cannot connect to ws://127.0.0.1:9" in str(
         failed.step_failure_data.error
     )
     assert any(
         "connecting" in event.user_message and "cannot connect" in event.user_message
-        for event in stage.instance.all_logs(ran.run_id)
+        for event in stage.instance.all_logs(result.run_id)
     )
-    assert stage.look("session_arrivals").reason == "all 1 finished sessions are known or empty"
+    assert stage.tick("session_arrivals").reason == "all 1 finished sessions are known or empty"
 
 
 def test_a_run_tells_more_often_at_first() -> None:
-    """Whoever opens the page of a run that has just begun sees that it goes on."""
+    """A user who opens the page of a new run sees progress soon."""
     assert list(islice(part("golden_samples.recording").report_times(), 7)) == [
         10,
         30,
@@ -203,8 +206,8 @@ def test_a_run_tells_more_often_at_first() -> None:
 
 
 def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: Stage, tmp_path: Path) -> None:
-    """Kill -9 of the run's process: the same recorder goes on, the sensor asks again, and one file comes of it."""
-    planned(stage, 40).look("session_sensor")
+    """After kill -9 of the run the recorder continues, the sensor requests a run, and there is one file."""
+    planned(stage, 40).tick("session_sensor")
     folder = session_of(stage)
     with at_home(tmp_path) as (home, instance):
         instance.add_dynamic_partitions("sessions", [folder.session])
@@ -228,9 +231,9 @@ def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: St
             )
         )
         assert lock_owner_pid(folder) == recorder
-    look = stage.look("session_sensor")
-    assert look.keys == [folder.session]
-    stage.instance.add_dynamic_partitions("sessions", look.keys)
+    tick = stage.tick("session_sensor")
+    assert tick.keys == [folder.session]
+    stage.instance.add_dynamic_partitions("sessions", tick.keys)
     assert stage.run("record_session", folder.session).success
     starts = folder.events.read_text().count('"recorder_started"')
     assert starts == 1
@@ -238,8 +241,8 @@ def test_a_run_that_dies_leaves_the_recorder_and_the_next_one_attaches(stage: St
 
 
 def test_a_recorder_that_dies_is_started_again_into_the_same_file(stage: Stage) -> None:
-    """Within seconds, by the run that follows it; what was lost in between is in the ledger."""
-    planned(stage, 600).look("session_sensor")
+    """The run restarts it within seconds; messages lost in between are in the ledger."""
+    planned(stage, 600).tick("session_sensor")
     folder = session_of(stage)
     stage.instance.add_dynamic_partitions("sessions", [folder.session])
     killer = subprocess.Popen([sys.executable, "-c", _KILLER, str(folder.path)])
@@ -247,7 +250,7 @@ def test_a_recorder_that_dies_is_started_again_into_the_same_file(stage: Stage) 
     assert killer.wait() == 0
     assert folder.events.read_text().count('"recorder_started"') == 2
     assert "process down" in folder.gaps.read_text()
-    metadata = stage.made("golden_samples")[folder.session].metadata
+    metadata = stage.materializations("golden_samples")[folder.session].metadata
     assert metadata["gaps"].value == 2
 
 
@@ -276,8 +279,8 @@ sys.exit(1)
 
 
 def test_terminate_finishes_the_session_and_another_interrupt_leaves_it(stage: Stage, tmp_path: Path) -> None:
-    """An interrupted run whose end nobody asked for leaves the recorder; asked for, the next run ends the session by the same interrupt."""
-    planned(stage, 600).look("session_sensor")
+    """An interrupt finishes the session only if a user terminated the run."""
+    planned(stage, 600).tick("session_sensor")
     folder = session_of(stage)
     with at_home(tmp_path) as (home, instance):
         instance.add_dynamic_partitions("sessions", [folder.session])
@@ -304,7 +307,7 @@ def test_terminate_finishes_the_session_and_another_interrupt_leaves_it(stage: S
 
 @contextmanager
 def at_home(tmp_path: Path) -> Iterator[tuple[Path, dg.DagsterInstance]]:
-    """A Dagster home with the project's own instance settings, which other processes use too."""
+    """Create a Dagster home with the project's instance settings, for other processes."""
     home = tmp_path / "home"
     home.mkdir()
     (home / "dagster.yaml").write_bytes((ROOT / "dagster_home" / "dagster.yaml").read_bytes())
@@ -313,7 +316,7 @@ def at_home(tmp_path: Path) -> Iterator[tuple[Path, dg.DagsterInstance]]:
 
 
 def materialized(home: Path, folder: SessionFolder) -> subprocess.Popen[bytes]:
-    """Materialize a session in a process of its own."""
+    """Materialize a session in a separate process."""
     command = [
         str(Path(sys.executable).with_name("dagster")),
         "asset",
@@ -330,20 +333,20 @@ def materialized(home: Path, folder: SessionFolder) -> subprocess.Popen[bytes]:
 
 
 def test_a_session_recorded_elsewhere_is_brought_in_once(stage: Stage) -> None:
-    """Its run records nothing, validates it, and is asked for once."""
+    """Its run validates the session without recording, and is requested once."""
     settings = stage.workspace.settings
     folder = prepare(sessions_root(settings), new_plan(settings, ["BTCUSDT"], "custom", 3))
     process = launch(folder)
     assert process.wait(timeout=60) == 0
-    look = stage.look("session_arrivals")
-    assert look.keys == [folder.session]
-    stage.instance.add_dynamic_partitions("sessions", look.keys)
+    result = stage.tick("session_arrivals")
+    assert result.keys == [folder.session]
+    stage.instance.add_dynamic_partitions("sessions", result.keys)
     assert stage.run("record_session", folder.session).success
-    assert stage.look("session_arrivals").reason == "all 1 finished sessions are known or empty"
+    assert stage.tick("session_arrivals").reason == "all 1 finished sessions are known or empty"
 
 
 def test_a_key_that_is_no_session_is_refused(stage: Stage) -> None:
-    """Dynamic keys may hold anything; none of it reaches a path."""
+    """Dynamic keys may contain any text; an invalid one does not become a path."""
     for key in ("../../etc/passwd", "20260803T143000Z_btcusdt/../x", "x\n"):
         stage.instance.add_dynamic_partitions("sessions", [key])
         assert not stage.run("record_session", key).success

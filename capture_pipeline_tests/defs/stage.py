@@ -1,4 +1,4 @@
-"""What a test of the Dagster layer works with: it runs jobs in this process and reads back what Dagster recorded."""
+"""Helpers for tests of the definitions: run jobs in this process, and read what Dagster recorded."""
 
 import importlib
 from collections.abc import Iterable, Mapping
@@ -17,12 +17,11 @@ CHAIN = ("kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusi
 
 
 def key(month: str, symbol: str) -> str:
-    """A partition's key."""
     return f"{month}|{symbol}"
 
 
 def block(first: str, last: str, last_symbol: str = ETH) -> dict[str, str]:
-    """Run tags: both symbols, or the first one alone, of the months from `first` to `last`."""
+    """Return the run tags of both symbols (or only the first) for the months from `first` to `last`."""
     return {
         "dagster/asset_partition_range_start": key(first, BTC),
         "dagster/asset_partition_range_end": key(last, last_symbol),
@@ -30,17 +29,17 @@ def block(first: str, last: str, last_symbol: str = ETH) -> dict[str, str]:
 
 
 def part(name: str) -> Any:
-    """A module of the definitions, as they were loaded for these tests."""
+    """Return a module of the definitions, as loaded for these tests."""
     return importlib.import_module(f"capture_pipeline.defs.{name}")
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a sensor decided.
+class TickResult:
+    """The result of a tick of a sensor.
 
     Attributes:
-        runs: What it asks for.
-        reason: Why it asks for nothing.
+        runs: Run requests.
+        reason: Reason to skip; empty with run requests.
     """
 
     runs: list[dg.RunRequest]
@@ -48,19 +47,19 @@ class Look:
 
     @property
     def keys(self) -> list[str]:
-        """The partitions it asks for, in order."""
+        """The partition keys of the requests, sorted."""
         return sorted(run.partition_key or "" for run in self.runs)
 
 
 @dataclass
 class Stage:
-    """Definitions, deployment and instance.
+    """Definitions, deployment and instance of a test.
 
     Attributes:
-        definitions: Of the project.
-        deployment: Its lake and the controls of its exchange.
-        instance: What Dagster remembers.
-        cursors: Of the sensors, by name.
+        definitions: Definitions of the project.
+        deployment: Lake, and controls of the exchange.
+        instance: Dagster instance.
+        cursors: Cursor by name of the sensor.
     """
 
     definitions: dg.Definitions
@@ -70,15 +69,14 @@ class Stage:
 
     @property
     def workspace(self) -> Workspace:
-        """The deployment's workspace."""
         return self.deployment.workspace
 
     def run(
         self, job: str, partition: str | None = None, tags: Mapping[str, str] | None = None
     ) -> dg.ExecuteInProcessResult:
-        """Run a job on one partition, or on those that the tags name."""
-        made = self.definitions.resolve_job_def(job)
-        return made.execute_in_process(
+        """Run a job for one partition, or for the partitions of the tags."""
+        job_def = self.definitions.resolve_job_def(job)
+        return job_def.execute_in_process(
             run_config=QUIET,
             instance=self.instance,
             partition_key=partition,
@@ -96,7 +94,7 @@ class Stage:
         with_checks: bool = True,
         checks: str | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Materialize some assets with or without their checks, and run the checks of one more."""
+        """Materialize assets with or without their checks, and run the checks of one more asset."""
         wanted: dg.AssetSelection = dg.AssetSelection.assets(*assets)
         wanted = wanted if with_checks else wanted.without_checks()
         return dg.materialize(
@@ -110,27 +108,27 @@ class Stage:
             raise_on_error=False,
         )
 
-    def look(self, sensor: str) -> Look:
-        """One tick of a sensor, going on from its last one."""
-        made = self.definitions.resolve_sensor_def(sensor)
-        resources = {"workspace": self.workspace} if made.required_resource_keys else None
+    def tick(self, sensor: str) -> TickResult:
+        """Evaluate a sensor once, with the cursor of its last tick."""
+        sensor_def = self.definitions.resolve_sensor_def(sensor)
+        resources = {"workspace": self.workspace} if sensor_def.required_resource_keys else None
         context = dg.build_sensor_context(
             instance=self.instance, cursor=self.cursors.get(sensor), resources=resources
         )
-        result = made(context)
+        result = sensor_def(context)
         if isinstance(result, dg.SkipReason):
-            return Look([], result.skip_message or "")
+            return TickResult([], result.skip_message or "")
         if isinstance(result, dg.RunRequest):
-            return Look([result], "")
+            return TickResult([result], "")
         assert isinstance(result, dg.SensorResult)
         self.cursors[sensor] = result.cursor
-        return Look(
+        return TickResult(
             list(result.run_requests or []),
             result.skip_reason.skip_message or "" if result.skip_reason else "",
         )
 
-    def made(self, asset: str) -> dict[str | None, dg.AssetMaterialization]:
-        """The newest materialization of each partition of an asset."""
+    def materializations(self, asset: str) -> dict[str | None, dg.AssetMaterialization]:
+        """Return the newest materialization of an asset by partition."""
         records = self.instance.fetch_materializations(dg.AssetKey(asset), limit=1000, ascending=True).records
         return {
             record.partition_key: materialization

@@ -1,4 +1,4 @@
-"""`capture ui` as tests run it: a project folder, its processes, and queries as the browser sends them."""
+"""Helpers for tests with `capture ui`: a project folder, processes, and queries of the browser."""
 
 import contextlib
 import os
@@ -23,12 +23,15 @@ from capture_pipeline_tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
-HEALTH = "{instance {daemonHealth {allDaemonStatuses {daemonType required healthy lastHeartbeatErrors {message}}}}}"
+HEALTH = """{instance {daemonHealth {allDaemonStatuses {
+  daemonType required healthy lastHeartbeatErrors {message}}}}}"""
 LAUNCH = """mutation ($given: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $given) {__typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}
+  launchPartitionBackfill(backfillParams: $given) {
+    __typename ... on LaunchBackfillSuccess {backfillId} ... on PythonError {message}}
 }"""
 RUN_JOB = """mutation ($given: ExecutionParams!) {
-  launchPipelineExecution(executionParams: $given) {__typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}
+  launchPipelineExecution(executionParams: $given) {
+    __typename ... on LaunchRunSuccess {run {runId}} ... on PythonError {message}}
 }"""
 STATUS = (
     "query ($id: String!) {partitionBackfillOrError(backfillId: $id) {... on PartitionBackfill {status}}}"
@@ -38,7 +41,7 @@ LOCATION = {"repositoryLocationName": "capture_pipeline", "repositoryName": "__r
 
 
 def make_project(folder: Path) -> Path:
-    """Put what a deployment has besides the package into a folder."""
+    """Copy the files of a deployment, except the package, into a folder."""
     shutil.copy(ROOT / "workspace.yaml", folder)
     (folder / "dagster_home").mkdir()
     shutil.copy(ROOT / "dagster_home" / "dagster.yaml", folder / "dagster_home")
@@ -51,15 +54,18 @@ def environment(project: Path, **more: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
+    """Return a port on which nothing listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
 @contextlib.contextmanager
-def running(project: Path, port: int, *options: str, **more: str) -> Iterator[subprocess.Popen[str]]:
-    """`capture ui`, ended at the end with all that it started; with `--demo` the settings are the demo's."""
+def run_ui(project: Path, port: int, *options: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `capture ui`, and kill it with all its child processes at the end.
+
+    With `--demo` the settings are those of the demo.
+    """
     home = {**os.environ, "DAGSTER_HOME": str(project / "dagster_home")}
     command = [str(PROGRAMS / "capture"), "ui", "--port", str(port), *options]
     with (project / "ui.log").open("w") as log:
@@ -80,17 +86,17 @@ def running(project: Path, port: int, *options: str, **more: str) -> Iterator[su
             process.wait()
 
 
-def children(pid: int) -> Iterator[int]:
-    """The process and all that it started, as long as their parents live."""
+def process_tree(pid: int) -> Iterator[int]:
+    """Yield a process and all its descendants whose parents are alive."""
     yield pid
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in path.read_text().split():
-            yield from children(int(child))
+            yield from process_tree(int(child))
 
 
 @contextlib.contextmanager
-def suspended(pid: int) -> Iterator[None]:
-    """The process does nothing meanwhile."""
+def suspend(pid: int) -> Iterator[None]:
+    """Stop a process inside the `with` block."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -98,20 +104,22 @@ def suspended(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def asked(port: int, query: str, **variables: object) -> Any:
-    """What the webserver answers to a query as the UI sends it."""
+def query_graphql(port: int, query: str, **variables: object) -> Any:
+    """Send a query in the same way as the UI; return the data of the answer."""
     document = {"query": query, "variables": variables}
     answer = requests.post(f"http://127.0.0.1:{port}/graphql", json=document, timeout=60).json()
     assert "errors" not in answer, answer["errors"]
     return answer["data"]
 
 
-def daemons(port: int) -> list[dict[str, Any]]:
-    """Every daemon, once the webserver answers and all have a heart-beat."""
+def wait_for_daemons(port: int) -> list[dict[str, Any]]:
+    """Wait until all required daemons are healthy; return all daemons."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         with contextlib.suppress(requests.ConnectionError, requests.Timeout):
-            found: list[dict[str, Any]] = asked(port, HEALTH)["instance"]["daemonHealth"]["allDaemonStatuses"]
+            found: list[dict[str, Any]] = query_graphql(port, HEALTH)["instance"]["daemonHealth"][
+                "allDaemonStatuses"
+            ]
             if all(daemon["healthy"] for daemon in found if daemon["required"]):
                 return found
         time.sleep(0.2)
@@ -123,36 +131,38 @@ class Ui:
     """A running UI.
 
     Attributes:
-        port: Of its webserver.
+        port: Port of the webserver.
         home: Folder of the Dagster instance.
-        pid: Of `capture ui`, where a test needs it.
+        pid: Process id of `capture ui`; 0 if a test does not need it.
     """
 
     port: int
     home: Path
     pid: int = 0
 
-    def ask(self, query: str, **variables: object) -> Any:
-        """Send a query as the UI does."""
-        return asked(self.port, query, **variables)
+    def query(self, query: str, **variables: object) -> Any:
+        """Send a query in the same way as the UI."""
+        return query_graphql(self.port, query, **variables)
 
     def daemon(self) -> int:
-        """The process id of the daemon."""
+        """Return the process id of the daemon."""
         (found,) = (
             pid
-            for pid in children(self.pid)
+            for pid in process_tree(self.pid)
             if b"dagster-daemon" in Path(f"/proc/{pid}/cmdline").read_bytes()
         )
         return found
 
     def launch(self, partitions: list[str], **target: object) -> str:
-        """Launch a backfill: its id."""
-        launched = self.ask(LAUNCH, given={"partitionNames": partitions, **target})["launchPartitionBackfill"]
+        """Launch a backfill; return its id."""
+        launched = self.query(LAUNCH, given={"partitionNames": partitions, **target})[
+            "launchPartitionBackfill"
+        ]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])
 
     def run(self, job: str, partition: str = "") -> str:
-        """Launch a run of a job, for one partition if it has such: its status at its end."""
+        """Launch a run of a job, for a partition if given; return its final status."""
         tags = (
             {"dagster/partition": partition, **dict(zip(DIMENSIONS, partition.split("|"), strict=True))}
             if partition
@@ -164,7 +174,7 @@ class Ui:
             "mode": "default",
             "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
         }
-        launched = self.ask(RUN_JOB, given=given)["launchPipelineExecution"]
+        launched = self.query(RUN_JOB, given=given)["launchPipelineExecution"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
 
@@ -179,27 +189,26 @@ class Ui:
             return status().value
 
     def status(self, backfill: str) -> str:
-        """Its status."""
-        return str(self.ask(STATUS, id=backfill)["partitionBackfillOrError"]["status"])
+        return str(self.query(STATUS, id=backfill)["partitionBackfillOrError"]["status"])
 
-    def ended(self, backfill: str) -> str:
-        """Wait for the end of a backfill: its status."""
+    def wait_for_backfill(self, backfill: str) -> str:
+        """Wait for the end of a backfill; return its status."""
         wait_for(lambda: self.status(backfill).startswith("COMPLETED_"), 600, every_s=1)
         return self.status(backfill)
 
-    def newest(self, asset: str) -> dict[str, int]:
-        """The number of the newest materialization of each partition; numbers grow with time."""
+    def newest_ids(self, asset: str) -> dict[str, int]:
+        """Return the id of the newest materialization by partition. Ids grow with time."""
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             records = instance.fetch_materializations(dg.AssetKey(asset), limit=1000, ascending=True).records
         return {str(record.partition_key): record.storage_id for record in records}
 
-    def made(self, backfill: str) -> dict[str, Counter[str]]:
-        """How often its runs made each partition, by asset."""
-        made: dict[str, Counter[str]] = {}
+    def count_materializations(self, backfill: str) -> dict[str, Counter[str]]:
+        """Return the number of materializations by asset and partition in the runs of a backfill."""
+        counts: dict[str, Counter[str]] = {}
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             for run in instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill})):
                 for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
                     found = entry.asset_materialization
                     assert found is not None
-                    made.setdefault(found.asset_key.to_user_string(), Counter())[str(found.partition)] += 1
-        return made
+                    counts.setdefault(found.asset_key.to_user_string(), Counter())[str(found.partition)] += 1
+        return counts

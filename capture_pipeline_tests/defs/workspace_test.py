@@ -1,4 +1,4 @@
-"""workspace.yaml and the instance's settings, as Dagster's own programs load them; and `capture ui` with its three processes."""
+"""workspace.yaml and the instance settings, as Dagster loads them, and the processes of `capture ui`."""
 
 import signal
 import subprocess
@@ -14,12 +14,12 @@ import yaml
 from capture_pipeline_tests.defs.ui import (
     PROGRAMS,
     ROOT,
-    asked,
-    daemons,
     environment,
     free_port,
     make_project,
-    running,
+    query_graphql,
+    run_ui,
+    wait_for_daemons,
 )
 
 LOOPBACK = "0100007F"
@@ -44,7 +44,6 @@ while True:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with what a deployment has besides the package."""
     return make_project(tmp_path)
 
 
@@ -63,7 +62,7 @@ def validate(project: Path, **more: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_the_workspace_loads(project: Path) -> None:
-    """From a folder that is not the repository's, with a code server as docs/deployment.md starts it; on a port that is free here."""
+    """It loads in another folder than the repository, with a code server on a free port."""
     workspace, port = yaml.safe_load((project / "workspace.yaml").read_text()), free_port()
     server = workspace["load_from"][0]["grpc_server"]
     assert (server["host"], server["port"]) == ("127.0.0.1", 4266)
@@ -105,7 +104,7 @@ def test_the_workspace_loads(project: Path) -> None:
 
 @pytest.mark.slow
 def test_loading_warns_of_nothing(project: Path) -> None:
-    """Preview and beta features are used knowingly, at a pinned version; a log that warns at each start hides what matters."""
+    """Preview and beta features are used on purpose; warnings would hide other messages."""
     program = "import capture_pipeline.definitions as loaded; loaded.defs.get_repository_def()"
     command = [sys.executable, "-W", "always", "-c", program]
     result = subprocess.run(
@@ -118,7 +117,7 @@ def test_loading_warns_of_nothing(project: Path) -> None:
 
 @pytest.mark.slow
 def test_a_wrong_setting_shows_as_its_one_line(project: Path) -> None:
-    """The file, the key, and what was meant."""
+    """The line contains file, key and suggestion."""
     wrong = project / "pipeline.yaml"
     wrong.write_text("symbls: [BTCUSDT]\n")
     result = validate(project, CAPTURE_CONFIG=str(wrong))
@@ -126,12 +125,13 @@ def test_a_wrong_setting_shows_as_its_one_line(project: Path) -> None:
     lines = [line for line in result.stdout.splitlines() if "symbls" in line]
     assert len(lines) == 1
     assert lines[0].startswith(
-        f"capture_pipeline.errors.ConfigError: {wrong}: symbls: unknown key; did you mean symbols? allowed: alerts, archive, "
+        f"capture_pipeline.errors.ConfigError: {wrong}: symbls: unknown key; did you mean symbols? "
+        "allowed: alerts, archive, "
     )
 
 
 def test_the_instance_is_as_it_should_be(project: Path) -> None:
-    """No telemetry and no nux; queue, pools, monitoring and retention are taken as they are written, and runs wait for the code server."""
+    """Telemetry and nux are off; queue, pools, monitoring and retention are as written."""
     with dg.DagsterInstance.from_config(str(project / "dagster_home")) as instance:
         assert instance.telemetry_enabled is False
         assert instance.nux_enabled is False
@@ -147,14 +147,14 @@ def test_the_instance_is_as_it_should_be(project: Path) -> None:
 
 
 def test_the_example_for_postgres_is_a_storage_key(project: Path) -> None:
-    """It is added to dagster.yaml as it stands, and names no secret."""
+    """It can be added to dagster.yaml unchanged, and contains no secret."""
     example = yaml.safe_load((ROOT / "dagster_home" / "postgres.example.yaml").read_text())
     assert example == {"storage": {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}}
     assert "storage" not in yaml.safe_load((project / "dagster_home" / "dagster.yaml").read_text())
 
 
 def addresses(port: int) -> set[str]:
-    """The addresses on which something listens at that port, as the kernel writes them."""
+    """Return the addresses that listen on a port, as the kernel writes them."""
     lines = [
         line.split()
         for name in ("tcp", "tcp6")
@@ -167,15 +167,15 @@ def addresses(port: int) -> set[str]:
 
 @pytest.mark.slow
 def test_the_ui_listens_on_loopback_alone(project: Path) -> None:
-    """It serves the project, all daemons beat without errors, nothing listens on another address, and Ctrl-C ends all processes."""
+    """All daemons are healthy, no other address listens, and Ctrl-C ends all processes."""
     port = free_port()
-    with running(project, port) as process:
-        found = daemons(port)
+    with run_ui(project, port) as process:
+        found = wait_for_daemons(port)
         assert {"SENSOR", "SCHEDULER", "ASSET", "BACKFILL", "QUEUED_RUN_COORDINATOR", "MONITORING"} <= {
             daemon["daemonType"] for daemon in found
         }
         assert [daemon["lastHeartbeatErrors"] for daemon in found if daemon["lastHeartbeatErrors"]] == []
-        (repository,) = asked(port, SENSORS)["repositoriesOrError"]["nodes"]
+        (repository,) = query_graphql(port, SENSORS)["repositoriesOrError"]["nodes"]
         assert {"month_close_sensor", "gap_fill_sensor"} <= {
             sensor["name"] for sensor in repository["sensors"]
         }
@@ -188,9 +188,9 @@ def test_the_ui_listens_on_loopback_alone(project: Path) -> None:
 
 @pytest.mark.slow
 def test_the_instance_is_made_before_the_two_processes_look_for_it(project: Path) -> None:
-    """On a first start both would make its files and spoil each other's; so one that cannot be made ends it with one line."""
+    """Two processes would damage each other's files; a failure is reported in one line."""
     (project / "dagster_home" / "dagster.yaml").write_text("telemetrie: {enabled: false}\n")
-    with running(project, 1) as process:
+    with run_ui(project, 1) as process:
         assert process.wait(60) == 2
     (line,) = (project / "ui.log").read_text().splitlines()
     assert line.startswith(
@@ -201,12 +201,15 @@ def test_the_instance_is_made_before_the_two_processes_look_for_it(project: Path
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_all_processes_and_the_ui_with_0(number: signal.Signals, project: Path) -> None:
-    """Each is told, whatever the program was told by; shown with stand-ins for Dagster's programs."""
+    """Each process gets a signal; stand-ins replace Dagster's programs."""
     programs = [project / name for name in ("code-server", "python", "dagster-daemon")]
     for path in (project / "dagster", *programs[1:]):  # the webserver and the code server are modules
         path.write_text("#!/bin/sh\n" if path.name == "dagster" else STAND_IN)
         path.chmod(0o755)
-    code = f"import sys; sys.executable = {str(project / 'python')!r}; from capture_pipeline.cli.main import main; main()"
+    code = (
+        f"import sys; sys.executable = {str(project / 'python')!r}; "
+        "from capture_pipeline.cli.main import main; main()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code, "ui"], cwd=project, env=environment(project), stdout=PIPE
     ) as process:

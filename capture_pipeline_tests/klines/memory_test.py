@@ -26,7 +26,7 @@ def test_as_much_work_runs_at_the_same_time_as_fits(rows: int, at_once: int) -> 
 
     def work(_: int) -> None:
         nonlocal running, most
-        with budget.hold(rows):
+        with budget.reserve(rows):
             with lock:
                 running += 1
                 most = max(most, running)
@@ -42,9 +42,9 @@ def test_as_much_work_runs_at_the_same_time_as_fits(rows: int, at_once: int) -> 
 def test_a_failure_gives_its_rows_back() -> None:
     """The next work does not wait for ever."""
     budget = RowBudget(10)
-    with pytest.raises(ValueError, match="broken"), budget.hold(10):
+    with pytest.raises(ValueError, match="broken"), budget.reserve(10):
         raise ValueError("broken")
-    with budget.hold(10):
+    with budget.reserve(10):
         pass
 
 

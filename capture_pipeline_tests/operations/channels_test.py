@@ -1,4 +1,4 @@
-"""Channels one by one: hostile text, logins, secrets, and a channel of another package that is really installed."""
+"""Channels: hostile text, logins, secrets, and a channel of another, installed package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from capture_pipeline.cli.main import main
 from capture_pipeline.errors import ConfigError
 from capture_pipeline.lake.paths import Lake
-from capture_pipeline.operations.alerts.channels import hide, open_channel
+from capture_pipeline.operations.alerts.channels import mask_secret, open_channel
 from capture_pipeline.operations.alerts.delivery import deliver, send_test
 from capture_pipeline.operations.alerts.models import Alert
 from capture_pipeline.operations.alerts.spool import Spool
@@ -40,7 +40,7 @@ def run(*arguments: str, **environment: str) -> Result:
 def test_hostile_text_mentions_nobody_and_adds_no_header(
     web: HttpReceiver, mail: MailReceiver, lake: Lake
 ) -> None:
-    """In titles, texts, keys and fields alike."""
+    """Titles, texts, keys and fields are covered."""
     settings = settings_for(web, mail)
     spool = Spool(lake, settings)
     spool.post([Alert(key=HOSTILE, level=Level.INFO, title=HOSTILE, text=HOSTILE, fields={HOSTILE: HOSTILE})])
@@ -94,7 +94,7 @@ def test_a_login_is_used_and_a_wrong_password_is_in_no_error(
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 def test_a_server_without_tls_gets_no_mail(security: str, mail: MailReceiver) -> None:
-    """Nothing is sent in the clear where TLS was asked for."""
+    """No mail is sent without TLS if the settings require TLS."""
     (outcome,) = send_test(settings_for(mail=mail, timeout_s=5, mail_keys={"security": security}))
     assert outcome.error
     assert mail.messages == []
@@ -108,7 +108,7 @@ def test_mail_goes_by_tls_to_a_server_whose_certificate_is_trusted(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By the same certificates as every other connection; with a login; to no other server."""
+    """The trusted certificates are those of all other connections; another server gets no mail."""
     authority = make_authority(tmp_path)
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
@@ -135,7 +135,7 @@ SECRET = "T0SECRET/B0SECRET"  # noqa: S105 - of these tests
 def test_the_address_of_a_webhook_is_shown_nowhere(
     state: str, lake: Lake, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not in outputs of commands, logs, files below the root or errors; it comes from the environment."""
+    """The address is set in the environment; it is in no output, log, file or error."""
     web = HttpReceiver(status=404 if state == "refuses" else 200, port=free_port())
     address = f"https://exa mple/{SECRET}" if state == "bad address" else web.address
     environment = {
@@ -166,13 +166,13 @@ def test_the_address_of_a_webhook_is_shown_nowhere(
 @pytest.mark.parametrize("text", [SECRET, f"https://h/{SECRET}?a=b", "pa\x1bss"])
 def test_a_secret_is_hidden_in_every_form(text: str) -> None:
     quoted = f"Max retries exceeded with url: {text} and {text!r} and {text.partition('://h')[2] or text}"
-    hidden = hide(quoted, text)
+    hidden = mask_secret(quoted, text)
     assert "SECRET" not in hidden
     assert "pa" not in hidden
 
 
 @pytest.mark.parametrize(
-    ("yaml", "told"),
+    ("yaml", "message"),
     [
         (
             "alerts: {channels: [{name: ops, kind: webhook, url: 'https://h/SECRET'}]}",
@@ -194,7 +194,7 @@ def test_a_secret_is_hidden_in_every_form(text: str) -> None:
         ),
         (
             "alerts: {channels: [{name: ops, kind: webhook}, {name: ops, kind: log}]}",
-            "channels: a name is used twice",
+            "channels: two channels have the same name",
         ),
         ("alerts: {channels: [{name: ops, kind: slack}]}", "'log', 'webhook', 'smtp', 'plugin'"),
         (
@@ -207,12 +207,14 @@ def test_a_secret_is_hidden_in_every_form(text: str) -> None:
         ),
     ],
 )
-def test_a_mistake_in_the_settings_is_one_line_without_a_secret(yaml: str, told: str, tmp_path: Path) -> None:
+def test_a_mistake_in_the_settings_is_one_line_without_a_secret(
+    yaml: str, message: str, tmp_path: Path
+) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(yaml + "\n")
     with pytest.raises(ConfigError) as caught:
         load_settings(file, {})
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "SECRET" not in str(caught.value)
 
 
@@ -237,7 +239,7 @@ def test_a_webhook_is_https_or_on_this_machine(address: str) -> None:
 def test_a_missing_secret_keeps_no_command_from_running_and_is_told_by_the_test(
     lake: Lake, mail: MailReceiver
 ) -> None:
-    """Only the process that sends needs it."""
+    """Only the process that sends needs the secret."""
     channels = [
         {"name": "ops", "kind": "webhook"},
         {
@@ -281,7 +283,10 @@ def test_the_test_command_sends_to_the_chosen_channels_and_shows_which_failed(
     assert run("alerts", "test", "--channel", "mail", **environment).exit_code == 0
     assert (len(web.texts), len(mail.messages)) == (1, 3)
     unknown = run("alerts", "test", "--channel", "opps", **environment)
-    assert (unknown.exit_code, "'opps' is no channel (configured are ops, mail)" in unknown.stderr) == (
+    assert (
+        unknown.exit_code,
+        "'opps' is not a channel (configured channels: ops, mail)" in unknown.stderr,
+    ) == (
         2,
         True,
     )
@@ -353,7 +358,7 @@ empty = "pager_for_tests:nothing"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package with the entry points, installed by pip into a folder."""
+    """Install a package with the entry points into a folder by pip."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
     (source / "pager_for_tests.py").write_text(PLUGIN)
     (source / "pyproject.toml").write_text(PROJECT)
@@ -364,7 +369,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_channel_of_another_package_gets_alerts(installed: Path, tmp_path: Path) -> None:
-    """By its entry point, with its options; what is missing or fails is one line, without the secret, and the others are sent to."""
+    """A failing entry point is reported in one line without the secret; other channels still send."""
     channels = [
         {"name": "one", "kind": "plugin", "entry_point": "pager", "options": {"folder": str(tmp_path)}},
         {"name": "two", "kind": "plugin", "entry_point": "pager"},

@@ -1,4 +1,4 @@
-"""Sessions that are down or late, and the free disk, by real recorders, folders and disks."""
+"""Alerts about sessions and the disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from capture_pipeline.lake.files import publish_model
-from capture_pipeline.operations.alerts.conditions import GRACE_US, look_at_disk, look_at_sessions
+from capture_pipeline.operations.alerts.conditions import GRACE_US, check_disk, check_sessions
 from capture_pipeline.operations.alerts.models import Alert, State
 from capture_pipeline.recorder.lifecycle import new_plan, plan_of, prepare, sessions_root
 from capture_pipeline.sessions.status import free_bytes
@@ -25,13 +25,13 @@ def now_us() -> int:
 def look(root: Path, later_us: int, *open_keys: str) -> list[tuple[Level, State, str]]:
     return [
         (alert.level, alert.state, alert.title)
-        for alert in look_at_sessions(root, now_us() + later_us, open_keys)
+        for alert in check_sessions(root, now_us() + later_us, open_keys)
     ]
 
 
 @pytest.mark.slow
 def test_a_recorder_that_dies_is_an_alert_until_it_is_back(tmp_path: Path) -> None:
-    """While it records there is none; a minute after its death there is one that says how to go on; then the end of it."""
+    """The alert is raised a minute after the death, contains the remedy, and ends with the recording."""
     with live(tmp_path) as one:
         root, key = sessions_root(one.deployment.workspace.settings), f"session:{one.folder.session}"
         one.start()
@@ -39,9 +39,9 @@ def test_a_recorder_that_dies_is_an_alert_until_it_is_back(tmp_path: Path) -> No
         assert look(root, 0) == []
         one.kill()
         assert look(root, 0) == []
-        (alert,) = look_at_sessions(root, now_us() + GRACE_US, [])
+        (alert,) = check_sessions(root, now_us() + GRACE_US, [])
         assert (alert.key, alert.level, alert.state) == (key, Level.CRITICAL, State.OPEN)
-        assert f"Session {one.folder.session} is down since " in alert.title
+        assert f"Session {one.folder.session} has been down since " in alert.title
         assert alert.text == "Start it again: capture session start --symbol BTCUSDT --regime custom"
         one.start()
         one.wait(lambda status: status.state == "recording" and status.messages > 40)
@@ -57,7 +57,7 @@ def test_a_session_that_nobody_began_is_down_and_one_that_ended_is_to_be_finishe
     folder = prepare(root, new_plan(settings, ["BTCUSDT"], "custom", 3600, start_us=start_us))
     assert look(root, 0) == []
     ((level, _, title),) = look(root, GRACE_US)
-    assert (level, "is down since" in title) == (Level.CRITICAL, True)
+    assert (level, "has been down since" in title) == (Level.CRITICAL, True)
     publish_model(folder.plan, plan_of(folder).model_copy(update={"start_us": start_us - 3600 * 1_000_000}))
     assert look(root, 0) == []
     ((level, _, title),) = look(root, GRACE_US)
@@ -68,20 +68,20 @@ def test_a_session_that_nobody_began_is_down_and_one_that_ended_is_to_be_finishe
 
 
 def test_a_session_without_a_message_is_late(tmp_path: Path) -> None:
-    """Its recorder runs and nobody answers it."""
+    """The recorder runs, but its exchange does not answer."""
     with live(tmp_path) as one:
         one.start(CAPTURE_SANDBOX_URL="http://127.0.0.1:9")
         one.wait(lambda status: bool(status.last_error))
         root = sessions_root(one.deployment.workspace.settings)
         assert look(root, 0) == []
         one.plan(start_us=now_us() - GRACE_US)
-        (alert,) = look_at_sessions(root, now_us(), [])
+        (alert,) = check_sessions(root, now_us(), [])
         assert (alert.level, alert.title) == (Level.WARNING, f"Session {one.folder.session} is late")
         assert "cannot connect to ws://127.0.0.1:9" in alert.fields["last error"]
 
 
 def test_the_disk_is_compared_with_the_reserve_of_recordings(tmp_path: Path) -> None:
-    """Also where the storage root is not there yet; near the border nothing changes."""
+    """The storage root may be missing; near the reserve nothing changes."""
     free = free_bytes(tmp_path) / 1e9
 
     def at(reserve: float) -> Alert | None:
@@ -89,7 +89,7 @@ def test_the_disk_is_compared_with_the_reserve_of_recordings(tmp_path: Path) -> 
             "CAPTURE_STORAGE_ROOT": str(tmp_path / "a" / "b"),
             "CAPTURE_RECORDING_FREE_DISK_GB": str(reserve),
         }
-        return look_at_disk(load_settings(NO_SETTINGS, environment))
+        return check_disk(load_settings(NO_SETTINGS, environment))
 
     below, between, above = at(free * 1.5), at(free * 0.975), at(free * 0.5)
     assert below is not None

@@ -1,4 +1,4 @@
-"""Both receivers, and the settings that send to them."""
+"""Fixtures: an HTTP and a mail receiver, and settings that send to them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from capture_pipeline_tests.operations.receivers import HttpReceiver, MailReceiv
 
 @pytest.fixture
 def web() -> Iterator[HttpReceiver]:
-    """An HTTP server that is up."""
     with HttpReceiver().running() as receiver:
         yield receiver
 
 
 @pytest.fixture
 def mail() -> Iterator[MailReceiver]:
-    """An SMTP server that is up."""
     with MailReceiver().running() as receiver:
         yield receiver
 
@@ -34,7 +32,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def settings_for(web: HttpReceiver | None = None, mail: MailReceiver | None = None, **more: Any) -> Alerts:
-    """Channels of the receivers: `ops` and `mail`."""
+    """Return settings with the channels `ops` and `mail` for the receivers."""
     channels: list[dict[str, Any]] = []
     if web is not None:
         channels.append({"name": "ops", "kind": "webhook", "level": more.pop("web_level", "info")})

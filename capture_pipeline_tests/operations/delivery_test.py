@@ -1,4 +1,4 @@
-"""Alerts at real receivers: once, to the channels of their level, with their end, few enough, and in order after an absence."""
+"""Delivery of alerts to real receivers: levels, ends, limits, order, and absent receivers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from capture_pipeline.errors import StorageError
 from capture_pipeline.lake.paths import Lake
 from capture_pipeline.operations.alerts.delivery import deliver
 from capture_pipeline.operations.alerts.models import Alert, State
-from capture_pipeline.operations.alerts.spool import LONGEST_WAIT_US, MOST_WAITING, Spool
+from capture_pipeline.operations.alerts.spool import MAX_WAIT_US, MAX_WAITING, Spool
 from capture_pipeline.settings.levels import Level
 from capture_pipeline_tests.operations.conftest import settings_for
 from capture_pipeline_tests.operations.receivers import HttpReceiver, MailReceiver, free_port
@@ -42,7 +42,7 @@ def resolved(name: str) -> Alert:
 def test_an_alert_and_its_end_arrive_once_at_both_receivers(
     web: HttpReceiver, mail: MailReceiver, lake: Lake
 ) -> None:
-    """Reported again while it lasts it makes no message; the end of what was never open makes none either."""
+    """A repeated alert, and the end of a condition that is not open, send no message."""
     settings = settings_for(web, mail)
     spool = Spool(lake, settings)
     for change in (
@@ -64,7 +64,7 @@ def test_an_alert_and_its_end_arrive_once_at_both_receivers(
 def test_a_condition_that_gets_worse_is_sent_again_and_one_that_gets_better_is_not(
     web: HttpReceiver, lake: Lake
 ) -> None:
-    """Its end has the highest level that was sent."""
+    """The end has the highest level that was sent."""
     settings = settings_for(web)
     spool = Spool(lake, settings)
     for level in (Level.INFO, Level.CRITICAL, Level.WARNING, Level.CRITICAL):
@@ -89,7 +89,7 @@ def test_a_channel_gets_its_least_level_and_more_and_the_ends_of_these(
 
 
 def test_many_alerts_are_few_messages_an_hour(web: HttpReceiver, lake: Lake) -> None:
-    """The last message that the hour allows combines the rest; what comes later waits for the next hour."""
+    """The last message of the hour combines the rest; later alerts wait for the next hour."""
     settings = settings_for(web, messages_per_hour=4)
     spool = Spool(lake, settings)
     spool.post([alert(f"n{number}") for number in range(40)] + [alert("worst", Level.CRITICAL)])
@@ -105,7 +105,7 @@ def test_many_alerts_are_few_messages_an_hour(web: HttpReceiver, lake: Lake) -> 
 
 
 def test_alerts_wait_for_an_absent_receiver_and_arrive_in_order(mail: MailReceiver, lake: Lake) -> None:
-    """The other channel gets its message at once; attempts become rarer, and after the return everything arrives."""
+    """The other channel gets its message at once; the waits between attempts grow."""
     web = HttpReceiver(port=free_port())
     settings = settings_for(web, mail)
     spool = Spool(lake, settings)
@@ -113,9 +113,8 @@ def test_alerts_wait_for_an_absent_receiver_and_arrive_in_order(mail: MailReceiv
     for number in range(40):
         if number < 3:
             spool.post([alert(f"n{number}")])
-        tries += (
-            [now_us] if any(outcome.error for outcome in deliver(spool, settings, lambda: now_us)) else []  # noqa: B023
-        )
+        outcomes = deliver(spool, settings, lambda: now_us)  # noqa: B023
+        tries += [now_us] if any(outcome.error for outcome in outcomes) else []
         now_us += MINUTE_US // 2
     assert mail.subjects() == ["WARNING: n0", "WARNING: n1", "WARNING: n2"]
     waits = [(later - earlier) // (MINUTE_US // 2) for earlier, later in itertools.pairwise(tries)]
@@ -132,7 +131,7 @@ def test_alerts_wait_for_an_absent_receiver_and_arrive_in_order(mail: MailReceiv
 def test_a_receiver_that_never_answers_delays_no_other_and_its_caller_for_a_bounded_time(
     mail: MailReceiver, lake: Lake
 ) -> None:
-    """It keeps the connection open. The message waits for the next attempt."""
+    """The receiver keeps the connection open; the message waits for the next attempt."""
     with HttpReceiver(delay=threading.Event()).running() as web:
         settings = settings_for(web, mail, timeout_s=1.5)
         spool = Spool(lake, settings)
@@ -150,7 +149,7 @@ def test_a_receiver_that_never_answers_delays_no_other_and_its_caller_for_a_boun
 
 
 def test_a_mail_server_that_never_answers_is_given_up_in_time(lake: Lake) -> None:
-    """It accepts the connection and says nothing, or one byte at a time."""
+    """The server accepts the connection and sends nothing, or one byte at a time."""
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -173,7 +172,7 @@ def test_a_mail_server_that_never_answers_is_given_up_in_time(lake: Lake) -> Non
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "told"),
+    ("status", "headers", "message"),
     [
         (404, {}, "answers with 404"),
         (403, {}, "refuses the message (403)"),
@@ -183,15 +182,15 @@ def test_a_mail_server_that_never_answers_is_given_up_in_time(lake: Lake) -> Non
     ],
 )
 def test_a_refused_message_waits(
-    status: int, headers: dict[str, str], told: str, web: HttpReceiver, lake: Lake
+    status: int, headers: dict[str, str], message: str, web: HttpReceiver, lake: Lake
 ) -> None:
-    """The reason is kept, without the address; a receiver that says how long to wait is obeyed."""
+    """The reason is stored without the address; Retry-After is used as the wait."""
     settings = settings_for(web)
     spool = Spool(lake, settings)
     web.status, web.headers = status, headers
     spool.post([alert("gaps")])
     (outcome,) = deliver(spool, settings, lambda: NOW_US)
-    assert told in outcome.error
+    assert message in outcome.error
     queue = spool.read().queues["ops"]
     assert (len(queue.waiting), queue.next_us - NOW_US) == (1, 1800_000_000 if status == 429 else 30_000_000)
     web.status, web.headers = 204, {}
@@ -207,7 +206,8 @@ from capture_pipeline.operations.alerts.models import Alert
 from capture_pipeline.operations.alerts.spool import Spool
 from capture_pipeline.settings.alerts import Alerts
 from capture_pipeline.lake.paths import Lake
-settings = Alerts.model_validate({"channels": [{"name": "ops", "kind": "webhook"}], "secrets": {"ops": sys.argv[2]}, "timeout_s": 30})
+channels = [{"name": "ops", "kind": "webhook"}]
+settings = Alerts.model_validate({"channels": channels, "secrets": {"ops": sys.argv[2]}, "timeout_s": 30})
 spool = Spool(Lake(Path(sys.argv[1])), settings)
 spool.post([Alert(key=name, level="warning", title=name) for name in ("first", "second")])
 deliver(spool, settings)
@@ -215,7 +215,7 @@ deliver(spool, settings)
 
 
 def test_alerts_outlive_a_killed_process(lake: Lake) -> None:
-    """It is killed while the receiver has its first message and has not accepted it: both arrive afterwards, in order."""
+    """The process is killed before the receiver accepted the first message: both arrive later, in order."""
     web = HttpReceiver(delay=threading.Event())
     with web.running():
         process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(lake.root), web.address])
@@ -233,7 +233,7 @@ def test_alerts_outlive_a_killed_process(lake: Lake) -> None:
 
 
 def test_two_processes_send_nothing_twice(web: HttpReceiver, lake: Lake) -> None:
-    """While one sends to a channel the other leaves it alone."""
+    """While one process sends to a channel, another one does not."""
     web.delay = threading.Event()
     settings = settings_for(web, timeout_s=30)
     spool = Spool(lake, settings)
@@ -263,15 +263,15 @@ def test_posts_of_many_threads_are_all_kept(lake: Lake) -> None:
 
 
 def test_what_waits_is_bounded(lake: Lake) -> None:
-    """The oldest of too many, and what is too old, are given up and counted."""
+    """The oldest of too many alerts, and too old alerts, are dropped and counted."""
     settings = settings_for(HttpReceiver(port=1))
     spool = Spool(lake, settings)
-    spool.post([alert(f"n{number}") for number in range(MOST_WAITING + 5)])
+    spool.post([alert(f"n{number}") for number in range(MAX_WAITING + 5)])
     queue = spool.read().queues["ops"]
-    assert (len(queue.waiting), queue.waiting[0].title, queue.dropped) == (MOST_WAITING, "n5", 5)
-    spool.post([alert("late", at_us=NOW_US + LONGEST_WAIT_US)])
+    assert (len(queue.waiting), queue.waiting[0].title, queue.dropped) == (MAX_WAITING, "n5", 5)
+    spool.post([alert("late", at_us=NOW_US + MAX_WAIT_US)])
     queue = spool.read().queues["ops"]
-    assert ([waiting.title for waiting in queue.waiting], queue.dropped) == (["late"], MOST_WAITING + 5)
+    assert ([waiting.title for waiting in queue.waiting], queue.dropped) == (["late"], MAX_WAITING + 5)
 
 
 def test_a_damaged_file_is_set_aside_and_alerts_go_on(
@@ -290,7 +290,7 @@ def test_a_damaged_file_is_set_aside_and_alerts_go_on(
 
 
 def test_nothing_is_written_where_nothing_changes(lake: Lake) -> None:
-    """A sensor looks every half minute."""
+    """A sensor reads the file every 30 seconds."""
     spool = Spool(lake, settings_for(HttpReceiver(port=1)))
     spool.post([])
     spool.post([resolved("gaps")])
@@ -298,7 +298,7 @@ def test_nothing_is_written_where_nothing_changes(lake: Lake) -> None:
 
 
 def test_a_disk_that_refuses_is_an_error_and_changes_nothing(lake: Lake) -> None:
-    """The caller keeps its place and reports again."""
+    """The caller keeps its cursor and reports again."""
     lake.root.mkdir(parents=True)
     lake.root.joinpath("state").write_text("")
     with pytest.raises(StorageError):

@@ -1,4 +1,4 @@
-"""Real receivers of alerts on loopback: an HTTP server and aiosmtpd, on ports that stay theirs while they are down."""
+"""Receivers of alerts on loopback: an HTTP server and aiosmtpd. Their ports stay the same after a stop."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ PATH = "/services/T0SECRET/B0SECRET"
 
 @dataclass
 class HttpReceiver:
-    """What an HTTP server received.
+    """An HTTP server that stores the received alerts.
 
     Attributes:
-        port: Of the server.
-        texts: Of the bodies, in order.
-        status: With which it answers.
-        headers: Of its answers.
-        delay: It answers once this is set; None for at once.
+        port: Port of the server; 0 before the first start.
+        texts: Texts of accepted alerts, in order.
+        bodies: Bodies of all requests, in order.
+        status: Status of the answers.
+        headers: Headers of the answers.
+        delay: The server answers after this event is set; None answers at once.
     """
 
     port: int = 0
@@ -43,16 +44,14 @@ class HttpReceiver:
 
     @property
     def address(self) -> str:
-        """Address of the webhook."""
         return f"http://127.0.0.1:{self.port}{PATH}"
 
     def titles(self) -> list[str]:
-        """First lines of the texts."""
         return [text.partition("\n")[0] for text in self.texts]
 
     @contextmanager
     def running(self) -> Iterator[HttpReceiver]:
-        """Receive, on the port of the last time."""
+        """Run the server, on the same port as the last time."""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -89,12 +88,12 @@ class HttpReceiver:
 
 @dataclass
 class MailReceiver:
-    """What an SMTP server received.
+    """An SMTP server that stores the received mails.
 
     Attributes:
-        port: Of the server.
-        messages: In order.
-        logins: Names and passwords that it was given.
+        port: Port of the server; 0 before the first start.
+        messages: Accepted mails, in order.
+        logins: User names and passwords of all logins.
     """
 
     port: int = 0
@@ -106,11 +105,10 @@ class MailReceiver:
     security: str = "none"
 
     def subjects(self) -> list[str]:
-        """Subjects of the messages."""
         return [str(message["Subject"]) for message in self.messages]
 
     async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:  # noqa: N802 - the library's name
-        """Take a message."""
+        """Accept a mail, or answer with the refusal."""
         if self.refusal:
             return self.refusal
         content = envelope.content
@@ -122,13 +120,13 @@ class MailReceiver:
         return "250 accepted"
 
     def authenticate(self, _: SMTP, __: Session, ___: Envelope, ____: str, data: Any) -> AuthResult:
-        """Take a login: only the password `right` is."""
+        """Accept the password `right` only."""
         self.logins.append((data.login, data.password))
         return AuthResult(success=data.password == b"right", handled=False)
 
     @contextmanager
     def running(self) -> Iterator[MailReceiver]:
-        """Receive, on the port of the last time."""
+        """Run the server, on the same port as the last time."""
         options: dict[str, Any] = {"authenticator": self.authenticate, "auth_require_tls": False}
         if self.security == "starttls":
             options |= {"tls_context": self.certificate, "require_starttls": True}
@@ -144,7 +142,7 @@ class MailReceiver:
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
+    """Return a port on which nothing listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

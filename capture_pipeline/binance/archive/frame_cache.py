@@ -15,7 +15,7 @@ from capture_pipeline.binance.archive.klines import count_lengths, parse_blocks,
 from capture_pipeline.binance.archive.zip_file import entry_blocks
 from capture_pipeline.binance.periods import Interval
 from capture_pipeline.errors import MalformedDataError
-from capture_pipeline.memory import trim
+from capture_pipeline.memory import release_freed_memory
 
 _MOST_ROWS = 400_000
 """About 70 MB: nine months of 1m bars, or a whole symbol-year of daily files of 1h bars."""
@@ -61,7 +61,7 @@ def read_zip(content: bytes, stem: str, max_bytes: int, bounds: tuple[int, int])
     """
     found = pl.concat(_frames(content, stem, max_bytes, bounds), rechunk=False)
     if found.height > _MOST_ROWS:
-        trim()
+        release_freed_memory()
     return found
 
 

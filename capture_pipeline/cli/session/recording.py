@@ -13,7 +13,7 @@ from capture_pipeline.cli.console import one_line_errors
 from capture_pipeline.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from capture_pipeline.cli.options import CONFIG, SESSIONS, SYMBOLS, Duration
 from capture_pipeline.cli.selection import symbol_names
-from capture_pipeline.deployment.rest_client import rest_of
+from capture_pipeline.deployment.rest_client import create_rest_client
 from capture_pipeline.errors import CaptureError, StorageError
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.recorder.connections.egress import check_network
@@ -130,7 +130,7 @@ def _check_symbols(settings: Settings, symbols: list[str]) -> None:
     }
     quick = settings.model_copy(update={"http": http.model_copy(update={"attempts": 1, **limits})})
     try:
-        error = rest_of(quick, max_wait_s=0.0).unknown_symbols(symbols)
+        error = create_rest_client(quick, max_wait_s=0.0).unknown_symbols(symbols)
     except CaptureError as failure:
         write_line(
             f"Whether the exchange lists {', '.join(symbols)} could not be checked; recording begins all the same: {failure}",

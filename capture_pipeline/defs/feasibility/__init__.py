@@ -1,1 +1,1 @@
-"""What Dagster sees of feasibility: benchmarks and reports as assets, their criteria as checks, and the verdict on all of them."""
+"""Dagster definitions of feasibility: assets of benchmarks, reports and the verdict; checks of criteria."""

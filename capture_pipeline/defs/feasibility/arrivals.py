@@ -1,4 +1,4 @@
-"""Evidence that no run of Dagster made: it appears as a materialization without a run."""
+"""Sensor that reports benchmarks measured outside Dagster as materializations without a run."""
 
 import time
 
@@ -12,14 +12,15 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
 
 _SETTLED_US = 30_000_000
-"""A run of Dagster reports its evidence within this time after it was published."""
+"""A run of Dagster reports its evidence within this time after the publication."""
 
 
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Every minute: reports benchmarks that were measured outside Dagster, for instance by `capture demo`: materializations "
-    "with their metadata, and the evaluations of their checks. It starts no run.",
+    description="Every minute: reports benchmarks that were measured outside Dagster, for instance by "
+    "`capture demo`: materializations with their metadata, and the evaluations of their checks. Starts no "
+    "run.",
 )
 def evidence_arrivals(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
@@ -36,5 +37,5 @@ def evidence_arrivals(
     return outputs.skip(
         f"reported: {', '.join(reported)}"
         if reported
-        else "no benchmark was measured outside Dagster since the last look"
+        else "no benchmark was measured outside Dagster since the last tick"
     )

@@ -1,4 +1,4 @@
-"""The decimal benchmark: which form keeps prices and quantities exact, and what it costs."""
+"""Asset of the decimal benchmark: exactness and time of representations of prices and quantities."""
 
 from typing import Any
 
@@ -33,17 +33,19 @@ _SCHEMA = dg.TableSchema(
 
 
 class DecimalConfig(dg.Config):
-    """How much is compared."""
+    """Size of the benchmark."""
 
-    rows: int = Field(default=8_000_000, ge=5, le=100_000_000, description="Rows that every form works on")
+    rows: int = Field(
+        default=8_000_000, ge=5, le=100_000_000, description="Number of rows for each representation"
+    )
     block_rows: int = Field(
         default=1_000_000,
         ge=1,
         le=10_000_000,
-        description="Rows of a block; the memory depends on this number alone",
+        description="Rows of a block; the memory depends only on this number",
     )
     seed: int = Field(default=7, ge=0, lt=1 << 63, description="Seed of the generated rows")
-    repeats: int = Field(default=3, ge=1, le=100, description="Attempts at each block; the fastest counts")
+    repeats: int = Field(default=3, ge=1, le=100, description="Attempts for each block; the fastest counts")
 
 
 @dg.asset(
@@ -51,14 +53,14 @@ class DecimalConfig(dg.Config):
     group_name=GROUP,
     kinds={"polars", "pyarrow"},
     code_version="1",
-    description="Representations of decimals in sums, notionals, VWAP, groups, joins and Parquet: time in seconds, "
-    "and every result compared with exact integers.",
+    description="Compares representations of decimals in sums, notionals, VWAP, groups, joins and Parquet: "
+    "time in seconds, and exactness of every result.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def decimal_benchmark(
     context: dg.AssetExecutionContext, config: DecimalConfig, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult[Any]:
-    """Compare the forms and publish what was measured."""
+    """Measure the representations and publish the evidence."""
     with domain_errors_as_dagster(context.op_execution_context):
         evidence = measure_decimals(
             workspace.lake, config.rows, config.block_rows, config.seed, config.repeats

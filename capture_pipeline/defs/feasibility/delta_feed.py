@@ -1,4 +1,4 @@
-"""Whether the diffs of a session are whole, as an asset with a check."""
+"""Asset and check of the completeness of a session's depth diffs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,8 +6,14 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.defs.feasibility.measured import GROUP
-from capture_pipeline.defs.feasibility.session_reports import SCHEMA, checked, inputs_of, published, spec_of
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
+from capture_pipeline.defs.feasibility.session_reports import (
+    SCHEMA,
+    build_check_spec,
+    check_results,
+    input_digests,
+    publish_report,
+)
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
@@ -29,20 +35,21 @@ _INPUTS = (DEPTH, SNAPSHOTS)
     partitions_def=SESSIONS,
     automation_condition=AFTER_INPUT,
     code_version="1",
-    check_specs=[spec_of(ASSET, GAPS)],
-    description="Missing update ids of the diffs of a session, as a ratio by three definitions (lost ids of all ids "
-    "decides), by time, and the "
-    "seconds until a snapshot made the book valid again.",
+    check_specs=[build_check_spec(ASSET, GAPS)],
+    description="Missing update ids of the diffs of a session: ratios by three definitions (the criterion "
+    "uses lost ids of all ids), losses by time, and seconds until a snapshot made the book valid again.",
     metadata={"dagster/column_schema": SCHEMA},
 )
 def delta_feed_report(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Follow the ids of every symbol; publish evidence and page."""
+    """Check the sequence of ids of every symbol; publish evidence and page."""
     with domain_errors_as_dagster(context.op_execution_context):
-        tables = GoldenTables(workspace.lake.tables(), folder_of(workspace, context.partition_key).session)
+        tables = GoldenTables(
+            workspace.lake.tables(), find_session_folder(workspace, context.partition_key).session
+        )
         feeds = [delta_feed(tables, symbol) for symbol in tables.symbols()]
-        found = evidence(feeds, inputs_of(tables, _INPUTS))
-        metadata = published(workspace, found, TITLE, tables.session, sections_of(feeds))
+        found = evidence(feeds, input_digests(tables, _INPUTS))
+        metadata = publish_report(workspace, found, TITLE, tables.session, sections_of(feeds))
     yield outputs.materialization(metadata)
-    yield from checked(found, (GAPS,))
+    yield from check_results(found, (GAPS,))

@@ -1,4 +1,4 @@
-"""The disk benchmark: whether the medium of the lake keeps up with what a month needs."""
+"""Asset of the disk benchmark: rates of the lake's disk, compared with the rate that a month needs."""
 
 from typing import Any
 
@@ -30,35 +30,35 @@ _SCHEMA = dg.TableSchema(
     ]
 )
 _MIB = 1 << 20
-_MOST_ROWS = 100_000_000
+_MAX_ROWS = 100_000_000
 
 
 class IoConfig(dg.Config):
-    """How much is written and read."""
+    """Size of the benchmark."""
 
     rows: list[int] = Field(
         default=[500_000, 2_000_000, 8_000_000],
         min_length=1,
         max_length=10,
-        description="Numbers of rows of the tables; the largest table is held in memory",
+        description="Numbers of rows of the tables; the largest table must fit in memory",
     )
     medium_mib: int = Field(
         default=1024,
         ge=8,
         le=65_536,
         multiple_of=8,
-        description="Size in MiB of the plain file that measures the limit of the disk",
+        description="Size in MiB of the uncompressed file that measures the limit of the disk",
     )
     seed: int = Field(default=7, ge=0, lt=1 << 63, description="Seed of the generated rows")
     repeats: int = Field(
-        default=3, ge=1, le=100, description="Attempts with the layout of the project; the slowest counts"
+        default=3, ge=1, le=100, description="Attempts with the project's file format; the slowest counts"
     )
 
     @field_validator("rows")
     @classmethod
-    def _bounded(cls, rows: list[int]) -> list[int]:
-        if not all(1 <= count <= _MOST_ROWS for count in rows):
-            raise ValueError(f"each must lie between 1 and {_MOST_ROWS:,}")
+    def _check_limits(cls, rows: list[int]) -> list[int]:
+        if not all(1 <= count <= _MAX_ROWS for count in rows):
+            raise ValueError(f"each must be between 1 and {_MAX_ROWS:,}")
         return rows
 
 
@@ -67,14 +67,15 @@ class IoConfig(dg.Config):
     group_name=GROUP,
     kinds={"parquet", "pyarrow"},
     code_version="1",
-    description="Depth rows in Parquet by codec, row group and encoding, whole and streaming, and a recording's lines: written with fsync "
-    "and read, beside what the medium itself does and what 220 GB a month need.",
+    description="Write rates (with fsync) and read rates of depth rows in Parquet, by codec, row group and "
+    "encoding, whole and streaming, and of the lines of a recording; compared with the limit of the disk "
+    "and with the need of 220 GB a month.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def io_benchmark(
     context: dg.AssetExecutionContext, config: IoConfig, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult[Any]:
-    """Write, read, and publish what was measured."""
+    """Measure the rates and publish the evidence."""
     with domain_errors_as_dagster(context.op_execution_context):
         evidence = measure_disk(
             workspace.lake, config.rows, config.medium_mib * _MIB, config.seed, config.repeats

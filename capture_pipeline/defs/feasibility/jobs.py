@@ -1,4 +1,4 @@
-"""The job that makes all evidence which needs no session."""
+"""Job of all benchmarks that need no session."""
 
 import dagster as dg
 
@@ -7,6 +7,6 @@ from capture_pipeline.feasibility.criteria import DISK, EXACT, THROUGHPUT
 feasibility = dg.define_asset_job(
     "feasibility",
     dg.AssetSelection.assets(EXACT.asset, DISK.asset, THROUGHPUT.asset),
-    description="Runs every benchmark that the verdict needs, one after the other, in a few minutes. Reports on "
-    "sessions are made after their tables.",
+    description="Runs all benchmarks that the verdict needs, one after the other, in a few minutes. Reports "
+    "on sessions are built after their tables.",
 )

@@ -1,4 +1,4 @@
-"""Assets that measure: evidence as metadata, and asset checks of their criteria and of figures that became worse."""
+"""Common part of the benchmark assets: evidence as metadata, and checks of criteria and of regressions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,9 +30,11 @@ class MeasuredAsset:
 
     Attributes:
         name: Name of the asset.
-        criteria: Criterion by the name of its check. A criterion with a mitigation warns; one without is an error.
-        main_figures: Figures of which higher is better. A figure below 0.7 of the median of earlier runs warns.
-        only_in_text: Beginnings of the names of figures that the tables and the evidence contain, and the metadata do not.
+        criteria: Criterion by name of its check. The severity is WARN for a criterion with a mitigation,
+            otherwise ERROR.
+        main_figures: Figures for which higher values are better. A value below 0.7 of the median of earlier
+            runs is a regression.
+        only_in_text: Prefixes of figures that are in the tables and the evidence but not in the metadata.
     """
 
     name: str
@@ -41,7 +43,7 @@ class MeasuredAsset:
     only_in_text: tuple[str, ...] = ()
 
     def metadata(self, lake: Lake, evidence: Evidence) -> dict[str, Any]:
-        """Return the values of the materialization."""
+        """Return the metadata of a materialization."""
         figures = {
             name: value for name, value in evidence.figures.items() if not name.startswith(self.only_in_text)
         }
@@ -51,10 +53,10 @@ class MeasuredAsset:
     def checks(self) -> dg.AssetChecksDefinition:
         """Return the asset checks: one for each criterion, and `no_regression`."""
         specs = [
-            self._spec(name, _sentence(criterion), self._severity(name))
+            self._spec(name, _describe_criterion(criterion), self._severity(name))
             for name, criterion in self.criteria.items()
         ]
-        description = f"No main figure is worse than {_WORST_RATIO} of the median of the runs before"
+        description = f"No main figure is below {_WORST_RATIO} of the median of earlier runs"
         specs.append(self._spec(REGRESSION, description, Severity.WARN))
 
         @dg.multi_asset_check(
@@ -78,22 +80,22 @@ class MeasuredAsset:
         return checks
 
     def report(self, instance: dg.DagsterInstance, lake: Lake, before_us: int) -> bool:
-        """Report evidence that no run of Dagster made, with the evaluations of its checks.
+        """Report the latest evidence if no run of Dagster created it, with the evaluations of its checks.
 
         Args:
-            instance: Of Dagster.
-            lake: Contains the evidence.
-            before_us: Evidence that was measured later is left to the run that may be reporting it, microseconds UTC.
+            instance: Dagster instance.
+            lake: Lake with the evidence.
+            before_us: Later evidence is not reported, because a run may still report it; microseconds UTC.
 
         Returns:
-            Whether evidence was reported.
+            True if evidence was reported.
 
         Raises:
             LakeError: The evidence is damaged.
         """
         store = EvidenceStore(lake.reports())
         found = store.latest(self.name)
-        known = NewestMaterializations(instance).of(self.name, None)
+        known = NewestMaterializations(instance).target(self.name, None)
         if (
             found is None
             or found[0].measured_us > before_us
@@ -101,9 +103,9 @@ class MeasuredAsset:
         ):
             return False
         report_materialization(
-            instance, outputs.whole_materialization(self.name, self.metadata(lake, found[0]))
+            instance, outputs.unpartitioned_materialization(self.name, self.metadata(lake, found[0]))
         )
-        target = NewestMaterializations(instance).of(self.name, None)
+        target = NewestMaterializations(instance).target(self.name, None)
         for result in self._results(store, found[0]):
             report_evaluation(instance, outputs.evaluation_of_result(self.name, result, target))
         return True
@@ -122,7 +124,7 @@ class MeasuredAsset:
         yield _regression_result(store, evidence, self.main_figures)
 
 
-def _sentence(criterion: Criterion) -> str:
+def _describe_criterion(criterion: Criterion) -> str:
     return f"{criterion.title}: {criterion.bound} {criterion.threshold:,g} {criterion.unit}"
 
 
@@ -153,10 +155,13 @@ def _regression_result(
     before = {name: store.before(evidence.asset, name) for name in main_figures if name in evidence.figures}
     ratios = {name: evidence.figures[name] / median for name, median in before.items() if median}
     worse_ratios = {name: ratio for name, ratio in ratios.items() if ratio < _WORST_RATIO}
-    worse = "; ".join(f"{name}: {ratio:.2f} of the median before" for name, ratio in worse_ratios.items())
+    worse = "; ".join(
+        f"{name}: {ratio:.2f} of the median of earlier runs" for name, ratio in worse_ratios.items()
+    )
     return outputs.check_result(
         {"compared": len(ratios), **{f"ratio_{name}": ratio for name, ratio in ratios.items()}},
-        worse or (f"{len(ratios)} figures hold" if ratios else "there is no run before to compare with"),
+        worse
+        or (f"{len(ratios)} figures are not worse" if ratios else "there is no earlier run to compare with"),
         check_name=REGRESSION,
         asset_key=evidence.asset,
         passed=not worse_ratios,

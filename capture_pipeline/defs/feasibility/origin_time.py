@@ -1,4 +1,4 @@
-"""What the origin times of a session are worth, as an asset with a check a criterion."""
+"""Asset and checks of the quality of a session's origin times."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,8 +6,14 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.defs.feasibility.measured import GROUP
-from capture_pipeline.defs.feasibility.session_reports import SCHEMA, checked, inputs_of, published, spec_of
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
+from capture_pipeline.defs.feasibility.session_reports import (
+    SCHEMA,
+    build_check_spec,
+    check_results,
+    input_digests,
+    publish_report,
+)
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
@@ -31,26 +37,28 @@ CRITERIA = (ORIGIN_TIME, SKEW)
     partitions_def=SESSIONS,
     automation_condition=AFTER_INPUT,
     code_version="1",
-    check_specs=[spec_of(ASSET, criterion) for criterion in CRITERIA],
-    description="Origin times of trades, diffs and snapshots of a session: how many are missing, invalid, filled in, "
-    "rounded or out of order, "
-    "and their difference to the capture time in milliseconds, with and without the offset of the clocks.",
+    check_specs=[build_check_spec(ASSET, criterion) for criterion in CRITERIA],
+    description="Origin times of trades, diffs and snapshots of a session: numbers of missing, invalid, "
+    "filled, rounded and unordered times, and their difference to the capture time in milliseconds, with "
+    "and without the offset of the clocks.",
     metadata={"dagster/column_schema": SCHEMA},
 )
 def origin_time_report(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Measure every stream of every symbol; publish evidence and page."""
+    """Measure all streams of all symbols; publish evidence and page."""
     with domain_errors_as_dagster(context.op_execution_context):
-        tables = GoldenTables(workspace.lake.tables(), folder_of(workspace, context.partition_key).session)
+        tables = GoldenTables(
+            workspace.lake.tables(), find_session_folder(workspace, context.partition_key).session
+        )
         reports = [
             report_of(
                 f"{tables.session} {symbol}", [measure(stream) for stream in golden_streams(tables, symbol)]
             )
             for symbol in tables.symbols()
         ]
-        found = evidence(reports, inputs_of(tables, TABLES))
-        metadata = published(workspace, found, TITLE, tables.session, sections_of(reports))
+        found = evidence(reports, input_digests(tables, TABLES))
+        metadata = publish_report(workspace, found, TITLE, tables.session, sections_of(reports))
     clocks = {f"clock {report.subject.rpartition(' ')[2]}": report.clock for report in reports}
     yield outputs.materialization({**metadata, **clocks})
-    yield from checked(found, CRITERIA)
+    yield from check_results(found, CRITERIA)

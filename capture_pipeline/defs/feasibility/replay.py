@@ -1,4 +1,4 @@
-"""The replay benchmark: speed and memory of rebuilding a book, plotted run by run."""
+"""Asset of the replay benchmark: speed and memory of the reconstruction of an order book."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from capture_pipeline.defs.feasibility.measured import GROUP, MeasuredAsset
-from capture_pipeline.defs.golden_samples.sessions import folder_of
+from capture_pipeline.defs.golden_samples.sessions import find_session_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
@@ -29,23 +29,27 @@ _SCHEMA = dg.TableSchema(
 
 
 class ReplayConfig(dg.Config):
-    """What is replayed."""
+    """Input of the benchmark."""
 
     session: str = Field(
         default="", description="Session with tables; if empty, an hour of level updates is generated"
     )
-    symbol: str = Field(default="", description="Symbol of the book, where the session has several")
+    symbol: str = Field(default="", description="Symbol of the book, if the session has several symbols")
     events: int = Field(
         default=HOUR_EVENTS, ge=1, le=100_000_000, description="Number of level updates to generate"
     )
     repeats: int = Field(
-        default=3, ge=1, le=100, description="Runs of each kind; the fastest and the largest memory count"
+        default=3,
+        ge=1,
+        le=100,
+        description="Runs for each source; the fastest run and the largest memory count",
     )
     cap_mb: int = Field(
         default=2048,
         ge=1,
         le=1 << 20,
-        description="Memory in MB that the run with limited memory may use besides the program itself",
+        description="Memory in MB that the run with limited memory may use, in addition to the program "
+        "itself",
     )
 
 
@@ -54,19 +58,19 @@ class ReplayConfig(dg.Config):
     group_name=GROUP,
     kinds={"numba", "parquet"},
     code_version="1",
-    description="Speed of rebuilding an order book from memory, Parquet and a raw recording: level updates a second, memory in "
-    "MB, also with limited memory.",
+    description="Speed of the reconstruction of an order book from memory, Parquet and a raw recording: "
+    "level updates a second and memory in MB, also with limited memory.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def replay_benchmark(
     context: dg.AssetExecutionContext, config: ReplayConfig, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult[Any]:
-    """Replay, and publish what was measured."""
+    """Replay the updates and publish the evidence."""
     with domain_errors_as_dagster(context.op_execution_context):
         if config.session:
             tables, symbol = of_session(config.session, config.symbol, workspace.lake.tables())
             recorded = session_input(
-                tables, symbol, folder_of(workspace, config.session).recording, config.events
+                tables, symbol, find_session_folder(workspace, config.session).recording, config.events
             )
             evidence = measure_replay(workspace.lake, recorded, config.repeats, config.cap_mb)
         else:

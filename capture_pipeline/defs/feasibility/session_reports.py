@@ -1,4 +1,4 @@
-"""What reports on one session share: their inputs, what they publish, and a check a criterion."""
+"""Common part of the reports on a session: digests of the input, publication, and checks of criteria."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -27,8 +27,8 @@ SCHEMA = dg.TableSchema(
 )
 
 
-def inputs_of(tables: GoldenTables, used: Sequence[GoldenTable]) -> dict[str, str]:
-    """SHA-256 of the recording and of the files made of it.
+def input_digests(tables: GoldenTables, used: Sequence[GoldenTable]) -> dict[str, str]:
+    """Return the SHA-256 of the recording and of the used table files, by path.
 
     Raises:
         LakeError: The session has no tables.
@@ -38,13 +38,13 @@ def inputs_of(tables: GoldenTables, used: Sequence[GoldenTable]) -> dict[str, st
     return {manifest.recording: manifest.recording_sha256, **files}
 
 
-def published(
+def publish_report(
     workspace: Workspace, found: Evidence, title: str, session: str, sections: Sequence[Section]
 ) -> dict[str, Any]:
-    """Publish evidence and page; returns the values of the materialization.
+    """Publish evidence and page; return the metadata of the materialization.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: The evidence or the page cannot be written.
     """
     store = EvidenceStore(workspace.lake.reports())
     path = store.folder / found.asset / f"{session}.html"
@@ -63,22 +63,27 @@ def published(
     }
 
 
-def spec_of(asset: str, criterion: Criterion) -> dg.AssetCheckSpec:
-    """The check of a criterion, one evaluation a session."""
+def build_check_spec(asset: str, criterion: Criterion) -> dg.AssetCheckSpec:
+    """Build the spec of the asset check of a criterion."""
     with warnings.catch_warnings():
-        # Partitioned checks are a preview in this version; the project's tests guard what it relies on.
+        # Partitioned checks are a preview feature in this version of Dagster; tests cover their use.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.AssetCheckSpec(
             criterion.name,
             asset=asset,
-            description=f"{criterion.title}: {criterion.bound} {criterion.threshold:g} {criterion.unit}; otherwise {criterion.mitigation}",
+            description=f"{criterion.title}: {criterion.bound} {criterion.threshold:g} {criterion.unit}; "
+            f"otherwise {criterion.mitigation}",
             partitions_def=SESSIONS,
             metadata={"severity": "WARN"},
         )
 
 
-def checked(found: Evidence, criteria: Sequence[Criterion]) -> Iterator[dg.AssetCheckResult]:
-    """A result a criterion. What was not measured does not hold either; nothing is stopped by it, for there is something to do instead."""
+def check_results(found: Evidence, criteria: Sequence[Criterion]) -> Iterator[dg.AssetCheckResult]:
+    """Yield a check result for each criterion.
+
+    A criterion without a measurement fails. The severity is always WARN, because each of these criteria has a
+    mitigation.
+    """
     for criterion in criteria:
         reading = found.reading(criterion)
         verdict = criterion.verdict(reading.measured)

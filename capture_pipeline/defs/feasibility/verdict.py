@@ -1,4 +1,4 @@
-"""The verdict on all criteria, as a page, as a text and as JSON."""
+"""Asset and check of the verdict on all criteria."""
 
 from typing import Any
 
@@ -39,14 +39,15 @@ _SCHEMA = dg.TableSchema(
     deps=[dg.AssetKey(name) for name in MEASURED],
     automation_condition=AFTER_UPSTREAM_IDLE,
     code_version="1",
-    description="Compares every criterion with the latest measurement: Go, Conditional with the mitigations, No-Go, or Not judged where "
-    "something was not measured. Lists the SHA-256 of each measurement.",
+    description="Compares every criterion with the latest measurement. The verdict is Go, Conditional (with "
+    "the mitigations), No-Go, or Not judged if a measurement is missing. Lists the SHA-256 of each "
+    "measurement.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def go_no_go(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult[Any]:
-    """Judge, publish, and show."""
+    """Compute the verdict and publish it as a page, as text and as JSON."""
     with domain_errors_as_dagster(context.op_execution_context):
         reports = workspace.lake.reports()
         verdict = judge(EvidenceStore(reports))
@@ -65,7 +66,7 @@ def go_no_go(
     metadata={"severity": str(Severity.ERROR)},
 )
 def go(context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
-    """Tell the verdict that was published last."""
+    """Return the last published verdict as a check result."""
     with domain_errors_as_dagster(context.op_execution_context):
         path = workspace.lake.reports() / f"{ASSET}.json"
         verdict = read_model(path, GoNoGo)

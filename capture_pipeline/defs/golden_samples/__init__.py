@@ -1,1 +1,1 @@
-"""What Dagster sees of golden samples: sessions as partitions, recorded by processes that outlive it."""
+"""Dagster definitions of golden samples: recorded sessions, which are partitions, and their tables."""

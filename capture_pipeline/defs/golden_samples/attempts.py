@@ -1,4 +1,4 @@
-"""The runs of Dagster that recorded one session, and when another one is due. Starts nothing."""
+"""Runs of Dagster that recorded a session, and the decision whether the session needs another run."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from itertools import takewhile
 import dagster as dg
 
 MAX_ATTEMPTS = 200
-"""Runs of one session, retries included."""
+"""Most runs of one session, including retries."""
 JOB, ASSET = "record_session", dg.AssetKey("golden_samples")
 _STEADY_S = 60.0
-"""A run that lived this long says nothing against the next one."""
+"""A run that lasted this long resets the wait before the next run."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0
 _DECIDED_S, _RETRY_S = 60.0, 600.0
-"""Longest times until Dagster has marked a failed run for a retry or for none, and until its daemon has started a marked one."""
+"""Longest times until Dagster has marked a failed run for a retry or for no retry, and until its daemon has
+started a marked retry."""
 _WAITING = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING}
 _WILL_RETRY, _RETRIED = "dagster/will_retry", "dagster/auto_retry_run_id"
 
 
 @dataclass(frozen=True)
-class Attempts:
+class SessionRuns:
     """The runs of one session.
 
     Attributes:
@@ -34,8 +35,9 @@ class Attempts:
         """Decide whether an unfinished session needs another run.
 
         Args:
-            now_s: Present, seconds since 1970.
-            is_ending: Whether the end of the session was requested: then a cancelled run left it to be finished.
+            now_s: The present, seconds since 1970.
+            is_ending: The end of the session was requested. In this case a session with a cancelled run still
+                has to be finished.
         """
         if not 0 < len(self.records) < MAX_ATTEMPTS or any(
             not record.dagster_run.is_finished for record in self.records
@@ -50,23 +52,23 @@ class Attempts:
         return is_wanted and now_s >= ended_s + wait_s
 
     def has_failed(self, now_s: float) -> bool:
-        """Decide whether the last run that started has failed, whatever waits in the queue."""
+        """Return True if the last started run failed and its wait is over; queued runs do not matter."""
         started = next((record for record in self.records if record.dagster_run.status not in _WAITING), None)
         if started is None or started.dagster_run.status is not dg.DagsterRunStatus.FAILURE:
             return False
         return now_s >= (started.end_time or 0.0) + self._wait_s()
 
     def _wait_s(self) -> float:
-        """Return 0 after a run that lived for a while; otherwise twice as long with each run that did not."""
+        """Return the wait: 5 s after two short runs in a row, doubled with each further one, otherwise 0."""
         ended = [record for record in self.records if record.dagster_run.is_finished]
         short = sum(1 for _ in takewhile(_was_short, ended))
         return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** (short - 2)) if short > 1 else 0.0
 
 
-def attempts_of(instance: dg.DagsterInstance, session: str) -> Attempts:
-    """Read the runs that recorded a session, by the job or by *Materialize*."""
+def read_session_runs(instance: dg.DagsterInstance, session: str) -> SessionRuns:
+    """Read the runs of a session, launched by the job or by *Materialize*."""
     records = instance.get_run_records(dg.RunsFilter(tags={"dagster/partition": session}), limit=MAX_ATTEMPTS)
-    return Attempts([record for record in records if _records_a_session(record.dagster_run)])
+    return SessionRuns([record for record in records if _records_a_session(record.dagster_run)])
 
 
 def _records_a_session(run: dg.DagsterRun) -> bool:
@@ -78,7 +80,7 @@ def _was_short(record: dg.RunRecord) -> bool:
 
 
 def _retry_wait_s(run: dg.DagsterRun) -> float:
-    """Return how long Dagster may take to start a failed run again: the mark is written after the status."""
+    """Return the time that Dagster may need to start the retry; it sets the tag after the status."""
     if _RETRIED in run.tags:
         return 0.0
     return {None: _DECIDED_S, "true": _RETRY_S}.get(run.tags.get(_WILL_RETRY), 0.0)

@@ -1,4 +1,4 @@
-"""The verdict on a session as asset checks: one evaluation a check, by the same implementation as `capture validate`."""
+"""Asset checks of a session, one for each check of `capture validate`."""
 
 import warnings
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from capture_pipeline.checks.gates import Severity
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
@@ -27,7 +27,7 @@ def _severity(name: str) -> str:
 
 def _specs() -> dict[str, dg.AssetCheckSpec]:
     with warnings.catch_warnings():
-        # Partitioned checks are a preview in this version; the project's tests guard what it relies on.
+        # Partitioned checks are a preview feature in this version of Dagster; tests cover their use.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return {
             name: dg.AssetCheckSpec(
@@ -54,10 +54,11 @@ SPECS = _specs()
 def golden_samples_checks(
     context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[Event]:
-    """Read the recording once, tell every check."""
+    """Validate the recording and yield the evaluation of each selected check."""
     with domain_errors_as_dagster(context.op_execution_context):
         report = validate(
-            folder_of(workspace, context.partition_key).path, thresholds_of(workspace.settings.session_gates)
+            find_session_folder(workspace, context.partition_key).path,
+            thresholds_of(workspace.settings.session_gates),
         )
     newest = NewestMaterializations(context.instance, [context.partition_key])
     wanted = {key.name for key in context.selected_asset_check_keys}
@@ -69,7 +70,7 @@ def golden_samples_checks(
 
 
 def _evaluation(newest: NewestMaterializations, check: Check, session: str) -> dg.AssetCheckEvaluation:
-    """A check that had nothing to look at holds nothing up; that it was skipped is told first, and its severity is a warning's."""
+    """Build an evaluation. A skipped check passes with severity WARN and a description "skipped: …"."""
     is_skipped = check.verdict is Verdict.SKIPPED
     reason = f"skipped: {check.reason}" if is_skipped else check.reason
     return outputs.check_evaluation(
@@ -78,7 +79,7 @@ def _evaluation(newest: NewestMaterializations, check: Check, session: str) -> d
         check_name=check.name,
         asset_key=dg.AssetKey(ASSET),
         passed=check.verdict is not Verdict.FAIL,
-        target_materialization_data=newest.of(ASSET, session),
+        target_materialization_data=newest.target(ASSET, session),
         severity=dg.AssetCheckSeverity.ERROR
         if check.decides and not is_skipped
         else dg.AssetCheckSeverity.WARN,
@@ -88,5 +89,4 @@ def _evaluation(newest: NewestMaterializations, check: Check, session: str) -> d
 
 
 def _figures(figures: dict[str, Any]) -> dict[str, Any]:
-    """Numbers so that the UI plots them over sessions; everything else as JSON."""
     return {name: value for name, value in figures.items() if value is not None}

@@ -1,4 +1,7 @@
-"""The next-day proof: what a session captured against what the exchange publishes of its days, as asset, check, job and sensor."""
+"""Next-day proof: a session compared with the trades and klines that the exchange published for its days.
+
+The module has the asset, its check, its job and its sensor.
+"""
 
 import warnings
 from collections.abc import Collection, Iterator
@@ -8,7 +11,7 @@ import dagster as dg
 
 from capture_pipeline.binance.periods import iso
 from capture_pipeline.checks.gates import Severity
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, root
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder, sessions_folder
 from capture_pipeline.defs.klines.raw import ARCHIVE_POOL
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
@@ -24,7 +27,7 @@ from capture_pipeline.golden.proof.schedule import due_sessions
 from capture_pipeline.recorder.lifecycle import all_sessions
 
 ASSET, CHECK = "next_day_proof", "proof_holds"
-_MOST_RUNS = 10
+_MAX_RUNS = 10
 _SCHEMA = dg.TableSchema(
     [
         dg.TableColumn("symbol", "string", "Symbol in capitals, for instance BTCUSDT"),
@@ -32,14 +35,15 @@ _SCHEMA = dg.TableSchema(
         dg.TableColumn(
             "trades",
             "struct",
-            "Recorded trades compared with published ones by id: counts, volumes in base asset, losses listed in the ledger, differences",
+            "Recorded trades compared with published trades by id: counts, volumes in base asset, losses in "
+            "the gap ledger, differences",
         ),
         dg.TableColumn(
             "bars",
             "struct",
-            "Bars made of recorded trades compared with published klines: counts, differences",
+            "Bars computed from recorded trades compared with published klines: counts, differences",
         ),
-        dg.TableColumn("files", "list", "Published files that were compared, paths below the storage root"),
+        dg.TableColumn("files", "list", "Compared files of the exchange, as paths below the storage root"),
     ]
 )
 Event = dg.Output[None] | dg.AssetCheckEvaluation
@@ -53,17 +57,16 @@ Event = dg.Output[None] | dg.AssetCheckEvaluation
     partitions_def=SESSIONS,
     pool=ARCHIVE_POOL,
     code_version="1",
-    description="Compares each day of a session with the trades and klines that the exchange published: trades by id, and "
-    "bars. Losses in the "
-    "gap ledger are no differences. A day that is not published yet is compared later.",
+    description="Compares each day of a session with the published trades (by id) and klines. Losses in the "
+    "gap ledger are not counted as differences. A day that is not published yet is compared later.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def next_day_proof(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult[Any]:
-    """Fetch what is published, compare, publish the result."""
+    """Download the published files, compare, and publish the result."""
     with domain_errors_as_dagster(context.op_execution_context):
-        proof = prove(workspace, folder_of(workspace, context.partition_key))
+        proof = prove(workspace, find_session_folder(workspace, context.partition_key))
     return outputs.materialization(_metadata(workspace, proof))
 
 
@@ -80,13 +83,14 @@ def _metadata(workspace: Workspace, proof: SessionProof) -> dict[str, Any]:
 
 def _spec() -> dg.AssetCheckSpec:
     with warnings.catch_warnings():
-        # Partitioned checks are a preview in this version; the project's tests guard what it relies on.
+        # Partitioned checks are a preview feature in this version of Dagster; tests cover their use.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.AssetCheckSpec(
             CHECK,
             asset=ASSET,
-            description="The recording differs from the published trades and klines only by losses in the gap ledger. A day that is not "
-            "published yet is no difference. Files that cannot be compared are listed",
+            description="The recording differs from the published trades and klines only by losses in the "
+            "gap ledger. Days that are not published yet do not fail the check. Files that cannot be "
+            "compared are listed",
             partitions_def=SESSIONS,
             metadata={"severity": str(Severity.ERROR)},
         )
@@ -103,9 +107,9 @@ SPEC = _spec()
 def next_day_proof_checks(
     context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[Event]:
-    """One evaluation a session, of the proof that was published last."""
+    """Yield the evaluation of the last published proof of a session."""
     with domain_errors_as_dagster(context.op_execution_context):
-        session = folder_of(workspace, context.partition_key).session
+        session = find_session_folder(workspace, context.partition_key).session
         proof = read_proof(workspace.lake.proof(session))
         if proof is None:
             raise LakeError("there is no proof", where=session, remedy=f"materialize {ASSET} of this session")
@@ -115,19 +119,19 @@ def next_day_proof_checks(
 
 def _evaluation(newest: NewestMaterializations, proof: SessionProof) -> dg.AssetCheckEvaluation:
     first = next((difference for day in proof.days for difference in day.listed), None)
-    said = (
+    details = (
         f"; first: {first.where}, {first.field}: captured {first.captured}, published {first.published}"
         if first
         else ""
     )
-    said += "".join(f"; {each}" for each in proof.not_compared)
+    details += "".join(f"; {each}" for each in proof.not_compared)
     return outputs.check_evaluation(
         {"state": str(proof.state), **proof.figures},
-        f"{proof.state}{said}",
+        f"{proof.state}{details}",
         check_name=CHECK,
         asset_key=dg.AssetKey(ASSET),
         passed=proof.state not in {State.DIFFERS, State.UNPROVED},
-        target_materialization_data=newest.of(ASSET, proof.session),
+        target_materialization_data=newest.target(ASSET, proof.session),
         severity=dg.AssetCheckSeverity.ERROR,
         blocking=False,
         partition=proof.session,
@@ -137,17 +141,17 @@ def _evaluation(newest: NewestMaterializations, proof: SessionProof) -> dg.Asset
 def report_proofs(
     context: dg.SensorEvaluationContext, workspace: Workspace, sessions: Collection[str]
 ) -> int:
-    """Report the proofs that no run of Dagster made, with the evaluation of their check.
+    """Report proofs that no run of Dagster created, with the evaluation of their check.
 
     A proof that cannot be read is named in the log and left out.
 
     Args:
-        context: Of the sensor.
+        context: Context of the sensor.
         workspace: The deployment.
         sessions: Finished sessions that are partitions.
 
     Returns:
-        The number of proofs that were reported.
+        The number of reported proofs.
     """
     instance, reported = context.instance, 0
     paths = {
@@ -155,7 +159,7 @@ def report_proofs(
     }
     newest = NewestMaterializations(instance, paths)
     for session, path in paths.items():
-        known = newest.of(ASSET, session)
+        known = newest.target(ASSET, session)
         if known is not None and known.timestamp >= path.stat().st_mtime:
             continue
         try:
@@ -183,27 +187,27 @@ prove_session = dg.define_asset_job(
     job=prove_session,
     minimum_interval_seconds=1800,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Every 30 min: starts the proof of each finished session of the last 14 days, from five hours after the last "
-    "midnight UTC of the session. "
-    "If a file is not published yet, the waits between two attempts grow up to a day.",
+    description="Every 30 min: starts the proof of each finished session of the last 14 days, from five "
+    "hours after the last midnight UTC of the session. If a file is not published yet, the waits between "
+    "two attempts grow to a day.",
 )
 def proof_sensor(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult | dg.SkipReason:
-    """One run a session whose proof is missing, waits or lacks a file."""
+    """Request one run for each session without a complete proof."""
     try:
         now_us = with_short_timeouts(workspace).now_us()
-        found = due_sessions(workspace.lake, reversed(all_sessions(root(workspace))), now_us)
+        found = due_sessions(workspace.lake, reversed(all_sessions(sessions_folder(workspace))), now_us)
     except CaptureError as error:
-        return outputs.skip(f"cannot be decided now: {error}")
+        return outputs.skip(f"skipped until the next tick: {error}")
     for session, reason in found.damaged.items():
         outputs.log_warning(context, f"{session} is left out: {reason}")
-    due, remembered = Attempts.load(context.cursor).next(found.wanted, now_us, _MOST_RUNS)
+    due, attempts = Attempts.load(context.cursor).select_due(found.wanted, now_us, _MAX_RUNS)
     if not due:
-        waiting = f"{len(found.wanted)} sessions were asked for a while ago; the next attempt waits"
-        nothing = f"no session is to be proved now; {found.later} once their days are published"
+        waiting = f"{len(found.wanted)} sessions wait for their next attempt"
+        nothing = f"no session can be proved now; {found.later} wait until their days are published"
         return dg.SensorResult(
-            skip_reason=outputs.skip(waiting if found.wanted else nothing), cursor=remembered.dump()
+            skip_reason=outputs.skip(waiting if found.wanted else nothing), cursor=attempts.dump()
         )
     runs = [
         dg.RunRequest(run_key=f"prove-{session}-{number}-{iso(now_us)}", partition_key=session)
@@ -211,6 +215,6 @@ def proof_sensor(
     ]
     return dg.SensorResult(
         run_requests=runs,
-        cursor=remembered.dump(),
+        cursor=attempts.dump(),
         dynamic_partitions_requests=[SESSIONS.build_add_request(list(due))],
     )

@@ -1,8 +1,10 @@
-"""The asset that is recorded live. Its run starts a recorder or attaches to the one at work, and mirrors what it says.
+"""Asset of a live recording.
 
-The recorder calls nothing of Dagster: what blocks or kills the run, the daemon or the database does not touch it. Only *Terminate* ends
-it, gracefully; a run that dies otherwise leaves it recording, and the next run attaches to it. A slot of the pool is held for each
-session, whoever launched its run.
+Its run starts a recorder, or attaches to a running one, and logs the recorder's status.
+
+The recorder does not use Dagster, so failures of the run, the daemon or the database do not stop it. Only
+*Terminate* ends the recorder, gracefully. If the run dies, the recorder continues and the next run attaches
+to it. Each run takes a slot of the pool.
 """
 
 import time
@@ -12,7 +14,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.table_metadata import ROWS
@@ -26,9 +28,10 @@ from capture_pipeline.sessions.models import EMPTY, SessionMetadata
 from capture_pipeline.sessions.status import Status, free_bytes
 
 POOL = "recordings"
-"""Its limit is the number of sessions that Dagster records at the same time; runs beyond it wait in the queue."""
-_FIRST_TOLD_S = (10.0, 30.0, 60.0, 120.0)
-_TOLD_EVERY_S = 300.0
+"""Pool whose limit is the number of sessions that Dagster records at the same time; further runs wait in the
+queue."""
+_FIRST_REPORTS_S = (10.0, 30.0, 60.0, 120.0)
+_REPORT_INTERVAL_S = 300.0
 _LATE_S = 5.0
 _FINISH_S = 60.0
 _SCHEMA = dg.TableSchema(
@@ -52,20 +55,20 @@ _SCHEMA = dg.TableSchema(
     partitions_def=SESSIONS,
     code_version="1",
     pool=POOL,
-    description="Recording of one session: trades and order-book diffs as the exchange sent them, merged from two connections, "
-    "one JSON line a "
-    "message, gzip. A ledger lists every missing id. The recorder is a separate process, which goes on if this run dies.",
+    description="Recording of one session: trades and order-book diffs as the exchange sent them, merged "
+    "from two connections; one JSON line a message, gzip. A ledger lists every missing id. The recorder is "
+    "a separate process, which continues if this run dies.",
     metadata={"dagster/column_schema": _SCHEMA},
 )
 def golden_samples(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult[Any]:
-    """Record, or attach and wait."""
+    """Record a session, or follow its recorder, until the session is finished."""
     with domain_errors_as_dagster(context.op_execution_context):
-        folder = folder_of(workspace, context.partition_key)
+        folder = find_session_folder(workspace, context.partition_key)
         _check_disk(workspace, folder)
         try:
-            _mirror(context, folder)
+            _log_progress(context, folder)
         except (DagsterExecutionInterruptedError, KeyboardInterrupt):
             if _is_terminated(context):
                 _finish(context, workspace, folder)
@@ -77,61 +80,66 @@ def golden_samples(
                 where=str(folder.path),
                 remedy="there is nothing to validate or convert",
             )
-        return outputs.materialization(_described(folder, metadata))
+        return outputs.materialization(_describe(folder, metadata))
 
 
 def _check_disk(workspace: Workspace, folder: SessionFolder) -> None:
-    free, least = free_bytes(folder.path) / 1e9, workspace.settings.recording.free_disk_gb
-    if not folder.growing.exists() and not folder.metadata.exists() and free < least:
+    free_gb, reserve_gb = free_bytes(folder.path) / 1e9, workspace.settings.recording.free_disk_gb
+    if not folder.growing.exists() and not folder.metadata.exists() and free_gb < reserve_gb:
         remedy = "free the disk, or lower recording.free_disk_gb"
         raise StorageError(
-            f"{free:.1f} GB are free and {least:g} are wanted before a session starts",
+            f"{free_gb:.1f} GB are free, but a session needs {reserve_gb:g} GB to start",
             where=str(folder.path),
             remedy=remedy,
         )
 
 
-def _mirror(context: dg.AssetExecutionContext, folder: SessionFolder) -> None:
-    """Tell sparsely what the recorder does, for each event is a row in the event log: what is new at once, and more often at first."""
-    begun_s, due, known = time.monotonic(), report_times(), ("", "")
+def _log_progress(context: dg.AssetExecutionContext, folder: SessionFolder) -> None:
+    """Log the status of the recorder until it ends.
+
+    Changes of state and error are logged at once, other lines at `report_times`: each line is a row of the
+    event log.
+    """
+    start_s, due, known = time.monotonic(), report_times(), ("", "")
     following_s = next(due)
     for status in follow(folder):
         if status is None:
             continue
-        after_s, is_due = time.monotonic() - begun_s, False
+        after_s, is_due = time.monotonic() - start_s, False
         while after_s >= following_s:
             following_s, is_due = next(due), True
         if is_due or known != (status.state, status.last_error):
             known = (status.state, status.last_error)
-            outputs.log_info(context, progress(status))
+            outputs.log_info(context, format_progress(status))
 
 
 def report_times() -> Iterator[float]:
-    """Seconds after its beginning at which a run tells how it goes."""
-    yield from _FIRST_TOLD_S
-    after_s = _TOLD_EVERY_S
+    """Yield the times of progress lines, in seconds after the start of the run: more often at first."""
+    yield from _FIRST_REPORTS_S
+    after_s = _REPORT_INTERVAL_S
     while True:
         yield after_s
-        after_s += _TOLD_EVERY_S
+        after_s += _REPORT_INTERVAL_S
 
 
-def progress(status: Status) -> str:
-    """A status as one line."""
+def format_progress(status: Status) -> str:
+    """Format a status as one line."""
     connections = ", ".join(f"{one.number} for {one.age_s:.0f} s" for one in status.connections) or "none"
-    troubles = [
+    problems = [
         status.last_error,
         status.trouble,
         f"began {status.late_s:.0f} s late" if status.late_s >= _LATE_S else "",
     ]
     return (
-        f"{status.state}: {status.messages:,} messages, {status.messages_per_s:.1f}/s, {status.gaps} gaps, {status.ids_lost} ids lost, "
-        f"{status.file_bytes / 1e6:.1f} MB, {status.disk_free_bytes / 1e9:.0f} GB free, connections {connections}, recorder {status.pid}"
-        + "".join(f", {trouble}" for trouble in troubles if trouble)
+        f"{status.state}: {status.messages:,} messages, {status.messages_per_s:.1f}/s, {status.gaps} gaps, "
+        f"{status.ids_lost} ids lost, {status.file_bytes / 1e6:.1f} MB, "
+        f"{status.disk_free_bytes / 1e9:.0f} GB free, connections {connections}, recorder {status.pid}"
+        + "".join(f", {problem}" for problem in problems if problem)
     )
 
 
 def _is_terminated(context: dg.AssetExecutionContext) -> bool:
-    """Whether somebody asked for the end of this run; otherwise its process is being stopped, and the recorder goes on."""
+    """Return True if a user terminated the run. Otherwise only its process stops; the recorder continues."""
     run = context.instance.get_run_by_id(context.run_id)
     return run is not None and run.status is dg.DagsterRunStatus.CANCELING
 
@@ -142,17 +150,17 @@ def _finish(context: dg.AssetExecutionContext, workspace: Workspace, folder: Ses
         while stop(folder, workspace.settings) is None and time.monotonic() < deadline:
             time.sleep(0.2)
     except CaptureError as error:
-        outputs.log_warning(context, f"could not be finished: {error}")
+        outputs.log_warning(context, f"the session could not be finished: {error}")
         return
     outputs.log_info(
         context,
-        f"The session was finished gracefully: {folder.metadata}"
+        f"the session is finished: {folder.metadata}"
         if folder.metadata.exists()
-        else "It is still finishing",
+        else "the session is still being finished",
     )
 
 
-def _described(folder: SessionFolder, metadata: SessionMetadata) -> dict[str, Any]:
+def _describe(folder: SessionFolder, metadata: SessionMetadata) -> dict[str, Any]:
     figures = metadata.statistics
     names = (
         "messages",
@@ -164,7 +172,7 @@ def _described(folder: SessionFolder, metadata: SessionMetadata) -> dict[str, An
         "uptime_percent",
         "late_s",
     )
-    # Sessions of an earlier version count less.
+    # Sessions of earlier versions lack some of these figures.
     numbers = {name: figures[name] for name in names if figures.get(name) is not None}
     ratios = {
         name: figures[name] for name in ("gap_ratio_ids", "gap_ratio_events", "gap_ratio_discontinuities")

@@ -1,6 +1,7 @@
-"""Sensors of sessions: the first run of a planned one, another run of one whose run failed, a run of one that was recorded elsewhere.
+"""Sensors that request runs of sessions: planned, with a failed run, or recorded outside Dagster.
 
-The first run is asked for `AHEAD_S` before the window, for looking, queueing and starting take time: its recorder waits for the start.
+A planned run is requested `AHEAD_S` before the session, because its launch takes time. Its recorder waits for
+the start of the session.
 """
 
 import time
@@ -10,10 +11,10 @@ from itertools import islice
 import dagster as dg
 
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.defs.golden_samples.attempts import JOB, Attempts, attempts_of
+from capture_pipeline.defs.golden_samples.attempts import JOB, SessionRuns, read_session_runs
 from capture_pipeline.defs.golden_samples.proof import report_proofs
 from capture_pipeline.defs.golden_samples.recording import POOL
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, root
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, sessions_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
@@ -26,17 +27,18 @@ from capture_pipeline.sessions.models import EMPTY, SessionMetadata, SessionPlan
 from capture_pipeline.sessions.schedule import Window, windows
 
 AHEAD_S = 120.0
-"""How long before its window a session's run is asked for."""
+"""Time before the start of a session at which its run is requested."""
 QUEUED_S = 60.0
-"""A run that is still in the queue this long before the start of its session may miss it."""
+"""A run that is still in the queue at this time before its session may miss the start."""
 QUEUED_TAG = "capture/queued_at_start"
-"""Tag of such a run, with the cause."""
-_MOST_ARRIVALS = 20
+"""Tag of such a run; its value is the cause."""
+_MAX_ARRIVALS = 20
 
 record_session = dg.define_asset_job(
     JOB,
     dg.AssetSelection.assets("golden_samples"),
-    description="Records one session. If a recorder of the session is already running, the run follows that recorder.",
+    description="Records one session. If a recorder of the session is already running, the run follows that "
+    "recorder.",
     tags={"dagster/priority": "20"},
 )
 
@@ -51,93 +53,102 @@ record_session = dg.define_asset_job(
 def session_sensor(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Request one run for each planned session that has none; a run that somebody cancelled in the queue is not requested again."""
+    """Request one run for each planned session without a run; a cancelled run is not requested again."""
     now_us = time.time_ns() // 1000
     try:
         for window in windows(workspace.settings.sessions, now_us, now_us + round(AHEAD_S * 1e6)):
-            _prepare(workspace, window)
-        wanted = [folder for folder, plan in _unfinished(workspace) if plan.planned]
+            _write_plan(workspace, window)
+        wanted = [folder for folder, plan in _find_unfinished(workspace) if plan.planned]
     except CaptureError as error:
-        return outputs.skip(f"cannot be decided now: {error}")
-    new = [folder.session for folder in wanted if not attempts_of(context.instance, folder.session).records]
+        return outputs.skip(f"skipped until the next tick: {error}")
+    new = [
+        folder.session for folder in wanted if not read_session_runs(context.instance, folder.session).records
+    ]
     if new:
-        return _requests({session: f"{session}-1" for session in new})
-    open_ones = f"{len(wanted)} sessions are recorded or begin in a moment" if wanted else "no window is open"
+        return _request_runs({session: f"{session}-1" for session in new})
+    state = (
+        f"{len(wanted)} sessions are being recorded or begin soon" if wanted else "no planned session is due"
+    )
     upcoming = windows(workspace.settings.sessions, now_us, now_us + 8 * 86_400_000_000)
     following = next((f"; next: {window.session}" for window in upcoming if window.start_us > now_us), "")
-    return outputs.skip(open_ones + following)
+    return outputs.skip(state + following)
 
 
 @dg.sensor(
     job=record_session,
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Every 10 s: if the last run of an unfinished session failed, starts a new run and, where no recorder is "
-    "running, the recorder. "
-    "Reports runs that are still queued 60 s before their session begins, or later.",
+    description="Every 10 s: if the last run of an unfinished session failed, starts a new run, and the "
+    "recorder if it is not running. Reports runs that are still queued 60 s before their session begins, or "
+    "later.",
 )
 def session_resumption(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Request one run for each unfinished session that a run of Dagster began to record and none records now."""
+    """Request one run for each unfinished session whose last run ended; start missing recorders."""
     now_s, queued, due = time.time(), [], {}
-    for folder, plan in _unfinished(workspace):
-        attempts = attempts_of(context.instance, folder.session)
+    for folder, plan in _find_unfinished(workspace):
+        runs = read_session_runs(context.instance, folder.session)
         if (
-            attempts.has_failed(now_s)
+            runs.has_failed(now_s)
             and folder.growing.exists()
             and not is_ending(folder, plan)
             and lock_owner_pid(folder) is None
         ):
-            launch(folder)  # at once, for a run takes half a minute to start; it attaches
-        if attempts.is_due(now_s, is_ending=folder.ending.exists()):
-            due[folder.session] = f"{folder.session}-{len(attempts.records) + 1}"
+            launch(folder)  # at once: a run needs half a minute to start; it attaches to the recorder
+        if runs.is_due(now_s, is_ending=folder.ending.exists()):
+            due[folder.session] = f"{folder.session}-{len(runs.records) + 1}"
         elif now_s > plan.start_us / 1e6 - QUEUED_S:
-            queued += _report_queued(context.instance, attempts, plan)
-    return _requests(due) if due else outputs.skip("; ".join(queued) or "no session lacks its run")
+            queued += _report_queued(context.instance, runs, plan)
+    return _request_runs(due) if due else outputs.skip("; ".join(queued) or "no session needs another run")
 
 
 @dg.sensor(
     job=record_session,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Every 30 s: starts a run for each finished session that Dagster does not know, for instance of `capture "
-    "session start` or `capture import`. The run validates the session. Reports the proofs that `capture prove` made.",
+    description="Every 30 s: starts a run for each finished session that Dagster does not know, for "
+    "instance of `capture session start` or `capture import`. The run validates the session. Reports the "
+    "proofs that `capture prove` wrote.",
 )
 def session_arrivals(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Request one run for each finished session that was never materialized, and report proofs of the others."""
+    """Request one run for each finished session that was never materialized; report proofs of the others."""
     known = context.instance.get_materialized_partitions(dg.AssetKey("golden_samples"))
-    finished = [folder for folder in all_sessions(root(workspace)) if folder.metadata.exists()]
+    finished = [folder for folder in all_sessions(sessions_folder(workspace)) if folder.metadata.exists()]
     new = (folder for folder in reversed(finished) if folder.session not in known and not _is_empty(folder))
-    arrived = [folder.session for folder in islice(new, _MOST_ARRIVALS)]
+    arrived = [folder.session for folder in islice(new, _MAX_ARRIVALS)]
     proofs = report_proofs(context, workspace, {folder.session for folder in finished} & known)
     if not arrived:
         reported = f"; {proofs} proofs reported" if proofs else ""
         return outputs.skip(f"all {len(finished)} finished sessions are known or empty{reported}")
-    return _requests({session: f"{session}-arrived" for session in arrived})
+    return _request_runs({session: f"{session}-arrived" for session in arrived})
 
 
-def _requests(keys: dict[str, str]) -> dg.SensorResult:
-    """Request a run of each session, by the key under which Dagster starts it once."""
+def _request_runs(keys: dict[str, str]) -> dg.SensorResult:
+    """Request a run of each session.
+
+    Args:
+        keys: Run key by session; Dagster starts one run for each key.
+    """
     runs = [dg.RunRequest(run_key=key, partition_key=session) for session, key in keys.items()]
     return dg.SensorResult(
         run_requests=runs, dynamic_partitions_requests=[SESSIONS.build_add_request(list(keys))]
     )
 
 
-def _unfinished(workspace: Workspace) -> Iterator[tuple[SessionFolder, SessionPlan]]:
-    for folder in all_sessions(root(workspace)):
+def _find_unfinished(workspace: Workspace) -> Iterator[tuple[SessionFolder, SessionPlan]]:
+    for folder in all_sessions(sessions_folder(workspace)):
         if not folder.metadata.exists() and (plan := known_plan(folder)):
             yield folder, plan
 
 
-def _report_queued(instance: dg.DagsterInstance, attempts: Attempts, plan: SessionPlan) -> list[str]:
-    """Name the runs of a session that wait in the queue, also in a tag of each run."""
+def _report_queued(instance: dg.DagsterInstance, runs: SessionRuns, plan: SessionPlan) -> list[str]:
+    """Tag the queued runs of a session with the cause; return the text, empty without queued runs."""
     waiting = [
         record.dagster_run
-        for record in attempts.records
+        for record in runs.records
         if record.dagster_run.status is dg.DagsterRunStatus.QUEUED
     ]
     if not waiting:
@@ -145,11 +156,11 @@ def _report_queued(instance: dg.DagsterInstance, attempts: Attempts, plan: Sessi
     pool = instance.event_log_storage.get_concurrency_info(POOL)
     is_full = pool.limit is not None and len(pool.claimed_slots) >= pool.limit
     cause = (
-        f"all {pool.limit} slots of the pool {POOL} were taken"
+        f"all {pool.limit} slots of the pool {POOL} were in use"
         if is_full
         else "too many runs, or a code server that did not answer"
     )
-    text = f"the start of the session is {iso(plan.start_us)}, and this run was still in the queue: {cause}"
+    text = f"the session starts at {iso(plan.start_us)}, but this run was still in the queue: {cause}"
     for run in waiting:
         if QUEUED_TAG not in run.tags:
             instance.add_run_tags(run.run_id, {QUEUED_TAG: text})
@@ -157,7 +168,7 @@ def _report_queued(instance: dg.DagsterInstance, attempts: Attempts, plan: Sessi
 
 
 def _is_empty(folder: SessionFolder) -> bool:
-    """Whether nothing was recorded, so that there is nothing to bring in; damaged metadata are for the run to name."""
+    """Return True if a session has no messages; False for damaged metadata, which the run will report."""
     try:
         metadata = read_model(folder.metadata, SessionMetadata)
     except CaptureError:
@@ -165,10 +176,10 @@ def _is_empty(folder: SessionFolder) -> bool:
     return metadata is not None and metadata.state == EMPTY
 
 
-def _prepare(workspace: Workspace, window: Window) -> None:
-    """Write the plan of a window's session, once."""
+def _write_plan(workspace: Workspace, window: Window) -> None:
+    """Write the plan of a session unless it exists."""
     planned = window.planned
-    folder = SessionFolder.under(root(workspace), planned.regime, window.session)
+    folder = SessionFolder.under(sessions_folder(workspace), planned.regime, window.session)
     if folder.plan.exists():
         return
     plan = new_plan(

@@ -1,4 +1,4 @@
-"""Sessions as dynamic partitions: the key is the session's id, checked before it becomes part of a path."""
+"""Sessions as dynamic partitions. The partition key is the id of the session."""
 
 from pathlib import Path
 
@@ -11,15 +11,19 @@ from capture_pipeline.sessions.layout import SessionFolder, valid_session
 SESSIONS = dg.DynamicPartitionsDefinition(name="sessions")
 
 
-def root(workspace: Workspace) -> Path:
-    """Where a deployment's sessions lie."""
+def sessions_folder(workspace: Workspace) -> Path:
+    """Return the folder that contains the sessions of a deployment."""
     return sessions_root(workspace.settings)
 
 
-def folder_of(workspace: Workspace, key: str) -> SessionFolder:
-    """The folder of a partition's session.
+def find_session_folder(workspace: Workspace, key: str) -> SessionFolder:
+    """Return the folder of a session.
+
+    Args:
+        workspace: The deployment.
+        key: Partition key; it is validated before it becomes part of a path.
 
     Raises:
-        ConfigError: The key is no session id, or there is no such session.
+        ConfigError: The key is not a session id, or the session does not exist.
     """
-    return find_session(root(workspace), valid_session(key))
+    return find_session(sessions_folder(workspace), valid_session(key))

@@ -1,11 +1,11 @@
-"""Typed tables of a session, and the sessions side by side."""
+"""Assets of the tables of a session, and of the comparison of all sessions."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
-from capture_pipeline.defs.golden_samples.sessions import SESSIONS, folder_of, root
+from capture_pipeline.defs.golden_samples.sessions import SESSIONS, find_session_folder, sessions_folder
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.automation import AFTER_INPUT, AFTER_UPSTREAM_IDLE
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
@@ -20,12 +20,13 @@ from capture_pipeline.recorder.lifecycle import all_sessions
 from capture_pipeline.recorder.process import finished
 from capture_pipeline.tables.golden import COLUMN_DESCRIPTIONS, TABLES, GoldenTable
 
-_ABOUT = {
-    "golden_trades": "Trades of a session, one row a trade: ids, exact prices and quantities with eight decimals, capture time and "
-    "event time.",
-    "golden_depth": "Order-book diffs of a session, one row a changed price level, in the order of the recording.",
-    "golden_snapshots": "Order-book snapshots of a session that REST returned, one row a price level. Books start from them and are "
-    "compared with them.",
+_DESCRIPTIONS = {
+    "golden_trades": "Trades of a session, one row a trade: ids, exact prices and quantities with eight "
+    "decimals, capture time and event time.",
+    "golden_depth": "Order-book diffs of a session, one row a changed price level, in the order of the "
+    "recording.",
+    "golden_snapshots": "Order-book snapshots from REST of a session, one row a price level. An order book "
+    "starts from a snapshot, and is compared with later ones.",
 }
 
 
@@ -44,7 +45,7 @@ def _schema(table: GoldenTable) -> dg.TableSchema:
             deps=["golden_samples"],
             group_name="golden_samples",
             kinds={"parquet", "pyarrow"},
-            description=_ABOUT[table.name],
+            description=_DESCRIPTIONS[table.name],
             code_version="1",
             automation_condition=AFTER_INPUT,
             metadata={"dagster/column_schema": _schema(table), "dagster/table_name": table.name},
@@ -58,14 +59,14 @@ def golden_tables(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Convert a finished session."""
     with domain_errors_as_dagster(context.op_execution_context):
-        folder = folder_of(workspace, context.partition_key)
+        folder = find_session_folder(workspace, context.partition_key)
         finished(folder)
         manifest = convert(folder.recording, folder.session, workspace.lake.tables())
     for table in TABLES:
-        yield outputs.materialization(_described(workspace, table, manifest), asset=table.name)
+        yield outputs.materialization(_describe(workspace, table, manifest), asset=table.name)
 
 
-def _described(workspace: Workspace, table: GoldenTable, manifest: GoldenManifest) -> dict[str, Any]:
+def _describe(workspace: Workspace, table: GoldenTable, manifest: GoldenManifest) -> dict[str, Any]:
     files = [file for file in manifest.files if file.table == table.name]
     return {
         ROWS: manifest.rows[table.name],
@@ -84,7 +85,8 @@ def _described(workspace: Workspace, table: GoldenTable, manifest: GoldenManifes
     deps=[table.name for table in TABLES],
     automation_condition=AFTER_UPSTREAM_IDLE,
     code_version="1",
-    description="Compares all sessions: messages a second, latency, spread, depth, volatility, gaps and reconnects. A page with plots.",
+    description="Page with plots that compares all sessions: messages a second, latency, spread, depth, "
+    "volatility, gaps and reconnects.",
     metadata={
         "dagster/column_schema": dg.TableSchema(
             [
@@ -97,9 +99,9 @@ def _described(workspace: Workspace, table: GoldenTable, manifest: GoldenManifes
 def regime_comparison_report(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult[Any]:
-    """Compare every session that has tables."""
+    """Compare all sessions that have tables."""
     with domain_errors_as_dagster(context.op_execution_context):
-        compared = _with_tables(workspace)
+        compared = _sessions_with_tables(workspace)
         comparison = regime_comparison(compared)
         path = workspace.lake.reports() / "regime_comparison.html"
         publish_bytes(path, page(comparison).encode())
@@ -109,9 +111,9 @@ def regime_comparison_report(
     )
 
 
-def _with_tables(workspace: Workspace) -> list[Compared]:
+def _sessions_with_tables(workspace: Workspace) -> list[Compared]:
     found = []
-    for folder in reversed(all_sessions(root(workspace))):
+    for folder in reversed(all_sessions(sessions_folder(workspace))):
         tables = GoldenTables(workspace.lake.tables(), folder.session)
         if tables.manifest_path.exists() and folder.metadata.exists():
             metadata = finished(folder)

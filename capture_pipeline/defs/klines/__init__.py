@@ -1,1 +1,1 @@
-"""The kline archive as Dagster objects: assets, their checks, jobs, schedules, sensors. The work itself is `capture_pipeline.klines`."""
+"""Dagster definitions of klines: assets, checks, jobs, schedules and sensors."""

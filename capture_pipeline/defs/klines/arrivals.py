@@ -1,7 +1,9 @@
-"""Files of the lake that no run of Dagster made: they are reported as materializations without a run, with the evaluations of their checks.
+"""Sensor that reports files of the lake which other programs wrote.
 
-A partition is looked at where its files changed since the last round over all partitions. It is reported where the newest materialization
-is older than the files and says something else. Each tick does a bounded part of a round.
+It reports materializations without a run, and the evaluations of their checks.
+The sensor goes over all partitions in rounds; each tick does a part of a round. It inspects partitions whose
+files changed since the last round, and reports those whose newest materialization is older than the files and
+has different metadata.
 """
 
 import time
@@ -13,13 +15,17 @@ import dagster as dg
 from capture_pipeline.binance.periods import SECOND_US
 from capture_pipeline.defs.klines import coverage, describe
 from capture_pipeline.defs.klines.arrivals_cursor import Round
-from capture_pipeline.defs.klines.checks import JUDGES, Judge, evaluate
+from capture_pipeline.defs.klines.checks import TABLE_CHECKS, TableChecks, evaluate
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import NewestMaterializations
-from capture_pipeline.defs.shared.partition_runner import Described
+from capture_pipeline.defs.shared.partition_runner import MetadataByAsset
 from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of, keys_of_run
 from capture_pipeline.defs.shared.resources import with_short_timeouts
-from capture_pipeline.defs.shared.runless import report_evaluation, report_materialization, unjudged
+from capture_pipeline.defs.shared.runless import (
+    partitions_without_evaluation,
+    report_evaluation,
+    report_materialization,
+)
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines.quality.measure import recorded_report
@@ -34,17 +40,17 @@ from capture_pipeline.klines.recorded import (
 )
 from capture_pipeline.lake.paths import Partition
 
-MOST_PARTITIONS = 50
-"""Reported in a tick."""
-MOST_ROWS = 2_500_000
-"""Bars of the partitions that are reported in a tick: their checks read them."""
-MOST_LOOKS = 1_000
+MAX_PARTITIONS = 50
+"""Most partitions reported in a tick."""
+MAX_ROWS = 2_500_000
+"""A tick ends after partitions with this many bars were reported: their checks read all bars."""
+MAX_INSPECTED = 1_000
 SETTLED_S = 300.0
-"""A partition that a program left incomplete is reported after this time without a change."""
+"""An incomplete partition is reported after this time without a change: a program may still be working on
+it."""
 _STAGES = (("kline_archives", "kline_topups"), ("bars", "bar_conflicts", "bar_exclusions"), ("bar_gaps",))
-_CHAIN = [asset for assets in _STAGES for asset in assets]
 _REPORT, _RECONCILIATION = "coverage_report", "month_reconciliation"
-_AT_WORK = [
+_ACTIVE = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
@@ -55,42 +61,45 @@ _AT_WORK = [
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports what `capture backfill`, `capture topup`, `capture reconcile` and `capture coverage` made: materializations "
-    "with their metadata, and the evaluations of their checks; at most 50 partitions every 30 seconds. It starts no run.",
+    description="Every 30 s: reports the results of `capture backfill`, `capture topup`, `capture "
+    "reconcile` and `capture coverage`, at most 50 partitions at a time: materializations with their "
+    "metadata, and evaluations of their checks. Starts no run.",
 )
 def lake_arrivals(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult:
-    """Do the next part of the round."""
-    now_ns, at = time.time_ns(), Round.load(context.cursor)
+    """Process the next part of the round."""
+    now_ns, state = time.time_ns(), Round.load(context.cursor)
     try:
         now_us = with_short_timeouts(workspace).now_us()
-        look = Look(context.instance, workspace, now_us, now_ns)
+        tick = ArrivalsTick(context.instance, workspace, now_us, now_ns)
         partitions = workspace.partitions(workspace.settings.symbols, reversed(workspace.months(now_us)))
         known = [partition for partition in partitions if PARTITIONS.has_partition_key(key_of(partition))]
-        after = look.go_on(at, known)
+        next_state = tick.process_next(state, known)
     except CaptureError as error:
         return dg.SensorResult(
-            skip_reason=outputs.skip(f"cannot be decided now: {error}"), cursor=context.cursor
+            skip_reason=outputs.skip(f"skipped until the next tick: {error}"), cursor=context.cursor
         )
-    for partition, problem in look.damaged.items():
+    for partition, problem in tick.damaged.items():
         outputs.log_warning(context, f"{partition} is left out: {problem}")
-    reason = f"{look.reported} partitions reported, {look.postponed} being made, {len(look.damaged)} left out"
-    return dg.SensorResult(skip_reason=outputs.skip(reason), cursor=after.dump())
+    reason = (
+        f"{tick.reported} partitions reported, {tick.postponed} in progress, {len(tick.damaged)} left out"
+    )
+    return dg.SensorResult(skip_reason=outputs.skip(reason), cursor=next_state.dump())
 
 
 @dataclass
-class Look:
-    """One tick.
+class ArrivalsTick:
+    """One tick of the sensor.
 
     Attributes:
-        instance: Of Dagster.
+        instance: Dagster instance.
         workspace: The deployment.
-        now_us: The exchange's time.
-        now_ns: The time of this machine.
-        reported: Partitions that were reported.
-        postponed: Partitions that are being made.
-        damaged: Partitions that cannot be read, and why.
+        now_us: Time at the exchange, microseconds UTC.
+        now_ns: Time of this machine, nanoseconds UTC.
+        reported: Number of reported partitions.
+        postponed: Number of partitions that a run or a program is working on.
+        damaged: Error by partition that cannot be read.
     """
 
     instance: dg.DagsterInstance
@@ -101,62 +110,63 @@ class Look:
     postponed: int = 0
     damaged: dict[Partition, CaptureError] = field(default_factory=dict)
 
-    def go_on(self, at: Round, partitions: Sequence[Partition]) -> Round:
-        """Look at the next partitions, report those that Dagster does not know, and return where to go on.
+    def process_next(self, state: Round, partitions: Sequence[Partition]) -> Round:
+        """Inspect the next partitions, report changed ones, and return the new state of the round.
 
         Args:
-            at: Where the last tick ended.
-            partitions: All, in the order of a round.
+            state: State of the round after the last tick.
+            partitions: All partitions, in the order of a round.
 
         Raises:
-            CaptureError: The evaluations of checks could not be made.
+            CaptureError: The gates of a table could not be evaluated.
         """
-        at = at.begun(self.now_ns)
-        looked = partitions[at.position : at.position + MOST_LOOKS]
-        # Files are looked at before runs, and runs before materializations: a run that made a file is then under way or has recorded it.
-        stamps = {partition: stamps_of(self.workspace.lake, partition) for partition in looked}
+        state = state.start(self.now_ns)
+        inspected = partitions[state.position : state.position + MAX_INSPECTED]
+        # Files are read before runs, and runs before materializations. A run that wrote one of these files is
+        # then among the active runs, or its materialization is stored.
+        stamps = {partition: stamps_of(self.workspace.lake, partition) for partition in inspected}
         changed = {
-            partition: each for partition, each in stamps.items() if each.newest_ns >= max(1, at.since_ns)
+            partition: each for partition, each in stamps.items() if each.newest_ns >= max(1, state.since_ns)
         }
-        at_work = {
+        active_keys = {
             key
-            for run in self.instance.get_runs(dg.RunsFilter(statuses=_AT_WORK))
+            for run in self.instance.get_runs(dg.RunsFilter(statuses=_ACTIVE))
             for key in keys_of_run(run.tags)
         }
         newest = NewestMaterializations(self.instance, [str(key_of(partition)) for partition in changed])
-        seen: list[Partition] = []
-        rows, done = 0, len(looked)
-        for number, partition in enumerate(looked):
-            if self.reported >= MOST_PARTITIONS or rows >= MOST_ROWS:
+        settled: list[Partition] = []
+        rows, done = 0, len(inspected)
+        for number, partition in enumerate(inspected):
+            if self.reported >= MAX_PARTITIONS or rows >= MAX_ROWS:
                 done = number
                 break
-            at = at.seen(stamps[partition].gaps_ns)
+            state = state.record_gaps(stamps[partition].gaps_ns)
             if partition not in changed:
                 continue
-            if str(key_of(partition)) in at_work or self._is_unsettled(changed[partition]):
+            if str(key_of(partition)) in active_keys or self._is_unsettled(changed[partition]):
                 self.postponed += 1
-                at = at.postponed(changed[partition].newest_ns)
+                state = state.postpone(changed[partition].newest_ns)
                 continue
-            seen.append(partition)
+            settled.append(partition)
             if self._report(newest, partition, changed[partition]):
                 self.reported += 1
                 rows += partition.expected
-        self._judge(seen)
-        at = at.moved(done)
-        if at.position < len(partitions):
-            return at
-        if not at.is_waiting:
-            self._report_coverage(at.newest_gaps_ns)
-        return at.ended()
+        self._evaluate_checks(settled)
+        state = state.advance(done)
+        if state.position < len(partitions):
+            return state
+        if not state.has_postponed:
+            self._report_coverage(state.newest_gaps_ns)
+        return state.next_round()
 
     def _is_unsettled(self, stamps: Stamps) -> bool:
-        """Whether a program may still be at work: what follows from the files that it changed last is not there yet."""
+        """Return True if derived files are missing or old, so that a program may still be working on them."""
         return not stamps.is_complete and self.now_ns - stamps.newest_ns < SETTLED_S * 1e9
 
     def _report(self, newest: NewestMaterializations, partition: Partition, stamps: Stamps) -> bool:
-        """Report what Dagster does not know of a partition, and all that was made from it."""
+        """Report changed assets of a partition and the assets downstream; return True if there are any."""
         key, is_new = key_of(partition), False
-        made: list[dg.AssetMaterialization] = []
+        materializations: list[dg.AssetMaterialization] = []
         try:
             for stage, changed_ns in enumerate(stamps.current):
                 if not is_new and all(
@@ -165,13 +175,12 @@ class Look:
                     continue
                 events = [
                     outputs.partition_materialization(asset, key, values)
-                    for asset, values in self._described(stage, partition).items()
+                    for asset, values in self._describe(stage, partition).items()
                 ]
                 is_new = is_new or any(
-                    _says_else(newest.record(event.asset_key.to_user_string(), key), event)
-                    for event in events
+                    _differs(newest.record(event.asset_key.to_user_string(), key), event) for event in events
                 )
-                made += events if is_new else []
+                materializations += events if is_new else []
             if stamps.is_reconciled and not _is_known_since(
                 newest, _RECONCILIATION, key, stamps.reconciliation_ns
             ):
@@ -179,15 +188,16 @@ class Look:
                     _RECONCILIATION
                 ]
                 event = outputs.partition_materialization(_RECONCILIATION, key, values)
-                made += [event] if is_new or _says_else(newest.record(_RECONCILIATION, key), event) else []
+                if is_new or _differs(newest.record(_RECONCILIATION, key), event):
+                    materializations.append(event)
         except CaptureError as error:
             self.damaged[partition] = error
             return False
-        for event in made:
+        for event in materializations:
             report_materialization(self.instance, event)
-        return bool(made)
+        return bool(materializations)
 
-    def _described(self, stage: int, partition: Partition) -> Described:
+    def _describe(self, stage: int, partition: Partition) -> MetadataByAsset:
         workspace = self.workspace
         if stage == 0:
             archives, topups = (
@@ -199,14 +209,14 @@ class Look:
             return describe.bars(workspace, recorded_bars(workspace, partition))
         return describe.gaps(workspace, recorded_gaps(workspace, partition))
 
-    def _judge(self, partitions: Sequence[Partition]) -> None:
-        """Evaluate the checks of partitions whose newest materialization has no run and was not judged.
+    def _evaluate_checks(self, partitions: Sequence[Partition]) -> None:
+        """Evaluate the checks of partitions whose newest materialization has no run and no evaluation.
 
-        They are looked up, and not those that were just reported: a tick may have ended before its evaluations.
+        Dagster is asked for these partitions because an earlier tick may have ended before its evaluations.
         """
         by_key = {str(key_of(partition)): partition for partition in partitions}
         newest = NewestMaterializations(self.instance, by_key)
-        for table, judge in JUDGES.items():
+        for table, checks in TABLE_CHECKS.items():
             if table == _REPORT:
                 continue
             keys = [
@@ -214,40 +224,42 @@ class Look:
                 for key in by_key
                 if (record := newest.record(table, key)) is not None and not record.run_id
             ]
-            wanted = unjudged(self.instance, judge.check_keys, keys)
-            self._report_evaluations(judge, [by_key[key] for key in keys if key in wanted])
+            wanted = partitions_without_evaluation(self.instance, checks.check_keys, keys)
+            self._report_evaluations(checks, [by_key[key] for key in keys if key in wanted])
 
-    def _report_evaluations(self, judge: Judge, partitions: Sequence[Partition]) -> None:
-        if partitions or judge.table == _REPORT:
-            for evaluation in evaluate(self.instance, self.workspace, judge, partitions, self.now_us):
+    def _report_evaluations(self, checks: TableChecks, partitions: Sequence[Partition]) -> None:
+        if partitions or checks.table == _REPORT:
+            for evaluation in evaluate(self.instance, self.workspace, checks, partitions, self.now_us):
                 report_evaluation(self.instance, evaluation)
 
     def _report_coverage(self, newest_gaps_ns: int) -> None:
-        """Report the coverage report where it was made after every gap ledger. Where it was not, the automation makes it."""
+        """Report the coverage report, unless a gap ledger is newer: then the automation builds a new one."""
         path = self.workspace.lake.reports() / "coverage.csv"
         changed_ns = path.stat().st_ctime_ns if path.is_file() else 0
         newest = NewestMaterializations(self.instance)
         if changed_ns < max(1, newest_gaps_ns) or _is_known_since(newest, _REPORT, None, changed_ns):
             return
         age_us = (self.now_ns - changed_ns) // 1000
-        made = recorded_report(self.workspace, (self.now_us - age_us) // SECOND_US * SECOND_US)
-        event = outputs.whole_materialization(_REPORT, coverage.described(self.workspace, made))
-        if _says_else(newest.record(_REPORT, None), event):
+        report = recorded_report(self.workspace, (self.now_us - age_us) // SECOND_US * SECOND_US)
+        event = outputs.unpartitioned_materialization(
+            _REPORT, coverage.describe_report(self.workspace, report)
+        )
+        if _differs(newest.record(_REPORT, None), event):
             report_materialization(self.instance, event)
-            self._report_evaluations(JUDGES[_REPORT], [])
+            self._report_evaluations(TABLE_CHECKS[_REPORT], [])
 
 
 def _is_known_since(newest: NewestMaterializations, asset: str, key: str | None, changed_ns: int) -> bool:
-    """Whether Dagster has a materialization that is as new as the files."""
+    """Return True if the newest materialization is not older than the files."""
     record = newest.record(asset, key)
     return record is not None and record.timestamp * 1e9 >= changed_ns
 
 
-def _says_else(record: dg.EventLogRecord | None, event: dg.AssetMaterialization) -> bool:
-    """Whether a materialization says something else than the newest one; what is of a run or of a moment does not count."""
+def _differs(record: dg.EventLogRecord | None, event: dg.AssetMaterialization) -> bool:
+    """Return True if metadata differ from those of the newest materialization, except for values of a run."""
     known = record.asset_materialization if record is not None else None
     return known is None or dict(_content(known.metadata)) != dict(_content(event.metadata))
 
 
 def _content(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    return ((name, value) for name, value in values.items() if name not in describe.OF_A_RUN)
+    return ((name, value) for name, value in values.items() if name not in describe.RUN_VALUES)

@@ -1,4 +1,4 @@
-"""Where `lake_arrivals` is in its round over all partitions. Pure: values in, values out."""
+"""State of the round of `lake_arrivals` over all partitions. The module has no clock and performs no I/O."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from capture_pipeline.parsing import PARSE_ERRORS
 
 _MARGIN_NS = 60 * 10**9
-"""Files that changed just before a round began are looked at in the next one too."""
+"""The next round also inspects files that changed within this time before this round began."""
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,11 @@ class Round:
     """One round over all partitions, in several ticks. Times are nanoseconds of the file system's clock.
 
     Attributes:
-        since_ns: Files that changed before it were looked at in earlier rounds.
-        began_ns: When this round began; 0 before its first tick.
-        position: Number of partitions that were looked at.
-        waiting_ns: The earliest change of a partition that was postponed; 0 without one.
-        newest_gaps_ns: The last change of a gap ledger so far.
+        since_ns: Files that changed before this time were inspected in earlier rounds.
+        began_ns: Begin of this round; 0 before its first tick.
+        position: Number of inspected partitions.
+        waiting_ns: Earliest change of a postponed partition; 0 if none was postponed.
+        newest_gaps_ns: Latest change of a gap ledger so far.
     """
 
     since_ns: int = 0
@@ -29,7 +29,7 @@ class Round:
 
     @classmethod
     def load(cls, cursor: str | None) -> "Round":
-        """From a sensor's cursor; with one that cannot be read, all partitions are looked at."""
+        """Read the state from the cursor of the sensor; without a readable one all files count as changed."""
         try:
             content = json.loads(cursor or "{}")  # noqa: TID251 - guarded
             return cls(**{str(name): int(value) for name, value in content.items()})
@@ -37,31 +37,31 @@ class Round:
             return cls()
 
     def dump(self) -> str:
-        """For the sensor's cursor."""
+        """Return the state as the cursor of the sensor."""
         return json.dumps(asdict(self))
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether a partition was postponed."""
+    def has_postponed(self) -> bool:
+        """True if a partition was postponed."""
         return self.waiting_ns > 0
 
-    def begun(self, now_ns: int) -> "Round":
-        """Begin the round, unless it was begun."""
+    def start(self, now_ns: int) -> "Round":
+        """Set the begin of the round if it has not begun."""
         return self if self.began_ns else replace(self, began_ns=now_ns)
 
-    def seen(self, gaps_ns: int) -> "Round":
-        """Remember the change of a gap ledger."""
+    def record_gaps(self, gaps_ns: int) -> "Round":
+        """Record the time of the latest change of a gap ledger."""
         return replace(self, newest_gaps_ns=max(self.newest_gaps_ns, gaps_ns))
 
-    def postponed(self, changed_ns: int) -> "Round":
-        """Remember a partition that is to be looked at in the next round."""
+    def postpone(self, changed_ns: int) -> "Round":
+        """Record a changed partition that the next round has to inspect."""
         return replace(self, waiting_ns=min(self.waiting_ns or changed_ns, changed_ns))
 
-    def moved(self, count: int) -> "Round":
-        """Count partitions as looked at."""
+    def advance(self, count: int) -> "Round":
+        """Add to the number of inspected partitions."""
         return replace(self, position=self.position + count)
 
-    def ended(self) -> "Round":
-        """Return the next round."""
+    def next_round(self) -> "Round":
+        """Return the initial state of the next round."""
         since_ns = self.began_ns - _MARGIN_NS
         return Round(since_ns=min(since_ns, self.waiting_ns) if self.waiting_ns else since_ns)

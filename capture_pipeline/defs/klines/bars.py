@@ -1,4 +1,4 @@
-"""Typed assets: bars, the fields on which their sources disagree, and rows that are no bars."""
+"""Assets of bars: the merged bars, the values on which sources differ, and excluded rows."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -28,8 +28,8 @@ from capture_pipeline.lake.paths import Partition
             code_version="1",
             freshness_policy=BY_THE_UPDATE,
             automation_condition=AFTER_INPUT,
-            description="Verified bars, one row a candle and one Parquet file for each symbol and month. Of several sources the "
-            "monthly file is preferred, then the daily file, then REST.",
+            description="Verified bars: one row a kline, one Parquet file for each symbol and month. If a "
+            "bar is in several sources, the monthly file is preferred, then the daily file, then REST.",
             metadata={
                 "dagster/column_schema": schemas.BARS,
                 "dagster/column_lineage": schemas.LINEAGE,
@@ -43,7 +43,8 @@ from capture_pipeline.lake.paths import Partition
             kinds={"polars", "parquet"},
             code_version="1",
             automation_condition=AFTER_INPUT,
-            description="Values on which two sources of the same bar differ, one row a field, with both values and their files.",
+            description="Values on which two sources of the same bar differ: one row a field, with both "
+            "values and their files.",
             metadata={"dagster/column_schema": schemas.CONFLICTS, "dagster/table_name": "bar_conflicts"},
         ),
         dg.AssetSpec(
@@ -53,8 +54,8 @@ from capture_pipeline.lake.paths import Partition
             kinds={"polars", "parquet"},
             code_version="1",
             automation_condition=AFTER_INPUT,
-            description="Rows of raw files that are not used as bars, unchanged: their open time is not a multiple of the interval, or "
-            "is outside the period of the file.",
+            description="Unchanged rows of raw files that are not used as bars, because their open time is "
+            "not a multiple of the interval or is outside the period of the file.",
             metadata={"dagster/column_schema": schemas.EXCLUSIONS, "dagster/table_name": "bar_exclusions"},
         ),
     ],
@@ -64,11 +65,11 @@ from capture_pipeline.lake.paths import Partition
 def bars(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[dg.MaterializeResult[Any]]:
-    """Merge the raw files."""
+    """Merge the raw files of each partition."""
 
-    def merged(partition: Partition) -> BarsResult:
+    def build(partition: Partition) -> BarsResult:
         return with_partition_lock(workspace, partition, partial(build_bars, workspace, partition))[0]
 
     yield from run_partitions(
-        context, workspace, sequentially(merged), lambda result: describe.bars(workspace, result)
+        context, workspace, sequentially(build), lambda result: describe.bars(workspace, result)
     )

@@ -1,7 +1,8 @@
-"""The gates as asset checks: one step a table evaluates all its gates, one evaluation a partition and check.
+"""Asset checks of klines.
 
-A gate that breaks is an error of its step, never bad data. Dagster's own result type carries no partition, so a run over many partitions
-yields the evaluations themselves.
+One step a table evaluates all gates of the table and yields one evaluation a partition and check.
+A gate that raises an error fails its step; this is not reported as bad data. Dagster's `AssetCheckResult` has
+no partition, so the step yields `AssetCheckEvaluation`s.
 """
 
 import warnings
@@ -18,8 +19,8 @@ from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.check_evaluations import (
     CheckSpec,
     NewestMaterializations,
-    check_specs,
-    evaluation_of,
+    build_evaluation,
+    group_gates,
 )
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.defs.shared.partitions import PARTITIONS, key_of, partitions_of
@@ -32,47 +33,47 @@ Event = dg.Output[None] | dg.AssetCheckEvaluation
 
 
 @dataclass(frozen=True)
-class Judge:
-    """The gates of one table as asset checks of the asset of that name.
+class TableChecks:
+    """The asset checks of a table.
 
     Attributes:
-        table: Which one.
-        gates: Evaluates them over partitions, at a time in microseconds UTC.
+        table: Name of the table and of its asset.
+        evaluate_gates: Evaluates the gates of partitions at a time, microseconds UTC.
     """
 
     table: str
-    gates: Callable[[Workspace, Sequence[Partition], int], list[GateResult]]
+    evaluate_gates: Callable[[Workspace, Sequence[Partition], int], list[GateResult]]
 
     @cached_property
     def checks(self) -> dict[str, CheckSpec]:
-        """The checks by name."""
-        return check_specs([gate for gate in gate_specs() if gate.table == self.table])
+        """Checks by name."""
+        return group_gates([gate for gate in gate_specs() if gate.table == self.table])
 
     @property
     def check_keys(self) -> list[dg.AssetCheckKey]:
-        """Their keys."""
+        """Keys of the checks."""
         return [dg.AssetCheckKey(dg.AssetKey(self.table), name) for name in self.checks]
 
 
-JUDGES = {
-    judge.table: judge
-    for judge in (
-        Judge("bars", check_bars),
-        Judge("bar_gaps", check_gaps),
-        Judge("coverage_report", lambda workspace, _, now_us: check_lake(workspace, now_us)),
+TABLE_CHECKS = {
+    checks.table: checks
+    for checks in (
+        TableChecks("bars", check_bars),
+        TableChecks("bar_gaps", check_gaps),
+        TableChecks("coverage_report", lambda workspace, _, now_us: check_lake(workspace, now_us)),
     )
 }
 
 
-def checks_of(table: str, partitions_def: dg.PartitionsDefinition[Any] | None) -> dg.AssetChecksDefinition:
-    """All gates of one table as asset checks of the asset of that name.
+def build_checks(table: str, partitions_def: dg.PartitionsDefinition[Any] | None) -> dg.AssetChecksDefinition:
+    """Build the definition of the asset checks of a table.
 
     Args:
-        table: Which one.
-        partitions_def: Of the asset.
+        table: Name of the table and of its asset.
+        partitions_def: Partitions of the asset; None for an unpartitioned asset.
     """
-    judge = JUDGES[table]
-    specs = {name: _spec(check, partitions_def) for name, check in judge.checks.items()}
+    checks = TABLE_CHECKS[table]
+    specs = {name: _spec(check, partitions_def) for name, check in checks.checks.items()}
 
     @dg.multi_asset_check(
         name=f"{table}_checks",
@@ -84,49 +85,50 @@ def checks_of(table: str, partitions_def: dg.PartitionsDefinition[Any] | None) -
         context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
     ) -> Iterator[Event]:
         with domain_errors_as_dagster(context.op_execution_context):
-            partitions = partitions_of(workspace, _keys(context, table)) if partitions_def else []
-            evaluations = evaluate(context.instance, workspace, judge, partitions, workspace.now_us())
+            partitions = partitions_of(workspace, _partition_keys(context, table)) if partitions_def else []
+            evaluations = evaluate(context.instance, workspace, checks, partitions, workspace.now_us())
         wanted = {key.name for key in context.selected_asset_check_keys}
         evaluations = [each for each in evaluations if each.check_name in wanted]
         yield from evaluations
         blocked = [each for each in evaluations if each.blocking and not each.passed]
         if blocked:
-            # Dagster's own error names the checks alone.
-            raise outputs.failure(
-                f"{len(blocked)} blocking checks failed: {'; '.join(each.description or '' for each in blocked)}"
-            )
+            # Dagster's own error has only the names of the checks.
+            reasons = "; ".join(each.description or "" for each in blocked)
+            raise outputs.failure(f"{len(blocked)} blocking checks failed: {reasons}")
         for name in dict.fromkeys(each.check_name for each in evaluations):
             yield dg.Output(None, output_name=specs[name].get_python_identifier())
 
     return check
 
 
-def _keys(context: dg.AssetCheckExecutionContext, table: str) -> list[str]:
-    """The partitions of the run; where checks are run alone and none was chosen, all that were ever made."""
+def _partition_keys(context: dg.AssetCheckExecutionContext, table: str) -> list[str]:
+    """Return the partitions of the run; without any, all materialized partitions."""
     if context.has_partition_key or context.has_partition_key_range:
         return list(context.partition_keys)
-    made = context.instance.get_materialized_partitions(dg.AssetKey(table))
-    return [key for key in sorted(made) if PARTITIONS.has_partition_key(key)]
+    keys = context.instance.get_materialized_partitions(dg.AssetKey(table))
+    return [key for key in sorted(keys) if PARTITIONS.has_partition_key(key)]
 
 
 def evaluate(
     instance: dg.DagsterInstance,
     workspace: Workspace,
-    judge: Judge,
+    checks: TableChecks,
     partitions: Sequence[Partition],
     now_us: int,
 ) -> list[dg.AssetCheckEvaluation]:
-    """Return one evaluation a partition and check. Those that failed are last, because a check's page shows its latest one first.
+    """Evaluate the checks of a table and return one evaluation a partition and check.
+
+    Failed evaluations are last in the list, because the page of a check shows the latest evaluation first.
 
     Args:
-        instance: Contains the materializations that are judged.
+        instance: Instance with the checked materializations.
         workspace: The deployment.
-        judge: Of one table.
-        partitions: Which ones; none for a table without partitions.
-        now_us: The present.
+        checks: Checks of the table.
+        partitions: Partitions to check; empty for a table without partitions.
+        now_us: The present, microseconds UTC.
     """
     grouped: dict[tuple[dg.MultiPartitionKey | None, str], list[GateResult]] = {}
-    for result in judge.gates(workspace, partitions, now_us):
+    for result in checks.evaluate_gates(workspace, partitions, now_us):
         key = (
             key_of(workspace.partition(result.symbol, Month.parse(result.month)))
             if result.symbol and result.month
@@ -135,14 +137,14 @@ def evaluate(
         grouped.setdefault((key, result.spec.check or result.spec.name), []).append(result)
     newest = NewestMaterializations(instance, [key for key, _ in grouped if key])
     evaluations = [
-        evaluation_of(newest, judge.checks[name], each, key) for (key, name), each in grouped.items()
+        build_evaluation(newest, checks.checks[name], each, key) for (key, name), each in grouped.items()
     ]
     return sorted(evaluations, key=lambda evaluation: not evaluation.passed)
 
 
 def _spec(check: CheckSpec, partitions_def: dg.PartitionsDefinition[Any] | None) -> dg.AssetCheckSpec:
     with warnings.catch_warnings():
-        # Partitioned checks are a preview in this version; the project's tests guard what it relies on.
+        # Partitioned checks are a preview feature in this version of Dagster; tests cover their use.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.AssetCheckSpec(
             check.name,
@@ -154,6 +156,6 @@ def _spec(check: CheckSpec, partitions_def: dg.PartitionsDefinition[Any] | None)
         )
 
 
-bars_checks = checks_of("bars", PARTITIONS)
-gaps_checks = checks_of("bar_gaps", PARTITIONS)
-coverage_checks = checks_of("coverage_report", None)
+bars_checks = build_checks("bars", PARTITIONS)
+gaps_checks = build_checks("bar_gaps", PARTITIONS)
+coverage_checks = build_checks("coverage_report", None)

@@ -1,4 +1,4 @@
-"""Results of the domain as metadata: what a person sees beside a materialization."""
+"""Conversion of domain results to the metadata of materializations."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from typing import Any
 
 from capture_pipeline.binance.archive.protocol import Trust
 from capture_pipeline.binance.periods import iso
-from capture_pipeline.defs.shared.partition_runner import Described
-from capture_pipeline.defs.shared.table_metadata import ROWS, records_of, table_of
+from capture_pipeline.defs.shared.partition_runner import MetadataByAsset
+from capture_pipeline.defs.shared.table_metadata import ROWS, build_records, build_table
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.klines.bars import BarsResult
 from capture_pipeline.klines.gaps import GapsResult
@@ -17,7 +17,7 @@ from capture_pipeline.klines.reconcile import Reconciliation
 from capture_pipeline.lake.manifests import ArchiveRecord, RestPage
 
 _MB = 1_000_000
-OF_A_RUN = frozenset(
+RUN_VALUES = frozenset(
     {
         "fetched_now",
         "mb_per_s",
@@ -31,35 +31,36 @@ OF_A_RUN = frozenset(
     }
     | {"as_of", "newest_age_hours", "catalog", "views"}
 )
-"""Values about a run or a moment; all others are about the files."""
+"""Metadata that depend on the run or the time; all other metadata depend only on the files."""
 _PAGES_SHOWN = 50
 
 
-def archives(result: ArchivesResult) -> Described:
-    """Of `kline_archives`."""
-    there = [record for record in result.manifest.files if record.trust is not Trust.NOT_PUBLISHED]
-    fresh = [record for record in there if record.name in result.fetched]
-    seconds = sum(record.seconds for record in fresh)
-    size = sum(record.bytes for record in fresh)
+def archives(result: ArchivesResult) -> MetadataByAsset:
+    """Return the metadata of `kline_archives`."""
+    published = [record for record in result.manifest.files if record.trust is not Trust.NOT_PUBLISHED]
+    fetched = [record for record in published if record.name in result.fetched]
+    seconds = sum(record.seconds for record in fetched)
+    size = sum(record.bytes for record in fetched)
     return {
         "kline_archives": {
             ROWS: sum(record.rows for record in result.manifest.usable()),
-            "files": len(there),
-            "fetched_now": len(fresh),
-            "bytes": sum(record.bytes for record in there),
+            "files": len(published),
+            "fetched_now": len(fetched),
+            "bytes": sum(record.bytes for record in published),
             "mb_per_s": round(size / _MB / seconds, 2) if seconds else 0.0,
-            "attempts": sum(record.attempts for record in fresh),
+            "attempts": sum(record.attempts for record in fetched),
             "quarantined": len(result.quarantined),
             "unverified": len(result.unverified),
             "superseded": len(result.manifest.superseded),
             "trust": dict(Counter(str(record.trust) for record in result.manifest.files)),
-            "archive_files": records_of([_file(record) for record in there]) or "none is published yet",
+            "archive_files": build_records([_file_row(record) for record in published])
+            or "none is published yet",
         }
     }
 
 
-def topups(result: TopupResult) -> Described:
-    """Of `kline_topups`."""
+def topups(result: TopupResult) -> MetadataByAsset:
+    """Return the metadata of `kline_topups`."""
     pages = result.manifest.pages
     return {
         "kline_topups": {
@@ -69,14 +70,14 @@ def topups(result: TopupResult) -> Described:
             "still_missing": result.still_missing,
             "archive_only": result.archive_only or "no",
             "answers": len(pages),
-            "newest_answers": records_of([_page(page) for page in pages[-_PAGES_SHOWN:]])
+            "newest_answers": build_records([_page_row(page) for page in pages[-_PAGES_SHOWN:]])
             or "nothing was missing",
         }
     }
 
 
-def bars(workspace: Workspace, result: BarsResult) -> Described:
-    """Describe `bars`, `bar_conflicts` and `bar_exclusions`."""
+def bars(workspace: Workspace, result: BarsResult) -> MetadataByAsset:
+    """Return the metadata of `bars`, `bar_conflicts` and `bar_exclusions`."""
     lake = workspace.lake
     return {
         "bars": {
@@ -99,10 +100,10 @@ def bars(workspace: Workspace, result: BarsResult) -> Described:
     }
 
 
-def gaps(workspace: Workspace, result: GapsResult) -> Described:
-    """Of `bar_gaps`."""
+def gaps(workspace: Workspace, result: GapsResult) -> MetadataByAsset:
+    """Return the metadata of `bar_gaps`."""
     present = result.expected - result.missing
-    readable: list[dict[str, Any]] = [
+    rows: list[dict[str, Any]] = [
         {
             "from": iso(row["start_us"]),
             "to": iso(row["end_us"]),
@@ -123,17 +124,17 @@ def gaps(workspace: Workspace, result: GapsResult) -> Described:
             "explained_coverage_percent": round(100 * present / result.attainable, 4)
             if result.attainable
             else 100.0,
-            "gaps": table_of(readable) if readable else "no gap",
+            "gaps": build_table(rows) if rows else "no gap",
         }
     }
 
 
-def reconciliation(result: Reconciliation) -> Described:
-    """Of `month_reconciliation`."""
+def reconciliation(result: Reconciliation) -> MetadataByAsset:
+    """Return the metadata of `month_reconciliation`."""
     report = result.report
     figures = report.model_dump(exclude={"partition", "differences"})
     listed = [difference.model_dump(exclude={"open_time"}) for difference in report.differences]
-    shown = table_of(listed or [{"open_time_us": "no source disagrees with another"}])
+    shown = build_table(listed or [{"open_time_us": "no source disagrees with another"}])
     return {
         "month_reconciliation": {
             ROWS: report.differing_fields,
@@ -145,11 +146,11 @@ def reconciliation(result: Reconciliation) -> Described:
 
 
 def revisions(records: Sequence[ArchiveRecord]) -> dict[str, Any]:
-    """Of files that were published anew."""
-    return {"republished": len(records), "files": table_of([_file(record) for record in records])}
+    """Return the metadata of an observation of files with a changed checksum."""
+    return {"republished": len(records), "files": build_table([_file_row(record) for record in records])}
 
 
-def _file(record: ArchiveRecord) -> dict[str, Any]:
+def _file_row(record: ArchiveRecord) -> dict[str, Any]:
     speed = round(record.bytes / _MB / record.seconds, 2) if record.seconds else 0.0
     return {
         "name": record.name,
@@ -168,7 +169,7 @@ def _file(record: ArchiveRecord) -> dict[str, Any]:
     }
 
 
-def _page(page: RestPage) -> dict[str, Any]:
+def _page_row(page: RestPage) -> dict[str, Any]:
     return {
         "asked": iso(page.asked_start_us),
         "until": iso(page.asked_end_us),

@@ -1,6 +1,7 @@
-"""By when an asset is made each day, as Dagster's freshness policies; how old its newest bar may be is the gate `freshness`.
+"""Freshness policies: the time of the day by which an asset must be materialized.
 
-A history that has ended needs no update, and has no policy.
+They do not apply to a deployment with `history.end`, which needs no updates. The age of the newest bar is
+checked by the gate `freshness`.
 """
 
 from datetime import timedelta
@@ -11,11 +12,11 @@ from capture_pipeline.defs.shared.partitions import SETTINGS
 
 
 def _daily(deadline: str, earliest: timedelta) -> dg.FreshnessPolicy | None:
-    """Build the policy of an asset that a schedule makes each day.
+    """Build the policy of an asset that a schedule materializes each day.
 
     Args:
-        deadline: As cron, UTC.
-        earliest: How long before the deadline it may be made at the earliest.
+        deadline: Deadline as a cron expression, UTC.
+        earliest: Time before the deadline from which a materialization counts.
     """
     if SETTINGS.history.end is not None:
         return None
@@ -23,6 +24,6 @@ def _daily(deadline: str, earliest: timedelta) -> dg.FreshnessPolicy | None:
 
 
 BY_THE_UPDATE = _daily("0 9 * * *", timedelta(hours=3))
-"""The daily update begins at 06:30."""
+"""Policy of assets of the daily update, which begins at 06:30."""
 BY_THE_REPORT = _daily("30 9 * * *", timedelta(hours=2))
-"""The report is made at 08:00."""
+"""Policy of the coverage report, which is built at 08:00."""

@@ -1,4 +1,4 @@
-"""The gap ledger as an asset."""
+"""Asset of the gap ledger."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -25,17 +25,17 @@ from capture_pipeline.klines.ingest.archives import with_partition_lock
     automation_condition=AFTER_INPUT,
     code_version="1",
     freshness_policy=BY_THE_UPDATE,
-    description="Ledger of missing candles of a symbol and month: one row for each range of consecutive missing bars, with "
-    "cause and status.",
+    description="Ledger of missing bars of a symbol and month: one row for each range of consecutive "
+    "missing bars, with cause and status.",
     metadata={"dagster/column_schema": schemas.GAPS, "dagster/table_name": "bar_gaps"},
 )
 def bar_gaps(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[dg.MaterializeResult[Any]]:
-    """Compute the ledger; asks nobody."""
-    found = sequentially(
+    """Compute the ledger of each partition from its files, without requests to the exchange."""
+    results = sequentially(
         lambda partition: with_partition_lock(
             workspace, partition, partial(find_gaps, workspace, partition, workspace.now_us())
         )
     )
-    yield from run_partitions(context, workspace, found, lambda result: describe.gaps(workspace, result))
+    yield from run_partitions(context, workspace, results, lambda result: describe.gaps(workspace, result))

@@ -1,4 +1,4 @@
-"""Jobs by the name of the workflow; each is a selection of assets with the checks on them, or one op. None takes configuration."""
+"""Jobs of klines: selections of assets with their checks, and one op. They have no configuration."""
 
 import dagster as dg
 
@@ -16,48 +16,50 @@ from capture_pipeline.lake.paths import Partition
 
 CHAIN = ("kline_archives", "kline_topups", "bars", "bar_conflicts", "bar_exclusions", "bar_gaps")
 PARTITIONS_RECHECKED_AT_ONCE = 100
-_OUT_OF_REACH = 3
-"""After so many partitions that could not be asked the exchange is taken to be out of reach; the rota goes on next time."""
-_SOONER = {"dagster/priority": "10"}
-"""What follows the present goes before a backfill that waits in the queue."""
+_MAX_TRANSIENT_ERRORS = 3
+"""The op stops after this many transient errors, because the exchange is probably not reachable."""
+_PRIORITY = {"dagster/priority": "10"}
+"""Updates of the present start before queued runs of a backfill."""
 
 
 initial_backfill = dg.define_asset_job(
     "initial_backfill",
     dg.AssetSelection.assets(*CHAIN),
-    description="Fetches the history of the chosen months and symbols. A run has at most 48 months of one symbol.",
+    description="Downloads the history of the selected months and symbols. A run has at most 48 months of "
+    "one symbol.",
 )
 daily_update = dg.define_asset_job(
     "daily_update",
     dg.AssetSelection.assets(*CHAIN),
     description="Updates the current month of every symbol in one run.",
-    tags=_SOONER,
+    tags=_PRIORITY,
 )
 gap_fill = dg.define_asset_job(
     "gap_fill",
     dg.AssetSelection.assets(*CHAIN[1:]),
-    description="Requests missing candles of a month from REST, where they may exist.",
+    description="Requests missing klines of a month from REST if they may exist.",
 )
 month_close = dg.define_asset_job(
     "month_close",
     dg.AssetSelection.assets(*CHAIN, "month_reconciliation"),
-    description="Fetches the monthly file of a closed month in place of daily files and REST answers, and reports the differences.",
-    tags=_SOONER,
+    description="Downloads the monthly file of a closed month, which replaces daily files and REST answers, "
+    "and reports the differences.",
+    tags=_PRIORITY,
 )
 coverage = dg.define_asset_job(
     "coverage",
     dg.AssetSelection.assets("coverage_report"),
-    description="Makes the coverage report of the whole lake.",
+    description="Builds the coverage report of the whole lake.",
 )
 
 
 @dg.op(
     pool=ARCHIVE_POOL,
     out=dg.Out(dagster_type=dg.Nothing),
-    description="Reads the published checksums again, of the partitions whose checksums were read longest ago.",
+    description="Reads published checksums again, first those that were not read for the longest time.",
 )
 def recheck_checksums(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
-    """Recheck on a rota; what was published anew is observed on `kline_archives`."""
+    """Read the checksums that are due; report changed ones as observations of `kline_archives`."""
     with domain_errors_as_dagster(context):
         now_us = workspace.now_us()
         due = due_for_recheck(workspace, now_us, PARTITIONS_RECHECKED_AT_ONCE)
@@ -66,25 +68,27 @@ def recheck_checksums(context: dg.OpExecutionContext, workspace: dg.ResourcePara
         try:
             found = recheck(workspace, partition, now_us)
         except BusyError as error:
-            outputs.log_info(context, f"{partition}: left for the next turn: {error}")
+            outputs.log_info(context, f"{partition}: checked in the next run: {error}")
             continue
         except CaptureError as error:
             failed[partition] = error
-            if sum(isinstance(each, TransientError) for each in failed.values()) >= _OUT_OF_REACH:
+            if sum(isinstance(each, TransientError) for each in failed.values()) >= _MAX_TRANSIENT_ERRORS:
                 break
             continue
         if found:
-            context.log_event(_observed(partition, found))
-    outputs.log_info(context, f"{len(due.partitions)} partitions were due, {len(failed)} could not be asked")
+            context.log_event(_build_observation(partition, found))
+    outputs.log_info(
+        context, f"{len(due.partitions)} partitions were due, {len(failed)} could not be checked"
+    )
     if failed:
         raise outputs.failure("; ".join(f"{partition}: {error}" for partition, error in failed.items()))
 
 
-@dg.job(description="Finds archive files whose published checksum has changed since they were fetched.")
+@dg.job(description="Finds archive files whose published checksum changed after the download.")
 def revision_watch() -> None:
-    """One op."""
+    """Run the op `recheck_checksums`."""
     recheck_checksums()
 
 
-def _observed(partition: Partition, found: list[ArchiveRecord]) -> dg.AssetObservation:
+def _build_observation(partition: Partition, found: list[ArchiveRecord]) -> dg.AssetObservation:
     return outputs.observation("kline_archives", key_of(partition), describe.revisions(found))

@@ -1,4 +1,4 @@
-"""The month that begins while a code server runs: the definitions are loaded again, and then have its partitions."""
+"""Sensor that reloads the definitions when a month begins, so that the month has partitions."""
 
 import time
 
@@ -13,28 +13,27 @@ from capture_pipeline.defs.shared.partitions import MONTHS, SETTINGS, months
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reloads the definitions when a month has begun, so that the new month is a partition. Starts no run.",
+    description="Reloads the definitions when a month has begun, so that the new month is a partition. "
+    "Starts no run.",
 )
 def new_month(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Compare the months of the definitions with the present; start no run."""
+    """Reload the code server if the present month is missing in the definitions."""
     loaded = MONTHS.get_partition_keys()
-    begun = [
+    missing = [
         month
         for month in months(SETTINGS, time.time_ns() // 1000).get_partition_keys()
         if month not in loaded
     ]
-    if not begun:
-        return outputs.skip("every month that has begun is a partition")
+    if not missing:
+        return outputs.skip("every month up to the present is a partition")
     origin = context.code_location_origin
     if not isinstance(origin, GrpcServerCodeLocationOrigin):
-        return outputs.skip(
-            f"{begun[-1]} has begun: the daemon loads the definitions again by itself; reload the location in the UI"
-        )
+        remedy = "the daemon reloads the definitions itself; reload the code location in the UI"
+        return outputs.skip(f"{missing[-1]} has begun: {remedy}")
     try:
-        # Answers once the new definitions are loaded. Runs of the old ones go on in their own processes.
+        # The call returns after the new definitions are loaded. Running runs continue in their own processes.
         origin.create_client().reload_code(timeout=context.instance.code_server_reload_timeout)
     except DagsterUserCodeUnreachableError as error:
-        return outputs.skip(
-            f"{begun[-1]} has begun, and the code server did not load the definitions again: {error}; tried again"
-        )
-    return outputs.skip(f"{begun[-1]} has begun: the code server has loaded the definitions again")
+        problem = f"the code server did not reload the definitions: {error}"
+        return outputs.skip(f"{missing[-1]} has begun, but {problem}; the next tick retries")
+    return outputs.skip(f"{missing[-1]} has begun: the code server has reloaded the definitions")

@@ -1,4 +1,4 @@
-"""Raw assets: what the exchange published, exactly as sent. Nothing here parses a price."""
+"""Raw assets: files and REST answers of the exchange, stored unchanged."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -27,18 +27,18 @@ ARCHIVE_POOL, REST_POOL = "binance_archive", "binance_rest"
     pool=ARCHIVE_POOL,
     code_version="1",
     freshness_policy=BY_THE_UPDATE,
-    description="Zips of klines from the public archive, verified by SHA-256: monthly files, and daily files where the monthly one is not "
-    "published or lacks candles. A verified file is fetched again only if its published checksum changed or the file was altered on the "
-    "disk. A file that fails the verification is moved to the quarantine.",
-    metadata={"dagster/column_schema": schemas.SENT},
+    description="Zip files of klines from the public archive, verified by SHA-256: monthly files, and daily "
+    "files if the monthly file is not published or lacks klines. A verified file is downloaded again only "
+    "if its published checksum changed or the file was altered on the disk. A file that fails the "
+    "verification is moved to the quarantine.",
+    metadata={"dagster/column_schema": schemas.RAW},
 )
 def kline_archives(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[dg.MaterializeResult[Any]]:
-    """Fetch what is published."""
-    yield from run_partitions(
-        context, workspace, partial(_fetched, workspace, _is_by_hand(context.run.tags)), describe.archives
-    )
+    """Download the published files of each partition."""
+    fetch = partial(_fetch, workspace, _is_launched_by_user(context.run.tags))
+    yield from run_partitions(context, workspace, fetch, describe.archives)
 
 
 @dg.asset(
@@ -51,29 +51,29 @@ def kline_archives(
     pool=REST_POOL,
     code_version="1",
     freshness_policy=BY_THE_UPDATE,
-    description="REST answers for candles that no archive file contains. "
-    "An answer without a candle is kept as proof that the exchange has none.",
-    metadata={"dagster/column_schema": schemas.SENT},
+    description="REST answers for klines that no archive file contains. "
+    "An answer without a kline is kept as proof that the exchange has none.",
+    metadata={"dagster/column_schema": schemas.RAW},
 )
 def kline_topups(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[dg.MaterializeResult[Any]]:
-    """Ask for what is missing, by the exchange's clock."""
-    topped_up = sequentially(lambda partition: top_up(workspace, partition, workspace.rest.server_time_us()))
-    yield from run_partitions(context, workspace, topped_up, describe.topups)
+    """Request missing klines up to the present, by the exchange's clock."""
+    results = sequentially(lambda partition: top_up(workspace, partition, workspace.rest.server_time_us()))
+    yield from run_partitions(context, workspace, results, describe.topups)
 
 
-def _is_by_hand(tags: Mapping[str, str]) -> bool:
-    """Whether a person launched the run, and neither a schedule nor a sensor; told by its tags."""
+def _is_launched_by_user(tags: Mapping[str, str]) -> bool:
+    """Return True if neither a schedule nor a sensor launched the run."""
     return not {"dagster/schedule_name", "dagster/sensor_name"} & tags.keys()
 
 
-def _fetched(
+def _fetch(
     workspace: Workspace,
     check_revisions: bool,  # noqa: FBT001 - bound once
     partitions: Sequence[Partition],
 ) -> Results[ArchivesResult]:
-    """Fetch side by side; when the run is stopped, no further file is begun."""
+    """Download in parallel; if the run is stopped, no further download begins."""
     for result in fetch_many(
         workspace, list(partitions), workspace.now_us(), check_revisions=check_revisions
     ):

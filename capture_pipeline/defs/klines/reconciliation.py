@@ -1,4 +1,4 @@
-"""What the monthly file changed: its bars against the daily files and REST answers that stood in for it."""
+"""Asset that compares the monthly file of a closed month with daily files and REST answers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,13 +19,13 @@ from capture_pipeline.klines.reconcile import reconcile
     partitions_def=PARTITIONS,
     backfill_policy=BACKFILL_POLICY,
     code_version="1",
-    description="Values on which the monthly file differs from daily files or REST, one row a field, for each closed month. "
-    "Made by the job month_close.",
+    description="Values on which the monthly file of a closed month differs from daily files or REST, one "
+    "row a field. The job month_close materializes it.",
     metadata={"dagster/column_schema": schemas.CONFLICTS},
 )
 def month_reconciliation(
     context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
 ) -> Iterator[dg.MaterializeResult[Any]]:
-    """Compare the sources."""
-    compared = sequentially(lambda partition: reconcile(workspace, partition))
-    yield from run_partitions(context, workspace, compared, describe.reconciliation)
+    """Compare the sources of each partition."""
+    results = sequentially(lambda partition: reconcile(workspace, partition))
+    yield from run_partitions(context, workspace, results, describe.reconciliation)

@@ -1,4 +1,4 @@
-"""What happens by the clock, in UTC. A schedule names the partitions; it asks the exchange for nothing but the sandbox's time."""
+"""Schedules of klines, in UTC. A schedule selects the partitions of a run; it does not download data."""
 
 import dagster as dg
 
@@ -11,7 +11,7 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
 
 _LATE_DAYS = 2
-"""The last days of a month come out within this time after its end."""
+"""The daily files of the last days of a month are published within this time after its end."""
 _DAY_TAG = "capture/day"
 _FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
@@ -21,25 +21,26 @@ _FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
     cron_schedule="30 6-21/3 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="At 06:30 UTC, when the files of yesterday are published: updates the current month of every symbol in one run, and "
-    "in the first two days of a month the month before. After a failure it is repeated every three hours until 21:30 UTC.",
+    description="At 06:30 UTC, when the files of yesterday are published: updates the current month of "
+    "every symbol in one run; in the first two days of a month also the month before. After a failure it is "
+    "repeated every three hours until 21:30 UTC.",
 )
 def daily_update_schedule(
     context: dg.ScheduleEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.RunRequest | dg.SkipReason:
-    """One run a day for the open month, whatever the number of symbols; further ones on that day only after it failed."""
+    """Request one run a day for the current month of all symbols, and another one only after a failure."""
     day = f"{context.scheduled_execution_time:%Y-%m-%d}"
     before = context.instance.get_runs(dg.RunsFilter(job_name=daily_update.name, tags={_DAY_TAG: day}))
     if any(run.status not in _FAILED for run in before):
-        return outputs.skip(f"the update of {day} was made or is under way")
+        return outputs.skip(f"the update of {day} is done or in progress")
     try:
         now_us = with_short_timeouts(workspace).now_us()
     except CaptureError as error:
-        return outputs.skip(f"the present is not known: {error}")
+        return outputs.skip(f"the time of the exchange cannot be requested: {error}")
     wanted = [month for month in workspace.months(now_us) if month >= Month.of(now_us - _LATE_DAYS * DAY_US)]
     months = [month for month in wanted if PARTITIONS.has_partition_key(f"{month}|{SETTINGS.symbols[0]}")]
     if not months:
-        return outputs.skip("no month of the configured history is open")
+        return outputs.skip("the configured history does not include the current month")
     tags = {**block_tags(months[0], months[-1]), _DAY_TAG: day}
     return dg.RunRequest(run_key=f"daily-{context.scheduled_execution_time:%Y-%m-%dT%H}", tags=tags)
 
@@ -50,5 +51,5 @@ coverage_schedule = dg.ScheduleDefinition(
     cron_schedule="0 8 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="At 08:00 UTC, also if nothing was updated, so that the freshness check fails for stale data.",
+    description="At 08:00 UTC, also without an update, so that the freshness check fails for stale data.",
 )

@@ -1,9 +1,9 @@
-"""The columns of every asset, as its definition shows them; those of the lake's tables come from the tables themselves."""
+"""Column schemas of the assets of klines; those of tables are taken from `capture_pipeline.tables`."""
 
 import dagster as dg
 import polars as pl
 
-from capture_pipeline.defs.shared.table_metadata import schema_of
+from capture_pipeline.defs.shared.table_metadata import build_schema
 from capture_pipeline.tables.bars import BAR_SCHEMA, COLUMN_DESCRIPTIONS
 from capture_pipeline.tables.exclusions import EXCLUSION_DESCRIPTIONS, EXCLUSION_SCHEMA
 from capture_pipeline.tables.gaps import GAP_DESCRIPTIONS, GAP_SCHEMA
@@ -11,7 +11,7 @@ from capture_pipeline.tables.merge import CONFLICT_SCHEMA
 
 _TIME, _TEXT, _COUNT, _PERCENT = pl.Int64(), pl.String(), pl.Int64(), pl.Float64()
 
-_SENT: dict[str, tuple[pl.DataType, str]] = {
+_RAW_COLUMNS: dict[str, tuple[pl.DataType, str]] = {
     "open_time": (_TIME, "Open time, UTC, in milliseconds or microseconds"),
     "open": (_TEXT, "First price, quote asset, as sent"),
     "high": (_TEXT, "Highest price, quote asset, as sent"),
@@ -68,34 +68,36 @@ COVERAGE_COLUMNS: dict[str, tuple[pl.DataType, str]] = {
 }
 _MAY_BE_EMPTY = {"expected", "newest_us", "as_of_us", "coverage_percent", "explained_coverage_percent"}
 
-SENT = schema_of(
-    {name: kind for name, (kind, _) in _SENT.items()}, {name: text for name, (_, text) in _SENT.items()}
+RAW = build_schema(
+    {name: kind for name, (kind, _) in _RAW_COLUMNS.items()},
+    {name: text for name, (_, text) in _RAW_COLUMNS.items()},
 )
-"""The twelve columns of the exchange, in a zip's CSV as in a REST answer."""
-BARS = schema_of(BAR_SCHEMA, COLUMN_DESCRIPTIONS)
-CONFLICTS = schema_of(CONFLICT_SCHEMA, _CONFLICTS)
-EXCLUSIONS = schema_of(EXCLUSION_SCHEMA, EXCLUSION_DESCRIPTIONS)
-GAPS = schema_of(GAP_SCHEMA, GAP_DESCRIPTIONS, nullable={"filled_by"})
-COVERAGE = schema_of(
+"""The twelve columns of a kline at the exchange, both in the CSV of a zip and in a REST answer."""
+BARS = build_schema(BAR_SCHEMA, COLUMN_DESCRIPTIONS)
+CONFLICTS = build_schema(CONFLICT_SCHEMA, _CONFLICTS)
+EXCLUSIONS = build_schema(EXCLUSION_SCHEMA, EXCLUSION_DESCRIPTIONS)
+GAPS = build_schema(GAP_SCHEMA, GAP_DESCRIPTIONS, nullable={"filled_by"})
+COVERAGE = build_schema(
     {name: kind for name, (kind, _) in COVERAGE_COLUMNS.items()},
     {name: text for name, (_, text) in COVERAGE_COLUMNS.items()},
     nullable=_MAY_BE_EMPTY,
 )
 
-_SENT_AS = {
+_RAW_NAMES = {
     "open_time_us": "open_time",
     "close_time_us": "close_time",
     "trades": "count",
     "time_unit": "open_time",
 }
-"""Columns of `bars` that have another name in the exchange's files."""
+"""Name in the exchange's files by column of `bars`, if it differs."""
 LINEAGE = dg.TableColumnLineage(
     {
         name: [
-            dg.TableColumnDep(asset, _SENT_AS.get(name, name)) for asset in ("kline_archives", "kline_topups")
+            dg.TableColumnDep(asset, _RAW_NAMES.get(name, name))
+            for asset in ("kline_archives", "kline_topups")
         ]
         for name in BAR_SCHEMA
         if name != "source"
     }
 )
-"""From which columns of the raw files each column of `bars` is."""
+"""Columns of the raw files from which each column of `bars` is computed."""

@@ -1,7 +1,8 @@
-"""What happens when there is a reason: a month closes, a hole may be filled, checksums are due, a file was published anew.
+"""Sensors of klines: closed months, gaps that may be filled, checksums that are due, and changed checksums.
 
-A sensor only decides, and within seconds; the work is a job's. Where the exchange cannot be asked it says so and asks again next time.
-A partition whose record is damaged is named in the sensor's log and does not keep it from the others.
+A sensor decides within seconds which runs to start; jobs do the work. If the exchange is not reachable, the
+sensor skips the tick. A partition with damaged files is named in the log of the sensor and left out; the
+others are processed.
 """
 
 from collections.abc import Callable
@@ -19,8 +20,8 @@ from capture_pipeline.errors import CaptureError
 from capture_pipeline.klines import pending
 
 _RUNNING = dg.DefaultSensorStatus.RUNNING
-_MOST_RUNS = 50
-_UNDER_WAY = [
+_MAX_RUNS = 50
+_IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -32,15 +33,15 @@ _UNDER_WAY = [
     job=month_close,
     minimum_interval_seconds=1800,
     default_status=_RUNNING,
-    description="Every 30 min: looks for monthly files of the last three closed months in the listing of the archive, and "
-    "starts month_close for new ones.",
+    description="Every 30 min: searches the listing of the archive for monthly files of the last three "
+    "closed months, and starts month_close for new ones.",
 )
 def month_close_sensor(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult | dg.SkipReason:
-    """One run a partition whose monthly file is out."""
-    return _run_requests(
-        context, workspace, pending.closable, "close", "no closed month waits for a monthly file that is out"
+    """Request one run for each partition whose monthly file was published and is not ingested."""
+    return _request_runs(
+        context, workspace, pending.closable, "close", "no monthly file was published that is not ingested"
     )
 
 
@@ -48,36 +49,37 @@ def month_close_sensor(
     job=gap_fill,
     minimum_interval_seconds=900,
     default_status=_RUNNING,
-    description="Every 15 min: starts gap_fill for partitions with missing candles that may exist. The waits between two "
-    "attempts grow from an hour to a day.",
+    description="Every 15 min: starts gap_fill for partitions with missing klines that may exist. The waits "
+    "between two attempts grow from an hour to a day.",
 )
 def gap_fill_sensor(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult | dg.SkipReason:
-    """One run a partition with such a hole."""
-    return _run_requests(context, workspace, pending.fillable, "fill", "no hole is worth asking for now")
+    """Request one run for each partition with missing klines that may exist."""
+    return _request_runs(context, workspace, pending.fillable, "fill", "no gap can be filled now")
 
 
 @dg.sensor(
     job=revision_watch,
     minimum_interval_seconds=3600,
     default_status=_RUNNING,
-    description="Every hour: starts revision_watch for published checksums that were not read for archive.recheck_days.",
+    description="Every hour: starts revision_watch for published checksums that were not read for "
+    "archive.recheck_days.",
 )
 def revision_sensor(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.RunRequest | dg.SkipReason:
-    """One run for all that are due; it takes the oldest first."""
+    """Request one run if checksums are due; the run reads the oldest ones first."""
     if context.instance.get_run_records(
-        dg.RunsFilter(job_name=revision_watch.name, statuses=_UNDER_WAY), limit=1
+        dg.RunsFilter(job_name=revision_watch.name, statuses=_IN_PROGRESS), limit=1
     ):
-        return outputs.skip("a turn of the rota is under way")
+        return outputs.skip("a run of revision_watch is in progress")
     try:
         now_us = with_short_timeouts(workspace).now_us()
         due = pending.due_for_recheck(workspace, now_us, 1)
     except CaptureError as error:
-        return outputs.skip(f"cannot be decided now: {error}")
-    left_out = _left_out(context, due)
+        return outputs.skip(f"skipped until the next tick: {error}")
+    left_out = _report_damaged(context, due)
     if due.partitions:
         return dg.RunRequest(run_key=f"recheck-{iso(now_us)}")
     return outputs.skip(f"no published checksum is due to be read again{left_out}")
@@ -90,11 +92,11 @@ def revision_sensor(
     description="Every 5 min: starts month_close for archive files whose published checksum has changed.",
 )
 def republished_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """One run a partition observed to be published anew since the last look."""
+    """Request one run for each partition with a new observation of a changed checksum."""
     wanted = dg.AssetRecordsFilter(dg.AssetKey("kline_archives"), after_storage_id=int(context.cursor or 0))
-    records = context.instance.fetch_observations(wanted, limit=_MOST_RUNS, ascending=True).records
+    records = context.instance.fetch_observations(wanted, limit=_MAX_RUNS, ascending=True).records
     if not records:
-        return outputs.skip("no file was published anew since the last look")
+        return outputs.skip("no changed checksum was observed since the last tick")
     newest = {record.partition_key: record.storage_id for record in records}
     runs = [
         dg.RunRequest(run_key=f"republished-{storage_id}", partition_key=key)
@@ -104,48 +106,44 @@ def republished_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult |
     return dg.SensorResult(run_requests=runs, cursor=str(records[-1].storage_id))
 
 
-def _run_requests(
+def _request_runs(
     context: dg.SensorEvaluationContext,
     workspace: Workspace,
     find: Callable[[Workspace, int], pending.WorkList],
     name: str,
     nothing: str,
 ) -> dg.SensorResult | dg.SkipReason:
-    """One run request for each partition that is found and was not asked for a short while ago.
+    """Request a run for each found partition whose wait since the last attempt is over.
 
     Args:
-        context: Of the sensor; its cursor remembers the attempts.
+        context: Context of the sensor; its cursor contains the attempts.
         workspace: The deployment.
-        find: Finds the partitions.
+        find: Finds the partitions that need a run.
         name: Start of the run keys.
-        nothing: Why there is nothing to do, where nothing is found.
+        nothing: Reason to skip if no partition is found.
     """
     try:
-        hasty = with_short_timeouts(workspace)
-        now_us = hasty.now_us()
-        found = find(hasty, now_us)
+        fast = with_short_timeouts(workspace)
+        now_us = fast.now_us()
+        found = find(fast, now_us)
     except CaptureError as error:
-        return outputs.skip(f"cannot be decided now: {error}")
-    left_out = _left_out(context, found)
+        return outputs.skip(f"skipped until the next tick: {error}")
+    left_out = _report_damaged(context, found)
     keys = [str(key_of(partition)) for partition in found.partitions]
     wanted = [key for key in keys if PARTITIONS.has_partition_key(key)]
-    due, remembered = Attempts.load(context.cursor).next(wanted, now_us, _MOST_RUNS)
+    due, attempts = Attempts.load(context.cursor).select_due(wanted, now_us, _MAX_RUNS)
     if not due:
-        reason = (
-            f"{len(wanted)} partitions were asked for a while ago; the next attempt waits"
-            if wanted
-            else nothing
-        )
-        return dg.SensorResult(skip_reason=outputs.skip(f"{reason}{left_out}"), cursor=remembered.dump())
+        reason = f"{len(wanted)} partitions wait for their next attempt" if wanted else nothing
+        return dg.SensorResult(skip_reason=outputs.skip(f"{reason}{left_out}"), cursor=attempts.dump())
     runs = [
         dg.RunRequest(run_key=f"{name}-{key}-{number}-{iso(now_us)}", partition_key=key)
         for key, number in due.items()
     ]
-    return dg.SensorResult(run_requests=runs, cursor=remembered.dump())
+    return dg.SensorResult(run_requests=runs, cursor=attempts.dump())
 
 
-def _left_out(context: dg.SensorEvaluationContext, found: pending.WorkList) -> str:
-    """Log the partitions that could not be judged; for a reason to skip, how many they are and the first of them."""
+def _report_damaged(context: dg.SensorEvaluationContext, found: pending.WorkList) -> str:
+    """Log the damaged partitions; return their number and the first of them for the reason to skip."""
     for partition, error in found.damaged.items():
         outputs.log_warning(context, f"{partition} is left out: {error}")
     first = next(iter(found.damaged.items()), None)

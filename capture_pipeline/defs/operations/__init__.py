@@ -1,1 +1,1 @@
-"""What keeps the instance itself healthy: dead runs are ended, old runs and quarantined files removed. No market data is made here."""
+"""Dagster definitions for the operation of the instance: alerts, dead runs, and the removal of old data."""

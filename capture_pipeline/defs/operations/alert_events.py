@@ -1,4 +1,4 @@
-"""Events of Dagster's instance as alerts: evaluations of checks, and runs that fail or succeed."""
+"""Conversion of Dagster events to alerts: evaluations of checks, failed runs and successful runs."""
 
 import dagster as dg
 
@@ -14,10 +14,10 @@ _TYPES = (
     dg.DagsterEventType.RUN_FAILURE,
     dg.DagsterEventType.RUN_SUCCESS,
 )
-MOST_EVENTS = 1000
-"""Events of one type that are read at once."""
+MAX_EVENTS = 1000
+"""Most events of one type that are read at once."""
 _LEVEL_OF_SEVERITY = {dg.AssetCheckSeverity.ERROR: Level.CRITICAL, dg.AssetCheckSeverity.WARN: Level.WARNING}
-"""Of a failed check that states no level."""
+"""Level of a failed check whose metadata have no level."""
 CHECK_PREFIX, RUN_PREFIX = "check:", "run:"
 _ASSET_JOB = "__ASSET_JOB"
 _PARTITION_TAGS = (
@@ -27,94 +27,96 @@ _PARTITION_TAGS = (
 )
 
 
-def newest_id(instance: dg.DagsterInstance) -> int:
-    """Return the id of the newest event of the instance, 0 without one."""
+def fetch_newest_id(instance: dg.DagsterInstance) -> int:
+    """Return the id of the newest event of the instance; 0 if there is none."""
     return instance.event_log_storage.get_maximum_record_id() or 0
 
 
 def read_events(instance: dg.DagsterInstance, after: int) -> tuple[int, list[dg.EventLogEntry]]:
-    """Read the next events that alerts are made of, in their order.
+    """Read the next events that are relevant for alerts, in order.
 
-    Dagster's public readers of the event log leave evaluations of checks out. This one is what its own daemon follows runs by; it reads
-    by an index, and its cost depends on the number of new events only.
+    Dagster's public functions do not return evaluations of checks. The function used here serves Dagster's
+    daemon; it uses an index, so its cost depends only on the number of new events.
 
     Args:
-        instance: Of Dagster.
-        after: Id of the last event that was read.
+        instance: Dagster instance.
+        after: Id of the last event that was read before.
 
     Returns:
-        The id of the last event that is read now, and the events. The id is lower than `after` where the newest runs were deleted: the
-        storage may give their ids again.
+        The id of the last event that was read now, and the events. The id is lower than `after` if the newest
+        runs were deleted, because the storage may assign their ids again.
     """
     found: dict[int, dg.EventLogEntry] = {}
-    complete = newest_id(instance)
+    complete = fetch_newest_id(instance)
     for kind in _TYPES:
-        some = instance.event_log_storage.get_logs_for_all_runs_by_log_id(after, kind, MOST_EVENTS)
+        some = instance.event_log_storage.get_logs_for_all_runs_by_log_id(after, kind, MAX_EVENTS)
         found |= some
-        if len(some) == MOST_EVENTS:
+        if len(some) == MAX_EVENTS:
             complete = min(complete, max(some))
     return complete, [found[number] for number in sorted(found) if number <= complete]
 
 
-def alerts_of(
+def alerts_from_events(
     instance: dg.DagsterInstance,
     events: list[dg.EventLogEntry],
     settings: Settings,
     known: dict[str, OpenAlert],
 ) -> list[Alert]:
-    """Turn events into alerts.
+    """Convert events to alerts.
 
     Args:
-        instance: Knows the tags of runs.
-        events: In their order.
-        settings: Of the deployment.
-        known: Open alerts by key. Runs that succeed are looked up only while a failed one is open, or is among the events.
+        instance: Dagster instance, for the tags of runs.
+        events: Events in order.
+        settings: Settings of the deployment.
+        known: Open alerts by key. Successful runs are read only if a failed run is open or among the events.
     """
     may_resolve = any(key.startswith(RUN_PREFIX) for key in known) or any(
         _is_failure(event) for event in events
     )
-    made: list[Alert] = []
+    alerts: list[Alert] = []
     for event in events:
         if event.dagster_event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            made += _of_check(event)
+            alerts += _alerts_from_evaluation(event)
         elif _is_failure(event) or may_resolve:
-            made += _of_run(instance, event, settings)
-    return made
+            alerts += _alerts_from_run(instance, event, settings)
+    return alerts
 
 
 def _is_failure(event: dg.EventLogEntry) -> bool:
     return event.dagster_event_type is dg.DagsterEventType.RUN_FAILURE
 
 
-def _of_check(event: dg.EventLogEntry) -> list[Alert]:
+def _alerts_from_evaluation(event: dg.EventLogEntry) -> list[Alert]:
     if event.dagster_event is None:
         return []
-    found = event.dagster_event.asset_check_evaluation_data
-    asset = found.asset_key.to_user_string()
-    name = f"{asset}: {found.check_name}" + (f" of {found.partition}" if found.partition else "")
+    evaluation = event.dagster_event.asset_check_evaluation_data
+    asset, partition = evaluation.asset_key.to_user_string(), evaluation.partition
+    name = f"{asset}: {evaluation.check_name}" + (f" of {partition}" if partition else "")
     fields = {"run": event.run_id} if event.run_id else {}
-    made = Alert(
-        key=f"{CHECK_PREFIX}{asset}:{found.check_name}:{found.partition or ''}",
-        level=_level(found),
-        state=State.RESOLVED if found.passed else State.OPEN,
-        title=f"{name} {'passes again' if found.passed else 'failed'}",
-        text=plain(found.description or ""),
-        fields={"severity": found.severity.value, **fields},
+    alert = Alert(
+        key=f"{CHECK_PREFIX}{asset}:{evaluation.check_name}:{partition or ''}",
+        level=_level(evaluation),
+        state=State.RESOLVED if evaluation.passed else State.OPEN,
+        title=f"{name} {'passes again' if evaluation.passed else 'failed'}",
+        text=plain(evaluation.description or ""),
+        fields={"severity": evaluation.severity.value, **fields},
         at_us=round(event.timestamp * 1e6),
     )
-    return [made]
+    return [alert]
 
 
-def _level(found: dg.AssetCheckEvaluation) -> Level:
-    """Return the level that the evaluation states, or that of its severity."""
-    stated = found.metadata.get("level")
-    value = stated.value if stated is not None else None
-    return Level(value) if value in set(Level) else _LEVEL_OF_SEVERITY[found.severity]
+def _level(evaluation: dg.AssetCheckEvaluation) -> Level:
+    """Return the level in the metadata of an evaluation, or else the level of its severity."""
+    metadata = evaluation.metadata.get("level")
+    value = metadata.value if metadata is not None else None
+    return Level(value) if value in set(Level) else _LEVEL_OF_SEVERITY[evaluation.severity]
 
 
-def _of_run(instance: dg.DagsterInstance, event: dg.EventLogEntry, settings: Settings) -> list[Alert]:
+def _alerts_from_run(
+    instance: dg.DagsterInstance, event: dg.EventLogEntry, settings: Settings
+) -> list[Alert]:
     run = instance.get_run_by_id(event.run_id)
-    if run is None:  # removed meanwhile
+    if run is None:  # deleted in the meantime
         return []
     at_us = round(event.timestamp * 1e6)
     name = f"Run of {_job(run)}" + (f" for {_partition(run)}" if _partition(run) else "")
@@ -136,7 +138,7 @@ def _of_run(instance: dg.DagsterInstance, event: dg.EventLogEntry, settings: Set
                 at_us=at_us,
             )
         ]
-    # A run that was started again from a failure may make less than the one that failed.
+    # A re-execution from the failure may have fewer assets, and so another key, than the failed run.
     root = instance.get_run_by_id(run.root_run_id) if run.root_run_id else None
     keys = dict.fromkeys([_key(run), *([_key(root)] if root is not None else [])])
     title = f"{name} succeeded"
@@ -154,19 +156,19 @@ def _of_run(instance: dg.DagsterInstance, event: dg.EventLogEntry, settings: Set
 
 
 def _step_error(instance: dg.DagsterInstance, run_id: str) -> str:
-    """Return the message of the first step that failed, one line."""
+    """Return the message of the first failed step in one line."""
     failed = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1).records
     event = failed[0].event_log_entry.dagster_event if failed else None
     error = event.step_failure_data.error if event is not None else None
     if error is None:
         return ""
-    told = event.step_failure_data.user_failure_data if event is not None else None
-    what = told.description if told is not None and told.description else error.message
-    return f"{event.step_key if event is not None else ''}: {what.strip()}"
+    failure = event.step_failure_data.user_failure_data if event is not None else None
+    message = failure.description if failure is not None and failure.description else error.message
+    return f"{event.step_key if event is not None else ''}: {message.strip()}"
 
 
 def _key(run: dg.DagsterRun) -> str:
-    """Name what a run makes: its job, or the assets of a run without a job of its own, and its partitions."""
+    """Return the key of the alerts of a run: its job (or its assets and checks), and its partitions."""
     return f"{RUN_PREFIX}{_job(run)}:{_partition(run)}"
 
 
@@ -186,5 +188,5 @@ def _partition(run: dg.DagsterRun) -> str:
 
 
 def parse_cursor(text: str | None) -> int | None:
-    """Return the id in a cursor; None where there is none that can be read."""
+    """Return the id in a cursor, or None if the cursor has no number."""
     return parse_count(text or "")

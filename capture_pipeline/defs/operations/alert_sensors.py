@@ -1,17 +1,23 @@
-"""The sensor of alerts. It records what happened, then delivers what waits; it starts no run.
+"""Sensor of alerts. It stores new alerts, then delivers the waiting ones; it starts no run.
 
-The cursor moves on only after the alerts of its events are on the disk, so that none is lost. Without a cursor it begins at the present.
+The cursor is advanced after the alerts of the events are stored, so that none is lost. Without a cursor the
+sensor starts with the events after the present.
 """
 
 import time
 
 import dagster as dg
 
-from capture_pipeline.defs.operations.alert_events import alerts_of, newest_id, parse_cursor, read_events
+from capture_pipeline.defs.operations.alert_events import (
+    alerts_from_events,
+    fetch_newest_id,
+    parse_cursor,
+    read_events,
+)
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
-from capture_pipeline.operations.alerts.conditions import look_at_disk, look_at_sessions
+from capture_pipeline.operations.alerts.conditions import check_disk, check_sessions
 from capture_pipeline.operations.alerts.delivery import Outcome, deliver
 from capture_pipeline.operations.alerts.models import Alert
 from capture_pipeline.operations.alerts.spool import Spool
@@ -21,25 +27,25 @@ from capture_pipeline.recorder.lifecycle import sessions_root
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Sends alerts about failed checks, failed runs, sessions that are down or late, and a full disk to alerts.channels. "
-    "Starts no run.",
+    description="Every 30 s: sends alerts about failed checks, failed runs, sessions that are down or late, "
+    "and a full disk to alerts.channels. Starts no run.",
 )
 def alert_sensor(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Record new alerts and deliver what waits."""
+    """Store new alerts and deliver waiting ones."""
     settings = workspace.settings
     if not settings.alerts.channels:
         return outputs.skip("alerts.channels lists no channel")
     spool = Spool(workspace.lake, settings.alerts)
     cursor = parse_cursor(context.cursor)
-    after = newest_id(context.instance) if cursor is None else cursor
+    after = fetch_newest_id(context.instance) if cursor is None else cursor
     try:
         known = spool.read().open
         newest, events = read_events(context.instance, after)
-        made = alerts_of(context.instance, events, settings, known)
-        made += _conditions(context, workspace, list(known))
-        posted = spool.post(made)
+        alerts = alerts_from_events(context.instance, events, settings, known)
+        alerts += _check_conditions(context, workspace, list(known))
+        posted = spool.post(alerts)
     except CaptureError as error:
         return dg.SensorResult(
             skip_reason=outputs.skip(f"alerts cannot be recorded now: {error}"), cursor=str(after)
@@ -48,24 +54,24 @@ def alert_sensor(
     for outcome in outcomes:
         if outcome.error:
             outputs.log_warning(context, f"{outcome.channel}: {outcome.error}")
-    return dg.SensorResult(skip_reason=outputs.skip(_told(posted, outcomes)), cursor=str(newest))
+    return dg.SensorResult(skip_reason=outputs.skip(_summarize(posted, outcomes)), cursor=str(newest))
 
 
-def _conditions(
+def _check_conditions(
     context: dg.SensorEvaluationContext, workspace: Workspace, open_keys: list[str]
 ) -> list[Alert]:
-    """Look at disk and sessions; sessions that cannot be read keep no other alert from being sent."""
+    """Check the disk and the sessions; if the sessions cannot be read, other alerts are still sent."""
     settings = workspace.settings
-    disk = look_at_disk(settings)
+    disk = check_disk(settings)
     found = [disk] if disk is not None else []
     try:
-        found += look_at_sessions(sessions_root(settings), time.time_ns() // 1000, open_keys)
+        found += check_sessions(sessions_root(settings), time.time_ns() // 1000, open_keys)
     except (CaptureError, OSError) as error:
-        outputs.log_warning(context, f"sessions cannot be looked at: {error}")
+        outputs.log_warning(context, f"sessions cannot be checked: {error}")
     return found
 
 
-def _told(posted: list[Alert], outcomes: list[Outcome]) -> str:
+def _summarize(posted: list[Alert], outcomes: list[Outcome]) -> str:
     parts = [f"{len(posted)} new alerts, {sum(outcome.sent for outcome in outcomes)} messages sent"]
     parts += [f"{outcome.channel}: {outcome.error}" for outcome in outcomes if outcome.error]
     return "; ".join(parts)

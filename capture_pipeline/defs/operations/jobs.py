@@ -1,8 +1,8 @@
-"""The clean-up job and its schedule. What may go is decided in `retention.py`, how long it stays in the settings."""
+"""Job that removes old runs and quarantined files, and its schedule."""
 
 import dagster as dg
 
-from capture_pipeline.defs.operations.retention import delete_run, forget_quarantined, runs_to_forget
+from capture_pipeline.defs.operations.retention import delete_old_quarantine, delete_run, find_old_runs
 from capture_pipeline.defs.shared import outputs
 from capture_pipeline.defs.shared.failures import domain_errors_as_dagster
 from capture_pipeline.deployment.deployment import Workspace
@@ -15,8 +15,8 @@ _NOTHING = dg.Out(dagster_type=dg.Nothing)
     description="Removes finished runs older than retention.run_history_days, with their events.",
 )
 def forget_runs(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
-    """Remove old runs that no partition needs."""
-    old = runs_to_forget(context.instance, workspace.settings.retention.run_history_days)
+    """Delete the runs that `find_old_runs` returns."""
+    old = find_old_runs(context.instance, workspace.settings.retention.run_history_days)
     for run_id in old:
         delete_run(context.instance, run_id)
     outputs.log_info(context, f"{len(old)} runs removed")
@@ -24,9 +24,9 @@ def forget_runs(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Work
 
 @dg.op(out=_NOTHING, description="Removes quarantined files older than retention.quarantine_days.")
 def forget_quarantine(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
-    """Remove what has been in quarantine for long."""
+    """Delete old files in quarantine."""
     with domain_errors_as_dagster(context):
-        removed = forget_quarantined(
+        removed = delete_old_quarantine(
             workspace.lake.root / "quarantine", workspace.settings.retention.quarantine_days
         )
     outputs.log_info(context, f"{removed} quarantined files removed")
@@ -34,7 +34,7 @@ def forget_quarantine(context: dg.OpExecutionContext, workspace: dg.ResourcePara
 
 @dg.job(description="Removes old runs and old quarantined files. Nothing else removes events of Dagster.")
 def clean_up() -> None:
-    """Two independent ops."""
+    """Run both ops, which do not depend on each other."""
     forget_runs()
     forget_quarantine()
 

@@ -1,7 +1,4 @@
-"""What may be forgotten: finished runs that no partition needs any more, and old files in quarantine.
-
-Raw files and bars are never removed.
-"""
+"""Removal of old runs and of old files in quarantine. Raw files and bars are never removed."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -16,14 +13,15 @@ DAY_S = 86_400
 _PAGE = 500
 
 
-def runs_to_forget(instance: dg.DagsterInstance, days: int) -> list[str]:
-    """Finished runs older than `days`, but for those whose materialization is a partition's newest.
+def find_old_runs(instance: dg.DagsterInstance, days: int) -> list[str]:
+    """Return the ids of finished runs older than `days` that have no newest materialization of a partition.
 
-    Deleting a run deletes its events, and with the newest one a partition would look as if it had never been made.
+    The deletion of a run deletes its events. Without its newest materialization a partition would look as if
+    it had never been materialized.
     """
     finished = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
     before = dg.RunsFilter(statuses=finished, created_before=datetime.now(UTC) - timedelta(days=days))
-    needed = runs_still_needed(instance)
+    needed = find_needed_runs(instance)
     return [
         record.dagster_run.run_id
         for record in instance.get_run_records(before)
@@ -31,8 +29,8 @@ def runs_to_forget(instance: dg.DagsterInstance, days: int) -> list[str]:
     ]
 
 
-def runs_still_needed(instance: dg.DagsterInstance) -> set[str]:
-    """Runs that hold the newest materialization of an asset or of one of its partitions."""
+def find_needed_runs(instance: dg.DagsterInstance) -> set[str]:
+    """Return the ids of runs that have the newest materialization of an asset or of one of its partitions."""
     needed: set[str] = set()
     for asset in instance.get_asset_keys():
         newest = instance.get_latest_materialization_event(asset)
@@ -52,9 +50,9 @@ def runs_still_needed(instance: dg.DagsterInstance) -> set[str]:
 
 
 def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Remove a run with its events and what it printed.
+    """Delete a run with its events and its compute logs.
 
-    Dagster empties the sqlite file that holds a run's events and leaves the file; it also leaves what its steps printed.
+    Dagster itself keeps the compute logs, and the emptied sqlite file of the run's events.
     """
     instance.delete_run(run_id)
     instance.compute_log_manager.delete_logs(prefix=[run_id])
@@ -65,15 +63,18 @@ def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def forget_quarantined(root: Path, days: int) -> int:
-    """Remove quarantined files older than `days`; their reasons stay, and so does the record in the manifest.
+def delete_old_quarantine(root: Path, days: int) -> int:
+    """Delete quarantined zip files older than `days`; their reasons and their manifest records are kept.
 
     Args:
-        root: The quarantine's root folder.
-        days: Age.
+        root: Folder of the quarantine.
+        days: Smallest age of a deleted file.
 
     Returns:
-        How many were removed.
+        The number of deleted files.
+
+    Raises:
+        StorageError: A file cannot be deleted.
     """
     old = [
         path

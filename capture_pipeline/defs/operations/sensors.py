@@ -1,4 +1,7 @@
-"""The reaper: a run whose process died without a word, as in a power cut, would be shown as running for ever."""
+"""Sensor that ends runs whose process died, for instance in a power cut.
+
+Without it, Dagster would show these runs as running for ever.
+"""
 
 import time
 
@@ -10,18 +13,19 @@ from capture_pipeline.defs.shared.run_lock import is_dead
 from capture_pipeline.deployment.deployment import Workspace
 
 SILENCE_S = 24 * 3600
-"""A run without a sign of life file is only ended after a whole day without an event."""
+"""A run without a lock file is ended after this time without an event."""
 
 
 @dg.sensor(
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Every 10 s: marks runs as failed that are shown as running although their process is dead. Starts no run.",
+    description="Every 10 s: marks runs as failed that Dagster shows as running although their process is "
+    "dead. Starts no run.",
 )
 def dead_run_reaper(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SkipReason:
-    """Fail the dead, say how many."""
+    """Mark dead runs as failed."""
     started = context.instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     dead = [
         (record.dagster_run, reason)
@@ -31,25 +35,25 @@ def dead_run_reaper(
     for run, reason in dead:
         now = context.instance.get_run_by_id(run.run_id)
         if now is None or now.is_finished:
-            continue  # the code server reported the death in the meantime
+            continue  # the code server has reported the end in the meantime
         context.instance.report_run_failed(run, f"Ended by dead_run_reaper: {reason}.")
         run_lock_path(workspace, run.run_id).unlink(missing_ok=True)
-    return outputs.skip(f"{len(started)} runs are under way, {len(dead)} of them were dead and ended")
+    return outputs.skip(
+        f"{len(started)} runs are in progress; {len(dead)} of them were dead and marked as failed"
+    )
 
 
 def stale_reason(instance: dg.DagsterInstance, workspace: Workspace, record: dg.RunRecord) -> str | None:
-    """Why a run that is shown as running is dead; None if it is not known to be."""
+    """Return the reason why a started run counts as dead, or None if it does not."""
     run_id = record.dagster_run.run_id
-    sign = run_lock_path(workspace, run_id)
-    if is_dead(sign):
+    lock = run_lock_path(workspace, run_id)
+    if is_dead(lock):
         return "its process is gone"
-    if sign.exists():
+    if lock.exists():
         return None
     age_s = time.time() - (record.start_time or record.create_timestamp.timestamp())
     newest = instance.get_records_for_run(run_id, limit=1, ascending=False).records
     silent_s = time.time() - newest[0].timestamp if newest else age_s
     return (
-        f"it has been silent for {silent_s / 3600:.0f} h and shows no sign of life"
-        if silent_s > SILENCE_S
-        else None
+        f"it has no lock file and had no event for {silent_s / 3600:.0f} h" if silent_s > SILENCE_S else None
     )

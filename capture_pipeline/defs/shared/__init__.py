@@ -1,1 +1,1 @@
-"""Parts of the definitions that several groups of assets use."""
+"""Parts of the definitions that several subjects use."""

@@ -1,7 +1,7 @@
-"""When a derived asset is made without anybody asking: its input changed, and what guards that input holds.
+"""Automation conditions: build an asset after its input changed and the blocking checks of the input passed.
 
-A partition whose run ended early goes on by itself from here: the others of its run are not held up by it. A step that failed is not
-asked for again until its input changes, so nothing loops.
+The conditions apply to each partition, so a partition does not wait for the others of its run. A failed step
+is not requested again until its input changes; therefore no endless loop is possible.
 """
 
 import dagster as dg
@@ -9,29 +9,35 @@ import dagster as dg
 _Condition = dg.AutomationCondition
 
 _UPDATED = _Condition.any_deps_match(_Condition.newly_updated())
-"""Not `any_deps_updated`, which leaves out an update by a run that was also to make the asset itself and failed before it did."""
+"""An input was updated. `any_deps_updated` is not used: it ignores the update of a run that should also have
+built the asset, but failed before."""
 _INPUT_UPDATED = _UPDATED.since(_Condition.newly_updated()) & _UPDATED.since(_Condition.newly_requested())
-"""Updated after the asset was made, and after it was asked for. Not `since_last_handled`: where the input and the asset were both updated
-between two ticks, it takes the asset for the newer one. Each `since` here has one event on either side, and compares their times."""
+"""An input was updated after the asset was built and after it was requested. `since_last_handled` is not
+used: if the input and the asset were updated between two ticks, it takes the asset for the newer one. Each
+`since` here compares the times of two events."""
 _SETTLED = ~_Condition.any_deps_match(_Condition.newly_updated())
-"""No input was updated since the last tick. `lake_arrivals` reports a partition event by event, and a tick may fall between two of them:
-one tick later what was made from the input is reported too. A report over the whole lake is made once after many such events."""
+"""No input was updated since the last tick. `lake_arrivals` reports the assets of a partition one by one, and
+a tick may fall between two of them; at the next tick the derived assets are reported too. After many such
+events a report over the whole lake is built once."""
 _IDLE = ~_Condition.in_progress() & ~(~_Condition.in_progress()).newly_true()
-"""Neither at this tick nor at the one before. A tick counts the events up to its beginning, and reads a moment later what is in progress:
-what a run made in between is not counted yet, and the run is over. The next tick counts it."""
+"""The asset is in progress neither at this tick nor at the one before. A tick reads the events first and the
+runs in progress later. An asset that a run built in between is not among the events yet although its run is
+over; the next tick sees it."""
 _WAITS = _INPUT_UPDATED & _SETTLED & _IDLE & ~_Condition.any_deps_in_progress()
 AFTER_INPUT = (
     _WAITS & ~_Condition.any_deps_missing() & _Condition.all_deps_blocking_checks_passed()
 ).with_label("after its input, once the blocking checks passed")
-"""For partitions of any month, not the latest alone."""
+"""Condition of partitioned assets; it applies to all partitions, not only to the latest."""
 
 AFTER_UPSTREAM_IDLE = _WAITS.with_label("after its input, once no partition is being made")
-"""For reports over the whole lake: once at the end of a backfill, and also where some partition is missing or bad, which it is to show."""
+"""Condition of reports over the whole lake. A report is built once at the end of a backfill, also if
+partitions are missing or bad, because it shows these."""
 
 automation = dg.AutomationConditionSensorDefinition(
     "automation",
     target=dg.AssetSelection.all(),
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
-    description="Materializes a derived asset when its input has changed and the blocking checks of the input passed.",
+    description="Materializes a derived asset after its input changed and the blocking checks of the input "
+    "passed.",
 )

@@ -1,4 +1,4 @@
-"""The results of the gates of one asset check as one evaluation, for one partition or for the whole asset."""
+"""Conversion of gate results to evaluations of asset checks, for one partition or a whole asset."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,37 +12,39 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 
 from capture_pipeline.checks.gates import GateResult, GateSpec, Severity, worst
 from capture_pipeline.defs.shared import outputs
-from capture_pipeline.defs.shared.table_metadata import table_of
+from capture_pipeline.defs.shared.table_metadata import build_table
 
 _SEVERITIES = {Severity.ERROR: dg.AssetCheckSeverity.ERROR, Severity.WARN: dg.AssetCheckSeverity.WARN}
 _PER_QUERY = 500
-"""Dagster returns at most 1,000 records at once."""
+"""Records read at once; Dagster returns at most 1,000."""
 
 
 class NewestMaterializations:
-    """The newest materializations of the partitions that are judged: the UI shows which state of a partition an evaluation is about.
+    """Newest materializations of partitions. An evaluation refers to one, so the UI shows the checked state.
 
-    One look-up an asset serves all partitions.
+    The materializations of all partitions of an asset are read with the first request.
     """
 
     def __init__(self, instance: dg.DagsterInstance, partitions: Iterable[str] = ()) -> None:
-        """Keep the instance.
+        """Set the partitions; nothing is read yet.
 
         Args:
-            instance: Contains the materializations.
-            partitions: Keys of all that will be asked for.
+            instance: Instance with the materializations.
+            partitions: Keys of all partitions that will be requested.
         """
         self._instance = instance
         self._partitions = sorted(set(partitions))
         self._by_partition = cache(self._fetch)
 
-    def of(self, asset: str, partition: str | None) -> AssetCheckEvaluationTargetMaterializationData | None:
-        """Return the newest materialization of a partition, or of an asset without partitions; None where there is none."""
+    def target(
+        self, asset: str, partition: str | None
+    ) -> AssetCheckEvaluationTargetMaterializationData | None:
+        """Return the newest materialization of a partition, or of an unpartitioned asset, or None."""
         record = self.record(asset, partition)
         return _target(record) if record else None
 
     def record(self, asset: str, partition: str | None) -> dg.EventLogRecord | None:
-        """Return its record."""
+        """Return the record of the newest materialization; None if there is none."""
         if partition is not None:
             return self._by_partition(asset).get(partition)
         records = self._instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
@@ -71,12 +73,12 @@ def _target(record: dg.EventLogRecord) -> AssetCheckEvaluationTargetMaterializat
 
 @dataclass(frozen=True)
 class CheckSpec:
-    """An asset check of the gates of one table.
+    """An asset check that combines one or more gates of a table.
 
     Attributes:
-        name: Of the check.
-        table: The asset that it is on.
-        gates: At least one; all of one severity, and all blocking or none.
+        name: Name of the check.
+        table: Name of the asset.
+        gates: Gates of the check; all have the same severity, and all or none block.
     """
 
     name: str
@@ -85,74 +87,69 @@ class CheckSpec:
 
     @property
     def description(self) -> str:
-        """What holds where the check passes."""
+        """The conditions under which the check passes."""
         return " ".join(gate.description for gate in self.gates)
 
     @property
     def severity(self) -> Severity:
-        """Of all gates."""
+        """Severity of all gates."""
         return self.gates[0].severity
 
     @property
     def blocking(self) -> bool:
-        """Whether a failure stops what lies downstream."""
+        """True if a failure stops the downstream assets."""
         return all(gate.blocking and gate.severity is Severity.ERROR for gate in self.gates)
 
 
-def check_specs(gates: Sequence[GateSpec]) -> dict[str, CheckSpec]:
-    """The asset checks of the gates of one table, by name.
-
-    Args:
-        gates: In order.
-    """
+def group_gates(gates: Sequence[GateSpec]) -> dict[str, CheckSpec]:
+    """Group the gates of a table into asset checks, by name of the check."""
     grouped: dict[str, list[GateSpec]] = {}
     for gate in gates:
         grouped.setdefault(gate.check or gate.name, []).append(gate)
     return {name: CheckSpec(name, each[0].table, each) for name, each in grouped.items()}
 
 
-def evaluation_of(
+def build_evaluation(
     newest: NewestMaterializations,
     check: CheckSpec,
     results: Sequence[GateResult],
     key: dg.MultiPartitionKey | None,
 ) -> dg.AssetCheckEvaluation:
-    """The evaluation of a check.
+    """Build the evaluation of a check from the results of its gates.
 
     Args:
-        newest: Contains the materialization that was judged.
-        check: Which check.
-        results: Of its gates.
-        key: Their partition; None for the whole asset.
+        newest: Contains the checked materialization.
+        check: The check.
+        results: Results of its gates.
+        key: Partition of the results; None for the whole asset.
     """
     failed = [result for result in results if not result.passed]
     return outputs.check_evaluation(
-        _values(results),
-        "; ".join(_failure(result, key) for result in failed) or None,
+        _metadata(results),
+        "; ".join(_describe_failure(result, key) for result in failed) or None,
         check_name=check.name,
         asset_key=dg.AssetKey(check.table),
         passed=not failed,
-        target_materialization_data=newest.of(check.table, key),
+        target_materialization_data=newest.target(check.table, key),
         severity=_SEVERITIES[check.severity],
         blocking=check.blocking,
         partition=key,
     )
 
 
-def _failure(result: GateResult, key: dg.MultiPartitionKey | None) -> str:
-    """Name partition, gate, finding and file."""
+def _describe_failure(result: GateResult, key: dg.MultiPartitionKey | None) -> str:
     where = f"{key}, " if key else ""
     file = f" ({result.file})" if result.file and result.file not in result.summary else ""
     return f"{where}{result.spec.name}: {result.summary or result.spec.description}{file}"
 
 
-def _values(results: Sequence[GateResult]) -> dict[str, Any]:
-    """Figures, level and failing rows: of a single gate one by one, of several by gate."""
+def _metadata(results: Sequence[GateResult]) -> dict[str, Any]:
+    """Return figures, alert level and failing rows; the figures of several gates are grouped by gate."""
     failed = [result for result in results if not result.passed]
     if len(results) == 1:
         values = dict(_figures(results[0]))
     else:
-        # The number of rows is that of the file, whichever gate counted them.
+        # All gates report the same number of rows, that of the file.
         values = {
             name: value for result in results for name, value in result.values.items() if name == "rows"
         }
@@ -163,7 +160,7 @@ def _values(results: Sequence[GateResult]) -> dict[str, Any]:
         values["failing"] = count
     for result in failed:
         if result.failing is not None and result.failing.height:
-            values["failing_rows" if len(results) == 1 else f"failing_rows_{result.spec.name}"] = table_of(
+            values["failing_rows" if len(results) == 1 else f"failing_rows_{result.spec.name}"] = build_table(
                 result.failing
             )
     return values

@@ -1,6 +1,7 @@
-"""How an error of the domain ends a step: what may pass by itself is tried again, what will not is told at once.
+"""Conversion of domain errors to Dagster's retries and failures.
 
-Bugs are neither: any other exception fails its step with its own traceback and is not tried again.
+A step with a transient error is retried; a step with permanent errors fails at once. All other exceptions are
+bugs: they fail the step with their traceback, without a retry.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,16 +15,17 @@ from capture_pipeline.errors import CaptureError, RateLimitedError, TransientErr
 from capture_pipeline.lake.paths import Partition
 
 RETRIES = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""The one policy: about 5, 15 and 35 seconds, spread so that runs which failed together do not come back together."""
-LONGEST_WAIT_S = 900.0
+"""Policy of all steps: retries about 5, 15 and 35 seconds after the failure, with jitter so that failed runs
+do not all retry at the same time."""
+MAX_WAIT_S = 900.0
 
 
 @contextmanager
 def domain_errors_as_dagster(context: dg.OpExecutionContext) -> Iterator[None]:
-    """Turn an error of the domain into a retry or a failure of the step.
+    """Turn a domain error inside the `with` block into a retry or a failure of the step.
 
     Args:
-        context: Of the step; an asset's or a check's has it as `op_execution_context`.
+        context: Context of the step; contexts of assets and checks have it as `op_execution_context`.
     """
     try:
         yield
@@ -32,23 +34,24 @@ def domain_errors_as_dagster(context: dg.OpExecutionContext) -> Iterator[None]:
 
 
 def may_retry(retries: int, *errors: CaptureError) -> bool:
-    """Whether trying the step again can help and was not done often enough."""
+    """Return True if an error is transient and the step has retries left."""
     return retries < RETRIES.max_retries and any(isinstance(error, TransientError) for error in errors)
 
 
 def raise_retry_or_failure(
     retries: int, failed: Mapping[Partition, CaptureError], *others: CaptureError
 ) -> NoReturn:
-    """End the step, naming every partition that failed.
+    """End the step with an error that names every failed partition.
 
     Args:
-        retries: How often it was tried before.
-        failed: The error of each failed partition.
+        retries: Number of retries so far.
+        failed: Error by failed partition.
         others: Errors that belong to no partition.
 
     Raises:
-        RetryRequested: At least one error is transient; waits as long as the exchange asks for.
-        Failure: None is, or the retries are used up.
+        RetryRequested: At least one error is transient and the step has retries left. The wait is that of the
+            policy, or longer if the exchange requires it.
+        Failure: All errors are permanent, or the step has no retries left.
     """
     errors = [*failed.values(), *others]
     lines = [f"{partition}: {error}" for partition, error in failed.items()] + [
@@ -68,8 +71,10 @@ def raise_retry_or_failure(
 
 
 def _wait_s(retries: int, errors: list[CaptureError]) -> float:
-    asked = max((error.retry_after_s for error in errors if isinstance(error, RateLimitedError)), default=0.0)
-    return min(LONGEST_WAIT_S, max(asked, RETRIES.calculate_delay(retries + 1)))
+    required = max(
+        (error.retry_after_s for error in errors if isinstance(error, RateLimitedError)), default=0.0
+    )
+    return min(MAX_WAIT_S, max(required, RETRIES.calculate_delay(retries + 1)))
 
 
 _SCHEMA = dg.TableSchema(

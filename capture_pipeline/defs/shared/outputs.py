@@ -1,4 +1,7 @@
-"""Results, checks, failures and log lines of Dagster: the only way by which text of this project reaches its event log and pages."""
+"""Factories of Dagster's results, evaluations, failures and log lines, which make all texts printable.
+
+All text of this project that reaches Dagster's event log and pages is created here.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,19 +18,20 @@ from capture_pipeline.reporting.markdown import Markdown, text
 from capture_pipeline.reporting.pages import REPORTS
 
 LONGEST_TEXT = 2000
-"""Characters of a value of metadata, and of a description."""
+"""Most characters of a metadata value, and of a description."""
 
 
 def metadata(values: Mapping[str, object]) -> dict[str, Any]:
-    """Turn values into Dagster's metadata, in which a text is never taken for Markdown.
+    """Turn values into Dagster's metadata.
 
     Args:
-        values: A `Markdown` is shown as such, a path as a path, a mapping or a list as JSON, a text as one printable line.
+        values: A `Markdown` is shown as Markdown, a path as a path, a mapping or a list as JSON, and a string
+            as one printable line of plain text.
     """
-    return {name: _value(value) for name, value in values.items()}
+    return {name: _convert_value(value) for name, value in values.items()}
 
 
-def _value(value: object) -> object:
+def _convert_value(value: object) -> object:
     match value:
         case Markdown():
             return dg.MetadataValue.md(str(value))
@@ -41,11 +45,11 @@ def _value(value: object) -> object:
 
 
 def page(path: Path, reports: Path) -> dict[str, object]:
-    """Values that show where a page lies, with a link that the webserver of this project answers.
+    """Return metadata with the path of a page and its link on the webserver of this project.
 
     Args:
-        path: Of the page.
-        reports: Folder of reports, which it lies below.
+        path: Path of the page.
+        reports: Folder of reports, which contains the page.
     """
     return {
         "page": path,
@@ -62,8 +66,8 @@ def table(rows: list[Mapping[str, object]], schema: dg.TableSchema) -> dg.TableM
     """Build a table for metadata.
 
     Args:
-        rows: Cells by column.
-        schema: Its columns.
+        rows: Cells by name of the column.
+        schema: Columns of the table.
     """
     return dg.MetadataValue.table(
         [dg.TableRecord({name: cell(value) for name, value in row.items()}) for row in rows], schema
@@ -73,11 +77,11 @@ def table(rows: list[Mapping[str, object]], schema: dg.TableSchema) -> dg.TableM
 def materialization(
     values: Mapping[str, object] | None = None, *, asset: str | None = None
 ) -> dg.MaterializeResult[Any]:
-    """Return what an asset's function yields.
+    """Return the result that the function of an asset yields.
 
     Args:
-        values: Metadata, see `metadata`.
-        asset: Its key, where a function makes several.
+        values: Values for `metadata`.
+        asset: Key of the asset; needed if the function builds several assets.
     """
     return dg.MaterializeResult(asset_key=asset, metadata=metadata(values or {}))
 
@@ -85,26 +89,26 @@ def materialization(
 def partition_materialization(
     asset: str, partition: str, values: Mapping[str, object]
 ) -> dg.AssetMaterialization:
-    """Return the event of one partition, with the tags that Dagster itself gives it."""
+    """Return the materialization event of a partition, with the tags that Dagster sets on such events."""
     dimensions = partition.keys_by_dimension if isinstance(partition, dg.MultiPartitionKey) else {}
     tags = {f"dagster/partition/{name}": value for name, value in dimensions.items()}
     return dg.AssetMaterialization(asset, partition=partition, metadata=metadata(values), tags=tags)
 
 
-def whole_materialization(asset: str, values: Mapping[str, object]) -> dg.AssetMaterialization:
-    """Return the event of an asset without partitions."""
+def unpartitioned_materialization(asset: str, values: Mapping[str, object]) -> dg.AssetMaterialization:
+    """Return the materialization event of an unpartitioned asset."""
     return dg.AssetMaterialization(asset, metadata=metadata(values))
 
 
 def add_metadata(
     context: dg.AssetExecutionContext, values: Mapping[str, object], asset: str, partition: str
 ) -> None:
-    """Add to the materialization of one partition that the running step makes."""
+    """Add metadata to the materialization of a partition by the running step."""
     context.add_asset_metadata(metadata(values), asset_key=asset, partition_key=partition)
 
 
 def observation(asset: str, partition: str, values: Mapping[str, object]) -> dg.AssetObservation:
-    """Return an observation of one partition."""
+    """Return an observation event of a partition."""
     return dg.AssetObservation(asset, partition=partition, metadata=metadata(values))
 
 
@@ -113,21 +117,27 @@ def check_evaluation(
     description: str | None,
     **fields: Any,  # noqa: ANN401
 ) -> dg.AssetCheckEvaluation:
-    """Return the evaluation of a check, for one partition.
+    """Return the evaluation of a check for a partition.
 
     Args:
-        values: Metadata, see `metadata`.
-        description: What was found; None adds nothing to the description of the check, which Dagster shows too.
-        fields: Others of `AssetCheckEvaluation`.
+        values: Values for `metadata`.
+        description: The finding; None if there is none. Dagster shows the description of the check, too.
+        fields: Further arguments of `AssetCheckEvaluation`.
     """
     return dg.AssetCheckEvaluation(
-        metadata=metadata(values), description=_described(description) if description else None, **fields
+        metadata=metadata(values),
+        description=_escape_markdown(description) if description else None,
+        **fields,
     )
 
 
-def check_result(values: Mapping[str, object], description: str, **fields: Any) -> dg.AssetCheckResult:  # noqa: ANN401 - likewise
-    """Return the result of a check of a whole asset; see `check_evaluation`."""
-    return dg.AssetCheckResult(metadata=metadata(values), description=_described(description), **fields)
+def check_result(
+    values: Mapping[str, object],
+    description: str,
+    **fields: Any,  # noqa: ANN401
+) -> dg.AssetCheckResult:
+    """Return the result of a check of a whole asset; the arguments are those of `check_evaluation`."""
+    return dg.AssetCheckResult(metadata=metadata(values), description=_escape_markdown(description), **fields)
 
 
 def evaluation_of_result(
@@ -154,20 +164,20 @@ def evaluation_of_result(
     )
 
 
-def _described(description: str) -> str:
+def _escape_markdown(description: str) -> str:
     # Dagster's pages show the description of a check as Markdown.
     return str(text(description, LONGEST_TEXT))
 
 
 def failure(description: str, values: Mapping[str, object] | None = None) -> dg.Failure:
-    """Return the failure of a step that is not to be tried again."""
+    """Return a failure of a step that Dagster does not retry."""
     return dg.Failure(
         printable(description, LONGEST_LINE), metadata=metadata(values or {}), allow_retries=False
     )
 
 
 def skip(reason: str) -> dg.SkipReason:
-    """Return why a sensor or a schedule starts nothing."""
+    """Return the reason why a sensor or a schedule starts no run."""
     return dg.SkipReason(printable(reason, LONGEST_TEXT))
 
 
@@ -177,10 +187,10 @@ class _Context(Protocol):
 
 
 def log_info(context: _Context, text: str) -> None:
-    """Log what happened."""
+    """Log a line at level INFO."""
     context.log.info(printable(text, LONGEST_LINE))
 
 
 def log_warning(context: _Context, text: str) -> None:
-    """Log what a person should look at."""
+    """Log a line at level WARNING."""
     context.log.warning(printable(text, LONGEST_LINE))

@@ -1,7 +1,10 @@
-"""The partitions of one step: each is worked on whatever becomes of the others, and each gets a materialization of its own.
+"""Loop over the partitions of a step.
 
-Dagster makes one materialization a partition of the run from the one result that a step returns; what was added for a partition beforehand
-is that one's metadata. A step that fails returns nothing, so only then are the good partitions recorded by hand.
+A failed partition does not stop the others; each good partition gets a materialization.
+
+A step returns one result an asset, from which Dagster creates a materialization for each partition of the
+run; metadata of a partition are added before. A step that fails returns no result; in this case the runner
+records the good partitions itself.
 """
 
 import time
@@ -18,42 +21,43 @@ from capture_pipeline.deployment.deployment import Workspace
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.paths import Partition
 
-Described = Mapping[str, Mapping[str, Any]]
-"""Metadata by asset name, for one partition."""
+MetadataByAsset = Mapping[str, Mapping[str, Any]]
+"""Metadata of one partition by asset name."""
 T = TypeVar("T")
 Results = Generator[tuple[Partition, T | CaptureError], None, None]
 PROGRESS_INTERVAL_S = 5.0
-"""Seconds between two lines of progress in the log of a run; each line is a row of the event log."""
+"""Seconds between two progress lines in the log of a run. Each line is a row of the event log."""
 
 
 def run_partitions(
     context: dg.AssetExecutionContext,
     workspace: Workspace,
     results: Callable[[Sequence[Partition]], Results[T]],
-    describe: Callable[[T], Described],
+    describe: Callable[[T], MetadataByAsset],
 ) -> Iterator[dg.MaterializeResult[Any]]:
-    """Work through the partitions of this run and report each.
+    """Process the partitions of this run and report each.
 
     Args:
-        context: Of the step.
+        context: Context of the step.
         workspace: The deployment.
-        results: Does the work and yields what became of each partition.
-        describe: Metadata of one result, by asset.
+        results: Processes the partitions and yields the result or the error of each.
+        describe: Returns the metadata of a result by asset.
 
     Yields:
-        One result an asset, from which Dagster makes one materialization a partition.
+        One result an asset, from which Dagster creates a materialization for each partition.
 
     Raises:
-        Failure: Some partitions failed and trying again will not help; the others are recorded.
-        RetryRequested: Trying again may help.
+        Failure: Partitions failed with permanent errors, or the step has no retries left; the others are
+            recorded.
+        RetryRequested: At least one error is transient and the step has retries left.
     """
     with domain_errors_as_dagster(context.op_execution_context):
         check_tags(context.run.tags)
         partitions = partitions_of(workspace, context.partition_keys)
-    done: dict[Partition, Described] = {}
+    done: dict[Partition, MetadataByAsset] = {}
     failed: dict[Partition, CaptureError] = {}
     logged_s = time.monotonic()
-    # Closed at once when the run is stopped, wherever it stands then: the work behind it ends with it.
+    # If the run is stopped, the generator is closed at once, which ends its downloads and threads.
     with domain_errors_as_dagster(context.op_execution_context), closing(results(partitions)) as each:
         for partition, result in each:
             if isinstance(result, CaptureError):
@@ -64,18 +68,18 @@ def run_partitions(
             finished = len(done) + len(failed)
             if finished == len(partitions) or time.monotonic() - logged_s >= PROGRESS_INTERVAL_S:
                 logged_s = time.monotonic()
-                words = _in_words(done[partition]) if partition in done else "failed"
+                summary = _summarize(done[partition]) if partition in done else "failed"
                 outputs.log_info(
                     context,
-                    f"{finished} of {len(partitions)} partitions; the last one is {partition}: {words}",
+                    f"{finished} of {len(partitions)} partitions; the last one is {partition}: {summary}",
                 )
     if failed:
-        _end(context, done, failed)
-    yield from _all(context, done)
+        _raise_failed(context, done, failed)
+    yield from _materialize(context, done)
 
 
 def sequentially(work: Callable[[Partition], T]) -> Callable[[Sequence[Partition]], Results[T]]:
-    """Do the work for each partition in turn; an error of the domain becomes its result."""
+    """Return a function that calls `work` for one partition at a time; a domain error becomes the result."""
 
     def results(partitions: Sequence[Partition]) -> Results[T]:
         for partition in partitions:
@@ -87,8 +91,8 @@ def sequentially(work: Callable[[Partition], T]) -> Callable[[Sequence[Partition
     return results
 
 
-def _all(
-    context: dg.AssetExecutionContext, done: Mapping[Partition, Described]
+def _materialize(
+    context: dg.AssetExecutionContext, done: Mapping[Partition, MetadataByAsset]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     for partition, described in done.items():
         for asset, metadata in described.items():
@@ -97,12 +101,12 @@ def _all(
         yield outputs.materialization(asset=asset)
 
 
-def _end(
+def _raise_failed(
     context: dg.AssetExecutionContext,
-    done: Mapping[Partition, Described],
+    done: Mapping[Partition, MetadataByAsset],
     failed: Mapping[Partition, CaptureError],
 ) -> None:
-    """Fail or ask for a retry; before failing, what is good is recorded, since a step that fails reports nothing."""
+    """Raise a retry or a failure; record the good partitions first if the step fails."""
     retries = context.op_execution_context.retry_number
     if not may_retry(retries, *failed.values()):
         for partition, described in done.items():
@@ -111,10 +115,11 @@ def _end(
     raise_retry_or_failure(retries, failed)
 
 
-def _in_words(described: Described) -> str:
-    """The numbers of the first asset's metadata, for the log."""
-    numbers = next(iter(described.values()), {})
-    words = {name.removeprefix("dagster/partition_"): value for name, value in numbers.items()}
+def _summarize(described: MetadataByAsset) -> str:
+    """Return the non-zero numbers in the metadata of the first asset, for the log."""
+    values = next(iter(described.values()), {})
     return ", ".join(
-        f"{name} {value:,}" for name, value in words.items() if isinstance(value, int | float) and value
+        f"{name.removeprefix('dagster/partition_')} {value:,}"
+        for name, value in values.items()
+        if isinstance(value, int | float) and value
     )

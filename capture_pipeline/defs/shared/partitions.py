@@ -1,6 +1,7 @@
-"""Month × symbol: the one partitioning of the project, and the way between its keys and the domain's partitions.
+"""Partitions by month and symbol, and the conversion between their keys and partitions of the domain.
 
-The settings are read here, once, because partitions are part of a definition. Nothing else in `defs` reads them from a file.
+The settings are loaded here once, because the partitions are part of the definitions. No other module of
+`defs` loads them.
 """
 
 import time
@@ -21,32 +22,33 @@ MONTH, SYMBOL = "month", "symbol"
 PARTITION_TAG = "dagster/partition"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 PARTITIONS_PER_RUN = 48
-"""Four years of one symbol. The start of a run takes as long as 20 partitions (`benchmarks/bench_backfill.py`), and each run has about 50
-events of its own."""
+"""Four years of one symbol. The start of a run takes as long as 20 partitions
+(`benchmarks/bench_backfill.py`), and a run adds about 50 events to those of its partitions."""
 
 
 def months(settings: Settings, now_us: int) -> dg.StaticPartitionsDefinition:
-    """The months of the configured history that have begun; the open one is a partition too.
+    """Return the partitions of all months of the configured history up to the present one.
 
-    A fixed list, because Dagster walks the calendar for each key of `MonthlyPartitionsDefinition` that it validates. `new_month` sees to a
-    month that begins later.
+    The list is static, because `MonthlyPartitionsDefinition` iterates over the calendar for each key that it
+    validates. The sensor `new_month` reloads the definitions when a month begins.
 
     Args:
-        settings: Of the deployment.
-        now_us: The present.
+        settings: Settings of the deployment.
+        now_us: The present, microseconds UTC.
     """
     return dg.StaticPartitionsDefinition([str(month) for month in Workspace(settings).months(now_us)])
 
 
 class MonthsAndSymbols(dg.MultiPartitionsDefinition):
-    """Month × symbol, where a run of one partition is tagged by the partition's key alone.
+    """Partitions by month and symbol whose runs have the partition key as their only partition tag.
 
-    Dagster gives each run of a job's backfill the tags of the first partition, besides the range of the run. Tags by dimension would win
-    over the range, and each run would make its first partition only; the tag of the key is left out by Dagster itself.
+    In a backfill of a job, Dagster sets the tags of the first partition on each run, next to the range of the
+    run. Tags by dimension would override the range, so each run would build only its first partition. Dagster
+    omits the tag with the key.
     """
 
     def get_tags_for_partition_key(self, partition_key: str) -> Mapping[str, str]:
-        """Return the run tags of one partition."""
+        """Return the tags of a run for a partition."""
         return {PARTITION_TAG: partition_key}
 
 
@@ -56,41 +58,46 @@ BACKFILL_POLICY = dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN)
 
 
 def key_of(partition: Partition) -> dg.MultiPartitionKey:
-    """The key of a partition, for instance `2024-12|BTCUSDT`."""
+    """Return the key of a partition, for instance `2024-12|BTCUSDT`."""
     return dg.MultiPartitionKey({MONTH: str(partition.month), SYMBOL: partition.symbol})
 
 
 def partition_of(workspace: Workspace, key: str) -> Partition:
-    """The partition that a key names.
+    """Return the partition of a key.
 
     Raises:
-        ConfigError: The key is not of this deployment.
+        ConfigError: The key is not a partition of this deployment.
     """
     if not PARTITIONS.has_partition_key(key):
         raise ConfigError(
-            f"{key!r} is no partition of this deployment", remedy="choose one that the launchpad offers"
+            f"{key!r} is not a partition of this deployment", remedy="choose one that the launchpad offers"
         )
     month, symbol = key.split("|")
     return workspace.partition(symbol, Month.parse(month))
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
-    """Refuse a run whose tags name a range of partitions and one partition too: Dagster would make that one and report the range.
+    """Refuse a run whose tags name both a range of partitions and a single partition.
+
+    Dagster would build the single partition and report the whole range.
 
     Args:
-        tags: Of the run.
+        tags: Tags of the run.
 
     Raises:
-        ConfigError: They name both.
+        ConfigError: The tags name a range of several partitions and a single partition.
     """
     single = [name for name in tags if name.startswith(f"{PARTITION_TAG}/")]
     if RANGE_TAGS[0] in tags and single and tags[RANGE_TAGS[0]] != tags.get(RANGE_TAGS[1]):
-        what = f"the run is for the partitions {tags[RANGE_TAGS[0]]} to {tags.get(RANGE_TAGS[1])}, and its tag {single[0]} names one of them"
+        what = (
+            f"the run is for the partitions {tags[RANGE_TAGS[0]]} to {tags.get(RANGE_TAGS[1])}, "
+            f"but its tag {single[0]} names one of them"
+        )
         raise ConfigError(what, remedy="launch it as a backfill of the assets")
 
 
 def keys_of_run(tags: Mapping[str, str]) -> Sequence[str]:
-    """The keys of the partitions that a run makes, by its tags; those that are no longer partitions are left out."""
+    """Return the partition keys of a run by its tags; empty if they name a partition that does not exist."""
     ends = [tags.get(name, tags.get(PARTITION_TAG, "")) for name in RANGE_TAGS]
     if not all(map(PARTITIONS.has_partition_key, ends)):
         return []
@@ -98,14 +105,18 @@ def keys_of_run(tags: Mapping[str, str]) -> Sequence[str]:
 
 
 def partitions_of(workspace: Workspace, keys: Sequence[str]) -> list[Partition]:
-    """The partitions of a run."""
+    """Return the partitions of keys.
+
+    Raises:
+        ConfigError: A key is not a partition of this deployment.
+    """
     return [partition_of(workspace, key) for key in keys]
 
 
 def block_tags(first: Month, last: Month) -> dict[str, str]:
-    """Run tags that make one run hold all symbols of the months from `first` to `last`.
+    """Return the tags of a run for all symbols of the months from `first` to `last`.
 
-    A range over two dimensions is the product of their ranges, so a block is all that can be said in this way.
+    In Dagster, a range over two dimensions is the product of the ranges of both dimensions.
     """
     symbols = SETTINGS.symbols
     return dict(zip(RANGE_TAGS, (f"{first}|{symbols[0]}", f"{last}|{symbols[-1]}"), strict=True))

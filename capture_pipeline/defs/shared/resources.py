@@ -1,7 +1,8 @@
-"""The one resource, `workspace`: settings, lake and exchange. It takes no configuration.
+"""The resource `workspace`: settings, lake and exchange clients of the deployment.
 
-Hosts, paths and commands are the deployment's and never a run's: a resource with a configuration schema could be given others in the
-launchpad. While a run holds the workspace it also holds its sign of life, see `liveness.py`.
+The resource has no configuration schema: a user could otherwise set other hosts and paths in the launchpad.
+While a run uses the workspace, it also holds its run lock (see `run_lock`), from which the reaper knows that
+its process is alive.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from capture_pipeline.deployment.deployment import Workspace
     config_schema={}, description="Settings, lake and exchange of the deployment. A run cannot configure it."
 )
 def workspace(context: dg.InitResourceContext) -> Iterator[Workspace]:
-    """The deployment's workspace, with a sign of life for the run that uses it."""
+    """Yield the workspace, and hold the lock of the run that uses it."""
     deployment = Workspace(SETTINGS)
     if context.run is None:
         yield deployment
@@ -28,12 +29,12 @@ def workspace(context: dg.InitResourceContext) -> Iterator[Workspace]:
 
 
 def run_lock_path(deployment: Workspace, run_id: str) -> Path:
-    """The file whose lock says that a run's process is alive."""
+    """Return the path of a run's lock file; the process of the run holds its lock."""
     return deployment.lake.state("runs") / f"{run_id}.lock"
 
 
 def with_short_timeouts(deployment: Workspace) -> Workspace:
-    """The same deployment for sensors and schedules, which have to answer within seconds: one try, short time-outs."""
+    """Return the workspace with one attempt a request and short time-outs, for sensors and schedules."""
     http = deployment.settings.http.model_copy(
         update={
             "attempts": 1,

@@ -1,7 +1,8 @@
-"""Whether the process of a run is alive: it holds a shared lock on a file of its own, and the kernel lets go of it when the process dies.
+"""Lock that shows whether the process of a run is alive. The kernel releases the lock when the process dies.
 
-Process ids are reused and a heartbeat by time needs a guess; a lock needs neither. It holds for one machine, or a file system with locks.
-A file of no bytes belongs to a process that is about to take the lock, so that no run is too young to be judged.
+A lock is more reliable than a process id, which can be reused, or a heartbeat, which needs a time-out. It
+works on one machine, or on a shared file system with locks. An empty file belongs to a process that has not
+taken the lock yet.
 """
 
 import contextlib
@@ -13,25 +14,26 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def hold_run_lock(path: Path) -> Iterator[None]:
-    """Hold the lock while inside; a clean exit removes the file.
+    """Hold the lock inside the `with` block, then remove the file.
 
     Args:
-        path: The run's own file; its folder is made.
+        path: Lock file of the run; its folder is created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        os.ftruncate(descriptor, 1)  # takes no block, so that a full disk does not refuse it
+        os.ftruncate(descriptor, 1)  # allocates no block, so it also works on a full disk
         yield
     finally:
-        # Removed before the lock is let go: whoever gets the lock of a file that is still there knows that its holder died.
+        # The file is removed before the lock is released. If another process gets the lock of an existing
+        # file, the process of the run has died.
         path.unlink(missing_ok=True)
         os.close(descriptor)
 
 
 def is_dead(path: Path) -> bool:
-    """Whether a process held the file's lock and left both; without a file, or with an empty one, nothing is known, which is not dead."""
+    """Return True if the process that held the lock died. A missing or empty file does not prove a death."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,7 +1,8 @@
-"""Events that belong to no run: what another program made, as Dagster's pages show it.
+"""Reports of events without a run, for data that other programs wrote.
 
-Dagster stores one evaluation without a run for each check and partition, and a second one violates a unique index. The earlier one is
-removed from the table of executions first: it was about an earlier materialization. Its event stays in the event log.
+A unique index of Dagster allows one evaluation without a run for each check and partition. Therefore the
+earlier evaluation is removed from the table of executions before a new one is reported. Its event stays in
+the event log.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,12 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 
 
 def report_materialization(instance: dg.DagsterInstance, materialization: dg.AssetMaterialization) -> None:
-    """Report a materialization."""
+    """Report a materialization that belongs to no run."""
     instance.report_runless_asset_event(materialization)
 
 
 def report_evaluation(instance: dg.DagsterInstance, evaluation: dg.AssetCheckEvaluation) -> None:
-    """Report the evaluation of a check in place of an earlier one that belongs to no run."""
+    """Report an evaluation that belongs to no run; it replaces an earlier one without a run."""
     storage, rows = instance.event_log_storage, AssetCheckExecutionsTable.c
     if isinstance(storage, SqlEventLogStorage):
         is_earlier = [
@@ -34,18 +35,18 @@ def report_evaluation(instance: dg.DagsterInstance, evaluation: dg.AssetCheckEva
     instance.report_runless_asset_event(evaluation)
 
 
-def unjudged(
+def partitions_without_evaluation(
     instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey], partitions: Sequence[str]
 ) -> set[str]:
-    """Return the partitions of which a check was never evaluated for the newest materialization.
+    """Return the partitions whose newest materialization lacks the evaluation of a check.
 
     Args:
-        instance: Of Dagster.
-        checks: Of one asset.
-        partitions: Keys that were materialized.
+        instance: Dagster instance.
+        checks: Checks of one asset.
+        partitions: Keys of materialized partitions.
     """
     if not partitions:
         return set()
     found = instance.event_log_storage.get_asset_check_partition_info(checks, partition_keys=partitions)
-    judged = {(each.check_key, each.partition_key) for each in found if each.is_current}
-    return {key for key in partitions if any((check, key) not in judged for check in checks)}
+    evaluated = {(each.check_key, each.partition_key) for each in found if each.is_current}
+    return {key for key in partitions if any((check, key) not in evaluated for check in checks)}

@@ -1,4 +1,7 @@
-"""How often a sensor may ask for the same thing: each further attempt waits twice as long, up to a day. Pure: values in, values out."""
+"""Waits between the attempts of a sensor: an hour after the first, doubled with each one, up to a day.
+
+The module has no clock and performs no I/O.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,17 +15,17 @@ _FIRST_WAIT_US = HOUR_US
 
 @dataclass(frozen=True)
 class Attempts:
-    """What was asked for, by key: how often, and when last.
+    """Attempts by key.
 
     Attributes:
-        made: Number and time in microseconds UTC.
+        by_key: Number of attempts, and time of the last one, microseconds UTC.
     """
 
-    made: Mapping[str, tuple[int, int]]
+    by_key: Mapping[str, tuple[int, int]]
 
     @classmethod
     def load(cls, cursor: str | None) -> "Attempts":
-        """From a sensor's cursor; one of another kind counts as none."""
+        """Read the attempts from the cursor of a sensor; a cursor that cannot be read counts as empty."""
         try:
             content = json.loads(cursor or "{}")  # noqa: TID251 - guarded
             return cls({str(key): (int(number), int(at)) for key, (number, at) in content.items()})
@@ -30,21 +33,23 @@ class Attempts:
             return cls({})
 
     def dump(self) -> str:
-        """For the sensor's cursor."""
-        return json.dumps(self.made, sort_keys=True)
+        """Return the attempts as the cursor of a sensor."""
+        return json.dumps(self.by_key, sort_keys=True)
 
-    def next(self, wanted: Sequence[str], now_us: int, most: int) -> tuple[dict[str, int], "Attempts"]:
-        """Which of the wanted to ask for now, with the attempt's number, and what is then remembered.
+    def select_due(self, wanted: Sequence[str], now_us: int, most: int) -> tuple[dict[str, int], "Attempts"]:
+        """Select the keys to request now.
 
-        Those asked for least often come first, so that hopeless ones never keep others from their turn. What is no longer wanted is
-        forgotten.
+        Keys with the fewest attempts come first, so that keys that never succeed do not delay the others.
 
         Args:
-            wanted: All that there is to ask for, each once.
-            now_us: The present.
-            most: Cap on what is asked for now.
+            wanted: All keys that need a run.
+            now_us: The present, microseconds UTC.
+            most: Largest number of keys to request now.
+
+        Returns:
+            The number of the attempt by requested key, and the updated attempts of the wanted keys.
         """
-        known = {key: self.made[key] for key in wanted if key in self.made}
+        known = {key: self.by_key[key] for key in wanted if key in self.by_key}
         ready = [
             key for key in wanted if key not in known or abs(now_us - known[key][1]) >= wait_us(known[key][0])
         ]
@@ -54,5 +59,5 @@ class Attempts:
 
 
 def wait_us(number: int) -> int:
-    """How long to wait after the attempt of that number."""
+    """Return the wait after an attempt, by its number."""
     return min(DAY_US, _FIRST_WAIT_US << min(number - 1, 10))

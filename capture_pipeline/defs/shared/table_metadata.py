@@ -1,4 +1,4 @@
-"""Frames and schemas in Dagster's terms: column schemas on definitions, capped tables in metadata."""
+"""Conversion of frames and schemas to Dagster's column schemas, and to metadata tables of limited length."""
 
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
@@ -10,38 +10,38 @@ import polars as pl
 from capture_pipeline.defs.shared import outputs
 
 ROWS = "dagster/partition_row_count"
-"""Metadata that Dagster shows as the rows of a partition."""
-MOST_ROWS = 100
+"""Metadata key that Dagster shows as the number of rows of a partition."""
+MAX_ROWS = 100
 _TYPES = {pl.Int64(): "int", pl.String(): "string", pl.Boolean(): "bool", pl.Float64(): "float"}
 
 
-def schema_of(
+def build_schema(
     columns: Mapping[str, pl.DataType], descriptions: Mapping[str, str], nullable: Collection[str] = ()
 ) -> dg.TableSchema:
-    """The column schema of a table, as a definition shows it.
+    """Return the column schema of a table for its definition.
 
     Args:
-        columns: Types by name.
-        descriptions: What each column holds.
-        nullable: Columns that may be empty.
+        columns: Type by name of the column.
+        descriptions: Description by name of the column.
+        nullable: Names of the columns that may be empty.
     """
-    made = [
+    table_columns = [
         dg.TableColumn(
             name, _type(kind), descriptions[name], dg.TableColumnConstraints(nullable=name in nullable)
         )
         for name, kind in columns.items()
     ]
-    return dg.TableSchema(made)
+    return dg.TableSchema(table_columns)
 
 
-def table_of(
-    rows: pl.DataFrame | Sequence[Mapping[str, Any]], most: int = MOST_ROWS
+def build_table(
+    rows: pl.DataFrame | Sequence[Mapping[str, Any]], most: int = MAX_ROWS
 ) -> dg.TableMetadataValue:
     """Build a table for metadata.
 
     Args:
-        rows: A frame, or records with the same keys each.
-        most: Cap on rows.
+        rows: A frame, or records that all have the same keys.
+        most: Largest number of rows.
     """
     frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), infer_schema_length=None)
     schema = dg.TableSchema([dg.TableColumn(name, _type(kind)) for name, kind in frame.schema.items()])
@@ -54,14 +54,15 @@ def table_of(
     )
 
 
-def records_of(rows: Sequence[Mapping[str, Any]], most: int = MOST_ROWS) -> list[dict[str, Any]]:
-    """Build rows for the metadata of each partition, which Dagster shows as JSON.
+def build_records(rows: Sequence[Mapping[str, Any]], most: int = MAX_ROWS) -> list[dict[str, Any]]:
+    """Build rows for metadata, which Dagster shows as JSON.
 
-    Dagster stores the schema with each table: 190 bytes a column, in each of the two or three copies of an event.
+    Unlike a table they have no schema, which would add 190 bytes a column to each of the two or three copies
+    of an event.
 
     Args:
-        rows: Cells by column; those without a value are left out.
-        most: Cap on rows.
+        rows: Cells by name of the column; cells without a value are omitted.
+        most: Largest number of rows.
     """
     return [
         {name: outputs.cell(value) for name, value in row.items() if value is not None} for row in rows[:most]
@@ -73,7 +74,7 @@ def _type(kind: pl.DataType) -> str:
 
 
 def _plain(value: object) -> object:
-    """Write nothing for null, and a decimal in full."""
+    """Return an empty text for null, and a decimal without an exponent."""
     if value is None:
         return ""
     return f"{value:f}" if isinstance(value, Decimal) else value

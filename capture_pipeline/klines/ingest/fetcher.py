@@ -131,7 +131,7 @@ class Fetcher:
         with self._mutex:
             self.fetched.append(file.name)
         if record.trust is not Trust.MISMATCH:
-            with self._workspace.budget.hold((file.bounds[1] - file.bounds[0]) // file.interval.us):
+            with self._workspace.row_budget.reserve((file.bounds[1] - file.bounds[0]) // file.interval.us):
                 self._read(file, partial, record)
         self._place(file, partial, record)
 
@@ -158,7 +158,7 @@ class Fetcher:
         if record.unverified:
             record.detail = f"{record.detail}; not used: pin its SHA-256 {record.sha256_own} in {_REMEDY}"
         if record.usable and frame is not None:
-            self._workspace.parsed.keep(file.name, record.sha256_own, frame)
+            self._workspace.frame_cache.keep(file.name, record.sha256_own, frame)
 
     def _place(self, file: ArchiveFile, partial: Path, record: ArchiveRecord) -> None:
         """Move the download to where it stays: the raw folder, or the quarantine with its reason beside it."""

@@ -1,1 +1,1 @@
-"""Alerts: what to report, to whom, once, and until it arrived. Knows no Dagster."""
+"""Alerts: each condition is reported once to each channel, and sent again until the channel accepts it."""

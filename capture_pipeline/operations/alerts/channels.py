@@ -1,4 +1,7 @@
-"""Channels by their settings. A channel sends one alert, within its time, or raises; `delivery` decides what is sent and when."""
+"""Channels, created from the settings.
+
+A channel sends one alert within its time limit, or raises. `delivery` decides when an alert is sent.
+"""
 
 from __future__ import annotations
 
@@ -22,52 +25,52 @@ from capture_pipeline.settings.alerts import (
 from capture_pipeline.terminal import report
 
 ENTRY_POINTS = "capture_pipeline.alert_channels"
-"""Group of entry points. Each is called with the name, the options, the secret or None, and the time-out in seconds of its channel."""
+"""Entry point group. Each entry point is called with name, options, secret (or None) and time-out (seconds)
+of its channel."""
 
 
 class Channel(Protocol):
     """A destination of alerts."""
 
     def send(self, alert: Alert) -> None:
-        """Send an alert; any exception means that it did not arrive."""
+        """Send an alert; every exception means that the alert did not arrive."""
 
 
 class LogWriter:
-    """Write alerts to standard error."""
+    """Channel that writes each alert as one line to standard error."""
 
     def send(self, alert: Alert) -> None:
-        """Write an alert as one line."""
+        """Write an alert."""
         report("; ".join([f"Alert: {alert.heading}", *alert.body.split("\n")]))
 
 
 def open_channel(settings: Alerts, channel: ChannelSettings) -> Channel:
-    """Return the channel of some settings; nothing is sent.
+    """Create a channel from its settings; nothing is sent.
 
     Raises:
-        ConfigError: Its secret is missing, or its entry point is not installed or cannot be used.
+        ConfigError: The secret of the channel is missing, or its entry point is not installed or fails.
     """
-    secret = secret_of(settings, channel.name)
+    secret = get_secret(settings, channel.name)
     if isinstance(channel, LogChannel):
         return LogWriter()
     if isinstance(channel, PluginChannel):
-        return _plugin(channel, secret, settings.timeout_s)
+        return _open_plugin(channel, secret, settings.timeout_s)
     if isinstance(channel, WebhookChannel):
-        return Webhook(
-            channel.name, _needed(channel.name, secret, "the address of the webhook"), settings.timeout_s
-        )
+        address = _require_secret(channel.name, secret, "the address of the webhook")
+        return Webhook(channel.name, address, settings.timeout_s)
     if channel.username is not None:
-        _needed(channel.name, secret, "the password of the SMTP login")
+        _require_secret(channel.name, secret, "the password of the SMTP login")
     return MailSender(channel, secret, settings.timeout_s)
 
 
-def secret_of(settings: Alerts, name: str) -> str | None:
-    """Return the secret of a channel; None without one."""
+def get_secret(settings: Alerts, name: str) -> str | None:
+    """Return the secret of a channel, or None if it has no secret."""
     secret = settings.secrets.get(name)
     return secret.get_secret_value() if secret is not None else None
 
 
-def hide(text: str, secret: str | None) -> str:
-    """Replace a secret in a text, also where a library quotes only the path of an address or escapes it."""
+def mask_secret(text: str, secret: str | None) -> str:
+    """Replace a secret in a text by `***`, also its escaped forms, and the parts of a secret address."""
     if not secret:
         return text
     parts = urlsplit(secret) if "://" in secret else None
@@ -79,14 +82,14 @@ def hide(text: str, secret: str | None) -> str:
     return text
 
 
-def _needed(name: str, secret: str | None, what: str) -> str:
+def _require_secret(name: str, secret: str | None, what: str) -> str:
     if not secret:
         remedy = f"set alerts.secrets.{name}, or CAPTURE_ALERTS_SECRETS='{{{name}: ...}}', to {what}"
         raise ConfigError("has no secret", where=f"alerts.channels: {name}", remedy=remedy)
     return secret
 
 
-def _plugin(channel: PluginChannel, secret: str | None, timeout_s: float) -> Channel:
+def _open_plugin(channel: PluginChannel, secret: str | None, timeout_s: float) -> Channel:
     where = f"alerts.channels: {channel.name}"
     found = {each.name: each for each in entry_points(group=ENTRY_POINTS)}
     if channel.entry_point not in found:
@@ -98,21 +101,21 @@ def _plugin(channel: PluginChannel, secret: str | None, timeout_s: float) -> Cha
         )
     options: Mapping[str, str | bool | int | float] = dict(channel.options)
     try:
-        made = found[channel.entry_point].load()(
+        plugin = found[channel.entry_point].load()(
             name=channel.name, options=options, secret=secret, timeout_s=timeout_s
         )
     except Exception as error:  # noqa: BLE001 - code of another package
-        what = hide(f"{type(error).__name__}: {error}", secret)
+        what = mask_secret(f"{type(error).__name__}: {error}", secret)
         raise ConfigError(
             f"the entry point {channel.entry_point!r} failed: {what}",
             where=where,
             remedy="see its documentation",
         ) from None
-    if not callable(getattr(made, "send", None)):
+    if not callable(getattr(plugin, "send", None)):
         raise ConfigError(
             f"the entry point {channel.entry_point!r} returned no channel",
             where=where,
             remedy="it has to return an object with send(alert)",
         )
-    found_channel: Channel = made
-    return found_channel
+    opened: Channel = plugin
+    return opened

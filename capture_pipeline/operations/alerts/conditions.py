@@ -1,4 +1,4 @@
-"""Conditions that are looked at and not reported by an event: sessions that are down or late, and the free disk."""
+"""Conditions without an event, checked at each tick: sessions that are down or late, and the free disk."""
 
 from __future__ import annotations
 
@@ -17,55 +17,61 @@ from capture_pipeline.settings.levels import Level
 from capture_pipeline.settings.models import Settings
 
 GRACE_US = 60 * SECOND_US
-"""A recorder that is started again, or whose connections are replaced, is back within this time."""
+"""Shorter interruptions are not reported: a recorder is restarted, or replaces its connections, within this
+time."""
 DISK_KEY, SESSION_PREFIX = "disk", "session:"
 _RELEASE = 1.05
-"""The disk is sound again with this many times the reserve, so that a value at the border sends no series of messages."""
+"""The disk alert ends at this multiple of the reserve, so that a value near the reserve does not send many
+messages."""
 
 
-def look_at_disk(settings: Settings) -> Alert | None:
-    """Compare the free disk with `recording.free_disk_gb`.
+def check_disk(settings: Settings) -> Alert | None:
+    """Compare the free disk space with `recording.free_disk_gb`.
 
     Returns:
-        The begin or the end of the condition; None between the two borders.
+        The begin or the end of the condition; None between the reserve and its release value.
     """
     root = settings.storage.root
     folder = next((path for path in (root, *root.parents) if path.is_dir()), root)
-    free, least = free_bytes(folder) / 1e9, settings.recording.free_disk_gb
-    said = {
-        "free": f"{free:.1f} GB",
-        "reserve": f"{least:g} GB (recording.free_disk_gb)",
+    free_gb, reserve_gb = free_bytes(folder) / 1e9, settings.recording.free_disk_gb
+    fields = {
+        "free": f"{free_gb:.1f} GB",
+        "reserve": f"{reserve_gb:g} GB (recording.free_disk_gb)",
         "folder": str(root),
     }
-    if free < least:
+    if free_gb < reserve_gb:
         text = "No session starts, and recordings may lose messages. Free the disk."
         return Alert(
-            key=DISK_KEY, level=Level.CRITICAL, title="The disk is below its reserve", text=text, fields=said
+            key=DISK_KEY,
+            level=Level.CRITICAL,
+            title="The disk is below its reserve",
+            text=text,
+            fields=fields,
         )
-    if free >= least * _RELEASE:
+    if free_gb >= reserve_gb * _RELEASE:
         title = "The disk is above its reserve"
-        return Alert(key=DISK_KEY, level=Level.CRITICAL, state=State.RESOLVED, title=title, fields=said)
+        return Alert(key=DISK_KEY, level=Level.CRITICAL, state=State.RESOLVED, title=title, fields=fields)
     return None
 
 
-def look_at_sessions(root: Path, now_us: int, open_keys: Collection[str]) -> list[Alert]:
-    """Find sessions that are down or late, and those that were and are not any more.
+def check_sessions(root: Path, now_us: int, open_keys: Collection[str]) -> list[Alert]:
+    """Return alerts for sessions with a problem, and the ends of open alerts whose problem is gone.
 
     Args:
         root: Folder of the sessions.
         now_us: The present, microseconds UTC.
-        open_keys: Keys of open alerts; others do not end.
+        open_keys: Keys of the open alerts.
     """
     found, sessions = {}, {folder.session: folder for folder in all_sessions(root)}
     for folder in sessions.values():
         key = f"{SESSION_PREFIX}{folder.session}"
-        if not folder.metadata.exists() and (alert := _look_at(folder, key, now_us)) is not None:
+        if not folder.metadata.exists() and (alert := _check_session(folder, key, now_us)) is not None:
             found[key] = alert
     ended = [key for key in open_keys if key.startswith(SESSION_PREFIX) and key not in found]
-    return [*found.values(), *(_end(key, sessions) for key in ended)]
+    return [*found.values(), *(_resolve(key, sessions) for key in ended)]
 
 
-def _look_at(folder: SessionFolder, key: str, now_us: int) -> Alert | None:
+def _check_session(folder: SessionFolder, key: str, now_us: int) -> Alert | None:
     plan = known_plan(folder)
     if plan is None:
         text = f"{folder.plan} cannot be read. The session is neither recorded nor finished."
@@ -78,7 +84,7 @@ def _look_at(folder: SessionFolder, key: str, now_us: int) -> Alert | None:
         return Alert(
             key=key, level=Level.CRITICAL, title=f"Session {folder.session} is damaged", text=str(error)
         )
-    problem = _problem(plan, state, status, now_us)
+    problem = _find_problem(plan, state, status, now_us)
     if problem is None:
         return None
     level, what, text = problem
@@ -92,10 +98,13 @@ def _look_at(folder: SessionFolder, key: str, now_us: int) -> Alert | None:
     return Alert(key=key, level=level, title=f"Session {folder.session} {what}", text=text, fields=fields)
 
 
-def _problem(
+def _find_problem(
     plan: SessionPlan, state: str, status: Status | None, now_us: int
 ) -> tuple[Level, str, str] | None:
-    """Return level, title and text of what is wrong with an unfinished session; None if nothing is, or it began a moment ago."""
+    """Return level, title and text of the problem of an unfinished session.
+
+    None if the session has no problem, or the problem is younger than `GRACE_US`.
+    """
     seen_us = status.updated_ns // 1000 if status is not None else plan.start_us
     silent_us = now_us - max(seen_us, plan.start_us)
     restart = (
@@ -117,20 +126,21 @@ def _problem(
             if is_gone
             else f"Its recorder does not report. Stop it: capture session stop {plan.session}"
         )
-        return Level.CRITICAL, f"is down since {iso((now_us - silent_us) // SECOND_US * SECOND_US)}", text
+        since = iso((now_us - silent_us) // SECOND_US * SECOND_US)
+        return Level.CRITICAL, f"has been down since {since}", text
     if state == "disk":
         return (
             Level.CRITICAL,
             "cannot write",
-            "The disk refuses what is recorded. Messages wait in memory, and are lost when it is full.",
+            "Messages cannot be written to the disk. They wait in memory, and are lost when it is full.",
         )
     late_us = now_us - plan.start_us
     if status is not None and not status.messages and late_us > GRACE_US:
-        return Level.WARNING, "is late", f"No message came for {late_us / 1e6:.0f} s since its start."
+        return Level.WARNING, "is late", f"It received no message for {late_us / 1e6:.0f} s since its start."
     return None
 
 
-def _end(key: str, sessions: Mapping[str, SessionFolder]) -> Alert:
+def _resolve(key: str, sessions: Mapping[str, SessionFolder]) -> Alert:
     session = key.removeprefix(SESSION_PREFIX)
     is_finished = session in sessions and sessions[session].metadata.exists()
     title = f"Session {session} {'is finished' if is_finished else 'is recorded again'}"

@@ -1,4 +1,4 @@
-"""Alerts by mail, through an SMTP server, with the trusted certificates and the deadline of the project's HTTP client."""
+"""Alerts by mail through an SMTP server, with the certificates and the deadline of the HTTP client."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _FIRST_PERMANENT = 500
 
 
 class MailSender:
-    """Sends each alert as a message of its own, over a connection of its own."""
+    """Channel that sends each alert as a separate message over a new connection."""
 
     def __init__(self, settings: SmtpChannel, password: str | None, timeout_s: float) -> None:
-        """Keep the settings; nothing is connected.
+        """Set the server; no connection is opened.
 
         Args:
             settings: Server, sender and recipients.
-            password: Of the login; None without one.
-            timeout_s: Longest time for one alert, from the connection to the server's acceptance.
+            password: Password of the login; None if the server needs no login.
+            timeout_s: Longest time for one alert, from the connection to the acceptance by the server.
         """
         self._settings, self._password, self._timeout_s = settings, password, timeout_s
         self._where = f"alerts.channels: {settings.name}"
@@ -43,20 +43,23 @@ class MailSender:
         """Send an alert.
 
         Raises:
-            CaptureError: The server did not accept it for every recipient.
+            CaptureError: The server did not accept the alert for every recipient.
         """
         deadline = Deadline(self._timeout_s)
         try:
             with deadline.counting():
-                self._deliver(message_of(alert, self._settings))
+                self._deliver(build_mail(alert, self._settings))
         except smtplib.SMTPResponseException as error:
-            raise self._refused(error.smtp_code, error.smtp_error) from None
+            raise self._build_error(error.smtp_code, error.smtp_error) from None
         except smtplib.SMTPRecipientsRefused as error:
-            raise self._refused(*next(iter(error.recipients.values()))) from None
+            raise self._build_error(*next(iter(error.recipients.values()))) from None
         except smtplib.SMTPNotSupportedError as error:
             remedy = "check security and username of the channel"
             raise RequestRefusedError(
-                f"{self._server} lacks a function: {error}", status=0, where=self._where, remedy=remedy
+                f"{self._server} does not support a command: {error}",
+                status=0,
+                where=self._where,
+                remedy=remedy,
             ) from None
         except ssl.SSLError as error:
             raise UntrustedPeerError(
@@ -68,7 +71,7 @@ class MailSender:
             late = (
                 f"did not answer within {self._timeout_s:g} s"
                 if deadline.is_over
-                else f"cannot be reached or broke off: {error}"
+                else f"cannot be reached or closed the connection: {error}"
             )
             raise NetworkError(f"{self._server} {late}", where=self._where) from None
 
@@ -93,7 +96,7 @@ class MailSender:
         if refused:
             raise smtplib.SMTPRecipientsRefused(refused)
 
-    def _refused(self, code: int, answer: bytes | str) -> CaptureError:
+    def _build_error(self, code: int, answer: bytes | str) -> CaptureError:
         text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
         what = f"{self._server} refuses the message: {code} {text}"
         if code >= _FIRST_PERMANENT:
@@ -103,8 +106,8 @@ class MailSender:
         return ServerError(what, where=self._where)
 
 
-def message_of(alert: Alert, settings: SmtpChannel) -> EmailMessage:
-    """Return an alert as a message; repetitions have the same Message-ID."""
+def build_mail(alert: Alert, settings: SmtpChannel) -> EmailMessage:
+    """Build the mail of an alert; a repetition has the same Message-ID."""
     message = EmailMessage(policy=SMTP)
     message["Subject"] = alert.heading
     message["From"] = settings.sender
@@ -117,18 +120,18 @@ def message_of(alert: Alert, settings: SmtpChannel) -> EmailMessage:
 
 
 class _WatchedSmtp(smtplib.SMTP):
-    """A connection that the deadline of this thread may shut down."""
+    """SMTP connection that the deadline of this thread can shut down."""
 
     _watched: socket.socket | None = None
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        # The name that the certificate must have; the library takes it from its constructor only.
+        # The host name for the check of the certificate. The library sets it in the constructor only.
         self._host = host
-        made: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]
-        # TLS takes the descriptor away from this object. A second one of the same connection stays.
-        self._watched = made.dup()
+        connection: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]
+        # TLS detaches the file descriptor from this socket. The duplicate remains valid.
+        self._watched = connection.dup()
         watch(self._watched)
-        return made
+        return connection
 
     def close(self) -> None:
         super().close()
@@ -138,4 +141,4 @@ class _WatchedSmtp(smtplib.SMTP):
 
 
 class _WatchedTlsSmtp(smtplib.SMTP_SSL, _WatchedSmtp):
-    """The same with TLS from the start."""
+    """SMTP connection with TLS from the start that the deadline can shut down."""

@@ -1,4 +1,4 @@
-"""Alerts as values. Texts from outside become printable here, so that no channel has to."""
+"""The model of an alert. It makes untrusted texts printable and limits their length, for all channels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_KEY, _LONGEST_TITLE, _LONGEST_LINE, _MOST_LINES, _LONGEST_FIELD = 300, 
 
 
 class State(StrEnum):
-    """Whether the condition that an alert is about lasts."""
+    """State of the condition that an alert reports."""
 
     OPEN = "open"
     RESOLVED = "resolved"
@@ -34,17 +34,18 @@ def _fields(fields: dict[str, str]) -> dict[str, str]:
 
 
 class Alert(BaseModel):
-    """A condition that began or ended.
+    """The begin or the end of a condition.
 
     Attributes:
-        key: Name of the condition, for instance a check with its partition. At any time it is open once or not at all.
+        key: Identifies the condition, for instance a check with its partition. A key has at most one open
+            alert.
         level: Urgency.
-        state: Whether it began or ended.
+        state: OPEN for the begin, RESOLVED for the end.
         title: One line, at most 200 characters.
         text: At most 30 lines.
-        fields: Names and values that go with it.
-        at_us: Time of the change, microseconds UTC.
-        id: Unique; equal in every repetition of a message.
+        fields: Further values by name.
+        at_us: Time of the begin or the end, microseconds UTC.
+        id: Unique id, the same in every repetition of a message.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,19 +61,19 @@ class Alert(BaseModel):
 
     @property
     def heading(self) -> str:
-        """Return the title with its level, or with RESOLVED."""
+        """The title, after the level or RESOLVED."""
         return f"{'RESOLVED' if self.state is State.RESOLVED else self.level.upper()}: {self.title}"
 
     @property
     def body(self) -> str:
-        """Return text, fields and time, one below the other."""
+        """Text, fields and time, one a line."""
         lines = [self.text] if self.text else []
         lines += [f"{name}: {value}" for name, value in self.fields.items()]
         return "\n".join([*lines, f"time: {iso(self.at_us // 1_000_000 * 1_000_000)}"])
 
 
-def summary_of(alerts: list[Alert]) -> Alert:
-    """Combine alerts into one, with the highest of their levels and a line for each that fits."""
+def combine_alerts(alerts: list[Alert]) -> Alert:
+    """Combine alerts into one with their highest level and a line for each; beyond 29 they are counted."""
     shown = alerts[: _MOST_LINES - 1]
     lines = [alert.heading for alert in shown]
     if len(alerts) > len(shown):

@@ -1,13 +1,14 @@
-"""Open alerts, and messages that wait for their channel: one file below `state/alerts`, shared by all processes of a storage root.
+"""Store of open alerts and of messages that wait for their channel.
 
-An alert is recorded here before anybody sends it, and removed once its channel accepted it. A process may be killed in between: the message
-is then sent again, with the same id.
+The store is one file below `state/alerts`; all processes with the same storage root share it. A message is
+stored before it is sent, and removed after the channel accepted it. If the process is killed in between, the
+message is sent again with the same id.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,23 +23,24 @@ from capture_pipeline.settings.alerts import Alerts
 from capture_pipeline.settings.levels import Level
 from capture_pipeline.terminal import logger
 
-MOST_WAITING = 2000
-"""Messages that wait for one channel; the oldest are dropped beyond it, and counted."""
-LONGEST_WAIT_US = 7 * 24 * HOUR_US
-_PATIENCE_S = 10.0
+MAX_WAITING = 2000
+"""Most messages that wait for one channel. Further ones replace the oldest, which are counted as dropped."""
+MAX_WAIT_US = 7 * 24 * HOUR_US
+_LOCK_WAIT_S = 10.0
 _log = logger(__name__)
 
 
 class OpenAlert(BaseModel):
-    """A condition that lasts.
+    """A condition that has begun and not ended.
 
     Attributes:
-        level: The highest that was reported. Each channel that got the alert gets its end by this level.
-        title: Of the alert.
-        since_us: Its beginning, microseconds UTC.
-        latest_us: When it was last seen.
-        times: How often it was reported.
-        fields: Of the alert.
+        level: Highest reported level. The end of the condition has this level, so that it reaches the same
+            channels.
+        title: Title of the latest alert.
+        since_us: Begin of the condition, microseconds UTC.
+        latest_us: Time of the latest alert, microseconds UTC.
+        times: Number of alerts.
+        fields: Fields of the first alert.
     """
 
     level: Level
@@ -53,12 +55,12 @@ class Queue(BaseModel):
     """Messages of one channel.
 
     Attributes:
-        waiting: In the order in which they arose.
-        sent_us: Times of the messages of the last hour.
-        failures: Attempts that failed since the last success.
-        next_us: No attempt is made before this time.
+        waiting: Unsent alerts, oldest first.
+        sent_us: Times of the messages of the last hour, microseconds UTC.
+        failures: Failed attempts since the last success.
+        next_us: Time of the next attempt, microseconds UTC.
         error: The last failure; empty after a success.
-        dropped: Messages that were given up, since the beginning.
+        dropped: Number of alerts that were removed without being sent.
     """
 
     waiting: list[Alert] = []
@@ -69,12 +71,12 @@ class Queue(BaseModel):
     dropped: int = 0
 
 
-class Book(BaseModel):
+class SpoolContent(BaseModel):
     """The content of the file.
 
     Attributes:
-        open: By key.
-        queues: By channel.
+        open: Open alerts by key.
+        queues: Queues by name of the channel.
     """
 
     open: dict[str, OpenAlert] = {}
@@ -82,107 +84,105 @@ class Book(BaseModel):
 
 
 class Spool:
-    """The file with its lock."""
+    """The file of alerts, with a lock for changes."""
 
     def __init__(self, lake: Lake, settings: Alerts) -> None:
-        """Keep the place and the channels with their least levels."""
+        """Set the file and the channels; nothing is read yet."""
         self._folder = lake.state("alerts")
         self._path = self._folder / "alerts.json"
-        self._least = {channel.name: channel.level for channel in settings.channels}
+        self._min_levels = {channel.name: channel.level for channel in settings.channels}
 
-    def read(self) -> Book:
-        """Return the content; empty where there is none or where it is damaged.
-
-        Queues are those of the configured channels.
+    def read(self) -> SpoolContent:
+        """Return the content with the queues of the configured channels; empty without a readable file.
 
         Raises:
-            StorageError: The disk refuses.
+            StorageError: The file cannot be read.
         """
-        book, error = self._load()
+        content, error = self._load()
         if error is not None:
             _log.warning("%s", error)
-        return book
+        return content
 
     def post(self, alerts: Iterable[Alert]) -> list[Alert]:
-        """Record changes of conditions.
+        """Store begins and ends of conditions, and queue a message for each change.
 
-        A condition that is open already, at this level or a higher one, and the end of one that is not open, make no message.
+        No message is queued for a condition that is already open at the same or a higher level, or for the
+        end of a condition that is not open.
 
         Returns:
-            The alerts that became messages.
+            The alerts that were queued.
 
         Raises:
-            StorageError: The disk refuses; nothing was recorded.
-            BusyError: Another process holds the lock for too long.
+            StorageError: The file cannot be read or written; nothing was stored.
+            BusyError: Another process had the lock for more than 10 seconds.
         """
-        offered = list(alerts)
-        if not offered:
+        reported = list(alerts)
+        if not reported:
             return []
-        with self._changing() as book:
-            news = [new for alert in offered if (new := _take(book, alert)) is not None]
-            for name, least in self._least.items():
-                mine = [alert for alert in news if alert.level.rank >= least.rank]
-                queue = book.queues[name]
-                queue.waiting += mine
-                _bound(queue, max((alert.at_us for alert in offered), default=0))
+        with self._open_for_change() as content:
+            news = [new for alert in reported if (new := _apply(content, alert)) is not None]
+            for name, min_level in self._min_levels.items():
+                queue = content.queues[name]
+                queue.waiting += [alert for alert in news if alert.level.rank >= min_level.rank]
+                _drop_old(queue, max((alert.at_us for alert in reported), default=0))
             return news
 
-    def settle(self, channel: str, change: Callable[[Queue], None]) -> None:
+    def update_queue(self, channel: str, change: Callable[[Queue], None]) -> None:
         """Change the queue of a channel.
 
         Raises:
-            StorageError: The disk refuses.
-            BusyError: Another process holds the lock for too long.
+            StorageError: The file cannot be read or written.
+            BusyError: Another process had the lock for more than 10 seconds.
         """
-        with self._changing() as book:
-            if channel in book.queues:
-                change(book.queues[channel])
+        with self._open_for_change() as content:
+            if channel in content.queues:
+                change(content.queues[channel])
 
     @contextmanager
-    def delivering(self, channel: str) -> Iterator[None]:
-        """Be the one who sends to a channel.
+    def lock_channel(self, channel: str) -> Iterator[None]:
+        """Lock a channel, so that one process or thread at a time sends to it.
 
         Raises:
-            BusyError: Another process or thread is.
+            BusyError: Another process or thread has the lock.
         """
         with file_lock(self._folder / f"{channel}.lock"):
             yield
 
-    def _load(self) -> tuple[Book, LakeError | None]:
-        """Return the content, and why it is empty where the file is damaged."""
+    def _load(self) -> tuple[SpoolContent, LakeError | None]:
+        """Return the content; if the file is damaged, return an empty content and the error."""
         error = None
         try:
             with storage_errors(self._path):
-                book = read_model(self._path, Book) or Book()
+                content = read_model(self._path, SpoolContent) or SpoolContent()
         except LakeError as damage:
-            book, error = Book(), damage
-        return book.model_copy(
-            update={"queues": {name: book.queues.get(name, Queue()) for name in self._least}}
+            content, error = SpoolContent(), damage
+        return content.model_copy(
+            update={"queues": {name: content.queues.get(name, Queue()) for name in self._min_levels}}
         ), error
 
     @contextmanager
-    def _changing(self) -> Iterator[Book]:
-        with file_lock(self._folder / "alerts.lock", _PATIENCE_S):
-            book, error = self._load()
+    def _open_for_change(self) -> Iterator[SpoolContent]:
+        with file_lock(self._folder / "alerts.lock", _LOCK_WAIT_S):
+            content, error = self._load()
             if error is not None:
-                _set_aside(self._path)
-            before = book.model_copy(deep=True)
-            yield book
-            if book != before:
-                publish_model(self._path, book)
+                _rename_damaged(self._path)
+            before = content.model_copy(deep=True)
+            yield content
+            if content != before:
+                publish_model(self._path, content)
 
 
-def _take(book: Book, alert: Alert) -> Alert | None:
-    """Change the open conditions; return the message to send, None if there is none."""
-    known = book.open.get(alert.key)
+def _apply(content: SpoolContent, alert: Alert) -> Alert | None:
+    """Update the open conditions; return the alert to send, or None if there is nothing to send."""
+    known = content.open.get(alert.key)
     if alert.state is State.RESOLVED:
         if known is None:
             return None
-        del book.open[alert.key]
+        del content.open[alert.key]
         return alert.model_copy(update={"level": known.level})
     if known is None:
         at_us = alert.at_us
-        book.open[alert.key] = OpenAlert(
+        content.open[alert.key] = OpenAlert(
             level=alert.level, title=alert.title, since_us=at_us, latest_us=at_us, fields=alert.fields
         )
         return alert
@@ -193,23 +193,17 @@ def _take(book: Book, alert: Alert) -> Alert | None:
     return alert
 
 
-def _bound(queue: Queue, now_us: int) -> None:
-    """Give up what waits for too long, and the oldest of what is too much."""
-    fresh = [alert for alert in queue.waiting if now_us - alert.at_us < LONGEST_WAIT_US][-MOST_WAITING:]
+def _drop_old(queue: Queue, now_us: int) -> None:
+    """Drop alerts that wait for longer than `MAX_WAIT_US`, and the oldest beyond `MAX_WAITING`."""
+    fresh = [alert for alert in queue.waiting if now_us - alert.at_us < MAX_WAIT_US][-MAX_WAITING:]
     queue.dropped += len(queue.waiting) - len(fresh)
     queue.waiting = fresh
 
 
-def _set_aside(path: Path) -> None:
-    """Rename a damaged file, so that alerts go on."""
-    aside = path.with_name(f"{path.name}.damaged-{os.getpid()}")
-    path.replace(aside)
+def _rename_damaged(path: Path) -> None:
+    """Rename a damaged file, so that new alerts can be stored."""
+    renamed = path.with_name(f"{path.name}.damaged-{os.getpid()}")
+    path.replace(renamed)
     _log.warning(
-        "%s is damaged and was renamed to %s; alerts that waited in it are not sent", path, aside.name
+        "%s is damaged and was renamed to %s; the alerts that waited in it are not sent", path, renamed.name
     )
-
-
-def without(waiting: Sequence[Alert], sent: Iterable[Alert]) -> list[Alert]:
-    """Return messages without those that were sent."""
-    ids = {alert.id for alert in sent}
-    return [alert for alert in waiting if alert.id not in ids]

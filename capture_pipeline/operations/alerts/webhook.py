@@ -1,6 +1,7 @@
-"""Alerts by HTTP POST of `{"text": ...}`, the body that Slack, Mattermost, Rocket.Chat and Discord's `/slack` addresses accept.
+"""Alerts by HTTP POST of `{"text": ...}`.
 
-Source: Slack, "Sending messages using incoming webhooks" and "Formatting text": `&`, `<` and `>` are escaped.
+Slack, Mattermost, Rocket.Chat and Discord's `/slack` addresses accept this body. Slack requires `&`, `<` and
+`>` to be escaped (sources: Slack, "Sending messages using incoming webhooks" and "Formatting text").
 """
 
 from __future__ import annotations
@@ -17,22 +18,23 @@ from capture_pipeline.settings.alerts import is_loopback
 
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _MENTION = re.compile("@(?=[A-Za-z])")
-"""Services other than Slack notify everybody for @channel, @here, @all or @everyone in plain text."""
+"""Start of a mention. Some services notify everybody if a plain text contains @channel, @here, @all or
+@everyone."""
 
 
 class Webhook:
-    """One address to which alerts are posted."""
+    """Channel that posts each alert to an address."""
 
     def __init__(self, name: str, address: str, timeout_s: float) -> None:
-        """Check the address.
+        """Check the address; nothing is sent.
 
         Args:
-            name: Of the channel, for errors.
-            address: A secret.
+            name: Name of the channel, for errors.
+            address: Address of the webhook; a secret.
             timeout_s: Longest time for one alert.
 
         Raises:
-            ConfigError: The address is not https, and not http on this machine.
+            ConfigError: The address is neither https nor http on this machine.
         """
         self._where, self._address = f"alerts.channels: {name}", address
         try:
@@ -55,9 +57,9 @@ class Webhook:
         """Post an alert.
 
         Raises:
-            CaptureError: It was not accepted; no part of the address is in the error.
+            CaptureError: The service did not accept the alert. The error contains no part of the address.
         """
-        body = json.dumps({"text": slack_text(alert)}).encode()
+        body = json.dumps({"text": format_for_slack(alert)}).encode()
         try:
             self._http.post(
                 self._address, body, headers={"Content-Type": "application/json"}, where=self._where
@@ -69,11 +71,11 @@ class Webhook:
             ) from None
 
 
-def slack_text(alert: Alert) -> str:
-    """Return an alert as Slack's text: a heading, and a block of code in which nothing is markup or a mention."""
-    return f"{_inert(alert.heading)}\n```\n{_inert(alert.body)}\n```"
+def format_for_slack(alert: Alert) -> str:
+    """Format an alert for Slack: the heading, and the body as a code block, without markup and mentions."""
+    return f"{_escape(alert.heading)}\n```\n{_escape(alert.body)}\n```"
 
 
-def _inert(text: str) -> str:
-    """Return a text without a sign that begins a link, a mention or code."""
+def _escape(text: str) -> str:
+    """Escape or replace the characters that begin a link, a mention or code."""
     return _MENTION.sub("\uff20", text.translate(_ESCAPES).replace("`", "'"))

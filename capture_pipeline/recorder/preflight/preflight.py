@@ -14,7 +14,7 @@ from pathlib import Path
 
 from capture_pipeline.binance.rest.client import RestClient
 from capture_pipeline.binance.streams.names import combined_url, routed, streams_of
-from capture_pipeline.deployment.rest_client import limits_of
+from capture_pipeline.deployment.rest_client import open_address_limits
 from capture_pipeline.errors import CaptureError
 from capture_pipeline.lake.files import make_folder
 from capture_pipeline.recorder.connections.connection import CLOSE_S, Connection
@@ -190,7 +190,7 @@ def _capture(settings: Settings, symbols: list[str], seconds: float, seen: Excha
     """Whether the stream delivers what a session records, in the right form."""
     streams = streams_of(symbols, settings.market)
     urls = routed(combined_url(settings.stream_url, streams))
-    kind = partial(Connection, limits=limits_of(settings))
+    kind = partial(Connection, limits=open_address_limits(settings))
     counts, refused = asyncio.run(_sampled(kind, urls, streams, seconds, seen))
     silent = [stream for stream in streams if not counts.get(stream)]
     if refused:

@@ -12,7 +12,7 @@ import msgspec
 
 from capture_pipeline.binance.periods import MINUTE_US, SECOND_US, Interval, iso
 from capture_pipeline.binance.streams.names import streams_of
-from capture_pipeline.deployment.rest_client import http_of, rest_of
+from capture_pipeline.deployment.rest_client import create_http, create_rest_client
 from capture_pipeline.errors import CaptureError, PermanentError
 from capture_pipeline.lake.files import publish_bytes
 from capture_pipeline.recorder.connections.connection import Connection
@@ -42,8 +42,11 @@ class ExchangeRecord:
         """Start with nothing seen."""
         self._settings, self._symbols = settings, symbols
         self._answers = RestRecord(settings.market)
-        http = http_of(settings, self._answers.note)
-        self.rest, self._waiting_rest = rest_of(settings, http, max_wait_s=0.0), rest_of(settings, http)
+        http = create_http(settings, self._answers.note)
+        self.rest, self._waiting_rest = (
+            create_rest_client(settings, http, max_wait_s=0.0),
+            create_rest_client(settings, http),
+        )
         self.frames = FrameRecord(settings.market, streams_of(symbols, settings.market))
         self._connections: list[dict[str, Any]] = []
         self._statuses: dict[str, str] = {}
